@@ -1,0 +1,71 @@
+"""One answer on any number of ranks: domain-decomposed arrays, stencils, exact reductions, parallel HDF5.
+
+The parts, in order of dependency; each knows only those before it:
+
+- ``errors``, ``log``, ``timing``: messages, and where the time goes
+- ``domain``: which global index lies where (pure integers)
+- ``mpi``: the only door to mpi4py
+- ``grid``, ``field``: a decomposition with a communicator; this rank's part of an array
+- ``halo``: plan → engines → exchange
+- ``redistribute``: scatter, gather, change of decomposition
+- ``io``: load and save
+- ``reduce``: exact sums, extrema, histograms
+- ``filters``: scipy.ndimage's and scikit-image's, to the bit
+- ``job``, ``cli``: a pipeline as a TOML file, and the commands
+
+Importing this package loads none of them (no MPI, no numba): names are found when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives.
+_HOMES = {
+    "Box": "domain",
+    "Decomposition": "domain",
+    "Exchange": "halo",
+    "Field": "field",
+    "Grid": "grid",
+    "MpibatchError": "errors",
+    "RunError": "errors",
+    "UsageError": "errors",
+    "argmax": "reduce",
+    "argmin": "reduce",
+    "count_nonzero": "reduce",
+    "exchange": "halo",
+    "gather": "redistribute",
+    "gather_all": "redistribute",
+    "histogram": "reduce",
+    "load": "io",
+    "max": "reduce",
+    "mean": "reduce",
+    "min": "reduce",
+    "redistribute": "redistribute",
+    "save": "io",
+    "scatter": "redistribute",
+    "sum": "reduce",
+}
+_MODULES = ("domain", "filters", "halo", "io", "job", "mpi", "reduce")
+
+__all__ = [*_HOMES, *_MODULES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"mpibatch.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"mpibatch.{name}")
+    else:
+        from mpibatch.errors import nearest
+
+        raise AttributeError(f"mpibatch has no {name!r}{nearest(name, __all__)}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

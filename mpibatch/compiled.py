@@ -1,0 +1,87 @@
+"""Compile a loop once per machine, however many ranks start at the same time.
+
+`compiled` is numba's ``njit`` with the settings that keep the promise of equal bits (no ``fastmath``: its
+vector body and its scalar tail differ) and a disk cache that is safe under concurrent starts. numba's own
+cache writes each file atomically, but its index is read, changed and written without a lock, so that ranks
+which compile together lose or mix up one another's entries (numba issue 10128). Here the whole of
+"look up, compile, store" runs under a file lock: one rank compiles, the others wait and then load.
+
+The cache is in ``$MPIBATCH_CACHE_DIR``, else ``$XDG_CACHE_HOME/mpibatch``, else ``~/.cache/mpibatch``; a
+folder per processor and host type is numba's own doing (its index is keyed by CPU name and features).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+__all__ = ["cache_folder", "compile_seconds", "compiled"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_seconds = 0.0
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled code, made if need be; a private temporary one if none can be written. Local."""
+    named = os.environ.get("MPIBATCH_CACHE_DIR")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpibatch"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=base):
+            return base
+    except OSError:
+        fallback = Path(tempfile.gettempdir()) / f"mpibatch-cache-{os.getuid()}"
+        fallback.mkdir(mode=0o700, exist_ok=True)
+        return fallback
+
+
+def compile_seconds() -> float:
+    """Return the seconds that this process has spent compiling or loading compiled code. Local."""
+    return _seconds
+
+
+@contextlib.contextmanager
+def _locked(name: str) -> Iterator[None]:
+    folder = cache_folder() / "locks"
+    folder.mkdir(exist_ok=True)
+    with open(folder / name, "w") as lock:
+        # Some parallel file systems refuse locks: then numba's own atomic renames are all there is.
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def compiled(function: F) -> F:
+    """Compile `function` with numba at its first call, through the shared disk cache. Local.
+
+    The loop keeps the source's order of operations (no re-association, no contraction), divides as NumPy
+    does, releases the GIL, and does not check bounds.
+    """
+    import numba
+    from numba.core import config
+
+    # numba reads its folder when the cache is attached; the user's own cached functions keep theirs.
+    theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
+    try:
+        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    finally:
+        config.CACHE_DIR = theirs
+    compile_one = dispatcher.compile
+
+    def compile_under_lock(signature: Any) -> Any:
+        global _seconds
+        begin = time.perf_counter()
+        with _locked(f"{function.__module__}.{function.__qualname__}"):
+            result = compile_one(signature)
+        _seconds += time.perf_counter() - begin
+        return result
+
+    dispatcher.compile = compile_under_lock
+    return dispatcher  # type: ignore[no-any-return]

@@ -1,0 +1,12 @@
+"""Which global index lies where: pure integers, no MPI, no arrays.
+
+`box` (regions) → `blocks` (one axis cut into blocks) → `decomposition` (a shape over a process grid) →
+`walls` (indices outside the domain mapped back into it).
+"""
+
+from mpibatch.domain.blocks import Blocks
+from mpibatch.domain.box import Box
+from mpibatch.domain.decomposition import Decomposition, choose_topology
+from mpibatch.domain.walls import MODES, Run, check_mode, wall_runs
+
+__all__ = ["MODES", "Blocks", "Box", "Decomposition", "Run", "check_mode", "choose_topology", "wall_runs"]

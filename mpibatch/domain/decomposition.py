@@ -1,0 +1,164 @@
+"""A global shape over a process grid: the owned box of every rank by arithmetic, without a message."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mpibatch.domain.blocks import Blocks
+from mpibatch.domain.box import Box
+from mpibatch.errors import UsageError
+
+__all__ = ["Decomposition", "choose_topology"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decomposition:
+    """Axes cut into blocks; ranks are numbered over them in C order (last axis fastest)."""
+
+    axes: tuple[Blocks, ...]
+
+    @classmethod
+    def over(
+        cls,
+        shape: Sequence[int],
+        ranks: int,
+        topology: Sequence[int | None] | None = None,
+        sizes: Sequence[Sequence[int] | None] | None = None,
+    ) -> Decomposition:
+        """Return `shape` over `ranks` ranks. Local.
+
+        `topology` gives the ranks along each axis (None: choose); `sizes` the cells of each block, axis by axis
+        (None: even). Blocks may be empty. Raises UsageError when they do not fit one another.
+        """
+        cells = tuple(int(n) for n in shape)
+        if not cells or any(n < 1 for n in cells):
+            raise UsageError(f"a grid of shape {cells} was asked for; give at least one axis and >= 1 cell on each")
+        given = _merge(cells, topology, sizes)
+        ranks_along = choose_topology(cells, ranks, given)
+        blocks = []
+        for axis, (n, parts) in enumerate(zip(cells, ranks_along, strict=True)):
+            chosen = sizes[axis] if sizes is not None else None
+            blocks.append(Blocks(n, parts) if chosen is None else Blocks.of_sizes(n, [int(s) for s in chosen]))
+        return cls(tuple(blocks))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The global shape. Local."""
+        return tuple(blocks.cells for blocks in self.axes)
+
+    @property
+    def topology(self) -> tuple[int, ...]:
+        """Ranks along each axis. Local."""
+        return tuple(blocks.parts for blocks in self.axes)
+
+    @property
+    def size(self) -> int:
+        """Number of ranks. Local."""
+        return math.prod(self.topology)
+
+    def coords(self, rank: int) -> tuple[int, ...]:
+        """Return the Cartesian coordinates of `rank`. Local."""
+        coords = []
+        for parts in reversed(self.topology):
+            rank, coord = divmod(rank, parts)
+            coords.append(coord)
+        return tuple(reversed(coords))
+
+    def rank(self, coords: Sequence[int]) -> int:
+        """Return the rank at `coords`. Local."""
+        rank = 0
+        for coord, parts in zip(coords, self.topology, strict=True):
+            rank = rank * parts + coord
+        return rank
+
+    def box(self, rank: int) -> Box:
+        """Return the cells that `rank` owns. Local."""
+        bounds = [blocks.bounds(coord) for blocks, coord in zip(self.axes, self.coords(rank), strict=True)]
+        return Box(tuple(low for low, _ in bounds), tuple(high for _, high in bounds))
+
+    def owner(self, index: Sequence[int]) -> int:
+        """Return the rank that owns the cell at the global `index`. Local."""
+        return self.rank([blocks.owner(i) for blocks, i in zip(self.axes, index, strict=True)])
+
+    def overlapping(self, box: Box) -> Iterator[int]:
+        """Yield the ranks that own a cell of `box`, in order. Local."""
+        if not box.size:
+            return
+        along = (b.overlapping(low, high) for b, low, high in zip(self.axes, box.start, box.stop, strict=True))
+        for coords in itertools.product(*map(list, along)):
+            yield self.rank(coords)
+
+    def imbalance(self) -> float:
+        """Return the largest block's cells over the mean block's. Local."""
+        largest = math.prod(max(b - a for a, b in map(axis.bounds, range(axis.parts))) for axis in self.axes)
+        return largest * self.size / math.prod(self.shape)
+
+
+def _merge(
+    cells: tuple[int, ...], topology: Sequence[int | None] | None, sizes: Sequence[Sequence[int] | None] | None
+) -> tuple[int | None, ...]:
+    for name, value in (("topology", topology), ("sizes", sizes)):
+        if value is not None and len(value) != len(cells):
+            raise UsageError(f"{name} has {len(value)} entries for a grid of {len(cells)} axes; give one per axis")
+    merged: list[int | None] = []
+    for axis in range(len(cells)):
+        ranks = topology[axis] if topology is not None else None
+        blocks = sizes[axis] if sizes is not None else None
+        if blocks is not None:
+            if ranks is not None and ranks != len(blocks):
+                raise UsageError(f"axis {axis}: topology says {ranks} ranks, sizes lists {len(blocks)} blocks")
+            ranks = len(blocks)
+        if ranks is not None and ranks < 1:
+            raise UsageError(f"axis {axis}: {ranks} ranks were asked for; give >= 1, or None to let it be chosen")
+        merged.append(ranks)
+    return tuple(merged)
+
+
+def choose_topology(
+    shape: Sequence[int], ranks: int, given: Sequence[int | None] | None = None
+) -> tuple[int, ...]:
+    """Return the ranks along each axis that cost least: cells that travel plus cells that others wait for. Local.
+
+    Travelling cells are the largest block's faces towards other ranks; waited-for cells are what the largest
+    block has above the mean. Both follow the grid's aspect and divisibility. Among equals the earlier axis is
+    cut, because its faces are contiguous in memory.
+    """
+    fixed = tuple(given) if given is not None else (None,) * len(shape)
+    known = math.prod(parts for parts in fixed if parts is not None)
+    free = [axis for axis, parts in enumerate(fixed) if parts is None]
+    if ranks % known or (not free and known != ranks):
+        raise UsageError(
+            f"a process grid of {'×'.join('?' if p is None else str(p) for p in fixed)} was asked for, but there are "
+            f"{ranks} ranks; start {known} ranks or change the topology"
+        )
+    mean = math.prod(shape) / ranks
+    best: tuple[float, tuple[int, ...]] | None = None
+    for factors in _factorisations(ranks // known, len(free)):
+        candidate = [parts if parts is not None else 1 for parts in fixed]
+        for axis, parts in zip(free, factors, strict=True):
+            candidate[axis] = parts
+        block = [-(-n // parts) for n, parts in zip(shape, candidate, strict=True)]
+        cells = math.prod(block)
+        faces = sum(2 * cells // side for side, parts in zip(block, candidate, strict=True) if parts > 1)
+        key = (faces + cells - mean, tuple(reversed(candidate)))
+        if best is None or key < best:
+            best = key
+    assert best is not None
+    return tuple(reversed(best[1]))
+
+
+def _factorisations(number: int, factors: int) -> Iterator[tuple[int, ...]]:
+    if factors == 0:
+        if number == 1:
+            yield ()
+        return
+    if factors == 1:
+        yield (number,)
+        return
+    for divisor in range(1, number + 1):
+        if number % divisor == 0:
+            for rest in _factorisations(number // divisor, factors - 1):
+                yield (divisor, *rest)

@@ -1,0 +1,183 @@
+"""This rank's part of a global array: owned cells and a halo around them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.domain import Box
+from mpibatch.errors import UsageError
+from mpibatch.grid import Grid
+
+__all__ = ["Field", "HaloLike", "normal_halo"]
+
+HaloLike = int | Sequence[int | tuple[int, int]]
+Halo = tuple[tuple[int, int], ...]
+
+
+def normal_halo(halo: HaloLike, ndim: int) -> Halo:
+    """Return (low, high) widths for each axis from one width, one per axis, or one pair per axis. Local."""
+    entries: Sequence[Any] = (halo,) * ndim if isinstance(halo, (int, np.integer)) else tuple(halo)
+    if len(entries) != ndim:
+        raise UsageError(f"halo={halo!r} has {len(entries)} entries for a grid of {ndim} axes; give one, or one per axis")
+    try:
+        pairs = tuple(
+            (operator.index(e[0]), operator.index(e[1])) if isinstance(e, tuple | list) else (operator.index(e),) * 2
+            for e in entries
+        )
+    except (TypeError, IndexError):
+        raise UsageError(f"halo={halo!r}: give whole numbers of cells, or (low, high) pairs of them") from None
+    if any(width < 0 for pair in pairs for width in pair):
+        raise UsageError(f"halo={halo!r} has a negative width; give widths >= 0")
+    return pairs
+
+
+class Field(np.lib.mixins.NDArrayOperatorsMixin):
+    """A global array over a Grid, of which this rank holds its owned cells and a halo.
+
+    Fields take part in NumPy expressions (``2 * u + v``, ``np.sqrt(u)``, ``u > 0.5``) cell by cell, with scalars
+    and with fields on a grid that gives every rank the same cells; the result is a new Field. Halos are scratch:
+    whatever reads a halo fills it first.
+
+    Attributes
+    ----------
+    grid, dtype : where the cells lie, and their type.
+    components : shape of the trailing axes that are not decomposed, such as (3,) for RGB; () for none.
+    halo : (low, high) widths along each grid axis.
+    padded : C-contiguous array of owned cells and halo, components last.
+    owned : the view of `padded` without the halo; its size may be 0.
+    """
+
+    __slots__ = ("__weakref__", "_engines", "components", "dtype", "grid", "halo", "owned", "padded")
+
+    def __init__(
+        self, grid: Grid, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()
+    ) -> None:
+        self.grid = grid
+        self.dtype = np.dtype(dtype)
+        if self.dtype.kind not in "biufc":
+            raise UsageError(f"a field of dtype {self.dtype} was asked for; use bool, integers, floats or complex")
+        self.halo: Halo = normal_halo(halo, grid.ndim)
+        self.components: tuple[int, ...] = tuple(int(c) for c in components)
+        box = grid.box
+        # A rank without cells has no halo either: nothing of its would ever read it.
+        shape = box.grow(self.halo).shape if box.size else box.shape
+        self.padded: npt.NDArray[Any] = np.empty(shape + self.components, self.dtype)
+        inside = tuple(slice(low, low + n) for (low, _), n in zip(self.halo, box.shape, strict=True))
+        self.owned: npt.NDArray[Any] = self.padded[inside] if box.size else self.padded
+        # Halo engines bound to this field's memory, kept by mpibatch.halo.
+        self._engines: dict[Any, Any] = {}
+
+    @property
+    def box(self) -> Box:
+        """The global indices of the owned cells. Local."""
+        return self.grid.box
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The GLOBAL shape, components last. Local."""
+        return self.grid.shape + self.components
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, components included. Local."""
+        return self.grid.ndim + len(self.components)
+
+    @property
+    def local_shape(self) -> tuple[int, ...]:
+        """The shape of `owned`. Local."""
+        return self.owned.shape
+
+    @property
+    def origin(self) -> tuple[int, ...]:
+        """The global index of the first cell of `padded`. Local."""
+        if not self.box.size:
+            return self.box.start
+        return tuple(start - low for start, (low, _) in zip(self.box.start, self.halo, strict=True))
+
+    def like(
+        self,
+        dtype: npt.DTypeLike | None = None,
+        halo: HaloLike | None = None,
+        components: Sequence[int] | None = None,
+    ) -> Field:
+        """Return a Field on the same grid with undefined values; what is not given is as here. Local."""
+        return Field(
+            self.grid,
+            self.dtype if dtype is None else dtype,
+            self.halo if halo is None else halo,
+            self.components if components is None else components,
+        )
+
+    def copy(self) -> Field:
+        """Return a Field with the same owned cells. Local."""
+        return self.astype(self.dtype)
+
+    def astype(self, dtype: npt.DTypeLike) -> Field:
+        """Return a Field with the owned cells cast to `dtype`, as NumPy casts. Local."""
+        result = self.like(dtype=dtype)
+        result.owned[...] = self.owned.astype(dtype, copy=False)
+        return result
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        if method != "__call__" or ufunc.signature is not None:
+            raise UsageError(
+                f"np.{ufunc.__name__}.{method} was asked of a Field; it combines cells of different ranks: "
+                "use mpibatch.sum, min, max, mean, histogram, or work on u.owned"
+            )
+        fields = [x for x in (*inputs, *(out or ())) if isinstance(x, Field)]
+        first = fields[0]
+        for other in fields[1:]:
+            if not first.grid.matches(other.grid):
+                raise UsageError(
+                    f"np.{ufunc.__name__} of fields over {first.grid} and {other.grid}; "
+                    "bring them to one grid with mpibatch.redistribute"
+                )
+        components = max((f.components for f in fields), key=len)
+        arrays = [_operand(x, first.grid.ndim, components, ufunc) for x in inputs]
+        if out is not None:
+            ufunc(*arrays, out=tuple(o.owned if isinstance(o, Field) else o for o in out), **kwargs)
+            return out[0] if len(out) == 1 else out
+        values = ufunc(*arrays, **kwargs)
+        halo = tuple(
+            (max(f.halo[a][0] for f in fields), max(f.halo[a][1] for f in fields)) for a in range(first.grid.ndim)
+        )
+        results = tuple(_wrap(value, first.grid, halo) for value in (values if ufunc.nout > 1 else (values,)))
+        return results if ufunc.nout > 1 else results[0]
+
+    # Comparisons return Fields, so identity is the only hash that makes sense.
+    __hash__ = object.__hash__
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
+        raise UsageError(
+            "a Field cannot become a NumPy array by itself, since this rank holds only a part of it; "
+            "use u.owned (local) or mpibatch.gather(u) (global)"
+        )
+
+    def __bool__(self) -> bool:
+        raise UsageError("the truth of a Field is not one value; use mpibatch.count_nonzero(u)")
+
+    def __repr__(self) -> str:
+        return f"Field(shape={self.shape}, dtype={self.dtype}, box={self.box}, halo={self.halo})"
+
+
+def _operand(value: Any, ndim: int, components: tuple[int, ...], ufunc: np.ufunc) -> Any:
+    if isinstance(value, Field):
+        missing = len(components) - len(value.components)
+        return value.owned.reshape(value.owned.shape + (1,) * missing) if missing else value.owned
+    if np.ndim(value) and np.shape(value) != components:
+        raise UsageError(
+            f"np.{ufunc.__name__} of a Field and an array of shape {np.shape(value)}; only scalars, other fields, and "
+            f"one value per component {components} combine with a Field: scatter the array first"
+        )
+    return value
+
+
+def _wrap(value: npt.NDArray[Any], grid: Grid, halo: Halo) -> Field:
+    result = Field(grid, value.dtype, halo, value.shape[grid.ndim :])
+    result.owned[...] = value
+    return result

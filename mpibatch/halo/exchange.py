@@ -1,0 +1,201 @@
+"""The public halo calls: fill a field's halo, or get what lies around its owned cells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.domain import Box, check_mode
+from mpibatch.errors import UsageError, nearest
+from mpibatch.field import Field, HaloLike, normal_halo
+from mpibatch.grid import Grid
+from mpibatch.halo.engines import ENGINES, Engine, Memory, Place, bind
+from mpibatch.halo.plan import Halo, phase
+from mpibatch.mpi import Transfers, transfer
+from mpibatch.mpi.transfer import Target
+from mpibatch.timing import phase as timed
+
+__all__ = ["Exchange", "ModeLike", "exchange", "padded_copy", "slabs"]
+
+ModeLike = str | None | Sequence[str | None]
+Array = npt.NDArray[Any]
+
+
+def halo_of(grid: Grid, widths: HaloLike, mode: ModeLike, corners: bool = True) -> Halo:
+    """Return the checked description of a halo; a periodic axis wraps whatever its mode. Local."""
+    modes = (mode,) * grid.ndim if mode is None or isinstance(mode, str) else tuple(mode)
+    if len(modes) != grid.ndim:
+        raise UsageError(f"mode={mode!r} has {len(modes)} entries for a grid of {grid.ndim} axes; give one, or one per axis")
+    known = (None if m is None else check_mode(m) for m in modes)
+    return Halo(
+        normal_halo(widths, grid.ndim),
+        tuple("wrap" if wraps else m for wraps, m in zip(grid.periodic, known, strict=True)),
+        corners,
+    )
+
+
+class Exchange:
+    """A halo exchange that is planned once and carried out many times; several fields share each message.
+
+    Collective to create, `start` and `finish`. Between the two, owned cells may be read. Use it as a context
+    manager, or `free` it.
+
+    Parameters
+    ----------
+    fields : one field, or several on grids that match.
+    width : cells to fill, (low, high) per axis; default: the halo of the first field. At most the field's halo.
+    mode : scipy's boundary mode, or one per axis; None leaves the halo outside walls as it is.
+    cval : value outside "constant" walls.
+    corners : False fills faces only, which is what a star-shaped stencil reads.
+    engine : "axis" or "plan" (see `mpibatch.halo.engines`); default: $MPIBATCH_ENGINE, else "axis".
+    """
+
+    def __init__(
+        self,
+        fields: Field | Sequence[Field],
+        width: HaloLike | None = None,
+        mode: ModeLike = "reflect",
+        cval: Any = 0.0,
+        corners: bool = True,
+        engine: str | None = None,
+    ) -> None:
+        together = [fields] if isinstance(fields, Field) else list(fields)
+        if not together:
+            raise UsageError("an exchange of no fields was asked for; give at least one")
+        first = together[0]
+        halo = halo_of(first.grid, first.halo if width is None else width, mode, corners)
+        for field in together:
+            if not field.grid.matches(first.grid):
+                raise UsageError(f"an exchange of fields over {first.grid} and {field.grid}; bring them to one grid")
+            if any(w > h for ws, hs in zip(halo.widths, field.halo, strict=True) for w, h in zip(ws, hs, strict=True)):
+                raise UsageError(
+                    f"an exchange of {halo.widths} cells was asked for a field whose halo is {field.halo}; "
+                    "create the field with halo >= the width"
+                )
+        name = engine or os.environ.get("MPIBATCH_ENGINE") or "axis"
+        if name not in ENGINES:
+            raise UsageError(f"halo engine {name!r} was asked for{nearest(name, ENGINES)}")
+        memories = [Memory(field.padded, field.origin) for field in together]
+        self._engine: Engine = ENGINES[name](first.grid.comm, first.grid.decomposition, halo, memories, cval)
+
+    def start(self) -> None:
+        """Begin; returns without waiting for the neighbors. Collective."""
+        with timed("halo"):
+            self._engine.start()
+
+    def finish(self) -> None:
+        """Wait until every halo cell is there. Collective."""
+        with timed("halo"):
+            self._engine.finish()
+
+    def __call__(self) -> None:
+        """Start and finish. Collective."""
+        with timed("halo"):
+            self._engine.start()
+            self._engine.finish()
+
+    def free(self) -> None:
+        """Release requests and datatypes. Local."""
+        self._engine.free()
+
+    def __enter__(self) -> Exchange:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.free()
+
+
+def exchange(
+    u: Field,
+    width: HaloLike | None = None,
+    mode: ModeLike = "reflect",
+    cval: Any = 0.0,
+    corners: bool = True,
+    engine: str | None = None,
+) -> None:
+    """Fill the halo of `u` from its neighbors and its walls. Collective.
+
+    Parameters as for `Exchange`; the planned exchange is kept with the field for the next call with the same
+    ones. At most 2 messages per decomposed axis (engine "axis"), of a face's bytes each.
+    """
+    key = (_hashable(width), _hashable(mode), cval, corners, engine)
+    planned = u._engines.get(key)
+    if planned is None:
+        planned = u._engines[key] = Exchange(u, width, mode, cval, corners, engine)
+    planned()
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+
+
+def slabs(u: Field, axis: int, reach: tuple[int, int], mode: str, cval: Any = 0.0) -> tuple[Array, Array]:
+    """Return the cells just before and just after the owned block along one axis. Collective.
+
+    Two contiguous arrays of the local shape, components last, with `axis` replaced by ``reach[0]`` and
+    ``reach[1]`` cells; outside walls they hold what `mode` says. The field's own halo is not touched.
+    """
+    widths = tuple(reach if a == axis else (0, 0) for a in range(u.grid.ndim))
+    halo = halo_of(u.grid, widths, mode, corners=False)
+    shape, first = list(u.local_shape), list(u.box.start)
+    parts = []
+    for start, width in ((u.box.start[axis] - reach[0], reach[0]), (u.box.stop[axis], reach[1])):
+        shape[axis], first[axis] = width, start
+        # Zeros, since on a rank without cells nothing fills them.
+        parts.append(Memory(np.zeros(shape, u.dtype), tuple(first)))
+    sides = _Sides(parts[0], parts[1], axis, u.box.start[axis])
+    with timed("halo"):
+        _fill(u, halo, sides, cval)
+    return parts[0].array, parts[1].array
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """The memory before and after the owned block along an axis, as one target."""
+
+    before: Memory
+    after: Memory
+    axis: int
+    start: int
+
+    @property
+    def components(self) -> tuple[int, ...]:
+        return self.before.components
+
+    def at(self, box: Box) -> Array:
+        return (self.before if box.start[self.axis] < self.start else self.after).at(box)
+
+
+def padded_copy(u: Field, reach: HaloLike, mode: ModeLike, cval: Any = 0.0, corners: bool = True) -> Array:
+    """Return the owned cells with `reach` cells around them, corners included. Collective.
+
+    C-contiguous, components last. It is ``u.padded`` itself, without a copy, when the field's halo is `reach`;
+    a rank without cells gets an array without cells.
+    """
+    halo = halo_of(u.grid, reach, mode, corners)
+    if halo.widths == u.halo:
+        exchange(u, None, mode, cval, corners)
+        return u.padded
+    whole = Field(u.grid, u.dtype, halo.widths, u.components)
+    whole.owned[...] = u.owned
+    with timed("halo"):
+        _fill(u, halo, Memory(whole.padded, whole.origin), cval)
+    return whole.padded
+
+
+def _fill(u: Field, halo: Halo, target: Place, cval: Any) -> None:
+    """Bring what surrounds the owned cells of `u` into other memory, once."""
+    todo = phase(u.grid.decomposition, u.grid.rank, halo)
+    bound = bind(todo, [Memory(u.owned, u.box.start)], [target])
+    receives = {rank: [Target(view, wire) for view, wire in views] for rank, views in bound.receives.items()}
+    transfer(u.grid.comm, Transfers(bound.sends, receives, bound.copies))
+    for view in bound.fills:
+        view[...] = cval

@@ -1,0 +1,46 @@
+"""End the whole job when one rank fails in a way that nobody handles."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from types import TracebackType
+
+from mpi4py import MPI
+
+__all__ = ["install_hooks"]
+
+_installed = False
+
+
+def _abort(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, code: int) -> None:
+    if MPI.Is_finalized() or MPI.COMM_WORLD.size == 1:
+        return
+    rank = MPI.COMM_WORLD.rank
+    lines = traceback.format_exception(kind, error, trace)
+    # One write, so that the launcher does not interleave it with another rank's.
+    sys.stderr.write(f"rank {rank}: uncaught exception, aborting all {MPI.COMM_WORLD.size} ranks\n{''.join(lines)}")
+    sys.stderr.flush()
+    sys.stdout.flush()
+    MPI.COMM_WORLD.Abort(code)
+
+
+def install_hooks() -> None:
+    """Abort the world on an uncaught exception in any thread of this rank. Local, idempotent."""
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    previous, previous_thread = sys.excepthook, threading.excepthook
+
+    def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        _abort(kind, error, trace, 130 if issubclass(kind, KeyboardInterrupt) else 1)
+        previous(kind, error, trace)
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        _abort(args.exc_type, args.exc_value, args.exc_traceback, 1)
+        previous_thread(args)
+
+    sys.excepthook = in_main
+    threading.excepthook = in_thread

@@ -1,0 +1,48 @@
+"""Private duplicates of communicators, so that our messages never meet the user's."""
+
+from __future__ import annotations
+
+import atexit
+
+from mpi4py import MPI
+
+from mpibatch.errors import UsageError
+
+__all__ = ["private", "release_all", "world"]
+
+# (the user's communicator, our duplicate), in the order of creation, which is the same on all of its ranks.
+_duplicates: list[tuple[MPI.Intracomm, MPI.Intracomm]] = []
+
+
+def world() -> MPI.Intracomm:
+    """Return MPI's world communicator. Local."""
+    return MPI.COMM_WORLD
+
+
+def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
+    """Return our duplicate of `comm` (default: the world), made at the first call for it. Collective.
+
+    The duplicate carries no Cartesian topology and is freed by `release_all`, which runs at exit.
+    """
+    parent = MPI.COMM_WORLD if comm is None else comm
+    if not isinstance(parent, MPI.Intracomm) or parent == MPI.COMM_NULL:
+        raise UsageError(f"a grid needs an mpi4py intracommunicator, not {parent!r}; pass MPI.COMM_WORLD or a split of it")
+    for known, duplicate in _duplicates:
+        if known == parent:
+            return duplicate
+    # Split, not Dup: Dup would keep a Cartesian topology, with which some MPI-IO stacks write wrong data.
+    duplicate = parent.Split(0, parent.rank)
+    duplicate.Set_name("mpibatch")
+    _duplicates.append((parent, duplicate))
+    return duplicate
+
+
+def release_all() -> None:
+    """Free every private communicator. Collective over each; called at exit on all ranks in the same order."""
+    while _duplicates:
+        _, duplicate = _duplicates.pop()
+        if not MPI.Is_finalized():
+            duplicate.Free()
+
+
+atexit.register(release_all)

@@ -1,0 +1,113 @@
+"""Move views of arrays between ranks once: the general way, without any assumption on who talks to whom.
+
+A transfer lists, for every other rank, the views to send to it and the views to fill from it. Both sides list
+their views in the same order; a filled view may be larger than what arrives along axes of length 1, and is
+then filled by broadcasting.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mpi4py import MPI
+
+__all__ = ["MESSAGE_BYTES", "Target", "Transfers", "pieces", "transfer"]
+
+# Many MPI stacks fail above 2^31 elements in a call; half of it leaves room for everyone.
+MESSAGE_BYTES = 1 << 30
+# Messages under way at once per direction; bounds the memory for packing and MPI's queues.
+WINDOW = 32
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A view to fill, and the shape of what arrives for it (1 where it is repeated)."""
+
+    view: Array
+    wire: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Transfers:
+    """What one rank sends and receives, by the other rank; and its copies within itself (target, source)."""
+
+    sends: dict[int, list[Array]] = field(default_factory=dict)
+    receives: dict[int, list[Target]] = field(default_factory=dict)
+    copies: list[tuple[Array, Array]] = field(default_factory=list)
+
+
+def pieces(wire: tuple[int, ...], itemsize: int, limit: int) -> Iterator[tuple[slice, ...]]:
+    """Yield slices that cut an array of shape `wire` into parts of at most `limit` bytes, in C order. Local.
+
+    Both sides of a message call this with the same arguments, so that their parts correspond.
+    """
+    if math.prod(wire) * itemsize <= limit or not wire:
+        yield tuple(slice(0, n) for n in wire)
+        return
+    # Whole slabs along the first axis that fit; below that, recurse into single indices.
+    inner = math.prod(wire[1:]) * itemsize
+    if inner <= limit:
+        step = limit // inner
+        for low in range(0, wire[0], step):
+            yield (slice(low, min(low + step, wire[0])), *(slice(0, n) for n in wire[1:]))
+    else:
+        for index in range(wire[0]):
+            for rest in pieces(wire[1:], itemsize, limit):
+                yield (slice(index, index + 1), *rest)
+
+
+def transfer(comm: MPI.Intracomm, moves: Transfers, tag: int = 1, limit: int | None = None) -> None:
+    """Carry out `moves`. Collective over the ranks that occur in each other's lists.
+
+    Messages go in rounds of rank distance, so that a window of them can be waited for without deadlock. A
+    contiguous view is sent and received where it lies; others pass through a buffer of at most `limit` bytes
+    (default: `MESSAGE_BYTES`) each.
+    """
+    most = MESSAGE_BYTES if limit is None else limit
+    for target, source in moves.copies:
+        target[...] = source
+    rank, size = comm.rank, comm.size
+    sends = ((to - rank) % size for to in moves.sends)
+    receives = ((rank - source) % size for source in moves.receives)
+    for distance in sorted({*sends, *receives}):
+        to, source = (rank + distance) % size, (rank - distance) % size
+        outgoing = _send_parts(moves.sends.get(to, ()), most)
+        incoming = _receive_parts(moves.receives.get(source, ()), most)
+        while True:
+            leaving = list(itertools.islice(outgoing, WINDOW))
+            arriving = list(itertools.islice(incoming, WINDOW))
+            if not leaving and not arriving:
+                break
+            requests = [comm.Irecv([buffer, buffer.nbytes, MPI.BYTE], source, tag) for buffer, _ in arriving]
+            requests += [comm.Isend([buffer, buffer.nbytes, MPI.BYTE], to, tag) for buffer in leaving]
+            MPI.Request.Waitall(requests)
+            for buffer, view in arriving:
+                if view is not None:
+                    view[...] = buffer
+
+
+def _send_parts(views: Any, limit: int) -> Iterator[Array]:
+    for view in views:
+        for cut in pieces(view.shape, view.itemsize, limit):
+            yield np.ascontiguousarray(view[cut])
+
+
+def _receive_parts(targets: Any, limit: int) -> Iterator[tuple[Array, Array | None]]:
+    for target in targets:
+        view = target.view
+        for cut in pieces(target.wire, view.itemsize, limit):
+            # Along a repeated axis the one arriving cell fills the whole extent of the view.
+            part = view[tuple(c if w == n else slice(None) for c, w, n in zip(cut, target.wire, view.shape, strict=True))]
+            wire = tuple(c.stop - c.start for c in cut)
+            if part.shape == wire and part.flags.c_contiguous:
+                yield part, None
+            else:
+                yield np.empty(wire, view.dtype), part

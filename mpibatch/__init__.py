@@ -7,7 +7,7 @@ The parts, in order of dependency; each knows only those before it:
 - ``mpi``: the only door to mpi4py
 - ``grid``, ``field``: a decomposition with a communicator; this rank's part of an array
 - ``halo``: plan → engines → exchange
-- ``redistribute``: scatter, gather, change of decomposition
+- ``redistribution``: scatter, gather, change of decomposition
 - ``io``: load and save
 - ``reduce``: exact sums, extrema, histograms
 - ``filters``: scipy.ndimage's and scikit-image's, to the bit
@@ -37,16 +37,16 @@ _HOMES = {
     "argmin": "reduce",
     "count_nonzero": "reduce",
     "exchange": "halo",
-    "gather": "redistribute",
-    "gather_all": "redistribute",
+    "gather": "redistribution",
+    "gather_all": "redistribution",
     "histogram": "reduce",
     "load": "io",
     "max": "reduce",
     "mean": "reduce",
     "min": "reduce",
-    "redistribute": "redistribute",
+    "redistribute": "redistribution",
     "save": "io",
-    "scatter": "redistribute",
+    "scatter": "redistribution",
     "sum": "reduce",
 }
 _MODULES = ("domain", "filters", "halo", "io", "job", "mpi", "reduce")

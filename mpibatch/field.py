@@ -21,7 +21,7 @@ Halo = tuple[tuple[int, int], ...]
 
 def normal_halo(halo: HaloLike, ndim: int) -> Halo:
     """Return (low, high) widths for each axis from one width, one per axis, or one pair per axis. Local."""
-    entries: Sequence[Any] = (halo,) * ndim if isinstance(halo, (int, np.integer)) else tuple(halo)
+    entries: Sequence[Any] = tuple(halo) if isinstance(halo, list | tuple) else (halo,) * ndim
     if len(entries) != ndim:
         raise UsageError(f"halo={halo!r} has {len(entries)} entries for a grid of {ndim} axes; give one, or one per axis")
     try:
@@ -129,25 +129,19 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
                 f"np.{ufunc.__name__}.{method} was asked of a Field; it combines cells of different ranks: "
                 "use mpibatch.sum, min, max, mean, histogram, or work on u.owned"
             )
-        fields = [x for x in (*inputs, *(out or ())) if isinstance(x, Field)]
-        first = fields[0]
-        for other in fields[1:]:
-            if not first.grid.matches(other.grid):
-                raise UsageError(
-                    f"np.{ufunc.__name__} of fields over {first.grid} and {other.grid}; "
-                    "bring them to one grid with mpibatch.redistribute"
-                )
-        components = max((f.components for f in fields), key=len)
-        arrays = [_operand(x, first.grid.ndim, components, ufunc) for x in inputs]
         if out is not None:
-            ufunc(*arrays, out=tuple(o.owned if isinstance(o, Field) else o for o in out), **kwargs)
+            arrays, _, _ = _operands(ufunc.__name__, (*inputs, *out))
+            ufunc(*arrays[: len(inputs)], out=tuple(arrays[len(inputs) :]), **kwargs)
             return out[0] if len(out) == 1 else out
-        values = ufunc(*arrays, **kwargs)
-        halo = tuple(
-            (max(f.halo[a][0] for f in fields), max(f.halo[a][1] for f in fields)) for a in range(first.grid.ndim)
-        )
-        results = tuple(_wrap(value, first.grid, halo) for value in (values if ufunc.nout > 1 else (values,)))
-        return results if ufunc.nout > 1 else results[0]
+        return _cell_by_cell(ufunc, ufunc.__name__, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if function not in _CELL_BY_CELL or "out" in kwargs:
+            raise UsageError(
+                f"np.{function.__name__} was asked of a Field; of NumPy's functions only those that work cell by cell "
+                f"take fields: ufuncs, and {', '.join(sorted(f.__name__ for f in _CELL_BY_CELL))}"
+            )
+        return _cell_by_cell(function, function.__name__, args, kwargs)
 
     # Comparisons return Fields, so identity is the only hash that makes sense.
     __hash__ = object.__hash__
@@ -165,13 +159,41 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         return f"Field(shape={self.shape}, dtype={self.dtype}, box={self.box}, halo={self.halo})"
 
 
-def _operand(value: Any, ndim: int, components: tuple[int, ...], ufunc: np.ufunc) -> Any:
+# Functions of NumPy that are no ufuncs but work cell by cell.
+_CELL_BY_CELL = frozenset({np.clip, np.imag, np.nan_to_num, np.real, np.round, np.where})
+
+
+def _cell_by_cell(function: Any, name: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function of NumPy on the owned cells, and make fields of what it returns."""
+    arrays, grid, halo = _operands(name, inputs)
+    values = function(*arrays, **kwargs)
+    if isinstance(values, tuple):
+        return tuple(_wrap(value, grid, halo) for value in values)
+    return _wrap(values, grid, halo)
+
+
+def _operands(name: str, inputs: tuple[Any, ...]) -> tuple[list[Any], Grid, Halo]:
+    """Return what NumPy is to work on for each input, and grid and halo of the result."""
+    fields = [x for x in inputs if isinstance(x, Field)]
+    grid = fields[0].grid
+    for other in fields[1:]:
+        if not grid.matches(other.grid):
+            raise UsageError(
+                f"np.{name} of fields over {grid} and {other.grid}; bring them to one grid with mpibatch.redistribute"
+            )
+    components = max((f.components for f in fields), key=len)
+    halo = tuple((max(f.halo[a][0] for f in fields), max(f.halo[a][1] for f in fields)) for a in range(grid.ndim))
+    return [_operand(x, components, name) for x in inputs], grid, halo
+
+
+def _operand(value: Any, components: tuple[int, ...], name: str) -> Any:
     if isinstance(value, Field):
+        # A field without components meets one with: the same value for each of them.
         missing = len(components) - len(value.components)
         return value.owned.reshape(value.owned.shape + (1,) * missing) if missing else value.owned
     if np.ndim(value) and np.shape(value) != components:
         raise UsageError(
-            f"np.{ufunc.__name__} of a Field and an array of shape {np.shape(value)}; only scalars, other fields, and "
+            f"np.{name} of a Field and an array of shape {np.shape(value)}; only scalars, other fields, and "
             f"one value per component {components} combine with a Field: scatter the array first"
         )
     return value

@@ -142,7 +142,7 @@ def choose_topology(
             candidate[axis] = parts
         block = [-(-n // parts) for n, parts in zip(shape, candidate, strict=True)]
         cells = math.prod(block)
-        faces = sum(2 * cells // side for side, parts in zip(block, candidate, strict=True) if parts > 1)
+        faces = sum(min(2, parts - 1) * cells // side for side, parts in zip(block, candidate, strict=True))
         key = (faces + cells - mean, tuple(reversed(candidate)))
         if best is None or key < best:
             best = key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,7 +19,7 @@ from mpibatch.grid import Grid
 from mpibatch.halo.engines import ENGINES, Engine, Memory, Place, bind
 from mpibatch.halo.plan import Halo, phase
 from mpibatch.mpi import Transfers, transfer
-from mpibatch.mpi.transfer import Target
+from mpibatch.mpi.transfers import Target
 from mpibatch.timing import phase as timed
 
 __all__ = ["Exchange", "ModeLike", "exchange", "padded_copy", "slabs"]
@@ -129,8 +130,16 @@ def exchange(
     key = (_hashable(width), _hashable(mode), cval, corners, engine)
     planned = u._engines.get(key)
     if planned is None:
+        if not u._engines:
+            # Requests and datatypes are freed by local calls, so it does not matter when each rank drops its field.
+            weakref.finalize(u, _release, u._engines)
         planned = u._engines[key] = Exchange(u, width, mode, cval, corners, engine)
     planned()
+
+
+def _release(engines: dict[Any, Exchange]) -> None:
+    while engines:
+        engines.popitem()[1].free()
 
 
 def _hashable(value: Any) -> Any:

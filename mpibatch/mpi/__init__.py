@@ -9,7 +9,7 @@ from mpi4py import MPI
 from mpibatch.mpi.abort import install_hooks
 from mpibatch.mpi.agree import agreed
 from mpibatch.mpi.comm import private, release_all, world
-from mpibatch.mpi.transfer import Transfers, transfer
+from mpibatch.mpi.transfers import Transfers, transfer
 
 __all__ = ["MPI", "Transfers", "agreed", "install_hooks", "private", "release_all", "transfer", "world"]
 

@@ -1,0 +1,38 @@
+"""The serial oracles: what NumPy, scipy and scikit-image say of the whole array. Written once, used by all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+# NumPy's names for scipy.ndimage's boundary modes.
+PAD_MODES = {
+    "reflect": "symmetric",
+    "grid-mirror": "symmetric",
+    "mirror": "reflect",
+    "nearest": "edge",
+    "wrap": "wrap",
+    "grid-wrap": "wrap",
+    "constant": "constant",
+    "grid-constant": "constant",
+}
+
+
+def padded(
+    array: npt.NDArray, widths: Sequence[tuple[int, int]], modes: Sequence[str], cval: float = 0.0
+) -> npt.NDArray:
+    """The array with `widths` cells around its first axes, one axis after the other, by NumPy."""
+    for axis, (width, mode) in enumerate(zip(widths, modes, strict=True)):
+        pad = [(0, 0)] * array.ndim
+        pad[axis] = width
+        extra = {"constant_values": cval} if PAD_MODES[mode] == "constant" else {}
+        array = np.pad(array, pad, mode=PAD_MODES[mode], **extra)  # type: ignore[call-overload]
+    return array
+
+
+def outside(index: int, cells: int, mode: str) -> int | None:
+    """The cell that `index` stands for on an axis of `cells` cells; None where there is none."""
+    source = int(padded(np.arange(cells), [(100, 100)], [mode], -1)[index + 100])
+    return None if source < 0 else source

@@ -51,7 +51,7 @@ _HOMES = {
 }
 _MODULES = ("domain", "filters", "halo", "io", "job", "mpi", "reduce")
 
-__all__ = [*_HOMES, *_MODULES, "__version__"]
+__all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604  all of them are strings
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,9 @@ def normal_halo(halo: HaloLike, ndim: int) -> Halo:
     """Return (low, high) widths for each axis from one width, one per axis, or one pair per axis. Local."""
     entries: Sequence[Any] = tuple(halo) if isinstance(halo, list | tuple) else (halo,) * ndim
     if len(entries) != ndim:
-        raise UsageError(f"halo={halo!r} has {len(entries)} entries for a grid of {ndim} axes; give one, or one per axis")
+        raise UsageError(
+            f"halo={halo!r} has {len(entries)} entries for a grid of {ndim} axes; give one, or one per axis"
+        )
     try:
         pairs = tuple(
             (operator.index(e[0]), operator.index(e[1])) if isinstance(e, tuple | list) else (operator.index(e),) * 2

@@ -24,7 +24,9 @@ def _per_axis(value: Any, ndim: int, name: str, convert: Callable[[Any], Any]) -
     scalar = np.ndim(value) == 0
     values = (value,) * ndim if scalar else tuple(value)
     if len(values) != ndim:
-        raise UsageError(f"{name}={value!r} has {len(values)} entries for a grid of {ndim} axes; give one, or one per axis")
+        raise UsageError(
+            f"{name}={value!r} has {len(values)} entries for a grid of {ndim} axes; give one, or one per axis"
+        )
     return tuple(convert(v) for v in values)
 
 

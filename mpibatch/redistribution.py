@@ -54,7 +54,9 @@ def scatter(array: Array | None, grid: Grid, halo: HaloLike = 0, root: int = 0) 
         if grid.rank == root:
             array = np.asarray(array)
             if array.shape[: grid.ndim] != grid.shape:
-                raise UsageError(f"an array of shape {array.shape} was to be scattered over {grid}; its first axes must match")
+                raise UsageError(
+                    f"an array of shape {array.shape} was to be scattered over {grid}; its first axes must match"
+                )
             if array.dtype.kind not in "biufc":
                 raise UsageError(f"an array of dtype {array.dtype} was to be scattered; use bool, integers or floats")
             about = array.dtype.newbyteorder("=").str, array.shape[grid.ndim :]

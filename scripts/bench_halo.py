@@ -16,12 +16,16 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import mpi4py
 import numpy as np
+import numpy.typing as npt
 
 import mpibatch as mb
 from mpibatch.mpi import MPI
+
+Array = npt.NDArray[Any]
 
 
 def seconds_per_call(calls: dict[str, Callable[[], None]], samples: int, repeats: int) -> dict[str, list[float]]:
@@ -41,7 +45,7 @@ def seconds_per_call(calls: dict[str, Callable[[], None]], samples: int, repeats
     return times
 
 
-def faces(array: np.ndarray, axis: int, width: int) -> list[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
+def faces(array: Array, axis: int, width: int) -> list[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
     """Return (neighbor, cells to send, cells to fill) of this rank, cut along `axis`."""
     comm = MPI.COMM_WORLD
     n = array.shape[axis]
@@ -70,12 +74,13 @@ def persistent(requests: list[MPI.Prequest]) -> Callable[[], None]:
     return run
 
 
-def peers(array: np.ndarray, axis: int, width: int) -> tuple[dict[str, Callable[[], None]], list[MPI.Prequest], list[MPI.Datatype]]:
+def peers(array: Array, axis: int, width: int) -> tuple[dict[str, Callable[[], None]], list[Any]]:
     """Return the hand-written exchanges, and what to free."""
     comm, byte = MPI.COMM_WORLD, MPI.BYTE
     item = {"f4": MPI.FLOAT, "f8": MPI.DOUBLE}[array.dtype.str[1:]]
     typed, packed, wire, types = [], [], [], []
-    packs, unpacks = [], []
+    packs: list[tuple[Array, Array]] = []
+    unpacks: list[tuple[Array, Array]] = []
     for neighbor, send, fill in faces(array, axis, width):
         for cut, start in ((send, comm.Send_init), (fill, comm.Recv_init)):
             spans = [c.indices(n) for c, n in zip(cut, array.shape, strict=True)]
@@ -97,7 +102,7 @@ def peers(array: np.ndarray, axis: int, width: int) -> tuple[dict[str, Callable[
             view[...] = buffer
 
     calls = {"bare_datatype": persistent(typed), "bare_packed": with_packing, "wire": persistent(wire)}
-    return calls, typed + packed + wire, types
+    return calls, [*typed, *packed, *wire, *types]
 
 
 def main() -> None:
@@ -109,7 +114,11 @@ def main() -> None:
     comm = MPI.COMM_WORLD
     if comm.size < 2:
         parser.error("no rank to exchange with: run under mpiexec -n 2")
-    versions = {"mpi4py": mpi4py.__version__, "numpy": np.__version__, "mpi": MPI.Get_library_version().split("\n")[0].strip()}
+    versions = {
+        "mpi4py": mpi4py.__version__,
+        "numpy": np.__version__,
+        "mpi": MPI.Get_library_version().split("\n")[0].strip(),
+    }
     for edge in (66, 130) if options.quick else (66, 130, 258):
         for dtype in ("f4", "f8"):
             for width in (1, 4):
@@ -124,11 +133,11 @@ def main() -> None:
                     topology[axis] = comm.size
                     u = mb.Grid(owned, topology=topology).zeros(dtype, halo=width)
                     widths = [(width, width) if a == axis else (0, 0) for a in range(3)]
-                    calls, requests, types = peers(np.zeros((edge,) * 3, dtype), axis, width)
+                    calls, handles = peers(np.zeros((edge,) * 3, dtype), axis, width)
                     with mb.Exchange(u, widths, mode=None) as ours:
                         repeats = max(3, int(2e7 / (edge * edge * width * 40)))
                         times = seconds_per_call({"ours": ours, **calls}, 5 if options.quick else 11, repeats)
-                    for handle in (*requests, *types):
+                    for handle in handles:
                         handle.Free()
                     median = {name: statistics.median(t) for name, t in times.items()}
                     slowest[axis] = median["ours"]
@@ -151,7 +160,10 @@ def main() -> None:
                         )
                 if comm.rank == 0 and len(slowest) == 3:
                     ratio = max(slowest.values()) / min(slowest.values())
-                    print(json.dumps({"case": f"halo-{edge}-{dtype}-width{width}-axes", "slowest_over_fastest": ratio}), flush=True)
+                    print(
+                        json.dumps({"case": f"halo-{edge}-{dtype}-width{width}-axes", "slowest_over_fastest": ratio}),
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

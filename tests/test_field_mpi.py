@@ -13,7 +13,7 @@ WORLD = MPI.COMM_WORLD
 
 
 def field_of(whole: np.ndarray, halo: object = 0, **grid: object) -> mb.Field:
-    return mb.scatter(whole, mb.Grid(whole.shape, **grid), halo)  # type: ignore[arg-type]
+    return mb.scatter(whole, mb.Grid(whole.shape, **grid), halo)
 
 
 def test_a_field_knows_global_local_and_padded_shapes() -> None:
@@ -98,10 +98,10 @@ def test_from_function_gets_the_coordinates_of_owned_cells() -> None:
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda u: np.asarray(u), "gather"),
-        (lambda u: bool(u), "count_nonzero"),
-        (lambda u: np.add.reduce(u), "mpibatch.sum"),
-        (lambda u: np.sort(u), "cell by cell"),
+        (np.asarray, "gather"),
+        (bool, "count_nonzero"),
+        (np.add.reduce, "mpibatch.sum"),
+        (np.sort, "cell by cell"),
         (lambda u: u + np.zeros((4, 4)), "scatter the array"),
         (lambda u: u + mb.Grid((4, 4), sizes=[[4] + [0] * (WORLD.size - 1), None]).zeros(), "redistribute|ok"),
         (lambda u: u + mb.Grid((5, 4)).zeros(), "redistribute"),

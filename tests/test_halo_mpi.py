@@ -73,7 +73,9 @@ def test_padded_copy_and_slabs_leave_the_field_alone(case: tuple) -> None:
             alone = tuple(w if a == axis else (0, 0) for a, w in enumerate(widths))
             around = expected(whole, u, alone, modes, 7)
             np.testing.assert_array_equal(low, np.take(around, range(widths[axis][0]), axis))
-            np.testing.assert_array_equal(high, np.take(around, range(around.shape[axis] - widths[axis][1], around.shape[axis]), axis))
+            np.testing.assert_array_equal(
+                high, np.take(around, range(around.shape[axis] - widths[axis][1], around.shape[axis]), axis)
+            )
     np.testing.assert_array_equal(u.padded, before)
 
 

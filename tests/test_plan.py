@@ -33,7 +33,9 @@ def locals_of(decomposition: Decomposition, halo: Halo, whole: npt.NDArray) -> l
         box = decomposition.box(rank)
         array = np.full(box.grow(halo.widths).shape if box.size else box.shape, -99)
         if box.size:
-            array[tuple(slice(w[0], w[0] + n) for w, n in zip(halo.widths, box.shape, strict=True))] = whole[box.slices()]
+            array[tuple(slice(w[0], w[0] + n) for w, n in zip(halo.widths, box.shape, strict=True))] = whole[
+                box.slices()
+            ]
         arrays.append(array)
     return arrays
 
@@ -46,7 +48,9 @@ def read(array: npt.NDArray, move: Move, origin: tuple[int, ...]) -> npt.NDArray
     return array[np.ix_(*index)]
 
 
-def carry_out(decomposition: Decomposition, halo: Halo, arrays: list[npt.NDArray], axes: tuple[int, ...] | None) -> None:
+def carry_out(
+    decomposition: Decomposition, halo: Halo, arrays: list[npt.NDArray], axes: tuple[int, ...] | None
+) -> None:
     phases = [phase(decomposition, rank, halo, axes) for rank in range(decomposition.size)]
     origins = [
         tuple(s - w[0] for s, w in zip(decomposition.box(r).start, halo.widths, strict=True))
@@ -72,7 +76,9 @@ def check(decomposition: Decomposition, halo: Halo, arrays: list[npt.NDArray], w
     for rank, array in enumerate(arrays):
         box = decomposition.box(rank)
         if box.size:
-            np.testing.assert_array_equal(array, expected[box.grow(halo.widths).slices(tuple(-w[0] for w in halo.widths))])
+            np.testing.assert_array_equal(
+                array, expected[box.grow(halo.widths).slices(tuple(-w[0] for w in halo.widths))]
+            )
 
 
 @given(cases())

@@ -76,7 +76,11 @@ def test_a_transfer_fills_repeated_cells_from_one() -> None:
     to, source = (WORLD.rank + 1) % WORLD.size, (WORLD.rank - 1) % WORLD.size
     target = np.zeros((3, 4))
     row = np.arange(4.0)[None] + WORLD.rank
-    moves = Transfers({to: [row]}, {source: [Target(target, (1, 4))]}) if WORLD.size > 1 else Transfers(copies=[(target, row)])
+    moves = (
+        Transfers({to: [row]}, {source: [Target(target, (1, 4))]})
+        if WORLD.size > 1
+        else Transfers(copies=[(target, row)])
+    )
     transfer(WORLD, moves, limit=16)
     np.testing.assert_array_equal(target, np.broadcast_to(np.arange(4.0) + source, (3, 4)))
 

@@ -117,9 +117,7 @@ def _merge(
     return tuple(merged)
 
 
-def choose_topology(
-    shape: Sequence[int], ranks: int, given: Sequence[int | None] | None = None
-) -> tuple[int, ...]:
+def choose_topology(shape: Sequence[int], ranks: int, given: Sequence[int | None] | None = None) -> tuple[int, ...]:
     """Return the ranks along each axis that cost least: cells that travel plus cells that others wait for. Local.
 
     Travelling cells are the largest block's faces towards other ranks; waited-for cells are what the largest

@@ -76,7 +76,7 @@ class Bound:
 
 
 def bind(moves: Phase, sources: Sequence[Memory], targets: Sequence[Place] | None = None) -> Bound:
-    """Return views for a phase: of every field in turn, read in `sources`, written in `targets` (default: same). Local."""
+    """Return views for a phase, of every field in turn: read in `sources`, written in `targets` or there. Local."""
     places: Sequence[Place] = sources if targets is None else targets
 
     def arriving(todo: list[Move]) -> list[tuple[Array, tuple[int, ...]]]:

@@ -32,7 +32,9 @@ def halo_of(grid: Grid, widths: HaloLike, mode: ModeLike, corners: bool = True) 
     """Return the checked description of a halo; a periodic axis wraps whatever its mode. Local."""
     modes = (mode,) * grid.ndim if mode is None or isinstance(mode, str) else tuple(mode)
     if len(modes) != grid.ndim:
-        raise UsageError(f"mode={mode!r} has {len(modes)} entries for a grid of {grid.ndim} axes; give one, or one per axis")
+        raise UsageError(
+            f"mode={mode!r} has {len(modes)} entries for a grid of {grid.ndim} axes; give one, or one per axis"
+        )
     known = (None if m is None else check_mode(m) for m in modes)
     return Halo(
         normal_halo(widths, grid.ndim),

@@ -24,7 +24,7 @@ FEW_ROWS = 512
 
 def copier(copies: Sequence[tuple[Array, Array]]) -> Callable[[], None]:
     """Return a function that carries out these (target, source) copies, each time it is called. Local."""
-    jobs = [_short_rows(target, source) or (lambda t=target, s=source: np.copyto(t, s)) for target, source in copies]
+    jobs = [_short_rows(target, source) or partial(np.copyto, target, source) for target, source in copies]
     if len(jobs) == 1:
         return jobs[0]
 

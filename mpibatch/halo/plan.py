@@ -113,9 +113,10 @@ def _axis_pieces(
         return [_Piece(coord, Run(low - below, high - low + below + above, low - below, 1), True)]
     mode = halo.modes[axis]
     pieces = [_Piece(coord, Run(low, high - low, low, 1), True)]
-    for start, stop in ((low - below, low), (high, high + above)):
-        if mode is None:
-            start, stop = max(start, 0), min(stop, blocks.cells)
+    sides = [(low - below, low), (high, high + above)]
+    if mode is None:
+        sides = [(max(start, 0), min(stop, blocks.cells)) for start, stop in sides]
+    for start, stop in sides:
         for run in wall_runs(start, stop, blocks.cells, mode or "nearest"):
             pieces += [_Piece(owner, part, False) for owner, part in _by_owner(blocks, run)]
     return pieces

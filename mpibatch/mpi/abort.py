@@ -14,16 +14,19 @@ __all__ = ["install_hooks"]
 _installed = False
 
 
-def _abort(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, code: int) -> None:
+def _abort(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, code: int) -> bool:
+    """End all ranks, unless this is the only one."""
     if MPI.Is_finalized() or MPI.COMM_WORLD.size == 1:
-        return
+        return False
     rank = MPI.COMM_WORLD.rank
     lines = traceback.format_exception(kind, error, trace)
     # One write, so that the launcher does not interleave it with another rank's.
     sys.stderr.write(f"rank {rank}: uncaught exception, aborting all {MPI.COMM_WORLD.size} ranks\n{''.join(lines)}")
     sys.stderr.flush()
     sys.stdout.flush()
+    # May return before the launcher has ended this process.
     MPI.COMM_WORLD.Abort(code)
+    return True
 
 
 def install_hooks() -> None:
@@ -35,12 +38,12 @@ def install_hooks() -> None:
     previous, previous_thread = sys.excepthook, threading.excepthook
 
     def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        _abort(kind, error, trace, 130 if issubclass(kind, KeyboardInterrupt) else 1)
-        previous(kind, error, trace)
+        if not _abort(kind, error, trace, 130 if issubclass(kind, KeyboardInterrupt) else 1):
+            previous(kind, error, trace)
 
     def in_thread(args: threading.ExceptHookArgs) -> None:
-        _abort(args.exc_type, args.exc_value, args.exc_traceback, 1)
-        previous_thread(args)
+        if not _abort(args.exc_type, args.exc_value, args.exc_traceback, 1):
+            previous_thread(args)
 
     sys.excepthook = in_main
     threading.excepthook = in_thread

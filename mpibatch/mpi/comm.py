@@ -26,12 +26,14 @@ def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
     """
     parent = MPI.COMM_WORLD if comm is None else comm
     if not isinstance(parent, MPI.Intracomm) or parent == MPI.COMM_NULL:
-        raise UsageError(f"a grid needs an mpi4py intracommunicator, not {parent!r}; pass MPI.COMM_WORLD or a split of it")
+        raise UsageError(
+            f"a grid needs an mpi4py intracommunicator, not {parent!r}; pass MPI.COMM_WORLD or a split of it"
+        )
     for known, duplicate in _duplicates:
         if known == parent:
             return duplicate
     # Split, not Dup: Dup would keep a Cartesian topology, with which some MPI-IO stacks write wrong data.
-    duplicate = parent.Split(0, parent.rank)
+    duplicate = MPI.Intracomm(parent.Split(0, parent.rank))
     duplicate.Set_name("mpibatch")
     _duplicates.append((parent, duplicate))
     return duplicate

@@ -75,18 +75,18 @@ def transfer(comm: MPI.Intracomm, moves: Transfers, tag: int = 1, limit: int | N
     for target, source in moves.copies:
         target[...] = source
     rank, size = comm.rank, comm.size
-    sends = ((to - rank) % size for to in moves.sends)
-    receives = ((rank - source) % size for source in moves.receives)
-    for distance in sorted({*sends, *receives}):
-        to, source = (rank + distance) % size, (rank - distance) % size
-        outgoing = _send_parts(moves.sends.get(to, ()), most)
-        incoming = _receive_parts(moves.receives.get(source, ()), most)
+    ahead = ((to - rank) % size for to in moves.sends)
+    behind = ((rank - giver) % size for giver in moves.receives)
+    for distance in sorted({*ahead, *behind}):
+        to, giver = (rank + distance) % size, (rank - distance) % size
+        outgoing = _send_parts(moves.sends.get(to, []), most)
+        incoming = _receive_parts(moves.receives.get(giver, []), most)
         while True:
             leaving = list(itertools.islice(outgoing, WINDOW))
             arriving = list(itertools.islice(incoming, WINDOW))
             if not leaving and not arriving:
                 break
-            requests = [comm.Irecv([buffer, buffer.nbytes, MPI.BYTE], source, tag) for buffer, _ in arriving]
+            requests = [comm.Irecv([buffer, buffer.nbytes, MPI.BYTE], giver, tag) for buffer, _ in arriving]
             requests += [comm.Isend([buffer, buffer.nbytes, MPI.BYTE], to, tag) for buffer in leaving]
             MPI.Request.Waitall(requests)
             for buffer, view in arriving:
@@ -94,18 +94,20 @@ def transfer(comm: MPI.Intracomm, moves: Transfers, tag: int = 1, limit: int | N
                     view[...] = buffer
 
 
-def _send_parts(views: Any, limit: int) -> Iterator[Array]:
+def _send_parts(views: list[Array], limit: int) -> Iterator[Array]:
     for view in views:
         for cut in pieces(view.shape, view.itemsize, limit):
             yield np.ascontiguousarray(view[cut])
 
 
-def _receive_parts(targets: Any, limit: int) -> Iterator[tuple[Array, Array | None]]:
+def _receive_parts(targets: list[Target], limit: int) -> Iterator[tuple[Array, Array | None]]:
     for target in targets:
         view = target.view
         for cut in pieces(target.wire, view.itemsize, limit):
             # Along a repeated axis the one arriving cell fills the whole extent of the view.
-            part = view[tuple(c if w == n else slice(None) for c, w, n in zip(cut, target.wire, view.shape, strict=True))]
+            part = view[
+                tuple(c if w == n else slice(None) for c, w, n in zip(cut, target.wire, view.shape, strict=True))
+            ]
             wire = tuple(c.stop - c.start for c in cut)
             if part.shape == wire and part.flags.c_contiguous:
                 yield part, None

@@ -1,0 +1,83 @@
+"""Walk through all elements of an array in C order, without a copy of the whole of it.
+
+The owned cells of a Field are a view with gaps (the halo), which NumPy's flattening functions copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.errors import UsageError
+
+__all__ = ["CHUNK", "Rows", "check_dtype", "chunks", "rows"]
+
+Array = npt.NDArray[Any]
+
+# Elements: 64 Ki of 8 bytes is 512 KiB, which stays in a core's L2 cache.
+CHUNK = 65536
+
+
+def check_dtype(dtype: np.dtype[Any], asked: str) -> None:
+    """Raise UsageError unless `dtype` is bool, an integer or a float of at most 8 bytes, in native order. Local."""
+    if dtype.kind not in "biuf" or dtype.itemsize > 8 or not dtype.isnative:
+        raise UsageError(
+            f"{asked} of a field of dtype {dtype}; it is defined for bool, integers and floats of up to 8 bytes: "
+            "convert it with u.astype, or reduce its real and imaginary parts"
+        )
+
+
+def chunks(array: Array) -> Iterator[tuple[int, Array]]:
+    """Yield (flat index of its first element, one-dimensional part) in C order, at most `CHUNK` elements each. Local.
+
+    A part is contiguous: a view where the elements lie side by side, else a buffer that the next step overwrites.
+    """
+    start = 0
+    # NumPy's own annotations lack "contig".
+    how: Any = {"flags": ["external_loop", "buffered", "zerosize_ok"], "op_flags": [["readonly", "contig"]]}
+    parts: Any
+    with np.nditer(array, order="C", buffersize=CHUNK, **how) as parts:
+        for part in parts:
+            if part.size:
+                yield start, part
+                start += part.size
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """An array as equally long runs of neighbouring elements of one flat, read-only view of its memory.
+
+    Run (i, j, ...) of ``outer`` starts at element ``i * strides[0] + j * strides[1] + ...`` of ``flat``.
+    """
+
+    flat: Array
+    outer: npt.NDArray[np.int64]
+    strides: npt.NDArray[np.int64]
+    inner: int
+
+
+def rows(array: Array) -> Rows:
+    """Return `array` as runs, as long as they can be made. Local.
+
+    Copies only an array with negative strides or strides that are no multiple of its item size.
+    """
+    item = array.itemsize
+    if array.size == 0 or any(s < 0 or s % item for s in array.strides) or not array.flags.aligned:
+        array = np.ascontiguousarray(array).reshape(-1)
+    axes: list[list[int]] = [[1, 1]]
+    for n, stride in zip(reversed(array.shape), (s // item for s in reversed(array.strides)), strict=True):
+        if n == 1:
+            continue
+        length, step = axes[-1]
+        if stride == length * step:
+            axes[-1][0] *= n
+        else:
+            axes.append([n, stride])
+    inner, outer = axes[0][0], axes[:0:-1]
+    span = 1 + sum((n - 1) * stride for n, stride in axes) if array.size else 0
+    flat = np.lib.stride_tricks.as_strided(array, (span,), (item,), writeable=False)
+    return Rows(flat, np.array([n for n, _ in outer], np.int64), np.array([s for _, s in outer], np.int64), inner)

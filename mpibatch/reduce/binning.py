@@ -1,0 +1,156 @@
+"""Histogram of a Field, equal to ``np.histogram`` of the gathered array.
+
+NumPy computes a bin from a value by a division and then corrects it by one place, by comparison with the edges. So
+the edges alone decide, unless the division is off by more than one bin; in these cases (edges a few roundings
+apart, a range that overflows) and for types that f8 cannot hold NumPy's own function counts, part by part: what it
+does to an element depends on that element, edges and range only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.errors import UsageError
+from mpibatch.field import Field
+from mpibatch.reduce.arrays import check_dtype, chunks
+from mpibatch.reduce.extremes import limits
+from mpibatch.reduce.totals import add_up
+
+__all__ = ["histogram"]
+
+Array = npt.NDArray[Any]
+Counts = npt.NDArray[np.int64]
+
+# Above this many bins, or with bins narrower than this many roundings, NumPy's division may miss by more than one.
+MOST_BINS = 65536
+LEAST_ROUNDINGS = 8
+# Integers below this are exact in f8, and rounding to f8 brings no other integer below it.
+EXACT = 2**53
+
+
+def histogram(
+    u: Field, bins: int | Sequence[float] | Array = 10, range: tuple[Any, Any] | None = None
+) -> tuple[Counts, Array]:
+    """Count the elements of `u`, components included, into bins; the same on every rank. Collective.
+
+    Parameters
+    ----------
+    u : field of bool, integers or floats.
+    bins : number of bins of equal width, or their edges (increasing, one more than bins).
+    range : least and greatest edge; default the field's minimum and maximum, (0, 1) if it has no elements. Elements
+        outside, and NaN, are not counted. Without meaning if edges are given.
+
+    Returns
+    -------
+    counts : int64 array, one per bin. Bins hold their left edge; the last one holds its right edge, too.
+    edges : array of one more, f8, or the type that NumPy gives them.
+
+    Both equal ``np.histogram(the gathered array, bins, range)``; an outer edge of zero is 0.0, never -0.0.
+
+    Raises UsageError, on every rank, for complex fields, for bins or a range that NumPy refuses (NumPy's names of
+    automatic rules among them), and for NaN or infinite elements if no range is given.
+
+    One all-reduce of 8 bytes per bin; before it, if the range has to be found, one of 16 bytes.
+    """
+    check_dtype(u.dtype, "the histogram")
+    if isinstance(bins, str):
+        raise UsageError(f"histogram with bins={bins!r} was asked for; give a number of bins, or a list of edges")
+    uniform = np.ndim(bins) == 0
+    if range is None and uniform:
+        range = _found_range(u)
+    plain = np.dtype("u1") if u.dtype.kind == "b" else u.dtype
+    try:
+        edges = np.histogram_bin_edges(np.empty(0, plain), bins, range)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"histogram with bins={bins!r}, range={range!r} was asked for: {error}; give a positive number of bins "
+            "and a finite range (low, high), or increasing edges"
+        ) from error
+    if edges.size < 2:
+        raise UsageError(f"histogram with the edges {edges.tolist()} was asked for; give at least two")
+    mine = _count(u.owned.view(plain), bins if uniform else edges, range, edges, uniform)
+    return add_up(u, mine), edges
+
+
+def _found_range(u: Field) -> tuple[Any, Any]:
+    if math.prod(u.shape) == 0:
+        return 0, 1
+    low, high = limits(u, "the histogram")
+    if u.dtype.kind == "b":
+        return np.uint8(low), np.uint8(high)
+    if u.dtype.kind != "f":
+        return low, high
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise UsageError(
+            f"the histogram of a field with values from {low} to {high} was asked for, without a range; give "
+            "range=(low, high): what lies outside, and NaN, is then left out"
+        )
+    # Adding 0 turns -0.0 into 0.0.
+    return low + 0, high + 0
+
+
+def _count(owned: Array, bins: Any, range: Any, edges: Array, uniform: bool) -> Counts:
+    """Return this rank's counts. Local."""
+    counts = np.zeros(edges.size - 1, np.int64)
+    if owned.dtype.kind in "iu" and owned.dtype.itemsize <= 2:
+        values, times = _tally(owned)
+        return np.histogram(values, bins, range, weights=times)[0]
+    if not _edges_decide(owned.dtype, edges, uniform):
+        for _, part in chunks(owned):
+            counts += np.histogram(part, bins, range)[0]
+        return counts
+    # Late, because numba takes a second to load.
+    from mpibatch.reduce import loops_bins
+
+    exact_edges = edges.astype("f8")
+    scale, below = loops_bins.cells(exact_edges)
+    for _, part in chunks(owned):
+        values = _read_only(part.astype("f8", copy=False))
+        if uniform:
+            loops_bins.count_uniform(values, exact_edges, counts)
+        else:
+            loops_bins.count_edges(values, exact_edges, counts, scale, below)
+    return counts
+
+
+def _read_only(part: Array) -> Array:
+    """Return a part as one type for the compiler, whether it was copied or not. Local."""
+    part.flags.writeable = False
+    return part
+
+
+def _tally(owned: Array) -> tuple[Array, Counts]:
+    """Return all values of an integer type of at most 2 bytes, and how often each occurs. Local."""
+    from mpibatch.reduce import loops_bins
+
+    unsigned = np.dtype(f"u{owned.dtype.itemsize}")
+    times = np.zeros(1 << (8 * unsigned.itemsize), np.int64)
+    for _, part in chunks(owned):
+        loops_bins.tally(_read_only(part.view(unsigned)), times)
+    return np.arange(times.size, dtype=unsigned).view(owned.dtype), times
+
+
+def _edges_decide(dtype: np.dtype[Any], edges: Array, uniform: bool) -> bool:
+    """Tell whether NumPy's counts follow from comparisons of f8 values with the edges alone. Local."""
+    if dtype.itemsize < 4 or edges.dtype.kind not in "biuf" or edges.dtype.itemsize > 8:
+        return False
+    if not np.all(np.isfinite(edges)):
+        return False
+    ends = edges[[0, -1]]
+    has_wide_integers = (dtype.kind in "iu" and dtype.itemsize == 8) or edges.dtype.kind in "iu"
+    if has_wide_integers and max(abs(int(end)) for end in ends.tolist()) >= EXACT - 1:
+        return False
+    if not uniform:
+        return True
+    with np.errstate(over="ignore", divide="ignore"):
+        width = ends[1] - ends[0]
+        scale = float(edges.size - 1) / float(width)
+    roundings = np.min(np.diff(edges)) / np.spacing(np.max(np.abs(edges)))
+    return bool(
+        edges.size <= MOST_BINS and np.isfinite(width) and math.isfinite(scale) and roundings >= LEAST_ROUNDINGS
+    )

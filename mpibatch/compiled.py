@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -38,8 +39,13 @@ def cache_folder() -> Path:
             return base
     except OSError:
         fallback = Path(tempfile.gettempdir()) / f"mpibatch-cache-{os.getuid()}"
-        fallback.mkdir(mode=0o700, exist_ok=True)
-        return fallback
+        with contextlib.suppress(FileExistsError):
+            fallback.mkdir(mode=0o700)
+        # Code is loaded from here: never from a folder that somebody else made or can write to.
+        about = fallback.lstat()
+        if about.st_uid == os.getuid() and stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o022:
+            return fallback
+        return Path(tempfile.mkdtemp(prefix="mpibatch-cache-"))
 
 
 def compile_seconds() -> float:

@@ -1,0 +1,79 @@
+"""The promise itself: a pipeline's datasets and its file have the same bits on any number of ranks, cut in any way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Launch
+
+JOB = """
+[input]
+path = "volume.npy"
+
+[grid]
+topology = [{topology}]
+
+[[step]]
+filter = "gaussian_filter"
+sigma = [1.5, 1, 0.7]
+save = true
+
+[[step]]
+filter = "median_filter"
+size = 3
+mode = "mirror"
+save = true
+
+[[step]]
+filter = "gaussian_gradient_magnitude"
+sigma = 1
+mode = "constant"
+cval = 0.5
+save = "edges"
+
+[output]
+path = "{output}"
+"""
+# Ranks and process grid; None is the one that mpibatch chooses.
+LAYOUTS: list[tuple[int, tuple[int, int, int] | None]] = [
+    (2, None),
+    (3, None),
+    (4, (4, 1, 1)),  # slabs
+    (4, (1, 2, 2)),  # pencils
+    (6, (1, 1, 6)),
+    (8, (2, 2, 2)),  # blocks
+    (8, None),
+]
+
+
+def results(launch: Launch, folder: Path, ranks: int, topology: tuple[int, int, int] | None) -> tuple[dict, str]:
+    """Run the job, and return the digests of its datasets and of the file."""
+    cut = ", ".join(map(str, topology or (0, 0, 0)))
+    output = folder / "out.h5"
+    (folder / "job.toml").write_text(JOB.format(topology=cut, output="out.h5"))
+    done = launch(ranks, "-m", "mpibatch", "run", "job.toml", "--quiet", cwd=folder, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = launch(0, "-m", "mpibatch", "info", "out.h5", "--json", "--digest", cwd=folder)
+    assert told.returncode == 0, told.stderr
+    digests = {d["name"]: d["sha256"] for d in json.loads(told.stdout)["datasets"]}
+    return digests, hashlib.sha256(output.read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_a_pipeline_has_the_same_bits_on_any_ranks_and_any_decomposition(launch: Launch, tmp_path: Path) -> None:
+    volume = np.random.default_rng(7).normal(size=(23, 19, 31)).astype("f4")
+    np.save(tmp_path / "volume.npy", volume)
+    digests, _ = alone = results(launch, tmp_path, 1, None)
+    assert set(digests) == {"gaussian_filter", "median_filter", "edges"}
+    assert len(set(digests.values())) == 3
+    for ranks, topology in LAYOUTS:
+        found, file = results(launch, tmp_path, ranks, topology)
+        assert found == digests, (ranks, topology)
+        # The job's text is in the file, and with it the topology that was asked for.
+        if topology is None:
+            assert file == alone[1], ranks

@@ -1,0 +1,201 @@
+"""Options, fixtures and requirements common to all tests. How they are run: scripts/test.sh.
+
+Tests marked `mpi` run on every rank of an mpiexec (`--with-mpi`); all others run once, without MPI.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import hypothesis
+import pytest
+
+from tests.lockstep import Lockstep, Watchdog
+
+Completed: TypeAlias = subprocess.CompletedProcess[str]
+
+LOCKSTEP: pytest.StashKey[Lockstep] = pytest.StashKey()
+TALLY: pytest.StashKey[Tally] = pytest.StashKey()
+
+
+def _parallel_hdf5() -> bool:
+    import h5py
+
+    return bool(h5py.get_config().mpi)
+
+
+# Marker: (can this machine run it, what to install if not).
+REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
+    "mpio": (_parallel_hdf5, "h5py built with parallel HDF5 (pip install --no-binary=h5py h5py, with HDF5_MPI=ON)"),
+    "slurm": (lambda: shutil.which("slurmctld") is not None, "Slurm (Debian: slurm-wlm)"),
+    "browser": (lambda: any(map(shutil.which, ("chromium", "chrome"))), "a headless browser (Debian: chromium)"),
+}
+
+
+class Tally:
+    """Counts outcomes by test, for the runner, which adds up several runs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._outcomes: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}
+        self.too_few_ranks: dict[str, int] = {}
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._outcomes[f"collecting {report.nodeid}"] = "failed"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        before = self._outcomes.get(report.nodeid, "passed")
+        if report.failed:
+            self._outcomes[report.nodeid] = "failed"
+        elif report.skipped and not hasattr(report, "wasxfail"):
+            self._outcomes[report.nodeid] = "skipped"
+            self._reasons[report.nodeid] = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else "")
+        else:
+            self._outcomes[report.nodeid] = before
+
+    def pytest_sessionfinish(self) -> None:
+        told = {"outcomes": self._outcomes, "reasons": self._reasons, "too_few_ranks": self.too_few_ranks}
+        self._path.write_text(json.dumps(told))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mpibatch")
+    group.addoption(
+        "--test-limit", type=float, default=120.0, metavar="SECONDS", help="end the run if a test takes longer"
+    )
+    group.addoption("--scratch", type=Path, metavar="DIR", help="put stack traces and temporary folders here")
+    group.addoption("--tally", type=Path, metavar="FILE", help="write the outcomes to FILE (rank 0)")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Start watchdog and MPI before pytest's own plugins are configured."""
+    scratch: Path | None = config.getoption("--scratch")
+    watchdog = Watchdog(scratch, config.getoption("--test-limit"))
+    config.pluginmanager.register(watchdog)
+    rank = 0
+    if config.getoption("--with-mpi"):
+        lockstep = config.stash[LOCKSTEP] = Lockstep(watchdog)
+        config.pluginmanager.register(lockstep)
+        rank = lockstep.comm.rank
+        _same_draws_on_all_ranks()
+    if scratch:
+        config.option.basetemp = str(scratch / f"tmp-{rank}")
+    tally: Path | None = config.getoption("--tally")
+    if tally and rank == 0:
+        config.stash[TALLY] = Tally(tally)
+        config.pluginmanager.register(config.stash[TALLY])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let rank 0 alone report; `Lockstep` tells it about the others."""
+    if LOCKSTEP in config.stash and config.stash[LOCKSTEP].comm.rank:
+        config.pluginmanager.unregister(name="terminalreporter")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with a reason, what this machine cannot run; leave to larger runs what needs more ranks."""
+    for name, (is_met, what) in REQUIREMENTS.items():
+        marked = [item for item in items if item.get_closest_marker(name)]
+        if marked and not is_met():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=f"needs {what}"))
+    if LOCKSTEP not in config.stash:
+        return
+    size = config.stash[LOCKSTEP].comm.size
+    needed = {item: max([1, *(mark.kwargs.get("min_size", 1) for mark in item.iter_markers("mpi"))]) for item in items}
+    small = [item for item in items if needed[item] > size]
+    items[:] = [item for item in items if needed[item] <= size]
+    config.hook.pytest_deselected(items=small)
+    if TALLY in config.stash:
+        config.stash[TALLY].too_few_ranks.update({item.nodeid: needed[item] for item in small})
+
+
+@pytest.fixture
+def shared_tmp(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """One empty folder, the same on all ranks (`tmp_path` is another one on each); removed at the end."""
+    lockstep = request.config.stash.get(LOCKSTEP, None)
+    scratch: Path | None = request.config.getoption("--scratch")
+    if lockstep is None or lockstep.comm.rank == 0:
+        folder = tempfile.mkdtemp(prefix="shared-", dir=scratch)
+    if lockstep is None:
+        yield Path(folder)
+    else:
+        folder = lockstep.comm.bcast(folder if lockstep.comm.rank == 0 else "")
+        yield Path(folder)
+        lockstep.meet()  # nobody may still be reading
+    if lockstep is None or lockstep.comm.rank == 0:
+        shutil.rmtree(folder)
+
+
+class Launch(Protocol):
+    def __call__(self, ranks: int, *arguments: str, timeout: float = 60.0, **options: Any) -> Completed: ...
+
+
+@pytest.fixture
+def launch() -> Launch:
+    """Run ``python ARGUMENTS`` on `ranks` ranks (0: without mpiexec), for tests that are not themselves under MPI.
+
+    Further options are subprocess's. Output is text. What takes longer than `timeout` seconds is ended, and fails.
+    """
+
+    def run(ranks: int, *arguments: str, timeout: float = 60.0, **options: Any) -> Completed:
+        own = str(Path(sys.executable).parent / "mpiexec")
+        start = [*shlex.split(os.environ.get("MPIBATCH_MPIEXEC", own)), "-n", str(ranks)] if ranks else []
+        pipe = subprocess.PIPE
+        settings = {"text": True, "stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe} | options
+        # A rank's line must be one write, or the launcher mixes it with another rank's: no unbuffered output.
+        settings["env"] = {**settings.get("env", os.environ)}
+        settings["env"].pop("PYTHONUNBUFFERED", None)
+        process = subprocess.Popen([*start, sys.executable, *arguments], **settings)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # mpiexec passes it on to the ranks
+            out, err = process.communicate(timeout=timeout)
+            pytest.fail(f"{arguments} on {ranks} ranks took longer than {timeout:g} s\n{out}\n{err}")
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run
+
+
+def _same_draws_on_all_ranks() -> None:
+    # hypothesis also draws constants that it finds in whichever local modules are loaded by then. These differ
+    # between ranks (rank 0 alone may have imported a reader), and one other draw is one deadlock.
+    from hypothesis.internal.conjecture import providers
+
+    if not hasattr(providers, "is_local_module_file"):
+        raise pytest.UsageError(
+            f"hypothesis {hypothesis.__version__} finds its constants in another way than this conftest turns off; "
+            "look for _get_local_constants in it and adapt _same_draws_on_all_ranks"
+        )
+    providers.is_local_module_file = lambda path: False
+
+    # No shrinking: an example that fails on one rank alone must end the test, not start other examples there.
+    hypothesis.settings.register_profile("mpi", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
+    hypothesis.settings.load_profile("mpi")
+
+
+# No deadline, no health check by the clock and no database: nothing may depend on the time or on earlier runs.
+hypothesis.settings.register_profile(
+    "steady",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=(hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture),
+)
+hypothesis.settings.load_profile("steady")

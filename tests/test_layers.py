@@ -1,0 +1,130 @@
+"""The architecture, read from the imports in the source: they point down only, and heavy libraries have one door.
+
+Upward imports are wrong wherever they stand: one inside a function is a cycle in hiding.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "mpibatch"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# From the bottom up. A part imports from rows below its own, and from itself.
+LAYERS = (
+    ("errors", "log", "timing", "compiled"),
+    ("domain",),
+    ("mpi",),
+    ("grid", "field"),
+    ("halo",),
+    ("redistribution",),
+    ("stencil", "reduce", "io"),
+    ("filters", "label", "batch"),
+    ("job",),
+    ("apps",),
+    ("doctor", "scaling", "slurm"),
+    ("cli",),
+    ("__main__",),
+)
+ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
+# Within a row: a Grid makes Fields, a Field lies on a Grid.
+SIDEWAYS = {("grid", "field"), ("field", "grid")}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted name) of all imports, at any depth; `from a import b` is a.b."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write the absolute name instead of a relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def outside(library: str, is_door: object) -> list[str]:
+    """Return the places that import `library` and are not its door."""
+    assert callable(is_door)
+    return [
+        f"{path.relative_to(PACKAGE.parent)}:{line} imports {name}"
+        for path in SOURCES
+        if not is_door(path)
+        for line, name in imports(path)
+        if name.split(".")[0] == library
+    ]
+
+
+def upward(path: Path) -> Iterator[str]:
+    part = part_of(path)
+    for line, name in imports(path):
+        words = name.split(".")
+        if words[0] != "mpibatch" or words[1:2] == ["__version__"]:
+            continue
+        other = words[1]
+        if other not in ROW:
+            yield f"{path.name}:{line}: {name}: import from the module itself, not through the package's lazy names"
+        elif other != part and ROW[other] >= max(ROW[part], 1) and (part, other) not in SIDEWAYS:
+            yield f"{path.name}:{line}: {part} (row {ROW[part]}) imports {other} (row {ROW[other]})"
+
+
+def test_every_part_has_a_layer() -> None:
+    unknown = {part_of(path) for path in SOURCES} - ROW.keys() - {"__init__"}
+    assert not unknown, f"add {sorted(unknown)} to LAYERS, and to the map in the package's docstring"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    if path != PACKAGE / "__init__.py":  # the package file only names where things live
+        assert not list(upward(path))
+
+
+def test_only_mpi_imports_mpi4py() -> None:
+    assert not outside("mpi4py", lambda path: part_of(path) == "mpi")
+
+
+def test_only_io_imports_h5py() -> None:
+    assert not outside("h5py", lambda path: part_of(path) == "io")
+
+
+def test_only_compiled_loops_import_numba() -> None:
+    def is_door(path: Path) -> bool:
+        return part_of(path) in {"compiled", "stencil"} or path.name.startswith("loops_")
+
+    assert not outside("numba", is_door)
+
+
+# What must work where no MPI is installed, and start at once: none of these modules may be touched.
+HEAVY = ("mpi4py", "numba", "h5py", "scipy", "skimage", "rich", "PIL", "tifffile")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import mpibatch",
+        "import mpibatch; dir(mpibatch); mpibatch.__version__; mpibatch.UsageError",
+        "import mpibatch; mpibatch.Box; mpibatch.Decomposition",
+        "import mpibatch.job",
+        "import mpibatch.cli; assert mpibatch.cli.main(['--help']) == 0",
+        "import mpibatch.cli; assert mpibatch.cli.main(['run', '--help']) == 0",
+    ],
+)
+def test_light_things_load_nothing_heavy(statement: str) -> None:
+    # None in sys.modules makes any import of that name fail, with the traceback that shows who wanted it.
+    code = f"import sys; sys.modules.update(dict.fromkeys({HEAVY}))\n{statement}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_loads_not_even_numpy() -> None:
+    code = "import sys, mpibatch; print([name for name in sys.modules if name.split('.')[0] in ('numpy', 'argparse')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,113 @@
+"""The runner of the MPI tests itself: what goes wrong on one rank must end the run, red, with everybody's stack."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Five lines: the tests below count on it.
+HEAD = """import ctypes
+import pytest
+from mpi4py import MPI
+COMM = MPI.COMM_WORLD
+pytestmark = pytest.mark.mpi
+"""
+MOST_SECONDS = 30.0
+
+
+def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """Run a test file of its own under the real runner on two ranks, each test limited to 3 seconds."""
+    (folder / "conftest.py").write_text((REPOSITORY / "tests" / "conftest.py").read_text())
+    (folder / "test_scratch.py").write_text(HEAD + text)
+    runner = [sys.executable, "scripts/_run_tests.py", "--only", "mpi", "--ranks", "2", "--test-limit", "3"]
+    begin = time.monotonic()
+    done = subprocess.run(
+        [*runner, str(folder)], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=99
+    )
+    assert time.monotonic() - begin < MOST_SECONDS
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        pytest.param(
+            "def test_deadlock():\n    COMM.recv(source=1 - COMM.rank)\n",
+            ["line 7 in test_deadlock", "rank 0 of 2", "rank 1 of 2", "a test got stuck"],
+            id="deadlock",
+        ),
+        pytest.param(
+            "def test_alone():\n    assert COMM.rank != 1, 'only here'\n    COMM.Barrier()\n",
+            ["line 8 in test_alone", "AssertionError: only here", "a test got stuck"],
+            id="one rank fails before a collective",
+        ),
+        pytest.param(
+            # Through a library call that keeps the GIL: no Python code of this rank runs any more.
+            "C = ctypes.PyDLL(None)\ndef test_gil():\n    while COMM.rank:\n        C.sleep(9)\n    COMM.Barrier()\n",
+            ["line 9 in test_gil", "line 10 in test_gil", "a test got stuck"],
+            id="one rank keeps the GIL",
+        ),
+    ],
+)
+def test_stuck(tmp_path: Path, text: str, lines: list[str]) -> None:
+    done = run(tmp_path, text)
+    assert done.returncode == 1, done
+    for line in lines:
+        assert line in done.stdout + done.stderr, line
+    assert done.stdout.splitlines()[-1] == "0 passed, 1 failed, 0 skipped"
+
+
+def test_what_one_rank_alone_finds_wrong_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
+    text = """
+def test_fails_on_rank_1():
+    assert COMM.rank != 1, "only here"
+
+@pytest.fixture
+def fragile():
+    yield
+    assert COMM.rank != 1, "in teardown"
+
+def test_teardown_fails_on_rank_1(fragile):
+    pass
+
+def test_skipped_on_rank_1():
+    if COMM.rank == 1:
+        pytest.skip("not here")
+
+def test_goes_on(shared_tmp, tmp_path):
+    assert COMM.allreduce(1) == 2
+    assert len(set(COMM.allgather(shared_tmp))) == 1
+    assert len(set(COMM.allgather(tmp_path))) == 2
+
+@pytest.mark.mpi(min_size=3)
+def test_wide():
+    raise AssertionError("is for three ranks")
+
+@pytest.mark.skip(reason="needs the moon: wait for the night")
+def test_moon():
+    pass
+"""
+    done = run(tmp_path, text)
+    assert done.returncode == 1, done
+    for line in ("AssertionError: only here", "AssertionError: in teardown", "rank 1 skipped", "needs more ranks"):
+        assert line in done.stdout, line
+    assert "not run: 1 test: needs the moon: wait for the night" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 passed, 3 failed, 1 skipped"
+
+
+def test_ranks_that_collect_different_tests_are_told(tmp_path: Path) -> None:
+    done = run(tmp_path, "if COMM.rank == 1:\n    import no_such_module\n\ndef test_fine():\n    pass\n")
+    assert done.returncode == 1, done
+    assert "No module named 'no_such_module'" in done.stdout + done.stderr
+
+
+def test_a_run_without_tests_is_red(tmp_path: Path) -> None:
+    done = run(tmp_path, "")
+    assert done.returncode == 1, done
+    assert "no test was executed" in done.stdout

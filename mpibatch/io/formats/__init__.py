@@ -1,0 +1,82 @@
+"""The formats that can be read, by the first bytes of a file; each module knows one.
+
+A format's module has two functions: `inspect` tells what a file holds without reading its data, `read` fills (a part
+of) an array with a box of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Protocol, cast
+
+from mpibatch.errors import RunError
+from mpibatch.io.formats.source import Array, Selection, Source, check
+from mpibatch.io.naming import split_path
+
+__all__ = ["Array", "Format", "Selection", "Source", "format_of", "inspect", "read"]
+
+
+class Format(Protocol):
+    """What every format's module offers."""
+
+    def inspect(self, path: str, dataset: str | None) -> Source:
+        """Tell what a file holds. Local."""
+
+    def read(self, source: Source, selection: Selection, out: Array, at: Selection) -> None:
+        """Fill ``out[at]`` with ``source[selection]``, in native byte order. Local; `out` is C-contiguous."""
+
+
+_SIGNATURES = {
+    b"\x89HDF\r\n\x1a\n": "hdf5",
+    b"\x93NUMPY": "npy",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+    b"\x89PNG\r\n\x1a\n": "picture",
+    b"\xff\xd8\xff": "picture",
+}
+# An HDF5 file may begin with a block of its user's; its own signature then lies at a power of two.
+_HDF5_OFFSETS = tuple(512 << shift for shift in range(12))
+
+
+def format_of(path: str) -> str:
+    """Return the name of the module for a file, by its content. Local. RunError if there is none."""
+    if Path(path).is_dir():
+        raise RunError(f"{path!r} was to be read, but it is a folder; give a file")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+            for signature, name in _SIGNATURES.items():
+                if head.startswith(signature):
+                    return name
+            for offset in _HDF5_OFFSETS:
+                file.seek(offset)
+                if file.read(8) == b"\x89HDF\r\n\x1a\n":
+                    return "hdf5"
+    except FileNotFoundError:
+        raise RunError(
+            f"{path!r} was to be read, but there is no such file; check the path ({Path.cwd()} is here)"
+        ) from None
+    except OSError as error:
+        raise RunError(f"{path!r} was to be read: {error.strerror}; check the file and its permissions") from error
+    found = "it is empty" if not head else f"it begins with {head[:8]!r}"
+    raise RunError(f"{path!r} was to be read, but {found}; HDF5, npy, TIFF, PNG and JPEG can be read")
+
+
+def inspect(path: str, dataset: str | None = None) -> Source:
+    """Tell what a file (or ``file::dataset``) holds, refusing what no field can hold. Local."""
+    file, inside = split_path(path, dataset)
+    source = _module(format_of(file)).inspect(file, inside)
+    check(source)
+    return source
+
+
+def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
+    """Fill ``out[at]`` with ``source[selection]``. Local. `out` is C-contiguous; steps > 0 are allowed."""
+    _module(source.format).read(source, selection, out, at)
+
+
+def _module(name: str) -> Format:
+    return cast(Format, importlib.import_module(f"mpibatch.io.formats.{name}"))

@@ -1,0 +1,126 @@
+"""HDF5: finding datasets without leaving the file, and reading boxes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mpibatch.errors import MpibatchError, RunError, UsageError, nearest
+from mpibatch.io.formats.source import Array, Selection, Source, native
+from mpibatch.io.geometry import from_attributes
+from mpibatch.io.naming import whole_name
+
+__all__ = ["datasets", "dtype_text", "find", "inspect", "opened", "read", "refusal"]
+
+SOFT_LINKS = 16  # followed at most for one name, so that a circle ends
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """Open a file for reading. Local."""
+    try:
+        # Some parallel file systems have no locks; reading needs none.
+        with h5py.File(path, "r", locking="best-effort") as file:
+            yield file
+    except MpibatchError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # all of them, from one damaged file or another
+        raise RunError(
+            f"{path!r} cannot be read as HDF5 ({error}); it is damaged or incomplete, or packed in a way not known here"
+        ) from error
+
+
+def datasets(file: Any) -> dict[str, Any]:
+    """Return all datasets by name, each once, without following soft or external links. Local."""
+    found: dict[str, Any] = {}
+
+    def visit(name: str, thing: Any) -> None:
+        if isinstance(thing, h5py.Dataset):
+            found[name] = thing
+
+    file.visititems(visit)
+    return found
+
+
+def find(file: Any, path: str, name: str) -> Any:
+    """Return a dataset by name. Local. Refuses names that lead out of the file; nothing outside is opened."""
+    here, todo, hops = file["/"], _parts(name), 0
+    while todo:
+        part = todo.pop(0)
+        links = here.id.links if isinstance(here, h5py.Group) else None
+        if links is None or not links.exists(part.encode()):
+            known = datasets(file)
+            raise UsageError(
+                f"dataset {name!r} was asked for, but {path!r} has none of this name{nearest(name, known)}"
+            )
+        kind = links.get_info(part.encode()).type
+        if kind == h5py.h5l.TYPE_HARD:
+            here = here[part]
+        elif kind == h5py.h5l.TYPE_SOFT and hops < SOFT_LINKS:
+            hops += 1
+            target = links.get_val(part.encode()).decode()
+            here = file["/"] if target.startswith("/") else here
+            todo = _parts(target) + todo
+        else:
+            raise UsageError(
+                f"{whole_name(path, name)} was asked for, but {part!r} in it is a link that leaves the file or runs in "
+                "a circle; such links are not followed: name the file that holds the data"
+            )
+    if not isinstance(here, h5py.Dataset):
+        inside = ", ".join(datasets(file)) or "none"
+        raise UsageError(f"{whole_name(path, name)} was asked for, but it is not a dataset; datasets here: {inside}")
+    return here
+
+
+def refusal(dataset: Any) -> str:
+    """Return why a dataset is not read, whatever its type; "" if it is. Local. Opens nothing outside the file."""
+    if dataset.external:
+        return "its values lie in other files (external storage)"
+    if dataset.is_virtual and any(part.file_name != "." for part in dataset.virtual_sources()):
+        return "its values lie in other files (virtual dataset)"
+    if dataset.shape is None:
+        return "it is empty (no dataspace)"
+    return ""
+
+
+def dtype_text(dataset: Any) -> str:
+    """Return the dtype in native byte order, or a name for one that no field can have. Local."""
+    try:
+        dtype = dataset.dtype
+    except TypeError as error:  # HDF5 has types that NumPy has not
+        return str(error)
+    if dtype.kind == "O":
+        return "object (strings, references or lists)"
+    return f"compound {dtype.names}" if dtype.names else native(dtype)
+
+
+def inspect(path: str, dataset: str | None) -> Source:
+    """Tell what a dataset holds; without a name, the only one. Local."""
+    with opened(path) as file:
+        if dataset is None:
+            found = datasets(file)
+            if len(found) != 1:
+                names = f"it has {len(found)}: {', '.join(found)}; name one" if found else "it has none"
+                raise UsageError(f"the only dataset of {path!r} was asked for, but {names}")
+            dataset = next(iter(found))
+        thing = find(file, path, dataset)
+        reason = refusal(thing)
+        if reason:
+            raise UsageError(f"{whole_name(path, dataset)} was to be read, but {reason}; copy the values into one file")
+        grid = from_attributes(thing.attrs, thing.ndim)
+        components = thing.ndim - len(grid["axes"]) if grid else 0
+        return Source(path, "hdf5", dataset, thing.shape, dtype_text(thing), components, grid=grid)
+
+
+def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
+    """Fill ``out[at]``. Local. HDF5 scatters the values into `out` and converts their byte order on the way."""
+    with opened(source.path) as file:
+        find(file, source.path, source.dataset).read_direct(out, np.s_[selection], np.s_[at])
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]

@@ -1,0 +1,38 @@
+"""NumPy's npy files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mpibatch.errors import RunError, UsageError
+from mpibatch.io.formats.source import Array, Selection, Source, native
+from mpibatch.io.naming import no_dataset
+
+__all__ = ["inspect", "read"]
+
+
+def inspect(path: str, dataset: str | None) -> Source:
+    """Tell what a file holds. Local."""
+    no_dataset(path, dataset, "npy")
+    array = _mapped(path)
+    return Source(path, "npy", "", array.shape, "compound" if array.dtype.names else native(array.dtype))
+
+
+def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
+    """Fill ``out[at]``; only the pages of the file that hold the box are touched. Local."""
+    out[at] = _mapped(source.path)[selection]
+
+
+def _mapped(path: str) -> Any:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "Python objects" in str(error):
+            raise UsageError(
+                f"{path!r} was to be read, but it holds Python objects; save an array of numbers"
+            ) from error
+        raise RunError(
+            f"{path!r} cannot be read as npy ({error}); it is damaged or incomplete: write it anew"
+        ) from error

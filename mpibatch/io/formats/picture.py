@@ -1,0 +1,63 @@
+"""PNG and JPEG: decoded as a whole. Components are the last axis; palettes become colours."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from mpibatch.errors import RunError
+from mpibatch.io.formats.source import Array, Selection, Source, native
+from mpibatch.io.naming import no_dataset
+
+__all__ = ["inspect", "read"]
+
+# Pillow's modes → how they are decoded; others as they are.
+_DECODED_AS = {"P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}
+_DTYPES = {"1": "|b1", "I;16": "=u2", "I;16B": "=u2", "I": "=i4", "F": "=f4"}
+_COLOUR_TYPES = (2, 4, 6)  # of PNG: RGB, grey with alpha, RGBA
+
+
+def inspect(path: str, dataset: str | None) -> Source:
+    """Tell what a picture holds, from its header. Local."""
+    no_dataset(path, dataset, "PNG and JPEG")
+    with open(path, "rb") as file:
+        head = file.read(26)
+    if head.startswith(b"\x89PNG") and len(head) == 26 and head[24] == 16 and head[25] in _COLOUR_TYPES:
+        raise RunError(f"{path!r} has colours of 16 bits, of which 8 would be lost in decoding; convert it to TIFF")
+    with _opened(path) as picture:
+        mode = _mode(picture)
+        bands = len(PIL.Image.new(mode, (1, 1)).getbands())
+        shape = (picture.height, picture.width) + ((bands,) if bands > 1 else ())
+        return Source(path, "picture", "", shape, native(_DTYPES.get(mode, "|u1")), int(bands > 1), boxwise=False)
+
+
+def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
+    """Fill ``out[at]``. Local. Decodes the whole picture."""
+    with _opened(source.path) as picture:
+        mode = _mode(picture)
+        try:
+            decoded = picture if mode == picture.mode else picture.convert(mode)
+            out[at] = np.asarray(decoded)[selection]
+        except (OSError, SyntaxError, ValueError) as error:
+            raise RunError(f"{source.path!r} cannot be decoded ({error}); it is damaged or incomplete") from error
+
+
+def _opened(path: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # Large pictures are what this package is for.
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            return PIL.Image.open(path, formats=("PNG", "JPEG"))
+    except PIL.Image.DecompressionBombError as error:
+        raise RunError(f"{path!r} is too large for the decoder ({error}); convert it to TIFF or npy") from error
+    except (OSError, SyntaxError) as error:
+        raise RunError(f"{path!r} cannot be decoded ({error}); it is damaged or incomplete") from error
+
+
+def _mode(picture: Any) -> str:
+    if picture.mode == "P" and "transparency" in picture.info:
+        return "RGBA"
+    return str(_DECODED_AS.get(picture.mode, picture.mode))

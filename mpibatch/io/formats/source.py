@@ -1,0 +1,65 @@
+"""What a file holds, in a form that can be sent to all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.errors import UsageError
+from mpibatch.io.naming import whole_name
+
+__all__ = ["Array", "Selection", "Source", "check", "native", "numeric"]
+
+Array = npt.NDArray[Any]
+Selection = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One array in a file."""
+
+    path: str
+    format: str  # the format's module
+    dataset: str  # "" where the format has none
+    shape: tuple[int, ...]
+    dtype: str  # NumPy's, in native byte order; a name if NumPy has none
+    components: int = 0  # trailing axes that are the values of one cell, as far as the file tells
+    boxwise: bool = True  # whether a box can be read without decoding everything
+    grid: Mapping[str, Any] = field(default_factory=dict)  # keywords of Grid that the file knows
+
+    @property
+    def name(self) -> str:
+        """Its name for messages. Local."""
+        return whole_name(self.path, self.dataset)
+
+
+def native(dtype: Any) -> str:
+    """Return a dtype in native byte order as text. Local."""
+    return str(np.dtype(dtype).newbyteorder("=").str)
+
+
+def numeric(text: str) -> np.dtype[Any] | None:
+    """Return the dtype of this name if a field can have it in a file, else None. Local."""
+    try:
+        dtype = np.dtype(text)
+    except (TypeError, ValueError, SyntaxError):
+        return None
+    # Wider floats are another type on every machine.
+    return dtype if dtype.kind in "biufc" and dtype.itemsize <= (16 if dtype.kind == "c" else 8) else None
+
+
+def check(source: Source) -> None:
+    """Refuse an array that no field can hold. Local. UsageError."""
+    if numeric(source.dtype) is None:
+        raise UsageError(
+            f"{source.name} was to be read, but its values are of dtype {source.dtype}; "
+            "bool, integers, floats up to 64 bits and complex up to 128 can be read"
+        )
+    if not source.shape:
+        raise UsageError(f"{source.name} was to be read, but it is a single value, not an array of 1 to 4 axes")
+    if 0 in source.shape:
+        raise UsageError(f"{source.name} was to be read, but its shape {source.shape} holds no values")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,3 +36,15 @@ def outside(index: int, cells: int, mode: str) -> int | None:
     """The cell that `index` stands for on an axis of `cells` cells; None where there is none."""
     source = int(padded(np.arange(cells), [(100, 100)], [mode], -1)[index + 100])
     return None if source < 0 else source
+
+
+def by_component(function: Callable[[npt.NDArray], npt.NDArray], array: npt.NDArray, ndim: int) -> npt.NDArray:
+    """`function` of each component alone; components are the axes after the first `ndim`."""
+    flat = array.reshape(*array.shape[:ndim], -1)
+    parts = [function(np.ascontiguousarray(flat[..., k])) for k in range(flat.shape[-1])]
+    return np.stack(parts, axis=-1).reshape(array.shape)
+
+
+def as_truths(array: npt.NDArray) -> npt.NDArray:
+    """Bool with bytes 0 and 1 only: scipy's filters leave other numbers in arrays of bool."""
+    return array.view(np.uint8) != 0 if array.dtype == np.bool_ else array

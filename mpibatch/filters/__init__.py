@@ -1,0 +1,139 @@
+"""Filters of Fields: scipy.ndimage's names, parameters and bits, and scikit-image's for what scipy lacks.
+
+Each takes a Field and returns a new one on the same grid, equal to the bit to what scipy or scikit-image make of the
+whole array, on any number of ranks. The one exception is `uniform_filter` on floats (see there). All are collective.
+
+In dependency order: `_params` (what was asked), `_memory` (will it fit), `loops_*` (compiled), `_lines` and `_windows`
+(one pass over a block and its surroundings), then the families of filters that the table below names.
+
+Importing this package loads no filter, and with it neither MPI nor numba; names are found when first used. What
+needs only names and signatures (job files, ``--help``) reads `MODULES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mpibatch.errors import nearest
+
+if TYPE_CHECKING:
+    from mpibatch.filters.canny_edges import canny
+    from mpibatch.filters.color import channel_mean, rgb2gray
+    from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace, laplace, prewitt, sobel
+    from mpibatch.filters.edges import sobel_magnitude, unsharp_mask
+    from mpibatch.filters.extrema import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
+    from mpibatch.filters.gaussian import (
+        gaussian_filter,
+        gaussian_filter1d,
+        gaussian_gradient_magnitude,
+        gaussian_laplace,
+    )
+    from mpibatch.filters.linear import (
+        convolve,
+        convolve1d,
+        correlate,
+        correlate1d,
+        uniform_filter,
+        uniform_filter1d,
+    )
+    from mpibatch.filters.morphology import (
+        binary_closing,
+        binary_dilation,
+        binary_erosion,
+        binary_opening,
+        black_tophat,
+        grey_closing,
+        grey_dilation,
+        grey_erosion,
+        grey_opening,
+        morphological_gradient,
+        white_tophat,
+    )
+    from mpibatch.filters.rank import median_filter, percentile_filter, rank_filter
+    from mpibatch.filters.threshold import threshold_otsu
+
+__all__ = [
+    "MODULES",
+    "binary_closing",
+    "binary_dilation",
+    "binary_erosion",
+    "binary_opening",
+    "black_tophat",
+    "canny",
+    "channel_mean",
+    "convolve",
+    "convolve1d",
+    "correlate",
+    "correlate1d",
+    "gaussian_filter",
+    "gaussian_filter1d",
+    "gaussian_gradient_magnitude",
+    "gaussian_laplace",
+    "generic_gradient_magnitude",
+    "generic_laplace",
+    "grey_closing",
+    "grey_dilation",
+    "grey_erosion",
+    "grey_opening",
+    "laplace",
+    "maximum_filter",
+    "maximum_filter1d",
+    "median_filter",
+    "minimum_filter",
+    "minimum_filter1d",
+    "morphological_gradient",
+    "names",
+    "percentile_filter",
+    "prewitt",
+    "rank_filter",
+    "rgb2gray",
+    "sobel",
+    "sobel_magnitude",
+    "threshold_otsu",
+    "uniform_filter",
+    "uniform_filter1d",
+    "unsharp_mask",
+    "white_tophat",
+]
+
+_FAMILIES = {
+    "canny_edges": ("canny",),
+    "color": ("channel_mean", "rgb2gray"),
+    "derivatives": ("laplace", "prewitt", "sobel"),
+    "edges": ("sobel_magnitude", "unsharp_mask"),
+    "extrema": ("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"),
+    "gaussian": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
+    "linear": ("convolve", "convolve1d", "correlate", "correlate1d", "uniform_filter", "uniform_filter1d"),
+    "morphology": (
+        *("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
+        *("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),
+        *("black_tophat", "morphological_gradient", "white_tophat"),
+    ),
+    "rank": ("median_filter", "percentile_filter", "rank_filter"),
+    "threshold": ("threshold_otsu",),
+}
+
+# The module of every filter whose parameters are plain values, as a job file or a command line can give them.
+MODULES = {name: f"mpibatch.filters.{family}" for family, names in _FAMILIES.items() for name in names}
+
+# These take a Python function.
+_HIGHER = dict.fromkeys(("generic_gradient_magnitude", "generic_laplace"), "mpibatch.filters.derivatives")
+
+
+def names() -> list[str]:
+    """Return the names of all filters that take plain values. Local."""
+    return sorted(MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    home = MODULES.get(name) or _HIGHER.get(name)
+    if home is None:
+        raise AttributeError(f"mpibatch.filters has no {name!r}{nearest(name, [*MODULES, *_HIGHER])}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,160 @@
+"""Canny's edge detector as in scikit-image, with hysteresis that follows an edge across all ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mpibatch.errors import UsageError
+from mpibatch.field import Field
+from mpibatch.filters import _params as ask
+from mpibatch.filters._order import quantile
+from mpibatch.filters.color import as_float
+from mpibatch.filters.derivatives import sobel
+from mpibatch.filters.gaussian import gaussian_filter
+from mpibatch.filters.linear import checked
+from mpibatch.halo import Exchange
+from mpibatch.mpi import MPI
+from mpibatch.timing import phase as timed
+
+__all__ = ["canny"]
+
+LOW, HIGH = 0.1, 0.2  # default thresholds, for images scaled to 0 … 1
+WEAK, STRONG = 1, 2
+
+
+def canny(
+    u: Field,
+    sigma: float | list[float] = 1.0,
+    low_threshold: float | None = None,
+    high_threshold: float | None = None,
+    mask: None = None,
+    use_quantiles: bool = False,
+    *,
+    mode: str = "constant",
+    cval: float = 0.0,
+) -> Field:
+    """Return the edges of a picture as a bool field, as skimage.feature.canny. Collective.
+
+    Parameters
+    ----------
+    u : two-dimensional field without components; bool, floats, or integers of at most 32 bits, which are scaled to
+        0 … 1 (signed: -1 … 1) first.
+    sigma : standard deviation of the smoothing in cells.
+    low_threshold, high_threshold : gradient magnitudes, in the units of `u`: edges begin where the magnitude is at
+        least the high one, and are followed as long as it is at least the low one. Default: 10 % and 20 % of the
+        dtype's range.
+    mask : None; a region of interest is not supported.
+    use_quantiles : the thresholds are quantiles (0 … 1) of the gradient magnitude of the whole picture.
+    mode, cval : scipy's boundary mode for the smoothing, and the value beyond "constant" walls.
+
+    Raises UsageError. Hysteresis repeats a flood of the blocks and an exchange of their faces until nothing changes
+    on any rank: about as often as the longest edge crosses from one rank to another.
+
+    Method: doi:10.1109/TPAMI.1986.4767851.
+    """
+    name = "canny"
+    _check_picture(name, u, mask)
+    low: Any
+    high: Any
+    low, high = _thresholds(name, u.dtype, low_threshold, high_threshold, use_quantiles)
+    smoothed = _smoothed(name, u, sigma, ask.mode_of(name, mode), ask.cval_of(name, cval))
+    down, across = sobel(smoothed, axis=0), sobel(smoothed, axis=1)
+    magnitude = smoothed.like(halo=1)
+    with timed("compute"):
+        np.multiply(down.owned, down.owned, out=magnitude.owned)
+        np.multiply(across.owned, across.owned, out=smoothed.owned)
+        magnitude.owned[...] += smoothed.owned
+        np.sqrt(magnitude.owned, out=magnitude.owned)
+    if use_quantiles:
+        low, high = quantile(magnitude, low), quantile(magnitude, high)
+    ridge = _thinned(down, across, magnitude, low)
+    state = Field(u.grid, np.uint8, 1)
+    state.owned[...] = ridge.owned > 0
+    state.owned[(ridge.owned > 0) & (ridge.owned >= high)] = STRONG
+    _follow(state)
+    edges = Field(u.grid, np.bool_)
+    np.equal(state.owned, STRONG, out=edges.owned)
+    return edges
+
+
+def _check_picture(name: str, u: Any, mask: Any) -> None:
+    checked(name, u)
+    if u.grid.ndim != 2 or u.components:
+        raise UsageError(
+            f"{name}: the field has {u.grid.ndim} grid axes and components {u.components or 'none'};"
+            " give a two-dimensional one without components, e.g. by rgb2gray"
+        )
+    if u.dtype.kind in "iu" and u.dtype.itemsize == 8:
+        raise UsageError(f"{name}: 64-bit integers ({u.dtype}) are not taken; convert the field to 'f8' first")
+    if mask is not None:
+        raise UsageError(f"{name}: a mask was given; none is supported: cut the picture, or multiply the edges by it")
+
+
+def _thresholds(name: str, dtype: np.dtype[Any], low: Any, high: Any, use_quantiles: bool) -> tuple[float, float]:
+    """Return the thresholds for the scaled picture (or the quantiles), checked. Local."""
+    scale = float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+    found = []
+    for what, value, default in (("low_threshold", low, LOW), ("high_threshold", high, HIGH)):
+        if value is None:
+            found.append(default)
+            continue
+        number = ask.real_of(name, what, value)
+        if use_quantiles and not 0.0 <= number <= 1.0:
+            raise UsageError(f"{name}: {what} = {value!r} is no quantile; give one from 0 to 1")
+        found.append(number if use_quantiles else number / scale)
+    if found[1] < found[0]:
+        raise UsageError(
+            f"{name}: high_threshold is {found[1]:g}, below low_threshold, which is {found[0]:g}"
+            f"{'' if use_quantiles or scale == 1 else f' (scaled by 1/{scale:g})'}; give a high one that is not lower"
+        )
+    return found[0], found[1]
+
+
+def _smoothed(name: str, u: Field, sigma: Any, mode: str, cval: float) -> Field:
+    """Return the smoothed picture; beyond "constant" walls it counts as missing, not as `cval`. Collective."""
+    sigmas = ask.sigmas_of(name, sigma, 2)
+    result = gaussian_filter(as_float(u), sigmas, mode=mode, cval=cval)
+    if mode == "constant":
+        share = result.like()
+        share.owned[...] = 1
+        share = gaussian_filter(share, sigmas, mode=mode, cval=cval)
+        share.owned[...] += np.finfo(share.dtype).eps
+        with np.errstate(divide="ignore", invalid="ignore"):
+            result.owned[...] /= share.owned
+    return result
+
+
+def _thinned(down: Field, across: Field, magnitude: Field, low: Any) -> Field:
+    """Return the ridges of the magnitude that are at least `low`, but none at a wall. Collective."""
+    from mpibatch.filters.loops_canny import ridges
+
+    with Exchange(magnitude, mode="nearest") as fill:
+        fill()
+    out = magnitude.like(halo=0)
+    if not out.owned.size:
+        return out
+    grid = magnitude.grid
+    # Cells at a wall lack a neighbor: scikit-image erodes the picture by one cell.
+    walls = [(1, n - 1) if not wraps else (0, n) for n, wraps in zip(grid.shape, grid.periodic, strict=True)]
+    pairs = list(zip(walls, grid.box.start, grid.box.shape, strict=True))
+    begin = tuple(max(0, first - start) for (first, _), start, _ in pairs)
+    end = tuple(min(count, last - start) for (_, last), start, count in pairs)
+    # f4, as in scikit-image; its smallest positive threshold keeps cells of magnitude zero out.
+    least = np.float32(low) or np.float32(1e-14)
+    ridges(down.owned, across.owned, magnitude.padded, np.float64(least), begin, end, out.owned)
+    return out
+
+
+def _follow(state: Field) -> None:
+    """Turn WEAK cells that are connected to STRONG ones, over any number of ranks, into STRONG ones. Collective."""
+    from mpibatch.filters.loops_canny import flood
+
+    stack = np.empty(state.padded.size + 1, np.int64)
+    turned = 1
+    with Exchange(state, mode="constant", cval=0) as fill:
+        while turned:
+            fill()
+            turned = flood(state.padded, stack) if state.owned.size else 0
+            turned = state.grid.comm.allreduce(turned, op=MPI.SUM)

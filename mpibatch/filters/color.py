@@ -1,0 +1,102 @@
+"""From colour to grey: scikit-image's rgb2gray, the plain mean of the channels, and its conversion to floats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.errors import UsageError
+from mpibatch.field import Field
+from mpibatch.filters.linear import checked
+from mpibatch.timing import phase as timed
+
+__all__ = ["as_float", "channel_mean", "parts", "rgb2gray", "scaled"]
+
+Array = npt.NDArray[Any]
+
+# Luminance of linear RGB with the primaries of CRT phosphors, as scikit-image takes it.
+LUMINANCE = (0.2125, 0.7154, 0.0721)
+CELLS = 1 << 16  # cells converted at a time, so that no second copy of the block is made
+
+
+def scaled(cells: Array) -> Array:
+    """Return floats as they are, and others as f8: bool to 0 or 1, integers divided by their type's maximum. Local.
+
+    As scikit-image's img_as_float: unsigned integers to 0 … 1, signed ones to -1 … 1.
+    """
+    if cells.dtype.kind == "f":
+        return cells
+    if cells.dtype.kind == "b":
+        return cells.astype(np.float64)
+    result = np.multiply(cells, 1.0 / np.iinfo(cells.dtype).max, dtype=np.float64)
+    return np.maximum(result, -1.0, out=result) if cells.dtype.kind == "i" else result
+
+
+def as_float(u: Field) -> Field:
+    """Return `u` itself if it is floating, else a new f8 Field scaled as scikit-image does (see `scaled`). Local."""
+    if u.dtype.kind == "f":
+        return u
+    out = Field(u.grid, np.float64, 0, u.components)
+    for source, target in parts(u.owned, out.owned):
+        target[...] = scaled(source)
+    return out
+
+
+def parts(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Yield views of a few rows at a time of arrays of equally many rows. Local."""
+    rows = arrays[0].shape[0]
+    step = max(1, CELLS * rows // max(1, *(a.size for a in arrays)))
+    for first in range(0, rows, step):
+        yield tuple(a[first : first + step] for a in arrays)
+
+
+def rgb2gray(u: Field) -> Field:
+    """Return the luminance 0.2125 R + 0.7154 G + 0.0721 B of a field with 3 components (R, G, B). Collective.
+
+    u : integers are scaled to 0 … 1 (signed: -1 … 1) first. The result is f8, or f4 for f4; it has no components.
+
+    scikit-image leaves the order and rounding of the sum to the BLAS library, where they depend on the processor,
+    on the dtype and on the shape. Here they are fixed: for f8 the ones of OpenBLAS on x86 with AVX2 or AVX-512, so
+    that the result there equals scikit-image's; for f4 results may differ from it by one rounding.
+    """
+    name = "rgb2gray"
+    checked(name, u)
+    if u.components != (3,):
+        raise UsageError(
+            f"{name}: the field has components {u.components or 'none'}; give one with the 3 components R, G, B"
+        )
+    from mpibatch.filters import loops_color
+
+    out = Field(u.grid, u.dtype if u.dtype.kind == "f" else np.float64)
+    weights = np.array(LUMINANCE, out.dtype)
+    weigh = loops_color.weigh_plain if out.dtype == np.float32 else loops_color.weigh_fused
+    with timed("compute"):
+        for source, target in parts(u.owned, out.owned):
+            weigh(np.ascontiguousarray(scaled(source)).reshape(-1), weights, target.reshape(-1))
+    return out
+
+
+def channel_mean(u: Field) -> Field:
+    """Return the mean over the components, unscaled: f4 for f4, else f8. Collective.
+
+    Channels are summed in f8, first to last.
+    """
+    name = "channel_mean"
+    checked(name, u)
+    count = math.prod(u.components)
+    if not u.components or not count:
+        raise UsageError(f"{name}: the field has no components; give one with channels, such as an RGB picture")
+    out = Field(u.grid, u.dtype if u.dtype == np.float32 else np.float64)
+    with timed("compute"):
+        for source, target in parts(u.owned, out.owned):
+            channels = source.reshape(*target.shape, count)
+            total = channels[..., 0].astype(np.float64)
+            for channel in range(1, count):
+                total += channels[..., channel]
+            total /= count
+            target[...] = total
+    return out

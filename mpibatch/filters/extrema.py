@@ -1,0 +1,273 @@
+"""Minima and maxima over windows: minimum_filter, maximum_filter and their one-dimensional forms.
+
+As scipy.ndimage: a box-shaped window is taken axis by axis, any other footprint at once. The result is exact, so
+it is the same to the bit on any decomposition; where 0.0 and -0.0 tie, the sign is that of scipy, too. What NaN
+does to its surroundings is as undefined as in scipy. 64-bit integers pass through f64, as in scipy: those beyond
+2^53 come out rounded.
+
+Axes, modes, `output` and errors: see `mpibatch.filters.linear`. In contrast to scipy, one mode per axis is
+allowed for any footprint.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.domain import check_mode
+from mpibatch.errors import UsageError
+from mpibatch.field import Field
+from mpibatch.filters import _params as ask
+from mpibatch.filters._footprints import Window, cast_as_c, expanded_origins, fits, footprint_of, in_order, window_from
+from mpibatch.filters._memory import check_memory, padded_bytes, slab_bytes
+from mpibatch.filters._sweep import rows_of
+from mpibatch.filters.linear import begin, copied
+from mpibatch.halo import slabs
+from mpibatch.timing import phase as timed
+
+__all__ = [
+    "along_axes",
+    "as_c",
+    "exact_in_f8",
+    "maximum_filter",
+    "maximum_filter1d",
+    "minimum_filter",
+    "minimum_filter1d",
+    "over_footprint",
+]
+
+Array = npt.NDArray[Any]
+FEWEST_BYTES = 64  # neighbours along the fastest axes that fill a vector: below, windows slide within the row
+
+
+def minimum_filter1d(
+    u: Field, size: int, axis: int = -1, output: Any = None, mode: str = "reflect", cval: float = 0.0, origin: int = 0
+) -> Field:
+    """Return the minimum of `size` cells along a grid axis around every cell. Collective."""
+    return _along_one("minimum_filter1d", u, size, axis, output, mode, cval, origin, False)
+
+
+def maximum_filter1d(
+    u: Field, size: int, axis: int = -1, output: Any = None, mode: str = "reflect", cval: float = 0.0, origin: int = 0
+) -> Field:
+    """Return the maximum of `size` cells along a grid axis around every cell. Collective."""
+    return _along_one("maximum_filter1d", u, size, axis, output, mode, cval, origin, True)
+
+
+def minimum_filter(
+    u: Field,
+    size: int | Sequence[int] | None = None,
+    footprint: Any = None,
+    output: Any = None,
+    mode: str | Sequence[str] = "reflect",
+    cval: float = 0.0,
+    origin: int | Sequence[int] = 0,
+    *,
+    axes: int | Sequence[int] | None = None,
+) -> Field:
+    """Return the minimum over a window, `size` cells wide or of the shape of `footprint`. Collective."""
+    return extremum("minimum_filter", u, size, footprint, output, mode, cval, origin, axes, False)
+
+
+def maximum_filter(
+    u: Field,
+    size: int | Sequence[int] | None = None,
+    footprint: Any = None,
+    output: Any = None,
+    mode: str | Sequence[str] = "reflect",
+    cval: float = 0.0,
+    origin: int | Sequence[int] = 0,
+    *,
+    axes: int | Sequence[int] | None = None,
+) -> Field:
+    """Return the maximum over a window, `size` cells wide or of the shape of `footprint`. Collective."""
+    return extremum("maximum_filter", u, size, footprint, output, mode, cval, origin, axes, True)
+
+
+def _along_one(
+    name: str, u: Field, size: Any, axis: Any, output: Any, mode: Any, cval: Any, origin: Any, largest: bool
+) -> Field:
+    begin(name, u, output)
+    only = (ask.axis_of(name, axis, u.grid.ndim),)
+    sizes = ask.sizes_of(name, size, 1)
+    origins = ask.origins_of(name, origin, sizes)
+    return along_axes(
+        name, u, only, sizes, origins, (ask.mode_of(name, mode),), ask.cval_of(name, cval), output, largest
+    )
+
+
+def extremum(
+    name: str,
+    u: Field,
+    size: Any,
+    footprint: Any,
+    output: Any,
+    mode: Any,
+    cval: Any,
+    origin: Any,
+    axes: Any,
+    largest: bool,
+) -> Field:
+    """Return the smallest or largest cells in a window given by `size` or `footprint`. Collective."""
+    begin(name, u, output)
+    ndim = u.grid.ndim
+    over = ask.axes_of(name, axes, ndim)
+    modes, value = ask.modes_of(name, mode, len(over)), ask.cval_of(name, cval)
+    window = None
+    if footprint is not None:
+        given = footprint_of(name, "footprint", footprint, ndim, over)
+        if not given.all():
+            window = window_from(given, expanded_origins(name, origin, given.shape, over))
+        if size is not None:
+            warnings.warn(f"{name}: ignoring size because footprint is set", UserWarning, stacklevel=3)
+        size = np.shape(footprint)
+    elif size is None:
+        raise UsageError(f"{name}: neither size nor footprint was given; give one, such as size=3")
+    if window is not None:
+        every = in_order(ndim, over, modes, "nearest")
+        return over_footprint(name, u, window, every, value, output, largest)
+    sizes = ask.sizes_of(name, size, len(over))
+    origins = ask.origins_of(name, origin, sizes)
+    return along_axes(name, u, over, sizes, origins, modes, value, output, largest)
+
+
+def along_axes(
+    name: str,
+    u: Field,
+    axes: Sequence[int],
+    sizes: Sequence[int],
+    origins: Sequence[int],
+    modes: Sequence[str],
+    cval: float,
+    output: Any,
+    largest: bool,
+) -> Field:
+    """Return the extrema over a box-shaped window, one axis after the other in the order given. Collective."""
+    out = begin(name, u, output)
+    todo = [one for one in zip(axes, sizes, origins, modes, strict=True) if one[1] > 1]
+    if not todo:
+        return copied(u, out)
+    reaches = [(axis, (size // 2 + origin, size - 1 - size // 2 - origin)) for axis, size, origin, _ in todo]
+    check_memory(u.grid, f"{name} with size {sizes}", max(slab_bytes(u, axis, reach) for axis, reach in reaches))
+    # scipy compares in f64, and converts to the output's dtype after each pass.
+    source = u if out.dtype == u.dtype else u.astype(np.float64)
+    spare = None
+    for (axis, size, _, mode), (_, reach) in zip(todo, reaches, strict=True):
+        result = _pass(source, axis, size, reach, mode, cval, largest, spare)
+        if result is not source and source is not u:
+            spare = source
+        source = result
+        if source.dtype != out.dtype:
+            out.owned[...] = as_c(source.owned, out.dtype)
+            source, spare = out, None
+    return source
+
+
+def _pass(
+    u: Field,
+    axis: int,
+    size: int,
+    reach: tuple[int, int],
+    mode: str,
+    cval: float,
+    largest: bool,
+    spare: Field | None,
+) -> Field:
+    """Return the extrema along one axis, in `spare` if that is given. Collective."""
+    walled = check_mode(mode) == "constant" and not u.grid.periodic[axis]
+    if walled and not fits(cval, u.dtype):
+        return _pass_in_f8(u, axis, size, reach, mode, cval, largest)
+    low, high = slabs(u, axis, reach, mode, cast_as_c(cval, u.dtype) if walled else 0)
+    out = spare if spare is not None else u.like(halo=0)
+    if not u.owned.size:
+        return out
+    with timed("compute"):
+        _slide(low, u.owned, high, out.padded, axis, u.grid.ndim, size, largest)
+        exact_in_f8(out)
+    return out
+
+
+def _slide(low: Array, block: Array, high: Array, out: Array, axis: int, ndim: int, size: int, largest: bool) -> None:
+    """Run the compiled loop for an axis over arrays that follow one another along it. Local."""
+    from mpibatch.filters import loops_extrema as loops
+
+    lead, step = math.prod(out.shape[:axis]), math.prod(out.shape[axis + 1 :])
+    if axis < ndim - 1 or step * out.itemsize >= FEWEST_BYTES:
+        shape: tuple[int, ...] = (lead, -1, step)
+        loop: Any = loops.slide_rows
+        extra: tuple[int, ...] = ()
+    else:
+        shape, loop, extra = (lead, -1), loops.slide_cells, (step,)
+    loop(*(plain(part).reshape(shape) for part in (low, block, high, out)), size, *extra, largest)
+
+
+def _pass_in_f8(u: Field, axis: int, size: int, reach: tuple[int, int], mode: str, cval: float, largest: bool) -> Field:
+    """Return the extrema along one axis of integers with a value beyond the wall that is none of theirs. Collective."""
+    # scipy compares in f64 and converts the winner.
+    wide = _pass(u.astype(np.float64), axis, size, reach, mode, cval, largest, None)
+    out = u.like(halo=0)
+    outside = wide.owned == cval
+    out.owned[...] = np.where(outside, cast_as_c(cval, u.dtype), as_c(np.where(outside, 0, wide.owned), u.dtype))
+    return out
+
+
+def over_footprint(
+    name: str,
+    u: Field,
+    window: Window,
+    modes: tuple[str, ...],
+    cval: float,
+    output: Any,
+    largest: bool,
+) -> Field:
+    """Return the extrema over a window of any shape, with a mode for every grid axis. Collective."""
+    from mpibatch.filters import loops_extrema as loops
+
+    out = begin(name, u, output)
+    check_memory(
+        u.grid, f"{name} with a footprint of {window.footprint.shape}", padded_bytes(u, window.reach, u.dtype.itemsize)
+    )
+    result = out if out.dtype == u.dtype else u.like(halo=0)
+    for rows in rows_of(u, result, window, modes, cast_as_c(cval, u.dtype)):
+        with timed("compute"):
+            loops.fold_offsets(
+                plain(rows.cells), rows.bases, rows.offsets, plain(rows.out), rows.targets, rows.length, largest
+            )
+            rows.store()
+    if result is out:
+        exact_in_f8(out)
+    else:
+        out.owned[...] = as_c(result.owned, out.dtype)
+    return out
+
+
+def plain(array: Array) -> Array:
+    """Return `array` with bool seen as u1, which compiled loops compare, without a copy. Local."""
+    return array.view(np.uint8) if array.dtype == np.bool_ else array
+
+
+def as_c(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return `values` converted as scipy does it: by way of f64, cutting off fractions, integers wrap. Local."""
+    if values.dtype == dtype:
+        return values
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
+        values = values.astype(np.float64)
+    if values.dtype.kind == "f" and dtype.kind != "f":
+        with np.errstate(invalid="ignore"):
+            values = values.astype(np.uint64 if dtype == np.uint64 else np.int64)
+    return values.astype(np.uint8).astype(dtype) if dtype.kind == "b" else values.astype(dtype)
+
+
+def exact_in_f8(u: Field) -> None:
+    """Round 64-bit integers to what an f64 can hold, as they are on their way through scipy. Local."""
+    cells = u.owned
+    if u.dtype.kind not in "iu" or u.dtype.itemsize < 8 or not cells.size:
+        return
+    if int(cells.max()) > 1 << 53 or int(cells.min()) < -(1 << 53):
+        with np.errstate(invalid="ignore"):
+            cells[...] = cells.astype(np.float64).astype(u.dtype)

@@ -1,0 +1,151 @@
+"""Order statistics over windows: median_filter, rank_filter, percentile_filter.
+
+As scipy.ndimage. The result is one of the cells in the window, so it is the same to the bit on any decomposition
+and by any algorithm; which one is used depends on the window and the dtype alone:
+
+- the lowest and highest rank are minima and maxima (`mpibatch.filters.extrema`);
+- small windows: networks of comparators (`loops_rank_network`);
+- large box-shaped windows on 8-bit cells: histograms of columns, at a cost that does not depend on the window;
+- all others: a histogram that slides along, at the cost of the window's edge (`loops_rank_histogram`). Cells with
+  many different values are replaced by their places in the order of a tile's values.
+
+Floats are ordered with -0.0 before 0.0 (where they tie, scipy returns either), and NaN after infinity, or before
+-infinity if its sign bit is set (in scipy undefined). 64-bit integers beyond 2^53 come out rounded to f64 as in
+scipy, unless the grid has one axis. For one axis scipy has an algorithm of its own, which ignores holes in the
+footprint, misses windows near the wall (gh-23293), and reads past the array for some origins: there the result is
+what scipy gives for the same line as an array of two axes.
+
+Axes, modes, `output` and errors: see `mpibatch.filters.linear`. In contrast to scipy, one mode per axis is
+allowed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mpibatch.errors import UsageError
+from mpibatch.field import Field
+from mpibatch.filters import _params as ask
+from mpibatch.filters._footprints import (
+    Window,
+    cast_as_c,
+    expanded_origins,
+    footprint_of,
+    in_order,
+    window_from,
+)
+from mpibatch.filters._memory import check_memory, padded_bytes
+from mpibatch.filters._selection import select_rank
+from mpibatch.filters.extrema import along_axes, as_c, exact_in_f8, over_footprint
+from mpibatch.filters.linear import begin
+
+__all__ = ["median_filter", "percentile_filter", "rank_filter"]
+
+
+def median_filter(
+    u: Field,
+    size: int | Sequence[int] | None = None,
+    footprint: Any = None,
+    output: Any = None,
+    mode: str | Sequence[str] = "reflect",
+    cval: float = 0.0,
+    origin: int | Sequence[int] = 0,
+    *,
+    axes: int | Sequence[int] | None = None,
+) -> Field:
+    """Return the median over a window: of an even number of cells, the higher of the two middle ones. Collective."""
+    window, modes = _window("median_filter", u, size, footprint, mode, origin, axes)
+    return _ranked("median_filter", u, window, window.count // 2, modes, cval, output)
+
+
+def rank_filter(
+    u: Field,
+    rank: int,
+    size: int | Sequence[int] | None = None,
+    footprint: Any = None,
+    output: Any = None,
+    mode: str | Sequence[str] = "reflect",
+    cval: float = 0.0,
+    origin: int | Sequence[int] = 0,
+    *,
+    axes: int | Sequence[int] | None = None,
+) -> Field:
+    """Return the cell of given rank in a window: 0 the smallest, -1 the largest. Collective."""
+    name = "rank_filter"
+    window, modes = _window(name, u, size, footprint, mode, origin, axes)
+    asked = ask.whole(name, "rank", rank)
+    if not -window.count <= asked < window.count:
+        raise UsageError(
+            f"{name}: rank = {asked} does not exist in a window of {window.count} cells;"
+            f" give one from {-window.count} to {window.count - 1}"
+        )
+    return _ranked(name, u, window, asked % window.count, modes, cval, output)
+
+
+def percentile_filter(
+    u: Field,
+    percentile: float,
+    size: int | Sequence[int] | None = None,
+    footprint: Any = None,
+    output: Any = None,
+    mode: str | Sequence[str] = "reflect",
+    cval: float = 0.0,
+    origin: int | Sequence[int] = 0,
+    *,
+    axes: int | Sequence[int] | None = None,
+) -> Field:
+    """Return the cell below which `percentile` percent of a window lie; -20 means 80. Collective."""
+    name = "percentile_filter"
+    window, modes = _window(name, u, size, footprint, mode, origin, axes)
+    asked = ask.real_of(name, "percentile", percentile)
+    if not -100.0 <= asked <= 100.0:
+        raise UsageError(f"{name}: percentile = {percentile!r} is out of range; give a number from -100 to 100")
+    # scipy's own order of operations: another one would round to another rank.
+    share = asked + 100.0 if asked < 0.0 else asked
+    rank = window.count - 1 if share == 100.0 else int(float(window.count) * share / 100.0)
+    return _ranked(name, u, window, rank, modes, cval, output)
+
+
+def _window(
+    name: str, u: Field, size: Any, footprint: Any, mode: Any, origin: Any, axes: Any
+) -> tuple[Window, tuple[str, ...]]:
+    """Return the window, and a mode for every grid axis. Local."""
+    begin(name, u)
+    ndim = u.grid.ndim
+    over = ask.axes_of(name, axes, ndim)
+    modes = in_order(ndim, over, ask.modes_of(name, mode, len(over)), "nearest")
+    if footprint is not None:
+        if size is not None:
+            warnings.warn(f"{name}: ignoring size because footprint is set", UserWarning, stacklevel=3)
+        given = footprint_of(name, "footprint", footprint, ndim, over)
+    elif size is not None:
+        given = footprint_of(name, "size", np.ones(ask.sizes_of(name, size, len(over)), dtype=bool), ndim, over)
+    else:
+        raise UsageError(f"{name}: neither size nor footprint was given; give one, such as size=3")
+    return window_from(given, expanded_origins(name, origin, given.shape, over)), modes
+
+
+def _ranked(name: str, u: Field, window: Window, rank: int, modes: tuple[str, ...], cval: Any, output: Any) -> Field:
+    """Return the cell of `rank` in each window. Collective."""
+    out = begin(name, u, output)
+    value = ask.cval_of(name, cval)
+    if rank in (0, window.count - 1):
+        largest = rank > 0
+        if not window.full:
+            return over_footprint(name, u, window, modes, value, output, largest)
+        sizes = window.footprint.shape
+        origins = [low - size // 2 for size, (low, _) in zip(sizes, window.reach, strict=True)]
+        return along_axes(name, u, range(u.grid.ndim), sizes, origins, modes, value, output, largest)
+    asked = f"{name} with a window of {window.footprint.shape}"
+    check_memory(u.grid, asked, 2 * padded_bytes(u, window.reach, max(4, u.dtype.itemsize)))
+    result = out if out.dtype == u.dtype else u.like(halo=0)
+    select_rank(u, result, window, rank, modes, cast_as_c(value, u.dtype))
+    if result is not out:
+        out.owned[...] = as_c(result.owned, out.dtype)
+    elif u.ndim > 1:
+        exact_in_f8(out)
+    return out

@@ -1,0 +1,71 @@
+"""Thresholds that follow from a global histogram."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch import reduce
+from mpibatch.errors import UsageError
+from mpibatch.field import Field
+from mpibatch.filters import _params as ask
+from mpibatch.filters.color import parts
+from mpibatch.filters.linear import checked
+from mpibatch.mpi import MPI
+
+__all__ = ["threshold_otsu"]
+
+MOST_LEVELS = 1 << 24  # integer histograms have one bin per level between minimum and maximum
+
+
+def threshold_otsu(u: Field, nbins: int = 256) -> Any:
+    """Return Otsu's threshold of the global histogram, as skimage.filters.threshold_otsu. Collective.
+
+    u : field of any real dtype, components included. nbins : bins between minimum and maximum; integer fields have
+    one bin per level instead. The result is a NumPy scalar, the same on every rank: cells above it are foreground.
+
+    Method: doi:10.1109/TSMC.1979.4310076. One all-reduce of the histogram.
+    """
+    name = "threshold_otsu"
+    checked(name, u)
+    bins = ask.integers_of(name, "nbins", nbins, 1, 1)[0]
+    least, most = reduce.min(u), reduce.max(u)
+    if least == most:
+        return least
+    if u.dtype.kind in "iu":
+        return _otsu(*_levels(u, int(least), int(most)))
+    counts, edges = reduce.histogram(u, bins)
+    return _otsu(counts, (edges[:-1] + edges[1:]) / 2.0)
+
+
+def _levels(u: Field, least: int, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return how often each integer from `least` to `most` occurs. Collective."""
+    levels = most - least + 1
+    if levels > MOST_LEVELS:
+        raise UsageError(
+            f"threshold_otsu: values from {least} to {most} would need {levels} bins; at most {MOST_LEVELS} are"
+            " counted: convert the field to 'f8' first"
+        )
+    counts = np.zeros(levels, np.int64)
+    for (part,) in parts(u.owned):
+        # Unsigned cells may exceed i8, signed ones may be too narrow for the difference.
+        above = part - u.dtype.type(least) if u.dtype.kind == "u" else part.astype(np.int64) - least
+        counts += np.bincount(above.astype(np.int64).reshape(-1), minlength=levels)
+    u.grid.comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
+    return counts, np.arange(least, most + 1)
+
+
+def _otsu(times: npt.NDArray[np.int64], centers: npt.NDArray[Any]) -> Any:
+    """Return the center that separates two classes of greatest variance between them. Local.
+
+    Counts are f4 and sums run as in scikit-image, for equal bits.
+    """
+    counts = times.astype(np.float32)
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+    weighted = counts * centers
+    mean_below = np.cumsum(weighted) / below
+    mean_above = (np.cumsum(weighted[::-1]) / above[::-1])[::-1]
+    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    return centers[np.argmax(between)]

@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Time filters against scipy, OpenCV and dask-image in the same run, each on one thread.
+
+`python scripts/bench_filters.py` compares on one rank; `--ranks 1,2` starts itself under mpiexec with as many ranks
+and compares with the first count instead. One JSON object a line:
+
+    {"case", "ranks", "threads", "seconds" (median), "spread" [min, max], "first" (with compilation or its cache),
+     "against" {peer: seconds}, "ratio" {peer: their seconds / ours}, "missing" [peers], "versions"}
+
+A new case is one entry of CASES.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import importlib.metadata
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import mpibatch as mb
+from mpibatch import filters as f
+from mpibatch.mpi import MPI
+
+Array = npt.NDArray[Any]
+Call = Callable[[], Any]
+
+MODULES = {"scipy": "scipy.ndimage", "opencv": "cv2", "dask-image": "dask_image.ndfilters", "skimage": "skimage"}
+PACKAGES = {"scipy": "scipy", "opencv": "opencv-python-headless", "dask-image": "dask-image", "skimage": "scikit-image"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed: ours on a Field, and each peer's `function(module, array)` on the whole array."""
+
+    dtype: str
+    ours: Callable[[mb.Field], Any]
+    peers: dict[str, Callable[[Any, Array], Any]] = field(default_factory=dict)
+    shape: tuple[int, ...] = (4096, 4096)
+    quick: tuple[int, ...] = (1024, 1024)
+
+
+def dask(function: str, *args: Any, **kwargs: Any) -> Callable[[Any, Array], Any]:
+    """Return a call of a function of dask_image.ndfilters on 1024² chunks, by one thread."""
+
+    def run(module: Any, a: Array) -> Any:
+        chunked = importlib.import_module("dask.array").from_array(a, chunks=1024)
+        return getattr(module, function)(chunked, *args, **kwargs).compute(scheduler="synchronous")
+
+    return run
+
+
+WEIGHTS = np.array([[1.0, 2, 1], [0, 3, -1], [2, -2, 0.5]])
+
+
+def _gaussian(sigma: int) -> Case:
+    size = 2 * (4 * sigma) + 1
+    return Case(
+        "f4",
+        lambda u: f.gaussian_filter(u, sigma),
+        {
+            "scipy": lambda m, a: m.gaussian_filter(a, sigma),
+            "opencv": lambda m, a: m.GaussianBlur(a, (size, size), sigma, borderType=m.BORDER_REFLECT),
+            "dask-image": dask("gaussian_filter", sigma),
+        },
+    )
+
+
+def _uniform(size: int) -> Case:
+    return Case(
+        "f4",
+        lambda u: f.uniform_filter(u, size),
+        {
+            "scipy": lambda m, a: m.uniform_filter(a, size),
+            "opencv": lambda m, a: m.blur(a, (size, size), borderType=m.BORDER_REFLECT),
+            "dask-image": dask("uniform_filter", size),
+        },
+    )
+
+
+CASES: dict[str, Case] = {
+    "gaussian_filter sigma=1 f4": _gaussian(1),
+    "gaussian_filter sigma=3 f4": _gaussian(3),
+    "sobel f4": Case(
+        "f4",
+        f.sobel,
+        {
+            "scipy": lambda m, a: m.sobel(a),
+            "opencv": lambda m, a: m.Sobel(a, m.CV_32F, 1, 0, ksize=3, borderType=m.BORDER_REFLECT),
+            "dask-image": dask("sobel"),
+        },
+    ),
+    "uniform_filter size=3 f4": _uniform(3),
+    "uniform_filter size=25 f4": _uniform(25),
+    "correlate 3x3 f4": Case(
+        "f4",
+        lambda u: f.correlate(u, WEIGHTS),
+        {
+            "scipy": lambda m, a: m.correlate(a, WEIGHTS),
+            "opencv": lambda m, a: m.filter2D(a, m.CV_32F, WEIGHTS, borderType=m.BORDER_REFLECT),
+            "dask-image": dask("correlate", WEIGHTS),
+        },
+    ),
+    "gaussian_filter sigma=2 256^3 f4": Case(
+        "f4",
+        lambda u: f.gaussian_filter(u, 2),
+        {"scipy": lambda m, a: m.gaussian_filter(a, 2)},
+        shape=(256, 256, 256),
+        quick=(64, 64, 64),
+    ),
+    "canny sigma=2 f4": Case(
+        "f4",
+        lambda u: f.canny(u, 2.0, 0.01, 0.02),
+        {"skimage": lambda m, a: importlib.import_module("skimage.feature").canny(a, 2.0, 0.01, 0.02)},
+        shape=(2048, 2048),
+    ),
+}
+
+
+def picture(shape: tuple[int, ...], dtype: str) -> Array:
+    """Return uniform noise: 0 … 1 for floats, the whole range for integers."""
+    rng = np.random.default_rng(20)
+    if np.dtype(dtype).kind == "f":
+        return rng.random(shape).astype(dtype)
+    return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+def samples(call: Call, count: int) -> tuple[float, list[float]]:
+    """Return the seconds of the first call, and of `count` more; the slowest rank's."""
+    comm = MPI.COMM_WORLD
+    times = []
+    for _ in range(count + 1):
+        comm.Barrier()
+        begin = time.perf_counter()
+        call()
+        times.append(comm.allreduce(time.perf_counter() - begin, op=MPI.MAX))
+    return times[0], times[1:]
+
+
+def peer_seconds(case: Case, array: Array, count: int) -> tuple[dict[str, float], list[str]]:
+    """Return the median seconds of every peer that is installed, and the names of those that are not."""
+    against, missing = {}, []
+    for name, call in case.peers.items():
+        try:
+            module = importlib.import_module(MODULES[name])
+        except ImportError:
+            missing.append(name)
+            continue
+        if name == "opencv":
+            module.setNumThreads(1)
+        against[name] = statistics.median(samples(functools.partial(call, module, array), count)[1])
+    return against, missing
+
+
+def versions(names: list[str]) -> dict[str, str]:
+    """Return the versions of ourselves, NumPy, numba and the peers used."""
+    packages = ["numpy", "numba", *(PACKAGES[name] for name in names)]
+    return {"mpibatch": mb.__version__, **{p: importlib.metadata.version(p) for p in packages}}
+
+
+def run(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
+    """Time one case on the ranks of the world; with peers if there is one rank."""
+    array = picture(case.quick if options.quick else case.shape, case.dtype)
+    u = mb.scatter(array, mb.Grid(array.shape))
+    first, times = samples(lambda: case.ours(u), options.samples)
+    against: dict[str, float] = {}
+    missing: list[str] = []
+    if MPI.COMM_WORLD.size == 1 and not options.no_peers:
+        against, missing = peer_seconds(case, array, min(options.samples, 5))
+    return line(name, MPI.COMM_WORLD.size, first, times, against, missing)
+
+
+def line(
+    name: str, ranks: int, first: float, times: list[float], against: dict[str, float], missing: list[str]
+) -> dict[str, Any]:
+    """Return one line of the report."""
+    seconds = statistics.median(times)
+    return {
+        "case": name,
+        "ranks": ranks,
+        "threads": 1,
+        "seconds": round(seconds, 5),
+        "spread": [round(min(times), 5), round(max(times), 5)],
+        "first": round(first, 3),
+        "against": {peer: round(theirs, 5) for peer, theirs in against.items()},
+        "ratio": {peer: round(theirs / seconds, 2) for peer, theirs in against.items()},
+        "missing": missing,
+        "versions": versions(list(against)) if all(peer in PACKAGES for peer in against) else versions([]),
+    }
+
+
+def compare_ranks(options: argparse.Namespace) -> None:
+    """Run this script under mpiexec with each number of ranks, and print how much faster than the first each is."""
+    base: dict[str, float] = {}
+    for ranks in options.ranks:
+        command = [
+            "mpiexec",
+            "-n",
+            str(ranks),
+            sys.executable,
+            __file__,
+            "--no-peers",
+            "--samples",
+            str(options.samples),
+        ]
+        command += ["--quick"] * options.quick + [word for only in options.only for word in ("--only", only)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        for text in done.stdout.splitlines():
+            entry = json.loads(text)
+            seconds = base.setdefault(entry["case"], entry["seconds"])
+            peer = f"mpibatch on {options.ranks[0]} ranks"
+            entry["against"], entry["ratio"] = {peer: seconds}, {peer: round(seconds / entry["seconds"], 2)}
+            print(json.dumps(entry), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small arrays")
+    parser.add_argument("--only", action="append", default=[], metavar="CASE", help="cases whose name contains this")
+    parser.add_argument("--samples", type=int, default=7, help="timed calls after the first (default 7)")
+    parser.add_argument("--no-peers", action="store_true", help="time ourselves only")
+    parser.add_argument("--ranks", type=lambda text: [int(n) for n in text.split(",")], help="such as 1,2")
+    options = parser.parse_args()
+    if options.ranks:
+        compare_ranks(options)
+        return
+    chosen = {name: case for name, case in CASES.items() if not options.only or any(o in name for o in options.only)}
+    if not chosen:
+        parser.error(f"no case contains {options.only}; there are: {', '.join(CASES)}")
+    for name, case in chosen.items():
+        entry = run(name, case, options)
+        if MPI.COMM_WORLD.rank == 0:
+            print(json.dumps(entry), flush=True)
+
+
+if __name__ == "__main__":
+    main()

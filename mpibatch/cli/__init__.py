@@ -1,0 +1,9 @@
+"""The command line: one module per command, each with ``add`` (its arguments) and ``execute`` (what it does).
+
+Commands import what they need when they run: ``mpibatch --help`` answers at once, where neither MPI nor NumPy is
+installed.
+"""
+
+from mpibatch.cli.entry import main
+
+__all__ = ["main"]

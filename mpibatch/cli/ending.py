@@ -1,0 +1,104 @@
+"""How a command ends: one message, one exit code, on however many ranks, and never a hang.
+
+Errors that the library raises on purpose are raised by all ranks alike, so rank 0 alone speaks and all leave with
+the same code. Whether they did is not taken on trust: each failing rank enters a non-blocking barrier, and one that
+waits there alone tells its own error and aborts the job, since the others would wait for it for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from mpibatch.errors import MpibatchError
+from mpibatch.log import launched
+
+__all__ = ["OK", "RUN_ERROR", "USAGE_ERROR", "guarded"]
+
+OK, RUN_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
+
+# Seconds; what the launcher has not yet passed on when the job is aborted, it drops.
+FORWARDING = 0.5
+PATIENCE = 5.0  # seconds; ranks that agreed to fail arrive within milliseconds, unless the machine is overloaded
+
+
+_INSTALL_MPI = "install one with: pip install 'mpibatch[mpich]', or load the module of your site's MPI"
+
+
+def guarded(command: Callable[[], int], debug: bool = False) -> int:
+    """Run a command and return its exit code; any exception becomes a message and a code. Collective."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of our output, such as head, has enough; do not fail again when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return _end("interrupted", INTERRUPTED, debug)
+    except MpibatchError as error:
+        return _end(str(error), error.exit_code, debug)
+    except ModuleNotFoundError as error:
+        return _end(_missing(error), RUN_ERROR, debug)
+    except MemoryError as error:
+        words = str(error) or "an allocation failed"
+        return _end(f"not enough memory: {words}; use more ranks, or nodes", RUN_ERROR, debug)
+    except OSError as error:
+        return _end(str(error), RUN_ERROR, debug)
+    except Exception as error:
+        if "libmpi" in str(error) or "MPI library" in str(error):  # mpi4py's own words for it
+            return _end(f"no MPI library was found ({' '.join(str(error).split())}); {_INSTALL_MPI}", RUN_ERROR, debug)
+        words = f"unexpected {type(error).__name__}: {error}"
+        return _end(words if debug else f"{words} (--debug shows where)", RUN_ERROR, debug)
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """What to install for a module that is not there."""
+    extra = {"mpi4py": "mpich", "PIL": "image", "tifffile": "image"}.get(str(error.name).partition(".")[0])
+    wanted = f"'mpibatch[{extra}]'" if extra else error.name
+    return f"{error}; install it with: pip install {wanted}"
+
+
+def _world() -> Any:
+    """MPI's world if this process has started MPI, else None: an error before that must not start it."""
+    module = sys.modules.get("mpi4py.MPI")
+    return module.COMM_WORLD if module is not None and module.Is_initialized() and not module.Is_finalized() else None
+
+
+def _end(message: str, code: int, debug: bool) -> int:
+    trace = traceback.format_exc() if debug else ""
+    world = _world()
+    if world is None or world.size == 1:
+        if launched()[0] == 0:
+            _say(message, trace)
+        return code
+    if _all_failed(world):
+        if world.rank == 0:
+            _say(message, trace)
+        return code
+    _say(f"{message} (on rank {world.rank} of {world.size} alone: ending the others)", trace)
+    time.sleep(FORWARDING)
+    world.Abort(code)
+    return code
+
+
+def _all_failed(world: Any) -> bool:
+    request = world.Ibarrier()
+    until = time.monotonic() + PATIENCE
+    while not request.Test():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def _say(message: str, trace: str) -> None:
+    sys.stdout.flush()
+    # One write: the launcher passes on whole writes, and lines of several ranks would mix otherwise.
+    sys.stderr.write(f"{trace}mpibatch: error: {message}\n")
+    sys.stderr.flush()

@@ -1,0 +1,89 @@
+"""``mpibatch COMMAND ...``: the arguments that all commands share, and the way to each command."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mpibatch import __version__
+from mpibatch.cli import filter, info, run, view
+from mpibatch.cli.ending import OK, USAGE_ERROR, guarded
+from mpibatch.log import LEVELS, launched, setup
+
+__all__ = ["main"]
+
+DESCRIPTION = """\
+Filter pictures and volumes over MPI: the same bits on any number of ranks.
+
+Every command works without mpiexec, as one rank, and under it:
+  mpiexec -n 8 mpibatch run job.toml
+"""
+EPILOG = """\
+examples:
+  mpibatch run job.toml --dry-run                    check a job and show its plan
+  mpiexec -n 4 mpibatch run job.toml --set step.sigma=3
+  mpiexec -n 4 mpibatch filter in.h5::raw out.h5::edges gaussian_filter:sigma=2 sobel
+  mpibatch info out.h5 --digest
+  mpibatch view out.h5::edges edges.png
+
+exit codes:
+  0  done
+  1  run error: the request is clear, but it could not be done (file missing or broken, disk full, out of memory)
+  2  usage error: the request cannot be meant (unknown name, wrong value, job file with mistakes)
+
+Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that one rank may allocate for a field (such as 4G);
+MPIBATCH_CACHE_DIR is the folder of compiled code.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Under mpiexec every rank parses the same arguments: rank 0 alone prints, all leave with the same code."""
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        if launched()[0] == 0:
+            super()._print_message(message, file)  # type: ignore[arg-type]  # argparse's own protocol type is private
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n({self.prog} --help shows how)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands. Local."""
+    shared = _Parser(add_help=False)
+    group = shared.add_argument_group("common options")
+    group.add_argument("--log-level", choices=LEVELS, default="warning", help="what is logged (default: %(default)s)")
+    group.add_argument("--quiet", action="store_true", help="print errors only")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    top = _Parser(
+        prog="mpibatch", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=_Parser)
+    for module in (run, filter, info, view):
+        module.add(commands, shared)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code. Collective."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no "×" is no reason to fail
+    top = parser()
+    try:
+        args = top.parse_args(argv)
+    except SystemExit as leaving:
+        return int(leaving.code or OK)
+    rank, size = launched()
+    if args.version:
+        if rank == 0:
+            sys.stdout.write(f"mpibatch {__version__}\n")
+        return OK
+    if args.command is None:
+        top.print_help()
+        return USAGE_ERROR
+    setup(args.log_level, rank=rank, size=size, quiet=args.quiet)
+    return guarded(lambda: int(args.execute(args)), debug=args.debug)

@@ -1,0 +1,105 @@
+"""``mpibatch info``: what a file holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from mpibatch.log import launched
+
+__all__ = ["add", "execute"]
+
+EPILOG = """\
+The digest is the SHA-256 of a dataset's dtype, shape and values (C order, little endian): two runs gave the same bits
+if, and only if, their digests are equal. It does not depend on how, or by how many ranks, the file was written.
+
+examples:
+  mpibatch info out.h5
+  mpibatch info out.h5 --digest
+  mpibatch info out.h5 --json --digest
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
+    """Add the command to the command line. Local."""
+    parser = commands.add_parser(
+        "info",
+        parents=[shared],
+        help="list the datasets of a file",
+        description="List the datasets of a file: name, shape, dtype, bytes, attributes.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="HDF5, npy, TIFF, PNG or JPEG file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--digest", action="store_true", help="add the SHA-256 of each dataset")
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; under mpiexec rank 0 alone works. Local."""
+    if launched()[0] != 0:
+        return 0
+    from mpibatch.io import describe, digest, file_attributes
+
+    attributes = file_attributes(args.file)
+    datasets = []
+    for found in describe(args.file):
+        entry: dict[str, Any] = {
+            "name": found.name,
+            "shape": list(found.shape),
+            "dtype": found.dtype,
+            "bytes": found.nbytes,
+            "chunks": found.chunks and list(found.chunks),
+            "compression": found.compression,
+            "attributes": dict(found.attrs),
+        }
+        if found.refused:
+            entry["unreadable"] = found.refused
+        elif args.digest:
+            entry["sha256"] = digest(args.file, found.name or None)
+        datasets.append(entry)
+    if args.json:
+        print(json.dumps({"file": args.file, "attributes": attributes, "datasets": datasets}, indent=2))
+    else:
+        print("\n".join(_lines(args.file, attributes, datasets)))
+    return 0
+
+
+def _lines(file: str, attributes: dict[str, Any], datasets: list[dict[str, Any]]) -> list[str]:
+    from mpibatch.job.words import bytes_text, shape_text
+
+    lines = [f"{file}: {len(datasets)} {'dataset' if len(datasets) == 1 else 'datasets'}"]
+    lines += [f"  {key} = {_shortened(value)}" for key, value in attributes.items()]
+    wide = max((len(d["name"]) for d in datasets), default=0)
+    for d in datasets:
+        line = f"  {d['name']:<{wide}}  {shape_text(d['shape']):>16}  {d['dtype']:<8} {bytes_text(d['bytes']):>10}"
+        stored = f"chunks {shape_text(d['chunks'])} {d['compression'] or ''}".rstrip() if d["chunks"] else ""
+        lines.append("  ".join(filter(None, [line, stored, d.get("sha256")])))
+        lines += [f"    unreadable: {d['unreadable']}"] if "unreadable" in d else []
+        lines += [f"    {line}" for line in _attributes(d["attributes"])]
+    return lines
+
+
+def _attributes(attributes: dict[str, Any]) -> list[str]:
+    """A line for each attribute; of a grid's geometry only what is out of the ordinary, on one line."""
+    from mpibatch.io.geometry import PREFIX
+
+    geometry = {key.removeprefix(PREFIX): value for key, value in attributes.items() if key.startswith(PREFIX)}
+    ordinary = {"origin": 0.0, "periodic": False, "spacing": 1.0}
+    special = [
+        f"{key} {_shortened(value)}"
+        for key, value in geometry.items()
+        if (any(v != ordinary[key] for v in value) if key in ordinary else key != "axes" and value)
+    ]
+    axes = " ".join(geometry.get("axes", []))
+    if not "t z y x".endswith(axes):
+        special.insert(0, f"axes {axes}")
+    lines = [f"grid: {', '.join(special)}"] if special else []
+    return lines + [f"{key} = {_shortened(value)}" for key, value in attributes.items() if not key.startswith(PREFIX)]
+
+
+def _shortened(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."

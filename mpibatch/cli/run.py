@@ -1,0 +1,95 @@
+"""``mpibatch run``: a job from a TOML file."""
+
+from __future__ import annotations
+
+import argparse
+
+from mpibatch.log import launched
+
+__all__ = ["add", "execute"]
+
+EPILOG = """\
+A job file has the sections [input], [[step]] (one for each filter, in order), [output] and, if wished, [grid]:
+
+  [input]
+  path = "volume.h5"
+  dataset = "raw"
+
+  [[step]]
+  filter = "gaussian_filter"
+  sigma = 2
+  save = "filtered"
+
+  [[step]]
+  filter = "binarize"
+  threshold = "otsu"
+  save = "mask"
+
+  [output]
+  path = "out.h5"
+
+Paths are relative to the working directory. Every mistake in a job file is told at once, with its line.
+
+examples:
+  mpiexec -n 8 mpibatch run job.toml
+  mpibatch run job.toml --dry-run --ranks 64
+  mpibatch run job.toml --set output.path=other.h5 --set gaussian_filter.sigma=[1,2,2]
+
+--set takes SECTION.KEY, NAME.KEY with a step's name, step.NUMBER.KEY (from 1), or step.KEY where only one step can
+be meant.
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
+    """Add the command to the command line. Local."""
+    parser = commands.add_parser(
+        "run",
+        parents=[shared],
+        help="run the job in a TOML file",
+        description="Run the job in a TOML file: read, filter, write one HDF5 file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("job", metavar="JOB.toml", help="the job file")
+    parser.add_argument(
+        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a value (repeatable)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check the job and print its plan; no data is read")
+    parser.add_argument(
+        "--ranks", type=int, metavar="N", help="with --dry-run: plan for N ranks (default: those started)"
+    )
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command. Collective."""
+    from mpibatch.errors import UsageError
+
+    if args.ranks is not None and (not args.dry_run or args.ranks < 1):
+        raise UsageError(f"--ranks {args.ranks}: give 1 or more, and only with --dry-run; mpiexec sets a run's")
+    if args.dry_run:
+        return _dry_run(args)
+    from mpibatch.cli.running import run_and_report
+    from mpibatch.job import parse
+    from mpibatch.job.reading import read_text
+    from mpibatch.mpi import agreed, private
+
+    comm = private()
+    text = ""
+    # One rank reads, so that a thousand ranks neither storm the file server nor see different versions.
+    with agreed(comm, f"reading {args.job}"):
+        if comm.rank == 0:
+            text = read_text(args.job)
+    job = parse(comm.bcast(text, root=0), args.job, args.settings)
+    return run_and_report(job, comm, args.quiet)
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    from mpibatch.job import parse
+    from mpibatch.job.plan import plan
+    from mpibatch.job.reading import read_text
+
+    rank, size = launched()
+    if rank == 0:
+        print(plan(parse(read_text(args.job), args.job, args.settings), args.ranks or size))
+    return 0

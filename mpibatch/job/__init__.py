@@ -1,0 +1,58 @@
+"""Jobs: a pipeline of filters, told in a TOML file, checked as a whole before anything is read, and run.
+
+::
+
+    [input]
+    path = "hubble.png"           # HDF5, npy, TIFF, PNG, JPEG; relative to the working directory
+    dataset = "raw"               # where a file can hold several
+
+    [grid]                        # optional: how the cells are spread over the ranks, see mpibatch.Grid
+    topology = [2, 0]             # ranks along each axis, 0: chosen
+    periodic = [false, true]
+
+    [[step]]                      # in this order
+    filter = "rgb2gray"
+
+    [[step]]
+    name = "smooth"               # default: the filter's name
+    filter = "gaussian_filter"    # any function of mpibatch.filters, binarize or convert
+    sigma = 2                     # its parameters
+    save = "filtered"             # true: under the step's name
+
+    [[step]]
+    filter = "sobel_magnitude"
+    input = "smooth"              # default: the step before; "input": the file
+
+    [[step]]
+    filter = "binarize"
+    threshold = "otsu"            # or a number
+    save = "edges"
+
+    [output]
+    path = "hubble.h5"
+    dataset = "edges"             # names the last step's result, if its `save` does not
+
+`parse` → `Job` (pure, no MPI) → `run`. The order of the modules, each knowing only those before it: `checks`, `lines`,
+`problems`, `functions`, `schema`, `overrides`, `grammar`, `reading`, `words`, `plan`; `own`, `progress`, `pipeline`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mpibatch.job.reading import parse
+from mpibatch.job.schema import Input, Job, Output, Step
+
+if TYPE_CHECKING:
+    from mpibatch.job.pipeline import Summary, run
+
+__all__ = ["Input", "Job", "Output", "Step", "Summary", "parse", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Summary", "run"):
+        raise AttributeError(f"module 'mpibatch.job' has no attribute {name!r}")
+    # Late: checking a job must not start MPI.
+    from mpibatch.job import pipeline
+
+    return getattr(pipeline, name)

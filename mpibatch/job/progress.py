@@ -1,0 +1,79 @@
+"""One line of progress with the time that is left, from one rank."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+__all__ = ["Report", "plain", "remaining", "reporter", "silent"]
+
+# report(done, total, label): `done` of `total` units are done, and what `label` names begins now.
+Report = Callable[[int, int, str], None]
+
+PLAIN_INTERVAL = 2.0  # seconds between lines in a batch log
+
+
+def silent(done: int, total: int, label: str) -> None:
+    """Report nothing. Local."""
+
+
+def remaining(elapsed: float, done: int, total: int) -> str:
+    """Return how long the rest will take if it goes on as so far, in words; empty if unknown. Local."""
+    if done <= 0 or done >= total:
+        return ""
+    left = round(elapsed * (total - done) / done)
+    minutes, seconds = divmod(left, 60)
+    hours, minutes = divmod(minutes, 60)
+    words = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+    return f"about {words} left"
+
+
+def plain(stream: TextIO, interval: float = PLAIN_INTERVAL, clock: Callable[[], float] = time.monotonic) -> Report:
+    """Return a report that writes whole lines: the first, the last, and others at intervals. Local."""
+    begin = clock()
+    latest = float("-inf")
+
+    def report(done: int, total: int, label: str) -> None:
+        nonlocal latest
+        now = clock()
+        if 0 < done < total and now - latest < interval:
+            return
+        latest = now
+        parts = [f"[{done}/{total}] {label}", f"{now - begin:.1f} s", remaining(now - begin, done, total)]
+        # A reader that has gone, or a full disk under the log, must not end the run of all ranks.
+        with suppress(OSError):
+            stream.write(", ".join(part for part in parts if part) + "\n")
+            stream.flush()
+
+    return report
+
+
+@contextmanager
+def reporter(rank: int = 0, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
+    """Yield the report that fits: a live bar on a terminal with rich, else plain lines; silent but on rank 0. Local."""
+    target = stream if stream is not None else sys.stderr
+    if rank != 0 or quiet:
+        yield silent
+        return
+    if not target.isatty():
+        yield plain(target)
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    except ModuleNotFoundError:
+        yield plain(target)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(file=target), transient=True) as bar:
+        task = bar.add_task("starting", total=None, left="")
+        begin = time.monotonic()
+
+        def report(done: int, total: int, label: str) -> None:
+            left = remaining(time.monotonic() - begin, done, total)
+            bar.update(task, completed=done, total=total, description=label, left=left)
+
+        yield report

@@ -1,0 +1,49 @@
+"""From the text of a job file to a checked Job."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mpibatch.errors import RunError, UsageError
+from mpibatch.job.lines import KeyPath, error_line, key_lines
+from mpibatch.job.overrides import override
+from mpibatch.job.problems import Place, Problems
+from mpibatch.job.schema import Job, build
+
+__all__ = ["parse", "read_text"]
+
+
+def read_text(path: str) -> str:
+    """Return the text of a job file. Local.
+
+    Raises RunError if it cannot be read, UsageError if it is not text.
+    """
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise RunError(f"the job file {path!r} does not exist; check the path") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the job file {path!r} is not UTF-8 text (byte {error.start}); is it a TOML file?") from None
+    except OSError as error:
+        raise RunError(f"the job file {path!r} cannot be read: {error.strerror}") from None
+
+
+def parse(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job:
+    """Return the job in a TOML text, with ``KEY=VALUE`` settings in place of what the text says. Local.
+
+    `source` is what messages call the text, normally the file's name. Raises UsageError with everything that is
+    wrong: unknown sections, keys, filters and parameters, wrong types and ranges, what is missing, each with its
+    line and the nearest right name.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = str(error).split(" (at ")[0]
+        raise UsageError(f"{source}:{error_line(error, text)}: not valid TOML: {said}") from None
+    places: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
+    problems = Problems(source, places)
+    override(document, list(settings), places, problems)
+    return build(document, problems, "\n".join([text.rstrip("\n"), *(f"# --set {s}" for s in settings), ""]))

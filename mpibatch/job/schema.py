@@ -1,0 +1,274 @@
+"""What a job file may say, as frozen values, and how a TOML document becomes one.
+
+Every mistake is noted with its place and all are told at once; see `mpibatch.job` for the format. Nothing here
+needs MPI, NumPy or numba, so that a job can be checked wherever Python runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpibatch.errors import UsageError, nearest
+from mpibatch.io.naming import SEPARATOR, check_tree, normal_name
+from mpibatch.job import checks
+from mpibatch.job.checks import Check
+from mpibatch.job.functions import check_axes, check_parameters, is_filter, known_filters
+from mpibatch.job.problems import Problems
+
+__all__ = ["INPUT", "STEP_KEYS", "TABLES", "Input", "Job", "Output", "Step", "build", "check_fit"]
+
+INPUT = "input"  # what a step's `input` says to read the file again instead of an earlier step's result
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
+
+    `components` None: as saved; the colours of a picture; else 0.
+    """
+
+    path: str
+    dataset: str | None = None
+    components: int | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written: one HDF5 file. `dataset` names the last step's result."""
+
+    path: str
+    dataset: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One filter: `input` and `name` are names of results, `save` is the dataset that the result is written to."""
+
+    name: str
+    filter: str
+    input: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    save: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked job. `text` is what it was made from, settings included; `grid` are keywords of `mpibatch.Grid`."""
+
+    source: str
+    text: str
+    input: Input
+    grid: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    output: Output
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a section."""
+
+    check: Check
+    required: bool = False
+
+
+_SIZES = checks.list_of(checks.list_of(checks.integer(0)))
+TABLES: Mapping[str, Mapping[str, Key]] = {
+    "input": {
+        "path": Key(checks.text, required=True),
+        "dataset": Key(checks.text),
+        "components": Key(checks.integer(0)),
+    },
+    "grid": {
+        "topology": Key(checks.list_of(checks.integer(0))),
+        "sizes": Key(_SIZES),
+        "periodic": Key(checks.one_or_list(checks.flag)),
+        "spacing": Key(checks.one_or_list(checks.real(above=0))),
+        "origin": Key(checks.one_or_list(checks.real())),
+        "units": Key(checks.any_of(checks.text, checks.one_of(""))),
+        "axes": Key(checks.list_of(checks.text)),
+    },
+    "output": {"path": Key(checks.text, required=True), "dataset": Key(checks.text)},
+}
+STEP_KEYS: Mapping[str, Key] = {
+    "filter": Key(checks.text, required=True),
+    "name": Key(checks.text),
+    "input": Key(checks.text),
+    "save": Key(checks.any_of(checks.flag, checks.text)),
+}
+
+
+def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Job:
+    """Return the job that `document` describes. Local.
+
+    Raises UsageError with everything that is wrong, including what `problems` held before.
+    """
+    for section in document:
+        if section not in TABLES and section != "step":
+            problems.add((section,), f"unknown section [{section}]{nearest(section, [*TABLES, 'step'])}")
+    tables = {name: _table(document, name, keys, problems) for name, keys in TABLES.items()}
+    raw = _raw_steps(document, problems)
+    steps = _steps(raw, tables["output"].get("dataset"), problems)
+    _outputs(steps, tables, problems)
+    problems.check()
+    return Job(
+        source=problems.source,
+        text=text,
+        input=Input(**tables["input"]),
+        grid=_grid(tables["grid"]),
+        steps=tuple(steps),
+        output=Output(**tables["output"]),
+    )
+
+
+def check_fit(job: Job, ndim: int) -> None:
+    """Raise UsageError with every parameter that does not fit an input of `ndim` grid axes. Local."""
+    problems = Problems(job.source)
+    for number, step in enumerate(job.steps):
+        for _, wrong in check_axes(step.parameters, ndim):
+            problems.add((), f"{_label(number, step.name, step.filter)}: {wrong}")
+    problems.check()
+
+
+def _table(document: Mapping[str, Any], name: str, keys: Mapping[str, Key], problems: Problems) -> dict[str, Any]:
+    """Return the accepted keys of a section."""
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        kind = "[[...]]" if isinstance(table, list) else checks.shown(table)
+        problems.add((name,), f"{name} is {kind}; write it as a section [{name}]")
+        return {}
+    return _keys(table, (name,), f"[{name}]", keys, problems)
+
+
+def _keys(
+    table: Mapping[str, Any], path: tuple[str | int, ...], where: str, keys: Mapping[str, Key], problems: Problems
+) -> dict[str, Any]:
+    accepted = {}
+    for key, value in table.items():
+        if key not in keys:
+            problems.add((*path, key), f"{where} has no key {key!r}{nearest(key, keys)}")
+        elif wrong := keys[key].check(value):
+            problems.add((*path, key), f"{where} {key} = {checks.shown(value)}; expected {wrong}")
+        else:
+            accepted[key] = value
+    for key, spec in keys.items():
+        if spec.required and key not in table:
+            problems.add(path, f"{where} needs the key {key!r}")
+    return accepted
+
+
+def _raw_steps(document: Mapping[str, Any], problems: Problems) -> list[dict[str, Any]]:
+    steps = document.get("step", [])
+    if isinstance(steps, dict):
+        problems.add(("step",), "[step] is a single section; write [[step]], once for each step")
+        return []
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        problems.add(("step",), f"step = {checks.shown(steps)}; write each step as a section [[step]]")
+        return []
+    if not steps:
+        problems.add((), 'there is no [[step]]; add at least one, with filter = "..."')
+    return steps
+
+
+def step_names(raw: list[dict[str, Any]]) -> list[str]:
+    """Return a distinct name for each step: its own, else its filter's, numbered from the second on. Local."""
+    taken = {str(step["name"]) for step in raw if "name" in step}
+    names = []
+    for step in raw:
+        name = str(step.get("name", ""))
+        if not name:
+            base = str(step.get("filter", "step"))
+            name, number = base, 1
+            while name in taken:
+                number += 1
+                name = f"{base}_{number}"
+            taken.add(name)
+        names.append(name)
+    return names
+
+
+def _steps(raw: list[dict[str, Any]], last_dataset: str | None, problems: Problems) -> list[Step]:
+    names = step_names(raw)
+    steps: list[Step] = []
+    for number, (entry, name) in enumerate(zip(raw, names, strict=True)):
+        path = ("step", number)
+        where = _label(number, name, entry.get("filter"))
+        common = {key: value for key, value in entry.items() if key in STEP_KEYS}
+        accepted = _keys(common, path, where, STEP_KEYS, problems)
+        parameters = {key: value for key, value in entry.items() if key not in STEP_KEYS}
+        chosen = accepted.get("filter", "")
+        if chosen and not is_filter(chosen):
+            problems.add((*path, "filter"), f"{where}: unknown filter {chosen!r}{nearest(chosen, known_filters())}")
+        elif chosen:
+            for key, wrong in check_parameters(chosen, parameters):
+                problems.add((*path, key), f"{where}: {wrong}")
+        if name == INPUT or names.index(name) != number:
+            taken = "stands for the input file" if name == INPUT else "is taken by an earlier step"
+            problems.add((*path, "name"), f"{where}: the name {name!r} {taken}; choose another")
+        source = accepted.get("input", names[number - 1] if number else INPUT)
+        if source != INPUT and source not in names[:number]:
+            later = "; it comes later" if source in names else nearest(source, [INPUT, *names[:number]])
+            problems.add((*path, "input"), f"{where}: there is no earlier step {source!r} to read{later}")
+        save = _dataset(accepted.get("save", False), name, last_dataset if entry is raw[-1] else None)
+        steps.append(Step(name, chosen, source, parameters, save))
+    return steps
+
+
+def _label(number: int, name: str, chosen: object) -> str:
+    words = name if not chosen or name.startswith(str(chosen)) else f"{name}: {chosen}"
+    return f"step {number + 1} ({words})"
+
+
+def _dataset(save: bool | str, name: str, last: str | None) -> str | None:
+    """Return the dataset that a step is saved to; `last` is what [output] calls the last step's result."""
+    return save if isinstance(save, str) else last or (name if save else None)
+
+
+def _outputs(steps: list[Step], tables: Mapping[str, dict[str, Any]], problems: Problems) -> None:
+    """Check what is saved, where, and that nothing is computed for nothing."""
+    if steps and not any(step.save for step in steps):
+        # A pipeline that names no result means its last one.
+        last = steps[-1]
+        steps[-1] = Step(last.name, last.filter, last.input, last.parameters, last.name)
+    seen: dict[str, str] = {}
+    read = {step.input for step in steps}
+    for number, step in enumerate(steps):
+        path = ("step", number, "save")
+        if step.save and step.save in seen:
+            problems.add(path, f"steps {seen[step.save]} and {step.name} both save {step.save!r}; name them apart")
+        if step.save:
+            seen[step.save] = step.name
+            try:
+                normal_name(step.save)
+                check_tree(seen)
+            except UsageError as error:
+                problems.add(path, str(error))
+        elif step.name not in read:
+            problems.add(
+                path[:2],
+                f"step {number + 1} ({step.name}) is neither saved nor read by a later step; "
+                "add save = true or remove it",
+            )
+    named = tables["output"].get("dataset")
+    if steps and named and steps[-1].save != named:
+        words = f"[output] dataset = {named!r}, but the last step is saved as {steps[-1].save!r}; name it once"
+        problems.add(("output", "dataset"), words)
+    source, target = tables["input"].get("path", ""), tables["output"].get("path", "")
+    if SEPARATOR in target:
+        file, _, inside = target.partition(SEPARATOR)
+        words = f"[output] path = {target!r} names a dataset too; write path = {file!r} and dataset = {inside!r}"
+        problems.add(("output", "path"), words)
+    if source and target and os.path.realpath(source.partition(SEPARATOR)[0]) == os.path.realpath(target):
+        problems.add(("output", "path"), f"[output] path = {target!r} is the input file; choose another name")
+
+
+def _grid(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the [grid] section as Grid's keywords: TOML has no None, so 0 and [] stand for "you choose"."""
+    options = dict(table)
+    if "topology" in options:
+        options["topology"] = [int(ranks) or None for ranks in options["topology"]]
+    if "sizes" in options:
+        options["sizes"] = [list(map(int, blocks)) or None for blocks in options["sizes"]]
+    return options

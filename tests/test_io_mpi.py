@@ -93,8 +93,10 @@ def test_round_trip_over_dtypes(shared_tmp: Path, dtype: str) -> None:
         np.testing.assert_array_equal(file["u"][...], array)
 
 
-@pytest.mark.parametrize("components", [(), (3,), (2, 2)])
-@pytest.mark.parametrize("halo", [0, 2, ((1, 0), (0, 3), (2, 2))])
+@pytest.mark.parametrize(
+    ("halo", "components"),
+    [(0, ()), (2, ()), (((1, 0), (0, 3), (2, 2)), (3,)), (0, (2, 2)), (((0, 0), (1, 1), (0, 0)), (3,))],
+)
 def test_round_trip_over_decompositions(shared_tmp: Path, halo: Any, components: tuple[int, ...]) -> None:
     array = values((*SHAPE, *components), "i4")
     for number, cut in enumerate(decompositions()):
@@ -119,12 +121,11 @@ def test_round_trip_over_dimensions(shared_tmp: Path, shape: tuple[int, ...]) ->
 
 def test_lowered_limits(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     array = values((*SHAPE, 2), "i4")
-    for limit in (1, 24, 100, 1000):  # bytes: below a cell, parts of rows, rows, planes
+    for limit in (1, 24, 100, 1001):  # bytes: below a cell, parts of rows, rows, planes
         monkeypatch.setattr(direct, "ROUND_BYTES", limit)
         for number, cut in enumerate(decompositions()[-1:] if limit < 100 else decompositions()):
-            for halo in (0, 1):
-                path = shared_tmp / f"{limit}-{number}-{halo}.h5"
-                mb.save(path, u=field(array, halo, **cut))
+            path = shared_tmp / f"{limit}-{number}.h5"
+            mb.save(path, u=field(array, (limit + number) % 2, **cut))
     MPI.COMM_WORLD.Barrier()
     assert len({hashlib.sha256(path.read_bytes()).digest() for path in shared_tmp.iterdir()}) == 1
     check(mb.load(path), array)
@@ -361,11 +362,11 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("axis", [0, 2])
 def test_a_file_size_limit_of_one_rank(shared_tmp: Path, axis: int) -> None:
-    """MPI-IO itself fails on the last rank, in contiguous and in collected writes; with one rank, the layout."""
+    """MPI-IO itself fails on rank 1, in contiguous and in collected writes; with one rank, the layout fails."""
     shape = [16, 16, 16]
     shape[axis] *= 16
     u = mb.Grid(shape, topology=[MPI.COMM_WORLD.size if a == axis else 1 for a in range(3)]).zeros()
-    if MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
+    if MPI.COMM_WORLD.rank == min(1, MPI.COMM_WORLD.size - 1):
         with largest_file(8192):
             refused(mb.RunError, "a.h5", mb.save, shared_tmp / "a.h5", u=u)
     else:

@@ -51,7 +51,7 @@ def write(
     with _opened(comm, path) as file:
         for field, offset in zip(fields, offsets, strict=True):
             _write_field(comm, file, path, field, offset)
-        with agreed(comm, f"writing {path}"):
+        with _agreed_io(comm, path):
             file.Sync()
 
 
@@ -66,11 +66,10 @@ def _write_field(comm: MPI.Intracomm, file: MPI.File, path: str, field: Field, o
     rounds = comm.allreduce(len(parts), op=MPI.MAX)
     done = 0
     try:
-        with agreed(comm, f"writing {path}"):
+        with _agreed_io(comm, path):
             file.Set_view(offset + start * bytes_of_cell, cell, place, info=MPI.INFO_NULL)
         for number in range(rounds):
-            # The work here does communicate, but a failing write returns on every rank, with an error on some.
-            with agreed(comm, f"writing {path}"):
+            with _agreed_io(comm, path):
                 # A rank that has nothing left takes part with nothing: the call is collective.
                 done += _write_part(file, done, field, parts[number] if number < len(parts) else None, cell)
     finally:
@@ -121,7 +120,7 @@ def _opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
     for name, value in HINTS.items():
         info.Set(name, value)
     try:
-        with agreed(comm, f"writing {path}"):
+        with _agreed_io(comm, path):
             file = MPI.File.Open(comm, path, MPI.MODE_RDWR, info)
     finally:
         info.Free()
@@ -131,8 +130,27 @@ def _opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
         # Agreed on by all ranks, so all are here. After any other exception closing, being collective, would hang.
         file.Close()
         raise
-    with agreed(comm, f"writing {path}"):
+    with _agreed_io(comm, path):
         file.Close()
+
+
+@contextmanager
+def _agreed_io(comm: MPI.Intracomm, path: str) -> Iterator[None]:
+    """Agree on the success of collective file operations. Collective.
+
+    Unlike other work under `agreed` they communicate; but they return on all ranks, with an error on some.
+    """
+    with agreed(comm, f"writing {path}"):
+        try:
+            yield
+        except MPI.Exception as error:
+            # The last line is the cause, after the names of MPI's functions.
+            reason = error.Get_error_string().strip().splitlines()[-1].split(": ", 1)[-1]
+            free = shutil.disk_usage(Path(path).parent).free
+            raise RunError(
+                f"{path} could not be written: {reason}; its file system has {free} bytes free: check limits, "
+                "free some space, or write elsewhere"
+            ) from error
 
 
 def _check_shared(path: str, size: int) -> None:

@@ -20,7 +20,7 @@ def world() -> MPI.Intracomm:
 
 
 def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
-    """Return our duplicate of `comm` (default: the world), made at the first call for it. Collective.
+    """Return our duplicate of `comm` (default: the world), made at the first call for it; a duplicate is its own. Collective.
 
     The duplicate carries no Cartesian topology and is freed by `release_all`, which runs at exit.
     """
@@ -30,7 +30,7 @@ def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
             f"a grid needs an mpi4py intracommunicator, not {parent!r}; pass MPI.COMM_WORLD or a split of it"
         )
     for known, duplicate in _duplicates:
-        if known == parent:
+        if parent in (known, duplicate):
             return duplicate
     # Split, not Dup: Dup would keep a Cartesian topology, with which some MPI-IO stacks write wrong data.
     duplicate = MPI.Intracomm(parent.Split(0, parent.rank))

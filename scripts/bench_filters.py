@@ -17,12 +17,15 @@ import functools
 import importlib
 import importlib.metadata
 import json
+import os
+import shlex
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +51,8 @@ class Case:
     peers: dict[str, Callable[[Any, Array], Any]] = field(default_factory=dict)
     shape: tuple[int, ...] = (4096, 4096)
     quick: tuple[int, ...] = (1024, 1024)
+    # Peers that take minutes: timed once, and only with --full.
+    slow: dict[str, Callable[[Any, Array], Any]] = field(default_factory=dict)
 
 
 def dask(function: str, *args: Any, **kwargs: Any) -> Callable[[Any, Array], Any]:
@@ -88,6 +93,15 @@ def _uniform(size: int) -> Case:
     )
 
 
+def _median(size: int, dtype: str, slow: bool = False) -> Case:
+    scipy: dict[str, Callable[[Any, Array], Any]] = {"scipy": lambda m, a: m.median_filter(a, size)}
+    # OpenCV takes large windows on 8-bit cells only; what it does at the border differs.
+    others = {"opencv": lambda m, a: m.medianBlur(a, size)} if size <= 5 or dtype == "u1" else {}
+    return Case(
+        dtype, lambda u: f.median_filter(u, size), others if slow else scipy | others, slow=scipy if slow else {}
+    )
+
+
 CASES: dict[str, Case] = {
     "gaussian_filter sigma=1 f4": _gaussian(1),
     "gaussian_filter sigma=3 f4": _gaussian(3),
@@ -118,6 +132,30 @@ CASES: dict[str, Case] = {
         shape=(256, 256, 256),
         quick=(64, 64, 64),
     ),
+    "median_filter size=3 u2": _median(3, "u2"),
+    "median_filter size=3 f4": _median(3, "f4"),
+    "median_filter size=5 u1": _median(5, "u1", slow=True),
+    "median_filter size=25 u1": _median(25, "u1", slow=True),
+    "median_filter size=25 128^3 u1": replace(
+        _volume := _median(25, "u1", slow=True), peers={}, shape=(128,) * 3, quick=(48,) * 3
+    ),
+    "median_filter size=25 512x512x64 u1": replace(_volume, peers={}, shape=(64, 512, 512), quick=(32, 64, 64)),
+    "minimum_filter size=31 u1": Case(
+        "u1",
+        lambda u: f.minimum_filter(u, 31),
+        {
+            "scipy": lambda m, a: m.minimum_filter(a, 31),
+            "opencv": lambda m, a: m.erode(a, np.ones((31, 31), np.uint8)),
+        },
+    ),
+    "grey_opening size=15 u2": Case(
+        "u2",
+        lambda u: f.grey_opening(u, 15),
+        {
+            "scipy": lambda m, a: m.grey_opening(a, 15),
+            "opencv": lambda m, a: m.morphologyEx(a, m.MORPH_OPEN, np.ones((15, 15), np.uint8)),
+        },
+    ),
     "canny sigma=2 f4": Case(
         "f4",
         lambda u: f.canny(u, 2.0, 0.01, 0.02),
@@ -147,10 +185,12 @@ def samples(call: Call, count: int) -> tuple[float, list[float]]:
     return times[0], times[1:]
 
 
-def peer_seconds(case: Case, array: Array, count: int) -> tuple[dict[str, float], list[str]]:
+def peer_seconds(
+    peers: dict[str, Callable[[Any, Array], Any]], array: Array, count: int
+) -> tuple[dict[str, float], list[str]]:
     """Return the median seconds of every peer that is installed, and the names of those that are not."""
     against, missing = {}, []
-    for name, call in case.peers.items():
+    for name, call in peers.items():
         try:
             module = importlib.import_module(MODULES[name])
         except ImportError:
@@ -176,7 +216,10 @@ def run(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
     against: dict[str, float] = {}
     missing: list[str] = []
     if MPI.COMM_WORLD.size == 1 and not options.no_peers:
-        against, missing = peer_seconds(case, array, min(options.samples, 5))
+        against, missing = peer_seconds(case.peers, array, min(options.samples, 5))
+        slow, absent = peer_seconds(case.slow if options.full else {}, array, 1)
+        against |= slow
+        missing += absent + [f"{name} (takes minutes: --full)" for name in case.slow if not options.full]
     return line(name, MPI.COMM_WORLD.size, first, times, against, missing)
 
 
@@ -201,18 +244,12 @@ def line(
 
 def compare_ranks(options: argparse.Namespace) -> None:
     """Run this script under mpiexec with each number of ranks, and print how much faster than the first each is."""
+    own = Path(sys.executable).with_name("mpiexec")  # of the environment's MPI, which mpi4py will load
+    launcher = shlex.split(os.environ.get("MPIBATCH_MPIEXEC", str(own) if own.exists() else "mpiexec"))
     base: dict[str, float] = {}
     for ranks in options.ranks:
-        command = [
-            "mpiexec",
-            "-n",
-            str(ranks),
-            sys.executable,
-            __file__,
-            "--no-peers",
-            "--samples",
-            str(options.samples),
-        ]
+        command = [*launcher, "-n", str(ranks), sys.executable, __file__]
+        command += ["--no-peers", "--samples", str(options.samples)]
         command += ["--quick"] * options.quick + [word for only in options.only for word in ("--only", only)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         for text in done.stdout.splitlines():
@@ -226,6 +263,7 @@ def compare_ranks(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small arrays")
+    parser.add_argument("--full", action="store_true", help="also the peers that take minutes")
     parser.add_argument("--only", action="append", default=[], metavar="CASE", help="cases whose name contains this")
     parser.add_argument("--samples", type=int, default=7, help="timed calls after the first (default 7)")
     parser.add_argument("--no-peers", action="store_true", help="time ourselves only")

@@ -229,7 +229,7 @@ def test_every_decomposition_gives_the_same_file(launch: Launch):
     for ranks, topologies in grids.items():
         for topology in topologies:
             arguments = ["volume.h5", f"{ranks}.h5", *steps, "--quiet", "--set", f"grid.topology={topology}"]
-            done = launch(ranks, "-m", "mpibatch", "filter", *arguments)
+            done = launch(ranks, "-m", "mpibatch", "filter", *arguments, timeout=200.0)
             assert done.returncode == 0, done.stderr
             with h5py.File(f"{ranks}.h5") as file:
                 digests = [digest_of(file[name][()]) for name in ("smooth", "slope", "mask")]

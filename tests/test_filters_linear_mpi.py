@@ -84,7 +84,7 @@ def counted(axes: tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
 
 
 @given(block=blocks(), data=st.data())
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_correlate1d_and_convolve1d(block: tuple[np.ndarray, mb.Field], data: st.DataObject) -> None:
     whole, u = block
     draw = data.draw
@@ -108,7 +108,7 @@ def test_correlate1d_and_convolve1d(block: tuple[np.ndarray, mb.Field], data: st
 
 
 @given(block=blocks(), data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_gaussian_filter(block: tuple[np.ndarray, mb.Field], data: st.DataObject) -> None:
     whole, u = block
     draw, ndim = data.draw, u.grid.ndim
@@ -144,7 +144,7 @@ def test_output_dtypes(block: tuple[np.ndarray, mb.Field], output: str, mode: st
 
 
 @given(block=blocks(), data=st.data())
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_correlate_and_convolve(block: tuple[np.ndarray, mb.Field], data: st.DataObject) -> None:
     whole, u = block
     draw, ndim = data.draw, u.grid.ndim
@@ -171,7 +171,7 @@ def test_correlate_and_convolve(block: tuple[np.ndarray, mb.Field], data: st.Dat
 
 
 @given(block=blocks(), data=st.data())
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_derivatives(block: tuple[np.ndarray, mb.Field], data: st.DataObject) -> None:
     whole, u = block
     draw, ndim = data.draw, u.grid.ndim
@@ -203,7 +203,7 @@ def test_derivatives_along_some_axes(block: tuple[np.ndarray, mb.Field], data: s
 
 
 @given(block=blocks(), data=st.data())
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_uniform_filter(block: tuple[np.ndarray, mb.Field], data: st.DataObject) -> None:
     whole, u = block
     draw, ndim = data.draw, u.grid.ndim
@@ -248,6 +248,16 @@ def test_kernels_much_wider_than_the_domain(shape: tuple[int, ...], mode: str) -
         same_bits(filters.gaussian_filter(u, 9.0, mode=mode), ndimage.gaussian_filter(whole, 9.0, mode=mode))
         weights = np.arange(1.0, 10 ** len(shape) + 1).reshape((10,) * len(shape))
         same_bits(filters.convolve(u, weights, mode=mode), ndimage.convolve(whole, weights, mode=mode))
+
+
+def test_four_axes_with_halo_and_components() -> None:
+    whole = cells((3, 4, 5, 6, 2), "f4", 11)
+    for topology in topologies(4):
+        u = field(whole, topology, 1)
+        axes = (0, 1, 2, 3)
+        same_bits(filters.gaussian_filter(u, 0.7), ndimage.gaussian_filter(whole, 0.7, axes=axes))
+        weights = np.arange(36.0).reshape(2, 3, 2, 3)
+        same_bits(filters.correlate(u, weights), ndimage.correlate(whole, weights, axes=axes))
 
 
 def test_nan_and_inf_spread_as_in_scipy() -> None:

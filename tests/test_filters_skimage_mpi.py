@@ -147,7 +147,7 @@ def test_unsharp_mask_of_colours(hubble: np.ndarray) -> None:
 
 
 @given(picture=pictures(["u1", "i1", "u2", "i2", "f4", "f8", "?"]), bins=st.sampled_from([2, 64, 256]))
-@settings(max_examples=60)
+@settings(max_examples=40)
 @pytest.mark.filterwarnings("ignore:Converting input from bool")
 def test_otsu(picture: tuple[np.ndarray, mb.Field], bins: int) -> None:
     whole, u = picture
@@ -174,7 +174,7 @@ def test_otsu_refuses_to_count_too_many_levels() -> None:
     quantiles=st.booleans(),
     mode=st.sampled_from(["constant", "reflect", "wrap", "nearest"]),
 )
-@settings(max_examples=150)
+@settings(max_examples=70)
 def test_canny(
     picture: tuple[np.ndarray, mb.Field],
     sigma: float,
@@ -207,7 +207,7 @@ def test_canny_of_a_real_picture(grey: np.ndarray) -> None:
 
 
 @given(picture=pictures(["f4", "f8"]), fraction=st.sampled_from([0.0, 0.1, 1 / 3, 0.5, 0.77, 0.999, 1.0]))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_quantiles_are_numpys(picture: tuple[np.ndarray, mb.Field], fraction: float) -> None:
     whole, u = picture
     whole, u = np.abs(whole), np.abs(u)
@@ -232,7 +232,7 @@ def test_what_cannot_be_meant_is_refused_by_all_ranks() -> None:
         (lambda: filters.canny(u, low_threshold=0.5), "high_threshold is 0.2"),
         (lambda: filters.canny(u, low_threshold=2, use_quantiles=True), "no quantile"),
         (lambda: filters.canny(u, mask=np.ones((6, 5))), "a mask was given"),  # type: ignore[arg-type]
-        (lambda: filters.unsharp_mask(u, -1), "radius|sigma"),
+        (lambda: filters.unsharp_mask(u, -1), "radius = -1"),
         (lambda: filters.threshold_otsu(u, 0), "nbins = 0"),
     ):
         with pytest.raises(mb.UsageError, match=message):

@@ -128,7 +128,7 @@ def table_text(table: dict[str, Any], path: list[str], draw: Any) -> list[str]:
     return lines
 
 
-@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@settings(max_examples=150, derandomize=True, deadline=None, database=None)
 @given(DOCUMENTS, st.data())
 def test_keys_agree_with_tomllib(document: dict[str, Any], data: st.DataObject) -> None:
     text = "\n".join(table_text(document, [], data.draw)) + "\n"

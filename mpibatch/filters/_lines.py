@@ -20,7 +20,7 @@ from mpibatch.halo import slabs
 if TYPE_CHECKING:
     from mpibatch.filters.loops_strips import Strip
 
-__all__ = ["beyond_walls", "correlate_axis", "symmetry", "uniform_axis"]
+__all__ = ["EPSILON", "beyond_walls", "correlate_axis", "symmetry", "uniform_axis"]
 
 Array = npt.NDArray[Any]
 Loop = Callable[[Any, Any, int, int], None]

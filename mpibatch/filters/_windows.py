@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from mpibatch.domain import check_mode
 from mpibatch.field import Field
+from mpibatch.filters._lines import EPSILON
 from mpibatch.halo import padded_copy
 
 __all__ = ["correlate_window", "holds"]
-
-EPSILON = float(np.finfo(np.float64).eps)  # weights up to this size are left out, as scipy does
 
 
 def holds(dtype: np.dtype[Any], value: float) -> bool:
@@ -41,6 +40,7 @@ def correlate_window(
     padded = padded_copy(source, reach, mode, cval if walls else 0)
     if not u.owned.size:
         return
+    # As scipy: weights that are nearly zero are left out, the others follow one another in C order.
     taps = np.nonzero(np.abs(weights) > EPSILON)
     steps = [stride // padded.itemsize for stride in padded.strides]
     offsets = sum((at * step for at, step in zip(taps, steps, strict=False)), np.zeros(taps[0].size, np.int64))

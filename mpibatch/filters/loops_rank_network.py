@@ -18,7 +18,7 @@ from mpibatch.compiled import compiled
 __all__ = ["median_of_nine", "select"]
 
 Array = Any
-BUFFER_BYTES = 32768  # what the rows of a window may take of the L1 cache
+BUFFER_BYTES = 65536  # what the rows of a window may take: L1 and a part of L2
 
 
 @compiled

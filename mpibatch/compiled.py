@@ -27,6 +27,7 @@ __all__ = ["cache_folder", "compile_seconds", "compiled"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _seconds = 0.0
+_depth = 0  # compiling one loop compiles those that it calls, inside it
 
 
 def cache_folder() -> Path:
@@ -82,12 +83,16 @@ def compiled(function: F) -> F:
     compile_one = dispatcher.compile
 
     def compile_under_lock(signature: Any) -> Any:
-        global _seconds
+        global _depth, _seconds
         begin = time.perf_counter()
-        with _locked(f"{function.__module__}.{function.__qualname__}"):
-            result = compile_one(signature)
-        _seconds += time.perf_counter() - begin
-        return result
+        _depth += 1
+        try:
+            with _locked(f"{function.__module__}.{function.__qualname__}"):
+                return compile_one(signature)
+        finally:
+            _depth -= 1
+            if not _depth:
+                _seconds += time.perf_counter() - begin
 
     dispatcher.compile = compile_under_lock
     return dispatcher  # type: ignore[no-any-return]

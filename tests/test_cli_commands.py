@@ -216,22 +216,3 @@ def test_processes_that_do_not_see_one_another_write_nothing(launch: Launch):
     assert done.returncode == 1
     assert "2 processes were started, but MPI sees one" in done.stderr
     assert not Path("out.h5").exists()
-
-
-@pytest.mark.slow
-def test_every_decomposition_gives_the_same_file(launch: Launch):
-    cells = np.random.default_rng(3).random((9, 14, 11)).astype("f4")
-    with h5py.File("volume.h5", "w") as file:
-        file["raw"] = cells
-    steps = ["gaussian_filter:sigma=1.5,save=smooth", "sobel:axis=1,save=slope", "binarize:threshold=otsu,save=mask"]
-    grids = {1: ["[0,0,0]"], 2: ["[0,0,2]"], 3: ["[3,1,1]"], 4: ["[1,2,2]"], 6: ["[0,0,0]"], 8: ["[2,2,2]"]}
-    files = set()
-    for ranks, topologies in grids.items():
-        for topology in topologies:
-            arguments = ["volume.h5", f"{ranks}.h5", *steps, "--quiet", "--set", f"grid.topology={topology}"]
-            done = launch(ranks, "-m", "mpibatch", "filter", *arguments, timeout=200.0)
-            assert done.returncode == 0, done.stderr
-            with h5py.File(f"{ranks}.h5") as file:
-                digests = [digest_of(file[name][()]) for name in ("smooth", "slope", "mask")]
-                files.add((*digests, float(file["mask"].attrs["threshold"])))
-    assert len(files) == 1

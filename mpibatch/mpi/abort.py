@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import traceback
 from types import TracebackType
 
 from mpi4py import MPI
 
 __all__ = ["install_hooks"]
+
+GRACE = 0.5  # seconds
 
 _installed = False
 
@@ -24,6 +27,8 @@ def _abort(kind: type[BaseException], error: BaseException | None, trace: Traceb
     sys.stderr.write(f"rank {rank}: uncaught exception, aborting all {MPI.COMM_WORLD.size} ranks\n{''.join(lines)}")
     sys.stderr.flush()
     sys.stdout.flush()
+    # Launchers drop what they have not passed on by the time they learn of the abort.
+    time.sleep(GRACE)
     # May return before the launcher has ended this process.
     MPI.COMM_WORLD.Abort(code)
     return True

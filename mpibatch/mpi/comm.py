@@ -20,9 +20,9 @@ def world() -> MPI.Intracomm:
 
 
 def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
-    """Return our duplicate of `comm` (default: the world), made at the first call for it; a duplicate is its own. Collective.
+    """Return our duplicate of `comm` (default: the world), made at the first call for it. Collective.
 
-    The duplicate carries no Cartesian topology and is freed by `release_all`, which runs at exit.
+    Asked for the duplicate of one of ours, it returns that one. The duplicate carries no Cartesian topology and is freed by `release_all`, which runs at exit.
     """
     parent = MPI.COMM_WORLD if comm is None else comm
     if not isinstance(parent, MPI.Intracomm) or parent == MPI.COMM_NULL:

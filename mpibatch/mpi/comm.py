@@ -22,7 +22,8 @@ def world() -> MPI.Intracomm:
 def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
     """Return our duplicate of `comm` (default: the world), made at the first call for it. Collective.
 
-    Asked for the duplicate of one of ours, it returns that one. The duplicate carries no Cartesian topology and is freed by `release_all`, which runs at exit.
+    Of a duplicate of ours it returns that one. The duplicate carries no Cartesian topology and is freed by
+    `release_all`, which runs at exit.
     """
     parent = MPI.COMM_WORLD if comm is None else comm
     if not isinstance(parent, MPI.Intracomm) or parent == MPI.COMM_NULL:

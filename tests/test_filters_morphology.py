@@ -105,6 +105,7 @@ def test_binary_filters_are_scipys(
 def test_a_structure_without_its_centre_is_repeated_step_by_step() -> None:
     whole = cells((12, 9), "?", 3)
     structure = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]])
+    options: dict[str, Any]
     for iterations in (2, 5, 9):
         options = {"structure": structure, "iterations": iterations}
         for name in BINARY:
@@ -130,6 +131,7 @@ def test_a_winding_front_runs_through_all_ranks() -> None:
 
 def test_axes_of_their_own() -> None:
     whole = cells((7, 8, 9), "u2", 5)
+    options: dict[str, Any]
     for options in ({"size": (3, 2), "axes": (0, 2)}, {"size": (3, 2), "axes": (2, 0), "mode": ("wrap", "mirror")}):
         for name in GREY + DIFFERENCES:
             same_bits(apply(name, distributed(whole, 3, 1), **options), scipy_says(name, whole, 3, **options))

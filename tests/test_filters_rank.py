@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 import mpibatch as mb
 from mpibatch.filters import _selection
@@ -43,9 +44,7 @@ def test_extrema_along_one_axis_have_scipys_bits(
     origin = data.draw(st.integers(-(size // 2), (size - 1) // 2))
     found = apply(name, distributed(whole, ndim, seed, halo), size, axis, origin=origin, **wall)
     oracle = {"axis": axis, "origin": origin, **wall}
-    import scipy.ndimage
-
-    expected = getattr(scipy.ndimage, name)(whole, size, **oracle)
+    expected = getattr(ndimage, name)(whole, size, **oracle)
     same_bits(found, expected.view("u1") != 0 if whole.dtype == bool else expected)
 
 
@@ -76,13 +75,7 @@ def test_ranks_are_scipys_by_any_algorithm(
 def test_64_bit_integers_on_a_line_are_not_rounded() -> None:
     whole = np.arange(30, dtype="i8")[::-1] + (1 << 60)
     found = apply("rank_filter", distributed(whole, 1, 5), 1, 3)
-    same_bits(found, scipy_line(whole))
-
-
-def scipy_line(whole: np.ndarray) -> np.ndarray:
-    import scipy.ndimage
-
-    return scipy.ndimage.rank_filter(whole, 1, 3)
+    same_bits(found, ndimage.rank_filter(whole, 1, 3))
 
 
 @given(

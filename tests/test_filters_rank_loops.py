@@ -44,9 +44,11 @@ def test_sliding_over_rows_and_over_cells_gives_scipys_bits(rows: int, lanes: in
     found = np.empty_like(expected)
     loops_extrema.slide_rows(low, block, high, found, size, largest)
     assert found.tobytes() == np.ascontiguousarray(expected).tobytes()
-    flat = [part.reshape(2, -1) for part in (low, block, high, found)]
     found[...] = 0
-    loops_extrema.slide_cells(*flat, size, lanes, largest)
+    before_block, after_block = low.reshape(2, -1), high.reshape(2, -1)
+    loops_extrema.slide_cells(
+        before_block, block.reshape(2, -1), after_block, found.reshape(2, -1), size, lanes, largest
+    )
     assert found.tobytes() == np.ascontiguousarray(expected).tobytes()
 
 

@@ -3,8 +3,10 @@
 Each takes a Field and returns a new one on the same grid, equal to the bit to what scipy or scikit-image make of the
 whole array, on any number of ranks. The one exception is `uniform_filter` on floats (see there). All are collective.
 
-In dependency order: `_params` (what was asked), `_memory` (will it fit), `loops_*` (compiled), `_lines` and `_windows`
-(one pass over a block and its surroundings), then the families of filters that the table below names.
+In dependency order: `_params` and `_footprints` (what was asked), `_memory` (will it fit), `loops_*` and `networks`
+(compiled, and the comparator networks they run), `_lines`, `_windows` and `_sweep` (one pass over a block and its
+surroundings), `_order`, `_selection`, `_grey` and `_binary` (which algorithm), then the families of filters that the
+table below names.
 
 Importing this package loads no filter, and with it neither MPI nor numba; names are found when first used. What
 needs only names and signatures (job files, ``--help``) reads `MODULES`.

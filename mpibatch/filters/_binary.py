@@ -13,6 +13,7 @@ from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.filters import _params as ask
 from mpibatch.filters._footprints import Window, expanded_origins, footprint_of, mirrored, window_from
+from mpibatch.filters._memory import check_memory, padded_bytes
 from mpibatch.filters._sweep import starts
 from mpibatch.filters.extrema import along_axes, over_footprint
 from mpibatch.filters.linear import begin
@@ -144,6 +145,8 @@ def _settled(todo: Erosion, start: Field) -> Field:
     from mpibatch.filters.loops_settle import settle
 
     window = todo.window
+    asked = f"{todo.name} with a structure of {window.footprint.shape}"
+    check_memory(start.grid, asked, 2 * padded_bytes(start, window.reach, 1))
     now = start.like(halo=window.reach)
     now.owned[...] = start.owned
     mask = _mask_of(todo)

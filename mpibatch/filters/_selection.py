@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mpibatch.domain import Box
 from mpibatch.field import Field
 from mpibatch.filters._footprints import Window
+from mpibatch.filters._memory import check_memory, padded_bytes
 from mpibatch.filters._sweep import Rows, rows_of
 from mpibatch.filters.networks import selection_network
 from mpibatch.halo import padded_copy
@@ -36,9 +37,13 @@ DIRECT_BINS = 1 << 16  # integers that span less than this are their own codes
 STRIPE_BYTES = 1 << 24  # what the histograms of lines may take: part of L3
 
 
-def select_rank(u: Field, out: Field, window: Window, rank: int, modes: tuple[str, ...], cval: Any) -> None:
+def select_rank(name: str, u: Field, out: Field, window: Window, rank: int, modes: tuple[str, ...], cval: Any) -> None:
     """Write the cell of `rank` in each window of `u` to `out`, which has its dtype and no halo. Collective."""
-    if _by_network(u.dtype, window, rank):
+    by_network = _by_network(u.dtype, window, rank)
+    # Histograms need the padded block, its codes and their order.
+    item = u.dtype.itemsize if by_network else 2 * max(4, u.dtype.itemsize)
+    check_memory(u.grid, f"{name} with a window of {window.footprint.shape}", padded_bytes(u, window.reach, item))
+    if by_network:
         for rows in rows_of(u, out, window, modes, cval):
             with timed("compute"):
                 _run_network(rows, window, math.prod(u.components), rank)

@@ -20,7 +20,7 @@ from mpibatch.field import Field
 from mpibatch.filters._footprints import Window
 from mpibatch.halo import padded_copy
 from mpibatch.halo.engines import Memory
-from mpibatch.halo.exchange import _fill, halo_of
+from mpibatch.halo.exchange import halo_of, surround
 
 __all__ = ["Rows", "rows_of", "starts"]
 
@@ -162,7 +162,7 @@ def _surround(u: Field, reach: tuple[tuple[int, int], ...], modes: tuple[str, ..
             shape = Box(start, stop).shape if u.box.size else (0,) * u.grid.ndim
             shells.append(Memory(np.empty(shape + u.components, u.dtype), start))
     frame = _Frame(Memory(u.owned, u.box.start), tuple(shells))
-    _fill(u, halo_of(u.grid, reach, modes), frame, cval)
+    surround(u, halo_of(u.grid, reach, modes), frame, cval)
     return frame
 
 

@@ -38,7 +38,6 @@ from mpibatch.filters._footprints import (
     in_order,
     window_from,
 )
-from mpibatch.filters._memory import check_memory, padded_bytes
 from mpibatch.filters._selection import select_rank
 from mpibatch.filters.extrema import along_axes, as_c, exact_in_f8, over_footprint
 from mpibatch.filters.linear import begin
@@ -140,10 +139,8 @@ def _ranked(name: str, u: Field, window: Window, rank: int, modes: tuple[str, ..
         sizes = window.footprint.shape
         origins = [low - size // 2 for size, (low, _) in zip(sizes, window.reach, strict=True)]
         return along_axes(name, u, range(u.grid.ndim), sizes, origins, modes, value, output, largest)
-    asked = f"{name} with a window of {window.footprint.shape}"
-    check_memory(u.grid, asked, 2 * padded_bytes(u, window.reach, max(4, u.dtype.itemsize)))
     result = out if out.dtype == u.dtype else u.like(halo=0)
-    select_rank(u, result, window, rank, modes, cast_as_c(value, u.dtype))
+    select_rank(name, u, result, window, rank, modes, cast_as_c(value, u.dtype))
     if result is not out:
         out.owned[...] = as_c(result.owned, out.dtype)
     elif u.ndim > 1:

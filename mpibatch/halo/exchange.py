@@ -17,15 +17,19 @@ from mpibatch.errors import UsageError, nearest
 from mpibatch.field import Field, HaloLike, normal_halo
 from mpibatch.grid import Grid
 from mpibatch.halo.engines import ENGINES, Engine, Memory, Place, bind
-from mpibatch.halo.plan import Halo, phase
+from mpibatch.halo.plan import Halo, Modes, phase
 from mpibatch.mpi import Transfers, transfer
 from mpibatch.mpi.transfers import Target
 from mpibatch.timing import phase as timed
 
-__all__ = ["Exchange", "ModeLike", "exchange", "padded_copy", "slabs"]
+__all__ = ["Exchange", "ModeLike", "exchange", "halo_of", "padded_copy", "slabs", "surround"]
 
-ModeLike = str | None | Sequence[str | None]
+SideMode = str | None
+# One mode for all walls, or an entry per axis: one mode, or a pair (low, high).
+ModeLike = SideMode | Sequence[SideMode | Sequence[SideMode]]
 Array = npt.NDArray[Any]
+
+HALO = timed("halo")
 
 
 def halo_of(grid: Grid, widths: HaloLike, mode: ModeLike, corners: bool = True) -> Halo:
@@ -35,12 +39,21 @@ def halo_of(grid: Grid, widths: HaloLike, mode: ModeLike, corners: bool = True) 
         raise UsageError(
             f"mode={mode!r} has {len(modes)} entries for a grid of {grid.ndim} axes; give one, or one per axis"
         )
-    known = (None if m is None else check_mode(m) for m in modes)
+    known = (_axis_modes(m) for m in modes)
     return Halo(
         normal_halo(widths, grid.ndim),
         tuple("wrap" if wraps else m for wraps, m in zip(grid.periodic, known, strict=True)),
         corners,
     )
+
+
+def _axis_modes(entry: SideMode | Sequence[SideMode]) -> Modes:
+    if entry is None or isinstance(entry, str):
+        return None if entry is None else check_mode(entry)
+    if len(entry) != 2:
+        raise UsageError(f"mode {entry!r} for one axis; give one mode, or a pair (low, high)")
+    low, high = (None if m is None else check_mode(m) for m in entry)
+    return low if low == high else (low, high)
 
 
 class Exchange:
@@ -53,7 +66,8 @@ class Exchange:
     ----------
     fields : one field, or several on grids that match.
     width : cells to fill, (low, high) per axis; default: the halo of the first field. At most the field's halo.
-    mode : scipy's boundary mode, or one per axis; None leaves the halo outside walls as it is.
+    mode : scipy's boundary mode, or one per axis, or per axis a pair (low, high); None leaves the halo outside
+        walls as it is.
     cval : value outside "constant" walls.
     corners : False fills faces only, which is what a star-shaped stencil reads.
     engine : "axis" or "plan" (see `mpibatch.halo.engines`); default: $MPIBATCH_ENGINE, else "axis".
@@ -89,17 +103,17 @@ class Exchange:
 
     def start(self) -> None:
         """Begin; returns without waiting for the neighbors. Collective."""
-        with timed("halo"):
+        with HALO:
             self._engine.start()
 
     def finish(self) -> None:
         """Wait until every halo cell is there. Collective."""
-        with timed("halo"):
+        with HALO:
             self._engine.finish()
 
     def __call__(self) -> None:
         """Start and finish. Collective."""
-        with timed("halo"):
+        with HALO:
             self._engine.start()
             self._engine.finish()
 
@@ -163,8 +177,8 @@ def slabs(u: Field, axis: int, reach: tuple[int, int], mode: str, cval: Any = 0.
         # Zeros, since on a rank without cells nothing fills them.
         parts.append(Memory(np.zeros(shape, u.dtype), tuple(first)))
     sides = _Sides(parts[0], parts[1], axis, u.box.start[axis])
-    with timed("halo"):
-        _fill(u, halo, sides, cval)
+    with HALO:
+        surround(u, halo, sides, cval)
     return parts[0].array, parts[1].array
 
 
@@ -197,13 +211,13 @@ def padded_copy(u: Field, reach: HaloLike, mode: ModeLike, cval: Any = 0.0, corn
         return u.padded
     whole = Field(u.grid, u.dtype, halo.widths, u.components)
     whole.owned[...] = u.owned
-    with timed("halo"):
-        _fill(u, halo, Memory(whole.padded, whole.origin), cval)
+    with HALO:
+        surround(u, halo, Memory(whole.padded, whole.origin), cval)
     return whole.padded
 
 
-def _fill(u: Field, halo: Halo, target: Place, cval: Any) -> None:
-    """Bring what surrounds the owned cells of `u` into other memory, once."""
+def surround(u: Field, halo: Halo, target: Place, cval: Any) -> None:
+    """Bring the cells that a halo of `u` would hold into memory of another shape, once. Collective."""
     todo = phase(u.grid.decomposition, u.grid.rank, halo)
     bound = bind(todo, [Memory(u.owned, u.box.start)], [target])
     receives = {rank: [Target(view, wire) for view, wire in views] for rank, views in bound.receives.items()}

@@ -8,7 +8,7 @@ from numba import uint64
 
 from mpibatch.compiled import compiled
 
-__all__ = ["pack", "unpack"]
+__all__ = ["move", "pack", "unpack"]
 
 
 # Unsigned indices, since numba would look at every signed one for wrap-around. Rows of 4 words, the halo of an
@@ -57,3 +57,27 @@ def unpack(face: Any, buffer: Any, outer: int, outer_stride: int, inner: int, in
                 b = place + uint64(j) * words
                 for k in range(words):
                     face[a + uint64(k)] = buffer[b + uint64(k)]
+
+
+@compiled
+def move(
+    target: Any,
+    source: Any,
+    outer: int,
+    target_outer: int,
+    source_outer: int,
+    inner: int,
+    target_inner: int,
+    source_inner: int,
+    row: int,
+    first: int,
+    step: int,
+) -> None:
+    """Fill rows of `row` words from others, beginning at their word `first` and going on by `step` (1, 0, -1). Local."""
+    words = uint64(row)
+    for i in range(uint64(outer)):
+        for j in range(uint64(inner)):
+            t = uint64(i) * uint64(target_outer) + uint64(j) * uint64(target_inner)
+            s = uint64(i) * uint64(source_outer) + uint64(j) * uint64(source_inner) + uint64(first)
+            for k in range(words):
+                target[t + uint64(k)] = source[s + uint64(k) * uint64(step)]

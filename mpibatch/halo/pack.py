@@ -6,6 +6,7 @@ last axis cost it a loop per row, which a compiled loop does three to four times
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ FEW_ROWS = 512
 
 def copier(copies: Sequence[tuple[Array, Array]]) -> Callable[[], None]:
     """Return a function that carries out these (target, source) copies, each time it is called. Local."""
-    jobs = [_short_rows(target, source) or partial(np.copyto, target, source) for target, source in copies]
+    jobs = [_short_rows(t, s) or _face_to_face(t, s) or partial(np.copyto, t, s) for t, s in copies]
     if len(jobs) == 1:
         return jobs[0]
 
@@ -50,6 +51,36 @@ def _short_rows(target: Array, source: Array) -> Callable[[], None] | None:
         loop = loops_pack.pack if packing else loops_pack.unpack
         return partial(loop, flat, _words(buffer, outer * inner * row), outer, outer_stride, inner, inner_stride, row)
     return None
+
+
+def _face_to_face(target: Array, source: Array) -> Callable[[], None] | None:
+    """Return a compiled copy between short rows of two faces, the source's perhaps reversed or one word each."""
+    size = target.itemsize
+    if target.dtype != source.dtype or size > 8 or not 1 < target.ndim <= 3:
+        return None
+    source = np.broadcast_to(source, target.shape)
+    row, rows = target.shape[-1], math.prod(target.shape[:-1])
+    along = source.strides[-1]
+    if target.strides[-1] != size or abs(along) not in (0, size) or not 2 <= row <= SHORT_ROW or rows < FEW_ROWS:
+        return None
+    (outer, target_outer, source_outer), (inner, target_inner, source_inner) = (
+        *((1, 0, 0) for _ in range(3 - target.ndim)),
+        *(
+            (n, t // size, s // size)
+            for n, t, s in zip(target.shape, target.strides, source.strides[:-1], strict=False)
+        ),
+    )
+    if min(source_outer, source_inner) < 0:
+        return None
+    from mpibatch.halo import loops_pack
+
+    begin = source[..., ::-1] if along < 0 else source
+    to = _words(target, (outer - 1) * target_outer + (inner - 1) * target_inner + row)
+    of = _words(begin, (outer - 1) * source_outer + (inner - 1) * source_inner + (row if along else 1))
+    steps = (row, row - 1 if along < 0 else 0, along // size)
+    return partial(
+        loops_pack.move, to, of, outer, target_outer, source_outer, inner, target_inner, source_inner, *steps
+    )
 
 
 def _rows(face: Array) -> tuple[int, int, int, int, int] | None:

@@ -14,16 +14,24 @@ from typing import NamedTuple
 
 from mpibatch.domain import Blocks, Box, Decomposition, Run, wall_runs
 
-__all__ = ["Halo", "Move", "Phase", "phase"]
+__all__ = ["Halo", "Modes", "Move", "Phase", "phase"]
+
+# One axis: a canonical mode for both sides, or one per side, (low, high).
+Modes = str | None | tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Halo:
-    """What is asked for: (low, high) widths, and a canonical mode per axis ("wrap" if periodic, None: no walls)."""
+    """What is asked for: (low, high) widths, and canonical modes per axis ("wrap" if periodic, None: no walls)."""
 
     widths: tuple[tuple[int, int], ...]
-    modes: tuple[str | None, ...]
+    modes: tuple[Modes, ...]
     corners: bool = True
+
+    def sides(self, axis: int) -> tuple[str | None, str | None]:
+        """The modes of the low and of the high wall. Local."""
+        modes = self.modes[axis]
+        return modes if isinstance(modes, tuple) else (modes, modes)
 
 
 class Move(NamedTuple):
@@ -111,13 +119,12 @@ def _axis_pieces(
         if not (halo.corners and axis < min(chosen)):
             below = above = 0
         return [_Piece(coord, Run(low - below, high - low + below + above, low - below, 1), True)]
-    mode = halo.modes[axis]
     pieces = [_Piece(coord, Run(low, high - low, low, 1), True)]
-    sides = [(low - below, low), (high, high + above)]
-    if mode is None:
-        sides = [(max(start, 0), min(stop, blocks.cells)) for start, stop in sides]
-    for start, stop in sides:
-        for run in wall_runs(start, stop, blocks.cells, mode or "nearest"):
+    # The low side's cells never lie beyond the high wall, nor the other way round: each side has one mode.
+    sides = ((low - below, low), (high, high + above))
+    for mode, (start, stop) in zip(halo.sides(axis), sides, strict=True):
+        first, end = (start, stop) if mode else (max(start, 0), min(stop, blocks.cells))
+        for run in wall_runs(first, end, blocks.cells, mode or "nearest"):
             pieces += [_Piece(owner, part, False) for owner, part in _by_owner(blocks, run)]
     return pieces
 
@@ -177,6 +184,6 @@ def _readers(blocks: Blocks, halo: Halo, chosen: tuple[int, ...], axis: int, coo
     below, above = halo.widths[axis]
     # Straight neighbors, and the blocks that reach across a wall (which may fold back to anywhere).
     reading = set(blocks.overlapping(low - above, high + below))
-    if halo.modes[axis] is not None:
+    if any(mode is not None for mode in halo.sides(axis)):
         reading.update(blocks.overlapping(0, below), blocks.overlapping(blocks.cells - above, blocks.cells))
     return sorted(reading)

@@ -73,7 +73,7 @@ def move(
     first: int,
     step: int,
 ) -> None:
-    """Fill rows of `row` words from others, beginning at their word `first` and going on by `step` (1, 0, -1). Local."""
+    """Fill rows of `row` words from others, from their word `first` on by `step` (1, 0 or -1). Local."""
     words = uint64(row)
     for i in range(uint64(outer)):
         for j in range(uint64(inner)):

@@ -10,6 +10,7 @@ The parts, in order of dependency; each knows only those before it:
 - ``redistribution``: scatter, gather, change of decomposition
 - ``io``: load and save
 - ``reduce``: exact sums, extrema, histograms
+- ``stencil``: kernels from plain Python functions
 - ``filters``: scipy.ndimage's and scikit-image's, to the bit
 - ``job``, ``cli``: a pipeline as a TOML file, and the commands
 
@@ -19,9 +20,14 @@ Importing this package loads none of them (no MPI, no numba): names are found wh
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 __version__ = "0.1.0"
+
+# numba reads this when it loads: Intel's vector functions, where installed, round otherwise than the scalar ones that
+# finish a row, so that bits would depend on where a block begins.
+os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")
 
 # Where each public name lives.
 _HOMES = {
@@ -35,11 +41,14 @@ _HOMES = {
     "UsageError": "errors",
     "argmax": "reduce",
     "argmin": "reduce",
+    "cells": "stencil",
+    "coordinate": "stencil",
     "count_nonzero": "reduce",
     "exchange": "halo",
     "gather": "redistribution",
     "gather_all": "redistribution",
     "histogram": "reduce",
+    "index": "stencil",
     "load": "io",
     "max": "reduce",
     "mean": "reduce",
@@ -47,9 +56,10 @@ _HOMES = {
     "redistribute": "redistribution",
     "save": "io",
     "scatter": "redistribution",
+    "spacing": "stencil",
     "sum": "reduce",
 }
-_MODULES = ("domain", "filters", "halo", "io", "job", "mpi", "reduce")
+_MODULES = ("domain", "filters", "halo", "io", "job", "mpi", "reduce", "stencil")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604  all of them are strings
 

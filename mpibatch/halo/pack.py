@@ -63,13 +63,8 @@ def _face_to_face(target: Array, source: Array) -> Callable[[], None] | None:
     along = source.strides[-1]
     if target.strides[-1] != size or abs(along) not in (0, size) or not 2 <= row <= SHORT_ROW or rows < FEW_ROWS:
         return None
-    (outer, target_outer, source_outer), (inner, target_inner, source_inner) = (
-        *((1, 0, 0) for _ in range(3 - target.ndim)),
-        *(
-            (n, t // size, s // size)
-            for n, t, s in zip(target.shape, target.strides, source.strides[:-1], strict=False)
-        ),
-    )
+    axes = [(n, t // size, s // size) for n, t, s in zip(target.shape, target.strides, source.strides, strict=True)]
+    (outer, target_outer, source_outer), (inner, target_inner, source_inner) = [(1, 0, 0), *axes[:-1]][-2:]
     if min(source_outer, source_inner) < 0:
         return None
     from mpibatch.halo import loops_pack

@@ -1,0 +1,55 @@
+"""Stencils: write the update of one cell as a Python function, and have it swept over fields on any number of ranks.
+
+    @mb.stencil
+    def heat(u, k):
+        return u[0, 0] + k * (u[-1, 0] + u[1, 0] + u[0, -1] + u[0, 1] - 4.0 * u[0, 0])
+
+    w = heat(u, k=0.1, walls="nearest")
+
+**The language.** Parameters that are read with an index are fields, the others numbers. Indices are relative and
+whole; those behind the grid's axes choose a component: ``q[0, 0, 2]``, or with names ``q.rho[0, 0]``. There are
+
+- local names, lists of constant length, tuples, and module-level constants (also NumPy arrays as tables);
+- ``+ - * / ** abs min max``, whole ``// % & | ^ ~``, comparisons, ``and or not``;
+- ``math`` or NumPy functions: sqrt, exp, expm1, log, log1p, log10, sin … arctan2, sinh, cosh, tanh, hypot, copysign,
+  floor, ceil, minimum, maximum, where;
+- ``a if test else b`` and ``if``: both sides are computed, one is kept, so a cell takes the same time everywhere;
+- ``for`` over range, zip, enumerate and constants, comprehensions, ``sum``: unrolled;
+- calls of plain functions and of other stencils, which are inlined; ``laplace(u)[-1, 0]`` is a stencil one cell up;
+- ``index(axis)``, ``coordinate(axis)``, ``spacing(axis)``, ``cells(axis)`` of the grid.
+
+A returned list is a field with components, a returned tuple several fields. Anything else is refused with file, line
+and caret. Constants, and functions called, are what they are when the stencil is defined.
+
+**Types and bits.** NumPy's promotion rules; numbers that are no field's are weak, so an f4 field stays f4. Whole
+powers are repeated squaring, ``min(a, b)`` is ``b if b < a else a`` as in Python. The back ends agree to the bit,
+but for exp and its like, which agree to a few units in the last place; and a cell has the same bits wherever its
+block begins.
+
+The parts: ``source`` (text and carets) → ``tape``, ``frame``, ``expressions``, ``statements``, ``functions``,
+``language`` (text to `ir`) → ``footprint``; ``typed`` → ``generated``, ``cached``, ``looped`` (numba), ``shifted``
+(NumPy); ``walls``; ``kernel``, ``planned``, ``calling`` (the call). Only the last two load MPI.
+
+The module can be called, so that ``mb.stencil`` is the decorator and the package alike.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+from mpibatch.stencil.footprint import FieldReach, Footprint
+from mpibatch.stencil.functions import cells, coordinate, index, spacing
+from mpibatch.stencil.kernel import Kernel, stencil
+
+__all__ = ["FieldReach", "Footprint", "Kernel", "cells", "coordinate", "index", "spacing", "stencil"]
+
+
+class _Callable(types.ModuleType):
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """See `stencil`. Local."""
+        return stencil(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,0 +1,221 @@
+"""What a kernel does with certain fields each time: exchanges, wall formulas, and which cells when."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.domain import Box
+from mpibatch.field import Field
+from mpibatch.halo import Exchange
+from mpibatch.stencil.footprint import Footprint, Reach
+from mpibatch.stencil.kernel import Kernel
+from mpibatch.stencil.typed import Stored
+from mpibatch.stencil.walls import Geometry, Sides, Task, normal_walls, source_modes, tasks
+from mpibatch.timing import phase
+
+__all__ = ["Plan", "planned"]
+
+Range = tuple[tuple[int, ...], tuple[int, ...]]  # local indices, from the first owned cell
+
+# Plans kept per kernel: those of fields that take turns, not one for each of a thousand lambdas as walls.
+MOST_PLANS = 16
+
+
+@dataclass
+class Plan:
+    """One kernel on certain memory. Holds arrays, and fields only of its own, so that the user's can go."""
+
+    inputs: list[Stored]
+    copies: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+    exchanges: list[Exchange]
+    tasks: list[Task]
+    geometry: dict[tuple[str, int], Any]
+    distant: tuple[int, ...]  # axes along which other ranks' cells are read
+    everything: Range
+    inner: Range
+    shell: list[Range]
+    star: bool
+    finalizers: list[Any] = field(default_factory=list)
+
+    @property
+    def can_overlap(self) -> bool:
+        """Whether there are inner cells to compute while messages fly. Local."""
+        # With corners, most messages wait for those of an axis before: nothing to hide behind.
+        return bool(self.distant and self.star and all(b > a for a, b in zip(*self.inner, strict=True)))
+
+    def fill(self, time: float) -> None:
+        """Fill what the kernel reads around the owned cells. Collective."""
+        self._copy()
+        for exchange in self.exchanges:
+            exchange()
+        self._walls(time, None)
+
+    def start(self, time: float) -> None:
+        """Begin to fill, and finish along the axes that no other rank's cells come by. Collective."""
+        self._copy()
+        for exchange in self.exchanges:
+            exchange.start()
+        self._walls(time, False)
+
+    def finish(self, time: float) -> None:
+        """Complete what `start` began. Collective."""
+        for exchange in self.exchanges:
+            exchange.finish()
+        self._walls(time, True)
+
+    def _copy(self) -> None:
+        for target, source in self.copies:
+            target[...] = source
+
+    def _walls(self, time: float, distant: bool | None) -> None:
+        if self.tasks:
+            with phase("halo"):
+                for task in self.tasks:
+                    if distant is None or (task.axis in self.distant) is distant:
+                        task(time)
+
+    def free(self) -> None:
+        """Release the exchanges. Local."""
+        for exchange in self.exchanges:
+            exchange.free()
+        for finalizer in self.finalizers:
+            finalizer.detach()
+
+
+def planned(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any) -> Plan:
+    """Return the plan for these fields and walls, made at first and freed with any of the fields. Collective."""
+    plans: dict[Any, Plan] = kernel._plans
+    key = (tuple(map(id, fields.values())), _frozen(walls), _frozen(cval))
+    plan = plans.get(key)
+    if plan is None:
+        while len(plans) >= MOST_PLANS:
+            _drop(plans, next(iter(plans)))
+        plan = plans[key] = _plan(kernel, fields, walls, cval)
+        plan.finalizers += [weakref.finalize(f, _drop, plans, key) for f in set(fields.values())]
+    return plan
+
+
+def _drop(plans: dict[Any, Plan], key: Any) -> None:
+    plan = plans.pop(key, None)
+    if plan is not None:
+        plan.free()
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(sorted((name, _frozen(entry)) for name, entry in value.items()))
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any) -> Plan:
+    grid = next(iter(fields.values())).grid
+    footprint = kernel.footprint_on(grid.ndim)
+    sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
+    geometry = Geometry(grid.shape, grid.periodic, grid.spacing, grid.origin)
+    wholes = _memories(fields, footprint, sides)
+    groups: dict[Any, list[Field]] = {}
+    formulas: list[Task] = []
+    for whole in dict.fromkeys(wholes.values()):
+        if any(width for pair in whole.reach for width in pair):
+            modes = source_modes(whole.sides, geometry)
+            groups.setdefault((whole.reach, whole.corners, modes), []).append(whole.field)
+            f = whole.field
+            formulas += tasks(f.padded, f.origin, f.box, whole.reach, whole.sides, geometry, whole.corners)
+    exchanges = [
+        Exchange(together, reach, [list(pair) for pair in modes], corners=corners)
+        for (reach, corners, modes), together in groups.items()
+    ]
+    distant = tuple(a for a in range(grid.ndim) if grid.topology[a] > 1 and any(footprint.reach[a]))
+    everything: Range = ((0,) * grid.ndim, grid.box.shape)
+    inner, shell = _split(everything, footprint, distant)
+    return Plan(
+        [Stored(w.field.padded, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
+        _copies(wholes, fields),
+        exchanges,
+        formulas,
+        _numbers_of(geometry, grid.box),
+        distant,
+        everything,
+        inner,
+        shell,
+        not footprint.needs_corners,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """One field's memory, for all parameters that it is given for."""
+
+    field: Field
+    reach: Reach
+    corners: bool
+    sides: Sides
+
+
+def _memories(fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[str, Sides]) -> dict[str, _Whole]:
+    """Return for every parameter the memory that is read: the field's, or a copy where that will not do."""
+    kinds: dict[tuple[int, Sides], list[str]] = {}
+    for name, user in fields.items():
+        is_local = footprint.fields[name].is_local
+        key = (id(user), ()) if is_local else (id(user), sides[name])
+        kinds.setdefault(key, []).append(name)
+    wholes: dict[str, _Whole] = {}
+    taken: set[int] = set()
+    for (number, conditions), names in kinds.items():
+        user, reads = fields[names[0]], [footprint.fields[name] for name in names]
+        reach = tuple(
+            (max(r.reach[a][0] for r in reads), max(r.reach[a][1] for r in reads)) for a in range(footprint.ndim)
+        )
+        pairs = zip(reach, user.halo, strict=True)
+        is_wide = all(w <= h for widths, halo in pairs for w, h in zip(widths, halo, strict=True))
+        # A field that is given twice, with different walls, has two halos.
+        if not is_wide or (conditions and number in taken):
+            user = user.like(halo=reach)
+        elif conditions:
+            taken.add(number)
+        whole = _Whole(user, reach, any(r.needs_corners for r in reads), conditions)
+        wholes |= dict.fromkeys(names, whole)
+    return {name: wholes[name] for name in fields}
+
+
+def _copies(
+    wholes: Mapping[str, _Whole], fields: Mapping[str, Field]
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Return (target, source) for memory that is not the user's, each once."""
+    found = {id(w.field): (w.field.owned, fields[n].owned) for n, w in wholes.items() if w.field is not fields[n]}
+    return list(found.values())
+
+
+def _numbers_of(geometry: Geometry, box: Box) -> dict[tuple[str, int], Any]:
+    numbers: dict[tuple[str, int], Any] = {}
+    for axis, cells in enumerate(geometry.shape):
+        numbers["index", axis] = box.start[axis]
+        numbers["cells", axis] = cells
+        numbers["coordinate", axis] = geometry.origin[axis]
+        numbers["spacing", axis] = geometry.spacing[axis]
+    return numbers
+
+
+def _split(everything: Range, footprint: Footprint, distant: tuple[int, ...]) -> tuple[Range, list[Range]]:
+    """Return the cells that read no other rank's cells, and the slabs that hold the rest."""
+    start, stop = list(everything[0]), list(everything[1])
+    shell: list[Range] = []
+    for axis in distant:
+        low, high = footprint.reach[axis]
+        inner_start = min(start[axis] + low, stop[axis])
+        inner_stop = max(inner_start, stop[axis] - high)
+        for a, b in ((start[axis], inner_start), (inner_stop, stop[axis])):
+            slab_start, slab_stop = list(start), list(stop)
+            slab_start[axis], slab_stop[axis] = a, b
+            if b > a:
+                shell.append((tuple(slab_start), tuple(slab_stop)))
+        start[axis], stop[axis] = inner_start, inner_stop
+    return (tuple(start), tuple(stop)), shell

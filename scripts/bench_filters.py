@@ -165,6 +165,9 @@ CASES: dict[str, Case] = {
 }
 
 
+OURS = "mpibatch"
+
+
 def picture(shape: tuple[int, ...], dtype: str) -> Array:
     """Return uniform noise: 0 … 1 for floats, the whole range for integers."""
     rng = np.random.default_rng(20)
@@ -173,23 +176,26 @@ def picture(shape: tuple[int, ...], dtype: str) -> Array:
     return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
-def samples(call: Call, count: int) -> tuple[float, list[float]]:
-    """Return the seconds of the first call, and of `count` more; the slowest rank's."""
+def samples(calls: dict[str, Call], count: int) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return the seconds of the first call of each, and of `count` more in turn; the slowest rank's.
+
+    In turn, so that what else the machine does hits all of them alike.
+    """
     comm = MPI.COMM_WORLD
-    times = []
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(count + 1):
-        comm.Barrier()
-        begin = time.perf_counter()
-        call()
-        times.append(comm.allreduce(time.perf_counter() - begin, op=MPI.MAX))
-    return times[0], times[1:]
+        for name, call in calls.items():
+            comm.Barrier()
+            begin = time.perf_counter()
+            call()
+            times[name].append(comm.allreduce(time.perf_counter() - begin, op=MPI.MAX))
+    return {name: t[0] for name, t in times.items()}, {name: t[1:] for name, t in times.items()}
 
 
-def peer_seconds(
-    peers: dict[str, Callable[[Any, Array], Any]], array: Array, count: int
-) -> tuple[dict[str, float], list[str]]:
-    """Return the median seconds of every peer that is installed, and the names of those that are not."""
-    against, missing = {}, []
+def peer_calls(peers: dict[str, Callable[[Any, Array], Any]], array: Array) -> tuple[dict[str, Call], list[str]]:
+    """Return a call of every peer that is installed, and the names of those that are not."""
+    calls: dict[str, Call] = {}
+    missing = []
     for name, call in peers.items():
         try:
             module = importlib.import_module(MODULES[name])
@@ -198,8 +204,8 @@ def peer_seconds(
             continue
         if name == "opencv":
             module.setNumThreads(1)
-        against[name] = statistics.median(samples(functools.partial(call, module, array), count)[1])
-    return against, missing
+        calls[name] = functools.partial(call, module, array)
+    return calls, missing
 
 
 def versions(names: list[str]) -> dict[str, str]:
@@ -212,15 +218,17 @@ def run(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """Time one case on the ranks of the world; with peers if there is one rank."""
     array = picture(case.quick if options.quick else case.shape, case.dtype)
     u = mb.scatter(array, mb.Grid(array.shape))
-    first, times = samples(lambda: case.ours(u), options.samples)
-    against: dict[str, float] = {}
+    calls: dict[str, Call] = {}
+    slow: dict[str, Call] = {}
     missing: list[str] = []
     if MPI.COMM_WORLD.size == 1 and not options.no_peers:
-        against, missing = peer_seconds(case.peers, array, min(options.samples, 5))
-        slow, absent = peer_seconds(case.slow if options.full else {}, array, 1)
-        against |= slow
+        calls, missing = peer_calls(case.peers, array)
+        slow, absent = peer_calls(case.slow if options.full else {}, array)
         missing += absent + [f"{name} (takes minutes: --full)" for name in case.slow if not options.full]
-    return line(name, MPI.COMM_WORLD.size, first, times, against, missing)
+    first, times = samples({OURS: lambda: case.ours(u), **calls}, options.samples)
+    against = {peer: statistics.median(t) for peer, t in times.items() if peer != OURS}
+    against |= {peer: t[0] for peer, t in samples(slow, 1)[1].items()}
+    return line(name, MPI.COMM_WORLD.size, first[OURS], times[OURS], against, missing)
 
 
 def line(

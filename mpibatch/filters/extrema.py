@@ -1,9 +1,9 @@
 """Minima and maxima over windows: minimum_filter, maximum_filter and their one-dimensional forms.
 
 As scipy.ndimage: a box-shaped window is taken axis by axis, any other footprint at once. The result is exact, so
-it is the same to the bit on any decomposition; where 0.0 and -0.0 tie, the sign is that of scipy, too. What NaN
-does to its surroundings is as undefined as in scipy. 64-bit integers pass through f64, as in scipy: those beyond
-2^53 come out rounded.
+it is the same to the bit on any decomposition; where 0.0 and -0.0 tie, the sign is that of scipy, too. A box-shaped
+window that holds NaN gives NaN; over other footprints, comparisons with NaN are scipy's (there it is undefined for
+both). 64-bit integers pass through f64, as in scipy: those beyond 2^53 come out rounded.
 
 Axes, modes, `output` and errors: see `mpibatch.filters.linear`. In contrast to scipy, one mode per axis is
 allowed for any footprint.
@@ -255,11 +255,13 @@ def as_c(values: Array, dtype: np.dtype[Any]) -> Array:
     """Return `values` converted as scipy does it: by way of f64, cutting off fractions, integers wrap. Local."""
     if values.dtype == dtype:
         return values
-    if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
+    if values.dtype.kind in "iu" and (values.dtype.itemsize == 8 or values.dtype == np.uint32):
         values = values.astype(np.float64)
     if values.dtype.kind == "f" and dtype.kind != "f":
+        # By way of the next signed type that the processor knows, as in `cast_as_c`.
+        is_wide = dtype.itemsize == 8 or dtype == np.uint32
         with np.errstate(invalid="ignore"):
-            values = values.astype(np.uint64 if dtype == np.uint64 else np.int64)
+            values = values.astype(np.uint64 if dtype == np.uint64 else np.int64 if is_wide else np.int32)
     return values.astype(np.uint8).astype(dtype) if dtype.kind == "b" else values.astype(dtype)
 
 

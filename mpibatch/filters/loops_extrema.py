@@ -11,6 +11,10 @@ Three shapes of work, all over cells that lie next to each other in memory, so t
 Results are exact, so cutting a line anywhere changes nothing. Only 0.0 and -0.0 are equal and yet differ: as in
 scipy, the windows along an axis keep the last of equal cells, and a footprint keeps its first. "Keep the last of
 equals" is associative and may count a cell twice, hence the two methods above keep scipy's bits there too.
+
+NaN compares as nothing, so that what a comparison alone makes of it depends on where a method cuts its segments, and
+with them on the block. Windows along an axis therefore say NaN wherever they hold one: "keep the first NaN" is
+associative and may count twice, too. A footprint's order is its own everywhere, and its comparisons stay scipy's.
 """
 
 from __future__ import annotations
@@ -30,25 +34,25 @@ SEGMENT_BYTES = 1 << 18  # the suffix results of a segment should stay in L2
 
 @compiled
 def _combine(left: Array, right: Array, out: Array, largest: bool) -> None:
-    """Write the smaller (or larger) of two rows; of equal cells that of `right`. Local."""
+    """Write the smaller (or larger) of two rows; of equal cells that of `right`, NaN before all. Local."""
     if largest:
         for x in range(out.size):
-            out[x] = left[x] if left[x] > right[x] else right[x]
+            out[x] = left[x] if (left[x] > right[x]) | (left[x] != left[x]) else right[x]
     else:
         for x in range(out.size):
-            out[x] = left[x] if left[x] < right[x] else right[x]
+            out[x] = left[x] if (left[x] < right[x]) | (left[x] != left[x]) else right[x]
 
 
 @compiled
 def _run_on(kept: Array, new: Array, largest: bool) -> None:
-    """Fold the row `new` into `kept`; of equal cells keep the new one. Local."""
+    """Fold the row `new` into `kept`; of equal cells keep the new one, of NaN the first. Local."""
     # Not _combine(kept, new, kept): arrays that overlap send the vectoriser to its scalar loop.
     if largest:
         for x in range(kept.size):
-            kept[x] = kept[x] if kept[x] > new[x] else new[x]
+            kept[x] = kept[x] if (kept[x] > new[x]) | (kept[x] != kept[x]) else new[x]
     else:
         for x in range(kept.size):
-            kept[x] = kept[x] if kept[x] < new[x] else new[x]
+            kept[x] = kept[x] if (kept[x] < new[x]) | (kept[x] != kept[x]) else new[x]
 
 
 @compiled

@@ -119,6 +119,23 @@ def _sort_columns(top: Array, mid: Array, low: Array, rows: Array, sign: int, re
 
 
 @compiled
+def _sort_two_columns(top: Array, mid: Array, low: Array, end: Array, upper: Array, lower: Array) -> None:
+    """Sort the first three and the last three of four rows of cells; the two they share are compared once. Local."""
+    u0, u1, u2 = upper[0], upper[1], upper[2]
+    w0, w1, w2 = lower[0], lower[1], lower[2]
+    for x in range(u0.size):
+        a, b, c, d = top[x], mid[x], low[x], end[x]
+        s, t = min(b, c), max(b, c)
+        u, w = max(a, s), max(d, s)
+        u0[x] = min(a, s)
+        u1[x] = min(u, t)
+        u2[x] = max(u, t)
+        w0[x] = min(d, s)
+        w1[x] = min(w, t)
+        w2[x] = max(w, t)
+
+
+@compiled
 def _median_of_columns(rows: Array, step: int, out: Array) -> None:
     """Write medians of three sorted columns each: of the largest least, median middle, and least most cell. Local."""
     width = out.size
@@ -139,15 +156,26 @@ def median_of_nine(
 ) -> None:
     """Write the medians of 3 × 3 cells: at each of the three offsets `lines`, three cells `step` apart. Local.
 
-    Columns of three are sorted once for the three windows that they are part of.
+    Columns of three are sorted once for the three windows that they are part of, and two rows of windows at a time
+    where the second lies just below the first.
     """
     columns = length + 2 * step
-    rows = np.empty((3, columns), cells.dtype)
-    for r in range(bases.size):
+    rows, below = np.empty((3, columns), cells.dtype), np.empty((3, columns), cells.dtype)
+    down = lines[1] - lines[0]
+    r = 0
+    while r < bases.size:
         a, b, c = bases[r] + lines[0], bases[r] + lines[1], bases[r] + lines[2]
-        _sort_columns(cells[a : a + columns], cells[b : b + columns], cells[c : c + columns], rows, sign, rest)
+        top, mid, low = cells[a : a + columns], cells[b : b + columns], cells[c : c + columns]
+        pair = sign == 0 and c - b == down and r + 1 < bases.size and bases[r + 1] - bases[r] == down
+        if pair:
+            d = c + down
+            _sort_two_columns(top, mid, low, cells[d : d + columns], rows, below)
+            _median_of_columns(below, step, out[targets[r + 1] : targets[r + 1] + length])
+        else:
+            _sort_columns(top, mid, low, rows, sign, rest)
         found = out[targets[r] : targets[r] + length]
         _median_of_columns(rows, step, found)
         if sign:
             for x in range(length):
                 found[x] = found[x] ^ ((found[x] >> sign) & rest)
+        r += 2 if pair else 1

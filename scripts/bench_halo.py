@@ -133,7 +133,7 @@ def main() -> None:
                     topology[axis] = comm.size
                     u = mb.Grid(owned, topology=topology).zeros(dtype, halo=width)
                     widths = [(width, width) if a == axis else (0, 0) for a in range(3)]
-                    calls, handles = peers(np.zeros((edge,) * 3, dtype), axis, width)
+                    calls, handles = peers(np.ones((edge,) * 3, dtype), axis, width)
                     with mb.Exchange(u, widths, mode=None) as ours:
                         repeats = max(3, int(2e7 / (edge * edge * width * 40)))
                         times = seconds_per_call({"ours": ours, **calls}, 5 if options.quick else 11, repeats)

@@ -11,8 +11,10 @@ The parts, in order of dependency; each knows only those before it:
 - ``io``: load and save
 - ``reduce``: exact sums, extrema, histograms
 - ``stencil``: kernels from plain Python functions
+- ``simulate``: time loops
 - ``filters``: scipy.ndimage's and scikit-image's, to the bit
-- ``job``, ``cli``: a pipeline as a TOML file, and the commands
+- ``job``, ``cli``: a pipeline or a simulation as a TOML file, and the commands
+- ``apps``: complete programs to copy from
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -38,6 +40,7 @@ _HOMES = {
     "Grid": "grid",
     "MpibatchError": "errors",
     "RunError": "errors",
+    "Simulation": "simulate",
     "UsageError": "errors",
     "argmax": "reduce",
     "argmin": "reduce",
@@ -59,7 +62,7 @@ _HOMES = {
     "spacing": "stencil",
     "sum": "reduce",
 }
-_MODULES = ("domain", "filters", "halo", "io", "job", "mpi", "reduce", "stencil")
+_MODULES = ("domain", "filters", "halo", "io", "job", "mpi", "reduce", "simulate", "stencil")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604  all of them are strings
 

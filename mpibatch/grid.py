@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,10 @@ class Grid:
         units: str = "",
         axes: Sequence[str] | None = None,
     ) -> None:
-        cells = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+        try:
+            cells = tuple(map(operator.index, shape if isinstance(shape, Sequence | np.ndarray) else (shape,)))
+        except TypeError:
+            raise UsageError(f"a grid of shape {shape!r} was asked for; give whole numbers of cells") from None
         if not 1 <= len(cells) <= 4:
             raise UsageError(f"a grid of {len(cells)} axes was asked for; a grid has 1 to 4 (put others in components)")
         self.comm: MPI.Intracomm = private(comm)

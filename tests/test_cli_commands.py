@@ -216,3 +216,20 @@ def test_processes_that_do_not_see_one_another_write_nothing(launch: Launch):
     assert done.returncode == 1
     assert "2 processes were started, but MPI sees one" in done.stderr
     assert not Path("out.h5").exists()
+
+
+def test_names_in_a_file_do_not_steer_the_terminal(capsys):
+    with h5py.File("names.h5", "w") as file:
+        file["red\x1b[31m\nnext"] = np.zeros(3)
+    assert main(["info", "names.h5"]) == 0
+    assert main(["view", "names.h5::other", "x.png"]) == 2
+    shown = capsys.readouterr()
+    assert "red\\x1b[31m\\nnext" in shown.out
+    assert "\x1b" not in shown.out + shown.err
+
+
+def test_the_last_step_is_written_whatever_else_is(capsys):
+    line = ["filter", "in.h5::raw", "out.h5", "median_filter:size=3,save=clean", "laplace:mode=wrap"]
+    assert main([*line, "--quiet"]) == 0
+    with h5py.File("out.h5") as file:
+        assert set(file) == {"clean", "laplace"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,12 @@ def test_a_rank_without_cells_has_an_empty_field() -> None:
     assert u.owned.size == (WORLD.rank == 0)
     assert (2 * u + 1).owned.size == u.owned.size
     assert mb.gather_all(u + 1).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("shape", [(2.5, 3), "ab", 2.0, None])
+def test_a_shape_is_whole_numbers(shape: Any) -> None:
+    with pytest.raises(mb.UsageError, match="give whole numbers of cells"):
+        mb.Grid(shape)
 
 
 def test_weighted_and_empty_blocks() -> None:

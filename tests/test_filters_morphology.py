@@ -140,6 +140,17 @@ def test_axes_of_their_own() -> None:
             same_bits(apply(name, distributed(whole > 7, 3, 1), **options), scipy_says(name, whole > 7, 3, **options))
 
 
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_boxes_repeated_beyond_the_walls(beyond: int) -> None:
+    whole = cells((9, 14), "?", 6) | (np.arange(14) > 3)
+    structure = np.ones((2, 3), bool)
+    for iterations in (8, 40, 10**9):
+        for name in ("binary_erosion", "binary_dilation"):
+            options = {"structure": structure, "border_value": beyond}
+            found = apply(name, distributed(whole, 2, 3), iterations=iterations, **options)
+            same_bits(found, scipy_says(name, whole, 2, iterations=min(iterations, 100), **options))
+
+
 def test_tophats_of_bool_are_differences() -> None:
     whole = cells((13, 14), "?", 5)
     for name in ("white_tophat", "black_tophat"):
@@ -160,6 +171,9 @@ def test_tophats_of_bool_are_differences() -> None:
         ("binary_erosion", {"iterations": 1.5}, "not a whole number"),
         ("binary_dilation", {"mask": 3}, "give a Field"),
         ("binary_dilation", {"structure": [[0]]}, "false everywhere"),
+        ("binary_dilation", {"structure": [[1, 1], [1]]}, "equal length"),
+        ("grey_dilation", {"structure": [[1, 1], [1]]}, "equal length"),
+        ("grey_dilation", {"footprint": [["a"]]}, "no numbers"),
         ("binary_opening", {"origin": 2}, "leaves the window"),
     ],
 )

@@ -48,6 +48,34 @@ def test_extrema_along_one_axis_have_scipys_bits(
     same_bits(found, expected.view("u1") != 0 if whole.dtype == bool else expected)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("size", [(5, 1), (1, 5), (3, 9), (8, 4)])
+def test_a_box_with_nan_in_it_gives_nan_on_any_decomposition(dtype: str, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(8)
+    whole = rng.standard_normal((29, 23)).astype(dtype)
+    whole[rng.random(whole.shape) < 0.04] = np.nan
+    reach = [(n // 2, n - 1 - n // 2) for n in size]
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(whole, reach, mode="symmetric"), size)
+    for seed in range(4):
+        u = distributed(whole, 2, seed)
+        np.testing.assert_array_equal(mb.filters.maximum_filter(u, size).owned, around.max(axis=(2, 3))[u.box.slices()])
+        np.testing.assert_array_equal(mb.filters.minimum_filter(u, size).owned, around.min(axis=(2, 3))[u.box.slices()])
+
+
+@pytest.mark.parametrize(("dtype", "output"), [("i8", "u2"), ("u8", "i4"), ("u4", "i2"), ("f8", "i1"), ("f4", "u4")])
+def test_what_an_output_cannot_hold_wraps_as_in_scipy(dtype: str, output: str) -> None:
+    rng = np.random.default_rng(9)
+    whole = (rng.uniform(0, 1, (17, 12)) ** 8 * (2e9 if dtype == "f4" else 3.9e9)).astype(dtype)
+    u = distributed(whole, 2, 1)
+    for name, options in (
+        ("maximum_filter", {"size": 3}),
+        ("median_filter", {"size": 3}),
+        ("grey_erosion", {"size": 2}),
+    ):
+        found = apply(name, u, output=output, **options)
+        same_bits(found, getattr(ndimage, name)(whole, output=output, **options))
+
+
 @given(block=blocks(), wall=walls, share=st.floats(0, 1), data=st.data(), algorithm=st.sampled_from([None, 0.0, 1e9]))
 @settings(steady, max_examples=160)
 def test_ranks_are_scipys_by_any_algorithm(
@@ -178,9 +206,20 @@ def test_nan_comes_after_all_numbers_on_any_decomposition() -> None:
         ("minimum_filter", {}, "neither size nor footprint"),
         ("maximum_filter1d", {"size": 3, "axis": 2}, "does not exist"),
         ("minimum_filter", {"size": 3, "cval": "x"}, "not a real number"),
+        ("median_filter", {"footprint": [["a", "b"]]}, "no numbers"),
+        ("maximum_filter", {"footprint": [[1, 0], [1]]}, "equal length"),
     ],
 )
 def test_what_cannot_be_meant_is_told_on_every_rank(name: str, arguments: dict, told: str) -> None:
     u = mb.Grid((8, 9)).zeros("f4")
     with pytest.raises(mb.UsageError, match=told):
         apply(name, u, **arguments)
+
+
+@pytest.mark.parametrize("size", [99_999, 10**11])
+def test_a_window_too_large_to_be_listed_is_refused_at_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPIBATCH_MEMORY_LIMIT", "1G")
+    u = mb.Grid((8, 9)).zeros("u1")
+    for name, options in (("median_filter", {}), ("rank_filter", {"rank": 0})):
+        with pytest.raises(mb.UsageError, match="MPIBATCH_MEMORY_LIMIT allows 1 GiB"):
+            apply(name, u, size=size, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -148,11 +149,30 @@ def test_engines_can_be_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatc
         ({"width": (1, 2, 3)}, "3 entries"),
         ({"width": -1}, "negative"),
         ({"width": 1.5}, "halo=1.5"),
+        ({"mode": "constant", "cval": "x"}, "cval='x'"),
+        ({"mode": "constant", "cval": np.array([1.0, 2.0])}, "a value that it can hold"),
     ],
 )
 def test_what_cannot_be_exchanged_is_refused_on_every_rank(arguments: dict, message: str) -> None:
     with pytest.raises(mb.UsageError, match=message):
         mb.exchange(mb.Grid((8, 8)).zeros(halo=2), **arguments)
+
+
+@pytest.mark.parametrize("call", [mb.exchange, lambda u, **how: mb.halo.padded_copy(u, 1, how["mode"], how["cval"])])
+def test_a_wall_value_that_the_dtype_lacks_is_refused_also_far_from_walls(call: Callable) -> None:
+    u = mb.Grid((12,)).zeros("u1", halo=2)
+    with pytest.raises(mb.UsageError, match="cval=300"):
+        call(u, mode="constant", cval=300)
+
+
+def test_an_exchange_is_planned_once_for_each_wall_value() -> None:
+    u = mb.Grid((12,)).zeros("f8", halo=1)
+    for _ in range(3):
+        for value in (0.0, -0.0, float("nan"), np.array(7.0)):
+            mb.exchange(u, mode="constant", cval=value)
+            if u.box.size and u.box.start[0] == 0:
+                assert u.padded[0].tobytes() == np.float64(value).tobytes()
+    assert len(u._engines) == 4
 
 
 def test_oracle_knows_every_mode() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -269,3 +270,18 @@ def test_no_file(tmp_path: Path) -> None:
 def test_looking_needs_no_mpi(volume: Path) -> None:
     program = f"import sys, mpibatch.io as io; io.describe({str(volume)!r}); io.digest({str(volume)!r}, 'raw')"
     subprocess.run([sys.executable, "-c", f"{program}; assert 'mpi4py' not in sys.modules"], check=True, timeout=60)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(RunError, match="is a pipe"):
+        describe(pipe)
+
+
+def test_a_shape_beyond_all_integers(tmp_path: Path) -> None:
+    path = tmp_path / "huge.npy"
+    np.save(path, np.zeros(3))
+    path.write_bytes(path.read_bytes().replace(b"(3,), }" + b" " * 22, b"(" + b"9" * 24 + b",), }", 1))
+    with pytest.raises(RunError, match="damaged"):
+        describe(path)

@@ -161,7 +161,7 @@ def test_a_mistake_in_the_grid(grid, words):
         ("[[input]]\npath = 'x'", "write it as a section [input]"),
         ("input = 'x'", "write it as a section [input]"),
         ("[inputs]", "unknown section [inputs]; did you mean 'input'?"),
-        ("[simulation]", "unknown section [simulation]"),
+        ("[simulation]", "[simulation] needs the key 'program'"),
     ],
 )
 def test_a_mistake_in_the_sections(text, words):
@@ -238,3 +238,27 @@ def test_every_filter_tells_its_parameters():
             assert parameter.name not in ("u", "mask")
             if parameter.default not in (None, "None"):
                 assert parameter.check(ast.literal_eval(parameter.default)) is None, (name, parameter)
+
+
+@pytest.mark.parametrize("footprint", ["[[1, 0], [1]]", '[["a", "b"]]', "[[1, []]]", "[[]]", "3"])
+def test_a_footprint_is_an_array_of_numbers(footprint):
+    text = f'[input]\npath = "a"\n[[step]]\nfilter = "median_filter"\nfootprint = {footprint}\n[output]\npath = "b"\n'
+    (problem,) = problems_of(text)
+    assert problem.startswith("job.toml:5: ")
+    assert "lists of them of equal length" in problem
+
+
+def test_a_gradient_magnitude_smooths_along_all_axes():
+    text = """
+[input]
+path = "a"
+[[step]]
+filter = "gaussian_gradient_magnitude"
+axes = [0]
+sigma = {sigma}
+[output]
+path = "b"
+"""
+    check_fit(parse(text.format(sigma=[1, 2])), 2)
+    with pytest.raises(UsageError, match="1 values for 2"):
+        check_fit(parse(text.format(sigma=[1])), 2)

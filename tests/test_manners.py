@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -37,6 +40,47 @@ def test_an_uncaught_exception_on_one_rank_ends_the_job(launch: Launch, text: st
     assert "rank 1: uncaught exception, aborting all 3 ranks" in done.stderr
 
 
+def test_a_lone_exit_with_a_failure_ends_the_job(launch: Launch) -> None:
+    begin = time.monotonic()
+    done = launch(RANKS, "-c", ALONE + "import sys\nif comm.rank == 1:\n    sys.exit(3)\ncomm.Barrier()\n")
+    assert done.returncode == 3
+    assert time.monotonic() - begin < 30
+    assert "rank 1: left with exit code 3, aborting all 3 ranks" in done.stderr
+
+
+@pytest.mark.parametrize("status", ["3", "'no such thing'", "0", "None"])
+def test_an_exit_of_all_ranks_is_left_alone(launch: Launch, status: str) -> None:
+    done = launch(RANKS, "-c", ALONE + f"import sys\nsys.exit({status})\n")
+    assert done.returncode == {"3": 3, "'no such thing'": 1}.get(status, 0)
+    assert "abort" not in done.stderr
+
+
+KILLED = """
+import os, signal, sys
+from mpibatch.io import direct
+direct.ROUND_BYTES = 1 << 12
+write = direct._write_part
+def deadly(file, done, *rest):
+    if done and comm.rank == 1 and sys.argv[3] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(file, done, *rest)
+direct._write_part = deadly
+mb.save(sys.argv[1], u=mb.Grid((64, 64, 8)).full(float(sys.argv[2])))
+"""
+
+
+def test_a_run_killed_while_it_writes_leaves_the_old_file_and_the_next_run_is_not_hindered(
+    launch: Launch, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.h5"
+    for value, how in (("1", "live"), ("2", "kill"), ("3", "live")):
+        done = launch(RANKS, "-c", ALONE + KILLED, str(path), value, how)
+        assert (done.returncode == 0) == (how == "live"), done.stderr
+        with h5py.File(path) as file:
+            np.testing.assert_array_equal(file["u"][...], 1 if how == "kill" else int(value))
+        assert list(tmp_path.glob("*.part")) == ([tmp_path / "out.h5.part"] if how == "kill" else [])
+
+
 def test_one_rank_alone_is_not_aborted(launch: Launch) -> None:
     done = launch(1, "-c", ALONE + "raise KeyError('only here')\n")
     assert done.returncode == 1
@@ -44,7 +88,7 @@ def test_one_rank_alone_is_not_aborted(launch: Launch) -> None:
 
 
 AGREED = """
-for kind in (OSError, mb.UsageError, ZeroDivisionError):
+for kind in (OSError, mb.UsageError, ZeroDivisionError, MemoryError):
     try:
         with agreed(comm, "reading"):
             if comm.rank == 2:
@@ -64,6 +108,7 @@ def test_ranks_agree_on_an_error_of_one(launch: Launch) -> None:
         "<RunError: reading: broken (on rank 2 of 3)>",
         "<UsageError: broken (on rank 2 of 3)>",
         "<RunError: reading: ZeroDivisionError: broken (on rank 2 of 3)>",
+        "<RunError: reading: not enough memory: broken; use more ranks, or nodes (on rank 2 of 3)>",
     ):
         assert done.stdout.count(message) == RANKS
     assert "no error" not in done.stdout
@@ -87,6 +132,28 @@ def test_communicators_and_requests_are_freed_at_exit(launch: Launch) -> None:
     assert done.stdout.count("comms 2 True") == RANKS
     # MPICH prints a line per handle that is left at finalize.
     assert done.stderr == ""
+
+
+REUSED = """
+for _ in range(5):
+    own = comm.Split(comm.rank, 0)
+    assert mb.Grid((4,), comm=MPI.Intracomm(own)).size == 1
+    own.Free()
+    # MPI may give this one the handle of the one that was freed.
+    pair = comm.Split(0, comm.rank)
+    assert mb.Grid((4,), comm=pair).size == comm.size
+    copy = pair.Dup()
+    assert mb.Grid((4,), comm=copy).comm != mb.Grid((4,), comm=pair).comm
+    copy.Free()
+    pair.Free()
+print("told apart")
+"""
+
+
+def test_a_freed_communicator_is_not_taken_for_a_new_one(launch: Launch) -> None:
+    done = launch(RANKS, "-c", ALONE + REUSED)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("told apart") == RANKS
 
 
 def test_importing_the_package_loads_neither_mpi_nor_numba(launch: Launch) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from mpibatch.errors import MpibatchError
 from mpibatch.log import launched
 
-__all__ = ["OK", "RUN_ERROR", "USAGE_ERROR", "guarded"]
+__all__ = ["OK", "RUN_ERROR", "USAGE_ERROR", "guarded", "printable"]
 
 OK, RUN_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
 
@@ -97,8 +97,13 @@ def _all_failed(world: Any) -> bool:
     return True
 
 
+def printable(text: str) -> str:
+    """Return `text` with control characters spelled out: names in a file must not steer the terminal. Local."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def _say(message: str, trace: str) -> None:
     sys.stdout.flush()
     # One write: the launcher passes on whole writes, and lines of several ranks would mix otherwise.
-    sys.stderr.write(f"{trace}mpibatch: error: {message}\n")
+    sys.stderr.write(f"{trace}mpibatch: error: {printable(message)}\n")
     sys.stderr.flush()

@@ -6,6 +6,7 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from mpibatch import __version__
@@ -16,7 +17,7 @@ from mpibatch.log import LEVELS, launched, setup
 __all__ = ["main"]
 
 DESCRIPTION = """\
-Filter pictures and volumes over MPI: the same bits on any number of ranks.
+Filter pictures and volumes, and simulate, over MPI: the same bits on any number of ranks.
 
 Every command works without mpiexec, as one rank, and under it:
   mpiexec -n 8 mpibatch run job.toml
@@ -34,8 +35,8 @@ exit codes:
   1  run error: the request is clear, but it could not be done (file missing or broken, disk full, out of memory)
   2  usage error: the request cannot be meant (unknown name, wrong value, job file with mistakes)
 
-Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that one rank may allocate for a field (such as 4G);
-MPIBATCH_CACHE_DIR is the folder of compiled code.
+Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that a filter may take on one rank for what surrounds its block
+(such as 4G; default: the memory that is free); MPIBATCH_CACHE_DIR is the folder of compiled code.
 """
 
 
@@ -87,3 +88,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     setup(args.log_level, rank=rank, size=size, quiet=args.quiet)
     return guarded(lambda: int(args.execute(args)), debug=args.debug)
+
+
+def run_program(file: str, argv: Sequence[str] | None = None) -> int:
+    """Run the simulation program in `file` with the job file beside it, or another one in `argv`. Collective.
+
+    For the end of a program: ``sys.exit(run_program(__file__))``. Arguments are those of ``mpibatch run``.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    path = Path(file)
+    if not arguments or arguments[0].startswith("-"):
+        arguments.insert(0, str(path.with_suffix(".toml")))
+    if path.resolve().parent != Path(__file__).resolve().parent.parent / "apps":
+        # The job beside a copy may still name what it was copied from.
+        arguments += ["--set", f"simulation.program={path}"]
+    return main(["run", *arguments])

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from mpibatch.cli.ending import printable
 from mpibatch.log import launched
 
 __all__ = ["add", "execute"]
@@ -63,7 +64,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"file": args.file, "attributes": attributes, "datasets": datasets}, indent=2))
     else:
-        print("\n".join(_lines(args.file, attributes, datasets)))
+        print("\n".join(printable(line).replace("\n", "\\n") for line in _lines(args.file, attributes, datasets)))
     return 0
 
 

@@ -28,6 +28,21 @@ A job file has the sections [input], [[step]] (one for each filter, in order), [
   [output]
   path = "out.h5"
 
+A simulation has [simulation], [output] and, if wished, [diagnostics] and [grid]:
+
+  [simulation]
+  program = "heat"            # a program of mpibatch.apps, or a file such as "my_heat.py"
+  until = 0.02                # units of time, or steps = 1000
+  shape = [128, 128]          # and other parameters of the program
+
+  [output]
+  path = "heat.h5"
+  every = 0.004               # units of time, or every_steps = 100
+
+  [diagnostics]
+  path = "heat.csv"
+  every = 0.002
+
 Paths are relative to the working directory. Every mistake in a job file is told at once, with its line.
 
 examples:
@@ -46,7 +61,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "run",
         parents=[shared],
         help="run the job in a TOML file",
-        description="Run the job in a TOML file: read, filter, write one HDF5 file.",
+        description="Run the job in a TOML file: read, filter, write one HDF5 file; or simulate and write a series.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -70,8 +85,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(args)
     from mpibatch.cli.running import run_and_report
-    from mpibatch.job import parse
-    from mpibatch.job.reading import read_text
+    from mpibatch.job.reading import parse_any, read_text
     from mpibatch.mpi import agreed, private
 
     comm = private()
@@ -80,16 +94,18 @@ def execute(args: argparse.Namespace) -> int:
     with agreed(comm, f"reading {args.job}"):
         if comm.rank == 0:
             text = read_text(args.job)
-    job = parse(comm.bcast(text, root=0), args.job, args.settings)
+    text = comm.bcast(text, root=0)
+    # A program may be a file that one node does not see.
+    with agreed(comm, f"reading {args.job}"):
+        job = parse_any(text, args.job, args.settings)
     return run_and_report(job, comm, args.quiet)
 
 
 def _dry_run(args: argparse.Namespace) -> int:
-    from mpibatch.job import parse
     from mpibatch.job.plan import plan
-    from mpibatch.job.reading import read_text
+    from mpibatch.job.reading import parse_any, read_text
 
     rank, size = launched()
     if rank == 0:
-        print(plan(parse(read_text(args.job), args.job, args.settings), args.ranks or size))
+        print(plan(parse_any(read_text(args.job), args.job, args.settings), args.ranks or size))
     return 0

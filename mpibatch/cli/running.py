@@ -8,6 +8,7 @@ from mpibatch import timing
 from mpibatch.compiled import compile_seconds
 from mpibatch.errors import RunError
 from mpibatch.job.schema import Job
+from mpibatch.job.simulation import SimulationJob
 from mpibatch.job.words import bytes_text, shape_text
 from mpibatch.log import launched
 
@@ -16,19 +17,22 @@ __all__ = ["run_and_report"]
 COMPILING_WORTH_TELLING = 0.1  # seconds
 
 
-def run_and_report(job: Job, comm: Any, quiet: bool = False) -> int:
+def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False) -> int:
     """Run `job` on `comm` with progress on standard error and a summary on standard output; return 0. Collective."""
     from mpibatch.job.pipeline import Summary, run
     from mpibatch.job.progress import reporter
+    from mpibatch.job.simulating import simulate
 
     _check_world(comm)
     timing.reset()
     with reporter(comm.rank, quiet) as report:
-        summary: Summary = run(job, comm, report)
+        summary: Summary = simulate(job, comm, report) if isinstance(job, SimulationJob) else run(job, comm, report)
     stats = timing.summary(comm)
     if comm.rank != 0 or quiet:
         return 0
     print(f"{shape_text(summary.shape)} cells on {shape_text(summary.topology)} ranks")
+    for note in summary.notes:
+        print(note)
     print(_laps(summary.seconds))
     print(timing.table(stats, comm.size))
     if compile_seconds() > COMPILING_WORTH_TELLING:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.filters import _params as ask
-from mpibatch.filters._footprints import Window, expanded_origins, footprint_of, mirrored, window_from
+from mpibatch.filters._footprints import Window, expanded_origins, footprint_of, mirrored, numbers_of, window_from
 from mpibatch.filters._memory import check_memory, padded_bytes
 from mpibatch.filters._sweep import starts
 from mpibatch.filters.extrema import along_axes, over_footprint
@@ -56,7 +56,7 @@ def erosion(
     begin(name, u)
     ndim = u.grid.ndim
     over = ask.axes_of(name, axes, ndim)
-    form = np.asarray(_cross(len(over)) if structure is None else structure) != 0
+    form = _cross(len(over)) if structure is None else numbers_of(name, "structure", structure) != 0
     origins: Sequence[Any] = ask.per_axis(name, "origin", origin, len(over))
     if dilate and form.ndim == len(over):
         form, origins = np.flip(form), mirrored(name, origins, form.shape)
@@ -115,8 +115,13 @@ def _once(todo: Erosion, now: Field, times: int = 1) -> Field:
     """Return one step; with a box-shaped window, `times` steps at once. Collective."""
     ndim, window = now.grid.ndim, todo.window
     if window.full:
-        sizes = [times * (low + high) + 1 for low, high in window.reach]
-        origins = [times * low - size // 2 for size, (low, _) in zip(sizes, window.reach, strict=True)]
+        # Windows that reach beyond the walls on every side need not grow further.
+        reach = [
+            (min(times * low, n), min(times * high, n))
+            for (low, high), n in zip(window.reach, now.grid.shape, strict=True)
+        ]
+        sizes = [low + high + 1 for low, high in reach]
+        origins = [low - size // 2 for size, (low, _) in zip(sizes, reach, strict=True)]
         walls = ("constant",) * ndim
         after = along_axes(todo.name, now, range(ndim), sizes, origins, walls, todo.beyond, None, todo.dilate)
     else:

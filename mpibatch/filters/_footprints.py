@@ -25,6 +25,7 @@ __all__ = [
     "footprint_of",
     "in_order",
     "mirrored",
+    "numbers_of",
     "spread",
     "window_from",
 ]
@@ -79,9 +80,20 @@ def in_order(ndim: int, axes: Sequence[int], values: Sequence[Any], other: Any) 
     return tuple(values) if len(axes) == ndim else spread(ndim, axes, values, other)
 
 
+def numbers_of(name: str, what: str, value: Any) -> npt.NDArray[Any]:
+    """Return the array of numbers that a footprint or structure is given as. Local."""
+    try:
+        given = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        given = np.empty(0, object)
+    if given.dtype.kind not in "biuf":
+        raise UsageError(f"{name}: {what} = {value!r} are no numbers in rows of equal length; give an array of numbers")
+    return given
+
+
 def footprint_of(name: str, what: str, footprint: Any, ndim: int, axes: Sequence[int]) -> Bools:
     """Return a footprint over all `ndim` axes from one over as many axes as are filtered. Local."""
-    given = np.asarray(footprint) != 0
+    given = numbers_of(name, what, footprint) != 0
     if given.ndim != len(axes):
         raise UsageError(
             f"{name}: {what} has {given.ndim} axes, but {len(axes)} grid axes are filtered; give one of as many axes"

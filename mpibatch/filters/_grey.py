@@ -17,6 +17,7 @@ from mpibatch.filters._footprints import (
     footprint_of,
     in_order,
     mirrored,
+    numbers_of,
     window_from,
 )
 from mpibatch.filters._memory import check_memory, padded_bytes
@@ -64,18 +65,22 @@ def dilated(
     begin(name, u, output)
     over = ask.axes_of(name, axes, u.grid.ndim)
     origins = ask.per_axis(name, "origin", origin, len(over))
+    footprint, structure = (
+        given if given is None else numbers_of(name, what, given)
+        for what, given in (("footprint", footprint), ("structure", structure))
+    )
     form = footprint if footprint is not None else structure
-    shape = ask.sizes_of(name, size, len(over)) if form is None else np.shape(form)
+    shape = ask.sizes_of(name, size, len(over)) if form is None else form.shape
     if len(shape) != len(over):
         raise UsageError(
             f"{name}: {'footprint' if footprint is not None else 'structure'} has {len(shape)} axes, but {len(over)}"
             " grid axes are filtered; give one of as many axes"
         )
     turned = mirrored(name, origins, shape)
-    flipped = None if footprint is None else np.flip(np.asarray(footprint))
+    flipped = None if footprint is None else np.flip(footprint)
     if structure is None:
         return extremum(name, u, size, flipped, output, mode, cval, turned, over, True)
-    return _with_heights(name, u, flipped, np.flip(np.asarray(structure)), output, mode, cval, turned, over, True)
+    return _with_heights(name, u, flipped, np.flip(structure), output, mode, cval, turned, over, True)
 
 
 def _one_of(name: str, size: Any, footprint: Any, structure: Any) -> None:
@@ -119,10 +124,7 @@ def _with_heights(
 
 
 def _heights_of(name: str, structure: Any) -> npt.NDArray[np.float64]:
-    try:
-        heights = np.asarray(structure).astype(np.float64)
-    except (TypeError, ValueError):
-        raise UsageError(f"{name}: structure = {structure!r} are no numbers; give an array of heights") from None
+    heights = numbers_of(name, "structure", structure).astype(np.float64)
     if not heights.size:
         raise UsageError(f"{name}: structure of shape {heights.shape} is empty; give at least one height")
     return heights

@@ -21,6 +21,7 @@ allowed.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +39,7 @@ from mpibatch.filters._footprints import (
     in_order,
     window_from,
 )
+from mpibatch.filters._memory import check_memory, padded_bytes
 from mpibatch.filters._selection import select_rank
 from mpibatch.filters.extrema import along_axes, as_c, exact_in_f8, over_footprint
 from mpibatch.filters.linear import begin
@@ -122,7 +124,12 @@ def _window(
             warnings.warn(f"{name}: ignoring size because footprint is set", UserWarning, stacklevel=3)
         given = footprint_of(name, "footprint", footprint, ndim, over)
     elif size is not None:
-        given = footprint_of(name, "size", np.ones(ask.sizes_of(name, size, len(over)), dtype=bool), ndim, over)
+        sizes = ask.sizes_of(name, size, len(over))
+        # Each cell of the window is listed with its place: too many of them do not fit where the halo might.
+        listed = math.prod(sizes) * 8 * (ndim + 1)
+        reach = [(0, n - 1) for n in in_order(ndim, over, sizes, 1)]
+        check_memory(u.grid, f"{name} with size {sizes}", max(listed, padded_bytes(u, reach, u.dtype.itemsize)))
+        given = footprint_of(name, "size", np.ones(sizes, dtype=bool), ndim, over)
     else:
         raise UsageError(f"{name}: neither size nor footprint was given; give one, such as size=3")
     return window_from(given, expanded_origins(name, origin, given.shape, over)), modes

@@ -98,6 +98,8 @@ class Exchange:
         name = engine or os.environ.get("MPIBATCH_ENGINE") or "axis"
         if name not in ENGINES:
             raise UsageError(f"halo engine {name!r} was asked for{nearest(name, ENGINES)}")
+        for field in together:
+            _check_value(field, halo, cval)
         memories = [Memory(field.padded, field.origin) for field in together]
         self._engine: Engine = ENGINES[name](first.grid.comm, first.grid.decomposition, halo, memories, cval)
 
@@ -143,7 +145,7 @@ def exchange(
     Parameters as for `Exchange`; the planned exchange is kept with the field for the next call with the same
     ones. At most 2 messages per decomposed axis (engine "axis"), of a face's bytes each.
     """
-    key = (_hashable(width), _hashable(mode), cval, corners, engine)
+    key = (_hashable(width), _hashable(mode), _hashable(cval), corners, engine)
     planned = u._engines.get(key)
     if planned is None:
         if not u._engines:
@@ -159,7 +161,26 @@ def _release(engines: dict[Any, Exchange]) -> None:
 
 
 def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return tuple(map(_hashable, value))
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    # By its text: 0.0 and -0.0 are equal, and NaN is equal to nothing, so that every call would plan anew.
+    return repr(value) if isinstance(value, float | complex | np.inexact) else value
+
+
+def _check_value(u: Field, halo: Halo, cval: Any) -> None:
+    """Refuse a value that `u` cannot hold beyond walls, also on ranks that have none: all raise alike. Local."""
+    if not any("constant" in halo.sides(axis) for axis in range(u.grid.ndim)):
+        return
+    try:
+        np.broadcast_to(np.asarray(cval, u.dtype), u.components)
+    except (TypeError, ValueError, OverflowError) as error:
+        each = f" with components {u.components}" if u.components else ""
+        raise UsageError(
+            f"cval={cval!r} was asked for beyond the walls of a field of dtype {u.dtype}{each} ({error}); give a value "
+            "that it can hold"
+        ) from error
 
 
 def slabs(u: Field, axis: int, reach: tuple[int, int], mode: str, cval: Any = 0.0) -> tuple[Array, Array]:
@@ -218,6 +239,7 @@ def padded_copy(u: Field, reach: HaloLike, mode: ModeLike, cval: Any = 0.0, corn
 
 def surround(u: Field, halo: Halo, target: Place, cval: Any) -> None:
     """Bring the cells that a halo of `u` would hold into memory of another shape, once. Collective."""
+    _check_value(u, halo, cval)
     todo = phase(u.grid.decomposition, u.grid.rank, halo)
     bound = bind(todo, [Memory(u.owned, u.box.start)], [target])
     receives = {rank: [Target(view, wire) for view, wire in views] for rank, views in bound.receives.items()}

@@ -13,6 +13,7 @@ number of fields into one HDF5 file, all ranks at once, and gives it its name wh
 - ``direct``: the driver that fills such a file by MPI-IO
 - ``commit``: write under a temporary name, rename when complete
 - ``saving``: save
+- ``series``: fields at successive times in one file
 
 The layout of a saved file: one contiguous dataset for each field, under its name ("a/b" makes a group "a"), of the
 global shape with components last; bool as HDF5 enumeration and complex as compound type, both as h5py has them. The

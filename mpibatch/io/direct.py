@@ -12,10 +12,10 @@ import errno
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from mpibatch.domain import Box
 from mpibatch.errors import MpibatchError, RunError
@@ -24,7 +24,9 @@ from mpibatch.io.layout import Dataset, create
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.transfers import pieces
 
-__all__ = ["HINTS", "ROUND_BYTES", "write"]
+__all__ = ["HINTS", "ROUND_BYTES", "make", "opened", "write", "write_field"]
+
+T = TypeVar("T")
 
 # Written by one rank in one collective call: many MPI stacks fail above 2^31 elements.
 ROUND_BYTES = 1 << 30
@@ -37,32 +39,43 @@ def write(
     comm: MPI.Intracomm, path: str, datasets: Sequence[Dataset], fields: Sequence[Field], attrs: Mapping[str, Any]
 ) -> None:
     """Write a new file. Collective. `path` is seen by all ranks; on RunError it is left in an undefined state."""
-    offsets: list[int] | None = None
+    offsets = make(comm, path, lambda: create(path, datasets, attrs))
+    with opened(comm, path) as file:
+        for field, offset in zip(fields, offsets, strict=True):
+            write_field(comm, file, path, field, offset)
+
+
+def make(comm: MPI.Intracomm, path: str, layout: Callable[[], T]) -> T:
+    """Let rank 0 lay a file out, and return what `layout` returned there on all ranks. Collective.
+
+    The file's bytes are set aside, and every rank has seen the file when this returns.
+    """
+    made: T | None = None
     size = 0
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
-            offsets = create(path, datasets, attrs)
+            made = layout()
             _reserve(path)
             size = Path(path).stat().st_size
-    offsets, size = comm.bcast((offsets, size), root=0)
-    assert offsets is not None
+    made, size = comm.bcast((made, size), root=0)
     with agreed(comm, f"writing {path}"):
         _check_shared(path, size)
-    with _opened(comm, path) as file:
-        for field, offset in zip(fields, offsets, strict=True):
-            _write_field(comm, file, path, field, offset)
-        with _agreed_io(comm, path):
-            file.Sync()
+    return cast(T, made)
 
 
-def _write_field(comm: MPI.Intracomm, file: MPI.File, path: str, field: Field, offset: int) -> None:
-    """Write the owned cells to their places in the dataset that begins at byte `offset` of the file."""
+def write_field(
+    comm: MPI.Intracomm, file: MPI.File, path: str, field: Field, offset: int, region: Box | None = None
+) -> None:
+    """Write the owned cells of a `region` (default: all cells) to an array of them at byte `offset`. Collective."""
     bytes_of_cell = field.dtype.itemsize * math.prod(field.components)
     if bytes_of_cell == 0:
         return
+    whole = Box((0,) * field.grid.ndim, field.grid.shape) if region is None else region
+    part = field.box.intersect(whole)
     cell = MPI.BYTE.Create_contiguous(bytes_of_cell).Commit()
-    start, place = _place(field.box, field.grid.shape, cell)
-    parts = list(pieces(field.box.shape, bytes_of_cell, ROUND_BYTES)) if field.box.size else []
+    start, place = _place(part, whole, cell)
+    first = tuple(low - mine for low, mine in zip(part.start, field.box.start, strict=True))
+    parts = list(pieces(part.shape, bytes_of_cell, ROUND_BYTES)) if part.size else []
     rounds = comm.allreduce(len(parts), op=MPI.MAX)
     done = 0
     try:
@@ -71,11 +84,16 @@ def _write_field(comm: MPI.Intracomm, file: MPI.File, path: str, field: Field, o
         for number in range(rounds):
             with _agreed_io(comm, path):
                 # A rank that has nothing left takes part with nothing: the call is collective.
-                done += _write_part(file, done, field, parts[number] if number < len(parts) else None, cell)
+                cut = _shifted(parts[number], first) if number < len(parts) else None
+                done += _write_part(file, done, field, cut, cell)
     finally:
         if place is not cell:
             place.Free()
         cell.Free()
+
+
+def _shifted(cut: tuple[slice, ...], by: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(c.start + low, c.stop + low) for c, low in zip(cut, by, strict=True))
 
 
 def _write_part(file: MPI.File, done: int, field: Field, cut: tuple[slice, ...] | None, cell: MPI.Datatype) -> int:
@@ -99,23 +117,25 @@ def _write_part(file: MPI.File, done: int, field: Field, cut: tuple[slice, ...] 
     return cells
 
 
-def _place(box: Box, shape: tuple[int, ...], cell: MPI.Datatype) -> tuple[int, MPI.Datatype]:
-    """Return (first cell, type) with which the cells of `box` are found in a global array of `shape`.
+def _place(box: Box, whole: Box, cell: MPI.Datatype) -> tuple[int, MPI.Datatype]:
+    """Return (first cell, type) with which the cells of `box` are found in an array of those of `whole`.
 
     Whole rows are contiguous there: for a slab the type is the cell itself, which MPI writes fastest. Axis 0 goes
     into the first cell rather than into the type, which keeps the type's extent small.
     """
-    row = math.prod(shape[1:])
+    row = math.prod(whole.shape[1:])
     if not box.size:
         return 0, cell
-    if box.shape[1:] == shape[1:]:
-        return box.start[0] * row, cell
-    inside = (box.shape[0], *shape[1:])
-    return box.start[0] * row, cell.Create_subarray(inside, box.shape, (0, *box.start[1:])).Commit()
+    start = tuple(low - zero for low, zero in zip(box.start, whole.start, strict=True))
+    if box.shape[1:] == whole.shape[1:]:
+        return start[0] * row, cell
+    inside = (box.shape[0], *whole.shape[1:])
+    return start[0] * row, cell.Create_subarray(inside, box.shape, (0, *start[1:])).Commit()
 
 
 @contextmanager
-def _opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
+def opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
+    """Open a file that `make` has made; at the end of the block what was written is on disk. Collective."""
     info = MPI.Info.Create()
     for name, value in HINTS.items():
         info.Set(name, value)
@@ -126,6 +146,8 @@ def _opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
         info.Free()
     try:
         yield file
+        with _agreed_io(comm, path):
+            file.Sync()
     except MpibatchError:
         # Agreed on by all ranks, so all are here. After any other exception closing, being collective, would hang.
         file.Close()

@@ -19,7 +19,7 @@ from mpibatch.io.naming import SEPARATOR, PathLike, check_tree, normal_name
 from mpibatch.mpi import MPI, agreed
 from mpibatch.timing import phase
 
-__all__ = ["Driver", "save"]
+__all__ = ["Driver", "check_attributes", "planned", "save"]
 
 Attributes = Mapping[str, Any]
 
@@ -77,9 +77,9 @@ def save(
                 raise UsageError(
                     f"{os.fspath(path)!r} was to be written; give the file alone, and datasets as name=field"
                 )
-            _check_attributes(attrs or {}, (VERSION_ATTRIBUTE,))
-            planned = _plan(given, dataset_attrs or {}, comm)
-        datasets = [dataset for dataset, _ in planned]
+            check_attributes(attrs or {}, (VERSION_ATTRIBUTE,))
+            plan = planned(given, dataset_attrs or {}, comm)
+        datasets = [dataset for dataset, _ in plan]
         on_root = comm.bcast(datasets, root=0)
         with agreed(comm, f"writing {path}"):
             if datasets != on_root:
@@ -88,13 +88,13 @@ def save(
                 )
         driver: Driver = direct
         with committed(comm, os.fspath(path), overwrite) as part:
-            driver.write(comm, part, datasets, [field for _, field in planned], attrs or {})
+            driver.write(comm, part, datasets, [field for _, field in plan], attrs or {})
 
 
-def _plan(
+def planned(
     given: Mapping[str, Any], attrs: Mapping[str, Attributes], comm: MPI.Intracomm
 ) -> list[tuple[Dataset, Field]]:
-    """Return what to write, in the order of names, so that the file does not depend on that of arguments."""
+    """Return what to write, in the order of names, so that the file does not depend on that of arguments. Local."""
     fields = {normal_name(name): _checked(name, field, comm) for name, field in given.items()}
     if len(fields) < len(given):
         raise UsageError(
@@ -105,7 +105,7 @@ def _plan(
     if unknown := set(extra) - set(fields):
         raise UsageError(f"dataset_attrs has {sorted(unknown)}, but only {sorted(fields)} are saved; use their names")
     for values in extra.values():
-        _check_attributes(values, (PREFIX,))
+        check_attributes(values, (PREFIX,))
     return [
         (Dataset(name, u.shape, u.dtype.str, {**to_attributes(u.grid), **extra.get(name, {})}), u)
         for name, u in sorted(fields.items())
@@ -128,7 +128,8 @@ def _checked(name: str, field: Any, comm: MPI.Intracomm) -> Field:
     return field
 
 
-def _check_attributes(attrs: Attributes, reserved: tuple[str, ...]) -> None:
+def check_attributes(attrs: Attributes, reserved: tuple[str, ...]) -> None:
+    """Raise UsageError unless HDF5 can hold these attributes, none of them ours. Local."""
     for name, value in attrs.items():
         if name.startswith(reserved):
             raise UsageError(

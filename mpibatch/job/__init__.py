@@ -1,4 +1,4 @@
-"""Jobs: a pipeline of filters, told in a TOML file, checked as a whole before anything is read, and run.
+"""Jobs: a pipeline of filters, or a simulation, told in a TOML file, checked as a whole, and run.
 
 ::
 
@@ -32,8 +32,27 @@
     path = "hubble.h5"
     dataset = "edges"             # names the last step's result, if its `save` does not
 
-`parse` → `Job` (pure, no MPI) → `run`. The order of the modules, each knowing only those before it: `checks`, `lines`,
-`problems`, `functions`, `schema`, `overrides`, `grammar`, `reading`, `words`, `plan`; `own`, `progress`, `pipeline`.
+`parse` → `Job` (pure, no MPI) → `run`. Or a simulation, by a program of `mpibatch.apps` or of the user's::
+
+    [simulation]
+    program = "heat"              # or "my_heat.py"
+    until = 0.02                  # units of time; or steps = 1000
+    check_every = 10              # steps between searches for NaN
+    shape = [128, 128]            # and whatever the program's Parameters have
+
+    [grid]                        # optional: topology, sizes
+
+    [output]
+    path = "heat.h5"
+    every = 0.004                 # units of time; or every_steps = 100
+
+    [diagnostics]                 # optional; default: with every output, into its file only
+    path = "heat.csv"
+    every = 0.002
+
+`parse_any` → `SimulationJob` → `simulate`. The order of the modules, each knowing only those before it: `checks`,
+`lines`, `problems`, `functions`, `schema`, `programs`, `simulation`, `overrides`, `grammar`, `reading`, `words`,
+`plan`; `own`, `progress`, `pipeline`, `simulating`.
 """
 
 from __future__ import annotations

@@ -31,8 +31,17 @@ _MODES = ("reflect", "mirror", "nearest", "wrap", "constant", "grid-mirror", "gr
 
 
 def _nested(value: Any) -> str | None:
-    """Expect a list of numbers or flags, or lists of them: a footprint, weights."""
-    return None if isinstance(value, list) and value else "a list (of lists) of numbers"
+    """Expect a list of numbers or flags, or lists of them, of equal length: a footprint, weights."""
+    return None if _extents(value) else "a list of numbers, or lists of them of equal length"
+
+
+def _extents(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of nested lists of numbers, () for a number, None for anything else."""
+    if isinstance(value, (int, float)):
+        return ()
+    inner = {_extents(item) for item in value} if isinstance(value, list) else set()
+    within = inner.pop() if len(inner) == 1 else None
+    return None if within is None else (len(value), *within)
 
 
 # The same name means the same thing in every filter, as in scipy.
@@ -60,6 +69,12 @@ _BY_NAME: Mapping[str, Check] = {
 
 # These may be a list with one value for each filtered axis.
 _EACH_AXIS = frozenset({"sigma", "radius", "order", "mode", "size", "origin"})
+
+# As in scipy, these smooth along all grid axes, whatever `axes` says.
+_ALL_AXES = {
+    "gaussian_gradient_magnitude": frozenset({"sigma", "radius"}),
+    "gaussian_laplace": frozenset({"radius"}),
+}
 
 # Annotations of what a job file cannot say.
 _NO_VALUES = ("None", "Field")
@@ -132,7 +147,7 @@ def check_parameters(name: str, given: Mapping[str, Any]) -> Iterator[tuple[str,
             yield "filter", f"the parameter {parameter.name!r} is missing"
 
 
-def check_axes(given: Mapping[str, Any], ndim: int) -> Iterator[tuple[str, str]]:
+def check_axes(name: str, given: Mapping[str, Any], ndim: int) -> Iterator[tuple[str, str]]:
     """Yield (key, what is wrong) for parameters of a filter that do not fit a grid of `ndim` axes. Local.
 
     The filters check this themselves; but here it is known before the first step has run.
@@ -143,9 +158,10 @@ def check_axes(given: Mapping[str, Any], ndim: int) -> Iterator[tuple[str, str]]
             yield key, f"{key} = {checks.shown(given[key])}; the grid has {ndim} axes, {-ndim} to {ndim - 1}"
     count = len(listed["axes"]) if "axes" in given else ndim
     for key in sorted(_EACH_AXIS & given.keys()):
-        if isinstance(given[key], list) and len(given[key]) != count:
-            values = f"{len(given[key])} values for {count} filtered axes"
-            yield key, f"{key} = {checks.shown(given[key])} has {values}; give one for all, or {count}"
+        right = ndim if key in _ALL_AXES.get(name, ()) else count
+        if isinstance(given[key], list) and len(given[key]) != right:
+            values = f"{len(given[key])} values for {right} filtered axes"
+            yield key, f"{key} = {checks.shown(given[key])} has {values}; give one for all, or {right}"
 
 
 def _nearest(key: str, known: list[str]) -> str:

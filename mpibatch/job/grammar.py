@@ -85,6 +85,8 @@ def job_of(source: str, target: str, steps: Sequence[str], settings: Sequence[st
             problems.found.append((2 + number, f"step {number + 1}, {text!r}: {error}"))
     # What cannot be read would only cause mistakes that are none.
     problems.check()
+    if document["step"] and "dataset" not in document["output"]:
+        document["step"][-1].setdefault("save", True)  # an earlier step's `save` does not replace it
     override(document, list(settings), places, problems)
     words = ["mpibatch", "filter", source, target, *steps, *(word for s in settings for word in ("--set", s))]
     return build(document, problems, shlex.join(words))

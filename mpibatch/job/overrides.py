@@ -10,6 +10,7 @@ from mpibatch.job.functions import is_filter, parameters_of
 from mpibatch.job.lines import KeyPath
 from mpibatch.job.problems import Place, Problems
 from mpibatch.job.schema import STEP_KEYS, TABLES, step_names
+from mpibatch.job.simulation import SIMULATION_TABLES
 
 __all__ = ["override", "toml_value"]
 
@@ -57,7 +58,8 @@ def override(document: dict[str, Any], settings: list[str], places: dict[KeyPath
 def _path(document: dict[str, Any], names: list[str]) -> KeyPath:
     """Return the path in the document that a dotted key means."""
     head, key = names[0], names[-1]
-    if head in TABLES and len(names) == 2:
+    sections = [*(SIMULATION_TABLES if "simulation" in document else TABLES)]
+    if head in sections and len(names) == 2:
         if not isinstance(document.get(head, {}), dict):
             raise UsageError(f"{head} is not a section of this job")
         return head, key
@@ -70,7 +72,7 @@ def _path(document: dict[str, Any], names: list[str]) -> KeyPath:
         return "step", _only(key, steps, labels), key
     if len(names) == 2 and head in labels:
         return "step", labels.index(head), key
-    known = [*TABLES, "step", *labels]
+    known = [*sections, "step", *labels] if "simulation" not in document else sections
     raise UsageError(f"there is no section or step {'.'.join(names[:-1])!r}{nearest(head, known)}")
 
 

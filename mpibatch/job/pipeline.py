@@ -21,7 +21,7 @@ from mpibatch.job.schema import INPUT, Job, Step, check_fit
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.timing import phase
 
-__all__ = ["Saved", "Summary", "last_uses", "run"]
+__all__ = ["ATTRIBUTE_BYTES", "Saved", "Summary", "check_target", "last_uses", "run"]
 
 ATTRIBUTE_BYTES = 60_000  # HDF5 holds 64 KiB in one attribute of a file that older readers know
 
@@ -48,6 +48,7 @@ class Summary:
     path: str
     saved: tuple[Saved, ...]
     seconds: tuple[tuple[str, float], ...]  # of reading, of each step, of writing
+    notes: tuple[str, ...] = ()  # lines for the reader
 
 
 def last_uses(job: Job) -> dict[str, int]:
@@ -64,7 +65,7 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent) ->
     comm = private(comm)
     with agreed(comm, f"preparing {job.output.path}"):
         if comm.rank == 0:
-            _check_target(Path(job.output.path))
+            check_target(Path(job.output.path))
     total = len(job.steps) + 2
     clock = _Clock()
     report(0, total, f"reading {job.input.path}")
@@ -108,8 +109,8 @@ class _Clock:
         self._since = now
 
 
-def _check_target(path: Path) -> None:
-    """Refuse now what would otherwise fail after the last step."""
+def check_target(path: Path) -> None:
+    """Refuse now what would otherwise fail after the last step. Local."""
     folder = path.parent
     if path.is_dir():
         raise RunError(f"the output {str(path)!r} is a folder; give the name of a file")

@@ -12,8 +12,9 @@ from mpibatch.job.lines import KeyPath, error_line, key_lines
 from mpibatch.job.overrides import override
 from mpibatch.job.problems import Place, Problems
 from mpibatch.job.schema import Job, build
+from mpibatch.job.simulation import SimulationJob, build_simulation
 
-__all__ = ["parse", "read_text"]
+__all__ = ["parse", "parse_any", "read_text"]
 
 
 def read_text(path: str) -> str:
@@ -32,11 +33,19 @@ def read_text(path: str) -> str:
 
 
 def parse(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job:
+    """Return the pipeline in a TOML text; see `parse_any`. Local. Raises UsageError for a simulation, too."""
+    job = parse_any(text, source, settings)
+    if not isinstance(job, Job):
+        raise UsageError(f"{source} is a simulation; a pipeline has [input] and [[step]]")
+    return job
+
+
+def parse_any(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job | SimulationJob:
     """Return the job in a TOML text, with ``KEY=VALUE`` settings in place of what the text says. Local.
 
     `source` is what messages call the text, normally the file's name. Raises UsageError with everything that is
-    wrong: unknown sections, keys, filters and parameters, wrong types and ranges, what is missing, each with its
-    line and the nearest right name.
+    wrong: unknown sections, keys, filters, programs and parameters, wrong types and ranges, what is missing, each with
+    its line and the nearest right name.
     """
     try:
         document: dict[str, Any] = tomllib.loads(text)
@@ -46,4 +55,7 @@ def parse(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job:
     places: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
     problems = Problems(source, places)
     override(document, list(settings), places, problems)
-    return build(document, problems, "\n".join([text.rstrip("\n"), *(f"# --set {s}" for s in settings), ""]))
+    told = "\n".join([text.rstrip("\n"), *(f"# --set {s}" for s in settings), ""])
+    if "simulation" in document:
+        return build_simulation(document, problems, told)
+    return build(document, problems, told)

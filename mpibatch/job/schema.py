@@ -18,7 +18,10 @@ from mpibatch.job.checks import Check
 from mpibatch.job.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.problems import Problems
 
-__all__ = ["INPUT", "STEP_KEYS", "TABLES", "Input", "Job", "Output", "Step", "build", "check_fit"]
+__all__ = [
+    "INPUT", "STEP_KEYS", "TABLES", "Input", "Job", "Key", "Output", "Step", "build", "check_fit", "grid_options",
+    "keys_of", "step_names", "table_of",
+]  # fmt: skip
 
 INPUT = "input"  # what a step's `input` says to read the file again instead of an earlier step's result
 
@@ -107,8 +110,8 @@ def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Jo
     """
     for section in document:
         if section not in TABLES and section != "step":
-            problems.add((section,), f"unknown section [{section}]{nearest(section, [*TABLES, 'step'])}")
-    tables = {name: _table(document, name, keys, problems) for name, keys in TABLES.items()}
+            problems.add((section,), f"unknown section [{section}]{nearest(section, [*TABLES, 'simulation', 'step'])}")
+    tables = {name: table_of(document, name, keys, problems) for name, keys in TABLES.items()}
     raw = _raw_steps(document, problems)
     steps = _steps(raw, tables["output"].get("dataset"), problems)
     _outputs(steps, tables, problems)
@@ -117,7 +120,7 @@ def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Jo
         source=problems.source,
         text=text,
         input=Input(**tables["input"]),
-        grid=_grid(tables["grid"]),
+        grid=grid_options(tables["grid"]),
         steps=tuple(steps),
         output=Output(**tables["output"]),
     )
@@ -127,24 +130,25 @@ def check_fit(job: Job, ndim: int) -> None:
     """Raise UsageError with every parameter that does not fit an input of `ndim` grid axes. Local."""
     problems = Problems(job.source)
     for number, step in enumerate(job.steps):
-        for _, wrong in check_axes(step.parameters, ndim):
+        for _, wrong in check_axes(step.filter, step.parameters, ndim):
             problems.add((), f"{_label(number, step.name, step.filter)}: {wrong}")
     problems.check()
 
 
-def _table(document: Mapping[str, Any], name: str, keys: Mapping[str, Key], problems: Problems) -> dict[str, Any]:
-    """Return the accepted keys of a section."""
+def table_of(document: Mapping[str, Any], name: str, keys: Mapping[str, Key], problems: Problems) -> dict[str, Any]:
+    """Return the accepted keys of a section, noting what is wrong with the others. Local."""
     table = document.get(name, {})
     if not isinstance(table, dict):
         kind = "[[...]]" if isinstance(table, list) else checks.shown(table)
         problems.add((name,), f"{name} is {kind}; write it as a section [{name}]")
         return {}
-    return _keys(table, (name,), f"[{name}]", keys, problems)
+    return keys_of(table, (name,), f"[{name}]", keys, problems)
 
 
-def _keys(
+def keys_of(
     table: Mapping[str, Any], path: tuple[str | int, ...], where: str, keys: Mapping[str, Key], problems: Problems
 ) -> dict[str, Any]:
+    """Return the keys of `table` that `keys` accepts, noting what is wrong with the others. Local."""
     accepted = {}
     for key, value in table.items():
         if key not in keys:
@@ -196,7 +200,7 @@ def _steps(raw: list[dict[str, Any]], last_dataset: str | None, problems: Proble
         path = ("step", number)
         where = _label(number, name, entry.get("filter"))
         common = {key: value for key, value in entry.items() if key in STEP_KEYS}
-        accepted = _keys(common, path, where, STEP_KEYS, problems)
+        accepted = keys_of(common, path, where, STEP_KEYS, problems)
         parameters = {key: value for key, value in entry.items() if key not in STEP_KEYS}
         chosen = accepted.get("filter", "")
         if chosen and not is_filter(chosen):
@@ -264,8 +268,8 @@ def _outputs(steps: list[Step], tables: Mapping[str, dict[str, Any]], problems: 
         problems.add(("output", "path"), f"[output] path = {target!r} is the input file; choose another name")
 
 
-def _grid(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the [grid] section as Grid's keywords: TOML has no None, so 0 and [] stand for "you choose"."""
+def grid_options(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the [grid] section as Grid's keywords: TOML has no None, so 0 and [] stand for "you choose". Local."""
     options = dict(table)
     if "topology" in options:
         options["topology"] = [int(ranks) or None for ranks in options["topology"]]

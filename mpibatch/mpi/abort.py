@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import time
 import traceback
 from types import TracebackType
+from typing import Any, NoReturn
 
 from mpi4py import MPI
 
 __all__ = ["install_hooks"]
 
 GRACE = 0.5  # seconds
+# Ranks that fail together leave within milliseconds of each other, unless the machine is overloaded.
+PATIENCE = 5.0  # seconds
 
 _installed = False
+_exit_code = 0
 
 
 def _abort(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, code: int) -> bool:
@@ -35,7 +40,7 @@ def _abort(kind: type[BaseException], error: BaseException | None, trace: Traceb
 
 
 def install_hooks() -> None:
-    """Abort the world on an uncaught exception in any thread of this rank. Local, idempotent."""
+    """Abort the world on an uncaught exception in any thread, and on a lone ``sys.exit(1)``. Local, idempotent."""
     global _installed
     if _installed:
         return
@@ -50,5 +55,31 @@ def install_hooks() -> None:
         if not _abort(args.exc_type, args.exc_value, args.exc_traceback, 1):
             previous_thread(args)
 
+    leave = sys.exit
+
+    def remember(status: Any = None, /) -> NoReturn:
+        global _exit_code
+        _exit_code = status if isinstance(status, int) else int(status is not None)
+        leave(status)
+
     sys.excepthook = in_main
+    # SystemExit never reaches the hook for exceptions.
+    sys.exit = remember
+    atexit.register(_farewell)
     threading.excepthook = in_thread
+
+
+def _farewell() -> None:
+    """If this rank exits with a failure, and not all others do, end them: they would wait for it for ever."""
+    world = MPI.COMM_WORLD
+    if not _exit_code or MPI.Is_finalized() or world.size == 1:
+        return
+    others = world.Ibarrier()
+    until = time.monotonic() + PATIENCE
+    while not others.Test():
+        if time.monotonic() > until:
+            sys.stderr.write(f"rank {world.rank}: left with exit code {_exit_code}, aborting all {world.size} ranks\n")
+            sys.stderr.flush()
+            time.sleep(GRACE)
+            world.Abort(_exit_code)
+        time.sleep(0.001)

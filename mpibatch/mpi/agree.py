@@ -37,6 +37,8 @@ def _tell(error: Exception | None, doing: str, comm: MPI.Intracomm) -> tuple[boo
     where = f" (on rank {comm.rank} of {comm.size})" if comm.rank else ""
     if isinstance(error, MpibatchError):
         return isinstance(error, UsageError), f"{error}{where}"
+    if isinstance(error, MemoryError):
+        return False, f"{doing}: not enough memory: {error or 'an allocation failed'}; use more ranks, or nodes{where}"
     if isinstance(error, OSError):
         return False, f"{doing}: {error}{where}"
     return False, f"{doing}: {type(error).__name__}: {error}{where}"

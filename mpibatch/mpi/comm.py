@@ -10,8 +10,10 @@ from mpibatch.errors import UsageError
 
 __all__ = ["private", "release_all", "world"]
 
-# (the user's communicator, our duplicate), in the order of creation, which is the same on all of its ranks.
-_duplicates: list[tuple[MPI.Intracomm, MPI.Intracomm]] = []
+# In the order of creation, which is the same on all ranks of each.
+_duplicates: list[MPI.Intracomm] = []
+# The user's communicator carries its duplicate as an attribute: when it is freed, MPI may give its handle to another.
+_ATTRIBUTE = MPI.Comm.Create_keyval()
 
 
 def world() -> MPI.Intracomm:
@@ -30,20 +32,23 @@ def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
         raise UsageError(
             f"a grid needs an mpi4py intracommunicator, not {parent!r}; pass MPI.COMM_WORLD or a split of it"
         )
-    for known, duplicate in _duplicates:
-        if parent in (known, duplicate):
-            return duplicate
+    known = parent.Get_attr(_ATTRIBUTE)
+    if isinstance(known, MPI.Intracomm):
+        return known
+    if parent in _duplicates:
+        return parent
     # Split, not Dup: Dup would keep a Cartesian topology, with which some MPI-IO stacks write wrong data.
     duplicate = MPI.Intracomm(parent.Split(0, parent.rank))
     duplicate.Set_name("mpibatch")
-    _duplicates.append((parent, duplicate))
+    parent.Set_attr(_ATTRIBUTE, duplicate)
+    _duplicates.append(duplicate)
     return duplicate
 
 
 def release_all() -> None:
     """Free every private communicator. Collective over each; called at exit on all ranks in the same order."""
     while _duplicates:
-        _, duplicate = _duplicates.pop()
+        duplicate = _duplicates.pop()
         if not MPI.Is_finalized():
             duplicate.Free()
 

@@ -17,7 +17,7 @@ from mpibatch.stencil.shifted import shifted
 from mpibatch.stencil.typed import Array, Stored, Sweep, Typed
 from mpibatch.timing import phase
 
-__all__ = ["bound", "call", "carry_out", "sweep_of"]
+__all__ = ["bound", "call", "carry_out", "check_ranges", "sweep_of", "typed_for"]
 
 
 def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field | tuple[Field, ...]:
@@ -26,8 +26,8 @@ def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field 
     walls, cval, time = options.pop("walls", "reflect"), options.pop("cval", 0.0), options.pop("time", 0.0)
     fields, scalars = bound(kernel, args, options)
     wanted = _wanted(kernel, fields, out)
-    typed = _typed(kernel, fields, scalars, wanted)
-    _check_ranges(typed, scalars)
+    typed = typed_for(kernel, fields, scalars, wanted)
+    check_ranges(typed, scalars)
     plan = planned(kernel, fields, walls, cval)
     first = next(iter(fields.values()))
     outputs = wanted or [Field(first.grid, a.dtype, first.halo, a.components) for a in typed.outputs]
@@ -102,7 +102,10 @@ def _kind(value: bool | int | float) -> str:
     return "bool" if isinstance(value, bool) else "int" if isinstance(value, int) else "float"
 
 
-def _typed(kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], wanted: Sequence[Field]) -> Typed:
+def typed_for(
+    kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], wanted: Sequence[Field]
+) -> Typed:
+    """Return the kernel typed for these fields, and for outputs `wanted` if there are any. Local."""
     outputs: Sequence[Array | None] = [Array(f.dtype, f.components) for f in wanted]
     return kernel.typed(
         next(iter(fields.values())).grid.ndim,
@@ -136,7 +139,8 @@ def _wanted(kernel: Kernel, fields: Mapping[str, Field], out: Any) -> list[Field
     return outputs
 
 
-def _check_ranges(typed: Typed, scalars: Mapping[str, Any]) -> None:
+def check_ranges(typed: Typed, scalars: Mapping[str, Any]) -> None:
+    """Raise UsageError for a whole number that does not fit into the type of the field that it meets. Local."""
     for name, dtype in typed.narrow:
         info = np.iinfo(dtype)
         if not info.min <= scalars[name] <= info.max:

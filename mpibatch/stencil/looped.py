@@ -12,7 +12,7 @@ from mpibatch.stencil.cached import load
 from mpibatch.stencil.generated import kernel_text, signature_of
 from mpibatch.stencil.typed import Stored, Sweep, Typed
 
-__all__ = ["flat_arguments", "loop_ranges", "looped"]
+__all__ = ["flat_arguments", "loop_ranges", "looped", "pool"]
 
 # Bytes of planes that a strip of rows may hold while it is swept: a core's share of the L3 cache. Strips that fit
 # into L2 were slower by a tenth (heat 256³ f8, Zen 5): short strips are over before the prefetchers are at speed.
@@ -44,7 +44,7 @@ def looped(
         if len(parts) == 1:
             loop(*arguments, *parts[0], strip)
             return
-        for job in [_pool(threads).submit(loop, *arguments, *part, strip) for part in parts]:
+        for job in [pool(threads).submit(loop, *arguments, *part, strip) for part in parts]:
             job.result()
 
     return sweep
@@ -98,5 +98,6 @@ def _shared_out(ranges: tuple[int, ...], threads: int, ndim: int) -> list[tuple[
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def pool(threads: int) -> ThreadPoolExecutor:
+    """Return the threads that sweeps share. Local."""
     return ThreadPoolExecutor(threads, thread_name_prefix="mpibatch-stencil")

@@ -19,7 +19,7 @@ from mpibatch.stencil.typed import Stored
 from mpibatch.stencil.walls import Geometry, Sides, Task, normal_walls, source_modes, tasks
 from mpibatch.timing import phase
 
-__all__ = ["Plan", "planned"]
+__all__ = ["Plan", "frozen", "planned"]
 
 Range = tuple[tuple[int, ...], tuple[int, ...]]  # local indices, from the first owned cell
 
@@ -91,7 +91,7 @@ class Plan:
 def planned(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any) -> Plan:
     """Return the plan for these fields and walls, made at first and freed with any of the fields. Collective."""
     plans: dict[Any, Plan] = kernel._plans
-    key = (tuple(map(id, fields.values())), _frozen(walls), _frozen(cval))
+    key = (tuple(map(id, fields.values())), frozen(walls), frozen(cval))
     plan = plans.get(key)
     if plan is None:
         while len(plans) >= MOST_PLANS:
@@ -107,12 +107,13 @@ def _drop(plans: dict[Any, Plan], key: Any) -> None:
         plan.free()
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """Return walls, or values of walls, as something that dicts can look up. Local."""
     if isinstance(value, Mapping):
-        return tuple(sorted((name, _frozen(entry)) for name, entry in value.items()))
+        return tuple(sorted((name, frozen(entry)) for name, entry in value.items()))
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any) -> Plan:

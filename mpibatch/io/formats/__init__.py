@@ -45,6 +45,9 @@ def format_of(path: str) -> str:
     """Return the name of the module for a file, by its content. Local. RunError if there is none."""
     if Path(path).is_dir():
         raise RunError(f"{path!r} was to be read, but it is a folder; give a file")
+    if Path(path).is_fifo():
+        # Opening would wait for a writer, perhaps for ever.
+        raise RunError(f"{path!r} was to be read, but it is a pipe, which cannot be read in parts; give a file")
     try:
         with open(path, "rb") as file:
             head = file.read(16)

@@ -28,7 +28,9 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
 def _mapped(path: str) -> Any:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header meets NumPy's, Python's and the C library's limits
         if "Python objects" in str(error):
             raise UsageError(
                 f"{path!r} was to be read, but it holds Python objects; save an array of numbers"

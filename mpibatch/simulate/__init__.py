@@ -1,0 +1,59 @@
+"""Time loops of SPMD programs: how long, how large a step, what is written when, and an end when numbers break.
+
+    with mb.Simulation(until=0.1, output="heat.h5", every=0.01, diagnostics="heat.csv") as simulation:
+        grid = simulation.grid((256, 256), spacing=1 / 256)
+        state = {"u": grid.from_function(hill, halo=1)}
+        spare = state["u"].like()
+        for now in simulation.steps(state, dt=0.2 / 256**2, diagnostics=lambda s: {"mean": mb.mean(s["u"])}):
+            heat(state["u"], k=256**2 * now.dt, out=spare, time=now.time)
+            state["u"], spare = spare, state["u"]
+
+`state` is the dict of fields that the program steps on: what it holds at the end of a pass is what is checked,
+written and, in time, put into checkpoints. So a pass reads its fields from `state`, and nothing else of it may depend
+on earlier passes.
+
+**Steps.** With a number for `dt`, the longest step allowed, the time to the next output (or row of diagnostics, or the
+end) is cut into equal steps, so that it is met exactly. With a function, ``dt(state)`` is asked before every step, and
+only the last two before an output are shortened. `cfl_step` makes such a number from the largest speed, an exact
+reduction, so that all ranks, and any number of them, take the same steps.
+
+**The file** has a dataset (outputs, *cells, *components) for each field, ``time`` and ``step`` of the outputs, and a
+dataset ``diagnostics/NAME`` for each column of the diagnostics. It is complete, or not there under its name, and its
+bytes do not depend on the ranks. The CSV file is written line by line as the run goes, and stays if the run fails.
+
+The parts, in order of dependency: ``parameters`` (what programs declare) and ``schedule`` (when), both without MPI;
+``tripwire``, ``stepping`` (CFL), ``rows`` (diagnostics), ``loop``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mpibatch.simulate.loop import Now, Simulation
+    from mpibatch.simulate.parameters import Count, NotNegative, Positive, Range
+    from mpibatch.simulate.schedule import Every, Schedule
+    from mpibatch.simulate.stepping import cfl_step
+
+__all__ = ["Count", "Every", "NotNegative", "Now", "Positive", "Range", "Schedule", "Simulation", "cfl_step"]
+
+_HOMES = {
+    "Count": "parameters",
+    "Every": "schedule",
+    "NotNegative": "parameters",
+    "Now": "loop",
+    "Positive": "parameters",
+    "Range": "parameters",
+    "Schedule": "schedule",
+    "Simulation": "loop",
+    "cfl_step": "stepping",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,299 @@
+"""The time loop: hands out steps, and between them checks, writes and reports."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mpibatch.errors import UsageError
+from mpibatch.field import Field
+from mpibatch.grid import Grid
+from mpibatch.io.series import Series, series
+from mpibatch.mpi import MPI, private
+from mpibatch.simulate.rows import Rows
+from mpibatch.simulate.schedule import Clock, Every, Schedule
+from mpibatch.simulate.tripwire import check_finite
+from mpibatch.timing import phase
+
+__all__ = ["Now", "Outcome", "Simulation"]
+
+State = dict[str, Field]
+StepLength = float | Callable[[State], float]
+# report(done, total, label), as in mpibatch.job.progress.
+Report = Callable[[int, int, str], None]
+Output = Callable[[State], Mapping[str, Field]]
+Diagnostics = Callable[[State], Mapping[str, Any]]
+Attributes = Mapping[str, Mapping[str, Any]]
+
+# What a file has besides the fields.
+TABLES = ("diagnostics", "step", "time")
+UNSTABLE = "the scheme is probably unstable there: shorten the time step, or look at initial data, walls and parameters"
+
+
+@dataclass(frozen=True)
+class Now:
+    """One pass of the loop: `count` steps (1, unless more were allowed) of length `dt`, from `time`, `step` on."""
+
+    step: int
+    time: float
+    dt: float
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did; the same on every rank but for the seconds, which are this rank's."""
+
+    grid: Grid
+    steps: int
+    time: float
+    written: tuple[tuple[str, tuple[int, ...], str, int], ...]  # dataset, shape, dtype, bytes
+    seconds: float  # between the first step and the end, output included
+
+
+class Simulation:
+    """One run of a program: its end, its output and its time loop. A context manager; making one is collective.
+
+    Parameters
+    ----------
+    schedule : instead of the numbers from `until` to `check_every`.
+    until, steps : the end, in units of time or in steps; with both, whichever comes first.
+    output : the HDF5 file; None: no file. It gets its name at the end of the ``with`` block.
+    every, every_steps : units of time, or steps, between outputs; neither: the first and the last state.
+    diagnostics : a CSV file for the rows of diagnostics; None: they are in the HDF5 file only.
+    diagnostics_every, diagnostics_every_steps : as for outputs; neither: with every output.
+    check_every : steps between searches for NaN and infinity; outputs, rows and initial data are always searched.
+        1 tells the first step exactly. A search reads all fields once. 0: no search but of the initial data.
+    comm : an mpi4py communicator; default COMM_WORLD.
+    layout : `topology` and `sizes` for `grid`, as in mpibatch.Grid.
+    attrs : attributes of the HDF5 file.
+    report : called on this rank with (steps made, steps in all, label) after every pass.
+
+    Raises UsageError, the same on every rank.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule | None = None,
+        *,
+        until: float | None = None,
+        steps: int | None = None,
+        output: str | None = None,
+        every: float | None = None,
+        every_steps: int | None = None,
+        diagnostics: str | None = None,
+        diagnostics_every: float | None = None,
+        diagnostics_every_steps: int | None = None,
+        check_every: int = 10,
+        comm: MPI.Intracomm | None = None,
+        layout: Mapping[str, Any] | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        report: Report | None = None,
+    ) -> None:
+        written = Every(every, every_steps)
+        told = Every(diagnostics_every, diagnostics_every_steps)
+        told = written if told == Every() else told
+        self.schedule = schedule or Schedule(until, steps, written, told, check_every)
+        self.comm = private(comm)
+        self.outcome: Outcome | None = None
+        self._clock = Clock(self.schedule)
+        self._path, self._attrs, self._layout = output, dict(attrs or {}), dict(layout or {})
+        self._report = report
+        self._rows = Rows(self.comm, diagnostics)
+        self._resources = ExitStack()
+        self._series: Series | None = None
+        self._outputs: list[tuple[int, float]] = []
+        self._shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self._units = ""
+        self._why_stopped: str | None = None
+        self._loops = 0
+        self._is_entered = False
+
+    @property
+    def time(self) -> float:
+        """The time reached. Local."""
+        return self._clock.time
+
+    @property
+    def step(self) -> int:
+        """The steps made. Local."""
+        return self._clock.step
+
+    def grid(self, shape: Any, **geometry: Any) -> Grid:
+        """Return a Grid on the run's communicator, with the topology that the job asks for. Collective."""
+        return Grid(shape, comm=self.comm, **{**self._layout, **geometry})
+
+    def stop(self, why: str = "") -> None:
+        """End the run after this pass, such as in a steady state; all ranks must call it. Local."""
+        self._why_stopped = why
+
+    def steps(
+        self,
+        state: State,
+        dt: StepLength,
+        *,
+        output: Output | None = None,
+        diagnostics: Diagnostics | None = None,
+        most: int = 1,
+        time_units: str = "",
+        attrs: Attributes | None = None,
+    ) -> Iterator[Now]:
+        """Yield each pass until the end; see `mpibatch.simulate` for how steps are cut. Collective.
+
+        Parameters
+        ----------
+        state : the fields by name; the loop's body puts the new ones in.
+        dt : the longest step allowed, or a function of the state that returns it, the same on all ranks.
+        output : returns what is written, by name; default: all of `state`.
+        diagnostics : returns the numbers of a row, by name; collective (mpibatch.sum, ...).
+        most : how many equal steps a pass may make at once (for mpibatch.iterate); only with a number for `dt`.
+        time_units : the unit of time, for the file.
+        attrs : attributes of the datasets, by name of the field, such as ``{"u": {"units": "K"}}``.
+
+        Raises UsageError (a step length that is no positive number) and RunError (NaN or infinity in a field, a full
+        disk), the same on every rank.
+        """
+        self._loops += 1
+        if self._loops > 1:
+            raise UsageError("steps() was called twice in one simulation; make another Simulation for another run")
+        if self._path is not None and not self._is_entered:
+            raise UsageError("steps() was called outside of the simulation's with block, which completes the output")
+        chosen = output or dict
+        self._units = time_units
+        self._check(state, "in the initial data", "repair or replace them")
+        self._record(state, 0.0, chosen, diagnostics, attrs)
+        begin = time.perf_counter()
+        while not self._clock.finished and self._why_stopped is None:
+            now = self._next(state, dt, most)
+            if now.step == 0:
+                self._tell(now.dt)
+            yield now
+            self._clock.advance(now.dt, now.count)
+            self._look(state, now)
+            self._record(state, now.dt, chosen, diagnostics, attrs)
+            self._tell(now.dt)
+        first = next(iter(state.values()))
+        seconds = time.perf_counter() - begin
+        self.outcome = Outcome(first.grid, self._clock.step, self._clock.time, self._written(), seconds)
+
+    def _next(self, state: State, dt: StepLength, most: int) -> Now:
+        clock = self._clock
+        longest = float(dt(state) if callable(dt) else dt)
+        if not 0 < longest < math.inf:
+            raise UsageError(
+                f"a time step of {longest} was given at t = {clock.time:.6g}, step {clock.step}; give a finite number "
+                "above 0"
+            )
+        if callable(dt):
+            self._same_everywhere(longest)
+            return Now(clock.step, clock.time, clock.one_step(longest))
+        if clock.step == 0:
+            self._same_everywhere(longest)
+        length, count = clock.equal_steps(longest, most)
+        return Now(clock.step, clock.time, length, count)
+
+    def _same_everywhere(self, dt: float) -> None:
+        """Refuse ranks with different steps: they would make different numbers of them, and wait for ever."""
+        low = np.empty(2)
+        self.comm.Allreduce(np.array([dt, -dt]), low, op=MPI.MIN)
+        high = -low[1]
+        if low[0] != high:
+            raise UsageError(
+                f"ranks gave time steps between {float(low[0])!r} and {float(high)!r}; compute them from mpibatch.max "
+                "and its like, which are the same on all ranks"
+            )
+
+    def _look(self, state: State, now: Now) -> None:
+        """Search for NaN, where that is due."""
+        cadence, clock = self.schedule.check_every, self._clock
+        if not cadence:
+            return
+        crossed = clock.step // cadence > now.step // cadence
+        if crossed or clock.is_due(self.schedule.output) or clock.is_due(self.schedule.diagnostics):
+            searched = "" if cadence == 1 else f" (searched every {cadence} steps: check_every = 1 tells the first)"
+            self._check(state, f"after step {clock.step}, t = {clock.time:.6g}{searched}", UNSTABLE)
+
+    def _check(self, state: State, when: str, advice: str) -> None:
+        if not state:
+            raise UsageError("steps() was given an empty state; give the fields by name: {'u': u}")
+        for name, field in state.items():
+            if not isinstance(field, Field):
+                raise UsageError(f"state[{name!r}] is of type {type(field).__name__}; keep Fields in it, and only them")
+        with phase("reduce"):
+            check_finite(state, when, advice)
+
+    def _record(
+        self,
+        state: State,
+        dt: float,
+        chosen: Output,
+        diagnostics: Diagnostics | None,
+        attrs: Attributes | None,
+    ) -> None:
+        """Write what is due."""
+        clock, is_end = self._clock, self._why_stopped is not None
+        if self._path is not None and (is_end or clock.is_due(self.schedule.output)):
+            fields = chosen(state)
+            if self._series is None:
+                # Told now, and not when the tables are added after the last step.
+                if taken := [name for name in fields if name.split("/")[0] in TABLES]:
+                    raise UsageError(f"the output {taken[0]!r} has the name of one of the tables {TABLES}; rename it")
+                opened = series(
+                    self._path,
+                    fields,
+                    outputs=self.schedule.outputs() or 0,
+                    attrs=self._attrs,
+                    dataset_attrs=attrs,
+                )
+                self._series = self._resources.enter_context(opened)
+                self._shapes = {name: (u.shape, u.dtype) for name, u in fields.items()}
+            self._series.append(fields)
+            self._outputs.append((clock.step, clock.time))
+        if diagnostics is not None and (is_end or clock.is_due(self.schedule.diagnostics)):
+            self._rows.add(clock.step, clock.time, dt, diagnostics(state))
+
+    def _tell(self, dt: float) -> None:
+        if self._report is not None:
+            clock = self._clock
+            total = clock.step if self._why_stopped is not None else clock.expected(dt)
+            self._report(clock.step, total, f"t = {clock.time:.6g}")
+
+    def _written(self) -> tuple[tuple[str, tuple[int, ...], str, int], ...]:
+        count = len(self._outputs)
+        return tuple(
+            (name, (count, *shape), dtype.name, count * math.prod(shape) * dtype.itemsize)
+            for name, (shape, dtype) in sorted(self._shapes.items())
+        )
+
+    def __enter__(self) -> Simulation:
+        self._is_entered = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Give the file its name, or remove it if the block raised. Collective."""
+        self._rows.close()
+        try:
+            if error is None:
+                self._complete()
+        except BaseException as raised:
+            self._resources.__exit__(type(raised), raised, raised.__traceback__)
+            raise
+        self._resources.__exit__(kind, error, at)
+
+    def _complete(self) -> None:
+        if self._loops and self.outcome is None:
+            raise UsageError("the time loop was left before its end; call simulation.stop() instead of break")
+        if self._series is None:
+            return
+        units = {"units": self._units} if self._units else {}
+        self._series.table("step", np.array([step for step, _ in self._outputs], "i8"))
+        self._series.table("time", np.array([at for _, at in self._outputs], "f8"), units)
+        for name, column in self._rows.columns().items():
+            self._series.table(f"diagnostics/{name}", column, units if name in ("time", "dt") else {})

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mpibatch.errors import RunError, UsageError
-from mpibatch.job import Job, Step, parse
+from mpibatch.job import Job, Step, checks, parse
 from mpibatch.job.functions import known_filters, parameters_of
 from mpibatch.job.reading import read_text
 from mpibatch.job.schema import check_fit
@@ -262,3 +262,10 @@ path = "b"
     check_fit(parse(text.format(sigma=[1, 2])), 2)
     with pytest.raises(UsageError, match="1 values for 2"):
         check_fit(parse(text.format(sigma=[1])), 2)
+
+
+def test_choices_may_be_whole_numbers():
+    check = checks.one_of(2, 4, 8)
+    assert check(4) is None
+    for wrong in (3, True, "4", 4.0):
+        assert check(wrong) == "one of 2, 4, 8"

@@ -76,14 +76,16 @@ def real(
     return check
 
 
-def one_of(*words: str) -> Check:
-    """Expect one of some texts. Local."""
-    listed = " or ".join(f'"{word}"' for word in words) if len(words) < 3 else f"one of {', '.join(words)}"
+def one_of(*words: str | int) -> Check:
+    """Expect one of some texts or whole numbers. Local."""
+    texts = [word for word in words if isinstance(word, str)]
+    quoted = [f'"{word}"' if word in texts else str(word) for word in words]
+    listed = " or ".join(quoted) if len(words) < 3 else f"one of {', '.join(map(str, words))}"
 
     def check(value: Any) -> str | None:
-        if isinstance(value, str) and value in words:
+        if any(type(value) is type(word) and value == word for word in words):
             return None
-        close = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) and len(words) > 2 else []
+        close = difflib.get_close_matches(value, texts, n=1) if isinstance(value, str) and len(words) > 2 else []
         return f'"{close[0]}" ({listed})' if close else listed
 
     return check

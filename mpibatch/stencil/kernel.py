@@ -77,6 +77,7 @@ class Kernel:
         functools.update_wrapper(self, function)
         self.signature = inspect.signature(function)
         self._typed: dict[Any, Typed] = {}
+        self._footprints: dict[int, Footprint] = {}
         # Plans bound to fields' memory, kept by mpibatch.stencil.calling.
         self._plans: dict[Any, Any] = {}
 
@@ -92,7 +93,9 @@ class Kernel:
 
     def footprint_on(self, ndim: int) -> Footprint:
         """Return the footprint on a grid of `ndim` axes; further indices are components. Local."""
-        return footprint_of(self.program, ndim)
+        if ndim not in self._footprints:
+            self._footprints[ndim] = footprint_of(self.program, ndim)
+        return self._footprints[ndim]
 
     def using(self, *, threads: int | None = None, backend: str | None = None, overlap: bool | None = None) -> Kernel:
         """Return the same kernel with other options. Local."""
@@ -124,7 +127,7 @@ class Kernel:
                 raise UsageError(f"stencil {self.name!r} was called on a grid of {ndim} axes; stencils have 1 to 3")
             for name, array in zip(self.program.fields, inputs, strict=True):
                 check_dtype(name, array.dtype)
-            footprint_of(self.program, ndim)
+            self.footprint_on(ndim)
             found = self._typed[key] = assign_types(self.program, ndim, inputs, scalars, wanted, in_place)
         return found
 

@@ -52,6 +52,7 @@ _HOMES = {
     "gather_all": "redistribution",
     "histogram": "reduce",
     "index": "stencil",
+    "iterate": "stencil.iterate",
     "load": "io",
     "max": "reduce",
     "mean": "reduce",

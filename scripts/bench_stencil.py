@@ -5,6 +5,8 @@ Cases, with the domain shared out over the ranks:
 
 - triad-f8: STREAM's a = b + s * c on every rank at once, for the memory's speed (three times 64 MiB per rank);
 - heat-N-f8: the 7-point heat step;
+- heat-N-f8-fused: 24 of them by `iterate`, fused as it finds best (`choice`), copies in and out included; the peers
+  do as many, `single` being `iterate` step by step;
 - acoustic-N-f4: iso-acoustic wave, 8th order in space, leapfrog, written over the step before the last;
 - prk-N-f4, prk-N-f8: the star of the Parallel Research Kernels, radius 2 (DOI 10.1109/HPEC.2014.7040972), with its
   check of the norm.
@@ -32,6 +34,7 @@ import numpy.typing as npt
 import mpibatch as mb
 from mpibatch.mpi import MPI
 from mpibatch.stencil import stencil
+from mpibatch.stencil.iterate import chosen, iterate
 
 Array = npt.NDArray[Any]
 COMM = MPI.COMM_WORLD
@@ -186,6 +189,29 @@ def bench_heat(n: int, samples: int, triad_speed: float) -> None:
     report(f"heat-{n}-f8", times, [] if steps else ["devito"], **more)
 
 
+def bench_fused(n: int, samples: int, triad_speed: float) -> None:
+    grid, steps = mb.Grid((n,) * 3), 24
+    u = grid.from_function(lambda z, y, x: np.sin(z) + y * x, "f8", halo=1)
+    a, b = u.padded.copy(), u.padded.copy()
+    iterate(heat, u, 0.1, steps=200, out=u)  # by then the choice is made
+
+    def bare() -> None:
+        for _ in range(steps // 2):
+            bare_heat(a, b, 0.1)
+            bare_heat(b, a, 0.1)
+
+    calls: dict[str, Callable[[], Any]] = {
+        "ours": lambda: iterate(heat, u, 0.1, steps=steps, out=u),
+        "single": lambda: iterate(heat, u, 0.1, steps=steps, fuse=1, out=u),
+        "numba": bare,
+    }
+    devito = devito_steps("heat", n, steps)
+    times = timings(calls | ({"devito": devito} if devito else {}), samples)
+    more = speeds(n**3 * steps, statistics.median(times["ours"]), heat.footprint.bytes(8), triad_speed)
+    choice = chosen(heat, grid)
+    report(f"heat-{n}-f8-fused", times, [] if devito else ["devito"], steps=steps, choice=choice, **more)
+
+
 def bench_acoustic(n: int, samples: int, triad_speed: float) -> None:
     grid = mb.Grid((n,) * 3)
     u = grid.from_function(lambda z, y, x: np.sin(z) + np.cos(y * x), "f4", halo=4)
@@ -229,8 +255,8 @@ def bench_prk(n: int, dtype: str, samples: int, triad_speed: float) -> None:
     report(f"prk-{n}-{dtype}", times, [], norm_error=error, **more)
 
 
-def devito_steps(case: str, n: int) -> Callable[[], None] | None:
-    """Return a call that advances Devito by one step on rank 0, or None where it is not installed."""
+def devito_steps(case: str, n: int, steps: int = 1) -> Callable[[], None] | None:
+    """Return a call that advances Devito by some steps on rank 0, or None where it is not installed."""
     if importlib.util.find_spec("devito") is None:
         return None
     if COMM.rank:
@@ -252,7 +278,7 @@ def devito_steps(case: str, n: int) -> Callable[[], None] | None:
     u.data[:] = 0.5
     operator = devito.Operator([devito.Eq(u.forward, update)])
     operator.apply(time_m=1, time_M=1)
-    return lambda: operator.apply(time_m=1, time_M=1)
+    return lambda: operator.apply(time_m=1, time_M=steps)
 
 
 def main() -> None:
@@ -266,6 +292,8 @@ def main() -> None:
     for edge in (256, 384):
         if options.only in f"heat-{edge}-f8":
             bench_heat(edge // share, samples, speed)
+        if options.only in f"heat-{edge}-f8-fused":
+            bench_fused(edge // share, samples, speed)
     if options.only in "acoustic-256-f4":
         bench_acoustic(256 // share, samples, speed)
     for dtype in ("f4", "f8"):

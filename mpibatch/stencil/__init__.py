@@ -28,7 +28,9 @@ block begins.
 
 The parts: ``source`` (text and carets) → ``tape``, ``frame``, ``expressions``, ``statements``, ``functions``,
 ``language`` (text to `ir`) → ``footprint``; ``typed`` → ``generated``, ``cached``, ``looped`` (numba), ``shifted``
-(NumPy); ``walls``; ``kernel``, ``planned``, ``calling`` (the call). Only the last two load MPI.
+(NumPy); ``walls``; ``kernel``, ``planned``, ``calling`` (the call). Many steps, ``mpibatch.iterate``: ``fused`` (the
+text of a wavefront), ``fusing`` (whether and how), ``fills``, ``sweeping``, ``tuning``, ``stepping``, ``iterate``.
+Only what takes Fields loads MPI: ``planned``, ``calling``, ``fusing``, ``sweeping``, ``stepping``, ``iterate``.
 
 The module can be called, so that ``mb.stencil`` is the decorator and the package alike.
 """

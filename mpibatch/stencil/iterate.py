@@ -1,0 +1,208 @@
+"""Many steps of a kernel: halos of several steps at once, steps fused in the cache, bits as one step after another."""
+
+from __future__ import annotations
+
+import time as clock
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mpibatch.errors import UsageError
+from mpibatch.field import Field
+from mpibatch.grid import Grid
+from mpibatch.mpi import MPI
+from mpibatch.stencil.calling import bound
+from mpibatch.stencil.fused import Chain
+from mpibatch.stencil.fusing import Layout, layout_of
+from mpibatch.stencil.kernel import Kernel
+from mpibatch.stencil.planned import frozen
+from mpibatch.stencil.stepping import Setting, Stepper
+from mpibatch.stencil.tuning import BUDGETS, Choice, Tuning
+from mpibatch.stencil.walls import normal_walls
+
+__all__ = ["chosen", "iterate"]
+
+# Steppers kept per kernel, as plans are: for fields that come again.
+MOST_STEPPERS = 2
+# A block has so many times the reach of all fused steps along a wide axis; more would mostly compute halo cells.
+LEAST_BLOCK = 8
+
+_steppers: weakref.WeakKeyDictionary[Kernel, dict[Any, Stepper]] = weakref.WeakKeyDictionary()
+_tunings: weakref.WeakKeyDictionary[Kernel, dict[Any, Tuning]] = weakref.WeakKeyDictionary()
+
+
+def iterate(
+    kernel: Kernel,
+    u: Field | Sequence[Field],
+    *args: Any,
+    steps: int,
+    fuse: int | str = "auto",
+    walls: Any = "reflect",
+    cval: Any = 0.0,
+    time: float = 0.0,
+    time_step: float = 0.0,
+    out: Field | Sequence[Field] | None = None,
+    **options: Any,
+) -> Any:
+    """Carry out `steps` steps of a kernel; the bits are those of as many calls, whatever `fuse` is. Collective.
+
+        w = mb.iterate(heat, u, 0.1, steps=1000)
+        p, before = mb.iterate(acoustic, (p, before), m, dt, steps=1000)
+
+    Parameters
+    ----------
+    u : what the steps change: a field, or a tuple of them, for the kernel's first parameters. What the kernel
+        returns takes their place: ``a, b = kernel(a, b)``. If it returns fewer, the others move up, and the oldest
+        go: ``u, before = kernel(u, before), u``.
+    args, options : the kernel's other parameters; their fields are read only.
+    steps : how many, from 0.
+    fuse : steps per exchange, at most: they are computed together, plane by plane, in the cache, and halos are as
+        many times wider. "auto" finds the best by timing the first hundred steps or so, once per kernel, shape and
+        process, and goes step by step if little is to be done.
+    walls, cval : as in the kernel's call; `time` is that of the first step, for walls that are functions, and step
+        n is at ``time + n * time_step``.
+    out : fields for the result; may be those of `u`. Default: new ones, like those of `u`.
+
+    Returns a field, or a tuple of them if `u` is one. Memory: two more sets of the fields of `u` with wide halos,
+    and copies of the other fields if their halo is narrower. They are kept while the fields that were given live,
+    so that in a loop it is best to give the same fields again: ``iterate(heat, u, 0.1, steps=10, out=u)``.
+
+    Steps are not fused, but computed one by one, where walls are functions; where a periodic axis is shared by
+    ranks, or not the last of three, and the kernel asks for the index or coordinate on it; where an axis wraps on
+    one side only; where one value is read under different walls; in the back end "numpy".
+
+    Raises UsageError, the same on every rank, for what the kernel cannot take.
+    """
+    state = tuple(u) if isinstance(u, tuple | list) else (u,)
+    _check(kernel, state, steps, fuse)
+    fields, scalars = bound(kernel, (*state, *args), options)
+    chains = _chains(kernel, fields, state)
+    wanted = _wanted(kernel, state, out)
+    grid = state[0].grid
+    sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
+    layout = layout_of(kernel, grid, sides, chains)
+    tuning = _tuning(kernel, fields, chains, layout) if fuse == "auto" else None
+    most = tuning.most if tuning else min(int(fuse), max(int(steps), 1), layout.limit if layout else 1)
+    users = (*fields.values(), *wanted)
+    stepper = _stepper(users, frozen((walls, cval)), Setting(kernel, sides, walls, cval, chains, layout), fields, most)
+    results = wanted or [field.like() for field in state]
+    try:
+        stepper.begin(fields, scalars)
+        _run(stepper, grid, tuning, Choice(most, BUDGETS[0]), int(steps), (time, time_step))
+        stepper.end(results)
+    finally:
+        stepper.let_go()
+    return results[0] if isinstance(u, Field) else tuple(results)
+
+
+def chosen(kernel: Kernel, grid: Grid) -> tuple[int, int] | None:
+    """Return steps fused and bytes of rings that "auto" found best on a grid so far, None if it has not run. Local."""
+    found = [tuning.best() for key, tuning in _tunings.get(kernel, {}).items() if key[0] == grid.decomposition]
+    return (found[-1].steps, found[-1].budget) if found else None
+
+
+def _run(
+    stepper: Stepper, grid: Grid, tuning: Tuning | None, fixed: Choice, steps: int, times: tuple[float, float]
+) -> None:
+    done, tries = 0, tuning is not None
+    while done < steps:
+        trial = tuning.trial(steps - done) if tuning and tries else None
+        tries = trial is not None
+        choice = trial or (tuning.best() if tuning else fixed)
+        begin = clock.perf_counter()
+        number = stepper.advance(choice, steps - done, times[0] + done * times[1])
+        if trial and tuning:
+            tuning.add(trial, grid.comm.allreduce((clock.perf_counter() - begin) / number, op=MPI.MAX))
+        done += number
+
+
+def _check(kernel: Any, state: Sequence[Any], steps: Any, fuse: Any) -> None:
+    if not isinstance(kernel, Kernel):
+        raise UsageError(f"iterate of {kernel!r} was asked for; give a function under @stencil")
+    if not state or not all(isinstance(field, Field) for field in state):
+        raise UsageError(f"iterate of stencil {kernel.name!r} got {state!r} as what changes; give a Field, or a tuple")
+    if not isinstance(steps, int | np.integer) or steps < 0:
+        raise UsageError(f"steps={steps!r} of stencil {kernel.name!r} were asked for; give a whole number from 0")
+    if fuse != "auto" and (not isinstance(fuse, int | np.integer) or fuse < 1):
+        raise UsageError(f'fuse={fuse!r} was asked for; give "auto", or how many steps to fuse, from 1')
+
+
+def _chains(kernel: Kernel, fields: dict[str, Field], state: Sequence[Field]) -> tuple[Chain, ...]:
+    """Return which inputs each output goes through; raise UsageError if it cannot."""
+    program = kernel.program
+    first = program.parameters[: len(state)]
+    known = list(fields)
+    if len(state) < len(program.outputs) or any(name not in known for name in first):
+        raise UsageError(
+            f"stencil {program.name!r} returns {len(program.outputs)} fields, reads the fields {', '.join(known)}, and "
+            f"is to change {len(state)}; give at least as many as it returns, for its first parameters"
+        )
+    count = len(program.outputs)
+    chains = tuple(Chain(tuple(known.index(name) for name in first[m::count])) for m in range(count))
+    for chain in chains:
+        for n in chain.inputs[1:]:
+            newer, older = fields[known[chain.inputs[0]]], fields[known[n]]
+            if (newer.dtype, newer.components) != (older.dtype, older.components):
+                raise UsageError(
+                    f"stencil {program.name!r}: {known[n]!r} is to become what {known[chain.inputs[0]]!r} was, and "
+                    f"is {older.dtype} {older.components}, not {newer.dtype} {newer.components}; use one type for both"
+                )
+    return chains
+
+
+def _wanted(kernel: Kernel, state: Sequence[Field], out: Any) -> list[Field]:
+    if out is None:
+        return []
+    results = list(out) if isinstance(out, tuple | list) else [out]
+    if len(results) != len(state) or not all(isinstance(field, Field) for field in results):
+        raise UsageError(f"stencil {kernel.name!r} changes {len(state)} fields, and out={out!r}; give as many Fields")
+    for at, (result, field) in enumerate(zip(results, state, strict=True)):
+        if not result.grid.matches(field.grid) or (result.dtype, result.components) != (field.dtype, field.components):
+            raise UsageError(
+                f"stencil {kernel.name!r}: out is {result.dtype} {result.components} on {result.grid}, what changes is "
+                f"{field.dtype} {field.components} on {field.grid}; create out with u.like()"
+            )
+        if any(result is other for other in results[:at]):
+            raise UsageError(f"stencil {kernel.name!r}: out has a field twice; give one for each result")
+    return results
+
+
+def _stepper(users: Sequence[Field], walls: Any, setting: Setting, fields: dict[str, Field], most: int) -> Stepper:
+    """Return the memory and plans for these fields, made at first and freed with any of them. Collective."""
+    steppers = _steppers.setdefault(setting.kernel, {})
+    key = (tuple(map(id, users)), walls)
+    stepper = steppers.get(key)
+    if stepper is None or stepper.most < most:
+        _drop(steppers, key)
+        while len(steppers) >= MOST_STEPPERS:
+            _drop(steppers, next(iter(steppers)))
+        stepper = steppers[key] = Stepper(setting, fields, most)
+        stepper.finalizers += [weakref.finalize(field, _drop, steppers, key) for field in set(users)]
+    return stepper
+
+
+def _drop(steppers: dict[Any, Stepper], key: Any) -> None:
+    stepper = steppers.pop(key, None)
+    if stepper is not None:
+        stepper.free()
+
+
+def _tuning(kernel: Kernel, fields: dict[str, Field], chains: tuple[Chain, ...], layout: Layout | None) -> Tuning:
+    """Return what was measured so far, the same on all ranks. Collective."""
+    grid = next(iter(fields.values())).grid
+    kinds = tuple((field.dtype, field.components) for field in fields.values())
+    tunings = _tunings.setdefault(kernel, {})
+    key = (grid.decomposition, kinds, chains, layout)
+    tuning = tunings.get(key)
+    if tuning is None:
+        limit = 1
+        if layout is not None:
+            shares = (n // parts for n, parts in zip(grid.shape, grid.topology, strict=True))
+            blocks = zip(layout.reach, layout.wide, shares, strict=True)
+            limit = min([layout.limit, *(n // (r * LEAST_BLOCK) for r, wide, n in blocks if wide)])
+        tuning = tunings[key] = Tuning(limit, max(chain.depth for chain in chains))
+    # Ranks may have met before in other communicators, and measured other times there.
+    tuning.times = grid.comm.bcast(tuning.times)
+    return tuning

@@ -1,0 +1,185 @@
+"""The memory of an iteration, and how it goes on by one step, or by several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mpibatch.field import Field
+from mpibatch.halo import Exchange
+from mpibatch.stencil.calling import call, check_ranges, typed_for
+from mpibatch.stencil.fused import Chain
+from mpibatch.stencil.fusing import Layout
+from mpibatch.stencil.kernel import Kernel
+from mpibatch.stencil.planned import planned
+from mpibatch.stencil.sweeping import Sweeper, geometry_numbers
+from mpibatch.stencil.tuning import Choice
+from mpibatch.stencil.typed import Typed
+from mpibatch.stencil.walls import Condition, Geometry, Sides, Task, source_modes, tasks
+from mpibatch.timing import phase
+
+__all__ = ["Setting", "Stepper"]
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What is iterated: a kernel, its walls as given and by field and side, its chains, and how steps can be fused."""
+
+    kernel: Kernel
+    sides: Mapping[str, Sides]
+    walls: Any
+    cval: Any
+    chains: tuple[Chain, ...]
+    layout: Layout | None
+
+
+class Stepper:
+    """Two sets of a kernel's changing fields with wide halos, in turn read and written.
+
+    It holds the user's fields only between `begin` and `let_go`, so that it can end with them.
+    """
+
+    def __init__(self, setting: Setting, fields: Mapping[str, Field], most: int) -> None:
+        self.most = most
+        self.finalizers: list[Any] = []
+        self._setting = setting
+        self._names = list(fields)
+        self._grid = next(iter(fields.values())).grid
+        footprint = setting.kernel.footprint_on(self._grid.ndim)
+        self._local = {name for name, reads in footprint.fields.items() if reads.is_local}
+        self._halo = setting.layout.halo(most) if setting.layout else footprint.reach
+        of = [[fields[self._names[n]] for n in chain.inputs] for chain in setting.chains]
+        self._slots = [[field.like(halo=self._halo) for field in chain] for chain in of]
+        self._spare = [[field.like(halo=self._halo) for field in chain] for chain in of]
+        changing = {n for chain in setting.chains for n in chain.inputs}
+        kept = {n: field for n, field in enumerate(fields.values()) if n not in changing}
+        # Memory with a halo, where the user's field has none, or is read under two names with walls of each.
+        narrow = [n for n, field in kept.items() if not _is_wide(field, self._halo, kept)]
+        self._copies = {n: kept[n].like(halo=self._halo) for n in narrow if setting.layout and most > 1}
+        self._kept: dict[int, Field] = {}
+        self._fillings: list[tuple[Exchange, list[Task]]] | None = None
+        self._exchanges: dict[Any, Exchange] = {}
+        self._sweepers: dict[Typed, Sweeper] = {}
+        self._scalars: dict[str, Any] = {}
+
+    def begin(self, fields: Mapping[str, Field], scalars: dict[str, Any]) -> None:
+        """Take in the fields' owned cells, and bring the halos of those that stay. Collective."""
+        self._scalars = scalars
+        for chain, slots in zip(self._setting.chains, self._slots, strict=True):
+            for n, slot in zip(chain.inputs, slots, strict=True):
+                slot.owned[...] = fields[self._names[n]].owned
+        changing = {n for chain in self._setting.chains for n in chain.inputs}
+        self._kept = {n: self._copies.get(n, f) for n, f in enumerate(fields.values()) if n not in changing}
+        for n, copy in self._copies.items():
+            copy.owned[...] = fields[self._names[n]].owned
+        layout = self._setting.layout
+        if layout is None or self.most < 2:
+            return
+        if self._fillings is None:
+            # Walls are checked where single steps are planned.
+            planned(self._setting.kernel, self._inputs(), self._setting.walls, self._setting.cval)
+            self._fillings = [self._filling(layout, n, field) for n, field in self._kept.items()]
+        for exchange, formulas in self._fillings:
+            exchange()
+            with phase("halo"):
+                for formula in formulas:
+                    formula(0.0)
+
+    def end(self, results: Sequence[Field]) -> None:
+        """Put out the owned cells, in the order of the kernel's parameters. Local."""
+        count = len(self._slots)
+        for at, result in enumerate(results):
+            result.owned[...] = self._slots[at % count][at // count].owned
+
+    def let_go(self) -> None:
+        """Forget the user's fields. Local."""
+        self._kept = {}
+
+    def free(self) -> None:
+        """Release the exchanges. Local."""
+        for exchange in (*self._exchanges.values(), *(exchange for exchange, _ in self._fillings or ())):
+            exchange.free()
+        for finalizer in self.finalizers:
+            finalizer.detach()
+
+    def advance(self, choice: Choice, remaining: int, time: float) -> int:
+        """Go on by as many steps as chosen, or fewer, and return how many. Collective."""
+        number = min(choice.steps, remaining, self.most)
+        if self._setting.layout is None or number < max(2, *(chain.depth for chain in self._setting.chains)):
+            self._one(time)
+            return 1
+        self._several(self._setting.layout, number, choice.budget)
+        return number
+
+    def _inputs(self) -> dict[str, Field]:
+        found = dict(self._kept)
+        for chain, slots in zip(self._setting.chains, self._slots, strict=True):
+            found |= dict(zip(chain.inputs, slots, strict=True))
+        return {self._names[n]: found[n] for n in sorted(found)}
+
+    def _one(self, time: float) -> None:
+        """One step, as the kernel's call does it; over the oldest field if that is read at the cell itself only."""
+        setting = self._setting
+        out = []
+        for m, chain in enumerate(setting.chains):
+            oldest = self._names[chain.inputs[-1]]
+            out.append(self._slots[m][-1] if oldest in self._local else self._spare[m][0])
+        given = self._inputs() | self._scalars
+        options = {"out": out, "walls": setting.walls, "cval": setting.cval, "time": time}
+        call(setting.kernel, [given[name] for name in setting.kernel.program.parameters], options)
+        for m, new in enumerate(out):
+            old = self._slots[m].pop()
+            if old is not new:
+                self._spare[m][0] = old
+            self._slots[m].insert(0, new)
+
+    def _several(self, layout: Layout, number: int, budget: int) -> None:
+        setting = self._setting
+        self._exchange(layout, number)
+        newest = [spare[0] for spare in self._spare]
+        fields = self._inputs()
+        typed = typed_for(setting.kernel, fields, self._scalars, newest)
+        check_ranges(typed, self._scalars)
+        sweeper = self._sweepers.get(typed)
+        if sweeper is None:
+            sweeper = Sweeper(typed, setting.chains, layout, self._grid, setting.kernel.threads)
+            self._sweepers[typed] = sweeper
+        scalars = [
+            float(self._scalars[name]) if kind == "float" else self._scalars[name] for name, kind in typed.scalars
+        ]
+        numbers = [*scalars, *geometry_numbers(typed, self._grid)]
+        with phase("compute"):
+            sweeper(self._slots, self._spare, self._kept, number, budget, numbers)
+        self._slots, self._spare = self._spare, self._slots
+
+    def _exchange(self, layout: Layout, number: int) -> None:
+        """Bring the cells of other ranks, and those beyond periodic axes, for so many steps. Collective."""
+        width = layout.exchanged(number)
+        if not any(layout.wide):
+            return
+        fields = [field for slots in self._slots for field in slots]
+        key = (*map(id, fields), number)
+        exchange = self._exchanges.get(key)
+        if exchange is None:
+            modes = ["wrap" if wraps else None for wraps in layout.wraps]
+            exchange = self._exchanges[key] = Exchange(fields, width, modes, corners=sum(layout.wide) > 1)
+        exchange()
+
+    def _filling(self, layout: Layout, n: int, field: Field) -> tuple[Exchange, list[Task]]:
+        """Return what fills the halo of a field that stays."""
+        grid, name = self._grid, self._names[n]
+        reach = self._setting.kernel.footprint_on(grid.ndim).fields[name].reach
+        geometry = Geometry(grid.shape, grid.periodic, grid.spacing, grid.origin)
+        sides = list(self._setting.sides[name])
+        for axis in range(grid.ndim):
+            if layout.wraps[axis] or not any(reach[axis]):
+                sides[axis] = (Condition("wrap" if layout.wraps[axis] else "nearest"),) * 2
+        modes = [list(pair) for pair in source_modes(tuple(sides), geometry)]
+        formulas = tasks(field.padded, field.origin, field.box, self._halo, tuple(sides), geometry, corners=True)
+        return Exchange(field, self._halo, modes), formulas
+
+
+def _is_wide(field: Field, halo: Sequence[tuple[int, int]], kept: Mapping[int, Field]) -> bool:
+    wide = all(h >= w for have, want in zip(field.halo, halo, strict=True) for h, w in zip(have, want, strict=True))
+    return wide and sum(other is field for other in kept.values()) == 1

@@ -1,0 +1,92 @@
+"""How many steps to fuse, and in tiles of what size: found by timing the steps that are computed anyway.
+
+Candidates are tried on the run's own steps, each as often as a sample needs, and the best stays for the process.
+Bits do not depend on the choice, so nothing is computed twice. The times are those of the slowest rank, agreed on
+by all, and so every rank chooses alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["BUDGETS", "Choice", "Tuning", "candidates"]
+
+# Bytes that the rings of a tile may take, from a few L2 caches to a share of L3. On Zen 5 the first was best, or as
+# good (heat 256³ f8): short tiles compute more lines twice, and are over before the prefetchers are at speed.
+BUDGETS = (6 << 20, 2 << 20, 16 << 20)
+STEPS = (1, 2, 3, 4, 6, 8)
+SAMPLES = 3  # of which the first only warms up
+# Compiling fused steps takes a second or two: not for runs that one step at a time ends sooner (seconds).
+WORTHWHILE = 0.5
+WORSE = 1.15  # fusing more and more steps is given up when it is this much slower than the best
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Choice:
+    """Steps to fuse, and the bytes that rings may take."""
+
+    steps: int
+    budget: int
+
+
+def candidates(limit: int) -> list[int]:
+    """Return the numbers of steps to try, where at most `limit` can be fused. Local."""
+    return [k for k in STEPS if k <= max(1, limit)]
+
+
+@dataclass
+class Tuning:
+    """Times per step by choice. The same on all ranks, as long as `add` is given the same times."""
+
+    limit: int
+    least: int  # steps that fused sweeps have at least
+    times: dict[Choice, list[float]] = field(default_factory=dict)
+
+    @property
+    def most(self) -> int:
+        """The most steps that may still be asked for. Local."""
+        return self.best().steps if self._next() is None else max(candidates(self.limit))
+
+    def best(self) -> Choice:
+        """Return the fastest choice so far. Local."""
+        known = {choice: min(times[1:]) for choice, times in self.times.items() if len(times) > 1}
+        return min(known, key=lambda choice: (known[choice], choice)) if known else Choice(1, BUDGETS[0])
+
+    def add(self, choice: Choice, seconds: float) -> None:
+        """Note the seconds per step of a sweep. Local."""
+        self.times.setdefault(choice, []).append(seconds)
+
+    def trial(self, remaining: int) -> Choice | None:
+        """Return what to time next, None if nothing is left to try within `remaining` steps. Local."""
+        choice = self._next()
+        if choice is None or choice.steps > remaining:
+            return None
+        if choice.steps > 1 and choice not in self.times and self._seconds(self.best()) * remaining < WORTHWHILE:
+            return None
+        return choice
+
+    def _seconds(self, choice: Choice) -> float:
+        return min(self.times[choice][1:])
+
+    def _next(self) -> Choice | None:
+        steps = [k for k in candidates(self.limit) if k == 1 or k >= self.least]
+        tried: list[float] = []
+        for k in steps:
+            choice = Choice(k, BUDGETS[0])
+            if len(self.times.get(choice, ())) < SAMPLES:
+                return choice
+            tried.append(self._seconds(choice))
+            if _is_hopeless(tried):
+                break
+        best = self.best().steps
+        for budget in BUDGETS[1:] if best > 1 else ():
+            choice = Choice(best, budget)
+            if len(self.times.get(choice, ())) < SAMPLES:
+                return choice
+        return None
+
+
+def _is_hopeless(tried: Sequence[float]) -> bool:
+    """Whether the last two were both clearly slower than the best."""
+    return len(tried) > 2 and min(tried[-2:]) > WORSE * min(tried)

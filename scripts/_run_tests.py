@@ -166,7 +166,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", choices=("checks", "unit", "mpi"), help="one kind of step instead of all")
     parser.add_argument("-k", metavar="EXPR", help="only tests whose names match, as in pytest")
     parser.add_argument("--test-limit", type=float, default=120.0, metavar="SECONDS", help="of one test (default: 120)")
-    parser.add_argument("--run-limit", type=float, default=600.0, metavar="SECONDS", help="of one run (default: 600)")
+    parser.add_argument("--run-limit", type=float, default=1200.0, metavar="SECONDS", help="of one run (default: 1200)")
     options = parser.parse_args(arguments)
     text = options.ranks or ("1 3" if options.quick else "1 2 3 4 6")
     try:

@@ -48,6 +48,22 @@ def test_a_lone_exit_with_a_failure_ends_the_job(launch: Launch) -> None:
     assert "rank 1: left with exit code 3, aborting all 3 ranks" in done.stderr
 
 
+CAUGHT = """
+import sys
+try:
+    if comm.rank == 1:
+        sys.exit(3)
+except SystemExit as caught:
+    print(caught)
+"""
+
+
+def test_an_exit_that_is_caught_is_no_failure(launch: Launch) -> None:
+    done = launch(RANKS, "-c", ALONE + CAUGHT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "3\n"
+
+
 @pytest.mark.parametrize("status", ["3", "'no such thing'", "0", "None"])
 def test_an_exit_of_all_ranks_is_left_alone(launch: Launch, status: str) -> None:
     done = launch(RANKS, "-c", ALONE + f"import sys\nsys.exit({status})\n")

@@ -39,6 +39,16 @@ def _abort(kind: type[BaseException], error: BaseException | None, trace: Traceb
     return True
 
 
+class _Leaving(SystemExit):
+    """What sys.exit raises; it tells whether somebody caught it, or the interpreter is about to end."""
+
+    def __del__(self) -> None:
+        global _exit_code
+        # Whoever catches it is still running when it goes; after the last frame only the interpreter drops it.
+        if sys._getframe().f_back is None:
+            _exit_code = self.code if isinstance(self.code, int) else int(self.code is not None)
+
+
 def install_hooks() -> None:
     """Abort the world on an uncaught exception in any thread, and on a lone ``sys.exit(1)``. Local, idempotent."""
     global _installed
@@ -55,16 +65,12 @@ def install_hooks() -> None:
         if not _abort(args.exc_type, args.exc_value, args.exc_traceback, 1):
             previous_thread(args)
 
-    leave = sys.exit
-
-    def remember(status: Any = None, /) -> NoReturn:
-        global _exit_code
-        _exit_code = status if isinstance(status, int) else int(status is not None)
-        leave(status)
+    def leave(status: Any = None, /) -> NoReturn:
+        raise _Leaving(status)
 
     sys.excepthook = in_main
     # SystemExit never reaches the hook for exceptions.
-    sys.exit = remember
+    sys.exit = leave
     atexit.register(_farewell)
     threading.excepthook = in_thread
 

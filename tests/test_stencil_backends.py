@@ -244,7 +244,7 @@ def test_floats_have_no_floor_division() -> None:
 def test_generated_text_has_planes_and_no_fastmath() -> None:
     text = star3.generated(3)
     names = [node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
-    assert names == ["plane", "sweep"]
+    assert names == ["put", "edge", "plane", "sweep"]
     assert "fastmath" not in text
     typed = star3.typed(3, [Array(np.dtype("f8"))], {"k": "float"}, [None])
     assert signature_of(typed).planes == ((-2, 0, 1),)

@@ -294,3 +294,60 @@ def test_the_exchange_takes_a_mode_for_each_side() -> None:
             np.testing.assert_array_equal(u.padded, expected[u.box.grow(u.halo).slices((-2, -1))])
         with pytest.raises(mb.UsageError, match="pair"):
             mb.exchange(u, mode=[["reflect"], "wrap"])
+
+
+@stencil
+def cube(u, k):
+    """Reads corners, further below than above."""
+    return u[-2, -1, -3] + k * (u[1, 2, 1] - u[0, -1, 1]) - u[-1, 0, 0] * u[0, 2, -3] + u[1, 0, 1]
+
+
+SIGNED = ("reflect", -1)
+FACES = [
+    ["reflect", "nearest", "mirror"],
+    ["wrap", "constant", ("dirichlet", 1.5)],
+    [[("neumann", 0.5), SIGNED], "wrap", [("constant", 2.0), "mirror"]],
+    [["mirror", ("dirichlet", 0.25)], [SIGNED, "reflect"], "wrap"],
+]
+
+
+@pytest.mark.parametrize("walls", FACES, ids=str)
+@pytest.mark.parametrize("kernel", [step3, cube], ids=["star", "corners"])
+def test_walls_filled_by_the_sweep_are_those_filled_before_it(
+    kernel: Any, walls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Strips of a few rows, so that walls of a plane are filled in parts.
+    monkeypatch.setattr("mpibatch.stencil.looped.STRIP_BYTES", 1)
+    monkeypatch.setattr("mpibatch.stencil.looped.LEAST_STRIP", 4)
+    whole, m = whole_of((4 * SIZE + 3, 11, 9)), whole_of((4 * SIZE + 3, 11, 9), seed=1)
+    topologies: list[tuple[int | None, ...]] = [(SIZE, 1, 1), (1, None, None), (None, None, 1)]
+    for topology in topologies:
+        grid = mb.Grid(whole.shape, topology=topology, spacing=0.5, periodic=(False, False, topology[0] == 1))
+        u, other = scattered(whole, grid, 3), scattered(m, grid)
+        given = (u, other, 0.3) if kernel is step3 else (u, 0.3)
+        expected = kernel.using(backend="numpy")(*given, walls=walls, cval=0.75).owned
+        for options in ({}, {"threads": 3}, {"overlap": True}):
+            found = kernel.using(**options)(*given, walls=walls, cval=0.75)
+            np.testing.assert_array_equal(found.owned, expected)
+            u = scattered(whole, grid, 3)
+            given = (u, *given[1:])
+
+
+def test_one_rank_fills_its_walls_without_an_exchange() -> None:
+    grid = mb.Grid((8 * SIZE, 6), periodic=(False, True))
+    u = grid.zeros(halo=2)
+    kernel = star.using()
+    kernel(u, 0.1, walls="reflect")
+    (plan,) = kernel._plans.values()
+    assert len(plan.exchanges) == (SIZE > 1)
+    assert not plan.tasks
+    assert [edges is not None for edges in plan.edges] == [True]
+
+
+def test_large_fields_begin_at_different_lines_of_their_pages() -> None:
+    grid = mb.Grid((64 * SIZE, 80))
+    fields = [grid.zeros(halo=1) for _ in range(9)]
+    places = [u.padded.ctypes.data % 4096 for u in fields]
+    assert len(set(places)) == len(fields)
+    assert not any(place % 64 for place in places)
+    assert all(u.padded.flags.c_contiguous and u.owned.base is u.padded for u in fields)

@@ -27,10 +27,11 @@ but for exp and its like, which agree to a few units in the last place; and a ce
 block begins.
 
 The parts: ``source`` (text and carets) → ``tape``, ``frame``, ``expressions``, ``statements``, ``functions``,
-``language`` (text to `ir`) → ``footprint``; ``typed`` → ``generated``, ``cached``, ``looped`` (numba), ``shifted``
-(NumPy); ``walls``; ``kernel``, ``planned``, ``calling`` (the call). Many steps, ``mpibatch.iterate``: ``fused`` (the
-text of a wavefront), ``fusing`` (whether and how), ``fills``, ``sweeping``, ``tuning``, ``stepping``, ``iterate``.
-Only what takes Fields loads MPI: ``planned``, ``calling``, ``fusing``, ``sweeping``, ``stepping``, ``iterate``.
+``language`` (text to `ir`) → ``footprint``; ``typed`` → ``wall_text``, ``generated``, ``cached``, ``looped`` (numba),
+``shifted`` (NumPy); ``walls`` → ``fills``, ``edges``, ``outside`` (those that a sweep fills on its way); ``kernel``,
+``planned``, ``calling`` (the call). Many steps, ``mpibatch.iterate``: ``fused`` (the text of a wavefront), ``fusing``
+(whether and how), ``sweeping``, ``tuning``, ``stepping``, ``iterate``. Only what takes Fields loads MPI: ``outside``,
+``planned``, ``calling``, ``fusing``, ``sweeping``, ``stepping``, ``iterate``.
 
 The module can be called, so that ``mb.stencil`` is the decorator and the package alike.
 """

@@ -56,7 +56,7 @@ def sweep_of(kernel: Kernel, typed: Typed, plan: Plan, outputs: Sequence[Field],
     written = [Stored(f.padded, tuple(low for low, _ in f.halo)) for f in outputs]
     if kernel.backend == "numpy":
         return shifted(typed, written, plan.inputs, scalars, plan.geometry)
-    return looped(typed, written, plan.inputs, scalars, plan.geometry, kernel.threads)
+    return looped(typed, written, plan.inputs, scalars, plan.geometry, kernel.threads, plan.edges)
 
 
 def bound(kernel: Kernel, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[dict[str, Field], dict[str, Any]]:

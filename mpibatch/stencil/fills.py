@@ -1,4 +1,4 @@
-"""What is computed at each level of fused steps, and which cells outside the domain are filled after that.
+"""Which cells outside the domain a compiled sweep fills, and what is computed at each level of fused steps.
 
 Axes are those of the compiled text: slow, middle and fast; one that the grid does not have is one cell long.
 """
@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import wall_runs
-from mpibatch.stencil.fused import KINDS
 from mpibatch.stencil.typed import Array
+from mpibatch.stencil.wall_text import KINDS
 from mpibatch.stencil.walls import Condition
 
-__all__ = ["Span", "Surroundings", "levels_of"]
+__all__ = ["AXES", "FAR", "Fill", "Span", "Surroundings", "levels_of"]
 
 Interval = tuple[int, int]
+AXES = {1: (None, None, 0), 2: (0, None, 1), 3: (0, 1, 2)}  # of the grid, as the text has them
+FAR = 1 << 40  # further than any index: an axis without walls
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,11 @@ def levels_of(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The walls of one chain: per axis where the domain lies, two conditions or none, and the distance of cells."""
+    """The walls of one chain: per axis where the domain lies, what counts on each side, and the distance of cells."""
 
     array: Array
     domain: tuple[Interval, ...]
-    conditions: tuple[tuple[Condition, ...], ...]
+    conditions: tuple[tuple[Condition | None, ...], ...]
     spacing: tuple[float, ...]
     most: int  # cells that are read outside, at most
 
@@ -71,7 +73,7 @@ class Surroundings:
         heads: list[tuple[int, ...]] = []
         rows: list[tuple[int, ...]] = []
         for slow, middle, fast in levels:
-            planes, above, beside = (list(self._fills(axis, span)) for axis, span in enumerate((slow, middle, fast)))
+            planes, above, beside = (list(self.fills(axis, span)) for axis, span in enumerate((slow, middle, fast)))
             low, high = (sum(fill.side == side for fill in above) for side in (0, 1))
             across, along = fast.stop - fast.start, middle.stop - middle.start + low + high
             first, begin = len(levels) + len(rows), middle.start - low
@@ -80,22 +82,26 @@ class Surroundings:
             end = len(levels) + len(rows)
             # Planes before the domain are filled when the one that they come from is there, others in their turn.
             rows += [(f.to if f.side else f.of, f.to, f.of, f.kind, f.value, 0, 0, 0) for f in planes]
-            heads.append((first, end, end, len(levels) + len(rows), 0, 0, 0, 0))
+            turns = [[f.to if side else f.of for f in planes if f.side == side] for side in (0, 1)]
+            inner = (max(turns[0], default=-FAR) + 1, min(turns[1], default=FAR))
+            heads.append((first, end, end, len(levels) + len(rows), *inner, 0, 0))
         return np.array([*heads, *rows], "i8")
 
-    def _fills(self, axis: int, span: Span) -> Iterator[_Fill]:
+    def fills(self, axis: int, span: Span) -> Iterator[Fill]:
         """Yield what is to be filled along an axis, on both sides of the domain."""
         low, high = self.domain[axis]
         for side, condition in enumerate(self.conditions[axis]):
+            if condition is None:
+                continue
             kind = KINDS[condition.kind if condition.kind in KINDS else "copy"]
             for outside in range(span.outside[side]):
                 to = low - 1 - outside if side == 0 else high + outside
                 of = _source(condition.source or "nearest", to, low, high)
-                yield _Fill(side, to, of, kind, ((2 * axis + side) * self.most + outside) * self.array.words)
+                yield Fill(side, to, of, kind, ((2 * axis + side) * self.most + outside) * self.array.words)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fill:
+class Fill:
     """Cells at `to` that are made of those at `of`, with the value at that place."""
 
     side: int
@@ -111,9 +117,9 @@ def _source(mode: str, index: int, low: int, high: int) -> int:
     return low + (run.source or 0)
 
 
-def _wall_value(condition: Condition, outside: int, spacing: float) -> Any:
+def _wall_value(condition: Condition | None, outside: int, spacing: float) -> Any:
     """Return what the formula of a wall takes at one distance, computed as `walls.Task` does."""
-    if not condition.value:
+    if condition is None or not condition.value:
         return 0
     value = np.asarray(condition.value if len(condition.value) > 1 else condition.value[0])
     if condition.kind == "dirichlet":

@@ -15,13 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpibatch.stencil.generated import HEADER, plane_text, signature_of
+from mpibatch.stencil.generated import HEADER, decorator, plane_text, signature_of
 from mpibatch.stencil.typed import Typed
+from mpibatch.stencil.wall_text import PUT
 
-__all__ = ["KINDS", "Chain", "fused_text"]
-
-# What cells outside the domain hold, made of a cell inside.
-KINDS = {"copy": 1, "constant": 2, "dirichlet": 3, "signed": 4, "neumann": 5}
+__all__ = ["Chain", "fused_text"]
 
 # Tables of whole numbers tell what happens at which level. `levels` has a row for each: first plane, end of the
 # planes that are computed, end of the turns, rows and columns of the plane. A chain's `jobs` has a row for each level
@@ -29,55 +27,34 @@ KINDS = {"copy": 1, "constant": 2, "dirichlet": 3, "signed": 4, "neumann": 5}
 # column to fill and to take from, rows, columns, kind, place of the value; and turn, plane to fill and to take from,
 # kind, place of the value.
 #
-# A plane of memory begins at ``at(p, base, step, slots)``; a field has as many slots as planes (0).
+# Plane p of memory begins at ``at(p, p % slots, base, step, slots)``; a field has as many slots as planes (0). All
+# this is done for every plane of every level, which in 2-D is a row: remainders, for one, take longer than some cells.
 HELPERS = """\
-@njit(error_model="numpy")
-def at(p, base, step, slots):
-    return base + (p % slots if slots else p) * step
+@njit(error_model="numpy", _nrt=False)
+def at(p, wrapped, base, step, slots):
+    return base + (wrapped if slots else p) * step
 
 
-@njit(error_model="numpy")
-def put(b, t, s, row, rows, cells, w, kind, v, v0):
-    for j in range(rows):
-        if kind == 1:
-            for i in range(cells * w):
-                b[U8(t + j * row + i)] = b[U8(s + j * row + i)]
-            continue
-        for i in range(cells):
-            for c in range(w):
-                x = b[U8(s + j * row + i * w + c)]
-                y = v[U8(v0 + c)]
-                if kind == 2:
-                    x = y
-                elif kind == 3:
-                    x = y - x
-                elif kind == 4:
-                    x = x * y
-                else:
-                    x = x + y
-                b[U8(t + j * row + i * w + c)] = x
+@njit(error_model="numpy", _nrt=False)
+def beside(b, t, row, w, e, jobs, v):
+    to, of = t + jobs[e, 0] * row + jobs[e, 1] * w, t + jobs[e, 2] * row + jobs[e, 3] * w
+    if jobs[e, 6] == 1 and jobs[e, 4] * jobs[e, 5] * w == 1:
+        b[U8(to)] = b[U8(of)]
+    else:
+        put(b, to, of, row, jobs[e, 4], jobs[e, 5], w, jobs[e, 6], v, jobs[e, 7])
 
 
-@njit(error_model="numpy")
-def around(b, base, step, slots, row, w, p, level, levels, jobs, v):
+@njit(error_model="numpy", _nrt=False)
+def beyond(b, base, step, slots, row, w, p, level, levels, jobs, v):
     j0, j1, i0, i1 = levels[level, 3], levels[level, 4], levels[level, 5], levels[level, 6]
-    first = jobs[level, 2]
-    for q in range(first - 1, jobs[level, 3]):
-        t = at(p, base, step, slots)
-        if q < first:
-            # The plane itself.
-            if p >= levels[level, 1]:
-                continue
-        elif jobs[q, 0] == p:
-            t = at(jobs[q, 1], base, step, slots)
+    for q in range(jobs[level, 2], jobs[level, 3]):
+        if jobs[q, 0] == p:
+            t = base + (jobs[q, 1] % slots if slots else jobs[q, 1]) * step
+            s = base + (jobs[q, 2] % slots if slots else jobs[q, 2]) * step
             shift = j0 * row + i0 * w
-            s = at(jobs[q, 2], base, step, slots) + shift
-            put(b, t + shift, s, row, j1 - j0, i1 - i0, w, jobs[q, 3], v, jobs[q, 4])
-        else:
-            continue
-        for e in range(jobs[level, 0], jobs[level, 1]):
-            to, of = t + jobs[e, 0] * row + jobs[e, 1] * w, t + jobs[e, 2] * row + jobs[e, 3] * w
-            put(b, to, of, row, jobs[e, 4], jobs[e, 5], w, jobs[e, 6], v, jobs[e, 7])
+            put(b, t + shift, s + shift, row, j1 - j0, i1 - i0, w, jobs[q, 3], v, jobs[q, 4])
+            for e in range(jobs[level, 0], jobs[level, 1]):
+                beside(b, t, row, w, e, jobs, v)
 """
 
 
@@ -97,6 +74,7 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
     """Return the text of a module with ``fused`` for a kernel, chain m being that of output m. Local."""
     signature = signature_of(typed)
     scalars = [f"s{i}" for i in range(len(signature.scalars))] + [f"g{i}" for i in range(len(signature.geometry))]
+    offsets = sorted({0, *(d for planes in signature.planes for d in planes)})
     kept = [n for n in range(len(typed.inputs)) if not any(n in chain.inputs for chain in chains)]
     names: list[str] = []
     for m, chain in enumerate(chains):
@@ -115,21 +93,23 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
     for n in kept:
         names += [f"a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
     lines = [
-        "@compiled",
+        decorator(typed),
         f"def fused({', '.join([*names, 'levels', 'begin', 'end', 'steps', 'reach', 'slots', *scalars])}):",
         "    for turn in range(begin, end):",
         "        for level in range(steps + 1):",
         "            p, left = turn - level * reach, steps - level",
         "            if p < levels[level, 0] or p >= levels[level, 2]:",
         "                continue",
+        *_indented([f"{_wrapped(d)} = {_plane(d)} % slots" for d in offsets]),
         *_indented(_targets(chains)),
         "            if level == 0:",
         "                pass",
         *(
-            f"                around(x{m}_{q}, f{m}, f{m}_s0, 0, f{m}_s1, {_tables(typed, m)})"
+            line
             for m, chain in enumerate(chains)
             for q in range(1, chain.depth)
-            if _is_read_off(typed, chain.inputs[q])
+            if chain.inputs[q] in signature.read_off
+            for line in _around(typed, m, f"x{m}_{q}", f"f{m} + p * f{m}_s0", f"f{m}, f{m}_s0, 0, f{m}_s1")
         ),
         "            elif p < levels[level, 1]:",
         *_indented(_sources(chains), 16),
@@ -137,21 +117,44 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
         f"                plane({', '.join([*_given(typed, chains), *scalars, 'p', 'j0', 'j1', 'i0', 'i1'])})",
         "            if left:",
         *(
-            f"                around(b{m}, b{m}_o, b{m}_t, b{m}_n, b{m}_r, {_tables(typed, m)})"
-            for m in range(len(chains))
+            line
+            for m, chain in enumerate(chains)
+            if not set(chain.inputs).isdisjoint(signature.read_off)
+            for line in _around(typed, m, f"b{m}", _begin(f"b{m}", 0), f"b{m}_o, b{m}_t, b{m}_n, b{m}_r")
         ),
+        *(["                pass"] if set(signature.read_off).issubset(kept) else []),
     ]
     title = f"# stencil {typed.name}, {typed.ndim}-D, fused steps\n"
-    return "\n\n".join([title + HEADER, HELPERS, plane_text(typed), "\n".join(lines) + "\n"])
+    # A plane of a level is written to other memory than those that it is made of are read from.
+    apart = ["told_apart(plane)\n"] if lines[0] != "@compiled_lean" else []
+    return "\n\n".join([title + HEADER, PUT, HELPERS, plane_text(typed), *apart, "\n".join(lines) + "\n"])
 
 
-def _tables(typed: Typed, m: int) -> str:
-    return f"{typed.outputs[m].words}, p, level, levels, jobs{m}, values{m}"
+def _around(typed: Typed, m: int, array: str, here: str, memory: str) -> list[str]:
+    """Fill around plane p of an array, and planes that are made of it."""
+    words, row = typed.outputs[m].words, memory.split(", ")[-1]
+    lines = [
+        "if p < levels[level, 1]:",
+        f"    for e in range(jobs{m}[level, 0], jobs{m}[level, 1]):",
+        f"        beside({array}, {here}, {row}, {words}, e, jobs{m}, values{m})",
+        f"if p < jobs{m}[level, 4] or p >= jobs{m}[level, 5]:",
+        f"    beyond({array}, {memory}, {words}, p, level, levels, jobs{m}, values{m})",
+    ]
+    return _indented(lines, 16)
 
 
-def _is_read_off(typed: Typed, number: int) -> bool:
-    loads = [op.data for op in typed.ops if op.name == "read"]
-    return any(any(load.offsets) for load in loads if load.array == number)
+def _plane(offset: int) -> str:
+    return f"(p + {offset})" if offset else "p"
+
+
+def _wrapped(offset: int) -> str:
+    """The name of a plane's slot."""
+    return f"slot_m{-offset}" if offset < 0 else f"slot_p{offset}"
+
+
+def _begin(name: str, offset: int) -> str:
+    """Where a plane of memory `name` begins."""
+    return f"at({_plane(offset)}, {_wrapped(offset)}, {name}_o, {name}_t, {name}_n)"
 
 
 def _indented(lines: Sequence[str], by: int = 12) -> list[str]:
@@ -200,10 +203,10 @@ def _given(typed: Typed, chains: Sequence[Chain]) -> list[str]:
     """What ``plane`` takes: arrays, and where their planes begin."""
     given = []
     for m in range(len(chains)):
-        given += [f"b{m}", f"at(p, b{m}_o, b{m}_t, b{m}_n)", f"b{m}_r"]
+        given += [f"b{m}", _begin(f"b{m}", 0), f"b{m}_r"]
     for n, planes in enumerate(signature_of(typed).planes):
         if any(n in chain.inputs for chain in chains):
-            given += [f"a{n}", *(f"at(p + {d}, a{n}_o, a{n}_t, a{n}_n)" for d in planes), f"a{n}_r"]
+            given += [f"a{n}", *(_begin(f"a{n}", d) for d in planes), f"a{n}_r"]
         else:
-            given += [f"a{n}", *(f"a{n}_o + (p + {d}) * a{n}_s0" for d in planes), f"a{n}_s1"]
+            given += [f"a{n}", *(f"a{n}_o + {_plane(d)} * a{n}_s0" for d in planes), f"a{n}_s1"]
     return given

@@ -18,6 +18,8 @@ from mpibatch.stencil.walls import Condition, Sides
 
 __all__ = ["Layout", "layout_of"]
 
+Walls = tuple[Condition | None, Condition | None]
+
 MOST_STEPS = 64  # fused; rings of more would leave the cache whatever the tile
 
 
@@ -31,14 +33,14 @@ class Layout:
     wide : whether an axis is wide.
     wraps : whether a wide axis has no walls.
     limit : the most steps that can be fused.
-    walls : per chain and axis the conditions that count, None where its fields are not read off the cell.
+    walls : per chain and axis the conditions that count, None where its fields are not read beyond them.
     """
 
     reach: tuple[int, ...]
     wide: tuple[bool, ...]
     wraps: tuple[bool, ...]
     limit: int
-    walls: tuple[tuple[tuple[Condition, Condition] | None, ...], ...]
+    walls: tuple[tuple[Walls | None, ...], ...]
 
     def halo(self, steps: int) -> tuple[tuple[int, int], ...]:
         """The halo that fields need for so many fused steps. Local."""
@@ -59,7 +61,7 @@ def layout_of(kernel: Kernel, grid: Grid, sides: Mapping[str, Sides], chains: Se
     markers = {(op.name, op.data) for op in kernel.program.ops}
     names = list(footprint.fields)
     reach = tuple(max(pair) for pair in footprint.reach)
-    walls: list[list[tuple[Condition, Condition] | None]] = [[None] * grid.ndim for _ in chains]
+    walls: list[list[Walls | None]] = [[None] * grid.ndim for _ in chains]
     wide, wraps, limit = [False] * grid.ndim, [False] * grid.ndim, MOST_STEPS
     for axis in range(grid.ndim):
         reading = {n: _sides(grid, sides[n][axis], axis) for n in names if any(footprint.fields[n].reach[axis])}
@@ -67,7 +69,9 @@ def layout_of(kernel: Kernel, grid: Grid, sides: Mapping[str, Sides], chains: Se
             own = {reading[names[n]] for n in chain.inputs if names[n] in reading}
             if len(own) > 1:
                 return None  # one value, two halos
-            found[axis] = own.pop() if own else None
+            found[axis] = (
+                _as_read(own.pop(), [footprint.fields[names[n]].reach[axis] for n in chain.inputs]) if own else None
+            )
         entries = [condition for pair in reading.values() for condition in pair]
         wrapped = [condition.kind == "wrap" for condition in entries]
         is_whole = grid.topology[axis] == 1
@@ -89,3 +93,8 @@ def layout_of(kernel: Kernel, grid: Grid, sides: Mapping[str, Sides], chains: Se
 
 def _sides(grid: Grid, sides: tuple[Condition, Condition], axis: int) -> tuple[Condition, Condition]:
     return (Condition("wrap"),) * 2 if grid.periodic[axis] else sides
+
+
+def _as_read(pair: Walls, widths: Sequence[tuple[int, int]]) -> Walls:
+    """Return the conditions of the sides that are read beyond."""
+    return pair[0] if any(low for low, _ in widths) else None, pair[1] if any(high for _, high in widths) else None

@@ -19,8 +19,9 @@ import numpy as np
 
 from mpibatch.stencil.ir import MARKERS, Op
 from mpibatch.stencil.typed import Load, Typed
+from mpibatch.stencil.wall_text import EDGE, PUT
 
-__all__ = ["Signature", "kernel_text", "plane_text", "signature_of"]
+__all__ = ["Signature", "decorator", "kernel_text", "plane_text", "signature_of"]
 
 DEEPEST_NESTING = 30
 _MATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2"}
@@ -32,8 +33,10 @@ import math
 from numba import boolean as B1, float32 as F4, float64 as F8, int8 as I1, int16 as I2, int32 as I4, int64 as I8
 from numba import njit, uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
 import numpy as np
-from mpibatch.compiled import compiled
+from mpibatch.compiled import compiled_lean, compiled_lean_many, told_apart
 """
+# LLVM's own limit, less what it counts otherwise than we do.
+MANY_CHECKS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,14 @@ class Signature:
     Attributes
     ----------
     planes : for each input the offsets along the slowest axis at which it is read (0 alone in 1-D).
+    read_off : the inputs that are read off the cell.
     scalars : names of the scalar arguments ``s0, s1, ...`` in the kernel's text.
     geometry : (marker, axis) of what the grid has to say, as ``g0, g1, ...``; "index" is the cell where counting
         begins, "coordinate" the coordinate of global cell 0.
     """
 
     planes: tuple[tuple[int, ...], ...]
+    read_off: tuple[int, ...]
     scalars: tuple[str, ...]
     geometry: tuple[tuple[str, int], ...]
 
@@ -65,7 +70,8 @@ def signature_of(typed: Typed) -> Signature:
         if op.name in MARKERS:
             wanted = {"coordinate": ("index", "coordinate", "spacing")}.get(op.name, (op.name,))
             geometry += [(name, op.data) for name in wanted if (name, op.data) not in geometry]
-    return Signature(tuple(planes), tuple(name for name, _ in typed.scalars), tuple(geometry))
+    read_off = sorted({x.array for x in loads if any(x.offsets)})
+    return Signature(tuple(planes), tuple(read_off), tuple(name for name, _ in typed.scalars), tuple(geometry))
 
 
 def _at(offset: int) -> str:
@@ -102,7 +108,7 @@ def plane_text(typed: Typed) -> str:
     writer = _Writer(typed, signature)
     body = writer.body()
     # Not cached by itself: it becomes part of whatever calls it.
-    lines = ['@njit(error_model="numpy")', f"def plane({', '.join(_plane_arguments(typed, signature))}):"]
+    lines = ['@njit(error_model="numpy", _nrt=False)', f"def plane({', '.join(_plane_arguments(typed, signature))}):"]
     margin = "    "
     if typed.ndim == 3:
         lines.append("    for j in range(j0, j1):")
@@ -111,6 +117,16 @@ def plane_text(typed: Typed) -> str:
     lines.append(f"{margin}for i in range(i1 - i0):")
     lines += [f"{margin}    {line}" for line in body]
     return "\n".join(lines) + "\n"
+
+
+def decorator(typed: Typed) -> str:
+    """Return how what calls ``plane`` is compiled. Local."""
+    writer = _Writer(typed, signature_of(typed))
+    writer.body()
+    # Each array written is to be told apart from each other one, and from each row read.
+    written, read = len(typed.outputs), len(writer.rows()) - len(typed.outputs)
+    checks = written * read + written * (written - 1) // 2
+    return "@compiled_lean_many" if checks > MANY_CHECKS else "@compiled_lean"
 
 
 class _Writer:
@@ -235,6 +251,7 @@ def kernel_text(typed: Typed) -> str:
         names += [f"b{m}", f"b{m}_o", f"b{m}_s0", f"b{m}_s1"]
     for n in range(len(typed.inputs)):
         names += [f"a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
+    edges = [name for n in signature.read_off for name in (f"e{n}", f"v{n}")]
     rest = [f"s{i}" for i in range(len(signature.scalars))] + [f"g{i}" for i in range(len(signature.geometry))]
     given = []
     for m in range(len(typed.outputs)):
@@ -242,13 +259,14 @@ def kernel_text(typed: Typed) -> str:
     for n, planes in enumerate(signature.planes):
         given += [f"a{n}", *(f"a{n}_o + {_moved('k', d)} * a{n}_s0" for d in planes), f"a{n}_s1"]
     lines = [
-        "@compiled",
-        f"def sweep({', '.join([*names, *rest, 'k0', 'k1', 'j0', 'j1', 'i0', 'i1', 'strip'])}):",
-        "    for jj in range(j0, j1, strip):",
-        "        for k in range(k0, k1):",
-        f"            plane({', '.join([*given, *rest, 'k', 'jj', 'min(jj + strip, j1)', 'i0', 'i1'])})",
+        decorator(typed),
+        f"def sweep({', '.join([*names, *edges, *rest, 'k0', 'k1', 'j0', 'j1', 'i0', 'i1'])}):",
+        "    for k in range(k0, k1):",
+        *(f"        edge(a{n}, {typed.inputs[n].words}, k, e{n}, v{n})" for n in signature.read_off),
+        f"        plane({', '.join([*given, *rest, 'k', 'j0', 'j1', 'i0', 'i1'])})",
     ]
-    return "\n\n".join([_title(typed) + HEADER, plane_text(typed), "\n".join(lines) + "\n"])
+    helpers = [PUT, EDGE] if signature.read_off else []
+    return "\n\n".join([_title(typed) + HEADER, *helpers, plane_text(typed), "\n".join(lines) + "\n"])
 
 
 def _title(typed: Typed) -> str:

@@ -113,6 +113,8 @@ def _run(
         choice = trial or (tuning.best() if tuning else fixed)
         begin = clock.perf_counter()
         number = stepper.advance(choice, steps - done, times[0] + done * times[1])
+        if tuning:
+            tuning.made += number
         if trial and tuning:
             tuning.add(trial, grid.comm.allreduce((clock.perf_counter() - begin) / number, op=MPI.MAX))
         done += number
@@ -204,5 +206,5 @@ def _tuning(kernel: Kernel, fields: dict[str, Field], chains: tuple[Chain, ...],
             limit = min([layout.limit, *(n // (r * LEAST_BLOCK) for r, wide, n in blocks if wide)])
         tuning = tunings[key] = Tuning(limit, max(chain.depth for chain in chains))
     # Ranks may have met before in other communicators, and measured other times there.
-    tuning.times = grid.comm.bcast(tuning.times)
+    tuning.times, tuning.made = grid.comm.bcast((tuning.times, tuning.made))
     return tuning

@@ -36,7 +36,8 @@ class Kernel:
     - `walls` : see `mpibatch.stencil.walls`; `cval` is what "constant" means, `time` goes to wall functions.
     - A field whose halo is narrower than the reach is copied into wider memory in every call.
     - Only fields that are read off the cell are exchanged, as wide as they are read, without corners if no corner
-      is read; at most two messages per decomposed axis and group of fields of one reach.
+      is read; at most two messages per decomposed axis and group of fields of one reach. Walls that need no cells
+      of another rank and no user's function are filled plane by plane in the sweep, and only where they are read.
 
     Raises UsageError, the same on every rank, when fields, scalars, `out` and walls do not fit the kernel.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from mpibatch.stencil.cached import load
-from mpibatch.stencil.generated import kernel_text, signature_of
+from mpibatch.stencil.edges import COLUMNS, Edges
+from mpibatch.stencil.generated import Signature, kernel_text, signature_of
 from mpibatch.stencil.typed import Stored, Sweep, Typed
 
 __all__ = ["flat_arguments", "loop_ranges", "looped", "pool"]
@@ -27,32 +30,50 @@ def looped(
     scalars: Mapping[str, Any],
     geometry: Mapping[tuple[str, int], Any],
     threads: int = 1,
+    edges: Sequence[Edges | None] = (),
 ) -> Sweep:
-    """Return a function that computes the owned cells [start, stop) of the outputs; as `shifted.shifted`. Local."""
-    loop, known = _compiled(typed)
-    arguments: list[Any] = []
+    """Return a function that computes the owned cells [start, stop) of the outputs; as `shifted.shifted`. Local.
+
+    `edges` are, by input, what it fills outside the domain on its way; None where that is done already.
+    """
+    loop, signature = _compiled(typed)
+    memory: list[Any] = []
     for stored in (*outputs, *inputs):
-        arguments += flat_arguments(stored, typed.ndim)
-    arguments += [float(scalars[name]) if kind == "float" else scalars[name] for name, kind in typed.scalars]
-    arguments += [geometry[key] for key in known]
+        memory += flat_arguments(stored, typed.ndim)
+    numbers = [float(scalars[name]) if kind == "float" else scalars[name] for name, kind in typed.scalars]
+    numbers += [geometry[key] for key in signature.geometry]
+    # Inputs may share memory, whose edges are filled once.
+    filled = {id(e): n for n, e in reversed(list(enumerate(edges))) if e and n in signature.read_off}
     strip = _strip(typed, inputs)
+    nothing = np.zeros((0, COLUMNS), "i8")
+
+    def arguments(ranges: tuple[int, ...]) -> list[Any]:
+        tables: list[Any] = []
+        for n in signature.read_off:
+            own = edges[n] if n in filled.values() else None
+            tables += own.tables(ranges) if own else (nothing, np.zeros(0, typed.inputs[n].dtype))
+        return [*memory, *tables, *numbers, *ranges]
+
+    def run(part: tuple[int, ...]) -> None:
+        for ranges in _strips(part, strip):
+            loop(*arguments(ranges))
 
     def sweep(start: Sequence[int], stop: Sequence[int]) -> None:
         if any(b <= a for a, b in zip(start, stop, strict=True)):
             return
         parts = _shared_out(loop_ranges(start, stop), threads, typed.ndim)
         if len(parts) == 1:
-            loop(*arguments, *parts[0], strip)
+            run(parts[0])
             return
-        for job in [pool(threads).submit(loop, *arguments, *part, strip) for part in parts]:
+        for job in [pool(threads).submit(run, part) for part in parts]:
             job.result()
 
     return sweep
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(typed: Typed) -> tuple[Callable[..., None], tuple[tuple[str, int], ...]]:
-    return load(kernel_text(typed)).sweep, signature_of(typed).geometry
+def _compiled(typed: Typed) -> tuple[Callable[..., None], Signature]:
+    return load(kernel_text(typed)).sweep, signature_of(typed)
 
 
 def flat_arguments(stored: Stored, ndim: int) -> list[Any]:
@@ -86,6 +107,12 @@ def _strip(typed: Typed, inputs: Sequence[Stored]) -> int:
         for planes, array, stored in zip(signature_of(typed).planes, typed.inputs, inputs, strict=True)
     )
     return max(LEAST_STRIP, STRIP_BYTES // max(1, row))
+
+
+def _strips(ranges: tuple[int, ...], strip: int) -> Iterator[tuple[int, ...]]:
+    k0, k1, j0, j1, i0, i1 = ranges
+    for j in range(j0, j1, strip):
+        yield k0, k1, j, min(j + strip, j1), i0, i1
 
 
 def _shared_out(ranges: tuple[int, ...], threads: int, ndim: int) -> list[tuple[int, ...]]:

@@ -13,8 +13,10 @@ import numpy.typing as npt
 from mpibatch.domain import Box
 from mpibatch.field import Field
 from mpibatch.halo import Exchange
+from mpibatch.stencil.edges import Edges
 from mpibatch.stencil.footprint import Footprint, Reach
 from mpibatch.stencil.kernel import Kernel
+from mpibatch.stencil.outside import edges_of, exchanged, within_ranks
 from mpibatch.stencil.typed import Stored
 from mpibatch.stencil.walls import Geometry, Sides, Task, normal_walls, source_modes, tasks
 from mpibatch.timing import phase
@@ -32,6 +34,7 @@ class Plan:
     """One kernel on certain memory. Holds arrays, and fields only of its own, so that the user's can go."""
 
     inputs: list[Stored]
+    edges: list[Edges | None]  # per input, what the sweep fills itself
     copies: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
     exchanges: list[Exchange]
     tasks: list[Task]
@@ -41,6 +44,7 @@ class Plan:
     inner: Range
     shell: list[Range]
     star: bool
+    is_free: bool = False
     finalizers: list[Any] = field(default_factory=list)
 
     @property
@@ -50,7 +54,7 @@ class Plan:
         return bool(self.distant and self.star and all(b > a for a, b in zip(*self.inner, strict=True)))
 
     def fill(self, time: float) -> None:
-        """Fill what the kernel reads around the owned cells. Collective."""
+        """Fill what the kernel reads around the owned cells, but for what the sweep fills itself. Collective."""
         self._copy()
         for exchange in self.exchanges:
             exchange()
@@ -82,6 +86,7 @@ class Plan:
 
     def free(self) -> None:
         """Release the exchanges. Local."""
+        self.is_free = True
         for exchange in self.exchanges:
             exchange.free()
         for finalizer in self.finalizers:
@@ -122,14 +127,24 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any) ->
     sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
     geometry = Geometry(grid.shape, grid.periodic, grid.spacing, grid.origin)
     wholes = _memories(fields, footprint, sides)
+    edges: dict[_Whole, Edges] = {}
     groups: dict[Any, list[Field]] = {}
     formulas: list[Task] = []
     for whole in dict.fromkeys(wholes.values()):
-        if any(width for pair in whole.reach for width in pair):
-            modes = source_modes(whole.sides, geometry)
-            groups.setdefault((whole.reach, whole.corners, modes), []).append(whole.field)
-            f = whole.field
-            formulas += tasks(f.padded, f.origin, f.box, whole.reach, whole.sides, geometry, whole.corners)
+        if not any(width for pair in whole.reach for width in pair):
+            continue
+        f = whole.field
+        # Also says, on all ranks, which walls the field cannot have.
+        needed = tasks(f.padded, f.origin, f.box, whole.reach, whole.sides, geometry, whole.corners)
+        if kernel.backend == "numba" and within_ranks(grid, whole.sides, whole.reach):
+            edges[whole] = edges_of(f, whole.sides, whole.reach, whole.corners)
+            reach, modes = exchanged(grid, whole.sides, whole.reach)
+            corners = whole.corners and sum(map(any, reach)) > 1
+        else:
+            formulas += needed
+            reach, corners, modes = whole.reach, whole.corners, source_modes(whole.sides, geometry)
+        if any(map(any, reach)):
+            groups.setdefault((reach, corners, modes), []).append(f)
     exchanges = [
         Exchange(together, reach, [list(pair) for pair in modes], corners=corners)
         for (reach, corners, modes), together in groups.items()
@@ -139,6 +154,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any) ->
     inner, shell = _split(everything, footprint, distant)
     return Plan(
         [Stored(w.field.padded, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
+        [edges.get(whole) for whole in wholes.values()],
         _copies(wholes, fields),
         exchanges,
         formulas,

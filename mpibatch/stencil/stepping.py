@@ -8,14 +8,14 @@ from typing import Any
 
 from mpibatch.field import Field
 from mpibatch.halo import Exchange
-from mpibatch.stencil.calling import call, check_ranges, typed_for
+from mpibatch.stencil.calling import carry_out, check_ranges, sweep_of, typed_for
 from mpibatch.stencil.fused import Chain
 from mpibatch.stencil.fusing import Layout
 from mpibatch.stencil.kernel import Kernel
-from mpibatch.stencil.planned import planned
+from mpibatch.stencil.planned import Plan, planned
 from mpibatch.stencil.sweeping import Sweeper, geometry_numbers
 from mpibatch.stencil.tuning import Choice
-from mpibatch.stencil.typed import Typed
+from mpibatch.stencil.typed import Sweep, Typed
 from mpibatch.stencil.walls import Condition, Geometry, Sides, Task, source_modes, tasks
 from mpibatch.timing import phase
 
@@ -62,6 +62,9 @@ class Stepper:
         self._exchanges: dict[Any, Exchange] = {}
         self._sweepers: dict[Typed, Sweeper] = {}
         self._scalars: dict[str, Any] = {}
+        # Worked out at the first step of a call, for those that follow: by the order that the slots are in.
+        self._single: dict[Any, tuple[Plan, Sweep]] = {}
+        self._fused: tuple[Sweeper, list[Any]] | None = None
 
     def begin(self, fields: Mapping[str, Field], scalars: dict[str, Any]) -> None:
         """Take in the fields' owned cells, and bring the halos of those that stay. Collective."""
@@ -93,8 +96,10 @@ class Stepper:
             result.owned[...] = self._slots[at % count][at // count].owned
 
     def let_go(self) -> None:
-        """Forget the user's fields. Local."""
+        """Forget the user's fields, and numbers. Local."""
         self._kept = {}
+        self._single = {}
+        self._fused = None
 
     def free(self) -> None:
         """Release the exchanges. Local."""
@@ -125,21 +130,41 @@ class Stepper:
         for m, chain in enumerate(setting.chains):
             oldest = self._names[chain.inputs[-1]]
             out.append(self._slots[m][-1] if oldest in self._local else self._spare[m][0])
-        given = self._inputs() | self._scalars
-        options = {"out": out, "walls": setting.walls, "cval": setting.cval, "time": time}
-        call(setting.kernel, [given[name] for name in setting.kernel.program.parameters], options)
+        key = (*(id(field) for slots in self._slots for field in slots), *map(id, out))
+        ready = self._single.get(key)
+        # Plans of a kernel that has too many go.
+        if ready is None or ready[0].is_free:
+            ready = self._single[key] = self._planned(out)
+        plan, sweep = ready
+        carry_out(plan, sweep, setting.kernel.overlap and plan.can_overlap, time)
         for m, new in enumerate(out):
             old = self._slots[m].pop()
             if old is not new:
                 self._spare[m][0] = old
             self._slots[m].insert(0, new)
 
+    def _planned(self, out: Sequence[Field]) -> tuple[Plan, Sweep]:
+        """Return what a single step from the slots into `out` does. Collective."""
+        setting, fields = self._setting, self._inputs()
+        typed = typed_for(setting.kernel, fields, self._scalars, out)
+        check_ranges(typed, self._scalars)
+        plan = planned(setting.kernel, fields, setting.walls, setting.cval)
+        return plan, sweep_of(setting.kernel, typed, plan, out, self._scalars)
+
     def _several(self, layout: Layout, number: int, budget: int) -> None:
-        setting = self._setting
         self._exchange(layout, number)
-        newest = [spare[0] for spare in self._spare]
-        fields = self._inputs()
-        typed = typed_for(setting.kernel, fields, self._scalars, newest)
+        if self._fused is None:
+            self._fused = self._sweeper(layout)
+        sweeper, numbers = self._fused
+        with phase("compute"):
+            sweeper(self._slots, self._spare, self._kept, number, budget, numbers)
+        self._slots, self._spare = self._spare, self._slots
+
+    def _sweeper(self, layout: Layout) -> tuple[Sweeper, list[Any]]:
+        """Return what computes fused steps, and the numbers that it is given. Local."""
+        setting = self._setting
+        # Fused steps go from slots to spare memory, whichever is which.
+        typed = typed_for(setting.kernel, self._inputs(), self._scalars, [spare[0] for spare in self._spare])
         check_ranges(typed, self._scalars)
         sweeper = self._sweepers.get(typed)
         if sweeper is None:
@@ -148,10 +173,7 @@ class Stepper:
         scalars = [
             float(self._scalars[name]) if kind == "float" else self._scalars[name] for name, kind in typed.scalars
         ]
-        numbers = [*scalars, *geometry_numbers(typed, self._grid)]
-        with phase("compute"):
-            sweeper(self._slots, self._spare, self._kept, number, budget, numbers)
-        self._slots, self._spare = self._spare, self._slots
+        return sweeper, [*scalars, *geometry_numbers(typed, self._grid)]
 
     def _exchange(self, layout: Layout, number: int) -> None:
         """Bring the cells of other ranks, and those beyond periodic axes, for so many steps. Collective."""

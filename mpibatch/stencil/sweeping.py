@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import Box
-from mpibatch.field import Field
+from mpibatch.field import Field, staggered
 from mpibatch.grid import Grid
 from mpibatch.stencil.cached import load
-from mpibatch.stencil.fills import Span, Surroundings, levels_of
+from mpibatch.stencil.fills import AXES, FAR, Span, Surroundings, levels_of
 from mpibatch.stencil.fused import Chain, fused_text
 from mpibatch.stencil.fusing import Layout
 from mpibatch.stencil.generated import signature_of
@@ -23,7 +23,6 @@ from mpibatch.stencil.typed import Stored, Typed
 
 __all__ = ["Sweeper", "geometry_numbers"]
 
-FAR = 1 << 40  # further than any index: an axis without walls
 LEAST_TILE = 8  # cells along the axis that tiles cut
 Job = tuple[Any, ...]
 
@@ -44,8 +43,7 @@ class Sweeper:
         self._layout = layout
         self._grid = grid
         self._threads = threads
-        # The axes as the text has them: slow, middle, fast.
-        self._axes = {1: (None, None, 0), 2: (0, None, 1), 3: (0, 1, 2)}[grid.ndim]
+        self._axes = AXES[grid.ndim]
         self._reach = [0 if a is None else layout.reach[a] for a in self._axes]
         self._slots = (max(chain.depth for chain in chains) + 1) * self._reach[0] + 1
         self._domain = tuple(self._interval(axis) for axis in self._axes)
@@ -166,10 +164,12 @@ class Sweeper:
                 high - low + 2 * steps * r for (low, high), r in zip(self._ranges(tile), self._reach, strict=True)
             )
             cells = max(cells, around[0] * around[1])
-        return [
-            np.zeros(max(1, steps - chain.depth) * self._slots * cells * array.words, array.dtype)
-            for chain, array in zip(self._chains, self._typed.outputs, strict=True)
-        ]
+        rings = []
+        for chain, array in zip(self._chains, self._typed.outputs, strict=True):
+            ring = staggered((max(1, steps - chain.depth) * self._slots * cells * array.words,), array.dtype)
+            ring[...] = 0
+            rings.append(ring)
+        return rings
 
     def _interval(self, axis: int | None) -> tuple[int, int]:
         """Return where the domain lies, counted from this rank's first cell; without end where it wraps."""

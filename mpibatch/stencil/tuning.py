@@ -42,6 +42,7 @@ class Tuning:
     limit: int
     least: int  # steps that fused sweeps have at least
     times: dict[Choice, list[float]] = field(default_factory=dict)
+    made: int = 0  # steps so far, in all calls: as many may be expected to come
 
     @property
     def most(self) -> int:
@@ -62,7 +63,8 @@ class Tuning:
         choice = self._next()
         if choice is None or choice.steps > remaining:
             return None
-        if choice.steps > 1 and choice not in self.times and self._seconds(self.best()) * remaining < WORTHWHILE:
+        expected = self.made + remaining
+        if choice.steps > 1 and choice not in self.times and self._seconds(self.best()) * expected < WORTHWHILE:
             return None
         return choice
 

@@ -66,7 +66,8 @@ class Load:
     component: int
 
 
-@dataclass(frozen=True, slots=True)
+# Compared by identity: a kernel keeps one for the same arguments, and to hash all operations takes long.
+@dataclass(frozen=True, slots=True, eq=False)
 class Typed:
     """A kernel for certain fields.
 

@@ -11,9 +11,13 @@ The parts, in order of dependency; each knows only those before it:
 - ``io``: load and save
 - ``reduce``: exact sums, extrema, histograms
 - ``stencil``: kernels from plain Python functions
+- ``random``: random fields that do not depend on ranks
+- ``checkpoint``: files from which a run goes on
 - ``simulate``: time loops
 - ``filters``: scipy.ndimage's and scikit-image's, to the bit
-- ``job``, ``cli``: a pipeline or a simulation as a TOML file, and the commands
+- ``job``: a pipeline or a simulation as a TOML file
+- ``slurm``: batch scripts, their submission, and the lives of a run
+- ``cli``: the commands
 - ``apps``: complete programs to copy from
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
@@ -34,6 +38,7 @@ os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")
 # Where each public name lives.
 _HOMES = {
     "Box": "domain",
+    "Checkpoints": "checkpoint",
     "Decomposition": "domain",
     "Exchange": "halo",
     "Field": "field",
@@ -41,6 +46,7 @@ _HOMES = {
     "MpibatchError": "errors",
     "RunError": "errors",
     "Simulation": "simulate",
+    "Stopped": "errors",
     "UsageError": "errors",
     "argmax": "reduce",
     "argmin": "reduce",
@@ -57,13 +63,14 @@ _HOMES = {
     "max": "reduce",
     "mean": "reduce",
     "min": "reduce",
+    "open": "io",
     "redistribute": "redistribution",
     "save": "io",
     "scatter": "redistribution",
     "spacing": "stencil",
     "sum": "reduce",
 }
-_MODULES = ("domain", "filters", "halo", "io", "job", "mpi", "reduce", "simulate", "stencil")
+_MODULES = ("checkpoint", "domain", "filters", "halo", "io", "job", "mpi", "random", "reduce", "simulate", "stencil")
 
 __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604  all of them are strings
 

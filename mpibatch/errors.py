@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["MpibatchError", "RunError", "UsageError", "nearest"]
+__all__ = ["MpibatchError", "RunError", "Stopped", "UsageError", "nearest"]
 
 
 class MpibatchError(Exception):
@@ -27,6 +27,18 @@ class RunError(MpibatchError, RuntimeError):
     """What was asked is clear, but could not be done: a missing or broken file, a full disk. Exit code 1."""
 
     exit_code = 1
+
+
+class Stopped(SystemExit):
+    """A run was asked to stop, and has left a checkpoint: exit code 75 (EX_TEMPFAIL), "try again later".
+
+    A SystemExit: the program ends quietly with that code on all ranks, unless somebody catches it on purpose.
+    """
+
+    exit_code = 75
+
+    def __init__(self) -> None:
+        super().__init__(self.exit_code)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,43 +1,52 @@
 #!/usr/bin/env python3
 """Time stencil sweeps against hand-written loops in the same run: `[mpiexec -n N] python scripts/bench_stencil.py`.
 
-Cases, with the domain shared out over the ranks:
+Cases, with the domain shared out over the ranks; all seconds are those of one step:
 
 - triad-f8: STREAM's a = b + s * c on every rank at once, for the memory's speed (three times 64 MiB per rank);
-- heat-N-f8: the 7-point heat step;
-- heat-N-f8-fused: 24 of them by `iterate`, fused as it finds best (`choice`), copies in and out included; the peers
+- heat-N-f8: the 7-point heat step, 8 calls to and fro between two fields;
+- heat-N-f8-fused: 24 steps by `iterate`, fused as it finds best (`choice`), copies in and out included; the peers
   do as many, `single` being `iterate` step by step;
-- acoustic-N-f4: iso-acoustic wave, 8th order in space, leapfrog, written over the step before the last;
+- heat2d-N-f8, heat2d-N-f8-fused: the same with 5 points, in two dimensions;
+- acoustic-N-f4, acoustic-N-f4-fused: iso-acoustic wave, 8th order in space, leapfrog, written over the step before
+  the last;
 - prk-N-f4, prk-N-f8: the star of the Parallel Research Kernels, radius 2 (DOI 10.1109/HPEC.2014.7040972), with its
   check of the norm.
 
-Peers: `numba`, the bare compiled loop over this rank's block, which fills no halo; `numpy`, slices; `devito`, on as
-many threads as there are ranks here (rank 0 alone, the others wait). One JSON object a line.
+Peers: `numba`, the bare compiled loop over this rank's block, which fills no halo; `numpy`, slices; `devito`, as
+many steps in one call, on as many threads as there are ranks here (rank 0 alone, the others sleep), see
+`_bench_devito.py`; before it is timed, its cells are compared with ours. One JSON object a line.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import importlib.util
-import json
-import os
+import functools
+import math
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
+import _bench_devito as devito  # type: ignore[import-not-found]
 import numba
 import numpy as np
 import numpy.typing as npt
+from _bench_runs import (  # type: ignore[import-not-found]
+    COMM,
+    Timed,
+    bench_triad,
+    report,
+    rest_until_all_are_here,
+    timings,
+)
 
 import mpibatch as mb
 from mpibatch.mpi import MPI
-from mpibatch.stencil import stencil
+from mpibatch.stencil import Kernel, stencil
 from mpibatch.stencil.iterate import chosen, iterate
 
 Array = npt.NDArray[Any]
-COMM = MPI.COMM_WORLD
+SINGLE_STEPS, FUSED_STEPS = 8, 24
 # Second derivative, 8th order: the cell, and the cells at distance 1 to 4.
 SECOND = (-205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560)
 
@@ -46,6 +55,11 @@ SECOND = (-205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560)
 def heat(u: Any, k: Any) -> Any:
     around = u[-1, 0, 0] + u[1, 0, 0] + u[0, -1, 0] + u[0, 1, 0] + u[0, 0, -1] + u[0, 0, 1]
     return u[0, 0, 0] + k * (around - 6.0 * u[0, 0, 0])
+
+
+@stencil
+def heat2d(u: Any, k: Any) -> Any:
+    return u[0, 0] + k * (u[-1, 0] + u[1, 0] + u[0, -1] + u[0, 1] - 4.0 * u[0, 0])
 
 
 @stencil
@@ -80,6 +94,14 @@ def bare_heat(u: Any, out: Any, k: Any) -> None:
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+def bare_heat2d(u: Any, out: Any, k: Any) -> None:
+    for y in range(u.shape[0] - 2):
+        for x in range(u.shape[1] - 2):
+            c = u[y + 1, x + 1]
+            out[y + 1, x + 1] = c + k * (u[y, x + 1] + u[y + 2, x + 1] + u[y + 1, x] + u[y + 1, x + 2] - 4.0 * c)
+
+
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def bare_acoustic(u: Any, out: Any, m: Any, c: Any) -> None:
     f = np.float32
     for z in range(m.shape[0]):
@@ -95,7 +117,7 @@ def bare_acoustic(u: Any, out: Any, m: Any, c: Any) -> None:
                 s += c[3] * (p + u[z + 4, y + 4, x + 1] + u[z + 4, y + 4, x + 7])
                 p = u[z, y + 4, x + 4] + u[z + 8, y + 4, x + 4] + u[z + 4, y, x + 4] + u[z + 4, y + 8, x + 4]
                 s += c[4] * (p + u[z + 4, y + 4, x] + u[z + 4, y + 4, x + 8])
-                out[z, y, x] = f(2.0) * v - out[z, y, x] + c[5] * s * m[z, y, x]
+                out[z + 4, y + 4, x + 4] = f(2.0) * v - out[z + 4, y + 4, x + 4] + c[5] * s * m[z, y, x]
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
@@ -110,61 +132,44 @@ def bare_prk(a: Any, b: Any, w: Any) -> None:
             a[y, x] += w[2]
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
-def triad(a: Any, b: Any, c: Any, s: Any) -> None:
-    for i in range(a.size):
-        a[i] = b[i] + s * c[i]
-
-
-def timings(calls: dict[str, Callable[[], Any]], samples: int) -> dict[str, list[float]]:
-    """Return the seconds of the slowest rank, the calls taken in turn so that drift hits them alike."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(samples):
-        for name, call in calls.items():
-            COMM.Barrier()
-            begin = time.perf_counter()
-            call()
-            times[name].append(COMM.allreduce(time.perf_counter() - begin, op=MPI.MAX))
-    return times
-
-
-def report(case: str, times: dict[str, list[float]], missing: list[str], **more: Any) -> None:
-    """Print one line, on rank 0."""
-    if COMM.rank:
-        return
-    median = {name: statistics.median(t) for name, t in times.items()}
-    against = {name: seconds for name, seconds in median.items() if name != "ours"}
-    line = {
-        "case": case,
-        "ranks": COMM.size,
-        "threads": 1,
-        "seconds": median["ours"],
-        "spread": [min(times["ours"]), max(times["ours"])],
-        "against": against,
-        "ratio": {name: seconds / median["ours"] for name, seconds in against.items()},
-        "missing": missing,
-        "load": os.getloadavg()[0],
-        **more,
-        "versions": {name: importlib.metadata.version(name) for name in ("numba", "numpy", "mpi4py")},
-    }
-    print(json.dumps(line), flush=True)
-
-
-def speeds(cells: int, seconds: float, bytes_per_cell: int, triad_speed: float) -> dict[str, float]:
+def speeds(cells: int, times: dict[str, list[float]], bytes_per_cell: int, triad_speed: float) -> dict[str, float]:
     """Return cells a second, and the memory traffic that they need at least as a share of the triad's."""
-    rate = cells / seconds
+    rate = cells / statistics.median(times["ours"])
     return {"gpts": rate / 1e9, "share_of_triad": rate * bytes_per_cell / triad_speed}
 
 
-def bench_triad(samples: int) -> float:
-    """Return bytes a second over all ranks."""
-    a, b, c = (np.full(1 << 23, value) for value in (0.0, 1.0, 2.0))
-    times = timings({"ours": lambda: triad(a, b, c, 3.0)}, samples)
-    speed = 24 * a.size * COMM.size / statistics.median(times["ours"])
-    report("triad-f8", times, [], bytes_per_second=speed)
-    return speed
+def devito_peer(case: str, n: int, steps: int) -> dict[str, Timed]:
+    """Return Devito's steps, or nothing where it is not installed. Collective."""
+    if not devito.is_installed():
+        return {}
+    call = devito.peer(case, n, COMM.size).steps(steps) if COMM.rank == 0 else lambda: None
+    return {"devito": Timed(call, steps, is_alone=True)}
+
+
+def check_devito(case: str, step: Kernel, dtype: str, *scalars: float) -> None:
+    """End the program unless Devito's steps are ours, on a small domain and rank 0. Local."""
+    if COMM.rank or not devito.is_installed():
+        return
+    axes = 2 if case == "heat2d" else 3
+    grid = mb.Grid((32,) * axes, comm=MPI.COMM_SELF)
+    u = grid.from_function(lambda *x: np.sin(sum(a * (n + 1) for n, a in enumerate(x))), dtype)
+    before = 0.9 * u if case == "acoustic" else None
+    kept = [grid.full(1.0, dtype)] if case == "acoustic" else []
+    state = u if before is None else (u, before)
+    after = iterate(step, state, *kept, *scalars, steps=devito.STEPS_CHECKED, fuse=1)
+    last = after if before is None else after[0]
+    devito.check(case, u.owned, None if before is None else before.owned, last.owned)
+
+
+def to_and_fro(step: Callable[[Any, Any], None], one: Any, other: Any, steps: int) -> Timed:
+    """Return a call that steps from one field to the other and back, so often."""
+
+    def run() -> None:
+        for _ in range(steps // 2):
+            step(one, other)
+            step(other, one)
+
+    return Timed(run, steps)
 
 
 def bench_heat(n: int, samples: int, triad_speed: float) -> None:
@@ -178,54 +183,75 @@ def bench_heat(n: int, samples: int, triad_speed: float) -> None:
         around = a[:-2, c, c] + a[2:, c, c] + a[c, :-2, c] + a[c, 2:, c] + a[c, c, :-2] + a[c, c, 2:]
         b[c, c, c] = a[c, c, c] + 0.1 * (around - 6.0 * a[c, c, c])
 
-    calls: dict[str, Callable[[], Any]] = {
-        "ours": lambda: heat(u, 0.1, out=v),
-        "numba": lambda: bare_heat(a, b, 0.1),
-        "numpy": slices,
+    calls = {
+        "ours": to_and_fro(lambda one, other: heat(one, 0.1, out=other), u, v, SINGLE_STEPS),
+        "numba": to_and_fro(lambda one, other: bare_heat(one, other, 0.1), a, b, SINGLE_STEPS),
+        "numpy": Timed(slices),
     }
-    steps = devito_steps("heat", n)
-    times = timings(calls | ({"devito": steps} if steps else {}), samples)
-    more = speeds(n**3, statistics.median(times["ours"]), heat.footprint.bytes(8), triad_speed)
-    report(f"heat-{n}-f8", times, [] if steps else ["devito"], **more)
+    peer = devito_peer("heat", n, SINGLE_STEPS)
+    times = timings(calls | peer, samples)
+    more = speeds(n**3, times, heat.footprint.bytes(8), triad_speed)
+    report(f"heat-{n}-f8", times, [] if peer else ["devito"], **more)
 
 
-def bench_fused(n: int, samples: int, triad_speed: float) -> None:
-    grid, steps = mb.Grid((n,) * 3), 24
-    u = grid.from_function(lambda z, y, x: np.sin(z) + y * x, "f8", halo=1)
+def bench_heat2d(n: int, samples: int, triad_speed: float) -> None:
+    grid = mb.Grid((n, n))
+    u = grid.from_function(lambda y, x: np.sin(y) + x, "f8", halo=1)
+    v = grid.zeros("f8", halo=1)
+    a, b = u.padded.copy(), v.padded.copy()
+    calls = {
+        "ours": to_and_fro(lambda one, other: heat2d(one, 0.1, out=other), u, v, SINGLE_STEPS),
+        "numba": to_and_fro(lambda one, other: bare_heat2d(one, other, 0.1), a, b, SINGLE_STEPS),
+    }
+    peer = devito_peer("heat2d", n, SINGLE_STEPS)
+    times = timings(calls | peer, samples)
+    more = speeds(n * n, times, heat2d.footprint.bytes(8), triad_speed)
+    report(f"heat2d-{n}-f8", times, [] if peer else ["devito"], **more)
+
+
+def bench_fused(case: str, n: int, samples: int, triad_speed: float) -> None:
+    """The heat step in two or three dimensions."""
+    step, bare, axes = (heat, bare_heat, 3) if case == "heat" else (heat2d, bare_heat2d, 2)
+    grid = mb.Grid((n,) * axes)
+    u = grid.from_function(lambda *x: np.sin(x[0]) + math.prod(x[1:]), "f8", halo=1)
     a, b = u.padded.copy(), u.padded.copy()
-    iterate(heat, u, 0.1, steps=200, out=u)  # by then the choice is made
-
-    def bare() -> None:
-        for _ in range(steps // 2):
-            bare_heat(a, b, 0.1)
-            bare_heat(b, a, 0.1)
-
-    calls: dict[str, Callable[[], Any]] = {
-        "ours": lambda: iterate(heat, u, 0.1, steps=steps, out=u),
-        "single": lambda: iterate(heat, u, 0.1, steps=steps, fuse=1, out=u),
-        "numba": bare,
+    iterate(step, u, 0.1, steps=200, out=u)  # by then the choice is made
+    calls = {
+        "ours": Timed(lambda: iterate(step, u, 0.1, steps=FUSED_STEPS, out=u), FUSED_STEPS),
+        "single": Timed(lambda: iterate(step, u, 0.1, steps=FUSED_STEPS, fuse=1, out=u), FUSED_STEPS),
+        "numba": to_and_fro(lambda one, other: bare(one, other, 0.1), a, b, FUSED_STEPS),
     }
-    devito = devito_steps("heat", n, steps)
-    times = timings(calls | ({"devito": devito} if devito else {}), samples)
-    more = speeds(n**3 * steps, statistics.median(times["ours"]), heat.footprint.bytes(8), triad_speed)
-    choice = chosen(heat, grid)
-    report(f"heat-{n}-f8-fused", times, [] if devito else ["devito"], steps=steps, choice=choice, **more)
+    peer = devito_peer(case, n, FUSED_STEPS)
+    times = timings(calls | peer, samples)
+    more = speeds(n**axes, times, step.footprint.bytes(8), triad_speed)
+    report(f"{case}-{n}-f8-fused", times, [] if peer else ["devito"], choice=chosen(step, grid), **more)
 
 
-def bench_acoustic(n: int, samples: int, triad_speed: float) -> None:
+def bench_acoustic(n: int, is_fused: bool, samples: int, triad_speed: float) -> None:
     grid = mb.Grid((n,) * 3)
     u = grid.from_function(lambda z, y, x: np.sin(z) + np.cos(y * x), "f4", halo=4)
-    before, m = grid.full(0.5, "f4"), grid.full(1.0, "f4")
+    before, m = grid.full(0.5, "f4", halo=4), grid.full(1.0, "f4")
     a, b, c = u.padded.copy(), before.padded.copy(), m.padded.copy()
     weights = np.array([3 * SECOND[0], *SECOND[1:], 1e-4], "f4")
-    calls: dict[str, Callable[[], Any]] = {
-        "ours": lambda: acoustic(u, before, m, 1e-2, out=before),
-        "numba": lambda: bare_acoustic(a, b, c, weights),
-    }
-    steps = devito_steps("acoustic", n)
-    times = timings(calls | ({"devito": steps} if steps else {}), samples)
-    more = speeds(n**3, statistics.median(times["ours"]), acoustic.footprint.bytes(4), triad_speed)
-    report(f"acoustic-{n}-f4", times, [] if steps else ["devito"], **more)
+    steps = FUSED_STEPS if is_fused else SINGLE_STEPS
+    bare = to_and_fro(lambda one, other: bare_acoustic(one, other, c, weights), a, b, steps)
+    more: dict[str, Any] = {}
+    if is_fused:
+        both = (u, before)
+        iterate(acoustic, both, m, 1e-2, steps=200, out=both)
+        more["choice"] = chosen(acoustic, grid)
+        calls = {
+            "ours": Timed(lambda: iterate(acoustic, both, m, 1e-2, steps=steps, out=both), steps),
+            "single": Timed(lambda: iterate(acoustic, both, m, 1e-2, steps=steps, fuse=1, out=both), steps),
+            "numba": bare,
+        }
+    else:
+        ours = to_and_fro(lambda one, other: acoustic(one, other, m, 1e-2, out=other), u, before, steps)
+        calls = {"ours": ours, "numba": bare}
+    peer = devito_peer("acoustic", n, steps)
+    times = timings(calls | peer, samples)
+    more |= speeds(n**3, times, acoustic.footprint.bytes(4), triad_speed)
+    report(f"acoustic-{n}-f4{'-fused' * is_fused}", times, [] if peer else ["devito"], **more)
 
 
 def bench_prk(n: int, dtype: str, samples: int, triad_speed: float) -> None:
@@ -242,7 +268,7 @@ def bench_prk(n: int, dtype: str, samples: int, triad_speed: float) -> None:
         prk(a, b, out=b, walls="nearest")
         increment(a, out=a)
 
-    times = timings({"ours": step, "numba": lambda: bare_prk(c, d, weights)}, samples)
+    times = timings({"ours": Timed(step), "numba": Timed(lambda: bare_prk(c, d, weights))}, samples)
     # Each step adds the sum of both slopes, 2, to every cell that reads no wall.
     inner = tuple(slice(max(0, 2 - s), min(e, n - 2) - s) for s, e in zip(grid.box.start, grid.box.stop, strict=True))
     norm = COMM.allreduce(float(np.abs(b.owned[inner]).sum(dtype="f8"))) / (n - 4) ** 2
@@ -251,34 +277,8 @@ def bench_prk(n: int, dtype: str, samples: int, triad_speed: float) -> None:
     if error > bound:
         raise SystemExit(f"prk-{n}-{dtype}: norm {norm} after {turns} steps, not {2.0 * turns}")
     words = prk.footprint.bytes(1) + increment.footprint.bytes(1)
-    more = speeds(n * n, statistics.median(times["ours"]), words * np.dtype(dtype).itemsize, triad_speed)
-    report(f"prk-{n}-{dtype}", times, [], norm_error=error, **more)
-
-
-def devito_steps(case: str, n: int, steps: int = 1) -> Callable[[], None] | None:
-    """Return a call that advances Devito by some steps on rank 0, or None where it is not installed."""
-    if importlib.util.find_spec("devito") is None:
-        return None
-    if COMM.rank:
-        return lambda: None
-    os.environ.setdefault("OMP_NUM_THREADS", str(COMM.size))
-    import devito  # type: ignore[import-not-found]
-
-    devito.configuration["language"] = "openmp" if COMM.size > 1 else "C"
-    devito.configuration["log-level"] = "WARNING"
-    dtype, order, levels = (np.float64, 2, 1) if case == "heat" else (np.float32, 8, 2)
-    grid = devito.Grid(shape=(n,) * 3, extent=(n - 1,) * 3, dtype=dtype)
-    u = devito.TimeFunction(name="u", grid=grid, space_order=order, time_order=levels)
-    if case == "heat":
-        update = u + 0.1 * u.laplace
-    else:
-        m = devito.Function(name="m", grid=grid, space_order=0)
-        m.data[:] = 1.0
-        update = 2.0 * u - u.backward + 1e-4 * u.laplace * m
-    u.data[:] = 0.5
-    operator = devito.Operator([devito.Eq(u.forward, update)])
-    operator.apply(time_m=1, time_M=1)
-    return lambda: operator.apply(time_m=1, time_M=steps)
+    more = speeds(n * n, times, words * np.dtype(dtype).itemsize, triad_speed)
+    report(f"prk-{n}-{dtype}", times, norm_error=error, **more)
 
 
 def main() -> None:
@@ -287,18 +287,30 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a quarter of each edge, 5 samples")
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     options = parser.parse_args()
-    samples, share = (5, 4) if options.quick else (9, 1)
-    speed = bench_triad(samples)
+    samples, share = (5, 4) if options.quick else (7, 1)
+    cases: dict[str, Callable[[int, float], None]] = {}
     for edge in (256, 384):
-        if options.only in f"heat-{edge}-f8":
-            bench_heat(edge // share, samples, speed)
-        if options.only in f"heat-{edge}-f8-fused":
-            bench_fused(edge // share, samples, speed)
-    if options.only in "acoustic-256-f4":
-        bench_acoustic(256 // share, samples, speed)
+        n = edge // share
+        cases[f"heat-{edge}-f8"] = functools.partial(bench_heat, n)
+        cases[f"heat-{edge}-f8-fused"] = functools.partial(bench_fused, "heat", n)
+    cases["heat2d-4096-f8"] = functools.partial(bench_heat2d, 4096 // share)
+    cases["heat2d-4096-f8-fused"] = functools.partial(bench_fused, "heat2d", 4096 // share)
+    cases["acoustic-256-f4"] = functools.partial(bench_acoustic, 256 // share, False)
+    cases["acoustic-256-f4-fused"] = functools.partial(bench_acoustic, 256 // share, True)
     for dtype in ("f4", "f8"):
-        if options.only in f"prk-8000-{dtype}":
-            bench_prk(8000 // share, dtype, samples, speed)
+        cases[f"prk-8000-{dtype}"] = functools.partial(bench_prk, 8000 // share, dtype)
+    chosen_cases = {name: case for name, case in cases.items() if options.only in name}
+    for name, step, dtype, scalar in (
+        ("heat", heat, "f8", 0.1),
+        ("heat2d", heat2d, "f8", 0.1),
+        ("acoustic", acoustic, "f4", 1e-2),
+    ):
+        if any(case.startswith(f"{name}-") for case in chosen_cases):
+            check_devito(name, step, dtype, scalar)
+    rest_until_all_are_here()
+    speed = bench_triad(samples)
+    for case in chosen_cases.values():
+        case(samples, speed)
 
 
 if __name__ == "__main__":

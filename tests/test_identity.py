@@ -1,4 +1,7 @@
-"""The promise itself: a pipeline's datasets and its file have the same bits on any number of ranks, cut in any way."""
+"""The promise itself: a pipeline's datasets have the same bits on any number of ranks, cut in any way.
+
+So has the whole file, where it tells neither of the run (record = false) nor of another topology that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpibatch.io import describe, digest
+from mpibatch.io import describe, digest, file_attributes, verify
 from tests.conftest import Launch
 
 JOB = """
@@ -43,6 +46,7 @@ save = "mask"
 
 [output]
 path = "{output}"
+record = {record}
 """
 # Ranks and process grid; None is the one that mpibatch chooses.
 LAYOUTS: list[tuple[int, tuple[int, int, int] | None]] = [
@@ -57,28 +61,32 @@ LAYOUTS: list[tuple[int, tuple[int, int, int] | None]] = [
 
 
 def results(
-    launch: Launch, folder: Path, ranks: int, topology: tuple[int, int, int] | None
-) -> tuple[dict[str, str], str]:
-    """Run the job, and return the digests of its datasets and of the file."""
+    launch: Launch, folder: Path, ranks: int, topology: tuple[int, int, int] | None, record: bool = False
+) -> tuple[dict[str, str], str, str]:
+    """Run the job, and return the digests of its datasets, of its content, and of the file."""
     cut = ", ".join(map(str, topology or (0, 0, 0)))
     output = folder / "out.h5"
-    (folder / "job.toml").write_text(JOB.format(topology=cut, output="out.h5"))
+    (folder / "job.toml").write_text(JOB.format(topology=cut, output="out.h5", record=str(record).lower()))
     done = launch(ranks, "-m", "mpibatch", "run", "job.toml", "--quiet", cwd=folder, timeout=120)
     assert done.returncode == 0, done.stderr
     digests = {found.name: digest(output, found.name) for found in describe(output)}
-    return digests, hashlib.sha256(output.read_bytes()).hexdigest()
+    report = verify(output)
+    assert report.is_whole
+    assert ("run_record" in file_attributes(output)) == record
+    return digests, report.content, hashlib.sha256(output.read_bytes()).hexdigest()
 
 
 @pytest.mark.slow
 def test_a_pipeline_has_the_same_bits_on_any_ranks_and_any_decomposition(launch: Launch, tmp_path: Path) -> None:
     volume = np.random.default_rng(7).normal(size=(23, 19, 31)).astype("f4")
     np.save(tmp_path / "volume.npy", volume)
-    digests, _ = alone = results(launch, tmp_path, 1, None)
+    digests, content, whole = results(launch, tmp_path, 1, None)
     assert set(digests) == {"gaussian_filter", "median_filter", "edges", "mask"}
     assert len(set(digests.values())) == 4
     for ranks, topology in LAYOUTS:
-        found, file = results(launch, tmp_path, ranks, topology)
-        assert found == digests, (ranks, topology)
+        # Of each kind one with a record: its content is the same, its bytes are not.
+        record = (ranks, topology) in ((3, None), (4, (1, 2, 2)))
+        found, same, file = results(launch, tmp_path, ranks, topology, record)
+        assert (found, same) == (digests, content), (ranks, topology)
         # The job's text is in the file, and with it the topology that was asked for.
-        if topology is None:
-            assert file == alone[1], ranks
+        assert (file == whole) == (topology is None and not record), (ranks, topology)

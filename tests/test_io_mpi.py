@@ -20,7 +20,7 @@ import pytest
 import tifffile
 
 import mpibatch as mb
-from mpibatch.io import describe, digest, direct, file_attributes, saving
+from mpibatch.io import describe, digest, direct, file_attributes
 from mpibatch.mpi import MPI
 
 pytestmark = pytest.mark.mpi
@@ -333,17 +333,16 @@ def test_a_write_that_fails_on_one_rank(shared_tmp: Path, monkeypatch: pytest.Mo
 def test_another_run_takes_the_name_over(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, original = shared_tmp / "a.h5", direct.write
 
-    class Overtaken:
-        @staticmethod
-        def write(comm: Any, part: str, *args: Any) -> None:
-            original(comm, part, *args)
-            if comm.rank == 0:
-                Path(part).unlink()
-                Path(part).write_text("another run's")
-            comm.Barrier()
+    def write(comm: Any, part: str, *args: Any) -> Any:
+        extents = original(comm, part, *args)
+        if comm.rank == 0:
+            Path(part).unlink()
+            Path(part).write_text("another run's")
+        comm.Barrier()
+        return extents
 
-    monkeypatch.setattr(saving, "direct", Overtaken)
-    refused(mb.RunError, "another run took", mb.save, path, u=field(values()))
+    monkeypatch.setattr(direct, "write", write)
+    refused(mb.RunError, "another run took", mb.save, path, u=field(values()), driver="direct")
     assert listing(shared_tmp) == ["a.h5.part"]
 
 

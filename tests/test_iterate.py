@@ -8,6 +8,7 @@ import pytest
 from mpibatch.stencil import stencil
 from mpibatch.stencil.fills import levels_of
 from mpibatch.stencil.fused import Chain, fused_text
+from mpibatch.stencil.generated import kernel_text
 from mpibatch.stencil.tuning import BUDGETS, Choice, Tuning, candidates
 from mpibatch.stencil.typed import Array
 
@@ -49,6 +50,32 @@ def test_sweeps_have_as_many_steps_as_values_that_are_kept() -> None:
 def test_nothing_is_tried_that_cannot_pay() -> None:
     assert [choice.steps for choice in tuned(8, dict.fromkeys((1, 2, 3, 4, 6, 8), 1e-4), steps=1000)[1]] == [1]
     assert [choice.steps for choice in tuned(8, dict.fromkeys((1, 2, 3, 4, 6, 8), 1.0), steps=2)[1]] == [1, 2]
+
+
+def test_steps_of_calls_before_count_for_what_can_pay() -> None:
+    tuning = Tuning(8, 1)
+    for _ in range(3):
+        tuning.add(Choice(1, BUDGETS[0]), 1e-3)
+    assert tuning.trial(20) is None
+    tuning.made = 1000
+    assert tuning.trial(20) == Choice(2, BUDGETS[0])
+
+
+@pytest.mark.parametrize(("count", "is_many"), [(2, False), (9, True)])
+def test_loops_over_many_arrays_are_compiled_with_patience(count: int, is_many: bool) -> None:
+    @stencil(ndim=2)
+    def shift(a, b, c, d, e, f, g, h, i):
+        fields = (a, b, c, d, e, f, g, h, i)
+        moved = [field[0, 1] + field[-1, 0] for field in fields[:count]]
+        return tuple(moved + [field[0, 0] for field in fields[count:]])[:count]
+
+    array = Array(np.dtype("f8"))
+    inputs = len(shift.program.fields)
+    typed = shift.typed(2, [array] * inputs, {}, [array] * count, [-1] * count)
+    text = fused_text(typed, [Chain((n,)) for n in range(count)])
+    assert ("told_apart(plane)" in text) is is_many
+    assert ("@compiled_lean_many" in text) is is_many
+    assert ("@compiled_lean_many" in kernel_text(typed)) is is_many
 
 
 def test_two_outputs_with_a_value_of_the_step_before() -> None:

@@ -333,6 +333,17 @@ def test_what_cannot_be_fused_goes_step_by_step(monkeypatch: pytest.MonkeyPatch)
     assert not sweeps
 
 
+def test_parameters_that_are_not_used_do_no_harm() -> None:
+    @stencil
+    def half(u, a, unused, b=2.0, other=None):
+        return a * u[0, 0] + b * u[0, 1]
+
+    u = field_of(mb.Grid((16, 12)), (), 1)
+    expected = repeated(half, (u,), (0.5, "anything", 0.25), 3, 0.0, 0.0)
+    for fuse in (1, 3):
+        assert_equal(iterate(half, u, 0.5, "anything", 0.25, steps=3, fuse=fuse), expected)
+
+
 def test_memory_ends_with_the_fields() -> None:
     kernel = star.using()
     grid = mb.Grid((16, 12))

@@ -113,9 +113,9 @@ def test_results_are_freed_when_no_later_step_reads_them(folder, monkeypatch):
     def watched_apply(step, field):
         gc.collect()
         alive[step.name] = [name for name, ref in made.items() if ref() is not None]
-        result, found = apply(step, field)
-        made[step.name] = weakref.ref(result)
-        return result, found
+        result = apply(step, field)
+        made[step.name] = weakref.ref(result.field)
+        return result
 
     monkeypatch.setattr(pipeline, "_load", watched_load)
     monkeypatch.setattr(pipeline, "_apply", watched_apply)

@@ -269,3 +269,32 @@ def test_choices_may_be_whole_numbers():
     assert check(4) is None
     for wrong in (3, True, "4", 4.0):
         assert check(wrong) == "one of 2, 4, 8"
+
+
+def test_a_region_compression_and_driver_are_read() -> None:
+    job = parse(
+        '[input]\npath = "a.h5"\nregion = "10:200, ::4"\nallow = ["external links"]\n'
+        '[[step]]\nfilter = "sobel"\n[output]\npath = "b.h5"\ncompression = "zstd:3"\n'
+        'chunks = [8, 8]\ndriver = "direct"\n'
+    )
+    assert checks.slices(job.input.region or "") == (slice(10, 200), slice(None, None, 4))
+    assert (job.output.compression, job.output.chunks, job.output.driver) == ("zstd:3", [8, 8], "direct")
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "words"),
+    [
+        ("input", 'region = "10"', "slices as text"),
+        ("input", 'region = "a:b"', "slices as text"),
+        ("input", 'allow = ["everything"]', "external links"),
+        ("output", 'compression = "gzip:11"', "levels 0 to 9"),
+        ("output", 'compression = "rar"', "rar"),
+        ("output", "chunks = [0]", "chunks"),
+        ("output", 'driver = "posix"', "direct"),
+    ],
+)
+def test_what_is_none_of_these_is_told(section: str, line: str, words: str) -> None:
+    parts = {"input": 'path = "a.h5"', "output": 'path = "b.h5"'}
+    parts[section] += "\n" + line
+    with pytest.raises(UsageError, match=words):
+        parse(f'[input]\n{parts["input"]}\n[[step]]\nfilter = "sobel"\n[output]\n{parts["output"]}\n')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,15 +22,16 @@ pytestmark = pytest.mark.mpi
 MOST_SECONDS = 30.0
 
 
-def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
-    """Run a test file of its own under the real runner on two ranks, each test limited to 3 seconds."""
+def run(folder: Path, text: str, *options: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a test file of its own under the real runner (default: on two ranks), each test limited to 3 seconds."""
     (folder / "conftest.py").write_text((REPOSITORY / "tests" / "conftest.py").read_text())
     (folder / "test_scratch.py").write_text(HEAD + text)
-    runner = [sys.executable, "scripts/_run_tests.py", "--only", "mpi", "--ranks", "2", "--test-limit", "3"]
+    runner = [sys.executable, "scripts/_run_tests.py", *(options or ("--only", "mpi", "--ranks", "2"))]
     begin = time.monotonic()
     done = subprocess.run(
-        [*runner, str(folder)], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=99
-    )
+        [*runner, "--test-limit", "3", str(folder)],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=99, env=env,
+    )  # fmt: skip
     assert time.monotonic() - begin < MOST_SECONDS
     return done
 
@@ -111,3 +114,38 @@ def test_a_run_without_tests_is_red(tmp_path: Path) -> None:
     done = run(tmp_path, "")
     assert done.returncode == 1, done
     assert "no test was executed" in done.stdout
+
+
+UNIT = "def test_unit():\n    print('the unit test')\n"
+
+
+@pytest.mark.slow
+def test_a_failure_beside_the_unit_tests_is_a_failure(tmp_path: Path) -> None:
+    """The MPI tests on one rank run at the same time; what they say comes after, whole."""
+    (tmp_path / "test_unit.py").write_text(UNIT)
+    text = "def test_wrong():\n    assert not 'wrong'\n\ndef test_deadlock():\n    COMM.recv(source=0)\n"
+    done = run(tmp_path, text, "--only", "tests", "--setup", "mpich", "--ranks", "1")
+    assert done.returncode == 1, done
+    assert done.stdout.index("mpich: unit tests") < done.stdout.index("mpich: MPI tests, 1 rank")
+    for line in ("assert not 'wrong'", "line 10 in test_deadlock", "FAILED: a test got stuck"):
+        assert line in done.stdout, line
+    assert done.stdout.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
+
+
+@pytest.mark.parametrize(("setup", "code"), [("all", 0), ("openmpi", 1)])
+def test_a_setup_that_cannot_be_made_is_told(tmp_path: Path, setup: str, code: int) -> None:
+    """On a machine without Debian's packages the rest runs; but it is no success to have run nothing."""
+    programs, tests = tmp_path / "bin", tmp_path / "tests"
+    programs.mkdir()
+    tests.mkdir()
+    for name in ("bash", "dirname"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    (tests / "test_unit.py").write_text(UNIT)
+    options = ("--only", "unit", "--setup", setup)
+    done = run(tests, "", *options, env={**os.environ, "PATH": str(programs)})
+    assert done.returncode == code, done
+    assert "cannot be made here: no Debian or Ubuntu" in done.stdout
+    assert "scripts/test.sh --setup openmpi" in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        "1 passed, 0 failed, 0 skipped" if code == 0 else "0 passed, 1 failed, 0 skipped"
+    )

@@ -114,7 +114,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> tuple[mb.Field, mb.Field]:
     h = p.spacing
     grid = simulation.grid(p.shape, spacing=h, origin=h / 2, periodic=True)
     state = initial(p, grid)
-    spare = {name: field.like() for name, field in state.items()}
+    both = (state["u"], state["v"])
 
     def diagnostics(state: dict[str, mb.Field]) -> dict[str, float]:
         u, v = state["u"], state["v"]
@@ -122,13 +122,12 @@ def run(p: Parameters, simulation: mb.Simulation) -> tuple[mb.Field, mb.Field]:
         covered = mb.count_nonzero(v > 0.1) / math.prod(p.shape)
         return {"mean_u": mb.mean(u), "mean_v": mb.mean(v), "max_v": mb.max(v), "covered": covered}
 
-    for now in simulation.steps(state, dt=p.dt or p.share * p.longest, diagnostics=diagnostics):
+    dt = p.dt or p.share * p.longest
+    for now in simulation.steps(state, dt=dt, diagnostics=diagnostics, most=None):
         spread_u, spread_v = (d * now.dt / h**2 for d in (p.diffusivity_u, p.diffusivity_v))
-        after = (spare["u"], spare["v"])
-        step(state["u"], state["v"], spread_u, spread_v, p.feed, p.feed + p.kill, now.dt, out=after)
-        spare["u"], spare["v"] = state["u"], state["v"]
-        state["u"], state["v"] = after
-    return state["u"], state["v"]
+        rates = (spread_u, spread_v, p.feed, p.feed + p.kill, now.dt)
+        mb.iterate(step, both, *rates, steps=now.count, out=both)
+    return both
 
 
 def initial(p: Parameters, grid: mb.Grid) -> dict[str, mb.Field]:

@@ -107,7 +107,6 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
     walls = ("dirichlet", p.wall_temperature) if p.walls == "fixed" else "reflect"
     step = (step1, step2, step3)[grid.ndim - 1]
     state = {"u": initial(p, grid)}
-    spare = state["u"].like()
 
     def diagnostics(state: dict[str, mb.Field]) -> dict[str, float]:
         u = state["u"]
@@ -120,12 +119,12 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
         state,
         dt=p.dt or p.share * p.longest,
         diagnostics=diagnostics,
+        most=None,
         time_units="s",
         attrs={"u": {"units": "K", "long_name": "temperature"}},
     ):
         factors = [p.diffusivity * now.dt / h**2 for h in spacing]
-        step(state["u"], *factors, out=spare, walls=walls)
-        state["u"], spare = spare, state["u"]
+        mb.iterate(step, state["u"], *factors, steps=now.count, out=state["u"], walls=walls)
     return state["u"]
 
 

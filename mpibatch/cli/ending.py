@@ -14,12 +14,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from mpibatch.errors import MpibatchError
+from mpibatch.errors import MpibatchError, Stopped
 from mpibatch.log import launched
 
 __all__ = ["OK", "RUN_ERROR", "USAGE_ERROR", "guarded", "printable"]
 
-OK, RUN_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
+OK, RUN_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130  # and Stopped.exit_code, 75
 
 # Seconds; what the launcher has not yet passed on when the job is aborted, it drops.
 FORWARDING = 0.5
@@ -39,6 +39,8 @@ def guarded(command: Callable[[], int], debug: bool = False) -> int:
         # The reader of our output, such as head, has enough; do not fail again when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except Stopped as stopped:
+        return stopped.exit_code
     except KeyboardInterrupt:
         return _end("interrupted", INTERRUPTED, debug)
     except MpibatchError as error:

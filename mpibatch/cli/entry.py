@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from mpibatch import __version__
-from mpibatch.cli import filter, info, run, view
+from mpibatch.cli import cancel, filter, info, logs, run, status, submit, verdict, verify, view
 from mpibatch.cli.ending import OK, USAGE_ERROR, guarded
 from mpibatch.log import LEVELS, launched, setup
+from mpibatch.slurm import completion
 
 __all__ = ["main"]
 
@@ -29,11 +30,13 @@ examples:
   mpiexec -n 4 mpibatch filter in.h5::raw out.h5::edges gaussian_filter:sigma=2 sobel
   mpibatch info out.h5 --digest
   mpibatch view out.h5::edges edges.png
+  mpibatch submit job.toml --profile generic --nodes 2 --ntasks-per-node 64 --dry-run
 
 exit codes:
   0  done
   1  run error: the request is clear, but it could not be done (file missing or broken, disk full, out of memory)
   2  usage error: the request cannot be meant (unknown name, wrong value, job file with mistakes)
+  75 stopped by SIGUSR1 or SIGTERM after a checkpoint: the same command with --resume goes on (EX_TEMPFAIL)
 
 Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that a filter may take on one rank for what surrounds its block
 (such as 4G; default: the memory that is free); MPIBATCH_CACHE_DIR is the folder of compiled code.
@@ -63,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=_Parser)
-    for module in (run, filter, info, view):
+    for module in (run, filter, info, view, verify, submit, status, logs, cancel, verdict):
         module.add(commands, shared)
     return top
 
@@ -87,7 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         top.print_help()
         return USAGE_ERROR
     setup(args.log_level, rank=rank, size=size, quiet=args.quiet)
-    return guarded(lambda: int(args.execute(args)), debug=args.debug)
+    code = guarded(lambda: int(args.execute(args)), debug=args.debug)
+    if args.command in ("run", "filter"):
+        completion.leave(code)
+    return code
 
 
 def run_program(file: str, argv: Sequence[str] | None = None) -> int:

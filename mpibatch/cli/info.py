@@ -14,6 +14,8 @@ __all__ = ["add", "execute"]
 EPILOG = """\
 The digest is the SHA-256 of a dataset's dtype, shape and values (C order, little endian): two runs gave the same bits
 if, and only if, their digests are equal. It does not depend on how, or by how many ranks, the file was written.
+The content digest of a sealed file stands for all its datasets as they were written, and costs nothing to show;
+`mpibatch verify` checks that they still are so.
 
 examples:
   mpibatch info out.h5
@@ -43,8 +45,11 @@ def execute(args: argparse.Namespace) -> int:
     if launched()[0] != 0:
         return 0
     from mpibatch.io import describe, digest, file_attributes
+    from mpibatch.io.naming import split_path
+    from mpibatch.io.seal import content_of
 
     attributes = file_attributes(args.file)
+    content = content_of(split_path(args.file)[0])
     datasets = []
     for found in describe(args.file):
         entry: dict[str, Any] = {
@@ -62,9 +67,14 @@ def execute(args: argparse.Namespace) -> int:
             entry["sha256"] = digest(args.file, found.name or None)
         datasets.append(entry)
     if args.json:
-        print(json.dumps({"file": args.file, "attributes": attributes, "datasets": datasets}, indent=2))
+        told = {"file": args.file, "sealed": content is not None, "content": content}
+        print(json.dumps({**told, "attributes": attributes, "datasets": datasets}, indent=2))
     else:
-        print("\n".join(printable(line).replace("\n", "\\n") for line in _lines(args.file, attributes, datasets)))
+        lines = _lines(args.file, attributes, datasets)
+        # Others' files have no seal, and miss none.
+        sealed = f"  sealed, content {content}" if content else "  NOT SEALED: unfinished, or changed since"
+        lines[1:1] = [sealed] if content or "mpibatch_layout" in attributes else []
+        print("\n".join(printable(line).replace("\n", "\\n") for line in lines))
     return 0
 
 

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.log import launched
+
+if TYPE_CHECKING:
+    from mpibatch.job.resuming import Start
+    from mpibatch.job.schema import Job
+    from mpibatch.job.simulation import SimulationJob
 
 __all__ = ["add", "execute"]
 
@@ -43,10 +50,21 @@ A simulation has [simulation], [output] and, if wished, [diagnostics] and [grid]
   path = "heat.csv"
   every = 0.002
 
+Both kinds may have [checkpoint], and can then go on after their end came too early, on any number of ranks:
+
+  [checkpoint]
+  every_minutes = 10          # the default; or every_steps = 1000 (of a pipeline: filters), or both
+  keep = 2                    # of a simulation: how many
+  path = "heat.h5.checkpoints"   # a folder; this is the default, beside the output
+
+SIGUSR1 and SIGTERM then end the run after the present step (or filter), with a checkpoint and exit code 75. The same
+command with --resume goes on; where everything is complete it does nothing and ends with 0.
+
 Paths are relative to the working directory. Every mistake in a job file is told at once, with its line.
 
 examples:
   mpiexec -n 8 mpibatch run job.toml
+  mpiexec -n 4 mpibatch run job.toml --resume
   mpibatch run job.toml --dry-run --ranks 64
   mpibatch run job.toml --set output.path=other.h5 --set gaussian_filter.sigma=[1,2,2]
 
@@ -73,6 +91,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser.add_argument(
         "--ranks", type=int, metavar="N", help="with --dry-run: plan for N ranks (default: those started)"
     )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
+    start.add_argument("--anew", action="store_true", help="remove the checkpoints of an earlier run first")
     parser.set_defaults(execute=execute)
 
 
@@ -84,7 +105,24 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError(f"--ranks {args.ranks}: give 1 or more, and only with --dry-run; mpiexec sets a run's")
     if args.dry_run:
         return _dry_run(args)
-    from mpibatch.cli.running import run_and_report
+    from mpibatch.checkpoint.signals import Caught
+
+    # At once: a signal may come while libraries are loading.
+    caught = Caught()
+    with ExitStack() as early:
+        early.enter_context(caught)
+        job, comm = _read(args)
+        if job.checkpoint is None:
+            early.pop_all()
+            caught.redeliver()
+        from mpibatch.cli.running import run_and_report
+
+        start: Start = "resume" if args.resume else "anew" if args.anew else "new"
+        return run_and_report(job, comm, args.quiet, start)
+
+
+def _read(args: argparse.Namespace) -> tuple[Job | SimulationJob, Any]:
+    """The job, and the communicator of all ranks."""
     from mpibatch.job.reading import parse_any, read_text
     from mpibatch.mpi import agreed, private
 
@@ -98,7 +136,7 @@ def execute(args: argparse.Namespace) -> int:
     # A program may be a file that one node does not see.
     with agreed(comm, f"reading {args.job}"):
         job = parse_any(text, args.job, args.settings)
-    return run_and_report(job, comm, args.quiet)
+    return job, comm
 
 
 def _dry_run(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch import timing
 from mpibatch.compiled import compile_seconds
@@ -11,13 +11,17 @@ from mpibatch.job.schema import Job
 from mpibatch.job.simulation import SimulationJob
 from mpibatch.job.words import bytes_text, shape_text
 from mpibatch.log import launched
+from mpibatch.slurm import completion
+
+if TYPE_CHECKING:
+    from mpibatch.job.resuming import Start
 
 __all__ = ["run_and_report"]
 
 COMPILING_WORTH_TELLING = 0.1  # seconds
 
 
-def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False) -> int:
+def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, start: Start = "new") -> int:
     """Run `job` on `comm` with progress on standard error and a summary on standard output; return 0. Collective."""
     from mpibatch.job.pipeline import Summary, run
     from mpibatch.job.progress import reporter
@@ -26,7 +30,16 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False) -> 
     _check_world(comm)
     timing.reset()
     with reporter(comm.rank, quiet) as report:
-        summary: Summary = simulate(job, comm, report) if isinstance(job, SimulationJob) else run(job, comm, report)
+        summary: Summary
+        if isinstance(job, SimulationJob):
+            summary = simulate(job, comm, report, start)
+        else:
+            summary = run(job, comm, report, start)
+    completion.note(output=summary.path)
+    if summary.was_complete:
+        if comm.rank == 0 and not quiet:
+            print(f"{summary.path} is complete and whole already: nothing to do")
+        return 0
     stats = timing.summary(comm)
     if comm.rank != 0 or quiet:
         return 0

@@ -1,46 +1,80 @@
-"""A file gets its name when it is complete: written as ``NAME.part`` beside it, flushed, renamed.
+"""A file gets its name when it is complete: written as ``NAME.part`` beside it, flushed, sealed, renamed.
 
-A leftover of a killed run has the same temporary name, and the next run replaces it. Two runs that write to one name at
-once would meet there: the second takes the name over, and the first notices before it renames.
+A leftover of a killed run has the same temporary name, and the next run replaces it, or goes on with it (`adopt`). Two
+runs that write to one name at once would meet there: the second takes the name over, and the first notices before it
+renames.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpibatch.errors import RunError
+from mpibatch.io.extent import Digests, Extent
+from mpibatch.io.seal import append
 from mpibatch.mpi import MPI, agreed
 
-__all__ = ["PART", "committed"]
+__all__ = ["PART", "Part", "committed"]
 
 PART = ".part"
 
 
+@dataclass
+class Part:
+    """A file under its temporary name `path`.
+
+    Attributes
+    ----------
+    extents, values : what the seal is to know, set on rank 0 before the block ends: the places and digests of chunks,
+        and the digests of the values of datasets by name, both computed before the values went to the file. See
+        `mpibatch.io.seal.append`.
+    """
+
+    path: str
+    extents: list[Extent] = field(default_factory=list)
+    values: dict[str, Digests] = field(default_factory=dict)
+
+
 @contextmanager
-def committed(comm: MPI.Intracomm, path: str, overwrite: bool = True) -> Iterator[str]:
-    """Yield the temporary name, under which an empty file lies; rename it at the end of the block. Collective.
+def committed(
+    comm: MPI.Intracomm,
+    path: str,
+    overwrite: bool = True,
+    *,
+    adopt: bool = False,
+    keep: Callable[[], bool] | None = None,
+) -> Iterator[Part]:
+    """Yield the temporary name, under which an empty file lies; seal and rename it after the block. Collective.
 
     If the block raises, the temporary file is removed, and what was there under `path` stays. The block must raise
     on all ranks or on none.
+
+    Parameters
+    ----------
+    adopt : go on with the temporary file that is there already.
+    keep : asked, if the block raises, whether the temporary file is to stay for another run to adopt.
     """
     target, handle = "", -1
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
             target = os.path.realpath(path)
-            handle = _begin(target, overwrite)
+            handle = _begin(target, overwrite, adopt)
     target = comm.bcast(target, root=0)
     part = target + PART
+    whole = Part(part)
     try:
-        yield part
+        yield whole
         with agreed(comm, f"writing {path}"):
             if comm.rank == 0:
-                _commit(target, handle, overwrite)
+                _commit(target, handle, overwrite, whole)
     except BaseException:
-        if comm.rank == 0 and _is_ours(part, handle):
+        if comm.rank == 0 and not (keep is not None and keep()) and _is_ours(part, handle):
             Path(part).unlink()
         raise
     finally:
@@ -48,8 +82,8 @@ def committed(comm: MPI.Intracomm, path: str, overwrite: bool = True) -> Iterato
             os.close(handle)
 
 
-def _begin(target: str, overwrite: bool) -> int:
-    """Make the empty temporary file and return its descriptor, by which it is known later."""
+def _begin(target: str, overwrite: bool, adopt: bool) -> int:
+    """Make the empty temporary file, or take the one there, and return its descriptor, by which it is known later."""
     folder = Path(target).parent
     if not folder.is_dir():
         raise RunError(f"{target} was to be written, but there is no folder {folder}; make it, or write elsewhere")
@@ -57,6 +91,8 @@ def _begin(target: str, overwrite: bool) -> int:
         raise RunError(f"{target} was to be written, but it is no regular file; give another name")
     _check_free(target, overwrite)
     try:
+        if adopt:
+            return os.open(target + PART, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         # Anew, never through what lies there: that might be another's, or a link to something valuable.
         Path(target + PART).unlink(missing_ok=True)
         return os.open(target + PART, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -73,13 +109,21 @@ def _check_free(target: str, overwrite: bool) -> None:
         )
 
 
-def _commit(target: str, handle: int, overwrite: bool) -> None:
+def _commit(target: str, handle: int, overwrite: bool, whole: Part) -> None:
     _check_free(target, overwrite)
-    os.fsync(handle)
     if not _is_ours(target + PART, handle):
         raise RunError(
             f"{target} was written, but another run took {target + PART} over; let one run at a time write there"
         )
+    try:
+        append(target + PART, whole.extents, whole.values)
+        os.fsync(handle)
+    except OSError as error:
+        free = shutil.disk_usage(Path(target).parent).free
+        raise RunError(
+            f"{target} could not be completed: {error.strerror}; its file system has {free} bytes free: check limits, "
+            "free some space, or write elsewhere"
+        ) from error
     Path(target + PART).replace(target)
     # The new name itself is safe only when the folder is.
     folder = os.open(Path(target).parent, os.O_RDONLY)

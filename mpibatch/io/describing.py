@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 from mpibatch.errors import UsageError
 from mpibatch.io.formats import Array, Selection, Source, format_of, inspect, read
 from mpibatch.io.formats.source import numeric
+from mpibatch.io.indexing import chosen
+from mpibatch.io.marks import own, views
 from mpibatch.io.naming import PathLike, split_path
 
 __all__ = ["DatasetInfo", "describe", "digest", "file_attributes", "read_slice"]
@@ -57,7 +59,7 @@ def file_attributes(path: PathLike) -> dict[str, Any]:
     from mpibatch.io.formats import hdf5
 
     with hdf5.opened(file) as opened:
-        return _attributes(opened.attrs)
+        return _attributes(opened.attrs, own(opened.attrs, root=bool(views(opened.attrs))))
 
 
 def digest(path: PathLike, dataset: str | None = None) -> str:
@@ -84,27 +86,10 @@ def read_slice(path: PathLike, dataset: str | None, selection: tuple[int | slice
     selection : as in NumPy: integers, and slices with steps > 0, for the first axes; the rest is taken whole.
     """
     source = inspect(*split_path(path, dataset))
-    given = selection if isinstance(selection, tuple) else (selection,)
-    if len(given) > len(source.shape):
-        raise UsageError(
-            f"{len(given)} indices were given for {source.name} of shape {source.shape}; give at most one per axis"
-        )
-    slices, dropped = [], []
-    for axis, extent in enumerate(source.shape):
-        index = given[axis] if axis < len(given) else slice(None)
-        if not isinstance(index, slice):
-            if not -extent <= index < extent:
-                raise UsageError(
-                    f"index {index} on axis {axis} of {source.name} of shape {source.shape} is out of range"
-                )
-            start, stop, step = index % extent, index % extent + 1, 1
-            dropped.append(axis)
-        else:
-            start, stop, step = index.indices(extent)
-        if step < 1:
-            raise UsageError(f"a step of {step} was given for {source.name}; give steps >= 1")
-        slices.append(slice(start, max(start, stop), step))
-    return _read(source, tuple(slices)).squeeze(axis=tuple(dropped))
+    part = chosen(source.name, source.shape, selection)
+    if part.flipped:
+        raise UsageError(f"a step below 0 was given for {source.name}; give steps >= 1")
+    return part.of(_read(source, part.selection))
 
 
 def _read(source: Source, selection: Selection) -> Array:
@@ -137,7 +122,7 @@ def _info(name: str, dataset: Any) -> DatasetInfo:
     refused = hdf5.refusal(dataset)
     dtype = hdf5.dtype_text(dataset)
     shape = () if refused else tuple(dataset.shape)
-    attrs = _attributes(dataset.attrs)
+    attrs = _attributes(dataset.attrs, own(dataset.attrs))
     plain = numeric(dtype)
     if plain is None:
         refused = refused or f"values of dtype {dtype} are not read"
@@ -146,10 +131,10 @@ def _info(name: str, dataset: Any) -> DatasetInfo:
     return DatasetInfo(name, shape, dtype, nbytes, attrs, dataset.chunks, dataset.compression, refused)
 
 
-def _attributes(attributes: Any) -> dict[str, Any]:
+def _attributes(attributes: Any, names: Sequence[str]) -> dict[str, Any]:
     """Attributes as plain Python values; of what is large or strange, only what it is."""
     values: dict[str, Any] = {}
-    for name in sorted(attributes):
+    for name in names:
         try:
             value = attributes[name]
         except (OSError, TypeError, ValueError) as error:

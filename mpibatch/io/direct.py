@@ -2,7 +2,8 @@
 
 It needs no HDF5 built with MPI. Values reach the file by collective writes of the whole communicator, a round at a
 time; after every round the ranks agree on whether it succeeded, so that a disk that is full for one of them ends the
-writing for all.
+writing for all. Where the MPI library does not tell of collective writes that failed, each rank writes by itself and
+counts the bytes.
 """
 
 from __future__ import annotations
@@ -11,55 +12,95 @@ import ctypes
 import errno
 import math
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
+
 from mpibatch.domain import Box
-from mpibatch.errors import MpibatchError, RunError
+from mpibatch.errors import MpibatchError, RunError, Stopped
 from mpibatch.field import Field
+from mpibatch.io.chunked import write_packed, write_plain
+from mpibatch.io.digests import extents_of_field
+from mpibatch.io.extent import Extent
+from mpibatch.io.hints import hints, info
 from mpibatch.io.layout import Dataset, create
-from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi import MPI, agreed, tells_failures
 from mpibatch.mpi.transfers import pieces
 
-__all__ = ["HINTS", "ROUND_BYTES", "make", "opened", "write", "write_field"]
+__all__ = ["ROUND_BYTES", "agreed_io", "flush", "make", "opened", "plain_bytes", "write", "write_field"]
 
 T = TypeVar("T")
 
 # Written by one rank in one collective call: many MPI stacks fail above 2^31 elements.
 ROUND_BYTES = 1 << 30
-# Ranks of a node that collect what lies scattered in the file and write it in large pieces. ROMIO's default, one,
-# spends its time copying: 4 were 1.4 times as fast on 2 cores. MPI libraries ignore hints that they do not know.
-HINTS = {"cb_config_list": "*:4"}
 
 
 def write(
     comm: MPI.Intracomm, path: str, datasets: Sequence[Dataset], fields: Sequence[Field], attrs: Mapping[str, Any]
-) -> None:
-    """Write a new file. Collective. `path` is seen by all ranks; on RunError it is left in an undefined state."""
-    offsets = make(comm, path, lambda: create(path, datasets, attrs))
+) -> list[Extent]:
+    """Write a new file, and return on rank 0 where the values lie, with their digests. Collective.
+
+    `path` is seen by all ranks; on RunError it is left in an undefined state.
+    """
+    extents = []
+    offsets = make(comm, path, lambda: create(path, datasets, attrs), plain_bytes(datasets))
     with opened(comm, path) as file:
-        for field, offset in zip(fields, offsets, strict=True):
-            write_field(comm, file, path, field, offset)
+        for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
+            if dataset.chunks is None:
+                extents += extents_of_field(comm, dataset.name, field, offset)
+                write_field(comm, file, path, field, offset)
+            elif dataset.compression is None:
+                extents += write_plain(comm, path, dataset, field, partial(_put, comm, file, path))
+    for dataset, field in zip(datasets, fields, strict=True):
+        if dataset.compression is not None:
+            extents += write_packed(comm, path, dataset, field)
+    return extents
 
 
-def make(comm: MPI.Intracomm, path: str, layout: Callable[[], T]) -> T:
+def _put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:
+    """Write this rank's arrays at bytes of the file. Collective."""
+    with agreed_io(comm, path):
+        file.Set_view(0, MPI.BYTE, MPI.BYTE, info=MPI.INFO_NULL)
+    with agreed_io(comm, path):
+        for offset, array in parts:
+            flat = array.reshape(-1).view("u1")
+            for (cut,) in pieces(flat.shape, 1, ROUND_BYTES):
+                status = MPI.Status()
+                file.Write_at(offset + cut.start, [flat[cut], MPI.BYTE], status)
+                _check_written(status, cut.stop - cut.start)
+
+
+def plain_bytes(datasets: Sequence[Dataset]) -> int:
+    """Return the bytes of those datasets that are stored as they are. Local."""
+    plain = (d for d in datasets if d.compression is None)
+    return sum(math.prod(d.shape) * np.dtype(d.dtype).itemsize for d in plain)
+
+
+def make(comm: MPI.Intracomm, path: str, layout: Callable[[], T], least: int = 0) -> T:
     """Let rank 0 lay a file out, and return what `layout` returned there on all ranks. Collective.
 
-    The file's bytes are set aside, and every rank has seen the file when this returns.
+    The file's bytes are set aside, and every rank has seen the file when this returns. If it is known that there will
+    be at least so many, room for them is checked before HDF5 begins: when a file cannot be written, HDF5 1.10 may not
+    close it either, and then crashes at the next one.
     """
     made: T | None = None
     size = 0
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
+            _check_room(path, least)
             made = layout()
             _reserve(path)
             size = Path(path).stat().st_size
     made, size = comm.bcast((made, size), root=0)
     with agreed(comm, f"writing {path}"):
         _check_shared(path, size)
+        _check_limit(path, size)
     return cast(T, made)
 
 
@@ -79,10 +120,10 @@ def write_field(
     rounds = comm.allreduce(len(parts), op=MPI.MAX)
     done = 0
     try:
-        with _agreed_io(comm, path):
+        with agreed_io(comm, path):
             file.Set_view(offset + start * bytes_of_cell, cell, place, info=MPI.INFO_NULL)
         for number in range(rounds):
-            with _agreed_io(comm, path):
+            with agreed_io(comm, path):
                 # A rank that has nothing left takes part with nothing: the call is collective.
                 cut = _shifted(parts[number], first) if number < len(parts) else None
                 done += _write_part(file, done, field, cut, cell)
@@ -99,22 +140,33 @@ def _shifted(cut: tuple[slice, ...], by: tuple[int, ...]) -> tuple[slice, ...]:
 def _write_part(file: MPI.File, done: int, field: Field, cut: tuple[slice, ...] | None, cell: MPI.Datatype) -> int:
     """Write the cells ``owned[cut]``, which come after `done` others, and return their number."""
     if cut is None:
-        file.Write_at_all(done, [None, 0, cell])
+        _write_at(file, done, [None, 0, cell], 0)
         return 0
     view = field.owned[cut]
     cells: int = math.prod(c.stop - c.start for c in cut)
     if view.flags.c_contiguous:
-        file.Write_at_all(done, [view, cells, cell])
+        _write_at(file, done, [view, cells, cell], view.nbytes)
         return cells
     # MPI gathers owned cells from between the halo's: a copy of the block would double the memory.
     grid_axes = len(cut)
     starts = [low + c.start for (low, _), c in zip(field.halo, cut, strict=True)]
     among = cell.Create_subarray(field.padded.shape[:grid_axes], view.shape[:grid_axes], starts).Commit()
     try:
-        file.Write_at_all(done, [field.padded, 1, among])
+        _write_at(file, done, [field.padded, 1, among], view.nbytes)
     finally:
         among.Free()
     return cells
+
+
+def _write_at(file: MPI.File, done: int, what: Any, nbytes: int) -> None:
+    status = MPI.Status()
+    (file.Write_at_all if tells_failures() else file.Write_at)(done, what, status)
+    _check_written(status, nbytes)
+
+
+def _check_written(status: MPI.Status, nbytes: int) -> None:
+    if (written := status.Get_elements(MPI.BYTE)) != nbytes:
+        raise OSError(errno.EIO, f"{written} of {nbytes} bytes were written")
 
 
 def _place(box: Box, whole: Box, cell: MPI.Datatype) -> tuple[int, MPI.Datatype]:
@@ -136,28 +188,33 @@ def _place(box: Box, whole: Box, cell: MPI.Datatype) -> tuple[int, MPI.Datatype]
 @contextmanager
 def opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
     """Open a file that `make` has made; at the end of the block what was written is on disk. Collective."""
-    info = MPI.Info.Create()
-    for name, value in HINTS.items():
-        info.Set(name, value)
-    try:
-        with _agreed_io(comm, path):
-            file = MPI.File.Open(comm, path, MPI.MODE_RDWR, info)
-    finally:
-        info.Free()
+    with agreed(comm, f"writing {path}"):
+        wanted = hints()
+        if not tells_failures():
+            # ROMIO writes what lies scattered under a file lock, which a failure leaves locked for ever.
+            wanted |= {"romio_ds_write": "disable"}
+    with agreed_io(comm, path), info(wanted) as given:
+        file = MPI.File.Open(comm, path, MPI.MODE_RDWR, given)
     try:
         yield file
-        with _agreed_io(comm, path):
+        with agreed_io(comm, path):
             file.Sync()
-    except MpibatchError:
+    except (MpibatchError, Stopped):
         # Agreed on by all ranks, so all are here. After any other exception closing, being collective, would hang.
         file.Close()
         raise
-    with _agreed_io(comm, path):
+    with agreed_io(comm, path):
         file.Close()
 
 
+def flush(comm: MPI.Intracomm, file: MPI.File, path: str) -> None:
+    """Bring what was written so far to disk. Collective."""
+    with agreed_io(comm, path):
+        file.Sync()
+
+
 @contextmanager
-def _agreed_io(comm: MPI.Intracomm, path: str) -> Iterator[None]:
+def agreed_io(comm: MPI.Intracomm, path: str) -> Iterator[None]:
     """Agree on the success of collective file operations. Collective.
 
     Unlike other work under `agreed` they communicate; but they return on all ranks, with an error on some.
@@ -165,9 +222,10 @@ def _agreed_io(comm: MPI.Intracomm, path: str) -> Iterator[None]:
     with agreed(comm, f"writing {path}"):
         try:
             yield
-        except MPI.Exception as error:
-            # The last line is the cause, after the names of MPI's functions.
-            reason = error.Get_error_string().strip().splitlines()[-1].split(": ", 1)[-1]
+        except (MPI.Exception, OSError, RuntimeError) as error:
+            # The last line is the cause, after the names of MPI's functions, or HDF5's.
+            told = error.Get_error_string() if isinstance(error, MPI.Exception) else str(error)
+            reason = told.strip().splitlines()[-1].split(": ", 1)[-1]
             free = shutil.disk_usage(Path(path).parent).free
             raise RunError(
                 f"{path} could not be written: {reason}; its file system has {free} bytes free: check limits, "
@@ -190,6 +248,25 @@ def _check_shared(path: str, size: int) -> None:
         )
 
 
+def _check_room(path: str, size: int) -> None:
+    free = shutil.disk_usage(Path(path).parent).free
+    if size > free:
+        raise _shortage(path, size, free)
+    _check_limit(path, size)
+
+
+def _check_limit(path: str, size: int) -> None:
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if most not in (resource.RLIM_INFINITY, -1) and size > most:
+        raise RunError(f"{path} needs {size} bytes, but this process may write files of {most} only; see ulimit -f")
+
+
+def _shortage(path: str, size: int, free: int) -> RunError:
+    return RunError(
+        f"{path} needs {size} bytes, but its file system has only {free} free; free some space, or write elsewhere"
+    )
+
+
 def _in_memory(path: str) -> bool:
     device = Path(path).stat().st_dev
     try:
@@ -206,11 +283,8 @@ def _reserve(path: str) -> None:
     free = shutil.disk_usage(Path(path).parent).free
     if size < free // 2 and _in_memory(path):
         return  # reserving would take one rank as long as writing takes all of them
-    shortage = RunError(
-        f"{path} needs {size} bytes, but its file system has only {free} free; free some space, or write elsewhere"
-    )
     if size > free + Path(path).stat().st_blocks * 512:
-        raise shortage
+        raise _shortage(path, size, free)
     # Not os.posix_fallocate: where the file system cannot reserve, the C library writes into every block instead.
     fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
     if fallocate is None:
@@ -219,6 +293,6 @@ def _reserve(path: str) -> None:
         result = fallocate(file.fileno(), 0, ctypes.c_int64(0), ctypes.c_int64(size))
     number = ctypes.get_errno()
     if result and number in (errno.ENOSPC, errno.EDQUOT):
-        raise shortage
+        raise _shortage(path, size, free)
     if result and number == errno.EFBIG:
         raise OSError(number, os.strerror(number), path)

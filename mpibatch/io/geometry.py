@@ -21,7 +21,7 @@ def to_attributes(grid: Grid) -> dict[str, Any]:
     return {
         "grid_axes": list(grid.axes),
         "grid_origin": np.array(grid.origin, "f8"),
-        "grid_periodic": np.array(grid.periodic, "?"),
+        "grid_periodic": np.array(grid.periodic, "i1"),  # netCDF has no bool
         "grid_spacing": np.array(grid.spacing, "f8"),
         "grid_units": grid.units,
     }

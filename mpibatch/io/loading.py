@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import numpy as np
 
-from mpibatch.errors import UsageError
+from mpibatch.errors import RunError, UsageError
 from mpibatch.field import Field, HaloLike
 from mpibatch.grid import Grid
-from mpibatch.io.formats import Source, inspect, read
+from mpibatch.io.apart import inspect_safely
+from mpibatch.io.chunking import ChunkGrid
+from mpibatch.io.formats import Source, read
+from mpibatch.io.formats.hazards import check_allowed
+from mpibatch.io.formats.stored import chunks_of
 from mpibatch.io.naming import PathLike, split_path, whole_name
+from mpibatch.io.region import chosen_region, moved
+from mpibatch.io.sharing import Sharing
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.redistribution import scatter
 from mpibatch.timing import phase
 
 __all__ = ["load"]
+
+# Ranks that a chunk has cells for, on the mean, from which on it is unpacked once and its cells are sent.
+REPEATS = 1.5
 
 
 def load(
@@ -34,6 +46,8 @@ def load(
     origin: float | Sequence[float] | None = None,
     units: str | None = None,
     axes: Sequence[str] | None = None,
+    region: slice | Sequence[slice] | None = None,
+    allow: Sequence[str] = (),
 ) -> Field:
     """Return a Field with the values of a file. Collective.
 
@@ -49,6 +63,10 @@ def load(
     halo : width of the field's halo; it is not filled.
     components : how many of the last axes are not decomposed. "auto": as saved; the colours of a picture; else 0.
     topology, sizes, periodic, spacing, origin, units, axes : of the new Grid, see there; they go before the file's.
+    region : slices for the first axes of the grid, as ``np.s_[10:200, ::4]``: only these cells are read. The new Grid
+        has their shape; its origin is moved, its spacing is that of the cells left.
+    allow : hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter
+        pipelines", "large chunks", "unknown filters", "virtual datasets".
 
     Raises UsageError (unknown dataset, a dtype or shape that no field can have) or RunError (missing or damaged
     file), the same on every rank.
@@ -66,13 +84,21 @@ def load(
             _check(grid, comm, wanted, whole_name(file, inside or ""))
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
-                found = inspect(file, inside)
+                found = inspect_safely(file, inside, check_allowed(allow))
         source: Source = home.bcast(found, root=0)
-        count = _components(source, grid, components)
+        count = _components(source, grid, components, region)
+        axes_of_grid = len(source.shape) - count
+        part = chosen_region(source.name, source.shape[:axes_of_grid], region)
+        cells = tuple(map(len, part))
         if grid is None:
-            known = source.grid if len(source.grid.get("axes", ())) == len(source.shape) - count else {}
-            grid = Grid(source.shape[: len(source.shape) - count], comm=comm, **{**known, **wanted})
-        return _read(source, grid, halo)
+            known = source.grid if len(source.grid.get("axes", ())) == axes_of_grid else {}
+            grid = Grid(cells, comm=comm, **moved({**known, **wanted}, part, source.shape))
+        elif grid.shape != cells:
+            raise UsageError(
+                f"{source.name} of shape {source.shape} was to be loaded onto {grid}, but the cells to be read are "
+                f"{cells}; the shapes must match"
+            )
+        return _read(source, grid, halo, part)
 
 
 def _check(grid: Grid | None, comm: MPI.Intracomm | None, wanted: dict[str, Any], name: str) -> None:
@@ -86,12 +112,13 @@ def _check(grid: Grid | None, comm: MPI.Intracomm | None, wanted: dict[str, Any]
         )
 
 
-def _components(source: Source, grid: Grid | None, asked: int | str) -> int:
+def _components(source: Source, grid: Grid | None, asked: int | str, region: Any) -> int:
     """Return the number of trailing axes that are components. The same on every rank."""
     ndim = len(source.shape)
     if grid is not None:
         count = ndim - grid.ndim
-        if asked not in ("auto", count) or source.shape[: grid.ndim] != grid.shape:
+        fits = count >= 0 and (region is not None or source.shape[: grid.ndim] == grid.shape)
+        if asked not in ("auto", count) or not fits:
             raise UsageError(
                 f"{source.name} of shape {source.shape} was to be loaded onto {grid} with components={asked!r}; the "
                 "grid's shape must be that of the first axes, and the rest are components"
@@ -108,18 +135,62 @@ def _components(source: Source, grid: Grid | None, asked: int | str) -> int:
     return count
 
 
-def _read(source: Source, grid: Grid, halo: HaloLike) -> Field:
+def _read(source: Source, grid: Grid, halo: HaloLike, part: Sequence[range]) -> Field:
     if not source.boxwise:
         whole = None
         with agreed(grid.comm, f"reading {source.name}"):
             if grid.rank == 0:
+                _check_memory(source, math.prod(source.shape))
                 whole = np.empty(source.shape, source.dtype)
                 everything = tuple(slice(0, n) for n in source.shape)
                 read(source, everything, whole, everything)
+                whole = whole[tuple(slice(r.start, r.stop, r.step) for r in part)]
         return scatter(whole, grid, halo)
     with agreed(grid.comm, f"reading {source.name}"):
+        _check_memory(source, grid.box.size * math.prod(source.shape[grid.ndim :]))
         field = Field(grid, source.dtype, halo, source.shape[grid.ndim :])
+    if _is_shared(source, grid, part):
+        _read_shared(source, field)
+        return field
+    with agreed(grid.comm, f"reading {source.name}"):
         if field.owned.size:
             behind = tuple(slice(0, n) for n in field.components)
-            read(source, field.box.slices() + behind, field.padded, field.box.slices(field.origin) + behind)
+            here = tuple(r[low:high] for r, low, high in zip(part, field.box.start, field.box.stop, strict=True))
+            wanted = tuple(slice(r.start, r.stop, r.step) for r in here)
+            read(source, wanted + behind, field.padded, field.box.slices(field.origin) + behind)
     return field
+
+
+def _check_memory(source: Source, cells: int) -> None:
+    """Refuse what cannot be held before asking for it: some systems give out memory that is not there."""
+    needed = cells * np.dtype(source.dtype).itemsize
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise RunError(
+            f"{source.name} of shape {source.shape} was to be read, which is {needed} bytes on one rank, but its "
+            f"node has {there} bytes of memory; use more nodes, or a region"
+        )
+
+
+def _is_shared(source: Source, grid: Grid, part: Sequence[range]) -> bool:
+    """Whether ranks share the unpacking of chunks out, because each would unpack too much of the others'."""
+    storage = source.storage
+    whole = all(r == range(n) for r, n in zip(part, source.shape, strict=False))
+    if storage is None or not storage.filters or not whole or grid.size == 1:
+        return False
+    cuts = [[axis.bounds(number) for number in range(axis.parts)] for axis in grid.decomposition.axes]
+    axes = len(cuts)
+    return ChunkGrid(source.shape[:axes], storage.chunks[:axes]).repeats(cuts) > REPEATS
+
+
+def _read_shared(source: Source, field: Field) -> None:
+    """Unpack every chunk on one rank, and send its cells to their owners. Collective."""
+    comm = field.grid.comm
+    with ExitStack() as stack:
+        with agreed(comm, f"reading {source.name}"):
+            chunks = stack.enter_context(chunks_of(source))
+        sharing = Sharing(comm, ChunkGrid(source.shape, source.storage.chunks if source.storage else ()), field)
+        for turn in sharing.rounds():
+            with agreed(comm, f"reading {source.name}"):
+                blocks = {n: chunks.values(n).astype(field.dtype, copy=False) for n in turn.part(comm.rank)}
+            sharing.deliver(turn, blocks)

@@ -7,9 +7,13 @@ from collections.abc import Iterable
 
 from mpibatch.errors import UsageError
 
-__all__ = ["SEPARATOR", "PathLike", "check_tree", "no_dataset", "normal_name", "split_path", "whole_name"]
+__all__ = ["HAZARDS", "SEPARATOR", "PathLike", "check_tree", "no_dataset", "normal_name", "split_path", "whole_name"]
 
 SEPARATOR = "::"
+# What an HDF5 file may ask of its reader that is refused unless it is allowed by name (`formats.hazards`).
+HAZARDS = (
+    "external links", "external storage", "filter pipelines", "large chunks", "unknown filters", "virtual datasets",
+)  # fmt: skip
 
 PathLike = str | os.PathLike[str]
 

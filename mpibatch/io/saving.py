@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from mpibatch.errors import UsageError
 from mpibatch.field import Field
-from mpibatch.io import direct
 from mpibatch.io.commit import committed
+from mpibatch.io.digests import of_field
+from mpibatch.io.drivers import choose
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.geometry import PREFIX, to_attributes
+from mpibatch.io.hints import hints
 from mpibatch.io.layout import VERSION_ATTRIBUTE, Dataset
 from mpibatch.io.naming import SEPARATOR, PathLike, check_tree, normal_name
+from mpibatch.io.packing import by_dataset, stored_as
+from mpibatch.io.provenance import RECORD, VERSIONS, add_record, versions
 from mpibatch.mpi import MPI, agreed
 from mpibatch.timing import phase
 
-__all__ = ["Driver", "check_attributes", "planned", "save"]
+__all__ = ["OURS", "check_attributes", "planned", "save"]
 
 Attributes = Mapping[str, Any]
 
-
-class Driver(Protocol):
-    """A way to write fields: a module with this function."""
-
-    def write(
-        self, comm: MPI.Intracomm, path: str, datasets: list[Dataset], fields: list[Field], attrs: Attributes
-    ) -> None:
-        """Write a new file over the empty one at `path`. Collective. Raises on all ranks or on none."""
+# Beginnings of names of root attributes that no user may give.
+OURS = (VERSION_ATTRIBUTE, RECORD)
+# By these HDF5 and VTK know a dataset's axes and role.
+TAKEN = ("Attribute", "CLASS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST")
 
 
 def save(
@@ -41,13 +41,18 @@ def save(
     attrs: Attributes | None = None,
     dataset_attrs: Mapping[str, Attributes] | None = None,
     overwrite: bool = True,
+    chunks: Any = None,
+    compression: Any = None,
+    driver: str | None = None,
+    record: bool = False,
     **named: Field,
 ) -> None:
     """Write fields into one HDF5 file, all ranks at once. Collective.
 
     ``save("out.h5", temperature=w, labels=n)``, or a dict for names with groups: ``save(path, {"step1/edges": e})``.
     The file is written as ``out.h5.part`` and renamed when it is complete and on disk: until then, and if writing
-    fails, what was there before stays. The same fields give the same bytes on any ranks.
+    fails, what was there before stays. The same fields give the same bytes on any ranks, unless `record` is asked for.
+    It ends with a seal, by which `mpibatch.io.verify` finds every byte that has changed since.
 
     Parameters
     ----------
@@ -56,6 +61,12 @@ def save(
     attrs : attributes of the file: numbers, text, or lists of one of them.
     dataset_attrs : the same for datasets, by their names.
     overwrite : whether a file of this name is replaced.
+    chunks : None (each dataset in one piece), "auto" (chunks of about 1 MiB, as near to cubes as the shape allows), or
+        their shape; or a dict of these by dataset.
+    compression : None, "gzip", "zstd", "lz4" or "blosc2", perhaps with a level: "gzip:6"; or a dict of these by
+        dataset. All but gzip need the extra "compression". Implies chunks. Ranks pack their shares at the same time.
+    driver : "direct", or "mpio" where h5py has MPI; default: ``$MPIBATCH_DRIVER``, else the better one that works here.
+    record : whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds.
 
     Raises UsageError (names, dtypes) or RunError (no such folder, full disk), the same on every rank.
     """
@@ -77,22 +88,33 @@ def save(
                 raise UsageError(
                     f"{os.fspath(path)!r} was to be written; give the file alone, and datasets as name=field"
                 )
-            check_attributes(attrs or {}, (VERSION_ATTRIBUTE,))
-            plan = planned(given, dataset_attrs or {}, comm)
-        datasets = [dataset for dataset, _ in plan]
-        on_root = comm.bcast(datasets, root=0)
+            check_attributes(attrs or {}, OURS)
+            plan = planned(given, dataset_attrs or {}, comm, chunks, compression)
+            told = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
+        datasets, chosen = [dataset for dataset, _ in plan], [field for _, field in plan]
+        on_root, told = comm.bcast((datasets, told), root=0)
         with agreed(comm, f"writing {path}"):
             if datasets != on_root:
                 raise UsageError(
                     f"ranks were to write different datasets: {datasets} here, {on_root} on rank 0; give all the same"
                 )
-        driver: Driver = direct
+        by = choose(comm, driver, any(dataset.compression for dataset in datasets))
         with committed(comm, os.fspath(path), overwrite) as part:
-            driver.write(comm, part, datasets, [field for _, field in plan], attrs or {})
+            # Chunks have digests of their own bytes; these are of the values, however they are stored.
+            part.values = {dataset.name: of_field(comm, field) for dataset, field in plan if dataset.chunks}
+            with phase("io"):  # closed before the record tells of it
+                part.extents = by.driver.write(comm, part.path, datasets, chosen, told)
+            if record:
+                names = [dataset.name for dataset in datasets]
+                add_record(comm, part.path, dict(zip(names, chosen, strict=True)), by.name, hints())
 
 
 def planned(
-    given: Mapping[str, Any], attrs: Mapping[str, Attributes], comm: MPI.Intracomm
+    given: Mapping[str, Any],
+    attrs: Mapping[str, Attributes],
+    comm: MPI.Intracomm,
+    chunks: Any = None,
+    compression: Any = None,
 ) -> list[tuple[Dataset, Field]]:
     """Return what to write, in the order of names, so that the file does not depend on that of arguments. Local."""
     fields = {normal_name(name): _checked(name, field, comm) for name, field in given.items()}
@@ -106,10 +128,17 @@ def planned(
         raise UsageError(f"dataset_attrs has {sorted(unknown)}, but only {sorted(fields)} are saved; use their names")
     for values in extra.values():
         check_attributes(values, (PREFIX,))
+    cut, packed = by_dataset("chunks", chunks, fields), by_dataset("compression", compression, fields)
     return [
-        (Dataset(name, u.shape, u.dtype.str, {**to_attributes(u.grid), **extra.get(name, {})}), u)
+        (
+            Dataset(
+                name, u.shape, u.dtype.str, {**to_attributes(u.grid), **extra.get(name, {})},
+                *stored_as(name, u.shape, u.dtype, len(u.components), cut.get(name), packed.get(name)),
+            ),
+            u,
+        )
         for name, u in sorted(fields.items())
-    ]
+    ]  # fmt: skip
 
 
 def _checked(name: str, field: Any, comm: MPI.Intracomm) -> Field:
@@ -132,8 +161,9 @@ def check_attributes(attrs: Attributes, reserved: tuple[str, ...]) -> None:
     """Raise UsageError unless HDF5 can hold these attributes, none of them ours. Local."""
     for name, value in attrs.items():
         if name.startswith(reserved):
-            raise UsageError(
-                f"attribute {name!r} was given, but names beginning with {reserved[0]!r} are ours; rename it"
-            )
+            ours = " or ".join(map(repr, reserved))
+            raise UsageError(f"attribute {name!r} was given, but names beginning with {ours} are ours; rename it")
+        if name in TAKEN:
+            raise UsageError(f"attribute {name!r} was given, but HDF5 or VTK have a use for this name; rename it")
         if np.asarray(value).dtype.kind not in "biufcU" or np.ndim(value) > 1:
             raise UsageError(f"attribute {name!r} is {value!r}; give a number, text, or a list of one of them")

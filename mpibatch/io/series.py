@@ -4,13 +4,15 @@ Datasets are chunked by whole times, so that they can be longer or shorter than 
 `CHUNK_BYTES` is cut along its first axis, into parts that depend on the shape alone. Chunks are not compressed and
 are allocated before they are written: rank 0 asks HDF5 where they lie, and all ranks write there by MPI-IO. The file
 stays under its temporary name until the series is complete; the small datasets, such as the times, come last.
+
+A series that is to survive its run can be taken up again from a `Snapshot` of it, see there.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,9 +24,14 @@ from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.io import direct
 from mpibatch.io.commit import committed
-from mpibatch.io.layout import VERSION_ATTRIBUTE, Dataset, complete, create, slices
+from mpibatch.io.digests import extents_of_field
+from mpibatch.io.extent import Extent
+from mpibatch.io.hints import hints
+from mpibatch.io.layout import Dataset, complete, create, slices
 from mpibatch.io.naming import SEPARATOR, PathLike, check_tree, normal_name
-from mpibatch.io.saving import Attributes, check_attributes, planned
+from mpibatch.io.provenance import VERSIONS, add_record, versions
+from mpibatch.io.saving import OURS, Attributes, check_attributes, planned
+from mpibatch.io.snapshot import Snapshot, bytes_outside, put_back
 from mpibatch.mpi import MPI, agreed
 from mpibatch.timing import phase
 
@@ -49,6 +56,8 @@ class Series:
         self._comm, self._path, self._file = comm, path, file
         self._datasets = list(datasets)
         self._places: list[list[list[int]]] = [[] for _ in datasets]
+        self._extents: list[Extent] = []  # on rank 0
+        self._outside: tuple[int, bytes] | None = None  # on rank 0: what `bytes_outside` said, while it is true
         self._tables: dict[str, tuple[Values, Attributes]] = {}
 
     def append(self, fields: Mapping[str, Field]) -> None:
@@ -59,7 +68,9 @@ class Series:
             if self._places and self.length == len(self._places[0]):
                 self.reserve(self.length + 1)
             for field, dataset, places in zip(ordered, self._datasets, self._places, strict=True):
+                before = self.length * math.prod(field.shape)
                 for region, place in zip(_parts(dataset, field), places[self.length], strict=True):
+                    self._extents += extents_of_field(self._comm, dataset.name, field, place, region, before)
                     direct.write_field(self._comm, self._file, self._path, field, place, region)
             self.length += 1
 
@@ -69,13 +80,34 @@ class Series:
         found = direct.make(self._comm, self._path, lambda: slices(self._path, names, known, length))
         for places, more in zip(self._places, found, strict=True):
             places.extend(more)
+        self._outside = None
+
+    def snapshot(self) -> Snapshot | None:
+        """Bring all values to disk, and return on rank 0 what is needed to go on from here. Collective."""
+        direct.flush(self._comm, self._file, self._path)
+        with agreed(self._comm, f"reading {self._path}"):
+            if self._comm.rank == 0 and self._outside is None:
+                self._outside = bytes_outside(self._path, self._datasets, self._places)
+        if self._outside is None:
+            return None
+        size, outside = self._outside
+        about = tuple((d.name, d.chunks or (), d.dtype) for d in self._datasets)
+        return Snapshot(self.length, size, about, [*self._places], outside, tuple(self._extents))
+
+    def go_on(self, snapshot: Snapshot) -> None:
+        """Take over what was written before. Local."""
+        self.length = snapshot.length
+        self._places = [[*times] for times in snapshot.places]
+        if self._comm.rank == 0:
+            self._extents = [*snapshot.extents]
+            self._outside = snapshot.size, snapshot.outside
 
     def table(self, name: str, values: Values, attrs: Attributes | None = None) -> None:
         """Add a small dataset, the same on all ranks, when the series ends. Local."""
         self._tables[normal_name(name)] = (np.ascontiguousarray(values), attrs or {})
 
-    def finish(self) -> None:
-        """Cut off what was reserved and not written, and add the tables. Collective."""
+    def finish(self) -> list[Extent]:
+        """Cut off what was reserved and not written, add the tables, and return rank 0's extents. Collective."""
         names = [dataset.name for dataset in self._datasets]
         with agreed(self._comm, f"writing {self._path}"):
             check_tree([*names, *self._tables])
@@ -85,6 +117,7 @@ class Series:
                     for name, (values, attrs) in sorted(self._tables.items())
                 ]
                 complete(self._path, names, self.length, tables)
+        return self._extents
 
 
 @contextmanager
@@ -96,15 +129,21 @@ def series(
     attrs: Attributes | None = None,
     dataset_attrs: Mapping[str, Attributes] | None = None,
     overwrite: bool = True,
+    resume: Snapshot | None = None,
+    keep: Callable[[], bool] | None = None,
+    record: bool = False,
 ) -> Iterator[Series]:
-    """Open a new time series of fields such as these; at the end of the block it gets its name. Collective.
+    """Open a time series of fields such as these; at the end of the block it gets its name. Collective.
 
     Parameters
     ----------
     path : the file; its folder must exist and be shared by all nodes.
     fields : by the names of their datasets; what `Series.append` takes must have the same names, grids and dtypes.
     outputs : how many times room is set aside for, so that a full disk shows at once; there may be more or fewer.
-    attrs, dataset_attrs, overwrite : as in `mpibatch.save`.
+    attrs, dataset_attrs, overwrite, record : as in `mpibatch.save`.
+    resume : go on with the series that another run left under its temporary name, as it was then; its values must be
+        whole (see `damaged`). The attributes are those of then.
+    keep : asked, if the block raises, whether the file is to stay under its temporary name.
 
     Raises UsageError or RunError, the same on every rank. If the block raises, which it must do on all ranks or on
     none, what was there under `path` stays.
@@ -116,18 +155,29 @@ def series(
     with agreed(comm, f"writing {path}"):
         if SEPARATOR in os.fspath(path):
             raise UsageError(f"{os.fspath(path)!r} was to be written; give the file alone")
-        check_attributes(attrs or {}, (VERSION_ATTRIBUTE,))
+        check_attributes(attrs or {}, OURS)
         datasets = [_timed(dataset, u) for dataset, u in planned(fields, dataset_attrs or {}, comm)]
-    with committed(comm, os.fspath(path), overwrite) as part:
+        if resume is not None and [(d.name, d.chunks or (), d.dtype) for d in datasets] != [*resume.datasets]:
+            raise UsageError(f"{os.fspath(path)!r} was begun with other fields than {sorted(fields)}; start anew")
+    with committed(comm, os.fspath(path), overwrite, adopt=resume is not None, keep=keep) as whole:
+        part = whole.path
         with phase("io"):
-            direct.make(comm, part, lambda: create(part, datasets, attrs or {}))
+            if resume is None:
+                direct.make(comm, part, lambda: create(part, datasets, {VERSIONS: versions(), **(attrs or {})}))
+            else:
+                direct.make(comm, part, lambda: put_back(part, resume))
         with direct.opened(comm, part) as file:
             target = Series(comm, part, file, datasets)
             with phase("io"):
-                target.reserve(outputs)
+                if resume is None:
+                    target.reserve(outputs)
+                else:
+                    target.go_on(resume)
             yield target
         with phase("io"):
-            target.finish()
+            whole.extents = target.finish()
+        if record:
+            add_record(comm, part, fields, "direct", hints())
 
 
 def _timed(dataset: Dataset, u: Field) -> Dataset:
@@ -142,7 +192,7 @@ def _timed(dataset: Dataset, u: Field) -> Dataset:
         **dataset.attrs,
         "grid_axes": [time, *grid.axes],
         "grid_origin": np.array([0.0, *grid.origin]),
-        "grid_periodic": np.array([False, *grid.periodic]),
+        "grid_periodic": np.array([False, *grid.periodic], "i1"),
         "grid_spacing": np.array([1.0, *grid.spacing]),
     }
     chunks = (1, -(-u.shape[0] // cuts), *u.shape[1:])

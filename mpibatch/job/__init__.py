@@ -5,6 +5,7 @@
     [input]
     path = "hubble.png"           # HDF5, npy, TIFF, PNG, JPEG; relative to the working directory
     dataset = "raw"               # where a file can hold several
+    region = "10:200, ::4"        # optional: these cells alone
 
     [grid]                        # optional: how the cells are spread over the ranks, see mpibatch.Grid
     topology = [2, 0]             # ranks along each axis, 0: chosen
@@ -31,13 +32,15 @@
     [output]
     path = "hubble.h5"
     dataset = "edges"             # names the last step's result, if its `save` does not
+    compression = "gzip"          # optional; so are chunks = [64, 64] and driver = "direct" or "mpio"
+    record = true                 # tell in the file of this run: date, hosts, decomposition, seconds
 
 `parse` → `Job` (pure, no MPI) → `run`. Or a simulation, by a program of `mpibatch.apps` or of the user's::
 
     [simulation]
     program = "heat"              # or "my_heat.py"
     until = 0.02                  # units of time; or steps = 1000
-    check_every = 10              # steps between searches for NaN
+    check_every = 100             # steps between searches for NaN
     shape = [128, 128]            # and whatever the program's Parameters have
 
     [grid]                        # optional: topology, sizes
@@ -50,9 +53,19 @@
     path = "heat.csv"
     every = 0.002
 
-`parse_any` → `SimulationJob` → `simulate`. The order of the modules, each knowing only those before it: `checks`,
+`parse_any` → `SimulationJob` → `simulate`. Both kinds may have, to be taken up again after an early end::
+
+    [checkpoint]
+    every_minutes = 10            # the default; every_steps = 1000 (of a pipeline: filters), or both
+    keep = 2                      # of a simulation: how many
+    path = "heat.h5.checkpoints"  # a folder; default: beside the output
+
+A simulation leaves its state (`mpibatch.checkpoint`), a pipeline the results of steps that later ones need, under names
+that tell what they were made from. With ``start="resume"`` what is whole is used, and the rest is done again.
+
+The order of the modules, each knowing only those before it: `checks`,
 `lines`, `problems`, `functions`, `schema`, `programs`, `simulation`, `overrides`, `grammar`, `reading`, `words`,
-`plan`; `own`, `progress`, `pipeline`, `simulating`.
+`plan`; `own`, `progress`, `resuming`, `pipeline`, `simulating`.
 """
 
 from __future__ import annotations

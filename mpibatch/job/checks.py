@@ -7,19 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from mpibatch.errors import UsageError
+from mpibatch.io.compression import normal_compression
+
 __all__ = [
-    "Check",
-    "any_of",
-    "dtype_name",
-    "flag",
-    "integer",
-    "list_of",
-    "one_of",
-    "one_or_list",
-    "real",
-    "shown",
-    "text",
-]
+    "Check", "any_of", "compression", "dtype_name", "flag", "integer", "list_of", "one_of", "one_or_list", "real",
+    "region", "shown", "slices", "text",
+]  # fmt: skip
 
 Check = Callable[[Any], str | None]
 
@@ -44,6 +38,33 @@ def text(value: Any) -> str | None:
 def flag(value: Any) -> str | None:
     """Expect true or false. Local."""
     return None if isinstance(value, bool) else "true or false"
+
+
+def compression(value: Any) -> str | None:
+    """Accept what `mpibatch.save` takes for `compression`. Local."""
+    if not isinstance(value, str):
+        return 'a compression, such as "gzip" or "zstd:3"'
+    try:
+        normal_compression(value)
+    except UsageError as error:
+        return f"a known one ({error})"
+    return None
+
+
+def region(value: Any) -> str | None:
+    """Accept slices as text: "10:200, ::4". Local."""
+    return None if isinstance(value, str) and slices(value) is not None else 'slices as text, such as "10:200, ::4"'
+
+
+def slices(text: str) -> tuple[slice, ...] | None:
+    """Return the slices that a text such as "10:200, ::4" stands for; None if it is none. Local."""
+    found = []
+    for part in text.split(","):
+        words = [word.strip() for word in part.split(":")]
+        if not 2 <= len(words) <= 3 or any(word and not word.removeprefix("-").isdecimal() for word in words):
+            return None
+        found.append(slice(*(int(word) if word else None for word in words)))
+    return tuple(found)
 
 
 def integer(least: int | None = None) -> Check:

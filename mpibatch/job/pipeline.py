@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,19 @@ from typing import Any
 import mpibatch.io as io
 from mpibatch.errors import RunError
 from mpibatch.field import Field
+from mpibatch.io.naming import split_path
+from mpibatch.io.provenance import input_digest
+from mpibatch.io.seal import content_of
+from mpibatch.job.checks import slices
 from mpibatch.job.functions import function
 from mpibatch.job.own import measured
 from mpibatch.job.progress import Report, silent
+from mpibatch.job.resuming import FINGERPRINT, Begun, Result, Start, is_complete, needed_steps, opened
 from mpibatch.job.schema import INPUT, Job, Step, check_fit
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.timing import phase
 
-__all__ = ["ATTRIBUTE_BYTES", "Saved", "Summary", "check_target", "last_uses", "run"]
+__all__ = ["ATTRIBUTE_BYTES", "Saved", "Summary", "check_target", "run"]
 
 ATTRIBUTE_BYTES = 60_000  # HDF5 holds 64 KiB in one attribute of a file that older readers know
 
@@ -49,15 +56,11 @@ class Summary:
     saved: tuple[Saved, ...]
     seconds: tuple[tuple[str, float], ...]  # of reading, of each step, of writing
     notes: tuple[str, ...] = ()  # lines for the reader
+    was_complete: bool = False  # an earlier run had done it all
 
 
-def last_uses(job: Job) -> dict[str, int]:
-    """Return for each result the number of the step that reads it last; `saved` ones are kept to the end. Local."""
-    return {step.input: number for number, step in enumerate(job.steps)}
-
-
-def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent) -> Summary:
-    """Run a job. Collective.
+def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, start: Start = "new") -> Summary:
+    """Run a job; with ``start="resume"`` only what an earlier run has left of it. Collective.
 
     Intermediate results are freed as soon as no later step needs them. Raises UsageError or RunError, the same on
     every rank; nothing is left under the output's name then, unless it was there before.
@@ -66,33 +69,71 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent) ->
     with agreed(comm, f"preparing {job.output.path}"):
         if comm.rank == 0:
             check_target(Path(job.output.path))
+    checkpoints = opened(job.checkpoint, comm, start)
     total = len(job.steps) + 2
     clock = _Clock()
     report(0, total, f"reading {job.input.path}")
-    results = {INPUT: _load(job, comm)}
-    check_fit(job, results[INPUT].grid.ndim)
+    results = {INPUT: Result(_load(job, comm), {})}
+    grid = results[INPUT].field.grid
+    check_fit(job, grid.ndim)
     clock.lap("reading")
-    shape, topology = results[INPUT].grid.shape, results[INPUT].grid.topology
-    uses = last_uses(job)
-    kept: dict[str, Field] = {}
-    notes: dict[str, dict[str, float]] = {}
-    for number, step in enumerate(job.steps):
-        report(number + 1, total, step.name)
-        result, found = _apply(step, results[step.input])
-        clock.lap(step.name)
-        if step.save:
-            kept[step.save] = result
-            notes[step.save] = found
-        results[step.name] = result
-        del result
-        results = {name: field for name, field in results.items() if uses.get(name, -1) > number}
-    report(total - 1, total, f"writing {job.output.path}")
-    saved = tuple(_saved(name, field, notes[name]) for name, field in kept.items())
-    with phase("io"):
-        io.save(job.output.path, kept, attrs=_provenance(job), dataset_attrs=notes)
+    attrs, begun = {**_provenance(job), "inputs": _inputs(job, results[INPUT].field)}, None
+    if checkpoints is not None:
+        begun = Begun(job, comm, checkpoints, results[INPUT].field, start)
+        attrs |= {FINGERPRINT: begun.mark}
+        if start == "resume" and is_complete(comm, job.output.path, begun.mark):
+            begun.clear()
+            return Summary(grid.shape, grid.topology, job.output.path, (), (), was_complete=True)
+        begun.find(start)
+    with begun or nullcontext():
+        kept = _steps(job, results, begun, report, clock)
+        report(total - 1, total, f"writing {job.output.path}")
+        saved = tuple(_saved(name, result.field, result.found) for name, result in kept.items())
+        with phase("io"):
+            fields = {name: result.field for name, result in kept.items()}
+            notes = {name: result.found for name, result in kept.items()}
+            out = job.output
+            io.save(
+                out.path, fields, attrs=attrs, dataset_attrs=notes, record=out.record,
+                compression=out.compression, chunks=out.chunks, driver=out.driver,
+            )  # fmt: skip
+    if begun is not None:
+        begun.clear()
     clock.lap("writing")
     report(total, total, "done")
-    return Summary(shape, topology, job.output.path, saved, tuple(clock.laps))
+    told = begun.told if begun is not None else ()
+    return Summary(grid.shape, grid.topology, job.output.path, saved, tuple(clock.laps), told)
+
+
+def _steps(
+    job: Job, results: dict[str, Result], begun: Begun | None, report: Report, clock: _Clock
+) -> dict[str, Result]:
+    """Compute, or read, the result of every step that is needed; return those to be saved, by dataset.
+
+    `results` holds the input, and loses what is no longer needed.
+    """
+    known = begun.known if begun is not None else frozenset()
+    needed = needed_steps(job, known)
+    uses = {step.input: number for number, step in enumerate(job.steps) if step.name in needed - known}
+    grid = results[INPUT].field.grid
+    for number, step in enumerate(job.steps):
+        if step.name not in needed:
+            continue
+        report(number + 1, len(job.steps) + 2, step.name)
+        if begun is not None and step.name in known:
+            results[step.name] = begun.load(step.name, grid)
+        else:
+            results[step.name] = _apply(step, results[step.input].field)
+        clock.lap(step.name)
+        live = {step.name for step in job.steps[: number + 1] if step.save} | {
+            name for name, last in uses.items() if last > number
+        }
+        for name in results.keys() - live:
+            del results[name]
+        if begun is not None and step.name not in known:
+            ahead = {later.name for later in job.steps[number + 1 :]} & needed & known
+            begun.finished(number + 1, {name: result for name, result in results.items() if name != INPUT}, ahead)
+    return {step.save: results[step.name] for step in job.steps if step.save}
 
 
 class _Clock:
@@ -123,7 +164,11 @@ def check_target(path: Path) -> None:
 def _load(job: Job, comm: MPI.Intracomm) -> Field:
     with phase("io"):
         components: Any = "auto" if job.input.components is None else job.input.components
-        return io.load(job.input.path, job.input.dataset, comm=comm, components=components, **job.grid)
+        given = job.input
+        region = slices(given.region) if given.region else None
+        return io.load(
+            given.path, given.dataset, comm=comm, components=components, region=region, allow=given.allow, **job.grid
+        )
 
 
 def _provenance(job: Job) -> dict[str, str]:
@@ -132,14 +177,24 @@ def _provenance(job: Job) -> dict[str, str]:
     return {"job": told.decode()} if len(told) <= ATTRIBUTE_BYTES else {}
 
 
-def _apply(step: Step, field: Field) -> tuple[Field, dict[str, float]]:
+def _inputs(job: Job, field: Field) -> str:
+    """Which values a job began with, as JSON, the same on all ranks. Collective."""
+    comm, content = field.grid.comm, None
+    with phase("io"), agreed(comm, f"reading {job.input.path}"):
+        if comm.rank == 0:
+            content = content_of(split_path(job.input.path)[0])
+    told = {"dataset": job.input.dataset, "values": input_digest(comm, field), "content": comm.bcast(content, root=0)}
+    return json.dumps({job.input.path: {name: value for name, value in told.items() if value is not None}})
+
+
+def _apply(step: Step, field: Field) -> Result:
     """Return the result of a step, and what it took from the data."""
     _log.debug("%s: %s(%s) of %r", step.name, step.filter, dict(step.parameters), field)
     with phase("compute"):
         found = measured(step.filter, field, step.parameters)
         result: Field = function(step.filter)(field, **{**step.parameters, **found})
-    return result, found
+    return Result(result, found)
 
 
-def _saved(name: str, field: Field, notes: dict[str, float]) -> Saved:
+def _saved(name: str, field: Field, notes: Mapping[str, float]) -> Saved:
     return Saved(name, field.shape, field.dtype.name, math.prod(field.shape) * field.dtype.itemsize, notes)

@@ -49,7 +49,7 @@ def _pipeline(job: Job, ranks: int) -> str:
     for number, step in enumerate(job.steps):
         lines.append(f"step {number + 1:<2} {_call(step)}" + (f"  → saved as {step.save!r}" if step.save else ""))
     saved = ", ".join(step.save for step in job.steps if step.save)
-    return "\n".join([*lines, f"output  {job.output.path}: {saved}"])
+    return "\n".join([*lines, f"output  {job.output.path}: {saved}", *_checkpoints(job)])
 
 
 def _simulation(job: SimulationJob, ranks: int) -> str:
@@ -66,8 +66,18 @@ def _simulation(job: SimulationJob, ranks: int) -> str:
         f"until   {' or '.join(ends)}",
         f"output  {job.output}: {schedule.output}" + (f", {outputs} outputs" if outputs else ""),
         f"rows    {job.diagnostics or 'in the output'}: {schedule.diagnostics}",
+        *_checkpoints(job),
     ]
     return "\n".join(lines)
+
+
+def _checkpoints(job: Job | SimulationJob) -> list[str]:
+    asked = job.checkpoint
+    if asked is None:
+        return []
+    steps = [f"{asked.every_steps} steps"] if asked.every_steps is not None else []
+    minutes = [f"{asked.every_minutes:g} minutes"] if asked.every_minutes is not None else []
+    return [f"resume  from {asked.path}: every {' and every '.join([*steps, *minutes])}"]
 
 
 def _value(value: Any) -> str:

@@ -7,22 +7,23 @@ needs MPI, NumPy or numba, so that a job can be checked wherever Python runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mpibatch.errors import UsageError, nearest
-from mpibatch.io.naming import SEPARATOR, check_tree, normal_name
+from mpibatch.io.naming import HAZARDS, SEPARATOR, check_tree, normal_name
 from mpibatch.job import checks
 from mpibatch.job.checks import Check
 from mpibatch.job.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.problems import Problems
 
 __all__ = [
-    "INPUT", "STEP_KEYS", "TABLES", "Input", "Job", "Key", "Output", "Step", "build", "check_fit", "grid_options",
-    "keys_of", "step_names", "table_of",
+    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Key", "Output", "Step", "build", "check_fit",
+    "checkpointing", "grid_options", "keys_of", "step_names", "table_of",
 ]  # fmt: skip
 
+EVERY_MINUTES = 10.0  # between checkpoints, where a job says nothing else
 INPUT = "input"  # what a step's `input` says to read the file again instead of an earlier step's result
 
 
@@ -30,20 +31,40 @@ INPUT = "input"  # what a step's `input` says to read the file again instead of 
 class Input:
     """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
 
-    `components` None: as saved; the colours of a picture; else 0.
+    `components` None: as saved; the colours of a picture; else 0. `region`: slices as text, None for all of it;
+    `allow`: hazards that are not refused, as in `mpibatch.load`.
     """
 
     path: str
     dataset: str | None = None
     components: int | None = None
+    region: str | None = None
+    allow: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Output:
-    """What is written: one HDF5 file. `dataset` names the last step's result."""
+    """What is written: one HDF5 file. `dataset` names the last step's result; `record`: with a record of the run.
+
+    `compression`, `chunks`, `driver` are as in `mpibatch.save`.
+    """
 
     path: str
     dataset: str | None = None
+    record: bool = True
+    compression: str | None = None
+    chunks: str | Sequence[int] | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where and when a job leaves what another run can go on from; see `mpibatch.Checkpoints`."""
+
+    path: str
+    every_steps: int | None = None
+    every_minutes: float | None = None
+    keep: int = 2
 
 
 @dataclass(frozen=True)
@@ -67,6 +88,7 @@ class Job:
     grid: Mapping[str, Any]
     steps: tuple[Step, ...]
     output: Output
+    checkpoint: Checkpointing | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,8 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "path": Key(checks.text, required=True),
         "dataset": Key(checks.text),
         "components": Key(checks.integer(0)),
+        "region": Key(checks.region),
+        "allow": Key(checks.list_of(checks.one_of(*HAZARDS))),
     },
     "grid": {
         "topology": Key(checks.list_of(checks.integer(0))),
@@ -93,7 +117,20 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "units": Key(checks.any_of(checks.text, checks.one_of(""))),
         "axes": Key(checks.list_of(checks.text)),
     },
-    "output": {"path": Key(checks.text, required=True), "dataset": Key(checks.text)},
+    "output": {
+        "path": Key(checks.text, required=True),
+        "dataset": Key(checks.text),
+        "record": Key(checks.flag),
+        "compression": Key(checks.compression),
+        "chunks": Key(checks.any_of(checks.one_of("auto"), checks.list_of(checks.integer(1)))),
+        "driver": Key(checks.one_of("direct", "mpio")),
+    },
+    "checkpoint": {
+        "path": Key(checks.text),
+        "every_steps": Key(checks.integer(1)),
+        "every_minutes": Key(checks.real(above=0)),
+        "keep": Key(checks.integer(1)),
+    },
 }
 STEP_KEYS: Mapping[str, Key] = {
     "filter": Key(checks.text, required=True),
@@ -123,7 +160,18 @@ def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Jo
         grid=grid_options(tables["grid"]),
         steps=tuple(steps),
         output=Output(**tables["output"]),
+        checkpoint=checkpointing(document, tables),
     )
+
+
+def checkpointing(document: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> Checkpointing | None:
+    """Return what the section [checkpoint] says, if there is one. Local."""
+    if "checkpoint" not in document:
+        return None
+    given = dict(tables["checkpoint"])
+    if "every_steps" not in given:
+        given.setdefault("every_minutes", EVERY_MINUTES)
+    return Checkpointing(**{"path": f"{tables['output'].get('path', '')}.checkpoints", **given})
 
 
 def check_fit(job: Job, ndim: int) -> None:

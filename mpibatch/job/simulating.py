@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
+from mpibatch import __version__
+from mpibatch.checkpoint.identity import fingerprint
 from mpibatch.errors import RunError
 from mpibatch.job.pipeline import ATTRIBUTE_BYTES, Saved, Summary, check_target
 from mpibatch.job.progress import Report, silent
+from mpibatch.job.resuming import FINGERPRINT, Start, is_complete, opened
 from mpibatch.job.simulation import SimulationJob
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.simulate import Simulation
 
-__all__ = ["simulate"]
+__all__ = ["identity_of", "simulate"]
 
 _log = logging.getLogger(__name__)
 
 
-def simulate(job: SimulationJob, comm: MPI.Intracomm | None = None, report: Report = silent) -> Summary:
-    """Run a simulation. Collective.
+def simulate(
+    job: SimulationJob, comm: MPI.Intracomm | None = None, report: Report = silent, start: Start = "new"
+) -> Summary:
+    """Run a simulation; with ``start="resume"`` only what an earlier run has left of it. Collective.
 
     Raises UsageError or RunError, the same on every rank; nothing is left under the output's name then, unless it
     was there before.
     """
     comm = private(comm)
+    identity = identity_of(job)
+    checkpoints = opened(job.checkpoint, comm, start, identity)
     with agreed(comm, f"preparing {job.output}"):
         if comm.rank == 0:
             for path in filter(None, (job.output, job.diagnostics)):
                 check_target(Path(path))
+    mark = fingerprint({"version": __version__, **identity}) if checkpoints is not None else ""
+    if start == "resume" and is_complete(comm, job.output, mark):
+        if checkpoints is not None:
+            checkpoints.clear()
+        return Summary((), (), job.output, (), (), was_complete=True)
     schedule, begin = job.schedule, time.perf_counter()
     text = job.text if len(job.text.encode("utf-8", "replace")) <= ATTRIBUTE_BYTES else ""
     simulation = Simulation(
@@ -37,8 +52,11 @@ def simulate(job: SimulationJob, comm: MPI.Intracomm | None = None, report: Repo
         diagnostics=job.diagnostics,
         comm=comm,
         layout=job.grid,
-        attrs={"job": text} if text else {},
+        attrs={**({"job": text} if text else {}), **({FINGERPRINT: mark} if mark else {})},
         report=report,
+        record=job.record,
+        checkpoints=checkpoints,
+        resume=start == "resume",
     )
     with simulation:
         _log.info("%s: %s", job.program.name, job.parameters)
@@ -48,6 +66,20 @@ def simulate(job: SimulationJob, comm: MPI.Intracomm | None = None, report: Repo
         raise RunError(f"the program {job.program.name!r} made no step; let it loop over simulation.steps(...)")
     saved = tuple(Saved(name, shape, dtype, size, {}) for name, shape, dtype, size in done.written)
     laps = (("stepping", done.seconds), ("the rest", all_seconds - done.seconds))
-    each = done.seconds / max(1, done.steps)
-    notes = (f"{job.program.name}: {done.steps} steps to t = {done.time:.6g}, {1e3 * each:.3g} ms each",)
+    made = done.steps - done.first
+    each = done.seconds / max(1, made)
+    since = f" after step {done.first}" if done.first else ""
+    notes = (f"{job.program.name}: {made} steps{since} to t = {done.time:.6g}, {1e3 * each:.3g} ms each",)
     return Summary(done.grid.shape, done.grid.topology, job.output, saved, laps, notes)
+
+
+def identity_of(job: SimulationJob) -> dict[str, Any]:
+    """Return everything in a job that changes its result. Local."""
+    program = job.program
+    source = Path(program.module.__file__ or "")
+    return {
+        "program": Path(program.name).name,
+        "program text": hashlib.sha256(source.read_bytes()).hexdigest()[:16] if source.is_file() else "",
+        **{f"simulation.{name}": value for name, value in dataclasses.asdict(job.parameters).items()},
+        **job.schedule.identity(),
+    }

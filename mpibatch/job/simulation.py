@@ -11,7 +11,7 @@ from mpibatch.io.naming import SEPARATOR
 from mpibatch.job import checks
 from mpibatch.job.problems import Problems
 from mpibatch.job.programs import Program, find
-from mpibatch.job.schema import TABLES, Key, grid_options, table_of
+from mpibatch.job.schema import TABLES, Checkpointing, Key, checkpointing, grid_options, table_of
 from mpibatch.simulate.schedule import Every, Schedule
 
 __all__ = ["SIMULATION_TABLES", "SimulationJob", "build_simulation"]
@@ -27,8 +27,9 @@ SIMULATION_TABLES: Mapping[str, Mapping[str, Key]] = {
         "check_every": Key(checks.integer(0)),
     },
     "grid": {key: TABLES["grid"][key] for key in ("topology", "sizes")},
-    "output": {"path": Key(checks.text, required=True), **_EVERY},
+    "output": {"path": Key(checks.text, required=True), "record": Key(checks.flag), **_EVERY},
     "diagnostics": {"path": Key(checks.text), **_EVERY},
+    "checkpoint": TABLES["checkpoint"],
 }
 
 
@@ -44,6 +45,8 @@ class SimulationJob:
     schedule: Schedule
     output: str
     diagnostics: str | None = None
+    checkpoint: Checkpointing | None = None
+    record: bool = True
 
 
 def build_simulation(document: Mapping[str, Any], problems: Problems, text: str = "") -> SimulationJob:
@@ -84,6 +87,8 @@ def build_simulation(document: Mapping[str, Any], problems: Problems, text: str 
         schedule,
         path,
         tables["diagnostics"].get("path"),
+        checkpointing(document, tables),
+        bool(tables["output"].get("record", True)),
     )
 
 

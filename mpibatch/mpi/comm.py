@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import os
 
 from mpi4py import MPI
 
-from mpibatch.errors import UsageError
+from mpibatch.errors import RunError, UsageError
 
 __all__ = ["private", "release_all", "world"]
 
@@ -27,6 +28,8 @@ def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
     Of a duplicate of ours it returns that one. The duplicate carries no Cartesian topology and is freed by
     `release_all`, which runs at exit.
     """
+    if comm is None:
+        _check_expected()
     parent = MPI.COMM_WORLD if comm is None else comm
     if not isinstance(parent, MPI.Intracomm) or parent == MPI.COMM_NULL:
         raise UsageError(
@@ -43,6 +46,16 @@ def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
     parent.Set_attr(_ATTRIBUTE, duplicate)
     _duplicates.append(duplicate)
     return duplicate
+
+
+def _check_expected() -> None:
+    """Refuse to start when a batch script started more, or fewer, ranks than MPI sees: each may be alone. Local."""
+    expected = os.environ.get("MPIBATCH_EXPECT_RANKS", "")
+    if expected.isdecimal() and int(expected) != MPI.COMM_WORLD.size:
+        raise RunError(
+            f"{expected} ranks were started, but MPI sees {MPI.COMM_WORLD.size}: the launcher speaks another language "
+            "than this MPI; try srun --mpi=pmi2 (MPICH), srun --mpi=pmix (Open MPI), or this MPI's own mpiexec"
+        )
 
 
 def release_all() -> None:

@@ -9,20 +9,28 @@
             state["u"], spare = spare, state["u"]
 
 `state` is the dict of fields that the program steps on: what it holds at the end of a pass is what is checked,
-written and, in time, put into checkpoints. So a pass reads its fields from `state`, and nothing else of it may depend
+written and put into checkpoints. So a pass reads its fields from `state`, and nothing else of it may depend
 on earlier passes.
 
 **Steps.** With a number for `dt`, the longest step allowed, the time to the next output (or row of diagnostics, or the
 end) is cut into equal steps, so that it is met exactly. With a function, ``dt(state)`` is asked before every step, and
-only the last two before an output are shortened. `cfl_step` makes such a number from the largest speed, an exact
+only the last two before an output are shortened. With ``most=None`` a pass may make several equal steps at once, as
+many as ``now.count`` says and `mpibatch.iterate` fuses. `cfl_step` makes such a number from the largest speed, an exact
 reduction, so that all ranks, and any number of them, take the same steps.
 
 **The file** has a dataset (outputs, *cells, *components) for each field, ``time`` and ``step`` of the outputs, and a
 dataset ``diagnostics/NAME`` for each column of the diagnostics. It is complete, or not there under its name, and its
 bytes do not depend on the ranks. The CSV file is written line by line as the run goes, and stays if the run fails.
 
+**Checkpoints.** ``Simulation(..., checkpoints=mb.Checkpoints("heat.checkpoints", every_minutes=10), resume=True)``
+goes on from the newest checkpoint that is whole, on any number of ranks: the fields of `state` get their values, and
+the step, the time, the outputs, the rows and random numbers (`simulation.random`) are as they were. The file ends with
+the same bytes. So that this holds, a pass must depend on nothing but `state`, ``now`` and those random numbers. SIGUSR1
+and SIGTERM end the run after a pass, with a checkpoint and exit code 75: see `mpibatch.checkpoint`.
+
 The parts, in order of dependency: ``parameters`` (what programs declare) and ``schedule`` (when), both without MPI;
-``tripwire``, ``stepping`` (CFL), ``rows`` (diagnostics), ``loop``.
+``tripwire``, ``stepping`` (CFL), ``pace`` (steps in a pass), ``rows`` (diagnostics),
+``memory`` (what goes into checkpoints), ``loop``.
 """
 
 from __future__ import annotations

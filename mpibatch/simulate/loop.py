@@ -12,13 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from mpibatch.checkpoint.checkpoints import Checkpoints
 from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.grid import Grid
 from mpibatch.io.series import Series, series
+from mpibatch.io.snapshot import Snapshot
 from mpibatch.mpi import MPI, private
+from mpibatch.random import Generator
+from mpibatch.simulate import memory
+from mpibatch.simulate.pace import Pace
 from mpibatch.simulate.rows import Rows
-from mpibatch.simulate.schedule import Clock, Every, Schedule
+from mpibatch.simulate.schedule import CHECK_EVERY, Clock, Every, Schedule
 from mpibatch.simulate.tripwire import check_finite
 from mpibatch.timing import phase
 
@@ -56,6 +61,7 @@ class Outcome:
     time: float
     written: tuple[tuple[str, tuple[int, ...], str, int], ...]  # dataset, shape, dtype, bytes
     seconds: float  # between the first step and the end, output included
+    first: int = 0  # the step of the checkpoint from which it went on
 
 
 class Simulation:
@@ -70,11 +76,16 @@ class Simulation:
     diagnostics : a CSV file for the rows of diagnostics; None: they are in the HDF5 file only.
     diagnostics_every, diagnostics_every_steps : as for outputs; neither: with every output.
     check_every : steps between searches for NaN and infinity; outputs, rows and initial data are always searched.
-        1 tells the first step exactly. A search reads all fields once. 0: no search but of the initial data.
+        1 tells the first step exactly, and allows no fused steps. A search reads all fields once. 0: no search but of
+        the initial data.
     comm : an mpi4py communicator; default COMM_WORLD.
     layout : `topology` and `sizes` for `grid`, as in mpibatch.Grid.
     attrs : attributes of the HDF5 file.
     report : called on this rank with (steps made, steps in all, label) after every pass.
+    record : whether the HDF5 file tells of this run (date, hosts, decomposition, seconds), as in mpibatch.save.
+    checkpoints : where and when the state is kept, so that another run can go on from it; see `mpibatch.checkpoint`.
+        They are removed when the run is complete.
+    resume : go on from the newest of them, if there is one. Otherwise none may be there.
 
     Raises UsageError, the same on every rank.
     """
@@ -91,11 +102,14 @@ class Simulation:
         diagnostics: str | None = None,
         diagnostics_every: float | None = None,
         diagnostics_every_steps: int | None = None,
-        check_every: int = 10,
+        check_every: int = CHECK_EVERY,
         comm: MPI.Intracomm | None = None,
         layout: Mapping[str, Any] | None = None,
         attrs: Mapping[str, Any] | None = None,
         report: Report | None = None,
+        record: bool = False,
+        checkpoints: Checkpoints | None = None,
+        resume: bool = False,
     ) -> None:
         written = Every(every, every_steps)
         told = Every(diagnostics_every, diagnostics_every_steps)
@@ -105,7 +119,7 @@ class Simulation:
         self.outcome: Outcome | None = None
         self._clock = Clock(self.schedule)
         self._path, self._attrs, self._layout = output, dict(attrs or {}), dict(layout or {})
-        self._report = report
+        self._report, self._with_record = report, record
         self._rows = Rows(self.comm, diagnostics)
         self._resources = ExitStack()
         self._series: Series | None = None
@@ -115,6 +129,11 @@ class Simulation:
         self._why_stopped: str | None = None
         self._loops = 0
         self._is_entered = False
+        self._checkpoints, self._resume = checkpoints, resume
+        self._streams: list[Generator] = []
+        if checkpoints is not None:
+            checkpoints.identity = {**self.schedule.identity(), "output": output is not None, **checkpoints.identity}
+        memory.check_start(checkpoints, resume)
 
     @property
     def time(self) -> float:
@@ -130,6 +149,14 @@ class Simulation:
         """Return a Grid on the run's communicator, with the topology that the job asks for. Collective."""
         return Grid(shape, comm=self.comm, **{**self._layout, **geometry})
 
+    def random(self, seed: int) -> Generator:
+        """Return random numbers that go on after a checkpoint as without it; see `mpibatch.random`. Local.
+
+        To be called before `steps`, in the same order in every run.
+        """
+        self._streams.append(Generator(seed))
+        return self._streams[-1]
+
     def stop(self, why: str = "") -> None:
         """End the run after this pass, such as in a steady state; all ranks must call it. Local."""
         self._why_stopped = why
@@ -141,7 +168,8 @@ class Simulation:
         *,
         output: Output | None = None,
         diagnostics: Diagnostics | None = None,
-        most: int = 1,
+        most: int | None = 1,
+        meet_every: int = 0,
         time_units: str = "",
         attrs: Attributes | None = None,
     ) -> Iterator[Now]:
@@ -153,7 +181,9 @@ class Simulation:
         dt : the longest step allowed, or a function of the state that returns it, the same on all ranks.
         output : returns what is written, by name; default: all of `state`.
         diagnostics : returns the numbers of a row, by name; collective (mpibatch.sum, ...).
-        most : how many equal steps a pass may make at once (for mpibatch.iterate); only with a number for `dt`.
+        most : how many equal steps a pass may make at once (for mpibatch.iterate), None for any number; only with a
+            number for `dt`. How many it makes depends on how long they take; nothing that is written does.
+        meet_every : passes end at each multiple of so many steps; 0: wherever.
         time_units : the unit of time, for the file.
         attrs : attributes of the datasets, by name of the field, such as ``{"u": {"units": "K"}}``.
 
@@ -163,27 +193,55 @@ class Simulation:
         self._loops += 1
         if self._loops > 1:
             raise UsageError("steps() was called twice in one simulation; make another Simulation for another run")
-        if self._path is not None and not self._is_entered:
+        if (self._path is not None or self._checkpoints is not None) and not self._is_entered:
             raise UsageError("steps() was called outside of the simulation's with block, which completes the output")
         chosen = output or dict
         self._units = time_units
         self._check(state, "in the initial data", "repair or replace them")
-        self._record(state, 0.0, chosen, diagnostics, attrs)
-        begin = time.perf_counter()
+        first = self._go_on(state, chosen, attrs)
+        if not first:
+            self._record(state, 0.0, chosen, diagnostics, attrs)
+        begin, pace = time.perf_counter(), Pace(self.comm, most)
         while not self._clock.finished and self._why_stopped is None:
-            now = self._next(state, dt, most)
-            if now.step == 0:
+            now = self._next(state, dt, pace.most, meet_every)
+            if now.step == first:
                 self._tell(now.dt)
+            pace.begin()
             yield now
+            pace.end(now.count)
             self._clock.advance(now.dt, now.count)
             self._look(state, now)
             self._record(state, now.dt, chosen, diagnostics, attrs)
             self._tell(now.dt)
-        first = next(iter(state.values()))
-        seconds = time.perf_counter() - begin
-        self.outcome = Outcome(first.grid, self._clock.step, self._clock.time, self._written(), seconds)
+            self._keep(state)
+        grid, seconds = next(iter(state.values())).grid, time.perf_counter() - begin
+        self.outcome = Outcome(grid, self._clock.step, self._clock.time, self._written(), seconds, first)
 
-    def _next(self, state: State, dt: StepLength, most: int) -> Now:
+    def _go_on(self, state: State, chosen: Output, attrs: Attributes | None) -> int:
+        """Restore what a checkpoint holds; return its step, 0 for none."""
+        if self._checkpoints is None or not self._resume:
+            return 0
+        found = memory.restore(self._checkpoints, self._path, state, self._clock, self._rows, self._streams)
+        if found is None:
+            return 0
+        self._outputs = found.outputs
+        if found.snapshot is not None:
+            self._open(chosen(state), attrs, found.snapshot)
+        return self._clock.step
+
+    def _keep(self, state: State) -> None:
+        """Write a checkpoint, where that is due."""
+        is_end = self._clock.finished or self._why_stopped is not None
+        if self._checkpoints is None or is_end or not self._checkpoints.due(self._clock.step):
+            return
+        if self.schedule.check_every:
+            # What is broken must not take the place of what is not.
+            self._check(state, f"after step {self._clock.step}, before it goes into a checkpoint", UNSTABLE)
+        snapshot = self._series.snapshot() if self._series is not None else None
+        extra = memory.collect(self._clock, self._rows, self._outputs, self._streams, snapshot)
+        self._checkpoints.save(self._clock.step, state, extra)
+
+    def _next(self, state: State, dt: StepLength, most: int, meet_every: int) -> Now:
         clock = self._clock
         longest = float(dt(state) if callable(dt) else dt)
         if not 0 < longest < math.inf:
@@ -196,6 +254,8 @@ class Simulation:
             return Now(clock.step, clock.time, clock.one_step(longest))
         if clock.step == 0:
             self._same_everywhere(longest)
+        for every in (meet_every, self.schedule.check_every):
+            most = min(most, every - clock.step % every) if every else most
         length, count = clock.equal_steps(longest, most)
         return Now(clock.step, clock.time, length, count)
 
@@ -242,22 +302,32 @@ class Simulation:
         if self._path is not None and (is_end or clock.is_due(self.schedule.output)):
             fields = chosen(state)
             if self._series is None:
-                # Told now, and not when the tables are added after the last step.
-                if taken := [name for name in fields if name.split("/")[0] in TABLES]:
-                    raise UsageError(f"the output {taken[0]!r} has the name of one of the tables {TABLES}; rename it")
-                opened = series(
-                    self._path,
-                    fields,
-                    outputs=self.schedule.outputs() or 0,
-                    attrs=self._attrs,
-                    dataset_attrs=attrs,
-                )
-                self._series = self._resources.enter_context(opened)
-                self._shapes = {name: (u.shape, u.dtype) for name, u in fields.items()}
+                self._open(fields, attrs)
+            assert self._series is not None
             self._series.append(fields)
             self._outputs.append((clock.step, clock.time))
         if diagnostics is not None and (is_end or clock.is_due(self.schedule.diagnostics)):
             self._rows.add(clock.step, clock.time, dt, diagnostics(state))
+
+    def _open(self, fields: Mapping[str, Field], attrs: Attributes | None, resume: Snapshot | None = None) -> None:
+        """Open the file of the series."""
+        assert self._path is not None
+        # Told now, and not when the tables are added after the last step.
+        if taken := [name for name in fields if name.split("/")[0] in TABLES]:
+            raise UsageError(f"the output {taken[0]!r} has the name of one of the tables {TABLES}; rename it")
+        checkpoints = self._checkpoints
+        opened = series(
+            self._path,
+            fields,
+            outputs=self.schedule.outputs() or 0,
+            attrs=self._attrs,
+            dataset_attrs=attrs,
+            resume=resume,
+            record=self._with_record,
+            keep=lambda: checkpoints is not None and checkpoints.newest is not None,
+        )
+        self._series = self._resources.enter_context(opened)
+        self._shapes = {name: (u.shape, u.dtype) for name, u in fields.items()}
 
     def _tell(self, dt: float) -> None:
         if self._report is not None:
@@ -274,10 +344,12 @@ class Simulation:
 
     def __enter__(self) -> Simulation:
         self._is_entered = True
+        if self._checkpoints is not None:
+            self._resources.enter_context(self._checkpoints)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Give the file its name, or remove it if the block raised. Collective."""
+        """Give the file its name; if the block raised, remove it, unless checkpoints need it. Collective."""
         self._rows.close()
         try:
             if error is None:
@@ -286,6 +358,8 @@ class Simulation:
             self._resources.__exit__(type(raised), raised, raised.__traceback__)
             raise
         self._resources.__exit__(kind, error, at)
+        if error is None and self._checkpoints is not None:
+            self._checkpoints.clear()
 
     def _complete(self) -> None:
         if self._loops and self.outcome is None:

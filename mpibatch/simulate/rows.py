@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -37,20 +38,36 @@ class Rows:
                 raise UsageError(
                     f"diagnostics began with {', '.join(self.names[3:])} and are now {', '.join(values)}; keep them"
                 )
-            self._rows.append(row)
-            if self._file is not None:
-                # repr has the shortest digits that give the same float again.
-                csv.writer(self._file, lineterminator="\n").writerow([repr(value) for value in row])
-                self._file.flush()
+            self._append(row)
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """Return the values by name. Local."""
         return {name: np.array(column) for name, column in zip(self.names, zip(*self._rows, strict=True), strict=True)}
 
+    def to_extra(self) -> npt.NDArray[np.uint8]:
+        """Return all rows as text, for checkpoints. Local."""
+        return np.frombuffer(json.dumps([self.names, *self._rows]).encode(), "u1")
+
+    def go_on(self, extra: npt.NDArray[np.uint8]) -> None:
+        """Go on after the rows that `to_extra` returned, and write the CSV file with them anew. Collective."""
+        with agreed(self._comm, f"writing {self._path or 'diagnostics'}"):
+            names, *rows = json.loads(extra.tobytes())
+            if names:
+                self._begin(tuple(names))
+            for row in rows:
+                self._append(tuple(row))
+
     def close(self) -> None:
         """Close the CSV file. Local."""
         if self._file is not None:
             self._file.close()
+
+    def _append(self, row: tuple[Any, ...]) -> None:
+        self._rows.append(row)
+        if self._file is not None:
+            # repr has the shortest digits that give the same float again.
+            csv.writer(self._file, lineterminator="\n").writerow([repr(value) for value in row])
+            self._file.flush()
 
     def _begin(self, names: tuple[str, ...]) -> None:
         if len(set(names)) < len(names):

@@ -6,12 +6,15 @@ A `Clock` is all that a run needs to go on from where it was: a few numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mpibatch.errors import RunError, UsageError
 
-__all__ = ["Clock", "Every", "Schedule"]
+__all__ = ["CHECK_EVERY", "Clock", "Every", "Schedule"]
 
+CHECK_EVERY = 100  # steps between searches for NaN, unless told
 # Times that differ by less than this share of an interval are one: k * 0.1 is not always 0.1 * k in floats.
 CLOSE = 1e-9
 # A step that is this much longer than asked for, by rounding, is not worth another one.
@@ -49,7 +52,7 @@ class Schedule:
     steps: int | None = None
     output: Every = field(default_factory=Every)
     diagnostics: Every = field(default_factory=Every)
-    check_every: int = 10  # steps between searches for NaN; 0: never
+    check_every: int = CHECK_EVERY  # steps between searches for NaN; 0: never
 
     def __post_init__(self) -> None:
         if self.until is None and self.steps is None:
@@ -60,6 +63,15 @@ class Schedule:
             raise UsageError(f"steps={self.steps} was asked for; give 1 or more")
         if self.check_every < 0:
             raise UsageError(f"check_every={self.check_every} was asked for; give a number of steps, or 0 for never")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what changes the result, for checkpoints. Local."""
+        return {
+            "until": self.until,
+            "steps": self.steps,
+            "outputs": str(self.output),
+            "rows of diagnostics": str(self.diagnostics),
+        }
 
     def outputs(self) -> int | None:
         """Return how many outputs there will be; None if that depends on the steps. Local."""
@@ -93,6 +105,15 @@ class Clock:
     start: float = 0.0
     done: int = 0
     total: int = 0
+
+    def to_extra(self) -> dict[str, float]:
+        """Return where it is, for checkpoints. Local."""
+        return {"step": self.step, "time": self.time, "start": self.start, "done": self.done, "total": self.total}
+
+    def go_on(self, extra: Mapping[str, Any]) -> None:
+        """Go on from what `to_extra` returned. Local."""
+        self.step, self.done, self.total = int(extra["step"]), int(extra["done"]), int(extra["total"])
+        self.time, self.start = float(extra["time"]), float(extra["start"])
 
     @property
     def finished(self) -> bool:

@@ -7,6 +7,7 @@ of) an array with a box of it.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -14,7 +15,7 @@ from mpibatch.errors import RunError
 from mpibatch.io.formats.source import Array, Selection, Source, check
 from mpibatch.io.naming import split_path
 
-__all__ = ["Array", "Format", "Selection", "Source", "format_of", "inspect", "read"]
+__all__ = ["Array", "Format", "Selection", "Source", "check", "format_of", "inspect", "read"]
 
 
 class Format(Protocol):
@@ -68,10 +69,16 @@ def format_of(path: str) -> str:
     raise RunError(f"{path!r} was to be read, but {found}; HDF5, npy, TIFF, PNG and JPEG can be read")
 
 
-def inspect(path: str, dataset: str | None = None) -> Source:
-    """Tell what a file (or ``file::dataset``) holds, refusing what no field can hold. Local."""
+def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = ()) -> Source:
+    """Tell what a file (or ``file::dataset``) holds, refusing what no field can hold, and hazards. Local."""
     file, inside = split_path(path, dataset)
-    source = _module(format_of(file)).inspect(file, inside)
+    name = format_of(file)
+    if name == "hdf5":
+        from mpibatch.io.formats import hdf5
+
+        source = hdf5.inspect(file, inside, allow)
+    else:
+        source = _module(name).inspect(file, inside)
     check(source)
     return source
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,13 +10,21 @@ import h5py
 import numpy as np
 
 from mpibatch.errors import MpibatchError, RunError, UsageError, nearest
+from mpibatch.io.closing import closing
+from mpibatch.io.formats import stored
+from mpibatch.io.formats.hazards import hazards
 from mpibatch.io.formats.source import Array, Selection, Source, native
+from mpibatch.io.formats.storage import storage_of
 from mpibatch.io.geometry import from_attributes
+from mpibatch.io.marks import views
 from mpibatch.io.naming import whole_name
 
 __all__ = ["datasets", "dtype_text", "find", "inspect", "opened", "read", "refusal"]
 
 SOFT_LINKS = 16  # followed at most for one name, so that a circle ends
+
+# What h5py raises, for one damaged file or another.
+_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, SystemError, MemoryError)
 
 
 @contextmanager
@@ -24,30 +32,39 @@ def opened(path: str) -> Iterator[Any]:
     """Open a file for reading. Local."""
     try:
         # Some parallel file systems have no locks; reading needs none.
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with closing(h5py.File(path, "r", locking="best-effort")) as file:
             yield file
     except MpibatchError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError) as error:  # all of them, from one damaged file or another
+    except _DAMAGE as error:
         raise RunError(
             f"{path!r} cannot be read as HDF5 ({error}); it is damaged or incomplete, or packed in a way not known here"
         ) from error
 
 
 def datasets(file: Any) -> dict[str, Any]:
-    """Return all datasets by name, each once, without following soft or external links. Local."""
+    """Return all datasets by name, each once, without views, soft and external links. Local."""
     found: dict[str, Any] = {}
+    hidden = views(file.attrs)
 
     def visit(name: str, thing: Any) -> None:
-        if isinstance(thing, h5py.Dataset):
+        if isinstance(thing, h5py.Dataset) and isinstance(name, str):  # bytes: no text, and no name of ours
             found[name] = thing
 
-    file.visititems(visit)
+    if not hidden:
+        file.visititems(visit)
+        return found
+    # A view may come before the dataset that it is a link to, and be the name that HDF5 tells.
+    for member in sorted(set(file) - hidden):
+        if file.get(member, getlink=True, getclass=True) is h5py.HardLink:
+            visit(member, file[member])
+            if isinstance(file[member], h5py.Group):
+                file[member].visititems(lambda name, thing, member=member: visit(f"{member}/{name}", thing))
     return found
 
 
-def find(file: Any, path: str, name: str) -> Any:
-    """Return a dataset by name. Local. Refuses names that lead out of the file; nothing outside is opened."""
+def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
+    """Return a dataset by name. Local. Refuses names that lead out of the file, unless allowed, before opening them."""
     here, todo, hops = file["/"], _parts(name), 0
     while todo:
         part = todo.pop(0)
@@ -65,10 +82,12 @@ def find(file: Any, path: str, name: str) -> Any:
             target = links.get_val(part.encode()).decode()
             here = file["/"] if target.startswith("/") else here
             todo = _parts(target) + todo
+        elif kind == h5py.h5l.TYPE_EXTERNAL and "external links" in allow:
+            here = here[part]
         else:
             raise UsageError(
                 f"{whole_name(path, name)} was asked for, but {part!r} in it is a link that leaves the file or runs in "
-                "a circle; such links are not followed: name the file that holds the data"
+                f"a circle; such links are not followed: name the file that holds the data{_option('external links')}"
             )
     if not isinstance(here, h5py.Dataset):
         inside = ", ".join(datasets(file)) or "none"
@@ -78,13 +97,7 @@ def find(file: Any, path: str, name: str) -> Any:
 
 def refusal(dataset: Any) -> str:
     """Return why a dataset is not read, whatever its type; "" if it is. Local. Opens nothing outside the file."""
-    if dataset.external:
-        return "its values lie in other files (external storage)"
-    if dataset.is_virtual and any(part.file_name != "." for part in dataset.virtual_sources()):
-        return "its values lie in other files (virtual dataset)"
-    if dataset.shape is None:
-        return "it is empty (no dataspace)"
-    return ""
+    return next((reason for _, reason in hazards(dataset)), "")
 
 
 def dtype_text(dataset: Any) -> str:
@@ -98,7 +111,7 @@ def dtype_text(dataset: Any) -> str:
     return f"compound {dtype.names}" if dtype.names else native(dtype)
 
 
-def inspect(path: str, dataset: str | None) -> Source:
+def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
     """Tell what a dataset holds; without a name, the only one. Local."""
     with opened(path) as file:
         if dataset is None:
@@ -107,19 +120,33 @@ def inspect(path: str, dataset: str | None) -> Source:
                 names = f"it has {len(found)}: {', '.join(found)}; name one" if found else "it has none"
                 raise UsageError(f"the only dataset of {path!r} was asked for, but {names}")
             dataset = next(iter(found))
-        thing = find(file, path, dataset)
-        reason = refusal(thing)
-        if reason:
-            raise UsageError(f"{whole_name(path, dataset)} was to be read, but {reason}; copy the values into one file")
+        thing = find(file, path, dataset, allow)
+        for kind, reason in hazards(thing):
+            if kind not in allow:
+                raise UsageError(
+                    f"{whole_name(path, dataset)} was to be read, but {reason}; copy the values into one plain "
+                    f"file{_option(kind)}"
+                )
         grid = from_attributes(thing.attrs, thing.ndim)
         components = thing.ndim - len(grid["axes"]) if grid else 0
-        return Source(path, "hdf5", dataset, thing.shape, dtype_text(thing), components, grid=grid)
+        # Of another file, whatever its links say, HDF5 alone knows.
+        storage = storage_of(thing, path) if thing.file == file else None
+        about = (thing.shape, dtype_text(thing), components)
+        return Source(path, "hdf5", dataset, *about, grid=grid, storage=storage, allow=tuple(allow))
 
 
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
-    """Fill ``out[at]``. Local. HDF5 scatters the values into `out` and converts their byte order on the way."""
+    """Fill ``out[at]``. Local. Where only HDF5 knows the values' places, it reads them and converts their dtype."""
+    if source.storage is not None:
+        stored.read(source, selection, out, at)
+        return
     with opened(source.path) as file:
-        find(file, source.path, source.dataset).read_direct(out, np.s_[selection], np.s_[at])
+        found = find(file, source.path, source.dataset, source.allow)
+        found.read_direct(out, np.s_[selection], np.s_[at])
+
+
+def _option(kind: str) -> str:
+    return f', or give allow=("{kind}",) if you trust it' if kind else ""
 
 
 def _parts(name: str) -> list[str]:

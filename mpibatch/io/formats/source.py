@@ -10,12 +10,34 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.errors import UsageError
+from mpibatch.io.compression import Filter
 from mpibatch.io.naming import whole_name
 
-__all__ = ["Array", "Selection", "Source", "check", "native", "numeric"]
+__all__ = ["Array", "Selection", "Source", "Storage", "check", "native", "numeric"]
 
 Array = npt.NDArray[Any]
 Selection = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where in a file the values lie, for reading them without asking the format's library.
+
+    Attributes
+    ----------
+    dtype : as stored, in the file's byte order.
+    offset : the byte at which they begin, all in C order, if `chunks` is ().
+    chunks, filters : the shape of chunks, and what they are packed by.
+    table : one row for each chunk in C order: first byte (-1: never written), bytes, mask of filters left out.
+    fill : the bytes of a value that was never written.
+    """
+
+    dtype: str
+    offset: int = -1
+    chunks: tuple[int, ...] = ()
+    filters: tuple[Filter, ...] = ()
+    table: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 3), np.int64), repr=False, compare=False)
+    fill: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -30,6 +52,8 @@ class Source:
     components: int = 0  # trailing axes that are the values of one cell, as far as the file tells
     boxwise: bool = True  # whether a box can be read without decoding everything
     grid: Mapping[str, Any] = field(default_factory=dict)  # keywords of Grid that the file knows
+    storage: Storage | None = None  # None: only the format's library knows
+    allow: tuple[str, ...] = ()  # what would be refused otherwise
 
     @property
     def name(self) -> str:

@@ -1,0 +1,96 @@
+"""What a checkpoint holds: fields under ``state/``, rank 0's arrays under ``extra/``, and JSON text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.errors import RunError, UsageError
+from mpibatch.field import Field
+from mpibatch.grid import Grid
+from mpibatch.io.describing import read_slice
+from mpibatch.io.loading import load
+from mpibatch.io.saving import save
+from mpibatch.mpi import MPI, agreed
+from mpibatch.redistribution import scatter
+
+__all__ = ["Header", "read_header", "restore", "write"]
+
+STATE, EXTRA = "state", "extra"
+# Of the root group, which is where `save` puts them.
+HEADER = "checkpoint"
+
+Values = npt.NDArray[Any]
+Header = dict[str, Any]
+
+
+def write(
+    comm: MPI.Intracomm, path: str, header: Mapping[str, Any], fields: Mapping[str, Field], extra: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint. Collective. `header` and `extra` are rank 0's."""
+    arrays: dict[str, Values] = {}
+    with agreed(comm, f"writing {path}"):
+        if comm.rank == 0:
+            arrays = {f"{EXTRA}/{name}": v for name, v in extra.items() if isinstance(v, np.ndarray) and v.size}
+            arrays[HEADER] = _text({**header, "state": sorted(fields)}, extra)
+    lengths = comm.bcast({name: array.shape[0] for name, array in arrays.items()}, root=0)
+    datasets = {f"{STATE}/{name}": field for name, field in fields.items()}
+    for name, length in lengths.items():
+        datasets[name] = scatter(arrays.get(name), Grid((length,), comm=comm, axes=("n",)))
+    save(path, datasets)
+
+
+def read_header(comm: MPI.Intracomm, path: str) -> Header:
+    """Return the header, with "extra" as it was given. Collective. Raises RunError if this is no checkpoint."""
+    found: Header = {}
+    with agreed(comm, f"reading {path}"):
+        if comm.rank == 0:
+            found = _read(path)
+    header: Header = comm.bcast(found, root=0)
+    return header
+
+
+def restore(comm: MPI.Intracomm, path: str, header: Header, fields: Mapping[str, Field]) -> None:
+    """Put the values of the checkpoint's fields into `fields`, where they lie. Collective."""
+    with agreed(comm, f"reading {path}"):
+        if sorted(fields) != header["state"]:
+            raise UsageError(
+                f"{path} holds the fields {', '.join(header['state'])}, but {', '.join(sorted(fields))} were to be "
+                "restored; give the same, or start anew"
+            )
+    for name in header["state"]:
+        field = fields[name]
+        found = load(path, f"{STATE}/{name}", grid=field.grid)
+        with agreed(comm, f"reading {path}"):
+            if (found.dtype, found.components) != (field.dtype, field.components):
+                raise UsageError(
+                    f"{name!r} in {path} has values of {found.dtype} {found.components}, but {field.dtype} "
+                    f"{field.components} is wanted; it is another program's: start anew"
+                )
+        field.owned[...] = found.owned
+
+
+def _read(path: str) -> Header:
+    try:
+        header: Header = json.loads(read_slice(path, HEADER).tobytes())
+        extra = dict(header["extra"])
+        extra |= {name: read_slice(path, f"{EXTRA}/{name}") for name in header["arrays"]}
+        extra |= {name: np.empty(shape, dtype) for name, (shape, dtype) in header["empty"].items()}
+        return {**header, "extra": extra}
+    except (UsageError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is no checkpoint: {error}; remove it") from error
+
+
+def _text(header: Mapping[str, Any], extra: Mapping[str, Any]) -> Values:
+    arrays = {name: value for name, value in extra.items() if isinstance(value, np.ndarray)}
+    rest = {name: value for name, value in extra.items() if name not in arrays}
+    empty = {name: (value.shape, value.dtype.str) for name, value in arrays.items() if not value.size}
+    try:
+        text = json.dumps({**header, "arrays": sorted(set(arrays) - set(empty)), "empty": empty, "extra": rest})
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a checkpoint cannot hold what it was given beside the fields: {error}") from error
+    return np.frombuffer(text.encode(), "u1")

@@ -1,0 +1,37 @@
+"""The names of checkpoints in their folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["file_of", "remove", "steps_in"]
+
+_NAME = re.compile(r"step-(\d{9,})\.h5")
+_LEFT = re.compile(r"step-\d{9,}\.h5\.part")
+
+
+def file_of(folder: str, step: int) -> str:
+    """Return the path of a step's checkpoint. Local."""
+    return str(Path(folder) / f"step-{step:09d}.h5")
+
+
+def steps_in(folder: str) -> list[int]:
+    """Return the steps of which there are checkpoints, the newest first; [] if there is no folder. Local."""
+    if not Path(folder).is_dir():
+        return []
+    return sorted((int(m[1]) for path in Path(folder).iterdir() if (m := _NAME.fullmatch(path.name))), reverse=True)
+
+
+def remove(folder: str, keep: set[int]) -> None:
+    """Remove all checkpoints but those of some steps, and what killed runs left; an empty folder, too. Local."""
+    if not Path(folder).is_dir():
+        return
+    for step in steps_in(folder):
+        if step not in keep:
+            Path(file_of(folder, step)).unlink(missing_ok=True)
+    for path in Path(folder).iterdir():
+        if _LEFT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    if not keep and not any(Path(folder).iterdir()):
+        Path(folder).rmdir()

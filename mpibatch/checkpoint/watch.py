@@ -1,0 +1,92 @@
+"""What all ranks must agree on between two steps: whether a signal came to one of them, and whether time is up.
+
+Long steps end with an all-reduce. Where steps are shorter, it is begun after one and completed after the next, so that
+nobody waits for it, and of very short ones only every so many take part: rank 0 proposes that in the same message.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpibatch.mpi import MPI
+
+__all__ = ["Verdict", "Watch"]
+
+# Seconds between two agreements, where steps are shorter: an agreement costs some microseconds on every rank.
+INTERVAL = 0.01
+MOST_STEPS = 200
+# Seconds; where steps are longer, one that is made in vain costs more than waiting for the others.
+LONG = 0.1
+
+# Of requests that could not be completed, since some rank had failed: MPI may still write to their memory.
+_abandoned: list[object] = []
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was agreed: the signal that asks for the end (0: none), and whether a checkpoint is due by the clock."""
+
+    signal: int = 0
+    is_time: bool = False
+
+
+NOTHING = Verdict()
+
+
+class Watch:
+    """Asks all ranks the same two questions again and again; see `ask`."""
+
+    def __init__(self, comm: MPI.Intracomm, signalled: Callable[[], int], seconds: float | None) -> None:
+        self._comm, self._signalled, self._seconds = comm, signalled, seconds
+        self._mine, self._all = np.zeros(3, "i8"), np.zeros(3, "i8")
+        self._request: MPI.Request | None = None
+        self._left, self._stride = 1, 0
+        self._asked = self.since = time.monotonic()
+
+    def ask(self) -> Verdict:
+        """Return what is agreed by now. Collective. What a rank knows arrives at once, or within `INTERVAL`."""
+        if self._comm.size == 1:
+            return Verdict(self._signalled(), self._is_time())
+        verdict = NOTHING
+        if self._request is not None:
+            verdict = self._complete(self._request)
+        self._left -= 1
+        if self._left > 0:
+            return verdict
+        self._mine[:] = self._signalled(), 0, 0
+        if self._comm.rank == 0:
+            self._mine[1:] = self._is_time(), self._next_stride()
+        self._request = self._comm.Iallreduce(self._mine, self._all, op=MPI.MAX)
+        return self._complete(self._request) if self._stride == 0 else verdict
+
+    def _complete(self, request: MPI.Request) -> Verdict:
+        request.Wait()
+        self._request = None
+        number, is_time, self._stride = map(int, self._all)
+        self._left = max(1, self._stride)
+        return Verdict(number, bool(is_time))
+
+    def restart(self) -> None:
+        """Begin to count the time to the next checkpoint anew. Local."""
+        self.since = time.monotonic()
+
+    def close(self, together: bool) -> None:
+        """Complete what is under way. Collective if `together`; else, after the failure of one rank, Local."""
+        if self._request is not None:
+            if together:
+                self._request.Wait()
+            else:
+                _abandoned.append((self._request, self._mine, self._all))
+            self._request = None
+
+    def _is_time(self) -> bool:
+        return self._seconds is not None and time.monotonic() - self.since >= self._seconds
+
+    def _next_stride(self) -> int:
+        now = time.monotonic()
+        each, self._asked = (now - self._asked) / max(1, self._stride), now
+        return 0 if each >= LONG else max(1, min(MOST_STEPS, int(INTERVAL / max(each, 1e-9))))

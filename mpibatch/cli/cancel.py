@@ -1,0 +1,48 @@
+"""``mpibatch cancel``: end jobs that were submitted from this folder."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["add", "execute"]
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
+    """Add the command to the command line. Local."""
+    parser = commands.add_parser(
+        "cancel",
+        parents=[shared],
+        help="cancel jobs submitted from this folder",
+        description="Cancel jobs that were submitted from this folder; a chain does not go on after it.",
+    )
+    parser.add_argument("jobs", metavar="JOBID", nargs="*", help="the jobs, or tasks of an array as JOBID_TASK")
+    parser.add_argument("--all", action="store_true", help="all that are not ended")
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; under mpiexec rank 0 alone works. Local."""
+    from mpibatch.errors import UsageError
+    from mpibatch.log import launched
+    from mpibatch.slurm import commands, ledger
+    from mpibatch.slurm.lives import CANCELLED
+
+    if launched()[0] != 0:
+        return 0
+    if bool(args.jobs) == args.all:
+        raise UsageError("name the jobs to cancel, or give --all")
+    chosen = ledger.select(args.jobs)
+    names = args.jobs or [submission.number for submission in chosen]
+    numbers = []
+    for submission, name in zip(chosen, names, strict=True):
+        # Before Slurm's signal: a script that is about to requeue itself must see it.
+        state = ledger.state_of(submission)
+        if submission.kind == "chain":
+            state.mkdir(parents=True, exist_ok=True)
+            (state / CANCELLED).touch()
+        numbers.append(name if submission.kind == "array" else ledger.latest(submission))
+    if numbers:
+        commands.cancel(numbers)
+    if not args.quiet:
+        print(f"cancelled {', '.join(numbers)}" if numbers else "nothing was submitted from this folder")
+    return 0

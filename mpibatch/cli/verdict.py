@@ -1,0 +1,55 @@
+"""``mpibatch verdict``: what a batch script asks at the begin and the end of a run. Not for typing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+__all__ = ["add", "execute"]
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
+    """Add the command to the command line; it is for scripts, and not listed there. Local."""
+    parser = commands.add_parser(
+        "verdict",
+        parents=[shared],
+        description="Say what a run in a batch script amounted to. Exit code 0: done; 75: go on; others: give up.",
+    )
+    parser.add_argument("state", metavar="FOLDER", help="the folder of the run's lives")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--begin", action="store_true", help="a life begins")
+    what.add_argument("--code", type=int, help="a life ends; the exit code of the launcher")
+    what.add_argument("--successor", metavar="JOBID", help="the run goes on as another job")
+    parser.add_argument("--chain", action="store_true", help="the run may go on in another life")
+    parser.add_argument("--progress", metavar="DIR", help="the folder where checkpoints appear")
+    parser.add_argument(
+        "--stopping", type=_seconds, metavar="SECONDS", help="from the signal to the end; '': no signal"
+    )
+    parser.add_argument("--record", metavar="FILE", help="the completion record (default: record.json in FOLDER)")
+    parser.set_defaults(execute=execute)
+
+
+def _seconds(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command. Local."""
+    from pathlib import Path
+
+    from mpibatch.slurm import lives
+
+    state = Path(args.state)
+    if args.successor is not None:
+        lives.follow(state, args.successor)
+        return 0
+    step = lives.newest_step(args.progress)
+    if args.begin:
+        verdict = lives.begin(state, os.environ, step)
+    else:
+        record = Path(args.record) if args.record else None
+        verdict = lives.end(
+            state, os.environ, args.code, chain=args.chain, step=step, record=record, stopping=args.stopping
+        )
+    print(f"mpibatch: {verdict.words}", flush=True)
+    return verdict.code

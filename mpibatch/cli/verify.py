@@ -1,0 +1,97 @@
+"""``mpibatch verify``: whether files are, byte for byte, what was written."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from mpibatch.cli.ending import OK, RUN_ERROR, printable
+from mpibatch.errors import RunError
+from mpibatch.log import launched
+
+if TYPE_CHECKING:
+    from mpibatch.io import Report
+
+__all__ = ["add", "execute"]
+
+EPILOG = """\
+Every file that mpibatch writes ends with a seal: digests of all values, computed before they went to the file, and
+hashes of all other bytes. A file without one was not completed, or was changed by another program. This finds what
+disks, networks and memory do to bytes; it is no protection from somebody who sets a new seal.
+
+The content digest is of names, dtypes, shapes and values alone: two files with the same one hold the same data,
+whatever their attributes are and however, and by how many ranks, they were written.
+
+examples:
+  mpibatch verify out.h5
+  mpiexec -n 8 mpibatch verify out.h5        the ranks share the reading
+  mpibatch verify --json results/*.h5
+
+exit codes: 0 all files are whole, 1 something is broken or could not be read, 2 usage error
+"""
+MOST_LINES = 20
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
+    """Add the command to the command line. Local."""
+    parser = commands.add_parser(
+        "verify",
+        parents=[shared],
+        help="check that files are as they were written",
+        description="Check every byte of files that mpibatch wrote, and name dataset and region of what is broken.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="HDF5 file written by mpibatch")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a file, one on a line")
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command. Collective."""
+    from mpibatch.io import verify
+
+    speaks = launched()[0] == 0
+    code = OK
+    for file in args.files:
+        report: Report | None = None
+        try:
+            report = verify(file)
+            trouble = ""
+        except RunError as error:
+            if len(args.files) == 1 and not args.json:
+                raise
+            # The others are looked at all the same.
+            trouble = str(error)
+        is_whole = report is not None and report.is_whole
+        code = code if is_whole else RUN_ERROR
+        if speaks and (args.json or not (args.quiet and is_whole)):
+            print(_json(file, report, trouble) if args.json else printable("\n".join(_lines(file, report, trouble))))
+    return code
+
+
+def _json(file: str, report: Report | None, trouble: str) -> str:
+    told: dict[str, Any] = {"file": file, "whole": report is not None and report.is_whole}
+    if report is None:
+        told["error"] = trouble
+    else:
+        told |= {"bytes": report.size, "content": report.content or None, "datasets": list(report.datasets)}
+        told["broken"] = [
+            {"dataset": part.dataset or None, "what": part.what, "bytes": [part.start, part.stop]}
+            for part in report.broken
+        ]
+    return json.dumps(told)
+
+
+def _lines(file: str, report: Report | None, trouble: str) -> list[str]:
+    shown = file.replace("\n", "\\n")
+    if report is None:
+        return [f"{shown}: error: {trouble}"]
+    if report.is_whole:
+        return [f"{shown}: whole, content {report.content}"]
+    lines = [f"{shown}: BROKEN"]
+    lines += [f"  {part.what}".replace("\n", "\\n") for part in report.broken[:MOST_LINES]]
+    if len(report.broken) > MOST_LINES:
+        lines.append(f"  and {len(report.broken) - MOST_LINES} more places")
+    return lines

@@ -1,0 +1,80 @@
+"""One file, every reader: what other programs want to find in an HDF5 file, beside data that are stored once.
+
+- ``netcdf``: dimension scales and coordinates, for netCDF-4, xarray and all who know CF
+- ``vtkhdf``: group ``VTKHDF``, for ParaView and VTK
+- ``nexus``: group ``entry``, for NeXus readers
+- ``openpmd``: group ``data``, for openPMD readers
+- ``variable``: what they have to know of a dataset; ``writing``: groups and views without times in them
+
+All of it is links, virtual datasets within the file, attributes and small arrays; it depends on the datasets alone, and
+is written by one rank. A dataset or group of the user's goes before: a file with a dataset ``data`` or ``data/raw``
+lacks openPMD's group, one with ``entry`` that of NeXus, one with ``VTKHDF`` that; a coordinate gives way to a dataset
+``x`` and is called ``x_2``. Attributes that the user gave are not replaced either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import h5py
+
+from mpibatch.io.closing import closing
+from mpibatch.io.conventions import netcdf, nexus, openpmd, vtkhdf
+from mpibatch.io.conventions.variable import variables
+from mpibatch.io.marks import VIEWS
+
+__all__ = ["complete", "describe"]
+
+
+def describe(file: Any, names: Sequence[str]) -> None:
+    """Add the conventions of datasets that are there, whether or not their values are. Local.
+
+    `file` is an open HDF5 file, or the path of one that nobody has open.
+    """
+    with _opened(file) as target:
+        before = set(target)
+        found = variables(target, names, timed=False)
+        scales = netcdf.scale(target, found)
+        _unless(target, vtkhdf.GROUP, lambda: vtkhdf.add(target, found))
+        _unless(target, nexus.GROUP, lambda: nexus.add(target, found, scales))
+        _unless(target, openpmd.GROUP, lambda: openpmd.add(target, found))
+        _mark(target, before)
+
+
+def complete(file: Any, names: Sequence[str], tables: Sequence[str]) -> None:
+    """Add the conventions of a time series whose datasets have their final length. Local.
+
+    `tables` are the small datasets in the file; "time" and "step" have the times and steps of the outputs.
+    """
+    with _opened(file) as target:
+        before = set(target)
+        found = variables(target, names, timed=True)
+        times = target[netcdf.TIME] if netcdf.TIME in tables else ()
+        steps = target["step"] if "step" in tables else ()
+        scales = netcdf.scale(target, found, tables)
+        _unless(target, vtkhdf.GROUP, lambda: vtkhdf.add(target, found, times))
+        _unless(target, nexus.GROUP, lambda: nexus.add(target, found, scales))
+        _unless(target, openpmd.GROUP, lambda: openpmd.add(target, found, times, steps))
+        _mark(target, before)
+
+
+def _unless(file: Any, name: str, add: Callable[[], object]) -> None:
+    if name not in file:
+        add()
+
+
+def _mark(file: Any, before: set[str]) -> None:
+    added = sorted(set(file) - before)
+    if added:
+        file.attrs[VIEWS] = added
+
+
+@contextmanager
+def _opened(file: Any) -> Iterator[Any]:
+    if isinstance(file, h5py.File):
+        yield file
+        return
+    with closing(h5py.File(file, "r+", libver=("v108", "v110"), locking=False)) as opened:
+        yield opened

@@ -1,0 +1,93 @@
+"""What an HDF5 dataset may ask of its reader that a file from a stranger must not get: told before any value is read.
+
+Each hazard has a name by which it can be allowed. What a filter unpacks to is bounded elsewhere (`packing`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import h5py
+
+from mpibatch.errors import UsageError, nearest
+from mpibatch.io.compression import NAMES, SHUFFLE, filter_name
+from mpibatch.io.naming import HAZARDS
+
+__all__ = ["HAZARDS", "check_allowed", "hazards"]
+
+# A chunk is unpacked as a whole, however little of it is read.
+MOST_CHUNK = 4 << 30
+# A chunk that reaches far beyond its dataset is memory for nothing; below this many bytes nobody minds.
+IDLE_CHUNK, IDLE_TIMES = 64 << 20, 16
+# Filters that only rearrange or check, and may stand beside one that packs.
+_AIDS = (SHUFFLE, 3)
+DEPTH = 8  # of virtual datasets made of virtual datasets
+
+
+def check_allowed(allow: Sequence[str]) -> tuple[str, ...]:
+    """Return the hazards that a caller allows. Local. UsageError on a name that is none."""
+    names = (allow,) if isinstance(allow, str) else tuple(allow)
+    for name in names:
+        if name not in HAZARDS:
+            raise UsageError(f"allow={name!r} was given{nearest(str(name), HAZARDS)}")
+    return names
+
+
+def hazards(dataset: Any) -> Iterator[tuple[str, str]]:
+    """Yield (name, reason) for each reason not to read a dataset; name "" if nothing helps. Local.
+
+    Opens nothing outside the file.
+    """
+    if dataset.shape is None:
+        yield "", "it is empty (no dataspace)"
+        return
+    if dataset.external:
+        yield "external storage", "its values lie in other files (external storage)"
+    if dataset.is_virtual and not _stays_inside(dataset, DEPTH):
+        yield "virtual datasets", "its values lie in other files (virtual dataset)"
+    if dataset.chunks is not None:
+        yield from _of_chunks(dataset)
+
+
+def _stays_inside(dataset: Any, depth: int) -> bool:
+    """Whether all that a virtual dataset is made of lies in its own file."""
+    for part in dataset.virtual_sources():
+        if part.file_name != "." or "%" in part.dset_name or not depth:  # "%b" is a number put in by HDF5
+            return False
+        inner = _inner(dataset.file, part.dset_name)
+        if inner is None:
+            continue  # not there: HDF5 reads fill values
+        if inner is False or inner.external or (inner.is_virtual and not _stays_inside(inner, depth - 1)):
+            return False
+    return True
+
+
+def _inner(file: Any, name: str) -> Any:
+    """The dataset `name`; None if there is none, False if the way to it is not made of plain links."""
+    here = file
+    for part in name.strip("/").split("/"):
+        if not isinstance(here, h5py.Group) or part.encode() not in here.id:
+            return None
+        if here.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
+            return False
+        here = here[part]
+    return here if isinstance(here, h5py.Dataset) else None
+
+
+def _of_chunks(dataset: Any) -> Iterator[tuple[str, str]]:
+    item = dataset.id.get_type().get_size()
+    chunk, whole = math.prod(dataset.chunks) * item, math.prod(dataset.shape) * item
+    if chunk > MOST_CHUNK or (chunk > IDLE_CHUNK and chunk > IDLE_TIMES * whole):
+        yield "large chunks", f"its chunks {dataset.chunks} are {chunk} bytes each, for {whole} bytes of values"
+    plan = dataset.id.get_create_plist()
+    codes = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
+    for code in codes:
+        if code not in NAMES:
+            yield "unknown filters", f"its chunks are packed by the filter {filter_name(code)}"
+    packing = [code for code in codes if code not in _AIDS]
+    # One after the other, each may unfold a byte to a thousand.
+    if len(packing) > 1 or len(set(codes)) < len(codes):
+        names = ", ".join(map(filter_name, codes))
+        yield "filter pipelines", f"its chunks are packed several times over ({names})"

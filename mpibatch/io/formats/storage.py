@@ -1,0 +1,76 @@
+"""Where the values of an HDF5 dataset lie in its file, in so far as plain reading of bytes gets at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mpibatch.errors import RunError
+from mpibatch.io.chunking import ChunkGrid
+from mpibatch.io.compression import Filter
+from mpibatch.io.formats.source import Storage
+from mpibatch.io.packing import hdf5_type, visit_chunks
+
+__all__ = ["storage_of"]
+
+# Chunks in a table that all ranks get; of more, HDF5 itself is to tell each.
+MOST_CHUNKS = 1 << 22
+
+
+def storage_of(dataset: Any, path: str) -> Storage | None:
+    """Return where the values of a dataset lie in the file `path`, None if it takes HDF5 to read them. Local.
+
+    RunError if they do not all lie within the file.
+    """
+    file = dataset.file
+    if file.userblock_size or file.driver != "sec2" or not dataset.shape or 0 in dataset.shape:
+        return None  # versions of HDF5 disagree on whether a byte's number counts a user block
+    try:
+        dtype = dataset.dtype
+        plain = dtype.kind in "biufc" and hdf5_type(dtype) == dataset.id.get_type()
+    except TypeError:  # a type that NumPy has not
+        return None
+    if not plain:
+        return None  # such as 12 bits in 16, which HDF5 converts
+    plan = dataset.id.get_create_plist()
+    layout, size = plan.get_layout(), Path(path).stat().st_size
+    if layout == h5py.h5d.CONTIGUOUS and not dataset.external and dataset.id.get_offset() is not None:
+        _check(dataset, dataset.id.get_offset(), dataset.nbytes, size)
+        return Storage(dtype.str, int(dataset.id.get_offset()))
+    if layout != h5py.h5d.CHUNKED or ChunkGrid(dataset.shape, dataset.chunks).total > MOST_CHUNKS:
+        return None
+    filters = tuple(Filter(int(one[0]), tuple(map(int, one[2]))) for one in map(plan.get_filter, _numbers(plan)))
+    fill = np.asarray(dataset.fillvalue, dtype).tobytes()
+    return Storage(dtype.str, -1, dataset.chunks, filters, _table(dataset, size), fill)
+
+
+def _numbers(plan: Any) -> range:
+    return range(plan.get_nfilters())
+
+
+def _table(dataset: Any, size: int) -> Any:
+    grid = ChunkGrid(dataset.shape, dataset.chunks)
+    rows = np.full((grid.total, 3), (-1, 0, 0), np.int64)
+
+    def note(info: Any) -> None:
+        number = 0
+        for low, chunk, count in zip(info.chunk_offset, grid.size, grid.counts, strict=True):
+            if low >= chunk * count:
+                return  # left from when the dataset was longer
+            number = number * count + low // chunk
+        _check(dataset, info.byte_offset, info.size, size)
+        rows[number] = info.byte_offset, info.size, info.filter_mask
+
+    visit_chunks(dataset, note)
+    return rows
+
+
+def _check(dataset: Any, offset: int, nbytes: int, size: int) -> None:
+    if not 0 <= offset <= offset + nbytes <= size:
+        raise RunError(
+            f"{dataset.file.filename}::{dataset.name.strip('/')} has values up to byte {offset + nbytes}, but the file "
+            f"ends at {size}; it is damaged or incomplete: copy it anew"
+        )

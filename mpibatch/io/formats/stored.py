@@ -1,0 +1,165 @@
+"""Values read from where they lie in a file, once it is known: no library parses the file again."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from mpibatch.domain import Box
+from mpibatch.errors import RunError
+from mpibatch.io.chunking import ChunkGrid
+from mpibatch.io.formats.source import Array, Selection, Source, Storage
+
+__all__ = ["Chunks", "chunks_of", "read"]
+
+BLOCK = 8 << 20  # bytes read at once that do not go straight to their place
+NARROW = 32 << 10  # bytes of a row from which on its parts are read one by one
+
+
+def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
+    """Fill ``out[at]`` with ``source[selection]``. Local. `source` has a storage."""
+    storage, target = _storage(source), out[at]
+    if storage.chunks:
+        with chunks_of(source) as chunks:
+            _read_chunks(chunks, selection, target)
+        return
+    with _opened(source) as file:
+        _fill(file, storage.offset, source.shape, np.dtype(storage.dtype), _ascending(selection), target)
+
+
+class Chunks:
+    """The chunks of a source, one at a time; made by `chunks_of`."""
+
+    def __init__(self, source: Source, file: _File) -> None:
+        from mpibatch.io.packing import Packer, check_filters
+
+        self._source, self._file, self._storage = source, file, _storage(source)
+        self.grid = ChunkGrid(source.shape, self._storage.chunks)
+        check_filters(source.name, self._storage.filters)
+        self._packer = Packer(self._storage.dtype, self.grid.size, self._storage.filters)
+
+    def values(self, number: int) -> Array:
+        """Return the values of a chunk, also those beyond the dataset. Local. Not to be written to."""
+        offset, nbytes, mask = map(int, self._storage.table[number])
+        if offset < 0:
+            fill = np.frombuffer(self._storage.fill, self._storage.dtype)
+            return np.broadcast_to(fill.reshape((1,) * len(self.grid.size)), self.grid.size)
+        try:
+            return self._packer.unpack(mask, self._file.bytes_at(offset, nbytes))
+        except RunError as error:
+            raise RunError(
+                f"{self._source.name}, chunk from {self.grid.start(number)} on: {error}; copy the file anew"
+            ) from error
+
+    def close(self) -> None:
+        """Free the memory. Local."""
+        self._packer.close()
+
+
+@contextmanager
+def chunks_of(source: Source) -> Iterator[Chunks]:
+    """Open a source that lies in chunks. Local."""
+    with _opened(source) as file:
+        chunks = Chunks(source, file)
+        try:
+            yield chunks
+        finally:
+            chunks.close()
+
+
+class _File:
+    """Reads at given bytes, all or nothing."""
+
+    def __init__(self, handle: int, name: str) -> None:
+        self._handle, self._name = handle, name
+
+    def into(self, array: Array, offset: int) -> None:
+        """Fill a contiguous array."""
+        todo = memoryview(array.reshape(-1).view(np.uint8).data)
+        while todo:
+            # Not mapped into memory: a disk that fails must end in an error, not in a signal.
+            count = os.preadv(self._handle, [todo], offset)
+            if count == 0:
+                raise RunError(f"{self._name} ends before its values do; it is incomplete: copy it anew")
+            todo, offset = todo[count:], offset + count
+
+    def bytes_at(self, offset: int, nbytes: int) -> Any:
+        buffer = np.empty(nbytes, np.uint8)
+        self.into(buffer, offset)
+        return buffer.data
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[_File]:
+    handle = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield _File(handle, source.name)
+    finally:
+        os.close(handle)
+
+
+def _storage(source: Source) -> Storage:
+    assert source.storage is not None
+    return source.storage
+
+
+def _ascending(selection: Selection) -> Selection:
+    return tuple(slice(s.start, s.stop, s.step or 1) for s in selection)
+
+
+def _fill(file: _File, base: int, shape: tuple[int, ...], dtype: np.dtype[Any], sel: Selection, out: Array) -> None:
+    """Fill `out` with a selection of an array of `shape` that begins at byte `base`."""
+    if not out.size:
+        return
+    first, deeper = sel[0], sel[1:]
+    row = math.prod(shape[1:]) * dtype.itemsize
+    whole = all(s == slice(0, n, 1) for s, n in zip(deeper, shape[1:], strict=True))
+    if whole and first.step == 1 and out.flags.c_contiguous and out.dtype == dtype:
+        file.into(out, base + first.start * row)
+        return
+    if row > NARROW and (not whole or first.step > 1 or row > BLOCK) and len(shape) > 1:
+        for number, index in enumerate(range(first.start, first.stop, first.step)):
+            _fill(file, base + index * row, shape[1:], dtype, deeper, out[number])
+        return
+    indices = range(first.start, first.stop, first.step)
+    # Short rows: those in between are read too, which costs less than a call for each part.
+    many = max(1, BLOCK // (row * first.step))
+    for low in range(0, len(indices), many):
+        part = indices[low : low + many]
+        buffer = np.empty((part[-1] - part[0] + 1, *shape[1:]), dtype)
+        file.into(buffer, base + part[0] * row)
+        out[low : low + len(part)] = buffer[(slice(None, None, first.step), *deeper)]
+
+
+def _read_chunks(chunks: Chunks, selection: Selection, target: Array) -> None:
+    ranges = [range(*s.indices(n)) for s, n in zip(selection, chunks.grid.shape, strict=True)]
+    if not all(ranges):
+        return
+    # With steps, a chunk may lie between two cells that are asked for.
+    sizes = chunks.grid.size
+    along = [sorted({index // size for index in indices}) for indices, size in zip(ranges, sizes, strict=True)]
+    for place in itertools.product(*along):
+        number = 0
+        for at, count in zip(place, chunks.grid.counts, strict=True):
+            number = number * count + at
+        box = chunks.grid.box(number)
+        inside, there = _cut(box, ranges)
+        target[there] = chunks.values(number)[inside]
+
+
+def _cut(box: Box, ranges: list[range]) -> tuple[Selection, Selection]:
+    """Which cells of a chunk are asked for, and where they go."""
+    inside, there = [], []
+    for low, high, indices in zip(box.start, box.stop, ranges, strict=True):
+        first = max(0, -(-(low - indices.start) // indices.step))
+        last = min(len(indices), -(-(high - indices.start) // indices.step))
+        begin = indices.start + first * indices.step - low
+        inside.append(slice(begin, begin + (last - first - 1) * indices.step + 1, indices.step))
+        there.append(slice(first, last))
+    return tuple(inside), tuple(there)

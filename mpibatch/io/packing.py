@@ -1,0 +1,173 @@
+"""Chunks through HDF5's filters, in memory: packed before they are written, unpacked after they were read.
+
+A file that is never written, of one dataset of one chunk, takes a chunk's values and gives its stored bytes, or the
+other way round. So any filter that HDF5 knows gives the bytes that HDF5 itself would write; calling zlib here instead
+was not faster.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.errors import RunError, UsageError
+from mpibatch.io.chunking import ChunkGrid, chosen_chunks
+from mpibatch.io.compression import GZIP, SHUFFLE, Filter, filter_name, filters_of, normal_compression
+from mpibatch.io.naming import normal_name
+
+__all__ = ["Packer", "by_dataset", "check_filters", "hdf5_type", "set_filters", "stored_as", "visit_chunks"]
+
+Array = npt.NDArray[Any]
+
+PLUGINS = 256  # codes from here on are not HDF5's own
+
+
+def by_dataset(what: str, given: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return a setting that was given for all datasets, or as a dict, by dataset. Local. UsageError on other names."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, given)
+    settings = {normal_name(name): value for name, value in given.items()}
+    if unknown := sorted(set(settings) - set(names)):
+        raise UsageError(f"{what} was given for {unknown}, but only {sorted(names)} are saved; use their names")
+    return settings
+
+
+def stored_as(
+    name: str, shape: Sequence[int], dtype: np.dtype[Any], components: int, chunks: Any, compression: Any
+) -> tuple[tuple[int, ...] | None, str | None]:
+    """Return chunk shape and compression of a dataset from what was asked for, None for none. Local. UsageError."""
+    packed = normal_compression(compression)
+    if packed is not None:
+        check_filters(f"{name!r} was to be saved, but what", filters_of(packed, dtype.itemsize))
+    if (chunks is None and packed is None) or math.prod(shape) == 0:
+        return None, None
+    return chosen_chunks(name, "auto" if chunks is None else chunks, shape, dtype.itemsize, components), packed
+
+
+def check_filters(what: str, filters: Sequence[Filter]) -> None:
+    """Raise UsageError unless HDF5 has these filters, those of the package hdf5plugin included. Local."""
+    for one in filters:
+        if one.code >= PLUGINS and importlib.util.find_spec("hdf5plugin") is not None:
+            # Registers its filters with the HDF5 library of h5py.
+            importlib.import_module("hdf5plugin")
+        if not h5py.h5z.filter_avail(one.code):
+            raise UsageError(
+                f"{what} is packed by the filter {filter_name(one.code)}, which is not installed: "
+                "pip install 'mpibatch[compression]', or hdf5plugin alone"
+            )
+
+
+def set_filters(plan: Any, filters: Sequence[Filter]) -> None:
+    """Add filters to a plan for creating a dataset. Local."""
+    for one in filters:
+        if one.code == SHUFFLE:
+            plan.set_shuffle()  # HDF5 puts the size of values in
+        else:
+            # Optional: a chunk that a filter cannot make smaller is stored without it.
+            plan.set_filter(one.code, h5py.h5z.FLAG_OPTIONAL, one.values)
+
+
+def visit_chunks(dataset: Any, note: Callable[[Any], None]) -> None:
+    """Call `note` with the place of every chunk that a dataset has stored. Local."""
+    if hasattr(dataset.id, "chunk_iter"):
+        dataset.id.chunk_iter(note)  # one walk over the index
+        return
+    # HDF5 1.10 can only be asked for one after the other, each a search.
+    grid = ChunkGrid(dataset.shape, dataset.chunks)
+    for number in range(grid.total):
+        found = dataset.id.get_chunk_info_by_coord(grid.start(number))
+        if found.byte_offset is not None:
+            note(found._replace(chunk_offset=grid.start(number)))
+
+
+def hdf5_type(dtype: npt.DTypeLike) -> Any:
+    """Return the type of values in a file. Local."""
+    return h5py.h5t.py_create(np.dtype(dtype), logical=True)
+
+
+class Packer:
+    """Packs and unpacks chunks of one shape and dtype, one at a time."""
+
+    def __init__(self, dtype: npt.DTypeLike, chunk: Sequence[int], filters: Sequence[Filter]) -> None:
+        self._dtype, self._chunk, self._filters = np.dtype(dtype), tuple(chunk), tuple(filters)
+        self._nbytes = math.prod(self._chunk) * self._dtype.itemsize
+        check_filters("a chunk", filters)  # HDF5 would leave out what it does not have, without a word
+        self._type = hdf5_type(dtype)
+        access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+        access.set_fapl_core(1 << 20, False)
+        access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+        self._file = h5py.h5f.create(b"chunk", h5py.h5f.ACC_TRUNC, fapl=access)
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_chunk(self._chunk)
+        plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        set_filters(plan, self._filters)
+        space = h5py.h5s.create_simple(self._chunk)
+        try:
+            self._dataset = h5py.h5d.create(self._file, b"chunk", self._type, space, plan)
+        except (OSError, RuntimeError, ValueError) as error:
+            self.close()
+            raise RunError(f"chunks cannot be packed or unpacked by {self._filters} ({error})") from error
+
+    def pack(self, block: Array) -> tuple[int, bytes]:
+        """Return the stored bytes of a chunk, and the mask that tells which filters were left out. Local."""
+        self._dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, block, mtype=self._type)
+        self._dataset.flush()
+        mask, stored = self._dataset.read_direct_chunk((0,) * len(self._chunk))
+        return int(mask), stored
+
+    def unpack(self, mask: int, stored: bytes) -> Array:
+        """Return the values of a chunk. Local. RunError if the bytes are damaged."""
+        used = [one for number, one in enumerate(self._filters) if not mask >> number & 1]
+        if not used:
+            return self._of_bytes(stored)
+        if used[-1].code == GZIP and used[:-1] in ([], [Filter(SHUFFLE, (self._dtype.itemsize,))]):
+            raw = self._inflated(stored)
+            return self._of_bytes(self._unshuffled(raw) if len(used) == 2 and len(raw) == self._nbytes else raw)
+        block = np.empty(self._chunk, self._dtype)
+        try:
+            self._dataset.write_direct_chunk((0,) * len(self._chunk), stored, mask)
+            self._dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, block, mtype=self._type)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise RunError(f"a chunk cannot be unpacked ({error}); it is damaged") from error
+        return block
+
+    def close(self) -> None:
+        """Free the memory. Local."""
+        self._file.close()
+
+    def __enter__(self) -> Packer:
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        self.close()
+
+    def _of_bytes(self, raw: Any) -> Array:
+        if len(raw) != self._nbytes:
+            raise RunError(f"a chunk has {len(raw)} bytes instead of {self._nbytes}; it is damaged")
+        return np.frombuffer(raw, self._dtype).reshape(self._chunk)
+
+    def _inflated(self, stored: bytes) -> bytes:
+        """What zlib makes of `stored`. Not left to HDF5, which would make room for whatever a bomb unfolds to."""
+        stream = zlib.decompressobj()
+        try:
+            raw = stream.decompress(stored, self._nbytes + 1)
+        except zlib.error as error:
+            raise RunError(f"a chunk cannot be unpacked ({error}); it is damaged") from error
+        if not stream.eof:
+            raise RunError(f"a chunk does not unpack to {self._nbytes} bytes; it is damaged")
+        return raw
+
+    def _unshuffled(self, raw: bytes) -> Array:
+        size = self._dtype.itemsize
+        planes = np.frombuffer(raw, np.uint8).reshape(size, -1)
+        values = np.empty((planes.shape[1], size), np.uint8)
+        for number, plane in enumerate(planes):
+            values[:, number] = plane
+        return values.reshape(-1)

@@ -1,0 +1,143 @@
+"""What a file tells of its making.
+
+Two parts, kept apart. What decides the values, and is the same on any ranks, is always in the file: attributes of the
+root group such as ``versions`` (of Python packages), and ``job`` and ``inputs`` of a job. What differs from run to run
+is the *run record*: one attribute, ``run_record``, of JSON text, there if it was asked for. Without it equal fields
+give equal files, byte for byte; the content digest leaves both out.
+
+A record stays small for any number of ranks: hosts are counted, times are the least, the median and the most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mpibatch import __version__, timing
+from mpibatch.field import Field
+from mpibatch.io.digests import of_field
+from mpibatch.io.layout import annotate
+from mpibatch.mpi import MPI, agreed
+
+__all__ = ["RECORD", "VERSIONS", "add_record", "input_digest", "versions"]
+
+VERSIONS, RECORD = "versions", "run_record"
+PACKAGES = ("h5py", "mpi4py", "numba", "numpy", "scipy")
+# Of the batch system, where there is one.
+SLURM = ("SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_CLUSTER_NAME", "SLURM_JOB_NODELIST", "SLURM_RESTART_COUNT")
+# Of hosts, and of ranks whose times are told one by one.
+MOST_HOSTS, MOST_RANKS = 256, 256
+MOST_TEXT = 2000  # characters of one argument or variable
+HOST_BYTES = 64
+
+
+@cache
+def versions() -> str:
+    """Return the versions of Python and of the packages that may change a value or a byte, as JSON. Local."""
+    found = {"hdf5": h5py.version.hdf5_version, "mpibatch": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return json.dumps(found, sort_keys=True)
+
+
+def input_digest(comm: MPI.Intracomm, field: Field) -> str:
+    """Return the SHA-256 of dtype, shape and digests of a field's values, the same on all ranks. Collective.
+
+    It tells which values a run began with, costs one pass through memory, and reads no file again.
+    """
+    total = hashlib.sha256(json.dumps([field.dtype.str, field.shape]).encode())
+    total.update(of_field(comm, field).astype("<u8").tobytes())
+    told: str = comm.bcast(total.hexdigest(), root=0)
+    return told
+
+
+def add_record(
+    comm: MPI.Intracomm, path: str, fields: Mapping[str, Field], driver: str, hints: Mapping[str, str]
+) -> None:
+    """Write the run record into a file that nobody has open. Collective."""
+    hosts, seconds = _hosts(comm), _seconds(comm)
+    with agreed(comm, f"writing {path}"):
+        if comm.rank == 0:
+            record = {
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "argv": [word[:MOST_TEXT] for word in sys.argv[:100]],
+                "ranks": comm.size,
+                "hosts": hosts,
+                "decomposition": _decompositions(fields),
+                "driver": driver,
+                "hints": {name: value[:MOST_TEXT] for name, value in hints.items()},
+                "mpi": MPI.Get_library_version().strip("\0 \n").partition("\n")[0][:MOST_TEXT],
+                "slurm": {name: os.environ[name][:MOST_TEXT] for name in SLURM if name in os.environ},
+                "seconds": seconds,
+            }
+            annotate(path, {RECORD: json.dumps(record)})
+
+
+def _hosts(comm: MPI.Intracomm) -> dict[str, int]:
+    """Ranks on each host, on rank 0; of very many hosts the first, and the number of the others as "(more)"."""
+    mine = np.frombuffer(MPI.Get_processor_name().encode()[:HOST_BYTES].ljust(HOST_BYTES, b"\0"), "u1")
+    names = np.empty((comm.size, HOST_BYTES), "u1") if comm.rank == 0 else None
+    comm.Gather(mine, names, root=0)
+    if names is None:
+        return {}
+    counts = Counter(bytes(name).rstrip(b"\0").decode(errors="replace") for name in names)
+    told = dict(itertools.islice(counts.items(), MOST_HOSTS))
+    return told if len(told) == len(counts) else {**told, "(more)": len(counts) - len(told)}
+
+
+def _seconds(comm: MPI.Intracomm) -> dict[str, Any]:
+    """Seconds of each phase so far, over the ranks, on rank 0."""
+    phases = timing.seconds()
+    mine = np.array([*phases.values(), timing.wall()])
+    rows = np.empty((comm.size, mine.size)) if comm.rank == 0 else None
+    comm.Gather(mine, rows, root=0)
+    if rows is None:
+        return {}
+    told: dict[str, Any] = {}
+    for name, times in zip((*phases, "total"), rows.T, strict=True):
+        told[name] = {
+            "least": round(float(times.min()), 6),
+            "median": round(float(np.median(times)), 6),
+            "most": round(float(times.max()), 6),
+            "slowest_rank": int(times.argmax()),
+        }
+        if comm.size <= MOST_RANKS:
+            told[name]["by_rank"] = [round(float(t), 3) for t in times]
+    return told
+
+
+def _decompositions(fields: Mapping[str, Field]) -> list[dict[str, Any]]:
+    """The distinct ones, with the names of their fields; along each axis the blocks as [cells, how many such]."""
+    found: dict[Any, list[str]] = {}
+    for name, field in sorted(fields.items()):
+        found.setdefault(field.grid.decomposition, []).append(name)
+    return [
+        {
+            "fields": names[:MOST_HOSTS],
+            "shape": list(parts.shape),
+            "topology": list(parts.topology),
+            "blocks": [_runs([high - low for low, high in map(axis.bounds, range(axis.parts))]) for axis in parts.axes],
+        }
+        for parts, names in found.items()
+    ]
+
+
+def _runs(sizes: Sequence[int]) -> list[list[int]]:
+    runs = [[size, len(list(group))] for size, group in itertools.groupby(sizes)]
+    return runs if len(runs) <= MOST_RANKS else [*runs[:MOST_RANKS], [-1, sum(count for _, count in runs[MOST_RANKS:])]]

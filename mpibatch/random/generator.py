@@ -1,0 +1,157 @@
+"""Fields of random numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.errors import UsageError
+from mpibatch.field import Field, HaloLike
+from mpibatch.grid import Grid
+
+__all__ = ["Generator"]
+
+
+class Generator:
+    """Draws fields of random numbers; see `mpibatch.random`.
+
+    In every method `where` is a Grid, or a Field whose grid, halo and components the result takes on. All ranks must
+    make the same calls in the same order.
+
+    Parameters
+    ----------
+    seed : 0 to 2^64 - 1; other seeds give unrelated numbers.
+
+    Attributes
+    ----------
+    draws : how many fields were drawn.
+    """
+
+    def __init__(self, seed: int) -> None:
+        if not 0 <= seed < 1 << 64:
+            raise UsageError(f"the seed {seed} was given; give a whole number from 0 to 2^64 - 1")
+        self.seed, self.draws = int(seed), 0
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Seed and draws: all that it takes to go on from here. Local."""
+        return self.seed, self.draws
+
+    @state.setter
+    def state(self, state: Sequence[int]) -> None:
+        seed, draws = state
+        if seed != self.seed:
+            raise UsageError(f"random numbers of seed {seed} were to go on from a generator of seed {self.seed}")
+        self.draws = int(draws)
+
+    def uniform(
+        self,
+        where: Grid | Field,
+        low: float = 0.0,
+        high: float = 1.0,
+        *,
+        dtype: npt.DTypeLike = "f8",
+        halo: HaloLike | None = None,
+        components: Sequence[int] | None = None,
+    ) -> Field:
+        """Return numbers of [low, high), f8 or f4, with 53 or 24 random bits. Local."""
+        from mpibatch.random import loops_philox
+
+        field = _field(where, dtype, "f", halo, components)
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise UsageError(f"uniform numbers of [{low}, {high}) were asked for; give two finite numbers in order")
+        rows, starts = _rows(field)
+        is_single = field.dtype.itemsize == 4
+        loops_philox.uniform(rows, starts, *self._next(), float(low), float(high) - float(low), is_single)
+        return _filled(field, rows)
+
+    def normal(
+        self,
+        where: Grid | Field,
+        mean: float = 0.0,
+        sd: float = 1.0,
+        *,
+        dtype: npt.DTypeLike = "f8",
+        halo: HaloLike | None = None,
+        components: Sequence[int] | None = None,
+    ) -> Field:
+        """Return normal deviates, computed in f8. Local."""
+        from mpibatch.random import loops_philox
+
+        field = _field(where, dtype, "f", halo, components)
+        rows, starts = _rows(field)
+        loops_philox.normal(rows, starts, *self._next(), float(mean), float(sd))
+        return _filled(field, rows)
+
+    def integers(
+        self,
+        where: Grid | Field,
+        low: int,
+        high: int,
+        *,
+        dtype: npt.DTypeLike = "i8",
+        halo: HaloLike | None = None,
+        components: Sequence[int] | None = None,
+    ) -> Field:
+        """Return whole numbers of [low, high), all equally likely (to ``(high - low) / 2^64``). Local."""
+        from mpibatch.random import loops_philox
+
+        field = _field(where, dtype, "iu", halo, components)
+        allowed = np.iinfo(field.dtype)
+        if not allowed.min <= low < high <= int(allowed.max) + 1:
+            raise UsageError(
+                f"integers of [{low}, {high}) were asked for as {field.dtype}, which holds {allowed.min} to "
+                f"{allowed.max}; give low < high within that"
+            )
+        rows, starts = _rows(field)
+        first, count = np.uint64(low % (1 << 64)), np.uint64((high - low) % (1 << 64))
+        loops_philox.integers(rows, starts, *self._next(), first, count)
+        return _filled(field, rows)
+
+    def _next(self) -> tuple[np.uint64, np.uint64]:
+        self.draws += 1
+        return np.uint64(self.draws - 1), np.uint64(self.seed)
+
+    def __repr__(self) -> str:
+        return f"Generator(seed={self.seed}, draws={self.draws})"
+
+
+def _field(
+    where: Grid | Field, dtype: npt.DTypeLike, kinds: str, halo: HaloLike | None, components: Sequence[int] | None
+) -> Field:
+    kind = np.dtype(dtype)
+    if kind.kind not in kinds or (kind.kind == "f" and kind.itemsize not in (4, 8)):
+        raise UsageError(f"random numbers of {kind} were asked for; take {'f8 or f4' if kinds == 'f' else 'integers'}")
+    if isinstance(where, Field):
+        return where.like(kind, halo, components)
+    return Field(where, kind, 0 if halo is None else halo, () if components is None else components)
+
+
+def _rows(field: Field) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint64]]:
+    """An array for the owned values, one row for each run of neighbours in the global array, and where rows begin."""
+    grid, box = field.grid, field.box
+    each = math.prod(field.components)
+    starts = np.zeros((1,) * (grid.ndim - 1), np.uint64)
+    for axis in range(grid.ndim - 1):
+        along = np.arange(box.start[axis], box.stop[axis], dtype=np.uint64) * np.uint64(
+            math.prod(grid.shape[axis + 1 :]) * each
+        )
+        starts = starts + along.reshape([-1 if axis == other else 1 for other in range(grid.ndim - 1)])
+    starts = starts.reshape(-1) + np.uint64(box.start[-1] * each)
+    row = box.shape[-1] * each
+    if not field.owned.size:
+        return np.empty((0, row), field.dtype), np.empty(0, np.uint64)
+    # Drawn where they belong, if no halo lies between.
+    if field.owned.flags.c_contiguous:
+        return field.owned.reshape(starts.size, row), starts
+    return np.empty((starts.size, row), field.dtype), starts
+
+
+def _filled(field: Field, rows: npt.NDArray[Any]) -> Field:
+    if not np.shares_memory(field.owned, rows):
+        field.owned[...] = rows.reshape(field.owned.shape)
+    return field

@@ -1,0 +1,110 @@
+"""Timing calls on all ranks in turn, and the line of JSON about them: what the benchmarks of sweeps have in common."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+
+from mpibatch.mpi import MPI
+
+COMM = MPI.COMM_WORLD
+POLL = 5e-4  # seconds between looks of a rank that waits
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A call that makes some steps; `is_alone`: on rank 0 alone, while the others sleep."""
+
+    call: Callable[[], Any]
+    steps: int = 1
+    is_alone: bool = False
+
+
+def rest_until_all_are_here() -> None:
+    """Wait for all ranks without spinning, which would take a core from a peer with threads. Collective."""
+    request = COMM.Ibarrier()
+    while not request.Test():
+        time.sleep(POLL)
+
+
+def _seconds(timed: Timed) -> float:
+    if timed.is_alone:
+        begin = time.perf_counter()
+        if COMM.rank == 0:
+            timed.call()
+        taken = time.perf_counter() - begin
+        rest_until_all_are_here()
+        return float(COMM.bcast(taken))
+    COMM.Barrier()
+    begin = time.perf_counter()
+    timed.call()
+    return float(COMM.allreduce(time.perf_counter() - begin, op=MPI.MAX))
+
+
+def timings(calls: dict[str, Timed], samples: int) -> dict[str, list[float]]:
+    """Return seconds per step of the slowest rank, the calls taken in turn so that drift hits them alike. Collective.
+
+    The first round is not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(samples + 1):
+        for name, timed in calls.items():
+            seconds = _seconds(timed) / timed.steps
+            if turn:
+                times[name].append(seconds)
+    return times
+
+
+def report(case: str, times: dict[str, list[float]], missing: Sequence[str] = (), **more: Any) -> None:
+    """Print one line, on rank 0: the key "ours" of `times`, and the peers. Local."""
+    if COMM.rank:
+        return
+    median = {name: statistics.median(t) for name, t in times.items()}
+    against = {name: seconds for name, seconds in median.items() if name != "ours"}
+    packages = ("numba", "numpy", "mpi4py", *(name for name in ("devito", "lbmpy", "pystencils") if _is_there(name)))
+    line = {
+        "case": case,
+        "ranks": COMM.size,
+        "threads": 1,
+        "seconds": median["ours"],
+        "spread": [min(times["ours"]), max(times["ours"])],
+        "against": against,
+        "ratio": {name: seconds / median["ours"] for name, seconds in against.items()},
+        "missing": list(missing),
+        "load": os.getloadavg()[0],
+        **more,
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+    print(json.dumps(line), flush=True)
+
+
+def _is_there(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+def triad(a: Any, b: Any, c: Any, s: Any) -> None:
+    for i in range(a.size):
+        a[i] = b[i] + s * c[i]
+
+
+def bench_triad(samples: int) -> float:
+    """Return STREAM triad's bytes a second over all ranks. Collective."""
+    a, b, c = (np.full(1 << 23, value) for value in (0.0, 1.0, 2.0))
+    times = timings({"ours": Timed(lambda: triad(a, b, c, 3.0))}, samples)
+    speed = 24 * a.size * COMM.size / statistics.median(times["ours"])
+    report("triad-f8", times, bytes_per_second=speed)
+    return speed

@@ -1,0 +1,179 @@
+"""What a life amounted to, and whether there shall be another: without Slurm, from what it would leave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mpibatch.cli import main
+from mpibatch.slurm import completion, ledger, lives
+from mpibatch.slurm.ledger import Submission
+from mpibatch.slurm.lives import AGAIN, judge
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(completion, "_noted", {})
+    for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_CLUSTER_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("code", "own", "chain", "idle", "verdict"),
+    [
+        (0, 0, False, 0, 0),
+        (1, 0, False, 0, 0),  # the launcher stumbled after the run was complete
+        (0, None, False, 0, 1),  # it says 0, but nobody says that the run ended
+        (0, None, True, 0, AGAIN),
+        (0, None, True, 2, 1),
+        (75, 75, False, 0, AGAIN),
+        (75, 75, True, 0, AGAIN),
+        (75, None, True, 1, AGAIN),
+        (75, 75, True, 2, 1),
+        (0, 75, True, 0, AGAIN),
+        (2, 2, True, 0, 2),
+        (1, None, True, 0, 1),
+        (137, None, False, 0, 137),
+        (137, None, True, 1, AGAIN),
+        (137, None, True, 2, 1),
+        (0, 1, True, 0, 1),
+    ],
+)
+def test_judgement(code, own, chain, idle, verdict):
+    record = None if own is None else {"code": own}
+    assert judge(code, record, chain, idle).code == verdict
+    if verdict == AGAIN and chain:
+        assert judge(code, record, chain, idle, cancelled=True).code == 1
+
+
+def life(restart: int, step: str, code: int = 75, job: str = "5") -> int:
+    """Live one life of a chain that leaves the newest checkpoint `step`; return the verdict at its begin or end."""
+    environment = {"SLURM_JOB_ID": job, "SLURM_RESTART_COUNT": str(restart)}
+    before = next((line["step"] for line in reversed(lives.read_lives(Path("state"))) if "step" in line), "")
+    if lives.begin(Path("state"), environment, before).code:
+        return -1
+    return lives.end(Path("state"), environment, code, chain=True, step=step).code
+
+
+def test_a_life_without_progress_is_forgiven_once():
+    assert [life(0, "10"), life(1, "20"), life(2, "20"), life(3, "30"), life(4, "30"), life(5, "30")] == [75] * 5 + [1]
+    # Whoever starts it once more, as Slurm does after a lost node, is told the same.
+    assert life(6, "30") == -1
+
+
+def test_lives_that_slurm_ended_count_too():
+    state = Path("state")
+    for restart in range(2):
+        assert lives.begin(state, {"SLURM_JOB_ID": "5", "SLURM_RESTART_COUNT": str(restart)}, "10").code == 0
+    assert lives.begin(state, {"SLURM_JOB_ID": "5", "SLURM_RESTART_COUNT": "2"}, "10").code == 1
+    assert lives.begin(state, {"SLURM_JOB_ID": "5", "SLURM_RESTART_COUNT": "2"}, "20").code == 0
+
+
+def test_a_successor_is_a_life_of_the_same_run():
+    assert life(0, "10") == 75
+    lives.follow(Path("state"), "6")
+    assert life(0, "10", job="6") == 75
+    assert life(0, "10", job="7") == 1
+
+
+def test_lives_of_another_cluster_are_forgotten():
+    assert [life(0, ""), life(1, "")] == [75, 1]
+    Path("state/cancelled").touch()
+    assert life(0, "") == 75
+    assert len(lives.read_lives(Path("state"))) == 2
+
+
+def test_a_record_of_another_life_proves_nothing(monkeypatch):
+    monkeypatch.setenv("MPIBATCH_RECORD", "state/record.json")
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    Path("out.h5").write_bytes(b"1234")
+    completion.note(output="out.h5")
+    completion.leave(0)
+    record = json.loads(Path("state/record.json").read_text())
+    assert (record["code"], record["job"], record["bytes"]) == (0, "5", 4)
+    mine, other = {"SLURM_JOB_ID": "5"}, {"SLURM_JOB_ID": "5", "SLURM_RESTART_COUNT": "1"}
+    assert lives.end(Path("state"), mine, 0).code == 0
+    assert lives.end(Path("state"), other, 0).code == 1
+    assert lives.begin(Path("state"), other, "").code == 0
+    assert not Path("state/record.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"code": "0"}', "null"])
+def test_a_broken_record_is_none(text):
+    Path("record.json").write_text(text)
+    assert completion.read(Path("record.json")) is None
+
+
+def test_a_run_leaves_no_record_unless_asked(monkeypatch):
+    monkeypatch.delenv("MPIBATCH_RECORD", raising=False)
+    completion.leave(0)
+    monkeypatch.setenv("MPIBATCH_RECORD", "record.json")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    completion.leave(0)
+    assert not [*Path().iterdir()]
+
+
+def test_the_newest_checkpoint_is_progress():
+    assert lives.newest_step(None) == lives.newest_step("none") == ""
+    Path("c").mkdir()
+    for name in ("step-000000009.h5", "step-000000010.h5", "step-000000011.h5.part", "other.h5"):
+        Path("c", name).touch()
+    assert lives.newest_step("c") == "10"
+
+
+def test_the_verdict_as_a_command(capsys):
+    assert main(["verdict", "state", "--begin"]) == 0
+    assert main(["verdict", "state", "--code", "75", "--stopping", "3"]) == 75
+    assert main(["verdict", "state", "--successor", "9"]) == 0
+    told = capsys.readouterr().out
+    assert told == (
+        "mpibatch: the run begins\n"
+        "mpibatch: not done; a checkpoint was saved; go on with: mpibatch submit --chain, or mpibatch run --resume\n"
+    )
+    assert [line["event"] for line in lives.read_lives(Path("state"))] == ["begin", "end", "successor"]
+
+
+def entry(number: str, **others: str) -> Submission:
+    values = {"name": "heat", "kind": "chain", "job": "heat.toml", "profile": "p", "submitted": "", "script": ""}
+    return Submission(number=number, ranks=1, tasks=1, **(values | others))
+
+
+def test_the_ledger_keeps_what_was_submitted():
+    ledger.prepare()
+    for number in ("1", "2", "1"):
+        ledger.add(entry(number))
+    with Path(".mpibatch/jobs.jsonl").open("a") as file:
+        file.write('{"number": "3", "na\n')
+    assert [submission.number for submission in ledger.entries()] == ["2", "1"]
+    state = ledger.state_of(entry("2"))
+    state.mkdir()
+    (state / "lives.jsonl").write_text(
+        '{"event": "end", "code": 75, "stopping": 9}\n{"event": "end", "code": 1, "stopping": 99}\n'
+        '{"event": "successor", "job": "8"}\n{"event": "end", "code": 75}\n{"eve'
+    )
+    assert ledger.latest(entry("2")) == "8"
+    assert ledger.log_of(entry("2")) == Path("heat-8.out")
+    assert ledger.measured_stopping("heat") == 9
+    assert ledger.measured_stopping("other") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["status"], 0, "nothing was submitted"),
+        (["status", "5"], 2, "job 5 was not submitted from this folder"),
+        (["logs"], 2, "nothing was submitted"),
+        (["cancel"], 2, "name the jobs to cancel, or give --all"),
+        (["cancel", "5"], 2, "job 5 was not submitted from this folder"),
+        (["cancel", "5", "--all"], 2, "name the jobs to cancel, or give --all"),
+    ],
+)
+def test_a_folder_without_jobs(arguments, code, words, capsys):
+    assert main(arguments) == code
+    told = capsys.readouterr()
+    assert words in told.out + told.err
+    assert not Path(".mpibatch").exists()

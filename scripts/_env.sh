@@ -1,4 +1,4 @@
-# Sourced by the other scripts: finds a Python and keeps .venv at the repository's root up to date.
+# Sourced by the other scripts: finds a Python and keeps .venv, or another environment, at the repository's root up to date.
 # shellcheck shell=bash
 
 fail() {
@@ -19,24 +19,50 @@ find_python() {
         "Install one, or name it: PYTHON=/path/to/python3.12 $0"
 }
 
-# prepare_venv EXTRAS: .venv with this package (editable) and these extras. Re-used as long as neither
+# prepare_venv EXTRAS [FOLDER]: FOLDER (.venv) with this package (editable) and these extras. Re-used as long as neither
 # pyproject.toml nor the place of the repository has changed: a stamp of both is left in it.
 prepare_venv() {
-    local extras=$1 stamp=".venv/ready-${1//,/-}" wanted
+    local extras=$1 venv=${2:-.venv} wanted
+    local stamp="$venv/ready-${1//,/-}"
     wanted=$(pwd && cat pyproject.toml)
-    if [ -x .venv/bin/python ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+    if [ -x "$venv/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
         return
     fi
-    if ! [ -x .venv/bin/python ] || ! grep -qF "$(pwd)/.venv" .venv/bin/activate; then
+    if ! [ -x "$venv/bin/python" ] || ! grep -qF "$(pwd)/$venv" "$venv/bin/activate"; then
         find_python
-        echo "making .venv with $("$python" --version)"
-        "$python" -m venv --clear .venv || {
-            rm -rf .venv
+        echo "making $venv with $("$python" --version)"
+        "$python" -m venv --clear "$venv" || {
+            rm -rf "$venv"
             fail "'$python -m venv' failed (Debian and Ubuntu need the package python3-venv)."
         }
     fi
-    echo "installing mpibatch[$extras] into .venv"
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".[$extras]" ||
+    echo "installing mpibatch[$extras] into $venv"
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable ".[$extras]" ||
         fail "pip could not install mpibatch[$extras]: is a package index within reach?"
     printf '%s\n' "$wanted" >"$stamp"
+}
+
+# install_packages NAME...: Debian's packages, where this user may install them. Sets `why` and fails where not.
+install_packages() {
+    local package missing=()
+    command -v dpkg-query >/dev/null || {
+        why="no Debian or Ubuntu, whose packages are needed: $*"
+        return 1
+    }
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || {
+        why="not root, and these are missing: apt-get install ${missing[*]}"
+        return 1
+    }
+    echo "installing ${missing[*]}"
+    # Two runs at once wait for one another.
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get -qq update && apt-get -qq -o DPkg::Lock::Timeout=120 install --no-install-recommends "${missing[@]}" >/dev/null; } || {
+        # shellcheck disable=SC2034  # whoever called reads it
+        why="'apt-get install ${missing[*]}' failed"
+        return 1
+    }
 }

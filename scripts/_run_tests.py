@@ -1,4 +1,9 @@
-"""What scripts/test.sh runs inside its virtual environment: checks, unit tests, MPI tests, one summary."""
+"""What scripts/test.sh runs inside its virtual environment: checks, unit tests, MPI tests, one summary.
+
+There are two set-ups: PyPI's mpich with plain h5py, and Debian's Open MPI with h5py on parallel HDF5, which runs what
+touches MPI and files, and is prepared by scripts/_openmpi.sh. While the unit tests, which mostly need one core, run,
+a second lane prepares it and runs the MPI tests on one rank; its output is shown when it has ended.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # At the limit mpiexec passes this on to the ranks, and faulthandler writes their stacks (tests/lockstep.py).
@@ -31,6 +39,47 @@ ENVIRONMENT = {
     "NUMBA_NUM_THREADS": "1",
     "MPIBATCH_CACHE_DIR": str(REPOSITORY / ".cache" / "mpibatch"),
 }
+
+# As root, on fewer cores than ranks, without a network: Open MPI wants to be told.
+OPENMPI_ENVIRONMENT = {
+    "MPI4PY_MPIABI": "openmpi",
+    "MPIBATCH_MPIEXEC": "mpiexec.openmpi",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_btl": "self,vader",
+    "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "OMPI_MCA_oob_tcp_if_include": "lo",
+    "OMPI_MCA_plm": "isolated",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+}
+# What depends on the MPI library or on HDF5; the rest computes the same whatever moves its bytes.
+OPENMPI_FILES = ("checkpoint", "chunk", "commit", "drivers", "field", "halo", "io", "redistribute", "reduce", "resume",
+                 "seal", "series", "verify")  # fmt: skip
+NOT_POSSIBLE = 3  # exit status of scripts/_openmpi.sh where it cannot prepare anything
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A Python with an MPI library, and what its tests are."""
+
+    name: str
+    python: str
+    environment: dict[str, str]
+    ranks: tuple[int, ...]
+    paths: tuple[str, ...] = ("tests",)
+
+
+def setup_mpich() -> Setup:
+    return Setup("mpich", sys.executable, ENVIRONMENT, (1, 2, 3, 4, 6))
+
+
+def setup_openmpi() -> Setup:
+    found = sorted(
+        {str(p.relative_to(REPOSITORY)) for w in OPENMPI_FILES for p in REPOSITORY.glob(f"tests/test_{w}*.py")}
+    )
+    python = REPOSITORY / ".venv-openmpi" / "bin" / "python"
+    return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (2, 3), tuple(found))
 
 
 @dataclass
@@ -62,31 +111,37 @@ class Results:
         numbers = ", ".join(f"{number} {kind}" for kind, number in here.items()) if outcomes else ""
         numbers = "no test selected" if tally is not None and not outcomes and not status else numbers
         self.lines.append(
-            f"{name:<22} {seconds:6.1f} s  {'FAILED: ' + status if status else 'ok':<8}  {numbers}".rstrip()
+            f"{name:<32} {seconds:6.1f} s  {'FAILED: ' + status if status else 'ok':<8}  {numbers}".rstrip()
         )
 
 
-def launcher() -> list[str]:
-    """Return the command that starts ranks: $MPIBATCH_MPIEXEC, or this environment's own mpiexec."""
-    given = os.environ.get("MPIBATCH_MPIEXEC")
-    own = Path(sys.executable).parent / "mpiexec"
+def launcher(setup: Setup) -> list[str]:
+    """Return the command that starts ranks: $MPIBATCH_MPIEXEC, or the environment's own mpiexec."""
+    given = (os.environ | setup.environment).get("MPIBATCH_MPIEXEC")
+    own = Path(setup.python).parent / "mpiexec"
     if not given and not own.exists():
         sys.exit(f"no {own}: install the extra mpich into this environment (scripts/test.sh does)")
     return shlex.split(given) if given else [str(own)]
 
 
-def run(command: list[str], limit: float, scratch: Path) -> str:
+interrupted = threading.Event()
+
+
+def run(command: list[str], environment: dict[str, str], limit: float, scratch: Path, out: TextIO | None) -> str:
     """Run `command`; return what went wrong, or "". When it is stuck it must write its stacks, and is ended."""
     # A session of its own, so that whatever is left of it can be ended without touching anything else.
     process = subprocess.Popen(
-        command, cwd=REPOSITORY, env=os.environ | ENVIRONMENT, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+        command, cwd=REPOSITORY, env=os.environ | environment, stdin=subprocess.DEVNULL, start_new_session=True,
+        stdout=out, stderr=out and subprocess.STDOUT,
+    )  # fmt: skip
     deadline = time.monotonic() + limit
     try:
         while process.poll() is None:
             time.sleep(0.1)
             status = "a test got stuck" if (scratch / "stuck").exists() else ""
             status = f"longer than {limit:g} s" if time.monotonic() > deadline else status
+            if interrupted.is_set():
+                return "interrupted"
             if status:
                 time.sleep(DUMP_SECONDS)
                 process.send_signal(DUMP_SIGNAL)
@@ -109,35 +164,64 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def pytest_step(name: str, ranks: int, options: argparse.Namespace, results: Results) -> None:
+def pytest_step(
+    setup: Setup, ranks: int, options: argparse.Namespace, results: Results, out: TextIO | None = None
+) -> None:
     """Run the tests of one kind: without MPI if `ranks` is 0, else those marked `mpi` on that many ranks."""
-    marks = ("mpi" if ranks else "not mpi") + (" and not slow" if options.quick else "")
+    name = f"{setup.name}: " + (f"MPI tests, {ranks} rank{'s' if ranks > 1 else ''}" if ranks else "unit tests")
+    heading(name, out)
+    marks = "mpi" if ranks else "not mpi" if setup.name == "mpich" else "not mpi and mpio"
+    marks += " and not slow" if options.quick else ""
     with tempfile.TemporaryDirectory(prefix="mpibatch-test-") as folder:
         scratch = Path(folder)
         tally = scratch / "tally.json"
-        command = [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "--rootdir", str(REPOSITORY)]
+        command = [setup.python, "-m", "pytest", "-c", "pyproject.toml", "--rootdir", str(REPOSITORY)]
         command += ["-q", "--durations=3", "--durations-min=5", "-m", marks]
+        # Open MPI gives rank 0 a terminal of its own.
+        command += [f"--color={'yes' if out is None and sys.stdout.isatty() else 'no'}"]
         # Each with "=": pytest looks for conftest.py before it knows these options, and would take a value for a path.
         command += [f"--scratch={folder}", f"--tally={tally}", f"--test-limit={options.test_limit}"]
         command += ["-k", options.k] if options.k else []
-        command += options.paths or ["tests"]
+        command += options.paths or setup.paths
         if ranks:
-            command = [*launcher(), "-n", str(ranks), *command, "--with-mpi"]
+            command = [*launcher(setup), "-n", str(ranks), *command, "--with-mpi"]
         begin = time.monotonic()
-        status = run(command, options.run_limit, scratch)
+        status = run(command, setup.environment, options.run_limit, scratch, out)
         if status == "exit status 5":  # pytest's word for "no tests": the sum over all runs is what counts
             status = ""
         if not tally.exists():
             status = status or "ended without results"
-            show_traces(scratch)
+            show_traces(scratch, out or sys.stderr)
         results.add(name, time.monotonic() - begin, status, tally)
 
 
-def show_traces(scratch: Path) -> None:
+def show_traces(scratch: Path, out: TextIO) -> None:
     """Print what the ranks left behind, less the frames of pytest itself."""
     for text in sorted(trace.read_text(errors="replace") for trace in scratch.glob("trace-*")):
         lines = [line for line in text.splitlines() if "/_pytest/" not in line and "/pluggy/" not in line]
-        print("\n---- " + "\n".join(lines), file=sys.stderr, flush=True)
+        print("\n---- " + "\n".join(lines), file=out, flush=True)
+
+
+def prepare_openmpi(options: argparse.Namespace, results: Results, out: TextIO | None = None) -> bool:
+    """Make the second set-up, and return whether it is there; say why not if this machine cannot have it."""
+    heading("openmpi: prepare", out)
+    begin = time.monotonic()
+    with tempfile.TemporaryFile("w+") as told:
+        status = run(["bash", "scripts/_openmpi.sh"], {}, options.run_limit, Path(os.devnull), told)
+        told.seek(0)
+        text = told.read()
+    print(text, end="", file=out, flush=True)
+    if status == f"exit status {NOT_POSSIBLE}":
+        reason = text.strip().splitlines()[-1]
+        results.not_run[f"the set-up openmpi (Open MPI, h5py with parallel HDF5) cannot be made here: {reason}"].add(
+            "all its tests: scripts/test.sh --setup openmpi"
+        )
+        # Who asks for it by name must not take its absence for a success.
+        status = "not possible here" if options.setup == "openmpi" else ""
+        results.add("openmpi: NOT RUN", time.monotonic() - begin, status)
+        return False
+    results.add("openmpi: prepare", time.monotonic() - begin, status)
+    return not status
 
 
 def checks(results: Results) -> None:
@@ -152,8 +236,8 @@ def checks(results: Results) -> None:
         results.add(name, time.monotonic() - begin, f"exit status {done.returncode}" if done.returncode else "")
 
 
-def heading(text: str) -> None:
-    print(f"\n==== {text}", flush=True)
+def heading(text: str, out: TextIO | None = None) -> None:
+    print(f"\n==== {text}", file=out, flush=True)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -162,13 +246,25 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("paths", nargs="*", help="test files or test ids (default: all)")
     parser.add_argument("--quick", action="store_true", help="1 and 3 ranks only, and no test marked slow")
-    parser.add_argument("--ranks", metavar='"1 2"', help="rank counts for the MPI tests (default: 1 2 3 4 6)")
-    parser.add_argument("--only", choices=("checks", "unit", "mpi"), help="one kind of step instead of all")
+    parser.add_argument(
+        "--ranks", metavar='"1 2"', help="rank counts for the MPI tests (default: 1 2 3 4 6; openmpi: 2 3)"
+    )
+    parser.add_argument(
+        "--setup",
+        choices=("mpich", "openmpi", "all"),
+        help="PyPI's mpich; or Debian's Open MPI and h5py with parallel HDF5, which are installed if need be and if "
+        "possible (default: all; mpich for --quick, --only, -k, or given paths)",
+    )
+    parser.add_argument(
+        "--only", choices=("checks", "tests", "unit", "mpi"), help="one kind of step (tests: two) instead of all"
+    )
     parser.add_argument("-k", metavar="EXPR", help="only tests whose names match, as in pytest")
     parser.add_argument("--test-limit", type=float, default=120.0, metavar="SECONDS", help="of one test (default: 120)")
     parser.add_argument("--run-limit", type=float, default=1200.0, metavar="SECONDS", help="of one run (default: 1200)")
     options = parser.parse_args(arguments)
-    text = options.ranks or ("1 3" if options.quick else "1 2 3 4 6")
+    if options.setup is None:
+        options.setup = "mpich" if options.quick or options.only or options.k or options.paths else "all"
+    text = options.ranks or ("1 3" if options.quick else "")
     try:
         options.ranks = [int(word) for word in text.replace(",", " ").split()]
     except ValueError:
@@ -179,23 +275,74 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     results = Results()
-    if options.only in (None, "checks"):
-        checks(results)
-    if options.only in (None, "unit"):
-        heading("unit tests, without MPI")
-        pytest_step("unit tests", 0, options, results)
-    if options.only in (None, "mpi"):
-        for ranks in options.ranks:
-            heading(f"MPI tests on {ranks} rank{'s' if ranks > 1 else ''}")
-            pytest_step(f"MPI tests, {ranks} rank{'s' if ranks > 1 else ''}", ranks, options, results)
+    mpich, openmpi = setup_mpich(), setup_openmpi()
+    wants = {name for name in ("mpich", "openmpi") if options.setup in (name, "all")}
+    units, ranks = options.only in (None, "tests", "unit"), options.only in (None, "tests", "mpi")
+    mpich_ranks = list(options.ranks or mpich.ranks) if ranks and "mpich" in wants else []
+    ready = []
+
+    def second_lane(out: TextIO | None) -> None:
+        if "openmpi" in wants and (units or ranks) and prepare_openmpi(options, results, out):
+            ready.append(openmpi)
+        if 1 in mpich_ranks:
+            pytest_step(mpich, 1, options, results, out)
+
+    with contextlib.ExitStack() as lanes:
+        alone = not (units and "mpich" in wants)
+        if not alone:
+            lanes.enter_context(beside(second_lane))
+        if options.only in (None, "checks"):
+            checks(results)
+        if not alone:
+            pytest_step(mpich, 0, options, results)
+    if alone:
+        second_lane(None)
+    for number in mpich_ranks:
+        if number != 1:
+            pytest_step(mpich, number, options, results)
+    for setup in ready:
+        if units:
+            pytest_step(setup, 0, options, results)
+        for number in options.ranks or setup.ranks if ranks else ():
+            pytest_step(setup, number, options, results)
     return summary(results, options)
+
+
+@contextlib.contextmanager
+def beside(lane: Callable[[TextIO | None], None]) -> Iterator[None]:
+    """Run `lane` while the block runs; wait for it, and show what it printed."""
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            lane(out)
+        except Exception as error:
+            failures.append(error)
+
+    with tempfile.TemporaryFile("w+") as out:
+        thread = threading.Thread(target=work, name="second lane")
+        thread.start()
+        try:
+            yield
+            thread.join()
+        finally:
+            interrupted.set()
+            thread.join()
+            interrupted.clear()
+            out.seek(0)
+            print(out.read(), end="", flush=True)
+    for failure in failures:
+        raise failure
 
 
 def summary(results: Results, options: argparse.Namespace) -> int:
     heading("summary")
     print("\n".join(results.lines))
     never = {test: least for test, least in results.too_few_ranks.items() if test not in results.executed}
-    for reason, tests in sorted(results.not_run.items()):
+    for reason, skipped in sorted(results.not_run.items()):
+        tests = skipped - results.executed  # by another set-up, or on other ranks
+        if not tests:
+            continue
         print(
             f"not run: {len(tests)} test{'s' if len(tests) > 1 else ''}: {reason}\n    " + "\n    ".join(sorted(tests))
         )

@@ -36,7 +36,7 @@ def _parallel_hdf5() -> bool:
 # Marker: (can this machine run it, what to install if not).
 REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
     "mpio": (_parallel_hdf5, "h5py built with parallel HDF5 (pip install --no-binary=h5py h5py, with HDF5_MPI=ON)"),
-    "slurm": (lambda: shutil.which("slurmctld") is not None, "Slurm (Debian: slurm-wlm)"),
+    "slurm": (lambda: shutil.which("slurmctld") is not None, "Slurm (Debian: slurmctld slurmd slurm-client munge)"),
     "browser": (lambda: any(map(shutil.which, ("chromium", "chrome"))), "a headless browser (Debian: chromium)"),
 }
 

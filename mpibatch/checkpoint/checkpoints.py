@@ -179,6 +179,9 @@ class Checkpoints:
         self._tidy()
 
     def __enter__(self) -> Checkpoints:
+        with agreed(self.comm, f"looking at the folder {self.path}"):
+            if self.comm.rank == 0:
+                folder.check_writable(self.path)
         self._caught.__enter__()
         self._watch.restart()
         return self

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
-__all__ = ["file_of", "remove", "steps_in"]
+from mpibatch.errors import RunError
+
+__all__ = ["check_writable", "file_of", "remove", "steps_in"]
 
 _NAME = re.compile(r"step-(\d{9,})\.h5")
 _LEFT = re.compile(r"step-\d{9,}\.h5\.part")
@@ -21,6 +24,15 @@ def steps_in(folder: str) -> list[int]:
     if not Path(folder).is_dir():
         return []
     return sorted((int(m[1]) for path in Path(folder).iterdir() if (m := _NAME.fullmatch(path.name))), reverse=True)
+
+
+def check_writable(folder: str) -> None:
+    """Refuse now what would otherwise fail at the first checkpoint. Local."""
+    place = Path(folder) if Path(folder).exists() else Path(folder).absolute().parent
+    if not place.is_dir():
+        raise RunError(f"checkpoints were to be kept in {folder}, but there is no folder {place}; make it")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise RunError(f"checkpoints were to be kept in {folder}, but {place} is not writable; keep them elsewhere")
 
 
 def remove(folder: str, keep: set[int]) -> None:

@@ -15,6 +15,7 @@ still, byte for byte, what was written. The parts, in order of dependency:
 - ``conventions``: what ParaView, xarray, NeXus and openPMD readers want to find beside the data
 - ``chunking``, ``compression``, ``packing``: datasets in chunks, and the filters through which these go
 - ``layout``: a new HDF5 file with its datasets in place and no data in them
+- ``room``: whether a file finds room, and what is said if not
 - ``extent``, ``digests`` (with ``loops_digests``): where values lie, and sums by which changed ones are found
 - ``manifest``, ``seal``: a digest for every byte of a file, behind its end; ``verifying``: verify, check
 - ``commit``: write under a temporary name, seal, rename when complete

@@ -8,7 +8,6 @@ renames.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from mpibatch.errors import RunError
 from mpibatch.io.extent import Digests, Extent
+from mpibatch.io.room import failure
 from mpibatch.io.seal import append
 from mpibatch.mpi import MPI, agreed
 
@@ -119,11 +119,7 @@ def _commit(target: str, handle: int, overwrite: bool, whole: Part) -> None:
         append(target + PART, whole.extents, whole.values)
         os.fsync(handle)
     except OSError as error:
-        free = shutil.disk_usage(Path(target).parent).free
-        raise RunError(
-            f"{target} could not be completed: {error.strerror}; its file system has {free} bytes free: check limits, "
-            "free some space, or write elsewhere"
-        ) from error
+        raise failure(target + PART, error.strerror or str(error), could_not_be="completed") from error
     Path(target + PART).replace(target)
     # The new name itself is safe only when the folder is.
     folder = os.open(Path(target).parent, os.O_RDONLY)

@@ -12,7 +12,6 @@ import ctypes
 import errno
 import math
 import os
-import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,9 @@ from mpibatch.io.digests import extents_of_field
 from mpibatch.io.extent import Extent
 from mpibatch.io.hints import hints, info
 from mpibatch.io.layout import Dataset, create
+from mpibatch.io.room import ROOM, failure, room_for, shortage
+from mpibatch.io.room import check_limit as _check_limit
+from mpibatch.io.room import check_room as _check_room
 from mpibatch.mpi import MPI, agreed, tells_failures
 from mpibatch.mpi.transfers import pieces
 
@@ -86,15 +88,17 @@ def make(comm: MPI.Intracomm, path: str, layout: Callable[[], T], least: int = 0
     """Let rank 0 lay a file out, and return what `layout` returned there on all ranks. Collective.
 
     The file's bytes are set aside, and every rank has seen the file when this returns. If it is known that there will
-    be at least so many, room for them is checked before HDF5 begins: when a file cannot be written, HDF5 1.10 may not
+    be at least so many more, room for them is checked before HDF5 begins: when a file cannot be written, HDF5 1.10 may not
     close it either, and then crashes at the next one.
     """
     made: T | None = None
     size = 0
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
-            _check_room(path, least)
-            made = layout()
+            _check_room(path, least + ROOM)
+            _check_limit(path, least)
+            with room_for(path, least):
+                made = layout()
             _reserve(path)
             size = Path(path).stat().st_size
     made, size = comm.bcast((made, size), root=0)
@@ -226,11 +230,7 @@ def agreed_io(comm: MPI.Intracomm, path: str) -> Iterator[None]:
             # The last line is the cause, after the names of MPI's functions, or HDF5's.
             told = error.Get_error_string() if isinstance(error, MPI.Exception) else str(error)
             reason = told.strip().splitlines()[-1].split(": ", 1)[-1]
-            free = shutil.disk_usage(Path(path).parent).free
-            raise RunError(
-                f"{path} could not be written: {reason}; its file system has {free} bytes free: check limits, "
-                "free some space, or write elsewhere"
-            ) from error
+            raise failure(path, reason) from error
 
 
 def _check_shared(path: str, size: int) -> None:
@@ -246,25 +246,6 @@ def _check_shared(path: str, size: int) -> None:
             f"{path} was made by rank 0 with {size} bytes, but on {MPI.Get_processor_name()} it {what}; write to a "
             "folder that all nodes share"
         )
-
-
-def _check_room(path: str, size: int) -> None:
-    free = shutil.disk_usage(Path(path).parent).free
-    if size > free:
-        raise _shortage(path, size, free)
-    _check_limit(path, size)
-
-
-def _check_limit(path: str, size: int) -> None:
-    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if most not in (resource.RLIM_INFINITY, -1) and size > most:
-        raise RunError(f"{path} needs {size} bytes, but this process may write files of {most} only; see ulimit -f")
-
-
-def _shortage(path: str, size: int, free: int) -> RunError:
-    return RunError(
-        f"{path} needs {size} bytes, but its file system has only {free} free; free some space, or write elsewhere"
-    )
 
 
 def _in_memory(path: str) -> bool:
@@ -284,7 +265,7 @@ def _reserve(path: str) -> None:
     if size < free // 2 and _in_memory(path):
         return  # reserving would take one rank as long as writing takes all of them
     if size > free + Path(path).stat().st_blocks * 512:
-        raise _shortage(path, size, free)
+        raise shortage(path, size, free)
     # Not os.posix_fallocate: where the file system cannot reserve, the C library writes into every block instead.
     fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
     if fallocate is None:
@@ -293,6 +274,6 @@ def _reserve(path: str) -> None:
         result = fallocate(file.fileno(), 0, ctypes.c_int64(0), ctypes.c_int64(size))
     number = ctypes.get_errno()
     if result and number in (errno.ENOSPC, errno.EDQUOT):
-        raise _shortage(path, size, free)
+        raise shortage(path, size, free)
     if result and number == errno.EFBIG:
         raise OSError(number, os.strerror(number), path)

@@ -65,11 +65,11 @@ NAMES = tuple(_DRIVERS)
 _told: set[Choice] = set()
 
 
-def choose(comm: MPI.Intracomm, asked: str | None = None, is_packed: bool = False) -> Choice:
+def choose(comm: MPI.Intracomm, asked: str | None = None, is_packed: bool = False, path: str = "") -> Choice:
     """Return the driver to write with. Collective. UsageError if one is asked for that does not work here.
 
     `is_packed` says that datasets are to be compressed: parallel HDF5 gives their chunks places that depend on the
-    ranks, and so is only taken when it is asked for.
+    ranks, and so is only taken when it is asked for. The reason is logged once, with advice on the folder of `path`.
     """
     with agreed(comm, "choosing how to write"):
         wanted = asked or os.environ.get(VARIABLE) or None
@@ -88,6 +88,8 @@ def choose(comm: MPI.Intracomm, asked: str | None = None, is_packed: bool = Fals
     if choice not in _told and comm.rank == 0:
         _told.add(choice)
         logger("io").info("files are written by the driver %s: %s", choice.name, choice.reason)
+        if path and (advice := stripe_advice(path)):
+            logger("io").info("%s", advice)
     return choice
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from mpibatch.io import conventions
 from mpibatch.io.chunking import ChunkGrid
-from mpibatch.io.closing import closing
+from mpibatch.io.closing import close, closing
 from mpibatch.io.compression import filters_of
 from mpibatch.io.packing import hdf5_type, set_filters, visit_chunks
 
@@ -97,7 +98,9 @@ class Filler:
 
     def close(self) -> None:
         """Close the file, also after a failure. Local."""
-        self._file.id.close()  # see `closing`
+        # What `finish` has not brought to the file is not missed.
+        with suppress(OSError, RuntimeError):
+            close(self._file)
 
 
 def _where(dataset: Any) -> list[tuple[int, int]]:

@@ -86,7 +86,9 @@ def add_record(
                 "slurm": {name: os.environ[name][:MOST_TEXT] for name in SLURM if name in os.environ},
                 "seconds": seconds,
             }
-            annotate(path, {RECORD: json.dumps(record)})
+            text = json.dumps(record)
+            with room_for(path, more=len(text) + ROOM):
+                annotate(path, {RECORD: text})
 
 
 def _hosts(comm: MPI.Intracomm) -> dict[str, int]:

@@ -98,7 +98,7 @@ def save(
                 raise UsageError(
                     f"ranks were to write different datasets: {datasets} here, {on_root} on rank 0; give all the same"
                 )
-        by = choose(comm, driver, any(dataset.compression for dataset in datasets))
+        by = choose(comm, driver, any(dataset.compression for dataset in datasets), os.fspath(path))
         with committed(comm, os.fspath(path), overwrite) as part:
             # Chunks have digests of their own bytes; these are of the values, however they are stored.
             part.values = {dataset.name: of_field(comm, field) for dataset, field in plan if dataset.chunks}

@@ -18,6 +18,7 @@ from typing import Any
 
 from mpibatch.io.extent import Digests, Extent
 from mpibatch.io.manifest import Manifest, build, header_of, pack, parse, pieces_outside
+from mpibatch.io.room import room_for
 
 __all__ = ["PIECE_BYTES", "Unsealed", "append", "content_of", "hash_of", "read", "unpack"]
 
@@ -62,8 +63,11 @@ def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Diges
         data = pack(replace(draft, hashes=hashes))
         if len(data) > MOST_BYTES:
             raise ValueError(f"the manifest of {path} takes {len(data)} bytes, more than is read again")
-        file.seek(size)
-        file.write(data + LOCATOR.pack(MAGIC, size, len(data), hashlib.sha256(data).digest()))
+        data += LOCATOR.pack(MAGIC, size, len(data), hashlib.sha256(data).digest())
+        with room_for(path, size + len(data)):
+            done = 0
+            while done < len(data):
+                done += os.pwrite(handle, data[done:], size + done)
 
 
 def _datasets(

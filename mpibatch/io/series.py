@@ -27,9 +27,10 @@ from mpibatch.io.commit import committed
 from mpibatch.io.digests import extents_of_field
 from mpibatch.io.extent import Extent
 from mpibatch.io.hints import hints
-from mpibatch.io.layout import Dataset, complete, create, slices
+from mpibatch.io.layout import ALIGNMENT, Dataset, complete, create, slices
 from mpibatch.io.naming import SEPARATOR, PathLike, check_tree, normal_name
 from mpibatch.io.provenance import VERSIONS, add_record, versions
+from mpibatch.io.room import ROOM, room_for
 from mpibatch.io.saving import OURS, Attributes, check_attributes, planned
 from mpibatch.io.snapshot import Snapshot, bytes_outside, put_back
 from mpibatch.mpi import MPI, agreed
@@ -116,7 +117,9 @@ class Series:
                     (Dataset(name, values.shape, values.dtype.str, attrs), values)
                     for name, (values, attrs) in sorted(self._tables.items())
                 ]
-                complete(self._path, names, self.length, tables)
+                size = sum(values.nbytes + ALIGNMENT for _, values in tables)
+                with room_for(self._path, more=size + ROOM):
+                    complete(self._path, names, self.length, tables)
         return self._extents
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.errors import RunError, UsageError
+from mpibatch.io.room import room_for
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["Rows"]
@@ -60,13 +62,21 @@ class Rows:
     def close(self) -> None:
         """Close the CSV file. Local."""
         if self._file is not None:
-            self._file.close()
+            # A failure was told when the row was written; what is left of it fails again here, on rank 0 alone.
+            with suppress(OSError):
+                self._file.close()
 
     def _append(self, row: tuple[Any, ...]) -> None:
         self._rows.append(row)
         if self._file is not None:
             # repr has the shortest digits that give the same float again.
-            csv.writer(self._file, lineterminator="\n").writerow([repr(value) for value in row])
+            self._write([repr(value) for value in row])
+
+    def _write(self, row: Sequence[str]) -> None:
+        assert self._file is not None
+        assert self._path is not None
+        with room_for(self._path, self._file.tell() + sum(map(len, row)) + len(row)):
+            csv.writer(self._file, lineterminator="\n").writerow(row)
             self._file.flush()
 
     def _begin(self, names: tuple[str, ...]) -> None:
@@ -81,8 +91,7 @@ class Rows:
                 f"{self._path} was to be written, but there is no folder {folder}; make it, or write elsewhere"
             )
         self._file = Path(self._path).open("w", encoding="utf-8", newline="")  # noqa: SIM115  open for the whole run
-        csv.writer(self._file, lineterminator="\n").writerow(names)
-        self._file.flush()
+        self._write(names)
 
 
 def _number(name: str, value: Any) -> int | float:

@@ -22,9 +22,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["cache_folder", "compile_seconds", "compiled"]
+__all__ = ["cache_folder", "compile_seconds", "compiled", "compiled_lean", "compiled_lean_many", "told_apart"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# LLVM vectorises a loop only if so few comparisons tell, at run time, that its arrays are apart: its default, and ours
+# for kernels over many arrays (nine populations, read and written, take 170). Versions are those that were tried:
+# an option that LLVM does not know would end the process.
+CHECKS, MANY_CHECKS = 128, 1000
+LLVM_VERSIONS = range(15, 23)
 
 _seconds = 0.0
 _depth = 0  # compiling one loop compiles those that it calls, inside it
@@ -65,19 +71,66 @@ def _locked(name: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _many_checks() -> Iterator[None]:
+    import llvmlite.binding as llvm
+
+    if llvm.llvm_version_info[0] not in LLVM_VERSIONS:
+        yield
+        return
+    llvm.set_option("", f"-vectorize-memory-check-threshold={MANY_CHECKS}")
+    try:
+        yield
+    finally:
+        llvm.set_option("", f"-vectorize-memory-check-threshold={CHECKS}")
+
+
 def compiled(function: F) -> F:
     """Compile `function` with numba at its first call, through the shared disk cache. Local.
 
     The loop keeps the source's order of operations (no re-association, no contraction), divides as NumPy
     does, releases the GIL, and does not check bounds.
     """
+    return _compiled(function, contextlib.nullcontext)
+
+
+def compiled_lean(function: F) -> F:
+    """`compiled`, for a loop that makes no arrays: it does not count who refers to those that it has. Local."""
+    return _compiled(function, contextlib.nullcontext, _nrt=False)
+
+
+def compiled_lean_many(function: F) -> F:
+    """`compiled_lean`, for a loop over so many arrays that LLVM would not vectorise it. Local."""
+    return _compiled(function, _many_checks, _nrt=False)
+
+
+def told_apart(function: F) -> F:
+    """Let the compiler take it that what this compiled function writes is nothing that it reads otherwise. Local.
+
+    As ``restrict`` in C; without, whether cells are apart is found out at run time, row by row.
+    """
+    compiler = getattr(function, "_compiler", None)
+    customize = getattr(compiler, "_customize_flags", None)
+    # No part of numba's interface: a version without it runs slower, and as right.
+    if compiler is not None and customize is not None:
+
+        def with_noalias(flags: Any) -> Any:
+            flags = customize(flags)
+            flags.noalias = True
+            return flags
+
+        compiler._customize_flags = with_noalias
+    return function
+
+
+def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManager[None]], **options: Any) -> F:
     import numba
     from numba.core import config
 
     # numba reads its folder when the cache is attached; the user's own cached functions keep theirs.
     theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
     try:
-        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
     finally:
         config.CACHE_DIR = theirs
     compile_one = dispatcher.compile
@@ -87,7 +140,7 @@ def compiled(function: F) -> F:
         begin = time.perf_counter()
         _depth += 1
         try:
-            with _locked(f"{function.__module__}.{function.__qualname__}"):
+            with _locked(f"{function.__module__}.{function.__qualname__}"), setting():
                 return compile_one(signature)
         finally:
             _depth -= 1

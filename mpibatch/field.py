@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +15,16 @@ from mpibatch.domain import Box
 from mpibatch.errors import UsageError
 from mpibatch.grid import Grid
 
-__all__ = ["Field", "HaloLike", "normal_halo"]
+__all__ = ["Field", "HaloLike", "normal_halo", "staggered"]
 
 HaloLike = int | Sequence[int | tuple[int, int]]
 Halo = tuple[tuple[int, int], ...]
+
+# Allocators let large arrays begin at the same place of a page. The same cell of many fields would then meet in the
+# same few lines of the L1 cache, and loads would wait for stores that only look like theirs.
+LARGE, PAGE = 32 * 1024, 4096
+STAGGER = 192  # three lines of 64 bytes: 64 fields before a place comes again
+_turns = itertools.count()
 
 
 def normal_halo(halo: HaloLike, ndim: int) -> Halo:
@@ -36,6 +44,19 @@ def normal_halo(halo: HaloLike, ndim: int) -> Halo:
     if any(width < 0 for pair in pairs for width in pair):
         raise UsageError(f"halo={halo!r} has a negative width; give widths >= 0")
     return pairs
+
+
+class _Memory(np.ndarray[Any, np.dtype[np.uint8]]):
+    """What an array lies in; of a type of its own, since NumPy then takes that array as the base of its views."""
+
+
+def staggered(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return an undefined array; large ones begin at different cache lines of their pages. Local."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes < LARGE:
+        return np.empty(shape, dtype)
+    memory = _Memory(nbytes + PAGE, "u1")
+    return np.ndarray(shape, dtype, memory, (next(_turns) * STAGGER - memory.ctypes.data) % PAGE)
 
 
 class Field(np.lib.mixins.NDArrayOperatorsMixin):
@@ -68,7 +89,7 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         box = grid.box
         # A rank without cells has no halo either: nothing of its would ever read it.
         shape = box.grow(self.halo).shape if box.size else box.shape
-        self.padded: npt.NDArray[Any] = np.empty(shape + self.components, self.dtype)
+        self.padded: npt.NDArray[Any] = staggered(shape + self.components, self.dtype)
         inside = tuple(slice(low, low + n) for (low, _), n in zip(self.halo, box.shape, strict=True))
         self.owned: npt.NDArray[Any] = self.padded[inside] if box.size else self.padded
         # Halo engines bound to this field's memory, kept by mpibatch.halo.

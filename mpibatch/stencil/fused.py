@@ -23,9 +23,9 @@ __all__ = ["Chain", "fused_text"]
 
 # Tables of whole numbers tell what happens at which level. `levels` has a row for each: first plane, end of the
 # planes that are computed, end of the turns, rows and columns of the plane. A chain's `jobs` has a row for each level
-# (first and end of the fills within its planes, first and end of the fills of planes), and then these fills: row,
-# column to fill and to take from, rows, columns, kind, place of the value; and turn, plane to fill and to take from,
-# kind, place of the value.
+# (first and end of the fills within its planes, first and end of the fills of planes; from which plane on, and up to
+# which, there are none of the latter), and then these fills: row, column to fill and to take from, rows, columns, kind,
+# place of the value; and turn, plane to fill and to take from, kind, place of the value.
 #
 # Plane p of memory begins at ``at(p, p % slots, base, step, slots)``; a field has as many slots as planes (0). All
 # this is done for every plane of every level, which in 2-D is a row: remainders, for one, take longer than some cells.

@@ -19,7 +19,7 @@ from mpibatch.stencil.fusing import Layout, layout_of
 from mpibatch.stencil.kernel import Kernel
 from mpibatch.stencil.planned import frozen
 from mpibatch.stencil.stepping import Setting, Stepper
-from mpibatch.stencil.tuning import BUDGETS, Choice, Tuning
+from mpibatch.stencil.tuning import BUDGETS, LEAST_SAMPLE, Choice, Tuning
 from mpibatch.stencil.walls import normal_walls
 
 __all__ = ["chosen", "iterate"]
@@ -113,6 +113,9 @@ def _run(
         choice = trial or (tuning.best() if tuning else fixed)
         begin = clock.perf_counter()
         number = stepper.advance(choice, steps - done, times[0] + done * times[1])
+        # A single step of a small problem is over before it can be timed.
+        while trial and number + choice.steps <= min(LEAST_SAMPLE, steps - done):
+            number += stepper.advance(choice, steps - done - number, times[0] + (done + number) * times[1])
         if tuning:
             tuning.made += number
         if trial and tuning:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["BUDGETS", "Choice", "Tuning", "candidates"]
+__all__ = ["BUDGETS", "LEAST_SAMPLE", "Choice", "Tuning", "candidates"]
 
 # Bytes that the rings of a tile may take, from a few L2 caches to a share of L3. On Zen 5 the first was best, or as
 # good (heat 256³ f8): short tiles compute more lines twice, and are over before the prefetchers are at speed.
 BUDGETS = (6 << 20, 2 << 20, 16 << 20)
 STEPS = (1, 2, 3, 4, 6, 8)
+LEAST_SAMPLE = 8  # steps, or about as many
 SAMPLES = 3  # of which the first only warms up
 # Compiling fused steps takes a second or two: not for runs that one step at a time ends sooner (seconds).
 WORTHWHILE = 0.5

@@ -7,6 +7,7 @@ by all, and so every rank chooses alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ LEAST_SAMPLE = 8  # steps, or about as many
 SAMPLES = 3  # of which the first only warms up
 # Compiling fused steps takes a second or two: not for runs that one step at a time ends sooner (seconds).
 WORTHWHILE = 0.5
+CLEARLY = 1.1  # single steps stay unless fused ones are this much faster: among many, one is the fastest by luck
 WORSE = 1.15  # fusing more and more steps is given up when it is this much slower than the best
 
 
@@ -29,6 +31,9 @@ class Choice:
 
     steps: int
     budget: int
+
+
+SINGLE = Choice(1, BUDGETS[0])
 
 
 def candidates(limit: int) -> list[int]:
@@ -53,7 +58,10 @@ class Tuning:
     def best(self) -> Choice:
         """Return the fastest choice so far. Local."""
         known = {choice: min(times[1:]) for choice, times in self.times.items() if len(times) > 1}
-        return min(known, key=lambda choice: (known[choice], choice)) if known else Choice(1, BUDGETS[0])
+        if not known:
+            return SINGLE
+        fastest = min(known, key=lambda choice: (known[choice], choice))
+        return SINGLE if known.get(SINGLE, math.inf) <= CLEARLY * known[fastest] else fastest
 
     def add(self, choice: Choice, seconds: float) -> None:
         """Note the seconds per step of a sweep. Local."""

@@ -88,8 +88,8 @@ def make(comm: MPI.Intracomm, path: str, layout: Callable[[], T], least: int = 0
     """Let rank 0 lay a file out, and return what `layout` returned there on all ranks. Collective.
 
     The file's bytes are set aside, and every rank has seen the file when this returns. If it is known that there will
-    be at least so many more, room for them is checked before HDF5 begins: when a file cannot be written, HDF5 1.10 may not
-    close it either, and then crashes at the next one.
+    be at least so many more, room for them is checked before HDF5 begins: when a file cannot be written, HDF5 1.10 may
+    not close it either, and then crashes at the next one.
     """
     made: T | None = None
     size = 0

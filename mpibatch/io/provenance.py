@@ -30,6 +30,7 @@ from mpibatch import __version__, timing
 from mpibatch.field import Field
 from mpibatch.io.digests import of_field
 from mpibatch.io.layout import annotate
+from mpibatch.io.room import ROOM, room_for
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["RECORD", "VERSIONS", "add_record", "input_digest", "versions"]

@@ -52,9 +52,11 @@ def failure(path: str, reason: str, least: int = 0, could_not_be: str = "written
     if Path(path).exists():
         found = Path(path).stat()
         size, there = found.st_size, found.st_blocks * 512
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = "" if most in (resource.RLIM_INFINITY, -1) else f", and files may have {most} (ulimit -f)"
     return RunError(
-        f"{path} could not be {could_not_be}: {reason}; it needs at least {max(size, least)} bytes, of which {there} are "
-        f"there, and its file system has {free} bytes free: check limits, free some space, or write elsewhere"
+        f"{path} could not be {could_not_be}: {reason}; it needs at least {max(size, least)} bytes, of which {there} "
+        f"are there, its file system has {free} bytes free{limit}: check limits, free some space, or write elsewhere"
     )
 
 

@@ -124,7 +124,7 @@ def run(p, simulation):
     for now in simulation.steps(state, 1.0, diagnostics=lambda s: {"sum": mb.sum(s["u"])}):
         state["u"] = 0.5 * state["u"] + noise.normal(grid)
         time.sleep(float(os.environ.get("PAUSE", "0")))
-        if now.step == 5:
+        if now.step == 5 and grid.rank == 0:
             print("under way", flush=True)
 """
 JOB = """[simulation]

@@ -11,10 +11,8 @@ import contextlib
 import math
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +26,7 @@ from mpibatch.io.digests import of_bytes, per_digest, word_bytes
 from mpibatch.io.extent import Digests, Extent
 from mpibatch.io.layout import Dataset, Filler, chunk_places
 from mpibatch.io.packing import Packer
+from mpibatch.io.room import failure
 from mpibatch.io.sharing import Sharing
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.transfers import MESSAGE_BYTES
@@ -99,11 +98,7 @@ def _plainly(path: str) -> Iterator[None]:
             raise
         number = re.search(r"errno = (\d+)", str(error))
         reason = os.strerror(int(number[1])) if number else str(error).splitlines()[0]
-        free = shutil.disk_usage(Path(path).parent).free
-        raise RunError(
-            f"{path} could not be written: {reason}; its file system has {free} bytes free: check limits, free some "
-            "space, or write elsewhere"
-        ) from error
+        raise failure(path, reason) from error
 
 
 def _head(number: int, mask: int, data: bytes) -> _Head:

@@ -10,6 +10,11 @@ nothing, and what is measured is software. `ratio` is the median of pairs, each 
 - h5py_mpio: parallel HDF5 by hand (`create_dataset`, `with dset.collective`), where h5py has MPI;
 - gather: everything to rank 0, which writes and reads with serial h5py.
 
+Then 128 MiB (--quick: 32 MiB) of f4, a smooth field with noise, in chunks, plain and packed with gzip. Peers:
+
+- serial: h5py on rank 0, which has the whole array, with the same chunks and filters; the other ranks sleep;
+- h5py_mpio: parallel HDF5 by hand.
+
 Ours writes digests of all values besides: `digests` is what these take, and is part of the time.
 """
 
@@ -32,6 +37,7 @@ import numpy as np
 
 import mpibatch as mb
 from mpibatch.io import drivers
+from mpibatch.io.chunking import usual_chunks
 from mpibatch.io.digests import of_field
 from mpibatch.io.hints import hints, info
 from mpibatch.io.layout import Dataset
@@ -87,13 +93,13 @@ def raw(path: Path, u: Any, is_writing: bool, wanted: dict[str, str]) -> Case:
     return run
 
 
-def by_hand(path: Path, u: Any, is_writing: bool) -> Case:
+def by_hand(path: Path, u: Any, is_writing: bool, **chunking: Any) -> Case:
     """Return parallel HDF5 as its manual shows it."""
     values = np.ascontiguousarray(u.owned)
 
     def run() -> None:
         with h5py.File(path, "w" if is_writing else "r", driver="mpio", comm=COMM) as file:
-            target = file.create_dataset("u", u.shape, "f8") if is_writing else file["u"]
+            target = file.create_dataset("u", u.shape, u.dtype, **chunking) if is_writing else file["u"]
             with target.collective:
                 if is_writing:
                     target[u.box.slices()] = values
@@ -126,9 +132,25 @@ def gathered(path: Path, u: Any, is_writing: bool) -> Case:
     return run
 
 
-def ours(path: Path, u: Any, driver: str) -> Case:
+def serial(path: Path, whole: Any, chunking: dict[str, Any]) -> Case:
+    """Return the writing of the whole array, which rank 0 has, by serial h5py."""
+
+    def run() -> None:
+        if COMM.rank == 0:
+            with h5py.File(path, "w") as file:
+                file.create_dataset("u", data=whole, **chunking)
+            with path.open("rb") as written:
+                os.fsync(written.fileno())
+        waiting = COMM.Ibarrier()
+        while not waiting.Test():  # a rank that waits in MPI would take a core from the one that works
+            time.sleep(1e-3)
+
+    return run
+
+
+def ours(path: Path, u: Any, driver: str, chunks: Any = None, compression: str | None = None) -> Case:
     """Return our driver alone: the commit protocol around it is fsync, a few system calls and a hash of metadata."""
-    plan = [Dataset("u", u.shape, u.dtype.str)]
+    plan = [Dataset("u", u.shape, u.dtype.str, {}, chunks, compression)]
     choice = drivers.choose(u.grid.comm, driver)
 
     def run() -> None:
@@ -167,6 +189,26 @@ def report(case: str, times: dict[str, list[float]], more: dict[str, Any]) -> No
         ),
         flush=True,
     )
+
+
+def in_chunks(path: Path, edge: int, samples: int, only: str, forget: Case, missing: dict[str, Any]) -> None:
+    """Time the writing of a volume in chunks, plain and packed."""
+    grid = mb.Grid((edge // 2, edge, 2 * edge))
+    noise = np.random.default_rng(grid.rank)
+    u = grid.from_function(lambda z, y, x: np.sin(0.02 * z) + np.cos(0.01 * y) * np.sin(0.015 * x), dtype="f4")
+    u.owned[...] += noise.normal(0, 1e-4, u.owned.shape).astype("f4")
+    whole, chunks = mb.gather(u), usual_chunks(u.shape, 4)
+    size = f"{u.owned.itemsize * edge**3 >> 20}MiB"
+    for compression in (None, "gzip:4"):
+        case = f"io-write-{'chunked' if compression is None else 'gzip4'}-direct-{size}"
+        if only not in case:
+            continue
+        filters = {} if compression is None else {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+        chunking = {"chunks": chunks, **filters}
+        calls = {"ours": ours(path, u, "direct", chunks, compression), "serial": serial(path, whole, chunking)}
+        if not missing:
+            calls["h5py_mpio"] = by_hand(path, u, True, **chunking)
+        report(case, seconds(calls, samples, forget), {"chunks": chunks, **missing})
 
 
 def main() -> None:
@@ -222,6 +264,7 @@ def main() -> None:
             if not obstacle:
                 calls["h5py_mpio"] = by_hand(path, u, False)
             report(case, seconds(calls, samples, COMM.Barrier), missing)
+        in_chunks(path, 200 if options.quick else 320, 5, options.only, forget, missing)
         COMM.Barrier()
 
 

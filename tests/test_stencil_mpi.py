@@ -351,3 +351,19 @@ def test_large_fields_begin_at_different_lines_of_their_pages() -> None:
     assert len(set(places)) == len(fields)
     assert not any(place % 64 for place in places)
     assert all(u.padded.flags.c_contiguous and u.owned.base is u.padded for u in fields)
+
+
+def test_overlap_is_chosen_by_all_ranks_alike_and_never_shows() -> None:
+    whole = whole_of((23, 17))
+    grid, kernel = mb.Grid(whole.shape), star.using(overlap="auto")
+    u = scattered(whole, grid, 2)
+    expected = star_of(np.pad(whole, 2, "symmetric"), 0.2)
+    for _ in range(15):
+        assert_is(kernel(u, 0.2), expected)
+    trials = kernel._trials.get(grid)
+    chosen = MPI.COMM_WORLD.allgather(None if trials is None else trials._chosen)
+    # On one rank there is nothing to try; on more, all have chosen.
+    assert set(chosen) == ({None} if SIZE == 1 else {chosen[0]})
+    assert SIZE == 1 or chosen[0] in (True, False)
+    with pytest.raises(mb.UsageError, match="overlap='sometimes'"):
+        star.using(overlap="sometimes")

@@ -29,9 +29,10 @@ block begins.
 The parts: ``source`` (text and carets) → ``tape``, ``frame``, ``expressions``, ``statements``, ``functions``,
 ``language`` (text to `ir`) → ``footprint``; ``typed`` → ``wall_text``, ``generated``, ``cached``, ``looped`` (numba),
 ``shifted`` (NumPy); ``walls`` → ``fills``, ``edges``, ``outside`` (those that a sweep fills on its way); ``kernel``,
-``planned``, ``calling`` (the call). Many steps, ``mpibatch.iterate``: ``fused`` (the text of a wavefront), ``fusing``
-(whether and how), ``sweeping``, ``tuning``, ``stepping``, ``iterate``. Only what takes Fields loads MPI: ``outside``,
-``planned``, ``calling``, ``fusing``, ``sweeping``, ``stepping``, ``iterate``.
+``planned``, ``overlapping``, ``calling`` (the call). Many steps, ``mpibatch.iterate``: ``fused`` (the text of a
+wavefront), ``fusing`` (whether and how), ``sweeping``, ``tuning``, ``stepping``, ``iterate``. Only what takes Fields
+loads MPI: ``outside``, ``planned``, ``overlapping``, ``calling``, ``fusing``, ``sweeping``, ``stepping``,
+``iterate``.
 
 The module can be called, so that ``mb.stencil`` is the decorator and the package alike.
 """

@@ -9,9 +9,11 @@ import numpy as np
 
 from mpibatch.errors import UsageError
 from mpibatch.field import Field
+from mpibatch.grid import Grid
 from mpibatch.stencil.kernel import Kernel
 from mpibatch.stencil.language import RESERVED
 from mpibatch.stencil.looped import looped
+from mpibatch.stencil.overlapping import AUTO, Trials
 from mpibatch.stencil.planned import Plan, planned
 from mpibatch.stencil.shifted import shifted
 from mpibatch.stencil.typed import Array, Stored, Sweep, Typed
@@ -31,13 +33,24 @@ def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field 
     plan = planned(kernel, fields, walls, cval)
     first = next(iter(fields.values()))
     outputs = wanted or [Field(first.grid, a.dtype, first.halo, a.components) for a in typed.outputs]
-    carry_out(plan, sweep_of(kernel, typed, plan, outputs, scalars), kernel.overlap and plan.can_overlap, time)
+    carry_out(kernel, plan, sweep_of(kernel, typed, plan, outputs, scalars), first.grid, time)
     return tuple(outputs) if kernel.program.returns_tuple else outputs[0]
 
 
-def carry_out(plan: Plan, sweep: Sweep, overlaps: bool, time: float) -> None:
-    """Fill halos and compute all owned cells; the inner ones while messages fly, if `overlaps`. Collective."""
-    if not overlaps:
+def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, grid: Grid, time: float) -> None:
+    """Fill halos and compute all owned cells; the inner ones while messages fly where that is faster. Collective."""
+    if kernel.overlap != AUTO or not plan.may_overlap:
+        _carry_out(plan, sweep, bool(kernel.overlap), time)
+        return
+    trials = kernel._trials.get(grid)
+    if trials is None:
+        trials = kernel._trials[grid] = Trials()
+    with trials.turn(grid.comm) as overlaps:
+        _carry_out(plan, sweep, overlaps, time)
+
+
+def _carry_out(plan: Plan, sweep: Sweep, overlaps: bool, time: float) -> None:
+    if not (overlaps and plan.can_overlap):
         plan.fill(time)
         with phase("compute"):
             sweep(*plan.everything)

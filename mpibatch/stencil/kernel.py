@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
@@ -47,9 +48,8 @@ class Kernel:
     components : names of components, by parameter.
     threads : threads per rank; they share out planes, and bits do not depend on them.
     backend : "numba", or "numpy" (slow; for tests).
-    overlap : compute the inner cells while messages fly, where no corners are read. Off by default: between ranks
-        of one node, whose messages are copies by these same cores, it was never faster (7-point heat f8 64³ to
-        256³, acoustic f4 256³). Across nodes, try it.
+    overlap : compute the inner cells while messages fly, where no corners are read: True, False, or "auto", which
+        times both ways in the first twelve calls on a grid and keeps the faster one. Bits do not depend on it.
     """
 
     def __init__(
@@ -60,10 +60,12 @@ class Kernel:
         ndim: int | None,
         threads: int,
         backend: str,
-        overlap: bool,
+        overlap: bool | str,
     ) -> None:
         if backend not in BACKENDS:
             raise UsageError(f"backend {backend!r} was asked for{nearest(backend, BACKENDS)}")
+        if overlap not in (True, False, "auto"):
+            raise UsageError(f'overlap={overlap!r} was asked for; give True, False or "auto"')
         if threads < 1:
             raise UsageError(f"threads={threads} was asked for; give at least 1")
         self.program = program
@@ -81,6 +83,8 @@ class Kernel:
         self._footprints: dict[int, Footprint] = {}
         # Plans bound to fields' memory, kept by mpibatch.stencil.calling.
         self._plans: dict[Any, Any] = {}
+        # Times with and without overlap, by grid, kept by the same.
+        self._trials: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     @property
     def name(self) -> str:
@@ -98,7 +102,9 @@ class Kernel:
             self._footprints[ndim] = footprint_of(self.program, ndim)
         return self._footprints[ndim]
 
-    def using(self, *, threads: int | None = None, backend: str | None = None, overlap: bool | None = None) -> Kernel:
+    def using(
+        self, *, threads: int | None = None, backend: str | None = None, overlap: bool | str | None = None
+    ) -> Kernel:
         """Return the same kernel with other options. Local."""
         return Kernel(
             self.__stencil__,
@@ -160,7 +166,7 @@ def stencil(
     ndim: int | None = None,
     threads: int = 1,
     backend: str = "numba",
-    overlap: bool = False,
+    overlap: bool | str = "auto",
 ) -> Callable[[Callable[..., Any]], Kernel]: ...
 
 
@@ -172,7 +178,7 @@ def stencil(
     ndim: int | None = None,
     threads: int = 1,
     backend: str = "numba",
-    overlap: bool = False,
+    overlap: bool | str = "auto",
 ) -> Any:
     """Make a kernel of a function that computes one cell; see `mpibatch.stencil` for the language. Local.
 

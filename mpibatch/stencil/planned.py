@@ -48,10 +48,15 @@ class Plan:
     finalizers: list[Any] = field(default_factory=list)
 
     @property
-    def can_overlap(self) -> bool:
-        """Whether there are inner cells to compute while messages fly. Local."""
+    def may_overlap(self) -> bool:
+        """Whether there may be cells to compute while messages fly. Local, and the same on every rank."""
         # With corners, most messages wait for those of an axis before: nothing to hide behind.
-        return bool(self.distant and self.star and all(b > a for a, b in zip(*self.inner, strict=True)))
+        return bool(self.distant and self.star)
+
+    @property
+    def can_overlap(self) -> bool:
+        """Whether this rank has such cells. Local."""
+        return self.may_overlap and all(b > a for a, b in zip(*self.inner, strict=True))
 
     def fill(self, time: float) -> None:
         """Fill what the kernel reads around the owned cells, but for what the sweep fills itself. Collective."""

@@ -136,7 +136,7 @@ class Stepper:
         if ready is None or ready[0].is_free:
             ready = self._single[key] = self._planned(out)
         plan, sweep = ready
-        carry_out(plan, sweep, setting.kernel.overlap and plan.can_overlap, time)
+        carry_out(setting.kernel, plan, sweep, out[0].grid, time)
         for m, new in enumerate(out):
             old = self._slots[m].pop()
             if old is not new:

@@ -12,14 +12,13 @@ impossible() {
 }
 
 venv=.venv-openmpi
-packages=(openmpi-bin libopenmpi-dev libhdf5-openmpi-dev gcc libc6-dev pkg-config)
 
 # --- Debian's packages ---
+install_packages openmpi-bin libopenmpi-dev libhdf5-openmpi-dev gcc libc6-dev pkg-config || impossible "$why"
 find_python
 if ! "$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null; then
-    packages+=(python3-dev) # right for Debian's own Python; any other comes with its headers
+    install_packages python3-dev || impossible "$why" # right for Debian's own Python; any other comes with its headers
 fi
-install_packages "${packages[@]}" || impossible "$why"
 
 # --- Python's packages ---
 export MPI4PY_MPIABI=openmpi

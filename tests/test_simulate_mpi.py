@@ -251,3 +251,21 @@ def test_progress_is_told():
     told: list[tuple[int, int, str]] = []
     go(mb.Simulation(until=1.0, report=lambda *unit: told.append(unit)), 0.25)
     assert told == [(n, 4, f"t = {n / 4:g}") for n in range(5)]
+
+
+@pytest.mark.parametrize("wrong", [0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("changes", [False, True], ids=["number", "function"])
+def test_a_step_that_is_none_on_one_rank_alone(shared_tmp, wrong, changes):
+    """One error on all ranks, also with a file open: none waits for the others."""
+    mine = wrong if WORLD.rank == WORLD.size - 1 else 0.5
+
+    def run() -> None:
+        with mb.Simulation(steps=3, output=str(shared_tmp / "a.h5")) as simulation:
+            u = simulation.grid((8, 8)).zeros()
+            for _ in simulation.steps({"u": u}, (lambda state: mine) if changes else mine):
+                pass
+
+    with pytest.raises(mb.UsageError, match=r"a time step.* was given"):
+        run()
+    WORLD.Barrier()
+    assert list(shared_tmp.iterdir()) == []

@@ -177,3 +177,13 @@ def test_a_folder_without_jobs(arguments, code, words, capsys):
     told = capsys.readouterr()
     assert words in told.out + told.err
     assert not Path(".mpibatch").exists()
+
+
+def test_results_of_a_pipeline_are_progress(tmp_path):
+    assert lives.newest_step(str(tmp_path)) == ""
+    (tmp_path / "step-01-sobel-0123456789abcdef.h5").touch()
+    first = lives.newest_step(str(tmp_path))
+    (tmp_path / "step-02-median_filter-0123456789abcdef.h5").touch()
+    assert "" < first < lives.newest_step(str(tmp_path))
+    (tmp_path / "step-000000012.h5").touch()
+    assert lives.newest_step(str(tmp_path)) == "12"

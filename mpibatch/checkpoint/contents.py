@@ -35,6 +35,8 @@ def write(
     arrays: dict[str, Values] = {}
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
+            # A single value is a number, whatever NumPy calls it.
+            extra = {name: v.item() if isinstance(v, np.ndarray) and not v.ndim else v for name, v in extra.items()}
             arrays = {f"{EXTRA}/{name}": v for name, v in extra.items() if isinstance(v, np.ndarray) and v.size}
             arrays[HEADER] = _text({**header, "state": sorted(fields)}, extra)
     lengths = comm.bcast({name: array.shape[0] for name, array in arrays.items()}, root=0)

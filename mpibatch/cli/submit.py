@@ -19,8 +19,8 @@ of your own; `--profile list` shows those that come with mpibatch.
   output.path=weak.h5 gaussian_filter.sigma=1
   output.path=strong.h5 gaussian_filter.sigma=3
 
---chain lets a simulation go on for as many jobs as it takes: before the time limit it saves a checkpoint, requeues
-itself, and goes on from there; so it does after a preemption and the loss of a node.
+--chain lets a job with a [checkpoint] go on for as many jobs as it takes: before the time limit it saves a checkpoint,
+requeues itself, and goes on from there; so it does after a preemption and the loss of a node.
 
 examples:
   mpibatch submit job.toml --profile generic --nodes 2 --ntasks-per-node 64 --time 30 --dry-run

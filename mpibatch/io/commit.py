@@ -7,10 +7,11 @@ renames.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,8 +33,8 @@ class Part:
     Attributes
     ----------
     extents, values : what the seal is to know, set on rank 0 before the block ends: the places and digests of chunks,
-        and the digests of the values of datasets by name, both computed before the values went to the file. See
-        `mpibatch.io.seal.append`.
+        and the digests of the values of datasets by name, both computed before the values went to the file (those of
+        chunks that parallel HDF5 wrote: from what was read back). See `mpibatch.io.seal.append`.
     """
 
     path: str
@@ -75,7 +76,9 @@ def committed(
                 _commit(target, handle, overwrite, whole)
     except BaseException:
         if comm.rank == 0 and not (keep is not None and keep()) and _is_ours(part, handle):
-            Path(part).unlink()
+            # The error that all ranks have is the one to be told.
+            with suppress(OSError):
+                Path(part).unlink()
         raise
     finally:
         if comm.rank == 0:
@@ -120,11 +123,14 @@ def _commit(target: str, handle: int, overwrite: bool, whole: Part) -> None:
         os.fsync(handle)
     except OSError as error:
         raise failure(target + PART, error.strerror or str(error), could_not_be="completed") from error
-    Path(target + PART).replace(target)
-    # The new name itself is safe only when the folder is.
     folder = os.open(Path(target).parent, os.O_RDONLY)
     try:
+        Path(target + PART).replace(target)
+        # The new name itself is safe only when the folder is.
         os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems know no such thing
+            raise
     finally:
         os.close(folder)
 

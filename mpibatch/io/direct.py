@@ -121,7 +121,10 @@ def write_field(
     start, place = _place(part, whole, cell)
     first = tuple(low - mine for low, mine in zip(part.start, field.box.start, strict=True))
     parts = list(pieces(part.shape, bytes_of_cell, ROUND_BYTES)) if part.size else []
-    rounds = comm.allreduce(len(parts), op=MPI.MAX)
+    most = np.empty(2, "i8")
+    comm.Allreduce(np.array([len(parts), not tells_failures()], "i8"), most, op=MPI.MAX)
+    # Rank by rank if a single one could not be told of a full disk: the two ways do not meet.
+    rounds, write_at = int(most[0]), MPI.File.Write_at if most[1] else MPI.File.Write_at_all
     done = 0
     try:
         with agreed_io(comm, path):
@@ -130,7 +133,7 @@ def write_field(
             with agreed_io(comm, path):
                 # A rank that has nothing left takes part with nothing: the call is collective.
                 cut = _shifted(parts[number], first) if number < len(parts) else None
-                done += _write_part(file, done, field, cut, cell)
+                done += _write_part(partial(write_at, file), done, field, cut, cell)
     finally:
         if place is not cell:
             place.Free()
@@ -141,30 +144,32 @@ def _shifted(cut: tuple[slice, ...], by: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(c.start + low, c.stop + low) for c, low in zip(cut, by, strict=True))
 
 
-def _write_part(file: MPI.File, done: int, field: Field, cut: tuple[slice, ...] | None, cell: MPI.Datatype) -> int:
+def _write_part(
+    write_at: Callable[..., None], done: int, field: Field, cut: tuple[slice, ...] | None, cell: MPI.Datatype
+) -> int:
     """Write the cells ``owned[cut]``, which come after `done` others, and return their number."""
     if cut is None:
-        _write_at(file, done, [None, 0, cell], 0)
+        _write_at(write_at, done, [None, 0, cell], 0)
         return 0
     view = field.owned[cut]
     cells: int = math.prod(c.stop - c.start for c in cut)
     if view.flags.c_contiguous:
-        _write_at(file, done, [view, cells, cell], view.nbytes)
+        _write_at(write_at, done, [view, cells, cell], view.nbytes)
         return cells
     # MPI gathers owned cells from between the halo's: a copy of the block would double the memory.
     grid_axes = len(cut)
     starts = [low + c.start for (low, _), c in zip(field.halo, cut, strict=True)]
     among = cell.Create_subarray(field.padded.shape[:grid_axes], view.shape[:grid_axes], starts).Commit()
     try:
-        _write_at(file, done, [field.padded, 1, among], view.nbytes)
+        _write_at(write_at, done, [field.padded, 1, among], view.nbytes)
     finally:
         among.Free()
     return cells
 
 
-def _write_at(file: MPI.File, done: int, what: Any, nbytes: int) -> None:
+def _write_at(write_at: Callable[..., None], done: int, what: Any, nbytes: int) -> None:
     status = MPI.Status()
-    (file.Write_at_all if tells_failures() else file.Write_at)(done, what, status)
+    write_at(done, what, status)
     _check_written(status, nbytes)
 
 

@@ -68,8 +68,9 @@ _told: set[Choice] = set()
 def choose(comm: MPI.Intracomm, asked: str | None = None, is_packed: bool = False, path: str = "") -> Choice:
     """Return the driver to write with. Collective. UsageError if one is asked for that does not work here.
 
-    `is_packed` says that datasets are to be compressed: parallel HDF5 gives their chunks places that depend on the
-    ranks, and so is only taken when it is asked for. The reason is logged once, with advice on the folder of `path`.
+    `is_packed` says that datasets are to be cut into chunks: parallel HDF5 gives packed ones places that depend on
+    the ranks, and their digests are of what it wrote, so that it is only taken when it is asked for. The reason is
+    logged once, with advice on the folder of `path`.
     """
     with agreed(comm, "choosing how to write"):
         wanted = asked or os.environ.get(VARIABLE) or None

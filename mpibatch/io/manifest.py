@@ -61,7 +61,8 @@ class Manifest:
     Attributes
     ----------
     content : SHA-256 of names, dtypes, shapes and digests of all datasets: equal for equal content, wherever in
-        the file and however it is stored, and whatever else, such as attributes, is in the file.
+        the file and however it is stored, and whatever else, such as attributes, is in the file. (That of a time
+        series is another than that of the same array saved at once.)
     hashes : SHA-256 of each piece outside of all extents, see `pieces_outside`.
     """
 

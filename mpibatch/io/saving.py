@@ -51,8 +51,9 @@ def save(
 
     ``save("out.h5", temperature=w, labels=n)``, or a dict for names with groups: ``save(path, {"step1/edges": e})``.
     The file is written as ``out.h5.part`` and renamed when it is complete and on disk: until then, and if writing
-    fails, what was there before stays. The same fields give the same bytes on any ranks, unless `record` is asked for.
-    It ends with a seal, by which `mpibatch.io.verify` finds every byte that has changed since.
+    fails, what was there before stays. The same fields give the same bytes on any ranks, unless `record` is asked for,
+    or the driver mpio for compressed datasets. The file ends with a seal, by which `mpibatch.io.verify` finds every
+    byte that has changed since.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def save(
                 raise UsageError(
                     f"ranks were to write different datasets: {datasets} here, {on_root} on rank 0; give all the same"
                 )
-        by = choose(comm, driver, any(dataset.compression for dataset in datasets), os.fspath(path))
+        by = choose(comm, driver, any(dataset.chunks for dataset in datasets), os.fspath(path))
         with committed(comm, os.fspath(path), overwrite) as part:
             # Chunks have digests of their own bytes; these are of the values, however they are stored.
             part.values = {dataset.name: of_field(comm, field) for dataset, field in plan if dataset.chunks}

@@ -63,7 +63,8 @@ class Sharing:
     def rounds(self) -> Iterator[Round]:
         """Yield the rounds, the same on all ranks, with equal shares. Local."""
         size, nbytes = self.comm.size, math.prod(self.chunks.size) * self.field.dtype.itemsize
-        many = size * max(1, min(ROUND_BYTES, MOST_BYTES // size) // max(1, nbytes))
+        nbytes = max(1, nbytes)
+        many = max(1, min(size * max(1, ROUND_BYTES // nbytes), MOST_BYTES // nbytes))
         for low in range(0, self.chunks.total, many):
             numbers = range(low, min(low + many, self.chunks.total))
             yield Round(numbers, Blocks(len(numbers), size))

@@ -128,7 +128,7 @@ class Simulation:
         self._units = ""
         self._why_stopped: str | None = None
         self._loops = 0
-        self._is_entered = False
+        self._is_entered = self._is_dt_checked = False
         self._checkpoints, self._resume = checkpoints, resume
         self._streams: list[Generator] = []
         if checkpoints is not None:
@@ -244,26 +244,27 @@ class Simulation:
     def _next(self, state: State, dt: StepLength, most: int, meet_every: int) -> Now:
         clock = self._clock
         longest = float(dt(state) if callable(dt) else dt)
-        if not 0 < longest < math.inf:
-            raise UsageError(
-                f"a time step of {longest} was given at t = {clock.time:.6g}, step {clock.step}; give a finite number "
-                "above 0"
-            )
+        if callable(dt) or not self._is_dt_checked:
+            self._same_everywhere(longest)
+            self._is_dt_checked = True
         if callable(dt):
-            self._same_everywhere(longest)
             return Now(clock.step, clock.time, clock.one_step(longest))
-        if clock.step == 0:
-            self._same_everywhere(longest)
         for every in (meet_every, self.schedule.check_every):
             most = min(most, every - clock.step % every) if every else most
         length, count = clock.equal_steps(longest, most)
         return Now(clock.step, clock.time, length, count)
 
     def _same_everywhere(self, dt: float) -> None:
-        """Refuse ranks with different steps: they would make different numbers of them, and wait for ever."""
-        low = np.empty(2)
-        self.comm.Allreduce(np.array([dt, -dt]), low, op=MPI.MIN)
+        """Refuse steps of no length, and ranks with different ones: they would wait for one another for ever."""
+        low, is_length = np.empty(3), 0 < dt < math.inf
+        self.comm.Allreduce(np.array([dt, -dt, 1.0]) if is_length else np.zeros(3), low, op=MPI.MIN)
         high = -low[1]
+        if not low[2]:
+            which = "" if is_length else f" of {dt}"
+            raise UsageError(
+                f"a time step{which} was given at t = {self._clock.time:.6g}, step {self._clock.step}; give a finite "
+                "number above 0, the same on all ranks"
+            )
         if low[0] != high:
             raise UsageError(
                 f"ranks gave time steps between {float(low[0])!r} and {float(high)!r}; compute them from mpibatch.max "

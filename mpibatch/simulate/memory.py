@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpibatch.checkpoint.checkpoints import Checkpoint, Checkpoints
-from mpibatch.errors import UsageError
+from mpibatch.errors import RunError, UsageError
 from mpibatch.field import Field
 from mpibatch.io.commit import PART
 from mpibatch.io.snapshot import Snapshot, damaged
@@ -69,11 +69,13 @@ def restore(
     streams: Sequence[Generator],
 ) -> Found | None:
     """Go on from the newest checkpoint that is whole and whose outputs still are; None if there is none. Collective."""
+    refused = []
     for found in checkpoints.candidates():
         snapshot = Snapshot.from_extra(found.extra)
         part = os.path.realpath(output or "") + PART
         if snapshot is not None and (wrong := damaged(checkpoints.comm, part, snapshot.extents)):
             checkpoints.warn(f"{found.path} is not used: in {part}, {wrong}")
+            refused.append(f"{found.path} (in {part}, {wrong})")
             continue
         found.restore(state)
         clock.go_on(found.extra["clock"])
@@ -82,6 +84,13 @@ def restore(
         if checkpoints.comm.rank == 0:
             _log.info("going on from %s, t = %g", found.path, clock.time)
         return Found([(int(step), float(time)) for step, time in found.extra["outputs"]], snapshot)
+    # Not anew: that would remove what somebody may yet repair.
+    if count := checkpoints.found():
+        why = refused[0] if refused else "none is whole"
+        raise RunError(
+            f"{count} checkpoints are in {checkpoints.path}, but none can be gone on from: {why}; bring back what is "
+            "missing, or begin again with --anew (checkpoints.clear())"
+        )
     checkpoints.warn(f"there is no checkpoint in {checkpoints.path} to go on from: starting anew")
     return None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mpibatch.errors import RunError, UsageError
@@ -69,8 +69,8 @@ class Schedule:
         return {
             "until": self.until,
             "steps": self.steps,
-            "outputs": str(self.output),
-            "rows of diagnostics": str(self.diagnostics),
+            "outputs": asdict(self.output),
+            "rows of diagnostics": asdict(self.diagnostics),
         }
 
     def outputs(self) -> int | None:

@@ -40,9 +40,11 @@ class Verdict:
 
 
 def newest_step(folder: str | None) -> str:
-    """Return the step of the newest checkpoint in a folder, "" if there is none. Local."""
-    steps = steps_in(folder) if folder else []
-    return str(steps[0]) if steps else ""
+    """Return the step of the newest checkpoint, or a pipeline's newest result, in a folder; "" if none. Local."""
+    if not folder:
+        return ""
+    steps = steps_in(folder)
+    return str(steps[0]) if steps else max((path.name for path in Path(folder).glob("step-*-*.h5")), default="")
 
 
 def read_lives(state: Path) -> list[dict[str, Any]]:

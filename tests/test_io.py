@@ -17,6 +17,7 @@ import tifffile
 from mpibatch.errors import MpibatchError, RunError, UsageError
 from mpibatch.io import describe, describing, digest, file_attributes, read_slice
 from mpibatch.io.formats import inspect
+from mpibatch.io.layout import ALIGNMENT_VARIABLE, Dataset, create
 from mpibatch.io.naming import check_tree, normal_name, split_path
 
 VOLUME = np.arange(7 * 5 * 4).reshape(7, 5, 4)
@@ -285,3 +286,15 @@ def test_a_shape_beyond_all_integers(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"(3,), }" + b" " * 22, b"(" + b"9" * 24 + b",), }", 1))
     with pytest.raises(RunError, match="damaged"):
         describe(path)
+
+
+def test_values_begin_where_the_user_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = [Dataset("a", (1 << 18,), "<f8"), Dataset("b", (1 << 10, 1 << 10), "<f4")]
+    for wanted in (4096, 1 << 20):
+        monkeypatch.setenv(ALIGNMENT_VARIABLE, str(wanted))
+        places = create(str(tmp_path / "a.h5"), datasets, {})
+        assert [place % wanted for place in places] == [0, 0]
+    for wrong in ("0", "4k", "-1", str(1 << 40)):
+        monkeypatch.setenv(ALIGNMENT_VARIABLE, wrong)
+        with pytest.raises(UsageError, match="give a number of bytes from 1"):
+            create(str(tmp_path / "a.h5"), datasets, {})

@@ -5,9 +5,9 @@ segmentation fault and two in endless loops (version 2.0; older ones are known t
 the whole job, and loses what it had computed. So rank 0 lets a child process parse the file, and takes from it, as
 text and numbers, where the values lie; the ranks then read bytes. The child costs about 0.3 s.
 
-It is spared for a file whose seal tells that nothing but values can have changed since we wrote it, for a file that a
-child came back from before, and where no process can be started. What only HDF5 can read (see `storage`) is parsed
-again by the ranks, after the child has come back from it.
+It is spared for a file whose seal tells that nothing but values has changed since we wrote it (a seal finds
+accidents; a forger could set one), for a file that a child came back from before, and where no process can be
+started. What only HDF5 can read (see `storage`) is parsed again by the ranks, after the child has come back from it.
 """
 
 from __future__ import annotations

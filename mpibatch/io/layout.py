@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mpibatch.errors import UsageError
 from mpibatch.io import conventions
 from mpibatch.io.chunking import ChunkGrid
 from mpibatch.io.closing import close, closing
@@ -17,13 +19,15 @@ from mpibatch.io.compression import filters_of
 from mpibatch.io.packing import hdf5_type, set_filters, visit_chunks
 
 __all__ = [
-    "LAYOUT_VERSION", "Dataset", "Filler", "annotate", "chunk_places", "complete", "create", "creation", "slices",
+    "LAYOUT_VERSION", "Dataset", "Filler", "alignment", "annotate", "chunk_places", "complete", "create", "creation",
+    "slices",
 ]  # fmt: skip
 
 LAYOUT_VERSION = 1
 VERSION_ATTRIBUTE = "mpibatch_layout"
-# Values of a dataset begin at a multiple of this many bytes, a page of memory and a block of most file systems.
-ALIGNMENT = 4096
+# Values of a dataset that has more begin at a multiple of this many bytes, unless $MPIBATCH_ALIGNMENT says otherwise:
+# a page of memory and a block of most file systems. Lustre likes its stripe size.
+ALIGNMENT, ALIGNMENT_VARIABLE = 4096, "MPIBATCH_ALIGNMENT"
 # Bytes that a file without values usually needs.
 ROOM = 64 << 10
 
@@ -84,7 +88,7 @@ class Filler:
 
     def __init__(self, path: str, name: str) -> None:
         # Not aligned: chunks of a few kilobytes would take half as much again.
-        self._file = h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access(alignment=1)))
+        self._file = h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access(aligned=1)))
         self._dataset = self._file[name]
 
     def put(self, start: tuple[int, ...], mask: int, stored: Any) -> None:
@@ -153,9 +157,17 @@ def annotate(path: str, attrs: Mapping[str, Any]) -> None:
         _set(file, attrs)
 
 
-def _access(alignment: int = ALIGNMENT) -> Any:
+def alignment() -> int:
+    """Return the number of bytes at multiples of which values begin. Local. UsageError."""
+    text = os.environ.get(ALIGNMENT_VARIABLE) or str(ALIGNMENT)
+    if not text.isdecimal() or not 1 <= int(text) <= 1 << 30:
+        raise UsageError(f"${ALIGNMENT_VARIABLE} is {text!r}; give a number of bytes from 1 to {1 << 30}")
+    return int(text)
+
+
+def _access(aligned: int | None = None) -> Any:
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_alignment(alignment, alignment)
+    access.set_alignment(*(2 * (aligned or alignment(),)))
     # The oldest format with attributes of more than 64 KiB; HDF5 1.8 and everything since reads it.
     access.set_libver_bounds(h5py.h5f.LIBVER_V18, h5py.h5f.LIBVER_V110)
     # Nobody else knows the file yet, and some parallel file systems have no locks.

@@ -27,7 +27,7 @@ from mpibatch.io.commit import committed
 from mpibatch.io.digests import extents_of_field
 from mpibatch.io.extent import Extent
 from mpibatch.io.hints import hints
-from mpibatch.io.layout import ALIGNMENT, Dataset, complete, create, slices
+from mpibatch.io.layout import Dataset, alignment, complete, create, slices
 from mpibatch.io.naming import SEPARATOR, PathLike, check_tree, normal_name
 from mpibatch.io.provenance import VERSIONS, add_record, versions
 from mpibatch.io.room import ROOM, room_for
@@ -117,7 +117,7 @@ class Series:
                     (Dataset(name, values.shape, values.dtype.str, attrs), values)
                     for name, (values, attrs) in sorted(self._tables.items())
                 ]
-                size = sum(values.nbytes + ALIGNMENT for _, values in tables)
+                size = sum(values.nbytes + alignment() for _, values in tables)
                 with room_for(self._path, more=size + ROOM):
                     complete(self._path, names, self.length, tables)
         return self._extents

@@ -69,11 +69,13 @@ def restore(
     streams: Sequence[Generator],
 ) -> Found | None:
     """Go on from the newest checkpoint that is whole and whose outputs still are; None if there is none. Collective."""
-    refused = []
+    refused, is_complete, target = [], False, os.path.realpath(output or "")
     for found in checkpoints.candidates():
         snapshot = Snapshot.from_extra(found.extra)
-        part = os.path.realpath(output or "") + PART
+        part = target + PART
         if snapshot is not None and (wrong := damaged(checkpoints.comm, part, snapshot.extents)):
+            # Killed when the output had its name, and the checkpoints were still there: then nothing is lost.
+            is_complete = is_complete or not damaged(checkpoints.comm, target, snapshot.extents)
             checkpoints.warn(f"{found.path} is not used: in {part}, {wrong}")
             refused.append(f"{found.path} (in {part}, {wrong})")
             continue
@@ -85,13 +87,15 @@ def restore(
             _log.info("going on from %s, t = %g", found.path, clock.time)
         return Found([(int(step), float(time)) for step, time in found.extra["outputs"]], snapshot)
     # Not anew: that would remove what somebody may yet repair.
-    if count := checkpoints.found():
+    count = checkpoints.found()
+    if count and not is_complete:
         why = refused[0] if refused else "none is whole"
         raise RunError(
             f"{count} checkpoints are in {checkpoints.path}, but none can be gone on from: {why}; bring back what is "
             "missing, or begin again with --anew (checkpoints.clear())"
         )
-    checkpoints.warn(f"there is no checkpoint in {checkpoints.path} to go on from: starting anew")
+    why = f"{target} is complete" if is_complete else f"there is no checkpoint in {checkpoints.path} to go on from"
+    checkpoints.warn(f"{why}: starting anew")
     return None
 
 

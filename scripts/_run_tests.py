@@ -79,7 +79,7 @@ def setup_openmpi() -> Setup:
         {str(p.relative_to(REPOSITORY)) for w in OPENMPI_FILES for p in REPOSITORY.glob(f"tests/test_{w}*.py")}
     )
     python = REPOSITORY / ".venv-openmpi" / "bin" / "python"
-    return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (1, 2, 3, 4), tuple(found))
+    return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (2, 3), tuple(found))
 
 
 @dataclass
@@ -247,7 +247,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("paths", nargs="*", help="test files or test ids (default: all)")
     parser.add_argument("--quick", action="store_true", help="1 and 3 ranks only, and no test marked slow")
     parser.add_argument(
-        "--ranks", metavar='"1 2"', help="rank counts for the MPI tests (default: 1 2 3 4 6; openmpi: 1 2 3 4)"
+        "--ranks", metavar='"1 2"', help="rank counts for the MPI tests (default: 1 2 3 4 6; openmpi: 2 3)"
     )
     parser.add_argument(
         "--setup",

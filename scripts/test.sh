@@ -5,8 +5,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/_env.sh
 
 prepare_venv mpich,test
-# A real Slurm, and other programs' readers of our files; what needs them is skipped, and named, where they cannot be had.
-install_packages slurmctld slurmd slurm-client munge util-linux hdf5-tools netcdf-bin || echo "$why"
+# A real Slurm, other programs' readers of our files, a browser; what needs them is skipped, and named, where they cannot
+# be had.
+install_packages slurmctld slurmd slurm-client munge util-linux hdf5-tools netcdf-bin chromium || echo "$why"
 export PATH="$PATH:/usr/sbin:/sbin" # daemons, which the PATH of a user often lacks
 unset MPI4PY_MPIABI MPI4PY_LIBMPI # mpi4py then takes the MPI in .venv
 exec .venv/bin/python scripts/_run_tests.py "$@" </dev/null

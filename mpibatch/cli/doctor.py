@@ -1,0 +1,99 @@
+"""``mpibatch doctor``: what would make runs here fail, slow or wrong."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["add", "execute"]
+
+DESCRIPTION = """\
+Look for what makes runs fail, slow or wrong: packages, MPI and its launcher, HDF5, cores and binding, memory, limits,
+folders, Slurm. Each finding says what to type next. Nothing is changed; files made for a test are removed.
+"""
+EPILOG = """\
+Run it the way that you will run jobs: alone it examines this host, and tries mpiexec on two ranks; under mpiexec or
+srun it examines what these started, with all ranks.
+
+examples:
+  mpibatch doctor
+  mpiexec -n 4 mpibatch doctor --folder /scratch/me
+  srun -n 8 mpibatch doctor --json > report.json
+
+exit codes:
+  0  all is well
+  1  warnings: it works, but slowly, or not always
+  2  errors: it will fail (where MPI itself died, the launcher may give a code of its own)
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
+    """Add the command to the command line. Local."""
+    parser = commands.add_parser(
+        "doctor",
+        parents=[shared],
+        help="examine this machine and this way of starting ranks",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--folder", metavar="DIR", default=".", help="the folder that outputs will go to (default: this)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object: findings and environment")
+    parser.add_argument("--verbose", action="store_true", help="show what was not tried, too")
+    parser.add_argument(
+        "--patience", type=float, metavar="S", default=10.0, help="seconds for one step (default: %(default)g)"
+    )
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command. All ranks must call it; rank 0 alone reports, and has the exit code."""
+    import sys
+    import time
+    from pathlib import Path
+
+    from mpibatch.doctor.examination import examine
+    from mpibatch.doctor.finding import exit_code
+    from mpibatch.errors import UsageError
+
+    if not args.patience > 0:
+        raise UsageError(f"--patience {args.patience:g}: give seconds, more than 0")
+    found = examine(Path(args.folder), args.patience)
+    if found.rank:
+        if found.unheard is None:
+            return 0
+        sys.stderr.write(f"mpibatch doctor: rank {found.rank} of {found.ranks}: {found.unheard.found}\n")
+        return 2
+    if shown := _shown(args, found):
+        print(shown, flush=True)
+    if any(one.level == "error" for one in found.findings) and found.ranks > 1:
+        # Launchers drop what they have not passed on by the time they learn that a rank has died.
+        time.sleep(0.3)
+    if found.meeting is not None:
+        found.meeting.close()
+    return exit_code(found.findings)
+
+
+def _shown(args: argparse.Namespace, found: object) -> str:
+    import os
+    import shutil
+    import sys
+
+    from mpibatch.doctor.examination import Examination
+    from mpibatch.doctor.launchers import starter
+    from mpibatch.doctor.report import as_json, as_text
+
+    assert isinstance(found, Examination)
+    if args.json:
+        return as_json(found)
+    # Open MPI's launcher gives its ranks a terminal, also where all goes into a file.
+    terminal = sys.stdout.isatty() and not starter()
+    return as_text(
+        found,
+        width=min(shutil.get_terminal_size((100, 24)).columns, 120),
+        verbose=args.verbose,
+        quiet=args.quiet,
+        colour=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb",
+        plain="utf" not in (sys.stdout.encoding or "").lower(),
+    )

@@ -2,7 +2,7 @@
 
 The parts, in order of dependency; each knows only those before it:
 
-- ``errors``, ``log``, ``timing``: messages, and where the time goes
+- ``errors``, ``log``, ``timing``, ``tally``: messages; where the time goes, and what was done in it
 - ``domain``: which global index lies where (pure integers)
 - ``mpi``: the only door to mpi4py
 - ``grid``, ``field``: a decomposition with a communicator; this rank's part of an array
@@ -17,6 +17,7 @@ The parts, in order of dependency; each knows only those before it:
 - ``filters``: scipy.ndimage's and scikit-image's, to the bit
 - ``job``: a pipeline or a simulation as a TOML file
 - ``slurm``: batch scripts, their submission, and the lives of a run
+- ``doctor``, ``scaling``: what is wrong with a machine; what a job takes on it, and scaling studies
 - ``cli``: the commands
 - ``apps``: complete programs to copy from
 

@@ -17,10 +17,13 @@ import fcntl
 import os
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+
+from mpibatch.timing import untimed
 
 __all__ = ["cache_folder", "compile_seconds", "compiled", "compiled_lean", "compiled_lean_many", "told_apart"]
 
@@ -56,19 +59,48 @@ def cache_folder() -> Path:
 
 
 def compile_seconds() -> float:
-    """Return the seconds that this process has spent compiling or loading compiled code. Local."""
+    """Return the seconds that this process has spent compiling or loading compiled code, and the compiler. Local."""
     return _seconds
 
 
 @contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
+def _locked(name: str, shared: bool = False) -> Iterator[None]:
     folder = cache_folder() / "locks"
     folder.mkdir(exist_ok=True)
     with open(folder / name, "w") as lock:
         # Some parallel file systems refuse locks: then numba's own atomic renames are all there is.
         with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
+
+
+def _is_cached(dispatcher: Any, signature: Any) -> bool:
+    """Whether the cache's index has code for a signature."""
+    try:
+        from numba.core import sigutils
+
+        cache = dispatcher._cache
+        key = cache._index_key(sigutils.normalize_signature(signature)[0], dispatcher.targetctx.codegen())
+        return key in cache._cache_file._load_index()
+    except Exception:
+        # No part of numba's interface: with a version that has it otherwise, ranks load one after another.
+        return False
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    """Count the time as that of compiling, and not of the computing, or packing, for which it is done."""
+    global _depth, _seconds
+    begin = time.perf_counter()
+    _depth += 1
+    is_main = threading.current_thread() is threading.main_thread()  # others have no phases
+    try:
+        with untimed() if is_main else contextlib.nullcontext():
+            yield
+    finally:
+        _depth -= 1
+        if not _depth:
+            _seconds += time.perf_counter() - begin
 
 
 @contextlib.contextmanager
@@ -124,8 +156,9 @@ def told_apart(function: F) -> F:
 
 
 def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManager[None]], **options: Any) -> F:
-    import numba
-    from numba.core import config
+    with _counted():
+        import numba
+        from numba.core import config
 
     # numba reads its folder when the cache is attached; the user's own cached functions keep theirs.
     theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
@@ -135,17 +168,16 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
         config.CACHE_DIR = theirs
     compile_one = dispatcher.compile
 
+    name = f"{function.__module__}.{function.__qualname__}"
+
     def compile_under_lock(signature: Any) -> Any:
-        global _depth, _seconds
-        begin = time.perf_counter()
-        _depth += 1
-        try:
-            with _locked(f"{function.__module__}.{function.__qualname__}"), setting():
+        with _counted(), setting():
+            # All at once load what is there; one compiles what is not, and the others wait for it.
+            with _locked(name, shared=True):
+                if _is_cached(dispatcher, signature):
+                    return compile_one(signature)
+            with _locked(name):
                 return compile_one(signature)
-        finally:
-            _depth -= 1
-            if not _depth:
-                _seconds += time.perf_counter() - begin
 
     dispatcher.compile = compile_under_lock
     return dispatcher  # type: ignore[no-any-return]

@@ -40,6 +40,7 @@ class Grid:
     comm : an mpi4py intracommunicator; default COMM_WORLD. A private duplicate of it is used.
     topology : ranks along each axis, None where it is to be chosen (least halo surface and imbalance).
     sizes : for each axis None (even blocks) or the cells of every block; 0 is allowed.
+    weights : for each axis None or what its blocks are in proportion to, where some ranks are faster than others.
     periodic : one bool, or one per axis. A periodic axis has no walls: its halos wrap, whatever the mode.
     spacing, origin : cell spacing and coordinate of cell 0, one number or one per axis, in `units`.
     units : name of the unit of length, for files.
@@ -55,6 +56,7 @@ class Grid:
         comm: MPI.Intracomm | None = None,
         topology: Sequence[int | None] | None = None,
         sizes: Sequence[Sequence[int] | None] | None = None,
+        weights: Sequence[Sequence[float] | None] | None = None,
         periodic: bool | Sequence[bool] = False,
         spacing: float | Sequence[float] = 1.0,
         origin: float | Sequence[float] = 0.0,
@@ -68,7 +70,7 @@ class Grid:
         if not 1 <= len(cells) <= 4:
             raise UsageError(f"a grid of {len(cells)} axes was asked for; a grid has 1 to 4 (put others in components)")
         self.comm: MPI.Intracomm = private(comm)
-        self.decomposition = Decomposition.over(cells, self.comm.size, topology, sizes)
+        self.decomposition = Decomposition.over(cells, self.comm.size, topology, sizes, weights)
         self.periodic: tuple[bool, ...] = _per_axis(periodic, len(cells), "periodic", bool)
         self.spacing: tuple[float, ...] = _per_axis(spacing, len(cells), "spacing", float)
         self.origin: tuple[float, ...] = _per_axis(origin, len(cells), "origin", float)

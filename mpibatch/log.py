@@ -31,12 +31,14 @@ def launched() -> tuple[int, int]:
 
     Only for what happens before MPI is imported: help, usage errors, and commands that need one process.
     """
-    for rank, size in _RANKS:
-        value = os.environ.get(rank, "")
-        if value.isdecimal():
-            count = os.environ.get(size, "")
-            return int(value), max(int(count) if count.isdecimal() else 1, int(value) + 1)
-    return 0, 1
+    found = [(int(os.environ[rank]), os.environ.get(size, "")) for rank, size in _RANKS if _is_number(rank)]
+    # Slurm's PMIx tells a rank its number alone; the number of all is among Slurm's own.
+    rank, count = next(((rank, count) for rank, count in found if count.isdecimal()), found[0] if found else (0, ""))
+    return rank, max(int(count) if count.isdecimal() else 1, rank + 1)
+
+
+def _is_number(name: str) -> bool:
+    return os.environ.get(name, "").isdecimal()
 
 
 def logger(name: str = "") -> logging.Logger:

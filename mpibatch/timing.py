@@ -4,25 +4,52 @@
 outer one, so that the phases add up to what was measured and nothing is counted twice: an exchange inside a
 filter is "halo", not "compute". The set of phases is fixed, so that the ranks' times can be gathered as one
 small array without agreeing on names first. For the main thread only: other threads must not open phases.
+
+- compute: kernels and filters,
+- pack: copies between fields and messages, and within a rank, and cells outside walls, for exchanges,
+- halo: starting messages, and waiting for them,
+- reduce: all-reduces of what each rank has found, waiting for the others included,
+- io: reading and writing files.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-__all__ = ["PHASES", "Phase", "PhaseStat", "phase", "reset", "seconds", "summary", "table", "wall"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Phase: TypeAlias = Literal["compute", "halo", "io", "reduce"]
+__all__ = [
+    "PHASES",
+    "Clocked",
+    "Phase",
+    "PhaseStat",
+    "gathered",
+    "phase",
+    "reset",
+    "seconds",
+    "spent",
+    "summary",
+    "table",
+    "turn",
+    "untimed",
+    "wall",
+]
+
+Phase: TypeAlias = Literal["compute", "pack", "halo", "reduce", "io"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 # Rows of the summary after the named phases: time outside every phase, and the whole.
 _OTHER, _TOTAL = "other", "total"
 
-_seconds: dict[Phase, float] = dict.fromkeys(PHASES, 0.0)
-_open: list[Phase] = []
+# None: time outside every phase.
+_seconds: dict[Phase | None, float] = dict.fromkeys((*PHASES, None), 0.0)
+_open: list[Phase | None] = []
 _mark = time.perf_counter()  # when the innermost open phase last began or resumed
 _start = _mark
 
@@ -35,7 +62,7 @@ class phase:
 
     __slots__ = ("_name",)
 
-    def __init__(self, name: Phase) -> None:
+    def __init__(self, name: Phase | None) -> None:
         self._name = name
 
     def __enter__(self) -> None:
@@ -54,18 +81,56 @@ class phase:
         _mark = now
 
 
+class Clocked(phase):
+    """A phase whose ``with`` blocks are also added up here: `seconds`, as exclusive as the phase's own."""
+
+    __slots__ = ("_before", "seconds")
+
+    def __init__(self, name: Phase) -> None:
+        super().__init__(name)
+        self.seconds = self._before = 0.0
+
+    def __enter__(self) -> None:
+        phase.__enter__(self)
+        self._before = _seconds[self._name]
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        phase.__exit__(self, kind, error, at)
+        self.seconds += _seconds[self._name] - self._before
+
+
+def turn(name: Phase) -> None:
+    """Attribute what the innermost open phase does from now on to another one. Local. A tenth of a phase's cost."""
+    global _mark
+    if _open:
+        now = time.perf_counter()
+        _seconds[_open[-1]] += now - _mark
+        _open[-1] = name
+        _mark = now
+
+
+def untimed() -> phase:
+    """Return a phase that is none: the time of its ``with`` block is "other". Local."""
+    return phase(None)
+
+
 def reset() -> None:
     """Set every phase, and the wall time, back to zero. Local."""
     global _start, _mark
     _open.clear()
-    for name in PHASES:
+    for name in _seconds:
         _seconds[name] = 0.0
     _start = _mark = time.perf_counter()
 
 
 def seconds() -> dict[Phase, float]:
     """Return the exclusive seconds of each phase closed so far. Local."""
-    return dict(_seconds)
+    return {name: _seconds[name] for name in PHASES}
+
+
+def spent(name: Phase) -> float:
+    """Return the exclusive seconds of one phase so far. Local."""
+    return _seconds[name]
 
 
 def wall() -> float:
@@ -73,39 +138,67 @@ def wall() -> float:
     return time.perf_counter() - _start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PhaseStat:
-    """One phase over all ranks: seconds of the slowest rank, which rank that was, and the mean."""
+    """One phase over all ranks: the seconds of each."""
 
     name: str
-    slowest: float
-    slowest_rank: int
-    mean: float
+    by_rank: npt.NDArray[np.float64]
+
+    @property
+    def least(self) -> float:
+        """Seconds of the quickest rank. Local."""
+        return float(self.by_rank.min())
+
+    @property
+    def median(self) -> float:
+        """Median of the ranks' seconds. Local."""
+        import numpy as np
+
+        return float(np.median(self.by_rank))
+
+    @property
+    def mean(self) -> float:
+        """Mean of the ranks' seconds. Local."""
+        return float(self.by_rank.mean())
+
+    @property
+    def slowest(self) -> float:
+        """Seconds of the slowest rank. Local."""
+        return float(self.by_rank.max())
+
+    @property
+    def slowest_rank(self) -> int:
+        """Which rank that is. Local."""
+        return int(self.by_rank.argmax())
 
     @property
     def imbalance(self) -> float:
-        """Slowest over mean: 1 is even, the number of ranks is one rank doing everything."""
+        """Slowest over mean: 1 is even, the number of ranks is one rank doing everything. Local."""
         return self.slowest / self.mean if self.mean > 0 else 1.0
+
+
+def gathered(comm: Any, mine: Sequence[float]) -> npt.NDArray[np.float64] | None:
+    """Return a row of numbers for each rank of `comm`, on its rank 0, None elsewhere. Collective: one gather."""
+    import numpy as np
+
+    row = np.array(mine, dtype="f8")
+    rows = np.empty((comm.size, row.size), dtype="f8") if comm.rank == 0 else None
+    comm.Gather(row, rows, root=0)
+    return rows
 
 
 def summary(comm: Any) -> list[PhaseStat]:
     """Return the phases of all ranks of `comm`, on its rank 0, and an empty list elsewhere. Collective.
 
-    One gather of a few floats per rank.
+    One gather of a few floats per rank. Behind the phases come "other", what was in none, and "total".
     """
-    import numpy as np
-
     times = list(seconds().values())
     total = wall()
-    mine = np.array([*times, max(0.0, total - sum(times)), total], dtype="f8")
-    rows = np.empty((comm.size, mine.size), dtype="f8") if comm.rank == 0 else None
-    comm.Gather(mine, rows, root=0)
+    rows = gathered(comm, [*times, max(0.0, total - sum(times)), total])
     if rows is None:
         return []
-    return [
-        PhaseStat(name, float(column.max()), int(column.argmax()), float(column.mean()))
-        for name, column in zip((*PHASES, _OTHER, _TOTAL), rows.T, strict=True)
-    ]
+    return [PhaseStat(name, column) for name, column in zip((*PHASES, _OTHER, _TOTAL), rows.T, strict=True)]
 
 
 def table(stats: list[PhaseStat], ranks: int) -> str:

@@ -261,8 +261,9 @@ PATCHED = """
 import sys
 from mpibatch.mpi import MPI
 from mpibatch.job import pipeline
-from mpibatch.cli import main
+from mpibatch.cli import ending, main
 from mpibatch.errors import RunError
+ending.PATIENCE = 1
 apply = pipeline._apply
 def broken(step, field):
     if MPI.COMM_WORLD.rank in {ranks}:
@@ -273,7 +274,7 @@ sys.exit(main(["filter", "in.h5::raw", "out.h5", "gaussian_filter:sigma=1", *sys
 """
 
 
-@pytest.mark.parametrize("error", ["ZeroDivisionError", "RunError"])
+@pytest.mark.parametrize("error", ["ZeroDivisionError", "RunError", "SystemExit"])
 def test_an_error_on_one_rank_alone_ends_all(launch: Launch, folder: Path, error: str) -> None:
     done = launch(RANKS, "-c", PATCHED.format(ranks="{1}", error=error), timeout=30.0)
     check(done, 1, "only here", "on rank 1 of 2 alone", lines=None)
@@ -285,6 +286,11 @@ def test_an_unexpected_error_on_all_ranks_is_told_once(launch: Launch, folder: P
     done = launch(RANKS, "-c", code, "--debug")
     assert done.returncode == 1
     assert done.stderr.count("Traceback (most recent call last)") == 1
+
+
+def test_an_exit_of_all_ranks_has_its_code_and_words(launch: Launch, folder: Path) -> None:
+    code = PATCHED.format(ranks="{0, 1}", error="SystemExit")
+    check(launch(RANKS, "-c", code), 1, "mpibatch: error: only here")
 
 
 def test_a_good_job_says_nothing_wrong(launch: Launch, folder: Path) -> None:

@@ -16,11 +16,13 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.errors import RunError
+from mpibatch.io import seal
 from mpibatch.io.verifying import verify
 from mpibatch.job.reading import parse_any
+from mpibatch.job.resuming import FINGERPRINT, is_complete
 from mpibatch.job.simulating import simulate
 from mpibatch.job.simulation import SimulationJob
-from mpibatch.mpi import MPI
+from mpibatch.mpi import MPI, private
 
 pytestmark = pytest.mark.mpi
 WORLD = MPI.COMM_WORLD
@@ -211,6 +213,10 @@ def test_starts_that_cannot_be_meant(shared_tmp):
         live(shared_tmp, 9, resume=False)
     with pytest.raises(mb.UsageError, match="2 checkpoints of an earlier run"):
         live(shared_tmp, resume=False)
+    checkpoints = mb.Checkpoints(shared_tmp / "c")
+    with mb.Simulation(steps=20, checkpoints=checkpoints, resume=True):
+        pass  # a program that returns before its time loop
+    assert checkpoints.found() == 2
     with pytest.raises(mb.UsageError, match="steps was 20 and is 21"):
         live(shared_tmp, steps=21)
     with pytest.raises(mb.UsageError, match="has no checkpoints"):
@@ -247,8 +253,29 @@ def test_checkpoints_of_ones_own(shared_tmp):
         found.restore({"u": grid.zeros(), "v": v})
     with pytest.raises(mb.UsageError, match="cannot hold"):
         again.save(50, {"u": u}, {"a": object()})
+    with pytest.raises(mb.UsageError, match=r"3 checkpoints of an earlier run are in .* not looked at"):
+        mb.Checkpoints(shared_tmp / "c").save(50, {"u": u})
+    assert again.found() == 3
     again.clear()
     assert not (shared_tmp / "c").exists()
+
+
+def test_a_damaged_output_is_never_parsed(shared_tmp, monkeypatch, caplog):
+    def parsed(path: str) -> None:
+        raise AssertionError("was parsed")
+
+    path, comm = str(shared_tmp / "out.h5"), private()
+    mb.save(path, u=mb.Grid((20, 30)).full(1.0), attrs={FINGERPRINT: "mine"})
+    assert is_complete(comm, path, "mine")
+    assert not is_complete(comm, path, "another")
+    assert not is_complete(comm, str(shared_tmp / "none.h5"), "mine")
+    (offset,) = (int(d.table[0, 0]) for d in seal.unpack(*seal.read(path)).datasets)
+    alone(lambda: flip(Path(path), offset))
+    assert not is_complete(comm, path, "mine")
+    assert "is not as it was written: u[" in warnings(caplog)
+    alone(lambda: flip(Path(path), 100))
+    monkeypatch.setattr("mpibatch.job.resuming.file_attributes", parsed)
+    assert not is_complete(comm, path, "mine")
 
 
 APPS = {

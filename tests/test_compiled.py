@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from pathlib import Path
 
@@ -33,7 +35,11 @@ def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_pa
     missed = [int(line.split()[1]) for line in first.stdout.splitlines()]
     assert len(missed) == RANKS
     assert sum(missed) == 4, "each loop and signature is compiled by one rank only"
-    again = launch(2, "-c", PROGRAM, env=environment)
+    # What is there is loaded by all at once: none waits for another that only reads, as this test does now.
+    with contextlib.ExitStack() as readers:
+        for path in (tmp_path / "locks").iterdir():
+            fcntl.flock(readers.enter_context(path.open("r")), fcntl.LOCK_SH)
+        again = launch(2, "-c", PROGRAM, env=environment, timeout=60)
     assert again.returncode == 0, again.stderr
     assert again.stdout.split() == ["missed", "0"] * 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -39,6 +40,27 @@ def test_overlapping_blocks_are_those_that_own_a_cell(blocks: Blocks, low: int, 
 def test_even_blocks_differ_by_at_most_one_cell() -> None:
     sizes = [high - low for low, high in map(Blocks(10, 4).bounds, range(4))]
     assert sizes == [3, 3, 2, 2]
+
+
+@given(st.integers(1, 40), st.lists(st.integers(0, 9) | st.floats(0, 9), min_size=1, max_size=6).filter(any))
+def test_weighted_blocks_are_within_a_cell_of_their_share(cells: int, weights: list[float]) -> None:
+    blocks = Blocks.of_weights(cells, weights)
+    sizes = [high - low for low, high in map(blocks.bounds, range(blocks.parts))]
+    assert sum(sizes) == cells
+    shares = [cells * Fraction(weight) / sum(map(Fraction, weights)) for weight in weights]
+    assert all(abs(size - share) <= 1 for size, share in zip(sizes, shares, strict=True))
+
+
+def test_weights_shape_a_decomposition() -> None:
+    decomposition = Decomposition.over((12, 8), 4, weights=[[1, 2], None])
+    assert decomposition.topology == (2, 2)
+    assert [decomposition.box(rank).shape for rank in range(4)] == [(4, 4), (4, 4), (8, 4), (8, 4)]
+
+
+@pytest.mark.parametrize("weights", [[0, 0], [-1, 2], [], [1, float("nan")], [1, float("inf")]])
+def test_weights_that_say_nothing_are_refused(weights: list[float]) -> None:
+    with pytest.raises(UsageError, match="weights"):
+        Blocks.of_weights(5, weights)
 
 
 @pytest.mark.parametrize("sizes", [[3, 3], [-1, 6], []])
@@ -112,7 +134,7 @@ def test_topology_keeps_what_is_given() -> None:
         (((8, 8), 6, (2, 2)), "4 ranks"),
         (((8, 8), 6, (6,)), "1 entries"),
         (((8, 8), 6, (0, 6)), "give >= 1"),
-        (((8, 8), 4, (2, 2), [[1, 3, 4], None]), "lists 3 blocks"),
+        (((8, 8), 4, (2, 2), [[1, 3, 4], None]), "weights lists 3 blocks"),
         (((8, 0), 1), "at least one axis"),
     ],
 )

@@ -25,10 +25,12 @@ from mpibatch.io.digests import of_array, of_bytes
 from mpibatch.io.extent import Extent
 from mpibatch.io.layout import Dataset
 from mpibatch.mpi import MPI, private, tells_failures
+from tests.cuts import cuts_of_three_axes
 
 pytestmark = pytest.mark.mpi
 
 SHAPE = (7, 5, 4)
+CUTS = cuts_of_three_axes(SHAPE, MPI.COMM_WORLD.size)
 DRIVERS = ["direct", pytest.param("mpio", marks=pytest.mark.mpio)]
 
 
@@ -36,18 +38,6 @@ def values(shape: tuple[int, ...] = SHAPE, dtype: str = "f8") -> np.ndarray:
     """Numbers that differ between neighbours, the same on all ranks."""
     numbers = np.arange(1, np.prod(shape) + 1).reshape(shape)
     return (numbers % 3 == 0) if dtype == "?" else (numbers * 37 % 251).astype(dtype)
-
-
-def cuts() -> list[dict[str, Any]]:
-    """Ways to cut SHAPE for the ranks that there are: slabs along every axis, uneven, and with empty blocks."""
-    ranks = MPI.COMM_WORLD.size
-    found: list[dict[str, Any]] = [{"topology": (1,) * axis + (ranks,) + (1,) * (2 - axis)} for axis in range(3)]
-    found.append({"sizes": [[0] * (ranks - 1) + [7], None, None], "topology": (ranks, 1, 1)})
-    if ranks > 1:
-        found.append({"sizes": [None, None, [3, 1] + [0] * (ranks - 2)], "topology": (1, 1, ranks)})
-    if ranks == 4:
-        found.append({"topology": (1, 2, 2)})
-    return found
 
 
 def field(array: np.ndarray, halo: Any = 0, cut: Any = None, comm: Any = None) -> Any:
@@ -108,7 +98,7 @@ def test_decompositions_and_rounds(
     if limit is not None:
         monkeypatch.setattr(direct, "ROUND_BYTES", limit)
     array = values((*SHAPE, *components), "i4")
-    for number, cut in enumerate(cuts()):
+    for number, cut in enumerate(CUTS):
         path = shared_tmp / f"{number}.h5"
         u = field(array, halo, cut)
         check(path, "u", array, write(driver, path, [plan("u", u)], u))
@@ -139,7 +129,7 @@ def test_chunks(
     if limit is not None:
         monkeypatch.setattr(direct, "ROUND_BYTES", limit)
     array = values((*SHAPE, 2), "i4")
-    for number, cut in enumerate(cuts()):
+    for number, cut in enumerate(CUTS):
         path = shared_tmp / f"{number}.h5"
         u = field(array, 1, cut)
         extents = write(driver, path, [plan("u", u, chunks=(3, 4, 4, 2), compression=compression)], u)

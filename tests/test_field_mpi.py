@@ -51,6 +51,9 @@ def test_weighted_and_empty_blocks() -> None:
     u = field_of(whole, sizes=[sizes, None])
     assert u.local_shape == ((4, 2) if WORLD.rank == WORLD.size - 1 else (0, 2))
     np.testing.assert_array_equal(mb.gather_all(u), whole)
+    v = field_of(whole, weights=[[0] * (WORLD.size - 1) + [2.5], None])
+    assert v.local_shape == u.local_shape
+    np.testing.assert_array_equal(mb.gather_all(v), whole)
 
 
 def test_expressions_equal_numpy_s_on_the_whole_array() -> None:

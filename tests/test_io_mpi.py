@@ -22,10 +22,12 @@ import tifffile
 import mpibatch as mb
 from mpibatch.io import describe, digest, direct, file_attributes
 from mpibatch.mpi import MPI
+from tests.cuts import cuts_of_three_axes
 
 pytestmark = pytest.mark.mpi
 
 SHAPE = (7, 5, 4)
+CUTS = cuts_of_three_axes(SHAPE, MPI.COMM_WORLD.size)
 RNG = np.random.default_rng(5)
 DTYPES = ["?", "u1", "i2", "u4", "i8", "f2", "f4", "f8", "c8", "c16"]
 
@@ -37,20 +39,6 @@ def values(shape: tuple[int, ...] = SHAPE, dtype: str = "f8") -> np.ndarray:
     if dtype == "?":
         return (raw & 1).astype("?").reshape(shape)
     return raw.astype("u1").view(dtype).reshape(shape)
-
-
-def decompositions() -> list[dict[str, Any]]:
-    """Ways to cut SHAPE for the ranks that there are: slabs along every axis, uneven, and with empty blocks."""
-    ranks = MPI.COMM_WORLD.size
-    cuts: list[dict[str, Any]] = [{"topology": (1,) * axis + (ranks,) + (1,) * (2 - axis)} for axis in range(3)]
-    cuts.append({"sizes": [[0] * (ranks - 1) + [7], None, None], "topology": (ranks, 1, 1)})
-    if ranks > 1:
-        cuts.append({"sizes": [None, None, [3, 1] + [0] * (ranks - 2)], "topology": (1, 1, ranks)})
-    if ranks == 4:
-        cuts.append({"topology": (1, 2, 2)})
-    if ranks == 6:
-        cuts.append({"topology": (3, 1, 2)})
-    return cuts
 
 
 def field(array: np.ndarray, halo: Any = 0, **cut: Any) -> Any:
@@ -99,7 +87,7 @@ def test_round_trip_over_dtypes(shared_tmp: Path, dtype: str) -> None:
 )
 def test_round_trip_over_decompositions(shared_tmp: Path, halo: Any, components: tuple[int, ...]) -> None:
     array = values((*SHAPE, *components), "i4")
-    for number, cut in enumerate(decompositions()):
+    for number, cut in enumerate(CUTS):
         path = shared_tmp / f"{number}.h5"
         u = field(array, halo, **cut)
         mb.save(path, u=u)
@@ -123,7 +111,7 @@ def test_lowered_limits(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> No
     array = values((*SHAPE, 2), "i4")
     for limit in (1, 24, 100, 1001):  # bytes: below a cell, parts of rows, rows, planes
         monkeypatch.setattr(direct, "ROUND_BYTES", limit)
-        for number, cut in enumerate(decompositions()[-1:] if limit < 100 else decompositions()):
+        for number, cut in enumerate(CUTS[-1:] if limit < 100 else CUTS):
             path = shared_tmp / f"{limit}-{number}.h5"
             mb.save(path, u=field(array, (limit + number) % 2, **cut))
     MPI.COMM_WORLD.Barrier()
@@ -191,7 +179,7 @@ def test_formats_by_box(shared_tmp: Path, dtype: str) -> None:
 
     on_root(chunked)
     for name in ("c.npy", "fortran.npy", "plain.tif", "zip.tif", "chunked.h5"):
-        for cut in decompositions():
+        for cut in CUTS:
             check(mb.load(shared_tmp / name, halo=1, **cut), native)
     check(mb.load(shared_tmp / "one.tif"), native[0])
 
@@ -265,6 +253,28 @@ def test_load_when_one_rank_cannot_read(shared_tmp: Path, monkeypatch: pytest.Mo
     if MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
         monkeypatch.setattr(loading, "read", unreadable)
     refused(mb.RunError, "Input/output error", mb.load, shared_tmp / "a.h5")
+
+
+@pytest.mark.parametrize("when", ["inspect_safely", "_read"])
+def test_a_file_that_is_replaced_while_it_is_read(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """By one of the same layout, after rank 0 has looked into it: some ranks might read the old one, some the new."""
+    from mpibatch.io import loading
+
+    path, other = shared_tmp / "a.h5", shared_tmp / "b.h5"
+    mb.save(path, u=field(values()))
+    mb.save(other, u=field(values() + 1))
+    before = getattr(loading, when)
+
+    def replacing(*arguments: Any) -> Any:
+        found = before(*arguments)
+        if MPI.COMM_WORLD.rank == 0:
+            other.replace(path)
+        return found
+
+    monkeypatch.setattr(loading, when, replacing)
+    refused(mb.RunError, "was replaced, or written to, while it was read", mb.load, path)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(mb.gather_all(mb.load(path)), values() + 1)
 
 
 def test_save_refuses(shared_tmp: Path) -> None:

@@ -58,6 +58,7 @@ def test_a_good_job():
     job = parse(GOOD, "job.toml")
     assert (job.input.path, job.input.dataset, job.output.path) == ("in.h5", "raw", "out.h5")
     assert job.grid == {"topology": [2, None], "sizes": [[3, 4], None], "periodic": [False, True]}
+    assert parse(GOOD, "job.toml", ["grid.weights=[[],[1,2.5]]"]).grid["weights"] == [None, [1, 2.5]]
     assert job.steps == (
         Step("smooth", "gaussian_filter", "input", {"sigma": [1, 2.5]}, "filtered"),
         Step("sobel", "sobel", "smooth", {}, None),
@@ -140,6 +141,7 @@ def test_a_mistake_in_a_step(step, line, words):
         ("topology = 2", "topology = 2; expected a list"),
         ('topology = ["a"]', "a whole number, 0 or more"),
         ("sizes = [3, 4]", "sizes = [3, 4]; expected a list"),
+        ("weights = [[1, -2]]", "weights = [[1, -2]]; expected a list"),
         ("periodic = 1", "periodic = 1; expected true or false"),
         ("spacing = 0", "spacing = 0; expected a finite number, more than 0"),
         ("origin = inf", "origin = inf; expected a finite number"),

@@ -18,7 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up. A part imports from rows below its own, and from itself.
 LAYERS = (
-    ("errors", "log", "timing", "compiled"),
+    ("errors", "log", "timing", "compiled", "tally"),
     ("domain",),
     ("mpi",),
     ("grid", "field"),
@@ -129,6 +129,8 @@ HEAVY = ("mpi4py", "numba", "h5py", "scipy", "skimage", "rich", "PIL", "tifffile
         "import mpibatch.job",
         "import mpibatch.cli; assert mpibatch.cli.main(['--help']) == 0",
         "import mpibatch.cli; assert mpibatch.cli.main(['run', '--help']) == 0",
+        "import mpibatch.cli; assert mpibatch.cli.main(['doctor', '--help']) == 0",
+        "import mpibatch.cli; assert mpibatch.cli.main(['scale', '--help']) == 0",
     ],
 )
 def test_light_things_load_nothing_heavy(statement: str) -> None:

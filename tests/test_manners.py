@@ -42,10 +42,52 @@ def test_an_uncaught_exception_on_one_rank_ends_the_job(launch: Launch, text: st
 
 def test_a_lone_exit_with_a_failure_ends_the_job(launch: Launch) -> None:
     begin = time.monotonic()
-    done = launch(RANKS, "-c", ALONE + "import sys\nif comm.rank == 1:\n    sys.exit(3)\ncomm.Barrier()\n")
+    text = "import sys\nfrom mpibatch.mpi import abort\nabort.PATIENCE = 1\nif comm.rank == 1:\n    sys.exit(3)\n"
+    done = launch(RANKS, "-c", ALONE + text + "comm.Barrier()\n")
     assert done.returncode == 3
     assert time.monotonic() - begin < 30
     assert "rank 1: left with exit code 3, aborting all 3 ranks" in done.stderr
+
+
+LEFT = """
+import sys
+from mpibatch.mpi import leaving
+leaving.PATIENCE = 1
+u = mb.Grid((12, 12)).full(1.0)
+checkpoints = mb.Checkpoints("run.checkpoints", every_steps=2)
+output = "out.h5" if "output" in sys.argv else None
+with mb.Simulation(steps=5, output=output, every_steps=1, checkpoints=checkpoints) as simulation:
+    for now in simulation.steps({"u": u}, dt=1.0):
+        if now.step == 3 and comm.rank == 1:
+            WHAT
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "output", "code", "words"),
+    [
+        ('raise mb.UsageError("only here")', "output", 2, "UsageError: only here"),
+        ('raise mb.UsageError("only here")', "none", 2, "UsageError: only here"),
+        ("raise SystemExit(3)", "output", 3, "SystemExit: 3"),
+        ("break", "output", 2, "the time loop was left before its end"),
+    ],
+)
+def test_a_rank_that_leaves_a_simulation_alone_ends_the_job(
+    launch: Launch, tmp_path: Path, what: str, output: str, code: int, words: str
+) -> None:
+    begin = time.monotonic()
+    done = launch(2, "-c", ALONE + LEFT.replace("WHAT", what), output, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert time.monotonic() - begin < 20
+    assert done.stderr.count("rank 1: left alone by this error, aborting all 2 ranks") == 1
+    assert words in done.stderr
+
+
+def test_ranks_that_leave_a_simulation_together_end_as_they_said(launch: Launch, tmp_path: Path) -> None:
+    text = LEFT.replace(" and comm.rank == 1", "").replace("WHAT", "raise SystemExit(3)")
+    done = launch(2, "-c", ALONE + text, "output", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"run.checkpoints", "out.h5.part"}
 
 
 CAUGHT = """

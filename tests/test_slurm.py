@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ class Site:
         real_one = f'venv = "{self.folder}/real"\n'
         self.profile("real", real_one + elsewhere + 'mpi = "pmi2"\n')
         self.profile("wrong", real_one + elsewhere + 'mpi = "none"\n')
-        self.profile("hop", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.04"\n')
+        self.profile("hop", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.2"\n')
         here = 'options = ["--nodelist=n[3-4]"]\nexclusive = true\n'
         self.profile("drill", real_one + here + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.1"\n')
         for stand_in in ("done", "idle", "lost", "wait"):
@@ -150,6 +151,11 @@ class Site:
     def submit(self, job: str, profile: str, *arguments: str, folder: Path | None = None) -> str:
         options = ("--quiet", "--profile", f"{self.folder}/{profile}.profile.toml")
         return self("submit", f"{job}.toml", *options, *arguments, folder=folder).stdout.strip()
+
+    def study(self, profile: str, ranks: str) -> str:
+        """Submit a study of the job; return what the command said."""
+        site = ("--profile", f"{self.folder}/{profile}.profile.toml", "--ntasks-per-node", "2")
+        return self("scale", "job.toml", "--ranks", ranks, "--repeat", "2", "--folder", "study", *site).stdout
 
     def result(self, number: str, folder: Path | None = None) -> dict[str, Any]:
         lines = self("status", "--json", folder=folder).stdout.splitlines()
@@ -182,22 +188,29 @@ def site(cluster: Cluster) -> Site:
 
 
 @pytest.fixture(scope="module")
-def jobs(site: Site) -> dict[str, str]:
+def jobs(site: Site, cluster: Cluster) -> dict[str, str]:
     """Submit all that needs nothing but time; return the numbers of the jobs."""
     (site.folder / "lines").write_text("output.path=a.h5\noutput.path='b $(touch CANARY).h5' simulation.steps=7\n")
     two, four = ("--nodes", "2"), ("--nodes", "2", "--ntasks-per-node", "2")
-    return {
-        "limit": site.submit("job", "wait", "--time", "1", "--margin", "25"),
-        "survivor": site.submit("survivor", "drill", "--chain", "--nodes", "2", "--time", "10"),
-        "real": site.submit("survivor", "real", *two, folder=site.alone),
-        "cancelled": site.submit("job", "wait", "--chain"),
-        "wrong": site.submit("job", "wrong", *two, "--set", "output.path=wrong.h5"),
-        "array": site.submit("job", "done", "--array", "lines"),
-        "scaling": site.submit("job", "done", *four, "--scaling", "1,2,4"),
-        "lost": site.submit("job", "lost"),
-        "idle": site.submit("job", "idle", "--chain=dependent"),
-        "mpiexec": site.submit("job", "mpiexec", *four),
+    wanted: dict[str, Callable[[], str]] = {
+        "limit": lambda: site.submit("job", "wait", "--time", "1", "--margin", "25"),
+        "survivor": lambda: site.submit("survivor", "drill", "--chain", "--nodes", "2", "--time", "10"),
+        "real": lambda: site.submit("survivor", "real", *two, folder=site.alone),
+        "hop": lambda: site.submit("hop", "hop", "--chain=dependent", "--ntasks-per-node", "2"),
+        "cancelled": lambda: site.submit("job", "wait", "--chain"),
+        "wrong": lambda: site.submit("job", "wrong", *two, "--set", "output.path=wrong.h5"),
+        "array": lambda: site.submit("job", "done", "--array", "lines"),
+        "study": lambda: site.study("done", "1,2,4"),
+        "lost": lambda: site.submit("job", "lost"),
+        "idle": lambda: site.submit("job", "idle", "--chain=dependent"),
+        "mpiexec": lambda: site.submit("job", "mpiexec", *four),
     }
+    with ThreadPoolExecutor(2) as pool:  # most of it is the start of Python, again and again
+        started = {name: pool.submit(submit) for name, submit in wanted.items()}
+    numbers = {name: future.result() for name, future in started.items()}
+    cluster.wait(lambda: site.newest("hop") != "", "a checkpoint of hop")
+    cluster.command("scancel", "--batch", "--signal=USR1", numbers["hop"])
+    return numbers
 
 
 def test_the_cluster_cannot_be_reached_from_outside(cluster):
@@ -272,7 +285,8 @@ def test_each_task_of_an_array_is_a_run_with_its_settings(site, jobs, cluster):
     for task in "01":
         assert cluster.wait_for(f"{number}_{task}", *ENDED) == "COMPLETED"
         assert site.result(f"{number}_{task}")["result"] == "done"
-    told = sorted(path.read_text() for path in site.folder.glob("done.*") if "output.path" in path.read_text())
+    texts = [path.read_text() for path in site.folder.glob("done.*")]
+    told = sorted(text for text in texts if "run job.toml --set output.path" in text)
     assert told == [
         "1 run job.toml --set output.path=a.h5\n",
         "1 run job.toml --set output.path=b $(touch CANARY).h5 --set simulation.steps=7\n",
@@ -280,14 +294,28 @@ def test_each_task_of_an_array_is_a_run_with_its_settings(site, jobs, cluster):
     assert not (site.folder / "CANARY").exists()
 
 
-def test_a_scaling_job_runs_on_each_number_of_ranks(site, jobs, cluster):
-    number = jobs["scaling"]
-    assert cluster.wait_for(number, *ENDED) == "COMPLETED", site.log("job", number)
-    started = (site.folder / f"done.{number}").read_text().split("\n")[:-1]
-    assert sorted(started) == ["1 run job.toml", *["2 run job.toml"] * 2, *["4 run job.toml"] * 4]
-    points = site.lines(f"job-{number}/points.jsonl")
-    assert [(point["ranks"], point["nodes"], point["code"]) for point in points] == [(1, 1, 0), (2, 1, 0), (4, 2, 0)]
-    assert all(0 < point["launch_seconds"] < 60 for point in points)
+def test_a_study_is_a_job_for_each_number_of_ranks(site, jobs, cluster):
+    numbers = {entry["name"]: entry["number"] for entry in site.lines("jobs.jsonl") if entry["kind"] == "scaling"}
+    assert all(number in jobs["study"] for number in numbers.values())
+    for ranks, nodes in ((1, 1), (2, 1), (4, 2)):
+        number, point = numbers[f"job-r{ranks:05}-t1"], site.folder / f"study/points/r{ranks:05}-t1"
+        log = point / f"job-r{ranks:05}-t1-{number}.out"
+        assert cluster.wait_for(number, *ENDED) == "COMPLETED", log.read_text()
+        assert cluster.job(number)["NumNodes"] == str(nodes)
+        assert site.result(number)["result"] == f"done: study/points/{point.name}"
+        # Two runs that count, and one before.
+        started = (site.folder / f"done.{number}").read_text().splitlines()
+        assert [line.split(" --set ")[0] for line in started] == [f"{ranks} run study/job.toml"] * 3 * ranks
+        assert {path.name for path in point.glob("*.json")} == {"run-01.json", "run-02.json"}
+        told = json.loads((point / "run-02.json").read_text())["point"]
+        assert (told["ranks"], told["threads"], told["repeat"]) == (ranks, 1, 2)
+        assert 0 < told["launch_seconds"] < 60
+    (point / "run-01.json").unlink()
+    assert "1 of 6 runs" in site.study("done", "1,2,4")
+    number = site.lines("jobs.jsonl")[-1]["number"]
+    assert cluster.wait_for(number, *ENDED) == "COMPLETED"
+    assert len((site.folder / f"done.{number}").read_text().splitlines()) == 2 * 4
+    assert (point / "run-01.json").exists()
 
 
 def test_a_launcher_that_says_0_is_not_believed(site, jobs, cluster):
@@ -323,10 +351,8 @@ def test_a_cancelled_chain_does_not_go_on(site, jobs, cluster):
     assert site("cancel", "99", check=False).returncode == 2
 
 
-def test_a_chain_of_dependent_jobs(site, cluster):
-    first = site.submit("hop", "hop", "--chain=dependent", "--ntasks-per-node", "2")
-    site.await_progress("hop")
-    cluster.command("scancel", "--batch", "--signal=USR1", first)
+def test_a_chain_of_dependent_jobs(site, jobs, cluster):
+    first = jobs["hop"]
     cluster.wait(lambda: site.lives_as("hop", first) != first, "a successor")
     second = site.lives_as("hop", first)
     assert cluster.wait_for(second, *ENDED, seconds=60) == "COMPLETED", site.log("hop", second)
@@ -353,9 +379,12 @@ def test_the_signal_before_the_time_limit_reaches_the_ranks(site, jobs, cluster)
 
 
 def test_an_unknown_partition_is_told(site):
-    done = site("submit", "job.toml", "--profile", "done.profile.toml", "--partition", "urgnet", check=False)
-    assert done.returncode == 2
-    assert "did you mean 'urgent'?" in done.stderr
+    for command in (("submit",), ("scale", "--ranks", "1", "--folder", "other")):
+        options = ("--profile", "done.profile.toml", "--partition", "urgnet")
+        done = site(*command, "job.toml", *options, check=False)
+        assert done.returncode == 2
+        assert "did you mean 'urgent'?" in done.stderr
+        assert done.stderr.count("mpibatch: error:") == 1
 
 
 def test_sbatch_reads_quoted_options_as_they_were(cluster):

@@ -187,3 +187,35 @@ def test_results_of_a_pipeline_are_progress(tmp_path):
     assert "" < first < lives.newest_step(str(tmp_path))
     (tmp_path / "step-000000012.h5").touch()
     assert lives.newest_step(str(tmp_path)) == "12"
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "kept", "words"),
+    [
+        (0, "01", 0, "run-01: done"),
+        (0, "00", None, "run-00: done"),
+        (1, "02", 1, "run-02: failed with exit code 1"),
+        (1, "00", 1, "run-00: failed"),  # a study tells why none of the others was made
+        (75, "03", None, "run-03: put off, as the time was up"),
+    ],
+)
+def test_the_record_of_a_good_run_joins_its_study(code, number, kept, words, capsys):
+    point = Path("study/points/r00002-t4")
+    point.mkdir(parents=True)
+    target = point / f"run-{number}.json"
+    target.with_suffix(".log").write_text("begin\nmpibatch: error: no room\nend\n")
+    main(["verdict", "state", "--begin"])
+    Path("state/run.json").write_text(json.dumps({"code": code, **completion.life_of({})}))
+    told = ["--record", "state/run.json", "--point", str(target), "--launch-microseconds", "2500000"]
+    assert main(["verdict", "state", "--code", str(code), *told, "--command", "srun x"]) == code
+    assert f"mpibatch: {words}" in capsys.readouterr().out
+    assert target.exists() == (kept is not None)
+    if kept is None:
+        return
+    record = json.loads(target.read_text())
+    assert record["code"] == kept
+    facts = ("ranks", "threads", "repeat", "launch_seconds", "command")
+    assert [record["point"][key] for key in facts] == [2, 4, int(number), 2.5, ["srun x"]]
+    assert '\n "code": 0,' in target.read_text() or kept  # what the script looks for
+    if kept:
+        assert record["failure"].startswith("exit code 1: mpibatch: error: no room\n")

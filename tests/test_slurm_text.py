@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mpibatch.cli import main
+from mpibatch.cli import main, site
 from mpibatch.errors import UsageError
+from mpibatch.scaling import batch, study
 from mpibatch.slurm import durations, profiles
 from mpibatch.slurm.profiles import KEYS, Profile
 from mpibatch.slurm.quoting import directive, plain_name, shell
@@ -134,8 +135,10 @@ def test_a_profile_of_ones_own_is_found_by_name_and_wins(folder, capsys):
         (["--time", "soon"], "--time soon: give one minute or more"),
         (["--time", "4", "--margin", "200"], "give more --time"),
         (["--after", "x"], "--after x: give the number of a job"),
-        (["--scaling", "1,x"], "such as 1,2,4"),
-        (["--scaling", "1,4"], "give from 1 to all ranks"),
+        (["--time", "1:60:00:00"], "--time 1:60:00:00: give one minute or more"),
+        (["--profile", "archer2", "--account", "x", "--time", "25:00:00"], "may take 24:00:00 at most"),
+        (["--memory-limit", "lots"], '--memory-limit lots: expected a size such as "4G"'),
+        (["--binding=cores"], "--binding cores: expected an option of the launcher"),
         (["--array", "no.txt"], "no.txt"),
         (["--chain"], "no section [checkpoint]"),
         (["--account", "a\nb"], "holds a newline"),
@@ -151,7 +154,14 @@ def test_what_cannot_be_meant_is_one_message(arguments, words, capsys):
     assert not Path(".mpibatch").exists()
 
 
-@pytest.mark.parametrize(("command", "tool"), [(["submit", "job.toml"], "sbatch"), (["status"], "squeue")])
+@pytest.mark.parametrize(
+    ("command", "tool"),
+    [
+        (["submit", "job.toml"], "sbatch"),
+        (["scale", "job.toml", "--ranks", "1", "--profile", "laptop"], "sbatch"),
+        (["status"], "squeue"),
+    ],
+)
 def test_without_slurm_the_place_to_go_is_told(command, tool, capsys, monkeypatch, folder):
     monkeypatch.setenv("PATH", str(folder))
     Path(".mpibatch").mkdir()
@@ -159,6 +169,48 @@ def test_without_slurm_the_place_to_go_is_told(command, tool, capsys, monkeypatc
     Path(".mpibatch/jobs.jsonl").write_text(entry + '"submitted": "", "script": ""}\n')
     assert main(command) == 2
     assert f"there is no {tool} on the PATH" in capsys.readouterr().err
+
+
+def test_a_job_that_is_not_there_is_told(capsys):
+    assert main(["submit", "no.toml"]) == 1
+    assert capsys.readouterr().err == "mpibatch: error: the job file 'no.toml' does not exist; check the path\n"
+
+
+def test_what_was_chosen_stands_in_the_script(capsys):
+    chosen = ["--binding=--cpu-bind=sockets", "--memory-limit", "3G", "--cpus-per-task", "4", "--ntasks-per-node", "2"]
+    assert main(["submit", "job.toml", "--profile", "lumi-c", "--account", "x", *chosen, "--dry-run"]) == 0
+    script = capsys.readouterr().out
+    assert "launcher=(srun --kill-on-bad-exit=1 --cpu-bind=sockets)" in script
+    assert "export MPIBATCH_MEMORY_LIMIT=3G" in script
+    assert "#SBATCH --cpus-per-task=4" in script
+    assert site.told(dataclasses.replace(profiles.load("laptop"), memory_limit="3G", memory="all")) == (
+        "pinning: the default of the launcher; memory: all of each node, filters up to 3G on a rank"
+    )
+    assert main(["submit", "job.toml", "--profile", "archer2", "--account", "x", "--no-binding", "--dry-run"]) == 0
+    assert "launcher=(srun --kill-on-bad-exit=1)" in capsys.readouterr().out
+    # Another QOS has other limits than those that the profile knows.
+    longer = ["--time", "48:00:00", "--qos", "long"]
+    assert main(["submit", "job.toml", "--profile", "archer2", "--account", "x", "--dry-run", *longer]) == 0
+
+
+@pytest.mark.parametrize(
+    ("ranks", "threads", "asked", "found"),
+    [
+        (1, 1, 0, (1, 1, 0)),
+        (128, 1, 0, (1, 128, 0)),
+        (129, 1, 0, (2, 65, 129)),  # one node holds one rank less
+        (96, 4, 0, (3, 32, 0)),
+        (6, 1, 4, (2, 3, 0)),
+    ],
+)
+def test_a_point_of_a_study_takes_as_few_nodes_as_hold_it(ranks, threads, asked, found, folder):
+    made = study.create("study", name="job", mode="strong", job=JOB, source="job.toml", counts=[ranks], repeat=3)
+    options = batch.Options(ntasks_per_node=asked, time="30")
+    [request] = batch.requests(made, Profile("p", cores_per_node=128), [(ranks, threads, n) for n in (2, 3)], options)
+    assert (request.nodes, request.ntasks_per_node, request.ntasks) == found
+    assert request.ranks == ranks
+    assert request.cpus_per_task == threads
+    assert f"#SBATCH --ntasks={ranks}\n" in render(request, Profile("p")) or not request.ntasks
 
 
 def test_lines_of_an_array_must_be_jobs_that_write_files_of_their_own():
@@ -271,6 +323,7 @@ def everywhere(text: str, kind: str, number: int = 0) -> str:
         name=text, partition=text, account=text, qos=text, constraint=text, reservation=text,
         options=(f"--comment={text}",), module_paths=words, modules=words, purge=True, variables={"A": text},
         binding=(f"--x={text}",), scratch=text, stripe_count=2, stripe_size=text, memory=text,
+        memory_limit=text,
         login_shell=number % 2 == 1, launcher=("srun", "mpiexec")[number % 2], **one_of[number % 3],
     )  # fmt: skip
     request = Request(
@@ -279,8 +332,9 @@ def everywhere(text: str, kind: str, number: int = 0) -> str:
         name=text,
         settings=words,
         items=(words, words),
-        counts=(1, 2),
+        repeat=2,
         folder=text,
+        point=text,
         checkpoints=text,
     )
     return render(request, profile)
@@ -291,10 +345,10 @@ def assert_is_sound(script: str) -> None:
     assert done.returncode == 0, done.stderr + script
 
 
-# What a script would start, as functions that only write down what they were called with.
+# What a script would start or remove, as functions that only write down what they were called with.
 HARNESS = """
 record() { printf '%s\\0' "$@" >>CALLS; printf '\\n\\0' >>CALLS; }
-for name in srun mpiexec module sbcast lfs scontrol sbatch sleep env source mpibatch apptainer verdict; do
+for name in srun mpiexec module sbcast lfs scontrol sbatch sleep env source mpibatch apptainer verdict mkdir rm mv; do
     eval "$name() { record $name \\"\\$@\\"; }"
 done
 command_not_found_handle() { record "$@"; }

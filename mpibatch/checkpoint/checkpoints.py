@@ -14,10 +14,10 @@ from mpibatch import __version__
 from mpibatch.checkpoint import contents, folder, identity
 from mpibatch.checkpoint.signals import Caught, signal_name
 from mpibatch.checkpoint.watch import Watch
-from mpibatch.errors import MpibatchError, RunError, Stopped, UsageError
+from mpibatch.errors import RunError, Stopped, UsageError
 from mpibatch.field import Field
 from mpibatch.io.verifying import verify
-from mpibatch.mpi import MPI, agreed, private
+from mpibatch.mpi import AGREED, MPI, Leaving, agreed, private
 from mpibatch.timing import phase
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -84,7 +84,9 @@ class Checkpoints:
         self._caught = Caught()
         seconds = None if every_minutes is None else 60 * every_minutes
         self._watch = Watch(self.comm, lambda: self._caught.number, seconds)
+        self._leaving = Leaving(self.comm)
         self._known: list[int] = []  # steps of this run's checkpoints, the newest last
+        self._is_folder_ours = False  # whether what lies in the folder has been looked at, or removed
         self._looked_at = 0
         self._stopping = 0
 
@@ -115,6 +117,7 @@ class Checkpoints:
         The one that was yielded last is where this run goes on: the next `save` lets newer ones go.
         """
         steps = self._steps()
+        self._is_folder_ours = True
         for number, step in enumerate(steps):
             path = folder.file_of(self.path, step)
             header = self.header_of(path)
@@ -146,9 +149,16 @@ class Checkpoints:
         fields : by name.
         extra : values beside them: NumPy arrays, and whatever JSON can hold. Those of rank 0 are saved.
 
-        Raises `Stopped` (SystemExit) if a signal asked for the end; else UsageError or RunError.
+        Raises `Stopped` (SystemExit) if a signal asked for the end; else UsageError, also where checkpoints of an
+        earlier run are in the folder that neither `latest` has seen nor `clear` has removed, or RunError.
         """
         path = folder.file_of(self.path, step)
+        if not self._is_folder_ours and (count := self.found()):
+            raise UsageError(
+                f"{count} checkpoints of an earlier run are in {self.path}, which this run has not looked at; go on "
+                "from them (latest), or remove them first (clear)"
+            )
+        self._is_folder_ours = True
         if step != self.newest:
             with phase("io"):
                 self.make_folder()
@@ -175,7 +185,7 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove all checkpoints, and the folder if nothing else is in it. Collective."""
-        self._known = []
+        self._known, self._is_folder_ours = [], True
         self._tidy()
 
     def __enter__(self) -> Checkpoints:
@@ -183,11 +193,13 @@ class Checkpoints:
             if self.comm.rank == 0:
                 folder.check_writable(self.path)
         self._caught.__enter__()
+        self._leaving.__enter__()
         self._watch.restart()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._watch.close(error is None or isinstance(error, MpibatchError | Stopped))
+        self._leaving.__exit__(kind, error, at)
+        self._watch.close(together=error is None or isinstance(error, AGREED))
         self._caught.__exit__(kind, error, at)
 
     def _steps(self) -> list[int]:

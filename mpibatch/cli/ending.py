@@ -41,6 +41,10 @@ def guarded(command: Callable[[], int], debug: bool = False) -> int:
         return OK
     except Stopped as stopped:
         return stopped.exit_code
+    except SystemExit as leaving:  # of a user's program
+        is_number = isinstance(leaving.code, int) or leaving.code is None
+        code = int(leaving.code or OK) if is_number else RUN_ERROR
+        return _end("" if is_number else str(leaving.code), code, debug)
     except KeyboardInterrupt:
         return _end("interrupted", INTERRUPTED, debug)
     except MpibatchError as error:
@@ -73,6 +77,7 @@ def _world() -> Any:
 
 
 def _end(message: str, code: int, debug: bool) -> int:
+    """Say what went wrong, if all ranks have come here, and return `code`; else end the job."""
     trace = traceback.format_exc() if debug else ""
     world = _world()
     if world is None or world.size == 1:
@@ -83,9 +88,10 @@ def _end(message: str, code: int, debug: bool) -> int:
         if world.rank == 0:
             _say(message, trace)
         return code
+    message = message or f"the program left with exit code {code}"
     _say(f"{message} (on rank {world.rank} of {world.size} alone: ending the others)", trace)
     time.sleep(FORWARDING)
-    world.Abort(code)
+    world.Abort(code or RUN_ERROR)
     return code
 
 
@@ -106,6 +112,8 @@ def printable(text: str) -> str:
 
 def _say(message: str, trace: str) -> None:
     sys.stdout.flush()
+    if not message:
+        return
     # One write: the launcher passes on whole writes, and lines of several ranks would mix otherwise.
     sys.stderr.write(f"{trace}mpibatch: error: {printable(message)}\n")
     sys.stderr.flush()

@@ -10,7 +10,23 @@ from pathlib import Path
 from typing import NoReturn
 
 from mpibatch import __version__
-from mpibatch.cli import cancel, filter, info, logs, run, status, submit, verdict, verify, view
+from mpibatch.cli import (
+    cancel,
+    doctor,
+    filter,
+    info,
+    logs,
+    plan,
+    probe,
+    report,
+    run,
+    scale,
+    status,
+    submit,
+    verdict,
+    verify,
+    view,
+)
 from mpibatch.cli.ending import OK, USAGE_ERROR, guarded
 from mpibatch.log import LEVELS, launched, setup
 from mpibatch.slurm import completion
@@ -66,7 +82,23 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=_Parser)
-    for module in (run, filter, info, view, verify, submit, status, logs, cancel, verdict):
+    for module in (
+        run,
+        filter,
+        info,
+        view,
+        verify,
+        plan,
+        probe,
+        submit,
+        status,
+        logs,
+        cancel,
+        doctor,
+        scale,
+        report,
+        verdict,
+    ):
         module.add(commands, shared)
     return top
 

@@ -14,7 +14,6 @@ __all__ = ["add", "execute"]
 
 EVERY = 0.5  # seconds between looks at the file
 ASK_EVERY = 5.0  # seconds between questions to Slurm's controller
-ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
@@ -89,4 +88,4 @@ def _ended(submission: Submission, task: str) -> bool:
     queued = commands.queue()
     if submission.kind == "array" and any(name.startswith(f"{submission.number}_[") for name in queued):
         return False
-    return number not in queued or queued[number].state in ENDED
+    return number not in queued or queued[number].state in commands.ENDED

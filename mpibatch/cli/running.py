@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from mpibatch import timing
+from mpibatch import tally, timing
 from mpibatch.compiled import compile_seconds
 from mpibatch.errors import RunError
 from mpibatch.job.schema import Job
@@ -14,7 +15,9 @@ from mpibatch.log import launched
 from mpibatch.slurm import completion
 
 if TYPE_CHECKING:
+    from mpibatch.job.pipeline import Summary
     from mpibatch.job.resuming import Start
+    from mpibatch.mpi import Hosts
 
 __all__ = ["run_and_report"]
 
@@ -23,12 +26,17 @@ COMPILING_WORTH_TELLING = 0.1  # seconds
 
 def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, start: Start = "new") -> int:
     """Run `job` on `comm` with progress on standard error and a summary on standard output; return 0. Collective."""
-    from mpibatch.job.pipeline import Summary, run
+    from mpibatch.job.account import Begin, account, peak_memory
+    from mpibatch.job.pipeline import run
     from mpibatch.job.progress import reporter
     from mpibatch.job.simulating import simulate
+    from mpibatch.mpi import hosts_of
+    from mpibatch.scaling.foretelling import compared, foretold
 
     _check_world(comm)
     timing.reset()
+    tally.reset()
+    began = Begin()
     with reporter(comm.rank, quiet) as report:
         summary: Summary
         if isinstance(job, SimulationJob):
@@ -41,12 +49,23 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
             print(f"{summary.path} is complete and whole already: nothing to do")
         return 0
     stats = timing.summary(comm)
-    if comm.rank != 0 or quiet:
+    hosts = hosts_of(comm)
+    said = foretold(job, comm.size, max(hosts.ranks.values())) if hosts is not None else None
+    told = None
+    # Launchers may keep the variable from other ranks.
+    if comm.bcast(completion.is_wanted(), root=0):
+        told = account(comm, summary, stats, hosts, began)
+        completion.note(run=told if told is None or said is None else {**told, "predicted": said})
+    if hosts is None or quiet:
         return 0
     print(f"{shape_text(summary.shape)} cells on {shape_text(summary.topology)} ranks")
+    print(_chosen(comm.size, hosts))
     for note in summary.notes:
         print(note)
     print(_laps(summary.seconds))
+    if said is not None:
+        memory = told["memory"]["most"] if told else peak_memory()
+        print(compared(said, _step_seconds(summary), memory))
     print(timing.table(stats, comm.size))
     if compile_seconds() > COMPILING_WORTH_TELLING:
         print(f"compiling or loading compiled code took {compile_seconds():.1f} s of it (less from now on)")
@@ -58,6 +77,14 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
     return 0
 
 
+def _step_seconds(summary: Summary) -> float:
+    """This rank's seconds of a step: a mean one of a simulation, all filters of a pipeline."""
+    laps = dict(summary.seconds)
+    if summary.kind == "simulation":
+        return laps["steps"] / max(1, summary.steps)
+    return sum(seconds for name, seconds in laps.items() if name not in ("reading", "writing"))
+
+
 def _check_world(comm: Any) -> None:
     """Refuse to start when every process thinks it is alone: all would write the same file."""
     _, size = launched()
@@ -66,6 +93,23 @@ def _check_world(comm: Any) -> None:
             f"{size} processes were started, but MPI sees one: the launcher belongs to another MPI than mpi4py uses; "
             "start with the mpiexec beside this Python, or with srun --mpi=pmi2 or pmix, as your MPI needs"
         )
+
+
+def _chosen(ranks: int, hosts: Hosts) -> str:
+    """What the user decides on, and perhaps decided otherwise than was meant: ranks, threads, cores, memory."""
+    from mpibatch.filters._memory import LIMIT_VARIABLE
+
+    cores, limit = _count(hosts.cores, "core"), os.environ.get(LIMIT_VARIABLE, "").strip()
+    if ranks > 1:
+        cores = f"each on {cores}, " + ("not its own" if hosts.shared else "its own")
+    told = (
+        f"{_count(ranks, 'rank')} × {_count(tally.threads(), 'thread')} on {_count(len(hosts.ranks), 'host')}, {cores}"
+    )
+    return told + (f"; {LIMIT_VARIABLE} = {limit}" if limit else "")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _laps(seconds: tuple[tuple[str, float], ...]) -> str:

@@ -89,9 +89,9 @@ def _row(submission: Submission, task: str, queued: Queued | None) -> dict[str, 
 
 
 def _result(submission: Submission, record: Mapping[str, Any] | None, queued: Queued | None) -> str:
-    if submission.kind == "scaling":
-        return "see the log" if queued is None or queued.state == "COMPLETED" else ""
     if record is not None and record["code"] == 0:
+        if submission.kind == "scaling":
+            return f"done: {submission.folder}"
         return f"done: {record['output']}" if "output" in record else "done"
     if queued is not None and queued.state in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED"):
         return queued.reason.strip("()") if queued.state == "PENDING" else ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from mpibatch.cli import site
+
 if TYPE_CHECKING:
     from mpibatch.slurm.profiles import Profile
     from mpibatch.slurm.request import Request
@@ -22,11 +24,12 @@ of your own; `--profile list` shows those that come with mpibatch.
 --chain lets a job with a [checkpoint] go on for as many jobs as it takes: before the time limit it saves a checkpoint,
 requeues itself, and goes on from there; so it does after a preemption and the loss of a node.
 
+The same run on several numbers of ranks, to see how it scales: mpibatch scale JOB.toml --profile P.
+
 examples:
   mpibatch submit job.toml --profile generic --nodes 2 --ntasks-per-node 64 --time 30 --dry-run
   mpibatch submit heat.toml --profile archer2 --account t01 --nodes 4 --ntasks-per-node 128 --time 12:00:00 --chain
   mpibatch submit job.toml --profile mysite.toml --array settings.txt --at-once 8
-  mpibatch submit job.toml --profile laptop --ntasks-per-node 4 --scaling 1,2,4 --repeat 5
 """
 
 
@@ -47,14 +50,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     size.add_argument("--nodes", type=int, default=1, metavar="N", help="nodes (default: %(default)s)")
     size.add_argument("--ntasks-per-node", type=int, default=1, metavar="R", help="MPI ranks on each (default: 1)")
     size.add_argument("--cpus-per-task", type=int, default=1, metavar="C", help="CPUs, and threads, of each rank")
-    size.add_argument("--time", metavar="T", help="time limit: minutes, HH:MM:SS or D-HH:MM:SS (default: the site's)")
-    size.add_argument("--no-binding", action="store_true", help="leave out the profile's binding of ranks to cores")
-    for key, what in (("account", "account"), ("partition", "partition"), ("qos", "quality of service")):
-        size.add_argument(f"--{key}", metavar="NAME", help=f"the {what}, in place of the profile's")
+    site.add(size)
     how = parser.add_argument_group("how often and when")
     kind = how.add_mutually_exclusive_group()
     kind.add_argument("--array", metavar="FILE", help="one run for each line of settings in FILE")
-    kind.add_argument("--scaling", metavar="RANKS", help="the same run on several numbers of ranks, such as 1,2,4")
     kind.add_argument(
         "--chain",
         nargs="?",
@@ -63,7 +62,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         help="go on until done: by requeueing itself, or by dependent jobs where that is not allowed",
     )
     how.add_argument("--at-once", type=int, default=0, metavar="N", help="at most N tasks of the array at a time")
-    how.add_argument("--repeat", type=int, default=1, metavar="N", help="with --scaling: runs of each number of ranks")
     how.add_argument("--after", metavar="JOBID", action="append", default=[], help="start when that job has succeeded")
     how.add_argument("--margin", type=int, metavar="SECONDS", help="time to save a checkpoint before the time limit")
     parser.add_argument("--name", help="the job's name (default: that of the job file)")
@@ -75,11 +73,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
-    import dataclasses
-
     from mpibatch.errors import UsageError
     from mpibatch.log import launched
-    from mpibatch.slurm import commands, durations, ledger, profiles, rendering, request, submission
+    from mpibatch.slurm import commands, durations, ledger, rendering, request, submission
 
     if launched()[0] != 0:
         return 0
@@ -87,11 +83,7 @@ def execute(args: argparse.Namespace) -> int:
         return _list_profiles()
     if args.job is None:
         raise UsageError("name the job file: mpibatch submit JOB.toml")
-    profile = request.with_choices(
-        profiles.load(args.profile), account=args.account, partition=args.partition, qos=args.qos
-    )
-    if args.no_binding:
-        profile = dataclasses.replace(profile, binding=())
+    profile = site.chosen(args)
     asked = _request(args, profile)
     request.check(asked, profile)
     script = rendering.render(asked, profile)
@@ -107,6 +99,7 @@ def execute(args: argparse.Namespace) -> int:
     print(
         f"job {done.number}: {asked.ranks} ranks × {asked.cpus_per_task} threads on {asked.nodes} nodes, {_what(asked)}"
     )
+    print(site.told(profile))
     limit = durations.text(asked.time) if asked.time else "the site's"
     print(f"time limit: {limit}; asked to stop {asked.margin} s before")
     print(f"log: {ledger.log_of(done)} (mpibatch logs -f {done.number}); script: {done.script}")
@@ -125,19 +118,13 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
     job = parse_any(read_text(args.job), args.job, args.settings)
     output = job.output if isinstance(job.output, str) else job.output.path
     time = durations.seconds(args.time) if args.time else durations.seconds(profile.time) if profile.time else None
-    counts: tuple[int, ...] = ()
-    if args.scaling:
-        try:
-            counts = tuple(int(word) for word in args.scaling.split(","))
-        except ValueError:
-            raise UsageError(f"--scaling {args.scaling}: write numbers of ranks, such as 1,2,4") from None
     if args.chain and job.checkpoint is None:
         raise UsageError(
             f"--chain: {args.job} has no section [checkpoint], so that no life could go on where the last one ended; "
             "add one (it may be empty)"
         )
     name = checked(args.name or Path(args.job).stem, "--name")
-    kind = "array" if args.array else "scaling" if args.scaling else "chain" if args.chain else "run"
+    kind = "array" if args.array else "chain" if args.chain else "run"
     return Request(
         job=checked(args.job, "the job file"),
         kind=kind,
@@ -151,8 +138,6 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
         after=tuple(args.after),
         items=array_items(args.array, args.job, args.settings) if args.array else (),
         at_once=args.at_once,
-        counts=counts,
-        repeat=args.repeat,
         dependent=args.chain == "dependent" or not profile.requeue,
         folder=str(Path(output).parent),
         checkpoints="" if job.checkpoint is None else job.checkpoint.path,
@@ -163,7 +148,6 @@ def _what(asked: Request) -> str:
     words = {
         "run": "once",
         "array": f"{len(asked.items)} runs",
-        "scaling": f"on {', '.join(map(str, asked.counts))} ranks",
         "chain": "until it is done",
     }
     return words[asked.kind]

@@ -26,6 +26,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "--stopping", type=_seconds, metavar="SECONDS", help="from the signal to the end; '': no signal"
     )
     parser.add_argument("--record", metavar="FILE", help="the completion record (default: record.json in FOLDER)")
+    study = parser.add_argument_group("a run of a scaling study")
+    study.add_argument("--point", metavar="FILE", help="where its record shall be")
+    study.add_argument("--launch-microseconds", type=int, default=0, metavar="N", help="from its launch to its end")
+    study.add_argument("--command", dest="launch", default="", metavar="TEXT", help="how it was launched")
     parser.set_defaults(execute=execute)
 
 
@@ -51,5 +55,14 @@ def execute(args: argparse.Namespace) -> int:
         verdict = lives.end(
             state, os.environ, args.code, chain=args.chain, step=step, record=record, stopping=args.stopping
         )
-    print(f"mpibatch: {verdict.words}", flush=True)
+        if args.point:
+            from mpibatch.scaling import batch
+
+            seconds = args.launch_microseconds / 1e6
+            batch.keep(Path(args.point), record, code=verdict.code, launch_seconds=seconds, command=args.launch)
+    words = verdict.words
+    if args.point:
+        put_off = "put off, as the time was up; the same `mpibatch scale` goes on with what is missing"
+        words = f"{Path(args.point).stem}: {put_off if verdict.code == lives.AGAIN else words}"
+    print(f"mpibatch: {words}", flush=True)
     return verdict.code

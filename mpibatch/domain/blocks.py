@@ -6,6 +6,7 @@ import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from mpibatch.errors import UsageError
 
@@ -29,6 +30,15 @@ class Blocks:
                 f"to {sum(sizes)}; give sizes >= 0 that add up to {cells}"
             )
         return cls(cells, len(sizes), tuple(itertools.accumulate(sizes, initial=0)))
+
+    @classmethod
+    def of_weights(cls, cells: int, weights: Sequence[float]) -> Blocks:
+        """Return blocks in proportion to `weights`, each within one cell of its share. Local."""
+        if not all(0 <= weight < float("inf") for weight in weights) or not sum(weights):
+            raise UsageError(f"weights {list(weights)} were asked for; give numbers >= 0 of which one is more")
+        sums = list(itertools.accumulate(map(Fraction, weights), initial=Fraction(0)))
+        # Rounded by exact arithmetic: every rank cuts alike.
+        return cls(cells, len(weights), tuple(int(cells * part / sums[-1] + Fraction(1, 2)) for part in sums))
 
     def bounds(self, part: int) -> tuple[int, int]:
         """Return the half-open interval of block `part`. Local."""

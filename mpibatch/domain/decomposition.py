@@ -27,21 +27,23 @@ class Decomposition:
         ranks: int,
         topology: Sequence[int | None] | None = None,
         sizes: Sequence[Sequence[int] | None] | None = None,
+        weights: Sequence[Sequence[float] | None] | None = None,
     ) -> Decomposition:
         """Return `shape` over `ranks` ranks. Local.
 
-        `topology` gives the ranks along each axis (None: choose); `sizes` the cells of each block, axis by axis
-        (None: even). Blocks may be empty. Raises UsageError when they do not fit one another.
+        `topology` gives the ranks along each axis (None: choose); `sizes` the cells of each block, axis by axis, or
+        `weights` what they are in proportion to (None: even). Blocks may be empty. Raises UsageError when they do not
+        fit one another.
         """
         cells = tuple(int(n) for n in shape)
         if not cells or any(n < 1 for n in cells):
             raise UsageError(f"a grid of shape {cells} was asked for; give at least one axis and >= 1 cell on each")
-        given = _merge(cells, topology, sizes)
+        tables = [_table(cells, axis, sizes, weights) for axis in range(len(cells))]
+        given = _merge(cells, topology, tables)
         ranks_along = choose_topology(cells, ranks, given)
         blocks = []
-        for axis, (n, parts) in enumerate(zip(cells, ranks_along, strict=True)):
-            chosen = sizes[axis] if sizes is not None else None
-            blocks.append(Blocks(n, parts) if chosen is None else Blocks.of_sizes(n, [int(s) for s in chosen]))
+        for n, parts, table in zip(cells, ranks_along, tables, strict=True):
+            blocks.append(Blocks(n, parts) if table is None else table)
         return cls(tuple(blocks))
 
     @property
@@ -97,20 +99,38 @@ class Decomposition:
         return largest * self.size / math.prod(self.shape)
 
 
-def _merge(
-    cells: tuple[int, ...], topology: Sequence[int | None] | None, sizes: Sequence[Sequence[int] | None] | None
-) -> tuple[int | None, ...]:
-    for name, value in (("topology", topology), ("sizes", sizes)):
+def _table(
+    cells: tuple[int, ...],
+    axis: int,
+    sizes: Sequence[Sequence[int] | None] | None,
+    weights: Sequence[Sequence[float] | None] | None,
+) -> Blocks | None:
+    """The blocks of an axis whose sizes or weights were given."""
+    for name, value in (("sizes", sizes), ("weights", weights)):
         if value is not None and len(value) != len(cells):
             raise UsageError(f"{name} has {len(value)} entries for a grid of {len(cells)} axes; give one per axis")
+    told = sizes[axis] if sizes is not None else None
+    share = weights[axis] if weights is not None else None
+    if told is not None and share is not None:
+        raise UsageError(f"axis {axis}: both sizes and weights were given; give one of them")
+    if told is not None:
+        return Blocks.of_sizes(cells[axis], [int(size) for size in told])
+    return None if share is None else Blocks.of_weights(cells[axis], share)
+
+
+def _merge(
+    cells: tuple[int, ...], topology: Sequence[int | None] | None, tables: Sequence[Blocks | None]
+) -> tuple[int | None, ...]:
+    if topology is not None and len(topology) != len(cells):
+        raise UsageError(f"topology has {len(topology)} entries for a grid of {len(cells)} axes; give one per axis")
     merged: list[int | None] = []
-    for axis in range(len(cells)):
+    for axis, table in enumerate(tables):
         ranks = topology[axis] if topology is not None else None
-        blocks = sizes[axis] if sizes is not None else None
-        if blocks is not None:
-            if ranks is not None and ranks != len(blocks):
-                raise UsageError(f"axis {axis}: topology says {ranks} ranks, sizes lists {len(blocks)} blocks")
-            ranks = len(blocks)
+        if table is not None:
+            if ranks is not None and ranks != table.parts:
+                words = f"topology says {ranks} ranks, sizes or weights lists {table.parts} blocks"
+                raise UsageError(f"axis {axis}: {words}")
+            ranks = table.parts
         if ranks is not None and ranks < 1:
             raise UsageError(f"axis {axis}: {ranks} ranks were asked for; give >= 1, or None to let it be chosen")
         merged.append(ranks)
@@ -156,7 +176,11 @@ def _factorisations(number: int, factors: int) -> Iterator[tuple[int, ...]]:
     if factors == 1:
         yield (number,)
         return
-    for divisor in range(1, number + 1):
-        if number % divisor == 0:
-            for rest in _factorisations(number // divisor, factors - 1):
-                yield (divisor, *rest)
+    for divisor in _divisors(number):
+        for rest in _factorisations(number // divisor, factors - 1):
+            yield (divisor, *rest)
+
+
+def _divisors(number: int) -> list[int]:
+    low = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return [*low, *(number // divisor for divisor in reversed(low) if divisor * divisor != number)]

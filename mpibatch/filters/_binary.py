@@ -19,6 +19,7 @@ from mpibatch.filters.extrema import along_axes, over_footprint
 from mpibatch.filters.linear import begin
 from mpibatch.halo import exchange
 from mpibatch.mpi import MPI
+from mpibatch.tally import REDUCTION
 from mpibatch.timing import phase as timed
 
 __all__ = ["Erosion", "erosion", "repeated"]
@@ -108,7 +109,8 @@ def repeated(todo: Erosion) -> Field:
 
 def _anywhere(u: Field, here: bool) -> bool:
     """Whether something is so on any rank. Collective."""
-    return bool(u.grid.comm.allreduce(here, op=MPI.LOR))
+    with REDUCTION:
+        return bool(u.grid.comm.allreduce(here, op=MPI.LOR))
 
 
 def _once(todo: Erosion, now: Field, times: int = 1) -> Field:

@@ -9,6 +9,7 @@ import numpy as np
 from mpibatch.field import Field
 from mpibatch.filters.color import parts
 from mpibatch.mpi import MPI
+from mpibatch.tally import REDUCTION
 
 __all__ = ["order_statistic", "quantile"]
 
@@ -29,7 +30,8 @@ def order_statistic(u: Field, rank: int) -> np.floating:
             key = np.ascontiguousarray(part).view(keys).reshape(-1)
             digits = (key >> keys.type(shift)).astype(np.int64)
             counts += np.bincount(digits[digits >> DIGIT == settled] & ((1 << DIGIT) - 1), minlength=1 << DIGIT)
-        u.grid.comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
+        with REDUCTION:
+            u.grid.comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
         until = np.cumsum(counts)
         digit = int(np.searchsorted(until, rank, side="right"))
         rank -= int(until[digit] - counts[digit])

@@ -16,6 +16,7 @@ from mpibatch.filters.gaussian import gaussian_filter
 from mpibatch.filters.linear import checked
 from mpibatch.halo import Exchange
 from mpibatch.mpi import MPI
+from mpibatch.tally import REDUCTION
 from mpibatch.timing import phase as timed
 
 __all__ = ["canny"]
@@ -157,4 +158,5 @@ def _follow(state: Field) -> None:
         while turned:
             fill()
             turned = flood(state.padded, stack) if state.owned.size else 0
-            turned = state.grid.comm.allreduce(turned, op=MPI.SUM)
+            with REDUCTION:
+                turned = state.grid.comm.allreduce(turned, op=MPI.SUM)

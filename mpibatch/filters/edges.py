@@ -14,6 +14,7 @@ from mpibatch.filters.color import as_float
 from mpibatch.filters.gaussian import gaussian_filter
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import MPI
+from mpibatch.tally import REDUCTION
 from mpibatch.timing import phase as timed
 
 __all__ = ["sobel_magnitude", "unsharp_mask"]
@@ -82,6 +83,8 @@ def unsharp_mask(
         values *= factor
         np.add(image.owned, values, out=values)
         if not preserve_range:
-            negative = u.grid.comm.allreduce(bool(np.any(image.owned < 0)), op=MPI.LOR)
+            below = bool(np.any(image.owned < 0))
+            with REDUCTION:
+                negative = u.grid.comm.allreduce(below, op=MPI.LOR)
             np.clip(values, -1.0 if negative else 0.0, 1.0, out=values)
     return result

@@ -14,6 +14,7 @@ from mpibatch.filters import _params as ask
 from mpibatch.filters.color import parts
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import MPI
+from mpibatch.tally import REDUCTION
 
 __all__ = ["threshold_otsu"]
 
@@ -53,7 +54,8 @@ def _levels(u: Field, least: int, most: int) -> tuple[npt.NDArray[np.int64], npt
         # Unsigned cells may exceed i8, signed ones may be too narrow for the difference.
         above = part - u.dtype.type(least) if u.dtype.kind == "u" else part.astype(np.int64) - least
         counts += np.bincount(above.astype(np.int64).reshape(-1), minlength=levels)
-    u.grid.comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
+    with REDUCTION:
+        u.grid.comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
     return counts, np.arange(least, most + 1)
 
 

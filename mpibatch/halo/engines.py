@@ -5,7 +5,8 @@
   strided ones are packed into buffers that live as long as the engine.
 
 An engine is bound to the memory of its fields. `start` must be followed by `finish`; in between owned cells may
-be read but not written, and halo cells may be neither. `free` is local, and nobody messages itself.
+be read but not written, and halo cells may be neither. `free` is local, and nobody messages itself. Copying counts as
+"pack", what is left of the phase that is open then as "halo".
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch import tally
 from mpibatch.domain import Box, Decomposition
 from mpibatch.halo.pack import copier
 from mpibatch.halo.plan import Halo, Move, Phase, phase
 from mpibatch.mpi import MPI
+from mpibatch.timing import turn
 
 __all__ = ["ENGINES", "AxisEngine", "Bound", "Engine", "Memory", "Place", "PlanEngine", "bind"]
 
@@ -74,6 +77,11 @@ class Bound:
     copies: list[tuple[Array, Array]]
     fills: list[Array]
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Messages and bytes that are sent, with one message for each rank. Local."""
+        return len(self.sends), sum(view.nbytes for views in self.sends.values() for view in views)
+
 
 def bind(moves: Phase, sources: Sequence[Memory], targets: Sequence[Place] | None = None) -> Bound:
     """Return views for a phase, of every field in turn: read in `sources`, written in `targets` or there. Local."""
@@ -116,27 +124,35 @@ class PlanEngine:
         self._arriving = {r: _staging([(v.dtype, wire) for v, wire in todo]) for r, todo in bound.receives.items()}
         self._leaving = {r: _staging([(v.dtype, v.shape) for v in todo]) for r, todo in bound.sends.items()}
         self._requests: list[MPI.Request] = []
+        self._traffic = bound.traffic
 
     def start(self) -> None:
         """See `Engine`."""
         comm, bound = self._comm, self._bound
+        tally.sent(*self._traffic)
         self._requests = [comm.Irecv([buffer, MPI.BYTE], rank, TAG) for rank, (buffer, _) in self._arriving.items()]
         for rank, (buffer, parts) in self._leaving.items():
+            turn("pack")
             for part, view in zip(parts, bound.sends[rank], strict=True):
                 part[...] = view
+            turn("halo")
             self._requests.append(comm.Isend([buffer, MPI.BYTE], rank, TAG))
+        turn("pack")
         for target, source in bound.copies:
             target[...] = source
         for view in bound.fills:
             view[...] = self._cval
+        turn("halo")
 
     def finish(self) -> None:
         """See `Engine`."""
         MPI.Request.Waitall(self._requests)
         self._requests = []
+        turn("pack")
         for rank, (_, parts) in self._arriving.items():
             for part, (view, _) in zip(parts, self._bound.receives[rank], strict=True):
                 view[...] = part
+        turn("halo")
 
     def free(self) -> None:
         """See `Engine`."""
@@ -156,10 +172,14 @@ class AxisEngine:
         else:
             # Without corners no axis waits for another; all faces go at once.
             plans = [phase(decomposition, rank, halo)]
-        self._stages = [_Stage(comm, bind(plan, memories), cval) for plan in plans]
+        stages = [bind(plan, memories) for plan in plans]
+        self._stages = [_Stage(comm, stage, cval) for stage in stages]
+        self._messages = sum(stage.traffic[0] for stage in stages)
+        self._bytes = sum(stage.traffic[1] for stage in stages)
 
     def start(self) -> None:
         """See `Engine`."""
+        tally.sent(self._messages, self._bytes)
         if self._stages:
             self._stages[0].start()
 
@@ -198,6 +218,7 @@ class _Stage:
             packs += list(zip(parts, views, strict=True)) if parts else []
             self._requests.append(comm.Send_init(spec, rank, TAG))
         self._pack, self._unpack, self._copy = copier(packs), copier(unpacks), copier(bound.copies)
+        self._packs, self._unpacks, self._copies = bool(packs), bool(unpacks), bool(bound.copies or bound.fills)
 
     def _spec(self, views: list[Array], wires: list[tuple[int, ...]]) -> tuple[Any, list[Array]]:
         """Return what mpi4py is to send or fill, and the staging parts (none: the views' own memory)."""
@@ -214,17 +235,26 @@ class _Stage:
         return [buffer, buffer.nbytes, MPI.BYTE], parts
 
     def start(self) -> None:
-        self._pack()
+        if self._packs:
+            turn("pack")
+            self._pack()
+            turn("halo")
         if self._requests:
             MPI.Prequest.Startall(self._requests)
-        self._copy()
-        for view in self._fills:
-            view[...] = self._cval
+        if self._copies:
+            turn("pack")
+            self._copy()
+            for view in self._fills:
+                view[...] = self._cval
+            turn("halo")
 
     def finish(self) -> None:
         if self._requests:
             MPI.Request.Waitall(self._requests)
-        self._unpack()
+        if self._unpacks:
+            turn("pack")
+            self._unpack()
+            turn("halo")
 
     def free(self) -> None:
         for request in self._requests:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch import tally
 from mpibatch.domain import Box, check_mode
 from mpibatch.errors import UsageError, nearest
 from mpibatch.field import Field, HaloLike, normal_halo
@@ -19,8 +21,9 @@ from mpibatch.grid import Grid
 from mpibatch.halo.engines import ENGINES, Engine, Memory, Place, bind
 from mpibatch.halo.plan import Halo, Modes, phase
 from mpibatch.mpi import Transfers, transfer
-from mpibatch.mpi.transfers import Target
+from mpibatch.mpi.transfers import Target, messages
 from mpibatch.timing import phase as timed
+from mpibatch.timing import turn
 
 __all__ = ["Exchange", "ModeLike", "exchange", "halo_of", "padded_copy", "slabs", "surround"]
 
@@ -29,7 +32,7 @@ SideMode = str | None
 ModeLike = SideMode | Sequence[SideMode | Sequence[SideMode]]
 Array = npt.NDArray[Any]
 
-HALO = timed("halo")
+HALO, PACK = timed("halo"), timed("pack")
 
 
 def halo_of(grid: Grid, widths: HaloLike, mode: ModeLike, corners: bool = True) -> Halo:
@@ -71,6 +74,7 @@ class Exchange:
     cval : value outside "constant" walls.
     corners : False fills faces only, which is what a star-shaped stencil reads.
     engine : "axis" or "plan" (see `mpibatch.halo.engines`); default: $MPIBATCH_ENGINE, else "axis".
+    counted : False where the caller tallies what is needed, since that does not depend on the ranks as `width` does.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Exchange:
         cval: Any = 0.0,
         corners: bool = True,
         engine: str | None = None,
+        counted: bool = True,
     ) -> None:
         together = [fields] if isinstance(fields, Field) else list(fields)
         if not together:
@@ -100,12 +105,18 @@ class Exchange:
             raise UsageError(f"halo engine {name!r} was asked for{nearest(name, ENGINES)}")
         for field in together:
             _check_value(field, halo, cval)
-        memories = [Memory(field.padded, field.origin) for field in together]
+        memories = [Memory(field._cells, field.origin) for field in together]
+        self._filled = [field._filled for field in together if field._filled is not None]
         self._engine: Engine = ENGINES[name](first.grid.comm, first.grid.decomposition, halo, memories, cval)
+        self._need = _need_of(together, halo) if counted else None
 
     def start(self) -> None:
         """Begin; returns without waiting for the neighbors. Collective."""
+        for filled in self._filled:
+            filled.forget()
         with HALO:
+            if self._need is not None:
+                tally.needed(self._need)
             self._engine.start()
 
     def finish(self) -> None:
@@ -115,7 +126,11 @@ class Exchange:
 
     def __call__(self) -> None:
         """Start and finish. Collective."""
+        for filled in self._filled:
+            filled.forget()
         with HALO:
+            if self._need is not None:
+                tally.needed(self._need)
             self._engine.start()
             self._engine.finish()
 
@@ -130,6 +145,13 @@ class Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.free()
+
+
+def _need_of(fields: Sequence[Field], halo: Halo) -> tally.Need:
+    wraps = tuple("wrap" in halo.sides(axis) for axis in range(len(halo.widths)))
+    several = sum(map(any, halo.widths)) > 1
+    nbytes = sum(field.dtype.itemsize * math.prod(field.components) for field in fields)
+    return tally.need(fields[0].grid.shape, halo.widths, halo.corners and several, wraps, nbytes)
 
 
 def exchange(
@@ -197,9 +219,7 @@ def slabs(u: Field, axis: int, reach: tuple[int, int], mode: str, cval: Any = 0.
         shape[axis], first[axis] = width, start
         # Zeros, since on a rank without cells nothing fills them.
         parts.append(Memory(np.zeros(shape, u.dtype), tuple(first)))
-    sides = _Sides(parts[0], parts[1], axis, u.box.start[axis])
-    with HALO:
-        surround(u, halo, sides, cval)
+    surround(u, halo, _Sides(parts[0], parts[1], axis, u.box.start[axis]), cval)
     return parts[0].array, parts[1].array
 
 
@@ -229,20 +249,24 @@ def padded_copy(u: Field, reach: HaloLike, mode: ModeLike, cval: Any = 0.0, corn
     halo = halo_of(u.grid, reach, mode, corners)
     if halo.widths == u.halo:
         exchange(u, None, mode, cval, corners)
-        return u.padded
+        return u._cells
     whole = Field(u.grid, u.dtype, halo.widths, u.components)
-    whole.owned[...] = u.owned
-    with HALO:
-        surround(u, halo, Memory(whole.padded, whole.origin), cval)
+    with PACK:
+        whole.owned[...] = u.owned
+    surround(u, halo, Memory(whole.padded, whole.origin), cval)
     return whole.padded
 
 
 def surround(u: Field, halo: Halo, target: Place, cval: Any) -> None:
     """Bring the cells that a halo of `u` would hold into memory of another shape, once. Collective."""
     _check_value(u, halo, cval)
-    todo = phase(u.grid.decomposition, u.grid.rank, halo)
-    bound = bind(todo, [Memory(u.owned, u.box.start)], [target])
-    receives = {rank: [Target(view, wire) for view, wire in views] for rank, views in bound.receives.items()}
-    transfer(u.grid.comm, Transfers(bound.sends, receives, bound.copies))
-    for view in bound.fills:
-        view[...] = cval
+    with HALO:
+        tally.needed(_need_of([u], halo))
+        todo = phase(u.grid.decomposition, u.grid.rank, halo)
+        bound = bind(todo, [Memory(u.owned, u.box.start)], [target])
+        receives = {rank: [Target(view, wire) for view, wire in views] for rank, views in bound.receives.items()}
+        tally.sent(messages(bound.sends), bound.traffic[1])
+        transfer(u.grid.comm, Transfers(bound.sends, receives, bound.copies))
+        turn("pack")
+        for view in bound.fills:
+            view[...] = cval

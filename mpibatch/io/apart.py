@@ -33,7 +33,7 @@ from mpibatch.io.formats.source import Source, Storage
 from mpibatch.io.manifest import pieces_outside
 from mpibatch.io.naming import split_path
 
-__all__ = ["LIMIT", "answer", "inspect_safely"]
+__all__ = ["LIMIT", "answer", "inspect_safely", "is_safe_to_parse"]
 
 LIMIT = 120  # seconds for the child
 # What a seal covers besides values is hashed before it is trusted; of more than this, the child is as fast.
@@ -48,7 +48,7 @@ from mpibatch.io import apart
 apart.answer(asked)
 """
 
-_came_back: set[tuple[str, str | None, int, int, int]] = set()
+_came_back: set[tuple[Any, ...]] = set()
 
 
 def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
@@ -57,8 +57,9 @@ def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = ()) ->
     if format_of(file) != "hdf5" or not sys.executable:
         return inspect(file, inside, allow)
     about = Path(file).stat()
-    key = os.path.realpath(file), inside, about.st_ino, about.st_size, about.st_mtime_ns
-    if key in _came_back or _has_whole_seal(file):
+    # What is allowed decides what is opened.
+    key = os.path.realpath(file), inside, tuple(allow), about.st_ino, about.st_size, about.st_mtime_ns
+    if key in _came_back or is_safe_to_parse(file, METADATA_BYTES):
         return inspect(file, inside, allow)
     try:
         child = subprocess.Popen(
@@ -134,12 +135,14 @@ def _source(told: dict[str, Any], table: bytes) -> Source:
     return Source(**plain, shape=tuple(told["shape"]), grid=grid, storage=storage, allow=tuple(told["allow"]))
 
 
-def _has_whole_seal(file: str) -> bool:
-    """Whether all that HDF5 would parse is as we wrote it."""
+def is_safe_to_parse(file: str, most: int | None = None) -> bool:
+    """Whether a seal tells that all that HDF5 would parse is as we wrote it. Local.
+
+    Reads only that; with `most`, says no where it is more than so many bytes.
+    """
     try:
         manifest = seal.unpack(*seal.read(file))
-        pieces = []
-        todo = METADATA_BYTES
+        pieces, todo = [], most if most is not None else manifest.size
         for start, stop in pieces_outside(manifest):
             pieces.append((start, stop))
             todo -= stop - start

@@ -22,7 +22,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from mpibatch.domain import Box
-from mpibatch.errors import MpibatchError, RunError, Stopped
+from mpibatch.errors import RunError
 from mpibatch.field import Field
 from mpibatch.io.chunked import write_packed, write_plain
 from mpibatch.io.digests import extents_of_field
@@ -32,7 +32,7 @@ from mpibatch.io.layout import Dataset, create
 from mpibatch.io.room import ROOM, failure, room_for, shortage
 from mpibatch.io.room import check_limit as _check_limit
 from mpibatch.io.room import check_room as _check_room
-from mpibatch.mpi import MPI, agreed, tells_failures
+from mpibatch.mpi import AGREED, MPI, Leaving, agreed, tells_failures
 from mpibatch.mpi.transfers import pieces
 
 __all__ = ["ROUND_BYTES", "agreed_io", "flush", "make", "opened", "plain_bytes", "write", "write_field"]
@@ -205,11 +205,12 @@ def opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
     with agreed_io(comm, path), info(wanted) as given:
         file = MPI.File.Open(comm, path, MPI.MODE_RDWR, given)
     try:
-        yield file
-        with agreed_io(comm, path):
-            file.Sync()
-    except (MpibatchError, Stopped):
-        # Agreed on by all ranks, so all are here. After any other exception closing, being collective, would hang.
+        with Leaving(comm):
+            yield file
+            with agreed_io(comm, path):
+                file.Sync()
+    except AGREED:
+        # All ranks are here. After any other exception closing, being collective, would hang.
         file.Close()
         raise
     with agreed_io(comm, path):

@@ -41,6 +41,7 @@ def load(
     components: int | Literal["auto"] = "auto",
     topology: Sequence[int | None] | None = None,
     sizes: Sequence[Sequence[int] | None] | None = None,
+    weights: Sequence[Sequence[float] | None] | None = None,
     periodic: bool | Sequence[bool] | None = None,
     spacing: float | Sequence[float] | None = None,
     origin: float | Sequence[float] | None = None,
@@ -62,7 +63,8 @@ def load(
         `save` stored, and of `comm` (default: COMM_WORLD).
     halo : width of the field's halo; it is not filled.
     components : how many of the last axes are not decomposed. "auto": as saved; the colours of a picture; else 0.
-    topology, sizes, periodic, spacing, origin, units, axes : of the new Grid, see there; they go before the file's.
+    topology, sizes, weights, periodic, spacing, origin, units, axes : of the new Grid, see there; they go before the
+        file's.
     region : slices for the first axes of the grid, as ``np.s_[10:200, ::4]``: only these cells are read. The new Grid
         has their shape; its origin is moved, its spacing is that of the cells left.
     allow : hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter
@@ -72,16 +74,18 @@ def load(
     file), the same on every rank.
     """
     asked = {
-        "topology": topology, "sizes": sizes, "periodic": periodic, "spacing": spacing, "origin": origin,
-        "units": units, "axes": axes,
+        "topology": topology, "sizes": sizes, "weights": weights, "periodic": periodic, "spacing": spacing,
+        "origin": origin, "units": units, "axes": axes,
     }  # fmt: skip
     wanted = {name: value for name, value in asked.items() if value is not None}
     with phase("io"):
         home = grid.comm if grid is not None else private(comm)
         found: Source | None = None
+        seen: tuple[int, ...] | None = None
         with agreed(home, f"reading {path}"):
             file, inside = split_path(path, dataset)
             _check(grid, comm, wanted, whole_name(file, inside or ""))
+            seen = _state(file)
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
                 found = inspect_safely(file, inside, check_allowed(allow))
@@ -98,7 +102,30 @@ def load(
                 f"{source.name} of shape {source.shape} was to be loaded onto {grid}, but the cells to be read are "
                 f"{cells}; the shapes must match"
             )
-        return _read(source, grid, halo, part)
+        field = _read(source, grid, halo, part)
+        # Every rank has opened the file by itself. Each saw it before all agreed on what rank 0 found in it, and looks
+        # again after reading: an exchange in between, whoever met it, shows on those ranks on which it fell between.
+        with agreed(grid.comm, f"reading {path}"):
+            if seen is not None and _state(file) != seen:
+                raise RunError(f"{source.name} was replaced, or written to, while it was read; read it again")
+        return field
+
+
+def _state(file: str) -> tuple[int, ...] | None:
+    """What tells one file from another of the same name; None where this rank sees none. Local.
+
+    Not compared between ranks: nodes may have copies of their own.
+    """
+    try:
+        # Opening, unlike asking, makes NFS look at the server; and it must not wait for the writer of a pipe.
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(handle)
+    finally:
+        os.close(handle)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _check(grid: Grid | None, comm: MPI.Intracomm | None, wanted: dict[str, Any], name: str) -> None:

@@ -22,7 +22,6 @@ from typing import Any
 import h5py
 
 from mpibatch.domain import Box
-from mpibatch.errors import MpibatchError, Stopped
 from mpibatch.field import Field
 from mpibatch.io import direct
 from mpibatch.io.chunking import ChunkGrid
@@ -31,7 +30,7 @@ from mpibatch.io.digests import extents_of_field, of_bytes, per_digest, word_byt
 from mpibatch.io.extent import Extent
 from mpibatch.io.hints import hints, info
 from mpibatch.io.layout import Dataset, create
-from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi import AGREED, MPI, Leaving, agreed
 from mpibatch.mpi.transfers import pieces
 
 __all__ = ["PATIENCE", "write"]
@@ -151,11 +150,12 @@ def _opened(comm: MPI.Intracomm, path: str) -> Iterator[Any]:
         access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
         file = h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, access))
     try:
-        yield file
-        with direct.agreed_io(comm, path):
-            h5py.h5f.flush(file.id)
-    except (MpibatchError, Stopped):
-        # Agreed on by all ranks, so all are here. After any other exception closing, being collective, would hang.
+        with Leaving(comm):
+            yield file
+            with direct.agreed_io(comm, path):
+                h5py.h5f.flush(file.id)
+    except AGREED:
+        # All ranks are here. After any other exception closing, being collective, would hang.
         with suppress(OSError, RuntimeError, ValueError):
             file.id.close()  # see `closing`
         raise

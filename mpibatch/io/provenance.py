@@ -17,23 +17,21 @@ import json
 import os
 import platform
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import h5py
-import numpy as np
 
 from mpibatch import __version__, timing
 from mpibatch.field import Field
 from mpibatch.io.digests import of_field
 from mpibatch.io.layout import annotate
 from mpibatch.io.room import ROOM, room_for
-from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi import MPI, agreed, hosts_of
 
-__all__ = ["RECORD", "VERSIONS", "add_record", "input_digest", "versions"]
+__all__ = ["RECORD", "VERSIONS", "add_record", "input_digest", "mpi_line", "versions"]
 
 VERSIONS, RECORD = "versions", "run_record"
 PACKAGES = ("h5py", "mpi4py", "numba", "numpy", "scipy")
@@ -42,7 +40,6 @@ SLURM = ("SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_CLUSTER_NAME", "SLURM_JOB_NODE
 # Of hosts, and of ranks whose times are told one by one.
 MOST_HOSTS, MOST_RANKS = 256, 256
 MOST_TEXT = 2000  # characters of one argument or variable
-HOST_BYTES = 64
 
 
 @cache
@@ -83,7 +80,7 @@ def add_record(
                 "decomposition": _decompositions(fields),
                 "driver": driver,
                 "hints": {name: value[:MOST_TEXT] for name, value in hints.items()},
-                "mpi": MPI.Get_library_version().strip("\0 \n").partition("\n")[0][:MOST_TEXT],
+                "mpi": mpi_line(),
                 "slurm": {name: os.environ[name][:MOST_TEXT] for name in SLURM if name in os.environ},
                 "seconds": seconds,
             }
@@ -92,36 +89,31 @@ def add_record(
                 annotate(path, {RECORD: text})
 
 
+def mpi_line() -> str:
+    """Return the first line of what the MPI library says of itself. Local."""
+    return MPI.Get_library_version().strip("\0 \n").partition("\n")[0][:MOST_TEXT]
+
+
 def _hosts(comm: MPI.Intracomm) -> dict[str, int]:
     """Ranks on each host, on rank 0; of very many hosts the first, and the number of the others as "(more)"."""
-    mine = np.frombuffer(MPI.Get_processor_name().encode()[:HOST_BYTES].ljust(HOST_BYTES, b"\0"), "u1")
-    names = np.empty((comm.size, HOST_BYTES), "u1") if comm.rank == 0 else None
-    comm.Gather(mine, names, root=0)
-    if names is None:
-        return {}
-    counts = Counter(bytes(name).rstrip(b"\0").decode(errors="replace") for name in names)
+    hosts = hosts_of(comm)
+    counts = hosts.ranks if hosts is not None else {}
     told = dict(itertools.islice(counts.items(), MOST_HOSTS))
     return told if len(told) == len(counts) else {**told, "(more)": len(counts) - len(told)}
 
 
 def _seconds(comm: MPI.Intracomm) -> dict[str, Any]:
     """Seconds of each phase so far, over the ranks, on rank 0."""
-    phases = timing.seconds()
-    mine = np.array([*phases.values(), timing.wall()])
-    rows = np.empty((comm.size, mine.size)) if comm.rank == 0 else None
-    comm.Gather(mine, rows, root=0)
-    if rows is None:
-        return {}
     told: dict[str, Any] = {}
-    for name, times in zip((*phases, "total"), rows.T, strict=True):
-        told[name] = {
-            "least": round(float(times.min()), 6),
-            "median": round(float(np.median(times)), 6),
-            "most": round(float(times.max()), 6),
-            "slowest_rank": int(times.argmax()),
+    for stat in timing.summary(comm):
+        told[stat.name] = {
+            "least": round(stat.least, 6),
+            "median": round(stat.median, 6),
+            "most": round(stat.slowest, 6),
+            "slowest_rank": stat.slowest_rank,
         }
         if comm.size <= MOST_RANKS:
-            told[name]["by_rank"] = [round(float(t), 3) for t in times]
+            told[stat.name]["by_rank"] = [round(float(t), 3) for t in stat.by_rank]
     return told
 
 

@@ -43,7 +43,7 @@
     check_every = 100             # steps between searches for NaN
     shape = [128, 128]            # and whatever the program's Parameters have
 
-    [grid]                        # optional: topology, sizes
+    [grid]                        # optional: topology, sizes, weights
 
     [output]
     path = "heat.h5"

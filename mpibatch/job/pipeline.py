@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import mpibatch.io as io
+from mpibatch import tally
+from mpibatch.compiled import compile_seconds
 from mpibatch.errors import RunError
 from mpibatch.field import Field
 from mpibatch.io.naming import split_path
@@ -54,9 +56,11 @@ class Summary:
     topology: tuple[int, ...]
     path: str
     saved: tuple[Saved, ...]
-    seconds: tuple[tuple[str, float], ...]  # of reading, of each step, of writing
+    seconds: tuple[tuple[str, float], ...]  # of a pipeline: reading, each step, writing; of a simulation: see there
     notes: tuple[str, ...] = ()  # lines for the reader
     was_complete: bool = False  # an earlier run had done it all
+    kind: str = "pipeline"  # or "simulation"
+    steps: int = 0  # that this run has made
 
 
 def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, start: Start = "new") -> Summary:
@@ -76,8 +80,8 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
     results = {INPUT: Result(_load(job, comm), {})}
     grid = results[INPUT].field.grid
     check_fit(job, grid.ndim)
-    clock.lap("reading")
     attrs, begun = {**_provenance(job), "inputs": _inputs(job, results[INPUT].field)}, None
+    clock.lap("reading")
     if checkpoints is not None:
         begun = Begun(job, comm, checkpoints, results[INPUT].field, start)
         attrs |= {FINGERPRINT: begun.mark}
@@ -102,7 +106,9 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
     clock.lap("writing")
     report(total, total, "done")
     told = begun.told if begun is not None else ()
-    return Summary(grid.shape, grid.topology, job.output.path, saved, tuple(clock.laps), told)
+    known = begun.known if begun is not None else frozenset()
+    steps = sum(name not in known for name, _ in clock.laps[1:-1])
+    return Summary(grid.shape, grid.topology, job.output.path, saved, tuple(clock.laps), told, steps=steps)
 
 
 def _steps(
@@ -137,15 +143,16 @@ def _steps(
 
 
 class _Clock:
-    """Seconds from one call of `lap` to the next."""
+    """Seconds from one call of `lap` to the next, without those of compiling."""
 
     def __init__(self) -> None:
         self.laps: list[tuple[str, float]] = []
-        self._since = time.perf_counter()
+        self._since = time.perf_counter() - compile_seconds()
 
     def lap(self, name: str) -> None:
-        now = time.perf_counter()
+        now = time.perf_counter() - compile_seconds()
         self.laps.append((name, now - self._since))
+        tally.lap(name)
         _log.info("%s took %.3f s", name, now - self._since)
         self._since = now
 
@@ -183,7 +190,9 @@ def _inputs(job: Job, field: Field) -> str:
     with phase("io"), agreed(comm, f"reading {job.input.path}"):
         if comm.rank == 0:
             content = content_of(split_path(job.input.path)[0])
-    told = {"dataset": job.input.dataset, "values": input_digest(comm, field), "content": comm.bcast(content, root=0)}
+    with phase("io"):
+        content, values = comm.bcast(content, root=0), input_digest(comm, field)
+    told = {"dataset": job.input.dataset, "values": values, "content": content}
     return json.dumps({job.input.path: {name: value for name, value in told.items() if value is not None}})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,84 @@ from mpibatch.domain import Decomposition
 from mpibatch.errors import UsageError
 from mpibatch.io.formats import inspect
 from mpibatch.io.naming import split_path, whole_name
-from mpibatch.job.checks import shown
+from mpibatch.io.region import chosen_region
+from mpibatch.job.checks import shown, slices
 from mpibatch.job.functions import parameters_of
 from mpibatch.job.schema import Job, Step, check_fit
 from mpibatch.job.simulation import SimulationJob
 from mpibatch.job.words import bytes_text, shape_text
 
-__all__ = ["plan"]
+__all__ = ["Layout", "Values", "layout", "plan", "values_of"]
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a pipeline reads: the cells' global shape, the values of each cell, and their dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    channels: tuple[int, ...]
+    dtype: str
+    periodic: tuple[bool, ...]
+
+    @property
+    def cell(self) -> int:
+        """Bytes of a cell. Local."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.channels)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Cells over ranks: the process grid, the largest and the smallest block, and the largest over the mean."""
+
+    decomposition: Decomposition
+    largest: tuple[int, ...]
+    smallest: tuple[int, ...]
+    imbalance: float
+
+    @property
+    def topology(self) -> tuple[int, ...]:
+        """Ranks along each axis. Local."""
+        return self.decomposition.topology
+
+    @property
+    def cells(self) -> int:
+        """Cells of the fullest rank. Local."""
+        return math.prod(self.largest)
+
+
+def values_of(job: Job) -> Values:
+    """Return what a pipeline reads. Local. Opens the input, but reads no values.
+
+    Raises RunError if there is no such input, UsageError if its axes do not fit the job.
+    """
+    given = job.input
+    path, dataset = split_path(given.path, given.dataset)
+    source = inspect(given.path, given.dataset, given.allow)
+    count = source.components if given.components is None else given.components
+    if not 0 <= count < len(source.shape):
+        raise UsageError(
+            f"[input] components = {count}, but {source.name} has {len(source.shape)} axes; leave 1 or more"
+        )
+    whole, channels = source.shape[: len(source.shape) - count], source.shape[len(source.shape) - count :]
+    name = whole_name(path, dataset or source.dataset)
+    shape = tuple(map(len, chosen_region(name, whole, slices(given.region) if given.region else None)))
+    check_fit(job, len(shape))
+    periodic = job.grid.get("periodic", source.grid.get("periodic", False))
+    wraps = tuple(map(bool, np.broadcast_to(periodic, len(shape))))
+    return Values(name, shape, channels, np.dtype(source.dtype).name, wraps)
+
+
+def layout(shape: tuple[int, ...], ranks: int, grid: Mapping[str, Any]) -> Layout:
+    """Return how `shape` is spread over ranks, as `grid` asks for. Local. Raises UsageError if it cannot be."""
+    decomposition = Decomposition.over(shape, ranks, *(grid.get(key) for key in ("topology", "sizes", "weights")))
+    sizes = []
+    for axis in decomposition.axes:
+        # Even blocks differ by one cell at most: the first is the largest, the last the smallest.
+        parts = (0, axis.parts - 1) if axis.starts is None else range(axis.parts)
+        sizes.append([high - low for low, high in map(axis.bounds, parts)])
+    largest, smallest = tuple(map(max, sizes)), tuple(map(min, sizes))
+    return Layout(decomposition, largest, smallest, math.prod(largest) * ranks / math.prod(shape))
 
 
 def plan(job: Job | SimulationJob, ranks: int) -> str:
@@ -30,21 +102,12 @@ def plan(job: Job | SimulationJob, ranks: int) -> str:
 
 
 def _pipeline(job: Job, ranks: int) -> str:
-    path, dataset = split_path(job.input.path, job.input.dataset)
-    source = inspect(job.input.path, job.input.dataset)
-    count = source.components if job.input.components is None else job.input.components
-    if not 0 <= count < len(source.shape):
-        raise UsageError(
-            f"[input] components = {count}, but {source.name} has {len(source.shape)} axes; leave 1 or more"
-        )
-    shape, channels = source.shape[: len(source.shape) - count], source.shape[len(source.shape) - count :]
-    check_fit(job, len(shape))
-    each = f", {shape_text(channels)} values each" if channels else ""
+    values = values_of(job)
+    each = f", {shape_text(values.channels)} values each" if values.channels else ""
     lines = [
         f"job     {job.source or '(command line)'}",
-        f"input   {whole_name(path, dataset or source.dataset)}: {shape_text(shape)} cells of "
-        f"{np.dtype(source.dtype).name}{each}",
-        *_grid(job.grid, shape, ranks, np.dtype(source.dtype).itemsize * math.prod(channels)),
+        f"input   {values.name}: {shape_text(values.shape)} cells of {values.dtype}{each}",
+        *_grid(job.grid, values.shape, ranks, values.cell),
     ]
     for number, step in enumerate(job.steps):
         lines.append(f"step {number + 1:<2} {_call(step)}" + (f"  → saved as {step.save!r}" if step.save else ""))
@@ -86,16 +149,14 @@ def _value(value: Any) -> str:
 
 def _grid(grid: Mapping[str, Any], shape: tuple[int, ...], ranks: int, cell: int = 0) -> list[str]:
     """The process grid; `cell` is the bytes of one cell of the input, if there is one."""
-    decomposition = Decomposition.over(shape, ranks, grid.get("topology"), grid.get("sizes"))
-    blocks = [[high - low for low, high in map(axis.bounds, range(axis.parts))] for axis in decomposition.axes]
-    largest = [max(sizes) for sizes in blocks]
+    spread = layout(shape, ranks, grid)
     lines = [
-        f"grid    {shape_text(decomposition.topology)} = {ranks} {'rank' if ranks == 1 else 'ranks'}, "
-        f"blocks up to {shape_text(largest)} cells, imbalance {decomposition.imbalance():.2f}",
+        f"grid    {shape_text(spread.topology)} = {ranks} {'rank' if ranks == 1 else 'ranks'}, "
+        f"blocks up to {shape_text(spread.largest)} cells, imbalance {spread.imbalance:.2f}",
     ]
     if cell:
-        lines.append(f"        {bytes_text(math.prod(largest) * cell)} of the input on a rank; a step adds its result")
-    if any(0 in sizes for sizes in blocks):
+        lines.append(f"        {bytes_text(spread.cells * cell)} of the input on a rank; a step adds its result")
+    if 0 in spread.smallest:
         lines.append("        some ranks own no cells: fewer ranks would do")
     others = {key: value for key, value in grid.items() if key not in ("topology", "sizes")}
     return lines + [f"        {key} = {shown(value)}" for key, value in others.items()]

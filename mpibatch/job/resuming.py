@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from mpibatch.checkpoint.checkpoints import Checkpoints
 from mpibatch.errors import RunError, UsageError
 from mpibatch.field import Field
 from mpibatch.grid import Grid
+from mpibatch.io.apart import is_safe_to_parse
 from mpibatch.io.describing import file_attributes
 from mpibatch.io.provenance import input_digest
 from mpibatch.io.verifying import check
@@ -57,14 +59,15 @@ def opened(
 
 
 def is_complete(comm: MPI.Intracomm, path: str, mark: str) -> bool:
-    """Whether there is a whole output with this fingerprint. Collective."""
+    """Whether there is a whole output with this fingerprint. Collective.
+
+    What HDF5 would parse is compared with the seal before HDF5 sees it, all other bytes only of an output that is ours.
+    """
     known = False
     with agreed(comm, f"reading {path}"):
         if comm.rank == 0 and Path(path).is_file():
-            try:
-                known = file_attributes(path).get(FINGERPRINT) == mark
-            except RunError:
-                known = False
+            with suppress(RunError):
+                known = is_safe_to_parse(path) and file_attributes(path).get(FINGERPRINT) == mark
     if not comm.bcast(known, root=0):
         return False
     try:

@@ -100,6 +100,7 @@ class Key:
 
 
 _SIZES = checks.list_of(checks.list_of(checks.integer(0)))
+_WEIGHTS = checks.list_of(checks.list_of(checks.real(least=0)))
 TABLES: Mapping[str, Mapping[str, Key]] = {
     "input": {
         "path": Key(checks.text, required=True),
@@ -111,6 +112,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
     "grid": {
         "topology": Key(checks.list_of(checks.integer(0))),
         "sizes": Key(_SIZES),
+        "weights": Key(_WEIGHTS),
         "periodic": Key(checks.one_or_list(checks.flag)),
         "spacing": Key(checks.one_or_list(checks.real(above=0))),
         "origin": Key(checks.one_or_list(checks.real())),
@@ -323,4 +325,6 @@ def grid_options(table: Mapping[str, Any]) -> dict[str, Any]:
         options["topology"] = [int(ranks) or None for ranks in options["topology"]]
     if "sizes" in options:
         options["sizes"] = [list(map(int, blocks)) or None for blocks in options["sizes"]]
+    if "weights" in options:
+        options["weights"] = [list(blocks) or None for blocks in options["weights"]]
     return options

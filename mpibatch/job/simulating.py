@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mpibatch import __version__
+from mpibatch import __version__, timing
 from mpibatch.checkpoint.identity import fingerprint
 from mpibatch.errors import RunError
 from mpibatch.job.pipeline import ATTRIBUTE_BYTES, Saved, Summary, check_target
@@ -44,7 +44,7 @@ def simulate(
         if checkpoints is not None:
             checkpoints.clear()
         return Summary((), (), job.output, (), (), was_complete=True)
-    schedule, begin = job.schedule, time.perf_counter()
+    schedule, begin, written = job.schedule, time.perf_counter(), timing.spent("io")
     text = job.text if len(job.text.encode("utf-8", "replace")) <= ATTRIBUTE_BYTES else ""
     simulation = Simulation(
         schedule,
@@ -65,12 +65,14 @@ def simulate(
     if done is None:
         raise RunError(f"the program {job.program.name!r} made no step; let it loop over simulation.steps(...)")
     saved = tuple(Saved(name, shape, dtype, size, {}) for name, shape, dtype, size in done.written)
-    laps = (("stepping", done.seconds), ("the rest", all_seconds - done.seconds))
+    written = timing.spent("io") - written
+    stepping = done.seconds - done.writing
+    laps = (("steps", stepping), ("output", written), ("the rest", max(0.0, all_seconds - stepping - written)))
     made = done.steps - done.first
     each = done.seconds / max(1, made)
     since = f" after step {done.first}" if done.first else ""
     notes = (f"{job.program.name}: {made} steps{since} to t = {done.time:.6g}, {1e3 * each:.3g} ms each",)
-    return Summary(done.grid.shape, done.grid.topology, job.output, saved, laps, notes)
+    return Summary(done.grid.shape, done.grid.topology, job.output, saved, laps, notes, kind="simulation", steps=made)
 
 
 def identity_of(job: SimulationJob) -> dict[str, Any]:

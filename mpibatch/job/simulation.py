@@ -26,7 +26,7 @@ SIMULATION_TABLES: Mapping[str, Mapping[str, Key]] = {
         "steps": Key(checks.integer(1)),
         "check_every": Key(checks.integer(0)),
     },
-    "grid": {key: TABLES["grid"][key] for key in ("topology", "sizes")},
+    "grid": {key: TABLES["grid"][key] for key in ("topology", "sizes", "weights")},
     "output": {"path": Key(checks.text, required=True), "record": Key(checks.flag), **_EVERY},
     "diagnostics": {"path": Key(checks.text), **_EVERY},
     "checkpoint": TABLES["checkpoint"],

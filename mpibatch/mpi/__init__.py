@@ -16,12 +16,18 @@ from mpibatch.mpi.abort import install_hooks
 from mpibatch.mpi.agree import agreed
 from mpibatch.mpi.comm import private, release_all, world
 from mpibatch.mpi.files import tells_failures
+from mpibatch.mpi.hosts import Hosts, hosts_of
+from mpibatch.mpi.leaving import AGREED, Leaving
 from mpibatch.mpi.transfers import Transfers, transfer
 
 __all__ = [
+    "AGREED",
     "MPI",
+    "Hosts",
+    "Leaving",
     "Transfers",
     "agreed",
+    "hosts_of",
     "install_hooks",
     "private",
     "release_all",

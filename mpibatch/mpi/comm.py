@@ -9,12 +9,13 @@ from mpi4py import MPI
 
 from mpibatch.errors import RunError, UsageError
 
-__all__ = ["private", "release_all", "world"]
+__all__ = ["private", "release_all", "spare", "world"]
 
 # In the order of creation, which is the same on all ranks of each.
 _duplicates: list[MPI.Intracomm] = []
 # The user's communicator carries its duplicate as an attribute: when it is freed, MPI may give its handle to another.
 _ATTRIBUTE = MPI.Comm.Create_keyval()
+_SPARE = MPI.Comm.Create_keyval()
 
 
 def world() -> MPI.Intracomm:
@@ -44,6 +45,18 @@ def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
     duplicate = MPI.Intracomm(parent.Split(0, parent.rank))
     duplicate.Set_name("mpibatch")
     parent.Set_attr(_ATTRIBUTE, duplicate)
+    _duplicates.append(duplicate)
+    return duplicate
+
+
+def spare(comm: MPI.Intracomm) -> MPI.Intracomm:
+    """Return a second duplicate, for messages that must not meet those of `comm`. Collective at the first call."""
+    known = comm.Get_attr(_SPARE)
+    if isinstance(known, MPI.Intracomm):
+        return known
+    duplicate = MPI.Intracomm(comm.Split(0, comm.rank))
+    duplicate.Set_name("mpibatch spare")
+    comm.Set_attr(_SPARE, duplicate)
     _duplicates.append(duplicate)
     return duplicate
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
-__all__ = ["MESSAGE_BYTES", "Target", "Transfers", "pieces", "transfer"]
+from mpibatch.timing import phase
+
+__all__ = ["MESSAGE_BYTES", "Target", "Transfers", "messages", "pieces", "transfer"]
+
+PACK = phase("pack")
 
 # Many MPI stacks fail above 2^31 elements in a call; half of it leaves room for everyone.
 MESSAGE_BYTES = 1 << 30
@@ -72,8 +76,10 @@ def transfer(comm: MPI.Intracomm, moves: Transfers, tag: int = 1, limit: int | N
     (default: `MESSAGE_BYTES`) each.
     """
     most = MESSAGE_BYTES if limit is None else limit
-    for target, source in moves.copies:
-        target[...] = source
+    if moves.copies:
+        with PACK:
+            for target, source in moves.copies:
+                target[...] = source
     rank, size = comm.rank, comm.size
     ahead = ((to - rank) % size for to in moves.sends)
     behind = ((rank - giver) % size for giver in moves.receives)
@@ -82,16 +88,24 @@ def transfer(comm: MPI.Intracomm, moves: Transfers, tag: int = 1, limit: int | N
         outgoing = _send_parts(moves.sends.get(to, []), most)
         incoming = _receive_parts(moves.receives.get(giver, []), most)
         while True:
-            leaving = list(itertools.islice(outgoing, WINDOW))
-            arriving = list(itertools.islice(incoming, WINDOW))
+            with PACK:
+                leaving = list(itertools.islice(outgoing, WINDOW))
+                arriving = list(itertools.islice(incoming, WINDOW))
             if not leaving and not arriving:
                 break
             requests = [comm.Irecv([buffer, buffer.nbytes, MPI.BYTE], giver, tag) for buffer, _ in arriving]
             requests += [comm.Isend([buffer, buffer.nbytes, MPI.BYTE], to, tag) for buffer in leaving]
             MPI.Request.Waitall(requests)
-            for buffer, view in arriving:
-                if view is not None:
-                    view[...] = buffer
+            with PACK:
+                for buffer, view in arriving:
+                    if view is not None:
+                        view[...] = buffer
+
+
+def messages(sends: Mapping[int, list[Array]]) -> int:
+    """Return how many messages `transfer` sends for these views. Local."""
+    every = (view for views in sends.values() for view in views)
+    return sum(1 for view in every for _ in pieces(view.shape, view.itemsize, MESSAGE_BYTES))
 
 
 def _send_parts(views: list[Array], limit: int) -> Iterator[Array]:

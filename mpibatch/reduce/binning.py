@@ -20,6 +20,7 @@ from mpibatch.field import Field
 from mpibatch.reduce.arrays import check_dtype, chunks
 from mpibatch.reduce.extremes import limits
 from mpibatch.reduce.totals import add_up
+from mpibatch.timing import phase
 
 __all__ = ["histogram"]
 
@@ -73,7 +74,8 @@ def histogram(
         ) from error
     if edges.size < 2:
         raise UsageError(f"histogram with the edges {edges.tolist()} was asked for; give at least two")
-    mine = _count(u.owned.view(plain), bins if uniform else edges, range, edges, uniform)
+    with phase("compute"):
+        mine = _count(u.owned.view(plain), bins if uniform else edges, range, edges, uniform)
     return add_up(u, mine), edges
 
 

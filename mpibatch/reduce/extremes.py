@@ -16,6 +16,8 @@ from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.mpi import MPI
 from mpibatch.reduce.arrays import check_dtype, chunks
+from mpibatch.tally import REDUCTION
+from mpibatch.timing import phase
 
 __all__ = ["argmax", "argmin", "limits", "max", "min"]
 
@@ -66,9 +68,11 @@ def _extremes(u: Field, asked: str, wanted: tuple[bool, ...]) -> list[Any]:
         raise UsageError(f"{asked} of a field of shape {u.shape} was asked for, which has no elements; give it some")
     mine = np.full(len(wanted), FIRST, np.int64)
     if u.owned.size:
-        mine[:] = [_key(_local_extreme(u.owned, largest), largest) for largest in wanted]
+        with phase("compute"):
+            mine[:] = [_key(_local_extreme(u.owned, largest), largest) for largest in wanted]
     keys = np.empty_like(mine)
-    u.grid.comm.Allreduce(mine, keys, op=MPI.MAX)
+    with REDUCTION:
+        u.grid.comm.Allreduce(mine, keys, op=MPI.MAX)
     return [_value(int(key), u.dtype, largest) for key, largest in zip(keys, wanted, strict=True)]
 
 
@@ -119,16 +123,19 @@ def _arg_extreme(u: Field, asked: str, largest: bool) -> int:
     mine, place, best, first = (np.array([n], np.int64) for n in (FIRST, LAST, FIRST, LAST))
     local = -1
     if u.owned.size:
-        value, local = _first_extreme(u.owned, largest)
+        with phase("compute"):
+            value, local = _first_extreme(u.owned, largest)
         # Zeros of both signs are equal here, as in NumPy: the first one counts. (False + 0 would not be a bool.)
         mine[0] = _key(value + 0 if u.dtype.kind == "f" else value, largest)
-    u.grid.comm.Allreduce(mine, best, op=MPI.MAX)
+    with REDUCTION:
+        u.grid.comm.Allreduce(mine, best, op=MPI.MAX)
     if local >= 0 and mine[0] == best[0]:
         # Within a box, local and global raster order agree: the first here is the first of this rank globally.
         within = np.unravel_index(local, u.local_shape)
         start = (*u.box.start, *(0 for _ in u.components))
         place[0] = np.ravel_multi_index([int(i) + s for i, s in zip(within, start, strict=True)], u.shape)
-    u.grid.comm.Allreduce(place, first, op=MPI.MIN)
+    with REDUCTION:
+        u.grid.comm.Allreduce(place, first, op=MPI.MIN)
     return int(first[0])
 
 

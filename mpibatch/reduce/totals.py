@@ -13,6 +13,8 @@ from mpibatch.field import Field
 from mpibatch.mpi import MPI
 from mpibatch.reduce.arrays import check_dtype
 from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
+from mpibatch.tally import REDUCTION
+from mpibatch.timing import phase
 
 __all__ = ["add_up", "count_nonzero", "mean", "sum"]
 
@@ -20,13 +22,16 @@ __all__ = ["add_up", "count_nonzero", "mean", "sum"]
 def add_up(u: Field, mine: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the element-wise sum of every rank's small int64 array. Collective: one all-reduce of it."""
     total = np.empty_like(mine)
-    u.grid.comm.Allreduce(mine, total, op=MPI.SUM)
+    with REDUCTION:
+        u.grid.comm.Allreduce(mine, total, op=MPI.SUM)
     return total
 
 
 def _all_parts(u: Field, asked: str) -> npt.NDArray[np.int64]:
     check_dtype(u.dtype, asked)
-    return add_up(u, float_parts(u.owned) if u.dtype.kind == "f" else integer_parts(u.owned))
+    with phase("compute"):
+        mine = float_parts(u.owned) if u.dtype.kind == "f" else integer_parts(u.owned)
+    return add_up(u, mine)
 
 
 def sum(u: Field) -> int | float:
@@ -76,5 +81,6 @@ def count_nonzero(u: Field) -> int:
 
     A Python int, for every dtype; NaN is not zero, -0.0 is. One all-reduce of 8 bytes.
     """
-    mine: Any = np.count_nonzero(u.owned)
+    with phase("compute"):
+        mine: Any = np.count_nonzero(u.owned)
     return int(add_up(u, np.array([mine], np.int64))[0])

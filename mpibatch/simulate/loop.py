@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from mpibatch import tally
 from mpibatch.checkpoint.checkpoints import Checkpoints
+from mpibatch.compiled import compile_seconds
 from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.grid import Grid
@@ -25,7 +27,8 @@ from mpibatch.simulate.pace import Pace
 from mpibatch.simulate.rows import Rows
 from mpibatch.simulate.schedule import CHECK_EVERY, Clock, Every, Schedule
 from mpibatch.simulate.tripwire import check_finite
-from mpibatch.timing import phase
+from mpibatch.tally import REDUCTION
+from mpibatch.timing import phase, spent
 
 __all__ = ["Now", "Outcome", "Simulation"]
 
@@ -60,8 +63,9 @@ class Outcome:
     steps: int
     time: float
     written: tuple[tuple[str, tuple[int, ...], str, int], ...]  # dataset, shape, dtype, bytes
-    seconds: float  # between the first step and the end, output included
+    seconds: float  # between the first step and the end, output included, compiling not
     first: int = 0  # the step of the checkpoint from which it went on
+    writing: float = 0.0  # seconds of output and checkpoints between the first step and the end
 
 
 class Simulation:
@@ -201,7 +205,8 @@ class Simulation:
         first = self._go_on(state, chosen, attrs)
         if not first:
             self._record(state, 0.0, chosen, diagnostics, attrs)
-        begin, pace = time.perf_counter(), Pace(self.comm, most)
+        tally.lap("start")
+        begin, written, pace = _without_compiling(), spent("io"), Pace(self.comm, most)
         while not self._clock.finished and self._why_stopped is None:
             now = self._next(state, dt, pace.most, meet_every)
             if now.step == first:
@@ -214,8 +219,9 @@ class Simulation:
             self._record(state, now.dt, chosen, diagnostics, attrs)
             self._tell(now.dt)
             self._keep(state)
-        grid, seconds = next(iter(state.values())).grid, time.perf_counter() - begin
-        self.outcome = Outcome(grid, self._clock.step, self._clock.time, self._written(), seconds, first)
+        tally.lap("steps")
+        grid, taken, io = next(iter(state.values())).grid, _without_compiling() - begin, spent("io") - written
+        self.outcome = Outcome(grid, self._clock.step, self._clock.time, self._written(), taken, first, io)
 
     def _go_on(self, state: State, chosen: Output, attrs: Attributes | None) -> int:
         """Restore what a checkpoint holds; return its step, 0 for none."""
@@ -257,7 +263,9 @@ class Simulation:
     def _same_everywhere(self, dt: float) -> None:
         """Refuse steps of no length, and ranks with different ones: they would wait for one another for ever."""
         low, is_length = np.empty(3), 0 < dt < math.inf
-        self.comm.Allreduce(np.array([dt, -dt, 1.0]) if is_length else np.zeros(3), low, op=MPI.MIN)
+        mine = np.array([dt, -dt, 1.0]) if is_length else np.zeros(3)
+        with REDUCTION:
+            self.comm.Allreduce(mine, low, op=MPI.MIN)
         high = -low[1]
         if not low[2]:
             which = "" if is_length else f" of {dt}"
@@ -287,7 +295,7 @@ class Simulation:
         for name, field in state.items():
             if not isinstance(field, Field):
                 raise UsageError(f"state[{name!r}] is of type {type(field).__name__}; keep Fields in it, and only them")
-        with phase("reduce"):
+        with phase("compute"):
             check_finite(state, when, advice)
 
     def _record(
@@ -359,7 +367,8 @@ class Simulation:
             self._resources.__exit__(type(raised), raised, raised.__traceback__)
             raise
         self._resources.__exit__(kind, error, at)
-        if error is None and self._checkpoints is not None:
+        # A block that ended well, but never began its time loop, has completed nothing.
+        if error is None and self.outcome is not None and self._checkpoints is not None:
             self._checkpoints.clear()
 
     def _complete(self) -> None:
@@ -372,3 +381,7 @@ class Simulation:
         self._series.table("time", np.array([at for _, at in self._outputs], "f8"), units)
         for name, column in self._rows.columns().items():
             self._series.table(f"diagnostics/{name}", column, units if name in ("time", "dt") else {})
+
+
+def _without_compiling() -> float:
+    return time.perf_counter() - compile_seconds()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from mpibatch.mpi import MPI
+from mpibatch.tally import REDUCTION
 
 __all__ = ["Pace"]
 
@@ -33,5 +34,7 @@ class Pace:
     def end(self, count: int) -> None:
         """Note that it ended after `count` steps. Collective, if a pass may make several."""
         if self._limit > 1:
-            seconds = float(self._comm.allreduce(time.perf_counter() - self._began, op=MPI.MAX))
+            taken = time.perf_counter() - self._began
+            with REDUCTION:
+                seconds = float(self._comm.allreduce(taken, op=MPI.MAX))
             self.most = min(self._limit, max(LEAST_PASS, int(PASS_SECONDS * count / max(seconds, 1e-9))))

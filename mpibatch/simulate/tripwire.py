@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mpibatch.errors import RunError
 from mpibatch.field import Field
 from mpibatch.mpi import MPI
+from mpibatch.tally import REDUCTION
 
 __all__ = ["check_finite"]
 
@@ -27,7 +28,8 @@ def check_finite(fields: Mapping[str, Field], when: str, advice: str) -> None:
     first = [_first(fields[name]) for name in names]
     mine = next((number for number, place in enumerate(first) if place != NOWHERE), NOWHERE)
     comm = next(iter(fields.values())).grid.comm
-    guilty = comm.allreduce(mine, op=MPI.MIN)
+    with REDUCTION:
+        guilty = comm.allreduce(mine, op=MPI.MIN)
     if guilty == NOWHERE:
         return
     u, name = fields[names[guilty]], names[guilty]

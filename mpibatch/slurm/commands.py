@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from mpibatch.errors import RunError, UsageError, nearest
 
-__all__ = ["Queued", "cancel", "find", "overriding", "queue", "submit"]
+__all__ = ["ENDED", "Queued", "cancel", "find", "overriding", "queue", "submit"]
 
 PATIENCE = 60.0  # seconds; a busy controller may take some
+
+# The states of jobs that do not go on.
+ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
 
 # Words of Slurm for what the user can mend in the request.
 _REFUSALS = re.compile(

@@ -18,15 +18,23 @@ from typing import Any
 from mpibatch import __version__
 from mpibatch.log import launched, logger
 
-__all__ = ["VARIABLE", "leave", "life_of", "note", "read"]
+__all__ = ["VARIABLE", "is_wanted", "leave", "life_of", "note", "read"]
 
 VARIABLE = "MPIBATCH_RECORD"
 
 _noted: dict[str, Any] = {}
 
 
+def is_wanted() -> bool:
+    """Whether a record is asked for. Local, and perhaps not the same on all ranks."""
+    return bool(os.environ.get(VARIABLE))
+
+
 def note(**facts: Any) -> None:
-    """Keep facts for the record, if one is asked for: the `output` that was written. Local."""
+    """Keep facts for the record, if one is asked for. Local.
+
+    They are the `output` that was written, and the account of the `run` (see `mpibatch.job.account`).
+    """
     _noted.update(facts)
 
 
@@ -51,7 +59,10 @@ def leave(code: int) -> None:
     output = Path(str(_noted["output"])) if "output" in _noted else None
     try:
         if output is not None:
-            record["bytes"] = output.stat().st_size
+            # Late: reading a seal takes the libraries that a run has loaded anyway.
+            from mpibatch.io.seal import content_of
+
+            record |= {"bytes": output.stat().st_size, "digest": content_of(str(output))}
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{target.name}.part")

@@ -31,7 +31,16 @@ REQUESTS = (
         ),
         at_once=2,
     ),
-    dataclasses.replace(_JOB, name="scaling", kind="scaling", counts=(1, 2, 4, 8, 16, 32, 64, 128), repeat=5),
+    dataclasses.replace(
+        _JOB,
+        job="study/job.toml",
+        name="scaling",
+        kind="scaling",
+        point="study/points/r00128-t1",
+        folder="study/points/r00128-t1/scratch",
+        settings=("output.path=study/points/r00128-t1/scratch/out.h5",),
+        repeat=5,
+    ),
     dataclasses.replace(
         _JOB, job="simulation.toml", name="chain", kind="chain", checkpoints="simulation.h5.checkpoints"
     ),

@@ -35,6 +35,7 @@ class Submission:
     tasks: int
     submitted: str
     script: str
+    folder: str = "."  # of the logs
 
 
 def prepare() -> None:
@@ -99,8 +100,8 @@ def latest(submission: Submission) -> str:
 def log_of(submission: Submission, task: str = "") -> Path:
     """Return the log of a submission's newest job, or of one task of an array. Local."""
     if submission.kind == "array":
-        return Path(f"{submission.name}-{submission.number}_{task or '0'}.out")
-    return Path(f"{submission.name}-{latest(submission)}.out")
+        return Path(submission.folder, f"{submission.name}-{submission.number}_{task or '0'}.out")
+    return Path(submission.folder, f"{submission.name}-{latest(submission)}.out")
 
 
 def measured_stopping(name: str) -> float | None:

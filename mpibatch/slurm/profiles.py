@@ -24,7 +24,7 @@ from mpibatch.job.schema import Key, keys_of
 from mpibatch.slurm import durations
 from mpibatch.slurm.quoting import checked
 
-__all__ = ["KEYS", "Profile", "known_profiles", "load", "parse"]
+__all__ = ["KEYS", "Profile", "bound", "known_profiles", "load", "parse", "size"]
 
 SHIPPED = Path(__file__).parent / "profiles"
 
@@ -42,9 +42,11 @@ class Profile:
     constraint: str = ""
     reservation: str = ""
     time: str = ""
+    longest: str = ""
     exclusive: bool = False
     memory: str = ""
     memory_per_cpu: str = ""
+    memory_limit: str = ""
     options: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     cores_per_node: int = 0
@@ -87,17 +89,19 @@ def _option(value: Any) -> str | None:
     return "an option that has no key of its own here" if match[1] in _OWN_OPTIONS else None
 
 
-def _binding(value: Any) -> str | None:
+def bound(value: Any) -> str | None:
+    """Return what a launcher's option for binding should look like, None if `value` does. Local."""
     good = isinstance(value, str) and value.startswith("-")
     return None if good else 'an option of the launcher, such as "--cpu-bind=cores"'
 
 
-def _size(value: Any) -> str | None:
+def size(value: Any) -> str | None:
+    """Return what an amount of memory should look like, None if `value` does. Local."""
     return None if isinstance(value, str) and _SIZE.fullmatch(value) else 'a size such as "4G"'
 
 
 def _memory(value: Any) -> str | None:
-    return None if value == "all" else _size(value) and 'a size for each node such as "200G", or "all"'
+    return None if value == "all" else size(value) and 'a size for each node such as "200G", or "all"'
 
 
 def _time(value: Any) -> str | None:
@@ -117,10 +121,10 @@ _TEXT, _FLAG, _WORDS = Key(checks.text), Key(checks.flag), Key(checks.list_of(ch
 KEYS: Mapping[str, Key] = {
     "description": _TEXT,
     **dict.fromkeys(("partition", "account", "qos", "constraint", "reservation"), _TEXT),
-    "time": Key(_time),
+    **dict.fromkeys(("time", "longest"), Key(_time)),
     "exclusive": _FLAG,
     "memory": Key(_memory),
-    "memory_per_cpu": Key(_size),
+    **dict.fromkeys(("memory_per_cpu", "memory_limit"), Key(size)),
     "options": Key(checks.list_of(_option)),
     "needs": Key(checks.list_of(checks.one_of("account", "partition", "qos"))),
     "cores_per_node": Key(checks.integer(1)),
@@ -131,9 +135,9 @@ KEYS: Mapping[str, Key] = {
     "variables": Key(_variables),
     "launcher": Key(checks.one_of("srun", "mpiexec", "mpirun")),
     "mpi": Key(checks.one_of("pmi2", "pmix", "cray_shasta", "pspmi", "none")),
-    "binding": Key(checks.list_of(_binding)),
+    "binding": Key(checks.list_of(bound)),
     "stripe_count": Key(checks.integer(-1)),
-    "stripe_size": Key(_size),
+    "stripe_size": Key(size),
 }
 _EITHER = (("memory", "memory_per_cpu"), ("container", "sbcast"), ("container", "venv"), ("venv", "sbcast"))
 # These name places: variables such as $USER in them are filled in when the job is submitted.

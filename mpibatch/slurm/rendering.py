@@ -7,14 +7,18 @@ rendering, so that no value can slip in as code.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.errors import RunError
 from mpibatch.slurm import durations
 from mpibatch.slurm.profiles import Profile
 from mpibatch.slurm.quoting import Quoted, comment, directive, shell
 from mpibatch.slurm.request import Request
+
+if TYPE_CHECKING:
+    import jinja2
 
 __all__ = ["directives", "render"]
 
@@ -23,22 +27,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(request: Request, profile: Profile) -> str:
     """Return the script for this request on this site. Local. Needs Jinja2."""
-    try:
-        import jinja2
-    except ModuleNotFoundError:
-        raise RunError("scripts are rendered by Jinja2, which is not installed; pip install jinja2") from None
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_only_quoted,
-        autoescape=False,  # these are no web pages; see _only_quoted
-    )
-    environment.filters.update(sh=shell, sbatch=directive, note=comment, words=_words, settings=_settings)
-    template = environment.get_template(f"{request.kind}.sbatch.j2")
+    template = _environment(TEMPLATES).get_template(f"{request.kind}.sbatch.j2")
     script: str = template.render(
         request=request,
         profile=profile,
@@ -47,6 +36,26 @@ def render(request: Request, profile: Profile) -> str:
         command=_command(profile),
     )
     return script
+
+
+@cache
+def _environment(templates: Path) -> jinja2.Environment:
+    try:
+        import jinja2
+    except ModuleNotFoundError:
+        raise RunError("scripts are rendered by Jinja2, which is not installed; pip install jinja2") from None
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_only_quoted,
+        autoescape=False,  # these are no web pages; see _only_quoted
+    )
+    environment.filters.update(sh=shell, sbatch=directive, note=comment, words=_words, settings=_settings)
+    return environment
 
 
 def _only_quoted(value: Any) -> Quoted:
@@ -69,6 +78,8 @@ def directives(request: Request, profile: Profile) -> Iterator[tuple[str, str]]:
     """Yield (option, value) for the #SBATCH lines; an option without a value has "". Local."""
     yield "job-name", request.name
     yield "nodes", str(request.nodes)
+    if request.ntasks:
+        yield "ntasks", str(request.ntasks)
     yield "ntasks-per-node", str(request.ntasks_per_node)
     yield "cpus-per-task", str(request.cpus_per_task)
     time = durations.text(request.time) if request.time else profile.time
@@ -89,7 +100,8 @@ def directives(request: Request, profile: Profile) -> Iterator[tuple[str, str]]:
     if request.items:
         limit = f"%{request.at_once}" if request.at_once else ""
         yield "array", f"0-{len(request.items) - 1}{limit}"
-    yield "output", f"{request.file_name}-{'%A_%a' if request.items else '%j'}.out"
+    folder = f"{request.point.replace('%', '%%')}/" if request.point else ""
+    yield "output", f"{folder}{request.file_name}-{'%A_%a' if request.items else '%j'}.out"
     yield "open-mode", "append"
     yield "signal", f"B:USR1@{request.margin}"
     yield "requeue" if request.kind == "chain" and profile.requeue else "no-requeue", ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mpibatch.errors import UsageError
 from mpibatch.job.reading import parse_any, read_text
-from mpibatch.slurm import durations
+from mpibatch.slurm import durations, profiles
 from mpibatch.slurm.profiles import Profile
 from mpibatch.slurm.quoting import checked, plain_name
 
@@ -30,7 +30,8 @@ _JOB_ID = re.compile(r"\d+(_\d+)?")
 class Request:
     """One submission. `settings` are as for ``mpibatch run --set``; `items` are those of each task of an array.
 
-    `folder` is where the output goes, `checkpoints` where the checkpoints of a chain do.
+    `folder` is where the output goes, `checkpoints` where the checkpoints of a chain do; `point` is the folder of the
+    scaling study's point that the runs belong to. `ntasks` is the number of ranks where the last node holds fewer.
     """
 
     job: str
@@ -45,16 +46,22 @@ class Request:
     after: tuple[str, ...] = ()
     items: tuple[tuple[str, ...], ...] = ()
     at_once: int = 0
-    counts: tuple[int, ...] = ()
+    ntasks: int = 0
     repeat: int = 1
     dependent: bool = False
     folder: str = "."
     checkpoints: str = "checkpoints"
+    point: str = ""
 
     @property
     def ranks(self) -> int:
         """The number of MPI ranks."""
-        return self.nodes * self.ntasks_per_node
+        return self.ntasks or self.nodes * self.ntasks_per_node
+
+    @property
+    def repeats(self) -> tuple[str, ...]:
+        """The numbers of a point's runs, as in the names of their files."""
+        return tuple(f"{number:02d}" for number in range(1, self.repeat + 1))
 
     @property
     def file_name(self) -> str:
@@ -62,15 +69,32 @@ class Request:
         return plain_name(self.name)
 
 
-def with_choices(profile: Profile, **choices: str | None) -> Profile:
-    """Return the profile with what the user chose in its place (account, partition, qos). Local."""
-    chosen = {key: checked(value, f"--{key}") for key, value in choices.items() if value}
-    changed = dataclasses.replace(profile, **chosen)  # type: ignore[arg-type]  # texts all
+def with_choices(profile: Profile, *, binding: Sequence[str] | None = None, **choices: str | None) -> Profile:
+    """Return the profile with what the user chose in its place. Local.
+
+    `choices` are texts of the profile, such as its account; None and "" leave its own.
+    """
+    given = {key: checked(value, _option(key)) for key, value in choices.items() if value}
+    if (size := given.get("memory_limit")) and profiles.size(size):
+        raise UsageError(f"--memory-limit {size}: expected {profiles.size(size)}")
+    changed = dataclasses.replace(profile, **given)  # type: ignore[arg-type]  # texts all
+    if {"partition", "qos"} & {*given}:
+        changed = dataclasses.replace(changed, longest="")  # which was that of the profile's own
+    if binding is not None:
+        for word in binding:
+            if profiles.bound(checked(word, "--binding")):
+                raise UsageError(f"--binding {word}: expected {profiles.bound(word)}")
+        changed = dataclasses.replace(changed, binding=tuple(binding))
     missing = [key for key in changed.needs if not getattr(changed, key)]
     if missing:
-        options = " ".join(f"--{key} NAME" for key in missing)
+        options = " ".join(f"{_option(key)} NAME" for key in missing)
         raise UsageError(f"the profile {profile.name!r} needs {' and '.join(missing)}; give {options}")
     return changed
+
+
+def _option(key: str) -> str:
+    """The option of the command line for a field."""
+    return f"--{key.replace('_', '-')}"
 
 
 def check(request: Request, profile: Profile) -> None:
@@ -94,15 +118,17 @@ def check(request: Request, profile: Profile) -> None:
             f"--margin {request.margin}: the signal would come in the first half of the time of "
             f"{durations.text(request.time)}; give more --time"
         )
+    longest = durations.seconds(profile.longest) if profile.longest else None
+    if request.time is not None and longest is not None and request.time > longest:
+        raise UsageError(
+            f"--time {durations.text(request.time)}: jobs of {profile.name!r} may take {profile.longest} at most; give "
+            "less, and --chain where a run takes longer"
+        )
     if request.at_once < 0:
         raise UsageError(f"--at-once {request.at_once}: give 1 or more")
     for number in request.after:
         if not _JOB_ID.fullmatch(number):
             raise UsageError(f"--after {number}: give the number of a job, as {'mpibatch status'!r} shows it")
-    for count in request.counts:
-        if not 1 <= count <= request.ranks:
-            words = f"{request.nodes} nodes × {request.ntasks_per_node} ranks are {request.ranks}"
-            raise UsageError(f"--scaling {count}: give from 1 to all ranks of the job; {words}")
 
 
 def margin_for(time: int | None, measured: float | None) -> int:

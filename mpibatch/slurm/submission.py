@@ -29,6 +29,7 @@ def submit(script: str, request: Request, profile: Profile) -> Submission:
         tasks=max(1, len(request.items)),
         submitted=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
         script=str(kept),
+        folder=request.point or ".",
     )
     ledger.add(submission)  # first: it must be known, whatever becomes of the copy
     Path(kept).write_text(script, encoding="utf-8")

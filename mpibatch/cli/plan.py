@@ -1,0 +1,225 @@
+"""``mpibatch plan``: what a job would need and take on any number of ranks, before it runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mpibatch.scaling.machine import Machine
+    from mpibatch.scaling.prediction import Model, Prediction
+    from mpibatch.scaling.work import Subject
+
+__all__ = ["add", "execute"]
+
+DESCRIPTION = """\
+Show, for each number of ranks, the process grid, the blocks and how uneven they are, memory, messages, files, and the
+time that is to be expected. Needs no MPI and reads no values. Times and memory come from `mpibatch probe`, which
+measures the machine and the job; grids, blocks and halos are told without it.
+"""
+EPILOG = """\
+--ranks takes a list, and dots that double: 1,2,4,96 or 1..1024 or 1,2,4,...,65536.
+
+--machine names the profile of another machine: what the job costs is taken from there, or from this folder's profile
+and scaled by the ratio of the two triads. A profile may be written by hand:
+
+  {"schema": 1, "name": "cluster X", "cores_per_node": 128, "memory_per_node": 256e9,
+   "triad": {"1": 20, "128": 350}, "latency": 5e-7, "bandwidth": 1e10,
+   "internode": {"latency": 1.5e-6, "bandwidth": 2.4e10}}
+
+with triad in GB/s by ranks on a node, latency in seconds, bandwidth in bytes per second.
+
+examples:
+  mpiexec -n 2 mpibatch probe job.toml && mpibatch plan job.toml --ranks 1..1024
+  mpibatch plan job.toml --ranks 96,97,128 --machine cluster.json --set simulation.shape=[2048,2048,2048]
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
+    """Add the command to the command line. Local."""
+    parser = commands.add_parser(
+        "plan",
+        parents=[shared],
+        help="show what a job would need and take on any number of ranks",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("job", metavar="JOB.toml", help="the job file")
+    parser.add_argument("--ranks", default="1..1024", metavar="LIST", help="numbers of ranks (default: %(default)s)")
+    parser.add_argument(
+        "--ranks-per-node", type=int, default=0, metavar="N", help="ranks on a node (default: one per core)"
+    )
+    parser.add_argument(
+        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a value of the job"
+    )
+    parser.add_argument(
+        "--machine", metavar="FILE", help="the machine's profile (default: $MPIBATCH_MACHINE or .mpibatch/machine.json)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; under mpiexec rank 0 alone works. Local."""
+    import json
+
+    from mpibatch.errors import UsageError
+    from mpibatch.job.reading import parse_any, read_text
+    from mpibatch.log import launched
+    from mpibatch.scaling.advice import counts, limit_of, traps
+
+    if launched()[0] != 0:
+        return 0
+    ranks = counts(args.ranks)
+    if args.ranks_per_node < 0:
+        raise UsageError(f"--ranks-per-node {args.ranks_per_node}: give 1 or more")
+    job = parse_any(read_text(args.job), args.job, args.settings)
+    machine, home = _machines(args.machine)
+    subject, measured_at, notes = _subject(job, machine, home)
+    model = _model(subject, machine, args.ranks_per_node, measured_at)
+    found = [model.at(count) for count in ranks]
+    advice, limit = traps(model, ranks), limit_of(model)
+    notes += _notes(model, args)
+    if args.json:
+        told = _told(model, found, notes)
+        told["advice"] = [{"ranks": a.ranks, "better": a.better, "gain": a.gain, "text": str(a)} for a in advice]
+        told["limit"] = {"half_efficiency": limit.half, "no_gain_beyond": limit.useless}
+        print(json.dumps(told))
+        return 0
+    print("\n".join([*_head(model), "", *_table(model, found)]))
+    for line in [*map(str, advice), *([str(limit)] if str(limit) else []), *notes]:
+        print(f"- {line}")
+    return 0
+
+
+def _machines(named: str | None) -> tuple[Machine | None, Machine | None]:
+    """The machine that is planned for, and that of the folder; None for those that are not there."""
+    from pathlib import Path
+
+    from mpibatch.scaling.machine import default_path, load
+
+    here = default_path()
+    home = load(here) if here.exists() else None
+    return (load(Path(named)), home) if named else (home, home)
+
+
+def _subject(job: Any, machine: Machine | None, home: Machine | None) -> tuple[Subject, Machine | None, list[str]]:
+    """The job with what it costs, and the machine that this was measured on."""
+    from mpibatch.scaling.work import subject_of
+
+    if machine is home or (machine is not None and home is None):
+        return subject_of(job, machine), machine, []
+    assert home is not None
+    assert machine is not None
+    from mpibatch.errors import UsageError
+
+    try:
+        subject = subject_of(job, machine)
+        if subject.work is not None:
+            return subject, machine, []
+    except UsageError:
+        pass  # its grid may be known where it was probed
+    subject = subject_of(job, home)
+    if subject.work is None:
+        return subject, machine, []
+    return subject, home, [f"seconds per cell are those of {home.name}, by the ratio of the two machines' triads"]
+
+
+def _model(subject: Subject, machine: Machine | None, ranks_per_node: int, measured_at: Machine | None) -> Model:
+    from mpibatch.scaling.prediction import Model
+
+    return Model(subject, machine, ranks_per_node, measured_at)
+
+
+def _notes(model: Model, args: argparse.Namespace) -> list[str]:
+    """What cannot be said, and what to type for it."""
+    notes = []
+    probe = f"mpiexec -n 2 mpibatch probe {args.job}" + "".join(f" --set {one}" for one in args.settings)
+    if model.work is None:
+        notes.append(f"no time and no memory is told: this job was not probed; type: {probe}")
+        notes.append("halos are those that filters' parameters and kernels' texts tell, each once in a step")
+        return notes
+    machine = model.machine
+    assert machine is not None
+    if machine.links is None:
+        notes.append(f"messages take no time here: the machine was probed by one rank alone; type: {probe}")
+    elif machine.internode is None:
+        notes.append("messages between nodes are taken to be as fast as within one: probe on two nodes")
+    if model.machine is not None and model.machine.memory_per_node is None:
+        notes.append("memory_per_node is not in the profile: whether it suffices is not told")
+    if max(model.work.steps[0].seconds_per_cell) < machine.cores_per_node:
+        most = max(model.work.steps[0].seconds_per_cell)
+        notes.append(f"the job was measured on up to {most} of {machine.cores_per_node} cores; more follow the triad")
+    return notes
+
+
+def _head(model: Model) -> list[str]:
+    from mpibatch.job.simulation import SimulationJob
+    from mpibatch.job.words import bytes_text, shape_text
+
+    subject, machine = model.subject, model.machine
+    job = subject.job
+    what = f"program {job.program.name}" if isinstance(job, SimulationJob) else f"{len(job.steps)} filters"
+    lines = [f"job      {job.source}: {what}, {shape_text(subject.shape)} cells"]
+    if machine is None:
+        return [*lines, "machine  not known"]
+    memory = f", {bytes_text(machine.memory_per_node)}" if machine.memory_per_node else ""
+    nodes = f"{machine.cores_per_node} cores a node{memory}, {model.ranks_per_node} ranks on each"
+    return [*lines, f"machine  {machine.name}: {nodes}" + (f"; measured {machine.date[:10]}" if machine.date else "")]
+
+
+def _table(model: Model, found: list[Prediction]) -> list[str]:
+    from mpibatch.job.words import bytes_text
+
+    step = "filters" if model.subject.is_pipeline else "a step"
+    heads = ("ranks", "grid", "blocks", "uneven", "cells", "memory", "halo", "sent", step, "effic.", "run", "written")
+    rows = [heads]
+    for one in found:
+        low, high = one.smallest, one.largest
+        blocks = "×".join(str(b) if a == b else f"{a}–{b}" for a, b in zip(low, high, strict=True))
+        memory = "?" if one.memory is None else bytes_text(one.memory) + ("!" if one.fits is False else "")
+        rows.append(
+            (
+                str(one.ranks),
+                "×".join(map(str, one.topology)),
+                blocks,
+                f"{one.imbalance:.2f}",
+                str(one.cells),
+                memory,
+                bytes_text(round(one.halo_bytes)),
+                f"{one.messages:.3g}",
+                _seconds(one.seconds_per_step),
+                "?" if one.efficiency is None else f"{one.efficiency:.2f}",
+                _seconds(one.seconds),
+                "?" if one.write_bytes is None else bytes_text(one.write_bytes),
+            )
+        )
+    widths = [max(len(row[n]) for row in rows) for n in range(len(heads))]
+    lines = ["  ".join(word.rjust(width) for word, width in zip(row, widths, strict=True)) for row in rows]
+    if any(one.fits is False for one in found):
+        lines.append("! more than a node has")
+    return [*lines, ""]
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "?"
+    return f"{value:.3g} s" if value >= 1 else f"{1e3 * value:.3g} ms" if value >= 1e-3 else f"{1e6 * value:.3g} µs"
+
+
+def _told(model: Model, found: list[Prediction], notes: list[str]) -> dict[str, Any]:
+    from mpibatch.scaling.prediction import told
+
+    subject = model.subject
+    return {
+        "job": subject.job.source,
+        "key": subject.key,
+        "kind": "pipeline" if subject.is_pipeline else "simulation",
+        "shape": list(subject.shape),
+        "machine": model.machine.name if model.machine else None,
+        "probed": model.work is not None,
+        "ranks_per_node": model.ranks_per_node or None,
+        "points": [told(one) for one in found],
+        "notes": notes,
+    }

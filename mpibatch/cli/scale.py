@@ -1,0 +1,360 @@
+"""``mpibatch scale``: the same job on several numbers of ranks, often enough to tell what more ranks are worth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mpibatch.scaling.study import Study
+    from mpibatch.slurm.profiles import Profile
+
+__all__ = ["add", "execute"]
+
+EPILOG = """\
+strong: the job as it is, on each number of ranks. All runs must end in the same bits; whether they do is told.
+weak:   the job as it is on 1 rank, and grown on more, so that each rank has as many cells. A simulation needs `steps`
+        and a parameter `shape`; where it has a `length`, cells keep their size. A pipeline's input is tiled, mirrored,
+        in STUDY/inputs.
+
+The runs go round over the numbers of ranks, so that a machine that becomes slower is so for all, and each number is
+run once before, unrecorded, to compile. What runs write is removed when its digest is known. A [checkpoint] in the job
+is left out.
+
+The same command goes on where an earlier one ended, and with more --ranks, --threads or --repeat it makes only what is
+missing. A run that fails or takes longer than --timeout is noted with its last lines, and the other points go on.
+
+Runs are started by the mpiexec beside this Python; MPIBATCH_MPIEXEC is another launcher with its options, such as
+"mpiexec -bind-to core". With --profile they are jobs of Slurm, one for each number of ranks.
+
+examples:
+  mpibatch scale job.toml --ranks 1,2,4
+  mpibatch scale heat.toml --mode weak --ranks 1,2,4,8 --set simulation.steps=500 --folder heat-weak
+  mpibatch scale job.toml --ranks 1,2 --threads 1,2 --repeat 9
+  mpibatch scale job.toml --ranks 64,128,256 --profile archer2 --ntasks-per-node 128 --time 30
+  mpibatch report scaling-job-strong
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
+    """Add the command to the command line. Local."""
+    from mpibatch.cli import site
+
+    parser = commands.add_parser(
+        "scale",
+        parents=[shared],
+        help="run a job on several numbers of ranks, as a study",
+        description="Run a job on several numbers of ranks, several times each, and keep what each run tells.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("job", metavar="JOB.toml", help="the job file")
+    parser.add_argument("--mode", choices=("strong", "weak"), default="strong", help="(default: %(default)s)")
+    parser.add_argument("--ranks", required=True, metavar="LIST", help="numbers of ranks, such as 1,2,4")
+    parser.add_argument("--threads", default="1", metavar="LIST", help="threads of each rank (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each (default: %(default)s)")
+    parser.add_argument(
+        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a value of the job"
+    )
+    parser.add_argument("--folder", metavar="STUDY", help="the study's folder (default: scaling-JOB-MODE)")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="of a run (default: 3600; on Slurm: --time)")
+    parser.add_argument("--keep-outputs", action="store_true", help="keep the files that runs write (much room)")
+    parser.add_argument("--machine", metavar="FILE", help="the machine's profile (default: what mpibatch probe left)")
+    slurm = parser.add_argument_group("on Slurm")
+    slurm.add_argument("--profile", metavar="P", help="submit the runs to Slurm, with this site's profile")
+    slurm.add_argument("--ntasks-per-node", type=int, metavar="R", help="at most so many ranks on a node")
+    slurm.add_argument("--wait", action="store_true", help="wait for the jobs, and show what they found")
+    slurm.add_argument("--dry-run", action="store_true", help="print the scripts, and submit nothing")
+    site.add(slurm)
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command. Local."""
+    from pathlib import Path
+
+    from mpibatch.errors import UsageError
+    from mpibatch.job.reading import parse_any, read_text
+    from mpibatch.scaling import here, running
+
+    _check_alone()
+    counts, threads = _numbers("--ranks", args.ranks), _numbers("--threads", args.threads)
+    if args.repeat < 1:
+        raise UsageError(f"--repeat {args.repeat}: give 1 or more")
+    if args.timeout is not None and not 0 < args.timeout < float("inf"):
+        raise UsageError(f"--timeout {args.timeout:g}: give a number of seconds above 0")
+    _check_options(args)
+    text = read_text(args.job)
+    job = parse_any(text, args.job, args.settings)
+    running.check_job(job, args.mode, counts)
+    site_profile = None
+    if args.profile is None:
+        here.launcher()
+    else:
+        site_profile = _site(args)
+    folder = Path(args.folder or f"scaling-{Path(args.job).stem}-{args.mode}")
+    study = _study(args, folder, text, counts, threads)
+    return _here(args, study) if site_profile is None else _on_slurm(args, study, site_profile)
+
+
+def _check_alone() -> None:
+    """Refuse to be started by mpiexec: the ranks of a study are started by the study."""
+    import os
+
+    from mpibatch.errors import UsageError
+    from mpibatch.log import launched
+
+    if launched()[1] > 1 or any(name in os.environ for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")):
+        raise UsageError("mpibatch scale was started by mpiexec, but starts the ranks itself; leave mpiexec out")
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    from mpibatch.errors import UsageError
+
+    names = ("ntasks_per_node", "wait", "dry_run", "time", "account", "partition", "qos", "memory_limit", "binding",
+             "no_binding")  # fmt: skip
+    given = [name for name in names if getattr(args, name, None)]
+    if args.profile is None and given:
+        raise UsageError(f"--{given[0].replace('_', '-')} is for runs on Slurm; give --profile, too")
+    if args.profile is not None and (args.timeout is not None or args.keep_outputs):
+        option = "--keep-outputs" if args.timeout is None else "--timeout"
+        raise UsageError(f"{option} is for runs on this machine; with --profile give --time for the jobs")
+    if args.ntasks_per_node is not None and args.ntasks_per_node < 1:
+        raise UsageError(f"--ntasks-per-node {args.ntasks_per_node}: give 1 or more")
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    from mpibatch.errors import UsageError
+
+    try:
+        found = [int(word) for word in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: write whole numbers with commas between them, such as 1,2,4") from None
+    wrong = [number for number in found if number < 1]
+    if wrong:
+        raise UsageError(f"{option} {text}: {wrong[0]} cannot be run; give 1 or more")
+    twice = [number for number in found if found.count(number) > 1]
+    if twice:
+        raise UsageError(f"{option} {text}: {twice[0]} is there twice; --repeat says how often each is run")
+    return sorted(found)
+
+
+def _study(args: argparse.Namespace, folder: Path, text: str, counts: Sequence[int], threads: Sequence[int]) -> Study:
+    """The study in the folder if it is of this job, else a new one."""
+    import os
+    from pathlib import Path
+
+    from mpibatch.errors import UsageError
+    from mpibatch.log import logger
+    from mpibatch.scaling import here, running, study
+
+    machine = here.machine_here()
+    cores = machine["cores"]
+    many = [running.words_of(r, t) for r in counts for t in threads if r * t > cores]
+    if many and args.profile is None:
+        logger("scaling").warning(
+            "%s on %d cores: ranks that share a core tell nothing of more cores", ", ".join(many), cores
+        )
+    commit, versions = here.commit_here(), here.versions_here()
+    if not study.holds_study(folder):
+        return study.create(
+            folder,
+            name=Path(args.job).stem,
+            mode=args.mode,
+            job=text,
+            source=args.job,
+            settings=args.settings,
+            counts=counts,
+            threads=threads,
+            repeat=args.repeat,
+            profile=args.profile,
+            commit=commit,
+            versions=versions,
+            machine=machine,
+            run_as=running.plain_job(text, args.job, args.mode),
+            profile_of_machine=_profile_of_machine(args),
+            dry_run=args.dry_run,
+        )
+    found = study.load(folder)
+    differ = study.differences(found, text, args.settings, args.mode, args.profile)
+    if args.profile is None:
+        differ += [
+            f"it was made on {found.machine.get(key)!r}, here it is {machine[key]!r}"
+            for key in ("cpu", "cores")
+            if found.machine.get(key) != machine[key]
+        ]
+    if differ:
+        raise UsageError(f"{folder} holds another study: {'; '.join(differ)}; name another --folder, or remove it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"the study's folder {folder} is not writable; allow it, or name another with --folder")
+    for what, before, now in (("commit", found.commit, commit), ("versions", found.versions, versions)):
+        if before and now and before != now:
+            logger("scaling").warning("the %s of the runs in %s: %s; now: %s", what, folder, before, now)
+    return found if args.dry_run else study.extended(found, counts, threads, args.repeat)
+
+
+def _profile_of_machine(args: argparse.Namespace) -> dict[str, Any] | None:
+    """The machine's profile: the one named, or for runs here what `mpibatch probe` left."""
+    import json
+    from pathlib import Path
+
+    from mpibatch.scaling import machine
+
+    path = Path(args.machine) if args.machine else machine.default_path()
+    if not args.machine and (args.profile is not None or not path.is_file()):
+        return None
+    machine.load(path)  # tells all that is wrong in it
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def _here(args: argparse.Namespace, study: Study) -> int:
+    import shutil
+
+    from mpibatch.scaling import running
+    from mpibatch.scaling.study import INPUTS, load, missing
+
+    tell = _teller(args)
+    with _locked(study.path):
+        study = load(study.path)
+        todo = _todo(args, study)
+        if todo:
+            tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs to make, {_points(study)}")
+            options = running.Options(args.timeout or running.Options.timeout, args.keep_outputs)
+            try:
+                running.run_all(study, todo, options, tell)
+            except KeyboardInterrupt:
+                tell(f"what was run is in {study.path}; the same command goes on from there")
+                raise
+        study = load(study.path)
+        if not missing(study) and not args.keep_outputs:
+            shutil.rmtree(study.path / INPUTS, ignore_errors=True)
+    return _told(args, study)
+
+
+def _site(args: argparse.Namespace) -> Profile:
+    """The site's profile, before there is a folder that would be bound to a wrong one."""
+    from mpibatch.cli import site
+    from mpibatch.slurm import durations
+
+    if args.time:
+        durations.seconds(args.time)
+    return site.chosen(args)
+
+
+def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile) -> int:
+    from mpibatch.cli import site
+    from mpibatch.scaling import batch, running
+    from mpibatch.scaling.study import load
+
+    tell = _teller(args)
+    todo = _todo(args, study)
+    if not todo:
+        return _told(args, study)
+    if not args.dry_run:
+        running.prepare_inputs(study, sorted({ranks for ranks, _, _ in todo}), tell)
+    options = batch.Options(ntasks_per_node=args.ntasks_per_node or 0, time=args.time or "")
+    jobs = batch.run(study, profile, todo, options, dry_run=args.dry_run)
+    if args.dry_run:
+        return 0
+    tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs, in jobs {', '.join(job.number for job in jobs)}")
+    tell(site.told(profile))
+    if not args.wait:
+        tell(f"mpibatch status shows them; when they have ended: mpibatch report {study.path}")
+        return 0
+    batch.wait(jobs, args.quiet)
+    return _told(args, load(study.path))
+
+
+def _todo(args: argparse.Namespace, study: Study) -> list[tuple[int, int, int]]:
+    """The runs that are missing on the numbers of ranks and threads that were asked for now."""
+    from mpibatch.scaling.study import missing
+
+    counts, threads = _numbers("--ranks", args.ranks), _numbers("--threads", args.threads)
+    return [key for key in missing(study) if key[0] in counts and key[1] in threads]
+
+
+def _told(args: argparse.Namespace, study: Study) -> int:
+    """Show what was found, and return the exit code: 1 if runs are missing or end in other bits than they must."""
+    import sys
+
+    from mpibatch.errors import RunError
+    from mpibatch.scaling import summary
+
+    sys.stdout.flush()
+    if study.points and not args.quiet:
+        print(summary.table(study))
+    differ = summary.differing(study)
+    if differ:
+        raise RunError(
+            f"{study.path}: runs that must end in the same bits do not (digests, and ranks × threads with them):\n"
+            + "\n".join(differ)
+            + "\nmpibatch promises the same bits on any number of ranks: look for what the job takes from outside"
+        )
+    same = summary.same_bits(study)
+    left = _todo(args, study)
+    if not args.quiet:
+        if same:
+            print(same)
+        if study.points:
+            print(f"what is behind it: mpibatch report {study.path}")
+    if left:
+        points = list(dict.fromkeys((ranks, threads) for ranks, threads, _ in left))
+        reasons = {(f.ranks, f.threads): f for f in study.failures}
+        lines = []
+        for ranks, threads in points:
+            words = f"  {ranks} × {threads}"
+            failure = reasons.get((ranks, threads))
+            log = f" (points/r{ranks:05d}-t{threads}/run-{failure.repeat:02d}.log)" if failure else ""
+            lines.append(f"{words}: {failure.reason.splitlines()[0] if failure else 'not run'}{log}")
+        raise RunError(
+            f"{study.path}: {len(left)} of {_all_runs(study)} runs are missing (ranks × threads):\n"
+            + "\n".join(lines)
+            + "\nthe same command tries these again"
+        )
+    return 0
+
+
+def _teller(args: argparse.Namespace) -> Callable[[str], None]:
+    def tell(line: str) -> None:
+        if not args.quiet:
+            print(line, flush=True)
+
+    return tell
+
+
+def _all_runs(study: Study) -> int:
+    return len(study.counts) * len(study.threads) * study.repeat
+
+
+def _points(study: Study) -> str:
+    threads = "" if study.threads == (1,) else f", {', '.join(map(str, study.threads))} threads each"
+    return f"{study.mode}, on {', '.join(map(str, study.counts))} ranks{threads}"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Two at a time in one folder would write each other's runs, and measure one another."""
+    import fcntl
+    import os
+
+    from mpibatch.errors import UsageError
+
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another mpibatch scale is making runs in {folder}; wait for it, or name another --folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,67 @@
+"""Where ranks are: their hosts, and the cores that they may use."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from mpi4py import MPI
+
+__all__ = ["Hosts", "hosts_of"]
+
+NAME_BYTES = 64
+CORE_BYTES = 128  # a bit for each of a host's first 1024 cores
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The hosts of a communicator's ranks.
+
+    Attributes
+    ----------
+    ranks : how many on each, in the order of their first ranks.
+    cores : the least number of cores that a rank may use.
+    shared : whether two ranks on one host may use the same core.
+    """
+
+    ranks: dict[str, int]
+    cores: int
+    shared: bool
+
+
+def hosts_of(comm: MPI.Intracomm) -> Hosts | None:
+    """Return the hosts on rank 0, None elsewhere. Collective: one gather of 192 bytes a rank."""
+    mine = np.zeros(NAME_BYTES + CORE_BYTES, "u1")
+    name = MPI.Get_processor_name().encode()[:NAME_BYTES]
+    mine[: len(name)] = np.frombuffer(name, "u1")
+    mine[NAME_BYTES:] = _bits(os.sched_getaffinity(0))
+    rows = np.empty((comm.size, mine.size), "u1") if comm.rank == 0 else None
+    comm.Gather(mine, rows, root=0)
+    return None if rows is None else told_by(rows)
+
+
+def told_by(rows: npt.NDArray[np.uint8]) -> Hosts:
+    """Return the hosts from what each rank tells: a name, and its cores as bits. Local."""
+    of: dict[bytes, list[int]] = {}
+    for rank, name in enumerate(rows[:, :NAME_BYTES]):
+        of.setdefault(name.tobytes(), []).append(rank)
+    cores = np.array([_count(bits) for bits in rows[:, NAME_BYTES:]])
+    shared = False
+    for ranks in of.values():
+        # Sets are disjoint if none is lost in their union.
+        union = np.bitwise_or.reduce(rows[ranks, NAME_BYTES:], axis=0)
+        shared = shared or _count(union) < int(cores[ranks].sum())
+    names = {name.rstrip(b"\0").decode(errors="replace"): len(ranks) for name, ranks in of.items()}
+    return Hosts(names, int(cores.min()), shared)
+
+
+def _bits(cores: set[int]) -> npt.NDArray[np.uint8]:
+    flags = np.zeros(8 * CORE_BYTES, "u1")
+    flags[[core for core in cores if core < flags.size]] = 1
+    return np.packbits(flags)
+
+
+def _count(bits: npt.NDArray[np.uint8]) -> int:
+    return int(np.unpackbits(bits).sum())

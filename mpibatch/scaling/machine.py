@@ -1,0 +1,366 @@
+"""A machine in numbers, and what jobs cost on it: ``.mpibatch/machine.json``, by `mpibatch probe` or by hand.
+
+By hand a few lines will do; all that is missing is not told by plans::
+
+    {"schema": 1, "name": "cluster X", "cores_per_node": 128, "memory_per_node": 256e9,
+     "triad": {"1": 20, "128": 350}, "latency": 5e-7, "bandwidth": 1e10,
+     "internode": {"latency": 1.5e-6, "bandwidth": 2.4e10}}
+
+`triad` is in GB/s, by ranks of a node at once; latencies are in seconds, bandwidths in bytes per second between two
+ranks that send to each other; `write` and `read` in bytes per second, by ranks; `touch` is what the first use of
+memory costs each rank, in seconds per byte. What a job costs (`work`) can only be measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mpibatch.errors import RunError, UsageError, nearest
+
+__all__ = [
+    "FILE", "SCHEMA", "VARIABLE", "Exchange", "Links", "Machine", "StepLength", "StepWork", "Work", "by_ranks",
+    "default_path", "load", "parse", "save",
+]  # fmt: skip
+
+SCHEMA = 1
+FILE = Path(".mpibatch") / "machine.json"
+VARIABLE = "MPIBATCH_MACHINE"
+
+Rates = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Links:
+    """Messages: seconds until a small one is there, bytes per second of large ones, seconds of an all-reduce of two."""
+
+    latency: float
+    bandwidth: float
+    allreduce: float = 0.0  # 0: two latencies
+
+    def reduce_seconds(self) -> float:
+        """The seconds of an all-reduce of two ranks. Local."""
+        return self.allreduce or 2 * self.latency
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Halos that a step brings. `steps`: for how many steps one is enough; `times`: how many in a step."""
+
+    widths: tuple[tuple[int, int], ...]
+    corners: bool
+    wraps: tuple[bool, ...]
+    bytes_per_cell: int
+    times: float
+    steps: int = 1
+
+
+@dataclass(frozen=True)
+class StepWork:
+    """What one step of a job costs a rank: by ranks on its node per cell, and whatever the number of cells."""
+
+    name: str
+    seconds_per_cell: Rates
+    seconds_per_call: float = 0.0
+    exchanges: tuple[Exchange, ...] = ()
+    reductions: float = 0.0
+
+
+@dataclass(frozen=True)
+class StepLength:
+    """The time step of a simulation on a grid of so many cells along an axis; it goes with their `power`."""
+
+    time: float
+    side: float
+    power: float
+
+    def at(self, side: float) -> float:
+        """The time step on another grid. Local."""
+        return float(self.time * (side / self.side) ** self.power)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job costs, whatever its size.
+
+    Attributes
+    ----------
+    key : of the job without its size; see `mpibatch.scaling.work`.
+    shape, ranks : of the grid that was measured, and the most ranks.
+    memory_per_cell, memory_fixed : bytes of a rank.
+    fixed_seconds : of a run, once.
+    output_per_cell : bytes of an output (a pipeline has one).
+    reading, writing : seconds per byte of the whole, by ranks; none for simulations.
+    step_length : of simulations.
+    """
+
+    key: str
+    job: str
+    kind: str
+    shape: tuple[int, ...]
+    ranks: int
+    steps: tuple[StepWork, ...]
+    memory_per_cell: float
+    memory_fixed: float
+    fixed_seconds: float = 0.0
+    output_per_cell: float = 0.0
+    reading: Rates = field(default_factory=dict)
+    writing: Rates = field(default_factory=dict)
+    step_length: StepLength | None = None
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine's numbers; None or empty: not known. See the module's text for units."""
+
+    name: str
+    cores_per_node: int
+    triad: Rates
+    memory_per_node: int | None = None
+    latency: float | None = None
+    bandwidth: float | None = None
+    allreduce: float | None = None
+    internode: Links | None = None
+    write: Rates = field(default_factory=dict)
+    read: Rates = field(default_factory=dict)
+    library_memory: int | None = None
+    touch: Rates = field(default_factory=dict)
+    host: str = ""
+    cpu: str = ""
+    folder: str = ""
+    date: str = ""
+    nodes: int = 1
+    versions: Mapping[str, str] = field(default_factory=dict)
+    work: tuple[Work, ...] = ()
+
+    @property
+    def links(self) -> Links | None:
+        """Messages within a node; None if they were not measured. Local."""
+        if self.latency is None or self.bandwidth is None:
+            return None
+        return Links(self.latency, self.bandwidth, self.allreduce or 0.0)
+
+    def work_of(self, key: str) -> Work | None:
+        """What the job of this key costs, if that was measured. Local."""
+        return next((one for one in self.work if one.key == key), None)
+
+    def with_work(self, new: Sequence[Work]) -> Machine:
+        """Return this with what jobs cost, in place of what was known of the same jobs. Local."""
+        keys = {one.key for one in new}
+        return replace(self, work=(*(one for one in self.work if one.key not in keys), *new))
+
+
+def by_ranks(rates: Rates, ranks: int) -> float:
+    """Return the rate of this number of ranks, else that of the nearest lower one, else of the lowest. Local."""
+    lower = [count for count in rates if count <= ranks]
+    return rates[max(lower)] if lower else rates[min(rates)]
+
+
+def default_path() -> Path:
+    """Return the profile that commands read if none is named: ``$MPIBATCH_MACHINE``, or that of the folder. Local."""
+    return Path(os.environ.get(VARIABLE) or FILE)
+
+
+def load(path: Path) -> Machine:
+    """Return the profile in a file. Local.
+
+    Raises RunError if it cannot be read, UsageError with all that is wrong in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RunError(f"the machine profile {str(path)!r} does not exist; `mpibatch probe` makes one") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"the machine profile {str(path)!r} is not text; give a JSON file") from None
+    except OSError as error:
+        raise RunError(f"the machine profile {str(path)!r} cannot be read: {error.strerror}") from None
+    try:
+        told = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"the machine profile {str(path)!r} is not valid JSON: {error}") from None
+    return parse(told, str(path))
+
+
+def parse(told: Any, source: str = "the machine profile") -> Machine:
+    """Return the profile that a JSON object describes. Local. Raises UsageError with all that is wrong in it."""
+    if not isinstance(told, dict):
+        raise UsageError(f"{source} holds no JSON object; a machine profile is {{...}}")
+    if told.get("schema") != SCHEMA:
+        raise UsageError(
+            f"{source} is a profile of schema {told.get('schema')!r}, and this version reads {SCHEMA}; "
+            "run `mpibatch probe` anew"
+        )
+    reader = _Reader(source)
+    known = [one.name for one in fields(Machine)]
+    for key in told:
+        if key not in (*known, "schema"):
+            reader.wrong(key, f"there is no such key{nearest(key, known)}")
+    given = {
+        "name": reader.text(told, "name", needed=True),
+        "cores_per_node": reader.whole(told, "cores_per_node", needed=True),
+        "triad": reader.rates(told, "triad", needed=True),
+        "memory_per_node": reader.whole(told, "memory_per_node"),
+        "latency": reader.number(told, "latency"),
+        "bandwidth": reader.number(told, "bandwidth"),
+        "allreduce": reader.number(told, "allreduce"),
+        "internode": reader.links(told, "internode"),
+        "library_memory": reader.whole(told, "library_memory"),
+        "nodes": reader.whole(told, "nodes") or 1,
+        **{key: reader.rates(told, key) for key in ("write", "read", "touch")},
+        **{key: reader.text(told, key) for key in ("host", "cpu", "folder", "date")},
+        "versions": told.get("versions") if isinstance(told.get("versions"), dict) else {},
+        "work": reader.works(told.get("work", [])),
+    }
+    if ("latency" in told) != ("bandwidth" in told):
+        reader.wrong("latency", "latency and bandwidth are given together, or neither")
+    reader.check()
+    return Machine(**given)
+
+
+def save(path: Path, machine: Machine) -> None:
+    """Write a profile; it is complete, or what was there before. Local."""
+    told = {"schema": SCHEMA, **{key: value for key, value in asdict(machine).items() if value not in (None, "", {})}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+class _Reader:
+    """Takes values out of JSON objects, noting what is wrong with them."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._found: list[str] = []
+
+    def wrong(self, key: str, what: str) -> None:
+        self._found.append(f"{key}: {what}")
+
+    def check(self) -> None:
+        if self._found:
+            more = "".join(f"\n  {line}" for line in self._found)
+            raise UsageError(f"{self._source} is no machine profile that can be used:{more}")
+
+    def _value(self, told: Mapping[str, Any], key: str, needed: bool) -> Any:
+        if key not in told and needed:
+            self.wrong(key, "it is missing")
+        return told.get(key)
+
+    def text(self, told: Mapping[str, Any], key: str, needed: bool = False) -> str:
+        value = self._value(told, key, needed)
+        if value is not None and not isinstance(value, str):
+            self.wrong(key, f"{value!r}; expected text")
+            return ""
+        return value or ""
+
+    def number(self, told: Mapping[str, Any], key: str, needed: bool = False, least: float | None = None) -> Any:
+        """A finite number above 0, or from `least` on."""
+        value = self._value(told, key, needed)
+        if value is None:
+            return None
+        if not _is_number(value) or (value <= 0 if least is None else value < least):
+            self.wrong(key, f"{value!r}; expected a number {'above 0' if least is None else f'from {least:g} on'}")
+            return None
+        return float(value)
+
+    def whole(self, told: Mapping[str, Any], key: str, needed: bool = False) -> Any:
+        value = self.number(told, key, needed)
+        if value is not None and not value.is_integer():
+            self.wrong(key, f"{value!r}; expected a whole number")
+        return None if value is None else int(value)
+
+    def rates(self, told: Mapping[str, Any], key: str, needed: bool = False) -> dict[int, float]:
+        value = self._value(told, key, needed)
+        if value is None:
+            return {}
+        good = isinstance(value, dict) and all(
+            str(ranks).isdecimal() and int(ranks) > 0 and _is_number(rate) and rate > 0 for ranks, rate in value.items()
+        )
+        if not good or (needed and not value):
+            self.wrong(key, f'{value!r}; expected numbers above 0 by ranks, such as {{"1": 20, "2": 35}}')
+            return {}
+        return {int(ranks): float(rate) for ranks, rate in sorted(value.items(), key=lambda item: int(item[0]))}
+
+    def links(self, told: Mapping[str, Any], key: str) -> Links | None:
+        value = told.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict) or set(value) - {"latency", "bandwidth", "allreduce"}:
+            self.wrong(key, f'{value!r}; expected {{"latency": ..., "bandwidth": ..., "allreduce": ...}}')
+            return None
+        found = [self.number(value, name, needed=True) for name in ("latency", "bandwidth")]
+        allreduce = self.number(value, "allreduce", least=0)
+        return None if None in found else Links(found[0], found[1], allreduce or 0.0)
+
+    def works(self, value: Any) -> tuple[Work, ...]:
+        """What jobs cost; only `mpibatch probe` writes that, so that one message for each is enough."""
+        found = []
+        for number, one in enumerate(value if isinstance(value, list) else [None]):
+            try:
+                found.append(_work(one))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+                self.wrong(f"work[{number}]", f"{what}; probe the job anew")
+        return tuple(found)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _work(told: Any) -> Work:
+    length = told.get("step_length")
+    return Work(
+        key=str(told["key"]),
+        job=str(told["job"]),
+        kind=str(told["kind"]),
+        shape=tuple(map(int, told["shape"])),
+        ranks=int(told["ranks"]),
+        steps=tuple(_step(step) for step in told["steps"]),
+        memory_per_cell=_positive(told["memory_per_cell"]),
+        memory_fixed=_positive(told["memory_fixed"]),
+        fixed_seconds=_positive(told.get("fixed_seconds", 0)),
+        output_per_cell=_positive(told.get("output_per_cell", 0)),
+        reading=_rates(told.get("reading", {})),
+        writing=_rates(told.get("writing", {})),
+        step_length=StepLength(*(float(length[key]) for key in ("time", "side", "power"))) if length else None,
+        date=str(told.get("date", "")),
+    )
+
+
+def _step(told: Mapping[str, Any]) -> StepWork:
+    return StepWork(
+        str(told["name"]),
+        _rates(told["seconds_per_cell"]),
+        _positive(told.get("seconds_per_call", 0)),
+        tuple(_exchange(one) for one in told.get("exchanges", ())),
+        _positive(told.get("reductions", 0)),
+    )
+
+
+def _exchange(told: Mapping[str, Any]) -> Exchange:
+    widths = tuple((int(low), int(high)) for low, high in told["widths"])
+    return Exchange(
+        widths,
+        bool(told["corners"]),
+        tuple(map(bool, told["wraps"])) if "wraps" in told else (False,) * len(widths),
+        int(told["bytes_per_cell"]),
+        _positive(told["times"]),
+        max(1, int(told.get("steps", 1))),
+    )
+
+
+def _rates(told: Mapping[str, Any]) -> dict[int, float]:
+    return {int(ranks): _positive(rate) for ranks, rate in told.items()}
+
+
+def _positive(value: Any) -> float:
+    if not _is_number(value) or value < 0:
+        raise ValueError(f"{value!r} is no number from 0 on")
+    return float(value)

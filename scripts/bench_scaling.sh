@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# A strong and a weak scaling study of a gaussian pipeline and of the heat program on 1 and 2 ranks of this machine,
+# with their reports, and one picture of all four: scripts/bench_scaling.sh [--quick] [FOLDER]
+# FOLDER (default: a new temporary one) takes up to 2 GB while it runs, for about 6 minutes; what an earlier call with
+# the same FOLDER has finished is not run again. --quick, of tiny arrays, tests the script and measures nothing.
+# Needs Python >= 3.11 and a package index; no root, no compiler, no MPI.
+set -euo pipefail
+here=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/_env.sh
+
+quick='' folder=''
+for word in "$@"; do
+    case $word in
+    --quick) quick=yes ;;
+    -*) fail "bench_scaling.sh has no option $word; it takes --quick and a folder" ;;
+    *) [ -z "$folder" ] || fail "one folder, please: $folder or $word" && folder=$word ;;
+    esac
+done
+root=$PWD
+prepare_venv mpich,report
+PATH="$root/.venv/bin:$PATH"
+unset MPI4PY_MPIABI MPI4PY_LIBMPI # mpi4py then takes the MPI in .venv, to which this mpiexec belongs
+if [ "$(nproc)" -ge 2 ]; then
+    # Each rank stays on a core of its own: less spread.
+    export MPIBATCH_MPIEXEC=${MPIBATCH_MPIEXEC:-mpiexec -bind-to core}
+else
+    echo "note: this machine has one core; 2 ranks on it say nothing of two" >&2
+fi
+
+folder=${folder:-$(mktemp -d -t mpibatch-scaling-XXXXXX)}
+cd "$here"
+mkdir -p "$folder"
+cd "$folder"
+
+# Sizes: seconds of work in each run, so that starting Python and loading compiled code is little beside them.
+side=400 cells='[288, 288, 288]' steps=160 repeat=5 seconds=8
+[ -z "$quick" ] || side=24 cells='[24, 24, 24]' steps=4 repeat=1 seconds=0.2
+# A volume of noise: what is in it does not matter for the time.
+[ -f volume.npy ] || python - "$side" <<'END'
+import sys
+import numpy as np
+
+side = int(sys.argv[1])
+np.save("part.npy", np.random.default_rng(2026).random((side, side, side), "f4"))
+END
+[ ! -f part.npy ] || mv part.npy volume.npy
+
+# Three scales of smoothing, the finest from the input and each from the one before.
+cat >gaussian.toml <<END
+[input]
+path = "volume.npy"
+
+[[step]]
+filter = "gaussian_filter"
+name = "fine"
+sigma = 2
+
+[[step]]
+filter = "gaussian_filter"
+name = "middle"
+sigma = 4
+
+[[step]]
+filter = "gaussian_filter"
+name = "coarse"
+sigma = 8
+save = true
+
+[output]
+path = "gaussian.h5"
+END
+cat >heat.toml <<END
+[simulation]
+program = "heat"
+steps = $steps
+shape = $cells
+initial = "box"
+mode = [1, 1, 1]
+check_every = 0
+
+[output]
+path = "heat.h5"
+END
+
+study() { # study JOB MODE
+    local name=$1-$2
+    echo
+    echo "\$ mpibatch scale $1.toml --mode $2 --ranks 1,2 --repeat $repeat --folder $name"
+    mpibatch scale "$1.toml" --mode "$2" --ranks 1,2 --repeat "$repeat" --folder "$name" --machine machine.json </dev/null
+    echo
+    echo "\$ mpibatch report $name"
+    mpibatch report "$name"
+}
+
+echo "\$ mpiexec -n 2 mpibatch probe gaussian.toml heat.toml"
+[ -f machine.json ] || mpiexec -n 2 mpibatch probe gaussian.toml heat.toml --output machine.json --seconds "$seconds" </dev/null
+for job in gaussian heat; do
+    for mode in strong weak; do
+        study "$job" "$mode"
+    done
+done
+python "$root/scripts/_scaling_picture.py" scaling.png {gaussian,heat}-{strong,weak}
+[ -n "$quick" ] || cp scaling.png "$root/scripts/scaling.png" # which the README shows
+echo
+echo "The studies and their reports are in $PWD:"
+for picture in "$PWD"/scaling.png "$PWD"/*/report/index.html; do echo "  $picture"; done

@@ -1,0 +1,445 @@
+"""Studies: their folders, jobs that grow, and real runs by mpiexec."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mpibatch.cli import main
+from mpibatch.errors import UsageError
+from mpibatch.io.formats import inspect
+from mpibatch.job.reading import parse_any
+from mpibatch.job.schema import Job
+from mpibatch.log import logger
+from mpibatch.scaling import here, running, study, summary, weak
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WORDS = [sys.executable, "-m", "mpibatch"]
+
+PIPELINE = """\
+[input]
+path = "in.npy"
+
+[[step]]
+filter = "gaussian_filter"
+sigma = 1
+save = "smooth"
+
+[output]
+path = "out.h5"
+"""
+HEAT = """\
+[simulation]
+program = "heat"
+until = 9.0
+steps = 7
+shape = [10, 16]
+initial = "box"
+
+[output]
+path = "heat.h5"
+
+[diagnostics]
+path = "heat.csv"
+
+[checkpoint]
+every_steps = 3
+"""
+PROGRAM = '''\
+"""A program that does on some ranks what programs should not."""
+import os, time
+from dataclasses import dataclass
+import mpibatch as mb
+
+@dataclass(frozen=True)
+class Parameters:
+    shape: tuple[int, ...] = (8, 8)
+    hangs: bool = False
+
+def run(p, simulation):
+    u = simulation.grid(p.shape).zeros()
+    if p.hangs:
+        with open(f"pid-{u.grid.rank}", "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(60)
+    if u.grid.size == 2:
+        raise mb.RunError("two are too many; use one")
+    for now in simulation.steps({"u": u}, dt=1.0):
+        pass
+    return u
+'''
+OWN = """\
+[simulation]
+program = "own.py"
+steps = 2
+
+[output]
+path = "own.h5"
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory, with jobs and an input."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    np.save("in.npy", np.random.default_rng(1).random((12, 20), "f4"))
+    for name, text in (("job", PIPELINE), ("heat", HEAT), ("own", OWN)):
+        Path(f"{name}.toml").write_text(text)
+    Path("own.py").write_text(PROGRAM)
+    yield tmp_path
+    logger().handlers.clear()
+    logger().propagate = True
+
+
+def record(seconds: float, digest: str = "ab" * 32, **more: Any) -> dict[str, Any]:
+    total = {"least": seconds, "median": seconds, "mean": seconds, "slowest": seconds, "slowest_rank": 0}
+    return {"code": 0, "digest": digest, "run": {"seconds": {"total": total}, **more}}
+
+
+def make(path: str = "S", mode: str = "strong", **more: Any) -> study.Study:
+    machine = here.machine_here()
+    asked = {"counts": (1, 2), "repeat": 2, "machine": machine, "name": "job", "source": "job.toml", **more}
+    return study.create(path, mode=mode, job=PIPELINE, **asked)
+
+
+def keep(made: study.Study, ranks: int, repeat: int, told: dict[str, Any]) -> None:
+    study.keep(told, made.path, ranks=ranks, threads=1, repeat=repeat, launch_seconds=3.0)
+
+
+# ---- The folder ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_made_is_what_is_loaded(folder: Path):
+    made = make(settings=("gaussian_filter.sigma=2",), threads=(1, 2), profile_of_machine={"schema": 1})
+    assert study.load("S") == made
+    assert made.profile_of_machine == {"schema": 1}
+
+
+def test_runs_go_round_in_alternating_order_and_what_is_there_is_not_missing():
+    made = make(counts=(1, 2, 4), repeat=3)
+    assert [key[0] for key in study.missing(made)] == [1, 2, 4, 4, 2, 1, 1, 2, 4]
+    keep(made, 2, 1, record(1.0))
+    keep(made, 1, 2, {"code": 1, "failure": "exit code 1: no"})
+    study.record_path(made.path, 4, 1, 1).parent.mkdir()
+    study.record_path(made.path, 4, 1, 1).write_text('{"code": 0, "dig')  # cut off
+    loaded = study.load("S")
+    assert study.missing(loaded) == [k for k in study.order(made) if k != (2, 1, 1)]
+    assert [(f.ranks, f.repeat, f.reason) for f in loaded.failures] == [(1, 2, "exit code 1: no")]
+
+
+def test_a_record_may_lack_anything():
+    run = study.parse_run({"code": 0, "ranks": 3}, 0, 2, 5)
+    assert (run.ranks, run.threads, run.repeat, run.total, run.kernels, run.predicted) == (3, 2, 5, 0.0, (), None)
+    assert study.parse_run({"code": 0, "run": None, "point": {"launch_seconds": 2}}).total == 2.0
+    assert study.parse_run(record(1.5)).total == 1.5
+    assert study.parse_run({"code": 0, "run": {"seconds": {"total": 3}, "kernels": [1, {"name": "k"}]}}).total == 0.0
+    keep(make(), 1, 1, record(1.0, cells=float("inf")))
+    assert study.load("S").points == ()
+
+
+def test_more_can_be_asked_for_later_but_nothing_is_forgotten():
+    study.extended(make(repeat=3), (4,), (2,), 2)
+    loaded = study.load("S")
+    assert (loaded.counts, loaded.threads, loaded.repeat) == ((1, 2, 4), (1, 2), 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [(None, "is no study"), ("{", "not valid JSON"), ('{"schema": 9}', "schema 9"),
+                        ('{"schema": 1}', "damaged")]
+)  # fmt: skip
+def test_folders_that_hold_no_study(text: str | None, words: str):
+    Path("S").mkdir()
+    if text is not None:
+        Path("S/study.json").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        study.load("S")
+
+
+def test_the_table_is_of_medians():
+    made = make(counts=(1, 2), repeat=3)
+    for ranks, times in ((1, (2.0, 2.2, 9.0)), (2, (1.0, 1.1, 1.2))):
+        for repeat, seconds in enumerate(times, 1):
+            keep(made, ranks, repeat, record(seconds))
+    loaded = study.load("S")
+    shown = summary.table(loaded).splitlines()
+    assert shown[1].split() == ["1", "1", "3", "2.200", "318.2%", "1.00", "1.00"]
+    assert shown[2].split() == ["2", "1", "3", "1.100", "18.2%", "2.00", "1.00"]
+    assert "all 6 runs, on 1 and 2 ranks, ended in the same bits" in summary.same_bits(loaded)
+
+
+# ---- Jobs as they are run --------------------------------------------------------------------------------------------
+
+
+def test_checkpoints_and_in_weak_studies_the_end_in_time_are_left_out():
+    strong, grown = (running.plain_job(HEAT, "heat.toml", mode) for mode in ("strong", "weak"))
+    assert strong == HEAT[: HEAT.index("[checkpoint]")]
+    assert grown == strong.replace("until = 9.0\n", "")
+    for text in ("checkpoint = {}\n" + HEAT.partition("[checkpoint]")[0], "checkpoint.keep = 3\n" + PIPELINE):
+        with pytest.raises(UsageError, match="lines of its own"):
+            running.plain_job(text, "heat.toml", "strong")
+
+
+def test_settings_that_have_no_place_are_left_out():
+    made = make(settings=("checkpoint.keep=3", "gaussian_filter.sigma=2"))
+    words = running.run_arguments(made, 2, 1)
+    assert words[:3] == ["S/job.toml", "--set", "gaussian_filter.sigma=2"]
+    assert words[3:] == ["--set", 'output.path="S/points/r00002-t1/scratch/out.h5"']
+
+
+@pytest.mark.parametrize(
+    ("program", "extra", "ranks", "expected"),
+    [
+        ("heat", "shape = [10, 16]", 1, []),
+        ("heat", "shape = [10, 16]", 2, ["shape=[10, 32]", "length=[1.0, 2.0]"]),
+        ("heat", "shape = [10, 16]\nlength = [0.1, 3]", 4, ["shape=[20, 32]", "length=[0.2, 6.0]"]),
+        ("euler", "shape = [400]", 3, ["shape=[1200]", "length=[3.0]"]),
+        ("grayscott", "shape = [20, 16]", 2, ["shape=[40, 16]", "length=5.0"]),  # of the longer axis
+        ("wave", "shape = [64, 64, 64]\nsponge = 3", 8, ["shape=[128, 128, 128]", "length=[4000.0, 4000.0, 4000.0]"]),
+    ],
+)
+def test_simulations_grow_and_their_cells_stay_as_large(program: str, extra: str, ranks: int, expected: list[str]):
+    text = f'[simulation]\nprogram = "{program}"\nsteps = 3\n{extra}\n[output]\npath = "x.h5"\n'
+    job = parse_any(text)
+    weak.check(job)
+    found = weak.settings(job, ranks, Path("inputs"))
+    assert found == [f"simulation.{words}" for words in expected]
+    parse_any(text, settings=found)
+
+
+def test_growth_and_layout_of_ranks_meet():
+    for shape in ((64, 64), (100, 30), (7, 50, 20), (1000,)):
+        for ranks in (1, 2, 3, 4, 6, 8, 12, 64, 100):
+            factors = weak.factors_of(shape, ranks)
+            assert np.prod(factors) == ranks, (shape, ranks)
+            if shape == (64, 64) and ranks in (4, 64, 100):
+                assert factors[0] == factors[1]
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ('program = "heat"\nuntil = 1.0', "simulation.steps"),
+        ('program = "cavity"\nsteps = 3', "no parameter `shape`"),
+        ('program = "heat"\nsteps = 3\n[grid]\nsizes = [[64, 64], []]', "sizes"),
+    ],
+)
+def test_jobs_that_cannot_grow(extra: str, words: str):
+    job = parse_any(f'[simulation]\n{extra}\n[output]\npath = "x.h5"\n')
+    with pytest.raises(UsageError, match=words):
+        weak.check(job)
+
+
+@pytest.mark.parametrize("region", [None, "1:6, ::2"])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_inputs_are_tiled_in_blocks_without_seams(
+    region: str | None, channels: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+):
+    values = np.arange(7 * 9 * int(np.prod(channels)), dtype="i4").reshape(7, 9, *channels)
+    with h5py.File("in.h5", "w") as file:
+        file["u"] = values
+    lines = f'region = "{region}"\n' if region else ""
+    text = PIPELINE.replace('path = "in.npy"', f'path = "in.h5"\ncomponents = {len(channels)}\n{lines}')
+    job = parse_any(text)
+    assert isinstance(job, Job)
+    monkeypatch.setattr(weak, "BLOCK", 150)
+    path = weak.prepare(job, 6, Path("inputs"))
+    assert path == Path("inputs/r00006.h5")
+    part = values[1:6, ::2] if region else values
+    factors = weak.factors_of(part.shape[:2], 6)
+    wider = [(0, n * (f - 1)) for n, f in zip(part.shape, factors, strict=False)]
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(
+            file[weak.DATASET][...], np.pad(part, wider + [(0, 0)] * len(channels), "symmetric")
+        )
+    grown = parse_any(text, settings=weak.settings(job, 6, Path("inputs")))
+    assert isinstance(grown, Job)
+    assert grown.input.components == len(channels)
+    assert main(["verify", str(path), "--quiet"]) == 0
+    before = path.stat().st_mtime_ns
+    weak.prepare(job, 6, Path("inputs"))
+    assert path.stat().st_mtime_ns == before
+    os.utime("in.h5")
+    weak.prepare(job, 6, Path("inputs"))
+    assert path.stat().st_mtime_ns > before
+
+
+# ---- Real runs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str]):
+    options = ["scale", "job.toml", "--ranks", "1,2", "--repeat", "1", "--folder", "S"]
+    first = study.record_path(Path("S"), 1, 1, 1)
+    process = subprocess.Popen(
+        [*WORDS, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    until = time.monotonic() + 60
+    while not first.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "the same command goes on" in told
+    assert not list(Path("S").rglob("scratch"))
+    before = first.stat().st_mtime_ns
+    assert main(options) == 0
+    shown = capsys.readouterr().out
+    assert first.stat().st_mtime_ns == before
+    assert "S: 1 of 2 runs to make, strong, on 1, 2 ranks" in shown
+    assert "1 rank ×" not in shown
+    assert "all 2 runs, on 1 and 2 ranks, ended in the same bits" in shown
+    assert "mpibatch report S" in shown
+    loaded = study.load("S")
+    assert [(point.ranks, len(point.runs)) for point in loaded.points] == [(1, 1), (2, 1)]
+    run = loaded.points[1].runs[0]
+    assert (run.kind, run.cells, run.shape, run.steps) == ("pipeline", 240, (12, 20), 1)
+    assert run.launch_seconds > run.total > 0
+    assert run.digest == loaded.points[0].runs[0].digest
+    assert not list(Path("S").rglob("*.h5"))
+    # All is there: nothing is run, and another study is not this one.
+    assert main(options) == 0
+    assert "to make" not in capsys.readouterr().out
+    for more, words in (
+        (["--set", "gaussian_filter.sigma=2"], "settings are none, asked for are gaussian_filter.sigma=2"),
+        (["--mode", "weak"], "mode is strong, asked for is weak"),
+    ):
+        assert main([*options, *more]) == 2
+        assert words in capsys.readouterr().err
+    # Bits that differ are told, loudly.
+    raw = json.loads(first.read_text())
+    first.write_text(json.dumps({**raw, "digest": "00" * 32}))
+    assert main(options) == 1
+    assert "000000000000…  1×1 run 1" in capsys.readouterr().err
+
+
+def test_a_weak_study_of_a_simulation_has_the_values_of_one_rank(capsys: pytest.CaptureFixture[str]):
+    options = ["--set", "simulation.initial=hill"]
+    assert main(["scale", "heat.toml", "--mode", "weak", "--ranks", "2", "--repeat", "1", *options]) == 0
+    (point,) = study.load("scaling-heat-weak").points
+    run = point.runs[0]
+    assert (run.shape, run.steps, run.cells // run.ranks) == ((10, 32), 7, 160)
+    same = ["--set", "simulation.shape=[10,32]", "--set", "simulation.length=[1,2]"]
+    assert main(["run", "scaling-heat-weak/job.toml", "--quiet", *options, *same]) == 0
+    capsys.readouterr()
+    assert main(["verify", "heat.h5"]) == 0
+    assert run.digest[:12] in capsys.readouterr().out
+
+
+def test_a_weak_study_of_a_pipeline_filters_the_tiled_input():
+    options = ["--mode", "weak", "--ranks", "2", "--repeat", "1", "--keep-outputs", "--folder", "S", "--quiet"]
+    assert main(["scale", "job.toml", *options]) == 0
+    (point,) = study.load("S").points
+    assert point.runs[0].shape == (12, 40)
+    tiled = np.pad(np.load("in.npy"), ((0, 0), (0, 20)), "symmetric")
+    with h5py.File("S/points/r00002-t1/run-01.h5") as file:
+        np.testing.assert_array_equal(file["smooth"][...], ndimage.gaussian_filter(tiled, 1))
+    assert inspect("S/inputs/r00002.h5").shape == (12, 40)
+
+
+def test_a_failing_point_is_told_and_the_others_go_on(capsys: pytest.CaptureFixture[str]):
+    assert main(["scale", "own.toml", "--ranks", "1,2", "--repeat", "1", "--folder", "S"]) == 1
+    told = capsys.readouterr()
+    assert "2 ranks × 1 thread, warm-up: failed: exit code 1: mpibatch: error: two are too many" in told.out
+    assert "1 of 2 runs are missing" in told.err
+    assert "points/r00002-t1/run-00.log" in told.err
+    loaded = study.load("S")
+    assert [point.ranks for point in loaded.points] == [1]
+    assert [(failure.ranks, failure.repeat) for failure in loaded.failures] == [(2, 0)]
+    assert "two are too many; use one" in loaded.failures[0].reason
+    assert not list(Path("S").rglob("scratch"))
+
+
+def test_a_run_that_hangs_is_ended_at_its_limit(capsys: pytest.CaptureFixture[str]):
+    hangs = ["--set", "simulation.hangs=true", "--timeout", "2.5"]
+    begin = time.monotonic()
+    assert main(["scale", "own.toml", "--ranks", "2", "--repeat", "3", "--folder", "S", *hangs]) == 1
+    assert time.monotonic() - begin < 30
+    assert "it took longer than the time limit of 2.5 s" in capsys.readouterr().err
+    for path in Path().glob("pid-*"):  # none, if the ranks had not even begun
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text()), 0)
+
+
+# ---- Bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--ranks", "0,1"], "--ranks 0,1: 0 cannot be run"),
+        (["--ranks", ""], "write whole numbers"),
+        (["--ranks", "1,two"], "write whole numbers"),
+        (["--ranks", "1,2,2"], "2 is there twice"),
+        (["--ranks", "2", "--threads", "0"], "--threads 0"),
+        (["--ranks", "2", "--repeat", "0"], "--repeat 0"),
+        (["--ranks", "2", "--timeout", "0"], "--timeout 0"),
+        (["--ranks", "2", "--mode", "both"], "invalid choice: 'both'"),
+        ([], "required: --ranks"),
+        (["--ranks", "2", "--folder", "job.toml/x"], "cannot be written"),
+        (["--ranks", "2", "--folder", "full"], "is not empty, and holds no study"),
+        (["--ranks", "2", "--wait"], "give --profile, too"),
+        (["--ranks", "2", "--profile", "nowhere"], "nowhere"),
+        (["--ranks", "2", "--set", "gaussian_filter.sigm=1"], "sigm"),
+        (["--ranks", "1,2,3", "--set", "grid.topology=[0,2]"], "a study on 1, 3 ranks"),
+        (["--ranks", "2", "--machine", "job.toml"], "not valid JSON"),
+    ],
+)
+def test_bad_input_is_one_message_and_leaves_no_folder(
+    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+):
+    Path("full").mkdir()
+    Path("full/letter.txt").write_text("dear")
+    assert main(["scale", "job.toml", *options]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+    assert not Path("scaling-job-strong").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MPIBATCH_MPIEXEC", "no-such-launcher -n", "there is no such command"),
+        ("MPIBATCH_MPIEXEC", "mpiexec 'x", "quote it"),
+        ("PMI_RANK", "0", "leave mpiexec out"),
+    ],
+)
+def test_wrong_surroundings(
+    name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv(name, value)
+    assert main(["scale", "job.toml", "--ranks", "2"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_no_mpiexec_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("MPIBATCH_MPIEXEC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(UsageError, match="there is no mpiexec"):
+        here.launcher()
+
+
+def test_two_at_a_time_in_one_folder(capsys: pytest.CaptureFixture[str]):
+    import fcntl
+
+    make(counts=(2,), repeat=1)
+    handle = os.open("S", os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert main(["scale", "job.toml", "--ranks", "2", "--repeat", "1", "--folder", "S"]) == 2
+    finally:
+        os.close(handle)
+    assert "another mpibatch scale is making runs in S" in capsys.readouterr().err

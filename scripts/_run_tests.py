@@ -1,8 +1,10 @@
 """What scripts/test.sh runs inside its virtual environment: checks, unit tests, MPI tests, one summary.
 
 There are two set-ups: PyPI's mpich with plain h5py, and Debian's Open MPI with h5py on parallel HDF5, which runs what
-touches MPI and files, and is prepared by scripts/_openmpi.sh. While the unit tests, which mostly need one core, run,
-a second lane prepares it and runs the MPI tests on one rank; its output is shown when it has ended.
+touches MPI and files, and is prepared by scripts/_openmpi.sh. What mostly needs one core goes in lanes, side by side.
+The first takes parts of the unit tests, one after the other. The second prepares that set-up and runs the MPI tests on
+one rank, then takes such parts too. The third has the tests on a real Slurm, which mostly wait. What the second and the
+third print is shown when they have ended.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -57,6 +59,8 @@ OPENMPI_ENVIRONMENT = {
 OPENMPI_FILES = ("checkpoint", "chunk", "commit", "drivers", "field", "halo", "io", "redistribute", "reduce", "resume",
                  "seal", "series", "verify")  # fmt: skip
 NOT_POSSIBLE = 3  # exit status of scripts/_openmpi.sh where it cannot prepare anything
+PARTS = 4  # of the unit tests, shared out to the first two lanes
+SLOWEST = 12  # files that the summary names
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,15 @@ def setup_openmpi() -> Setup:
     return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (2, 3), tuple(found))
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some of the unit tests: those with these marks in these files."""
+
+    name: str
+    marks: str = "not mpi"
+    paths: Sequence[str] = ()
+
+
 @dataclass
 class Results:
     """What all runs together have shown."""
@@ -91,14 +104,22 @@ class Results:
     not_run: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # reason: tests
     too_few_ranks: dict[str, int] = field(default_factory=dict)
     executed: set[str] = field(default_factory=set)
+    seconds: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))  # by file and step
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, name: str, seconds: float, status: str, tally: Path | None = None) -> None:
         """Take in one step; `status` is empty if it ended well. A failed step counts as one failure at least."""
+        with self._lock:
+            self._add(name, seconds, status, tally)
+
+    def _add(self, name: str, seconds: float, status: str, tally: Path | None) -> None:
         outcomes: dict[str, str] = {}
         if tally is not None and tally.exists():
             told = json.loads(tally.read_text())
             outcomes = told["outcomes"]
             self.too_few_ranks |= told["too_few_ranks"]
+            for file, spent in told["seconds"].items():
+                self.seconds[file][name] = spent
             for test, reason in told["reasons"].items():
                 self.not_run[reason.removeprefix("Skipped: ")].add(test)
         self.executed |= {test for test, outcome in outcomes.items() if outcome != "skipped"}
@@ -113,6 +134,15 @@ class Results:
         self.lines.append(
             f"{name:<32} {seconds:6.1f} s  {'FAILED: ' + status if status else 'ok':<8}  {numbers}".rstrip()
         )
+
+
+def patience(ranks: int) -> dict[str, str]:
+    """Return what makes MPICH's ranks sleep while they wait, where there are more than cores.
+
+    They yield anyway, but Linux then comes back to them before all others have had a turn: six ranks on two cores took
+    three times as long in time loops.
+    """
+    return {"MPIR_CVAR_ENABLE_HEAVY_YIELD": "1"} if ranks > (os.cpu_count() or 1) else {}
 
 
 def launcher(setup: Setup) -> list[str]:
@@ -165,12 +195,13 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def pytest_step(
-    setup: Setup, ranks: int, options: argparse.Namespace, results: Results, out: TextIO | None = None
-) -> None:
-    """Run the tests of one kind: without MPI if `ranks` is 0, else those marked `mpi` on that many ranks."""
-    name = f"{setup.name}: " + (f"MPI tests, {ranks} rank{'s' if ranks > 1 else ''}" if ranks else "unit tests")
+    setup: Setup, ranks: int, options: argparse.Namespace, results: Results, out: TextIO | None = None,
+    part: Part | None = None,
+) -> None:  # fmt: skip
+    """Run the tests of one kind: those marked `mpi` on so many ranks, or a part of the others, without MPI."""
+    name = f"{setup.name}: " + (part.name if part else f"MPI tests, {ranks} rank{'s' if ranks > 1 else ''}")
     heading(name, out)
-    marks = "mpi" if ranks else "not mpi" if setup.name == "mpich" else "not mpi and mpio"
+    marks = part.marks if part else "mpi"
     marks += " and not slow" if options.quick else ""
     with tempfile.TemporaryDirectory(prefix="mpibatch-test-") as folder:
         scratch = Path(folder)
@@ -182,17 +213,27 @@ def pytest_step(
         # Each with "=": pytest looks for conftest.py before it knows these options, and would take a value for a path.
         command += [f"--scratch={folder}", f"--tally={tally}", f"--test-limit={options.test_limit}"]
         command += ["-k", options.k] if options.k else []
-        command += options.paths or setup.paths
+        command += options.paths or (part.paths if part else ()) or setup.paths
         if ranks:
             command = [*launcher(setup), "-n", str(ranks), *command, "--with-mpi"]
         begin = time.monotonic()
-        status = run(command, setup.environment, options.run_limit, scratch, out)
+        status = run(command, setup.environment | patience(ranks), options.run_limit, scratch, out)
         if status == "exit status 5":  # pytest's word for "no tests": the sum over all runs is what counts
             status = ""
         if not tally.exists():
             status = status or "ended without results"
             show_traces(scratch, out or sys.stderr)
         results.add(name, time.monotonic() - begin, status, tally)
+
+
+def unit_parts(options: argparse.Namespace) -> list[Part]:
+    """Return the parts of the unit tests, files dealt out in turn; not of these those on a real Slurm, if all run."""
+    if options.paths or options.k:
+        return [Part("unit tests")]
+    files = sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("tests/test_*.py"))
+    return [
+        Part(f"unit tests, part {n + 1} of {PARTS}", "not mpi and not slurm", files[n::PARTS]) for n in range(PARTS)
+    ]
 
 
 def show_traces(scratch: Path, out: TextIO) -> None:
@@ -280,29 +321,41 @@ def main(arguments: list[str]) -> int:
     units, ranks = options.only in (None, "tests", "unit"), options.only in (None, "tests", "mpi")
     mpich_ranks = list(options.ranks or mpich.ranks) if ranks and "mpich" in wants else []
     ready = []
+    parts = unit_parts(options) if units and "mpich" in wants else []
+    waiting = deque((mpich, part) for part in parts)  # what one of the first two lanes does next
+
+    def go_on(out: TextIO | None) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                setup, part = waiting.popleft()
+                pytest_step(setup, 0, options, results, out, part)
 
     def second_lane(out: TextIO | None) -> None:
         if "openmpi" in wants and (units or ranks) and prepare_openmpi(options, results, out):
             ready.append(openmpi)
+            if units:
+                waiting.append((openmpi, Part("unit tests", "not mpi and mpio")))
         if 1 in mpich_ranks:
             pytest_step(mpich, 1, options, results, out)
+        go_on(out)
+
+    def third_lane(out: TextIO | None) -> None:
+        pytest_step(mpich, 0, options, results, out, Part("unit tests on Slurm", "not mpi and slurm"))
 
     with contextlib.ExitStack() as lanes:
-        alone = not (units and "mpich" in wants)
-        if not alone:
+        if parts:
             lanes.enter_context(beside(second_lane))
+        if len(parts) > 1:
+            lanes.enter_context(beside(third_lane))
         if options.only in (None, "checks"):
             checks(results)
-        if not alone:
-            pytest_step(mpich, 0, options, results)
-    if alone:
+        go_on(None)
+    if not parts:
         second_lane(None)
     for number in mpich_ranks:
         if number != 1:
             pytest_step(mpich, number, options, results)
     for setup in ready:
-        if units:
-            pytest_step(setup, 0, options, results)
         for number in options.ranks or setup.ranks if ranks else ():
             pytest_step(setup, number, options, results)
     return summary(results, options)
@@ -320,15 +373,16 @@ def beside(lane: Callable[[TextIO | None], None]) -> Iterator[None]:
             failures.append(error)
 
     with tempfile.TemporaryFile("w+") as out:
-        thread = threading.Thread(target=work, name="second lane")
+        thread = threading.Thread(target=work, name=lane.__name__)
         thread.start()
         try:
             yield
             thread.join()
-        finally:
+        except BaseException:
             interrupted.set()
+            raise
+        finally:
             thread.join()
-            interrupted.clear()
             out.seek(0)
             print(out.read(), end="", flush=True)
     for failure in failures:
@@ -338,6 +392,7 @@ def beside(lane: Callable[[TextIO | None], None]) -> Iterator[None]:
 def summary(results: Results, options: argparse.Namespace) -> int:
     heading("summary")
     print("\n".join(results.lines))
+    show_slowest(results)
     never = {test: least for test, least in results.too_few_ranks.items() if test not in results.executed}
     for reason, skipped in sorted(results.not_run.items()):
         tests = skipped - results.executed  # by another set-up, or on other ranks
@@ -356,6 +411,17 @@ def summary(results: Results, options: argparse.Namespace) -> int:
         print("no test was executed")
     print("{passed} passed, {failed} failed, {skipped} skipped".format(**results.counts))
     return 1 if results.counts["failed"] or nothing else 0
+
+
+def show_slowest(results: Results) -> None:
+    """Print the files that took longest, with the step that took most of each; of short runs nothing."""
+    totals = {file: sum(spent.values()) for file, spent in results.seconds.items()}
+    slowest = [file for file in sorted(totals, key=lambda f: -totals[f])[:SLOWEST] if totals[file] >= 5]
+    if slowest:
+        print("slowest files, in seconds over all steps, and the longest step:")
+    for file in slowest:
+        step = max(results.seconds[file], key=lambda name: results.seconds[file][name])
+        print(f"    {file:<40} {totals[file]:6.1f}  {results.seconds[file][step]:6.1f} {step}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,13 @@ Then 128 MiB (--quick: 32 MiB) of f4, a smooth field with noise, in chunks, plai
 - h5py_mpio: parallel HDF5 by hand.
 
 Ours writes digests of all values besides: `digests` is what these take, and is part of the time.
+
+Then what keeps watch over a run, with `GB_per_second` where there are bytes:
+
+- digests of the values of a field, of several dtypes; peer copy: a copy of the same bytes in memory;
+- `verify` of the contiguous file; peer read: the reading of as many bytes by each rank;
+- a loop of steps of half a millisecond, on whose ends ranks wait for one another, that asks after each whether a signal
+  came or a checkpoint is due; peer without: the same loop without asking.
 """
 
 from __future__ import annotations
@@ -211,6 +218,63 @@ def in_chunks(path: Path, edge: int, samples: int, only: str, forget: Case, miss
         report(case, seconds(calls, samples, forget), {"chunks": chunks, **missing})
 
 
+def digesting(nbytes: int, samples: int, only: str) -> None:
+    """Time the digests of values in memory."""
+    for dtype in ("f8", "f4", "u2", "u1"):
+        case = f"io-digest-{dtype}-{nbytes >> 20}MiB"
+        if only not in case:
+            continue
+        u = mb.Grid((nbytes // np.dtype(dtype).itemsize,)).full(3, dtype)
+        copy = np.empty_like(u.owned)
+        calls: dict[str, Case] = {
+            "ours": lambda u=u: of_field(COMM, u),  # type: ignore[misc]
+            "copy": lambda u=u, copy=copy: np.copyto(copy, u.owned),  # type: ignore[misc]
+        }
+        times = seconds(calls, samples, COMM.Barrier)
+        report(case, times, {"GB_per_second": nbytes / statistics.median(times["ours"]) / 1e9})
+
+
+def verifying(path: Path, u: Any, samples: int, only: str) -> None:
+    """Time `verify` of a saved field."""
+    nbytes = int(np.prod(u.shape)) * u.dtype.itemsize
+    case = f"io-verify-{nbytes >> 20}MiB"
+    if only not in case:
+        return
+    mb.save(path, u=u)
+    piece = np.empty(8 << 20, np.uint8)
+
+    def read() -> None:
+        with path.open("rb", buffering=0) as file:
+            for low in range(COMM.rank * piece.size, nbytes, COMM.size * piece.size):
+                os.preadv(file.fileno(), [piece.data], low)
+
+    times = seconds({"ours": lambda: mb.io.check(path, COMM), "read": read}, samples, COMM.Barrier)
+    report(case, times, {"GB_per_second": nbytes / statistics.median(times["ours"]) / 1e9})
+
+
+def asking(folder: Path, samples: int, only: str, steps: int = 400, step_seconds: float = 5e-4) -> None:
+    """Time what it costs to agree on signals after every step."""
+    if only not in (case := "checkpoint-due"):
+        return
+    checkpoints = mb.Checkpoints(folder / "none", every_minutes=60)
+    number = 0
+
+    def loop(asks: bool) -> None:
+        nonlocal number
+        for _ in range(steps):
+            until = time.perf_counter() + step_seconds
+            while time.perf_counter() < until:
+                pass
+            COMM.Barrier()  # as the exchange of halos would
+            number += 1
+            if asks:
+                checkpoints.due(number)
+
+    with checkpoints:
+        times = seconds({"ours": lambda: loop(True), "without": lambda: loop(False)}, samples, COMM.Barrier)
+    report(case, times, {"steps": steps})
+
+
 def main() -> None:
     """Run all cases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -265,6 +329,9 @@ def main() -> None:
                 calls["h5py_mpio"] = by_hand(path, u, False)
             report(case, seconds(calls, samples, COMM.Barrier), missing)
         in_chunks(path, 200 if options.quick else 320, 5, options.only, forget, missing)
+        digesting((32 if options.quick else 256) << 20, samples, options.only)
+        verifying(path, u, samples, options.only)
+        asking(folder, samples, options.only)
         COMM.Barrier()
 
 

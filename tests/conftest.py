@@ -19,10 +19,12 @@ from typing import Any, Protocol, TypeAlias
 import hypothesis
 import pytest
 
+from scripts._run_tests import patience
 from tests.lockstep import Lockstep, Watchdog
 
 Completed: TypeAlias = subprocess.CompletedProcess[str]
 
+FULL_RANKS = 3  # of which runs have all examples of a test that draws them; on more ranks fewer
 LOCKSTEP: pytest.StashKey[Lockstep] = pytest.StashKey()
 TALLY: pytest.StashKey[Tally] = pytest.StashKey()
 
@@ -42,12 +44,13 @@ REQUIREMENTS: dict[str, tuple[Callable[[], bool], str]] = {
 
 
 class Tally:
-    """Counts outcomes by test, for the runner, which adds up several runs."""
+    """Counts outcomes by test and seconds by file, for the runner, which adds up several runs."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._outcomes: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
+        self._seconds: dict[str, float] = {}
         self.too_few_ranks: dict[str, int] = {}
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -55,6 +58,8 @@ class Tally:
             self._outcomes[f"collecting {report.nodeid}"] = "failed"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        file = report.nodeid.partition("::")[0]
+        self._seconds[file] = self._seconds.get(file, 0.0) + report.duration
         before = self._outcomes.get(report.nodeid, "passed")
         if report.failed:
             self._outcomes[report.nodeid] = "failed"
@@ -65,8 +70,8 @@ class Tally:
             self._outcomes[report.nodeid] = before
 
     def pytest_sessionfinish(self) -> None:
-        told = {"outcomes": self._outcomes, "reasons": self._reasons, "too_few_ranks": self.too_few_ranks}
-        self._path.write_text(json.dumps(told))
+        told = {"outcomes": self._outcomes, "reasons": self._reasons, "seconds": self._seconds}
+        self._path.write_text(json.dumps(told | {"too_few_ranks": self.too_few_ranks}))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -115,6 +120,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if LOCKSTEP not in config.stash:
         return
     size = config.stash[LOCKSTEP].comm.size
+    if size > FULL_RANKS:
+        _fewer_examples(items, FULL_RANKS / size)
     needed = {item: max([1, *(mark.kwargs.get("min_size", 1) for mark in item.iter_markers("mpi"))]) for item in items}
     small = [item for item in items if needed[item] > size]
     items[:] = [item for item in items if needed[item] <= size]
@@ -159,6 +166,7 @@ def launch() -> Launch:
         # A rank's line must be one write, or the launcher mixes it with another rank's: no unbuffered output.
         settings["env"] = {**settings.get("env", os.environ)}
         settings["env"].pop("PYTHONUNBUFFERED", None)
+        settings["env"] |= patience(ranks)
         process = subprocess.Popen([*start, sys.executable, *arguments], **settings)
         try:
             out, err = process.communicate(timeout=timeout)
@@ -188,6 +196,19 @@ def _same_draws_on_all_ranks() -> None:
     # No shrinking: an example that fails on one rank alone must end the test, not start other examples there.
     hypothesis.settings.register_profile("mpi", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
     hypothesis.settings.load_profile("mpi")
+
+
+def _fewer_examples(items: list[pytest.Item], share: float) -> None:
+    # Every example makes each rank compute the answer for the whole array: with more ranks than cores, that is most of
+    # the time. The first ones that are drawn are the same for any number of ranks.
+    tests = [getattr(item, "obj", None) for item in items]
+    # Of a method this is the function that all its instances share, as items with other parameters do.
+    functions: set[Any] = {getattr(test, "__func__", test) for test in tests if hypothesis.is_hypothesis_test(test)}
+    for function in functions:
+        given = getattr(function, "_hypothesis_internal_use_settings", None)
+        if isinstance(given, hypothesis.settings):
+            fewer = hypothesis.settings(given, max_examples=max(1, round(given.max_examples * share)))
+            function._hypothesis_internal_use_settings = fewer
 
 
 # No deadline, no health check by the clock and no database: nothing may depend on the time or on earlier runs.

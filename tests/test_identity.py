@@ -55,8 +55,7 @@ LAYOUTS: list[tuple[int, tuple[int, int, int] | None]] = [
     (4, (4, 1, 1)),  # slabs
     (4, (1, 2, 2)),  # pencils
     (6, (1, 1, 6)),
-    (8, (2, 2, 2)),  # blocks
-    (8, None),
+    (8, None),  # blocks: (2, 2, 2)
 ]
 
 

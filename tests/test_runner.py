@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import _run_tests
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Five lines: the tests below count on it.
 HEAD = """import ctypes
@@ -130,6 +132,13 @@ def test_a_failure_beside_the_unit_tests_is_a_failure(tmp_path: Path) -> None:
     for line in ("assert not 'wrong'", "line 10 in test_deadlock", "FAILED: a test got stuck"):
         assert line in done.stdout, line
     assert done.stdout.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
+
+
+def test_every_file_is_in_one_part_of_the_unit_tests() -> None:
+    parts = _run_tests.unit_parts(_run_tests.parse([]))
+    found = sorted(path for part in parts for path in part.paths)
+    assert found == sorted(f"tests/{path.name}" for path in (REPOSITORY / "tests").glob("test_*.py"))
+    assert len(_run_tests.unit_parts(_run_tests.parse(["tests/test_io.py"]))) == 1
 
 
 @pytest.mark.parametrize(("setup", "code"), [("all", 0), ("openmpi", 1)])

@@ -15,7 +15,7 @@ from mpibatch.domain import Box
 from mpibatch.errors import UsageError
 from mpibatch.grid import Grid
 
-__all__ = ["Field", "HaloLike", "normal_halo", "staggered"]
+__all__ = ["Field", "Filled", "HaloLike", "Width", "normal_halo", "staggered"]
 
 HaloLike = int | Sequence[int | tuple[int, int]]
 Halo = tuple[tuple[int, int], ...]
@@ -59,6 +59,40 @@ def staggered(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return np.ndarray(shape, dtype, memory, (next(_turns) * STAGGER - memory.ctypes.data) % PAGE)
 
 
+Width = tuple[Halo, bool, bool]  # how far it is read, with corners or without, and whether sweeps fill the walls
+
+
+class Filled:
+    """What the halo of cells that do not change holds, so that it is not brought again.
+
+    It follows from the calls that all ranks make, and never from the cells: every rank comes to the same answer.
+    """
+
+    __slots__ = ("held", "walls")
+
+    def __init__(self) -> None:
+        self.walls = ""
+        self.held: list[Width] = []
+
+    def has(self, walls: str, width: Width) -> bool:
+        """Whether it is filled for these walls, and as far. Local."""
+        reach, corners, by_sweeps = width
+        return walls == self.walls and any(
+            (has_corners or not corners)
+            and (by_sweeps or not is_swept)
+            and all(w <= h for pair, held in zip(reach, widths, strict=True) for w, h in zip(pair, held, strict=True))
+            for widths, has_corners, is_swept in self.held
+        )
+
+    def note(self, walls: str, width: Width) -> None:
+        """Note that it was filled; what was filled for other walls is no more. Local."""
+        self.walls, self.held = walls, [*(self.held if walls == self.walls else ()), width]
+
+    def forget(self) -> None:
+        """Note that it may hold anything. Local."""
+        self.held = []
+
+
 class Field(np.lib.mixins.NDArrayOperatorsMixin):
     """A global array over a Grid, of which this rank holds its owned cells and a halo.
 
@@ -73,9 +107,22 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
     halo : (low, high) widths along each grid axis.
     padded : C-contiguous array of owned cells and halo, components last.
     owned : the view of `padded` without the halo; its size may be 0.
+
+    Both arrays of a frozen field are read-only; see `frozen`.
     """
 
-    __slots__ = ("__weakref__", "_engines", "components", "dtype", "grid", "halo", "owned", "padded")
+    __slots__ = (
+        "__weakref__",
+        "_cells",
+        "_engines",
+        "_filled",
+        "components",
+        "dtype",
+        "grid",
+        "halo",
+        "owned",
+        "padded",
+    )
 
     def __init__(
         self, grid: Grid, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()
@@ -92,6 +139,9 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         self.padded: npt.NDArray[Any] = staggered(shape + self.components, self.dtype)
         inside = tuple(slice(low, low + n) for (low, _), n in zip(self.halo, box.shape, strict=True))
         self.owned: npt.NDArray[Any] = self.padded[inside] if box.size else self.padded
+        # For those who fill halos, also of a frozen field; of which is known what its halo holds.
+        self._cells = self.padded
+        self._filled: Filled | None = None
         # Halo engines bound to this field's memory, kept by mpibatch.halo.
         self._engines: dict[Any, Any] = {}
 
@@ -139,6 +189,30 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
     def copy(self) -> Field:
         """Return a Field with the same owned cells. Local."""
         return self.astype(self.dtype)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nobody can write to it. Local."""
+        return self._filled is not None
+
+    def frozen(self, halo: HaloLike | None = None) -> Field:
+        """Return a copy that nobody can write to, for what stays as it is: a medium, a mask, a coefficient. Local.
+
+            speed = mb.load("model.h5", "speed", grid=grid, halo=4).frozen()
+
+        Kernels exchange its halo once, as wide as they read it, and know from then on that it holds what it should;
+        they do so again only for other walls or a wider reach, and in every call where walls are functions. A field
+        that can be written to is exchanged in every call: a view of its memory may have been written to unnoticed.
+        All ranks must freeze the same fields. `halo` is that of the copy; its `copy` and `like` can be written to.
+        """
+        if self.is_frozen and halo is None:
+            return self
+        result = self.like(halo=halo)
+        result.owned[...] = self.owned
+        result._filled = Filled()
+        result.padded, result.owned = result._cells.view(), result.owned.view()
+        result.padded.flags.writeable = result.owned.flags.writeable = False
+        return result
 
     def astype(self, dtype: npt.DTypeLike) -> Field:
         """Return a Field with the owned cells cast to `dtype`, as NumPy casts. Local."""

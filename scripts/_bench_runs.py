@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import statistics
 import time
@@ -62,6 +63,29 @@ def timings(calls: dict[str, Timed], samples: int) -> dict[str, list[float]]:
             if turn:
                 times[name].append(seconds)
     return times
+
+
+def in_pairs(ours: Timed, peer: Timed, pairs: int) -> tuple[dict[str, list[float]], list[float]]:
+    """Return seconds per step, and ours over the peer's of each pair, one right after the other. Collective.
+
+    They take turns in going first, and so what the machine does otherwise, and what the one leaves in the cache, count
+    for both alike.
+    """
+    times: dict[str, list[float]] = {"ours": [], "numba": []}
+    for turn in range(-2, pairs):
+        both = [("ours", ours), ("numba", peer)]
+        for name, timed in both if turn % 2 else reversed(both):
+            seconds = _seconds(timed) / timed.steps
+            if turn >= 0:
+                times[name].append(seconds)
+    return times, [mine / other for mine, other in zip(times["ours"], times["numba"], strict=True)]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return between which of the values their true median lies, with 95 percent probability. Local."""
+    ordered = sorted(values)
+    first = max(0, math.floor(len(ordered) / 2 - 0.98 * math.sqrt(len(ordered))))
+    return ordered[first], ordered[-1 - first]
 
 
 def report(case: str, times: dict[str, list[float]], missing: Sequence[str] = (), **more: Any) -> None:

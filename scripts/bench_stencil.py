@@ -10,6 +10,9 @@ Cases, with the domain shared out over the ranks; all seconds are those of one s
 - heat2d-N-f8, heat2d-N-f8-fused: the same with 5 points, in two dimensions;
 - acoustic-N-f4, acoustic-N-f4-fused: iso-acoustic wave, 8th order in space, leapfrog, written over the step before
   the last;
+- call-CASE: what a call costs over the bare loop, on the same memory, in many pairs one directly after the other:
+  `over` is the median of their ratios, ours over the bare loop's, `between` where it lies with 95 percent probability;
+  `call-control` is the bare loop against itself on other memory;
 - prk-N-f4, prk-N-f8: the star of the Parallel Research Kernels, radius 2 (DOI 10.1109/HPEC.2014.7040972), with its
   check of the norm.
 
@@ -35,6 +38,8 @@ from _bench_runs import (  # type: ignore[import-not-found]
     COMM,
     Timed,
     bench_triad,
+    in_pairs,
+    interval,
     report,
     rest_until_all_are_here,
     timings,
@@ -194,6 +199,41 @@ def bench_heat(n: int, samples: int, triad_speed: float) -> None:
     report(f"heat-{n}-f8", times, [] if peer else ["devito"], **more)
 
 
+def bench_call(case: str, n: int, samples: int, triad_speed: float) -> None:
+    """A kernel's call against the bare loop, on the same memory."""
+    del triad_speed
+    name, walls = case.rsplit("-", 1)
+    axes, dtype, halo = {"heat": (3, "f8", 1), "acoustic": (3, "f4", 4), "prk": (2, name[-2:], 2)}[name.split("-")[0]]
+    grid = mb.Grid((n,) * axes, periodic=walls == "periodic")
+    u = grid.from_function(lambda *x: np.sin(x[0]) + 1e-3 * math.prod(x[1:]), dtype, halo=halo)
+    v, m = grid.zeros(dtype, halo=halo), grid.full(1.0, dtype)
+    a, b, c = u.padded, v.padded, m.padded
+    options = {"walls": "nearest" if walls in ("periodic", "control") else walls}
+    if axes == 2:
+        weights = np.array([0.25, 0.125, 1e-3], dtype)
+
+        def ours() -> None:
+            prk(u, v, out=v, **options)
+            increment(u, out=u)
+
+        calls = Timed(ours), Timed(lambda: bare_prk(a, b, weights))
+    elif name.startswith("acoustic"):
+        weights = np.array([3 * SECOND[0], *SECOND[1:], 1e-4], dtype)
+        calls = (
+            to_and_fro(lambda one, other: acoustic(one, other, m, 1e-2, out=other, **options), u, v, 2),
+            to_and_fro(lambda one, other: bare_acoustic(one, other, c, weights), a, b, 2),
+        )
+    else:
+        bare = functools.partial(bare_heat, k=0.1)
+        other = to_and_fro(bare, a.copy(), b.copy(), 2)
+        calls = (
+            other if walls == "control" else to_and_fro(lambda x, y: heat(x, 0.1, out=y, **options), u, v, 2),
+            to_and_fro(bare, a, b, 2),
+        )
+    times, ratios = in_pairs(*calls, pairs=(3 if axes == 2 else 6) * samples)
+    report(f"call-{case}", times, pairs=len(ratios), over=statistics.median(ratios), between=interval(ratios))
+
+
 def bench_heat2d(n: int, samples: int, triad_speed: float) -> None:
     grid = mb.Grid((n, n))
     u = grid.from_function(lambda y, x: np.sin(y) + x, "f8", halo=1)
@@ -297,7 +337,13 @@ def main() -> None:
     cases["heat2d-4096-f8-fused"] = functools.partial(bench_fused, "heat2d", 4096 // share)
     cases["acoustic-256-f4"] = functools.partial(bench_acoustic, 256 // share, False)
     cases["acoustic-256-f4-fused"] = functools.partial(bench_acoustic, 256 // share, True)
+    for walls in ("control", "reflect", "nearest", "constant", "periodic"):
+        cases[f"call-heat-256-f8-{walls}"] = functools.partial(bench_call, f"heat-256-f8-{walls}", 256 // share)
+    cases["call-acoustic-256-f4-reflect"] = functools.partial(bench_call, "acoustic-256-f4-reflect", 256 // share)
     for dtype in ("f4", "f8"):
+        cases[f"call-prk-8000-{dtype}-nearest"] = functools.partial(
+            bench_call, f"prk-8000-{dtype}-nearest", 8000 // share
+        )
         cases[f"prk-8000-{dtype}"] = functools.partial(bench_prk, 8000 // share, dtype)
     chosen_cases = {name: case for name, case in cases.items() if options.only in name}
     for name, step, dtype, scalar in (

@@ -239,6 +239,20 @@ def test_out_may_be_an_input_that_is_read_at_the_cell_only() -> None:
             assert_is(last, old)
 
 
+def test_out_may_be_an_input_twice() -> None:
+    # Then the compiler must not take it that what is written is read nowhere else.
+    @stencil
+    def both(u, v, w):
+        return u[0, 0] + 2.0 * v[0, 0], w[0, 0] - v[0, 0]
+
+    whole, old = whole_of((9, 67)), whole_of((9, 67), seed=1)
+    for grid in grids(whole.shape):
+        u, w = scattered(whole, grid, 0), scattered(old, grid, 0)
+        both(u, u, w, out=(u, w))
+        assert_is(u, whole + 2.0 * whole)
+        assert_is(w, old - whole)
+
+
 def test_plans_end_with_their_fields() -> None:
     @stencil
     def local(u, v):

@@ -21,13 +21,17 @@ whole; those behind the grid's axes choose a component: ``q[0, 0, 2]``, or with 
 A returned list is a field with components, a returned tuple several fields. Anything else is refused with file, line
 and caret. Constants, and functions called, are what they are when the stencil is defined.
 
+**Fields that stay as they are** (a medium, a mask, coefficients) are best given as ``u.frozen()``: a copy that nobody
+can write to, whose halo is exchanged once and then known. `iterate` exchanges all fields that it does not change once
+in a call, frozen or not.
+
 **Types and bits.** NumPy's promotion rules; numbers that are no field's are weak, so an f4 field stays f4. Whole
 powers are repeated squaring, ``min(a, b)`` is ``b if b < a else a`` as in Python. The back ends agree to the bit,
 but for exp and its like, which agree to a few units in the last place; and a cell has the same bits wherever its
 block begins.
 
 The parts: ``source`` (text and carets) → ``tape``, ``frame``, ``expressions``, ``statements``, ``functions``,
-``language`` (text to `ir`) → ``footprint``; ``typed`` → ``wall_text``, ``generated``, ``cached``, ``looped`` (numba),
+``language`` (text to `ir`) → ``footprint``; ``typed`` → ``wall_text``, ``generated``, ``pointers``, ``cached``, ``looped`` (numba),
 ``shifted`` (NumPy); ``walls`` → ``fills``, ``edges``, ``outside`` (those that a sweep fills on its way); ``kernel``,
 ``planned``, ``overlapping``, ``calling`` (the call). Many steps, ``mpibatch.iterate``: ``fused`` (the text of a
 wavefront), ``fusing`` (whether and how), ``sweeping``, ``tuning``, ``stepping``, ``iterate``. Only what takes Fields

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mpibatch import tally
 from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.grid import Grid
@@ -17,9 +19,9 @@ from mpibatch.stencil.overlapping import AUTO, Trials
 from mpibatch.stencil.planned import Plan, planned
 from mpibatch.stencil.shifted import shifted
 from mpibatch.stencil.typed import Array, Stored, Sweep, Typed
-from mpibatch.timing import phase
+from mpibatch.tally import Work
 
-__all__ = ["bound", "call", "carry_out", "check_ranges", "sweep_of", "typed_for"]
+__all__ = ["bound", "call", "carry_out", "check_ranges", "sweep_of", "typed_for", "work_of"]
 
 
 def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field | tuple[Field, ...]:
@@ -33,33 +35,35 @@ def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field 
     plan = planned(kernel, fields, walls, cval)
     first = next(iter(fields.values()))
     outputs = wanted or [Field(first.grid, a.dtype, first.halo, a.components) for a in typed.outputs]
-    carry_out(kernel, plan, sweep_of(kernel, typed, plan, outputs, scalars), first.grid, time)
+    sweep = sweep_of(kernel, typed, plan, outputs, scalars)
+    carry_out(kernel, plan, sweep, work_of(kernel, typed), first.grid, time)
     return tuple(outputs) if kernel.program.returns_tuple else outputs[0]
 
 
-def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, grid: Grid, time: float) -> None:
+def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, work: Work, grid: Grid, time: float) -> None:
     """Fill halos and compute all owned cells; the inner ones while messages fly where that is faster. Collective."""
+    work.ran(math.prod(plan.everything[1]))
     if kernel.overlap != AUTO or not plan.may_overlap:
-        _carry_out(plan, sweep, bool(kernel.overlap), time)
+        _carry_out(plan, sweep, work, bool(kernel.overlap), time)
         return
     trials = kernel._trials.get(grid)
     if trials is None:
         trials = kernel._trials[grid] = Trials()
     with trials.turn(grid.comm) as overlaps:
-        _carry_out(plan, sweep, overlaps, time)
+        _carry_out(plan, sweep, work, overlaps, time)
 
 
-def _carry_out(plan: Plan, sweep: Sweep, overlaps: bool, time: float) -> None:
+def _carry_out(plan: Plan, sweep: Sweep, work: Work, overlaps: bool, time: float) -> None:
     if not (overlaps and plan.can_overlap):
         plan.fill(time)
-        with phase("compute"):
+        with work:
             sweep(*plan.everything)
         return
     plan.start(time)
-    with phase("compute"):
+    with work:
         sweep(*plan.inner)
     plan.finish(time)
-    with phase("compute"):
+    with work:
         for cut in plan.shell:
             sweep(*cut)
 
@@ -70,6 +74,18 @@ def sweep_of(kernel: Kernel, typed: Typed, plan: Plan, outputs: Sequence[Field],
     if kernel.backend == "numpy":
         return shifted(typed, written, plan.inputs, scalars, plan.geometry)
     return looped(typed, written, plan.inputs, scalars, plan.geometry, kernel.threads, plan.edges)
+
+
+def work_of(kernel: Kernel, typed: Typed) -> Work:
+    """Return what the kernel's sweeps over such fields are counted as. Local."""
+    found: Work | None = kernel._works.get(typed)
+    if found is None:
+        footprint = kernel.footprint_on(typed.ndim)
+        read = zip(footprint.fields.values(), typed.inputs, strict=True)
+        nbytes = sum(reads.words * array.dtype.itemsize for reads, array in read)
+        nbytes += sum(array.words * array.dtype.itemsize for array in typed.outputs)
+        found = kernel._works[typed] = tally.work(kernel.name, footprint.flops, nbytes, kernel.threads)
+    return found
 
 
 def bound(kernel: Kernel, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[dict[str, Field], dict[str, Any]]:
@@ -141,6 +157,8 @@ def _wanted(kernel: Kernel, fields: Mapping[str, Field], out: Any) -> list[Field
     for at, field in enumerate(outputs):
         if not field.grid.matches(grid):
             raise UsageError(f"stencil {kernel.name!r}: out is on {field.grid}, the fields on {grid}; use that grid")
+        if field.is_frozen:
+            raise UsageError(f"stencil {kernel.name!r}: out is a frozen field; give one that can be written to")
         # A field owns its memory, so that two of them share all of it or none.
         reads = kernel.footprint_on(grid.ndim).fields
         shared = [n for n, other in fields.items() if other.padded is field.padded and not reads[n].is_local]

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpibatch.stencil.generated import HEADER, decorator, plane_text, signature_of
+from mpibatch.stencil.generated import HEADER, decorator, plane_text, pointers_text, signature_of
 from mpibatch.stencil.typed import Typed
 from mpibatch.stencil.wall_text import PUT
 
@@ -78,9 +78,9 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
     kept = [n for n in range(len(typed.inputs)) if not any(n in chain.inputs for chain in chains)]
     names: list[str] = []
     for m, chain in enumerate(chains):
-        names += [f"{kind}{m}_{q}" for kind in "xy" for q in range(chain.depth)]
+        names += [f"array_{kind}{m}_{q}" for kind in "xy" for q in range(chain.depth)]
         names += [
-            f"ring{m}",
+            f"array_ring{m}",
             f"row{m}",
             f"flat{m}",
             f"zero{m}",
@@ -91,10 +91,11 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
             f"f{m}_s1",
         ]
     for n in kept:
-        names += [f"a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
+        names += [f"array_a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
     lines = [
         decorator(typed),
         f"def fused({', '.join([*names, 'levels', 'begin', 'end', 'steps', 'reach', 'slots', *scalars])}):",
+        *pointers_text(typed, names),
         "    for turn in range(begin, end):",
         "        for level in range(steps + 1):",
         "            p, left = turn - level * reach, steps - level",

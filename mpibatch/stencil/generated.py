@@ -4,7 +4,7 @@ Two functions. ``plane`` computes the cells [j0, j1) × [i0, i1) of one plane (a
 line) and is told where each plane that it reads begins: in a field, or in a ring of planes for fused steps.
 ``sweep`` runs it over the planes [k0, k1), in strips of rows so that the planes read stay in the cache.
 
-Arrays come flat. A row's place is worked out once, and cells are counted from 0 with the offset added and the sum
+Arrays come flat, and are passed on as pointers. A row's place is worked out once, and cells are counted from 0 with the offset added and the sum
 taken as unsigned: numba would guard a signed index against wrap-around in every load, and not vectorise. The text
 has the order of operations of the typed form; nothing is re-associated, so a cell's bits do not depend on the
 block it lies in.
@@ -21,7 +21,7 @@ from mpibatch.stencil.ir import MARKERS, Op
 from mpibatch.stencil.typed import Load, Typed
 from mpibatch.stencil.wall_text import EDGE, PUT
 
-__all__ = ["Signature", "decorator", "kernel_text", "plane_text", "signature_of"]
+__all__ = ["Signature", "decorator", "kernel_text", "plane_text", "pointers_text", "signature_of"]
 
 DEEPEST_NESTING = 30
 _MATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2"}
@@ -34,6 +34,7 @@ from numba import boolean as B1, float32 as F4, float64 as F8, int8 as I1, int16
 from numba import njit, uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
 import numpy as np
 from mpibatch.compiled import compiled_lean, compiled_lean_many, told_apart
+from mpibatch.stencil.pointers import pointer
 """
 # LLVM's own limit, less what it counts otherwise than we do.
 MANY_CHECKS = 100
@@ -117,6 +118,14 @@ def plane_text(typed: Typed) -> str:
     lines.append(f"{margin}for i in range(i1 - i0):")
     lines += [f"{margin}    {line}" for line in body]
     return "\n".join(lines) + "\n"
+
+
+def pointers_text(typed: Typed, parameters: Sequence[str]) -> list[str]:
+    """Return the lines that make of each parameter ``array_x`` its memory ``x``. Local."""
+    # Truth values are stored otherwise than they are computed with, which pointers do not know of.
+    is_plain = all(array.dtype.kind != "b" for array in (*typed.inputs, *typed.outputs))
+    given = [name for name in parameters if name.startswith("array_")]
+    return [f"    {name[6:]} = {f'pointer({name})' if is_plain else name}" for name in given]
 
 
 def decorator(typed: Typed) -> str:
@@ -243,14 +252,17 @@ def _constant(value: np.generic) -> str:
     return f"{short.upper()}({plain!r})"
 
 
-def kernel_text(typed: Typed) -> str:
-    """Return the text of a module with ``plane`` and ``sweep``. Local."""
+def kernel_text(typed: Typed, are_apart: bool = True) -> str:
+    """Return the text of a module with ``plane`` and ``sweep``. Local.
+
+    `are_apart`: what is written is no input's memory, unless it is `Typed.in_place`.
+    """
     signature = signature_of(typed)
     names = []
     for m in range(len(typed.outputs)):
-        names += [f"b{m}", f"b{m}_o", f"b{m}_s0", f"b{m}_s1"]
+        names += [f"array_b{m}", f"b{m}_o", f"b{m}_s0", f"b{m}_s1"]
     for n in range(len(typed.inputs)):
-        names += [f"a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
+        names += [f"array_a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
     edges = [name for n in signature.read_off for name in (f"e{n}", f"v{n}")]
     rest = [f"s{i}" for i in range(len(signature.scalars))] + [f"g{i}" for i in range(len(signature.geometry))]
     given = []
@@ -261,12 +273,15 @@ def kernel_text(typed: Typed) -> str:
     lines = [
         decorator(typed),
         f"def sweep({', '.join([*names, *edges, *rest, 'k0', 'k1', 'j0', 'j1', 'i0', 'i1'])}):",
+        *pointers_text(typed, names),
         "    for k in range(k0, k1):",
         *(f"        edge(a{n}, {typed.inputs[n].words}, k, e{n}, v{n})" for n in signature.read_off),
         f"        plane({', '.join([*given, *rest, 'k', 'j0', 'j1', 'i0', 'i1'])})",
     ]
     helpers = [PUT, EDGE] if signature.read_off else []
-    return "\n\n".join([_title(typed) + HEADER, *helpers, plane_text(typed), "\n".join(lines) + "\n"])
+    # Else it would be found out for every row.
+    apart = ["told_apart(plane)\n"] if are_apart else []
+    return "\n\n".join([_title(typed) + HEADER, *helpers, plane_text(typed), *apart, "\n".join(lines) + "\n"])
 
 
 def _title(typed: Typed) -> str:

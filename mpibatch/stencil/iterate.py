@@ -17,7 +17,7 @@ from mpibatch.stencil.calling import bound
 from mpibatch.stencil.fused import Chain
 from mpibatch.stencil.fusing import Layout, layout_of
 from mpibatch.stencil.kernel import Kernel
-from mpibatch.stencil.planned import frozen
+from mpibatch.stencil.planned import hashable
 from mpibatch.stencil.stepping import Setting, Stepper
 from mpibatch.stencil.tuning import BUDGETS, LEAST_SAMPLE, Choice, Tuning
 from mpibatch.stencil.walls import normal_walls
@@ -56,7 +56,8 @@ def iterate(
     u : what the steps change: a field, or a tuple of them, for the kernel's first parameters. What the kernel
         returns takes their place: ``a, b = kernel(a, b)``. If it returns fewer, the others move up, and the oldest
         go: ``u, before = kernel(u, before), u``.
-    args, options : the kernel's other parameters; their fields are read only.
+    args, options : the kernel's other parameters; their fields are read only, and exchanged once in a call; not at all
+        if they are frozen, and were before.
     steps : how many, from 0.
     fuse : steps per exchange, at most: they are computed together, plane by plane, in the cache, and halos are as
         many times wider. "auto" finds the best by timing the first hundred steps or so, once per kernel, shape and
@@ -86,7 +87,9 @@ def iterate(
     tuning = _tuning(kernel, fields, chains, layout) if fuse == "auto" else None
     most = tuning.most if tuning else min(int(fuse), max(int(steps), 1), layout.limit if layout else 1)
     users = (*fields.values(), *wanted)
-    stepper = _stepper(users, frozen((walls, cval)), Setting(kernel, sides, walls, cval, chains, layout), fields, most)
+    stepper = _stepper(
+        users, hashable((walls, cval)), Setting(kernel, sides, walls, cval, chains, layout), fields, most
+    )
     results = wanted or [field.like() for field in state]
     try:
         stepper.begin(fields, scalars)
@@ -169,6 +172,8 @@ def _wanted(kernel: Kernel, state: Sequence[Field], out: Any) -> list[Field]:
                 f"stencil {kernel.name!r}: out is {result.dtype} {result.components} on {result.grid}, what changes is "
                 f"{field.dtype} {field.components} on {field.grid}; create out with u.like()"
             )
+        if result.is_frozen:
+            raise UsageError(f"stencil {kernel.name!r}: out has a frozen field; give one that can be written to")
         if any(result is other for other in results[:at]):
             raise UsageError(f"stencil {kernel.name!r}: out has a field twice; give one for each result")
     return results

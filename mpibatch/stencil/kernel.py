@@ -39,6 +39,8 @@ class Kernel:
     - Only fields that are read off the cell are exchanged, as wide as they are read, without corners if no corner
       is read; at most two messages per decomposed axis and group of fields of one reach. Walls that need no cells
       of another rank and no user's function are filled plane by plane in the sweep, and only where they are read.
+    - A field that can be written to is exchanged in every call. ``speed = speed.frozen()`` makes a copy that cannot: a
+      medium, a mask. It is exchanged once, and again only for other walls or a wider reach; see `Field.frozen`.
 
     Raises UsageError, the same on every rank, when fields, scalars, `out` and walls do not fit the kernel.
 
@@ -83,6 +85,8 @@ class Kernel:
         self._footprints: dict[int, Footprint] = {}
         # Plans bound to fields' memory, kept by mpibatch.stencil.calling.
         self._plans: dict[Any, Any] = {}
+        # What its calls are counted as, by types; kept by the same.
+        self._works: dict[Typed, Any] = {}
         # Times with and without overlap, by grid, kept by the same.
         self._trials: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 

@@ -36,7 +36,8 @@ def looped(
 
     `edges` are, by input, what it fills outside the domain on its way; None where that is done already.
     """
-    loop, signature = _compiled(typed)
+    others = [stored.array for n, stored in enumerate(inputs) if n not in typed.in_place]
+    loop, signature = _compiled(typed, not any(out.array is array for out in outputs for array in others))
     memory: list[Any] = []
     for stored in (*outputs, *inputs):
         memory += flat_arguments(stored, typed.ndim)
@@ -72,8 +73,8 @@ def looped(
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(typed: Typed) -> tuple[Callable[..., None], Signature]:
-    return load(kernel_text(typed)).sweep, signature_of(typed)
+def _compiled(typed: Typed, are_apart: bool) -> tuple[Callable[..., None], Signature]:
+    return load(kernel_text(typed, are_apart)).sweep, signature_of(typed)
 
 
 def flat_arguments(stored: Stored, ndim: int) -> list[Any]:

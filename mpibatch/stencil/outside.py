@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from mpibatch.field import Field
 from mpibatch.grid import Grid
 from mpibatch.stencil.edges import Edges
@@ -10,8 +13,9 @@ from mpibatch.stencil.footprint import Reach
 from mpibatch.stencil.looped import flat_arguments
 from mpibatch.stencil.typed import Array, Stored
 from mpibatch.stencil.walls import Condition, Sides
+from mpibatch.tally import Need, need
 
-__all__ = ["edges_of", "exchanged", "within_ranks"]
+__all__ = ["edges_of", "exchanged", "need_of", "within_ranks"]
 
 
 def within_ranks(grid: Grid, sides: Sides, reach: Reach) -> bool:
@@ -39,6 +43,14 @@ def exchanged(grid: Grid, sides: Sides, reach: Reach) -> tuple[Reach, tuple[tupl
     return tuple(pair if cut else (0, 0) for pair, cut in zip(reach, shared, strict=True)), tuple(modes)
 
 
+def need_of(fields: Sequence[Field], sides: Sides, reach: Reach, corners: bool, steps: int = 1) -> Need:
+    """Return what would have to come for fields if all axes were shared by ranks. Local."""
+    grid = fields[0].grid
+    wraps = tuple(_is_wrapped(grid, sides, axis) for axis in range(grid.ndim))
+    nbytes = sum(field.dtype.itemsize * math.prod(field.components) for field in fields)
+    return need(grid.shape, reach, corners and sum(map(any, reach)) > 1, wraps, nbytes, steps)
+
+
 def edges_of(field: Field, sides: Sides, reach: Reach, corners: bool) -> Edges:
     """Return what the sweep is to fill around a field. Local."""
     grid, box = field.grid, field.box
@@ -57,7 +69,7 @@ def edges_of(field: Field, sides: Sides, reach: Reach, corners: bool) -> Edges:
     most = max(1, *(n for pair in widths for n in pair))
     array = Array(field.dtype, field.components)
     walls = Surroundings(array, tuple(domain), tuple(conditions), tuple(spacing), most)
-    _, first, *strides = flat_arguments(Stored(field.padded, tuple(low for low, _ in field.halo)), grid.ndim)
+    _, first, *strides = flat_arguments(Stored(field._cells, tuple(low for low, _ in field.halo)), grid.ndim)
     return Edges(walls, tuple(cells), tuple(widths), corners, first, (strides[0], strides[1]))
 
 

@@ -3,30 +3,71 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import Box
-from mpibatch.field import Field
+from mpibatch.field import Field, Filled, Width
 from mpibatch.halo import Exchange
 from mpibatch.stencil.edges import Edges
 from mpibatch.stencil.footprint import Footprint, Reach
 from mpibatch.stencil.kernel import Kernel
-from mpibatch.stencil.outside import edges_of, exchanged, within_ranks
+from mpibatch.stencil.outside import edges_of, exchanged, need_of, within_ranks
 from mpibatch.stencil.typed import Stored
 from mpibatch.stencil.walls import Geometry, Sides, Task, normal_walls, source_modes, tasks
+from mpibatch.tally import Need, needed
 from mpibatch.timing import phase
 
-__all__ = ["Plan", "frozen", "planned"]
+__all__ = ["Plan", "Standing", "hashable", "planned", "walls_key"]
 
 Range = tuple[tuple[int, ...], tuple[int, ...]]  # local indices, from the first owned cell
 
 # Plans kept per kernel: those of fields that take turns, not one for each of a thousand lambdas as walls.
 MOST_PLANS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """How the halo of cells that do not change is filled, unless it is known to hold what it should."""
+
+    filled: Filled
+    walls: str | None  # None: they have a user's function, and may be others each time
+    width: Width
+    copy: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None
+    exchange: Exchange | None
+    tasks: Sequence[Task]
+
+    def __call__(self, time: float) -> None:
+        """Fill it, if need be. Collective."""
+        if self.walls is not None and self.filled.has(self.walls, self.width):
+            return
+        # An exchange makes what was known forgotten; walls and width tell what is still there.
+        known = Filled()
+        known.walls, known.held = self.filled.walls, self.filled.held
+        if self.copy is not None:
+            target, source = self.copy
+            with phase("pack"):
+                target[...] = source
+        if self.exchange is not None:
+            self.exchange()
+        if self.tasks:
+            with phase("pack"):
+                for task in self.tasks:
+                    task(time)
+        self.filled.forget()
+        if self.walls is not None:
+            known.note(self.walls, self.width)
+            self.filled.walls, self.filled.held = known.walls, known.held
+
+    def free(self) -> None:
+        """Release the exchange. Local."""
+        if self.exchange is not None:
+            self.exchange.free()
 
 
 @dataclass
@@ -37,7 +78,9 @@ class Plan:
     edges: list[Edges | None]  # per input, what the sweep fills itself
     copies: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
     exchanges: list[Exchange]
+    needs: list[Need]
     tasks: list[Task]
+    standing: list[Standing]
     geometry: dict[tuple[str, int], Any]
     distant: tuple[int, ...]  # axes along which other ranks' cells are read
     everything: Range
@@ -60,14 +103,14 @@ class Plan:
 
     def fill(self, time: float) -> None:
         """Fill what the kernel reads around the owned cells, but for what the sweep fills itself. Collective."""
-        self._copy()
+        self._prepare(time)
         for exchange in self.exchanges:
             exchange()
         self._walls(time, None)
 
     def start(self, time: float) -> None:
         """Begin to fill, and finish along the axes that no other rank's cells come by. Collective."""
-        self._copy()
+        self._prepare(time)
         for exchange in self.exchanges:
             exchange.start()
         self._walls(time, False)
@@ -78,13 +121,19 @@ class Plan:
             exchange.finish()
         self._walls(time, True)
 
-    def _copy(self) -> None:
-        for target, source in self.copies:
-            target[...] = source
+    def _prepare(self, time: float) -> None:
+        if self.copies:
+            with phase("pack"):
+                for target, source in self.copies:
+                    target[...] = source
+        for need in self.needs:
+            needed(need)
+        for standing in self.standing:
+            standing(time)
 
     def _walls(self, time: float, distant: bool | None) -> None:
         if self.tasks:
-            with phase("halo"):
+            with phase("pack"):
                 for task in self.tasks:
                     if distant is None or (task.axis in self.distant) is distant:
                         task(time)
@@ -94,19 +143,30 @@ class Plan:
         self.is_free = True
         for exchange in self.exchanges:
             exchange.free()
+        for standing in self.standing:
+            standing.free()
         for finalizer in self.finalizers:
             finalizer.detach()
 
 
-def planned(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any) -> Plan:
-    """Return the plan for these fields and walls, made at first and freed with any of the fields. Collective."""
+def planned(
+    kernel: Kernel,
+    fields: Mapping[str, Field],
+    walls: Any,
+    cval: Any,
+    kept: Mapping[str, Filled] = MappingProxyType({}),
+) -> Plan:
+    """Return the plan for these fields and walls, made at first and freed with any of the fields. Collective.
+
+    `kept` are those that do not change until their `Filled` is told to forget, besides frozen ones.
+    """
     plans: dict[Any, Plan] = kernel._plans
-    key = (tuple(map(id, fields.values())), frozen(walls), frozen(cval))
+    key = (tuple(map(id, fields.values())), hashable(walls), hashable(cval), tuple(map(id, kept.values())))
     plan = plans.get(key)
     if plan is None:
         while len(plans) >= MOST_PLANS:
             _drop(plans, next(iter(plans)))
-        plan = plans[key] = _plan(kernel, fields, walls, cval)
+        plan = plans[key] = _plan(kernel, fields, walls, cval, kept)
         plan.finalizers += [weakref.finalize(f, _drop, plans, key) for f in set(fields.values())]
     return plan
 
@@ -117,52 +177,75 @@ def _drop(plans: dict[Any, Plan], key: Any) -> None:
         plan.free()
 
 
-def frozen(value: Any) -> Any:
+def hashable(value: Any) -> Any:
     """Return walls, or values of walls, as something that dicts can look up. Local."""
     if isinstance(value, Mapping):
-        return tuple(sorted((name, frozen(entry)) for name, entry in value.items()))
-    if isinstance(value, np.ndarray):
+        return tuple(sorted((name, hashable(entry)) for name, entry in value.items()))
+    if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return tuple(map(hashable, value))
+    # By its text: 0.0 and -0.0 are equal, and NaN is equal to nothing.
+    return repr(value) if isinstance(value, float) else value
 
 
-def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any) -> Plan:
+def walls_key(sides: Sides, periodic: Sequence[bool]) -> str | None:
+    """Return what tells walls from others, None where they have a user's function. Local."""
+    known: list[Any] = ["wrap" if wraps else pair for pair, wraps in zip(sides, periodic, strict=True)]
+    if any(c.function is not None for pair in known if pair != "wrap" for c in pair):
+        return None
+    return repr(known)
+
+
+def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, kept: Mapping[str, Filled]) -> Plan:
     grid = next(iter(fields.values())).grid
     footprint = kernel.footprint_on(grid.ndim)
     sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
     geometry = Geometry(grid.shape, grid.periodic, grid.spacing, grid.origin)
-    wholes = _memories(fields, footprint, sides)
+    wholes = _memories(fields, footprint, sides, kept)
+    copies = _copies(wholes, fields)
+    standing: list[Standing] = []
     edges: dict[_Whole, Edges] = {}
     groups: dict[Any, list[Field]] = {}
+    asking: dict[Any, list[Field]] = {}
     formulas: list[Task] = []
     for whole in dict.fromkeys(wholes.values()):
         if not any(width for pair in whole.reach for width in pair):
             continue
         f = whole.field
         # Also says, on all ranks, which walls the field cannot have.
-        needed = tasks(f.padded, f.origin, f.box, whole.reach, whole.sides, geometry, whole.corners)
-        if kernel.backend == "numba" and within_ranks(grid, whole.sides, whole.reach):
+        own_tasks = tasks(f._cells, f.origin, f.box, whole.reach, whole.sides, geometry, whole.corners)
+        by_sweeps = kernel.backend == "numba" and within_ranks(grid, whole.sides, whole.reach)
+        if by_sweeps:
             edges[whole] = edges_of(f, whole.sides, whole.reach, whole.corners)
             reach, modes = exchanged(grid, whole.sides, whole.reach)
-            corners = whole.corners and sum(map(any, reach)) > 1
+            corners, own_tasks = whole.corners and sum(map(any, reach)) > 1, []
         else:
-            formulas += needed
             reach, corners, modes = whole.reach, whole.corners, source_modes(whole.sides, geometry)
+        if whole.filled is not None:
+            own = Exchange(f, reach, [list(pair) for pair in modes], corners=corners) if any(map(any, reach)) else None
+            key, width = walls_key(whole.sides, grid.periodic), (whole.reach, whole.corners, by_sweeps)
+            standing.append(Standing(whole.filled, key, width, copies.pop(id(f), None), own, own_tasks))
+            continue
+        formulas += own_tasks
+        asking.setdefault((whole.sides, whole.reach, whole.corners), []).append(f)
         if any(map(any, reach)):
             groups.setdefault((reach, corners, modes), []).append(f)
     exchanges = [
-        Exchange(together, reach, [list(pair) for pair in modes], corners=corners)
+        Exchange(together, reach, [list(pair) for pair in modes], corners=corners, counted=False)
         for (reach, corners, modes), together in groups.items()
     ]
     distant = tuple(a for a in range(grid.ndim) if grid.topology[a] > 1 and any(footprint.reach[a]))
     everything: Range = ((0,) * grid.ndim, grid.box.shape)
     inner, shell = _split(everything, footprint, distant)
     return Plan(
-        [Stored(w.field.padded, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
+        [Stored(w.field._cells, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
         [edges.get(whole) for whole in wholes.values()],
-        _copies(wholes, fields),
+        list(copies.values()),
         exchanges,
+        [need_of(together, *how) for how, together in asking.items()],
         formulas,
+        standing,
         _numbers_of(geometry, grid.box),
         distant,
         everything,
@@ -180,9 +263,12 @@ class _Whole:
     reach: Reach
     corners: bool
     sides: Sides
+    filled: Filled | None  # for cells that do not change
 
 
-def _memories(fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[str, Sides]) -> dict[str, _Whole]:
+def _memories(
+    fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[str, Sides], kept: Mapping[str, Filled]
+) -> dict[str, _Whole]:
     """Return for every parameter the memory that is read: the field's, or a copy where that will not do."""
     kinds: dict[tuple[int, Sides], list[str]] = {}
     for name, user in fields.items():
@@ -198,22 +284,24 @@ def _memories(fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[
         )
         pairs = zip(reach, user.halo, strict=True)
         is_wide = all(w <= h for widths, halo in pairs for w, h in zip(widths, halo, strict=True))
+        filled = user._filled or kept.get(names[0])
         # A field that is given twice, with different walls, has two halos.
         if not is_wide or (conditions and number in taken):
+            # Memory of the plan's own has a halo that no other plan knows of.
+            filled = Filled() if user.is_frozen else None
             user = user.like(halo=reach)
         elif conditions:
             taken.add(number)
-        whole = _Whole(user, reach, any(r.needs_corners for r in reads), conditions)
+        whole = _Whole(user, reach, any(r.needs_corners for r in reads), conditions, filled)
         wholes |= dict.fromkeys(names, whole)
     return {name: wholes[name] for name in fields}
 
 
 def _copies(
     wholes: Mapping[str, _Whole], fields: Mapping[str, Field]
-) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Return (target, source) for memory that is not the user's, each once."""
-    found = {id(w.field): (w.field.owned, fields[n].owned) for n, w in wholes.items() if w.field is not fields[n]}
-    return list(found.values())
+) -> dict[int, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Return (target, source) for memory that is not the user's, by the id of its field."""
+    return {id(w.field): (w.field.owned, fields[n].owned) for n, w in wholes.items() if w.field is not fields[n]}
 
 
 def _numbers_of(geometry: Geometry, box: Box) -> dict[tuple[str, int], Any]:

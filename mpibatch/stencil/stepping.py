@@ -6,20 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mpibatch.field import Field
+from mpibatch.field import Field, Filled
 from mpibatch.halo import Exchange
-from mpibatch.stencil.calling import carry_out, check_ranges, sweep_of, typed_for
+from mpibatch.stencil.calling import carry_out, check_ranges, sweep_of, typed_for, work_of
 from mpibatch.stencil.fused import Chain
 from mpibatch.stencil.fusing import Layout
 from mpibatch.stencil.kernel import Kernel
-from mpibatch.stencil.planned import Plan, planned
+from mpibatch.stencil.outside import need_of
+from mpibatch.stencil.planned import Plan, Standing, planned, walls_key
 from mpibatch.stencil.sweeping import Sweeper, geometry_numbers
 from mpibatch.stencil.tuning import Choice
 from mpibatch.stencil.typed import Sweep, Typed
-from mpibatch.stencil.walls import Condition, Geometry, Sides, Task, source_modes, tasks
+from mpibatch.stencil.walls import Condition, Geometry, Sides, source_modes, tasks
+from mpibatch.tally import Need, Work, needed
 from mpibatch.timing import phase
 
 __all__ = ["Setting", "Stepper"]
+
+PACK = phase("pack")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,7 @@ class Stepper:
         self._setting = setting
         self._names = list(fields)
         self._grid = next(iter(fields.values())).grid
+        self._cells = self._grid.box.size
         footprint = setting.kernel.footprint_on(self._grid.ndim)
         self._local = {name for name, reads in footprint.fields.items() if reads.is_local}
         self._halo = setting.layout.halo(most) if setting.layout else footprint.reach
@@ -58,42 +63,50 @@ class Stepper:
         narrow = [n for n, field in kept.items() if not _is_wide(field, self._halo, kept)]
         self._copies = {n: kept[n].like(halo=self._halo) for n in narrow if setting.layout and most > 1}
         self._kept: dict[int, Field] = {}
-        self._fillings: list[tuple[Exchange, list[Task]]] | None = None
+        # They do not change within a call, so that their halos are filled once in each; frozen ones know by themselves.
+        self._filled = {n: field._filled or Filled() for n, field in kept.items() if n not in self._copies}
+        self._filled |= {n: Filled() for n in self._copies}
+        self._lasting = {n for n, field in kept.items() if field.is_frozen}
+        self._copied: set[int] = set()
+        self._fillings: list[Standing] | None = None
         self._exchanges: dict[Any, Exchange] = {}
+        self._needs: dict[int, Need] = {}
         self._sweepers: dict[Typed, Sweeper] = {}
         self._scalars: dict[str, Any] = {}
         # Worked out at the first step of a call, for those that follow: by the order that the slots are in.
-        self._single: dict[Any, tuple[Plan, Sweep]] = {}
-        self._fused: tuple[Sweeper, list[Any]] | None = None
+        self._single: dict[Any, tuple[Plan, Sweep, Work]] = {}
+        self._fused: tuple[Sweeper, Work, list[Any]] | None = None
 
     def begin(self, fields: Mapping[str, Field], scalars: dict[str, Any]) -> None:
         """Take in the fields' owned cells, and bring the halos of those that stay. Collective."""
         self._scalars = scalars
-        for chain, slots in zip(self._setting.chains, self._slots, strict=True):
-            for n, slot in zip(chain.inputs, slots, strict=True):
-                slot.owned[...] = fields[self._names[n]].owned
+        with PACK:
+            for chain, slots in zip(self._setting.chains, self._slots, strict=True):
+                for n, slot in zip(chain.inputs, slots, strict=True):
+                    slot.owned[...] = fields[self._names[n]].owned
         changing = {n for chain in self._setting.chains for n in chain.inputs}
         self._kept = {n: self._copies.get(n, f) for n, f in enumerate(fields.values()) if n not in changing}
-        for n, copy in self._copies.items():
-            copy.owned[...] = fields[self._names[n]].owned
+        for n, filled in self._filled.items():
+            if n not in self._lasting:
+                filled.forget()
+        for n in self._copies.keys() - self._copied:
+            with PACK:
+                self._copies[n].owned[...] = fields[self._names[n]].owned
+        self._copied = self._copies.keys() & self._lasting
         layout = self._setting.layout
         if layout is None or self.most < 2:
             return
         if self._fillings is None:
             # Walls are checked where single steps are planned.
-            planned(self._setting.kernel, self._inputs(), self._setting.walls, self._setting.cval)
+            self._plan(self._inputs())
             self._fillings = [self._filling(layout, n, field) for n, field in self._kept.items()]
-        for exchange, formulas in self._fillings:
-            exchange()
-            with phase("halo"):
-                for formula in formulas:
-                    formula(0.0)
 
     def end(self, results: Sequence[Field]) -> None:
         """Put out the owned cells, in the order of the kernel's parameters. Local."""
         count = len(self._slots)
-        for at, result in enumerate(results):
-            result.owned[...] = self._slots[at % count][at // count].owned
+        with PACK:
+            for at, result in enumerate(results):
+                result.owned[...] = self._slots[at % count][at // count].owned
 
     def let_go(self) -> None:
         """Forget the user's fields, and numbers. Local."""
@@ -103,7 +116,7 @@ class Stepper:
 
     def free(self) -> None:
         """Release the exchanges. Local."""
-        for exchange in (*self._exchanges.values(), *(exchange for exchange, _ in self._fillings or ())):
+        for exchange in (*self._exchanges.values(), *(self._fillings or ())):
             exchange.free()
         for finalizer in self.finalizers:
             finalizer.detach()
@@ -135,33 +148,40 @@ class Stepper:
         # Plans of a kernel that has too many go.
         if ready is None or ready[0].is_free:
             ready = self._single[key] = self._planned(out)
-        plan, sweep = ready
-        carry_out(setting.kernel, plan, sweep, out[0].grid, time)
+        plan, sweep, work = ready
+        carry_out(setting.kernel, plan, sweep, work, out[0].grid, time)
         for m, new in enumerate(out):
             old = self._slots[m].pop()
             if old is not new:
                 self._spare[m][0] = old
             self._slots[m].insert(0, new)
 
-    def _planned(self, out: Sequence[Field]) -> tuple[Plan, Sweep]:
+    def _planned(self, out: Sequence[Field]) -> tuple[Plan, Sweep, Work]:
         """Return what a single step from the slots into `out` does. Collective."""
         setting, fields = self._setting, self._inputs()
         typed = typed_for(setting.kernel, fields, self._scalars, out)
         check_ranges(typed, self._scalars)
-        plan = planned(setting.kernel, fields, setting.walls, setting.cval)
-        return plan, sweep_of(setting.kernel, typed, plan, out, self._scalars)
+        plan = self._plan(fields)
+        return plan, sweep_of(setting.kernel, typed, plan, out, self._scalars), work_of(setting.kernel, typed)
+
+    def _plan(self, fields: Mapping[str, Field]) -> Plan:
+        kept = {self._names[n]: filled for n, filled in self._filled.items()}
+        return planned(self._setting.kernel, fields, self._setting.walls, self._setting.cval, kept)
 
     def _several(self, layout: Layout, number: int, budget: int) -> None:
+        for filling in self._fillings or ():
+            filling(0.0)
         self._exchange(layout, number)
         if self._fused is None:
             self._fused = self._sweeper(layout)
-        sweeper, numbers = self._fused
-        with phase("compute"):
+        sweeper, work, numbers = self._fused
+        work.ran(number * self._cells)
+        with work:
             sweeper(self._slots, self._spare, self._kept, number, budget, numbers)
         self._slots, self._spare = self._spare, self._slots
 
-    def _sweeper(self, layout: Layout) -> tuple[Sweeper, list[Any]]:
-        """Return what computes fused steps, and the numbers that it is given. Local."""
+    def _sweeper(self, layout: Layout) -> tuple[Sweeper, Work, list[Any]]:
+        """Return what computes fused steps, what they are counted as, and the numbers that it is given. Local."""
         setting = self._setting
         # Fused steps go from slots to spare memory, whichever is which.
         typed = typed_for(setting.kernel, self._inputs(), self._scalars, [spare[0] for spare in self._spare])
@@ -173,22 +193,34 @@ class Stepper:
         scalars = [
             float(self._scalars[name]) if kind == "float" else self._scalars[name] for name, kind in typed.scalars
         ]
-        return sweeper, [*scalars, *geometry_numbers(typed, self._grid)]
+        return sweeper, work_of(setting.kernel, typed), [*scalars, *geometry_numbers(typed, self._grid)]
 
     def _exchange(self, layout: Layout, number: int) -> None:
         """Bring the cells of other ranks, and those beyond periodic axes, for so many steps. Collective."""
+        fields = [field for slots in self._slots for field in slots]
+        needed(self._need(layout, fields, number))
         width = layout.exchanged(number)
         if not any(layout.wide):
             return
-        fields = [field for slots in self._slots for field in slots]
         key = (*map(id, fields), number)
         exchange = self._exchanges.get(key)
         if exchange is None:
             modes = ["wrap" if wraps else None for wraps in layout.wraps]
-            exchange = self._exchanges[key] = Exchange(fields, width, modes, corners=sum(layout.wide) > 1)
+            exchange = self._exchanges[key] = Exchange(
+                fields, width, modes, corners=sum(layout.wide) > 1, counted=False
+            )
         exchange()
 
-    def _filling(self, layout: Layout, n: int, field: Field) -> tuple[Exchange, list[Task]]:
+    def _need(self, layout: Layout, fields: Sequence[Field], number: int) -> Need:
+        """Return what this many steps need from other ranks, if there were some along every axis. Local."""
+        found = self._needs.get(number)
+        if found is None:
+            reach = tuple((number * r, number * r) for r in layout.reach)
+            sides = self._setting.sides[self._names[self._setting.chains[0].inputs[0]]]
+            found = self._needs[number] = need_of(fields, sides, reach, corners=True, steps=number)
+        return found
+
+    def _filling(self, layout: Layout, n: int, field: Field) -> Standing:
         """Return what fills the halo of a field that stays."""
         grid, name = self._grid, self._names[n]
         reach = self._setting.kernel.footprint_on(grid.ndim).fields[name].reach
@@ -198,8 +230,9 @@ class Stepper:
             if layout.wraps[axis] or not any(reach[axis]):
                 sides[axis] = (Condition("wrap" if layout.wraps[axis] else "nearest"),) * 2
         modes = [list(pair) for pair in source_modes(tuple(sides), geometry)]
-        formulas = tasks(field.padded, field.origin, field.box, self._halo, tuple(sides), geometry, corners=True)
-        return Exchange(field, self._halo, modes), formulas
+        formulas = tasks(field._cells, field.origin, field.box, self._halo, tuple(sides), geometry, corners=True)
+        key, width = walls_key(tuple(sides), grid.periodic), (self._halo, True, False)
+        return Standing(self._filled[n], key, width, None, Exchange(field, self._halo, modes), formulas)
 
 
 def _is_wide(field: Field, halo: Sequence[tuple[int, int]], kept: Mapping[int, Field]) -> bool:

@@ -107,7 +107,7 @@ class Sweeper:
                 levels = levels_of(self._ranges(tile), self._domain, self._reach, steps)
                 memory: list[Any] = []
                 for m in range(len(self._chains)):
-                    memory += [field.padded.reshape(-1) for field in (*slots[m], *targets[m])]
+                    memory += [field._cells.reshape(-1) for field in (*slots[m], *targets[m])]
                     memory += [rings[t][m], *self._ring_strides(m, tile, steps), self._walls[m].table(levels)]
                     memory += [self._values[m], *flat_arguments(_stored(slots[m][0]), self._typed.ndim)[1:]]
                 part.append((*memory, *others, *self._turns(levels, steps)))
@@ -189,7 +189,7 @@ class Sweeper:
 
 
 def _stored(field: Field) -> Stored:
-    return Stored(field.padded, tuple(low for low, _ in field.halo))
+    return Stored(field._cells, tuple(low for low, _ in field.halo))
 
 
 def geometry_numbers(typed: Typed, grid: Grid) -> list[Any]:

@@ -93,6 +93,7 @@ class Work:
     key : of the job without its size; see `mpibatch.scaling.work`.
     shape, ranks : of the grid that was measured, and the most ranks.
     memory_per_cell, memory_fixed : bytes of a rank.
+    memory_alone : the same of one rank alone, which has less around its cells; None: not known.
     fixed_seconds : of a run, once.
     output_per_cell : bytes of an output (a pipeline has one).
     reading, writing : seconds per byte of the whole, by ranks; none for simulations.
@@ -112,6 +113,7 @@ class Work:
     reading: Rates = field(default_factory=dict)
     writing: Rates = field(default_factory=dict)
     step_length: StepLength | None = None
+    memory_alone: tuple[float, float] | None = None
     date: str = ""
 
 
@@ -315,7 +317,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _work(told: Any) -> Work:
-    length = told.get("step_length")
+    length, alone = told.get("step_length"), told.get("memory_alone")
     return Work(
         key=str(told["key"]),
         job=str(told["job"]),
@@ -330,6 +332,7 @@ def _work(told: Any) -> Work:
         reading=_rates(told.get("reading", {})),
         writing=_rates(told.get("writing", {})),
         step_length=StepLength(*(float(length[key]) for key in ("time", "side", "power"))) if length else None,
+        memory_alone=(_positive(alone[0]), _positive(alone[1])) if alone else None,
         date=str(told.get("date", "")),
     )
 

@@ -177,7 +177,10 @@ class Model:
             # Halos that the job had on fewer ranks too are in what was measured; those on cut axes may not be.
             if parts > 1:
                 cells *= 1 + max((_halo_kept(e, axis, spread) for e in exchanges), default=0) / spread.largest[axis]
-        memory = int(MARGIN * (self.work.memory_fixed + self.work.memory_per_cell * cells))
+        per_cell, fixed = self.work.memory_per_cell, self.work.memory_fixed
+        if found.ranks == 1 and self.work.memory_alone is not None:
+            per_cell, fixed = self.work.memory_alone
+        memory = int(MARGIN * (fixed + per_cell * cells))
         room = self.machine.memory_per_node if self.machine else None
         return replace(
             found, memory=memory, memory_node=memory * here, fits=None if room is None else memory * here <= room

@@ -122,9 +122,9 @@ def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], asked: Asked
     with agreed(comm, f"probing {asked.folder}"):
         if not os.access(asked.folder, os.W_OK | os.X_OK):
             raise RunError(f"the folder {asked.folder!r} is not there, or not writable; name another with --folder")
-    machine = _known(comm, asked)
+    machine, kept = _known(comm, asked)
     if machine is None:
-        machine = measuring.machine_of(comm, asked.folder, asked.name)
+        machine = measuring.machine_of(comm, asked.folder, asked.name).with_work(kept)
     elif asked.name:
         machine = replace(machine, name=asked.name)
     _save(comm, asked.path, machine)
@@ -134,21 +134,26 @@ def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], asked: Asked
     return machine
 
 
-def _known(comm: MPI.Intracomm, asked: Asked) -> Machine | None:
-    """The profile that is there, if it is of this machine and of as many ranks. Collective."""
+def _known(comm: MPI.Intracomm, asked: Asked) -> tuple[Machine | None, tuple[Work, ...]]:
+    """The profile that is there, if nothing of it is to be measured again, and what jobs cost in it. Collective."""
     found, here = None, _ranks_here(comm)
+    is_enough = False
     with agreed(comm, f"reading {asked.path}"):
-        if comm.rank == 0 and asked.path.exists() and not asked.anew:
+        if comm.rank == 0 and asked.path.exists():
             found = load(asked.path)
-            if (found.cpu, found.cores_per_node) != (measuring.cpu_name(), measuring.cores()):
+            is_ours = (found.cpu, found.cores_per_node) == (measuring.cpu_name(), measuring.cores())
+            if not is_ours and not asked.anew:
                 raise UsageError(
                     f"{asked.path} is the profile of {found.name} ({found.cpu or 'another processor'}, "
                     f"{found.cores_per_node} cores), not of this machine; give --output, or --anew to replace it"
                 )
-            if max(found.triad) < here or (found.links is None and here > 1) or found.nodes < comm.size // here:
-                found = None  # this time more can be measured
-    kept: Machine | None = comm.bcast(found, root=0)
-    return kept
+            knows_links = found.links is not None or here == 1
+            knows_all = max(found.triad) >= here and knows_links and found.nodes >= comm.size // here
+            is_enough = knows_all and not asked.anew
+            found = found if is_ours else None
+    kept: Machine | None
+    kept, is_enough = comm.bcast((found, is_enough), root=0)
+    return kept if is_enough else None, kept.work if kept is not None else ()
 
 
 def _ranks_here(comm: MPI.Intracomm) -> int:
@@ -323,6 +328,7 @@ class _Probing:
         subject, one, most = self.subject, groups[1], max(groups)
         whole, cells = one.wholes[0], math.prod(one.shape)
         memory = [group.memory(1 if count == 1 else self.comm.size) for count, group in groups.items()]
+        fixed = max(least for _, least in memory)
         steps = []
         for name in _stepping(whole):
             call, seconds = one.per_call(name), one.seconds(name)
@@ -336,8 +342,11 @@ class _Probing:
             shape=whole.shape,
             ranks=self.comm.size,
             steps=tuple(steps),
+            # One rank alone has less around its cells; but as arrays of a small sample may lie in memory that was kept
+            # from the one before, its own slope is too low: half-way to the most.
+            memory_alone=((memory[0][0] + max(memory)[0]) / 2, fixed + self._untried([one])),
             memory_per_cell=max(slope for slope, _ in memory),
-            memory_fixed=max(fixed for _, fixed in memory) + self._untried(groups),
+            memory_fixed=fixed + self._untried([*groups.values()]),
             fixed_seconds=min(LONGEST_FIXED, max(0.0, one.first.whole - one.tiny.whole)),
             output_per_cell=whole.written / cells,
             reading=self._rates(groups, "reading", subject.cell),
@@ -349,11 +358,13 @@ class _Probing:
         )
         return work if most == 1 else self._with_all(work, groups[most], most)
 
-    def _untried(self, groups: dict[int, Group]) -> int:
+    def _untried(self, groups: list[Group]) -> int:
         """Bytes for what longer runs do that these did not."""
-        wholes = [group.wholes[0] for group in groups.values()]
+        wholes = [group.wholes[0] for group in groups]
         fused = [one.steps > 1 for sample in wholes for lap in sample.exchanges.values() for one in lap]
-        return UNTRIED if self._is_simulation and not any(fused) and wholes[0].steps < MOST_STEPS else 0
+        if not self._is_simulation or min(sample.steps for sample in wholes) >= MOST_STEPS:
+            return 0
+        return UNTRIED // 2 if any(fused) else UNTRIED
 
     def _rates(self, groups: dict[int, Group], name: str, cell: float) -> dict[int, float]:
         """Seconds per byte of the whole file, by ranks."""

@@ -180,34 +180,6 @@ def test_an_mpi_that_mpi4py_does_not_know(doctor):
     told.names("MPI library", "error", "mpi4py cannot be used", "unset MPI4PY_MPIABI")
 
 
-def with_parallel_hdf5(folder: Path, **variables: str) -> Report:
-    """Run it with the h5py of the tests' second set-up, which has MPI: Debian's Open MPI."""
-    python = REPOSITORY / ".venv-openmpi" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("needs an h5py with MPI: scripts/test.sh --setup openmpi makes one")
-    done = subprocess.run(
-        [python, "-m", "mpibatch", "doctor", "--json"], cwd=folder, capture_output=True, text=True, check=False,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | variables, timeout=60,
-    )  # fmt: skip
-    return Report(done)
-
-
-def test_h5py_of_another_mpi(tmp_path):
-    libraries = str(BESIDE.parent / "lib")
-    told = with_parallel_hdf5(tmp_path, LD_LIBRARY_PATH=libraries, MPI4PY_MPIABI="mpich")
-    told.names(
-        "one MPI", "error", "mpi4py has loaded", "libmpi.so.12", "but h5py brings", "export MPI4PY_MPIABI=openmpi"
-    )
-    assert told.code == 2
-
-
-def test_open_mpis_own_file_layer(tmp_path):
-    told = with_parallel_hdf5(tmp_path, OMPI_MCA_io="ompio", MPI4PY_MPIABI="openmpi")
-    told.names("known faults", "error", "Open MPI 4", "OMPIO", "OMPI_MCA_io=^ompio")
-    told.names("variables", "warning", "OMPI_MCA_io=ompio", "unset OMPI_MCA_io")
-    assert told.finding("parallel HDF5")["level"] == "ok"
-
-
 def broken(folder: Path, name: str, text: str) -> dict[str, str]:
     """A module that is found before the installed one."""
     folder.mkdir()

@@ -69,23 +69,26 @@ def seconds_of(told: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, name: str) -> None:
-    """Within a factor of two in one of a few tries, more if others compute here; scripts/bench_plan.py measures."""
-    found: dict[int, list[float]] = {1: [], 2: []}
+    """In one of a few tries: memory, and time within a factor of two, more if others compute here.
 
-    def is_close(ratios: list[float]) -> bool:
+    What is found depends on what the machine does meanwhile; scripts/bench_plan.py measures.
+    """
+    found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+
+    def is_close(ratios: list[tuple[float, float]]) -> bool:
         bound = 2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-        return any(1 / bound < ratio < bound for ratio in ratios)
+        is_timely = any(1 / bound < seconds < bound for seconds, _ in ratios)
+        return is_timely and any(1 <= memory <= 1 / 0.7 for _, memory in ratios)
 
     for number in range(TRIES):
         run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet", *(["--anew"] if number else []))
         for ranks in [n for n in found if not is_close(found[n])]:
             told = measured(launch, folder, name, ranks)
             said = told["predicted"]
-            found[ranks].append(said["seconds_per_step"] / seconds_of(told))
-            assert said["memory"] >= told["memory"]["most"] >= 0.7 * said["memory"], (ranks, said, told["memory"])
+            found[ranks].append((said["seconds_per_step"] / seconds_of(told), said["memory"] / told["memory"]["most"]))
         if all(map(is_close, found.values())):
             return
-    pytest.fail(f"predicted over measured seconds of a step, by ranks: {found}")
+    pytest.fail(f"predicted over measured (seconds of a step, bytes), by ranks: {found}")
 
 
 def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:

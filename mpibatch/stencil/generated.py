@@ -4,10 +4,10 @@ Two functions. ``plane`` computes the cells [j0, j1) × [i0, i1) of one plane (a
 line) and is told where each plane that it reads begins: in a field, or in a ring of planes for fused steps.
 ``sweep`` runs it over the planes [k0, k1), in strips of rows so that the planes read stay in the cache.
 
-Arrays come flat, and are passed on as pointers. A row's place is worked out once, and cells are counted from 0 with the offset added and the sum
-taken as unsigned: numba would guard a signed index against wrap-around in every load, and not vectorise. The text
-has the order of operations of the typed form; nothing is re-associated, so a cell's bits do not depend on the
-block it lies in.
+Arrays come flat, and are passed on as pointers. A row's place is worked out once, and cells are counted from 0 with the
+offset added and the sum taken as unsigned: numba would guard a signed index against wrap-around in every load, and not
+vectorise. The text has the order of operations of the typed form; nothing is re-associated, so a cell's bits do not
+depend on the block it lies in.
 """
 
 from __future__ import annotations

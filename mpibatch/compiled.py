@@ -4,7 +4,7 @@
 vector body and its scalar tail differ) and a disk cache that is safe under concurrent starts. numba's own
 cache writes each file atomically, but its index is read, changed and written without a lock, so that ranks
 which compile together lose or mix up one another's entries (numba issue 10128). Here the whole of
-"look up, compile, store" runs under a file lock: one rank compiles, the others wait and then load.
+"look up, compile, store" runs under a file lock: one rank compiles, the others wait and then load, all at once.
 
 The cache is in ``$MPIBATCH_CACHE_DIR``, else ``$XDG_CACHE_HOME/mpibatch``, else ``~/.cache/mpibatch``; a
 folder per processor and host type is numba's own doing (its index is keyed by CPU name and features).
@@ -177,6 +177,9 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
                 if _is_cached(dispatcher, signature):
                     return compile_one(signature)
             with _locked(name):
+                if not _is_cached(dispatcher, signature):
+                    return compile_one(signature)
+            with _locked(name, shared=True):
                 return compile_one(signature)
 
     dispatcher.compile = compile_under_lock

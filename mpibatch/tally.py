@@ -125,7 +125,7 @@ class _Count:
     def clear(self) -> None:
         self.messages = self.bytes = self.reductions = 0
         self.needs: dict[Need, int] = {}
-        self.laps: list[Lap] = []
+        self.laps: dict[str, Lap] = {}
 
 
 REDUCTION = _Reduction("reduce")
@@ -161,14 +161,17 @@ def sent(messages: int, nbytes: int) -> None:
 
 
 def lap(name: str) -> None:
-    """End a part of the run. Local."""
-    _count.laps.append(Lap(name, _count.needs, _count.reductions))
+    """End a part of the run; what has the name of an earlier one is added to that. Local."""
+    one = _count.laps.setdefault(name, Lap(name, {}, 0))
+    for what, times in _count.needs.items():
+        one.exchanges[what] = one.exchanges.get(what, 0) + times
+    _count.laps[name] = Lap(name, one.exchanges, one.reductions + _count.reductions)
     _count.needs, _count.reductions = {}, 0
 
 
 def exchanges() -> list[Lap]:
     """Return the parts so far; the last one, without a name, holds what was counted since. Local."""
-    return [*_count.laps, Lap("", dict(_count.needs), _count.reductions)]
+    return [*_count.laps.values(), Lap("", dict(_count.needs), _count.reductions)]
 
 
 def reductions() -> int:

@@ -325,10 +325,12 @@ def main(arguments: list[str]) -> int:
     waiting = deque((mpich, part) for part in parts)  # what one of the first two lanes does next
 
     def go_on(out: TextIO | None) -> None:
-        with contextlib.suppress(IndexError):
-            while True:
+        while True:
+            try:
                 setup, part = waiting.popleft()
-                pytest_step(setup, 0, options, results, out, part)
+            except IndexError:
+                return
+            pytest_step(setup, 0, options, results, out, part)
 
     def second_lane(out: TextIO | None) -> None:
         if "openmpi" in wants and (units or ranks) and prepare_openmpi(options, results, out):

@@ -57,7 +57,7 @@ def test_weights_shape_a_decomposition() -> None:
     assert [decomposition.box(rank).shape for rank in range(4)] == [(4, 4), (4, 4), (8, 4), (8, 4)]
 
 
-@pytest.mark.parametrize("weights", [[0, 0], [-1, 2], [], [1, float("nan")], [1, float("inf")]])
+@pytest.mark.parametrize("weights", [[0, 0], [-1, 2], [], [1, float("nan")], [1, float("inf")], ["much"]])
 def test_weights_that_say_nothing_are_refused(weights: list[float]) -> None:
     with pytest.raises(UsageError, match="weights"):
         Blocks.of_weights(5, weights)

@@ -52,9 +52,9 @@ def test_a_lone_exit_with_a_failure_ends_the_job(launch: Launch) -> None:
 LEFT = """
 import sys
 from mpibatch.mpi import leaving
-leaving.PATIENCE = 1
+leaving.PATIENCE = leaving.LONG_PATIENCE = 1
 u = mb.Grid((12, 12)).full(1.0)
-checkpoints = mb.Checkpoints("run.checkpoints", every_steps=2)
+checkpoints = None if "bare" in sys.argv else mb.Checkpoints("run.checkpoints", every_steps=2)
 output = "out.h5" if "output" in sys.argv else None
 with mb.Simulation(steps=5, output=output, every_steps=1, checkpoints=checkpoints) as simulation:
     for now in simulation.steps({"u": u}, dt=1.0):
@@ -70,6 +70,7 @@ with mb.Simulation(steps=5, output=output, every_steps=1, checkpoints=checkpoint
         ('raise mb.UsageError("only here")', "none", 2, "UsageError: only here"),
         ("raise SystemExit(3)", "output", 3, "SystemExit: 3"),
         ("break", "output", 2, "the time loop was left before its end"),
+        ("sys.exit(0)", "bare", 1, "Leaving: 0"),
     ],
 )
 def test_a_rank_that_leaves_a_simulation_alone_ends_the_job(

@@ -23,7 +23,9 @@ OK, RUN_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130  # and Stopped.exit_code,
 
 # Seconds; what the launcher has not yet passed on when the job is aborted, it drops.
 FORWARDING = 0.5
-PATIENCE = 5.0  # seconds; ranks that agreed to fail arrive within milliseconds, unless the machine is overloaded
+# Seconds; ranks that agreed to fail arrive within milliseconds, unless the machine is overloaded. Those of a program
+# that leaves by `sys.exit(0)` may have had something else to do first.
+PATIENCE, LONG_PATIENCE = 5.0, 60.0
 
 
 _INSTALL_MPI = "install one with: pip install 'mpibatch[mpich]', or load the module of your site's MPI"
@@ -84,7 +86,7 @@ def _end(message: str, code: int, debug: bool) -> int:
         if launched()[0] == 0:
             _say(message, trace)
         return code
-    if _all_failed(world):
+    if _all_come(world, PATIENCE if code else LONG_PATIENCE):
         if world.rank == 0:
             _say(message, trace)
         return code
@@ -95,9 +97,9 @@ def _end(message: str, code: int, debug: bool) -> int:
     return code
 
 
-def _all_failed(world: Any) -> bool:
+def _all_come(world: Any, patience: float) -> bool:
     request = world.Ibarrier()
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
     while not request.Test():
         if time.monotonic() > until:
             return False

@@ -34,9 +34,13 @@ class Blocks:
     @classmethod
     def of_weights(cls, cells: int, weights: Sequence[float]) -> Blocks:
         """Return blocks in proportion to `weights`, each within one cell of its share. Local."""
-        if not all(0 <= weight < float("inf") for weight in weights) or not sum(weights):
+        try:
+            shares = [Fraction(float(weight)) for weight in weights]
+        except (TypeError, ValueError, OverflowError):  # no number, NaN, infinite
+            shares = []
+        if not any(shares) or min(shares) < 0:
             raise UsageError(f"weights {list(weights)} were asked for; give numbers >= 0 of which one is more")
-        sums = list(itertools.accumulate(map(Fraction, weights), initial=Fraction(0)))
+        sums = list(itertools.accumulate(shares, initial=Fraction(0)))
         # Rounded by exact arithmetic: every rank cuts alike.
         return cls(cells, len(weights), tuple(int(cells * part / sums[-1] + Fraction(1, 2)) for part in sums))
 

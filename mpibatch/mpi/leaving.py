@@ -13,15 +13,16 @@ from types import TracebackType
 
 from mpi4py import MPI
 
-from mpibatch.errors import MpibatchError
+from mpibatch.errors import MpibatchError, Stopped
 from mpibatch.mpi.comm import spare
 
-__all__ = ["AGREED", "PATIENCE", "Leaving"]
+__all__ = ["AGREED", "LONG_PATIENCE", "PATIENCE", "Leaving"]
 
 # What all ranks are expected to leave by together; anything else is one rank's own failure (see `abort`).
 AGREED = (MpibatchError, SystemExit)
-# Seconds; ranks that agreed to fail arrive within milliseconds, unless the machine is overloaded.
-PATIENCE = 5.0
+# Seconds; ranks that agreed to fail arrive within milliseconds, unless the machine is overloaded. Ranks that leave by
+# `sys.exit(0)` have not failed, and may have had something else to do first.
+PATIENCE, LONG_PATIENCE = 5.0, 60.0
 GRACE = 0.5  # seconds; launchers drop what they have not passed on by the time they learn of an abort
 
 
@@ -39,9 +40,11 @@ class Leaving:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if not isinstance(error, AGREED) or self._comm.size == 1:
+        # `Stopped` comes from the library alone, on all ranks: whatever the user does before he leaves, all will come.
+        if not isinstance(error, AGREED) or isinstance(error, Stopped) or self._comm.size == 1:
             return
-        others, until = self._comm.Ibarrier(), time.monotonic() + PATIENCE
+        is_failure = not isinstance(error, SystemExit) or error.code not in (0, None)
+        others, until = self._comm.Ibarrier(), time.monotonic() + (PATIENCE if is_failure else LONG_PATIENCE)
         while not others.Test():
             if time.monotonic() > until:
                 _end(error)

@@ -20,7 +20,7 @@ from mpibatch.field import Field
 from mpibatch.grid import Grid
 from mpibatch.io.series import Series, series
 from mpibatch.io.snapshot import Snapshot
-from mpibatch.mpi import MPI, private
+from mpibatch.mpi import MPI, Leaving, private
 from mpibatch.random import Generator
 from mpibatch.simulate import memory
 from mpibatch.simulate.pace import Pace
@@ -353,6 +353,7 @@ class Simulation:
 
     def __enter__(self) -> Simulation:
         self._is_entered = True
+        self._resources.enter_context(Leaving(self.comm))
         if self._checkpoints is not None:
             self._resources.enter_context(self._checkpoints)
         return self

@@ -2,7 +2,8 @@
 
 Flat structures are minima and maxima (`mpibatch.filters.extrema`); heights are added and compared in scipy's own
 arithmetic: the first one in f64, the others in the array's dtype, where integers wrap around. Binary filters take
-any dtype, nonzero cells as set, and give a field of bool.
+any dtype, nonzero cells as set, and give a field of bool. (Heights on a field of bool have no meaning: scipy leaves
+numbers other than 0 and 1 in its arrays then, and the bits here are not scipy's.)
 
 Axes, modes, `output` and errors: see `mpibatch.filters.linear`. In contrast to scipy, one mode per axis is
 allowed for any footprint. `brute_force` is missing, since the result does not depend on it (but for structures

@@ -29,13 +29,13 @@ else
 fi
 
 folder=${folder:-$(mktemp -d -t mpibatch-scaling-XXXXXX)}
-cd "$here"
-mkdir -p "$folder"
-cd "$folder"
-
 # Sizes: seconds of work in each run, so that starting Python and loading compiled code is little beside them.
 side=400 cells='[288, 288, 288]' steps=160 repeat=5 seconds=8
 [ -z "$quick" ] || side=24 cells='[24, 24, 24]' steps=4 repeat=1 seconds=0.2
+cd "$here"
+mkdir -p "$folder/$side" # each size has its own volume, profile and studies
+cd "$folder/$side"
+
 # A volume of noise: what is in it does not matter for the time.
 [ -f volume.npy ] || python - "$side" <<'END'
 import sys

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def test_a_profile_comes_back_from_its_file(tmp_path: Path) -> None:
         ({"bandwith": 1e9}, "did you mean 'bandwidth'"),
         ({"internode": {"latency": 1e-6}}, "bandwidth: it is missing"),
         ({"internode": 3}, "internode"),
-        ({"work": [{}]}, r"work\[0\]: it lacks 'key'"),
+        ({"work": [{}]}, r"work\[0\]: it lacks"),
         ({"work": 7}, r"work\[0\]"),
     ],
 )
@@ -144,6 +144,36 @@ def test_profiles_with_mistakes(change: dict[str, Any], told: str | None) -> Non
     given_ = {key: value for key, value in (BY_HAND | change).items() if value is not None}
     with pytest.raises(UsageError, match=told or "name: it is missing"):
         machines.parse(given_)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"shape": []}, "shape"),
+        ({"shape": [64, float("inf"), 64]}, "whole number"),
+        ({"steps": []}, "steps"),
+        ({"memory_alone": [8.0]}, "memory_alone"),
+        ({"memory_alone": [8.0, 1e8, 3.0]}, "memory_alone"),
+        ({"step_length": {"time": 0.0, "side": 64.0, "power": -2.0}}, "step_length"),
+        ({"step_length": {"time": 1e-3, "side": -64.0, "power": -2.0}}, "step_length"),
+        ({"step_length": {}}, "lacks 'time'"),
+        ({"seconds_per_cell": {}}, "seconds_per_cell"),
+        ({"seconds_per_cell": {"1": 0.0}}, "seconds_per_cell"),
+        ({"seconds_per_cell": {"0": 1e-9}}, "whole number"),
+        ({"widths": [[1, 1], [1, 1]]}, "3 axes"),
+        ({"widths": [[1], [1], [1]]}, "unpack"),
+        ({"wraps": [True]}, "3 axes"),
+    ],
+)
+def test_damaged_work_is_told_with_the_rest(change: dict[str, Any], told: str) -> None:
+    work = subject((64, 64, 64)).work
+    assert work is not None
+    entry = json.loads(json.dumps(asdict(work)))
+    (key,) = change
+    step = entry["steps"][0]
+    next(part for part in (entry, step, step["exchanges"][0]) if key in part).update(change)
+    with pytest.raises(UsageError, match=rf"(?s)triad.*work\[0\]: .*{told}.*probe the job anew"):
+        machines.parse(BY_HAND | {"triad": {}, "work": [entry]})
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -281,6 +311,16 @@ def test_messages_to_other_nodes_share_their_way_out() -> None:
     assert one_node.halo < min(alone.halo, shared.halo)
 
 
+def test_links_between_nodes_stand_for_those_within() -> None:
+    far = machines.Links(1e-5, 1e9, 4e-5)
+    only = replace(EVEN, latency=None, bandwidth=None, allreduce=None, internode=far)
+    both = replace(EVEN, latency=1e-5, bandwidth=1e9, allreduce=4e-5, internode=far)
+    found, expected = (Model(subject((64, 64, 64)), machine, ranks_per_node=4).at(8) for machine in (only, both))
+    assert found == expected
+    assert found.halo
+    assert found.reduce
+
+
 def test_memory_is_held_against_the_node() -> None:
     small = replace(EVEN, memory_per_node=1 << 30)
     found = [Model(subject((256, 256, 256)), small).at(n) for n in (1, 4, 64)]
@@ -392,6 +432,39 @@ def test_a_plan_needs_no_mpi_and_no_second(jobs: Path, launch: Launch) -> None:
     assert done.returncode == 0, done.stderr
     assert "65536" in done.stdout
     assert time.perf_counter() - begin < 10  # about one where nobody else computes
+
+
+def test_dots_end_where_the_cells_do(jobs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text, expected in (
+        ("1..65536", [1, 2, 4, 8, 16]),
+        ("1, 2, ..., 64", [1, 2, 4, 8, 16]),
+        ("3, 4..64", [3, 4, 8, 16]),
+        ("4,16", [4, 16]),
+    ):
+        assert main(["plan", "heat.toml", "--ranks", text, "--set", "simulation.shape=[6,4]", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert [point["ranks"] for point in told["points"]] == expected
+        assert any("more ranks than 24 are left out" in note for note in told["notes"]) == (".." in text)
+    for text in ("1..16, 64", "32..64"):
+        assert main(["plan", "heat.toml", "--ranks", text, "--set", "simulation.shape=[6,4]"]) == 2
+        assert "24 cells" in capsys.readouterr().err
+
+
+def test_a_note_tells_which_links_are_missing(jobs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = subject((96, 96, 96)).work
+    assert work is not None
+    none = replace(EVEN, latency=None, bandwidth=None, allreduce=None).with_work([work])
+    far = machines.Links(1e-5, 1e9)
+    for machine, told in (
+        (none, "messages take no time here"),
+        (replace(none, internode=far), "within a node are taken to be as slow as between two"),
+        (EVEN.with_work([work]), "between nodes are taken to be as fast as within one"),
+        (replace(EVEN, internode=far).with_work([work]), ""),
+    ):
+        machines.save(jobs / ".mpibatch" / "machine.json", machine)
+        assert main(["plan", "heat.toml", "--ranks", "1,2"]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("- messages")]
+        assert [told in line for line in lines] == ([True] if told else [])
 
 
 @pytest.mark.parametrize(

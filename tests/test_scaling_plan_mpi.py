@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from mpibatch import tally
 from mpibatch.job.functions import function
 from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, private
-from mpibatch.scaling import halos
+from mpibatch.scaling import halos, measuring
 from mpibatch.scaling.machine import Exchange
 from mpibatch.scaling.prediction import traffic_of
 
@@ -135,3 +136,21 @@ def test_kernels_of_a_program_tell_their_reach() -> None:
     assert one.widths == ((1, 1),) * 3
     assert one.bytes_per_cell == 8
     assert not one.corners
+
+
+def test_nodes_may_have_unequal_ranks_and_take_turns(monkeypatch: pytest.MonkeyPatch, shared_tmp: Path) -> None:
+    """As by `srun -N2 --distribution=cyclic`: ranks 0, 2, ... on one node, 1, 3, ... on the other."""
+    small = {"CACHES_WORTH": 0, "TRIAD_BYTES": 1 << 20, "TRIAD_SECONDS": 0.01, "TOUCHED_BYTES": 1 << 20}
+    small |= {"FIRST_FILE": 1 << 16, "LARGE_FILE": 1 << 16, "LARGE_MESSAGE": 1 << 16, "PING": 20}
+    for name, value in small.items():
+        monkeypatch.setattr(measuring, name, value)
+    monkeypatch.setattr(measuring, "node_of", lambda comm: MPI.Intracomm(comm.Split(comm.rank % 2, comm.rank)))
+    comm = private()
+    found = measuring.machine_of(comm, str(shared_tmp), "two")
+    most = -(-comm.size // 2)
+    assert found.nodes == min(2, comm.size)
+    assert max(found.triad) == max(found.touch) == most
+    assert all(0 < rate < 1e6 for rate in found.triad.values())
+    assert (found.links is None) == (most == 1)
+    assert (found.internode is None) == (comm.size == 1)
+    assert not [*shared_tmp.glob("*")]

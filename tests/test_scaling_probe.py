@@ -30,6 +30,14 @@ sigma = 2
 [output]
 path = "out.h5"
 """
+PROGRAM = """
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class Parameters:
+    shape: tuple[int, ...] = (64, 64)
+def run(p, simulation):
+    {}
+"""
 JOBS = {"heat": HEAT, "filters": FILTERS}
 TRIES = 3
 
@@ -105,10 +113,26 @@ def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
     assert not [*folder.glob("mpibatch-probe-*")]
 
 
+@pytest.mark.parametrize(
+    ("failure", "told"), [("raise ValueError('of mine')", "ValueError: of mine"), ("exit(3)", "3")]
+)
+def test_a_program_that_fails_on_the_rank_that_is_alone(launch: Launch, folder: Path, failure: str, told: str) -> None:
+    (folder / "bad.py").write_text(PROGRAM.format(failure))
+    (folder / "bad.toml").write_text('[simulation]\nprogram = "bad.py"\nsteps = 5\n[output]\npath = "bad.h5"\n')
+    done = launch(2, "-m", "mpibatch", "probe", "bad.toml", "--seconds", "1", cwd=folder)
+    assert done.returncode == 1, done.stderr
+    assert "probing bad.toml" in done.stderr
+    assert told in done.stderr
+    assert "ending the others" not in done.stderr  # all have agreed
+    assert not [*folder.glob("mpibatch-probe-*")]
+
+
 def test_one_rank_alone_probes_too(launch: Launch, tmp_path: Path) -> None:
     text = HEAT.replace("[208, 208, 208]", "[64, 64]").replace("steps = 200", "until = 0.001")
     (tmp_path / "small.toml").write_text(text)
-    done = run(launch, tmp_path, 0, "probe", "small.toml", "--seconds", "0.5")
+    (tmp_path / ".mpibatch").mkdir()
+    (tmp_path / ".mpibatch" / "machine.json").write_text("{")  # damaged: --anew replaces it
+    done = run(launch, tmp_path, 0, "probe", "small.toml", "--seconds", "0.5", "--anew")
     assert "small.toml" in done.stdout
     plan = run(launch, tmp_path, 0, "plan", "small.toml", "--ranks", "1,2")
     assert "messages take no time here" in plan.stdout
@@ -121,9 +145,11 @@ def test_one_rank_alone_probes_too(launch: Launch, tmp_path: Path) -> None:
 
 def test_probes_that_cannot_be_meant(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"schema": 1, "name": "X", "cores_per_node": 9999, "triad": {"1": 1}}')
+    (tmp_path / "old.json").write_text('{"schema": 0}')
     (tmp_path / "small.toml").write_text(HEAT)
     for arguments, code, told in (
         (["small.toml", "--output", "other.json"], 2, "not of this machine"),
+        (["small.toml", "--output", "old.json"], 2, "--anew"),
         (["small.toml", "--folder", "nowhere"], 1, "nowhere"),
         (["small.toml", "--seconds", "-1"], 2, "--seconds -1"),
     ):

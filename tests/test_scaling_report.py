@@ -9,6 +9,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from mpibatch.cli import main
 from mpibatch.errors import RunError, UsageError
-from mpibatch.scaling import page
+from mpibatch.scaling import exports, extrap, page, tables
 from mpibatch.scaling import study as studies
 from tests.studies import PHASES, amdahl, build, noise, record
 
@@ -25,7 +26,8 @@ pytest.importorskip("scipy")
 from mpibatch.scaling.comparison import compare
 from mpibatch.scaling.findings import Finding, find
 from mpibatch.scaling.measures import Measures, measure
-from mpibatch.scaling.wording import losses, promise, short, summary
+from mpibatch.scaling.summary import differing
+from mpibatch.scaling.wording import facts, losses, promise, short, summary
 
 
 def report(study: studies.Study, *options: str) -> int:
@@ -109,8 +111,8 @@ def test_everything_is_there(strong):
     plots = {
         f"{name}.{kind}" for name in ("speedup", "efficiency", "time", "split", "roofline") for kind in ("svg", "png")
     }
-    tables = {"index.html", "report.md", "report.json", "points.csv", "runs.csv", "extrap.txt", "extrap.jsonl"}
-    assert names == plots | tables
+    texts = {"index.html", "report.md", "report.json", "points.csv", "runs.csv", "extrap.txt", "extrap.jsonl"}
+    assert names == plots | texts
     told = json.loads((folder / "report.json").read_text())
     assert [point["ranks"] for point in told["points"]] == [1, 2, 4, 8]
     assert told["findings"] == []
@@ -316,6 +318,37 @@ def test_different_hosts_and_versions(tmp_path):
     assert "numpy 2.4.3 and 9.9" in found(study, "versions-differ").words
 
 
+def test_different_commits(tmp_path):
+    def moved(made: dict[str, Any], ranks: int, repeat: int) -> None:
+        made["point"] = {"commit": "4567def-dirty" if ranks == 8 else "0123abc"}
+
+    study = build(tmp_path / "s", change=moved)
+    assert "0123abc on 1, 2, 4; 4567def" in found(study, "commits-differ").words
+    assert "4567def." in found(study, "dirty").words
+    assert dict(facts(measure(study)))["Commit"] == "0123abc on 1, 2, 4; 4567def-dirty on 8"
+    # A record that tells none was made at the study's.
+    assert dict(facts(measure(build(tmp_path / "t"))))["Commit"] == "0123abc"
+
+
+def test_times_without_loading_code(tmp_path):
+    study = build(tmp_path / "s", law=lambda p: 0.5 + 4 / p, factor=lambda: 1.0, change=in_run(compile_seconds=0.5))
+    scaling = tables.tables(measure(study))[0]
+    place = scaling.columns.index("without loading code")
+    assert [row[place] for row in scaling.rows] == ["1.00, 100 %", "2.00, 100 %", "4.00, 100 %", "8.00, 100 %"]
+    assert "Without loading code" in scaling.note
+    long = build(tmp_path / "t", law=lambda p: 500 / p, change=in_run(compile_seconds=0.5))
+    assert "without loading code" not in tables.tables(measure(long))[0].columns
+
+
+def test_threads_of_a_weak_study_must_not_change_the_bits(tmp_path):
+    study = build(tmp_path / "s", counts=(1, 2), threads=(1, 2), mode="weak", law=lambda p: 8.0)
+    studies.write_json(studies.record_path(study.path, 2, 2, 1), record(2, 5.0, threads=2, digest="e" * 64))
+    study = studies.load(study.path)
+    assert "2 × 2 run 1" in found(study, "outputs-differ").words
+    assert promise(measure(study)) == ""
+    assert differing(study)
+
+
 def test_outputs_that_differ_break_the_promise(tmp_path):
     def wrong(made: dict[str, Any], ranks: int, repeat: int) -> None:
         made["digest"] = "e" * 64 if ranks == 4 else "d" * 64
@@ -507,8 +540,6 @@ GARBAGE: dict[str, Any] = {
     "key", ["seconds", "traffic", "kernels", "memory", "hosts", "binding", "laps", "cells", "predicted"]
 )
 def test_records_that_lack_or_garble_anything(tmp_path, key, value):
-    from mpibatch.scaling import tables
-
     def garbled(made: dict[str, Any], ranks: int, repeat: int) -> None:
         if isinstance(made["run"][key], dict) and value is not None:
             made["run"][key] = dict.fromkeys(made["run"][key], value)
@@ -528,9 +559,57 @@ def test_records_that_lack_or_garble_anything(tmp_path, key, value):
     except UsageError:  # no run has a time
         return
     assert tables.tables(m)
-    assert tables.as_csv(m)
+    assert exports.as_csv(m)
     find(m)
     summary(m)
+
+
+def numeric(told: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
+    """The paths of all numbers in a record."""
+    for key, value in told.items() if isinstance(told, dict) else enumerate(told):
+        if isinstance(value, dict | list):
+            yield from numeric(value, *path, key)
+        elif isinstance(value, int | float):
+            yield *path, key
+
+
+def whole_record() -> dict[str, Any]:
+    made = record(2, 4.0, 1, predicted={"seconds": 1.0, "memory": 2, "seconds_per_step": 0.1})
+    two_phases = ("total", "compute")
+    made["run"]["seconds"] = {phase: made["run"]["seconds"][phase] for phase in two_phases}
+    return made | {"point": {"ranks": 2, "threads": 1, "repeat": 1, "launch_seconds": 5.0}}
+
+
+@pytest.mark.parametrize("path", list(numeric(whole_record())), ids=lambda path: ".".join(map(str, path)))
+def test_no_number_of_a_record_breaks_the_report(tmp_path, path):
+    study = build(tmp_path / "s", counts=(1, 2, 4), repeat=1)
+    file = studies.record_path(study.path, 2, 1, 1)
+    for value in (None, 0, -1, math.inf, 10**400, "x", []):
+        made = whole_record()
+        table: Any = made
+        for key in path[:-1]:
+            table = table[key]
+        table[path[-1]] = value
+        studies.write_json(file, made)
+        m = measure(studies.load(study.path))
+        findings = find(m)
+        assert exports.as_markdown(m, findings, compare(m, m))
+        assert math.isfinite(m.widest.speedup.value)
+        json.loads(exports.as_json(m, findings, None), parse_constant=pytest.fail)
+        assert exports.as_csv(m) + exports.runs_as_csv(m) + extrap.text(m) + extrap.json_lines(m)
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, math.inf, 10**400], ids=["null", "0", "-1", "inf", "huge"])
+def test_a_page_of_a_point_whose_numbers_are_all_garbage(tmp_path, value):
+    def garbled(made: dict[str, Any], ranks: int, repeat: int) -> None:
+        for *path, last in list(numeric(made["run"])) * (ranks == 2):
+            table: Any = made["run"]
+            for key in path:
+                table = table[key]
+            table[last] = value
+        made["point"] = {"launch_seconds": 2.0}
+
+    assert report(build(tmp_path / "s", counts=(1, 2), repeat=2, change=garbled)) == 0
 
 
 def test_what_cannot_be_reported(tmp_path, capsys, monkeypatch):

@@ -146,19 +146,85 @@ def test_a_record_may_lack_anything():
     assert study.parse_run({"code": 0, "run": None, "point": {"launch_seconds": 2}}).total == 2.0
     assert study.parse_run(record(1.5)).total == 1.5
     assert study.parse_run({"code": 0, "run": {"seconds": {"total": 3}, "kernels": [1, {"name": "k"}]}}).total == 0.0
-    keep(make(), 1, 1, record(1.0, cells=float("inf")))
-    assert study.load("S").points == ()
+
+
+def test_what_cannot_be_reads_as_absent():
+    wrong: list[Any] = [None, "3", [], {}, True, -1, float("inf"), float("nan"), 1 << 63]
+    for value in wrong:
+        run = study.parse_run(
+            {
+                "code": 0,
+                "digest": value,
+                "point": {"ranks": value, "launch_seconds": value},
+                "run": {
+                    **dict.fromkeys(("cells", "steps", "shape", "laps", "hosts", "kernels", "versions"), value),
+                    "seconds": {"total": {"slowest": value, "mean": 2.0}, "halo": [value]},
+                    "memory": {"most": value},
+                    "topology": [value],
+                    "predicted": {"seconds": value, "profile": "here"},
+                },
+            },
+            3,
+        )
+        assert (run.ranks, run.cells, run.steps, run.shape, run.topology) == (3, 0, 0, (), ()), value
+        assert (run.total, run.seconds, run.laps, run.memory) == (0.0, {"total": {"mean": 2.0}}, {}, {}), value
+        assert (run.kernels, run.versions) == ((), {}), value
+    made = make(repeat=1)
+    nothing = {"least": None, "slowest": None}
+    for ranks, told in ((1, {"seconds": {"total": nothing}, "cells": None}), (2, {"cells": float("inf")})):
+        keep(made, ranks, 1, {"code": 0, "digest": None, "run": told})
+        path = study.record_path(made.path, ranks, 1, 1)
+        path.write_text(path.read_text().replace('"launch_seconds": 3.0', '"launch_seconds": null'))
+    deep = study.record_path(made.path, 2, 1, 2)
+    deep.write_text('{"code": 0, "run": ' + "[" * 100_000)
+    loaded = study.load("S")
+    assert [point.ranks for point in loaded.points] == [1, 2]
+    assert summary.table(loaded).count("0.000") == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("mode", "both"), ("counts", [0]), ("counts", []), ("counts", [10**7]), ("counts", [1.5]), ("counts", 3),
+     ("threads", [True]), ("threads", [None]), ("repeat", 0), ("repeat", 1e400), ("repeat", 10**9)],
+)  # fmt: skip
+def test_a_study_of_what_cannot_be_meant_is_damaged(key: str, value: Any):
+    made = make()
+    path = made.path / "study.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(UsageError, match="damaged"):
+        study.load("S")
 
 
 def test_more_can_be_asked_for_later_but_nothing_is_forgotten():
     study.extended(make(repeat=3), (4,), (2,), 2)
     loaded = study.load("S")
     assert (loaded.counts, loaded.threads, loaded.repeat) == ((1, 2, 4), (1, 2), 3)
+    before = Path("S/study.json").read_text()
+    more = study.extended(loaded, (8,), (1,), 3, {"schema": 1}, dry_run=True)
+    assert (more.counts, more.profile_of_machine) == ((1, 2, 4, 8), {"schema": 1})
+    assert Path("S/study.json").read_text() == before
+    study.extended(loaded, (8,), (1,), 3, {"schema": 1})
+    assert study.load("S") == more
+
+
+def test_a_study_is_of_a_program_and_an_input_as_they_were(monkeypatch: pytest.MonkeyPatch):
+    jobs = {"program": parse_any(OWN), "input": parse_any(PIPELINE.replace("in.npy", "in.npy::"))}
+    assert running.sources_of(parse_any(HEAT)) == {}
+    for what, path in (("program", "own.py"), ("input", "in.npy")):
+        for small in (1 << 20, 3):
+            monkeypatch.setattr(study, "SMALL", small)
+            known = running.sources_of(jobs[what])
+            made = make(f"{what}-{small}", sources=known)
+            assert study.differences(study.load(made.path), PIPELINE, [], "strong", sources=known) == []
+            Path(path).write_bytes(Path(path).read_bytes() + b"#")
+            changed = study.differences(made, PIPELINE, [], "strong", sources=running.sources_of(jobs[what]))
+            assert changed == [f"its {what} is not the file that it was"]
+    assert study.differences(make("old"), PIPELINE, [], "strong", sources=known) == []
 
 
 @pytest.mark.parametrize(
     ("text", "words"), [(None, "is no study"), ("{", "not valid JSON"), ('{"schema": 9}', "schema 9"),
-                        ('{"schema": 1}', "damaged")]
+                        ('{"schema": 1}', "damaged"), ("[" * 100_000, "not valid JSON")]
 )  # fmt: skip
 def test_folders_that_hold_no_study(text: str | None, words: str):
     Path("S").mkdir()
@@ -306,6 +372,7 @@ def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str])
     run = loaded.points[1].runs[0]
     assert (run.kind, run.cells, run.shape, run.steps) == ("pipeline", 240, (12, 20), 1)
     assert run.launch_seconds > run.total > 0
+    assert run.raw["point"]["commit"] == here.commit_here()
     assert run.digest == loaded.points[0].runs[0].digest
     assert not list(Path("S").rglob("*.h5"))
     # All is there: nothing is run, and another study is not this one.
@@ -314,9 +381,13 @@ def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str])
     for more, words in (
         (["--set", "gaussian_filter.sigma=2"], "settings are none, asked for are gaussian_filter.sigma=2"),
         (["--mode", "weak"], "mode is strong, asked for is weak"),
+        (["--machine", "job.toml"], "not valid JSON"),
     ):
         assert main([*options, *more]) == 2
         assert words in capsys.readouterr().err
+    Path("m.json").write_text('{"schema": 1, "name": "m", "cores_per_node": 2, "triad": {"1": 9}}')
+    assert main([*options, "--machine", "m.json"]) == 0
+    assert (study.load("S").profile_of_machine or {})["name"] == "m"
     # Bits that differ are told, loudly.
     raw = json.loads(first.read_text())
     first.write_text(json.dumps({**raw, "digest": "00" * 32}))
@@ -439,7 +510,8 @@ def test_two_at_a_time_in_one_folder(capsys: pytest.CaptureFixture[str]):
     handle = os.open("S", os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        assert main(["scale", "job.toml", "--ranks", "2", "--repeat", "1", "--folder", "S"]) == 2
+        assert main(["scale", "job.toml", "--ranks", "4", "--repeat", "1", "--folder", "S"]) == 2
     finally:
         os.close(handle)
+    assert study.load("S").counts == (2,)  # as it was
     assert "another mpibatch scale is making runs in S" in capsys.readouterr().err

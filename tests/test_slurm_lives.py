@@ -196,7 +196,7 @@ def test_results_of_a_pipeline_are_progress(tmp_path):
         (0, "00", None, "run-00: done"),
         (1, "02", 1, "run-02: failed with exit code 1"),
         (1, "00", 1, "run-00: failed"),  # a study tells why none of the others was made
-        (75, "03", None, "run-03: put off, as the time was up"),
+        (75, "03", 75, "run-03: put off, as the time was up"),
     ],
 )
 def test_the_record_of_a_good_run_joins_its_study(code, number, kept, words, capsys):
@@ -217,5 +217,12 @@ def test_the_record_of_a_good_run_joins_its_study(code, number, kept, words, cap
     facts = ("ranks", "threads", "repeat", "launch_seconds", "command")
     assert [record["point"][key] for key in facts] == [2, 4, int(number), 2.5, ["srun x"]]
     assert '\n "code": 0,' in target.read_text() or kept  # what the script looks for
-    if kept:
+    if kept == 75:  # its job made no run that counts
+        assert record["failure"].startswith("the time limit is too short for the warm-up and one run")
+        for number, is_kept in (("01", False), ("02", True)):
+            other = target.with_name("run-01.json")
+            other.write_text(json.dumps({"code": 0, "point": {"slurm_job": "" if number == "01" else "9"}}))
+            main(["verdict", "state", "--code", "75", *told])
+            assert target.exists() == is_kept
+    elif kept:
         assert record["failure"].startswith("exit code 1: mpibatch: error: no room\n")

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from mpibatch.cli import main, site
-from mpibatch.errors import UsageError
+from mpibatch.errors import RunError, UsageError
 from mpibatch.scaling import batch, study
-from mpibatch.slurm import durations, profiles
+from mpibatch.slurm import commands, durations, profiles
+from mpibatch.slurm.ledger import Submission
 from mpibatch.slurm.profiles import KEYS, Profile
 from mpibatch.slurm.quoting import directive, plain_name, shell
 from mpibatch.slurm.request import KINDS, Request, array_items, check, margin_for
@@ -211,6 +212,63 @@ def test_a_point_of_a_study_takes_as_few_nodes_as_hold_it(ranks, threads, asked,
     assert request.ranks == ranks
     assert request.cpus_per_task == threads
     assert f"#SBATCH --ntasks={ranks}\n" in render(request, Profile("p")) or not request.ntasks
+
+
+def test_a_point_is_submitted_once_wherever_it_is_asked_for(folder, monkeypatch):
+    made = study.create(folder / "study", name="job", mode="strong", job=JOB, source="job.toml", counts=[1])
+    numbers = iter("123")
+    monkeypatch.setenv("PATH", f"{folder}/bin:/usr/bin:/bin")
+    (folder / "bin").mkdir()
+    (folder / "bin/sbatch").write_text("#!/bin/sh\n")
+    (folder / "bin/sbatch").chmod(0o755)
+    state = {"now": "RUNNING"}
+    queued = {number: commands.Queued(number, "RUNNING", "", "", "", "") for number in "1"}
+    monkeypatch.setattr(commands, "submit", lambda script: next(numbers))
+    monkeypatch.setattr(
+        commands, "queue", lambda: {n: dataclasses.replace(job, state=state["now"]) for n, job in queued.items()}
+    )
+    todo, profile, options = [(1, 1, 1)], Profile("p"), batch.Options(time="30")
+    assert [job.number for job in batch.run(made, profile, todo, options)] == ["1"]
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    other = dataclasses.replace(made, path=Path("../study"))
+    assert [job.number for job in batch.run(other, profile, todo, options)] == ["1"]
+    state["now"] = "TIMEOUT"
+    assert [job.number for job in batch.run(other, profile, todo, options)] == ["2"]
+
+
+def test_waiting_outlasts_a_controller_that_gives_no_answer_for_a_while(monkeypatch, capsys):
+    job = Submission("1", "job", "scaling", "job.toml", "p", 1, 1, "", "")
+    answers = iter([None, {"1": commands.Queued("1", "RUNNING", "", "", "", "")}, None, {}])
+
+    def queue():
+        answer = next(answers, None)
+        if answer is None:
+            raise RunError("squeue failed: no route to host")
+        return answer
+
+    monkeypatch.setattr(commands, "queue", queue)
+    monkeypatch.setattr(batch, "SHORTEST", 0.001)
+    monkeypatch.setattr(batch, "LONGEST", 0.001)
+    batch.wait([job])
+    assert capsys.readouterr().out.splitlines() == ["job 1, job: running", "job 1, job: ended"]
+    monkeypatch.setattr(batch, "PATIENCE", 0.01)
+    with pytest.raises(RunError, match=r"no route to host; the jobs go on.*without --wait"):
+        batch.wait([job])
+
+
+def test_a_dry_run_shows_more_than_the_study_has_and_leaves_it_as_it_was(folder, capsys):
+    asked = ["scale", "job.toml", "--profile", "laptop", "--time", "30", "--folder", "study", "--machine", "m.json"]
+    Path("m.json").write_text('{"schema": 1, "name": "m", "cores_per_node": 2, "triad": {"1": 9}}')
+    Path("job.toml").write_text(JOB)
+    study.create("study", name="job", mode="strong", job=JOB, source="job.toml", counts=[1], profile="laptop")
+    before = Path("study/study.json").read_text()
+    assert main([*asked, "--ranks", "2", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "point=study/points/r00002-t1 " in shown
+    assert "export MPIBATCH_MACHINE=${point%/points/*}/machine.json" in shown
+    assert Path("study/study.json").read_text() == before
+    assert not Path("study/machine.json").exists()
 
 
 def test_lines_of_an_array_must_be_jobs_that_write_files_of_their_own():

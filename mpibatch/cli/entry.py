@@ -46,6 +46,8 @@ examples:
   mpiexec -n 4 mpibatch filter in.h5::raw out.h5::edges gaussian_filter:sigma=2 sobel
   mpibatch info out.h5 --digest
   mpibatch view out.h5::edges edges.png
+  mpibatch plan job.toml --ranks 1..1024             what it would need and take
+  mpibatch scale job.toml --ranks 1,2,4              run it on each, several times; then mpibatch report
   mpibatch submit job.toml --profile generic --nodes 2 --ntasks-per-node 64 --dry-run
 
 exit codes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ time that is to be expected. Needs no MPI and reads no values. Times and memory 
 measures the machine and the job; grids, blocks and halos are told without it.
 """
 EPILOG = """\
---ranks takes a list, and dots that double: 1,2,4,96 or 1..1024 or 1,2,4,...,65536.
+--ranks takes a list, and dots that double, up to the cells of the grid: 1,2,4,96 or 1..1024 or 1,2,4,...,65536.
 
 --machine names the profile of another machine: what the job costs is taken from there, or from this folder's profile
 and scaled by the ratio of the two triads. A profile may be written by hand:
@@ -77,10 +78,11 @@ def execute(args: argparse.Namespace) -> int:
     job = parse_any(read_text(args.job), args.job, args.settings)
     machine, home = _machines(args.machine)
     subject, measured_at, notes = _subject(job, machine, home)
+    ranks, more = _fitting(args.ranks, ranks, subject.cells)
     model = _model(subject, machine, args.ranks_per_node, measured_at)
     found = [model.at(count) for count in ranks]
     advice, limit = traps(model, ranks), limit_of(model)
-    notes += _notes(model, args)
+    notes += [*more, *_notes(model, args)]
     if args.json:
         told = _told(model, found, notes)
         told["advice"] = [{"ranks": a.ranks, "better": a.better, "gain": a.gain, "text": str(a)} for a in advice]
@@ -91,6 +93,16 @@ def execute(args: argparse.Namespace) -> int:
     for line in [*map(str, advice), *([str(limit)] if str(limit) else []), *notes]:
         print(f"- {line}")
     return 0
+
+
+def _fitting(text: str, ranks: list[int], cells: int) -> tuple[list[int], list[str]]:
+    """The numbers of ranks, without those beyond the cells that dots led to, and a note if there are any."""
+    words = [word.strip() for word in text.replace("…", "...").split(",")]
+    named = {int(word) for before, word in pairwise(["", *words]) if word.isdecimal() and set(before) != {"."}}
+    fitting = [count for count in ranks if count <= cells or count in named]
+    if not fitting or fitting == ranks:
+        return ranks, []
+    return fitting, [f"more ranks than {cells} are left out: the grid has no more cells, and ranks without only wait"]
 
 
 def _machines(named: str | None) -> tuple[Machine | None, Machine | None]:
@@ -142,8 +154,12 @@ def _notes(model: Model, args: argparse.Namespace) -> list[str]:
         return notes
     machine = model.machine
     assert machine is not None
-    if machine.links is None:
+    if machine.links is None and machine.internode is None:
         notes.append(f"messages take no time here: the machine was probed by one rank alone; type: {probe}")
+    elif machine.links is None:
+        notes.append(
+            "messages within a node are taken to be as slow as between two: probe with two ranks or more on each"
+        )
     elif machine.internode is None:
         notes.append("messages between nodes are taken to be as fast as within one: probe on two nodes")
     if model.machine is not None and model.machine.memory_per_node is None:

@@ -40,6 +40,11 @@ examples:
   mpibatch report scaling-job-strong
 """
 
+MACHINE_HELP = (
+    "the machine's profile, for predictions; replaces that of a study that goes on (default, of a new study: what "
+    "mpibatch probe left here; with --profile: none)"
+)
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
     """Add the command to the command line. Local."""
@@ -64,7 +69,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser.add_argument("--folder", metavar="STUDY", help="the study's folder (default: scaling-JOB-MODE)")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="of a run (default: 3600; on Slurm: --time)")
     parser.add_argument("--keep-outputs", action="store_true", help="keep the files that runs write (much room)")
-    parser.add_argument("--machine", metavar="FILE", help="the machine's profile (default: what mpibatch probe left)")
+    parser.add_argument("--machine", metavar="FILE", help=MACHINE_HELP)
     slurm = parser.add_argument_group("on Slurm")
     slurm.add_argument("--profile", metavar="P", help="submit the runs to Slurm, with this site's profile")
     slurm.add_argument("--ntasks-per-node", type=int, metavar="R", help="at most so many ranks on a node")
@@ -98,7 +103,7 @@ def execute(args: argparse.Namespace) -> int:
     else:
         site_profile = _site(args)
     folder = Path(args.folder or f"scaling-{Path(args.job).stem}-{args.mode}")
-    study = _study(args, folder, text, counts, threads)
+    study = _study(args, folder, text, counts, threads, running.sources_of(job))
     return _here(args, study) if site_profile is None else _on_slurm(args, study, site_profile)
 
 
@@ -144,8 +149,15 @@ def _numbers(option: str, text: str) -> list[int]:
     return sorted(found)
 
 
-def _study(args: argparse.Namespace, folder: Path, text: str, counts: Sequence[int], threads: Sequence[int]) -> Study:
-    """The study in the folder if it is of this job, else a new one."""
+def _study(
+    args: argparse.Namespace,
+    folder: Path,
+    text: str,
+    counts: Sequence[int],
+    threads: Sequence[int],
+    sources: dict[str, str],
+) -> Study:
+    """The study in the folder if it is of this job, with what is asked for now; else a new one."""
     import os
     from pathlib import Path
 
@@ -176,12 +188,13 @@ def _study(args: argparse.Namespace, folder: Path, text: str, counts: Sequence[i
             commit=commit,
             versions=versions,
             machine=machine,
+            sources=sources,
             run_as=running.plain_job(text, args.job, args.mode),
             profile_of_machine=_profile_of_machine(args),
             dry_run=args.dry_run,
         )
     found = study.load(folder)
-    differ = study.differences(found, text, args.settings, args.mode, args.profile)
+    differ = study.differences(found, text, args.settings, args.mode, args.profile, sources)
     if args.profile is None:
         differ += [
             f"it was made on {found.machine.get(key)!r}, here it is {machine[key]!r}"
@@ -195,7 +208,16 @@ def _study(args: argparse.Namespace, folder: Path, text: str, counts: Sequence[i
     for what, before, now in (("commit", found.commit, commit), ("versions", found.versions, versions)):
         if before and now and before != now:
             logger("scaling").warning("the %s of the runs in %s: %s; now: %s", what, folder, before, now)
-    return found if args.dry_run else study.extended(found, counts, threads, args.repeat)
+    profile = _profile_of_machine(args) if args.machine else None
+    # Its folder is told when it is locked.
+    return study.extended(found, counts, threads, args.repeat, profile, dry_run=True)
+
+
+def _told_to(study: Study) -> Study:
+    """The study as its folder has it now, which remembers what is asked for, too. The folder is locked."""
+    from mpibatch.scaling.study import extended, load
+
+    return extended(load(study.path), study.counts, study.threads, study.repeat, study.profile_of_machine)
 
 
 def _profile_of_machine(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -221,7 +243,7 @@ def _here(args: argparse.Namespace, study: Study) -> int:
 
     tell = _teller(args)
     with _locked(study.path):
-        study = load(study.path)
+        study = _told_to(study)
         todo = _todo(args, study)
         if todo:
             tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs to make, {_points(study)}")
@@ -253,15 +275,24 @@ def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile) -> int:
     from mpibatch.scaling.study import load
 
     tell = _teller(args)
-    todo = _todo(args, study)
-    if not todo:
-        return _told(args, study)
-    if not args.dry_run:
-        running.prepare_inputs(study, sorted({ranks for ranks, _, _ in todo}), tell)
     options = batch.Options(ntasks_per_node=args.ntasks_per_node or 0, time=args.time or "")
-    jobs = batch.run(study, profile, todo, options, dry_run=args.dry_run)
     if args.dry_run:
+        todo = _todo(args, study)
+        if not todo:
+            return _told(args, study)
+        batch.run(study, profile, todo, options, dry_run=True)
         return 0
+    with _locked(study.path):
+        study = _told_to(study)
+        todo = _todo(args, study)
+        if not todo:
+            return _told(args, study)
+        running.prepare_inputs(study, sorted({ranks for ranks, _, _ in todo}), tell)
+        for failure in study.failures:
+            if any((failure.ranks, failure.threads) == key[:2] for key in todo):
+                why = failure.reason.splitlines()[0]
+                tell(f"{running.words_of(failure.ranks, failure.threads)}, run {failure.repeat}, before: {why}")
+        jobs = batch.run(study, profile, todo, options)
     tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs, in jobs {', '.join(job.number for job in jobs)}")
     tell(site.told(profile))
     if not args.wait:

@@ -6,18 +6,20 @@ submitted once more by the same command, and `mpibatch status`, `logs` and `canc
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mpibatch.errors import UsageError
+from mpibatch.errors import RunError, UsageError
 from mpibatch.scaling import running
-from mpibatch.scaling.study import JOB, Study, point_folder
+from mpibatch.scaling.here import commit_here
+from mpibatch.scaling.study import JOB, Study, point_folder, write_json
 from mpibatch.scaling.study import keep as keep_record
-from mpibatch.slurm import commands, durations, ledger, rendering, submission
+from mpibatch.slurm import commands, durations, rendering, submission
 from mpibatch.slurm.completion import read
 from mpibatch.slurm.ledger import Submission
 from mpibatch.slurm.lives import AGAIN
@@ -28,7 +30,12 @@ from mpibatch.slurm.request import Request, check, margin_for
 __all__ = ["Options", "keep", "requests", "run", "wait"]
 
 SHORTEST, LONGEST = 0.5, 10.0  # seconds between questions to Slurm's controller
+PATIENCE = 300.0  # seconds for which the controller may give no answer
 LAST_LINES = 5
+SUBMITTED = "submitted"  # in a point's folder: its newest job, from wherever it was submitted
+TOO_SHORT = (
+    "the time limit is too short for the warm-up and one run (or the job was preempted or cancelled); give more --time"
+)
 
 
 @dataclass(frozen=True)
@@ -84,33 +91,53 @@ def run(
         print("\n".join(scripts), end="")
         return []
     commands.find("sbatch")
-    busy = _under_way()
+    busy = _under_way(Path(request.point) for request in asked)
     jobs = []
     for request, script in zip(asked, scripts, strict=True):
-        job = busy.get(request.point)
+        job = busy.get(Path(request.point))
         if job is None:
             Path(request.folder).mkdir(parents=True, exist_ok=True)  # sbatch makes no folders for logs
             job = submission.submit(script, request, profile)
+            write_json(Path(request.point, SUBMITTED), asdict(job))
         jobs.append(job)
     return jobs
 
 
-def _under_way() -> dict[str, Submission]:
+def _under_way(points: Iterable[Path]) -> dict[Path, Submission]:
     """The jobs of points that wait or run, by the point's folder."""
-    known = [entry for entry in ledger.entries() if entry.kind == "scaling"]
+    known = {}
+    for point in points:
+        try:
+            known[point] = Submission(**json.loads((point / SUBMITTED).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            continue
     if not known:
         return {}
     queued = commands.queue()
-    alive = [e for e in known if e.number in queued and queued[e.number].state not in commands.ENDED]
-    return {entry.folder: entry for entry in alive}
+    return {
+        point: job
+        for point, job in known.items()
+        if job.number in queued and queued[job.number].state not in commands.ENDED
+    }
 
 
 def wait(jobs: Sequence[Submission], quiet: bool = False) -> None:
-    """Wait until all jobs have ended, and tell what becomes of them. Local."""
+    """Wait until all jobs have ended, and tell what becomes of them. Local. RunError: Slurm gives no answer."""
     states: dict[str, str] = {}
     pause = SHORTEST
+    answered = time.monotonic()
     while True:
-        queued = commands.queue()
+        try:
+            queued = commands.queue()
+            answered = time.monotonic()
+        except RunError as error:  # a controller that is busy, or started anew, answers some minutes later
+            if time.monotonic() - answered > PATIENCE:
+                raise RunError(
+                    f"{error}; the jobs go on. When they have ended, the same command without --wait shows what they "
+                    "found and submits what is missing, and mpibatch report tells more"
+                ) from None
+            time.sleep(LONGEST)
+            continue
         for job in jobs:
             state = queued[job.number].state if job.number in queued else "ended"
             if not quiet and states.get(job.number) != state:
@@ -126,7 +153,8 @@ def wait(jobs: Sequence[Submission], quiet: bool = False) -> None:
 def keep(target: Path, record: Path | None, *, code: int, launch_seconds: float, command: str) -> None:
     """Let a run's completion record join the study, as `target`, with what its script knows of it. Local.
 
-    A run that was put off, as the time was up, leaves nothing: it is still to be made. So does run 00, if it is good.
+    A run that was put off, as the time was up, leaves nothing: it is still to be made. But if its job made none that
+    counts, the next would not fare better: that is a failure. Run 00 leaves nothing, if it is good.
     """
     point = re.fullmatch(r"r(\d+)-t(\d+)", target.parent.name)
     number = re.fullmatch(r"run-(\d+)", target.stem)
@@ -134,17 +162,25 @@ def keep(target: Path, record: Path | None, *, code: int, launch_seconds: float,
         raise UsageError(
             f"--point {target}: expected the record of a study's run, such as points/r00002-t1/run-01.json"
         )
-    if code == AGAIN or (code == 0 and int(number[1]) == running.WARM_UP):
+    job = os.environ.get("SLURM_JOB_ID", "")
+    if (code == AGAIN and _made_one(target.parent, job)) or (code == 0 and int(number[1]) == running.WARM_UP):
         target.unlink(missing_ok=True)
         return
     told = dict((read(record) if record else None) or {"code": code})
     if code:
-        told |= {"code": code, "failure": _failure(code, target.with_suffix(".log"))}
+        failure = TOO_SHORT if code == AGAIN else _failure(code, target.with_suffix(".log"))
+        told |= {"code": code, "failure": failure}
     keep_record(
         told, target.parents[2], ranks=int(point[1]), threads=int(point[2]), repeat=int(number[1]),
-        launch_seconds=launch_seconds, command=[command], slurm_job=os.environ.get("SLURM_JOB_ID", ""),
-        nodes=os.environ.get("SLURM_JOB_NODELIST", ""),
+        launch_seconds=launch_seconds, command=[command], slurm_job=job,
+        nodes=os.environ.get("SLURM_JOB_NODELIST", ""), commit=commit_here(),
     )  # fmt: skip
+
+
+def _made_one(point: Path, job: str) -> bool:
+    """Whether a job has made a good run of this point."""
+    records = (read(path) or {} for path in point.glob("run-*.json"))
+    return any(told.get("code") == 0 and told["point"].get("slurm_job") == job for told in records if "point" in told)
 
 
 def _failure(code: int, log: Path) -> str:

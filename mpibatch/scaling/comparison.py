@@ -133,7 +133,7 @@ def _remarks(new: Measures, old: Measures, pairs: list[tuple[Row, Row]]) -> list
 
 def _told(m: Measures) -> dict[str, str]:
     run = m.base.typical
-    return {**run.versions, "MPI": run.mpi, "commit": m.study.commit}
+    return {**run.versions, "MPI": run.mpi, "commit": " and ".join(m.commits)}
 
 
 def _versions(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

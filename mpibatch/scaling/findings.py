@@ -12,6 +12,7 @@ from itertools import pairwise
 from mpibatch.scaling.measures import Measures, Row, number
 from mpibatch.scaling.statistics import different, drift, median
 from mpibatch.scaling.study import missing
+from mpibatch.scaling.summary import alike
 from mpibatch.scaling.wording import clean
 
 __all__ = ["Finding", "find"]
@@ -47,12 +48,11 @@ def find(measures: Measures) -> list[Finding]:
 
 
 def _digests(m: Measures) -> Iterator[Finding]:
-    groups = [[run for run in row.point.runs if run.digest] for row in m.rows]
-    if not m.is_weak:  # the same job everywhere: one answer on any number of ranks
-        groups = [[run for group in groups for run in group]]
-    for group in groups:
+    for group in alike((row.point for row in m.rows), m.study.mode):
         counts: dict[str, list[str]] = {}
         for run in group:
+            if not run.digest:
+                continue
             counts.setdefault(run.digest, []).append(f"{run.ranks} × {run.threads} run {run.repeat}")
         if len(counts) > 1:
             told = "; ".join(f"{digest[:12]} ({_some(names)})" for digest, names in sorted(counts.items()))
@@ -217,7 +217,8 @@ def _above_one(m: Measures) -> Iterator[Finding]:
                 "Quote it as 1.",
             )
             continue
-        io = row.split["io"].mean < 0.5 * m.base.split["io"].mean if {"io"} <= {*row.split, *m.base.split} else False
+        told_io = "io" in row.split and "io" in m.base.split
+        io = told_io and row.split["io"].mean < 0.5 * m.base.split["io"].mean
         guess = (
             "I/O became much faster with ranks, which is not what is meant by scaling"
             if io and m.base.share("io") > FILES
@@ -269,6 +270,14 @@ def _unlike(m: Measures) -> Iterator[Finding]:
             "versions-differ",
             f"Runs were made with different versions: {'; '.join(mixed)}.",
             "Compare like with like: make a new study with one of them.",
+        )
+    if len(m.commits) > 1:
+        told = "; ".join(f"{clean(one, 60)[:12] or 'none'} on {_some(labels)}" for one, labels in m.commits.items())
+        yield Finding(
+            "warning",
+            "commits-differ",
+            f"Runs were made at different commits: {told}.",
+            "What changed between them may show as scaling: make a new study at one of them.",
         )
     hosts = {row.label: {host for run in row.point.runs for host in run.hosts} for row in m.rows}
     apart = [
@@ -372,11 +381,12 @@ def _machine(m: Measures) -> Iterator[Finding]:
             "There is no profile of the machine in the study: the kernels' rates cannot be held against its memory.",
             "mpibatch probe measures it; studies made after that hold it.",
         )
-    if m.study.commit.endswith("-dirty"):
+    dirty = [clean(commit.removesuffix("-dirty"), 60)[:12] for commit in m.commits if commit.endswith("-dirty")]
+    if dirty:
         yield Finding(
             "note",
             "dirty",
-            f"The working folder differed from its commit {m.study.commit.removesuffix('-dirty')[:12]}.",
+            f"The working folder differed from its commit {_some(dirty)}.",
             "Commit before you measure what others shall repeat.",
         )
 

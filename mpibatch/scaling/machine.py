@@ -196,7 +196,7 @@ def parse(told: Any, source: str = "the machine profile") -> Machine:
     if told.get("schema") != SCHEMA:
         raise UsageError(
             f"{source} is a profile of schema {told.get('schema')!r}, and this version reads {SCHEMA}; "
-            "run `mpibatch probe` anew"
+            "`mpibatch probe --anew` replaces it"
         )
     reader = _Reader(source)
     known = [one.name for one in fields(Machine)]
@@ -306,7 +306,7 @@ class _Reader:
         for number, one in enumerate(value if isinstance(value, list) else [None]):
             try:
                 found.append(_work(one))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
                 self.wrong(f"work[{number}]", f"{what}; probe the job anew")
         return tuple(found)
@@ -318,49 +318,73 @@ def _is_number(value: Any) -> bool:
 
 def _work(told: Any) -> Work:
     length, alone = told.get("step_length"), told.get("memory_alone")
+    shape = tuple(_whole(n, 1) for n in told["shape"])
+    if not shape or not told["steps"]:
+        raise ValueError(f"shape = {told['shape']!r}, steps = {told['steps']!r}; expected at least one of each")
+    if alone is not None and len(alone) != 2:
+        raise ValueError(f"memory_alone = {alone!r}; expected bytes of a cell and of a rank")
     return Work(
         key=str(told["key"]),
         job=str(told["job"]),
         kind=str(told["kind"]),
-        shape=tuple(map(int, told["shape"])),
-        ranks=int(told["ranks"]),
-        steps=tuple(_step(step) for step in told["steps"]),
+        shape=shape,
+        ranks=_whole(told["ranks"], 1),
+        steps=tuple(_step(step, len(shape)) for step in told["steps"]),
         memory_per_cell=_positive(told["memory_per_cell"]),
         memory_fixed=_positive(told["memory_fixed"]),
         fixed_seconds=_positive(told.get("fixed_seconds", 0)),
         output_per_cell=_positive(told.get("output_per_cell", 0)),
         reading=_rates(told.get("reading", {})),
         writing=_rates(told.get("writing", {})),
-        step_length=StepLength(*(float(length[key]) for key in ("time", "side", "power"))) if length else None,
-        memory_alone=(_positive(alone[0]), _positive(alone[1])) if alone else None,
+        step_length=_length(length) if length is not None else None,
+        memory_alone=(_positive(alone[0]), _positive(alone[1])) if alone is not None else None,
         date=str(told.get("date", "")),
     )
 
 
-def _step(told: Mapping[str, Any]) -> StepWork:
+def _length(told: Mapping[str, Any]) -> StepLength:
+    time, side, power = (told[key] for key in ("time", "side", "power"))
+    if not all(map(_is_number, (time, side, power))) or min(time, side) <= 0:
+        raise ValueError(f"step_length = {told!r}; expected a time and a side above 0, and a power")
+    return StepLength(float(time), float(side), float(power))
+
+
+def _step(told: Mapping[str, Any], ndim: int) -> StepWork:
+    per_cell = _rates(told["seconds_per_cell"])
+    if not per_cell or min(per_cell.values()) <= 0:
+        raise ValueError(f"seconds_per_cell = {told['seconds_per_cell']!r}; expected numbers above 0 by ranks")
     return StepWork(
         str(told["name"]),
-        _rates(told["seconds_per_cell"]),
+        per_cell,
         _positive(told.get("seconds_per_call", 0)),
-        tuple(_exchange(one) for one in told.get("exchanges", ())),
+        tuple(_exchange(one, ndim) for one in told.get("exchanges", ())),
         _positive(told.get("reductions", 0)),
     )
 
 
-def _exchange(told: Mapping[str, Any]) -> Exchange:
-    widths = tuple((int(low), int(high)) for low, high in told["widths"])
+def _exchange(told: Mapping[str, Any], ndim: int) -> Exchange:
+    widths = tuple((_whole(low), _whole(high)) for low, high in told["widths"])
+    wraps = tuple(map(bool, told.get("wraps", (False,) * ndim)))
+    if not len(widths) == len(wraps) == ndim:
+        raise ValueError(f"widths = {told['widths']!r}, wraps = {list(wraps)}; expected one for each of {ndim} axes")
     return Exchange(
         widths,
         bool(told["corners"]),
-        tuple(map(bool, told["wraps"])) if "wraps" in told else (False,) * len(widths),
-        int(told["bytes_per_cell"]),
+        wraps,
+        _whole(told["bytes_per_cell"]),
         _positive(told["times"]),
-        max(1, int(told.get("steps", 1))),
+        _whole(told.get("steps", 1), 1),
     )
 
 
 def _rates(told: Mapping[str, Any]) -> dict[int, float]:
-    return {int(ranks): _positive(rate) for ranks, rate in told.items()}
+    return {_whole(int(ranks), 1): _positive(rate) for ranks, rate in told.items()}
+
+
+def _whole(value: Any, least: int = 0) -> int:
+    if not _is_number(value) or value != int(value) or value < least:
+        raise ValueError(f"{value!r} is no whole number from {least} on")
+    return int(value)
 
 
 def _positive(value: Any) -> float:

@@ -9,7 +9,6 @@ sent, are those of one run, the one with the median time, so that its parts add 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from mpibatch.scaling.study import Point, Run, Study
 
 __all__ = ["PHASES", "Efficiencies", "Measures", "Part", "Roof", "Row", "measure", "number"]
 
+LIMIT = 2**63  # what is counted or timed lies below, and is not negative
 # In the order in which they are told; they add up to "total".
 PHASES = ("compute", "pack", "halo", "reduce", "io", "other")
 
@@ -81,6 +81,7 @@ class Row:
     split: Mapping[str, Part]
     pop: Efficiencies | None
     launch: float  # seconds that a user waits beyond the run itself: the start of Python and MPI
+    bare: float | None = None  # speed-up of the times without loading compiled code; None where none was told
     is_base: bool = False
 
     @property
@@ -160,12 +161,30 @@ class Measures:
         """All good runs."""
         return tuple(run for row in self.rows for run in row.point.runs)
 
+    @property
+    def commits(self) -> dict[str, list[str]]:
+        """The commits at which runs were made, and on which points; the study's for records that tell none."""
+        found: dict[str, list[str]] = {}
+        for row in self.rows:
+            for run in row.point.runs:
+                point = run.raw.get("point")
+                told = point.get("commit") if isinstance(point, Mapping) else None
+                labels = found.setdefault(told if isinstance(told, str) else self.study.commit, [])
+                if row.label not in labels:
+                    labels.append(row.label)
+        return found
+
 
 def measure(study: Study) -> Measures:
     """Return a study's figures. Local. Raises UsageError if it has no run that ended well. Needs scipy."""
     sound = [(point, [_sound(run) for run in point.runs]) for point in study.points]
     told = [dataclasses.replace(point, runs=tuple(run for run in runs if run.total > 0)) for point, runs in sound]
-    points = [point for point in told if point.runs]
+    points = [point for point in told if point.runs and number(point.ranks) and number(point.threads)]
+    if not all(run.cells for point in points for run in point.runs):  # work of some against a guess of others is noise
+        points = [
+            dataclasses.replace(point, runs=tuple(dataclasses.replace(run, cells=0) for run in point.runs))
+            for point in points
+        ]
     if not points:
         raise UsageError(
             f"the study {study.path} has no run that ended well"
@@ -183,17 +202,16 @@ def measure(study: Study) -> Measures:
 
 
 def number(value: Any) -> float:
-    """Return a number of a record, or 0 for what is none: records may come from anywhere. Local."""
-    try:
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
-    except OverflowError:
-        return 0.0
+    """Return a number of a record, or 0 for what can be none: records may come from anywhere. Local."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < LIMIT else 0.0
 
 
 def _sound(run: Run) -> Run:
     """A run with nothing but numbers where numbers belong: records may come from anywhere."""
     return dataclasses.replace(
         run,
+        cells=int(number(run.cells)),
+        steps=int(number(run.steps)),
         seconds=_numbers_of_tables(run.seconds),
         traffic=_numbers_of_tables(run.traffic),
         compile_seconds=number(run.compile_seconds),
@@ -206,7 +224,7 @@ def _sound(run: Run) -> Run:
 
 
 def _numbers(table: Mapping[str, Any]) -> dict[str, float]:
-    return {str(name): max(0.0, number(value)) for name, value in table.items()}
+    return {str(name): number(value) for name, value in table.items()}
 
 
 def _numbers_of_tables(tables: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -241,6 +259,7 @@ def _row(point: Point, base: Point, by: str, mode: str) -> Row:
         split=split,
         pop=efficiencies(split, point, base, mode),
         launch=max(0.0, typical.launch_seconds - typical.total),
+        bare=_bare(point, base, work / _work(base, mode)),
         is_base=point is base,
     )
 
@@ -250,6 +269,13 @@ def _work(point: Point, mode: str) -> float:
     run = point.runs[0]
     told = float(run.cells) * max(run.steps, 1)
     return told or float(point.ranks if mode == "weak" else 1)
+
+
+def _bare(point: Point, base: Point, work: float) -> float | None:
+    """The speed-up of the times less the loading, or compiling, of compiled code, which no rank shares."""
+    times, before = ([run.total - run.compile_seconds for run in one.runs] for one in (point, base))
+    told = any(run.compile_seconds for one in (point, base) for run in one.runs)
+    return work * median(before) / median(times) if told and min(*times, *before) > 0 else None
 
 
 def _split(run: Run) -> dict[str, Part]:
@@ -308,7 +334,7 @@ def _roofs(study: Study, rows: Sequence[Row]) -> list[Roof]:
     triad = (study.profile_of_machine or {}).get("triad")
     if not isinstance(triad, Mapping):
         return []
-    speeds = {int(ranks): number(speed) for ranks, speed in triad.items() if str(ranks).isdigit() and number(speed)}
+    speeds = {int(ranks): number(speed) for ranks, speed in triad.items() if str(ranks).isdecimal() and number(speed)}
     if not speeds:
         return []
     found = []

@@ -8,12 +8,13 @@ import json
 import math
 import os
 import platform
+import shutil
 import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,15 +22,15 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from mpibatch import io
-from mpibatch.errors import MpibatchError
+from mpibatch.errors import RunError
 from mpibatch.grid import Grid
 from mpibatch.io.provenance import versions
 from mpibatch.job.account import peak_memory
-from mpibatch.mpi import MPI, agreed, private
+from mpibatch.mpi import MPI, Leaving, agreed, private
 from mpibatch.scaling.machine import Links, Machine
 
 __all__ = [
-    "alone", "clear", "cores", "cpu_name", "machine_of", "memory_of_host", "restart_peak", "scratch", "sleepy",
+    "alone", "cores", "cpu_name", "machine_of", "memory_of_host", "node_of", "restart_peak", "scratch", "sleepy",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -45,14 +46,16 @@ PING, LARGE_MESSAGE = 400, 2 << 20
 
 def machine_of(comm: MPI.Intracomm, folder: str, name: str | None) -> Machine:
     """Return this machine's numbers, the same on all ranks. Collective. Takes a few seconds."""
-    node = MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank))
+    node = node_of(comm)
     try:
         library = comm.allreduce(peak_memory(), op=MPI.MAX)
         first_of = comm.allgather(node.bcast(comm.rank, root=0))
         leaders = sorted(set(first_of))
-        touch = _touches(comm, node)
-        triad = _triads(comm, node)
-        near = _links(comm, 0, 1) if comm.size > 1 and first_of[0] == first_of[1] else None
+        most = comm.allreduce(node.size, op=MPI.MAX)
+        touch = _touches(comm, node, most)
+        triad = _triads(comm, node, most)
+        neighbors = next(((first, rank) for rank, first in enumerate(first_of) if first != rank), None)
+        near = _links(comm, *neighbors) if neighbors else None
         far = _links(comm, 0, leaders[1]) if len(leaders) > 1 else None
         write, read = _files(comm, folder)
         found = None
@@ -84,18 +87,26 @@ def machine_of(comm: MPI.Intracomm, folder: str, name: str | None) -> Machine:
         node.Free()
 
 
+def node_of(comm: MPI.Intracomm) -> MPI.Intracomm:
+    """Return the ranks of this node, in their order; to be freed. Collective."""
+    return MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank))
+
+
 def _counts(most: int) -> list[int]:
     """1, the powers of two below, and all."""
     return sorted({*(1 << power for power in range(most.bit_length()) if 1 << power <= most), most})
 
 
-def _touches(comm: MPI.Intracomm, node: MPI.Intracomm) -> dict[int, float]:
-    """Return seconds per byte of the first use of memory, by ranks on a node that do it at once: one, and all."""
+def _touches(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, float]:
+    """Return seconds per byte of the first use of memory, by ranks on a node that do it at once: one, and `most`.
+
+    Nodes may have unequal ranks: those with fewer wait.
+    """
     found: dict[int, float] = {}
-    for count in sorted({1, node.size}):
+    for count in sorted({1, most}):
         seconds = 0.0
         sleepy(comm)
-        if node.rank < count:
+        if node.rank < count <= node.size:
             begin = time.perf_counter()
             np.empty(TOUCHED_BYTES, "u1")[::PAGE] = 1
             seconds = time.perf_counter() - begin
@@ -103,18 +114,18 @@ def _touches(comm: MPI.Intracomm, node: MPI.Intracomm) -> dict[int, float]:
     return found
 
 
-def _triads(comm: MPI.Intracomm, node: MPI.Intracomm) -> dict[int, float]:
-    """Return GB/s of all ranks together by ranks on a node; every node works at once, and the slowest counts."""
+def _triads(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, float]:
+    """Return GB/s of all ranks together by ranks on a node: every node that has so many works, the slowest counts."""
     from mpibatch.scaling.loops_triad import triad
 
     wanted = max(TRIAD_BYTES, CACHES_WORTH * _cache_bytes())
-    least = (memory_of_host() or 1 << 34) // (8 * node.size)
-    size = max(1 << 16, min(wanted, least) // 8)
+    least = (memory_of_host() or 1 << 34) // (8 * most)
+    size = comm.allreduce(max(1 << 16, min(wanted, least) // 8), op=MPI.MIN)
     a, b, c = (np.full(size, number) for number in (0.0, 1.0, 2.0))
     triad(a[:8], b[:8], c[:8], 3.0)
     speeds = {}
-    for count in _counts(node.size):
-        group = node.Split(0 if node.rank < count else MPI.UNDEFINED, node.rank)
+    for count in _counts(most):
+        group = node.Split(0 if node.rank < count <= node.size else MPI.UNDEFINED, node.rank)
         seconds = math.inf
         if group != MPI.COMM_NULL:
             best: list[float] = []
@@ -181,33 +192,30 @@ def _median(comm: MPI.Comm, call: Callable[[], object], times: int) -> float:
 
 def _files(comm: MPI.Intracomm, folder: str) -> tuple[dict[int, float], dict[int, float]]:
     """Return bytes per second of writing and of reading, by ranks: one, and all."""
-    where = scratch(comm, folder)
-    try:
-        first = alone(comm, lambda: _one_file(private(MPI.COMM_SELF), where))
+    with scratch(comm, folder) as where:
+        first = alone(comm, f"probing {folder}", lambda: _one_file(private(MPI.COMM_SELF), where))
         write, read = {1: first[0]}, {1: first[1]}
         if comm.size > 1:
             write[comm.size], read[comm.size] = _one_file(comm, where)
-    finally:
-        comm.Barrier()
-        if comm.rank == 0:
-            clear(where)
     return write, read
 
 
-def clear(folder: Path) -> None:
-    """Remove a folder that `scratch` made, and the files in it. Local."""
-    for left in folder.iterdir():
-        left.unlink()
-    folder.rmdir()
-
-
-def scratch(comm: MPI.Intracomm, folder: str) -> Path:
-    """Make a folder of our own, and return it on all ranks. Collective. RunError if that is not possible."""
+@contextmanager
+def scratch(comm: MPI.Intracomm, folder: str) -> Iterator[Path]:
+    """Have a folder of our own, the same on all ranks, for a while. Collective. RunError if that is not possible."""
     made = None
     with agreed(comm, f"probing {folder}"):
         if comm.rank == 0:
             made = tempfile.mkdtemp(prefix="mpibatch-probe-", dir=folder)
-    return Path(comm.bcast(made, root=0))
+    where = Path(comm.bcast(made, root=0))
+    try:
+        with Leaving(comm):
+            yield where
+            comm.Barrier()
+    finally:
+        # All ranks are here, or one has failed by itself, and nobody can be waited for.
+        if comm.rank == 0:
+            shutil.rmtree(where, ignore_errors=True)
 
 
 def _one_file(comm: MPI.Intracomm, where: Path) -> tuple[float, float]:
@@ -231,19 +239,20 @@ def _now(comm: MPI.Intracomm) -> float:
     return float(comm.bcast(time.perf_counter(), root=0))
 
 
-def alone(comm: MPI.Intracomm, call: Callable[[], T]) -> T:
-    """Return on all ranks what a call returns on rank 0, while the others sleep. Collective. Raises what it raises."""
-    told: tuple[T | None, MpibatchError | None] = (None, None)
-    if comm.rank == 0:
+def alone(comm: MPI.Intracomm, doing: str, call: Callable[[], T]) -> T:
+    """Return on all ranks what a call returns on rank 0, while the others sleep. Collective.
+
+    Whatever it raises, a user's program included, all ranks raise as `agreed` has it.
+    """
+    result = None
+    with agreed(comm, doing):
         try:
-            told = call(), None
-        except MpibatchError as caught:
-            told = None, caught
-    sleepy(comm)
-    result, error = comm.bcast(told, root=0)
-    if error is not None:
-        raise error
-    return cast(T, result)
+            result = call() if comm.rank == 0 else None
+        except SystemExit as leaving:
+            raise RunError(f"{doing}: the program left with {leaving.code!r}") from leaving
+        finally:
+            sleepy(comm)
+    return cast(T, comm.bcast(result, root=0))
 
 
 def sleepy(comm: MPI.Intracomm) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mpibatch import __version__
 from mpibatch.errors import RunError
-from mpibatch.scaling import extrap, tables, wording
+from mpibatch.scaling import exports, extrap, tables, wording
 from mpibatch.scaling.comparison import Comparison
 from mpibatch.scaling.findings import Finding, find
 from mpibatch.scaling.measures import Measures
@@ -43,10 +43,10 @@ def write(measures: Measures, folder: Path, comparison: Comparison | None = None
     plots = draw(measures)
     texts = {
         PAGE: page(measures, findings, plots, comparison),
-        "report.md": tables.as_markdown(measures, findings, comparison),
-        "report.json": tables.as_json(measures, findings, comparison),
-        "points.csv": tables.as_csv(measures),
-        "runs.csv": tables.runs_as_csv(measures),
+        "report.md": exports.as_markdown(measures, findings, comparison),
+        "report.json": exports.as_json(measures, findings, comparison),
+        "points.csv": exports.as_csv(measures),
+        "runs.csv": exports.runs_as_csv(measures),
         "extrap.txt": extrap.text(measures),
         "extrap.jsonl": extrap.json_lines(measures),
         **{f"{plot.name}.svg": f'<?xml version="1.0" encoding="utf-8"?>\n{plot.svg}\n' for plot in plots},

@@ -219,23 +219,28 @@ class Model:
         assert self.home is not None
         return seconds_per_cell(rates, here, self.home.triad, self.machine.triad)
 
+    def _links(self) -> tuple[Links, Links] | None:
+        """Messages within a node and between two; where only one of them was measured, it stands for both."""
+        assert self.machine is not None
+        near, far = self.machine.links or self.machine.internode, self.machine.internode or self.machine.links
+        return (near, far) if near is not None and far is not None else None
+
     def _message_seconds(self, sent: Traffic, here: int) -> float:
         assert self.machine is not None
-        near, far = self.machine.links, self.machine.internode or self.machine.links
-        if near is None or far is None or not sent.messages:
+        links = self._links()
+        if links is None or not sent.messages:
             return 0.0
+        near, far = links
         seconds = (sent.messages - sent.far_messages) * near.latency + (sent.bytes - sent.far_bytes) / near.bandwidth
-        if self.machine.internode is None:
-            return seconds + sent.far_messages * near.latency + sent.far_bytes / near.bandwidth
         # All ranks of a node share its way out.
-        return seconds + sent.far_messages * far.latency + here * sent.far_bytes / far.bandwidth
+        sharing = here if self.machine.internode else 1
+        return seconds + sent.far_messages * far.latency + sharing * sent.far_bytes / far.bandwidth
 
     def _reduce_seconds(self, times: float, ranks: int, here: int) -> float:
-        assert self.machine is not None
-        near = self.machine.links
-        if near is None or ranks == 1:
+        links = self._links()
+        if links is None or ranks == 1:
             return 0.0
-        far: Links = self.machine.internode or near
+        near, far = links
         nodes = -(-ranks // here)
         return times * (near.reduce_seconds() * math.log2(here) + far.reduce_seconds() * math.log2(nodes))
 

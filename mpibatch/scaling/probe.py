@@ -20,7 +20,7 @@ import numpy as np
 
 from mpibatch import tally, timing
 from mpibatch.compiled import compile_seconds
-from mpibatch.errors import RunError, UsageError
+from mpibatch.errors import MpibatchError, RunError, UsageError
 from mpibatch.job.account import peak_memory
 from mpibatch.job.pipeline import run
 from mpibatch.job.plan import layout
@@ -139,8 +139,7 @@ def _known(comm: MPI.Intracomm, asked: Asked) -> tuple[Machine | None, tuple[Wor
     found, here = None, _ranks_here(comm)
     is_enough = False
     with agreed(comm, f"reading {asked.path}"):
-        if comm.rank == 0 and asked.path.exists():
-            found = load(asked.path)
+        if comm.rank == 0 and (found := _read(asked)) is not None:
             is_ours = (found.cpu, found.cores_per_node) == (measuring.cpu_name(), measuring.cores())
             if not is_ours and not asked.anew:
                 raise UsageError(
@@ -148,7 +147,7 @@ def _known(comm: MPI.Intracomm, asked: Asked) -> tuple[Machine | None, tuple[Wor
                     f"{found.cores_per_node} cores), not of this machine; give --output, or --anew to replace it"
                 )
             knows_links = found.links is not None or here == 1
-            knows_all = max(found.triad) >= here and knows_links and found.nodes >= comm.size // here
+            knows_all = max(found.triad) >= here and knows_links and found.nodes >= -(-comm.size // here)
             is_enough = knows_all and not asked.anew
             found = found if is_ours else None
     kept: Machine | None
@@ -156,9 +155,19 @@ def _known(comm: MPI.Intracomm, asked: Asked) -> tuple[Machine | None, tuple[Wor
     return kept if is_enough else None, kept.work if kept is not None else ()
 
 
+def _read(asked: Asked) -> Machine | None:
+    """The profile, if there is one; one that is to be replaced need not be readable."""
+    try:
+        return load(asked.path) if asked.path.exists() else None
+    except MpibatchError:
+        if asked.anew:
+            return None
+        raise
+
+
 def _ranks_here(comm: MPI.Intracomm) -> int:
     """The most ranks on a node. Collective."""
-    node = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)
+    node = measuring.node_of(comm)
     most = int(comm.allreduce(node.size, op=MPI.MAX))
     node.Free()
     return most
@@ -175,13 +184,8 @@ def work_of(comm: MPI.Intracomm, job: Job | SimulationJob, machine: Machine, ask
     subject = None
     with agreed(comm, f"probing {job.source}"):
         subject = _subject(job, machine)
-    where = measuring.scratch(comm, asked.folder)
-    try:
+    with measuring.scratch(comm, asked.folder) as where:
         return _Probing(comm, subject, machine, where, asked.seconds).work()
-    finally:
-        comm.Barrier()
-        if comm.rank == 0:
-            measuring.clear(where)
 
 
 def _subject(job: Job | SimulationJob, machine: Machine) -> Subject:
@@ -204,7 +208,8 @@ class _Probing:
 
     def work(self) -> Work:
         """Measure it. Collective."""
-        one = alone(self.comm, lambda: self._group(private(MPI.COMM_SELF), 1))
+        doing = f"probing {self.subject.job.source}"
+        one, self.axes = alone(self.comm, doing, lambda: (self._group(private(MPI.COMM_SELF), 1), self.axes))
         groups: dict[int, Group] = {1: one}
         if self.comm.size > 1:
             groups[self.here] = self._group(self.comm, self.comm.size)

@@ -21,19 +21,20 @@ from typing import Any
 
 from mpibatch.errors import RunError, UsageError
 from mpibatch.io import seal
+from mpibatch.io.naming import split_path
 from mpibatch.job.reading import parse_any
 from mpibatch.job.schema import Job
 from mpibatch.job.simulation import SimulationJob
 from mpibatch.scaling import study as studies
 from mpibatch.scaling import weak
-from mpibatch.scaling.here import launcher
+from mpibatch.scaling.here import commit_here, launcher
 from mpibatch.scaling.machine import VARIABLE as MACHINE_VARIABLE
 from mpibatch.scaling.study import Study
 from mpibatch.slurm import completion
 
 __all__ = [
     "Options", "check_job", "job_of", "plain_job", "prepare_inputs", "run_all", "run_arguments", "scratch_of",
-    "settings_of", "words_of",
+    "settings_of", "sources_of", "words_of",
 ]  # fmt: skip
 
 TIMED_OUT = 124  # as of timeout(1)
@@ -75,6 +76,15 @@ def _parsed(text: str, source: str, settings: tuple[str, ...]) -> Job | Simulati
 def job_of(study: Study) -> Job | SimulationJob:
     """Return the job of a study, as its file and settings have it. Local."""
     return _parsed(study.job, study.source, study.settings)
+
+
+def sources_of(job: Job | SimulationJob) -> dict[str, str]:
+    """Return prints of the files that decide what the job's runs do, as a study keeps them. Local."""
+    if isinstance(job, Job):
+        found = {"input": studies.print_of(split_path(job.input.path, job.input.dataset)[0])}
+    else:
+        found = {"program": studies.print_of(job.program.name) if job.program.name.endswith(".py") else ""}
+    return {what: known for what, known in found.items() if known}
 
 
 def settings_of(study: Study, ranks: int, threads: int) -> list[str]:
@@ -183,7 +193,7 @@ def run_all(
     Each point is run once before, unrecorded: what compiles, compiles then. A point whose run fails is given up, and
     the others go on.
     """
-    command = launcher()
+    command, commit = launcher(), commit_here()
     points = list(dict.fromkeys((ranks, threads) for ranks, threads, _ in todo))
     prepare_inputs(study, list(dict.fromkeys(ranks for ranks, _ in points)), tell)
     lost: set[tuple[int, int]] = set()
@@ -196,7 +206,7 @@ def run_all(
                 continue
             made = _run(study, command, (ranks, threads, repeat), options)
             seconds[point] = made.seconds
-            _keep(study, (ranks, threads, repeat), made)
+            _keep(study, (ranks, threads, repeat), made, commit)
             what = f"run {repeat}" if repeat != WARM_UP else "warm-up"
             line = f"[{number:>{len(str(len(queue)))}}/{len(queue)}] {words_of(*point)}, {what}:"
             if made.failure:
@@ -304,7 +314,7 @@ def _failure(code: int, record: dict[str, Any], ranks: int, limit: float, log: P
     return "\n".join([f"{why}: {told}" if told else why, *lines])
 
 
-def _keep(study: Study, key: tuple[int, int, int], made: _Made) -> None:
+def _keep(study: Study, key: tuple[int, int, int], made: _Made, commit: str) -> None:
     """Put the record of a run into the study; a warm-up leaves one only if it failed."""
     ranks, threads, repeat = key
     path = studies.record_path(study.path, *key)
@@ -317,7 +327,7 @@ def _keep(study: Study, key: tuple[int, int, int], made: _Made) -> None:
     try:
         studies.keep(
             record, study.path, ranks=ranks, threads=threads, repeat=repeat, launch_seconds=made.seconds,
-            command=[*launcher(), *words], oversubscribed=0 < cores < ranks * threads,
+            command=[*launcher(), *words], oversubscribed=0 < cores < ranks * threads, commit=commit,
         )  # fmt: skip
     except OSError as error:
         raise RunError(f"{path} could not be written: {error.strerror}; make room, and start the study again") from None

@@ -9,7 +9,7 @@
     STUDY/points/r00002-t1/run-03.json     the third run on 2 ranks of 1 thread; run-03.log is what it said
 
 A point (ranks, threads) is finished when `repeat` records of it have code 0. Records of other versions may lack
-anything: what is absent reads as empty or zero.
+anything: what is absent, or cannot be, reads as empty or zero.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,15 +31,19 @@ from mpibatch.errors import RunError, UsageError
 __all__ = [
     "INPUTS", "JOB", "MACHINE", "MODES", "SCHEMA", "Failure", "Point", "Run", "Study", "create", "differences",
     "extended", "fingerprint_of", "holds_study", "is_same", "keep", "load", "log_path", "missing", "order", "parse_run",
-    "point_folder", "record_path", "write_json",
+    "point_folder", "print_of", "record_path", "write_json",
 ]  # fmt: skip
 
 SCHEMA = 1
 MODES = ("strong", "weak")
 FILE, JOB, MACHINE, POINTS, INPUTS = "study.json", "job.toml", "machine.json", "points", "inputs"
 
-_POINT = re.compile(r"r(\d+)-t(\d+)")
-_RECORD = re.compile(r"run-(\d+)\.json")
+SMALL = 64 << 20  # bytes of a file that is read to be known again
+MOST = 1_000_000  # ranks, threads and repeats that can be meant
+LARGEST = 2.0**63
+
+_POINT = re.compile(r"r(\d{1,9})-t(\d{1,9})")
+_RECORD = re.compile(r"run-(\d{1,9})\.json")
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Study:
-    """A study: what was asked, and what is there. `points` are those with a good run, by ranks, then threads."""
+    """A study: what was asked, and what is there. `points` are those with a good run, by ranks, then threads.
+
+    `sources` are prints (see `print_of`) of the "program" and the "input" that the job names, as far as they are known.
+    """
 
     path: Path
     name: str
@@ -115,6 +123,7 @@ class Study:
     commit: str
     versions: Mapping[str, str]
     machine: Mapping[str, Any]
+    sources: Mapping[str, str] = field(default_factory=dict)
     points: tuple[Point, ...] = ()
     failures: tuple[Failure, ...] = ()
     profile_of_machine: Mapping[str, Any] | None = None
@@ -123,6 +132,17 @@ class Study:
 def fingerprint_of(text: str, settings: Sequence[str], mode: str) -> str:
     """Return what two studies of the same thing have in common. Local."""
     return hashlib.sha256(json.dumps([text, list(settings), mode]).encode()).hexdigest()
+
+
+def print_of(path: str | Path) -> str:
+    """Return what tells that a file was changed: a digest, of a large one its size and date; "" if unknown. Local."""
+    try:
+        found = Path(path).stat()
+        if stat.S_ISREG(found.st_mode) and found.st_size <= SMALL:
+            return f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
+    except OSError:
+        return ""
+    return f"{found.st_size} bytes of {datetime.fromtimestamp(found.st_mtime, UTC).isoformat()}"
 
 
 def load(path: str | Path) -> Study:
@@ -134,7 +154,7 @@ def load(path: str | Path) -> Study:
         raise UsageError(
             f"{folder} is no study: there is no {FILE} in it; make one with: mpibatch scale JOB.toml --folder {folder}"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{folder / FILE} is not valid JSON ({error}); remove the folder, or name another") from None
     except OSError as error:
         raise RunError(f"the study {folder} cannot be read: {error.strerror}") from None
@@ -178,6 +198,7 @@ def create(
     commit: str = "",
     versions: Mapping[str, str] | None = None,
     machine: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
     run_as: str | None = None,
     profile_of_machine: Mapping[str, Any] | None = None,
     dry_run: bool = False,
@@ -207,6 +228,7 @@ def create(
         commit=commit,
         versions=dict(versions or {}),
         machine=dict(machine or {}),
+        sources=dict(sources or {}),
         profile_of_machine=profile_of_machine,
     )
     if dry_run:
@@ -224,16 +246,29 @@ def create(
     return study
 
 
-def extended(study: Study, counts: Sequence[int], threads: Sequence[int], repeat: int) -> Study:
-    """Return the study with these counts, threads and repeats, too; its folder remembers them. Local."""
+def extended(
+    study: Study,
+    counts: Sequence[int],
+    threads: Sequence[int],
+    repeat: int,
+    profile_of_machine: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> Study:
+    """Return the study with these counts, threads and repeats, too, and with this profile of the machine. Local.
+
+    Its folder remembers them, unless it is a `dry_run`.
+    """
     more = dataclasses.replace(
         study,
         counts=tuple(sorted({*study.counts, *counts})),
         threads=tuple(sorted({*study.threads, *threads})),
         repeat=max(study.repeat, repeat),
+        profile_of_machine=study.profile_of_machine if profile_of_machine is None else profile_of_machine,
     )
-    if more != study:
+    if more != study and not dry_run:
         try:
+            if more.profile_of_machine != study.profile_of_machine:
+                write_json(study.path / MACHINE, more.profile_of_machine or {})
             _write(more)
         except OSError as error:
             raise UsageError(f"the study {study.path} cannot be written: {error.strerror}") from None
@@ -245,8 +280,18 @@ def is_same(study: Study, job: str, settings: Sequence[str], mode: str, profile:
     return not differences(study, job, settings, mode, profile)
 
 
-def differences(study: Study, job: str, settings: Sequence[str], mode: str, profile: str | None = None) -> list[str]:
-    """Return what is different in the study from what is asked, in words; nothing if it is the same. Local."""
+def differences(
+    study: Study,
+    job: str,
+    settings: Sequence[str],
+    mode: str,
+    profile: str | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Return what is different in the study from what is asked, in words; nothing if it is the same. Local.
+
+    What is known only now, or was known only then, of the `sources` is not compared.
+    """
     found = []
     if study.mode != mode:
         found.append(f"its mode is {study.mode}, asked for is {mode}")
@@ -256,6 +301,9 @@ def differences(study: Study, job: str, settings: Sequence[str], mode: str, prof
         found.append(f"its settings are {_listed(study.settings)}, asked for are {_listed(settings)}")
     if study.profile != profile:
         found.append(f"it was made {_where(study.profile)}, asked for is {_where(profile)}")
+    for what, now in (sources or {}).items():
+        if study.sources.get(what, now) != now:
+            found.append(f"its {what} is not the file that it was")
     return found
 
 
@@ -338,30 +386,30 @@ def parse_run(raw: Mapping[str, Any], ranks: int = 0, threads: int = 1, repeat: 
     """Return a completion record, parsed; ranks, threads and repeat are for one that does not tell them. Local."""
     told, point = _table(raw, "run"), _table(raw, "point")
     return Run(
-        ranks=int(point.get("ranks") or told.get("ranks") or ranks or raw.get("ranks") or 0),
-        threads=int(point.get("threads") or threads or told.get("threads") or 1),
-        repeat=int(point.get("repeat") or repeat),
-        code=int(raw.get("code", 1)),
-        kind=str(told.get("kind", "")),
-        cells=int(told.get("cells") or 0),
-        steps=int(told.get("steps") or 0),
-        shape=tuple(map(int, told.get("shape") or ())),
-        topology=tuple(map(int, told.get("topology") or ())),
+        ranks=_whole(point.get("ranks")) or _whole(told.get("ranks")) or ranks or _whole(raw.get("ranks")),
+        threads=_whole(point.get("threads")) or threads or _whole(told.get("threads")) or 1,
+        repeat=_whole(point.get("repeat")) or repeat,
+        code=raw["code"] if type(raw.get("code")) is int else 1,
+        kind=_text(told, "kind"),
+        cells=_whole(told.get("cells")),
+        steps=_whole(told.get("steps")),
+        shape=_wholes(told.get("shape")),
+        topology=_wholes(told.get("topology")),
         seconds=_tables(told, "seconds"),
-        compile_seconds=float(told.get("compile_seconds") or 0.0),
-        laps=_table(told, "laps"),
+        compile_seconds=_number(told.get("compile_seconds")),
+        laps=_numbers(_table(told, "laps")),
         traffic=_tables(told, "traffic"),
-        kernels=tuple(kernel for kernel in told.get("kernels") or () if isinstance(kernel, dict)),
-        memory=_table(told, "memory"),
-        hosts=_table(told, "hosts"),
-        binding=_table(told, "binding"),
-        mpi=str(told.get("mpi", "")),
-        versions=_table(told, "versions"),
-        predicted=_table(told, "predicted") or None,
-        launch_seconds=float(point.get("launch_seconds") or 0.0),
-        date=str(told.get("date") or point.get("date") or ""),
-        digest=str(raw.get("digest") or ""),
-        failure=str(raw.get("failure") or ""),
+        kernels=tuple(_facts(kernel) for kernel in _list(told.get("kernels")) if isinstance(kernel, dict)),
+        memory=_numbers(_table(told, "memory")),
+        hosts=_numbers(_table(told, "hosts")),
+        binding=_facts(_table(told, "binding")),
+        mpi=_text(told, "mpi"),
+        versions={name: value for name, value in _table(told, "versions").items() if isinstance(value, str)},
+        predicted=_facts(_table(told, "predicted")) or None,
+        launch_seconds=_number(point.get("launch_seconds")),
+        date=_text(told, "date") or _text(point, "date"),
+        digest=_text(raw, "digest"),
+        failure=_text(raw, "failure"),
         raw=raw,
     )
 
@@ -373,13 +421,19 @@ def _runs(folder: Path) -> Iterator[Run]:
         raw = _json(path) if point and number else None
         if point is None or number is None or raw is None:
             continue
-        try:
-            yield parse_run(raw, int(point[1]), int(point[2]), int(number[1]))
-        except (TypeError, ValueError, OverflowError):
-            continue
+        run = parse_run(raw, int(point[1]), int(point[2]), int(number[1]))
+        if run.ranks:
+            yield run
 
 
 def _asked(folder: Path, told: Mapping[str, Any]) -> Study:
+    """What was asked. Raises KeyError, TypeError or ValueError for what cannot be meant."""
+    counts, threads, repeat = told["counts"], told["threads"], told["repeat"]
+    for number in (*counts, *threads, repeat):
+        if type(number) is not int or not 1 <= number <= MOST:
+            raise ValueError(f"{number!r} of ranks, threads or repeats")
+    if not counts or not threads or told["mode"] not in MODES:
+        raise ValueError(f"mode {told['mode']!r}, {len(counts)} counts of ranks, {len(threads)} of threads")
     return Study(
         path=folder,
         name=str(told["name"]),
@@ -388,14 +442,15 @@ def _asked(folder: Path, told: Mapping[str, Any]) -> Study:
         job=str(told["job"]),
         settings=tuple(map(str, told["settings"])),
         fingerprint=str(told["fingerprint"]),
-        counts=tuple(map(int, told["counts"])),
-        threads=tuple(map(int, told["threads"])),
-        repeat=int(told["repeat"]),
+        counts=tuple(counts),
+        threads=tuple(threads),
+        repeat=repeat,
         profile=None if told.get("profile") is None else str(told["profile"]),
         created=str(told.get("created", "")),
         commit=str(told.get("commit", "")),
         versions=_table(told, "versions"),
         machine=_table(told, "machine"),
+        sources=_table(told, "sources"),
     )
 
 
@@ -416,6 +471,7 @@ def _write(study: Study) -> None:
         "commit": study.commit,
         "versions": dict(study.versions),
         "machine": dict(study.machine),
+        "sources": dict(study.sources),
     }
     write_json(study.path / FILE, told)
 
@@ -423,7 +479,7 @@ def _write(study: Study) -> None:
 def _json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -434,7 +490,42 @@ def _table(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _tables(raw: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
-    return {name: value for name, value in _table(raw, key).items() if isinstance(value, dict)}
+    return {name: _numbers(value) for name, value in _table(raw, key).items() if isinstance(value, dict)}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(raw: Mapping[str, Any], key: str) -> str:
+    value = raw.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it can be a time, a size or a count: a record may hold anything, NaN too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LARGEST
+
+
+def _number(value: Any) -> float:
+    return float(value) if _is_number(value) else 0.0
+
+
+def _whole(value: Any) -> int:
+    return int(value) if _is_number(value) else 0
+
+
+def _wholes(value: Any) -> tuple[int, ...]:
+    numbers = _list(value)
+    return tuple(map(int, numbers)) if all(map(_is_number, numbers)) else ()
+
+
+def _numbers(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if _is_number(value)}
+
+
+def _facts(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if isinstance(value, str | bool) or _is_number(value)}
 
 
 def _listed(settings: Sequence[str]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 
-from mpibatch.scaling.study import Point, Study
+from mpibatch.scaling.study import Point, Run, Study
 
-__all__ = ["differing", "efficiency", "same_bits", "table"]
+__all__ = ["alike", "differing", "efficiency", "same_bits", "table"]
 
 DIGITS = 12  # of a digest, shown
 
@@ -50,21 +50,25 @@ def efficiency(study: Study, point: Point) -> float:
     return before / now * work * _workers(first) / _workers(point)
 
 
-def differing(study: Study) -> list[str]:
-    """Return what ends in other bits than it must, a line for each digest; nothing if all is well. Local.
+def alike(points: Iterable[Point], mode: str) -> list[list[Run]]:
+    """Return the runs in groups that must end in the same bits. Local.
 
     In a strong study all runs compute the same; in a weak one those on one number of ranks do.
     """
-    groups: dict[int, list[Point]] = defaultdict(list)
-    for point in study.points:
-        groups[0 if study.mode == "strong" else point.ranks].append(point)
+    groups: dict[int, list[Run]] = defaultdict(list)
+    for point in points:
+        groups[0 if mode == "strong" else point.ranks] += point.runs
+    return list(groups.values())
+
+
+def differing(study: Study) -> list[str]:
+    """Return what ends in other bits than it must, a line for each digest; nothing if all is well. Local."""
     lines = []
-    for group in groups.values():
+    for group in alike(study.points, study.mode):
         found: dict[str, list[str]] = defaultdict(list)
-        for point in group:
-            for run in point.runs:
-                if run.digest:
-                    found[run.digest].append(f"{run.ranks}×{run.threads} run {run.repeat}")
+        for run in group:
+            if run.digest:
+                found[run.digest].append(f"{run.ranks}×{run.threads} run {run.repeat}")
         if len(found) > 1:
             lines += [f"  {digest[:DIGITS]}…  {_some(runs)}" for digest, runs in found.items()]
     return lines

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from mpibatch.job.words import bytes_text, shape_text
 from mpibatch.scaling.measures import Measures, number
 from mpibatch.scaling.statistics import Interval
+from mpibatch.scaling.summary import alike
 
 __all__ = [
     "PHASE_NAMES", "clean", "facts", "interval", "losses", "moment", "percent", "promise", "same_unit", "seconds_text",
@@ -172,7 +173,9 @@ def facts(m: Measures) -> list[tuple[str, str]]:
         ("Threads", _listed(sorted({row.point.threads for row in m.rows})) + " per rank"),
         ("MPI", clean(run.mpi or "not recorded", 120)),
         ("Versions", versions),
-        ("Commit", clean(study.commit) or "none: not made in a git checkout"),
+        ("Commit", "; ".join(
+            (clean(commit, 60) or "none: not made in a git checkout")
+            + (f" on {_listed(labels)}" if len(m.commits) > 1 else "") for commit, labels in m.commits.items())),
         ("First run", moment(min((run.date for run in m.runs if run.date), default="–"))),
         ("Last run", moment(max((run.date for run in m.runs if run.date), default="–"))),
     ]  # fmt: skip
@@ -180,11 +183,8 @@ def facts(m: Measures) -> list[tuple[str, str]]:
 
 def _is_one_answer(m: Measures) -> bool:
     """Whether every run told its digest, and they are equal wherever they should be."""
-    groups: dict[object, set[str]] = {}
-    for row in m.rows:
-        for run in row.point.runs:
-            groups.setdefault((row.point.ranks, row.point.threads) if m.is_weak else None, set()).add(run.digest)
-    return all(len(found) == 1 and "" not in found for found in groups.values())
+    groups = alike((row.point for row in m.rows), m.study.mode)
+    return all(len({run.digest for run in group}) == 1 and group[0].digest for group in groups)
 
 
 def _problem(m: Measures) -> str:

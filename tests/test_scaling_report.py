@@ -584,7 +584,8 @@ def whole_record() -> dict[str, Any]:
 def test_no_number_of_a_record_breaks_the_report(tmp_path, path):
     study = build(tmp_path / "s", counts=(1, 2, 4), repeat=1)
     file = studies.record_path(study.path, 2, 1, 1)
-    for value in (None, 0, -1, math.inf, 10**400, "x", []):
+    wrong: tuple[Any, ...] = (None, 0, -1, math.inf, 10**400, "x", [])
+    for value in wrong:
         made = whole_record()
         table: Any = made
         for key in path[:-1]:

@@ -203,7 +203,10 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         Kernels exchange its halo once, as wide as they read it, and know from then on that it holds what it should;
         they do so again only for other walls or a wider reach, and in every call where walls are functions. A field
         that can be written to is exchanged in every call: a view of its memory may have been written to unnoticed.
-        All ranks must freeze the same fields. `halo` is that of the copy; its `copy` and `like` can be written to.
+        `halo` is that of the copy, by default this field's: only where it is as wide as kernels read the field (for
+        `iterate`, times the steps that are fused) are exchanges spared; and where a kernel is given the field twice,
+        with different walls, for the first only.
+        All ranks must freeze the same fields. A frozen field's `copy` and `like` can be written to.
         """
         if self.is_frozen and halo is None:
             return self

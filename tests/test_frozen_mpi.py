@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
+from mpibatch import tally
 from mpibatch.halo import engines
 from mpibatch.stencil import Kernel
 
@@ -160,9 +161,17 @@ def test_narrow_and_given_twice(backend: str, exchanged: list[int]) -> None:
         found = step(u, frozen, 0.1), mixed(u, frozen, frozen, walls=walls)
         same(found[0], step(u, m, 0.1))
         same(found[1], mixed(u, m, m, walls=walls))
-    exchanged.clear()
-    mixed(u, frozen, frozen, walls=walls)
-    assert not exchanged  # u is read at the cell itself
+    # Narrow ones are not known, wherever they are given: the plans that fill their copies go at their own times.
+    per_call = 1 if backend == "numpy" or is_cut(u.grid) else 0
+    for _ in range(2):
+        exchanged.clear()
+        mixed(u, frozen, frozen, walls=walls)
+        assert sum(exchanged) == 2 * per_call  # u is read at the cell itself
+    wide = m.frozen(halo=1)
+    for calls in range(2):
+        exchanged.clear()
+        same(mixed(u, wide, wide, walls=walls), found[1])
+        assert sum(exchanged) == per_call * (1 if calls else 2)  # one memory, two walls: the first is known
 
 
 def test_own_exchanges_are_noticed(exchanged: list[int]) -> None:
@@ -193,17 +202,30 @@ def test_iterate_brings_what_stays_once(periodic: Any, halo: int, exchanged: lis
     exchanged.clear()
     mb.iterate(step, u, m, 0.1, steps=7, fuse=1, walls="nearest")
     once, per_step = (1, 7) if is_cut(u.grid) else (0, 0)
-    assert len(exchanged) == once + per_step or not halo
+    assert len(exchanged) == once + per_step
     for fuse in (1, 3, 2):
         for field in (m, frozen, frozen):
             exchanged.clear()
             same(mb.iterate(step, u, field, 0.1, steps=7, fuse=fuse, walls="nearest"), expected)
     if is_cut(u.grid):
-        # By now all is known of the frozen field: u alone, for 2, 2, 2 and 1 steps.
-        assert exchanged == [1] * 4
+        # By now all is known of the frozen field, if it is wide: u alone, for 2, 2, 2 and 1 steps.
+        assert exchanged == [1] * (4 if halo else 5)
     # In between it is read with other walls.
     step(u, frozen, 0.1, walls="wrap")
     same(mb.iterate(step, u, frozen, 0.1, steps=7, fuse=3, walls="nearest"), expected)
+
+
+@pytest.mark.parametrize("halo", [0, 1])
+def test_once_in_a_call_step_by_step(halo: int, exchanged: list[int]) -> None:
+    u, m = fields(halo)
+    mb.iterate(kernel(flow, "numpy"), u, m, 0.1, steps=5, fuse=1)
+    assert exchanged == [1] * (1 + 5)
+    exchanged.clear()
+    walls = {"m": "nearest", "n": "reflect"}
+    found = mb.iterate(kernel(twice, "numpy"), u, m, m, steps=2, fuse=1, walls=walls)
+    assert exchanged == [1] * 2
+    step = kernel(twice)
+    same(found, step(step(u, m, m, walls=walls), m, m, walls=walls))
 
 
 def test_what_stays_may_change_between_calls() -> None:
@@ -218,6 +240,102 @@ def test_what_stays_may_change_between_calls() -> None:
                 last = step(last, m, 0.1, walls="reflect")
             same(found, last)
             assert turn < 3
+
+
+@pytest.mark.parametrize("halo", [0, 1, 3])
+def test_ranks_may_keep_other_fields(halo: int) -> None:
+    # Plans, and memory of iterations, go with the fields, and when there are many: at other times on other ranks.
+    u, m = fields(halo)
+    step, frozen = kernel(flow), m.frozen()
+    expected = step(u, m, 0.1, walls="nearest")
+    same(step(u, frozen, 0.1, walls="nearest"), expected)
+    held = []
+    for _ in range(17):
+        other = u.copy()
+        same(step(other, frozen, 0.1, walls="nearest"), expected)
+        if not u.grid.rank:
+            held.append(other)
+    same(step(u, frozen, 0.1, walls="nearest"), expected)
+
+
+@pytest.mark.parametrize("halo", [0, 1, 3])
+def test_ranks_may_keep_other_iterations(halo: int) -> None:
+    u, m = fields(halo)
+    step, frozen = kernel(flow), m.frozen()
+    for fuse in (1, 3, 2):
+        expected = mb.iterate(step, u, m, 0.1, steps=4, fuse=fuse)
+        same(mb.iterate(step, u, frozen, 0.1, steps=4, fuse=3), expected)
+        held = []
+        for at in range(3):
+            other = u.copy()
+            same(mb.iterate(step, other, frozen, 0.1, steps=4, fuse=1 + at), expected)
+            if not u.grid.rank:
+                held.append(other)
+        same(mb.iterate(step, u, frozen, 0.1, steps=4, fuse=fuse), expected)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_one_geometry(backend: str) -> None:
+    # A slope is by length: fields that share a halo's walls have to agree on it.
+    u, m = fields()
+    step, frozen = kernel(flow, backend), m.frozen()
+    walls = ("neumann", 1.0)
+    step(u, frozen, 0.1, walls=walls)
+    wider = mb.Grid(SHAPE, spacing=2.0).zeros(halo=2)
+    around = mb.Grid(SHAPE, periodic=True).zeros(halo=2)
+    for other, given in ((wider, walls), (around, "nearest")):
+        for call in (lambda: step(other, frozen, 0.1, walls=given), lambda: step(frozen, other, 0.1, walls=given)):  # noqa: B023
+            with pytest.raises(mb.UsageError, match="one grid"):
+                call()
+        for fuse in (1, 2):
+            with pytest.raises(mb.UsageError, match="one grid"):
+                mb.iterate(step, other, frozen, 0.1, steps=2, fuse=fuse, walls=given)
+    step(wider, frozen, 0.1, walls="nearest")
+
+
+def test_finish_overwrites_what_was_known() -> None:
+    u, m = fields()
+    step, frozen = kernel(flow), m.frozen()
+    expected = step(u, m, 0.1, walls="nearest")
+    with mb.Exchange([frozen], mode="constant", cval=9.0) as own:
+        own.start()
+        step(u, frozen, 0.1, walls="nearest")
+        own.finish()
+    same(step(u, frozen, 0.1, walls="nearest"), expected)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_needs_are_the_same_on_any_ranks(backend: str) -> None:
+    u, m = fields()
+    step, frozen = kernel(flow, backend), m.frozen()
+    tally.reset()
+    for _ in range(3):
+        step(u, frozen, 0.1, walls="nearest")
+    needs = {need: times for lap in tally.exchanges() for need, times in lap.exchanges.items()}
+    assert sum(times for need, times in needs.items() if need.bytes_per_cell == 8) == 3 + 1
+    assert {need.widths for need in needs} == {((1, 1), (1, 1))}
+    if backend == "numpy":
+        return
+    tally.reset()
+    mb.iterate(step, u, m, 0.1, steps=4, fuse=2, walls="nearest")
+    told = [(need.widths[0][0], times) for lap in tally.exchanges() for need, times in lap.exchanges.items()]
+    assert sum(times for _, times in told) == 2 + 1
+    assert {width for width, _ in told} == {2}
+
+
+def test_padded_copies_cannot_be_written_to() -> None:
+    _, m = fields(1)
+    frozen = m.frozen()
+    assert mb.halo.padded_copy(frozen, 1, "reflect") is frozen.padded
+    # Compiled loops take read-only memory as well.
+    same(mb.filters.correlate(frozen, np.ones((3, 3))), mb.filters.correlate(m, np.ones((3, 3))))
+    same(mb.filters.median_filter(frozen, 3), mb.filters.median_filter(m, 3))
+
+
+def test_threads_take_turns() -> None:
+    u, m = fields()
+    made = mb.stencil.stencil(threads=2, overlap=False)(corner)
+    same(made(u, m.frozen()), kernel(corner)(u, m))
 
 
 def test_other_parts_take_it(tmp_path: Any) -> None:

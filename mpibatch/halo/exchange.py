@@ -121,6 +121,9 @@ class Exchange:
 
     def finish(self) -> None:
         """Wait until every halo cell is there. Collective."""
+        # Again: a kernel may have filled it since `start`.
+        for filled in self._filled:
+            filled.forget()
         with HALO:
             self._engine.finish()
 
@@ -243,13 +246,13 @@ class _Sides:
 def padded_copy(u: Field, reach: HaloLike, mode: ModeLike, cval: Any = 0.0, corners: bool = True) -> Array:
     """Return the owned cells with `reach` cells around them, corners included. Collective.
 
-    C-contiguous, components last. It is ``u.padded`` itself, without a copy, when the field's halo is `reach`;
-    a rank without cells gets an array without cells.
+    C-contiguous, components last. It is ``u.padded`` itself, without a copy, when the field's halo is `reach`, and
+    then read-only if the field is frozen; a rank without cells gets an array without cells.
     """
     halo = halo_of(u.grid, reach, mode, corners)
     if halo.widths == u.halo:
         exchange(u, None, mode, cval, corners)
-        return u._cells
+        return u.padded
     whole = Field(u.grid, u.dtype, halo.widths, u.components)
     with PACK:
         whole.owned[...] = u.owned

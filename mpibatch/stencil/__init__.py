@@ -22,8 +22,9 @@ A returned list is a field with components, a returned tuple several fields. Any
 and caret. Constants, and functions called, are what they are when the stencil is defined.
 
 **Fields that stay as they are** (a medium, a mask, coefficients) are best given as ``u.frozen()``: a copy that nobody
-can write to, whose halo is exchanged once and then known. `iterate` exchanges all fields that it does not change once
-in a call, frozen or not.
+can write to, whose halo is exchanged once and then known. For that it needs a halo at least as wide as the kernels
+read it: ``u.frozen(halo=2)``; with `iterate`, times the steps that are fused. Otherwise it is exchanged like any
+other field. `iterate` exchanges all fields that it does not change once in a call, frozen or not.
 
 **Types and bits.** NumPy's promotion rules; numbers that are no field's are weak, so an f4 field stays f4. Whole
 powers are repeated squaring, ``min(a, b)`` is ``b if b < a else a`` as in Python. The back ends agree to the bit,

@@ -57,7 +57,7 @@ def iterate(
         returns takes their place: ``a, b = kernel(a, b)``. If it returns fewer, the others move up, and the oldest
         go: ``u, before = kernel(u, before), u``.
     args, options : the kernel's other parameters; their fields are read only, and exchanged once in a call; not at all
-        if they are frozen, and were before.
+        if they are frozen, were before, and have a halo as wide as the steps of an exchange read together.
     steps : how many, from 0.
     fuse : steps per exchange, at most: they are computed together, plane by plane, in the cache, and halos are as
         many times wider. "auto" finds the best by timing the first hundred steps or so, once per kernel, shape and
@@ -184,7 +184,9 @@ def _stepper(users: Sequence[Field], walls: Any, setting: Setting, fields: dict[
     steppers = _steppers.setdefault(setting.kernel, {})
     key = (tuple(map(id, users)), walls)
     stepper = steppers.get(key)
-    if stepper is None or stepper.most < most:
+    # Not a wider one either: whether this rank still has that depends on how long it keeps its fields, and the width
+    # of what stays is exchanged by `most`.
+    if stepper is None or stepper.most != most:
         _drop(steppers, key)
         while len(steppers) >= MOST_STEPPERS:
             _drop(steppers, next(iter(steppers)))

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import Box
+from mpibatch.errors import UsageError
 from mpibatch.field import Field, Filled, Width
+from mpibatch.grid import Grid
 from mpibatch.halo import Exchange
 from mpibatch.stencil.edges import Edges
 from mpibatch.stencil.footprint import Footprint, Reach
@@ -38,9 +40,9 @@ class Standing:
     filled: Filled
     walls: str | None  # None: they have a user's function, and may be others each time
     width: Width
-    copy: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None
     exchange: Exchange | None
     tasks: Sequence[Task]
+    need: Need
 
     def __call__(self, time: float) -> None:
         """Fill it, if need be. Collective."""
@@ -49,10 +51,7 @@ class Standing:
         # An exchange makes what was known forgotten; walls and width tell what is still there.
         known = Filled()
         known.walls, known.held = self.filled.walls, self.filled.held
-        if self.copy is not None:
-            target, source = self.copy
-            with phase("pack"):
-                target[...] = source
+        needed(self.need)
         if self.exchange is not None:
             self.exchange()
         if self.tasks:
@@ -203,6 +202,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
     sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
     geometry = Geometry(grid.shape, grid.periodic, grid.spacing, grid.origin)
     wholes = _memories(fields, footprint, sides, kept)
+    _check_grids(kernel.name, wholes, grid)
     copies = _copies(wholes, fields)
     standing: list[Standing] = []
     edges: dict[_Whole, Edges] = {}
@@ -223,9 +223,11 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
         else:
             reach, corners, modes = whole.reach, whole.corners, source_modes(whole.sides, geometry)
         if whole.filled is not None:
-            own = Exchange(f, reach, [list(pair) for pair in modes], corners=corners) if any(map(any, reach)) else None
+            by_axis = [list(pair) for pair in modes]
+            own = Exchange(f, reach, by_axis, corners=corners, counted=False) if any(map(any, reach)) else None
             key, width = walls_key(whole.sides, grid.periodic), (whole.reach, whole.corners, by_sweeps)
-            standing.append(Standing(whole.filled, key, width, copies.pop(id(f), None), own, own_tasks))
+            need = need_of([f], whole.sides, whole.reach, whole.corners)
+            standing.append(Standing(whole.filled, key, width, own, own_tasks, need))
             continue
         formulas += own_tasks
         asking.setdefault((whole.sides, whole.reach, whole.corners), []).append(f)
@@ -287,14 +289,28 @@ def _memories(
         filled = user._filled or kept.get(names[0])
         # A field that is given twice, with different walls, has two halos.
         if not is_wide or (conditions and number in taken):
-            # Memory of the plan's own has a halo that no other plan knows of.
-            filled = Filled() if user.is_frozen else None
-            user = user.like(halo=reach)
+            # When plans go depends on how long this rank keeps its fields: what a plan alone knows, others may not.
+            filled, user = None, user.like(halo=reach)
         elif conditions:
             taken.add(number)
         whole = _Whole(user, reach, any(r.needs_corners for r in reads), conditions, filled)
         wholes |= dict.fromkeys(names, whole)
     return {name: wholes[name] for name in fields}
+
+
+def _check_grids(kernel: str, wholes: Mapping[str, _Whole], grid: Grid) -> None:
+    """Refuse fields whose halo would depend on whether it is filled by their own grid, or the first field's. Local."""
+    for name, whole in wholes.items():
+        other = whole.field.grid
+        if other is grid or not any(map(any, whole.reach)):
+            continue
+        has_slopes = any(condition.kind == "neumann" for pair in whole.sides for condition in pair)
+        if other.periodic != grid.periodic or (has_slopes and other.spacing != grid.spacing):
+            raise UsageError(
+                f"stencil {kernel!r}: the grid of {name!r} has periodic={other.periodic}, spacing={other.spacing}, and "
+                f"that of the first field {grid.periodic}, {grid.spacing}; walls would be filled by either: create all "
+                "fields on one grid"
+            )
 
 
 def _copies(

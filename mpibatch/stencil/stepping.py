@@ -60,14 +60,17 @@ class Stepper:
         changing = {n for chain in setting.chains for n in chain.inputs}
         kept = {n: field for n, field in enumerate(fields.values()) if n not in changing}
         # Memory with a halo, where the user's field has none, or is read under two names with walls of each.
-        narrow = [n for n, field in kept.items() if not _is_wide(field, self._halo, kept)]
-        self._copies = {n: kept[n].like(halo=self._halo) for n in narrow if setting.layout and most > 1}
+        halos = dict.fromkeys(kept, self._halo)
+        if setting.layout is None or most < 2:
+            halos = {n: footprint.fields[self._names[n]].reach for n in kept if self._names[n] not in self._local}
+        narrow = [n for n, halo in halos.items() if not _is_wide(kept[n], halo, kept)]
+        self._copies = {n: kept[n].like(halo=self._halo) for n in narrow}
         self._kept: dict[int, Field] = {}
         # They do not change within a call, so that their halos are filled once in each; frozen ones know by themselves.
-        self._filled = {n: field._filled or Filled() for n, field in kept.items() if n not in self._copies}
-        self._filled |= {n: Filled() for n in self._copies}
-        self._lasting = {n for n, field in kept.items() if field.is_frozen}
-        self._copied: set[int] = set()
+        # A copy does not last longer than a call: when steppers go depends on how long this rank keeps its fields.
+        own = {n: Filled() for n, field in kept.items() if n in self._copies or field._filled is None}
+        self._filled = {n: own.get(n) or field._filled or Filled() for n, field in kept.items()}
+        self._forgotten = list(own.values())
         self._fillings: list[Standing] | None = None
         self._exchanges: dict[Any, Exchange] = {}
         self._needs: dict[int, Need] = {}
@@ -86,13 +89,11 @@ class Stepper:
                     slot.owned[...] = fields[self._names[n]].owned
         changing = {n for chain in self._setting.chains for n in chain.inputs}
         self._kept = {n: self._copies.get(n, f) for n, f in enumerate(fields.values()) if n not in changing}
-        for n, filled in self._filled.items():
-            if n not in self._lasting:
-                filled.forget()
-        for n in self._copies.keys() - self._copied:
-            with PACK:
-                self._copies[n].owned[...] = fields[self._names[n]].owned
-        self._copied = self._copies.keys() & self._lasting
+        for filled in self._forgotten:
+            filled.forget()
+        with PACK:
+            for n, copy in self._copies.items():
+                copy.owned[...] = fields[self._names[n]].owned
         layout = self._setting.layout
         if layout is None or self.most < 2:
             return
@@ -232,7 +233,9 @@ class Stepper:
         modes = [list(pair) for pair in source_modes(tuple(sides), geometry)]
         formulas = tasks(field._cells, field.origin, field.box, self._halo, tuple(sides), geometry, corners=True)
         key, width = walls_key(tuple(sides), grid.periodic), (self._halo, True, False)
-        return Standing(self._filled[n], key, width, None, Exchange(field, self._halo, modes), formulas)
+        need = need_of([field], tuple(sides), tuple((self.most * r, self.most * r) for r in layout.reach), corners=True)
+        exchange = Exchange(field, self._halo, modes, counted=False)
+        return Standing(self._filled[n], key, width, exchange, formulas, need)
 
 
 def _is_wide(field: Field, halo: Sequence[tuple[int, int]], kept: Mapping[int, Field]) -> bool:

@@ -6,6 +6,8 @@ So has the whole file, where it tells neither of the run (record = false) nor of
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +91,29 @@ def test_a_pipeline_has_the_same_bits_on_any_ranks_and_any_decomposition(launch:
         assert (found, same) == (digests, content), (ranks, topology)
         # The job's text is in the file, and with it the topology that was asked for.
         assert (file == whole) == (topology is None and not record), (ranks, topology)
+
+
+HEAT = """
+[simulation]
+program = "heat"
+steps = 24
+shape = [40, 36, 32]
+initial = "box"
+mode = [1, 1, 1]
+[output]
+path = "heat.h5"
+record = false
+"""
+
+
+def test_threads_of_a_rank_change_no_bit(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "heat.toml").write_text(HEAT)
+    told = []
+    for ranks, threads in ((0, "1"), (0, "3"), (2, "2")):
+        record = tmp_path / "record.json"
+        environment = {**os.environ, "NUMBA_NUM_THREADS": threads, "MPIBATCH_RECORD": str(record)}
+        done = launch(ranks, "-m", "mpibatch", "run", "heat.toml", cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        told.append(json.loads(record.read_text()))
+    assert [one["run"]["threads"] for one in told] == [1, 3, 2]
+    assert len({one["digest"] for one in told}) == 1

@@ -376,6 +376,21 @@ def test_options_are_checked() -> None:
         index(0)
 
 
+def test_threads_are_the_environments_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(u: Any) -> Any:
+        return u[1]
+
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    assert stencil(step).threads == 1
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
+    assert stencil(step).threads == 3
+    assert stencil(threads=2)(step).threads == 2
+    for wrong in ("0", "many", "-1"):
+        monkeypatch.setenv("NUMBA_NUM_THREADS", wrong)
+        with pytest.raises(UsageError, match=f"NUMBA_NUM_THREADS={wrong} .* whole number"):
+            stencil(step)
+
+
 def test_reading_a_stencil_loads_neither_mpi_nor_numba() -> None:
     # The package itself is the decorator, however it was imported.
     code = (

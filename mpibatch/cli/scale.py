@@ -61,7 +61,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser.add_argument("job", metavar="JOB.toml", help="the job file")
     parser.add_argument("--mode", choices=("strong", "weak"), default="strong", help="(default: %(default)s)")
     parser.add_argument("--ranks", required=True, metavar="LIST", help="numbers of ranks, such as 1,2,4")
-    parser.add_argument("--threads", default="1", metavar="LIST", help="threads of each rank (default: %(default)s)")
+    parser.add_argument(
+        "--threads", default="1", metavar="LIST", help="threads of each rank; filters use one (default: %(default)s)"
+    )
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each (default: %(default)s)")
     parser.add_argument(
         "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a value of the job"

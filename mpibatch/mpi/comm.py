@@ -41,22 +41,21 @@ def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
         return known
     if parent in _duplicates:
         return parent
-    # Split, not Dup: Dup would keep a Cartesian topology, with which some MPI-IO stacks write wrong data.
-    duplicate = MPI.Intracomm(parent.Split(0, parent.rank))
-    duplicate.Set_name("mpibatch")
-    parent.Set_attr(_ATTRIBUTE, duplicate)
-    _duplicates.append(duplicate)
-    return duplicate
+    return _duplicate(parent, _ATTRIBUTE, "mpibatch")
 
 
 def spare(comm: MPI.Intracomm) -> MPI.Intracomm:
     """Return a second duplicate, for messages that must not meet those of `comm`. Collective at the first call."""
     known = comm.Get_attr(_SPARE)
-    if isinstance(known, MPI.Intracomm):
-        return known
+    return known if isinstance(known, MPI.Intracomm) else _duplicate(comm, _SPARE, "mpibatch spare")
+
+
+def _duplicate(comm: MPI.Intracomm, attribute: int, name: str) -> MPI.Intracomm:
+    """Duplicate a communicator, and keep the duplicate as an attribute of it. Collective."""
+    # Split, not Dup: Dup would keep a Cartesian topology, with which some MPI-IO stacks write wrong data.
     duplicate = MPI.Intracomm(comm.Split(0, comm.rank))
-    duplicate.Set_name("mpibatch spare")
-    comm.Set_attr(_SPARE, duplicate)
+    duplicate.Set_name(name)
+    comm.Set_attr(attribute, duplicate)
     _duplicates.append(duplicate)
     return duplicate
 

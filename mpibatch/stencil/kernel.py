@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
@@ -48,7 +49,8 @@ class Kernel:
     ----------
     program : the parsed form.
     components : names of components, by parameter.
-    threads : threads per rank; they share out planes, and bits do not depend on them.
+    threads : threads per rank; they share out planes, and bits do not depend on them. None: as many as
+        ``$NUMBA_NUM_THREADS`` says when the stencil is defined, else one.
     backend : "numba", or "numpy" (slow; for tests).
     overlap : compute the inner cells while messages fly, where no corners are read: True, False, or "auto", which
         times both ways in the first twelve calls on a grid and keeps the faster one. Bits do not depend on it.
@@ -60,7 +62,7 @@ class Kernel:
         program: Program,
         components: Mapping[str, tuple[str, ...]],
         ndim: int | None,
-        threads: int,
+        threads: int | None,
         backend: str,
         overlap: bool | str,
     ) -> None:
@@ -68,6 +70,7 @@ class Kernel:
             raise UsageError(f"backend {backend!r} was asked for{nearest(backend, BACKENDS)}")
         if overlap not in (True, False, "auto"):
             raise UsageError(f'overlap={overlap!r} was asked for; give True, False or "auto"')
+        threads = _threads_here() if threads is None else threads
         if threads < 1:
             raise UsageError(f"threads={threads} was asked for; give at least 1")
         self.program = program
@@ -159,6 +162,14 @@ class Kernel:
         return f"<stencil {self.name}({', '.join(self.program.parameters)})>"
 
 
+def _threads_here() -> int:
+    """As many threads as the user, or a batch script, wants for each rank."""
+    said = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not said.isdecimal() or not int(said):
+        raise UsageError(f"NUMBA_NUM_THREADS={said} was given as threads of each rank; give a whole number, 1 or more")
+    return int(said)
+
+
 @overload
 def stencil(function: Callable[..., Any], /) -> Kernel: ...
 
@@ -168,7 +179,7 @@ def stencil(
     *,
     components: Components | None = None,
     ndim: int | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     backend: str = "numba",
     overlap: bool | str = "auto",
 ) -> Callable[[Callable[..., Any]], Kernel]: ...
@@ -180,7 +191,7 @@ def stencil(
     *,
     components: Components | None = None,
     ndim: int | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     backend: str = "numba",
     overlap: bool | str = "auto",
 ) -> Any:

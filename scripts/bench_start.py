@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time how long a program with a stencil takes to its first step: `python scripts/bench_start.py`.
+"""Time a program with a stencil to its first step, and commands to their end: `python scripts/bench_start.py`.
 
 One rank, in fresh processes that take turns, each with a folder of compiled code that is empty ("cold") or filled by
 the run before ("warm"). Cases, of which each makes one step on 64 cells along every axis:
@@ -12,6 +12,9 @@ which the first step needs; the parts, by their medians: `imports` (mpibatch wit
 `seconds` begins), `parse` (the stencil's text), `numba` (its import), `scipy` (what numba loads of it if it is there;
 part of the step), `compile` (compiling, or loading what was compiled), and `second`, the step after. One JSON object
 a line.
+
+Whole commands, from their start to their end: command-help, command-doctor, command-doctor-4 (on 4 ranks), and
+command-plan (of a heat job on 1 to 65,536 ranks).
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +79,29 @@ print(json.dumps({
 """
 
 
+MPIBATCH = [sys.executable, "-m", "mpibatch"]
+JOB = '[simulation]\nprogram = "heat"\nsteps = 9\nshape = [2048, 2048, 2048]\n[output]\npath = "heat.h5"\n'
+# And the ranks of each.
+COMMANDS = {
+    "help": ([*MPIBATCH, "--help"], 1),
+    "doctor": ([*MPIBATCH, "doctor"], 1),
+    "doctor-4": ([str(Path(sys.executable).with_name("mpiexec")), "-n", "4", *MPIBATCH, "doctor"], 4),
+    "plan": ([*MPIBATCH, "plan", "heat.toml", "--ranks", "1..65536"], 1),
+}
+
+
+def command(case: str, folder: str) -> dict[str, float]:
+    """Run a command; what the doctor finds wrong here is not asked. Local."""
+    Path(folder, "heat.toml").write_text(JOB)
+    begin = time.perf_counter()
+    done = subprocess.run(
+        COMMANDS[case][0], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
+    )
+    if done.returncode > (2 if "doctor" in case else 0) or done.returncode < 0:
+        sys.exit(f"{case} ended with exit code {done.returncode}:\n{done.stdout.decode(errors='replace')}")
+    return {"seconds": time.perf_counter() - begin}
+
+
 def start(case: str, folder: str) -> dict[str, float]:
     """Run the program in a process of its own, with its compiled code in `folder`. Local."""
     program = Path(folder) / "program.py"  # a stencil is read from its file
@@ -90,13 +117,13 @@ def start(case: str, folder: str) -> dict[str, float]:
     return times
 
 
-def report(case: str, runs: list[dict[str, float]]) -> None:
+def report(case: str, runs: list[dict[str, float]], ranks: int = 1) -> None:
     """Print one line. Local."""
     medians: dict[str, Any] = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     seconds = [run["seconds"] for run in runs]
     line = {
         "case": case,
-        "ranks": 1,
+        "ranks": ranks,
         "threads": 1,
         "seconds": medians.pop("seconds"),
         "spread": [min(seconds), max(seconds)],
@@ -126,6 +153,11 @@ def main() -> None:
                 warm += [start(case, folder) for _ in range(warms * turn // colds, warms * (turn + 1) // colds)]
         report(f"start-{case}-cold", cold)
         report(f"start-{case}-warm", warm)
+    for case, (_, ranks) in COMMANDS.items():
+        if options.only in f"command-{case}":
+            with tempfile.TemporaryDirectory() as folder:
+                command(case, folder)
+                report(f"command-{case}", [command(case, folder) for _ in range(warms)], ranks)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The parts, in order of dependency; each knows only those before it:
 
 - ``errors``, ``log``, ``timing``, ``tally``: messages; where the time goes, and what was done in it
+- ``host``, ``jsonfile``: what this host is; JSON files, whole or as they were
 - ``domain``: which global index lies where (pure integers)
 - ``mpi``: the only door to mpi4py
 - ``grid``, ``field``: a decomposition with a communicator; this rank's part of an array

@@ -97,6 +97,7 @@ def report(case: str, ranks: int, records: list[dict[str, Any]]) -> None:
         "spread": [min(seconds), max(seconds)],
         "predicted": said["seconds_per_step"],
         "ratio": said["seconds_per_step"] / middle,
+        "within_25_percent": 0.8 <= said["seconds_per_step"] / middle <= 1.25,
         "whole": {"measured": whole, "predicted": said.get("seconds")},
         "memory": {"measured": memory, "predicted": said["memory"], "ratio": said["memory"] / memory},
         "load": os.getloadavg()[0],

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mpibatch.jsonfile import write_json
 from mpibatch.scaling import study
 
 PHASES = {"compute": 0.7, "pack": 0.03, "halo": 0.12, "reduce": 0.02, "io": 0.08, "other": 0.05}
@@ -109,5 +110,5 @@ def build(
             if change is not None:
                 assert made is not None
                 change(made, ranks, number)
-            study.write_json(study.record_path(folder, ranks, 1, number), made or {})
+            write_json(study.record_path(folder, ranks, 1, number), made or {})
     return study.load(folder)

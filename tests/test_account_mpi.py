@@ -80,10 +80,9 @@ def test_fields_share_messages() -> None:
     halo, stages = halo_of(grid, 1, "nearest"), [(0,), (1,)]
     messages, nbytes = planned(u, halo, stages)
     assert tally.traffic() == (messages, nbytes + planned(v, halo, stages)[1])
-    sent, (count, size) = WORLD.allgather(tally.traffic()), tally.traffic()
-    assert (count > 0) == (WORLD.size > 1)
+    sent = WORLD.allgather(tally.traffic())
+    assert all((count > 0) == (WORLD.size > 1) for count, _ in sent)
     assert sum(n for n, _ in sent) % 2 == 0, "what one side sends, the other sends too"
-    assert size <= max(n for _, n in sent)
 
 
 def test_copying_is_not_waiting() -> None:

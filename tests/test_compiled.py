@@ -37,7 +37,9 @@ def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_pa
     assert sum(missed) == 4, "each loop and signature is compiled by one rank only"
     # What is there is loaded by all at once: none waits for another that only reads, as this test does now.
     with contextlib.ExitStack() as readers:
-        for path in (tmp_path / "locks").iterdir():
+        locks = [*(tmp_path / "locks").iterdir()]
+        assert len(locks) == 2, "of each loop"
+        for path in locks:
             fcntl.flock(readers.enter_context(path.open("r")), fcntl.LOCK_SH)
         again = launch(2, "-c", PROGRAM, env=environment, timeout=60)
     assert again.returncode == 0, again.stderr

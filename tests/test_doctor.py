@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mpibatch import host
 from mpibatch.doctor import faults, folders, launchers, libraries, machine, placement, report, slurm, storing, variables
 from mpibatch.doctor.examination import ORDER, Examination
 from mpibatch.doctor.finding import Finding, error, exit_code, fine, gist, skipped, warning
@@ -191,8 +192,8 @@ def test_control_groups_of_both_versions_limit_cores_and_memory(tmp_path):
             "sys/fs/cgroup/job/step/memory.max": "max\n",
         },
     )
-    assert machine.core_quota(two) == 1.5  # set on a group above
-    assert machine.memory_limit(two) == 1 << 30
+    assert host.core_quota(two) == 1.5  # set on a group above
+    assert host.memory_limit(two) == 1 << 30
     one = tree(
         tmp_path / "one",
         {
@@ -205,9 +206,9 @@ def test_control_groups_of_both_versions_limit_cores_and_memory(tmp_path):
             "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
         },
     )
-    assert machine.core_quota(one) == 0.5
-    assert machine.memory_limit(one) is None
-    assert machine.core_quota(tmp_path) is None
+    assert host.core_quota(one) == 0.5
+    assert host.memory_limit(one) is None
+    assert host.core_quota(tmp_path) is None
 
 
 def test_limits_are_named_one_by_one():

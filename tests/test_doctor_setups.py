@@ -110,7 +110,7 @@ def doctor(folder: Path, tmp_path: Path) -> Doctor:
 def mounted(kind: str, folder: Path) -> list[str]:
     """Return a command's beginning: run it where a file system in memory is mounted on `folder`."""
     unshare = [shutil.which("unshare") or "unshare", "--mount"]
-    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False, timeout=10).returncode:
         pytest.skip("needs the right to mount (root)")
     place = shlex.quote(str(folder))
     script = f"path=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin; mount -t tmpfs -o {kind} tmpfs {place} || exit 3; "
@@ -126,7 +126,8 @@ def test_a_healthy_set_up_alone(doctor):
     assert told.finding("MPI-IO")["level"] == "ok"
     assert told.told["environment"]["mpi"]["family"] == "mpich"
     assert told.told["environment"]["versions"]["h5py"]
-    assert told.told["seconds"] < 2 * SOON
+    # The machine may have been busy: once more.
+    assert told.told["seconds"] < SOON or doctor(env={"PATH": f"{BESIDE}:/usr/bin:/bin"}).told["seconds"] < SOON
 
 
 def test_a_healthy_set_up_on_four_ranks(doctor):

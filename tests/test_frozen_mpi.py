@@ -232,14 +232,13 @@ def test_what_stays_may_change_between_calls() -> None:
     u, m = fields()
     step = kernel(flow)
     for fuse in (1, 3):
-        for turn in range(3):
+        for _ in range(3):
             m.owned[...] *= 0.9
             found = mb.iterate(step, u, m, 0.1, steps=3, fuse=fuse, walls="reflect")
             last = u
             for _ in range(3):
                 last = step(last, m, 0.1, walls="reflect")
             same(found, last)
-            assert turn < 3
 
 
 @pytest.mark.parametrize("halo", [0, 1, 3])

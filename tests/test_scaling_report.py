@@ -17,6 +17,7 @@ import pytest
 
 from mpibatch.cli import main
 from mpibatch.errors import RunError, UsageError
+from mpibatch.jsonfile import write_json
 from mpibatch.scaling import exports, extrap, page, tables
 from mpibatch.scaling import study as studies
 from tests.studies import PHASES, amdahl, build, noise, record
@@ -342,7 +343,7 @@ def test_times_without_loading_code(tmp_path):
 
 def test_threads_of_a_weak_study_must_not_change_the_bits(tmp_path):
     study = build(tmp_path / "s", counts=(1, 2), threads=(1, 2), mode="weak", law=lambda p: 8.0)
-    studies.write_json(studies.record_path(study.path, 2, 2, 1), record(2, 5.0, threads=2, digest="e" * 64))
+    write_json(studies.record_path(study.path, 2, 2, 1), record(2, 5.0, threads=2, digest="e" * 64))
     study = studies.load(study.path)
     assert "2 × 2 run 1" in found(study, "outputs-differ").words
     assert promise(measure(study)) == ""
@@ -591,7 +592,7 @@ def test_no_number_of_a_record_breaks_the_report(tmp_path, path):
         for key in path[:-1]:
             table = table[key]
         table[path[-1]] = value
-        studies.write_json(file, made)
+        write_json(file, made)
         m = measure(studies.load(study.path))
         findings = find(m)
         assert exports.as_markdown(m, findings, compare(m, m))
@@ -618,7 +619,9 @@ def test_what_cannot_be_reported(tmp_path, capsys, monkeypatch):
     assert "is no study" in capsys.readouterr().err
     empty = build(tmp_path / "s", counts=(1, 2), repeat=1, change=lambda made, ranks, repeat: made.update(code=1))
     assert report(empty) == 2
-    assert "no run that ended well (2 failed: exit code 1)" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "no run that ended well (2 failed: exit code 1)" in told
+    assert "make its runs: mpibatch scale heat.toml --mode strong --ranks 1,2 --folder" in told
     study = build(tmp_path / "t", counts=(1,), repeat=1)
     (tmp_path / "file").write_text("")
     assert report(study, "--output", str(tmp_path / "file" / "x")) == 1
@@ -636,7 +639,7 @@ def test_one_point_and_threads(tmp_path):
     for ranks in (1, 2, 4):
         for repeat in range(1, 6):
             path = studies.record_path(hybrid.path, ranks, 2, repeat)
-            studies.write_json(path, record(ranks, amdahl(2 * ranks), repeat, threads=2))
+            write_json(path, record(ranks, amdahl(2 * ranks), repeat, threads=2))
     measured = measure(studies.load(hybrid.path))
     assert measured.by == "cores"
     assert [row.label for row in measured.rows] == ["1 × 1", "1 × 2", "2 × 1", "2 × 2", "4 × 1", "4 × 2"]

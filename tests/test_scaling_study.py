@@ -352,10 +352,15 @@ def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str])
         [*WORDS, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     until = time.monotonic() + 60
-    while not first.exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    told, _ = process.communicate(timeout=60)
+    try:
+        while not first.exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
     assert process.returncode == 130, told
     assert "the same command goes on" in told
     assert not list(Path("S").rglob("scratch"))
@@ -433,12 +438,14 @@ def test_a_failing_point_is_told_and_the_others_go_on(capsys: pytest.CaptureFixt
 
 
 def test_a_run_that_hangs_is_ended_at_its_limit(capsys: pytest.CaptureFixture[str]):
-    hangs = ["--set", "simulation.hangs=true", "--timeout", "2.5"]
+    hangs = ["--set", "simulation.hangs=true", "--timeout", "8"]
     begin = time.monotonic()
     assert main(["scale", "own.toml", "--ranks", "2", "--repeat", "3", "--folder", "S", *hangs]) == 1
     assert time.monotonic() - begin < 30
-    assert "it took longer than the time limit of 2.5 s" in capsys.readouterr().err
-    for path in Path().glob("pid-*"):  # none, if the ranks had not even begun
+    assert "it took longer than the time limit of 8 s" in capsys.readouterr().err
+    pids = [*Path().glob("pid-*")]
+    assert len(pids) == 2
+    for path in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.read_text()), 0)
 

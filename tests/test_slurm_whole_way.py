@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class User:
 
 
 def test_the_whole_way(cluster: Cluster) -> None:
+    begin = time.monotonic()
     user = User(cluster)
     number = user.submit("--chain", "--nodes", "2")
     own = ("--name", "alone", "--set", "output.path=alone.h5")
@@ -116,4 +118,5 @@ def test_the_whole_way(cluster: Cluster) -> None:
     assert {len(record["run"]["hosts"]) for record in records} == {1, 2}
 
     user("report", str(study))
+    assert time.monotonic() - begin < 300
     assert any(path.stat().st_size > 10000 for path in study.rglob("*.html"))

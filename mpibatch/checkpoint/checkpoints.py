@@ -17,7 +17,7 @@ from mpibatch.checkpoint.watch import Watch
 from mpibatch.errors import RunError, Stopped, UsageError
 from mpibatch.field import Field
 from mpibatch.io.verifying import verify
-from mpibatch.mpi import AGREED, MPI, Leaving, agreed, private
+from mpibatch.mpi import AGREED, MPI, Leaving, agreed, leaving, private
 from mpibatch.timing import phase
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -199,7 +199,13 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._leaving.__exit__(kind, error, at)
-        self._watch.close(together=error is None or isinstance(error, AGREED))
+        if error is None:
+            self._watch.close()
+        elif isinstance(error, AGREED):
+            if not self._watch.give_up(leaving.PATIENCE):
+                leaving.end(error)
+        else:
+            self._watch.give_up(0.0)
         self._caught.__exit__(kind, error, at)
 
     def _steps(self) -> list[int]:

@@ -74,14 +74,26 @@ class Watch:
         """Begin to count the time to the next checkpoint anew. Local."""
         self.since = time.monotonic()
 
-    def close(self, together: bool) -> None:
-        """Complete what is under way. Collective if `together`; else, after the failure of one rank, Local."""
+    def close(self) -> None:
+        """Complete what is under way. Collective."""
         if self._request is not None:
-            if together:
-                self._request.Wait()
-            else:
-                _abandoned.append((self._request, self._mine, self._all))
+            self._request.Wait()
             self._request = None
+
+    def give_up(self, patience: float) -> bool:
+        """Whether what is under way is completed within some seconds; if not, it is left so. Local.
+
+        Ranks that left by errors may have asked more or less often than others, which then never answer.
+        """
+        if self._request is None:
+            return True
+        until = time.monotonic() + patience
+        while not (is_complete := self._request.Test()) and time.monotonic() < until:
+            time.sleep(0.001)
+        if not is_complete:
+            _abandoned.append((self._request, self._mine, self._all))
+        self._request = None
+        return bool(is_complete)
 
     def _is_time(self) -> bool:
         return self._seconds is not None and time.monotonic() - self.since >= self._seconds

@@ -15,6 +15,7 @@ from mpibatch.doctor import folders, launchers, machine, slurm, variables, versi
 from mpibatch.doctor.finding import Finding, one_line, skipped, warning
 from mpibatch.doctor.patient import DIED
 from mpibatch.doctor.watching import Heard, Meeting, hear
+from mpibatch.host import cpu_model
 
 __all__ = ["ORDER", "PATIENCE", "Examination", "examine"]
 
@@ -174,7 +175,7 @@ def _environment(folder: Path, heard: Heard, library: str) -> dict[str, Any]:
         "launcher": launchers.starter(),
         "world": facts.get("world", 0),
         "hosts": facts.get("hosts", [os.uname().nodename]),
-        "cpu": facts.get("cpu", machine.cpu_model()),
+        "cpu": facts.get("cpu", cpu_model()),
         "system": f"{os.uname().sysname} {os.uname().release}",
         "folder": {"path": str(folder), "file_system": kind, "mounted_on": place},
         "slurm_job": os.environ.get("SLURM_JOB_ID", ""),

@@ -1,18 +1,17 @@
-"""What this host, and the limits set on this process, allow: cores, memory, /dev/shm, ulimits."""
+"""What this host, and the limits set on this process, allow: /dev/shm, ulimits."""
 
 from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from mpibatch.doctor.finding import Finding, error, fine, warning
 
-__all__ = ["available_memory", "check_limits", "check_shared_memory", "core_quota", "cpu_model", "memory_limit", "size"]
+__all__ = ["check_limits", "check_shared_memory", "size"]
 
 GIBI, MEBI = 1 << 30, 1 << 20
-ROOT = Path("/")
 UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -23,81 +22,6 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
         count /= 1024
     raise AssertionError
-
-
-def core_quota(root: Path = ROOT) -> float | None:
-    """Return how many cores' worth of time this process's control groups allow, None if any. Local."""
-    quotas = []
-    for folder in _groups("cpu", root):
-        words = _words(folder / "cpu.max") or [
-            *_words(folder / "cpu.cfs_quota_us"),
-            *_words(folder / "cpu.cfs_period_us"),
-        ]
-        if len(words) == 2 and words[0].isdigit() and int(words[1]):
-            quotas.append(int(words[0]) / int(words[1]))
-    return min(quotas, default=None)
-
-
-def memory_limit(root: Path = ROOT) -> int | None:
-    """Return how many bytes this process's control groups allow, None if any. Local."""
-    found = []
-    for folder in _groups("memory", root):
-        words = _words(folder / "memory.max") or _words(folder / "memory.limit_in_bytes")
-        # Version 1 says "no limit" by a number near 2^63.
-        if words and words[0].isdigit() and int(words[0]) < 1 << 60:
-            found.append(int(words[0]))
-    return min(found, default=None)
-
-
-def available_memory(root: Path = ROOT) -> int:
-    """Return the bytes that this host can still give to new processes; 0 if nobody tells. Local."""
-    for line in _text(root / "proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def cpu_model(root: Path = ROOT) -> str:
-    """Return the processor's name, "" if it is not told. Local."""
-    for line in _text(root / "proc/cpuinfo").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("model name", "CPU implementer", "cpu"):
-            return value.strip()
-    return ""
-
-
-def _groups(controller: str, root: Path) -> Iterator[Path]:
-    """The folders of this process's control groups, from its own up to the root, where `controller` has files."""
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        for top in _mounts_of_groups(controller if controllers else "", root):
-            # In a container the path may be the host's, while what is mounted is this group itself.
-            inner = root / top.lstrip("/") / path.lstrip("/")
-            folder = inner if inner.is_dir() else root / top.lstrip("/")
-            while folder.is_relative_to(root / top.lstrip("/")):
-                yield folder
-                folder = folder.parent
-
-
-def _mounts_of_groups(controller: str, root: Path) -> Iterator[str]:
-    for line in _text(root / "proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        kind, _, options = after.split(" ", 2)
-        if (kind == "cgroup2" and not controller) or (kind == "cgroup" and controller in options.split(",")):
-            yield before.split()[4]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _words(path: Path) -> list[str]:
-    return _text(path).split()
 
 
 def check_shared_memory(ranks: int, folder: Path = Path("/dev/shm")) -> list[Finding]:

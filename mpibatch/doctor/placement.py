@@ -12,8 +12,9 @@ from pathlib import Path
 
 from mpibatch.doctor.finding import Finding, error, fine, warning
 from mpibatch.doctor.launchers import starter
-from mpibatch.doctor.machine import MEBI, available_memory, core_quota, cpu_model, memory_limit, size
+from mpibatch.doctor.machine import MEBI, size
 from mpibatch.doctor.slurm import threads_of
+from mpibatch.host import available_memory, core_quota, cpu_model, memory_limit
 
 __all__ = ["About", "about_me", "check_alike", "check_binding", "check_cores", "check_memory"]
 

@@ -240,10 +240,11 @@ def _write_and_read(mpi: Any, comm: Any, path: str, write: Callable[[Any, Any, A
         files.append(mpi.File.Open(comm, path, mpi.MODE_CREATE | mpi.MODE_WRONLY))
 
     try:
-        failure = _tried(comm, begin)
+        failure = opening = _tried(comm, begin)
         if not failure:
             failure = _tried(comm, lambda: write(mpi, comm, files[0]))
-        if files:
+        # Closing is collective: not where one rank alone has not opened it.
+        if not opening:
             failure = _tried(comm, files[0].Close) or failure
         if not failure:
             failure = _tried(comm, lambda: _compare(path) if comm.rank == 0 else None)

@@ -16,7 +16,7 @@ from mpi4py import MPI
 from mpibatch.errors import MpibatchError, Stopped
 from mpibatch.mpi.comm import spare
 
-__all__ = ["AGREED", "LONG_PATIENCE", "PATIENCE", "Leaving"]
+__all__ = ["AGREED", "LONG_PATIENCE", "PATIENCE", "Leaving", "end"]
 
 # What all ranks are expected to leave by together; anything else is one rank's own failure (see `abort`).
 AGREED = (MpibatchError, SystemExit)
@@ -47,12 +47,12 @@ class Leaving:
         others, until = self._comm.Ibarrier(), time.monotonic() + (PATIENCE if is_failure else LONG_PATIENCE)
         while not others.Test():
             if time.monotonic() > until:
-                _end(error)
+                end(error)
             time.sleep(0.001)
 
 
-def _end(error: BaseException) -> None:
-    """End the job, and say why."""
+def end(error: BaseException) -> None:
+    """End the job, and say why: other ranks have not come to where this error has brought this one. Local."""
     world = MPI.COMM_WORLD
     told = "".join(traceback.format_exception(error))
     # One write, so that the launcher does not interleave it with another rank's.

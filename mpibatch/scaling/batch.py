@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mpibatch.errors import RunError, UsageError
+from mpibatch.jsonfile import write_json
 from mpibatch.scaling import running
 from mpibatch.scaling.here import commit_here
-from mpibatch.scaling.study import JOB, Study, point_folder, write_json
+from mpibatch.scaling.study import JOB, Study, point_folder
 from mpibatch.scaling.study import keep as keep_record
 from mpibatch.slurm import commands, durations, rendering, submission
 from mpibatch.slurm.completion import read

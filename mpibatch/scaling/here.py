@@ -15,6 +15,7 @@ from typing import Any
 
 from mpibatch import __version__
 from mpibatch.errors import UsageError
+from mpibatch.host import cpu_model, usable_memory
 
 __all__ = ["commit_here", "launcher", "machine_here", "versions_here"]
 
@@ -47,12 +48,8 @@ def launcher() -> list[str]:
 
 def machine_here() -> dict[str, Any]:
     """Return what this machine is: host, cpu, cores that this process may use, bytes of memory. Local."""
-    cpu = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {"host": platform.node(), "cpu": cpu, "cores": len(os.sched_getaffinity(0)), "memory": memory}
+    cores = len(os.sched_getaffinity(0))
+    return {"host": platform.node(), "cpu": cpu_model(), "cores": cores, "memory": usable_memory()}
 
 
 def versions_here() -> dict[str, str]:

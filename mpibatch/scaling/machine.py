@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.errors import RunError, UsageError, nearest
+from mpibatch.jsonfile import write_json
 
 __all__ = [
     "FILE", "SCHEMA", "VARIABLE", "Exchange", "Links", "Machine", "StepLength", "StepWork", "Work", "by_ranks",
@@ -31,6 +32,8 @@ __all__ = [
 SCHEMA = 1
 FILE = Path(".mpibatch") / "machine.json"
 VARIABLE = "MPIBATCH_MACHINE"
+
+_MEND = "correct it, or measure anew: mpibatch probe --anew --output FILE"
 
 Rates = Mapping[int, float]
 
@@ -177,7 +180,9 @@ def load(path: Path) -> Machine:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise RunError(f"the machine profile {str(path)!r} does not exist; `mpibatch probe` makes one") from None
+        raise RunError(
+            f"the machine profile {str(path)!r} does not exist; correct the name, or make one: mpibatch probe"
+        ) from None
     except UnicodeDecodeError:
         raise UsageError(f"the machine profile {str(path)!r} is not text; give a JSON file") from None
     except OSError as error:
@@ -185,7 +190,7 @@ def load(path: Path) -> Machine:
     try:
         told = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"the machine profile {str(path)!r} is not valid JSON: {error}") from None
+        raise UsageError(f"the machine profile {str(path)!r} is not valid JSON: {error}; {_MEND}") from None
     return parse(told, str(path))
 
 
@@ -228,10 +233,7 @@ def parse(told: Any, source: str = "the machine profile") -> Machine:
 def save(path: Path, machine: Machine) -> None:
     """Write a profile; it is complete, or what was there before. Local."""
     told = {"schema": SCHEMA, **{key: value for key, value in asdict(machine).items() if value not in (None, "", {})}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_json(path, told)
 
 
 class _Reader:
@@ -247,7 +249,7 @@ class _Reader:
     def check(self) -> None:
         if self._found:
             more = "".join(f"\n  {line}" for line in self._found)
-            raise UsageError(f"{self._source} is no machine profile that can be used:{more}")
+            raise UsageError(f"{self._source} is no machine profile that can be used:{more}\n{_MEND}")
 
     def _value(self, told: Mapping[str, Any], key: str, needed: bool) -> Any:
         if key not in told and needed:

@@ -186,10 +186,12 @@ def measure(study: Study) -> Measures:
             for point in points
         ]
     if not points:
+        reason = study.failures[0].reason.strip().partition("\n")[0][:200] if study.failures else ""
         raise UsageError(
             f"the study {study.path} has no run that ended well"
-            + (f" ({len(study.failures)} failed: {study.failures[0].reason})" if study.failures else "")
-            + "; make its runs with mpibatch scale"
+            + (f" ({len(study.failures)} failed: {reason})" if study.failures else "")
+            + f"; make its runs: mpibatch scale {study.source} --mode {study.mode} --ranks "
+            + f"{','.join(map(str, study.counts))} --folder {study.path}"
         )
     by = "ranks" if len({point.threads for point in points}) == 1 else "cores"
     base = min(points, key=lambda point: (_width(point, by), point.ranks))

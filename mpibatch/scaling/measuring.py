@@ -7,7 +7,6 @@ import gc
 import json
 import math
 import os
-import platform
 import shutil
 import socket
 import statistics
@@ -24,13 +23,14 @@ import numpy as np
 from mpibatch import io
 from mpibatch.errors import RunError
 from mpibatch.grid import Grid
+from mpibatch.host import cpu_model, usable_memory
 from mpibatch.io.provenance import versions
 from mpibatch.job.account import peak_memory
 from mpibatch.mpi import MPI, Leaving, agreed, private
 from mpibatch.scaling.machine import Links, Machine
 
 __all__ = [
-    "alone", "cores", "cpu_name", "machine_of", "memory_of_host", "node_of", "restart_peak", "scratch", "sleepy",
+    "alone", "cores", "machine_of", "node_of", "restart_peak", "scratch", "sleepy",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def machine_of(comm: MPI.Intracomm, folder: str, name: str | None) -> Machine:
                 name=name or host,
                 cores_per_node=cores(),
                 triad=triad,
-                memory_per_node=memory_of_host(),
+                memory_per_node=usable_memory(),
                 latency=near.latency if near else None,
                 bandwidth=near.bandwidth if near else None,
                 allreduce=near.allreduce if near else None,
@@ -75,7 +75,7 @@ def machine_of(comm: MPI.Intracomm, folder: str, name: str | None) -> Machine:
                 library_memory=library,
                 touch=touch,
                 host=host,
-                cpu=cpu_name(),
+                cpu=cpu_model(),
                 folder=str(Path(folder).resolve()),
                 date=datetime.now(UTC).isoformat(timespec="seconds"),
                 nodes=len(leaders),
@@ -119,7 +119,7 @@ def _triads(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, fl
     from mpibatch.scaling.loops_triad import triad
 
     wanted = max(TRIAD_BYTES, CACHES_WORTH * _cache_bytes())
-    least = (memory_of_host() or 1 << 34) // (8 * most)
+    least = usable_memory() // (8 * most)
     size = comm.allreduce(max(1 << 16, min(wanted, least) // 8), op=MPI.MIN)
     a, b, c = (np.full(size, number) for number in (0.0, 1.0, 2.0))
     triad(a[:8], b[:8], c[:8], 3.0)
@@ -271,26 +271,6 @@ def restart_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def memory_of_host() -> int | None:
-    """Return the bytes that all processes of this host (or of its control group) may take; None if unknown. Local."""
-    try:
-        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return None
-    with suppress(OSError, ValueError):
-        found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return found
-
-
 def cores() -> int:
     """Return the cores of this host. Local."""
     return os.cpu_count() or 1
-
-
-def cpu_name() -> str:
-    """Return what the processor calls itself. Local."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

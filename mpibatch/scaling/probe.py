@@ -21,6 +21,7 @@ import numpy as np
 from mpibatch import tally, timing
 from mpibatch.compiled import compile_seconds
 from mpibatch.errors import MpibatchError, RunError, UsageError
+from mpibatch.host import cpu_model
 from mpibatch.job.account import peak_memory
 from mpibatch.job.pipeline import run
 from mpibatch.job.plan import layout
@@ -140,7 +141,7 @@ def _known(comm: MPI.Intracomm, asked: Asked) -> tuple[Machine | None, tuple[Wor
     is_enough = False
     with agreed(comm, f"reading {asked.path}"):
         if comm.rank == 0 and (found := _read(asked)) is not None:
-            is_ours = (found.cpu, found.cores_per_node) == (measuring.cpu_name(), measuring.cores())
+            is_ours = (found.cpu, found.cores_per_node) == (cpu_model(), measuring.cores())
             if not is_ours and not asked.anew:
                 raise UsageError(
                     f"{asked.path} is the profile of {found.name} ({found.cpu or 'another processor'}, "

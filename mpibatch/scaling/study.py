@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.errors import RunError, UsageError
+from mpibatch.jsonfile import write_json
 
 __all__ = [
     "INPUTS", "JOB", "MACHINE", "MODES", "SCHEMA", "Failure", "Point", "Run", "Study", "create", "differences",
-    "extended", "fingerprint_of", "holds_study", "is_same", "keep", "load", "log_path", "missing", "order", "parse_run",
-    "point_folder", "print_of", "record_path", "write_json",
+    "extended", "fingerprint_of", "holds_study", "keep", "load", "log_path", "missing", "order", "parse_run",
+    "point_folder", "print_of", "record_path",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -271,13 +271,11 @@ def extended(
                 write_json(study.path / MACHINE, more.profile_of_machine or {})
             _write(more)
         except OSError as error:
-            raise UsageError(f"the study {study.path} cannot be written: {error.strerror}") from None
+            raise UsageError(
+                f"the study {study.path} cannot be written: {error.strerror}; make room or allow it, then give the "
+                "same command again"
+            ) from None
     return more
-
-
-def is_same(study: Study, job: str, settings: Sequence[str], mode: str, profile: str | None = None) -> bool:
-    """Return whether runs of this job belong to the study. Local."""
-    return not differences(study, job, settings, mode, profile)
 
 
 def differences(
@@ -368,18 +366,6 @@ def keep(
         **more,
     }
     write_json(record_path(path, ranks, threads, repeat), {**record, "point": point})
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a value as JSON: the file is complete, or as it was. Local."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def parse_run(raw: Mapping[str, Any], ranks: int = 0, threads: int = 1, repeat: int = 0) -> Run:

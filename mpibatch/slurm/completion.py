@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch import __version__
+from mpibatch.jsonfile import write_json
 from mpibatch.log import launched, logger
 
 __all__ = ["VARIABLE", "is_wanted", "leave", "life_of", "note", "read"]
@@ -63,14 +64,7 @@ def leave(code: int) -> None:
             from mpibatch.io.seal import content_of
 
             record |= {"bytes": output.stat().st_size, "digest": content_of(str(output))}
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(record, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
+        write_json(Path(path), record, indent=None)
     except OSError as error:
         logger("slurm").warning("the completion record %s cannot be written: %s", path, error)
 

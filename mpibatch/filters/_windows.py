@@ -1,4 +1,4 @@
-"""N-dimensional windows over a block: the padded array, and where in it each row and each weight reads."""
+"""Correlation with windows of any shape: what each row reads, and which weights count."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy.typing as npt
 
 from mpibatch.domain import check_mode
 from mpibatch.field import Field
+from mpibatch.filters._footprints import window_from
 from mpibatch.filters._lines import EPSILON
-from mpibatch.halo import padded_copy
+from mpibatch.filters._sweep import rows_of
 
-__all__ = ["correlate_window", "holds"]
+__all__ = ["correlate_magnitude", "correlate_window", "holds"]
+
+Weights = npt.NDArray[np.float64]
 
 
 def holds(dtype: np.dtype[Any], value: float) -> bool:
@@ -25,36 +28,52 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
     return bool(np.isfinite(value)) and float(value).is_integer() and least <= int(value) <= most
 
 
-def correlate_window(
-    u: Field, out: Field, weights: npt.NDArray[np.float64], origins: Sequence[int], mode: str, cval: float
-) -> None:
+def correlate_window(u: Field, out: Field, weights: Weights, origins: Sequence[int], mode: str, cval: float) -> None:
     """Correlate `u` with `weights` (one axis per grid axis) into `out`, which has no halo. Collective."""
     from mpibatch.filters.loops_correlate import correlate_rows
 
-    reach = tuple(
-        (size // 2 + origin, size - 1 - size // 2 - origin) for size, origin in zip(weights.shape, origins, strict=True)
-    )
+    window = window_from(_counting(weights), origins)
+    for rows in rows_of(*_walled(u, mode, cval, out, window)):
+        taps = np.ascontiguousarray(weights[window.footprint])
+        correlate_rows(
+            _plain(rows.cells), rows.bases, rows.offsets, taps, _plain(rows.out), rows.targets, rows.length
+        )
+        rows.store()
+
+
+def correlate_magnitude(
+    u: Field, out: Field, weights: Sequence[Weights], divisor: float, mode: str, cval: float
+) -> None:
+    """Write the root of the sum of squares of correlations, over `divisor`, to `out`; the sign of one alone. Collective.
+
+    weights : of the same odd shape, with one axis per grid axis. Sums, root and quotient are taken in the dtype of
+    `out`, which is floating and has no halo.
+    """
+    from mpibatch.filters.loops_correlate import magnitude_rows
+
+    kept = [_counting(one) for one in weights]
+    window = window_from(np.logical_or.reduce(kept), (0,) * u.grid.ndim)
+    for rows in rows_of(*_walled(u, mode, cval, out, window)):
+        taps = np.concatenate([one[some] for one, some in zip(weights, kept, strict=True)])
+        offsets = np.concatenate([rows.offsets[some[window.footprint]] for some in kept])
+        ends = np.cumsum([np.count_nonzero(some) for some in kept])
+        magnitude_rows(
+            rows.cells, rows.bases, offsets, taps, ends, out.dtype.type(divisor), rows.out, rows.targets, rows.length
+        )
+        rows.store()
+
+
+def _counting(weights: Weights) -> npt.NDArray[np.bool_]:
+    """As scipy: weights that are nearly zero are left out, the others follow one another in C order."""
+    return np.asarray(np.abs(weights) > EPSILON)
+
+
+def _walled(u: Field, mode: str, cval: float, out: Field, window: Any) -> tuple[Any, ...]:
+    """What `rows_of` takes: scipy keeps the wall's value in f64; if the dtype cannot hold it, cells must be f64, too."""
     walls = check_mode(mode) == "constant"
-    # scipy keeps the wall's value in f64; if the dtype cannot hold it, the padded copy must be f64, too.
     source = u if not walls or holds(u.dtype, cval) else u.astype(np.float64)
-    padded = padded_copy(source, reach, mode, cval if walls else 0)
-    if not u.owned.size:
-        return
-    # As scipy: weights that are nearly zero are left out, the others follow one another in C order.
-    taps = np.nonzero(np.abs(weights) > EPSILON)
-    steps = [stride // padded.itemsize for stride in padded.strides]
-    offsets = sum((at * step for at, step in zip(taps, steps, strict=False)), np.zeros(taps[0].size, np.int64))
-    last = u.grid.ndim - 1
-    starts = np.zeros((), np.int64)
-    for extent, step in zip(u.local_shape[:last], steps, strict=False):
-        starts = np.add.outer(starts, np.arange(extent, dtype=np.int64) * step)
-    cells = padded.view(np.uint8) if padded.dtype == np.bool_ else padded
-    result = out.padded.view(np.uint8) if out.dtype == np.bool_ else out.padded
-    correlate_rows(
-        cells.reshape(-1),
-        starts.reshape(-1),
-        int(np.prod(u.local_shape[last:])),
-        offsets.astype(np.uint64),
-        np.ascontiguousarray(weights[taps]),
-        result.reshape(-1),
-    )
+    return source, out, window, (mode,) * u.grid.ndim, cval if walls else 0
+
+
+def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array.view(np.uint8) if array.dtype == np.bool_ else array

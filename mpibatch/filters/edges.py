@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from mpibatch.field import Field
 from mpibatch.filters import _params as ask
 from mpibatch.filters._memory import check_memory, padded_bytes
-from mpibatch.filters._windows import correlate_window
+from mpibatch.filters._windows import correlate_magnitude
 from mpibatch.filters.color import as_float
 from mpibatch.filters.gaussian import gaussian_filter
 from mpibatch.filters.linear import checked
@@ -41,21 +42,16 @@ def sobel_magnitude(
     where, wall = ask.mode_of(name, mode), ask.cval_of(name, cval)
     image = as_float(u)
     check_memory(u.grid, name, padded_bytes(image, [(1, 1)] * ndim, image.dtype.itemsize))
-    total, part = image.like(halo=0), image.like(halo=0)
+    out = image.like(halo=0)
+    windows = []
+    for edge in along:
+        window = np.ones((1,) * ndim)
+        for a in range(ndim):  # exact products: their order does not matter
+            window = window * np.reshape(EDGE if a == edge else SMOOTH, [-1 if b == a else 1 for b in range(ndim)])
+        windows.append(window)
     with timed("compute"):
-        total.owned[...] = 0
-        for edge in along:
-            window = np.ones((1,) * ndim)
-            for a in range(ndim):  # exact products: their order does not matter
-                window = window * np.reshape(EDGE if a == edge else SMOOTH, [-1 if b == a else 1 for b in range(ndim)])
-            correlate_window(image, part, window, (0,) * ndim, where, wall)
-            if len(along) > 1:
-                part.owned[...] *= part.owned
-            total.owned[...] += part.owned
-        if len(along) > 1:
-            np.sqrt(total.owned, out=total.owned)
-            total.owned[...] /= np.sqrt(ndim, dtype=total.dtype)
-    return total
+        correlate_magnitude(image, out, windows, math.sqrt(ndim), where, wall)
+    return out
 
 
 def unsharp_mask(

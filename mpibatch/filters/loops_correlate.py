@@ -9,7 +9,9 @@ import numpy as np
 from mpibatch.compiled import compiled
 from mpibatch.filters.loops_strips import F8, cast
 
-__all__ = ["correlate_rows"]
+__all__ = ["correlate_rows", "magnitude_rows"]
+
+CELLS = 1024  # of a row at a time: their sums stay in L1
 
 
 @compiled
@@ -30,28 +32,61 @@ def _taps_4(acc: F8, source: Any, cells: Any, offsets: Any, weights: F8) -> None
 
 
 @compiled
-def correlate_rows(padded: Any, starts: Any, length: int, offsets: Any, weights: F8, out: Any) -> None:
-    """Correlate rows of `length` adjacent cells with N-dimensional weights, in scipy's order of additions.
-
-    padded: flat array of cells and halo. starts: where the first cell that a row reads lies. offsets: the places of
-    the weights after that one (unsigned). out: flat array of the results, row after row.
-    """
+def _correlate(acc: F8, source: Any, cells: int, offsets: Any, weights: F8) -> None:
+    """Put the sums of `cells` adjacent cells into `acc`, in scipy's order of additions."""
     one, four = np.uint64(1), np.uint64(4)
-    taps = np.uint64(weights.size)
-    acc = np.empty(min(length, 1024), np.float64)
-    for row in range(starts.size):
-        for begin in range(0, length, 1024):
-            cells = min(1024, length - begin)
-            source = padded[starts[row] + begin :]
-            for p in range(cells):
-                acc[p] = 0.0
-            tap = np.uint64(0)
-            while tap + four <= taps:
-                _taps_4(acc, source, np.uint64(cells), offsets[tap : tap + four], weights[tap : tap + four])
-                tap += four
-            while tap < taps:
-                _taps_1(acc, source, np.uint64(cells), offsets[tap], weights[tap])
-                tap += one
-            target = out[row * length + begin : row * length + begin + cells]
-            for p in range(cells):
+    for p in range(cells):
+        acc[p] = 0.0
+    tap, taps = np.uint64(0), np.uint64(weights.size)
+    while tap + four <= taps:
+        _taps_4(acc, source, np.uint64(cells), offsets[tap : tap + four], weights[tap : tap + four])
+        tap += four
+    while tap < taps:
+        _taps_1(acc, source, np.uint64(cells), offsets[tap], weights[tap])
+        tap += one
+
+
+@compiled
+def correlate_rows(
+    cells: Any, bases: Any, offsets: Any, weights: F8, out: Any, targets: Any, length: int
+) -> None:
+    """Correlate rows with N-dimensional weights, one at each offset (see `_sweep.Rows`)."""
+    acc, places = np.empty(min(length, CELLS), np.float64), offsets.astype(np.uint64)
+    for row in range(bases.size):
+        for begin in range(0, length, CELLS):
+            count = min(CELLS, length - begin)
+            _correlate(acc, cells[bases[row] + begin :], count, places, weights)
+            target = out[targets[row] + begin : targets[row] + begin + count]
+            for p in range(count):
                 target[p] = cast(acc[p], out)
+
+
+@compiled
+def magnitude_rows(
+    cells: Any, bases: Any, offsets: Any, weights: F8, ends: Any, divisor: Any, out: Any, targets: Any, length: int
+) -> None:
+    """Write the root of the sum of squares of correlations of rows, over `divisor`; of one alone what it is.
+
+    ends: where the offsets and weights of each correlation end.
+    """
+    acc, places = np.empty(min(length, CELLS), np.float64), offsets.astype(np.uint64)
+    for row in range(bases.size):
+        for begin in range(0, length, CELLS):
+            count = min(CELLS, length - begin)
+            source = cells[bases[row] + begin :]
+            target = out[targets[row] + begin : targets[row] + begin + count]
+            target[:] = 0
+            first = 0
+            for last in ends:
+                _correlate(acc, source, count, places[first:last], weights[first:last])
+                first = last
+                if ends.size == 1:
+                    for p in range(count):
+                        target[p] += cast(acc[p], out)
+                else:
+                    for p in range(count):
+                        part = cast(acc[p], out)
+                        target[p] += part * part
+            if ends.size > 1:
+                for p in range(count):
+                    target[p] = np.sqrt(target[p]) / divisor

@@ -35,16 +35,14 @@ def correlate_window(u: Field, out: Field, weights: Weights, origins: Sequence[i
     window = window_from(_counting(weights), origins)
     for rows in rows_of(*_walled(u, mode, cval, out, window)):
         taps = np.ascontiguousarray(weights[window.footprint])
-        correlate_rows(
-            _plain(rows.cells), rows.bases, rows.offsets, taps, _plain(rows.out), rows.targets, rows.length
-        )
+        correlate_rows(_plain(rows.cells), rows.bases, rows.offsets, taps, _plain(rows.out), rows.targets, rows.length)
         rows.store()
 
 
 def correlate_magnitude(
     u: Field, out: Field, weights: Sequence[Weights], divisor: float, mode: str, cval: float
 ) -> None:
-    """Write the root of the sum of squares of correlations, over `divisor`, to `out`; the sign of one alone. Collective.
+    """Write the root of the sum of squares of correlations, over `divisor`, to `out`; of one, what it is. Collective.
 
     weights : of the same odd shape, with one axis per grid axis. Sums, root and quotient are taken in the dtype of
     `out`, which is floating and has no halo.
@@ -53,13 +51,12 @@ def correlate_magnitude(
 
     kept = [_counting(one) for one in weights]
     window = window_from(np.logical_or.reduce(kept), (0,) * u.grid.ndim)
+    quotient = np.asarray(divisor, out.dtype)[()]
     for rows in rows_of(*_walled(u, mode, cval, out, window)):
         taps = np.concatenate([one[some] for one, some in zip(weights, kept, strict=True)])
         offsets = np.concatenate([rows.offsets[some[window.footprint]] for some in kept])
         ends = np.cumsum([np.count_nonzero(some) for some in kept])
-        magnitude_rows(
-            rows.cells, rows.bases, offsets, taps, ends, out.dtype.type(divisor), rows.out, rows.targets, rows.length
-        )
+        magnitude_rows(rows.cells, rows.bases, offsets, taps, ends, quotient, rows.out, rows.targets, rows.length)
         rows.store()
 
 
@@ -69,7 +66,7 @@ def _counting(weights: Weights) -> npt.NDArray[np.bool_]:
 
 
 def _walled(u: Field, mode: str, cval: float, out: Field, window: Any) -> tuple[Any, ...]:
-    """What `rows_of` takes: scipy keeps the wall's value in f64; if the dtype cannot hold it, cells must be f64, too."""
+    """What `rows_of` takes. scipy keeps the wall's value in f64; if the dtype cannot hold it, cells are f64, too."""
     walls = check_mode(mode) == "constant"
     source = u if not walls or holds(u.dtype, cval) else u.astype(np.float64)
     return source, out, window, (mode,) * u.grid.ndim, cval if walls else 0

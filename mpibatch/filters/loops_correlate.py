@@ -47,9 +47,7 @@ def _correlate(acc: F8, source: Any, cells: int, offsets: Any, weights: F8) -> N
 
 
 @compiled
-def correlate_rows(
-    cells: Any, bases: Any, offsets: Any, weights: F8, out: Any, targets: Any, length: int
-) -> None:
+def correlate_rows(cells: Any, bases: Any, offsets: Any, weights: F8, out: Any, targets: Any, length: int) -> None:
     """Correlate rows with N-dimensional weights, one at each offset (see `_sweep.Rows`)."""
     acc, places = np.empty(min(length, CELLS), np.float64), offsets.astype(np.uint64)
     for row in range(bases.size):

@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 def foretold(job: Job | SimulationJob, ranks: int, ranks_per_node: int = 0) -> dict[str, Any] | None:
     """Return what this folder's profile says of a run, None if it does not know the job. Local. Never raises.
 
-    Keys: `schema`, `profile` (its name), `seconds_per_step` (of a pipeline: of all filters), `memory` (bytes of the
-    fullest rank); and where they can be told `steps` and `seconds` (of the whole run).
+    Keys: `schema`, `profile` (its name), `seconds_per_step` (the mean of all steps; of a pipeline: of all filters),
+    `memory` (bytes of the fullest rank); and where they can be told `steps` and `seconds` (of the whole run).
     """
     path = machines.default_path()
     try:
@@ -61,7 +61,7 @@ def _said(
     told = {
         "schema": SCHEMA,
         "profile": machine.name,
-        "seconds_per_step": found.seconds_per_step,
+        "seconds_per_step": found.mean_step(),
         "memory": found.memory,
         "steps": found.steps,
         "seconds": found.seconds,

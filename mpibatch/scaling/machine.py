@@ -29,6 +29,7 @@ __all__ = [
     "default_path", "load", "parse", "save",
 ]  # fmt: skip
 
+WARMUP_STEPS = 160  # as many as `mpibatch.iterate` takes to find out how it is fastest
 SCHEMA = 1
 FILE = Path(".mpibatch") / "machine.json"
 VARIABLE = "MPIBATCH_MACHINE"
@@ -101,6 +102,9 @@ class Work:
     output_per_cell : bytes of an output (a pipeline has one).
     reading, writing : seconds per byte of the whole, by ranks; none for simulations.
     step_length : of simulations.
+    warmup : by ranks, seconds that the first WARMUP_STEPS steps of a simulation take beyond later ones, whatever the
+        cells: `iterate` finds out how it is fastest.
+    first_use : seconds per cell of a simulation's first pass beyond later ones: memory is used for the first time.
     """
 
     key: str
@@ -117,6 +121,8 @@ class Work:
     writing: Rates = field(default_factory=dict)
     step_length: StepLength | None = None
     memory_alone: tuple[float, float] | None = None
+    warmup: Rates = field(default_factory=dict)
+    first_use: float = 0.0
     date: str = ""
 
 
@@ -340,6 +346,8 @@ def _work(told: Any) -> Work:
         writing=_rates(told.get("writing", {})),
         step_length=_length(length) if length is not None else None,
         memory_alone=(_positive(alone[0]), _positive(alone[1])) if alone is not None else None,
+        warmup=_rates(told.get("warmup", {})),
+        first_use=_positive(told.get("first_use", 0)),
         date=str(told.get("date", "")),
     )
 

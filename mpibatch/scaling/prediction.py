@@ -19,7 +19,7 @@ from mpibatch.errors import UsageError
 from mpibatch.halo.plan import Halo, phase
 from mpibatch.job.plan import Layout, layout
 from mpibatch.job.simulation import SimulationJob
-from mpibatch.scaling.machine import Exchange, Links, Machine, Rates, StepWork, by_ranks
+from mpibatch.scaling.machine import WARMUP_STEPS, Exchange, Links, Machine, Rates, StepWork, by_ranks
 from mpibatch.scaling.work import Subject, static_steps
 from mpibatch.simulate.schedule import Clock
 
@@ -66,6 +66,7 @@ class Prediction:
     read_bytes, write_bytes : of the whole run.
     compute, halo, reduce, seconds_per_step : seconds of a step (of a pipeline: of all filters).
     steps, reading, writing, seconds : of the run.
+    warmup : seconds that the first steps of a simulation take beyond `seconds_per_step`.
     """
 
     ranks: int
@@ -90,7 +91,14 @@ class Prediction:
     reading: float | None = None
     writing: float | None = None
     seconds: float | None = None
+    warmup: float | None = None
     efficiency: float | None = None
+
+    def mean_step(self) -> float | None:
+        """Return the seconds of a step as a run measures them: the mean of all, warm-up included. Local."""
+        if self.seconds_per_step is None or not self.steps:
+            return self.seconds_per_step
+        return self.seconds_per_step + (self.warmup or 0.0) / self.steps
 
 
 class Model:
@@ -210,9 +218,18 @@ class Model:
             reduce=reduce,
             seconds_per_step=seconds,
             steps=steps,
+            warmup=self._warmup(spread.cells, here, steps),
             write_bytes=self._written(steps),
         )
         return self._whole(found)
+
+    def _warmup(self, cells: int, here: int, steps: int | None) -> float | None:
+        """Seconds of first steps beyond those of later ones; a run of few steps tries less."""
+        assert self.work is not None
+        if not self.work.warmup or steps is None:
+            return None
+        trying = by_ranks(self.work.warmup, here) * min(1.0, steps / WARMUP_STEPS)
+        return trying + self.work.first_use * cells
 
     def _cell_seconds(self, rates: Rates, here: int) -> float:
         assert self.machine is not None
@@ -264,11 +281,10 @@ class Model:
             elif self.machine.write:
                 writing = found.write_bytes / by_ranks(self.machine.write, found.ranks)
         found = replace(found, reading=reading, writing=writing)
-        if reading is None or writing is None or found.steps is None or found.seconds_per_step is None:
+        each = found.mean_step()
+        if reading is None or writing is None or found.steps is None or each is None:
             return found
-        return replace(
-            found, seconds=self.work.fixed_seconds + reading + writing + found.steps * found.seconds_per_step
-        )
+        return replace(found, seconds=self.work.fixed_seconds + reading + writing + found.steps * each)
 
 
 def seconds_per_cell(rates: Rates, ranks: int, home: Rates, triad: Rates) -> float:

@@ -30,7 +30,7 @@ from mpibatch.job.simulation import SimulationJob
 from mpibatch.job.words import bytes_text
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.scaling import measuring
-from mpibatch.scaling.machine import Exchange, Machine, StepLength, StepWork, Work, load, save
+from mpibatch.scaling.machine import WARMUP_STEPS, Exchange, Machine, StepLength, StepWork, Work, load, save
 from mpibatch.scaling.measuring import alone, sleepy
 from mpibatch.scaling.prediction import Model, side_of
 from mpibatch.scaling.work import CELLS, SHAPE, Subject, resized, subject_of
@@ -43,8 +43,8 @@ FIELD_BYTES = 64 << 20  # of a rank's share of a field: well beyond the caches; 
 STEPPED_BYTES = 32 << 20
 TINY_CELLS = 1 << 15
 TINY_STEPS, QUARTER_STEPS = 64, 16
-FEW_STEPS, MOST_STEPS = 4, 160  # as many as `iterate` takes to find out how it is fastest
-MOST_SAMPLES = 4  # of the whole
+FEW_STEPS = 4
+STEADY_SAMPLES, MOST_SAMPLES = 4, 4  # of the whole: of a simulation, once it has found out, and of a pipeline
 LEAST_PART = 4
 UNTRIED = 64 << 20  # bytes of code and buffers of fused steps, where there were too few steps to try them
 LEAST_SHARE = 0.5  # of a step that is spent on cells, whatever messages and calls seem to take
@@ -74,6 +74,8 @@ class Sample:
     memory, whole : the most bytes of a rank, and the seconds of all.
     written : bytes of one output.
     dt : the mean time step.
+    first_pass, stepping : steps and seconds of a simulation's first pass, and seconds of all its steps; those in
+        `seconds` are of as many later ones.
     """
 
     shape: tuple[int, ...]
@@ -85,16 +87,23 @@ class Sample:
     whole: float
     written: float = 0.0
     dt: float = 0.0
+    first_pass: tuple[int, float] = (0, 0.0)
+    stepping: float = 0.0
 
 
 @dataclass(frozen=True)
 class Group:
-    """Samples by some ranks: the process's first one and another, both tiny, a quarter, and whole ones."""
+    """Samples by so many ranks: the process's first one and another, both tiny, a quarter, and whole ones.
 
+    `usual` are those of the whole ones whose steps take as long as those of long runs.
+    """
+
+    ranks: int
     first: Sample
     tiny: Sample
     quarter: Sample
     wholes: list[Sample]
+    usual: list[Sample]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,17 +111,24 @@ class Group:
         return self.wholes[0].shape
 
     def seconds(self, name: str) -> float:
-        """The usual seconds of a step; the first sample of a simulation is still finding out how to be fast. Local."""
-        return statistics.median(s.seconds[name] / s.steps for s in self.wholes[1:])
+        """The usual seconds of a step. Local."""
+        return statistics.median(s.seconds[name] / s.steps for s in self.usual)
 
     def per_call(self, name: str) -> float:
         """Seconds of a step without cells. Local."""
         each = self.seconds(name) / math.prod(self.shape)
         return max(0.0, self.tiny.seconds[name] / self.tiny.steps - each * math.prod(self.tiny.shape))
 
-    def memory(self, ranks: int) -> tuple[float, float]:
+    def warmup(self) -> tuple[float, float]:
+        """Seconds per cell of the fullest rank of a simulation's first pass, and of all others, beyond later ones."""
+        begin, rest = self.wholes[0], sum(map(self.seconds, _stepping(self.wholes[0])))
+        first = max(0.0, begin.first_pass[1] - begin.first_pass[0] * rest)
+        others = begin.stepping - begin.first_pass[1] - (begin.steps - begin.first_pass[0]) * rest
+        return first / layout(self.shape, self.ranks, {}).cells, max(0.0, others)
+
+    def memory(self) -> tuple[float, float]:
         """Bytes per cell of the fullest rank, and what a rank takes besides. Local."""
-        small, large = (layout(shape, ranks, {}).cells for shape in (self.quarter.shape, self.shape))
+        small, large = (layout(shape, self.ranks, {}).cells for shape in (self.quarter.shape, self.shape))
         least, most = self.quarter.memory, max(s.memory for s in self.wholes)
         slope = max(0.0, (most - least) / max(1, large - small))
         return slope, max(0.0, most - slope * large)
@@ -200,6 +216,10 @@ def _subject(job: Job | SimulationJob, machine: Machine) -> Subject:
     return subject_of(job, replace(machine, work=()))
 
 
+# Seconds by lap, shape, steps, bytes written, mean time step, steps and seconds of the first pass, seconds of all.
+_Found = tuple[dict[str, float], tuple[int, ...], int, float, float, tuple[int, float], float]
+
+
 class _Probing:
     """One job on all ranks of a communicator."""
 
@@ -226,16 +246,18 @@ class _Probing:
         tiny = self._sample(comm, small, TINY_STEPS)
         quarter = self._sample(comm, self._part(self._affordable(tiny, most // 4, 0.05 * budget)), QUARTER_STEPS)
         part = self._part(self._affordable(quarter, most, 0.15 * budget))
-        left = 0.6 * budget / max(_each_step(quarter) * self._cells_of(part) / math.prod(quarter.shape), 1e-9)
-        steps = int(min(MOST_STEPS, max(FEW_STEPS, left)))
-        begin, wholes = time.perf_counter(), [self._sample(comm, part, steps)]
+        if self._is_simulation:
+            # The first one still finds out how to be fast. Files are written by the last one, which tells memory.
+            wholes = [self._sample(comm, part, WARMUP_STEPS, 0.4 * budget)]
+            wholes += [self._sample(comm, part, WARMUP_STEPS, 0.1 * budget) for _ in range(STEADY_SAMPLES)]
+            return Group(ranks, first, tiny, quarter, [*wholes, self._sample(comm, part, FEW_STEPS)], wholes[1:])
+        begin, wholes = time.perf_counter(), [self._sample(comm, part)]
         while len(wholes) < MOST_SAMPLES:
             taken = comm.bcast((time.perf_counter() - begin) / len(wholes), root=0)
             if len(wholes) > 1 and (len(wholes) + 1) * taken > 0.75 * budget:
                 break
-            # Files were written once, which tells memory.
-            wholes.append(self._sample(comm, part, max(FEW_STEPS, steps // 3), with_output=not self._is_simulation))
-        return Group(first, tiny, quarter, wholes)
+            wholes.append(self._sample(comm, part))
+        return Group(ranks, first, tiny, quarter, wholes, wholes[1:])
 
     def _affordable(self, sample: Sample, most: int, seconds: float) -> int:
         """So many cells that a few steps take about so long, by a smaller sample; at most `most`."""
@@ -277,7 +299,10 @@ class _Probing:
                 # Some programs refuse coarse grids.
                 cells *= 2
 
-    def _sample(self, comm: MPI.Intracomm, job: Job | SimulationJob, steps: int, with_output: bool = True) -> Sample:
+    def _sample(
+        self, comm: MPI.Intracomm, job: Job | SimulationJob, steps: int = 1, seconds: float | None = None
+    ) -> Sample:
+        """Run a job; a simulation for so many steps, or, without output, about so many seconds if that is less."""
         measuring.restart_peak()
         timing.reset()
         tally.reset()
@@ -286,14 +311,14 @@ class _Probing:
         if isinstance(job, Job):
             found = self._filter(comm, job)
         else:
-            found = self._simulate(comm, job, steps, with_output)
-        seconds, shape, made, written, dt = found
+            found = self._simulate(comm, job, steps, seconds)
+        laps, shape, made, written, dt, first_pass, stepping = found
         whole = time.perf_counter() - begin
         compiling = compile_seconds() - compiling
-        names = list(seconds)
-        slowest = np.array([*seconds.values(), compiling, whole, peak_memory()])
+        names = list(laps)
+        slowest = np.array([*laps.values(), first_pass[1], stepping, compiling, whole, peak_memory()])
         comm.Allreduce(MPI.IN_PLACE, slowest, op=MPI.MAX)
-        *taken, compiling, whole, memory = map(float, slowest)
+        *taken, first, stepping, compiling, whole, memory = map(float, slowest)
         parts = [lap for lap in tally.exchanges() if lap.exchanges or lap.reductions]
         return Sample(
             shape,
@@ -305,35 +330,43 @@ class _Probing:
             whole,
             written,
             dt,
+            (first_pass[0], first),
+            stepping,
         )
 
-    def _filter(self, comm: MPI.Intracomm, job: Job) -> tuple[dict[str, float], tuple[int, ...], int, float, float]:
+    def _filter(self, comm: MPI.Intracomm, job: Job) -> _Found:
         path = self.where / f"filtered-{comm.size}.h5"
         job = replace(job, output=replace(job.output, path=str(path)), text="")
         summary = run(job, comm)
-        return dict(summary.seconds), summary.shape, 1, float(sum(s.bytes for s in summary.saved)), 0.0
+        return dict(summary.seconds), summary.shape, 1, float(sum(s.bytes for s in summary.saved)), 0.0, (0, 0.0), 0.0
 
-    def _simulate(
-        self, comm: MPI.Intracomm, job: SimulationJob, steps: int, with_output: bool
-    ) -> tuple[dict[str, float], tuple[int, ...], int, float, float]:
-        path = str(self.where / f"simulated-{comm.size}.h5") if with_output else None
+    def _simulate(self, comm: MPI.Intracomm, job: SimulationJob, steps: int, seconds: float | None) -> _Found:
+        path = str(self.where / f"simulated-{comm.size}.h5") if seconds is None else None
         schedule = Schedule(None, steps, Every(), Every(), job.schedule.check_every)
-        simulation = Simulation(schedule, output=path, comm=comm)
+        passes: list[tuple[int, float]] = []
+
+        def passed(done: int, *_: object) -> None:
+            passes.append((done, time.perf_counter() - compile_seconds() - timing.spent("io")))
+            if seconds is not None and comm.allreduce(passes[-1][1] - passes[0][1], op=MPI.MAX) > seconds:
+                simulation.stop()
+
+        simulation = Simulation(schedule, output=path, comm=comm, report=passed)
         with simulation:
             job.program.module.run(job.parameters, simulation)
         done = simulation.outcome
         if done is None:
             raise RunError(f"the program {job.program.name!r} made no step; let it loop over simulation.steps(...)")
         self.axes = done.grid.ndim
-        laps = {"steps": done.seconds - done.writing}
-        # Both states that were written are in the datasets.
+        laps = {"steps": done.steps * _steady(passes)}
+        # Both states that were written are in the datasets; without a file there is none.
         written = math.fsum(size for _, _, _, size in done.written) / 2
-        return laps, done.grid.shape, done.steps, written, done.time / max(1, done.steps)
+        (_, begun), (made, since), (_, ended) = *passes[:2], passes[-1]
+        return laps, done.grid.shape, done.steps, written, done.time / done.steps, (made, since - begun), ended - begun
 
     def _put_together(self, groups: dict[int, Group]) -> Work:
         subject, one, most = self.subject, groups[1], max(groups)
         whole, cells = one.wholes[0], math.prod(one.shape)
-        memory = [group.memory(1 if count == 1 else self.comm.size) for count, group in groups.items()]
+        memory = [group.memory() for group in groups.values()]
         fixed = max(least for _, least in memory)
         steps = []
         for name in _stepping(whole):
@@ -354,12 +387,15 @@ class _Probing:
             memory_per_cell=max(slope for slope, _ in memory),
             memory_fixed=fixed + self._untried([*groups.values()]),
             fixed_seconds=min(LONGEST_FIXED, max(0.0, one.first.whole - one.tiny.whole)),
-            output_per_cell=whole.written / cells,
+            output_per_cell=one.wholes[-1].written / cells,
             reading=self._rates(groups, "reading", subject.cell),
-            writing=self._rates(groups, "writing", whole.written / cells),
+            writing=self._rates(groups, "writing", one.wholes[-1].written / cells),
             step_length=_length(one.tiny if one.quarter.shape == whole.shape else one.quarter, whole)
             if self._is_simulation
             else None,
+            warmup={n: group.warmup()[1] for n, group in groups.items()} if self._is_simulation else {},
+            # Memory that one rank had freed before is no measure.
+            first_use=statistics.mean(group.warmup()[0] for group in groups.values()) if self._is_simulation else 0.0,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         return work if most == 1 else self._with_all(work, groups[most], most)
@@ -368,18 +404,17 @@ class _Probing:
         """Bytes for what longer runs do that these did not."""
         wholes = [group.wholes[0] for group in groups]
         fused = [one.steps > 1 for sample in wholes for lap in sample.exchanges.values() for one in lap]
-        if not self._is_simulation or min(sample.steps for sample in wholes) >= MOST_STEPS:
+        if not self._is_simulation or min(sample.steps for sample in wholes) >= WARMUP_STEPS:
             return 0
         return UNTRIED // 2 if any(fused) else UNTRIED
 
     def _rates(self, groups: dict[int, Group], name: str, cell: float) -> dict[int, float]:
         """Seconds per byte of the whole file, by ranks."""
         found = {}
-        for count, group in groups.items():
+        for group in groups.values():
             taken = [sample.seconds[name] for sample in group.wholes if name in sample.seconds]
             if taken and cell:
-                ranks = 1 if count == 1 else self.comm.size
-                found[ranks] = statistics.median(taken) / (math.prod(group.shape) * cell)
+                found[group.ranks] = statistics.median(taken) / (math.prod(group.shape) * cell)
         return found
 
     def _with_all(self, work: Work, group: Group, here: int) -> Work:
@@ -407,6 +442,12 @@ def _exchanges(lap: tally.Lap, steps: int) -> tuple[Exchange, ...]:
         Exchange(need.widths, need.corners, need.wraps, need.bytes_per_cell, times / steps, need.steps)
         for need, times in lap.exchanges.items()
     )
+
+
+def _steady(passes: Sequence[tuple[int, float]]) -> float:
+    """Seconds of a step, by when how many were done; in the first pass memory is used for the first time."""
+    (begun, since), (done, now) = passes[1 if len(passes) > 2 else 0], passes[-1]
+    return (now - since) / max(1, done - begun)
 
 
 def _each_step(sample: Sample) -> float:

@@ -170,6 +170,25 @@ def test_correlate_and_convolve(block: tuple[np.ndarray, mb.Field], data: st.Dat
     same_bits(getattr(filters, name)(u, weights, axes=axes, **options), wanted)
 
 
+@given(data=st.data())
+@settings(max_examples=60)
+def test_correlate_on_blocks_much_wider_than_the_window(data: st.DataObject) -> None:
+    """There the inner cells are read where they lie, and only those near the faces from copies."""
+    draw = data.draw
+    topology = draw(st.sampled_from([t for ndim in (1, 2, 3) for t in topologies(ndim)]))
+    ndim = len(topology)
+    shape = tuple(16 * parts + draw(st.integers(0, 9)) for parts in topology)
+    components = draw(st.sampled_from([(), (), (3,)]))
+    whole = cells(shape + components, draw(st.sampled_from(FEW)), draw(st.integers(0, 99)))
+    u = field(whole, topology, draw(st.sampled_from([0, 0, 1, 2])))
+    sizes = tuple(draw(st.integers(1, 3)) for _ in topology)
+    weights = np.random.default_rng(draw(st.integers(0, 99))).random(sizes) - 0.4
+    weights[weights < draw(st.sampled_from([-1.0, 0.0]))] = 0
+    options: dict[str, Any] = {"mode": draw(st.sampled_from(MODES)), "cval": draw(st.sampled_from(CVALS))}
+    wanted = by_component(lambda one: ndimage.correlate(one, weights, **options), whole, ndim)
+    same_bits(filters.correlate(u, weights, **options), wanted)
+
+
 @given(block=blocks(), data=st.data())
 @settings(max_examples=80)
 def test_derivatives(block: tuple[np.ndarray, mb.Field], data: st.DataObject) -> None:

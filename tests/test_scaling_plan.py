@@ -115,7 +115,9 @@ def test_a_profile_comes_back_from_its_file(tmp_path: Path) -> None:
     work = subject((64, 64, 64)).work
     assert work is not None
     length = StepLength(1e-3, 64.0, -2.0)
-    saved = replace(EVEN, internode=machines.Links(2e-6, 1e10)).with_work([replace(work, step_length=length)])
+    saved = replace(EVEN, internode=machines.Links(2e-6, 1e10)).with_work(
+        [replace(work, step_length=length, warmup={1: 0.5, 2: 0.25}, first_use=3e-8)]
+    )
     machines.save(tmp_path / "here" / "machine.json", saved)
     assert machines.load(tmp_path / "here" / "machine.json") == saved
 
@@ -157,6 +159,8 @@ def test_profiles_with_mistakes(change: dict[str, Any], told: str | None) -> Non
         ({"step_length": {"time": 0.0, "side": 64.0, "power": -2.0}}, "step_length"),
         ({"step_length": {"time": 1e-3, "side": -64.0, "power": -2.0}}, "step_length"),
         ({"step_length": {}}, "lacks 'time'"),
+        ({"warmup": {"1": -0.5}}, "-0.5"),
+        ({"first_use": "much"}, "'much'"),
         ({"seconds_per_cell": {}}, "seconds_per_cell"),
         ({"seconds_per_cell": {"1": 0.0}}, "seconds_per_cell"),
         ({"seconds_per_cell": {"0": 1e-9}}, "whole number"),
@@ -354,6 +358,24 @@ def test_steps_of_a_run_that_ends_at_a_time() -> None:
     one = Model(replace(found, work=work), EVEN).at(1)
     assert one.steps == 400  # a quarter of the length on twice the cells
     assert one.write_bytes == 2 * 64 * 64 * 8
+
+
+def test_first_steps_take_longer() -> None:
+    found = subject((96, 96, 96))
+    work = found.work
+    assert work is not None
+    warm = replace(found, work=replace(work, warmup={1: 0.5, 2: 0.25}, first_use=3e-8))
+    for ranks, trying in ((1, 0.5), (2, 0.25), (4, 0.25)):
+        plain, told = Model(found, EVEN).at(ranks), Model(warm, EVEN).at(ranks)
+        assert plain.steps is not None
+        assert plain.warmup is None
+        assert plain.mean_step() == plain.seconds_per_step == told.seconds_per_step
+        share = min(1.0, plain.steps / machines.WARMUP_STEPS)
+        assert told.warmup == pytest.approx(share * trying + 3e-8 * told.cells)
+        assert told.warmup is not None
+        assert plain.seconds_per_step is not None
+        assert told.mean_step() == pytest.approx(plain.seconds_per_step + told.warmup / plain.steps)
+        assert told.efficiency == plain.efficiency
 
 
 # ---- the command

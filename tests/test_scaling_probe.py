@@ -77,14 +77,14 @@ def seconds_of(told: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, name: str) -> None:
-    """In one of a few tries: memory, and time within a factor of two, more if others compute here.
+    """In one of a few tries: memory, and time within a factor of 1.5, more if others compute here.
 
     What is found depends on what the machine does meanwhile; scripts/bench_plan.py measures.
     """
     found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
 
     def is_close(ratios: list[tuple[float, float]]) -> bool:
-        bound = 2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        bound = 1.5 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
         is_timely = any(1 / bound < seconds < bound for seconds, _ in ratios)
         return is_timely and any(1 <= memory <= 1 / 0.7 for _, memory in ratios)
 
@@ -109,7 +109,10 @@ def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
     for work in found.work:
         assert work.steps[0].exchanges
         assert set(work.steps[0].seconds_per_cell) == {1, 2}
-        assert work.output_per_cell == pytest.approx(8 if work.kind == "simulation" else 4)
+        is_simulation = work.kind == "simulation"
+        assert set(work.warmup) == ({1, 2} if is_simulation else set())
+        assert (work.first_use > 0) == is_simulation
+        assert work.output_per_cell == pytest.approx(8 if is_simulation else 4)
     assert not [*folder.glob("mpibatch-probe-*")]
 
 

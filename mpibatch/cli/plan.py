@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpibatch.scaling.machine import Machine
-    from mpibatch.scaling.prediction import Model, Prediction
-    from mpibatch.scaling.work import Subject
+    from mpibatch.planning.machine import Machine
+    from mpibatch.planning.prediction import Model, Prediction
+    from mpibatch.planning.work import Subject
 
 __all__ = ["add", "execute"]
 
@@ -68,7 +68,7 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.errors import UsageError
     from mpibatch.job.reading import parse_any, read_text
     from mpibatch.log import launched
-    from mpibatch.scaling.advice import counts, limit_of, traps
+    from mpibatch.planning.advice import counts, limit_of, traps
 
     if launched()[0] != 0:
         return 0
@@ -109,7 +109,7 @@ def _machines(named: str | None) -> tuple[Machine | None, Machine | None]:
     """The machine that is planned for, and that of the folder; None for those that are not there."""
     from pathlib import Path
 
-    from mpibatch.scaling.machine import default_path, load
+    from mpibatch.planning.machine import default_path, load
 
     here = default_path()
     home = load(here) if here.exists() else None
@@ -118,7 +118,7 @@ def _machines(named: str | None) -> tuple[Machine | None, Machine | None]:
 
 def _subject(job: Any, machine: Machine | None, home: Machine | None) -> tuple[Subject, Machine | None, list[str]]:
     """The job with what it costs, and the machine that this was measured on."""
-    from mpibatch.scaling.work import subject_of
+    from mpibatch.planning.work import subject_of
 
     if machine is home or (machine is not None and home is None):
         return subject_of(job, machine), machine, []
@@ -139,7 +139,7 @@ def _subject(job: Any, machine: Machine | None, home: Machine | None) -> tuple[S
 
 
 def _model(subject: Subject, machine: Machine | None, ranks_per_node: int, measured_at: Machine | None) -> Model:
-    from mpibatch.scaling.prediction import Model
+    from mpibatch.planning.prediction import Model
 
     return Model(subject, machine, ranks_per_node, measured_at)
 
@@ -225,7 +225,7 @@ def _seconds(value: float | None) -> str:
 
 
 def _told(model: Model, found: list[Prediction], notes: list[str]) -> dict[str, Any]:
-    from mpibatch.scaling.prediction import told
+    from mpibatch.planning.prediction import told
 
     subject = model.subject
     return {

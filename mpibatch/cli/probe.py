@@ -52,7 +52,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 def execute(args: argparse.Namespace) -> int:
     """Run the command. Collective."""
     from mpibatch.errors import UsageError
-    from mpibatch.scaling.machine import default_path
+    from mpibatch.planning.machine import default_path
 
     if not 0.1 <= args.seconds <= 3600:
         raise UsageError(f"--seconds {args.seconds:g}: give 0.1 to 3600")
@@ -60,7 +60,7 @@ def execute(args: argparse.Namespace) -> int:
 
     from mpibatch.job.reading import parse_any, read_text
     from mpibatch.mpi import agreed, private
-    from mpibatch.scaling import probe
+    from mpibatch.planning import probe
 
     comm = private()
     texts: list[str] = []

@@ -46,7 +46,8 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.cli.ending import OK, RUN_ERROR, printable
     from mpibatch.errors import UsageError
     from mpibatch.log import launched
-    from mpibatch.scaling import comparison, measures, page, study, wording
+    from mpibatch.report import comparison, measures, page, wording
+    from mpibatch.scaling import study
 
     if launched()[0] != 0:
         return OK

@@ -31,7 +31,7 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
     from mpibatch.job.progress import reporter
     from mpibatch.job.simulating import simulate
     from mpibatch.mpi import hosts_of
-    from mpibatch.scaling.foretelling import compared, foretold
+    from mpibatch.planning.foretelling import compared, foretold
 
     _check_world(comm)
     timing.reset()

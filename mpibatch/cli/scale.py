@@ -227,7 +227,7 @@ def _profile_of_machine(args: argparse.Namespace) -> dict[str, Any] | None:
     import json
     from pathlib import Path
 
-    from mpibatch.scaling import machine
+    from mpibatch.planning import machine
 
     path = Path(args.machine) if args.machine else machine.default_path()
     if not args.machine and (args.profile is not None or not path.is_file()):

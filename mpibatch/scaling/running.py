@@ -25,10 +25,10 @@ from mpibatch.io.naming import split_path
 from mpibatch.job.reading import parse_any
 from mpibatch.job.schema import Job
 from mpibatch.job.simulation import SimulationJob
+from mpibatch.planning.machine import VARIABLE as MACHINE_VARIABLE
 from mpibatch.scaling import study as studies
 from mpibatch.scaling import weak
 from mpibatch.scaling.here import commit_here, launcher
-from mpibatch.scaling.machine import VARIABLE as MACHINE_VARIABLE
 from mpibatch.scaling.study import Study
 from mpibatch.slurm import completion
 

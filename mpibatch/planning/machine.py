@@ -94,7 +94,7 @@ class Work:
 
     Attributes
     ----------
-    key : of the job without its size; see `mpibatch.scaling.work`.
+    key : of the job without its size; see `mpibatch.planning.work`.
     shape, ranks : of the grid that was measured, and the most ranks.
     memory_per_cell, memory_fixed : bytes of a rank.
     memory_alone : the same of one rank alone, which has less around its cells; None: not known.

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.scaling.measures import PHASES, Measures, Roof, Row
-from mpibatch.scaling.wording import PHASE_NAMES, seconds_text
+from mpibatch.report.measures import PHASES, Measures, Roof, Row
+from mpibatch.report.wording import PHASE_NAMES, seconds_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mpibatch.scaling.measures import Measures, Row, number
-from mpibatch.scaling.statistics import different, drift, median
+from mpibatch.report.measures import Measures, Row, number
+from mpibatch.report.statistics import different, drift, median
+from mpibatch.report.wording import clean
 from mpibatch.scaling.study import missing
 from mpibatch.scaling.summary import alike
-from mpibatch.scaling.wording import clean
 
 __all__ = ["Finding", "find"]
 

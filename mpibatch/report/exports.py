@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mpibatch.scaling.comparison import Comparison
-from mpibatch.scaling.findings import Finding
-from mpibatch.scaling.measures import PHASES, Measures
-from mpibatch.scaling.tables import Table, comparison_table, tables
-from mpibatch.scaling.wording import clean, facts, losses, promise, summary, title
+from mpibatch.report.comparison import Comparison
+from mpibatch.report.findings import Finding
+from mpibatch.report.measures import PHASES, Measures
+from mpibatch.report.tables import Table, comparison_table, tables
+from mpibatch.report.wording import clean, facts, losses, promise, summary, title
 
 __all__ = ["as_csv", "as_json", "as_markdown", "runs_as_csv"]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from mpibatch import __version__
 from mpibatch.errors import RunError
-from mpibatch.scaling import exports, extrap, tables, wording
-from mpibatch.scaling.comparison import Comparison
-from mpibatch.scaling.findings import Finding, find
-from mpibatch.scaling.measures import Measures
-from mpibatch.scaling.plots import Plot, draw
+from mpibatch.report import exports, extrap, tables, wording
+from mpibatch.report.comparison import Comparison
+from mpibatch.report.findings import Finding, find
+from mpibatch.report.measures import Measures
+from mpibatch.report.plots import Plot, draw
 
 __all__ = ["FOLDER", "PAGE", "check_installed", "page", "write"]
 

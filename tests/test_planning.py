@@ -21,12 +21,12 @@ from mpibatch.errors import RunError, UsageError
 from mpibatch.halo.plan import Halo, phase
 from mpibatch.job.plan import layout
 from mpibatch.job.reading import parse_any
-from mpibatch.scaling import machine as machines
-from mpibatch.scaling.advice import counts, limit_of, traps
-from mpibatch.scaling.foretelling import foretold, of_study
-from mpibatch.scaling.machine import Exchange, Machine, StepLength, StepWork, Work
-from mpibatch.scaling.prediction import Model, fitted_to, seconds_per_cell, traffic_of
-from mpibatch.scaling.work import Subject, subject_of
+from mpibatch.planning import machine as machines
+from mpibatch.planning.advice import counts, limit_of, traps
+from mpibatch.planning.foretelling import foretold, of_study
+from mpibatch.planning.machine import Exchange, Machine, StepLength, StepWork, Work
+from mpibatch.planning.prediction import Model, fitted_to, seconds_per_cell, traffic_of
+from mpibatch.planning.work import Subject, subject_of
 from tests.conftest import Launch
 
 HEAT = """

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpibatch.errors import UsageError
-from mpibatch.scaling.fits import Fit, Sample, fit_all
-from mpibatch.scaling.statistics import Interval, Spread, median, ratio_of_medians, spread
+from mpibatch.report.fits import Fit, Sample, fit_all
+from mpibatch.report.statistics import Interval, Spread, median, ratio_of_medians, spread
 from mpibatch.scaling.study import Point, Run, Study
 
 __all__ = ["PHASES", "Efficiencies", "Measures", "Part", "Roof", "Row", "measure", "number"]

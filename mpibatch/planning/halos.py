@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.job.functions import parameters_of
-from mpibatch.scaling.machine import Exchange
+from mpibatch.planning.machine import Exchange
 
 __all__ = ["bytes_after", "of_filter", "of_kernels"]
 

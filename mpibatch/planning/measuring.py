@@ -27,7 +27,7 @@ from mpibatch.host import cpu_model, usable_memory
 from mpibatch.io.provenance import versions
 from mpibatch.job.account import peak_memory
 from mpibatch.mpi import MPI, Leaving, agreed, private
-from mpibatch.scaling.machine import Links, Machine
+from mpibatch.planning.machine import Links, Machine
 
 __all__ = [
     "alone", "cores", "machine_of", "node_of", "restart_peak", "scratch", "sleepy",
@@ -116,7 +116,7 @@ def _touches(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, f
 
 def _triads(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, float]:
     """Return GB/s of all ranks together by ranks on a node: every node that has so many works, the slowest counts."""
-    from mpibatch.scaling.loops_triad import triad
+    from mpibatch.planning.loops_triad import triad
 
     wanted = max(TRIAD_BYTES, CACHES_WORTH * _cache_bytes())
     least = usable_memory() // (8 * most)

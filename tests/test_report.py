@@ -18,17 +18,17 @@ import pytest
 from mpibatch.cli import main
 from mpibatch.errors import RunError, UsageError
 from mpibatch.jsonfile import write_json
-from mpibatch.scaling import exports, extrap, page, tables
+from mpibatch.report import exports, extrap, page, tables
 from mpibatch.scaling import study as studies
 from tests.studies import PHASES, amdahl, build, noise, record
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")
-from mpibatch.scaling.comparison import compare
-from mpibatch.scaling.findings import Finding, find
-from mpibatch.scaling.measures import Measures, measure
+from mpibatch.report.comparison import compare
+from mpibatch.report.findings import Finding, find
+from mpibatch.report.measures import Measures, measure
+from mpibatch.report.wording import facts, losses, promise, short, summary
 from mpibatch.scaling.summary import differing
-from mpibatch.scaling.wording import facts, losses, promise, short, summary
 
 
 def report(study: studies.Study, *options: str) -> int:
@@ -440,7 +440,7 @@ def test_a_slowdown_is_found_and_noise_is_not(tmp_path):
 
 def test_false_alarms_are_as_rare_as_is_said(tmp_path):
     """Of 40 studies of 4 points each without a change, few points are called changed."""
-    from mpibatch.scaling.statistics import different
+    from mpibatch.report.statistics import different
 
     alarms = 0
     for seed in range(160):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mpibatch.scaling.measures import PHASES, Measures, number
+from mpibatch.report.measures import PHASES, Measures, number
 from mpibatch.scaling.study import Run
 
 __all__ = ["json_lines", "text"]

@@ -10,9 +10,9 @@ from mpibatch.errors import MpibatchError
 from mpibatch.job.schema import Job
 from mpibatch.job.simulation import SimulationJob
 from mpibatch.job.words import bytes_text
-from mpibatch.scaling import machine as machines
-from mpibatch.scaling.prediction import Model
-from mpibatch.scaling.work import subject_of
+from mpibatch.planning import machine as machines
+from mpibatch.planning.prediction import Model
+from mpibatch.planning.work import subject_of
 
 __all__ = ["SCHEMA", "compared", "foretold", "of_study"]
 

@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mpibatch.scaling.measures import PHASES, Measures, Row
-from mpibatch.scaling.statistics import LEVEL, Interval, mann_whitney, ratio_of_medians
+from mpibatch.report.measures import PHASES, Measures, Row
+from mpibatch.report.statistics import LEVEL, Interval, mann_whitney, ratio_of_medians
 
 __all__ = ["Change", "Comparison", "compare"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from mpibatch.job.words import bytes_text, shape_text
-from mpibatch.scaling.measures import Measures, number
-from mpibatch.scaling.statistics import Interval
+from mpibatch.report.measures import Measures, number
+from mpibatch.report.statistics import Interval
 from mpibatch.scaling.summary import alike
 
 __all__ = [

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mpibatch.job.words import bytes_text, shape_text
-from mpibatch.scaling.comparison import Comparison
-from mpibatch.scaling.fits import Estimate
-from mpibatch.scaling.measures import PHASES, Measures, Row
-from mpibatch.scaling.wording import (
+from mpibatch.report.comparison import Comparison
+from mpibatch.report.fits import Estimate
+from mpibatch.report.measures import PHASES, Measures, Row
+from mpibatch.report.wording import (
     PHASE_NAMES,
     clean,
     interval,

@@ -16,8 +16,8 @@ from mpibatch.errors import UsageError
 from mpibatch.job.plan import Values, values_of
 from mpibatch.job.schema import INPUT, Job
 from mpibatch.job.simulation import SimulationJob
-from mpibatch.scaling import halos
-from mpibatch.scaling.machine import Machine, StepWork, Work
+from mpibatch.planning import halos
+from mpibatch.planning.machine import Machine, StepWork, Work
 
 __all__ = ["CELLS", "SHAPE", "Subject", "key_of", "resized", "static_steps", "subject_of"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mpibatch.errors import UsageError
 from mpibatch.job.plan import layout
-from mpibatch.scaling.prediction import Model
+from mpibatch.planning.prediction import Model
 
 __all__ = ["Advice", "Limit", "counts", "limit_of", "traps"]
 

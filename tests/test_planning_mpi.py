@@ -13,9 +13,9 @@ from mpibatch import tally
 from mpibatch.job.functions import function
 from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, private
-from mpibatch.scaling import halos, measuring
-from mpibatch.scaling.machine import Exchange
-from mpibatch.scaling.prediction import traffic_of
+from mpibatch.planning import halos, measuring
+from mpibatch.planning.machine import Exchange
+from mpibatch.planning.prediction import traffic_of
 
 pytestmark = pytest.mark.mpi
 

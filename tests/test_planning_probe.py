@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpibatch.scaling import machine as machines
+from mpibatch.planning import machine as machines
 from tests.conftest import Launch
 
 HEAT = """

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mpibatch.scaling.statistics import median
+from mpibatch.report.statistics import median
 
 __all__ = ["Estimate", "Fit", "Sample", "fit_all"]
 

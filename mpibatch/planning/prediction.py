@@ -19,8 +19,8 @@ from mpibatch.errors import UsageError
 from mpibatch.halo.plan import Halo, phase
 from mpibatch.job.plan import Layout, layout
 from mpibatch.job.simulation import SimulationJob
-from mpibatch.scaling.machine import WARMUP_STEPS, Exchange, Links, Machine, Rates, StepWork, by_ranks
-from mpibatch.scaling.work import Subject, static_steps
+from mpibatch.planning.machine import WARMUP_STEPS, Exchange, Links, Machine, Rates, StepWork, by_ranks
+from mpibatch.planning.work import Subject, static_steps
 from mpibatch.simulate.schedule import Clock
 
 __all__ = ["MARGIN", "Model", "Prediction", "Traffic", "seconds_per_cell", "traffic_of"]

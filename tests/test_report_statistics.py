@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpibatch.scaling.fits import Sample, fit, fit_all
-from mpibatch.scaling.measures import serial_fraction
-from mpibatch.scaling.statistics import (
+from mpibatch.report.fits import Sample, fit, fit_all
+from mpibatch.report.measures import serial_fraction
+from mpibatch.report.statistics import (
     different,
     drift,
     mann_whitney,

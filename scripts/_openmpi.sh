@@ -15,6 +15,7 @@ venv=.venv-openmpi
 
 # --- Debian's packages ---
 install_packages openmpi-bin libopenmpi-dev libhdf5-openmpi-dev gcc libc6-dev pkg-config || impossible "$why"
+install_packages iproute2 || echo "$why" # for the test on a real Slurm alone, which says so if it is absent
 find_python
 if ! "$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null; then
     install_packages python3-dev || impossible "$why" # right for Debian's own Python; any other comes with its headers

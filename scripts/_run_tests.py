@@ -3,8 +3,8 @@
 There are two set-ups: PyPI's mpich with plain h5py, and Debian's Open MPI with h5py on parallel HDF5, which runs what
 touches MPI and files, and is prepared by scripts/_openmpi.sh. What mostly needs one core goes in lanes, side by side.
 The first takes parts of the unit tests, one after the other. The second prepares that set-up and runs the MPI tests on
-one rank, then takes such parts too. The third has the tests on a real Slurm, which mostly wait. What the second and the
-third print is shown when they have ended.
+one rank, then takes such parts too. The third has the tests on a real Slurm, which mostly wait, of either set-up. What
+the second and the third print is shown when they have ended.
 """
 
 from __future__ import annotations
@@ -93,6 +93,9 @@ class Part:
     name: str
     marks: str = "not mpi"
     paths: Sequence[str] = ()
+
+
+OPENMPI_ON_SLURM = Part("unit tests on Slurm", "not mpi and slurm and mpio", ("tests/test_slurm_openmpi.py",))
 
 
 @dataclass
@@ -323,6 +326,7 @@ def main(arguments: list[str]) -> int:
     ready = []
     parts = unit_parts(options) if units and "mpich" in wants else []
     waiting = deque((mpich, part) for part in parts)  # what one of the first two lanes does next
+    are_three, is_settled = len(parts) > 1, threading.Event()  # the latter: whether `openmpi` will be ready
 
     def go_on(out: TextIO | None) -> None:
         while True:
@@ -333,21 +337,28 @@ def main(arguments: list[str]) -> int:
             pytest_step(setup, 0, options, results, out, part)
 
     def second_lane(out: TextIO | None) -> None:
-        if "openmpi" in wants and (units or ranks) and prepare_openmpi(options, results, out):
-            ready.append(openmpi)
-            if units:
-                waiting.append((openmpi, Part("unit tests", "not mpi and mpio")))
+        try:
+            if "openmpi" in wants and (units or ranks) and prepare_openmpi(options, results, out):
+                ready.append(openmpi)
+        finally:
+            is_settled.set()
+        if ready and units:
+            waiting.append((openmpi, Part("unit tests", "not mpi and not slurm and mpio")))
+            waiting.extend([] if are_three else [(openmpi, OPENMPI_ON_SLURM)])
         if 1 in mpich_ranks:
             pytest_step(mpich, 1, options, results, out)
         go_on(out)
 
     def third_lane(out: TextIO | None) -> None:
         pytest_step(mpich, 0, options, results, out, Part("unit tests on Slurm", "not mpi and slurm"))
+        is_settled.wait()
+        if ready:
+            pytest_step(openmpi, 0, options, results, out, OPENMPI_ON_SLURM)
 
     with contextlib.ExitStack() as lanes:
         if parts:
             lanes.enter_context(beside(second_lane))
-        if len(parts) > 1:
+        if are_three:
             lanes.enter_context(beside(third_lane))
         if options.only in (None, "checks"):
             checks(results)

@@ -2,7 +2,8 @@
 # A strong and a weak scaling study of a gaussian pipeline and of the heat program on 1 and 2 ranks of this machine,
 # with their reports, and one picture of all four: scripts/bench_scaling.sh [--quick] [FOLDER]
 # FOLDER (default: a new temporary one) takes up to 2 GB while it runs, for about 6 minutes; what an earlier call with
-# the same FOLDER has finished is not run again. --quick, of tiny arrays, tests the script and measures nothing.
+# the same FOLDER has finished is not run again. --quick, one study of a tiny array, tests the script and
+# measures nothing.
 # Needs Python >= 3.11 and a package index; no root, no compiler, no MPI.
 set -euo pipefail
 here=$PWD
@@ -18,7 +19,8 @@ for word in "$@"; do
     esac
 done
 root=$PWD
-prepare_venv mpich,report
+# The tests, which run --quick, go on in the .venv that is there: it stays as it is.
+[ -n "$quick" ] && [ -x .venv/bin/mpibatch ] || prepare_venv mpich,report
 PATH="$root/.venv/bin:$PATH"
 unset MPI4PY_MPIABI MPI4PY_LIBMPI # mpi4py then takes the MPI in .venv, to which this mpiexec belongs
 if [ "$(nproc)" -ge 2 ]; then
@@ -31,7 +33,11 @@ fi
 folder=${folder:-$(mktemp -d -t mpibatch-scaling-XXXXXX)}
 # Sizes: seconds of work in each run, so that starting Python and loading compiled code is little beside them.
 side=400 cells='[288, 288, 288]' steps=160 repeat=5 seconds=8
-[ -z "$quick" ] || side=24 cells='[24, 24, 24]' steps=4 repeat=1 seconds=0.2
+studies=(gaussian-strong gaussian-weak heat-strong heat-weak)
+if [ -n "$quick" ]; then
+    side=24 cells='[24, 24, 24]' steps=4 repeat=1 seconds=0.2
+    studies=(gaussian-weak) # the heat program is probed
+fi
 cd "$here"
 mkdir -p "$folder/$side" # each size has its own volume, profile and studies
 cd "$folder/$side"
@@ -83,11 +89,11 @@ check_every = 0
 path = "heat.h5"
 END
 
-study() { # study JOB MODE
-    local name=$1-$2
+study() { # study JOB-MODE
+    local name=$1 job=${1%-*} mode=${1#*-}
     echo
-    echo "\$ mpibatch scale $1.toml --mode $2 --ranks 1,2 --repeat $repeat --folder $name"
-    mpibatch scale "$1.toml" --mode "$2" --ranks 1,2 --repeat "$repeat" --folder "$name" --machine machine.json </dev/null
+    echo "\$ mpibatch scale $job.toml --mode $mode --ranks 1,2 --repeat $repeat --folder $name"
+    mpibatch scale "$job.toml" --mode "$mode" --ranks 1,2 --repeat "$repeat" --folder "$name" --machine machine.json </dev/null
     echo
     echo "\$ mpibatch report $name"
     mpibatch report "$name"
@@ -95,12 +101,10 @@ study() { # study JOB MODE
 
 echo "\$ mpiexec -n 2 mpibatch probe gaussian.toml heat.toml"
 [ -f machine.json ] || mpiexec -n 2 mpibatch probe gaussian.toml heat.toml --output machine.json --seconds "$seconds" </dev/null
-for job in gaussian heat; do
-    for mode in strong weak; do
-        study "$job" "$mode"
-    done
+for name in "${studies[@]}"; do
+    study "$name"
 done
-python "$root/scripts/_scaling_picture.py" scaling.png {gaussian,heat}-{strong,weak}
+python "$root/scripts/_scaling_picture.py" scaling.png "${studies[@]}"
 [ -n "$quick" ] || cp scaling.png "$root/scripts/scaling.png" # which the README shows
 echo
 echo "The studies and their reports are in $PWD:"

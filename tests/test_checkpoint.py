@@ -293,3 +293,41 @@ print(mb.max(u), sorted(os.listdir("c")))
     assert time.monotonic() - begin < 30
     done = launch(2, "-c", text, cwd=tmp_path)
     assert done.stdout == "210.0 ['step-000000020.h5']\n" * 2
+
+
+# No step counts as a long one, so that ranks begin to agree after one step and complete it after the next, whatever the
+# machine does meanwhile: after a step more than rank 0, the others ask what it never answers.
+LEAVES = """
+import time
+import mpibatch as mb
+from mpibatch.checkpoint import watch
+from mpibatch.mpi import MPI, leaving
+watch.LONG = 1e9
+leaving.PATIENCE = 1.0
+rank = MPI.COMM_WORLD.rank
+
+def leave(error, last):
+    try:
+        with mb.Checkpoints("c") as checkpoints:
+            for step in range(1, last + 1):
+                time.sleep(0.02)
+                checkpoints.due(step)
+            raise error(f"left after step {step}")
+    except error as raised:
+        print(f"rank {rank} {raised}", flush=True)
+    MPI.COMM_WORLD.Barrier()
+"""
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_that_leave_at_different_steps_do_not_wait_for_one_another(launch: Launch, tmp_path: Path, ranks):
+    # All by the same error after the same step; then by errors of their own, which are each rank's affair.
+    handled = "leave(mb.RunError, 7)\nleave(ValueError, 8 + (rank > 0))\n"
+    done = launch(ranks, "-c", LEAVES + handled, cwd=tmp_path, timeout=20)
+    told = [f"rank {rank} left after step {step}" for rank in range(ranks) for step in (7, 8 + (rank > 0))]
+    assert (done.returncode, sorted(done.stdout.splitlines())) == (0, told), done.stderr
+    # By an error which promises to whoever handles it that all ranks are there. Rank 0 cannot know better.
+    done = launch(ranks, "-c", LEAVES + "leave(mb.RunError, 7 + (rank > 0))\n", cwd=tmp_path, timeout=20)
+    assert (done.returncode, done.stdout) == (1, "rank 0 left after step 7\n"), done.stderr
+    assert f"left alone by this error, aborting all {ranks} ranks" in done.stderr
+    assert "rank 0: left alone" not in done.stderr

@@ -48,6 +48,15 @@ filter = "sobel_magnitude"
 [output]
 path = "out.h5"
 """
+OWN = '''
+"""A program of the user's."""
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class Parameters:
+    shape: tuple[int, ...] = (8, 8)
+    dtype: str = "f8"
+def run(p, simulation): ...
+'''
 EVEN = Machine("even", 4, dict.fromkeys((1, 2, 4), 10.0) | {2: 20.0, 4: 40.0}, 1 << 34, 1e-6, 1e9, 3e-6, write={1: 1e9})
 STAR = Exchange(((1, 1),) * 3, False, (False,) * 3, 8, 1.0)
 
@@ -230,6 +239,7 @@ def test_efficiency_is_one_at_most_on_equal_ranks(shape: list[int], ranks: int, 
     assert 0 < found.efficiency <= 1 + 1e-12
     assert found.memory is not None
     assert found.memory >= 2e8 + 32 * found.cells
+    assert found.memory_least == 8 * found.cells
 
 
 @given(st.lists(st.integers(8, 400), min_size=1, max_size=3), st.lists(st.integers(2, 200), min_size=1, max_size=4))
@@ -403,13 +413,52 @@ def test_a_plan_of_what_was_not_probed(jobs: Path, capsys: pytest.CaptureFixture
     assert [point["ranks"] for point in told["points"]] == [1, 4]
     assert told["points"][1]["topology"] == [2, 2]
     assert told["points"][1]["messages"] > 0
-    # σ = 2: 8 rows of the gaussian, one of each of the two derivatives along both axes.
-    assert told["points"][1]["halo_bytes"] == pytest.approx(4 * (8 + 2) * (150 + 100))
+    # σ = 2: 8 rows of the gaussian, axis after axis; one around the block for both derivatives.
+    assert told["points"][1]["halo_bytes"] == pytest.approx(4 * (8 + 1) * (150 + 100), rel=1e-3)
     assert "seconds_per_step" not in told["points"][0]
     assert not told["probed"]
     assert "mpiexec -n 2 mpibatch probe filters.toml" in told["notes"][0]
     assert main(["plan", "filters.toml", "--ranks", "1,4"]) == 0
     assert "was not probed" in capsys.readouterr().out
+
+
+def test_what_is_read_and_the_least_of_memory_are_told_of_what_was_not_probed(
+    jobs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(job: str, *options: str) -> tuple[str, list[dict[str, Any]]]:
+        assert main(["plan", job, "--ranks", "1,7", *options]) == 0
+        text = capsys.readouterr().out
+        assert main(["plan", job, "--ranks", "1,7", "--json", *options]) == 0
+        return text, json.loads(capsys.readouterr().out)["points"]
+
+    text, points = shown("filters.toml")
+    assert "input    234.4 KiB to be read, by all ranks together\n" in text
+    assert [point["read_bytes"] for point in points] == [4 * 300 * 200] * 2
+    # Of 7 ranks the fullest has 43 × 200 cells of f4, and on one rank all of them are in memory at once.
+    assert [point["memory_least"] for point in points] == [4 * 300 * 200, 4 * 43 * 200]
+    assert "≥ 234.4 KiB" in text
+    assert "≥ 33.6 KiB" in text
+    text, points = shown("filters.toml", "--set", 'input.region="0:30, ::2"')
+    assert points[0]["memory_least"] == points[0]["read_bytes"] == 4 * 30 * 100
+    # Programs of the package have a field of their dtype; of others nothing is certain.
+    text, points = shown("heat.toml", "--set", "simulation.dtype=f4")
+    assert points[0]["memory_least"] == 4 * 96**3
+    assert "to be read" not in text
+    (jobs / "own.py").write_text(OWN)
+    text, points = shown("heat.toml", "--set", "simulation.program=own.py")
+    assert "memory_least" not in points[0]
+    assert "≥" not in text
+    # What was measured goes before.
+    probed(jobs)
+    text, points = shown("heat.toml")
+    assert "≥" not in text
+    assert points[0]["memory"] > points[0]["memory_least"] == 8 * 96**3
+
+
+def test_a_dtype_that_means_something_else(jobs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (jobs / "own.py").write_text(OWN.replace('"f8"', '"single precision"'))
+    assert main(["plan", "heat.toml", "--set", "simulation.program=own.py", "--ranks", "1,4"]) == 0
+    assert "96 × 96 × 96 cells" in capsys.readouterr().out
 
 
 def test_a_plan_of_what_was_probed(jobs: Path, capsys: pytest.CaptureFixture[str]) -> None:

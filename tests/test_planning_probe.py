@@ -57,8 +57,14 @@ def run(launch: Launch, folder: Path, ranks: int, *arguments: str) -> Any:
     return done
 
 
+def settle() -> None:
+    """Have the host of a virtual machine back free memory, whose first use costs ten times as much otherwise."""
+    np.empty(1 << 29, "u1")[::4096] = 1
+
+
 def measured(launch: Launch, folder: Path, name: str, ranks: int) -> dict[str, Any]:
     record = folder / f"{name}-{ranks}.json"
+    settle()
     done = launch(
         ranks, "-m", "mpibatch", "run", f"{name}.toml",
         cwd=folder, timeout=100.0, env={**os.environ, "MPIBATCH_RECORD": str(record)},
@@ -77,7 +83,7 @@ def seconds_of(told: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, name: str) -> None:
-    """In one of a few tries: memory, and time within a factor of 1.5, more if others compute here.
+    """Memory in each try; time in one of a few within a factor of 1.5, more if others compute here.
 
     What is found depends on what the machine does meanwhile; scripts/bench_plan.py measures.
     """
@@ -85,10 +91,11 @@ def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, nam
 
     def is_close(ratios: list[tuple[float, float]]) -> bool:
         bound = 1.5 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-        is_timely = any(1 / bound < seconds < bound for seconds, _ in ratios)
-        return is_timely and any(1 <= memory <= 1 / 0.7 for _, memory in ratios)
+        assert all(1 <= memory <= 1 / 0.7 for _, memory in ratios), f"memory predicted over measured: {ratios}"
+        return any(1 / bound < seconds < bound for seconds, _ in ratios)
 
     for number in range(TRIES):
+        settle()
         run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet", *(["--anew"] if number else []))
         for ranks in [n for n in found if not is_close(found[n])]:
             told = measured(launch, folder, name, ranks)

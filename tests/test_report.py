@@ -421,6 +421,18 @@ def test_memory_that_sets_the_limit(tmp_path):
     assert "90 %" in told
 
 
+def test_a_study_of_filters_says_that_it_has_no_roofline(tmp_path):
+    study = build(tmp_path / "s", law=lambda p: 8 / p**1.2, change=in_run(kind="pipeline", kernels=[]))
+    told = found(study, "no-roofline")
+    assert told.level == "note"
+    assert "Filters count no flops and bytes" in told.words
+    assert "Part by part" in told.advice
+    assert "Part by part" in {table.title for table in tables.tables(measure(study))}
+    # Nor does other advice send readers to one.
+    assert "roofline" not in found(study, "above-one").advice
+    assert "no-profile" not in keys(study)
+
+
 # Two studies.
 
 

@@ -510,6 +510,45 @@ def test_no_mpiexec_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         here.launcher()
 
 
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole PATH, for an sbatch that refuses jobs on more ranks than one."""
+    pytest.importorskip("jinja2")
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path / "bin" / "sbatch"
+
+
+def refusing(path: Path, ranks: int) -> None:
+    """Make an sbatch that refuses jobs on so many ranks."""
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        f"if 'ntasks-per-node={ranks}\\n' not in sys.stdin.read():\n    sys.exit(print(7))\n"
+        "sys.exit('sbatch: error: Invalid qos specification')\n"
+    )
+    path.chmod(0o755)
+
+
+def test_a_study_that_slurm_does_not_take_is_not_in_the_way(sbatch: Path, capsys: pytest.CaptureFixture[str]):
+    on_slurm = ["scale", "job.toml", "--ranks", "1,2", "--profile", "laptop", "--time", "30"]
+    made = Path("scaling-job-strong")
+    assert main(on_slurm) == 2
+    assert "there is no sbatch" in capsys.readouterr().err
+    assert not made.exists()
+    refusing(sbatch, ranks=1)
+    assert main(on_slurm) == 2
+    assert "sbatch refuses the job: Invalid qos" in capsys.readouterr().err
+    assert not made.exists()
+    # Where the first job was taken, or a study was there before, it stays.
+    refusing(sbatch, ranks=2)
+    assert main(on_slurm) == 2
+    assert made.joinpath("points", "r00001-t1", "submitted").exists()
+    assert study.load(made).profile == "laptop"
+    study.create("S", name="job", mode="strong", job=PIPELINE, source="job.toml", counts=(2,), profile="laptop")
+    assert main([*on_slurm, "--ranks", "2", "--folder", "S"]) == 2
+    assert study.load("S").counts == (2,)
+
+
 def test_two_at_a_time_in_one_folder(capsys: pytest.CaptureFixture[str]):
     import fcntl
 

@@ -109,8 +109,9 @@ class Site:
         (stand / "mpibatch").write_text(STAND_IN.format(real=real / "mpibatch"))
         (stand / "mpibatch").chmod(0o755)
         (self.folder / "slow.py").write_text(PROGRAM)
-        for name in ("job", "survivor", "hop"):
+        for name in ("job", "survivor", "hop", "limit"):
             (self.folder / f"{name}.toml").write_text(JOB.format(name=name))
+        (self.folder / "plain.toml").write_text(JOB.format(name="plain").partition("[checkpoint]")[0])
         # The same job, to be run without interruption.
         self.alone = self.folder / "alone"
         self.alone.mkdir()
@@ -121,6 +122,8 @@ class Site:
         self.profile("real", real_one + elsewhere + 'mpi = "pmi2"\n')
         self.profile("wrong", real_one + elsewhere + 'mpi = "none"\n')
         self.profile("hop", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.2"\n')
+        self.profile("limit", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.4"\n')
+        self.profile("plain", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.05"\n')
         here = 'options = ["--nodelist=n[3-4]"]\nexclusive = true\n'
         self.profile("drill", real_one + here + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.1"\n')
         for stand_in in ("done", "idle", "lost", "wait"):
@@ -193,7 +196,8 @@ def jobs(site: Site, cluster: Cluster) -> dict[str, str]:
     (site.folder / "lines").write_text("output.path=a.h5\noutput.path='b $(touch CANARY).h5' simulation.steps=7\n")
     two, four = ("--nodes", "2"), ("--nodes", "2", "--ntasks-per-node", "2")
     wanted: dict[str, Callable[[], str]] = {
-        "limit": lambda: site.submit("job", "wait", "--time", "1", "--margin", "25"),
+        "limit": lambda: site.submit("limit", "limit", "--chain", "--time", "1", "--margin", "25"),
+        "plain": lambda: site.submit("plain", "plain"),
         "survivor": lambda: site.submit("survivor", "drill", "--chain", "--nodes", "2", "--time", "10"),
         "real": lambda: site.submit("survivor", "real", *two, folder=site.alone),
         "hop": lambda: site.submit("hop", "hop", "--chain=dependent", "--ntasks-per-node", "2"),
@@ -210,6 +214,8 @@ def jobs(site: Site, cluster: Cluster) -> dict[str, str]:
     numbers = {name: future.result() for name, future in started.items()}
     cluster.wait(lambda: site.newest("hop") != "", "a checkpoint of hop")
     cluster.command("scancel", "--batch", "--signal=USR1", numbers["hop"])
+    cluster.wait(lambda: [*site.folder.glob("plain.h5*")] != [], "the plain run to begin")
+    cluster.command("scancel", "--batch", "--signal=USR1", numbers["plain"])
     return numbers
 
 
@@ -358,6 +364,9 @@ def test_a_chain_of_dependent_jobs(site, jobs, cluster):
     second = site.lives_as("hop", first)
     assert cluster.wait_for(second, *ENDED, seconds=60) == "COMPLETED", site.log("hop", second)
     assert site.result(second)["lives"] == 2
+    # The number that `status` shows now is known as well as the first.
+    assert site("logs", second).stdout == site("logs", first).stdout == site.log("hop", second)
+    assert site("cancel", second).stdout == site("cancel", first).stdout
     assert values(site.folder / "hop.h5") == values(site.alone / "survivor.h5")
 
 
@@ -371,12 +380,31 @@ def test_all_lives_together_end_in_the_result_of_one(site, jobs, cluster):
     assert not (site.folder / "survivor.h5.checkpoints").exists()
 
 
-def test_the_signal_before_the_time_limit_reaches_the_ranks(site, jobs, cluster):
+def test_a_run_longer_than_its_time_limit_goes_on_by_itself(site, jobs, cluster):
     number = jobs["limit"]
-    assert cluster.wait_for(number, *ENDED, seconds=90) == "FAILED"
-    assert cluster.job(number)["ExitCode"] == "75:0"
-    assert "not done; a checkpoint was saved; go on with" in site.log("job", number)
-    assert 0 <= site.lines(f"job-{number}/lives.jsonl")[-1]["stopping"] < 20
+    assert cluster.wait_for(number, *ENDED, seconds=120) == "COMPLETED", site.log("limit", number)
+    assert "not done; a checkpoint was saved; going on" in site.log("limit", number)
+    lives = site.lines(f"limit-{number}/lives.jsonl")
+    count = len(lives) // 2
+    assert count > 1
+    assert [(line["event"], line["restart"]) for line in lives] == [
+        (event, str(n)) for n in range(count) for event in ("begin", "end")
+    ]
+    assert [line["code"] for line in lives[1::2]] == [75] * (count - 1) + [0]
+    stopping = max(line["stopping"] for line in lives[1:-1:2])
+    assert 0 <= stopping < 20
+    assert values(site.folder / "limit.h5") == values(site.alone / "survivor.h5")
+    # The next one of this name is told to stop so much earlier as this one took.
+    again = site("submit", "limit.toml", "--profile", "limit.profile.toml", "--chain", "--time", "60", "--dry-run")
+    assert f"#SBATCH --signal=B:USR1@{max(60, 3 * stopping + 30)}\n" in again.stdout
+
+
+def test_a_run_that_saves_nothing_is_not_asked_to_stop(site, jobs, cluster):
+    number = jobs["plain"]
+    assert cluster.wait_for(number, *ENDED, seconds=60) == "COMPLETED", site.log("plain", number)
+    assert values(site.folder / "plain.h5") == values(site.alone / "survivor.h5")
+    script = site("submit", "plain.toml", "--profile", "plain.profile.toml", "--dry-run").stdout
+    assert "--signal" not in script
 
 
 def test_an_unknown_partition_is_told(site):

@@ -33,15 +33,15 @@ JOB = """\
 [simulation]
 program = "heat"
 shape = [128, 128]
-steps = 30000
+steps = 12000
 
 [output]
 path = "heat.h5"
-every_steps = 10000
+every_steps = 6000
 record = false  # which would tell when and where it ran
 
 [checkpoint]
-every_steps = 3000
+every_steps = 1500
 """
 
 # Root, and nodes that share their cores, are this cluster's; a site needs none of it but `mpi` or `launcher`.
@@ -113,7 +113,9 @@ class User:
         ranks = str(LAUNCHERS[name][1])
         number = self(name, "submit", "heat.toml", "--chain", *site, "--ntasks-per-node", ranks).strip()
         saved = self.folder / name / "heat.h5.checkpoints"
-        self.cluster.wait(lambda: any(saved.glob("step-*.h5")), f"a checkpoint by {name}", 60)
+        is_on = lambda: any(saved.glob("step-*.h5"))  # noqa: E731
+        self.cluster.wait(lambda: is_on() or self.cluster.state(number) in ENDED, f"a checkpoint by {name}", 60)
+        assert is_on(), self(name, "logs", number)
         self.cluster.command("scancel", "--batch", "--signal=USR1", number)
         return number
 

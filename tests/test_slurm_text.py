@@ -134,7 +134,8 @@ def test_a_profile_of_ones_own_is_found_by_name_and_wins(folder, capsys):
         (["--profile", "archer2", "--account", "x", "--ntasks-per-node", "64", "--cpus-per-task", "4"], "have 128"),
         (["--profile", "no.toml"], "does not exist"),
         (["--time", "soon"], "--time soon: give one minute or more"),
-        (["--time", "4", "--margin", "200"], "give more --time"),
+        (["--time", "4", "--margin", "200"], "no section [checkpoint] and saves nothing"),
+        (["--time", "4", "--margin", "200", "--set", "checkpoint.path=kept"], "give more --time"),
         (["--after", "x"], "--after x: give the number of a job"),
         (["--time", "1:60:00:00"], "--time 1:60:00:00: give one minute or more"),
         (["--profile", "archer2", "--account", "x", "--time", "25:00:00"], "may take 24:00:00 at most"),
@@ -304,7 +305,7 @@ def test_the_margin_follows_what_was_measured():
     assert margin_for(86400, 1.0) == 60
     assert margin_for(86400, 100.0) == 330
     with pytest.raises(UsageError, match="give more --time"):
-        check(Request("j", time=600, margin=330), Profile("p"))
+        check(Request("j", time=600, margin=330, checkpoints="kept"), Profile("p"))
 
 
 def test_an_environment_that_wins_over_the_script_is_told(monkeypatch, folder, capsys):

@@ -16,7 +16,7 @@ __all__ = ["add", "execute"]
 DESCRIPTION = """\
 Show, for each number of ranks, the process grid, the blocks and how uneven they are, memory, messages, files, and the
 time that is to be expected. Needs no MPI and reads no values. Times and memory come from `mpibatch probe`, which
-measures the machine and the job; grids, blocks and halos are told without it.
+measures the machine and the job; grids, blocks and halos are told without it, of memory the least that is certain.
 """
 EPILOG = """\
 --ranks takes a list, and dots that double, up to the cells of the grid: 1,2,4,96 or 1..1024 or 1,2,4,...,65536.
@@ -149,7 +149,7 @@ def _notes(model: Model, args: argparse.Namespace) -> list[str]:
     notes = []
     probe = f"mpiexec -n 2 mpibatch probe {args.job}" + "".join(f" --set {one}" for one in args.settings)
     if model.work is None:
-        notes.append(f"no time and no memory is told: this job was not probed; type: {probe}")
+        notes.append(f"no time is told, and of memory only what is certain: this job was not probed; type: {probe}")
         notes.append("halos are those that filters' parameters and kernels' texts tell, each once in a step")
         return notes
     machine = model.machine
@@ -178,6 +178,8 @@ def _head(model: Model) -> list[str]:
     job = subject.job
     what = f"program {job.program.name}" if isinstance(job, SimulationJob) else f"{len(job.steps)} filters"
     lines = [f"job      {job.source}: {what}, {shape_text(subject.shape)} cells"]
+    if subject.is_pipeline:
+        lines.append(f"input    {bytes_text(subject.cells * subject.cell)} to be read, by all ranks together")
     if machine is None:
         return [*lines, "machine  not known"]
     memory = f", {bytes_text(machine.memory_per_node)}" if machine.memory_per_node else ""
@@ -194,7 +196,9 @@ def _table(model: Model, found: list[Prediction]) -> list[str]:
     for one in found:
         low, high = one.smallest, one.largest
         blocks = "×".join(str(b) if a == b else f"{a}–{b}" for a, b in zip(low, high, strict=True))
-        memory = "?" if one.memory is None else bytes_text(one.memory) + ("!" if one.fits is False else "")
+        memory = "?" if one.memory_least is None else f"≥ {bytes_text(one.memory_least)}"
+        if one.memory is not None:
+            memory = bytes_text(one.memory) + ("!" if one.fits is False else "")
         rows.append(
             (
                 str(one.ranks),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ def execute(args: argparse.Namespace) -> int:
     text = read_text(args.job)
     job = parse_any(text, args.job, args.settings)
     running.check_job(job, args.mode, counts)
-    site_profile = None
+    folder = Path(args.folder or f"scaling-{Path(args.job).stem}-{args.mode}")
+    site_profile, is_new = None, not folder.exists()
     if args.profile is None:
         here.launcher()
     else:
-        site_profile = _site(args)
-    folder = Path(args.folder or f"scaling-{Path(args.job).stem}-{args.mode}")
+        site_profile = _site(args, folder)
     study = _study(args, folder, text, counts, threads, running.sources_of(job))
-    return _here(args, study) if site_profile is None else _on_slurm(args, study, site_profile)
+    return _here(args, study) if site_profile is None else _on_slurm(args, study, site_profile, is_new)
 
 
 def _check_alone() -> None:
@@ -261,17 +261,37 @@ def _here(args: argparse.Namespace, study: Study) -> int:
     return _told(args, study)
 
 
-def _site(args: argparse.Namespace) -> Profile:
-    """The site's profile, before there is a folder that would be bound to a wrong one."""
+def _site(args: argparse.Namespace, folder: Path) -> Profile:
+    """The site's profile. What is wrong with it, or no sbatch, is told before there is a folder that is bound to it."""
     from mpibatch.cli import site
-    from mpibatch.slurm import durations
+    from mpibatch.scaling.study import holds_study
+    from mpibatch.slurm import commands, durations
 
     if args.time:
         durations.seconds(args.time)
-    return site.chosen(args)
+    profile = site.chosen(args)
+    if not args.dry_run and not holds_study(folder):
+        commands.find("sbatch")
+    return profile
 
 
-def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile) -> int:
+@contextmanager
+def _gone_if_refused(folder: Path) -> Iterator[None]:
+    """Remove a new study of which Slurm takes no job: it would be in the way of the corrected command."""
+    import shutil
+
+    from mpibatch.errors import UsageError
+    from mpibatch.scaling.batch import SUBMITTED
+
+    try:
+        yield
+    except UsageError:  # not RunError: an sbatch that gives no answer may have taken the job
+        if not any(folder.glob(f"points/*/{SUBMITTED}")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile, is_new: bool) -> int:
     from mpibatch.cli import site
     from mpibatch.scaling import batch, running
     from mpibatch.scaling.study import load
@@ -284,7 +304,7 @@ def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile) -> int:
             return _told(args, study)
         batch.run(study, profile, todo, options, dry_run=True)
         return 0
-    with _locked(study.path):
+    with _locked(study.path), _gone_if_refused(study.path) if is_new else nullcontext():
         study = _told_to(study)
         todo = _todo(args, study)
         if not todo:

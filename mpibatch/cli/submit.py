@@ -101,7 +101,8 @@ def execute(args: argparse.Namespace) -> int:
     )
     print(site.told(profile))
     limit = durations.text(asked.time) if asked.time else "the site's"
-    print(f"time limit: {limit}; asked to stop {asked.margin} s before")
+    stop = f"asked to stop {asked.margin} s before" if asked.can_stop else "then it is lost: it has no [checkpoint]"
+    print(f"time limit: {limit}; {stop}")
     print(f"log: {ledger.log_of(done)} (mpibatch logs -f {done.number}); script: {done.script}")
     return 0
 
@@ -122,6 +123,10 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
         raise UsageError(
             f"--chain: {args.job} has no section [checkpoint], so that no life could go on where the last one ended; "
             "add one (it may be empty)"
+        )
+    if args.margin is not None and job.checkpoint is None:
+        raise UsageError(
+            f"--margin: {args.job} has no section [checkpoint] and saves nothing before its time is up; add one"
         )
     name = checked(args.name or Path(args.job).stem, "--name")
     kind = "array" if args.array else "chain" if args.chain else "run"

@@ -24,13 +24,13 @@ Widths = tuple[tuple[int, int], ...]
 # Reach 1 whatever the parameters say.
 _NEXT = ("laplace", "prewitt", "sobel", "sobel_magnitude")
 # All axes at once; others go axis by axis.
-_AT_ONCE = ("convolve", "correlate", "median_filter", "percentile_filter", "rank_filter")
+_AT_ONCE = ("convolve", "correlate", "median_filter", "percentile_filter", "rank_filter", "sobel_magnitude")
 _TWICE = (
     "binary_closing", "binary_opening", "black_tophat", "grey_closing", "grey_opening", "morphological_gradient",
     "white_tophat",
 )  # fmt: skip
 # A pass over all axes for each axis.
-_FOR_EACH_AXIS = ("gaussian_gradient_magnitude", "gaussian_laplace", "sobel_magnitude")
+_FOR_EACH_AXIS = ("gaussian_gradient_magnitude", "gaussian_laplace")
 _FLOATS = ("canny", "channel_mean", "rgb2gray", "sobel_magnitude", "unsharp_mask")
 _TRUNCATE = 4.0
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from mpibatch.domain import Decomposition
 from mpibatch.errors import UsageError
 from mpibatch.halo.plan import Halo, phase
@@ -61,6 +63,7 @@ class Prediction:
     Attributes
     ----------
     ranks, nodes, topology, largest, smallest, imbalance, cells : who owns what; `cells` are the fullest rank's.
+    memory_least : bytes of the fullest rank's values alone, as far as they are certain.
     memory, memory_node, fits : bytes of the fullest rank, and of a node full of such.
     messages, halo_bytes : sent by the busiest rank in a step (of a pipeline: in all filters).
     read_bytes, write_bytes : of the whole run.
@@ -79,6 +82,7 @@ class Prediction:
     messages: float
     halo_bytes: float
     read_bytes: int
+    memory_least: int | None = None
     memory: int | None = None
     memory_node: int | None = None
     fits: bool | None = None
@@ -163,6 +167,7 @@ class Model:
             math.fsum(one.messages for one in traffic),
             math.fsum(one.bytes for one in traffic),
             subject.cells * subject.cell,
+            spread.cells * _cell_at_least(subject) or None,
         )
         return self._costs(self._memory(found, spread, here), spread, here, traffic)
 
@@ -313,6 +318,15 @@ def _slowdown(triad: Rates, ranks: int, base: int) -> float:
     """How much less bandwidth each of `ranks` ranks has than each of `base`; beyond what was measured it is shared."""
     per_rank = [by_ranks(triad, count) / count for count in (base, ranks)]
     return per_rank[0] / per_rank[1]
+
+
+def _cell_at_least(subject: Subject) -> int:
+    """Bytes that each cell takes for certain; 0 if nothing is."""
+    job = subject.job
+    if isinstance(job, SimulationJob):
+        # A program of the package has a field of its dtype, others may have what they like.
+        return 0 if job.program.name.endswith(".py") else np.dtype(subject.dtype).itemsize
+    return subject.cell  # the input; the first filter's result comes beside it
 
 
 def _halo_kept(one: Exchange, axis: int, spread: Layout) -> int:

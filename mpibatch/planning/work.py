@@ -60,7 +60,7 @@ def subject_of(job: Job | SimulationJob, machine: Machine | None = None) -> Subj
         return Subject(job, key, values.shape, values.cell, values.dtype, values.periodic, work)
     key = key_of(job)
     work = machine.work_of(key) if machine else None
-    dtype = str(getattr(job.parameters, "dtype", "f8"))
+    dtype = _dtype_of(getattr(job.parameters, "dtype", "f8"))
     given = getattr(job.parameters, SHAPE, None)
     if isinstance(given, tuple):
         shape = tuple(map(int, given))
@@ -78,6 +78,14 @@ def subject_of(job: Job | SimulationJob, machine: Machine | None = None) -> Subj
         )
     wraps = (getattr(job.parameters, "walls", None) == "periodic",) * len(shape)
     return Subject(job, key, shape, 0, dtype, wraps, work)
+
+
+def _dtype_of(given: Any) -> str:
+    """A program's parameter of that name, if it is one of NumPy's; "f8" if it means something else by it."""
+    try:
+        return str(np.dtype(given))
+    except TypeError:
+        return "f8"
 
 
 def key_of(job: Job | SimulationJob, values: Values | None = None) -> str:

@@ -229,7 +229,8 @@ def _above_one(m: Measures) -> Iterator[Finding]:
             "above-one",
             f"{told}, and more than the spread ({row.efficiency.low:.2f} to {row.efficiency.high:.2f}) explains: "
             f"{guess}.",
-            "Compare the kernels' rates in the roofline with memory's; measure the base again; take a larger problem.",
+            ("Compare the kernels' rates in the roofline with memory's; m" if m.roofs else "M")
+            + "easure the base again; take a larger problem.",
         )
 
 
@@ -373,6 +374,18 @@ def _memory_bound(m: Measures) -> Iterator[Finding]:
         )
 
 
+def _filters(m: Measures) -> Iterator[Finding]:
+    """Kernels of stencils alone count what they compute."""
+    if any(run.kind == "pipeline" for run in m.runs) and not any(run.kernels for run in m.runs):
+        yield Finding(
+            "note",
+            "no-roofline",
+            "Filters count no flops and bytes: there is no roofline, and whether memory sets their limit is not told.",
+            "Look in “Part by part” for the filter that gains least from more ranks; where that is no more than the "
+            "triad gains, which mpibatch probe shows by ranks, memory is the likely limit.",
+        )
+
+
 def _machine(m: Measures) -> Iterator[Finding]:
     if not m.roofs and any(run.kernels for run in m.runs):
         yield Finding(
@@ -410,5 +423,5 @@ def _count(count: int, noun: str) -> str:
 
 _CHECKS: tuple[Callable[[Measures], Iterator[Finding]], ...] = (
     _digests, _absent, _base, _work, _crowded, _noise, _above_one, _waiting, _unlike, _order, _inside, _memory_bound,
-    _machine,
+    _filters, _machine,
 )  # fmt: skip

@@ -75,15 +75,22 @@ def entries() -> list[Submission]:
 
 
 def select(numbers: list[str]) -> list[Submission]:
-    """Return the submissions of these numbers, all if there are none. Local. Raises UsageError for a stranger."""
+    """Return the submissions of these numbers, all if there are none. Local. Raises UsageError for a stranger.
+
+    The number of a successor stands for the run that it goes on with.
+    """
     known = {submission.number: submission for submission in entries()}
+    if not numbers:
+        return [*known.values()]
+    for submission in [*known.values()]:
+        known |= dict.fromkeys(_successors(submission), submission)
     for number in numbers:
         if number.partition("_")[0] not in known:
             listed = ", ".join(known) or "none"
             raise UsageError(
                 f"job {number} was not submitted from this folder (known here: {listed}); go to its folder"
             )
-    return [known[number.partition("_")[0]] for number in numbers] if numbers else [*known.values()]
+    return [known[number.partition("_")[0]] for number in numbers]
 
 
 def state_of(submission: Submission, task: str = "") -> Path:
@@ -93,8 +100,11 @@ def state_of(submission: Submission, task: str = "") -> Path:
 
 def latest(submission: Submission) -> str:
     """Return the number under which a run lives now: that of its newest successor, or its own. Local."""
-    successors = [line for line in read_lives(state_of(submission)) if line.get("event") == "successor"]
-    return str(successors[-1]["job"]) if successors else submission.number
+    return [submission.number, *_successors(submission)][-1]
+
+
+def _successors(submission: Submission) -> list[str]:
+    return [str(line["job"]) for line in read_lives(state_of(submission)) if line.get("event") == "successor"]
 
 
 def log_of(submission: Submission, task: str = "") -> Path:

@@ -103,7 +103,8 @@ def directives(request: Request, profile: Profile) -> Iterator[tuple[str, str]]:
     folder = f"{request.point.replace('%', '%%')}/" if request.point else ""
     yield "output", f"{folder}{request.file_name}-{'%A_%a' if request.items else '%j'}.out"
     yield "open-mode", "append"
-    yield "signal", f"B:USR1@{request.margin}"
+    if request.can_stop:
+        yield "signal", f"B:USR1@{request.margin}"
     yield "requeue" if request.kind == "chain" and profile.requeue else "no-requeue", ""
     if request.after:
         yield "dependency", "afterok:" + ":".join(request.after)

@@ -30,8 +30,9 @@ _JOB_ID = re.compile(r"\d+(_\d+)?")
 class Request:
     """One submission. `settings` are as for ``mpibatch run --set``; `items` are those of each task of an array.
 
-    `folder` is where the output goes, `checkpoints` where the checkpoints of a chain do; `point` is the folder of the
-    scaling study's point that the runs belong to. `ntasks` is the number of ranks where the last node holds fewer.
+    `folder` is where the output goes, `checkpoints` where checkpoints do ("": the job saves none); `point` is the
+    folder of the scaling study's point that the runs belong to. `ntasks` is the number of ranks where the last node
+    holds fewer.
     """
 
     job: str
@@ -50,8 +51,13 @@ class Request:
     repeat: int = 1
     dependent: bool = False
     folder: str = "."
-    checkpoints: str = "checkpoints"
+    checkpoints: str = ""
     point: str = ""
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether a signal before the time limit is of use: one that saves nothing would lose the rest of its time."""
+        return bool(self.checkpoints) or self.kind == "scaling"
 
     @property
     def ranks(self) -> int:
@@ -113,7 +119,7 @@ def check(request: Request, profile: Profile) -> None:
             f"{request.ntasks_per_node} ranks × {request.cpus_per_task} CPUs are {cores} on each node, but nodes of "
             f"{profile.name!r} have {profile.cores_per_node}; use fewer, or more nodes"
         )
-    if request.time is not None and request.margin * 2 > request.time:
+    if request.can_stop and request.time is not None and request.margin * 2 > request.time:
         raise UsageError(
             f"--margin {request.margin}: the signal would come in the first half of the time of "
             f"{durations.text(request.time)}; give more --time"

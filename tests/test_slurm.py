@@ -123,7 +123,6 @@ class Site:
         self.profile("wrong", real_one + elsewhere + 'mpi = "none"\n')
         self.profile("hop", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.2"\n')
         self.profile("limit", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.4"\n')
-        self.profile("plain", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.05"\n')
         here = 'options = ["--nodelist=n[3-4]"]\nexclusive = true\n'
         self.profile("drill", real_one + here + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.1"\n')
         for stand_in in ("done", "idle", "lost", "wait"):
@@ -197,7 +196,7 @@ def jobs(site: Site, cluster: Cluster) -> dict[str, str]:
     two, four = ("--nodes", "2"), ("--nodes", "2", "--ntasks-per-node", "2")
     wanted: dict[str, Callable[[], str]] = {
         "limit": lambda: site.submit("limit", "limit", "--chain", "--time", "1", "--margin", "25"),
-        "plain": lambda: site.submit("plain", "plain"),
+        "plain": lambda: site.submit("plain", "hop"),
         "survivor": lambda: site.submit("survivor", "drill", "--chain", "--nodes", "2", "--time", "10"),
         "real": lambda: site.submit("survivor", "real", *two, folder=site.alone),
         "hop": lambda: site.submit("hop", "hop", "--chain=dependent", "--ntasks-per-node", "2"),
@@ -212,10 +211,10 @@ def jobs(site: Site, cluster: Cluster) -> dict[str, str]:
     with ThreadPoolExecutor(2) as pool:  # most of it is the start of Python, again and again
         started = {name: pool.submit(submit) for name, submit in wanted.items()}
     numbers = {name: future.result() for name, future in started.items()}
-    cluster.wait(lambda: site.newest("hop") != "", "a checkpoint of hop")
-    cluster.command("scancel", "--batch", "--signal=USR1", numbers["hop"])
     cluster.wait(lambda: [*site.folder.glob("plain.h5*")] != [], "the plain run to begin")
     cluster.command("scancel", "--batch", "--signal=USR1", numbers["plain"])
+    cluster.wait(lambda: site.newest("hop") != "", "a checkpoint of hop")
+    cluster.command("scancel", "--batch", "--signal=USR1", numbers["hop"])
     return numbers
 
 
@@ -403,7 +402,7 @@ def test_a_run_that_saves_nothing_is_not_asked_to_stop(site, jobs, cluster):
     number = jobs["plain"]
     assert cluster.wait_for(number, *ENDED, seconds=60) == "COMPLETED", site.log("plain", number)
     assert values(site.folder / "plain.h5") == values(site.alone / "survivor.h5")
-    script = site("submit", "plain.toml", "--profile", "plain.profile.toml", "--dry-run").stdout
+    script = site("submit", "plain.toml", "--profile", "hop.profile.toml", "--dry-run").stdout
     assert "--signal" not in script
 
 

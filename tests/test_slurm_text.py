@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from mpibatch.cli import main, site
+from mpibatch.cli import logs, main, site
 from mpibatch.errors import RunError, UsageError
 from mpibatch.scaling import batch, study
-from mpibatch.slurm import commands, durations, profiles
+from mpibatch.slurm import commands, durations, ledger, lives, profiles
 from mpibatch.slurm.ledger import Submission
 from mpibatch.slurm.profiles import KEYS, Profile
 from mpibatch.slurm.quoting import directive, plain_name, shell
@@ -136,6 +136,9 @@ def test_a_profile_of_ones_own_is_found_by_name_and_wins(folder, capsys):
         (["--time", "soon"], "--time soon: give one minute or more"),
         (["--time", "4", "--margin", "200"], "no section [checkpoint] and saves nothing"),
         (["--time", "4", "--margin", "200", "--set", "checkpoint.path=kept"], "give more --time"),
+        (["--margin", "-5", "--set", "checkpoint.path=kept"], "--margin -5: give 1 to 65535 seconds"),
+        (["--margin", "0", "--dry-run", "--set", "checkpoint.path=kept"], "--margin 0: give 1 to 65535 seconds"),
+        (["--time", "9-0", "--margin", "65536", "--set", "checkpoint.path=kept"], "--margin 65536: give 1 to 65535"),
         (["--after", "x"], "--after x: give the number of a job"),
         (["--time", "1:60:00:00"], "--time 1:60:00:00: give one minute or more"),
         (["--profile", "archer2", "--account", "x", "--time", "25:00:00"], "may take 24:00:00 at most"),
@@ -253,9 +256,80 @@ def test_waiting_outlasts_a_controller_that_gives_no_answer_for_a_while(monkeypa
     monkeypatch.setattr(batch, "LONGEST", 0.001)
     batch.wait([job])
     assert capsys.readouterr().out.splitlines() == ["job 1, job: running", "job 1, job: ended"]
-    monkeypatch.setattr(batch, "PATIENCE", 0.01)
+    monkeypatch.setattr(commands, "SILENCE", 0.01)
     with pytest.raises(RunError, match=r"no route to host; the jobs go on.*without --wait"):
         batch.wait([job])
+
+
+def queued(**states: str) -> dict[str, commands.Queued]:
+    """Return what Slurm knows: the states of jobs, by names such as j12 and j12_0."""
+    return {name[1:]: commands.Queued(name[1:], state, "", "", "", "") for name, state in states.items()}
+
+
+def test_which_jobs_go_on():
+    for state in ("PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED"):
+        assert commands.goes_on("1", queued(j1=state))
+    for state in ("COMPLETED", "FAILED", "TIMEOUT", "REVOKED"):
+        assert not commands.goes_on("1", queued(j1=state), requeues=True)
+    for state in ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL"):
+        assert not commands.goes_on("1", queued(j1=state))
+        assert commands.goes_on("1", queued(j1=state), requeues=True)
+    assert not commands.goes_on("1", queued(j2="RUNNING", j12_0="RUNNING"))
+    array = queued(j1_0="COMPLETED", j1_1="RUNNING") | {"1_[2-7]": queued(j1="PENDING")["1"]}
+    assert [commands.goes_on(number, array) for number in ("1", "1_0", "1_1", "1_5")] == [True, False, True, True]
+    assert not commands.goes_on("1_2", {"1_[0-7]": queued(j1="CANCELLED")["1"]})
+
+
+def entry(number: str, kind: str) -> Submission:
+    """Note a submission from this folder, and return it."""
+    job = Submission(number, "job", kind, "job.toml", "p", 1, 1, "", "")
+    ledger.prepare()
+    ledger.add(job)
+    return job
+
+
+def test_a_chain_that_looks_ended_for_a_moment_is_followed_on(monkeypatch, capsys):
+    entry("1", "chain")
+    moments = ["RUNNING", "NODE_FAIL", "silence", "RUNNING", "COMPLETED"]
+
+    def queue():
+        moment = moments.pop(0) if len(moments) > 1 else moments[0]
+        with Path("job-1.out").open("a") as log:
+            log.write(f"{moment} ")
+        if moment == "silence":
+            raise RunError("squeue failed: no route to host")
+        return queued(j1=moment)
+
+    monkeypatch.setattr(commands, "queue", queue)
+    monkeypatch.setattr(logs, "ASK_EVERY", 0.001)
+    monkeypatch.setattr(logs, "EVERY", 0.002)
+    assert main(["logs", "-f"]) == 0
+    assert capsys.readouterr().out == "RUNNING NODE_FAIL silence RUNNING COMPLETED COMPLETED "
+    monkeypatch.setattr(commands, "SILENCE", 0.01)
+    moments[:] = ["silence"]
+    assert main(["logs", "-f"]) == 1
+    assert "no route to host; the job may go on; follow it later" in capsys.readouterr().err
+
+
+def test_all_that_is_cancelled_is_what_goes_on(monkeypatch, capsys):
+    assert main(["cancel", "--all"]) == 0
+    assert "nothing to cancel" in capsys.readouterr().out
+    entry("1", "run")
+    entry("3", "scaling")
+    chain = entry("5", "chain")
+    cancelled: list[str] = []
+
+    def queue():
+        # Just now it submits its successor, which Slurm was not asked about.
+        lives.follow(ledger.state_of(chain), "6")
+        return queued(j1="PREEMPTED", j3="PENDING", j5="RUNNING")
+
+    ledger.state_of(chain).mkdir()
+    monkeypatch.setattr(commands, "queue", queue)
+    monkeypatch.setattr(commands, "cancel", cancelled.extend)
+    assert main(["cancel", "--all"]) == 0
+    assert cancelled == ["3", "6"]
+    assert (ledger.state_of(chain) / lives.CANCELLED).exists()
 
 
 def test_a_dry_run_shows_more_than_the_study_has_and_leaves_it_as_it_was(folder, capsys):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mpibatch.slurm.ledger import Submission
 
 __all__ = ["add", "execute"]
 
@@ -31,7 +35,11 @@ def execute(args: argparse.Namespace) -> int:
         return 0
     if bool(args.jobs) == args.all:
         raise UsageError("name the jobs to cancel, or give --all")
-    chosen = ledger.select(args.jobs)
+    chosen = _going_on() if args.all else ledger.select(args.jobs)
+    if not chosen:
+        if not args.quiet:
+            print("nothing to cancel: no job that was submitted from this folder waits or runs")
+        return 0
     names = args.jobs or [submission.number for submission in chosen]
     numbers = []
     for submission, name in zip(chosen, names, strict=True):
@@ -41,8 +49,22 @@ def execute(args: argparse.Namespace) -> int:
             state.mkdir(parents=True, exist_ok=True)
             (state / CANCELLED).touch()
         numbers.append(name if submission.kind == "array" else ledger.latest(submission))
-    if numbers:
-        commands.cancel(numbers)
+    commands.cancel(numbers)
     if not args.quiet:
-        print(f"cancelled {', '.join(numbers)}" if numbers else "nothing was submitted from this folder")
+        print(f"cancelled {', '.join(numbers)}")
     return 0
+
+
+def _going_on() -> list[Submission]:
+    """What was submitted from this folder, and waits or runs."""
+    from mpibatch.slurm import commands, ledger
+
+    jobs = ledger.entries()
+    before = {job.number: ledger.latest(job) for job in jobs}
+    queued = commands.queue() if jobs else {}
+    # A chain may have gone on as its successor just before Slurm was asked, or just after.
+    return [
+        job
+        for job in jobs
+        if any(commands.goes_on(n, queued, job.kind == "chain") for n in (before[job.number], ledger.latest(job)))
+    ]

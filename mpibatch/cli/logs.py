@@ -14,6 +14,7 @@ __all__ = ["add", "execute"]
 
 EVERY = 0.5  # seconds between looks at the file
 ASK_EVERY = 5.0  # seconds between questions to Slurm's controller
+SILENT = "the job may go on; follow it later by the same command"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
@@ -52,21 +53,27 @@ def execute(args: argparse.Namespace) -> int:
 
 def _follow(submission: Submission, task: str) -> int:
     """Print the log, and that of its successors, as it grows."""
-    from mpibatch.slurm import ledger
+    from mpibatch.slurm import commands, ledger
 
-    path, shown, asked, over = Path(), 0, 0.0, False
+    # A chain that was preempted or lost a node may look ended until Slurm requeues it, or until its successor is noted.
+    sure = 2 if submission.kind == "chain" else 1
+    answers = commands.answers(SILENT)
+    path, shown, asked, ended = Path(), 0, 0.0, 0
     while True:
         newest = ledger.log_of(submission, task)
         if newest != path:
             shown = _print_from(path, shown)  # what the last one wrote at its end
             path, shown = newest, 0
         shown = _print_from(path, shown)
-        if over:
+        if ended == sure:
             return 0
         if time.monotonic() - asked > ASK_EVERY or not asked:
-            over = _ended(submission, task)  # what it wrote before is printed once more round
+            is_array = submission.kind == "array"
+            number = f"{submission.number}_{task or '0'}" if is_array else ledger.latest(submission)
+            if (queued := next(answers)) is not None:
+                ended = 0 if commands.goes_on(number, queued) else ended + 1
             asked = time.monotonic()
-        if not over:
+        if ended < sure:  # else what it wrote before is printed once more round
             time.sleep(EVERY)
 
 
@@ -79,13 +86,3 @@ def _print_from(path: Path, at: int) -> int:
     if text:
         print(text.decode(errors="replace"), end="", flush=True)
     return at + len(text)
-
-
-def _ended(submission: Submission, task: str) -> bool:
-    from mpibatch.slurm import commands, ledger
-
-    number = f"{submission.number}_{task or '0'}" if submission.kind == "array" else ledger.latest(submission)
-    queued = commands.queue()
-    if submission.kind == "array" and any(name.startswith(f"{submission.number}_[") for name in queued):
-        return False
-    return number not in queued or queued[number].state in commands.ENDED

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mpibatch.errors import RunError, UsageError
+from mpibatch.errors import UsageError
 from mpibatch.jsonfile import write_json
 from mpibatch.scaling import running
 from mpibatch.scaling.here import commit_here
@@ -31,7 +31,10 @@ from mpibatch.slurm.request import Request, check, margin_for
 __all__ = ["Options", "keep", "requests", "run", "wait"]
 
 SHORTEST, LONGEST = 0.5, 10.0  # seconds between questions to Slurm's controller
-PATIENCE = 300.0  # seconds for which the controller may give no answer
+SILENT = (
+    "the jobs go on. When they have ended, the same command without --wait shows what they found and submits what is "
+    "missing, and mpibatch report tells more"
+)
 LAST_LINES = 5
 SUBMITTED = "submitted"  # in a point's folder: its newest job, from wherever it was submitted
 TOO_SHORT = (
@@ -115,28 +118,15 @@ def _under_way(points: Iterable[Path]) -> dict[Path, Submission]:
     if not known:
         return {}
     queued = commands.queue()
-    return {
-        point: job
-        for point, job in known.items()
-        if job.number in queued and queued[job.number].state not in commands.ENDED
-    }
+    return {point: job for point, job in known.items() if commands.goes_on(job.number, queued)}
 
 
 def wait(jobs: Sequence[Submission], quiet: bool = False) -> None:
     """Wait until all jobs have ended, and tell what becomes of them. Local. RunError: Slurm gives no answer."""
     states: dict[str, str] = {}
     pause = SHORTEST
-    answered = time.monotonic()
-    while True:
-        try:
-            queued = commands.queue()
-            answered = time.monotonic()
-        except RunError as error:  # a controller that is busy, or started anew, answers some minutes later
-            if time.monotonic() - answered > PATIENCE:
-                raise RunError(
-                    f"{error}; the jobs go on. When they have ended, the same command without --wait shows what they "
-                    "found and submits what is missing, and mpibatch report tells more"
-                ) from None
+    for queued in commands.answers(SILENT):
+        if queued is None:
             time.sleep(LONGEST)
             continue
         for job in jobs:
@@ -145,7 +135,7 @@ def wait(jobs: Sequence[Submission], quiet: bool = False) -> None:
                 print(f"job {job.number}, {job.name}: {state.lower()}", flush=True)
                 pause = SHORTEST
             states[job.number] = state
-        if all(state in commands.ENDED or state == "ended" for state in states.values()):
+        if not any(commands.goes_on(job.number, queued) for job in jobs):
             return
         time.sleep(pause)
         pause = min(2 * pause, LONGEST)

@@ -6,17 +6,20 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mpibatch.errors import RunError, UsageError, nearest
 
-__all__ = ["ENDED", "Queued", "cancel", "find", "overriding", "queue", "submit"]
+__all__ = ["Queued", "answers", "cancel", "find", "goes_on", "overriding", "queue", "submit"]
 
 PATIENCE = 60.0  # seconds; a busy controller may take some
+SILENCE = 300.0  # seconds for which the controller may give no answer to one who waits for a job
 
-# The states of jobs that do not go on.
-ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
+# The states of jobs that do not go on. From the second ones Slurm takes those back that may be requeued.
+_FINAL = ("CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT")
+_LOST = ("BOOT_FAIL", "NODE_FAIL", "PREEMPTED")
 
 # Words of Slurm for what the user can mend in the request.
 _REFUSALS = re.compile(
@@ -103,6 +106,37 @@ def queue() -> dict[str, Queued]:
         raise RunError(f"squeue failed: {_said(done)}")
     jobs = [Queued(*line.split(separator)) for line in done.stdout.splitlines() if line.count(separator) == 5]
     return {job.number: job for job in jobs}
+
+
+def answers(advice: str) -> Iterator[dict[str, Queued] | None]:
+    """Yield what `queue` returns, each time anew, or None if Slurm gives no answer. Local.
+
+    A controller that is busy, or started anew, answers some minutes later: RunError, which ends with the advice, comes
+    only after that.
+    """
+    answered = time.monotonic()
+    while True:
+        try:
+            known = queue()
+        except RunError as error:
+            if time.monotonic() - answered > SILENCE:
+                raise RunError(f"{error}; {advice}") from None
+            yield None
+        else:
+            answered = time.monotonic()
+            yield known
+
+
+def goes_on(number: str, queued: Mapping[str, Queued], requeues: bool = False) -> bool:
+    """Return whether a job waits or runs; of an array, whether any task does. Local.
+
+    A job that `requeues` may also go on after a preemption or the loss of a node.
+    """
+    array, _, task = number.partition("_")
+    together = f"{array}_[" if task else f"{array}_"  # squeue's line for tasks that wait, or all lines of the array
+    jobs = [queued[number]] if number in queued else [job for n, job in queued.items() if n.startswith(together)]
+    over = _FINAL if requeues else (*_FINAL, *_LOST)
+    return any(job.state not in over for job in jobs)
 
 
 def cancel(numbers: Sequence[str]) -> None:

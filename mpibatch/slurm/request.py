@@ -22,6 +22,7 @@ KINDS = ("run", "array", "scaling", "chain")
 # Seconds between the signal and the time limit when nothing was measured; Slurm looks at limits every half minute.
 DEFAULT_MARGIN = 120
 LEAST_MARGIN = 60
+MOST_MARGIN = 65535  # that sbatch takes
 
 _JOB_ID = re.compile(r"\d+(_\d+)?")
 
@@ -119,6 +120,8 @@ def check(request: Request, profile: Profile) -> None:
             f"{request.ntasks_per_node} ranks × {request.cpus_per_task} CPUs are {cores} on each node, but nodes of "
             f"{profile.name!r} have {profile.cores_per_node}; use fewer, or more nodes"
         )
+    if not 1 <= request.margin <= MOST_MARGIN:
+        raise UsageError(f"--margin {request.margin}: give 1 to {MOST_MARGIN} seconds")
     if request.can_stop and request.time is not None and request.margin * 2 > request.time:
         raise UsageError(
             f"--margin {request.margin}: the signal would come in the first half of the time of "

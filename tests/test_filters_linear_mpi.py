@@ -171,7 +171,7 @@ def test_correlate_and_convolve(block: tuple[np.ndarray, mb.Field], data: st.Dat
 
 
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_correlate_on_blocks_much_wider_than_the_window(data: st.DataObject) -> None:
     """There the inner cells are read where they lie, and only those near the faces from copies."""
     draw = data.draw

@@ -103,8 +103,8 @@ class Cluster:
             for key, value in os.environ.items()
             if not key.startswith(("SLURM", "SBATCH", "SRUN", "SQUEUE", "PMI", "OMPI"))
         } | {"SLURM_CONF": str(self.folder / "slurm.conf"), "UCX_NET_DEVICES": "lo", "FI_TCP_IFACE": "lo"}
-        # Not UCX: the address of a rank is longer there than one message of this Slurm's pmi2, which now and then
-        # misreads the parts ("value not properly terminated in client request").
+        # Not UCX, with which ranks now and then failed to start ("value not properly terminated in client request"):
+        # probably since a rank's address is longer there than one message of this Slurm's pmi2.
         self.environment |= {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}
         self._inside: subprocess.Popen[bytes] | None = None
         self._prefix: list[str] = []

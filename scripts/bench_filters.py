@@ -114,6 +114,12 @@ CASES: dict[str, Case] = {
             "dask-image": dask("sobel"),
         },
     ),
+    "sobel_magnitude f4": (
+        _magnitude := Case(
+            "f4", f.sobel_magnitude, {"skimage": lambda m, a: importlib.import_module("skimage.filters").sobel(a)}
+        )
+    ),
+    "sobel_magnitude 256^3 f4": replace(_magnitude, shape=(256,) * 3, quick=(48,) * 3),
     "uniform_filter size=3 f4": _uniform(3),
     "uniform_filter size=25 f4": _uniform(25),
     "correlate 3x3 f4": Case(

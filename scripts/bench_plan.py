@@ -132,6 +132,7 @@ def report(case: str, ranks: int, rounds: list[list[dict[str, Any]]]) -> None:
         "memory": {
             "measured": statistics.median(memory),
             "predicted": statistics.median(one["memory"] for one in said),
+            "ratio": statistics.median(one["memory"] for one in said) / statistics.median(memory),
             "holds": all(
                 one["memory"] >= record["run"]["memory"]["most"] >= 0.7 * one["memory"]
                 for one, records in zip(said, rounds, strict=True)

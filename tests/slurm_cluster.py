@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")  # states that jobs of the tests end in
 NODES = 4
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "unshare", "nsenter")
 INSTALL = "slurmctld slurmd slurm-client munge util-linux"
@@ -186,6 +188,12 @@ done
         if check and done.returncode:
             raise RuntimeError(f"{shlex.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return done
+
+    def mpibatch(self, *arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run this repository's mpibatch inside."""
+        environment = {**self.environment, "PYTHONPATH": str(REPOSITORY)}
+        command = [sys.executable, "-m", "mpibatch", *arguments]
+        return self.command(*command, cwd=cwd, env=environment, check=check, timeout=150)
 
     def idle_nodes(self) -> int:
         found = self.command("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", check=False)

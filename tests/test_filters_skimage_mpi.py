@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from skimage import filters as theirs
 from skimage.util import img_as_float
 
 import mpibatch as mb
-from mpibatch import filters
+from mpibatch import filters, tally
 from mpibatch.filters._order import order_statistic, quantile
 from mpibatch.mpi import MPI
 from tests.oracles import by_component
@@ -125,6 +126,21 @@ def test_sobel_magnitude(ndim: int, dtype: str, seed: int, draws: st.DataObject)
     axis = draws.draw(st.one_of(st.none(), st.integers(0, ndim - 1)))
     wanted = theirs.sobel(whole, axis=axis, mode=mode, cval=0.3)
     same_bits(filters.sobel_magnitude(u, axis, mode, 0.3), wanted)
+
+
+def test_windows_on_wide_blocks_take_one_exchange_and_no_copy() -> None:
+    """What is allocated on the way is the result, and thin strips; a padded copy would be as much again."""
+    whole = blobs((640, 576), "f4", 1)
+    u = field(whole)
+    for call in (filters.sobel_magnitude, lambda v: filters.correlate(v, np.ones((3, 3)))):
+        call(u)  # compiled, and its plan made
+        tally.reset()
+        tracemalloc.start()
+        call(u)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert sum(tally.exchanges()[-1].exchanges.values()) == 1
+        assert u.owned.nbytes < most < 1.5 * u.owned.nbytes
 
 
 @given(

@@ -21,12 +21,9 @@ import h5py
 import pytest
 
 from mpibatch.slurm.quoting import directive
-from tests.slurm_cluster import Cluster, missing
+from tests.slurm_cluster import ENDED, Cluster, missing
 
 pytestmark = pytest.mark.slurm
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 PROGRAM = '''\
 """Steps that take their time."""
@@ -146,9 +143,7 @@ class Site:
         self, *arguments: str, check: bool = True, folder: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run mpibatch in the folder, inside the cluster."""
-        command = [sys.executable, "-m", "mpibatch", *arguments]
-        environment = {**self.cluster.environment, "PYTHONPATH": str(REPOSITORY)}
-        return self.cluster.command(*command, cwd=folder or self.folder, env=environment, check=check, timeout=100)
+        return self.cluster.mpibatch(*arguments, cwd=folder or self.folder, check=check)
 
     def submit(self, job: str, profile: str, *arguments: str, folder: Path | None = None) -> str:
         options = ("--quiet", "--profile", f"{self.folder}/{profile}.profile.toml")
@@ -196,6 +191,7 @@ def jobs(site: Site, cluster: Cluster) -> dict[str, str]:
     two, four = ("--nodes", "2"), ("--nodes", "2", "--ntasks-per-node", "2")
     wanted: dict[str, Callable[[], str]] = {
         "limit": lambda: site.submit("limit", "limit", "--chain", "--time", "1", "--margin", "25"),
+        "signal": lambda: site.submit("job", "wait", "--time", "1", "--margin", "25"),
         "plain": lambda: site.submit("plain", "hop"),
         "survivor": lambda: site.submit("survivor", "drill", "--chain", "--nodes", "2", "--time", "10"),
         "real": lambda: site.submit("survivor", "real", *two, folder=site.alone),
@@ -377,6 +373,14 @@ def test_all_lives_together_end_in_the_result_of_one(site, jobs, cluster):
     assert sum(line["event"] == "begin" for line in lives) == 4
     assert (site.folder / "survivor.h5").read_bytes() == (site.alone / "survivor.h5").read_bytes()
     assert not (site.folder / "survivor.h5.checkpoints").exists()
+
+
+def test_the_signal_before_the_time_limit_reaches_the_ranks(site, jobs, cluster):
+    number = jobs["signal"]
+    assert cluster.wait_for(number, *ENDED, seconds=90) == "FAILED"
+    assert cluster.job(number)["ExitCode"] == "75:0"
+    assert "not done; a checkpoint was saved; go on with" in site.log("job", number)
+    assert 0 <= site.lines(f"job-{number}/lives.jsonl")[-1]["stopping"] < 20
 
 
 def test_a_run_longer_than_its_time_limit_goes_on_by_itself(site, jobs, cluster):

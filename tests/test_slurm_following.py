@@ -22,8 +22,6 @@ pytestmark = pytest.mark.slurm
 
 Completed: TypeAlias = subprocess.CompletedProcess[str]
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
 JOB = """\
 [simulation]
 program = "heat"
@@ -73,9 +71,7 @@ class User:
             (self.folder / f"{name}.profile.toml").write_text(f'venv = "{self.folder}/venv"\n{where}')
 
     def __call__(self, *arguments: str, folder: str = ".") -> Completed:
-        environment = {**self.cluster.environment, "PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, "-m", "mpibatch", *arguments]
-        return self.cluster.command(*command, cwd=self.folder / folder, env=environment, check=False, timeout=100)
+        return self.cluster.mpibatch(*arguments, cwd=self.folder / folder, check=False)
 
     def start(self, *arguments: str, folder: str = ".") -> Future[Completed]:
         """Run a command that waits for something."""

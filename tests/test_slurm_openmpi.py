@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scripts._run_tests import OPENMPI_ENVIRONMENT
-from tests.slurm_cluster import Cluster, missing
+from tests.slurm_cluster import ENDED, REPOSITORY, Cluster, missing
 
 pytestmark = [
     pytest.mark.slurm,
@@ -26,8 +26,6 @@ pytestmark = [
     ),
 ]
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 JOB = """\
 [simulation]
@@ -103,9 +101,7 @@ class User:
 
     def __call__(self, name: str, *arguments: str) -> str:
         """Run mpibatch in a folder, on the cluster; return what it printed."""
-        environment = {**self.cluster.environment, "PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, "-m", "mpibatch", *arguments]
-        return self.cluster.command(*command, cwd=self.folder / name, env=environment).stdout
+        return self.cluster.mpibatch(*arguments, cwd=self.folder / name).stdout
 
     def first_life(self, name: str) -> str:
         """Submit a chain, and ask it to stop when it has left a checkpoint; return its number."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.slurm_cluster import Cluster, missing
+from tests.slurm_cluster import REPOSITORY, Cluster, missing
 
 pytestmark = pytest.mark.slurm
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 JOB = """\
 [simulation]
@@ -62,13 +60,7 @@ class User:
 
     def __call__(self, *arguments: str) -> str:
         """Run mpibatch, and return what it printed."""
-        environment = {**self.cluster.environment, "PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, "-m", "mpibatch", *arguments]
-        done: subprocess.CompletedProcess[str] = self.cluster.command(
-            *command, cwd=self.folder, env=environment, check=False, timeout=150
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return self.cluster.mpibatch(*arguments, cwd=self.folder).stdout
 
     def submit(self, *options: str) -> str:
         site = ("--quiet", "--profile", "./site.toml", "--time", "10", "--ntasks-per-node", "1")

@@ -97,7 +97,10 @@ class Group:
         return max(0.0, self.tiny.seconds[name] / self.tiny.steps - each * math.prod(self.tiny.shape))
 
     def warmup(self) -> tuple[float, float]:
-        """Seconds per cell of the fullest rank of a simulation's first pass, and of all others, beyond later ones."""
+        """Return what a simulation's first steps take beyond later ones. Local.
+
+        Seconds per cell of the fullest rank of the first pass, and seconds of all passes after it.
+        """
         begin, rest = self.wholes[0], sum(map(self.seconds, stepping(self.wholes[0])))
         first = max(0.0, begin.first_pass[1] - begin.first_pass[0] * rest)
         others = begin.stepping - begin.first_pass[1] - (begin.steps - begin.first_pass[0]) * rest

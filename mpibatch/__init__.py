@@ -2,6 +2,7 @@
 
 The parts, in order of dependency; each knows only those before it:
 
+- ``base``: names that are imported when first used
 - ``errors``, ``log``, ``timing``, ``tally``: messages; where the time goes, and what was done in it
 - ``host``, ``jsonfile``: what this host is; JSON files, whole or as they were
 - ``domain``: which global index lies where (pure integers)
@@ -27,9 +28,25 @@ Importing this package loads none of them (no MPI, no numba): names are found wh
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING
+
+from mpibatch.base.lazy import attach
+
+if TYPE_CHECKING:
+    from mpibatch import checkpoint, domain, filters, halo, io, job, mpi, random, reduce, simulate
+    from mpibatch.checkpoint import Checkpoints
+    from mpibatch.domain import Box, Decomposition
+    from mpibatch.errors import MpibatchError, RunError, Stopped, UsageError
+    from mpibatch.field import Field
+    from mpibatch.grid import Grid
+    from mpibatch.halo import Exchange, exchange
+    from mpibatch.io import load, open, save
+    from mpibatch.redistribution import gather, gather_all, redistribute, scatter
+    from mpibatch.reduce import argmax, argmin, count_nonzero, histogram, max, mean, min, sum
+    from mpibatch.simulate import Simulation
+    from mpibatch.stencil import Kernel, cells, coordinate, index, spacing, stencil
+    from mpibatch.stencil.iterate import iterate
 
 __version__ = "0.1.0"
 
@@ -37,58 +54,90 @@ __version__ = "0.1.0"
 # finish a row, so that bits would depend on where a block begins.
 os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")
 
-# Where each public name lives.
-_HOMES = {
-    "Box": "domain",
-    "Checkpoints": "checkpoint",
-    "Decomposition": "domain",
-    "Exchange": "halo",
-    "Field": "field",
-    "Grid": "grid",
-    "MpibatchError": "errors",
-    "RunError": "errors",
-    "Simulation": "simulate",
-    "Stopped": "errors",
-    "UsageError": "errors",
-    "argmax": "reduce",
-    "argmin": "reduce",
-    "cells": "stencil",
-    "coordinate": "stencil",
-    "count_nonzero": "reduce",
-    "exchange": "halo",
-    "gather": "redistribution",
-    "gather_all": "redistribution",
-    "histogram": "reduce",
-    "index": "stencil",
-    "iterate": "stencil.iterate",
-    "load": "io",
-    "max": "reduce",
-    "mean": "reduce",
-    "min": "reduce",
-    "open": "io",
-    "redistribute": "redistribution",
-    "save": "io",
-    "scatter": "redistribution",
-    "spacing": "stencil",
-    "sum": "reduce",
-}
-_MODULES = ("checkpoint", "domain", "filters", "halo", "io", "job", "mpi", "random", "reduce", "simulate", "stencil")
-
-__all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604  all of them are strings
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"mpibatch.{_HOMES[name]}"), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f"mpibatch.{name}")
-    else:
-        from mpibatch.errors import nearest
-
-        raise AttributeError(f"mpibatch has no {name!r}{nearest(name, __all__)}")
-    globals()[name] = value
-    return value
+__all__ = [
+    "Box",
+    "Checkpoints",
+    "Decomposition",
+    "Exchange",
+    "Field",
+    "Grid",
+    "Kernel",
+    "MpibatchError",
+    "RunError",
+    "Simulation",
+    "Stopped",
+    "UsageError",
+    "__version__",
+    "argmax",
+    "argmin",
+    "cells",
+    "checkpoint",
+    "coordinate",
+    "count_nonzero",
+    "domain",
+    "exchange",
+    "filters",
+    "gather",
+    "gather_all",
+    "halo",
+    "histogram",
+    "index",
+    "io",
+    "iterate",
+    "job",
+    "load",
+    "max",
+    "mean",
+    "min",
+    "mpi",
+    "open",
+    "random",
+    "redistribute",
+    "reduce",
+    "save",
+    "scatter",
+    "simulate",
+    "spacing",
+    "stencil",
+    "sum",
+]
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
+def _explain(name: str) -> str:
+    from mpibatch.errors import nearest
+
+    return nearest(name, __all__)
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attach(
+        __name__,
+        {
+            "checkpoint": ("Checkpoints",),
+            "domain": ("Box", "Decomposition"),
+            "errors": ("MpibatchError", "RunError", "Stopped", "UsageError"),
+            "field": ("Field",),
+            "grid": ("Grid",),
+            "halo": ("Exchange", "exchange"),
+            "io": ("load", "open", "save"),
+            "redistribution": ("gather", "gather_all", "redistribute", "scatter"),
+            "reduce": ("argmax", "argmin", "count_nonzero", "histogram", "max", "mean", "min", "sum"),
+            "simulate": ("Simulation",),
+            "stencil": ("Kernel", "cells", "coordinate", "index", "spacing"),
+            "stencil.iterate": ("iterate",),
+        },
+        modules=(
+            "checkpoint",
+            "domain",
+            "filters",
+            "halo",
+            "io",
+            "job",
+            "mpi",
+            "random",
+            "reduce",
+            "simulate",
+            "stencil",
+        ),
+        explain=_explain,
+    )

@@ -6,7 +6,7 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -246,11 +246,13 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
     # Comparisons return Fields, so identity is the only hash that makes sense.
     __hash__ = object.__hash__
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
-        raise UsageError(
-            "a Field cannot become a NumPy array by itself, since this rank holds only a part of it; "
-            "use u.owned (local) or mpibatch.gather(u) (global)"
-        )
+    if not TYPE_CHECKING:  # else a type checker would take NumPy's functions of Fields for arrays
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
+            raise UsageError(
+                "a Field cannot become a NumPy array by itself, since this rank holds only a part of it; "
+                "use u.owned (local) or mpibatch.gather(u) (global)"
+            )
 
     def __bool__(self) -> bool:
         raise UsageError("the truth of a Field is not one value; use mpibatch.count_nonzero(u)")

@@ -28,7 +28,7 @@ def padded(
         pad = [(0, 0)] * array.ndim
         pad[axis] = width
         extra = {"constant_values": cval} if PAD_MODES[mode] == "constant" else {}
-        array = np.pad(array, pad, mode=PAD_MODES[mode], **extra)  # type: ignore[call-overload]
+        array = np.pad(array, pad, mode=PAD_MODES[mode], **extra)
     return array
 
 

@@ -16,7 +16,7 @@ from mpibatch import tally, timing
 from mpibatch.apps import heat
 from mpibatch.field import Field
 from mpibatch.halo import Exchange, Halo, exchange, padded_copy, slabs
-from mpibatch.halo.exchange import halo_of
+from mpibatch.halo.exchanges import halo_of
 from mpibatch.halo.plan import phase
 from mpibatch.mpi import MPI, hosts_of
 from mpibatch.mpi.hosts import CORE_BYTES, NAME_BYTES, told_by

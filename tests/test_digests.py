@@ -67,7 +67,7 @@ def test_parts_add_up_in_any_order(cuts: list[int], word: int, random: object) -
     words = np.random.default_rng(7).integers(0, 256, 61 * word, "u1").view(f"u{word}")
     bounds = sorted({0, 61, *cuts})
     parts = [(low, words[low:high]) for low, high in itertools.pairwise(bounds)]
-    random.shuffle(parts)  # type: ignore[attr-defined]
+    random.shuffle(parts)
     assert sum(of_words(part, 5 + low) for low, part in parts) & MASK == of_words(words, 5)
 
 

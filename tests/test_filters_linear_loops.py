@@ -32,7 +32,7 @@ def swept(
     """Run a loop over a two-dimensional array, with what lies around it made by NumPy."""
     source = array.view(np.uint8) if array.dtype == bool else array
     widths = [reach if a == axis else (0, 0) for a in range(2)]
-    padded = np.pad(source.astype("f8"), widths, PAD_MODES[mode])  # type: ignore[call-overload]
+    padded = np.pad(source.astype("f8"), widths, PAD_MODES[mode])
     n = array.shape[axis]
     lo, _, hi = (np.ascontiguousarray(part) for part in np.split(padded, [reach[0], reach[0] + n], axis))
     out = np.empty_like(array) if out is None else out

@@ -184,9 +184,9 @@ def test_nan_comes_after_all_numbers_on_any_decomposition() -> None:
         found = apply("median_filter", distributed(whole, 2, 3), size)
         expected = apply("median_filter", distributed(whole, 2, 3, alone=True), size)
         assert found.owned.tobytes() == expected.owned[found.grid.box.slices()].tobytes()
-        expected = scipy_says("median_filter", np.where(np.isnan(whole), np.inf, whole), 2, size=size)
+        reference = scipy_says("median_filter", np.where(np.isnan(whole), np.inf, whole), 2, size=size)
         ours = np.where(np.isnan(found.owned), np.inf, found.owned)
-        np.testing.assert_array_equal(ours, expected[found.grid.box.slices()])
+        np.testing.assert_array_equal(ours, reference[found.grid.box.slices()])
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def fields(halo: int = 2, **geometry: Any) -> tuple[mb.Field, mb.Field]:
 
 
 def kernel(function: Any, backend: str = "numba") -> Kernel:
-    made = mb.stencil.stencil(backend=backend, overlap=False)(function)
+    made = mb.stencil(backend=backend, overlap=False)(function)
     assert isinstance(made, Kernel)
     return made
 
@@ -333,7 +333,7 @@ def test_padded_copies_cannot_be_written_to() -> None:
 
 def test_threads_take_turns() -> None:
     u, m = fields()
-    made = mb.stencil.stencil(threads=2, overlap=False)(corner)
+    made = mb.stencil(threads=2, overlap=False)(corner)
     same(made(u, m.frozen()), kernel(corner)(u, m))
 
 

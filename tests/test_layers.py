@@ -18,7 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up. A part imports from rows below its own, and from itself.
 LAYERS = (
-    ("errors", "log", "timing", "compiled", "tally", "host", "jsonfile"),
+    ("base", "errors", "log", "timing", "compiled", "tally", "host", "jsonfile"),
     ("domain",),
     ("mpi",),
     ("grid", "field"),

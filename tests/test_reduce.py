@@ -162,7 +162,7 @@ def test_bins_are_emptied_before_they_overflow(monkeypatch: pytest.MonkeyPatch) 
     )
     parts = np.zeros(loops.PARTS, np.int64)
     runs = rows(x)
-    loops.accumulate.py_func(runs.flat, runs.outer, runs.strides, runs.inner, parts)  # type: ignore[attr-defined]
+    loops.accumulate.py_func(runs.flat, runs.outer, runs.strides, runs.inner, parts)
     assert len(emptied) > 1
     same_bits(exact.rounded(parts), math.fsum(x))
 

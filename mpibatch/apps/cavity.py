@@ -201,7 +201,8 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
             fastest = mb.max(abs(flow(*later, lid)[0] - flow(*g, lid)[0])) / dt
             if fastest < p.steady:
                 simulation.stop(f"steady: no velocity changes faster than {p.steady:g}")
-    return flow(*state.values(), lid)[0]
+    velocity: mb.Field = flow(*state.values(), lid)[0]
+    return velocity
 
 
 def fitting_step(longest: float, simulation: mb.Simulation) -> float:

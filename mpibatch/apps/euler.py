@@ -178,12 +178,12 @@ def added(q, base, axis, a, b, k, gamma):
 
 
 @functools.cache
-def kernels(ndim: int) -> tuple[list[mb.stencil.Kernel], mb.stencil.Kernel]:
+def kernels(ndim: int) -> tuple[list[mb.Kernel], mb.Kernel]:
     """Return what adds the flow along each axis, and what finds the speeds. Local."""
     return [along_axis(ndim, axis) for axis in range(ndim)], (speeds1, speeds2, speeds3)[ndim - 1]
 
 
-def along_axis(ndim: int, axis: int) -> mb.stencil.Kernel:
+def along_axis(ndim: int, axis: int) -> mb.Kernel:
     """Return the kernel that adds the flow along an axis. Local."""
     # An axis at a time: one kernel for all three would take a minute to compile.
     if ndim == 1:
@@ -336,7 +336,8 @@ def blast(p: Parameters, grid: mb.Grid) -> dict[str, mb.Field]:
     volume = mb.sum(ball) * math.prod(grid.spacing)
     burst = (p.gamma - 1) * p.energy / 2**grid.ndim / volume
     still = {f"velocity_{axis}": grid.zeros() for axis in grid.axes}
-    return {"density": grid.full(1.0), **still, "pressure": np.where(ball > 0, burst, AMBIENT)}
+    pressure: Any = np.where(ball > 0, burst, AMBIENT)  # a Field, which NumPy's types do not know
+    return {"density": grid.full(1.0), **still, "pressure": pressure}
 
 
 def conserved(found: Mapping[str, mb.Field], gamma: float) -> dict[str, mb.Field]:

@@ -148,7 +148,7 @@ def second_derivative(u, axis, ndim, weights):
 
 
 @functools.cache
-def kernel(ndim: int, order: int) -> mb.stencil.Kernel:
+def kernel(ndim: int, order: int) -> mb.Kernel:
     """Return the step for a number of axes and an order. Local."""
     weights = WEIGHTS[order]
     here = (0,) * ndim

@@ -26,18 +26,18 @@ without MPI; ``watch`` (what ranks agree on), ``contents`` (what a checkpoint ho
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.checkpoint.checkpoints import Checkpoint, Checkpoints
+else:
+    __getattr__, __dir__ = attach(
+        __name__,
+        {
+            "checkpoints": ("Checkpoint", "Checkpoints"),
+        },
+    )
 
 __all__ = ["Checkpoint", "Checkpoints"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.checkpoints"), name)
-    globals()[name] = value
-    return value

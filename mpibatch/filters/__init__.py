@@ -14,9 +14,9 @@ needs only names and signatures (job files, ``--help``) reads `MODULES`.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mpibatch.base.lazy import attach
 from mpibatch.errors import nearest
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ _FAMILIES = {
 MODULES = {name: f"mpibatch.filters.{family}" for family, names in _FAMILIES.items() for name in names}
 
 # These take a Python function.
-_HIGHER = dict.fromkeys(("generic_gradient_magnitude", "generic_laplace"), "mpibatch.filters.derivatives")
+_HIGHER = ("generic_gradient_magnitude", "generic_laplace")
 
 
 def names() -> list[str]:
@@ -128,14 +128,6 @@ def names() -> list[str]:
     return sorted(MODULES)
 
 
-def __getattr__(name: str) -> Any:
-    home = MODULES.get(name) or _HIGHER.get(name)
-    if home is None:
-        raise AttributeError(f"mpibatch.filters has no {name!r}{nearest(name, [*MODULES, *_HIGHER])}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:
+    _NAMES = _FAMILIES | {"derivatives": (*_FAMILIES["derivatives"], *_HIGHER)}
+    __getattr__, __dir__ = attach(__name__, _NAMES, explain=lambda name: nearest(name, [*MODULES, *_HIGHER]))

@@ -20,7 +20,7 @@ from mpibatch.field import Field
 from mpibatch.filters._footprints import Window
 from mpibatch.halo import padded_copy
 from mpibatch.halo.engines import Memory
-from mpibatch.halo.exchange import halo_of, surround
+from mpibatch.halo.exchanges import halo_of, surround
 
 __all__ = ["Rows", "rows_of", "starts"]
 

@@ -8,26 +8,14 @@ Names are found when first used: `plan` must work where MPI is not installed.
 
 from __future__ import annotations
 
-import importlib
-import sys
-import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mpibatch.base.lazy import attach
 from mpibatch.halo.plan import Halo, Move
 
 if TYPE_CHECKING:
-    from mpibatch.halo.exchange import Exchange, exchange, padded_copy, slabs
+    from mpibatch.halo.exchanges import Exchange, exchange, padded_copy, slabs
+else:
+    __getattr__, __dir__ = attach(__name__, {"exchanges": ("Exchange", "exchange", "padded_copy", "slabs")})
 
 __all__ = ["Exchange", "Halo", "Move", "exchange", "padded_copy", "slabs"]
-
-
-class _Package(types.ModuleType):
-    """`exchange` is the function, also when Python has put the submodule of this name here."""
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("Exchange", "exchange", "padded_copy", "slabs"):
-            return getattr(importlib.import_module(f"{__name__}.exchange"), name)
-        return super().__getattribute__(name)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -37,8 +37,9 @@ This module loads nothing until a name is used: `describe` and its like must wor
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.io.describing import DatasetInfo, describe, digest, file_attributes, read_slice
@@ -46,22 +47,19 @@ if TYPE_CHECKING:
     from mpibatch.io.opening import File, Geometry, LazyArray, open
     from mpibatch.io.saving import save
     from mpibatch.io.verifying import Broken, Report, check, verify
+else:
+    __getattr__, __dir__ = attach(
+        __name__,
+        {
+            "describing": ("DatasetInfo", "describe", "digest", "file_attributes", "read_slice"),
+            "loading": ("load",),
+            "opening": ("File", "Geometry", "LazyArray", "open"),
+            "saving": ("save",),
+            "verifying": ("Broken", "Report", "check", "verify"),
+        },
+    )
 
 __all__ = [
     "Broken", "DatasetInfo", "File", "Geometry", "LazyArray", "Report", "check", "describe", "digest",
     "file_attributes", "load", "open", "read_slice", "save", "verify",
 ]  # fmt: skip
-
-_HOMES = {
-    "load": "loading", "save": "saving",
-    **dict.fromkeys(("Broken", "Report", "check", "verify"), "verifying"),
-    **dict.fromkeys(("File", "Geometry", "LazyArray", "open"), "opening"),
-}  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'mpibatch.io' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"mpibatch.io.{_HOMES.get(name, 'describing')}"), name)
-    globals()[name] = value
-    return value

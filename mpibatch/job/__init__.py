@@ -70,21 +70,15 @@ The order of the modules, each knowing only those before it: `checks`,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mpibatch.base.lazy import attach
 from mpibatch.job.reading import parse
 from mpibatch.job.schema import Input, Job, Output, Step
 
 if TYPE_CHECKING:
     from mpibatch.job.pipeline import Summary, run
+else:
+    __getattr__, __dir__ = attach(__name__, {"pipeline": ("Summary", "run")})  # which start MPI
 
 __all__ = ["Input", "Job", "Output", "Step", "Summary", "parse", "run"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in ("Summary", "run"):
-        raise AttributeError(f"module 'mpibatch.job' has no attribute {name!r}")
-    # Late: checking a job must not start MPI.
-    from mpibatch.job import pipeline
-
-    return getattr(pipeline, name)

@@ -13,18 +13,18 @@ The parts: ``loops_philox`` (compiled), ``generator``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.random.generator import Generator
+else:
+    __getattr__, __dir__ = attach(
+        __name__,
+        {
+            "generator": ("Generator",),
+        },
+    )
 
 __all__ = ["Generator"]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "Generator":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mpibatch.random.generator import Generator
-
-    globals()[name] = Generator
-    return Generator

@@ -15,35 +15,22 @@ What needs no MPI (`arrays`, `loops_*`, `exact`) can be imported where none is i
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.reduce.binning import histogram
     from mpibatch.reduce.extremes import argmax, argmin, max, min
     from mpibatch.reduce.totals import count_nonzero, mean, sum
+else:
+    __getattr__, __dir__ = attach(
+        __name__,
+        {
+            "binning": ("histogram",),
+            "extremes": ("argmax", "argmin", "max", "min"),
+            "totals": ("count_nonzero", "mean", "sum"),
+        },
+    )
 
 __all__ = ["argmax", "argmin", "count_nonzero", "histogram", "max", "mean", "min", "sum"]
-
-_HOMES = {
-    "argmax": "extremes",
-    "argmin": "extremes",
-    "count_nonzero": "totals",
-    "histogram": "binning",
-    "max": "extremes",
-    "mean": "totals",
-    "min": "extremes",
-    "sum": "totals",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -35,33 +35,24 @@ The parts, in order of dependency: ``parameters`` (what programs declare) and ``
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.simulate.loop import Now, Simulation
     from mpibatch.simulate.parameters import Count, NotNegative, Positive, Range
     from mpibatch.simulate.schedule import Every, Schedule
     from mpibatch.simulate.stepping import cfl_step
+else:
+    __getattr__, __dir__ = attach(
+        __name__,
+        {
+            "loop": ("Now", "Simulation"),
+            "parameters": ("Count", "NotNegative", "Positive", "Range"),
+            "schedule": ("Every", "Schedule"),
+            "stepping": ("cfl_step",),
+        },
+    )
 
 __all__ = ["Count", "Every", "NotNegative", "Now", "Positive", "Range", "Schedule", "Simulation", "cfl_step"]
-
-_HOMES = {
-    "Count": "parameters",
-    "Every": "schedule",
-    "NotNegative": "parameters",
-    "Now": "loop",
-    "Positive": "parameters",
-    "Range": "parameters",
-    "Schedule": "schedule",
-    "Simulation": "loop",
-    "cfl_step": "stepping",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value

@@ -125,7 +125,7 @@ def test_from_function_gets_the_coordinates_of_owned_cells() -> None:
         (lambda u: mb.scatter(np.zeros((4, 5)), u.grid), "first axes"),
         (lambda u: mb.scatter(np.zeros((4, 4)), u.grid, root=99), "root=99"),
         (lambda u: mb.gather(u, root=-1), "root=-1"),
-        (lambda u: mb.nosuch, "no 'nosuch'"),
+        (lambda u: mb.nosuch, "no attribute 'nosuch'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(act: object, message: str) -> None:

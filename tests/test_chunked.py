@@ -22,6 +22,7 @@ from mpibatch.io import apart, describe
 from mpibatch.io.chunking import CHUNK_BYTES, ChunkGrid, chosen_chunks, usual_chunks
 from mpibatch.io.compression import Filter, filters_of, normal_compression
 from mpibatch.io.formats import inspect, read, stored
+from mpibatch.io.inflation import can_inflate, inflate
 from mpibatch.io.packing import Packer
 
 ARRAY = np.arange(7 * 5 * 6, dtype="i4").reshape(7, 5, 6)
@@ -83,23 +84,22 @@ def test_compression_by_name() -> None:
             normal_compression(wrong)
 
 
-@pytest.mark.parametrize("filters", [(Filter(1, (4,)),), (Filter(2, (8,)), Filter(1, (1,))), (Filter(3),), ()])
-def test_packed_and_unpacked(filters: tuple[Filter, ...]) -> None:
+@pytest.mark.parametrize("filters", [(Filter(1, (4,)),), (Filter(2, (8,)), Filter(1, (1,))), ()])
+def test_packed_and_inflated(filters: tuple[Filter, ...]) -> None:
     block = np.arange(60.0).reshape(3, 4, 5)
+    assert can_inflate(filters, 8)
     with Packer("f8", block.shape, filters) as packer:
         for scale in (1, 2):
             mask, data = packer.pack(scale * block)
-            np.testing.assert_array_equal(packer.unpack(mask, data), scale * block)
-        if filters:
-            with pytest.raises(RunError, match="damaged"):
-                packer.unpack(mask, data[:-1])
+            np.testing.assert_array_equal(inflate(block.dtype, block.shape, filters, mask, data), scale * block)
+        with pytest.raises(RunError, match="damaged"):
+            inflate(block.dtype, block.shape, filters, mask, data[:-1])
 
 
 def test_a_bomb_is_not_unfolded() -> None:
-    with Packer("u1", (100,), (Filter(1, (4,)),)) as packer:
-        for many in (0, 99, 101, 50_000_000):
-            with pytest.raises(RunError, match="damaged"):
-                packer.unpack(0, zlib.compress(bytes(many), 9))
+    for many in (0, 99, 101, 50_000_000):
+        with pytest.raises(RunError, match="damaged"):
+            inflate(np.dtype("u1"), (100,), (Filter(1, (4,)),), 0, zlib.compress(bytes(many), 9))
 
 
 # --- reading where values lie -----------------------------------------------------------------------------------

@@ -147,6 +147,8 @@ def test_unpacked_by_each_or_by_one(shared_tmp: Path, monkeypatch: pytest.Monkey
             options: dict[str, Any] = {"shuffle": True, "compression": "gzip"}
             file.create_dataset("u", data=array, chunks=(3, 11, 13, 2), fletcher32=True, **options)
             file.create_dataset("v", SHAPE, "i2", chunks=(4, 4, 4), fillvalue=7, **options)[:5] = 3
+            # Of detectors; its parameters in the file are not those with which it is set.
+            file.create_dataset("w", data=array, chunks=(4, 11, 13, 3), compression=32008, compression_opts=(0, 2))
     WORLD.Barrier()
     sparse = np.where(np.arange(9)[:, None, None] < 5, 3, 7) * np.ones(SHAPE, "i2")
     for cut in cuts():
@@ -154,6 +156,8 @@ def test_unpacked_by_each_or_by_one(shared_tmp: Path, monkeypatch: pytest.Monkey
         np.testing.assert_array_equal(u.owned, array[u.box.slices()])
         v = mb.load(shared_tmp / "a.h5", "v", **cut)
         np.testing.assert_array_equal(v.owned, sparse[v.box.slices()])
+        w = mb.load(shared_tmp / "a.h5", "w", components=1, **cut)
+        np.testing.assert_array_equal(w.owned, array[w.box.slices()])
     WORLD.Barrier()
 
 

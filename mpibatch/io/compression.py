@@ -17,7 +17,7 @@ GZIP, SHUFFLE = 1, 2
 NAMES = {
     GZIP: "gzip", SHUFFLE: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 307: "bzip2",
     32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32017: "sz",
-    32024: "sz3", 32026: "blosc2", 32028: "sperr",
+    32018: "fcidecomp",    32024: "sz3", 32026: "blosc2", 32028: "sperr", 32033: "htj2k",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from mpibatch.io.apart import inspect_safely
 from mpibatch.io.chunking import ChunkGrid
 from mpibatch.io.formats import Source, read
 from mpibatch.io.formats.hazards import check_allowed
-from mpibatch.io.formats.stored import chunks_of
+from mpibatch.io.formats.hdf5 import chunks_of
 from mpibatch.io.naming import PathLike, split_path, whole_name
 from mpibatch.io.region import chosen_region, moved
 from mpibatch.io.sharing import Sharing

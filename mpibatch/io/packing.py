@@ -1,15 +1,15 @@
-"""Chunks through HDF5's filters, in memory: packed before they are written, unpacked after they were read.
+"""Chunks through HDF5's filters, in memory: packed before they are written.
 
-A file that is never written, of one dataset of one chunk, takes a chunk's values and gives its stored bytes, or the
-other way round. So any filter that HDF5 knows gives the bytes that HDF5 itself would write; calling zlib here instead
-was not faster.
+A file that is never written, of one dataset of one chunk, takes a chunk's values and gives its stored bytes. So any
+filter that HDF5 knows gives the bytes that HDF5 itself would write; calling zlib here instead was not faster. The way
+back is not open: filters write into their parameters when a dataset is made, and would do so a second time.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
+import importlib
 import math
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,10 +19,19 @@ import numpy.typing as npt
 
 from mpibatch.errors import RunError, UsageError
 from mpibatch.io.chunking import ChunkGrid, chosen_chunks
-from mpibatch.io.compression import GZIP, SHUFFLE, Filter, filter_name, filters_of, normal_compression
+from mpibatch.io.compression import SHUFFLE, Filter, filter_name, filters_of, normal_compression
 from mpibatch.io.naming import normal_name
 
-__all__ = ["Packer", "by_dataset", "check_filters", "hdf5_type", "set_filters", "stored_as", "visit_chunks"]
+__all__ = [
+    "Packer",
+    "by_dataset",
+    "check_filters",
+    "hdf5_type",
+    "load_plugins",
+    "set_filters",
+    "stored_as",
+    "visit_chunks",
+]
 
 Array = npt.NDArray[Any]
 
@@ -51,12 +60,20 @@ def stored_as(
     return chosen_chunks(name, "auto" if chunks is None else chunks, shape, dtype.itemsize, components), packed
 
 
+def load_plugins() -> None:
+    """Register the filters of the package hdf5plugin with HDF5, if it is installed. Local.
+
+    To be called before a file is opened: HDF5 remembers which filters it has not found.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("hdf5plugin")
+
+
 def check_filters(what: str, filters: Sequence[Filter]) -> None:
     """Raise UsageError unless HDF5 has these filters, those of the package hdf5plugin included. Local."""
     for one in filters:
-        if one.code >= PLUGINS and importlib.util.find_spec("hdf5plugin") is not None:
-            # Registers its filters with the HDF5 library of h5py.
-            importlib.import_module("hdf5plugin")
+        if one.code >= PLUGINS:
+            load_plugins()
         if not h5py.h5z.filter_avail(one.code):
             raise UsageError(
                 f"{what} is packed by the filter {filter_name(one.code)}, which is not installed: "
@@ -93,11 +110,10 @@ def hdf5_type(dtype: npt.DTypeLike) -> Any:
 
 
 class Packer:
-    """Packs and unpacks chunks of one shape and dtype, one at a time."""
+    """Packs chunks of one shape and dtype, one at a time."""
 
     def __init__(self, dtype: npt.DTypeLike, chunk: Sequence[int], filters: Sequence[Filter]) -> None:
         self._dtype, self._chunk, self._filters = np.dtype(dtype), tuple(chunk), tuple(filters)
-        self._nbytes = math.prod(self._chunk) * self._dtype.itemsize
         check_filters("a chunk", filters)  # HDF5 would leave out what it does not have, without a word
         self._type = hdf5_type(dtype)
         access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
@@ -113,7 +129,8 @@ class Packer:
             self._dataset = h5py.h5d.create(self._file, b"chunk", self._type, space, plan)
         except (OSError, RuntimeError, ValueError) as error:
             self.close()
-            raise RunError(f"chunks cannot be packed or unpacked by {self._filters} ({error})") from error
+            names = ", ".join(filter_name(one.code) for one in self._filters)
+            raise RunError(f"chunks cannot be packed by {names} ({error})") from error
 
     def pack(self, block: Array) -> tuple[int, bytes]:
         """Return the stored bytes of a chunk, and the mask that tells which filters were left out. Local."""
@@ -121,22 +138,6 @@ class Packer:
         self._dataset.flush()
         mask, stored = self._dataset.read_direct_chunk((0,) * len(self._chunk))
         return int(mask), stored
-
-    def unpack(self, mask: int, stored: bytes) -> Array:
-        """Return the values of a chunk. Local. RunError if the bytes are damaged."""
-        used = [one for number, one in enumerate(self._filters) if not mask >> number & 1]
-        if not used:
-            return self._of_bytes(stored)
-        if used[-1].code == GZIP and used[:-1] in ([], [Filter(SHUFFLE, (self._dtype.itemsize,))]):
-            raw = self._inflated(stored)
-            return self._of_bytes(self._unshuffled(raw) if len(used) == 2 and len(raw) == self._nbytes else raw)
-        block = np.empty(self._chunk, self._dtype)
-        try:
-            self._dataset.write_direct_chunk((0,) * len(self._chunk), stored, mask)
-            self._dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, block, mtype=self._type)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise RunError(f"a chunk cannot be unpacked ({error}); it is damaged") from error
-        return block
 
     def close(self) -> None:
         """Free the memory. Local."""
@@ -147,27 +148,3 @@ class Packer:
 
     def __exit__(self, *what: object) -> None:
         self.close()
-
-    def _of_bytes(self, raw: Any) -> Array:
-        if len(raw) != self._nbytes:
-            raise RunError(f"a chunk has {len(raw)} bytes instead of {self._nbytes}; it is damaged")
-        return np.frombuffer(raw, self._dtype).reshape(self._chunk)
-
-    def _inflated(self, stored: bytes) -> bytes:
-        """What zlib makes of `stored`. Not left to HDF5, which would make room for whatever a bomb unfolds to."""
-        stream = zlib.decompressobj()
-        try:
-            raw = stream.decompress(stored, self._nbytes + 1)
-        except zlib.error as error:
-            raise RunError(f"a chunk cannot be unpacked ({error}); it is damaged") from error
-        if not stream.eof:
-            raise RunError(f"a chunk does not unpack to {self._nbytes} bytes; it is damaged")
-        return raw
-
-    def _unshuffled(self, raw: bytes) -> Array:
-        size = self._dtype.itemsize
-        planes = np.frombuffer(raw, np.uint8).reshape(size, -1)
-        values = np.empty((planes.shape[1], size), np.uint8)
-        for number, plane in enumerate(planes):
-            values[:, number] = plane
-        return values.reshape(-1)

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from mpibatch.errors import MpibatchError, RunError, UsageError, nearest
+from mpibatch.io.chunking import ChunkGrid
 from mpibatch.io.closing import closing
 from mpibatch.io.formats import stored
 from mpibatch.io.formats.hazards import hazards
@@ -18,8 +19,9 @@ from mpibatch.io.formats.storage import storage_of
 from mpibatch.io.geometry import from_attributes
 from mpibatch.io.marks import views
 from mpibatch.io.naming import whole_name
+from mpibatch.io.packing import check_filters, load_plugins
 
-__all__ = ["datasets", "dtype_text", "find", "inspect", "opened", "read", "refusal"]
+__all__ = ["Chunks", "chunks_of", "datasets", "dtype_text", "find", "inspect", "opened", "read", "refusal"]
 
 SOFT_LINKS = 16  # followed at most for one name, so that a circle ends
 
@@ -30,6 +32,7 @@ _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowEr
 @contextmanager
 def opened(path: str) -> Iterator[Any]:
     """Open a file for reading. Local."""
+    load_plugins()
     try:
         # Some parallel file systems have no locks; reading needs none.
         with closing(h5py.File(path, "r", locking="best-effort")) as file:
@@ -137,12 +140,44 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
 
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
     """Fill ``out[at]``. Local. Where only HDF5 knows the values' places, it reads them and converts their dtype."""
-    if source.storage is not None:
+    if source.storage is not None and source.storage.is_plain:
         stored.read(source, selection, out, at)
         return
+    with _dataset(source) as dataset:
+        dataset.read_direct(out, np.s_[selection], np.s_[at])
+
+
+class Chunks:
+    """The chunks of a source that HDF5 unpacks, one at a time; made by `chunks_of`."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.grid = ChunkGrid(dataset.shape, dataset.chunks)
+        self._dataset = dataset
+
+    def values(self, number: int) -> Array:
+        """Return the values of a chunk, those within the dataset. Local. Not to be written to."""
+        values: Array = self._dataset[self.grid.box(number).slices()]
+        return values
+
+
+@contextmanager
+def chunks_of(source: Source) -> Iterator[Chunks | stored.Chunks]:
+    """Open a source that lies in chunks. Local."""
+    if source.storage is not None and source.storage.is_plain:
+        with stored.chunks_of(source) as plain:
+            yield plain
+    else:
+        with _dataset(source) as dataset:
+            yield Chunks(dataset)
+
+
+@contextmanager
+def _dataset(source: Source) -> Iterator[Any]:
     with opened(source.path) as file:
-        found = find(file, source.path, source.dataset, source.allow)
-        found.read_direct(out, np.s_[selection], np.s_[at])
+        dataset = find(file, source.path, source.dataset, source.allow)
+        if source.storage is not None:
+            check_filters(source.name, source.storage.filters)
+        yield dataset
 
 
 def _option(kind: str) -> str:

@@ -28,7 +28,8 @@ class Storage:
     dtype : as stored, in the file's byte order.
     offset : the byte at which they begin, all in C order, if `chunks` is ().
     chunks, filters : the shape of chunks, and what they are packed by.
-    table : one row for each chunk in C order: first byte (-1: never written), bytes, mask of filters left out.
+    table : one row for each chunk in C order: first byte (-1: never written), bytes, mask of filters left out. Empty if
+        HDF5 is to unpack them.
     fill : the bytes of a value that was never written.
     """
 
@@ -38,6 +39,11 @@ class Storage:
     filters: tuple[Filter, ...] = ()
     table: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 3), np.int64), repr=False, compare=False)
     fill: bytes = b""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether bytes at known places are all that it takes. Local."""
+        return not self.chunks or len(self.table) > 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 from mpibatch.errors import RunError
 from mpibatch.io.chunking import ChunkGrid
 from mpibatch.io.compression import Filter
-from mpibatch.io.formats.source import Storage
+from mpibatch.io.formats import stored
+from mpibatch.io.formats.source import Source, Storage, native
+from mpibatch.io.inflation import can_inflate
 from mpibatch.io.packing import hdf5_type, visit_chunks
 
 __all__ = ["storage_of"]
@@ -43,8 +46,41 @@ def storage_of(dataset: Any, path: str) -> Storage | None:
     if layout != h5py.h5d.CHUNKED or ChunkGrid(dataset.shape, dataset.chunks).total > MOST_CHUNKS:
         return None
     filters = tuple(Filter(int(one[0]), tuple(map(int, one[2]))) for one in map(plan.get_filter, _numbers(plan)))
+    left_to_hdf5 = Storage(dtype.str, -1, dataset.chunks, filters)
+    if not can_inflate(filters, dtype.itemsize):
+        return left_to_hdf5
     fill = np.asarray(dataset.fillvalue, dtype).tobytes()
-    return Storage(dtype.str, -1, dataset.chunks, filters, _table(dataset, size), fill)
+    storage = replace(left_to_hdf5, table=_table(dataset, size), fill=fill)
+    return storage if _agrees(dataset, storage, path) else left_to_hdf5
+
+
+def _agrees(dataset: Any, storage: Storage, path: str) -> bool:
+    """Whether one chunk of each kind is here what it is to HDF5.
+
+    A file may have settings that h5py does not tell, as that chunks at the edge are stored without filters.
+    """
+    grid = ChunkGrid(dataset.shape, dataset.chunks)
+    source = Source(path, "hdf5", dataset.name, dataset.shape, native(dataset.dtype), storage=storage)
+    try:
+        with stored.chunks_of(source) as chunks:
+            for number in _samples(grid, storage.table):
+                box = grid.box(number)
+                values = dataset[box.slices()]
+                if chunks.values(number)[box.slices(box.start)].astype(values.dtype).tobytes() != values.tobytes():
+                    return False
+    except (OSError, RuntimeError, ValueError):  # damaged: whoever reads it is told
+        return False
+    return True
+
+
+def _samples(grid: ChunkGrid, table: Any) -> list[int]:
+    """Return the first chunk of each kind: written or not, with or without all filters, whole or cut by the edge."""
+    cut = np.zeros(grid.counts, bool)
+    for axis, (length, size) in enumerate(zip(grid.shape, grid.size, strict=True)):
+        if length % size:
+            np.moveaxis(cut, axis, 0)[-1] = True
+    kinds = table[:, 2] << 2 | cut.reshape(-1) << 1 | (table[:, 0] < 0)
+    return [int(number) for number in np.unique(kinds, return_index=True)[1]]
 
 
 def _numbers(plan: Any) -> range:

@@ -15,6 +15,7 @@ from mpibatch.domain import Box
 from mpibatch.errors import RunError
 from mpibatch.io.chunking import ChunkGrid
 from mpibatch.io.formats.source import Array, Selection, Source, Storage
+from mpibatch.io.inflation import inflate
 
 __all__ = ["Chunks", "chunks_of", "read"]
 
@@ -37,12 +38,8 @@ class Chunks:
     """The chunks of a source, one at a time; made by `chunks_of`."""
 
     def __init__(self, source: Source, file: _File) -> None:
-        from mpibatch.io.packing import Packer, check_filters
-
         self._source, self._file, self._storage = source, file, _storage(source)
         self.grid = ChunkGrid(source.shape, self._storage.chunks)
-        check_filters(source.name, self._storage.filters)
-        self._packer = Packer(self._storage.dtype, self.grid.size, self._storage.filters)
 
     def values(self, number: int) -> Array:
         """Return the values of a chunk, also those beyond the dataset. Local. Not to be written to."""
@@ -51,26 +48,19 @@ class Chunks:
             fill = np.frombuffer(self._storage.fill, self._storage.dtype)
             return np.broadcast_to(fill.reshape((1,) * len(self.grid.size)), self.grid.size)
         try:
-            return self._packer.unpack(mask, self._file.bytes_at(offset, nbytes))
+            stored = self._file.bytes_at(offset, nbytes)
+            return inflate(np.dtype(self._storage.dtype), self.grid.size, self._storage.filters, mask, stored)
         except RunError as error:
             raise RunError(
                 f"{self._source.name}, chunk from {self.grid.start(number)} on: {error}; copy the file anew"
             ) from error
 
-    def close(self) -> None:
-        """Free the memory. Local."""
-        self._packer.close()
-
 
 @contextmanager
 def chunks_of(source: Source) -> Iterator[Chunks]:
-    """Open a source that lies in chunks. Local."""
+    """Open a source that lies in plain chunks. Local."""
     with _opened(source) as file:
-        chunks = Chunks(source, file)
-        try:
-            yield chunks
-        finally:
-            chunks.close()
+        yield Chunks(source, file)
 
 
 class _File:

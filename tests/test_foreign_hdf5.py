@@ -164,7 +164,7 @@ def test_every_filter_is_read_as_h5py_reads_it(kind: str, packed: Callable[[str]
             source = inspect(str(path), name)
             plain += source.storage is not None and source.storage.is_plain
             for selection in (np.s_[0:13, 0:40, 0:37], np.s_[3:11:2, 5:39, 30:36]):
-                expected = np.ascontiguousarray(native[selection])
+                expected: Any = np.ascontiguousarray(native[selection])
                 got = np.empty(expected.shape, source.dtype)
                 read(source, selection, got, tuple(slice(0, n) for n in got.shape))
                 assert got.tobytes() == expected.tobytes(), (name, selection)

@@ -132,7 +132,8 @@ def _source(told: dict[str, Any], table: bytes) -> Source:
             bytes.fromhex(storage["fill"]),
         )
     plain = {key: told[key] for key in ("path", "format", "dataset", "dtype", "components", "boxwise")}
-    return Source(**plain, shape=tuple(told["shape"]), grid=grid, storage=storage, allow=tuple(told["allow"]))
+    known: dict[str, Any] = {key: tuple(told[key]) for key in ("shape", "allow", "notes")}
+    return Source(**plain, **known, grid=grid, storage=storage)
 
 
 def is_safe_to_parse(file: str, most: int | None = None) -> bool:

@@ -15,17 +15,20 @@ from mpibatch.field import Field, HaloLike
 from mpibatch.grid import Grid
 from mpibatch.io.apart import inspect_safely
 from mpibatch.io.chunking import ChunkGrid
-from mpibatch.io.formats import Source, read
+from mpibatch.io.formats import Source, format_of, read
 from mpibatch.io.formats.hazards import check_allowed
 from mpibatch.io.formats.hdf5 import chunks_of
-from mpibatch.io.naming import PathLike, split_path, whole_name
+from mpibatch.io.naming import PathLike, split_path, whole_name, with_picks
 from mpibatch.io.region import chosen_region, moved
 from mpibatch.io.sharing import Sharing
+from mpibatch.log import logger
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.redistribution import scatter
 from mpibatch.timing import phase
 
 __all__ = ["load"]
+
+_log = logger("io")
 
 # Ranks that a chunk has cells for, on the mean, from which on it is unpacked once and its cells are sent.
 REPEATS = 1.5
@@ -48,6 +51,8 @@ def load(
     units: str | None = None,
     axes: Sequence[str] | None = None,
     region: slice | Sequence[slice] | None = None,
+    frame: int | None = None,
+    channel: int | None = None,
     allow: Sequence[str] = (),
 ) -> Field:
     """Return a Field with the values of a file. Collective.
@@ -67,8 +72,11 @@ def load(
         file's.
     region : slices for the first axes of the grid, as ``np.s_[10:200, ::4]``: only these cells are read. The new Grid
         has their shape; its origin is moved, its spacing is that of the cells left.
-    allow : hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter
-        pipelines", "large chunks", "unknown filters", "virtual datasets".
+    frame, channel : of a TIFF hyperstack only this time, or this channel, from 0 on. Also within the path:
+        ``"stack.tif::frame=3,channel=1"``, ``"stack.tif::series=1"``.
+    allow : what a file may ask that is not to be refused: "external links" (also TIFF planes in other folders),
+        "external storage", "filter pipelines", "large chunks", "unknown filters", "virtual datasets"; and "missing":
+        fill values in place of what other files should hold and do not.
 
     Raises UsageError (unknown dataset, a dtype or shape that no field can have) or RunError (missing or damaged
     file), the same on every rank.
@@ -84,12 +92,19 @@ def load(
         seen: tuple[int, ...] | None = None
         with agreed(home, f"reading {path}"):
             file, inside = split_path(path, dataset)
+            if (frame, channel) != (None, None):
+                inside = with_picks(inside, frame, channel)
+                if home.rank == 0 and format_of(file) != "tiff":
+                    raise UsageError(f"{file!r} was to be read with frame= or channel=, which TIFF files alone have")
             _check(grid, comm, wanted, whole_name(file, inside or ""))
             seen = _state(file)
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
                 found = inspect_safely(file, inside, check_allowed(allow))
         source: Source = home.bcast(found, root=0)
+        if home.rank == 0:
+            for note in source.notes:
+                _log.warning("%s: %s", source.name, note)
         count = _components(source, grid, components, region)
         axes_of_grid = len(source.shape) - count
         part = chosen_region(source.name, source.shape[:axes_of_grid], region)

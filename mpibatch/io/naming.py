@@ -7,12 +7,17 @@ from collections.abc import Iterable
 
 from mpibatch.errors import UsageError
 
-__all__ = ["HAZARDS", "SEPARATOR", "PathLike", "check_tree", "no_dataset", "normal_name", "split_path", "whole_name"]
+__all__ = [
+    "HAZARDS", "SEPARATOR", "PathLike", "check_tree", "no_dataset", "normal_name", "split_path", "whole_name",
+    "with_picks",
+]  # fmt: skip
 
 SEPARATOR = "::"
-# What an HDF5 file may ask of its reader that is refused unless it is allowed by name (`formats.hazards`).
+# What a file may ask of its reader that is refused unless it is allowed by name (`formats.hazards`). "missing": fill
+# values in place of what other files should hold and do not.
 HAZARDS = (
-    "external links", "external storage", "filter pipelines", "large chunks", "unknown filters", "virtual datasets",
+    "external links", "external storage", "filter pipelines", "large chunks", "missing", "unknown filters",
+    "virtual datasets",
 )  # fmt: skip
 
 PathLike = str | os.PathLike[str]
@@ -26,6 +31,14 @@ def split_path(path: PathLike, dataset: str | None = None) -> tuple[str, str | N
     if not file:
         raise UsageError(f"{os.fspath(path)!r} names no file; give FILE or FILE{SEPARATOR}DATASET")
     return file, (inside or None) if separator else dataset
+
+
+def with_picks(dataset: str | None, frame: int | None, channel: int | None) -> str | None:
+    """Return the dataset's text with a frame and a channel of a TIFF series picked. Local."""
+    picks = [f"{key}={index}" for key, index in (("frame", frame), ("channel", channel)) if index is not None]
+    if not picks or not dataset:
+        return ",".join(picks) or dataset
+    return ",".join([dataset if "=" in dataset else f"series={dataset}", *picks])
 
 
 def whole_name(file: str, dataset: str) -> str:

@@ -174,7 +174,15 @@ def _load(job: Job, comm: MPI.Intracomm) -> Field:
         given = job.input
         region = slices(given.region) if given.region else None
         return io.load(
-            given.path, given.dataset, comm=comm, components=components, region=region, allow=given.allow, **job.grid
+            given.path,
+            given.dataset,
+            comm=comm,
+            components=components,
+            region=region,
+            frame=given.frame,
+            channel=given.channel,
+            allow=given.allow,
+            **job.grid,
         )
 
 

@@ -11,16 +11,16 @@ import numpy as np
 
 from mpibatch.domain import Decomposition
 from mpibatch.errors import UsageError
-from mpibatch.io.formats import inspect
-from mpibatch.io.naming import split_path, whole_name
+from mpibatch.io.formats import Source, inspect
+from mpibatch.io.naming import split_path, whole_name, with_picks
 from mpibatch.io.region import chosen_region
 from mpibatch.job.checks import shown, slices
 from mpibatch.job.functions import parameters_of
-from mpibatch.job.schema import Job, Step, check_fit
+from mpibatch.job.schema import Input, Job, Step, check_fit
 from mpibatch.job.simulation import SimulationJob
 from mpibatch.job.words import bytes_text, shape_text
 
-__all__ = ["Layout", "Values", "layout", "plan", "values_of"]
+__all__ = ["Layout", "Values", "layout", "plan", "source_of", "values_of"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ class Layout:
         return math.prod(self.largest)
 
 
+def source_of(given: Input) -> Source:
+    """Return what an input holds. Local. RunError if there is no such file, UsageError if it cannot be read."""
+    path, dataset = split_path(given.path, given.dataset)
+    return inspect(path, with_picks(dataset, given.frame, given.channel), tuple(given.allow))
+
+
 def values_of(job: Job) -> Values:
     """Return what a pipeline reads. Local. Opens the input, but reads no values.
 
@@ -66,7 +72,7 @@ def values_of(job: Job) -> Values:
     """
     given = job.input
     path, dataset = split_path(given.path, given.dataset)
-    source = inspect(given.path, given.dataset, given.allow)
+    source = source_of(given)
     count = source.components if given.components is None else given.components
     if not 0 <= count < len(source.shape):
         raise UsageError(

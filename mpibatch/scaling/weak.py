@@ -157,10 +157,10 @@ def grow(source: Source, part: Sequence[range], factors: Sequence[int], path: Pa
 
 def _source(job: Job) -> tuple[Source, tuple[range, ...]]:
     """The input, and the indices that are read along each axis of the grid."""
-    from mpibatch.io.formats import inspect
     from mpibatch.io.region import chosen_region
+    from mpibatch.job.plan import source_of
 
-    source = inspect(job.input.path, job.input.dataset, tuple(job.input.allow))
+    source = source_of(job.input)
     count = source.components if job.input.components is None else job.input.components
     if not 0 <= count < len(source.shape):
         raise UsageError(

@@ -21,8 +21,8 @@ __all__ = ["Array", "Format", "Selection", "Source", "check", "format_of", "insp
 class Format(Protocol):
     """What every format's module offers."""
 
-    def inspect(self, path: str, dataset: str | None) -> Source:
-        """Tell what a file holds. Local."""
+    def inspect(self, path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
+        """Tell what a file holds, refusing hazards that are not allowed. Local."""
 
     def read(self, source: Source, selection: Selection, out: Array, at: Selection) -> None:
         """Fill ``out[at]`` with ``source[selection]``, in native byte order. Local; `out` is C-contiguous."""
@@ -73,12 +73,7 @@ def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = ()) ->
     """Tell what a file (or ``file::dataset``) holds, refusing what no field can hold, and hazards. Local."""
     file, inside = split_path(path, dataset)
     name = format_of(file)
-    if name == "hdf5":
-        from mpibatch.io.formats import hdf5
-
-        source = hdf5.inspect(file, inside, allow)
-    else:
-        source = _module(name).inspect(file, inside)
+    source = _module(name).inspect(file, inside, allow)
     check(source)
     return source
 

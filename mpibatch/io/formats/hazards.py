@@ -6,7 +6,9 @@ Each hazard has a name by which it can be allowed. What a filter unpacks to is b
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,7 +17,7 @@ from mpibatch.errors import UsageError, nearest
 from mpibatch.io.compression import NAMES, SHUFFLE, filter_name
 from mpibatch.io.naming import HAZARDS
 
-__all__ = ["HAZARDS", "check_allowed", "hazards"]
+__all__ = ["HAZARDS", "check_allowed", "gaps", "hazards"]
 
 # A chunk is unpacked as a whole, however little of it is read.
 MOST_CHUNK = 4 << 30
@@ -51,6 +53,55 @@ def hazards(dataset: Any) -> Iterator[tuple[str, str]]:
         yield from _of_chunks(dataset)
 
 
+def gaps(dataset: Any, depth: int = DEPTH) -> Iterator[str]:
+    """Yield what a dataset takes from other files or datasets and that is not there. Local.
+
+    HDF5 reads fill values in its place, without a word. Opens the other files: only to be asked once they are allowed.
+    """
+    folder = Path(dataset.file.filename).parent
+    todo = dataset.nbytes
+    for name, offset, size in dataset.external or ():
+        wanted, todo = min(size, todo), max(0, todo - size)
+        # HDF5 looks in the working directory, unless it is told otherwise.
+        prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", str(folder))
+        path = Path(prefix, name)
+        have = path.stat().st_size if path.is_file() else None
+        if have is None:
+            yield f"the file {name!r} with its values is missing"
+        elif have < offset + wanted:
+            yield f"the file {name!r} with its values ends at byte {have} instead of {offset + wanted}"
+    if not dataset.is_virtual:
+        return
+    for part in dataset.virtual_sources():
+        if "%" in part.file_name or "%" in part.dset_name:
+            continue  # numbers put in by HDF5: as many as there are
+        if part.file_name == ".":
+            yield from _gaps_in(dataset.file, part.dset_name, "", depth)
+            continue
+        prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", str(folder))
+        places = [Path(prefix, part.file_name), folder / part.file_name, folder / Path(part.file_name).name]
+        source = next((place for place in (*places, Path(part.file_name)) if place.is_file()), None)
+        if source is None:
+            yield f"the file {part.file_name!r} with its values is missing"
+            continue
+        try:
+            with h5py.File(source, "r", locking="best-effort") as file:
+                yield from _gaps_in(file, part.dset_name, f" of {part.file_name!r}", depth)
+        except OSError as error:
+            yield f"the file {part.file_name!r} with its values cannot be read ({error})"
+
+
+def _gaps_in(file: Any, name: str, of: str, depth: int) -> Iterator[str]:
+    try:
+        found = file[name]
+    except (KeyError, RuntimeError):
+        found = None
+    if not isinstance(found, h5py.Dataset):
+        yield f"the dataset {name!r}{of} with its values is missing"
+    elif depth:
+        yield from gaps(found, depth - 1)
+
+
 def _stays_inside(dataset: Any, depth: int) -> bool:
     """Whether all that a virtual dataset is made of lies in its own file."""
     for part in dataset.virtual_sources():
@@ -58,7 +109,7 @@ def _stays_inside(dataset: Any, depth: int) -> bool:
             return False
         inner = _inner(dataset.file, part.dset_name)
         if inner is None:
-            continue  # not there: HDF5 reads fill values
+            continue  # not there: see `gaps`
         if inner is False or inner.external or (inner.is_virtual and not _stays_inside(inner, depth - 1)):
             return False
     return True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -13,8 +16,9 @@ from mpibatch.errors import MpibatchError, RunError, UsageError, nearest
 from mpibatch.io.chunking import ChunkGrid
 from mpibatch.io.closing import closing
 from mpibatch.io.formats import stored
-from mpibatch.io.formats.hazards import hazards
-from mpibatch.io.formats.source import Array, Selection, Source, native
+from mpibatch.io.formats.hazards import gaps, hazards
+from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of
+from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
 from mpibatch.io.formats.storage import storage_of
 from mpibatch.io.geometry import from_attributes
 from mpibatch.io.marks import views
@@ -23,6 +27,8 @@ from mpibatch.io.packing import check_filters, load_plugins
 
 __all__ = ["Chunks", "chunks_of", "datasets", "dtype_text", "find", "inspect", "opened", "read", "refusal"]
 
+# Names of the two parts by which others write complex numbers; h5py knows its own, ("r", "i").
+PAIRS = (("real", "imag"), ("re", "im"), ("r", "i"), ("real", "imaginary"))
 SOFT_LINKS = 16  # followed at most for one name, so that a circle ends
 
 # What h5py raises, for one damaged file or another.
@@ -40,9 +46,43 @@ def opened(path: str) -> Iterator[Any]:
     except MpibatchError:
         raise
     except _DAMAGE as error:
-        raise RunError(
-            f"{path!r} cannot be read as HDF5 ({error}); it is damaged or incomplete, or packed in a way not known here"
-        ) from error
+        raise RunError(f"{path!r} cannot be read as HDF5: {_cause(path, error)}") from error
+
+
+def _cause(path: str, error: Exception) -> str:
+    """What is wrong with a file, and what to do, from what HDF5 says of it."""
+    text, number = str(error), getattr(error, "errno", None)
+    if number == errno.EIO or "Input/output error" in text:
+        return f"the disk reported an error ({error}); copy the file from elsewhere, and have the disk looked after"
+    if isinstance(error, BlockingIOError) or "unable to lock file" in text:
+        return (
+            "another program has it open for writing and locked; wait until it has closed it (or set "
+            "HDF5_USE_FILE_LOCKING=FALSE where no program has)"
+        )
+    if "already open for write" in text or "SWMR" in text:
+        return (
+            "it is marked as open for writing: a program still writes it (SWMR), or ended without closing it; wait, or "
+            "clear the mark of a file that nobody writes any more with 'h5clear -s FILE'"
+        )
+    if "multi driver" in text:
+        return "it is the first part of a file that was split (driver split or multi); join the parts with h5repack"
+    if "truncated file" in text and (more := _next_member(path)):
+        return (
+            f"it is one of several files that make up one (driver family; the next is {more!r}); join them: h5repart "
+            "FIRST%05d.h5 WHOLE.h5"
+        )
+    return f"it is damaged or incomplete, or packed in a way not known here ({error}); copy or write it anew"
+
+
+def _next_member(path: str) -> str:
+    """The name of the file that follows in a family, "" if there is none."""
+    stem, suffix = Path(path).stem, Path(path).suffix
+    found = re.search(r"\d+$", stem)
+    if not found:
+        return ""
+    digits = found.group()
+    name = f"{stem[: found.start()]}{int(digits) + 1:0{len(digits)}d}{suffix}"
+    return name if (Path(path).parent / name).exists() else ""
 
 
 def datasets(file: Any) -> dict[str, Any]:
@@ -74,6 +114,11 @@ def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
         links = here.id.links if isinstance(here, h5py.Group) else None
         if links is None or not links.exists(part.encode()):
             known = datasets(file)
+            if hops:
+                raise RunError(
+                    f"{whole_name(path, name)} was asked for, but it is a link to {part!r}, which is not there; "
+                    f"write it anew, or name another dataset: {', '.join(known) or 'there is none'}"
+                )
             raise UsageError(
                 f"dataset {name!r} was asked for, but {path!r} has none of this name{nearest(name, known)}"
             )
@@ -86,7 +131,14 @@ def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
             here = file["/"] if target.startswith("/") else here
             todo = _parts(target) + todo
         elif kind == h5py.h5l.TYPE_EXTERNAL and "external links" in allow:
-            here = here[part]
+            try:
+                here = here[part]
+            except KeyError as error:
+                file_name, inside = links.get_val(part.encode())
+                raise RunError(
+                    f"{whole_name(path, name)} was asked for, but it is a link to {inside.decode()!r} of the file "
+                    f"{file_name.decode()!r}, which cannot be opened ({error.args[0]}); bring it back, or name another"
+                ) from error
         else:
             raise UsageError(
                 f"{whole_name(path, name)} was asked for, but {part!r} in it is a link that leaves the file or runs in "
@@ -106,7 +158,7 @@ def refusal(dataset: Any) -> str:
 def dtype_text(dataset: Any) -> str:
     """Return the dtype in native byte order, or a name for one that no field can have. Local."""
     try:
-        dtype = dataset.dtype
+        dtype = value_type(dataset)
     except TypeError as error:  # HDF5 has types that NumPy has not
         return str(error)
     if dtype.kind == "O":
@@ -114,15 +166,27 @@ def dtype_text(dataset: Any) -> str:
     return f"compound {dtype.names}" if dtype.names else native(dtype)
 
 
+def value_type(dataset: Any) -> np.dtype[Any]:
+    """Return the dtype of the values: of arrays in each cell that of their entries, and complex for pairs. Local."""
+    dtype: np.dtype[Any] = dataset.dtype
+    dtype = dtype.base
+    if dtype.names is not None and tuple(name.lower() for name in dtype.names) in PAIRS:
+        parts = [dtype[number] for number in range(2)]
+        if parts[0] == parts[1] and parts[0].kind == "f" and parts[0].itemsize in (4, 8):
+            return np.dtype(f"{parts[0].byteorder}c{2 * parts[0].itemsize}")
+    return dtype
+
+
+def shape_of(dataset: Any) -> tuple[int, ...]:
+    """Return the shape, with the axes of arrays that are in each cell behind. Local."""
+    return (*dataset.shape, *dataset.dtype.shape)
+
+
 def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
-    """Tell what a dataset holds; without a name, the only one. Local."""
+    """Tell what a dataset holds; without a name, the only one, or the one that NeXus shows. Local."""
     with opened(path) as file:
         if dataset is None:
-            found = datasets(file)
-            if len(found) != 1:
-                names = f"it has {len(found)}: {', '.join(found)}; name one" if found else "it has none"
-                raise UsageError(f"the only dataset of {path!r} was asked for, but {names}")
-            dataset = next(iter(found))
+            dataset = _only_one(file, path)
         thing = find(file, path, dataset, allow)
         for kind, reason in hazards(thing):
             if kind not in allow:
@@ -130,12 +194,32 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
                     f"{whole_name(path, dataset)} was to be read, but {reason}; copy the values into one plain "
                     f"file{_option(kind)}"
                 )
-        grid = from_attributes(thing.attrs, thing.ndim)
-        components = thing.ndim - len(grid["axes"]) if grid else 0
+        if "missing" not in allow and (gap := next(gaps(thing), "")):
+            raise RunError(
+                f"{whole_name(path, dataset)} was to be read, but {gap}; bring it back, or give "
+                'allow=("missing",) to have fill values in its place'
+            )
+        text = dtype_text(thing)
+        shape = shape_of(thing) if numeric(text) else thing.shape
         # Of another file, whatever its links say, HDF5 alone knows.
         storage = storage_of(thing, path) if thing.file == file else None
-        about = (thing.shape, dtype_text(thing), components)
-        return Source(path, "hdf5", dataset, *about, grid=grid, storage=storage, allow=tuple(allow))
+        grid = from_attributes(thing.attrs, thing.ndim) or from_coordinates(thing)
+        components = len(shape) - len(grid["axes"]) if grid else len(shape) - thing.ndim
+        notes = notes_of(thing)
+        return Source(
+            path, "hdf5", dataset, shape, text, components, grid=grid, storage=storage, allow=tuple(allow), notes=notes
+        )
+
+
+def _only_one(file: Any, path: str) -> str:
+    found = datasets(file)
+    if len(found) == 1:
+        return next(iter(found))
+    signal = default_signal(file)
+    if signal is None:
+        names = f"it has {len(found)}: {', '.join(found)}; name one" if found else "it has none"
+        raise UsageError(f"the only dataset of {path!r} was asked for, but {names}")
+    return signal
 
 
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
@@ -144,7 +228,23 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
         stored.read(source, selection, out, at)
         return
     with _dataset(source) as dataset:
-        dataset.read_direct(out, np.s_[selection], np.s_[at])
+        values = dataset.dtype
+        if values.subdtype is None and values.names is None:
+            dataset.read_direct(out, np.s_[selection], np.s_[at])
+        else:
+            out[at] = _unfolded(dataset, selection)
+
+
+def _unfolded(dataset: Any, selection: Selection) -> Array:
+    """Values of cells that hold arrays, or pairs that mean complex numbers."""
+    values: Array = np.ascontiguousarray(dataset[selection[: dataset.ndim]])
+    if values.dtype.names is not None:
+        first, second = values.dtype.names
+        pairs = np.empty(values.shape, value_type(dataset))
+        pairs.real, pairs.imag = values[first], values[second]
+        return pairs
+    whole = tuple(slice(None) for _ in range(dataset.ndim))
+    return values[whole + selection[dataset.ndim :]]
 
 
 class Chunks:

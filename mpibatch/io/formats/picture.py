@@ -1,12 +1,17 @@
-"""PNG and JPEG: decoded as a whole. Components are the last axis; palettes become colours."""
+"""PNG and JPEG: decoded as a whole. Components are the last axis; palettes become colours.
+
+A JPEG that says how it is to be turned (EXIF) is turned, as viewers show it.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 
 from mpibatch.errors import RunError
 from mpibatch.io.formats.source import Array, Selection, Source, native
@@ -17,10 +22,11 @@ __all__ = ["inspect", "read"]
 # Pillow's modes → how they are decoded; others as they are.
 _DECODED_AS = {"P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}
 _DTYPES = {"1": "|b1", "I;16": "=u2", "I;16B": "=u2", "I": "=i4", "F": "=f4"}
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and the values that exchange rows and columns
 _COLOUR_TYPES = (2, 4, 6)  # of PNG: RGB, grey with alpha, RGBA
 
 
-def inspect(path: str, dataset: str | None) -> Source:
+def inspect(path: str, dataset: str | None, _allow: Sequence[str] = ()) -> Source:
     """Tell what a picture holds, from its header. Local."""
     no_dataset(path, dataset, "PNG and JPEG")
     with open(path, "rb") as file:
@@ -30,7 +36,10 @@ def inspect(path: str, dataset: str | None) -> Source:
     with _opened(path) as picture:
         mode = _mode(picture)
         bands = len(PIL.Image.new(mode, (1, 1)).getbands())
-        shape = (picture.height, picture.width) + ((bands,) if bands > 1 else ())
+        cells = (picture.height, picture.width)
+        if picture.format == "JPEG" and picture.getexif().get(ORIENTATION, 1) in SIDEWAYS:
+            cells = cells[::-1]
+        shape = cells + ((bands,) if bands > 1 else ())
         return Source(path, "picture", "", shape, native(_DTYPES.get(mode, "|u1")), int(bands > 1), boxwise=False)
 
 
@@ -40,7 +49,8 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
         mode = _mode(picture)
         try:
             decoded = picture if mode == picture.mode else picture.convert(mode)
-            out[at] = np.asarray(decoded)[selection]
+            turned = PIL.ImageOps.exif_transpose(decoded) if picture.format == "JPEG" else decoded
+            out[at] = np.asarray(turned)[selection]
         except (OSError, SyntaxError, ValueError) as error:
             raise RunError(f"{source.path!r} cannot be decoded ({error}); it is damaged or incomplete") from error
 

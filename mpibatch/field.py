@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import cast
 from mpibatch.domain import Box
 from mpibatch.errors import UsageError
 from mpibatch.grid import Grid
@@ -218,9 +219,13 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         return result
 
     def astype(self, dtype: npt.DTypeLike) -> Field:
-        """Return a Field with the owned cells cast to `dtype`, as NumPy casts. Local."""
+        """Return a Field with the owned cells cast to `dtype`. Local.
+
+        As NumPy casts; floats that an integer `dtype` cannot hold, where NumPy's result depends on the place in the
+        array, have a defined one: see `mpibatch.base.casts`. UsageError if an imaginary part would be lost.
+        """
         result = self.like(dtype=dtype)
-        result.owned[...] = self.owned.astype(dtype, copy=False)
+        result.owned[...] = cast(self.owned, dtype)
         return result
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -229,6 +234,19 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
                 f"np.{ufunc.__name__}.{method} was asked of a Field; it combines cells of different ranks: "
                 "use mpibatch.sum, min, max, mean, histogram, or work on u.owned"
             )
+        name = ufunc.__name__
+        if kwargs.get("casting", "same_kind") in ("unsafe", "same_value"):
+            raise UsageError(
+                f"np.{name} of a Field with casting={kwargs['casting']!r}; how NumPy casts depends on a cell's place in "
+                "the array: leave casting out, and cast with u.astype"
+            )
+        if "where" in kwargs:
+            if out is None:
+                raise UsageError(
+                    f"np.{name} of a Field with where=, but without out=, leaves cells undefined; use np.where, "
+                    "or give out="
+                )
+            kwargs["where"] = _operands(name, (*inputs, kwargs["where"]))[0][-1]
         if out is not None:
             arrays, _, _ = _operands(ufunc.__name__, (*inputs, *out))
             ufunc(*arrays[: len(inputs)], out=tuple(arrays[len(inputs) :]), **kwargs)
@@ -237,6 +255,11 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function not in _CELL_BY_CELL or "out" in kwargs:
+            name = _SYNONYMS.get(function.__name__, function.__name__)
+            if name in _OURS:
+                raise UsageError(
+                    f"np.{function.__name__} was asked of a Field, which ranks share: use mpibatch.{name}(u)"
+                )
             raise UsageError(
                 f"np.{function.__name__} was asked of a Field; of NumPy's functions only those that work cell by cell "
                 f"take fields: ufuncs, and {', '.join(sorted(f.__name__ for f in _CELL_BY_CELL))}"
@@ -261,6 +284,9 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         return f"Field(shape={self.shape}, dtype={self.dtype}, box={self.box}, halo={self.halo})"
 
 
+# NumPy's functions that combine cells, and that this package has; some under another name.
+_OURS = frozenset({"argmax", "argmin", "count_nonzero", "histogram", "max", "mean", "min", "save", "sum"})
+_SYNONYMS = {"amax": "max", "amin": "min", "average": "mean", "savez": "save"}
 # Functions of NumPy that are no ufuncs but work cell by cell.
 _CELL_BY_CELL = frozenset({np.clip, np.imag, np.nan_to_num, np.real, np.round, np.where})
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import cast
 from mpibatch.domain import Box, Decomposition
 from mpibatch.errors import UsageError
 from mpibatch.mpi import MPI, private
@@ -153,7 +154,7 @@ class Grid:
         an array that broadcasts to the local shape, components last.
         """
         field = self.empty(dtype, halo, components)
-        field.owned[...] = function(*self.coordinates())
+        field.owned[...] = cast(np.asarray(function(*self.coordinates())), field.dtype)
         return field
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import cast
 from mpibatch.domain import check_mode
 from mpibatch.errors import UsageError
 from mpibatch.field import Field
@@ -257,12 +258,9 @@ def as_c(values: Array, dtype: np.dtype[Any]) -> Array:
         return values
     if values.dtype.kind in "iu" and (values.dtype.itemsize == 8 or values.dtype == np.uint32):
         values = values.astype(np.float64)
-    if values.dtype.kind == "f" and dtype.kind != "f":
-        # By way of the next signed type that the processor knows, as in `cast_as_c`.
-        is_wide = dtype.itemsize == 8 or dtype == np.uint32
-        with np.errstate(invalid="ignore"):
-            values = values.astype(np.uint64 if dtype == np.uint64 else np.int64 if is_wide else np.int32)
-    return values.astype(np.uint8).astype(dtype) if dtype.kind == "b" else values.astype(dtype)
+    if dtype.kind == "b":
+        return cast(values, np.int32).astype(np.uint8).astype(dtype)
+    return cast(values, dtype)
 
 
 def exact_in_f8(u: Field) -> None:
@@ -272,4 +270,4 @@ def exact_in_f8(u: Field) -> None:
         return
     if int(cells.max()) > 1 << 53 or int(cells.min()) < -(1 << 53):
         with np.errstate(invalid="ignore"):
-            cells[...] = cells.astype(np.float64).astype(u.dtype)
+            cells[...] = cast(cells.astype(np.float64), u.dtype)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import cast
 from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.filters import _params as ask
@@ -94,7 +95,7 @@ def truths(out: Field) -> Field:
 def copied(u: Field, out: Field) -> Field:
     """Copy the owned cells of `u` to `out`, cast as scipy does where no axis is filtered. Local."""
     with np.errstate(invalid="ignore"):
-        out.owned[...] = u.owned.astype(out.dtype)
+        out.owned[...] = cast(u.owned, out.dtype)
     return out
 
 

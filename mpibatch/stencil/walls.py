@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import cast
 from mpibatch.domain import Box, check_mode
 from mpibatch.errors import UsageError, nearest
 
@@ -161,17 +162,17 @@ class Task:
         """Apply it. Local."""
         view, condition = self.view, self.condition
         if condition.function is not None:
-            view[...] = condition.function(*_mesh(self.box, self.geometry), time)
+            view[...] = cast(np.asarray(condition.function(*_mesh(self.box, self.geometry), time)), view.dtype)
             return
         values = np.asarray(condition.value if len(condition.value) > 1 else condition.value[0])
         if condition.kind == "constant":
-            view[...] = values.astype(view.dtype)
+            view[...] = cast(values, view.dtype)
         elif condition.kind == "dirichlet":
-            np.subtract((2.0 * values).astype(view.dtype), view, out=view)
+            np.subtract(cast(2.0 * values, view.dtype), view, out=view)
         elif condition.kind == "signed":
-            np.multiply(view, values.astype(view.dtype), out=view)
+            np.multiply(view, cast(values, view.dtype), out=view)
         else:
-            np.add(view, (values * self._distances(view.ndim)).astype(view.dtype), out=view)
+            np.add(view, cast(values * self._distances(view.ndim), view.dtype), out=view)
 
     def _distances(self, ndim: int) -> npt.NDArray[np.float64]:
         """How far each halo cell is from its mirror image, along the axis."""

@@ -237,8 +237,8 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         name = ufunc.__name__
         if kwargs.get("casting", "same_kind") in ("unsafe", "same_value"):
             raise UsageError(
-                f"np.{name} of a Field with casting={kwargs['casting']!r}; how NumPy casts depends on a cell's place in "
-                "the array: leave casting out, and cast with u.astype"
+                f"np.{name} of a Field with casting={kwargs['casting']!r}; how NumPy casts depends on a cell's "
+                "place in the array: leave casting out, and cast with u.astype"
             )
         if "where" in kwargs:
             if out is None:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mpibatch import __version__
+from mpibatch.base.files import lock
 from mpibatch.checkpoint import contents, folder, identity
 from mpibatch.checkpoint.signals import Caught, signal_name
 from mpibatch.checkpoint.watch import Watch
@@ -89,6 +90,8 @@ class Checkpoints:
         self._is_folder_ours = False  # whether what lies in the folder has been looked at, or removed
         self._looked_at = 0
         self._stopping = 0
+        self._is_entered = False
+        self._handle: int | None = None  # rank 0's, of the folder
 
     @property
     def stopping(self) -> bool:
@@ -192,6 +195,8 @@ class Checkpoints:
         with agreed(self.comm, f"looking at the folder {self.path}"):
             if self.comm.rank == 0:
                 folder.check_writable(self.path)
+                self._lock()
+        self._is_entered = True
         self._caught.__enter__()
         self._leaving.__enter__()
         self._watch.restart()
@@ -207,6 +212,22 @@ class Checkpoints:
         else:
             self._watch.give_up(0.0)
         self._caught.__exit__(kind, error, at)
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _lock(self) -> None:
+        """Hold the folder until the block ends: two runs would remove one another's checkpoints. Rank 0's."""
+        if self._handle is not None or not Path(self.path).is_dir():
+            return  # it is made later, and locked then
+        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not lock(handle, wait=True):
+            os.close(handle)
+            raise RunError(
+                f"checkpoints were to be kept in {self.path}, but another run is using this folder; wait for its end, "
+                "or name another"
+            )
+        self._handle = handle
 
     def _steps(self) -> list[int]:
         found: list[int] = []
@@ -247,6 +268,8 @@ class Checkpoints:
             if self.comm.rank == 0 and not Path(self.path).is_dir():
                 Path(self.path).mkdir()
                 _flush_folder(str(Path(self.path).resolve().parent))
+            if self.comm.rank == 0 and self._is_entered:
+                self._lock()
 
     def _tidy(self) -> None:
         with agreed(self.comm, f"removing old checkpoints in {self.path}"):

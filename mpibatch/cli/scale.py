@@ -393,21 +393,17 @@ def _points(study: Study) -> str:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Two at a time in one folder would write each other's runs, and measure one another."""
-    import fcntl
     import os
 
+    from mpibatch.base.files import lock
     from mpibatch.errors import UsageError
 
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(handle):
             raise UsageError(
                 f"another mpibatch scale is making runs in {folder}; wait for it, or name another --folder"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+            )
         yield
     finally:
         os.close(handle)

@@ -1,13 +1,12 @@
 """A file gets its name when it is complete: written as ``NAME.part`` beside it, flushed, sealed, renamed.
 
-A leftover of a killed run has the same temporary name, and the next run replaces it, or goes on with it (`adopt`). Two
-runs that write to one name at once would meet there: the second takes the name over, and the first notices before it
-renames.
+A leftover of a killed run has the same temporary name, and the next run replaces it, or goes on with it (`adopt`).
+A run holds the lock of its temporary file, so that of two that write to one name at once the later is refused. Where a
+file system has no locks, the later takes the name over, and the earlier notices, as it only renames what it has open.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -15,15 +14,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mpibatch.base.files import flush_folder, keep_permissions, lock
 from mpibatch.errors import RunError
 from mpibatch.io.extent import Digests, Extent
+from mpibatch.io.naming import PART
 from mpibatch.io.room import failure
 from mpibatch.io.seal import append
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["PART", "Part", "committed"]
-
-PART = ".part"
 
 
 @dataclass
@@ -61,82 +60,163 @@ def committed(
     adopt : go on with the temporary file that is there already.
     keep : asked, if the block raises, whether the temporary file is to stay for another run to adopt.
     """
-    target, handle = "", -1
+    target, work = "", None
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
             target = os.path.realpath(path)
-            handle = _begin(target, overwrite, adopt)
+            work = _Work.begin(target, overwrite, adopt)
     target = comm.bcast(target, root=0)
-    part = target + PART
-    whole = Part(part)
+    whole = Part(target + PART)
     try:
         yield whole
         with agreed(comm, f"writing {path}"):
-            if comm.rank == 0:
-                _commit(target, handle, overwrite, whole)
+            if work is not None:
+                work.commit(overwrite, whole)
     except BaseException:
-        if comm.rank == 0 and not (keep is not None and keep()) and _is_ours(part, handle):
-            # The error that all ranks have is the one to be told.
-            with suppress(OSError):
-                Path(part).unlink()
+        if work is not None and not (keep is not None and keep()):
+            work.remove()
         raise
     finally:
-        if comm.rank == 0:
-            os.close(handle)
+        if work is not None:
+            work.close()
 
 
-def _begin(target: str, overwrite: bool, adopt: bool) -> int:
-    """Make the empty temporary file, or take the one there, and return its descriptor, by which it is known later."""
-    folder = Path(target).parent
-    if not folder.is_dir():
-        raise RunError(f"{target} was to be written, but there is no folder {folder}; make it, or write elsewhere")
-    if Path(target).exists() and not stat.S_ISREG(Path(target).stat().st_mode):
-        raise RunError(f"{target} was to be written, but it is no regular file; give another name")
-    _check_free(target, overwrite)
-    try:
-        if adopt:
-            return os.open(target + PART, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        # Anew, never through what lies there: that might be another's, or a link to something valuable.
-        Path(target + PART).unlink(missing_ok=True)
-        return os.open(target + PART, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise RunError(
-            f"{target} was to be written, but {folder} does not allow it ({error.strerror}); write elsewhere"
-        ) from error
+@dataclass(frozen=True)
+class _Work:
+    """Rank 0's hold on a file under its temporary name: an open folder, and an open and locked file in it."""
+
+    target: Path
+    folder: int
+    file: int
+
+    @classmethod
+    def begin(cls, target: str, overwrite: bool, adopt: bool) -> _Work:
+        """Make the empty temporary file, or take the one there, which no other run holds."""
+        path = Path(target)
+        if not path.parent.is_dir():
+            raise RunError(
+                f"{target} was to be written, but there is no folder {path.parent}; make it, or write elsewhere"
+            )
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            raise RunError(f"{target} was to be written, but it is no regular file; give another name")
+        _check_free(path, overwrite)
+        folder = -1
+        try:
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            file = _adopt(path, folder) if adopt else _create(path, folder)
+        except OSError as error:
+            if folder >= 0:
+                os.close(folder)
+            raise RunError(
+                f"{target} was to be written, but {path.parent} does not allow it ({error.strerror}); write elsewhere"
+            ) from error
+        except RunError:
+            os.close(folder)
+            raise
+        return cls(path, folder, file)
+
+    def commit(self, overwrite: bool, whole: Part) -> None:
+        """Seal the file, bring it to the disk and give it its name."""
+        part = self.target.name + PART
+        _check_free(self.target, overwrite)
+        self._check_ours(part)
+        try:
+            append(whole.path, whole.extents, whole.values)
+            keep_permissions(self.file, self.target)
+            os.fsync(self.file)
+            self._check_ours(part)
+            if overwrite:
+                os.rename(part, self.target.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+            else:
+                # Unlike a rename, this cannot take the place of a file that came into being just now.
+                os.link(part, self.target.name, src_dir_fd=self.folder, dst_dir_fd=self.folder, follow_symlinks=False)
+                os.unlink(part, dir_fd=self.folder)
+            # The new name itself is safe only when the folder is.
+            flush_folder(self.folder)
+        except FileExistsError:
+            _check_free(self.target, overwrite)
+            raise
+        except OSError as error:
+            raise failure(whole.path, error.strerror or str(error), could_not_be="completed") from error
+        self._check_ours(self.target.name)
+
+    def remove(self) -> None:
+        """Remove the temporary file, if it is this run's."""
+        # The error that all ranks have is the one to be told.
+        with suppress(OSError):
+            if self._is_ours(self.target.name + PART):
+                os.unlink(self.target.name + PART, dir_fd=self.folder)
+
+    def close(self) -> None:
+        """Let go of the file and its lock."""
+        os.close(self.file)
+        os.close(self.folder)
+
+    def _is_ours(self, name: str) -> bool:
+        try:
+            return os.path.samestat(os.stat(name, dir_fd=self.folder, follow_symlinks=False), os.fstat(self.file))
+        except FileNotFoundError:
+            return False
+
+    def _check_ours(self, name: str) -> None:
+        if not self._is_ours(name):
+            raise RunError(
+                f"{self.target} was written, but another run took {name} over; let one run at a time write there"
+            )
 
 
-def _check_free(target: str, overwrite: bool) -> None:
-    if not overwrite and Path(target).exists():
+def _check_free(target: Path, overwrite: bool) -> None:
+    if not overwrite and target.exists():
         raise RunError(
             f"{target} was to be written with overwrite=False, but it exists; remove it, or give another name"
         )
 
 
-def _commit(target: str, handle: int, overwrite: bool, whole: Part) -> None:
-    _check_free(target, overwrite)
-    if not _is_ours(target + PART, handle):
-        raise RunError(
-            f"{target} was written, but another run took {target + PART} over; let one run at a time write there"
-        )
-    try:
-        append(target + PART, whole.extents, whole.values)
-        os.fsync(handle)
-    except OSError as error:
-        raise failure(target + PART, error.strerror or str(error), could_not_be="completed") from error
-    folder = os.open(Path(target).parent, os.O_RDONLY)
-    try:
-        Path(target + PART).replace(target)
-        # The new name itself is safe only when the folder is.
-        os.fsync(folder)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems know no such thing
-            raise
-    finally:
-        os.close(folder)
+def _adopt(target: Path, folder: int) -> int:
+    file = os.open(target.name + PART, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    if not lock(file, wait=True):
+        os.close(file)
+        raise _is_written(target)
+    return file
 
 
-def _is_ours(part: str, handle: int) -> bool:
+def _create(target: Path, folder: int) -> int:
+    """Make the temporary file anew, never through what lies there: another's, or a link to something valuable."""
+    name = target.name + PART
     try:
-        return os.path.samestat(Path(part).stat(follow_symlinks=False), os.fstat(handle))
+        left = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
-        return False
+        pass
+    except OSError:  # a link, or not ours to read: no run of ours has it open
+        os.unlink(name, dir_fd=folder)
+    else:
+        try:
+            if not lock(left, wait=True):
+                raise _is_written(target)
+            # What a killed run left. Its lock is held until the new file has its own.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(left)):
+                    os.unlink(name, dir_fd=folder)
+            return _locked_new(target, folder)
+        finally:
+            os.close(left)
+    return _locked_new(target, folder)
+
+
+def _locked_new(target: Path, folder: int) -> int:
+    try:
+        file = os.open(target.name + PART, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    except FileExistsError:  # another run was faster
+        raise _is_written(target) from None
+    if not lock(file):
+        os.close(file)
+        raise _is_written(target)
+    keep_permissions(file, target, mask=0o600)
+    return file
+
+
+def _is_written(target: Path) -> RunError:
+    return RunError(
+        f"{target} was to be written, but another run is writing it just now (it holds {target.name}{PART}); wait for "
+        "its end, or give another name"
+    )

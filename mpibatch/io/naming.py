@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from mpibatch.errors import UsageError
 
 __all__ = [
-    "HAZARDS", "SEPARATOR", "PathLike", "check_tree", "no_dataset", "normal_name", "split_path", "whole_name",
+    "HAZARDS", "PART", "SEPARATOR", "PathLike", "check_tree", "no_dataset", "normal_name", "split_path", "whole_name",
     "with_picks",
 ]  # fmt: skip
 
 SEPARATOR = "::"
+PART = ".part"  # behind the name of a file that is being written
 # What a file may ask of its reader that is refused unless it is allowed by name (`formats.hazards`). "missing": fill
 # values in place of what other files should hold and do not.
 HAZARDS = (

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import resource
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mpibatch.errors import RunError
+from mpibatch.errors import MpibatchError, RunError
 
 __all__ = ["ROOM", "check_limit", "check_room", "failure", "room_for", "shortage"]
 
 # What HDF5's own bytes take at most, in all but unusual files.
 ROOM = 64 << 10
-# Of these the numbers tell, and none of others, such as a file system that turned read-only.
-SCARCE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def check_room(path: str, size: int) -> None:
@@ -47,9 +44,10 @@ def failure(path: str, reason: str, least: int = 0, could_not_be: str = "written
 
     How much is needed is told by the file, whose length is set before it is filled, or by `least`.
     """
-    free = shutil.disk_usage(Path(path).parent).free
-    size = there = 0
-    if Path(path).exists():
+    free = size = there = 0
+    with suppress(OSError):
+        free = shutil.disk_usage(Path(path).parent).free
+    with suppress(OSError):
         found = Path(path).stat()
         size, there = found.st_size, found.st_blocks * 512
     most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -73,6 +71,6 @@ def room_for(path: str, least: int = 0, more: int = 0) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         if number is None and (told := re.search(r"errno = (\d+)", str(error))):
             number = int(told[1])
-        if isinstance(error, RunError) or number not in SCARCE:
+        if isinstance(error, MpibatchError):
             raise
-        raise failure(path, os.strerror(number), least) from error
+        raise failure(path, str(error) if number is None else os.strerror(number), least) from error

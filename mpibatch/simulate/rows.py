@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.files import lock
 from mpibatch.errors import RunError, UsageError
 from mpibatch.io.room import room_for
 from mpibatch.mpi import MPI, agreed
@@ -90,7 +91,10 @@ class Rows:
             raise RunError(
                 f"{self._path} was to be written, but there is no folder {folder}; make it, or write elsewhere"
             )
-        self._file = Path(self._path).open("w", encoding="utf-8", newline="")  # noqa: SIM115  open for the whole run
+        self._file = Path(self._path).open("a", encoding="utf-8", newline="")  # noqa: SIM115  open for the whole run
+        if not lock(self._file.fileno(), wait=True):
+            raise RunError(f"{self._path} was to be written, but another run is writing it; give another name")
+        self._file.truncate(0)
         self._write(names)
 
 

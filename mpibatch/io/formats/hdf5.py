@@ -22,7 +22,7 @@ from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
 from mpibatch.io.formats.storage import storage_of
 from mpibatch.io.geometry import from_attributes
 from mpibatch.io.marks import views
-from mpibatch.io.naming import whole_name
+from mpibatch.io.naming import PART, whole_name
 from mpibatch.io.packing import check_filters, load_plugins
 
 __all__ = ["Chunks", "chunks_of", "datasets", "dtype_text", "find", "inspect", "opened", "read", "refusal"]
@@ -40,8 +40,10 @@ def opened(path: str) -> Iterator[Any]:
     """Open a file for reading. Local."""
     load_plugins()
     try:
-        # Some parallel file systems have no locks; reading needs none.
-        with closing(h5py.File(path, "r", locking="best-effort")) as file:
+        # Some parallel file systems have no locks; reading needs none. What is not complete is read by the run alone
+        # that writes it, and holds its lock.
+        locking: Any = False if path.endswith(PART) else "best-effort"
+        with closing(h5py.File(path, "r", locking=locking)) as file:
             yield file
     except MpibatchError:
         raise

@@ -1,0 +1,103 @@
+"""Files that are complete, or as they were: locks that die with their process, and new contents by renaming.
+
+Of two processes that write one file at once the later one is refused where it can be locked (`lock`), and wins as a
+whole where a file is small and written in one go (`replacing`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["flush_folder", "keep_permissions", "lock", "replacing"]
+
+PATIENCE, POLL = 10.0, 0.05  # seconds
+# What a file system says that has no locks.
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+
+
+def lock(handle: int, *, wait: bool = False) -> bool:
+    """Take the lock of an open file or folder; False if another process holds it. Local.
+
+    It is given up when the descriptor is closed, or the process ends. On a file system without locks this says True.
+    With `wait`, processes that hold it are given `PATIENCE` seconds to end: of a job whose launcher was killed, say.
+    """
+    end = time.monotonic() + (PATIENCE if wait else 0.0)
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(POLL)
+        except OSError as error:
+            if error.errno not in _WITHOUT_LOCKS:
+                raise
+            return True
+        else:
+            return True
+
+
+def keep_permissions(handle: int, target: Path, mask: int = 0) -> None:
+    """Give an open file the permissions of the one that it will replace, and `mask`. Local.
+
+    Its owner and group, too, as far as this process is allowed to.
+    """
+    try:
+        old = target.stat()
+    except OSError:
+        return
+    with contextlib.suppress(OSError):  # another's file: its group may be ours all the same
+        new = os.fstat(handle)
+        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+            os.fchown(handle, -1 if new.st_uid == old.st_uid else old.st_uid, old.st_gid)
+    os.fchmod(handle, stat.S_IMODE(old.st_mode) | mask)
+
+
+def flush_folder(handle: int) -> None:
+    """Bring the names in an open folder to the disk, where the file system knows of such a thing. Local. OSError."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the name of an empty file, which takes the place of `path` after the block. Local. Raises OSError.
+
+    The name is of this process alone. If the block raises, `path` stays as it was.
+    """
+    target = Path(os.path.realpath(path))
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.", suffix=".part")
+    try:
+        if target.exists():
+            keep_permissions(handle, target, mask=0o600)
+        else:
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(handle, 0o666 & ~umask)
+        yield Path(name)
+        if target.exists():
+            keep_permissions(handle, target)
+        os.fsync(handle)
+        folder = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            Path(name).replace(target)
+            flush_folder(folder)
+        finally:
+            os.close(folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+    finally:
+        os.close(handle)

@@ -32,6 +32,7 @@ LAYERS = (
     ("doctor", "planning"),
     ("scaling",),
     ("report",),
+    ("guide",),
     ("cli",),
     ("apps",),
     ("__main__",),

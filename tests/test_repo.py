@@ -27,7 +27,17 @@ def test_the_package_is_typed() -> None:
 
 
 def test_top_level_is_the_agreed_one() -> None:
-    agreed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "mpibatch", "tests", "scripts", "slurm"}
+    agreed = {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "mpibatch",
+        "tests",
+        "scripts",
+        "slurm",
+        "CITATION.cff",
+    }
     found = {path.relative_to(REPOSITORY).parts[0] for path in text_files()}
     assert {name for name in found if not name.startswith(".")} <= agreed
 

@@ -14,6 +14,7 @@ from mpibatch.cli import (
     cancel,
     doctor,
     filter,
+    guide,
     info,
     logs,
     plan,
@@ -49,6 +50,7 @@ examples:
   mpibatch plan job.toml --ranks 1..1024             what it would need and take
   mpibatch scale job.toml --ranks 1,2,4              run it on each, several times; then mpibatch report
   mpibatch submit job.toml --profile generic --nodes 2 --ntasks-per-node 64 --dry-run
+  mpibatch guide                                     the chapters of the user's guide
 
 exit codes:
   0  done
@@ -99,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
         doctor,
         scale,
         report,
+        guide,
         verdict,
     ):
         module.add(commands, shared)

@@ -12,7 +12,8 @@ __all__ = ["HAZARDS", "SEPARATOR", "PathLike", "check_tree", "no_dataset", "norm
 SEPARATOR = "::"
 # What an HDF5 file may ask of its reader that is refused unless it is allowed by name (`formats.hazards`).
 HAZARDS = (
-    "external links", "external storage", "filter pipelines", "large chunks", "unknown filters", "virtual datasets",
+    "external links", "external storage", "filter pipelines", "large chunks", "missing", "unknown filters",
+    "virtual datasets",
 )  # fmt: skip
 
 PathLike = str | os.PathLike[str]

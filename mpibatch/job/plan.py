@@ -11,7 +11,8 @@ import numpy as np
 
 from mpibatch.domain import Decomposition
 from mpibatch.errors import UsageError
-from mpibatch.io.formats import inspect
+from mpibatch.io.formats import ask, inspect
+from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.naming import split_path, whole_name
 from mpibatch.io.region import chosen_region
 from mpibatch.job.checks import shown, slices
@@ -66,7 +67,9 @@ def values_of(job: Job) -> Values:
     """
     given = job.input
     path, dataset = split_path(given.path, given.dataset)
-    source = inspect(given.path, given.dataset, given.allow)
+    dataset = with_picks(path, dataset, given.frame, given.channel)
+    source = inspect(path, dataset, given.allow)
+    ask(source, given.components, job.grid.get("axes"))
     count = source.components if given.components is None else given.components
     if not 0 <= count < len(source.shape):
         raise UsageError(

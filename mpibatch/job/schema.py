@@ -32,7 +32,7 @@ class Input:
     """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
 
     `components` None: as saved; the colours of a picture; else 0. `region`: slices as text, None for all of it;
-    `allow`: hazards that are not refused, as in `mpibatch.load`.
+    `allow`, `frame`, `channel` are as in `mpibatch.load`.
     """
 
     path: str
@@ -40,6 +40,8 @@ class Input:
     components: int | None = None
     region: str | None = None
     allow: Sequence[str] = ()
+    frame: int | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "components": Key(checks.integer(0)),
         "region": Key(checks.region),
         "allow": Key(checks.list_of(checks.one_of(*HAZARDS))),
+        "frame": Key(checks.integer()),
+        "channel": Key(checks.integer()),
     },
     "grid": {
         "topology": Key(checks.list_of(checks.integer(0))),

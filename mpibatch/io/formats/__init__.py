@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from mpibatch.errors import RunError
-from mpibatch.io.formats.source import Array, Selection, Source, check
+from mpibatch.io.formats.source import Array, Selection, Source, ask, check
 from mpibatch.io.naming import split_path
 
-__all__ = ["Array", "Format", "Selection", "Source", "check", "format_of", "inspect", "read"]
+__all__ = ["Array", "Format", "Selection", "Source", "ask", "check", "format_of", "inspect", "read"]
 
 
 class Format(Protocol):
     """What every format's module offers."""
 
-    def inspect(self, path: str, dataset: str | None) -> Source:
-        """Tell what a file holds. Local."""
+    def inspect(self, path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
+        """Tell what a file holds; `allow`: hazards that are not refused. Local."""
 
     def read(self, source: Source, selection: Selection, out: Array, at: Selection) -> None:
         """Fill ``out[at]`` with ``source[selection]``, in native byte order. Local; `out` is C-contiguous."""
@@ -73,12 +73,7 @@ def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = ()) ->
     """Tell what a file (or ``file::dataset``) holds, refusing what no field can hold, and hazards. Local."""
     file, inside = split_path(path, dataset)
     name = format_of(file)
-    if name == "hdf5":
-        from mpibatch.io.formats import hdf5
-
-        source = hdf5.inspect(file, inside, allow)
-    else:
-        source = _module(name).inspect(file, inside)
+    source = _module(name).inspect(file, inside, allow)
     check(source)
     return source
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from mpibatch.io.naming import no_dataset
 __all__ = ["inspect", "read"]
 
 
-def inspect(path: str, dataset: str | None) -> Source:
+def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
     """Tell what a file holds. Local."""
     no_dataset(path, dataset, "npy")
     array = _mapped(path)

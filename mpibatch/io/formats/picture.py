@@ -1,12 +1,14 @@
-"""PNG and JPEG: decoded as a whole. Components are the last axis; palettes become colours."""
+"""PNG and JPEG: decoded as a whole, turned as EXIF says. Components are the last axis; palettes become colours."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 
 from mpibatch.errors import RunError
 from mpibatch.io.formats.source import Array, Selection, Source, native
@@ -17,10 +19,12 @@ __all__ = ["inspect", "read"]
 # Pillow's modes → how they are decoded; others as they are.
 _DECODED_AS = {"P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}
 _DTYPES = {"1": "|b1", "I;16": "=u2", "I;16B": "=u2", "I": "=i4", "F": "=f4"}
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange rows and columns
+_ORIENTATION = 0x0112  # EXIF's tag
 _COLOUR_TYPES = (2, 4, 6)  # of PNG: RGB, grey with alpha, RGBA
 
 
-def inspect(path: str, dataset: str | None) -> Source:
+def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
     """Tell what a picture holds, from its header. Local."""
     no_dataset(path, dataset, "PNG and JPEG")
     with open(path, "rb") as file:
@@ -30,7 +34,8 @@ def inspect(path: str, dataset: str | None) -> Source:
     with _opened(path) as picture:
         mode = _mode(picture)
         bands = len(PIL.Image.new(mode, (1, 1)).getbands())
-        shape = (picture.height, picture.width) + ((bands,) if bands > 1 else ())
+        size = (picture.height, picture.width)
+        shape = (size[::-1] if _orientation(path, picture) in _SIDEWAYS else size) + ((bands,) if bands > 1 else ())
         return Source(path, "picture", "", shape, native(_DTYPES.get(mode, "|u1")), int(bands > 1), boxwise=False)
 
 
@@ -40,7 +45,7 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
         mode = _mode(picture)
         try:
             decoded = picture if mode == picture.mode else picture.convert(mode)
-            out[at] = np.asarray(decoded)[selection]
+            out[at] = np.asarray(PIL.ImageOps.exif_transpose(decoded))[selection]
         except (OSError, SyntaxError, ValueError) as error:
             raise RunError(f"{source.path!r} cannot be decoded ({error}); it is damaged or incomplete") from error
 
@@ -54,6 +59,13 @@ def _opened(path: str) -> Any:
     except PIL.Image.DecompressionBombError as error:
         raise RunError(f"{path!r} is too large for the decoder ({error}); convert it to TIFF or npy") from error
     except (OSError, SyntaxError) as error:
+        raise RunError(f"{path!r} cannot be decoded ({error}); it is damaged or incomplete") from error
+
+
+def _orientation(path: str, picture: Any) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError) as error:
         raise RunError(f"{path!r} cannot be decoded ({error}); it is damaged or incomplete") from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,50 +13,76 @@ import numpy as np
 import tifffile
 
 from mpibatch.errors import RunError, UsageError
+from mpibatch.io.formats.calibration import grid_of, spacing_of
+from mpibatch.io.formats.companions import check_companions, check_planes
+from mpibatch.io.formats.orientation import View, view_of
+from mpibatch.io.formats.picks import parse_picks
 from mpibatch.io.formats.source import Array, Selection, Source, native
+from mpibatch.io.naming import whole_name
 
 __all__ = ["inspect", "read"]
 
 
-def inspect(path: str, dataset: str | None) -> Source:
-    """Tell what a series holds; `dataset` is its number, needed only if there are several. Local."""
+def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
+    """Tell what a series holds; `dataset` is its number, perhaps with picks (``series=1,channel=2``). Local.
+
+    The axes are those of the field: samples and channels last, turned as the file's orientation says.
+    """
     with _opened(path) as file:
-        number = _series_number(path, dataset, len(file.series))
-        series = file.series[number]
+        number, series, view = _chosen(path, file, dataset, allow)
         boxwise = series.dataoffset is not None or _page_axes(series) is not None
-        name = str(number) if dataset is not None else ""
+        dtype = "|u1" if view.palette is not None else native(series.dtype)
+        grid = grid_of(view.names, view.letters, *spacing_of(file, number, series.keyframe))
         return Source(
-            path, "tiff", name, tuple(series.shape), native(series.dtype), int(series.axes.endswith("S")), boxwise
-        )
+            path, "tiff", dataset or "", view.shape, dtype, view.components, boxwise, grid, allow=tuple(allow),
+            question="" if view.names else _question(whole_name(path, dataset or ""), series),
+        )  # fmt: skip
 
 
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
     """Fill ``out[at]``. Local. Decodes only the pages that the selection meets."""
     with _opened(source.path) as file:
-        series = file.series[int(source.dataset or 0)]
-        axes = _page_axes(series)
+        _, series, view = _chosen(source.path, file, source.dataset, source.allow)
+        axes, stored, target = _page_axes(series), view.selection(selection), view.stored_view(out[at])
         if series.dataoffset is not None:
             dtype = series.dtype.newbyteorder(file.byteorder)
-            out[at] = np.memmap(source.path, dtype, "r", series.dataoffset, series.shape)[selection]
+            values = np.memmap(source.path, dtype, "r", series.dataoffset, series.shape)[stored]
+            target[...] = view.decoded(values)
         elif axes is None:
-            out[at] = series.asarray()[selection]
+            target[...] = view.decoded(series.asarray()[stored])
         else:
-            _read_pages(series, axes, selection, out[at])
+            _read_pages(series, axes, stored, view, target)
 
 
-def _read_pages(series: Any, axes: int, selection: Selection, out: Array) -> None:
+def _read_pages(series: Any, axes: int, selection: Selection, view: View, target: Array) -> None:
     leading = [range(*s.indices(n)) for s, n in zip(selection, series.shape[:axes], strict=False)]
     for place in itertools.product(*(range(len(r)) for r in leading)):
         index = tuple(r[i] for r, i in zip(leading, place, strict=True))
         page = series.pages[int(np.ravel_multi_index(index, series.shape[:axes]))]
-        out[place] = page.asarray().reshape(series.shape[axes:])[selection[axes:]]
+        if page is None:  # missing, and allowed to be
+            target[place] = series.keyframe.nodata
+        else:
+            target[place] = view.decoded(_values(page).reshape(series.shape[axes:])[selection[axes:]])
+
+
+def _values(page: Any) -> Array:
+    """Values of a page, which may lie in a companion that tifffile has closed."""
+    handle = page.parent.filehandle
+    was_closed = handle.closed
+    if was_closed:
+        handle.open()
+    try:
+        return np.asarray(page.asarray())
+    finally:
+        if was_closed:
+            handle.close()
 
 
 def _page_axes(series: Any) -> int | None:
     """Return how many leading axes of the series count pages; None if pages do not make up whole indices."""
     pages = len(series.pages)
     inner = math.prod(series.keyframe.shape)
-    if pages == 1 or any(page is None for page in series.pages):
+    if pages == 1:
         return None
     for axes in range(1, len(series.shape)):
         if math.prod(series.shape[:axes]) == pages and math.prod(series.shape[axes:]) == inner:
@@ -64,15 +90,44 @@ def _page_axes(series: Any) -> int | None:
     return None
 
 
-def _series_number(path: str, dataset: str | None, count: int) -> int:
-    if dataset is None and count == 1:
+def _chosen(path: str, file: Any, dataset: str | None, allow: Sequence[str]) -> tuple[int, Any, View]:
+    """Return the number of a series, the series, and how a field sees it."""
+    number, picks = parse_picks(path, dataset)
+    check_companions(path, file, allow)
+    number = _series_number(path, number, len(file.series))
+    series = file.series[number]
+    check_planes(path, series, allow)
+    page = series.keyframe
+    orientation = page.tags.get("Orientation")
+    turned = int(orientation.value) if orientation is not None else 1
+    palette = white = None
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None and series.dtype.kind in "bu":
+        palette = (np.asarray(page.colormap) >> 8).astype("u1").T  # as other readers make bytes of them
+    elif page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and series.dtype.kind in "bu":
+        white = (1 << int(page.bitspersample)) - 1
+    name = whole_name(path, dataset or "")
+    return number, series, view_of(name, series.axes, tuple(series.shape), picks, turned, palette, white)
+
+
+def _question(name: str, series: Any) -> str:
+    axes = ", ".join(f"{letter} ({cells})" for letter, cells in zip(series.axes, series.shape, strict=True))
+    first = next(letter for letter in series.axes if letter not in "TZYXCS").lower()
+    return (
+        f"{name} was to be loaded, but its axes {axes} are not all time, space or channels; say what they are: axes= "
+        f'names those of the grid, such as ("{first}", "z", "y", "x") ([grid] axes in a job), and '
+        f"{name.partition('::')[0]}::{first}=0 takes one index only"
+    )
+
+
+def _series_number(path: str, number: int | None, count: int) -> int:
+    if number is None and count == 1:
         return 0
-    if dataset is None or not dataset.isdecimal() or int(dataset) >= count:
+    if number is None or not 0 <= number < count:
         raise UsageError(
-            f"{'the only series' if dataset is None else f'series {dataset!r}'} of {path!r} was asked for, but it has "
+            f"{'the only series' if number is None else f'series {number}'} of {path!r} was asked for, but it has "
             f"{count}; give dataset='0'" + (f" to '{count - 1}'" if count > 1 else "")
         )
-    return int(dataset)
+    return number
 
 
 class _Heard(logging.Handler):

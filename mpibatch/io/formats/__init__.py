@@ -6,6 +6,7 @@ of) an array with a box of it.
 
 from __future__ import annotations
 
+import errno
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +65,14 @@ def format_of(path: str) -> str:
             f"{path!r} was to be read, but there is no such file; check the path ({Path.cwd()} is here)"
         ) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RunError(f"{path!r} was to be read, but its links lead in a circle; give the file itself") from None
         raise RunError(f"{path!r} was to be read: {error.strerror}; check the file and its permissions") from error
+    if head.startswith(b"PK\3\4") and path.lower().endswith(".npz"):
+        raise RunError(
+            f"{path!r} was to be read, but it is an .npz archive; extract one array of it: "
+            "numpy.save('array.npy', numpy.load(...)['name'])"
+        )
     found = "it is empty" if not head else f"it begins with {head[:8]!r}"
     raise RunError(f"{path!r} was to be read, but {found}; HDF5, npy, TIFF, PNG and JPEG can be read")
 

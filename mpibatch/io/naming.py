@@ -26,9 +26,11 @@ HAZARDS = (
 )  # fmt: skip
 
 # What others write under these names we do not; HDF5 under them would be opened by nothing.
-_FOREIGN = frozenset(
-    [".avi", ".bmp", ".bz2", ".csv", ".dcm", ".fits", ".fit", ".gif", ".gz", ".jp2", ".jpeg", ".jpg", ".json", ".mat", ".mp4", ".mrc", ".nii", ".npy", ".npz", ".nrrd", ".parquet", ".pdf", ".pgm", ".png", ".ppm", ".svg", ".tif", ".tiff", ".toml", ".tsv", ".txt", ".vti", ".vtk", ".vtu", ".webp", ".xlsx", ".xml", ".zarr", ".zip"]
-)
+_FOREIGN = (
+    ".avi", ".bmp", ".bz2", ".csv", ".dcm", ".fits", ".fit", ".gif", ".gz", ".jp2", ".jpeg", ".jpg", ".json", ".mat",
+    ".mp4", ".mrc", ".nii", ".npy", ".npz", ".nrrd", ".parquet", ".pdf", ".pgm", ".png", ".ppm", ".svg", ".tif",
+    ".tiff", ".toml", ".tsv", ".txt", ".vti", ".vtk", ".vtu", ".webp", ".xlsx", ".xml", ".zarr", ".zip",
+)  # fmt: skip
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 PathLike = str | os.PathLike[str]

@@ -156,12 +156,12 @@ def series(
         raise UsageError(f"{os.fspath(path)!r} was to be written without any field; give at least one: name=field")
     comm = first.grid.comm
     with agreed(comm, f"writing {path}"):
-        target = output_path(path)
+        place = output_path(path)
         check_attributes(attrs or {}, OURS)
         datasets = [_timed(dataset, u) for dataset, u in planned(fields, dataset_attrs or {}, comm)]
         if resume is not None and [(d.name, d.chunks or (), d.dtype) for d in datasets] != [*resume.datasets]:
             raise UsageError(f"{os.fspath(path)!r} was begun with other fields than {sorted(fields)}; start anew")
-    with committed(comm, target, overwrite, adopt=resume is not None, keep=keep) as whole:
+    with committed(comm, place, overwrite, adopt=resume is not None, keep=keep) as whole:
         part = whole.path
         with phase("io"):
             if resume is None:

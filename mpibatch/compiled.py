@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpibatch.host import home
 from mpibatch.timing import untimed
 
 __all__ = ["cache_folder", "compile_seconds", "compiled", "compiled_lean", "compiled_lean_many", "told_apart"]
@@ -42,7 +43,7 @@ _depth = 0  # compiling one loop compiles those that it calls, inside it
 def cache_folder() -> Path:
     """Return the folder of compiled code, made if need be; a private temporary one if none can be written. Local."""
     named = os.environ.get("MPIBATCH_CACHE_DIR")
-    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpibatch"
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "mpibatch"
     try:
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=base):

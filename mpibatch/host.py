@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["available_memory", "core_quota", "cpu_model", "memory_limit", "usable_memory"]
+__all__ = ["available_memory", "core_quota", "cpu_model", "home", "memory_limit", "usable_memory"]
 
 ROOT = Path("/")
 
@@ -34,6 +34,14 @@ def memory_limit(root: Path = ROOT) -> int | None:
         if words and words[0].isdigit() and int(words[0]) < 1 << 60:
             found.append(int(words[0]))
     return min(found, default=None)
+
+
+def home() -> Path:
+    """Return the user's home; where none is known, as in many containers, a folder that is not there. Local."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
 
 
 def usable_memory(root: Path = ROOT) -> int:

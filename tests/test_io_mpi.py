@@ -408,3 +408,28 @@ def test_a_full_file_system(shared_tmp: Path) -> None:
         if comm.rank == 0:
             subprocess.run(["umount", str(shared_tmp)], check=True)
         comm.Barrier()
+
+
+def test_axes_of_a_tiff(shared_tmp: Path) -> None:
+    stack = np.random.default_rng(3).integers(0, 256, (2, 3, 4, 6, 5), "u1")  # TZCYX
+    about = {"axes": "TZCYX", "spacing": 2.5, "unit": "um", "finterval": 0.5}
+    path, planar, plain = (shared_tmp / name for name in ("i.tif", "p.tif", "q.tif"))
+    on_root(lambda: tifffile.imwrite(path, stack, imagej=True, metadata=about, resolution=(4, 2)))
+    turned: dict[str, Any] = {"extratags": [(274, 3, 1, 6, True)], "compression": "zlib"}
+    colours = stack[0, :, 0]
+    on_root(lambda: tifffile.imwrite(planar, colours, photometric="rgb", planarconfig="separate", **turned))
+    on_root(lambda: tifffile.imwrite(plain, stack[0], photometric="minisblack", compression="zlib"))
+
+    check(mb.load(path, frame=1, channel=-1), stack[1, :, 3])
+    u = mb.load(path, frame=0, region=np.s_[1:, ::2])
+    assert (u.grid.axes, u.grid.units, u.grid.spacing) == (("z", "y", "x"), "um", (2.5, 1.0, 0.25))
+    check(u, stack[0, 1:, :, ::2].transpose(0, 2, 3, 1))
+    u = mb.load(f"{path}::channel=2")
+    assert (u.grid.axes, u.grid.spacing) == (("t", "z", "y", "x"), (0.5, 2.5, 0.5, 0.25))
+    check(u, stack[:, :, 2])
+    check(mb.load(planar), np.rot90(colours.transpose(1, 2, 0), -1))
+    with pytest.raises(mb.UsageError, match="say what they are"):
+        mb.load(plain)
+    check(mb.load(plain, axes=("c", "z", "y", "x")), stack[0])
+    with pytest.raises(mb.UsageError, match="files are not written"):
+        mb.save(shared_tmp / "out.tif", u=u)

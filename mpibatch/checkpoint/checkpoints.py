@@ -17,6 +17,7 @@ from mpibatch.checkpoint.signals import Caught, signal_name
 from mpibatch.checkpoint.watch import Watch
 from mpibatch.errors import RunError, Stopped, UsageError
 from mpibatch.field import Field
+from mpibatch.io.naming import user_path
 from mpibatch.io.verifying import verify
 from mpibatch.mpi import AGREED, MPI, Leaving, agreed, leaving, private
 from mpibatch.timing import phase
@@ -78,7 +79,7 @@ class Checkpoints:
                 f"checkpoints every {every_steps} steps, {every_minutes} minutes, keep={keep} were asked for; give "
                 "numbers above 0"
             )
-        self.path = os.fspath(path)
+        self.path = user_path(path)
         self.comm = private(comm)
         self.identity = {"mpibatch": __version__, **(identity or {})}
         self._every, self._keep = every_steps, keep

@@ -15,6 +15,7 @@ of the last step is written; save=NAME in an earlier step writes its result too.
 examples:
   mpibatch filter photo.png edges.h5 rgb2gray gaussian_filter:sigma=2 sobel_magnitude binarize:threshold=otsu
   mpiexec -n 4 mpibatch filter in.h5::raw out.h5::edges gaussian_filter:sigma=[1,2,2],mode=nearest sobel
+  mpibatch filter cells.ome.tif::channel=2,frame=0 out.h5 gaussian_filter:sigma=1
   mpibatch filter in.h5::raw out.h5 median_filter:size=3,save=clean laplace:mode=wrap --set grid.topology=[1,0]
 
 filters (`mpibatch filter --list` shows their parameters): those of scipy.ndimage and scikit-image by name, and

@@ -14,6 +14,7 @@ from pathlib import Path
 from mpibatch.compiled import cache_folder
 from mpibatch.doctor.finding import Finding, error, fine, skipped, warning
 from mpibatch.doctor.machine import GIBI, MEBI, size
+from mpibatch.host import home
 
 __all__ = ["check_cache", "check_folder", "check_locking", "file_system"]
 
@@ -160,7 +161,7 @@ def check_cache(environment: Mapping[str, str]) -> list[Finding]:
         found = "NUMBA_DISABLE_JIT is set: kernels run as plain Python, some hundred times slower"
         return [error(check, found, "unset NUMBA_DISABLE_JIT")]
     named = environment.get("MPIBATCH_CACHE_DIR")
-    wanted = Path(named) if named else Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpibatch"
+    wanted = Path(named) if named else Path(environment.get("XDG_CACHE_HOME") or home() / ".cache") / "mpibatch"
     folder = cache_folder()
     if folder != wanted:
         found = f"{wanted} cannot be written to: compiled code is kept in {folder}, on each host by itself"

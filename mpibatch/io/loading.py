@@ -15,10 +15,11 @@ from mpibatch.field import Field, HaloLike
 from mpibatch.grid import Grid
 from mpibatch.io.apart import inspect_safely
 from mpibatch.io.chunking import ChunkGrid
-from mpibatch.io.formats import Source, format_of, read
+from mpibatch.io.formats import Source, ask, read
 from mpibatch.io.formats.hazards import check_allowed
-from mpibatch.io.formats.hdf5 import chunks_of
-from mpibatch.io.naming import PathLike, split_path, whole_name, with_picks
+from mpibatch.io.formats.picks import with_picks
+from mpibatch.io.formats.stored import chunks_of
+from mpibatch.io.naming import PathLike, split_path, whole_name
 from mpibatch.io.region import chosen_region, moved
 from mpibatch.io.sharing import Sharing
 from mpibatch.log import logger
@@ -38,6 +39,8 @@ def load(
     path: PathLike,
     dataset: str | None = None,
     *,
+    frame: int | None = None,
+    channel: int | None = None,
     grid: Grid | None = None,
     comm: MPI.Intracomm | None = None,
     halo: HaloLike = 0,
@@ -63,20 +66,27 @@ def load(
     Parameters
     ----------
     path : HDF5, npy, TIFF, PNG or JPEG file, known by its content; or ``"file.h5::dataset"``.
-    dataset : name within an HDF5 file (number of a TIFF series); may be left out if there is only one.
+    dataset : name within an HDF5 file; may be left out if there is only one. Of TIFF: the number of a series, and
+        picks along its axes, as ``"series=1,channel=2"`` (or ``"file.tif::series=1,channel=2"`` as `path`).
+    frame, channel : the time and the channel of a TIFF to be read alone, from 0; negative ones count from the end.
     grid : where the values go; its shape must be that of the first axes. Default: a new Grid, with the geometry that
         `save` stored, and of `comm` (default: COMM_WORLD).
     halo : width of the field's halo; it is not filled.
-    components : how many of the last axes are not decomposed. "auto": as saved; the colours of a picture; else 0.
+    components : how many of the last axes are not decomposed. "auto": as saved; the colours of a picture, the samples
+        and channels of a TIFF, which become the last axes wherever they are stored; else 0.
     topology, sizes, weights, periodic, spacing, origin, units, axes : of the new Grid, see there; they go before the
         file's.
     region : slices for the first axes of the grid, as ``np.s_[10:200, ::4]``: only these cells are read. The new Grid
         has their shape; its origin is moved, its spacing is that of the cells left.
-    frame, channel : of a TIFF hyperstack only this time, or this channel, from 0 on. Also within the path:
-        ``"stack.tif::frame=3,channel=1"``, ``"stack.tif::series=1"``.
-    allow : what a file may ask that is not to be refused: "external links" (also TIFF planes in other folders),
-        "external storage", "filter pipelines", "large chunks", "unknown filters", "virtual datasets"; and "missing":
-        fill values in place of what other files should hold and do not.
+    allow : hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter
+        pipelines", "large chunks", "unknown filters", "virtual datasets". Of a TIFF: "external storage" follows names
+        of files outside its folder. "missing" takes fill values for what lies in files that are not there.
+
+    Notes
+    -----
+    The axes of a TIFF are those that its own metadata (OME, ImageJ, tags) name; one unnamed axis of pages is z, and of
+    more it is asked what they are. The size of a cell becomes the grid's spacing if all axes of space have one, in one
+    unit; time is in seconds. Palettes become RGB, "white is zero" is inverted, EXIF orientation applied.
 
     Raises UsageError (unknown dataset, a dtype or shape that no field can have) or RunError (missing or damaged
     file), the same on every rank.
@@ -100,7 +110,9 @@ def load(
             seen = _state(file)
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
-                found = inspect_safely(file, inside, check_allowed(allow))
+                found = inspect_safely(file, with_picks(file, inside, frame, channel), check_allowed(allow))
+                if grid is None:
+                    ask(found, components, axes)
         source: Source = home.bcast(found, root=0)
         if home.rank == 0:
             for note in source.notes:

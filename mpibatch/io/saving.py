@@ -17,7 +17,7 @@ from mpibatch.io.formats.source import numeric
 from mpibatch.io.geometry import PREFIX, to_attributes
 from mpibatch.io.hints import hints
 from mpibatch.io.layout import VERSION_ATTRIBUTE, Dataset
-from mpibatch.io.naming import SEPARATOR, PathLike, check_tree, normal_name
+from mpibatch.io.naming import PathLike, check_tree, normal_name, output_path
 from mpibatch.io.packing import by_dataset, stored_as
 from mpibatch.io.provenance import RECORD, VERSIONS, add_record, versions
 from mpibatch.mpi import MPI, agreed
@@ -85,10 +85,7 @@ def save(
                 raise UsageError(
                     f"datasets {sorted(twice)} were given twice, in the dict and by keyword; give each once"
                 )
-            if SEPARATOR in os.fspath(path):
-                raise UsageError(
-                    f"{os.fspath(path)!r} was to be written; give the file alone, and datasets as name=field"
-                )
+            target = output_path(path)
             check_attributes(attrs or {}, OURS)
             plan = planned(given, dataset_attrs or {}, comm, chunks, compression)
             told = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
@@ -99,8 +96,8 @@ def save(
                 raise UsageError(
                     f"ranks were to write different datasets: {datasets} here, {on_root} on rank 0; give all the same"
                 )
-        by = choose(comm, driver, any(dataset.chunks for dataset in datasets), os.fspath(path))
-        with committed(comm, os.fspath(path), overwrite) as part:
+        by = choose(comm, driver, any(dataset.chunks for dataset in datasets), target)
+        with committed(comm, target, overwrite) as part:
             # Chunks have digests of their own bytes; these are of the values, however they are stored.
             part.values = {dataset.name: of_field(comm, field) for dataset, field in plan if dataset.chunks}
             with phase("io"):  # closed before the record tells of it

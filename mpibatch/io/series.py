@@ -28,7 +28,7 @@ from mpibatch.io.digests import extents_of_field
 from mpibatch.io.extent import Extent
 from mpibatch.io.hints import hints
 from mpibatch.io.layout import Dataset, alignment, complete, create, slices
-from mpibatch.io.naming import SEPARATOR, PathLike, check_tree, normal_name
+from mpibatch.io.naming import PathLike, check_tree, normal_name, output_path
 from mpibatch.io.provenance import VERSIONS, add_record, versions
 from mpibatch.io.room import ROOM, room_for
 from mpibatch.io.saving import OURS, Attributes, check_attributes, planned
@@ -156,13 +156,12 @@ def series(
         raise UsageError(f"{os.fspath(path)!r} was to be written without any field; give at least one: name=field")
     comm = first.grid.comm
     with agreed(comm, f"writing {path}"):
-        if SEPARATOR in os.fspath(path):
-            raise UsageError(f"{os.fspath(path)!r} was to be written; give the file alone")
+        place = output_path(path)
         check_attributes(attrs or {}, OURS)
         datasets = [_timed(dataset, u) for dataset, u in planned(fields, dataset_attrs or {}, comm)]
         if resume is not None and [(d.name, d.chunks or (), d.dtype) for d in datasets] != [*resume.datasets]:
             raise UsageError(f"{os.fspath(path)!r} was begun with other fields than {sorted(fields)}; start anew")
-    with committed(comm, os.fspath(path), overwrite, adopt=resume is not None, keep=keep) as whole:
+    with committed(comm, place, overwrite, adopt=resume is not None, keep=keep) as whole:
         part = whole.path
         with phase("io"):
             if resume is None:

@@ -19,7 +19,7 @@ from mpibatch.errors import RunError, UsageError
 from mpibatch.io import seal
 from mpibatch.io.digests import of_words
 from mpibatch.io.manifest import Manifest, Sealed, pieces_outside
-from mpibatch.io.naming import SEPARATOR, PathLike
+from mpibatch.io.naming import SEPARATOR, PathLike, user_path
 from mpibatch.log import launched
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
     rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
     begun: tuple[int, bytes, int, str] = (0, b"", 0, "")
     with _agreed(comm, f"verifying {file}"):
+        file = user_path(file)
         if rank == 0:
             begun = _begin(file)
     bytes_of_file, data, before, trouble = begun if comm is None else comm.bcast(begun, root=0)
@@ -126,7 +127,7 @@ def _agreed(comm: MPI.Intracomm | None, doing: str) -> Any:
 
 def _begin(file: str) -> tuple[int, bytes, int, str]:
     """Return (bytes of the file, packed manifest, bytes before it, why there is none); as plain values, to be sent."""
-    if SEPARATOR in file:
+    if SEPARATOR in file and not os.path.lexists(file):
         raise UsageError(f"{file} was to be verified; give the file alone: all of it is verified")
     if not os.path.lexists(file):
         raise RunError(f"{file} was to be verified, but there is no such file; check the name")

@@ -6,6 +6,7 @@
     path = "hubble.png"           # HDF5, npy, TIFF, PNG, JPEG; relative to the working directory
     dataset = "raw"               # where a file can hold several
     region = "10:200, ::4"        # optional: these cells alone
+    frame = 0                     # optional, of TIFF: this time alone; channel = 2: this channel alone
 
     [grid]                        # optional: how the cells are spread over the ranks, see mpibatch.Grid
     topology = [2, 0]             # ranks along each axis, 0: chosen

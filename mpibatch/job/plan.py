@@ -11,8 +11,9 @@ import numpy as np
 
 from mpibatch.domain import Decomposition
 from mpibatch.errors import UsageError
-from mpibatch.io.formats import Source, inspect
-from mpibatch.io.naming import split_path, whole_name, with_picks
+from mpibatch.io.formats import ask, inspect
+from mpibatch.io.formats.picks import with_picks
+from mpibatch.io.naming import split_path, whole_name
 from mpibatch.io.region import chosen_region
 from mpibatch.job.checks import shown, slices
 from mpibatch.job.functions import parameters_of
@@ -72,7 +73,9 @@ def values_of(job: Job) -> Values:
     """
     given = job.input
     path, dataset = split_path(given.path, given.dataset)
-    source = source_of(given)
+    dataset = with_picks(path, dataset, given.frame, given.channel)
+    source = inspect(path, dataset, given.allow)
+    ask(source, given.components, job.grid.get("axes"))
     count = source.components if given.components is None else given.components
     if not 0 <= count < len(source.shape):
         raise UsageError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.errors import RunError, UsageError
+from mpibatch.io.naming import user_path
 from mpibatch.job.lines import KeyPath, error_line, key_lines
 from mpibatch.job.overrides import override
 from mpibatch.job.problems import Place, Problems
@@ -23,7 +24,7 @@ def read_text(path: str) -> str:
     Raises RunError if it cannot be read, UsageError if it is not text.
     """
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return Path(user_path(path)).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise RunError(f"the job file {path!r} does not exist; check the path") from None
     except UnicodeDecodeError as error:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mpibatch.errors import UsageError, nearest
-from mpibatch.io.naming import HAZARDS, SEPARATOR, check_tree, normal_name
+from mpibatch.errors import MpibatchError, UsageError, nearest
+from mpibatch.io.naming import HAZARDS, SEPARATOR, check_suffix, check_tree, normal_name, split_path, user_place
 from mpibatch.job import checks
 from mpibatch.job.checks import Check
 from mpibatch.job.functions import check_axes, check_parameters, is_filter, known_filters
@@ -20,7 +20,7 @@ from mpibatch.job.problems import Problems
 
 __all__ = [
     "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Key", "Output", "Step", "build", "check_fit",
-    "checkpointing", "grid_options", "keys_of", "step_names", "table_of",
+    "check_written", "checkpointing", "grid_options", "keys_of", "step_names", "table_of",
 ]  # fmt: skip
 
 EVERY_MINUTES = 10.0  # between checkpoints, where a job says nothing else
@@ -95,23 +95,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a section."""
+    """One key of a section; of a path, `~` and variables are filled in."""
 
     check: Check
     required: bool = False
+    is_path: bool = False
 
 
 _SIZES = checks.list_of(checks.list_of(checks.integer(0)))
 _WEIGHTS = checks.list_of(checks.list_of(checks.real(least=0)))
 TABLES: Mapping[str, Mapping[str, Key]] = {
     "input": {
-        "path": Key(checks.text, required=True),
+        "path": Key(checks.text, required=True, is_path=True),
         "dataset": Key(checks.text),
         "components": Key(checks.integer(0)),
         "region": Key(checks.region),
         "allow": Key(checks.list_of(checks.one_of(*HAZARDS))),
-        "frame": Key(checks.integer(0)),
-        "channel": Key(checks.integer(0)),
+        "frame": Key(checks.integer()),
+        "channel": Key(checks.integer()),
     },
     "grid": {
         "topology": Key(checks.list_of(checks.integer(0))),
@@ -124,7 +125,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "axes": Key(checks.list_of(checks.text)),
     },
     "output": {
-        "path": Key(checks.text, required=True),
+        "path": Key(checks.text, required=True, is_path=True),
         "dataset": Key(checks.text),
         "record": Key(checks.flag),
         "compression": Key(checks.compression),
@@ -132,7 +133,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "driver": Key(checks.one_of("direct", "mpio")),
     },
     "checkpoint": {
-        "path": Key(checks.text),
+        "path": Key(checks.text, is_path=True),
         "every_steps": Key(checks.integer(1)),
         "every_minutes": Key(checks.real(above=0)),
         "keep": Key(checks.integer(1)),
@@ -210,7 +211,10 @@ def keys_of(
         elif wrong := keys[key].check(value):
             problems.add((*path, key), f"{where} {key} = {checks.shown(value)}; expected {wrong}")
         else:
-            accepted[key] = value
+            try:
+                accepted[key] = user_place(value) if keys[key].is_path else value
+            except MpibatchError as error:
+                problems.add((*path, key), f"{where} {key}: {error}")
     for key, spec in keys.items():
         if spec.required and key not in table:
             problems.add(path, f"{where} needs the key {key!r}")
@@ -318,8 +322,17 @@ def _outputs(steps: list[Step], tables: Mapping[str, dict[str, Any]], problems: 
         file, _, inside = target.partition(SEPARATOR)
         words = f"[output] path = {target!r} names a dataset too; write path = {file!r} and dataset = {inside!r}"
         problems.add(("output", "path"), words)
-    if source and target and os.path.realpath(source.partition(SEPARATOR)[0]) == os.path.realpath(target):
+    check_written(target, problems)
+    if source and target and os.path.realpath(split_path(source)[0]) == os.path.realpath(target):
         problems.add(("output", "path"), f"[output] path = {target!r} is the input file; choose another name")
+
+
+def check_written(path: str, problems: Problems) -> None:
+    """Note an output under the name of another format. Local."""
+    try:
+        check_suffix(path)
+    except UsageError as error:
+        problems.add(("output", "path"), f"[output] path: {error}")
 
 
 def grid_options(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from mpibatch.io.naming import SEPARATOR
 from mpibatch.job import checks
 from mpibatch.job.problems import Problems
 from mpibatch.job.programs import Program, find
-from mpibatch.job.schema import TABLES, Checkpointing, Key, checkpointing, grid_options, table_of
+from mpibatch.job.schema import TABLES, Checkpointing, Key, check_written, checkpointing, grid_options, table_of
 from mpibatch.simulate.schedule import Every, Schedule
 
 __all__ = ["SIMULATION_TABLES", "SimulationJob", "build_simulation"]
@@ -27,8 +27,8 @@ SIMULATION_TABLES: Mapping[str, Mapping[str, Key]] = {
         "check_every": Key(checks.integer(0)),
     },
     "grid": {key: TABLES["grid"][key] for key in ("topology", "sizes", "weights")},
-    "output": {"path": Key(checks.text, required=True), "record": Key(checks.flag), **_EVERY},
-    "diagnostics": {"path": Key(checks.text), **_EVERY},
+    "output": {"path": Key(checks.text, required=True, is_path=True), "record": Key(checks.flag), **_EVERY},
+    "diagnostics": {"path": Key(checks.text, is_path=True), **_EVERY},
     "checkpoint": TABLES["checkpoint"],
 }
 
@@ -75,6 +75,7 @@ def build_simulation(document: Mapping[str, Any], problems: Problems, text: str 
         problems.add(
             ("output", "path"), f"[output] path = {path!r} names a dataset; the program names them: give a file"
         )
+    check_written(path, problems)
     problems.check()
     assert program is not None
     assert schedule is not None

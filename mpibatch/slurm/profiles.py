@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.errors import MpibatchError, UsageError, nearest
+from mpibatch.host import home
 from mpibatch.job import checks
 from mpibatch.job.lines import KeyPath, error_line, key_lines
 from mpibatch.job.problems import Place, Problems
@@ -146,7 +147,7 @@ _PLACES = ("venv", "container", "sbcast", "scratch")
 
 def known_profiles() -> dict[str, Path]:
     """Return the profiles that have a name, those of the user before those that come with mpibatch. Local."""
-    own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "mpibatch" / "profiles"
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or home() / ".config") / "mpibatch" / "profiles"
     return {path.stem: path for folder in (SHIPPED, own) for path in sorted(folder.glob("*.toml"))}
 
 
@@ -175,8 +176,8 @@ def parse(text: str, source: str, name: str) -> Profile:
     except tomllib.TOMLDecodeError as error:
         said = str(error).split(" (at ")[0]
         raise UsageError(f"{source}:{error_line(error, text)}: not valid TOML: {said}") from None
-    places: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
-    problems = Problems(source, places)
+    lines: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
+    problems = Problems(source, lines)
     accepted = keys_of(document, (), "a profile", KEYS, problems)
     for one, other in _EITHER:
         if one in accepted and other in accepted:
@@ -188,11 +189,18 @@ def parse(text: str, source: str, name: str) -> Profile:
             _check_line(key, item, problems)
     for key, value in accepted.get("variables", {}).items():
         _check_line(f"variables.{key}", value, problems)
+    places = {key: os.path.expandvars(accepted[key]) for key in _PLACES if key in accepted}
+    for key, place in places.items():
+        # Path.expanduser raises where there is no such home.
+        places[key] = os.path.expanduser(place)  # noqa: PTH111
+        if places[key].startswith("~"):
+            words = f"{key} = {accepted[key]!r}: no home of {place.partition('/')[0]} is known here; write the path out"
+            problems.add((key,), words)
     problems.check()
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in accepted.items()
     }
-    values |= {key: str(Path(os.path.expandvars(values[key])).expanduser()) for key in _PLACES if key in values}
+    values |= {key: str(Path(place)) for key, place in places.items()}
     return dataclasses.replace(Profile(name), **values)
 
 

@@ -6,23 +6,24 @@ of) an array with a box of it.
 
 from __future__ import annotations
 
+import errno
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
 from mpibatch.errors import RunError
-from mpibatch.io.formats.source import Array, Selection, Source, check
+from mpibatch.io.formats.source import Array, Selection, Source, ask, check
 from mpibatch.io.naming import split_path
 
-__all__ = ["Array", "Format", "Selection", "Source", "check", "format_of", "inspect", "read"]
+__all__ = ["Array", "Format", "Selection", "Source", "ask", "check", "format_of", "inspect", "read"]
 
 
 class Format(Protocol):
     """What every format's module offers."""
 
     def inspect(self, path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
-        """Tell what a file holds, refusing hazards that are not allowed. Local."""
+        """Tell what a file holds; `allow`: hazards that are not refused. Local."""
 
     def read(self, source: Source, selection: Selection, out: Array, at: Selection) -> None:
         """Fill ``out[at]`` with ``source[selection]``, in native byte order. Local; `out` is C-contiguous."""
@@ -64,7 +65,14 @@ def format_of(path: str) -> str:
             f"{path!r} was to be read, but there is no such file; check the path ({Path.cwd()} is here)"
         ) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RunError(f"{path!r} was to be read, but its links lead in a circle; give the file itself") from None
         raise RunError(f"{path!r} was to be read: {error.strerror}; check the file and its permissions") from error
+    if head.startswith(b"PK\3\4") and path.lower().endswith(".npz"):
+        raise RunError(
+            f"{path!r} was to be read, but it is an .npz archive; extract one array of it: "
+            "numpy.save('array.npy', numpy.load(...)['name'])"
+        )
     found = "it is empty" if not head else f"it begins with {head[:8]!r}"
     raise RunError(f"{path!r} was to be read, but {found}; HDF5, npy, TIFF, PNG and JPEG can be read")
 

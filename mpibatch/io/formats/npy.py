@@ -14,7 +14,7 @@ from mpibatch.io.naming import no_dataset
 __all__ = ["inspect", "read"]
 
 
-def inspect(path: str, dataset: str | None, _allow: Sequence[str] = ()) -> Source:
+def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
     """Tell what a file holds. Local."""
     no_dataset(path, dataset, "npy")
     array = _mapped(path)

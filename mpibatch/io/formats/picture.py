@@ -1,7 +1,4 @@
-"""PNG and JPEG: decoded as a whole. Components are the last axis; palettes become colours.
-
-A JPEG that says how it is to be turned (EXIF) is turned, as viewers show it.
-"""
+"""PNG and JPEG: decoded as a whole, turned as EXIF says. Components are the last axis; palettes become colours."""
 
 from __future__ import annotations
 
@@ -22,11 +19,12 @@ __all__ = ["inspect", "read"]
 # Pillow's modes → how they are decoded; others as they are.
 _DECODED_AS = {"P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}
 _DTYPES = {"1": "|b1", "I;16": "=u2", "I;16B": "=u2", "I": "=i4", "F": "=f4"}
-ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and the values that exchange rows and columns
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange rows and columns
+_ORIENTATION = 0x0112  # EXIF's tag
 _COLOUR_TYPES = (2, 4, 6)  # of PNG: RGB, grey with alpha, RGBA
 
 
-def inspect(path: str, dataset: str | None, _allow: Sequence[str] = ()) -> Source:
+def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
     """Tell what a picture holds, from its header. Local."""
     no_dataset(path, dataset, "PNG and JPEG")
     with open(path, "rb") as file:
@@ -36,10 +34,8 @@ def inspect(path: str, dataset: str | None, _allow: Sequence[str] = ()) -> Sourc
     with _opened(path) as picture:
         mode = _mode(picture)
         bands = len(PIL.Image.new(mode, (1, 1)).getbands())
-        cells = (picture.height, picture.width)
-        if picture.format == "JPEG" and picture.getexif().get(ORIENTATION, 1) in SIDEWAYS:
-            cells = cells[::-1]
-        shape = cells + ((bands,) if bands > 1 else ())
+        size = (picture.height, picture.width)
+        shape = (size[::-1] if _orientation(path, picture) in _SIDEWAYS else size) + ((bands,) if bands > 1 else ())
         return Source(path, "picture", "", shape, native(_DTYPES.get(mode, "|u1")), int(bands > 1), boxwise=False)
 
 
@@ -49,8 +45,7 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
         mode = _mode(picture)
         try:
             decoded = picture if mode == picture.mode else picture.convert(mode)
-            turned = PIL.ImageOps.exif_transpose(decoded) if picture.format == "JPEG" else decoded
-            out[at] = np.asarray(turned)[selection]
+            out[at] = np.asarray(PIL.ImageOps.exif_transpose(decoded))[selection]
         except (OSError, SyntaxError, ValueError) as error:
             raise RunError(f"{source.path!r} cannot be decoded ({error}); it is damaged or incomplete") from error
 
@@ -64,6 +59,13 @@ def _opened(path: str) -> Any:
     except PIL.Image.DecompressionBombError as error:
         raise RunError(f"{path!r} is too large for the decoder ({error}); convert it to TIFF or npy") from error
     except (OSError, SyntaxError) as error:
+        raise RunError(f"{path!r} cannot be decoded ({error}); it is damaged or incomplete") from error
+
+
+def _orientation(path: str, picture: Any) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError) as error:
         raise RunError(f"{path!r} cannot be decoded ({error}); it is damaged or incomplete") from error
 
 

@@ -13,7 +13,7 @@ from mpibatch.errors import UsageError
 from mpibatch.io.compression import Filter
 from mpibatch.io.naming import whole_name
 
-__all__ = ["Array", "Selection", "Source", "Storage", "check", "native", "numeric"]
+__all__ = ["Array", "Selection", "Source", "Storage", "ask", "check", "native", "numeric"]
 
 Array = npt.NDArray[Any]
 Selection = tuple[slice, ...]
@@ -60,7 +60,7 @@ class Source:
     grid: Mapping[str, Any] = field(default_factory=dict)  # keywords of Grid that the file knows
     storage: Storage | None = None  # None: only the format's library knows
     allow: tuple[str, ...] = ()  # what would be refused otherwise
-    notes: tuple[str, ...] = ()  # what a reader should know: what the file says of its values and is not applied
+    question: str = ""  # asked before it is loaded: what the file does not tell of its axes, and what to type
 
     @property
     def name(self) -> str:
@@ -94,3 +94,9 @@ def check(source: Source) -> None:
         raise UsageError(f"{source.name} was to be read, but it is a single value, not an array of 1 to 4 axes")
     if 0 in source.shape:
         raise UsageError(f"{source.name} was to be read, but its shape {source.shape} holds no values")
+
+
+def ask(source: Source, components: int | str | None, axes: object) -> None:
+    """Refuse an array whose axes neither the file nor the caller tells. Local. UsageError."""
+    if source.question and components in (None, "auto") and axes is None:
+        raise UsageError(source.question)

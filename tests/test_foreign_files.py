@@ -12,17 +12,11 @@ from typing import Any
 
 import h5py
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
 import pytest
-import tifffile
 
 import mpibatch as mb
-from mpibatch.errors import MpibatchError, RunError, UsageError
-from mpibatch.io import read_slice
+from mpibatch.errors import MpibatchError, RunError
 from mpibatch.io.formats import inspect
-
-CUBE = np.arange(4 * 6 * 5, dtype="u2").reshape(4, 6, 5)
 
 
 def whole(path: object, dataset: str | None = None, allow: Any = ()) -> np.ndarray:
@@ -37,152 +31,7 @@ def whole(path: object, dataset: str | None = None, allow: Any = ()) -> np.ndarr
     return values
 
 
-# --- TIFF: axes ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("packed", [None, "zlib"])
-@pytest.mark.parametrize("planar", ["contig", "separate"])
-@pytest.mark.parametrize("shape", [(6, 5, 3), (4, 6, 5, 3)])
-def test_samples_are_components_wherever_they_lie(
-    tmp_path: Path, shape: tuple[int, ...], planar: str, packed: str | None
-) -> None:
-    colours = np.arange(np.prod(shape), dtype="u1").reshape(shape)
-    stored = colours if planar == "contig" else np.moveaxis(colours, -1, -3)
-    options: dict[str, Any] = {"photometric": "rgb", "planarconfig": planar, "compression": packed}
-    tifffile.imwrite(tmp_path / "a.tif", stored, **options)
-    source = inspect(str(tmp_path / "a.tif"))
-    assert (source.shape, source.components) == (shape, 1)
-    np.testing.assert_array_equal(whole(tmp_path / "a.tif"), colours)
-
-
-def hyperstack(path: Path, kind: str, axes: str = "TZCYX") -> np.ndarray:
-    values = np.arange(2 * 3 * 2 * 6 * 5, dtype="u2").reshape(2, 3, 2, 6, 5)
-    about: dict[str, Any] = {"axes": axes}
-    if kind == "imagej":
-        about |= {"spacing": 2.5, "unit": "um"}
-        tifffile.imwrite(path, values, imagej=True, metadata=about, resolution=(4.0, 2.0))
-    else:
-        for letter, size in (("X", 0.25), ("Y", 0.5), ("Z", 2.5)):
-            about |= {f"PhysicalSize{letter}": size, f"PhysicalSize{letter}Unit": "µm"}
-        tifffile.imwrite(path, values, ome=True, metadata=about, compression="zlib")
-    return values
-
-
-@pytest.mark.parametrize("kind", ["imagej", "ome"])
-def test_hyperstacks(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / ("a.ome.tif" if kind == "ome" else "a.tif")
-    values = hyperstack(path, kind)
-    shown = np.moveaxis(values, 2, -1)  # channels behind
-    source = inspect(str(path))
-    assert (source.shape, source.components) == (shown.shape, 1)
-    assert source.grid["axes"] == ("t", "z", "y", "x")
-    assert source.grid["spacing"] == pytest.approx((1.0, 2.5, 0.5, 0.25))
-    assert source.grid["units"] == "µm"
-    np.testing.assert_array_equal(whole(path), shown)
-    np.testing.assert_array_equal(whole(path, "frame=1"), shown[1])
-    np.testing.assert_array_equal(whole(f"{path}::frame=0,channel=1"), shown[0, ..., 1])
-    np.testing.assert_array_equal(whole(path, "series=0,channel=0"), shown[..., 0])
-    np.testing.assert_array_equal(read_slice(path, "frame=1", np.s_[1, ::2, 1:3]), shown[1, 1, ::2, 1:3])
-    u = mb.load(path, frame=1, channel=0)
-    assert (u.grid.axes, u.grid.units) == (("z", "y", "x"), "µm")
-    np.testing.assert_array_equal(mb.gather_all(u), shown[1, ..., 0])
-    for wrong, words in (
-        ("frame=2", "it has 2"),
-        ("level=1", "series=N"),
-        ("frame=x", "whole numbers"),
-        ("3", "series"),
-    ):
-        with pytest.raises(UsageError, match=words):
-            inspect(str(path), wrong)
-
-
-def test_frames_are_for_tiff_alone(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", CUBE)
-    with pytest.raises(UsageError, match="TIFF files alone"):
-        mb.load(tmp_path / "a.npy", frame=0)
-
-
-def test_a_gaussian_of_planar_colours_does_not_mix_them(tmp_path: Path) -> None:
-    colours = np.zeros((6, 5, 3), "f4")
-    colours[..., 0] = 1
-    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(colours, -1, 0), photometric="rgb", planarconfig="separate")
-    smooth = mb.gather_all(mb.filters.gaussian_filter(mb.load(tmp_path / "a.tif"), 2.0))
-    assert smooth is not None
-    assert not smooth[..., 1:].any()
-
-
-# --- TIFF and JPEG: what Pillow makes of them ---------------------------------------------------------------------
-
-
-def test_palettes_and_inverted_pictures_are_pillows(tmp_path: Path) -> None:
-    grey = np.arange(30, dtype="u1").reshape(6, 5) * 8
-    PIL.Image.fromarray(np.stack([grey, grey[::-1], 255 - grey], -1)).convert("P").save(tmp_path / "p.tif")
-    tifffile.imwrite(tmp_path / "w.tif", grey, photometric="miniswhite")
-    for name, mode in (("p.tif", "RGB"), ("w.tif", "L")):
-        with PIL.Image.open(tmp_path / name) as picture:
-            np.testing.assert_array_equal(whole(tmp_path / name), np.asarray(picture.convert(mode)))
-
-
-@pytest.mark.parametrize("number", range(1, 9))
-def test_pictures_are_turned_as_pillow_turns_them(tmp_path: Path, number: int) -> None:
-    array = np.arange(48 * 40, dtype="u2").reshape(48, 40)
-    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", extratags=[(274, 3, 1, number, True)])
-    exif = PIL.Image.Exif()
-    exif[274] = number
-    PIL.Image.fromarray((array % 251).astype("u1")).save(tmp_path / "a.jpg", exif=exif)
-    with PIL.Image.open(tmp_path / "a.jpg") as picture:
-        np.testing.assert_array_equal(whole(tmp_path / "a.jpg"), np.asarray(PIL.ImageOps.exif_transpose(picture)))
-    # In memory: from a TIFF file Pillow 12 reads sideways pictures with their rows out of step.
-    upright: Any = PIL.Image.fromarray(array.astype("i4"))
-    upright.getexif()[274] = number
-    np.testing.assert_array_equal(whole(tmp_path / "a.tif"), np.asarray(PIL.ImageOps.exif_transpose(upright)))
-
-
 # --- what is missing ----------------------------------------------------------------------------------------------
-
-
-def split_ome(folder: Path, name: str = "b.ome.tif") -> np.ndarray:
-    """Two files of two planes each, whose metadata name one another."""
-    folder.mkdir()
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    parts = {"a.ome.tif": ("urn:uuid:a", 0), name: ("urn:uuid:b", 2)}
-    data = "".join(
-        f'<TiffData IFD="{k}" FirstZ="{first + k}" FirstC="0" FirstT="0" PlaneCount="1">'
-        f'<UUID FileName="{file}">{uuid}</UUID></TiffData>'
-        for file, (uuid, first) in parts.items()
-        for k in range(2)
-    )
-    for file, (uuid, first) in parts.items():
-        xml = (
-            '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
-            f'UUID="{uuid}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="5" '
-            f'SizeY="6" SizeZ="4" SizeC="1" SizeT="1"><Channel ID="C:0" SamplesPerPixel="1"/>{data}</Pixels>'
-            "</Image></OME>"
-        )
-        with tifffile.TiffWriter(folder / file) as writer:
-            for k in range(2):
-                description = xml if k == 0 else None
-                writer.write(CUBE[first + k], description=description, metadata=None, contiguous=False)
-    return CUBE
-
-
-def test_planes_in_several_files(tmp_path: Path) -> None:
-    expected = split_ome(tmp_path / "s")
-    np.testing.assert_array_equal(whole(tmp_path / "s" / "a.ome.tif"), expected)
-    (tmp_path / "s" / "b.ome.tif").unlink()
-    with pytest.raises(RunError, match=r"2 of its 4 planes are not there: the file 'b\.ome\.tif' is missing"):
-        inspect(str(tmp_path / "s" / "a.ome.tif"))
-    with pytest.raises(RunError, match="is missing"):
-        mb.load(tmp_path / "s" / "a.ome.tif")
-    gaps = mb.gather_all(mb.load(tmp_path / "s" / "a.ome.tif", allow="missing"))
-    np.testing.assert_array_equal(gaps, np.where(np.arange(4)[:, None, None] < 2, expected, 0))
-
-
-def test_planes_in_files_elsewhere_are_asked_for(tmp_path: Path) -> None:
-    expected = split_ome(tmp_path / "s", "../b.ome.tif")
-    with pytest.raises(UsageError, match="outside of its folder"):
-        inspect(str(tmp_path / "s" / "a.ome.tif"))
-    np.testing.assert_array_equal(whole(tmp_path / "s" / "a.ome.tif", allow=("external links",)), expected)
 
 
 def virtual(path: Path, source: str, dataset: str = "u") -> None:

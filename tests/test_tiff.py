@@ -109,7 +109,7 @@ def test_picks_that_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="twice"):
         with_picks(str(path), "channel=1", None, 2)
     with pytest.raises(UsageError, match="whole number"):
-        with_picks(str(path), None, 1.5, None)  # type: ignore[arg-type]
+        with_picks(str(path), None, 1.5, None)
     np.save(tmp_path / "a.npy", HYPERSTACK)
     with pytest.raises(UsageError, match="format npy: frames and channels are picked from TIFF"):
         with_picks(str(tmp_path / "a.npy"), None, 0, None)

@@ -17,8 +17,8 @@ from mpibatch.io.apart import inspect_safely
 from mpibatch.io.chunking import ChunkGrid
 from mpibatch.io.formats import Source, ask, read
 from mpibatch.io.formats.hazards import check_allowed
+from mpibatch.io.formats.hdf5 import chunks_of
 from mpibatch.io.formats.picks import with_picks
-from mpibatch.io.formats.stored import chunks_of
 from mpibatch.io.naming import PathLike, split_path, whole_name
 from mpibatch.io.region import chosen_region, moved
 from mpibatch.io.sharing import Sharing
@@ -54,8 +54,6 @@ def load(
     units: str | None = None,
     axes: Sequence[str] | None = None,
     region: slice | Sequence[slice] | None = None,
-    frame: int | None = None,
-    channel: int | None = None,
     allow: Sequence[str] = (),
 ) -> Field:
     """Return a Field with the values of a file. Collective.
@@ -102,10 +100,6 @@ def load(
         seen: tuple[int, ...] | None = None
         with agreed(home, f"reading {path}"):
             file, inside = split_path(path, dataset)
-            if (frame, channel) != (None, None):
-                inside = with_picks(inside, frame, channel)
-                if home.rank == 0 and format_of(file) != "tiff":
-                    raise UsageError(f"{file!r} was to be read with frame= or channel=, which TIFF files alone have")
             _check(grid, comm, wanted, whole_name(file, inside or ""))
             seen = _state(file)
             # One rank asks the file, so that all work on one answer and the file server is asked once.

@@ -14,8 +14,8 @@ from pathlib import Path
 from mpibatch.errors import RunError, UsageError
 
 __all__ = [
-    "HAZARDS", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "no_dataset", "normal_name", "output_path",
-    "split_path", "user_path", "user_place", "whole_name",
+    "HAZARDS", "PART", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "no_dataset", "normal_name",
+    "output_path", "split_path", "user_path", "user_place", "whole_name",
 ]  # fmt: skip
 
 SEPARATOR = "::"
@@ -120,14 +120,6 @@ def split_path(path: PathLike, dataset: str | None = None) -> tuple[str, str | N
     if not file:
         raise UsageError(f"{text!r} names no file; give FILE or FILE{SEPARATOR}DATASET")
     return user_path(file), (inside or None) if separator else dataset
-
-
-def with_picks(dataset: str | None, frame: int | None, channel: int | None) -> str | None:
-    """Return the dataset's text with a frame and a channel of a TIFF series picked. Local."""
-    picks = [f"{key}={index}" for key, index in (("frame", frame), ("channel", channel)) if index is not None]
-    if not picks or not dataset:
-        return ",".join(picks) or dataset
-    return ",".join([dataset if "=" in dataset else f"series={dataset}", *picks])
 
 
 def whole_name(file: str, dataset: str) -> str:

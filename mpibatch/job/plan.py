@@ -11,13 +11,13 @@ import numpy as np
 
 from mpibatch.domain import Decomposition
 from mpibatch.errors import UsageError
-from mpibatch.io.formats import ask, inspect
+from mpibatch.io.formats import Source, ask, inspect
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.naming import split_path, whole_name
 from mpibatch.io.region import chosen_region
 from mpibatch.job.checks import shown, slices
 from mpibatch.job.functions import parameters_of
-from mpibatch.job.schema import Input, Job, Step, check_fit
+from mpibatch.job.schema import Job, Step, check_fit
 from mpibatch.job.simulation import SimulationJob
 from mpibatch.job.words import bytes_text, shape_text
 
@@ -60,10 +60,13 @@ class Layout:
         return math.prod(self.largest)
 
 
-def source_of(given: Input) -> Source:
-    """Return what an input holds. Local. RunError if there is no such file, UsageError if it cannot be read."""
+def source_of(job: Job) -> Source:
+    """Return what a job's input holds. Local. RunError if there is no such file, UsageError if it cannot be read."""
+    given = job.input
     path, dataset = split_path(given.path, given.dataset)
-    return inspect(path, with_picks(dataset, given.frame, given.channel), tuple(given.allow))
+    source = inspect(path, with_picks(path, dataset, given.frame, given.channel), tuple(given.allow))
+    ask(source, given.components, job.grid.get("axes"))
+    return source
 
 
 def values_of(job: Job) -> Values:
@@ -73,9 +76,7 @@ def values_of(job: Job) -> Values:
     """
     given = job.input
     path, dataset = split_path(given.path, given.dataset)
-    dataset = with_picks(path, dataset, given.frame, given.channel)
-    source = inspect(path, dataset, given.allow)
-    ask(source, given.components, job.grid.get("axes"))
+    source = source_of(job)
     count = source.components if given.components is None else given.components
     if not 0 <= count < len(source.shape):
         raise UsageError(

@@ -157,14 +157,10 @@ def grow(source: Source, part: Sequence[range], factors: Sequence[int], path: Pa
 
 def _source(job: Job) -> tuple[Source, tuple[range, ...]]:
     """The input, and the indices that are read along each axis of the grid."""
-    from mpibatch.io.formats import inspect
-    from mpibatch.io.formats.picks import with_picks
-    from mpibatch.io.naming import split_path
     from mpibatch.io.region import chosen_region
     from mpibatch.job.plan import source_of
 
-    path, dataset = split_path(job.input.path, job.input.dataset)
-    source = inspect(path, with_picks(path, dataset, job.input.frame, job.input.channel), tuple(job.input.allow))
+    source = source_of(job)
     count = source.components if job.input.components is None else job.input.components
     if not 0 <= count < len(source.shape):
         raise UsageError(

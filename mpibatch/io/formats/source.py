@@ -60,6 +60,7 @@ class Source:
     grid: Mapping[str, Any] = field(default_factory=dict)  # keywords of Grid that the file knows
     storage: Storage | None = None  # None: only the format's library knows
     allow: tuple[str, ...] = ()  # what would be refused otherwise
+    notes: tuple[str, ...] = ()  # what a reader should know: what the file says of its values and is not applied
     question: str = ""  # asked before it is loaded: what the file does not tell of its axes, and what to type
 
     @property

@@ -1,9 +1,4 @@
-"""TIFF: one series of pages. Uncompressed ones are mapped into memory, others decoded page by page.
-
-What an axis is, the file tells: samples and channels become components, behind the axes of the grid; time and z are
-axes of the grid, unless one frame is picked. Palettes become colours, MINISWHITE is turned round and the orientation
-tag carried out, as Pillow does.
-"""
+"""TIFF: one series of pages. Uncompressed ones are mapped into memory, others decoded page by page."""
 
 from __future__ import annotations
 
@@ -12,10 +7,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import tifffile
@@ -30,12 +22,6 @@ from mpibatch.io.naming import whole_name
 
 __all__ = ["inspect", "read"]
 
-PICKS = {"frame": "T", "channel": "C"}  # what can be picked, and the letter of its axis
-COMPONENTS = "CS"  # axes whose entries are values of one cell, in this order
-NAMES = {"T": "t", "Z": "z", "Y": "y", "X": "x"}
-# ImageJ's and OME's names of units, where they are not their symbols.
-UNITS = {"micron": "µm", "microns": "µm", "um": "µm", "\\u00B5m": "µm", "pixel": "", "pixels": "", "inch": "in"}
-LARGEST_GRID = 4  # axes
 
 def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
     """Tell what a series holds; `dataset` is its number, perhaps with picks (``series=1,channel=2``). Local.
@@ -156,16 +142,15 @@ class _Heard(logging.Handler):
 
 
 @contextmanager
-def _opened(path: str, allow: Sequence[str] = ()) -> Iterator[Any]:
+def _opened(path: str) -> Iterator[Any]:
     # tifffile drops pages that it cannot find and only logs it; half a stack must not pass as a whole one.
     heard, log = _Heard(), logging.getLogger("tifffile")
     log.addHandler(heard)
     try:
         with tifffile.TiffFile(path) as file:
             yield file
-        errors = [text for text in heard.messages if not ("missing" in allow and "failed to read" in text)]
-        if errors:
-            raise ValueError(errors[0])
+        if heard.messages:
+            raise ValueError(heard.messages[0])
     except (UsageError, RunError):
         raise
     except Exception as error:  # tifffile meets a damaged file with any of a dozen types

@@ -7,7 +7,6 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from mpibatch import __version__
 from mpibatch.cli import (
@@ -28,6 +27,7 @@ from mpibatch.cli import (
     verify,
     view,
 )
+from mpibatch.cli.arguments import Parser
 from mpibatch.cli.ending import OK, USAGE_ERROR, guarded
 from mpibatch.log import LEVELS, launched, setup
 from mpibatch.slurm import completion
@@ -63,29 +63,18 @@ Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that a filter may take on on
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Under mpiexec every rank parses the same arguments: rank 0 alone prints, all leave with the same code."""
-
-    def _print_message(self, message: str, file: object = None) -> None:
-        if launched()[0] == 0:
-            super()._print_message(message, file)  # type: ignore[arg-type]  # argparse's own protocol type is private
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n({self.prog} --help shows how)\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. Local."""
-    shared = _Parser(add_help=False)
+    shared = Parser(add_help=False)
     group = shared.add_argument_group("common options")
     group.add_argument("--log-level", choices=LEVELS, default="warning", help="what is logged (default: %(default)s)")
     group.add_argument("--quiet", action="store_true", help="print errors only")
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    top = _Parser(
+    top = Parser(
         prog="mpibatch", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=_Parser)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
     for module in (
         run,
         filter,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,11 +28,15 @@ from mpibatch.cli import (
 )
 from mpibatch.cli.arguments import Parser
 from mpibatch.cli.ending import OK, USAGE_ERROR, guarded
+from mpibatch.cli.streams import Streams, streams
 from mpibatch.log import LEVELS, launched, setup
 from mpibatch.slurm import completion
 
 __all__ = ["main"]
 
+# What these do is done whether or not anybody reads what they print; others print, and nothing else. What ranks do
+# together must not end because the output of one of them does.
+WORKING = ("run", "filter", "view", "verify", "probe", "submit", "cancel", "doctor", "scale", "report", "verdict")
 DESCRIPTION = """\
 Filter pictures and volumes, and simulate, over MPI: the same bits on any number of ranks.
 
@@ -56,7 +59,9 @@ exit codes:
   0  done
   1  run error: the request is clear, but it could not be done (file missing or broken, disk full, out of memory)
   2  usage error: the request cannot be meant (unknown name, wrong value, job file with mistakes)
+  3  of verify: files that mpibatch did not write
   75 stopped by SIGUSR1 or SIGTERM after a checkpoint: the same command with --resume goes on (EX_TEMPFAIL)
+  141 the reader of the output has gone, as `| head` does (of commands that only print)
 
 Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that a filter may take on one rank for what surrounds its block
 (such as 4G; default: the memory that is free); MPIBATCH_CACHE_DIR is the folder of compiled code.
@@ -99,24 +104,31 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. Collective."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows no "×" is no reason to fail
+    with streams() as shown:
+        return _main(argv, shown)
+
+
+def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     top = parser()
     try:
         args = top.parse_args(argv)
     except SystemExit as leaving:
-        return int(leaving.code or OK)
+        sys.stdout.flush()
+        return shown.status(int(leaving.code or OK))
     rank, size = launched()
     if args.version:
         if rank == 0:
-            sys.stdout.write(f"mpibatch {__version__}\n")
-        return OK
+            print(f"mpibatch {__version__}", flush=True)
+        return shown.status(OK)
     if args.command is None:
         top.print_help()
         return USAGE_ERROR
     setup(args.log_level, rank=rank, size=size, quiet=args.quiet)
+    if args.command not in WORKING:
+        shown.be_strict()
     code = guarded(lambda: int(args.execute(args)), debug=args.debug)
+    if args.command not in WORKING:
+        code = shown.status(code)
     if args.command in ("run", "filter"):
         completion.leave(code)
     return code

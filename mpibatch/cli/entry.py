@@ -141,9 +141,24 @@ def run_program(file: str, argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     path = Path(file)
+    if {"-h", "--help"} & {*arguments}:
+        return _explain(file)
     if not arguments or arguments[0].startswith("-"):
         arguments.insert(0, str(path.with_suffix(".toml")))
     if path.resolve().parent != Path(__file__).resolve().parent.parent / "apps":
         # The job beside a copy may still name what it was copied from.
         arguments += ["--set", f"simulation.program={path}"]
     return main(["run", *arguments])
+
+
+def _explain(file: str) -> int:
+    def show() -> int:
+        from mpibatch.cli.program import explanation
+
+        text = explanation(file)
+        if launched()[0] == 0:
+            print(text)
+        return OK
+
+    with streams() as shown:
+        return shown.status(guarded(show))

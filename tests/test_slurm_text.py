@@ -82,7 +82,33 @@ def test_the_generic_profile_names_every_key_there_is():
 
 
 def test_fields_and_keys_of_a_profile_are_the_same():
-    assert {field.name for field in dataclasses.fields(Profile)} - {"name"} == {*KEYS}
+    assert {field.name for field in dataclasses.fields(Profile)} - {"name", "open_places"} == {*KEYS}
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("partition = 'p'\n# venv = '/there'\n#scratch='/s'", ("venv", "scratch")),
+        ("modules = ['m']\n  # venv = '/x'\nvenv = '/y'", ()),
+        ("modules = ['m']\n# venv = '/x'\ncontainer = 'c.sif'\n# scratch = '/s'", ("scratch",)),
+        ("partition = 'p'\n# a venv = place\ntime = '10'", ()),
+        ("time = '10'\n# venv = '/x'\n# scratch = '/s'", ()),  # of no site: examples
+        ("modules = ['m']\n[variables]\nA = 'x' # scratch = 'y'", ()),
+    ],
+)
+def test_places_that_are_comments_only(text, places):
+    assert profiles.parse(text, "site.toml", "site").open_places == places
+
+
+def test_submitting_warns_of_places_that_are_comments_only(capsys):
+    assert main(["submit", "job.toml", "--profile", "archer2", "--account", "t01", "--dry-run"]) == 0
+    script, said = capsys.readouterr()
+    assert "profile archer2: venv is only a comment there" in said
+    assert "profile archer2: scratch is only a comment there" in said
+    assert "WARNING" not in script
+    for quiet in (["archer2", "--account", "t01", "--quiet"], ["generic"], ["laptop"]):
+        assert main(["submit", "job.toml", "--dry-run", "--profile", *quiet]) == 0
+        assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

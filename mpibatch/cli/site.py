@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
+
+from mpibatch.log import logger
 
 if TYPE_CHECKING:
     from mpibatch.slurm.profiles import Profile
@@ -30,11 +33,14 @@ def add(group: argparse._ArgumentGroup) -> None:
 
 
 def chosen(args: argparse.Namespace) -> Profile:
-    """Return the profile ``args.profile``, with what was chosen in its place. Local."""
+    """Return the profile ``args.profile``, with what was chosen in its place. Local. Warns of what it leaves open."""
     from mpibatch.slurm import profiles, request
 
+    profile = profiles.load(args.profile)
+    for line in _open_places(profile):
+        logger("slurm").warning("profile %s: %s", profile.name, line)
     return request.with_choices(
-        profiles.load(args.profile),
+        profile,
         account=args.account,
         partition=args.partition,
         qos=args.qos,
@@ -50,3 +56,16 @@ def told(profile: Profile) -> str:
     memory = next(filter(None, asked), "the site's default")
     limit = f", filters up to {profile.memory_limit} on a rank" if profile.memory_limit else ""
     return f"pinning: {' '.join(profile.binding) or 'the default of the launcher'}; memory: {memory}{limit}"
+
+
+def _open_places(profile: Profile) -> list[str]:
+    kinds = [key for key in profile.open_places if key != "scratch"]
+    lines = []
+    if kinds:
+        lines.append(
+            f"{' or '.join(kinds)} is only a comment there, so that the job takes the mpibatch on the PATH, if its "
+            f"nodes see it (active now: {os.environ.get('VIRTUAL_ENV') or 'no virtual environment'})"
+        )
+    if "scratch" in profile.open_places:
+        lines.append("scratch is only a comment there, so that compiled code is kept at home, if nodes see that")
+    return [f"{line}; fill it in, in a copy of the profile, and give that: --profile FILE.toml" for line in lines]

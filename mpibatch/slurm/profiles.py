@@ -70,6 +70,8 @@ class Profile:
     scratch: str = ""
     stripe_count: int = 0
     stripe_size: str = ""
+    # Keys that stand in the file as comments only, to be filled in by the user: what a site wants but we cannot know.
+    open_places: tuple[str, ...] = ()
 
 
 # What the script says itself: a second one among `options` would silently win or lose.
@@ -143,6 +145,8 @@ KEYS: Mapping[str, Key] = {
 _EITHER = (("memory", "memory_per_cpu"), ("container", "sbcast"), ("container", "venv"), ("venv", "sbcast"))
 # These name places: variables such as $USER in them are filled in when the job is submitted.
 _PLACES = ("venv", "container", "sbcast", "scratch")
+_ENVIRONMENTS = ("venv", "container", "sbcast")
+_COMMENT = re.compile(rf"^[ \t]*#[ \t]*({'|'.join(_PLACES)})[ \t]*=", re.MULTILINE)
 
 
 def known_profiles() -> dict[str, Path]:
@@ -201,7 +205,18 @@ def parse(text: str, source: str, name: str) -> Profile:
         key: tuple(value) if isinstance(value, list) else value for key, value in accepted.items()
     }
     values |= {key: str(Path(place)) for key, place in places.items()}
+    values["open_places"] = _open_places(text, accepted)
     return dataclasses.replace(Profile(name), **values)
+
+
+def _open_places(text: str, accepted: Mapping[str, Any]) -> tuple[str, ...]:
+    """The places that are comments only. Of an environment one kind is enough."""
+    commented = {match[1] for match in _COMMENT.finditer(text)}
+    has_environment = any(key in accepted for key in _ENVIRONMENTS)
+    closed = {*accepted, *(_ENVIRONMENTS if has_environment else ())}
+    # Where the site is not told either, all that is commented out is an example.
+    is_of_site = "partition" in accepted or "modules" in accepted
+    return tuple(key for key in _PLACES if is_of_site and key in commented and key not in closed)
 
 
 def _check_line(key: str, value: Any, problems: Problems) -> None:

@@ -27,6 +27,7 @@ pytest.importorskip("scipy")
 from mpibatch.report.comparison import compare
 from mpibatch.report.findings import Finding, find
 from mpibatch.report.measures import Measures, measure
+from mpibatch.report.plots import PHASE_COLOURS, draw
 from mpibatch.report.wording import facts, losses, promise, short, summary
 from mpibatch.scaling.summary import differing
 
@@ -89,7 +90,7 @@ def test_the_roofline_by_hand(measured):
 
 
 def test_the_sentence_to_quote(measured):
-    told = summary(measured)
+    told = summary(measured, ())
     for words in ("heat", "1 rank", "8 ranks", "A CPU", "median of 5 runs", "95 %", "the same bits"):
         assert words in told
     assert "All 20 runs, on 1, 2, 4, 8 ranks, ended in the same output" in promise(measured)
@@ -240,7 +241,7 @@ def test_a_clean_study_has_no_findings(strong, tmp_path):
     assert keys(strong) == set()
     weak = build(tmp_path / "weak", mode="weak", law=lambda p: 8 + 0.02 * p)
     assert keys(weak) == set()
-    assert "the same bits" not in summary(measure(weak))  # of other sizes
+    assert "the same bits" not in summary(measure(weak), keys(weak))  # of other sizes
     assert "All runs of one size ended in the same output (4 sizes" in promise(measure(weak))
 
 
@@ -331,6 +332,47 @@ def test_different_commits(tmp_path):
     assert dict(facts(measure(build(tmp_path / "t"))))["Commit"] == "0123abc"
 
 
+def test_a_commit_tells_of_which_repository(tmp_path):
+    study = build(tmp_path / "s", commit="0123456789abcdef-dirty of simulations")
+    assert "0123456789ab of simulations." in found(study, "dirty").words
+    assert dict(facts(measure(study)))["Commit"] == "0123456789abcdef-dirty of simulations"
+
+
+@pytest.mark.parametrize(
+    ("key", "forbidden", "options"),
+    [
+        (
+            "outputs-differ",
+            "times as fast|efficiency",
+            {"change": lambda made, ranks, _: made.update(digest=f"{ranks:064x}")},
+        ),
+        ("oversubscribed", "efficiency", {"change": in_run(binding={"cores": 1, "host_cores": 2})}),
+        ("spread-wide", "efficiency", {"factor": noise(part=0.5)}),
+        ("few-runs", "interval", {"repeat": 3}),
+        ("above-one-noise", r"10[1-9] %", {"law": lambda p: 8 / p, "factor": noise(3, 0.02), "repeat": 5}),
+        ("inside-noise", "fastest", {"law": lambda p: 8 / min(p, 3.99) + 0.001 * p, "factor": noise(part=0.02)}),
+    ],
+)
+def test_the_headline_says_nothing_that_a_finding_forbids(key, forbidden, options, tmp_path):
+    study = build(tmp_path / "s", **options)
+    m = measure(study)
+    assert key in keys(study)
+    told = summary(m, keys(study))
+    assert "took" in told
+    assert not re.search(forbidden, told), told
+    everything = page.page(m, find(m), []), exports.as_markdown(m, find(m), None), exports.as_json(m, find(m), None)
+    for text in everything:
+        assert short(m.base.time.median.value) in text
+    assert json.loads(everything[2])["summary"] == told
+
+
+def test_names_beside_the_bars_have_their_colours(measured):
+    svg = next(plot.svg for plot in draw(measured) if plot.name == "split").lower()
+    for phase, colour in PHASE_COLOURS.items():
+        if any(row.share(phase) >= 0.005 for row in measured.rows):
+            assert svg.count(f"fill: {colour.lower()}") == len(measured.rows) + 1, phase  # bars, and the mark
+
+
 def test_times_without_loading_code(tmp_path):
     study = build(tmp_path / "s", law=lambda p: 0.5 + 4 / p, factor=lambda: 1.0, change=in_run(compile_seconds=0.5))
     scaling = tables.tables(measure(study))[0]
@@ -358,7 +400,7 @@ def test_outputs_that_differ_break_the_promise(tmp_path):
     assert find(measure(study))[0].level == "error"
     assert "4 × 1 run 1" in found(study, "outputs-differ").words
     assert promise(measure(study)) == ""
-    assert "same bits" not in summary(measure(study))
+    assert "same bits" not in summary(measure(study), keys(study))
     none = build(tmp_path / "t", change=lambda made, ranks, repeat: made.update(digest=""))
     assert "no-digests" in keys(none)
 
@@ -573,8 +615,7 @@ def test_records_that_lack_or_garble_anything(tmp_path, key, value):
         return
     assert tables.tables(m)
     assert exports.as_csv(m)
-    find(m)
-    summary(m)
+    summary(m, {finding.key for finding in find(m)})
 
 
 def numeric(told: Any, *path: Any) -> Iterator[tuple[Any, ...]]:

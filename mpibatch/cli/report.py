@@ -62,7 +62,7 @@ def execute(args: argparse.Namespace) -> int:
     findings = page.write(measured, folder, changes)
     slower = bool(changes and changes.slower)
     if not args.quiet:
-        lines = [wording.summary(measured)]
+        lines = [wording.summary(measured, {finding.key for finding in findings})]
         lines += [f"{finding.level}: {finding.words} {finding.advice}" for finding in findings]
         if changes is not None:
             lines += [*changes.remarks, f"against {args.compare}: {changes.summary}"]

@@ -207,7 +207,9 @@ def _study(
         raise UsageError(f"{folder} holds another study: {'; '.join(differ)}; name another --folder, or remove it")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"the study's folder {folder} is not writable; allow it, or name another with --folder")
-    for what, before, now in (("commit", found.commit, commit), ("versions", found.versions, versions)):
+    # Older studies tell the commit alone, not of which repository.
+    same = found.commit.partition(" ")[0] == commit.partition(" ")[0]
+    for what, before, now in (("commit", "" if same else found.commit, commit), ("versions", found.versions, versions)):
         if before and now and before != now:
             logger("scaling").warning("the %s of the runs in %s: %s; now: %s", what, folder, before, now)
     profile = _profile_of_machine(args) if args.machine else None

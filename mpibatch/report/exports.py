@@ -21,7 +21,7 @@ __all__ = ["as_csv", "as_json", "as_markdown", "runs_as_csv"]
 
 def as_markdown(m: Measures, findings: Sequence[Finding], comparison: Comparison | None) -> str:
     """Return the report as Markdown. Local."""
-    lines = [f"# {_escaped(title(m))}", "", _escaped(summary(m)), ""]
+    lines = [f"# {_escaped(title(m))}", "", _escaped(summary(m, {finding.key for finding in findings})), ""]
     for told in filter(None, (losses(m), promise(m))):
         lines += [_escaped(told), ""]
     for finding in findings:
@@ -119,7 +119,8 @@ def as_json(m: Measures, findings: Sequence[Finding], comparison: Comparison | N
         rows.append({"ranks": row.point.ranks, "threads": row.point.threads, **told, "times": row.times})
     study = m.study
     told = {
-        "schema": 1, "title": title(m), "summary": summary(m), "promise": promise(m), "mode": study.mode,
+        "schema": 1, "title": title(m), "summary": summary(m, {finding.key for finding in findings}),
+        "promise": promise(m), "mode": study.mode,
         "name": study.name, "created": study.created, "commit": study.commit, "commits": m.commits,
         "fingerprint": study.fingerprint, "machine": dict(study.machine), "facts": dict(facts(m)), "by": m.by,
         "points": rows,

@@ -273,7 +273,7 @@ def _unlike(m: Measures) -> Iterator[Finding]:
             "Compare like with like: make a new study with one of them.",
         )
     if len(m.commits) > 1:
-        told = "; ".join(f"{clean(one, 60)[:12] or 'none'} on {_some(labels)}" for one, labels in m.commits.items())
+        told = "; ".join(f"{_commit(one) or 'none'} on {_some(labels)}" for one, labels in m.commits.items())
         yield Finding(
             "warning",
             "commits-differ",
@@ -394,18 +394,24 @@ def _machine(m: Measures) -> Iterator[Finding]:
             "There is no profile of the machine in the study: the kernels' rates cannot be held against its memory.",
             "mpibatch probe measures it; studies made after that hold it.",
         )
-    dirty = [clean(commit.removesuffix("-dirty"), 60)[:12] for commit in m.commits if commit.endswith("-dirty")]
+    dirty = [_commit(commit) for commit in m.commits if commit.partition(" ")[0].endswith("-dirty")]
     if dirty:
         yield Finding(
             "note",
             "dirty",
-            f"The working folder differed from its commit {_some(dirty)}.",
+            f"The files differed from those of commit {_some(dirty)}.",
             "Commit before you measure what others shall repeat.",
         )
 
 
 def _at(m: Measures, row: Row) -> str:
     return _count(row.point.ranks, "rank") if m.by == "ranks" else f"{row.label} ranks × threads"
+
+
+def _commit(text: str) -> str:
+    """A commit, shortened, and the repository that it is of: 0123456789ab of simulations."""
+    number, _, repository = text.partition(" ")
+    return clean(f"{clean(number.removesuffix('-dirty'))[:12]} {repository}", 60)
 
 
 def _word(m: Measures) -> str:

@@ -84,7 +84,7 @@ def page(
     text: str = environment.get_template("report.html.j2").render(
         version=__version__,
         title=wording.title(measures),
-        summary=wording.summary(measures),
+        summary=wording.summary(measures, {finding.key for finding in findings}),
         promise=wording.promise(measures),
         losses=wording.losses(measures),
         mode=study.mode,

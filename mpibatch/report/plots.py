@@ -26,6 +26,7 @@ __all__ = ["Plot", "draw"]
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442",
 )  # fmt: skip
+DARK_ORANGE = "#8a5f00"  # for letters on white
 INK, PALE = "#1a1a1a", "#767676"
 PHASE_COLOURS = {
     "compute": BLUE, "pack": SKY, "halo": ORANGE, "reduce": GREEN, "io": PINK, "other": "#c8c8c8",
@@ -154,8 +155,11 @@ def _counts(axes: Axes, m: Measures, margin: float = 1.12) -> list[int]:
     return widths
 
 
-def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float = 0.075) -> None:
-    """Write each line's name at its right end, in its colour, and apart from the others."""
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float = 0.075, mark: str = "") -> None:
+    """Write each line's name at its right end, in its colour, and apart from the others.
+
+    Where colours are too pale for letters, a `mark` before the name has the colour, and the name is dark.
+    """
     x_right = axes.get_xlim()[1]
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = sorted(ends, key=lambda end: end[0])
@@ -168,10 +172,12 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float =
     middles = [(one + other) / 2 for one, other in zip(up, down, strict=True)]
     over = max(middles[-1] - 1.0, 0.0)
     for middle, (_, text, colour) in zip(middles, ends, strict=True):
-        axes.text(
-            1.02, middle - over, text, color=colour, transform=axes.transAxes, va="center", ha="left", fontsize=8.5,
-            parse_math=False, clip_on=False, linespacing=1.05,
-        )  # fmt: skip
+        parts = [(1.02, mark, colour), (1.065, text, INK)] if mark else [(1.02, text, colour)]
+        for x, part, shade in parts:
+            axes.text(
+                x, middle - over, part, color=shade, transform=axes.transAxes, va="center", ha="left", fontsize=8.5,
+                parse_math=False, clip_on=False, linespacing=1.05,
+            )  # fmt: skip
 
 
 def _bars(rows: Sequence[Row], what: str) -> tuple[list[float], list[list[float]]]:
@@ -265,9 +271,9 @@ def _time(axes: Axes, m: Measures) -> tuple[str, str]:
     if foretold:
         axes.plot(
             *zip(*foretold, strict=True), linestyle="none", marker="_", markersize=17, markeredgewidth=2.2,
-            color=ORANGE, zorder=5,
+            color=DARK_ORANGE, zorder=5,
         )  # fmt: skip
-        ends.append((foretold[-1][1], "predicted", "#8a5f00"))
+        ends.append((foretold[-1][1], "predicted", DARK_ORANGE))
         everything += [seconds for _, seconds in foretold]
     axes.set_yscale("log")
     least, most = min(everything), max(everything)
@@ -300,7 +306,7 @@ def _split(axes: Axes, m: Measures) -> tuple[str, str]:
                     color="white" if dark else INK,
                 )  # fmt: skip
         if max(shares) >= 0.5:
-            last.append((bottoms[-1] + shares[-1] / 2, f"■ {PHASE_NAMES[phase]}", _darker(phase)))
+            last.append((bottoms[-1] + shares[-1] / 2, PHASE_NAMES[phase], PHASE_COLOURS[phase]))
         bottoms = [bottom + share for bottom, share in zip(bottoms, shares, strict=True)]
     for place, row in enumerate(rows):
         axes.text(place, 101.5, seconds_text(row.typical.total), ha="center", va="bottom", fontsize=8.5)
@@ -310,17 +316,10 @@ def _split(axes: Axes, m: Measures) -> tuple[str, str]:
     axes.set_yticks([0, 25, 50, 75, 100], ["0", "25 %", "50 %", "75 %", "100 %"])
     axes.grid(axis="x", visible=False)
     axes.set_xlabel("ranks" if m.by == "ranks" else "ranks × threads")
-    _label_ends(axes, last)
+    _label_ends(axes, last, mark="■")
     widest = max(rows, key=lambda row: row.width)
     told = ", ".join(f"{PHASE_NAMES[p]} {100 * widest.share(p):.0f} %" for p in PHASES if p in widest.split)
     return "Where the time goes", f"The parts of the time at each count; on {widest.label}: {told}."
-
-
-def _darker(phase: str) -> str:
-    """The colour of a phase's name: dark enough for letters on white."""
-    return {
-        "compute": BLUE, "pack": "#1a6fa3", "halo": "#8a5f00", "reduce": "#00664b", "io": "#944f75", "other": PALE,
-    }[phase]  # fmt: skip
 
 
 def _roofline(axes: Axes, m: Measures) -> tuple[str, str]:

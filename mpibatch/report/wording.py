@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from mpibatch.job.words import bytes_text, shape_text
@@ -85,8 +85,20 @@ def title(m: Measures) -> str:
     return f"{m.study.mode.capitalize()} scaling of {clean(m.study.name, 80)}"
 
 
-def summary(m: Measures) -> str:
-    """Return what the study shows, in one sentence with its conditions. Local."""
+# What a finding says of the study, for the headline. It then claims no more than the times.
+_FORBIDS = {
+    "outputs-differ": "the outputs differ", "oversubscribed": "there are more threads than cores",
+    "spread-wide": "the times spread too far", "work-differs": "the points did different work",
+    "versions-differ": "the versions differ", "commits-differ": "the commits differ",
+    "above-one": "the efficiency is above 1 without a reason",
+}  # fmt: skip
+
+
+def summary(m: Measures, warned: Collection[str]) -> str:
+    """Return what the study shows, in one sentence with its conditions. Local.
+
+    `warned`: the keys of what was found (see `findings`); the sentence says nothing that these tell not to quote.
+    """
     base, widest = m.base, m.widest
     of = "rank" if m.by == "ranks" else "core"
     what = f"{clean(m.study.name, 60)} ({_problem(m)})"
@@ -94,14 +106,27 @@ def summary(m: Measures) -> str:
     if len(m.rows) == 1:
         return f"{what} took {seconds_text(base.time.median.value)} on {_count(base.width, of)}{where}."
     gain = widest.speedup
-    confidence = "" if gain.low == gain.high else f", 95 % interval {short(gain.low)} to {short(gain.high)}"
+    confidence = (
+        ""
+        if gain.low == gain.high or "few-runs" in warned
+        else f", 95 % interval {short(gain.low)} to {short(gain.high)}"
+    )
     runs = sorted({row.time.count for row in m.rows})
     of_runs = f"median of {runs[0] if len(runs) == 1 else f'{runs[0]} to {runs[-1]}'} run{'s' * (runs[-1] > 1)}"
     # The sizes of a weak study differ, and so do their outputs: that proves nothing about ranks.
     same = ", with the same bits on all of them" if _is_one_answer(m) and not m.is_weak else ""
+    forbidden = [words for key, words in _FORBIDS.items() if key in warned]
+    efficiency = widest.efficiency.value
+    share = "100 % within the noise" if efficiency > 1 and "above-one-noise" in warned else percent(efficiency)
+    if forbidden:
+        return (
+            f"{what} took {seconds_text(base.time.median.value)} on {_count(base.width, of)} and "
+            f"{seconds_text(widest.time.median.value)} on {_count(widest.width, of)}{where} ({of_runs}). What that "
+            f"says of scaling is left open, as {_sentence(forbidden)}."
+        )
     if m.is_weak:
         told = (
-            f"{what} with the same work for each {of} kept an efficiency of {percent(widest.efficiency.value)} from "
+            f"{what} with the same work for each {of} kept an efficiency of {share} from "
             f"{_count(base.width, of)} to {widest.width}{where}: {seconds_text(base.time.median.value)} became "
             f"{seconds_text(widest.time.median.value)} ({of_runs}; scaled speed-up {short(gain.value)}{confidence})"
         )
@@ -109,10 +134,14 @@ def summary(m: Measures) -> str:
         told = (
             f"{what} took {seconds_text(base.time.median.value)} on {_count(base.width, of)} and "
             f"{seconds_text(widest.time.median.value)} on {_count(widest.width, of)}{where}: {short(gain.value)} × as "
-            f"fast ({of_runs}{confidence}), a parallel efficiency of {percent(widest.efficiency.value)}"
+            f"fast ({of_runs}{confidence}), a parallel efficiency of {share}"
         )
     best = max(m.rows, key=lambda row: row.speedup.value)
-    turned = "" if best is widest or m.is_weak else f"; it was fastest on {best.label} ({short(best.speedup.value)} ×)"
+    turned = (
+        ""
+        if best is widest or m.is_weak or "inside-noise" in warned
+        else f"; it was fastest on {best.label} ({short(best.speedup.value)} ×)"
+    )
     return f"{told}{turned}{same}."
 
 
@@ -174,7 +203,7 @@ def facts(m: Measures) -> list[tuple[str, str]]:
         ("MPI", clean(run.mpi or "not recorded", 120)),
         ("Versions", versions),
         ("Commit", "; ".join(
-            (clean(commit, 60) or "none: not made in a git checkout")
+            (clean(commit, 120) or "none: not made in a git checkout")
             + (f" on {_listed(labels)}" if len(m.commits) > 1 else "") for commit, labels in m.commits.items())),
         ("First run", moment(min((run.date for run in m.runs if run.date), default="–"))),
         ("Last run", moment(max((run.date for run in m.runs if run.date), default="–"))),

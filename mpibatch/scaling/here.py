@@ -62,11 +62,22 @@ def versions_here() -> dict[str, str]:
 
 
 def commit_here() -> str:
-    """Return the Git commit of the working directory, or else of this package, with "-dirty" if changed; "". Local."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Return the Git commit of the working directory, or else of this package; "" without Git. Local.
+
+    As "0123abc of simulations", the folder of the repository, and with "-dirty" behind the number if files differ.
+    """
     for folder in (Path.cwd(), Path(__file__).parent):
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=10)
-            if done.returncode == 0:
-                return done.stdout.strip()
+        commit = _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        if commit:
+            return f"{commit} of {Path(_git(folder, 'rev-parse', '--show-toplevel')).name or 'an unknown repository'}"
+    return ""
+
+
+def _git(folder: Path, *words: str) -> str:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, errors="replace", check=False, timeout=10
+        )
+        if done.returncode == 0:
+            return done.stdout.strip()
     return ""

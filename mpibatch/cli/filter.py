@@ -17,7 +17,7 @@ examples:
   mpiexec -n 4 mpibatch filter in.h5::raw out.h5::edges gaussian_filter:sigma=[1,2,2],mode=nearest sobel
   mpibatch filter in.h5::raw out.h5 median_filter:size=3,save=clean laplace:mode=wrap --set grid.topology=[1,0]
 
-filters (`mpibatch filter --list` shows their parameters): those of scipy.ndimage and scikit-image by name, and
+filters (`mpibatch filter --list` shows their parameters, `mpibatch filter --help FILTER` explains one): those of scipy.ndimage and scikit-image by name, and
 binarize, convert.
 """
 
@@ -47,6 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     )
     parser.add_argument("--dry-run", action="store_true", help="check the steps and print the plan; no data is read")
     parser.add_argument("--list", action="store_true", help="list all filters with their parameters")
+    parser.add_argument("--explain", metavar="FILTER", help="explain one filter (also: --help FILTER)")
     parser.set_defaults(execute=execute)
 
 
@@ -55,6 +56,12 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.errors import UsageError
     from mpibatch.job.grammar import job_of
 
+    if args.explain is not None:
+        if launched()[0] == 0:
+            from mpibatch.job.explanation import explained
+
+            print(explained(args.explain))
+        return 0
     if args.list:
         return _list()
     if not args.steps:

@@ -17,8 +17,8 @@ examples:
   mpiexec -n 4 mpibatch filter in.h5::raw out.h5::edges gaussian_filter:sigma=[1,2,2],mode=nearest sobel
   mpibatch filter in.h5::raw out.h5 median_filter:size=3,save=clean laplace:mode=wrap --set grid.topology=[1,0]
 
-filters (`mpibatch filter --list` shows their parameters, `mpibatch filter --help FILTER` explains one): those of scipy.ndimage and scikit-image by name, and
-binarize, convert.
+filters (`mpibatch filter --list` shows their parameters, `mpibatch filter --help FILTER` explains one): those of
+scipy.ndimage and scikit-image by name, binarize, convert, and operations such as subtract.
 """
 
 
@@ -47,7 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     )
     parser.add_argument("--dry-run", action="store_true", help="check the steps and print the plan; no data is read")
     parser.add_argument("--list", action="store_true", help="list all filters with their parameters")
-    parser.add_argument("--explain", metavar="FILTER", help="explain one filter (also: --help FILTER)")
+    parser.add_argument("--explain", metavar="FILTER", help="explain one filter; so does --help FILTER")
     parser.set_defaults(execute=execute)
 
 

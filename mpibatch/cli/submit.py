@@ -110,11 +110,13 @@ def execute(args: argparse.Namespace) -> int:
 
 def _check_run(args: argparse.Namespace, asked: Request) -> None:
     """Refuse what the run would refuse, as ``mpibatch run --dry-run`` does; of an array its first task. Local."""
+    from importlib.util import find_spec
+
     from mpibatch.job.plan import plan
     from mpibatch.job.reading import parse_any, read_text
 
-    if asked.after:
-        return  # that job may make the input first
+    if asked.after or find_spec("h5py") is None:
+        return  # that job may make the input first; and where no file can be read, nothing is known of it
     for item in asked.items[:1] or ((),):
         plan(parse_any(read_text(args.job), args.job, [*args.settings, *item]), asked.ranks)
 

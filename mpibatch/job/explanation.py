@@ -42,7 +42,8 @@ def _doc(name: str) -> str:
         return f"numpy.{function} of {takes} earlier {'result' if takes == 1 else 'results'}, cell by cell."
     if name == EXPRESSION:
         return (
-            "An expression of the names of earlier steps, input, numbers, and other keys of the step that are numbers,\n"
+            "An expression of the names of earlier steps, input, numbers, and other keys of the step that are\n"
+            "numbers, "
             "cell by cell: + - * / **, comparisons, and, or, not, & | ^ ~, abs, sqrt, minimum, maximum, where,\n"
             "threshold_otsu(name)."
         )
@@ -54,7 +55,8 @@ def _example(name: str) -> list[str]:
     if name == EXPRESSION:
         return [*lines, '  expression = "input - 0.5 * smooth > limit"', "  limit = 0.25", "  save = true"]
     if OPERATIONS.get(name, ("", 1))[1] > 1:
-        lines.append(f"  input = [{', '.join(['"input"', '"a"', '"b"'][: OPERATIONS[name][1]])}]")
+        listed = ", ".join(f'"{one}"' for one in ("input", "a", "b")[: OPERATIONS[name][1]])
+        lines.append(f"  input = [{listed}]")
     known = parameters_of(name)
     given = {p.name: _EXAMPLES.get(p.annotation.split(" | ")[0], "[[0, 1, 0], [1, 1, 1], [0, 1, 0]]") for p in known}
     given |= {"sigma": "2", "size": "3", "percentile": "50", "rank": "0"}
@@ -68,14 +70,12 @@ def _example(name: str) -> list[str]:
 
 def reference() -> str:
     """Return all keys of a job file, with what each takes. Local."""
-    tables = {"input": {}, "step": STEP_KEYS, **TABLES}
+    tables = {"input": TABLES["input"], "step": STEP_KEYS, **TABLES}
     tables |= {name: keys for name, keys in SIMULATION_TABLES.items() if name not in TABLES}
-    tables["input"] = TABLES["input"]
     lines = []
     for name, keys in tables.items():
-        if name == "output":
-            keys = {**keys, **SIMULATION_TABLES["output"]}
-        lines += [f"  [[{name}]]" if name == "step" else f"  [{name}]", *_keys(keys)]
+        both = {**keys, **SIMULATION_TABLES["output"]} if name == "output" else keys
+        lines += [f"  [[{name}]]" if name == "step" else f"  [{name}]", *_keys(both)]
         if name == "step":
             lines.append("    and the filter's own parameters: mpibatch filter --help FILTER")
         if name == "simulation":

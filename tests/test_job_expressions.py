@@ -1,18 +1,19 @@
 """Steps that join results: what is accepted, where a mistake is shown, and what a rehearsal knows; caps on files."""
 
-import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from mpibatch.errors import MpibatchError, UsageError
+from mpibatch.errors import UsageError
 from mpibatch.job import parse
 from mpibatch.job.arithmetic import OPERATIONS, evaluate, names_in, operate, parsed
 from mpibatch.job.caps import json_value, toml_document
 from mpibatch.job.explanation import explained, reference
 from mpibatch.job.functions import known_filters, parameters_of
-from mpibatch.job.rehearsal import Values, rehearse, rehearsed
-from mpibatch.job.schema import STEP_KEYS, TABLES, Step
+from mpibatch.job.rehearsal import Values, rehearsed
+from mpibatch.job.schema import STEP_KEYS, TABLES
 
 
 @pytest.mark.parametrize(
@@ -51,18 +52,29 @@ def test_expressions_are_numpy():
         evaluate("9 ** 9 ** 9 + 1", {})
 
 
+REFUSALS = """
+import itertools
+import numpy as np
+from mpibatch.compiled import interpret
+interpret()
+from mpibatch.errors import MpibatchError
+from mpibatch.job.rehearsal import Values, rehearse
+from mpibatch.job.schema import Step
+for shape, channels, dtype in itertools.product([(4,), (4, 4), (4, 4, 4)], [(), (3,)], ["bool", "u1", "f4", "c16"]):
+    values = Values("x", shape, channels, np.dtype(dtype).name, (False,) * len(shape))
+    for name in ("canny", "rgb2gray", "sobel"):
+        fits = {"canny": len(shape) == 2 and not channels, "rgb2gray": channels == (3,), "sobel": True}[name]
+        try:
+            rehearse([Step("s", name, "input")], values)
+            assert fits and dtype != "c16", (name, values)
+        except MpibatchError:
+            assert not fits or dtype == "c16", (name, values)
+"""
+
+
 def test_a_rehearsal_refuses_what_the_filter_refuses():
-    for shape, channels, dtype in itertools.product([(4,), (4, 4), (4, 4, 4)], [(), (3,)], ["bool", "u1", "f4", "c16"]):
-        values = Values("x", shape, channels, np.dtype(dtype).name, (False,) * len(shape))
-        for name in ("canny", "rgb2gray", "sobel"):
-            good = dtype != "c16" and {
-                "canny": len(shape) == 2 and not channels, "rgb2gray": channels == (3,), "sobel": True,
-            }[name]  # fmt: skip
-            try:
-                rehearse([Step("s", name, "input")], values)
-                assert good
-            except MpibatchError:
-                assert not good
+    done = subprocess.run([sys.executable, "-c", REFUSALS], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_rehearsal_in_a_process_of_its_own():
@@ -77,7 +89,7 @@ def test_a_rehearsal_in_a_process_of_its_own():
     "text", ["x = " + "[" * 3000, "a = 1" + "0" * 4000, ".".join("a" * 50_000) + " = 1", "#" * 2_000_000]
 )
 def test_files_that_are_too_large_are_refused_at_once(text):
-    with pytest.raises(UsageError, match="nested more|more than|characters"):
+    with pytest.raises(UsageError, match=r"nested more|more than|characters"):
         toml_document(text, "job.toml")
 
 

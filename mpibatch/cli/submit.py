@@ -110,15 +110,22 @@ def execute(args: argparse.Namespace) -> int:
 
 def _check_run(args: argparse.Namespace, asked: Request) -> None:
     """Refuse what the run would refuse, as ``mpibatch run --dry-run`` does; of an array its first task. Local."""
-    from importlib.util import find_spec
-
     from mpibatch.job.plan import plan
     from mpibatch.job.reading import parse_any, read_text
 
-    if asked.after or find_spec("h5py") is None:
+    if asked.after or not _can_read():
         return  # that job may make the input first; and where no file can be read, nothing is known of it
     for item in asked.items[:1] or ((),):
         plan(parse_any(read_text(args.job), args.job, [*args.settings, *item]), asked.ranks)
+
+
+def _can_read() -> bool:
+    """Whether files can be looked at here: a login node may lack the libraries. Local."""
+    try:
+        import mpibatch.io.formats  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _request(args: argparse.Namespace, profile: Profile) -> Request:

@@ -28,7 +28,7 @@ _QUOTED = re.compile(
 )
 _QUOTED_JSON = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NUMBER = re.compile(rf"[0-9][0-9_]{{{MOST_DIGITS},}}")
-_NAMES = re.compile(rf"(?:[A-Za-z0-9_-]+[ \t]*\.[ \t]*){{{MOST_DEPTH},}}")
+_NAMES = re.compile(rf"(?<![A-Za-z0-9_-])(?:[A-Za-z0-9_-]+[ \t]*\.[ \t]*){{{MOST_DEPTH},}}")
 
 
 def toml_document(text: str, source: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def check_size(text: str, source: str, quoted: re.Pattern[str] = _QUOTED) -> Non
             f"{source} has {len(text)} characters, and {MOST_BYTES} at most are read; is it the file that you meant?"
         )
     # As many characters as before, so that places stay what they are.
-    plain = quoted.sub(lambda part: re.sub(r"[^\n]", "x", part[0]), text)
+    plain = quoted.sub(lambda part: re.sub(r"[^\n]", "~", part[0]), text)
     depth = 0
     for bracket in re.finditer(r"[\[{]|[\]}]", plain):
         depth += 1 if bracket[0] in "[{" else -1

@@ -167,6 +167,8 @@ def _apply(name: str, *terms: Any) -> Any:
 
     if all(isinstance(term, (bool, int, float, np.generic)) for term in terms):
         # Numbers alone, in double precision: Python's own whole numbers would grow without end in powers of powers.
-        found = getattr(np, name)(*(term if isinstance(term, (bool, np.bool_)) else np.float64(term) for term in terms))
+        numbers = [term if isinstance(term, (bool, np.bool_)) else np.float64(term) for term in terms]
+        with np.errstate(all="ignore"):  # an infinity says it all
+            found = getattr(np, name)(*numbers)
         return bool(found) if found.dtype.kind == "b" else float(found)
     return getattr(np, name)(*terms)

@@ -149,8 +149,8 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.Compare(left=left, ops=ops, comparators=others):
             terms = [_value(term, values) for term in (left, *others)]
             result = _apply(_OPERATORS[type(ops[0])], terms[0], terms[1])
-            for op, low, high in zip(ops[1:], terms[1:], terms[2:], strict=False):
-                result = _apply("logical_and", result, _apply(_OPERATORS[type(op)], low, high))
+            for comparison, low, high in zip(ops[1:], terms[1:], terms[2:], strict=False):
+                result = _apply("logical_and", result, _apply(_OPERATORS[type(comparison)], low, high))
             return result
         case ast.Call(func=ast.Name(id=name), args=args):
             given = [_value(arg, values) for arg in args]

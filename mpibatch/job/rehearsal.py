@@ -96,7 +96,9 @@ def _words(dtype: str, components: Sequence[int]) -> str:
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     steps = [Step(**{**step, "others": tuple(step["others"])}) for step in asked["steps"]]
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in asked["values"].items()}
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in asked["values"].items()
+    }
     try:
         return {"results": rehearse(steps, Values(**given))}
     except MpibatchError as error:

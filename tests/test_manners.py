@@ -42,7 +42,7 @@ def test_an_uncaught_exception_on_one_rank_ends_the_job(launch: Launch, text: st
 
 def test_a_lone_exit_with_a_failure_ends_the_job(launch: Launch) -> None:
     begin = time.monotonic()
-    text = "import sys\nfrom mpibatch.mpi import abort\nabort.PATIENCE = 1\nif comm.rank == 1:\n    sys.exit(3)\n"
+    text = "import sys\nfrom mpibatch.mpi import failure\nfailure.PATIENCE = 1\nif comm.rank == 1:\n    sys.exit(3)\n"
     done = launch(RANKS, "-c", ALONE + text + "comm.Barrier()\n")
     assert done.returncode == 3
     assert time.monotonic() - begin < 30
@@ -51,8 +51,8 @@ def test_a_lone_exit_with_a_failure_ends_the_job(launch: Launch) -> None:
 
 LEFT = """
 import sys
-from mpibatch.mpi import leaving
-leaving.PATIENCE = leaving.LONG_PATIENCE = 1
+from mpibatch.mpi import failure
+failure.PATIENCE = failure.LONG_PATIENCE = 1
 u = mb.Grid((12, 12)).full(1.0)
 checkpoints = None if "bare" in sys.argv else mb.Checkpoints("run.checkpoints", every_steps=2)
 output = "out.h5" if "output" in sys.argv else None
@@ -70,7 +70,7 @@ with mb.Simulation(steps=5, output=output, every_steps=1, checkpoints=checkpoint
         ('raise mb.UsageError("only here")', "none", 2, "UsageError: only here"),
         ("raise SystemExit(3)", "output", 3, "SystemExit: 3"),
         ("break", "output", 2, "the time loop was left before its end"),
-        ("sys.exit(0)", "bare", 1, "Leaving: 0"),
+        ("sys.exit(0)", "bare", 1, "SystemExit: 0"),
     ],
 )
 def test_a_rank_that_leaves_a_simulation_alone_ends_the_job(

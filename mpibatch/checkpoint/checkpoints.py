@@ -17,7 +17,7 @@ from mpibatch.checkpoint.watch import Watch
 from mpibatch.errors import RunError, Stopped, UsageError
 from mpibatch.field import Field
 from mpibatch.io.verifying import verify
-from mpibatch.mpi import AGREED, MPI, Leaving, agreed, leaving, private
+from mpibatch.mpi import AGREED, MPI, Leaving, agreed, failure, private
 from mpibatch.timing import phase
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -202,8 +202,8 @@ class Checkpoints:
         if error is None:
             self._watch.close()
         elif isinstance(error, AGREED):
-            if not self._watch.give_up(leaving.PATIENCE):
-                leaving.end(error)
+            if not self._watch.give_up(failure.PATIENCE):
+                failure.end(error)
         else:
             self._watch.give_up(0.0)
         self._caught.__exit__(kind, error, at)

@@ -56,7 +56,7 @@ OPENMPI_ENVIRONMENT = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }
 # What depends on the MPI library or on HDF5; the rest computes the same whatever moves its bytes.
-OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "field", "halo", "io", "redistribute",
+OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "failure", "field", "halo", "io", "redistribute",
                  "reduce", "resume", "seal", "series", "verify")  # fmt: skip
 NOT_POSSIBLE = 3  # exit status of scripts/_openmpi.sh where it cannot prepare anything
 PARTS = 4  # of the unit tests, shared out to the first two lanes

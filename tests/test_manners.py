@@ -215,6 +215,37 @@ def test_a_freed_communicator_is_not_taken_for_a_new_one(launch: Launch) -> None
     assert done.stdout.count("told apart") == RANKS
 
 
+MANY = """
+for _ in range(10_000):
+    own = comm.Dup()
+    grid = mb.Grid((4,), comm=own)
+    own.Free()
+assert grid.comm == MPI.COMM_NULL  # freed with its own
+mb.Grid((4,))
+comm.Barrier()
+MPI.Finalize()
+try:
+    mb.Grid((4,))
+except mb.RunError as error:
+    print(error)
+"""
+
+
+def test_communicators_come_and_go_and_after_the_end_of_mpi_calls_are_refused(launch: Launch) -> None:
+    done = launch(2, "-c", ALONE + MANY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("MPI has been finalized") == 2
+
+
+def test_calls_before_the_begin_of_mpi_are_refused(launch: Launch) -> None:
+    text = "import mpi4py\nmpi4py.rc.initialize = False\n" + ALONE + "mb.Grid((4,))\n"
+    done = launch(1, "-c", text)
+    assert done.returncode == 1
+    assert "RunError: MPI has not been initialized" in done.stderr
+    begun = text.replace("mb.Grid", "MPI.Init()\nmb.Grid") + "MPI.Finalize()\n"
+    assert launch(1, "-c", begun).returncode == 0
+
+
 def test_importing_the_package_loads_neither_mpi_nor_numba(launch: Launch) -> None:
     text = "import sys, mpibatch; print([m for m in ('mpi4py.MPI', 'numba', 'h5py', 'numpy') if m in sys.modules])"
     assert launch(0, "-c", text).stdout.strip() == "[]"

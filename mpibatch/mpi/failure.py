@@ -122,13 +122,18 @@ def install_hooks() -> None:
     register = getattr(threading, "_register_atexit", None)
     if register is not None:
         register(_before_threads)
-    # Who calls MPI.Finalize himself comes by here, too: it first deletes what hangs on this communicator.
-    key = MPI.Comm.Create_keyval(delete_fn=lambda comm, key, value: _farewell())
-    MPI.COMM_SELF.Set_attr(key, True)
+    if MPI.Is_initialized():
+        # Who calls MPI.Finalize himself comes by here, too: it first deletes what hangs on this communicator.
+        key = MPI.Comm.Create_keyval(delete_fn=lambda comm, key, value: _farewell())
+        MPI.COMM_SELF.Set_attr(key, True)
 
 
 def _is_mine() -> bool:
-    return os.getpid() == _process and not MPI.Is_finalized() and MPI.COMM_WORLD.size > 1
+    return os.getpid() == _process and _is_alive() and MPI.COMM_WORLD.size > 1
+
+
+def _is_alive() -> bool:
+    return bool(MPI.Is_initialized() and not MPI.Is_finalized())
 
 
 def _abort(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, code: int) -> bool:
@@ -205,7 +210,7 @@ def _farewell() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_exit_code & 0xFF)
-    if MPI.Is_finalized():
+    if not _is_alive():
         return
     if _meet() is None:
         rank, size = MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size

@@ -90,7 +90,7 @@ class Watch:
         self._tick = min(TICK, self._first / 4)
         self._pending: MPI.Request | None = None
         self._has_left = False
-        self._heard: dict[int, tuple[float, Report]] = {}  # on rank 0
+        self._heard: dict[int, tuple[float, float, Report]] = {}  # on rank 0: the last times, and what was heard last
         self._stop = threading.Event()
         self._pulse = _Pulse()
         self._thread: threading.Thread | None = None
@@ -115,7 +115,8 @@ class Watch:
                 told = json.dumps([report.place[-BYTES // 8 :], report.seconds, report.has_left]).encode()
                 self._pending = self.comm.Issend([told, MPI.BYTE], 0, TAG)
             return
-        self._heard[0] = time.monotonic(), report
+        now = time.monotonic()
+        self._heard[0] = now, now, report  # not sent, so never late
         self._hear()
         if (reason := self._verdict()) is not None:
             self._end(reason)
@@ -125,12 +126,14 @@ class Watch:
         while self.comm.Iprobe(MPI.ANY_SOURCE, TAG, status):
             self.comm.Recv([buffer, MPI.BYTE], status.source, TAG, status)
             words = json.loads(bytes(buffer[: status.Get_count(MPI.BYTE)]))
-            self._heard[status.source] = time.monotonic(), Report(*words)
+            before = self._heard.get(status.source, (-math.inf, -math.inf))[1]
+            self._heard[status.source] = before, time.monotonic(), Report(*words)
 
     def _verdict(self) -> str | None:
         """Return why the job cannot go on, if every rank has lately said that it waits, or has left. Local."""
-        now = time.monotonic()
-        fresh = [r for at, r in self._heard.values() if r.has_left or now - at < max(3 * self._tick, 1.0)]
+        # What is heard first may have been under way for long. The next is sent only after that.
+        most, now = max(3 * self._tick, 1.0), time.monotonic()
+        fresh = [r for past, at, r in self._heard.values() if r.has_left or (at - past < most and now - at < most)]
         waiting = [report.seconds for report in fresh if not report.has_left]
         if len(fresh) < self.comm.size or not waiting:
             return None
@@ -142,7 +145,7 @@ class Watch:
 
     def _end(self, reason: str) -> None:
         groups: dict[str, list[int]] = defaultdict(list)
-        for rank, (_, report) in sorted(self._heard.items()):
+        for rank, (_, _, report) in sorted(self._heard.items()):
             groups[report.place].append(rank)
         lines = [f"mpibatch: {reason}; aborting all {self.comm.size} ranks. Where they are, the fewest first:"]
         for where, ranks in sorted(groups.items(), key=lambda item: len(item[1])):

@@ -78,13 +78,13 @@ def _chain(frame: FrameType) -> list[str]:
 
 def _is_of_mpi(frame: FrameType) -> bool:
     names = _chain(frame)
-    if len(names) < 2:
+    if not names:
         return False
     value: Any = frame.f_locals.get(names[0], frame.f_globals.get(names[0], _MISSING))
     try:
-        for name in names[1:-1]:
+        for name in names[1:]:
             value = getattr(value, name)
     except Exception:
         return False
-    kind = value if isinstance(value, type) else type(value)
-    return issubclass(kind, _KINDS) and hasattr(kind, names[-1])
+    owner = getattr(value, "__self__", None)  # of a method, whatever name it has been given
+    return issubclass(owner if isinstance(owner, type) else type(owner), _KINDS)

@@ -1,4 +1,4 @@
-"""Ranks that part, seen from outside: every way out of a rank, and calls that do not meet, end the job and are named."""
+"""Ranks that part, seen from outside: every way out of one, and calls that do not meet, end the job and are named."""
 
 from __future__ import annotations
 
@@ -105,3 +105,93 @@ def test_an_error_of_all_ranks_is_shown_once(launch: Launch) -> None:
     assert done.returncode == 1
     assert done.stderr.count("UsageError: the same on all") == 1
     assert "aborting" not in done.stderr
+
+
+# Every rank asks, rank 2 for something else; all must be told, of both, and go on together.
+DIFFER = """
+import numpy as np
+import mpibatch as mb
+comm = mb.mpi.MPI.COMM_WORLD
+grid = mb.Grid((12, 12))
+u = grid.from_function(lambda y, x: y + x) if hasattr(grid, "from_function") else grid.full(1.0)
+odd = comm.rank == 2
+
+@mb.stencil(backend="numpy")
+def scaled(u, k):
+    return k * u[0, 0] + u[0, 1]
+
+CALLS = {
+    "shape": lambda: mb.Grid((12, 13 if odd else 12)),
+    "periodic": lambda: mb.Grid((12, 12), periodic=bool(odd)),
+    "extremes": lambda: (mb.max if odd else mb.min)(u),
+    "dtype": lambda: mb.max(grid.zeros("i8" if odd else "f8")),
+    "totals": lambda: (mb.sum if odd else mb.mean)(u),
+    "places": lambda: (mb.argmax if odd else mb.argmin)(u),
+    "bins": lambda: mb.histogram(u, bins=10, range=(0, 2 if odd else 1)),
+    "save": lambda: mb.save(f"u{int(odd)}.h5", u=u),
+    "load": lambda: mb.load(f"u{int(odd)}.h5", "u"),
+    "scalar": lambda: scaled(u, float(grid.rank)),
+    "walls": lambda: scaled(u, 1.0, walls="wrap" if odd else "nearest"),
+    "steps": lambda: mb.iterate(scaled, u, 1.0, steps=2 + odd),
+}
+for name, call in CALLS.items():
+    try:
+        call()
+        print(name, "nothing", flush=True)
+    except mb.UsageError as error:
+        is_named = "ranks differ: rank 0 asks for" in str(error) and ", rank " in str(error)
+        print(name, "told" if is_named else error, flush=True)
+    comm.Barrier()
+"""
+CHECKED = ("scalar", "walls", "steps")  # only if asked for: a message for each
+
+
+def test_calls_that_differ_between_ranks_are_told(launch: Launch, tmp_path: Path) -> None:
+    program = tmp_path / "differ.py"
+    program.write_text(DIFFER)
+    done = launch(3, str(program), cwd=tmp_path, env={**os.environ, "MPIBATCH_CHECK": "1"})
+    assert done.returncode == 0, done.stderr
+    names = ("shape", "periodic", "extremes", "dtype", "totals", "places", "bins", "save", "load", *CHECKED)
+    assert sorted(done.stdout.splitlines()) == sorted(f"{name} told" for name in names for _ in range(3))
+    assert list(tmp_path.iterdir()) == [program]
+
+
+USERS = """
+import mpibatch as mb
+comm = mb.mpi.MPI.COMM_WORLD
+
+def test_fine():
+    assert mb.max(mb.Grid((12,)).full(1.0)) == 1.0
+
+def test_alone():
+    assert comm.rank != 1, "only here"
+
+def test_differs():
+    mb.Grid((12 + comm.rank,))
+
+def test_goes_on():
+    assert comm.allreduce(1) == comm.size
+"""
+HANGS = """
+def test_before_a_collective():
+    assert comm.rank != 1, "before it"
+    mb.Grid((12,))
+"""
+
+
+def test_the_plugin_keeps_a_users_tests_in_step(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "test_users.py").write_text(USERS)
+    options = ("-m", "pytest", "-p", "no:cacheprovider", "--rootdir", ".", "-q", "--mpi-limit", "3")
+    plugin = ("-p", "mpibatch.testing")
+    done = launch(2, *options, *plugin, cwd=tmp_path)
+    assert done.returncode == 1, done
+    for words in ("AssertionError: only here", "UsageError: ranks differ", "1 failed, 3 passed, 1 error"):
+        assert words in done.stdout, done
+    assert done.stdout.count("1 failed") == 1  # rank 0 alone reports
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["mpibatch.testing"]\n')
+    with (tmp_path / "test_users.py").open("a") as file:
+        file.write(HANGS)
+    done = launch(2, *options, "-k", "before", cwd=tmp_path)
+    assert done.returncode, done
+    for words in ("AssertionError: before it", "stuck in test_users.py::test_before_a_collective", "line 20 in test_b"):
+        assert words in done.stderr, done

@@ -63,7 +63,7 @@ WAYS = {
     "child": _after_a_child,
     "os._exit": lambda: os._exit(3),
     "exit-0": lambda: sys.exit(0),
-    "exit-none": lambda: _raise(SystemExit),
+    "exit-none": lambda: _raise(SystemExit()),
     "end": lambda: None,
     "uncaught": lambda: _raise(KeyError("only here")),
     "agreed": lambda: _raise(mb.RunError("only here")),

@@ -193,5 +193,6 @@ def test_the_plugin_keeps_a_users_tests_in_step(launch: Launch, tmp_path: Path) 
         file.write(HANGS)
     done = launch(2, *options, "-k", "before", cwd=tmp_path)
     assert done.returncode, done
-    for words in ("AssertionError: before it", "stuck in test_users.py::test_before_a_collective", "in test_before_a_collective\n"):
+    where = "in test_before_a_collective\n"
+    for words in ("AssertionError: before it", "stuck in test_users.py::test_before_a_collective", where):
         assert words in done.stderr, done

@@ -259,11 +259,11 @@ def test_a_kernel_wider_than_the_domain_works(launch: Launch, folder: Path) -> N
 
 PATCHED = """
 import sys
-from mpibatch.mpi import MPI
+from mpibatch.mpi import MPI, failure
 from mpibatch.job import pipeline
-from mpibatch.cli import ending, main
+from mpibatch.cli import main
 from mpibatch.errors import RunError
-ending.PATIENCE = 1
+failure.PATIENCE = 1
 apply = pipeline._apply
 def broken(step, field):
     if MPI.COMM_WORLD.rank in {ranks}:

@@ -301,9 +301,9 @@ LEAVES = """
 import time
 import mpibatch as mb
 from mpibatch.checkpoint import watch
-from mpibatch.mpi import MPI, leaving
+from mpibatch.mpi import MPI, failure
 watch.LONG = 1e9
-leaving.PATIENCE = 1.0
+failure.PATIENCE = 1.0
 rank = MPI.COMM_WORLD.rank
 
 def leave(error, last):

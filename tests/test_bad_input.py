@@ -264,12 +264,12 @@ from mpibatch.job import pipeline
 from mpibatch.cli import main
 from mpibatch.errors import RunError
 failure.PATIENCE = 1
-apply = pipeline._apply
+apply = pipeline.apply
 def broken(step, field):
     if MPI.COMM_WORLD.rank in {ranks}:
         raise {error}("only " + "here")
     return apply(step, field)
-pipeline._apply = broken
+pipeline.apply = broken
 sys.exit(main(["filter", "in.h5::raw", "out.h5", "gaussian_filter:sigma=1", *sys.argv[1:]]))
 """
 

@@ -277,7 +277,7 @@ def asking(folder: Path, samples: int, only: str, steps: int = 400, step_seconds
 
 def main() -> None:
     """Run all cases."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="128 MiB, 5 samples")
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--folder", type=Path, help="where to write (default: the folder for temporary files)")

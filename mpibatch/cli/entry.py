@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from mpibatch import __version__
 from mpibatch.cli import (
@@ -28,12 +26,17 @@ from mpibatch.cli import (
     verify,
     view,
 )
+from mpibatch.cli.arguments import Parser
 from mpibatch.cli.ending import OK, USAGE_ERROR, guarded
+from mpibatch.cli.streams import Streams, streams
 from mpibatch.log import LEVELS, launched, setup
 from mpibatch.slurm import completion
 
 __all__ = ["main"]
 
+# What these do is done whether or not anybody reads what they print; others print, and nothing else. What ranks do
+# together must not end because the output of one of them does.
+WORKING = ("run", "filter", "view", "verify", "probe", "submit", "cancel", "doctor", "scale", "report", "verdict")
 DESCRIPTION = """\
 Filter pictures and volumes, and simulate, over MPI: the same bits on any number of ranks.
 
@@ -56,36 +59,27 @@ exit codes:
   0  done
   1  run error: the request is clear, but it could not be done (file missing or broken, disk full, out of memory)
   2  usage error: the request cannot be meant (unknown name, wrong value, job file with mistakes)
+  3  of verify: files that mpibatch did not write
   75 stopped by SIGUSR1 or SIGTERM after a checkpoint: the same command with --resume goes on (EX_TEMPFAIL)
+  141 the reader of the output has gone, as `| head` does (of commands that only print)
 
 Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that a filter may take on one rank for what surrounds its block
 (such as 4G; default: the memory that is free); MPIBATCH_CACHE_DIR is the folder of compiled code.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Under mpiexec every rank parses the same arguments: rank 0 alone prints, all leave with the same code."""
-
-    def _print_message(self, message: str, file: object = None) -> None:
-        if launched()[0] == 0:
-            super()._print_message(message, file)  # type: ignore[arg-type]  # argparse's own protocol type is private
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n({self.prog} --help shows how)\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands. Local."""
-    shared = _Parser(add_help=False)
+    shared = Parser(add_help=False)
     group = shared.add_argument_group("common options")
     group.add_argument("--log-level", choices=LEVELS, default="warning", help="what is logged (default: %(default)s)")
     group.add_argument("--quiet", action="store_true", help="print errors only")
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    top = _Parser(
+    top = Parser(
         prog="mpibatch", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=_Parser)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
     for module in (
         run,
         filter,
@@ -116,25 +110,32 @@ def _explaining(argv: Sequence[str]) -> Sequence[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. Collective."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows no "×" is no reason to fail
+    with streams() as shown:
+        return _main(argv, shown)
+
+
+def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     top = parser()
     argv = _explaining(sys.argv[1:] if argv is None else argv)
     try:
         args = top.parse_args(argv)
     except SystemExit as leaving:
-        return int(leaving.code or OK)
+        sys.stdout.flush()
+        return shown.status(int(leaving.code or OK))
     rank, size = launched()
     if args.version:
         if rank == 0:
-            sys.stdout.write(f"mpibatch {__version__}\n")
-        return OK
+            print(f"mpibatch {__version__}", flush=True)
+        return shown.status(OK)
     if args.command is None:
         top.print_help()
         return USAGE_ERROR
     setup(args.log_level, rank=rank, size=size, quiet=args.quiet)
+    if args.command not in WORKING:
+        shown.be_strict()
     code = guarded(lambda: int(args.execute(args)), debug=args.debug)
+    if args.command not in WORKING:
+        code = shown.status(code)
     if args.command in ("run", "filter"):
         completion.leave(code)
     return code
@@ -147,9 +148,24 @@ def run_program(file: str, argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     path = Path(file)
+    if {"-h", "--help"} & {*arguments}:
+        return _explain(file)
     if not arguments or arguments[0].startswith("-"):
         arguments.insert(0, str(path.with_suffix(".toml")))
     if path.resolve().parent != Path(__file__).resolve().parent.parent / "apps":
         # The job beside a copy may still name what it was copied from.
         arguments += ["--set", f"simulation.program={path}"]
     return main(["run", *arguments])
+
+
+def _explain(file: str) -> int:
+    def show() -> int:
+        from mpibatch.cli.program import explanation
+
+        text = explanation(file)
+        if launched()[0] == 0:
+            print(text)
+        return OK
+
+    with streams() as shown:
+        return shown.status(guarded(show))

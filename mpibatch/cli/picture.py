@@ -18,11 +18,13 @@ def is_color(shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
     return len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
 
 
-def cut(shape: Sequence[int], color: bool, chosen: Mapping[int, int], longest: int) -> tuple[int | slice, ...]:
+def cut(
+    shape: Sequence[int], color: bool, chosen: Mapping[int, int], longest: int, is_series: bool = False
+) -> tuple[int | slice, ...]:
     """Return what to read of an array for a picture. Local.
 
-    `chosen` maps axes to indices. Of the others, all but the last two (before the channels) are cut in the middle;
-    what is left is thinned out so that no side exceeds `longest` pixels.
+    `chosen` maps axes to indices. Of the others, all but the last two (before the channels) are cut in the middle, the
+    first of a series at its last time; what is left is thinned out so that no side exceeds `longest` pixels.
     """
     ndim = len(shape)
     spatial = ndim - 1 if color else ndim
@@ -36,7 +38,7 @@ def cut(shape: Sequence[int], color: bool, chosen: Mapping[int, int], longest: i
         indices[axis % spatial] = index % n
     left = [axis for axis in range(spatial) if axis not in indices]
     for axis in left[:-2]:
-        indices[axis] = shape[axis] // 2
+        indices[axis] = shape[axis] - 1 if is_series and axis == 0 else shape[axis] // 2
     steps = [max(1, -(-n // longest)) for n in shape[:spatial]] + [1] * (ndim - spatial)
     return tuple(indices.get(axis, slice(None, None, steps[axis])) for axis in range(ndim))
 

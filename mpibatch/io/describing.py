@@ -140,10 +140,20 @@ def _attributes(attributes: Any, names: Sequence[str]) -> dict[str, Any]:
         except (OSError, TypeError, ValueError) as error:
             values[name] = f"(unreadable: {error})"
             continue
-        if isinstance(value, np.ndarray):
-            values[name] = value.tolist() if value.size <= ATTRIBUTE_VALUES else f"(array of shape {value.shape})"
-        elif isinstance(value, np.generic):
-            values[name] = value.item()
-        else:
-            values[name] = value if isinstance(value, str | int | float | bool) else str(value)
+        values[name] = _plain(value)
     return values
+
+
+def _plain(value: Any) -> Any:
+    """A value of HDF5 or NumPy as JSON knows it: texts, numbers, and lists of them."""
+    if isinstance(value, np.ndarray) and value.size > ATTRIBUTE_VALUES:
+        return f"(array of shape {value.shape})"
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()  # bytes, str and complex are NumPy's scalars, too
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such number
+    return value if isinstance(value, str | int | float | bool) else str(value)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpibatch.errors import RunError, UsageError
+from mpibatch.errors import MpibatchError, RunError, UsageError
 from mpibatch.io import seal
 from mpibatch.io.digests import of_words
 from mpibatch.io.manifest import Manifest, Sealed, pieces_outside
@@ -29,6 +29,7 @@ __all__ = ["Broken", "Report", "check", "verify"]
 
 # Of broken places, neighbours taken together, that one rank tells.
 MOST_TOLD = 1000
+FOREIGN = "it is no file of mpibatch's: it has no seal by which it could be verified"
 
 
 @dataclass(frozen=True, order=True)
@@ -61,6 +62,7 @@ class Report:
     content : the content digest that the seal tells; "" without a seal. It is right if nothing is broken.
     datasets : names of all datasets under the seal.
     broken : what is not as it was written, in the order of the file.
+    is_foreign : whether another program wrote the file: it has no seal, and never had one.
     """
 
     path: str
@@ -68,6 +70,7 @@ class Report:
     content: str
     datasets: tuple[str, ...]
     broken: tuple[Broken, ...]
+    is_foreign: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -92,14 +95,14 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
 
         comm = private()
     rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
-    begun: tuple[int, bytes, int, str] = (0, b"", 0, "")
+    begun: tuple[int, bytes, int, str, bool] = (0, b"", 0, "", False)
     with _agreed(comm, f"verifying {file}"):
         file = user_path(file)
         if rank == 0:
             begun = _begin(file)
-    bytes_of_file, data, before, trouble = begun if comm is None else comm.bcast(begun, root=0)
+    bytes_of_file, data, before, trouble, is_foreign = begun if comm is None else comm.bcast(begun, root=0)
     if trouble:
-        return Report(file, bytes_of_file, "", (), (Broken(0, bytes_of_file, "", trouble),))
+        return Report(file, bytes_of_file, "", (), (Broken(0, bytes_of_file, "", trouble),), is_foreign)
     with _agreed(comm, f"verifying {file}"):
         manifest = seal.unpack(data, before)
         found = _shared_work(file, manifest, rank, size)
@@ -111,6 +114,8 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
     """Verify a file, and raise RunError if anything in it is broken. Collective or Local, as `verify`."""
     report = verify(path, comm)
+    if report.is_foreign:
+        raise RunError(f"{report.path} was to be verified, but {FOREIGN}; give a file that mpibatch wrote")
     if report.broken:
         more = f", and {len(report.broken) - 1} more places" if len(report.broken) > 1 else ""
         raise RunError(f"{report.path} is not as it was written: {report.broken[0]}{more}; restore it from a copy")
@@ -125,8 +130,11 @@ def _agreed(comm: MPI.Intracomm | None, doing: str) -> Any:
     return agreed(comm, doing)
 
 
-def _begin(file: str) -> tuple[int, bytes, int, str]:
-    """Return (bytes of the file, packed manifest, bytes before it, why there is none); as plain values, to be sent."""
+def _begin(file: str) -> tuple[int, bytes, int, str, bool]:
+    """Return (bytes of the file, packed manifest, bytes before it, why there is none, whether it is another program's).
+
+    As plain values, to be sent.
+    """
     if SEPARATOR in file and not os.path.lexists(file):
         raise UsageError(f"{file} was to be verified; give the file alone: all of it is verified")
     if not os.path.lexists(file):
@@ -138,10 +146,38 @@ def _begin(file: str) -> tuple[int, bytes, int, str]:
         data, before = seal.read(file)
         seal.unpack(data, before)
     except seal.Unsealed as trouble:
-        return size, b"", 0, str(trouble)
+        return (size, b"", 0, FOREIGN, True) if _is_foreign(file) else (size, b"", 0, str(trouble), False)
     except OSError as error:
         raise RunError(f"{file} was to be verified, but cannot be read ({error.strerror}); allow it") from error
-    return size, data, before, ""
+    return size, data, before, "", False
+
+
+def _is_foreign(file: str) -> bool:
+    """Whether a file without a seal never had one. What cannot be opened any more may be ours, and damaged."""
+    from mpibatch.io.formats import format_of, hdf5
+    from mpibatch.io.layout import VERSION_ATTRIBUTE
+
+    if _is_in_ends(file, seal.MAGIC, VERSION_ATTRIBUTE.encode()):
+        return False
+    try:
+        if format_of(file) != "hdf5":
+            return True
+    except RunError:  # of no format that is read
+        return True
+    try:
+        with hdf5.opened(file) as opened:
+            return VERSION_ATTRIBUTE not in opened.attrs
+    except (MpibatchError, OSError):
+        return False
+
+
+def _is_in_ends(file: str, *words: bytes) -> bool:
+    """Whether a word stands in the first or last `seal.PIECE_BYTES` of a file; also if the file is empty."""
+    with open(file, "rb") as opened:
+        first = opened.read(seal.PIECE_BYTES)
+        opened.seek(max(0, os.fstat(opened.fileno()).st_size - seal.PIECE_BYTES))
+        last = opened.read()
+    return not first or any(word in part for word in words for part in (first, last))
 
 
 class _Hit(NamedTuple):

@@ -19,6 +19,7 @@ from typing import Any
 from mpibatch.errors import MpibatchError, RunError, UsageError, nearest
 from mpibatch.job import checks
 from mpibatch.job.checks import Check
+from mpibatch.job.places import placed
 from mpibatch.simulate.parameters import Range
 
 __all__ = ["Program", "find", "known_programs"]
@@ -59,6 +60,14 @@ class Program:
                 self.parameters(given)
             except UsageError as error:
                 yield "", str(error)
+
+    def described(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (name, default, what it may be) of each parameter, as a job file has them. Local."""
+        hints = typing.get_type_hints(self.module.Parameters, include_extras=True)
+        for name, default in self.defaults().items():
+            # Nothing in a job file is such an object: every check says what it expects instead.
+            expected = _check(hints[name])(object()) or "anything"
+            yield name, "none" if default is None else checks.shown(_listed(default)), expected
 
     def parameters(self, given: Mapping[str, Any]) -> Any:
         """Return the program's Parameters. Local. `given` has passed `problems`."""
@@ -113,9 +122,10 @@ def _from_file(path: Path) -> types.ModuleType:
     except MpibatchError:
         raise
     except SyntaxError as error:
-        raise UsageError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
+        raise UsageError(f"{error.filename or path}:{error.lineno}: not valid Python: {error.msg}") from error
     except Exception as error:
-        raise RunError(f"the program {str(path)!r} failed as it was loaded: {type(error).__name__}: {error}") from error
+        words = f"{type(error).__name__}: {error}{placed(error, str(path))}"
+        raise RunError(f"the program {str(path)!r} failed as it was loaded: {words}") from error
     return module
 
 
@@ -136,6 +146,11 @@ def _check(hint: Any) -> Check:
         # TOML has no None: such a parameter is left out.
         return checks.any_of(*(_check(kind) for kind in inner if kind is not type(None)))
     return _PLAIN.get(hint, lambda value: None)
+
+
+def _listed(value: Any) -> Any:
+    """A value as TOML has it: lists for tuples."""
+    return [_listed(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _whole(number: Check) -> Check:

@@ -13,6 +13,7 @@ from mpibatch import __version__, timing
 from mpibatch.checkpoint.identity import fingerprint
 from mpibatch.errors import RunError
 from mpibatch.job.pipeline import ATTRIBUTE_BYTES, Saved, Summary
+from mpibatch.job.places import of_program
 from mpibatch.job.progress import Report, silent
 from mpibatch.job.resuming import FINGERPRINT, Start, is_complete, opened
 from mpibatch.job.simulation import SimulationJob
@@ -59,8 +60,9 @@ def simulate(
         checkpoints=checkpoints,
         resume=start == "resume",
     )
-    with simulation:
-        _log.info("%s: %s", job.program.name, job.parameters)
+    _log.info("%s: %s", job.program.name, job.parameters)
+    # Around the simulation, which must see an error as it is to close its files.
+    with of_program(job.program.name, job.program.module.__file__ or ""), simulation:
         job.program.module.run(job.parameters, simulation)
     done, all_seconds = simulation.outcome, time.perf_counter() - begin
     if done is None:

@@ -20,6 +20,7 @@ The parts, in order of dependency; each knows only those before it:
 - ``job``: a pipeline or a simulation as a TOML file
 - ``slurm``: batch scripts, their submission, and the lives of a run
 - ``doctor``, ``scaling``: what is wrong with a machine; what a job takes on it, and scaling studies
+- ``testing``: a pytest plugin that keeps the ranks in step
 - ``cli``: the commands
 - ``apps``: complete programs to copy from
 

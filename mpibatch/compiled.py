@@ -26,7 +26,16 @@ from typing import Any, TypeVar
 from mpibatch.host import home
 from mpibatch.timing import untimed
 
-__all__ = ["cache_folder", "compile_seconds", "compiled", "compiled_lean", "compiled_lean_many", "told_apart"]
+__all__ = [
+    "cache_folder",
+    "compile_seconds",
+    "compiled",
+    "compiled_lean",
+    "compiled_lean_many",
+    "interpret",
+    "is_interpreted",
+    "told_apart",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +45,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 CHECKS, MANY_CHECKS = 128, 1000
 LLVM_VERSIONS = range(15, 23)
 
+_interpreted = False
 _seconds = 0.0
 _depth = 0  # compiling one loop compiles those that it calls, inside it
 
@@ -57,6 +67,20 @@ def cache_folder() -> Path:
         if about.st_uid == os.getuid() and stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o022:
             return fallback
         return Path(tempfile.mkdtemp(prefix="mpibatch-cache-"))
+
+
+def interpret() -> None:
+    """Leave loops that are defined from now on as Python: for a rehearsal on a few cells, which keeps no values. Local.
+
+    Not for results: casts and fused operations may round otherwise.
+    """
+    global _interpreted
+    _interpreted = True
+
+
+def is_interpreted() -> bool:
+    """Whether loops stay Python in this process. Local."""
+    return _interpreted
 
 
 def compile_seconds() -> float:
@@ -157,6 +181,8 @@ def told_apart(function: F) -> F:
 
 
 def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManager[None]], **options: Any) -> F:
+    if _interpreted:
+        return function
     with _counted():
         import numba
         from numba.core import config

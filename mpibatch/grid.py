@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.domain import Box, Decomposition
 from mpibatch.errors import UsageError
-from mpibatch.mpi import MPI, private
+from mpibatch.mpi import MPI, private, same
 
 if TYPE_CHECKING:
     from mpibatch.field import Field, HaloLike
@@ -47,7 +47,7 @@ class Grid:
     units : name of the unit of length, for files.
     axes : names of the axes, default ``("z", "y", "x")`` from the right.
 
-    Raises UsageError, the same on every rank, if the parts do not fit one another.
+    Raises UsageError, the same on every rank, if the parts do not fit one another, or if ranks give different ones.
     """
 
     def __init__(
@@ -79,6 +79,9 @@ class Grid:
         self.axes: tuple[str, ...] = tuple(axes) if axes is not None else _AXIS_NAMES[len(cells)]
         if len(self.axes) != len(cells) or len(set(self.axes)) != len(cells):
             raise UsageError(f"axes={self.axes!r} for a grid of {len(cells)} axes; give one distinct name per axis")
+        # Later messages would be of lengths that the others do not expect, or be none.
+        parts = f"sizes={sizes}, weights={weights}, periodic={self.periodic}, {self.spacing=}, {self.origin=}"
+        same(self.comm, f"a grid of {cells} cells on {self.topology} ranks, {parts}".replace("self.", ""))
         self.box: Box = self.decomposition.box(self.comm.rank)
 
     @property

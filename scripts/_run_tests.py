@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TextIO
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# At the limit mpiexec passes this on to the ranks, and faulthandler writes their stacks (tests/lockstep.py).
+# At the limit mpiexec passes this on to the ranks, and faulthandler writes their stacks (mpibatch/testing.py).
 DUMP_SIGNAL = signal.SIGUSR1
 DUMP_SECONDS = 2.0
 END_SECONDS = 10.0
@@ -56,8 +56,8 @@ OPENMPI_ENVIRONMENT = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }
 # What depends on the MPI library or on HDF5; the rest computes the same whatever moves its bytes.
-OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "field", "halo", "io", "redistribute",
-                 "reduce", "resume", "seal", "series", "verify")  # fmt: skip
+OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "failure", "field", "halo", "io",
+                 "redistribute", "reduce", "resume", "seal", "series", "verify")  # fmt: skip
 NOT_POSSIBLE = 3  # exit status of scripts/_openmpi.sh where it cannot prepare anything
 PARTS = 4  # of the unit tests, shared out to the first two lanes
 SLOWEST = 12  # files that the summary names

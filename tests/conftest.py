@@ -19,8 +19,8 @@ from typing import Any, Protocol, TypeAlias
 import hypothesis
 import pytest
 
+from mpibatch.testing import Lockstep, Watchdog
 from scripts._run_tests import patience
-from tests.lockstep import Lockstep, Watchdog
 
 Completed: TypeAlias = subprocess.CompletedProcess[str]
 

@@ -259,17 +259,17 @@ def test_a_kernel_wider_than_the_domain_works(launch: Launch, folder: Path) -> N
 
 PATCHED = """
 import sys
-from mpibatch.mpi import MPI
+from mpibatch.mpi import MPI, failure
 from mpibatch.job import pipeline
-from mpibatch.cli import ending, main
+from mpibatch.cli import main
 from mpibatch.errors import RunError
-ending.PATIENCE = 1
-apply = pipeline._apply
+failure.PATIENCE = 1
+apply = pipeline.apply
 def broken(step, field):
     if MPI.COMM_WORLD.rank in {ranks}:
         raise {error}("only " + "here")
     return apply(step, field)
-pipeline._apply = broken
+pipeline.apply = broken
 sys.exit(main(["filter", "in.h5::raw", "out.h5", "gaussian_filter:sigma=1", *sys.argv[1:]]))
 """
 

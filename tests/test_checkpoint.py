@@ -235,8 +235,8 @@ def test_a_pipeline_is_taken_up_where_it_was(launch: Launch, tmp_path: Path):
     (tmp_path / "o.h5").unlink()
     failing = (
         "import sys, mpibatch.job.pipeline as pipeline\nfrom mpibatch.cli import main\n"
-        "apply = pipeline._apply\n"
-        "pipeline._apply = lambda step, field: apply(step, field if step.name != 'd' else None)\n"
+        "apply = pipeline.apply\n"
+        "pipeline.apply = lambda step, fields: apply(step, fields if step.name != 'd' else None)\n"
         "sys.exit(main(['run', 'job.toml']))"
     )
     assert launch(2, "-c", failing, cwd=tmp_path).returncode == 1
@@ -301,9 +301,9 @@ LEAVES = """
 import time
 import mpibatch as mb
 from mpibatch.checkpoint import watch
-from mpibatch.mpi import MPI, leaving
+from mpibatch.mpi import MPI, failure
 watch.LONG = 1e9
-leaving.PATIENCE = 1.0
+failure.PATIENCE = 1.0
 rank = MPI.COMM_WORLD.rank
 
 def leave(error, last):

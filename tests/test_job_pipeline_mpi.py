@@ -103,7 +103,7 @@ def test_results_are_freed_when_no_later_step_reads_them(folder, monkeypatch):
 
     made: dict[str, weakref.ref] = {}
     alive: dict[str, list[str]] = {}
-    apply, load = pipeline._apply, pipeline._load
+    apply, load = pipeline.apply, pipeline._load
 
     def watched_load(*arguments):
         field = load(*arguments)
@@ -118,7 +118,7 @@ def test_results_are_freed_when_no_later_step_reads_them(folder, monkeypatch):
         return result
 
     monkeypatch.setattr(pipeline, "_load", watched_load)
-    monkeypatch.setattr(pipeline, "_apply", watched_apply)
+    monkeypatch.setattr(pipeline, "apply", watched_apply)
     text = JOB.replace("save = true\n", "").format(folder=folder)
     pipeline.run(parse(text))
     assert alive == {

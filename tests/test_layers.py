@@ -31,7 +31,7 @@ LAYERS = (
     ("slurm",),
     ("doctor", "planning"),
     ("scaling",),
-    ("report",),
+    ("report", "testing"),
     ("guide",),
     ("cli",),
     ("apps",),

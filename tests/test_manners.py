@@ -42,7 +42,7 @@ def test_an_uncaught_exception_on_one_rank_ends_the_job(launch: Launch, text: st
 
 def test_a_lone_exit_with_a_failure_ends_the_job(launch: Launch) -> None:
     begin = time.monotonic()
-    text = "import sys\nfrom mpibatch.mpi import abort\nabort.PATIENCE = 1\nif comm.rank == 1:\n    sys.exit(3)\n"
+    text = "import sys\nfrom mpibatch.mpi import failure\nfailure.PATIENCE = 1\nif comm.rank == 1:\n    sys.exit(3)\n"
     done = launch(RANKS, "-c", ALONE + text + "comm.Barrier()\n")
     assert done.returncode == 3
     assert time.monotonic() - begin < 30
@@ -51,8 +51,8 @@ def test_a_lone_exit_with_a_failure_ends_the_job(launch: Launch) -> None:
 
 LEFT = """
 import sys
-from mpibatch.mpi import leaving
-leaving.PATIENCE = leaving.LONG_PATIENCE = 1
+from mpibatch.mpi import failure
+failure.PATIENCE = failure.LONG_PATIENCE = 1
 u = mb.Grid((12, 12)).full(1.0)
 checkpoints = None if "bare" in sys.argv else mb.Checkpoints("run.checkpoints", every_steps=2)
 output = "out.h5" if "output" in sys.argv else None
@@ -70,7 +70,7 @@ with mb.Simulation(steps=5, output=output, every_steps=1, checkpoints=checkpoint
         ('raise mb.UsageError("only here")', "none", 2, "UsageError: only here"),
         ("raise SystemExit(3)", "output", 3, "SystemExit: 3"),
         ("break", "output", 2, "the time loop was left before its end"),
-        ("sys.exit(0)", "bare", 1, "Leaving: 0"),
+        ("sys.exit(0)", "bare", 1, "SystemExit: 0"),
     ],
 )
 def test_a_rank_that_leaves_a_simulation_alone_ends_the_job(
@@ -213,6 +213,37 @@ def test_a_freed_communicator_is_not_taken_for_a_new_one(launch: Launch) -> None
     done = launch(RANKS, "-c", ALONE + REUSED)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("told apart") == RANKS
+
+
+MANY = """
+for _ in range(10_000):
+    own = comm.Dup()
+    grid = mb.Grid((4,), comm=own)
+    own.Free()
+assert grid.comm == MPI.COMM_NULL  # freed with its own
+mb.Grid((4,))
+comm.Barrier()
+MPI.Finalize()
+try:
+    mb.Grid((4,))
+except mb.RunError as error:
+    print(error)
+"""
+
+
+def test_communicators_come_and_go_and_after_the_end_of_mpi_calls_are_refused(launch: Launch) -> None:
+    done = launch(2, "-c", ALONE + MANY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("MPI has been finalized") == 2
+
+
+def test_calls_before_the_begin_of_mpi_are_refused(launch: Launch) -> None:
+    text = "import mpi4py\nmpi4py.rc.initialize = False\n" + ALONE + "mb.Grid((4,))\n"
+    done = launch(1, "-c", text)
+    assert done.returncode == 1
+    assert "RunError: MPI has not been initialized" in done.stderr
+    begun = text.replace("mb.Grid", "MPI.Init()\nmb.Grid") + "MPI.Finalize()\n"
+    assert launch(1, "-c", begun).returncode == 0
 
 
 def test_importing_the_package_loads_neither_mpi_nor_numba(launch: Launch) -> None:

@@ -206,7 +206,7 @@ def test_nan_in_the_initial_data_and_in_components():
     simulation = mb.Simulation(steps=3)
     grid = simulation.grid((4, 3))
     q = grid.zeros("f4", components=(2,))
-    if grid.rank == WORLD.size - 1 or not mb.Grid((4, 3)).box.size:
+    if grid.rank == WORLD.size - 1 or not grid.box.size:
         q.owned[..., 1] = np.nan
     with pytest.raises(mb.RunError, match=r"q is NaN in component 1 of cell .* in the initial data") as caught:
         next(simulation.steps({"a": grid.zeros("i4"), "q": q}, 0.1))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mpibatch.cli import logs, main, site
@@ -44,6 +45,7 @@ path = "out.h5"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    np.save(tmp_path / "in.npy", np.zeros((6, 7)))
     """The working directory, with a job, and without profiles of one's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -528,7 +530,7 @@ def test_hostile_text_in_every_field_is_never_run(kind, folder):
     done = subprocess.run(["bash", "-c", check_syntax], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     done = subprocess.run(["bash", "-c", HARNESS], capture_output=True, text=True, check=False, timeout=100)
-    made = {path.name for path in folder.iterdir()} - {"scripts", "CALLS", "job.toml"}
+    made = {path.name for path in folder.iterdir()} - {"scripts", "CALLS", "job.toml", "in.npy"}
     assert not made, done.stderr
     calls = [call.split("\0") for call in (folder / "CALLS").read_text().split("\n\0")]
     assert sum(call[0].startswith("scripts/") for call in calls) == len(texts), done.stderr

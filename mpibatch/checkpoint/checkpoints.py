@@ -19,7 +19,7 @@ from mpibatch.errors import RunError, Stopped, UsageError
 from mpibatch.field import Field
 from mpibatch.io.naming import user_path
 from mpibatch.io.verifying import verify
-from mpibatch.mpi import AGREED, MPI, Leaving, agreed, leaving, private
+from mpibatch.mpi import AGREED, MPI, Leaving, agreed, failure, private
 from mpibatch.timing import phase
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -208,8 +208,8 @@ class Checkpoints:
         if error is None:
             self._watch.close()
         elif isinstance(error, AGREED):
-            if not self._watch.give_up(leaving.PATIENCE):
-                leaving.end(error)
+            if not self._watch.give_up(failure.PATIENCE):
+                failure.end(error)
         else:
             self._watch.give_up(0.0)
         self._caught.__exit__(kind, error, at)

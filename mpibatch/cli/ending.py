@@ -1,15 +1,14 @@
 """How a command ends: one message, one exit code, on however many ranks, and never a hang.
 
 Errors that the library raises on purpose are raised by all ranks alike, so rank 0 alone speaks and all leave with
-the same code. Whether they did is not taken on trust: each failing rank enters a non-blocking barrier, and one that
-waits there alone tells its own error and aborts the job, since the others would wait for it for ever.
+the same code. Whether they did is not taken on trust: a rank that waits for the others alone tells its own error and
+ends the job (see `mpibatch.mpi.failure`), since the others would wait for it for ever.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -20,13 +19,6 @@ from mpibatch.log import launched
 __all__ = ["OK", "RUN_ERROR", "USAGE_ERROR", "guarded", "printable"]
 
 OK, RUN_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130  # and Stopped.exit_code, 75
-
-# Seconds; what the launcher has not yet passed on when the job is aborted, it drops.
-FORWARDING = 0.5
-# Seconds; ranks that agreed to fail arrive within milliseconds, unless the machine is overloaded. Those of a program
-# that leaves by `sys.exit(0)` may have had something else to do first.
-PATIENCE, LONG_PATIENCE = 5.0, 60.0
-
 
 _INSTALL_MPI = "install one with: pip install 'mpibatch[mpich]', or load the module of your site's MPI"
 
@@ -86,25 +78,16 @@ def _end(message: str, code: int, debug: bool) -> int:
         if launched()[0] == 0:
             _say(message, trace)
         return code
-    if _all_come(world, PATIENCE if code else LONG_PATIENCE):
-        if world.rank == 0:
-            _say(message, trace)
-        return code
-    message = message or f"the program left with exit code {code}"
-    _say(f"{message} (on rank {world.rank} of {world.size} alone: ending the others)", trace)
-    time.sleep(FORWARDING)
-    world.Abort(code or RUN_ERROR)
+    # Late: a command that fails before MPI has begun must not begin it.
+    from mpibatch.mpi import failure
+
+    if not failure.all_come(world, failure.PATIENCE if code else failure.LONG_PATIENCE):
+        message = message or f"the program left with exit code {code}"
+        alone = f"{message} (on rank {world.rank} of {world.size} alone: ending the others)"
+        failure.end_all(_text(alone, trace), code or RUN_ERROR)
+    if world.rank == 0:
+        _say(message, trace)
     return code
-
-
-def _all_come(world: Any, patience: float) -> bool:
-    request = world.Ibarrier()
-    until = time.monotonic() + patience
-    while not request.Test():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.001)
-    return True
 
 
 def printable(text: str) -> str:
@@ -117,5 +100,9 @@ def _say(message: str, trace: str) -> None:
     if not message:
         return
     # One write: the launcher passes on whole writes, and lines of several ranks would mix otherwise.
-    sys.stderr.write(f"{trace}mpibatch: error: {printable(message)}\n")
+    sys.stderr.write(_text(message, trace))
     sys.stderr.flush()
+
+
+def _text(message: str, trace: str) -> str:
+    return f"{trace}mpibatch: error: {printable(message)}\n"

@@ -102,6 +102,12 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _explaining(argv: Sequence[str]) -> Sequence[str]:
+    """``filter --help FILTER`` explains a filter; argparse has no help that takes a word. Local."""
+    is_asked = len(argv) == 3 and argv[0] == "filter" and argv[1] in ("-h", "--help")
+    return ["filter", "--explain", argv[2]] if is_asked else argv
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. Collective."""
     with streams() as shown:
@@ -110,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     top = parser()
+    argv = _explaining(sys.argv[1:] if argv is None else argv)
     try:
         args = top.parse_args(argv)
     except SystemExit as leaving:

@@ -18,8 +18,8 @@ examples:
   mpibatch filter cells.ome.tif::channel=2,frame=0 out.h5 gaussian_filter:sigma=1
   mpibatch filter in.h5::raw out.h5 median_filter:size=3,save=clean laplace:mode=wrap --set grid.topology=[1,0]
 
-filters (`mpibatch filter --list` shows their parameters): those of scipy.ndimage and scikit-image by name, and
-binarize, convert.
+filters (`mpibatch filter --list` shows their parameters, `mpibatch filter --help FILTER` explains one): those of
+scipy.ndimage and scikit-image by name, binarize, convert, and operations such as subtract.
 """
 
 
@@ -48,6 +48,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     )
     parser.add_argument("--dry-run", action="store_true", help="check the steps and print the plan; no data is read")
     parser.add_argument("--list", action="store_true", help="list all filters with their parameters")
+    parser.add_argument("--explain", metavar="FILTER", help="explain one filter; so does --help FILTER")
     parser.set_defaults(execute=execute)
 
 
@@ -56,6 +57,12 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.errors import UsageError
     from mpibatch.job.grammar import job_of
 
+    if args.explain is not None:
+        if launched()[0] == 0:
+            from mpibatch.job.explanation import explained
+
+            print(explained(args.explain))
+        return 0
     if args.list:
         return _list()
     if not args.steps:

@@ -48,9 +48,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     )
     parser.add_argument("job", metavar="JOB.toml", help="the job file")
     parser.add_argument("--ranks", default="1..1024", metavar="LIST", help="numbers of ranks (default: %(default)s)")
-    parser.add_argument(
-        "--ranks-per-node", type=int, default=0, metavar="N", help="ranks on a node (default: one per core)"
-    )
+    parser.add_argument("--ranks-per-node", type=int, metavar="N", help="ranks on a node (default: one per core)")
     parser.add_argument(
         "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a value of the job"
     )
@@ -73,13 +71,13 @@ def execute(args: argparse.Namespace) -> int:
     if launched()[0] != 0:
         return 0
     ranks = counts(args.ranks)
-    if args.ranks_per_node < 0:
+    if args.ranks_per_node is not None and args.ranks_per_node < 1:
         raise UsageError(f"--ranks-per-node {args.ranks_per_node}: give 1 or more")
     job = parse_any(read_text(args.job), args.job, args.settings)
     machine, home = _machines(args.machine)
     subject, measured_at, notes = _subject(job, machine, home)
     ranks, more = _fitting(args.ranks, ranks, subject.cells)
-    model = _model(subject, machine, args.ranks_per_node, measured_at)
+    model = _model(subject, machine, args.ranks_per_node or 0, measured_at)
     found = [model.at(count) for count in ranks]
     advice, limit = traps(model, ranks), limit_of(model)
     notes += [*more, *_notes(model, args)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,15 @@ Both kinds may have [checkpoint], and can then go on after their end came too ea
 SIGUSR1 and SIGTERM then end the run after the present step (or filter), with a checkpoint and exit code 75. The same
 command with --resume goes on; where everything is complete it does nothing and ends with 0.
 
+A step may join earlier results, cell by cell: two with filter = "subtract" (add, multiply, divide, and, or, ...)
+and input = ["a", "b"], or any number by an expression of their names and of numbers among the step's keys:
+
+  [[step]]
+  filter = "expression"
+  expression = "input - 0.5 * smooth > limit"
+  limit = 0.25
+  save = "mask"
+
 Paths are relative to the working directory. Every mistake in a job file is told at once, with its line.
 
 examples:
@@ -81,8 +91,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         help="run the job in a TOML file",
         description="Run the job in a TOML file: read, filter, write one HDF5 file; or simulate and write a series.",
         epilog=EPILOG,
+        add_help=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--help", "-h", action=_Help, help="show this help, with all keys of a job file, and exit")
     parser.add_argument("job", metavar="JOB.toml", help="the job file")
     parser.add_argument(
         "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a value (repeatable)"
@@ -95,6 +107,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     start.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
     start.add_argument("--anew", action="store_true", help="remove the checkpoints of an earlier run first")
     parser.set_defaults(execute=execute)
+
+
+class _Help(argparse.Action):
+    """Help with the reference of keys, which is made only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: object) -> None:
+        from mpibatch.job.explanation import reference
+
+        parser.epilog = f"{EPILOG}\nall keys of a job file:\n{reference()}\n"
+        parser.print_help()
+        parser.exit()
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -61,7 +61,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         choices=("requeue", "dependent"),
         help="go on until done: by requeueing itself, or by dependent jobs where that is not allowed",
     )
-    how.add_argument("--at-once", type=int, default=0, metavar="N", help="at most N tasks of the array at a time")
+    how.add_argument("--at-once", type=int, metavar="N", help="at most N tasks of the array at a time")
     how.add_argument("--after", metavar="JOBID", action="append", default=[], help="start when that job has succeeded")
     how.add_argument("--margin", type=int, metavar="SECONDS", help="time to save a checkpoint before the time limit")
     parser.add_argument("--name", help="the job's name (default: that of the job file)")
@@ -88,6 +88,7 @@ def execute(args: argparse.Namespace) -> int:
     request.check(asked, profile)
     script = rendering.render(asked, profile)
     if args.dry_run:
+        _check_run(args, asked)
         print(script, end="")
         return 0
     done = submission.submit(script, asked, profile)
@@ -105,6 +106,26 @@ def execute(args: argparse.Namespace) -> int:
     print(f"time limit: {limit}; {stop}")
     print(f"log: {ledger.log_of(done)} (mpibatch logs -f {done.number}); script: {done.script}")
     return 0
+
+
+def _check_run(args: argparse.Namespace, asked: Request) -> None:
+    """Refuse what the run would refuse, as ``mpibatch run --dry-run`` does; of an array its first task. Local."""
+    from mpibatch.job.plan import plan
+    from mpibatch.job.reading import parse_any, read_text
+
+    if asked.after or not _can_read():
+        return  # that job may make the input first; and where no file can be read, nothing is known of it
+    for item in asked.items[:1] or ((),):
+        plan(parse_any(read_text(args.job), args.job, [*args.settings, *item]), asked.ranks)
+
+
+def _can_read() -> bool:
+    """Whether files can be looked at here: a login node may lack the libraries. Local."""
+    try:
+        import mpibatch.io.formats  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _request(args: argparse.Namespace, profile: Profile) -> Request:
@@ -128,6 +149,8 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
         raise UsageError(
             f"--margin: {args.job} has no section [checkpoint] and saves nothing before its time is up; add one"
         )
+    if args.at_once is not None and (args.at_once < 1 or not args.array):
+        raise UsageError(f"--at-once {args.at_once}: give 1 or more, and only with --array: it limits an array's tasks")
     name = checked(args.name or Path(args.job).stem, "--name")
     kind = "array" if args.array else "chain" if args.chain else "run"
     return Request(
@@ -142,7 +165,7 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
         settings=tuple(checked(text, "--set") for text in args.settings),
         after=tuple(args.after),
         items=array_items(args.array, args.job, args.settings) if args.array else (),
-        at_once=args.at_once,
+        at_once=args.at_once or 0,
         dependent=args.chain == "dependent" or not profile.requeue,
         folder=str(Path(output).parent),
         checkpoints="" if job.checkpoint is None else job.checkpoint.path,

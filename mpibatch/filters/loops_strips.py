@@ -32,8 +32,12 @@ class Strip(NamedTuple):
 
 
 def cast(value: float, like: Any) -> Any:
-    """Return the f64 `value` as the type of the array `like`, rounded toward zero, wrapped as C does on x86. Local."""
-    raise NotImplementedError
+    """Return the f64 `value` as the type of the array `like`, rounded toward zero, wrapped as C does on x86. Local.
+
+    Compiled code has its own; this one is for rehearsals, which keep no values.
+    """
+    with np.errstate(all="ignore"):
+        return np.float64(value).astype(like.dtype)
 
 
 @overload(cast, strict=False)  # type: ignore[untyped-decorator]  # numba has no annotations

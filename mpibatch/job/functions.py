@@ -18,9 +18,19 @@ from typing import Any
 from mpibatch import filters
 from mpibatch.errors import RunError, nearest
 from mpibatch.job import checks
+from mpibatch.job.arithmetic import EXPRESSION, OPERATIONS
 from mpibatch.job.checks import Check
 
-__all__ = ["Parameter", "check_axes", "check_parameters", "function", "is_filter", "known_filters", "parameters_of"]
+__all__ = [
+    "Parameter",
+    "check_axes",
+    "check_parameters",
+    "definition_of",
+    "function",
+    "is_filter",
+    "known_filters",
+    "parameters_of",
+]
 
 _OWN = {"binarize": "mpibatch.job.own", "convert": "mpibatch.job.own"}
 
@@ -113,12 +123,12 @@ _BY_TYPE: tuple[tuple[str, Check], ...] = (
 
 def known_filters() -> list[str]:
     """Return the names that a step's `filter` may have. Local."""
-    return sorted({*_modules()} - {*_NUMBERS})
+    return sorted({*_modules(), *OPERATIONS, EXPRESSION} - {*_NUMBERS})
 
 
 def is_filter(name: str) -> bool:
     """Whether a step may name it; one that returns a number is told by `check_parameters`. Local."""
-    return name in _modules()
+    return name in _modules() or name in OPERATIONS or name == EXPRESSION
 
 
 def function(name: str) -> Callable[..., Any]:
@@ -134,7 +144,11 @@ def check_parameters(name: str, given: Mapping[str, Any]) -> Iterator[tuple[str,
         return
     known = {p.name: p for p in parameters_of(name)}
     for key, value in given.items():
-        if key not in known:
+        if name == EXPRESSION and key not in known:
+            # Any other key names a number for the expression.
+            if wrong := checks.real()(value):
+                yield key, f"{key} = {checks.shown(value)}; expected {wrong}"
+        elif key not in known:
             yield key, f"there is no parameter {key!r}{_nearest(key, [*known])}"
         elif wrong := known[key].check(value):
             yield key, f"{key} = {checks.shown(value)}; expected {wrong}"
@@ -176,7 +190,11 @@ def _nearest(key: str, known: list[str]) -> str:
 @functools.cache
 def parameters_of(name: str) -> tuple[Parameter, ...]:
     """Return the parameters of a filter, less the field itself. Local; imports nothing."""
-    definition = _definition(_modules()[name], name)
+    if name in OPERATIONS:
+        return ()
+    if name == EXPRESSION:
+        return (Parameter(EXPRESSION, "str", None),)
+    definition = definition_of(name)
     arguments = definition.args
     ordered = [*arguments.posonlyargs, *arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(ordered) - len(arguments.defaults)) + [*arguments.defaults]
@@ -193,7 +211,9 @@ def parameters_of(name: str) -> tuple[Parameter, ...]:
     )
 
 
-def _definition(module: str, name: str) -> ast.FunctionDef:
+def definition_of(name: str) -> ast.FunctionDef:
+    """Return the syntax tree of a filter's function. Local; imports nothing."""
+    module = _modules()[name]
     for node in _tree(module).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return node

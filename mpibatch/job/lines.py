@@ -48,6 +48,8 @@ class _Scanner:
     at: int = 0
     lines: dict[KeyPath, int] = field(default_factory=dict)
     entries: dict[KeyPath, int] = field(default_factory=dict)  # how many [[...]] each array of tables has so far
+    count: int = 1  # the line in which `counted` is
+    counted: int = 0
 
     def document(self) -> None:
         table: KeyPath = ()
@@ -142,4 +144,7 @@ class _Scanner:
         return self.at
 
     def line(self) -> int:
-        return self.text.count("\n", 0, self.at) + 1
+        # Only what is new is counted: a text of many keys would otherwise be counted over and over.
+        self.count += self.text.count("\n", self.counted, self.at)
+        self.counted = self.at
+        return self.count

@@ -6,6 +6,7 @@ import tomllib
 from typing import Any
 
 from mpibatch.errors import UsageError, nearest
+from mpibatch.job.caps import check_size
 from mpibatch.job.functions import is_filter, parameters_of
 from mpibatch.job.lines import KeyPath
 from mpibatch.job.problems import Place, Problems
@@ -24,6 +25,7 @@ def toml_value(text: str) -> Any:
         stripped = stripped.replace("(", "[").replace(")", "]")
     try:
         if "\n" not in stripped:
+            check_size(stripped, "a value")
             return tomllib.loads(f"x = {stripped}")["x"]
     except tomllib.TOMLDecodeError:
         pass

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +15,22 @@ from typing import Any
 import mpibatch.io as io
 from mpibatch import tally
 from mpibatch.compiled import compile_seconds
-from mpibatch.errors import RunError
 from mpibatch.field import Field
 from mpibatch.io.naming import split_path
 from mpibatch.io.provenance import input_digest
 from mpibatch.io.seal import content_of
+from mpibatch.job.arithmetic import EXPRESSION, OPERATIONS, evaluate, operate
 from mpibatch.job.checks import slices
 from mpibatch.job.functions import function
 from mpibatch.job.own import measured
 from mpibatch.job.progress import Report, silent
 from mpibatch.job.resuming import FINGERPRINT, Begun, Result, Start, is_complete, needed_steps, opened
 from mpibatch.job.schema import INPUT, Job, Step, check_fit
+from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.timing import phase
 
-__all__ = ["ATTRIBUTE_BYTES", "Saved", "Summary", "check_target", "run"]
+__all__ = ["ATTRIBUTE_BYTES", "Saved", "Summary", "apply", "run"]
 
 ATTRIBUTE_BYTES = 60_000  # HDF5 holds 64 KiB in one attribute of a file that older readers know
 
@@ -120,7 +120,9 @@ def _steps(
     """
     known = begun.known if begun is not None else frozenset()
     needed = needed_steps(job, known)
-    uses = {step.input: number for number, step in enumerate(job.steps) if step.name in needed - known}
+    uses = {
+        name: number for number, step in enumerate(job.steps) if step.name in needed - known for name in step.inputs
+    }
     grid = results[INPUT].field.grid
     for number, step in enumerate(job.steps):
         if step.name not in needed:
@@ -129,7 +131,7 @@ def _steps(
         if begun is not None and step.name in known:
             results[step.name] = begun.load(step.name, grid)
         else:
-            results[step.name] = _apply(step, results[step.input].field)
+            results[step.name] = apply(step, [results[name].field for name in step.inputs])
         clock.lap(step.name)
         live = {step.name for step in job.steps[: number + 1] if step.save} | {
             name for name, last in uses.items() if last > number
@@ -155,17 +157,6 @@ class _Clock:
         tally.lap(name)
         _log.info("%s took %.3f s", name, now - self._since)
         self._since = now
-
-
-def check_target(path: Path) -> None:
-    """Refuse now what would otherwise fail after the last step. Local."""
-    folder = path.parent
-    if path.is_dir():
-        raise RunError(f"the output {str(path)!r} is a folder; give the name of a file")
-    if not folder.is_dir():
-        raise RunError(f"the output's folder {str(folder)!r} does not exist; make it, or write elsewhere")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise RunError(f"the output's folder {str(folder)!r} is not writable; allow it, or write elsewhere")
 
 
 def _load(job: Job, comm: MPI.Intracomm) -> Field:
@@ -197,10 +188,17 @@ def _inputs(job: Job, field: Field) -> str:
     return json.dumps({job.input.path: {name: value for name, value in told.items() if value is not None}})
 
 
-def _apply(step: Step, field: Field) -> Result:
-    """Return the result of a step, and what it took from the data."""
+def apply(step: Step, fields: Sequence[Field]) -> Result:
+    """Return the result of a step of the fields that it reads, and what it took from the data. Collective."""
+    field = fields[0]
     _log.debug("%s: %s(%s) of %r", step.name, step.filter, dict(step.parameters), field)
     with phase("compute"):
+        if step.filter in OPERATIONS:
+            return Result(operate(step.filter, fields), {})
+        if step.filter == EXPRESSION:
+            numbers = {key: value for key, value in step.parameters.items() if key != EXPRESSION}
+            names = dict(zip(step.inputs, fields, strict=True))
+            return Result(evaluate(step.parameters[EXPRESSION], {**names, **numbers}), {})
         found = measured(step.filter, field, step.parameters)
         result: Field = function(step.filter)(field, **{**step.parameters, **found})
     return Result(result, found)

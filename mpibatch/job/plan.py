@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,27 +18,13 @@ from mpibatch.io.naming import split_path, whole_name
 from mpibatch.io.region import chosen_region
 from mpibatch.job.checks import shown, slices
 from mpibatch.job.functions import parameters_of
+from mpibatch.job.rehearsal import Values, rehearsed
 from mpibatch.job.schema import Job, Step, check_fit
 from mpibatch.job.simulation import SimulationJob
+from mpibatch.job.target import check_target
 from mpibatch.job.words import bytes_text, shape_text
 
 __all__ = ["Layout", "Values", "layout", "plan", "source_of", "values_of"]
-
-
-@dataclass(frozen=True)
-class Values:
-    """What a pipeline reads: the cells' global shape, the values of each cell, and their dtype."""
-
-    name: str
-    shape: tuple[int, ...]
-    channels: tuple[int, ...]
-    dtype: str
-    periodic: tuple[bool, ...]
-
-    @property
-    def cell(self) -> int:
-        """Bytes of a cell. Local."""
-        return np.dtype(self.dtype).itemsize * math.prod(self.channels)
 
 
 @dataclass(frozen=True)
@@ -119,8 +106,14 @@ def _pipeline(job: Job, ranks: int) -> str:
         f"input   {values.name}: {shape_text(values.shape)} cells of {values.dtype}{each}",
         *_grid(job.grid, values.shape, ranks, values.cell),
     ]
+    check_target(Path(job.output.path))
+    results, note = rehearsed(job, values)
+    lines += [f"        {note}"] if note else []
     for number, step in enumerate(job.steps):
-        lines.append(f"step {number + 1:<2} {_call(step)}" + (f"  → saved as {step.save!r}" if step.save else ""))
+        dtype = f": {results[number]}" if results else ""
+        lines.append(
+            f"step {number + 1:<2} {_call(step)}{dtype}" + (f"  → saved as {step.save!r}" if step.save else "")
+        )
     saved = ", ".join(step.save for step in job.steps if step.save)
     return "\n".join([*lines, f"output  {job.output.path}: {saved}", *_checkpoints(job)])
 
@@ -130,6 +123,7 @@ def _simulation(job: SimulationJob, ranks: int) -> str:
     schedule, shape = job.schedule, getattr(job.parameters, "shape", None)
     ends = [f"t = {schedule.until:g}"] if schedule.until is not None else []
     ends += [f"{schedule.steps} steps"] if schedule.steps is not None else []
+    check_target(Path(job.output))
     outputs = schedule.outputs()
     lines = [
         f"job     {job.source}",
@@ -177,4 +171,6 @@ def _call(step: Step) -> str:
     given: dict[str, Any] = dict(step.parameters)
     known = parameters_of(step.filter)
     words = [f"{p.name}={repr(given[p.name]) if p.name in given else p.default}" for p in known]
-    return f"{step.name} = {step.filter}({', '.join([step.input, *words])})"
+    listed = {p.name for p in known}
+    words += [f"{key}={value!r}" for key, value in given.items() if key not in listed]
+    return f"{step.name} = {step.filter}({', '.join([*step.inputs, *words])})"

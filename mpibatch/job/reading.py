@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mpibatch.errors import RunError, UsageError
 from mpibatch.io.naming import user_path
-from mpibatch.job.lines import KeyPath, error_line, key_lines
+from mpibatch.job.caps import toml_document
+from mpibatch.job.lines import KeyPath, key_lines
 from mpibatch.job.overrides import override
 from mpibatch.job.problems import Place, Problems
 from mpibatch.job.schema import Job, build
@@ -48,11 +47,7 @@ def parse_any(text: str, source: str = "job", settings: Sequence[str] = ()) -> J
     wrong: unknown sections, keys, filters, programs and parameters, wrong types and ranges, what is missing, each with
     its line and the nearest right name.
     """
-    try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        said = str(error).split(" (at ")[0]
-        raise UsageError(f"{source}:{error_line(error, text)}: not valid TOML: {said}") from None
+    document = toml_document(text, source)
     places: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
     problems = Problems(source, places)
     override(document, list(settings), places, problems)

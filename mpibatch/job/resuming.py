@@ -22,6 +22,7 @@ from mpibatch.io.apart import is_safe_to_parse
 from mpibatch.io.describing import file_attributes
 from mpibatch.io.provenance import input_digest
 from mpibatch.io.verifying import check
+from mpibatch.job.arithmetic import EXPRESSION
 from mpibatch.job.functions import parameters_of
 from mpibatch.job.schema import INPUT, Checkpointing, Job, Step
 from mpibatch.mpi import MPI, agreed
@@ -85,14 +86,18 @@ def fingerprints(job: Job, comm: MPI.Intracomm, field: Field) -> dict[str, str]:
     geometry = [grid.periodic, grid.spacing, grid.origin, grid.units, grid.axes]
     found = {INPUT: _digest([input_digest(comm, field), field.components, geometry, __version__])}
     for step in job.steps:
-        found[step.name] = _digest([found[step.input], step.filter, resolved(step)])
+        # With one input as ever: what earlier versions have left is still known.
+        read: Any = [found[name] for name in step.inputs] if step.others else found[step.input]
+        read = [read, [*step.inputs]] if step.filter == EXPRESSION else read
+        found[step.name] = _digest([read, step.filter, resolved(step)])
     return found
 
 
 def resolved(step: Step) -> dict[str, str]:
     """Return all parameters of a step, defaults included, as text. Local."""
     given = dict(step.parameters)
-    return {p.name: repr(given[p.name]) if p.name in given else str(p.default) for p in parameters_of(step.filter)}
+    defaults = {p.name: str(p.default) for p in parameters_of(step.filter)}
+    return defaults | {key: repr(value) for key, value in given.items()}
 
 
 def _digest(told: list[Any]) -> str:
@@ -112,7 +117,7 @@ def needed_steps(job: Job, known: Set[str]) -> frozenset[str]:
     needed = {step.name for step in job.steps if step.save}
     for step in reversed(job.steps):
         if step.name in needed and step.name not in known:
-            needed.add(step.input)
+            needed.update(step.inputs)
     return frozenset(needed - {INPUT})
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mpibatch.errors import MpibatchError, UsageError, nearest
 from mpibatch.io.naming import HAZARDS, SEPARATOR, check_suffix, check_tree, normal_name, split_path, user_place
 from mpibatch.job import checks
+from mpibatch.job.arithmetic import EXPRESSION, OPERATIONS, names_in, parsed
+from mpibatch.job.caps import MOST_STEPS
 from mpibatch.job.checks import Check
 from mpibatch.job.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.problems import Problems
@@ -71,13 +73,22 @@ class Checkpointing:
 
 @dataclass(frozen=True)
 class Step:
-    """One filter: `input` and `name` are names of results, `save` is the dataset that the result is written to."""
+    """One filter: `input` and `name` are names of results, `save` is the dataset that the result is written to.
+
+    `others` are the results that it reads after `input`, of an operation or an expression.
+    """
 
     name: str
     filter: str
     input: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     save: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All results that it reads. Local."""
+        return (self.input, *self.others)
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
 STEP_KEYS: Mapping[str, Key] = {
     "filter": Key(checks.text, required=True),
     "name": Key(checks.text),
-    "input": Key(checks.text),
+    "input": Key(checks.any_of(checks.text, checks.list_of(checks.text))),
     "save": Key(checks.any_of(checks.flag, checks.text)),
 }
 
@@ -229,6 +240,9 @@ def _raw_steps(document: Mapping[str, Any], problems: Problems) -> list[dict[str
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         problems.add(("step",), f"step = {checks.shown(steps)}; write each step as a section [[step]]")
         return []
+    if len(steps) > MOST_STEPS:
+        problems.add(("step", MOST_STEPS), f"{len(steps)} steps, and a job has {MOST_STEPS} at most; split it")
+        return []
     if not steps:
         problems.add((), 'there is no [[step]]; add at least one, with filter = "..."')
     return steps
@@ -237,15 +251,18 @@ def _raw_steps(document: Mapping[str, Any], problems: Problems) -> list[dict[str
 def step_names(raw: list[dict[str, Any]]) -> list[str]:
     """Return a distinct name for each step: its own, else its filter's, numbered from the second on. Local."""
     taken = {str(step["name"]) for step in raw if "name" in step}
+    used: dict[str, int] = {}  # the last number of each base name: counting from 1 again would be quadratic
     names = []
     for step in raw:
         name = str(step.get("name", ""))
         if not name:
             base = str(step.get("filter", "step"))
-            name, number = base, 1
+            number = used.get(base, 0) + 1
+            name = base if number == 1 else f"{base}_{number}"
             while name in taken:
                 number += 1
                 name = f"{base}_{number}"
+            used[base] = number
             taken.add(name)
         names.append(name)
     return names
@@ -253,6 +270,9 @@ def step_names(raw: list[dict[str, Any]]) -> list[str]:
 
 def _steps(raw: list[dict[str, Any]], last_dataset: str | None, problems: Problems) -> list[Step]:
     names = step_names(raw)
+    first: dict[str, int] = {}  # the first step of each name: a search through all names would be quadratic
+    for number, name in enumerate(names):
+        first.setdefault(name, number)
     steps: list[Step] = []
     for number, (entry, name) in enumerate(zip(raw, names, strict=True)):
         path = ("step", number)
@@ -266,16 +286,44 @@ def _steps(raw: list[dict[str, Any]], last_dataset: str | None, problems: Proble
         elif chosen:
             for key, wrong in check_parameters(chosen, parameters):
                 problems.add((*path, key), f"{where}: {wrong}")
-        if name == INPUT or names.index(name) != number:
+        if name == INPUT or first[name] != number:
             taken = "stands for the input file" if name == INPUT else "is taken by an earlier step"
             problems.add((*path, "name"), f"{where}: the name {name!r} {taken}; choose another")
-        source = accepted.get("input", names[number - 1] if number else INPUT)
-        if source != INPUT and source not in names[:number]:
-            later = "; it comes later" if source in names else nearest(source, [INPUT, *names[:number]])
-            problems.add((*path, "input"), f"{where}: there is no earlier step {source!r} to read{later}")
+        default = names[number - 1] if number else INPUT
+        sources, wrong = step_inputs(chosen, accepted.get("input", default), parameters)
+        if wrong:
+            problems.add((*path, "expression" if chosen == EXPRESSION else "input"), f"{where}: {wrong}")
+        for source in sources:
+            if source != INPUT and first.get(source, number) >= number:
+                close = [INPUT, *names[max(0, number - 50) : number]]
+                later = "; it comes later" if source in first else nearest(source, close)
+                problems.add((*path, "input"), f"{where}: there is no earlier step {source!r} to read{later}")
         save = _dataset(accepted.get("save", False), name, last_dataset if entry is raw[-1] else None)
-        steps.append(Step(name, chosen, source, parameters, save))
+        steps.append(Step(name, chosen, sources[0], parameters, save, tuple(sources[1:])))
     return steps
+
+
+def step_inputs(chosen: str, given: str | list[str], parameters: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Return the results that a step reads, at least one, and what is wrong with them. Local."""
+    listed = [given] if isinstance(given, str) else list(given)
+    if chosen == EXPRESSION:
+        text = parameters.get(EXPRESSION)
+        if not isinstance(text, str):
+            return [INPUT], ""  # which is told as a wrong parameter
+        try:
+            names = names_in(parsed(text))
+        except UsageError as error:
+            return [INPUT], str(error)
+        used = [name for name in names if name not in parameters]
+        unused = [key for key in parameters if key != EXPRESSION and key not in names]
+        if unused:
+            return used or [INPUT], f"the expression does not use {unused[0]!r}; remove the key or use it"
+        return used or [INPUT], "" if used else "the expression names no earlier step, nor input"
+    takes = OPERATIONS[chosen][1] if chosen in OPERATIONS else 1
+    if len(listed) == takes:
+        return listed, ""
+    example = ", ".join(f'"{name}"' for name in ("a", "b", "c")[:takes])
+    return listed or [INPUT], f"it reads {takes} results, and input names {len(listed)}; write input = [{example}]"
 
 
 def _label(number: int, name: str, chosen: object) -> str:
@@ -293,9 +341,9 @@ def _outputs(steps: list[Step], tables: Mapping[str, dict[str, Any]], problems: 
     if steps and not any(step.save for step in steps):
         # A pipeline that names no result means its last one.
         last = steps[-1]
-        steps[-1] = Step(last.name, last.filter, last.input, last.parameters, last.name)
+        steps[-1] = replace(last, save=last.name)
     seen: dict[str, str] = {}
-    read = {step.input for step in steps}
+    read = {name for step in steps for name in step.inputs}
     for number, step in enumerate(steps):
         path = ("step", number, "save")
         if step.save and step.save in seen:
@@ -304,7 +352,6 @@ def _outputs(steps: list[Step], tables: Mapping[str, dict[str, Any]], problems: 
             seen[step.save] = step.name
             try:
                 normal_name(step.save)
-                check_tree(seen)
             except UsageError as error:
                 problems.add(path, str(error))
         elif step.name not in read:
@@ -313,6 +360,11 @@ def _outputs(steps: list[Step], tables: Mapping[str, dict[str, Any]], problems: 
                 f"step {number + 1} ({step.name}) is neither saved nor read by a later step; "
                 "add save = true or remove it",
             )
+    try:
+        check_tree(seen)
+    except UsageError as error:
+        at = max((n for n, step in enumerate(steps) if step.save and repr(step.save) in str(error)), default=0)
+        problems.add(("step", at, "save"), str(error))
     named = tables["output"].get("dataset")
     if steps and named and steps[-1].save != named:
         words = f"[output] dataset = {named!r}, but the last step is saved as {steps[-1].save!r}; name it once"

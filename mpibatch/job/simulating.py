@@ -12,11 +12,12 @@ from typing import Any
 from mpibatch import __version__, timing
 from mpibatch.checkpoint.identity import fingerprint
 from mpibatch.errors import RunError
-from mpibatch.job.pipeline import ATTRIBUTE_BYTES, Saved, Summary, check_target
+from mpibatch.job.pipeline import ATTRIBUTE_BYTES, Saved, Summary
 from mpibatch.job.places import of_program
 from mpibatch.job.progress import Report, silent
 from mpibatch.job.resuming import FINGERPRINT, Start, is_complete, opened
 from mpibatch.job.simulation import SimulationJob
+from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.simulate import Simulation
 

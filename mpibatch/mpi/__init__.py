@@ -1,7 +1,8 @@
 """The only door to mpi4py: private communicators, agreement on errors, abort, and the moving of array views.
 
-Importing this package initialises MPI. From then on an uncaught exception on any rank ends the whole job:
-plain ``mpiexec python prog.py`` would otherwise leave the others waiting in MPI for ever.
+Importing this package initialises MPI. From then on an uncaught exception on any rank ends the whole job, and so does
+a rank that leaves alone with a failure: plain ``mpiexec python prog.py`` would leave the others waiting in MPI for
+ever. From the first call that all ranks make together a job in which nobody goes on ends, too (see `patience`).
 """
 
 import os
@@ -12,12 +13,11 @@ os.environ.setdefault("OMPI_MCA_io_ompio_priority", "1")
 
 from mpi4py import MPI
 
-from mpibatch.mpi.abort import install_hooks
-from mpibatch.mpi.agree import agreed
+from mpibatch.mpi.agree import agreed, differ, is_checking, mark, same
 from mpibatch.mpi.comm import private, release_all, world
+from mpibatch.mpi.failure import AGREED, Leaving, install_hooks
 from mpibatch.mpi.files import tells_failures
 from mpibatch.mpi.hosts import Hosts, hosts_of
-from mpibatch.mpi.leaving import AGREED, Leaving
 from mpibatch.mpi.transfers import Transfers, transfer
 
 __all__ = [
@@ -27,10 +27,14 @@ __all__ = [
     "Leaving",
     "Transfers",
     "agreed",
+    "differ",
     "hosts_of",
     "install_hooks",
+    "is_checking",
+    "mark",
     "private",
     "release_all",
+    "same",
     "tells_failures",
     "transfer",
     "world",

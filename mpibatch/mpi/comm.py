@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import os
+from typing import Any
 
 from mpi4py import MPI
 
 from mpibatch.errors import RunError, UsageError
+from mpibatch.mpi.patience import Watch
 
-__all__ = ["private", "release_all", "spare", "world"]
+__all__ = ["private", "release_all", "spare", "watch", "world"]
 
-# In the order of creation, which is the same on all ranks of each.
-_duplicates: list[MPI.Intracomm] = []
-# The user's communicator carries its duplicate as an attribute: when it is freed, MPI may give its handle to another.
-_ATTRIBUTE = MPI.Comm.Create_keyval()
-_SPARE = MPI.Comm.Create_keyval()
+# Parents with the key of the attribute, in the order in which the duplicates were made, the same on all ranks of each.
+_parents: dict[int, tuple[MPI.Intracomm, MPI.Intracomm, int]] = {}
+_number = 0
+# The user's communicator carries its duplicate as an attribute, and takes it along when it is freed.
+_keys: dict[str, int] = {}
+_NAME, _SPARE = "mpibatch", "mpibatch spare"
+_watch: Watch | None = None
 
 
 def world() -> MPI.Intracomm:
@@ -26,9 +29,10 @@ def world() -> MPI.Intracomm:
 def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
     """Return our duplicate of `comm` (default: the world), made at the first call for it. Collective.
 
-    Of a duplicate of ours it returns that one. The duplicate carries no Cartesian topology and is freed by
-    `release_all`, which runs at exit.
+    Of a duplicate of ours it returns that one. The duplicate carries no Cartesian topology. It is freed when `comm`
+    is, or at exit. Raises RunError if MPI has not begun, or has ended.
     """
+    _check_alive()
     if comm is None:
         _check_expected()
     parent = MPI.COMM_WORLD if comm is None else comm
@@ -36,28 +40,70 @@ def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
         raise UsageError(
             f"a grid needs an mpi4py intracommunicator, not {parent!r}; pass MPI.COMM_WORLD or a split of it"
         )
-    known = parent.Get_attr(_ATTRIBUTE)
+    known = parent.Get_attr(_key(_NAME))
     if isinstance(known, MPI.Intracomm):
         return known
-    if parent in _duplicates:
+    if any(parent == duplicate for _, duplicate, _ in _parents.values()):
         return parent
-    return _duplicate(parent, _ATTRIBUTE, "mpibatch")
+    _watch_world(parent)
+    return _duplicate(parent, _NAME)
 
 
 def spare(comm: MPI.Intracomm) -> MPI.Intracomm:
     """Return a second duplicate, for messages that must not meet those of `comm`. Collective at the first call."""
-    known = comm.Get_attr(_SPARE)
-    return known if isinstance(known, MPI.Intracomm) else _duplicate(comm, _SPARE, "mpibatch spare")
+    known = comm.Get_attr(_key(_SPARE))
+    return known if isinstance(known, MPI.Intracomm) else _duplicate(comm, _SPARE)
 
 
-def _duplicate(comm: MPI.Intracomm, attribute: int, name: str) -> MPI.Intracomm:
-    """Duplicate a communicator, and keep the duplicate as an attribute of it. Collective."""
+def watch() -> Watch | None:
+    """Return what watches over all ranks; None before they have first met in a call of the library. Local."""
+    return _watch
+
+
+def _watch_world(parent: MPI.Intracomm) -> None:
+    """Begin to watch over all ranks, if all of them have come here. Collective over `parent`."""
+    global _watch
+    if _watch is None and parent.size == MPI.COMM_WORLD.size > 1:
+        _watch = Watch(_split(MPI.COMM_WORLD, "mpibatch watch"))
+
+
+def _check_alive() -> None:
+    if MPI.Is_finalized():
+        raise RunError("MPI has been finalized, so that ranks cannot talk any more; call MPI.Finalize() last, or never")
+    if not MPI.Is_initialized():
+        raise RunError("MPI has not been initialized (mpi4py.rc.initialize is off); call MPI.Init() first")
+
+
+def _key(name: str) -> int:
+    if name not in _keys:
+        _keys[name] = MPI.Comm.Create_keyval(delete_fn=_forget)
+    return _keys[name]
+
+
+def _split(comm: MPI.Intracomm, name: str) -> MPI.Intracomm:
     # Split, not Dup: Dup would keep a Cartesian topology, with which some MPI-IO stacks write wrong data.
     duplicate = MPI.Intracomm(comm.Split(0, comm.rank))
     duplicate.Set_name(name)
-    comm.Set_attr(attribute, duplicate)
-    _duplicates.append(duplicate)
     return duplicate
+
+
+def _duplicate(comm: MPI.Intracomm, name: str) -> MPI.Intracomm:
+    """Duplicate a communicator, and keep the duplicate as an attribute of it. Collective."""
+    global _number
+    duplicate = _split(comm, name)
+    _number += 1
+    # Of its own handle: the user's object forgets its when it is freed.
+    _parents[_number] = MPI.Intracomm(comm), duplicate, _key(name)
+    comm.Set_attr(_key(name), duplicate)
+    return duplicate
+
+
+def _forget(comm: MPI.Comm, key: int, duplicate: Any) -> None:
+    """Free a duplicate, with its communicator: on all ranks of it together. Collective."""
+    for number, (_, known, _) in list(_parents.items()):
+        if known is duplicate:
+            del _parents[number]
+            duplicate.Free()
 
 
 def _check_expected() -> None:
@@ -71,11 +117,11 @@ def _check_expected() -> None:
 
 
 def release_all() -> None:
-    """Free every private communicator. Collective over each; called at exit on all ranks in the same order."""
-    while _duplicates:
-        duplicate = _duplicates.pop()
-        if not MPI.Is_finalized():
-            duplicate.Free()
-
-
-atexit.register(release_all)
+    """Free every private communicator. Collective over each; called at the end on all ranks in the same order."""
+    global _watch
+    while _parents:
+        parent, _, key = _parents[max(_parents)]
+        parent.Delete_attr(key)
+    if _watch is not None:
+        _watch.comm.Free()
+        _watch = None

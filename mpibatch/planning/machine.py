@@ -13,7 +13,6 @@ memory costs each rank, in seconds per byte. What a job costs (`work`) can only 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.errors import RunError, UsageError, nearest
+from mpibatch.job.caps import json_value
 from mpibatch.jsonfile import write_json
 
 __all__ = [
@@ -194,9 +194,9 @@ def load(path: Path) -> Machine:
     except OSError as error:
         raise RunError(f"the machine profile {str(path)!r} cannot be read: {error.strerror}") from None
     try:
-        told = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"the machine profile {str(path)!r} is not valid JSON: {error}; {_MEND}") from None
+        told = json_value(text, f"the machine profile {str(path)!r}")
+    except UsageError as error:
+        raise UsageError(f"{error}; {_MEND}") from None
     return parse(told, str(path))
 
 

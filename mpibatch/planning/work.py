@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.errors import UsageError
+from mpibatch.job.arithmetic import EXPRESSION, OPERATIONS
 from mpibatch.job.plan import Values, values_of
 from mpibatch.job.schema import INPUT, Job
 from mpibatch.job.simulation import SimulationJob
@@ -98,7 +99,15 @@ def key_of(job: Job | SimulationJob, values: Values | None = None) -> str:
             "channels": list(values.channels),
             "dtype": values.dtype,
             "wraps": list(values.periodic),
-            "steps": [[s.filter, names[s.input], dict(s.parameters), bool(s.save)] for s in job.steps],
+            "steps": [
+                [
+                    s.filter,
+                    [names[n] for n in s.inputs] if s.others else names[s.input],
+                    dict(s.parameters),
+                    bool(s.save),
+                ]
+                for s in job.steps
+            ],
             "compression": job.output.compression,
         }
     else:
@@ -145,6 +154,11 @@ def static_steps(subject: Subject) -> tuple[StepWork, ...]:
     steps = []
     for step in job.steps:
         dtype, count = known[step.input]
+        if step.filter in OPERATIONS or step.filter == EXPRESSION:
+            # Cell by cell: nothing is exchanged.
+            known[step.name] = (dtype, count)
+            steps.append(StepWork(step.name, {}))
+            continue
         if step.filter in ("rgb2gray", "channel_mean"):
             count = 1
         wide = known[step.input][1]

@@ -56,7 +56,7 @@ def histogram(
     Raises UsageError, on every rank, for complex fields, for bins or a range that NumPy refuses (NumPy's names of
     automatic rules among them), and for NaN or infinite elements if no range is given.
 
-    One all-reduce of 8 bytes per bin; before it, if the range has to be found, one of 16 bytes.
+    One all-reduce of 8 bytes per bin and 8 more; before it, if the range has to be found, one of 32 bytes.
     """
     check_dtype(u.dtype, "the histogram")
     if isinstance(bins, str):
@@ -76,7 +76,7 @@ def histogram(
         raise UsageError(f"histogram with the edges {edges.tolist()} was asked for; give at least two")
     with phase("compute"):
         mine = _count(u.owned.view(plain), bins if uniform else edges, range, edges, uniform)
-    return add_up(u, mine), edges
+    return add_up(u, mine, f"the histogram with bins={bins!r}, range={range!r}"), edges
 
 
 def _found_range(u: Field) -> tuple[Any, Any]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.errors import RunError, UsageError
+from mpibatch.job.caps import json_value
 from mpibatch.jsonfile import write_json
 
 __all__ = [
@@ -149,13 +150,15 @@ def load(path: str | Path) -> Study:
     """Return the study in a folder. Local. Raises UsageError if there is none, or one of another schema."""
     folder = Path(path)
     try:
-        told = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        told = json_value((folder / FILE).read_text(encoding="utf-8"), str(folder / FILE))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} is no study: there is no {FILE} in it; make one with: mpibatch scale JOB.toml --folder {folder}"
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{folder / FILE} is not valid JSON ({error}); remove the folder, or name another") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{folder / FILE} is not text; remove the folder, or name another") from None
+    except UsageError as error:
+        raise UsageError(f"{error}; remove the folder, or name another") from None
     except OSError as error:
         raise RunError(f"the study {folder} cannot be read: {error.strerror}") from None
     told = told if isinstance(told, dict) else {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any
 from mpibatch.errors import MpibatchError, UsageError, nearest
 from mpibatch.host import home
 from mpibatch.job import checks
-from mpibatch.job.lines import KeyPath, error_line, key_lines
+from mpibatch.job.caps import toml_document
+from mpibatch.job.lines import KeyPath, key_lines
 from mpibatch.job.problems import Place, Problems
 from mpibatch.job.reading import read_text
 from mpibatch.job.schema import Key, keys_of
@@ -175,11 +175,7 @@ def load(name: str) -> Profile:
 
 def parse(text: str, source: str, name: str) -> Profile:
     """Return the profile in a TOML text; `source` is what messages call it. Local."""
-    try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        said = str(error).split(" (at ")[0]
-        raise UsageError(f"{source}:{error_line(error, text)}: not valid TOML: {said}") from None
+    document = toml_document(text, source)
     lines: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
     problems = Problems(source, lines)
     accepted = keys_of(document, (), "a profile", KEYS, problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from mpibatch import tally
 from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.grid import Grid
+from mpibatch.mpi import is_checking, same
 from mpibatch.stencil.kernel import Kernel
 from mpibatch.stencil.language import RESERVED
 from mpibatch.stencil.looped import looped
@@ -21,7 +23,7 @@ from mpibatch.stencil.shifted import shifted
 from mpibatch.stencil.typed import Array, Stored, Sweep, Typed
 from mpibatch.tally import Work
 
-__all__ = ["bound", "call", "carry_out", "check_ranges", "sweep_of", "typed_for", "work_of"]
+__all__ = ["bound", "call", "carry_out", "check_ranges", "compare", "sweep_of", "typed_for", "work_of"]
 
 
 def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field | tuple[Field, ...]:
@@ -29,6 +31,7 @@ def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field 
     out = options.pop("out", None)
     walls, cval, time = options.pop("walls", "reflect"), options.pop("cval", 0.0), options.pop("time", 0.0)
     fields, scalars = bound(kernel, args, options)
+    compare(kernel, fields, scalars, f"walls={walls!r}, cval={cval!r}, time={time!r}, out={out is not None}")
     wanted = _wanted(kernel, fields, out)
     typed = typed_for(kernel, fields, scalars, wanted)
     check_ranges(typed, scalars)
@@ -38,6 +41,15 @@ def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field 
     sweep = sweep_of(kernel, typed, plan, outputs, scalars)
     carry_out(kernel, plan, sweep, work_of(kernel, typed), first.grid, time)
     return tuple(outputs) if kernel.program.returns_tuple else outputs[0]
+
+
+def compare(kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], more: str) -> None:
+    """Raise UsageError unless all ranks call the kernel alike; looked at only if checking. Collective."""
+    if is_checking():
+        given = [f"{name}={value!r}" for name, value in scalars.items()]
+        given += [f"{name}: {field.dtype} {field.shape}" for name, field in fields.items()]
+        text = re.sub(" at 0x[0-9a-f]+", "", f"stencil {kernel.name!r} ({', '.join(given)}; {more})")  # of functions
+        same(next(iter(fields.values())).grid.comm, text)
 
 
 def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, work: Work, grid: Grid, time: float) -> None:

@@ -13,7 +13,7 @@ from mpibatch.errors import UsageError
 from mpibatch.field import Field
 from mpibatch.grid import Grid
 from mpibatch.mpi import MPI
-from mpibatch.stencil.calling import bound
+from mpibatch.stencil.calling import bound, compare
 from mpibatch.stencil.fused import Chain
 from mpibatch.stencil.fusing import Layout, layout_of
 from mpibatch.stencil.kernel import Kernel
@@ -79,6 +79,8 @@ def iterate(
     state = tuple(u) if isinstance(u, tuple | list) else (u,)
     _check(kernel, state, steps, fuse)
     fields, scalars = bound(kernel, (*state, *args), options)
+    more = f"{steps=}, {fuse=}, {walls=}, {cval=}, {time=}, {time_step=}, out={out is not None}"
+    compare(kernel, fields, scalars, more)
     chains = _chains(kernel, fields, state)
     wanted = _wanted(kernel, state, out)
     grid = state[0].grid

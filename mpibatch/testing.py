@@ -1,11 +1,14 @@
-"""Keep the ranks of a test run in step, and end the run with every stack when one of them is stuck.
+"""A pytest plugin: tests of programs that use mpibatch, on several ranks, in step, without hangs.
 
-Under mpiexec every rank runs every test. A test that fails on one rank alone would leave the others waiting
-for it in this test or, unnoticed, in the next one. So the ranks meet after each test and compare outcomes; the
-`Watchdog` of a rank that does not get there in time writes down where it is and ends the process, which ends
-the job.
+    mpiexec -n 3 python -m pytest -p mpibatch.testing
+    pytest_plugins = ["mpibatch.testing"]        # the same, in the conftest.py beside pyproject.toml
 
-This uses mpi4py directly, not the package's own door to it, which is itself under test.
+Under mpiexec every rank runs every test. A test that fails on one rank alone would leave the others waiting for it in
+this test or, unnoticed, in the next one. So the ranks meet after each test and compare outcomes: what fails on one
+rank fails on all, with that rank's words, and rank 0 alone reports. A rank that does not get there in time
+(``--mpi-limit``, seconds for one test, default 60) writes down where it is, and what has failed so far, and ends the
+run. Calls that differ between ranks are errors, as if ``MPIBATCH_CHECK=1``. Without mpiexec, or on one rank, the
+plugin does nothing.
 """
 
 from __future__ import annotations
@@ -25,10 +28,46 @@ from typing import TextIO
 
 import pytest
 
+from mpibatch.log import launched
+
+__all__ = ["Lockstep", "Watchdog"]
+
 STUCK = 70  # exit status of a process that its watchdog ended
 GRACE_SECONDS = 8.0  # from "stuck" to the end by our own hand: the runner needs less to ask all ranks for their stacks
 BETWEEN_SECONDS = 60.0  # limit for what is no test: starting and ending MPI, agreeing on what was collected
 SLOW_FACTOR = 5  # how much longer a test marked `slow` may take
+LIMIT = 60.0  # seconds for one test
+_MUTED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of the plugin. Local."""
+    group = parser.getgroup("mpibatch")
+    group.addoption(
+        "--mpi-limit", type=float, default=LIMIT, metavar="SECONDS",
+        help="under mpiexec: end the run, with all stacks, if a test takes longer (default: %(default)g; of those "
+        f"marked slow: {SLOW_FACTOR} times as long)",
+    )  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Begin to keep the ranks in step, if there are several. Collective."""
+    if launched()[1] == 1:
+        return
+    os.environ.setdefault("MPIBATCH_CHECK", "1")
+    watchdog = Watchdog(None, config.getoption("--mpi-limit"))
+    lockstep = Lockstep(watchdog)
+    config.pluginmanager.register(watchdog)
+    config.pluginmanager.register(lockstep)
+    config.stash[_MUTED] = lockstep.comm.rank > 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let rank 0 alone report: it is told of the others. Local."""
+    if config.stash.get(_MUTED, False):
+        config.pluginmanager.unregister(name="terminalreporter")
 
 
 class Watchdog:
@@ -89,7 +128,7 @@ class Watchdog:
         if self._scratch:
             (self._scratch / "stuck").touch()
         else:
-            self._file.write(f"\n{self.rank}: stuck in {self._label}\n")
+            self._file.write(f"\n{self._failures}{self.rank}: stuck in {self._label}\n")
             self._file.flush()
             faulthandler.dump_traceback(file=self._file, all_threads=True)
         time.sleep(GRACE_SECONDS)
@@ -101,7 +140,8 @@ class Lockstep:
 
     def __init__(self, watchdog: Watchdog) -> None:
         with watchdog.watching("starting MPI", BETWEEN_SECONDS):
-            from mpi4py import MPI
+            # Late: this starts MPI.
+            from mpibatch.mpi import MPI
 
             self.comm = MPI.COMM_WORLD.Dup()
         self._watchdog = watchdog

@@ -1,0 +1,112 @@
+"""A pipeline's steps on a few cells: what the run would refuse is refused, and what the results are is known.
+
+The functions are those of the run, in a process of its own: a plan starts no MPI, and may be made where none starts.
+There the loops stay Python, so that nothing is compiled. No value of the input is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mpibatch.errors import MpibatchError, UsageError
+from mpibatch.job.schema import INPUT, Job, Step
+
+__all__ = ["Values", "rehearse", "rehearsed"]
+
+CELLS = 4  # along each axis at most
+PATIENCE = 60.0  # seconds
+# Variables by which launchers tell a process that it is one of several; a rehearsal is alone.
+_LAUNCHERS = ("PMI", "OMPI_", "PRTE_", "PRRTE_", "SLURM_", "HYDRA", "HYDI", "MPI_LOCAL", "I_MPI_", "PALS_")
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a pipeline reads: the cells' global shape, the values of each cell, and their dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    channels: tuple[int, ...]
+    dtype: str
+    periodic: tuple[bool, ...]
+
+    @property
+    def cell(self) -> int:
+        """Bytes of a cell. Local."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.channels)
+
+
+def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the dtype and the components of each step's result. Local; starts MPI.
+
+    Raises UsageError or RunError as the run of such an input would.
+    """
+    from mpibatch.field import Field
+    from mpibatch.grid import Grid
+    from mpibatch.job.pipeline import apply
+    from mpibatch.mpi import MPI
+
+    grid = Grid([min(CELLS, n) for n in values.shape], comm=MPI.COMM_SELF, periodic=values.periodic)
+    source = Field(grid, values.dtype, 0, values.channels)
+    # Neither constant nor large: some functions refuse the one, and others overflow.
+    source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % 2
+    results, told = {INPUT: source}, []
+    for number, step in enumerate(steps):
+        try:
+            with np.errstate(all="ignore"):
+                field = apply(step, [results[name] for name in step.inputs]).field
+        except MpibatchError as error:
+            raise type(error)(f"step {number + 1} ({step.name}): {error}") from error
+        results[step.name] = field
+        told.append((field.dtype.name, field.components))
+    return told
+
+
+def rehearsed(job: Job, values: Values) -> tuple[list[str], str]:
+    """Return what each step's result will be, in words, and "" or why it is not known. Local.
+
+    Raises UsageError if a step refuses what it would be given.
+    """
+    asked = json.dumps({"steps": [asdict(step) for step in job.steps], "values": asdict(values)})
+    alone = {key: value for key, value in os.environ.items() if not key.startswith(_LAUNCHERS)}
+    command = [sys.executable, "-m", "mpibatch.job.rehearsal"]
+    try:
+        done = subprocess.run(
+            command, input=asked, capture_output=True, text=True, timeout=PATIENCE, env=alone, check=False
+        )
+        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
+        return [], "the steps were not rehearsed: MPI does not start here, or they took too long"
+    if "refused" in answer:
+        raise UsageError(f"{job.source or 'the job'}: {answer['refused']}")
+    return [_words(dtype, components) for dtype, components in answer["results"]], ""
+
+
+def _words(dtype: str, components: Sequence[int]) -> str:
+    return dtype + (f", {' × '.join(map(str, components))} values each" if components else "")
+
+
+def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    steps = [Step(**{**step, "others": tuple(step["others"])}) for step in asked["steps"]]
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in asked["values"].items()
+    }
+    try:
+        return {"results": rehearse(steps, Values(**given))}
+    except MpibatchError as error:
+        return {"refused": str(error)}
+
+
+if __name__ == "__main__":
+    from mpibatch.compiled import interpret
+
+    interpret()
+    print(json.dumps(_answer(json.load(sys.stdin))), flush=True)

@@ -1,0 +1,21 @@
+"""What can be known of an output before anything is computed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mpibatch.errors import RunError
+
+__all__ = ["check_target"]
+
+
+def check_target(path: Path) -> None:
+    """Refuse now what would otherwise fail after the last step. Local."""
+    folder = path.parent
+    if path.is_dir():
+        raise RunError(f"the output {str(path)!r} is a folder; give the name of a file")
+    if not folder.is_dir():
+        raise RunError(f"the output's folder {str(folder)!r} does not exist; make it, or write elsewhere")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RunError(f"the output's folder {str(folder)!r} is not writable; allow it, or write elsewhere")

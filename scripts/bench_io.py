@@ -43,11 +43,11 @@ import mpi4py
 import numpy as np
 
 import mpibatch as mb
-from mpibatch.io import drivers
-from mpibatch.io.chunking import usual_chunks
-from mpibatch.io.digests import of_field
-from mpibatch.io.hints import hints, info
-from mpibatch.io.layout import Dataset
+from mpibatch.io.chunks.grid import usual_chunks
+from mpibatch.io.seal.digests import of_field
+from mpibatch.io.write import drivers
+from mpibatch.io.write.hints import hints, info
+from mpibatch.io.write.layout import Dataset
 from mpibatch.mpi import MPI
 
 COMM = MPI.COMM_WORLD

@@ -36,7 +36,7 @@ import json, sys, time
 begin = time.perf_counter()
 import numpy as np
 import mpibatch as mb
-from mpibatch import compiled
+from mpibatch.base import compiled
 grid = mb.Grid((64, 64, 64))
 kind = "f4" if CASE == "star8" else "f8"
 halo = 4 if CASE == "star8" else 1

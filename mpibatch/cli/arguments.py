@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from mpibatch.cli.ending import USAGE_ERROR
-from mpibatch.log import launched
+from mpibatch.base.log import launched
+from mpibatch.cli._exit import USAGE_ERROR
 
 __all__ = ["Parser"]
 

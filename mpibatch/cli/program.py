@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mpibatch.job.programs import Program, find
+from mpibatch.job.file.programs import Program, find
 
 __all__ = ["explanation"]
 

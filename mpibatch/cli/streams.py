@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from mpibatch.errors import RunError
+from mpibatch.base.errors import RunError
 
 __all__ = ["PIPE_ENDED", "Streams", "streams"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpibatch.errors import MpibatchError
+from mpibatch.base.errors import MpibatchError
 
 if TYPE_CHECKING:
     from mpibatch.io.formats.source import Source
@@ -15,8 +15,8 @@ __all__ = ["axes_of", "time_at"]
 def axes_of(path: str, source: Source) -> list[str]:
     """Return the names of a dataset's axes, "axis 0" and so on where the file tells none. Local."""
     from mpibatch.io import describe
-    from mpibatch.io.geometry import from_attributes
-    from mpibatch.io.naming import SEPARATOR, split_path
+    from mpibatch.io.base.geometry import from_attributes
+    from mpibatch.io.base.names import SEPARATOR, split_path
 
     names: list[str] = []
     if source.format == "hdf5":
@@ -28,7 +28,7 @@ def axes_of(path: str, source: Source) -> list[str]:
 def time_at(path: str, axis: str, index: int, length: int) -> str:
     """Return the time at a place of a series in words, such as " (time 0.25 s)"; "" if the file tells none. Local."""
     from mpibatch.io import describe, read_slice
-    from mpibatch.io.naming import SEPARATOR, split_path
+    from mpibatch.io.base.names import SEPARATOR, split_path
 
     if axis not in ("t", "time"):
         return ""

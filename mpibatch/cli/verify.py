@@ -6,9 +6,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.cli.ending import OK, RUN_ERROR, printable
-from mpibatch.errors import RunError
-from mpibatch.log import launched
+from mpibatch.base.errors import RunError
+from mpibatch.base.log import launched
+from mpibatch.cli._exit import OK, RUN_ERROR, printable
 
 if TYPE_CHECKING:
     from mpibatch.io import Report

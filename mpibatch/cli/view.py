@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from mpibatch.cli.ending import printable
-from mpibatch.errors import RunError, UsageError
-from mpibatch.log import launched
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.log import launched
+from mpibatch.cli._exit import printable
 
 __all__ = ["add", "execute"]
 
@@ -54,11 +54,11 @@ def execute(args: argparse.Namespace) -> int:
         return 0
     from PIL import Image
 
-    from mpibatch.cli.picture import cut, gray, is_color
+    from mpibatch.base.units import shape_text
+    from mpibatch.cli._picture import cut, gray, is_color
     from mpibatch.cli.times import axes_of, time_at
     from mpibatch.io import read_slice
     from mpibatch.io.formats import inspect
-    from mpibatch.job.words import shape_text
 
     found = inspect(args.source)
     color = is_color(found.shape, found.dtype)

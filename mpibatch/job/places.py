@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mpibatch.errors import MpibatchError, RunError
+from mpibatch.base.errors import MpibatchError, RunError
 
 __all__ = ["of_program", "placed"]
 

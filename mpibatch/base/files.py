@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["flush_folder", "keep_permissions", "lock", "replacing"]
+__all__ = ["flush_folder", "keep_permissions", "lock", "replacing", "unlock"]
 
 PATIENCE, POLL = 10.0, 0.05  # seconds
 # What a file system says that has no locks.
@@ -43,6 +43,12 @@ def lock(handle: int, *, wait: bool = False) -> bool:
             return True
         else:
             return True
+
+
+def unlock(handle: int) -> None:
+    """Give up the lock of an open file. Local."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 def keep_permissions(handle: int, target: Path, mask: int = 0) -> None:

@@ -6,10 +6,49 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["available_memory", "core_quota", "cpu_model", "home", "memory_limit", "usable_memory"]
+__all__ = ["Caches", "available_memory", "caches", "core_quota", "cpu_model", "home", "memory_limit", "usable_memory"]
 
 ROOT = Path("/")
+
+
+class Caches(NamedTuple):
+    """Bytes of the caches that a core can use: its L2, and its share of the last level."""
+
+    private: int
+    share: int
+
+
+# Of a common server core, where the system tells nothing.
+USUAL = Caches(1 << 20, 4 << 20)
+
+
+def caches(root: Path = ROOT) -> Caches:
+    """Return the caches of this host's first core, as the system tells them. Local."""
+    private, last, share = 0, 0, 0
+    for index in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index[0-9]*")):
+        size, level = _size(_text(index / "size")), _text(index / "level").strip()
+        if not size or not level.isdigit() or _text(index / "type").strip() == "Instruction":
+            continue
+        if level == "2":
+            private = size
+        if int(level) > 2 and int(level) >= last:
+            last, share = int(level), size // max(1, _count(_text(index / "shared_cpu_list").strip()))
+    private = private or USUAL.private
+    return Caches(private, max(share, private) if share else USUAL.share)
+
+
+def _size(text: str) -> int:
+    digits, unit = text.strip()[:-1], text.strip()[-1:]
+    return int(digits) * {"K": 1 << 10, "M": 1 << 20}.get(unit, 0) if digits.isdigit() else 0
+
+
+def _count(text: str) -> int:
+    """Numbers in a list such as ``0-3,8``."""
+    bounds = [part.split("-") for part in text.split(",") if part]
+    known = [[int(word) for word in pair] for pair in bounds if all(word.isdigit() for word in pair)]
+    return sum(pair[-1] - pair[0] + 1 for pair in known)
 
 
 def core_quota(root: Path = ROOT) -> float | None:

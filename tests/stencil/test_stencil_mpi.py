@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
+from mpibatch.base.host import Caches
 from mpibatch.mpi import MPI
 from mpibatch.stencil import coordinate, index, stencil
+from mpibatch.stencil.compiled import strips
 from tests.support.oracles import padded
 
 pytestmark = pytest.mark.mpi
@@ -331,8 +333,10 @@ def test_walls_filled_by_the_sweep_are_those_filled_before_it(
     kernel: Any, walls: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Strips of a few rows, so that walls of a plane are filled in parts.
-    monkeypatch.setattr("mpibatch.stencil.compiled.numba_run.STRIP_BYTES", 1)
-    monkeypatch.setattr("mpibatch.stencil.compiled.numba_run.LEAST_STRIP", 4)
+    strips_of = strips.strips_of.__wrapped__
+    monkeypatch.setattr(strips, "LEAST_STRIP", 4)
+    monkeypatch.setattr(strips, "caches", lambda: Caches(1, 1))
+    monkeypatch.setattr("mpibatch.stencil.compiled.numba_run.strips_of", strips_of)
     whole, m = whole_of((4 * SIZE + 3, 11, 9)), whole_of((4 * SIZE + 3, 11, 9), seed=1)
     topologies: list[tuple[int | None, ...]] = [(SIZE, 1, 1), (1, None, None), (None, None, 1)]
     for topology in topologies:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpibatch.base.errors import RunError
-from mpibatch.base.files import flush_folder, keep_permissions, lock
+from mpibatch.base.files import flush_folder, keep_permissions, lock, unlock
 from mpibatch.io.base.names import PART
 from mpibatch.io.base.room import failure
 from mpibatch.io.seal.extent import Digests, Extent
@@ -139,6 +139,8 @@ class _Work:
         except OSError as error:
             raise failure(whole.path, error.strerror or str(error), could_not_be="completed") from error
         self._check_ours(self.target.name)
+        # Before the other ranks go on, who may open the file at once.
+        unlock(self.file)
 
     def remove(self) -> None:
         """Remove the temporary file, if it is this run's."""

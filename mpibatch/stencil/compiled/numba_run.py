@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,14 +14,10 @@ import numpy as np
 from mpibatch.stencil.compiled.edges import COLUMNS, Edges
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_source import Signature, kernel_text, signature_of
+from mpibatch.stencil.compiled.strips import Strips, strips_of
 from mpibatch.stencil.compiled.types import Stored, Sweep, Typed
 
 __all__ = ["flat_arguments", "loop_ranges", "looped", "pool"]
-
-# Bytes of planes that a strip of rows may hold while it is swept: a core's share of the L3 cache. Strips that fit
-# into L2 were slower by a tenth (heat 256³ f8, Zen 5): short strips are over before the prefetchers are at speed.
-STRIP_BYTES = 4 * 1024 * 1024
-LEAST_STRIP = 16
 
 
 def looped(
@@ -45,7 +42,7 @@ def looped(
     numbers += [geometry[key] for key in signature.geometry]
     # Inputs may share memory, whose edges are filled once.
     filled = {id(e): n for n, e in reversed(list(enumerate(edges))) if e and n in signature.read_off}
-    strip = _strip(typed, inputs)
+    strips = _strips_of(typed, outputs, inputs)
     nothing = np.zeros((0, COLUMNS), "i8")
 
     def arguments(ranges: tuple[int, ...]) -> list[Any]:
@@ -55,22 +52,37 @@ def looped(
             tables += own.tables(ranges) if own else (nothing, np.zeros(0, typed.inputs[n].dtype))
         return [*memory, *tables, *numbers, *ranges]
 
-    def run(part: tuple[int, ...]) -> None:
-        for ranges in _strips(part, strip):
+    def run(part: tuple[int, ...], rows: int) -> None:
+        for ranges in _strips(part, rows):
             loop(*arguments(ranges))
 
     def sweep(start: Sequence[int], stop: Sequence[int]) -> None:
         if any(b <= a for a, b in zip(start, stop, strict=True)):
             return
+        if strips is None:
+            sweep_rows(start, stop, 1)
+        elif strips.is_settled or not is_most(start, stop):
+            sweep_rows(start, stop, strips.rows())
+        else:
+            with strips.turn() as rows:
+                sweep_rows(start, stop, rows)
+
+    def is_most(start: Sequence[int], stop: Sequence[int]) -> bool:
+        """Whether a range is nearly the whole block: others are over too soon to be timed against it."""
+        cells = [b - a for a, b in zip(start, stop, strict=True)]
+        block = [n - 2 * low for n, low in zip(outputs[0].array.shape, outputs[0].first, strict=False)]
+        return bool(2 * math.prod(cells) > math.prod(block))
+
+    def sweep_rows(start: Sequence[int], stop: Sequence[int], rows: int) -> None:
         parts = _shared_out(loop_ranges(start, stop), threads, typed.ndim)
         if len(parts) == 1:
-            run(parts[0])
+            run(parts[0], rows)
             return
         if not getattr(loop, "signatures", True):
             # Over no cells, since compiling in the threads would be counted as computing.
             nowhere = [table for n in signature.read_off for table in (nothing, np.zeros(0, typed.inputs[n].dtype))]
             loop(*memory, *nowhere, *numbers, 0, 0, 0, 0, 0, 0)
-        for job in [pool(threads).submit(run, part) for part in parts]:
+        for job in [pool(threads).submit(run, part, rows) for part in parts]:
             job.result()
 
     return sweep
@@ -103,15 +115,16 @@ def loop_ranges(start: Sequence[int], stop: Sequence[int]) -> tuple[int, ...]:
     return (*k, *j, *i)
 
 
-def _strip(typed: Typed, inputs: Sequence[Stored]) -> int:
-    """Return how many rows of each plane to sweep together."""
+def _strips_of(typed: Typed, outputs: Sequence[Stored], inputs: Sequence[Stored]) -> Strips | None:
+    """Return how rows of each plane are swept together; None on grids without planes."""
     if typed.ndim < 3:
-        return 1
+        return None
     row: int = sum(
         len(planes) * array.dtype.itemsize * array.words * stored.array.shape[2]
         for planes, array, stored in zip(signature_of(typed).planes, typed.inputs, inputs, strict=True)
     )
-    return max(LEAST_STRIP, STRIP_BYTES // max(1, row))
+    planes, rows = outputs[0].array.shape[:2]
+    return strips_of(typed, row, rows, planes)
 
 
 def _strips(ranges: tuple[int, ...], strip: int) -> Iterator[tuple[int, ...]]:

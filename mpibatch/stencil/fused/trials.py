@@ -11,11 +11,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mpibatch.base.host import caches
+
 __all__ = ["BUDGETS", "LEAST_SAMPLE", "Choice", "Tuning", "candidates"]
 
-# Bytes that the rings of a tile may take, from a few L2 caches to a share of L3. On Zen 5 the first was best, or as
-# good (heat 256³ f8): short tiles compute more lines twice, and are over before the prefetchers are at speed.
-BUDGETS = (6 << 20, 2 << 20, 16 << 20)
+_CACHES = caches()
+# Bytes that the rings of a tile may take: a part of a core's share of L3, a few L2 caches, less than one, all of the
+# share. On Zen 5 the first was best, or as good (heat 256³ f8): short tiles compute more lines twice, and are over
+# before the prefetchers are at speed.
+BUDGETS = tuple(dict.fromkeys((3 * _CACHES.share // 8, 2 * _CACHES.private, 3 * _CACHES.private // 4, _CACHES.share)))
 STEPS = (1, 2, 3, 4, 6, 8)
 LEAST_SAMPLE = 8  # steps, or about as many
 SAMPLES = 3  # of which the first only warms up

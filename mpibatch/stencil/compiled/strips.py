@@ -1,0 +1,79 @@
+"""How many rows of each plane a sweep takes together: found by timing the sweeps that are made anyway.
+
+A plane is swept in strips of rows, so that the planes that the next one reads are still in a cache. In which cache they
+are best kept differs between processors: candidates follow from what the system tells of them, and the fastest stays,
+for each kernel and block. Each rank chooses for itself, as neither bits nor messages depend on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mpibatch.base.host import caches
+
+__all__ = ["LEAST_STRIP", "Strips", "strips_of"]
+
+LEAST_STRIP = 16  # rows; shorter ones are over before the prefetchers are at speed
+SAMPLES = 3  # of each candidate
+WARM_UP = 2  # sweeps: the first compile, and use memory for the first time
+
+
+class Strips:
+    """The rows that sweeps of one kernel over one block take together.
+
+    Attributes
+    ----------
+    candidates : numbers of rows, the one to begin with first.
+    """
+
+    def __init__(self, candidates: tuple[int, ...]) -> None:
+        self.candidates = candidates
+        self._best = [math.inf] * len(candidates)
+        self._sweeps = 0
+        self._chosen = candidates[0] if len(candidates) == 1 else None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the trials are over. Local."""
+        return self._chosen is not None
+
+    @contextmanager
+    def turn(self) -> Iterator[int]:
+        """Yield the rows for a sweep over the whole block, and time it. Local."""
+        if self._chosen is not None:
+            yield self._chosen
+            return
+        # Two sweeps with each in turn: whoever tries every second call in another way sees all of them both ways.
+        number = self._sweeps // 2 % len(self.candidates)
+        begin = time.perf_counter()
+        yield self.candidates[number]
+        if self._sweeps >= WARM_UP:
+            self._best[number] = min(self._best[number], time.perf_counter() - begin)
+        self._sweeps += 1
+        if self._sweeps >= WARM_UP + 2 * SAMPLES * len(self.candidates):
+            self._chosen = self.candidates[self._best.index(min(self._best))]
+
+    def rows(self) -> int:
+        """Return the rows for a sweep over a part of the block. Local."""
+        return self._chosen if self._chosen is not None else self.candidates[0]
+
+
+@functools.lru_cache(maxsize=256)
+def strips_of(_kernel: Any, row_bytes: int, rows: int, planes: int) -> Strips:
+    """Return the strips of a typed kernel on a block, the same object whenever it is asked for. Local.
+
+    Parameters
+    ----------
+    row_bytes : of all rows that a row of results reads.
+    rows, planes : of the block.
+    """
+    private, share = caches()
+    # A share of L3 was best on Zen 5, and a third of L2 on Sapphire Rapids, by a quarter.
+    lengths = [size // max(1, row_bytes) for size in (share // 4, 3 * private // 8, private)]
+    candidates = [min(rows, max(LEAST_STRIP, length)) for length in lengths]
+    return Strips(tuple(dict.fromkeys(candidates)) if planes > 1 else (rows,))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.errors import UsageError
-from mpibatch.field import Field
+from mpibatch.field import Field, check_field
 from mpibatch.filters import _params as ask
 from mpibatch.filters._footprints import Window, expanded_origins, footprint_of, mirrored, numbers_of, window_from
 from mpibatch.filters._memory import check_memory, padded_bytes
@@ -63,10 +63,10 @@ def erosion(
         form, origins = np.flip(form), mirrored(name, origins, form.shape)
     form = footprint_of(name, "structure", form, ndim, over)
     shifts = expanded_origins(name, tuple(origins), form.shape, over)
-    if mask is not None and (
-        not isinstance(mask, Field) or not mask.grid.matches(u.grid) or mask.components not in ((), u.components)
-    ):
-        raise UsageError(f"{name}: mask is {mask!r}; give a Field on the grid and with the components of the input")
+    if mask is not None:
+        check_field(f"{name}: mask", mask)
+        if not mask.grid.matches(u.grid) or mask.components not in ((), u.components):
+            raise UsageError(f"{name}: mask is {mask!r}; give a Field on the grid and with the components of the input")
     return Erosion(
         name=name,
         u=u,

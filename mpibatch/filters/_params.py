@@ -50,7 +50,7 @@ def output_dtype(name: str, output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if output is None:
         return dtype
     if isinstance(output, np.ndarray) or hasattr(output, "owned"):
-        raise UsageError(f"{name}: output is an array; only a dtype is taken: use the returned field instead")
+        raise UsageError(f"{name}: output = an array or a Field; give a dtype, and use the returned field")
     try:
         asked: np.dtype[Any] = np.dtype(output)
     except TypeError:

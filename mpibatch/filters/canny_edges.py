@@ -12,7 +12,7 @@ from mpibatch.filters import _params as ask
 from mpibatch.filters._order import quantile
 from mpibatch.filters.color import as_float
 from mpibatch.filters.derivatives import sobel
-from mpibatch.filters.gaussian import gaussian_filter
+from mpibatch.filters.gaussians import gaussian_filter
 from mpibatch.filters.linear import checked
 from mpibatch.halo import Exchange
 from mpibatch.mpi import MPI

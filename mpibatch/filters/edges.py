@@ -12,7 +12,7 @@ from mpibatch.filters import _params as ask
 from mpibatch.filters._memory import check_memory, padded_bytes
 from mpibatch.filters._windows import correlate_magnitude
 from mpibatch.filters.color import as_float
-from mpibatch.filters.gaussian import gaussian_filter
+from mpibatch.filters.gaussians import gaussian_filter
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import MPI
 from mpibatch.tally import REDUCTION

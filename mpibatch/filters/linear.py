@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from mpibatch.base.casts import cast
 from mpibatch.errors import UsageError
-from mpibatch.field import Field
+from mpibatch.field import Field, check_field
 from mpibatch.filters import _params as ask
 from mpibatch.filters._lines import correlate_axis, uniform_axis
 from mpibatch.filters._memory import check_memory, padded_bytes, slab_bytes
@@ -71,8 +71,7 @@ def weights_of(name: str, weights: Any, ndim: int) -> Weights:
 
 def checked(name: str, u: Any) -> None:
     """Raise UsageError unless `u` is a Field of a dtype that filters take. Local."""
-    if not isinstance(u, Field):
-        raise UsageError(f"{name}: got {type(u).__name__}, not a Field; use mpibatch.scatter(array, grid) first")
+    check_field(name, u)
     ask.input_dtype(name, u.dtype)
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from mpibatch.domain import Box
 from mpibatch.errors import UsageError
-from mpibatch.field import Field
+from mpibatch.field import Field, check_field
 from mpibatch.io import direct
 from mpibatch.io.commit import committed
 from mpibatch.io.digests import extents_of_field
@@ -153,6 +153,8 @@ def series(
     """
     first = next((f for f in fields.values() if isinstance(f, Field)), None)
     if first is None:
+        for name, given in fields.items():
+            check_field(f"saving {name!r}", given)
         raise UsageError(f"{os.fspath(path)!r} was to be written without any field; give at least one: name=field")
     comm = first.grid.comm
     with agreed(comm, f"writing {path}"):

@@ -16,7 +16,7 @@ from mpibatch import tally
 from mpibatch.checkpoint.checkpoints import Checkpoints
 from mpibatch.compiled import compile_seconds
 from mpibatch.errors import UsageError
-from mpibatch.field import Field
+from mpibatch.field import Field, check_field
 from mpibatch.grid import Grid
 from mpibatch.io.series import Series, series
 from mpibatch.io.snapshot import Snapshot
@@ -293,8 +293,7 @@ class Simulation:
         if not state:
             raise UsageError("steps() was given an empty state; give the fields by name: {'u': u}")
         for name, field in state.items():
-            if not isinstance(field, Field):
-                raise UsageError(f"state[{name!r}] is of type {type(field).__name__}; keep Fields in it, and only them")
+            check_field(f"state[{name!r}] of a simulation", field)
         with phase("compute"):
             check_finite(state, when, advice)
 

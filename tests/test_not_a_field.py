@@ -80,7 +80,7 @@ def test_fields_in_other_places(tmp_path: Path) -> None:
     for name in FILTERS:
         if "output" in inspect.signature(getattr(mb.filters, name)).parameters:
             for output in (ARRAY, u):
-                with pytest.raises(mb.UsageError, match="output = an array or a Field; give a dtype"):
+                with pytest.raises(mb.UsageError, match="output is an array or a Field; only a dtype"):
                     getattr(mb.filters, name)(u, **required(getattr(mb.filters, name)) | {"output": output})
 
 

@@ -61,7 +61,7 @@ def erosion(
     origins: Sequence[Any] = ask.per_axis(name, "origin", origin, len(over))
     if dilate and form.ndim == len(over):
         form, origins = np.flip(form), mirrored(name, origins, form.shape)
-    form = footprint_of(name, "structure", form, ndim, over)
+    form = footprint_of(name, "structure", form, ndim, over, may_be_false=True)
     shifts = expanded_origins(name, tuple(origins), form.shape, over)
     if mask is not None:
         check_field(f"{name}: mask", mask)
@@ -116,7 +116,10 @@ def _anywhere(u: Field, here: bool) -> bool:
 def _once(todo: Erosion, now: Field, times: int = 1) -> Field:
     """Return one step; with a box-shaped window, `times` steps at once. Collective."""
     ndim, window = now.grid.ndim, todo.window
-    if window.full:
+    if not window.count:
+        # No cell of the window can forbid it: all are kept, or none is added.
+        after = now.grid.full(not todo.dilate, now.dtype, components=now.components)
+    elif window.full:
         # Windows that reach beyond the walls on every side need not grow further.
         reach = [
             (min(times * low, n), min(times * high, n))

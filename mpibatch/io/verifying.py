@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mpibatch.base.files import read_at
 from mpibatch.errors import RunError, UsageError
 from mpibatch.io import seal
 from mpibatch.io.digests import of_words
@@ -201,7 +202,7 @@ def _digest(handle: int, start: int, stop: int, word: int, first: int, byteorder
     for low in range(start, stop, seal.PIECE_BYTES):
         wanted = min(seal.PIECE_BYTES, stop - low)
         try:
-            data = os.pread(handle, wanted, low)
+            data = read_at(handle, wanted, low)
         except OSError:
             return -1
         if len(data) != wanted:

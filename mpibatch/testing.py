@@ -28,7 +28,7 @@ from typing import TextIO
 
 import pytest
 
-from mpibatch.log import launched
+from mpibatch.base.log import launched
 
 __all__ = ["Lockstep", "Watchdog"]
 

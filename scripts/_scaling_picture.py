@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mpibatch.report.plots import PHASE_COLOURS
-from mpibatch.report.wording import PHASE_NAMES
-from mpibatch.scaling import study
-from mpibatch.scaling.study import Point, Run, Study
-from mpibatch.scaling.summary import efficiency
+from mpibatch.tools.report.plots import PHASE_COLOURS
+from mpibatch.tools.report.words import PHASE_NAMES
+from mpibatch.tools.scaling import study
+from mpibatch.tools.scaling.study import Point, Run, Study
+from mpibatch.tools.scaling.summary import efficiency
 
 INK = "#1a1a1a"
 WIDTH = 0.62

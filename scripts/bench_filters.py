@@ -275,7 +275,9 @@ def compare_ranks(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="small arrays")
     parser.add_argument("--full", action="store_true", help="also the peers that take minutes")
     parser.add_argument("--only", action="append", default=[], metavar="CASE", help="cases whose name contains this")

@@ -113,7 +113,7 @@ def peers(array: Array, axis: int, width: int) -> tuple[dict[str, Callable[[], N
 
 def main() -> None:
     """Run all cases."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="66 and 130 cells, 5 samples")
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     options = parser.parse_args()

@@ -43,11 +43,11 @@ import mpi4py
 import numpy as np
 
 import mpibatch as mb
-from mpibatch.io import drivers
-from mpibatch.io.chunking import usual_chunks
-from mpibatch.io.digests import of_field
-from mpibatch.io.hints import hints, info
-from mpibatch.io.layout import Dataset
+from mpibatch.io.chunks.grid import usual_chunks
+from mpibatch.io.seal.digests import of_field
+from mpibatch.io.write import drivers
+from mpibatch.io.write.hints import hints, info
+from mpibatch.io.write.layout import Dataset
 from mpibatch.mpi import MPI
 
 COMM = MPI.COMM_WORLD
@@ -277,7 +277,7 @@ def asking(folder: Path, samples: int, only: str, steps: int = 400, step_seconds
 
 def main() -> None:
     """Run all cases."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="128 MiB, 5 samples")
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--folder", type=Path, help="where to write (default: the folder for temporary files)")

@@ -161,7 +161,7 @@ def is_lbmpy_there() -> bool:
 
 def main() -> None:
     """Run all cases."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the two small sizes, 5 samples")
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     options = parser.parse_args()

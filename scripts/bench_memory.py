@@ -24,7 +24,7 @@ def peak() -> int:
 
 def main() -> None:
     """Run the case."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="256³ cells")
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     options = parser.parse_args()

@@ -147,7 +147,7 @@ def report(case: str, ranks: int, rounds: list[list[dict[str, Any]]]) -> None:
 
 def main() -> None:
     """Probe and run all cases."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--ranks", default="1,2", help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="of probing and running all (default: %(default)s)")

@@ -95,7 +95,7 @@ def show(case: Case, name: str, folder: Path) -> None:
 
 def main() -> None:
     """Run all cases."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--ranks", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each case (default: %(default)s)")

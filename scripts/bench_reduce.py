@@ -139,7 +139,7 @@ def measure(name: str, case: Case, cells: int, samples: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run the cases that are asked for. Collective."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="128³ cells, 5 samples")
     parser.add_argument("--only", default="", metavar="CASE", help="run cases whose name contains this")
     options = parser.parse_args()

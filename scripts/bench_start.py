@@ -36,7 +36,7 @@ import json, sys, time
 begin = time.perf_counter()
 import numpy as np
 import mpibatch as mb
-from mpibatch import compiled
+from mpibatch.base import compiled
 grid = mb.Grid((64, 64, 64))
 kind = "f4" if CASE == "star8" else "f8"
 halo = 4 if CASE == "star8" else 1
@@ -136,7 +136,7 @@ def report(case: str, runs: list[dict[str, float]], ranks: int = 1) -> None:
 
 def main() -> None:
     """Run all cases."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument(
         "--quick", action="store_true", help="2 cold starts and 3 warm ones of each, instead of 5 and 9"
     )

@@ -323,7 +323,7 @@ def bench_prk(n: int, dtype: str, samples: int, triad_speed: float) -> None:
 
 def main() -> None:
     """Run all cases."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a quarter of each edge, 5 samples")
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     options = parser.parse_args()

@@ -54,7 +54,9 @@ class Moment:
 
 def main() -> int:
     """Run the drill and print what it found as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ranks", type=int, default=2)
@@ -163,7 +165,7 @@ def _is_ours(pid: int, place: Path) -> bool:
 
 def _check_files(place: Path) -> None:
     """Whatever has its final name is whole; whatever has not does not pass for it."""
-    from mpibatch.io.verifying import verify
+    from mpibatch.io.seal.verification import verify
 
     for path in place.rglob("*.h5"):
         if broken := verify(path).broken:
@@ -260,8 +262,8 @@ class _watched:
         self._before: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> Callable[[str, Callable[[], Any]], Any]:
-        from mpibatch.io import commit, direct, series
-        from mpibatch.simulate.rows import Rows
+        from mpibatch.io.write import commit, direct, series
+        from mpibatch.simulate.diagnostics import Rows
 
         points = [
             ("write", direct, "write_field"), ("flush", direct, "flush"), ("layout", direct, "create"),

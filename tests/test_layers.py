@@ -18,37 +18,56 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up. A part imports from rows below its own, and from itself.
 LAYERS = (
-    ("base", "errors", "log", "timing", "compiled", "tally", "host", "jsonfile"),
+    ("base",),
     ("domain",),
     ("mpi",),
-    ("grid", "field"),
+    ("fields",),
     ("halo",),
-    ("redistribution",),
     ("stencil", "reduce", "io", "random"),
     ("checkpoint",),
-    ("filters", "label", "batch", "simulate"),
+    ("filters", "simulate"),
     ("job",),
-    ("slurm",),
-    ("doctor", "planning"),
-    ("scaling",),
-    ("report", "testing"),
+    ("tools.slurm",),
+    ("tools.doctor", "tools.planning"),
+    ("tools.scaling",),
+    ("tools.report", "testing"),
     ("guide",),
     ("cli",),
     ("apps",),
     ("__main__",),
 )
 ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
-# Within a row: a Grid makes Fields, a Field lies on a Grid.
-SIDEWAYS = {("grid", "field"), ("field", "grid")}
+# Rooms within a part, from the bottom up; what stands in no room knows those named before it.
+ROOMS = {
+    "stencil": ("language", "walls", "compiled", "call", "kernel", "fused", "iterate"),
+    "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
+    "filters": ("_loops", "_engine", "linear", "extrema", "_morphology"),
+    "job": ("file", "target", "execution", "rehearsal", "plan"),
+}
 
 
 def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    words = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(words[:2]) if words[0] == "tools" else words[0]
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line, dotted name) of all imports, at any depth; `from a import b` is a.b."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+def part_of_name(words: list[str]) -> str:
+    return ".".join(words[1:3]) if words[1:2] == ["tools"] else words[1] if len(words) > 1 else "mpibatch"
+
+
+def imports(path: Path, types: bool = True) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted name) of all imports, at any depth; `from a import b` is a.b.
+
+    With types=False without those that only annotations need.
+    """
+    tree = ast.parse(path.read_text(), str(path))
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not types:
+            skipped.update(inner for part in node.body for inner in ast.walk(part))
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -76,15 +95,15 @@ def upward(path: Path) -> Iterator[str]:
             continue
         if words == ["mpibatch"] and part == "apps":
             continue  # programs are written as users write theirs
-        other = words[1] if len(words) > 1 else "mpibatch"
+        other = part_of_name(words)
         if other not in ROW:
             yield f"{path.name}:{line}: {name}: import from the module itself, not through the package's lazy names"
-        elif other != part and ROW[other] >= max(ROW[part], 1) and (part, other) not in SIDEWAYS:
+        elif other != part and ROW[other] >= max(ROW[part], 1):
             yield f"{path.name}:{line}: {part} (row {ROW[part]}) imports {other} (row {ROW[other]})"
 
 
 def test_every_part_has_a_layer() -> None:
-    unknown = {part_of(path) for path in SOURCES} - ROW.keys() - {"__init__"}
+    unknown = {part_of(path) for path in SOURCES} - ROW.keys() - {"__init__", "tools.__init__"}
     assert not unknown, f"add {sorted(unknown)} to LAYERS, and to the map in the package's docstring"
 
 
@@ -92,6 +111,42 @@ def test_every_part_has_a_layer() -> None:
 def test_imports_point_down(path: Path) -> None:
     if path != PACKAGE / "__init__.py":  # the package file only names where things live
         assert not list(upward(path))
+
+
+@pytest.mark.parametrize("part", ROOMS)
+def test_rooms_know_only_those_below(part: str) -> None:
+    order = {room: number for number, room in enumerate(ROOMS[part])}
+    hits = []
+    for path in SOURCES:
+        words = path.relative_to(PACKAGE).with_suffix("").parts
+        if words[0] != part or words[1] not in order:
+            continue
+        for line, name in imports(path, types=False):
+            other = name.split(".")[2] if name.startswith(f"mpibatch.{part}.") else ""
+            if order.get(other, -1) > order[words[1]]:
+                hits.append(f"{path.relative_to(PACKAGE)}:{line}: {words[1]} imports {other}")
+    assert not hits
+
+
+def test_no_modules_stand_in_a_circle() -> None:
+    modules = {".".join(("mpibatch", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in SOURCES}
+    known = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {
+        module: {
+            target for _, name in imports(path, types=False) for target in _targets(name, known) if target != module
+        }
+        for module, path in known.items()
+        if path.name != "__init__.py"
+    }
+    while ready := [module for module, others in graph.items() if not others & graph.keys()]:
+        for module in ready:
+            del graph[module]
+    assert not graph, f"circles among {sorted(graph)}"
+
+
+def _targets(name: str, known: dict[str, Path]) -> list[str]:
+    """The modules that an import of this dotted name loads: a module, or the one that has the name."""
+    return [name] if name in known else [name.rpartition(".")[0]]
 
 
 def test_programs_do_not_know_one_another() -> None:
@@ -114,7 +169,8 @@ def test_only_io_imports_h5py() -> None:
 
 def test_only_compiled_loops_import_numba() -> None:
     def is_door(path: Path) -> bool:
-        return part_of(path) in {"compiled", "stencil"} or path.name.startswith("loops_")
+        names = path.relative_to(PACKAGE).with_suffix("").parts
+        return "_loops" in names or names[:2] in (("base", "compiled"), ("stencil", "compiled"))
 
     assert not outside("numba", is_door)
 

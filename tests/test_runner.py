@@ -137,8 +137,8 @@ def test_a_failure_beside_the_unit_tests_is_a_failure(tmp_path: Path) -> None:
 def test_every_file_is_in_one_part_of_the_unit_tests() -> None:
     parts = _run_tests.unit_parts(_run_tests.parse([]))
     found = sorted(path for part in parts for path in part.paths)
-    assert found == sorted(f"tests/{path.name}" for path in (REPOSITORY / "tests").glob("test_*.py"))
-    assert len(_run_tests.unit_parts(_run_tests.parse(["tests/test_io.py"]))) == 1
+    assert found == sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "tests").rglob("test_*.py"))
+    assert len(_run_tests.unit_parts(_run_tests.parse(["tests/io/test_io.py"]))) == 1
 
 
 @pytest.mark.parametrize(("setup", "code"), [("all", 0), ("openmpi", 1)])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.errors import UsageError
+from mpibatch.base.errors import UsageError
 
 __all__ = ["cast"]
 

@@ -11,16 +11,16 @@ from types import TracebackType
 from typing import Any
 
 from mpibatch import __version__
+from mpibatch.base.errors import RunError, Stopped, UsageError
 from mpibatch.base.files import lock
+from mpibatch.base.timing import phase
 from mpibatch.checkpoint import contents, folder, identity
 from mpibatch.checkpoint.signals import Caught, signal_name
 from mpibatch.checkpoint.watch import Watch
-from mpibatch.errors import RunError, Stopped, UsageError
-from mpibatch.field import Field
-from mpibatch.io.naming import user_path
-from mpibatch.io.verifying import verify
+from mpibatch.fields.field import Field
+from mpibatch.io.base.names import user_path
+from mpibatch.io.seal.verification import verify
 from mpibatch.mpi import AGREED, MPI, Leaving, agreed, failure, private
-from mpibatch.timing import phase
 
 __all__ = ["Checkpoint", "Checkpoints"]
 

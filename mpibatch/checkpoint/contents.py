@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.errors import RunError, UsageError
-from mpibatch.field import Field, check_field
-from mpibatch.grid import Grid
-from mpibatch.io.describing import read_slice
-from mpibatch.io.loading import load
-from mpibatch.io.saving import save
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.fields.field import Field, check_field
+from mpibatch.fields.grid import Grid
+from mpibatch.fields.redistribution import scatter
+from mpibatch.io.read.description import read_slice
+from mpibatch.io.read.loader import load
+from mpibatch.io.write.saver import save
 from mpibatch.mpi import MPI, agreed
-from mpibatch.redistribution import scatter
 
 __all__ = ["Header", "read_header", "restore", "write"]
 

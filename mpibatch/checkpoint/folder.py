@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from mpibatch.errors import RunError
+from mpibatch.base.errors import RunError
 
 __all__ = ["check_writable", "file_of", "remove", "steps_in"]
 

@@ -4,6 +4,6 @@ Commands import what they need when they run: ``mpibatch --help`` answers at onc
 installed.
 """
 
-from mpibatch.cli.entry import main, run_program
+from mpibatch.cli._entry import main, run_program
 
 __all__ = ["main", "run_program"]

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mpibatch.slurm.ledger import Submission
+    from mpibatch.tools.slurm.submissions import Submission
 
 __all__ = ["add", "execute"]
 
@@ -26,16 +26,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
-    from mpibatch.errors import UsageError
-    from mpibatch.log import launched
-    from mpibatch.slurm import commands, ledger
-    from mpibatch.slurm.lives import CANCELLED
+    from mpibatch.base.errors import UsageError
+    from mpibatch.base.log import launched
+    from mpibatch.tools.slurm import commands, submissions
+    from mpibatch.tools.slurm.attempts import CANCELLED
 
     if launched()[0] != 0:
         return 0
     if bool(args.jobs) == args.all:
         raise UsageError("name the jobs to cancel, or give --all")
-    chosen = _going_on() if args.all else ledger.select(args.jobs)
+    chosen = _going_on() if args.all else submissions.select(args.jobs)
     if not chosen:
         if not args.quiet:
             print("nothing to cancel: no job that was submitted from this folder waits or runs")
@@ -44,11 +44,11 @@ def execute(args: argparse.Namespace) -> int:
     numbers = []
     for submission, name in zip(chosen, names, strict=True):
         # Before Slurm's signal: a script that is about to requeue itself must see it.
-        state = ledger.state_of(submission)
+        state = submissions.state_of(submission)
         if submission.kind == "chain":
             state.mkdir(parents=True, exist_ok=True)
             (state / CANCELLED).touch()
-        numbers.append(name if submission.kind == "array" else ledger.latest(submission))
+        numbers.append(name if submission.kind == "array" else submissions.latest(submission))
     commands.cancel(numbers)
     if not args.quiet:
         print(f"cancelled {', '.join(numbers)}")
@@ -57,14 +57,14 @@ def execute(args: argparse.Namespace) -> int:
 
 def _going_on() -> list[Submission]:
     """What was submitted from this folder, and waits or runs."""
-    from mpibatch.slurm import commands, ledger
+    from mpibatch.tools.slurm import commands, submissions
 
-    jobs = ledger.entries()
-    before = {job.number: ledger.latest(job) for job in jobs}
+    jobs = submissions.entries()
+    before = {job.number: submissions.latest(job) for job in jobs}
     queued = commands.queue() if jobs else {}
     # A chain may have gone on as its successor just before Slurm was asked, or just after.
     return [
         job
         for job in jobs
-        if any(commands.goes_on(n, queued, job.kind == "chain") for n in (before[job.number], ledger.latest(job)))
+        if any(commands.goes_on(n, queued, job.kind == "chain") for n in (before[job.number], submissions.latest(job)))
     ]

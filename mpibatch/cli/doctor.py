@@ -53,9 +53,9 @@ def execute(args: argparse.Namespace) -> int:
     import time
     from pathlib import Path
 
-    from mpibatch.doctor.examination import examine
-    from mpibatch.doctor.finding import exit_code
-    from mpibatch.errors import UsageError
+    from mpibatch.base.errors import UsageError
+    from mpibatch.tools.doctor.checkup import examine
+    from mpibatch.tools.doctor.finding import exit_code
 
     if not args.patience > 0:
         raise UsageError(f"--patience {args.patience:g}: give seconds, more than 0")
@@ -80,9 +80,9 @@ def _shown(args: argparse.Namespace, found: object) -> str:
     import shutil
     import sys
 
-    from mpibatch.doctor.examination import Examination
-    from mpibatch.doctor.launchers import starter
-    from mpibatch.doctor.report import as_json, as_text
+    from mpibatch.tools.doctor.checkup import Examination
+    from mpibatch.tools.doctor.launchers import starter
+    from mpibatch.tools.doctor.report import as_json, as_text
 
     assert isinstance(found, Examination)
     if args.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mpibatch.log import launched
+from mpibatch.base.log import launched
 
 __all__ = ["add", "execute"]
 
@@ -54,12 +54,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command. Collective."""
-    from mpibatch.errors import UsageError
-    from mpibatch.job.grammar import job_of
+    from mpibatch.base.errors import UsageError
+    from mpibatch.job.file.command_line import job_of
 
     if args.explain is not None:
         if launched()[0] == 0:
-            from mpibatch.job.explanation import explained
+            from mpibatch.job.file.explanation import explained
 
             print(explained(args.explain))
         return 0
@@ -75,14 +75,14 @@ def execute(args: argparse.Namespace) -> int:
         if rank == 0:
             print(plan(job, size))
         return 0
-    from mpibatch.cli.running import run_and_report
+    from mpibatch.cli._summary import run_and_report
     from mpibatch.mpi import private
 
     return run_and_report(job, private(), args.quiet)
 
 
 def _list() -> int:
-    from mpibatch.job.functions import known_filters, parameters_of
+    from mpibatch.job.file.functions import known_filters, parameters_of
 
     if launched()[0] == 0:
         for name in known_filters():

@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from mpibatch.cli.ending import printable
-from mpibatch.log import launched
+from mpibatch.base.log import launched
+from mpibatch.cli._exit import printable
 
 __all__ = ["add", "execute"]
 
@@ -45,8 +45,8 @@ def execute(args: argparse.Namespace) -> int:
     if launched()[0] != 0:
         return 0
     from mpibatch.io import describe, digest, file_attributes
-    from mpibatch.io.naming import split_path
-    from mpibatch.io.seal import content_of
+    from mpibatch.io.base.names import split_path
+    from mpibatch.io.seal.seal import content_of
 
     attributes = file_attributes(args.file)
     content = content_of(split_path(args.file)[0])
@@ -79,7 +79,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _lines(file: str, attributes: dict[str, Any], datasets: list[dict[str, Any]]) -> list[str]:
-    from mpibatch.job.words import bytes_text, shape_text
+    from mpibatch.base.units import bytes_text, shape_text
 
     lines = [f"{file}: {len(datasets)} {'dataset' if len(datasets) == 1 else 'datasets'}"]
     lines += [f"  {key} = {_shortened(value)}" for key, value in attributes.items()]
@@ -95,7 +95,7 @@ def _lines(file: str, attributes: dict[str, Any], datasets: list[dict[str, Any]]
 
 def _attributes(attributes: dict[str, Any]) -> list[str]:
     """A line for each attribute; of a grid's geometry only what is out of the ordinary, on one line."""
-    from mpibatch.io.geometry import PREFIX
+    from mpibatch.io.base.geometry import PREFIX
 
     geometry = {key.removeprefix(PREFIX): value for key, value in attributes.items() if key.startswith(PREFIX)}
     ordinary = {"origin": 0.0, "periodic": False, "spacing": 1.0}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mpibatch.slurm.ledger import Submission
+    from mpibatch.tools.slurm.submissions import Submission
 
 __all__ = ["add", "execute"]
 
@@ -32,19 +32,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
-    from mpibatch.errors import RunError, UsageError
-    from mpibatch.log import launched
-    from mpibatch.slurm import ledger
+    from mpibatch.base.errors import RunError, UsageError
+    from mpibatch.base.log import launched
+    from mpibatch.tools.slurm import submissions
 
     if launched()[0] != 0:
         return 0
-    chosen = ledger.select([args.job] if args.job else [])
+    chosen = submissions.select([args.job] if args.job else [])
     if not chosen:
         raise UsageError("nothing was submitted from this folder; go to the folder of the job")
     submission, task = chosen[-1], (args.job or "").partition("_")[2]
     if args.follow:
         return _follow(submission, task)
-    path = ledger.log_of(submission, task)
+    path = submissions.log_of(submission, task)
     if not path.exists():
         raise RunError(f"{path} is not there yet; the job may still wait (mpibatch status), or give -f to wait, too")
     print(path.read_text(errors="replace"), end="")
@@ -53,14 +53,14 @@ def execute(args: argparse.Namespace) -> int:
 
 def _follow(submission: Submission, task: str) -> int:
     """Print the log, and that of its successors, as it grows."""
-    from mpibatch.slurm import commands, ledger
+    from mpibatch.tools.slurm import commands, submissions
 
     # A chain that was preempted or lost a node may look ended until Slurm requeues it, or until its successor is noted.
     sure = 2 if submission.kind == "chain" else 1
     answers = commands.answers(SILENT)
     path, shown, asked, ended = Path(), 0, 0.0, 0
     while True:
-        newest = ledger.log_of(submission, task)
+        newest = submissions.log_of(submission, task)
         if newest != path:
             shown = _print_from(path, shown)  # what the last one wrote at its end
             path, shown = newest, 0
@@ -69,7 +69,7 @@ def _follow(submission: Submission, task: str) -> int:
             return 0
         if time.monotonic() - asked > ASK_EVERY or not asked:
             is_array = submission.kind == "array"
-            number = f"{submission.number}_{task or '0'}" if is_array else ledger.latest(submission)
+            number = f"{submission.number}_{task or '0'}" if is_array else submissions.latest(submission)
             if (queued := next(answers)) is not None:
                 ended = 0 if commands.goes_on(number, queued) else ended + 1
             asked = time.monotonic()

@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpibatch.planning.machine import Machine
-    from mpibatch.planning.prediction import Model, Prediction
-    from mpibatch.planning.work import Subject
+    from mpibatch.tools.planning.machine import Machine
+    from mpibatch.tools.planning.prediction import Model, Prediction
+    from mpibatch.tools.planning.work import Subject
 
 __all__ = ["add", "execute"]
 
@@ -63,10 +63,10 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
     import json
 
-    from mpibatch.errors import UsageError
-    from mpibatch.job.reading import parse_any, read_text
-    from mpibatch.log import launched
-    from mpibatch.planning.advice import counts, limit_of, traps
+    from mpibatch.base.errors import UsageError
+    from mpibatch.base.log import launched
+    from mpibatch.job.file.reader import parse_any, read_text
+    from mpibatch.tools.planning.advice import counts, limit_of, traps
 
     if launched()[0] != 0:
         return 0
@@ -107,7 +107,7 @@ def _machines(named: str | None) -> tuple[Machine | None, Machine | None]:
     """The machine that is planned for, and that of the folder; None for those that are not there."""
     from pathlib import Path
 
-    from mpibatch.planning.machine import default_path, load
+    from mpibatch.tools.planning.machine import default_path, load
 
     here = default_path()
     home = load(here) if here.exists() else None
@@ -116,13 +116,13 @@ def _machines(named: str | None) -> tuple[Machine | None, Machine | None]:
 
 def _subject(job: Any, machine: Machine | None, home: Machine | None) -> tuple[Subject, Machine | None, list[str]]:
     """The job with what it costs, and the machine that this was measured on."""
-    from mpibatch.planning.work import subject_of
+    from mpibatch.tools.planning.work import subject_of
 
     if machine is home or (machine is not None and home is None):
         return subject_of(job, machine), machine, []
     assert home is not None
     assert machine is not None
-    from mpibatch.errors import UsageError
+    from mpibatch.base.errors import UsageError
 
     try:
         subject = subject_of(job, machine)
@@ -137,7 +137,7 @@ def _subject(job: Any, machine: Machine | None, home: Machine | None) -> tuple[S
 
 
 def _model(subject: Subject, machine: Machine | None, ranks_per_node: int, measured_at: Machine | None) -> Model:
-    from mpibatch.planning.prediction import Model
+    from mpibatch.tools.planning.prediction import Model
 
     return Model(subject, machine, ranks_per_node, measured_at)
 
@@ -169,8 +169,8 @@ def _notes(model: Model, args: argparse.Namespace) -> list[str]:
 
 
 def _head(model: Model) -> list[str]:
-    from mpibatch.job.simulation import SimulationJob
-    from mpibatch.job.words import bytes_text, shape_text
+    from mpibatch.base.units import bytes_text, shape_text
+    from mpibatch.job.file.simulation import SimulationJob
 
     subject, machine = model.subject, model.machine
     job = subject.job
@@ -186,7 +186,7 @@ def _head(model: Model) -> list[str]:
 
 
 def _table(model: Model, found: list[Prediction]) -> list[str]:
-    from mpibatch.job.words import bytes_text
+    from mpibatch.base.units import bytes_text
 
     step = "filters" if model.subject.is_pipeline else "a step"
     heads = ("ranks", "grid", "blocks", "uneven", "cells", "memory", "halo", "sent", step, "effic.", "run", "written")
@@ -227,7 +227,7 @@ def _seconds(value: float | None) -> str:
 
 
 def _told(model: Model, found: list[Prediction], notes: list[str]) -> dict[str, Any]:
-    from mpibatch.planning.prediction import told
+    from mpibatch.tools.planning.prediction import told
 
     subject = model.subject
     return {

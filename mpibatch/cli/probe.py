@@ -51,16 +51,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command. Collective."""
-    from mpibatch.errors import UsageError
-    from mpibatch.planning.machine import default_path
+    from mpibatch.base.errors import UsageError
+    from mpibatch.tools.planning.machine import default_path
 
     if not 0.1 <= args.seconds <= 3600:
         raise UsageError(f"--seconds {args.seconds:g}: give 0.1 to 3600")
     from pathlib import Path
 
-    from mpibatch.job.reading import parse_any, read_text
+    from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.mpi import agreed, private
-    from mpibatch.planning import probe
+    from mpibatch.tools.planning import probe
 
     comm = private()
     texts: list[str] = []

@@ -43,11 +43,11 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
     from pathlib import Path
 
-    from mpibatch.cli.ending import OK, RUN_ERROR, printable
-    from mpibatch.errors import UsageError
-    from mpibatch.log import launched
-    from mpibatch.report import comparison, measures, page, wording
-    from mpibatch.scaling import study
+    from mpibatch.base.errors import UsageError
+    from mpibatch.base.log import launched
+    from mpibatch.cli._exit import OK, RUN_ERROR, printable
+    from mpibatch.tools.report import comparison, measures, page, words
+    from mpibatch.tools.scaling import study
 
     if launched()[0] != 0:
         return OK
@@ -62,7 +62,7 @@ def execute(args: argparse.Namespace) -> int:
     findings = page.write(measured, folder, changes)
     slower = bool(changes and changes.slower)
     if not args.quiet:
-        lines = [wording.summary(measured)]
+        lines = [words.summary(measured, {finding.key for finding in findings})]
         lines += [f"{finding.level}: {finding.words} {finding.advice}" for finding in findings]
         if changes is not None:
             lines += [*changes.remarks, f"against {args.compare}: {changes.summary}"]

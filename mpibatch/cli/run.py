@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.log import launched
+from mpibatch.base.log import launched
 
 if TYPE_CHECKING:
-    from mpibatch.job.resuming import Start
-    from mpibatch.job.schema import Job
-    from mpibatch.job.simulation import SimulationJob
+    from mpibatch.job.execution.resume import Start
+    from mpibatch.job.file.schema import Job
+    from mpibatch.job.file.simulation import SimulationJob
 
 __all__ = ["add", "execute"]
 
@@ -116,7 +116,7 @@ class _Help(argparse.Action):
         super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *given: object) -> None:
-        from mpibatch.job.explanation import reference
+        from mpibatch.job.file.explanation import reference
 
         parser.epilog = f"{EPILOG}\nall keys of a job file:\n{reference()}\n"
         parser.print_help()
@@ -125,7 +125,7 @@ class _Help(argparse.Action):
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command. Collective."""
-    from mpibatch.errors import UsageError
+    from mpibatch.base.errors import UsageError
 
     if args.ranks is not None and (not args.dry_run or args.ranks < 1):
         raise UsageError(f"--ranks {args.ranks}: give 1 or more, and only with --dry-run; mpiexec sets a run's")
@@ -141,7 +141,7 @@ def execute(args: argparse.Namespace) -> int:
         if job.checkpoint is None:
             early.pop_all()
             caught.redeliver()
-        from mpibatch.cli.running import run_and_report
+        from mpibatch.cli._summary import run_and_report
 
         start: Start = "resume" if args.resume else "anew" if args.anew else "new"
         return run_and_report(job, comm, args.quiet, start)
@@ -149,7 +149,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def _read(args: argparse.Namespace) -> tuple[Job | SimulationJob, Any]:
     """The job, and the communicator of all ranks."""
-    from mpibatch.job.reading import parse_any, read_text
+    from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.mpi import agreed, private
 
     comm = private()
@@ -166,8 +166,8 @@ def _read(args: argparse.Namespace) -> tuple[Job | SimulationJob, Any]:
 
 
 def _dry_run(args: argparse.Namespace) -> int:
+    from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.job.plan import plan
-    from mpibatch.job.reading import parse_any, read_text
 
     rank, size = launched()
     if rank == 0:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mpibatch.scaling.study import Study
-    from mpibatch.slurm.profiles import Profile
+    from mpibatch.tools.scaling.study import Study
+    from mpibatch.tools.slurm.profiles import Profile
 
 __all__ = ["add", "execute"]
 
@@ -48,7 +48,7 @@ MACHINE_HELP = (
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
     """Add the command to the command line. Local."""
-    from mpibatch.cli import site
+    from mpibatch.cli import _slurm_options
 
     parser = commands.add_parser(
         "scale",
@@ -77,7 +77,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     slurm.add_argument("--ntasks-per-node", type=int, metavar="R", help="at most so many ranks on a node")
     slurm.add_argument("--wait", action="store_true", help="wait for the jobs, and show what they found")
     slurm.add_argument("--dry-run", action="store_true", help="print the scripts, and submit nothing")
-    site.add(slurm)
+    _slurm_options.add(slurm)
     parser.set_defaults(execute=execute)
 
 
@@ -85,9 +85,9 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command. Local."""
     from pathlib import Path
 
-    from mpibatch.errors import UsageError
-    from mpibatch.job.reading import parse_any, read_text
-    from mpibatch.scaling import here, running
+    from mpibatch.base.errors import UsageError
+    from mpibatch.job.file.reader import parse_any, read_text
+    from mpibatch.tools.scaling import local_machine, runs
 
     _check_alone()
     counts, threads = _numbers("--ranks", args.ranks), _numbers("--threads", args.threads)
@@ -98,14 +98,14 @@ def execute(args: argparse.Namespace) -> int:
     _check_options(args)
     text = read_text(args.job)
     job = parse_any(text, args.job, args.settings)
-    running.check_job(job, args.mode, counts)
+    runs.check_job(job, args.mode, counts)
     folder = Path(args.folder or f"scaling-{Path(args.job).stem}-{args.mode}")
     site_profile, is_new = None, not folder.exists()
     if args.profile is None:
-        here.launcher()
+        local_machine.launcher()
     else:
         site_profile = _site(args, folder)
-    study = _study(args, folder, text, counts, threads, running.sources_of(job))
+    study = _study(args, folder, text, counts, threads, runs.sources_of(job))
     return _here(args, study) if site_profile is None else _on_slurm(args, study, site_profile, is_new)
 
 
@@ -113,15 +113,15 @@ def _check_alone() -> None:
     """Refuse to be started by mpiexec: the ranks of a study are started by the study."""
     import os
 
-    from mpibatch.errors import UsageError
-    from mpibatch.log import launched
+    from mpibatch.base.errors import UsageError
+    from mpibatch.base.log import launched
 
     if launched()[1] > 1 or any(name in os.environ for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")):
         raise UsageError("mpibatch scale was started by mpiexec, but starts the ranks itself; leave mpiexec out")
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    from mpibatch.errors import UsageError
+    from mpibatch.base.errors import UsageError
 
     names = ("ntasks_per_node", "wait", "dry_run", "time", "account", "partition", "qos", "memory_limit", "binding",
              "no_binding")  # fmt: skip
@@ -136,7 +136,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _numbers(option: str, text: str) -> list[int]:
-    from mpibatch.errors import UsageError
+    from mpibatch.base.errors import UsageError
 
     try:
         found = [int(word) for word in text.split(",")]
@@ -163,18 +163,18 @@ def _study(
     import os
     from pathlib import Path
 
-    from mpibatch.errors import UsageError
-    from mpibatch.log import logger
-    from mpibatch.scaling import here, running, study
+    from mpibatch.base.errors import UsageError
+    from mpibatch.base.log import logger
+    from mpibatch.tools.scaling import local_machine, runs, study
 
-    machine = here.machine_here()
+    machine = local_machine.machine_here()
     cores = machine["cores"]
-    many = [running.words_of(r, t) for r in counts for t in threads if r * t > cores]
+    many = [runs.words_of(r, t) for r in counts for t in threads if r * t > cores]
     if many and args.profile is None:
         logger("scaling").warning(
             "%s on %d cores: ranks that share a core tell nothing of more cores", ", ".join(many), cores
         )
-    commit, versions = here.commit_here(), here.versions_here()
+    commit, versions = local_machine.commit_here(), local_machine.versions_here()
     if not study.holds_study(folder):
         return study.create(
             folder,
@@ -191,7 +191,7 @@ def _study(
             versions=versions,
             machine=machine,
             sources=sources,
-            run_as=running.plain_job(text, args.job, args.mode),
+            run_as=runs.plain_job(text, args.job, args.mode),
             profile_of_machine=_profile_of_machine(args),
             dry_run=args.dry_run,
         )
@@ -207,7 +207,9 @@ def _study(
         raise UsageError(f"{folder} holds another study: {'; '.join(differ)}; name another --folder, or remove it")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"the study's folder {folder} is not writable; allow it, or name another with --folder")
-    for what, before, now in (("commit", found.commit, commit), ("versions", found.versions, versions)):
+    # Older studies tell the commit alone, not of which repository.
+    same = found.commit.partition(" ")[0] == commit.partition(" ")[0]
+    for what, before, now in (("commit", "" if same else found.commit, commit), ("versions", found.versions, versions)):
         if before and now and before != now:
             logger("scaling").warning("the %s of the runs in %s: %s; now: %s", what, folder, before, now)
     profile = _profile_of_machine(args) if args.machine else None
@@ -217,7 +219,7 @@ def _study(
 
 def _told_to(study: Study) -> Study:
     """The study as its folder has it now, which remembers what is asked for, too. The folder is locked."""
-    from mpibatch.scaling.study import extended, load
+    from mpibatch.tools.scaling.study import extended, load
 
     return extended(load(study.path), study.counts, study.threads, study.repeat, study.profile_of_machine)
 
@@ -227,7 +229,7 @@ def _profile_of_machine(args: argparse.Namespace) -> dict[str, Any] | None:
     import json
     from pathlib import Path
 
-    from mpibatch.planning import machine
+    from mpibatch.tools.planning import machine
 
     path = Path(args.machine) if args.machine else machine.default_path()
     if not args.machine and (args.profile is not None or not path.is_file()):
@@ -240,8 +242,8 @@ def _profile_of_machine(args: argparse.Namespace) -> dict[str, Any] | None:
 def _here(args: argparse.Namespace, study: Study) -> int:
     import shutil
 
-    from mpibatch.scaling import running
-    from mpibatch.scaling.study import INPUTS, load, missing
+    from mpibatch.tools.scaling import runs
+    from mpibatch.tools.scaling.study import INPUTS, load, missing
 
     tell = _teller(args)
     with _locked(study.path):
@@ -249,9 +251,9 @@ def _here(args: argparse.Namespace, study: Study) -> int:
         todo = _todo(args, study)
         if todo:
             tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs to make, {_points(study)}")
-            options = running.Options(args.timeout or running.Options.timeout, args.keep_outputs)
+            options = runs.Options(args.timeout or runs.Options.timeout, args.keep_outputs)
             try:
-                running.run_all(study, todo, options, tell)
+                runs.run_all(study, todo, options, tell)
             except KeyboardInterrupt:
                 tell(f"what was run is in {study.path}; the same command goes on from there")
                 raise
@@ -263,13 +265,13 @@ def _here(args: argparse.Namespace, study: Study) -> int:
 
 def _site(args: argparse.Namespace, folder: Path) -> Profile:
     """The site's profile. What is wrong with it, or no sbatch, is told before there is a folder that is bound to it."""
-    from mpibatch.cli import site
-    from mpibatch.scaling.study import holds_study
-    from mpibatch.slurm import commands, durations
+    from mpibatch.cli import _slurm_options
+    from mpibatch.tools.scaling.study import holds_study
+    from mpibatch.tools.slurm import commands, durations
 
     if args.time:
         durations.seconds(args.time)
-    profile = site.chosen(args)
+    profile = _slurm_options.chosen(args)
     if not args.dry_run and not holds_study(folder):
         commands.find("sbatch")
     return profile
@@ -280,8 +282,8 @@ def _gone_if_refused(folder: Path) -> Iterator[None]:
     """Remove a new study of which Slurm takes no job: it would be in the way of the corrected command."""
     import shutil
 
-    from mpibatch.errors import UsageError
-    from mpibatch.scaling.batch import SUBMITTED
+    from mpibatch.base.errors import UsageError
+    from mpibatch.tools.scaling.batch import SUBMITTED
 
     try:
         yield
@@ -292,9 +294,9 @@ def _gone_if_refused(folder: Path) -> Iterator[None]:
 
 
 def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile, is_new: bool) -> int:
-    from mpibatch.cli import site
-    from mpibatch.scaling import batch, running
-    from mpibatch.scaling.study import load
+    from mpibatch.cli import _slurm_options
+    from mpibatch.tools.scaling import batch, runs
+    from mpibatch.tools.scaling.study import load
 
     tell = _teller(args)
     options = batch.Options(ntasks_per_node=args.ntasks_per_node or 0, time=args.time or "")
@@ -309,14 +311,14 @@ def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile, is_new: 
         todo = _todo(args, study)
         if not todo:
             return _told(args, study)
-        running.prepare_inputs(study, sorted({ranks for ranks, _, _ in todo}), tell)
+        runs.prepare_inputs(study, sorted({ranks for ranks, _, _ in todo}), tell)
         for failure in study.failures:
             if any((failure.ranks, failure.threads) == key[:2] for key in todo):
                 why = failure.reason.splitlines()[0]
-                tell(f"{running.words_of(failure.ranks, failure.threads)}, run {failure.repeat}, before: {why}")
+                tell(f"{runs.words_of(failure.ranks, failure.threads)}, run {failure.repeat}, before: {why}")
         jobs = batch.run(study, profile, todo, options)
     tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs, in jobs {', '.join(job.number for job in jobs)}")
-    tell(site.told(profile))
+    tell(_slurm_options.told(profile))
     if not args.wait:
         tell(f"mpibatch status shows them; when they have ended: mpibatch report {study.path}")
         return 0
@@ -326,7 +328,7 @@ def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile, is_new: 
 
 def _todo(args: argparse.Namespace, study: Study) -> list[tuple[int, int, int]]:
     """The runs that are missing on the numbers of ranks and threads that were asked for now."""
-    from mpibatch.scaling.study import missing
+    from mpibatch.tools.scaling.study import missing
 
     counts, threads = _numbers("--ranks", args.ranks), _numbers("--threads", args.threads)
     return [key for key in missing(study) if key[0] in counts and key[1] in threads]
@@ -336,8 +338,8 @@ def _told(args: argparse.Namespace, study: Study) -> int:
     """Show what was found, and return the exit code: 1 if runs are missing or end in other bits than they must."""
     import sys
 
-    from mpibatch.errors import RunError
-    from mpibatch.scaling import summary
+    from mpibatch.base.errors import RunError
+    from mpibatch.tools.scaling import summary
 
     sys.stdout.flush()
     if study.points and not args.quiet:
@@ -395,8 +397,8 @@ def _locked(folder: Path) -> Iterator[None]:
     """Two at a time in one folder would write each other's runs, and measure one another."""
     import os
 
+    from mpibatch.base.errors import UsageError
     from mpibatch.base.files import lock
-    from mpibatch.errors import UsageError
 
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:

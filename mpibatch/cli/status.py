@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpibatch.slurm.commands import Queued
-    from mpibatch.slurm.ledger import Submission
+    from mpibatch.tools.slurm.commands import Queued
+    from mpibatch.tools.slurm.submissions import Submission
 
 __all__ = ["add", "execute"]
 
@@ -38,12 +38,12 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
     import json
 
-    from mpibatch.log import launched
-    from mpibatch.slurm import commands, ledger
+    from mpibatch.base.log import launched
+    from mpibatch.tools.slurm import commands, submissions
 
     if launched()[0] != 0:
         return 0
-    chosen = ledger.select(args.jobs)
+    chosen = submissions.select(args.jobs)
     if not chosen:
         print("nothing was submitted from this folder")
         return 0
@@ -60,10 +60,10 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _rows(submission: Submission, known: Mapping[str, Queued]) -> list[dict[str, Any]]:
-    from mpibatch.slurm import ledger
+    from mpibatch.tools.slurm import submissions
 
     if submission.kind != "array":
-        return [_row(submission, "", known.get(ledger.latest(submission)))]
+        return [_row(submission, "", known.get(submissions.latest(submission)))]
     # Tasks that wait together are one line of squeue, such as 12_[3-7].
     waiting = next((job for n, job in known.items() if n.startswith(f"{submission.number}_[")), None)
     tasks = [str(task) for task in range(submission.tasks)]
@@ -71,20 +71,20 @@ def _rows(submission: Submission, known: Mapping[str, Queued]) -> list[dict[str,
 
 
 def _row(submission: Submission, task: str, queued: Queued | None) -> dict[str, Any]:
-    from mpibatch.slurm import ledger
-    from mpibatch.slurm.lives import read_lives
+    from mpibatch.tools.slurm import submissions
+    from mpibatch.tools.slurm.attempts import read_lives
 
-    lives = sum(line.get("event") == "begin" for line in read_lives(ledger.state_of(submission, task)))
-    record = ledger.outcome(submission, task)
+    lives = sum(line.get("event") == "begin" for line in read_lives(submissions.state_of(submission, task)))
+    record = submissions.outcome(submission, task)
     state = queued.state if queued else "forgotten"  # Slurm keeps ended jobs for minutes only
     return {
-        "job": f"{submission.number}_{task}" if task else ledger.latest(submission),
+        "job": f"{submission.number}_{task}" if task else submissions.latest(submission),
         "name": submission.name,
         "state": state,
         "elapsed": queued.elapsed if queued else "",
         "lives": lives,
         "result": _result(submission, record, queued),
-        "log": str(ledger.log_of(submission, task)),
+        "log": str(submissions.log_of(submission, task)),
     }
 
 

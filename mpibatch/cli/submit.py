@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from mpibatch.cli import site
+from mpibatch.cli import _slurm_options
 
 if TYPE_CHECKING:
-    from mpibatch.slurm.profiles import Profile
-    from mpibatch.slurm.request import Request
+    from mpibatch.tools.slurm.profiles import Profile
+    from mpibatch.tools.slurm.request import Request
 
 __all__ = ["add", "execute"]
 
@@ -50,7 +50,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     size.add_argument("--nodes", type=int, default=1, metavar="N", help="nodes (default: %(default)s)")
     size.add_argument("--ntasks-per-node", type=int, default=1, metavar="R", help="MPI ranks on each (default: 1)")
     size.add_argument("--cpus-per-task", type=int, default=1, metavar="C", help="CPUs, and threads, of each rank")
-    site.add(size)
+    _slurm_options.add(size)
     how = parser.add_argument_group("how often and when")
     kind = how.add_mutually_exclusive_group()
     kind.add_argument("--array", metavar="FILE", help="one run for each line of settings in FILE")
@@ -73,9 +73,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
-    from mpibatch.errors import UsageError
-    from mpibatch.log import launched
-    from mpibatch.slurm import commands, durations, ledger, rendering, request, submission
+    from mpibatch.base.errors import UsageError
+    from mpibatch.base.log import launched
+    from mpibatch.tools.slurm import commands, durations, renderer, request, submission, submissions
 
     if launched()[0] != 0:
         return 0
@@ -83,10 +83,10 @@ def execute(args: argparse.Namespace) -> int:
         return _list_profiles()
     if args.job is None:
         raise UsageError("name the job file: mpibatch submit JOB.toml")
-    profile = site.chosen(args)
+    profile = _slurm_options.chosen(args)
     asked = _request(args, profile)
     request.check(asked, profile)
-    script = rendering.render(asked, profile)
+    script = renderer.render(asked, profile)
     if args.dry_run:
         _check_run(args, asked)
         print(script, end="")
@@ -100,18 +100,18 @@ def execute(args: argparse.Namespace) -> int:
     print(
         f"job {done.number}: {asked.ranks} ranks × {asked.cpus_per_task} threads on {asked.nodes} nodes, {_what(asked)}"
     )
-    print(site.told(profile))
+    print(_slurm_options.told(profile))
     limit = durations.text(asked.time) if asked.time else "the site's"
     stop = f"asked to stop {asked.margin} s before" if asked.can_stop else "then it is lost: it has no [checkpoint]"
     print(f"time limit: {limit}; {stop}")
-    print(f"log: {ledger.log_of(done)} (mpibatch logs -f {done.number}); script: {done.script}")
+    print(f"log: {submissions.log_of(done)} (mpibatch logs -f {done.number}); script: {done.script}")
     return 0
 
 
 def _check_run(args: argparse.Namespace, asked: Request) -> None:
     """Refuse what the run would refuse, as ``mpibatch run --dry-run`` does; of an array its first task. Local."""
+    from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.job.plan import plan
-    from mpibatch.job.reading import parse_any, read_text
 
     if asked.after or not _can_read():
         return  # that job may make the input first; and where no file can be read, nothing is known of it
@@ -131,11 +131,11 @@ def _can_read() -> bool:
 def _request(args: argparse.Namespace, profile: Profile) -> Request:
     from pathlib import Path
 
-    from mpibatch.errors import UsageError
-    from mpibatch.job.reading import parse_any, read_text
-    from mpibatch.slurm import durations, ledger
-    from mpibatch.slurm.quoting import checked, plain_name
-    from mpibatch.slurm.request import Request, array_items, margin_for
+    from mpibatch.base.errors import UsageError
+    from mpibatch.job.file.reader import parse_any, read_text
+    from mpibatch.tools.slurm import durations, submissions
+    from mpibatch.tools.slurm.quotes import checked, plain_name
+    from mpibatch.tools.slurm.request import Request, array_items, margin_for
 
     job = parse_any(read_text(args.job), args.job, args.settings)
     output = job.output if isinstance(job.output, str) else job.output.path
@@ -161,7 +161,9 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
         ntasks_per_node=args.ntasks_per_node,
         cpus_per_task=args.cpus_per_task,
         time=time,
-        margin=margin_for(time, ledger.measured_stopping(plain_name(name))) if args.margin is None else args.margin,
+        margin=margin_for(time, submissions.measured_stopping(plain_name(name)))
+        if args.margin is None
+        else args.margin,
         settings=tuple(checked(text, "--set") for text in args.settings),
         after=tuple(args.after),
         items=array_items(args.array, args.job, args.settings) if args.array else (),
@@ -182,7 +184,7 @@ def _what(asked: Request) -> str:
 
 
 def _list_profiles() -> int:
-    from mpibatch.slurm.profiles import known_profiles, load
+    from mpibatch.tools.slurm.profiles import known_profiles, load
 
     for name in known_profiles():
         print(f"{name:<12} {load(name).description}")

@@ -41,28 +41,28 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command. Local."""
     from pathlib import Path
 
-    from mpibatch.slurm import lives
+    from mpibatch.tools.slurm import attempts
 
     state = Path(args.state)
     if args.successor is not None:
-        lives.follow(state, args.successor)
+        attempts.follow(state, args.successor)
         return 0
-    step = lives.newest_step(args.progress)
+    step = attempts.newest_step(args.progress)
     if args.begin:
-        verdict = lives.begin(state, os.environ, step)
+        verdict = attempts.begin(state, os.environ, step)
     else:
         record = Path(args.record) if args.record else None
-        verdict = lives.end(
+        verdict = attempts.end(
             state, os.environ, args.code, chain=args.chain, step=step, record=record, stopping=args.stopping
         )
         if args.point:
-            from mpibatch.scaling import batch
+            from mpibatch.tools.scaling import batch
 
             seconds = args.launch_microseconds / 1e6
             batch.keep(Path(args.point), record, code=verdict.code, launch_seconds=seconds, command=args.launch)
     words = verdict.words
     if args.point:
         put_off = "put off, as the time was up; the same `mpibatch scale` goes on with what is missing"
-        words = f"{Path(args.point).stem}: {put_off if verdict.code == lives.AGAIN else words}"
+        words = f"{Path(args.point).stem}: {put_off if verdict.code == attempts.AGAIN else words}"
     print(f"mpibatch: {words}", flush=True)
     return verdict.code

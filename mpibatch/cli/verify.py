@@ -6,9 +6,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.cli.ending import OK, RUN_ERROR, printable
-from mpibatch.errors import RunError
-from mpibatch.log import launched
+from mpibatch.base.errors import RunError
+from mpibatch.base.log import launched
+from mpibatch.cli._exit import OK, RUN_ERROR, printable
 
 if TYPE_CHECKING:
     from mpibatch.io import Report
@@ -28,9 +28,11 @@ examples:
   mpiexec -n 8 mpibatch verify out.h5        the ranks share the reading
   mpibatch verify --json results/*.h5
 
-exit codes: 0 all files are whole, 1 something is broken or could not be read, 2 usage error
+exit codes: 0 all files are whole, 1 something is broken or could not be read, 2 usage error, 3 nothing of that, but
+there are files that mpibatch did not write, of which it can tell nothing
 """
 MOST_LINES = 20
+FOREIGN = 3  # exit code
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
@@ -65,7 +67,10 @@ def execute(args: argparse.Namespace) -> int:
             # The others are looked at all the same.
             trouble = str(error)
         is_whole = report is not None and report.is_whole
-        code = code if is_whole else RUN_ERROR
+        if report is not None and report.is_foreign:
+            code = code or FOREIGN
+        elif not is_whole:
+            code = RUN_ERROR
         if speaks and (args.json or not (args.quiet and is_whole)):
             print(_json(file, report, trouble) if args.json else printable("\n".join(_lines(file, report, trouble))))
     return code
@@ -77,6 +82,7 @@ def _json(file: str, report: Report | None, trouble: str) -> str:
         told["error"] = trouble
     else:
         told |= {"bytes": report.size, "content": report.content or None, "datasets": list(report.datasets)}
+        told["foreign"] = report.is_foreign
         told["broken"] = [
             {"dataset": part.dataset or None, "what": part.what, "bytes": [part.start, part.stop]}
             for part in report.broken
@@ -90,6 +96,8 @@ def _lines(file: str, report: Report | None, trouble: str) -> list[str]:
         return [f"{shown}: error: {trouble}"]
     if report.is_whole:
         return [f"{shown}: whole, content {report.content}"]
+    if report.is_foreign:
+        return [f"{shown}: {report.broken[0].what}"]
     lines = [f"{shown}: BROKEN"]
     lines += [f"  {part.what}".replace("\n", "\\n") for part in report.broken[:MOST_LINES]]
     if len(report.broken) > MOST_LINES:

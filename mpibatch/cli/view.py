@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-from mpibatch.errors import RunError, UsageError
-from mpibatch.log import launched
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.log import launched
+from mpibatch.cli._exit import printable
 
 __all__ = ["add", "execute"]
 
 EPILOG = """\
 bool is shown as black and white, bytes as they are, other numbers stretched from their least to their largest value,
 or between two percentiles. Three or four channels of bytes as the last axis are a colour picture. Axes that are
-neither shown nor given by --slice are cut in the middle. Large pictures are thinned out to --longest pixels a side.
+neither shown nor given by --slice are cut in the middle, that of a series' times at the last one; what is cut, and
+where, is said. Large pictures are thinned out to --longest pixels a side.
 
 examples:
   mpibatch view out.h5::edges edges.png
   mpibatch view volume.h5::raw slice.png --slice 0:128
+  mpibatch view heat.h5::u first.png --slice 0:0
   mpibatch view out.h5::filtered smooth.png --percentile 1,99
 """
 
@@ -51,14 +54,16 @@ def execute(args: argparse.Namespace) -> int:
         return 0
     from PIL import Image
 
-    from mpibatch.cli.picture import cut, gray, is_color
+    from mpibatch.base.units import shape_text
+    from mpibatch.cli._picture import cut, gray, is_color
+    from mpibatch.cli.times import axes_of, time_at
     from mpibatch.io import read_slice
     from mpibatch.io.formats import inspect
-    from mpibatch.job.words import shape_text
 
     found = inspect(args.source)
     color = is_color(found.shape, found.dtype)
-    selection = cut(found.shape, color, chosen, args.longest)
+    axes = axes_of(args.source, found)
+    selection = cut(found.shape, color, chosen, args.longest, is_series=axes[:1] in (["t"], ["time"]))
     pixels = gray(read_slice(args.source, None, selection), percentiles)
     image = Image.fromarray(pixels if pixels.ndim > 1 else pixels.reshape(1, -1))
     try:
@@ -68,7 +73,13 @@ def execute(args: argparse.Namespace) -> int:
     except OSError as error:
         raise RunError(f"the picture {args.picture!r} cannot be written: {error}") from None
     if not args.quiet:
-        print(f"{args.picture}: {image.width} × {image.height} pixels of {found.name}, {shape_text(found.shape)}")
+        words = [f"{image.width} × {image.height} pixels of {found.name}, {shape_text(found.shape)}"]
+        words += [
+            f"{name} = {index} of 0 to {n - 1}{time_at(args.source, name, index, n)}"
+            for name, index, n in zip(axes, selection, found.shape, strict=False)
+            if isinstance(index, int)
+        ]
+        print(printable(f"{args.picture}: {', '.join(words)}".replace("\n", "\\n")))
     return 0
 
 

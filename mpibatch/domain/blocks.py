@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from mpibatch.errors import UsageError
+from mpibatch.base.errors import UsageError
 
 __all__ = ["Blocks"]
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mpibatch.base.errors import UsageError
 from mpibatch.domain.blocks import Blocks
 from mpibatch.domain.box import Box
-from mpibatch.errors import UsageError
 
 __all__ = ["Decomposition", "choose_topology"]
 

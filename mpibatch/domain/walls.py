@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mpibatch.errors import UsageError, nearest
+from mpibatch.base.errors import UsageError, nearest
 
 __all__ = ["MODES", "Run", "check_mode", "wall_runs"]
 

@@ -3,9 +3,8 @@
 Each takes a Field and returns a new one on the same grid, equal to the bit to what scipy or scikit-image make of the
 whole array, on any number of ranks. The one exception is `uniform_filter` on floats (see there). All are collective.
 
-In dependency order: `_params` and `_footprints` (what was asked), `_memory` (will it fit), `loops_*` and `networks`
-(compiled, and the comparator networks they run), `_lines`, `_windows` and `_sweep` (one pass over a block and its
-surroundings), `_order`, `_selection`, `_grey` and `_binary` (which algorithm), then the families of filters that the
+In dependency order: ``_loops`` (compiled), ``_engine`` (arguments, windows, memory; one pass over a block and what
+surrounds it), ``linear`` and ``extrema``, ``_morphology`` (which algorithm), then the families of filters that the
 table below names.
 
 Importing this package loads no filter, and with it neither MPI nor numba; names are found when first used. What
@@ -16,8 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpibatch.base.errors import nearest
 from mpibatch.base.lazy import attach
-from mpibatch.errors import nearest
 
 if TYPE_CHECKING:
     from mpibatch.filters.canny_edges import canny

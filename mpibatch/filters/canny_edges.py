@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.errors import UsageError
-from mpibatch.field import Field
-from mpibatch.filters import _params as ask
-from mpibatch.filters._order import quantile
+from mpibatch.base.errors import UsageError
+from mpibatch.base.tally import REDUCTION
+from mpibatch.base.timing import phase as timed
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.order import quantile
 from mpibatch.filters.color import as_float
 from mpibatch.filters.derivatives import sobel
 from mpibatch.filters.gaussians import gaussian_filter
 from mpibatch.filters.linear import checked
 from mpibatch.halo import Exchange
 from mpibatch.mpi import MPI
-from mpibatch.tally import REDUCTION
-from mpibatch.timing import phase as timed
 
 __all__ = ["canny"]
 
@@ -129,7 +129,7 @@ def _smoothed(name: str, u: Field, sigma: Any, mode: str, cval: float) -> Field:
 
 def _thinned(down: Field, across: Field, magnitude: Field, low: Any) -> Field:
     """Return the ridges of the magnitude that are at least `low`, but none at a wall. Collective."""
-    from mpibatch.filters.loops_canny import ridges
+    from mpibatch.filters._loops.canny import ridges
 
     with Exchange(magnitude, mode="nearest") as fill:
         fill()
@@ -150,7 +150,7 @@ def _thinned(down: Field, across: Field, magnitude: Field, low: Any) -> Field:
 
 def _follow(state: Field) -> None:
     """Turn WEAK cells that are connected to STRONG ones, over any number of ranks, into STRONG ones. Collective."""
-    from mpibatch.filters.loops_canny import flood
+    from mpibatch.filters._loops.canny import flood
 
     stack = np.empty(state.padded.size + 1, np.int64)
     turned = 1

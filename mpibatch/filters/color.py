@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.errors import UsageError
-from mpibatch.field import Field
+from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase as timed
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine.parts import parts
 from mpibatch.filters.linear import checked
-from mpibatch.timing import phase as timed
 
 __all__ = ["as_float", "channel_mean", "parts", "rgb2gray", "scaled"]
 
@@ -20,7 +20,6 @@ Array = npt.NDArray[Any]
 
 # Luminance of linear RGB with the primaries of CRT phosphors, as scikit-image takes it.
 LUMINANCE = (0.2125, 0.7154, 0.0721)
-CELLS = 1 << 16  # cells converted at a time, so that no second copy of the block is made
 
 
 def scaled(cells: Array) -> Array:
@@ -46,14 +45,6 @@ def as_float(u: Field) -> Field:
     return out
 
 
-def parts(*arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """Yield views of a few rows at a time of arrays of equally many rows. Local."""
-    rows = arrays[0].shape[0]
-    step = max(1, CELLS * rows // max(1, *(a.size for a in arrays)))
-    for first in range(0, rows, step):
-        yield tuple(a[first : first + step] for a in arrays)
-
-
 def rgb2gray(u: Field) -> Field:
     """Return the luminance 0.2125 R + 0.7154 G + 0.0721 B of a field with 3 components (R, G, B). Collective.
 
@@ -69,11 +60,11 @@ def rgb2gray(u: Field) -> Field:
         raise UsageError(
             f"{name}: the field has components {u.components or 'none'}; give one with the 3 components R, G, B"
         )
-    from mpibatch.filters import loops_color
+    from mpibatch.filters._loops import color
 
     out = Field(u.grid, u.dtype if u.dtype.kind == "f" else np.float64)
     weights = np.array(LUMINANCE, out.dtype)
-    weigh = loops_color.weigh_plain if out.dtype == np.float32 else loops_color.weigh_fused
+    weigh = color.weigh_plain if out.dtype == np.float32 else color.weigh_fused
     with timed("compute"):
         for source, target in parts(u.owned, out.owned):
             weigh(np.ascontiguousarray(scaled(source)).reshape(-1), weights, target.reshape(-1))

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.casts import cast
-from mpibatch.field import Field
-from mpibatch.filters import _params as ask
-from mpibatch.filters._memory import check_memory, slab_bytes
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.linear import begin, copied, correlate1d, passes
 
 __all__ = ["generic_gradient_magnitude", "generic_laplace", "laplace", "prewitt", "sobel"]

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpibatch.field import Field
-from mpibatch.filters import _params as ask
-from mpibatch.filters._memory import check_memory, padded_bytes
-from mpibatch.filters._windows import correlate_magnitude
+from mpibatch.base.tally import REDUCTION
+from mpibatch.base.timing import phase as timed
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.memory import check_memory, padded_bytes
+from mpibatch.filters._engine.windows import correlate_magnitude
 from mpibatch.filters.color import as_float
 from mpibatch.filters.gaussians import gaussian_filter
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import MPI
-from mpibatch.tally import REDUCTION
-from mpibatch.timing import phase as timed
 
 __all__ = ["sobel_magnitude", "unsharp_mask"]
 

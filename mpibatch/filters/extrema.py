@@ -20,16 +20,24 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.casts import cast
+from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase as timed
 from mpibatch.domain import check_mode
-from mpibatch.errors import UsageError
-from mpibatch.field import Field
-from mpibatch.filters import _params as ask
-from mpibatch.filters._footprints import Window, cast_as_c, expanded_origins, fits, footprint_of, in_order, window_from
-from mpibatch.filters._memory import check_memory, padded_bytes, slab_bytes
-from mpibatch.filters._sweep import rows_of
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.footprints import (
+    Window,
+    cast_as_c,
+    expanded_origins,
+    fits,
+    footprint_of,
+    in_order,
+    window_from,
+)
+from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
+from mpibatch.filters._engine.rows import rows_of
 from mpibatch.filters.linear import begin, copied
 from mpibatch.halo import slabs
-from mpibatch.timing import phase as timed
 
 __all__ = [
     "along_axes",
@@ -201,7 +209,7 @@ def _pass(
 
 def _slide(low: Array, block: Array, high: Array, out: Array, axis: int, ndim: int, size: int, largest: bool) -> None:
     """Run the compiled loop for an axis over arrays that follow one another along it. Local."""
-    from mpibatch.filters import loops_extrema as loops
+    from mpibatch.filters._loops import extrema as loops
 
     lead, step = math.prod(out.shape[:axis]), math.prod(out.shape[axis + 1 :])
     if axis < ndim - 1 or step * out.itemsize >= FEWEST_BYTES:
@@ -233,7 +241,7 @@ def over_footprint(
     largest: bool,
 ) -> Field:
     """Return the extrema over a window of any shape, with a mode for every grid axis. Collective."""
-    from mpibatch.filters import loops_extrema as loops
+    from mpibatch.filters._loops import extrema as loops
 
     out = begin(name, u, output)
     check_memory(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.field import Field
-from mpibatch.filters import _params as ask
-from mpibatch.filters._memory import check_memory, slab_bytes
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace
 from mpibatch.filters.linear import begin, checked, copied, passes
 

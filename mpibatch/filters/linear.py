@@ -14,7 +14,7 @@ What holds for all of them:
 - All are collective. Each pass sends at most two messages per rank: the cells within reach of the faces.
 
 Raises UsageError for a parameter that cannot be meant, and UsageError or RunError for a kernel whose halo does not
-fit into memory (see `mpibatch.filters._memory`).
+fit into memory (see `mpibatch.filters._engine.memory`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.casts import cast
-from mpibatch.errors import UsageError
-from mpibatch.field import Field, check_field
-from mpibatch.filters import _params as ask
-from mpibatch.filters._lines import correlate_axis, uniform_axis
-from mpibatch.filters._memory import check_memory, padded_bytes, slab_bytes
-from mpibatch.filters._windows import correlate_window, holds
-from mpibatch.timing import phase as timed
+from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase as timed
+from mpibatch.fields.field import Field, check_field
+from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.lines import correlate_axis, uniform_axis
+from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
+from mpibatch.filters._engine.windows import correlate_window, holds
 
 __all__ = [
     "begin",

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.casts import cast
-from mpibatch.errors import UsageError
-from mpibatch.field import Field
-from mpibatch.filters._binary import erosion, repeated
-from mpibatch.filters._grey import dilated, eroded
+from mpibatch.base.errors import UsageError
+from mpibatch.fields.field import Field
+from mpibatch.filters._morphology.binary import erosion, repeated
+from mpibatch.filters._morphology.grey import dilated, eroded
 from mpibatch.filters.linear import begin
 
 __all__ = [

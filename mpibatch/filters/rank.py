@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.errors import UsageError
-from mpibatch.field import Field
-from mpibatch.filters import _params as ask
-from mpibatch.filters._footprints import (
+from mpibatch.base.errors import UsageError
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.footprints import (
     Window,
     cast_as_c,
     expanded_origins,
@@ -39,8 +39,8 @@ from mpibatch.filters._footprints import (
     in_order,
     window_from,
 )
-from mpibatch.filters._memory import check_memory, padded_bytes
-from mpibatch.filters._selection import select_rank
+from mpibatch.filters._engine.memory import check_memory, padded_bytes
+from mpibatch.filters._engine.selection import select_rank
 from mpibatch.filters.extrema import along_axes, as_c, exact_in_f8, over_footprint
 from mpibatch.filters.linear import begin
 

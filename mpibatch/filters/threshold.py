@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch import reduce
-from mpibatch.errors import UsageError
-from mpibatch.field import Field
-from mpibatch.filters import _params as ask
-from mpibatch.filters.color import parts
+from mpibatch.base.errors import UsageError
+from mpibatch.base.tally import REDUCTION
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.parts import parts
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import MPI
-from mpibatch.tally import REDUCTION
 
 __all__ = ["threshold_otsu"]
 

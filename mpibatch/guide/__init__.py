@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mpibatch.errors import UsageError, nearest
+from mpibatch.base.errors import UsageError, nearest
 
 __all__ = ["CHAPTERS", "chapter", "title"]
 

@@ -18,12 +18,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch import tally
+from mpibatch.base import tally
+from mpibatch.base.timing import turn
 from mpibatch.domain import Box, Decomposition
 from mpibatch.halo.pack import copier
 from mpibatch.halo.plan import Halo, Move, Phase, phase
 from mpibatch.mpi import MPI
-from mpibatch.timing import turn
 
 __all__ = ["ENGINES", "AxisEngine", "Bound", "Engine", "Memory", "Place", "PlanEngine", "bind"]
 

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch import tally
+from mpibatch.base import tally
+from mpibatch.base.errors import UsageError, nearest
+from mpibatch.base.timing import phase as timed
+from mpibatch.base.timing import turn
 from mpibatch.domain import Box, check_mode
-from mpibatch.errors import UsageError, nearest
-from mpibatch.field import Field, HaloLike, check_field, normal_halo
-from mpibatch.grid import Grid
+from mpibatch.fields.field import Field, HaloLike, check_field, normal_halo
+from mpibatch.fields.grid import Grid
 from mpibatch.halo.engines import ENGINES, Engine, Memory, Place, bind
 from mpibatch.halo.plan import Halo, Modes, phase
 from mpibatch.mpi import Transfers, transfer
 from mpibatch.mpi.transfers import Target, messages
-from mpibatch.timing import phase as timed
-from mpibatch.timing import turn
 
 __all__ = ["Exchange", "ModeLike", "exchange", "halo_of", "padded_copy", "slabs", "surround"]
 

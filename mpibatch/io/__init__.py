@@ -3,27 +3,15 @@
 ``load`` reads HDF5, npy, TIFF, PNG and JPEG, every rank its own box where the format allows it. ``save`` writes any
 number of fields into one HDF5 file, all ranks at once, and gives it its name when it is complete. ``open``,
 ``describe``, ``digest`` and ``read_slice`` look into files without MPI, and ``verify`` tells whether a saved file is
-still, byte for byte, what was written. The parts, in order of dependency:
+still, byte for byte, what was written. The rooms, in order of dependency:
 
-- ``naming``: paths, ``file.h5::dataset``, names of datasets; ``closing``: closing HDF5 files
-- ``formats``: one module per format: what a file holds, and the reading of a box of it
-- ``geometry``: a grid's spacing, origin, units, axes and periodicity as attributes of a dataset
-- ``marks``: the names by which listings tell data from views of them; ``indexing``: NumPy's, as far as files follow
-- ``describing``: describe, digest, read_slice
-- ``opening``: open, a file as lazy arrays
-- ``loading``: load
+- ``base``: names, geometry, room on the disk, closing
+- ``chunks``: datasets in chunks, and the filters through which they go
+- ``formats``: one module per format, what a file holds and the reading of a box of it; and what files of others say
+- ``seal``: digests, the seal of a file, and whether it still holds
 - ``conventions``: what ParaView, xarray, NeXus and openPMD readers want to find beside the data
-- ``chunking``, ``compression``, ``packing``: datasets in chunks, and the filters through which these go
-- ``layout``: a new HDF5 file with its datasets in place and no data in them
-- ``room``: whether a file finds room, and what is said if not
-- ``extent``, ``digests`` (with ``loops_digests``): where values lie, and sums by which changed ones are found
-- ``manifest``, ``seal``: a digest for every byte of a file, behind its end; ``verifying``: verify, check
-- ``commit``: write under a temporary name, seal, rename when complete
-- ``sharing``, ``chunked``: ranks pack and write their shares of the chunks
-- ``hints``, ``direct``, ``mpio``, ``drivers``: the ways to write, by MPI-IO or by parallel HDF5, and their choice
-- ``provenance``: versions, inputs and the record of the run
-- ``saving``: save
-- ``snapshot``, ``series``: fields at successive times in one file, and going on with it after a break
+- ``write``: save, series, the drivers and the commit
+- ``read``: load, open, describe
 
 The layout of a saved file: one contiguous dataset for each field, under its name ("a/b" makes a group "a"), of the
 global shape with components last; bool as HDF5 enumeration and complex as compound type, both as h5py has them. The
@@ -42,20 +30,20 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch.io.describing import DatasetInfo, describe, digest, file_attributes, read_slice
-    from mpibatch.io.loading import load
-    from mpibatch.io.opening import File, Geometry, LazyArray, open
-    from mpibatch.io.saving import save
-    from mpibatch.io.verifying import Broken, Report, check, verify
+    from mpibatch.io.read.description import DatasetInfo, describe, digest, file_attributes, read_slice
+    from mpibatch.io.read.lazy_file import File, Geometry, LazyArray, open
+    from mpibatch.io.read.loader import load
+    from mpibatch.io.seal.verification import Broken, Report, check, verify
+    from mpibatch.io.write.saver import save
 else:
     __getattr__, __dir__ = attach(
         __name__,
         {
-            "describing": ("DatasetInfo", "describe", "digest", "file_attributes", "read_slice"),
-            "loading": ("load",),
-            "opening": ("File", "Geometry", "LazyArray", "open"),
-            "saving": ("save",),
-            "verifying": ("Broken", "Report", "check", "verify"),
+            "read.description": ("DatasetInfo", "describe", "digest", "file_attributes", "read_slice"),
+            "read.loader": ("load",),
+            "read.lazy_file": ("File", "Geometry", "LazyArray", "open"),
+            "write.saver": ("save",),
+            "seal.verification": ("Broken", "Report", "check", "verify"),
         },
     )
 

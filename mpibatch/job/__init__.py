@@ -64,9 +64,8 @@
 A simulation leaves its state (`mpibatch.checkpoint`), a pipeline the results of steps that later ones need, under names
 that tell what they were made from. With ``start="resume"`` what is whole is used, and the rest is done again.
 
-The order of the modules, each knowing only those before it: `checks`,
-`lines`, `problems`, `functions`, `schema`, `programs`, `simulation`, `overrides`, `grammar`, `reading`, `words`,
-`plan`; `own`, `progress`, `resuming`, `pipeline`, `simulating`.
+The rooms, in order of dependency: ``file`` (schema, checks, parsing), ``target``, ``execution`` (with MPI),
+``rehearsal`` (the run's own checks, on a few cells), ``plan``.
 """
 
 from __future__ import annotations
@@ -74,12 +73,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpibatch.base.lazy import attach
-from mpibatch.job.reading import parse
-from mpibatch.job.schema import Input, Job, Output, Step
+from mpibatch.job.file.reader import parse
+from mpibatch.job.file.schema import Input, Job, Output, Step
 
 if TYPE_CHECKING:
-    from mpibatch.job.pipeline import Summary, run
+    from mpibatch.job.execution.pipeline import Summary, run
 else:
-    __getattr__, __dir__ = attach(__name__, {"pipeline": ("Summary", "run")})  # which start MPI
+    __getattr__, __dir__ = attach(__name__, {"execution.pipeline": ("Summary", "run")})  # which start MPI
 
 __all__ = ["Input", "Job", "Output", "Step", "Summary", "parse", "run"]

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from mpibatch.base.errors import UsageError
+from mpibatch.base.units import bytes_text, shape_text
 from mpibatch.domain import Decomposition
-from mpibatch.errors import UsageError
+from mpibatch.io.base.names import split_path, whole_name
 from mpibatch.io.formats import Source, ask, inspect
 from mpibatch.io.formats.picks import with_picks
-from mpibatch.io.naming import split_path, whole_name
-from mpibatch.io.region import chosen_region
-from mpibatch.job.checks import shown, slices
-from mpibatch.job.functions import parameters_of
+from mpibatch.io.read.region import chosen_region
+from mpibatch.job.file.checks import shown, slices
+from mpibatch.job.file.functions import parameters_of
+from mpibatch.job.file.schema import Job, Step, check_fit
+from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.rehearsal import Values, rehearsed
-from mpibatch.job.schema import Job, Step, check_fit
-from mpibatch.job.simulation import SimulationJob
 from mpibatch.job.target import check_target
-from mpibatch.job.words import bytes_text, shape_text
 
 __all__ = ["Layout", "Values", "layout", "plan", "source_of", "values_of"]
 

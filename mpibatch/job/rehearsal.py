@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.errors import MpibatchError, UsageError
-from mpibatch.job.schema import INPUT, Job, Step
+from mpibatch.base.errors import MpibatchError, UsageError
+from mpibatch.job.file.schema import INPUT, Job, Step
 
 __all__ = ["Values", "rehearse", "rehearsed"]
 
@@ -49,9 +49,9 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int
 
     Raises UsageError or RunError as the run of such an input would.
     """
-    from mpibatch.field import Field
-    from mpibatch.grid import Grid
-    from mpibatch.job.pipeline import apply
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
+    from mpibatch.job.execution.pipeline import apply
     from mpibatch.mpi import MPI
 
     grid = Grid([min(CELLS, n) for n in values.shape], comm=MPI.COMM_SELF, periodic=values.periodic)
@@ -106,7 +106,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from mpibatch.compiled import interpret
+    from mpibatch.base.compiled import interpret
 
     interpret()
     print(json.dumps(_answer(json.load(sys.stdin))), flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mpibatch.errors import RunError
+from mpibatch.base.errors import RunError
 
 __all__ = ["check_target"]
 

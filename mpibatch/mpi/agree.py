@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 from mpi4py import MPI
 
-from mpibatch.errors import MpibatchError, RunError, UsageError
+from mpibatch.base.errors import MpibatchError, RunError, UsageError
 
 __all__ = ["agreed", "differ", "is_checking", "mark", "same"]
 

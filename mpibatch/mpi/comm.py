@@ -7,7 +7,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from mpibatch.errors import RunError, UsageError
+from mpibatch.base.errors import RunError, UsageError
 from mpibatch.mpi.patience import Watch
 
 __all__ = ["private", "release_all", "spare", "watch", "world"]

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from mpi4py import MPI
 
-from mpibatch.errors import MpibatchError, Stopped
+from mpibatch.base.errors import MpibatchError, Stopped
 from mpibatch.mpi import comm as comms
 
 __all__ = ["AGREED", "LONG_PATIENCE", "PATIENCE", "Leaving", "all_come", "end", "end_all", "install_hooks"]

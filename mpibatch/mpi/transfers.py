@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
-from mpibatch.timing import phase
+from mpibatch.base.timing import phase
 
 __all__ = ["MESSAGE_BYTES", "Target", "Transfers", "messages", "pieces", "transfer"]
 

@@ -8,7 +8,7 @@ Every value is a function of the seed, the number of the draw (the calls before)
 array: Philox4x32-10, a counter-based generator, doi:10.1145/2063384.2063405. So there is no state to hand from cell to
 cell, and no two draws share a number. All ranks must make the same calls in the same order; nothing is communicated.
 
-The parts: ``loops_philox`` (compiled), ``generator``.
+The parts: ``_loops.philox`` (compiled), ``generator``.
 """
 
 from __future__ import annotations

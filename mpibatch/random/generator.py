@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.errors import UsageError
-from mpibatch.field import Field, HaloLike, check_field
-from mpibatch.grid import Grid
+from mpibatch.base.errors import UsageError
+from mpibatch.fields.field import Field, HaloLike, check_field
+from mpibatch.fields.grid import Grid
 
 __all__ = ["Generator"]
 
@@ -59,14 +59,14 @@ class Generator:
         components: Sequence[int] | None = None,
     ) -> Field:
         """Return numbers of [low, high), f8 or f4, with 53 or 24 random bits. Local."""
-        from mpibatch.random import loops_philox
+        from mpibatch.random._loops import philox
 
         field = _field(where, dtype, "f", halo, components)
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise UsageError(f"uniform numbers of [{low}, {high}) were asked for; give two finite numbers in order")
         rows, starts = _rows(field)
         is_single = field.dtype.itemsize == 4
-        loops_philox.uniform(rows, starts, *self._next(), float(low), float(high) - float(low), is_single)
+        philox.uniform(rows, starts, *self._next(), float(low), float(high) - float(low), is_single)
         return _filled(field, rows)
 
     def normal(
@@ -80,11 +80,11 @@ class Generator:
         components: Sequence[int] | None = None,
     ) -> Field:
         """Return normal deviates, computed in f8. Local."""
-        from mpibatch.random import loops_philox
+        from mpibatch.random._loops import philox
 
         field = _field(where, dtype, "f", halo, components)
         rows, starts = _rows(field)
-        loops_philox.normal(rows, starts, *self._next(), float(mean), float(sd))
+        philox.normal(rows, starts, *self._next(), float(mean), float(sd))
         return _filled(field, rows)
 
     def integers(
@@ -98,7 +98,7 @@ class Generator:
         components: Sequence[int] | None = None,
     ) -> Field:
         """Return whole numbers of [low, high), all equally likely (to ``(high - low) / 2^64``). Local."""
-        from mpibatch.random import loops_philox
+        from mpibatch.random._loops import philox
 
         field = _field(where, dtype, "iu", halo, components)
         allowed = np.iinfo(field.dtype)
@@ -109,7 +109,7 @@ class Generator:
             )
         rows, starts = _rows(field)
         first, count = np.uint64(low % (1 << 64)), np.uint64((high - low) % (1 << 64))
-        loops_philox.integers(rows, starts, *self._next(), first, count)
+        philox.integers(rows, starts, *self._next(), first, count)
         return _filled(field, rows)
 
     def _next(self) -> tuple[np.uint64, np.uint64]:

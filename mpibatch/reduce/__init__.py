@@ -4,7 +4,7 @@ Order cannot matter, because nothing is rounded before the end: floating sums ar
 2**-1074 (see `exact`), extremes and counts are integers or compared as such. In dependency order:
 
 arrays      walking an array that may be a view with a halo around it, without copying it
-loops_*     the compiled loops of the exact sum and of the histogram
+_loops      the compiled loops of the exact sum and of the histogram
 exact       the exact sum of one array, its combination with others, and the one rounding
 totals      sum, mean, count_nonzero
 extremes    min, max, argmin, argmax

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.errors import UsageError
-from mpibatch.field import Field
+from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field
 from mpibatch.reduce.arrays import chunks
 from mpibatch.reduce.extremes import limits
 from mpibatch.reduce.operands import check_dtype
 from mpibatch.reduce.totals import add_up
-from mpibatch.timing import phase
 
 __all__ = ["histogram"]
 
@@ -108,16 +108,16 @@ def _count(owned: Array, bins: Any, range: Any, edges: Array, uniform: bool) -> 
             counts += np.histogram(part, bins, range)[0]
         return counts
     # Late, because numba takes a second to load.
-    from mpibatch.reduce import loops_bins
+    from mpibatch.reduce._loops import bins
 
     exact_edges = edges.astype("f8")
-    scale, below = loops_bins.cells(exact_edges)
+    scale, below = bins.cells(exact_edges)
     for _, part in chunks(owned):
         values = _read_only(part.astype("f8", copy=False))
         if uniform:
-            loops_bins.count_uniform(values, exact_edges, counts)
+            bins.count_uniform(values, exact_edges, counts)
         else:
-            loops_bins.count_edges(values, exact_edges, counts, scale, below)
+            bins.count_edges(values, exact_edges, counts, scale, below)
     return counts
 
 
@@ -129,12 +129,12 @@ def _read_only(part: Array) -> Array:
 
 def _tally(owned: Array) -> tuple[Array, Counts]:
     """Return all values of an integer type of at most 2 bytes, and how often each occurs. Local."""
-    from mpibatch.reduce import loops_bins
+    from mpibatch.reduce._loops import bins
 
     unsigned = np.dtype(f"u{owned.dtype.itemsize}")
     times = np.zeros(1 << (8 * unsigned.itemsize), np.int64)
     for _, part in chunks(owned):
-        loops_bins.tally(_read_only(part.view(unsigned)), times)
+        bins.tally(_read_only(part.view(unsigned)), times)
     return np.arange(times.size, dtype=unsigned).view(owned.dtype), times
 
 

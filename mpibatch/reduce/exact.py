@@ -35,7 +35,7 @@ def float_parts(array: npt.NDArray[Any]) -> Parts:
     Parts of several arrays are summed with ``+``: up to 2**30 of them without overflow.
     """
     # Late, because numba takes a second to load.
-    from mpibatch.reduce import loops_exact as loops
+    from mpibatch.reduce._loops import exact as loops
 
     parts = np.zeros(loops.PARTS, np.int64)
     runs = rows(array)
@@ -56,7 +56,7 @@ def rounded(parts: Parts, count: int = 1) -> float:
     NaN if any addend was NaN or infinities of both signs occurred; an infinity if one sign did, or if the exact
     result is too large for f8; -0.0 if every addend was -0.0 (at least one), else 0.0 for a zero sum.
     """
-    from mpibatch.reduce import loops_exact as loops
+    from mpibatch.reduce._loops import exact as loops
 
     plus, minus = parts[loops.POSITIVE_INFINITY] > 0, parts[loops.NEGATIVE_INFINITY] > 0
     if parts[loops.NAN] > 0 or (plus and minus):

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.errors import UsageError
-from mpibatch.field import Field
+from mpibatch.base.errors import UsageError
+from mpibatch.base.tally import REDUCTION
+from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field
 from mpibatch.mpi import MPI, differ, mark
 from mpibatch.reduce.arrays import chunks
 from mpibatch.reduce.operands import check_dtype
-from mpibatch.tally import REDUCTION
-from mpibatch.timing import phase
 
 __all__ = ["argmax", "argmin", "limits", "max", "min"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpibatch.errors import UsageError
-from mpibatch.field import check_field
+from mpibatch.base.errors import UsageError
+from mpibatch.fields.field import check_field
 
 __all__ = ["check_dtype"]
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.errors import UsageError
-from mpibatch.field import Field, check_field
+from mpibatch.base.errors import UsageError
+from mpibatch.base.tally import REDUCTION
+from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI, differ, mark
 from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
 from mpibatch.reduce.operands import check_dtype
-from mpibatch.tally import REDUCTION
-from mpibatch.timing import phase
 
 __all__ = ["add_up", "count_nonzero", "mean", "sum"]
 

@@ -29,8 +29,8 @@ the same bytes. So that this holds, a pass must depend on nothing but `state`, `
 and SIGTERM end the run after a pass, with a checkpoint and exit code 75: see `mpibatch.checkpoint`.
 
 The parts, in order of dependency: ``parameters`` (what programs declare) and ``schedule`` (when), both without MPI;
-``tripwire``, ``stepping`` (CFL), ``pace`` (steps in a pass), ``rows`` (diagnostics),
-``memory`` (what goes into checkpoints), ``loop``.
+``finite``, ``cfl`` (CFL), ``batching`` (steps in a pass), ``diagnostics`` (diagnostics),
+``restart`` (what goes into checkpoints), ``loop``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
+    from mpibatch.simulate.cfl import cfl_step
     from mpibatch.simulate.loop import Now, Simulation
     from mpibatch.simulate.parameters import Count, NotNegative, Positive, Range
     from mpibatch.simulate.schedule import Every, Schedule
-    from mpibatch.simulate.stepping import cfl_step
 else:
     __getattr__, __dir__ = attach(
         __name__,
@@ -51,7 +51,7 @@ else:
             "loop": ("Now", "Simulation"),
             "parameters": ("Count", "NotNegative", "Positive", "Range"),
             "schedule": ("Every", "Schedule"),
-            "stepping": ("cfl_step",),
+            "cfl": ("cfl_step",),
         },
     )
 

@@ -12,29 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch import tally
+from mpibatch.base import tally
+from mpibatch.base.compiled import compile_seconds
+from mpibatch.base.errors import UsageError
+from mpibatch.base.tally import REDUCTION
+from mpibatch.base.timing import phase, spent
 from mpibatch.checkpoint.checkpoints import Checkpoints
-from mpibatch.compiled import compile_seconds
-from mpibatch.errors import UsageError
-from mpibatch.field import Field, check_field
-from mpibatch.grid import Grid
-from mpibatch.io.series import Series, series
-from mpibatch.io.snapshot import Snapshot
+from mpibatch.fields.field import Field, check_field
+from mpibatch.fields.grid import Grid
+from mpibatch.io.write.series import Series, series
+from mpibatch.io.write.snapshot import Snapshot
 from mpibatch.mpi import MPI, Leaving, private
 from mpibatch.random import Generator
-from mpibatch.simulate import memory
-from mpibatch.simulate.pace import Pace
-from mpibatch.simulate.rows import Rows
+from mpibatch.simulate import restart
+from mpibatch.simulate.batching import Pace
+from mpibatch.simulate.diagnostics import Rows
+from mpibatch.simulate.finite import check_finite
 from mpibatch.simulate.schedule import CHECK_EVERY, Clock, Every, Schedule
-from mpibatch.simulate.tripwire import check_finite
-from mpibatch.tally import REDUCTION
-from mpibatch.timing import phase, spent
 
 __all__ = ["Now", "Outcome", "Simulation"]
 
 State = dict[str, Field]
 StepLength = float | Callable[[State], float]
-# report(done, total, label), as in mpibatch.job.progress.
+# report(done, total, label), as in mpibatch.job.execution.progress.
 Report = Callable[[int, int, str], None]
 Output = Callable[[State], Mapping[str, Field]]
 Diagnostics = Callable[[State], Mapping[str, Any]]
@@ -137,7 +137,7 @@ class Simulation:
         self._streams: list[Generator] = []
         if checkpoints is not None:
             checkpoints.identity = {**self.schedule.identity(), "output": output is not None, **checkpoints.identity}
-        memory.check_start(checkpoints, resume)
+        restart.check_start(checkpoints, resume)
 
     @property
     def time(self) -> float:
@@ -227,7 +227,7 @@ class Simulation:
         """Restore what a checkpoint holds; return its step, 0 for none."""
         if self._checkpoints is None or not self._resume:
             return 0
-        found = memory.restore(self._checkpoints, self._path, state, self._clock, self._rows, self._streams)
+        found = restart.restore(self._checkpoints, self._path, state, self._clock, self._rows, self._streams)
         if found is None:
             return 0
         self._outputs = found.outputs
@@ -244,7 +244,7 @@ class Simulation:
             # What is broken must not take the place of what is not.
             self._check(state, f"after step {self._clock.step}, before it goes into a checkpoint", UNSTABLE)
         snapshot = self._series.snapshot() if self._series is not None else None
-        extra = memory.collect(self._clock, self._rows, self._outputs, self._streams, snapshot)
+        extra = restart.collect(self._clock, self._rows, self._outputs, self._streams, snapshot)
         self._checkpoints.save(self._clock.step, state, extra)
 
     def _next(self, state: State, dt: StepLength, most: int, meet_every: int) -> Now:

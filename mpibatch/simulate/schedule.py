@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mpibatch.errors import RunError, UsageError
+from mpibatch.base.errors import RunError, UsageError
 
 __all__ = ["CHECK_EVERY", "Clock", "Every", "Schedule"]
 

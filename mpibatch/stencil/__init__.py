@@ -31,13 +31,9 @@ powers are repeated squaring, ``min(a, b)`` is ``b if b < a else a`` as in Pytho
 but for exp and its like, which agree to a few units in the last place; and a cell has the same bits wherever its
 block begins.
 
-The parts: ``source`` (text and carets) → ``tape``, ``frame``, ``expressions``, ``statements``, ``functions``,
-``language`` (text to `ir`) → ``footprint``; ``typed`` → ``wall_text``, ``generated``, ``pointers``, ``cached``,
-``looped`` (numba), ``shifted`` (NumPy); ``walls`` → ``fills``, ``edges``, ``outside`` (those that a sweep fills on
-its way); ``kernel``, ``planned``, ``overlapping``, ``calling`` (the call). Many steps, ``mpibatch.iterate``:
-``fused`` (the text of a wavefront), ``fusing`` (whether and how), ``sweeping``, ``tuning``, ``stepping``,
-``iterate``. Only what takes Fields loads MPI: ``outside``, ``planned``, ``overlapping``, ``calling``, ``fusing``,
-``sweeping``, ``stepping``, ``iterate``.
+The rooms, in order of dependency: ``language`` (text to a list of operations, and its footprint), ``walls``,
+``compiled`` (types, the text of numba functions and their running; NumPy's twin), ``call`` (plan, halo traffic, sweep),
+``kernel``, ``fused`` (several steps in one sweep), ``iterate``. Only ``call``, ``fused`` and ``iterate`` load MPI.
 
 The module can be called, so that ``mb.stencil`` is the decorator and the package alike.
 """
@@ -48,9 +44,9 @@ import sys
 import types
 from typing import Any
 
-from mpibatch.stencil.footprint import FieldReach, Footprint
-from mpibatch.stencil.functions import cells, coordinate, index, spacing
 from mpibatch.stencil.kernel import Kernel, stencil
+from mpibatch.stencil.language.footprint import FieldReach, Footprint
+from mpibatch.stencil.language.functions import cells, coordinate, index, spacing
 
 __all__ = ["FieldReach", "Footprint", "Kernel", "cells", "coordinate", "index", "spacing", "stencil"]
 

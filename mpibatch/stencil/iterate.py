@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.errors import UsageError
-from mpibatch.field import Field, check_field
-from mpibatch.grid import Grid
+from mpibatch.base.errors import UsageError
+from mpibatch.fields.field import Field, check_field
+from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI
-from mpibatch.stencil.calling import bound, compare
-from mpibatch.stencil.fused import Chain
-from mpibatch.stencil.fusing import Layout, layout_of
+from mpibatch.stencil.call.bind import bound, compare
+from mpibatch.stencil.call.plan import hashable
+from mpibatch.stencil.fused.choice import Layout, layout_of
+from mpibatch.stencil.fused.stepper import Setting, Stepper
+from mpibatch.stencil.fused.trials import BUDGETS, LEAST_SAMPLE, Choice, Tuning
+from mpibatch.stencil.fused.wavefront import Chain
 from mpibatch.stencil.kernel import Kernel
-from mpibatch.stencil.planned import hashable
-from mpibatch.stencil.stepping import Setting, Stepper
-from mpibatch.stencil.tuning import BUDGETS, LEAST_SAMPLE, Choice, Tuning
 from mpibatch.stencil.walls import normal_walls
 
 __all__ = ["chosen", "iterate"]

@@ -11,12 +11,12 @@ from typing import Any, overload
 
 import numpy as np
 
-from mpibatch.errors import UsageError, nearest
-from mpibatch.stencil.footprint import Footprint, footprint_of, likely_ndim
-from mpibatch.stencil.generated import kernel_text
-from mpibatch.stencil.ir import Program
-from mpibatch.stencil.language import parse
-from mpibatch.stencil.typed import Array, Typed, assign_types, check_dtype
+from mpibatch.base.errors import UsageError, nearest
+from mpibatch.stencil.compiled.numba_source import kernel_text
+from mpibatch.stencil.compiled.types import Array, Typed, assign_types, check_dtype
+from mpibatch.stencil.language.footprint import Footprint, footprint_of, likely_ndim
+from mpibatch.stencil.language.ir import Program
+from mpibatch.stencil.language.parser import parse
 
 __all__ = ["BACKENDS", "Kernel", "stencil"]
 
@@ -86,7 +86,7 @@ class Kernel:
         self.signature = inspect.signature(function)
         self._typed: dict[Any, Typed] = {}
         self._footprints: dict[int, Footprint] = {}
-        # Plans bound to fields' memory, kept by mpibatch.stencil.calling.
+        # Plans bound to fields' memory, kept by mpibatch.stencil.call.bind.
         self._plans: dict[Any, Any] = {}
         # What its calls are counted as, by types; kept by the same.
         self._works: dict[Typed, Any] = {}
@@ -154,7 +154,7 @@ class Kernel:
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Sweep over fields; see `Kernel`. Collective."""
         # Late: what a call needs loads MPI, and a kernel can be read and looked at without.
-        from mpibatch.stencil.calling import call
+        from mpibatch.stencil.call.bind import call
 
         return call(self, args, options)
 

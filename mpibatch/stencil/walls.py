@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.casts import cast
+from mpibatch.base.errors import UsageError, nearest
 from mpibatch.domain import Box, check_mode
-from mpibatch.errors import UsageError, nearest
 
 __all__ = ["Condition", "Geometry", "Sides", "Task", "WallsLike", "normal_walls", "source_modes", "tasks"]
 

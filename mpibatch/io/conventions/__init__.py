@@ -20,10 +20,10 @@ from typing import Any
 
 import h5py
 
-from mpibatch.io.closing import closing
+from mpibatch.io.base.closure import closing
+from mpibatch.io.base.marks import VIEWS
 from mpibatch.io.conventions import netcdf, nexus, openpmd, vtkhdf
 from mpibatch.io.conventions.variable import variables
-from mpibatch.io.marks import VIEWS
 
 __all__ = ["complete", "describe"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.io.geometry import from_attributes
+from mpibatch.io.base.geometry import from_attributes
 
 __all__ = ["Variable", "largest", "readable", "unique", "variables", "word"]
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-from mpibatch.errors import RunError
+from mpibatch.base.errors import RunError
+from mpibatch.io.base.names import split_path
 from mpibatch.io.formats.source import Array, Selection, Source, ask, check
-from mpibatch.io.naming import split_path
 
 __all__ = ["Array", "Format", "Selection", "Source", "ask", "check", "format_of", "inspect", "read"]
 

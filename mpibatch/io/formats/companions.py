@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from mpibatch.errors import RunError, UsageError
+from mpibatch.base.errors import RunError, UsageError
 
 __all__ = ["check_companions", "check_planes"]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import h5py
 
-from mpibatch.errors import UsageError, nearest
-from mpibatch.io.compression import NAMES, SHUFFLE, filter_name
-from mpibatch.io.naming import HAZARDS
+from mpibatch.base.errors import UsageError, nearest
+from mpibatch.io.base.names import HAZARDS
+from mpibatch.io.chunks.compression import NAMES, SHUFFLE, filter_name
 
 __all__ = ["HAZARDS", "check_allowed", "gaps", "hazards"]
 

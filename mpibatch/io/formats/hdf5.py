@@ -12,18 +12,18 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mpibatch.errors import MpibatchError, RunError, UsageError, nearest
-from mpibatch.io.chunking import ChunkGrid
-from mpibatch.io.closing import closing
+from mpibatch.base.errors import MpibatchError, RunError, UsageError, nearest
+from mpibatch.io.base.closure import closing
+from mpibatch.io.base.geometry import from_attributes
+from mpibatch.io.base.marks import views
+from mpibatch.io.base.names import PART, whole_name
+from mpibatch.io.chunks.codec import check_filters, load_plugins
+from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.formats import stored
 from mpibatch.io.formats.hazards import gaps, hazards
 from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
 from mpibatch.io.formats.storage import storage_of
-from mpibatch.io.geometry import from_attributes
-from mpibatch.io.marks import views
-from mpibatch.io.naming import PART, whole_name
-from mpibatch.io.packing import check_filters, load_plugins
 
 __all__ = ["Chunks", "chunks_of", "datasets", "dtype_text", "find", "inspect", "opened", "read", "refusal"]
 

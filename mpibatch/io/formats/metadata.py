@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mpibatch.io.marks import views
+from mpibatch.io.base.marks import views
 
 __all__ = ["default_signal", "from_coordinates", "notes_of"]
 

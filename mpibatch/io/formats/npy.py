@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.errors import RunError, UsageError
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.io.base.names import no_dataset
 from mpibatch.io.formats.source import Array, Selection, Source, native
-from mpibatch.io.naming import no_dataset
 
 __all__ = ["inspect", "read"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mpibatch.errors import UsageError
+from mpibatch.base.errors import UsageError
 from mpibatch.io.formats.picks import AXES
 from mpibatch.io.formats.source import Array, Selection
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mpibatch.errors import UsageError
+from mpibatch.base.errors import UsageError
+from mpibatch.io.base.names import whole_name
 from mpibatch.io.formats import format_of
-from mpibatch.io.naming import whole_name
 
 __all__ = ["AXES", "parse_picks", "with_picks"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from mpibatch.errors import RunError
+from mpibatch.base.errors import RunError
+from mpibatch.io.base.names import no_dataset
 from mpibatch.io.formats.source import Array, Selection, Source, native
-from mpibatch.io.naming import no_dataset
 
 __all__ = ["inspect", "read"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.errors import UsageError
-from mpibatch.io.compression import Filter
-from mpibatch.io.naming import whole_name
+from mpibatch.base.errors import UsageError
+from mpibatch.io.base.names import whole_name
+from mpibatch.io.chunks.compression import Filter
 
 __all__ = ["Array", "Selection", "Source", "Storage", "ask", "check", "native", "numeric"]
 

@@ -9,13 +9,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mpibatch.errors import RunError
-from mpibatch.io.chunking import ChunkGrid
-from mpibatch.io.compression import Filter
+from mpibatch.base.errors import RunError
+from mpibatch.io.chunks.codec import hdf5_type, visit_chunks
+from mpibatch.io.chunks.compression import Filter
+from mpibatch.io.chunks.grid import ChunkGrid
+from mpibatch.io.chunks.inflation import can_inflate
 from mpibatch.io.formats import stored
 from mpibatch.io.formats.source import Source, Storage, native
-from mpibatch.io.inflation import can_inflate
-from mpibatch.io.packing import hdf5_type, visit_chunks
 
 __all__ = ["storage_of"]
 

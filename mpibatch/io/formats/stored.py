@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from mpibatch.base.errors import RunError
 from mpibatch.domain import Box
-from mpibatch.errors import RunError
-from mpibatch.io.chunking import ChunkGrid
+from mpibatch.io.chunks.grid import ChunkGrid
+from mpibatch.io.chunks.inflation import inflate
 from mpibatch.io.formats.source import Array, Selection, Source, Storage
-from mpibatch.io.inflation import inflate
 
 __all__ = ["Chunks", "chunks_of", "read"]
 

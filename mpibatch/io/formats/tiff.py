@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from mpibatch.errors import RunError, UsageError
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.io.base.names import whole_name
 from mpibatch.io.formats.calibration import grid_of, spacing_of
 from mpibatch.io.formats.companions import check_companions, check_planes
 from mpibatch.io.formats.orientation import View, view_of
 from mpibatch.io.formats.picks import parse_picks
 from mpibatch.io.formats.source import Array, Selection, Source, native
-from mpibatch.io.naming import whole_name
 
 __all__ = ["inspect", "read"]
 

@@ -1,0 +1,213 @@
+"""Compile a loop once per machine, however many ranks start at the same time.
+
+`compiled` is numba's ``njit`` with the settings that keep the promise of equal bits (no ``fastmath``: its
+vector body and its scalar tail differ) and a disk cache that is safe under concurrent starts. numba's own
+cache writes each file atomically, but its index is read, changed and written without a lock, so that ranks
+which compile together lose or mix up one another's entries (numba issue 10128). Here the whole of
+"look up, compile, store" runs under a file lock: one rank compiles, the others wait and then load, all at once.
+
+The cache is in ``$MPIBATCH_CACHE_DIR``, else ``$XDG_CACHE_HOME/mpibatch``, else ``~/.cache/mpibatch``; a
+folder per processor and host type is numba's own doing (its index is keyed by CPU name and features).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mpibatch.base.host import home
+from mpibatch.base.timing import untimed
+
+__all__ = [
+    "cache_folder",
+    "compile_seconds",
+    "compiled",
+    "compiled_lean",
+    "compiled_lean_many",
+    "interpret",
+    "is_interpreted",
+    "told_apart",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# LLVM vectorises a loop only if so few comparisons tell, at run time, that its arrays are apart: its default, and ours
+# for kernels over many arrays (nine populations, read and written, take 170). Versions are those that were tried:
+# an option that LLVM does not know would end the process.
+CHECKS, MANY_CHECKS = 128, 1000
+LLVM_VERSIONS = range(15, 23)
+
+_interpreted = False
+_seconds = 0.0
+_depth = 0  # compiling one loop compiles those that it calls, inside it
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled code, made if need be; a private temporary one if none can be written. Local."""
+    named = os.environ.get("MPIBATCH_CACHE_DIR")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "mpibatch"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=base):
+            return base
+    except OSError:
+        fallback = Path(tempfile.gettempdir()) / f"mpibatch-cache-{os.getuid()}"
+        with contextlib.suppress(FileExistsError):
+            fallback.mkdir(mode=0o700)
+        # Code is loaded from here: never from a folder that somebody else made or can write to.
+        about = fallback.lstat()
+        if about.st_uid == os.getuid() and stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o022:
+            return fallback
+        return Path(tempfile.mkdtemp(prefix="mpibatch-cache-"))
+
+
+def interpret() -> None:
+    """Leave loops that are defined from now on as Python: for a rehearsal on a few cells, which keeps no values. Local.
+
+    Not for results: casts and fused operations may round otherwise.
+    """
+    global _interpreted
+    _interpreted = True
+
+
+def is_interpreted() -> bool:
+    """Whether loops stay Python in this process. Local."""
+    return _interpreted
+
+
+def compile_seconds() -> float:
+    """Return the seconds that this process has spent compiling or loading compiled code, and the compiler. Local."""
+    return _seconds
+
+
+@contextlib.contextmanager
+def _locked(name: str, shared: bool = False) -> Iterator[None]:
+    folder = cache_folder() / "locks"
+    folder.mkdir(exist_ok=True)
+    with open(folder / name, "w") as lock:
+        # Some parallel file systems refuse locks: then numba's own atomic renames are all there is.
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
+def _is_cached(dispatcher: Any, signature: Any) -> bool:
+    """Whether the cache's index has code for a signature."""
+    try:
+        from numba.core import sigutils
+
+        cache = dispatcher._cache
+        key = cache._index_key(sigutils.normalize_signature(signature)[0], dispatcher.targetctx.codegen())
+        return key in cache._cache_file._load_index()
+    except Exception:
+        # No part of numba's interface: with a version that has it otherwise, ranks load one after another.
+        return False
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    """Count the time as that of compiling, and not of the computing, or packing, for which it is done."""
+    global _depth, _seconds
+    begin = time.perf_counter()
+    _depth += 1
+    is_main = threading.current_thread() is threading.main_thread()  # others have no phases
+    try:
+        with untimed() if is_main else contextlib.nullcontext():
+            yield
+    finally:
+        _depth -= 1
+        if not _depth:
+            _seconds += time.perf_counter() - begin
+
+
+@contextlib.contextmanager
+def _many_checks() -> Iterator[None]:
+    import llvmlite.binding as llvm
+
+    if llvm.llvm_version_info[0] not in LLVM_VERSIONS:
+        yield
+        return
+    llvm.set_option("", f"-vectorize-memory-check-threshold={MANY_CHECKS}")
+    try:
+        yield
+    finally:
+        llvm.set_option("", f"-vectorize-memory-check-threshold={CHECKS}")
+
+
+def compiled(function: F) -> F:
+    """Compile `function` with numba at its first call, through the shared disk cache. Local.
+
+    The loop keeps the source's order of operations (no re-association, no contraction), divides as NumPy
+    does, releases the GIL, and does not check bounds.
+    """
+    return _compiled(function, contextlib.nullcontext)
+
+
+def compiled_lean(function: F) -> F:
+    """`compiled`, for a loop that makes no arrays: it does not count who refers to those that it has. Local."""
+    return _compiled(function, contextlib.nullcontext, _nrt=False)
+
+
+def compiled_lean_many(function: F) -> F:
+    """`compiled_lean`, for a loop over so many arrays that LLVM would not vectorise it. Local."""
+    return _compiled(function, _many_checks, _nrt=False)
+
+
+def told_apart(function: F) -> F:
+    """Let the compiler take it that what this compiled function writes is nothing that it reads otherwise. Local.
+
+    As ``restrict`` in C; without, whether cells are apart is found out at run time, row by row.
+    """
+    compiler = getattr(function, "_compiler", None)
+    customize = getattr(compiler, "_customize_flags", None)
+    # No part of numba's interface: a version without it runs slower, and as right.
+    if compiler is not None and customize is not None:
+
+        def with_noalias(flags: Any) -> Any:
+            flags = customize(flags)
+            flags.noalias = True
+            return flags
+
+        compiler._customize_flags = with_noalias
+    return function
+
+
+def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManager[None]], **options: Any) -> F:
+    if _interpreted:
+        return function
+    with _counted():
+        import numba
+        from numba.core import config
+
+    # numba reads its folder when the cache is attached; the user's own cached functions keep theirs.
+    theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
+    try:
+        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+    finally:
+        config.CACHE_DIR = theirs
+    compile_one = dispatcher.compile
+
+    name = f"{function.__module__}.{function.__qualname__}"
+
+    def compile_under_lock(signature: Any) -> Any:
+        with _counted(), setting():
+            # All at once load what is there; one compiles what is not, and the others wait for it.
+            with _locked(name, shared=True):
+                if _is_cached(dispatcher, signature):
+                    return compile_one(signature)
+            with _locked(name):
+                if not _is_cached(dispatcher, signature):
+                    return compile_one(signature)
+            with _locked(name, shared=True):
+                return compile_one(signature)
+
+    dispatcher.compile = compile_under_lock
+    return dispatcher  # type: ignore[no-any-return]

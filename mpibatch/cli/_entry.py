@@ -1,0 +1,171 @@
+"""``mpibatch COMMAND ...``: the arguments that all commands share, and the way to each command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpibatch import __version__
+from mpibatch.base.log import LEVELS, launched, setup
+from mpibatch.cli import (
+    cancel,
+    doctor,
+    filter,
+    guide,
+    info,
+    logs,
+    plan,
+    probe,
+    report,
+    run,
+    scale,
+    status,
+    submit,
+    verdict,
+    verify,
+    view,
+)
+from mpibatch.cli._exit import OK, USAGE_ERROR, guarded
+from mpibatch.cli.arguments import Parser
+from mpibatch.cli.streams import Streams, streams
+from mpibatch.tools.slurm import completion
+
+__all__ = ["main"]
+
+# What these do is done whether or not anybody reads what they print; others print, and nothing else. What ranks do
+# together must not end because the output of one of them does.
+WORKING = ("run", "filter", "view", "verify", "probe", "submit", "cancel", "doctor", "scale", "report", "verdict")
+DESCRIPTION = """\
+Filter pictures and volumes, and simulate, over MPI: the same bits on any number of ranks.
+
+Every command works without mpiexec, as one rank, and under it:
+  mpiexec -n 8 mpibatch run job.toml
+"""
+EPILOG = """\
+examples:
+  mpibatch run job.toml --dry-run                    check a job and show its plan
+  mpiexec -n 4 mpibatch run job.toml --set step.sigma=3
+  mpiexec -n 4 mpibatch filter in.h5::raw out.h5::edges gaussian_filter:sigma=2 sobel
+  mpibatch info out.h5 --digest
+  mpibatch view out.h5::edges edges.png
+  mpibatch plan job.toml --ranks 1..1024             what it would need and take
+  mpibatch scale job.toml --ranks 1,2,4              run it on each, several times; then mpibatch report
+  mpibatch submit job.toml --profile generic --nodes 2 --ntasks-per-node 64 --dry-run
+  mpibatch guide                                     the chapters of the user's guide
+
+exit codes:
+  0  done
+  1  run error: the request is clear, but it could not be done (file missing or broken, disk full, out of memory)
+  2  usage error: the request cannot be meant (unknown name, wrong value, job file with mistakes)
+  3  of verify: files that mpibatch did not write
+  75 stopped by SIGUSR1 or SIGTERM after a checkpoint: the same command with --resume goes on (EX_TEMPFAIL)
+  141 the reader of the output has gone, as `| head` does (of commands that only print)
+
+Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that a filter may take on one rank for what surrounds its block
+(such as 4G; default: the memory that is free); MPIBATCH_CACHE_DIR is the folder of compiled code.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands. Local."""
+    shared = Parser(add_help=False)
+    group = shared.add_argument_group("common options")
+    group.add_argument("--log-level", choices=LEVELS, default="warning", help="what is logged (default: %(default)s)")
+    group.add_argument("--quiet", action="store_true", help="print errors only")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    top = Parser(
+        prog="mpibatch", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
+    for module in (
+        run,
+        filter,
+        info,
+        view,
+        verify,
+        plan,
+        probe,
+        submit,
+        status,
+        logs,
+        cancel,
+        doctor,
+        scale,
+        report,
+        guide,
+        verdict,
+    ):
+        module.add(commands, shared)
+    return top
+
+
+def _explaining(argv: Sequence[str]) -> Sequence[str]:
+    """``filter --help FILTER`` explains a filter; argparse has no help that takes a word. Local."""
+    is_asked = len(argv) == 3 and argv[0] == "filter" and argv[1] in ("-h", "--help")
+    return ["filter", "--explain", argv[2]] if is_asked else argv
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code. Collective."""
+    with streams() as shown:
+        return _main(argv, shown)
+
+
+def _main(argv: Sequence[str] | None, shown: Streams) -> int:
+    top = parser()
+    argv = _explaining(sys.argv[1:] if argv is None else argv)
+    try:
+        args = top.parse_args(argv)
+    except SystemExit as leaving:
+        sys.stdout.flush()
+        return shown.status(int(leaving.code or OK))
+    rank, size = launched()
+    if args.version:
+        if rank == 0:
+            print(f"mpibatch {__version__}", flush=True)
+        return shown.status(OK)
+    if args.command is None:
+        top.print_help()
+        return USAGE_ERROR
+    setup(args.log_level, rank=rank, size=size, quiet=args.quiet)
+    if args.command not in WORKING:
+        shown.be_strict()
+    code = guarded(lambda: int(args.execute(args)), debug=args.debug)
+    if args.command not in WORKING:
+        code = shown.status(code)
+    if args.command in ("run", "filter"):
+        completion.leave(code)
+    return code
+
+
+def run_program(file: str, argv: Sequence[str] | None = None) -> int:
+    """Run the simulation program in `file` with the job file beside it, or another one in `argv`. Collective.
+
+    For the end of a program: ``sys.exit(run_program(__file__))``. Arguments are those of ``mpibatch run``.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    path = Path(file)
+    if {"-h", "--help"} & {*arguments}:
+        return _explain(file)
+    if not arguments or arguments[0].startswith("-"):
+        arguments.insert(0, str(path.with_suffix(".toml")))
+    if path.resolve().parent != Path(__file__).resolve().parent.parent / "apps":
+        # The job beside a copy may still name what it was copied from.
+        arguments += ["--set", f"simulation.program={path}"]
+    return main(["run", *arguments])
+
+
+def _explain(file: str) -> int:
+    def show() -> int:
+        from mpibatch.cli.program import explanation
+
+        text = explanation(file)
+        if launched()[0] == 0:
+            print(text)
+        return OK
+
+    with streams() as shown:
+        return shown.status(guarded(show))

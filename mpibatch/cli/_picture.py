@@ -1,0 +1,68 @@
+"""From numbers to grey or colour bytes, the same for the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.errors import UsageError
+
+__all__ = ["cut", "gray", "is_color"]
+
+
+def is_color(shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
+    """Whether an array's last axis is taken for colour channels: 3 or 4 of them, of bytes, after two axes. Local."""
+    return len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
+
+
+def cut(
+    shape: Sequence[int], color: bool, chosen: Mapping[int, int], longest: int, is_series: bool = False
+) -> tuple[int | slice, ...]:
+    """Return what to read of an array for a picture. Local.
+
+    `chosen` maps axes to indices. Of the others, all but the last two (before the channels) are cut in the middle, the
+    first of a series at its last time; what is left is thinned out so that no side exceeds `longest` pixels.
+    """
+    ndim = len(shape)
+    spatial = ndim - 1 if color else ndim
+    indices = {}
+    for axis, index in chosen.items():
+        if not -spatial <= axis < spatial:
+            raise UsageError(f"--slice {axis}:{index}: the dataset of shape {tuple(shape)} has axes 0 to {spatial - 1}")
+        n = shape[axis % spatial]
+        if not -n <= index < n:
+            raise UsageError(f"--slice {axis}:{index}: axis {axis} has {n} cells; give an index from 0 to {n - 1}")
+        indices[axis % spatial] = index % n
+    left = [axis for axis in range(spatial) if axis not in indices]
+    for axis in left[:-2]:
+        indices[axis] = shape[axis] - 1 if is_series and axis == 0 else shape[axis] // 2
+    steps = [max(1, -(-n // longest)) for n in shape[:spatial]] + [1] * (ndim - spatial)
+    return tuple(indices.get(axis, slice(None, None, steps[axis])) for axis in range(ndim))
+
+
+def gray(values: npt.NDArray[Any], percentiles: tuple[float, float] | None = None) -> npt.NDArray[np.uint8]:
+    """Return `values` as bytes: bool as black and white, bytes as they are, others stretched. Local.
+
+    The stretch maps the `percentiles` of the finite values (default: least and largest) to 0 and 255, linearly;
+    NaN is black. Bytes are stretched only if percentiles are given.
+    """
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype == np.uint8 and percentiles is None:
+        return values
+    if values.dtype.kind not in "iuf":
+        raise UsageError(f"a dataset of dtype {values.dtype} cannot be shown; bool, integers and floats can")
+    numbers = values.astype(np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    if not finite.size:
+        return np.zeros(values.shape, np.uint8)
+    low, high = np.percentile(finite, percentiles or (0, 100))
+    if high <= low:
+        return np.where(numbers > low, 255, 0).astype(np.uint8)
+    # Halved first: the difference of two huge floats may overflow.
+    scaled = (numbers / 2 - low / 2) / (high / 2 - low / 2)
+    pixels: npt.NDArray[np.uint8] = np.rint(np.clip(np.nan_to_num(scaled), 0, 1) * 255).astype(np.uint8)
+    return pixels

@@ -1,0 +1,71 @@
+"""The options of all commands that submit: what the user wants of a site in place of what its profile says."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from mpibatch.base.log import logger
+
+if TYPE_CHECKING:
+    from mpibatch.tools.slurm.profiles import Profile
+
+__all__ = ["add", "chosen", "told"]
+
+
+def add(group: argparse._ArgumentGroup) -> None:
+    """Add the options to a group of a command's. Local."""
+    group.add_argument("--time", metavar="T", help="time limit: minutes, HH:MM:SS or D-HH:MM:SS (default: the site's)")
+    for key, what in (("account", "account"), ("partition", "partition"), ("qos", "quality of service")):
+        group.add_argument(f"--{key}", metavar="NAME", help=f"the {what}, in place of the profile's")
+    group.add_argument(
+        "--memory-limit", metavar="SIZE", help="what a filter may take on one rank beside its block, such as 4G"
+    )
+    pinning = group.add_mutually_exclusive_group()
+    pinning.add_argument(
+        "--binding",
+        metavar="OPTION",
+        action="append",
+        help="how ranks are bound to cores, in place of the profile's: --binding=--cpu-bind=cores (repeatable)",
+    )
+    pinning.add_argument("--no-binding", action="store_true", help="leave out the profile's binding of ranks to cores")
+
+
+def chosen(args: argparse.Namespace) -> Profile:
+    """Return the profile ``args.profile``, with what was chosen in its place. Local. Warns of what it leaves open."""
+    from mpibatch.tools.slurm import profiles, request
+
+    profile = profiles.load(args.profile)
+    for line in _open_places(profile):
+        logger("slurm").warning("profile %s: %s", profile.name, line)
+    return request.with_choices(
+        profile,
+        account=args.account,
+        partition=args.partition,
+        qos=args.qos,
+        memory_limit=args.memory_limit,
+        binding=() if args.no_binding else args.binding,
+    )
+
+
+def told(profile: Profile) -> str:
+    """Return in words how ranks are bound, and how much memory they may take. Local."""
+    asked = [f"{profile.memory} of each node" if profile.memory else ""]
+    asked += [f"{profile.memory_per_cpu} for each CPU" if profile.memory_per_cpu else ""]
+    memory = next(filter(None, asked), "the site's default")
+    limit = f", filters up to {profile.memory_limit} on a rank" if profile.memory_limit else ""
+    return f"pinning: {' '.join(profile.binding) or 'the default of the launcher'}; memory: {memory}{limit}"
+
+
+def _open_places(profile: Profile) -> list[str]:
+    kinds = [key for key in profile.open_places if key != "scratch"]
+    lines = []
+    if kinds:
+        lines.append(
+            f"{' or '.join(kinds)} is only a comment there, so that the job takes the mpibatch on the PATH, if its "
+            f"nodes see it (active now: {os.environ.get('VIRTUAL_ENV') or 'no virtual environment'})"
+        )
+    if "scratch" in profile.open_places:
+        lines.append("scratch is only a comment there, so that compiled code is kept at home, if nodes see that")
+    return [f"{line}; fill it in, in a copy of the profile, and give that: --profile FILE.toml" for line in lines]

@@ -1,0 +1,116 @@
+"""Running a job from the command line: progress, and the tables at the end."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mpibatch.base import tally, timing
+from mpibatch.base.compiled import compile_seconds
+from mpibatch.base.errors import RunError
+from mpibatch.base.log import launched
+from mpibatch.base.units import bytes_text, shape_text
+from mpibatch.job.file.schema import Job
+from mpibatch.job.file.simulation import SimulationJob
+from mpibatch.tools.slurm import completion
+
+if TYPE_CHECKING:
+    from mpibatch.job.execution.pipeline import Summary
+    from mpibatch.job.execution.resume import Start
+    from mpibatch.mpi import Hosts
+
+__all__ = ["run_and_report"]
+
+COMPILING_WORTH_TELLING = 0.1  # seconds
+
+
+def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, start: Start = "new") -> int:
+    """Run `job` on `comm` with progress on standard error and a summary on standard output; return 0. Collective."""
+    from mpibatch.job.execution.account import Begin, account, peak_memory
+    from mpibatch.job.execution.pipeline import run
+    from mpibatch.job.execution.progress import reporter
+    from mpibatch.job.execution.simulation import simulate
+    from mpibatch.mpi import hosts_of
+    from mpibatch.tools.planning.run_prediction import compared, foretold
+
+    _check_world(comm)
+    timing.reset()
+    tally.reset()
+    began = Begin()
+    with reporter(comm.rank, quiet) as report:
+        summary: Summary
+        if isinstance(job, SimulationJob):
+            summary = simulate(job, comm, report, start)
+        else:
+            summary = run(job, comm, report, start)
+    completion.note(output=summary.path)
+    if summary.was_complete:
+        if comm.rank == 0 and not quiet:
+            print(f"{summary.path} is complete and whole already: nothing to do")
+        return 0
+    stats = timing.summary(comm)
+    hosts = hosts_of(comm)
+    said = foretold(job, comm.size, max(hosts.ranks.values())) if hosts is not None else None
+    told = None
+    # Launchers may keep the variable from other ranks.
+    if comm.bcast(completion.is_wanted(), root=0):
+        told = account(comm, summary, stats, hosts, began)
+        completion.note(run=told if told is None or said is None else {**told, "predicted": said})
+    if hosts is None or quiet:
+        return 0
+    print(f"{shape_text(summary.shape)} cells on {shape_text(summary.topology)} ranks")
+    print(_chosen(comm.size, hosts))
+    for note in summary.notes:
+        print(note)
+    print(_laps(summary.seconds))
+    if said is not None:
+        memory = told["memory"]["most"] if told else peak_memory()
+        print(compared(said, _step_seconds(summary), memory))
+    print(timing.table(stats, comm.size))
+    if compile_seconds() > COMPILING_WORTH_TELLING:
+        print(f"compiling or loading compiled code took {compile_seconds():.1f} s of it (less from now on)")
+    print(f"wrote {summary.path}:")
+    for saved in summary.saved:
+        notes = ", ".join(f"{key} {value:.6g}" for key, value in saved.measured.items())
+        line = f"  {saved.dataset:<20} {shape_text(saved.shape):>18} {saved.dtype:<8} {bytes_text(saved.bytes):>10}"
+        print(f"{line}  {notes}".rstrip())
+    return 0
+
+
+def _step_seconds(summary: Summary) -> float:
+    """This rank's seconds of a step: a mean one of a simulation, all filters of a pipeline."""
+    laps = dict(summary.seconds)
+    if summary.kind == "simulation":
+        return laps["steps"] / max(1, summary.steps)
+    return sum(seconds for name, seconds in laps.items() if name not in ("reading", "writing"))
+
+
+def _check_world(comm: Any) -> None:
+    """Refuse to start when every process thinks it is alone: all would write the same file."""
+    _, size = launched()
+    if size > comm.size == 1:
+        raise RunError(
+            f"{size} processes were started, but MPI sees one: the launcher belongs to another MPI than mpi4py uses; "
+            "start with the mpiexec beside this Python, or with srun --mpi=pmi2 or pmix, as your MPI needs"
+        )
+
+
+def _chosen(ranks: int, hosts: Hosts) -> str:
+    """What the user decides on, and perhaps decided otherwise than was meant: ranks, threads, cores, memory."""
+    from mpibatch.filters._engine.memory import LIMIT_VARIABLE
+
+    cores, limit = _count(hosts.cores, "core"), os.environ.get(LIMIT_VARIABLE, "").strip()
+    if ranks > 1:
+        cores = f"each on {cores}, " + ("not its own" if hosts.shared else "its own")
+    told = (
+        f"{_count(ranks, 'rank')} × {_count(tally.threads(), 'thread')} on {_count(len(hosts.ranks), 'host')}, {cores}"
+    )
+    return told + (f"; {LIMIT_VARIABLE} = {limit}" if limit else "")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _laps(seconds: tuple[tuple[str, float], ...]) -> str:
+    return "rank 0: " + ", ".join(f"{name} {time:.2f} s" for name, time in seconds)

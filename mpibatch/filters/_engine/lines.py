@@ -1,0 +1,152 @@
+"""One pass of a filter along one axis: fetch what lies before and after the block, then run a compiled loop.
+
+The loop reads lo, block and hi from where they are: the block is never copied as a whole, and a pass may write over
+its own input. So a filter of several passes needs its input, its output, and the slabs of one pass.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.domain import check_mode
+from mpibatch.fields.field import Field
+from mpibatch.halo import slabs
+
+if TYPE_CHECKING:
+    from mpibatch.filters._loops.strips import Strip
+
+__all__ = ["EPSILON", "beyond_walls", "correlate_axis", "symmetry", "uniform_axis"]
+
+Array = npt.NDArray[Any]
+Loop = Callable[[Any, Any, int, int], None]
+
+EPSILON = float(np.finfo(np.float64).eps)  # scipy's tolerance for "is symmetric" and "is zero"
+
+
+def symmetry(weights: npt.NDArray[np.float64]) -> int:
+    """Return 1 for weights that scipy takes as symmetric, -1 for antisymmetric, 0 for all others. Local."""
+    if weights.size % 2 == 0:
+        return 0
+    half = weights.size // 2
+    after, before = weights[half + 1 :], weights[:half][::-1]
+    # "Not greater", rather than "less or equal": weights that are nan count as symmetric there.
+    if not (np.abs(after - before) > EPSILON).any():
+        return 1
+    return 0 if (np.abs(after + before) > EPSILON).any() else -1
+
+
+def beyond_walls(u: Field, axis: int, reach: tuple[int, int], mode: str) -> tuple[int, int]:
+    """Return how many of the `reach` cells before and after the block lie outside a "constant" wall. Local."""
+    if u.grid.periodic[axis] or check_mode(mode) != "constant":
+        return 0, 0
+    low, high = reach
+    start, stop = u.box.start[axis], u.box.stop[axis]
+    return min(low, max(0, low - start)), min(high, max(0, stop + high - u.grid.shape[axis]))
+
+
+def correlate_axis(
+    u: Field, out: Field, axis: int, weights: npt.NDArray[np.float64], mode: str, cval: float, origin: int = 0
+) -> None:
+    """Correlate `u` along `axis` with `weights` into `out`, which may be `u` itself. Collective."""
+    from mpibatch.filters._loops.linear import correlate_lines
+
+    half = weights.size // 2
+    taps, kind = np.ascontiguousarray(weights, np.float64), symmetry(weights)
+
+    def loop(line: Any, strip: Any, outers: int, lanes: int) -> None:
+        correlate_lines(line, strip, outers, lanes, taps, kind)
+
+    _sweep(u, out, axis, (half + origin, weights.size - 1 - half - origin), mode, cval, loop)
+
+
+def uniform_axis(u: Field, out: Field, axis: int, size: int, mode: str, cval: float, origin: int = 0) -> None:
+    """Write the means of windows of `size` cells of `u` along `axis` to `out`, which may be `u`. Collective."""
+    from mpibatch.filters._loops.uniform import uniform_lines
+
+    low = size // 2 + origin
+    phase = (u.box.start[axis] - low) % size
+
+    def loop(line: Any, strip: Any, outers: int, lanes: int) -> None:
+        uniform_lines(line, strip, outers, lanes, size, phase)
+
+    _sweep(u, out, axis, (low, size - 1 - low), mode, cval, loop)
+
+
+def _sweep(
+    u: Field,
+    out: Field,
+    axis: int,
+    reach: tuple[int, int],
+    mode: str,
+    cval: float,
+    loop: Loop,
+) -> None:
+    """Run `loop` over all lines of `u` along `axis`, with `reach` = (low, high) cells around the block. Collective."""
+    # The wall's value is written below, as f64: scipy does not round it to the field's dtype.
+    received = slabs(u, axis, reach, mode, 0)
+    if not u.owned.size:
+        return
+    lo, hi = (_bytes_of(slab).astype(np.float64, copy=False) for slab in received)
+    outside = beyond_walls(u, axis, reach, mode)
+    along: list[slice] = [slice(None)] * axis
+    lo[(*along, slice(0, outside[0]))] = cval
+    hi[(*along, slice(hi.shape[axis] - outside[1], None))] = cval
+    views = ((lo, lo), (u.owned, u.padded), (hi, hi), (out.owned, out.padded))
+    for line, strip, outers, lanes in _bundles(views, axis):
+        loop(line, strip, outers, lanes)
+
+
+def _bytes_of(array: Array) -> Array:
+    """Return bool as u8, as scipy's loops see it; other arrays as they are."""
+    return array.view(np.uint8) if array.dtype == np.bool_ else array
+
+
+def _bundles(
+    views: Sequence[tuple[Array, Array]], axis: int
+) -> Iterator[tuple[tuple[Strip, Strip, Strip], Strip, int, int]]:
+    """Cut (lo, block, hi, out), views of contiguous arrays, into bundles of lines: planes of side-by-side lanes. Local.
+
+    Lanes are the cells after `axis`, as many as lie evenly in memory.
+    """
+    from mpibatch.filters._loops.strips import Strip
+
+    arrays = [view for view, _ in views]
+    flat = [_flat(view, whole) for view, whole in views]
+    steps = [tuple(s // a.itemsize for s in a.strides) for a in arrays]
+    shape = arrays[1].shape
+    after = _merged([(shape[d], tuple(s[d] for s in steps)) for d in range(axis + 1, len(shape))])
+    before = _merged([(shape[d], tuple(s[d] for s in steps)) for d in range(axis)])
+    lanes, lane = after.pop() if after else (1, (1,) * len(arrays))
+    others = sorted(before + after)
+    outers, outer = others.pop() if others else (1, (0,) * len(arrays))
+    for place in itertools.product(*(range(n) for n, _ in others)):
+        shift = [sum(i * step[k] for i, (_, step) in zip(place, others, strict=True)) for k in range(len(arrays))]
+        strips = [
+            Strip(cells, start + shift[k], outer[k], steps[k][axis], lane[k], arrays[k].shape[axis])
+            for k, (cells, start) in enumerate(flat)
+        ]
+        yield (strips[0], strips[1], strips[2]), strips[3], outers, lanes
+
+
+def _merged(dims: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:
+    """Merge neighboring dimensions (extent, strides) that are one dimension in every array; drop those of extent 1."""
+    result: list[tuple[int, tuple[int, ...]]] = []
+    for count, strides in reversed(dims):
+        if count == 1:
+            continue
+        if result and all(s == inner * result[0][0] for s, inner in zip(strides, result[0][1], strict=True)):
+            result[0] = (count * result[0][0], result[0][1])
+        else:
+            result.insert(0, (count, strides))
+    return result
+
+
+def _flat(view: Array, whole: Array) -> tuple[Array, int]:
+    """Return contiguous memory as one line of cells, and where a view of it begins there. Local."""
+    start = view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    return _bytes_of(whole.reshape(-1)), start // whole.itemsize

@@ -1,0 +1,109 @@
+"""Refuse a kernel whose halo would not fit into memory, before anything of its size is made."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.fields.field import Field
+from mpibatch.fields.grid import Grid
+from mpibatch.mpi import MPI, agreed
+
+__all__ = ["LIMIT_VARIABLE", "check_memory", "memory_limit", "padded_bytes", "slab_bytes"]
+
+LIMIT_VARIABLE = "MPIBATCH_MEMORY_LIMIT"
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# Bytes below which nothing is asked, and below which only a limit that the user set counts.
+_SMALL, _ORDINARY = 2**20, 2**26
+
+
+def _largest_block(grid: Grid) -> list[int]:
+    """Return the largest extent of any rank's block along each axis; the same on all ranks, without a message."""
+    axes = grid.decomposition.axes
+    return [max(stop - start for start, stop in map(one.bounds, range(one.parts))) for one in axes]
+
+
+def slab_bytes(u: Field, axis: int, reach: tuple[int, int]) -> int:
+    """Return the bytes of the slabs around the largest block: as received and as f64, and of the weights. Local."""
+    block = _largest_block(u.grid)
+    face = math.prod(n for a, n in enumerate(block) if a != axis) * math.prod(u.components)
+    return sum(reach) * (face * (u.dtype.itemsize + 8) + 8)
+
+
+def padded_bytes(u: Field, reach: Sequence[tuple[int, int]], itemsize: int) -> int:
+    """Return the bytes of the largest block padded by `reach` = (low, high) per grid axis. Local."""
+    extents = (n + low + high for n, (low, high) in zip(_largest_block(u.grid), reach, strict=True))
+    return math.prod(extents) * math.prod(u.components) * itemsize
+
+
+def memory_limit() -> int | None:
+    """Return the bytes that $MPIBATCH_MEMORY_LIMIT allows a rank, e.g. of "500M" or "2G"; None if unset. Local."""
+    text = os.environ.get(LIMIT_VARIABLE, "").strip()
+    if not text:
+        return None
+    number = text.upper().removesuffix("B").removesuffix("I")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    try:
+        limit = float(number.removesuffix(unit)) * _UNITS[unit]
+        if math.isfinite(limit) and limit > 0:
+            return int(limit)
+    except ValueError:
+        pass
+    raise UsageError(f"{LIMIT_VARIABLE}={text!r} is no amount of memory; give bytes, or a number with K, M, G or T")
+
+
+def _available() -> int | None:
+    """Return the bytes of memory that this host (or this process's control group) still has; None if unknown."""
+    try:
+        with open("/proc/meminfo") as table:
+            lines = dict(line.split(":", 1) for line in table)
+        found = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as used:
+            found = min(found, max(0, int(most.read()) - int(used.read())))
+    except (OSError, ValueError):
+        pass  # no control group, or "max": no limit of its own
+    return found
+
+
+def check_memory(grid: Grid, asked: str, needed: int) -> None:
+    """Raise if `needed` bytes per rank, for what was `asked`, exceed what a rank may take. Collective.
+
+    UsageError if $MPIBATCH_MEMORY_LIMIT is set, else RunError: then the limit is the host's free memory divided by
+    the ranks on it. `needed` must be the same on all ranks. Nothing is communicated below 1 MiB.
+    """
+    if needed <= _SMALL:
+        return
+    neighbors = 1
+    if needed > _ORDINARY:
+        host = grid.comm.Split_type(MPI.COMM_TYPE_SHARED)
+        neighbors = host.size
+        host.Free()
+    with agreed(grid.comm, asked):
+        limit = memory_limit()
+        if limit is not None:
+            if needed > limit:
+                raise UsageError(_message(asked, needed, f"{LIMIT_VARIABLE} allows {_readable(limit)}"))
+            return
+        free = _available() if needed > _ORDINARY else None
+        if free is not None and needed * neighbors > free:
+            found = f"the host has {_readable(free)} free for its {neighbors} ranks"
+            raise RunError(_message(asked, needed, found))
+
+
+def _message(asked: str, needed: int, found: str) -> str:
+    return (
+        f"{asked} needs {_readable(needed)} per rank for what surrounds its block, but {found};"
+        " take a smaller kernel or more ranks"
+    )
+
+
+def _readable(amount: int) -> str:
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
+        if amount >= size:
+            return f"{amount / size:.3g} {unit}" if amount < 2**60 else f"{amount // size:.3g} {unit}"
+    return f"{amount} bytes"

@@ -1,0 +1,176 @@
+"""Rows of cells for a window to run over, without a padded copy of the whole block.
+
+The inner cells are computed where they lie. Only a thin strip along each face of the block, whose windows reach
+into the halo, is put together from owned cells and what the neighbors sent. A block that is small against the
+window, or whose halo already is as wide as the window's reach, is read as one padded array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.domain import Box
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine.footprints import Window
+from mpibatch.halo import padded_copy
+from mpibatch.halo.engines import Memory
+from mpibatch.halo.exchanges import halo_of, surround
+
+__all__ = ["Rows", "rows_of", "starts"]
+
+Array = npt.NDArray[Any]
+Ints = npt.NDArray[np.int64]
+
+THIN = 8  # strips pay while the window's reach is below this part of the block, 1/8
+LONG_AGAINST = 4  # an axis this many times longer than the last one is worth to be swapped with it
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a flat output, and where the windows of their first cells begin in flat `cells`.
+
+    The cell x of row r reads ``cells[bases[r] + offset + x]`` for every offset and is ``out[targets[r] + x]``,
+    0 <= x < length. Components lie within the row, so that offsets along the last axis are multiples of them.
+    Offsets are in the order of the window's cells. `shape` is the window's, in the order of the axes in `cells`.
+    """
+
+    cells: Array
+    bases: Ints
+    offsets: Ints
+    out: Array
+    targets: Ints
+    length: int
+    shape: tuple[int, ...]
+    moves: tuple[Array, Array] | None  # what to copy once the rows are computed: to, from
+
+    def store(self) -> None:
+        """Put computed cells where they belong, if they are not there yet. Local."""
+        if self.moves:
+            self.moves[0][...] = self.moves[1]
+
+
+def rows_of(u: Field, out: Field, window: Window, modes: tuple[str, ...], cval: Any) -> list[Rows]:
+    """Return the rows that make up the owned cells of `out`, to be read in `u` and its surroundings. Collective."""
+    reach = window.reach
+    thin = all(THIN * (low + high) <= n for (low, high), n in zip(reach, u.box.shape, strict=True))
+    # The halo either fits on all ranks or on none; strips and padded copies send the same messages.
+    if u.halo == reach or not thin:
+        padded = padded_copy(u, reach, modes, cval)
+        if not u.box.size:
+            return []
+        origin = u.box.grow(reach).start
+        return [_rows(padded, origin, u.box, out, window)]
+    frame = _surround(u, reach, modes, cval)
+    inner = Box(
+        tuple(s + low for s, (low, _) in zip(u.box.start, reach, strict=True)),
+        tuple(s - high for s, (_, high) in zip(u.box.stop, reach, strict=True)),
+    )
+    found = [_rows(u.padded, u.origin, inner, out, window)]
+    for box in _strips(u.box, inner):
+        longest = max(range(len(box.shape)), key=lambda axis: box.shape[axis])
+        cells = frame.read(box.grow(reach))
+        # Rows of a few cells leave vectors empty: the longest axis becomes the last one.
+        swap = longest if LONG_AGAINST * box.shape[-1] < box.shape[longest] else None
+        found.append(_rows(cells, box.grow(reach).start, box, out, window, swap))
+    return found
+
+
+def _rows(cells: Array, origin: tuple[int, ...], box: Box, out: Field, window: Window, swap: int | None = None) -> Rows:
+    """Return the rows of `box` in `out`; the windows lie in `cells`, whose first cell is `origin`. Local.
+
+    With `swap` the cells, and the rows, are laid out with that axis and the last one exchanged.
+    """
+    ndim = window.footprint.ndim
+    order = list(range(ndim))
+    target, zero, moves = out.padded, out.origin, None
+    if swap is not None:
+        order[swap], order[-1] = order[-1], order[swap]
+        cells = np.ascontiguousarray(cells.swapaxes(swap, ndim - 1))
+        view = out.owned[box.slices(out.box.start)].swapaxes(swap, ndim - 1)
+        target, zero = np.empty(view.shape, view.dtype), box.start
+        moves = view, target
+    width = math.prod(cells.shape[ndim:])
+    corner = [s - o - low for s, o, (low, _) in zip(box.start, origin, window.reach, strict=True)]
+    shape = tuple(box.shape[axis] for axis in order)
+    return Rows(
+        cells.reshape(-1),
+        starts(cells.shape[:ndim], tuple(corner[axis] for axis in order), shape) * width,
+        window.offsets(cells.shape[:ndim], order) * width,
+        target.reshape(-1),
+        starts(target.shape[:ndim], tuple(box.start[axis] - zero[axis] for axis in order), shape) * width,
+        shape[-1] * width,
+        tuple(window.footprint.shape[axis] for axis in order),
+        moves,
+    )
+
+
+def starts(shape: tuple[int, ...], corner: tuple[int, ...], count: tuple[int, ...]) -> Ints:
+    """Return the flat indices, in an array of `shape`, of the first cells of the rows of a box. Local."""
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    starts = np.array([corner[-1]], dtype=np.int64)
+    for axis in range(len(shape) - 2, -1, -1):
+        along = (corner[axis] + np.arange(count[axis], dtype=np.int64)) * strides[axis]
+        starts = (along[:, None] + starts[None, :]).reshape(-1)
+    return starts
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The owned cells and, in thin arrays, the cells around them: a target of an exchange."""
+
+    owned: Memory
+    shells: tuple[Memory, ...]
+
+    @property
+    def components(self) -> tuple[int, ...]:
+        return self.owned.components
+
+    def at(self, box: Box) -> Array:
+        for shell in self.shells:
+            if _box(shell).intersect(box).size == box.size:
+                return shell.at(box)
+        raise AssertionError(f"the plan fills {box}, which no shell holds")
+
+    def read(self, box: Box) -> Array:
+        result = Memory(np.empty(box.shape + self.components, self.owned.array.dtype), box.start)
+        for memory in (self.owned, *self.shells):
+            common = _box(memory).intersect(box)
+            if common.size:
+                result.at(common)[...] = memory.at(common)
+        return result.array
+
+
+def _box(memory: Memory) -> Box:
+    return Box(memory.origin, tuple(o + n for o, n in zip(memory.origin, memory.array.shape, strict=False)))
+
+
+def _surround(u: Field, reach: tuple[tuple[int, int], ...], modes: tuple[str, ...], cval: Any) -> _Frame:
+    """Fetch the halo of `reach` cells into thin arrays. Collective."""
+    shells = []
+    whole = u.box.grow(reach)
+    for axis in range(u.grid.ndim):
+        for low, high in ((whole.start[axis], u.box.start[axis]), (u.box.stop[axis], whole.stop[axis])):
+            # Corners belong to the first axis on which they are outside.
+            start = (*u.box.start[:axis], low, *whole.start[axis + 1 :])
+            stop = (*u.box.stop[:axis], high, *whole.stop[axis + 1 :])
+            shape = Box(start, stop).shape if u.box.size else (0,) * u.grid.ndim
+            shells.append(Memory(np.empty(shape + u.components, u.dtype), start))
+    frame = _Frame(Memory(u.owned, u.box.start), tuple(shells))
+    surround(u, halo_of(u.grid, reach, modes), frame, cval)
+    return frame
+
+
+def _strips(box: Box, inner: Box) -> Iterator[Box]:
+    """Yield disjoint boxes that make up `box` without `inner`. Local."""
+    start, stop = box.start, box.stop
+    for axis in range(len(start)):
+        for low, high in ((start[axis], inner.start[axis]), (inner.stop[axis], stop[axis])):
+            strip = Box((*inner.start[:axis], low, *start[axis + 1 :]), (*inner.stop[:axis], high, *stop[axis + 1 :]))
+            if strip.size:
+                yield strip

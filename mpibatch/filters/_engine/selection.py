@@ -1,0 +1,266 @@
+"""The algorithm for an order statistic that is neither the lowest nor the highest: chosen, and run on a block.
+
+The choice is a function of the window and the dtype, the same on all ranks; the constants in it are nanoseconds
+per cell, measured on one core with AVX-512 over 3 × 3 to 25 × 25 and 5³ to 25³ cells. All algorithms give the same
+cells.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.timing import phase as timed
+from mpibatch.domain import Box
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine.footprints import Window
+from mpibatch.filters._engine.memory import check_memory, padded_bytes
+from mpibatch.filters._engine.rows import Rows, rows_of
+from mpibatch.filters._loops.networks import selection_network
+from mpibatch.halo import padded_copy
+
+__all__ = ["select_rank"]
+
+Array = npt.NDArray[Any]
+
+COMPARATOR_NS = 0.042  # per byte of a cell: a comparator's share of a network
+LARGEST_NETWORK = 512  # cells; the comparators of larger ones take long to list, and never pay
+COLUMNS_NS = 55.0  # histograms of columns, whatever the window
+MOVE_NS, FIND_NS = 4.0, 100.0  # sliding histogram: a cell that comes and one that goes; finding the rank
+TILE_CELLS = 1 << 17  # of which the order is worked out at once: their histogram has to stay in L2
+DIRECT_BINS = 1 << 16  # integers that span less than this are their own codes
+STRIPE_BYTES = 1 << 24  # what the histograms of lines may take: part of L3
+
+
+def select_rank(name: str, u: Field, out: Field, window: Window, rank: int, modes: tuple[str, ...], cval: Any) -> None:
+    """Write the cell of `rank` in each window of `u` to `out`, which has its dtype and no halo. Collective."""
+    by_network = _by_network(u.dtype, window, rank)
+    # Histograms need the padded block, its codes and their order.
+    item = u.dtype.itemsize if by_network else 2 * max(4, u.dtype.itemsize)
+    check_memory(u.grid, f"{name} with a window of {window.footprint.shape}", padded_bytes(u, window.reach, item))
+    if by_network:
+        for rows in rows_of(u, out, window, modes, cval):
+            with timed("compute"):
+                _run_network(rows, window, math.prod(u.components), rank)
+        return
+    padded = padded_copy(u, window.reach, modes, cval)
+    if not u.owned.size:
+        return
+    with timed("compute"):
+        for component in np.ndindex(u.components):
+            _by_histogram(padded[..., *component], out.owned[..., *component], window, rank)
+
+
+def _by_network(dtype: np.dtype[Any], window: Window, rank: int) -> bool:
+    """Whether a network is the fastest way. Local."""
+    if window.count > LARGEST_NETWORK:
+        return False
+    cost = COMPARATOR_NS * dtype.itemsize * len(selection_network(window.count, rank))
+    if dtype.itemsize == 1 and window.full:
+        return cost < COLUMNS_NS
+    edge = window.count // max(window.footprint.shape)
+    return bool(cost < FIND_NS + MOVE_NS * edge)
+
+
+def _run_network(rows: Rows, window: Window, step: int, rank: int) -> None:
+    """Run a network of comparators over rows of cells. Local."""
+    from mpibatch.filters._loops import rank_network as loops
+
+    cells, out, sign, rest = _as_integers(rows.cells, rows.out)
+    square = window.full and window.count == 9 and rows.shape[-1] == 3 and max(rows.shape) == 3
+    if square and rank == 4:
+        lines = np.sort(rows.offsets)[::3]
+        loops.median_of_nine(cells, rows.bases, lines, step, sign, rest, out, rows.targets, rows.length)
+    else:
+        network = selection_network(window.count, rank)
+        loops.select(cells, rows.bases, rows.offsets, network, rank, sign, rest, out, rows.targets, rows.length)
+    rows.store()
+
+
+def _as_integers(cells: Array, out: Array) -> tuple[Array, Array, int, int]:
+    """Return cells and output as integers, and the shift and mask that turn a float's bits into its order. Local."""
+    if cells.dtype.kind == "f":
+        bits = 8 * cells.itemsize
+        kind = np.dtype(f"i{cells.itemsize}")
+        return cells.view(kind), out.view(kind), bits - 1, (1 << (bits - 1)) - 1
+    if cells.dtype.kind == "b":
+        return cells.view(np.uint8), out.view(np.uint8), 0, 0
+    return cells, out, 0, 0
+
+
+class _Laid(NamedTuple):
+    """A padded block with its axes in ascending order of the window's extents, and at least three of them."""
+
+    cells: Array
+    out: Array
+    footprint: npt.NDArray[np.bool_]
+
+
+def _by_histogram(padded: Array, out: Array, window: Window, rank: int) -> None:
+    """Write the cells of `rank` for one component by a moving histogram. Local."""
+    # The windows move along the last axis: there the edge of a long window is smallest.
+    order = sorted(range(out.ndim), key=lambda axis: window.footprint.shape[axis])
+    more = (1,) * (3 - out.ndim)
+
+    def laid(array: Array) -> Array:
+        turned = array.transpose(order)
+        return turned.reshape(more + turned.shape)
+
+    cells = np.ascontiguousarray(laid(padded))
+    result = np.empty(laid(out).shape, out.dtype)
+    found = _Laid(cells, result, laid(window.footprint))
+    if cells.dtype.itemsize == 1 and window.full:
+        _over_columns(found, rank)
+    else:
+        _sliding(found, rank)
+    laid(out)[...] = result
+
+
+def _over_columns(laid: _Laid, rank: int) -> None:
+    """Run the histograms of columns or lines over 8-bit cells. Local."""
+    from mpibatch.filters._loops import rank_histogram as loops
+
+    flip = np.uint8(128 if laid.cells.dtype == np.int8 else 0)
+    cells = laid.cells.view(np.uint8) ^ flip if flip else laid.cells.view(np.uint8)
+    out = laid.out.view(np.uint8)
+    sizes = laid.footprint.shape
+    planes, lines = _flat_starts(cells.shape[:-2], out.shape[:-2]), _flat_starts(cells.shape[:-2], sizes[:-2])
+    plane, stride = math.prod(cells.shape[-2:]), cells.shape[-1]
+    window = np.zeros(272, np.uint16 if math.prod(sizes) < 1 << 16 else np.uint32)
+    flat, result = cells.reshape(-1), out.reshape(-1, *out.shape[-2:])
+    if lines.size == 1:
+        for at, one in zip(planes, result, strict=True):
+            loops.column_histograms(flat, int(at) * plane, stride, sizes[-2:], rank, window, one)
+    else:
+        counts = np.empty(0, np.uint8 if lines.size < 256 else np.uint16)
+        stripe = max(16, STRIPE_BYTES // (cells.shape[-2] * 272 * counts.itemsize) - sizes[-1] + 1)
+        last = lines[: lines.size : sizes[-3]]
+        moves = (last + (sizes[-3] - 1)) * plane, last * plane
+        # Planes that follow one another share all but the first and last plane of their windows.
+        for group in planes.reshape(-1, out.shape[-3]):
+            begin = slice(0, group.size)
+            block = result[: group.size]
+            result = result[group.size :]
+            loops.volume_histograms(
+                flat,
+                group[begin] * plane,
+                lines * plane,
+                moves,
+                stride,
+                sizes[-2:],
+                rank,
+                window,
+                stripe,
+                counts,
+                block,
+            )
+    if flip:
+        out ^= flip
+
+
+def _sliding(laid: _Laid, rank: int) -> None:
+    """Run the sliding histogram, over tiles whose cells are replaced by codes. Local."""
+    from mpibatch.filters._loops import rank_histogram as loops
+
+    margins = tuple(n - 1 for n in laid.footprint.shape)
+    keys = _ordered(laid.cells)
+    direct = _span(keys) < DIRECT_BINS
+    for box in _tiles(laid.out.shape, margins, None if direct else TILE_CELLS):
+        around = Box(box.start, tuple(n + m for n, m in zip(box.stop, margins, strict=True)))
+        tile, out = keys[around.slices()], np.empty(box.shape, np.int32)
+        codes, values = _codes(tile, direct)
+        inside, edges = _edges(laid.footprint, tile.shape)
+        planes = _flat_starts(tile.shape[:-2], box.shape[:-2]) * math.prod(tile.shape[-2:])
+        loops.sliding_histogram(
+            codes.reshape(-1),
+            planes,
+            tile.shape[-1],
+            inside,
+            edges,
+            rank,
+            values.size,
+            out.reshape(-1, *out.shape[-2:]),
+        )
+        laid.out[box.slices()] = _unordered(values[out], laid.out.dtype)
+
+
+def _ordered(cells: Array) -> Array:
+    """Return integers in the order of the cells. Local."""
+    if cells.dtype.kind == "b":
+        return cells.view(np.uint8)
+    if cells.dtype.kind != "f":
+        return cells
+    bits = cells.view(f"i{cells.itemsize}")
+    keys: Array = bits ^ ((bits >> (8 * cells.itemsize - 1)) & np.iinfo(bits.dtype).max)
+    return keys
+
+
+def _unordered(keys: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the cells with these keys. Local."""
+    if dtype.kind == "f":
+        keys = keys ^ ((keys >> (8 * dtype.itemsize - 1)) & np.iinfo(keys.dtype).max)
+    return keys.view(dtype)
+
+
+def _span(keys: Array) -> int:
+    return int(keys.max()) - int(keys.min()) if keys.size else 0
+
+
+def _codes(keys: Array, direct: bool) -> tuple[Array, Array]:
+    """Return small codes in the order of `keys`, and the key of each code. Local."""
+    if direct:
+        least, most = int(keys.min()), int(keys.max())
+        values = np.arange(least, most + 1, dtype=np.int64 if least < 0 else np.uint64).astype(keys.dtype)
+        return (keys - keys.dtype.type(least)).view(f"u{keys.itemsize}").astype(np.uint16), values
+    flat = keys.reshape(-1)
+    order = np.argsort(flat)
+    ranked = flat[order]
+    new = np.empty(flat.size, dtype=bool)
+    new[:1] = True
+    np.not_equal(ranked[1:], ranked[:-1], out=new[1:])
+    codes = np.empty(flat.size, np.uint32)
+    codes[order] = np.cumsum(new, dtype=np.uint32) - 1
+    return codes, ranked[new]
+
+
+def _tiles(shape: tuple[int, ...], margins: tuple[int, ...], limit: int | None) -> Iterator[Box]:
+    """Cut outputs of `shape` into boxes that read at most `limit` cells each, but no smaller than a window. Local."""
+    edge = list(shape)
+    while limit is not None and math.prod(n + m for n, m in zip(edge, margins, strict=True)) > limit:
+        # Halve where that saves most: where the tile is longest against its margin.
+        axis = max(range(len(edge)), key=lambda a: edge[a] / (margins[a] + 1))
+        if edge[axis] <= margins[axis] + 1 or edge[axis] == 1:
+            break
+        edge[axis] = -(-edge[axis] // 2)
+    for start in itertools.product(*(range(0, n, e) for n, e in zip(shape, edge, strict=True))):
+        yield Box(start, tuple(min(s + e, n) for s, e, n in zip(start, edge, shape, strict=True)))
+
+
+def _edges(footprint: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[Array, Any]:
+    """Return the flat offsets of a footprint's cells, and of those on its left, right, upper and lower edge. Local."""
+    strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))], dtype=np.int64)
+
+    def offsets(cells: npt.NDArray[np.bool_]) -> Array:
+        return np.ascontiguousarray(np.argwhere(cells).astype(np.int64) @ strides)
+
+    def beside(axis: int, step: int) -> npt.NDArray[np.bool_]:
+        moved = np.roll(footprint, -step, axis)
+        outer = [slice(None)] * footprint.ndim
+        outer[axis] = slice(0, 1) if step < 0 else slice(-1, None)
+        moved[tuple(outer)] = False
+        return moved
+
+    last = footprint.ndim - 1
+    sides = ((last, -1), (last, 1), (last - 1, -1), (last - 1, 1))
+    return offsets(footprint), tuple(offsets(footprint & ~beside(axis, step)) for axis, step in sides)
+
+
+def _flat_starts(shape: tuple[int, ...], count: tuple[int, ...]) -> Array:
+    """Return the flat indices, in an array of `shape`, of the cells of its first corner box of `count`. Local."""
+    flat = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+    return np.ascontiguousarray(flat[tuple(slice(0, n) for n in count)]).reshape(-1)

@@ -1,0 +1,76 @@
+"""Correlation with windows of any shape: what each row reads, and which weights count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.domain import check_mode
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine.footprints import window_from
+from mpibatch.filters._engine.lines import EPSILON
+from mpibatch.filters._engine.rows import rows_of
+
+__all__ = ["correlate_magnitude", "correlate_window", "holds"]
+
+Weights = npt.NDArray[np.float64]
+
+
+def holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether a cell of `dtype` can hold the f64 `value` unchanged. Local."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return bool(np.isnan(value)) or float(dtype.type(value)) == value
+    least, most = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    return bool(np.isfinite(value)) and float(value).is_integer() and least <= int(value) <= most
+
+
+def correlate_window(u: Field, out: Field, weights: Weights, origins: Sequence[int], mode: str, cval: float) -> None:
+    """Correlate `u` with `weights` (one axis per grid axis) into `out`, which has no halo. Collective."""
+    from mpibatch.filters._loops.correlate import correlate_rows
+
+    window = window_from(_counting(weights), origins)
+    for rows in rows_of(*_walled(u, mode, cval, out, window)):
+        taps = np.ascontiguousarray(weights[window.footprint])
+        correlate_rows(_plain(rows.cells), rows.bases, rows.offsets, taps, _plain(rows.out), rows.targets, rows.length)
+        rows.store()
+
+
+def correlate_magnitude(
+    u: Field, out: Field, weights: Sequence[Weights], divisor: float, mode: str, cval: float
+) -> None:
+    """Write the root of the sum of squares of correlations, over `divisor`, to `out`; of one, what it is. Collective.
+
+    weights : of the same odd shape, with one axis per grid axis. Sums, root and quotient are taken in the dtype of
+    `out`, which is floating and has no halo.
+    """
+    from mpibatch.filters._loops.correlate import magnitude_rows
+
+    kept = [_counting(one) for one in weights]
+    window = window_from(np.logical_or.reduce(kept), (0,) * u.grid.ndim)
+    quotient = np.asarray(divisor, out.dtype)[()]
+    for rows in rows_of(*_walled(u, mode, cval, out, window)):
+        taps = np.concatenate([one[some] for one, some in zip(weights, kept, strict=True)])
+        offsets = np.concatenate([rows.offsets[some[window.footprint]] for some in kept])
+        ends = np.cumsum([np.count_nonzero(some) for some in kept])
+        magnitude_rows(rows.cells, rows.bases, offsets, taps, ends, quotient, rows.out, rows.targets, rows.length)
+        rows.store()
+
+
+def _counting(weights: Weights) -> npt.NDArray[np.bool_]:
+    """As scipy: weights that are nearly zero are left out, the others follow one another in C order."""
+    return np.asarray(np.abs(weights) > EPSILON)
+
+
+def _walled(u: Field, mode: str, cval: float, out: Field, window: Any) -> tuple[Any, ...]:
+    """What `rows_of` takes. scipy keeps the wall's value in f64; if the dtype cannot hold it, cells are f64, too."""
+    walls = check_mode(mode) == "constant"
+    source = u if not walls or holds(u.dtype, cval) else u.astype(np.float64)
+    return source, out, window, (mode,) * u.grid.ndim, cval if walls else 0
+
+
+def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array.view(np.uint8) if array.dtype == np.bool_ else array

@@ -1,0 +1,1 @@
+"""Compiled loops of the filters, and the comparator networks that they run."""

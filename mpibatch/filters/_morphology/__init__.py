@@ -1,0 +1,1 @@
+"""Which algorithm a dilation or erosion takes: flat or with heights, of numbers or of truth values."""

@@ -1,0 +1,1 @@
+"""Compiled copies between faces and message buffers."""

@@ -1,0 +1,1 @@
+"""What reading and writing share: names, geometry, room on the disk, closing."""

@@ -1,0 +1,128 @@
+"""Chunks shared out to the ranks, in rounds of consecutive ones, and their cells moved from or to a field.
+
+The order of rounds is that of chunks, so that they can go into a file in this order while no rank holds more than a
+round's part. Who works on which chunk has nothing to do with who owns its cells, and does not change what comes out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.timing import phase
+from mpibatch.domain import Blocks, Box
+from mpibatch.fields.field import Field
+from mpibatch.io.chunks.grid import ChunkGrid
+from mpibatch.mpi import MPI, Transfers, transfer
+from mpibatch.mpi.transfers import Target
+
+__all__ = ["ROUND_BYTES", "Round", "Sharing"]
+
+# Of a rank's chunks in one round, and of all ranks' together. With several chunks on each, those that take longer to
+# pack even out between ranks.
+ROUND_BYTES, MOST_BYTES = 16 << 20, 512 << 20
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Round:
+    """Consecutive chunks, and which rank works on which: also consecutive ones."""
+
+    numbers: range
+    shares: Blocks
+
+    def weighed(self, speeds: Sequence[float]) -> Round:
+        """Return the same chunks, shared out in proportion to the ranks' speeds. Local."""
+        total, ends = sum(speeds), itertools.accumulate(speeds)
+        bounds = [0, *(round(len(self.numbers) * end / total) for end in ends)]
+        sizes = [high - low for low, high in itertools.pairwise(bounds)]
+        return Round(self.numbers, Blocks.of_sizes(len(self.numbers), sizes))
+
+    def part(self, rank: int) -> range:
+        """Return the chunks that `rank` works on. Local."""
+        low, high = self.shares.bounds(rank)
+        return self.numbers[low:high]
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """The chunks of a dataset, and the field of its shape whose cells they hold."""
+
+    comm: MPI.Intracomm
+    chunks: ChunkGrid
+    field: Field
+
+    def rounds(self) -> Iterator[Round]:
+        """Yield the rounds, the same on all ranks, with equal shares. Local."""
+        size, nbytes = self.comm.size, math.prod(self.chunks.size) * self.field.dtype.itemsize
+        nbytes = max(1, nbytes)
+        many = max(1, min(size * max(1, ROUND_BYTES // nbytes), MOST_BYTES // nbytes))
+        for low in range(0, self.chunks.total, many):
+            numbers = range(low, min(low + many, self.chunks.total))
+            yield Round(numbers, Blocks(len(numbers), size))
+
+    def collect(self, turn: Round) -> dict[int, Array]:
+        """Return this rank's chunks of a round, by number, with zeros beyond the dataset. Collective."""
+        blocks = {}
+        for number in turn.part(self.comm.rank):
+            full = self.chunks.box(number).shape == self.chunks.size
+            blocks[number] = (np.empty if full else np.zeros)(self.chunks.size, self.field.dtype)
+        self._move(turn, blocks, outwards=False)
+        return blocks
+
+    def deliver(self, turn: Round, blocks: dict[int, Array]) -> None:
+        """Put this rank's chunks of a round into the fields of all ranks. Collective."""
+        self._move(turn, blocks, outwards=True)
+
+    def _move(self, turn: Round, blocks: dict[int, Array], outwards: bool) -> None:
+        moves = Transfers()
+        # Both sides go through the chunks in ascending order: so their lists of views correspond.
+        for number, block in blocks.items():
+            box = self.chunks.box(number)
+            for rank in self.field.grid.decomposition.overlapping(self._cells(box)):
+                part = box.intersect(self._extended(self.field.grid.decomposition.box(rank)))
+                view = block[part.slices(box.start)]
+                if rank == self.comm.rank:
+                    own = self.field.owned[part.slices(self._mine.start)]
+                    moves.copies.append((own, view) if outwards else (view, own))
+                else:
+                    _add(moves, rank, view, sends=outwards)
+        first, last = np.searchsorted(self._met, (turn.numbers.start, turn.numbers.stop))
+        for number in self._met[first:last].tolist():
+            rank = turn.shares.owner(number - turn.numbers.start)
+            if rank != self.comm.rank:
+                part = self.chunks.box(number).intersect(self._mine)
+                _add(moves, rank, self.field.owned[part.slices(self._mine.start)], sends=not outwards)
+        with phase("halo"):
+            transfer(self.comm, moves)
+
+    @cached_property
+    def _mine(self) -> Box:
+        return self._extended(self.field.box)
+
+    @cached_property
+    def _met(self) -> npt.NDArray[np.int64]:
+        return self.chunks.meeting(self._mine)
+
+    def _cells(self, box: Box) -> Box:
+        axes = self.field.grid.ndim
+        return Box(box.start[:axes], box.stop[:axes])
+
+    def _extended(self, box: Box) -> Box:
+        behind = self.field.components
+        return Box((*box.start, *(0 for _ in behind)), (*box.stop, *behind))
+
+
+def _add(moves: Transfers, rank: int, view: Array, sends: bool) -> None:
+    if sends:
+        moves.sends.setdefault(rank, []).append(view)
+    else:
+        moves.receives.setdefault(rank, []).append(Target(view, view.shape))

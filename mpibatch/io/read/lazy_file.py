@@ -1,0 +1,247 @@
+"""A file as a mapping of lazy arrays: without MPI, and without reading a value that was not asked for.
+
+    with mpibatch.open("run.h5") as run:
+        print(run.times, list(run))
+        t = run["temperature"]                      # nothing is read yet
+        print(t.shape, t.dtype, t.grid.spacing, t.attrs)
+        preview = t[-1, ::8, ::8, ::8]              # reads these cells
+        plane = t[-1, 100]                          # (y, x) of the last time
+        draw(t.coords["x"], t.coords["y"], plane)
+
+The file is opened for every read and closed again, so that nothing is kept from other programs; one that has changed
+in between is noticed. HDF5 files of other programs, npy, TIFF, PNG and JPEG can be opened as well: what has one array
+and no name for it gives it as `File.array()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.errors import RunError, UsageError, nearest
+from mpibatch.io.base.geometry import PREFIX
+from mpibatch.io.base.names import PathLike, split_path, whole_name
+from mpibatch.io.formats import Array, Source, inspect, read
+from mpibatch.io.formats.hazards import check_allowed
+from mpibatch.io.read.description import DatasetInfo, describe, file_attributes
+from mpibatch.io.read.indices import chosen
+
+__all__ = ["File", "Geometry", "LazyArray", "UnknownDataset", "open"]
+
+TIME = "time"  # the dataset of the times of a series
+Line = npt.NDArray[np.float64]
+
+
+class UnknownDataset(UsageError, KeyError):
+    """A file has no dataset of this name."""
+
+    __str__ = Exception.__str__  # KeyError's shows the representation of the message
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the cells of an array lie: the keywords of the Grid that it was saved from."""
+
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    periodic: tuple[bool, ...]
+    units: str
+
+    def coordinates(self, axis: str) -> Line:
+        """Return the coordinates of the cells along an axis. Local."""
+        if axis not in self.axes:
+            raise UsageError(f"coordinates of axis {axis!r} were asked for{nearest(axis, self.axes)}")
+        n = self.axes.index(axis)
+        return self.origin[n] + self.spacing[n] * np.arange(self.shape[n], dtype="f8")
+
+
+class LazyArray:
+    """An array in a file; ``array[index]`` reads what NumPy would give for it, and no more.
+
+    The index is of integers, slices of any step, and an ellipsis. ``numpy.asarray(array)`` reads everything.
+
+    Attributes
+    ----------
+    name, shape, dtype, ndim, size, nbytes : as of NumPy's arrays; in a series the first axis is time.
+    attrs : the dataset's attributes, those of the grid apart.
+    grid : the grid without time; None if the file does not tell.
+    components : how many of the last axes are the values of one cell.
+    times : the times of a series, one for each index of the first axis; None for other arrays.
+    """
+
+    def __init__(self, file: File, source: Source, attrs: Mapping[str, Any], times: Line | None) -> None:
+        self.name, self.shape, self.dtype = source.dataset, source.shape, np.dtype(source.dtype)
+        self.attrs = {key: value for key, value in attrs.items() if not key.startswith(PREFIX)}
+        self.times = times
+        self._file, self._source = file, source
+        self.grid = _geometry(source, timed=times is not None)
+        self.components = source.components
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes. Local."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values. Local."""
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values in memory. Local."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def coords(self) -> dict[str, Line]:
+        """Coordinates by axis: those of the grid, and the times as "time". Local."""
+        times = {} if self.times is None else {TIME: self.times}
+        return times | ({axis: self.grid.coordinates(axis) for axis in self.grid.axes} if self.grid else {})
+
+    def __getitem__(self, index: Any) -> Any:
+        part = chosen(self._source.name, self.shape, index)
+        self._file.check()
+        values: Array = np.empty(part.shape, self.dtype)
+        if values.size:
+            read(self._source, part.selection, values, tuple(slice(0, n) for n in part.shape))
+        found = part.of(values)
+        return found if found.ndim else found[()]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("an array in a file cannot be had without a copy")
+        return np.asarray(self[...], dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"LazyArray({self._source.name!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+class File(Mapping[str, LazyArray]):
+    """The arrays of a file by name, and its attributes; made by `open`. What is refused raises when it is asked for.
+
+    Attributes
+    ----------
+    path : as given, without a dataset.
+    attrs : attributes of the root group; {} for other formats than HDF5.
+    times : the times of a series; None for other files.
+    """
+
+    def __init__(self, path: str, dataset: str | None, allow: Sequence[str]) -> None:
+        self.path = path
+        self._allow, self._is_closed = check_allowed(allow), False
+        self.attrs = file_attributes(path)
+        self._seen = _state(path)
+        self._known: dict[str, DatasetInfo] = {info.name: info for info in describe(whole_name(path, dataset or ""))}
+        self._arrays: dict[str, LazyArray] = {}
+        self.times = self._times(dataset)
+
+    def array(self, name: str | None = None) -> LazyArray:
+        """Return an array; without a name, the only one. Local."""
+        if name is None and len(self) != 1:
+            raise UsageError(f"the only dataset of {self.path!r} was asked for, but it has {len(self)}: name one")
+        return self[name if name is not None else next(iter(self))]
+
+    def __getitem__(self, name: str) -> LazyArray:
+        self.check()
+        name = name.strip("/") if isinstance(name, str) else name
+        if name not in self._known:
+            raise UnknownDataset(
+                f"dataset {name!r} was asked for, but {self.path!r} has none of this name"
+                f"{nearest(str(name), self._known)}"
+            )
+        if name not in self._arrays:
+            source = inspect(self.path, name or None, self._allow)
+            axes = source.grid.get("axes", ())
+            is_series = len(axes) > 1 and axes[0] in ("t", TIME) and self.times is not None
+            times = self.times if is_series and self.times is not None and len(self.times) == source.shape[0] else None
+            self._arrays[name] = LazyArray(self, source, self._known[name].attrs, times)
+        return self._arrays[name]
+
+    def check(self) -> None:
+        """Raise if the file was closed, or has changed since it was opened. Local."""
+        if self._is_closed:
+            raise UsageError(f"{self.path!r} was closed; read from it within the with block, or open it again")
+        if _state(self.path) != self._seen:
+            raise RunError(f"{self.path!r} has changed since it was opened; open it again")
+
+    def close(self) -> None:
+        """Read no more. Local."""
+        self._is_closed = True
+
+    def _times(self, dataset: str | None) -> Line | None:
+        """The times of all outputs, for a file of which only one dataset was opened too."""
+        if dataset is None and not (TIME in self._known and len(self._known[TIME].shape) == 1):
+            return None
+        if "mpibatch_layout" not in self.attrs:
+            return None
+        try:
+            source = inspect(self.path, TIME)
+        except UsageError:
+            return None
+        if len(source.shape) != 1 or np.dtype(source.dtype) != np.float64:
+            return None
+        values = np.empty(source.shape)
+        read(source, (slice(0, *source.shape, 1),), values, (slice(0, *source.shape),))
+        return values
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        lines = [f"  {info.name}: {info.shape} {info.dtype}" for info in self._known.values()]
+        return "\n".join([f"File({self.path!r})", *lines])
+
+
+def open(path: PathLike, *, allow: Sequence[str] = ()) -> File:
+    """Return the arrays of a file, read when they are indexed. Local. Needs no MPI.
+
+    Parameters
+    ----------
+    path : HDF5, npy, TIFF, PNG or JPEG file; ``"file.h5::dataset"`` shows this dataset alone.
+    allow : hazards that are not to be refused, as in `load`.
+
+    Raises UsageError or RunError as `load` does, on one rank or without any.
+    """
+    file, dataset = split_path(path)
+    return File(file, dataset, allow)
+
+
+def _geometry(source: Source, timed: bool) -> Geometry | None:
+    if not source.grid:
+        return None
+    known = {key: tuple(source.grid[key][timed:]) for key in ("axes", "spacing", "origin", "periodic")}
+    shape = source.shape[timed : len(source.shape) - source.components]
+    return Geometry(shape, **known, units=source.grid["units"])
+
+
+def _state(path: str) -> tuple[int, ...]:
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        raise RunError(f"{path!r} was to be read: {error.strerror}; check the path") from error
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,244 @@
+"""From files to fields."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import numpy as np
+
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.log import logger
+from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field, HaloLike
+from mpibatch.fields.grid import Grid
+from mpibatch.fields.redistribution import scatter
+from mpibatch.io.base.names import PathLike, split_path, whole_name
+from mpibatch.io.chunks.grid import ChunkGrid
+from mpibatch.io.chunks.shares import Sharing
+from mpibatch.io.formats import Source, ask, read
+from mpibatch.io.formats.hazards import check_allowed
+from mpibatch.io.formats.hdf5 import chunks_of
+from mpibatch.io.formats.picks import with_picks
+from mpibatch.io.read.inspector import inspect_safely
+from mpibatch.io.read.region import chosen_region, moved
+from mpibatch.mpi import MPI, agreed, private
+
+__all__ = ["load"]
+
+_log = logger("io")
+
+# Ranks that a chunk has cells for, on the mean, from which on it is unpacked once and its cells are sent.
+REPEATS = 1.5
+
+
+def load(
+    path: PathLike,
+    dataset: str | None = None,
+    *,
+    frame: int | None = None,
+    channel: int | None = None,
+    grid: Grid | None = None,
+    comm: MPI.Intracomm | None = None,
+    halo: HaloLike = 0,
+    components: int | Literal["auto"] = "auto",
+    topology: Sequence[int | None] | None = None,
+    sizes: Sequence[Sequence[int] | None] | None = None,
+    weights: Sequence[Sequence[float] | None] | None = None,
+    periodic: bool | Sequence[bool] | None = None,
+    spacing: float | Sequence[float] | None = None,
+    origin: float | Sequence[float] | None = None,
+    units: str | None = None,
+    axes: Sequence[str] | None = None,
+    region: slice | Sequence[slice] | None = None,
+    allow: Sequence[str] = (),
+) -> Field:
+    """Return a Field with the values of a file. Collective.
+
+    Every rank reads its own box of HDF5, npy and TIFF stacks; rank 0 decodes PNG, JPEG and single compressed TIFF
+    pages and scatters them. Values keep their dtype, in native byte order.
+
+    Parameters
+    ----------
+    path : HDF5, npy, TIFF, PNG or JPEG file, known by its content; or ``"file.h5::dataset"``.
+    dataset : name within an HDF5 file; may be left out if there is only one. Of TIFF: the number of a series, and
+        picks along its axes, as ``"series=1,channel=2"`` (or ``"file.tif::series=1,channel=2"`` as `path`).
+    frame, channel : the time and the channel of a TIFF to be read alone, from 0; negative ones count from the end.
+    grid : where the values go; its shape must be that of the first axes. Default: a new Grid, with the geometry that
+        `save` stored, and of `comm` (default: COMM_WORLD).
+    halo : width of the field's halo; it is not filled.
+    components : how many of the last axes are not decomposed. "auto": as saved; the colours of a picture, the samples
+        and channels of a TIFF, which become the last axes wherever they are stored; else 0.
+    topology, sizes, weights, periodic, spacing, origin, units, axes : of the new Grid, see there; they go before the
+        file's.
+    region : slices for the first axes of the grid, as ``np.s_[10:200, ::4]``: only these cells are read. The new Grid
+        has their shape; its origin is moved, its spacing is that of the cells left.
+    allow : hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter
+        pipelines", "large chunks", "unknown filters", "virtual datasets". Of a TIFF: "external storage" follows names
+        of files outside its folder. "missing" takes fill values for what lies in files that are not there.
+
+    Notes
+    -----
+    The axes of a TIFF are those that its own metadata (OME, ImageJ, tags) name; one unnamed axis of pages is z, and of
+    more it is asked what they are. The size of a cell becomes the grid's spacing if all axes of space have one, in one
+    unit; time is in seconds. Palettes become RGB, "white is zero" is inverted, EXIF orientation applied.
+
+    Raises UsageError (unknown dataset, a dtype or shape that no field can have) or RunError (missing or damaged
+    file), the same on every rank.
+    """
+    asked = {
+        "topology": topology, "sizes": sizes, "weights": weights, "periodic": periodic, "spacing": spacing,
+        "origin": origin, "units": units, "axes": axes,
+    }  # fmt: skip
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    with phase("io"):
+        home = grid.comm if grid is not None else private(comm)
+        found: Source | None = None
+        seen: tuple[int, ...] | None = None
+        with agreed(home, f"reading {path}"):
+            file, inside = split_path(path, dataset)
+            _check(grid, comm, wanted, whole_name(file, inside or ""))
+            seen = _state(file)
+            # One rank asks the file, so that all work on one answer and the file server is asked once.
+            if home.rank == 0:
+                found = inspect_safely(file, with_picks(file, inside, frame, channel), check_allowed(allow))
+                if grid is None:
+                    ask(found, components, axes)
+        source: Source = home.bcast(found, root=0)
+        if home.rank == 0:
+            for note in source.notes:
+                _log.warning("%s: %s", source.name, note)
+        count = _components(source, grid, components, region)
+        axes_of_grid = len(source.shape) - count
+        part = chosen_region(source.name, source.shape[:axes_of_grid], region)
+        cells = tuple(map(len, part))
+        if grid is None:
+            known = source.grid if len(source.grid.get("axes", ())) == axes_of_grid else {}
+            grid = Grid(cells, comm=comm, **moved({**known, **wanted}, part, source.shape))
+        elif grid.shape != cells:
+            raise UsageError(
+                f"{source.name} of shape {source.shape} was to be loaded onto {grid}, but the cells to be read are "
+                f"{cells}; the shapes must match"
+            )
+        field = _read(source, grid, halo, part)
+        # Every rank has opened the file by itself. Each saw it before all agreed on what rank 0 found in it, and looks
+        # again after reading: an exchange in between, whoever met it, shows on those ranks on which it fell between.
+        with agreed(grid.comm, f"reading {path}"):
+            if seen is not None and _state(file) != seen:
+                raise RunError(f"{source.name} was replaced, or written to, while it was read; read it again")
+        return field
+
+
+def _state(file: str) -> tuple[int, ...] | None:
+    """What tells one file from another of the same name; None where this rank sees none. Local.
+
+    Not compared between ranks: nodes may have copies of their own.
+    """
+    try:
+        # Opening, unlike asking, makes NFS look at the server; and it must not wait for the writer of a pipe.
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(handle)
+    finally:
+        os.close(handle)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _check(grid: Grid | None, comm: MPI.Intracomm | None, wanted: dict[str, Any], name: str) -> None:
+    if grid is None:
+        return
+    if comm is not None:
+        wanted = {"comm": comm, **wanted}
+    if wanted:
+        raise UsageError(
+            f"{name} was to be loaded with grid= and {', '.join(wanted)}=; the grid has these: give one or other"
+        )
+
+
+def _components(source: Source, grid: Grid | None, asked: int | str, region: Any) -> int:
+    """Return the number of trailing axes that are components. The same on every rank."""
+    ndim = len(source.shape)
+    if grid is not None:
+        count = ndim - grid.ndim
+        fits = count >= 0 and (region is not None or source.shape[: grid.ndim] == grid.shape)
+        if asked not in ("auto", count) or not fits:
+            raise UsageError(
+                f"{source.name} of shape {source.shape} was to be loaded onto {grid} with components={asked!r}; the "
+                "grid's shape must be that of the first axes, and the rest are components"
+            )
+        return count
+    if isinstance(asked, str) and asked != "auto":
+        raise UsageError(f'components={asked!r}; give "auto" or the number of trailing axes that are not decomposed')
+    count = source.components if asked == "auto" else int(asked)
+    if not 0 <= count < ndim or ndim - count > 4:
+        raise UsageError(
+            f"{source.name} of shape {source.shape} was to be loaded with {count} component axes; components= must "
+            "leave 1 to 4 axes for the grid"
+        )
+    return count
+
+
+def _read(source: Source, grid: Grid, halo: HaloLike, part: Sequence[range]) -> Field:
+    if not source.boxwise:
+        whole = None
+        with agreed(grid.comm, f"reading {source.name}"):
+            if grid.rank == 0:
+                _check_memory(source, math.prod(source.shape))
+                whole = np.empty(source.shape, source.dtype)
+                everything = tuple(slice(0, n) for n in source.shape)
+                read(source, everything, whole, everything)
+                whole = whole[tuple(slice(r.start, r.stop, r.step) for r in part)]
+        return scatter(whole, grid, halo)
+    with agreed(grid.comm, f"reading {source.name}"):
+        _check_memory(source, grid.box.size * math.prod(source.shape[grid.ndim :]))
+        field = Field(grid, source.dtype, halo, source.shape[grid.ndim :])
+    if _is_shared(source, grid, part):
+        _read_shared(source, field)
+        return field
+    with agreed(grid.comm, f"reading {source.name}"):
+        if field.owned.size:
+            behind = tuple(slice(0, n) for n in field.components)
+            here = tuple(r[low:high] for r, low, high in zip(part, field.box.start, field.box.stop, strict=True))
+            wanted = tuple(slice(r.start, r.stop, r.step) for r in here)
+            read(source, wanted + behind, field.padded, field.box.slices(field.origin) + behind)
+    return field
+
+
+def _check_memory(source: Source, cells: int) -> None:
+    """Refuse what cannot be held before asking for it: some systems give out memory that is not there."""
+    needed = cells * np.dtype(source.dtype).itemsize
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise RunError(
+            f"{source.name} of shape {source.shape} was to be read, which is {needed} bytes on one rank, but its "
+            f"node has {there} bytes of memory; use more nodes, or a region"
+        )
+
+
+def _is_shared(source: Source, grid: Grid, part: Sequence[range]) -> bool:
+    """Whether ranks share the unpacking of chunks out, because each would unpack too much of the others'."""
+    storage = source.storage
+    whole = all(r == range(n) for r, n in zip(part, source.shape, strict=False))
+    if storage is None or not storage.filters or not whole or grid.size == 1:
+        return False
+    cuts = [[axis.bounds(number) for number in range(axis.parts)] for axis in grid.decomposition.axes]
+    axes = len(cuts)
+    return ChunkGrid(source.shape[:axes], storage.chunks[:axes]).repeats(cuts) > REPEATS
+
+
+def _read_shared(source: Source, field: Field) -> None:
+    """Unpack every chunk on one rank, and send its cells to their owners. Collective."""
+    comm = field.grid.comm
+    with ExitStack() as stack:
+        with agreed(comm, f"reading {source.name}"):
+            chunks = stack.enter_context(chunks_of(source))
+        sharing = Sharing(comm, ChunkGrid(source.shape, source.storage.chunks if source.storage else ()), field)
+        for turn in sharing.rounds():
+            with agreed(comm, f"reading {source.name}"):
+                blocks = {n: chunks.values(n).astype(field.dtype, copy=False) for n in turn.part(comm.rank)}
+            sharing.deliver(turn, blocks)

@@ -1,0 +1,39 @@
+"""Where in a file the values of a dataset lie, and the digests of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Digests", "Extent"]
+
+Digests = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A range of bytes that holds values of one dataset: all of them, a time of a series, or a stored chunk.
+
+    Attributes
+    ----------
+    dataset : the dataset's name in the file.
+    offset, nbytes : the range.
+    word : bytes of a word of the digests: 1, 2, 4 or 8.
+    first : number of the first word, in C order among those of the whole dataset; 0 for a stored (compressed) chunk,
+        whose bytes are its own.
+    per_digest : words that one digest stands for; the last one may stand for fewer.
+    digests : one for each `per_digest` words, see `mpibatch.io.seal.digests`.
+    cells : (start, stop) of the box of values that a stored chunk holds, components included; () for plain values,
+        where a word's number tells the cell.
+    """
+
+    dataset: str
+    offset: int
+    nbytes: int
+    word: int
+    first: int
+    per_digest: int
+    digests: Digests = field(repr=False, compare=False)
+    cells: tuple[tuple[int, ...], ...] = ()

@@ -1,0 +1,153 @@
+"""The seal of a file: its manifest and a locator, behind the last byte that belongs to HDF5.
+
+The locator, the last 64 bytes, says where the manifest begins, how long it is, and its SHA-256. HDF5 ignores what lies
+there, and cuts it off when anybody changes the file through it: a changed file has no seal. Parallel HDF5 leaves no
+mark on a file that was not completed; the absence of a seal is that mark.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mpibatch.base.files import read_at, write_at
+from mpibatch.io.base.room import room_for
+from mpibatch.io.seal.extent import Digests, Extent
+from mpibatch.io.seal.manifest import Manifest, build, header_of, pack, parse, pieces_outside
+
+__all__ = ["PIECE_BYTES", "Unsealed", "append", "content_of", "hash_of", "read", "unpack"]
+
+MAGIC = b"mpibatch seal\r\n\x1a"
+LOCATOR = struct.Struct("<16sQQ32s")
+# Read at once, by every rank.
+PIECE_BYTES = 8 << 20
+# A manifest that is longer was not written by us, but may come from anybody.
+MOST_BYTES = 1 << 30
+
+
+class Unsealed(Exception):
+    """A file has no seal, or a broken one; the text says which."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a manifest lies, and the SHA-256 of its bytes."""
+
+    begin: int
+    length: int
+    sha256: bytes
+
+
+def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Digests] | None = None) -> None:
+    """Seal an HDF5 file that is closed for good. Local.
+
+    Parameters
+    ----------
+    extents : with digests, of the datasets that lie in chunks. Of others the place is asked of HDF5.
+    values : the digests of all values, by dataset, as they were before they went into the file. Where there are none,
+        as for small tables, they are taken from what is in the file.
+    """
+    given = dict(values or {})
+    about, contiguous = _datasets(path, {extent.dataset for extent in extents}, given)
+    if lost := ({extent.dataset for extent in extents} | set(given)) - set(about):
+        # HDF5 passes over what it cannot read just now.
+        raise OSError(errno.EIO, f"{', '.join(sorted(lost))} could not be read back", path)
+    with open(path, "rb+") as file:
+        handle = file.fileno()
+        size = os.fstat(handle).st_size
+        in_chunks = {extent.dataset for extent in extents if extent.cells}
+        draft = build(size, about, [*extents, *contiguous], {name: given[name] for name in in_chunks & set(given)})
+        hashes = tuple(hash_of(handle, start, stop) for start, stop in pieces_outside(draft))
+        data = pack(replace(draft, hashes=hashes))
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"the manifest of {path} takes {len(data)} bytes, more than is read again")
+        data += LOCATOR.pack(MAGIC, size, len(data), hashlib.sha256(data).digest())
+        with room_for(path, size + len(data)):
+            write_at(handle, data, size)
+
+
+def _datasets(
+    path: str, known: set[str], values: Mapping[str, Digests]
+) -> tuple[dict[str, tuple[str, tuple[int, ...]]], list[Extent]]:
+    """Return (dtype, shape) of all datasets of numbers, and the extents of those that are not known."""
+    import numpy as np
+
+    from mpibatch.io.formats import hdf5
+    from mpibatch.io.formats.source import numeric
+    from mpibatch.io.seal.digests import of_array, per_digest, word_bytes
+
+    about, extents = {}, []
+    with hdf5.opened(path) as file:
+        for name, dataset in hdf5.datasets(file).items():
+            dtype = np.dtype(dataset.dtype)
+            if numeric(dtype.str) is None or dataset.shape is None or dataset.is_virtual:
+                continue  # their bytes, too, are hashed
+            about[name] = (dtype.str, tuple(map(int, dataset.shape)))
+            if name in known or not dataset.size:
+                continue
+            offset = dataset.id.get_offset()
+            if offset is None:
+                raise ValueError(f"no digests were given for {name!r}, whose values lie in chunks")
+            word = word_bytes(dtype)
+            digests = values[name] if name in values else of_array(dataset[...])
+            nbytes = dataset.size * dtype.itemsize
+            extents.append(Extent(name, int(offset), nbytes, word, 0, per_digest(nbytes, word), digests))
+    return about, extents
+
+
+def hash_of(handle: int, start: int, stop: int) -> bytes:
+    """Return the SHA-256 of a range of bytes; what the file lacks of them is left out. Local."""
+    total = hashlib.sha256()
+    for low in range(start, stop, PIECE_BYTES):
+        total.update(read_at(handle, min(PIECE_BYTES, stop - low), low))
+    return total.digest()
+
+
+def _find(handle: int) -> _Place:
+    size = os.fstat(handle).st_size
+    tail = read_at(handle, LOCATOR.size, max(0, size - LOCATOR.size))
+    if len(tail) < LOCATOR.size or not tail.startswith(MAGIC):
+        raise Unsealed(
+            "no seal: the file was not written by mpibatch, is unfinished, or was changed or cut off afterwards"
+        )
+    _, begin, length, sha256 = LOCATOR.unpack(tail)
+    if begin + length + LOCATOR.size != size or length > MOST_BYTES:
+        raise Unsealed(f"the seal's locator, bytes {size - LOCATOR.size}-{size - 1}, is damaged, or bytes are missing")
+    return _Place(begin, length, sha256)
+
+
+def read(path: str) -> tuple[bytes, int]:
+    """Return a file's packed manifest and the number of bytes before it. Local. Raises Unsealed."""
+    with open(path, "rb") as file:
+        place = _find(file.fileno())
+        data = read_at(file.fileno(), place.length, place.begin)
+    if hashlib.sha256(data).digest() != place.sha256:
+        raise Unsealed(f"the manifest, bytes {place.begin}-{place.begin + place.length - 1}, or its hash is damaged")
+    return data, place.begin
+
+
+def unpack(data: bytes, size: int) -> Manifest:
+    """Return the manifest that `read` returned, as a value. Local. Raises Unsealed if it cannot be ours."""
+    try:
+        return parse(data, size)
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise Unsealed(f"not a seal that this version of mpibatch has set: {error}") from error
+
+
+def content_of(path: str) -> str | None:
+    """Return the content digest that a sealed file tells of itself, None without a seal. Local.
+
+    Cheap: reads the manifest only, and does not verify anything else.
+    """
+    found: dict[str, Any] = {}
+    with contextlib.suppress(Unsealed, ValueError):
+        if Path(path).is_file():
+            found, _ = header_of(read(path)[0])
+    return found.get("content")

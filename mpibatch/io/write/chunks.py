@@ -1,0 +1,223 @@
+"""Datasets in chunks: each rank takes its share of the chunks, packs them, and they reach the file in their order.
+
+Chunks without compression lie where rank 0 was told when the file was laid out, and every rank writes its own. Packed
+ones have no place before all that come before them are known: rank 0 receives them and gives them to HDF5, one after
+the other in C order, so that the file does not depend on ranks. The others pack the next round meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.errors import RunError
+from mpibatch.fields.field import Field
+from mpibatch.io.base.room import failure
+from mpibatch.io.chunks.codec import Packer
+from mpibatch.io.chunks.compression import filters_of
+from mpibatch.io.chunks.grid import ChunkGrid
+from mpibatch.io.chunks.shares import Sharing
+from mpibatch.io.seal.digests import of_bytes, per_digest, word_bytes
+from mpibatch.io.seal.extent import Digests, Extent
+from mpibatch.io.write.layout import Dataset, Filler, chunk_places
+from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi.transfers import MESSAGE_BYTES
+
+__all__ = ["Put", "write_packed", "write_plain"]
+
+# Writes arrays at bytes of the file; collective, with as many arrays on each rank as it has.
+Put = Callable[[list[tuple[int, npt.NDArray[Any]]]], None]
+
+TAG = 2
+
+
+class _Head(NamedTuple):
+    """What rank 0 learns of a stored chunk before its bytes."""
+
+    number: int
+    mask: int
+    nbytes: int
+    digests: Digests
+
+
+def write_packed(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field) -> list[Extent]:
+    """Write a field into a compressed dataset of a file that nobody has open. Collective.
+
+    Returns the extents of the chunks on rank 0, [] elsewhere.
+    """
+    sharing = _sharing(comm, dataset, field)
+    packer: Packer | None = None
+    post = _Post(comm, sharing.chunks)
+    speeds = [1.0] * comm.size
+    try:
+        with agreed(comm, f"writing {path}"):
+            packer = Packer(dataset.dtype, sharing.chunks.size, filters_of(dataset.compression, field.dtype.itemsize))
+            post.open(path, dataset.name)
+        for equal in sharing.rounds():
+            turn = equal.weighed(speeds)
+            blocks = sharing.collect(turn)
+            begin = time.perf_counter()
+            with agreed(comm, f"writing {path}"), _plainly(path):
+                assert packer is not None
+                packed = [packer.pack(block) for block in blocks.values()]
+                # Those of the round before. The other ranks are still packing.
+                post.write()
+                seconds = time.perf_counter() - begin
+            heads = [_head(number, *one) for number, one in zip(blocks, packed, strict=True)]
+            blocks.clear()
+            speeds = _speeds(comm, speeds, len(heads), seconds)
+            post.start(heads, [data for _, data in packed])
+        with agreed(comm, f"writing {path}"), _plainly(path):
+            post.write()
+            extents = [_extent(dataset, sharing.chunks, *found) for found in post.finish()]
+            post.close()
+        return extents
+    finally:
+        if packer is not None:
+            packer.close()
+        # After a failure HDF5 fails again at closing; the first error is the one to be told, and all ranks have it.
+        with contextlib.suppress(OSError, RuntimeError):
+            post.close()
+
+
+@contextlib.contextmanager
+def _plainly(path: str) -> Iterator[None]:
+    """Tell why a file could not be written in words, not in HDF5's whole state. Local."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RunError):
+            raise
+        number = re.search(r"errno = (\d+)", str(error))
+        reason = os.strerror(int(number[1])) if number else str(error).splitlines()[0]
+        raise failure(path, reason) from error
+
+
+def _head(number: int, mask: int, data: bytes) -> _Head:
+    return _Head(number, mask, len(data), of_bytes(data, 1, 0, per_digest(len(data), 1)))
+
+
+def _speeds(comm: MPI.Intracomm, before: list[float], chunks: int, seconds: float) -> list[float]:
+    """Return the chunks per second of every rank, on all ranks. Collective.
+
+    Rank 0 writes for all, and so is slower at packing; others have slow cores. A rank that had nothing to do is
+    counted with half a chunk, or it would never get one again.
+    """
+    now = comm.allgather(max(chunks, 0.5) / max(seconds, 1e-6))
+    # Chunks differ in how long they take: half of what was known before stays.
+    return [math.sqrt(old * new) if old != 1.0 else new for old, new in zip(before, now, strict=True)]
+
+
+class _Post:
+    """Brings stored chunks to rank 0, and there into the file, in their order; a round's while the next is packed."""
+
+    def __init__(self, comm: MPI.Intracomm, chunks: ChunkGrid) -> None:
+        self._comm, self._chunks = comm, chunks
+        self._file: Filler | None = None
+        self._requests: list[MPI.Request] = []
+        self._buffers: list[Any] = []  # each rank's chunks, one after the other
+        self._heads: list[list[_Head]] = []  # of these, on rank 0
+        self._done: list[_Head] = []
+
+    def open(self, path: str, name: str) -> None:
+        """Open the file on rank 0. Local."""
+        if self._comm.rank == 0:
+            self._file = Filler(path, name)
+
+    def start(self, heads: list[_Head], datas: list[bytes]) -> None:
+        """Send this rank's chunks of a round on their way. Collective."""
+        comm = self._comm
+        self._wait()
+        self._buffers = [np.frombuffer(b"".join(datas), np.uint8)]
+        told = comm.gather(heads)
+        if told is None:
+            self._requests = [comm.Isend([part, MPI.BYTE], 0, TAG) for part in _messages(self._buffers[0])]
+            return
+        self._heads = told
+        for rank, theirs in enumerate(told[1:], 1):
+            buffer = np.empty(sum(head.nbytes for head in theirs), np.uint8)
+            self._buffers.append(buffer)
+            self._requests += [comm.Irecv([part, MPI.BYTE], rank, TAG) for part in _messages(buffer)]
+
+    def write(self) -> None:
+        """Write the chunks under way, on rank 0. Local, but for waiting for what the others have sent already."""
+        if self._file is None:
+            return
+        self._wait()
+        for heads, buffer in zip(self._heads, self._buffers, strict=True):
+            at = 0
+            for head in heads:
+                self._file.put(self._chunks.start(head.number), head.mask, buffer[at : at + head.nbytes])
+                at += head.nbytes
+            self._done += heads
+        self._heads, self._buffers = [], []
+
+    def finish(self) -> list[tuple[_Head, tuple[int, int]]]:
+        """Return on rank 0 each chunk and its (first byte, bytes), in order. Local."""
+        return [] if self._file is None else list(zip(self._done, self._file.finish(), strict=True))
+
+    def close(self) -> None:
+        """Close the file, also after a failure. Local."""
+        self._wait()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _wait(self) -> None:
+        MPI.Request.Waitall(self._requests)
+        self._requests = []
+
+
+def _messages(buffer: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
+    """The parts of a buffer that MPI sends at once."""
+    return (buffer[low : low + MESSAGE_BYTES] for low in range(0, buffer.size, MESSAGE_BYTES))
+
+
+def write_plain(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, put: Put) -> list[Extent]:
+    """Write a field into an uncompressed dataset in chunks, by `put`. Collective.
+
+    Returns the extents of the chunks on rank 0, [] elsewhere.
+    """
+    sharing = _sharing(comm, dataset, field)
+    places: list[int] = []
+    with agreed(comm, f"writing {path}"):
+        if comm.rank == 0:
+            places = chunk_places(path, dataset.name)
+    places = comm.bcast(places)
+    extents = []
+    for turn in sharing.rounds():
+        blocks = sharing.collect(turn)
+        with agreed(comm, f"computing digests of {dataset.name}"):
+            mine = [_plain_extent(dataset, sharing.chunks, number, places[number], blocks[number]) for number in blocks]
+        put([(places[number], block) for number, block in blocks.items()])
+        for told in comm.gather(mine) or []:
+            extents += told
+    return extents
+
+
+def _sharing(comm: MPI.Intracomm, dataset: Dataset, field: Field) -> Sharing:
+    assert dataset.chunks is not None
+    return Sharing(comm, ChunkGrid(dataset.shape, dataset.chunks), field)
+
+
+def _extent(dataset: Dataset, chunks: ChunkGrid, head: _Head, place: tuple[int, int]) -> Extent:
+    offset, nbytes = place
+    box = chunks.box(head.number)
+    per = per_digest(head.nbytes, 1)
+    return Extent(dataset.name, offset, nbytes, 1, 0, per, head.digests, (box.start, box.stop))
+
+
+def _plain_extent(dataset: Dataset, chunks: ChunkGrid, number: int, offset: int, block: npt.NDArray[Any]) -> Extent:
+    box = chunks.box(number)
+    word = word_bytes(block.dtype)
+    per = per_digest(block.nbytes, word)
+    digests = of_bytes(block.reshape(-1).view(np.uint8), word, 0, per)
+    return Extent(dataset.name, offset, block.nbytes, word, 0, per, digests, (box.start, box.stop))

@@ -1,0 +1,222 @@
+"""A file gets its name when it is complete: written as ``NAME.part`` beside it, flushed, sealed, renamed.
+
+A leftover of a killed run has the same temporary name, and the next run replaces it, or goes on with it (`adopt`).
+A run holds the lock of its temporary file, so that of two that write to one name at once the later is refused. Where a
+file system has no locks, the later takes the name over, and the earlier notices, as it only renames what it has open.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mpibatch.base.errors import RunError
+from mpibatch.base.files import flush_folder, keep_permissions, lock
+from mpibatch.io.base.names import PART
+from mpibatch.io.base.room import failure
+from mpibatch.io.seal.extent import Digests, Extent
+from mpibatch.io.seal.seal import append
+from mpibatch.mpi import MPI, agreed
+
+__all__ = ["PART", "Part", "committed"]
+
+
+@dataclass
+class Part:
+    """A file under its temporary name `path`.
+
+    Attributes
+    ----------
+    extents, values : what the seal is to know, set on rank 0 before the block ends: the places and digests of chunks,
+        and the digests of the values of datasets by name, both computed before the values went to the file (those of
+        chunks that parallel HDF5 wrote: from what was read back). See `mpibatch.io.seal.seal.append`.
+    """
+
+    path: str
+    extents: list[Extent] = field(default_factory=list)
+    values: dict[str, Digests] = field(default_factory=dict)
+
+
+@contextmanager
+def committed(
+    comm: MPI.Intracomm,
+    path: str,
+    overwrite: bool = True,
+    *,
+    adopt: bool = False,
+    keep: Callable[[], bool] | None = None,
+) -> Iterator[Part]:
+    """Yield the temporary name, under which an empty file lies; seal and rename it after the block. Collective.
+
+    If the block raises, the temporary file is removed, and what was there under `path` stays. The block must raise
+    on all ranks or on none.
+
+    Parameters
+    ----------
+    adopt : go on with the temporary file that is there already.
+    keep : asked, if the block raises, whether the temporary file is to stay for another run to adopt.
+    """
+    target, work = "", None
+    with agreed(comm, f"writing {path}"):
+        if comm.rank == 0:
+            target = os.path.realpath(path)
+            work = _Work.begin(target, overwrite, adopt)
+    target = comm.bcast(target, root=0)
+    whole = Part(target + PART)
+    try:
+        yield whole
+        with agreed(comm, f"writing {path}"):
+            if work is not None:
+                work.commit(overwrite, whole)
+    except BaseException:
+        if work is not None and not (keep is not None and keep()):
+            work.remove()
+        raise
+    finally:
+        if work is not None:
+            work.close()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Rank 0's hold on a file under its temporary name: an open folder, and an open and locked file in it."""
+
+    target: Path
+    folder: int
+    file: int
+
+    @classmethod
+    def begin(cls, target: str, overwrite: bool, adopt: bool) -> _Work:
+        """Make the empty temporary file, or take the one there, which no other run holds."""
+        path = Path(target)
+        if not path.parent.is_dir():
+            raise RunError(
+                f"{target} was to be written, but there is no folder {path.parent}; make it, or write elsewhere"
+            )
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            raise RunError(f"{target} was to be written, but it is no regular file; give another name")
+        _check_free(path, overwrite)
+        folder = -1
+        try:
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            file = _adopt(path, folder) if adopt else _create(path, folder)
+        except OSError as error:
+            if folder >= 0:
+                os.close(folder)
+            raise RunError(
+                f"{target} was to be written, but {path.parent} does not allow it ({error.strerror}); write elsewhere"
+            ) from error
+        except RunError:
+            os.close(folder)
+            raise
+        return cls(path, folder, file)
+
+    def commit(self, overwrite: bool, whole: Part) -> None:
+        """Seal the file, bring it to the disk and give it its name."""
+        part = self.target.name + PART
+        _check_free(self.target, overwrite)
+        self._check_ours(part)
+        try:
+            append(whole.path, whole.extents, whole.values)
+            keep_permissions(self.file, self.target)
+            os.fsync(self.file)
+            self._check_ours(part)
+            if overwrite:
+                os.rename(part, self.target.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+            else:
+                # Unlike a rename, this cannot take the place of a file that came into being just now.
+                os.link(part, self.target.name, src_dir_fd=self.folder, dst_dir_fd=self.folder, follow_symlinks=False)
+                os.unlink(part, dir_fd=self.folder)
+            # The new name itself is safe only when the folder is.
+            flush_folder(self.folder)
+        except FileExistsError:
+            _check_free(self.target, overwrite)
+            raise
+        except OSError as error:
+            raise failure(whole.path, error.strerror or str(error), could_not_be="completed") from error
+        self._check_ours(self.target.name)
+
+    def remove(self) -> None:
+        """Remove the temporary file, if it is this run's."""
+        # The error that all ranks have is the one to be told.
+        with suppress(OSError):
+            if self._is_ours(self.target.name + PART):
+                os.unlink(self.target.name + PART, dir_fd=self.folder)
+
+    def close(self) -> None:
+        """Let go of the file and its lock."""
+        os.close(self.file)
+        os.close(self.folder)
+
+    def _is_ours(self, name: str) -> bool:
+        try:
+            return os.path.samestat(os.stat(name, dir_fd=self.folder, follow_symlinks=False), os.fstat(self.file))
+        except FileNotFoundError:
+            return False
+
+    def _check_ours(self, name: str) -> None:
+        if not self._is_ours(name):
+            raise RunError(
+                f"{self.target} was written, but another run took {name} over; let one run at a time write there"
+            )
+
+
+def _check_free(target: Path, overwrite: bool) -> None:
+    if not overwrite and target.exists():
+        raise RunError(
+            f"{target} was to be written with overwrite=False, but it exists; remove it, or give another name"
+        )
+
+
+def _adopt(target: Path, folder: int) -> int:
+    file = os.open(target.name + PART, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    if not lock(file, wait=True):
+        os.close(file)
+        raise _is_written(target)
+    return file
+
+
+def _create(target: Path, folder: int) -> int:
+    """Make the temporary file anew, never through what lies there: another's, or a link to something valuable."""
+    name = target.name + PART
+    try:
+        left = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+    except OSError:  # a link, or not ours to read: no run of ours has it open
+        os.unlink(name, dir_fd=folder)
+    else:
+        try:
+            if not lock(left, wait=True):
+                raise _is_written(target)
+            # What a killed run left. Its lock is held until the new file has its own.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(left)):
+                    os.unlink(name, dir_fd=folder)
+            return _locked_new(target, folder)
+        finally:
+            os.close(left)
+    return _locked_new(target, folder)
+
+
+def _locked_new(target: Path, folder: int) -> int:
+    try:
+        file = os.open(target.name + PART, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    except FileExistsError:  # another run was faster
+        raise _is_written(target) from None
+    if not lock(file):
+        os.close(file)
+        raise _is_written(target)
+    keep_permissions(file, target, mask=0o600)
+    return file
+
+
+def _is_written(target: Path) -> RunError:
+    return RunError(
+        f"{target} was to be written, but another run is writing it just now (it holds {target.name}{PART}); wait for "
+        "its end, or give another name"
+    )

@@ -1,0 +1,285 @@
+"""The direct driver: rank 0 lays out the file with serial HDF5, then all ranks write the values by MPI-IO.
+
+It needs no HDF5 built with MPI. Values reach the file by collective writes of the whole communicator, a round at a
+time; after every round the ranks agree on whether it succeeded, so that a disk that is full for one of them ends the
+writing for all. Where the MPI library does not tell of collective writes that failed, each rank writes by itself and
+counts the bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from mpibatch.base.errors import RunError
+from mpibatch.domain import Box
+from mpibatch.fields.field import Field
+from mpibatch.io.base.room import ROOM, failure, room_for, shortage
+from mpibatch.io.base.room import check_limit as _check_limit
+from mpibatch.io.base.room import check_room as _check_room
+from mpibatch.io.seal.digests import extents_of_field
+from mpibatch.io.seal.extent import Extent
+from mpibatch.io.write.chunks import write_packed, write_plain
+from mpibatch.io.write.hints import hints, info
+from mpibatch.io.write.layout import Dataset, create
+from mpibatch.mpi import AGREED, MPI, Leaving, agreed, tells_failures
+from mpibatch.mpi.transfers import pieces
+
+__all__ = ["ROUND_BYTES", "agreed_io", "flush", "make", "opened", "plain_bytes", "write", "write_field"]
+
+T = TypeVar("T")
+
+# Written by one rank in one collective call: many MPI stacks fail above 2^31 elements.
+ROUND_BYTES = 1 << 30
+
+
+def write(
+    comm: MPI.Intracomm, path: str, datasets: Sequence[Dataset], fields: Sequence[Field], attrs: Mapping[str, Any]
+) -> list[Extent]:
+    """Write a new file, and return on rank 0 where the values lie, with their digests. Collective.
+
+    `path` is seen by all ranks; on RunError it is left in an undefined state.
+    """
+    extents = []
+    offsets = make(comm, path, lambda: create(path, datasets, attrs), plain_bytes(datasets))
+    with opened(comm, path) as file:
+        for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
+            if dataset.chunks is None:
+                extents += extents_of_field(comm, dataset.name, field, offset)
+                write_field(comm, file, path, field, offset)
+            elif dataset.compression is None:
+                extents += write_plain(comm, path, dataset, field, partial(_put, comm, file, path))
+    for dataset, field in zip(datasets, fields, strict=True):
+        if dataset.compression is not None:
+            extents += write_packed(comm, path, dataset, field)
+    return extents
+
+
+def _put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:
+    """Write this rank's arrays at bytes of the file. Collective."""
+    with agreed_io(comm, path):
+        file.Set_view(0, MPI.BYTE, MPI.BYTE, info=MPI.INFO_NULL)
+    with agreed_io(comm, path):
+        for offset, array in parts:
+            flat = array.reshape(-1).view("u1")
+            for (cut,) in pieces(flat.shape, 1, ROUND_BYTES):
+                status = MPI.Status()
+                file.Write_at(offset + cut.start, [flat[cut], MPI.BYTE], status)
+                _check_written(status, cut.stop - cut.start)
+
+
+def plain_bytes(datasets: Sequence[Dataset]) -> int:
+    """Return the bytes of those datasets that are stored as they are. Local."""
+    plain = (d for d in datasets if d.compression is None)
+    return sum(math.prod(d.shape) * np.dtype(d.dtype).itemsize for d in plain)
+
+
+def make(comm: MPI.Intracomm, path: str, layout: Callable[[], T], least: int = 0) -> T:
+    """Let rank 0 lay a file out, and return what `layout` returned there on all ranks. Collective.
+
+    The file's bytes are set aside, and every rank has seen the file when this returns. If it is known that there will
+    be at least so many more, room for them is checked before HDF5 begins: when a file cannot be written, HDF5 1.10 may
+    not close it either, and then crashes at the next one.
+    """
+    made: T | None = None
+    size = 0
+    with agreed(comm, f"writing {path}"):
+        if comm.rank == 0:
+            _check_room(path, least + ROOM)
+            _check_limit(path, least)
+            with room_for(path, least):
+                made = layout()
+            _reserve(path)
+            size = Path(path).stat().st_size
+    made, size = comm.bcast((made, size), root=0)
+    with agreed(comm, f"writing {path}"):
+        _check_shared(path, size)
+        _check_limit(path, size)
+    return cast(T, made)
+
+
+def write_field(
+    comm: MPI.Intracomm, file: MPI.File, path: str, field: Field, offset: int, region: Box | None = None
+) -> None:
+    """Write the owned cells of a `region` (default: all cells) to an array of them at byte `offset`. Collective."""
+    bytes_of_cell = field.dtype.itemsize * math.prod(field.components)
+    if bytes_of_cell == 0:
+        return
+    whole = Box((0,) * field.grid.ndim, field.grid.shape) if region is None else region
+    part = field.box.intersect(whole)
+    cell = MPI.BYTE.Create_contiguous(bytes_of_cell).Commit()
+    start, place = _place(part, whole, cell)
+    first = tuple(low - mine for low, mine in zip(part.start, field.box.start, strict=True))
+    parts = list(pieces(part.shape, bytes_of_cell, ROUND_BYTES)) if part.size else []
+    most = np.empty(2, "i8")
+    comm.Allreduce(np.array([len(parts), not tells_failures()], "i8"), most, op=MPI.MAX)
+    # Rank by rank if a single one could not be told of a full disk: the two ways do not meet.
+    rounds, write_at = int(most[0]), MPI.File.Write_at if most[1] else MPI.File.Write_at_all
+    done = 0
+    try:
+        with agreed_io(comm, path):
+            file.Set_view(offset + start * bytes_of_cell, cell, place, info=MPI.INFO_NULL)
+        for number in range(rounds):
+            with agreed_io(comm, path):
+                # A rank that has nothing left takes part with nothing: the call is collective.
+                cut = _shifted(parts[number], first) if number < len(parts) else None
+                done += _write_part(partial(write_at, file), done, field, cut, cell)
+    finally:
+        if place is not cell:
+            place.Free()
+        cell.Free()
+
+
+def _shifted(cut: tuple[slice, ...], by: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(c.start + low, c.stop + low) for c, low in zip(cut, by, strict=True))
+
+
+def _write_part(
+    write_at: Callable[..., None], done: int, field: Field, cut: tuple[slice, ...] | None, cell: MPI.Datatype
+) -> int:
+    """Write the cells ``owned[cut]``, which come after `done` others, and return their number."""
+    if cut is None:
+        _write_at(write_at, done, [None, 0, cell], 0)
+        return 0
+    view = field.owned[cut]
+    cells: int = math.prod(c.stop - c.start for c in cut)
+    if view.flags.c_contiguous:
+        _write_at(write_at, done, [view, cells, cell], view.nbytes)
+        return cells
+    # MPI gathers owned cells from between the halo's: a copy of the block would double the memory.
+    grid_axes = len(cut)
+    starts = [low + c.start for (low, _), c in zip(field.halo, cut, strict=True)]
+    among = cell.Create_subarray(field.padded.shape[:grid_axes], view.shape[:grid_axes], starts).Commit()
+    try:
+        _write_at(write_at, done, [field.padded, 1, among], view.nbytes)
+    finally:
+        among.Free()
+    return cells
+
+
+def _write_at(write_at: Callable[..., None], done: int, what: Any, nbytes: int) -> None:
+    status = MPI.Status()
+    write_at(done, what, status)
+    _check_written(status, nbytes)
+
+
+def _check_written(status: MPI.Status, nbytes: int) -> None:
+    if (written := status.Get_elements(MPI.BYTE)) != nbytes:
+        raise OSError(errno.EIO, f"{written} of {nbytes} bytes were written")
+
+
+def _place(box: Box, whole: Box, cell: MPI.Datatype) -> tuple[int, MPI.Datatype]:
+    """Return (first cell, type) with which the cells of `box` are found in an array of those of `whole`.
+
+    Whole rows are contiguous there: for a slab the type is the cell itself, which MPI writes fastest. Axis 0 goes
+    into the first cell rather than into the type, which keeps the type's extent small.
+    """
+    row = math.prod(whole.shape[1:])
+    if not box.size:
+        return 0, cell
+    start = tuple(low - zero for low, zero in zip(box.start, whole.start, strict=True))
+    if box.shape[1:] == whole.shape[1:]:
+        return start[0] * row, cell
+    inside = (box.shape[0], *whole.shape[1:])
+    return start[0] * row, cell.Create_subarray(inside, box.shape, (0, *start[1:])).Commit()
+
+
+@contextmanager
+def opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
+    """Open a file that `make` has made; at the end of the block what was written is on disk. Collective."""
+    with agreed(comm, f"writing {path}"):
+        wanted = hints()
+        if not tells_failures():
+            # ROMIO writes what lies scattered under a file lock, which a failure leaves locked for ever.
+            wanted |= {"romio_ds_write": "disable"}
+    with agreed_io(comm, path), info(wanted) as given:
+        file = MPI.File.Open(comm, path, MPI.MODE_RDWR, given)
+    try:
+        with Leaving(comm):
+            yield file
+            with agreed_io(comm, path):
+                file.Sync()
+    except AGREED:
+        # All ranks are here. After any other exception closing, being collective, would hang.
+        file.Close()
+        raise
+    with agreed_io(comm, path):
+        file.Close()
+
+
+def flush(comm: MPI.Intracomm, file: MPI.File, path: str) -> None:
+    """Bring what was written so far to disk. Collective."""
+    with agreed_io(comm, path):
+        file.Sync()
+
+
+@contextmanager
+def agreed_io(comm: MPI.Intracomm, path: str) -> Iterator[None]:
+    """Agree on the success of collective file operations. Collective.
+
+    Unlike other work under `agreed` they communicate; but they return on all ranks, with an error on some.
+    """
+    with agreed(comm, f"writing {path}"):
+        try:
+            yield
+        except (MPI.Exception, OSError, RuntimeError) as error:
+            # The last line is the cause, after the names of MPI's functions, or HDF5's.
+            told = error.Get_error_string() if isinstance(error, MPI.Exception) else str(error)
+            reason = told.strip().splitlines()[-1].split(": ", 1)[-1]
+            raise failure(path, reason) from error
+
+
+def _check_shared(path: str, size: int) -> None:
+    """Tell a folder that ranks on other nodes do not share from all other reasons why opening may fail."""
+    try:
+        with open(path, "rb+") as file:  # opening, unlike asking, makes NFS look at the server
+            seen = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        seen = -1
+    if seen != size:
+        what = "is not there" if seen < 0 else f"has {seen} bytes"
+        raise RunError(
+            f"{path} was made by rank 0 with {size} bytes, but on {MPI.Get_processor_name()} it {what}; write to a "
+            "folder that all nodes share"
+        )
+
+
+def _in_memory(path: str) -> bool:
+    device = Path(path).stat().st_dev
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return False
+    name = f" {os.major(device)}:{os.minor(device)} "
+    return any(name in line and " - tmpfs " in line for line in mounts)
+
+
+def _reserve(path: str) -> None:
+    """Let the file system set the file's bytes aside, so that a full disk shows before the ranks write."""
+    size = Path(path).stat().st_size
+    free = shutil.disk_usage(Path(path).parent).free
+    if size < free // 2 and _in_memory(path):
+        return  # reserving would take one rank as long as writing takes all of them
+    if size > free + Path(path).stat().st_blocks * 512:
+        raise shortage(path, size, free)
+    # Not os.posix_fallocate: where the file system cannot reserve, the C library writes into every block instead.
+    fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
+    if fallocate is None:
+        return
+    with open(path, "rb+") as file:
+        result = fallocate(file.fileno(), 0, ctypes.c_int64(0), ctypes.c_int64(size))
+    number = ctypes.get_errno()
+    if result and number in (errno.ENOSPC, errno.EDQUOT):
+        raise shortage(path, size, free)
+    if result and number == errno.EFBIG:
+        raise OSError(number, os.strerror(number), path)

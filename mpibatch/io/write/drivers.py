@@ -1,0 +1,166 @@
+"""Which driver writes a file: what was asked for, or the best of those that work here, and why.
+
+``mb.save(..., driver=)``, ``[output] driver`` of a job file and ``$MPIBATCH_DRIVER`` ask, in this order. Otherwise mpio
+is taken for uncompressed files where h5py has MPI, and where this can be trusted; direct works everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+
+from mpibatch.base.errors import UsageError, nearest
+from mpibatch.base.log import logger
+from mpibatch.fields.field import Field
+from mpibatch.io.seal.extent import Extent
+from mpibatch.io.write import direct, mpio
+from mpibatch.io.write.layout import Dataset
+from mpibatch.mpi import MPI, agreed, tells_failures
+
+__all__ = ["NAMES", "VARIABLE", "Choice", "Driver", "choose", "obstacle", "stripe_advice"]
+
+VARIABLE = "MPIBATCH_DRIVER"
+
+Attributes = Mapping[str, Any]
+
+
+class Driver(Protocol):
+    """A way to write fields: a module with this function."""
+
+    def write(
+        self,
+        comm: MPI.Intracomm,
+        path: str,
+        datasets: Sequence[Dataset],
+        fields: Sequence[Field],
+        attrs: Attributes,
+    ) -> list[Extent]:
+        """Write a new file over the empty one at `path`. Collective. Raises on all ranks or on none."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A driver, its name, and why it is this one."""
+
+    name: str
+    reason: str
+
+    @property
+    def driver(self) -> Driver:
+        """The module. Local."""
+        return _DRIVERS[self.name]
+
+
+_DRIVERS: dict[str, Driver] = {"direct": direct, "mpio": mpio}
+NAMES = tuple(_DRIVERS)
+_told: set[Choice] = set()
+
+
+def choose(comm: MPI.Intracomm, asked: str | None = None, is_packed: bool = False, path: str = "") -> Choice:
+    """Return the driver to write with. Collective. UsageError if one is asked for that does not work here.
+
+    `is_packed` says that datasets are to be cut into chunks: parallel HDF5 gives packed ones places that depend on
+    the ranks, and their digests are of what it wrote, so that it is only taken when it is asked for. The reason is
+    logged once, with advice on the folder of `path`.
+    """
+    with agreed(comm, "choosing how to write"):
+        wanted = asked or os.environ.get(VARIABLE) or None
+        source = "driver=" if asked else f"${VARIABLE}="
+        if wanted is not None and wanted not in _DRIVERS:
+            raise UsageError(f"{source}{wanted!r} was asked for{nearest(wanted, _DRIVERS)}")
+        against = obstacle()
+        if wanted == "mpio" and against:
+            raise UsageError(f"{source}'mpio' was asked for, but {against}; or write with driver='direct'")
+        found = Choice(wanted, "asked for") if wanted else _best(against, is_packed)
+    # Ranks on other nodes might have another h5py: all take what rank 0 takes, and say so if they cannot.
+    choice: Choice = comm.bcast(found)
+    with agreed(comm, "choosing how to write"):
+        if choice.name == "mpio" and against:
+            raise UsageError(f"rank 0 writes with mpio, but on {MPI.Get_processor_name()} {against}")
+    if choice not in _told and comm.rank == 0:
+        _told.add(choice)
+        logger("io").info("files are written by the driver %s: %s", choice.name, choice.reason)
+        if path and (advice := stripe_advice(path)):
+            logger("io").info("%s", advice)
+    return choice
+
+
+def _best(against: str, is_packed: bool) -> Choice:
+    if against:
+        return Choice("direct", against)
+    if not tells_failures():
+        return Choice("direct", "this MPI's file layer (OMPIO) does not tell parallel HDF5 of writes that failed")
+    if is_packed:
+        return Choice("direct", "with parallel HDF5 the bytes of compressed files would depend on the ranks")
+    return Choice("mpio", f"h5py has parallel HDF5 {h5py.version.hdf5_version}, on the MPI library of mpi4py")
+
+
+@cache
+def obstacle() -> str:
+    """Return why the driver mpio cannot work here, "" if it can. Local.
+
+    HDF5 on another MPI library than mpi4py's ends the process by a segmentation fault, so this must be known before.
+    """
+    if not h5py.get_config().mpi:
+        return "this h5py has no MPI (build one: HDF5_MPI=ON pip install --no-binary=h5py h5py)"
+    libraries = _libraries(_mapped())
+    if len(libraries) > 1:
+        return (
+            f"h5py was built for another MPI than mpi4py has loaded ({', '.join(sorted(libraries))}); set "
+            "MPI4PY_MPIABI or MPI4PY_LIBMPI to h5py's, or rebuild h5py"
+        )
+    return ""
+
+
+def _mapped() -> list[str]:
+    """The files that this process has mapped; [] where that is not told."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    return [line.split(maxsplit=5)[5] for line in lines if len(line.split(maxsplit=5)) == 6]
+
+
+def _libraries(mapped: Sequence[str]) -> set[str]:
+    """The MPI libraries among mapped files, but not those for other languages, nor what belongs to one of them."""
+    return {path for path in mapped if re.fullmatch(r"lib(mpi|mpich|mpi_abi)\.so[.\d]*", Path(path).name)}
+
+
+def stripe_advice(path: str) -> str:
+    """Return advice for a folder on Lustre whose files would lie on one server alone, else "". Local."""
+    folder = Path(path).resolve().parent
+    lfs = shutil.which("lfs")
+    if lfs is None or _file_system(folder, _mounts()) != "lustre":
+        return ""
+    try:
+        asked = [lfs, "getstripe", "--stripe-count", "--directory", str(folder)]
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    if told != "1":
+        return ""
+    return f"files in {folder} lie on one Lustre server each; for large ones: lfs setstripe --stripe-count -1 {folder}"
+
+
+def _mounts() -> list[str]:
+    try:
+        return Path("/proc/mounts").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _file_system(folder: Path, mounts: Sequence[str]) -> str:
+    """The type of the file system that a folder is on, "" if nobody knows."""
+    # The last one first: what is mounted over another place hides it.
+    found = [line.split()[1:3] for line in reversed(mounts) if len(line.split()) > 2]
+    around = [(len(place), kind) for place, kind in found if folder.is_relative_to(place.replace("\\040", " "))]
+    return max(around, default=(0, ""), key=lambda one: one[0])[1]

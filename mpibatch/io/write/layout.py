@@ -1,0 +1,219 @@
+"""A new HDF5 file with its datasets in place and no values in them yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mpibatch.base.errors import UsageError
+from mpibatch.io import conventions
+from mpibatch.io.base.closure import close, closing
+from mpibatch.io.base.marks import VERSION_ATTRIBUTE
+from mpibatch.io.chunks.codec import hdf5_type, set_filters, visit_chunks
+from mpibatch.io.chunks.compression import filters_of
+from mpibatch.io.chunks.grid import ChunkGrid
+
+__all__ = [
+    "LAYOUT_VERSION", "Dataset", "Filler", "alignment", "annotate", "chunk_places", "complete", "create", "creation",
+    "slices",
+]  # fmt: skip
+
+LAYOUT_VERSION = 1
+# Values of a dataset that has more begin at a multiple of this many bytes, unless $MPIBATCH_ALIGNMENT says otherwise:
+# a page of memory and a block of most file systems. Lustre likes its stripe size.
+ALIGNMENT, ALIGNMENT_VARIABLE = 4096, "MPIBATCH_ALIGNMENT"
+# Bytes that a file without values usually needs.
+ROOM = 64 << 10
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset to be written: everything but its values.
+
+    With `chunks` it is cut into these; if it then has no cell along axis 0, it can grow and shrink along it. Only what
+    is in chunks, and does not grow, can have a `compression`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    attrs: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    chunks: tuple[int, ...] | None = None
+    compression: str | None = None
+
+    @property
+    def grows(self) -> bool:
+        """Whether its length along axis 0 may change. Local."""
+        return self.chunks is not None and self.shape[0] == 0
+
+
+def create(path: str, datasets: Sequence[Dataset], attrs: Mapping[str, Any]) -> list[int]:
+    """Write a file without values and return, for each dataset, the byte at which its values begin. Local.
+
+    Allocated at once: only then does HDF5 tell where values lie (those in chunks: see `slices`, `chunk_places` and
+    `Filler`; -1 here). Not filled: their bytes come next. No times, so that equal fields give equal files.
+    """
+    _check_room(path)
+    identifier = h5py.h5f.create(path.encode(), h5py.h5f.ACC_TRUNC, _timeless(h5py.h5p.FILE_CREATE), _access())
+    with closing(h5py.File(identifier)) as file:
+        _set(file, {VERSION_ATTRIBUTE: LAYOUT_VERSION, **attrs})
+        places = [_create_one(file, dataset) for dataset in datasets]
+        conventions.describe(file, [dataset.name for dataset in datasets])
+        return places
+
+
+def _check_room(path: str) -> None:
+    """Raise OSError if not even a few bytes can be written: HDF5, when it cannot, fails again wherever it closes."""
+    try:
+        with open(path, "wb") as file:
+            file.write(bytes(ROOM))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def chunk_places(path: str, name: str) -> list[int]:
+    """Return the bytes at which the chunks of an uncompressed dataset begin, in their order. Local."""
+    with closing(h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDONLY, _access()))) as file:
+        return [offset for offset, _ in _where(file[name])]
+
+
+class Filler:
+    """Rank 0's hand on a compressed dataset: takes packed chunks, in order."""
+
+    def __init__(self, path: str, name: str) -> None:
+        # Not aligned: chunks of a few kilobytes would take half as much again.
+        self._file = h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access(aligned=1)))
+        self._dataset = self._file[name]
+
+    def put(self, start: tuple[int, ...], mask: int, stored: Any) -> None:
+        """Store the chunk that begins at index `start`. Local."""
+        self._dataset.id.write_direct_chunk(start, stored, mask)
+
+    def finish(self) -> list[tuple[int, int]]:
+        """Bring everything to the file, and return (first byte, bytes) of all chunks in order. Local."""
+        self._file.flush()
+        return _where(self._dataset)
+
+    def close(self) -> None:
+        """Close the file, also after a failure. Local."""
+        # What `finish` has not brought to the file is not missed.
+        with suppress(OSError, RuntimeError):
+            close(self._file)
+
+
+def _where(dataset: Any) -> list[tuple[int, int]]:
+    """(first byte, bytes) of every chunk, in order."""
+    grid = ChunkGrid(dataset.shape, dataset.chunks)
+    places = [(-1, 0)] * grid.total
+
+    def note(info: Any) -> None:
+        number = 0
+        for low, size, count in zip(info.chunk_offset, grid.size, grid.counts, strict=True):
+            number = number * count + low // size
+        places[number] = int(info.byte_offset), int(info.size)
+
+    visit_chunks(dataset, note)
+    return places
+
+
+def slices(path: str, names: Sequence[str], start: int, stop: int) -> list[list[list[int]]]:
+    """Make chunked datasets at least `stop` long and tell where their slices lie. Local.
+
+    Returns, for each dataset and each index from `start` on along its axis 0, the bytes at which the chunks begin.
+    """
+    with closing(h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access()))) as file:
+        found = []
+        for dataset in map(file.__getitem__, names):
+            if dataset.shape[0] < stop:
+                dataset.resize(stop, axis=0)
+            corners = range(0, dataset.shape[1], dataset.chunks[1])
+            rest = (0,) * (dataset.ndim - 2)
+            where = dataset.id.get_chunk_info_by_coord
+            found.append([[int(where((i, low, *rest)).byte_offset) for low in corners] for i in range(start, stop)])
+        return found
+
+
+def complete(path: str, names: Sequence[str], length: int, values: Sequence[tuple[Dataset, Any]]) -> None:
+    """Cut chunked datasets to `length` and add small datasets with their values. Local."""
+    with closing(h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access()))) as file:
+        for dataset in map(file.__getitem__, names):
+            if dataset.shape[0] != length:
+                dataset.resize(length, axis=0)
+        for dataset, array in values:
+            _create_one(file, dataset)
+            file[dataset.name][...] = array
+        conventions.complete(file, names, [dataset.name for dataset, _ in values])
+
+
+def annotate(path: str, attrs: Mapping[str, Any]) -> None:
+    """Add attributes to the root group of a file that nobody has open. Local."""
+    with closing(h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access()))) as file:
+        _set(file, attrs)
+
+
+def alignment() -> int:
+    """Return the number of bytes at multiples of which values begin. Local. UsageError."""
+    text = os.environ.get(ALIGNMENT_VARIABLE) or str(ALIGNMENT)
+    if not text.isdecimal() or not 1 <= int(text) <= 1 << 30:
+        raise UsageError(f"${ALIGNMENT_VARIABLE} is {text!r}; give a number of bytes from 1 to {1 << 30}")
+    return int(text)
+
+
+def _access(aligned: int | None = None) -> Any:
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_alignment(*(2 * (aligned or alignment(),)))
+    # The oldest format with attributes of more than 64 KiB; HDF5 1.8 and everything since reads it.
+    access.set_libver_bounds(h5py.h5f.LIBVER_V18, h5py.h5f.LIBVER_V110)
+    # Nobody else knows the file yet, and some parallel file systems have no locks.
+    access.set_file_locking(False, True)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    return access
+
+
+def _create_one(file: Any, dataset: Dataset) -> int:
+    group = file.id
+    *groups, name = dataset.name.encode().split(b"/")
+    for part in groups:
+        known = part in group
+        group = (
+            h5py.h5g.open(group, part) if known else h5py.h5g.create(group, part, gcpl=_timeless(h5py.h5p.GROUP_CREATE))
+        )
+    most = (h5py.h5s.UNLIMITED, *dataset.shape[1:]) if dataset.grows else dataset.shape
+    space = h5py.h5s.create_simple(dataset.shape, most)
+    created = h5py.h5d.create(group, name, hdf5_type(dataset.dtype), space, creation(dataset))
+    _set(h5py.Dataset(created), dataset.attrs)
+    return int(created.get_offset() or 0) if dataset.chunks is None else -1
+
+
+def creation(dataset: Dataset) -> Any:
+    """Return HDF5's plan for creating a dataset. Local."""
+    plan = _timeless(h5py.h5p.DATASET_CREATE)
+    if dataset.chunks is None:
+        plan.set_layout(h5py.h5d.CONTIGUOUS)
+    else:
+        plan.set_chunk(dataset.chunks)
+    set_filters(plan, filters_of(dataset.compression, np.dtype(dataset.dtype).itemsize))
+    # What is packed finds its place when its size is known.
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_INCR if dataset.compression else h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return plan
+
+
+def _timeless(kind: Any) -> Any:
+    plan = h5py.h5p.create(kind)
+    plan.set_obj_track_times(False)
+    if hasattr(plan, "set_link_creation_order"):  # of groups, the root among them
+        # Without it netCDF-4 does not append to the file.
+        plan.set_link_creation_order(h5py.h5p.CRT_ORDER_TRACKED | h5py.h5p.CRT_ORDER_INDEXED)
+    return plan
+
+
+def _set(owner: Any, attrs: Mapping[str, Any]) -> None:
+    for name in sorted(attrs):
+        owner.attrs[name] = attrs[name]

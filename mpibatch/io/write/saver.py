@@ -1,0 +1,170 @@
+"""From fields to one HDF5 file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field, check_field
+from mpibatch.io.base.geometry import PREFIX, to_attributes
+from mpibatch.io.base.marks import VERSION_ATTRIBUTE
+from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
+from mpibatch.io.chunks.codec import by_dataset, stored_as
+from mpibatch.io.formats.source import numeric
+from mpibatch.io.seal.digests import of_field
+from mpibatch.io.write.commit import committed
+from mpibatch.io.write.drivers import choose
+from mpibatch.io.write.hints import hints
+from mpibatch.io.write.layout import Dataset
+from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
+from mpibatch.mpi import MPI, agreed
+
+__all__ = ["OURS", "check_attributes", "planned", "save"]
+
+Attributes = Mapping[str, Any]
+
+# Beginnings of names of root attributes that no user may give.
+OURS = (VERSION_ATTRIBUTE, RECORD)
+# By these HDF5 and VTK know a dataset's axes and role.
+TAKEN = ("Attribute", "CLASS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST")
+
+
+def save(
+    path: PathLike,
+    fields: Mapping[str, Field] | None = None,
+    /,
+    *,
+    attrs: Attributes | None = None,
+    dataset_attrs: Mapping[str, Attributes] | None = None,
+    overwrite: bool = True,
+    chunks: Any = None,
+    compression: Any = None,
+    driver: str | None = None,
+    record: bool = False,
+    **named: Field,
+) -> None:
+    """Write fields into one HDF5 file, all ranks at once. Collective.
+
+    ``save("out.h5", temperature=w, labels=n)``, or a dict for names with groups: ``save(path, {"step1/edges": e})``.
+    The file is written as ``out.h5.part`` and renamed when it is complete and on disk: until then, and if writing
+    fails, what was there before stays. The same fields give the same bytes on any ranks, unless `record` is asked for,
+    or the driver mpio for compressed datasets. The file ends with a seal, by which `mpibatch.io.verify` finds every
+    byte that has changed since.
+
+    Parameters
+    ----------
+    path : the file; its folder must exist and be shared by all nodes.
+    fields, named : fields by the name of their dataset, of one communicator; their grids may differ.
+    attrs : attributes of the file: numbers, text, or lists of one of them.
+    dataset_attrs : the same for datasets, by their names.
+    overwrite : whether a file of this name is replaced.
+    chunks : None (each dataset in one piece), "auto" (chunks of about 1 MiB, as near to cubes as the shape allows), or
+        their shape; or a dict of these by dataset.
+    compression : None, "gzip", "zstd", "lz4" or "blosc2", perhaps with a level: "gzip:6"; or a dict of these by
+        dataset. All but gzip need the extra "compression". Implies chunks. Ranks pack their shares at the same time.
+    driver : "direct", or "mpio" where h5py has MPI; default: ``$MPIBATCH_DRIVER``, else the better one that works here.
+    record : whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds.
+
+    Raises UsageError (names, dtypes) or RunError (no such folder, full disk), the same on every rank.
+    """
+    given = {**(fields or {}), **named}
+    first = next((f for f in given.values() if isinstance(f, Field)), None)
+    if first is None:
+        for name, value in given.items():
+            check_field(f"saving {name!r}", value)
+        # No communicator to agree over; but this is the same on every rank unless ranks run different programs.
+        raise UsageError(
+            f"{os.fspath(path)!r} was to be written without any field; give at least one: save(path, name=field)"
+        )
+    comm = first.grid.comm
+    with phase("io"):
+        with agreed(comm, f"writing {path}"):
+            if fields and (twice := set(fields) & set(named)):
+                raise UsageError(
+                    f"datasets {sorted(twice)} were given twice, in the dict and by keyword; give each once"
+                )
+            target = output_path(path)
+            check_attributes(attrs or {}, OURS)
+            plan = planned(given, dataset_attrs or {}, comm, chunks, compression)
+            told = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
+        datasets, chosen = [dataset for dataset, _ in plan], [field for _, field in plan]
+        on_root, told = comm.bcast((datasets, told), root=0)
+        with agreed(comm, f"writing {path}"):
+            if datasets != on_root:
+                raise UsageError(
+                    f"ranks were to write different datasets: {datasets} here, {on_root} on rank 0; give all the same"
+                )
+        by = choose(comm, driver, any(dataset.chunks for dataset in datasets), target)
+        with committed(comm, target, overwrite) as part:
+            # Chunks have digests of their own bytes; these are of the values, however they are stored.
+            part.values = {dataset.name: of_field(comm, field) for dataset, field in plan if dataset.chunks}
+            with phase("io"):  # closed before the record tells of it
+                part.extents = by.driver.write(comm, part.path, datasets, chosen, told)
+            if record:
+                names = [dataset.name for dataset in datasets]
+                add_record(comm, part.path, dict(zip(names, chosen, strict=True)), by.name, hints())
+
+
+def planned(
+    given: Mapping[str, Any],
+    attrs: Mapping[str, Attributes],
+    comm: MPI.Intracomm,
+    chunks: Any = None,
+    compression: Any = None,
+) -> list[tuple[Dataset, Field]]:
+    """Return what to write, in the order of names, so that the file does not depend on that of arguments. Local."""
+    fields = {normal_name(name): _checked(name, field, comm) for name, field in given.items()}
+    if len(fields) < len(given):
+        raise UsageError(
+            f"datasets {sorted(given)} were to be saved, but some of these names are the same; give distinct ones"
+        )
+    check_tree(fields)
+    extra = {normal_name(name): values for name, values in attrs.items()}
+    if unknown := set(extra) - set(fields):
+        raise UsageError(f"dataset_attrs has {sorted(unknown)}, but only {sorted(fields)} are saved; use their names")
+    for values in extra.values():
+        check_attributes(values, (PREFIX,))
+    cut, packed = by_dataset("chunks", chunks, fields), by_dataset("compression", compression, fields)
+    return [
+        (
+            Dataset(
+                name, u.shape, u.dtype.str, {**to_attributes(u.grid), **extra.get(name, {})},
+                *stored_as(name, u.shape, u.dtype, len(u.components), cut.get(name), packed.get(name)),
+            ),
+            u,
+        )
+        for name, u in sorted(fields.items())
+    ]  # fmt: skip
+
+
+def _checked(name: str, field: Any, comm: MPI.Intracomm) -> Field:
+    if not isinstance(field, Field):
+        if np.ndim(field) == 0:
+            raise UsageError(f"{name!r} was to be saved, but it is a single value; give it as attrs={{...}}")
+        check_field(f"saving {name!r}", field)
+    if field.grid.comm != comm:
+        raise UsageError(f"{name!r} was to be saved with fields of another communicator; save them into separate files")
+    if numeric(field.dtype.str) is None:
+        # Their values have bytes that mean nothing, and other machines have another type of this name.
+        raise UsageError(
+            f"{name!r} was to be saved, but no other machine may read {field.dtype}; convert it to f8 or c16"
+        )
+    result: Field = field
+    return result
+
+
+def check_attributes(attrs: Attributes, reserved: tuple[str, ...]) -> None:
+    """Raise UsageError unless HDF5 can hold these attributes, none of them ours. Local."""
+    for name, value in attrs.items():
+        if name.startswith(reserved):
+            ours = " or ".join(map(repr, reserved))
+            raise UsageError(f"attribute {name!r} was given, but names beginning with {ours} are ours; rename it")
+        if name in TAKEN:
+            raise UsageError(f"attribute {name!r} was given, but HDF5 or VTK have a use for this name; rename it")
+        if np.asarray(value).dtype.kind not in "biufcU" or np.ndim(value) > 1:
+            raise UsageError(f"attribute {name!r} is {value!r}; give a number, text, or a list of one of them")

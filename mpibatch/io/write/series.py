@@ -1,0 +1,226 @@
+"""A time series in one HDF5 file: one dataset for each field, of shape (outputs, *cells, *components).
+
+Datasets are chunked by whole times, so that they can be longer or shorter than was planned; a time of more than
+`CHUNK_BYTES` is cut along its first axis, into parts that depend on the shape alone. Chunks are not compressed and
+are allocated before they are written: rank 0 asks HDF5 where they lie, and all ranks write there by MPI-IO. The file
+stays under its temporary name until the series is complete; the small datasets, such as the times, come last.
+
+A series that is to survive its run can be taken up again from a `Snapshot` of it, see there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase
+from mpibatch.domain import Box
+from mpibatch.fields.field import Field, check_field
+from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
+from mpibatch.io.base.room import ROOM, room_for
+from mpibatch.io.seal.digests import extents_of_field
+from mpibatch.io.seal.extent import Extent
+from mpibatch.io.write import direct
+from mpibatch.io.write.commit import committed
+from mpibatch.io.write.hints import hints
+from mpibatch.io.write.layout import Dataset, alignment, complete, create, slices
+from mpibatch.io.write.provenance import VERSIONS, add_record, versions
+from mpibatch.io.write.saver import OURS, Attributes, check_attributes, planned
+from mpibatch.io.write.snapshot import Snapshot, bytes_outside, put_back
+from mpibatch.mpi import MPI, agreed
+
+__all__ = ["CHUNK_BYTES", "Series", "series"]
+
+# HDF5's usual chunk index holds sizes of 32 bits.
+CHUNK_BYTES = 1 << 30
+
+Values = npt.NDArray[Any]
+
+
+class Series:
+    """A file that fields are appended to; made by `series`.
+
+    Attributes
+    ----------
+    length : how many times were appended.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, path: str, file: MPI.File, datasets: Sequence[Dataset]) -> None:
+        self.length = 0
+        self._comm, self._path, self._file = comm, path, file
+        self._datasets = list(datasets)
+        self._places: list[list[list[int]]] = [[] for _ in datasets]
+        self._extents: list[Extent] = []  # on rank 0
+        self._outside: tuple[int, bytes] | None = None  # on rank 0: what `bytes_outside` said, while it is true
+        self._tables: dict[str, tuple[Values, Attributes]] = {}
+
+    def append(self, fields: Mapping[str, Field]) -> None:
+        """Write the fields of one time. Collective. Raises UsageError if they are not those of the first time."""
+        with phase("io"):
+            with agreed(self._comm, f"writing {self._path}"):
+                ordered = _same(self._datasets, fields, self._comm)
+            if self._places and self.length == len(self._places[0]):
+                self.reserve(self.length + 1)
+            for field, dataset, places in zip(ordered, self._datasets, self._places, strict=True):
+                before = self.length * math.prod(field.shape)
+                for region, place in zip(_parts(dataset, field), places[self.length], strict=True):
+                    self._extents += extents_of_field(self._comm, dataset.name, field, place, region, before)
+                    direct.write_field(self._comm, self._file, self._path, field, place, region)
+            self.length += 1
+
+    def reserve(self, length: int) -> None:
+        """Make room for `length` times. Collective."""
+        names, known = [dataset.name for dataset in self._datasets], len(self._places[0])
+        found = direct.make(self._comm, self._path, lambda: slices(self._path, names, known, length))
+        for places, more in zip(self._places, found, strict=True):
+            places.extend(more)
+        self._outside = None
+
+    def snapshot(self) -> Snapshot | None:
+        """Bring all values to disk, and return on rank 0 what is needed to go on from here. Collective."""
+        direct.flush(self._comm, self._file, self._path)
+        with agreed(self._comm, f"reading {self._path}"):
+            if self._comm.rank == 0 and self._outside is None:
+                self._outside = bytes_outside(self._path, self._datasets, self._places)
+        if self._outside is None:
+            return None
+        size, outside = self._outside
+        about = tuple((d.name, d.chunks or (), d.dtype) for d in self._datasets)
+        return Snapshot(self.length, size, about, [*self._places], outside, tuple(self._extents))
+
+    def go_on(self, snapshot: Snapshot) -> None:
+        """Take over what was written before. Local."""
+        self.length = snapshot.length
+        self._places = [[*times] for times in snapshot.places]
+        if self._comm.rank == 0:
+            self._extents = [*snapshot.extents]
+            self._outside = snapshot.size, snapshot.outside
+
+    def table(self, name: str, values: Values, attrs: Attributes | None = None) -> None:
+        """Add a small dataset, the same on all ranks, when the series ends. Local."""
+        self._tables[normal_name(name)] = (np.ascontiguousarray(values), attrs or {})
+
+    def finish(self) -> list[Extent]:
+        """Cut off what was reserved and not written, add the tables, and return rank 0's extents. Collective."""
+        names = [dataset.name for dataset in self._datasets]
+        with agreed(self._comm, f"writing {self._path}"):
+            check_tree([*names, *self._tables])
+            if self._comm.rank == 0:
+                tables = [
+                    (Dataset(name, values.shape, values.dtype.str, attrs), values)
+                    for name, (values, attrs) in sorted(self._tables.items())
+                ]
+                size = sum(values.nbytes + alignment() for _, values in tables)
+                with room_for(self._path, more=size + ROOM):
+                    complete(self._path, names, self.length, tables)
+        return self._extents
+
+
+@contextmanager
+def series(
+    path: PathLike,
+    fields: Mapping[str, Field],
+    *,
+    outputs: int = 0,
+    attrs: Attributes | None = None,
+    dataset_attrs: Mapping[str, Attributes] | None = None,
+    overwrite: bool = True,
+    resume: Snapshot | None = None,
+    keep: Callable[[], bool] | None = None,
+    record: bool = False,
+) -> Iterator[Series]:
+    """Open a time series of fields such as these; at the end of the block it gets its name. Collective.
+
+    Parameters
+    ----------
+    path : the file; its folder must exist and be shared by all nodes.
+    fields : by the names of their datasets; what `Series.append` takes must have the same names, grids and dtypes.
+    outputs : how many times room is set aside for, so that a full disk shows at once; there may be more or fewer.
+    attrs, dataset_attrs, overwrite, record : as in `mpibatch.save`.
+    resume : go on with the series that another run left under its temporary name, as it was then; its values must be
+        whole (see `damaged`). The attributes are those of then.
+    keep : asked, if the block raises, whether the file is to stay under its temporary name.
+
+    Raises UsageError or RunError, the same on every rank. If the block raises, which it must do on all ranks or on
+    none, what was there under `path` stays.
+    """
+    first = next((f for f in fields.values() if isinstance(f, Field)), None)
+    if first is None:
+        for name, given in fields.items():
+            check_field(f"saving {name!r}", given)
+        raise UsageError(f"{os.fspath(path)!r} was to be written without any field; give at least one: name=field")
+    comm = first.grid.comm
+    with agreed(comm, f"writing {path}"):
+        place = output_path(path)
+        check_attributes(attrs or {}, OURS)
+        datasets = [_timed(dataset, u) for dataset, u in planned(fields, dataset_attrs or {}, comm)]
+        if resume is not None and [(d.name, d.chunks or (), d.dtype) for d in datasets] != [*resume.datasets]:
+            raise UsageError(f"{os.fspath(path)!r} was begun with other fields than {sorted(fields)}; start anew")
+    with committed(comm, place, overwrite, adopt=resume is not None, keep=keep) as whole:
+        part = whole.path
+        with phase("io"):
+            if resume is None:
+                direct.make(comm, part, lambda: create(part, datasets, {VERSIONS: versions(), **(attrs or {})}))
+            else:
+                direct.make(comm, part, lambda: put_back(part, resume))
+        with direct.opened(comm, part) as file:
+            target = Series(comm, part, file, datasets)
+            with phase("io"):
+                if resume is None:
+                    target.reserve(outputs)
+                else:
+                    target.go_on(resume)
+            yield target
+        with phase("io"):
+            whole.extents = target.finish()
+        if record:
+            add_record(comm, part, fields, "direct", hints())
+
+
+def _timed(dataset: Dataset, u: Field) -> Dataset:
+    """The dataset of a field at all times, none yet."""
+    if math.prod(u.shape) == 0:
+        raise UsageError(f"{dataset.name!r} of shape {u.shape} was to be saved as a time series; it has no values")
+    grid = u.grid
+    row = math.prod(u.shape[1:]) * u.dtype.itemsize
+    cuts = -(-u.shape[0] // max(1, CHUNK_BYTES // row))
+    time = "t" if "t" not in grid.axes else "time"
+    attrs = {
+        **dataset.attrs,
+        "grid_axes": [time, *grid.axes],
+        "grid_origin": np.array([0.0, *grid.origin]),
+        "grid_periodic": np.array([False, *grid.periodic], "i1"),
+        "grid_spacing": np.array([1.0, *grid.spacing]),
+    }
+    chunks = (1, -(-u.shape[0] // cuts), *u.shape[1:])
+    return Dataset(dataset.name, (0, *u.shape), dataset.dtype, attrs, chunks)
+
+
+def _parts(dataset: Dataset, u: Field) -> Iterator[Box]:
+    """The cells of each chunk of one time, those beyond the last cell included."""
+    assert dataset.chunks is not None
+    rows = dataset.chunks[1]
+    for low in range(0, u.grid.shape[0], rows):
+        yield Box((low, *(0 for _ in u.grid.shape[1:])), (low + rows, *u.grid.shape[1:]))
+
+
+def _same(datasets: Sequence[Dataset], fields: Mapping[str, Field], comm: MPI.Intracomm) -> list[Field]:
+    """Return the fields in the order of their datasets, checked."""
+    found = {dataset.name: (u, dataset) for dataset, u in planned(fields, {}, comm)}
+    for dataset in datasets:
+        u, now = found.get(dataset.name, (None, None))
+        if u is None or now is None or (now.shape, now.dtype) != (dataset.shape[1:], dataset.dtype):
+            what = f"{now.shape} of {now.dtype}" if now is not None else "no such field"
+            raise UsageError(
+                f"{dataset.name!r} began as {dataset.shape[1:]} of {dataset.dtype} and is now {what}; keep it the same"
+            )
+    if len(found) != len(datasets):
+        raise UsageError(f"{sorted(found)} were to be appended to a series of {[d.name for d in datasets]}")
+    return [found[dataset.name][0] for dataset in datasets]

@@ -1,0 +1,208 @@
+"""Running a job: read, filter, write."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mpibatch.io as io
+from mpibatch.base import tally
+from mpibatch.base.compiled import compile_seconds
+from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field
+from mpibatch.io.base.names import split_path
+from mpibatch.io.seal.seal import content_of
+from mpibatch.io.write.provenance import input_digest
+from mpibatch.job.execution.progress import Report, silent
+from mpibatch.job.execution.resume import FINGERPRINT, Begun, Result, Start, is_complete, needed_steps, opened
+from mpibatch.job.execution.steps import measured
+from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, evaluate, operate
+from mpibatch.job.file.checks import slices
+from mpibatch.job.file.functions import function
+from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
+from mpibatch.job.target import check_target
+from mpibatch.mpi import MPI, agreed, private
+
+__all__ = ["ATTRIBUTE_BYTES", "Saved", "Summary", "apply", "run"]
+
+ATTRIBUTE_BYTES = 60_000  # HDF5 holds 64 KiB in one attribute of a file that older readers know
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One dataset that was written: name, global shape, dtype, bytes, and what its step took from the data."""
+
+    dataset: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    measured: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did; the same on every rank but for the seconds, which are this rank's."""
+
+    shape: tuple[int, ...]
+    topology: tuple[int, ...]
+    path: str
+    saved: tuple[Saved, ...]
+    seconds: tuple[tuple[str, float], ...]  # of a pipeline: reading, each step, writing; of a simulation: see there
+    notes: tuple[str, ...] = ()  # lines for the reader
+    was_complete: bool = False  # an earlier run had done it all
+    kind: str = "pipeline"  # or "simulation"
+    steps: int = 0  # that this run has made
+
+
+def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, start: Start = "new") -> Summary:
+    """Run a job; with ``start="resume"`` only what an earlier run has left of it. Collective.
+
+    Intermediate results are freed as soon as no later step needs them. Raises UsageError or RunError, the same on
+    every rank; nothing is left under the output's name then, unless it was there before.
+    """
+    comm = private(comm)
+    with agreed(comm, f"preparing {job.output.path}"):
+        if comm.rank == 0:
+            check_target(Path(job.output.path))
+    checkpoints = opened(job.checkpoint, comm, start)
+    total = len(job.steps) + 2
+    clock = _Clock()
+    report(0, total, f"reading {job.input.path}")
+    results = {INPUT: Result(_load(job, comm), {})}
+    grid = results[INPUT].field.grid
+    check_fit(job, grid.ndim)
+    attrs, begun = {**_provenance(job), "inputs": _inputs(job, results[INPUT].field)}, None
+    clock.lap("reading")
+    if checkpoints is not None:
+        begun = Begun(job, comm, checkpoints, results[INPUT].field, start)
+        attrs |= {FINGERPRINT: begun.mark}
+        if start == "resume" and is_complete(comm, job.output.path, begun.mark):
+            begun.clear()
+            return Summary(grid.shape, grid.topology, job.output.path, (), (), was_complete=True)
+        begun.find(start)
+    with begun or nullcontext():
+        kept = _steps(job, results, begun, report, clock)
+        report(total - 1, total, f"writing {job.output.path}")
+        saved = tuple(_saved(name, result.field, result.found) for name, result in kept.items())
+        with phase("io"):
+            fields = {name: result.field for name, result in kept.items()}
+            notes = {name: result.found for name, result in kept.items()}
+            out = job.output
+            io.save(
+                out.path, fields, attrs=attrs, dataset_attrs=notes, record=out.record,
+                compression=out.compression, chunks=out.chunks, driver=out.driver,
+            )  # fmt: skip
+    if begun is not None:
+        begun.clear()
+    clock.lap("writing")
+    report(total, total, "done")
+    told = begun.told if begun is not None else ()
+    known = begun.known if begun is not None else frozenset()
+    steps = sum(name not in known for name, _ in clock.laps[1:-1])
+    return Summary(grid.shape, grid.topology, job.output.path, saved, tuple(clock.laps), told, steps=steps)
+
+
+def _steps(
+    job: Job, results: dict[str, Result], begun: Begun | None, report: Report, clock: _Clock
+) -> dict[str, Result]:
+    """Compute, or read, the result of every step that is needed; return those to be saved, by dataset.
+
+    `results` holds the input, and loses what is no longer needed.
+    """
+    known = begun.known if begun is not None else frozenset()
+    needed = needed_steps(job, known)
+    uses = {
+        name: number for number, step in enumerate(job.steps) if step.name in needed - known for name in step.inputs
+    }
+    grid = results[INPUT].field.grid
+    for number, step in enumerate(job.steps):
+        if step.name not in needed:
+            continue
+        report(number + 1, len(job.steps) + 2, step.name)
+        if begun is not None and step.name in known:
+            results[step.name] = begun.load(step.name, grid)
+        else:
+            results[step.name] = apply(step, [results[name].field for name in step.inputs])
+        clock.lap(step.name)
+        live = {step.name for step in job.steps[: number + 1] if step.save} | {
+            name for name, last in uses.items() if last > number
+        }
+        for name in results.keys() - live:
+            del results[name]
+        if begun is not None and step.name not in known:
+            ahead = {later.name for later in job.steps[number + 1 :]} & needed & known
+            begun.finished(number + 1, {name: result for name, result in results.items() if name != INPUT}, ahead)
+    return {step.save: results[step.name] for step in job.steps if step.save}
+
+
+class _Clock:
+    """Seconds from one call of `lap` to the next, without those of compiling."""
+
+    def __init__(self) -> None:
+        self.laps: list[tuple[str, float]] = []
+        self._since = time.perf_counter() - compile_seconds()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter() - compile_seconds()
+        self.laps.append((name, now - self._since))
+        tally.lap(name)
+        _log.info("%s took %.3f s", name, now - self._since)
+        self._since = now
+
+
+def _load(job: Job, comm: MPI.Intracomm) -> Field:
+    with phase("io"):
+        components: Any = "auto" if job.input.components is None else job.input.components
+        given = job.input
+        region = slices(given.region) if given.region else None
+        return io.load(
+            given.path, given.dataset, frame=given.frame, channel=given.channel, comm=comm, components=components,
+            region=region, allow=given.allow, **job.grid,
+        )  # fmt: skip
+
+
+def _provenance(job: Job) -> dict[str, str]:
+    """What the output tells of its making; not how many ranks, nor when: these do not change the bits."""
+    told = job.text.encode("utf-8", "replace")
+    return {"job": told.decode()} if len(told) <= ATTRIBUTE_BYTES else {}
+
+
+def _inputs(job: Job, field: Field) -> str:
+    """Which values a job began with, as JSON, the same on all ranks. Collective."""
+    comm, content = field.grid.comm, None
+    with phase("io"), agreed(comm, f"reading {job.input.path}"):
+        if comm.rank == 0:
+            content = content_of(split_path(job.input.path)[0])
+    with phase("io"):
+        content, values = comm.bcast(content, root=0), input_digest(comm, field)
+    told = {"dataset": job.input.dataset, "values": values, "content": content}
+    return json.dumps({job.input.path: {name: value for name, value in told.items() if value is not None}})
+
+
+def apply(step: Step, fields: Sequence[Field]) -> Result:
+    """Return the result of a step of the fields that it reads, and what it took from the data. Collective."""
+    field = fields[0]
+    _log.debug("%s: %s(%s) of %r", step.name, step.filter, dict(step.parameters), field)
+    with phase("compute"):
+        if step.filter in OPERATIONS:
+            return Result(operate(step.filter, fields), {})
+        if step.filter == EXPRESSION:
+            numbers = {key: value for key, value in step.parameters.items() if key != EXPRESSION}
+            names = dict(zip(step.inputs, fields, strict=True))
+            return Result(evaluate(step.parameters[EXPRESSION], {**names, **numbers}), {})
+        found = measured(step.filter, field, step.parameters)
+        result: Field = function(step.filter)(field, **{**step.parameters, **found})
+    return Result(result, found)
+
+
+def _saved(name: str, field: Field, notes: Mapping[str, float]) -> Saved:
+    return Saved(name, field.shape, field.dtype.name, math.prod(field.shape) * field.dtype.itemsize, notes)

@@ -1,0 +1,91 @@
+"""What a filter does, and what a job file may say: made from the sources and the schema, so that it cannot lie."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping
+
+from mpibatch.base.errors import UsageError, nearest
+from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS
+from mpibatch.job.file.functions import definition_of, is_filter, known_filters, parameters_of
+from mpibatch.job.file.schema import STEP_KEYS, TABLES, Key
+from mpibatch.job.file.simulation import SIMULATION_TABLES
+
+__all__ = ["explained", "reference"]
+
+_EXAMPLES = {"float": "2.0", "int": "3", "str": '"f4"', "bool": "true"}
+
+
+def explained(name: str) -> str:
+    """Return the signature, the docstring and an example of a filter. Local. Raises UsageError if there is none."""
+    if not is_filter(name):
+        raise UsageError(f"there is no filter {name!r}{nearest(name, known_filters())}")
+    known = parameters_of(name)
+    words = [p.name if p.default is None else f"{p.name}={p.default}" for p in known]
+    lines = [f"{name}({', '.join(['input', *words])})".replace("'", '"'), "", _doc(name)]
+    if known:
+        width = max(len(p.name) for p in known)
+        lines += ["", "keys:"]
+        for p in known:
+            lines.append(f"  {p.name:<{width}}  {p.annotation}, {_default(p.default)}")
+    return "\n".join([*lines, "", "example:", *_example(name)])
+
+
+def _default(default: str | None) -> str:
+    return "must be given" if default is None else f"default {default}".replace("'", '"')
+
+
+def _doc(name: str) -> str:
+    if name in OPERATIONS:
+        function, takes = OPERATIONS[name]
+        return f"numpy.{function} of {takes} earlier {'result' if takes == 1 else 'results'}, cell by cell."
+    if name == EXPRESSION:
+        return (
+            "An expression of the names of earlier steps, input, numbers, and other keys of the step that are\n"
+            "numbers, "
+            "cell by cell: + - * / **, comparisons, and, or, not, & | ^ ~, abs, sqrt, minimum, maximum, where,\n"
+            "threshold_otsu(name)."
+        )
+    return inspect.cleandoc(ast.get_docstring(definition_of(name)) or "")
+
+
+def _example(name: str) -> list[str]:
+    lines = ["  [[step]]", f'  filter = "{name}"']
+    if name == EXPRESSION:
+        return [*lines, '  expression = "input - 0.5 * smooth > limit"', "  limit = 0.25", "  save = true"]
+    if OPERATIONS.get(name, ("", 1))[1] > 1:
+        listed = ", ".join(f'"{one}"' for one in ("input", "a", "b")[: OPERATIONS[name][1]])
+        lines.append(f"  input = [{listed}]")
+    known = parameters_of(name)
+    given = {p.name: _EXAMPLES.get(p.annotation.split(" | ")[0], "[[0, 1, 0], [1, 1, 1], [0, 1, 0]]") for p in known}
+    given |= {"sigma": "2", "size": "3", "percentile": "50", "rank": "0"}
+    if name.endswith("1d"):
+        given["weights"] = "[1, 2, 1]"
+    needed = [p.name for p in known if p.default is None]
+    windows = [p.name for p in known if p.name in ("size", "footprint", "structure")]
+    needed += windows[:1] if len(windows) > 1 else []
+    return [*lines, *(f"  {key} = {given[key]}" for key in needed), "  save = true"]
+
+
+def reference() -> str:
+    """Return all keys of a job file, with what each takes. Local."""
+    tables = {"input": TABLES["input"], "step": STEP_KEYS, **TABLES}
+    tables |= {name: keys for name, keys in SIMULATION_TABLES.items() if name not in TABLES}
+    lines = []
+    for name, keys in tables.items():
+        both = {**keys, **SIMULATION_TABLES["output"]} if name == "output" else keys
+        lines += [f"  [[{name}]]" if name == "step" else f"  [{name}]", *_keys(both)]
+        if name == "step":
+            lines.append("    and the filter's own parameters: mpibatch filter --help FILTER")
+        if name == "simulation":
+            lines.append("    and the program's own parameters")
+    return "\n".join(lines)
+
+
+def _keys(keys: Mapping[str, Key]) -> list[str]:
+    lines = []
+    for key, spec in keys.items():
+        takes = spec.check(None) or "any value"
+        lines.append(f"    {key:<13} {takes}{' (needed)' if spec.required else ''}")
+    return lines

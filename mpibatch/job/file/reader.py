@@ -1,0 +1,57 @@
+"""From the text of a job file to a checked Job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.io.base.names import user_path
+from mpibatch.job.file.caps import toml_document
+from mpibatch.job.file.lines import KeyPath, key_lines
+from mpibatch.job.file.overrides import override
+from mpibatch.job.file.problems import Place, Problems
+from mpibatch.job.file.schema import Job, build
+from mpibatch.job.file.simulation import SimulationJob, build_simulation
+
+__all__ = ["parse", "parse_any", "read_text"]
+
+
+def read_text(path: str) -> str:
+    """Return the text of a job file. Local.
+
+    Raises RunError if it cannot be read, UsageError if it is not text.
+    """
+    try:
+        return Path(user_path(path)).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise RunError(f"the job file {path!r} does not exist; check the path") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the job file {path!r} is not UTF-8 text (byte {error.start}); is it a TOML file?") from None
+    except OSError as error:
+        raise RunError(f"the job file {path!r} cannot be read: {error.strerror}") from None
+
+
+def parse(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job:
+    """Return the pipeline in a TOML text; see `parse_any`. Local. Raises UsageError for a simulation, too."""
+    job = parse_any(text, source, settings)
+    if not isinstance(job, Job):
+        raise UsageError(f"{source} is a simulation; a pipeline has [input] and [[step]]")
+    return job
+
+
+def parse_any(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job | SimulationJob:
+    """Return the job in a TOML text, with ``KEY=VALUE`` settings in place of what the text says. Local.
+
+    `source` is what messages call the text, normally the file's name. Raises UsageError with everything that is
+    wrong: unknown sections, keys, filters, programs and parameters, wrong types and ranges, what is missing, each with
+    its line and the nearest right name.
+    """
+    document = toml_document(text, source)
+    places: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
+    problems = Problems(source, places)
+    override(document, list(settings), places, problems)
+    told = "\n".join([text.rstrip("\n"), *(f"# --set {s}" for s in settings), ""])
+    if "simulation" in document:
+        return build_simulation(document, problems, told)
+    return build(document, problems, told)

@@ -1,0 +1,399 @@
+"""What a job file may say, as frozen values, and how a TOML document becomes one.
+
+Every mistake is noted with its place and all are told at once; see `mpibatch.job` for the format. Nothing here
+needs MPI, NumPy or numba, so that a job can be checked wherever Python runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mpibatch.base.errors import MpibatchError, UsageError, nearest
+from mpibatch.io.base.names import HAZARDS, SEPARATOR, check_suffix, check_tree, normal_name, split_path, user_place
+from mpibatch.job.file import checks
+from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, names_in, parsed
+from mpibatch.job.file.caps import MOST_STEPS
+from mpibatch.job.file.checks import Check
+from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
+from mpibatch.job.file.problems import Problems
+
+__all__ = [
+    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Key", "Output", "Step", "build", "check_fit",
+    "check_written", "checkpointing", "grid_options", "keys_of", "step_names", "table_of",
+]  # fmt: skip
+
+EVERY_MINUTES = 10.0  # between checkpoints, where a job says nothing else
+INPUT = "input"  # what a step's `input` says to read the file again instead of an earlier step's result
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
+
+    `components` None: as saved; the colours of a picture; else 0. `region`: slices as text, None for all of it;
+    `allow`, `frame`, `channel` are as in `mpibatch.load`.
+    """
+
+    path: str
+    dataset: str | None = None
+    components: int | None = None
+    region: str | None = None
+    allow: Sequence[str] = ()
+    frame: int | None = None
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written: one HDF5 file. `dataset` names the last step's result; `record`: with a record of the run.
+
+    `compression`, `chunks`, `driver` are as in `mpibatch.save`.
+    """
+
+    path: str
+    dataset: str | None = None
+    record: bool = True
+    compression: str | None = None
+    chunks: str | Sequence[int] | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where and when a job leaves what another run can go on from; see `mpibatch.Checkpoints`."""
+
+    path: str
+    every_steps: int | None = None
+    every_minutes: float | None = None
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class Step:
+    """One filter: `input` and `name` are names of results, `save` is the dataset that the result is written to.
+
+    `others` are the results that it reads after `input`, of an operation or an expression.
+    """
+
+    name: str
+    filter: str
+    input: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    save: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All results that it reads. Local."""
+        return (self.input, *self.others)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked job. `text` is what it was made from, settings included; `grid` are keywords of `mpibatch.Grid`."""
+
+    source: str
+    text: str
+    input: Input
+    grid: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    output: Output
+    checkpoint: Checkpointing | None = None
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a section; of a path, `~` and variables are filled in."""
+
+    check: Check
+    required: bool = False
+    is_path: bool = False
+
+
+_SIZES = checks.list_of(checks.list_of(checks.integer(0)))
+_WEIGHTS = checks.list_of(checks.list_of(checks.real(least=0)))
+TABLES: Mapping[str, Mapping[str, Key]] = {
+    "input": {
+        "path": Key(checks.text, required=True, is_path=True),
+        "dataset": Key(checks.text),
+        "components": Key(checks.integer(0)),
+        "region": Key(checks.region),
+        "allow": Key(checks.list_of(checks.one_of(*HAZARDS))),
+        "frame": Key(checks.integer()),
+        "channel": Key(checks.integer()),
+    },
+    "grid": {
+        "topology": Key(checks.list_of(checks.integer(0))),
+        "sizes": Key(_SIZES),
+        "weights": Key(_WEIGHTS),
+        "periodic": Key(checks.one_or_list(checks.flag)),
+        "spacing": Key(checks.one_or_list(checks.real(above=0))),
+        "origin": Key(checks.one_or_list(checks.real())),
+        "units": Key(checks.any_of(checks.text, checks.one_of(""))),
+        "axes": Key(checks.list_of(checks.text)),
+    },
+    "output": {
+        "path": Key(checks.text, required=True, is_path=True),
+        "dataset": Key(checks.text),
+        "record": Key(checks.flag),
+        "compression": Key(checks.compression),
+        "chunks": Key(checks.any_of(checks.one_of("auto"), checks.list_of(checks.integer(1)))),
+        "driver": Key(checks.one_of("direct", "mpio")),
+    },
+    "checkpoint": {
+        "path": Key(checks.text, is_path=True),
+        "every_steps": Key(checks.integer(1)),
+        "every_minutes": Key(checks.real(above=0)),
+        "keep": Key(checks.integer(1)),
+    },
+}
+STEP_KEYS: Mapping[str, Key] = {
+    "filter": Key(checks.text, required=True),
+    "name": Key(checks.text),
+    "input": Key(checks.any_of(checks.text, checks.list_of(checks.text))),
+    "save": Key(checks.any_of(checks.flag, checks.text)),
+}
+
+
+def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Job:
+    """Return the job that `document` describes. Local.
+
+    Raises UsageError with everything that is wrong, including what `problems` held before.
+    """
+    for section in document:
+        if section not in TABLES and section != "step":
+            problems.add((section,), f"unknown section [{section}]{nearest(section, [*TABLES, 'simulation', 'step'])}")
+    tables = {name: table_of(document, name, keys, problems) for name, keys in TABLES.items()}
+    raw = _raw_steps(document, problems)
+    steps = _steps(raw, tables["output"].get("dataset"), problems)
+    _outputs(steps, tables, problems)
+    problems.check()
+    return Job(
+        source=problems.source,
+        text=text,
+        input=Input(**tables["input"]),
+        grid=grid_options(tables["grid"]),
+        steps=tuple(steps),
+        output=Output(**tables["output"]),
+        checkpoint=checkpointing(document, tables),
+    )
+
+
+def checkpointing(document: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> Checkpointing | None:
+    """Return what the section [checkpoint] says, if there is one. Local."""
+    if "checkpoint" not in document:
+        return None
+    given = dict(tables["checkpoint"])
+    if "every_steps" not in given:
+        given.setdefault("every_minutes", EVERY_MINUTES)
+    return Checkpointing(**{"path": f"{tables['output'].get('path', '')}.checkpoints", **given})
+
+
+def check_fit(job: Job, ndim: int) -> None:
+    """Raise UsageError with every parameter that does not fit an input of `ndim` grid axes. Local."""
+    problems = Problems(job.source)
+    for number, step in enumerate(job.steps):
+        for _, wrong in check_axes(step.filter, step.parameters, ndim):
+            problems.add((), f"{_label(number, step.name, step.filter)}: {wrong}")
+    problems.check()
+
+
+def table_of(document: Mapping[str, Any], name: str, keys: Mapping[str, Key], problems: Problems) -> dict[str, Any]:
+    """Return the accepted keys of a section, noting what is wrong with the others. Local."""
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        kind = "[[...]]" if isinstance(table, list) else checks.shown(table)
+        problems.add((name,), f"{name} is {kind}; write it as a section [{name}]")
+        return {}
+    return keys_of(table, (name,), f"[{name}]", keys, problems)
+
+
+def keys_of(
+    table: Mapping[str, Any], path: tuple[str | int, ...], where: str, keys: Mapping[str, Key], problems: Problems
+) -> dict[str, Any]:
+    """Return the keys of `table` that `keys` accepts, noting what is wrong with the others. Local."""
+    accepted = {}
+    for key, value in table.items():
+        if key not in keys:
+            problems.add((*path, key), f"{where} has no key {key!r}{nearest(key, keys)}")
+        elif wrong := keys[key].check(value):
+            problems.add((*path, key), f"{where} {key} = {checks.shown(value)}; expected {wrong}")
+        else:
+            try:
+                accepted[key] = user_place(value) if keys[key].is_path else value
+            except MpibatchError as error:
+                problems.add((*path, key), f"{where} {key}: {error}")
+    for key, spec in keys.items():
+        if spec.required and key not in table:
+            problems.add(path, f"{where} needs the key {key!r}")
+    return accepted
+
+
+def _raw_steps(document: Mapping[str, Any], problems: Problems) -> list[dict[str, Any]]:
+    steps = document.get("step", [])
+    if isinstance(steps, dict):
+        problems.add(("step",), "[step] is a single section; write [[step]], once for each step")
+        return []
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        problems.add(("step",), f"step = {checks.shown(steps)}; write each step as a section [[step]]")
+        return []
+    if len(steps) > MOST_STEPS:
+        problems.add(("step", MOST_STEPS), f"{len(steps)} steps, and a job has {MOST_STEPS} at most; split it")
+        return []
+    if not steps:
+        problems.add((), 'there is no [[step]]; add at least one, with filter = "..."')
+    return steps
+
+
+def step_names(raw: list[dict[str, Any]]) -> list[str]:
+    """Return a distinct name for each step: its own, else its filter's, numbered from the second on. Local."""
+    taken = {str(step["name"]) for step in raw if "name" in step}
+    used: dict[str, int] = {}  # the last number of each base name: counting from 1 again would be quadratic
+    names = []
+    for step in raw:
+        name = str(step.get("name", ""))
+        if not name:
+            base = str(step.get("filter", "step"))
+            number = used.get(base, 0) + 1
+            name = base if number == 1 else f"{base}_{number}"
+            while name in taken:
+                number += 1
+                name = f"{base}_{number}"
+            used[base] = number
+            taken.add(name)
+        names.append(name)
+    return names
+
+
+def _steps(raw: list[dict[str, Any]], last_dataset: str | None, problems: Problems) -> list[Step]:
+    names = step_names(raw)
+    first: dict[str, int] = {}  # the first step of each name: a search through all names would be quadratic
+    for number, name in enumerate(names):
+        first.setdefault(name, number)
+    steps: list[Step] = []
+    for number, (entry, name) in enumerate(zip(raw, names, strict=True)):
+        path = ("step", number)
+        where = _label(number, name, entry.get("filter"))
+        common = {key: value for key, value in entry.items() if key in STEP_KEYS}
+        accepted = keys_of(common, path, where, STEP_KEYS, problems)
+        parameters = {key: value for key, value in entry.items() if key not in STEP_KEYS}
+        chosen = accepted.get("filter", "")
+        if chosen and not is_filter(chosen):
+            problems.add((*path, "filter"), f"{where}: unknown filter {chosen!r}{nearest(chosen, known_filters())}")
+        elif chosen:
+            for key, wrong in check_parameters(chosen, parameters):
+                problems.add((*path, key), f"{where}: {wrong}")
+        if name == INPUT or first[name] != number:
+            taken = "stands for the input file" if name == INPUT else "is taken by an earlier step"
+            problems.add((*path, "name"), f"{where}: the name {name!r} {taken}; choose another")
+        default = names[number - 1] if number else INPUT
+        sources, wrong = step_inputs(chosen, accepted.get("input", default), parameters)
+        if wrong:
+            problems.add((*path, "expression" if chosen == EXPRESSION else "input"), f"{where}: {wrong}")
+        for source in sources:
+            if source != INPUT and first.get(source, number) >= number:
+                close = [INPUT, *names[max(0, number - 50) : number]]
+                later = "; it comes later" if source in first else nearest(source, close)
+                problems.add((*path, "input"), f"{where}: there is no earlier step {source!r} to read{later}")
+        save = _dataset(accepted.get("save", False), name, last_dataset if entry is raw[-1] else None)
+        steps.append(Step(name, chosen, sources[0], parameters, save, tuple(sources[1:])))
+    return steps
+
+
+def step_inputs(chosen: str, given: str | list[str], parameters: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Return the results that a step reads, at least one, and what is wrong with them. Local."""
+    listed = [given] if isinstance(given, str) else list(given)
+    if chosen == EXPRESSION:
+        text = parameters.get(EXPRESSION)
+        if not isinstance(text, str):
+            return [INPUT], ""  # which is told as a wrong parameter
+        try:
+            names = names_in(parsed(text))
+        except UsageError as error:
+            return [INPUT], str(error)
+        used = [name for name in names if name not in parameters]
+        unused = [key for key in parameters if key != EXPRESSION and key not in names]
+        if unused:
+            return used or [INPUT], f"the expression does not use {unused[0]!r}; remove the key or use it"
+        return used or [INPUT], "" if used else "the expression names no earlier step, nor input"
+    takes = OPERATIONS[chosen][1] if chosen in OPERATIONS else 1
+    if len(listed) == takes:
+        return listed, ""
+    example = ", ".join(f'"{name}"' for name in ("a", "b", "c")[:takes])
+    return listed or [INPUT], f"it reads {takes} results, and input names {len(listed)}; write input = [{example}]"
+
+
+def _label(number: int, name: str, chosen: object) -> str:
+    words = name if not chosen or name.startswith(str(chosen)) else f"{name}: {chosen}"
+    return f"step {number + 1} ({words})"
+
+
+def _dataset(save: bool | str, name: str, last: str | None) -> str | None:
+    """Return the dataset that a step is saved to; `last` is what [output] calls the last step's result."""
+    return save if isinstance(save, str) else last or (name if save else None)
+
+
+def _outputs(steps: list[Step], tables: Mapping[str, dict[str, Any]], problems: Problems) -> None:
+    """Check what is saved, where, and that nothing is computed for nothing."""
+    if steps and not any(step.save for step in steps):
+        # A pipeline that names no result means its last one.
+        last = steps[-1]
+        steps[-1] = replace(last, save=last.name)
+    seen: dict[str, str] = {}
+    read = {name for step in steps for name in step.inputs}
+    for number, step in enumerate(steps):
+        path = ("step", number, "save")
+        if step.save and step.save in seen:
+            problems.add(path, f"steps {seen[step.save]} and {step.name} both save {step.save!r}; name them apart")
+        if step.save:
+            seen[step.save] = step.name
+            try:
+                normal_name(step.save)
+            except UsageError as error:
+                problems.add(path, str(error))
+        elif step.name not in read:
+            problems.add(
+                path[:2],
+                f"step {number + 1} ({step.name}) is neither saved nor read by a later step; "
+                "add save = true or remove it",
+            )
+    try:
+        check_tree(seen)
+    except UsageError as error:
+        at = max((n for n, step in enumerate(steps) if step.save and repr(step.save) in str(error)), default=0)
+        problems.add(("step", at, "save"), str(error))
+    named = tables["output"].get("dataset")
+    if steps and named and steps[-1].save != named:
+        words = f"[output] dataset = {named!r}, but the last step is saved as {steps[-1].save!r}; name it once"
+        problems.add(("output", "dataset"), words)
+    source, target = tables["input"].get("path", ""), tables["output"].get("path", "")
+    if SEPARATOR in target:
+        file, _, inside = target.partition(SEPARATOR)
+        words = f"[output] path = {target!r} names a dataset too; write path = {file!r} and dataset = {inside!r}"
+        problems.add(("output", "path"), words)
+    check_written(target, problems)
+    if source and target and os.path.realpath(split_path(source)[0]) == os.path.realpath(target):
+        problems.add(("output", "path"), f"[output] path = {target!r} is the input file; choose another name")
+
+
+def check_written(path: str, problems: Problems) -> None:
+    """Note an output under the name of another format. Local."""
+    try:
+        check_suffix(path)
+    except UsageError as error:
+        problems.add(("output", "path"), f"[output] path: {error}")
+
+
+def grid_options(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the [grid] section as Grid's keywords: TOML has no None, so 0 and [] stand for "you choose". Local."""
+    options = dict(table)
+    if "topology" in options:
+        options["topology"] = [int(ranks) or None for ranks in options["topology"]]
+    if "sizes" in options:
+        options["sizes"] = [list(map(int, blocks)) or None for blocks in options["sizes"]]
+    if "weights" in options:
+        options["weights"] = [list(blocks) or None for blocks in options["weights"]]
+    return options

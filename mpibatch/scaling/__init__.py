@@ -1,8 +1,0 @@
-"""Scaling studies: a job on several numbers of ranks, again and again, with the records of all its runs in a folder.
-
-- ``here``: the launcher of this machine, and what the machine is; ``study``: the folder
-- ``weak``: a job that grows with the ranks; ``running``: the runs, one after another; ``batch``: the same by Slurm
-- ``summary``: a study at a glance
-
-What a job will take on more ranks is foretold by `mpibatch.planning`; what a study proves is said by `mpibatch.report`.
-"""

@@ -1,0 +1,45 @@
+"""How long a step may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from mpibatch import reduce
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.fields.field import Field, check_field
+
+__all__ = ["cfl_step"]
+
+
+def cfl_step(speed: Field | Sequence[Field], courant: float) -> float:
+    """Return ``courant / Σ max|speed| / spacing`` over the axes, the Courant–Friedrichs–Lewy step. Collective.
+
+    Parameters
+    ----------
+    speed : the largest signal speed in every cell (≥ 0), in units of length over time: one field for all axes, or one
+        for each axis of the grid.
+    courant : the share of the grid spacing that a signal may cross in a step; 1 is the limit of the simplest schemes.
+
+    The maximum is exact, so that the step has the same bits on any number of ranks. Method:
+    doi:10.1007/BF01448839. Raises RunError if no speed is above 0, or if one is not finite.
+    """
+    fields: list[Any] = list(speed) if isinstance(speed, list | tuple) else [speed]
+    for given in fields:
+        check_field("a CFL step", given)
+    if not fields:
+        raise UsageError("a CFL step of no speeds was asked for; give one, or one for each axis")
+    spacing = fields[0].grid.spacing
+    if not courant > 0:
+        raise UsageError(f"a Courant number of {courant} was asked for; give one above 0")
+    if len(fields) not in (1, len(spacing)):
+        raise UsageError(f"{len(fields)} speeds were given for {len(spacing)} axes; give one, or one for each axis")
+    largest = [float(reduce.max(field)) for field in fields]
+    rate = math.fsum(s / h for s, h in zip(largest * (len(spacing) // len(largest)), spacing, strict=True))
+    if not 0 < rate < math.inf:
+        raise RunError(
+            f"a CFL step was asked for, but the largest signal speed is {max(largest)}; nothing moves, or the numbers "
+            "are broken: give a step length, or look at the initial data"
+        )
+    return courant / rate

@@ -1,0 +1,110 @@
+"""What a simulation is besides its fields, into checkpoints and back."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.checkpoint.checkpoints import Checkpoint, Checkpoints
+from mpibatch.fields.field import Field
+from mpibatch.io.write.commit import PART
+from mpibatch.io.write.snapshot import Snapshot, damaged
+from mpibatch.random import Generator
+from mpibatch.simulate.diagnostics import Rows
+from mpibatch.simulate.schedule import Clock
+
+__all__ = ["Found", "check_start", "collect", "restore"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was restored besides the state: the outputs so far (step, time), and the file that they are in."""
+
+    outputs: list[tuple[int, float]]
+    snapshot: Snapshot | None
+
+
+def check_start(checkpoints: Checkpoints | None, resume: bool) -> None:
+    """Refuse to go on from nothing, and to begin over checkpoints that nobody has given up. Collective."""
+    if checkpoints is None:
+        if resume:
+            raise UsageError("resume was asked for, but the simulation has no checkpoints; say where they are")
+        return
+    if not resume and (count := checkpoints.found()):
+        raise UsageError(
+            f"{count} checkpoints of an earlier run are in {checkpoints.path}; go on from them with --resume "
+            "(resume=True), or remove them with --anew (checkpoints.clear())"
+        )
+
+
+def collect(
+    clock: Clock,
+    rows: Rows,
+    outputs: Sequence[tuple[int, float]],
+    streams: Sequence[Generator],
+    snapshot: Snapshot | None,
+) -> dict[str, Any]:
+    """Return what a checkpoint is to hold beside the state. Local. `snapshot` is rank 0's."""
+    return {
+        "clock": clock.to_extra(),
+        "rows": rows.to_extra(),
+        "outputs": outputs,
+        "random": [stream.state for stream in streams],
+        **(snapshot.to_extra() if snapshot is not None else {}),
+    }
+
+
+def restore(
+    checkpoints: Checkpoints,
+    output: str | None,
+    state: Mapping[str, Field],
+    clock: Clock,
+    rows: Rows,
+    streams: Sequence[Generator],
+) -> Found | None:
+    """Go on from the newest checkpoint that is whole and whose outputs still are; None if there is none. Collective."""
+    refused, is_complete, target = [], False, os.path.realpath(output or "")
+    for found in checkpoints.candidates():
+        snapshot = Snapshot.from_extra(found.extra)
+        part = target + PART
+        if snapshot is not None and (wrong := damaged(checkpoints.comm, part, snapshot.extents)):
+            # Killed when the output had its name, and the checkpoints were still there: then nothing is lost.
+            is_complete = is_complete or not damaged(checkpoints.comm, target, snapshot.extents)
+            checkpoints.warn(f"{found.path} is not used: in {part}, {wrong}")
+            refused.append(f"{found.path} (in {part}, {wrong})")
+            continue
+        found.restore(state)
+        clock.go_on(found.extra["clock"])
+        rows.go_on(found.extra["rows"])
+        _go_on(streams, found)
+        if checkpoints.comm.rank == 0:
+            _log.info("going on from %s, t = %g", found.path, clock.time)
+        return Found([(int(step), float(time)) for step, time in found.extra["outputs"]], snapshot)
+    # Not anew: that would remove what somebody may yet repair.
+    count = checkpoints.found()
+    if count and not is_complete:
+        why = refused[0] if refused else "none is whole"
+        raise RunError(
+            f"{count} checkpoints are in {checkpoints.path}, but none can be gone on from: {why}; bring back what is "
+            "missing, or begin again with --anew (checkpoints.clear())"
+        )
+    why = f"{target} is complete" if is_complete else f"there is no checkpoint in {checkpoints.path} to go on from"
+    checkpoints.warn(f"{why}: starting anew")
+    return None
+
+
+def _go_on(streams: Sequence[Generator], found: Checkpoint) -> None:
+    states = found.extra["random"]
+    if len(states) != len(streams):
+        raise UsageError(
+            f"{found.path} has {len(states)} streams of random numbers, the program {len(streams)}; call "
+            "simulation.random before simulation.steps, as often as before"
+        )
+    for stream, was in zip(streams, states, strict=True):
+        stream.state = was

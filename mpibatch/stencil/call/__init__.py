@@ -1,0 +1,1 @@
+"""A kernel's call: arguments, walls, plan, exchange and sweep."""

@@ -1,0 +1,349 @@
+"""What a kernel does with certain fields each time: exchanges, wall formulas, and which cells when."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.errors import UsageError
+from mpibatch.base.tally import Need, needed
+from mpibatch.base.timing import phase
+from mpibatch.domain import Box
+from mpibatch.fields.field import Field, Filled, Width
+from mpibatch.fields.grid import Grid
+from mpibatch.halo import Exchange
+from mpibatch.stencil.call.halo_traffic import edges_of, exchanged, need_of, within_ranks
+from mpibatch.stencil.compiled.edges import Edges
+from mpibatch.stencil.compiled.types import Stored
+from mpibatch.stencil.language.footprint import Footprint, Reach
+from mpibatch.stencil.walls import Geometry, Sides, Task, normal_walls, source_modes, tasks
+
+if TYPE_CHECKING:
+    from mpibatch.stencil.kernel import Kernel
+
+__all__ = ["Plan", "Standing", "hashable", "planned", "walls_key"]
+
+Range = tuple[tuple[int, ...], tuple[int, ...]]  # local indices, from the first owned cell
+
+# Plans kept per kernel: those of fields that take turns, not one for each of a thousand lambdas as walls.
+MOST_PLANS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """How the halo of cells that do not change is filled, unless it is known to hold what it should."""
+
+    filled: Filled
+    walls: str | None  # None: they have a user's function, and may be others each time
+    width: Width
+    exchange: Exchange | None
+    tasks: Sequence[Task]
+    need: Need
+
+    def __call__(self, time: float) -> None:
+        """Fill it, if need be. Collective."""
+        if self.walls is not None and self.filled.has(self.walls, self.width):
+            return
+        # An exchange makes what was known forgotten; walls and width tell what is still there.
+        known = Filled()
+        known.walls, known.held = self.filled.walls, self.filled.held
+        needed(self.need)
+        if self.exchange is not None:
+            self.exchange()
+        if self.tasks:
+            with phase("pack"):
+                for task in self.tasks:
+                    task(time)
+        self.filled.forget()
+        if self.walls is not None:
+            known.note(self.walls, self.width)
+            self.filled.walls, self.filled.held = known.walls, known.held
+
+    def free(self) -> None:
+        """Release the exchange. Local."""
+        if self.exchange is not None:
+            self.exchange.free()
+
+
+@dataclass
+class Plan:
+    """One kernel on certain memory. Holds arrays, and fields only of its own, so that the user's can go."""
+
+    inputs: list[Stored]
+    edges: list[Edges | None]  # per input, what the sweep fills itself
+    copies: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+    exchanges: list[Exchange]
+    needs: list[Need]
+    tasks: list[Task]
+    standing: list[Standing]
+    geometry: dict[tuple[str, int], Any]
+    distant: tuple[int, ...]  # axes along which other ranks' cells are read
+    everything: Range
+    inner: Range
+    shell: list[Range]
+    star: bool
+    is_free: bool = False
+    finalizers: list[Any] = field(default_factory=list)
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether there may be cells to compute while messages fly. Local, and the same on every rank."""
+        # With corners, most messages wait for those of an axis before: nothing to hide behind.
+        return bool(self.distant and self.star)
+
+    @property
+    def can_overlap(self) -> bool:
+        """Whether this rank has such cells. Local."""
+        return self.may_overlap and all(b > a for a, b in zip(*self.inner, strict=True))
+
+    def fill(self, time: float) -> None:
+        """Fill what the kernel reads around the owned cells, but for what the sweep fills itself. Collective."""
+        self._prepare(time)
+        for exchange in self.exchanges:
+            exchange()
+        self._walls(time, None)
+
+    def start(self, time: float) -> None:
+        """Begin to fill, and finish along the axes that no other rank's cells come by. Collective."""
+        self._prepare(time)
+        for exchange in self.exchanges:
+            exchange.start()
+        self._walls(time, False)
+
+    def finish(self, time: float) -> None:
+        """Complete what `start` began. Collective."""
+        for exchange in self.exchanges:
+            exchange.finish()
+        self._walls(time, True)
+
+    def _prepare(self, time: float) -> None:
+        if self.copies:
+            with phase("pack"):
+                for target, source in self.copies:
+                    target[...] = source
+        for need in self.needs:
+            needed(need)
+        for standing in self.standing:
+            standing(time)
+
+    def _walls(self, time: float, distant: bool | None) -> None:
+        if self.tasks:
+            with phase("pack"):
+                for task in self.tasks:
+                    if distant is None or (task.axis in self.distant) is distant:
+                        task(time)
+
+    def free(self) -> None:
+        """Release the exchanges. Local."""
+        self.is_free = True
+        for exchange in self.exchanges:
+            exchange.free()
+        for standing in self.standing:
+            standing.free()
+        for finalizer in self.finalizers:
+            finalizer.detach()
+
+
+def planned(
+    kernel: Kernel,
+    fields: Mapping[str, Field],
+    walls: Any,
+    cval: Any,
+    kept: Mapping[str, Filled] = MappingProxyType({}),
+) -> Plan:
+    """Return the plan for these fields and walls, made at first and freed with any of the fields. Collective.
+
+    `kept` are those that do not change until their `Filled` is told to forget, besides frozen ones.
+    """
+    plans: dict[Any, Plan] = kernel._plans
+    key = (tuple(map(id, fields.values())), hashable(walls), hashable(cval), tuple(map(id, kept.values())))
+    plan = plans.get(key)
+    if plan is None:
+        while len(plans) >= MOST_PLANS:
+            _drop(plans, next(iter(plans)))
+        plan = plans[key] = _plan(kernel, fields, walls, cval, kept)
+        plan.finalizers += [weakref.finalize(f, _drop, plans, key) for f in set(fields.values())]
+    return plan
+
+
+def _drop(plans: dict[Any, Plan], key: Any) -> None:
+    plan = plans.pop(key, None)
+    if plan is not None:
+        plan.free()
+
+
+def hashable(value: Any) -> Any:
+    """Return walls, or values of walls, as something that dicts can look up. Local."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((name, hashable(entry)) for name, entry in value.items()))
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return tuple(map(hashable, value))
+    # By its text: 0.0 and -0.0 are equal, and NaN is equal to nothing.
+    return repr(value) if isinstance(value, float) else value
+
+
+def walls_key(sides: Sides, periodic: Sequence[bool]) -> str | None:
+    """Return what tells walls from others, None where they have a user's function. Local."""
+    known: list[Any] = ["wrap" if wraps else pair for pair, wraps in zip(sides, periodic, strict=True)]
+    if any(c.function is not None for pair in known if pair != "wrap" for c in pair):
+        return None
+    return repr(known)
+
+
+def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, kept: Mapping[str, Filled]) -> Plan:
+    grid = next(iter(fields.values())).grid
+    footprint = kernel.footprint_on(grid.ndim)
+    sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
+    geometry = Geometry(grid.shape, grid.periodic, grid.spacing, grid.origin)
+    wholes = _memories(fields, footprint, sides, kept)
+    _check_grids(kernel.name, wholes, grid)
+    copies = _copies(wholes, fields)
+    standing: list[Standing] = []
+    edges: dict[_Whole, Edges] = {}
+    groups: dict[Any, list[Field]] = {}
+    asking: dict[Any, list[Field]] = {}
+    formulas: list[Task] = []
+    for whole in dict.fromkeys(wholes.values()):
+        if not any(width for pair in whole.reach for width in pair):
+            continue
+        f = whole.field
+        # Also says, on all ranks, which walls the field cannot have.
+        own_tasks = tasks(f._cells, f.origin, f.box, whole.reach, whole.sides, geometry, whole.corners)
+        by_sweeps = kernel.backend == "numba" and within_ranks(grid, whole.sides, whole.reach)
+        if by_sweeps:
+            edges[whole] = edges_of(f, whole.sides, whole.reach, whole.corners)
+            reach, modes = exchanged(grid, whole.sides, whole.reach)
+            corners, own_tasks = whole.corners and sum(map(any, reach)) > 1, []
+        else:
+            reach, corners, modes = whole.reach, whole.corners, source_modes(whole.sides, geometry)
+        if whole.filled is not None:
+            by_axis = [list(pair) for pair in modes]
+            own = Exchange(f, reach, by_axis, corners=corners, counted=False) if any(map(any, reach)) else None
+            key, width = walls_key(whole.sides, grid.periodic), (whole.reach, whole.corners, by_sweeps)
+            need = need_of([f], whole.sides, whole.reach, whole.corners)
+            standing.append(Standing(whole.filled, key, width, own, own_tasks, need))
+            continue
+        formulas += own_tasks
+        asking.setdefault((whole.sides, whole.reach, whole.corners), []).append(f)
+        if any(map(any, reach)):
+            groups.setdefault((reach, corners, modes), []).append(f)
+    exchanges = [
+        Exchange(together, reach, [list(pair) for pair in modes], corners=corners, counted=False)
+        for (reach, corners, modes), together in groups.items()
+    ]
+    distant = tuple(a for a in range(grid.ndim) if grid.topology[a] > 1 and any(footprint.reach[a]))
+    everything: Range = ((0,) * grid.ndim, grid.box.shape)
+    inner, shell = _split(everything, footprint, distant)
+    return Plan(
+        [Stored(w.field._cells, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
+        [edges.get(whole) for whole in wholes.values()],
+        list(copies.values()),
+        exchanges,
+        [need_of(together, *how) for how, together in asking.items()],
+        formulas,
+        standing,
+        _numbers_of(geometry, grid.box),
+        distant,
+        everything,
+        inner,
+        shell,
+        not footprint.needs_corners,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """One field's memory, for all parameters that it is given for."""
+
+    field: Field
+    reach: Reach
+    corners: bool
+    sides: Sides
+    filled: Filled | None  # for cells that do not change
+
+
+def _memories(
+    fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[str, Sides], kept: Mapping[str, Filled]
+) -> dict[str, _Whole]:
+    """Return for every parameter the memory that is read: the field's, or a copy where that will not do."""
+    kinds: dict[tuple[int, Sides], list[str]] = {}
+    for name, user in fields.items():
+        is_local = footprint.fields[name].is_local
+        key = (id(user), ()) if is_local else (id(user), sides[name])
+        kinds.setdefault(key, []).append(name)
+    wholes: dict[str, _Whole] = {}
+    taken: set[int] = set()
+    for (number, conditions), names in kinds.items():
+        user, reads = fields[names[0]], [footprint.fields[name] for name in names]
+        reach = tuple(
+            (max(r.reach[a][0] for r in reads), max(r.reach[a][1] for r in reads)) for a in range(footprint.ndim)
+        )
+        pairs = zip(reach, user.halo, strict=True)
+        is_wide = all(w <= h for widths, halo in pairs for w, h in zip(widths, halo, strict=True))
+        filled = user._filled or kept.get(names[0])
+        # A field that is given twice, with different walls, has two halos.
+        if not is_wide or (conditions and number in taken):
+            # When plans go depends on how long this rank keeps its fields: what a plan alone knows, others may not.
+            filled, user = None, user.like(halo=reach)
+        elif conditions:
+            taken.add(number)
+        whole = _Whole(user, reach, any(r.needs_corners for r in reads), conditions, filled)
+        wholes |= dict.fromkeys(names, whole)
+    return {name: wholes[name] for name in fields}
+
+
+def _check_grids(kernel: str, wholes: Mapping[str, _Whole], grid: Grid) -> None:
+    """Refuse fields whose halo would depend on whether it is filled by their own grid, or the first field's. Local."""
+    for name, whole in wholes.items():
+        other = whole.field.grid
+        if other is grid or not any(map(any, whole.reach)):
+            continue
+        has_slopes = any(condition.kind == "neumann" for pair in whole.sides for condition in pair)
+        if other.periodic != grid.periodic or (has_slopes and other.spacing != grid.spacing):
+            raise UsageError(
+                f"stencil {kernel!r}: the grid of {name!r} has periodic={other.periodic}, spacing={other.spacing}, and "
+                f"that of the first field {grid.periodic}, {grid.spacing}; walls would be filled by either: create all "
+                "fields on one grid"
+            )
+
+
+def _copies(
+    wholes: Mapping[str, _Whole], fields: Mapping[str, Field]
+) -> dict[int, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Return (target, source) for memory that is not the user's, by the id of its field."""
+    return {id(w.field): (w.field.owned, fields[n].owned) for n, w in wholes.items() if w.field is not fields[n]}
+
+
+def _numbers_of(geometry: Geometry, box: Box) -> dict[tuple[str, int], Any]:
+    numbers: dict[tuple[str, int], Any] = {}
+    for axis, cells in enumerate(geometry.shape):
+        numbers["index", axis] = box.start[axis]
+        numbers["cells", axis] = cells
+        numbers["coordinate", axis] = geometry.origin[axis]
+        numbers["spacing", axis] = geometry.spacing[axis]
+    return numbers
+
+
+def _split(everything: Range, footprint: Footprint, distant: tuple[int, ...]) -> tuple[Range, list[Range]]:
+    """Return the cells that read no other rank's cells, and the slabs that hold the rest."""
+    start, stop = list(everything[0]), list(everything[1])
+    shell: list[Range] = []
+    for axis in distant:
+        low, high = footprint.reach[axis]
+        inner_start = min(start[axis] + low, stop[axis])
+        inner_stop = max(inner_start, stop[axis] - high)
+        for a, b in ((start[axis], inner_start), (inner_stop, stop[axis])):
+            slab_start, slab_stop = list(start), list(stop)
+            slab_start[axis], slab_stop[axis] = a, b
+            if b > a:
+                shell.append((tuple(slab_start), tuple(slab_stop)))
+        start[axis], stop[axis] = inner_start, inner_stop
+    return (tuple(start), tuple(stop)), shell

@@ -1,0 +1,96 @@
+"""What a compiled sweep fills outside the domain on its way, as jobs for `wall_text.EDGE`.
+
+A pass over the walls before the sweep would bring most of a halo's cache lines from memory twice. So a plane's rows
+and columns outside are filled when that plane is the middle one, or, for kernels that read corners, when it is first
+read; planes outside are filled when they are first read. Threads that sweep neighboring planes may both fill a cell:
+they write the same value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.stencil.compiled.fills import Fill, Interval, Span, Surroundings
+
+__all__ = ["COLUMNS", "Edges"]
+
+COLUMNS = 10  # of a table of jobs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edges:
+    """One field's cells outside the domain, all made of cells of this rank; axes are slow, middle and fast.
+
+    Attributes
+    ----------
+    walls : around the cells `cells` of this rank.
+    reach : how far they are read, below and above.
+    corners : whether cells outside along two axes are read.
+    first, strides : where the owned cells begin in the array, and the words from plane to plane and row to row.
+    """
+
+    walls: Surroundings
+    cells: tuple[int, ...]
+    reach: tuple[Interval, ...]
+    corners: bool
+    first: int
+    strides: tuple[int, int]
+    _known: dict[tuple[int, ...], tuple[npt.NDArray[np.int64], npt.NDArray[Any]]] = field(default_factory=dict)
+
+    def tables(self, ranges: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+        """Return the jobs for the cells (k0, k1, j0, j1, i0, i1), and what the walls' formulas take. Local."""
+        found = self._known.get(ranges)
+        if found is None:
+            found = self._known[ranges] = (self._jobs(ranges), self.walls.values())
+        return found
+
+    def _jobs(self, ranges: tuple[int, ...]) -> npt.NDArray[np.int64]:
+        """What to do while these cells are computed, in its order."""
+        k0, k1, *across = ranges
+        (below, above), *widths = self.reach
+        (r0, r1), (c0, c1) = ((across[2 * n] - widths[n][0], across[2 * n + 1] + widths[n][1]) for n in (0, 1))
+        j0, j1, x0, x1 = across
+        y0, y1 = j0, j1
+        if self.corners:
+            j0, j1 = r0, r1
+            # Cells outside both here and there come from anywhere in the domain's part of a plane.
+            (y0, y1), (x0, x1) = (self._within(axis) for axis in (1, 2))
+        plane, row, word = *self.strides, self.walls.array.words
+        planes, rows, columns = (self._fills(axis) for axis in range(3))
+        found: list[tuple[int, ...]] = []
+
+        def add(turns: tuple[int, int, int], begin: int, step: int, fill: Fill, size: tuple[int, int]) -> None:
+            begin += self.first
+            found.append((*turns, begin + fill.to * step, begin + fill.of * step, row, *size, fill.kind, fill.value))
+
+        for fill in planes:
+            if k0 - below <= fill.to < k1 + above:
+                turn = max(fill.to - above, k0)
+                add((turn, turn + 1, 0), y0 * row + x0 * word, plane, fill, (y1 - y0, x1 - x0))
+        # Which planes' rows and columns in which turns: the first turn has more to do where corners are read.
+        turns = [((k0, k1, plane), 0)]
+        if self.corners:
+            turns = [((k0, k0 + 1, plane), d) for d in range(-below, above)] + [((k0, k1, plane), above)]
+        for when, d in turns:
+            for fill in rows:
+                if r0 <= fill.to < r1:
+                    add(when, d * plane + x0 * word, row, fill, (1, x1 - x0))
+            for fill in columns:
+                if c0 <= fill.to < c1:
+                    add(when, d * plane + j0 * row, word, fill, (j1 - j0, 1))
+        return np.array(found, "i8").reshape(-1, COLUMNS)
+
+    def _within(self, axis: int) -> Interval:
+        """Return the cells that are read and in the domain."""
+        (below, above), (low, high) = self.reach[axis], self.walls.domain[axis]
+        return max(-below, low), min(self.cells[axis] + above, high)
+
+    def _fills(self, axis: int) -> Sequence[Fill]:
+        n, (below, above), (low, high) = self.cells[axis], self.reach[axis], self.walls.domain[axis]
+        outside = (min(max(low + below, 0), below), min(max(n + above - high, 0), above))
+        return list(self.walls.fills(axis, Span(0, n, outside))) if self.walls.conditions[axis] else []

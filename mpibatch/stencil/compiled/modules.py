@@ -1,0 +1,65 @@
+"""Generated modules on disk, so that numba's compiled code is found again by every later run.
+
+The file of a module is named by what it holds and by the versions that compile it, written whole and renamed into
+place, and always dated alike: whichever of many ranks comes last changes nothing for the others. The text that
+is executed is the one in memory; the file is there for numba, which keeps compiled code beside a file's date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import os
+import sys
+import tempfile
+import threading
+import types
+from pathlib import Path
+from typing import Any
+
+from mpibatch.base.compiled import cache_folder
+
+__all__ = ["load"]
+
+# Any fixed date does: numba compiles anew when a file's date changes.
+DATED = 1_000_000_000
+
+_loaded: dict[str, types.ModuleType] = {}
+_one = threading.Lock()
+
+
+def load(text: str) -> types.ModuleType:
+    """Return the module with this text; its functions compile, or load from the cache, at their first call. Local."""
+    import numba
+
+    key = hashlib.sha256(f"{numba.__version__}\n{text}".encode()).hexdigest()[:24]
+    with _one:
+        if key not in _loaded:
+            _loaded[key] = _execute(f"mpibatch_kernel_{key}", text)
+        return _loaded[key]
+
+
+def _execute(name: str, text: str) -> types.ModuleType:
+    path = _written(name, text)
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    # numba finds a function's globals through the module of that name, when it loads compiled code.
+    sys.modules[name] = module
+    linecache.cache[str(path)] = (len(text), None, text.splitlines(keepends=True), str(path))
+    namespace: dict[str, Any] = vars(module)
+    exec(compile(text, str(path), "exec"), namespace)
+    return module
+
+
+def _written(name: str, text: str) -> Path:
+    folder = cache_folder() / "stencils"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.py"
+    if path.exists() and path.stat().st_mtime == DATED and path.stat().st_size == len(text.encode()):
+        return path
+    handle, draft = tempfile.mkstemp(dir=folder, suffix=".draft")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.utime(draft, (DATED, DATED))
+    Path(draft).replace(path)
+    return path

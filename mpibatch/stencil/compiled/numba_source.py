@@ -1,0 +1,292 @@
+"""The compiled back end: a typed kernel as the text of numba functions.
+
+Two functions. ``plane`` computes the cells [j0, j1) × [i0, i1) of one plane (a row of one, in 2-D; in 1-D the
+line) and is told where each plane that it reads begins: in a field, or in a ring of planes for fused steps.
+``sweep`` runs it over the planes [k0, k1), in strips of rows so that the planes read stay in the cache.
+
+Arrays come flat, and are passed on as pointers. A row's place is worked out once, and cells are counted from 0 with the
+offset added and the sum taken as unsigned: numba would guard a signed index against wrap-around in every load, and not
+vectorise. The text has the order of operations of the typed form; nothing is re-associated, so a cell's bits do not
+depend on the block it lies in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpibatch.stencil.compiled.types import Load, Typed
+from mpibatch.stencil.compiled.wall_source import EDGE, PUT
+from mpibatch.stencil.language.ir import MARKERS, Op
+
+__all__ = ["Signature", "decorator", "kernel_text", "plane_text", "pointers_text", "signature_of"]
+
+DEEPEST_NESTING = 30
+_MATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2"}
+_INFIX = frozenset(["+", "-", "*", "/", "//", "%", "&", "|", "^", "<", "<=", ">", ">=", "==", "!="])
+_NUMPY = frozenset(["floor", "ceil"])  # Python's return whole numbers
+
+HEADER = """\
+import math
+from numba import boolean as B1, float32 as F4, float64 as F8, int8 as I1, int16 as I2, int32 as I4, int64 as I8
+from numba import njit, uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
+import numpy as np
+from mpibatch.base.compiled import compiled_lean, compiled_lean_many, told_apart
+from mpibatch.stencil.compiled.pointers import pointer
+"""
+# LLVM's own limit, less what it counts otherwise than we do.
+MANY_CHECKS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What the generated functions take, in order; rings and sweeps are built from it.
+
+    Attributes
+    ----------
+    planes : for each input the offsets along the slowest axis at which it is read (0 alone in 1-D).
+    read_off : the inputs that are read off the cell.
+    scalars : names of the scalar arguments ``s0, s1, ...`` in the kernel's text.
+    geometry : (marker, axis) of what the grid has to say, as ``g0, g1, ...``; "index" is the cell where counting
+        begins, "coordinate" the coordinate of global cell 0.
+    """
+
+    planes: tuple[tuple[int, ...], ...]
+    read_off: tuple[int, ...]
+    scalars: tuple[str, ...]
+    geometry: tuple[tuple[str, int], ...]
+
+
+def signature_of(typed: Typed) -> Signature:
+    """Return what the functions generated for a typed kernel take. Local."""
+    loads = [op.data for op in typed.ops if op.name == "read"]
+    planes = []
+    for number in range(len(typed.inputs)):
+        offsets = {x.offsets[0] if typed.ndim > 1 else 0 for x in loads if x.array == number}
+        planes.append(tuple(sorted(offsets)))
+    geometry: list[tuple[str, int]] = []
+    for op in typed.ops:
+        if op.name in MARKERS:
+            wanted = {"coordinate": ("index", "coordinate", "spacing")}.get(op.name, (op.name,))
+            geometry += [(name, op.data) for name in wanted if (name, op.data) not in geometry]
+    read_off = sorted({x.array for x in loads if any(x.offsets)})
+    return Signature(tuple(planes), tuple(read_off), tuple(name for name, _ in typed.scalars), tuple(geometry))
+
+
+def _at(offset: int) -> str:
+    """A plane's name by its offset: m2, p0, p1."""
+    return f"{'m' if offset < 0 else 'p'}{abs(offset)}"
+
+
+def _plus(number: int) -> str:
+    return f" + {number}" if number > 0 else f" - {-number}" if number else ""
+
+
+def _moved(name: str, by: int) -> str:
+    return f"({name}{_plus(by)})" if by else name
+
+
+def _times(words: int) -> str:
+    return f" * {words}" if words > 1 else ""
+
+
+def _plane_arguments(typed: Typed, signature: Signature) -> list[str]:
+    names = []
+    for m in range(len(typed.outputs)):
+        names += [f"b{m}", f"b{m}_p0", f"b{m}_s"]
+    for n, planes in enumerate(signature.planes):
+        names += [f"a{n}", *(f"a{n}_{_at(d)}" for d in planes), f"a{n}_s"]
+    names += [f"s{i}" for i in range(len(signature.scalars))]
+    names += [f"g{i}" for i in range(len(signature.geometry))]
+    return [*names, "k", "j0", "j1", "i0", "i1"]
+
+
+def plane_text(typed: Typed) -> str:
+    """Return the text of ``plane``. Local."""
+    signature = signature_of(typed)
+    writer = _Writer(typed, signature)
+    body = writer.body()
+    # Not cached by itself: it becomes part of whatever calls it.
+    lines = ['@njit(error_model="numpy", _nrt=False)', f"def plane({', '.join(_plane_arguments(typed, signature))}):"]
+    margin = "    "
+    if typed.ndim == 3:
+        lines.append("    for j in range(j0, j1):")
+        margin += "    "
+    lines += [margin + line for line in writer.rows()]
+    lines.append(f"{margin}for i in range(i1 - i0):")
+    lines += [f"{margin}    {line}" for line in body]
+    return "\n".join(lines) + "\n"
+
+
+def pointers_text(typed: Typed, parameters: Sequence[str]) -> list[str]:
+    """Return the lines that make of each parameter ``array_x`` its memory ``x``. Local."""
+    # Truth values are stored otherwise than they are computed with, which pointers do not know of.
+    is_plain = all(array.dtype.kind != "b" for array in (*typed.inputs, *typed.outputs))
+    given = [name for name in parameters if name.startswith("array_")]
+    return [f"    {name[6:]} = {f'pointer({name})' if is_plain else name}" for name in given]
+
+
+def decorator(typed: Typed) -> str:
+    """Return how what calls ``plane`` is compiled. Local."""
+    writer = _Writer(typed, signature_of(typed))
+    writer.body()
+    # Each array written is to be told apart from each other one, and from each row read.
+    written, read = len(typed.outputs), len(writer.rows()) - len(typed.outputs)
+    checks = written * read + written * (written - 1) // 2
+    return "@compiled_lean_many" if checks > MANY_CHECKS else "@compiled_lean"
+
+
+class _Writer:
+    """Writes the operations of one cell; what is used once is written where it is used."""
+
+    def __init__(self, typed: Typed, signature: Signature) -> None:
+        self._typed = typed
+        self._signature = signature
+        self._rows: dict[tuple[int, int, int], str] = {}
+        self._text: dict[int, str] = {}
+        self._depth: dict[int, int] = {}
+        uses = [0] * len(typed.ops)
+        for op in typed.ops:
+            for a in op.args:
+                # Both sides of a choice get names, so that they are computed in a straight line and vectorise.
+                uses[a] += 2 if op.name == "where" and a != op.args[0] else 1
+        for parts in typed.results:
+            for part in parts:
+                uses[part] += 1
+        self._uses = uses
+
+    def rows(self) -> list[str]:
+        """The lines before the innermost loop: where each row begins."""
+        three = self._typed.ndim == 3
+        lines = []
+        for m, array in enumerate(self._typed.outputs):
+            across = f" + j * b{m}_s" if three else ""
+            lines.append(f"w{m} = b{m}_p0{across} + i0{_times(array.words)}")
+        for (n, d0, d1), name in self._rows.items():
+            across = f" + {_moved('j', d1)} * a{n}_s" if three else ""
+            lines.append(f"{name} = a{n}_{_at(d0)}{across} + i0{_times(self._typed.inputs[n].words)}")
+        return lines
+
+    def body(self) -> list[str]:
+        """The lines of the innermost loop."""
+        lines = []
+        for number, op in enumerate(self._typed.ops):
+            text, depth = self._operation(number, op)
+            if op.name in ("const", "param") or (self._uses[number] == 1 and depth < DEEPEST_NESTING):
+                self._text[number], self._depth[number] = text, depth
+            else:
+                lines.append(f"t{number} = {text}")
+                self._text[number], self._depth[number] = f"t{number}", 0
+        stores = [(m, c, part) for m, parts in enumerate(self._typed.results) for c, part in enumerate(parts)]
+        values = [self._text[part] for _, _, part in stores]
+        if len(stores) > 1:
+            # All is computed before anything is stored: a store may, for all the compiler knows, change an input.
+            lines += [f"y{at} = {value}" for at, value in enumerate(values)]
+            values = [f"y{at}" for at in range(len(values))]
+        for (m, c, _), value in zip(stores, values, strict=True):
+            words = self._typed.outputs[m].words
+            lines.append(f"b{m}[U8(w{m} + i{_times(words)}{_plus(c)})] = {value}")
+        return lines
+
+    def _operation(self, number: int, op: Op) -> tuple[str, int]:
+        args = [self._text[a] for a in op.args]
+        depth = 1 + max((self._depth[a] for a in op.args), default=0)
+        name, dtype = op.name, self._typed.types[number].str[1:]
+        if name == "const":
+            return _constant(op.data), 0
+        if name == "param":
+            return f"s{self._signature.scalars.index(op.data)}", 0
+        if name == "read":
+            return self._load(op.data), 0
+        if name in MARKERS:
+            return self._marker(name, op.data), 0
+        if name == "where":
+            return f"({args[1]} if {args[0]} else {args[2]})", depth
+        if name in ("not", "~"):
+            return f"{dtype.upper()}({'not ' if name == 'not' else '~'}{args[0]})", depth
+        if name == "cast":
+            return f"{dtype.upper()}({args[0]})", depth
+        if name == "neg":
+            text = f"(-{args[0]})"
+        elif name in _INFIX:
+            text = f"({args[0]} {name} {args[1]})"
+        elif name == "abs":
+            text = f"abs({args[0]})"
+        else:
+            text = f"{'np' if name in _NUMPY else 'math'}.{_MATH.get(name, name)}({', '.join(args)})"
+        # numba computes with small integers, and calls some functions, in a wider type.
+        narrow = dtype[0] in "iu" or (dtype == "f4" and name not in _INFIX and name not in ("neg", "abs"))
+        return (f"{dtype.upper()}({text})" if narrow else text), depth
+
+    def _load(self, load: Load) -> str:
+        if load.array in self._typed.in_place:
+            # One name for one memory: numba's compiler then sees that cells do not depend on one another.
+            m = self._typed.in_place.index(load.array)
+            return f"b{m}[U8(w{m} + i{_times(self._typed.outputs[m].words)}{_plus(load.component)})]"
+        offsets = {1: (0, 0), 2: (load.offsets[0], 0), 3: load.offsets[:2]}[self._typed.ndim]
+        words = self._typed.inputs[load.array].words
+        key = (load.array, offsets[0], offsets[1])
+        name = self._rows.setdefault(key, f"r{len(self._rows)}")
+        return f"a{load.array}[U8({name} + i{_times(words)}{_plus(load.offsets[-1] * words + load.component)})]"
+
+    def _marker(self, name: str, axis: int) -> str:
+        geometry = {key: f"g{at}" for at, key in enumerate(self._signature.geometry)}
+        if name in ("spacing", "cells"):
+            return geometry[name, axis]
+        local = {1: ("(i0 + i)",), 2: ("k", "(i0 + i)"), 3: ("k", "j", "(i0 + i)")}[self._typed.ndim][axis]
+        cell = f"({geometry['index', axis]} + {local})"
+        if name == "index":
+            return cell
+        return f"({geometry['coordinate', axis]} + {geometry['spacing', axis]} * F8({cell}))"
+
+
+def _constant(value: np.generic) -> str:
+    short = value.dtype.str[1:]
+    plain = value.item()
+    if short == "b1":
+        return str(plain)
+    if isinstance(plain, float) and not np.isfinite(plain):
+        return f"{short.upper()}(math.{'nan' if np.isnan(plain) else 'inf' if plain > 0 else 'inf * -1.0'})"
+    return f"{short.upper()}({plain!r})"
+
+
+def kernel_text(typed: Typed, are_apart: bool = True) -> str:
+    """Return the text of a module with ``plane`` and ``sweep``. Local.
+
+    `are_apart`: what is written is no input's memory, unless it is `Typed.in_place`.
+    """
+    signature = signature_of(typed)
+    names = []
+    for m in range(len(typed.outputs)):
+        names += [f"array_b{m}", f"b{m}_o", f"b{m}_s0", f"b{m}_s1"]
+    for n in range(len(typed.inputs)):
+        names += [f"array_a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
+    edges = [name for n in signature.read_off for name in (f"e{n}", f"v{n}")]
+    rest = [f"s{i}" for i in range(len(signature.scalars))] + [f"g{i}" for i in range(len(signature.geometry))]
+    given = []
+    for m in range(len(typed.outputs)):
+        given += [f"b{m}", f"b{m}_o + k * b{m}_s0", f"b{m}_s1"]
+    for n, planes in enumerate(signature.planes):
+        given += [f"a{n}", *(f"a{n}_o + {_moved('k', d)} * a{n}_s0" for d in planes), f"a{n}_s1"]
+    lines = [
+        decorator(typed),
+        f"def sweep({', '.join([*names, *edges, *rest, 'k0', 'k1', 'j0', 'j1', 'i0', 'i1'])}):",
+        *pointers_text(typed, names),
+        "    for k in range(k0, k1):",
+        *(f"        edge(a{n}, {typed.inputs[n].words}, k, e{n}, v{n})" for n in signature.read_off),
+        f"        plane({', '.join([*given, *rest, 'k', 'j0', 'j1', 'i0', 'i1'])})",
+    ]
+    helpers = [PUT, EDGE] if signature.read_off else []
+    # Else it would be found out for every row.
+    apart = ["told_apart(plane)\n"] if are_apart else []
+    return "\n\n".join([_title(typed) + HEADER, *helpers, plane_text(typed), *apart, "\n".join(lines) + "\n"])
+
+
+def _title(typed: Typed) -> str:
+    def arrays(kind: str, of: Sequence[object]) -> list[str]:
+        return [f"# {kind}{at}: {array}" for at, array in enumerate(of)]
+
+    lines = [f"# stencil {typed.name}, {typed.ndim}-D", *arrays("a", typed.inputs), *arrays("b", typed.outputs)]
+    return "\n".join([*lines, *(f"# s{at}: {name}, {kind}" for at, (name, kind) in enumerate(typed.scalars))]) + "\n"

@@ -1,0 +1,1 @@
+"""Several steps of a kernel in one sweep through the cache."""

@@ -1,0 +1,213 @@
+"""Fused steps as compiled text: k steps of a kernel over one tile, in a wavefront along the slowest axis.
+
+Step by step, ``fused`` computes plane s of level 1, plane s - r of level 2 (r: the reach), and so on up to level k,
+each from the planes of the levels below, which are still in the cache: levels between live in rings of a few
+planes, the last ones go to the fields. Level l is computed on the tile grown by (k - l) times the reach, but never
+outside the domain; what lies outside is filled after each plane by the walls' formulas, as `walls` has them.
+
+A chain is what one output goes through: its inputs are its own values one step ago, two steps ago, and so on.
+
+The cells are computed by the kernel's own ``plane``: same text, same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mpibatch.stencil.compiled.numba_source import HEADER, decorator, plane_text, pointers_text, signature_of
+from mpibatch.stencil.compiled.types import Typed
+from mpibatch.stencil.compiled.wall_source import PUT
+
+__all__ = ["Chain", "fused_text"]
+
+# Tables of whole numbers tell what happens at which level. `levels` has a row for each: first plane, end of the
+# planes that are computed, end of the turns, rows and columns of the plane. A chain's `jobs` has a row for each level
+# (first and end of the fills within its planes, first and end of the fills of planes; from which plane on, and up to
+# which, there are none of the latter), and then these fills: row, column to fill and to take from, rows, columns, kind,
+# place of the value; and turn, plane to fill and to take from, kind, place of the value.
+#
+# Plane p of memory begins at ``at(p, p % slots, base, step, slots)``; a field has as many slots as planes (0). All
+# this is done for every plane of every level, which in 2-D is a row: remainders, for one, take longer than some cells.
+HELPERS = """\
+@njit(error_model="numpy", _nrt=False)
+def at(p, wrapped, base, step, slots):
+    return base + (wrapped if slots else p) * step
+
+
+@njit(error_model="numpy", _nrt=False)
+def beside(b, t, row, w, e, jobs, v):
+    to, of = t + jobs[e, 0] * row + jobs[e, 1] * w, t + jobs[e, 2] * row + jobs[e, 3] * w
+    if jobs[e, 6] == 1 and jobs[e, 4] * jobs[e, 5] * w == 1:
+        b[U8(to)] = b[U8(of)]
+    else:
+        put(b, to, of, row, jobs[e, 4], jobs[e, 5], w, jobs[e, 6], v, jobs[e, 7])
+
+
+@njit(error_model="numpy", _nrt=False)
+def beyond(b, base, step, slots, row, w, p, level, levels, jobs, v):
+    j0, j1, i0, i1 = levels[level, 3], levels[level, 4], levels[level, 5], levels[level, 6]
+    for q in range(jobs[level, 2], jobs[level, 3]):
+        if jobs[q, 0] == p:
+            t = base + (jobs[q, 1] % slots if slots else jobs[q, 1]) * step
+            s = base + (jobs[q, 2] % slots if slots else jobs[q, 2]) * step
+            shift = j0 * row + i0 * w
+            put(b, t + shift, s + shift, row, j1 - j0, i1 - i0, w, jobs[q, 3], v, jobs[q, 4])
+            for e in range(jobs[level, 0], jobs[level, 1]):
+                beside(b, t, row, w, e, jobs, v)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The inputs that hold one output's values, by their number, from the latest to the oldest."""
+
+    inputs: tuple[int, ...]
+
+    @property
+    def depth(self) -> int:
+        """How many of its levels are kept. Local."""
+        return len(self.inputs)
+
+
+def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
+    """Return the text of a module with ``fused`` for a kernel, chain m being that of output m. Local."""
+    signature = signature_of(typed)
+    scalars = [f"s{i}" for i in range(len(signature.scalars))] + [f"g{i}" for i in range(len(signature.geometry))]
+    offsets = sorted({0, *(d for planes in signature.planes for d in planes)})
+    kept = [n for n in range(len(typed.inputs)) if not any(n in chain.inputs for chain in chains)]
+    names: list[str] = []
+    for m, chain in enumerate(chains):
+        names += [f"array_{kind}{m}_{q}" for kind in "xy" for q in range(chain.depth)]
+        names += [
+            f"array_ring{m}",
+            f"row{m}",
+            f"flat{m}",
+            f"zero{m}",
+            f"jobs{m}",
+            f"values{m}",
+            f"f{m}",
+            f"f{m}_s0",
+            f"f{m}_s1",
+        ]
+    for n in kept:
+        names += [f"array_a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
+    lines = [
+        decorator(typed),
+        f"def fused({', '.join([*names, 'levels', 'begin', 'end', 'steps', 'reach', 'slots', *scalars])}):",
+        *pointers_text(typed, names),
+        "    for turn in range(begin, end):",
+        "        for level in range(steps + 1):",
+        "            p, left = turn - level * reach, steps - level",
+        "            if p < levels[level, 0] or p >= levels[level, 2]:",
+        "                continue",
+        *_indented([f"{_wrapped(d)} = {_plane(d)} % slots" for d in offsets]),
+        *_indented(_targets(chains)),
+        "            if level == 0:",
+        "                pass",
+        *(
+            line
+            for m, chain in enumerate(chains)
+            for q in range(1, chain.depth)
+            if chain.inputs[q] in signature.read_off
+            for line in _around(typed, m, f"x{m}_{q}", f"f{m} + p * f{m}_s0", f"f{m}, f{m}_s0, 0, f{m}_s1")
+        ),
+        "            elif p < levels[level, 1]:",
+        *_indented(_sources(chains), 16),
+        "                j0, j1, i0, i1 = levels[level, 3], levels[level, 4], levels[level, 5], levels[level, 6]",
+        f"                plane({', '.join([*_given(typed, chains), *scalars, 'p', 'j0', 'j1', 'i0', 'i1'])})",
+        "            if left:",
+        *(
+            line
+            for m, chain in enumerate(chains)
+            if not set(chain.inputs).isdisjoint(signature.read_off)
+            for line in _around(typed, m, f"b{m}", _begin(f"b{m}", 0), f"b{m}_o, b{m}_t, b{m}_n, b{m}_r")
+        ),
+        *(["                pass"] if set(signature.read_off).issubset(kept) else []),
+    ]
+    title = f"# stencil {typed.name}, {typed.ndim}-D, fused steps\n"
+    # A plane of a level is written to other memory than those that it is made of are read from.
+    apart = ["told_apart(plane)\n"] if lines[0] != "@compiled_lean" else []
+    return "\n\n".join([title + HEADER, PUT, HELPERS, plane_text(typed), *apart, "\n".join(lines) + "\n"])
+
+
+def _around(typed: Typed, m: int, array: str, here: str, memory: str) -> list[str]:
+    """Fill around plane p of an array, and planes that are made of it."""
+    words, row = typed.outputs[m].words, memory.split(", ")[-1]
+    lines = [
+        "if p < levels[level, 1]:",
+        f"    for e in range(jobs{m}[level, 0], jobs{m}[level, 1]):",
+        f"        beside({array}, {here}, {row}, {words}, e, jobs{m}, values{m})",
+        f"if p < jobs{m}[level, 4] or p >= jobs{m}[level, 5]:",
+        f"    beyond({array}, {memory}, {words}, p, level, levels, jobs{m}, values{m})",
+    ]
+    return _indented(lines, 16)
+
+
+def _plane(offset: int) -> str:
+    return f"(p + {offset})" if offset else "p"
+
+
+def _wrapped(offset: int) -> str:
+    """The name of a plane's slot."""
+    return f"slot_m{-offset}" if offset < 0 else f"slot_p{offset}"
+
+
+def _begin(name: str, offset: int) -> str:
+    """Where a plane of memory `name` begins."""
+    return f"at({_plane(offset)}, {_wrapped(offset)}, {name}_o, {name}_t, {name}_n)"
+
+
+def _indented(lines: Sequence[str], by: int = 12) -> list[str]:
+    return [" " * by + line for line in lines]
+
+
+def _memory(name: str, array: str, base: str, step: str, slots: str, row: str) -> str:
+    return f"{name}, {name}_o, {name}_t, {name}_n, {name}_r = {array}, {base}, {step}, {slots}, {row}"
+
+
+def _field(name: str, array: str, m: int) -> str:
+    return _memory(name, array, f"f{m}", f"f{m}_s0", "0", f"f{m}_s1")
+
+
+def _ring(name: str, m: int, level: str) -> str:
+    base = f"zero{m} + ({level} - 1) * slots * flat{m}"
+    return _memory(name, f"ring{m}", base, f"flat{m}", "slots", f"row{m}")
+
+
+def _targets(chains: Sequence[Chain]) -> list[str]:
+    """Choose where each chain's plane of this level goes: the last levels to the fields, others to a ring."""
+    lines = []
+    for m, chain in enumerate(chains):
+        lines += ["if level == 0:", "    " + _field(f"b{m}", f"x{m}_0", m)]
+        for q in range(chain.depth):
+            lines += [f"elif left == {q}:", "    " + _field(f"b{m}", f"y{m}_{q}", m)]
+        lines += ["else:", "    " + _ring(f"b{m}", m, "level")]
+    return lines
+
+
+def _sources(chains: Sequence[Chain]) -> list[str]:
+    """Choose where the inputs of this level lie: those of q steps ago are level - 1 - q."""
+    lines = []
+    for m, chain in enumerate(chains):
+        for q, n in enumerate(chain.inputs):
+            choices = [(f"level == {old}", _field(f"a{n}", f"x{m}_{q + 1 - old}", m)) for old in range(1, q + 2)]
+            # Level k - d is kept in a field; with q > 0 it may be read again.
+            choices += [(f"left == {d - 1 - q}", _field(f"a{n}", f"y{m}_{d}", m)) for d in range(q + 1, chain.depth)]
+            for at, (test, choice) in enumerate(choices):
+                lines += [f"{'elif' if at else 'if'} {test}:", "    " + choice]
+            lines += ["else:", "    " + _ring(f"a{n}", m, f"(level - {1 + q})")]
+    return lines
+
+
+def _given(typed: Typed, chains: Sequence[Chain]) -> list[str]:
+    """What ``plane`` takes: arrays, and where their planes begin."""
+    given = []
+    for m in range(len(chains)):
+        given += [f"b{m}", _begin(f"b{m}", 0), f"b{m}_r"]
+    for n, planes in enumerate(signature_of(typed).planes):
+        if any(n in chain.inputs for chain in chains):
+            given += [f"a{n}", *(_begin(f"a{n}", d) for d in planes), f"a{n}_r"]
+        else:
+            given += [f"a{n}", *(f"a{n}_o + {_plane(d)} * a{n}_s0" for d in planes), f"a{n}_s1"]
+    return given

@@ -1,0 +1,105 @@
+"""What a kernel reads, writes and computes per cell, from its text alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mpibatch.base.errors import UsageError
+from mpibatch.stencil.language.ir import MARKERS, Program
+
+__all__ = ["FieldReach", "Footprint", "Reach", "footprint_of", "likely_ndim"]
+
+Reach = tuple[tuple[int, int], ...]
+
+# Everything but these counts as one floating-point operation, whatever it costs the processor.
+_FREE = frozenset(["const", "param", "read", "cast", "neg", "abs", "copysign", "floor", "ceil", "where", *MARKERS])
+_LOGIC = frozenset(["<", "<=", ">", ">=", "==", "!=", "&", "|", "^", "~", "not", "truth"])
+
+
+@dataclass(frozen=True, slots=True)
+class FieldReach:
+    """How far one field is read.
+
+    Attributes
+    ----------
+    reach : furthest offset below and above the cell along each axis; what a halo must hold.
+    reads : number of different cells and components read.
+    words : numbers per cell that come from memory, if every one comes once.
+    needs_corners : whether some read lies off the cell along two axes or more.
+    """
+
+    reach: Reach
+    reads: int
+    words: int
+    needs_corners: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only the cell itself is read, so that no halo is needed. Local."""
+        return not any(width for pair in self.reach for width in pair)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """A kernel on a grid of `ndim` axes. Sizes in bytes are `bytes(itemsize)`; `flops` are per cell."""
+
+    name: str
+    ndim: int
+    fields: Mapping[str, FieldReach]
+    outputs: tuple[int, ...]  # components of each
+    flops: int
+
+    @property
+    def reach(self) -> Reach:
+        """The furthest of all fields. Local."""
+        reaches = [field.reach for field in self.fields.values()]
+        return tuple((max(r[a][0] for r in reaches), max(r[a][1] for r in reaches)) for a in range(self.ndim))
+
+    @property
+    def needs_corners(self) -> bool:
+        """Whether any field is read off two axes at once. Local."""
+        return any(field.needs_corners for field in self.fields.values())
+
+    def bytes(self, itemsize: int = 8) -> int:
+        """Bytes per cell to and from memory, each number once (a cache that writes may read the outputs too). Local."""
+        return itemsize * (sum(field.words for field in self.fields.values()) + sum(self.outputs))
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.ndim}-D, {'box' if self.needs_corners else 'star'}"]
+        for name, field in self.fields.items():
+            where = "at the cell" if field.is_local else "reach " + ", ".join(f"-{a}+{b}" for a, b in field.reach)
+            corners = ", with corners" if field.needs_corners else ""
+            lines.append(f"  reads  {name:<10} {field.reads:>3} values, {where}{corners}")
+        for number, parts in enumerate(self.outputs):
+            lines.append(f"  writes {f'output {number}':<10} {parts:>3} value{'s' if parts > 1 else ''}")
+        moved = self.bytes(1)
+        lines.append(f"  {self.flops} flops and {moved} words per cell: {8 * moved} bytes in f8, {4 * moved} in f4")
+        return "\n".join(lines)
+
+
+def likely_ndim(program: Program) -> int:
+    """Return the number of axes that a kernel is written for, if its fields have no unnamed components. Local."""
+    return min(3, *(len(read.index) for read in program.reads))
+
+
+def footprint_of(program: Program, ndim: int) -> Footprint:
+    """Return the footprint of a kernel on a grid of `ndim` axes; raise UsageError if it has fewer indices. Local."""
+    fields = {}
+    for name in program.fields:
+        reads = [read for read in program.reads if read.field == name]
+        short = [read for read in reads if len(read.index) < ndim]
+        if short:
+            raise UsageError(
+                f"kernel {program.name!r} on {ndim} axes was asked for, and it reads {name}{list(short[0].index)}; "
+                "give one index per axis, and one per component axis"
+            )
+        offsets = [read.offsets(ndim) for read in reads]
+        fields[name] = FieldReach(
+            tuple((max(0, *(-o[a] for o in offsets)), max(0, *(o[a] for o in offsets))) for a in range(ndim)),
+            len(reads),
+            len({(read.index[ndim:], read.component) for read in reads}),
+            any(sum(map(bool, o)) > 1 for o in offsets),
+        )
+    flops = sum(op.name not in _FREE and op.name not in _LOGIC for op in program.ops)
+    return Footprint(program.name, ndim, fields, tuple(len(o.parts) for o in program.outputs), flops)

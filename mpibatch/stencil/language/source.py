@@ -1,0 +1,69 @@
+"""The text of a function as a syntax tree, and refusals that point into it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from mpibatch.base.errors import UsageError
+from mpibatch.stencil.language.ir import Place
+
+__all__ = ["Source", "read_function", "refusal"]
+
+
+def refusal(place: Place | None, what: str, hint: str) -> UsageError:
+    """Return the error for something that the language does not have, with file, line and caret. Local."""
+    return UsageError(f"{what}\n{place}\n{hint}" if place else f"{what}; {hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The lines of one function, `first` being the number of the first of them in the file."""
+
+    file: str
+    first: int
+    lines: tuple[str, ...]
+
+    def place(self, node: ast.AST) -> Place:
+        """Where `node` stands. Local."""
+        number = getattr(node, "lineno", 1)
+        line = self.lines[min(number, len(self.lines)) - 1]
+        # The tree counts bytes, the caret counts characters.
+        raw = line.encode()
+        begin = len(raw[: getattr(node, "col_offset", 0)].decode(errors="replace"))
+        same_line = getattr(node, "end_lineno", number) == number
+        end = len(raw[: getattr(node, "end_col_offset", 0)].decode(errors="replace")) if same_line else len(line)
+        text = line.lstrip()
+        margin = len(line) - len(text)
+        return Place(self.file, self.first + number - 1, text.rstrip(), begin - margin, max(1, end - begin))
+
+    def refuse(self, node: ast.AST, what: str, hint: str) -> NoReturn:
+        """Raise UsageError for `node`. Local."""
+        raise refusal(self.place(node), what, hint)
+
+
+@functools.lru_cache(maxsize=256)
+def read_function(function: Callable[..., Any]) -> tuple[ast.FunctionDef, Source]:
+    """Return the syntax tree of a Python function and the text it came from. Local."""
+    name = getattr(function, "__name__", repr(function))
+    if name == "<lambda>":
+        raise UsageError("a lambda cannot be a stencil, since its text is read; write it as a function with def")
+    try:
+        lines, first = inspect.getsourcelines(function)
+        file = inspect.getsourcefile(function) or "?"
+    except (OSError, TypeError):
+        raise UsageError(
+            f"the text of {name!r} was asked for and is not there; a stencil is read from its source, so define it in "
+            "a file or a notebook, not in exec() or a bare prompt"
+        ) from None
+    text = textwrap.dedent("".join(lines))
+    source = Source(file, max(first, 1), tuple(text.splitlines()))
+    tree = ast.parse(text).body[0]
+    if not isinstance(tree, ast.FunctionDef):
+        source.refuse(tree, f"{name!r} cannot be a stencil: {type(tree).__name__}", "use a plain function")
+    return tree, source

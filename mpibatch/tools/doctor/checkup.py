@@ -1,0 +1,182 @@
+"""All checks, in order, on however many ranks: what rank 0 reports, and what the others leave to it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mpibatch.base.host import cpu_model
+from mpibatch.tools.doctor import folders, launchers, machine, slurm, variables, versions
+from mpibatch.tools.doctor.finding import Finding, one_line, skipped, warning
+from mpibatch.tools.doctor.probe_process import DIED
+from mpibatch.tools.doctor.supervisor import Heard, Meeting, hear
+
+__all__ = ["ORDER", "PATIENCE", "Examination", "examine"]
+
+PATIENCE = 10.0  # seconds for a step; what is well takes a tenth of one
+
+# As they are shown. What is not found in the end could not be tried.
+ORDER = (
+    "packages", "numpy", "numba", "h5py", "MPI library", "one MPI", "known faults", "mpiexec", "launcher", "Python",
+    "MPI starts", "MPI threads", "messages", "ranks alike", "cores", "binding", "memory", "shared memory", "limits",
+    "folder", "shared folder", "locking", "locks between ranks", "MPI-IO", "parallel HDF5", "compiled code",
+    "variables", "Slurm", "MPI ends",
+)  # fmt: skip
+_BY_ALL = ("messages", "ranks alike", "cores", "binding", "memory", "MPI-IO", "known faults")
+_BY_SEVERAL = ("shared folder", "locks between ranks")
+LIBRARIES = ("numpy", "numba", "h5py")
+
+# The number of a rank on its host, and how many there are, as launchers tell them.
+_LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
+_LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
+
+
+@dataclass
+class Examination:
+    """What was found. `meeting` is to be closed after the report: ranks of which the patient died wait for it."""
+
+    rank: int
+    ranks: int
+    findings: list[Finding] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    meeting: Meeting | None = None
+    unheard: Finding | None = None  # on ranks other than 0: a failure that rank 0 did not take note of
+
+
+def examine(folder: Path, patience: float = PATIENCE) -> Examination:
+    """Make all checks. Collective in that all ranks must call it, but it ends even if they do not."""
+    begin = time.monotonic()
+    rank, ranks = launchers.started()
+    meeting = Meeting(rank)
+    token = secrets.token_hex(4)
+    folder = folder.absolute()
+    local = _told(_LOCAL_RANKS)
+    libraries = LIBRARIES if not rank or local == 0 else ()
+    arguments = [str(folder), token, str(ranks), str(patience)]
+    heard = hear("rank", [*arguments, *libraries], patience, meeting.somebody_failed)
+    if heard.failure is not None and heard.failure.check in libraries:
+        heard = _without(heard, heard.failure, arguments, patience, meeting)
+    if heard.failure is not None:
+        meeting.leave(heard)
+    ranks = ranks or int(heard.facts.get("world", 1))
+    found = Examination(rank, ranks, meeting=meeting)
+    if rank:
+        # Rank 0 may be on another host, and never learn of it; or still be waiting.
+        if heard.failure is not None and not meeting.wait(3 * patience):
+            found.unheard = heard.failure
+        return found
+    findings = [*heard.findings, *_failures(heard, meeting, ranks)]
+    library = str(heard.facts.get("library", ""))
+    around = hear("folders", [str(folder), token], patience)
+    findings += [*around.findings, *([around.failure] if around.failure else [])]
+    findings += _around(heard, ranks, library)
+    bad = {one.check for one in findings if one.level == "error"}
+    if "launcher" in bad:
+        # That is why; what MPI says of it helps nobody.
+        findings = [one for one in findings if one.check != "MPI starts"]
+    if "one MPI" in bad:
+        # Which of the two is to stay decides which mpiexec is the right one.
+        first = "first see one MPI, above"
+        findings = [replace(one, advice=first) if one.check in ("mpiexec", "launcher") else one for one in findings]
+    findings += _not_tried(findings, heard, ranks)
+    found.findings = sorted(findings, key=lambda one: ORDER.index(one.check))
+    found.environment = _environment(folder, heard, library)
+    found.seconds = time.monotonic() - begin
+    return found
+
+
+def _told(names: tuple[str, ...]) -> int | None:
+    values = [os.environ.get(name, "") for name in names]
+    return next((int(value) for value in values if value.isdecimal()), None)
+
+
+def _without(heard: Heard, failure: Finding, arguments: list[str], patience: float, meeting: Meeting) -> Heard:
+    """Once more without the library that ended the patient: it did so before MPI was started, so that all can go on."""
+    others = [f"{DIED}{name}" if name == failure.check else name for name in LIBRARIES]
+    again = hear("rank", [*arguments, *others], patience, meeting.somebody_failed)
+    again.findings = [one for one in again.findings if one.check != failure.check] + [failure]
+    return again
+
+
+def _failures(heard: Heard, meeting: Meeting, ranks: int) -> list[Finding]:
+    """Rank 0's own failure, and those of others; of those that only waited, none if others say why."""
+    if heard.failure is None:
+        return []
+    by_rank = {0: (heard.is_late, heard.failure)} | (meeting.collect(ranks, 1.5) if ranks > 1 else {})
+    telling = {rank: one for rank, (late, one) in by_rank.items() if not late}
+    chosen = telling or {rank: one for rank, (_, one) in by_rank.items()}
+    same: dict[tuple[str, str], list[int]] = {}
+    for rank, one in sorted(chosen.items()):
+        same.setdefault((one.check, one.found.partition(": ")[0]), []).append(rank)
+    result = []
+    for who in same.values():
+        one = chosen[who[0]]
+        where = "" if len(who) == ranks else f"rank{'s' * (len(who) > 1)} {', '.join(map(str, who[:8]))}: "
+        result.append(Finding(one.check, one.level, where + one.found, one.advice))
+    return result
+
+
+def _around(heard: Heard, ranks: int, library: str) -> list[Finding]:
+    """What needs no MPI, and what is known of the launcher now."""
+    started_by, world = launchers.starter(), int(heard.facts.get("world", 0))
+    checks: dict[str, Callable[[], list[Finding]]] = {
+        "packages": lambda: versions.check_packages(heard.modules),
+        "shared memory": lambda: machine.check_shared_memory(_told(_LOCAL_SIZES) or ranks),
+        "limits": machine.check_limits,
+        "variables": lambda: variables.check_variables(os.environ, library),
+        "Slurm": lambda: slurm.check_slurm(os.environ, world, library),
+    }
+    if library:
+        checks["mpiexec"] = lambda: launchers.check_path(library, started_by)
+        checks["launcher"] = lambda: launchers.check_world(ranks, world, library, started_by)
+        if ranks == 1 and not started_by:
+            checks["launcher"] = lambda: launchers.try_two(library)
+    findings = []
+    for name, check in checks.items():
+        try:
+            findings += check()
+        except Exception as failure:
+            # One check that meets what nobody thought of must not take the others with it.
+            found = f"could not be looked at: {type(failure).__name__}: {one_line(str(failure))}"
+            findings.append(warning(name, found, "tell it to those who make mpibatch, with the report of --json"))
+    return findings
+
+
+def _not_tried(findings: list[Finding], heard: Heard, ranks: int) -> list[Finding]:
+    there = {one.check for one in findings}
+    missing = [name for name in (*_BY_ALL, *(_BY_SEVERAL if ranks > 1 else ())) if name not in there]
+    if "library" not in heard.facts:
+        why = "needs an MPI library"
+    elif "world" not in heard.facts:
+        why = "MPI did not start"
+    else:
+        why = "needs one world of all ranks" if heard.is_whole else "the ranks did not come so far"
+    return [skipped(name, f"not tried: {why}") for name in missing]
+
+
+def _environment(folder: Path, heard: Heard, library: str) -> dict[str, Any]:
+    """What a report should tell of where it was made."""
+    family, version = launchers.family_of(library)
+    kind, place, _ = folders.file_system(folder)
+    facts: Mapping[str, Any] = heard.facts
+    return {
+        "python": sys.version.split()[0],
+        "executable": sys.executable,
+        "versions": {name: versions.installed(name) for name in ("mpibatch", *(versions.requirements() or {}))},
+        "mpi": {"family": family, "version": version, "library": facts.get("library_path", "")},
+        "hdf5": facts.get("h5py", {}),
+        "launcher": launchers.starter(),
+        "world": facts.get("world", 0),
+        "hosts": facts.get("hosts", [os.uname().nodename]),
+        "cpu": facts.get("cpu", cpu_model()),
+        "system": f"{os.uname().sysname} {os.uname().release}",
+        "folder": {"path": str(folder), "file_system": kind, "mounted_on": place},
+        "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+    }

@@ -1,0 +1,219 @@
+"""What the ranks say of themselves, compared: hosts, cores, binding, and whether all have the same software."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mpibatch.base.host import available_memory, core_quota, cpu_model, memory_limit
+from mpibatch.tools.doctor.finding import Finding, error, fine, warning
+from mpibatch.tools.doctor.launchers import starter
+from mpibatch.tools.doctor.machine import MEBI, size
+from mpibatch.tools.doctor.slurm import threads_of
+
+__all__ = ["About", "about_me", "check_alike", "check_binding", "check_cores", "check_memory"]
+
+LEAST_MEMORY = 256 * MEBI
+
+
+@dataclass(frozen=True)
+class About:
+    """What one rank says of itself.
+
+    Attributes
+    ----------
+    cores : those that it may use, by number; quota : how many cores' worth of time its host's limits allow, if any.
+    memory : bytes that its host can still give, or that a limit leaves.
+    software : what must be the same on all ranks, by name.
+    """
+
+    rank: int
+    host: str
+    cores: frozenset[int]
+    threads: int = 1
+    quota: float | None = None
+    host_cores: int = 1
+    memory: int = 0
+    folder: str = ""
+    cpu: str = ""
+    software: Mapping[str, str] = field(default_factory=dict)
+
+
+def about_me(rank: int, software: Mapping[str, str]) -> About:
+    """Tell of this process. Local."""
+    limits = [size for size in (available_memory(), memory_limit()) if size]
+    return About(
+        rank=rank,
+        host=socket.gethostname(),
+        cores=frozenset(os.sched_getaffinity(0)),
+        threads=threads_of(os.environ),
+        quota=core_quota(),
+        host_cores=os.cpu_count() or 1,
+        memory=min(limits, default=0),
+        folder=str(Path.cwd()),
+        cpu=cpu_model(),
+        software={"Python": platform.python_version(), **software},
+    )
+
+
+def _by_host(ranks: Sequence[About]) -> dict[str, list[About]]:
+    hosts = defaultdict(list)
+    for one in ranks:
+        hosts[one.host].append(one)
+    return dict(hosts)
+
+
+def _usable(here: Sequence[About]) -> float:
+    """How many cores the ranks on one host may use together."""
+    quotas = [one.quota for one in here if one.quota is not None]
+    return min([len(_together(here)), *quotas])
+
+
+def _together(here: Sequence[About]) -> frozenset[int]:
+    return frozenset[int]().union(*(one.cores for one in here))
+
+
+def check_cores(ranks: Sequence[About]) -> list[Finding]:
+    """Compare ranks × threads with the cores of each host. Local."""
+    check, findings, hosts = "cores", [], _by_host(ranks)
+    for host, here in hosts.items():
+        usable, threads = _usable(here), sum(one.threads for one in here)
+        if threads <= usable + 0.01:
+            continue
+        each = here[0].threads
+        times = f" × {each} threads" if each > 1 else ""
+        limited = ""
+        if usable < here[0].host_cores:
+            by = "a control group" if any(one.quota == usable for one in here) else "its binding, or a container"
+            limited = f" of {here[0].host_cores} (limited by {by})"
+        slow = "they take turns" if threads > 1 else "it waits most of the time"
+        cores = f"{usable:g} core{'' if usable == 1 else 's'}"
+        found = f"{len(here)} rank{'s' * (len(here) > 1)}{times} on {cores}{limited} of {host}: {slow}"
+        findings.append(warning(check, found, _fitting(usable, each, len(here), len(hosts))))
+    total = sum(_usable(here) for here in hosts.values())
+    threads = sum(one.threads for one in ranks)
+    said = f"{_many(len(ranks), 'rank')} of {_many(ranks[0].threads, 'thread')} on {_many(total, 'core')}"
+    return _few(findings) or [fine(check, said if threads > 1 else _many(total, "core"))]
+
+
+def _fitting(usable: float, each: int, here: int, hosts: int) -> str:
+    """What to type so that threads fit on the cores."""
+    if each > 1:
+        fitting = max(1, int(usable // here))
+        names = [name for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS") if name in os.environ]
+        return f"export {' '.join(f'{name}={fitting}' for name in names or ['OMP_NUM_THREADS'])}"
+    if usable < 1:
+        return "raise the limit: docker run --cpus=4, sbatch --cpus-per-task=1, systemd-run -p CPUQuota="
+    fitting = int(usable)
+    return f"srun --ntasks-per-node={fitting} …" if starter() == "slurm" else f"mpiexec -n {fitting * hosts} …"
+
+
+def _many(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
+
+
+def check_binding(ranks: Sequence[About]) -> list[Finding]:
+    """Look for ranks on one host that must share cores while others are free. Local."""
+    check, findings, bound = "binding", [], False
+    for host, here in _by_host(ranks).items():
+        everything, together = here[0].host_cores, _together(here)
+        bound |= len(together) > len(here[0].cores)
+        running = _at_a_time([one.cores for one in here])
+        if running < min(len(here), everything):
+            cores = f"core{'s' * (len(together) > 1)} {_listed(sorted(together))} of {everything}"
+            found = f"{len(here)} ranks on {host} are bound to {cores}, so that {running} can run at a time"
+            flag = (
+                "srun --cpu-bind=cores" if starter() == "slurm" else "mpiexec -bind-to core (Open MPI: --bind-to core)"
+            )
+            findings.append(warning(check, found, f"{flag}, and no taskset around it"))
+    if len(ranks) == 1:
+        return [fine(check, f"{len(ranks[0].cores)} of {ranks[0].host_cores} cores")]
+    said = "each rank has a core of its own" if bound else "ranks are not bound: the system places them"
+    return _few(findings) or [fine(check, said)]
+
+
+def _at_a_time(choices: Sequence[frozenset[int]]) -> int:
+    """How many ranks can have a core of their own: the size of a largest matching of ranks and cores."""
+    owner: dict[int, int] = {}
+
+    def place(rank: int, tried: set[int]) -> bool:
+        for core in choices[rank]:
+            if core in tried:
+                continue
+            tried.add(core)
+            if core not in owner or place(owner[core], tried):
+                owner[core] = rank
+                return True
+        return False
+
+    return sum(place(rank, set()) for rank in range(len(choices)))
+
+
+def check_memory(ranks: Sequence[About]) -> list[Finding]:
+    """Compare the memory of each host with what ranks take before any data. Local."""
+    check, findings = "memory", []
+    each = []
+    for host, here in _by_host(ranks).items():
+        memory = min(one.memory for one in here)
+        each.append(memory // len(here))
+        if memory and memory < LEAST_MEMORY * len(here):
+            found = (
+                f"{size(memory)} on {host} for {len(here)} ranks, each of which takes 150 to 250 MiB before any data"
+            )
+            findings.append(warning(check, found, "fewer ranks on a host, or more memory: sbatch --mem=0"))
+    return _few(findings) or [fine(check, f"{size(min(each))} for each rank")]
+
+
+def check_alike(ranks: Sequence[About]) -> list[Finding]:
+    """Look for ranks that have other software, another processor or another working folder. Local."""
+    check, findings = "ranks alike", []
+    for name in sorted({name for one in ranks for name in one.software}):
+        values = _groups({one.rank: one.software.get(name, "none") for one in ranks})
+        if len(values) > 1:
+            told = "; ".join(f"{value} on {_listed(who)}" for value, who in values.items())
+            advice = "the same environment on all nodes: activate it in the batch script"
+            findings.append(error(check, f"ranks have different {name}: {told}", advice))
+    cpus = _groups({one.rank: one.cpu for one in ranks})
+    if len(cpus) > 1:
+        told = "; ".join(f"{cpu} on {_listed(who)}" for cpu, who in cpus.items())
+        found = f"different processors: {told}; NumPy may round functions such as exp otherwise on each"
+        findings.append(warning(check, found, "ask for nodes of one kind: sbatch --constraint=…"))
+    folders = _groups({one.rank: one.folder for one in ranks})
+    if len(folders) > 1:
+        told = "; ".join(f"{folder} on {_listed(who)}" for folder, who in folders.items())
+        found = f"ranks are in different folders: {told}; relative paths mean different files"
+        findings.append(warning(check, found, "srun --chdir=…, mpiexec -wdir …, or give full paths"))
+    hosts = _many(len({one.host for one in ranks}), "host")
+    said = f"{_many(len(ranks), 'rank')} on {hosts}, {platform.machine()}, Python {platform.python_version()}"
+    return findings or [fine(check, said)]
+
+
+def _groups(values: Mapping[int, str]) -> dict[str, list[int]]:
+    found = defaultdict(list)
+    for rank, value in values.items():
+        found[value].append(rank)
+    return dict(found)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """Numbers as 0-3,7."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
+def _few(findings: list[Finding]) -> list[Finding]:
+    """Of many findings alike, on many hosts, the first, and how many more there are."""
+    if len(findings) < 3:
+        return findings
+    first = findings[0]
+    return [warning(first.check, f"{first.found}; and so on {len(findings) - 1} more hosts", first.advice)]

@@ -1,0 +1,269 @@
+"""The process on each rank that imports the libraries, starts MPI and makes the tests that need all ranks.
+
+Run as ``python -m mpibatch.tools.doctor.probe_process``. It writes one JSON object a line to the file descriptor that
+it was given:
+``begin`` (what it is about to do, and which check that is), ``finding``, ``fact``; the last is ``end``. It may crash or
+hang in anything that it does: whoever reads knows in what.
+
+The libraries are imported by name, each for itself, rather than through the package's own doors: these take them to be
+whole, and the door to mpi4py starts MPI.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from mpibatch.tools.doctor.faults import Software, check_faults
+from mpibatch.tools.doctor.finding import Finding, error, one_line
+from mpibatch.tools.doctor.folders import check_cache, check_folder, check_locking, file_system
+from mpibatch.tools.doctor.launchers import family_of
+from mpibatch.tools.doctor.libraries import check_h5py, check_mpi, check_one_mpi, mapped, mpi_import_advice
+
+__all__ = ["DIED", "main"]
+
+DIED = "!"  # before the name of a library: importing it ended an earlier patient
+
+
+class Teller:
+    """The pipe to the process that reports."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.bad: list[Finding] = []  # what is not well, so far
+
+    def tell(self, **what: Any) -> None:
+        """Write one line. Local."""
+        # Whoever does not listen any more has ended; so will this process.
+        with suppress(OSError):
+            os.write(self._descriptor, json.dumps(what).encode() + b"\n")
+
+    def begin(self, check: str, doing: str, times: float = 1.0) -> None:
+        """Say what comes next; `times`: how many times the usual patience it may take. Local."""
+        self.tell(begin=check, doing=doing, times=times)
+
+    def found(self, findings: list[Finding]) -> None:
+        """Tell findings. Local."""
+        self.bad += [one for one in findings if one.level in ("error", "warning")]
+        for one in findings:
+            self.tell(finding=asdict(one))
+
+
+def main(arguments: list[str]) -> int:
+    """Examine this rank, or what is around it. Collective, as far as it comes, in the mode "rank"."""
+    mode, descriptor, *rest = arguments
+    # Helpers that an MPI library starts must not hold it open.
+    os.set_inheritable(int(descriptor), False)
+    teller = Teller(int(descriptor))
+    (_examine_rank if mode == "rank" else _examine_folders)(teller, *rest)
+    teller.tell(end=True)
+    return 0
+
+
+def _examine_folders(teller: Teller, folder: str, token: str) -> None:
+    """Look at folders, after all else: a file server that does not answer must not hold up whoever reports."""
+    teller.begin("folder", f"looking into {folder}")
+    for leftover in Path(folder).glob(f".mpibatch-doctor-{token}-*"):
+        with suppress(OSError):
+            leftover.unlink()
+    teller.begin("folder", f"writing a file in {folder}")
+    teller.found(check_folder(Path(folder)))
+    teller.begin("locking", f"locking a file in {folder}")
+    teller.found(check_locking(Path(folder), os.environ))
+    teller.begin("compiled code", "looking at the folder of compiled code")
+    teller.found(check_cache(os.environ))
+
+
+def _examine_rank(teller: Teller, folder: str, token: str, launched: str, patience: str, *libraries: str) -> None:
+    """`launched`: how many ranks the launcher says there are; `libraries`: those to import besides mpi4py."""
+    mpi = _import_mpi(teller)
+    if mpi is None:
+        return
+    h5py = _import_h5py(teller, mapped()) if "h5py" in libraries else None
+    for name in libraries:
+        if name.startswith(DIED):
+            teller.bad.append(error(name[1:], f"importing {name[1:]} ends Python", f"python -c 'import {name[1:]}'"))
+        elif name != "h5py":
+            _import_other(teller, name)
+    library = mpi.Get_library_version()
+    teller.begin("MPI starts", "starting MPI (MPI_Init)", times=2)
+    # As the package's own door does: of Open MPI's file layers the one that tells failures.
+    os.environ.setdefault("OMPI_MCA_io_ompio_priority", "1")
+    mpi.Init_thread(mpi.THREAD_MULTIPLE)
+    world = mpi.COMM_WORLD
+    teller.tell(fact={"world": world.size})
+    if world.rank == 0:
+        teller.found(check_mpi(library, next(iter(mapped()), ""), mpi.Query_thread()))
+    if int(launched) in (0, world.size):
+        _together(teller, mpi, library, (Path(folder), token, float(patience)), h5py)
+    teller.begin("MPI ends", "ending MPI (MPI_Finalize)")
+    mpi.Finalize()
+
+
+def _import_mpi(teller: Teller) -> Any:
+    """mpi4py's module, with MPI not started yet; None if it cannot be imported."""
+    teller.begin("MPI library", "importing mpi4py")
+    try:
+        package: Any = importlib.import_module("mpi4py")
+        package.rc.initialize = package.rc.finalize = False
+        mpi = importlib.import_module("mpi4py.MPI")
+        library = mpi.Get_library_version()
+    except Exception as failure:
+        advice = mpi_import_advice(str(failure), os.environ)
+        teller.found([error("MPI library", f"mpi4py cannot be used: {one_line(str(failure), 200)}", advice)])
+        return None
+    path = next(iter(mapped()), "")
+    teller.tell(fact={"library": library, "library_path": path, "modules": {"mpi4py": _module("mpi4py")}})
+    return mpi
+
+
+def _module(name: str) -> tuple[str, str]:
+    module = sys.modules[name]
+    return str(getattr(module, "__version__", "")), str(getattr(module, "__file__", ""))
+
+
+def _import_h5py(teller: Teller, before: list[str]) -> Mapping[str, object] | None:
+    """What h5py says of itself; None if it cannot be imported. MPI has not been started: a wrong one does no harm."""
+    teller.begin("h5py", "importing h5py")
+    try:
+        h5py: Any = importlib.import_module("h5py")
+        built = getattr(h5py.version, "hdf5_built_version_tuple", None)
+        facts = {
+            "h5py": h5py.__version__,
+            "hdf5": h5py.version.hdf5_version,
+            "hdf5_built": ".".join(map(str, built[:3])) if built else "",
+            "parallel": bool(h5py.get_config().mpi),
+        }
+    except Exception as failure:
+        text = one_line(f"{type(failure).__name__}: {failure}", 200)
+        advice = "pip install --force-reinstall h5py"
+        if "libhdf5" in text or "libmpi" in text:
+            advice = "load the module of the HDF5 that h5py was built with, or pip install --force-reinstall h5py"
+        teller.found([error("h5py", f"h5py cannot be imported: {text}", advice)])
+        return None
+    teller.tell(fact={"h5py": facts, "modules": {"h5py": _module("h5py")}})
+    teller.found([*check_h5py(facts), *check_one_mpi(before, mapped())])
+    return facts
+
+
+def _import_other(teller: Teller, name: str) -> None:
+    teller.begin(name, f"importing {name}")
+    try:
+        importlib.import_module(name)
+    except Exception as failure:
+        text = one_line(f"{type(failure).__name__}: {failure}", 200)
+        teller.found([error(name, f"{name} cannot be imported: {text}", f"pip install --force-reinstall {name}")])
+    else:
+        teller.tell(fact={"modules": {name: _module(name)}})
+
+
+def _together(
+    teller: Teller, mpi: Any, library: str, where: tuple[Path, str, float], h5py: Mapping[str, object] | None
+) -> None:
+    """Make the tests that need one world."""
+    from mpibatch.tools.doctor import placement, storage
+
+    # Errors are to be told, not to end all ranks.
+    for one in (mpi.COMM_WORLD, mpi.COMM_SELF):
+        one.Set_errhandler(mpi.ERRORS_RETURN)
+    comm = mpi.COMM_WORLD.Split(0, mpi.COMM_WORLD.rank)
+    comm.Set_errhandler(mpi.ERRORS_RETURN)
+
+    def make(check: str, doing: str, work: Callable[[], list[Finding]]) -> None:
+        teller.begin(check, doing)
+        try:
+            findings = work()
+        except mpi.Exception as failure:
+            findings = [error(check, f"{doing}: {one_line(str(failure))}", "try with another MPI library")]
+        teller.found(findings)
+
+    make("messages", "sending messages around", lambda: storage.check_messages(comm))
+    teller.begin("ranks alike", "asking all ranks what they have")
+    _tell_of_others(teller, comm)
+    software = {"MPI library": library.split("\0")[0].split("\n")[0], **_versions()}
+    ranks = comm.gather(placement.about_me(comm.rank, software))
+    if comm.rank == 0:
+        for check in (
+            placement.check_alike, placement.check_cores, placement.check_binding, placement.check_memory,
+        ):  # fmt: skip
+            teller.found(check(ranks))
+        teller.tell(fact={"hosts": sorted({one.host for one in ranks}), "cpu": ranks[0].cpu})
+    # Rank 0's: outputs are where its path leads to.
+    folder, token, patience = comm.bcast(where)
+    if comm.size > 1:
+        make(
+            "shared folder",
+            f"looking for rank 0's file in {folder}",
+            lambda: storage.check_shared(comm, folder, token, min(5.0, patience / 2)),
+        )
+        make(
+            "locks between ranks",
+            f"locking a file in {folder}",
+            lambda: storage.check_shared_locks(comm, folder, token),
+        )
+    make("MPI-IO", f"writing a file in {folder} by MPI-IO", lambda: storage.check_mpi_io(mpi, comm, folder, token))
+    # One rank may know that HDF5 would crash: it is on another MPI library.
+    if comm.bcast(bool(h5py and h5py["parallel"] and not any(one.check == "one MPI" for one in teller.bad))):
+        doing = f"writing a file in {folder} by parallel HDF5"
+        make("parallel HDF5", doing, lambda: storage.check_parallel_hdf5(comm, folder, token))
+    teller.begin("known faults", "comparing versions with the table of known faults")
+    ompio = _is_ompio(mpi, library)
+    comm.Barrier()
+    comm.Free()
+    if mpi.COMM_WORLD.rank == 0:
+        family, version = family_of(library)
+        here = Software(
+            openmpi=version if family == "openmpi" else "",
+            mpich=version if family == "mpich" else "",
+            hdf5=str(h5py["hdf5"]) if h5py else "",
+            has_parallel_hdf5=bool(h5py and h5py["parallel"]),
+            is_ompio=ompio,
+            file_system=file_system(folder)[0],
+        )
+        teller.found(check_faults(here))
+
+
+def _tell_of_others(teller: Teller, comm: Any) -> None:
+    """Let rank 0 tell what is not well on other hosts, as far as it is on its own."""
+    told = comm.gather((os.uname().nodename, teller.bad))
+    if comm.rank == 0:
+        known = {one.check for one in teller.bad}
+        teller.found(
+            [replace(x, found=f"on {host}: {x.found}") for host, bad in told for x in bad if x.check not in known]
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("numpy", "numba", "h5py", "mpi4py", "mpibatch"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _is_ompio(mpi: Any, library: str) -> bool:
+    """Whether Open MPI's own file layer serves: it calls success what a disk that is always full has refused."""
+    if family_of(library)[0] != "openmpi":
+        return False
+    from mpibatch.mpi.files import tells_failures
+
+    return not tells_failures()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except BaseException as failure:
+        # Nothing may end the world here: a hook for uncaught exceptions would, and nobody could report.
+        sys.stderr.write(f"{type(failure).__name__}: {failure}\n")
+        sys.stderr.flush()
+        os._exit(1)
+    # Otherwise the usual way: MPICH takes leave of its launcher only when the process ends.

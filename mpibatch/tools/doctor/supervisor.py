@@ -1,0 +1,248 @@
+"""Starting the patient on this rank, and hearing it until it ends, crashes, or takes too long.
+
+The launcher's connection (PMI) is inherited by the patient, and kept open here: if the patient dies, the launcher does
+not learn of it before this process ends, and so does not kill the ranks that are about to report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mpibatch.tools.doctor.finding import Finding, error, gist
+
+__all__ = ["Heard", "Meeting", "hear"]
+
+REPORTING = 30.0  # seconds; rank 0 first ends what still can be tried, each with a limit of its own
+
+
+@dataclass
+class Heard:
+    """What a patient has told.
+
+    Attributes
+    ----------
+    modules : of libraries that it could import, their own version, and their file.
+    failure : how it ended, if not as it should; `is_late`: it was not waited for any longer.
+    is_whole : it came to its end.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    modules: dict[str, tuple[str, str]] = field(default_factory=dict)
+    failure: Finding | None = None
+    is_late: bool = False
+    is_whole: bool = False
+
+
+class _Ended(BaseException):
+    """The launcher ends this rank."""
+
+
+def hear(
+    mode: str, arguments: Sequence[str], patience: float, somebody_failed: Callable[[], bool] = lambda: False
+) -> Heard:
+    """Run the patient and return what it told. Local, though the patients are a world.
+
+    `patience` is per step; once `somebody_failed`, on another rank, there is not much left of it.
+    """
+    heard = Heard()
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    # In memory: no folder may be fit for temporary files.
+    with open(os.memfd_create("said"), "w+b") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "mpibatch.tools.doctor.probe_process", mode, str(writing), *arguments],
+            # The launcher's own connections must reach the patient.
+            close_fds=False, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )  # fmt: skip
+        os.close(writing)
+        step = _Step("Python", "starting Python", patience)
+        before = signal.signal(signal.SIGTERM, _raise_ended)
+        try:
+            late = _listen(reading, step, heard, patience, somebody_failed)
+        except _Ended:
+            late = "the launcher ended the job meanwhile"
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            os.close(reading)
+            _end(process, 0.0 if late else 1.0)
+        if late or not heard.is_whole:
+            heard.is_late = bool(late)
+            heard.failure = _failure(step, late, process.returncode or 0, _said(errors))
+    return heard
+
+
+def _end(process: subprocess.Popen[bytes], patience: float) -> None:
+    """Wait for the end of a patient that has said all; kill it if that takes long."""
+    for seconds in (patience, 1.0):
+        try:
+            process.wait(seconds)
+            return
+        except subprocess.TimeoutExpired:
+            process.kill()
+    # It hangs in the kernel, on a file server: not even a kill reaches it there.
+
+
+def _raise_ended(number: int, frame: Any) -> None:
+    raise _Ended
+
+
+@dataclass
+class _Step:
+    check: str
+    doing: str
+    limit: float
+
+
+def _listen(descriptor: int, step: _Step, heard: Heard, patience: float, somebody_failed: Callable[[], bool]) -> str:
+    """Take in what the patient tells until it ends; return why it was not waited for any longer, "" if it was."""
+    rest, since = b"", time.monotonic()
+    while True:
+        if not select.select([descriptor], [], [], 0.2)[0]:
+            waited = time.monotonic() - since
+            if waited > step.limit:
+                return f"took longer than {step.limit:g} s"
+            if waited > 1.0 and somebody_failed():
+                return "waited for another rank"
+            continue
+        got = os.read(descriptor, 1 << 16)
+        if not got:
+            return ""
+        *lines, rest = (rest + got).split(b"\n")
+        since = time.monotonic()
+        for line in map(json.loads, lines):
+            if "begin" in line:
+                step.check, step.doing, step.limit = line["begin"], line["doing"], patience * line["times"]
+            elif "finding" in line:
+                heard.findings.append(Finding(**line["finding"]))
+            elif "fact" in line:
+                heard.modules |= {name: tuple(told) for name, told in line["fact"].pop("modules", {}).items()}
+                heard.facts |= line["fact"]
+            heard.is_whole |= "end" in line
+
+
+def _said(errors: Any) -> str:
+    errors.seek(0)
+    return gist(errors.read().decode(errors="replace"))
+
+
+def _failure(step: _Step, late: str, code: int, said: str) -> Finding:
+    how = f"exit code {code}" if code >= 0 else _signal(-code)
+    found = f"{step.doing} {late or f'ended the process: {how}'}{f': {said}' if said else ''}"
+    return error(step.check, found, _advice(step.check, code, bool(late), said))
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _advice(check: str, code: int, late: bool, said: str) -> str:
+    if "unsupported PMI version PMIx" in said:
+        return "this MPI is MPICH: use its own mpiexec, or srun --mpi=pmi2"
+    if "srun" in said and "PMI" in said:
+        return "this Open MPI needs srun --mpi=pmix, or its own mpiexec"
+    if code == -signal.SIGBUS and check == "MPI starts":
+        return "MPI found no room in /dev/shm: see shared memory"
+    if check in ("h5py", "numpy", "numba"):
+        return f"python -c 'import {check}'   then: pip install --force-reinstall {check}"
+    if check == "MPI starts":
+        more = "; a start that takes long on many ranks: --patience 60" if late else ""
+        return f"mpiexec of the same MPI: see mpiexec, and shared memory{more}"
+    if check in ("folder", "locking", "shared folder", "locks between ranks", "MPI-IO", "parallel HDF5"):
+        return "give another --folder; one that hangs is often a file server that does not answer"
+    return "mpibatch doctor --verbose; with another --patience, if the machine is only slow"
+
+
+class Meeting:
+    """A folder in which the ranks of one host leave what failed: MPI cannot carry it then.
+
+    They are known by their common parent, the launcher's process on that host.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self._rank = rank
+        try:
+            base = tempfile.gettempdir()
+        except OSError:
+            base = "/tmp"
+        self._folder = Path(base) / f"mpibatch-doctor-{os.getuid()}-{os.getppid()}"
+        self._mine = self._folder / f"{rank}.json"
+
+    def somebody_failed(self) -> bool:
+        """Whether another rank of this host has left a failure. Local."""
+        return any(path != self._mine for path in self._folder.glob("*.json"))
+
+    def leave(self, heard: Heard) -> None:
+        """Tell the others of a failure. Local."""
+        if heard.failure is None or not self._is_ours():
+            return
+        with suppress(OSError):
+            part = self._mine.with_suffix(".part")
+            part.write_text(json.dumps({"late": heard.is_late, "finding": asdict(heard.failure)}))
+            part.replace(self._mine)
+
+    def _is_ours(self) -> bool:
+        """Whether the folder is there, and nobody else's."""
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            about = self._folder.lstat()
+            return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
+        except OSError:
+            return False
+
+    def wait(self, patience: float) -> bool:
+        """Wait until rank 0 has reported what this rank has left; return whether it did. Local.
+
+        `patience` is for rank 0 to show that it is on this host, and in trouble too; it then needs some time itself.
+        """
+        begin, rank_0 = time.monotonic(), self._folder / "0.json"
+        while time.monotonic() - begin < patience + (REPORTING if rank_0.exists() else 0):
+            if not self._mine.exists():
+                return True
+            time.sleep(0.05)
+        time.sleep(0.2)  # it may be about to remove all
+        if not self._mine.exists():
+            return True
+        with suppress(OSError):
+            self._mine.unlink()
+            self._folder.rmdir()
+        return False
+
+    def collect(self, ranks: int, patience: float) -> dict[int, tuple[bool, Finding]]:
+        """Return, by rank, whether it was late and its failure, of those that come within `patience` s. Local."""
+        found: dict[int, tuple[bool, Finding]] = {}
+        until = time.monotonic() + patience
+        while True:
+            for path in self._folder.glob("*.json"):
+                with suppress(OSError, ValueError, TypeError, KeyError):
+                    told = json.loads(path.read_text())
+                    found[int(path.stem)] = (told["late"], Finding(**told["finding"]))
+            if len(found) == ranks or time.monotonic() > until:
+                return found
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Let the others go. Local; for rank 0, after its report."""
+        if self._folder.is_dir() and self._is_ours():
+            for path in self._folder.iterdir():
+                with suppress(OSError):
+                    path.unlink()
+            with suppress(OSError):
+                self._folder.rmdir()

@@ -1,0 +1,249 @@
+"""What jobs cost on this machine: their own steps, on a part of the input or a smaller grid, by one rank and by all.
+
+A job is run on three sizes: a tiny one, which compiles, and tells what a step costs whatever its cells; a quarter; and
+one that is well beyond the caches. Memory per cell is what the last two differ by.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mpibatch.base.errors import MpibatchError, RunError, UsageError
+from mpibatch.base.host import cpu_model
+from mpibatch.base.units import bytes_text
+from mpibatch.job.file.schema import Job
+from mpibatch.job.file.simulation import SimulationJob
+from mpibatch.job.plan import layout
+from mpibatch.mpi import MPI, agreed, private
+from mpibatch.tools.planning import measurement
+from mpibatch.tools.planning.machine import WARMUP_STEPS, Machine, StepLength, StepWork, Work, load, save
+from mpibatch.tools.planning.measurement import alone
+from mpibatch.tools.planning.prediction import Model, side_of
+from mpibatch.tools.planning.samples import Group, Sample, Sampler, stepping
+from mpibatch.tools.planning.work import CELLS, SHAPE, Subject, key_of, subject_of
+
+__all__ = ["Asked", "probe", "told", "work_of"]
+
+UNTRIED = 64 << 20  # bytes of code and buffers of fused steps, where there were too few steps to try them
+LEAST_SHARE = 0.5  # of a step that is spent on cells, whatever messages and calls seem to take
+LONGEST_FIXED = 3.0  # seconds: what is beyond was compiling, which later runs are spared
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How to probe: the profile's file, where to write for a moment, the machine's name, seconds for a job."""
+
+    path: Path
+    folder: str = "."
+    name: str | None = None
+    seconds: float = 8.0
+    anew: bool = False
+
+
+def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], asked: Asked) -> Machine:
+    """Measure the machine and the jobs, and put them into the profile. Collective. Returns the whole profile."""
+    with agreed(comm, f"probing {asked.folder}"):
+        if not os.access(asked.folder, os.W_OK | os.X_OK):
+            raise RunError(f"the folder {asked.folder!r} is not there, or not writable; name another with --folder")
+    machine, kept = _known(comm, asked)
+    if machine is None:
+        machine = measurement.machine_of(comm, asked.folder, asked.name).with_work(kept)
+    elif asked.name:
+        machine = replace(machine, name=asked.name)
+    _save(comm, asked.path, machine)
+    for job in jobs:
+        machine = machine.with_work([work_of(comm, job, machine, asked)])
+        _save(comm, asked.path, machine)
+    return machine
+
+
+def _known(comm: MPI.Intracomm, asked: Asked) -> tuple[Machine | None, tuple[Work, ...]]:
+    """The profile that is there, if nothing of it is to be measured again, and what jobs cost in it. Collective."""
+    found, here = None, _ranks_here(comm)
+    is_enough = False
+    with agreed(comm, f"reading {asked.path}"):
+        if comm.rank == 0 and (found := _read(asked)) is not None:
+            is_ours = (found.cpu, found.cores_per_node) == (cpu_model(), measurement.cores())
+            if not is_ours and not asked.anew:
+                raise UsageError(
+                    f"{asked.path} is the profile of {found.name} ({found.cpu or 'another processor'}, "
+                    f"{found.cores_per_node} cores), not of this machine; give --output, or --anew to replace it"
+                )
+            knows_links = found.links is not None or here == 1
+            knows_all = max(found.triad) >= here and knows_links and found.nodes >= -(-comm.size // here)
+            is_enough = knows_all and not asked.anew
+            found = found if is_ours else None
+    kept: Machine | None
+    kept, is_enough = comm.bcast((found, is_enough), root=0)
+    return kept if is_enough else None, kept.work if kept is not None else ()
+
+
+def _read(asked: Asked) -> Machine | None:
+    """The profile, if there is one; one that is to be replaced need not be readable."""
+    try:
+        return load(asked.path) if asked.path.exists() else None
+    except MpibatchError:
+        if asked.anew:
+            return None
+        raise
+
+
+def _ranks_here(comm: MPI.Intracomm) -> int:
+    """The most ranks on a node. Collective."""
+    node = measurement.node_of(comm)
+    most = int(comm.allreduce(node.size, op=MPI.MAX))
+    node.Free()
+    return most
+
+
+def _save(comm: MPI.Intracomm, path: Path, machine: Machine) -> None:
+    with agreed(comm, f"writing {path}"):
+        if comm.rank == 0:
+            save(path, machine)
+
+
+def work_of(comm: MPI.Intracomm, job: Job | SimulationJob, machine: Machine, asked: Asked) -> Work:
+    """Return what a job costs. Collective. Leaves no files."""
+    subject = None
+    with agreed(comm, f"probing {job.source}"):
+        subject = _subject(job, machine)
+    with measurement.scratch(comm, asked.folder) as where:
+        return _Probing(comm, subject, machine, where, asked.seconds).work()
+
+
+def _subject(job: Job | SimulationJob, machine: Machine) -> Subject:
+    """The job with its grid. A program that makes its grid from `cells` has it tell in the tiny run."""
+    cells = getattr(job.parameters, CELLS, None) if isinstance(job, SimulationJob) else None
+    if isinstance(cells, int) and not hasattr(job.parameters, SHAPE):  # type: ignore[union-attr]
+        assert isinstance(job, SimulationJob)
+        return Subject(job, key_of(job), (cells,), 0, "f8", (False,))
+    return subject_of(job, replace(machine, work=()))
+
+
+class _Probing:
+    """One job on all ranks of a communicator."""
+
+    def __init__(self, comm: MPI.Intracomm, subject: Subject, machine: Machine, where: Path, seconds: float) -> None:
+        self.comm, self.subject, self.machine, self.seconds = comm, subject, machine, seconds
+        self.sampler = Sampler(subject, where)
+        self.here = _ranks_here(comm)
+
+    def work(self) -> Work:
+        """Measure it. Collective."""
+        budget = self.seconds / (1 if self.comm.size == 1 else 2)
+        doing = f"probing {self.subject.job.source}"
+        groups = [alone(self.comm, doing, lambda: self.sampler.group(private(MPI.COMM_SELF), budget))]
+        if self.comm.size > 1:
+            # Only rank 0 has met a grid yet.
+            self.sampler.axes = len(groups[0].shape)
+            groups.append(self.sampler.group(self.comm, budget))
+        return self._put_together(groups)
+
+    def _put_together(self, groups: list[Group]) -> Work:
+        """From samples by one rank, and by all if there are more."""
+        subject, one = self.subject, groups[0]
+        # By ranks on a node: where each has one, what all take is what one takes.
+        by_node = {1: one} if self.here == 1 else {1: one, self.here: groups[-1]}
+        is_simulation = self.sampler.is_simulation
+        whole, cells = one.wholes[0], math.prod(one.shape)
+        memory = [group.memory() for group in groups]
+        fixed = max(least for _, least in memory)
+        steps = []
+        for name in stepping(whole):
+            call, seconds = one.per_call(name), one.seconds(name)
+            per_cell = max(seconds - call, LEAST_SHARE * seconds) / cells
+            reductions = whole.reductions.get(name, 0) / whole.steps
+            steps.append(StepWork(name, {1: per_cell}, call, whole.exchanges.get(name, ()), reductions))
+        work = Work(
+            key=subject.key,
+            job=subject.job.source,
+            kind="simulation" if is_simulation else "pipeline",
+            shape=whole.shape,
+            ranks=self.comm.size,
+            steps=tuple(steps),
+            # One rank alone has less around its cells; but as arrays of a small sample may lie in memory that was kept
+            # from the one before, its own slope is too low: half-way to the most.
+            memory_alone=((memory[0][0] + max(memory)[0]) / 2, fixed + self._untried([one])),
+            memory_per_cell=max(slope for slope, _ in memory),
+            memory_fixed=fixed + self._untried(groups),
+            fixed_seconds=min(LONGEST_FIXED, max(0.0, one.first.whole - one.tiny.whole)),
+            output_per_cell=one.wholes[-1].written / cells,
+            reading=self._rates(groups, "reading", subject.cell),
+            writing=self._rates(groups, "writing", one.wholes[-1].written / cells),
+            step_length=_length(one.tiny if one.quarter.shape == whole.shape else one.quarter, whole)
+            if is_simulation
+            else None,
+            warmup={n: group.warmup()[1] for n, group in by_node.items()} if is_simulation else {},
+            first_use=statistics.mean(group.warmup()[0] for group in groups) if is_simulation else 0.0,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return work if self.here == 1 else self._with_all(work, groups[-1], self.here)
+
+    def _untried(self, groups: list[Group]) -> int:
+        """Bytes for what longer runs do that these did not."""
+        wholes = [group.wholes[0] for group in groups]
+        fused = [one.steps > 1 for sample in wholes for lap in sample.exchanges.values() for one in lap]
+        if not self.sampler.is_simulation or min(sample.steps for sample in wholes) >= WARMUP_STEPS:
+            return 0
+        return UNTRIED // 2 if any(fused) else UNTRIED
+
+    def _rates(self, groups: list[Group], name: str, cell: float) -> dict[int, float]:
+        """Seconds per byte of the whole file, by ranks."""
+        found = {}
+        for group in groups:
+            taken = [sample.seconds[name] for sample in group.wholes if name in sample.seconds]
+            if taken and cell:
+                found[group.ranks] = statistics.median(taken) / (math.prod(group.shape) * cell)
+        return found
+
+    def _with_all(self, work: Work, group: Group, here: int) -> Work:
+        """Add the seconds per cell by all ranks: what is left when modelled messages are taken away."""
+        steps = []
+        whole = replace(self.subject, shape=group.shape, job=replace(self.subject.job, grid={}))
+        cells = layout(group.shape, self.comm.size, {}).cells
+        for step in work.steps:
+            one = replace(whole, work=replace(work, steps=(step,)))
+            modelled = Model(one, self.machine, here).at(self.comm.size)
+            seconds = group.seconds(step.name)
+            left = seconds - step.seconds_per_call - (modelled.halo or 0.0) - (modelled.reduce or 0.0)
+            per_cell = max(left, LEAST_SHARE * seconds) / cells
+            steps.append(replace(step, seconds_per_cell={**step.seconds_per_cell, here: per_cell}))
+        return replace(work, steps=tuple(steps))
+
+
+def _length(quarter: Sample, whole: Sample) -> StepLength:
+    """How the time step goes with the cells along an axis."""
+    small, large = side_of(quarter.shape), side_of(whole.shape)
+    power = math.log(whole.dt / quarter.dt) / math.log(large / small) if large > small and quarter.dt > 0 else 0.0
+    return StepLength(whole.dt, large, round(power, 2))
+
+
+def told(machine: Machine, path: Path, ranks: int) -> list[str]:
+    """Return the profile in words. Local."""
+    triad = ", ".join(f"{rate:.3g} on {count}" for count, rate in machine.triad.items())
+    lines = [f"{machine.name}: {machine.cpu}, {machine.cores_per_node} cores", f"  triad     {triad} (GB/s, by ranks)"]
+    for words, links in (("messages", machine.links), ("far away", machine.internode)):
+        if links is not None:
+            lines.append(
+                f"  {words}  {1e6 * links.latency:.2g} µs, {links.bandwidth / 1e9:.3g} GB/s, all-reduce "
+                f"{1e6 * links.reduce_seconds():.2g} µs"
+            )
+    for words, rates in (("writing", machine.write), ("reading", machine.read)):
+        speeds = ", ".join(f"{rate / 1e9:.3g} on {count}" for count, rate in rates.items())
+        lines.append(f"  {words}   {speeds} (GB/s, by ranks; {machine.folder})")
+    for work in machine.work:
+        lines.append(
+            f"{work.job}: {work.memory_per_cell:.3g} bytes a cell and {bytes_text(int(work.memory_fixed))} a rank"
+        )
+        for step in work.steps:
+            speeds = ", ".join(f"{1e9 * each:.3g} on {count}" for count, each in step.seconds_per_cell.items())
+            lines.append(
+                f"  {step.name:<24} {speeds} (ns a cell, by ranks), {1e6 * step.seconds_per_call:.3g} µs a step"
+            )
+    return [*lines, f"written to {path}; next: mpibatch plan JOB.toml --ranks 1..1024"]

@@ -1,0 +1,77 @@
+"""Predicted against measured: what the machine's profile would have said of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mpibatch.base.errors import MpibatchError
+from mpibatch.base.units import bytes_text
+from mpibatch.job.file.schema import Job
+from mpibatch.job.file.simulation import SimulationJob
+from mpibatch.tools.planning import machine as machines
+from mpibatch.tools.planning.prediction import Model
+from mpibatch.tools.planning.work import subject_of
+
+__all__ = ["SCHEMA", "compared", "foretold", "of_study"]
+
+SCHEMA = 1
+
+_log = logging.getLogger(__name__)
+
+
+def foretold(job: Job | SimulationJob, ranks: int, ranks_per_node: int = 0) -> dict[str, Any] | None:
+    """Return what this folder's profile says of a run, None if it does not know the job. Local. Never raises.
+
+    Keys: `schema`, `profile` (its name), `seconds_per_step` (the mean of all steps; of a pipeline: of all filters),
+    `memory` (bytes of the fullest rank); and where they can be told `steps` and `seconds` (of the whole run).
+    """
+    path = machines.default_path()
+    try:
+        if not path.exists():
+            return None
+        return _said(job, machines.load(path), ranks, ranks_per_node)
+    except MpibatchError as error:
+        _log.warning("there is no prediction of this run: %s", error)
+    except Exception as error:
+        # A run that has done its work does not fail because of a forecast.
+        _log.warning("there is no prediction of this run: %s: %s", type(error).__name__, error)
+    return None
+
+
+def of_study(
+    text: str, source: str, settings: Sequence[str], profile: Mapping[str, Any], ranks: int
+) -> dict[str, Any] | None:
+    """Return what a profile says of a study's point, as `foretold`. Local. Raises UsageError or RunError."""
+    from mpibatch.job.file.reader import parse_any
+
+    return _said(parse_any(text, source, settings), machines.parse(profile, source), ranks, 0)
+
+
+def _said(
+    job: Job | SimulationJob, machine: machines.Machine, ranks: int, ranks_per_node: int
+) -> dict[str, Any] | None:
+    if not machine.work:
+        return None
+    subject = subject_of(job, machine)
+    if subject.work is None:
+        return None
+    found = Model(subject, machine, ranks_per_node).at(ranks)
+    told = {
+        "schema": SCHEMA,
+        "profile": machine.name,
+        "seconds_per_step": found.mean_step(),
+        "memory": found.memory,
+        "steps": found.steps,
+        "seconds": found.seconds,
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def compared(said: Mapping[str, Any], seconds_per_step: float, memory: int) -> str:
+    """Return a line of what was predicted and what was measured. Local."""
+    return (
+        f"predicted {1e3 * said['seconds_per_step']:.4g} ms a step, measured {1e3 * seconds_per_step:.4g}; "
+        f"memory {bytes_text(said['memory'])} a rank, measured {bytes_text(memory)}"
+    )

@@ -1,0 +1,9 @@
+"""Scaling studies: a job on several numbers of ranks, again and again, with the records of all its runs in a folder.
+
+- ``local_machine``: the launcher of this machine, and what the machine is; ``study``: the folder
+- ``weak``: a job that grows with the ranks; ``runs``: the runs, one after another; ``batch``: the same by Slurm
+- ``summary``: a study at a glance
+
+What a job will take on more ranks is predicted by `mpibatch.tools.planning`; what a study proves is said by
+`mpibatch.tools.report`.
+"""

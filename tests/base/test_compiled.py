@@ -1,0 +1,61 @@
+"""Compiled loops: cached on disk, also when many ranks start at once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Launch
+
+RANKS = 6
+# Two loops with two signatures each, so that the ranks race for the index of each.
+PROGRAM = """
+import numpy as np
+from mpi4py import MPI
+from mpibatch.halo._loops.pack import pack, unpack
+MPI.COMM_WORLD.Barrier()
+for dtype in (np.uint32, np.uint64):
+    face, buffer = np.arange(40, dtype=dtype), np.zeros(20, dtype)
+    pack(face, buffer, 2, 20, 5, 4, 2)
+    back = np.zeros_like(face)
+    unpack(back, buffer, 2, 20, 5, 4, 2)
+    assert (back == np.where(np.arange(40) % 4 < 2, face, 0)).all(), back
+print("missed", sum(sum(f.stats.cache_misses.values()) for f in (pack, unpack)))
+"""
+
+
+def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_path: Path) -> None:
+    environment = {**os.environ, "MPIBATCH_CACHE_DIR": str(tmp_path)}
+    first = launch(RANKS, "-c", PROGRAM, env=environment, timeout=120)
+    assert first.returncode == 0, first.stderr
+    missed = [int(line.split()[1]) for line in first.stdout.splitlines()]
+    assert len(missed) == RANKS
+    assert sum(missed) == 4, "each loop and signature is compiled by one rank only"
+    # What is there is loaded by all at once: none waits for another that only reads, as this test does now.
+    with contextlib.ExitStack() as readers:
+        locks = [*(tmp_path / "locks").iterdir()]
+        assert len(locks) == 2, "of each loop"
+        for path in locks:
+            fcntl.flock(readers.enter_context(path.open("r")), fcntl.LOCK_SH)
+        again = launch(2, "-c", PROGRAM, env=environment, timeout=60)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.split() == ["missed", "0"] * 2
+
+
+def test_a_cache_folder_that_cannot_be_written_is_replaced_by_a_private_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mpibatch.base.compiled import cache_folder
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MPIBATCH_CACHE_DIR", str(tmp_path / "file" / "below"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = cache_folder()
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)  # as another user could have left it
+    assert cache_folder() != folder

@@ -1,0 +1,149 @@
+"""The command line before any command runs: help, version, usage errors; and how errors end a command."""
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from mpibatch import __version__
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.log import launched, logger, setup
+from mpibatch.cli import main
+from mpibatch.cli._exit import guarded
+
+HEAVY = {"mpi4py", "numba", "h5py", "numpy", "scipy", "rich", "PIL"}
+COMMANDS = ("run", "filter", "info", "view")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    """No launcher, and the log as other tests expect it afterwards."""
+    for name in [*os.environ]:
+        if name.startswith(("PMI_", "PMIX_", "OMPI_", "SLURM_")):
+            monkeypatch.delenv(name)
+    yield
+    logger().handlers.clear()
+    logger().propagate = True
+
+
+def children_seconds() -> float:
+    """Processor seconds of the processes that have ended, which other processes' work does not change."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)])
+def test_help_is_quick_and_loads_nothing_heavy(arguments):
+    code = f"""
+import sys
+from mpibatch.cli import main
+code = main({arguments!r})
+sys.stderr.write(" ".join(sorted(sys.modules)))
+sys.exit(code)
+"""
+    begin = children_seconds()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    seconds = children_seconds() - begin
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert HEAVY.isdisjoint(done.stderr.split())
+    assert seconds < 0.3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_shows_examples(command, capsys):
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "examples:" in shown
+    assert f"mpibatch {command} " in shown
+
+
+def test_the_main_help_documents_exit_codes(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "exit codes:" in shown
+    assert all(command in shown for command in COMMANDS)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mpibatch {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["run"], ["run", "a.toml", "--nonsense"], ["filter"], ["filter", "a.h5", "b.h5"]]
+)
+def test_a_wrong_command_line_is_a_usage_error(arguments, capsys):
+    assert main(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variable", ["PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"])
+def test_only_the_first_rank_prints(variable, monkeypatch, capsys):
+    monkeypatch.setenv(variable, "1")
+    assert launched() == (1, 2)
+    assert main(["nonsense"]) == 2
+    assert main(["--help"]) == 0
+    assert main(["--version"]) == 0
+    assert main(["filter", "a.h5", "b.h5"]) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_launcher_tells_rank_and_size(monkeypatch):
+    assert launched() == (0, 1)
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    assert launched() == (0, 1), "a batch script is one process, whatever its allocation"
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    assert launched() == (0, 8)
+    monkeypatch.setenv("PMI_RANK", "2")
+    monkeypatch.setenv("PMI_SIZE", "3")
+    assert launched() == (2, 3), "mpiexec inside a batch script wins"
+
+
+def fails(error: BaseException):
+    def command() -> int:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (UsageError("sigma = -1"), 2, "mpibatch: error: sigma = -1\n"),
+        (RunError("disk full"), 1, "mpibatch: error: disk full\n"),
+        (FileNotFoundError(2, "No such file", "x.h5"), 1, "x.h5"),
+        (MemoryError(), 1, "not enough memory"),
+        (ModuleNotFoundError("No module named 'mpi4py'", name="mpi4py"), 1, "mpibatch[mpich]"),
+        (ModuleNotFoundError("No module named 'PIL'", name="PIL"), 1, "mpibatch[image]"),
+        (ImportError("libmpi.so.40: cannot open shared object file"), 1, "no MPI library was found"),
+        (RuntimeError("cannot load MPI library"), 1, "mpibatch[mpich]"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ZeroDivisionError("oops"), 1, "unexpected ZeroDivisionError: oops (--debug shows where)"),
+    ],
+)
+def test_an_error_is_one_message_and_a_code(error, code, words, capsys):
+    assert guarded(fails(error)) == code
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown
+    assert guarded(fails(error), debug=True) == code
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ranks_are_in_the_log(capsys):
+    setup("info", rank=0, size=2)
+    logger("io").info("from %d", 0)
+    setup("info", rank=1, size=2)
+    logger("io").info("not heard")
+    logger("io").warning("from %d", 1)
+    setup("debug", rank=1, size=2, quiet=True)
+    logger("io").warning("not heard")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        "[0/2] INFO mpibatch.io: from 0",
+        "[1/2] WARNING mpibatch.io: from 1",
+    ]

@@ -1,0 +1,75 @@
+"""What filters say to parameters that cannot be meant; what they make of those that can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpibatch import filters
+from mpibatch.base.errors import UsageError
+from mpibatch.filters._engine import arguments as ask
+
+
+def test_axes_count_from_either_end() -> None:
+    assert ask.axes_of("f", None, 3) == (0, 1, 2)
+    assert ask.axes_of("f", (-1, 0), 3) == (2, 0)
+    assert ask.axes_of("f", 1, 2) == (1,)
+    assert ask.axes_of("f", (), 2) == ()
+
+
+def test_one_value_or_one_per_axis() -> None:
+    assert ask.modes_of("f", "wrap", 2) == ("wrap", "wrap")
+    assert ask.modes_of("f", ["wrap", "grid-mirror"], 2) == ("wrap", "grid-mirror")
+    assert ask.sizes_of("f", 3, 2) == (3, 3)
+    assert ask.sizes_of("f", np.array([3.0, 4.0]), 2) == (3, 4)
+    assert ask.sigmas_of("f", [0, 2], 2) == (0.0, 2.0)
+    assert ask.origins_of("f", (-2, 1), (4, 4)) == (-2, 1)
+
+
+def test_output_is_a_dtype() -> None:
+    assert ask.output_dtype("f", None, np.dtype("u1")) == np.dtype("u1")
+    for asked in ("f4", np.float32, np.dtype("f4")):
+        assert ask.output_dtype("f", asked, np.dtype("u1")) == np.dtype("f4")
+
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "axis": (lambda: ask.axis_of("f", 2, 2), r"axis 2 does not exist; the grid has 2 axes"),
+    "axis twice": (lambda: ask.axes_of("f", (0, -2), 2), r"names an axis twice"),
+    "mode": (lambda: ask.mode_of("f", "reflekt"), r"did you mean 'reflect'\?"),
+    "no mode": (lambda: ask.mode_of("f", 3), r"not a name"),
+    "too many": (lambda: ask.sizes_of("f", (3, 3, 3), 2), r"3 values for 2 filtered axes"),
+    "size": (lambda: ask.sizes_of("f", 0, 1), r"size = 0 is too small"),
+    "half a size": (lambda: ask.sizes_of("f", 2.5, 1), r"not a whole number"),
+    "sigma nan": (lambda: ask.sigmas_of("f", float("nan"), 1), r"sigma = nan is not finite"),
+    "sigma negative": (lambda: ask.sigmas_of("f", (1, -1), 2), r"sigma = -1 is too small"),
+    "sigma text": (lambda: ask.sigmas_of("f", "wide", 1), r"not a real number"),
+    "origin": (lambda: ask.origins_of("f", 2, (4,)), r"give one from -2 to 1"),
+    "cval": (lambda: ask.cval_of("f", 1j), r"cval"),
+    "complex": (lambda: ask.input_dtype("f", np.dtype("c8")), r"\.real and \.imag"),
+    "half": (lambda: ask.input_dtype("f", np.dtype("f2")), r"float16"),
+    "byte order": (lambda: ask.input_dtype("f", np.dtype(">f4")), r"convert it"),
+    "output array": (lambda: ask.output_dtype("f", np.zeros(3), np.dtype("f4")), r"only a dtype"),
+    "output": (lambda: ask.output_dtype("f", "c16", np.dtype("f4")), r"complex128"),
+    "output text": (lambda: ask.output_dtype("f", "floaty", np.dtype("f4")), r"is no dtype"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors_name_what_was_asked(case: str) -> None:
+    call, message = WRONG[case]
+    with pytest.raises(UsageError, match=message) as caught:
+        call()
+    assert str(caught.value).startswith("f: ")
+
+
+def test_unknown_filters_get_the_nearest_name() -> None:
+    with pytest.raises(AttributeError, match="did you mean 'gaussian_filter'"):
+        _ = filters.gausian_filter
+
+
+def test_the_table_is_what_the_package_promises() -> None:
+    promised = {*filters.__all__} - {"MODULES", "names", "generic_laplace", "generic_gradient_magnitude"}
+    assert {*filters.names()} == promised

@@ -1,0 +1,69 @@
+"""Progress lines, and the time that is left."""
+
+import io
+import sys
+
+import pytest
+
+from mpibatch.job.execution.progress import plain, remaining, reporter, silent
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "done", "total", "words"),
+    [
+        (3, 0, 4, ""),
+        (3, 4, 4, ""),
+        (3, 1, 4, "about 9 s left"),
+        (60, 1, 3, "about 2 min 00 s left"),
+        (100, 1, 101, "about 2 h 46 min left"),
+    ],
+)
+def test_the_time_left_is_in_proportion(elapsed, done, total, words):
+    assert remaining(elapsed, done, total) == words
+
+
+def test_a_batch_log_gets_whole_lines_at_intervals():
+    stream, now = io.StringIO(), [0.0]
+    report = plain(stream, interval=2.0, clock=lambda: now[0])
+    for done, at in enumerate([0.0, 1.0, 2.5, 3.0, 4.0]):
+        now[0] = at
+        report(done, 4, f"step {done}")
+    assert stream.getvalue().splitlines() == [
+        "[0/4] step 0, 0.0 s",
+        "[2/4] step 2, 2.5 s, about 2 s left",
+        "[4/4] step 4, 4.0 s",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_one_rank_speaks_and_only_if_wanted():
+    stream = io.StringIO()
+    for rank, quiet in ((1, False), (0, True)):
+        with reporter(rank, quiet, stream) as report:
+            assert report is silent
+            report(0, 1, "x")
+    assert stream.getvalue() == ""
+
+
+def test_a_terminal_gets_a_bar():
+    pytest.importorskip("rich")
+    stream = Terminal()
+    with reporter(stream=stream) as report:
+        report(0, 3, "reading")
+        report(2, 3, "gaussian_filter")
+    assert "gaussian_filter" in stream.getvalue()
+
+
+def test_a_terminal_without_rich_gets_lines(monkeypatch):
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == "rich":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    stream = Terminal()
+    with reporter(stream=stream) as report:
+        report(0, 3, "reading")
+    assert stream.getvalue().startswith("[0/3] reading")

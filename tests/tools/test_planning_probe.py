@@ -1,0 +1,169 @@
+"""`mpibatch probe` on this machine, and what it foretells held against runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpibatch.tools.planning import machine as machines
+from tests.conftest import Launch
+
+HEAT = """
+[simulation]
+program = "heat"
+steps = 200
+shape = [208, 208, 208]
+[output]
+path = "heat.h5"
+"""
+FILTERS = """
+[input]
+path = "in.npy"
+[[step]]
+filter = "gaussian_filter"
+sigma = 2
+[output]
+path = "out.h5"
+"""
+PROGRAM = """
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class Parameters:
+    shape: tuple[int, ...] = (64, 64)
+def run(p, simulation):
+    {}
+"""
+JOBS = {"heat": HEAT, "filters": FILTERS}
+TRIES = 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("probe")
+    for name, text in JOBS.items():
+        (made / f"{name}.toml").write_text(text)
+    np.save(made / "in.npy", np.random.default_rng(1).random((4600, 4000), dtype="f4"))  # 74 MB
+    return made
+
+
+def run(launch: Launch, folder: Path, ranks: int, *arguments: str) -> Any:
+    done = launch(ranks, "-m", "mpibatch", *arguments, cwd=folder, timeout=100.0)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def settle() -> None:
+    """Have the host of a virtual machine back free memory, whose first use costs ten times as much otherwise."""
+    np.empty(1 << 29, "u1")[::4096] = 1
+
+
+def measured(launch: Launch, folder: Path, name: str, ranks: int) -> dict[str, Any]:
+    record = folder / f"{name}-{ranks}.json"
+    settle()
+    done = launch(
+        ranks, "-m", "mpibatch", "run", f"{name}.toml",
+        cwd=folder, timeout=100.0, env={**os.environ, "MPIBATCH_RECORD": str(record)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "predicted" in done.stdout
+    told: dict[str, Any] = json.loads(record.read_text())["run"]
+    return told
+
+
+def seconds_of(told: dict[str, Any]) -> float:
+    if told["kind"] == "simulation":
+        return float(told["laps"]["steps"]) / int(told["steps"])
+    return sum(float(taken) for name, taken in told["laps"].items() if name not in ("reading", "writing"))
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, name: str) -> None:
+    """Memory in each try; time in one of a few within a factor of 1.5, more if others compute here.
+
+    What is found depends on what the machine does meanwhile; scripts/bench_plan.py measures.
+    """
+    found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+
+    def is_close(ratios: list[tuple[float, float]]) -> bool:
+        bound = 1.5 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        assert all(1 <= memory <= 1 / 0.7 for _, memory in ratios), f"memory predicted over measured: {ratios}"
+        return any(1 / bound < seconds < bound for seconds, _ in ratios)
+
+    for number in range(TRIES):
+        settle()
+        run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet", *(["--anew"] if number else []))
+        for ranks in [n for n in found if not is_close(found[n])]:
+            told = measured(launch, folder, name, ranks)
+            said = told["predicted"]
+            found[ranks].append((said["seconds_per_step"] / seconds_of(told), said["memory"] / told["memory"]["most"]))
+        if all(map(is_close, found.values())):
+            return
+    pytest.fail(f"predicted over measured (seconds of a step, bytes), by ranks: {found}")
+
+
+def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
+    found = machines.load(folder / ".mpibatch" / "machine.json")
+    assert {work.job for work in found.work} == {"heat.toml", "filters.toml"}
+    assert set(found.triad) == set(found.write) == {1, 2}
+    assert all(rate > 0 for rate in (*found.triad.values(), *found.write.values(), *found.read.values()))
+    assert found.links is not None
+    assert found.links.latency < 0.1
+    for work in found.work:
+        assert work.steps[0].exchanges
+        assert set(work.steps[0].seconds_per_cell) == {1, 2}
+        is_simulation = work.kind == "simulation"
+        assert set(work.warmup) == ({1, 2} if is_simulation else set())
+        assert (work.first_use > 0) == is_simulation
+        assert work.output_per_cell == pytest.approx(8 if is_simulation else 4)
+    assert not [*folder.glob("mpibatch-probe-*")]
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"), [("raise ValueError('of mine')", "ValueError: of mine"), ("exit(3)", "3")]
+)
+def test_a_program_that_fails_on_the_rank_that_is_alone(launch: Launch, folder: Path, failure: str, told: str) -> None:
+    (folder / "bad.py").write_text(PROGRAM.format(failure))
+    (folder / "bad.toml").write_text('[simulation]\nprogram = "bad.py"\nsteps = 5\n[output]\npath = "bad.h5"\n')
+    done = launch(2, "-m", "mpibatch", "probe", "bad.toml", "--seconds", "1", cwd=folder)
+    assert done.returncode == 1, done.stderr
+    assert "probing bad.toml" in done.stderr
+    assert told in done.stderr
+    assert "ending the others" not in done.stderr  # all have agreed
+    assert not [*folder.glob("mpibatch-probe-*")]
+
+
+def test_one_rank_alone_probes_too(launch: Launch, tmp_path: Path) -> None:
+    text = HEAT.replace("[208, 208, 208]", "[64, 64]").replace("steps = 200", "until = 0.001")
+    (tmp_path / "small.toml").write_text(text)
+    (tmp_path / ".mpibatch").mkdir()
+    (tmp_path / ".mpibatch" / "machine.json").write_text("{")  # damaged: --anew replaces it
+    done = run(launch, tmp_path, 0, "probe", "small.toml", "--seconds", "0.5", "--anew")
+    assert "small.toml" in done.stdout
+    plan = run(launch, tmp_path, 0, "plan", "small.toml", "--ranks", "1,2")
+    assert "messages take no time here" in plan.stdout
+    found = machines.load(tmp_path / ".mpibatch" / "machine.json")
+    assert found.links is None
+    length = found.work[0].step_length
+    assert length is not None
+    assert length.power == pytest.approx(-2, abs=0.1)  # as the scheme's limit goes
+
+
+def test_probes_that_cannot_be_meant(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text('{"schema": 1, "name": "X", "cores_per_node": 9999, "triad": {"1": 1}}')
+    (tmp_path / "old.json").write_text('{"schema": 0}')
+    (tmp_path / "small.toml").write_text(HEAT)
+    for arguments, code, told in (
+        (["small.toml", "--output", "other.json"], 2, "not of this machine"),
+        (["small.toml", "--output", "old.json"], 2, "--anew"),
+        (["small.toml", "--folder", "nowhere"], 1, "nowhere"),
+        (["small.toml", "--seconds", "-1"], 2, "--seconds -1"),
+    ):
+        done = launch(0, "-m", "mpibatch", "probe", *arguments, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr

@@ -134,7 +134,7 @@ def initial(p: Parameters, grid: mb.Grid) -> dict[str, mb.Field]:
     """Return u and v at the beginning. Collective."""
     u, v = grid.empty(p.dtype, halo=1), grid.empty(p.dtype, halo=1)
     if p.start is not None:
-        both = mb.load(p.start, grid=grid, components=1)
+        both = mb.load(p.start, grid=grid, components=1).astype(p.dtype)
         u.owned[...], v.owned[...] = both.owned[..., 0], both.owned[..., 1]
         return {"u": u, "v": v}
     if p.initial == "uniform":

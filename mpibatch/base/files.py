@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["flush_folder", "keep_permissions", "lock", "replacing", "unlock"]
+__all__ = ["flush_folder", "keep_permissions", "lock", "read_at", "replacing", "unlock", "write_at"]
 
 PATIENCE, POLL = 10.0, 0.05  # seconds
 # What a file system says that has no locks.
@@ -49,6 +49,28 @@ def unlock(handle: int) -> None:
     """Give up the lock of an open file. Local."""
     with contextlib.suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def read_at(handle: int, nbytes: int, offset: int) -> bytes:
+    """Return the bytes at a place of an open file, fewer only where it ends. Local. Raises OSError.
+
+    A single call may bring fewer at any time: over a network, after a signal, and above 2 GiB.
+    """
+    pieces = []
+    while nbytes > 0 and (piece := os.pread(handle, nbytes, offset)):
+        pieces.append(piece)
+        nbytes, offset = nbytes - len(piece), offset + len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def write_at(handle: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all bytes at a place of an open file. Local. Raises OSError."""
+    todo = memoryview(data)
+    while todo:
+        written = os.pwrite(handle, todo, offset)
+        if not written:  # for ever
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        todo, offset = todo[written:], offset + written
 
 
 def keep_permissions(handle: int, target: Path, mask: int = 0) -> None:

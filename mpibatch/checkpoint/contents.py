@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import scatter
 from mpibatch.io.read.description import read_slice
@@ -34,6 +34,8 @@ def write(
     """Write a checkpoint. Collective. `header` and `extra` are rank 0's."""
     arrays: dict[str, Values] = {}
     with agreed(comm, f"writing {path}"):
+        for name, field in fields.items():
+            check_field(f"a checkpoint of {name!r}", field)
         if comm.rank == 0:
             # A single value is a number, whatever NumPy calls it.
             extra = {name: v.item() if isinstance(v, np.ndarray) and not v.ndim else v for name, v in extra.items()}
@@ -59,6 +61,8 @@ def read_header(comm: MPI.Intracomm, path: str) -> Header:
 def restore(comm: MPI.Intracomm, path: str, header: Header, fields: Mapping[str, Field]) -> None:
     """Put the values of the checkpoint's fields into `fields`, where they lie. Collective."""
     with agreed(comm, f"reading {path}"):
+        for name, field in fields.items():
+            check_field(f"restoring {name!r}", field)
         if sorted(fields) != header["state"]:
             raise UsageError(
                 f"{path} holds the fields {', '.join(header['state'])}, but {', '.join(sorted(fields))} were to be "

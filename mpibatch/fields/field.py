@@ -18,7 +18,7 @@ from mpibatch.domain import Box
 if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Field", "Filled", "HaloLike", "Width", "normal_halo", "staggered"]
+__all__ = ["Field", "Filled", "HaloLike", "Width", "check_field", "normal_halo", "staggered"]
 
 HaloLike = int | Sequence[int | tuple[int, int]]
 Halo = tuple[tuple[int, int], ...]
@@ -234,7 +234,7 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         if method != "__call__" or ufunc.signature is not None:
             raise UsageError(
                 f"np.{ufunc.__name__}.{method} was asked of a Field; it combines cells of different ranks: "
-                "use mpibatch.sum, min, max, mean, histogram, or work on u.owned"
+                f"{_instead(f'{ufunc.__name__}.{method}')}"
             )
         name = ufunc.__name__
         if kwargs.get("casting", "same_kind") in ("unsafe", "same_value"):
@@ -257,14 +257,10 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function not in _CELL_BY_CELL or "out" in kwargs:
-            name = _SYNONYMS.get(function.__name__, function.__name__)
-            if name in _OURS:
-                raise UsageError(
-                    f"np.{function.__name__} was asked of a Field, which ranks share: use mpibatch.{name}(u)"
-                )
             raise UsageError(
-                f"np.{function.__name__} was asked of a Field; of NumPy's functions only those that work cell by cell "
-                f"take fields: ufuncs, and {', '.join(sorted(f.__name__ for f in _CELL_BY_CELL))}"
+                f"np.{function.__name__} was asked of a Field, which ranks share; {_instead(function.__name__)}. Of "
+                "NumPy's functions only those that work cell by cell take fields: ufuncs, and "
+                + ", ".join(sorted(f.__name__ for f in _CELL_BY_CELL))
             )
         return _cell_by_cell(function, function.__name__, args, kwargs)
 
@@ -279,6 +275,10 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
                 "use u.owned (local) or mpibatch.gather(u) (global)"
             )
 
+        def __getattr__(self, name: str) -> Any:
+            remedy = f"; {_instead(name)}" if name in _INSTEAD or hasattr(np.ndarray, name) else ""
+            raise AttributeError(f"a Field has no attribute {name!r}{remedy}")
+
     def __bool__(self) -> bool:
         raise UsageError("the truth of a Field is not one value; use mpibatch.count_nonzero(u)")
 
@@ -286,9 +286,47 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         return f"Field(shape={self.shape}, dtype={self.dtype}, box={self.box}, halo={self.halo})"
 
 
-# NumPy's functions that combine cells, and that this package has; some under another name.
-_OURS = frozenset({"argmax", "argmin", "count_nonzero", "histogram", "max", "mean", "min", "save", "sum"})
-_SYNONYMS = {"amax": "max", "amin": "min", "average": "mean", "savez": "save"}
+def check_field(asked: str, value: Any) -> None:
+    """Raise UsageError unless `value` is a Field, which `asked` takes. Local."""
+    if not isinstance(value, Field):
+        shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else ""
+        raise UsageError(
+            f"{asked}: got {type(value).__name__}{shape}, not a Field; give a Field "
+            "(mpibatch.scatter(array, grid) makes one of an array)"
+        )
+
+
+# What does for fields what a function or method of NumPy, or the reduction of a ufunc, does for arrays.
+_INSTEAD = {
+    **{name: f"mpibatch.{name}(u)" for name in ("sum", "mean", "min", "max", "argmin", "argmax", "count_nonzero")},
+    **dict.fromkeys(("histogram", "bincount"), "mpibatch.histogram(u, ...)"),
+    **dict.fromkeys(("save", "savez", "tofile", "dump"), "mpibatch.save(path, u=u)"),
+    **dict.fromkeys(("copy", "copyto"), "u.copy()"),
+    **dict.fromkeys(("zeros_like", "ones_like", "empty_like", "full_like"), "u.like() or u.grid.full(value, dtype)"),
+    **dict.fromkeys(("allclose", "array_equal"), "mpibatch.max(abs(u - v))"),
+    **dict.fromkeys(("convolve", "correlate"), "mpibatch.filters.convolve1d and correlate1d"),
+    "add.reduce": "mpibatch.sum(u)",
+    "minimum.reduce": "mpibatch.min(u)",
+    "maximum.reduce": "mpibatch.max(u)",
+    "amin": "mpibatch.min(u)",
+    "amax": "mpibatch.max(u)",
+    "average": "mpibatch.mean(u)",
+    "any": "mpibatch.count_nonzero(u) > 0",
+    "all": "mpibatch.count_nonzero(u == 0) == 0",
+    "median": "mpibatch.filters.median_filter (of windows)",
+    "gradient": "mpibatch.filters.correlate1d",
+    "clip": "np.clip(u, low, high)",
+    "round": "np.round(u)",
+    "real": "np.real(u)",
+    "imag": "np.imag(u)",
+    "conj": "np.conj(u)",
+}
+
+
+def _instead(name: str) -> str:
+    return f"use {_INSTEAD.get(name, 'mpibatch.sum, min, max, mean, histogram, or work on u.owned')}"
+
+
 # Functions of NumPy that are no ufuncs but work cell by cell.
 _CELL_BY_CELL = frozenset({np.clip, np.imag, np.nan_to_num, np.real, np.round, np.where})
 

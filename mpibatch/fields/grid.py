@@ -137,7 +137,7 @@ class Grid:
     ) -> Field:
         """Return a Field with every cell, halo included, at `value` (a scalar or one value per component). Local."""
         field = self.empty(dtype, halo, components)
-        field.padded[...] = value
+        field.padded[...] = cast(np.asarray(value), field.dtype) if np.iscomplexobj(value) else value
         return field
 
     def zeros(self, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()) -> Field:

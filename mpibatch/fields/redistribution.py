@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field, HaloLike
+from mpibatch.fields.field import Field, HaloLike, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI, Transfers, agreed, transfer
 from mpibatch.mpi.transfers import MESSAGE_BYTES, Target, pieces
@@ -28,6 +28,7 @@ def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
     Each rank sends to those whose new boxes its old one overlaps, and to no others; every cell travels once,
     in messages of at most 1 GiB. Raises UsageError when shapes or communicators differ.
     """
+    check_field("redistribute", u)
     if grid.shape != u.grid.shape or grid.comm != u.grid.comm:
         raise UsageError(
             f"a field over {u.grid} was to be redistributed to {grid}; both need the same shape and communicator"
@@ -72,6 +73,7 @@ def gather(u: Field, root: int = 0) -> Array | None:
 
     The array is new and C-contiguous, of the global shape, components last.
     """
+    check_field("gather", u)
     _check_root(root, u.grid)
     mine = u.grid.rank == root
     whole = np.empty(u.shape if mine else (0,) * u.grid.ndim + u.components, u.dtype)

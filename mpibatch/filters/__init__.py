@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace, laplace, prewitt, sobel
     from mpibatch.filters.edges import sobel_magnitude, unsharp_mask
     from mpibatch.filters.extrema import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
-    from mpibatch.filters.gaussian import (
+    from mpibatch.filters.gaussians import (
         gaussian_filter,
         gaussian_filter1d,
         gaussian_gradient_magnitude,
@@ -104,7 +104,7 @@ _FAMILIES = {
     "derivatives": ("laplace", "prewitt", "sobel"),
     "edges": ("sobel_magnitude", "unsharp_mask"),
     "extrema": ("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"),
-    "gaussian": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
+    "gaussians": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
     "linear": ("convolve", "convolve1d", "correlate", "correlate1d", "uniform_filter", "uniform_filter1d"),
     "morphology": (
         *("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import cast
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
@@ -129,7 +130,7 @@ def generic_gradient_magnitude(
     for term in terms:
         np.multiply(term.owned, term.owned, out=term.owned)
         np.add(total.owned, term.owned, out=total.owned)
-    np.sqrt(total.owned, out=total.owned, casting="unsafe")
+    total.owned[...] = cast(np.sqrt(total.owned), total.dtype)
     return total
 
 

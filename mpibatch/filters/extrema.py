@@ -79,7 +79,10 @@ def minimum_filter(
     *,
     axes: int | Sequence[int] | None = None,
 ) -> Field:
-    """Return the minimum over a window, `size` cells wide or of the shape of `footprint`. Collective."""
+    """Return the minimum over a window, `size` cells wide or of the shape of `footprint`. Collective.
+
+    As in scipy, a size below 1 counts as 1: that axis is left out.
+    """
     return extremum("minimum_filter", u, size, footprint, output, mode, cval, origin, axes, False)
 
 
@@ -94,7 +97,10 @@ def maximum_filter(
     *,
     axes: int | Sequence[int] | None = None,
 ) -> Field:
-    """Return the maximum over a window, `size` cells wide or of the shape of `footprint`. Collective."""
+    """Return the maximum over a window, `size` cells wide or of the shape of `footprint`. Collective.
+
+    As in scipy, a size below 1 counts as 1: that axis is left out.
+    """
     return extremum("maximum_filter", u, size, footprint, output, mode, cval, origin, axes, True)
 
 
@@ -140,7 +146,7 @@ def extremum(
     if window is not None:
         every = in_order(ndim, over, modes, "nearest")
         return over_footprint(name, u, window, every, value, output, largest)
-    sizes = ask.sizes_of(name, size, len(over))
+    sizes = ask.box_of(name, size, len(over))
     origins = ask.origins_of(name, origin, sizes)
     return along_axes(name, u, over, sizes, origins, modes, value, output, largest)
 

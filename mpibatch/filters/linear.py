@@ -28,7 +28,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.lines import correlate_axis, uniform_axis
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
@@ -71,8 +71,7 @@ def weights_of(name: str, weights: Any, ndim: int) -> Weights:
 
 def checked(name: str, u: Any) -> None:
     """Raise UsageError unless `u` is a Field of a dtype that filters take. Local."""
-    if not isinstance(u, Field):
-        raise UsageError(f"{name}: got {type(u).__name__}, not a Field; use mpibatch.scatter(array, grid) first")
+    check_field(name, u)
     ask.input_dtype(name, u.dtype)
 
 
@@ -226,7 +225,9 @@ def uniform_filter1d(
     Floating results are the same on every decomposition, but not scipy's to the bit: scipy keeps a running sum from
     the start of the line, in which rounding errors add up, and which one nan or inf spoils up to the line's end.
     Here each window is summed from its own cells. The two agree within 1e-12 (f8) or 1e-6 (f4) of the largest value
-    in the line; for integers they are equal.
+    in the line. For integers they are equal while `size` times the largest magnitude stays within 2**53: both add in
+    float64, which holds whole numbers up to there exactly. Above, larger values are rounded when they are read, sums
+    when they are made, and the two may differ as for floats.
     """
     name = "uniform_filter1d"
     out = begin(name, u, output)
@@ -246,12 +247,13 @@ def uniform_filter(
 ) -> Field:
     """Take the mean over a box of `size` cells. Collective.
 
-    About equality with scipy's floating results see `uniform_filter1d`.
+    About equality with scipy's results see `uniform_filter1d`; for integers the bound there holds for every axis.
+    As in scipy, a size below 1 counts as 1: that axis is left out.
     """
     name = "uniform_filter"
     out = begin(name, u, output)
     along = ask.axes_of(name, axes, u.grid.ndim)
-    sizes, modes = ask.sizes_of(name, size, len(along)), ask.modes_of(name, mode, len(along))
+    sizes, modes = ask.box_of(name, size, len(along)), ask.modes_of(name, mode, len(along))
     origins = ask.origins_of(name, origin, sizes)
     kept = [k for k, one in enumerate(sizes) if one > 1]
     if not kept:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.filters._morphology.binary import erosion, repeated
@@ -134,7 +135,7 @@ def morphological_gradient(
         raise UsageError(f"{name}: a field of bool has no differences; use u.astype('u1')")
     high = dilated(name, u, size, footprint, structure, None, mode, cval, origin, axes)
     low = eroded(name, u, size, footprint, structure, None, mode, cval, origin, axes)
-    np.subtract(high.owned, low.owned, out=out.owned, casting="unsafe")
+    out.owned[...] = cast(np.subtract(high.owned, low.owned), out.dtype)
     return out
 
 
@@ -185,7 +186,7 @@ def _difference(name: str, first: Array, second: Array, out: Field) -> Field:
     elif out.dtype.kind == "b":
         raise UsageError(f"{name}: the output dtype bool holds no differences; give another output dtype")
     else:
-        np.subtract(first, second, out=out.owned, casting="unsafe")
+        out.owned[...] = cast(np.subtract(first, second), out.dtype)
     return out
 
 

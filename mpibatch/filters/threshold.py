@@ -19,13 +19,15 @@ from mpibatch.mpi import MPI
 __all__ = ["threshold_otsu"]
 
 MOST_LEVELS = 1 << 24  # integer histograms have one bin per level between minimum and maximum
+FAR = 1 << 32  # levels from here on scikit-image cannot count; below, sums run over the levels themselves, as there
 
 
 def threshold_otsu(u: Field, nbins: int = 256) -> Any:
     """Return Otsu's threshold of the global histogram, as skimage.filters.threshold_otsu. Collective.
 
     u : field of any real dtype, components included. nbins : bins between minimum and maximum; integer fields have
-    one bin per level instead. The result is a NumPy scalar, the same on every rank: cells above it are foreground.
+    one bin per level instead, and their threshold is one of these levels, exactly, up to 2**64 - 1. The result is a
+    NumPy scalar, the same on every rank: cells above it are foreground.
 
     Method: doi:10.1109/TSMC.1979.4310076. One all-reduce of the histogram.
     """
@@ -36,12 +38,22 @@ def threshold_otsu(u: Field, nbins: int = 256) -> Any:
     if least == most:
         return least
     if u.dtype.kind in "iu":
-        return _otsu(*_levels(u, int(least), int(most)))
+        return _level(u, int(least), int(most))
     counts, edges = reduce.histogram(u, bins)
-    return _otsu(counts, (edges[:-1] + edges[1:]) / 2.0)
+    centers = (edges[:-1] + edges[1:]) / 2.0
+    return centers[_split(counts, centers)]
 
 
-def _levels(u: Field, least: int, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _level(u: Field, least: int, most: int) -> np.int64 | np.uint64:
+    """Return the threshold of integers: one of their levels, exactly. Collective."""
+    counts = _levels(u, least, most)
+    # Means of large levels lose the digits that tell the levels apart: there they are counted from the least.
+    first = 0 if max(abs(least), abs(most)) >= FAR else least
+    level = least + _split(counts, np.arange(first, first + counts.size))
+    return np.int64(level) if level < 1 << 63 else np.uint64(level)
+
+
+def _levels(u: Field, least: int, most: int) -> npt.NDArray[np.int64]:
     """Return how often each integer from `least` to `most` occurs. Collective."""
     levels = most - least + 1
     if levels > MOST_LEVELS:
@@ -56,11 +68,11 @@ def _levels(u: Field, least: int, most: int) -> tuple[npt.NDArray[np.int64], npt
         counts += np.bincount(above.astype(np.int64).reshape(-1), minlength=levels)
     with REDUCTION:
         u.grid.comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
-    return counts, np.arange(least, most + 1)
+    return counts
 
 
-def _otsu(times: npt.NDArray[np.int64], centers: npt.NDArray[Any]) -> Any:
-    """Return the center that separates two classes of greatest variance between them. Local.
+def _split(times: npt.NDArray[np.int64], centers: npt.NDArray[Any]) -> int:
+    """Return the place of the center that separates two classes of greatest variance between them. Local.
 
     Counts are f4 and sums run as in scikit-image, for equal bits.
     """
@@ -70,4 +82,4 @@ def _otsu(times: npt.NDArray[np.int64], centers: npt.NDArray[Any]) -> Any:
     mean_below = np.cumsum(weighted) / below
     mean_above = (np.cumsum(weighted[::-1]) / above[::-1])[::-1]
     between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
-    return centers[np.argmax(between)]
+    return int(np.argmax(between))

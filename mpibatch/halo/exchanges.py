@@ -18,7 +18,7 @@ from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.timing import phase as timed
 from mpibatch.base.timing import turn
 from mpibatch.domain import Box, check_mode
-from mpibatch.fields.field import Field, HaloLike, normal_halo
+from mpibatch.fields.field import Field, HaloLike, check_field, normal_halo
 from mpibatch.fields.grid import Grid
 from mpibatch.halo.engines import ENGINES, Engine, Memory, Place, bind
 from mpibatch.halo.plan import Halo, Modes, phase
@@ -87,7 +87,9 @@ class Exchange:
         engine: str | None = None,
         counted: bool = True,
     ) -> None:
-        together = [fields] if isinstance(fields, Field) else list(fields)
+        together: list[Any] = list(fields) if isinstance(fields, list | tuple) else [fields]
+        for given in together:
+            check_field("an exchange", given)
         if not together:
             raise UsageError("an exchange of no fields was asked for; give at least one")
         first = together[0]
@@ -170,6 +172,7 @@ def exchange(
     Parameters as for `Exchange`; the planned exchange is kept with the field for the next call with the same
     ones. At most 2 messages per decomposed axis (engine "axis"), of a face's bytes each.
     """
+    check_field("exchange", u)
     key = (_hashable(width), _hashable(mode), _hashable(cval), corners, engine)
     planned = u._engines.get(key)
     if planned is None:
@@ -214,6 +217,7 @@ def slabs(u: Field, axis: int, reach: tuple[int, int], mode: str, cval: Any = 0.
     Two contiguous arrays of the local shape, components last, with `axis` replaced by ``reach[0]`` and
     ``reach[1]`` cells; outside walls they hold what `mode` says. The field's own halo is not touched.
     """
+    check_field("slabs", u)
     widths = tuple(reach if a == axis else (0, 0) for a in range(u.grid.ndim))
     halo = halo_of(u.grid, widths, mode, corners=False)
     shape, first = list(u.local_shape), list(u.box.start)
@@ -249,6 +253,7 @@ def padded_copy(u: Field, reach: HaloLike, mode: ModeLike, cval: Any = 0.0, corn
     C-contiguous, components last. It is ``u.padded`` itself, without a copy, when the field's halo is `reach`, and
     then read-only if the field is frozen; a rank without cells gets an array without cells.
     """
+    check_field("a padded copy", u)
     halo = halo_of(u.grid, reach, mode, corners)
     if halo.widths == u.halo:
         exchange(u, None, mode, cval, corners)

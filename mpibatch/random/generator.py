@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field, HaloLike
+from mpibatch.fields.field import Field, HaloLike, check_field
 from mpibatch.fields.grid import Grid
 
 __all__ = ["Generator"]
@@ -126,7 +126,8 @@ def _field(
     kind = np.dtype(dtype)
     if kind.kind not in kinds or (kind.kind == "f" and kind.itemsize not in (4, 8)):
         raise UsageError(f"random numbers of {kind} were asked for; take {'f8 or f4' if kinds == 'f' else 'integers'}")
-    if isinstance(where, Field):
+    if not isinstance(where, Grid):
+        check_field("random numbers", where)
         return where.like(kind, halo, components)
     return Field(where, kind, 0 if halo is None else halo, () if components is None else components)
 

@@ -12,23 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.errors import UsageError
-
-__all__ = ["CHUNK", "Rows", "check_dtype", "chunks", "rows"]
+__all__ = ["CHUNK", "Rows", "chunks", "rows"]
 
 Array = npt.NDArray[Any]
 
 # Elements: 64 Ki of 8 bytes is 512 KiB, which stays in a core's L2 cache.
 CHUNK = 65536
-
-
-def check_dtype(dtype: np.dtype[Any], asked: str) -> None:
-    """Raise UsageError unless `dtype` is bool, an integer or a float of at most 8 bytes, in native order. Local."""
-    if dtype.kind not in "biuf" or dtype.itemsize > 8 or not dtype.isnative:
-        raise UsageError(
-            f"{asked} of a field of dtype {dtype}; it is defined for bool, integers and floats of up to 8 bytes: "
-            "convert it with u.astype, or reduce its real and imaginary parts"
-        )
 
 
 def chunks(array: Array) -> Iterator[tuple[int, Array]]:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.reduce.arrays import check_dtype, chunks
+from mpibatch.reduce.arrays import chunks
 from mpibatch.reduce.extremes import limits
+from mpibatch.reduce.operands import check_dtype
 from mpibatch.reduce.totals import add_up
 
 __all__ = ["histogram"]
@@ -58,7 +59,7 @@ def histogram(
 
     One all-reduce of 8 bytes per bin and 8 more; before it, if the range has to be found, one of 32 bytes.
     """
-    check_dtype(u.dtype, "the histogram")
+    check_dtype(u, "the histogram")
     if isinstance(bins, str):
         raise UsageError(f"histogram with bins={bins!r} was asked for; give a number of bins, or a list of edges")
     uniform = np.ndim(bins) == 0

@@ -17,7 +17,8 @@ from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.mpi import MPI, differ, mark
-from mpibatch.reduce.arrays import check_dtype, chunks
+from mpibatch.reduce.arrays import chunks
+from mpibatch.reduce.operands import check_dtype
 
 __all__ = ["argmax", "argmin", "limits", "max", "min"]
 
@@ -63,7 +64,7 @@ def _local_extreme(owned: Array, largest: bool) -> Any:
 
 
 def _extremes(u: Field, asked: str, wanted: tuple[bool, ...]) -> list[Any]:
-    check_dtype(u.dtype, asked)
+    check_dtype(u, asked)
     if math.prod(u.shape) == 0:
         raise UsageError(f"{asked} of a field of shape {u.shape} was asked for, which has no elements; give it some")
     mine = np.full(len(wanted) + 2, FIRST, np.int64)
@@ -127,7 +128,7 @@ def _first_extreme(owned: Array, largest: bool) -> tuple[Any, int]:
 
 
 def _arg_extreme(u: Field, asked: str, largest: bool) -> int:
-    check_dtype(u.dtype, asked)
+    check_dtype(u, asked)
     if math.prod(u.shape) == 0:
         raise UsageError(f"{asked} of a field of shape {u.shape} was asked for, which has no elements; give it some")
     mine, place, first = np.full(3, FIRST, np.int64), np.array([LAST], np.int64), np.empty(1, np.int64)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI, differ, mark
-from mpibatch.reduce.arrays import check_dtype
 from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
+from mpibatch.reduce.operands import check_dtype
 
 __all__ = ["add_up", "count_nonzero", "mean", "sum"]
 
@@ -36,7 +36,7 @@ def add_up(u: Field, mine: npt.NDArray[np.int64], asked: str) -> npt.NDArray[np.
 
 
 def _all_parts(u: Field, asked: str) -> npt.NDArray[np.int64]:
-    check_dtype(u.dtype, asked)
+    check_dtype(u, asked)
     with phase("compute"):
         mine = float_parts(u.owned) if u.dtype.kind == "f" else integer_parts(u.owned)
     return add_up(u, mine, asked)
@@ -76,6 +76,7 @@ def mean(u: Field) -> float:
 
     One all-reduce: 592 bytes for floats, 40 for bool and integers. Methods: as in `sum`.
     """
+    check_field("the mean", u)
     count = math.prod(u.shape)
     if count == 0:
         raise UsageError(f"the mean of a field of shape {u.shape} was asked for, which has no elements; give it some")
@@ -89,6 +90,7 @@ def count_nonzero(u: Field) -> int:
 
     A Python int, for every dtype; NaN is not zero, -0.0 is. One all-reduce of 16 bytes.
     """
+    check_field("count_nonzero", u)
     with phase("compute"):
         mine: Any = np.count_nonzero(u.owned)
     return int(add_up(u, np.array([mine], np.int64), "the number of nonzero elements")[0])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from mpibatch import reduce
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 
 __all__ = ["cfl_step"]
 
@@ -24,7 +25,11 @@ def cfl_step(speed: Field | Sequence[Field], courant: float) -> float:
     The maximum is exact, so that the step has the same bits on any number of ranks. Method:
     doi:10.1007/BF01448839. Raises RunError if no speed is above 0, or if one is not finite.
     """
-    fields = [speed] if isinstance(speed, Field) else list(speed)
+    fields: list[Any] = list(speed) if isinstance(speed, list | tuple) else [speed]
+    for given in fields:
+        check_field("a CFL step", given)
+    if not fields:
+        raise UsageError("a CFL step of no speeds was asked for; give one, or one for each axis")
     spacing = fields[0].grid.spacing
     if not courant > 0:
         raise UsageError(f"a Courant number of {courant} was asked for; give one above 0")

@@ -18,7 +18,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase, spent
 from mpibatch.checkpoint.checkpoints import Checkpoints
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.io.write.series import Series, series
 from mpibatch.io.write.snapshot import Snapshot
@@ -293,8 +293,7 @@ class Simulation:
         if not state:
             raise UsageError("steps() was given an empty state; give the fields by name: {'u': u}")
         for name, field in state.items():
-            if not isinstance(field, Field):
-                raise UsageError(f"state[{name!r}] is of type {type(field).__name__}; keep Fields in it, and only them")
+            check_field(f"state[{name!r}] of a simulation", field)
         with phase("compute"):
             check_finite(state, when, advice)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.bind import bound, compare
@@ -131,8 +131,10 @@ def _run(
 def _check(kernel: Any, state: Sequence[Any], steps: Any, fuse: Any) -> None:
     if not isinstance(kernel, Kernel):
         raise UsageError(f"iterate of {kernel!r} was asked for; give a function under @stencil")
-    if not state or not all(isinstance(field, Field) for field in state):
-        raise UsageError(f"iterate of stencil {kernel.name!r} got {state!r} as what changes; give a Field, or a tuple")
+    for field in state:
+        check_field(f"iterate of stencil {kernel.name!r}", field)
+    if not state:
+        raise UsageError(f"iterate of stencil {kernel.name!r} got nothing that changes; give a Field, or a tuple")
     if not isinstance(steps, int | np.integer) or steps < 0:
         raise UsageError(f"steps={steps!r} of stencil {kernel.name!r} were asked for; give a whole number from 0")
     if fuse != "auto" and (not isinstance(fuse, int | np.integer) or fuse < 1):
@@ -166,8 +168,12 @@ def _wanted(kernel: Kernel, state: Sequence[Field], out: Any) -> list[Field]:
     if out is None:
         return []
     results = list(out) if isinstance(out, tuple | list) else [out]
-    if len(results) != len(state) or not all(isinstance(field, Field) for field in results):
-        raise UsageError(f"stencil {kernel.name!r} changes {len(state)} fields, and out={out!r}; give as many Fields")
+    for field in results:
+        check_field(f"out= of iterate of stencil {kernel.name!r}", field)
+    if len(results) != len(state):
+        raise UsageError(
+            f"stencil {kernel.name!r} changes {len(state)} fields, and out= has {len(results)}; give as many Fields"
+        )
     for at, (result, field) in enumerate(zip(results, state, strict=True)):
         if not result.grid.matches(field.grid) or (result.dtype, result.components) != (field.dtype, field.components):
             raise UsageError(

@@ -52,6 +52,7 @@ def folder(tmp_path, monkeypatch):
     broken[9, 4] = math.nan
     with h5py.File("in.h5", "w") as file:
         file["broken"] = broken
+        file["complex"] = np.ones((12, 10), "c16")
         file["both"] = np.stack([broken, broken], axis=-1)
         file["speed"] = np.where(np.arange(12) < 5, 1.0, 2.0)
     with h5py.File("gas.h5", "w") as file:
@@ -78,6 +79,7 @@ def refused(launch, code: int, program: str, *settings: str) -> str:
     ("program", "settings", "words"),
     [
         ("heat", ("shape = [12, 10]", "dt = 0.1"), "dt = 0.1 is not stable: the longest step"),
+        ("heat", ("shape = [12, 10]", 'start = "in.h5::complex"'), "complex128 were to become float64, which has no"),
         ("grayscott", ("dt = 100",), "dt = 100 is not stable"),
         ("options", ("dt = 1.0",), "dt = 1 is not stable"),
         ("cavity", ("lattice_speed = 0.5",), "not stable"),

@@ -338,9 +338,9 @@ def test_bad_parameters_are_refused_by_all_ranks() -> None:
         (lambda: filters.correlate(u, [1, 2, 1]), r"weights of shape \(3,\) .* 2 filtered axes"),
         (lambda: filters.correlate1d(u, []), "at least one weight"),
         (lambda: filters.correlate1d(u, np.array([1j, 1])), "complex"),
-        (lambda: filters.uniform_filter(u, 0), "size = 0"),
+        (lambda: filters.uniform_filter1d(u, 0), "size = 0"),
         (lambda: filters.sobel(u, axis=2), "axis 2 does not exist"),
-        (lambda: filters.sobel(u.owned), "use mpibatch.scatter"),
+        (lambda: filters.sobel(u.owned), "give a Field"),
         (lambda: filters.laplace(u.astype("c16")), "complex128"),
     ):
         with pytest.raises(mb.UsageError, match=message):

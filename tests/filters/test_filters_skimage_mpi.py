@@ -19,6 +19,7 @@ import mpibatch as mb
 from mpibatch import filters
 from mpibatch.base import tally
 from mpibatch.filters._engine.order import order_statistic, quantile
+from mpibatch.job.execution.steps import binarize
 from mpibatch.mpi import MPI
 from tests.support.oracles import by_component
 
@@ -180,6 +181,19 @@ def test_otsu(picture: tuple[np.ndarray, mb.Field], bins: int) -> None:
 @pytest.mark.parametrize("value", [7, 0])
 def test_otsu_of_one_level_is_that_level(value: int) -> None:
     assert filters.threshold_otsu(field(np.full((5, 4), value, "u1"))) == value
+
+
+def test_otsu_of_large_integers_is_that_of_small_ones_moved() -> None:
+    """scikit-image has no answer there, or a wrong one."""
+    rng = np.random.default_rng(3)
+    small = np.concatenate([rng.normal(20, 5, 500), rng.normal(90, 9, 300)]).astype("u8").reshape(40, 20)
+    level = int(theirs.threshold_otsu(small))
+    for first in (0, 2**31, 2**32, 2**53, 2**62, 2**63 - 50, 2**63, 2**63 + 11, 2**64 - 200):
+        u = field(small + np.uint64(first))
+        assert int(filters.threshold_otsu(u)) == first + level
+        assert mb.count_nonzero(binarize(u)) == np.count_nonzero(small > level)
+    for first in (-(2**62), -(2**63)):
+        assert int(filters.threshold_otsu(field(small.astype("i8") + first))) == first + level
 
 
 def test_otsu_refuses_to_count_too_many_levels() -> None:

@@ -20,6 +20,7 @@ from mpibatch.domain import MODES
 __all__ = [
     "axes_of",
     "axis_of",
+    "box_of",
     "cval_of",
     "input_dtype",
     "integers_of",
@@ -50,7 +51,7 @@ def output_dtype(name: str, output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if output is None:
         return dtype
     if isinstance(output, np.ndarray) or hasattr(output, "owned"):
-        raise UsageError(f"{name}: output is an array; only a dtype is taken: use the returned field instead")
+        raise UsageError(f"{name}: output is an array or a Field; only a dtype is taken: use the field returned")
     try:
         asked: np.dtype[Any] = np.dtype(output)
     except TypeError:
@@ -154,6 +155,14 @@ def integers_of(name: str, what: str, value: Any, count: int, least: int) -> tup
 def sizes_of(name: str, size: Any, count: int) -> tuple[int, ...]:
     """Return the window's extent in cells (at least 1) for each of `count` filtered axes. Local."""
     return integers_of(name, "size", size, count, 1)
+
+
+def box_of(name: str, size: Any, count: int) -> tuple[int, ...]:
+    """Return the extent of a box that is filtered axis by axis, for each of `count` axes. Local.
+
+    As in scipy, such a filter leaves out axes of fewer than 2 cells: what is below 1 counts as 1.
+    """
+    return tuple(max(1, whole(name, "size", one)) for one in per_axis(name, "size", size, count))
 
 
 def origins_of(name: str, origin: Any, sizes: Sequence[int]) -> tuple[int, ...]:

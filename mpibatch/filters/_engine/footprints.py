@@ -91,14 +91,18 @@ def numbers_of(name: str, what: str, value: Any) -> npt.NDArray[Any]:
     return given
 
 
-def footprint_of(name: str, what: str, footprint: Any, ndim: int, axes: Sequence[int]) -> Bools:
+def footprint_of(
+    name: str, what: str, footprint: Any, ndim: int, axes: Sequence[int], may_be_false: bool = False
+) -> Bools:
     """Return a footprint over all `ndim` axes from one over as many axes as are filtered. Local."""
     given = numbers_of(name, what, footprint) != 0
     if given.ndim != len(axes):
         raise UsageError(
             f"{name}: {what} has {given.ndim} axes, but {len(axes)} grid axes are filtered; give one of as many axes"
         )
-    if not given.any():
+    if not given.size:
+        raise UsageError(f"{name}: {what} of shape {given.shape} is empty; give at least one cell")
+    if not given.any() and not may_be_false:
         raise UsageError(f"{name}: {what} of shape {given.shape} is false everywhere; set at least one cell of it")
     return np.expand_dims(given, tuple(axis for axis in range(ndim) if axis not in axes))
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.footprints import (
     Window,
@@ -68,12 +68,12 @@ def erosion(
     origins: Sequence[Any] = ask.per_axis(name, "origin", origin, len(over))
     if dilate and form.ndim == len(over):
         form, origins = np.flip(form), mirrored(name, origins, form.shape)
-    form = footprint_of(name, "structure", form, ndim, over)
+    form = footprint_of(name, "structure", form, ndim, over, may_be_false=True)
     shifts = expanded_origins(name, tuple(origins), form.shape, over)
-    if mask is not None and (
-        not isinstance(mask, Field) or not mask.grid.matches(u.grid) or mask.components not in ((), u.components)
-    ):
-        raise UsageError(f"{name}: mask is {mask!r}; give a Field on the grid and with the components of the input")
+    if mask is not None:
+        check_field(f"{name}: mask", mask)
+        if not mask.grid.matches(u.grid) or mask.components not in ((), u.components):
+            raise UsageError(f"{name}: mask is {mask!r}; give a Field on the grid and with the components of the input")
     return Erosion(
         name=name,
         u=u,
@@ -123,7 +123,10 @@ def _anywhere(u: Field, here: bool) -> bool:
 def _once(todo: Erosion, now: Field, times: int = 1) -> Field:
     """Return one step; with a box-shaped window, `times` steps at once. Collective."""
     ndim, window = now.grid.ndim, todo.window
-    if window.full:
+    if not window.count:
+        # No cell of the window can forbid it: all are kept, or none is added.
+        after = now.grid.full(not todo.dilate, now.dtype, components=now.components)
+    elif window.full:
         # Windows that reach beyond the walls on every side need not grow further.
         reach = [
             (min(times * low, n), min(times * high, n))

@@ -70,7 +70,7 @@ def dilated(
         for what, given in (("footprint", footprint), ("structure", structure))
     )
     form = footprint if footprint is not None else structure
-    shape = ask.sizes_of(name, size, len(over)) if form is None else form.shape
+    shape = ask.box_of(name, size, len(over)) if form is None else form.shape
     if len(shape) != len(over):
         raise UsageError(
             f"{name}: {'footprint' if footprint is not None else 'structure'} has {len(shape)} axes, but {len(over)}"

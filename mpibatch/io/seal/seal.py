@@ -8,6 +8,7 @@ mark on a file that was not completed; the absence of a seal is that mark.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import struct
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mpibatch.base.files import read_at, write_at
 from mpibatch.io.base.room import room_for
 from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.seal.manifest import Manifest, build, header_of, pack, parse, pieces_outside
@@ -54,6 +56,9 @@ def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Diges
     """
     given = dict(values or {})
     about, contiguous = _datasets(path, {extent.dataset for extent in extents}, given)
+    if lost := ({extent.dataset for extent in extents} | set(given)) - set(about):
+        # HDF5 passes over what it cannot read just now.
+        raise OSError(errno.EIO, f"{', '.join(sorted(lost))} could not be read back", path)
     with open(path, "rb+") as file:
         handle = file.fileno()
         size = os.fstat(handle).st_size
@@ -65,9 +70,7 @@ def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Diges
             raise ValueError(f"the manifest of {path} takes {len(data)} bytes, more than is read again")
         data += LOCATOR.pack(MAGIC, size, len(data), hashlib.sha256(data).digest())
         with room_for(path, size + len(data)):
-            done = 0
-            while done < len(data):
-                done += os.pwrite(handle, data[done:], size + done)
+            write_at(handle, data, size)
 
 
 def _datasets(
@@ -103,13 +106,13 @@ def hash_of(handle: int, start: int, stop: int) -> bytes:
     """Return the SHA-256 of a range of bytes; what the file lacks of them is left out. Local."""
     total = hashlib.sha256()
     for low in range(start, stop, PIECE_BYTES):
-        total.update(os.pread(handle, min(PIECE_BYTES, stop - low), low))
+        total.update(read_at(handle, min(PIECE_BYTES, stop - low), low))
     return total.digest()
 
 
 def _find(handle: int) -> _Place:
     size = os.fstat(handle).st_size
-    tail = os.pread(handle, LOCATOR.size, max(0, size - LOCATOR.size))
+    tail = read_at(handle, LOCATOR.size, max(0, size - LOCATOR.size))
     if len(tail) < LOCATOR.size or not tail.startswith(MAGIC):
         raise Unsealed(
             "no seal: the file was not written by mpibatch, is unfinished, or was changed or cut off afterwards"
@@ -124,7 +127,7 @@ def read(path: str) -> tuple[bytes, int]:
     """Return a file's packed manifest and the number of bytes before it. Local. Raises Unsealed."""
     with open(path, "rb") as file:
         place = _find(file.fileno())
-        data = os.pread(file.fileno(), place.length, place.begin)
+        data = read_at(file.fileno(), place.length, place.begin)
     if hashlib.sha256(data).digest() != place.sha256:
         raise Unsealed(f"the manifest, bytes {place.begin}-{place.begin + place.length - 1}, or its hash is damaged")
     return data, place.begin

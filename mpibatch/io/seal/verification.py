@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError
+from mpibatch.base.files import read_at
 from mpibatch.base.log import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
 from mpibatch.io.seal import seal
@@ -237,7 +238,7 @@ def _digest(handle: int, start: int, stop: int, word: int, first: int, byteorder
     for low in range(start, stop, seal.PIECE_BYTES):
         wanted = min(seal.PIECE_BYTES, stop - low)
         try:
-            data = os.pread(handle, wanted, low)
+            data = read_at(handle, wanted, low)
         except OSError:
             return -1
         if len(data) != wanted:

@@ -12,7 +12,6 @@ round covers whole chunks, so that none is packed, read back and packed again.
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 import h5py
 
+from mpibatch.base.files import read_at
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.io.base.closure import closing
@@ -179,7 +179,7 @@ def _extents_of_chunks(comm: MPI.Intracomm, path: str, dataset: Dataset) -> list
     with agreed(comm, f"reading {path}"), open(path, "rb") as stored:
         for number in range(comm.rank, grid.total, comm.size):
             offset, nbytes = places[number]
-            data = os.pread(stored.fileno(), nbytes, offset)
+            data = read_at(stored.fileno(), nbytes, offset)
             if len(data) != nbytes:
                 raise OSError(f"{dataset.name}: {len(data)} of {nbytes} bytes at {offset} could be read back")
             box, per = grid.box(number), per_digest(nbytes, word)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import PREFIX, to_attributes
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
 from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
@@ -75,6 +75,8 @@ def save(
     given = {**(fields or {}), **named}
     first = next((f for f in given.values() if isinstance(f, Field)), None)
     if first is None:
+        for name, value in given.items():
+            check_field(f"saving {name!r}", value)
         # No communicator to agree over; but this is the same on every rank unless ranks run different programs.
         raise UsageError(
             f"{os.fspath(path)!r} was to be written without any field; give at least one: save(path, name=field)"
@@ -142,10 +144,9 @@ def planned(
 
 def _checked(name: str, field: Any, comm: MPI.Intracomm) -> Field:
     if not isinstance(field, Field):
-        raise UsageError(
-            f"{name!r} was to be saved, but it is of type {type(field).__name__}; save fields (mpibatch.scatter makes "
-            "one of an array), and single values as attrs={...}"
-        )
+        if np.ndim(field) == 0:
+            raise UsageError(f"{name!r} was to be saved, but it is a single value; give it as attrs={{...}}")
+        check_field(f"saving {name!r}", field)
     if field.grid.comm != comm:
         raise UsageError(f"{name!r} was to be saved with fields of another communicator; save them into separate files")
     if numeric(field.dtype.str) is None:
@@ -153,7 +154,8 @@ def _checked(name: str, field: Any, comm: MPI.Intracomm) -> Field:
         raise UsageError(
             f"{name!r} was to be saved, but no other machine may read {field.dtype}; convert it to f8 or c16"
         )
-    return field
+    result: Field = field
+    return result
 
 
 def check_attributes(attrs: Attributes, reserved: tuple[str, ...]) -> None:

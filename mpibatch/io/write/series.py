@@ -22,7 +22,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
 from mpibatch.io.base.room import ROOM, room_for
 from mpibatch.io.seal.digests import extents_of_field
@@ -153,6 +153,8 @@ def series(
     """
     first = next((f for f in fields.values() if isinstance(f, Field)), None)
     if first is None:
+        for name, given in fields.items():
+            check_field(f"saving {name!r}", given)
         raise UsageError(f"{os.fspath(path)!r} was to be written without any field; give at least one: name=field")
     comm = first.grid.comm
     with agreed(comm, f"writing {path}"):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.errors import RunError
+from mpibatch.base.files import read_at, write_at
 from mpibatch.io.seal.digests import of_bytes
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write.layout import Dataset
@@ -82,7 +83,7 @@ def bytes_outside(path: str, datasets: Sequence[Dataset], places: Places) -> tup
     """Return the file's size, and its bytes outside of all places, compressed. Local."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        pieces = [os.pread(file.fileno(), high - low, low) for low, high in _gaps(_chunk_bytes(datasets), places, size)]
+        pieces = [read_at(file.fileno(), high - low, low) for low, high in _gaps(_chunk_bytes(datasets), places, size)]
     return size, zlib.compress(b"".join(pieces), 1)
 
 
@@ -97,7 +98,7 @@ def put_back(path: str, snapshot: Snapshot) -> None:
         file.truncate(snapshot.size)
         done = 0
         for low, high in gaps:
-            os.pwrite(file.fileno(), outside[done : done + high - low], low)
+            write_at(file.fileno(), outside[done : done + high - low], low)
             done += high - low
 
 
@@ -121,7 +122,7 @@ def _is_whole(handle: int, extent: Extent, rank: int, ranks: int) -> bool:
     size = extent.per_digest * extent.word
     for number in range(rank, len(extent.digests), ranks):
         low = number * size
-        data = os.pread(handle, min(size, extent.nbytes - low), extent.offset + low)
+        data = read_at(handle, min(size, extent.nbytes - low), extent.offset + low)
         first = extent.first + number * extent.per_digest
         if len(data) % extent.word or list(of_bytes(data, extent.word, first, extent.per_digest)) != [
             extent.digests[number]

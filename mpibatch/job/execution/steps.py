@@ -27,7 +27,7 @@ def binarize(u: Field, threshold: float | str = "otsu", invert: bool = False) ->
     if isinstance(threshold, str):
         if threshold != "otsu":
             raise UsageError(f'binarize: threshold = {threshold!r}; give a number, or "otsu"')
-        threshold = float(filters.threshold_otsu(u))
+        threshold = filters.threshold_otsu(u).item()  # of integers an integer: float64 does not hold large ones
     result: Field = u <= threshold if invert else u > threshold
     return result
 
@@ -35,7 +35,8 @@ def binarize(u: Field, threshold: float | str = "otsu", invert: bool = False) ->
 def measured(name: str, u: Field, parameters: Mapping[str, Any]) -> dict[str, float]:
     """Return the parameters that a step takes from the data, to be told and to be kept in the file. Collective."""
     if name == "binarize" and parameters.get("threshold", "otsu") == "otsu":
-        return {"threshold": float(filters.threshold_otsu(u))}
+        threshold = filters.threshold_otsu(u).item()
+        return {"threshold": float(threshold) if float(threshold) == threshold else threshold}
     return {}
 
 

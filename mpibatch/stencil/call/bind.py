@@ -12,7 +12,7 @@ import numpy as np
 from mpibatch.base import tally
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import Work
-from mpibatch.fields.field import Field
+from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.mpi import is_checking, same
 from mpibatch.stencil.call.overlap import AUTO, Trials
@@ -117,8 +117,7 @@ def bound(kernel: Kernel, args: Sequence[Any], options: Mapping[str, Any]) -> tu
     fields: dict[str, Field] = {}
     for name in program.fields:
         value = values[name]
-        if not isinstance(value, Field):
-            raise UsageError(f"stencil {program.name!r} reads {name!r} with an index and got {value!r}; give a Field")
+        check_field(f"stencil {program.name!r}, which reads {name!r} with an index", value)
         fields[name] = value
     grid = next(iter(fields.values())).grid
     for name, field in fields.items():
@@ -165,8 +164,12 @@ def _wanted(kernel: Kernel, fields: Mapping[str, Field], out: Any) -> list[Field
         return []
     outputs = list(out) if isinstance(out, tuple | list) else [out]
     expected = len(kernel.program.outputs)
-    if len(outputs) != expected or not all(isinstance(f, Field) for f in outputs):
-        raise UsageError(f"stencil {kernel.name!r} returns {expected} fields, and out={out!r}; give as many Fields")
+    for field in outputs:
+        check_field(f"out= of stencil {kernel.name!r}", field)
+    if len(outputs) != expected:
+        raise UsageError(
+            f"stencil {kernel.name!r} returns {expected} fields, and out= has {len(outputs)}; give as many Fields"
+        )
     grid = next(iter(fields.values())).grid
     for at, field in enumerate(outputs):
         if not field.grid.matches(grid):

@@ -12,7 +12,7 @@ from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace
-from mpibatch.filters.linear import begin, copied, passes
+from mpibatch.filters.linear import begin, checked, copied, passes
 
 __all__ = ["gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"]
 
@@ -57,6 +57,7 @@ def gaussian_filter1d(
     Parameters as for `gaussian_filter`, for one axis.
     """
     name = "gaussian_filter1d"
+    checked(name, u)
     along = ask.axis_of(name, axis, u.grid.ndim)
     return _gaussian(name, u, (along,), sigma, order, output, mode, cval, truncate, radius)
 
@@ -80,6 +81,7 @@ def gaussian_filter(
     sigma, order, mode, radius : one for all filtered axes, or one each.
     """
     name = "gaussian_filter"
+    checked(name, u)
     return _gaussian(name, u, ask.axes_of(name, axes, u.grid.ndim), sigma, order, output, mode, cval, truncate, radius)
 
 
@@ -131,6 +133,7 @@ def gaussian_laplace(
     has one value per grid axis.
     """
     name = "gaussian_laplace"
+    checked(name, u)
     ndim = u.grid.ndim
     along = ask.axes_of(name, axes, ndim)
     given = dict(zip(along, ask.sigmas_of(name, sigma, len(along)), strict=True))
@@ -159,6 +162,7 @@ def gaussian_gradient_magnitude(
     As in scipy, every derivative smooths along *all* grid axes (`sigma` has one value per grid axis), also those
     that `axes` leaves out. truncate, radius : as in `gaussian_filter`.
     """
+    checked("gaussian_gradient_magnitude", u)
     ndim = u.grid.ndim
 
     def first(v: Field, axis: int, output: Any, mode: str, cval: float) -> Field:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpibatch.base.errors import UsageError
 from mpibatch.base.host import home
 from mpibatch.base.timing import untimed
 
@@ -180,13 +181,27 @@ def told_apart(function: F) -> F:
     return function
 
 
+def _numba() -> tuple[Any, Any]:
+    """Import numba and its settings; refuse those of the environment with which it cannot compile."""
+    try:
+        import numba
+        from numba.core import config
+    except ValueError as error:
+        given = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_"))
+        raise UsageError(f"numba does not start with {given or 'its settings'}: {error}; correct or unset it") from None
+    if config.DISABLE_JIT:
+        raise UsageError(
+            f"NUMBA_DISABLE_JIT={config.DISABLE_JIT} was set, and mpibatch's loops are to be compiled: as Python they "
+            'are slow and may round otherwise; unset it, or write stencil(backend="numpy") to look into a kernel'
+        )
+    return numba, config
+
+
 def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManager[None]], **options: Any) -> F:
     if _interpreted:
         return function
     with _counted():
-        import numba
-        from numba.core import config
-
+        numba, config = _numba()
     # numba reads its folder when the cache is attached; the user's own cached functions keep theirs.
     theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
     try:

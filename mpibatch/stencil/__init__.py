@@ -10,7 +10,8 @@
 whole; those behind the grid's axes choose a component: ``q[0, 0, 2]``, or with names ``q.rho[0, 0]``. There are
 
 - local names, lists of constant length, tuples, and module-level constants (also NumPy arrays as tables);
-- ``+ - * / ** abs min max``, whole ``// % & | ^ ~``, comparisons, ``and or not``;
+- ``+ - * / ** abs min max``, whole ``// % & | ^ ~``, comparisons, ``and or not``, where ``x or y`` is x if that is
+  not 0, else y;
 - ``math`` or NumPy functions: sqrt, exp, expm1, log, log1p, log10, sin … arctan2, sinh, cosh, tanh, hypot, copysign,
   floor, ceil, minimum, maximum, where;
 - ``a if test else b`` and ``if``: both sides are computed, one is kept, so a cell takes the same time everywhere;
@@ -19,15 +20,18 @@ whole; those behind the grid's axes choose a component: ``q[0, 0, 2]``, or with 
 - ``index(axis)``, ``coordinate(axis)``, ``spacing(axis)``, ``cells(axis)`` of the grid.
 
 A returned list is a field with components, a returned tuple several fields. Anything else is refused with file, line
-and caret. Constants, and functions called, are what they are when the stencil is defined.
+and caret. Constants, and functions called, are what they are when the stencil is defined; a call raises if one has
+changed since: pass what changes as a parameter.
 
 **Fields that stay as they are** (a medium, a mask, coefficients) are best given as ``u.frozen()``: a copy that nobody
 can write to, whose halo is exchanged once and then known. For that it needs a halo at least as wide as the kernels
 read it: ``u.frozen(halo=2)``; with `iterate`, times the steps that are fused. Otherwise it is exchanged like any
 other field. `iterate` exchanges all fields that it does not change once in a call, frozen or not.
 
-**Types and bits.** NumPy's promotion rules; numbers that are no field's are weak, so an f4 field stays f4. Whole
-powers are repeated squaring, ``min(a, b)`` is ``b if b < a else a`` as in Python. The back ends agree to the bit,
+**Types and bits.** NumPy's promotion rules; numbers that are no field's are weak, so an f4 field stays f4. It
+differs from NumPy in this: truth values count as whole numbers (i8) in arithmetic, minima and maxima; functions of
+whole numbers are f8, also of small ones; a power by a whole number that is no constant is f8. Constant whole powers
+are repeated squaring, ``min(a, b)`` is ``b if b < a else a`` as in Python. The back ends agree to the bit,
 but for exp and its like, which agree to a few units in the last place; and a cell has the same bits wherever its
 block begins.
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mpibatch.base.compiled import compiled
+from mpibatch.base.errors import UsageError
 from tests.conftest import Launch
 
 RANKS = 6
@@ -59,3 +61,11 @@ def test_a_cache_folder_that_cannot_be_written_is_replaced_by_a_private_one(
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)  # as another user could have left it
     assert cache_folder() != folder
+
+
+def test_an_environment_without_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core import config
+
+    monkeypatch.setattr(config, "DISABLE_JIT", 1)
+    with pytest.raises(UsageError, match=r"NUMBA_DISABLE_JIT=1 was set.*unset it"):
+        compiled(len)

@@ -341,7 +341,7 @@ def axis(u):
         (slices, "(Slice)", "single cells"),
         (half_offset, "0.5", "whole numbers"),
         (complex_number, "complex", "two fields"),
-        (endless, "deeper than", "range loop"),
+        (endless, "names itself", "range loop"),
         (text, "a number is needed here, not a str", "numbers only"),
         (rounds, "a call of 'int'", "floor"),
         (inner_function, "(FunctionDef)", "outside the stencil"),

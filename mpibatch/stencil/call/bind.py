@@ -20,6 +20,7 @@ from mpibatch.stencil.call.plan import Plan, planned
 from mpibatch.stencil.compiled.numba_run import looped
 from mpibatch.stencil.compiled.numpy_run import shifted
 from mpibatch.stencil.compiled.types import Array, Stored, Sweep, Typed
+from mpibatch.stencil.language.captured import check_captured
 from mpibatch.stencil.language.parser import RESERVED
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def work_of(kernel: Kernel, typed: Typed) -> Work:
 def bound(kernel: Kernel, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[dict[str, Field], dict[str, Any]]:
     """Return fields and scalars by name; raise UsageError for what the kernel cannot take. Local."""
     program = kernel.program
+    check_captured(program.name, program.captured)
     try:
         given = kernel.signature.bind(*args, **options)
     except TypeError as error:

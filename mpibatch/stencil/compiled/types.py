@@ -207,6 +207,8 @@ def _operation(typer: _Typer, op: Op, args: list[int]) -> int:
         return _extremum(typer, name, args)
     if name == "where":
         return typer.where(*args)
+    if name in ("and", "or"):
+        return _logic(typer, name, *args)
     if name == "truth":
         return typer.truth(args[0])
     if name == "not":
@@ -237,6 +239,13 @@ def _bitwise(typer: _Typer, name: str, args: Sequence[int]) -> int:
     if dtype.kind == "f":
         typer.refuse(f"{name} between floats", "bits are those of whole numbers or of truth values")
     return typer.emit(name, same, dtype, weak)
+
+
+def _logic(typer: _Typer, name: str, a: int, b: int) -> int:
+    """Python's `and` and `or`, which give one of the two: of truth values a truth value, of numbers a number."""
+    if typer.types[a] == typer.types[b] == _BOOL:
+        return typer.emit("&" if name == "and" else "|", (a, b), _BOOL)
+    return typer.where(a, b, a) if name == "and" else typer.where(a, a, b)
 
 
 def _load(typer: _Typer, read: Read, ndim: int, inputs: Sequence[Array]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -234,18 +234,16 @@ def _both(node: ast.AST, frame: Frame, a: Any, b: Any) -> Any:
 
 
 def _logic(node: ast.BoolOp, frame: Frame) -> Any:
-    is_and = isinstance(node.op, ast.And)
-    result: bool | Ref = is_and
-    for part in node.values:
-        if not isinstance(result, Ref) and result is not is_and:
+    """`x or y` is x where it is true, else y, as in Python: a number if they are numbers."""
+    name = "and" if isinstance(node.op, ast.And) else "or"
+    result = evaluate(node.values[0], frame)
+    for part in node.values[1:]:
+        if is_dynamic(result):
+            result = frame.emit(node, name, result, evaluate(part, frame))
+        elif truth(part, frame, result) is (name == "and"):
+            result = evaluate(part, frame)
+        else:
             return result  # settled already: what follows is not looked at, as in Python
-        test = truth(part, frame, evaluate(part, frame))
-        if not isinstance(result, Ref):
-            result = test
-        elif isinstance(test, Ref):
-            result = frame.emit(node, "&" if is_and else "|", result, test)
-        elif test is not is_and:
-            result = test
     return result
 
 
@@ -268,6 +266,9 @@ def _subscript(node: ast.Subscript, frame: Frame) -> Any:
     if is_dynamic(index):
         frame.refuse(node, "an index that is not known when the kernel is compiled", "index with constants")
     item = known(node, frame, operator.getitem, base, index)
+    if isinstance(base, Mapping):
+        # Lists and arrays are recorded whole, by their names; dicts may hold anything.
+        frame.tape.captures.add(f"{ast.unparse(node.value)}[{index!r}]", operator.getitem, base, index, item)
     return item.item() if isinstance(item, np.generic) else item
 
 
@@ -289,7 +290,9 @@ def _attribute(node: ast.Attribute, frame: Frame) -> Any:
         return Component(base, names.index(node.attr))
     if is_dynamic(base):
         frame.refuse(node, f"attribute {node.attr!r} of a number", "only modules and named components have attributes")
-    return known(node, frame, getattr, base, node.attr)
+    value = known(node, frame, getattr, base, node.attr)
+    frame.tape.captures.add(ast.unparse(node), getattr, base, node.attr, value)
+    return value
 
 
 def _tuple(node: ast.Tuple, frame: Frame) -> Any:

@@ -14,7 +14,7 @@ Reach = tuple[tuple[int, int], ...]
 
 # Everything but these counts as one floating-point operation, whatever it costs the processor.
 _FREE = frozenset(["const", "param", "read", "cast", "neg", "abs", "copysign", "floor", "ceil", "where", *MARKERS])
-_LOGIC = frozenset(["<", "<=", ">", ">=", "==", "!=", "&", "|", "^", "~", "not", "truth"])
+_LOGIC = frozenset(["<", "<=", ">", ">=", "==", "!=", "&", "|", "^", "~", "not", "truth", "and", "or"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def footprint_of(program: Program, ndim: int) -> Footprint:
             )
         offsets = [read.offsets(ndim) for read in reads]
         fields[name] = FieldReach(
-            tuple((max(0, *(-o[a] for o in offsets)), max(0, *(o[a] for o in offsets))) for a in range(ndim)),
+            tuple((max((0, *(-o[a] for o in offsets))), max((0, *(o[a] for o in offsets)))) for a in range(ndim)),
             len(reads),
             len({(read.index[ndim:], read.component) for read in reads}),
             any(sum(map(bool, o)) > 1 for o in offsets),

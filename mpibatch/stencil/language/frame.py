@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from mpibatch.stencil.language.captured import EMPTY
 from mpibatch.stencil.language.ir import Read
 from mpibatch.stencil.language.source import Source
 from mpibatch.stencil.language.tape import MOST_OPERATIONS, Argument, Component, Ref, Tape, known_number
@@ -35,6 +36,7 @@ class Frame:
     components: Mapping[str, tuple[str, ...]]
     call: Callable[[ast.Call, Frame, tuple[int, ...] | None], Any]
     depth: int = 0
+    name: str = ""  # of the function
     names: dict[str, Any] = field(default_factory=dict)
 
     def refuse(self, node: ast.AST, what: str, hint: str) -> NoReturn:
@@ -45,9 +47,18 @@ class Frame:
         """Return what a name stands for. Local."""
         scopes = [scope for scope in (self.names, *self.outer, vars(builtins)) if node.id in scope]
         if not scopes:
+            if node.id == self.name:
+                self.refuse(node, f"{node.id!r} names itself", "a stencil cannot call itself: write a range loop")
             hint = "define it above the stencil, or pass it as a parameter"
             self.refuse(node, f"{node.id!r} is not defined here", hint)
         value = scopes[0][node.id]
+        if scopes[0] is not self.names:
+            if node.id == self.name and self.depth == 0:
+                self.refuse(node, f"{node.id!r} names itself", "a stencil cannot call itself: write a range loop")
+            if value is EMPTY:
+                self.refuse(node, f"{node.id!r} has no value yet", "set it above the stencil, which is read at once")
+            if scopes[0] is not vars(builtins):
+                self.tape.captures.add_name(scopes[0], node.id, value)
         if isinstance(value, Unset):
             self.refuse(node, f"{node.id!r} is set in one branch of an `if` only", "set it before the `if`")
         return value

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from mpibatch.stencil.language.captured import Captured
+
 __all__ = ["MARKERS", "Op", "Output", "Place", "Program", "Read"]
 
 # What a kernel may ask about the cell that it computes or about the grid, along an axis.
@@ -63,6 +65,7 @@ class Op:
     cast                        a             dtype name
     + - * / // % & | ^ etc.     a, b
     < <= > >= == !=             a, b
+    and or                      a, b          (of numbers a number, as in Python)
     neg abs not truth ~         a
     where                       test, a, b    (both are computed, one is kept)
     a function's name           its operands
@@ -84,7 +87,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A kernel's text, parsed once. `places` tells where each operation comes from."""
+    """A kernel's text, parsed once. `places` tells where each operation comes from, `captured` what is constant."""
 
     name: str
     parameters: tuple[str, ...]
@@ -94,6 +97,7 @@ class Program:
     outputs: tuple[Output, ...]
     returns_tuple: bool
     places: tuple[Place | None, ...] = field(repr=False, default=())
+    captured: tuple[Captured, ...] = field(repr=False, compare=False, default=())
 
     @property
     def reads(self) -> tuple[Read, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
+from mpibatch.stencil.language.captured import Cells
 from mpibatch.stencil.language.expressions import evaluate, known, power, select, truth
 from mpibatch.stencil.language.frame import Frame, is_dynamic
 from mpibatch.stencil.language.functions import CASTS, FUNCTIONS, MARKER_FUNCTIONS
@@ -31,9 +32,12 @@ _PLAIN: tuple[Any, ...] = (len, range, zip, enumerate, tuple, list, reversed)
 
 def parse(function: Callable[..., Any], components: Mapping[str, tuple[str, ...]]) -> Program:
     """Return the parsed form of a stencil function; raise UsageError for what is not part of the language. Local."""
+    function = getattr(function, "py_func", function)  # a function compiled by numba is read from its Python text
     tree, source = read_function(function)
     signature = inspect.signature(function)
     names = list(signature.parameters)
+    if names[:1] in (["self"], ["cls"]):
+        source.refuse(tree, f"the method {function.__name__!r}", "write a plain function, and pass it what it needs")
     for name, parameter in signature.parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             source.refuse(tree, f"a stencil with *{name}", "name every parameter")
@@ -43,7 +47,7 @@ def parse(function: Callable[..., Any], components: Mapping[str, tuple[str, ...]
     if unknown:
         raise UsageError(f"components= names {sorted(unknown)}, which {function.__name__!r} has no parameters for")
     tape = Tape()
-    frame = Frame(source, tape, _scopes(function), components, _call)
+    frame = Frame(source, tape, _scopes(function), components, _call, name=tree.name)
     frame.names = {name: Argument(name) for name in names}
     result = run(tree.body, frame)
     if result is NOTHING:
@@ -58,8 +62,7 @@ def parse(function: Callable[..., Any], components: Mapping[str, tuple[str, ...]
 
 
 def _scopes(function: Callable[..., Any]) -> tuple[Mapping[str, Any], ...]:
-    closure = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
-    return closure, getattr(function, "__globals__", {})
+    return Cells(function), getattr(function, "__globals__", {})
 
 
 def _output(node: ast.AST, frame: Frame, part: Any) -> Output:
@@ -130,7 +133,7 @@ def inline(
     # Inside, a field goes by its own name in the caller; the names of components follow the parameter.
     given = {name: value for name, value in bound.arguments.items() if isinstance(value, Argument)}
     components = dict(frame.components) | {given[name].name: names[name] for name in names if name in given}
-    inner = Frame(source, frame.tape, _scopes(plain), components, frame.call, frame.depth + 1)
+    inner = Frame(source, frame.tape, _scopes(plain), components, frame.call, frame.depth + 1, tree.name)
     inner.names = dict(bound.arguments)
     result = run(tree.body, inner)
     if result is NOTHING:

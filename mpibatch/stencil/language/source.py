@@ -51,8 +51,7 @@ class Source:
 def read_function(function: Callable[..., Any]) -> tuple[ast.FunctionDef, Source]:
     """Return the syntax tree of a Python function and the text it came from. Local."""
     name = getattr(function, "__name__", repr(function))
-    if name == "<lambda>":
-        raise UsageError("a lambda cannot be a stencil, since its text is read; write it as a function with def")
+    _check_plain(function, name)
     try:
         lines, first = inspect.getsourcelines(function)
         file = inspect.getsourcefile(function) or "?"
@@ -66,4 +65,33 @@ def read_function(function: Callable[..., Any]) -> tuple[ast.FunctionDef, Source
     tree = ast.parse(text).body[0]
     if not isinstance(tree, ast.FunctionDef):
         source.refuse(tree, f"{name!r} cannot be a stencil: {type(tree).__name__}", "use a plain function")
+    # Text that was compiled under the name of a file, or a file that was edited since, has other lines there.
+    code, given = function.__code__, tree.args
+    parameters = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    if tree.name != code.co_name or tuple(parameters) != code.co_varnames[: len(parameters)]:
+        found = f"the text of {code.co_name!r} was asked for, and {tree.name!r} stands there"
+        source.refuse(tree, found, "define the stencil in a file that does not change while the program runs")
     return tree, source
+
+
+def _check_plain(function: Any, name: str) -> None:
+    """Refuse whatever runs something else than the text that would be read."""
+    rule = "a stencil, and what it calls, is read from its text"
+    if hasattr(function, "__wrapped__"):
+        raise UsageError(
+            f"{name!r} is wrapped by another decorator, which would be dropped: {rule}; remove that decorator, or give "
+            f"its work a place in the function's own text"
+        )
+    if isinstance(function, functools.partial):
+        raise UsageError(f"a functools.partial was given: {rule}; write a function with def that calls {function.func}")
+    if inspect.ismethod(function):
+        raise UsageError(f"the method {name!r} was given: {rule}; write a plain function, and pass it what it needs")
+    if not inspect.isfunction(function):
+        raise UsageError(f"{name!r}, a {type(function).__name__}, was given: {rule}; write a plain function with def")
+    if function.__code__.co_name == "<lambda>":
+        raise UsageError("a lambda cannot be a stencil, since its text is read; write it as a function with def")
+    if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+        kind = "generator" if inspect.isgeneratorfunction(function) else "coroutine"
+        raise UsageError(f"{name!r} is a {kind}, and a stencil computes one value per cell; use a plain def and return")
+    if inspect.isasyncgenfunction(function):
+        raise UsageError(f"{name!r} is an async generator, and a stencil computes one value per cell; use a plain def")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mpibatch.stencil.language.captured import Captures
 from mpibatch.stencil.language.ir import Op, Output, Place, Program
 
 __all__ = ["Argument", "Component", "Ref", "Tape", "known_number", "shifted"]
@@ -65,6 +66,7 @@ class Tape:
     roles: dict[str, str] = field(default_factory=dict)  # parameter: "field" or "scalar"
     ops: list[Op] = field(default_factory=list)
     places: list[Place | None] = field(default_factory=list)
+    captures: Captures = field(default_factory=Captures)
     _numbers: dict[Any, int] = field(default_factory=dict)
 
     def emit(self, name: str, args: Sequence[Ref] = (), data: Any = None, place: Place | None = None) -> Ref:
@@ -100,4 +102,5 @@ class Tape:
             tuple(Output(tuple(place[p] for p in o.parts), o.is_vector) for o in outputs),
             returns_tuple,
             tuple(self.places[n] for n in order),
+            tuple(self.captures.found.values()),
         )

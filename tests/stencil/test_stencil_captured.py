@@ -15,7 +15,8 @@ from mpibatch.base.errors import UsageError
 from mpibatch.stencil import Kernel, stencil
 from mpibatch.stencil.language.captured import check_captured
 
-NUMBER, TABLE, LIST, DICT = 2.0, np.array([1.0, 2.0]), [1.0, [2.0]], {"k": 3.0}
+NUMBER, TABLE, DICT = 2.0, np.array([1.0, 2.0]), {"k": 3.0}
+LIST: Any = [1.0, [2.0]]
 LARGE = np.arange(4000.0)
 SETTINGS = types.SimpleNamespace(k=2.0, table=np.array([1.0, 2.0]))
 INNER = 5.0

@@ -84,7 +84,7 @@ def test_what_is_no_plain_function_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [k for k in REFUSED if k not in ("unbound", "builtin")])
 def test_what_is_no_plain_function_is_refused_as_a_helper(kind: str) -> None:
-    helper = REFUSED[kind][0]
+    helper: Any = REFUSED[kind][0]
 
     def kernel(u):
         return helper(u)

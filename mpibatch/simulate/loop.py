@@ -29,6 +29,7 @@ from mpibatch.simulate.batching import Pace
 from mpibatch.simulate.diagnostics import Rows
 from mpibatch.simulate.finite import check_finite
 from mpibatch.simulate.schedule import CHECK_EVERY, Clock, Every, Schedule
+from mpibatch.simulate.stillness import Stillness
 
 __all__ = ["Now", "Outcome", "Simulation"]
 
@@ -132,6 +133,7 @@ class Simulation:
         self._units = ""
         self._why_stopped: str | None = None
         self._loops = 0
+        self._stillness = Stillness(self.comm)
         self._is_entered = self._is_dt_checked = False
         self._checkpoints, self._resume = checkpoints, resume
         self._streams: list[Generator] = []
@@ -313,6 +315,7 @@ class Simulation:
                 self._open(fields, attrs)
             assert self._series is not None
             self._series.append(fields)
+            self._stillness.look(state, clock.step)
             self._outputs.append((clock.step, clock.time))
         if diagnostics is not None and (is_end or clock.is_due(self.schedule.diagnostics)):
             self._rows.add(clock.step, clock.time, dt, diagnostics(state))

@@ -269,3 +269,19 @@ def test_a_step_that_is_none_on_one_rank_alone(shared_tmp, wrong, changes):
         run()
     WORLD.Barrier()
     assert list(shared_tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_forgotten_swap_is_noticed(shared_tmp: Path, caplog: pytest.LogCaptureFixture, swaps: bool) -> None:
+    with (
+        caplog.at_level("WARNING", "mpibatch"),
+        mb.Simulation(steps=6, output=shared_tmp / "o.h5", every=2) as simulation,
+    ):
+        state = {"u": simulation.grid((9, 8)).full(1.0)}
+        spare = state["u"].like()
+        for _ in simulation.steps(state, dt=1.0):
+            spare.owned[...] = state["u"].owned + 1.0
+            if swaps:
+                state["u"], spare = spare, state["u"]
+    warnings = [record.getMessage() for record in caplog.records if "not one cell has changed" in record.getMessage()]
+    assert len(warnings) == (1 if not swaps and simulation.comm.rank == 0 else 0)

@@ -64,7 +64,8 @@ exit codes:
   141 the reader of the output has gone, as `| head` does (of commands that only print)
 
 Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that a filter may take on one rank for what surrounds its block
-(such as 4G; default: the memory that is free); MPIBATCH_CACHE_DIR is the folder of compiled code.
+(such as 4G; default: the memory that is free); MPIBATCH_CACHE_DIR is the folder of compiled code. A job in which every
+rank waits for others ends after MPIBATCH_PATIENCE seconds (default 300; 0: never).
 """
 
 

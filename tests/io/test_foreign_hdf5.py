@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -190,3 +192,16 @@ def test_masks_are_in_the_files(packed: Callable[[str], Path]) -> None:
         masks: list[int] = []
         visit_chunks(file["i4<00"], lambda info: masks.append(info.filter_mask))
         assert 0b111 in masks
+
+
+def test_plugins_are_loaded_when_they_are_needed(packed: Callable[[str], Path]) -> None:
+    """In a process that has not loaded them: not for a plain file, and in time for a packed one."""
+    program = (
+        "import sys, mpibatch\n"
+        "mpibatch.open(sys.argv[1])['i4<00'][0, 0, :3]\n"
+        "assert 'hdf5plugin' not in sys.modules\n"
+        "print(mpibatch.open(sys.argv[2])['i4<00'][0, 0, :3].tolist())"
+    )
+    command = [sys.executable, "-c", program, str(packed("gzip")), str(packed("bitshuffle-lz4"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{values('i4')[0, 0, :3].tolist()}\n"

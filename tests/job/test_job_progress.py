@@ -49,8 +49,9 @@ def test_one_rank_speaks_and_only_if_wanted():
     assert stream.getvalue() == ""
 
 
-def test_a_terminal_gets_a_bar():
+def test_a_terminal_gets_a_bar(monkeypatch):
     pytest.importorskip("rich")
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     with reporter(stream=stream) as report:
         report(0, 3, "reading")

@@ -17,13 +17,13 @@ from mpibatch.io.base.closure import closing
 from mpibatch.io.base.geometry import from_attributes
 from mpibatch.io.base.marks import views
 from mpibatch.io.base.names import PART, whole_name
-from mpibatch.io.chunks.codec import check_filters, load_plugins
+from mpibatch.io.chunks.codec import check_filters
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.formats import stored
 from mpibatch.io.formats.hazards import gaps, hazards
 from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
-from mpibatch.io.formats.storage import storage_of
+from mpibatch.io.formats.storage import filters_of, storage_of
 
 __all__ = ["Chunks", "chunks_of", "datasets", "dtype_text", "find", "inspect", "opened", "read", "refusal"]
 
@@ -38,7 +38,6 @@ _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowEr
 @contextmanager
 def opened(path: str) -> Iterator[Any]:
     """Open a file for reading. Local."""
-    load_plugins()
     try:
         # Some parallel file systems have no locks; reading needs none. What is not complete is read by the run alone
         # that writes it, and holds its lock.
@@ -277,8 +276,8 @@ def chunks_of(source: Source) -> Iterator[Chunks | stored.Chunks]:
 def _dataset(source: Source) -> Iterator[Any]:
     with opened(source.path) as file:
         dataset = find(file, source.path, source.dataset, source.allow)
-        if source.storage is not None:
-            check_filters(source.name, source.storage.filters)
+        # Before the first read, and only where they are needed: plugins take some 60 MB of memory.
+        check_filters(source.name, filters_of(dataset))
         yield dataset
 
 

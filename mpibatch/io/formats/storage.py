@@ -17,7 +17,7 @@ from mpibatch.io.chunks.inflation import can_inflate
 from mpibatch.io.formats import stored
 from mpibatch.io.formats.source import Source, Storage, native
 
-__all__ = ["storage_of"]
+__all__ = ["filters_of", "storage_of"]
 
 # Chunks in a table that all ranks get; of more, HDF5 itself is to tell each.
 MOST_CHUNKS = 1 << 22
@@ -45,7 +45,7 @@ def storage_of(dataset: Any, path: str) -> Storage | None:
         return Storage(dtype.str, int(dataset.id.get_offset()))
     if layout != h5py.h5d.CHUNKED or ChunkGrid(dataset.shape, dataset.chunks).total > MOST_CHUNKS:
         return None
-    filters = tuple(Filter(int(one[0]), tuple(map(int, one[2]))) for one in map(plan.get_filter, _numbers(plan)))
+    filters = filters_of(dataset)
     left_to_hdf5 = Storage(dtype.str, -1, dataset.chunks, filters)
     if not can_inflate(filters, dtype.itemsize):
         return left_to_hdf5
@@ -83,8 +83,11 @@ def _samples(grid: ChunkGrid, table: Any) -> list[int]:
     return [int(number) for number in np.unique(kinds, return_index=True)[1]]
 
 
-def _numbers(plan: Any) -> range:
-    return range(plan.get_nfilters())
+def filters_of(dataset: Any) -> tuple[Filter, ...]:
+    """Return the filters that the chunks of a dataset go through. Local."""
+    plan = dataset.id.get_create_plist()
+    found = map(plan.get_filter, range(plan.get_nfilters()))
+    return tuple(Filter(int(one[0]), tuple(map(int, one[2]))) for one in found)
 
 
 def _table(dataset: Any, size: int) -> Any:

@@ -162,7 +162,7 @@ def test_a_file_of_others_is_not_called_broken(capsys, tmp_path):
     )
     assert capsys.readouterr().out.count("no file of mpibatch's") == 2
     assert main(["verify", str(tmp_path / "theirs.h5"), str(tmp_path / "cut.h5"), "plain.h5"]) == 1
-    with pytest.raises(mb.errors.RunError, match="give a file that mpibatch wrote"):
+    with pytest.raises(mb.RunError, match="give a file that mpibatch wrote"):
         mb.io.check(tmp_path / "theirs.h5")
 
 

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.host import home
-from mpibatch.base.timing import untimed
+from mpibatch.base.timing import phase
 
 __all__ = [
     "cache_folder",
@@ -121,7 +121,7 @@ def _counted() -> Iterator[None]:
     _depth += 1
     is_main = threading.current_thread() is threading.main_thread()  # others have no phases
     try:
-        with untimed() if is_main else contextlib.nullcontext():
+        with phase("compile") if is_main else contextlib.nullcontext():
             yield
     finally:
         _depth -= 1

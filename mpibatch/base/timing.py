@@ -6,6 +6,7 @@ filter is "halo", not "compute". The set of phases is fixed, so that the ranks' 
 small array without agreeing on names first. For the main thread only: other threads must not open phases.
 
 - compute: kernels and filters,
+- compile: compiling their loops, or loading what was compiled, and waiting for another rank that does,
 - pack: copies between fields and messages, and within a rank, and cells outside walls, for exchanges,
 - halo: starting messages, and waiting for them,
 - reduce: all-reduces of what each rank has found, waiting for the others included,
@@ -37,19 +38,17 @@ __all__ = [
     "summary",
     "table",
     "turn",
-    "untimed",
     "wall",
 ]
 
-Phase: TypeAlias = Literal["compute", "pack", "halo", "reduce", "io"]
+Phase: TypeAlias = Literal["compute", "compile", "pack", "halo", "reduce", "io"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 # Rows of the summary after the named phases: time outside every phase, and the whole.
 _OTHER, _TOTAL = "other", "total"
 
-# None: time outside every phase.
-_seconds: dict[Phase | None, float] = dict.fromkeys((*PHASES, None), 0.0)
-_open: list[Phase | None] = []
+_seconds: dict[Phase, float] = dict.fromkeys(PHASES, 0.0)
+_open: list[Phase] = []
 _mark = time.perf_counter()  # when the innermost open phase last began or resumed
 _start = _mark
 
@@ -62,7 +61,7 @@ class phase:
 
     __slots__ = ("_name",)
 
-    def __init__(self, name: Phase | None) -> None:
+    def __init__(self, name: Phase) -> None:
         self._name = name
 
     def __enter__(self) -> None:
@@ -107,11 +106,6 @@ def turn(name: Phase) -> None:
         _seconds[_open[-1]] += now - _mark
         _open[-1] = name
         _mark = now
-
-
-def untimed() -> phase:
-    """Return a phase that is none: the time of its ``with`` block is "other". Local."""
-    return phase(None)
 
 
 def reset() -> None:

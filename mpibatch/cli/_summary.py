@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base import tally, timing
-from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.errors import RunError
 from mpibatch.base.log import launched
 from mpibatch.base.units import bytes_text, shape_text
@@ -67,8 +66,8 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
         memory = told["memory"]["most"] if told else peak_memory()
         print(compared(said, _step_seconds(summary), memory))
     print(timing.table(stats, comm.size))
-    if compile_seconds() > COMPILING_WORTH_TELLING:
-        print(f"compiling or loading compiled code took {compile_seconds():.1f} s of it (less from now on)")
+    if any(stat.name == "compile" and stat.slowest > COMPILING_WORTH_TELLING for stat in stats):
+        print("compile: loops are compiled once and kept, later runs only load them")
     print(f"wrote {summary.path}:")
     for saved in summary.saved:
         notes = ", ".join(f"{key} {value:.6g}" for key, value in saved.measured.items())

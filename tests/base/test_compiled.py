@@ -19,13 +19,22 @@ PROGRAM = """
 import numpy as np
 from mpi4py import MPI
 from mpibatch.halo._loops.pack import pack, unpack
+from mpibatch.base import timing
+from mpibatch.base.compiled import compile_seconds
+timing.reset()
+before = compile_seconds()
 MPI.COMM_WORLD.Barrier()
 for dtype in (np.uint32, np.uint64):
     face, buffer = np.arange(40, dtype=dtype), np.zeros(20, dtype)
-    pack(face, buffer, 2, 20, 5, 4, 2)
     back = np.zeros_like(face)
-    unpack(back, buffer, 2, 20, 5, 4, 2)
+    with timing.phase("pack"):
+        pack(face, buffer, 2, 20, 5, 4, 2)
+        unpack(back, buffer, 2, 20, 5, 4, 2)
     assert (back == np.where(np.arange(40) % 4 < 2, face, 0)).all(), back
+compiling, packing = timing.spent("compile"), timing.spent("pack")
+# Clocks are read one after the other, and a busy machine may do something else between.
+assert abs(compiling / (compile_seconds() - before) - 1) < 0.1, "the phase has what is counted"
+assert packing < compiling, "and the phase around it has it not"
 print("missed", sum(sum(f.stats.cache_misses.values()) for f in (pack, unpack)))
 """
 

@@ -228,7 +228,7 @@ def check(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     run: dict[str, Any] = record["run"]
     assert (run["schema"], run["ranks"], run["threads"]) == (1, WORLD.size, 1)
     phases = run["seconds"]
-    assert [*phases] == ["compute", "pack", "halo", "reduce", "io", "other", "total"]
+    assert [*phases] == ["compute", "compile", "pack", "halo", "reduce", "io", "other", "total"]
     for told in phases.values():
         assert 0 <= told["least"] <= told["median"] <= told["slowest"]
         assert told["least"] <= told["mean"] <= told["slowest"]

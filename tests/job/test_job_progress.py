@@ -35,6 +35,24 @@ def test_a_batch_log_gets_whole_lines_at_intervals():
     ]
 
 
+def test_neither_compiling_nor_what_was_done_before_a_restart_is_foretold(monkeypatch):
+    now, compiling = [0.0], [0.0]
+    monkeypatch.setattr("mpibatch.job.execution.progress.compile_seconds", lambda: compiling[0])
+    stream = io.StringIO()
+    report = plain(stream, interval=0.0, clock=lambda: now[0])
+    steps = [(900, 3.0, 3.0), (901, 13.5, 13.0), (902, 15.0, 13.0), (950, 63.0, 13.0), (1000, 113.0, 13.0)]
+    for done, at, compiled in steps:
+        now[0], compiling[0] = at, compiled
+        report(done, 1000, f"step {done}")
+    assert stream.getvalue().splitlines() == [
+        "[900/1000] step 900, 3.0 s",
+        "[901/1000] step 901, 13.5 s",
+        "[902/1000] step 902, 15.0 s, about 1 min 38 s left",
+        "[950/1000] step 950, 63.0 s, about 50 s left",
+        "[1000/1000] step 1000, 113.0 s",
+    ]
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -35,7 +35,7 @@ def test_an_inner_phase_takes_its_time_from_the_outer_one(ticks):
         with phase("compute"):
             ticks[0] += 16
     ticks[0] += 32
-    assert timing.seconds() == {"compute": 25, "pack": 0, "halo": 2, "reduce": 0, "io": 4}
+    assert timing.seconds() == {"compute": 25, "compile": 0, "pack": 0, "halo": 2, "reduce": 0, "io": 4}
     assert timing.wall() == 63
 
 
@@ -53,20 +53,21 @@ def test_a_phase_turns_into_another(ticks):
         ticks[0] += 32
     timing.turn("io")
     ticks[0] += 64
-    assert timing.seconds() == {"compute": 33, "pack": 20, "halo": 10, "reduce": 0, "io": 0}
+    assert timing.seconds() == {"compute": 33, "compile": 0, "pack": 20, "halo": 10, "reduce": 0, "io": 0}
 
 
-def test_some_time_belongs_to_no_phase(ticks):
+def test_compiling_is_no_computing_and_some_time_belongs_to_no_phase(ticks):
     with phase("compute"):
         ticks[0] += 1
-        with timing.untimed():
+        with phase("compile"):
             ticks[0] += 2
             with phase("io"):
                 ticks[0] += 4
         ticks[0] += 8
-    assert timing.seconds() == {"compute": 9, "pack": 0, "halo": 0, "reduce": 0, "io": 4}
+    ticks[0] += 16
+    assert timing.seconds() == {"compute": 9, "compile": 2, "pack": 0, "halo": 0, "reduce": 0, "io": 4}
     stats = {stat.name: stat.slowest for stat in timing.summary(OneRank())}
-    assert (stats["other"], stats["total"]) == (2, 15)
+    assert (stats["compile"], stats["other"], stats["total"]) == (2, 16, 31)
 
 
 def test_a_kernel_is_timed_as_computing(ticks):
@@ -112,7 +113,7 @@ def test_an_exception_ends_its_phases(ticks):
     ticks[0] += 1
     with phase("io"):
         ticks[0] += 5
-    assert timing.seconds() == {"compute": 0, "pack": 0, "halo": 1, "reduce": 0, "io": 5}
+    assert timing.seconds() == {"compute": 0, "compile": 0, "pack": 0, "halo": 1, "reduce": 0, "io": 5}
 
 
 def test_a_reset_inside_a_phase_starts_anew(ticks):
@@ -146,7 +147,7 @@ def test_the_summary_names_the_slowest_rank(ticks):
         ticks[0] += 2
     ticks[0] += 2
     stats = {stat.name: stat for stat in timing.summary(TwoRanks())}
-    assert [*stats] == ["compute", "pack", "halo", "reduce", "io", "other", "total"]
+    assert [*stats] == ["compute", "compile", "pack", "halo", "reduce", "io", "other", "total"]
     assert (stats["halo"].slowest, stats["halo"].slowest_rank, stats["halo"].mean) == (4, 1, 3)
     assert (stats["halo"].least, stats["halo"].median) == (2, 3)
     assert stats["halo"].imbalance == pytest.approx(4 / 3)

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from mpibatch.base.compiled import compile_seconds
+
 __all__ = ["Report", "plain", "remaining", "reporter", "silent"]
 
 # report(done, total, label): `done` of `total` units are done, and what `label` names begins now.
 Report = Callable[[int, int, str], None]
 
 PLAIN_INTERVAL = 2.0  # seconds between lines in a batch log
+KNOWN_AFTER = 1.0  # seconds of work: in the first moments files are opened and memory is used for the first time
 
 
 def silent(done: int, total: int, label: str) -> None:
@@ -31,18 +34,40 @@ def remaining(elapsed: float, done: int, total: int) -> str:
     return f"about {words} left"
 
 
+class _Pace:
+    """How long the rest takes, from the first report on: what was done before a restart took none of this run's time.
+
+    Compiling is not counted: the first step waits for it, and no other.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def left(self, now: float, done: int, total: int) -> str:
+        """Return the time that is left at `now` in words; empty if unknown. Local."""
+        working = now - compile_seconds()
+        if self._first is None:
+            self._first = working, done
+        begin, before = self._first
+        if working - begin < KNOWN_AFTER:
+            return ""
+        return remaining(working - begin, done - before, total - before)
+
+
 def plain(stream: TextIO, interval: float = PLAIN_INTERVAL, clock: Callable[[], float] = time.monotonic) -> Report:
     """Return a report that writes whole lines: the first, the last, and others at intervals. Local."""
     begin = clock()
     latest = float("-inf")
+    pace = _Pace()
 
     def report(done: int, total: int, label: str) -> None:
         nonlocal latest
         now = clock()
+        left = pace.left(now, done, total)
         if 0 < done < total and now - latest < interval:
             return
         latest = now
-        parts = [f"[{done}/{total}] {label}", f"{now - begin:.1f} s", remaining(now - begin, done, total)]
+        parts = [f"[{done}/{total}] {label}", f"{now - begin:.1f} s", left]
         # A reader that has gone, or a full disk under the log, must not end the run of all ranks.
         with suppress(OSError):
             stream.write(", ".join(part for part in parts if part) + "\n")
@@ -70,10 +95,10 @@ def reporter(rank: int = 0, quiet: bool = False, stream: TextIO | None = None) -
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(file=target), transient=True) as bar:
         task = bar.add_task("starting", total=None, left="")
-        begin = time.monotonic()
+        pace = _Pace()
 
         def report(done: int, total: int, label: str) -> None:
-            left = remaining(time.monotonic() - begin, done, total)
+            left = pace.left(time.monotonic(), done, total)
             bar.update(task, completed=done, total=total, description=label, left=left)
 
         yield report

@@ -48,6 +48,7 @@ def simulate(
             checkpoints.clear()
         return Summary((), (), job.output, (), (), was_complete=True)
     schedule, begin, written = job.schedule, time.perf_counter(), timing.spent("io")
+    compiling = timing.spent("compile")
     text = job.text if len(job.text.encode("utf-8", "replace")) <= ATTRIBUTE_BYTES else ""
     simulation = Simulation(
         schedule,
@@ -69,9 +70,10 @@ def simulate(
     if done is None:
         raise RunError(f"the program {job.program.name!r} made no step; let it loop over simulation.steps(...)")
     saved = tuple(Saved(name, shape, dtype, size, {}) for name, shape, dtype, size in done.written)
-    written = timing.spent("io") - written
+    written, compiling = timing.spent("io") - written, timing.spent("compile") - compiling
     stepping = done.seconds - done.writing
-    laps = (("steps", stepping), ("output", written), ("the rest", max(0.0, all_seconds - stepping - written)))
+    parts = {"steps": stepping, "output": written, "compiling": compiling}
+    laps = (*parts.items(), ("the rest", max(0.0, all_seconds - sum(parts.values()))))
     made = done.steps - done.first
     each = done.seconds / max(1, made)
     since = f" after step {done.first}" if done.first else ""

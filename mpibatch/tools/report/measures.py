@@ -22,7 +22,8 @@ __all__ = ["PHASES", "Efficiencies", "Measures", "Part", "Roof", "Row", "measure
 
 LIMIT = 2**63  # what is counted or timed lies below, and is not negative
 # In the order in which they are told; they add up to "total".
-PHASES = ("compute", "pack", "halo", "reduce", "io", "other")
+PHASES = ("compute", "compile", "pack", "halo", "reduce", "io", "other")
+OF_OTHER = ("compile",)  # what older records have in "other"
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,7 @@ def _bare(point: Point, base: Point, work: float) -> float | None:
 def _split(run: Run) -> dict[str, Part]:
     parts = {}
     for phase in PHASES:
-        told = run.seconds.get(phase)
+        told = run.seconds.get(phase, {} if phase in OF_OTHER and run.seconds else None)
         if told is not None:
             slowest = told.get("slowest", 0.0)
             parts[phase] = Part(told.get("mean", slowest), slowest, int(told.get("slowest_rank", 0)))
@@ -307,10 +308,10 @@ def efficiencies(split: Mapping[str, Part], point: Point, base: Point, mode: str
 
     POP (Performance Optimisation and Productivity, https://co-design.pop-coe.eu/metrics): useful time is time outside
     MPI; load balance = mean useful / most useful; communication = most useful / runtime; parallel = their product;
-    computation scaling = useful time of all ranks here against the base. Here useful is compute + pack + other. Which
-    rank's sum of these is largest is not recorded; it is taken to be the rank that computes longest, with the mean of
-    the rest. How communication divides into waiting for others (serialisation) and moving data (transfer) only a
-    trace can tell.
+    computation scaling = useful time of all ranks here against the base. Here useful is compute, compile, pack,
+    other. Which rank's sum of these is largest is not recorded; it is taken to be the rank that computes longest, with
+    the mean of the rest. How communication divides into waiting for others (serialisation) and moving data (transfer)
+    only a trace can tell.
     """
     if not all(phase in split for phase in PHASES):
         return None
@@ -328,7 +329,7 @@ def efficiencies(split: Mapping[str, Part], point: Point, base: Point, mode: str
 
 
 def _useful(split: Mapping[str, Part]) -> float:
-    return sum(split[phase].mean for phase in ("compute", "pack", "other"))
+    return sum(split[phase].mean for phase in ("compute", "compile", "pack", "other"))
 
 
 def _roofs(study: Study, rows: Sequence[Row]) -> list[Roof]:

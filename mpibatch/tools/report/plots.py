@@ -29,7 +29,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
 DARK_ORANGE = "#8a5f00"  # for letters on white
 INK, PALE = "#1a1a1a", "#767676"
 PHASE_COLOURS = {
-    "compute": BLUE, "pack": SKY, "halo": ORANGE, "reduce": GREEN, "io": PINK, "other": "#c8c8c8",
+    "compute": BLUE, "compile": "#8c8c8c", "pack": SKY, "halo": ORANGE, "reduce": GREEN, "io": PINK, "other": "#c8c8c8",
 }  # fmt: skip
 LINES = (BLUE, RED, GREEN, PINK, ORANGE)
 MARKERS = "osD^vP"

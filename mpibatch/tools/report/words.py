@@ -17,11 +17,13 @@ __all__ = [
 ]  # fmt: skip
 
 PHASE_NAMES = {
-    "compute": "compute", "pack": "pack", "halo": "halo wait", "reduce": "reduce", "io": "I/O", "other": "other",
+    "compute": "compute", "compile": "compile", "pack": "pack", "halo": "halo wait", "reduce": "reduce", "io": "I/O",
+    "other": "other",
 }  # fmt: skip
 _LOST = {
-    "compute": "longer computing (shared memory and caches, cells computed twice)", "pack": "packing",
-    "halo": "waiting in halos", "reduce": "reductions", "io": "files", "other": "other work (Python, loading code)",
+    "compute": "longer computing (shared memory and caches, cells computed twice)",
+    "compile": "compiling, or loading compiled code", "pack": "packing",
+    "halo": "waiting in halos", "reduce": "reductions", "io": "files", "other": "other work (Python)",
 }  # fmt: skip
 DIGITS = 3
 

@@ -58,6 +58,7 @@ checkpoints = None if "bare" in sys.argv else mb.Checkpoints("run.checkpoints", 
 output = "out.h5" if "output" in sys.argv else None
 with mb.Simulation(steps=5, output=output, every_steps=1, checkpoints=checkpoints) as simulation:
     for now in simulation.steps({"u": u}, dt=1.0):
+        u.owned[...] += 1.0
         if now.step == 3 and comm.rank == 1:
             WHAT
 """

@@ -134,7 +134,7 @@ def test_names_of_functions_around_the_kernel(field: mb.Field) -> None:
 
     assert scaled(field).owned[0] == 2.0
     k = 3.0
-    with pytest.raises(UsageError, match=r"'k' was 2\.0, and is 3\.0"):
+    with pytest.raises(UsageError, match=r"'k' has changed from 2\.0 to 3\.0"):
         scaled(field)
 
 

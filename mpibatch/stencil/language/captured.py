@@ -110,7 +110,7 @@ def check_captured(kernel: str, captured: Sequence[Captured]) -> None:
         value = constant.now()
         if not constant.holds(value):
             was, now = (" ".join(repr(x).split())[:60] for x in (constant.value, value))
-            change = f"was {was}, and is {now}" if was != now else f"({now}) was changed in place"
+            change = f"has changed from {was} to {now}" if was != now else f"({now}) was changed in place"
             raise UsageError(
                 f"stencil {kernel!r} was called, and its constant {constant.name!r} {change}; a stencil keeps what it "
                 "read when it was defined: pass what changes as an argument, or define the stencil anew"

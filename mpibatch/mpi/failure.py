@@ -23,6 +23,7 @@ from mpi4py import MPI
 
 from mpibatch.base.errors import MpibatchError, Stopped
 from mpibatch.mpi import comm as comms
+from mpibatch.mpi.patience import GRACE
 
 __all__ = ["AGREED", "LONG_PATIENCE", "PATIENCE", "Leaving", "all_come", "end", "end_all", "install_hooks"]
 
@@ -31,7 +32,6 @@ AGREED = (MpibatchError, SystemExit)
 # Seconds; ranks that fail together arrive within milliseconds, unless the machine is overloaded. Ranks that leave by
 # `sys.exit(0)` have not failed, and may have had something else to do first.
 PATIENCE, LONG_PATIENCE = 5.0, 60.0
-GRACE = 0.5  # seconds; launchers drop what they have not passed on by the time they learn of an abort
 
 _process = 0  # whose hooks these are: a child that was forked has no part in MPI
 _exit_code = 0  # that the interpreter is about to end with

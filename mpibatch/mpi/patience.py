@@ -29,7 +29,7 @@ from mpi4py import MPI
 
 from mpibatch.mpi.places import place, waits_for_others
 
-__all__ = ["Watch", "patience_of_setting"]
+__all__ = ["GRACE", "Watch", "patience_of_setting"]
 
 SETTING = "MPIBATCH_PATIENCE"
 DEFAULT = 300.0  # seconds

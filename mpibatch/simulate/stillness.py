@@ -10,6 +10,7 @@ import numpy as np
 
 from mpibatch.fields.field import Field
 from mpibatch.mpi import MPI
+from mpibatch.reduce.arrays import chunks
 
 __all__ = ["Stillness"]
 
@@ -48,6 +49,6 @@ class Stillness:
 
 def _checksum(field: Field) -> int:
     total = 0
-    for plane in field.owned:  # without a copy of the whole block
-        total = zlib.crc32(np.ascontiguousarray(plane).tobytes(), total)
+    for _, part in chunks(field.owned):
+        total = zlib.crc32(part.view(np.uint8).data, total)
     return total

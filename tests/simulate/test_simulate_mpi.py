@@ -271,13 +271,16 @@ def test_a_step_that_is_none_on_one_rank_alone(shared_tmp, wrong, changes):
     assert list(shared_tmp.iterdir()) == []
 
 
+@pytest.mark.parametrize("shape", [(9, 8), (70_000,)])
 @pytest.mark.parametrize("swaps", [True, False])
-def test_a_forgotten_swap_is_noticed(shared_tmp: Path, caplog: pytest.LogCaptureFixture, swaps: bool) -> None:
+def test_a_forgotten_swap_is_noticed(
+    shared_tmp: Path, caplog: pytest.LogCaptureFixture, swaps: bool, shape: tuple[int, ...]
+) -> None:
     with (
         caplog.at_level("WARNING", "mpibatch"),
         mb.Simulation(steps=6, output=shared_tmp / "o.h5", every=2) as simulation,
     ):
-        state = {"u": simulation.grid((9, 8)).full(1.0)}
+        state = {"u": simulation.grid(shape).full(1.0, halo=1)}
         spare = state["u"].like()
         for _ in simulation.steps(state, dt=1.0):
             spare.owned[...] = state["u"].owned + 1.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,20 +12,15 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
+from mpibatch.fields.memory import FieldMemory
 
 if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Field", "Filled", "HaloLike", "Width", "check_field", "normal_halo", "staggered"]
+__all__ = ["Field", "Filled", "HaloLike", "Width", "check_field", "normal_halo"]
 
 HaloLike = int | Sequence[int | tuple[int, int]]
 Halo = tuple[tuple[int, int], ...]
-
-# Allocators let large arrays begin at the same place of a page. The same cell of many fields would then meet in the
-# same few lines of the L1 cache, and loads would wait for stores that only look like theirs.
-LARGE, PAGE = 32 * 1024, 4096
-STAGGER = 192  # three lines of 64 bytes: 64 fields before a place comes again
-_turns = itertools.count()
 
 
 def normal_halo(halo: HaloLike, ndim: int) -> Halo:
@@ -47,19 +40,6 @@ def normal_halo(halo: HaloLike, ndim: int) -> Halo:
     if any(width < 0 for pair in pairs for width in pair):
         raise UsageError(f"halo={halo!r} has a negative width; give widths >= 0")
     return pairs
-
-
-class _Memory(np.ndarray[Any, np.dtype[np.uint8]]):
-    """What an array lies in; of a type of its own, since NumPy then takes that array as the base of its views."""
-
-
-def staggered(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return an undefined array; large ones begin at different cache lines of their pages. Local."""
-    nbytes = math.prod(shape) * dtype.itemsize
-    if nbytes < LARGE:
-        return np.empty(shape, dtype)
-    memory = _Memory(nbytes + PAGE, "u1")
-    return np.ndarray(shape, dtype, memory, (next(_turns) * STAGGER - memory.ctypes.data) % PAGE)
 
 
 Width = tuple[Halo, bool, bool]  # how far it is read, with corners or without, and whether sweeps fill the walls
@@ -110,19 +90,19 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
     halo : (low, high) widths along each grid axis.
     padded : C-contiguous array of owned cells and halo, components last.
     owned : the view of `padded` without the halo; its size may be 0.
+    memory : where they lie, for those who plan for it; see `mpibatch.fields.memory`.
 
     Both arrays of a frozen field are read-only; see `frozen`.
     """
 
     __slots__ = (
         "__weakref__",
-        "_cells",
-        "_engines",
         "_filled",
         "components",
         "dtype",
         "grid",
         "halo",
+        "memory",
         "owned",
         "padded",
     )
@@ -130,23 +110,26 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(
         self, grid: Grid, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()
     ) -> None:
-        self.grid = grid
-        self.dtype = np.dtype(dtype)
-        if self.dtype.kind not in "biufc":
-            raise UsageError(f"a field of dtype {self.dtype} was asked for; use bool, integers, floats or complex")
-        self.halo: Halo = normal_halo(halo, grid.ndim)
-        self.components: tuple[int, ...] = tuple(int(c) for c in components)
-        box = grid.box
-        # A rank without cells has no halo either: nothing of its would ever read it.
-        shape = box.grow(self.halo).shape if box.size else box.shape
-        self.padded: npt.NDArray[Any] = staggered(shape + self.components, self.dtype)
-        inside = tuple(slice(low, low + n) for (low, _), n in zip(self.halo, box.shape, strict=True))
-        self.owned: npt.NDArray[Any] = self.padded[inside] if box.size else self.padded
-        # For those who fill halos, also of a frozen field; of which is known what its halo holds.
-        self._cells = self.padded
+        self._take(grid, np.dtype(dtype), normal_halo(halo, grid.ndim), tuple(int(c) for c in components))
+
+    def _take(self, grid: Grid, dtype: np.dtype[Any], halo: Halo, components: tuple[int, ...]) -> None:
+        if dtype.kind not in "biufc":
+            raise UsageError(f"a field of dtype {dtype} was asked for; use bool, integers, floats or complex")
+        self.grid, self.dtype, self.halo, self.components = grid, dtype, halo, components
+        memory, padded = grid.memories.lend((dtype, halo, components), self._lay_out)
+        self.memory: FieldMemory = memory
+        self.padded: npt.NDArray[Any] = padded
+        self.owned: npt.NDArray[Any] = padded[memory.inside]
+        # What the halo of a frozen field is known to hold.
         self._filled: Filled | None = None
-        # Halo engines bound to this field's memory, kept by mpibatch.halo.
-        self._engines: dict[Any, Any] = {}
+
+    def _lay_out(self) -> FieldMemory:
+        box = self.grid.box
+        if not box.size:
+            # A rank without cells has no halo either: nothing of its would ever read it.
+            return FieldMemory(box.shape + self.components, self.dtype, ())
+        inside = tuple(slice(low, low + n) for (low, _), n in zip(self.halo, box.shape, strict=True))
+        return FieldMemory(box.grow(self.halo).shape + self.components, self.dtype, inside)
 
     @property
     def box(self) -> Box:
@@ -182,12 +165,14 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         components: Sequence[int] | None = None,
     ) -> Field:
         """Return a Field on the same grid with undefined values; what is not given is as here. Local."""
-        return Field(
+        field = Field.__new__(Field)
+        field._take(
             self.grid,
-            self.dtype if dtype is None else dtype,
-            self.halo if halo is None else halo,
-            self.components if components is None else components,
+            self.dtype if dtype is None else np.dtype(dtype),
+            self.halo if halo is None else normal_halo(halo, self.grid.ndim),
+            self.components if components is None else tuple(int(c) for c in components),
         )
+        return field
 
     def copy(self) -> Field:
         """Return a Field with the same owned cells. Local."""
@@ -216,7 +201,7 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         result = self.like(halo=halo)
         result.owned[...] = self.owned
         result._filled = Filled()
-        result.padded, result.owned = result._cells.view(), result.owned.view()
+        result.memory.is_reused = False  # what is bound to it knows that it does not change
         result.padded.flags.writeable = result.owned.flags.writeable = False
         return result
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box, Decomposition
+from mpibatch.fields.memory import Pool
 from mpibatch.mpi import MPI, private, same
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Grid:
         parts = f"sizes={sizes}, weights={weights}, periodic={self.periodic}, {self.spacing=}, {self.origin=}"
         same(self.comm, f"a grid of {cells} cells on {self.topology} ranks, {parts}".replace("self.", ""))
         self.box: Box = self.decomposition.box(self.comm.rank)
+        self.memories = Pool()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -32,6 +32,8 @@ SideMode = str | None
 ModeLike = SideMode | Sequence[SideMode | Sequence[SideMode]]
 Array = npt.NDArray[Any]
 
+MOST_EXCHANGES = 16  # kept with a field's memory: not one for each of a thousand values beyond the walls
+
 HALO, PACK = timed("halo"), timed("pack")
 
 
@@ -74,7 +76,8 @@ class Exchange:
     cval : value outside "constant" walls.
     corners : False fills faces only, which is what a star-shaped stencil reads.
     engine : "axis" or "plan" (see `mpibatch.halo.engines`); default: $MPIBATCH_ENGINE, else "axis".
-    counted : False where the caller tallies what is needed, since that does not depend on the ranks as `width` does.
+    counted : False where the caller tallies what is needed, since that does not depend on the ranks as `width` does,
+        and sees to it that the fields' memory is not another field's when it is carried out.
     """
 
     def __init__(
@@ -107,10 +110,12 @@ class Exchange:
             raise UsageError(f"halo engine {name!r} was asked for{nearest(name, ENGINES)}")
         for field in together:
             _check_value(field, halo, cval)
-        memories = [Memory(field._cells, field.origin) for field in together]
+        memories = [Memory(field.memory.cells, field.origin) for field in together]
         self._filled = [field._filled for field in together if field._filled is not None]
         self._engine: Engine = ENGINES[name](first.grid.comm, first.grid.decomposition, halo, memories, cval)
         self._need = _need_of(together, halo) if counted else None
+        # While the user may carry it out, no other field gets the memory.
+        self._users = [field.padded for field in together] if counted else []
 
     def start(self) -> None:
         """Begin; returns without waiting for the neighbors. Collective."""
@@ -169,17 +174,20 @@ def exchange(
 ) -> None:
     """Fill the halo of `u` from its neighbors and its walls. Collective.
 
-    Parameters as for `Exchange`; the planned exchange is kept with the field for the next call with the same
+    Parameters as for `Exchange`; the planned exchange is kept with the field's memory for the next call with the same
     ones. At most 2 messages per decomposed axis (engine "axis"), of a face's bytes each.
     """
     check_field("exchange", u)
     key = (_hashable(width), _hashable(mode), _hashable(cval), corners, engine)
-    planned = u._engines.get(key)
+    planned = u.memory.engines.get(key)
     if planned is None:
-        if not u._engines:
-            # Requests and datatypes are freed by local calls, so it does not matter when each rank drops its field.
-            weakref.finalize(u, _release, u._engines)
-        planned = u._engines[key] = Exchange(u, width, mode, cval, corners, engine)
+        # Requests and datatypes are freed by local calls, so it does not matter when each rank drops its field.
+        if not u.memory.engines:
+            weakref.finalize(u.memory, _release, u.memory.engines)
+        elif len(u.memory.engines) >= MOST_EXCHANGES:
+            u.memory.engines.pop(next(iter(u.memory.engines))).free()
+        planned = u.memory.engines[key] = Exchange(u, width, mode, cval, corners, engine)
+        planned._users = []  # its memory goes with the last field that has it
     planned()
 
 

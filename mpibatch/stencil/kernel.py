@@ -31,8 +31,8 @@ class Kernel:
     does, fills the halos that are read, and returns a new Field for each returned value (a tuple of them if the
     function returns one), or writes into `out`.
 
-    - A new field has the halo of the first field, so that it can go in again. It is new memory, which the
-      operating system hands out page by page, and a new plan: in a loop give `out`, and swap.
+    - A new field has the halo of the first field, so that it can go in again. ``u = kernel(u)`` in a loop takes the
+      memory of fields that are gone, and what was planned for it; see `mpibatch.fields.memory`.
     - `out` : a Field, or a tuple of them. It may be an input that is read at the cell itself only (as the step
       before the last of a leapfrog scheme is), and no other input. Only owned cells are written.
     - `walls` : see `mpibatch.stencil.walls`; `cval` is what "constant" means, `time` goes to wall functions.

@@ -6,15 +6,22 @@ Every message has three parts: what was asked, what was found, what to do.
 from __future__ import annotations
 
 import difflib
+import errno
+import os
+import re
 from collections.abc import Iterable
 
-__all__ = ["MpibatchError", "RunError", "Stopped", "UsageError", "nearest"]
+__all__ = ["MpibatchError", "RunError", "Stopped", "UsageError", "errno_of", "nearest", "reason_of"]
 
 
 class MpibatchError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what the command line returns."""
+    """Base of all errors raised on purpose; `exit_code` is what the command line returns.
+
+    Where ranks fail for different reasons, one that `is_vague` is told only if there is no other.
+    """
 
     exit_code = 1
+    is_vague = False
 
 
 class UsageError(MpibatchError, ValueError):
@@ -48,3 +55,26 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}"
+
+
+def errno_of(error: BaseException) -> int | None:
+    """Return the system's number of what failed, also where only HDF5's text has it, or None. Local."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    number = re.search(r"errno = (\d+)", str(error))
+    return int(number[1]) if number else None
+
+
+def reason_of(number: int) -> str:
+    """Return in words why the system refused, and what to do: two of a message's three parts. Local."""
+    return f"{os.strerror(number)}; {_REMEDIES.get(number, 'check the path, its permissions and its disk')}"
+
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or use another folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "ask for permission, or use another folder"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG), "check the path"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n)"),
+    errno.EIO: "the disk or the network failed: try again, and have it looked after if it stays so",
+    errno.ESTALE: "the network's file system has lost the file: start again",
+}

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.errors import RunError, UsageError, nearest
+from mpibatch.base.errors import RunError, UsageError, nearest, reason_of
 from mpibatch.io.base.geometry import PREFIX
 from mpibatch.io.base.names import PathLike, split_path, whole_name
 from mpibatch.io.formats import Array, Source, inspect, read
@@ -243,5 +243,5 @@ def _state(path: str) -> tuple[int, ...]:
     try:
         found = Path(path).stat()
     except OSError as error:
-        raise RunError(f"{path!r} was to be read: {error.strerror}; check the path") from error
+        raise RunError(f"{path!r} was to be read: {reason_of(error.errno or 0)}") from error
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

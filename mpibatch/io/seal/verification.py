@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpibatch.base.errors import MpibatchError, RunError, UsageError
+from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
 from mpibatch.base.files import read_at
 from mpibatch.base.log import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
@@ -149,7 +149,7 @@ def _begin(file: str) -> tuple[int, bytes, int, str, bool]:
     except seal.Unsealed as trouble:
         return (size, b"", 0, FOREIGN, True) if _is_foreign(file) else (size, b"", 0, str(trouble), False)
     except OSError as error:
-        raise RunError(f"{file} was to be verified, but cannot be read ({error.strerror}); allow it") from error
+        raise RunError(f"{file} was to be verified, but cannot be read: {reason_of(error.errno or 0)}") from error
     return size, data, before, "", False
 
 

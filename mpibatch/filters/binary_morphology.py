@@ -40,7 +40,7 @@ def binary_erosion(
         How often it is repeated; until nothing changes if below 1.
     mask : Field, optional
         Field on the grid of `u`, without components or with those of `u`: cells where it is 0 keep their value.
-        Default: none do.
+        Default: any cell may change.
     border_value : int, default 0
         What cells beyond the walls count as: 0 not set, any other number set. A periodic axis has none.
     origin : int or sequence of int, default 0
@@ -63,11 +63,12 @@ def binary_erosion(
 
     Notes
     -----
-    Collective. A rank receives the cells within reach of the structure from the ranks around it, before each
-    repetition; repetitions of a box without `mask` are one pass of that many times the reach. More than one repetition
-    of another kind ends early when nothing changes, which an all-reduce tells every 8 of them (after each, if it is to
-    end only then). Until nothing changes, with a structure that holds its centre, blocks are worked out to the end
-    before each exchange and all-reduce: about as many of these as the longest path crosses from one rank to another.
+    Collective. Before each repetition a rank receives the cells within reach of the structure from the ranks around it.
+    Repetitions of a box, without `mask`, are one pass of that many times the reach. Others end early if nothing changes
+    any more, which is asked by an all-reduce after every 8 of them. Until nothing changes: with a structure that holds
+    its centre, each rank goes on by itself as far as it can between two exchanges and all-reduces, and there are about
+    as many of these as the longest path crosses from one rank to another; with any other structure, one after each
+    repetition.
 
     Equal to scipy.ndimage.binary_erosion of the whole array on any number of ranks; `brute_force` is missing, since the
     result does not depend on it.
@@ -108,7 +109,7 @@ def binary_dilation(
         How often it is repeated; until nothing changes if below 1.
     mask : Field, optional
         Field on the grid of `u`, without components or with those of `u`: cells where it is 0 keep their value.
-        Default: none do.
+        Default: any cell may change.
     border_value : int, default 0
         What cells beyond the walls count as: 0 not set, any other number set. A periodic axis has none.
     origin : int or sequence of int, default 0
@@ -131,11 +132,12 @@ def binary_dilation(
 
     Notes
     -----
-    Collective. A rank receives the cells within reach of the structure from the ranks around it, before each
-    repetition; repetitions of a box without `mask` are one pass of that many times the reach. More than one repetition
-    of another kind ends early when nothing changes, which an all-reduce tells every 8 of them (after each, if it is to
-    end only then). Until nothing changes, with a structure that holds its centre, blocks are worked out to the end
-    before each exchange and all-reduce: about as many of these as the longest path crosses from one rank to another.
+    Collective. Before each repetition a rank receives the cells within reach of the structure from the ranks around it.
+    Repetitions of a box, without `mask`, are one pass of that many times the reach. Others end early if nothing changes
+    any more, which is asked by an all-reduce after every 8 of them. Until nothing changes: with a structure that holds
+    its centre, each rank goes on by itself as far as it can between two exchanges and all-reduces, and there are about
+    as many of these as the longest path crosses from one rank to another; with any other structure, one after each
+    repetition.
 
     Equal to scipy.ndimage.binary_dilation of the whole array on any number of ranks; `brute_force` is missing, since
     the result does not depend on it.
@@ -179,7 +181,7 @@ def binary_opening(
         axis: a positive one makes the erosion read lower, the dilation higher indices.
     mask : Field, optional
         Field on the grid of `u`, without components or with those of `u`: cells where it is 0 keep their value.
-        Default: none do.
+        Default: any cell may change.
     border_value : int, default 0
         What cells beyond the walls count as: 0 not set, any other number set. A periodic axis has none.
     axes : int or iterable of int, optional
@@ -199,12 +201,12 @@ def binary_opening(
 
     Notes
     -----
-    Collective. An erosion and a dilation, each with its repetitions. A rank receives the cells within reach of the
-    structure from the ranks around it, before each repetition; repetitions of a box without `mask` are one pass of that
-    many times the reach. More than one repetition of another kind ends early when nothing changes, which an all-reduce
-    tells every 8 of them (after each, if it is to end only then). Until nothing changes, with a structure that holds
-    its centre, blocks are worked out to the end before each exchange and all-reduce: about as many of these as the
-    longest path crosses from one rank to another.
+    Collective. An erosion and a dilation, each with its repetitions. Before each repetition a rank receives the cells
+    within reach of the structure from the ranks around it. Repetitions of a box, without `mask`, are one pass of that
+    many times the reach. Others end early if nothing changes any more, which is asked by an all-reduce after every 8 of
+    them. Until nothing changes: with a structure that holds its centre, each rank goes on by itself as far as it can
+    between two exchanges and all-reduces, and there are about as many of these as the longest path crosses from one
+    rank to another; with any other structure, one after each repetition.
 
     Equal to scipy.ndimage.binary_opening of the whole array on any number of ranks; `brute_force` is missing, since the
     result does not depend on it.
@@ -250,7 +252,7 @@ def binary_closing(
         axis: a positive one makes the dilation read higher, the erosion lower indices.
     mask : Field, optional
         Field on the grid of `u`, without components or with those of `u`: cells where it is 0 keep their value.
-        Default: none do.
+        Default: any cell may change.
     border_value : int, default 0
         What cells beyond the walls count as: 0 not set, any other number set. A periodic axis has none.
     axes : int or iterable of int, optional
@@ -270,12 +272,12 @@ def binary_closing(
 
     Notes
     -----
-    Collective. An erosion and a dilation, each with its repetitions. A rank receives the cells within reach of the
-    structure from the ranks around it, before each repetition; repetitions of a box without `mask` are one pass of that
-    many times the reach. More than one repetition of another kind ends early when nothing changes, which an all-reduce
-    tells every 8 of them (after each, if it is to end only then). Until nothing changes, with a structure that holds
-    its centre, blocks are worked out to the end before each exchange and all-reduce: about as many of these as the
-    longest path crosses from one rank to another.
+    Collective. An erosion and a dilation, each with its repetitions. Before each repetition a rank receives the cells
+    within reach of the structure from the ranks around it. Repetitions of a box, without `mask`, are one pass of that
+    many times the reach. Others end early if nothing changes any more, which is asked by an all-reduce after every 8 of
+    them. Until nothing changes: with a structure that holds its centre, each rank goes on by itself as far as it can
+    between two exchanges and all-reduces, and there are about as many of these as the longest path crosses from one
+    rank to another; with any other structure, one after each repetition.
 
     Equal to scipy.ndimage.binary_closing of the whole array on any number of ranks; `brute_force` is missing, since the
     result does not depend on it.

@@ -58,8 +58,8 @@ def canny(
         picture.
     mode : str, default "constant"
         What lies beyond the walls for the smoothing: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or
-        "grid-wrap") or "constant" (or "grid-constant"), with which cells beyond count as missing. A periodic axis wraps
-        whatever its mode.
+        "grid-wrap") or "constant" (or "grid-constant"), with which and a `cval` of 0 cells beyond count as missing. A
+        periodic axis wraps whatever its mode.
     cval : float, default 0.0
         Value beyond walls of mode "constant", in the unit of the scaled `u`.
 
@@ -78,8 +78,8 @@ def canny(
 
     Notes
     -----
-    Collective. Smoothing, as `gaussian_filter` of radius int(4 * sigma + 0.5), derivatives and thinning read one cell
-    further. Hysteresis repeats a flood of the blocks, an exchange of their faces and an all-reduce until nothing
+    Collective. Smoothing reads int(4 * sigma + 0.5) cells beyond a block, as `gaussian_filter`; derivatives and
+    thinning one. Hysteresis repeats a flood of the blocks, an exchange of their faces and an all-reduce until nothing
     changes on any rank: about as often as the longest edge crosses from one rank to another. Quantiles take some
     all-reduces of 512 KiB more.
 

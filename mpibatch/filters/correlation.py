@@ -236,8 +236,8 @@ def correlate(
     Notes
     -----
     Collective. A rank receives the cells within reach (n - 1 in all along each axis, corners included) from the ranks
-    around it, in one exchange. The cost is one product a cell for each weight (those below 2.3e-16 are left out, as in
-    scipy); weights that are a product of lines are cheaper as passes of `correlate1d`.
+    around it, in one exchange. The cost is one product a cell for each weight (those of at most 2**-52 are left out, as
+    in scipy); weights that are a product of lines are cheaper as passes of `correlate1d`.
 
     Sums are taken in float64 in scipy's order. Equal, bit for bit, to scipy.ndimage.correlate of the whole array on any
     number of ranks. Cells of a bool result are True where scipy's are not 0.
@@ -305,8 +305,8 @@ def convolve(
     Notes
     -----
     Collective. A rank receives the cells within reach (n - 1 in all along each axis, corners included) from the ranks
-    around it, in one exchange. The cost is one product a cell for each weight (those below 2.3e-16 are left out, as in
-    scipy); weights that are a product of lines are cheaper as passes of `convolve1d`.
+    around it, in one exchange. The cost is one product a cell for each weight (those of at most 2**-52 are left out, as
+    in scipy); weights that are a product of lines are cheaper as passes of `convolve1d`.
 
     Sums are taken in float64 in scipy's order. Equal, bit for bit, to scipy.ndimage.convolve of the whole array on any
     number of ranks. Cells of a bool result are True where scipy's are not 0.

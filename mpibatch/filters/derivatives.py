@@ -54,8 +54,8 @@ def sobel(
     Returns
     -------
     Field
-        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per cell times the sum of the
-        weights: 2 * 4 on two axes.
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per cell, times 2 * 4**(n - 1)
+        on n grid axes.
 
     Raises
     ------
@@ -114,8 +114,8 @@ def prewitt(
     Returns
     -------
     Field
-        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per cell times the sum of the
-        weights: 2 * 3 on two axes.
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per cell, times 2 * 3**(n - 1)
+        on n grid axes.
 
     Raises
     ------
@@ -265,7 +265,7 @@ def generic_laplace(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant.
+        On all ranks alike, if a parameter cannot be meant; further what the function raises.
 
     Notes
     -----
@@ -340,7 +340,7 @@ def generic_gradient_magnitude(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant.
+        On all ranks alike, if a parameter cannot be meant; further what the function raises.
 
     Notes
     -----

@@ -55,7 +55,7 @@ def minimum_filter1d(
     -----
     Collective. A rank receives size - 1 cells in all from the ranks beside it on that axis. The cost is three
     comparisons a cell, whatever the size, by van Herk's and Gil and Werman's method (doi:10.1016/0167-8655(92)90069-C,
-    doi:10.1109/34.211471), and log2(size) vector operations along the fastest axis.
+    doi:10.1109/34.211471), or log2(size) vector operations along the last axis.
 
     The result is exact, and its bits are those of scipy.ndimage.minimum_filter1d of the whole array, the sign of zero
     included. A box-shaped window that holds NaN gives NaN. 64-bit integers beyond 2**53 come out rounded to float64, as
@@ -115,7 +115,7 @@ def maximum_filter1d(
     -----
     Collective. A rank receives size - 1 cells in all from the ranks beside it on that axis. The cost is three
     comparisons a cell, whatever the size, by van Herk's and Gil and Werman's method (doi:10.1016/0167-8655(92)90069-C,
-    doi:10.1109/34.211471), and log2(size) vector operations along the fastest axis.
+    doi:10.1109/34.211471), or log2(size) vector operations along the last axis.
 
     The result is exact, and its bits are those of scipy.ndimage.maximum_filter1d of the whole array, the sign of zero
     included. A box-shaped window that holds NaN gives NaN. 64-bit integers beyond 2**53 come out rounded to float64, as
@@ -193,9 +193,9 @@ def minimum_filter(
     -----
     Collective. One pass along each filtered axis, before which a rank receives size - 1 cells in all from the ranks
     beside it on that axis. The cost of a pass is three comparisons a cell, whatever the size, by van Herk's and Gil and
-    Werman's method (doi:10.1016/0167-8655(92)90069-C, doi:10.1109/34.211471), and log2(size) vector operations along
-    the fastest axis. A footprint that is no box is taken at once, at one comparison for each of its cells, after one
-    exchange with corners.
+    Werman's method (doi:10.1016/0167-8655(92)90069-C, doi:10.1109/34.211471), or log2(size) vector operations along the
+    last axis. A footprint that is no box is taken at once, at one comparison for each of its cells, after one exchange
+    with corners.
 
     The result is exact, and its bits are those of scipy.ndimage.minimum_filter of the whole array, the sign of zero
     included. A box-shaped window that holds NaN gives NaN; over other footprints comparisons with NaN are scipy's,
@@ -274,9 +274,9 @@ def maximum_filter(
     -----
     Collective. One pass along each filtered axis, before which a rank receives size - 1 cells in all from the ranks
     beside it on that axis. The cost of a pass is three comparisons a cell, whatever the size, by van Herk's and Gil and
-    Werman's method (doi:10.1016/0167-8655(92)90069-C, doi:10.1109/34.211471), and log2(size) vector operations along
-    the fastest axis. A footprint that is no box is taken at once, at one comparison for each of its cells, after one
-    exchange with corners.
+    Werman's method (doi:10.1016/0167-8655(92)90069-C, doi:10.1109/34.211471), or log2(size) vector operations along the
+    last axis. A footprint that is no box is taken at once, at one comparison for each of its cells, after one exchange
+    with corners.
 
     The result is exact, and its bits are those of scipy.ndimage.maximum_filter of the whole array, the sign of zero
     included. A box-shaped window that holds NaN gives NaN; over other footprints comparisons with NaN are scipy's,

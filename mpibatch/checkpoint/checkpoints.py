@@ -579,9 +579,7 @@ class Checkpoints:
 
         Examples
         --------
-        >>> import logging
         >>> import mpibatch as mb
-        >>> logging.getLogger("mpibatch.checkpoint").addHandler(logging.NullHandler())
         >>> mb.Checkpoints("warn.checkpoints").warn("the last checkpoint is an hour old")
         """
         if self.comm.rank == 0:

@@ -101,7 +101,7 @@ class Simulation:
     Parameters
     ----------
     schedule : Schedule, optional
-        Instead of the numbers from `until` to `check_every`, `output` and `diagnostics` apart.
+        Instead of the numbers from `until` to `check_every`, which are not looked at if it is given.
     until : float, optional
         The end in units of time, above 0.
     steps : int, optional

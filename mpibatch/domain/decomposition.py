@@ -134,7 +134,7 @@ class Decomposition:
         return math.prod(self.topology)
 
     def coords(self, rank: int) -> tuple[int, ...]:
-        """Return the Cartesian coordinates of a rank.
+        """Return the Cartesian coordinates of a rank. Local.
 
         Parameters
         ----------
@@ -145,10 +145,6 @@ class Decomposition:
         -------
         tuple of int
             Its place along each axis of the topology.
-
-        Notes
-        -----
-        Local.
 
         Examples
         --------
@@ -163,7 +159,7 @@ class Decomposition:
         return tuple(reversed(coords))
 
     def rank(self, coords: Sequence[int]) -> int:
-        """Return the rank at some coordinates.
+        """Return the rank at some coordinates. Local.
 
         Parameters
         ----------
@@ -174,10 +170,6 @@ class Decomposition:
         -------
         int
             The number of the rank.
-
-        Notes
-        -----
-        Local.
 
         Examples
         --------
@@ -217,7 +209,7 @@ class Decomposition:
         return Box(tuple(low for low, _ in bounds), tuple(high for _, high in bounds))
 
     def owner(self, index: Sequence[int]) -> int:
-        """Return the rank that owns a cell.
+        """Return the rank that owns a cell. Local.
 
         Parameters
         ----------
@@ -228,10 +220,6 @@ class Decomposition:
         -------
         int
             The number of the rank.
-
-        Notes
-        -----
-        Local.
 
         Examples
         --------

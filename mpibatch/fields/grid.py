@@ -46,8 +46,7 @@ class Grid:
     sizes : sequence of (sequence of int or None), optional
         For each axis None (even blocks) or the cells of every block; 0 is allowed.
     weights : sequence of (sequence of float or None), optional
-        For each axis None (even blocks) or what its blocks are in proportion to, where some ranks are faster than
-        others.
+        For each axis None (even blocks) or what its blocks are in proportion to, where ranks differ in speed.
     periodic : bool or sequence of bool, default False
         For all axes, or for each. A periodic axis has no walls: its halos wrap, whatever the mode.
     spacing : float or sequence of float, default 1.0
@@ -67,10 +66,8 @@ class Grid:
         Which rank owns which cells.
     box : Box
         The global indices of the cells that this rank owns.
-    periodic, spacing, origin, axes : tuple
-        As given, one entry for each axis.
-    units : str
-        As given.
+    periodic, spacing, origin, axes, units
+        As given; all but `units` are tuples, with one entry for each axis.
 
     Raises
     ------
@@ -157,11 +154,9 @@ class Grid:
 
         Examples
         --------
-        >>> import math
         >>> import mpibatch as mb
-        >>> grid = mb.Grid((4, 6))
-        >>> math.prod(grid.topology) == grid.size
-        True
+        >>> mb.Grid((4, 6), topology=(1, None)).topology[0]
+        1
         """
         return self.decomposition.topology
 
@@ -205,7 +200,7 @@ class Grid:
         return self.decomposition.coords(self.comm.rank)
 
     def matches(self, other: Grid) -> bool:
-        """Tell whether both grids give every rank the same cells of the same communicator.
+        """Tell whether both grids give every rank the same cells of the same communicator. Local.
 
         Parameters
         ----------
@@ -216,10 +211,6 @@ class Grid:
         -------
         bool
             Whether fields on both combine cell by cell.
-
-        Notes
-        -----
-        Local.
 
         Examples
         --------
@@ -256,7 +247,7 @@ class Grid:
         return tuple(np.ix_(*lines))
 
     def empty(self, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()) -> Field:
-        """Return a Field of this grid with undefined values.
+        """Return a Field of this grid with undefined values. Local.
 
         Parameters
         ----------
@@ -277,10 +268,6 @@ class Grid:
         UsageError
             If the dtype or the halo cannot be meant.
 
-        Notes
-        -----
-        Local.
-
         Examples
         --------
         >>> import mpibatch as mb
@@ -295,7 +282,7 @@ class Grid:
     def full(
         self, value: Any, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()
     ) -> Field:
-        """Return a Field with every cell, halo included, at one value.
+        """Return a Field with every cell, halo included, at one value. Local.
 
         Parameters
         ----------
@@ -318,10 +305,6 @@ class Grid:
         UsageError
             If the dtype or the halo cannot be meant, or an imaginary part would be lost.
 
-        Notes
-        -----
-        Local.
-
         Examples
         --------
         >>> import mpibatch as mb
@@ -335,7 +318,7 @@ class Grid:
         return field
 
     def zeros(self, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()) -> Field:
-        """Return a Field of zeros, halo included.
+        """Return a Field of zeros, halo included. Local.
 
         Parameters
         ----------
@@ -355,10 +338,6 @@ class Grid:
         ------
         UsageError
             If the dtype or the halo cannot be meant.
-
-        Notes
-        -----
-        Local.
 
         Examples
         --------
@@ -380,9 +359,8 @@ class Grid:
         Parameters
         ----------
         function : callable
-            Called as ``function(z, y, x)``, with one argument for each axis: the coordinates of the owned cells as
-            broadcastable arrays (see `coordinates`). It returns an array that broadcasts to the local shape, components
-            last.
+            Called as ``function(z, y, x)``, with what `coordinates` returns: a broadcastable array for each axis. It
+            returns an array that broadcasts to the local shape, components last.
         dtype : dtype_like, default "f8"
             Bool, integers, floats or complex; what the function returns is cast to it, as by `Field.astype`.
         halo : int or sequence of (int or (int, int)), default 0

@@ -89,7 +89,8 @@ def iterate(
 
     Notes
     -----
-    Collective. Messages: those of one exchange for as many steps as are fused.
+    Collective. Messages: those of one exchange for as many steps as are fused; with "auto" also a broadcast in each
+    call, and an all-reduce for each way that is timed.
 
     The fields among `args` and `options` are read only, and exchanged once in a call; not at all if they are frozen,
     were before, and have a halo as wide as the steps of an exchange read together.

@@ -176,7 +176,7 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
 
 
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
-    """Verify a file, and raise RunError if anything in it is broken.
+    """Verify a file, and raise RunError if anything in it is broken. Collective or Local, as `verify`, and of its cost.
 
     Parameters
     ----------
@@ -196,10 +196,6 @@ def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
         The same on every rank, if a dataset is named.
     RunError
         The same on every rank, if the file is broken, has no seal, is not there or cannot be opened.
-
-    Notes
-    -----
-    Collective or Local, as `verify`, and of its cost.
 
     Examples
     --------

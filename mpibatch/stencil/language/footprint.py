@@ -83,8 +83,8 @@ class Footprint:
     outputs : tuple of int
         Components of each output.
     flops : int
-        Floating-point operations per cell; each counts as one, whatever it costs the processor. Comparisons, logic and
-        changes of sign or type count as none.
+        Floating-point operations per cell; each counts as one, whatever it costs the processor. Comparisons, logic,
+        abs, floor, ceil, choices and changes of sign or type count as none.
 
     Notes
     -----

@@ -38,26 +38,43 @@ EXACT = 2**53
 def histogram(
     u: Field, bins: int | Sequence[float] | Array = 10, range: tuple[Any, Any] | None = None
 ) -> tuple[Counts, Array]:
-    """Count the elements of `u`, components included, into bins; the same on every rank. Collective.
+    """Count the elements of a field, components included, into bins.
 
     Parameters
     ----------
-    u : field of bool, integers or floats.
-    bins : number of bins of equal width, or their edges (increasing, one more than bins).
-    range : least and greatest edge; default the field's minimum and maximum, (0, 1) if it has no elements. Elements
+    u : Field
+        Of bool, integers or floats.
+    bins : int or sequence of float, default 10
+        Number of bins of equal width, or their edges (increasing, one more than bins).
+    range : tuple of (float, float), optional
+        Least and greatest edge. Default: the field's minimum and maximum, (0, 1) if it has no elements. Elements
         outside, and NaN, are not counted. Without meaning if edges are given.
 
     Returns
     -------
-    counts : int64 array, one per bin. Bins hold their left edge; the last one holds its right edge, too.
-    edges : array of one more, f8, or the type that NumPy gives them.
+    counts : ndarray of int64
+        The same on every rank, one count per bin. Bins hold their left edge; the last one holds its right edge, too.
+    edges : ndarray
+        One more than bins, f8, or of the type that NumPy gives them.
 
-    Both equal ``np.histogram(the gathered array, bins, range)``; an outer edge of zero is 0.0, never -0.0.
+    Raises
+    ------
+    UsageError
+        On every rank, for complex fields, for bins or a range that NumPy refuses (NumPy's names of automatic rules
+        among them), for NaN or infinite elements if no range is given, and if ranks ask for different things.
 
-    Raises UsageError, on every rank, for complex fields, for bins or a range that NumPy refuses (NumPy's names of
-    automatic rules among them), and for NaN or infinite elements if no range is given.
+    Notes
+    -----
+    Collective: one all-reduce of 8 bytes per bin and 8 more; before it, if the range has to be found, one of 32 bytes.
 
-    One all-reduce of 8 bytes per bin and 8 more; before it, if the range has to be found, one of 32 bytes.
+    Both results equal ``np.histogram(the gathered array, bins, range)``; an outer edge of zero is 0.0, never -0.0.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> counts, edges = mb.histogram(mb.Grid(6).from_function(lambda x: x * x), bins=5)
+    >>> print(counts, edges)
+    [3 1 0 1 1] [ 0.  5. 10. 15. 20. 25.]
     """
     check_dtype(u, "the histogram")
     if isinstance(bins, str):

@@ -94,21 +94,65 @@ def limits(u: Field, asked: str) -> tuple[Any, Any]:
 
 
 def min(u: Field) -> Any:
-    """Return the least element of `u`, components included, on every rank. Collective.
+    """Return the least element of a field, components included.
 
-    A NumPy scalar of the field's dtype; NaN if any element is NaN, as in NumPy; -0.0 counts as less than 0.0.
-    Raises UsageError, on every rank, for complex fields and for fields without elements.
-    One all-reduce of 24 bytes.
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats, with at least one element.
+
+    Returns
+    -------
+    scalar
+        The same on every rank, a NumPy scalar of the field's dtype. NaN if any element is NaN, as in NumPy; -0.0 counts
+        as less than 0.0.
+
+    Raises
+    ------
+    UsageError
+        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+
+    Notes
+    -----
+    Collective: one all-reduce of 24 bytes. One pass through the owned cells.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> print(mb.min(mb.Grid(6).from_function(lambda x: (x - 2) ** 2)))
+    0.0
     """
     return _extremes(u, "the minimum", (False,))[0]
 
 
 def max(u: Field) -> Any:
-    """Return the greatest element of `u`, components included, on every rank. Collective.
+    """Return the greatest element of a field, components included.
 
-    A NumPy scalar of the field's dtype; NaN if any element is NaN, as in NumPy; 0.0 counts as greater than -0.0.
-    Raises UsageError, on every rank, for complex fields and for fields without elements.
-    One all-reduce of 24 bytes.
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats, with at least one element.
+
+    Returns
+    -------
+    scalar
+        The same on every rank, a NumPy scalar of the field's dtype. NaN if any element is NaN, as in NumPy; 0.0 counts
+        as greater than -0.0.
+
+    Raises
+    ------
+    UsageError
+        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+
+    Notes
+    -----
+    Collective: one all-reduce of 24 bytes. One pass through the owned cells.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> print(mb.max(mb.Grid(6).from_function(lambda x: (x - 2) ** 2)))
+    9.0
     """
     return _extremes(u, "the maximum", (True,))[0]
 
@@ -150,24 +194,72 @@ def _arg_extreme(u: Field, asked: str, largest: bool) -> int:
 
 
 def argmin(u: Field) -> int:
-    """Return the flat index of the least element of `u`, on every rank. Collective.
+    """Return the flat index of the least element of a field.
 
-    The index into the GLOBAL shape ``u.shape``, components included, in C order, as ``np.argmin`` of the gathered
-    array: the first of equal elements (0.0 and -0.0 are equal), the first NaN if there is one.
-    ``np.unravel_index(index, u.shape)`` gives the coordinates.
-    Raises UsageError, on every rank, for complex fields and for fields without elements.
-    Two all-reduces of 24 and 8 bytes.
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats, with at least one element.
+
+    Returns
+    -------
+    int
+        The same on every rank: the index into the GLOBAL shape ``u.shape``, components included, in C order, as
+        ``np.argmin`` of the gathered array: the first of equal elements (0.0 and -0.0 are equal), the first NaN if
+        there is one.
+
+    Raises
+    ------
+    UsageError
+        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+
+    Notes
+    -----
+    Collective: two all-reduces, of 24 and 8 bytes. One pass through the owned cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: abs(x - 1) - y)
+    >>> index = mb.argmin(u)
+    >>> index, [int(i) for i in np.unravel_index(index, u.shape)]
+    (4, [1, 1])
     """
     return _arg_extreme(u, "the place of the minimum", largest=False)
 
 
 def argmax(u: Field) -> int:
-    """Return the flat index of the greatest element of `u`, on every rank. Collective.
+    """Return the flat index of the greatest element of a field.
 
-    The index into the GLOBAL shape ``u.shape``, components included, in C order, as ``np.argmax`` of the gathered
-    array: the first of equal elements (0.0 and -0.0 are equal), the first NaN if there is one.
-    ``np.unravel_index(index, u.shape)`` gives the coordinates.
-    Raises UsageError, on every rank, for complex fields and for fields without elements.
-    Two all-reduces of 24 and 8 bytes.
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats, with at least one element.
+
+    Returns
+    -------
+    int
+        The same on every rank: the index into the GLOBAL shape ``u.shape``, components included, in C order, as
+        ``np.argmax`` of the gathered array: the first of equal elements (0.0 and -0.0 are equal), the first NaN if
+        there is one.
+
+    Raises
+    ------
+    UsageError
+        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+
+    Notes
+    -----
+    Collective: two all-reduces, of 24 and 8 bytes. One pass through the owned cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: y - abs(x - 1))
+    >>> index = mb.argmax(u)
+    >>> index, [int(i) for i in np.unravel_index(index, u.shape)]
+    (4, [1, 1])
     """
     return _arg_extreme(u, "the place of the maximum", largest=True)

@@ -43,38 +43,81 @@ def _all_parts(u: Field, asked: str) -> npt.NDArray[np.int64]:
 
 
 def sum(u: Field) -> int | float:
-    """Return the sum of all elements of `u`, components included, on every rank. Collective.
+    """Sum all elements of a field, components included.
 
     Nothing is rounded but the end result, so that it has the same bits for any decomposition, halo and MPI.
 
-    - floats (f2, f4, f8): a Python float, the exact sum rounded once to f8, ties to even: what ``math.fsum``
-      returns. For an f4 field, too, the result is f8 and not rounded to f4.
-    - bool and integers: the exact Python int; it cannot overflow.
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats (f2, f4, f8).
+
+    Returns
+    -------
+    int or float
+        The same on every rank. For floats a Python float, the exact sum rounded once to f8, ties to even: what
+        ``math.fsum`` returns. For an f4 field, too, the result is f8 and not rounded to f4. For bool and integers the
+        exact Python int; it cannot overflow.
+
+    Raises
+    ------
+    UsageError
+        On every rank, for complex fields, and if ranks ask for different things.
+
+    Notes
+    -----
+    Collective: one all-reduce, of 592 bytes for floats, 40 for bool and integers. One pass through the owned cells.
 
     Special cases of floats: NaN if an element is NaN or infinities of both signs occur; an infinity if those of one
-    sign do, or if the exact sum rounds beyond the largest f8 (``math.fsum`` raises OverflowError there);
-    intermediate sums cannot overflow. An empty field sums up to 0.0; a zero sum is -0.0 only if every element is
-    -0.0 (``math.fsum`` loses that sign), as in IEEE 754.
+    sign do, or if the exact sum rounds beyond the largest f8 (``math.fsum`` raises OverflowError there); intermediate
+    sums cannot overflow. An empty field sums up to 0.0; a zero sum is -0.0 only if every element is -0.0 (``math.fsum``
+    loses that sign), as in IEEE 754.
 
-    Raises UsageError, on every rank, for complex fields.
+    Methods: superaccumulator, doi:10.48550/arXiv.1505.05571, which slices reach by doi:10.1137/050645671.
 
-    One all-reduce: 592 bytes for floats, 40 for bool and integers. One pass through the owned cells.
-    Methods: doi:10.48550/arXiv.1505.05571 and doi:10.1137/050645671 (see `mpibatch.reduce.exact`).
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> u = mb.scatter(np.array([1e16, 1.0, -1e16, 0.5]), mb.Grid(4))
+    >>> mb.sum(u)
+    1.5
     """
     total = _all_parts(u, "the sum")
     return rounded(total) if u.dtype.kind == "f" else integer_total(total)
 
 
 def mean(u: Field) -> float:
-    """Return the arithmetic mean of all elements of `u`, components included, on every rank. Collective.
+    """Return the arithmetic mean of all elements of a field, components included.
 
-    A Python float for every dtype: the exact sum divided by the number of elements, rounded once to f8, ties to
-    even (not the rounded sum divided and rounded again, and it cannot overflow). NaN and infinities as in `sum`; a
-    mean of -0.0 only if every element is -0.0 or the exact mean is negative and underflows.
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats (f2, f4, f8), with at least one element.
 
-    Raises UsageError, on every rank, for complex fields and for fields without elements.
+    Returns
+    -------
+    float
+        The same on every rank: the exact sum divided by the number of elements, rounded once to f8, ties to even (not
+        the rounded sum divided and rounded again, and it cannot overflow), for every dtype.
 
-    One all-reduce: 592 bytes for floats, 40 for bool and integers. Methods: as in `sum`.
+    Raises
+    ------
+    UsageError
+        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+
+    Notes
+    -----
+    Collective: one all-reduce, of 592 bytes for floats, 40 for bool and integers. One pass through the owned cells.
+
+    NaN and infinities as in `sum`; a mean of -0.0 only if every element is -0.0 or the exact mean is negative and
+    underflows. Methods: doi:10.48550/arXiv.1505.05571 and doi:10.1137/050645671, as in `sum`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.mean(mb.Grid(4).from_function(lambda x: x * x))
+    3.5
     """
     check_field("the mean", u)
     count = math.prod(u.shape)
@@ -86,9 +129,33 @@ def mean(u: Field) -> float:
 
 
 def count_nonzero(u: Field) -> int:
-    """Return how many elements of `u`, components included, are not zero, on every rank. Collective.
+    """Count the elements of a field, components included, that are not zero.
 
-    A Python int, for every dtype; NaN is not zero, -0.0 is. One all-reduce of 16 bytes.
+    Parameters
+    ----------
+    u : Field
+        Of any dtype. NaN is not zero, -0.0 is.
+
+    Returns
+    -------
+    int
+        The same on every rank.
+
+    Raises
+    ------
+    UsageError
+        On every rank, if `u` is no field, or if ranks ask for different things.
+
+    Notes
+    -----
+    Collective: one all-reduce of 16 bytes. One pass through the owned cells.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: x)
+    >>> mb.count_nonzero(u), mb.count_nonzero(u > 1)
+    (4, 2)
     """
     check_field("count_nonzero", u)
     with phase("compute"):

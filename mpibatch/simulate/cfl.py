@@ -14,16 +14,40 @@ __all__ = ["cfl_step"]
 
 
 def cfl_step(speed: Field | Sequence[Field], courant: float) -> float:
-    """Return ``courant / Σ max|speed| / spacing`` over the axes, the Courant–Friedrichs–Lewy step. Collective.
+    """Return ``courant / Σ max|speed| / spacing`` over the axes, the Courant–Friedrichs–Lewy step.
 
     Parameters
     ----------
-    speed : the largest signal speed in every cell (≥ 0), in units of length over time: one field for all axes, or one
-        for each axis of the grid.
-    courant : the share of the grid spacing that a signal may cross in a step; 1 is the limit of the simplest schemes.
+    speed : Field or sequence of Field
+        The largest signal speed in every cell (≥ 0), in units of length over time: one field for all axes, or one for
+        each axis of the grid.
+    courant : float
+        The share of the grid spacing that a signal may cross in a step, above 0; 1 is the limit of the simplest
+        schemes.
 
-    The maximum is exact, so that the step has the same bits on any number of ranks. Method:
-    doi:10.1007/BF01448839. Raises RunError if no speed is above 0, or if one is not finite.
+    Returns
+    -------
+    float
+        A length of time, the same on every rank.
+
+    Raises
+    ------
+    UsageError
+        If the speeds do not fit the grid's axes, or `courant` is not above 0.
+    RunError
+        If no speed is above 0, or if one is not finite.
+
+    Notes
+    -----
+    Collective: one exact maximum (`mpibatch.max`) for each field, so that the step has the same bits on any number of
+    ranks. Method: doi:10.1007/BF01448839. The greatest value of each field is taken, so negative speeds do not count.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> speed = mb.Grid(4, spacing=0.5).from_function(lambda x: 1.0 + 2.0 * x)
+    >>> mb.simulate.cfl_step(speed, courant=0.8)
+    0.1
     """
     fields: list[Any] = list(speed) if isinstance(speed, list | tuple) else [speed]
     for given in fields:

@@ -66,8 +66,8 @@ class Kernel:
     -----
     Local; calling it is collective. The first call for certain types compiles, and keeps what it compiled on disk.
 
-    - A new field has the halo of the first field, so that it can go in again. ``u = kernel(u)`` in a loop takes the memory
-      of fields that are gone, and what was planned for it; see `mpibatch.fields.memory`.
+    - A new field has the halo of the first field, so that it can go in again. ``u = kernel(u)`` in a loop takes the
+      memory of fields that are gone, and what was planned for it; see `mpibatch.fields.memory`.
     - `out` : a Field, or a tuple of them. It may be an input that is read at the cell itself only (as the step before
       the last of a leapfrog scheme is), and no other input. Only owned cells are written.
     - `walls` : see `mpibatch.stencil.walls`; `cval` is what "constant" means, `time` goes to wall functions.

@@ -19,8 +19,8 @@ def cfl_step(speed: Field | Sequence[Field], courant: float) -> float:
     Parameters
     ----------
     speed : Field or sequence of Field
-        The largest signal speed in every cell (≥ 0), in units of length over time: one field for all axes, or one for
-        each axis of the grid.
+        The largest signal speed in every cell, of either sign, in units of length over time: one field for all axes,
+        or one for each axis of the grid.
     courant : float
         The share of the grid spacing that a signal may cross in a step, above 0; 1 is the limit of the simplest
         schemes.
@@ -39,8 +39,8 @@ def cfl_step(speed: Field | Sequence[Field], courant: float) -> float:
 
     Notes
     -----
-    Collective: one exact maximum (`mpibatch.max`) for each field, so that the step has the same bits on any number of
-    ranks. Method: doi:10.1007/BF01448839. The greatest value of each field is taken, so negative speeds do not count.
+    Collective: an exact minimum and maximum of each field, so that the step has the same bits on any number of ranks.
+    Method: doi:10.1007/BF01448839.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def cfl_step(speed: Field | Sequence[Field], courant: float) -> float:
         raise UsageError(f"a Courant number of {courant} was asked for; give one above 0")
     if len(fields) not in (1, len(spacing)):
         raise UsageError(f"{len(fields)} speeds were given for {len(spacing)} axes; give one, or one for each axis")
-    largest = [float(reduce.max(field)) for field in fields]
+    largest = [max(abs(float(reduce.max(field))), abs(float(reduce.min(field)))) for field in fields]
     rate = math.fsum(s / h for s, h in zip(largest * (len(spacing) // len(largest)), spacing, strict=True))
     if not 0 < rate < math.inf:
         raise RunError(

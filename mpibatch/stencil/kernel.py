@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 
+from mpibatch.base.compiled import thread_count
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.stencil.compiled.numba_source import kernel_text
 from mpibatch.stencil.compiled.types import Array, Typed, assign_types, check_dtype
@@ -105,7 +105,7 @@ class Kernel:
             raise UsageError(f"backend {backend!r} was asked for{nearest(backend, BACKENDS)}")
         if overlap not in (True, False, "auto"):
             raise UsageError(f'overlap={overlap!r} was asked for; give True, False or "auto"')
-        threads = _threads_here() if threads is None else threads
+        threads = thread_count() if threads is None else threads
         if threads < 1:
             raise UsageError(f"threads={threads} was asked for; give at least 1")
         self.program = program
@@ -384,14 +384,6 @@ class Kernel:
 
     def __repr__(self) -> str:
         return f"<stencil {self.name}({', '.join(self.program.parameters)})>"
-
-
-def _threads_here() -> int:
-    """As many threads as the user, or a batch script, wants for each rank."""
-    said = os.environ.get("NUMBA_NUM_THREADS", "1")
-    if not said.isdecimal() or not int(said):
-        raise UsageError(f"NUMBA_NUM_THREADS={said} was given as threads of each rank; give a whole number, 1 or more")
-    return int(said)
 
 
 @overload

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.redistribution import gather, gather_all, redistribute, scatter
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
-    from mpibatch.measure import label
+    from mpibatch.measure import find_objects, label, regionprops_table
     from mpibatch.reduce import argmax, argmin, count_nonzero, histogram, max, mean, min, sum
     from mpibatch.simulate import Simulation
     from mpibatch.stencil import Kernel, cells, coordinate, index, spacing, stencil
@@ -60,6 +60,7 @@ __all__ = [
     "domain",
     "exchange",
     "filters",
+    "find_objects",
     "gather",
     "gather_all",
     "halo",
@@ -79,6 +80,7 @@ __all__ = [
     "random",
     "redistribute",
     "reduce",
+    "regionprops_table",
     "save",
     "scatter",
     "simulate",
@@ -106,7 +108,7 @@ if not TYPE_CHECKING:
             "halo": ("Exchange", "exchange"),
             "io": ("load", "open", "save"),
             "fields.redistribution": ("gather", "gather_all", "redistribute", "scatter"),
-            "measure": ("label",),
+            "measure": ("find_objects", "label", "regionprops_table"),
             "reduce": ("argmax", "argmin", "count_nonzero", "histogram", "max", "mean", "min", "sum"),
             "simulate": ("Simulation",),
             "stencil": ("Kernel", "cells", "coordinate", "index", "spacing"),

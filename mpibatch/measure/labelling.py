@@ -12,6 +12,7 @@ from mpibatch.base.timing import phase
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
+from mpibatch.measure._engine.memory import flat_rows, outer_shape
 from mpibatch.measure._engine.merging import merged
 from mpibatch.measure._engine.numbering import numbers
 from mpibatch.measure._engine.places import local_places, owners, places, wide
@@ -137,14 +138,14 @@ class _Block:
         self.parent = np.empty(owned.size // n * most + 1, dtype)
         self.parent[0] = 0
         self.first = np.empty(self.parent.size, np.int64)
-        outer = (1,) * (4 - owned.ndim) + owned.shape[:-1]
+        outer = outer_shape(owned)
         steps = steps_of(offsets)
         window = 1 + int(max((-steps[:, :3] @ [outer[1] * outer[2], outer[2], 1]), default=0))
-        flat, strides = _comparable(owned)
+        flat, strides = flat_rows(_comparable(owned))
         begins, ends, labels = (np.empty((window, most + 1), dtype) for _ in range(3))
         counts, bases = np.empty((2, window), np.int64)
         provisional = runs.scan(
-            flat, np.array(outer), strides, n, steps, kind, int(by_value), self.labels.owned.reshape(-1, n),
+            flat, outer, strides, n, steps, kind, int(by_value), self.labels.owned.reshape(-1, n),
             self.parent, self.first, begins, ends, labels, counts, bases,
         )  # fmt: skip
         self.count = int(runs.flatten(self.parent, self.first, provisional))
@@ -176,16 +177,11 @@ class _Block:
             runs.relabel(self.labels.owned.reshape(-1), table.astype(self.labels.dtype)[self.parent])
 
 
-def _comparable(owned: Array) -> tuple[Array, Ints]:
-    """Return cells as unsigned integers, or floats, in one flat view, and how far apart there rows are. Local."""
-    if owned.dtype.kind == "f" and owned.dtype.itemsize not in (4, 8):
-        owned = owned != 0  # compiled code knows no others
+def _comparable(owned: Array) -> Array:
+    """Return cells as unsigned integers, or as floats that compiled code knows. Local."""
     if owned.dtype.kind != "f":
-        owned = owned.view(f"u{owned.dtype.itemsize}")
-    apart = [stride // owned.itemsize for stride in owned.strides]
-    span = 1 + sum((n - 1) * stride for n, stride in zip(owned.shape, apart, strict=True))
-    flat = np.lib.stride_tricks.as_strided(owned, (span,), (owned.itemsize,), writeable=False)
-    return flat, np.array([0] * (4 - owned.ndim) + apart[:-1])
+        return owned.view(f"u{owned.dtype.itemsize}")
+    return owned if owned.dtype.itemsize in (4, 8) else (owned != 0).view("u1")
 
 
 def _numbered(grid: Grid, block: _Block, pairs: Ints, mine: Ints) -> tuple[Ints, int]:

@@ -142,11 +142,11 @@ class _Block:
         steps = steps_of(offsets)
         window = 1 + int(max((-steps[:, :3] @ [outer[1] * outer[2], outer[2], 1]), default=0))
         flat, strides = flat_rows(_comparable(owned))
-        begins, ends, labels = (np.empty((window, most + 1), dtype) for _ in range(3))
-        counts, bases = np.empty((2, window), np.int64)
+        edges, turns = np.empty((window, 2 * most + 2), dtype), np.empty((window, n + 1), dtype)
+        labels, line = np.empty((window, most + 1), dtype), np.empty(n + 4, dtype)
         provisional = runs.scan(
             flat, outer, strides, n, steps, kind, int(by_value), self.labels.owned.reshape(-1, n),
-            self.parent, self.first, begins, ends, labels, counts, bases,
+            self.parent, self.first, edges, turns, labels, line,
         )  # fmt: skip
         self.count = int(runs.flatten(self.parent, self.first, provisional))
         self.parent = self.parent[: provisional + 1]

@@ -84,9 +84,9 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     shape = tuple(draw(st.lists(st.integers(1, (40, 9, 5, 3)[ndim - 1]), min_size=ndim, max_size=ndim)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     names = np.array(draw(st.sampled_from([[0, 1], [0, 1, 2, 5], [-3, 0, 7, 10**6], list(range(60))])))
-    labels = rng.choice(names, shape).astype(draw(st.sampled_from(["i4", "i8", "u4"])))
-    labels[labels.astype("i8") > 2**31] = 0
     dtype = np.dtype(draw(st.sampled_from(FLOATS + INTEGERS)))
+    labels = rng.choice(names, shape).astype(draw(st.sampled_from(["i4", "i8", "u4"])) if dtype == "f8" else "i4")
+    labels[labels.astype("i8") > 2**31] = 0
     if dtype.kind == "f":
         spread = draw(st.sampled_from([0, 3, 14, 900]))
         with np.errstate(over="ignore"):

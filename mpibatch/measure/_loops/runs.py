@@ -46,60 +46,56 @@ def unite(parent: Array, a: Int, b: Int) -> Int:
 
 
 @compiled
-def cut(row: Array, kind: Int, begins: Array, ends: Array) -> Int:
-    """Write where the runs of a row begin and end; return how many there are. Local."""
+def cut(row: Array, kind: Int, edges: Array, turns: Array) -> Int:
+    """Write where the runs of a row begin and end, in turn; return how many there are. Local.
+
+    `turns` gets, for each cell and the end of the row, how many of these come before or with it: half of it, rounded
+    down, is the run that a cell is in, or else the next one. Behind the last run is one that begins where none can.
+    """
     n = row.shape[0]
     count = 0
     if kind == BINARY:
         # Without branches: random cells would mislead the processor at every other one.
         before = False
-        closed = 0
+        turn = 0
         for x in range(n):
             now = row[x] != 0
-            begins[count] = x
-            count += now and not before
-            ends[closed] = x
-            closed += before and not now
+            edges[turn] = x
+            turn += now != before
+            turns[x] = turn
             before = now
-        if before:
-            ends[closed] = n
-    elif kind == VALUES:
-        for x in range(n):
-            if row[x] != 0:
-                if x > 0 and row[x] == row[x - 1]:
-                    ends[count - 1] = x + 1
-                else:
-                    begins[count] = x
-                    ends[count] = x + 1
-                    count += 1
+        edges[turn] = n
+        count = (turn + 1) // 2
     else:
         for x in range(n):
-            if row[x] != 0:
-                begins[count] = x
-                ends[count] = x + 1
+            begins = row[x] != 0 and (x == 0 or kind == CELLS or row[x] != row[x - 1])
+            if x > 0 and row[x - 1] != 0 and (begins or row[x] == 0):
+                edges[2 * count - 1] = x
+            if begins:
+                edges[2 * count] = x
                 count += 1
+            turns[x] = 2 * count - 1 if row[x] != 0 else 2 * count
+        if row[n - 1] != 0:
+            edges[2 * count - 1] = n
+    turns[n] = 2 * count
+    edges[2 * count] = n + 2
     return count
 
 
 @compiled
 def join(
-    begins: Array, ends: Array, labels: Array, count: Int,
-    begins_there: Array, ends_there: Array, labels_there: Array, count_there: Int,
+    edges: Array, labels: Array, count: Int, edges_there: Array, labels_there: Array, turns_there: Array,
     low: Int, high: Int, row: Array, row_there: Array, by_value: Int, parent: Array,
 ) -> None:  # fmt: skip
     """Unite the runs of a row with those of an earlier one of which a cell lies `low` to `high` beside theirs. Local.
 
     The label of a run that had none, 0, becomes that of the first which it meets.
     """
-    q = 0
     for r in range(count):
-        begin = begins[r] + low
-        end = ends[r] + high
-        while q < count_there and ends_there[q] <= begin:
-            q += 1
-        t = q
-        while t < count_there and begins_there[t] < end:
-            if by_value == 0 or row[begins[r]] == row_there[begins_there[t]]:
+        end = edges[2 * r + 1] + high
+        t = turns_there[max(edges[2 * r] + low, 0)] // 2
+        while edges_there[2 * t] < end:
+            if by_value == 0 or row[edges[2 * r]] == row_there[edges_there[2 * t]]:
                 label = labels[r]
                 other = labels_there[t]
                 if label == 0:
@@ -110,27 +106,31 @@ def join(
 
 
 @compiled
-def fill(out: Array, begins: Array, ends: Array, labels: Array, count: Int) -> None:
-    """Write the labels of a row's runs to its cells. Local."""
+def fill(out: Array, edges: Array, labels: Array, count: Int, line: Array) -> None:
+    """Write the labels of a row's runs to its cells, by way of a line with room for some more. Local."""
     n = out.shape[0]
-    x = 0
+    line[:] = 0
     for r in range(count):
-        while x < begins[r]:
-            out[x] = 0
-            x += 1
-        label = labels[r]
-        while x < ends[r]:
-            out[x] = label
-            x += 1
-    while x < n:
-        out[x] = 0
-        x += 1
+        begin, end, label = edges[2 * r], edges[2 * r + 1], labels[r]
+        # Most runs of noise are short: always four cells, and what was too much is taken back.
+        line[begin] = label
+        line[begin + 1] = label
+        line[begin + 2] = label
+        line[begin + 3] = label
+        for x in range(begin + 4, end):
+            line[x] = label
+        line[end] = 0
+        line[end + 1] = 0
+        line[end + 2] = 0
+        line[end + 3] = 0
+    for x in range(n):
+        out[x] = line[x]
 
 
 @compiled
 def scan(
     flat: Array, outer: Array, strides: Array, n: Int, steps: Array, kind: Int, by_value: Int, out: Array,
-    parent: Array, first: Array, begins: Array, ends: Array, labels: Array, counts: Array, bases: Array,
+    parent: Array, first: Array, edges: Array, turns: Array, labels: Array, line: Array,
 ) -> Int:  # fmt: skip
     """Write provisional labels of the cells that are not zero to `out`; return how many there are. Local.
 
@@ -142,9 +142,10 @@ def scan(
     kind, by_value : what a run is, and whether runs are only joined if their values are equal.
     out : labels, a row each.
     parent, first : for each label, from 1, a lesser one of the same set, and the number of its first cell in the block.
-    begins, ends, labels, counts, bases : for the last rows, as many as steps reach back, what is known of their runs.
+    edges, turns, labels : for the last rows, as many as steps reach back, what is known of their runs (see `cut`).
+    line : room for a row, and four cells more.
     """
-    window = begins.shape[0]
+    window = edges.shape[0]
     last = np.int64(0)
     row = 0
     for i in range(outer[0]):
@@ -153,28 +154,25 @@ def scan(
                 slot = row % window
                 base = i * strides[0] + j * strides[1] + k * strides[2]
                 cells = flat[base : base + n]
-                count = cut(cells, kind, begins[slot], ends[slot])
-                counts[slot] = count
-                bases[slot] = base
+                count = cut(cells, kind, edges[slot], turns[slot])
                 labels[slot, :count] = 0
                 for s in range(steps.shape[0]):
                     there_i, there_j, there_k = i + steps[s, 0], j + steps[s, 1], k + steps[s, 2]
                     if there_i < 0 or there_j < 0 or there_j >= outer[1] or there_k < 0 or there_k >= outer[2]:
                         continue
                     there = ((there_i * outer[1] + there_j) * outer[2] + there_k) % window
-                    base = bases[there]
+                    base = there_i * strides[0] + there_j * strides[1] + there_k * strides[2]
                     join(
-                        begins[slot], ends[slot], labels[slot], count,
-                        begins[there], ends[there], labels[there], counts[there],
+                        edges[slot], labels[slot], count, edges[there], labels[there], turns[there],
                         steps[s, 3], steps[s, 4], cells, flat[base : base + n], by_value, parent,
                     )  # fmt: skip
                 for r in range(count):
                     if labels[slot, r] == 0:
                         last += 1
                         parent[last] = last
-                        first[last] = np.int64(row) * n + begins[slot, r]
+                        first[last] = np.int64(row) * n + edges[slot, 2 * r]
                         labels[slot, r] = last
-                fill(out[row], begins[slot], ends[slot], labels[slot], count)
+                fill(out[row], edges[slot], labels[slot], count, line)
                 row += 1
     return last
 

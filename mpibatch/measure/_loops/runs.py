@@ -18,6 +18,7 @@ __all__ = ["BINARY", "CELLS", "VALUES", "flatten", "relabel", "scan"]
 
 Array = Any
 Int = Any
+# Indices that are loaded are made unsigned: the compiler would else count negative ones from the end, at a price.
 
 # What a run is: neighbours that are not zero, neighbours of one value, or a cell alone (where a structure does not join
 # neighbours within a row).
@@ -27,10 +28,13 @@ BINARY, VALUES, CELLS = 0, 1, 2
 @compiled
 def find(parent: Array, label: Int) -> Int:
     """Return the name of a label's set, and shorten the way to it. Local."""
-    while parent[label] != label:
-        parent[label] = parent[parent[label]]
-        label = parent[label]
-    return label
+    at = np.uint64(label)
+    above = np.uint64(parent[at])
+    while above != at:
+        parent[at] = parent[above]
+        at = above
+        above = np.uint64(parent[at])
+    return np.int64(at)
 
 
 @compiled
@@ -38,11 +42,9 @@ def unite(parent: Array, a: Int, b: Int) -> Int:
     """Unite the sets of two labels; return the name of the union. Local."""
     a = find(parent, a)
     b = find(parent, b)
-    if a < b:
-        parent[b] = a
-        return a
-    parent[a] = b
-    return b
+    low, high = min(a, b), max(a, b)
+    parent[np.uint64(high)] = low
+    return low
 
 
 @compiled
@@ -57,15 +59,15 @@ def cut(row: Array, kind: Int, edges: Array, turns: Array) -> Int:
     if kind == BINARY:
         # Without branches: random cells would mislead the processor at every other one.
         before = False
-        turn = 0
+        turn = np.uint64(0)
         for x in range(n):
             now = row[x] != 0
             edges[turn] = x
-            turn += now != before
+            turn += np.uint64(now != before)
             turns[x] = turn
             before = now
         edges[turn] = n
-        count = (turn + 1) // 2
+        count = np.int64(turn + np.uint64(1)) // 2
     else:
         for x in range(n):
             begins = row[x] != 0 and (x == 0 or kind == CELLS or row[x] != row[x - 1])
@@ -92,17 +94,20 @@ def join(
     The label of a run that had none, 0, becomes that of the first which it meets.
     """
     for r in range(count):
-        end = edges[2 * r + 1] + high
-        t = turns_there[max(edges[2 * r] + low, 0)] // 2
-        while edges_there[2 * t] < end:
-            if by_value == 0 or row[edges[2 * r]] == row_there[edges_there[2 * t]]:
-                label = labels[r]
-                other = labels_there[t]
+        begin = np.int64(edges[2 * r])
+        end = np.int64(edges[2 * r + 1]) + high
+        label = np.int64(labels[r])
+        t = np.uint64(turns_there[np.uint64(max(begin + low, 0))]) >> np.uint64(1)
+        while edges_there[t << np.uint64(1)] < end:
+            if by_value == 0 or row[np.uint64(begin)] == row_there[np.uint64(edges_there[t << np.uint64(1)])]:
+                other = np.int64(labels_there[t])
                 if label == 0:
-                    labels[r] = other
+                    label = other
                 elif label != other:
-                    labels[r] = unite(parent, label, other)
-            t += 1
+                    label = unite(parent, label, other)
+                    labels_there[t] = label
+            t += np.uint64(1)
+        labels[r] = label
 
 
 @compiled
@@ -111,18 +116,14 @@ def fill(out: Array, edges: Array, labels: Array, count: Int, line: Array) -> No
     n = out.shape[0]
     line[:] = 0
     for r in range(count):
-        begin, end, label = edges[2 * r], edges[2 * r + 1], labels[r]
+        begin, end, label = np.uint64(edges[2 * r]), np.uint64(edges[2 * r + 1]), labels[r]
         # Most runs of noise are short: always four cells, and what was too much is taken back.
-        line[begin] = label
-        line[begin + 1] = label
-        line[begin + 2] = label
-        line[begin + 3] = label
-        for x in range(begin + 4, end):
-            line[x] = label
-        line[end] = 0
-        line[end + 1] = 0
-        line[end + 2] = 0
-        line[end + 3] = 0
+        for x in range(4):
+            line[begin + np.uint64(x)] = label
+        if end > begin + np.uint64(4):
+            line[np.int64(begin) + 4 : np.int64(end)] = label
+        for x in range(4):
+            line[end + np.uint64(x)] = 0
     for x in range(n):
         out[x] = line[x]
 
@@ -187,7 +188,7 @@ def flatten(parent: Array, first: Array, count: Int) -> Int:
             first[sets] = first[label]
             parent[label] = sets
         else:
-            parent[label] = parent[parent[label]]
+            parent[label] = parent[np.uint64(parent[label])]
     return sets
 
 
@@ -195,4 +196,4 @@ def flatten(parent: Array, first: Array, count: Int) -> Int:
 def relabel(out: Array, table: Array) -> None:
     """Put what the table says in the place of each label. Local."""
     for i in range(out.shape[0]):
-        out[i] = table[out[i]]
+        out[i] = table[np.uint64(out[i])]

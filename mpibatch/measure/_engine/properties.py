@@ -64,9 +64,13 @@ def order_of(names: Iterable[str]) -> int:
 
 
 def kinds_of(names: Iterable[str]) -> set[str]:
-    """Return which sums of values are needed besides their total. Local."""
-    kinds = {"centroid_weighted": "moment", "intensity_std": "square"}
-    return {kinds[name] for name in names if name in kinds}
+    """Return which sums of values are needed. Local."""
+    kinds = {
+        "intensity_mean": {"total"},
+        "intensity_std": {"total", "square"},
+        "centroid_weighted": {"total", "moment"},
+    }
+    return set().union(*(kinds.get(name, set()) for name in names))
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class Layout:
     ----------
     ndim, order : axes, and whether sums are of coordinates (1) or also of their products (2).
     words : limbs of such a sum.
+    has_values : whether there are extremes of values.
     total, moment, square : limbs of sums of values, of values times each coordinate, and of squares; 0: not needed.
     dropped, least : binary places of the values' significands that are zero, and their least biased exponent.
     """
@@ -60,6 +61,7 @@ class Layout:
     ndim: int
     order: int = 1
     words: int = 1
+    has_values: bool = False
     total: int = 0
     moment: int = 0
     square: int = 0
@@ -71,7 +73,7 @@ class Layout:
         """Columns of: label, count, coordinates, products, totals, moments, squares; box, extremes and marks."""
         products = len(pairs_of(self.ndim)) * self.words if self.order == 2 else 0
         sums = (1, 1, self.ndim * self.words, products, self.total, self.ndim * self.moment, self.square)
-        return (*sums, 2 * self.ndim, 5 if self.total else 0)
+        return (*sums, 2 * self.ndim, 5 if self.has_values else 0)
 
     @property
     def width(self) -> int:
@@ -134,15 +136,15 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
     total = max((places + last) // 32 + 3, (places + bits + count) // 32 + 2)
     moment = total + 2 if "moment" in kinds else 0
     square = max((2 * places + 2 * last) // 32 + 3, (2 * places + 2 * bits + count) // 32 + 2)
-    sizes = total, moment, square if "square" in kinds else 0
-    return Layout(labels.grid.ndim, order, words, *sizes, dropped, least), top
+    sizes = total if kinds else 0, moment, square if "square" in kinds else 0
+    return Layout(labels.grid.ndim, order, words, True, *sizes, dropped, least), top
 
 
 def comparable(owned: Array) -> Array:
     """Return values as one of the few types that loops are compiled for. Local."""
     if owned.dtype.kind == "b":
         return owned.view("u1")
-    small = {"i1": "i4", "i2": "i4", "f2": "f4"}
+    small = {"i1": "i4", "i2": "i4", "u2": "i4", "u4": "i8", "f2": "f4"}
     return owned.astype(small.get(owned.dtype.str[1:], owned.dtype), copy=False)
 
 
@@ -204,7 +206,7 @@ def _rows(tile: Array, values: Array | None, start: tuple[int, ...], layout: Lay
     parts[0][:, 0] = known[:count]
     _put_geometry(parts, sums[:count], ends[:count], start, layout)
     if values is not None:
-        totals = np.zeros((count, layout.total), np.int64)
+        totals = np.zeros((count if layout.total else 0, layout.total or 1), np.int64)
         moments = np.zeros((count if layout.moment else 0, ndim, layout.moment or 1), np.int64)
         squares = np.zeros((count if layout.square else 0, layout.square or 1), np.int64)
         extremes = np.tile([np.inf, -np.inf], (count, 1))
@@ -257,7 +259,8 @@ def _put_values(
     start: tuple[int, ...],
 ) -> None:
     """Write sums and extremes of values to columns, in global indices. Local."""
-    parts[4][...] = totals
+    if len(totals):
+        parts[4][...] = totals
     if len(moments):
         target = parts[5].reshape(moments.shape)
         target += moments

@@ -177,7 +177,7 @@ def intensity(
         where they are not needed.
     extremes, marks : the least and greatest value, and whether there was NaN, infinity, or minus infinity.
     """
-    has_moments, has_squares = moments.shape[0] > 0, squares.shape[0] > 0
+    has_totals, has_moments, has_squares = totals.shape[0] > 0, moments.shape[0] > 0, squares.shape[0] > 0
     total = np.zeros(totals.shape[1], np.int64)
     moment = np.zeros(moments.shape[2], np.int64)
     square = np.zeros(squares.shape[1], np.int64)
@@ -201,6 +201,11 @@ def intensity(
                 number = np.float64(value) + 0.0
                 low = min(low, number) if number == number else low
                 high = max(high, number) if number == number else high
+                if not has_totals:
+                    if number != number:
+                        marks[slot, NAN] = 1
+                    x += 1
+                    continue
                 offset = np.int64(0)
                 if is_float == 1:
                     bits = np.float64(value).view(np.int64)
@@ -244,6 +249,8 @@ def intensity(
                         deposit(square, third * third, 2 * offset + 124)
                 x += 1
             extremes[slot, 0], extremes[slot, 1] = low, high
+            if not has_totals:
+                continue
             carry(total)
             move(total, totals[slot], 1)
             if has_moments:

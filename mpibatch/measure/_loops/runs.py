@@ -55,7 +55,7 @@ def cut(row: Array, kind: Int, edges: Array, turns: Array) -> Int:
     down, is the run that a cell is in, or else the next one. Behind the last run is one that begins where none can.
     """
     n = row.shape[0]
-    count = 0
+    count: Int = 0
     if kind == BINARY:
         # Without branches: random cells would mislead the processor at every other one.
         before = False

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpibatch as mb
+from mpibatch.measure import labelling
 from mpibatch.mpi import MPI
 from tests.support.components import cuts, field, flooded, spiral
 
@@ -130,6 +131,18 @@ def test_many_objects_on_fields_as_large_as_tests_can_have() -> None:
     whole = np.random.default_rng(0).random((70, 60, 50)) < 0.31
     for structure in (None, np.ones((3, 3, 3))):
         check(whole, mb.Grid(whole.shape), structure, ndi.label(whole, structure))
+
+
+def test_wide_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What labels of grids of 2**31 cells go through, on a small one."""
+    monkeypatch.setattr(labelling, "wide", lambda shape: True)
+    whole = np.random.default_rng(4).random((30, 31)) < 0.5
+    for structure in (None, np.ones((3, 3))):
+        for u in (field(whole, mb.Grid(whole.shape)), field(whole.astype("i8"), mb.Grid(whole.shape), 1)):
+            labels, n = mb.label(u, structure, label_values=u.dtype == "i8")
+            expected, count = ndi.label(whole, structure)
+            assert (n, labels.dtype) == (count, np.int64)
+            np.testing.assert_array_equal(labels.owned, expected[u.box.slices()])
 
 
 def refused(*args: Any, **kwargs: Any) -> str:

@@ -80,7 +80,7 @@ def label(u: Field, structure: npt.ArrayLike | None = None, label_values: bool =
     with agreed(grid.comm, "label"), phase("compute"):
         block = _Block(u, offsets, bool(label_values))
     if grid.size == 1 and not any(grid.periodic):
-        table, n = np.arange(block.count + 1), block.count
+        table, n = None, block.count
     else:
         pairs, mine = contacts(grid, offsets, block.looks())
         table, n = _numbered(grid, block, pairs, mine)
@@ -162,19 +162,24 @@ class _Block:
 
         def see_components(part: Box) -> Ints:
             components = self.parent[self.labels.owned[part.slices(box.start)]]
-            return np.where(components == 0, NOTHING, places(shape, box, self.first[components]))
+            is_in = components != 0
+            result = np.full(components.shape, NOTHING, np.int64)
+            result[is_in] = places(shape, box, self.first[components[is_in]])
+            return result
 
         def see_values(part: Box) -> Ints:
             return self._u.owned[part.slices(box.start)].astype(np.int64)
 
         return (see_components, see_values) if self._by_value else (see_components,)
 
-    def number(self, table: Ints) -> None:
-        """Give each cell the number that `table` has for its component in the block."""
-        from mpibatch.measure._loops import runs
+    def number(self, table: Ints | None) -> None:
+        """Give each cell the number that `table` has for its component in the block, or the component's own."""
+        from mpibatch.measure._loops import numbering, runs
 
+        if table is not None:
+            numbering.rename(self.parent, table)
         if self.labels.owned.size:
-            runs.relabel(self.labels.owned.reshape(-1), table.astype(self.labels.dtype)[self.parent])
+            runs.relabel(self.labels.owned.reshape(-1), self.parent)
 
 
 def _comparable(owned: Array) -> Array:
@@ -195,7 +200,7 @@ def _numbered(grid: Grid, block: _Block, pairs: Ints, mine: Ints) -> tuple[Ints,
     is_first = np.ones(block.count + 1, np.bool_)
     is_first[0] = is_first[components[joins]] = False
     table = np.zeros(block.count + 1, np.int64)
-    table[is_first], n = numbers(grid, block.first[is_first])
+    table[1:], n = numbers(grid, block.first[1:], is_first[1:])
     with phase("halo"):
         table[components[joins]] = ask(
             grid.comm,

@@ -19,17 +19,17 @@ __all__ = ["numbers"]
 Ints = npt.NDArray[np.int64]
 
 
-def numbers(grid: Grid, local: Ints) -> tuple[Ints, int]:
-    """Return the numbers, from 1, of cells that ranks have chosen, and how many there are in all. Collective.
+def numbers(grid: Grid, first: Ints, chosen: npt.NDArray[np.bool_]) -> tuple[Ints, int]:
+    """Return the numbers, from 1, of the chosen among some cells (0: others), and how many all ranks chose. Collective.
 
-    `local` are sorted raster indices in this rank's block.
+    `first` are sorted raster indices in this rank's block.
     """
+    # Late, because numba takes a second to load.
+    from mpibatch.measure._loops import numbering as loops
+
     shape = grid.box.shape
-    rows = local // max(shape[-1], 1)
-    counts = np.bincount(rows, minlength=int(np.prod(shape[:-1])))
-    starts = np.cumsum(counts) - counts
-    result = np.arange(1, len(local) + 1) - starts[rows]
-    table = counts.astype(np.int64).reshape(shape[:-1])
+    table = np.zeros(shape[:-1], np.int64)
+    loops.count_rows(first, chosen, shape[-1], table.reshape(-1))
     before = np.zeros(shape[:-1], np.int64)
     for axis in range(grid.ndim - 1, -1, -1):
         if axis < grid.ndim - 1:
@@ -40,7 +40,9 @@ def numbers(grid: Grid, local: Ints) -> tuple[Ints, int]:
         with REDUCTION:
             others, table = sums_before(grid.comm, _line(grid, axis), table)
         before += others.reshape(others.shape + (1,) * (before.ndim - others.ndim))
-    return result + before.reshape(-1)[rows], int(table)
+    result = np.zeros(len(first), np.int64)
+    loops.number_rows(first, chosen, shape[-1], before.reshape(-1), result)
+    return result, int(table)
 
 
 def _line(grid: Grid, axis: int) -> list[int]:

@@ -102,7 +102,9 @@ def test_blocks_thinner_than_objects_and_empty_blocks() -> None:
     whole = np.zeros((6, 6, 8), np.bool_)
     whole[1:5, 1:5, 1:7] = True
     whole[:, 0, 0] = whole[5, 5, :] = True
-    for sizes in ([0] * (RANKS - 1) + [8], [8] + [0] * (RANKS - 1), [1] * (RANKS - 1) + [9 - RANKS]):
+    thin = min(RANKS - 1, 7)
+    cut = [1] * thin + [8 - thin] + [0] * (RANKS - 1 - thin)
+    for sizes in ([0] * (RANKS - 1) + [8], [8] + [0] * (RANKS - 1), cut, cut[::-1]):
         grid = mb.Grid(whole.shape, sizes=[None, None, sizes])
         for structure in (None, np.ones((3, 3, 3))):
             check(whole, grid, structure, ndi.label(whole, structure))

@@ -21,7 +21,7 @@ from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.measure._engine.memory import flat_rows, outer_shape
 from mpibatch.measure._engine.words import add_product, carried
-from mpibatch.mpi import MPI
+from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import forward
 
 __all__ = ["Layout", "ordered", "pairs_of", "tallied"]
@@ -156,12 +156,12 @@ def signed(owned: Array) -> Array:
 def tallied(labels: Field, values: Field | None, layout: Layout, top: int) -> Ints:
     """Return this rank's share of all labels' rows, in order of label. Collective."""
     comm, box = labels.grid.comm, labels.box
-    with phase("compute"):
+    with agreed(comm, "regionprops_table"), phase("compute"):
         tables = [np.empty((0, layout.width), np.int64)]
         for part in _tiles(box) if box.size else ():
             inside = part.slices(box.start)
-            tile = signed(labels.owned[inside])
-            tables.append(_rows(tile, None if values is None else comparable(values.owned[inside]), part.start, layout))
+            seen = None if values is None else comparable(values.owned[inside])
+            tables.append(_rows(signed(labels.owned[inside]), seen, part.start, layout))
         rows = layout.merge(np.concatenate(tables))
     share = -(-max(top, 1) // comm.size)
     with phase("halo"):

@@ -174,14 +174,14 @@ def find_objects(labels: Field) -> dict[int, tuple[slice, ...]]:
     }
 
 
-def _check_labels(asked: str, labels: Field) -> None:
+def _check_labels(call: str, labels: Field) -> None:
     if labels.dtype.kind not in "iu" or labels.components or not labels.dtype.isnative:
         raise UsageError(
-            f"{asked}: labels of dtype {labels.dtype} and components {labels.components or 'none'}; give integers "
+            f"{call}: labels of dtype {labels.dtype} and components {labels.components or 'none'}; give integers "
             "without components, such as mpibatch.label returns"
         )
     if labels.dtype == np.uint64 and labels.owned.size and int(labels.owned.max()) >= 2**63:
-        raise UsageError(f"{asked}: the label {labels.owned.max()} does not fit into 63 bits; number regions otherwise")
+        raise UsageError(f"{call}: the label {labels.owned.max()} does not fit into 63 bits; number regions otherwise")
 
 
 def _check_intensity(labels: Field, intensity: Any) -> None:

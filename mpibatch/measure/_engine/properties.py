@@ -103,7 +103,7 @@ class Regions:
         return np.ascontiguousarray(self._parts[1][:, 0])
 
     @property
-    def _cell(self) -> np.float64:
+    def _volume(self) -> np.float64:
         """The volume of a cell."""
         return np.float64(math.prod(self.spacing))
 
@@ -114,7 +114,7 @@ class Regions:
         return self._count
 
     def _area(self) -> Floats:
-        return self._count * self._cell
+        return self._count * self._volume
 
     def _bbox(self) -> Ints:
         ndim, ends = self.layout.ndim, self._parts[7]
@@ -122,7 +122,7 @@ class Regions:
 
     def _area_bbox(self) -> Floats:
         ndim, box = self.layout.ndim, self._bbox()
-        return np.asarray((box[:, ndim:] - box[:, :ndim]).prod(axis=1) * self._cell)
+        return np.asarray((box[:, ndim:] - box[:, :ndim]).prod(axis=1) * self._volume)
 
     def _extent(self) -> Floats:
         return self._area() / self._area_bbox()

@@ -15,7 +15,7 @@ __all__ = ["backward", "has_corners", "joins_rows", "mask_of", "steps_of"]
 Offset = tuple[int, ...]
 
 
-def mask_of(asked: str, structure: Any, ndim: int) -> npt.NDArray[np.bool_]:
+def mask_of(call: str, structure: Any, ndim: int) -> npt.NDArray[np.bool_]:
     """Return a structure as a bool array, faces only by default; UsageError unless it is a symmetric one. Local."""
     if structure is None:
         distance = np.abs(np.indices((3,) * ndim) - 1).sum(axis=0)
@@ -24,15 +24,15 @@ def mask_of(asked: str, structure: Any, ndim: int) -> npt.NDArray[np.bool_]:
         given = np.asarray(structure)
         mask = given != 0
     except (TypeError, ValueError):
-        raise UsageError(f"{asked}: structure={structure!r} is no array; give one of shape {(3,) * ndim}") from None
+        raise UsageError(f"{call}: structure={structure!r} is no array; give one of shape {(3,) * ndim}") from None
     if given.dtype.kind not in "biuf" or given.shape != (3,) * ndim:
         raise UsageError(
-            f"{asked}: the structure has shape {given.shape} and dtype {given.dtype}, and the grid {ndim} axes; "
+            f"{call}: the structure has shape {given.shape} and dtype {given.dtype}, and the grid {ndim} axes; "
             f"give numbers or bool of shape {(3,) * ndim}"
         )
     if not np.array_equal(mask, np.flip(mask)):
         raise UsageError(
-            f"{asked}: the structure {given.tolist()} is not symmetric: a cell would be another's neighbour, and that "
+            f"{call}: the structure {given.tolist()} is not symmetric: a cell would be another's neighbour, and that "
             "one not its own; give one that is equal to itself flipped along all axes"
         )
     return np.asarray(mask)

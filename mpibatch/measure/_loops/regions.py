@@ -88,21 +88,21 @@ def geometry(
             along = (start + x - 1) * cells // 2
             sums[slot, 0] += cells
             for a in range(axes - 1):
-                here_a = at[4 - axes + a]
-                sums[slot, 1 + a] += cells * here_a
-                ends[slot, a] = max(ends[slot, a], -here_a)
-                ends[slot, axes + a] = max(ends[slot, axes + a], here_a)
+                y = at[4 - axes + a]
+                sums[slot, 1 + a] += cells * y
+                ends[slot, a] = max(ends[slot, a], -y)
+                ends[slot, axes + a] = max(ends[slot, axes + a], y)
             sums[slot, axes] += along
             ends[slot, axes - 1] = max(ends[slot, axes - 1], -start)
             ends[slot, 2 * axes - 1] = max(ends[slot, 2 * axes - 1], x - 1)
             if order == 2:
                 c = 1 + axes
                 for a in range(axes - 1):
-                    here_a = at[4 - axes + a]
+                    y = at[4 - axes + a]
                     for b in range(a, axes - 1):
-                        sums[slot, c] += cells * here_a * at[4 - axes + b]
+                        sums[slot, c] += cells * y * at[4 - axes + b]
                         c += 1
-                    sums[slot, c] += here_a * along
+                    sums[slot, c] += y * along
                     c += 1
                 last, first = np.int64(x), np.int64(start)
                 squares = (last - 1) * last * (2 * last - 1) // 6 - (first - 1) * first * (2 * first - 1) // 6

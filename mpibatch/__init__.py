@@ -1,8 +1,9 @@
 """One answer on any number of ranks: domain-decomposed arrays, stencils, exact reductions, parallel HDF5.
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``, ``mpi``,
-``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``simulate``, ``job``;
-``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
+``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``measure``,
+``simulate``, ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete
+programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch import checkpoint, domain, filters, halo, io, job, mpi, random, reduce, simulate
+    from mpibatch import checkpoint, domain, filters, halo, io, job, measure, mpi, random, reduce, simulate
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.redistribution import gather, gather_all, redistribute, scatter
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
+    from mpibatch.measure import find_objects, label, regionprops_table
     from mpibatch.reduce import argmax, argmin, count_nonzero, histogram, max, mean, min, sum
     from mpibatch.simulate import Simulation
     from mpibatch.stencil import Kernel, cells, coordinate, index, spacing, stencil
@@ -58,6 +60,7 @@ __all__ = [
     "domain",
     "exchange",
     "filters",
+    "find_objects",
     "gather",
     "gather_all",
     "halo",
@@ -66,15 +69,18 @@ __all__ = [
     "io",
     "iterate",
     "job",
+    "label",
     "load",
     "max",
     "mean",
+    "measure",
     "min",
     "mpi",
     "open",
     "random",
     "redistribute",
     "reduce",
+    "regionprops_table",
     "save",
     "scatter",
     "simulate",
@@ -102,6 +108,7 @@ if not TYPE_CHECKING:
             "halo": ("Exchange", "exchange"),
             "io": ("load", "open", "save"),
             "fields.redistribution": ("gather", "gather_all", "redistribute", "scatter"),
+            "measure": ("find_objects", "label", "regionprops_table"),
             "reduce": ("argmax", "argmin", "count_nonzero", "histogram", "max", "mean", "min", "sum"),
             "simulate": ("Simulation",),
             "stencil": ("Kernel", "cells", "coordinate", "index", "spacing"),
@@ -114,6 +121,7 @@ if not TYPE_CHECKING:
             "halo",
             "io",
             "job",
+            "measure",
             "mpi",
             "random",
             "reduce",

@@ -18,6 +18,7 @@ import numpy as np
 from mpibatch.mpi import MPI
 
 COMM = MPI.COMM_WORLD
+PEERS = ("connected-components-3d", "devito", "lbmpy", "pystencils", "scikit-image", "scipy")
 POLL = 5e-4  # seconds between looks of a rank that waits
 
 
@@ -94,7 +95,7 @@ def report(case: str, times: dict[str, list[float]], missing: Sequence[str] = ()
         return
     median = {name: statistics.median(t) for name, t in times.items()}
     against = {name: seconds for name, seconds in median.items() if name != "ours"}
-    packages = ("numba", "numpy", "mpi4py", *(name for name in ("devito", "lbmpy", "pystencils") if _is_there(name)))
+    packages = ("numba", "numpy", "mpi4py", *filter(_is_there, PEERS))
     line = {
         "case": case,
         "ranks": COMM.size,

@@ -25,7 +25,7 @@ LAYERS = (
     ("halo",),
     ("stencil", "reduce", "io", "random"),
     ("checkpoint",),
-    ("filters", "simulate"),
+    ("filters", "measure", "simulate"),
     ("job",),
     ("tools.slurm",),
     ("tools.doctor", "tools.planning"),
@@ -42,6 +42,7 @@ ROOMS = {
     "stencil": ("language", "walls", "compiled", "call", "kernel", "fused", "iterate"),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "filters": ("_loops", "_engine", "linear", "extrema", "_morphology"),
+    "measure": ("_loops", "_engine", "labelling", "regions"),
     "job": ("file", "target", "execution", "rehearsal", "plan"),
 }
 

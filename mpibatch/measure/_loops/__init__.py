@@ -1,0 +1,1 @@
+"""Compiled loops of measuring. Imported late, since they load numba."""

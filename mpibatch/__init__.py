@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch import checkpoint, domain, filters, halo, io, job, mpi, random, reduce, simulate
+    from mpibatch import checkpoint, domain, filters, halo, io, job, mpi, random, reduce, segment, simulate
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
@@ -77,6 +77,7 @@ __all__ = [
     "reduce",
     "save",
     "scatter",
+    "segment",
     "simulate",
     "spacing",
     "stencil",
@@ -117,6 +118,7 @@ if not TYPE_CHECKING:
             "mpi",
             "random",
             "reduce",
+            "segment",
             "simulate",
             "stencil",
         ),

@@ -15,7 +15,7 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.halo import Exchange
 from mpibatch.mpi import MPI
-from mpibatch.segment.distances import check_walls, wanted_results
+from mpibatch.segment.distances import check_results, check_walls
 
 __all__ = ["distance_transform_cdt"]
 
@@ -80,7 +80,7 @@ def distance_transform_cdt(
     check_field(name, input)
     check_walls(name, input)
     steps = _steps(name, metric, input.grid.ndim)
-    wanted_results(name, return_distances, return_indices)
+    check_results(name, return_distances, return_indices)
     distances, sites = _swept(input, steps, return_indices)
     results = []
     if return_distances:
@@ -109,7 +109,7 @@ def _steps(name: str, metric: Any, ndim: int) -> list[Step]:
             f"{name}: a metric of shape {shape} was given for a grid of {ndim} axes; give one of shape {(3,) * ndim}, "
             f"or one of {', '.join(METRICS)}"
         )
-    return [step for step, is_one in zip(first, truths.reshape(-1), strict=False) if is_one]
+    return [step for step, is_step in zip(first, truths.reshape(-1), strict=False) if is_step]
 
 
 def _swept(u: Field, steps: list[Step], with_sites: bool) -> tuple[Field, Field | None]:
@@ -147,7 +147,11 @@ def _sweep_until_settled(
     grid, padded = distances.grid, distances.padded
     cells = int(np.prod(distances.components, dtype=np.int64))
     strides = [stride // padded.itemsize for stride in padded.strides[: grid.ndim]]
-    offsets = np.array([sum(n * stride for n, stride in zip(step, strides, strict=True)) for step in steps], np.int64)
+    # Of scipy's order the step within a row is the last.
+    offsets, own = (
+        np.array([np.dot(step, strides) for step in steps if any(step[:-1]) == is_other], np.int64)
+        for is_other in (True, False)
+    )
     bases = np.array(strides[-1], np.int64)
     for n, stride in zip(grid.box.shape, strides[:-1], strict=False):
         bases = np.add.outer(bases, np.arange(1, n + 1) * stride)
@@ -159,12 +163,13 @@ def _sweep_until_settled(
         if changed and distances.owned.size:
             with timed("compute"):
                 sweep(
-                    begin[0].reshape(shape),
+                    begin[0].reshape(shape).view(np.uint32),
                     begin[1].reshape(shape if sites is not None else (0, shape[1])),
                     bases,
                     -offsets if backward else offsets,
+                    -own if backward else own,
                     backward,
-                    padded.reshape(-1),
+                    padded.reshape(-1).view(np.uint32),
                     sites.padded.reshape(-1) if sites is not None else np.empty(0, np.int64),
                 )
         if not is_cut:

@@ -15,7 +15,7 @@ from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.segment._passes import nearest_sites, squared_distances
 
-__all__ = ["check_walls", "distance_transform_edt", "expand_labels", "wanted_results"]
+__all__ = ["check_results", "check_walls", "distance_transform_edt", "expand_labels"]
 
 # Squares and cubes of lengths with such a spacing are neither 0 nor infinite.
 LEAST, MOST = 1e-100, 1e100
@@ -79,7 +79,7 @@ def distance_transform_edt(
     check_field(name, input)
     check_walls(name, input)
     spacing = _spacing(name, "sampling", sampling, input.grid.ndim)
-    wanted_results(name, return_distances, return_indices)
+    check_results(name, return_distances, return_indices)
     grid, components = input.grid, input.components
     inside = _is_not_zero(input)
     results = []
@@ -171,8 +171,8 @@ def check_walls(name: str, u: Field) -> None:
         )
 
 
-def wanted_results(name: str, return_distances: bool, return_indices: bool) -> None:
-    """Raise UsageError if neither is wanted. Local."""
+def check_results(name: str, return_distances: bool, return_indices: bool) -> None:
+    """Raise UsageError if neither is to be returned. Local."""
     if not (return_distances or return_indices):
         raise UsageError(f"{name}: neither distances nor indices are to be returned; set one of the two to True")
 

@@ -61,10 +61,10 @@ def test_nearest_before_and_after(grid: mb.Grid, seed: int, share: float) -> Non
         low, high = box.start[axis], box.stop[axis]
         last, first = _extreme(lines, hues, low, high, -1), _extreme(lines, hues, low, high, 0)
         before, after = before_and_after(grid, axis, last, first)
-        for found, expected in zip(before, _extreme(lines, hues, 0, low, -1), strict=True):
-            np.testing.assert_array_equal(found, expected)
-        for found, expected in zip(after, _extreme(lines, hues, high, grid.shape[axis], 0), strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for ours, expected in zip(before, _extreme(lines, hues, 0, low, -1), strict=True):
+            np.testing.assert_array_equal(ours, expected)
+        for ours, expected in zip(after, _extreme(lines, hues, high, grid.shape[axis], 0), strict=True):
+            np.testing.assert_array_equal(ours, expected)
 
 
 def _extreme(lines: np.ndarray, hues: np.ndarray, low: int, high: int, which: int) -> list[np.ndarray]:

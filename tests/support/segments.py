@@ -51,10 +51,10 @@ def shapes(rng: np.random.Generator, shape: tuple[int, ...], share: float) -> Ar
     return inside
 
 
-def same_bits(found: mb.Field, whole: Array) -> None:
-    expected = whole[found.grid.box.slices()]
-    assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(found.owned, expected)
+def same_bits(ours: mb.Field, whole: Array) -> None:
+    expected = whole[ours.grid.box.slices()]
+    assert ours.dtype == expected.dtype
+    np.testing.assert_array_equal(ours.owned, expected)
 
 
 def indices_last(whole: Array) -> Array:

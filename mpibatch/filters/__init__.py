@@ -30,6 +30,13 @@ if TYPE_CHECKING:
         gaussian_gradient_magnitude,
         gaussian_laplace,
     )
+    from mpibatch.filters.histogram_thresholds import (
+        threshold_isodata,
+        threshold_li,
+        threshold_multiotsu,
+        threshold_triangle,
+        threshold_yen,
+    )
     from mpibatch.filters.linear import (
         convolve,
         convolve1d,
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
         uniform_filter,
         uniform_filter1d,
     )
+    from mpibatch.filters.local_thresholds import threshold_local, threshold_niblack, threshold_sauvola
     from mpibatch.filters.morphology import (
         binary_closing,
         binary_dilation,
@@ -91,7 +99,15 @@ __all__ = [
     "rgb2gray",
     "sobel",
     "sobel_magnitude",
+    "threshold_isodata",
+    "threshold_li",
+    "threshold_local",
+    "threshold_multiotsu",
+    "threshold_niblack",
     "threshold_otsu",
+    "threshold_sauvola",
+    "threshold_triangle",
+    "threshold_yen",
     "uniform_filter",
     "uniform_filter1d",
     "unsharp_mask",
@@ -105,7 +121,11 @@ _FAMILIES = {
     "edges": ("sobel_magnitude", "unsharp_mask"),
     "extrema": ("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"),
     "gaussians": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
+    "histogram_thresholds": (
+        *("threshold_isodata", "threshold_li", "threshold_multiotsu", "threshold_triangle", "threshold_yen"),
+    ),
     "linear": ("convolve", "convolve1d", "correlate", "correlate1d", "uniform_filter", "uniform_filter1d"),
+    "local_thresholds": ("threshold_local", "threshold_niblack", "threshold_sauvola"),
     "morphology": (
         *("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
         *("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),

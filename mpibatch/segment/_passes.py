@@ -81,9 +81,9 @@ def squared_distances(inside: Array, grid: Grid, components: tuple[int, ...]) ->
     # The sum of infinity and the square of a line's length is still a number of the type.
     dtype, far = (np.int32, 1 << 30) if diagonal < 1 << 30 else (np.int64, 1 << 62)
     cut = [axis for axis in range(grid.ndim) if not are_whole(grid, axis)]
-    # In whole numbers the axes may come in any order: first one for which lines need not be whole, last those that
-    # are cut, when distances are short already.
-    first = cut[0] if cut else grid.ndim - 1
+    # In whole numbers the axes may come in any order: first one for which lines need not be whole (or else the first,
+    # whose columns lie side by side in memory), last those that are cut, when distances are short already.
+    first = cut[0] if cut else 0
     field = Field(grid, dtype, 0, components)
     nearest_places(inside, grid, first, field.owned)
     with timed("compute"):

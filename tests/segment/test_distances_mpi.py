@@ -82,6 +82,32 @@ def test_far_background(shape: tuple[int, int], topology: tuple[int, int]) -> No
     same_bits(ours[1], indices_last(indices))
 
 
+@pytest.mark.mpi(min_size=4)
+@pytest.mark.parametrize("seed", range(8))
+def test_short_distances_need_no_redistribution(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halos that are as wide as they must be, and no wider than half a block, along the axis that is cut last."""
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the field was to be redistributed")
+
+    monkeypatch.setattr("mpibatch.segment._passes.pencils", refuse)
+    rng = np.random.default_rng(seed)
+    grid = mb.Grid((88, 120), topology=(None, 2) if RANKS % 2 == 0 else (RANKS, 1))
+    whole = ndimage.gaussian_filter(rng.random(grid.shape), 1.5) > 0.47
+    # The nearest background is some way off in the neighboring block.
+    whole[:45, 49:73], whole[45:, 50:72] = True, True
+    whole[::25, :] = False
+    u = field(whole, grid)
+    same_bits(segment.distance_transform_edt(u), ndimage.distance_transform_edt(whole))
+    distances, indices = ndimage.distance_transform_edt(whole, return_indices=True)
+    ours = segment.distance_transform_edt(u, return_indices=True)
+    same_bits(ours[0], distances)
+    same_bits(ours[1], indices_last(indices))
+    # These are far apart, and the distance is not.
+    labels = np.where(rng.random(whole.shape) < 0.01, 5, 0)
+    same_bits(segment.expand_labels(field(labels, grid), 3), theirs.expand_labels(labels, 3))
+
+
 def test_squares_of_more_than_32_bits() -> None:
     whole = np.ones((1, 50_000, 2), bool)
     whole[0, 7, 1] = False

@@ -115,36 +115,49 @@ def _fetch(flat: Array, bases: Array, stride: int, length: int, tile: Array) -> 
 
 
 @compiled
-def _is_near(tile: Array, flat: Array, bases: Array, stride: int, length: int, best: Array) -> bool:
-    """Write the least of each cell's neighbors on the column plus squares; False if one has them too far off. Local."""
+def _is_near(cells: Array, at: int, stride: int, length: int, best: Array) -> bool:
+    """Write the least of each cell's neighbors on the column plus squares; False if one has them too far off. Local.
+
+    The cells are those from `at` on, as many as `best` has, and the next ones on their columns a `stride` away.
+    """
+    count = best.size
+    most = cells[at]
+    for c in range(count):
+        best[c] = cells[at + c]
+        most = max(most, best[c])
+    step = 1
+    while np.int64(step) * step < most and step < length:
+        if step + 1 >= NEAR:
+            return False
+        near, more = step * step, (step + 1) * (step + 1)
+        away, further = step * stride, (step + 1) * stride
+        low, high = cells[at - away : at - away + count], cells[at + away : at + away + count]
+        lower, higher = cells[at - further : at - further + count], cells[at + further : at + further + count]
+        most = best[0]
+        for c in range(count):
+            a, b = low[c], high[c]
+            a = b if b < a else a
+            d, e = lower[c], higher[c]
+            d = e if e < d else d
+            value = best.dtype.type(a + near)
+            other = best.dtype.type(d + more)
+            value = other if other < value else value
+            value = best[c] if best[c] < value else value
+            best[c] = value
+            most = value if value > most else most
+        step += 2
+    return True
+
+
+@compiled
+def _are_near(tile: Array, flat: Array, bases: Array, stride: int, length: int, best: Array) -> bool:
+    """`_is_near` for the columns of a tile. Local."""
     count = bases.size
     joined = bases[count - 1] - bases[0] == count - 1
+    cells = tile.reshape(-1)
     for i in range(length):
-        own = tile[NEAR + i]
-        most = own[0]
-        for c in range(WIDE):
-            best[c] = own[c]
-            most = max(most, own[c])
-        step = 1
-        while np.int64(step) * step < most and step < length:
-            if step + 1 >= NEAR:
-                return False
-            near, more = step * step, (step + 1) * (step + 1)
-            low, high = tile[NEAR + i - step], tile[NEAR + i + step]
-            lower, higher = tile[NEAR + i - step - 1], tile[NEAR + i + step + 1]
-            most = best[0]
-            for c in range(WIDE):
-                a, b = low[c], high[c]
-                a = b if b < a else a
-                d, e = lower[c], higher[c]
-                d = e if e < d else d
-                value = best.dtype.type(a + near)
-                other = best.dtype.type(d + more)
-                value = other if other < value else value
-                value = best[c] if best[c] < value else value
-                best[c] = value
-                most = value if value > most else most
-            step += 2
+        if not _is_near(cells, (NEAR + i) * WIDE, WIDE, length, best):
+            return False
         if joined:
             row = flat[bases[0] + i * stride : bases[0] + i * stride + count]
             for c in range(count):
@@ -175,27 +188,41 @@ def _envelope(line: Array, stack: Array, far: int) -> int:
 
 
 @compiled
-def _lower(tile: Array, flat: Array, bases: Array, stride: int, length: int, far: int) -> None:
-    """Write the lower envelope of the parabolas of each column. Local."""
+def _lower(line: Array, stack: Array, far: int, out: Array) -> None:
+    """Write the lower envelope of the parabolas of a column. Local."""
+    count = _envelope(line, stack, far)
+    if not count:
+        return
+    at, site = 0, stack[0]
+    for i in range(line.size):
+        value = line[site] + (i - site) * (i - site)
+        while at + 1 < count:
+            following = stack[at + 1]
+            other = line[following] + (i - following) * (i - following)
+            if value <= other:
+                break
+            at += 1
+            site, value = following, other
+        out[i] = value
+
+
+@compiled
+def _rows(cells: Array, far: int) -> None:
+    """`envelopes` of columns whose cells lie behind one another, (columns, cells). Local."""
+    rows, length = cells.shape
+    padded = np.full(length + 2 * NEAR, far, cells.dtype)
+    best = np.empty(min(WIDE, length), cells.dtype)
     line, stack = np.empty(length, np.int64), np.empty(length, np.int64)
-    for c in range(bases.size):
-        for i in range(length):
-            line[i] = tile[NEAR + i, c]
-        count = _envelope(line, stack, far)
-        if not count:
-            continue
-        at, base = 0, bases[c]
-        site = stack[0]
-        for i in range(length):
-            value = line[site] + (i - site) * (i - site)
-            while at + 1 < count:
-                following = stack[at + 1]
-                other = line[following] + (i - following) * (i - following)
-                if value <= other:
-                    break
-                at += 1
-                site, value = following, other
-            flat[base + i * stride] = value
+    for r in range(rows):
+        row = cells[r]
+        padded[NEAR : NEAR + length] = row
+        for begin in range(0, length, WIDE):
+            first = min(begin, length - best.size)
+            if not _is_near(padded, NEAR + first, 1, length, best):
+                line[:] = padded[NEAR : NEAR + length]
+                _lower(line, stack, far, row)
+                break
+            row[first : first + best.size] = best
 
 
 @compiled
@@ -205,10 +232,14 @@ def envelopes(cells: Array, far: int) -> None:
     `far` stands for infinity: `far` plus the square of the column's length is a number of the cells' type.
     """
     outer, length, inner = cells.shape
+    if inner == 1:
+        _rows(cells[:, :, 0], far)
+        return
     flat = cells.reshape(-1)
     tile = np.full((length + 2 * NEAR, WIDE), far, cells.dtype)
     best = np.empty(WIDE, cells.dtype)
     bases = np.empty(WIDE, np.int64)
+    line, stack = np.empty(length, np.int64), np.empty(length, np.int64)
     # Many columns behind one another in memory, if there are; else those of several planes.
     columns = outer * inner
     column = 0
@@ -220,8 +251,11 @@ def envelopes(cells: Array, far: int) -> None:
         if count < WIDE:
             tile[NEAR : NEAR + length, count:] = 0
         _fetch(flat, bases[:count], inner, length, tile)
-        if not _is_near(tile, flat, bases[:count], inner, length, best):
-            _lower(tile, flat, bases[:count], inner, length, far)
+        if not _are_near(tile, flat, bases[:count], inner, length, best):
+            for c in range(count):
+                for i in range(length):
+                    line[i] = tile[NEAR + i, c]
+                _lower(line, stack, far, flat[bases[c] : bases[c] + (length - 1) * inner + 1 : inner])
         column += count
 
 

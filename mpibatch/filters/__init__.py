@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mpibatch.filters.histogram_thresholds import (
         threshold_isodata,
         threshold_li,
-        threshold_multiotsu,
         threshold_triangle,
         threshold_yen,
     )
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
         white_tophat,
     )
     from mpibatch.filters.rank import median_filter, percentile_filter, rank_filter
+    from mpibatch.filters.several_thresholds import threshold_multiotsu
     from mpibatch.filters.threshold import threshold_otsu
 
 __all__ = [
@@ -121,9 +121,7 @@ _FAMILIES = {
     "edges": ("sobel_magnitude", "unsharp_mask"),
     "extrema": ("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"),
     "gaussians": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
-    "histogram_thresholds": (
-        *("threshold_isodata", "threshold_li", "threshold_multiotsu", "threshold_triangle", "threshold_yen"),
-    ),
+    "histogram_thresholds": (*("threshold_isodata", "threshold_li", "threshold_triangle", "threshold_yen"),),
     "linear": ("convolve", "convolve1d", "correlate", "correlate1d", "uniform_filter", "uniform_filter1d"),
     "local_thresholds": ("threshold_local", "threshold_niblack", "threshold_sauvola"),
     "morphology": (
@@ -132,6 +130,7 @@ _FAMILIES = {
         *("black_tophat", "morphological_gradient", "white_tophat"),
     ),
     "rank": ("median_filter", "percentile_filter", "rank_filter"),
+    "several_thresholds": ("threshold_multiotsu",),
     "threshold": ("threshold_otsu",),
 }
 

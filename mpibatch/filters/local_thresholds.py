@@ -26,11 +26,11 @@ def _unscaled(u: Field) -> Field:
     return u if u.dtype.kind == "f" else u.astype(np.float64)
 
 
-def _odd_of(name: str, what: str, value: Any, ndim: int) -> tuple[int, ...]:
+def _odd_of(name: str, parameter: str, value: Any, ndim: int) -> tuple[int, ...]:
     """Return the window's odd extent in cells along each axis, checked."""
-    sizes = ask.integers_of(name, what, value, ndim, 1)
+    sizes = ask.integers_of(name, parameter, value, ndim, 1)
     if any(size % 2 == 0 for size in sizes):
-        raise UsageError(f"{name}: {what} = {value!r} has no middle; give odd numbers of cells")
+        raise UsageError(f"{name}: {parameter} = {value!r} has no middle; give odd numbers of cells")
     return sizes
 
 

@@ -177,14 +177,14 @@ def check_results(name: str, return_distances: bool, return_indices: bool) -> No
         raise UsageError(f"{name}: neither distances nor indices are to be returned; set one of the two to True")
 
 
-def _spacing(name: str, what: str, value: Any, ndim: int) -> tuple[float, ...] | None:
+def _spacing(name: str, parameter: str, value: Any, ndim: int) -> tuple[float, ...] | None:
     """Return the spacing along each axis, checked; None if it is 1 along all."""
     if value is None:
         return None
-    numbers = tuple(ask.real_of(name, what, number) for number in ask.per_axis(name, what, value, ndim))
+    numbers = tuple(ask.real_of(name, parameter, number) for number in ask.per_axis(name, parameter, value, ndim))
     for number in numbers:
         if not LEAST <= number <= MOST:
-            raise UsageError(f"{name}: {what} = {number!r} is no spacing; give numbers from {LEAST:g} to {MOST:g}")
+            raise UsageError(f"{name}: {parameter} = {number!r} is no spacing; give numbers from {LEAST:g} to {MOST:g}")
     return None if all(number == 1 for number in numbers) else numbers
 
 

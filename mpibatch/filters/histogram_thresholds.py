@@ -242,9 +242,10 @@ def threshold_li(u: Field, *, tolerance: float | None = None, initial_guess: flo
     if least_step is None or least_step == 0:
         least_step = 0.5 if isinstance(classes, _Levels) else 0.0
     following: Any = classes.mean if guess is None else classes.type(guess - float(classes.least))
-    current: Any = -math.inf
-    while abs(following - current) > least_step:
-        current = following
+    current = earlier = -math.inf
+    # Each step lowers the cross entropy, but for rounding: to come back to where it was before is the end, too.
+    while abs(following - current) > least_step and following != earlier:
+        earlier, current = current, following
         back, fore = classes.means(current)
         if back == 0:
             break

@@ -147,7 +147,8 @@ def expand_labels(label_image: Field, distance: float = 1, spacing: float | Sequ
         )
     most = math.inf if isinstance(distance, float) and distance == math.inf else _distance(name, distance)
     spaces = _spacing(name, "spacing", spacing, label_image.grid.ndim)
-    labels = np.ascontiguousarray(label_image.owned)
+    # Compiled loops take native byte order alone.
+    labels = np.ascontiguousarray(label_image.owned, label_image.dtype.newbyteorder("="))
     nearest = nearest_sites(labels == 0, label_image.grid, label_image.components, spaces, labels, most=most)
     (result,) = nearest.brought
     with timed("compute"):

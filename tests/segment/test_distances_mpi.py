@@ -55,6 +55,19 @@ def test_what_is_background(dtype: str) -> None:
     same_bits(segment.distance_transform_edt(field(whole, mb.Grid(whole.shape))), ndimage.distance_transform_edt(whole))
 
 
+def test_frozen_fields_and_foreign_byte_order() -> None:
+    rng = np.random.default_rng(5)
+    whole = rng.random((19, 14)) > 0.1
+    u = field(whole, mb.Grid(whole.shape)).frozen()
+    distances, indices = ndimage.distance_transform_edt(whole, return_indices=True)
+    same_bits(segment.distance_transform_edt(u), distances)
+    same_bits(segment.distance_transform_edt(u, return_indices=True)[1], indices_last(indices))
+    same_bits(segment.distance_transform_cdt(u), ndimage.distance_transform_cdt(whole))
+    labels = np.where(rng.random(whole.shape) < 0.05, 300, 0).astype(">i2")
+    ours = segment.expand_labels(field(labels, u.grid).frozen(), 2)
+    same_bits(ours, theirs.expand_labels(labels.astype("i2"), 2))
+
+
 def test_each_component_alone() -> None:
     rng = np.random.default_rng(4)
     whole = rng.random((23, 17, 2, 3)) > 0.1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch import checkpoint, domain, filters, halo, io, job, measure, mpi, random, reduce, simulate
+    from mpibatch import checkpoint, domain, filters, halo, io, job, measure, mpi, random, reduce, segment, simulate
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
@@ -83,6 +83,7 @@ __all__ = [
     "regionprops_table",
     "save",
     "scatter",
+    "segment",
     "simulate",
     "spacing",
     "stencil",
@@ -125,6 +126,7 @@ if not TYPE_CHECKING:
             "mpi",
             "random",
             "reduce",
+            "segment",
             "simulate",
             "stencil",
         ),

@@ -26,6 +26,7 @@ LAYERS = (
     ("stencil", "reduce", "io", "random"),
     ("checkpoint",),
     ("filters", "measure", "simulate"),
+    ("segment",),
     ("job",),
     ("tools.slurm",),
     ("tools.doctor", "tools.planning"),
@@ -43,6 +44,7 @@ ROOMS = {
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "filters": ("_loops", "_engine", "linear", "extrema", "_morphology"),
     "measure": ("_loops", "_engine", "labelling", "regions"),
+    "segment": ("_loops", "_passes", "distances"),
     "job": ("file", "target", "execution", "rehearsal", "plan"),
 }
 

@@ -32,8 +32,16 @@ if TYPE_CHECKING:
         gaussian_laplace,
     )
     from mpibatch.filters.grey_morphology import grey_closing, grey_dilation, grey_erosion, grey_opening
+    from mpibatch.filters.histogram_thresholds import (
+        threshold_isodata,
+        threshold_li,
+        threshold_triangle,
+        threshold_yen,
+    )
+    from mpibatch.filters.local_thresholds import threshold_local, threshold_niblack, threshold_sauvola
     from mpibatch.filters.minmax import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
     from mpibatch.filters.rank import median_filter, percentile_filter, rank_filter
+    from mpibatch.filters.several_thresholds import threshold_multiotsu
     from mpibatch.filters.threshold import threshold_otsu
     from mpibatch.filters.tophats import black_tophat, morphological_gradient, white_tophat
     from mpibatch.filters.uniform import uniform_filter, uniform_filter1d
@@ -75,7 +83,15 @@ __all__ = [
     "rgb2gray",
     "sobel",
     "sobel_magnitude",
+    "threshold_isodata",
+    "threshold_li",
+    "threshold_local",
+    "threshold_multiotsu",
+    "threshold_niblack",
     "threshold_otsu",
+    "threshold_sauvola",
+    "threshold_triangle",
+    "threshold_yen",
     "uniform_filter",
     "uniform_filter1d",
     "unsharp_mask",
@@ -91,8 +107,11 @@ _FAMILIES = {
     "edges": ("sobel_magnitude", "unsharp_mask"),
     "gaussians": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
     "grey_morphology": ("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),
+    "histogram_thresholds": ("threshold_isodata", "threshold_li", "threshold_triangle", "threshold_yen"),
+    "local_thresholds": ("threshold_local", "threshold_niblack", "threshold_sauvola"),
     "minmax": ("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"),
     "rank": ("median_filter", "percentile_filter", "rank_filter"),
+    "several_thresholds": ("threshold_multiotsu",),
     "threshold": ("threshold_otsu",),
     "tophats": ("black_tophat", "morphological_gradient", "white_tophat"),
     "uniform": ("uniform_filter", "uniform_filter1d"),

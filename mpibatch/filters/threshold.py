@@ -16,7 +16,7 @@ from mpibatch.filters._engine.parts import parts
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import MPI
 
-__all__ = ["threshold_otsu"]
+__all__ = ["count_levels", "threshold_otsu"]
 
 MOST_LEVELS = 1 << 24  # integer histograms have one bin per level between minimum and maximum
 FAR = 1 << 32  # levels from here on scikit-image cannot count; below, sums run over the levels themselves, as there
@@ -76,19 +76,19 @@ def threshold_otsu(u: Field, nbins: int = 256) -> Any:
 
 def _level(u: Field, least: int, most: int) -> np.int64 | np.uint64:
     """Return the threshold of integers: one of their levels, exactly. Collective."""
-    counts = _levels(u, least, most)
+    counts = count_levels("threshold_otsu", u, least, most)
     # Means of large levels lose the digits that tell the levels apart: there they are counted from the least.
     first = 0 if max(abs(least), abs(most)) >= FAR else least
     level = least + _split(counts, np.arange(first, first + counts.size))
     return np.int64(level) if level < 1 << 63 else np.uint64(level)
 
 
-def _levels(u: Field, least: int, most: int) -> npt.NDArray[np.int64]:
+def count_levels(name: str, u: Field, least: int, most: int) -> npt.NDArray[np.int64]:
     """Return how often each integer from `least` to `most` occurs. Collective."""
     levels = most - least + 1
     if levels > MOST_LEVELS:
         raise UsageError(
-            f"threshold_otsu: values from {least} to {most} would need {levels} bins; at most {MOST_LEVELS} are"
+            f"{name}: values from {least} to {most} would need {levels} bins; at most {MOST_LEVELS} are"
             " counted: convert the field to 'f8' first"
         )
     counts = np.zeros(levels, np.int64)

@@ -21,7 +21,15 @@ from tests.support.examples import environment, examples
 # A name that several of them have is that of the first.
 PACKAGES = (
     *("mpibatch.domain", "mpibatch.halo", "mpibatch.stencil", "mpibatch.reduce", "mpibatch.io", "mpibatch.random"),
-    *("mpibatch.checkpoint", "mpibatch.filters", "mpibatch.simulate", "mpibatch.testing", "mpibatch"),
+    *(
+        "mpibatch.checkpoint",
+        "mpibatch.filters",
+        "mpibatch.measure",
+        "mpibatch.segment",
+        "mpibatch.simulate",
+        "mpibatch.testing",
+        "mpibatch",
+    ),
 )
 # numpydoc's: parameters that are missing, and that there are not; no section on what is returned; no example.
 WATCHED = {"PR01", "PR02", "RT01", "EX01"}

@@ -12,9 +12,11 @@ from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters.correlation import correlate1d
 from mpibatch.filters.gaussians import gaussian_filter
-from mpibatch.filters.linear import checked, correlate1d, uniform_filter
+from mpibatch.filters.linear import checked
 from mpibatch.filters.rank import median_filter
+from mpibatch.filters.uniform import uniform_filter
 
 __all__ = ["threshold_local", "threshold_niblack", "threshold_sauvola"]
 

@@ -23,10 +23,33 @@ Array = npt.NDArray[Any]
 class RegionTable(Mapping[str, Array]):
     """Columns by name, of which each rank has the rows of its share of the labels, in order.
 
+    A mapping of this rank's part of each column; made by `regionprops_table`.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        Of the ranks that share the rows.
+    columns : dict of str to ndarray
+        This rank's rows, by name: arrays of one axis and of one length.
+
     Attributes
     ----------
-    rows : number of rows of all ranks.
-    first : the number of this rank's first row among them.
+    rows : int
+        Number of rows of all ranks.
+    first : int
+        The number of this rank's first row among them.
+
+    Notes
+    -----
+    Collective: one sum over the ranks before this one.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
+    >>> table = mb.regionprops_table(labels, properties=("label", "area"))
+    >>> table.rows, sorted(table)
+    (2, ['area', 'label'])
     """
 
     __slots__ = ("_columns", "_comm", "first", "rows")
@@ -47,9 +70,25 @@ class RegionTable(Mapping[str, Array]):
         return len(self._columns)
 
     def gather(self) -> dict[str, Array]:
-        """Return the columns with all rows, on every rank. Collective.
+        """Return the columns with all rows, on every rank.
 
-        For tables that every rank has room for: this is what a rank with a share of the rows otherwise never holds.
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays of one axis, in the order of the labels.
+
+        Notes
+        -----
+        Collective. For tables that every rank has room for: this is what a rank with a share of the rows otherwise never
+        holds.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
+        >>> table = mb.regionprops_table(labels, properties=("label", "area")).gather()
+        >>> print(table["label"], table["area"])
+        [1 2] [6. 6.]
         """
         mine = len(next(iter(self._columns.values()), ()))
         counts = np.array(self._comm.allgather(mine), np.int64)

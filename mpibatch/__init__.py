@@ -1,8 +1,9 @@
 """One answer on any number of ranks: domain-decomposed arrays, stencils, exact reductions, parallel HDF5.
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``, ``mpi``,
-``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``simulate``, ``job``;
-``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
+``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``simulate``;
+``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete
+programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch import checkpoint, domain, filters, halo, io, job, mpi, random, reduce, simulate
+    from mpibatch import checkpoint, domain, filters, halo, io, job, mpi, random, reduce, segment, simulate
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
@@ -77,6 +78,7 @@ __all__ = [
     "reduce",
     "save",
     "scatter",
+    "segment",
     "simulate",
     "spacing",
     "stencil",
@@ -117,6 +119,7 @@ if not TYPE_CHECKING:
             "mpi",
             "random",
             "reduce",
+            "segment",
             "simulate",
             "stencil",
         ),

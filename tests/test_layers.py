@@ -26,6 +26,7 @@ LAYERS = (
     ("stencil", "reduce", "io", "random"),
     ("checkpoint",),
     ("filters", "simulate"),
+    ("segment",),
     ("job",),
     ("tools.slurm",),
     ("tools.doctor", "tools.planning"),
@@ -42,6 +43,7 @@ ROOMS = {
     "stencil": ("language", "walls", "compiled", "call", "kernel", "fused", "iterate"),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "filters": ("_loops", "_engine", "linear", "extrema", "_morphology"),
+    "segment": ("_loops", "_engine"),
     "job": ("file", "target", "execution", "rehearsal", "plan"),
 }
 

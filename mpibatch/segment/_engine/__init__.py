@@ -1,0 +1,1 @@
+"""Neighborhoods, padded blocks, and the relaxation that all fixed points share."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mpibatch.segment.peaks import local_maxima, local_minima
     from mpibatch.segment.propagation import binary_fill_holes, binary_propagation
     from mpibatch.segment.reconstructions import h_maxima, h_minima, reconstruction
+    from mpibatch.segment.spaced import peak_local_max
 else:
     __getattr__, __dir__ = attach(
         __name__,
@@ -26,6 +27,7 @@ else:
             "peaks": ("local_maxima", "local_minima"),
             "propagation": ("binary_fill_holes", "binary_propagation"),
             "reconstructions": ("h_maxima", "h_minima", "reconstruction"),
+            "spaced": ("peak_local_max",),
         },
     )
 
@@ -40,5 +42,6 @@ __all__ = [
     "h_minima",
     "local_maxima",
     "local_minima",
+    "peak_local_max",
     "reconstruction",
 ]

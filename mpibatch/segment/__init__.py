@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mpibatch.segment.propagation import binary_fill_holes, binary_propagation
     from mpibatch.segment.reconstructions import h_maxima, h_minima, reconstruction
     from mpibatch.segment.spaced import peak_local_max
+    from mpibatch.segment.thinning import skeletonize, thin
 else:
     __getattr__, __dir__ = attach(
         __name__,
@@ -28,6 +29,7 @@ else:
             "propagation": ("binary_fill_holes", "binary_propagation"),
             "reconstructions": ("h_maxima", "h_minima", "reconstruction"),
             "spaced": ("peak_local_max",),
+            "thinning": ("skeletonize", "thin"),
         },
     )
 
@@ -44,4 +46,6 @@ __all__ = [
     "local_minima",
     "peak_local_max",
     "reconstruction",
+    "skeletonize",
+    "thin",
 ]

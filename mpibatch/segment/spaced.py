@@ -137,8 +137,8 @@ def _border(name: str, given: Any, distance: int, ndim: int) -> tuple[int, ...]:
     widths = tuple(whole(name, "exclude_border", n) for n in (given if np.iterable(given) else (given,) * ndim))
     if len(widths) != ndim or min(widths) < 0:
         raise UsageError(
-            f"{name}: exclude_border = {given!r} for a grid of {ndim} axes; give True, False, or one number of at least "
-            "0 for all axes or for each"
+            f"{name}: exclude_border = {given!r} for a grid of {ndim} axes; give True, False, or one number of "
+            "at least 0 for all axes or for each"
         )
     return widths
 

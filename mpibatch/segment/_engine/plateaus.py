@@ -48,7 +48,13 @@ class Plateaus:
             return
         steps = self._near.flat(self._field.padded.shape)
         with timed("compute"):
-            exceeded(self._cells, self._field.padded.reshape(-1), self._lines.bases, self._lines.length, steps.every)
+            exceeded(
+                self._cells,
+                self._field.padded.reshape(-1),
+                self._lines.bases,
+                self._lines.length,
+                steps.every,
+            )
 
     def close(self, where: npt.NDArray[np.bool_]) -> None:
         """Take cells out: nothing spreads to or from them. Local."""

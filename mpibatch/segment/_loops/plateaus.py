@@ -17,19 +17,38 @@ Array = Any
 
 
 @compiled
-def _compare(row: Array, other: Array, state: Array) -> None:
-    """Mark the cells of a row that those of another exceed. Local."""
+def _fold(kept: Array, new: Array) -> None:
+    """Keep the larger of two rows. Local."""
+    for x in range(kept.size):
+        kept[x] = new[x] if new[x] > kept[x] else kept[x]
+
+
+@compiled
+def _compare(highest: Array, row: Array, state: Array) -> None:
+    """Mark the cells of a row that those of another exceed, and no others. Local."""
     for x in range(row.size):
-        state[x] |= other[x] > row[x]
+        state[x] = highest[x] > row[x]
 
 
 @compiled
 def exceeded(cells: Array, state: Array, bases: Array, length: int, steps: Array) -> None:
-    """Set the state of owned cells to 1 where a neighbor is higher; all arrays flat. Local."""
+    """Set the state of owned cells to whether a neighbor is higher; all arrays flat. Local."""
+    highest = np.empty(length, cells.dtype)
     for base in bases:
-        row, marks = cells[base : base + length], state[base : base + length]
+        row = cells[base : base + length]
+        highest[:] = row
         for step in steps:
-            _compare(row, cells[base + step : base + step + length], marks)
+            _fold(highest, cells[base + step : base + step + length])
+        _compare(highest, row, state[base : base + length])
+
+
+@compiled
+def _has_open(state: Array) -> bool:
+    """Whether any cell of a row is open. Local."""
+    any_open = False
+    for x in range(state.size):
+        any_open |= state[x] == 0
+    return any_open
 
 
 @compiled
@@ -51,6 +70,8 @@ def reach(
     stack = np.empty(1024, np.int64)
     ever = False
     for i in range(bases.size):
+        if not _has_open(state[bases[i] : bases[i] + length]):
+            continue
         x = 0
         while x < length:
             first = bases[i] + x

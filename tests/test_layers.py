@@ -44,7 +44,7 @@ ROOMS = {
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "filters": ("_loops", "_engine", "linear", "extrema", "_morphology"),
     "measure": ("_loops", "_engine", "labelling", "regions"),
-    "segment": ("_loops", "_passes", "distances"),
+    "segment": ("_loops", "_engine", "distances"),
     "job": ("file", "target", "execution", "rehearsal", "plan"),
 }
 

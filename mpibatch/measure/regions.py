@@ -79,8 +79,7 @@ class RegionTable(Mapping[str, Array]):
 
         Notes
         -----
-        Collective. For tables that every rank has room for: this is what a rank with a share of the rows otherwise never
-        holds.
+        Collective. For tables that every rank has room for: a rank with a share of the rows otherwise never holds all.
 
         Examples
         --------

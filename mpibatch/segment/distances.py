@@ -13,7 +13,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.segment._passes import nearest_sites, squared_distances
+from mpibatch.segment._engine.passes import nearest_sites, squared_distances
 
 __all__ = ["check_results", "check_walls", "distance_transform_edt", "expand_labels"]
 

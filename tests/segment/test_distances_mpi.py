@@ -103,7 +103,7 @@ def test_short_distances_need_no_redistribution(seed: int, monkeypatch: pytest.M
     def refuse(*_: Any) -> None:
         raise AssertionError("the field was to be redistributed")
 
-    monkeypatch.setattr("mpibatch.segment._passes.pencils", refuse)
+    monkeypatch.setattr("mpibatch.segment._engine.passes.pencils", refuse)
     rng = np.random.default_rng(seed)
     grid = mb.Grid((88, 120), topology=(None, 2) if RANKS % 2 == 0 else (RANKS, 1))
     whole = ndimage.gaussian_filter(rng.random(grid.shape), 1.5) > 0.47

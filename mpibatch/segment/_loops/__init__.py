@@ -1,4 +1,4 @@
-"""Compiled loops of distances: squares (whole numbers), sites (floats, with what belongs to them), chamfer."""
+"""Compiled loops over one block, or one line."""
 
 from mpibatch.base.compiled import thread_count
 

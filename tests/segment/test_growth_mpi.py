@@ -20,7 +20,7 @@ from tests.support.pieces import RANKS, grids, piece, same_cells, topologies
 
 pytestmark = pytest.mark.mpi
 
-DTYPES = ["?", "u1", "i1", "u2", "i4", "u4", "i8", "f4", "f8"]
+DTYPES = ["?", "u1", "i4", "i8", "f4", "f8"]
 SHAPES = [(1,), (37,), (1, 1), (9, 14), (23, 8), (1, 30), (5, 6, 7), (9, 3, 8), (3, 4, 5, 4)]
 
 

@@ -461,12 +461,12 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         return f"Field(shape={self.shape}, dtype={self.dtype}, box={self.box}, halo={self.halo})"
 
 
-def check_field(asked: str, value: Any) -> None:
+def check_field(operation: str, value: Any) -> None:
     """Raise UsageError unless `value` is a Field, which `asked` takes. Local."""
     if not isinstance(value, Field):
         shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else ""
         raise UsageError(
-            f"{asked}: got {type(value).__name__}{shape}, not a Field; give a Field "
+            f"{operation}: got {type(value).__name__}{shape}, not a Field; give a Field "
             "(mpibatch.scatter(array, grid) makes one of an array)"
         )
 

@@ -36,7 +36,7 @@ def check_start(checkpoints: Checkpoints | None, resume: bool) -> None:
         if resume:
             raise UsageError("resume was asked for, but the simulation has no checkpoints; say where they are")
         return
-    if not resume and (count := checkpoints.found()):
+    if not resume and (count := checkpoints.count()):
         raise UsageError(
             f"{count} checkpoints of an earlier run are in {checkpoints.path}; go on from them with --resume "
             "(resume=True), or remove them with --anew (checkpoints.clear())"
@@ -87,7 +87,7 @@ def restore(
             _log.info("going on from %s, t = %g", found.path, clock.time)
         return Found([(int(step), float(time)) for step, time in found.extra["outputs"]], snapshot)
     # Not anew: that would remove what somebody may yet repair.
-    count = checkpoints.found()
+    count = checkpoints.count()
     if count and not is_complete:
         why = refused[0] if refused else "none is whole"
         raise RunError(

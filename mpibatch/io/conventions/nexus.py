@@ -16,10 +16,10 @@ __all__ = ["GROUP", "add"]
 GROUP = "entry"
 
 
-def add(file: Any, found: Sequence[Variable], scales: Mapping[str, tuple[str, ...]]) -> bool:
+def add(file: Any, variables: Sequence[Variable], scales: Mapping[str, tuple[str, ...]]) -> bool:
     """Add the group; False if there is nothing for it. Local. `scales`: names of the scales of each dataset."""
     plots: dict[tuple[str, ...], list[Variable]] = {}
-    for v in sorted(found, key=lambda v: (-math.prod(v.cells), v.plainness)):
+    for v in sorted(variables, key=lambda v: (-math.prod(v.cells), v.plainness)):
         plots.setdefault(scales[v.name], []).append(v)
     if not plots:
         return False

@@ -21,9 +21,9 @@ __all__ = ["GROUP", "add"]
 GROUP = "VTKHDF"
 
 
-def add(file: Any, found: Sequence[Variable], times: Any = None) -> bool:
+def add(file: Any, variables: Sequence[Variable], times: Any = None) -> bool:
     """Add the group; False if there is nothing for it. Local. `times`: those of a series."""
-    shown = largest(found, _fits)
+    shown = largest(variables, _fits)
     if not shown:
         return False
     first = shown[0]

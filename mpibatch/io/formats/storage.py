@@ -86,8 +86,8 @@ def _samples(grid: ChunkGrid, table: Any) -> list[int]:
 def filters_of(dataset: Any) -> tuple[Filter, ...]:
     """Return the filters that the chunks of a dataset go through. Local."""
     plan = dataset.id.get_create_plist()
-    found = map(plan.get_filter, range(plan.get_nfilters()))
-    return tuple(Filter(int(one[0]), tuple(map(int, one[2]))) for one in found)
+    entries = map(plan.get_filter, range(plan.get_nfilters()))
+    return tuple(Filter(int(entry[0]), tuple(map(int, entry[2]))) for entry in entries)
 
 
 def _table(dataset: Any, size: int) -> Any:

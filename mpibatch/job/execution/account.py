@@ -97,7 +97,9 @@ def account(
         "laps": {name: _seconds(found["lap", name].max()) for name in names},
         "traffic": {"messages": most_and_total("messages"), "bytes": most_and_total("bytes")},
         "exchanges": [
-            {"lap": lap.name, **need.told(times)} for lap in tally.exchanges() for need, times in lap.exchanges.items()
+            {"lap": lap.name, **need.to_json(times)}
+            for lap in tally.exchanges()
+            for need, times in lap.exchanges.items()
         ],
         "reductions": int(found["reductions"].max()),
         "kernels": [

@@ -216,7 +216,7 @@ def test_what_was_chosen_stands_in_the_script(capsys):
     assert "launcher=(srun --kill-on-bad-exit=1 --cpu-bind=sockets)" in script
     assert "export MPIBATCH_MEMORY_LIMIT=3G" in script
     assert "#SBATCH --cpus-per-task=4" in script
-    assert _slurm_options.told(dataclasses.replace(profiles.load("laptop"), memory_limit="3G", memory="all")) == (
+    assert _slurm_options.describe(dataclasses.replace(profiles.load("laptop"), memory_limit="3G", memory="all")) == (
         "pinning: the default of the launcher; memory: all of each node, filters up to 3G on a rank"
     )
     assert main(["submit", "job.toml", "--profile", "archer2", "--account", "x", "--no-binding", "--dry-run"]) == 0

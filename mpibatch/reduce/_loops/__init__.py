@@ -1,1 +1,1 @@
-"""Compiled loops of exact sums and histograms."""
+"""Compiled loops of reductions."""

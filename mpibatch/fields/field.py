@@ -319,7 +319,11 @@ _INSTEAD = {
     "amin": "mpibatch.min(u)",
     "amax": "mpibatch.max(u)",
     "average": "mpibatch.mean(u)",
-    "median": "mpibatch.filters.median_filter (of windows)",
+    "median": "mpibatch.median(u), or mpibatch.filters.median_filter (of windows)",
+    **{
+        name: f"mpibatch.{name}(u, q)".replace("median(u, q)", "median(u)")
+        for name in ("quantile", "percentile", "nanquantile", "nanmedian")
+    },
     "gradient": "mpibatch.filters.correlate1d",
     "clip": "np.clip(u, low, high)",
     "round": "np.round(u)",

@@ -12,6 +12,8 @@ extremes     min, max, argmin, argmax
 moments      var, std, dot, norm
 binning      histogram
 occurrences  bincount, unique
+selection    order statistics, digit by digit
+quantiles    median, quantile, percentile
 
 What needs no MPI (`arrays`, `_loops`, `exact`) can be imported where none is installed; hence the late imports.
 """
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from mpibatch.reduce.extremes import argmax, argmin, max, min, minmax, nanmax, nanmin
     from mpibatch.reduce.moments import dot, nanstd, nanvar, norm, std, var
     from mpibatch.reduce.occurrences import bincount, unique
+    from mpibatch.reduce.quantiles import median, nanmedian, nanquantile, percentile, quantile
     from mpibatch.reduce.totals import all, any, count_nonzero, mean, nanmean, nansum, sum
 else:
     __getattr__, __dir__ = attach(
@@ -37,6 +40,7 @@ else:
             "moments": ("dot", "nanstd", "nanvar", "norm", "std", "var"),
             "occurrences": ("bincount", "unique"),
             "totals": ("all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"),
+            "quantiles": ("median", "nanmedian", "nanquantile", "percentile", "quantile"),
         },
     )
 
@@ -51,15 +55,20 @@ __all__ = [
     "histogram",
     "max",
     "mean",
+    "median",
     "min",
     "minmax",
     "nanmax",
     "nanmean",
+    "nanmedian",
     "nanmin",
+    "nanquantile",
     "nanstd",
     "nansum",
     "nanvar",
     "norm",
+    "percentile",
+    "quantile",
     "std",
     "sum",
     "unique",

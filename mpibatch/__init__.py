@@ -1,8 +1,9 @@
 """One answer on any number of ranks: domain-decomposed arrays, stencils, exact reductions, parallel HDF5.
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``, ``mpi``,
-``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``simulate``, ``job``;
-``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
+``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``measure``,
+``simulate``; ``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``,
+complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch import checkpoint, domain, filters, halo, io, job, mpi, random, reduce, simulate
+    from mpibatch import checkpoint, domain, filters, halo, io, job, measure, mpi, random, reduce, segment, simulate
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.redistribution import gather, gather_all, redistribute, scatter
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
+    from mpibatch.measure import find_objects, label, regionprops_table
     from mpibatch.reduce import (
         all,
         any,
@@ -91,6 +93,7 @@ __all__ = [
     "dot",
     "exchange",
     "filters",
+    "find_objects",
     "gather",
     "gather_all",
     "halo",
@@ -99,9 +102,11 @@ __all__ = [
     "io",
     "iterate",
     "job",
+    "label",
     "load",
     "max",
     "mean",
+    "measure",
     "median",
     "min",
     "minmax",
@@ -121,8 +126,10 @@ __all__ = [
     "random",
     "redistribute",
     "reduce",
+    "regionprops_table",
     "save",
     "scatter",
+    "segment",
     "simulate",
     "spacing",
     "std",
@@ -151,6 +158,7 @@ if not TYPE_CHECKING:
             "halo": ("Exchange", "exchange"),
             "io": ("load", "open", "save"),
             "fields.redistribution": ("gather", "gather_all", "redistribute", "scatter"),
+            "measure": ("find_objects", "label", "regionprops_table"),
             "reduce": (
                 "all",
                 "any",
@@ -192,9 +200,11 @@ if not TYPE_CHECKING:
             "halo",
             "io",
             "job",
+            "measure",
             "mpi",
             "random",
             "reduce",
+            "segment",
             "simulate",
             "stencil",
         ),

@@ -73,11 +73,32 @@ def pytest_configure(config: pytest.Config) -> None:
 class Watchdog:
     """Ends the run when a test takes too long, with the stacks of all threads of every rank.
 
-    Under the runner each process has a trace file in `scratch`: its failures so far, what it is doing, and its
-    stacks once the runner sends SIGUSR1. faulthandler serves that signal even while the process is inside a
-    library that holds the GIL. Without a runner the stacks go to stderr.
+    Under the runner each process has a trace file in `scratch`: its failures so far, what it is doing, and its stacks
+    once the runner sends SIGUSR1. faulthandler serves that signal even while the process is inside a library that holds
+    the GIL. Without a runner the stacks go to stderr.
 
-    faulthandler's own timer is not used: cancelling it, after every test, can deadlock under load.
+    Parameters
+    ----------
+    scratch : pathlib.Path or None
+        The runner's folder for trace files; None: stderr.
+    seconds : float
+        The limit of a test; of those marked slow, 5 times as long.
+
+    Attributes
+    ----------
+    rank : str
+        The words by which this rank is named in what is written.
+
+    Notes
+    -----
+    Local. A thread looks at the clock 4 times a second. faulthandler's own timer is not used: cancelling it, after
+    every test, can deadlock under load. Making one takes SIGUSR1 over, so that the example is not run.
+
+    Examples
+    --------
+    >>> from mpibatch.testing import Watchdog
+    >>> watchdog = Watchdog(None, seconds=60.0)  # doctest: +SKIP
+    >>> config.pluginmanager.register(watchdog)  # doctest: +SKIP
     """
 
     def __init__(self, scratch: Path | None, seconds: float) -> None:
@@ -106,7 +127,32 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watching(self, what: str, seconds: float) -> Iterator[None]:
-        """End the process if the block takes longer than `seconds`."""
+        """End the process if the block takes longer than some seconds.
+
+        Parameters
+        ----------
+        what : str
+            What the block does, for what is written of it.
+        seconds : float
+            Its limit.
+
+        Yields
+        ------
+        None
+            Nothing: it is a context manager, for a ``with`` statement.
+
+        Notes
+        -----
+        Local. The exit status is 70, some seconds after the stacks were written, so that a runner can ask all ranks for
+        theirs.
+
+        Examples
+        --------
+        >>> from mpibatch.testing import Watchdog
+        >>> watchdog = Watchdog(None, seconds=60.0)  # doctest: +SKIP
+        >>> with watchdog.watching("starting MPI", seconds=5.0):  # doctest: +SKIP
+        ...     from mpibatch.mpi import MPI
+        """
         self._label = f"{what}, limit {seconds:g} s"
         self._write_trace()
         self._deadline = time.monotonic() + seconds
@@ -136,7 +182,29 @@ class Watchdog:
 
 
 class Lockstep:
-    """Makes the ranks collect the same tests, and agree on the outcome of each. Every hook is collective."""
+    """Makes the ranks collect the same tests, and agree on the outcome of each.
+
+    Parameters
+    ----------
+    watchdog : Watchdog
+        Watches over what is no test: starting and ending MPI, and agreeing on what was collected.
+
+    Attributes
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        Its own duplicate of COMM_WORLD.
+
+    Notes
+    -----
+    Collective, and so is every hook. After each test the ranks meet, and exchange outcomes and the words of failures.
+    ``-p mpibatch.testing`` makes one under mpiexec; since it would not do without pytest, the example is not run.
+
+    Examples
+    --------
+    >>> from mpibatch.testing import Lockstep, Watchdog
+    >>> lockstep = Lockstep(Watchdog(None, seconds=60.0))  # doctest: +SKIP
+    >>> config.pluginmanager.register(lockstep)  # doctest: +SKIP
+    """
 
     def __init__(self, watchdog: Watchdog) -> None:
         with watchdog.watching("starting MPI", BETWEEN_SECONDS):
@@ -150,7 +218,18 @@ class Lockstep:
         watchdog.rank = f"rank {self.comm.rank} of {self.comm.size}"
 
     def meet(self) -> None:
-        """Wait for all ranks, politely: a spinning one would take the core of one that still computes."""
+        """Wait for all ranks, politely: a spinning one would take the core of one that still computes.
+
+        Notes
+        -----
+        Collective: a barrier, asked for at most every millisecond.
+
+        Examples
+        --------
+        >>> from mpibatch.testing import Lockstep, Watchdog
+        >>> lockstep = Lockstep(Watchdog(None, seconds=60.0))  # doctest: +SKIP
+        >>> lockstep.meet()  # doctest: +SKIP
+        """
         request, pause = self.comm.Ibarrier(), 0.0
         while not request.Test():
             time.sleep(pause)

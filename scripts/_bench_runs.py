@@ -18,6 +18,7 @@ import numpy as np
 from mpibatch.mpi import MPI
 
 COMM = MPI.COMM_WORLD
+PEERS = ("connected-components-3d", "devito", "lbmpy", "pystencils", "scikit-image", "scipy")
 POLL = 5e-4  # seconds between looks of a rank that waits
 
 
@@ -65,20 +66,20 @@ def timings(calls: dict[str, Timed], samples: int) -> dict[str, list[float]]:
     return times
 
 
-def in_pairs(ours: Timed, peer: Timed, pairs: int) -> tuple[dict[str, list[float]], list[float]]:
+def in_pairs(ours: Timed, peer: Timed, pairs: int, name: str = "numba") -> tuple[dict[str, list[float]], list[float]]:
     """Return seconds per step, and ours over the peer's of each pair, one right after the other. Collective.
 
     They take turns in going first, and so what the machine does otherwise, and what the one leaves in the cache, count
     for both alike.
     """
-    times: dict[str, list[float]] = {"ours": [], "numba": []}
+    times: dict[str, list[float]] = {"ours": [], name: []}
     for turn in range(-2, pairs):
-        both = [("ours", ours), ("numba", peer)]
-        for name, timed in both if turn % 2 else reversed(both):
+        both = [("ours", ours), (name, peer)]
+        for who, timed in both if turn % 2 else reversed(both):
             seconds = _seconds(timed) / timed.steps
             if turn >= 0:
-                times[name].append(seconds)
-    return times, [mine / other for mine, other in zip(times["ours"], times["numba"], strict=True)]
+                times[who].append(seconds)
+    return times, [mine / other for mine, other in zip(times["ours"], times[name], strict=True)]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -94,7 +95,7 @@ def report(case: str, times: dict[str, list[float]], missing: Sequence[str] = ()
         return
     median = {name: statistics.median(t) for name, t in times.items()}
     against = {name: seconds for name, seconds in median.items() if name != "ours"}
-    packages = ("numba", "numpy", "mpi4py", *(name for name in ("devito", "lbmpy", "pystencils") if _is_there(name)))
+    packages = ("numba", "numpy", "mpi4py", *filter(_is_there, PEERS))
     line = {
         "case": case,
         "ranks": COMM.size,

@@ -220,9 +220,11 @@ def versions(names: list[str]) -> dict[str, str]:
     return {"mpibatch": mb.__version__, **{p: importlib.metadata.version(p) for p in packages}}
 
 
-def run(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
+def run(
+    name: str, case: Case, options: argparse.Namespace, make: Callable[[tuple[int, ...], str], Array] = picture
+) -> dict[str, Any]:
     """Time one case on the ranks of the world; with peers if there is one rank."""
-    array = picture(case.quick if options.quick else case.shape, case.dtype)
+    array = make(case.quick if options.quick else case.shape, case.dtype)
     u = mb.scatter(array, mb.Grid(array.shape))
     calls: dict[str, Call] = {}
     slow: dict[str, Call] = {}
@@ -256,13 +258,13 @@ def line(
     }
 
 
-def compare_ranks(options: argparse.Namespace) -> None:
-    """Run this script under mpiexec with each number of ranks, and print how much faster than the first each is."""
+def compare_ranks(options: argparse.Namespace, script: str = __file__) -> None:
+    """Run a script under mpiexec with each number of ranks, and print how much faster than the first each is."""
     own = Path(sys.executable).with_name("mpiexec")  # of the environment's MPI, which mpi4py will load
     launcher = shlex.split(os.environ.get("MPIBATCH_MPIEXEC", str(own) if own.exists() else "mpiexec"))
     base: dict[str, float] = {}
     for ranks in options.ranks:
-        command = [*launcher, "-n", str(ranks), sys.executable, __file__]
+        command = [*launcher, "-n", str(ranks), sys.executable, script]
         command += ["--no-peers", "--samples", str(options.samples)]
         command += ["--quick"] * options.quick + [word for only in options.only for word in ("--only", only)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -13,6 +13,8 @@ Cases, with the domain shared out over the ranks; all seconds are those of one s
 - call-CASE: what a call costs over the bare loop, on the same memory, in many pairs one directly after the other:
   `over` is the median of their ratios, ours over the bare loop's, `between` where it lies with 95 percent probability;
   `call-control` is the bare loop against itself on other memory;
+- new-NxM-f8, new-NxM-f8x3: ``u = k(u)`` with one and with three fields, in pairs with `swap`, the same call with
+  `out` and a swap; `over` and `between` as above;
 - prk-N-f4, prk-N-f8: the star of the Parallel Research Kernels, radius 2 (DOI 10.1109/HPEC.2014.7040972), with its
   check of the norm.
 
@@ -85,6 +87,15 @@ def prk(a: Any, b: Any) -> Any:
 @stencil
 def increment(a: Any) -> Any:
     return a[0, 0] + 1.0
+
+
+@stencil
+def three(a: Any, b: Any, c: Any, k: Any) -> Any:
+    return (
+        a[0, 0] + k * (b[-1, 0] - b[1, 0]),
+        b[0, 0] + k * (c[0, -1] - c[0, 1]),
+        c[0, 0] + k * (a[-1, 0] - a[1, 0]),
+    )
 
 
 @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
@@ -234,6 +245,40 @@ def bench_call(case: str, n: int, samples: int, triad_speed: float) -> None:
     report(f"call-{case}", times, pairs=len(ratios), over=statistics.median(ratios), between=interval(ratios))
 
 
+def bench_new(shape: tuple[int, int], count: int, samples: int, triad_speed: float) -> None:
+    """A loop that takes new results, against one that swaps."""
+    del triad_speed
+    grid = mb.Grid(shape, periodic=True)
+    kernel, steps = heat2d if count == 1 else three, max(2, 2**22 // math.prod(shape))
+    new = [grid.from_function(lambda y, x: np.sin(y) + x, halo=1) for _ in range(count)]
+    here, there = [u.copy() for u in new], [u.like() for u in new]
+
+    def loop() -> None:
+        nonlocal new
+        if count == 1:
+            (u,) = new
+            new = []
+            for _ in range(steps):
+                u = kernel(u, k=0.1)
+            new = [u]
+        else:
+            a, b, c = new
+            new = []
+            for _ in range(steps):
+                a, b, c = kernel(a, b, c, k=0.1)
+            new = [a, b, c]
+
+    def swap() -> None:
+        nonlocal here, there
+        for _ in range(steps):
+            kernel(*here, k=0.1, out=tuple(there))
+            here, there = there, here
+
+    times, ratios = in_pairs(Timed(loop, steps), Timed(swap, steps), 3 * samples, "swap")
+    case = f"new-{shape[0]}x{shape[1]}-f8{'x3' * (count == 3)}"
+    report(case, times, pairs=len(ratios), over=statistics.median(ratios), between=interval(ratios))
+
+
 def bench_heat2d(n: int, samples: int, triad_speed: float) -> None:
     grid = mb.Grid((n, n))
     u = grid.from_function(lambda y, x: np.sin(y) + x, "f8", halo=1)
@@ -340,6 +385,9 @@ def main() -> None:
     for walls in ("control", "reflect", "nearest", "constant", "periodic"):
         cases[f"call-heat-256-f8-{walls}"] = functools.partial(bench_call, f"heat-256-f8-{walls}", 256 // share)
     cases["call-acoustic-256-f4-reflect"] = functools.partial(bench_call, "acoustic-256-f4-reflect", 256 // share)
+    for shape in ((120, 160), (512, 512), (2048, 2048)):
+        for count, name in ((1, ""), (3, "x3")):
+            cases[f"new-{shape[0]}x{shape[1]}-f8{name}"] = functools.partial(bench_new, shape, count)
     for dtype in ("f4", "f8"):
         cases[f"call-prk-8000-{dtype}-nearest"] = functools.partial(
             bench_call, f"prk-8000-{dtype}-nearest", 8000 // share

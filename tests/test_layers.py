@@ -25,7 +25,8 @@ LAYERS = (
     ("halo",),
     ("stencil", "reduce", "io", "random"),
     ("checkpoint",),
-    ("filters", "simulate"),
+    ("filters", "measure", "simulate"),
+    ("segment",),
     ("job",),
     ("tools.slurm",),
     ("tools.doctor", "tools.planning"),
@@ -42,6 +43,8 @@ ROOMS = {
     "stencil": ("language", "walls", "compiled", "call", "kernel", "fused", "iterate"),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "filters": ("_loops", "_engine", "linear", "extrema", "_morphology"),
+    "measure": ("_loops", "_engine", "labelling", "regions"),
+    "segment": ("_loops", "_engine", "distances"),
     "job": ("file", "target", "execution", "rehearsal", "plan"),
 }
 

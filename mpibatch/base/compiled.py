@@ -35,6 +35,7 @@ __all__ = [
     "compiled_lean_many",
     "interpret",
     "is_interpreted",
+    "thread_count",
     "told_apart",
 ]
 
@@ -68,6 +69,14 @@ def cache_folder() -> Path:
         if about.st_uid == os.getuid() and stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o022:
             return fallback
         return Path(tempfile.mkdtemp(prefix="mpibatch-cache-"))
+
+
+def thread_count() -> int:
+    """Return as many threads as the user, or a batch script, wants for each rank. Local. UsageError if that is none."""
+    text = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"NUMBA_NUM_THREADS={text} was given as threads of each rank; give a whole number, 1 or more")
+    return int(text)
 
 
 def interpret() -> None:

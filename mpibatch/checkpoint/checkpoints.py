@@ -29,12 +29,36 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that has been found whole.
+    """A checkpoint that has been found whole; `Checkpoints.latest` and `candidates` return them.
 
-    Attributes
+    Parameters
     ----------
-    path, step : of the file.
-    extra : what was saved beside the fields.
+    path : str
+        The file.
+    step : int
+        The step after which it was written.
+    extra : mapping of str to object
+        What was saved beside the fields.
+    _comm : mpi4py.MPI.Intracomm
+        Whose ranks read it; set by `Checkpoints`.
+    _header : mapping of str to object
+        What the file tells of itself; set by `Checkpoints`.
+
+    Notes
+    -----
+    Local. `path`, `step` and `extra` are attributes; it cannot be changed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid(4).full(2.0)
+    >>> with mb.Checkpoints("one.checkpoints") as checkpoints:
+    ...     checkpoints.clear()
+    ...     checkpoints.save(3, {"u": u}, {"phase": 0.25})
+    ...     latest = checkpoints.latest()
+    ...     checkpoints.clear()
+    >>> latest.step, latest.extra
+    (3, {'phase': 0.25})
     """
 
     path: str
@@ -44,23 +68,94 @@ class Checkpoint:
     _header: contents.Header = field(repr=False)
 
     def restore(self, fields: Mapping[str, Field]) -> None:
-        """Put the saved values into fields of the same names, shapes and dtypes. Collective."""
+        """Put the saved values into fields of the same names, shapes and dtypes.
+
+        Parameters
+        ----------
+        fields : mapping of str to Field
+            All those that were saved, by name; on grids of any decomposition. Their owned cells are written to.
+
+        Raises
+        ------
+        UsageError
+            The same on every rank, if they are others.
+        RunError
+            The same on every rank, if the file cannot be read.
+
+        Notes
+        -----
+        Collective. Each field is read as by `mpibatch.load`: memory for one more field at a time.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid(4).full(2.0)
+        >>> with mb.Checkpoints("restore.checkpoints") as checkpoints:
+        ...     checkpoints.clear()
+        ...     checkpoints.save(3, {"u": u})
+        ...     u.owned[...] = 0.0
+        ...     checkpoints.latest().restore({"u": u})
+        ...     checkpoints.clear()
+        >>> mb.sum(u)
+        8.0
+        """
         with phase("io"):
             contents.restore(self._comm, self.path, self._header, fields)
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder of their own; see `mpibatch.checkpoint`. Making one is collective.
+    """The checkpoints of one run, in a folder of their own; see `mpibatch.checkpoint`. A context manager.
 
     Parameters
     ----------
-    path : the folder; it is made at the first checkpoint, beside what must be there, and shared by all nodes.
-    comm : an mpi4py communicator; default COMM_WORLD.
-    every_steps, every_minutes : when `due` says yes (minutes by rank 0's clock); neither: only when a signal came.
-    keep : how many are kept; older ones are removed when a new one is on disk.
-    identity : values, as JSON has them, that tell this run from others. A checkpoint of another is refused.
+    path : str or path-like
+        The folder; it is made at the first checkpoint, beside what must be there, and shared by all nodes.
+    comm : mpi4py.MPI.Intracomm, optional
+        Whose ranks take part. Default: COMM_WORLD.
+    every_steps : int, optional
+        Steps after which `due` says yes.
+    every_minutes : float, optional
+        Minutes after which `due` says yes, by rank 0's clock. Neither: only when a signal came.
+    keep : int, default 2
+        How many are kept; older ones are removed when a new one is on disk.
+    identity : mapping of str to object, optional
+        Values, as JSON has them, that tell this run from others. A checkpoint of another is refused.
 
-    Raises UsageError, the same on every rank.
+    Attributes
+    ----------
+    path : str
+        The folder.
+    comm : mpi4py.MPI.Intracomm
+        A private duplicate of the communicator.
+    identity : dict of str to object
+        As given, and the version of mpibatch; a checkpoint of another version is only warned of.
+
+    Raises
+    ------
+    UsageError
+        The same on every rank, if the numbers are not above 0.
+
+    Notes
+    -----
+    Collective. In its ``with`` block SIGUSR1 and SIGTERM no longer end the process, but make `due` say yes on all
+    ranks; and the folder is locked, so that no other run uses it: entering raises RunError if one does, or if the
+    folder could not be made or written to.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid(4).full(8.0)
+    >>> with mb.Checkpoints("halves.checkpoints", every_steps=2) as checkpoints:
+    ...     checkpoints.clear()
+    ...     for step in (1, 2, 3):
+    ...         u = 0.5 * u
+    ...         if checkpoints.due(step):
+    ...             checkpoints.save(step, {"u": u})
+    ...     latest = checkpoints.latest()
+    ...     latest.restore({"u": u})
+    ...     checkpoints.clear()
+    >>> latest.step, mb.sum(u)
+    (2, 8.0)
     """
 
     def __init__(
@@ -96,29 +191,115 @@ class Checkpoints:
 
     @property
     def stopping(self) -> bool:
-        """Whether a signal asked for the end, as all ranks know. Local."""
+        """Whether a signal asked for the end, as all ranks know; a bool. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Checkpoints("stopping.checkpoints").stopping
+        False
+        """
         return self._stopping != 0
 
     @property
     def newest(self) -> int | None:
-        """The step of the newest checkpoint of this run. Local."""
+        """The step of the newest checkpoint of this run, an int; None if there is none. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> print(mb.Checkpoints("newest.checkpoints").newest)
+        None
+        """
         return self._known[-1] if self._known else None
 
     def found(self) -> int:
-        """Return how many checkpoints are in the folder, whole or not. Collective."""
+        """Return how many checkpoints are in the folder, whole or not.
+
+        Returns
+        -------
+        int
+            The same on every rank; 0 if there is no folder.
+
+        Raises
+        ------
+        RunError
+            The same on every rank, if the folder cannot be read.
+
+        Notes
+        -----
+        Collective: rank 0 looks, and tells the others.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Checkpoints("found.checkpoints").found()
+        0
+        """
         return len(self._steps())
 
     def latest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that verifies; None if there is none. Collective.
+        """Return the newest checkpoint that verifies.
 
-        Raises UsageError if it is another run's.
+        Returns
+        -------
+        Checkpoint or None
+            None if there is none.
+
+        Raises
+        ------
+        UsageError
+            The same on every rank, if it is another run's.
+
+        Notes
+        -----
+        Collective. All of its file is read, each rank a share; one that does not verify is named in a warning. This run
+        goes on from the one that is returned: the next `save` lets newer ones go.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid(4).full(8.0)
+        >>> with mb.Checkpoints("latest.checkpoints") as checkpoints:
+        ...     checkpoints.clear()
+        ...     checkpoints.save(1, {"u": u})
+        ...     checkpoints.save(2, {"u": u})
+        ...     print(checkpoints.latest().step)
+        ...     checkpoints.clear()
+        2
         """
         return next(self.candidates(), None)
 
     def candidates(self) -> Iterator[Checkpoint]:
-        """Yield the checkpoints that verify, the newest first; warn of those that do not. Collective.
+        """Yield the checkpoints that verify, the newest first; warn of those that do not.
 
         The one that was yielded last is where this run goes on: the next `save` lets newer ones go.
+
+        Yields
+        ------
+        Checkpoint
+            One that is whole, and of this run.
+
+        Raises
+        ------
+        UsageError
+            The same on every rank, if one is another run's.
+
+        Notes
+        -----
+        Collective. A file is read as a whole before it is yielded, each rank a share.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid(4).full(8.0)
+        >>> with mb.Checkpoints("several.checkpoints") as checkpoints:
+        ...     checkpoints.clear()
+        ...     checkpoints.save(1, {"u": u})
+        ...     checkpoints.save(2, {"u": u})
+        ...     print([candidate.step for candidate in checkpoints.candidates()])
+        ...     checkpoints.clear()
+        [2, 1]
         """
         steps = self._steps()
         self._is_folder_ours = True
@@ -134,9 +315,32 @@ class Checkpoints:
         self._known, self._looked_at = [], 0
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint is due after `step` steps: by their number, by the clock or by a signal. Collective.
+        """Tell whether a checkpoint is due after some steps: by their number, by the clock or by a signal.
 
-        To be called once after every step, or pass of several steps, with the same number on all ranks.
+        Parameters
+        ----------
+        step : int
+            The steps made, the same number on all ranks.
+
+        Returns
+        -------
+        bool
+            The same on every rank. What a rank knows of a signal, or rank 0 of the time, arrives at once after long
+            steps, within about 10 ms between short ones.
+
+        Notes
+        -----
+        Collective; to be called once after every step, or pass of several steps. An all-reduce of 24 bytes; where steps
+        are short it is begun after one and completed after the next, and only every so many of very short ones take
+        part.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> checkpoints = mb.Checkpoints("due.checkpoints", every_steps=2)
+        >>> with checkpoints:
+        ...     [checkpoints.due(step) for step in (1, 2, 3, 4)]
+        [False, True, False, True]
         """
         verdict = self._watch.ask()
         self._stopping = self._stopping or verdict.signal
@@ -145,16 +349,43 @@ class Checkpoints:
         return bool(self._stopping) or crossed or verdict.is_time
 
     def save(self, step: int, fields: Mapping[str, Field], extra: Mapping[str, Any] | None = None) -> None:
-        """Write the checkpoint of a step; when it is on disk, remove old ones. Collective.
+        """Write the checkpoint of a step; when it is on disk, remove old ones.
 
         Parameters
         ----------
-        step : its number; the newest checkpoint has the largest one.
-        fields : by name.
-        extra : values beside them: NumPy arrays, and whatever JSON can hold. Those of rank 0 are saved.
+        step : int
+            Its number; the newest checkpoint has the largest one.
+        fields : mapping of str to Field
+            What is saved, by name.
+        extra : mapping of str to object, optional
+            Values beside them: NumPy arrays, and whatever JSON can hold. Those of rank 0 are saved.
 
-        Raises `Stopped` (SystemExit) if a signal asked for the end; else UsageError, also where checkpoints of an
-        earlier run are in the folder that neither `latest` has seen nor `clear` has removed, or RunError.
+        Raises
+        ------
+        Stopped
+            A SystemExit, if a signal asked for the end.
+        UsageError
+            The same on every rank, for what cannot be saved; also where checkpoints of an earlier run are in the folder
+            that neither `latest` has seen nor `clear` has removed.
+        RunError
+            The same on every rank: a full disk, a folder that is gone.
+
+        Notes
+        -----
+        Collective. An ordinary file of `mpibatch.save`, ``step-000000120.h5``, sealed and flushed. Nothing is written
+        for the step of the newest checkpoint.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid(4).full(8.0)
+        >>> with mb.Checkpoints("saved.checkpoints", keep=1) as checkpoints:
+        ...     checkpoints.clear()
+        ...     checkpoints.save(1, {"u": u})
+        ...     checkpoints.save(2, {"u": u})
+        ...     print(checkpoints.newest, checkpoints.found())
+        ...     checkpoints.clear()
+        2 1
         """
         path = folder.file_of(self.path, step)
         if not self._is_folder_ours and (count := self.found()):
@@ -177,18 +408,76 @@ class Checkpoints:
             self.stop(f"step {step}; {path} is complete")
 
     def stop(self, reached: str) -> None:
-        """Raise `Stopped`, and say so on rank 0. Collective."""
+        """Raise `Stopped`, and say so on rank 0.
+
+        Parameters
+        ----------
+        reached : str
+            Where the run stopped, for the message.
+
+        Raises
+        ------
+        Stopped
+            Always.
+
+        Notes
+        -----
+        Collective; nothing is communicated.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> try:
+        ...     mb.Checkpoints("stop.checkpoints").stop("step 3")
+        ... except mb.Stopped as stopped:
+        ...     print(stopped.code)
+        75
+        """
         if self.comm.rank == 0:
             name = signal_name(self._stopping) if self._stopping else "asked to"
             _log.warning("%s: stopped at %s. Start again with --resume (resume=True) to go on", name, reached)
         raise Stopped
 
     def restart(self) -> None:
-        """Begin to count the minutes to the next checkpoint anew. Local."""
+        """Begin to count the minutes to the next checkpoint anew.
+
+        Notes
+        -----
+        Local; only rank 0's clock counts. `save` does it, and entering the ``with`` block.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> checkpoints = mb.Checkpoints("restart.checkpoints", every_minutes=60)
+        >>> with checkpoints:
+        ...     checkpoints.restart()
+        ...     checkpoints.due(1)
+        False
+        """
         self._watch.restart()
 
     def clear(self) -> None:
-        """Remove all checkpoints, and the folder if nothing else is in it. Collective."""
+        """Remove all checkpoints, and the folder if nothing else is in it.
+
+        Raises
+        ------
+        RunError
+            The same on every rank, if one cannot be removed.
+
+        Notes
+        -----
+        Collective: rank 0 removes them. What killed runs left half-written goes, too.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> with mb.Checkpoints("cleared.checkpoints") as checkpoints:
+        ...     checkpoints.clear()
+        ...     checkpoints.save(1, {"u": mb.Grid(4).zeros()})
+        ...     checkpoints.clear()
+        ...     checkpoints.found()
+        0
+        """
         self._known, self._is_folder_ours = [], True
         self._tidy()
 
@@ -239,7 +528,34 @@ class Checkpoints:
         return steps
 
     def header_of(self, path: str) -> contents.Header | None:
-        """Return the header of a file of ours; None, with a warning, unless the file is whole. Collective."""
+        """Return the header of a file of ours.
+
+        Parameters
+        ----------
+        path : str
+            A checkpoint's.
+
+        Returns
+        -------
+        dict of str to object or None
+            The step, the identity, the names of the fields ("state") and what was saved beside them ("extra"); None,
+            with a warning, unless the file is whole.
+
+        Notes
+        -----
+        Collective. All of the file is read, each rank a share.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> with mb.Checkpoints("header.checkpoints") as checkpoints:
+        ...     checkpoints.clear()
+        ...     checkpoints.save(1, {"u": mb.Grid(4).zeros()})
+        ...     header = checkpoints.header_of(checkpoints.latest().path)
+        ...     checkpoints.clear()
+        >>> header["step"], header["state"]
+        (1, ['u'])
+        """
         try:
             report = verify(path, self.comm)
             if not report.broken:
@@ -250,7 +566,22 @@ class Checkpoints:
         return None
 
     def warn(self, words: str) -> None:
-        """Log a warning on rank 0. Local."""
+        """Log a warning on rank 0.
+
+        Parameters
+        ----------
+        words : str
+            What is said.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Checkpoints("warn.checkpoints").warn("the last checkpoint is an hour old")
+        """
         if self.comm.rank == 0:
             _log.warning("%s", words)
 
@@ -264,7 +595,24 @@ class Checkpoints:
             self.warn(f"going on from {path}, although {mild}")
 
     def make_folder(self) -> None:
-        """Make the folder, if it is not there. Collective."""
+        """Make the folder, if it is not there.
+
+        Raises
+        ------
+        RunError
+            The same on every rank, if it cannot be made, or another run is using it.
+
+        Notes
+        -----
+        Collective: rank 0 makes it, and locks it if within the ``with`` block. `save` does it at the first checkpoint.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> with mb.Checkpoints("folder.checkpoints") as checkpoints:
+        ...     checkpoints.make_folder()
+        ...     checkpoints.clear()
+        """
         with agreed(self.comm, f"making the folder {self.path}"):
             if self.comm.rank == 0 and not Path(self.path).is_dir():
                 Path(self.path).mkdir()

@@ -15,7 +15,28 @@ __all__ = ["Blocks"]
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """`cells` indices in `parts` blocks; even blocks need no table, given sizes keep their starts."""
+    """One axis cut into blocks; even blocks need no table, given sizes keep their starts.
+
+    Parameters
+    ----------
+    cells : int
+        Indices of the axis.
+    parts : int
+        Number of blocks. Even ones differ by one cell at most, the larger ones first.
+    starts : tuple of int, optional
+        Where each block begins, and the end of the last: ``parts + 1`` indices. Default: even blocks.
+
+    Notes
+    -----
+    Local. All three are attributes; blocks cannot be changed.
+
+    Examples
+    --------
+    >>> from mpibatch.domain import Blocks
+    >>> blocks = Blocks(10, 4)
+    >>> [blocks.bounds(part) for part in (0, 1, 2, 3)]
+    [(0, 3), (3, 6), (6, 8), (8, 10)]
+    """
 
     cells: int
     parts: int
@@ -23,7 +44,35 @@ class Blocks:
 
     @classmethod
     def of_sizes(cls, cells: int, sizes: Sequence[int]) -> Blocks:
-        """Return blocks of the given sizes, which must be >= 0 and add up to `cells`. Local."""
+        """Return blocks of the given sizes.
+
+        Parameters
+        ----------
+        cells : int
+            Indices of the axis.
+        sizes : sequence of int
+            The cells of each block; they must be >= 0 and add up to `cells`.
+
+        Returns
+        -------
+        Blocks
+            As many as there are sizes.
+
+        Raises
+        ------
+        UsageError
+            If a size is negative, or they do not add up.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> from mpibatch.domain import Blocks
+        >>> Blocks.of_sizes(10, [7, 0, 3]).bounds(2)
+        (7, 10)
+        """
         if any(size < 0 for size in sizes) or sum(sizes) != cells:
             raise UsageError(
                 f"block sizes {list(sizes)} were asked for an axis of {cells} cells, but they are negative or add up "
@@ -33,7 +82,35 @@ class Blocks:
 
     @classmethod
     def of_weights(cls, cells: int, weights: Sequence[float]) -> Blocks:
-        """Return blocks in proportion to `weights`, each within one cell of its share. Local."""
+        """Return blocks in proportion to weights, each within one cell of its share.
+
+        Parameters
+        ----------
+        cells : int
+            Indices of the axis.
+        weights : sequence of float
+            Finite numbers >= 0, of which one is more.
+
+        Returns
+        -------
+        Blocks
+            As many as there are weights. Where they begin is rounded by exact arithmetic: every rank cuts alike.
+
+        Raises
+        ------
+        UsageError
+            If the weights are no such numbers.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> from mpibatch.domain import Blocks
+        >>> Blocks.of_weights(10, [1.0, 3.0]).starts
+        (0, 3, 10)
+        """
         try:
             shares = [Fraction(float(weight)) for weight in weights]
         except (TypeError, ValueError, OverflowError):  # no number, NaN, infinite
@@ -45,7 +122,28 @@ class Blocks:
         return cls(cells, len(weights), tuple(int(cells * part / sums[-1] + Fraction(1, 2)) for part in sums))
 
     def bounds(self, part: int) -> tuple[int, int]:
-        """Return the half-open interval of block `part`. Local."""
+        """Return the half-open interval of a block.
+
+        Parameters
+        ----------
+        part : int
+            The number of the block, from 0.
+
+        Returns
+        -------
+        tuple of (int, int)
+            Its first index, and the one behind its last.
+
+        Notes
+        -----
+        Local; the time does not depend on the number of blocks.
+
+        Examples
+        --------
+        >>> from mpibatch.domain import Blocks
+        >>> Blocks(10, 4).bounds(1)
+        (3, 6)
+        """
         if self.starts is not None:
             return self.starts[part], self.starts[part + 1]
         size, extra = divmod(self.cells, self.parts)
@@ -53,7 +151,28 @@ class Blocks:
         return low, low + size + (part < extra)
 
     def owner(self, index: int) -> int:
-        """Return the block that holds `index` (0 <= index < cells). Local."""
+        """Return the block that holds an index.
+
+        Parameters
+        ----------
+        index : int
+            From 0, below `cells`.
+
+        Returns
+        -------
+        int
+            The number of the block.
+
+        Notes
+        -----
+        Local. By arithmetic for even blocks, by bisection for given ones.
+
+        Examples
+        --------
+        >>> from mpibatch.domain import Blocks
+        >>> Blocks(10, 4).owner(6)
+        2
+        """
         if self.starts is not None:
             # Empty blocks start where the next one does; the last block that starts there is the full one.
             return bisect.bisect_right(self.starts, index) - 1
@@ -62,7 +181,28 @@ class Blocks:
         return index // (size + 1) if index < in_larger else extra + (index - in_larger) // size
 
     def overlapping(self, low: int, high: int) -> Iterator[int]:
-        """Yield the blocks that own a cell of the interval, clipped to the axis, in order. Local."""
+        """Yield the blocks that own an index of an interval, clipped to the axis, in order.
+
+        Parameters
+        ----------
+        low, high : int
+            The half-open interval; it may reach beyond the axis.
+
+        Yields
+        ------
+        int
+            The number of a block that is not empty.
+
+        Notes
+        -----
+        Local. The time grows with the blocks between both ends.
+
+        Examples
+        --------
+        >>> from mpibatch.domain import Blocks
+        >>> list(Blocks(10, 4).overlapping(-2, 7))
+        [0, 1, 2]
+        """
         low, high = max(low, 0), min(high, self.cells)
         if low >= high:
             return

@@ -16,7 +16,28 @@ __all__ = ["Decomposition", "choose_topology"]
 
 @dataclass(frozen=True, slots=True)
 class Decomposition:
-    """Axes cut into blocks; ranks are numbered over them in C order (last axis fastest)."""
+    """Axes cut into blocks; ranks are numbered over them in C order (last axis fastest).
+
+    The box of every rank follows by arithmetic, without a message. `over` makes one from a shape.
+
+    Parameters
+    ----------
+    axes : tuple of Blocks
+        How each axis is cut, see `mpibatch.domain.Blocks`. Also an attribute; a decomposition cannot be changed.
+
+    Notes
+    -----
+    Local. It takes no memory for each rank, unless sizes or weights were given: then one int for each block of an axis.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> decomposition = mb.Decomposition.over((6, 8), ranks=4)
+    >>> decomposition.topology
+    (2, 2)
+    >>> decomposition.box(3)
+    Box(start=(3, 4), stop=(6, 8))
+    """
 
     axes: tuple[Blocks, ...]
 
@@ -29,11 +50,41 @@ class Decomposition:
         sizes: Sequence[Sequence[int] | None] | None = None,
         weights: Sequence[Sequence[float] | None] | None = None,
     ) -> Decomposition:
-        """Return `shape` over `ranks` ranks. Local.
+        """Return a global shape over so many ranks.
 
-        `topology` gives the ranks along each axis (None: choose); `sizes` the cells of each block, axis by axis, or
-        `weights` what they are in proportion to (None: even). Blocks may be empty. Raises UsageError when they do not
-        fit one another.
+        Parameters
+        ----------
+        shape : sequence of int
+            Cells along each axis, >= 1.
+        ranks : int
+            How many there are.
+        topology : sequence of int or None, optional
+            Ranks along each axis, None where they are to be chosen; see `mpibatch.domain.choose_topology`. Default: all
+            are.
+        sizes : sequence of (sequence of int or None), optional
+            For each axis None (even blocks), or the cells of every block; 0 is allowed.
+        weights : sequence of (sequence of float or None), optional
+            For each axis None (even blocks), or what its blocks are in proportion to.
+
+        Returns
+        -------
+        Decomposition
+            Its blocks may be empty.
+
+        Raises
+        ------
+        UsageError
+            If the parts do not fit one another.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Decomposition.over((6, 8), ranks=2, sizes=(None, (5, 3))).box(1)
+        Box(start=(0, 5), stop=(6, 8))
         """
         cells = tuple(int(n) for n in shape)
         if not cells or any(n < 1 for n in cells):
@@ -48,21 +99,59 @@ class Decomposition:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The global shape. Local."""
+        """The global shape, a tuple of int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Decomposition.over((6, 8), ranks=4).shape
+        (6, 8)
+        """
         return tuple(blocks.cells for blocks in self.axes)
 
     @property
     def topology(self) -> tuple[int, ...]:
-        """Ranks along each axis. Local."""
+        """Ranks along each axis, a tuple of int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Decomposition.over((6, 8), ranks=4).topology
+        (2, 2)
+        """
         return tuple(blocks.parts for blocks in self.axes)
 
     @property
     def size(self) -> int:
-        """Number of ranks. Local."""
+        """Number of ranks, an int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Decomposition.over((6, 8), ranks=4).size
+        4
+        """
         return math.prod(self.topology)
 
     def coords(self, rank: int) -> tuple[int, ...]:
-        """Return the Cartesian coordinates of `rank`. Local."""
+        """Return the Cartesian coordinates of a rank. Local.
+
+        Parameters
+        ----------
+        rank : int
+            Its number.
+
+        Returns
+        -------
+        tuple of int
+            Its place along each axis of the topology.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Decomposition.over((6, 8), ranks=4).coords(2)
+        (1, 0)
+        """
         coords = []
         for parts in reversed(self.topology):
             rank, coord = divmod(rank, parts)
@@ -70,23 +159,100 @@ class Decomposition:
         return tuple(reversed(coords))
 
     def rank(self, coords: Sequence[int]) -> int:
-        """Return the rank at `coords`. Local."""
+        """Return the rank at some coordinates. Local.
+
+        Parameters
+        ----------
+        coords : sequence of int
+            The place along each axis of the topology.
+
+        Returns
+        -------
+        int
+            The number of the rank.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Decomposition.over((6, 8), ranks=4).rank((1, 0))
+        2
+        """
         rank = 0
         for coord, parts in zip(coords, self.topology, strict=True):
             rank = rank * parts + coord
         return rank
 
     def box(self, rank: int) -> Box:
-        """Return the cells that `rank` owns. Local."""
+        """Return the cells that a rank owns.
+
+        Parameters
+        ----------
+        rank : int
+            Its number; any rank's box is known.
+
+        Returns
+        -------
+        Box
+            Its global indices; of size 0 if it owns none.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Decomposition.over((6, 8), ranks=4).box(2)
+        Box(start=(3, 0), stop=(6, 4))
+        """
         bounds = [blocks.bounds(coord) for blocks, coord in zip(self.axes, self.coords(rank), strict=True)]
         return Box(tuple(low for low, _ in bounds), tuple(high for _, high in bounds))
 
     def owner(self, index: Sequence[int]) -> int:
-        """Return the rank that owns the cell at the global `index`. Local."""
+        """Return the rank that owns a cell. Local.
+
+        Parameters
+        ----------
+        index : sequence of int
+            The cell's global index, within the shape.
+
+        Returns
+        -------
+        int
+            The number of the rank.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Decomposition.over((6, 8), ranks=4).owner((5, 7))
+        3
+        """
         return self.rank([blocks.owner(i) for blocks, i in zip(self.axes, index, strict=True)])
 
     def overlapping(self, box: Box) -> Iterator[int]:
-        """Yield the ranks that own a cell of `box`, in order. Local."""
+        """Yield the ranks that own a cell of a box, in order.
+
+        Parameters
+        ----------
+        box : Box
+            Global indices; what lies outside the domain is left out.
+
+        Yields
+        ------
+        int
+            The number of a rank.
+
+        Notes
+        -----
+        Local. The time grows with the ranks that are yielded.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> decomposition = mb.Decomposition.over((6, 8), ranks=4)
+        >>> list(decomposition.overlapping(mb.Box((2, 0), (4, 2))))
+        [0, 2]
+        """
         if not box.size:
             return
         along = (b.overlapping(low, high) for b, low, high in zip(self.axes, box.start, box.stop, strict=True))
@@ -94,7 +260,23 @@ class Decomposition:
             yield self.rank(coords)
 
     def imbalance(self) -> float:
-        """Return the largest block's cells over the mean block's. Local."""
+        """Return the largest block's cells over the mean block's.
+
+        Returns
+        -------
+        float
+            1.0 if all blocks have the same number of cells.
+
+        Notes
+        -----
+        Local. The time grows with the sum of the topology.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Decomposition.over((6, 8), ranks=2, sizes=(None, (6, 2))).imbalance()
+        1.5
+        """
         largest = math.prod(max(b - a for a, b in map(axis.bounds, range(axis.parts))) for axis in self.axes)
         return largest * self.size / math.prod(self.shape)
 
@@ -138,11 +320,40 @@ def _merge(
 
 
 def choose_topology(shape: Sequence[int], ranks: int, given: Sequence[int | None] | None = None) -> tuple[int, ...]:
-    """Return the ranks along each axis that cost least: cells that travel plus cells that others wait for. Local.
+    """Return the ranks along each axis that cost least: cells that travel plus cells that others wait for.
 
-    Travelling cells are the largest block's faces towards other ranks; waited-for cells are what the largest
-    block has above the mean. Both follow the grid's aspect and divisibility. Among equals the earlier axis is
-    cut, because its faces are contiguous in memory.
+    Parameters
+    ----------
+    shape : sequence of int
+        Cells along each axis.
+    ranks : int
+        How many there are.
+    given : sequence of int or None, optional
+        Ranks along each axis, None where they are to be chosen. Default: all are.
+
+    Returns
+    -------
+    tuple of int
+        The ranks along each axis; their product is `ranks`.
+
+    Raises
+    ------
+    UsageError
+        If what is given does not divide the number of ranks.
+
+    Notes
+    -----
+    Local. Travelling cells are the largest block's faces towards other ranks; waited-for cells are what the largest
+    block has above the mean. Both follow the grid's aspect and divisibility. Among equals the earlier axis is cut,
+    because its faces are contiguous in memory.
+
+    Examples
+    --------
+    >>> from mpibatch.domain import choose_topology
+    >>> choose_topology((100, 100), 6)
+    (3, 2)
+    >>> choose_topology((100, 100), 6, given=(None, 1))
+    (6, 1)
     """
     fixed = tuple(given) if given is not None else (None,) * len(shape)
     known = math.prod(parts for parts in fixed if parts is not None)

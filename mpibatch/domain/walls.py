@@ -28,7 +28,29 @@ MODES = tuple(_SYNONYMS)
 
 
 class Run(NamedTuple):
-    """Consecutive targets with an arithmetic source: ``target + i`` reads ``source + step * i``, i < length."""
+    """Consecutive targets with an arithmetic source: ``target + i`` reads ``source + step * i``, i < length.
+
+    Parameters
+    ----------
+    target : int
+        The first index that is to be filled, perhaps outside the domain.
+    length : int
+        How many there are.
+    source : int or None
+        The index that the first one reads; None: outside a "constant" wall, no source cell.
+    step : int
+        1, -1 where cells are mirrored, or 0 where one cell is repeated.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> from mpibatch.domain import wall_runs
+    >>> next(wall_runs(-2, 6, 4, "reflect"))
+    Run(target=-2, length=2, source=1, step=-1)
+    """
 
     target: int
     length: int
@@ -37,7 +59,34 @@ class Run(NamedTuple):
 
 
 def check_mode(mode: str) -> str:
-    """Return the canonical name of a boundary mode, or raise UsageError with the nearest right one. Local."""
+    """Return the canonical name of a boundary mode.
+
+    Parameters
+    ----------
+    mode : str
+        One of `mpibatch.domain.MODES`: scipy's names. The "grid-" ones are synonyms for filters (they differ for
+        interpolation only).
+
+    Returns
+    -------
+    str
+        "reflect", "mirror", "nearest", "wrap" or "constant".
+
+    Raises
+    ------
+    UsageError
+        With the nearest right name, if there is no such mode.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> from mpibatch.domain import check_mode
+    >>> check_mode("grid-mirror")
+    'reflect'
+    """
     try:
         return _SYNONYMS[mode]
     except (KeyError, TypeError):
@@ -45,7 +94,35 @@ def check_mode(mode: str) -> str:
 
 
 def wall_runs(low: int, high: int, cells: int, mode: str) -> Iterator[Run]:
-    """Yield the runs that map the interval [low, high) into [0, cells) by a canonical `mode`. Local."""
+    """Yield the runs that map an interval into the domain.
+
+    Parameters
+    ----------
+    low, high : int
+        The half-open interval [low, high) of indices along an axis; it may lie partly or wholly outside.
+    cells : int
+        The axis has the indices [0, cells).
+    mode : str
+        A canonical boundary mode, see `check_mode`.
+
+    Yields
+    ------
+    Run
+        In the order of targets; together they cover the interval.
+
+    Notes
+    -----
+    Local. The time grows with the runs, not with the cells.
+
+    Examples
+    --------
+    >>> from mpibatch.domain import wall_runs
+    >>> for run in wall_runs(-2, 6, 4, "reflect"):
+    ...     print(run.target, run.length, run.source, run.step)
+    -2 2 1 -1
+    0 4 0 1
+    4 2 3 -1
+    """
     while low < high:
         source, length, step = _run_at(low, cells, mode)
         length = min(length, high - low) if length else high - low

@@ -1,4 +1,5 @@
 """Arrays over ranks: a decomposition with communicator and geometry, and this rank's part of an array.
 
-In dependency order: ``grid``, ``field``, ``redistribution`` (scatter, gather, change of decomposition).
+In dependency order: ``memory``, ``grid``, ``field``, ``redistribution`` (scatter, gather, change of decomposition),
+``pencils`` (lines of cells along an axis that may be cut).
 """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,20 +12,15 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
+from mpibatch.fields.memory import FieldMemory
 
 if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Field", "Filled", "HaloLike", "Width", "check_field", "normal_halo", "staggered"]
+__all__ = ["Field", "Filled", "HaloLike", "Width", "check_field", "normal_halo"]
 
 HaloLike = int | Sequence[int | tuple[int, int]]
 Halo = tuple[tuple[int, int], ...]
-
-# Allocators let large arrays begin at the same place of a page. The same cell of many fields would then meet in the
-# same few lines of the L1 cache, and loads would wait for stores that only look like theirs.
-LARGE, PAGE = 32 * 1024, 4096
-STAGGER = 192  # three lines of 64 bytes: 64 fields before a place comes again
-_turns = itertools.count()
 
 
 def normal_halo(halo: HaloLike, ndim: int) -> Halo:
@@ -47,19 +40,6 @@ def normal_halo(halo: HaloLike, ndim: int) -> Halo:
     if any(width < 0 for pair in pairs for width in pair):
         raise UsageError(f"halo={halo!r} has a negative width; give widths >= 0")
     return pairs
-
-
-class _Memory(np.ndarray[Any, np.dtype[np.uint8]]):
-    """What an array lies in; of a type of its own, since NumPy then takes that array as the base of its views."""
-
-
-def staggered(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return an undefined array; large ones begin at different cache lines of their pages. Local."""
-    nbytes = math.prod(shape) * dtype.itemsize
-    if nbytes < LARGE:
-        return np.empty(shape, dtype)
-    memory = _Memory(nbytes + PAGE, "u1")
-    return np.ndarray(shape, dtype, memory, (next(_turns) * STAGGER - memory.ctypes.data) % PAGE)
 
 
 Width = tuple[Halo, bool, bool]  # how far it is read, with corners or without, and whether sweeps fill the walls
@@ -99,30 +79,72 @@ class Filled:
 class Field(np.lib.mixins.NDArrayOperatorsMixin):
     """A global array over a Grid, of which this rank holds its owned cells and a halo.
 
-    Fields take part in NumPy expressions (``2 * u + v``, ``np.sqrt(u)``, ``u > 0.5``) cell by cell, with scalars
-    and with fields on a grid that gives every rank the same cells; the result is a new Field. Halos are scratch:
-    whatever reads a halo fills it first.
+    Fields take part in NumPy expressions (``2 * u + v``, ``np.sqrt(u)``, ``u > 0.5``) cell by cell, with scalars and
+    with fields on a grid that gives every rank the same cells; the result is a new Field. So do ``np.where``, ``clip``,
+    ``round``, ``real``, ``imag`` and ``nan_to_num``. A field without components meets one with: each component meets
+    the same value. Halos are scratch: whatever reads a halo fills it first.
+
+    Parameters
+    ----------
+    grid : Grid
+        Where the cells lie.
+    dtype : dtype_like, default "f8"
+        Bool, integers, floats or complex.
+    halo : int or sequence of (int or (int, int)), default 0
+        Width of the halo in cells: of all sides, of each axis, or of each axis a pair (low, high).
+    components : sequence of int, default ()
+        Shape of the trailing axes that are not decomposed, such as (3,) for RGB; () for none.
 
     Attributes
     ----------
-    grid, dtype : where the cells lie, and their type.
-    components : shape of the trailing axes that are not decomposed, such as (3,) for RGB; () for none.
-    halo : (low, high) widths along each grid axis.
-    padded : C-contiguous array of owned cells and halo, components last.
-    owned : the view of `padded` without the halo; its size may be 0.
+    grid : Grid
+        Where the cells lie.
+    dtype : numpy.dtype
+        Their type.
+    components : tuple of int
+        Shape of the trailing axes that are not decomposed.
+    halo : tuple of (int, int)
+        The (low, high) widths along each grid axis.
+    padded : ndarray
+        C-contiguous array of owned cells and halo, components last.
+    owned : ndarray
+        The view of `padded` without the halo; its size may be 0. Both arrays of a frozen field are read-only; see
+        `frozen`.
+    memory : mpibatch.fields.memory.FieldMemory
+        Where they lie, for those who plan for it.
 
-    Both arrays of a frozen field are read-only; see `frozen`.
+    Raises
+    ------
+    UsageError
+        If the dtype or the halo cannot be meant.
+
+    Notes
+    -----
+    Local. The values are undefined: `Grid.zeros`, `Grid.full`, `Grid.from_function`, `mpibatch.scatter` and
+    `mpibatch.load` make fields with values. A rank without cells has no halo either.
+
+    What combines cells of different ranks, such as ``np.sum(u)`` or ``np.asarray(u)``, raises UsageError with the words
+    what to use instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((2, 3))
+    >>> u = grid.from_function(lambda y, x: y + x, halo=1)
+    >>> print(mb.gather_all(2 * u + np.sqrt(u)))
+    [[0.         3.         5.41421356]
+     [3.         5.41421356 7.73205081]]
     """
 
     __slots__ = (
         "__weakref__",
-        "_cells",
-        "_engines",
         "_filled",
         "components",
         "dtype",
         "grid",
         "halo",
+        "memory",
         "owned",
         "padded",
     )
@@ -130,47 +152,88 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(
         self, grid: Grid, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()
     ) -> None:
-        self.grid = grid
-        self.dtype = np.dtype(dtype)
-        if self.dtype.kind not in "biufc":
-            raise UsageError(f"a field of dtype {self.dtype} was asked for; use bool, integers, floats or complex")
-        self.halo: Halo = normal_halo(halo, grid.ndim)
-        self.components: tuple[int, ...] = tuple(int(c) for c in components)
-        box = grid.box
-        # A rank without cells has no halo either: nothing of its would ever read it.
-        shape = box.grow(self.halo).shape if box.size else box.shape
-        self.padded: npt.NDArray[Any] = staggered(shape + self.components, self.dtype)
-        inside = tuple(slice(low, low + n) for (low, _), n in zip(self.halo, box.shape, strict=True))
-        self.owned: npt.NDArray[Any] = self.padded[inside] if box.size else self.padded
-        # For those who fill halos, also of a frozen field; of which is known what its halo holds.
-        self._cells = self.padded
+        self._take(grid, np.dtype(dtype), normal_halo(halo, grid.ndim), tuple(int(c) for c in components))
+
+    def _take(self, grid: Grid, dtype: np.dtype[Any], halo: Halo, components: tuple[int, ...]) -> None:
+        if dtype.kind not in "biufc":
+            raise UsageError(f"a field of dtype {dtype} was asked for; use bool, integers, floats or complex")
+        self.grid, self.dtype, self.halo, self.components = grid, dtype, halo, components
+        memory, padded = grid.memories.lend((dtype, halo, components), self._lay_out)
+        self.memory: FieldMemory = memory
+        self.padded: npt.NDArray[Any] = padded
+        self.owned: npt.NDArray[Any] = padded[memory.inside]
+        # What the halo of a frozen field is known to hold.
         self._filled: Filled | None = None
-        # Halo engines bound to this field's memory, kept by mpibatch.halo.
-        self._engines: dict[Any, Any] = {}
+
+    def _lay_out(self) -> FieldMemory:
+        box = self.grid.box
+        if not box.size:
+            # A rank without cells has no halo either: nothing of its would ever read it.
+            return FieldMemory(box.shape + self.components, self.dtype, ())
+        inside = tuple(slice(low, low + n) for (low, _), n in zip(self.halo, box.shape, strict=True))
+        return FieldMemory(box.grow(self.halo).shape + self.components, self.dtype, inside)
 
     @property
     def box(self) -> Box:
-        """The global indices of the owned cells. Local."""
+        """The global indices of the owned cells, a Box. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid((4, 6)).zeros()
+        >>> u.box == u.grid.box
+        True
+        """
         return self.grid.box
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The GLOBAL shape, components last. Local."""
+        """The GLOBAL shape, components last, a tuple of int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Grid((4, 6)).zeros(components=(3,)).shape
+        (4, 6, 3)
+        """
         return self.grid.shape + self.components
 
     @property
     def ndim(self) -> int:
-        """Number of axes, components included. Local."""
+        """Number of axes, components included, an int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.Grid((4, 6)).zeros(components=(3,)).ndim
+        3
+        """
         return self.grid.ndim + len(self.components)
 
     @property
     def local_shape(self) -> tuple[int, ...]:
-        """The shape of `owned`. Local."""
+        """The shape of `owned`, a tuple of int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid((4, 6), topology=(None, 1)).zeros(halo=1)
+        >>> u.grid.comm.allreduce(u.local_shape[0]), u.local_shape[1]
+        (4, 6)
+        """
         return self.owned.shape
 
     @property
     def origin(self) -> tuple[int, ...]:
-        """The global index of the first cell of `padded`. Local."""
+        """The global index of the first cell of `padded`, a tuple of int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid((4, 6)).zeros(halo=2)
+        >>> u.origin == tuple(start - 2 for start in u.box.start)
+        True
+        """
         if not self.box.size:
             return self.box.start
         return tuple(start - low for start, (low, _) in zip(self.box.start, self.halo, strict=True))
@@ -181,50 +244,162 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         halo: HaloLike | None = None,
         components: Sequence[int] | None = None,
     ) -> Field:
-        """Return a Field on the same grid with undefined values; what is not given is as here. Local."""
-        return Field(
+        """Return a Field on the same grid with undefined values; what is not given is as here.
+
+        Parameters
+        ----------
+        dtype : dtype_like, optional
+            Default: this field's.
+        halo : int or sequence of (int or (int, int)), optional
+            Default: this field's.
+        components : sequence of int, optional
+            Default: this field's.
+
+        Returns
+        -------
+        Field
+            A new one, which can be written to even if this one is frozen.
+
+        Raises
+        ------
+        UsageError
+            If the dtype or the halo cannot be meant.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid((4, 6)).zeros("f4", halo=1)
+        >>> v = u.like("i8", halo=0)
+        >>> v.shape, v.dtype.name, v.halo
+        ((4, 6), 'int64', ((0, 0), (0, 0)))
+        """
+        field = Field.__new__(Field)
+        field._take(
             self.grid,
-            self.dtype if dtype is None else dtype,
-            self.halo if halo is None else halo,
-            self.components if components is None else components,
+            self.dtype if dtype is None else np.dtype(dtype),
+            self.halo if halo is None else normal_halo(halo, self.grid.ndim),
+            self.components if components is None else tuple(int(c) for c in components),
         )
+        return field
 
     def copy(self) -> Field:
-        """Return a Field with the same owned cells. Local."""
+        """Return a Field with the same owned cells.
+
+        Returns
+        -------
+        Field
+            A new one of the same halo, which is not copied; it can be written to even if this one is frozen.
+
+        Notes
+        -----
+        Local. One pass through the owned cells.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid(4).zeros()
+        >>> v = u.copy()
+        >>> v.owned[...] = 1.0
+        >>> mb.sum(u), mb.sum(v)
+        (0.0, 4.0)
+        """
         return self.astype(self.dtype)
 
     @property
     def is_frozen(self) -> bool:
-        """Whether nobody can write to it. Local."""
+        """Whether nobody can write to it, a bool. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid(4).zeros()
+        >>> u.is_frozen, u.frozen().is_frozen
+        (False, True)
+        """
         return self._filled is not None
 
     def frozen(self, halo: HaloLike | None = None) -> Field:
-        """Return a copy that nobody can write to, for what stays as it is: a medium, a mask, a coefficient. Local.
+        """Return a copy that nobody can write to, for what stays as it is: a medium, a mask, a coefficient.
 
-            speed = mb.load("model.h5", "speed", grid=grid, halo=4).frozen()
+        Parameters
+        ----------
+        halo : int or sequence of (int or (int, int)), optional
+            Width of the copy's halo. Default: this field's. Only where it is as wide as kernels read the field (for
+            `mpibatch.iterate`, times the steps that are fused) are exchanges spared.
+
+        Returns
+        -------
+        Field
+            A frozen one; this one itself if it is frozen and no halo is given.
+
+        Raises
+        ------
+        UsageError
+            If the halo cannot be meant.
+
+        Notes
+        -----
+        Local; but all ranks must freeze the same fields.
 
         Kernels exchange its halo once, as wide as they read it, and know from then on that it holds what it should;
-        they do so again only for other walls or a wider reach, and in every call where walls are functions. A field
-        that can be written to is exchanged in every call: a view of its memory may have been written to unnoticed.
-        `halo` is that of the copy, by default this field's: only where it is as wide as kernels read the field (for
-        `iterate`, times the steps that are fused) are exchanges spared; and where a kernel is given the field twice,
-        with different walls, for the first only.
-        All ranks must freeze the same fields. A frozen field's `copy` and `like` can be written to.
+        they do so again only for other walls or a wider reach, and in every call where walls are functions. Where a
+        kernel is given the field twice, with different walls, exchanges are spared for the first only. A field that can
+        be written to is exchanged in every call: a view of its memory may have been written to unnoticed. A frozen
+        field's `copy` and `like` can be written to.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> speed = mb.Grid(4).full(1.5).frozen(halo=2)
+        >>> speed.halo, speed.owned.flags.writeable
+        (((2, 2),), False)
         """
         if self.is_frozen and halo is None:
             return self
         result = self.like(halo=halo)
         result.owned[...] = self.owned
         result._filled = Filled()
-        result.padded, result.owned = result._cells.view(), result.owned.view()
+        result.memory.is_reused = False  # what is bound to it knows that it does not change
         result.padded.flags.writeable = result.owned.flags.writeable = False
         return result
 
     def astype(self, dtype: npt.DTypeLike) -> Field:
-        """Return a Field with the owned cells cast to `dtype`. Local.
+        """Return a Field with the owned cells cast to another dtype.
 
-        As NumPy casts; floats that an integer `dtype` cannot hold, where NumPy's result depends on the place in the
-        array, have a defined one: see `mpibatch.base.casts`. UsageError if an imaginary part would be lost.
+        Parameters
+        ----------
+        dtype : dtype_like
+            Bool, integers, floats or complex.
+
+        Returns
+        -------
+        Field
+            A new one, of the same halo, which is not filled.
+
+        Raises
+        ------
+        UsageError
+            If no field can have this dtype, or an imaginary part would be lost.
+
+        Notes
+        -----
+        Local. One pass through the owned cells.
+
+        As NumPy casts; floats that an integer dtype cannot hold, where NumPy's result depends on the place in the
+        array, have a defined one, that of C's scalar conversion on x86: rounded toward zero, converted to a signed
+        integer of 32 bits (of 64 for 32-bit unsigned and 64-bit types), and cut to the bits of the type. What that
+        signed integer cannot hold, NaN included, is its least value.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid(3).from_function(lambda x: 1.75 * x - 1.0)
+        >>> print(mb.gather_all(u.astype("i4")))
+        [-1  0  2]
         """
         result = self.like(dtype=dtype)
         result.owned[...] = cast(self.owned, dtype)

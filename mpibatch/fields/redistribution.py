@@ -23,10 +23,40 @@ Array = npt.NDArray[Any]
 
 
 def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
-    """Return `u` on another grid of the same shape and communicator. Collective.
+    """Return a field on another grid of the same shape and communicator.
 
-    Each rank sends to those whose new boxes its old one overlaps, and to no others; every cell travels once,
-    in messages of at most 1 GiB. Raises UsageError when shapes or communicators differ.
+    Parameters
+    ----------
+    u : Field
+        What is to be moved.
+    grid : Grid
+        Of the same shape and communicator, with another decomposition, say.
+    halo : int or sequence of (int or (int, int)), default 0
+        Width of the new field's halo: of all sides, of each axis, or of each axis a pair (low, high). It is not filled.
+
+    Returns
+    -------
+    Field
+        A new one on `grid`, with the dtype and the components of `u`.
+
+    Raises
+    ------
+    UsageError
+        If shapes or communicators differ.
+
+    Notes
+    -----
+    Collective. Each rank sends to those whose new boxes its old one overlaps, and to no others; every cell travels
+    once, in messages of at most 1 GiB. Cells that stay on their rank are copied.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> rows = mb.Grid((4, 4), topology=(None, 1))
+    >>> columns = mb.Grid((4, 4), topology=(1, None))
+    >>> u = mb.redistribute(rows.full(2.0), columns)
+    >>> u.grid is columns, mb.sum(u)
+    (True, 32.0)
     """
     check_field("redistribute", u)
     if grid.shape != u.grid.shape or grid.comm != u.grid.comm:
@@ -39,15 +69,43 @@ def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
 
 
 def scatter(array: Array | None, grid: Grid, halo: HaloLike = 0, root: int = 0) -> Field:
-    """Return a Field with the cells of an array that only `root` needs to hold. Collective.
+    """Return a Field with the cells of an array that only one rank needs to hold.
 
     Parameters
     ----------
-    array : on `root`, an array of the grid's shape, components behind; elsewhere ignored.
-    grid : where its cells go.
-    halo : width of the new field's halo.
+    array : array_like or None
+        On `root`, an array of the grid's shape, components behind, of bool, integers, floats or complex; elsewhere
+        ignored.
+    grid : Grid
+        Where its cells go.
+    halo : int or sequence of (int or (int, int)), default 0
+        Width of the new field's halo: of all sides, of each axis, or of each axis a pair (low, high). It is not filled.
+    root : int, default 0
+        The rank that has the array.
 
-    Raises UsageError on all ranks if the shape or the dtype does not fit.
+    Returns
+    -------
+    Field
+        A new one, with the array's dtype in native byte order.
+
+    Raises
+    ------
+    UsageError
+        On all ranks, if the shape, the dtype or `root` does not fit.
+
+    Notes
+    -----
+    Collective. `root` sends its cells to each rank that owns some, in messages of at most 1 GiB; others need no more
+    memory than their part. For an array in a file see `mpibatch.load`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((2, 3))
+    >>> u = mb.scatter(np.arange(6.0).reshape(2, 3) if grid.rank == 0 else None, grid)
+    >>> u.shape, mb.sum(u)
+    ((2, 3), 15.0)
     """
     about: tuple[str, tuple[int, ...]] | None = None
     with agreed(grid.comm, "scatter"):
@@ -69,9 +127,39 @@ def scatter(array: Array | None, grid: Grid, halo: HaloLike = 0, root: int = 0) 
 
 
 def gather(u: Field, root: int = 0) -> Array | None:
-    """Return the whole field as one array on `root`, None elsewhere. Collective.
+    """Return the whole field as one array on one rank.
 
-    The array is new and C-contiguous, of the global shape, components last.
+    Parameters
+    ----------
+    u : Field
+        Of any dtype and components.
+    root : int, default 0
+        The rank that gets it.
+
+    Returns
+    -------
+    ndarray or None
+        On `root`, a new C-contiguous array of the global shape, components last; elsewhere None.
+
+    Raises
+    ------
+    UsageError
+        If `u` is no field, or there is no rank `root`.
+
+    Notes
+    -----
+    Collective. Each rank sends its owned cells to `root`, in messages of at most 1 GiB. It needs the memory of the
+    whole array on `root`; see `mpibatch.save` for what is larger.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid(4)
+    >>> whole = mb.gather(grid.from_function(lambda x: x * x))
+    >>> (whole is None) == (grid.rank != 0)
+    True
+    >>> grid.comm.bcast(whole).tolist()
+    [0.0, 1.0, 4.0, 9.0]
     """
     check_field("gather", u)
     _check_root(root, u.grid)
@@ -82,7 +170,33 @@ def gather(u: Field, root: int = 0) -> Array | None:
 
 
 def gather_all(u: Field) -> Array:
-    """Return the whole field as one array on every rank. Collective. Needs its memory on every rank."""
+    """Return the whole field as one array on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        Of any dtype and components.
+
+    Returns
+    -------
+    ndarray
+        On every rank, a new C-contiguous array of the global shape, components last.
+
+    Raises
+    ------
+    UsageError
+        If `u` is no field.
+
+    Notes
+    -----
+    Collective: `gather` to rank 0, and a broadcast. It needs the memory of the whole array on every rank.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> print(mb.gather_all(mb.Grid(4).from_function(lambda x: x * x)))
+    [0. 1. 4. 9.]
+    """
     whole = gather(u)
     if whole is None:
         whole = np.empty(u.shape, u.dtype)

@@ -19,40 +19,32 @@ from mpibatch.base.errors import nearest
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
+    from mpibatch.filters.binary_morphology import binary_closing, binary_dilation, binary_erosion, binary_opening
     from mpibatch.filters.canny_edges import canny
     from mpibatch.filters.color import channel_mean, rgb2gray
+    from mpibatch.filters.correlation import convolve, convolve1d, correlate, correlate1d
     from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace, laplace, prewitt, sobel
     from mpibatch.filters.edges import sobel_magnitude, unsharp_mask
-    from mpibatch.filters.extrema import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
     from mpibatch.filters.gaussians import (
         gaussian_filter,
         gaussian_filter1d,
         gaussian_gradient_magnitude,
         gaussian_laplace,
     )
-    from mpibatch.filters.linear import (
-        convolve,
-        convolve1d,
-        correlate,
-        correlate1d,
-        uniform_filter,
-        uniform_filter1d,
+    from mpibatch.filters.grey_morphology import grey_closing, grey_dilation, grey_erosion, grey_opening
+    from mpibatch.filters.histogram_thresholds import (
+        threshold_isodata,
+        threshold_li,
+        threshold_triangle,
+        threshold_yen,
     )
-    from mpibatch.filters.morphology import (
-        binary_closing,
-        binary_dilation,
-        binary_erosion,
-        binary_opening,
-        black_tophat,
-        grey_closing,
-        grey_dilation,
-        grey_erosion,
-        grey_opening,
-        morphological_gradient,
-        white_tophat,
-    )
+    from mpibatch.filters.local_thresholds import threshold_local, threshold_niblack, threshold_sauvola
+    from mpibatch.filters.minmax import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
     from mpibatch.filters.rank import median_filter, percentile_filter, rank_filter
+    from mpibatch.filters.several_thresholds import threshold_multiotsu
     from mpibatch.filters.threshold import threshold_otsu
+    from mpibatch.filters.tophats import black_tophat, morphological_gradient, white_tophat
+    from mpibatch.filters.uniform import uniform_filter, uniform_filter1d
 
 __all__ = [
     "MODULES",
@@ -91,7 +83,15 @@ __all__ = [
     "rgb2gray",
     "sobel",
     "sobel_magnitude",
+    "threshold_isodata",
+    "threshold_li",
+    "threshold_local",
+    "threshold_multiotsu",
+    "threshold_niblack",
     "threshold_otsu",
+    "threshold_sauvola",
+    "threshold_triangle",
+    "threshold_yen",
     "uniform_filter",
     "uniform_filter1d",
     "unsharp_mask",
@@ -99,20 +99,22 @@ __all__ = [
 ]
 
 _FAMILIES = {
+    "binary_morphology": ("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
     "canny_edges": ("canny",),
     "color": ("channel_mean", "rgb2gray"),
+    "correlation": ("convolve", "convolve1d", "correlate", "correlate1d"),
     "derivatives": ("laplace", "prewitt", "sobel"),
     "edges": ("sobel_magnitude", "unsharp_mask"),
-    "extrema": ("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"),
     "gaussians": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
-    "linear": ("convolve", "convolve1d", "correlate", "correlate1d", "uniform_filter", "uniform_filter1d"),
-    "morphology": (
-        *("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
-        *("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),
-        *("black_tophat", "morphological_gradient", "white_tophat"),
-    ),
+    "grey_morphology": ("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),
+    "histogram_thresholds": ("threshold_isodata", "threshold_li", "threshold_triangle", "threshold_yen"),
+    "local_thresholds": ("threshold_local", "threshold_niblack", "threshold_sauvola"),
+    "minmax": ("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"),
     "rank": ("median_filter", "percentile_filter", "rank_filter"),
+    "several_thresholds": ("threshold_multiotsu",),
     "threshold": ("threshold_otsu",),
+    "tophats": ("black_tophat", "morphological_gradient", "white_tophat"),
+    "uniform": ("uniform_filter", "uniform_filter1d"),
 }
 
 # The module of every filter whose parameters are plain values, as a job file or a command line can give them.
@@ -123,7 +125,23 @@ _HIGHER = ("generic_gradient_magnitude", "generic_laplace")
 
 
 def names() -> list[str]:
-    """Return the names of all filters that take plain values. Local."""
+    """Return the names of all filters that take plain values.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order; not the filters that take a Python function, such as `generic_laplace`.
+
+    Notes
+    -----
+    Local. Loads no filter.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> [name for name in mb.filters.names() if name.startswith("median")]
+    ['median_filter']
+    """
     return sorted(MODULES)
 
 

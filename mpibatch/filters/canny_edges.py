@@ -36,24 +36,63 @@ def canny(
     mode: str = "constant",
     cval: float = 0.0,
 ) -> Field:
-    """Return the edges of a picture as a bool field, as skimage.feature.canny. Collective.
+    """Return the edges of a picture as a bool field, as skimage.feature.canny.
 
     Parameters
     ----------
-    u : two-dimensional field without components; bool, floats, or integers of at most 32 bits, which are scaled to
-        0 … 1 (signed: -1 … 1) first.
-    sigma : standard deviation of the smoothing in cells.
-    low_threshold, high_threshold : gradient magnitudes, in the units of `u`: edges begin where the magnitude is at
-        least the high one, and are followed as long as it is at least the low one. Default: 10 % and 20 % of the
-        dtype's range.
-    mask : None; a region of interest is not supported.
-    use_quantiles : the thresholds are quantiles (0 … 1) of the gradient magnitude of the whole picture.
-    mode, cval : scipy's boundary mode for the smoothing, and the value beyond "constant" walls.
+    u : Field
+        Field on a grid of 2 axes, without components, of bool, integers of at most 32 bits, float32 or float64, in any
+        unit. Integers are scaled to 0 … 1 (signed: -1 … 1) first.
+    sigma : float or list of float, default 1.0
+        Standard deviation of the smoothing in cells, at least 0; one for both, or one for each axis.
+    low_threshold : float, optional
+        Gradient magnitude in the unit of `u` down to which an edge is followed. Default: 10 % of the dtype's range (0.1
+        for floats and bool).
+    high_threshold : float, optional
+        Gradient magnitude in the unit of `u` from which on an edge begins, not below `low_threshold`. Default: 20 % of
+        the dtype's range.
+    mask : None
+        A region of interest is not supported.
+    use_quantiles : bool, default False
+        Whether the thresholds are quantiles (0 … 1, by default 0.1 and 0.2) of the gradient magnitude of the whole
+        picture.
+    mode : str, default "constant"
+        What lies beyond the walls for the smoothing: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or
+        "grid-wrap") or "constant" (or "grid-constant"), with which and a `cval` of 0 cells beyond count as missing. A
+        periodic axis wraps whatever its mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of the scaled `u`.
 
-    Raises UsageError. Hysteresis repeats a flood of the blocks and an exchange of their faces until nothing changes
-    on any rank: about as often as the longest edge crosses from one rank to another.
+    Returns
+    -------
+    Field
+        New field of bool on the grid of `u`, without halo: True on edges.
 
-    Method: doi:10.1109/TPAMI.1986.4767851.
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant, if `u` has other axes or dtypes or a mask is given, or if
+        what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. Smoothing reads int(4 * sigma + 0.5) cells beyond a block, as `gaussian_filter`; derivatives and
+    thinning one. Hysteresis repeats a flood of the blocks, an exchange of their faces and an all-reduce until nothing
+    changes on any rank: about as often as the longest edge crosses from one rank to another. Quantiles take some
+    all-reduces of 512 KiB more.
+
+    Method: doi:10.1109/TPAMI.1986.4767851. Equal to skimage.feature.canny of the whole array on any number of ranks.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: (x > 8) + 0.5 * (x == 8))
+    >>> edges = mb.filters.canny(u, sigma=1.0)
+    >>> edges.dtype, mb.count_nonzero(edges)
+    (dtype('bool'), 14)
     """
     name = "canny"
     _check_picture(name, u, mask)

@@ -46,13 +46,41 @@ def as_float(u: Field) -> Field:
 
 
 def rgb2gray(u: Field) -> Field:
-    """Return the luminance 0.2125 R + 0.7154 G + 0.0721 B of a field with 3 components (R, G, B). Collective.
+    """Return the luminance 0.2125 R + 0.7154 G + 0.0721 B of a field with 3 components (R, G, B).
 
-    u : integers are scaled to 0 … 1 (signed: -1 … 1) first. The result is f8, or f4 for f4; it has no components.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes with components (3,), of bool, integers of 8 to 64 bits, float32 or float64.
+        Integers are scaled to 0 … 1 (signed: -1 … 1) first.
 
-    scikit-image leaves the order and rounding of the sum to the BLAS library, where they depend on the processor,
-    on the dtype and on the shape. Here they are fixed: for f8 the ones of OpenBLAS on x86 with AVX2 or AVX-512, so
-    that the result there equals scikit-image's; for f4 results may differ from it by one rounding.
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo and without components, of float64, or float32 for float32, in the
+        unit of the scaled `u`.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if `u` is no such field.
+
+    Notes
+    -----
+    Collective, though no message is sent: a pass over the block, without halo.
+
+    scikit-image leaves the order and rounding of the sum to the BLAS library, where they depend on the processor, on
+    the dtype and on the shape. Here they are fixed: for float64 the ones of OpenBLAS on x86 with AVX2 or AVX-512, so
+    that the result there equals scikit-image's; for float32 results may differ from it by one rounding.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> red = grid.full((255, 0, 0), "u1", components=(3,))
+    >>> v = mb.filters.rgb2gray(red)
+    >>> v.shape, round(float(mb.mean(v)), 4)
+    ((16, 16), 0.2125)
     """
     name = "rgb2gray"
     checked(name, u)
@@ -72,9 +100,38 @@ def rgb2gray(u: Field) -> Field:
 
 
 def channel_mean(u: Field) -> Field:
-    """Return the mean over the components, unscaled: f4 for f4, else f8. Collective.
+    """Return the mean over the components, unscaled.
 
-    Channels are summed in f8, first to last.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes with components, of bool, integers of 8 to 64 bits, float32 or float64, in any
+        unit.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo and without components, of float64, or float32 for float32, in the
+        unit of `u`.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if `u` is no such field.
+
+    Notes
+    -----
+    Collective, though no message is sent: a pass over the block, without halo. Channels are summed in float64, first to
+    last.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.full((10, 20, 60), "u1", components=(3,))
+    >>> v = mb.filters.channel_mean(u)
+    >>> v.dtype, float(mb.max(v))
+    (dtype('float64'), 30.0)
     """
     name = "channel_mean"
     checked(name, u)

@@ -16,7 +16,8 @@ from mpibatch.base.casts import cast
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
-from mpibatch.filters.linear import begin, copied, correlate1d, passes
+from mpibatch.filters.correlation import correlate1d
+from mpibatch.filters.linear import begin, copied, passes
 
 __all__ = ["generic_gradient_magnitude", "generic_laplace", "laplace", "prewitt", "sobel"]
 
@@ -30,9 +31,55 @@ def sobel(
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
 ) -> Field:
-    """Take Sobel's derivative along one grid axis: central difference, smoothed by 1-2-1 along the others. Collective.
+    """Take Sobel's derivative along one grid axis: central difference, smoothed by 1-2-1 along the others.
 
-    mode : one name, or one per grid axis.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    axis : int, default -1
+        Grid axis of the derivative; a negative one counts from the last.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
+        it.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each grid axis. A periodic axis wraps whatever its
+        mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. It is not rounded to the
+        dtype of `u`.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per cell, times 2 * 4**(n - 1)
+        on n grid axes.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. One pass along each grid axis, before which a rank receives one cell before and after its block from the
+    ranks beside it on that axis. The cost of a pass is 1 or 2 products a cell.
+
+    Equal, bit for bit, to scipy.ndimage.sobel of the whole array on any number of ranks. Cells of a bool result are
+    True where scipy's are not 0. scikit-image's edge strength of this name is `sobel_magnitude`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: x)
+    >>> v = mb.filters.sobel(u, axis=1)
+    >>> float(mb.gather_all(v)[8, 8])
+    8.0
     """
     return _smoothed_difference("sobel", (1.0, 2.0, 1.0), u, axis, output, mode, cval)
 
@@ -44,9 +91,55 @@ def prewitt(
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
 ) -> Field:
-    """Take Prewitt's derivative along one grid axis: central difference, summed by 1-1-1 along the others. Collective.
+    """Take Prewitt's derivative along one grid axis: central difference, summed by 1-1-1 along the others.
 
-    mode : one name, or one per grid axis.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    axis : int, default -1
+        Grid axis of the derivative; a negative one counts from the last.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
+        it.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each grid axis. A periodic axis wraps whatever its
+        mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. It is not rounded to the
+        dtype of `u`.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per cell, times 2 * 3**(n - 1)
+        on n grid axes.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. One pass along each grid axis, before which a rank receives one cell before and after its block from the
+    ranks beside it on that axis. The cost of a pass is 1 or 2 products a cell.
+
+    Equal, bit for bit, to scipy.ndimage.prewitt of the whole array on any number of ranks. Cells of a bool result are
+    True where scipy's are not 0.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: x)
+    >>> v = mb.filters.prewitt(u, axis=1)
+    >>> float(mb.gather_all(v)[8, 8])
+    6.0
     """
     return _smoothed_difference("prewitt", (1.0, 1.0, 1.0), u, axis, output, mode, cval)
 
@@ -71,7 +164,55 @@ def laplace(
     *,
     axes: int | Iterable[int] | None = None,
 ) -> Field:
-    """Sum the second differences (1, -2, 1) along the filtered axes. Collective."""
+    """Sum the second differences (1, -2, 1) along the filtered axes.
+
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
+        it.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
+        mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. It is not rounded to the
+        dtype of `u`.
+    axes : int or iterable of int, optional
+        Grid axes to filter, each once; negative ones count from the last. Default: all.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per squared cell.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. One pass along each filtered axis, before which a rank receives one cell before and after its block from
+    the ranks beside it on that axis. Needs memory for two more fields of the result's dtype.
+
+    Sums are taken in the dtype of the result. Equal, bit for bit, to scipy.ndimage.laplace of the whole array on any
+    number of ranks.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: x**2 + y**2)
+    >>> v = mb.filters.laplace(u)
+    >>> float(mb.gather_all(v)[8, 8])
+    4.0
+    """
 
     def second(v: Field, axis: int, output: Any, mode: str, cval: float) -> Field:
         return correlate1d(v, (1.0, -2.0, 1.0), axis, output, mode, cval)
@@ -90,9 +231,58 @@ def generic_laplace(
     *,
     axes: int | Iterable[int] | None = None,
 ) -> Field:
-    """Sum ``derivative2(u, axis, output, mode, cval, *extra_arguments, **extra_keywords)`` over the axes. Collective.
+    """Sum a second derivative over the filtered axes.
 
-    `derivative2` returns a Field of the dtype `output`. Sums are taken in that dtype.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    derivative2 : callable
+        Called on every rank as ``derivative2(u, axis, output, mode, cval, *extra_arguments, **extra_keywords)`` for one
+        axis after another; returns a new Field of the dtype `output`, which is overwritten.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
+        mode. The function gets that of its axis.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed.
+    extra_arguments : sequence, default ()
+        Further positional arguments of the function.
+    extra_keywords : mapping, optional
+        Further keyword arguments of the function.
+    axes : int or iterable of int, optional
+        Grid axes to filter, each once; negative ones count from the last. Default: all.
+
+    Returns
+    -------
+    Field
+        The sum, of dtype `output`, in the unit of what `derivative2` returns; where `axes` is empty, `u` itself in that
+        dtype.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant; further what the function raises.
+
+    Notes
+    -----
+    Collective. Halo and cost are those of `derivative2`, once for each filtered axis; its results are made one at a
+    time. Sums are taken in their dtype. Equal to scipy.ndimage.generic_laplace with the same derivative, which here
+    takes and returns Fields.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: x**2 + y**2)
+    >>> def second(v, axis, output, mode, cval):
+    ...     return mb.filters.correlate1d(v, [1, -2, 1], axis, output, mode, cval)
+    >>> v = mb.filters.generic_laplace(u, second)
+    >>> float(mb.gather_all(v)[8, 8])
+    4.0
     """
     name = "generic_laplace"
     begun = begin(name, u, output)
@@ -116,9 +306,56 @@ def generic_gradient_magnitude(
     *,
     axes: int | Iterable[int] | None = None,
 ) -> Field:
-    """Take the root of the sum over the axes of squares of ``derivative(u, axis, output, mode, cval, …)``. Collective.
+    """Take the root of the sum over the filtered axes of the squares of a derivative.
 
-    `derivative` returns a Field of the dtype `output`. Squares, sums and the root are taken in that dtype.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    derivative : callable
+        Called on every rank as ``derivative(u, axis, output, mode, cval, *extra_arguments, **extra_keywords)`` for one
+        axis after another; returns a new Field of the dtype `output`, which is overwritten.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
+        mode. The function gets that of its axis.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed.
+    extra_arguments : sequence, default ()
+        Further positional arguments of the function.
+    extra_keywords : mapping, optional
+        Further keyword arguments of the function.
+    axes : int or iterable of int, optional
+        Grid axes to filter, each once; negative ones count from the last. Default: all.
+
+    Returns
+    -------
+    Field
+        The root, of dtype `output`, in the unit of what `derivative` returns; where `axes` is empty, `u` itself in that
+        dtype.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant; further what the function raises.
+
+    Notes
+    -----
+    Collective. Halo and cost are those of `derivative`, once for each filtered axis; its results are made one at a
+    time. Squares, sums and the root are taken in their dtype. Equal to scipy.ndimage.generic_gradient_magnitude with
+    the same derivative, which here takes and returns Fields.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: 3 * x + 4 * y)
+    >>> v = mb.filters.generic_gradient_magnitude(u, mb.filters.sobel)
+    >>> float(mb.gather_all(v)[8, 8])
+    40.0
     """
     name = "generic_gradient_magnitude"
     begun = begin(name, u, output)

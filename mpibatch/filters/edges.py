@@ -27,13 +27,50 @@ SMOOTH = (0.25, 0.5, 0.25)
 def sobel_magnitude(
     u: Field, axis: int | Sequence[int] | None = None, mode: str = "reflect", cval: float = 0.0
 ) -> Field:
-    """Return the edge strength: root mean square of Sobel's derivatives, as skimage.filters.sobel. Collective.
+    """Return the edge strength: root mean square of Sobel's derivatives, as skimage.filters.sobel.
 
-    u : integers are scaled to 0 … 1 (signed: -1 … 1) first. The result is f8, or f4 for f4.
-    axis : grid axes of the derivatives; None for all. One axis alone gives the signed derivative.
-    mode, cval : scipy's boundary mode, and the value beyond "constant" walls.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Integers are
+        scaled to 0 … 1 (signed: -1 … 1) first. Each component is filtered alone.
+    axis : int or sequence of int, optional
+        Grid axes of the derivatives; one axis alone gives the signed derivative. Default: all.
+    mode : str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u` (of the scaled `u`, if that holds integers).
 
-    `mpibatch.filters.sobel` is scipy's derivative, unscaled.
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of float64, or float32 for float32, in the unit of the scaled `u`
+        per 2 cells.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. A rank receives the cell around its block, corners included, from the ranks around it, in one exchange.
+    The cost is 2 * 3**(n - 1) products a cell for each derivative, on n grid axes.
+
+    Equal, bit for bit, to skimage.filters.sobel of the whole array on any number of ranks. `mpibatch.filters.sobel` is
+    scipy's derivative, unscaled.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: x)
+    >>> v = mb.filters.sobel_magnitude(u)
+    >>> round(float(mb.gather_all(v)[8, 8]), 4)
+    1.4142
     """
     name = "sobel_magnitude"
     checked(name, u)
@@ -57,12 +94,48 @@ def sobel_magnitude(
 def unsharp_mask(
     u: Field, radius: float | Sequence[float] = 1.0, amount: float = 1.0, preserve_range: bool = False
 ) -> Field:
-    """Sharpen: add `amount` times what a Gaussian of `radius` takes away, as skimage.filters.unsharp_mask. Collective.
+    """Sharpen: add `amount` times what a Gaussian of `radius` takes away, as skimage.filters.unsharp_mask.
 
-    u : integers are scaled to 0 … 1 (signed: -1 … 1) first, unless `preserve_range`. The result is f8, or f4 for f4;
-        components are sharpened one by one.
-    radius : the Gaussian's standard deviation in cells, one for all grid axes or one each.
-    preserve_range : if false, results are clipped to 0 … 1, or to -1 … 1 if any value of `u` is negative.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Integers are
+        scaled to 0 … 1 (signed: -1 … 1) first, unless `preserve_range`. Each component is sharpened alone.
+    radius : float or sequence of float, default 1.0
+        Standard deviation of the Gaussian in cells, at least 0; one for all, or one for each grid axis.
+    amount : float, default 1.0
+        Factor of what is added, without unit.
+    preserve_range : bool, default False
+        If false, results are clipped to 0 … 1, or to -1 … 1 if any value of `u` is negative. If true, they are neither
+        scaled nor clipped.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of float64, or float32 for float32, in the unit of the scaled `u`.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. One `gaussian_filter` of mode "reflect": a rank receives int(4 * radius + 0.5) cells before and after
+    its block along each axis; and one all-reduce of a flag, unless `preserve_range`.
+
+    Equal, bit for bit, to skimage.filters.unsharp_mask of the whole array on any number of ranks.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: x >= 8)
+    >>> v = mb.filters.unsharp_mask(u, radius=1.0, preserve_range=True)
+    >>> mb.gather_all(v)[8, 6:10].round(2)
+    array([-0.06, -0.3 ,  1.3 ,  1.06])
     """
     name = "unsharp_mask"
     checked(name, u)

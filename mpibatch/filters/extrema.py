@@ -43,77 +43,12 @@ __all__ = [
     "along_axes",
     "as_c",
     "exact_in_f8",
-    "maximum_filter",
-    "maximum_filter1d",
-    "minimum_filter",
-    "minimum_filter1d",
+    "extremum",
     "over_footprint",
 ]
 
 Array = npt.NDArray[Any]
 FEWEST_BYTES = 64  # neighbours along the fastest axes that fill a vector: below, windows slide within the row
-
-
-def minimum_filter1d(
-    u: Field, size: int, axis: int = -1, output: Any = None, mode: str = "reflect", cval: float = 0.0, origin: int = 0
-) -> Field:
-    """Return the minimum of `size` cells along a grid axis around every cell. Collective."""
-    return _along_one("minimum_filter1d", u, size, axis, output, mode, cval, origin, False)
-
-
-def maximum_filter1d(
-    u: Field, size: int, axis: int = -1, output: Any = None, mode: str = "reflect", cval: float = 0.0, origin: int = 0
-) -> Field:
-    """Return the maximum of `size` cells along a grid axis around every cell. Collective."""
-    return _along_one("maximum_filter1d", u, size, axis, output, mode, cval, origin, True)
-
-
-def minimum_filter(
-    u: Field,
-    size: int | Sequence[int] | None = None,
-    footprint: Any = None,
-    output: Any = None,
-    mode: str | Sequence[str] = "reflect",
-    cval: float = 0.0,
-    origin: int | Sequence[int] = 0,
-    *,
-    axes: int | Sequence[int] | None = None,
-) -> Field:
-    """Return the minimum over a window, `size` cells wide or of the shape of `footprint`. Collective.
-
-    As in scipy, a size below 1 counts as 1: that axis is left out.
-    """
-    return extremum("minimum_filter", u, size, footprint, output, mode, cval, origin, axes, False)
-
-
-def maximum_filter(
-    u: Field,
-    size: int | Sequence[int] | None = None,
-    footprint: Any = None,
-    output: Any = None,
-    mode: str | Sequence[str] = "reflect",
-    cval: float = 0.0,
-    origin: int | Sequence[int] = 0,
-    *,
-    axes: int | Sequence[int] | None = None,
-) -> Field:
-    """Return the maximum over a window, `size` cells wide or of the shape of `footprint`. Collective.
-
-    As in scipy, a size below 1 counts as 1: that axis is left out.
-    """
-    return extremum("maximum_filter", u, size, footprint, output, mode, cval, origin, axes, True)
-
-
-def _along_one(
-    name: str, u: Field, size: Any, axis: Any, output: Any, mode: Any, cval: Any, origin: Any, largest: bool
-) -> Field:
-    begin(name, u, output)
-    only = (ask.axis_of(name, axis, u.grid.ndim),)
-    sizes = ask.sizes_of(name, size, 1)
-    origins = ask.origins_of(name, origin, sizes)
-    return along_axes(
-        name, u, only, sizes, origins, (ask.mode_of(name, mode),), ask.cval_of(name, cval), output, largest
-    )
 
 
 def extremum(

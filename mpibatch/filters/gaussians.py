@@ -52,9 +52,61 @@ def gaussian_filter1d(
     *,
     radius: int | None = None,
 ) -> Field:
-    """Smooth along one grid axis by a Gaussian, or take its derivative of the given order. Collective.
+    """Smooth along one grid axis by a Gaussian, or take its derivative of the given order.
 
-    Parameters as for `gaussian_filter`, for one axis.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    sigma : float
+        Standard deviation in cells, at least 0; up to 1e-15 the field is copied, whatever the order.
+    axis : int, default -1
+        Grid axis to filter along; a negative one counts from the last.
+    order : int, default 0
+        0 smooths, n > 0 takes the n-th derivative of the smoothed field.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    mode : str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. It is not rounded to the
+        dtype of `u`.
+    truncate : float, default 4.0
+        Radius of the kernel in standard deviations, at least 0: the radius in cells is int(truncate * sigma + 0.5).
+    radius : int, optional
+        Radius of the kernel in cells, at least 0, instead of `truncate`.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` (per cell to the power
+        `order`).
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. A rank receives the `radius` cells before and after its block from the ranks beside it on that axis. The
+    cost is 2 radius + 1 products a cell, half of them where the kernel is symmetric or antisymmetric.
+
+    Sums are taken in float64 in scipy's order. Equal, bit for bit, to scipy.ndimage.gaussian_filter1d of the whole
+    array on any number of ranks. Cells of a bool result are True where scipy's are not 0.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: 3 * x)
+    >>> slope = mb.filters.gaussian_filter1d(u, 1.0, axis=1, order=1)
+    >>> round(float(mb.max(slope)), 2)
+    3.0
     """
     name = "gaussian_filter1d"
     checked(name, u)
@@ -74,11 +126,65 @@ def gaussian_filter(
     radius: int | Sequence[int] | None = None,
     axes: int | Iterable[int] | None = None,
 ) -> Field:
-    """Smooth by a Gaussian, axis after axis. Collective.
+    """Smooth by a Gaussian, axis after axis.
 
-    sigma : standard deviation in cells; 0 leaves an axis alone. order : 0 smooths, n > 0 takes the n-th derivative.
-    truncate : the kernel's radius in standard deviations. radius : the radius in cells, instead.
-    sigma, order, mode, radius : one for all filtered axes, or one each.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    sigma : float or sequence of float
+        Standard deviation in cells, at least 0; one for all, or one for each filtered axis. Up to 1e-15 it leaves an
+        axis alone, whatever the order.
+    order : int or sequence of int, default 0
+        0 smooths, n > 0 takes the n-th derivative of the smoothed field; one for all, or one for each filtered axis.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
+        it.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
+        mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. It is not rounded to the
+        dtype of `u`.
+    truncate : float, default 4.0
+        Radius of the kernel in standard deviations, at least 0: the radius in cells is int(truncate * sigma + 0.5).
+    radius : int or sequence of int, optional
+        Radius of the kernel in cells, at least 0, instead of `truncate`; one for all, or one for each filtered axis.
+    axes : int or iterable of int, optional
+        Grid axes to filter, each once; negative ones count from the last. Default: all.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` (per cell for each order of a
+        derivative).
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. One pass along each filtered axis, before which a rank receives `radius` cells before and after its
+    block from the ranks beside it on that axis. The cost of a pass is 2 radius + 1 products a cell, half of them where
+    the kernel is symmetric or antisymmetric. All passes but the first work in place.
+
+    Sums are taken in float64 in scipy's order. Equal, bit for bit, to scipy.ndimage.gaussian_filter of the whole array
+    on any number of ranks. Cells of a bool result are True where scipy's are not 0.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: (y == 8) & (x == 8))
+    >>> v = mb.filters.gaussian_filter(u, sigma=1.0)
+    >>> round(float(mb.sum(v)), 6), round(float(mb.max(v)), 3)
+    (1.0, 0.159)
     """
     name = "gaussian_filter"
     checked(name, u)
@@ -127,10 +233,62 @@ def gaussian_laplace(
     truncate: float = 4.0,
     radius: int | Sequence[int] | None = None,
 ) -> Field:
-    """Sum Gaussian second derivatives over the filtered axes. Collective.
+    """Sum Gaussian second derivatives over the filtered axes.
 
-    One `mode` per axis holds for that axis's derivative. truncate, radius : as in `gaussian_filter`; a radius per axis
-    has one value per grid axis.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    sigma : float or sequence of float
+        Standard deviation in cells, at least 0; one for all, or one for each filtered axis. Axes that are not filtered
+        are not smoothed.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
+        it.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each filtered axis, which then holds for all passes of
+        that axis's derivative. A periodic axis wraps whatever its mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. It is not rounded to the
+        dtype of `u`.
+    axes : int or iterable of int, optional
+        Grid axes to filter, each once; negative ones count from the last. Default: all.
+    truncate : float, default 4.0
+        Radius of the kernel in standard deviations, at least 0: the radius in cells is int(truncate * sigma + 0.5).
+    radius : int or sequence of int, optional
+        Radius of the kernel in cells, at least 0, instead of `truncate`; one for all, or one for each grid axis.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per squared cell.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. One `gaussian_filter` for each of the n filtered axes, so n * n passes; before each a rank receives
+    `radius` cells before and after its block from the ranks beside it. Needs memory for two more fields of the result's
+    dtype.
+
+    Sums are taken in the dtype of the result. Equal, bit for bit, to scipy.ndimage.gaussian_laplace of the whole array
+    on any number of ranks.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: x**2 + y**2)
+    >>> v = mb.filters.gaussian_laplace(u, sigma=1.0)
+    >>> round(float(mb.gather_all(v)[8, 8]), 1)
+    4.0
     """
     name = "gaussian_laplace"
     checked(name, u)
@@ -157,10 +315,63 @@ def gaussian_gradient_magnitude(
     truncate: float = 4.0,
     radius: int | Sequence[int] | None = None,
 ) -> Field:
-    """Take the length of the gradient of Gaussian derivatives along the filtered axes. Collective.
+    """Take the length of the gradient of Gaussian derivatives along the filtered axes.
 
-    As in scipy, every derivative smooths along *all* grid axes (`sigma` has one value per grid axis), also those
-    that `axes` leaves out. truncate, radius : as in `gaussian_filter`.
+    As in scipy, every derivative smooths along *all* grid axes, also those that `axes` leaves out.
+
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    sigma : float or sequence of float
+        Standard deviation in cells, at least 0; one for all, or one for each grid axis.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
+        it.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each filtered axis, which then holds for all passes of
+        that axis's derivative. A periodic axis wraps whatever its mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. It is not rounded to the
+        dtype of `u`.
+    axes : int or iterable of int, optional
+        Grid axes to filter, each once; negative ones count from the last. Default: all.
+    truncate : float, default 4.0
+        Radius of the kernel in standard deviations, at least 0: the radius in cells is int(truncate * sigma + 0.5).
+    radius : int or sequence of int, optional
+        Radius of the kernel in cells, at least 0, instead of `truncate`; one for all, or one for each grid axis.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per cell.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Notes
+    -----
+    Collective. One `gaussian_filter` along all grid axes for each filtered axis; before each pass a rank receives
+    `radius` cells before and after its block from the ranks beside it. Needs memory for two more fields of the result's
+    dtype.
+
+    Squares, sums and the root are taken in the dtype of the result. Equal, bit for bit, to
+    scipy.ndimage.gaussian_gradient_magnitude of the whole array on any number of ranks.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: 3 * x + 4 * y)
+    >>> v = mb.filters.gaussian_gradient_magnitude(u, sigma=1.0)
+    >>> round(float(mb.gather_all(v)[8, 8]), 2)
+    5.0
     """
     checked("gaussian_gradient_magnitude", u)
     ndim = u.grid.ndim

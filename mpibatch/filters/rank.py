@@ -58,7 +58,73 @@ def median_filter(
     *,
     axes: int | Sequence[int] | None = None,
 ) -> Field:
-    """Return the median over a window: of an even number of cells, the higher of the two middle ones. Collective."""
+    """Return the median over a window: of an even number of cells, the higher of the two middle ones.
+
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    size : int or sequence of int, optional
+        Extent of a box-shaped window in cells, at least 1; one for all, or one for each filtered axis. Needed unless
+        `footprint` is given.
+    footprint : array_like, optional
+        Shape of the window: its cells other than 0 count. As many axes as are filtered, at least one such cell.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
+        mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. What the dtype of `u` cannot
+        hold is converted as scipy does.
+    origin : int or sequence of int, default 0
+        Shift of the window in cells, from -(size // 2) to (size - 1) // 2; one for all, or one for each filtered axis:
+        a positive one makes a cell read lower indices.
+    axes : int or iterable of int, optional
+        Grid axes to filter, each once; negative ones count from the last. Default: all.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u`.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Warns
+    -----
+    UserWarning
+        If both `size` and `footprint` are given: `size` is not used.
+
+    Notes
+    -----
+    Collective. A rank receives the cells within reach (size - 1 in all along each axis, corners included) from the
+    ranks around it, in one exchange. The lowest and highest of a window are minima and maxima (see `minimum_filter`);
+    small windows go through networks of comparators, large boxes of 8-bit cells through histograms of columns
+    (doi:10.1109/TIP.2007.902329) at a cost that does not depend on the window, all others through a histogram that
+    slides along at the cost of the window's edge.
+
+    The result is one of the cells in the window, equal to that of scipy.ndimage.median_filter of the whole array. Where
+    -0.0 and 0.0 tie, scipy returns either, and here -0.0 comes first; between lowest and highest, NaN is sorted by its
+    sign bit, after inf or before -inf. 64-bit integers beyond 2**53 come out rounded to float64, as in scipy, unless
+    the grid has one axis. There scipy misses windows near the walls, and the result is what scipy gives for the same
+    line as an array of two axes. In contrast to scipy, one mode per axis is allowed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: (y == 8) & (x == 8))
+    >>> v = mb.filters.median_filter(u, size=3)
+    >>> float(mb.max(u)), float(mb.max(v))
+    (1.0, 0.0)
+    """
     window, modes = _window("median_filter", u, size, footprint, mode, origin, axes)
     return _ranked("median_filter", u, window, window.count // 2, modes, cval, output)
 
@@ -75,7 +141,76 @@ def rank_filter(
     *,
     axes: int | Sequence[int] | None = None,
 ) -> Field:
-    """Return the cell of given rank in a window: 0 the smallest, -1 the largest. Collective."""
+    """Return the cell of given rank in a window: 0 the smallest, -1 the largest.
+
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    rank : int
+        Place in the ascending order of the n cells of the window, from -n to n - 1; a negative one counts from the
+        largest.
+    size : int or sequence of int, optional
+        Extent of a box-shaped window in cells, at least 1; one for all, or one for each filtered axis. Needed unless
+        `footprint` is given.
+    footprint : array_like, optional
+        Shape of the window: its cells other than 0 count. As many axes as are filtered, at least one such cell.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
+        mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. What the dtype of `u` cannot
+        hold is converted as scipy does.
+    origin : int or sequence of int, default 0
+        Shift of the window in cells, from -(size // 2) to (size - 1) // 2; one for all, or one for each filtered axis:
+        a positive one makes a cell read lower indices.
+    axes : int or iterable of int, optional
+        Grid axes to filter, each once; negative ones count from the last. Default: all.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u`.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Warns
+    -----
+    UserWarning
+        If both `size` and `footprint` are given: `size` is not used.
+
+    Notes
+    -----
+    Collective. A rank receives the cells within reach (size - 1 in all along each axis, corners included) from the
+    ranks around it, in one exchange. The lowest and highest of a window are minima and maxima (see `minimum_filter`);
+    small windows go through networks of comparators, large boxes of 8-bit cells through histograms of columns
+    (doi:10.1109/TIP.2007.902329) at a cost that does not depend on the window, all others through a histogram that
+    slides along at the cost of the window's edge.
+
+    The result is one of the cells in the window, equal to that of scipy.ndimage.rank_filter of the whole array. Where
+    -0.0 and 0.0 tie, scipy returns either, and here -0.0 comes first; between lowest and highest, NaN is sorted by its
+    sign bit, after inf or before -inf. 64-bit integers beyond 2**53 come out rounded to float64, as in scipy, unless
+    the grid has one axis. There scipy misses windows near the walls, and the result is what scipy gives for the same
+    line as an array of two axes. In contrast to scipy, one mode per axis is allowed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: (y == 8) & (x == 8))
+    >>> second = mb.filters.rank_filter(u, -2, size=3)
+    >>> float(mb.max(u)), float(mb.max(second))
+    (1.0, 0.0)
+    """
     name = "rank_filter"
     window, modes = _window(name, u, size, footprint, mode, origin, axes)
     asked = ask.whole(name, "rank", rank)
@@ -99,7 +234,75 @@ def percentile_filter(
     *,
     axes: int | Sequence[int] | None = None,
 ) -> Field:
-    """Return the cell below which `percentile` percent of a window lie; -20 means 80. Collective."""
+    """Return the cell below which `percentile` percent of a window lie; -20 means 80.
+
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
+        component is filtered alone.
+    percentile : float
+        From -100 to 100; a negative one counts from the largest cell, as -20 for 80.
+    size : int or sequence of int, optional
+        Extent of a box-shaped window in cells, at least 1; one for all, or one for each filtered axis. Needed unless
+        `footprint` is given.
+    footprint : array_like, optional
+        Shape of the window: its cells other than 0 count. As many axes as are filtered, at least one such cell.
+    output : dtype, optional
+        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    mode : str or sequence of str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
+        mode.
+    cval : float, default 0.0
+        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. What the dtype of `u` cannot
+        hold is converted as scipy does.
+    origin : int or sequence of int, default 0
+        Shift of the window in cells, from -(size // 2) to (size - 1) // 2; one for all, or one for each filtered axis:
+        a positive one makes a cell read lower indices.
+    axes : int or iterable of int, optional
+        Grid axes to filter, each once; negative ones count from the last. Default: all.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u`.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+    RunError
+        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
+
+    Warns
+    -----
+    UserWarning
+        If both `size` and `footprint` are given: `size` is not used.
+
+    Notes
+    -----
+    Collective. A rank receives the cells within reach (size - 1 in all along each axis, corners included) from the
+    ranks around it, in one exchange. The lowest and highest of a window are minima and maxima (see `minimum_filter`);
+    small windows go through networks of comparators, large boxes of 8-bit cells through histograms of columns
+    (doi:10.1109/TIP.2007.902329) at a cost that does not depend on the window, all others through a histogram that
+    slides along at the cost of the window's edge.
+
+    The result is one of the cells in the window, equal to that of scipy.ndimage.percentile_filter of the whole array.
+    Where -0.0 and 0.0 tie, scipy returns either, and here -0.0 comes first; between lowest and highest, NaN is sorted
+    by its sign bit, after inf or before -inf. 64-bit integers beyond 2**53 come out rounded to float64, as in scipy,
+    unless the grid has one axis. There scipy misses windows near the walls, and the result is what scipy gives for the
+    same line as an array of two axes. In contrast to scipy, one mode per axis is allowed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: x)
+    >>> v = mb.filters.percentile_filter(u, 25, size=(1, 5))
+    >>> mb.gather_all(v)[8, 6:10]
+    array([5., 6., 7., 8.])
+    """
     name = "percentile_filter"
     window, modes = _window(name, u, size, footprint, mode, origin, axes)
     asked = ask.real_of(name, "percentile", percentile)

@@ -16,20 +16,50 @@ from mpibatch.filters._engine.parts import parts
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import MPI
 
-__all__ = ["threshold_otsu"]
+__all__ = ["count_levels", "threshold_otsu"]
 
 MOST_LEVELS = 1 << 24  # integer histograms have one bin per level between minimum and maximum
 FAR = 1 << 32  # levels from here on scikit-image cannot count; below, sums run over the levels themselves, as there
 
 
 def threshold_otsu(u: Field, nbins: int = 256) -> Any:
-    """Return Otsu's threshold of the global histogram, as skimage.filters.threshold_otsu. Collective.
+    """Return Otsu's threshold of the global histogram, as skimage.filters.threshold_otsu.
 
-    u : field of any real dtype, components included. nbins : bins between minimum and maximum; integer fields have
-    one bin per level instead, and their threshold is one of these levels, exactly, up to 2**64 - 1. The result is a
-    NumPy scalar, the same on every rank: cells above it are foreground.
+    Parameters
+    ----------
+    u : Field
+        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit; components
+        are counted, too.
+    nbins : int, default 256
+        Bins between minimum and maximum, at least 1. Integer fields have one bin per level instead.
 
-    Method: doi:10.1109/TSMC.1979.4310076. One all-reduce of the histogram.
+    Returns
+    -------
+    numpy scalar
+        The same on every rank, in the unit of `u`: cells above it are foreground. Of integers it is one of their
+        levels, exactly, up to 2**64 - 1; of floats and bool the centre of a bin. If all cells are equal, it is their
+        value.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike, if a parameter cannot be meant, if floats are NaN or infinite, or if integers span more than
+        2**24 levels.
+
+    Notes
+    -----
+    Collective. No halo; all-reduces of the extremes and of the histogram, 8 bytes a bin.
+
+    Method: doi:10.1109/TSMC.1979.4310076.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((16, 16))
+    >>> u = grid.from_function(lambda y, x: 10 + 190 * (x >= 8), "u1")
+    >>> level = mb.filters.threshold_otsu(u)
+    >>> int(level), mb.count_nonzero(u > level)
+    (10, 128)
     """
     name = "threshold_otsu"
     checked(name, u)
@@ -46,19 +76,19 @@ def threshold_otsu(u: Field, nbins: int = 256) -> Any:
 
 def _level(u: Field, least: int, most: int) -> np.int64 | np.uint64:
     """Return the threshold of integers: one of their levels, exactly. Collective."""
-    counts = _levels(u, least, most)
+    counts = count_levels("threshold_otsu", u, least, most)
     # Means of large levels lose the digits that tell the levels apart: there they are counted from the least.
     first = 0 if max(abs(least), abs(most)) >= FAR else least
     level = least + _split(counts, np.arange(first, first + counts.size))
     return np.int64(level) if level < 1 << 63 else np.uint64(level)
 
 
-def _levels(u: Field, least: int, most: int) -> npt.NDArray[np.int64]:
+def count_levels(name: str, u: Field, least: int, most: int) -> npt.NDArray[np.int64]:
     """Return how often each integer from `least` to `most` occurs. Collective."""
     levels = most - least + 1
     if levels > MOST_LEVELS:
         raise UsageError(
-            f"threshold_otsu: values from {least} to {most} would need {levels} bins; at most {MOST_LEVELS} are"
+            f"{name}: values from {least} to {most} would need {levels} bins; at most {MOST_LEVELS} are"
             " counted: convert the field to 'f8' first"
         )
     counts = np.zeros(levels, np.int64)

@@ -4,6 +4,7 @@
 .. include:: grids.md
 .. include:: kernels.md
 .. include:: filters.md
+.. include:: objects.md
 .. include:: files.md
 .. include:: jobs.md
 .. include:: resuming.md

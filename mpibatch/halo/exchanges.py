@@ -32,6 +32,8 @@ SideMode = str | None
 ModeLike = SideMode | Sequence[SideMode | Sequence[SideMode]]
 Array = npt.NDArray[Any]
 
+MOST_EXCHANGES = 16  # kept with a field's memory: not one for each of a thousand values beyond the walls
+
 HALO, PACK = timed("halo"), timed("pack")
 
 
@@ -62,19 +64,52 @@ def _axis_modes(entry: SideMode | Sequence[SideMode]) -> Modes:
 class Exchange:
     """A halo exchange that is planned once and carried out many times; several fields share each message.
 
-    Collective to create, `start` and `finish`. Between the two, owned cells may be read. Use it as a context
-    manager, or `free` it.
+    Call it, or `start` it, compute what needs no halo, and `finish` it: between the two, owned cells may be read. Use
+    it as a context manager, or `free` it.
 
     Parameters
     ----------
-    fields : one field, or several on grids that match.
-    width : cells to fill, (low, high) per axis; default: the halo of the first field. At most the field's halo.
-    mode : scipy's boundary mode, or one per axis, or per axis a pair (low, high); None leaves the halo outside
-        walls as it is.
-    cval : value outside "constant" walls.
-    corners : False fills faces only, which is what a star-shaped stencil reads.
-    engine : "axis" or "plan" (see `mpibatch.halo.engines`); default: $MPIBATCH_ENGINE, else "axis".
-    counted : False where the caller tallies what is needed, since that does not depend on the ranks as `width` does.
+    fields : Field or sequence of Field
+        One field, or several on grids that match.
+    width : int or sequence of (int or (int, int)), optional
+        Cells to fill: of all sides, of each axis, or of each axis a pair (low, high); at most the fields' halo.
+        Default: the halo of the first field.
+    mode : str or None or sequence, default "reflect"
+        scipy's boundary mode, or one per axis, or per axis a pair (low, high); None leaves the halo outside walls as it
+        is. A periodic axis wraps whatever its mode.
+    cval : scalar or array_like, default 0.0
+        Value outside "constant" walls; a number, or one for each component.
+    corners : bool, default True
+        False fills faces only, which is what a star-shaped stencil reads.
+    engine : str, optional
+        "axis" (axis after axis, persistent requests) or "plan" (all at once, one message for each neighbor). Default:
+        ``$MPIBATCH_ENGINE``, else "axis".
+    counted : bool, default True
+        False where the caller tallies what is needed, since that does not depend on the ranks as `width` does, and sees
+        to it that the fields' memory is not another field's when it is carried out.
+
+    Raises
+    ------
+    UsageError
+        The same on every rank, if fields, width, mode, value and engine do not fit one another.
+
+    Notes
+    -----
+    Collective, and so are calls, `start` and `finish`. To plan takes no message, and the time grows with the neighbors,
+    not with the number of ranks. With the engine "axis" at most 2 messages per decomposed axis are sent, of a face's
+    bytes each, where blocks are at least as wide as the halo; where they are thinner, one to each rank that reads their
+    cells.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid(6).from_function(lambda x: x * x, halo=1)
+    >>> difference = u.like()
+    >>> with mb.Exchange(u, mode="nearest") as exchange:
+    ...     exchange()
+    ...     difference.owned[...] = u.padded[2:] - u.padded[:-2]
+    >>> print(mb.gather_all(difference))
+    [ 1.  4.  8. 12. 16.  9.]
     """
 
     def __init__(
@@ -107,13 +142,31 @@ class Exchange:
             raise UsageError(f"halo engine {name!r} was asked for{nearest(name, ENGINES)}")
         for field in together:
             _check_value(field, halo, cval)
-        memories = [Memory(field._cells, field.origin) for field in together]
+        memories = [Memory(field.memory.cells, field.origin) for field in together]
         self._filled = [field._filled for field in together if field._filled is not None]
         self._engine: Engine = ENGINES[name](first.grid.comm, first.grid.decomposition, halo, memories, cval)
         self._need = _need_of(together, halo) if counted else None
+        # While the user may carry it out, no other field gets the memory.
+        self._users = [field.padded for field in together] if counted else []
 
     def start(self) -> None:
-        """Begin; returns without waiting for the neighbors. Collective."""
+        """Begin; return without waiting for the neighbors.
+
+        Notes
+        -----
+        Collective. Until `finish`, owned cells may be read but not written, and halo cells neither.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid(6).full(2.0, halo=1)
+        >>> with mb.Exchange(u) as exchange:
+        ...     exchange.start()
+        ...     total = mb.sum(u)
+        ...     exchange.finish()
+        >>> total
+        12.0
+        """
         for filled in self._filled:
             filled.forget()
         with HALO:
@@ -122,7 +175,22 @@ class Exchange:
             self._engine.start()
 
     def finish(self) -> None:
-        """Wait until every halo cell is there. Collective."""
+        """Wait until every halo cell is there.
+
+        Notes
+        -----
+        Collective; to be called once after each `start`.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u = mb.Grid(6).from_function(lambda x: x, halo=1)
+        >>> with mb.Exchange(u, mode="wrap") as exchange:
+        ...     exchange.start()
+        ...     exchange.finish()
+        >>> float(u.owned[0] - u.padded[0]) % 6
+        1.0
+        """
         # Again: a kernel may have filled it since `start`.
         for filled in self._filled:
             filled.forget()
@@ -130,7 +198,23 @@ class Exchange:
             self._engine.finish()
 
     def __call__(self) -> None:
-        """Start and finish. Collective."""
+        """Start and finish.
+
+        Notes
+        -----
+        Collective. The messages are those that `Exchange` tells of; several fields share each.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> u, v = (mb.Grid(6).full(value, halo=1) for value in (1.0, 2.0))
+        >>> with mb.Exchange([u, v], mode="constant", cval=-1.0) as exchange:
+        ...     exchange()
+        >>> grid = u.grid
+        >>> outside = float(u.padded[0]) if grid.rank == 0 else None
+        >>> grid.comm.bcast(outside)
+        -1.0
+        """
         for filled in self._filled:
             filled.forget()
         with HALO:
@@ -140,7 +224,19 @@ class Exchange:
             self._engine.finish()
 
     def free(self) -> None:
-        """Release requests and datatypes. Local."""
+        """Release requests and datatypes; nothing may be exchanged after it.
+
+        Notes
+        -----
+        Local. The end of a ``with`` block does it.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> exchange = mb.Exchange(mb.Grid(6).zeros(halo=1))
+        >>> exchange()
+        >>> exchange.free()
+        """
         self._engine.free()
 
     def __enter__(self) -> Exchange:
@@ -167,19 +263,59 @@ def exchange(
     corners: bool = True,
     engine: str | None = None,
 ) -> None:
-    """Fill the halo of `u` from its neighbors and its walls. Collective.
+    """Fill the halo of a field from its neighbors and its walls.
 
-    Parameters as for `Exchange`; the planned exchange is kept with the field for the next call with the same
-    ones. At most 2 messages per decomposed axis (engine "axis"), of a face's bytes each.
+    Parameters
+    ----------
+    u : Field
+        Its halo is written to, its owned cells are not.
+    width : int or sequence of (int or (int, int)), optional
+        Cells to fill: of all sides, of each axis, or of each axis a pair (low, high); at most the field's halo.
+        Default: all of its halo.
+    mode : str or None or sequence, default "reflect"
+        scipy's boundary mode, or one per axis, or per axis a pair (low, high); None leaves the halo outside walls as it
+        is. A periodic axis wraps whatever its mode.
+    cval : scalar or array_like, default 0.0
+        Value outside "constant" walls; a number, or one for each component.
+    corners : bool, default True
+        False fills faces only, which is what a star-shaped stencil reads.
+    engine : str, optional
+        "axis" or "plan", see `Exchange`. Default: ``$MPIBATCH_ENGINE``, else "axis".
+
+    Raises
+    ------
+    UsageError
+        The same on every rank, if field, width, mode, value and engine do not fit one another.
+
+    Notes
+    -----
+    Collective. The planned exchange is kept with the field's memory for the next call with the same parameters. At most
+    2 messages per decomposed axis (engine "axis"), of a face's bytes each, where blocks are at least as wide as the
+    halo; where they are thinner, one to each rank that reads their cells.
+
+    Kernels and filters fill the halos that they read by themselves.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid(6).from_function(lambda x: x * x, halo=1)
+    >>> mb.exchange(u, mode="nearest")
+    >>> difference = u.like()
+    >>> difference.owned[...] = u.padded[2:] - u.padded[:-2]
+    >>> print(mb.gather_all(difference))
+    [ 1.  4.  8. 12. 16.  9.]
     """
     check_field("exchange", u)
     key = (_hashable(width), _hashable(mode), _hashable(cval), corners, engine)
-    planned = u._engines.get(key)
+    planned = u.memory.engines.get(key)
     if planned is None:
-        if not u._engines:
-            # Requests and datatypes are freed by local calls, so it does not matter when each rank drops its field.
-            weakref.finalize(u, _release, u._engines)
-        planned = u._engines[key] = Exchange(u, width, mode, cval, corners, engine)
+        # Requests and datatypes are freed by local calls, so it does not matter when each rank drops its field.
+        if not u.memory.engines:
+            weakref.finalize(u.memory, _release, u.memory.engines)
+        elif len(u.memory.engines) >= MOST_EXCHANGES:
+            u.memory.engines.pop(next(iter(u.memory.engines))).free()
+        planned = u.memory.engines[key] = Exchange(u, width, mode, cval, corners, engine)
+        planned._users = []  # its memory goes with the last field that has it
     planned()
 
 
@@ -212,10 +348,46 @@ def _check_value(u: Field, halo: Halo, cval: Any) -> None:
 
 
 def slabs(u: Field, axis: int, reach: tuple[int, int], mode: str, cval: Any = 0.0) -> tuple[Array, Array]:
-    """Return the cells just before and just after the owned block along one axis. Collective.
+    """Return the cells just before and just after the owned block along one axis.
 
-    Two contiguous arrays of the local shape, components last, with `axis` replaced by ``reach[0]`` and
-    ``reach[1]`` cells; outside walls they hold what `mode` says. The field's own halo is not touched.
+    Parameters
+    ----------
+    u : Field
+        Its own halo is not touched, and need not be wide enough.
+    axis : int
+        A grid axis, from 0.
+    reach : tuple of (int, int)
+        Cells before and after.
+    mode : str
+        scipy's boundary mode, for what lies outside walls.
+    cval : scalar or array_like, default 0.0
+        Value outside "constant" walls; a number, or one for each component.
+
+    Returns
+    -------
+    before : ndarray
+        C-contiguous, of the local shape, components last, with ``reach[0]`` cells along `axis`.
+    after : ndarray
+        The same with ``reach[1]`` cells. On a rank without cells both are zeros.
+
+    Raises
+    ------
+    UsageError
+        The same on every rank, if field, reach, mode and value do not fit one another.
+
+    Notes
+    -----
+    Collective. One message from and to each rank whose cells are read.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid(6).from_function(lambda x: x * x)
+    >>> before, after = mb.halo.slabs(u, 0, (1, 1), "constant", cval=-1.0)
+    >>> before.shape, after.shape
+    ((1,), (1,))
+    >>> u.grid.comm.bcast(before.tolist())
+    [-1.0]
     """
     check_field("slabs", u)
     widths = tuple(reach if a == axis else (0, 0) for a in range(u.grid.ndim))
@@ -248,10 +420,47 @@ class _Sides:
 
 
 def padded_copy(u: Field, reach: HaloLike, mode: ModeLike, cval: Any = 0.0, corners: bool = True) -> Array:
-    """Return the owned cells with `reach` cells around them, corners included. Collective.
+    """Return the owned cells with some cells around them, corners included.
 
-    C-contiguous, components last. It is ``u.padded`` itself, without a copy, when the field's halo is `reach`, and
-    then read-only if the field is frozen; a rank without cells gets an array without cells.
+    Parameters
+    ----------
+    u : Field
+        What is copied.
+    reach : int or sequence of (int or (int, int))
+        Cells around: of all sides, of each axis, or of each axis a pair (low, high).
+    mode : str or None or sequence
+        scipy's boundary mode, or one per axis, or per axis a pair (low, high); None leaves what lies outside walls
+        undefined.
+    cval : scalar or array_like, default 0.0
+        Value outside "constant" walls; a number, or one for each component.
+    corners : bool, default True
+        False fills faces only.
+
+    Returns
+    -------
+    ndarray
+        C-contiguous, components last. It is ``u.padded`` itself, without a copy, when the field's halo is `reach`, and
+        then read-only if the field is frozen; a rank without cells gets an array without cells.
+
+    Raises
+    ------
+    UsageError
+        The same on every rank, if field, reach, mode and value do not fit one another.
+
+    Notes
+    -----
+    Collective. One message from and to each rank whose cells are read; at most 2 per decomposed axis where nothing is
+    copied.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid(6).from_function(lambda x: x * x)
+    >>> around = mb.halo.padded_copy(u, 1, "nearest")
+    >>> difference = u.like()
+    >>> difference.owned[...] = around[2:] - around[:-2]
+    >>> print(mb.gather_all(difference))
+    [ 1.  4.  8. 12. 16.  9.]
     """
     check_field("a padded copy", u)
     halo = halo_of(u.grid, reach, mode, corners)

@@ -22,20 +22,84 @@ Modes = str | None | tuple[str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Halo:
-    """What is asked for: (low, high) widths, and canonical modes per axis ("wrap" if periodic, None: no walls)."""
+    """What is asked for of a halo exchange: widths, modes, corners.
+
+    Parameters
+    ----------
+    widths : tuple of (int, int)
+        The (low, high) widths in cells, one pair for each axis.
+    modes : tuple
+        For each axis a canonical boundary mode (see `mpibatch.domain.check_mode`), or a pair of them (low, high);
+        "wrap" if the axis is periodic, None where there are no walls to be filled.
+    corners : bool, default True
+        Whether cells outside along two axes or more are wanted too.
+
+    Notes
+    -----
+    Local. All three are attributes; it cannot be changed.
+
+    Examples
+    --------
+    >>> from mpibatch.halo import Halo
+    >>> Halo(((1, 1), (0, 2)), ("reflect", ("nearest", None))).sides(1)
+    ('nearest', None)
+    """
 
     widths: tuple[tuple[int, int], ...]
     modes: tuple[Modes, ...]
     corners: bool = True
 
     def sides(self, axis: int) -> tuple[str | None, str | None]:
-        """The modes of the low and of the high wall. Local."""
+        """Return the modes of the low and of the high wall of an axis.
+
+        Parameters
+        ----------
+        axis : int
+            Its number.
+
+        Returns
+        -------
+        tuple of (str or None, str or None)
+            The modes, the same twice if one was given.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> from mpibatch.halo import Halo
+        >>> Halo(((1, 1),), ("reflect",)).sides(0)
+        ('reflect', 'reflect')
+        """
         modes = self.modes[axis]
         return modes if isinstance(modes, tuple) else (modes, modes)
 
 
 class Move(NamedTuple):
-    """Cells from one rank to another, in global indices; along every axis ``target + i`` is ``source + step * i``."""
+    """Cells from one rank to another; along every axis ``target + i`` is ``source + step * i``.
+
+    Parameters
+    ----------
+    target : tuple of int
+        The global index of the first cell that is filled, perhaps outside the domain.
+    shape : tuple of int
+        How many cells along each axis.
+    source : tuple of int
+        The global index of the cell that the first one gets its value from.
+    step : tuple of int
+        For each axis 1, -1 where cells are mirrored, or 0 where one cell is repeated.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> from mpibatch.halo import Move
+    >>> Move(target=(-2,), shape=(2,), source=(1,), step=(-1,)).box
+    Box(start=(-2,), stop=(0,))
+    """
 
     target: tuple[int, ...]
     shape: tuple[int, ...]
@@ -44,12 +108,26 @@ class Move(NamedTuple):
 
     @property
     def box(self) -> Box:
-        """The target's global indices, some of them perhaps outside the domain. Local."""
+        """The target's global indices, a Box, some of them perhaps outside the domain. Local.
+
+        Examples
+        --------
+        >>> from mpibatch.halo import Move
+        >>> Move((-2,), (2,), (1,), (-1,)).box
+        Box(start=(-2,), stop=(0,))
+        """
         return Box(self.target, tuple(t + n for t, n in zip(self.target, self.shape, strict=True)))
 
     @property
     def wire(self) -> tuple[int, ...]:
-        """The shape that travels: a cell that is repeated (step 0) travels once. Local."""
+        """The shape that travels, a tuple of int: a cell that is repeated (step 0) travels once. Local.
+
+        Examples
+        --------
+        >>> from mpibatch.halo import Move
+        >>> Move((-2, 0), (2, 5), (0, 0), (0, 1)).wire
+        (1, 5)
+        """
         return tuple(n if step else 1 for n, step in zip(self.shape, self.step, strict=True))
 
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 from mpi4py import MPI
 
-from mpibatch.base.errors import MpibatchError, RunError, UsageError
+from mpibatch.base.errors import MpibatchError, RunError, UsageError, errno_of, reason_of
 
 __all__ = ["agreed", "differ", "is_checking", "mark", "same"]
 
@@ -60,9 +60,9 @@ def differ(comm: MPI.Intracomm, text: str) -> NoReturn:
 def agreed(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
     """Run local work that may fail on some ranks only; all ranks then raise the same error. Collective.
 
-    The work must not communicate. Afterwards one all-reduce of three integers finds the lowest rank that failed; its
-    message is broadcast, and every rank raises it: UsageError if it was one, else RunError. On the rank that
-    failed the original exception is the cause. `doing` is the same on all ranks, or that is the error.
+    The work must not communicate. Afterwards one all-reduce of three integers finds the lowest rank that failed and can
+    say why; its message is broadcast, and every rank raises it: UsageError if it was one, else RunError. On the rank
+    that failed the original exception is the cause. `doing` is the same on all ranks, or that is the error.
     """
     error: Exception | None = None
     try:
@@ -70,14 +70,15 @@ def agreed(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
     except Exception as caught:
         error = caught
     number = mark(doing)
-    mine = np.array([comm.size if error is None else comm.rank, number, ~number], np.int64)
+    order = comm.rank + comm.size * getattr(error, "is_vague", False) if error is not None else 2 * comm.size
+    mine = np.array([order, number, ~number], np.int64)
     least = np.empty_like(mine)
     comm.Allreduce(mine, least, op=MPI.MIN)
     if least[1] != ~least[2]:
         differ(comm, doing)
-    failed = int(least[0])
-    if failed == comm.size:
+    if least[0] == 2 * comm.size:
         return
+    failed = int(least[0]) % comm.size
     told = comm.bcast(_tell(error, doing, comm) if comm.rank == failed else None, root=failed)
     is_usage, text = told
     raise (UsageError if is_usage else RunError)(text) from error
@@ -89,6 +90,10 @@ def _tell(error: Exception | None, doing: str, comm: MPI.Intracomm) -> tuple[boo
         return isinstance(error, UsageError), f"{error}{where}"
     if isinstance(error, MemoryError):
         return False, f"{doing}: not enough memory: {error or 'an allocation failed'}; use more ranks, or nodes{where}"
+    if error is not None and (number := errno_of(error)) is not None:
+        name = str(getattr(error, "filename", None) or "")
+        file = "" if not name or name in doing else f"{name}: "
+        return False, f"{doing}: {file}{reason_of(number)}{where}"
     if isinstance(error, OSError):
         return False, f"{doing}: {error}{where}"
     return False, f"{doing}: {type(error).__name__}: {error}{where}"

@@ -18,7 +18,7 @@ from mpibatch.fields.field import Field
 from mpibatch.mpi import MPI, differ, mark
 from mpibatch.reduce.operands import Operand, operand
 
-__all__ = ["argmax", "argmin", "extremes", "max", "min", "minmax", "nanmax", "nanmin", "some_extremes"]
+__all__ = ["argmax", "argmin", "extremes", "limits", "max", "min", "minmax", "nanmax", "nanmin", "some_extremes"]
 
 Array = npt.NDArray[Any]
 
@@ -105,6 +105,12 @@ def _greatest(op: Operand, mine: Array) -> Array:
     if keys[-2] != ~keys[-1]:
         differ(comm, text)
     return keys[:-2]
+
+
+def limits(u: Field, asked: str) -> tuple[Any, Any]:
+    """Return minimum and maximum of `u`, as `min` and `max` do, for what is `asked`. Collective: 40 bytes."""
+    low, high = some_extremes(operand(u, asked), (False, True))
+    return low, high
 
 
 def min(u: Field, *, where: Field | None = None) -> Any:

@@ -113,7 +113,8 @@ def _interpolated(below: Array, above: Array, share: Any) -> Array:
         below, above = below.astype(wide), above.astype(wide)
     with np.errstate(invalid="ignore", over="ignore"):
         step = above - below
-        return np.where(share >= 0.5, above - step * (1 - share), below + step * share)
+        way: Array = np.where(share >= 0.5, above - step * (1 - share), below + step * share)
+    return way
 
 
 def _quantile(op: Operand, q: Any, method: Any, percents: bool = False) -> Any:

@@ -147,8 +147,8 @@ def _round(
         longer = _narrow(some, rests, counts, digit)
         with phase("compute"):
             for key in longer if shift else ():
-                row, following = some.index(key >> digit), key & int(mask)
-                out = np.empty(int(mine[row, following]), np.uint64)
+                following = key & int(mask)
+                out = np.empty(int(mine[some.index(key >> digit), following]), np.uint64)
                 loops.keep(kept[key >> digit], at, mask, np.uint64(following), out)
                 fewer[key] = out
         narrowed |= longer

@@ -18,8 +18,8 @@ only the last two before an output are shortened. With ``most=None`` a pass may 
 many as ``now.count`` says and `mpibatch.iterate` fuses. `cfl_step` makes such a number from the largest speed, an exact
 reduction, so that all ranks, and any number of them, take the same steps.
 
-**The file** has a dataset (outputs, *cells, *components) for each field, ``time`` and ``step`` of the outputs, and a
-dataset ``diagnostics/NAME`` for each column of the diagnostics. It is complete, or not there under its name, and its
+**The file** has a dataset ``(outputs, *cells, *components)`` for each field, ``time`` and ``step`` of the outputs, and
+a dataset ``diagnostics/NAME`` for each column of the diagnostics. It is complete, or not there under its name, and its
 bytes do not depend on the ranks. The CSV file is written line by line as the run goes, and stays if the run fails.
 
 **Checkpoints.** ``Simulation(..., checkpoints=mb.Checkpoints("heat.checkpoints", every_minutes=10), resume=True)``

@@ -14,16 +14,40 @@ __all__ = ["cfl_step"]
 
 
 def cfl_step(speed: Field | Sequence[Field], courant: float) -> float:
-    """Return ``courant / Σ max|speed| / spacing`` over the axes, the Courant–Friedrichs–Lewy step. Collective.
+    """Return ``courant / Σ max|speed| / spacing`` over the axes, the Courant–Friedrichs–Lewy step.
 
     Parameters
     ----------
-    speed : the largest signal speed in every cell (≥ 0), in units of length over time: one field for all axes, or one
-        for each axis of the grid.
-    courant : the share of the grid spacing that a signal may cross in a step; 1 is the limit of the simplest schemes.
+    speed : Field or sequence of Field
+        The largest signal speed in every cell, of either sign, in units of length over time: one field for all axes,
+        or one for each axis of the grid.
+    courant : float
+        The share of the grid spacing that a signal may cross in a step, above 0; 1 is the limit of the simplest
+        schemes.
 
-    The maximum is exact, so that the step has the same bits on any number of ranks. Method:
-    doi:10.1007/BF01448839. Raises RunError if no speed is above 0, or if one is not finite.
+    Returns
+    -------
+    float
+        A length of time, the same on every rank.
+
+    Raises
+    ------
+    UsageError
+        If the speeds do not fit the grid's axes, or `courant` is not above 0.
+    RunError
+        If no speed is above 0, or if one is not finite.
+
+    Notes
+    -----
+    Collective: an exact minimum and maximum of each field, so that the step has the same bits on any number of ranks.
+    Method: doi:10.1007/BF01448839.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> speed = mb.Grid(4, spacing=0.5).from_function(lambda x: 1.0 + 2.0 * x)
+    >>> mb.simulate.cfl_step(speed, courant=0.8)
+    0.1
     """
     fields: list[Any] = list(speed) if isinstance(speed, list | tuple) else [speed]
     for given in fields:
@@ -35,7 +59,7 @@ def cfl_step(speed: Field | Sequence[Field], courant: float) -> float:
         raise UsageError(f"a Courant number of {courant} was asked for; give one above 0")
     if len(fields) not in (1, len(spacing)):
         raise UsageError(f"{len(fields)} speeds were given for {len(spacing)} axes; give one, or one for each axis")
-    largest = [float(reduce.max(field)) for field in fields]
+    largest = [max(abs(float(reduce.max(field))), abs(float(reduce.min(field)))) for field in fields]
     rate = math.fsum(s / h for s, h in zip(largest * (len(spacing) // len(largest)), spacing, strict=True))
     if not 0 < rate < math.inf:
         raise RunError(

@@ -25,7 +25,30 @@ SHORTEST = 1e-14
 
 @dataclass(frozen=True)
 class Every:
-    """How often: each `time` units of time, or each `steps` steps. Neither: at the beginning and the end only."""
+    """How often: each `time` units of time, or each `steps` steps. Neither: at the beginning and the end only.
+
+    Parameters
+    ----------
+    time : float, optional
+        Units of time, above 0.
+    steps : int, optional
+        A number of steps, 1 or more.
+
+    Raises
+    ------
+    UsageError
+        If both are given, or one is no such number.
+
+    Notes
+    -----
+    Local. Both are attributes; it cannot be changed.
+
+    Examples
+    --------
+    >>> from mpibatch.simulate import Every
+    >>> print(Every(0.5), Every(steps=10), Every(), sep="; ")
+    every 0.5 units of time; every 10 steps; at the beginning and the end
+    """
 
     time: float | None = None
     steps: int | None = None
@@ -46,7 +69,36 @@ class Every:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a run ends (after `until` units of time, or `steps` steps, whichever comes first), and what happens when."""
+    """When a run ends (after `until` units of time, or `steps` steps, whichever comes first), and what happens when.
+
+    Parameters
+    ----------
+    until : float, optional
+        The end in units of time, above 0.
+    steps : int, optional
+        The end in steps, 1 or more. One of both must be given.
+    output : Every, default ``Every()``
+        When something is written.
+    diagnostics : Every, default ``Every()``
+        When a row of diagnostics is added.
+    check_every : int, default 100
+        Steps between searches for NaN; 0: never.
+
+    Raises
+    ------
+    UsageError
+        If there is no end, or a number is out of range.
+
+    Notes
+    -----
+    Local. All of them are attributes; it cannot be changed.
+
+    Examples
+    --------
+    >>> from mpibatch.simulate import Every, Schedule
+    >>> Schedule(until=2.0, output=Every(0.5)).outputs()
+    5
+    """
 
     until: float | None = None
     steps: int | None = None
@@ -65,7 +117,24 @@ class Schedule:
             raise UsageError(f"check_every={self.check_every} was asked for; give a number of steps, or 0 for never")
 
     def identity(self) -> dict[str, Any]:
-        """Return what changes the result, for checkpoints. Local."""
+        """Return what changes the result, for checkpoints.
+
+        Returns
+        -------
+        dict of str to object
+            The ends, and how often there are outputs and rows, in words and numbers that JSON can hold.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> from mpibatch.simulate import Schedule
+        >>> identity = Schedule(steps=10).identity()
+        >>> identity["steps"], identity["until"]
+        (10, None)
+        """
         return {
             "until": self.until,
             "steps": self.steps,
@@ -74,7 +143,25 @@ class Schedule:
         }
 
     def outputs(self) -> int | None:
-        """Return how many outputs there will be; None if that depends on the steps. Local."""
+        """Return how many outputs there will be.
+
+        Returns
+        -------
+        int or None
+            None if that depends on the steps.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> from mpibatch.simulate import Every, Schedule
+        >>> Schedule(steps=10, output=Every(steps=4)).outputs()
+        4
+        >>> Schedule(steps=10, output=Every(0.5)).outputs() is None
+        True
+        """
         output = self.output
         if output.time is None and output.steps is None:
             return 2

@@ -40,6 +40,35 @@ The rooms, in order of dependency: ``language`` (text to a list of operations, a
 ``kernel``, ``fused`` (several steps in one sweep), ``iterate``. Only ``call``, ``fused`` and ``iterate`` load MPI.
 
 The module can be called, so that ``mb.stencil`` is the decorator and the package alike.
+
+Parameters
+----------
+*args, **options
+    Of the module when it is called: those of `mpibatch.stencil.stencil`.
+
+Returns
+-------
+Kernel or callable
+    What `mpibatch.stencil.stencil` returns.
+
+Raises
+------
+UsageError
+    With file, line and caret, for what is not part of the language.
+
+Notes
+-----
+Local, and so is the decorator; calling what it makes is collective.
+
+Examples
+--------
+>>> import mpibatch as mb
+>>> @mb.stencil
+... def heat(u, k):
+...     return u[0] + k * (u[-1] - 2.0 * u[0] + u[1])
+>>> u = mb.Grid(6).from_function(lambda x: x * x, halo=1)
+>>> print(mb.gather_all(heat(u, k=0.25, walls="nearest")))
+[ 0.25  1.5   4.5   9.5  16.5  22.75]
 """
 
 from __future__ import annotations

@@ -46,35 +46,73 @@ def iterate(
     out: Field | Sequence[Field] | None = None,
     **options: Any,
 ) -> Any:
-    """Carry out `steps` steps of a kernel; the bits are those of as many calls, whatever `fuse` is. Collective.
-
-        w = mb.iterate(heat, u, 0.1, steps=1000)
-        p, before = mb.iterate(acoustic, (p, before), m, dt, steps=1000)
+    """Carry out many steps of a kernel; the bits are those of as many calls, however steps are fused.
 
     Parameters
     ----------
-    u : what the steps change: a field, or a tuple of them, for the kernel's first parameters. What the kernel
-        returns takes their place: ``a, b = kernel(a, b)``. If it returns fewer, the others move up, and the oldest
-        go: ``u, before = kernel(u, before), u``.
-    args, options : the kernel's other parameters; their fields are read only, and exchanged once in a call; not at all
-        if they are frozen, were before, and have a halo as wide as the steps of an exchange read together.
-    steps : how many, from 0.
-    fuse : steps per exchange, at most: they are computed together, plane by plane, in the cache, and halos are as
-        many times wider. "auto" finds the best by timing the first hundred steps or so, once per kernel, shape and
-        process, and goes step by step if little is to be done.
-    walls, cval : as in the kernel's call; `time` is that of the first step, for walls that are functions, and step
-        n is at ``time + n * time_step``.
-    out : fields for the result; may be those of `u`. Default: new ones, like those of `u`.
+    kernel : Kernel
+        A function under `mpibatch.stencil`.
+    u : Field or sequence of Field
+        What the steps change: a field, or a tuple of them, for the kernel's first parameters. What the kernel returns
+        takes their place: ``a, b = kernel(a, b)``. If it returns fewer, the others move up, and the oldest go: ``u,
+        before = kernel(u, before), u``.
+    *args
+        The kernel's other parameters, in order, numbers and fields.
+    steps : int
+        How many, from 0.
+    fuse : int or str, default "auto"
+        Steps per exchange, at most: they are computed together, plane by plane, in the cache, and halos are as many
+        times wider. "auto" finds the best by timing the first hundred steps or so, once per kernel, shape and process,
+        and goes step by step if little is to be done.
+    walls : str, list, tuple, dict or callable, default "reflect"
+        As in the kernel's call, see `mpibatch.stencil.walls`.
+    cval : float, default 0.0
+        What "constant" walls hold.
+    time : float, default 0.0
+        That of the first step, for walls that are functions.
+    time_step : float, default 0.0
+        Step n is at ``time + n * time_step``.
+    out : Field or sequence of Field, optional
+        Fields for the result; may be those of `u`. Default: new ones, like those of `u`.
+    **options
+        The kernel's other parameters, by name.
 
-    Returns a field, or a tuple of them if `u` is one. Memory: two more sets of the fields of `u` with wide halos,
-    and copies of the other fields if their halo is narrower. They are kept while the fields that were given live,
-    so that in a loop it is best to give the same fields again: ``iterate(heat, u, 0.1, steps=10, out=u)``.
+    Returns
+    -------
+    Field or tuple of Field
+        The last state, a tuple of fields if `u` is one.
 
-    Steps are not fused, but computed one by one, where walls are functions; where a periodic axis is shared by
-    ranks, or not the last of three, and the kernel asks for the index or coordinate on it; where an axis wraps on
-    one side only; where one value is read under different walls; in the back end "numpy".
+    Raises
+    ------
+    UsageError
+        The same on every rank, for what the kernel cannot take.
 
-    Raises UsageError, the same on every rank, for what the kernel cannot take.
+    Notes
+    -----
+    Collective. Messages: those of one exchange for as many steps as are fused; with "auto" also a broadcast in each
+    call, and an all-reduce for each way that is timed.
+
+    The fields among `args` and `options` are read only, and exchanged once in a call; not at all if they are frozen,
+    were before, and have a halo as wide as the steps of an exchange read together.
+
+    Memory: two more sets of the fields of `u` with wide halos, and copies of the other fields if their halo is
+    narrower. They are kept while the fields that were given live, so that in a loop it is best to give the same fields
+    again: ``iterate(heat, u, 0.1, steps=10, out=u)``.
+
+    Steps are not fused, but computed one by one, where walls are functions; where a periodic axis is shared by ranks,
+    or not the last of three, and the kernel asks for the index or coordinate on it; where an axis wraps on one side
+    only; where one value is read under different walls; in the back end "numpy".
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil
+    ... def heat(u, k):
+    ...     return u[0] + k * (u[-1] - 2.0 * u[0] + u[1])
+    >>> u = mb.Grid(6).from_function(lambda x: x * x, halo=1)
+    >>> w = mb.iterate(heat, u, 0.25, steps=8)
+    >>> mb.sum(u), mb.sum(w)
+    (55.0, 55.0)
     """
     state = tuple(u) if isinstance(u, tuple | list) else (u,)
     _check(kernel, state, steps, fuse)

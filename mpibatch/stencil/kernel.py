@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 
+from mpibatch.base.compiled import thread_count
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.stencil.compiled.numba_source import kernel_text
 from mpibatch.stencil.compiled.types import Array, Typed, assign_types, check_dtype
@@ -25,35 +25,70 @@ Components = Mapping[str, Sequence[str]]
 
 
 class Kernel:
-    """A stencil function, read once. Calling it is collective.
+    """A stencil function, read once; made by `stencil`, and called with fields.
 
     ``kernel(u, v, k=0.1, out=None, walls="reflect", cval=0.0, time=0.0)`` takes fields and scalars as the function
     does, fills the halos that are read, and returns a new Field for each returned value (a tuple of them if the
     function returns one), or writes into `out`.
 
-    - A new field has the halo of the first field, so that it can go in again. It is new memory, which the
-      operating system hands out page by page, and a new plan: in a loop give `out`, and swap.
-    - `out` : a Field, or a tuple of them. It may be an input that is read at the cell itself only (as the step
-      before the last of a leapfrog scheme is), and no other input. Only owned cells are written.
-    - `walls` : see `mpibatch.stencil.walls`; `cval` is what "constant" means, `time` goes to wall functions.
-    - A field whose halo is narrower than the reach is copied into wider memory in every call.
-    - Only fields that are read off the cell are exchanged, as wide as they are read, without corners if no corner
-      is read; at most two messages per decomposed axis and group of fields of one reach. Walls that need no cells
-      of another rank and no user's function are filled plane by plane in the sweep, and only where they are read.
-    - A field that can be written to is exchanged in every call. ``speed = speed.frozen()`` makes a copy that cannot: a
-      medium, a mask. It is exchanged once, and again only for other walls or a wider reach; see `Field.frozen`.
-
-    Raises UsageError, the same on every rank, when fields, scalars, `out` and walls do not fit the kernel.
+    Parameters
+    ----------
+    function : callable
+        The user's, which computes one cell.
+    program : mpibatch.stencil.language.ir.Program
+        Its parsed form.
+    components : mapping of str to tuple of str
+        Names of components, by parameter.
+    ndim : int or None
+        Axes of the grids that the kernel is for; None: whatever grid it is called on, of 1 to 3 axes.
+    threads : int or None
+        Threads per rank; they share out planes, and bits do not depend on them. None: as many as ``$NUMBA_NUM_THREADS``
+        says when the stencil is defined, else one.
+    backend : str
+        "numba", or "numpy" (slow; for tests).
+    overlap : bool or str
+        Whether to compute the inner cells while messages fly, where no corners are read: True, False, or "auto", which
+        times both ways in the first twelve calls on a grid and keeps the faster one. Bits do not depend on it.
 
     Attributes
     ----------
-    program : the parsed form.
-    components : names of components, by parameter.
-    threads : threads per rank; they share out planes, and bits do not depend on them. None: as many as
-        ``$NUMBA_NUM_THREADS`` says when the stencil is defined, else one.
-    backend : "numba", or "numpy" (slow; for tests).
-    overlap : compute the inner cells while messages fly, where no corners are read: True, False, or "auto", which
-        times both ways in the first twelve calls on a grid and keeps the faster one. Bits do not depend on it.
+    program, components, threads, backend, overlap
+        As given; with `using` a kernel of other options is made.
+    signature : inspect.Signature
+        That of the function.
+
+    Raises
+    ------
+    UsageError
+        If an option cannot be meant.
+
+    Notes
+    -----
+    Local; calling it is collective. The first call for certain types compiles, and keeps what it compiled on disk.
+
+    - A new field has the halo of the first field, so that it can go in again. ``u = kernel(u)`` in a loop takes the
+      memory of fields that are gone, and what was planned for it; see `mpibatch.fields.memory`.
+    - `out` : a Field, or a tuple of them. It may be an input that is read at the cell itself only (as the step before
+      the last of a leapfrog scheme is), and no other input. Only owned cells are written.
+    - `walls` : see `mpibatch.stencil.walls`; `cval` is what "constant" means, `time` goes to wall functions.
+    - A field whose halo is narrower than the reach is copied into wider memory in every call.
+    - Only fields that are read off the cell are exchanged, as wide as they are read, without corners if no corner is
+      read; at most two messages per decomposed axis and group of fields of one reach. Walls that need no cells of
+      another rank and no user's function are filled plane by plane in the sweep, and only where they are read.
+    - A field that can be written to is exchanged in every call. ``speed = speed.frozen()`` makes a copy that cannot: a
+      medium, a mask. It is exchanged once, and again only for other walls or a wider reach; see `Field.frozen`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil
+    ... def heat(u, k):
+    ...     return u[0] + k * (u[-1] - 2.0 * u[0] + u[1])
+    >>> heat
+    <stencil heat(u, k)>
+    >>> u = mb.Grid(6).from_function(lambda x: x * x, halo=1)
+    >>> print(mb.gather_all(heat(u, k=0.25, walls="nearest")))
+    [ 0.25  1.5   4.5   9.5  16.5  22.75]
     """
 
     def __init__(
@@ -70,7 +105,7 @@ class Kernel:
             raise UsageError(f"backend {backend!r} was asked for{nearest(backend, BACKENDS)}")
         if overlap not in (True, False, "auto"):
             raise UsageError(f'overlap={overlap!r} was asked for; give True, False or "auto"')
-        threads = _threads_here() if threads is None else threads
+        threads = thread_count() if threads is None else threads
         if threads < 1:
             raise UsageError(f"threads={threads} was asked for; give at least 1")
         self.program = program
@@ -95,16 +130,68 @@ class Kernel:
 
     @property
     def name(self) -> str:
-        """The function's name. Local."""
+        """The function's name, a str. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def twice(u):
+        ...     return 2.0 * u[0]
+        >>> twice.name
+        'twice'
+        """
         return self.program.name
 
     @property
     def footprint(self) -> Footprint:
-        """What is read, written and computed per cell; prints as a table. Local."""
+        """What is read, written and computed per cell, a `Footprint`; prints as a table. Local.
+
+        It is that on a grid of `ndim` axes, if they were given, else of as many as the fewest indices in a read, 3 at
+        most.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def heat(u, k):
+        ...     return u[0] + k * (u[-1] - 2.0 * u[0] + u[1])
+        >>> heat.footprint.reach, heat.footprint.flops
+        (((1, 1),), 5)
+        """
         return self.footprint_on(self._ndim or likely_ndim(self.program))
 
     def footprint_on(self, ndim: int) -> Footprint:
-        """Return the footprint on a grid of `ndim` axes; further indices are components. Local."""
+        """Return the footprint on a grid of so many axes; further indices are components.
+
+        Parameters
+        ----------
+        ndim : int
+            Axes of the grid.
+
+        Returns
+        -------
+        Footprint
+            What is read, written and computed per cell.
+
+        Raises
+        ------
+        UsageError
+            If a read has fewer indices.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def second(q):
+        ...     return q[1, 0] - q[-1, 1]
+        >>> second.footprint_on(1).fields["q"]
+        FieldReach(reach=((1, 1),), reads=2, words=2, needs_corners=False)
+        """
         if ndim not in self._footprints:
             self._footprints[ndim] = footprint_of(self.program, ndim)
         return self._footprints[ndim]
@@ -112,7 +199,41 @@ class Kernel:
     def using(
         self, *, threads: int | None = None, backend: str | None = None, overlap: bool | str | None = None
     ) -> Kernel:
-        """Return the same kernel with other options. Local."""
+        """Return the same kernel with other options.
+
+        Parameters
+        ----------
+        threads : int, optional
+            Threads per rank.
+        backend : str, optional
+            "numba" or "numpy".
+        overlap : bool or str, optional
+            True, False or "auto".
+
+        Returns
+        -------
+        Kernel
+            A new one; what is not given is as here.
+
+        Raises
+        ------
+        UsageError
+            If an option cannot be meant.
+
+        Notes
+        -----
+        Local. Bits do not depend on threads and overlap.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def twice(u):
+        ...     return 2.0 * u[0]
+        >>> slow = twice.using(backend="numpy", overlap=False)
+        >>> print(slow.backend, mb.gather_all(slow(mb.Grid(2).full(3.0))))
+        numpy [6. 6.]
+        """
         return Kernel(
             self.__stencil__,
             self.program,
@@ -131,7 +252,46 @@ class Kernel:
         wanted: Sequence[Array | None],
         in_place: Sequence[int] = (),
     ) -> Typed:
-        """Return the kernel with a type for every number, for certain fields; see `typed.assign_types`. Local."""
+        """Return the kernel with a type for every number, for certain fields.
+
+        Parameters
+        ----------
+        ndim : int
+            Axes of the grid.
+        inputs : sequence of mpibatch.stencil.compiled.types.Array
+            Dtype and components of each field, in the order of ``program.fields``.
+        scalars : mapping of str to str
+            "int", "float" or "bool" for each scalar parameter.
+        wanted : sequence of (mpibatch.stencil.compiled.types.Array or None)
+            Dtype and components of each output, None where they follow from the inputs.
+        in_place : sequence of int, default ()
+            For each output the number of the input that is the same memory, -1 for none.
+
+        Returns
+        -------
+        mpibatch.stencil.compiled.types.Typed
+            What back ends carry out; the same one for the same arguments.
+
+        Raises
+        ------
+        UsageError
+            If the kernel cannot take these fields: their axes, their dtypes.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import mpibatch as mb
+        >>> from mpibatch.stencil.compiled.types import Array
+        >>> @mb.stencil
+        ... def scaled(u, k):
+        ...     return k * u[0]
+        >>> scaled.typed(1, [Array(np.dtype("f4"))], {"k": "float"}, [None]).outputs[0].dtype.name
+        'float32'
+        """
         key = (ndim, tuple(inputs), tuple(scalars.items()), tuple(wanted), tuple(in_place))
         found = self._typed.get(key)
         if found is None:
@@ -146,13 +306,77 @@ class Kernel:
         return found
 
     def generated(self, ndim: int, dtype: Any = "f8") -> str:
-        """Return the text that numba compiles, for fields of one type without components. Local."""
+        """Return the text that numba compiles, for fields of one type without components.
+
+        Parameters
+        ----------
+        ndim : int
+            Axes of the grid.
+        dtype : dtype_like, default "f8"
+            Of all fields; scalars are floats.
+
+        Returns
+        -------
+        str
+            Python source.
+
+        Raises
+        ------
+        UsageError
+            If the kernel cannot take such fields.
+
+        Notes
+        -----
+        Local. Nothing is compiled.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def twice(u):
+        ...     return 2.0 * u[0]
+        >>> "def " in twice.generated(1)
+        True
+        """
         arrays = [Array(np.dtype(dtype))] * len(self.program.fields)
         kinds = dict.fromkeys(self.program.scalars, "float")
         return kernel_text(self.typed(ndim, arrays, kinds, [None] * len(self.program.outputs)))
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """Sweep over fields; see `Kernel`. Collective."""
+        """Sweep over fields; see `Kernel`.
+
+        Parameters
+        ----------
+        *args, **options
+            Fields and numbers, as the function takes them, and the options `out`, `walls`, `cval` and `time`.
+
+        Returns
+        -------
+        Field or tuple of Field
+            A new field, or `out`, for each value that the function returns: a tuple if it returns one.
+
+        Raises
+        ------
+        UsageError
+            The same on every rank, when fields, scalars, `out` and walls do not fit the kernel, or when a constant or
+            function that it uses has changed since it was defined.
+
+        Notes
+        -----
+        Collective. At most two messages per decomposed axis and group of fields of one reach; none where no field is
+        read off the cell. One pass through the owned cells.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def heat(u, k):
+        ...     return u[0] + k * (u[-1] - 2.0 * u[0] + u[1])
+        >>> u = mb.Grid(6).from_function(lambda x: x * x, halo=1)
+        >>> w = heat(u, k=0.25, walls=[[("dirichlet", 0.0), ("neumann", 0.0)]], out=u.like())
+        >>> print(mb.gather_all(w))
+        [ 0.25  1.5   4.5   9.5  16.5  22.75]
+        """
         # Late: what a call needs loads MPI, and a kernel can be read and looked at without.
         from mpibatch.stencil.call.bind import call
 
@@ -160,14 +384,6 @@ class Kernel:
 
     def __repr__(self) -> str:
         return f"<stencil {self.name}({', '.join(self.program.parameters)})>"
-
-
-def _threads_here() -> int:
-    """As many threads as the user, or a batch script, wants for each rank."""
-    said = os.environ.get("NUMBA_NUM_THREADS", "1")
-    if not said.isdecimal() or not int(said):
-        raise UsageError(f"NUMBA_NUM_THREADS={said} was given as threads of each rank; give a whole number, 1 or more")
-    return int(said)
 
 
 @overload
@@ -195,16 +411,47 @@ def stencil(
     backend: str = "numba",
     overlap: bool | str = "auto",
 ) -> Any:
-    """Make a kernel of a function that computes one cell; see `mpibatch.stencil` for the language. Local.
+    """Make a kernel of a function that computes one cell; see `mpibatch.stencil` for the language.
 
     Parameters
     ----------
-    components : names of the components of fields, such as ``{"q": ("rho", "mx", "my", "E")}``, read as
-        ``q.rho[0, 0]``.
-    ndim : axes of the grids that the kernel is for; default: whatever grid it is called on.
-    threads, backend, overlap : see `Kernel`.
+    function : callable, optional
+        It reads fields with relative indices, and returns the new value, a list of components, or a tuple of outputs.
+        Left out, a decorator with the options is returned.
+    components : mapping of str to sequence of str, optional
+        Names of the components of fields, such as ``{"q": ("rho", "mx", "my", "E")}``, read as ``q.rho[0, 0]``.
+    ndim : int, optional
+        Axes of the grids that the kernel is for. Default: whatever grid it is called on, of 1 to 3 axes.
+    threads : int, optional
+        Threads per rank. Default: ``$NUMBA_NUM_THREADS`` when the stencil is defined, else one.
+    backend : str, default "numba"
+        "numba", or "numpy" (slow; for tests).
+    overlap : bool or str, default "auto"
+        Whether inner cells are computed while messages fly, see `Kernel`.
 
-    Raises UsageError, with file, line and caret, for what is not part of the language.
+    Returns
+    -------
+    Kernel or callable
+        The kernel, or a decorator that makes one.
+
+    Raises
+    ------
+    UsageError
+        With file, line and caret, for what is not part of the language; for options that cannot be meant.
+
+    Notes
+    -----
+    Local. The function's text is read, and never called; nothing is compiled before the first call of the kernel.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil(components={"q": ("mass", "momentum")})
+    ... def velocity(q):
+    ...     return q.momentum[0] / q.mass[0]
+    >>> q = mb.Grid(3).full((2.0, 1.0), components=(2,))
+    >>> print(mb.gather_all(velocity(q)))
+    [0.5 0.5 0.5]
     """
     names = {name: tuple(parts) for name, parts in (components or {}).items()}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from mpibatch.cli import main
 from mpibatch.guide import CHAPTERS, chapter
 from mpibatch.job.file.reader import parse_any
 from scripts import _architecture
+from tests.conftest import Launch
+from tests.support.examples import environment
 from tests.test_layers import LAYERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -68,25 +69,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-def environment() -> dict[str, str]:
-    binaries = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
-
-
 def test_every_language_is_known() -> None:
     assert {block.language for block in blocks()} <= {"python", "toml", "sh", "text", "console"}
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_programs_print_what_is_said(folder: Path, ranks: int) -> None:
+def test_programs_print_what_is_said(launch: Launch, folder: Path, ranks: int) -> None:
     programs = [block for block in blocks() if block.language == "python"]
     for block in programs:
         (folder / f"{block.name}.py").write_text(block.text)
     names = [f"{block.name}.py" for block in programs]
-    command = ["mpiexec", "-n", str(ranks), sys.executable, "-c", DRIVER, *names]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=200
-    )
+    done = launch(ranks, "-c", DRIVER, *names, timeout=200, cwd=folder, env=environment())
     assert done.returncode == 0, done.stdout + done.stderr
     parts = re.split(r"^@@ (.*)\n", done.stdout, flags=re.MULTILINE)[1:]
     printed = dict(zip(parts[::2], parts[1::2], strict=True))

@@ -172,7 +172,7 @@ def test_an_exchange_is_planned_once_for_each_wall_value() -> None:
             mb.exchange(u, mode="constant", cval=value)
             if u.box.size and u.box.start[0] == 0:
                 assert u.padded[0].tobytes() == np.float64(value).tobytes()
-    assert len(u._engines) == 4
+    assert len(u.memory.engines) == 4
 
 
 def test_oracle_knows_every_mode() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 from typing import Any
 
 import numpy as np
@@ -125,9 +123,3 @@ def test_ranks_that_ask_for_different_quantiles() -> None:
     u = field(np.arange(12.0))
     with pytest.raises(mb.UsageError, match="ranks differ"):
         mb.quantile(u, 0.5 if u.grid.rank else 0.25)
-
-
-def test_examples() -> None:
-    result = doctest.testmod(importlib.import_module("mpibatch.reduce.quantiles"))
-    assert result.attempted > 5
-    assert not result.failed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import math
 import statistics
 import sys
@@ -246,10 +244,3 @@ def test_ranks_that_ask_for_different_things() -> None:
             call(u, where=where)
     with pytest.raises(mb.UsageError, match="ranks differ"):
         mb.var(u, ddof=u.grid.rank)
-
-
-@pytest.mark.parametrize("module", ["totals", "extremes", "moments", "binning", "occurrences"])
-def test_examples(module: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"mpibatch.reduce.{module}"))
-    assert result.attempted > 2
-    assert not result.failed

@@ -142,6 +142,7 @@ def test_the_cfl_step():
     speed = grid.from_function(lambda y, x: y + 0 * x)
     assert cfl_step(speed, 0.5) == 0.5 / (5 + 5 / 0.5)
     assert cfl_step([speed, grid.full(2.0)], 1.0) == 1 / (5 + 2 / 0.5)
+    assert cfl_step([speed, grid.full(-2.0)], 1.0) == 1 / (5 + 2 / 0.5)
     for wrong in (grid.zeros(), grid.full(np.nan), grid.full(np.inf)):
         with pytest.raises(mb.RunError, match="largest signal speed"):
             cfl_step(wrong, 0.5)

@@ -255,7 +255,7 @@ def test_out_may_be_an_input_twice() -> None:
         assert_is(w, old - whole)
 
 
-def test_plans_end_with_their_fields() -> None:
+def test_plans_end_with_their_memory() -> None:
     @stencil
     def local(u, v):
         return u[1] - v[0]
@@ -264,9 +264,14 @@ def test_plans_end_with_their_fields() -> None:
     v = grid.zeros()
     for _ in range(3):
         local(grid.zeros(halo=1), v)
-        gc.collect()
-        assert not local._plans
-    u = grid.zeros(halo=1)
+        assert len(local._plans) == 1  # the memory waits for the next field, and the plan with it
+        local(grid.zeros(halo=1).frozen(), v)
+        assert len(local._plans) == 1
+    del grid, v
+    gc.collect()
+    assert not local._plans
+    grid = mb.Grid((4 * SIZE,))
+    u, v = grid.zeros(halo=1), grid.zeros()
     for number in range(40):
         local(u, v, walls=lambda x, t, n=number: x + n)
     assert len(local._plans) <= 16

@@ -1,1 +1,5 @@
 """Compiled loops of the filters, and the comparator networks that they run."""
+
+from mpibatch.base.compiled import thread_count
+
+thread_count()  # with a number that is none, numba, which loads next, would not

@@ -1,52 +1,140 @@
-"""Closing HDF5 files for certain, also when their disk is full."""
+"""HDF5 files that are closed for certain, also when their disk is full.
+
+HDF5 writes when it closes, and when it cannot, it is left half closed: it frees the file and yet counts it among those
+that are open, and the process crashes when the next one is closed (1.10), or at its end (2.0). So what is written goes
+through an `Outlet`, and HDF5 never learns of a write that failed.
+"""
 
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import h5py
 
-__all__ = ["close", "closing"]
+from mpibatch.base.files import read_at, write_at
+
+__all__ = ["Outlet", "closing", "revised"]
 
 
 @contextmanager
 def closing(file: Any) -> Iterator[Any]:
-    """Yield an open h5py.File and close it, see `close`. Local."""
+    """Yield an h5py.File that is open for reading, and close it. Local."""
     try:
         yield file
-    except BaseException:
-        with suppress(OSError, RuntimeError, ValueError):
-            close(file)
-        raise
-    close(file)
-
-
-def close(file: Any) -> None:
-    """Close an h5py.File; if what it still holds cannot be written, raise, but close it all the same. Local.
-
-    HDF5 writes when it closes. When it cannot, it frees the file and yet counts it among those that are open: in HDF5
-    1.10 the process crashes when the next file is closed. So it is to write before that, and if this fails, into
-    nowhere.
-    """
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        h5py.h5f.flush(file.id)
-    except (OSError, RuntimeError):
-        if file.driver == "sec2" and hasattr(os, "memfd_create"):
-            _divert(file.id.get_vfd_handle())
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limits[1], limits[1]))  # it holds in memory, too
-        raise
     finally:
-        file.id.close()
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        file.close()
 
 
-def _divert(handle: int) -> None:
-    """Let what is still written through a file descriptor go to memory instead, and be forgotten."""
-    nowhere = os.memfd_create("mpibatch")
-    os.dup2(nowhere, handle)
-    os.close(nowhere)
+@contextmanager
+def revised(path: str, access: Any, creation: Any = None) -> Iterator[Any]:
+    """Yield an h5py.File that may be written to, and close it. Local. Raises OSError if a write failed.
+
+    Parameters
+    ----------
+    access : HDF5's properties for opening it; its driver is set here.
+    creation : those for a new file, which takes the place of the one there; None: go on with the one there.
+    """
+    with Outlet(path, is_new=creation is not None).opened(access, creation) as file:
+        yield file
+
+
+class Outlet:
+    """A file as HDF5 sees it: of its writes, the first that fails is kept, and those after it are thrown away.
+
+    Attributes
+    ----------
+    error : what failed first; None: nothing.
+    """
+
+    def __init__(self, path: str, is_new: bool = False) -> None:
+        self.error: OSError | None = None
+        self._path, self._place, self._is_lost = path, 0, False
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC) * is_new, 0o666)
+
+    @contextmanager
+    def opened(self, access: Any, creation: Any = None) -> Iterator[Any]:
+        """Yield the file, open through this, and close both; see `revised`. Local."""
+        try:
+            access.set_fileobj_driver(h5py.h5fd.fileobj_driver, self)
+            path = self._path.encode()
+            if creation is None:
+                file = h5py.File(h5py.h5f.open(path, h5py.h5f.ACC_RDWR, access))
+            else:
+                file = h5py.File(h5py.h5f.create(path, h5py.h5f.ACC_TRUNC, creation, access))
+            try:
+                yield file
+            except BaseException:
+                self._is_lost = True
+                raise
+            finally:
+                with suppress(RuntimeError):  # where it read again what could not be written
+                    file.id.close()
+        except (OSError, RuntimeError, KeyError):
+            self.check()
+            raise
+        finally:
+            # Else, where a traceback keeps it until the process ends, HDF5 lets go of this when there is no Python.
+            access.close()
+            self._close()
+        self.check()
+
+    def check(self) -> None:
+        """Raise what failed first, if anything did. Local."""
+        if self.error is not None:
+            raise OSError(self.error.errno, self.error.strerror, self._path) from self.error
+
+    def _close(self) -> None:
+        with self._kept():
+            os.close(self._file)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
+            self._is_lost = True
+
+    # What h5py calls, with the meanings of Python's files.
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte, and return it. Local."""
+        end = os.fstat(self._file).st_size if whence == os.SEEK_END else 0
+        self._place = offset + end
+        return self._place
+
+    def tell(self) -> int:
+        """Return the byte to be read or written next. Local."""
+        return self._place
+
+    def readinto(self, target: Any) -> int:
+        """Fill memory from the file, and return how many bytes there were. Local."""
+        view = memoryview(target).cast("B")
+        data = b""
+        with self._kept():
+            data = read_at(self._file, len(view), self._place)
+        view[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        """Write all bytes, or seem to. Local."""
+        view = memoryview(data).cast("B")
+        if not self._is_lost:
+            with self._kept():
+                write_at(self._file, view, self._place)
+        self._place += len(view)
+        return len(view)
+
+    def truncate(self, size: int) -> int:
+        """Give the file a length, or seem to. Local."""
+        if not self._is_lost:
+            with self._kept():
+                os.ftruncate(self._file, size)
+        return size
+
+    def flush(self) -> None:
+        """Do nothing: no byte waits here. Local."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mpibatch.base.errors import MpibatchError, RunError
+from mpibatch.base.errors import MpibatchError, RunError, errno_of
 
 __all__ = ["ROOM", "check_limit", "check_room", "failure", "room_for", "shortage"]
 
@@ -67,10 +66,8 @@ def room_for(path: str, least: int = 0, more: int = 0) -> Iterator[None]:
     check_room(path, more)
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if number is None and (told := re.search(r"errno = (\d+)", str(error))):
-            number = int(told[1])
+    except (OSError, RuntimeError, KeyError) as error:
         if isinstance(error, MpibatchError):
             raise
+        number = errno_of(error)
         raise failure(path, str(error) if number is None else os.strerror(number), least) from error

@@ -14,13 +14,9 @@ lacks openPMD's group, one with ``entry`` that of NeXus, one with ``VTKHDF`` tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import h5py
-
-from mpibatch.io.base.closure import closing
 from mpibatch.io.base.marks import VIEWS
 from mpibatch.io.conventions import netcdf, nexus, openpmd, vtkhdf
 from mpibatch.io.conventions.variable import variables
@@ -31,16 +27,15 @@ __all__ = ["complete", "describe"]
 def describe(file: Any, names: Sequence[str]) -> None:
     """Add the conventions of datasets that are there, whether or not their values are. Local.
 
-    `file` is an open HDF5 file, or the path of one that nobody has open.
+    `file` is an open HDF5 file.
     """
-    with _opened(file) as target:
-        before = set(target)
-        found = variables(target, names, timed=False)
-        scales = netcdf.scale(target, found)
-        _unless(target, vtkhdf.GROUP, lambda: vtkhdf.add(target, found))
-        _unless(target, nexus.GROUP, lambda: nexus.add(target, found, scales))
-        _unless(target, openpmd.GROUP, lambda: openpmd.add(target, found))
-        _mark(target, before)
+    before = set(file)
+    found = variables(file, names, timed=False)
+    scales = netcdf.scale(file, found)
+    _unless(file, vtkhdf.GROUP, lambda: vtkhdf.add(file, found))
+    _unless(file, nexus.GROUP, lambda: nexus.add(file, found, scales))
+    _unless(file, openpmd.GROUP, lambda: openpmd.add(file, found))
+    _mark(file, before)
 
 
 def complete(file: Any, names: Sequence[str], tables: Sequence[str]) -> None:
@@ -48,16 +43,15 @@ def complete(file: Any, names: Sequence[str], tables: Sequence[str]) -> None:
 
     `tables` are the small datasets in the file; "time" and "step" have the times and steps of the outputs.
     """
-    with _opened(file) as target:
-        before = set(target)
-        found = variables(target, names, timed=True)
-        times = target[netcdf.TIME] if netcdf.TIME in tables else ()
-        steps = target["step"] if "step" in tables else ()
-        scales = netcdf.scale(target, found, tables)
-        _unless(target, vtkhdf.GROUP, lambda: vtkhdf.add(target, found, times))
-        _unless(target, nexus.GROUP, lambda: nexus.add(target, found, scales))
-        _unless(target, openpmd.GROUP, lambda: openpmd.add(target, found, times, steps))
-        _mark(target, before)
+    before = set(file)
+    found = variables(file, names, timed=True)
+    times = file[netcdf.TIME] if netcdf.TIME in tables else ()
+    steps = file["step"] if "step" in tables else ()
+    scales = netcdf.scale(file, found, tables)
+    _unless(file, vtkhdf.GROUP, lambda: vtkhdf.add(file, found, times))
+    _unless(file, nexus.GROUP, lambda: nexus.add(file, found, scales))
+    _unless(file, openpmd.GROUP, lambda: openpmd.add(file, found, times, steps))
+    _mark(file, before)
 
 
 def _unless(file: Any, name: str, add: Callable[[], object]) -> None:
@@ -69,12 +63,3 @@ def _mark(file: Any, before: set[str]) -> None:
     added = sorted(set(file) - before)
     if added:
         file.attrs[VIEWS] = added
-
-
-@contextmanager
-def _opened(file: Any) -> Iterator[Any]:
-    if isinstance(file, h5py.File):
-        yield file
-        return
-    with closing(h5py.File(file, "r+", libver=("v108", "v110"), locking=False)) as opened:
-        yield opened

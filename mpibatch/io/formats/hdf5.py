@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mpibatch.base.errors import MpibatchError, RunError, UsageError, nearest
+from mpibatch.base.errors import MpibatchError, RunError, UsageError, errno_of, nearest, reason_of
 from mpibatch.io.base.closure import closing
 from mpibatch.io.base.geometry import from_attributes
 from mpibatch.io.base.marks import views
@@ -52,9 +52,9 @@ def opened(path: str) -> Iterator[Any]:
 
 def _cause(path: str, error: Exception) -> str:
     """What is wrong with a file, and what to do, from what HDF5 says of it."""
-    text, number = str(error), getattr(error, "errno", None)
-    if number == errno.EIO or "Input/output error" in text:
-        return f"the disk reported an error ({error}); copy the file from elsewhere, and have the disk looked after"
+    text, number = str(error), errno_of(error)
+    if number in (errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE):
+        return reason_of(number)
     if isinstance(error, BlockingIOError) or "unable to lock file" in text:
         return (
             "another program has it open for writing and locked; wait until it has closed it (or set "

@@ -25,7 +25,39 @@ ATTRIBUTE_VALUES = 64  # of longer ones only the shape is told
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One dataset of a file; `refused` says why it cannot be loaded, "" if it can."""
+    """One dataset of a file; `describe` returns them.
+
+    Parameters
+    ----------
+    name : str
+        "" in formats that have one array and no name for it.
+    shape : tuple of int
+        () if it cannot be loaded.
+    dtype : str
+        The name of NumPy's dtype.
+    nbytes : int
+        Bytes of the values, uncompressed.
+    attrs : mapping of str to object
+        Its attributes, as JSON knows values; of long ones only the shape.
+    chunks : tuple of int, optional
+        The shape of its chunks; None if it lies in one piece, or its format has none.
+    compression : str, optional
+        HDF5's name of it; None for none.
+    refused : str, default ""
+        Why it cannot be loaded, "" if it can.
+
+    Notes
+    -----
+    Local. All of them are attributes; it cannot be changed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("info.h5", heights=mb.Grid((4, 6)).zeros("f4"), chunks=(2, 6))
+    >>> info, = mb.io.describe("info.h5")
+    >>> info.name, info.shape, info.dtype, info.nbytes, info.chunks
+    ('heights', (4, 6), 'float32', 96, (2, 6))
+    """
 
     name: str  # "" in formats that have one array and no name for it
     shape: tuple[int, ...]
@@ -38,7 +70,36 @@ class DatasetInfo:
 
 
 def describe(path: PathLike) -> list[DatasetInfo]:
-    """Return all datasets of a file, by name. Local. Links that leave the file are not followed."""
+    """Return what datasets a file holds, by name.
+
+    Parameters
+    ----------
+    path : str or path-like
+        HDF5, npy, TIFF, PNG or JPEG file; ``"file.h5::dataset"`` for this dataset alone.
+
+    Returns
+    -------
+    list of DatasetInfo
+        In the order of names. Links that leave the file are not followed.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset.
+    RunError
+        If the file is missing or damaged.
+
+    Notes
+    -----
+    Local; needs no MPI. No values are read.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("described.h5", heights=mb.Grid((4, 6)).zeros(), mask=mb.Grid(3).zeros("?"))
+    >>> [(info.name, info.shape, info.dtype) for info in mb.io.describe("described.h5")]
+    [('heights', (4, 6), 'float64'), ('mask', (3,), 'bool')]
+    """
     file, dataset = split_path(path)
     if format_of(file) != "hdf5":
         source = inspect(file, dataset)
@@ -52,7 +113,34 @@ def describe(path: PathLike) -> list[DatasetInfo]:
 
 
 def file_attributes(path: PathLike) -> dict[str, Any]:
-    """Return the attributes of an HDF5 file's root group; {} for other formats. Local."""
+    """Return the attributes of an HDF5 file's root group.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file.
+
+    Returns
+    -------
+    dict of str to object
+        Texts, numbers, and lists of them; of what is long only the shape. {} for other formats.
+
+    Raises
+    ------
+    RunError
+        If the file is missing or damaged.
+
+    Notes
+    -----
+    Local; needs no MPI.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("attributes.h5", heights=mb.Grid((4, 6)).zeros(), attrs={"sample": "A7"})
+    >>> mb.io.file_attributes("attributes.h5")["sample"]
+    'A7'
+    """
     file, _ = split_path(path)
     if format_of(file) != "hdf5":
         return {}
@@ -63,9 +151,40 @@ def file_attributes(path: PathLike) -> dict[str, Any]:
 
 
 def digest(path: PathLike, dataset: str | None = None) -> str:
-    """Return the SHA-256 of dtype, shape and values in C order and little endian, as hexadecimal text. Local.
+    """Return the SHA-256 of dtype, shape and values in C order and little endian.
 
-    It does not depend on how the file stores them: chunks, compression, byte order. Memory is bounded.
+    Parameters
+    ----------
+    path : str or path-like
+        A file, or ``"file.h5::dataset"``.
+    dataset : str, optional
+        As in `load`.
+
+    Returns
+    -------
+    str
+        Hexadecimal text. It does not depend on how the file stores the values: chunks, compression, byte order.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset.
+    RunError
+        If the file is missing or damaged.
+
+    Notes
+    -----
+    Local; needs no MPI. All values are read, 64 MiB at a time; of pictures that can only be decoded as a whole, all at
+    once.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((4, 6)).from_function(lambda y, x: y + x)
+    >>> mb.save("plain.h5", u=u)
+    >>> mb.save("packed.h5", u=u, compression="gzip")
+    >>> mb.io.digest("plain.h5") == mb.io.digest("packed.h5")
+    True
     """
     source = inspect(*split_path(path, dataset))
     little = np.dtype(source.dtype).newbyteorder("<")
@@ -78,12 +197,39 @@ def digest(path: PathLike, dataset: str | None = None) -> str:
 
 
 def read_slice(path: PathLike, dataset: str | None, selection: tuple[int | slice, ...] | int | slice = ()) -> Array:
-    """Return a part of a dataset in native byte order. Local.
+    """Return a part of a dataset in native byte order.
 
     Parameters
     ----------
-    path, dataset : as in `load`.
-    selection : as in NumPy: integers, and slices with steps > 0, for the first axes; the rest is taken whole.
+    path : str or path-like
+        A file, or ``"file.h5::dataset"``.
+    dataset : str or None
+        As in `load`.
+    selection : int, slice or tuple of them, default ()
+        As in NumPy: integers, and slices with steps > 0, for the first axes; the rest is taken whole.
+
+    Returns
+    -------
+    ndarray
+        A new one; axes with an integer are dropped.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset or part of it.
+    RunError
+        If the file is missing or damaged.
+
+    Notes
+    -----
+    Local; needs no MPI. Only what is selected is read, where the format allows it.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("sliced.h5", u=mb.Grid((4, 6)).from_function(lambda y, x: 10 * y + x))
+    >>> print(mb.io.read_slice("sliced.h5", "u", (2, slice(0, 6, 2))))
+    [20. 22. 24.]
     """
     source = inspect(*split_path(path, dataset))
     part = chosen(source.name, source.shape, selection)

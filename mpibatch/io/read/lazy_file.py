@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.errors import RunError, UsageError, nearest
+from mpibatch.base.errors import RunError, UsageError, nearest, reason_of
 from mpibatch.io.base.geometry import PREFIX
 from mpibatch.io.base.names import PathLike, split_path, whole_name
 from mpibatch.io.formats import Array, Source, inspect, read
@@ -45,7 +45,35 @@ class UnknownDataset(UsageError, KeyError):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the cells of an array lie: the keywords of the Grid that it was saved from."""
+    """Where the cells of an array lie: the keywords of the Grid that it was saved from.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Cells along each axis.
+    axes : tuple of str
+        Names of the axes.
+    spacing : tuple of float
+        Cell spacing along each axis, in `units`.
+    origin : tuple of float
+        Coordinate of cell 0 along each axis, in `units`.
+    periodic : tuple of bool
+        Whether each axis is periodic.
+    units : str
+        Name of the unit of length.
+
+    Notes
+    -----
+    Local. All of them are attributes; it cannot be changed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("geometry.h5", u=mb.Grid((4, 6), spacing=0.5, units="mm").zeros())
+    >>> with mb.open("geometry.h5") as file:
+    ...     print(file["u"].grid.spacing, file["u"].grid.units)
+    (0.5, 0.5) mm
+    """
 
     shape: tuple[int, ...]
     axes: tuple[str, ...]
@@ -55,7 +83,34 @@ class Geometry:
     units: str
 
     def coordinates(self, axis: str) -> Line:
-        """Return the coordinates of the cells along an axis. Local."""
+        """Return the coordinates of the cells along an axis.
+
+        Parameters
+        ----------
+        axis : str
+            Its name.
+
+        Returns
+        -------
+        ndarray of float64
+            ``origin + spacing * index``, in `units`.
+
+        Raises
+        ------
+        UsageError
+            If there is no such axis.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> from mpibatch.io import Geometry
+        >>> grid = Geometry((4,), ("x",), (0.5,), (1.0,), (False,), "mm")
+        >>> print(grid.coordinates("x"))
+        [1.  1.5 2.  2.5]
+        """
         if axis not in self.axes:
             raise UsageError(f"coordinates of axis {axis!r} were asked for{nearest(axis, self.axes)}")
         n = self.axes.index(axis)
@@ -67,13 +122,47 @@ class LazyArray:
 
     The index is of integers, slices of any step, and an ellipsis. ``numpy.asarray(array)`` reads everything.
 
+    Parameters
+    ----------
+    file : File
+        Where it lies; `File` makes its arrays.
+    source : mpibatch.io.formats.Source
+        What the file says of it.
+    attrs : mapping of str to object
+        The dataset's attributes.
+    times : ndarray of float64 or None
+        The times of a series.
+
     Attributes
     ----------
-    name, shape, dtype, ndim, size, nbytes : as of NumPy's arrays; in a series the first axis is time.
-    attrs : the dataset's attributes, those of the grid apart.
-    grid : the grid without time; None if the file does not tell.
-    components : how many of the last axes are the values of one cell.
-    times : the times of a series, one for each index of the first axis; None for other arrays.
+    name : str
+        The dataset's; "" in formats without names.
+    shape : tuple of int
+        In a series the first axis is time.
+    dtype : numpy.dtype
+        In native byte order.
+    attrs : dict of str to object
+        The dataset's attributes, those of the grid apart.
+    grid : Geometry or None
+        The grid without time; None if the file does not tell.
+    components : int
+        How many of the last axes are the values of one cell.
+    times : ndarray of float64 or None
+        The times of a series, one for each index of the first axis; None for other arrays.
+
+    Notes
+    -----
+    Local; needs no MPI. The file is opened for every read and closed again; RunError if it has changed in between.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> mb.save("lazy.h5", u=mb.Grid((4, 6)).from_function(lambda y, x: 10 * y + x))
+    >>> with mb.open("lazy.h5") as file:
+    ...     u = file["u"]
+    ...     print(u.shape, u[2, ::-2], np.asarray(u).mean())
+    (4, 6) [25. 23. 21.] 17.5
     """
 
     def __init__(self, file: File, source: Source, attrs: Mapping[str, Any], times: Line | None) -> None:
@@ -86,22 +175,56 @@ class LazyArray:
 
     @property
     def ndim(self) -> int:
-        """Number of axes. Local."""
+        """Number of axes, an int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.save("ndim.h5", u=mb.Grid((4, 6)).zeros())
+        >>> mb.open("ndim.h5")["u"].ndim
+        2
+        """
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """Number of values. Local."""
+        """Number of values, an int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.save("size.h5", u=mb.Grid((4, 6)).zeros())
+        >>> mb.open("size.h5")["u"].size
+        24
+        """
         return int(np.prod(self.shape, dtype=object))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values in memory. Local."""
+        """Bytes of the values in memory, an int. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.save("nbytes.h5", u=mb.Grid((4, 6)).zeros("f4"))
+        >>> mb.open("nbytes.h5")["u"].nbytes
+        96
+        """
         return self.size * self.dtype.itemsize
 
     @property
     def coords(self) -> dict[str, Line]:
-        """Coordinates by axis: those of the grid, and the times as "time". Local."""
+        """Coordinates by axis: f8 arrays, those of the grid, and the times as "time". Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.save("coords.h5", u=mb.Grid((2, 3), spacing=0.5).zeros())
+        >>> for axis, values in mb.open("coords.h5")["u"].coords.items():
+        ...     print(axis, values)
+        y [0.  0.5]
+        x [0.  0.5 1. ]
+        """
         times = {} if self.times is None else {TIME: self.times}
         return times | ({axis: self.grid.coordinates(axis) for axis in self.grid.axes} if self.grid else {})
 
@@ -130,13 +253,49 @@ class LazyArray:
 
 
 class File(Mapping[str, LazyArray]):
-    """The arrays of a file by name, and its attributes; made by `open`. What is refused raises when it is asked for.
+    """The arrays of a file by name, a mapping, and its attributes; made by `open`.
+
+    What is refused raises when it is asked for.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    dataset : str or None
+        The only dataset that is shown; None: all.
+    allow : sequence of str
+        Hazards that are not to be refused, as in `load`.
 
     Attributes
     ----------
-    path : as given, without a dataset.
-    attrs : attributes of the root group; {} for other formats than HDF5.
-    times : the times of a series; None for other files.
+    path : str
+        The file, without a dataset; ``~`` and ``$NAME`` are replaced.
+    attrs : dict of str to object
+        Attributes of the root group; {} for other formats than HDF5.
+    times : ndarray of float64 or None
+        The times of a series; None for other files.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, or hazard.
+    RunError
+        If the file is missing or damaged.
+
+    Notes
+    -----
+    Local; needs no MPI. A context manager; it keeps no file open. To look up a name that there is not is a UsageError,
+    and a KeyError.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("file.h5", heights=mb.Grid((4, 6)).zeros(), mask=mb.Grid(3).zeros("?"))
+    >>> with mb.open("file.h5") as file:
+    ...     print(file)
+    File('file.h5')
+      heights: (4, 6) float64
+      mask: (3,) bool
     """
 
     def __init__(self, path: str, dataset: str | None, allow: Sequence[str]) -> None:
@@ -149,7 +308,37 @@ class File(Mapping[str, LazyArray]):
         self.times = self._times(dataset)
 
     def array(self, name: str | None = None) -> LazyArray:
-        """Return an array; without a name, the only one. Local."""
+        """Return an array of the file.
+
+        Parameters
+        ----------
+        name : str, optional
+            Its dataset. Default: the only one.
+
+        Returns
+        -------
+        LazyArray
+            Nothing of it is read yet.
+
+        Raises
+        ------
+        UsageError
+            If there is no such dataset, or, without a name, more than one; if it cannot be read, or the file was
+            closed.
+        RunError
+            If the file has changed since it was opened.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.save("array.h5", heights=mb.Grid((4, 6)).zeros())
+        >>> mb.open("array.h5").array()
+        LazyArray('array.h5::heights', shape=(4, 6), dtype=float64)
+        """
         if name is None and len(self) != 1:
             raise UsageError(f"the only dataset of {self.path!r} was asked for, but it has {len(self)}: name one")
         return self[name if name is not None else next(iter(self))]
@@ -171,14 +360,50 @@ class File(Mapping[str, LazyArray]):
         return self._arrays[name]
 
     def check(self) -> None:
-        """Raise if the file was closed, or has changed since it was opened. Local."""
+        """Raise if the file was closed, or has changed since it was opened.
+
+        Raises
+        ------
+        UsageError
+            If it was closed.
+        RunError
+            If it has changed.
+
+        Notes
+        -----
+        Local. Every read does it.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.save("checked.h5", heights=mb.Grid((4, 6)).zeros())
+        >>> file = mb.open("checked.h5")
+        >>> file.check()
+        """
         if self._is_closed:
             raise UsageError(f"{self.path!r} was closed; read from it within the with block, or open it again")
         if _state(self.path) != self._seen:
             raise RunError(f"{self.path!r} has changed since it was opened; open it again")
 
     def close(self) -> None:
-        """Read no more. Local."""
+        """Read no more.
+
+        Notes
+        -----
+        Local. The end of a ``with`` block does it.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.save("closed.h5", heights=mb.Grid((4, 6)).zeros())
+        >>> file = mb.open("closed.h5")
+        >>> file.close()
+        >>> try:
+        ...     file["heights"]
+        ... except mb.UsageError as error:
+        ...     print(error)
+        'closed.h5' was closed; read from it within the with block, or open it again
+        """
         self._is_closed = True
 
     def _times(self, dataset: str | None) -> Line | None:
@@ -218,14 +443,38 @@ class File(Mapping[str, LazyArray]):
 
 
 def open(path: PathLike, *, allow: Sequence[str] = ()) -> File:
-    """Return the arrays of a file, read when they are indexed. Local. Needs no MPI.
+    """Return the arrays of a file, read when they are indexed.
 
     Parameters
     ----------
-    path : HDF5, npy, TIFF, PNG or JPEG file; ``"file.h5::dataset"`` shows this dataset alone.
-    allow : hazards that are not to be refused, as in `load`.
+    path : str or path-like
+        HDF5, npy, TIFF, PNG or JPEG file; ``"file.h5::dataset"`` shows this dataset alone.
+    allow : sequence of str, default ()
+        Hazards that are not to be refused, as in `load`.
 
-    Raises UsageError or RunError as `load` does, on one rank or without any.
+    Returns
+    -------
+    File
+        A mapping of names to lazy arrays; a context manager.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, or hazard.
+    RunError
+        If the file is missing or damaged.
+
+    Notes
+    -----
+    Local; needs no MPI, and errors are those of one rank. No values are read, but the times of a series.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("opened.h5", heights=mb.Grid((4, 6)).from_function(lambda y, x: 10 * y + x))
+    >>> with mb.open("opened.h5") as file:
+    ...     print(list(file), file["heights"][1, :3])
+    ['heights'] [10. 11. 12.]
     """
     file, dataset = split_path(path)
     return File(file, dataset, allow)
@@ -243,5 +492,5 @@ def _state(path: str) -> tuple[int, ...]:
     try:
         found = Path(path).stat()
     except OSError as error:
-        raise RunError(f"{path!r} was to be read: {error.strerror}; check the path") from error
+        raise RunError(f"{path!r} was to be read: {reason_of(error.errno or 0)}") from error
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

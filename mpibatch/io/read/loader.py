@@ -56,38 +56,75 @@ def load(
     region: slice | Sequence[slice] | None = None,
     allow: Sequence[str] = (),
 ) -> Field:
-    """Return a Field with the values of a file. Collective.
+    """Return a Field with the values of a file.
 
-    Every rank reads its own box of HDF5, npy and TIFF stacks; rank 0 decodes PNG, JPEG and single compressed TIFF
-    pages and scatters them. Values keep their dtype, in native byte order.
+    Every rank reads its own box of HDF5, npy and TIFF stacks; rank 0 decodes PNG, JPEG and single compressed TIFF pages
+    and scatters them. Values keep their dtype, in native byte order.
 
     Parameters
     ----------
-    path : HDF5, npy, TIFF, PNG or JPEG file, known by its content; or ``"file.h5::dataset"``.
-    dataset : name within an HDF5 file; may be left out if there is only one. Of TIFF: the number of a series, and
-        picks along its axes, as ``"series=1,channel=2"`` (or ``"file.tif::series=1,channel=2"`` as `path`).
-    frame, channel : the time and the channel of a TIFF to be read alone, from 0; negative ones count from the end.
-    grid : where the values go; its shape must be that of the first axes. Default: a new Grid, with the geometry that
-        `save` stored, and of `comm` (default: COMM_WORLD).
-    halo : width of the field's halo; it is not filled.
-    components : how many of the last axes are not decomposed. "auto": as saved; the colours of a picture, the samples
-        and channels of a TIFF, which become the last axes wherever they are stored; else 0.
-    topology, sizes, weights, periodic, spacing, origin, units, axes : of the new Grid, see there; they go before the
-        file's.
-    region : slices for the first axes of the grid, as ``np.s_[10:200, ::4]``: only these cells are read. The new Grid
-        has their shape; its origin is moved, its spacing is that of the cells left.
-    allow : hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter
-        pipelines", "large chunks", "unknown filters", "virtual datasets". Of a TIFF: "external storage" follows names
-        of files outside its folder. "missing" takes fill values for what lies in files that are not there.
+    path : str or path-like
+        HDF5, npy, TIFF, PNG or JPEG file, known by its content; or ``"file.h5::dataset"``.
+    dataset : str, optional
+        Name within an HDF5 file; may be left out if there is only one. Of TIFF: the number of a series, and picks along
+        its axes, as ``"series=1,channel=2"`` (or ``"file.tif::series=1,channel=2"`` as `path`).
+    frame, channel : int, optional
+        The time and the channel of a TIFF to be read alone, from 0; negative ones count from the end. Default: all.
+    grid : Grid, optional
+        Where the values go; its shape must be that of the first axes. Default: a new Grid, with the geometry that
+        `mpibatch.save` stored, and of `comm`.
+    comm : mpi4py.MPI.Intracomm, optional
+        Whose ranks the new Grid has. Default: COMM_WORLD.
+    halo : int or sequence of (int or (int, int)), default 0
+        Width of the field's halo: of all sides, of each axis, or of each axis a pair (low, high). It is not filled.
+    components : int or "auto", default "auto"
+        How many of the last axes are not decomposed. "auto": as saved; the colours of a picture, the samples and
+        channels of a TIFF, which become the last axes wherever they are stored; else 0.
+    topology, sizes, weights, periodic, spacing, origin, units, axes : optional
+        Of the new Grid, see `mpibatch.Grid`; they go before the file's.
+    region : slice or sequence of slice, optional
+        For the first axes of the grid, as ``np.s_[10:200, ::4]``: only these cells are read. The new Grid has their
+        shape; its origin is moved, its spacing is that of the cells left. Default: all cells.
+    allow : sequence of str, default ()
+        Hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter pipelines",
+        "large chunks", "unknown filters", "virtual datasets". Of a TIFF: "external storage" follows names of files
+        outside its folder. "missing" takes fill values for what lies in files that are not there.
+
+    Returns
+    -------
+    Field
+        A new one.
+
+    Raises
+    ------
+    UsageError
+        The same on every rank: an unknown dataset, a dtype or shape that no field can have, a grid that does not fit.
+    RunError
+        The same on every rank: a missing or damaged file, one that is written to while it is read, or more values than
+        the node has memory for.
 
     Notes
     -----
+    Collective. Rank 0 asks the file what it holds, and tells the others; then each reads what it owns. Where ranks
+    would unpack much of one another's compressed chunks, each chunk is unpacked by one rank, which sends its cells to
+    their owners.
+
     The axes of a TIFF are those that its own metadata (OME, ImageJ, tags) name; one unnamed axis of pages is z, and of
     more it is asked what they are. The size of a cell becomes the grid's spacing if all axes of space have one, in one
     unit; time is in seconds. Palettes become RGB, "white is zero" is inverted, EXIF orientation applied.
 
-    Raises UsageError (unknown dataset, a dtype or shape that no field can have) or RunError (missing or damaged
-    file), the same on every rank.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((4, 6), spacing=0.5, units="mm")
+    >>> mb.save("loaded.h5", heights=grid.from_function(lambda y, x: y + x))
+    >>> u = mb.load("loaded.h5", region=np.s_[1:3, ::2])
+    >>> print(u.grid.spacing, u.grid.origin, u.grid.units)
+    (0.5, 1.0) (0.5, 0.0) mm
+    >>> print(mb.gather_all(u))
+    [[0.5 1.5 2.5]
+     [1.  2.  3. ]]
     """
     asked = {
         "topology": topology, "sizes": sizes, "weights": weights, "periodic": periodic, "spacing": spacing,

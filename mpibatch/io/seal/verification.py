@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpibatch.base.errors import MpibatchError, RunError, UsageError
+from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
 from mpibatch.base.files import read_at
 from mpibatch.base.log import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
@@ -37,11 +37,24 @@ FOREIGN = "it is no file of mpibatch's: it has no seal by which it could be veri
 class Broken:
     """A part of a file that is not what was written.
 
-    Attributes
+    Parameters
     ----------
-    start, stop : the bytes of the file among which at least one is wrong; all of it where the seal is missing.
-    dataset : whose values lie there; "" for everything else.
-    what : the region in words, such as ``u[12:14, :, :]``, ``metadata, bytes 0-799``, or why there is no seal.
+    start, stop : int
+        The bytes [start, stop) of the file among which at least one is wrong; all of it where the seal is missing.
+    dataset : str
+        Whose values lie there; "" for everything else.
+    what : str
+        The region in words, such as ``u[12:14, :, :]``, ``metadata, bytes 0-799``, or why there is no seal.
+
+    Notes
+    -----
+    Local. All of them are attributes; it cannot be changed. It prints as `what`, and sorts in the order of the file.
+
+    Examples
+    --------
+    >>> from mpibatch.io import Broken
+    >>> print(Broken(800, 992, "u", "u[0:4, :]"))
+    u[0:4, :]
     """
 
     start: int
@@ -57,13 +70,32 @@ class Broken:
 class Report:
     """What `verify` found: the file is whole if nothing is `broken`.
 
-    Attributes
+    Parameters
     ----------
-    path, size : of the file, in bytes.
-    content : the content digest that the seal tells; "" without a seal. It is right if nothing is broken.
-    datasets : names of all datasets under the seal.
-    broken : what is not as it was written, in the order of the file.
-    is_foreign : whether another program wrote the file: it has no seal, and never had one.
+    path : str
+        The file.
+    size : int
+        Its bytes.
+    content : str
+        The content digest that the seal tells; "" without a seal. It is right if nothing is broken.
+    datasets : tuple of str
+        Names of all datasets under the seal.
+    broken : tuple of Broken
+        What is not as it was written, in the order of the file.
+    is_foreign : bool, default False
+        Whether another program wrote the file: it has no seal, and never had one.
+
+    Notes
+    -----
+    Local. All of them are attributes; it cannot be changed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("report.h5", u=mb.Grid((4, 6)).zeros())
+    >>> report = mb.io.verify("report.h5")
+    >>> report.datasets, report.broken, report.is_foreign
+    (('u',), (), False)
     """
 
     path: str
@@ -75,20 +107,51 @@ class Report:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every byte is as it was written. Local."""
+        """Whether every byte is as it was written, a bool. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> mb.save("whole.h5", u=mb.Grid((4, 6)).zeros())
+        >>> mb.io.verify("whole.h5").is_whole
+        True
+        """
         return not self.broken
 
 
 def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
-    """Compare every byte of a file with its seal. Collective; Local without `comm` and without mpiexec.
+    """Compare every byte of a file with its seal.
 
     Parameters
     ----------
-    path : a file written by mpibatch.
-    comm : who shares the work; default: all ranks, or nobody where this was not launched by mpiexec and its like.
+    path : str or path-like
+        A file written by mpibatch.
+    comm : mpi4py.MPI.Intracomm, optional
+        Who shares the work. Default: all ranks, or nobody where this was not launched by mpiexec and its like.
 
-    Memory is bounded. Returns the same on all ranks. Raises RunError, the same on every rank, if there is no such file
-    or it cannot be opened.
+    Returns
+    -------
+    Report
+        The same on all ranks: what is broken; also that a file has no seal.
+
+    Raises
+    ------
+    UsageError
+        The same on every rank, if a dataset is named: all of the file is verified.
+    RunError
+        The same on every rank, if there is no such file or it cannot be opened.
+
+    Notes
+    -----
+    Collective; Local without `comm` and without mpiexec. The ranks share the bytes of the file, each of which is read
+    once; memory is bounded.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("verified.h5", u=mb.Grid((4, 6)).zeros())
+    >>> mb.io.verify("verified.h5").is_whole
+    True
     """
     file = os.fspath(path)
     if comm is None and launched()[1] > 1:
@@ -113,7 +176,34 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
 
 
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
-    """Verify a file, and raise RunError if anything in it is broken. Collective or Local, as `verify`."""
+    """Verify a file, and raise RunError if anything in it is broken. Collective or Local, as `verify`, and of its cost.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file written by mpibatch.
+    comm : mpi4py.MPI.Intracomm, optional
+        Who shares the work. Default: as in `verify`.
+
+    Returns
+    -------
+    Report
+        Of a file that is whole.
+
+    Raises
+    ------
+    UsageError
+        The same on every rank, if a dataset is named.
+    RunError
+        The same on every rank, if the file is broken, has no seal, is not there or cannot be opened.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.save("sound.h5", u=mb.Grid((4, 6)).zeros())
+    >>> mb.io.check("sound.h5").datasets
+    ('u',)
+    """
     report = verify(path, comm)
     if report.is_foreign:
         raise RunError(f"{report.path} was to be verified, but {FOREIGN}; give a file that mpibatch wrote")
@@ -149,7 +239,7 @@ def _begin(file: str) -> tuple[int, bytes, int, str, bool]:
     except seal.Unsealed as trouble:
         return (size, b"", 0, FOREIGN, True) if _is_foreign(file) else (size, b"", 0, str(trouble), False)
     except OSError as error:
-        raise RunError(f"{file} was to be verified, but cannot be read ({error.strerror}); allow it") from error
+        raise RunError(f"{file} was to be verified, but cannot be read: {reason_of(error.errno or 0)}") from error
     return size, data, before, "", False
 
 

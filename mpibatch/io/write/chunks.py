@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -18,9 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.errors import RunError
 from mpibatch.fields.field import Field
-from mpibatch.io.base.room import failure
+from mpibatch.io.base.room import room_for
 from mpibatch.io.chunks.codec import Packer
 from mpibatch.io.chunks.compression import filters_of
 from mpibatch.io.chunks.grid import ChunkGrid
@@ -65,7 +62,7 @@ def write_packed(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field)
             turn = equal.weighed(speeds)
             blocks = sharing.collect(turn)
             begin = time.perf_counter()
-            with agreed(comm, f"writing {path}"), _plainly(path):
+            with agreed(comm, f"writing {path}"), room_for(path):
                 assert packer is not None
                 packed = [packer.pack(block) for block in blocks.values()]
                 # Those of the round before. The other ranks are still packing.
@@ -75,7 +72,7 @@ def write_packed(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field)
             blocks.clear()
             speeds = _speeds(comm, speeds, len(heads), seconds)
             post.start(heads, [data for _, data in packed])
-        with agreed(comm, f"writing {path}"), _plainly(path):
+        with agreed(comm, f"writing {path}"), room_for(path):
             post.write()
             extents = [_extent(dataset, sharing.chunks, *found) for found in post.finish()]
             post.close()
@@ -86,19 +83,6 @@ def write_packed(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field)
         # After a failure HDF5 fails again at closing; the first error is the one to be told, and all ranks have it.
         with contextlib.suppress(OSError, RuntimeError):
             post.close()
-
-
-@contextlib.contextmanager
-def _plainly(path: str) -> Iterator[None]:
-    """Tell why a file could not be written in words, not in HDF5's whole state. Local."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RunError):
-            raise
-        number = re.search(r"errno = (\d+)", str(error))
-        reason = os.strerror(int(number[1])) if number else str(error).splitlines()[0]
-        raise failure(path, reason) from error
 
 
 def _head(number: int, mask: int, data: bytes) -> _Head:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mpibatch.base.errors import RunError
+from mpibatch.base.errors import RunError, reason_of
 from mpibatch.base.files import flush_folder, keep_permissions, lock, unlock
 from mpibatch.io.base.names import PART
 from mpibatch.io.base.room import failure
@@ -108,7 +108,7 @@ class _Work:
             if folder >= 0:
                 os.close(folder)
             raise RunError(
-                f"{target} was to be written, but {path.parent} does not allow it ({error.strerror}); write elsewhere"
+                f"{target} was to be written, but {path.parent} does not allow it: {reason_of(error.errno or 0)}"
             ) from error
         except RunError:
             os.close(folder)
@@ -151,8 +151,10 @@ class _Work:
 
     def close(self) -> None:
         """Let go of the file and its lock."""
-        os.close(self.file)
-        os.close(self.folder)
+        # Whatever closing says: what counts was flushed, and the error that all ranks have is the one to be told.
+        for handle in (self.file, self.folder):
+            with suppress(OSError):
+                os.close(handle)
 
     def _is_ours(self, name: str) -> bool:
         try:

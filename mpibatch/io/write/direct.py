@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -211,7 +211,8 @@ def opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
                 file.Sync()
     except AGREED:
         # All ranks are here. After any other exception closing, being collective, would hang.
-        file.Close()
+        with suppress(MPI.Exception):  # the first error is the one to be told
+            file.Close()
         raise
     with agreed_io(comm, path):
         file.Close()
@@ -235,8 +236,14 @@ def agreed_io(comm: MPI.Intracomm, path: str) -> Iterator[None]:
         except (MPI.Exception, OSError, RuntimeError) as error:
             # The last line is the cause, after the names of MPI's functions, or HDF5's.
             told = error.Get_error_string() if isinstance(error, MPI.Exception) else str(error)
-            reason = told.strip().splitlines()[-1].split(": ", 1)[-1]
-            raise failure(path, reason) from error
+            reason = told.strip().splitlines()[-1].split(": ", 1)[-1].strip()
+            refusal = failure(path, reason)
+            # In a collective call only the rank that could not write knows why.
+            is_class = (
+                isinstance(error, MPI.Exception) and reason == MPI.Get_error_string(error.Get_error_class()).strip()
+            )
+            refusal.is_vague = is_class
+            raise refusal from error
 
 
 def _check_shared(path: str, size: int) -> None:

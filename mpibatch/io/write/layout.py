@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.io import conventions
-from mpibatch.io.base.closure import close, closing
+from mpibatch.io.base.closure import Outlet, closing, revised
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
 from mpibatch.io.chunks.codec import hdf5_type, set_filters, visit_chunks
 from mpibatch.io.chunks.compression import filters_of
@@ -28,8 +28,6 @@ LAYOUT_VERSION = 1
 # Values of a dataset that has more begin at a multiple of this many bytes, unless $MPIBATCH_ALIGNMENT says otherwise:
 # a page of memory and a block of most file systems. Lustre likes its stripe size.
 ALIGNMENT, ALIGNMENT_VARIABLE = 4096, "MPIBATCH_ALIGNMENT"
-# Bytes that a file without values usually needs.
-ROOM = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -59,22 +57,11 @@ def create(path: str, datasets: Sequence[Dataset], attrs: Mapping[str, Any]) -> 
     Allocated at once: only then does HDF5 tell where values lie (those in chunks: see `slices`, `chunk_places` and
     `Filler`; -1 here). Not filled: their bytes come next. No times, so that equal fields give equal files.
     """
-    _check_room(path)
-    identifier = h5py.h5f.create(path.encode(), h5py.h5f.ACC_TRUNC, _timeless(h5py.h5p.FILE_CREATE), _access())
-    with closing(h5py.File(identifier)) as file:
+    with revised(path, _access(), _timeless(h5py.h5p.FILE_CREATE)) as file:
         _set(file, {VERSION_ATTRIBUTE: LAYOUT_VERSION, **attrs})
         places = [_create_one(file, dataset) for dataset in datasets]
         conventions.describe(file, [dataset.name for dataset in datasets])
         return places
-
-
-def _check_room(path: str) -> None:
-    """Raise OSError if not even a few bytes can be written: HDF5, when it cannot, fails again wherever it closes."""
-    try:
-        with open(path, "wb") as file:
-            file.write(bytes(ROOM))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
 
 
 def chunk_places(path: str, name: str) -> list[int]:
@@ -87,24 +74,29 @@ class Filler:
     """Rank 0's hand on a compressed dataset: takes packed chunks, in order."""
 
     def __init__(self, path: str, name: str) -> None:
-        # Not aligned: chunks of a few kilobytes would take half as much again.
-        self._file = h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access(aligned=1)))
-        self._dataset = self._file[name]
+        self._outlet = Outlet(path)
+        with ExitStack() as resources:
+            # Not aligned: chunks of a few kilobytes would take half as much again.
+            self._file = resources.enter_context(self._outlet.opened(_access(aligned=1)))
+            self._dataset = self._file[name]
+            self._resources = resources.pop_all()
 
     def put(self, start: tuple[int, ...], mask: int, stored: Any) -> None:
-        """Store the chunk that begins at index `start`. Local."""
+        """Store the chunk that begins at index `start`. Local. Raises OSError."""
         self._dataset.id.write_direct_chunk(start, stored, mask)
+        self._outlet.check()
 
     def finish(self) -> list[tuple[int, int]]:
         """Bring everything to the file, and return (first byte, bytes) of all chunks in order. Local."""
         self._file.flush()
+        self._outlet.check()
         return _where(self._dataset)
 
     def close(self) -> None:
         """Close the file, also after a failure. Local."""
         # What `finish` has not brought to the file is not missed.
         with suppress(OSError, RuntimeError):
-            close(self._file)
+            self._resources.close()
 
 
 def _where(dataset: Any) -> list[tuple[int, int]]:
@@ -127,7 +119,7 @@ def slices(path: str, names: Sequence[str], start: int, stop: int) -> list[list[
 
     Returns, for each dataset and each index from `start` on along its axis 0, the bytes at which the chunks begin.
     """
-    with closing(h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access()))) as file:
+    with revised(path, _access()) as file:
         found = []
         for dataset in map(file.__getitem__, names):
             if dataset.shape[0] < stop:
@@ -141,7 +133,7 @@ def slices(path: str, names: Sequence[str], start: int, stop: int) -> list[list[
 
 def complete(path: str, names: Sequence[str], length: int, values: Sequence[tuple[Dataset, Any]]) -> None:
     """Cut chunked datasets to `length` and add small datasets with their values. Local."""
-    with closing(h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access()))) as file:
+    with revised(path, _access()) as file:
         for dataset in map(file.__getitem__, names):
             if dataset.shape[0] != length:
                 dataset.resize(length, axis=0)
@@ -153,7 +145,7 @@ def complete(path: str, names: Sequence[str], length: int, values: Sequence[tupl
 
 def annotate(path: str, attrs: Mapping[str, Any]) -> None:
     """Add attributes to the root group of a file that nobody has open. Local."""
-    with closing(h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDWR, _access()))) as file:
+    with revised(path, _access()) as file:
         _set(file, attrs)
 
 

@@ -48,7 +48,7 @@ def save(
     record: bool = False,
     **named: Field,
 ) -> None:
-    """Write fields into one HDF5 file, all ranks at once. Collective.
+    """Write fields into one HDF5 file, all ranks at once.
 
     ``save("out.h5", temperature=w, labels=n)``, or a dict for names with groups: ``save(path, {"step1/edges": e})``.
     The file is written as ``out.h5.part`` and renamed when it is complete and on disk: until then, and if writing
@@ -58,19 +58,53 @@ def save(
 
     Parameters
     ----------
-    path : the file; its folder must exist and be shared by all nodes.
-    fields, named : fields by the name of their dataset, of one communicator; their grids may differ.
-    attrs : attributes of the file: numbers, text, or lists of one of them.
-    dataset_attrs : the same for datasets, by their names.
-    overwrite : whether a file of this name is replaced.
-    chunks : None (each dataset in one piece), "auto" (chunks of about 1 MiB, as near to cubes as the shape allows), or
-        their shape; or a dict of these by dataset.
-    compression : None, "gzip", "zstd", "lz4" or "blosc2", perhaps with a level: "gzip:6"; or a dict of these by
-        dataset. All but gzip need the extra "compression". Implies chunks. Ranks pack their shares at the same time.
-    driver : "direct", or "mpio" where h5py has MPI; default: ``$MPIBATCH_DRIVER``, else the better one that works here.
-    record : whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds.
+    path : str or path-like
+        The file; its folder must exist and be shared by all nodes.
+    fields : mapping of str to Field, optional
+        Fields by the name of their dataset, of one communicator; their grids may differ.
+    attrs : mapping of str to object, optional
+        Attributes of the file: numbers, text, or lists of one of them.
+    dataset_attrs : mapping of str to mapping, optional
+        The same for datasets, by their names.
+    overwrite : bool, default True
+        Whether a file of this name is replaced.
+    chunks : None, "auto", tuple of int or dict, default None
+        None (each dataset in one piece), "auto" (chunks of about 1 MiB, as near to cubes as the shape allows), or their
+        shape in cells; or a dict of these by dataset.
+    compression : None, str or dict, default None
+        None, "gzip", "zstd", "lz4" or "blosc2", perhaps with a level: "gzip:6"; or a dict of these by dataset. All but
+        gzip need the extra "compression". Implies chunks. Ranks pack their shares at the same time.
+    driver : str, optional
+        "direct", or "mpio" where h5py has MPI. Default: ``$MPIBATCH_DRIVER``, else the better one that works here.
+    record : bool, default False
+        Whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds.
+    **named : Field
+        Further fields by the name of their dataset.
 
-    Raises UsageError (names, dtypes) or RunError (no such folder, full disk), the same on every rank.
+    Raises
+    ------
+    UsageError
+        The same on every rank: names, dtypes or attributes that a file cannot have, no fields at all, a driver that
+        does not work here.
+    RunError
+        The same on every rank: no such folder, a full disk, a file that is not to be replaced or that another run is
+        writing.
+
+    Notes
+    -----
+    Collective. Every rank writes its own cells where they belong in the file; values are not gathered. It returns when
+    the file is on disk.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> grid = mb.Grid((4, 6), spacing=0.5, units="mm")
+    >>> u = grid.from_function(lambda y, x: y + x)
+    >>> mb.save("saved.h5", {"raw/heights": u}, attrs={"sample": "A7"}, slopes=u > 2)
+    >>> for info in mb.io.describe("saved.h5"):
+    ...     print(info.name, info.shape, info.dtype)
+    raw/heights (4, 6) float64
+    slopes (4, 6) bool
     """
     given = {**(fields or {}), **named}
     first = next((f for f in given.values() if isinstance(f, Field)), None)

@@ -35,7 +35,13 @@ __all__ = [
 _OWN = {"binarize": "mpibatch.job.execution.steps", "convert": "mpibatch.job.execution.steps"}
 
 # Filters that return a number instead of a field, and what a job says instead.
-_NUMBERS = {"threshold_otsu": 'filter = "binarize" with threshold = "otsu"'}
+_NUMBERS = {
+    "threshold_otsu": 'filter = "binarize" with threshold = "otsu"',
+    **dict.fromkeys(
+        ("threshold_isodata", "threshold_li", "threshold_multiotsu", "threshold_triangle", "threshold_yen"),
+        'filter = "binarize" with a number, or "otsu", as threshold',
+    ),
+}
 
 _MODES = ("reflect", "mirror", "nearest", "wrap", "constant", "grid-mirror", "grid-wrap", "grid-constant")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.base.names import user_path
 from mpibatch.job.file.caps import toml_document
 from mpibatch.job.file.lines import KeyPath, key_lines
@@ -29,7 +29,7 @@ def read_text(path: str) -> str:
     except UnicodeDecodeError as error:
         raise UsageError(f"the job file {path!r} is not UTF-8 text (byte {error.start}); is it a TOML file?") from None
     except OSError as error:
-        raise RunError(f"the job file {path!r} cannot be read: {error.strerror}") from None
+        raise RunError(f"the job file {path!r} cannot be read: {reason_of(error.errno or 0)}") from None
 
 
 def parse(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job:

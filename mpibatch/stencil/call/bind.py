@@ -40,10 +40,17 @@ def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field 
     check_ranges(typed, scalars)
     plan = planned(kernel, fields, walls, cval)
     first = next(iter(fields.values()))
-    outputs = wanted or [Field(first.grid, a.dtype, first.halo, a.components) for a in typed.outputs]
+    outputs = wanted or _results(first, typed)
     sweep = sweep_of(kernel, typed, plan, outputs, scalars)
     carry_out(kernel, plan, sweep, work_of(kernel, typed), first.grid, time)
     return tuple(outputs) if kernel.program.returns_tuple else outputs[0]
+
+
+def _results(first: Field, typed: Typed) -> list[Field]:
+    """Return new fields, whose memory may be that of fields before; in ``u = k(u)``, of the last but one `u`. Local."""
+    outputs = [first.like(a.dtype, components=a.components) for a in typed.outputs]
+    first.grid.memories.expect(sum(field.padded.nbytes for field in outputs))
+    return outputs
 
 
 def compare(kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], more: str) -> None:

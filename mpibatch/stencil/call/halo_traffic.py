@@ -69,7 +69,7 @@ def edges_of(field: Field, sides: Sides, reach: Reach, corners: bool) -> Edges:
     most = max(1, *(n for pair in widths for n in pair))
     array = Array(field.dtype, field.components)
     walls = Surroundings(array, tuple(domain), tuple(conditions), tuple(spacing), most)
-    _, first, *strides = flat_arguments(Stored(field._cells, tuple(low for low, _ in field.halo)), grid.ndim)
+    _, first, *strides = flat_arguments(Stored(field.memory.cells, tuple(low for low, _ in field.halo)), grid.ndim)
     return Edges(walls, tuple(cells), tuple(widths), corners, first, (strides[0], strides[1]))
 
 

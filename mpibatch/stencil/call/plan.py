@@ -73,7 +73,7 @@ class Standing:
 
 @dataclass
 class Plan:
-    """One kernel on certain memory. Holds arrays, and fields only of its own, so that the user's can go."""
+    """One kernel on certain memory, whichever fields have it. Holds no field, so that the user's can go."""
 
     inputs: list[Stored]
     edges: list[Edges | None]  # per input, what the sweep fills itself
@@ -157,18 +157,19 @@ def planned(
     cval: Any,
     kept: Mapping[str, Filled] = MappingProxyType({}),
 ) -> Plan:
-    """Return the plan for these fields and walls, made at first and freed with any of the fields. Collective.
+    """Return the plan for these fields and walls, made at first and freed with the memory of any. Collective.
 
     `kept` are those that do not change until their `Filled` is told to forget, besides frozen ones.
     """
     plans: dict[Any, Plan] = kernel._plans
-    key = (tuple(map(id, fields.values())), hashable(walls), hashable(cval), tuple(map(id, kept.values())))
+    memories = [f.memory for f in fields.values()]
+    key = (tuple(map(id, memories)), hashable(walls), hashable(cval), tuple(map(id, kept.values())))
     plan = plans.get(key)
     if plan is None:
         while len(plans) >= MOST_PLANS:
             _drop(plans, next(iter(plans)))
         plan = plans[key] = _plan(kernel, fields, walls, cval, kept)
-        plan.finalizers += [weakref.finalize(f, _drop, plans, key) for f in set(fields.values())]
+        plan.finalizers += [weakref.finalize(memory, _drop, plans, key) for memory in set(memories)]
     return plan
 
 
@@ -216,7 +217,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
             continue
         f = whole.field
         # Also says, on all ranks, which walls the field cannot have.
-        own_tasks = tasks(f._cells, f.origin, f.box, whole.reach, whole.sides, geometry, whole.corners)
+        own_tasks = tasks(f.memory.cells, f.origin, f.box, whole.reach, whole.sides, geometry, whole.corners)
         by_sweeps = kernel.backend == "numba" and within_ranks(grid, whole.sides, whole.reach)
         if by_sweeps:
             edges[whole] = edges_of(f, whole.sides, whole.reach, whole.corners)
@@ -243,7 +244,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
     everything: Range = ((0,) * grid.ndim, grid.box.shape)
     inner, shell = _split(everything, footprint, distant)
     return Plan(
-        [Stored(w.field._cells, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
+        [Stored(w.field.memory.cells, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
         [edges.get(whole) for whole in wholes.values()],
         list(copies.values()),
         exchanges,
@@ -293,6 +294,7 @@ def _memories(
         if not is_wide or (conditions and number in taken):
             # When plans go depends on how long this rank keeps its fields: what a plan alone knows, others may not.
             filled, user = None, user.like(halo=reach)
+            user.memory.is_reused = False
         elif conditions:
             taken.add(number)
         whole = _Whole(user, reach, any(r.needs_corners for r in reads), conditions, filled)
@@ -319,7 +321,11 @@ def _copies(
     wholes: Mapping[str, _Whole], fields: Mapping[str, Field]
 ) -> dict[int, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Return (target, source) for memory that is not the user's, by the id of its field."""
-    return {id(w.field): (w.field.owned, fields[n].owned) for n, w in wholes.items() if w.field is not fields[n]}
+    return {
+        id(w.field): (w.field.memory.owned, fields[n].memory.owned)
+        for n, w in wholes.items()
+        if w.field is not fields[n]
+    }
 
 
 def _numbers_of(geometry: Geometry, box: Box) -> dict[tuple[str, int], Any]:

@@ -231,7 +231,7 @@ class Stepper:
             if layout.wraps[axis] or not any(reach[axis]):
                 sides[axis] = (Condition("wrap" if layout.wraps[axis] else "nearest"),) * 2
         modes = [list(pair) for pair in source_modes(tuple(sides), geometry)]
-        formulas = tasks(field._cells, field.origin, field.box, self._halo, tuple(sides), geometry, corners=True)
+        formulas = tasks(field.memory.cells, field.origin, field.box, self._halo, tuple(sides), geometry, corners=True)
         key, width = walls_key(tuple(sides), grid.periodic), (self._halo, True, False)
         need = need_of([field], tuple(sides), tuple((self.most * r, self.most * r) for r in layout.reach), corners=True)
         exchange = Exchange(field, self._halo, modes, counted=False)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field, staggered
+from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
+from mpibatch.fields.memory import staggered
 from mpibatch.stencil.compiled.fills import AXES, FAR, Span, Surroundings, levels_of
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_run import flat_arguments, pool
@@ -107,7 +108,7 @@ class Sweeper:
                 levels = levels_of(self._ranges(tile), self._domain, self._reach, steps)
                 memory: list[Any] = []
                 for m in range(len(self._chains)):
-                    memory += [field._cells.reshape(-1) for field in (*slots[m], *targets[m])]
+                    memory += [field.memory.cells.reshape(-1) for field in (*slots[m], *targets[m])]
                     memory += [rings[t][m], *self._ring_strides(m, tile, steps), self._walls[m].table(levels)]
                     memory += [self._values[m], *flat_arguments(_stored(slots[m][0]), self._typed.ndim)[1:]]
                 part.append((*memory, *others, *self._turns(levels, steps)))
@@ -189,7 +190,7 @@ class Sweeper:
 
 
 def _stored(field: Field) -> Stored:
-    return Stored(field._cells, tuple(low for low, _ in field.halo))
+    return Stored(field.memory.cells, tuple(low for low, _ in field.halo))
 
 
 def geometry_numbers(typed: Typed, grid: Grid) -> list[Any]:

@@ -21,12 +21,29 @@ _LOGIC = frozenset(["<", "<=", ">", ">=", "==", "!=", "&", "|", "^", "~", "not",
 class FieldReach:
     """How far one field is read.
 
-    Attributes
+    Parameters
     ----------
-    reach : furthest offset below and above the cell along each axis; what a halo must hold.
-    reads : number of different cells and components read.
-    words : numbers per cell that come from memory, if every one comes once.
-    needs_corners : whether some read lies off the cell along two axes or more.
+    reach : tuple of (int, int)
+        Furthest offset below and above the cell along each axis; what a halo must hold.
+    reads : int
+        Number of different cells and components read.
+    words : int
+        Numbers per cell that come from memory, if every one comes once.
+    needs_corners : bool
+        Whether some read lies off the cell along two axes or more.
+
+    Notes
+    -----
+    Local. All four are attributes; it cannot be changed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil
+    ... def upwind(u, c):
+    ...     return u[0, 0] - c * (u[0, 0] - u[0, -2])
+    >>> upwind.footprint.fields["u"]
+    FieldReach(reach=((0, 0), (2, 0)), reads=2, words=1, needs_corners=False)
     """
 
     reach: Reach
@@ -36,13 +53,55 @@ class FieldReach:
 
     @property
     def is_local(self) -> bool:
-        """Whether only the cell itself is read, so that no halo is needed. Local."""
+        """Whether only the cell itself is read, so that no halo is needed; a bool. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def product(u, v):
+        ...     return u[0] * v[1]
+        >>> fields = product.footprint.fields
+        >>> fields["u"].is_local, fields["v"].is_local
+        (True, False)
+        """
         return not any(width for pair in self.reach for width in pair)
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """A kernel on a grid of `ndim` axes. Sizes in bytes are `bytes(itemsize)`; `flops` are per cell."""
+    """What a kernel reads, writes and computes per cell, on a grid of so many axes; prints as a table.
+
+    Parameters
+    ----------
+    name : str
+        The kernel's.
+    ndim : int
+        Axes of the grid.
+    fields : mapping of str to FieldReach
+        How far each field is read, by the name of the parameter.
+    outputs : tuple of int
+        Components of each output.
+    flops : int
+        Floating-point operations per cell; each counts as one, whatever it costs the processor. Comparisons, logic,
+        abs, floor, ceil, choices and changes of sign or type count as none.
+
+    Notes
+    -----
+    Local. All of them are attributes; it cannot be changed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil
+    ... def heat(u, k):
+    ...     return u[0] + k * (u[-1] - 2.0 * u[0] + u[1])
+    >>> print(heat.footprint)
+    heat: 1-D, star
+      reads  u            3 values, reach -1+1
+      writes output 0     1 value
+      5 flops and 2 words per cell: 16 bytes in f8, 8 in f4
+    """
 
     name: str
     ndim: int
@@ -52,17 +111,63 @@ class Footprint:
 
     @property
     def reach(self) -> Reach:
-        """The furthest of all fields. Local."""
+        """The furthest of all fields: a tuple of pairs (below, above), one for each axis. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def upwind(u, c):
+        ...     return u[0, 0] - c * (u[0, 0] - u[0, -2])
+        >>> upwind.footprint.reach
+        ((0, 0), (2, 0))
+        """
         reaches = [field.reach for field in self.fields.values()]
         return tuple((max(r[a][0] for r in reaches), max(r[a][1] for r in reaches)) for a in range(self.ndim))
 
     @property
     def needs_corners(self) -> bool:
-        """Whether any field is read off two axes at once. Local."""
+        """Whether any field is read off two axes at once; a bool. Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def mixed(u):
+        ...     return 0.25 * (u[1, 1] - u[1, -1] - u[-1, 1] + u[-1, -1])
+        >>> mixed.footprint.needs_corners
+        True
+        """
         return any(field.needs_corners for field in self.fields.values())
 
     def bytes(self, itemsize: int = 8) -> int:
-        """Bytes per cell to and from memory, each number once (a cache that writes may read the outputs too). Local."""
+        """Return the bytes per cell to and from memory, each number once.
+
+        A cache that writes may read the outputs too.
+
+        Parameters
+        ----------
+        itemsize : int, default 8
+            Bytes of a number: 8 for f8, 4 for f4.
+
+        Returns
+        -------
+        int
+            Bytes per cell.
+
+        Notes
+        -----
+        Local.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> @mb.stencil
+        ... def heat(u, k):
+        ...     return u[0] + k * (u[-1] - 2.0 * u[0] + u[1])
+        >>> heat.footprint.bytes(4)
+        8
+        """
         return itemsize * (sum(field.words for field in self.fields.values()) + sum(self.outputs))
 
     def __str__(self) -> str:

@@ -18,22 +18,139 @@ def _outside(name: str) -> Any:
 
 
 def index(axis: int) -> int:
-    """In a kernel: the global index of the cell along `axis`, a whole number. Local."""
+    """Return, in a kernel, the global index of the cell along an axis, a whole number.
+
+    Parameters
+    ----------
+    axis : int
+        A grid axis, from 0; a constant.
+
+    Returns
+    -------
+    int
+        From 0, below `cells`.
+
+    Raises
+    ------
+    UsageError
+        Outside a kernel, where there is no cell.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil
+    ... def place(u):
+    ...     return u[0] + 10 * mb.index(0)
+    >>> print(mb.gather_all(place(mb.Grid(4).full(1.0))))
+    [ 1. 11. 21. 31.]
+    """
     return int(_outside(f"index({axis})"))
 
 
 def coordinate(axis: int) -> float:
-    """In a kernel: the cell's coordinate along `axis`, the grid's ``origin + spacing * index``. Local."""
+    """Return, in a kernel, the cell's coordinate along an axis, the grid's ``origin + spacing * index``.
+
+    Parameters
+    ----------
+    axis : int
+        A grid axis, from 0; a constant.
+
+    Returns
+    -------
+    float
+        In the grid's units of length.
+
+    Raises
+    ------
+    UsageError
+        Outside a kernel, where there is no cell.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil
+    ... def ramp(u):
+    ...     return u[0] * mb.coordinate(0)
+    >>> print(mb.gather_all(ramp(mb.Grid(4, spacing=0.5, origin=1.0).full(2.0))))
+    [2. 3. 4. 5.]
+    """
     return float(_outside(f"coordinate({axis})"))
 
 
 def spacing(axis: int) -> float:
-    """In a kernel: the grid's cell spacing along `axis`. Local."""
+    """Return, in a kernel, the grid's cell spacing along an axis.
+
+    Parameters
+    ----------
+    axis : int
+        A grid axis, from 0; a constant.
+
+    Returns
+    -------
+    float
+        In the grid's units of length.
+
+    Raises
+    ------
+    UsageError
+        Outside a kernel, where there is no grid.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil
+    ... def slope(u):
+    ...     return (u[1] - u[-1]) / (2.0 * mb.spacing(0))
+    >>> u = mb.Grid(4, spacing=0.5, periodic=True).from_function(lambda x: x * (2.0 - x))
+    >>> print(mb.gather_all(slope(u)))
+    [ 0.  1.  0. -1.]
+    """
     return float(_outside(f"spacing({axis})"))
 
 
 def cells(axis: int) -> int:
-    """In a kernel: the global number of cells along `axis`. Local."""
+    """Return, in a kernel, the global number of cells along an axis.
+
+    Parameters
+    ----------
+    axis : int
+        A grid axis, from 0; a constant.
+
+    Returns
+    -------
+    int
+        The grid's ``shape[axis]``.
+
+    Raises
+    ------
+    UsageError
+        Outside a kernel, where there is no grid.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil
+    ... def fraction(u):
+    ...     return u[0] / mb.cells(0)
+    >>> print(mb.gather_all(fraction(mb.Grid(4).from_function(lambda x: x))))
+    [0.   0.25 0.5  0.75]
+    """
     return int(_outside(f"cells({axis})"))
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mpibatch.base.errors import RunError, UsageError, nearest
+from mpibatch.base.errors import RunError, UsageError, nearest, reason_of
 from mpibatch.base.json_files import write_json
 from mpibatch.job.file.caps import json_value
 
@@ -192,7 +192,7 @@ def load(path: Path) -> Machine:
     except UnicodeDecodeError:
         raise UsageError(f"the machine profile {str(path)!r} is not text; give a JSON file") from None
     except OSError as error:
-        raise RunError(f"the machine profile {str(path)!r} cannot be read: {error.strerror}") from None
+        raise RunError(f"the machine profile {str(path)!r} cannot be read: {reason_of(error.errno or 0)}") from None
     try:
         told = json_value(text, f"the machine profile {str(path)!r}")
     except UsageError as error:

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.json_files import write_json
 from mpibatch.job.file.caps import json_value
 
@@ -160,7 +160,7 @@ def load(path: str | Path) -> Study:
     except UsageError as error:
         raise UsageError(f"{error}; remove the folder, or name another") from None
     except OSError as error:
-        raise RunError(f"the study {folder} cannot be read: {error.strerror}") from None
+        raise RunError(f"the study {folder} cannot be read: {reason_of(error.errno or 0)}") from None
     told = told if isinstance(told, dict) else {}
     if told.get("schema") != SCHEMA:
         raise UsageError(

@@ -1,0 +1,136 @@
+"""The memory of fields, which serves one field after another, so that what was planned for it is planned once.
+
+``u = kernel(u)`` makes a Field in every pass of a loop. Were its memory new each time, the operating system would hand
+it out page by page, and exchanges and plans, which are bound to memory, would be made again. So a grid keeps a little
+of what its fields leave, for the next fields of the same dtype, halo and components.
+
+A field's memory is free when nobody can see it: when `padded`, which every view of the user's keeps alive, is gone.
+Plans and exchanges hold views of `cells`, which do not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["FieldMemory", "Pool", "staggered"]
+
+# Allocators let large arrays begin at the same place of a page. The same cell of many fields would then meet in the
+# same few lines of the L1 cache, and loads would wait for stores that only look like theirs.
+LARGE, PAGE = 32 * 1024, 4096
+STAGGER = 192  # three lines of 64 bytes: 64 fields before a place comes again
+_turns = itertools.count()
+
+# Bytes that wait for the next field, per grid: nothing beside what a process holds anyway.
+SMALL = 16 * 2**20
+
+
+class _Buffer(np.ndarray[Any, np.dtype[np.uint8]]):
+    """What an array lies in; of a type of its own, since NumPy then takes that array as the base of its views."""
+
+
+def staggered(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return an undefined array; large ones begin at different cache lines of their pages. Local."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes < LARGE:
+        return np.ndarray(shape, dtype, _Buffer(max(1, nbytes), "u1"))
+    buffer = _Buffer(nbytes + PAGE, "u1")
+    return np.ndarray(shape, dtype, buffer, (next(_turns) * STAGGER - buffer.ctypes.data) % PAGE)
+
+
+class FieldMemory:
+    """Owned cells and halo of one field at a time, and what is bound to them.
+
+    Attributes
+    ----------
+    cells : array of owned cells and halo, also for those who fill the halo of a frozen field.
+    owned : the view of `cells` without the halo.
+    engines : exchanges bound to it, kept by `mpibatch.halo`.
+    is_reused : whether another field may have it afterwards.
+    """
+
+    __slots__ = ("__weakref__", "_lent_as", "cells", "engines", "inside", "is_reused", "owned")
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], inside: tuple[slice, ...]) -> None:
+        cells = self.cells = staggered(shape, dtype)
+        self.inside = inside
+        self.owned = cells[inside]
+        self.engines: dict[Any, Any] = {}
+        self.is_reused = True
+        assert isinstance(cells.base, np.ndarray)
+        self._lent_as = (shape, dtype, cells.base, cells.ctypes.data - cells.base.ctypes.data)
+
+    def view(self) -> npt.NDArray[Any]:
+        """Return `cells` as an array that each view of it keeps, while views of `cells` do not. Local."""
+        return np.ndarray(*self._lent_as)
+
+
+class _Loan(weakref.ref[npt.NDArray[Any]]):
+    """What a pool remembers of memory in use; called back when the last view of it is gone."""
+
+    __slots__ = ("key", "memory", "pool")
+
+    memory: FieldMemory
+    key: Hashable
+    pool: weakref.ref[Pool]
+
+
+def _returned(loan: Any) -> None:
+    pool = loan.pool()
+    if pool is not None:
+        pool.take_back(loan)
+
+
+class Pool:
+    """The memory of one grid's fields on this rank: lent to them, and a little that waits for the next. Local.
+
+    What ranks keep may differ, as the ends of their fields do; bits and messages do not depend on it.
+    """
+
+    def __init__(self) -> None:
+        self._loans: dict[int, _Loan] = {}
+        self._free: dict[Hashable, list[FieldMemory]] = {}
+        self._waiting: list[tuple[Hashable, int]] = []  # in the order in which they came back
+        self._nbytes = 0
+        self._limit = SMALL
+        self._itself = weakref.ref(self)
+
+    def lend(self, key: Hashable, make: Callable[[], FieldMemory]) -> tuple[FieldMemory, npt.NDArray[Any]]:
+        """Return memory of undefined cells, and the array that it is lent as; equal keys mean equal shapes."""
+        free = self._free.get(key)
+        if free:
+            memory = free.pop(0)
+            nbytes = memory.cells.nbytes
+            self._nbytes -= nbytes
+            self._waiting.remove((key, nbytes))
+        else:
+            memory = make()
+        padded = memory.view()
+        loan = _Loan(padded, _returned)
+        loan.memory, loan.key, loan.pool = memory, key, self._itself
+        self._loans[id(loan)] = loan
+        return memory, padded
+
+    def take_back(self, loan: _Loan) -> None:
+        """Keep what nobody sees any more for the next field, if there is room."""
+        del self._loans[id(loan)]
+        memory, nbytes = loan.memory, loan.memory.cells.nbytes
+        if not memory.is_reused or nbytes > self._limit:
+            return
+        while self._nbytes + nbytes > self._limit:
+            key, oldest = self._waiting.pop(0)
+            self._free[key].pop(0)
+            self._nbytes -= oldest
+        self._free.setdefault(loan.key, []).append(memory)
+        self._waiting.append((loan.key, nbytes))
+        self._nbytes += nbytes
+
+    def expect(self, nbytes: int) -> None:
+        """Let as much wait, as results that will take the place of fields of the same size."""
+        self._limit = max(self._limit, nbytes)

@@ -1,0 +1,154 @@
+"""Lines of cells along an axis that may be cut: a grid of pencils, which leaves it whole, and a scan over its blocks.
+
+What works line by line needs whole lines. Where it only needs a little of the cells before and after a block,
+`before_and_after` brings that in a number of messages that grows with the logarithm of the blocks; for all else the
+field is redistributed to `pencils`, and what became of it back to the grid that it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase as timed
+from mpibatch.fields.grid import Grid
+from mpibatch.mpi import Transfers, transfer
+from mpibatch.mpi.transfers import Target
+
+__all__ = ["are_whole", "before_and_after", "pencils"]
+
+Array = npt.NDArray[Any]
+Sides = tuple[Sequence[Array], Sequence[Array]]  # before, after
+
+
+def are_whole(grid: Grid, axis: int) -> bool:
+    """Return whether one block has all cells of an axis; others along it are empty. Local."""
+    blocks = grid.decomposition.axes[axis]
+    return blocks.owner(0) == blocks.owner(blocks.cells - 1)
+
+
+def pencils(grid: Grid, axis: int) -> Grid:
+    """Return a grid that leaves `axis` whole, of the same shape, communicator and geometry. Collective.
+
+    It is `grid` itself if that leaves the axis whole. Else the other axes are cut as a new grid would cut them; ranks
+    that are more than there are lines get empty blocks, and of one single line the first rank has all cells.
+
+    Parameters
+    ----------
+    grid : Grid
+        Where the field lies.
+    axis : int
+        Axis of the grid, from 0.
+
+    Returns
+    -------
+    Grid
+        For `redistribute`, there; the way back is another one, to `grid`.
+
+    Raises
+    ------
+    UsageError
+        If the grid has no such axis.
+
+    Notes
+    -----
+    Collective; no cell is moved. A new grid gives each rank about as many lines as the others, whatever `grid` does.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> from mpibatch.fields.pencils import pencils
+    >>> grid = mb.Grid((4, 6, 8))
+    >>> pencils(grid, 0).topology[0]
+    1
+    """
+    if not 0 <= axis < grid.ndim:
+        raise UsageError(f"pencils along axis {axis} of a grid of {grid.ndim} axes; give 0 … {grid.ndim - 1}")
+    if are_whole(grid, axis):
+        return grid
+    topology: list[int | None] = [None] * grid.ndim
+    sizes: list[Sequence[int] | None] = [None] * grid.ndim
+    if grid.ndim == 1:
+        sizes[0] = [grid.shape[0]] + [0] * (grid.size - 1)
+    else:
+        topology[axis] = 1
+    return Grid(
+        grid.shape,
+        comm=grid.comm,
+        topology=topology,
+        sizes=sizes,
+        periodic=grid.periodic,
+        spacing=grid.spacing,
+        origin=grid.origin,
+        units=grid.units,
+        axes=grid.axes,
+    )
+
+
+def before_and_after(
+    grid: Grid, axis: int, last: Sequence[Array], first: Sequence[Array]
+) -> tuple[list[Array], list[Array]]:
+    """Return the nearest of what the blocks before and after this one have, line by line along an axis. Collective.
+
+    Parameters
+    ----------
+    grid : Grid
+        Where the lines lie.
+    axis : int
+        Along which they run.
+    last, first : sequence of ndarray
+        What this rank has nearest to the end, and to the beginning, of its block: arrays with an entry for each of its
+        lines. The first array of each is of integers, negative where the block has nothing; the others go with it.
+
+    Returns
+    -------
+    tuple of two lists of ndarray
+        The `last` of the nearest block before this one that has something, and the `first` of the nearest after it;
+        where none has, -1, and 0 in the arrays that go with it. New arrays.
+
+    Notes
+    -----
+    Collective. As many rounds as the blocks along the axis have binary digits; in each, a rank sends at most two
+    messages of the size of `last`.
+    """
+    before, after = ([np.full_like(parts[0], -1), *map(np.zeros_like, parts[1:])] for parts in (last, first))
+    _reach(grid, axis, 1, (last, first), (before, after))
+    known = 1
+    while known < grid.topology[axis] - 1:
+        # A block that knows about as many others passes on what it knows: twice as many from round to round.
+        _reach(grid, axis, known, (before, after), (before, after))
+        known *= 2
+    return before, after
+
+
+def _reach(grid: Grid, axis: int, distance: int, leaving: Sides, known: Sides) -> None:
+    """Fill up what is `known` before and after with what the blocks at a distance along the axis send."""
+    moves = Transfers()
+    arrived = []
+    coords = list(grid.coords)
+    for way, parts, mine in zip((1, -1), leaving, known, strict=True):
+        to, giver = (_rank(grid, coords, axis, way * sign * distance) for sign in (1, -1))
+        if to is not None:
+            moves.sends[to] = [part.reshape(-1) for part in parts]
+        if giver is not None:
+            coming = [np.empty(part.size, part.dtype) for part in mine]
+            moves.receives[giver] = [Target(part, part.shape) for part in coming]
+            arrived.append((mine, coming))
+    with timed("halo"):
+        transfer(grid.comm, moves)
+    for mine, coming in arrived:
+        missing = mine[0] < 0
+        for part, other in zip(mine, coming, strict=True):
+            np.copyto(part, other.reshape(part.shape), where=missing)
+
+
+def _rank(grid: Grid, coords: list[int], axis: int, distance: int) -> int | None:
+    """Return the rank of the block so far along the axis; None where there is none."""
+    place = coords[axis] + distance
+    if not 0 <= place < grid.topology[axis]:
+        return None
+    return grid.decomposition.rank([*coords[:axis], place, *coords[axis + 1 :]])

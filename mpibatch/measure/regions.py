@@ -1,0 +1,249 @@
+"""Tables of what is known of each labelled region, and the boxes around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.errors import UsageError
+from mpibatch.fields.field import Field, check_field
+from mpibatch.measure._engine.properties import INTENSITY, Regions, check, kinds_of, order_of
+from mpibatch.measure._engine.tallies import layout_of, tallied
+from mpibatch.mpi import MPI, agreed, same
+from mpibatch.mpi.prefix import sums_before
+
+__all__ = ["RegionTable", "find_objects", "regionprops_table"]
+
+Array = npt.NDArray[Any]
+
+
+class RegionTable(Mapping[str, Array]):
+    """Columns by name, of which each rank has the rows of its share of the labels, in order.
+
+    A mapping of this rank's part of each column; made by `regionprops_table`.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        Of the ranks that share the rows.
+    columns : dict of str to ndarray
+        This rank's rows, by name: arrays of one axis and of one length.
+
+    Attributes
+    ----------
+    rows : int
+        Number of rows of all ranks.
+    first : int
+        The number of this rank's first row among them.
+
+    Notes
+    -----
+    Collective: one sum over the ranks before this one.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
+    >>> table = mb.regionprops_table(labels, properties=("label", "area"))
+    >>> table.rows, sorted(table)
+    (2, ['area', 'label'])
+    """
+
+    __slots__ = ("_columns", "_comm", "first", "rows")
+
+    def __init__(self, comm: MPI.Intracomm, columns: dict[str, Array]) -> None:
+        self._comm, self._columns = comm, columns
+        mine = np.array([len(next(iter(columns.values()), ()))], np.int64)
+        before, total = sums_before(comm, range(comm.size), mine)
+        self.first, self.rows = int(before[0]), int(total[0])
+
+    def __getitem__(self, name: str) -> Array:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def gather(self) -> dict[str, Array]:
+        """Return the columns with all rows, on every rank.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Arrays of one axis, in the order of the labels.
+
+        Notes
+        -----
+        Collective. For tables that every rank has room for: a rank with a share of the rows otherwise never holds all.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
+        >>> table = mb.regionprops_table(labels, properties=("label", "area")).gather()
+        >>> print(table["label"], table["area"])
+        [1 2] [6. 6.]
+        """
+        mine = len(next(iter(self._columns.values()), ()))
+        counts = np.array(self._comm.allgather(mine), np.int64)
+        result = {}
+        for name, column in self._columns.items():
+            whole = np.empty(self.rows, column.dtype)
+            self._comm.Allgatherv(column, [whole, counts])
+            result[name] = whole
+        return result
+
+    def __repr__(self) -> str:
+        return f"RegionTable({self.rows} rows, {', '.join(self._columns)})"
+
+
+def regionprops_table(
+    labels: Field,
+    intensity: Field | None = None,
+    properties: Sequence[str] = ("label", "bbox"),
+    spacing: float | Sequence[float] | None = None,
+) -> RegionTable:
+    """Return a table of properties of labelled regions, as skimage.measure.regionprops_table.
+
+    Parameters
+    ----------
+    labels : Field
+        Integers: cells of the same positive number are a region, whether connected or not; others are in none.
+    intensity : Field, optional
+        Values of the cells, on the same grid: bool, integers or floats.
+    properties : sequence of str, optional
+        Of "label", "num_pixels", "area", "area_bbox", "bbox", "centroid", "equivalent_diameter_area", "extent"; for two
+        or three axes "axis_major_length", "axis_minor_length", "inertia_tensor", "inertia_tensor_eigvals"; for two
+        "eccentricity", "orientation"; with `intensity` "centroid_weighted", "intensity_max", "intensity_mean",
+        "intensity_min", "intensity_std".
+    spacing : float or sequence of float, optional
+        Distance between cells along each axis; by default 1.
+
+    Returns
+    -------
+    RegionTable
+        A mapping of columns, named as scikit-image names them ("centroid-0"), with a row for each label that occurs, in
+        order. A rank has the rows of an equal share of the numbers up to the greatest label; its `gather` returns
+        all.
+
+    Raises
+    ------
+    UsageError
+        On all ranks, for labels that are no integers, fields that do not fit, and properties that there are not.
+
+    Notes
+    -----
+    Collective. One pass through the labels, and one through labels and values if values are asked about; then one row
+    for each label that a rank has travels, merged with others' on the way.
+
+    All sums are exact and each result is rounded from them as seldom as its formula allows: area, bbox and centroid
+    equal scikit-image's to the bit (with spacing, as others, to a few roundings), and all have the same bits on any
+    ranks. Coordinates are the grid's indices, also where it is periodic. Regions without finite weights have NaN.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 < 2) & (y != 2)))
+    >>> table = mb.regionprops_table(labels, properties=("label", "area", "centroid")).gather()
+    >>> table["area"].tolist(), table["centroid-1"].tolist()
+    ([4.0, 4.0, 2.0, 2.0], [0.5, 3.5, 0.5, 3.5])
+    """
+    check_field("regionprops_table", labels)
+    grid = labels.grid
+    with agreed(grid.comm, "regionprops_table"):
+        _check_labels("regionprops_table", labels)
+        if intensity is not None:
+            _check_intensity(labels, intensity)
+        names = check(properties, grid.ndim, intensity is not None)
+        scales = _spacing_of(spacing, grid.ndim)
+    about = "none" if intensity is None else str(intensity.dtype)
+    same(grid.comm, f"regionprops_table of {labels.dtype}, intensity {about}, {names}, spacing {scales}")
+    values = intensity if {*names} & {*INTENSITY} else None
+    layout, top = layout_of(labels, values, order_of(names), kinds_of(names))
+    rows = tallied(labels, values, layout, top)
+    with agreed(grid.comm, "regionprops_table"):
+        columns = Regions(layout, rows, scales).columns(names)
+    return RegionTable(grid.comm, columns)
+
+
+def find_objects(labels: Field) -> dict[int, tuple[slice, ...]]:
+    """Return the box around each label that occurs, as scipy.ndimage.find_objects, on every rank.
+
+    Parameters
+    ----------
+    labels : Field
+        Integers, of which positive ones are labels.
+
+    Returns
+    -------
+    dict of int to tuple of slice
+        For each label, in order, slices of the grid's indices. (scipy's is a list as long as the greatest label.)
+
+    Raises
+    ------
+    UsageError
+        On all ranks, if labels are no integers.
+
+    Notes
+    -----
+    Collective. All boxes come to every rank; where there are too many, `regionprops_table` with "bbox" leaves each rank
+    its share.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> labels = mb.Grid((3, 4)).from_function(lambda y, x: 7 * ((y == x) & (y > 0)), "i4")
+    >>> mb.find_objects(labels)
+    {7: (slice(1, 3, None), slice(1, 3, None))}
+    """
+    check_field("find_objects", labels)
+    with agreed(labels.grid.comm, "find_objects"):
+        _check_labels("find_objects", labels)
+    columns = list(regionprops_table(labels).gather().values())
+    ndim = labels.grid.ndim
+    ends = np.stack(columns[1:], axis=1).tolist()
+    return {
+        name: tuple(map(slice, box[:ndim], box[ndim:])) for name, box in zip(columns[0].tolist(), ends, strict=True)
+    }
+
+
+def _check_labels(call: str, labels: Field) -> None:
+    if labels.dtype.kind not in "iu" or labels.components or not labels.dtype.isnative:
+        raise UsageError(
+            f"{call}: labels of dtype {labels.dtype} and components {labels.components or 'none'}; give integers "
+            "without components, such as mpibatch.label returns"
+        )
+    if labels.dtype == np.uint64 and labels.owned.size and int(labels.owned.max()) >= 2**63:
+        raise UsageError(f"{call}: the label {labels.owned.max()} does not fit into 63 bits; number regions otherwise")
+
+
+def _check_intensity(labels: Field, intensity: Any) -> None:
+    check_field("regionprops_table with intensity", intensity)
+    if not labels.grid.matches(intensity.grid) or intensity.components:
+        raise UsageError(
+            f"regionprops_table: intensity over {intensity.grid} with components {intensity.components or 'none'}, and "
+            f"labels over {labels.grid}; give a field without components on the same cells (mpibatch.redistribute)"
+        )
+    if intensity.dtype.kind not in "biuf" or intensity.dtype.itemsize > 8 or not intensity.dtype.isnative:
+        raise UsageError(
+            f"regionprops_table: intensity of dtype {intensity.dtype}; give bool, integers or floats of up to 8 bytes"
+        )
+
+
+def _spacing_of(spacing: Any, ndim: int) -> tuple[float, ...]:
+    if spacing is None:
+        return (1.0,) * ndim
+    try:
+        values = np.broadcast_to(np.asarray(spacing, np.float64), ndim)
+    except (TypeError, ValueError):
+        values = np.zeros(ndim)
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise UsageError(
+            f"regionprops_table: spacing={spacing!r} for a grid of {ndim} axes; give a positive number, or one per axis"
+        )
+    return tuple(values.tolist())

@@ -1,0 +1,233 @@
+"""Passes along one axis after the other of Fields that may be cut along each.
+
+The first pass needs no more than the nearest background cell before and after each block, line by line. Of the others,
+one along an axis that is cut gets as many cells around the block as can matter, if that is less than a block; else
+the field is redistributed, so that lines are whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch import reduce
+from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase as timed
+from mpibatch.fields.field import Field
+from mpibatch.fields.grid import Grid
+from mpibatch.fields.pencils import are_whole, before_and_after, pencils
+from mpibatch.fields.redistribution import redistribute
+from mpibatch.halo.exchanges import padded_copy
+
+__all__ = ["Sites", "columns", "nearest_places", "nearest_sites", "squared_distances"]
+
+Array = npt.NDArray[Any]
+MOST_WORK = 1 << 62  # the largest products of the envelope of parabolas stay below 2**63
+
+
+def columns(array: Array, axis: int) -> Array:
+    """Return a C-contiguous array as (outer, cells along the axis, inner): the same memory. Local."""
+    shape = array.shape
+    result = array.reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
+    assert np.may_share_memory(result, array) or not array.size
+    return result
+
+
+def nearest_places(inside: Array, grid: Grid, axis: int, out: Array, labels: Sequence[Array] = ()) -> list[Array]:
+    """Write the place on the axis of the nearest background cell of each line, negative if there is none. Collective.
+
+    Of two that are equally near it is the lower one. `inside` is False for background, and `out` an array of the same
+    shape. Returned is for each of `labels`, arrays of this shape, what it holds in the cells at those places.
+    """
+    from mpibatch.segment._loops import sites, squares
+
+    view, start = columns(inside, axis), grid.box.start[axis]
+    ends = [np.full((view.shape[0], view.shape[2]), -1, out.dtype) for _ in range(2)]
+    whole = are_whole(grid, axis)
+    if not whole:
+        with timed("compute"):
+            squares.first_and_last(view, start, *ends)
+    first, last = ([end, *_at(end, start, labels, axis)] for end in ends)
+    before, after = (last, first) if whole else before_and_after(grid, axis, last, first)
+    with timed("compute"):
+        squares.nearest_on_line(view, start, before[0], after[0], columns(out, axis))
+        results = [np.empty_like(part) for part in labels]
+        for part, low, high, result in zip(labels, before[1:], after[1:], results, strict=True):
+            sites.choose(columns(out, axis), start, columns(part, axis), low, high, columns(result, axis))
+    return results
+
+
+def _at(places: Array, start: int, labels: Sequence[Array], axis: int) -> list[Array]:
+    """Return what arrays hold at global places on the lines, with anything where these are negative."""
+    if not all(part.shape[axis] for part in labels):
+        return [np.zeros(places.shape, part.dtype) for part in labels]
+    local = np.maximum(places.astype(np.int64) - start, 0)[:, None, :]
+    return [np.take_along_axis(columns(part, axis), local, axis=1)[:, 0, :] for part in labels]
+
+
+def squared_distances(inside: Array, grid: Grid, components: tuple[int, ...]) -> tuple[Field, int]:
+    """Return squared distances to the background in cells, and the number that stands for infinity. Collective."""
+    from mpibatch.segment._loops import squares
+
+    diagonal = sum((n - 1) ** 2 for n in grid.shape)
+    if diagonal * max(grid.shape) >= MOST_WORK:
+        raise UsageError(
+            f"distances on a grid of shape {grid.shape}: their squares do not fit into 64 bits; cut the domain"
+        )
+    # The sum of infinity and the square of a line's length is still a number of the type.
+    dtype, far = (np.int32, 1 << 30) if diagonal < 1 << 30 else (np.int64, 1 << 62)
+    cut = [axis for axis in range(grid.ndim) if not are_whole(grid, axis)]
+    # In whole numbers the axes may come in any order: first one for which lines need not be whole (or else the first,
+    # whose columns lie side by side in memory), last those that are cut, when distances are short already.
+    first = cut[0] if cut else 0
+    field = Field(grid, dtype, 0, components)
+    nearest_places(inside, grid, first, field.owned)
+    with timed("compute"):
+        squares.squares(columns(field.owned, first), grid.box.start[first], far)
+    rest = [axis for axis in reversed(range(grid.ndim)) if axis != first]
+    for axis in sorted(rest, key=cut.__contains__):
+        # What is nearer than a cell's own value, or nothing is.
+        reach = None if are_whole(field.grid, axis) else _short(reduce.max(field), far, 1)
+        (field,) = along(axis, [(field, far)], reach, lambda arrays, _: squares.envelopes(arrays[0], far))
+    return redistribute(field, grid) if field.grid is not grid else field, far
+
+
+def _short(most: Any, far: float, less: int) -> int | None:
+    """Return how far cells may matter whose squared distance is less than `most`, or as much; None: any. Local."""
+    return None if most >= far else math.isqrt(max(0, int(most) - less))
+
+
+def along(
+    axis: int,
+    parts: Sequence[tuple[Field, Any]],
+    reach: int | None,
+    work: Callable[[list[Array], int], Any],
+    new: Sequence[npt.DTypeLike] = (),
+) -> list[Field]:
+    """Let `work` change fields along an axis, and return them, on their own or on another grid. Collective.
+
+    Parameters
+    ----------
+    axis : int
+        Along which lines must be whole, or have all cells that matter.
+    parts : sequence of (Field, value)
+        Fields without halo on one grid, which may be changed, and what stands beyond walls.
+    reach : int or None
+        How many cells before and after a cell matter to it, the same on all ranks; None if all may.
+    work : callable
+        Takes the arrays as columns, and the global place where they begin; changes them in place.
+    new : sequence of dtype
+        Of fields and arrays behind the others, which `work` fills.
+    """
+    fields = [field for field, _ in parts]
+    grid = fields[0].grid
+    if are_whole(grid, axis):
+        arrays = [field.owned for field in fields]
+    elif reach is not None and 2 * reach <= -(-grid.shape[axis] // grid.topology[axis]):
+        widths = tuple((reach, reach) if a == axis else (0, 0) for a in range(grid.ndim))
+        arrays = [padded_copy(field, widths, "constant", value, corners=False) for field, value in parts]
+    else:
+        whole = pencils(grid, axis)
+        return along(axis, [(redistribute(field, whole), value) for field, value in parts], None, work, new)
+    for dtype in new:
+        fields.append(fields[0].like(dtype))
+        is_copy = arrays[0] is not fields[0].owned
+        arrays.append(np.empty(arrays[0].shape, dtype) if is_copy else fields[-1].owned)
+    if fields[0].owned.size:
+        around = (arrays[0].shape[axis] - grid.box.shape[axis]) // 2
+        middle = (slice(None),) * axis + (slice(around, around + grid.box.shape[axis]),)
+        with timed("compute"):
+            work([columns(array, axis) for array in arrays], grid.box.start[axis] - around)
+            if around:
+                for field, array in zip(fields, arrays, strict=True):
+                    field.owned[...] = array[middle]
+    return fields
+
+
+class Sites:
+    """The nearest background cell of each cell: its squared distance, and what belongs to it.
+
+    Attributes
+    ----------
+    weights : Field
+        The squared distances, infinite where there is no background.
+    brought : list of Field
+        What was asked to be brought from the nearest background cell, or its place along each axis.
+    """
+
+    def __init__(self, weights: Field, brought: list[Field]) -> None:
+        self.weights, self.brought = weights, brought
+
+
+def nearest_sites(
+    inside: Array,
+    grid: Grid,
+    components: tuple[int, ...],
+    sampling: Sequence[float] | None,
+    labels: Array | None = None,
+    places: bool = False,
+    most: float = math.inf,
+) -> Sites:
+    """Return the nearest background cells, chosen by scipy's operations in their order. Collective.
+
+    Parameters
+    ----------
+    inside : ndarray of bool
+        False for background: the owned cells.
+    grid, components
+        Where they lie.
+    sampling : sequence of float or None
+        Spacing along each axis; None is 1, where all arithmetic is exact, and cells that are far off can be left out.
+    labels : ndarray, optional
+        What is to be brought from the nearest background cell.
+    places : bool
+        Whether its place along each axis is to be brought.
+    most : float
+        Distance beyond which results do not matter (with `sampling` None).
+    """
+    from mpibatch.segment._loops import sites
+
+    spacing = sampling or (1.0,) * grid.ndim
+    dtype = np.int32 if max(grid.shape) < 1 << 31 else np.int64
+    first = Field(grid, dtype, 0, components)
+    payload = nearest_places(inside, grid, 0, first.owned, () if labels is None else (labels,))
+    weights = Field(grid, np.float64, 0, components)
+    with timed("compute"):
+        sites.place_squares(columns(first.owned, 0), grid.box.start[0], spacing[0], columns(weights.owned, 0))
+    brought = [first] if places else []
+    for part in payload:
+        brought.append(Field(grid, part.dtype, 0, components))
+        brought[-1].owned[...] = part
+    for axis in range(1, grid.ndim):
+        reach = None
+        if sampling is None and not are_whole(weights.grid, axis):
+            limit = math.floor(most) if most < math.inf else None
+            known = _short(reduce.max(weights), math.inf, 0)
+            reach = known if limit is None else limit if known is None else min(known, limit)
+        weights, brought = _next(axis, weights, brought, reach, spacing[axis], dtype if places else None)
+    if weights.grid is not grid:
+        weights, brought = redistribute(weights, grid), [redistribute(part, grid) for part in brought]
+    return Sites(weights, brought)
+
+
+def _next(
+    axis: int, weights: Field, brought: list[Field], reach: int | None, spacing: float, dtype: Any
+) -> tuple[Field, list[Field]]:
+    """Take one more axis into account; with a dtype, bring places on it, too. Collective."""
+    from mpibatch.segment._loops import sites
+
+    def work(arrays: list[Array], start: int) -> None:
+        chosen = np.empty(arrays[0].shape, np.int32 if arrays[0].shape[1] < 1 << 31 else np.int64)
+        sites.sites(arrays[0], spacing, chosen)
+        for array in arrays[1 : 1 + len(brought)]:
+            sites.bring(array, chosen)
+        if dtype is not None:
+            np.add(chosen, start, out=arrays[-1], casting="unsafe")
+
+    parts = [(weights, math.inf), *((part, 0) for part in brought)]
+    weights, *moved = along(axis, parts, reach, work, () if dtype is None else (dtype,))
+    return weights, moved

@@ -1,0 +1,48 @@
+"""Global indices of few cells, brought together: on every rank the same, in one order."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.tally import REDUCTION
+from mpibatch.fields.field import Field
+
+__all__ = ["own_places", "places_of", "ranked"]
+
+Ints = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+
+
+def own_places(chosen: Field) -> Ints:
+    """Return the global indices of this rank's set cells, one a row. Local."""
+    return np.argwhere(chosen.owned).astype(np.int64) + np.asarray(chosen.box.start, np.int64)
+
+
+def places_of(chosen: Field) -> tuple[Ints, ...]:
+    """Return the global indices of all set cells in raster order, an array for each axis. Collective."""
+    mine = own_places(chosen)
+    rows = ranked(chosen, mine, np.zeros(len(mine), np.int64))
+    return tuple(np.ascontiguousarray(rows[:, axis]) for axis in range(chosen.grid.ndim))
+
+
+def ranked(u: Field, places: Ints, keys: Array, most: int | None = None) -> Ints:
+    """Return all ranks' places by ascending key, equal ones in raster order, and at most `most`. Collective.
+
+    Two sorted lists at a time become one, and no rank ever holds more than twice what is returned.
+    """
+    limit = sys.maxsize if most is None else most
+
+    def ordered(rows: Ints, by: Array) -> tuple[Ints, Array]:
+        order = np.lexsort((*reversed(rows.T), by))[:limit]
+        return rows[order], by[order]
+
+    def merged(one: tuple[Ints, Array], other: tuple[Ints, Array]) -> tuple[Ints, Array]:
+        return ordered(np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]]))
+
+    with REDUCTION:
+        rows, _ = u.grid.comm.allreduce(ordered(places, keys), op=merged)
+    return np.asarray(rows)

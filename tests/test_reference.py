@@ -1,0 +1,111 @@
+"""The reference is the docstrings: every public name has its sections, and every example in them runs and is right."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numpydoc.docscrape import get_doc_object
+from numpydoc.validate import validate
+
+from tests.conftest import Launch
+from tests.support.examples import environment, examples
+
+# A name that several of them have is that of the first.
+PACKAGES = (
+    *("mpibatch.domain", "mpibatch.halo", "mpibatch.stencil", "mpibatch.reduce", "mpibatch.io", "mpibatch.random"),
+    *(
+        "mpibatch.checkpoint",
+        "mpibatch.filters",
+        "mpibatch.measure",
+        "mpibatch.segment",
+        "mpibatch.simulate",
+        "mpibatch.testing",
+        "mpibatch",
+    ),
+)
+# numpydoc's: parameters that are missing, and that there are not; no section on what is returned; no example.
+WATCHED = {"PR01", "PR02", "RT01", "EX01"}
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    """Every public function, class and method, under its dotted name."""
+    known = set()
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            value = getattr(module, name)
+            # What functools.cache and the like make of a function is none to inspect.
+            if not (inspect.isroutine(inspect.unwrap(value)) or inspect.isclass(value)) or value in known:
+                continue
+            known.add(value)
+            yield f"{package}.{name}", value
+            if inspect.isclass(value):
+                yield from ((f"{package}.{name}.{method}", getattr(value, method)) for method in methods(value))
+
+
+def methods(kind: type) -> list[str]:
+    """The public methods that a class has from this package; pytest's hooks are not called by anyone else."""
+    own = [vars(base) for base in kind.__mro__ if base.__module__.startswith("mpibatch")]
+    names = {name for members in own for name, value in members.items() if callable(value) or is_bound(value)}
+    return sorted(name for name in names if not name.startswith(("_", "pytest_")))
+
+
+def is_bound(value: object) -> bool:
+    return isinstance(value, classmethod | staticmethod)
+
+
+PUBLIC = dict(public())
+
+
+def errors_of(name: str) -> list[str]:
+    """What the docstring of a name lacks."""
+    errors = [text for code, text in validate(name)["errors"] if code in WATCHED]
+    if not inspect.isclass(PUBLIC[name]) and not re.search(r"\b(Collective|Local)\b", PUBLIC[name].__doc__ or ""):
+        errors.append("neither Collective nor Local")
+    return errors
+
+
+def test_every_public_name_is_documented() -> None:
+    errors = {name: errors_of(name) for name in PUBLIC}
+    assert not {name: texts for name, texts in errors.items() if texts}
+
+
+def test_defaults_are_those_of_the_signature() -> None:
+    wrong = []
+    for name, value in PUBLIC.items():
+        parameters = get_doc_object(value)["Parameters"]
+        signature = inspect.signature(value).parameters if parameters else {}
+        for parameter in parameters:
+            stated = re.search(r"\bdefault:? (.+)$", parameter.type)
+            if stated is None or not is_literal(stated[1]):
+                continue
+            defaults = {repr(signature[each].default) for each in parameter.name.split(", ") if each in signature}
+            if defaults != {repr(ast.literal_eval(stated[1]))}:
+                wrong.append(f"{name}: {parameter.name} is {', '.join(defaults)}, not {stated[1]}")
+    assert not wrong
+
+
+def is_literal(text: str) -> bool:
+    try:
+        ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_examples_are_right(launch: Launch, tmp_path: Path, ranks: int) -> None:
+    names = [*PACKAGES, *PUBLIC]
+    lines = [line for test in examples(names) for line in test.examples]
+    count = sum(not line.options.get(doctest.SKIP, False) for line in lines)
+    done = launch(ranks, "-m", "tests.support.examples", *names, timeout=110, cwd=tmp_path, env=environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == f"{count} examples\n"

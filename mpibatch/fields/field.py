@@ -473,8 +473,16 @@ def check_field(operation: str, value: Any) -> None:
 
 # What does for fields what a function or method of NumPy, or the reduction of a ufunc, does for arrays.
 _INSTEAD = {
-    **{name: f"mpibatch.{name}(u)" for name in ("sum", "mean", "min", "max", "argmin", "argmax", "count_nonzero")},
-    **dict.fromkeys(("histogram", "bincount"), "mpibatch.histogram(u, ...)"),
+    **{
+        name: f"mpibatch.{name}(u)"
+        for name in (
+            *("sum", "mean", "var", "std", "min", "max", "argmin", "argmax", "count_nonzero", "any", "all", "unique"),
+            *("nansum", "nanmean", "nanvar", "nanstd", "nanmin", "nanmax", "bincount"),
+        )
+    },
+    "histogram": "mpibatch.histogram(u, ...)",
+    **dict.fromkeys(("dot", "vdot", "inner"), "mpibatch.dot(u, v)"),
+    "norm": "mpibatch.norm(u)",
     **dict.fromkeys(("save", "savez", "tofile", "dump"), "mpibatch.save(path, u=u)"),
     **dict.fromkeys(("copy", "copyto"), "u.copy()"),
     **dict.fromkeys(("zeros_like", "ones_like", "empty_like", "full_like"), "u.like() or u.grid.full(value, dtype)"),
@@ -486,9 +494,11 @@ _INSTEAD = {
     "amin": "mpibatch.min(u)",
     "amax": "mpibatch.max(u)",
     "average": "mpibatch.mean(u)",
-    "any": "mpibatch.count_nonzero(u) > 0",
-    "all": "mpibatch.count_nonzero(u == 0) == 0",
-    "median": "mpibatch.filters.median_filter (of windows)",
+    "median": "mpibatch.median(u), or mpibatch.filters.median_filter (of windows)",
+    **{
+        name: f"mpibatch.{name}(u, q)".replace("median(u, q)", "median(u)")
+        for name in ("quantile", "percentile", "nanquantile", "nanmedian")
+    },
     "gradient": "mpibatch.filters.correlate1d",
     "clip": "np.clip(u, low, high)",
     "round": "np.round(u)",

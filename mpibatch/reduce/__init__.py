@@ -3,14 +3,19 @@
 Order cannot matter, because nothing is rounded before the end: floating sums are kept as whole numbers of
 2**-1074 (see `exact`), extremes and counts are integers or compared as such. In dependency order:
 
-arrays      walking an array that may be a view with a halo around it, without copying it
-_loops      the compiled loops of the exact sum and of the histogram
-exact       the exact sum of one array, its combination with others, and the one rounding
-totals      sum, mean, count_nonzero
-extremes    min, max, argmin, argmax
-binning     histogram
+arrays       walking an array that may be a view with a halo around it, without copying it
+operands     which elements of a Field take part, and the all-reduce of integers
+_loops       the compiled loops
+exact        exact sums of values and of products, their combination with others, and the one rounding
+totals       sum, mean, count_nonzero, any, all
+extremes     min, max, argmin, argmax
+moments      var, std, dot, norm
+binning      histogram
+occurrences  bincount, unique
+selection    order statistics, digit by digit
+quantiles    median, quantile, percentile
 
-What needs no MPI (`arrays`, `loops_*`, `exact`) can be imported where none is installed; hence the late imports.
+What needs no MPI (`arrays`, `_loops`, `exact`) can be imported where none is installed; hence the late imports.
 """
 
 from __future__ import annotations
@@ -21,16 +26,51 @@ from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.reduce.binning import histogram
-    from mpibatch.reduce.extremes import argmax, argmin, max, min
-    from mpibatch.reduce.totals import count_nonzero, mean, sum
+    from mpibatch.reduce.extremes import argmax, argmin, max, min, minmax, nanmax, nanmin
+    from mpibatch.reduce.moments import dot, nanstd, nanvar, norm, std, var
+    from mpibatch.reduce.occurrences import bincount, unique
+    from mpibatch.reduce.quantiles import median, nanmedian, nanquantile, percentile, quantile
+    from mpibatch.reduce.totals import all, any, count_nonzero, mean, nanmean, nansum, sum
 else:
     __getattr__, __dir__ = attach(
         __name__,
         {
             "binning": ("histogram",),
-            "extremes": ("argmax", "argmin", "max", "min"),
-            "totals": ("count_nonzero", "mean", "sum"),
+            "extremes": ("argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"),
+            "moments": ("dot", "nanstd", "nanvar", "norm", "std", "var"),
+            "occurrences": ("bincount", "unique"),
+            "totals": ("all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"),
+            "quantiles": ("median", "nanmedian", "nanquantile", "percentile", "quantile"),
         },
     )
 
-__all__ = ["argmax", "argmin", "count_nonzero", "histogram", "max", "mean", "min", "sum"]
+__all__ = [
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "bincount",
+    "count_nonzero",
+    "dot",
+    "histogram",
+    "max",
+    "mean",
+    "median",
+    "min",
+    "minmax",
+    "nanmax",
+    "nanmean",
+    "nanmedian",
+    "nanmin",
+    "nanquantile",
+    "nanstd",
+    "nansum",
+    "nanvar",
+    "norm",
+    "percentile",
+    "quantile",
+    "std",
+    "sum",
+    "unique",
+    "var",
+]

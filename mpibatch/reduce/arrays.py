@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CHUNK", "Rows", "chunks", "rows"]
+__all__ = ["CHUNK", "Rows", "chunks", "pairs", "rows"]
 
 Array = npt.NDArray[Any]
 
@@ -70,3 +70,18 @@ def rows(array: Array) -> Rows:
     span = 1 + sum((n - 1) * stride for n, stride in axes) if array.size else 0
     flat = np.lib.stride_tricks.as_strided(array, (span,), (item,), writeable=False)
     return Rows(flat, np.array([n for n, _ in outer], np.int64), np.array([s for _, s in outer], np.int64), inner)
+
+
+def pairs(array: Array, other: Array) -> Iterator[tuple[int, Array, Array]]:
+    """Yield what `chunks` does, of two arrays at once; `other` is broadcast to the shape of `array`. Local."""
+    start = 0
+    how: Any = {
+        "flags": ["external_loop", "buffered", "zerosize_ok"],
+        "op_flags": [["readonly", "contig"], ["readonly", "contig"]],
+    }
+    parts: Any
+    with np.nditer([array, np.broadcast_to(other, array.shape)], order="C", buffersize=CHUNK, **how) as parts:
+        for part, beside in parts:
+            if part.size:
+                yield start, part, beside
+                start += part.size

@@ -18,10 +18,8 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.reduce.arrays import chunks
-from mpibatch.reduce.extremes import limits
-from mpibatch.reduce.operands import check_dtype
-from mpibatch.reduce.totals import add_up
+from mpibatch.reduce.extremes import extremes
+from mpibatch.reduce.operands import Operand, add_up, operand
 
 __all__ = ["histogram"]
 
@@ -36,52 +34,62 @@ EXACT = 2**53
 
 
 def histogram(
-    u: Field, bins: int | Sequence[float] | Array = 10, range: tuple[Any, Any] | None = None
-) -> tuple[Counts, Array]:
-    """Count the elements of a field, components included, into bins.
+    u: Field,
+    bins: int | Sequence[float] | Array = 10,
+    range: tuple[Any, Any] | None = None,
+    density: bool = False,
+    *,
+    where: Field | None = None,
+) -> tuple[Array, Array]:
+    """Count the elements of a field, components included, into bins; the same on every rank.
 
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats.
-    bins : int or sequence of float, default 10
+        Of bool, integers or floats of up to 8 bytes.
+    bins : int or sequence of float, optional
         Number of bins of equal width, or their edges (increasing, one more than bins).
-    range : tuple of (float, float), optional
-        Least and greatest edge. Default: the field's minimum and maximum, (0, 1) if it has no elements. Elements
-        outside, and NaN, are not counted. Without meaning if edges are given.
+    range : (low, high), optional
+        Least and greatest edge; default the minimum and maximum, (0, 1) if there are no elements. Elements outside, and
+        NaN, are not counted. Without meaning if edges are given.
+    density : bool, optional
+        Divide the counts by their sum and by the widths of the bins.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count.
 
     Returns
     -------
-    counts : ndarray of int64
-        The same on every rank, one count per bin. Bins hold their left edge; the last one holds its right edge, too.
-    edges : ndarray
-        One more than bins, f8, or of the type that NumPy gives them.
+    counts : int64 array
+        One per bin; f8 if `density`. Bins hold their left edge; the last one holds its right edge, too.
+    edges : array
+        One more; f8, or the type that NumPy gives them.
+
+        Both equal ``np.histogram`` of the gathered elements; an outer edge of zero is 0.0, never -0.0.
 
     Raises
     ------
     UsageError
         On every rank, for complex fields, for bins or a range that NumPy refuses (NumPy's names of automatic rules
-        among them), for NaN or infinite elements if no range is given, and if ranks ask for different things.
+        among them), and for NaN or infinite elements if no range is given.
 
     Notes
     -----
-    Collective: one all-reduce of 8 bytes per bin and 8 more; before it, if the range has to be found, one of 32 bytes.
-
-    Both results equal ``np.histogram(the gathered array, bins, range)``; an outer edge of zero is 0.0, never -0.0.
+    Collective: one all-reduce of 8 bytes per bin and 8 more; before it, if the range has to be found, one of 40 bytes.
 
     Examples
     --------
     >>> import mpibatch as mb
-    >>> counts, edges = mb.histogram(mb.Grid(6).from_function(lambda x: x * x), bins=5)
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
+    >>> counts, edges = mb.histogram(u, bins=2, range=(0, 20))
     >>> print(counts, edges)
-    [3 1 0 1 1] [ 0.  5. 10. 15. 20. 25.]
+    [3 3] [ 0. 10. 20.]
     """
-    check_dtype(u, "the histogram")
+    op = operand(u, "the histogram", where)
     if isinstance(bins, str):
         raise UsageError(f"histogram with bins={bins!r} was asked for; give a number of bins, or a list of edges")
     uniform = np.ndim(bins) == 0
     if range is None and uniform:
-        range = _found_range(u)
+        range = _found_range(op)
     plain = np.dtype("u1") if u.dtype.kind == "b" else u.dtype
     try:
         edges = np.histogram_bin_edges(np.empty(0, plain), bins, range)
@@ -93,14 +101,17 @@ def histogram(
     if edges.size < 2:
         raise UsageError(f"histogram with the edges {edges.tolist()} was asked for; give at least two")
     with phase("compute"):
-        mine = _count(u.owned.view(plain), bins if uniform else edges, range, edges, uniform)
-    return add_up(u, mine, f"the histogram with bins={bins!r}, range={range!r}"), edges
+        mine = _count(op, plain, bins if uniform else edges, range, edges, uniform)
+    counts = add_up(u.grid.comm, mine, f"{op.text}, with bins={bins!r}, range={range!r}")
+    return (counts / np.array(np.diff(edges), float) / counts.sum() if density else counts), edges
 
 
-def _found_range(u: Field) -> tuple[Any, Any]:
-    if math.prod(u.shape) == 0:
+def _found_range(op: Operand) -> tuple[Any, Any]:
+    u = op.u
+    limits = extremes(op, (False, True))
+    if limits is None:
         return 0, 1
-    low, high = limits(u, "the histogram")
+    low, high = limits
     if u.dtype.kind == "b":
         return np.uint8(low), np.uint8(high)
     if u.dtype.kind != "f":
@@ -114,14 +125,14 @@ def _found_range(u: Field) -> tuple[Any, Any]:
     return low + 0, high + 0
 
 
-def _count(owned: Array, bins: Any, range: Any, edges: Array, uniform: bool) -> Counts:
+def _count(op: Operand, plain: np.dtype[Any], bins: Any, range: Any, edges: Array, uniform: bool) -> Counts:
     """Return this rank's counts. Local."""
     counts = np.zeros(edges.size - 1, np.int64)
-    if owned.dtype.kind in "iu" and owned.dtype.itemsize <= 2:
-        values, times = _tally(owned)
+    if plain.kind in "iu" and plain.itemsize <= 2:
+        values, times = tally(op, plain)
         return np.histogram(values, bins, range, weights=times)[0]
-    if not _edges_decide(owned.dtype, edges, uniform):
-        for _, part in chunks(owned):
+    if not _edges_decide(plain, edges, uniform):
+        for part in op.flat_parts():
             counts += np.histogram(part, bins, range)[0]
         return counts
     # Late, because numba takes a second to load.
@@ -129,7 +140,7 @@ def _count(owned: Array, bins: Any, range: Any, edges: Array, uniform: bool) -> 
 
     exact_edges = edges.astype("f8")
     scale, below = bins.cells(exact_edges)
-    for _, part in chunks(owned):
+    for part in op.flat_parts():
         values = _read_only(part.astype("f8", copy=False))
         if uniform:
             bins.count_uniform(values, exact_edges, counts)
@@ -144,15 +155,15 @@ def _read_only(part: Array) -> Array:
     return part
 
 
-def _tally(owned: Array) -> tuple[Array, Counts]:
+def tally(op: Operand, plain: np.dtype[Any]) -> tuple[Array, Counts]:
     """Return all values of an integer type of at most 2 bytes, and how often each occurs. Local."""
     from mpibatch.reduce._loops import bins
 
-    unsigned = np.dtype(f"u{owned.dtype.itemsize}")
+    unsigned = np.dtype(f"u{plain.itemsize}")
     times = np.zeros(1 << (8 * unsigned.itemsize), np.int64)
-    for _, part in chunks(owned):
+    for part in op.flat_parts():
         bins.tally(_read_only(part.view(unsigned)), times)
-    return np.arange(times.size, dtype=unsigned).view(owned.dtype), times
+    return np.arange(times.size, dtype=unsigned).view(plain), times
 
 
 def _edges_decide(dtype: np.dtype[Any], edges: Array, uniform: bool) -> bool:

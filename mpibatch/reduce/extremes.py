@@ -6,7 +6,6 @@ all-reduce settles values, NaN and the signs of zeros. To find a minimum the key
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,9 @@ from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.mpi import MPI, differ, mark
-from mpibatch.reduce.arrays import chunks
-from mpibatch.reduce.operands import check_dtype
+from mpibatch.reduce.operands import Operand, operand
 
-__all__ = ["argmax", "argmin", "limits", "max", "min"]
+__all__ = ["argmax", "argmin", "extremes", "limits", "max", "min", "minmax", "nanmax", "nanmin", "some_extremes"]
 
 Array = npt.NDArray[Any]
 
@@ -28,6 +26,7 @@ Array = npt.NDArray[Any]
 LAST = (1 << 63) - 1
 # A rank without cells; below the key of any float, and it never wins against a rank with cells.
 FIRST = -(1 << 63)
+NOWHERE = "{}, which it is nowhere: there is nothing to choose from; test the field with mpibatch.any"
 
 
 def _key(value: Any, largest: bool) -> int:
@@ -52,139 +51,261 @@ def _value(key: int, dtype: np.dtype[Any], largest: bool) -> Any:
     return dtype.type(key + (1 << 63) if dtype == np.uint64 else key)
 
 
-def _local_extreme(owned: Array, largest: bool) -> Any:
-    """Return the greatest (least) element, -0.0 below 0.0; NaN if there is one. Local."""
-    found = owned.max() if largest else owned.min()
-    if owned.dtype.kind == "f" and found == 0:
-        # Which of two equal zeros NumPy returns depends on how it walks through the array.
-        signs = (np.signbit(part[part == 0]) for _, part in chunks(owned))
-        is_negative = all(s.all() for s in signs) if largest else any(s.any() for s in signs)
-        return owned.dtype.type(-0.0 if is_negative else 0.0)
-    return found
+def _local_extreme(op: Operand, largest: bool) -> Any:
+    """Return the greatest (least) element, -0.0 below 0.0; NaN if there is one; None of no elements. Local."""
+    extreme = None
+    has_signs = [False, False]  # zeros of either sign, once it matters
+    for part in op.parts():
+        if part.size:
+            value = part.max() if largest else part.min()
+            if extreme is None or value != value or (value > extreme if largest else value < extreme):
+                extreme = value
+    if extreme is None or op.u.dtype.kind != "f" or extreme != 0:
+        return extreme
+    # Which of two equal zeros NumPy returns depends on how it walks through the array.
+    for part in op.flat_parts():
+        signs = np.signbit(part[part == 0])
+        has_signs = [has_signs[0] or not signs.all(), has_signs[1] or bool(signs.any())]
+    value = -0.0 if (not has_signs[0] if largest else has_signs[1]) else 0.0
+    return np.asarray(value, op.u.dtype)[()]
 
 
-def _extremes(u: Field, asked: str, wanted: tuple[bool, ...]) -> list[Any]:
-    check_dtype(u, asked)
-    if math.prod(u.shape) == 0:
-        raise UsageError(f"{asked} of a field of shape {u.shape} was asked for, which has no elements; give it some")
-    mine = np.full(len(wanted) + 2, FIRST, np.int64)
-    if u.owned.size:
-        with phase("compute"):
-            mine[:-2] = [_key(_local_extreme(u.owned, largest), largest) for largest in wanted]
-    keys = _greatest(u, mine, asked)
-    return [_value(int(key), u.dtype, largest) for key, largest in zip(keys, wanted, strict=True)]
+def extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any] | None:
+    """Return the greatest element for each True, the least for each False; None of no elements. Collective."""
+    mine = np.full(len(largest) + 3, FIRST, np.int64)
+    with phase("compute"):
+        values = [_local_extreme(op, is_largest) for is_largest in largest]
+    if values[0] is not None:
+        mine[:-3] = [_key(value, is_largest) for value, is_largest in zip(values, largest, strict=True)]
+        mine[-3] = 1
+    keys = _greatest(op, mine)
+    if keys[-1] != 1:
+        return None
+    return [_value(int(key), op.u.dtype, is_largest) for key, is_largest in zip(keys[:-1], largest, strict=True)]
 
 
-def _greatest(u: Field, mine: Array, asked: str) -> Array:
+def some_extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any]:
+    """Return what `extremes` does, and raise UsageError on all ranks if there is nothing. Collective."""
+    op.check_elements()
+    values = extremes(op, largest)
+    if values is None and op.skips_nan:
+        return [np.asarray(np.nan, op.u.dtype)[()] for _ in largest]
+    if values is None:
+        raise UsageError(NOWHERE.format(op.text))
+    return values
+
+
+def _greatest(op: Operand, mine: Array) -> Array:
     """Return all ranks' greatest keys; the last two places are for what each rank asks for. Collective."""
-    text = f"{asked} of a field of shape {u.shape} and dtype {u.dtype}"
+    comm, text = op.u.grid.comm, op.text
     mine[-2:] = mark(text), ~mark(text)
     keys = np.empty_like(mine)
     with REDUCTION:
-        u.grid.comm.Allreduce(mine, keys, op=MPI.MAX)
+        comm.Allreduce(mine, keys, op=MPI.MAX)
     if keys[-2] != ~keys[-1]:
-        differ(u.grid.comm, text)
+        differ(comm, text)
     return keys[:-2]
 
 
 def limits(u: Field, asked: str) -> tuple[Any, Any]:
-    """Return minimum and maximum of `u`, as `min` and `max` do. Collective: one all-reduce of 32 bytes."""
-    low, high = _extremes(u, asked, (False, True))
+    """Return minimum and maximum of `u`, as `min` and `max` do, for what is `asked`. Collective: 40 bytes."""
+    low, high = some_extremes(operand(u, asked), (False, True))
     return low, high
 
 
-def min(u: Field) -> Any:
-    """Return the least element of a field, components included.
+def min(u: Field, *, where: Field | None = None) -> Any:
+    """Return the least element, components included, on every rank.
 
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats, with at least one element.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count. It is True somewhere.
 
     Returns
     -------
     scalar
-        The same on every rank, a NumPy scalar of the field's dtype. NaN if any element is NaN, as in NumPy; -0.0 counts
-        as less than 0.0.
+        Of the field's dtype; NaN if any element is NaN, as in NumPy; -0.0 counts as less than 0.0.
 
     Raises
     ------
     UsageError
-        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+        On every rank, for complex fields and where there are no elements.
 
     Notes
     -----
-    Collective: one all-reduce of 24 bytes. One pass through the owned cells.
+    Collective: one all-reduce of 32 bytes.
 
     Examples
     --------
     >>> import mpibatch as mb
-    >>> print(mb.min(mb.Grid(6).from_function(lambda x: (x - 2) ** 2)))
-    0.0
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
+    >>> print(mb.min(u), mb.min(u, where=u > 2))
+    0.0 10.0
     """
-    return _extremes(u, "the minimum", (False,))[0]
+    return some_extremes(operand(u, "the minimum", where), (False,))[0]
 
 
-def max(u: Field) -> Any:
-    """Return the greatest element of a field, components included.
+def max(u: Field, *, where: Field | None = None) -> Any:
+    """Return the greatest element, components included, on every rank.
 
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats, with at least one element.
+        As for `min`.
+    where : Field of bool, optional
+        As for `min`.
 
     Returns
     -------
     scalar
-        The same on every rank, a NumPy scalar of the field's dtype. NaN if any element is NaN, as in NumPy; 0.0 counts
-        as greater than -0.0.
+        Of the field's dtype; NaN if any element is NaN, as in NumPy; 0.0 counts as greater than -0.0.
 
     Raises
     ------
     UsageError
-        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+        As `min`.
 
     Notes
     -----
-    Collective: one all-reduce of 24 bytes. One pass through the owned cells.
+    Collective: one all-reduce of 32 bytes.
 
     Examples
     --------
     >>> import mpibatch as mb
-    >>> print(mb.max(mb.Grid(6).from_function(lambda x: (x - 2) ** 2)))
-    9.0
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
+    >>> print(mb.max(u), mb.max(u, where=u < 10))
+    12.0 2.0
     """
-    return _extremes(u, "the maximum", (True,))[0]
+    return some_extremes(operand(u, "the maximum", where), (True,))[0]
 
 
-def _first_extreme(owned: Array, largest: bool) -> tuple[Any, int]:
-    """Return the greatest (least) element and its first flat index; a NaN before any other. Local."""
+def minmax(u: Field, *, where: Field | None = None) -> tuple[Any, Any]:
+    """Return the least and the greatest element, on every rank, for the price of one message.
+
+    Parameters
+    ----------
+    u : Field
+        As for `min`.
+    where : Field of bool, optional
+        As for `min`.
+
+    Returns
+    -------
+    low, high : scalar
+        As `min` and `max`.
+
+    Raises
+    ------
+    UsageError
+        As `min`.
+
+    Notes
+    -----
+    Collective: one all-reduce of 40 bytes.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
+    >>> print(*mb.minmax(u))
+    0.0 12.0
+    """
+    low, high = some_extremes(operand(u, "minimum and maximum", where), (False, True))
+    return low, high
+
+
+def nanmin(u: Field, *, where: Field | None = None) -> Any:
+    """Return the least element that is not NaN, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        As for `min`.
+    where : Field of bool, optional
+        As for `min`.
+
+    Returns
+    -------
+    scalar
+        As `min`; NaN if there are none but NaN.
+
+    Notes
+    -----
+    Collective, at the cost of `min`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((3,)).from_function(lambda x: x)
+    >>> u.owned[u.owned == 0] = float("nan")
+    >>> print(mb.min(u), mb.nanmin(u))
+    nan 1.0
+    """
+    return some_extremes(operand(u, "the minimum without NaN", where, skips_nan=True), (False,))[0]
+
+
+def nanmax(u: Field, *, where: Field | None = None) -> Any:
+    """Return the greatest element that is not NaN, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        As for `min`.
+    where : Field of bool, optional
+        As for `min`.
+
+    Returns
+    -------
+    scalar
+        As `max`; NaN if there are none but NaN.
+
+    Notes
+    -----
+    Collective, at the cost of `max`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((3,)).from_function(lambda x: x)
+    >>> u.owned[u.owned == 2] = float("nan")
+    >>> print(mb.max(u), mb.nanmax(u))
+    nan 1.0
+    """
+    return some_extremes(operand(u, "the maximum without NaN", where, skips_nan=True), (True,))[0]
+
+
+def _first_extreme(op: Operand, largest: bool) -> tuple[Any, int]:
+    """Return the greatest (least) element and its first flat local index; a NaN before any other. Local."""
     best, place = None, -1
-    for start, part in chunks(owned):
+    for places, part in op.placed():
+        if not part.size:
+            continue
         index = int(part.argmax() if largest else part.argmin())
         value = part[index]
         is_nan = bool(value != value)
         if best is None or is_nan or (value > best if largest else value < best):
-            best, place = value, start + index
+            best, place = value, int(places[index])
         if is_nan:
             break
     return best, place
 
 
-def _arg_extreme(u: Field, asked: str, largest: bool) -> int:
-    check_dtype(u, asked)
-    if math.prod(u.shape) == 0:
-        raise UsageError(f"{asked} of a field of shape {u.shape} was asked for, which has no elements; give it some")
-    mine, place, first = np.full(3, FIRST, np.int64), np.array([LAST], np.int64), np.empty(1, np.int64)
-    local = -1
-    if u.owned.size:
-        with phase("compute"):
-            value, local = _first_extreme(u.owned, largest)
-        # Zeros of both signs are equal here, as in NumPy: the first one counts. (False + 0 would not be a bool.)
-        mine[0] = _key(value + 0 if u.dtype.kind == "f" else value, largest)
-    best = _greatest(u, mine, asked)
+def _arg_extreme(op: Operand, largest: bool) -> int:
+    op.check_elements()
+    u = op.u
+    mine, place, first = np.full(4, FIRST, np.int64), np.array([LAST], np.int64), np.empty(1, np.int64)
+    with phase("compute"):
+        value, local = _first_extreme(op, largest)
+    if local >= 0:
+        # Zeros of both signs are equal in this, as in NumPy: the first one counts. (False + 0 would not be a bool.)
+        mine[:2] = _key(value + 0 if u.dtype.kind == "f" else value, largest), 1
+    best = _greatest(op, mine)
+    if best[1] != 1:
+        raise UsageError(NOWHERE.format(op.text))
     if local >= 0 and mine[0] == best[0]:
-        # Within a box, local and global raster order agree: the first here is the first of this rank globally.
+        # Within a box, local and global raster order agree: the first of this rank is its first globally.
         within = np.unravel_index(local, u.local_shape)
         start = (*u.box.start, *(0 for _ in u.components))
         place[0] = np.ravel_multi_index([int(i) + s for i, s in zip(within, start, strict=True)], u.shape)
@@ -193,73 +314,71 @@ def _arg_extreme(u: Field, asked: str, largest: bool) -> int:
     return int(first[0])
 
 
-def argmin(u: Field) -> int:
-    """Return the flat index of the least element of a field.
+def argmin(u: Field, *, where: Field | None = None) -> int:
+    """Return the flat index of the least element, on every rank.
 
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats, with at least one element.
+        As for `min`.
+    where : Field of bool, optional
+        As for `min`.
 
     Returns
     -------
     int
-        The same on every rank: the index into the GLOBAL shape ``u.shape``, components included, in C order, as
-        ``np.argmin`` of the gathered array: the first of equal elements (0.0 and -0.0 are equal), the first NaN if
-        there is one.
+        The index into the GLOBAL shape ``u.shape``, components included, in C order, as ``np.argmin`` of the gathered
+        array: the first of equal elements (0.0 and -0.0 are equal), the first NaN if there is one.
+        ``np.unravel_index(index, u.shape)`` gives the coordinates.
 
     Raises
     ------
     UsageError
-        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+        As `min`.
 
     Notes
     -----
-    Collective: two all-reduces, of 24 and 8 bytes. One pass through the owned cells.
+    Collective: two all-reduces of 32 and 8 bytes.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import mpibatch as mb
-    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: abs(x - 1) - y)
-    >>> index = mb.argmin(u)
-    >>> index, [int(i) for i in np.unravel_index(index, u.shape)]
-    (4, [1, 1])
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: y - x)
+    >>> mb.argmin(u), mb.argmin(u, where=u > 0)
+    (2, 3)
     """
-    return _arg_extreme(u, "the place of the minimum", largest=False)
+    return _arg_extreme(operand(u, "the place of the minimum", where), largest=False)
 
 
-def argmax(u: Field) -> int:
-    """Return the flat index of the greatest element of a field.
+def argmax(u: Field, *, where: Field | None = None) -> int:
+    """Return the flat index of the greatest element, on every rank.
 
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats, with at least one element.
+        As for `min`.
+    where : Field of bool, optional
+        As for `min`.
 
     Returns
     -------
     int
-        The same on every rank: the index into the GLOBAL shape ``u.shape``, components included, in C order, as
-        ``np.argmax`` of the gathered array: the first of equal elements (0.0 and -0.0 are equal), the first NaN if
-        there is one.
+        As `argmin`, for the greatest element.
 
     Raises
     ------
     UsageError
-        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+        As `min`.
 
     Notes
     -----
-    Collective: two all-reduces, of 24 and 8 bytes. One pass through the owned cells.
+    Collective: two all-reduces of 32 and 8 bytes.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import mpibatch as mb
-    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: y - abs(x - 1))
-    >>> index = mb.argmax(u)
-    >>> index, [int(i) for i in np.unravel_index(index, u.shape)]
-    (4, [1, 1])
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: y - x)
+    >>> mb.argmax(u), mb.argmax(u, where=u < 1)
+    (3, 0)
     """
-    return _arg_extreme(u, "the place of the maximum", largest=True)
+    return _arg_extreme(operand(u, "the place of the maximum", where), largest=True)

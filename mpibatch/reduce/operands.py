@@ -1,13 +1,113 @@
-"""What reductions take."""
+"""What reductions take: a Field, and which of its elements."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import check_field
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["check_dtype"]
+from mpibatch.base.errors import UsageError
+from mpibatch.base.tally import REDUCTION
+from mpibatch.fields.field import Field, check_field
+from mpibatch.mpi import MPI, differ, mark
+from mpibatch.reduce.arrays import chunks, pairs
+
+__all__ = ["Operand", "add_up", "check_dtype", "check_same_grid", "operand"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """The elements of a Field that take part in a reduction.
+
+    Attributes
+    ----------
+    u : the field.
+    asked : the reduction, in words, for errors.
+    mask : bool array that broadcasts to this rank's cells, True where they take part; None for all of them.
+    skips_nan : whether NaN are left out.
+    """
+
+    u: Field
+    asked: str
+    mask: Array | None
+    skips_nan: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all elements take part, whatever they are. Local."""
+        return self.mask is None and not self.skips_nan
+
+    @property
+    def text(self) -> str:
+        """The reduction and its field in words, the same on all ranks if they ask for the same. Local."""
+        where = "" if self.mask is None else ", where a field is True"
+        return f"{self.asked} of a field of shape {self.u.shape} and dtype {self.u.dtype}{where}"
+
+    def placed(self) -> Iterator[tuple[Array, Array]]:
+        """Yield (flat local indices, values) of the elements, in C order, a buffer at a time. Local."""
+        mask = np.True_ if self.mask is None else self.mask
+        for start, part, masked in pairs(self.u.owned, np.asarray(mask)):
+            chosen = masked & (part == part) if self.skips_nan else masked
+            if chosen.all():
+                yield np.arange(start, start + part.size), part
+            else:
+                index = np.flatnonzero(chosen)
+                yield index + start, part[index]
+
+    def parts(self) -> Iterator[Array]:
+        """Yield the elements as arrays: the owned cells as they are, or what was chosen of them. Local."""
+        if self.is_whole:
+            yield self.u.owned
+        elif self.mask is None:
+            for _, part in chunks(self.u.owned):
+                yield part[part == part]
+        else:
+            for _, part, chosen in pairs(self.u.owned, self.mask):
+                yield part[chosen & (part == part) if self.skips_nan else chosen]
+
+    def flat_parts(self) -> Iterator[Array]:
+        """Yield the elements as one-dimensional arrays of at most `arrays.CHUNK`, overwritten by the next. Local."""
+        if self.is_whole:
+            yield from (part for _, part in chunks(self.u.owned))
+        else:
+            yield from self.parts()
+
+    def check_elements(self) -> None:
+        """Raise UsageError if the field has no elements at all. Local."""
+        if math.prod(self.u.shape) == 0:
+            raise UsageError(
+                f"{self.asked} of a field of shape {self.u.shape} was asked for, which has no elements; give it some"
+            )
+
+
+def operand(u: Any, asked: str, where: Any = None, skips_nan: bool = False, any_dtype: bool = False) -> Operand:
+    """Return the elements of `u` for which the bool field `where` is True. Local.
+
+    Raises UsageError, on all ranks that make the same call, for what is no such field.
+    """
+    if any_dtype:
+        check_field(asked, u)
+    else:
+        check_dtype(u, asked)
+    mask = None
+    if where is not None:
+        check_field(f"{asked}: where", where)
+        check_same_grid(u, where, f"{asked}: where")
+        if where.dtype.kind != "b":
+            raise UsageError(f"{asked}: where is a field of dtype {where.dtype}; give one of bool, such as u > 0")
+        if where.components not in ((), u.components):
+            raise UsageError(
+                f"{asked}: where has components {where.components}, the field has {u.components}; give the same or none"
+            )
+        missing = u.ndim - where.ndim
+        mask = where.owned.reshape(where.owned.shape + (1,) * missing) if missing else where.owned
+    return Operand(u, asked, mask, skips_nan and u.dtype.kind in "fc")
 
 
 def check_dtype(u: Any, asked: str) -> None:
@@ -19,3 +119,27 @@ def check_dtype(u: Any, asked: str) -> None:
             f"{asked} of a field of dtype {dtype}; it is defined for bool, integers and floats of up to 8 bytes: "
             "convert it with u.astype, or reduce its real and imaginary parts"
         )
+
+
+def check_same_grid(u: Field, other: Field, asked: str) -> None:
+    """Raise UsageError unless both fields give every rank the same cells. Local."""
+    if not u.grid.matches(other.grid):
+        raise UsageError(
+            f"{asked}: a field over {other.grid} together with one over {u.grid}; bring them to one grid with "
+            "mpibatch.redistribute"
+        )
+
+
+def add_up(comm: MPI.Intracomm, mine: npt.NDArray[np.int64], text: str) -> npt.NDArray[np.int64]:
+    """Return the element-wise sum of every rank's small int64 array. Collective: one all-reduce of it, and 8 bytes.
+
+    Raises UsageError, on every rank, if not all have asked for the same.
+    """
+    number = mark(text)
+    sent = np.append(mine, number)
+    total = np.empty_like(sent)
+    with REDUCTION:
+        comm.Allreduce(sent, total, op=MPI.SUM)
+    if total[-1] != number * comm.size:
+        differ(comm, text)
+    return total[:-1]

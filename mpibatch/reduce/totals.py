@@ -1,163 +1,271 @@
-"""Sum, mean and number of nonzero elements of a Field."""
+"""Sums, means and counts of the elements of a Field."""
 
 from __future__ import annotations
-
-import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.errors import UsageError
-from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field, check_field
-from mpibatch.mpi import MPI, differ, mark
+from mpibatch.fields.field import Field
 from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
-from mpibatch.reduce.operands import check_dtype
+from mpibatch.reduce.operands import Operand, add_up, operand
 
-__all__ = ["add_up", "count_nonzero", "mean", "sum"]
-
-
-def add_up(u: Field, mine: npt.NDArray[np.int64], asked: str) -> npt.NDArray[np.int64]:
-    """Return the element-wise sum of every rank's small int64 array. Collective: one all-reduce of it, and 8 bytes.
-
-    Raises UsageError, on every rank, if not all have asked for the same.
-    """
-    text = f"{asked} of a field of shape {u.shape} and dtype {u.dtype}"
-    number = mark(text)
-    sent = np.append(mine, number)
-    total = np.empty_like(sent)
-    with REDUCTION:
-        u.grid.comm.Allreduce(sent, total, op=MPI.SUM)
-    if total[-1] != number * u.grid.size:
-        differ(u.grid.comm, text)
-    return total[:-1]
+__all__ = ["all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"]
 
 
-def _all_parts(u: Field, asked: str) -> npt.NDArray[np.int64]:
-    check_dtype(u, asked)
+def _total(op: Operand) -> tuple[npt.NDArray[np.int64], int]:
+    """Return all ranks' parts of the exact sum, and the number of elements. Collective."""
+    parts_of = float_parts if op.u.dtype.kind == "f" else integer_parts
+    count = 0
     with phase("compute"):
-        mine = float_parts(u.owned) if u.dtype.kind == "f" else integer_parts(u.owned)
-    return add_up(u, mine, asked)
+        mine = parts_of(np.empty(0, op.u.dtype))
+        for part in op.parts():
+            mine = mine + parts_of(part)
+            count += part.size
+    total = add_up(op.u.grid.comm, np.append(mine, count), op.text)
+    return total[:-1], int(total[-1])
 
 
-def sum(u: Field) -> int | float:
-    """Sum all elements of a field, components included.
+def _sum(op: Operand) -> int | float:
+    total, _ = _total(op)
+    return rounded(total) if op.u.dtype.kind == "f" else integer_total(total)
 
-    Nothing is rounded but the end result, so that it has the same bits for any decomposition, halo and MPI.
+
+def _mean(op: Operand) -> float:
+    op.check_elements()
+    total, count = _total(op)
+    if not count:
+        return float("nan")
+    # Integers of 8 bytes divided by their number stay in the range of f8: no overflow.
+    return rounded(total, count) if op.u.dtype.kind == "f" else integer_total(total) / count
+
+
+def sum(u: Field, *, where: Field | None = None) -> int | float:
+    """Return the exact sum of all elements, components included, on every rank.
 
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats (f2, f4, f8).
+        Of bool, integers or floats of up to 8 bytes.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True are added. Without components it holds for all of them.
 
     Returns
     -------
     int or float
-        The same on every rank. For floats a Python float, the exact sum rounded once to f8, ties to even: what
-        ``math.fsum`` returns. For an f4 field, too, the result is f8 and not rounded to f4. For bool and integers the
-        exact Python int; it cannot overflow.
+        Of floats (f2, f4, f8) a float: the exact sum rounded once to f8, ties to even, as ``math.fsum`` (not rounded
+        to f4 for an f4 field). Of bool and integers the exact int; it cannot overflow.
 
     Raises
     ------
     UsageError
-        On every rank, for complex fields, and if ranks ask for different things.
+        On every rank, for complex fields, and for a `where` that is no bool field of the same grid.
 
     Notes
     -----
-    Collective: one all-reduce, of 592 bytes for floats, 40 for bool and integers. One pass through the owned cells.
-
-    Special cases of floats: NaN if an element is NaN or infinities of both signs occur; an infinity if those of one
-    sign do, or if the exact sum rounds beyond the largest f8 (``math.fsum`` raises OverflowError there); intermediate
-    sums cannot overflow. An empty field sums up to 0.0; a zero sum is -0.0 only if every element is -0.0 (``math.fsum``
-    loses that sign), as in IEEE 754.
-
-    Methods: superaccumulator, doi:10.48550/arXiv.1505.05571, which slices reach by doi:10.1137/050645671.
+    Collective: one all-reduce, of 600 bytes for floats, 48 for integers. One pass through the owned cells.
+    NaN if an element is NaN or infinities of both signs occur; an infinity if those of one sign do, or if the exact
+    sum rounds beyond the largest f8; intermediate sums cannot overflow. The sum of no elements is 0.0; a zero sum is
+    -0.0 only if every element is -0.0, as in IEEE 754.
+    Methods: doi:10.48550/arXiv.1505.05571 and doi:10.1137/050645671.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import mpibatch as mb
-    >>> u = mb.scatter(np.array([1e16, 1.0, -1e16, 0.5]), mb.Grid(4))
-    >>> mb.sum(u)
-    1.5
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
+    >>> mb.sum(u), mb.sum(u, where=u > 1)
+    (36.0, 35.0)
     """
-    total = _all_parts(u, "the sum")
-    return rounded(total) if u.dtype.kind == "f" else integer_total(total)
+    return _sum(operand(u, "the sum", where))
 
 
-def mean(u: Field) -> float:
-    """Return the arithmetic mean of all elements of a field, components included.
+def nansum(u: Field, *, where: Field | None = None) -> int | float:
+    """Return the exact sum of all elements that are not NaN, on every rank.
 
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats (f2, f4, f8), with at least one element.
+        As for `sum`.
+    where : Field of bool, optional
+        As for `sum`.
 
     Returns
     -------
-    float
-        The same on every rank: the exact sum divided by the number of elements, rounded once to f8, ties to even (not
-        the rounded sum divided and rounded again, and it cannot overflow), for every dtype.
-
-    Raises
-    ------
-    UsageError
-        On every rank, for complex fields and for fields without elements, and if ranks ask for different things.
+    int or float
+        As `sum`; 0.0 if there are none but NaN.
 
     Notes
     -----
-    Collective: one all-reduce, of 592 bytes for floats, 40 for bool and integers. One pass through the owned cells.
-
-    NaN and infinities as in `sum`; a mean of -0.0 only if every element is -0.0 or the exact mean is negative and
-    underflows. Methods: doi:10.48550/arXiv.1505.05571 and doi:10.1137/050645671, as in `sum`.
+    Collective, at the cost of `sum`.
 
     Examples
     --------
     >>> import mpibatch as mb
-    >>> mb.mean(mb.Grid(4).from_function(lambda x: x * x))
-    3.5
+    >>> u = mb.Grid((4,)).from_function(lambda x: x)
+    >>> u.owned[u.owned == 2] = float("nan")
+    >>> mb.nansum(u)
+    4.0
     """
-    check_field("the mean", u)
-    count = math.prod(u.shape)
-    if count == 0:
-        raise UsageError(f"the mean of a field of shape {u.shape} was asked for, which has no elements; give it some")
-    total = _all_parts(u, "the mean")
-    # Integers of 8 bytes divided by their number stay in the range of f8: no overflow.
-    return rounded(total, count) if u.dtype.kind == "f" else integer_total(total) / count
+    return _sum(operand(u, "the sum without NaN", where, skips_nan=True))
 
 
-def count_nonzero(u: Field) -> int:
-    """Count the elements of a field, components included, that are not zero.
+def mean(u: Field, *, where: Field | None = None) -> float:
+    """Return the arithmetic mean of all elements, components included, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count.
+
+    Returns
+    -------
+    float
+        The exact sum divided by the number of elements, rounded once to f8, ties to even: not a rounded sum that is
+        divided and rounded again, and it cannot overflow. NaN if `where` is True nowhere.
+
+    Raises
+    ------
+    UsageError
+        On every rank, for complex fields, for fields without elements, and for a `where` that does not fit.
+
+    Notes
+    -----
+    Collective, at the cost of `sum`. NaN and infinities as there; a mean of -0.0 only if every element is -0.0, or
+    the exact mean is negative and underflows.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
+    >>> mb.mean(u), mb.mean(u, where=u < 10)
+    (6.0, 1.0)
+    """
+    return _mean(operand(u, "the mean", where))
+
+
+def nanmean(u: Field, *, where: Field | None = None) -> float:
+    """Return the mean of all elements that are not NaN, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        As for `mean`.
+    where : Field of bool, optional
+        As for `mean`.
+
+    Returns
+    -------
+    float
+        As `mean`; NaN if there are none but NaN.
+
+    Notes
+    -----
+    Collective, at the cost of `sum`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((4,)).from_function(lambda x: x)
+    >>> u.owned[u.owned == 3] = float("nan")
+    >>> mb.nanmean(u)
+    1.0
+    """
+    return _mean(operand(u, "the mean without NaN", where, skips_nan=True))
+
+
+def _count(op: Operand, truths: bool) -> int:
+    """Return how many elements are true, or false, in all. Collective."""
+    mine = 0
+    with phase("compute"):
+        for part in op.parts():
+            nonzero = int(np.count_nonzero(part))
+            mine += nonzero if truths else part.size - nonzero
+    return int(add_up(op.u.grid.comm, np.array([mine], np.int64), op.text)[0])
+
+
+def count_nonzero(u: Field, *, where: Field | None = None) -> int:
+    """Return how many elements, components included, are not zero, on every rank.
 
     Parameters
     ----------
     u : Field
         Of any dtype. NaN is not zero, -0.0 is.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count.
 
     Returns
     -------
     int
-        The same on every rank.
-
-    Raises
-    ------
-    UsageError
-        On every rank, if `u` is no field, or if ranks ask for different things.
 
     Notes
     -----
-    Collective: one all-reduce of 16 bytes. One pass through the owned cells.
+    Collective: one all-reduce of 16 bytes.
 
     Examples
     --------
     >>> import mpibatch as mb
-    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: x)
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
     >>> mb.count_nonzero(u), mb.count_nonzero(u > 1)
-    (4, 2)
+    (5, 4)
     """
-    check_field("count_nonzero", u)
-    with phase("compute"):
-        mine: Any = np.count_nonzero(u.owned)
-    return int(add_up(u, np.array([mine], np.int64), "the number of nonzero elements")[0])
+    return _count(operand(u, "the number of nonzero elements", where, any_dtype=True), truths=True)
+
+
+def any(u: Field, *, where: Field | None = None) -> bool:
+    """Return whether any element, components included, is true, that is not zero, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        Of any dtype; NaN is true.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count.
+
+    Returns
+    -------
+    bool
+        False if there are no elements.
+
+    Notes
+    -----
+    Collective: one all-reduce of 16 bytes.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((5,)).from_function(lambda x: x)
+    >>> mb.any(u > 3), mb.any(u > 4)
+    (True, False)
+    """
+    return _count(operand(u, "any", where, any_dtype=True), truths=True) > 0
+
+
+def all(u: Field, *, where: Field | None = None) -> bool:
+    """Return whether every element, components included, is true, that is not zero, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        Of any dtype; NaN is true.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count.
+
+    Returns
+    -------
+    bool
+        True if there are no elements.
+
+    Notes
+    -----
+    Collective: one all-reduce of 16 bytes.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((5,)).from_function(lambda x: x)
+    >>> mb.all(u < 5), mb.all(u), mb.all(u, where=u > 0)
+    (True, False, True)
+    """
+    return _count(operand(u, "all", where, any_dtype=True), truths=False) == 0

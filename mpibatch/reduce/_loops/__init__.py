@@ -1,4 +1,4 @@
-"""Compiled loops of exact sums and histograms."""
+"""Compiled loops of reductions."""
 
 from mpibatch.base.compiled import thread_count
 

@@ -1,0 +1,191 @@
+"""Which values a Field has, and how often."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.errors import UsageError
+from mpibatch.base.tally import REDUCTION
+from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field
+from mpibatch.mpi import MPI, same
+from mpibatch.reduce.binning import tally
+from mpibatch.reduce.extremes import extremes
+from mpibatch.reduce.operands import Operand, add_up, operand
+
+__all__ = ["bincount", "unique"]
+
+Array = npt.NDArray[Any]
+Table = tuple[Array, npt.NDArray[np.int64]]  # values in ascending order, and how often each occurs
+
+# Counts of this many values are 512 MiB on every rank.
+MOST_BINS = 1 << 26
+
+
+def bincount(u: Field, minlength: int = 0, *, where: Field | None = None) -> npt.NDArray[np.int64]:
+    """Count how often each of the numbers 0, 1, 2, ... occurs; the same on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        Of bool or integers >= 0.
+    minlength : int, optional
+        Least length of the result.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count.
+
+    Returns
+    -------
+    int64 array
+        One more than the greatest element, or `minlength` if that is more: as ``np.bincount`` of the gathered elements.
+
+    Raises
+    ------
+    UsageError
+        On every rank, for floats, negative elements, elements of 2**26 or more (`unique` is for these), and a negative
+        `minlength`.
+
+    Notes
+    -----
+    Collective: two all-reduces, of 40 bytes and of the result.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: y + x, dtype="i4")
+    >>> print(mb.bincount(u))
+    [1 2 2 1]
+    """
+    op = operand(u, "bincount", where)
+    try:
+        length = operator.index(minlength)
+    except TypeError:
+        length = -1
+    if length < 0:
+        raise UsageError(f"bincount with minlength={minlength!r} was asked for; give a whole number >= 0")
+    if u.dtype.kind == "f":
+        raise UsageError(f"bincount of a field of dtype {u.dtype}; it counts integers: use mpibatch.histogram")
+    limits = [int(value) for value in extremes(op, (False, True)) or (0, -1)]
+    if limits[0] < 0 or limits[1] >= MOST_BINS:
+        raise UsageError(
+            f"bincount of a field with values from {limits[0]} to {limits[1]}; it is for 0 to {MOST_BINS - 1}: "
+            "use mpibatch.unique(u, return_counts=True)"
+        )
+    counts = np.zeros(max(length, limits[1] + 1), np.int64)
+    with phase("compute"):
+        for part in op.flat_parts():
+            some = np.bincount(part)
+            counts[: some.size] += some
+    return add_up(u.grid.comm, counts, f"{op.text}, minlength={length}")
+
+
+def unique(u: Field, return_counts: bool = False, *, where: Field | None = None) -> Any:
+    """Return the different values of a field, components included, in ascending order, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats of up to 8 bytes.
+    return_counts : bool, optional
+        Whether to return how often each occurs, too.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count.
+
+    Returns
+    -------
+    values : array
+        Of the field's dtype, as ``np.unique`` of the gathered elements: NaN once, and last. Zero is 0.0, never -0.0.
+    counts : int64 array
+        Only if asked for.
+
+    Raises
+    ------
+    UsageError
+        On every rank, for complex fields, and for a `where` that does not fit.
+
+    Notes
+    -----
+    Collective. Ranks merge what they have two by two, in steps of which there are as many as the number of ranks has
+    binary digits. The result lies on every rank: it is meant for few different values, such as labels or classes.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: y + x, dtype="i4")
+    >>> values, counts = mb.unique(u, return_counts=True)
+    >>> print(values, counts)
+    [0 1 2 3] [1 2 2 1]
+    """
+    op = operand(u, "unique", where)
+    with phase("compute"):
+        mine = _table(op)
+    comm = u.grid.comm
+    with REDUCTION:
+        same(comm, op.text)
+        values, counts = _merge_all(comm, mine, _merge)
+    return (values, counts) if return_counts else values
+
+
+def _table(op: Operand) -> Table:
+    """Return this rank's values. Local."""
+    dtype = op.u.dtype
+    if dtype.kind in "biu" and dtype.itemsize <= 2:
+        plain = np.dtype("u1") if dtype.kind == "b" else dtype
+        values, times = tally(op, plain)
+        values, times = values[times > 0].view(dtype), times[times > 0]
+        order = np.argsort(values)
+        return values[order], times[order]
+    table: Table = np.empty(0, dtype), np.empty(0, np.int64)
+    for part in op.flat_parts():
+        # Adding 0 turns -0.0 into 0.0.
+        values, times = np.unique(part + dtype.type(0), return_counts=True)
+        table = _merge(table, (values, times.astype(np.int64)))
+    return table
+
+
+def _merge(one: Table, other: Table) -> Table:
+    values, places = np.unique(np.concatenate([one[0], other[0]]), return_inverse=True)
+    counts = np.zeros(values.size, np.int64)
+    np.add.at(counts, places, np.concatenate([one[1], other[1]]))
+    return values, counts
+
+
+def _merge_all(comm: MPI.Intracomm, mine: Table, merge: Callable[[Table, Table], Table]) -> Table:
+    """Return the union of all ranks' tables, on every rank: by doubling, after the odd ones gave theirs. Collective."""
+    whole = 1 << (comm.size.bit_length() - 1)
+    rank = comm.rank
+    if rank >= whole:
+        _send(comm, mine, rank - whole)
+        return _receive(comm, mine, rank - whole)
+    if rank + whole < comm.size:
+        mine = merge(mine, _receive(comm, mine, rank + whole))
+    step = 1
+    while step < whole:
+        partner = rank ^ step
+        first, second = (_send, _receive) if rank < partner else (_receive, _send)
+        got = [table for table in (first(comm, mine, partner), second(comm, mine, partner)) if table is not None]
+        mine = merge(mine, got[0])
+        step <<= 1
+    if rank + whole < comm.size:
+        _send(comm, mine, rank + whole)
+    return mine
+
+
+def _send(comm: MPI.Intracomm, table: Table, to: int) -> None:
+    comm.Send(np.array([table[0].size], np.int64), to)
+    comm.Send([table[0], table[0].nbytes, MPI.BYTE], to)
+    comm.Send(table[1], to)
+
+
+def _receive(comm: MPI.Intracomm, like: Table, giver: int) -> Table:
+    size = np.empty(1, np.int64)
+    comm.Recv(size, giver)
+    values, counts = np.empty(int(size[0]), like[0].dtype), np.empty(int(size[0]), np.int64)
+    comm.Recv([values, values.nbytes, MPI.BYTE], giver)
+    comm.Recv(counts, giver)
+    return values, counts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
@@ -121,12 +120,6 @@ class Kernel:
         self.signature = inspect.signature(function)
         self._typed: dict[Any, Typed] = {}
         self._footprints: dict[int, Footprint] = {}
-        # Plans bound to fields' memory, kept by mpibatch.stencil.call.bind.
-        self._plans: dict[Any, Any] = {}
-        # What its calls are counted as, by types; kept by the same.
-        self._works: dict[Typed, Any] = {}
-        # Times with and without overlap, by grid, kept by the same.
-        self._trials: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     @property
     def name(self) -> str:

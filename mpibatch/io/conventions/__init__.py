@@ -4,7 +4,7 @@
 - ``vtkhdf``: group ``VTKHDF``, for ParaView and VTK
 - ``nexus``: group ``entry``, for NeXus readers
 - ``openpmd``: group ``data``, for openPMD readers
-- ``variable``: what they have to know of a dataset; ``writing``: groups and views without times in them
+- ``variable``: what they have to know of a dataset; ``views``: groups and views without times in them
 
 All of it is links, virtual datasets within the file, attributes and small arrays; it depends on the datasets alone, and
 is written by one rank. A dataset or group of the user's goes before: a file with a dataset ``data`` or ``data/raw``

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from mpibatch.io.conventions.variable import Variable, unique, word
-from mpibatch.io.conventions.writing import ascii_text, dimension, new_array, set_missing
+from mpibatch.io.conventions.views import ascii_text, dimension, new_array, set_missing
 
 __all__ = ["COORDINATES", "TIME", "scale"]
 

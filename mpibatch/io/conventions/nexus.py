@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 
 from mpibatch.io.conventions.variable import Variable
-from mpibatch.io.conventions.writing import ascii_text, new_group, set_missing
+from mpibatch.io.conventions.views import ascii_text, new_group, set_missing
 
 __all__ = ["GROUP", "add"]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from mpibatch import __version__
 from mpibatch.io.conventions.variable import Variable, readable
-from mpibatch.io.conventions.writing import Packed, ascii_text, new_group, new_view, packed, set_missing, set_new
+from mpibatch.io.conventions.views import Packed, ascii_text, new_group, new_view, packed, set_missing, set_new
 
 __all__ = ["GROUP", "MOST", "add"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.io.conventions.variable import Variable, largest, readable
-from mpibatch.io.conventions.writing import ascii_text, new_array, new_group, new_view
+from mpibatch.io.conventions.views import ascii_text, new_array, new_group, new_view
 
 __all__ = ["GROUP", "add"]
 

@@ -19,7 +19,7 @@ from mpibatch.io.base.marks import views
 from mpibatch.io.base.names import PART, whole_name
 from mpibatch.io.chunks.codec import check_filters
 from mpibatch.io.chunks.grid import ChunkGrid
-from mpibatch.io.formats import stored
+from mpibatch.io.formats import raw_values
 from mpibatch.io.formats.hazards import gaps, hazards
 from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
@@ -226,7 +226,7 @@ def _only_one(file: Any, path: str) -> str:
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
     """Fill ``out[at]``. Local. Where only HDF5 knows the values' places, it reads them and converts their dtype."""
     if source.storage is not None and source.storage.is_plain:
-        stored.read(source, selection, out, at)
+        raw_values.read(source, selection, out, at)
         return
     with _dataset(source) as dataset:
         values = dataset.dtype
@@ -262,10 +262,10 @@ class Chunks:
 
 
 @contextmanager
-def chunks_of(source: Source) -> Iterator[Chunks | stored.Chunks]:
+def chunks_of(source: Source) -> Iterator[Chunks | raw_values.Chunks]:
     """Open a source that lies in chunks. Local."""
     if source.storage is not None and source.storage.is_plain:
-        with stored.chunks_of(source) as plain:
+        with raw_values.chunks_of(source) as plain:
             yield plain
     else:
         with _dataset(source) as dataset:

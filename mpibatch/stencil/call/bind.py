@@ -17,10 +17,11 @@ from mpibatch.fields.grid import Grid
 from mpibatch.mpi import is_checking, same
 from mpibatch.stencil.call.overlap import AUTO, Trials
 from mpibatch.stencil.call.plan import Plan, planned
+from mpibatch.stencil.call.state import state_of
 from mpibatch.stencil.compiled.numba_run import looped
 from mpibatch.stencil.compiled.numpy_run import shifted
 from mpibatch.stencil.compiled.types import Array, Stored, Sweep, Typed
-from mpibatch.stencil.language.captured import check_captured
+from mpibatch.stencil.language.captures import check_captured
 from mpibatch.stencil.language.parser import RESERVED
 
 if TYPE_CHECKING:
@@ -68,9 +69,10 @@ def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, work: Work, grid: Grid, 
     if kernel.overlap != AUTO or not plan.may_overlap:
         _carry_out(plan, sweep, work, bool(kernel.overlap), time)
         return
-    trials = kernel._trials.get(grid)
+    known = state_of(kernel).trials
+    trials = known.get(grid)
     if trials is None:
-        trials = kernel._trials[grid] = Trials()
+        trials = known[grid] = Trials()
     with trials.turn(grid.comm) as overlaps:
         _carry_out(plan, sweep, work, overlaps, time)
 
@@ -100,14 +102,15 @@ def sweep_of(kernel: Kernel, typed: Typed, plan: Plan, outputs: Sequence[Field],
 
 def work_of(kernel: Kernel, typed: Typed) -> Work:
     """Return what the kernel's sweeps over such fields are counted as. Local."""
-    found: Work | None = kernel._works.get(typed)
-    if found is None:
+    works = state_of(kernel).works
+    work = works.get(typed)
+    if work is None:
         footprint = kernel.footprint_on(typed.ndim)
         read = zip(footprint.fields.values(), typed.inputs, strict=True)
         nbytes = sum(reads.words * array.dtype.itemsize for reads, array in read)
         nbytes += sum(array.words * array.dtype.itemsize for array in typed.outputs)
-        found = kernel._works[typed] = tally.work(kernel.name, footprint.flops, nbytes, kernel.threads)
-    return found
+        work = works[typed] = tally.work(kernel.name, footprint.flops, nbytes, kernel.threads)
+    return work
 
 
 def bound(kernel: Kernel, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[dict[str, Field], dict[str, Any]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from mpibatch.base.tally import Need, Work, needed
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field, Filled
+from mpibatch.fields.field import Field
+from mpibatch.fields.memory import Filled
 from mpibatch.halo import Exchange
 from mpibatch.stencil.call.bind import carry_out, check_ranges, sweep_of, typed_for, work_of
 from mpibatch.stencil.call.halo_traffic import need_of
@@ -68,8 +69,8 @@ class Stepper:
         self._kept: dict[int, Field] = {}
         # They do not change within a call, so that their halos are filled once in each; frozen ones know by themselves.
         # A copy does not last longer than a call: when steppers go depends on how long this rank keeps its fields.
-        own = {n: Filled() for n, field in kept.items() if n in self._copies or field._filled is None}
-        self._filled = {n: own.get(n) or field._filled or Filled() for n, field in kept.items()}
+        own = {n: Filled() for n, field in kept.items() if n in self._copies or field.memory.filled is None}
+        self._filled = {n: own.get(n) or field.memory.filled or Filled() for n, field in kept.items()}
         self._forgotten = list(own.values())
         self._fillings: list[Standing] | None = None
         self._exchanges: dict[Any, Exchange] = {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from mpibatch.stencil.language.captured import EMPTY
+from mpibatch.stencil.language.captures import EMPTY
 from mpibatch.stencil.language.ir import Read
 from mpibatch.stencil.language.source import Source
 from mpibatch.stencil.language.tape import MOST_OPERATIONS, Argument, Component, Ref, Tape, known_number

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.stencil.language.captured import Captures
+from mpibatch.stencil.language.captures import Captures
 from mpibatch.stencil.language.ir import Op, Output, Place, Program
 
 __all__ = ["Argument", "Component", "Ref", "Tape", "known_number", "shifted"]

@@ -17,6 +17,7 @@ NOUNS = {
         "labelling",
         "merging",
         "numbering",
+    "peak_spacing",
         "spacing",
         "testing",
         "thinning",

@@ -123,7 +123,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> tuple[mb.Field, mb.Field]:
         return {"mean_u": mb.mean(u), "mean_v": mb.mean(v), "max_v": mb.max(v), "covered": covered}
 
     dt = p.dt or p.share * p.longest
-    for now in simulation.steps(state, dt=dt, diagnostics=diagnostics, most=None):
+    for now in simulation.steps(state, dt=dt, diagnostics=diagnostics, max_steps=None):
         spread_u, spread_v = (d * now.dt / h**2 for d in (p.diffusivity_u, p.diffusivity_v))
         rates = (spread_u, spread_v, p.feed, p.feed + p.kill, now.dt)
         mb.iterate(step, both, *rates, steps=now.count, out=both)

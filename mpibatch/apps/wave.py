@@ -190,7 +190,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
         dt=dt,
         output=lambda state: {"u": state["u"]},
         diagnostics=diagnostics,
-        most=None if source is None else 1,
+        max_steps=None if source is None else 1,
         time_units="s",
         attrs={"u": {"long_name": "pressure"}},
     ):

@@ -76,7 +76,7 @@ def sobel_magnitude(
     checked(name, u)
     ndim = u.grid.ndim
     along = ask.axes_of(name, axis, ndim)
-    where, wall = ask.mode_of(name, mode), ask.cval_of(name, cval)
+    mode, cval = ask.mode_of(name, mode), ask.cval_of(name, cval)
     image = as_float(u)
     check_memory(u.grid, name, padded_bytes(image, [(1, 1)] * ndim, image.dtype.itemsize))
     out = image.like(halo=0)
@@ -87,7 +87,7 @@ def sobel_magnitude(
             window = window * np.reshape(EDGE if a == edge else SMOOTH, [-1 if b == a else 1 for b in range(ndim)])
         windows.append(window)
     with timed("compute"):
-        correlate_magnitude(image, out, windows, math.sqrt(ndim), where, wall)
+        correlate_magnitude(image, out, windows, math.sqrt(ndim), mode, cval)
     return out
 
 

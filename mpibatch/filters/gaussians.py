@@ -208,7 +208,7 @@ def _gaussian(
     sigmas = ask.sigmas_of(name, sigma, count)
     orders = ask.integers_of(name, "order", order, count, 0)
     modes = ask.modes_of(name, mode, count)
-    wall, cut = ask.cval_of(name, cval), ask.real_of(name, "truncate", truncate, 0.0)
+    cval, cut = ask.cval_of(name, cval), ask.real_of(name, "truncate", truncate, 0.0)
     if radius is None:
         radii = tuple(int(cut * one + 0.5) for one in sigmas)
     else:
@@ -219,7 +219,7 @@ def _gaussian(
         check_memory(u.grid, asked, slab_bytes(u, axes[k], (radii[k], radii[k])) + 64 * radii[k])
     if not todo:
         return copied(u, out)
-    return passes(u, out, [(axes[k], gaussian_weights(sigmas[k], orders[k], radii[k]), modes[k]) for k in todo], wall)
+    return passes(u, out, [(axes[k], gaussian_weights(sigmas[k], orders[k], radii[k]), modes[k]) for k in todo], cval)
 
 
 def gaussian_laplace(

@@ -176,11 +176,11 @@ def _uniform(
     cval: Any,
     origin: Any,
 ) -> Field:
-    wall, origins = ask.cval_of(name, cval), ask.origins_of(name, origin, sizes)
+    cval, origins = ask.cval_of(name, cval), ask.origins_of(name, origin, sizes)
     needed = max(slab_bytes(u, axis, (size, 0)) + 400 * size for axis, size in zip(axes, sizes, strict=True))
     check_memory(u.grid, f"{name} with size {max(sizes)}", needed)
     with timed("compute"):
         for axis, size, mode, shift in zip(axes, sizes, modes, origins, strict=True):
-            uniform_axis(u, out, axis, size, mode, wall, shift)
+            uniform_axis(u, out, axis, size, mode, cval, shift)
             u = out
     return truths(out)

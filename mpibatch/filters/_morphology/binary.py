@@ -134,8 +134,8 @@ def _once(todo: Erosion, now: Field, times: int = 1) -> Field:
         ]
         sizes = [low + high + 1 for low, high in reach]
         origins = [low - size // 2 for size, (low, _) in zip(sizes, reach, strict=True)]
-        walls = ("constant",) * ndim
-        after = along_axes(todo.name, now, range(ndim), sizes, origins, walls, todo.beyond, None, todo.dilate)
+        modes = ("constant",) * ndim
+        after = along_axes(todo.name, now, range(ndim), sizes, origins, modes, todo.beyond, None, todo.dilate)
     else:
         after = over_footprint(todo.name, now, window, ("constant",) * ndim, todo.beyond, None, todo.dilate)
     mask = _mask_of(todo)

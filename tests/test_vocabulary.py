@@ -17,7 +17,7 @@ NOUNS = {
         "labelling",
         "merging",
         "numbering",
-    "peak_spacing",
+        "peak_spacing",
         "spacing",
         "testing",
         "thinning",
@@ -34,7 +34,6 @@ LEFT = {
     "segment": 15,
     "simulate": 8,
     "stencil": 34,
-    "tools.doctor": 150,
     "tools.planning": 103,
 }
 

@@ -34,7 +34,6 @@ LEFT = {
     "segment": 15,
     "simulate": 8,
     "stencil": 34,
-    "tools.planning": 103,
 }
 
 

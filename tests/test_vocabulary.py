@@ -17,7 +17,7 @@ NOUNS = {
         "labelling",
         "merging",
         "numbering",
-    "peak_spacing",
+        "peak_spacing",
         "spacing",
         "testing",
         "thinning",

@@ -293,8 +293,8 @@ class Kernel:
         'float32'
         """
         key = (ndim, tuple(inputs), tuple(scalars.items()), tuple(wanted), tuple(in_place))
-        found = self._typed.get(key)
-        if found is None:
+        typed = self._typed.get(key)
+        if typed is None:
             if self._ndim is not None and ndim != self._ndim:
                 raise UsageError(f"stencil {self.name!r} is for {self._ndim} axes, and was called on a grid of {ndim}")
             if not 1 <= ndim <= 3:
@@ -302,8 +302,8 @@ class Kernel:
             for name, array in zip(self.program.fields, inputs, strict=True):
                 check_dtype(name, array.dtype)
             self.footprint_on(ndim)
-            found = self._typed[key] = assign_types(self.program, ndim, inputs, scalars, wanted, in_place)
-        return found
+            typed = self._typed[key] = assign_types(self.program, ndim, inputs, scalars, wanted, in_place)
+        return typed
 
     def generated(self, ndim: int, dtype: Any = "f8") -> str:
         """Return the text that numba compiles, for fields of one type without components.
@@ -388,10 +388,12 @@ class Kernel:
 
 def _threads_here() -> int:
     """As many threads as the user, or a batch script, wants for each rank."""
-    said = os.environ.get("NUMBA_NUM_THREADS", "1")
-    if not said.isdecimal() or not int(said):
-        raise UsageError(f"NUMBA_NUM_THREADS={said} was given as threads of each rank; give a whole number, 1 or more")
-    return int(said)
+    setting = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not setting.isdecimal() or not int(setting):
+        raise UsageError(
+            f"NUMBA_NUM_THREADS={setting} was given as threads of each rank; give a whole number, 1 or more"
+        )
+    return int(setting)
 
 
 @overload

@@ -247,7 +247,7 @@ def test_ranks_that_ask_for_different_things() -> None:
         mb.var(u, ddof=u.grid.rank)
 
 
-REDUCTIONS = {
+REDUCTIONS: dict[str, Any] = {
     "sum": mb.sum,
     "mean": mb.mean,
     "var": mb.var,

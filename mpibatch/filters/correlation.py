@@ -25,20 +25,20 @@ Weights = npt.NDArray[np.float64]
 def weights_of(name: str, weights: Any, ndim: int) -> Weights:
     """Return `weights` as f8 with `ndim` axes. Local."""
     try:
-        found = np.asarray(weights)
-        if found.dtype.kind == "c":
+        array = np.asarray(weights)
+        if array.dtype.kind == "c":
             raise UsageError(f"{name}: weights are complex; filter with their real and imaginary parts")
-        found = found.astype(np.float64)
+        array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{name}: weights = {weights!r} are no numbers; give a sequence of numbers") from None
-    if found.ndim != ndim or not found.size:
+    if array.ndim != ndim or not array.size:
         raise UsageError(
-            f"{name}: weights of shape {found.shape} were given for {ndim} filtered axes;"
+            f"{name}: weights of shape {array.shape} were given for {ndim} filtered axes;"
             f" give at least one weight, and {ndim} axes"
         )
-    return found
+    return array
 
 
 def correlate1d(

@@ -139,7 +139,7 @@ def unsharp_mask(
     """
     name = "unsharp_mask"
     checked(name, u)
-    sigmas = [ask.real_of(name, "radius", one, 0.0) for one in ask.per_axis(name, "radius", radius, u.grid.ndim)]
+    sigmas = [ask.real_of(name, "radius", entry, 0.0) for entry in ask.per_axis(name, "radius", radius, u.grid.ndim)]
     factor = ask.real_of(name, "amount", amount)
     if preserve_range:
         image = u if u.dtype.kind == "f" else u.astype(np.float64)

@@ -158,7 +158,7 @@ def uniform_filter(
     along = ask.axes_of(name, axes, u.grid.ndim)
     sizes, modes = ask.box_of(name, size, len(along)), ask.modes_of(name, mode, len(along))
     origins = ask.origins_of(name, origin, sizes)
-    kept = [k for k, one in enumerate(sizes) if one > 1]
+    kept = [k for k, extent in enumerate(sizes) if extent > 1]
     if not kept:
         return copied(u, out)
     chosen = [(along[k], sizes[k], modes[k], origins[k]) for k in kept]

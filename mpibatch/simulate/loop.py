@@ -190,9 +190,9 @@ class Simulation:
         resume: bool = False,
     ) -> None:
         written = Every(every, every_steps)
-        told = Every(diagnostics_every, diagnostics_every_steps)
-        told = written if told == Every() else told
-        self.schedule = schedule or Schedule(until, steps, written, told, check_every)
+        row_cadence = Every(diagnostics_every, diagnostics_every_steps)
+        row_cadence = written if row_cadence == Every() else row_cadence
+        self.schedule = schedule or Schedule(until, steps, written, row_cadence, check_every)
         self.comm = private(comm)
         self.outcome: Outcome | None = None
         self._clock = Clock(self.schedule)
@@ -441,12 +441,12 @@ class Simulation:
         """Restore what a checkpoint holds; return its step, 0 for none."""
         if self._checkpoints is None or not self._resume:
             return 0
-        found = restart.restore(self._checkpoints, self._path, state, self._clock, self._rows, self._streams)
-        if found is None:
+        restored = restart.restore(self._checkpoints, self._path, state, self._clock, self._rows, self._streams)
+        if restored is None:
             return 0
-        self._outputs = found.outputs
-        if found.snapshot is not None:
-            self._open(chosen(state), attrs, found.snapshot)
+        self._outputs = restored.outputs
+        if restored.snapshot is not None:
+            self._open(chosen(state), attrs, restored.snapshot)
         return self._clock.step
 
     def _keep(self, state: State) -> None:

@@ -36,12 +36,12 @@ def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field 
     walls, cval, time = options.pop("walls", "reflect"), options.pop("cval", 0.0), options.pop("time", 0.0)
     fields, scalars = bound(kernel, args, options)
     compare(kernel, fields, scalars, f"walls={walls!r}, cval={cval!r}, time={time!r}, out={out is not None}")
-    wanted = _wanted(kernel, fields, out)
-    typed = typed_for(kernel, fields, scalars, wanted)
+    targets = _targets(kernel, fields, out)
+    typed = typed_for(kernel, fields, scalars, targets)
     check_ranges(typed, scalars)
     plan = planned(kernel, fields, walls, cval)
     first = next(iter(fields.values()))
-    outputs = wanted or _results(first, typed)
+    outputs = targets or _results(first, typed)
     sweep = sweep_of(kernel, typed, plan, outputs, scalars)
     carry_out(kernel, plan, sweep, work_of(kernel, typed), first.grid, time)
     return tuple(outputs) if kernel.program.returns_tuple else outputs[0]
@@ -157,20 +157,20 @@ def _kind(value: bool | int | float) -> str:
 
 
 def typed_for(
-    kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], wanted: Sequence[Field]
+    kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], targets: Sequence[Field]
 ) -> Typed:
-    """Return the kernel typed for these fields, and for outputs `wanted` if there are any. Local."""
-    outputs: Sequence[Array | None] = [Array(f.dtype, f.components) for f in wanted]
+    """Return the kernel typed for these fields, and for outputs `targets` if there are any. Local."""
+    outputs: Sequence[Array | None] = [Array(f.dtype, f.components) for f in targets]
     return kernel.typed(
         next(iter(fields.values())).grid.ndim,
         [Array(f.dtype, f.components) for f in fields.values()],
         {name: _kind(value) for name, value in scalars.items()},
         outputs or [None] * len(kernel.program.outputs),
-        [next((n for n, f in enumerate(fields.values()) if f is out), -1) for out in wanted],
+        [next((n for n, f in enumerate(fields.values()) if f is out), -1) for out in targets],
     )
 
 
-def _wanted(kernel: Kernel, fields: Mapping[str, Field], out: Any) -> list[Field]:
+def _targets(kernel: Kernel, fields: Mapping[str, Field], out: Any) -> list[Field]:
     """Return the fields to write to, checked; none if new ones are to be made."""
     if out is None:
         return []

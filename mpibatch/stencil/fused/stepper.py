@@ -133,10 +133,10 @@ class Stepper:
         return number
 
     def _inputs(self) -> dict[str, Field]:
-        found = dict(self._kept)
+        inputs = dict(self._kept)
         for chain, slots in zip(self._setting.chains, self._slots, strict=True):
-            found |= dict(zip(chain.inputs, slots, strict=True))
-        return {self._names[n]: found[n] for n in sorted(found)}
+            inputs |= dict(zip(chain.inputs, slots, strict=True))
+        return {self._names[n]: inputs[n] for n in sorted(inputs)}
 
     def _one(self, time: float) -> None:
         """One step, as the kernel's call does it; over the oldest field if that is read at the cell itself only."""
@@ -215,12 +215,12 @@ class Stepper:
 
     def _need(self, layout: Layout, fields: Sequence[Field], number: int) -> Need:
         """Return what this many steps need from other ranks, if there were some along every axis. Local."""
-        found = self._needs.get(number)
-        if found is None:
+        need = self._needs.get(number)
+        if need is None:
             reach = tuple((number * r, number * r) for r in layout.reach)
             sides = self._setting.sides[self._names[self._setting.chains[0].inputs[0]]]
-            found = self._needs[number] = need_of(fields, sides, reach, corners=True, steps=number)
-        return found
+            need = self._needs[number] = need_of(fields, sides, reach, corners=True, steps=number)
+        return need
 
     def _filling(self, layout: Layout, n: int, field: Field) -> Standing:
         """Return what fills the halo of a field that stays."""

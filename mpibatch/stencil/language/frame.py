@@ -39,9 +39,9 @@ class Frame:
     name: str = ""  # of the function
     names: dict[str, Any] = field(default_factory=dict)
 
-    def refuse(self, node: ast.AST, what: str, hint: str) -> NoReturn:
+    def refuse(self, node: ast.AST, problem: str, hint: str) -> NoReturn:
         """Raise UsageError that points at `node`. Local."""
-        self.source.refuse(node, what, hint)
+        self.source.refuse(node, problem, hint)
 
     def lookup(self, node: ast.Name) -> Any:
         """Return what a name stands for. Local."""

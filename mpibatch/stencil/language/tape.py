@@ -102,5 +102,5 @@ class Tape:
             tuple(Output(tuple(place[p] for p in o.parts), o.is_vector) for o in outputs),
             returns_tuple,
             tuple(self.places[n] for n in order),
-            tuple(self.captures.found.values()),
+            tuple(self.captures.constants.values()),
         )

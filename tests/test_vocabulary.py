@@ -30,8 +30,6 @@ LEFT = {
     "reduce": 15,
     "segment": 15,
     "stencil": 1,
-    "tools.doctor": 150,
-    "tools.planning": 103,
 }
 
 

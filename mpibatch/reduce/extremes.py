@@ -96,7 +96,7 @@ def some_extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any]:
 
 
 def limits(u: Field, asked: str) -> tuple[Any, Any]:
-    """Return minimum and maximum of `u`, as `min` and `max` do, for what is `asked`. Collective: 40 bytes."""
+    """Return minimum and maximum of `u`, as `min` and `max` do, for what is `asked`. Collective: 2 KiB."""
     low, high = some_extremes(operand(u, asked), (False, True))
     return low, high
 
@@ -123,7 +123,7 @@ def min(u: Field, *, where: Field | None = None) -> Any:
 
     Notes
     -----
-    Collective: one all-reduce of 32 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def max(u: Field, *, where: Field | None = None) -> Any:
 
     Notes
     -----
-    Collective: one all-reduce of 32 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def minmax(u: Field, *, where: Field | None = None) -> tuple[Any, Any]:
 
     Notes
     -----
-    Collective: one all-reduce of 40 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -326,7 +326,7 @@ def argmin(u: Field, *, where: Field | None = None) -> int:
 
     Notes
     -----
-    Collective: two all-reduces of 32 and 8 bytes.
+    Collective: two all-reduces, of 2 KiB and 8 bytes.
 
     Examples
     --------
@@ -360,7 +360,7 @@ def argmax(u: Field, *, where: Field | None = None) -> int:
 
     Notes
     -----
-    Collective: two all-reduces of 32 and 8 bytes.
+    Collective: two all-reduces, of 2 KiB and 8 bytes.
 
     Examples
     --------

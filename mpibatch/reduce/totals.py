@@ -63,7 +63,7 @@ def sum(u: Field, *, where: Field | None = None) -> int | float:
 
     Notes
     -----
-    Collective: one all-reduce, of 600 bytes for floats, 48 for integers. One pass through the owned cells.
+    Collective: one all-reduce of 2 KiB. One pass through the owned cells.
     NaN if an element is NaN or infinities of both signs occur; an infinity if those of one sign do, or if the exact
     sum rounds beyond the largest f8; intermediate sums cannot overflow. The sum of no elements is 0.0; a zero sum is
     -0.0 only if every element is -0.0, as in IEEE 754.
@@ -201,7 +201,7 @@ def count_nonzero(u: Field, *, where: Field | None = None) -> int:
 
     Notes
     -----
-    Collective: one all-reduce of 16 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -230,7 +230,7 @@ def any(u: Field, *, where: Field | None = None) -> bool:
 
     Notes
     -----
-    Collective: one all-reduce of 16 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -259,7 +259,7 @@ def all(u: Field, *, where: Field | None = None) -> bool:
 
     Notes
     -----
-    Collective: one all-reduce of 16 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------

@@ -82,8 +82,8 @@ def _shown(args: argparse.Namespace, examination: object) -> str:
     import shutil
     import sys
 
+    from mpibatch.tools.doctor.checks.launchers import starter
     from mpibatch.tools.doctor.checkup import Examination
-    from mpibatch.tools.doctor.launchers import starter
     from mpibatch.tools.doctor.report import as_json, as_text
 
     assert isinstance(examination, Examination)

@@ -79,9 +79,9 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _lines(file: str, attributes: dict[str, Any], datasets: list[dict[str, Any]]) -> list[str]:
-    from mpibatch.base.units import bytes_text, shape_text
+    from mpibatch.base.units import bytes_text, plural, shape_text
 
-    lines = [f"{file}: {len(datasets)} {'dataset' if len(datasets) == 1 else 'datasets'}"]
+    lines = [f"{file}: {plural(len(datasets), 'dataset')}"]
     lines += [f"  {key} = {_shortened(value)}" for key, value in attributes.items()]
     wide = max((len(d["name"]) for d in datasets), default=0)
     for d in datasets:

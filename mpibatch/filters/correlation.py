@@ -12,10 +12,10 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.filters._engine.lines import correlate_axis
+from mpibatch.filters._engine.lines import correlation
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.windows import correlate_window, holds
-from mpibatch.filters.linear import begin, truths
+from mpibatch.filters.linear import begin, passes, truths
 
 __all__ = ["convolve", "convolve1d", "correlate", "correlate1d"]
 
@@ -182,9 +182,7 @@ def _correlated1d(
     (shift,) = ask.origins_of(name, origin, (weights.size,))
     mode, cval = ask.mode_of(name, mode), ask.cval_of(name, cval)
     check_memory(u.grid, f"{name} with {weights.size} weights", slab_bytes(u, along, (weights.size - 1, 0)))
-    with timed("compute"):
-        correlate_axis(u, out, along, weights, mode, cval, shift)
-    return truths(out)
+    return passes(u, out, [correlation(along, weights, mode, shift)], cval)
 
 
 def correlate(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.lines import correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.correlation import correlate1d
 from mpibatch.filters.linear import begin, copied, passes
@@ -152,8 +153,9 @@ def _smoothed_difference(
     along = ask.axis_of(name, axis, ndim)
     modes, cval = ask.modes_of(name, mode, ndim), ask.cval_of(name, cval)
     check_memory(u.grid, name, max(slab_bytes(u, a, (1, 1)) for a in range(ndim)))
-    others = [(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]
-    return passes(u, out, [(along, np.array((-1.0, 0.0, 1.0)), modes[along]), *others], cval)
+    difference = correlation(along, np.array((-1.0, 0.0, 1.0)), modes[along])
+    others = [correlation(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]
+    return passes(u, out, [difference, *others], cval)
 
 
 def laplace(

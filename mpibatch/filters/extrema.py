@@ -37,7 +37,7 @@ from mpibatch.filters._engine.footprints import (
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.rows import rows_of
 from mpibatch.filters.linear import begin, copied
-from mpibatch.halo import slabs
+from mpibatch.halo.surroundings import frame_along
 
 __all__ = [
     "along_axes",
@@ -132,12 +132,14 @@ def _pass(
     walled = check_mode(mode) == "constant" and not u.grid.periodic[axis]
     if walled and not fits(cval, u.dtype):
         return _pass_in_f8(u, axis, size, reach, mode, cval, largest)
-    low, high = slabs(u, axis, reach, mode, cast_as_c(cval, u.dtype) if walled else 0)
+    frame = frame_along(u, axis, reach, mode)
+    frame.fetch(u, cast_as_c(cval, u.dtype) if walled else 0)
+    low, high = frame.shells[axis]
     out = spare if spare is not None else u.like(halo=0)
     if not u.owned.size:
         return out
     with timed("compute"):
-        _slide(low, u.owned, high, out.padded, axis, u.grid.ndim, size, largest)
+        _slide(low.array, u.owned, high.array, out.padded, axis, u.grid.ndim, size, largest)
         exact_in_f8(out)
     return out
 

@@ -29,7 +29,6 @@ NOUNS = {
 LEFT = {
     "reduce": 15,
     "segment": 15,
-    "stencil": 1,
 }
 
 

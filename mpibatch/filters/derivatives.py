@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.filters._engine.lines import correlation
+from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.correlation import correlate1d
 from mpibatch.filters.linear import begin, copied, passes
@@ -82,7 +82,7 @@ def sobel(
     >>> float(mb.gather_all(v)[8, 8])
     8.0
     """
-    return _smoothed_difference("sobel", (1.0, 2.0, 1.0), u, axis, output, mode, cval)
+    return passes(u, *_smoothed_difference("sobel", (1.0, 2.0, 1.0), u, axis, output, mode, cval))
 
 
 def prewitt(
@@ -142,12 +142,13 @@ def prewitt(
     >>> float(mb.gather_all(v)[8, 8])
     6.0
     """
-    return _smoothed_difference("prewitt", (1.0, 1.0, 1.0), u, axis, output, mode, cval)
+    return passes(u, *_smoothed_difference("prewitt", (1.0, 1.0, 1.0), u, axis, output, mode, cval))
 
 
 def _smoothed_difference(
     name: str, smooth: tuple[float, ...], u: Field, axis: Any, output: Any, mode: Any, cval: Any
-) -> Field:
+) -> tuple[Field, list[Pass], float]:
+    """Return the field for the result, the passes, and the value beyond the walls. Collective."""
     out = begin(name, u, output)
     ndim = u.grid.ndim
     along = ask.axis_of(name, axis, ndim)
@@ -155,7 +156,7 @@ def _smoothed_difference(
     check_memory(u.grid, name, max(slab_bytes(u, a, (1, 1)) for a in range(ndim)))
     difference = correlation(along, np.array((-1.0, 0.0, 1.0)), modes[along])
     others = [correlation(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]
-    return passes(u, out, [difference, *others], cval)
+    return out, [difference, *others], cval
 
 
 def laplace(

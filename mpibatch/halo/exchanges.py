@@ -16,7 +16,7 @@ from mpibatch.fields.field import Field, HaloLike, check_field
 from mpibatch.halo.checks import ModeLike, check_value, halo_of, need_of
 from mpibatch.halo.stages import ENGINES, Memory
 
-__all__ = ["Exchange", "exchange"]
+__all__ = ["Exchange", "exchange", "kept_exchange"]
 
 MOST_EXCHANGES = 16  # kept with a field's memory: not one for each of a thousand values beyond the walls
 
@@ -281,6 +281,13 @@ def exchange(
     [ 1.  4.  8. 12. 16.  9.]
     """
     check_field("exchange", u)
+    kept_exchange(u, width, mode, cval, corners, engine)()
+
+
+def kept_exchange(
+    u: Field, width: HaloLike | None, mode: ModeLike, cval: Any, corners: bool = True, engine: str | None = None
+) -> Exchange:
+    """Return the exchange of these parameters that is kept with the field's memory, planned at first. Local."""
     key = (key_of(width), key_of(mode), key_of(cval), corners, engine)
     planned = u.memory.exchanges.get(key)
     if planned is None:
@@ -291,7 +298,7 @@ def exchange(
             u.memory.exchanges.pop(next(iter(u.memory.exchanges))).free()
         planned = u.memory.exchanges[key] = Exchange(u, width, mode, cval, corners, engine)
         planned.let_go()  # it is kept with the memory, which goes with the last field that has it
-    planned()
+    return planned
 
 
 def _release(exchanges: dict[Any, Exchange]) -> None:

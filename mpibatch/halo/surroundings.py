@@ -20,7 +20,7 @@ from mpibatch.domain.regions import outer_slabs
 from mpibatch.fields.field import Field, HaloLike, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.halo.checks import ModeLike, check_value, halo_of, need_of
-from mpibatch.halo.exchanges import exchange
+from mpibatch.halo.exchanges import kept_exchange
 from mpibatch.halo.plan import Halo, phase
 from mpibatch.halo.stages import Bound, Memory, Stage, cut_of
 
@@ -219,10 +219,10 @@ def padded_copy(u: Field, reach: HaloLike, mode: ModeLike, cval: Any = 0.0, corn
     check_field("a padded copy", u)
     halo = halo_of(u.grid, reach, mode, corners)
     if halo.widths == u.halo:
-        exchange(u, None, mode, cval, corners)
+        kept_exchange(u, None, mode, cval, corners)()
         return u.padded
     whole = Field(u.grid, u.dtype, halo.widths, u.components)
     with PACK:
         whole.owned[...] = u.owned
-    exchange(whole, None, mode, cval, corners)
+    kept_exchange(whole, None, mode, cval, corners)()
     return whole.padded

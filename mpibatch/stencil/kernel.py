@@ -242,7 +242,7 @@ class Kernel:
         ndim: int,
         inputs: Sequence[Array],
         scalars: Mapping[str, str],
-        wanted: Sequence[Array | None],
+        outputs: Sequence[Array | None],
         in_place: Sequence[int] = (),
     ) -> Typed:
         """Return the kernel with a type for every number, for certain fields.
@@ -255,7 +255,7 @@ class Kernel:
             Dtype and components of each field, in the order of ``program.fields``.
         scalars : mapping of str to str
             "int", "float" or "bool" for each scalar parameter.
-        wanted : sequence of (mpibatch.stencil.compiled.types.Array or None)
+        outputs : sequence of (mpibatch.stencil.compiled.types.Array or None)
             Dtype and components of each output, None where they follow from the inputs.
         in_place : sequence of int, default ()
             For each output the number of the input that is the same memory, -1 for none.
@@ -285,7 +285,7 @@ class Kernel:
         >>> scaled.typed(1, [Array(np.dtype("f4"))], {"k": "float"}, [None]).outputs[0].dtype.name
         'float32'
         """
-        key = (ndim, tuple(inputs), tuple(scalars.items()), tuple(wanted), tuple(in_place))
+        key = (ndim, tuple(inputs), tuple(scalars.items()), tuple(outputs), tuple(in_place))
         typed = self._typed.get(key)
         if typed is None:
             if self._ndim is not None and ndim != self._ndim:
@@ -295,7 +295,7 @@ class Kernel:
             for name, array in zip(self.program.fields, inputs, strict=True):
                 check_dtype(name, array.dtype)
             self.footprint_on(ndim)
-            typed = self._typed[key] = assign_types(self.program, ndim, inputs, scalars, wanted, in_place)
+            typed = self._typed[key] = assign_types(self.program, ndim, inputs, scalars, outputs, in_place)
         return typed
 
     def generated(self, ndim: int, dtype: Any = "f8") -> str:

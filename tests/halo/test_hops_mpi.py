@@ -60,7 +60,7 @@ def write(tmp_path: Path) -> Callable[[mb.Field], None]:
         (lambda u: mb.filters.uniform_filter(u, 3), 5),
         (mb.filters.sobel, 5),
         (lambda u: mb.filters.minimum_filter(u, 3), 6),
-        (lambda u: mb.filters.median_filter(u, 3), 6),
+        (lambda u: mb.filters.median_filter(u, 3), 7),
         (lambda u: mb.filters.correlate(u, [[1, 2], [3, 4]]), 6),
         (lambda u: heat(u, k=0.1), 6),
         ("save", 4),

@@ -113,7 +113,7 @@ def gaussian_filter1d(
     name = "gaussian_filter1d"
     checked(name, u)
     along = ask.axis_of(name, axis, u.grid.ndim)
-    wishes = _Wishes(sigma, order, output, mode, cval, truncate, radius)
+    wishes = _Wishes(sigma=sigma, order=order, output=output, mode=mode, cval=cval, truncate=truncate, radius=radius)
     return passes(u, *_planned(name, u, (along,), wishes))
 
 
@@ -191,11 +191,11 @@ def gaussian_filter(
     """
     name = "gaussian_filter"
     checked(name, u)
-    wishes = _Wishes(sigma, order, output, mode, cval, truncate, radius)
+    wishes = _Wishes(sigma=sigma, order=order, output=output, mode=mode, cval=cval, truncate=truncate, radius=radius)
     return passes(u, *_planned(name, u, ask.axes_of(name, axes, u.grid.ndim), wishes))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Wishes:
     """What a Gaussian filter is asked for, as it is given."""
 

@@ -17,6 +17,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.reduce.arrays import pairs
+from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import (
     INTEGER_PARTS,
     PRODUCT_UNIT,
@@ -32,6 +33,7 @@ from mpibatch.reduce.exact import (
     rounded,
 )
 from mpibatch.reduce.extremes import some_extremes
+from mpibatch.reduce.line_sums import sum_lines
 from mpibatch.reduce.operands import Operand, add_up, check_dtype, check_same_grid, operand
 from mpibatch.reduce.totals import count_nonzero
 
@@ -69,23 +71,31 @@ def _variance(op: Operand, ddof: Any) -> tuple[float | None, int, int]:
     return None, n * square - first * first, n * (n - delta) << PRODUCT_UNIT
 
 
-def _var(op: Operand, ddof: Any) -> float:
+def _var(op: Operand, axis: Axis | None, ddof: Any) -> Any:
+    if axis is not None:
+        lines = lines_of(op, axis)
+        return lines.spread(sum_lines(lines, "var", check_ddof(ddof, op.asked)))
     special, numerator, denominator = _variance(op, ddof)
     return ratio(numerator, denominator) if special is None else special
 
 
-def _std(op: Operand, ddof: Any) -> float:
+def _std(op: Operand, axis: Axis | None, ddof: Any) -> Any:
+    if axis is not None:
+        lines = lines_of(op, axis)
+        return lines.spread(sum_lines(lines, "std", check_ddof(ddof, op.asked)))
     special, numerator, denominator = _variance(op, ddof)
     return root(numerator, denominator) if special is None else special
 
 
-def var(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
+def var(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | None = None) -> Any:
     """Return the variance of all elements, components included, on every rank.
 
     Parameters
     ----------
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     ddof : int, optional
         The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
@@ -114,16 +124,18 @@ def var(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
     >>> mb.var(u), mb.var(u, where=u < 1e9 + 2)
     (1.25, 0.25)
     """
-    return _var(operand(u, "the variance", where), ddof)
+    return _var(operand(u, "the variance", where), axis, ddof)
 
 
-def nanvar(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
+def nanvar(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | None = None) -> Any:
     """Return the variance of all elements that are not NaN, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `var`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     ddof : int, optional
         As for `var`.
     where : Field of bool, optional
@@ -146,16 +158,18 @@ def nanvar(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
     >>> mb.nanvar(u, ddof=1)
     1.0
     """
-    return _var(operand(u, "the variance without NaN", where, skips_nan=True), ddof)
+    return _var(operand(u, "the variance without NaN", where, skips_nan=True), axis, ddof)
 
 
-def std(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
+def std(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | None = None) -> Any:
     """Return the standard deviation of all elements, components included, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `var`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     ddof : int, optional
         As for `var`.
     where : Field of bool, optional
@@ -182,16 +196,18 @@ def std(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
     >>> mb.std(u)
     1.0
     """
-    return _std(operand(u, "the standard deviation", where), ddof)
+    return _std(operand(u, "the standard deviation", where), axis, ddof)
 
 
-def nanstd(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
+def nanstd(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | None = None) -> Any:
     """Return the standard deviation of all elements that are not NaN, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `var`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     ddof : int, optional
         As for `var`.
     where : Field of bool, optional
@@ -214,7 +230,7 @@ def nanstd(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
     >>> mb.nanstd(u)
     1.0
     """
-    return _std(operand(u, "the standard deviation without NaN", where, skips_nan=True), ddof)
+    return _std(operand(u, "the standard deviation without NaN", where, skips_nan=True), axis, ddof)
 
 
 def dot(u: Field, v: Field, *, where: Field | None = None) -> int | float:

@@ -30,7 +30,7 @@ from mpibatch.mpi import MPI, Transfers, transfer
 from mpibatch.mpi.transfers import Target
 from mpibatch.reduce.operands import Operand
 
-__all__ = ["Axis", "Lines", "grid_of", "lines_of", "merge_halves", "share"]
+__all__ = ["Axis", "Lines", "grid_of", "lines_of", "merge_halves", "share", "share_all"]
 
 Array = npt.NDArray[Any]
 Axis = int | Sequence[int]
@@ -156,20 +156,30 @@ class Lines:
         return result
 
     def _everywhere(self, results: Array) -> Array:
-        """Return all results on every rank: each is on one rank, and zeros elsewhere add nothing to its bits."""
-        shape = self.components
+        u, shape = self.op.u, self.components
         rows = shape[0] if shape else 1
-        low, high = share(self.size, self.index(self.op.u.grid.rank), rows)
-        mine = np.zeros((rows, *shape[1:]), results.dtype)
-        mine[low:high] = results.reshape(high - low, *shape[1:])
-        bits = np.zeros(mine.size, np.int64)
-        bits.view(np.uint8).reshape(mine.size, 8)[:, : mine.itemsize] = mine.reshape(-1, 1).view(np.uint8)
-        total = np.empty_like(bits)
-        with REDUCTION:
-            self.op.u.grid.comm.Allreduce(bits, total, op=MPI.SUM)
-        raw = np.ascontiguousarray(total.view(np.uint8).reshape(mine.size, 8)[:, : mine.itemsize])
-        whole: Array = raw.view(results.dtype).reshape(shape)[()]
+        whole: Array = share_all(
+            u.grid.comm, self.size, self.index(u.grid.rank), results.reshape(len(results), *shape[1:]), rows
+        ).reshape(shape)[()]
         return whole
+
+
+def share_all(comm: MPI.Intracomm, size: int, index: int, results: Array, rows: int) -> Array:
+    """Return the rows of all `share` of a group of all ranks, on every rank. Collective: 8 bytes an element.
+
+    Each row is on one rank; the zeros of the others, in an all-reduce of integers, add nothing to its bits.
+    """
+    low, high = share(size, index, rows)
+    mine = np.zeros((rows, *results.shape[1:]), results.dtype)
+    mine[low:high] = results
+    bits = np.zeros(mine.size, np.int64)
+    bits.view(np.uint8).reshape(mine.size, 8)[:, : mine.itemsize] = mine.reshape(-1, 1).view(np.uint8)
+    total = np.empty_like(bits)
+    with REDUCTION:
+        comm.Allreduce(bits, total, op=MPI.SUM)
+    raw = np.ascontiguousarray(total.view(np.uint8).reshape(mine.size, 8)[:, : mine.itemsize])
+    whole: Array = raw.view(results.dtype).reshape(mine.shape)
+    return whole
 
 
 def _joined(values: Array, mask: Array | None, first: int) -> tuple[Array, Array | None]:

@@ -31,7 +31,7 @@ from mpibatch.reduce.exact import (
     rounded,
 )
 
-__all__ = ["agree", "count_lines", "sum_lines", "text_of"]
+__all__ = ["Kind", "agree", "count_lines", "finish", "finish_exactly", "sum_lines", "text_of", "words_of"]
 
 Array = npt.NDArray[Any]
 Kind = Literal["sum", "mean", "var", "std"]
@@ -81,12 +81,12 @@ def sum_lines(lines: Lines, kind: Kind, ddof: int = 0) -> Array:
         state, is_wide = _merged(lines, state)
         if lines.size == 1 or not agree(lines, text, is_wide):
             with phase("compute"):
-                return _finished(state, kind, ddof)
+                return finish(state, kind, ddof)
     with phase("compute"):
         parts = _exact_parts(lines, has_squares)
     parts = lines.merged(parts, _add)
     with phase("compute"):
-        return _finished_exactly(lines, parts, kind, ddof)
+        return finish_exactly(parts, lines.op.u.dtype.kind == "f", kind, ddof)
 
 
 def text_of(lines: Lines) -> str:
@@ -149,12 +149,14 @@ def _merged(lines: Lines, state: Array) -> tuple[Array, bool]:
     def merge(one: Array, other: Array) -> None:
         nonlocal is_wide
         flat = one.reshape(len(one), -1)
-        is_wide |= loops.merge(flat, other.reshape(len(other), -1), len(one))
+        wide = np.zeros(flat.shape[1])
+        loops.merge(flat, other.reshape(len(other), -1), len(one), wide)
+        is_wide |= bool(wide.any())
 
     return lines.merged(state if lines.kept else state[:, 0], merge), is_wide
 
 
-def _finished(state: Array, kind: Kind, ddof: int) -> Array:
+def finish(state: Array, kind: Kind, ddof: int) -> Array:
     """Round what expansions hold. Local."""
     from mpibatch.reduce._loops import lines as loops
 
@@ -187,31 +189,31 @@ def _result(kind: Kind, total: Fraction, squares: Fraction, count: int, ddof: in
 
 def _exact_parts(lines: Lines, has_squares: bool) -> Array:
     """Return the words of the exact sums of this rank's parts of the lines. Local."""
-    parts_of = float_parts if lines.op.u.dtype.kind == "f" else integer_parts
     values, mask = lines.turned()
 
-    def words() -> Iterator[Array]:
+    def lines_of_values() -> Iterator[Array]:
         for index in np.ndindex(lines.local_shape):
             line = values[index]
             if mask is not None:
                 line = line[mask[index]]
-            if lines.op.skips_nan:
-                line = line[line == line]
-            squares = product_parts(line, line) if has_squares else np.empty(0, np.int64)
-            yield np.concatenate([parts_of(line), squares, [line.size]])
+            yield line[line == line] if lines.op.skips_nan else line
 
-    rows = list(words())
-    width = parts_of(np.empty(0, values.dtype)).size + 1
-    if has_squares:
-        width += product_parts(np.empty(0), np.empty(0)).size
-    table = np.array(rows, np.int64).reshape(-1, width)
+    width = len(words_of(np.empty(0, values.dtype), has_squares))
+    table = np.array([words_of(line, has_squares) for line in lines_of_values()], np.int64).reshape(-1, width)
     return np.ascontiguousarray(table.T).reshape(width, *lines.local_shape)
 
 
-def _finished_exactly(lines: Lines, parts: Array, kind: Kind, ddof: int) -> Array:
+def words_of(values: Array, has_squares: bool) -> Array:
+    """Return the words of the exact sum of an array, of its squares, if wanted, and its size. Local."""
+    sums = (float_parts if values.dtype.kind == "f" else integer_parts)(values)
+    squares = product_parts(values, values) if has_squares else np.empty(0, np.int64)
+    return np.concatenate([sums, squares, [values.size]])
+
+
+def finish_exactly(parts: Array, is_float: bool, kind: Kind, ddof: int) -> Array:
+    """Round what words hold: of exact sums, for variances of exact sums of squares, and a count. Local."""
     flat = parts.reshape(len(parts), -1)
-    is_float = lines.op.u.dtype.kind == "f"
-    width = (float_parts if is_float else integer_parts)(np.empty(0, lines.op.u.dtype)).size
+    width = len(words_of(np.empty(0, "f8" if is_float else "i8"), False)) - 1
     out = np.full(flat.shape[1], np.nan)
     for i, column in enumerate(flat.T):
         count = int(column[-1])

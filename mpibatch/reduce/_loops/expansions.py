@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
 
-__all__ = ["append", "product", "quotient", "root", "rounded", "two_product", "two_sum"]
+__all__ = ["append", "product", "quotient", "ratio", "root", "rounded", "two_product", "two_sum"]
 
 Array = npt.NDArray[Any]
 Int = Any
@@ -125,6 +125,43 @@ def quotient(partials: Array, n: Int, divisor: float, scratch: Array) -> Any:
     half = 0.5 * (neighbour(value, rest > 0.0) - value)
     left = product(scratch, left, -half, divisor)
     return nearer(value, rest, rounded(scratch, left))
+
+
+@compiled
+def remainder(partials: Array, n: Int, factor: float, divisor: Array, scratch: Array) -> Int:
+    """Write partial sums less a factor times the sum of `divisor` to `scratch`; return how many there are. Local."""
+    for i in range(n):
+        scratch[i] = partials[i]
+    for i in range(divisor.shape[0]):
+        n = product(scratch, n, -factor, divisor[i])
+    return n
+
+
+@compiled
+def ratio(partials: Array, n: Int, divisor: Array, scratch: Array) -> Any:
+    """Return the double nearest to partial sums over the sum of `divisor`, not 0, ties to even. Local.
+
+    For results far from overflow and underflow, or 0.
+    """
+    m = 0
+    for i in range(divisor.shape[0]):
+        m = append(scratch, m, divisor[i])
+    about = rounded(scratch, m)
+    value = rounded(partials, n) / about
+    if value == 0.0:
+        return value
+    left = remainder(partials, n, value, divisor, scratch)
+    value += rounded(scratch, left) / about
+    left = remainder(partials, n, value, divisor, scratch)
+    rest = rounded(scratch, left)
+    if rest == 0.0:
+        return value
+    side = 1.0 if (rest > 0.0) == (about > 0.0) else -1.0
+    half = 0.5 * (neighbour(value, side > 0.0) - value)
+    for i in range(divisor.shape[0]):
+        left = product(scratch, left, -half, divisor[i])
+    beyond = rounded(scratch, left)
+    return nearer(value, side, beyond if about > 0.0 else -beyond)
 
 
 @compiled

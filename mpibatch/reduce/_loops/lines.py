@@ -156,18 +156,18 @@ def collect(local: Array, n: Int, rows: Int, state: Array, line: Int) -> bool:
     for i in range(n):
         state[SPECIAL, line] += local[SPECIAL, i]
         state[COUNT, line] += local[COUNT, i]
-        for first in (SUMS, SQUARES):
-            if first < rows:
-                for level in range(LEVELS):
-                    value = local[first + level, i]
-                    # 0.0 from another level would turn a sum of -0.0 into 0.0.
-                    if level == 0 or value != 0.0:
-                        for to in range(LEVELS):
-                            state[first + to, line], value = two_sum(state[first + to, line], value)
-                            if value == 0.0:
-                                break
-                        if value != 0.0:
-                            is_wide = True
+        for group in range(1 + (rows - SQUARES) // LEVELS):
+            first = SUMS if group == 0 else SQUARES + (group - 1) * LEVELS
+            for level in range(LEVELS):
+                value = local[first + level, i]
+                # 0.0 from another level would turn a sum of -0.0 into 0.0.
+                if level == 0 or value != 0.0:
+                    for to in range(LEVELS):
+                        state[first + to, line], value = two_sum(state[first + to, line], value)
+                        if value == 0.0:
+                            break
+                    if value != 0.0:
+                        is_wide = True
     return is_wide
 
 
@@ -233,12 +233,11 @@ def add(
 
 
 @compiled
-def merge(state: Array, other: Array, rows: Int) -> bool:
-    """Add states of lines to others, of which `rows` rows are in use; return whether some do not fit. Local."""
-    is_wide = False
+def merge(state: Array, other: Array, rows: Int, wide: Array) -> None:
+    """Add states of lines to others, of which `rows` rows are in use; mark those that do not fit. Local."""
     for i in range(state.shape[1]):
-        is_wide |= collect(other[:, i : i + 1], 1, rows, state, i)
-    return is_wide
+        if collect(other[:, i : i + 1], 1, rows, state, i):
+            wide[i] = 1.0
 
 
 @compiled

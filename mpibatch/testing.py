@@ -126,12 +126,12 @@ class Watchdog:
             self._write_trace()
 
     @contextlib.contextmanager
-    def watching(self, what: str, seconds: float) -> Iterator[None]:
+    def watching(self, activity: str, seconds: float) -> Iterator[None]:
         """End the process if the block takes longer than some seconds.
 
         Parameters
         ----------
-        what : str
+        activity : str
             What the block does, for what is written of it.
         seconds : float
             Its limit.
@@ -153,7 +153,7 @@ class Watchdog:
         >>> with watchdog.watching("starting MPI", seconds=5.0):  # doctest: +SKIP
         ...     from mpibatch.mpi import MPI
         """
-        self._label = f"{what}, limit {seconds:g} s"
+        self._label = f"{activity}, limit {seconds:g} s"
         self._write_trace()
         self._deadline = time.monotonic() + seconds
         try:
@@ -243,12 +243,12 @@ class Lockstep:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         with self._watchdog.watching("collecting tests", BETWEEN_SECONDS):
             self.meet()
-            found = self.comm.allgather(([item.nodeid for item in session.items], self._text))
-        if all(theirs == found[0] for theirs in found):
+            collected = self.comm.allgather(([item.nodeid for item in session.items], self._text))
+        if all(theirs == collected[0] for theirs in collected):
             return
         lines = ["the ranks collected different tests:"]
-        for rank, (names, errors) in enumerate(found):
-            alone = sorted(set(names) ^ set(found[0][0]))[:3]
+        for rank, (names, errors) in enumerate(collected):
+            alone = sorted(set(names) ^ set(collected[0][0]))[:3]
             lines.append(
                 f"rank {rank}: {len(names)} tests; not on both it and rank 0: {alone}; errors: {errors or 'none'}"
             )
@@ -279,18 +279,18 @@ class Lockstep:
             error = caught
             self._failed(f"in teardown: {type(caught).__name__}: {caught}")
         self.meet()
-        found = self.comm.allgather((self._outcome, self._text))
-        differ = [rank for rank, (outcome, _) in enumerate(found) if outcome != self._outcome]
+        outcomes = self.comm.allgather((self._outcome, self._text))
+        differ = [rank for rank, (outcome, _) in enumerate(outcomes) if outcome != self._outcome]
         if self._outcome == "failed":
-            told = {_gist(self._text)}
-            for rank, (outcome, text) in enumerate(found):
-                if outcome == "failed" and _gist(text) not in told:
-                    told.add(_gist(text))
+            gists = {_gist(self._text)}
+            for rank, (outcome, text) in enumerate(outcomes):
+                if outcome == "failed" and _gist(text) not in gists:
+                    gists.add(_gist(text))
                     self._elsewhere.append(f"--- {item.nodeid}, rank {rank} ---\n{text}")
         if error is not None:
             raise error
         if differ and self._outcome != "failed":
-            texts = "\n".join(f"rank {rank} {found[rank][0]}:\n{found[rank][1]}" for rank in differ)
+            texts = "\n".join(f"rank {rank} {outcomes[rank][0]}:\n{outcomes[rank][1]}" for rank in differ)
             pytest.fail(f"rank {self.comm.rank} {self._outcome}, but\n{texts}", pytrace=False)
         return None
 

@@ -106,6 +106,6 @@ def test_examples_are_right(launch: Launch, tmp_path: Path, ranks: int) -> None:
     names = [*PACKAGES, *PUBLIC]
     lines = [line for test in examples(names) for line in test.examples]
     count = sum(not line.options.get(doctest.SKIP, False) for line in lines)
-    done = launch(ranks, "-m", "tests.support.examples", *names, timeout=110, cwd=tmp_path, env=environment())
+    done = launch(ranks, "-m", "tests.support.examples", *names, timeout=300, cwd=tmp_path, env=environment())
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == f"{count} examples\n"

@@ -189,8 +189,8 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
         dt=dt,
         output=output,
         diagnostics=diagnostics,
-        most=None,
-        meet_every=p.steady_every if p.steady else 0,
+        max_steps=None,
+        align_every=p.steady_every if p.steady else 0,
         time_units="side / lid velocity",
         attrs={"velocity": {"units": "lid velocity", "long_name": "velocity (x, y)"}},
     ):

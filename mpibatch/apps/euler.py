@@ -104,9 +104,9 @@ def van_leer(a, b):
     return 2.0 * a * b / (a + b) if a * b > 0.0 else 0.0
 
 
-def edges(before, cell, after, gamma):
+def edges(before, center, after, gamma):
     """The states at the low and the high edge of a cell."""
-    (r0, _, _, v0, p0), (r, m, e, v, p), (r1, _, _, v1, p1) = before, cell, after
+    (r0, _, _, v0, p0), (r, m, e, v, p), (r1, _, _, v1, p1) = before, center, after
     axes = range(len(v))
     # Half the slopes: of density, velocities and pressure, then of mass, momenta and energy.
     dr = 0.5 * van_leer(r - r0, r1 - r)
@@ -118,7 +118,7 @@ def edges(before, cell, after, gamma):
     high = state(r + dr, [m[a] + dm[a] for a in axes], e + de, gamma)
     if min(low[0], high[0], low[4], high[4]) > 0.0:
         return low, high
-    return cell, cell
+    return center, center
 
 
 def hllc(left, right, axis, gamma):
@@ -151,8 +151,8 @@ def hllc(left, right, axis, gamma):
 def inflow(q, axis, offsets, gamma):
     """What flows into the cell through its two faces along an axis."""
     w = [state_at(q, at, gamma) for at in offsets]
-    before, here, after = [edges(w[n - 1], w[n], w[n + 1], gamma) for n in (1, 2, 3)]
-    low, high = hllc(before[1], here[0], axis, gamma), hllc(here[1], after[0], axis, gamma)
+    before, center, after = [edges(w[n - 1], w[n], w[n + 1], gamma) for n in (1, 2, 3)]
+    low, high = hllc(before[1], center[0], axis, gamma), hllc(center[1], after[0], axis, gamma)
     return [low[n] - high[n] for n in range(len(q))]
 
 
@@ -172,9 +172,9 @@ def fastest(now, gamma):
 def added(q, base, axis, a, b, k, gamma):
     """What is there, and what flows in along one axis: ``a * base + b * q + k * inflow``."""
     along = ALONG[len(q) - 2][axis]
-    here = along[2]
+    center = along[2]
     flow = inflow(q, axis, along, gamma)
-    return tuple([a * base[n][here] + b * q[n][here] + k * flow[n] for n in range(len(q))])
+    return tuple([a * base[n][center] + b * q[n][center] + k * flow[n] for n in range(len(q))])
 
 
 @functools.cache
@@ -243,10 +243,10 @@ def run(p: Parameters, simulation: mb.Simulation) -> dict[str, mb.Field]:
 
     def diagnostics(state: dict[str, mb.Field]) -> dict[str, float]:
         row = {name: mb.sum(field) * math.prod(spacing) for name, field in state.items()}
-        found = primitives(state, p.gamma)
-        row |= {"least_density": mb.min(found["density"]), "least_pressure": mb.min(found["pressure"])}
+        primitive = primitives(state, p.gamma)
+        row |= {"least_density": mb.min(primitive["density"]), "least_pressure": mb.min(primitive["pressure"])}
         if p.problem == "wave" and p.start is None:
-            row["error"] = mb.mean(abs(found["density"] - problem_fields(p, grid, simulation.time)["density"]))
+            row["error"] = mb.mean(abs(primitive["density"] - problem_fields(p, grid, simulation.time)["density"]))
         return row
 
     for now in simulation.steps(
@@ -340,10 +340,10 @@ def blast(p: Parameters, grid: mb.Grid) -> dict[str, mb.Field]:
     return {"density": grid.full(1.0), **still, "pressure": pressure}
 
 
-def conserved(found: Mapping[str, mb.Field], gamma: float) -> dict[str, mb.Field]:
+def conserved(primitive: Mapping[str, mb.Field], gamma: float) -> dict[str, mb.Field]:
     """Return mass, momentum and energy per volume, with the halo that the kernels need. Local."""
-    density, *velocities, pressure = found.values()
-    names = [name.replace("velocity", "momentum") for name in list(found)[1:-1]]
+    density, *velocities, pressure = primitive.values()
+    names = [name.replace("velocity", "momentum") for name in list(primitive)[1:-1]]
     kinetic = 0.5 * density * sum_of_squares(velocities)
     parts = [density, *(density * v for v in velocities), pressure / (gamma - 1) + kinetic]
     state = {}
@@ -367,14 +367,14 @@ def sum_of_squares(parts: list[mb.Field]) -> Any:
     return sum(v * v for v in parts)
 
 
-def check_positive(found: Mapping[str, mb.Field]) -> None:
+def check_positive(primitive: Mapping[str, mb.Field]) -> None:
     """Raise RunError, the same on every rank, where there is no gas. Collective."""
     for name in ("density", "pressure"):
-        least = mb.min(found[name])
+        least = mb.min(primitive[name])
         if least <= 0:
-            cell = tuple(map(int, np.unravel_index(mb.argmin(found[name]), found[name].shape)))
+            index = tuple(map(int, np.unravel_index(mb.argmin(primitive[name]), primitive[name].shape)))
             raise mb.RunError(
-                f"{name} is {least:g} in cell {cell} of the initial data, and has to be above 0; repair them there "
+                f"{name} is {least:g} in cell {index} of the initial data, and has to be above 0; repair them there "
                 "(a near-vacuum is fine, such as 1e-6 of what is around)"
             )
 

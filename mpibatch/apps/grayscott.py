@@ -123,7 +123,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> tuple[mb.Field, mb.Field]:
         return {"mean_u": mb.mean(u), "mean_v": mb.mean(v), "max_v": mb.max(v), "covered": covered}
 
     dt = p.dt or p.share * p.longest
-    for now in simulation.steps(state, dt=dt, diagnostics=diagnostics, most=None):
+    for now in simulation.steps(state, dt=dt, diagnostics=diagnostics, max_steps=None):
         spread_u, spread_v = (d * now.dt / h**2 for d in (p.diffusivity_u, p.diffusivity_v))
         rates = (spread_u, spread_v, p.feed, p.feed + p.kill, now.dt)
         mb.iterate(step, both, *rates, steps=now.count, out=both)
@@ -145,9 +145,9 @@ def initial(p: Parameters, grid: mb.Grid) -> dict[str, mb.Field]:
     for place in places(p):
         y, x = ((i - at) % n < p.seed_size for i, at, n in zip((rows, columns), place, p.shape, strict=True))
         inside |= y[:, None] & x
-    cell = rows[:, None].astype("u8") * np.uint64(p.shape[1]) + columns.astype("u8")
-    u.owned[...] = np.where(inside, 0.5, 1.0) * (1 + p.noise * (2 * uniform(cell, 2 * p.random) - 1))
-    v.owned[...] = np.where(inside, 0.25, 0.0) * (1 + p.noise * (2 * uniform(cell, 2 * p.random + 1) - 1))
+    index = rows[:, None].astype("u8") * np.uint64(p.shape[1]) + columns.astype("u8")
+    u.owned[...] = np.where(inside, 0.5, 1.0) * (1 + p.noise * (2 * uniform(index, 2 * p.random) - 1))
+    v.owned[...] = np.where(inside, 0.25, 0.0) * (1 + p.noise * (2 * uniform(index, 2 * p.random + 1) - 1))
     return {"u": u, "v": v}
 
 
@@ -159,10 +159,10 @@ def places(p: Parameters) -> list[tuple[int, int]]:
     return [middle, *((int(y), int(x)) for y, x in others)]
 
 
-def uniform(cell: npt.NDArray[np.uint64], stream: int) -> Any:
+def uniform(index: npt.NDArray[np.uint64], stream: int) -> Any:
     """Return numbers in [0, 1) that depend on the cell only, not on ranks: SplitMix64, doi:10.1145/2660193.2660195."""
     with np.errstate(over="ignore"):
-        z = (cell + np.uint64(stream % 2**32) * np.uint64(2**32) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (index + np.uint64(stream % 2**32) * np.uint64(2**32) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53

@@ -119,7 +119,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
         state,
         dt=p.dt or p.share * p.longest,
         diagnostics=diagnostics,
-        most=None,
+        max_steps=None,
         time_units="s",
         attrs={"u": {"units": "K", "long_name": "temperature"}},
     ):

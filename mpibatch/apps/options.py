@@ -175,7 +175,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
     payoff = grid.from_function(lambda *x: payoff_at(p, x))
     state = {"price": grid.from_function(lambda *x: averaged_payoff(p, x), halo=1)}
     spare = state["price"].like()
-    here = grid.from_function(lambda *x: spot_cell(p, x))
+    spot_weight = grid.from_function(lambda *x: spot_cell(p, x))
     step, greeks = (step1, greeks1) if len(p.spot) == 1 else (step2, greeks2)
 
     def walls(*coordinates: Any) -> Any:
@@ -183,7 +183,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
         return forward_payoff(p, x, time)
 
     def at_spot(field: mb.Field) -> float:
-        return float(mb.sum(here * field))
+        return float(mb.sum(spot_weight * field))
 
     def output(state: dict[str, mb.Field]) -> dict[str, mb.Field]:
         delta, gamma = greeks(state["price"], walls=walls, time=simulation.time)
@@ -195,8 +195,8 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
         row = {"price": at_spot(price)}
         for axis in range(grid.ndim):
             chosen = np.arange(grid.ndim) == axis
-            row[f"delta{axis + 1}"] = float(mb.sum(here * delta * chosen))
-            row[f"gamma{axis + 1}"] = float(mb.sum(here * gamma * chosen))
+            row[f"delta{axis + 1}"] = float(mb.sum(spot_weight * delta * chosen))
+            row[f"gamma{axis + 1}"] = float(mb.sum(spot_weight * gamma * chosen))
         # A step without exercise is linear in its length, and thus theta to round-off.
         after = step(price, payoff, *factors(p, p.longest), False, walls=walls, time=simulation.time)
         row["theta"] = at_spot(price - after) / p.longest
@@ -221,10 +221,10 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
 
 def factors(p: Parameters, dt: float) -> list[float]:
     """Return what the differences in a step are multiplied with. Local."""
-    found = [0.5 * dt * (s / h) ** 2 for s, h in zip(p.volatility, p.spacing, strict=True)]
+    diffusion = [0.5 * dt * (s / h) ** 2 for s, h in zip(p.volatility, p.spacing, strict=True)]
     if len(p.spot) == 2:
-        found.append(0.25 * dt * p.correlation * math.prod(p.volatility) / math.prod(p.spacing))
-    return [*found, *(0.5 * dt * drift / h for drift, h in zip(p.drifts, p.spacing, strict=True)), p.rate * dt]
+        diffusion.append(0.25 * dt * p.correlation * math.prod(p.volatility) / math.prod(p.spacing))
+    return [*diffusion, *(0.5 * dt * drift / h for drift, h in zip(p.drifts, p.spacing, strict=True)), p.rate * dt]
 
 
 def is_exercised(p: Parameters, before: float, after: float) -> bool:
@@ -303,9 +303,11 @@ def stulz(p: Parameters, time: float) -> float:
     assets = [s * math.exp(-q * time) for s, q in zip(p.spot, p.dividend, strict=True)]
     low = [(math.log(s / p.strike) + m * time) / (v * root) for s, m, v in zip(p.spot, p.drifts, sigma, strict=True)]
     value = -p.strike * math.exp(-p.rate * time) * (1 - normal2(-low[0], -low[1], rho))
-    for one, other in ((0, 1), (1, 0)):
-        exchange = math.log(assets[one] / assets[other]) / (both * root) + 0.5 * both * root
-        value += assets[one] * normal2(low[one] + sigma[one] * root, exchange, (sigma[one] - rho * sigma[other]) / both)
+    for first, second in ((0, 1), (1, 0)):
+        exchange = math.log(assets[first] / assets[second]) / (both * root) + 0.5 * both * root
+        value += assets[first] * normal2(
+            low[first] + sigma[first] * root, exchange, (sigma[first] - rho * sigma[second]) / both
+        )
     return value
 
 

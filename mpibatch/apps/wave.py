@@ -120,7 +120,7 @@ class Parameters:
             return tuple(length / 2 for length in self.lengths)
         return self.source
 
-    def cell(self, place: tuple[float, ...]) -> tuple[int, ...]:
+    def index_of(self, place: tuple[float, ...]) -> tuple[int, ...]:
         """Return the cell around a place. Local."""
         return tuple(min(int(x / h), cells - 1) for x, h, cells in zip(place, self.spacing, self.shape, strict=True))
 
@@ -151,14 +151,14 @@ def second_derivative(u, axis, ndim, weights):
 def kernel(ndim: int, order: int) -> mb.Kernel:
     """Return the step for a number of axes and an order. Local."""
     weights = WEIGHTS[order]
-    here = (0,) * ndim
+    center = (0,) * ndim
 
     @mb.stencil
     def step(u, before, speed, damping, dt):
         laplace = sum([second_derivative(u, axis, ndim, weights) for axis in range(ndim)])
-        a = 0.5 * dt * damping[here]
-        c = dt * speed[here]
-        return (2.0 * u[here] - (1.0 - a) * before[here] + c * c * laplace) / (1.0 + a)
+        a = 0.5 * dt * damping[center]
+        c = dt * speed[center]
+        return (2.0 * u[center] - (1.0 - a) * before[center] + c * c * laplace) / (1.0 + a)
 
     return step
 
@@ -175,14 +175,14 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
     dt = step_length(p, mb.max(speed))
     damping = sponge(p, grid, mb.max(speed))
     state = {"u": initial(p, grid), "before": grid.zeros(p.dtype, halo=p.order // 2)}
-    source, receivers = p.source_place, [p.cell(place) for place in p.receivers]
+    source, receivers = p.source_place, [p.index_of(place) for place in p.receivers]
 
     def diagnostics(state: dict[str, mb.Field]) -> dict[str, float]:
         u = state["u"]
         row = {"min": mb.min(u), "max": mb.max(u)}
         if p.is_mode:
             row["error"] = mb.max(abs(u - standing_wave(p, grid, simulation.time)))
-        return row | {f"receiver_{n}": value_in(u, cell) for n, cell in enumerate(receivers)}
+        return row | {f"receiver_{n}": value_in(u, index) for n, index in enumerate(receivers)}
 
     first = 0.0
     for now in simulation.steps(
@@ -190,7 +190,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
         dt=dt,
         output=lambda state: {"u": state["u"]},
         diagnostics=diagnostics,
-        most=None if source is None else 1,
+        max_steps=None if source is None else 1,
         time_units="s",
         attrs={"u": {"long_name": "pressure"}},
     ):
@@ -212,7 +212,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
         else:
             step(u, before, speed, damping, now.dt, out=before, walls=walls)
             amount = p.wavelet(now.time) * now.dt**2 / math.prod(spacing)
-            add(before, p.cell(source), amount, speed, damping, now.dt)
+            add(before, p.index_of(source), amount, speed, damping, now.dt)
             state["u"], state["before"] = before, u
     return state["u"]
 
@@ -279,23 +279,25 @@ def standing_wave(p: Parameters, grid: mb.Grid, time: float) -> mb.Field:
     return grid.from_function(mode, p.dtype, halo=p.order // 2)
 
 
-def add(u: mb.Field, cell: tuple[int, ...], amount: float, speed: mb.Field, damping: mb.Field, dt: float) -> None:
+def add(u: mb.Field, index: tuple[int, ...], amount: float, speed: mb.Field, damping: mb.Field, dt: float) -> None:
     """Add what a source gives in a step to its cell, on the rank that owns it. Local."""
-    if owns(u, cell):
-        here = tuple(i - low for i, low in zip(cell, u.box.start, strict=True))
-        u.owned[here] += amount * float(speed.owned[here]) ** 2 / (1 + 0.5 * dt * float(damping.owned[here]))
+    if owns(u, index):
+        local_index = tuple(i - low for i, low in zip(index, u.box.start, strict=True))
+        u.owned[local_index] += (
+            amount * float(speed.owned[local_index]) ** 2 / (1 + 0.5 * dt * float(damping.owned[local_index]))
+        )
 
 
-def value_in(u: mb.Field, cell: tuple[int, ...]) -> float:
+def value_in(u: mb.Field, index: tuple[int, ...]) -> float:
     """Return the value in a cell, on all ranks. Collective."""
-    here = tuple(i - low for i, low in zip(cell, u.box.start, strict=True))
-    mine = float(u.owned[here]) if owns(u, cell) else -math.inf
+    local_index = tuple(i - low for i, low in zip(index, u.box.start, strict=True))
+    mine = float(u.owned[local_index]) if owns(u, index) else -math.inf
     return float(u.grid.comm.allreduce(mine, op=mb.mpi.MPI.MAX))
 
 
-def owns(u: mb.Field, cell: tuple[int, ...]) -> bool:
+def owns(u: mb.Field, index: tuple[int, ...]) -> bool:
     """Whether the cell is this rank's. Local."""
-    return all(low <= i < high for i, low, high in zip(cell, u.box.start, u.box.stop, strict=True))
+    return all(low <= i < high for i, low, high in zip(index, u.box.start, u.box.stop, strict=True))
 
 
 if __name__ == "__main__":

@@ -66,13 +66,13 @@ def core_quota(root: Path = ROOT) -> float | None:
 
 def memory_limit(root: Path = ROOT) -> int | None:
     """Return how many bytes this process's control groups allow, None if any. Local."""
-    found = []
+    limits = []
     for folder in _groups("memory", root):
         words = _words(folder / "memory.max") or _words(folder / "memory.limit_in_bytes")
         # Version 1 says "no limit" by a number near 2^63.
         if words and words[0].isdigit() and int(words[0]) < 1 << 60:
-            found.append(int(words[0]))
-    return min(found, default=None)
+            limits.append(int(words[0]))
+    return min(limits, default=None)
 
 
 def home() -> Path:

@@ -31,9 +31,11 @@ def launched() -> tuple[int, int]:
 
     Only for what happens before MPI is imported: help, usage errors, and commands that need one process.
     """
-    found = [(int(os.environ[rank]), os.environ.get(size, "")) for rank, size in _RANKS if _is_number(rank)]
+    launches = [(int(os.environ[rank]), os.environ.get(size, "")) for rank, size in _RANKS if _is_number(rank)]
     # Slurm's PMIx tells a rank its number alone; the number of all is among Slurm's own.
-    rank, count = next(((rank, count) for rank, count in found if count.isdecimal()), found[0] if found else (0, ""))
+    rank, count = next(
+        ((rank, count) for rank, count in launches if count.isdecimal()), launches[0] if launches else (0, "")
+    )
     return rank, max(int(count) if count.isdecimal() else 1, rank + 1)
 
 

@@ -58,7 +58,7 @@ class Need:
     bytes_per_cell: int
     steps: int = 1
 
-    def told(self, times: int) -> dict[str, Any]:
+    def to_json(self, times: int) -> dict[str, Any]:
         """Return this as JSON holds it, with how many times it was carried out. Local."""
         return {
             "shape": list(self.shape),
@@ -149,9 +149,9 @@ def work(name: str, flops: int, nbytes: int, threads: int = 1) -> Work:
     return _works[-1]
 
 
-def needed(what: Need) -> None:
+def needed(need: Need) -> None:
     """Count an exchange that is carried out. Local."""
-    _count.needs[what] = _count.needs.get(what, 0) + 1
+    _count.needs[need] = _count.needs.get(need, 0) + 1
 
 
 def sent(messages: int, nbytes: int) -> None:
@@ -162,10 +162,10 @@ def sent(messages: int, nbytes: int) -> None:
 
 def lap(name: str) -> None:
     """End a part of the run; what has the name of an earlier one is added to that. Local."""
-    one = _count.laps.setdefault(name, Lap(name, {}, 0))
-    for what, times in _count.needs.items():
-        one.exchanges[what] = one.exchanges.get(what, 0) + times
-    _count.laps[name] = Lap(name, one.exchanges, one.reductions + _count.reductions)
+    part = _count.laps.setdefault(name, Lap(name, {}, 0))
+    for need, times in _count.needs.items():
+        part.exchanges[need] = part.exchanges.get(need, 0) + times
+    _count.laps[name] = Lap(name, part.exchanges, part.reductions + _count.reductions)
     _count.needs, _count.reductions = {}, 0
 
 
@@ -186,17 +186,17 @@ def traffic() -> tuple[int, int]:
 
 def works() -> list[Work]:
     """Return the kernels that have run, in the order in which they were first met. Local."""
-    return [one for one in _works if one.calls]
+    return [kernel for kernel in _works if kernel.calls]
 
 
 def threads() -> int:
     """Return the most threads that a kernel ran on. Local."""
-    return max((one.threads for one in works()), default=1)
+    return max((kernel.threads for kernel in works()), default=1)
 
 
 def reset() -> None:
     """Set everything back to zero. Local."""
     _count.clear()
-    for one in _works:
-        one.calls = one.cells = 0
-        one.seconds = 0.0
+    for kernel in _works:
+        kernel.calls = kernel.cells = 0
+        kernel.seconds = 0.0

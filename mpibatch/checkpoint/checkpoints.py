@@ -213,7 +213,7 @@ class Checkpoints:
         """
         return self._known[-1] if self._known else None
 
-    def found(self) -> int:
+    def count(self) -> int:
         """Return how many checkpoints are in the folder, whole or not.
 
         Returns
@@ -233,7 +233,7 @@ class Checkpoints:
         Examples
         --------
         >>> import mpibatch as mb
-        >>> mb.Checkpoints("found.checkpoints").found()
+        >>> mb.Checkpoints("counted.checkpoints").count()
         0
         """
         return len(self._steps())
@@ -383,12 +383,12 @@ class Checkpoints:
         ...     checkpoints.clear()
         ...     checkpoints.save(1, {"u": u})
         ...     checkpoints.save(2, {"u": u})
-        ...     print(checkpoints.newest, checkpoints.found())
+        ...     print(checkpoints.newest, checkpoints.count())
         ...     checkpoints.clear()
         2 1
         """
         path = folder.file_of(self.path, step)
-        if not self._is_folder_ours and (count := self.found()):
+        if not self._is_folder_ours and (count := self.count()):
             raise UsageError(
                 f"{count} checkpoints of an earlier run are in {self.path}, which this run has not looked at; go on "
                 "from them (latest), or remove them first (clear)"
@@ -475,7 +475,7 @@ class Checkpoints:
         ...     checkpoints.clear()
         ...     checkpoints.save(1, {"u": mb.Grid(4).zeros()})
         ...     checkpoints.clear()
-        ...     checkpoints.found()
+        ...     checkpoints.count()
         0
         """
         self._known, self._is_folder_ours = [], True
@@ -520,11 +520,11 @@ class Checkpoints:
         self._handle = handle
 
     def _steps(self) -> list[int]:
-        found: list[int] = []
+        on_root: list[int] = []
         with agreed(self.comm, f"looking for checkpoints in {self.path}"):
             if self.comm.rank == 0:
-                found = folder.steps_in(self.path)
-        steps: list[int] = self.comm.bcast(found, root=0)
+                on_root = folder.steps_in(self.path)
+        steps: list[int] = self.comm.bcast(on_root, root=0)
         return steps
 
     def header_of(self, path: str) -> contents.Header | None:

@@ -50,11 +50,11 @@ def write(
 
 def read_header(comm: MPI.Intracomm, path: str) -> Header:
     """Return the header, with "extra" as it was given. Collective. Raises RunError if this is no checkpoint."""
-    found: Header = {}
+    on_root: Header = {}
     with agreed(comm, f"reading {path}"):
         if comm.rank == 0:
-            found = _read(path)
-    header: Header = comm.bcast(found, root=0)
+            on_root = _read(path)
+    header: Header = comm.bcast(on_root, root=0)
     return header
 
 
@@ -70,14 +70,14 @@ def restore(comm: MPI.Intracomm, path: str, header: Header, fields: Mapping[str,
             )
     for name in header["state"]:
         field = fields[name]
-        found = load(path, f"{STATE}/{name}", grid=field.grid)
+        stored = load(path, f"{STATE}/{name}", grid=field.grid)
         with agreed(comm, f"reading {path}"):
-            if (found.dtype, found.components) != (field.dtype, field.components):
+            if (stored.dtype, stored.components) != (field.dtype, field.components):
                 raise UsageError(
-                    f"{name!r} in {path} has values of {found.dtype} {found.components}, but {field.dtype} "
+                    f"{name!r} in {path} has values of {stored.dtype} {stored.components}, but {field.dtype} "
                     f"{field.components} is wanted; it is another program's: start anew"
                 )
-        field.owned[...] = found.owned
+        field.owned[...] = stored.owned
 
 
 def _read(path: str) -> Header:

@@ -34,9 +34,9 @@ def differences(then: Identity, now: Identity, mild: bool = False) -> str:
     """Return, as words, in which values two tables differ; "" for none. Local. `mild`: among `MILD`, or the others."""
     before, after = plain(then), plain(now)
     names = [name for name in {**before, **after} if (name in MILD) == mild]
-    found = [name for name in names if before.get(name) != after.get(name)]
-    told = [f"{name} was {_shown(before, name)} and is {_shown(after, name)}" for name in found[:MOST]]
-    return ", ".join(told) + (f", and {len(found) - MOST} more" if len(found) > MOST else "")
+    changed = [name for name in names if before.get(name) != after.get(name)]
+    texts = [f"{name} was {_shown(before, name)} and is {_shown(after, name)}" for name in changed[:MOST]]
+    return ", ".join(texts) + (f", and {len(changed) - MOST} more" if len(changed) > MOST else "")
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:

@@ -60,8 +60,8 @@ def guarded(command: Callable[[], int], debug: bool = False) -> int:
 def _missing(error: ModuleNotFoundError) -> str:
     """What to install for a module that is not there."""
     extra = {"mpi4py": "mpich", "PIL": "image", "tifffile": "image"}.get(str(error.name).partition(".")[0])
-    wanted = f"'mpibatch[{extra}]'" if extra else error.name
-    return f"{error}; install it with: pip install {wanted}"
+    requirement = f"'mpibatch[{extra}]'" if extra else error.name
+    return f"{error}; install it with: pip install {requirement}"
 
 
 def _world() -> Any:

@@ -11,14 +11,14 @@ from mpibatch.base.log import logger
 if TYPE_CHECKING:
     from mpibatch.tools.slurm.profiles import Profile
 
-__all__ = ["add", "chosen", "told"]
+__all__ = ["add", "chosen", "describe"]
 
 
 def add(group: argparse._ArgumentGroup) -> None:
     """Add the options to a group of a command's. Local."""
     group.add_argument("--time", metavar="T", help="time limit: minutes, HH:MM:SS or D-HH:MM:SS (default: the site's)")
-    for key, what in (("account", "account"), ("partition", "partition"), ("qos", "quality of service")):
-        group.add_argument(f"--{key}", metavar="NAME", help=f"the {what}, in place of the profile's")
+    for key, noun in (("account", "account"), ("partition", "partition"), ("qos", "quality of service")):
+        group.add_argument(f"--{key}", metavar="NAME", help=f"the {noun}, in place of the profile's")
     group.add_argument(
         "--memory-limit", metavar="SIZE", help="what a filter may take on one rank beside its block, such as 4G"
     )
@@ -49,11 +49,11 @@ def chosen(args: argparse.Namespace) -> Profile:
     )
 
 
-def told(profile: Profile) -> str:
+def describe(profile: Profile) -> str:
     """Return in words how ranks are bound, and how much memory they may take. Local."""
-    asked = [f"{profile.memory} of each node" if profile.memory else ""]
-    asked += [f"{profile.memory_per_cpu} for each CPU" if profile.memory_per_cpu else ""]
-    memory = next(filter(None, asked), "the site's default")
+    amounts = [f"{profile.memory} of each node" if profile.memory else ""]
+    amounts += [f"{profile.memory_per_cpu} for each CPU" if profile.memory_per_cpu else ""]
+    memory = next(filter(None, amounts), "the site's default")
     limit = f", filters up to {profile.memory_limit} on a rank" if profile.memory_limit else ""
     return f"pinning: {' '.join(profile.binding) or 'the default of the launcher'}; memory: {memory}{limit}"
 

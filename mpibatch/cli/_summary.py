@@ -49,12 +49,12 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
         return 0
     stats = timing.summary(comm)
     hosts = hosts_of(comm)
-    said = foretold(job, comm.size, max(hosts.ranks.values())) if hosts is not None else None
-    told = None
+    prediction = foretold(job, comm.size, max(hosts.ranks.values())) if hosts is not None else None
+    figures = None
     # Launchers may keep the variable from other ranks.
     if comm.bcast(completion.is_wanted(), root=0):
-        told = account(comm, summary, stats, hosts, began)
-        completion.note(run=told if told is None or said is None else {**told, "predicted": said})
+        figures = account(comm, summary, stats, hosts, began)
+        completion.note(run=figures if figures is None or prediction is None else {**figures, "predicted": prediction})
     if hosts is None or quiet:
         return 0
     print(f"{shape_text(summary.shape)} cells on {shape_text(summary.topology)} ranks")
@@ -62,9 +62,9 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
     for note in summary.notes:
         print(note)
     print(_laps(summary.seconds))
-    if said is not None:
-        memory = told["memory"]["most"] if told else peak_memory()
-        print(compared(said, _step_seconds(summary), memory))
+    if prediction is not None:
+        memory = figures["memory"]["most"] if figures else peak_memory()
+        print(compared(prediction, _step_seconds(summary), memory))
     print(timing.table(stats, comm.size))
     if any(stat.name == "compile" and stat.slowest > COMPILING_WORTH_TELLING for stat in stats):
         print("compile: loops are compiled once and kept, later runs only load them")
@@ -101,10 +101,10 @@ def _chosen(ranks: int, hosts: Hosts) -> str:
     cores, limit = _count(hosts.cores, "core"), os.environ.get(LIMIT_VARIABLE, "").strip()
     if ranks > 1:
         cores = f"each on {cores}, " + ("not its own" if hosts.shared else "its own")
-    told = (
+    line = (
         f"{_count(ranks, 'rank')} × {_count(tally.threads(), 'thread')} on {_count(len(hosts.ranks), 'host')}, {cores}"
     )
-    return told + (f"; {LIMIT_VARIABLE} = {limit}" if limit else "")
+    return line + (f"; {LIMIT_VARIABLE} = {limit}" if limit else "")
 
 
 def _count(number: int, word: str) -> str:

@@ -59,23 +59,25 @@ def execute(args: argparse.Namespace) -> int:
 
     if not args.patience > 0:
         raise UsageError(f"--patience {args.patience:g}: give seconds, more than 0")
-    found = examine(Path(args.folder), args.patience)
-    if found.rank:
-        if found.unheard is None:
+    examination = examine(Path(args.folder), args.patience)
+    if examination.rank:
+        if examination.unheard is None:
             return 0
-        sys.stderr.write(f"mpibatch doctor: rank {found.rank} of {found.ranks}: {found.unheard.found}\n")
+        sys.stderr.write(
+            f"mpibatch doctor: rank {examination.rank} of {examination.ranks}: {examination.unheard.found}\n"
+        )
         return 2
-    if shown := _shown(args, found):
+    if shown := _shown(args, examination):
         print(shown, flush=True)
-    if any(one.level == "error" for one in found.findings) and found.ranks > 1:
+    if any(finding.level == "error" for finding in examination.findings) and examination.ranks > 1:
         # Launchers drop what they have not passed on by the time they learn that a rank has died.
         time.sleep(0.3)
-    if found.meeting is not None:
-        found.meeting.close()
-    return exit_code(found.findings)
+    if examination.meeting is not None:
+        examination.meeting.close()
+    return exit_code(examination.findings)
 
 
-def _shown(args: argparse.Namespace, found: object) -> str:
+def _shown(args: argparse.Namespace, examination: object) -> str:
     import os
     import shutil
     import sys
@@ -84,13 +86,13 @@ def _shown(args: argparse.Namespace, found: object) -> str:
     from mpibatch.tools.doctor.launchers import starter
     from mpibatch.tools.doctor.report import as_json, as_text
 
-    assert isinstance(found, Examination)
+    assert isinstance(examination, Examination)
     if args.json:
-        return as_json(found)
+        return as_json(examination)
     # Open MPI's launcher gives its ranks a terminal, also where all goes into a file.
     terminal = sys.stdout.isatty() and not starter()
     return as_text(
-        found,
+        examination,
         width=min(shutil.get_terminal_size((100, 24)).columns, 120),
         verbose=args.verbose,
         quiet=args.quiet,

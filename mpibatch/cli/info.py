@@ -51,24 +51,24 @@ def execute(args: argparse.Namespace) -> int:
     attributes = file_attributes(args.file)
     content = content_of(split_path(args.file)[0])
     datasets = []
-    for found in describe(args.file):
+    for description in describe(args.file):
         entry: dict[str, Any] = {
-            "name": found.name,
-            "shape": list(found.shape),
-            "dtype": found.dtype,
-            "bytes": found.nbytes,
-            "chunks": found.chunks and list(found.chunks),
-            "compression": found.compression,
-            "attributes": dict(found.attrs),
+            "name": description.name,
+            "shape": list(description.shape),
+            "dtype": description.dtype,
+            "bytes": description.nbytes,
+            "chunks": description.chunks and list(description.chunks),
+            "compression": description.compression,
+            "attributes": dict(description.attrs),
         }
-        if found.refused:
-            entry["unreadable"] = found.refused
+        if description.refused:
+            entry["unreadable"] = description.refused
         elif args.digest:
-            entry["sha256"] = digest(args.file, found.name or None)
+            entry["sha256"] = digest(args.file, description.name or None)
         datasets.append(entry)
     if args.json:
-        told = {"file": args.file, "sealed": content is not None, "content": content}
-        print(json.dumps({**told, "attributes": attributes, "datasets": datasets}, indent=2))
+        document = {"file": args.file, "sealed": content is not None, "content": content}
+        print(json.dumps({**document, "attributes": attributes, "datasets": datasets}, indent=2))
     else:
         lines = _lines(args.file, attributes, datasets)
         # Others' files have no seal, and miss none.

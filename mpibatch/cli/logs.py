@@ -58,7 +58,7 @@ def _follow(submission: Submission, task: str) -> int:
     # A chain that was preempted or lost a node may look ended until Slurm requeues it, or until its successor is noted.
     sure = 2 if submission.kind == "chain" else 1
     answers = commands.answers(SILENT)
-    path, shown, asked, ended = Path(), 0, 0.0, 0
+    path, shown, question_time, ended = Path(), 0, 0.0, 0
     while True:
         newest = submissions.log_of(submission, task)
         if newest != path:
@@ -67,12 +67,12 @@ def _follow(submission: Submission, task: str) -> int:
         shown = _print_from(path, shown)
         if ended == sure:
             return 0
-        if time.monotonic() - asked > ASK_EVERY or not asked:
+        if time.monotonic() - question_time > ASK_EVERY or not question_time:
             is_array = submission.kind == "array"
             number = f"{submission.number}_{task or '0'}" if is_array else submissions.latest(submission)
             if (queued := next(answers)) is not None:
                 ended = 0 if commands.goes_on(number, queued) else ended + 1
-            asked = time.monotonic()
+            question_time = time.monotonic()
         if ended < sure:  # else what it wrote before is printed once more round
             time.sleep(EVERY)
 

@@ -78,16 +78,16 @@ def execute(args: argparse.Namespace) -> int:
     subject, measured_at, notes = _subject(job, machine, home)
     ranks, more = _fitting(args.ranks, ranks, subject.cells)
     model = _model(subject, machine, args.ranks_per_node or 0, measured_at)
-    found = [model.at(count) for count in ranks]
+    predictions = [model.at(count) for count in ranks]
     advice, limit = traps(model, ranks), limit_of(model)
     notes += [*more, *_notes(model, args)]
     if args.json:
-        told = _told(model, found, notes)
-        told["advice"] = [{"ranks": a.ranks, "better": a.better, "gain": a.gain, "text": str(a)} for a in advice]
-        told["limit"] = {"half_efficiency": limit.half, "no_gain_beyond": limit.useless}
-        print(json.dumps(told))
+        document = _as_document(model, predictions, notes)
+        document["advice"] = [{"ranks": a.ranks, "better": a.better, "gain": a.gain, "text": str(a)} for a in advice]
+        document["limit"] = {"half_efficiency": limit.half, "no_gain_beyond": limit.useless}
+        print(json.dumps(document))
         return 0
-    print("\n".join([*_head(model), "", *_table(model, found)]))
+    print("\n".join([*_head(model), "", *_table(model, predictions)]))
     for line in [*map(str, advice), *([str(limit)] if str(limit) else []), *notes]:
         print(f"- {line}")
     return 0
@@ -109,8 +109,8 @@ def _machines(named: str | None) -> tuple[Machine | None, Machine | None]:
 
     from mpibatch.tools.planning.machine import default_path, load
 
-    here = default_path()
-    home = load(here) if here.exists() else None
+    path = default_path()
+    home = load(path) if path.exists() else None
     return (load(Path(named)), home) if named else (home, home)
 
 
@@ -145,7 +145,7 @@ def _model(subject: Subject, machine: Machine | None, ranks_per_node: int, measu
 def _notes(model: Model, args: argparse.Namespace) -> list[str]:
     """What cannot be said, and what to type for it."""
     notes = []
-    probe = f"mpiexec -n 2 mpibatch probe {args.job}" + "".join(f" --set {one}" for one in args.settings)
+    probe = f"mpiexec -n 2 mpibatch probe {args.job}" + "".join(f" --set {setting}" for setting in args.settings)
     if model.work is None:
         notes.append(f"no time is told, and of memory only what is certain: this job was not probed; type: {probe}")
         notes.append("halos are those that filters' parameters and kernels' texts tell, each once in a step")
@@ -174,8 +174,8 @@ def _head(model: Model) -> list[str]:
 
     subject, machine = model.subject, model.machine
     job = subject.job
-    what = f"program {job.program.name}" if isinstance(job, SimulationJob) else f"{len(job.steps)} filters"
-    lines = [f"job      {job.source}: {what}, {shape_text(subject.shape)} cells"]
+    workload = f"program {job.program.name}" if isinstance(job, SimulationJob) else f"{len(job.steps)} filters"
+    lines = [f"job      {job.source}: {workload}, {shape_text(subject.shape)} cells"]
     if subject.is_pipeline:
         lines.append(f"input    {bytes_text(subject.cells * subject.cell)} to be read, by all ranks together")
     if machine is None:
@@ -185,37 +185,37 @@ def _head(model: Model) -> list[str]:
     return [*lines, f"machine  {machine.name}: {nodes}" + (f"; measured {machine.date[:10]}" if machine.date else "")]
 
 
-def _table(model: Model, found: list[Prediction]) -> list[str]:
+def _table(model: Model, predictions: list[Prediction]) -> list[str]:
     from mpibatch.base.units import bytes_text
 
     step = "filters" if model.subject.is_pipeline else "a step"
     heads = ("ranks", "grid", "blocks", "uneven", "cells", "memory", "halo", "sent", step, "effic.", "run", "written")
     rows = [heads]
-    for one in found:
-        low, high = one.smallest, one.largest
+    for prediction in predictions:
+        low, high = prediction.smallest, prediction.largest
         blocks = "×".join(str(b) if a == b else f"{a}–{b}" for a, b in zip(low, high, strict=True))
-        memory = "?" if one.memory_least is None else f"≥ {bytes_text(one.memory_least)}"
-        if one.memory is not None:
-            memory = bytes_text(one.memory) + ("!" if one.fits is False else "")
+        memory = "?" if prediction.memory_least is None else f"≥ {bytes_text(prediction.memory_least)}"
+        if prediction.memory is not None:
+            memory = bytes_text(prediction.memory) + ("!" if prediction.fits is False else "")
         rows.append(
             (
-                str(one.ranks),
-                "×".join(map(str, one.topology)),
+                str(prediction.ranks),
+                "×".join(map(str, prediction.topology)),
                 blocks,
-                f"{one.imbalance:.2f}",
-                str(one.cells),
+                f"{prediction.imbalance:.2f}",
+                str(prediction.cells),
                 memory,
-                bytes_text(round(one.halo_bytes)),
-                f"{one.messages:.3g}",
-                _seconds(one.seconds_per_step),
-                "?" if one.efficiency is None else f"{one.efficiency:.2f}",
-                _seconds(one.seconds),
-                "?" if one.write_bytes is None else bytes_text(one.write_bytes),
+                bytes_text(round(prediction.halo_bytes)),
+                f"{prediction.messages:.3g}",
+                _seconds(prediction.seconds_per_step),
+                "?" if prediction.efficiency is None else f"{prediction.efficiency:.2f}",
+                _seconds(prediction.seconds),
+                "?" if prediction.write_bytes is None else bytes_text(prediction.write_bytes),
             )
         )
     widths = [max(len(row[n]) for row in rows) for n in range(len(heads))]
     lines = ["  ".join(word.rjust(width) for word, width in zip(row, widths, strict=True)) for row in rows]
-    if any(one.fits is False for one in found):
+    if any(prediction.fits is False for prediction in predictions):
         lines.append("! more than a node has")
     return [*lines, ""]
 
@@ -226,7 +226,7 @@ def _seconds(value: float | None) -> str:
     return f"{value:.3g} s" if value >= 1 else f"{1e3 * value:.3g} ms" if value >= 1e-3 else f"{1e6 * value:.3g} µs"
 
 
-def _told(model: Model, found: list[Prediction], notes: list[str]) -> dict[str, Any]:
+def _as_document(model: Model, predictions: list[Prediction], notes: list[str]) -> dict[str, Any]:
     from mpibatch.tools.planning.prediction import told
 
     subject = model.subject
@@ -238,6 +238,6 @@ def _told(model: Model, found: list[Prediction], notes: list[str]) -> dict[str, 
         "machine": model.machine.name if model.machine else None,
         "probed": model.work is not None,
         "ranks_per_node": model.ranks_per_node or None,
-        "points": [told(one) for one in found],
+        "points": [told(prediction) for prediction in predictions],
         "notes": notes,
     }

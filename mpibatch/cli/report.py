@@ -53,12 +53,12 @@ def execute(args: argparse.Namespace) -> int:
         return OK
     if args.fail_on_slower and not args.compare:
         raise UsageError("--fail-on-slower needs a study to compare with: --compare OLD")
-    asked = study.load(args.study)
+    chosen_study = study.load(args.study)
     before = study.load(args.compare) if args.compare else None
     page.check_installed()
-    measured = measures.measure(asked)
+    measured = measures.measure(chosen_study)
     changes = comparison.compare(measured, measures.measure(before)) if before is not None else None
-    folder = Path(args.output) if args.output else asked.path / page.FOLDER
+    folder = Path(args.output) if args.output else chosen_study.path / page.FOLDER
     findings = page.write(measured, folder, changes)
     slower = bool(changes and changes.slower)
     if not args.quiet:

@@ -106,7 +106,7 @@ def execute(args: argparse.Namespace) -> int:
     else:
         site_profile = _site(args, folder)
     study = _study(args, folder, text, counts, threads, runs.sources_of(job))
-    return _here(args, study) if site_profile is None else _on_slurm(args, study, site_profile, is_new)
+    return _run_locally(args, study) if site_profile is None else _on_slurm(args, study, site_profile, is_new)
 
 
 def _check_alone() -> None:
@@ -139,16 +139,16 @@ def _numbers(option: str, text: str) -> list[int]:
     from mpibatch.base.errors import UsageError
 
     try:
-        found = [int(word) for word in text.split(",")]
+        numbers = [int(word) for word in text.split(",")]
     except ValueError:
         raise UsageError(f"{option} {text!r}: write whole numbers with commas between them, such as 1,2,4") from None
-    wrong = [number for number in found if number < 1]
+    wrong = [number for number in numbers if number < 1]
     if wrong:
         raise UsageError(f"{option} {text}: {wrong[0]} cannot be run; give 1 or more")
-    twice = [number for number in found if found.count(number) > 1]
+    twice = [number for number in numbers if numbers.count(number) > 1]
     if twice:
         raise UsageError(f"{option} {text}: {twice[0]} is there twice; --repeat says how often each is run")
-    return sorted(found)
+    return sorted(numbers)
 
 
 def _study(
@@ -195,29 +195,32 @@ def _study(
             profile_of_machine=_profile_of_machine(args),
             dry_run=args.dry_run,
         )
-    found = study.load(folder)
-    differ = study.differences(found, text, args.settings, args.mode, args.profile, sources)
+    known_study = study.load(folder)
+    differ = study.differences(known_study, text, args.settings, args.mode, args.profile, sources)
     if args.profile is None:
         differ += [
-            f"it was made on {found.machine.get(key)!r}, here it is {machine[key]!r}"
+            f"it was made on {known_study.machine.get(key)!r}, here it is {machine[key]!r}"
             for key in ("cpu", "cores")
-            if found.machine.get(key) != machine[key]
+            if known_study.machine.get(key) != machine[key]
         ]
     if differ:
         raise UsageError(f"{folder} holds another study: {'; '.join(differ)}; name another --folder, or remove it")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"the study's folder {folder} is not writable; allow it, or name another with --folder")
     # Older studies tell the commit alone, not of which repository.
-    same = found.commit.partition(" ")[0] == commit.partition(" ")[0]
-    for what, before, now in (("commit", "" if same else found.commit, commit), ("versions", found.versions, versions)):
+    same = known_study.commit.partition(" ")[0] == commit.partition(" ")[0]
+    for name, before, now in (
+        ("commit", "" if same else known_study.commit, commit),
+        ("versions", known_study.versions, versions),
+    ):
         if before and now and before != now:
-            logger("scaling").warning("the %s of the runs in %s: %s; now: %s", what, folder, before, now)
+            logger("scaling").warning("the %s of the runs in %s: %s; now: %s", name, folder, before, now)
     profile = _profile_of_machine(args) if args.machine else None
     # Its folder is told when it is locked.
-    return study.extended(found, counts, threads, args.repeat, profile, dry_run=True)
+    return study.extended(known_study, counts, threads, args.repeat, profile, dry_run=True)
 
 
-def _told_to(study: Study) -> Study:
+def _remember(study: Study) -> Study:
     """The study as its folder has it now, which remembers what is asked for, too. The folder is locked."""
     from mpibatch.tools.scaling.study import extended, load
 
@@ -239,7 +242,7 @@ def _profile_of_machine(args: argparse.Namespace) -> dict[str, Any] | None:
     return value
 
 
-def _here(args: argparse.Namespace, study: Study) -> int:
+def _run_locally(args: argparse.Namespace, study: Study) -> int:
     import shutil
 
     from mpibatch.tools.scaling import runs
@@ -247,7 +250,7 @@ def _here(args: argparse.Namespace, study: Study) -> int:
 
     tell = _teller(args)
     with _locked(study.path):
-        study = _told_to(study)
+        study = _remember(study)
         todo = _todo(args, study)
         if todo:
             tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs to make, {_points(study)}")
@@ -260,7 +263,7 @@ def _here(args: argparse.Namespace, study: Study) -> int:
         study = load(study.path)
         if not missing(study) and not args.keep_outputs:
             shutil.rmtree(study.path / INPUTS, ignore_errors=True)
-    return _told(args, study)
+    return _conclude(args, study)
 
 
 def _site(args: argparse.Namespace, folder: Path) -> Profile:
@@ -278,7 +281,7 @@ def _site(args: argparse.Namespace, folder: Path) -> Profile:
 
 
 @contextmanager
-def _gone_if_refused(folder: Path) -> Iterator[None]:
+def _removed_if_refused(folder: Path) -> Iterator[None]:
     """Remove a new study of which Slurm takes no job: it would be in the way of the corrected command."""
     import shutil
 
@@ -303,14 +306,14 @@ def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile, is_new: 
     if args.dry_run:
         todo = _todo(args, study)
         if not todo:
-            return _told(args, study)
+            return _conclude(args, study)
         batch.run(study, profile, todo, options, dry_run=True)
         return 0
-    with _locked(study.path), _gone_if_refused(study.path) if is_new else nullcontext():
-        study = _told_to(study)
+    with _locked(study.path), _removed_if_refused(study.path) if is_new else nullcontext():
+        study = _remember(study)
         todo = _todo(args, study)
         if not todo:
-            return _told(args, study)
+            return _conclude(args, study)
         runs.prepare_inputs(study, sorted({ranks for ranks, _, _ in todo}), tell)
         for failure in study.failures:
             if any((failure.ranks, failure.threads) == key[:2] for key in todo):
@@ -318,12 +321,12 @@ def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile, is_new: 
                 tell(f"{runs.words_of(failure.ranks, failure.threads)}, run {failure.repeat}, before: {why}")
         jobs = batch.run(study, profile, todo, options)
     tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs, in jobs {', '.join(job.number for job in jobs)}")
-    tell(_slurm_options.told(profile))
+    tell(_slurm_options.describe(profile))
     if not args.wait:
         tell(f"mpibatch status shows them; when they have ended: mpibatch report {study.path}")
         return 0
     batch.wait(jobs, args.quiet)
-    return _told(args, load(study.path))
+    return _conclude(args, load(study.path))
 
 
 def _todo(args: argparse.Namespace, study: Study) -> list[tuple[int, int, int]]:
@@ -334,7 +337,7 @@ def _todo(args: argparse.Namespace, study: Study) -> list[tuple[int, int, int]]:
     return [key for key in missing(study) if key[0] in counts and key[1] in threads]
 
 
-def _told(args: argparse.Namespace, study: Study) -> int:
+def _conclude(args: argparse.Namespace, study: Study) -> int:
     """Show what was found, and return the exit code: 1 if runs are missing or end in other bits than they must."""
     import sys
 

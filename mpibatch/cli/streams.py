@@ -132,10 +132,10 @@ def _open_closed() -> set[int]:
             os.fstat(descriptor)
         except OSError:
             closed.add(descriptor)
-            found = os.open(os.devnull, os.O_RDWR)
-            if found != descriptor:
-                os.dup2(found, descriptor)
-                os.close(found)
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != descriptor:
+                os.dup2(handle, descriptor)
+                os.close(handle)
     return closed
 
 

@@ -84,39 +84,44 @@ def execute(args: argparse.Namespace) -> int:
     if args.job is None:
         raise UsageError("name the job file: mpibatch submit JOB.toml")
     profile = _slurm_options.chosen(args)
-    asked = _request(args, profile)
-    request.check(asked, profile)
-    script = renderer.render(asked, profile)
+    requested = _request(args, profile)
+    request.check(requested, profile)
+    script = renderer.render(requested, profile)
     if args.dry_run:
-        _check_run(args, asked)
+        _check_run(args, requested)
         print(script, end="")
         return 0
-    done = submission.submit(script, asked, profile)
+    done = submission.submit(script, requested, profile)
     if args.quiet:
         print(done.number)
         return 0
     for key, value in commands.overriding().items():
         print(f"note: {key}={value} in your environment wins over the script")
     print(
-        f"job {done.number}: {asked.ranks} ranks × {asked.cpus_per_task} threads on {asked.nodes} nodes, {_what(asked)}"
+        f"job {done.number}: {requested.ranks} ranks × {requested.cpus_per_task} threads on {requested.nodes} nodes, "
+        f"{_repetition(requested)}"
     )
-    print(_slurm_options.told(profile))
-    limit = durations.text(asked.time) if asked.time else "the site's"
-    stop = f"asked to stop {asked.margin} s before" if asked.can_stop else "then it is lost: it has no [checkpoint]"
+    print(_slurm_options.describe(profile))
+    limit = durations.text(requested.time) if requested.time else "the site's"
+    stop = (
+        f"asked to stop {requested.margin} s before"
+        if requested.can_stop
+        else "then it is lost: it has no [checkpoint]"
+    )
     print(f"time limit: {limit}; {stop}")
     print(f"log: {submissions.log_of(done)} (mpibatch logs -f {done.number}); script: {done.script}")
     return 0
 
 
-def _check_run(args: argparse.Namespace, asked: Request) -> None:
+def _check_run(args: argparse.Namespace, request: Request) -> None:
     """Refuse what the run would refuse, as ``mpibatch run --dry-run`` does; of an array its first task. Local."""
     from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.job.plan import plan
 
-    if asked.after or not _can_read():
+    if request.after or not _can_read():
         return  # that job may make the input first; and where no file can be read, nothing is known of it
-    for item in asked.items[:1] or ((),):
-        plan(parse_any(read_text(args.job), args.job, [*args.settings, *item]), asked.ranks)
+    for item in request.items[:1] or ((),):
+        plan(parse_any(read_text(args.job), args.job, [*args.settings, *item]), request.ranks)
 
 
 def _can_read() -> bool:
@@ -174,13 +179,13 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
     )
 
 
-def _what(asked: Request) -> str:
+def _repetition(request: Request) -> str:
     words = {
         "run": "once",
-        "array": f"{len(asked.items)} runs",
+        "array": f"{len(request.items)} runs",
         "chain": "until it is done",
     }
-    return words[asked.kind]
+    return words[request.kind]
 
 
 def _list_profiles() -> int:

@@ -20,8 +20,8 @@ def axes_of(path: str, source: Source) -> list[str]:
 
     names: list[str] = []
     if source.format == "hdf5":
-        (found,) = describe(f"{split_path(path)[0]}{SEPARATOR}{source.dataset}")
-        names = list(from_attributes(found.attrs, len(source.shape)).get("axes", ()))
+        (description,) = describe(f"{split_path(path)[0]}{SEPARATOR}{source.dataset}")
+        names = list(from_attributes(description.attrs, len(source.shape)).get("axes", ()))
     return names + [f"axis {axis}" for axis in range(len(names), len(source.shape))]
 
 

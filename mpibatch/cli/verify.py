@@ -77,17 +77,17 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _json(file: str, report: Report | None, trouble: str) -> str:
-    told: dict[str, Any] = {"file": file, "whole": report is not None and report.is_whole}
+    record: dict[str, Any] = {"file": file, "whole": report is not None and report.is_whole}
     if report is None:
-        told["error"] = trouble
+        record["error"] = trouble
     else:
-        told |= {"bytes": report.size, "content": report.content or None, "datasets": list(report.datasets)}
-        told["foreign"] = report.is_foreign
-        told["broken"] = [
-            {"dataset": part.dataset or None, "what": part.what, "bytes": [part.start, part.stop]}
+        record |= {"bytes": report.size, "content": report.content or None, "datasets": list(report.datasets)}
+        record["foreign"] = report.is_foreign
+        record["broken"] = [
+            {"dataset": part.dataset or None, "what": part.description, "bytes": [part.start, part.stop]}
             for part in report.broken
         ]
-    return json.dumps(told)
+    return json.dumps(record)
 
 
 def _lines(file: str, report: Report | None, trouble: str) -> list[str]:
@@ -97,9 +97,9 @@ def _lines(file: str, report: Report | None, trouble: str) -> list[str]:
     if report.is_whole:
         return [f"{shown}: whole, content {report.content}"]
     if report.is_foreign:
-        return [f"{shown}: {report.broken[0].what}"]
+        return [f"{shown}: {report.broken[0].description}"]
     lines = [f"{shown}: BROKEN"]
-    lines += [f"  {part.what}".replace("\n", "\\n") for part in report.broken[:MOST_LINES]]
+    lines += [f"  {part.description}".replace("\n", "\\n") for part in report.broken[:MOST_LINES]]
     if len(report.broken) > MOST_LINES:
         lines.append(f"  and {len(report.broken) - MOST_LINES} more places")
     return lines

@@ -60,10 +60,10 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.io import read_slice
     from mpibatch.io.formats import inspect
 
-    found = inspect(args.source)
-    color = is_color(found.shape, found.dtype)
-    axes = axes_of(args.source, found)
-    selection = cut(found.shape, color, chosen, args.longest, is_series=axes[:1] in (["t"], ["time"]))
+    source = inspect(args.source)
+    color = is_color(source.shape, source.dtype)
+    axes = axes_of(args.source, source)
+    selection = cut(source.shape, color, chosen, args.longest, is_series=axes[:1] in (["t"], ["time"]))
     pixels = gray(read_slice(args.source, None, selection), percentiles)
     image = Image.fromarray(pixels if pixels.ndim > 1 else pixels.reshape(1, -1))
     try:
@@ -73,10 +73,10 @@ def execute(args: argparse.Namespace) -> int:
     except OSError as error:
         raise RunError(f"the picture {args.picture!r} cannot be written: {error}") from None
     if not args.quiet:
-        words = [f"{image.width} × {image.height} pixels of {found.name}, {shape_text(found.shape)}"]
+        words = [f"{image.width} × {image.height} pixels of {source.name}, {shape_text(source.shape)}"]
         words += [
             f"{name} = {index} of 0 to {n - 1}{time_at(args.source, name, index, n)}"
-            for name, index, n in zip(axes, selection, found.shape, strict=False)
+            for name, index, n in zip(axes, selection, source.shape, strict=False)
             if isinstance(index, int)
         ]
         print(printable(f"{args.picture}: {', '.join(words)}".replace("\n", "\\n")))

@@ -291,12 +291,12 @@ def _table(
     for name, value in (("sizes", sizes), ("weights", weights)):
         if value is not None and len(value) != len(cells):
             raise UsageError(f"{name} has {len(value)} entries for a grid of {len(cells)} axes; give one per axis")
-    told = sizes[axis] if sizes is not None else None
+    axis_sizes = sizes[axis] if sizes is not None else None
     share = weights[axis] if weights is not None else None
-    if told is not None and share is not None:
+    if axis_sizes is not None and share is not None:
         raise UsageError(f"axis {axis}: both sizes and weights were given; give one of them")
-    if told is not None:
-        return Blocks.of_sizes(cells[axis], [int(size) for size in told])
+    if axis_sizes is not None:
+        return Blocks.of_sizes(cells[axis], [int(size) for size in axis_sizes])
     return None if share is None else Blocks.of_weights(cells[axis], share)
 
 

@@ -12,15 +12,14 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
-from mpibatch.fields.memory import FieldMemory
+from mpibatch.fields.memory import FieldMemory, Halo
 
 if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Field", "Filled", "HaloLike", "Width", "check_field", "normal_halo"]
+__all__ = ["Field", "HaloLike", "check_field", "normal_halo"]
 
 HaloLike = int | Sequence[int | tuple[int, int]]
-Halo = tuple[tuple[int, int], ...]
 
 
 def normal_halo(halo: HaloLike, ndim: int) -> Halo:
@@ -40,40 +39,6 @@ def normal_halo(halo: HaloLike, ndim: int) -> Halo:
     if any(width < 0 for pair in pairs for width in pair):
         raise UsageError(f"halo={halo!r} has a negative width; give widths >= 0")
     return pairs
-
-
-Width = tuple[Halo, bool, bool]  # how far it is read, with corners or without, and whether sweeps fill the walls
-
-
-class Filled:
-    """What the halo of cells that do not change holds, so that it is not brought again.
-
-    It follows from the calls that all ranks make, and never from the cells: every rank comes to the same answer.
-    """
-
-    __slots__ = ("held", "walls")
-
-    def __init__(self) -> None:
-        self.walls = ""
-        self.held: list[Width] = []
-
-    def has(self, walls: str, width: Width) -> bool:
-        """Whether it is filled for these walls, and as far. Local."""
-        reach, corners, by_sweeps = width
-        return walls == self.walls and any(
-            (has_corners or not corners)
-            and (by_sweeps or not is_swept)
-            and all(w <= h for pair, held in zip(reach, widths, strict=True) for w, h in zip(pair, held, strict=True))
-            for widths, has_corners, is_swept in self.held
-        )
-
-    def note(self, walls: str, width: Width) -> None:
-        """Note that it was filled; what was filled for other walls is no more. Local."""
-        self.walls, self.held = walls, [*(self.held if walls == self.walls else ()), width]
-
-    def forget(self) -> None:
-        """Note that it may hold anything. Local."""
-        self.held = []
 
 
 class Field(np.lib.mixins.NDArrayOperatorsMixin):
@@ -139,7 +104,6 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
 
     __slots__ = (
         "__weakref__",
-        "_filled",
         "components",
         "dtype",
         "grid",
@@ -162,8 +126,6 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         self.memory: FieldMemory = memory
         self.padded: npt.NDArray[Any] = padded
         self.owned: npt.NDArray[Any] = padded[memory.inside]
-        # What the halo of a frozen field is known to hold.
-        self._filled: Filled | None = None
 
     def _lay_out(self) -> FieldMemory:
         box = self.grid.box
@@ -278,7 +240,7 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         ((4, 6), 'int64', ((0, 0), (0, 0)))
         """
         field = Field.__new__(Field)
-        field._take(
+        field._take(  # noqa: SLF001 - it is one of this class
             self.grid,
             self.dtype if dtype is None else np.dtype(dtype),
             self.halo if halo is None else normal_halo(halo, self.grid.ndim),
@@ -320,7 +282,7 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         >>> u.is_frozen, u.frozen().is_frozen
         (False, True)
         """
-        return self._filled is not None
+        return self.memory.filled is not None
 
     def frozen(self, halo: HaloLike | None = None) -> Field:
         """Return a copy that nobody can write to, for what stays as it is: a medium, a mask, a coefficient.
@@ -362,8 +324,7 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
             return self
         result = self.like(halo=halo)
         result.owned[...] = self.owned
-        result._filled = Filled()
-        result.memory.is_reused = False  # what is bound to it knows that it does not change
+        result.memory.freeze()
         result.padded.flags.writeable = result.owned.flags.writeable = False
         return result
 
@@ -461,12 +422,12 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         return f"Field(shape={self.shape}, dtype={self.dtype}, box={self.box}, halo={self.halo})"
 
 
-def check_field(asked: str, value: Any) -> None:
+def check_field(operation: str, value: Any) -> None:
     """Raise UsageError unless `value` is a Field, which `asked` takes. Local."""
     if not isinstance(value, Field):
         shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else ""
         raise UsageError(
-            f"{asked}: got {type(value).__name__}{shape}, not a Field; give a Field "
+            f"{operation}: got {type(value).__name__}{shape}, not a Field; give a Field "
             "(mpibatch.scatter(array, grid) makes one of an array)"
         )
 

@@ -240,17 +240,17 @@ class _OnRoot:
 def move(comm: MPI.Intracomm, old: Layout, source: Array, new: Layout, target: Array) -> None:
     """Send every cell from its owner under `old` to its owner under `new`."""
     moves = Transfers()
-    mine, wanted = old.box(comm.rank), new.box(comm.rank)
+    mine, target_box = old.box(comm.rank), new.box(comm.rank)
     for rank in new.overlapping(mine):
         part = mine.intersect(new.box(rank))
         view = source[part.slices(mine.start)]
         if rank == comm.rank:
-            moves.copies.append((target[part.slices(wanted.start)], view))
+            moves.copies.append((target[part.slices(target_box.start)], view))
         else:
             moves.sends[rank] = [view]
-    for rank in old.overlapping(wanted):
+    for rank in old.overlapping(target_box):
         if rank != comm.rank:
-            view = target[wanted.intersect(old.box(rank)).slices(wanted.start)]
+            view = target[target_box.intersect(old.box(rank)).slices(target_box.start)]
             moves.receives[rank] = [Target(view, view.shape)]
     with timed("halo"):
         transfer(comm, moves)

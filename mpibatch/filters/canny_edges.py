@@ -135,21 +135,21 @@ def _check_picture(name: str, u: Any, mask: Any) -> None:
 def _thresholds(name: str, dtype: np.dtype[Any], low: Any, high: Any, use_quantiles: bool) -> tuple[float, float]:
     """Return the thresholds for the scaled picture (or the quantiles), checked. Local."""
     scale = float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
-    found = []
-    for what, value, default in (("low_threshold", low, LOW), ("high_threshold", high, HIGH)):
+    thresholds = []
+    for parameter, value, default in (("low_threshold", low, LOW), ("high_threshold", high, HIGH)):
         if value is None:
-            found.append(default)
+            thresholds.append(default)
             continue
-        number = ask.real_of(name, what, value)
+        number = ask.real_of(name, parameter, value)
         if use_quantiles and not 0.0 <= number <= 1.0:
-            raise UsageError(f"{name}: {what} = {value!r} is no quantile; give one from 0 to 1")
-        found.append(number if use_quantiles else number / scale)
-    if found[1] < found[0]:
+            raise UsageError(f"{name}: {parameter} = {value!r} is no quantile; give one from 0 to 1")
+        thresholds.append(number if use_quantiles else number / scale)
+    if thresholds[1] < thresholds[0]:
         raise UsageError(
-            f"{name}: high_threshold is {found[1]:g}, below low_threshold, which is {found[0]:g}"
+            f"{name}: high_threshold is {thresholds[1]:g}, below low_threshold, which is {thresholds[0]:g}"
             f"{'' if use_quantiles or scale == 1 else f' (scaled by 1/{scale:g})'}; give a high one that is not lower"
         )
-    return found[0], found[1]
+    return thresholds[0], thresholds[1]
 
 
 def _smoothed(name: str, u: Field, sigma: Any, mode: str, cval: float) -> Field:

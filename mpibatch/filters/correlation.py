@@ -25,20 +25,20 @@ Weights = npt.NDArray[np.float64]
 def weights_of(name: str, weights: Any, ndim: int) -> Weights:
     """Return `weights` as f8 with `ndim` axes. Local."""
     try:
-        found = np.asarray(weights)
-        if found.dtype.kind == "c":
+        array = np.asarray(weights)
+        if array.dtype.kind == "c":
             raise UsageError(f"{name}: weights are complex; filter with their real and imaginary parts")
-        found = found.astype(np.float64)
+        array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{name}: weights = {weights!r} are no numbers; give a sequence of numbers") from None
-    if found.ndim != ndim or not found.size:
+    if array.ndim != ndim or not array.size:
         raise UsageError(
-            f"{name}: weights of shape {found.shape} were given for {ndim} filtered axes;"
+            f"{name}: weights of shape {array.shape} were given for {ndim} filtered axes;"
             f" give at least one weight, and {ndim} axes"
         )
-    return found
+    return array
 
 
 def correlate1d(
@@ -180,10 +180,10 @@ def _correlated1d(
     out = begin(name, u, output)
     along = ask.axis_of(name, axis, u.grid.ndim)
     (shift,) = ask.origins_of(name, origin, (weights.size,))
-    where, wall = ask.mode_of(name, mode), ask.cval_of(name, cval)
+    mode, cval = ask.mode_of(name, mode), ask.cval_of(name, cval)
     check_memory(u.grid, f"{name} with {weights.size} weights", slab_bytes(u, along, (weights.size - 1, 0)))
     with timed("compute"):
-        correlate_axis(u, out, along, weights, where, wall, shift)
+        correlate_axis(u, out, along, weights, mode, cval, shift)
     return truths(out)
 
 
@@ -340,10 +340,10 @@ def _correlated(name: str, u: Field, weights: Any, output: Any, mode: Any, cval:
     if name == "convolve":
         window = np.flip(window)
         origins = _reversed(origins, window.shape)
-    where, wall = ask.mode_of(name, mode), ask.cval_of(name, cval)
-    itemsize = u.dtype.itemsize if holds(u.dtype, wall) else u.dtype.itemsize + 8
+    mode, cval = ask.mode_of(name, mode), ask.cval_of(name, cval)
+    itemsize = u.dtype.itemsize if holds(u.dtype, cval) else u.dtype.itemsize + 8
     reach = [(0, size - 1) for size in window.shape]
     check_memory(u.grid, f"{name} with weights of shape {taps.shape}", padded_bytes(u, reach, itemsize))
     with timed("compute"):
-        correlate_window(u, out, window, origins, where, wall)
+        correlate_window(u, out, window, origins, mode, cval)
     return truths(out)

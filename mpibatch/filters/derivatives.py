@@ -150,10 +150,10 @@ def _smoothed_difference(
     out = begin(name, u, output)
     ndim = u.grid.ndim
     along = ask.axis_of(name, axis, ndim)
-    modes, wall = ask.modes_of(name, mode, ndim), ask.cval_of(name, cval)
+    modes, cval = ask.modes_of(name, mode, ndim), ask.cval_of(name, cval)
     check_memory(u.grid, name, max(slab_bytes(u, a, (1, 1)) for a in range(ndim)))
     others = [(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]
-    return passes(u, out, [(along, np.array((-1.0, 0.0, 1.0)), modes[along]), *others], wall)
+    return passes(u, out, [(along, np.array((-1.0, 0.0, 1.0)), modes[along]), *others], cval)
 
 
 def laplace(
@@ -384,6 +384,6 @@ def _terms(
 ) -> Iterator[Field]:
     """Yield the derivative along each filtered axis, one at a time to keep memory low. Collective."""
     along = ask.axes_of(name, axes, u.grid.ndim)
-    modes, wall = ask.modes_of(name, mode, len(along)), ask.cval_of(name, cval)
-    for axis, where in zip(along, modes, strict=True):
-        yield derivative(u, axis, dtype, where, wall, *arguments, **keywords)
+    modes, cval = ask.modes_of(name, mode, len(along)), ask.cval_of(name, cval)
+    for axis, mode in zip(along, modes, strict=True):
+        yield derivative(u, axis, dtype, mode, cval, *arguments, **keywords)

@@ -76,7 +76,7 @@ def sobel_magnitude(
     checked(name, u)
     ndim = u.grid.ndim
     along = ask.axes_of(name, axis, ndim)
-    where, wall = ask.mode_of(name, mode), ask.cval_of(name, cval)
+    mode, cval = ask.mode_of(name, mode), ask.cval_of(name, cval)
     image = as_float(u)
     check_memory(u.grid, name, padded_bytes(image, [(1, 1)] * ndim, image.dtype.itemsize))
     out = image.like(halo=0)
@@ -87,7 +87,7 @@ def sobel_magnitude(
             window = window * np.reshape(EDGE if a == edge else SMOOTH, [-1 if b == a else 1 for b in range(ndim)])
         windows.append(window)
     with timed("compute"):
-        correlate_magnitude(image, out, windows, math.sqrt(ndim), where, wall)
+        correlate_magnitude(image, out, windows, math.sqrt(ndim), mode, cval)
     return out
 
 
@@ -139,7 +139,7 @@ def unsharp_mask(
     """
     name = "unsharp_mask"
     checked(name, u)
-    sigmas = [ask.real_of(name, "radius", one, 0.0) for one in ask.per_axis(name, "radius", radius, u.grid.ndim)]
+    sigmas = [ask.real_of(name, "radius", entry, 0.0) for entry in ask.per_axis(name, "radius", radius, u.grid.ndim)]
     factor = ask.real_of(name, "amount", amount)
     if preserve_range:
         image = u if u.dtype.kind == "f" else u.astype(np.float64)

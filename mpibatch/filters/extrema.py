@@ -99,7 +99,7 @@ def along_axes(
 ) -> Field:
     """Return the extrema over a box-shaped window, one axis after the other in the order given. Collective."""
     out = begin(name, u, output)
-    todo = [one for one in zip(axes, sizes, origins, modes, strict=True) if one[1] > 1]
+    todo = [entry for entry in zip(axes, sizes, origins, modes, strict=True) if entry[1] > 1]
     if not todo:
         return copied(u, out)
     reaches = [(axis, (size // 2 + origin, size - 1 - size // 2 - origin)) for axis, size, origin, _ in todo]

@@ -208,18 +208,18 @@ def _gaussian(
     sigmas = ask.sigmas_of(name, sigma, count)
     orders = ask.integers_of(name, "order", order, count, 0)
     modes = ask.modes_of(name, mode, count)
-    wall, cut = ask.cval_of(name, cval), ask.real_of(name, "truncate", truncate, 0.0)
+    cval, cut = ask.cval_of(name, cval), ask.real_of(name, "truncate", truncate, 0.0)
     if radius is None:
-        radii = tuple(int(cut * one + 0.5) for one in sigmas)
+        radii = tuple(int(cut * deviation + 0.5) for deviation in sigmas)
     else:
         radii = ask.integers_of(name, "radius", radius, count, 0)
     todo = [k for k in range(count) if sigmas[k] > NEGLIGIBLE]
     for k in todo:
-        asked = f"{name} with sigma {sigmas[k]:g} ({2 * radii[k] + 1:.6g} weights) along axis {axes[k]}"
-        check_memory(u.grid, asked, slab_bytes(u, axes[k], (radii[k], radii[k])) + 64 * radii[k])
+        operation = f"{name} with sigma {sigmas[k]:g} ({2 * radii[k] + 1:.6g} weights) along axis {axes[k]}"
+        check_memory(u.grid, operation, slab_bytes(u, axes[k], (radii[k], radii[k])) + 64 * radii[k])
     if not todo:
         return copied(u, out)
-    return passes(u, out, [(axes[k], gaussian_weights(sigmas[k], orders[k], radii[k]), modes[k]) for k in todo], wall)
+    return passes(u, out, [(axes[k], gaussian_weights(sigmas[k], orders[k], radii[k]), modes[k]) for k in todo], cval)
 
 
 def gaussian_laplace(

@@ -213,13 +213,13 @@ def rank_filter(
     """
     name = "rank_filter"
     window, modes = _window(name, u, size, footprint, mode, origin, axes)
-    asked = ask.whole(name, "rank", rank)
-    if not -window.count <= asked < window.count:
+    position = ask.whole(name, "rank", rank)
+    if not -window.count <= position < window.count:
         raise UsageError(
-            f"{name}: rank = {asked} does not exist in a window of {window.count} cells;"
+            f"{name}: rank = {position} does not exist in a window of {window.count} cells;"
             f" give one from {-window.count} to {window.count - 1}"
         )
-    return _ranked(name, u, window, asked % window.count, modes, cval, output)
+    return _ranked(name, u, window, position % window.count, modes, cval, output)
 
 
 def percentile_filter(
@@ -305,11 +305,11 @@ def percentile_filter(
     """
     name = "percentile_filter"
     window, modes = _window(name, u, size, footprint, mode, origin, axes)
-    asked = ask.real_of(name, "percentile", percentile)
-    if not -100.0 <= asked <= 100.0:
+    percent = ask.real_of(name, "percentile", percentile)
+    if not -100.0 <= percent <= 100.0:
         raise UsageError(f"{name}: percentile = {percentile!r} is out of range; give a number from -100 to 100")
     # scipy's own order of operations: another one would round to another rank.
-    share = asked + 100.0 if asked < 0.0 else asked
+    share = percent + 100.0 if percent < 0.0 else percent
     rank = window.count - 1 if share == 100.0 else int(float(window.count) * share / 100.0)
     return _ranked(name, u, window, rank, modes, cval, output)
 

@@ -158,7 +158,7 @@ def uniform_filter(
     along = ask.axes_of(name, axes, u.grid.ndim)
     sizes, modes = ask.box_of(name, size, len(along)), ask.modes_of(name, mode, len(along))
     origins = ask.origins_of(name, origin, sizes)
-    kept = [k for k, one in enumerate(sizes) if one > 1]
+    kept = [k for k, extent in enumerate(sizes) if extent > 1]
     if not kept:
         return copied(u, out)
     chosen = [(along[k], sizes[k], modes[k], origins[k]) for k in kept]
@@ -176,11 +176,11 @@ def _uniform(
     cval: Any,
     origin: Any,
 ) -> Field:
-    wall, origins = ask.cval_of(name, cval), ask.origins_of(name, origin, sizes)
+    cval, origins = ask.cval_of(name, cval), ask.origins_of(name, origin, sizes)
     needed = max(slab_bytes(u, axis, (size, 0)) + 400 * size for axis, size in zip(axes, sizes, strict=True))
     check_memory(u.grid, f"{name} with size {max(sizes)}", needed)
     with timed("compute"):
         for axis, size, mode, shift in zip(axes, sizes, modes, origins, strict=True):
-            uniform_axis(u, out, axis, size, mode, wall, shift)
+            uniform_axis(u, out, axis, size, mode, cval, shift)
             u = out
     return truths(out)

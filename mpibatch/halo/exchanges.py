@@ -143,7 +143,7 @@ class Exchange:
         for field in together:
             _check_value(field, halo, cval)
         memories = [Memory(field.memory.cells, field.origin) for field in together]
-        self._filled = [field._filled for field in together if field._filled is not None]
+        self._filled = [field.memory.filled for field in together if field.memory.filled is not None]
         self._engine: Engine = ENGINES[name](first.grid.comm, first.grid.decomposition, halo, memories, cval)
         self._need = _need_of(together, halo) if counted else None
         # While the user may carry it out, no other field gets the memory.
@@ -222,6 +222,21 @@ class Exchange:
                 tally.needed(self._need)
             self._engine.start()
             self._engine.finish()
+
+    def let_go(self) -> None:
+        """Let the fields' memory be another field's, even while this lives.
+
+        Notes
+        -----
+        Local. For those who keep an exchange with the memory.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> with mb.Exchange(mb.Grid(6).full(2.0, halo=1)) as exchange:
+        ...     exchange.let_go()
+        """
+        self._users = []
 
     def free(self) -> None:
         """Release requests and datatypes; nothing may be exchanged after it.
@@ -315,7 +330,7 @@ def exchange(
         elif len(u.memory.engines) >= MOST_EXCHANGES:
             u.memory.engines.pop(next(iter(u.memory.engines))).free()
         planned = u.memory.engines[key] = Exchange(u, width, mode, cval, corners, engine)
-        planned._users = []  # its memory goes with the last field that has it
+        planned.let_go()  # it is kept with the memory, which goes with the last field that has it
     planned()
 
 

@@ -104,7 +104,7 @@ def _pipeline(job: Job, ranks: int) -> str:
     lines = [
         f"job     {job.source or '(command line)'}",
         f"input   {values.name}: {shape_text(values.shape)} cells of {values.dtype}{each}",
-        *_grid(job.grid, values.shape, ranks, values.cell),
+        *_grid(job.grid, values.shape, ranks, values.cell_bytes),
     ]
     check_target(Path(job.output.path))
     results, note = rehearsed(job, values)
@@ -139,27 +139,27 @@ def _simulation(job: SimulationJob, ranks: int) -> str:
 
 
 def _checkpoints(job: Job | SimulationJob) -> list[str]:
-    asked = job.checkpoint
-    if asked is None:
+    settings = job.checkpoint
+    if settings is None:
         return []
-    steps = [f"{asked.every_steps} steps"] if asked.every_steps is not None else []
-    minutes = [f"{asked.every_minutes:g} minutes"] if asked.every_minutes is not None else []
-    return [f"resume  from {asked.path}: every {' and every '.join([*steps, *minutes])}"]
+    steps = [f"{settings.every_steps} steps"] if settings.every_steps is not None else []
+    minutes = [f"{settings.every_minutes:g} minutes"] if settings.every_minutes is not None else []
+    return [f"resume  from {settings.path}: every {' and every '.join([*steps, *minutes])}"]
 
 
 def _value(value: Any) -> str:
     return "(the program's choice)" if value is None else shown(list(value) if isinstance(value, tuple) else value)
 
 
-def _grid(grid: Mapping[str, Any], shape: tuple[int, ...], ranks: int, cell: int = 0) -> list[str]:
-    """The process grid; `cell` is the bytes of one cell of the input, if there is one."""
+def _grid(grid: Mapping[str, Any], shape: tuple[int, ...], ranks: int, cell_bytes: int = 0) -> list[str]:
+    """The process grid; `cell_bytes` is the bytes of one cell of the input, if there is one."""
     spread = layout(shape, ranks, grid)
     lines = [
         f"grid    {shape_text(spread.topology)} = {ranks} {'rank' if ranks == 1 else 'ranks'}, "
         f"blocks up to {shape_text(spread.largest)} cells, imbalance {spread.imbalance:.2f}",
     ]
-    if cell:
-        lines.append(f"        {bytes_text(spread.cells * cell)} of the input on a rank; a step adds its result")
+    if cell_bytes:
+        lines.append(f"        {bytes_text(spread.cells * cell_bytes)} of the input on a rank; a step adds its result")
     if 0 in spread.smallest:
         lines.append("        some ranks own no cells: fewer ranks would do")
     others = {key: value for key, value in grid.items() if key not in ("topology", "sizes")}

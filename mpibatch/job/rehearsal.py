@@ -39,7 +39,7 @@ class Values:
     periodic: tuple[bool, ...]
 
     @property
-    def cell(self) -> int:
+    def cell_bytes(self) -> int:
         """Bytes of a cell. Local."""
         return np.dtype(self.dtype).itemsize * math.prod(self.channels)
 
@@ -58,7 +58,7 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int
     source = Field(grid, values.dtype, 0, values.channels)
     # Neither constant nor large: some functions refuse the one, and others overflow.
     source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % 2
-    results, told = {INPUT: source}, []
+    results, descriptions = {INPUT: source}, []
     for number, step in enumerate(steps):
         try:
             with np.errstate(all="ignore"):
@@ -66,8 +66,8 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int
         except MpibatchError as error:
             raise type(error)(f"step {number + 1} ({step.name}): {error}") from error
         results[step.name] = field
-        told.append((field.dtype.name, field.components))
-    return told
+        descriptions.append((field.dtype.name, field.components))
+    return descriptions
 
 
 def rehearsed(job: Job, values: Values) -> tuple[list[str], str]:
@@ -75,12 +75,12 @@ def rehearsed(job: Job, values: Values) -> tuple[list[str], str]:
 
     Raises UsageError if a step refuses what it would be given.
     """
-    asked = json.dumps({"steps": [asdict(step) for step in job.steps], "values": asdict(values)})
+    request = json.dumps({"steps": [asdict(step) for step in job.steps], "values": asdict(values)})
     alone = {key: value for key, value in os.environ.items() if not key.startswith(_LAUNCHERS)}
     command = [sys.executable, "-m", "mpibatch.job.rehearsal"]
     try:
         done = subprocess.run(
-            command, input=asked, capture_output=True, text=True, timeout=PATIENCE, env=alone, check=False
+            command, input=request, capture_output=True, text=True, timeout=PATIENCE, env=alone, check=False
         )
         answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
@@ -94,10 +94,10 @@ def _words(dtype: str, components: Sequence[int]) -> str:
     return dtype + (f", {' × '.join(map(str, components))} values each" if components else "")
 
 
-def _answer(asked: dict[str, Any]) -> dict[str, Any]:
-    steps = [Step(**{**step, "others": tuple(step["others"])}) for step in asked["steps"]]
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    steps = [Step(**{**step, "others": tuple(step["others"])}) for step in request["steps"]]
     given: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in asked["values"].items()
+        key: tuple(value) if isinstance(value, list) else value for key, value in request["values"].items()
     }
     try:
         return {"results": rehearse(steps, Values(**given))}

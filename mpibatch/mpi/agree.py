@@ -79,8 +79,8 @@ def agreed(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
     if least[0] == 2 * comm.size:
         return
     failed = int(least[0]) % comm.size
-    told = comm.bcast(_tell(error, doing, comm) if comm.rank == failed else None, root=failed)
-    is_usage, text = told
+    report = comm.bcast(_tell(error, doing, comm) if comm.rank == failed else None, root=failed)
+    is_usage, text = report
     raise (UsageError if is_usage else RunError)(text) from error
 
 

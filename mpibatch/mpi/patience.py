@@ -112,8 +112,8 @@ class Watch:
             is_new = not report.has_left or not self._has_left
             if is_new and (self._pending is None or self._pending.Test()):
                 self._has_left = report.has_left
-                told = json.dumps([report.place[-BYTES // 8 :], report.seconds, report.has_left]).encode()
-                self._pending = self.comm.Issend([told, MPI.BYTE], 0, TAG)
+                message = json.dumps([report.place[-BYTES // 8 :], report.seconds, report.has_left]).encode()
+                self._pending = self.comm.Issend([message, MPI.BYTE], 0, TAG)
             return
         now = time.monotonic()
         self._heard[0] = now, now, report  # not sent, so never late

@@ -15,8 +15,8 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.mpi import MPI, differ, mark
-from mpibatch.reduce.operands import Operand, operand
+from mpibatch.mpi import MPI
+from mpibatch.reduce.operands import Operand, all_reduce, operand
 
 __all__ = ["FIRST", "LAST", "NOWHERE", "extreme_place", "extremes", "limits", "some_extremes"]
 
@@ -72,13 +72,13 @@ def _local_extreme(op: Operand, largest: bool) -> Any:
 
 def extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any] | None:
     """Return the greatest element for each True, the least for each False; None of no elements. Collective."""
-    mine = np.full(len(largest) + 3, FIRST, np.int64)
+    mine = np.full(len(largest) + 1, FIRST, np.int64)
     with phase("compute"):
         values = [_local_extreme(op, is_largest) for is_largest in largest]
     if values[0] is not None:
-        mine[:-3] = [_key(value, is_largest) for value, is_largest in zip(values, largest, strict=True)]
-        mine[-3] = 1
-    keys = _greatest(op, mine)
+        mine[:-1] = [_key(value, is_largest) for value, is_largest in zip(values, largest, strict=True)]
+        mine[-1] = 1
+    keys = all_reduce(op.u.grid.comm, mine, MPI.MAX, op.text)
     if keys[-1] != 1:
         return None
     return [_value(int(key), op.u.dtype, is_largest) for key, is_largest in zip(keys[:-1], largest, strict=True)]
@@ -93,18 +93,6 @@ def some_extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any]:
     if values is None:
         raise UsageError(NOWHERE.format(op.text))
     return values
-
-
-def _greatest(op: Operand, mine: Array) -> Array:
-    """Return all ranks' greatest keys; the last two places are for what each rank asks for. Collective."""
-    comm, text = op.u.grid.comm, op.text
-    mine[-2:] = mark(text), ~mark(text)
-    keys = np.empty_like(mine)
-    with REDUCTION:
-        comm.Allreduce(mine, keys, op=MPI.MAX)
-    if keys[-2] != ~keys[-1]:
-        differ(comm, text)
-    return keys[:-2]
 
 
 def limits(u: Field, asked: str) -> tuple[Any, Any]:
@@ -133,13 +121,13 @@ def extreme_place(op: Operand, largest: bool) -> int:
     """Return the flat index of the first greatest (least) element of all. Collective."""
     op.check_elements()
     u = op.u
-    mine, place, first = np.full(4, FIRST, np.int64), np.array([LAST], np.int64), np.empty(1, np.int64)
+    mine, place, first = np.full(2, FIRST, np.int64), np.array([LAST], np.int64), np.empty(1, np.int64)
     with phase("compute"):
         value, local = _first_extreme(op, largest)
     if local >= 0:
         # Zeros of both signs are equal in this, as in NumPy: the first one counts. (False + 0 would not be a bool.)
-        mine[:2] = _key(value + 0 if u.dtype.kind == "f" else value, largest), 1
-    best = _greatest(op, mine)
+        mine[:] = _key(value + 0 if u.dtype.kind == "f" else value, largest), 1
+    best = all_reduce(u.grid.comm, mine, MPI.MAX, op.text)
     if best[1] != 1:
         raise UsageError(NOWHERE.format(op.text))
     if local >= 0 and mine[0] == best[0]:

@@ -16,9 +16,11 @@ from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI, differ, mark
 from mpibatch.reduce.arrays import chunks, pairs
 
-__all__ = ["Operand", "add_up", "check_dtype", "check_same_grid", "operand"]
+__all__ = ["Operand", "add_up", "all_reduce", "check_dtype", "check_same_grid", "operand"]
 
 Array = npt.NDArray[Any]
+
+LEAST = 256  # words of a message: the exact sums of values and of squares, with all that goes beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +132,24 @@ def check_same_grid(u: Field, other: Field, asked: str) -> None:
         )
 
 
-def add_up(comm: MPI.Intracomm, mine: npt.NDArray[np.int64], text: str) -> npt.NDArray[np.int64]:
-    """Return the element-wise sum of every rank's small int64 array. Collective: one all-reduce of it, and 8 bytes.
+def all_reduce(comm: MPI.Intracomm, mine: npt.NDArray[np.int64], op: MPI.Op, text: str) -> npt.NDArray[np.int64]:
+    """Return what every rank's small int64 array makes together, by MPI_SUM or MPI_MAX. Collective: 2 KiB or more.
 
-    Raises UsageError, on every rank, if not all have asked for the same.
+    Raises UsageError, on every rank, if not all have asked for the same: messages of nearly all reductions have one
+    length, so that MPI does not end the job before that is seen.
     """
+    sent = np.zeros(max(LEAST, len(mine) + 2), np.int64)
     number = mark(text)
-    sent = np.append(mine, number)
+    sent[: len(mine)], sent[-2:] = mine, (number, ~number)
     total = np.empty_like(sent)
     with REDUCTION:
-        comm.Allreduce(sent, total, op=MPI.SUM)
-    if total[-1] != number * comm.size:
+        comm.Allreduce(sent, total, op=op)
+    times = comm.size if op == MPI.SUM else 1
+    if total[-2] != number * times or total[-1] != ~number * times:
         differ(comm, text)
-    return total[:-1]
+    return total[: len(mine)]
+
+
+def add_up(comm: MPI.Intracomm, mine: npt.NDArray[np.int64], text: str) -> npt.NDArray[np.int64]:
+    """Return the element-wise sum of every rank's small int64 array. Collective; see `all_reduce`."""
+    return all_reduce(comm, mine, MPI.SUM, text)

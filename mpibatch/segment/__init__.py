@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from mpibatch.segment.chamfer import distance_transform_cdt
     from mpibatch.segment.distances import distance_transform_edt, expand_labels
     from mpibatch.segment.floods import apply_hysteresis_threshold, clear_border, flood, flood_fill
+    from mpibatch.segment.peak_spacing import peak_local_max
     from mpibatch.segment.peaks import local_maxima, local_minima
     from mpibatch.segment.propagation import binary_fill_holes, binary_propagation
     from mpibatch.segment.reconstructions import h_maxima, h_minima, reconstruction
-    from mpibatch.segment.spaced import peak_local_max
     from mpibatch.segment.thinning import skeletonize, thin
 
 __all__ = [
@@ -52,7 +52,7 @@ _FAMILIES = {
     "peaks": ("local_maxima", "local_minima"),
     "propagation": ("binary_fill_holes", "binary_propagation"),
     "reconstructions": ("h_maxima", "h_minima", "reconstruction"),
-    "spaced": ("peak_local_max",),
+    "peak_spacing": ("peak_local_max",),
     "thinning": ("skeletonize", "thin"),
 }
 

@@ -14,9 +14,9 @@ on earlier passes.
 
 **Steps.** With a number for `dt`, the longest step allowed, the time to the next output (or row of diagnostics, or the
 end) is cut into equal steps, so that it is met exactly. With a function, ``dt(state)`` is asked before every step, and
-only the last two before an output are shortened. With ``most=None`` a pass may make several equal steps at once, as
-many as ``now.count`` says and `mpibatch.iterate` fuses. `cfl_step` makes such a number from the largest speed, an exact
-reduction, so that all ranks, and any number of them, take the same steps.
+only the last two before an output are shortened. With ``max_steps=None`` a pass may make several equal steps at once,
+as many as ``now.count`` says and `mpibatch.iterate` fuses. `cfl_step` makes such a number from the largest speed, an
+exact reduction, so that all ranks, and any number of them, take the same steps.
 
 **The file** has a dataset ``(outputs, *cells, *components)`` for each field, ``time`` and ``step`` of the outputs, and
 a dataset ``diagnostics/NAME`` for each column of the diagnostics. It is complete, or not there under its name, and its

@@ -25,7 +25,7 @@ class Pace:
         self._comm = comm
         self._limit = 1 << 30 if limit is None else limit
         self._began = 0.0
-        self.most = min(self._limit, LEAST_PASS)
+        self.max_steps = min(self._limit, LEAST_PASS)
 
     def begin(self) -> None:
         """Note that a pass begins. Local."""
@@ -37,4 +37,4 @@ class Pace:
             taken = time.perf_counter() - self._began
             with REDUCTION:
                 seconds = float(self._comm.allreduce(taken, op=MPI.MAX))
-            self.most = min(self._limit, max(LEAST_PASS, int(PASS_SECONDS * count / max(seconds, 1e-9))))
+            self.max_steps = min(self._limit, max(LEAST_PASS, int(PASS_SECONDS * count / max(seconds, 1e-9))))

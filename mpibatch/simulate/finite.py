@@ -35,13 +35,13 @@ def check_finite(fields: Mapping[str, Field], when: str, advice: str) -> None:
     u, name = fields[names[guilty]], names[guilty]
     place = comm.allreduce(first[guilty], op=MPI.MIN)
     index = tuple(int(i) for i in np.unravel_index(place, u.shape))
-    cell, component = index[: u.grid.ndim], index[u.grid.ndim :]
+    position, component = index[: u.grid.ndim], index[u.grid.ndim :]
     owner, text = comm.allreduce(
-        (comm.rank, _value(u, cell, component)) if first[guilty] == place else (-1, ""), MPI.MAX
+        (comm.rank, _value(u, position, component)) if first[guilty] == place else (-1, ""), MPI.MAX
     )
     of = f" component {component if len(component) > 1 else component[0]} of" if component else ""
-    at = ", ".join(f"{axis} = {i}" for axis, i in zip(u.grid.axes, cell, strict=True))
-    raise RunError(f"{name} is {text} in{of} cell {cell} ({at}; on rank {owner} of {comm.size}) {when}; {advice}")
+    at = ", ".join(f"{axis} = {i}" for axis, i in zip(u.grid.axes, position, strict=True))
+    raise RunError(f"{name} is {text} in{of} cell {position} ({at}; on rank {owner} of {comm.size}) {when}; {advice}")
 
 
 def _first(u: Field) -> int:
@@ -63,7 +63,7 @@ def _sums_up(values: npt.NDArray[Any]) -> bool:
         return bool(np.isfinite(np.add.reduce(values, axis=None)))
 
 
-def _value(u: Field, cell: tuple[int, ...], component: tuple[int, ...]) -> str:
-    here = tuple(i - low for i, low in zip(cell, u.box.start, strict=True))
-    value = u.owned[here + component]
+def _value(u: Field, index: tuple[int, ...], component: tuple[int, ...]) -> str:
+    local_index = tuple(i - low for i, low in zip(index, u.box.start, strict=True))
+    value = u.owned[local_index + component]
     return "NaN" if np.isnan(value) else str(value)

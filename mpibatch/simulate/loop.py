@@ -190,9 +190,9 @@ class Simulation:
         resume: bool = False,
     ) -> None:
         written = Every(every, every_steps)
-        told = Every(diagnostics_every, diagnostics_every_steps)
-        told = written if told == Every() else told
-        self.schedule = schedule or Schedule(until, steps, written, told, check_every)
+        row_cadence = Every(diagnostics_every, diagnostics_every_steps)
+        row_cadence = written if row_cadence == Every() else row_cadence
+        self.schedule = schedule or Schedule(until, steps, written, row_cadence, check_every)
         self.comm = private(comm)
         self.outcome: Outcome | None = None
         self._clock = Clock(self.schedule)
@@ -345,8 +345,8 @@ class Simulation:
         *,
         output: Output | None = None,
         diagnostics: Diagnostics | None = None,
-        most: int | None = 1,
-        meet_every: int = 0,
+        max_steps: int | None = 1,
+        align_every: int = 0,
         time_units: str = "",
         attrs: Attributes | None = None,
     ) -> Iterator[Now]:
@@ -362,10 +362,10 @@ class Simulation:
             A function of the state that returns what is written, by name. Default: all of `state`.
         diagnostics : callable, optional
             A function of the state that returns the numbers of a row, by name; collective (`mpibatch.sum`, ...).
-        most : int or None, default 1
+        max_steps : int or None, default 1
             How many equal steps a pass may make at once (for `mpibatch.iterate`), None for any number; only with a
             number for `dt`. How many it makes depends on how long they take; nothing that is written does.
-        meet_every : int, default 0
+        align_every : int, default 0
             Passes end at each multiple of so many steps; 0: wherever.
         time_units : str, default ""
             The unit of time, for the file.
@@ -420,9 +420,9 @@ class Simulation:
         if not first:
             self._record(state, 0.0, chosen, diagnostics, attrs)
         tally.lap("start")
-        begin, written, pace = _without_compiling(), spent("io"), Pace(self.comm, most)
+        begin, written, pace = _without_compiling(), spent("io"), Pace(self.comm, max_steps)
         while not self._clock.finished and self._why_stopped is None:
-            now = self._next(state, dt, pace.most, meet_every)
+            now = self._next(state, dt, pace.max_steps, align_every)
             if now.step == first:
                 self._tell(now.dt)
             pace.begin()
@@ -441,12 +441,12 @@ class Simulation:
         """Restore what a checkpoint holds; return its step, 0 for none."""
         if self._checkpoints is None or not self._resume:
             return 0
-        found = restart.restore(self._checkpoints, self._path, state, self._clock, self._rows, self._streams)
-        if found is None:
+        restored = restart.restore(self._checkpoints, self._path, state, self._clock, self._rows, self._streams)
+        if restored is None:
             return 0
-        self._outputs = found.outputs
-        if found.snapshot is not None:
-            self._open(chosen(state), attrs, found.snapshot)
+        self._outputs = restored.outputs
+        if restored.snapshot is not None:
+            self._open(chosen(state), attrs, restored.snapshot)
         return self._clock.step
 
     def _keep(self, state: State) -> None:
@@ -461,7 +461,7 @@ class Simulation:
         extra = restart.collect(self._clock, self._rows, self._outputs, self._streams, snapshot)
         self._checkpoints.save(self._clock.step, state, extra)
 
-    def _next(self, state: State, dt: StepLength, most: int, meet_every: int) -> Now:
+    def _next(self, state: State, dt: StepLength, max_steps: int, align_every: int) -> Now:
         clock = self._clock
         longest = float(dt(state) if callable(dt) else dt)
         if callable(dt) or not self._is_dt_checked:
@@ -469,9 +469,9 @@ class Simulation:
             self._is_dt_checked = True
         if callable(dt):
             return Now(clock.step, clock.time, clock.one_step(longest))
-        for every in (meet_every, self.schedule.check_every):
-            most = min(most, every - clock.step % every) if every else most
-        length, count = clock.equal_steps(longest, most)
+        for every in (align_every, self.schedule.check_every):
+            max_steps = min(max_steps, every - clock.step % every) if every else max_steps
+        length, count = clock.equal_steps(longest, max_steps)
         return Now(clock.step, clock.time, length, count)
 
     def _same_everywhere(self, dt: float) -> None:

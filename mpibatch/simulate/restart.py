@@ -36,7 +36,7 @@ def check_start(checkpoints: Checkpoints | None, resume: bool) -> None:
         if resume:
             raise UsageError("resume was asked for, but the simulation has no checkpoints; say where they are")
         return
-    if not resume and (count := checkpoints.found()):
+    if not resume and (count := checkpoints.count()):
         raise UsageError(
             f"{count} checkpoints of an earlier run are in {checkpoints.path}; go on from them with --resume "
             "(resume=True), or remove them with --anew (checkpoints.clear())"
@@ -70,24 +70,24 @@ def restore(
 ) -> Found | None:
     """Go on from the newest checkpoint that is whole and whose outputs still are; None if there is none. Collective."""
     refused, is_complete, target = [], False, os.path.realpath(output or "")
-    for found in checkpoints.candidates():
-        snapshot = Snapshot.from_extra(found.extra)
+    for checkpoint in checkpoints.candidates():
+        snapshot = Snapshot.from_extra(checkpoint.extra)
         part = target + PART
         if snapshot is not None and (wrong := damaged(checkpoints.comm, part, snapshot.extents)):
             # Killed when the output had its name, and the checkpoints were still there: then nothing is lost.
             is_complete = is_complete or not damaged(checkpoints.comm, target, snapshot.extents)
-            checkpoints.warn(f"{found.path} is not used: in {part}, {wrong}")
-            refused.append(f"{found.path} (in {part}, {wrong})")
+            checkpoints.warn(f"{checkpoint.path} is not used: in {part}, {wrong}")
+            refused.append(f"{checkpoint.path} (in {part}, {wrong})")
             continue
-        found.restore(state)
-        clock.go_on(found.extra["clock"])
-        rows.go_on(found.extra["rows"])
-        _go_on(streams, found)
+        checkpoint.restore(state)
+        clock.go_on(checkpoint.extra["clock"])
+        rows.go_on(checkpoint.extra["rows"])
+        _go_on(streams, checkpoint)
         if checkpoints.comm.rank == 0:
-            _log.info("going on from %s, t = %g", found.path, clock.time)
-        return Found([(int(step), float(time)) for step, time in found.extra["outputs"]], snapshot)
+            _log.info("going on from %s, t = %g", checkpoint.path, clock.time)
+        return Found([(int(step), float(time)) for step, time in checkpoint.extra["outputs"]], snapshot)
     # Not anew: that would remove what somebody may yet repair.
-    count = checkpoints.found()
+    count = checkpoints.count()
     if count and not is_complete:
         why = refused[0] if refused else "none is whole"
         raise RunError(
@@ -99,11 +99,11 @@ def restore(
     return None
 
 
-def _go_on(streams: Sequence[Generator], found: Checkpoint) -> None:
-    states = found.extra["random"]
+def _go_on(streams: Sequence[Generator], checkpoint: Checkpoint) -> None:
+    states = checkpoint.extra["random"]
     if len(states) != len(streams):
         raise UsageError(
-            f"{found.path} has {len(states)} streams of random numbers, the program {len(streams)}; call "
+            f"{checkpoint.path} has {len(states)} streams of random numbers, the program {len(streams)}; call "
             "simulation.random before simulation.steps, as often as before"
         )
     for stream, was in zip(streams, states, strict=True):

@@ -229,16 +229,16 @@ class Clock:
                 nearest = min(nearest, time if abs(time - until) > CLOSE * every.time else until)
         return nearest
 
-    def equal_steps(self, dt: float, most: int = 1) -> tuple[float, int]:
-        """Return (length, number) of the steps to make next, at most `dt` long and `most` of them. Local."""
+    def equal_steps(self, dt: float, max_steps: int = 1) -> tuple[float, int]:
+        """Return (length, number) of the steps to make next, at most `dt` long and `max_steps` of them. Local."""
         target = self.target()
         if target == math.inf:
-            return dt, min(most, self._steps_to_event())
+            return dt, min(max_steps, self._steps_to_event())
         if self.done == self.total:
             self.start, self.done = self.time, 0
             self.total = max(1, math.ceil((target - self.time) / dt * (1 - ROUNDING)))
         length = (target - self.start) / self.total
-        return length, min(most, self.total - self.done, self._steps_to_event())
+        return length, min(max_steps, self.total - self.done, self._steps_to_event())
 
     def one_step(self, dt: float) -> float:
         """Return the length of a single step, at most `dt`, such that no tiny one is left over for later. Local."""

@@ -120,17 +120,17 @@ def iterate(
     more = f"{steps=}, {fuse=}, {walls=}, {cval=}, {time=}, {time_step=}, out={out is not None}"
     compare(kernel, fields, scalars, more)
     chains = _chains(kernel, fields, state)
-    wanted = _wanted(kernel, state, out)
+    targets = _targets(kernel, state, out)
     grid = state[0].grid
     sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
     layout = layout_of(kernel, grid, sides, chains)
     tuning = _tuning(kernel, fields, chains, layout) if fuse == "auto" else None
     most = tuning.most if tuning else min(int(fuse), max(int(steps), 1), layout.limit if layout else 1)
-    users = (*fields.values(), *wanted)
+    users = (*fields.values(), *targets)
     stepper = _stepper(
         users, hashable((walls, cval)), Setting(kernel, sides, walls, cval, chains, layout), fields, most
     )
-    results = wanted or [field.like() for field in state]
+    results = targets or [field.like() for field in state]
     try:
         stepper.begin(fields, scalars)
         _run(stepper, grid, tuning, Choice(most, BUDGETS[0]), int(steps), (time, time_step))
@@ -142,8 +142,8 @@ def iterate(
 
 def chosen(kernel: Kernel, grid: Grid) -> tuple[int, int] | None:
     """Return steps fused and bytes of rings that "auto" found best on a grid so far, None if it has not run. Local."""
-    found = [tuning.best() for key, tuning in _tunings.get(kernel, {}).items() if key[0] == grid.decomposition]
-    return (found[-1].steps, found[-1].budget) if found else None
+    choices = [tuning.best() for key, tuning in _tunings.get(kernel, {}).items() if key[0] == grid.decomposition]
+    return (choices[-1].steps, choices[-1].budget) if choices else None
 
 
 def _run(
@@ -202,7 +202,7 @@ def _chains(kernel: Kernel, fields: dict[str, Field], state: Sequence[Field]) ->
     return chains
 
 
-def _wanted(kernel: Kernel, state: Sequence[Field], out: Any) -> list[Field]:
+def _targets(kernel: Kernel, state: Sequence[Field], out: Any) -> list[Field]:
     if out is None:
         return []
     results = list(out) if isinstance(out, tuple | list) else [out]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
@@ -121,12 +120,6 @@ class Kernel:
         self.signature = inspect.signature(function)
         self._typed: dict[Any, Typed] = {}
         self._footprints: dict[int, Footprint] = {}
-        # Plans bound to fields' memory, kept by mpibatch.stencil.call.bind.
-        self._plans: dict[Any, Any] = {}
-        # What its calls are counted as, by types; kept by the same.
-        self._works: dict[Typed, Any] = {}
-        # Times with and without overlap, by grid, kept by the same.
-        self._trials: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     @property
     def name(self) -> str:
@@ -293,8 +286,8 @@ class Kernel:
         'float32'
         """
         key = (ndim, tuple(inputs), tuple(scalars.items()), tuple(wanted), tuple(in_place))
-        found = self._typed.get(key)
-        if found is None:
+        typed = self._typed.get(key)
+        if typed is None:
             if self._ndim is not None and ndim != self._ndim:
                 raise UsageError(f"stencil {self.name!r} is for {self._ndim} axes, and was called on a grid of {ndim}")
             if not 1 <= ndim <= 3:
@@ -302,8 +295,8 @@ class Kernel:
             for name, array in zip(self.program.fields, inputs, strict=True):
                 check_dtype(name, array.dtype)
             self.footprint_on(ndim)
-            found = self._typed[key] = assign_types(self.program, ndim, inputs, scalars, wanted, in_place)
-        return found
+            typed = self._typed[key] = assign_types(self.program, ndim, inputs, scalars, wanted, in_place)
+        return typed
 
     def generated(self, ndim: int, dtype: Any = "f8") -> str:
         """Return the text that numba compiles, for fields of one type without components.

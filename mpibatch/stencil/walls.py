@@ -176,8 +176,8 @@ class Task:
 
     def _distances(self, ndim: int) -> npt.NDArray[np.float64]:
         """How far each halo cell is from its mirror image, along the axis."""
-        here = np.arange(self.box.start[self.axis], self.box.stop[self.axis])
-        outside = -1 - here if self.side < 0 else here - self.geometry.shape[self.axis]
+        indices = np.arange(self.box.start[self.axis], self.box.stop[self.axis])
+        outside = -1 - indices if self.side < 0 else indices - self.geometry.shape[self.axis]
         distance: npt.NDArray[np.float64] = (2 * outside + 1) * np.float64(self.geometry.spacing[self.axis])
         return distance.reshape([-1 if a == self.axis else 1 for a in range(ndim)])
 
@@ -207,7 +207,7 @@ def tasks(
     reach : the widths that the exchange fills.
     corners : whether cells outside along two axes are wanted too.
     """
-    found: list[Task] = []
+    tasks: list[Task] = []
     around = owned.grow(reach)
     for axis, conditions in enumerate(sides):
         cells = geometry.shape[axis]
@@ -220,8 +220,8 @@ def tasks(
             stop[axis] = min(owned.start[axis], 0) if side < 0 else around.stop[axis]
             box = Box(tuple(start), tuple(stop))
             if owned.size and box.size:
-                found.append(Task(axis, side, padded[box.slices(origin)], condition, box, geometry))
-    return found
+                tasks.append(Task(axis, side, padded[box.slices(origin)], condition, box, geometry))
+    return tasks
 
 
 def _check(padded: npt.NDArray[Any], ndim: int, condition: Condition, axis: int, reach: Halo, cells: int) -> None:

@@ -216,7 +216,7 @@ def test_starts_that_cannot_be_meant(shared_tmp):
     checkpoints = mb.Checkpoints(shared_tmp / "c")
     with mb.Simulation(steps=20, checkpoints=checkpoints, resume=True):
         pass  # a program that returns before its time loop
-    assert checkpoints.found() == 2
+    assert checkpoints.count() == 2
     with pytest.raises(mb.UsageError, match="steps was 20 and is 21"):
         live(shared_tmp, steps=21)
     with pytest.raises(mb.UsageError, match="has no checkpoints"):
@@ -238,7 +238,7 @@ def test_checkpoints_of_ones_own(shared_tmp):
         u.owned[...] = step
         one.save(step, {"u": u, "v": v}, {"a": [1, None, "x"], "b": np.arange(step), "none": np.empty((0, 2))})
     again = mb.Checkpoints(shared_tmp / "c")
-    assert again.found() == 3
+    assert again.count() == 3
     found = again.latest()
     assert found is not None
     assert (found.step, found.extra["a"], found.extra["none"].shape) == (40, [1, None, "x"], (0, 2))
@@ -255,7 +255,7 @@ def test_checkpoints_of_ones_own(shared_tmp):
         again.save(50, {"u": u}, {"a": object()})
     with pytest.raises(mb.UsageError, match=r"3 checkpoints of an earlier run are in .* not looked at"):
         mb.Checkpoints(shared_tmp / "c").save(50, {"u": u})
-    assert again.found() == 3
+    assert again.count() == 3
     again.clear()
     assert not (shared_tmp / "c").exists()
 

@@ -62,8 +62,8 @@ def check(
     shown = done.stdout + done.stderr
     assert done.returncode == code, shown
     assert "Traceback" not in shown
-    told = [line for line in done.stderr.splitlines() if line.startswith("mpibatch") and "error: " in line]
-    assert len(told) == 1, shown
+    messages = [line for line in done.stderr.splitlines() if line.startswith("mpibatch") and "error: " in line]
+    assert len(messages) == 1, shown
     for word in words:
         assert word in done.stderr
     if lines is not None:

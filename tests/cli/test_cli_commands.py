@@ -81,17 +81,17 @@ def test_info_lists_datasets(capsys):
 
 def test_info_in_json_with_digests(capsys):
     assert main(["info", "in.h5", "--json", "--digest"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["file"] == "in.h5"
-    assert told["attributes"] == {"who": "a test"}
-    found = {dataset["name"]: dataset for dataset in told["datasets"]}
-    assert [*found] == ["cube", "group/rgb", "mask", "raw"]
+    document = json.loads(capsys.readouterr().out)
+    assert document["file"] == "in.h5"
+    assert document["attributes"] == {"who": "a test"}
+    datasets = {dataset["name"]: dataset for dataset in document["datasets"]}
+    assert [*datasets] == ["cube", "group/rgb", "mask", "raw"]
     with h5py.File("in.h5") as file:
-        for name, entry in found.items():
+        for name, entry in datasets.items():
             assert entry["sha256"] == digest_of(file[name][()])
-    assert found["raw"]["shape"] == [12, 10]
-    assert found["raw"]["bytes"] == 480
-    assert found["raw"]["attributes"] == {"units": "K"}
+    assert datasets["raw"]["shape"] == [12, 10]
+    assert datasets["raw"]["bytes"] == 480
+    assert datasets["raw"]["attributes"] == {"units": "K"}
 
 
 def test_info_and_view_start_no_mpi():
@@ -196,11 +196,11 @@ def test_filter_and_run_give_the_same(launch: Launch, ranks: int):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote out.h5") == 1
     assert "[4/4] done" in done.stderr
-    with mb.open("filtered.h5") as one, mb.open("out.h5") as other:
-        assert sorted(one) == sorted(other) == ["mask", "smooth"]
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name])
-        assert one["mask"].dtype == bool
+    with mb.open("filtered.h5") as filtered, mb.open("out.h5") as output:
+        assert sorted(filtered) == sorted(output) == ["mask", "smooth"]
+        for name in filtered:
+            np.testing.assert_array_equal(filtered[name], output[name])
+        assert filtered["mask"].dtype == bool
 
 
 def test_the_log_names_the_rank(launch: Launch):

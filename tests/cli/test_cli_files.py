@@ -95,18 +95,18 @@ def test_every_command_on_every_file(capsys):
         ):
             code = main([command[0], file, *command[1:]])
             out, err = capsys.readouterr()
-            said = f"{command} {file!r}: {code}\n{out}{err}"
-            assert "unexpected" not in said, said
-            assert "Traceback" not in said, said
-            assert "\x1b" not in said, said
+            report = f"{command} {file!r}: {code}\n{out}{err}"
+            assert "unexpected" not in report, report
+            assert "Traceback" not in report, report
+            assert "\x1b" not in report, report
             if is_hdf5(file):
-                assert (code, err) == (0, ""), said
+                assert (code, err) == (0, ""), report
             elif command[0] == "info":
-                assert code == 1, said
-                assert len(err.splitlines()) == 1, said
+                assert code == 1, report
+                assert len(err.splitlines()) == 1, report
             else:
-                assert code == 3, said
-                assert len(out.splitlines()) == 1, said
+                assert code == 3, report
+                assert len(out.splitlines()) == 1, report
             if "--json" in command and out:
                 json.loads(out, parse_constant=pytest.fail)
 
@@ -114,13 +114,13 @@ def test_every_command_on_every_file(capsys):
 @pytest.mark.parametrize("file", ["plain.h5", "packed.h5", "series.h5"])
 def test_what_info_tells_is_what_h5py_reads(file, capsys):
     assert main(["info", file, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["sealed"]
+    document = json.loads(capsys.readouterr().out)
+    assert document["sealed"]
     with h5py.File(file) as opened:
-        for entry in told["datasets"]:
-            found = opened[entry["name"]]
-            assert (entry["shape"], np.dtype(entry["dtype"])) == ([*found.shape], found.dtype)
-            assert entry["bytes"] == found.nbytes
+        for entry in document["datasets"]:
+            dataset = opened[entry["name"]]
+            assert (entry["shape"], np.dtype(entry["dtype"])) == ([*dataset.shape], dataset.dtype)
+            assert entry["bytes"] == dataset.nbytes
 
 
 @pytest.mark.parametrize("file", ["plain.h5", "packed.h5", "series.h5", ODD])

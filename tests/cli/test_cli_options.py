@@ -23,24 +23,24 @@ def parsers(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
                 yield from parsers(below)
 
 
-def long_options(found: argparse.ArgumentParser) -> list[str]:
-    return [name for name in found._option_string_actions if name.startswith("--")]
+def long_options(command: argparse.ArgumentParser) -> list[str]:
+    return [name for name in command._option_string_actions if name.startswith("--")]
 
 
 def test_no_option_of_any_command_can_be_abbreviated(capsys):
     walked = list(parsers(parser()))
     assert len(walked) > 15
-    for found in walked:
-        assert not found.allow_abbrev
-        for option in long_options(found):
+    for command in walked:
+        assert not command.allow_abbrev
+        for option in long_options(command):
             for end in range(3, len(option)):
-                if option[:end] in long_options(found):
+                if option[:end] in long_options(command):
                     continue
                 with pytest.raises(SystemExit, match="2"):
-                    found.parse_args([option[:end], "128"])
-                said = capsys.readouterr().err
-                assert f"there is no option {option[:end]}; did you mean " in said
-                assert option in said.partition("did you mean")[2]
+                    command.parse_args([option[:end], "128"])
+                message = capsys.readouterr().err
+                assert f"there is no option {option[:end]}; did you mean " in message
+                assert option in message.partition("did you mean")[2]
 
 
 def test_every_parser_of_the_repository_refuses_abbreviations():

@@ -53,11 +53,11 @@ def shell(folder: Path, command: str) -> tuple[int, str]:
     ],
 )
 def test_what_only_prints_ends_with_its_reader(command, status, words, folder):
-    code, said = shell(folder, command)
-    assert code == status, said
-    assert words in said
-    assert "Traceback" not in said
-    assert len(said.splitlines()) == (1 if words else 0), said
+    code, text = shell(folder, command)
+    assert code == status, text
+    assert words in text
+    assert "Traceback" not in text
+    assert len(text.splitlines()) == (1 if words else 0), text
 
 
 @pytest.mark.parametrize("to", ["2>&1 | true", ">/dev/full 2>&1", ">&- 2>&- <&-"])

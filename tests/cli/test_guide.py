@@ -47,14 +47,14 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    found = []
+    listed = []
     for document, text in DOCUMENTS.items():
         matches = list(FENCE.finditer(text))
         for number, match in enumerate(matches):
             after = matches[number + 1] if number + 1 < len(matches) else None
             output = after[2] if after is not None and after[1] == "text" else ""
-            found.append(Block(f"{document}_{number}", match[1], match[2], output))
-    return found
+            listed.append(Block(f"{document}_{number}", match[1], match[2], output))
+    return listed
 
 
 @pytest.fixture(scope="module")

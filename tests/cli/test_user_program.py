@@ -97,17 +97,17 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_error_shows_the_lines_of_the_user(how, code, first, last, capsys):
     line = next(n for n, text in enumerate(HELPER.splitlines(), 1) if text.strip() == last)
     assert main(["run", "theirs.toml", "--quiet", "--set", f"simulation.fail={how}"]) == code
-    said = capsys.readouterr().err
-    assert first in said
-    assert said.splitlines()[1:] == [CALL, f"  their_helper.py:{line}, in fail: {last}"]
+    message = capsys.readouterr().err
+    assert first in message
+    assert message.splitlines()[1:] == [CALL, f"  their_helper.py:{line}, in fail: {last}"]
     assert not [*Path().glob("*.part")]
 
 
 def test_an_error_while_loading_shows_the_line(capsys):
     Path("theirs.py").write_text(PROGRAM.replace("import their_helper", "import their_helper, absent_thing"))
     assert main(["run", "theirs.toml"]) == 2
-    said = capsys.readouterr().err
-    assert "theirs.py:8, in <module>: import their_helper, absent_thing" in said
+    message = capsys.readouterr().err
+    assert "theirs.py:8, in <module>: import their_helper, absent_thing" in message
     sys.modules.pop("their_helper", None)
     Path("their_helper.py").write_text("x = (\n")
     assert main(["run", "theirs.toml"]) == 2

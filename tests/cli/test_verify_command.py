@@ -100,8 +100,8 @@ def test_info_tells_of_the_seal(capsys: pytest.CaptureFixture[str]) -> None:
     main(["info", "other.h5"])
     assert "NOT SEALED" in capsys.readouterr().out
     main(["info", "other.h5", "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert (told["sealed"], told["content"]) == (False, None)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["sealed"], document["content"]) == (False, None)
     np.save("a.npy", U)
     main(["info", "a.npy"])
     assert "SEALED" not in capsys.readouterr().out

@@ -9,6 +9,7 @@ import pytest
 import mpibatch as mb
 from mpibatch.fields.memory import SMALL
 from mpibatch.stencil import Kernel, stencil
+from mpibatch.stencil.call.state import state_of
 
 pytestmark = pytest.mark.mpi
 
@@ -37,7 +38,7 @@ def stepped(u: mb.Field, steps: int) -> mb.Field:
 
 
 def plans(kernel: Kernel) -> int:
-    return len(kernel._plans)
+    return len(state_of(kernel).plans)
 
 
 def test_new_results_in_a_loop_plan_twice() -> None:

@@ -23,7 +23,7 @@ from mpibatch.io.chunks.codec import Packer
 from mpibatch.io.chunks.compression import Filter, filters_of, normal_compression
 from mpibatch.io.chunks.grid import CHUNK_BYTES, ChunkGrid, chosen_chunks, usual_chunks
 from mpibatch.io.chunks.inflation import can_inflate, inflate
-from mpibatch.io.formats import inspect, read, stored
+from mpibatch.io.formats import inspect, raw_values, read
 from mpibatch.io.read import inspector
 
 ARRAY = np.arange(7 * 5 * 6, dtype="i4").reshape(7, 5, 6)
@@ -115,8 +115,8 @@ SELECTIONS = [
 @pytest.mark.parametrize("limits", [(8 << 20, 32 << 10), (100, 8), (1, 1 << 20), (1, 1)])
 @pytest.mark.parametrize("kind", ["contiguous", "chunks", "gzip", "fletcher", "sparse", "big"])
 def test_any_part_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, limits: tuple[int, int]) -> None:
-    monkeypatch.setattr(stored, "BLOCK", limits[0])
-    monkeypatch.setattr(stored, "NARROW", limits[1])
+    monkeypatch.setattr(raw_values, "BLOCK", limits[0])
+    monkeypatch.setattr(raw_values, "NARROW", limits[1])
     kinds: dict[str, dict[str, Any]] = {
         "contiguous": {}, "chunks": {"chunks": (3, 2, 4)}, "gzip": {"chunks": (3, 2, 4), "compression": "gzip"},
         "fletcher": {"chunks": (2, 5, 6), "fletcher32": True, "shuffle": True}, "big": {"chunks": (3, 2, 4)},

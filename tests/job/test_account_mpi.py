@@ -100,7 +100,7 @@ def test_copying_is_not_waiting() -> None:
 
 
 def needs() -> list[dict[str, Any]]:
-    return [need.told(times) for lap in tally.exchanges() for need, times in lap.exchanges.items()]
+    return [need.to_json(times) for lap in tally.exchanges() for need, times in lap.exchanges.items()]
 
 
 def test_needs_are_the_same_on_any_ranks() -> None:

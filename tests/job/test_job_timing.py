@@ -101,7 +101,7 @@ def test_what_is_counted_belongs_to_its_lap():
     laps = [(lap.name, dict(lap.exchanges), lap.reductions) for lap in tally.exchanges()]
     assert laps == [("first", {one: 2, two: 1}, 1), ("", {two: 1}, 0)]
     assert (tally.traffic(), tally.reductions()) == ((3, 110), 1)
-    assert json.loads(json.dumps(two.told(5)))["widths"] == [[1, 1], [2, 2]]
+    assert json.loads(json.dumps(two.to_json(5)))["widths"] == [[1, 1], [2, 2]]
     tally.reset()
     assert (tally.traffic(), tally.reductions(), [lap.exchanges for lap in tally.exchanges()]) == ((0, 0), 0, [{}])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import sys
@@ -244,3 +245,28 @@ def test_ranks_that_ask_for_different_things() -> None:
             call(u, where=where)
     with pytest.raises(mb.UsageError, match="ranks differ"):
         mb.var(u, ddof=u.grid.rank)
+
+
+REDUCTIONS: dict[str, Any] = {
+    "sum": mb.sum,
+    "mean": mb.mean,
+    "var": mb.var,
+    "max": mb.max,
+    "minmax": mb.minmax,
+    "argmax": mb.argmax,
+    "any": mb.any,
+    "norm": mb.norm,
+    "histogram": lambda u: mb.histogram(u, bins=4, range=(0, 1)),
+}
+
+
+def test_ranks_that_reduce_otherwise_are_told_apart() -> None:
+    grid = mb.Grid((6, 5))
+    u = grid.from_function(lambda y, x: y - x)
+    for first, second in itertools.permutations(sorted(REDUCTIONS), 2):
+        reduction = REDUCTIONS[first if grid.rank == 0 else second]
+        if grid.size == 1:
+            reduction(u)
+            continue
+        with pytest.raises(mb.UsageError, match=r"ranks differ: rank 0 asks for .*, rank 1 for "):
+            reduction(u)

@@ -82,6 +82,6 @@ def test_what_cannot_be_meant_is_refused_by_all_ranks() -> None:
 
 
 def test_examples_are_true() -> None:
-    failed, tried = doctest.testmod(importlib.import_module("mpibatch.segment.spaced"))
+    failed, tried = doctest.testmod(importlib.import_module("mpibatch.segment.peak_spacing"))
     assert tried > 3
     assert not failed

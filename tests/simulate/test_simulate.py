@@ -24,12 +24,14 @@ from mpibatch.simulate.schedule import Clock, Every, Schedule
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run_through(schedule: Schedule, dt: float, adaptive: bool = False, most: int = 1) -> list[tuple[int, float, bool]]:
+def run_through(
+    schedule: Schedule, dt: float, adaptive: bool = False, max_steps: int = 1
+) -> list[tuple[int, float, bool]]:
     """Step to the end; return (step, time, whether an output is due) of every stop."""
     clock = Clock(schedule)
     stops = [(0, 0.0, True)]
     while not clock.finished:
-        length, count = (clock.one_step(dt), 1) if adaptive else clock.equal_steps(dt, most)
+        length, count = (clock.one_step(dt), 1) if adaptive else clock.equal_steps(dt, max_steps)
         assert 0 < length <= dt * (1 + 1e-9)
         clock.advance(length, count)
         stops.append((clock.step, clock.time, clock.is_due(schedule.output)))
@@ -40,9 +42,9 @@ def run_through(schedule: Schedule, dt: float, adaptive: bool = False, most: int
 @given(
     st.floats(0.01, 10), st.floats(0.02, 3), st.floats(0.01, 1), st.floats(0.01, 1), st.booleans(), st.integers(1, 7)
 )
-def test_every_output_is_met_exactly_and_once(until, every, told, dt, adaptive, most):
+def test_every_output_is_met_exactly_and_once(until, every, told, dt, adaptive, max_steps):
     schedule = Schedule(until, output=Every(every), diagnostics=Every(told))
-    outputs = [time for _, time, due in run_through(schedule, dt, adaptive, most) if due]
+    outputs = [time for _, time, due in run_through(schedule, dt, adaptive, max_steps) if due]
     assert outputs[-1] == until
     assert len(outputs) == schedule.outputs()
     for number, time in enumerate(outputs[:-1]):
@@ -57,10 +59,10 @@ def test_times_that_floats_do_not_hold_are_one():
     assert sum(due for *_, due in stops) == schedule.outputs() == 8
 
 
-@pytest.mark.parametrize("most", [1, 3, 100])
-def test_steps_are_counted(most):
+@pytest.mark.parametrize("max_steps", [1, 3, 100])
+def test_steps_are_counted(max_steps):
     schedule = Schedule(steps=10, output=Every(steps=4))
-    stops = run_through(schedule, 0.1, most=most)
+    stops = run_through(schedule, 0.1, max_steps=max_steps)
     assert [step for step, _, due in stops if due] == [0, 4, 8, 10]
     assert stops[-1][1] == 10 * 0.1
     assert schedule.outputs() == 4

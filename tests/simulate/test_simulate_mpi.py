@@ -81,10 +81,10 @@ def test_the_file_holds_the_series(shared_tmp):
 
 def test_one_state_has_the_same_bytes_however_it_is_cut(shared_tmp, monkeypatch):
     digests = []
-    for name, limit, most in (("a", 1 << 30, 1), ("b", 1 << 30, 4)):
+    for name, limit, max_steps in (("a", 1 << 30, 1), ("b", 1 << 30, 4)):
         monkeypatch.setattr(series_module, "CHUNK_BYTES", limit)
         path = shared_tmp / name
-        go(mb.Simulation(steps=9, output=str(path), every_steps=4), most=most)
+        go(mb.Simulation(steps=9, output=str(path), every_steps=4), max_steps=max_steps)
         digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
     assert len(set(digests)) == 1
     monkeypatch.setattr(series_module, "CHUNK_BYTES", 2 * 7 * 8)

@@ -13,7 +13,7 @@ import pytest
 import mpibatch as mb
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil import Kernel, stencil
-from mpibatch.stencil.language.captured import check_captured
+from mpibatch.stencil.language.captures import check_captured
 
 NUMBER, TABLE, DICT = 2.0, np.array([1.0, 2.0]), {"k": 3.0}
 LIST: Any = [1.0, [2.0]]

@@ -12,6 +12,7 @@ import mpibatch as mb
 from mpibatch.base.host import Caches
 from mpibatch.mpi import MPI
 from mpibatch.stencil import coordinate, index, stencil
+from mpibatch.stencil.call.state import state_of
 from mpibatch.stencil.compiled import strips
 from tests.support.oracles import padded
 
@@ -224,7 +225,7 @@ def test_steps_that_take_turns_in_two_fields(dtype: str) -> None:
         assert step3(u, kept, 0.1, out=out, walls=["reflect", "nearest", "reflect"]) is out
         u, out = out, u
     assert_is(u, expected)
-    assert len(step3._plans) == 2
+    assert len(state_of(step3).plans) == 2
 
 
 def test_out_may_be_an_input_that_is_read_at_the_cell_only() -> None:
@@ -264,17 +265,17 @@ def test_plans_end_with_their_memory() -> None:
     v = grid.zeros()
     for _ in range(3):
         local(grid.zeros(halo=1), v)
-        assert len(local._plans) == 1  # the memory waits for the next field, and the plan with it
+        assert len(state_of(local).plans) == 1  # the memory waits for the next field, and the plan with it
         local(grid.zeros(halo=1).frozen(), v)
-        assert len(local._plans) == 1
+        assert len(state_of(local).plans) == 1
     del grid, v
     gc.collect()
-    assert not local._plans
+    assert not state_of(local).plans
     grid = mb.Grid((4 * SIZE,))
     u, v = grid.zeros(halo=1), grid.zeros()
     for number in range(40):
         local(u, v, walls=lambda x, t, n=number: x + n)
-    assert len(local._plans) <= 16
+    assert len(state_of(local).plans) <= 16
 
 
 def test_what_does_not_fit_is_refused_on_every_rank() -> None:
@@ -361,7 +362,7 @@ def test_one_rank_fills_its_walls_without_an_exchange() -> None:
     u = grid.zeros(halo=2)
     kernel = star.using()
     kernel(u, 0.1, walls="reflect")
-    (plan,) = kernel._plans.values()
+    (plan,) = state_of(kernel).plans.values()
     assert len(plan.exchanges) == (SIZE > 1)
     assert not plan.tasks
     assert [edges is not None for edges in plan.edges] == [True]
@@ -383,7 +384,7 @@ def test_overlap_is_chosen_by_all_ranks_alike_and_never_shows() -> None:
     expected = star_of(np.pad(whole, 2, "symmetric"), 0.2)
     for _ in range(15):
         assert_is(kernel(u, 0.2), expected)
-    trials = kernel._trials.get(grid)
+    trials = state_of(kernel).trials.get(grid)
     chosen = MPI.COMM_WORLD.allgather(None if trials is None else trials._chosen)
     # On one rank there is nothing to try; on more, all have chosen.
     assert set(chosen) == ({None} if SIZE == 1 else {chosen[0]})

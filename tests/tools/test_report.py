@@ -40,10 +40,10 @@ def report(study: studies.Study, *options: str) -> int:
 def strong(tmp_path_factory: pytest.TempPathFactory) -> studies.Study:
     """A study by Amdahl's law with 5 % serial work and 1 % noise, and its report."""
 
-    def foretold(made: dict[str, Any], ranks: int, _: int) -> None:
+    def add_prediction(made: dict[str, Any], ranks: int, _: int) -> None:
         made["run"]["predicted"] = {"seconds": 1.1 * amdahl(ranks), "memory": 3e8}
 
-    study = build(tmp_path_factory.mktemp("strong") / "study", change=foretold)
+    study = build(tmp_path_factory.mktemp("strong") / "study", change=add_prediction)
     assert report(study) == 0
     return study
 
@@ -90,9 +90,9 @@ def test_the_roofline_by_hand(measured):
 
 
 def test_the_sentence_to_quote(measured):
-    told = summary(measured, ())
+    sentence = summary(measured, ())
     for words in ("heat", "1 rank", "8 ranks", "A CPU", "median of 5 runs", "95 %", "the same bits"):
-        assert words in told
+        assert words in sentence
     assert "All 20 runs, on 1, 2, 4, 8 ranks, ended in the same output" in promise(measured)
 
 
@@ -115,12 +115,12 @@ def test_everything_is_there(strong):
     }
     texts = {"index.html", "report.md", "report.json", "points.csv", "runs.csv", "extrap.txt", "extrap.jsonl"}
     assert names == plots | texts
-    told = json.loads((folder / "report.json").read_text())
-    assert [point["ranks"] for point in told["points"]] == [1, 2, 4, 8]
-    assert told["findings"] == []
+    document = json.loads((folder / "report.json").read_text())
+    assert [point["ranks"] for point in document["points"]] == [1, 2, 4, 8]
+    assert document["findings"] == []
     lines = list(csv.DictReader((folder / "points.csv").read_text().splitlines()))
     assert [int(line["ranks"]) for line in lines] == [1, 2, 4, 8]
-    assert float(lines[3]["speedup"]) == told["points"][3]["speedup"]["value"]
+    assert float(lines[3]["speedup"]) == document["points"][3]["speedup"]["value"]
     assert len(list(csv.DictReader((folder / "runs.csv").read_text().splitlines()))) == 20
     markdown = (folder / "report.md").read_text()
     header = next(line for line in markdown.splitlines() if line.startswith("| ranks | threads"))
@@ -160,10 +160,10 @@ class Page(html.parser.HTMLParser):
 
 
 def test_the_page_needs_nothing_else(strong):
-    found = Page((strong.path / "report" / "index.html").read_text())
-    assert found.tags.isdisjoint({"script", "link", "img", "iframe", "object", "embed", "base", "form"})
-    assert len(found.identifiers) == len(set(found.identifiers))
-    for name, value in found.attributes:
+    parsed_page = Page((strong.path / "report" / "index.html").read_text())
+    assert parsed_page.tags.isdisjoint({"script", "link", "img", "iframe", "object", "embed", "base", "form"})
+    assert len(parsed_page.identifiers) == len(set(parsed_page.identifiers))
+    for name, value in parsed_page.attributes:
         assert not name.startswith("on")
         if name in ("href", "src", "xlink:href"):
             assert (value or "").startswith("#")  # within the page
@@ -186,7 +186,7 @@ def parsed(text: str) -> dict[tuple[str, str, tuple[float, ...]], list[float]]:
     points: list[tuple[float, ...]] = []
     metric = region = ""
     left: list[tuple[float, ...]] = []
-    found = {}
+    values_by_point = {}
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
         if word == "PARAMETER":
@@ -201,25 +201,25 @@ def parsed(text: str) -> dict[tuple[str, str, tuple[float, ...]], list[float]]:
             region, left = rest, list(points)
         elif word == "DATA":
             assert "e" not in rest  # the grammar has no exponents
-            found[metric, region, left.pop(0)] = [float(value) for value in rest.split(" ")]
+            values_by_point[metric, region, left.pop(0)] = [float(value) for value in rest.split(" ")]
         else:
             assert word.startswith("#")
     assert not left
-    return found
+    return values_by_point
 
 
 def test_extra_p_reads_what_was_measured(strong, measured):
-    told = parsed((strong.path / "report" / "extrap.txt").read_text())
+    values_by_point = parsed((strong.path / "report" / "extrap.txt").read_text())
     for row in measured.rows:
         point = (float(row.point.ranks),)
-        assert told["time", "run", point] == pytest.approx(list(row.times), abs=1e-9)
+        assert values_by_point["time", "run", point] == pytest.approx(list(row.times), abs=1e-9)
         kernel = [run.kernels[0]["seconds"] for run in row.point.runs]
-        assert told["time", "run->kernel:heat", point] == pytest.approx(kernel, abs=1e-9)
-        assert told["bytes_sent", "run->halo", point] == [row.traffic("bytes")] * 5
+        assert values_by_point["time", "run->kernel:heat", point] == pytest.approx(kernel, abs=1e-9)
+        assert values_by_point["bytes_sent", "run->halo", point] == [row.traffic("bytes")] * 5
     lines = [json.loads(line) for line in (strong.path / "report" / "extrap.jsonl").read_text().splitlines()]
     same = {(line["metric"], line["callpath"], (float(line["params"]["ranks"]),)): line["value"] for line in lines}
-    assert same.keys() == told.keys()
-    assert all(told[key] == pytest.approx(value, abs=1e-9) for key, value in same.items())
+    assert same.keys() == values_by_point.keys()
+    assert all(values_by_point[key] == pytest.approx(value, abs=1e-9) for key, value in same.items())
 
 
 # Findings: each with a study that has it, and the clean one that has none of them.
@@ -229,7 +229,7 @@ def keys(study: studies.Study) -> set[str]:
     return {finding.key for finding in find(measure(study))}
 
 
-def found(study: studies.Study, key: str) -> Finding:
+def finding_of(study: studies.Study, key: str) -> Finding:
     return next(finding for finding in find(measure(study)) if finding.key == key)
 
 
@@ -251,8 +251,8 @@ def uneven(made: dict[str, Any], ranks: int, repeat: int) -> None:
 
 def test_uneven_work_in_a_weak_study(tmp_path):
     study = build(tmp_path / "s", mode="weak", law=lambda p: 8.0, change=uneven)
-    assert "not constant" in found(study, "work-not-constant").words
-    assert "3 % more" not in found(study, "work-not-constant").words
+    assert "not constant" in finding_of(study, "work-not-constant").words
+    assert "3 % more" not in finding_of(study, "work-not-constant").words
     # 5 % more work in as much time is more speed.
     assert measure(study).rows[2].speedup.value == pytest.approx(4.1, rel=0.03)
 
@@ -266,20 +266,20 @@ def test_different_work_in_a_strong_study(tmp_path):
 
 def test_no_base(tmp_path):
     study = build(tmp_path / "s", counts=(4, 8, 16))
-    assert "against 4" in found(study, "base-missing").words
+    assert "against 4" in finding_of(study, "base-missing").words
     assert measure(study).rows[1].ideal == 2
 
 
 def test_more_threads_than_cores(tmp_path):
     study = build(tmp_path / "s", change=in_run(binding={"cores": 4, "shared": False, "host_cores": 4}))
-    assert "8 ranks (8 threads on 4 cores)" in found(study, "oversubscribed").words
+    assert "8 ranks (8 threads on 4 cores)" in finding_of(study, "oversubscribed").words
     two_hosts = in_run(binding={"cores": 4, "host_cores": 4}, hosts={"a": 4, "b": 4})
     assert "oversubscribed" not in keys(build(tmp_path / "t", counts=(8, 16), change=two_hosts))
 
 
 def test_ranks_that_share_their_cores(tmp_path):
     study = build(tmp_path / "s", change=in_run(binding={"cores": 64, "shared": True, "host_cores": 64}))
-    assert "bind-to core" in found(study, "binding-shared").advice
+    assert "bind-to core" in finding_of(study, "binding-shared").advice
 
 
 def test_too_few_runs(tmp_path):
@@ -288,13 +288,13 @@ def test_too_few_runs(tmp_path):
 
 def test_a_wide_spread_and_a_difference_inside_it(tmp_path):
     study = build(tmp_path / "s", law=lambda p: 3.0 + 0.05 / p, factor=noise(4, 0.15))
-    assert "spread too far" in found(study, "spread-wide").words
-    assert "1 and 2" in found(study, "inside-noise").words
+    assert "spread too far" in finding_of(study, "spread-wide").words
+    assert "1 and 2" in finding_of(study, "inside-noise").words
 
 
 def test_efficiency_above_one(tmp_path):
     study = build(tmp_path / "s", law=lambda p: 8 / p**1.2)
-    assert "cache" in found(study, "above-one").words
+    assert "cache" in finding_of(study, "above-one").words
     by_noise = build(tmp_path / "t", law=lambda p: 8 / p, factor=noise(5, 0.03))
     assert "above-one" not in keys(by_noise)
     assert "above-one-noise" in keys(by_noise)
@@ -303,9 +303,9 @@ def test_efficiency_above_one(tmp_path):
 def test_imbalance_that_looks_like_communication(tmp_path):
     waiting = {**PHASES, "compute": 0.5, "halo": 0.32}
     study = build(tmp_path / "s", make=lambda *a, **k: record(*a, **k, phases=waiting, imbalance=1.4))
-    told = found(study, "imbalance")
-    assert "rank 1" in told.words
-    assert "40 % longer" in told.words
+    finding = finding_of(study, "imbalance")
+    assert "rank 1" in finding.words
+    assert "40 % longer" in finding.words
     even = build(tmp_path / "t", make=lambda *a, **k: record(*a, **k, phases=waiting, imbalance=1.01))
     assert "imbalance" not in keys(even)  # here it is the network
 
@@ -316,8 +316,8 @@ def test_different_hosts_and_versions(tmp_path):
             made["run"] |= {"hosts": {"node7": 4}, "versions": {"numpy": "9.9"}}
 
     study = build(tmp_path / "s", change=moved)
-    assert "node7" in found(study, "hosts-differ").words
-    assert "numpy 2.4.3 and 9.9" in found(study, "versions-differ").words
+    assert "node7" in finding_of(study, "hosts-differ").words
+    assert "numpy 2.4.3 and 9.9" in finding_of(study, "versions-differ").words
 
 
 def test_different_commits(tmp_path):
@@ -325,8 +325,8 @@ def test_different_commits(tmp_path):
         made["point"] = {"commit": "4567def-dirty" if ranks == 8 else "0123abc"}
 
     study = build(tmp_path / "s", change=moved)
-    assert "0123abc on 1, 2, 4; 4567def" in found(study, "commits-differ").words
-    assert "4567def." in found(study, "dirty").words
+    assert "0123abc on 1, 2, 4; 4567def" in finding_of(study, "commits-differ").words
+    assert "4567def." in finding_of(study, "dirty").words
     assert dict(facts(measure(study)))["Commit"] == "0123abc on 1, 2, 4; 4567def-dirty on 8"
     # A record that tells none was made at the study's.
     assert dict(facts(measure(build(tmp_path / "t"))))["Commit"] == "0123abc"
@@ -334,7 +334,7 @@ def test_different_commits(tmp_path):
 
 def test_a_commit_tells_of_which_repository(tmp_path):
     study = build(tmp_path / "s", commit="0123456789abcdef-dirty of simulations")
-    assert "0123456789ab of simulations." in found(study, "dirty").words
+    assert "0123456789ab of simulations." in finding_of(study, "dirty").words
     assert dict(facts(measure(study)))["Commit"] == "0123456789abcdef-dirty of simulations"
 
 
@@ -357,13 +357,13 @@ def test_the_headline_says_nothing_that_a_finding_forbids(key, forbidden, option
     study = build(tmp_path / "s", **options)
     m = measure(study)
     assert key in keys(study)
-    told = summary(m, keys(study))
-    assert "took" in told
-    assert not re.search(forbidden, told), told
+    headline = summary(m, keys(study))
+    assert "took" in headline
+    assert not re.search(forbidden, headline), headline
     everything = page.page(m, find(m), []), exports.as_markdown(m, find(m), None), exports.as_json(m, find(m), None)
     for text in everything:
         assert short(m.base.time.median.value) in text
-    assert json.loads(everything[2])["summary"] == told
+    assert json.loads(everything[2])["summary"] == headline
 
 
 def test_names_beside_the_bars_have_their_colours(measured):
@@ -387,7 +387,7 @@ def test_threads_of_a_weak_study_must_not_change_the_bits(tmp_path):
     study = build(tmp_path / "s", counts=(1, 2), threads=(1, 2), mode="weak", law=lambda p: 8.0)
     write_json(studies.record_path(study.path, 2, 2, 1), record(2, 5.0, threads=2, digest="e" * 64))
     study = studies.load(study.path)
-    assert "2 × 2 run 1" in found(study, "outputs-differ").words
+    assert "2 × 2 run 1" in finding_of(study, "outputs-differ").words
     assert promise(measure(study)) == ""
     assert differing(study)
 
@@ -398,7 +398,7 @@ def test_outputs_that_differ_break_the_promise(tmp_path):
 
     study = build(tmp_path / "s", change=wrong)
     assert find(measure(study))[0].level == "error"
-    assert "4 × 1 run 1" in found(study, "outputs-differ").words
+    assert "4 × 1 run 1" in finding_of(study, "outputs-differ").words
     assert promise(measure(study)) == ""
     assert "same bits" not in summary(measure(study), keys(study))
     none = build(tmp_path / "t", change=lambda made, ranks, repeat: made.update(digest=""))
@@ -411,11 +411,11 @@ def test_runs_that_failed_or_are_missing(tmp_path):
             made |= {"code": 1, "failure": "exit code 1: it broke\nand a long log"}
 
     study = build(tmp_path / "s", change=broken)
-    told = found(study, "run-failed")
-    assert "Run 2 on 4 ranks × 1 thread failed: exit code 1: it broke." in told.words
+    finding = finding_of(study, "run-failed")
+    assert "Run 2 on 4 ranks × 1 thread failed: exit code 1: it broke." in finding.words
     studies.record_path(study.path, 2, 1, 5).unlink()
     again = studies.load(study.path)
-    assert "1 run that was asked for is not there (ranks × threads: 2 × 1)" in found(again, "runs-missing").words
+    assert "1 run that was asked for is not there (ranks × threads: 2 × 1)" in finding_of(again, "runs-missing").words
 
 
 def test_a_machine_that_becomes_slower(tmp_path):
@@ -425,7 +425,7 @@ def test_a_machine_that_becomes_slower(tmp_path):
         made["run"]["seconds"]["total"]["slowest"] *= 1 + 0.01 * next(count)
 
     study = build(tmp_path / "s", repeat=6, change=warming)
-    assert "became slower" in found(study, "drift").words
+    assert "became slower" in finding_of(study, "drift").words
 
 
 def test_cold_first_runs(tmp_path):
@@ -458,20 +458,20 @@ def test_memory_that_sets_the_limit(tmp_path):
 
     profile = {"schema": 1, "triad": {"1": 20.0, "2": 26.0, "4": 30.0}}
     study = build(tmp_path / "s", counts=(1, 2, 4), change=kernel, profile_of_machine=profile)
-    told = found(study, "memory-bound").words
-    assert "30 GB/s to 4 ranks and 20 to 1, 1.50 × as much" in told
-    assert "90 %" in told
+    words = finding_of(study, "memory-bound").words
+    assert "30 GB/s to 4 ranks and 20 to 1, 1.50 × as much" in words
+    assert "90 %" in words
 
 
 def test_a_study_of_filters_says_that_it_has_no_roofline(tmp_path):
     study = build(tmp_path / "s", law=lambda p: 8 / p**1.2, change=in_run(kind="pipeline", kernels=[]))
-    told = found(study, "no-roofline")
-    assert told.level == "note"
-    assert "Filters count no flops and bytes" in told.words
-    assert "Part by part" in told.advice
+    finding = finding_of(study, "no-roofline")
+    assert finding.level == "note"
+    assert "Filters count no flops and bytes" in finding.words
+    assert "Part by part" in finding.advice
     assert "Part by part" in {table.title for table in tables.tables(measure(study))}
     # Nor does other advice send readers to one.
-    assert "roofline" not in found(study, "above-one").advice
+    assert "roofline" not in finding_of(study, "above-one").advice
     assert "no-profile" not in keys(study)
 
 
@@ -485,10 +485,10 @@ def test_a_slowdown_is_found_and_noise_is_not(tmp_path):
     assert {change.verdict for change in quiet.changes} == {"same"}
     assert quiet.summary == "nothing changed by more than the noise"
     slow = measure(build(tmp_path / "slow", factor=noise(3, 0.02), law=lambda p: amdahl(p) * (1.2 if p == 4 else 1)))
-    found = compare(slow, old)
-    assert [change.label for change in found.slower] == ["4"]
-    assert found.slower[0].ratio.low > 1.1
-    assert found.slower[0].where.startswith("compute +")
+    comparison = compare(slow, old)
+    assert [change.label for change in comparison.slower] == ["4"]
+    assert comparison.slower[0].ratio.low > 1.1
+    assert comparison.slower[0].where.startswith("compute +")
     assert compare(old, slow).summary.startswith("faster on 4 (0.8")
 
 
@@ -498,18 +498,18 @@ def test_false_alarms_are_as_rare_as_is_said(tmp_path):
 
     alarms = 0
     for seed in range(160):
-        one, other = noise(seed, 0.02), noise(1000 + seed, 0.02)
-        alarms += different([one() for _ in range(5)], [other() for _ in range(5)])
+        old, new = noise(seed, 0.02), noise(1000 + seed, 0.02)
+        alarms += different([old() for _ in range(5)], [new() for _ in range(5)])
     assert alarms <= 16
 
 
 def test_comparing_says_what_else_changed(tmp_path):
     old = build(tmp_path / "old", counts=(1, 2), repeat=3, commit="aaaa", machine={"host": "other", "cpu": "B"})
     new = build(tmp_path / "new", counts=(1, 2), job="[other]\n", change=in_run(versions={"numpy": "9.9"}))
-    found = compare(measure(new), measure(old))
-    told = " ".join(found.remarks)
+    comparison = compare(measure(new), measure(old))
+    remarks = " ".join(comparison.remarks)
     for words in ("job", "host", "numpy 2.4.3 → 9.9", "commit aaaa → 0123abc"):
-        assert words in told
+        assert words in remarks
     apart = build(tmp_path / "apart", counts=(3,))
     assert "nothing to compare" in " ".join(compare(measure(new), measure(apart)).remarks)
     three = build(tmp_path / "three", counts=(1, 2), repeat=3)
@@ -561,16 +561,16 @@ def test_hostile_records_are_shown_as_text(tmp_path, capsys):
     assert "\x1b" not in out
     folder = study.path / "report"
     text = (folder / "index.html").read_text()
-    found = Page(text)
-    assert found.tags.isdisjoint({"script", "img", "b"})
-    assert not [name for name, _ in found.attributes if name.startswith("on")]
+    parsed_page = Page(text)
+    assert parsed_page.tags.isdisjoint({"script", "img", "b"})
+    assert not [name for name, _ in parsed_page.attributes if name.startswith("on")]
     assert "&lt;script&gt;" in text
     assert "49" not in text.split("<pre>")[1].split("</pre>")[0]
     markdown = (folder / "report.md").read_text()
     assert "<script>" not in markdown
     assert not re.search(r"(?<!\\)\]\(", markdown)
     for cells in csv.reader((folder / "runs.csv").read_text().splitlines()):
-        assert not [cell for cell in cells if cell.startswith(("=", "@"))]
+        assert not [entry for entry in cells if entry.startswith(("=", "@"))]
     for metric, region, _ in parsed((folder / "extrap.txt").read_text()):
         assert metric in ("time", "bytes_sent")
         assert " " not in region
@@ -604,11 +604,11 @@ def test_records_that_lack_or_garble_anything(tmp_path, key, value):
             made["run"].pop(key)
         made["point"] = {"launch_seconds": 2.0}
 
-    def foretold(made: dict[str, Any], ranks: int, repeat: int) -> None:
+    def garbled_with_prediction(made: dict[str, Any], ranks: int, repeat: int) -> None:
         made["run"]["predicted"] = {"seconds": 1.0, "memory": 2}
         garbled(made, ranks, repeat)
 
-    study = build(tmp_path / "s", counts=(1, 2), repeat=2, change=foretold)
+    study = build(tmp_path / "s", counts=(1, 2), repeat=2, change=garbled_with_prediction)
     try:
         m = measure(study)
     except UsageError:  # no run has a time
@@ -618,9 +618,9 @@ def test_records_that_lack_or_garble_anything(tmp_path, key, value):
     summary(m, {finding.key for finding in find(m)})
 
 
-def numeric(told: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
+def numeric(document: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
     """The paths of all numbers in a record."""
-    for key, value in told.items() if isinstance(told, dict) else enumerate(told):
+    for key, value in document.items() if isinstance(document, dict) else enumerate(document):
         if isinstance(value, dict | list):
             yield from numeric(value, *path, key)
         elif isinstance(value, int | float):
@@ -672,9 +672,9 @@ def test_what_cannot_be_reported(tmp_path, capsys, monkeypatch):
     assert "is no study" in capsys.readouterr().err
     empty = build(tmp_path / "s", counts=(1, 2), repeat=1, change=lambda made, ranks, repeat: made.update(code=1))
     assert report(empty) == 2
-    told = capsys.readouterr().err
-    assert "no run that ended well (2 failed: exit code 1)" in told
-    assert "make its runs: mpibatch scale heat.toml --mode strong --ranks 1,2 --folder" in told
+    message = capsys.readouterr().err
+    assert "no run that ended well (2 failed: exit code 1)" in message
+    assert "make its runs: mpibatch scale heat.toml --mode strong --ranks 1,2 --folder" in message
     study = build(tmp_path / "t", counts=(1,), repeat=1)
     (tmp_path / "file").write_text("")
     assert report(study, "--output", str(tmp_path / "file" / "x")) == 1

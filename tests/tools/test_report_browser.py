@@ -104,12 +104,12 @@ def test_nothing_is_cut_off_at_any_width(pages, tmp_path):
             )
     wrapper = tmp_path / "frames.html"
     wrapper.write_text(f"<!DOCTYPE html><body>{''.join(frames)}{MEASURE}</body>")
-    found = browse(tmp_path, wrapper, "--window-size=1300,900", "--virtual-time-budget=5000", "--dump-dom")
-    data = re.search(r'data-told="([^"]*)"', found)
+    document = browse(tmp_path, wrapper, "--window-size=1300,900", "--virtual-time-budget=5000", "--dump-dom")
+    data = re.search(r'data-told="([^"]*)"', document)
     assert data is not None
-    told = json.loads(html.unescape(data[1]))
-    assert [frame["width"] for frame in told] == [1200, 768, 400, PAPER] * 2
-    for frame in told:
+    measured_frames = json.loads(html.unescape(data[1]))
+    assert [frame["width"] for frame in measured_frames] == [1200, 768, 400, PAPER] * 2
+    for frame in measured_frames:
         assert frame["scroll"] <= frame["width"], frame
         assert not frame["wide"], frame
         assert not frame["cut"], frame

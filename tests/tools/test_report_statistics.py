@@ -35,30 +35,30 @@ def test_quantiles_are_those_of_numpy(values, part):
 
 @settings(STRICT, max_examples=8)
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=4), st.lists(st.integers(1, 5), min_size=2, max_size=4))
-def test_mann_whitney_counts_every_way_to_share_the_values(one, other):
+def test_mann_whitney_counts_every_way_to_share_the_values(first, second):
     # Integers: ties in plenty. scipy's exact method knows none, its permutation method does.
     def statistic(x, y):
         return scipy_stats.mannwhitneyu(x, y).statistic
 
     expected = scipy_stats.permutation_test(
-        (one, other), lambda x, y: abs(statistic(x, y) - len(x) * len(y) / 2), alternative="greater", n_resamples=1e5
+        (first, second), lambda x, y: abs(statistic(x, y) - len(x) * len(y) / 2), alternative="greater", n_resamples=1e5
     ).pvalue
-    assert mann_whitney([float(x) for x in one], [float(y) for y in other]) == pytest.approx(expected, abs=1e-9)
+    assert mann_whitney([float(x) for x in first], [float(y) for y in second]) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 3), (5, 5), (4, 7)])
 def test_mann_whitney_without_ties_is_scipys(n, m):
     source = random.Random(n)
-    one, other = [source.random() for _ in range(n)], [source.random() + 0.3 for _ in range(m)]
-    expected = scipy_stats.mannwhitneyu(one, other, method="exact").pvalue
-    assert mann_whitney(one, other) == pytest.approx(expected)
+    first, second = [source.random() for _ in range(n)], [source.random() + 0.3 for _ in range(m)]
+    expected = scipy_stats.mannwhitneyu(first, second, method="exact").pvalue
+    assert mann_whitney(first, second) == pytest.approx(expected)
 
 
 def test_mann_whitney_of_many_values_is_scipys_approximation():
     source = random.Random(2)
-    one, other = [source.random() for _ in range(30)], [source.random() + 0.2 for _ in range(40)]
-    expected = scipy_stats.mannwhitneyu(one, other, method="asymptotic").pvalue
-    assert mann_whitney(one, other) == pytest.approx(expected, rel=1e-6)
+    first, second = [source.random() for _ in range(30)], [source.random() + 0.2 for _ in range(40)]
+    expected = scipy_stats.mannwhitneyu(first, second, method="asymptotic").pvalue
+    assert mann_whitney(first, second) == pytest.approx(expected, rel=1e-6)
 
 
 def test_three_runs_each_can_never_be_told_apart():
@@ -68,20 +68,20 @@ def test_three_runs_each_can_never_be_told_apart():
 
 
 def test_a_spread_by_hand():
-    found = spread([1.0, 2.0, 3.0, 4.0, 10.0])
-    assert (found.count, found.median.value, found.least, found.most) == (5, 3.0, 1.0, 10.0)
-    assert (found.mad, found.iqr) == (1.0, 2.0)
-    assert found.median.low >= 1.0
-    assert found.median.high <= 10.0
-    assert found == spread([1.0, 2.0, 3.0, 4.0, 10.0])  # the same every time
+    times_spread = spread([1.0, 2.0, 3.0, 4.0, 10.0])
+    assert (times_spread.count, times_spread.median.value, times_spread.least, times_spread.most) == (5, 3.0, 1.0, 10.0)
+    assert (times_spread.mad, times_spread.iqr) == (1.0, 2.0)
+    assert times_spread.median.low >= 1.0
+    assert times_spread.median.high <= 10.0
+    assert times_spread == spread([1.0, 2.0, 3.0, 4.0, 10.0])  # the same every time
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     source, inside = random.Random(7), 0
     for _ in range(60):
-        one, other = ([source.gauss(mean, 0.05) for _ in range(9)] for mean in (2.0, 1.0))
-        found = ratio_of_medians(one, other)
-        inside += found.low <= 2.0 <= found.high
+        numerator, denominator = ([source.gauss(mean, 0.05) for _ in range(9)] for mean in (2.0, 1.0))
+        ratio = ratio_of_medians(numerator, denominator)
+        inside += ratio.low <= 2.0 <= ratio.high
     assert inside >= 51  # 95 % of 60 are 57
 
 
@@ -116,16 +116,16 @@ WIDTHS = (1, 2, 4, 8, 16, 32)
 @STRICT
 @given(st.floats(0.001, 0.9), st.floats(0.01, 1e4))
 def test_amdahl_is_found_again(serial, alone):
-    found = fit("Amdahl", samples(lambda p: alone * (serial + (1 - serial) / p), WIDTHS))
-    assert found.value("serial") == pytest.approx(serial, rel=1e-3, abs=1e-6)
-    assert found.value("seconds") == pytest.approx(alone, rel=1e-4)
+    fitted = fit("Amdahl", samples(lambda p: alone * (serial + (1 - serial) / p), WIDTHS))
+    assert fitted.value("serial") == pytest.approx(serial, rel=1e-3, abs=1e-6)
+    assert fitted.value("seconds") == pytest.approx(alone, rel=1e-4)
 
 
 @STRICT
 @given(st.floats(0.001, 0.9), st.floats(0.01, 1e4))
 def test_gustafson_is_found_again(serial, alone):
-    found = fit("Gustafson", samples(lambda p: alone / (serial + (1 - serial) * p), WIDTHS))
-    assert found.value("serial") == pytest.approx(serial, rel=1e-3, abs=1e-6)
+    fitted = fit("Gustafson", samples(lambda p: alone / (serial + (1 - serial) * p), WIDTHS))
+    assert fitted.value("serial") == pytest.approx(serial, rel=1e-3, abs=1e-6)
 
 
 @STRICT
@@ -134,15 +134,15 @@ def test_the_universal_law_is_found_again(contention, coherency):
     def law(p):
         return 3.0 * (1 + contention * (p - 1) + coherency * p * (p - 1)) / p
 
-    found = fit("Universal Scalability Law", samples(law, WIDTHS))
-    assert found.value("contention") == pytest.approx(contention, rel=1e-2, abs=1e-4)
-    assert found.value("coherency") == pytest.approx(coherency, rel=1e-2, abs=1e-5)
+    fitted = fit("Universal Scalability Law", samples(law, WIDTHS))
+    assert fitted.value("contention") == pytest.approx(contention, rel=1e-2, abs=1e-4)
+    assert fitted.value("coherency") == pytest.approx(coherency, rel=1e-2, abs=1e-5)
 
 
 def test_the_universal_law_names_its_peak():
     # √((1 − 0.04) / 0.01) ≈ 9.8
-    found = fit("Universal Scalability Law", samples(lambda p: (1 + 0.04 * (p - 1) + 0.01 * p * (p - 1)) / p, WIDTHS))
-    assert found.remark == f"fastest on about {math.sqrt(96):.3g}"
+    fitted = fit("Universal Scalability Law", samples(lambda p: (1 + 0.04 * (p - 1) + 0.01 * p * (p - 1)) / p, WIDTHS))
+    assert fitted.remark == f"fastest on about {math.sqrt(96):.3g}"
 
 
 def test_the_error_of_a_fit_covers_the_truth():
@@ -150,8 +150,8 @@ def test_the_error_of_a_fit_covers_the_truth():
     inside = 0
     for seed in range(40):
         noisy = samples(lambda p: 8 * (0.05 + 0.95 / p), WIDTHS, part=0.02, seed=seed)
-        found = next(e for e in fit("Amdahl", noisy).estimates if e.name == "serial")
-        inside += abs(found.value - 0.05) <= 2 * (found.error or 0)
+        estimate = next(e for e in fit("Amdahl", noisy).estimates if e.name == "serial")
+        inside += abs(estimate.value - 0.05) <= 2 * (estimate.error or 0)
     assert inside >= 34
 
 
@@ -159,9 +159,9 @@ def test_a_law_that_misses_the_points_says_so():
     def other(p):
         return 1 / p + 0.02 * p
 
-    found = fit("Amdahl", samples(other, WIDTHS, part=0.005))
-    assert found.misfit is not None
-    assert found.misfit > 50
+    fitted = fit("Amdahl", samples(other, WIDTHS, part=0.005))
+    assert fitted.misfit is not None
+    assert fitted.misfit > 50
     good = fit("Amdahl", samples(lambda p: 0.1 + 0.9 / p, WIDTHS, part=0.005))
     assert good.misfit is not None
     assert good.misfit < 5
@@ -178,13 +178,13 @@ def test_too_few_points_are_refused_with_what_to_do():
 
 
 def test_one_run_each_gives_a_fit_without_a_misfit():
-    found = fit("Amdahl", samples(lambda p: 0.1 + 0.9 / p, (1, 2, 4, 8), runs=1, part=0.01))
-    assert found.misfit is None
-    assert found.value("serial") == pytest.approx(0.1, abs=0.03)
+    fitted = fit("Amdahl", samples(lambda p: 0.1 + 0.9 / p, (1, 2, 4, 8), runs=1, part=0.01))
+    assert fitted.misfit is None
+    assert fitted.value("serial") == pytest.approx(0.1, abs=0.03)
 
 
 def test_speedups_of_a_law_are_against_the_base():
-    found = fit("Amdahl", samples(lambda p: 0.1 + 0.9 / p, (2, 4, 8, 16)))
-    assert found.speedup(2, base=2) == 1.0
-    assert found.speedup(4, base=2) == pytest.approx(0.55 / 0.325, rel=1e-6)
+    fitted = fit("Amdahl", samples(lambda p: 0.1 + 0.9 / p, (2, 4, 8, 16)))
+    assert fitted.speedup(2, base=2) == 1.0
+    assert fitted.speedup(4, base=2) == pytest.approx(0.55 / 0.325, rel=1e-6)
     assert median([1.0, 2.0]) == 1.5

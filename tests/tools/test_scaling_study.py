@@ -111,12 +111,12 @@ def record(seconds: float, digest: str = "ab" * 32, **more: Any) -> dict[str, An
 
 def make(path: str = "S", mode: str = "strong", **more: Any) -> study.Study:
     machine = local_machine.machine_here()
-    asked = {"counts": (1, 2), "repeat": 2, "machine": machine, "name": "job", "source": "job.toml", **more}
-    return study.create(path, mode=mode, job=PIPELINE, **asked)
+    arguments = {"counts": (1, 2), "repeat": 2, "machine": machine, "name": "job", "source": "job.toml", **more}
+    return study.create(path, mode=mode, job=PIPELINE, **arguments)
 
 
-def keep(made: study.Study, ranks: int, repeat: int, told: dict[str, Any]) -> None:
-    study.keep(told, made.path, ranks=ranks, threads=1, repeat=repeat, launch_seconds=3.0)
+def keep(made: study.Study, ranks: int, repeat: int, record: dict[str, Any]) -> None:
+    study.keep(record, made.path, ranks=ranks, threads=1, repeat=repeat, launch_seconds=3.0)
 
 
 # ---- The folder ------------------------------------------------------------------------------------------------------
@@ -171,8 +171,8 @@ def test_what_cannot_be_reads_as_absent():
         assert (run.kernels, run.versions) == ((), {}), value
     made = make(repeat=1)
     nothing = {"least": None, "slowest": None}
-    for ranks, told in ((1, {"seconds": {"total": nothing}, "cells": None}), (2, {"cells": float("inf")})):
-        keep(made, ranks, 1, {"code": 0, "digest": None, "run": told})
+    for ranks, account in ((1, {"seconds": {"total": nothing}, "cells": None}), (2, {"cells": float("inf")})):
+        keep(made, ranks, 1, {"code": 0, "digest": None, "run": account})
         path = study.record_path(made.path, ranks, 1, 1)
         path.write_text(path.read_text().replace('"launch_seconds": 3.0', '"launch_seconds": null'))
     deep = study.record_path(made.path, 2, 1, 2)
@@ -210,15 +210,15 @@ def test_more_can_be_asked_for_later_but_nothing_is_forgotten():
 def test_a_study_is_of_a_program_and_an_input_as_they_were(monkeypatch: pytest.MonkeyPatch):
     jobs = {"program": parse_any(OWN), "input": parse_any(PIPELINE.replace("in.npy", "in.npy::"))}
     assert runs.sources_of(parse_any(HEAT)) == {}
-    for what, path in (("program", "own.py"), ("input", "in.npy")):
+    for source, path in (("program", "own.py"), ("input", "in.npy")):
         for small in (1 << 20, 3):
             monkeypatch.setattr(study, "SMALL", small)
-            known = runs.sources_of(jobs[what])
-            made = make(f"{what}-{small}", sources=known)
+            known = runs.sources_of(jobs[source])
+            made = make(f"{source}-{small}", sources=known)
             assert study.differences(study.load(made.path), PIPELINE, [], "strong", sources=known) == []
             Path(path).write_bytes(Path(path).read_bytes() + b"#")
-            changed = study.differences(made, PIPELINE, [], "strong", sources=runs.sources_of(jobs[what]))
-            assert changed == [f"its {what} is not the file that it was"]
+            changed = study.differences(made, PIPELINE, [], "strong", sources=runs.sources_of(jobs[source]))
+            assert changed == [f"its {source} is not the file that it was"]
     assert study.differences(make("old"), PIPELINE, [], "strong", sources=known) == []
 
 
@@ -280,9 +280,9 @@ def test_simulations_grow_and_their_cells_stay_as_large(program: str, extra: str
     text = f'[simulation]\nprogram = "{program}"\nsteps = 3\n{extra}\n[output]\npath = "x.h5"\n'
     job = parse_any(text)
     weak.check(job)
-    found = weak.settings(job, ranks, Path("inputs"))
-    assert found == [f"simulation.{words}" for words in expected]
-    parse_any(text, settings=found)
+    settings = weak.settings(job, ranks, Path("inputs"))
+    assert settings == [f"simulation.{words}" for words in expected]
+    parse_any(text, settings=settings)
 
 
 def test_growth_and_layout_of_ranks_meet():
@@ -356,13 +356,13 @@ def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str])
         while not first.exists() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
-    assert process.returncode == 130, told
-    assert "the same command goes on" in told
+    assert process.returncode == 130, output
+    assert "the same command goes on" in output
     assert not list(Path("S").rglob("scratch"))
     before = first.stat().st_mtime_ns
     assert main(options) == 0
@@ -426,10 +426,10 @@ def test_a_weak_study_of_a_pipeline_filters_the_tiled_input():
 
 def test_a_failing_point_is_told_and_the_others_go_on(capsys: pytest.CaptureFixture[str]):
     assert main(["scale", "own.toml", "--ranks", "1,2", "--repeat", "1", "--folder", "S"]) == 1
-    told = capsys.readouterr()
-    assert "2 ranks × 1 thread, warm-up: failed: exit code 1: mpibatch: error: two are too many" in told.out
-    assert "1 of 2 runs are missing" in told.err
-    assert "points/r00002-t1/run-00.log" in told.err
+    captured = capsys.readouterr()
+    assert "2 ranks × 1 thread, warm-up: failed: exit code 1: mpibatch: error: two are too many" in captured.out
+    assert "1 of 2 runs are missing" in captured.err
+    assert "points/r00002-t1/run-00.log" in captured.err
     loaded = study.load("S")
     assert [point.ranks for point in loaded.points] == [1]
     assert [(failure.ranks, failure.repeat) for failure in loaded.failures] == [(2, 0)]
@@ -480,9 +480,9 @@ def test_bad_input_is_one_message_and_leaves_no_folder(
     Path("full").mkdir()
     Path("full/letter.txt").write_text("dear")
     assert main(["scale", "job.toml", *options]) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert words in message
+    assert "Traceback" not in message
     assert not Path("scaling-job-strong").exists()
 
 

@@ -120,8 +120,8 @@ class Site:
         self.profile("wrong", real_one + elsewhere + 'mpi = "none"\n')
         self.profile("hop", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.2"\n')
         self.profile("limit", real_one + elsewhere + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.4"\n')
-        here = 'options = ["--nodelist=n[3-4]"]\nexclusive = true\n'
-        self.profile("drill", real_one + here + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.1"\n')
+        nodes = 'options = ["--nodelist=n[3-4]"]\nexclusive = true\n'
+        self.profile("drill", real_one + nodes + 'mpi = "pmi2"\n[variables]\nPAUSE = "0.1"\n')
         for stand_in in ("done", "idle", "lost", "wait"):
             text = f'venv = "{self.folder}/stand"\n{elsewhere}[variables]\nSTAND = "{stand_in}"\n'
             self.profile(stand_in, text)
@@ -189,7 +189,7 @@ def jobs(site: Site, cluster: Cluster) -> dict[str, str]:
     """Submit all that needs nothing but time; return the numbers of the jobs."""
     (site.folder / "lines").write_text("output.path=a.h5\noutput.path='b $(touch CANARY).h5' simulation.steps=7\n")
     two, four = ("--nodes", "2"), ("--nodes", "2", "--ntasks-per-node", "2")
-    wanted: dict[str, Callable[[], str]] = {
+    submissions: dict[str, Callable[[], str]] = {
         "limit": lambda: site.submit("limit", "limit", "--chain", "--time", "1", "--margin", "25"),
         "signal": lambda: site.submit("job", "wait", "--time", "1", "--margin", "25"),
         "plain": lambda: site.submit("plain", "hop"),
@@ -205,7 +205,7 @@ def jobs(site: Site, cluster: Cluster) -> dict[str, str]:
         "mpiexec": lambda: site.submit("job", "mpiexec", *four),
     }
     with ThreadPoolExecutor(2) as pool:  # most of it is the start of Python, again and again
-        started = {name: pool.submit(submit) for name, submit in wanted.items()}
+        started = {name: pool.submit(submit) for name, submit in submissions.items()}
     numbers = {name: future.result() for name, future in started.items()}
     cluster.wait(lambda: [*site.folder.glob("plain.h5*")] != [], "the plain run to begin")
     cluster.command("scancel", "--batch", "--signal=USR1", numbers["plain"])
@@ -287,8 +287,8 @@ def test_each_task_of_an_array_is_a_run_with_its_settings(site, jobs, cluster):
         assert cluster.wait_for(f"{number}_{task}", *ENDED) == "COMPLETED"
         assert site.result(f"{number}_{task}")["result"] == "done"
     texts = [path.read_text() for path in site.folder.glob("done.*")]
-    told = sorted(text for text in texts if "run job.toml --set output.path" in text)
-    assert told == [
+    commands = sorted(text for text in texts if "run job.toml --set output.path" in text)
+    assert commands == [
         "1 run job.toml --set output.path=a.h5\n",
         "1 run job.toml --set output.path=b $(touch CANARY).h5 --set simulation.steps=7\n",
     ]
@@ -309,9 +309,9 @@ def test_a_study_is_a_job_for_each_number_of_ranks(site, jobs, cluster):
         assert [line.split(" --set ")[0] for line in started] == [f"{ranks} run study/job.toml"] * 3 * ranks
         assert json.loads((point / "submitted").read_text())["number"] == number
         assert {path.name for path in point.glob("*.json")} == {"run-01.json", "run-02.json"}
-        told = json.loads((point / "run-02.json").read_text())["point"]
-        assert (told["ranks"], told["threads"], told["repeat"]) == (ranks, 1, 2)
-        assert 0 < told["launch_seconds"] < 60
+        record = json.loads((point / "run-02.json").read_text())["point"]
+        assert (record["ranks"], record["threads"], record["repeat"]) == (ranks, 1, 2)
+        assert 0 < record["launch_seconds"] < 60
     (point / "run-01.json").unlink()
     assert "1 of 6 runs" in site.study("done", "1,2,4")
     number = site.lines("jobs.jsonl")[-1]["number"]

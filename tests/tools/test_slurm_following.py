@@ -162,14 +162,14 @@ def test_all_that_goes_on_is_cancelled_and_nothing_else(user, cluster):
     for number, state in ((failed, "FAILED"), (done, "COMPLETED"), (f"{array}_0", "RUNNING")):
         cluster.wait_for(number, state)
     user.began(going)
-    told = user("cancel", "--all", folder="other")
-    assert (told.stdout, told.returncode) == (f"cancelled {going}, {array}\n", 0), told.stderr
+    answer = user("cancel", "--all", folder="other")
+    assert (answer.stdout, answer.returncode) == (f"cancelled {going}, {array}\n", 0), answer.stderr
     for number in (going, f"{array}_0", f"{array}_1"):
         cluster.wait_for(number, "CANCELLED")
     marks = [path.parent.name for path in (user.folder / "other/.mpibatch").glob("*/cancelled")]
     assert marks == [f"heat-{going}"]
-    told = user("cancel", "--all", folder="other")
-    assert (told.stdout[:18], told.returncode) == ("nothing to cancel:", 0), told.stderr
+    answer = user("cancel", "--all", folder="other")
+    assert (answer.stdout[:18], answer.returncode) == ("nothing to cancel:", 0), answer.stderr
     # A task that was cancelled while it waited has ended, too.
     assert user.start("logs", "-f", f"{array}_1", folder="other").result(30).returncode == 0
 

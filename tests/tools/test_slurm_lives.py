@@ -129,8 +129,8 @@ def test_the_verdict_as_a_command(capsys):
     assert main(["verdict", "state", "--begin"]) == 0
     assert main(["verdict", "state", "--code", "75", "--stopping", "3"]) == 75
     assert main(["verdict", "state", "--successor", "9"]) == 0
-    told = capsys.readouterr().out
-    assert told == (
+    output = capsys.readouterr().out
+    assert output == (
         "mpibatch: the run begins\n"
         "mpibatch: not done; a checkpoint was saved; go on with: mpibatch submit --chain, or mpibatch run --resume\n"
     )
@@ -174,8 +174,8 @@ def test_the_ledger_keeps_what_was_submitted():
 )
 def test_a_folder_without_jobs(arguments, code, words, capsys):
     assert main(arguments) == code
-    told = capsys.readouterr()
-    assert words in told.out + told.err
+    captured = capsys.readouterr()
+    assert words in captured.out + captured.err
     assert not Path(".mpibatch").exists()
 
 
@@ -206,8 +206,8 @@ def test_the_record_of_a_good_run_joins_its_study(code, number, kept, words, cap
     target.with_suffix(".log").write_text("begin\nmpibatch: error: no room\nend\n")
     main(["verdict", "state", "--begin"])
     Path("state/run.json").write_text(json.dumps({"code": code, **completion.life_of({})}))
-    told = ["--record", "state/run.json", "--point", str(target), "--launch-microseconds", "2500000"]
-    assert main(["verdict", "state", "--code", str(code), *told, "--command", "srun x"]) == code
+    options = ["--record", "state/run.json", "--point", str(target), "--launch-microseconds", "2500000"]
+    assert main(["verdict", "state", "--code", str(code), *options, "--command", "srun x"]) == code
     assert f"mpibatch: {words}" in capsys.readouterr().out
     assert target.exists() == (kept is not None)
     if kept is None:
@@ -222,7 +222,7 @@ def test_the_record_of_a_good_run_joins_its_study(code, number, kept, words, cap
         for number, is_kept in (("01", False), ("02", True)):
             other = target.with_name("run-01.json")
             other.write_text(json.dumps({"code": 0, "point": {"slurm_job": "" if number == "01" else "9"}}))
-            main(["verdict", "state", "--code", "75", *told])
+            main(["verdict", "state", "--code", "75", *options])
             assert target.exists() == is_kept
     elif kept:
         assert record["failure"].startswith("exit code 1: mpibatch: error: no room\n")

@@ -146,8 +146,8 @@ def test_a_chain_goes_on_to_the_bytes_of_one_rank(user, jobs, alone, cluster, na
     number, (_, ranks, launcher) = jobs[name], LAUNCHERS[name]
     cluster.wait(lambda: cluster.job(number)["Restarts"] == "1", f"the chain by {name} to requeue itself")
     state, log = cluster.wait_for(number, *ENDED, seconds=90), user(name, "logs", number)
-    told: dict[str, Any] = json.loads(user(name, "status", "--json", number))
-    assert (state, told["lives"], told["result"]) == ("COMPLETED", 2, "done: heat.h5"), log
+    status: dict[str, Any] = json.loads(user(name, "status", "--json", number))
+    assert (state, status["lives"], status["result"]) == ("COMPLETED", 2, "done: heat.h5"), log
     assert "a checkpoint was saved; going on" in log
     begin = f"mpibatch: {2 * ranks} ranks × 1 threads on 2 nodes"
     assert sum(line.startswith(begin) and f"by: {launcher}" in line for line in log.splitlines()) == 2, log

@@ -104,9 +104,9 @@ def test_places_that_are_comments_only(text, places):
 
 def test_submitting_warns_of_places_that_are_comments_only(capsys):
     assert main(["submit", "job.toml", "--profile", "archer2", "--account", "t01", "--dry-run"]) == 0
-    script, said = capsys.readouterr()
-    assert "profile archer2: venv is only a comment there" in said
-    assert "profile archer2: scratch is only a comment there" in said
+    script, warnings = capsys.readouterr()
+    assert "profile archer2: venv is only a comment there" in warnings
+    assert "profile archer2: scratch is only a comment there" in warnings
     assert "WARNING" not in script
     for quiet in (["archer2", "--account", "t01", "--quiet"], ["generic"], ["laptop"]):
         assert main(["submit", "job.toml", "--dry-run", "--profile", *quiet]) == 0
@@ -136,9 +136,9 @@ def test_submitting_warns_of_places_that_are_comments_only(capsys):
 def test_mistakes_in_a_profile_are_told_with_their_line(text, words, capsys):
     Path("site.toml").write_text(text)
     assert main(["submit", "job.toml", "--profile", "./site.toml", "--dry-run"]) == 2
-    told = capsys.readouterr().err
-    assert "site.toml" in told
-    assert words in told
+    message = capsys.readouterr().err
+    assert "site.toml" in message
+    assert words in message
 
 
 def test_a_profile_of_ones_own_is_found_by_name_and_wins(folder, capsys):
@@ -180,10 +180,10 @@ def test_a_profile_of_ones_own_is_found_by_name_and_wins(folder, capsys):
 )
 def test_what_cannot_be_meant_is_one_message(arguments, words, capsys):
     assert main(["submit", "job.toml", *arguments]) == 2
-    told = capsys.readouterr()
-    assert words in told.err
-    assert told.err.count("mpibatch: error:") == 1
-    assert not told.out
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("mpibatch: error:") == 1
+    assert not captured.out
     assert not Path(".mpibatch").exists()
 
 
@@ -216,7 +216,7 @@ def test_what_was_chosen_stands_in_the_script(capsys):
     assert "launcher=(srun --kill-on-bad-exit=1 --cpu-bind=sockets)" in script
     assert "export MPIBATCH_MEMORY_LIMIT=3G" in script
     assert "#SBATCH --cpus-per-task=4" in script
-    assert _slurm_options.told(dataclasses.replace(profiles.load("laptop"), memory_limit="3G", memory="all")) == (
+    assert _slurm_options.describe(dataclasses.replace(profiles.load("laptop"), memory_limit="3G", memory="all")) == (
         "pinning: the default of the launcher; memory: all of each node, filters up to 3G on a rank"
     )
     assert main(["submit", "job.toml", "--profile", "archer2", "--account", "x", "--no-binding", "--dry-run"]) == 0
@@ -227,7 +227,7 @@ def test_what_was_chosen_stands_in_the_script(capsys):
 
 
 @pytest.mark.parametrize(
-    ("ranks", "threads", "asked", "found"),
+    ("ranks", "threads", "most", "sizes"),
     [
         (1, 1, 0, (1, 1, 0)),
         (128, 1, 0, (1, 128, 0)),
@@ -236,11 +236,11 @@ def test_what_was_chosen_stands_in_the_script(capsys):
         (6, 1, 4, (2, 3, 0)),
     ],
 )
-def test_a_point_of_a_study_takes_as_few_nodes_as_hold_it(ranks, threads, asked, found, folder):
+def test_a_point_of_a_study_takes_as_few_nodes_as_hold_it(ranks, threads, most, sizes, folder):
     made = study.create("study", name="job", mode="strong", job=JOB, source="job.toml", counts=[ranks], repeat=3)
-    options = batch.Options(ntasks_per_node=asked, time="30")
+    options = batch.Options(ntasks_per_node=most, time="30")
     [request] = batch.requests(made, Profile("p", cores_per_node=128), [(ranks, threads, n) for n in (2, 3)], options)
-    assert (request.nodes, request.ntasks_per_node, request.ntasks) == found
+    assert (request.nodes, request.ntasks_per_node, request.ntasks) == sizes
     assert request.ranks == ranks
     assert request.cpus_per_task == threads
     assert f"#SBATCH --ntasks={ranks}\n" in render(request, Profile("p")) or not request.ntasks
@@ -361,12 +361,12 @@ def test_all_that_is_cancelled_is_what_goes_on(monkeypatch, capsys):
 
 
 def test_a_dry_run_shows_more_than_the_study_has_and_leaves_it_as_it_was(folder, capsys):
-    asked = ["scale", "job.toml", "--profile", "laptop", "--time", "30", "--folder", "study", "--machine", "m.json"]
+    command = ["scale", "job.toml", "--profile", "laptop", "--time", "30", "--folder", "study", "--machine", "m.json"]
     Path("m.json").write_text('{"schema": 1, "name": "m", "cores_per_node": 2, "triad": {"1": 9}}')
     Path("job.toml").write_text(JOB)
     study.create("study", name="job", mode="strong", job=JOB, source="job.toml", counts=[1], profile="laptop")
     before = Path("study/study.json").read_text()
-    assert main([*asked, "--ranks", "2", "--dry-run"]) == 0
+    assert main([*command, "--ranks", "2", "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "point=study/points/r00002-t1 " in shown
     assert "export MPIBATCH_MACHINE=${point%/points/*}/machine.json" in shown
@@ -392,9 +392,16 @@ def test_lines_of_an_array_must_be_jobs_that_write_files_of_their_own():
 
 
 def test_times_are_read_as_slurm_reads_them():
-    told = {"90": 5400, "2:30": 150, "01:30:00": 5400, "1-6": 108000, "1-6:30": 109800, "1-0:0:1": 86401}
-    assert {text: durations.seconds(text) for text in told} == told
-    for seconds in told.values():
+    durations_in_seconds = {
+        "90": 5400,
+        "2:30": 150,
+        "01:30:00": 5400,
+        "1-6": 108000,
+        "1-6:30": 109800,
+        "1-0:0:1": 86401,
+    }
+    assert {text: durations.seconds(text) for text in durations_in_seconds} == durations_in_seconds
+    for seconds in durations_in_seconds.values():
         assert durations.seconds(durations.text(seconds)) == seconds
     for text in ("", "0", "0:59", "1:2:3:4", "-5", "x", "٣٠"):
         with pytest.raises(UsageError):
@@ -415,22 +422,22 @@ def test_an_environment_that_wins_over_the_script_is_told(monkeypatch, folder, c
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SBATCH_PARTITION", "other")
     assert main(["submit", "job.toml"]) == 0
-    told = capsys.readouterr().out
-    assert "SBATCH_PARTITION=other" in told
-    assert "job 17" in told
+    output = capsys.readouterr().out
+    assert "SBATCH_PARTITION=other" in output
+    assert "job 17" in output
     assert "#SBATCH --job-name=job" in Path(".mpibatch/job-17.sbatch").read_text()
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "words"),
+    ("refusal", "code", "words"),
     [
         ("sbatch: error: Invalid account or account/partition combination specified", 2, "Invalid account"),
         ("sbatch: error: Unable to contact slurm controller (connect failure)", 1, "Unable to contact"),
         ("", 1, "exit code 3"),
     ],
 )
-def test_what_sbatch_says_is_told(said, code, words, monkeypatch, folder, capsys):
-    stub(folder, "sbatch", f"cat >/dev/null; echo '{said}' >&2; exit 3")
+def test_what_sbatch_says_is_told(refusal, code, words, monkeypatch, folder, capsys):
+    stub(folder, "sbatch", f"cat >/dev/null; echo '{refusal}' >&2; exit 3")
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     assert main(["submit", "job.toml"]) == code
     assert words in capsys.readouterr().err

@@ -67,12 +67,12 @@ class User:
         return self("submit", "heat.toml", *site, *options).strip()
 
     def status(self, number: str) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self("status", "--json", number))
-        return told
+        report: dict[str, Any] = json.loads(self("status", "--json", number))
+        return report
 
     def record(self, run: str) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads((self.folder / f".mpibatch/{run}/record.json").read_text())
-        return told
+        document: dict[str, Any] = json.loads((self.folder / f".mpibatch/{run}/record.json").read_text())
+        return document
 
 
 def test_the_whole_way(cluster: Cluster) -> None:
@@ -90,8 +90,8 @@ def test_the_whole_way(cluster: Cluster) -> None:
     cluster.command("scancel", "--batch", "--signal=USR1", number)
     cluster.wait(lambda: cluster.job(number)["Restarts"] == "1", "the job to requeue itself")
     cluster.wait_for(number, "COMPLETED", seconds=100)
-    told = user.status(number)
-    assert (told["lives"], told["result"]) == (2, "done: heat.h5"), user("logs", number)
+    status = user.status(number)
+    assert (status["lives"], status["result"]) == (2, "done: heat.h5"), user("logs", number)
     assert "a checkpoint was saved; going on" in user("logs", number)
 
     assert "heat.h5" in user("verify", "heat.h5")

@@ -53,15 +53,15 @@ def output_dtype(name: str, output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if isinstance(output, np.ndarray) or hasattr(output, "owned"):
         raise UsageError(f"{name}: output is an array or a Field; only a dtype is taken: use the field returned")
     try:
-        asked: np.dtype[Any] = np.dtype(output)
+        requested: np.dtype[Any] = np.dtype(output)
     except TypeError:
         raise UsageError(f"{name}: output = {output!r} is no dtype; give one such as 'f4' or np.float64") from None
-    if asked.char not in SUPPORTED or not asked.isnative:
-        raise UsageError(f"{name}: output dtype {asked} is not supported; take bool, an integer type, 'f4' or 'f8'")
-    return asked
+    if requested.char not in SUPPORTED or not requested.isnative:
+        raise UsageError(f"{name}: output dtype {requested} is not supported; take bool, an integer type, 'f4' or 'f8'")
+    return requested
 
 
-def whole(name: str, what: str, value: Any) -> int:
+def whole(name: str, parameter: str, value: Any) -> int:
     """Return `value` as an int; 3.0 counts as 3, 2.5 and nan do not. Local."""
     try:
         return operator.index(value)
@@ -69,19 +69,19 @@ def whole(name: str, what: str, value: Any) -> int:
         pass
     if isinstance(value, (float, np.floating)) and math.isfinite(value) and float(value).is_integer():
         return int(value)
-    raise UsageError(f"{name}: {what} = {value!r} is not a whole number; give an integer")
+    raise UsageError(f"{name}: {parameter} = {value!r} is not a whole number; give an integer")
 
 
-def real_of(name: str, what: str, value: Any, least: float = -math.inf) -> float:
+def real_of(name: str, parameter: str, value: Any, least: float = -math.inf) -> float:
     """Return `value` as a finite float that is at least `least`. Local."""
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise UsageError(f"{name}: {what} = {value!r} is not a real number; give a number") from None
+        raise UsageError(f"{name}: {parameter} = {value!r} is not a real number; give a number") from None
     if not math.isfinite(number):
-        raise UsageError(f"{name}: {what} = {value!r} is not finite; give a finite number")
+        raise UsageError(f"{name}: {parameter} = {value!r} is not finite; give a finite number")
     if number < least:
-        raise UsageError(f"{name}: {what} = {value!r} is too small; give a number that is at least {least:g}")
+        raise UsageError(f"{name}: {parameter} = {value!r} is too small; give a number that is at least {least:g}")
     return number
 
 
@@ -95,13 +95,13 @@ def cval_of(name: str, cval: Any) -> float:
 
 def axis_of(name: str, axis: Any, ndim: int) -> int:
     """Return `axis` counted from 0 on a grid of `ndim` axes. Local."""
-    found = whole(name, "axis", axis)
-    if not -ndim <= found < ndim:
+    number = whole(name, "axis", axis)
+    if not -ndim <= number < ndim:
         raise UsageError(
-            f"{name}: axis {found} does not exist; the grid has {ndim} axes: take one of {-ndim} … {ndim - 1}"
+            f"{name}: axis {number} does not exist; the grid has {ndim} axes: take one of {-ndim} … {ndim - 1}"
             " (component axes are not filtered)"
         )
-    return found % ndim
+    return number % ndim
 
 
 def axes_of(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
@@ -110,20 +110,20 @@ def axes_of(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     if isinstance(axes, str) or not isinstance(axes, Iterable):
         axes = (axes,)
-    found = tuple(axis_of(name, axis, ndim) for axis in axes)
-    if len(set(found)) != len(found):
+    numbers = tuple(axis_of(name, axis, ndim) for axis in axes)
+    if len(set(numbers)) != len(numbers):
         raise UsageError(f"{name}: axes = {axes!r} names an axis twice; name each axis once")
-    return found
+    return numbers
 
 
-def per_axis(name: str, what: str, value: Any, count: int) -> tuple[Any, ...]:
+def per_axis(name: str, parameter: str, value: Any, count: int) -> tuple[Any, ...]:
     """Return `count` values: the scalar `value` repeated, or the sequence `value` if it has that length. Local."""
     if isinstance(value, str) or not np.iterable(value):
         return (value,) * count
     values = tuple(value)
     if len(values) != count:
         raise UsageError(
-            f"{name}: {what} = {value!r} has {len(values)} values for {count} filtered axes;"
+            f"{name}: {parameter} = {value!r} has {len(values)} values for {count} filtered axes;"
             f" give one number for all, or {count}"
         )
     return values
@@ -140,16 +140,18 @@ def mode_of(name: str, mode: Any) -> str:
 
 def modes_of(name: str, mode: Any, count: int) -> tuple[str, ...]:
     """Return a boundary mode for each of `count` filtered axes. Local."""
-    return tuple(mode_of(name, one) for one in per_axis(name, "mode", mode, count))
+    return tuple(mode_of(name, entry) for entry in per_axis(name, "mode", mode, count))
 
 
-def integers_of(name: str, what: str, value: Any, count: int, least: int) -> tuple[int, ...]:
+def integers_of(name: str, parameter: str, value: Any, count: int, least: int) -> tuple[int, ...]:
     """Return `count` whole numbers that are at least `least`. Local."""
-    found = tuple(whole(name, what, one) for one in per_axis(name, what, value, count))
-    for one in found:
-        if one < least:
-            raise UsageError(f"{name}: {what} = {one} is too small; give a whole number that is at least {least}")
-    return found
+    integers = tuple(whole(name, parameter, entry) for entry in per_axis(name, parameter, value, count))
+    for integer in integers:
+        if integer < least:
+            raise UsageError(
+                f"{name}: {parameter} = {integer} is too small; give a whole number that is at least {least}"
+            )
+    return integers
 
 
 def sizes_of(name: str, size: Any, count: int) -> tuple[int, ...]:
@@ -162,7 +164,7 @@ def box_of(name: str, size: Any, count: int) -> tuple[int, ...]:
 
     As in scipy, such a filter leaves out axes of fewer than 2 cells: what is below 1 counts as 1.
     """
-    return tuple(max(1, whole(name, "size", one)) for one in per_axis(name, "size", size, count))
+    return tuple(max(1, whole(name, "size", entry)) for entry in per_axis(name, "size", size, count))
 
 
 def origins_of(name: str, origin: Any, sizes: Sequence[int]) -> tuple[int, ...]:
@@ -170,16 +172,16 @@ def origins_of(name: str, origin: Any, sizes: Sequence[int]) -> tuple[int, ...]:
 
     As in scipy, an origin o lets cell i read the cells i - size//2 - o … i - size//2 - o + size - 1.
     """
-    found = tuple(whole(name, "origin", one) for one in per_axis(name, "origin", origin, len(sizes)))
-    for one, size in zip(found, sizes, strict=True):
-        if not -(size // 2) <= one <= (size - 1) // 2:
+    shifts = tuple(whole(name, "origin", entry) for entry in per_axis(name, "origin", origin, len(sizes)))
+    for shift, size in zip(shifts, sizes, strict=True):
+        if not -(size // 2) <= shift <= (size - 1) // 2:
             raise UsageError(
-                f"{name}: origin = {one} leaves the window of {size} cells;"
+                f"{name}: origin = {shift} leaves the window of {size} cells;"
                 f" give one from {-(size // 2)} to {(size - 1) // 2}"
             )
-    return found
+    return shifts
 
 
 def sigmas_of(name: str, sigma: Any, count: int) -> tuple[float, ...]:
     """Return a Gaussian's standard deviation in cells (finite, at least 0) for each of `count` axes. Local."""
-    return tuple(real_of(name, "sigma", one, 0.0) for one in per_axis(name, "sigma", sigma, count))
+    return tuple(real_of(name, "sigma", entry, 0.0) for entry in per_axis(name, "sigma", sigma, count))

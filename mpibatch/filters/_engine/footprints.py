@@ -71,8 +71,8 @@ def window_from(footprint: Bools, origins: Sequence[int]) -> Window:
 
 def spread(ndim: int, axes: Sequence[int], values: Sequence[Any], other: Any) -> tuple[Any, ...]:
     """Return one value for each of `ndim` axes: those given for `axes`, and `other` elsewhere. Local."""
-    found = dict(zip(axes, values, strict=True))
-    return tuple(found.get(axis, other) for axis in range(ndim))
+    given = dict(zip(axes, values, strict=True))
+    return tuple(given.get(axis, other) for axis in range(ndim))
 
 
 def in_order(ndim: int, axes: Sequence[int], values: Sequence[Any], other: Any) -> tuple[Any, ...]:
@@ -80,43 +80,46 @@ def in_order(ndim: int, axes: Sequence[int], values: Sequence[Any], other: Any) 
     return tuple(values) if len(axes) == ndim else spread(ndim, axes, values, other)
 
 
-def numbers_of(name: str, what: str, value: Any) -> npt.NDArray[Any]:
+def numbers_of(name: str, parameter: str, value: Any) -> npt.NDArray[Any]:
     """Return the array of numbers that a footprint or structure is given as. Local."""
     try:
         given = np.asarray(value)
     except ValueError:  # rows of different lengths
         given = np.empty(0, object)
     if given.dtype.kind not in "biuf":
-        raise UsageError(f"{name}: {what} = {value!r} are no numbers in rows of equal length; give an array of numbers")
+        raise UsageError(
+            f"{name}: {parameter} = {value!r} are no numbers in rows of equal length; give an array of numbers"
+        )
     return given
 
 
 def footprint_of(
-    name: str, what: str, footprint: Any, ndim: int, axes: Sequence[int], may_be_false: bool = False
+    name: str, parameter: str, footprint: Any, ndim: int, axes: Sequence[int], may_be_false: bool = False
 ) -> Bools:
     """Return a footprint over all `ndim` axes from one over as many axes as are filtered. Local."""
-    given = numbers_of(name, what, footprint) != 0
+    given = numbers_of(name, parameter, footprint) != 0
     if given.ndim != len(axes):
         raise UsageError(
-            f"{name}: {what} has {given.ndim} axes, but {len(axes)} grid axes are filtered; give one of as many axes"
+            f"{name}: {parameter} has {given.ndim} axes, but {len(axes)} grid axes are filtered;"
+            " give one of as many axes"
         )
     if not given.size:
-        raise UsageError(f"{name}: {what} of shape {given.shape} is empty; give at least one cell")
+        raise UsageError(f"{name}: {parameter} of shape {given.shape} is empty; give at least one cell")
     if not given.any() and not may_be_false:
-        raise UsageError(f"{name}: {what} of shape {given.shape} is false everywhere; set at least one cell of it")
+        raise UsageError(f"{name}: {parameter} of shape {given.shape} is false everywhere; set at least one cell of it")
     return np.expand_dims(given, tuple(axis for axis in range(ndim) if axis not in axes))
 
 
 def expanded_origins(name: str, origin: Any, shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
     """Return the origin for every axis of a footprint of `shape`, checked. Local."""
-    given = tuple(whole(name, "origin", one) for one in per_axis(name, "origin", origin, len(axes)))
+    given = tuple(whole(name, "origin", entry) for entry in per_axis(name, "origin", origin, len(axes)))
     return origins_of(name, in_order(len(shape), axes, given, 0), shape)
 
 
 def mirrored(name: str, origins: Sequence[Any], shape: Sequence[int]) -> tuple[int, ...]:
     """Return the origins of a mirrored window of `shape`; one of even size has no centre of its own. Local."""
-    asked = (whole(name, "origin", origin) for origin in origins)
-    return tuple(-origin - (0 if size % 2 else 1) for origin, size in zip(asked, shape, strict=True))
+    shifts = (whole(name, "origin", origin) for origin in origins)
+    return tuple(-origin - (0 if size % 2 else 1) for origin, size in zip(shifts, shape, strict=True))
 
 
 def fits(cval: float, dtype: np.dtype[Any]) -> bool:

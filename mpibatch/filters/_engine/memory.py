@@ -22,7 +22,7 @@ _SMALL, _ORDINARY = 2**20, 2**26
 def _largest_block(grid: Grid) -> list[int]:
     """Return the largest extent of any rank's block along each axis; the same on all ranks, without a message."""
     axes = grid.decomposition.axes
-    return [max(stop - start for start, stop in map(one.bounds, range(one.parts))) for one in axes]
+    return [max(stop - start for start, stop in map(axis.bounds, range(axis.parts))) for axis in axes]
 
 
 def slab_bytes(u: Field, axis: int, reach: tuple[int, int]) -> int:
@@ -59,19 +59,19 @@ def _available() -> int | None:
     try:
         with open("/proc/meminfo") as table:
             lines = dict(line.split(":", 1) for line in table)
-        found = int(lines["MemAvailable"].split()[0]) * 1024
+        free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
     try:
         with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as used:
-            found = min(found, max(0, int(most.read()) - int(used.read())))
+            free = min(free, max(0, int(most.read()) - int(used.read())))
     except (OSError, ValueError):
         pass  # no control group, or "max": no limit of its own
-    return found
+    return free
 
 
-def check_memory(grid: Grid, asked: str, needed: int) -> None:
-    """Raise if `needed` bytes per rank, for what was `asked`, exceed what a rank may take. Collective.
+def check_memory(grid: Grid, operation: str, needed: int) -> None:
+    """Raise if `needed` bytes per rank, for an `operation`, exceed what a rank may take. Collective.
 
     UsageError if $MPIBATCH_MEMORY_LIMIT is set, else RunError: then the limit is the host's free memory divided by
     the ranks on it. `needed` must be the same on all ranks. Nothing is communicated below 1 MiB.
@@ -83,21 +83,21 @@ def check_memory(grid: Grid, asked: str, needed: int) -> None:
         host = grid.comm.Split_type(MPI.COMM_TYPE_SHARED)
         neighbors = host.size
         host.Free()
-    with agreed(grid.comm, asked):
+    with agreed(grid.comm, operation):
         limit = memory_limit()
         if limit is not None:
             if needed > limit:
-                raise UsageError(_message(asked, needed, f"{LIMIT_VARIABLE} allows {_readable(limit)}"))
+                raise UsageError(_message(operation, needed, f"{LIMIT_VARIABLE} allows {_readable(limit)}"))
             return
         free = _available() if needed > _ORDINARY else None
         if free is not None and needed * neighbors > free:
-            found = f"the host has {_readable(free)} free for its {neighbors} ranks"
-            raise RunError(_message(asked, needed, found))
+            allowance = f"the host has {_readable(free)} free for its {neighbors} ranks"
+            raise RunError(_message(operation, needed, allowance))
 
 
-def _message(asked: str, needed: int, found: str) -> str:
+def _message(operation: str, needed: int, allowance: str) -> str:
     return (
-        f"{asked} needs {_readable(needed)} per rank for what surrounds its block, but {found};"
+        f"{operation} needs {_readable(needed)} per rank for what surrounds its block, but {allowance};"
         " take a smaller kernel or more ranks"
     )
 

@@ -71,14 +71,14 @@ def rows_of(u: Field, out: Field, window: Window, modes: tuple[str, ...], cval: 
         tuple(s + low for s, (low, _) in zip(u.box.start, reach, strict=True)),
         tuple(s - high for s, (_, high) in zip(u.box.stop, reach, strict=True)),
     )
-    found = [_rows(u.padded, u.origin, inner, out, window)]
+    parts = [_rows(u.padded, u.origin, inner, out, window)]
     for box in _strips(u.box, inner):
         longest = max(range(len(box.shape)), key=lambda axis: box.shape[axis])
         cells = frame.read(box.grow(reach))
         # Rows of a few cells leave vectors empty: the longest axis becomes the last one.
         swap = longest if LONG_AGAINST * box.shape[-1] < box.shape[longest] else None
-        found.append(_rows(cells, box.grow(reach).start, box, out, window, swap))
-    return found
+        parts.append(_rows(cells, box.grow(reach).start, box, out, window, swap))
+    return parts
 
 
 def _rows(cells: Array, origin: tuple[int, ...], box: Box, out: Field, window: Window, swap: int | None = None) -> Rows:

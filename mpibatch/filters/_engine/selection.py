@@ -113,11 +113,11 @@ def _by_histogram(padded: Array, out: Array, window: Window, rank: int) -> None:
 
     cells = np.ascontiguousarray(laid(padded))
     result = np.empty(laid(out).shape, out.dtype)
-    found = _Laid(cells, result, laid(window.footprint))
+    arrangement = _Laid(cells, result, laid(window.footprint))
     if cells.dtype.itemsize == 1 and window.full:
-        _over_columns(found, rank)
+        _over_columns(arrangement, rank)
     else:
-        _sliding(found, rank)
+        _sliding(arrangement, rank)
     laid(out)[...] = result
 
 
@@ -134,8 +134,8 @@ def _over_columns(laid: _Laid, rank: int) -> None:
     window = np.zeros(272, np.uint16 if math.prod(sizes) < 1 << 16 else np.uint32)
     flat, result = cells.reshape(-1), out.reshape(-1, *out.shape[-2:])
     if lines.size == 1:
-        for at, one in zip(planes, result, strict=True):
-            loops.column_histograms(flat, int(at) * plane, stride, sizes[-2:], rank, window, one)
+        for at, target in zip(planes, result, strict=True):
+            loops.column_histograms(flat, int(at) * plane, stride, sizes[-2:], rank, window, target)
     else:
         counts = np.empty(0, np.uint8 if lines.size < 256 else np.uint16)
         stripe = max(16, STRIPE_BYTES // (cells.shape[-2] * 272 * counts.itemsize) - sizes[-1] + 1)

@@ -49,11 +49,11 @@ def correlate_magnitude(
     """
     from mpibatch.filters._loops.correlate import magnitude_rows
 
-    kept = [_counting(one) for one in weights]
+    kept = [_counting(array) for array in weights]
     window = window_from(np.logical_or.reduce(kept), (0,) * u.grid.ndim)
     quotient = np.asarray(divisor, out.dtype)[()]
     for rows in rows_of(*_walled(u, mode, cval, out, window)):
-        taps = np.concatenate([one[some] for one, some in zip(weights, kept, strict=True)])
+        taps = np.concatenate([array[some] for array, some in zip(weights, kept, strict=True)])
         offsets = np.concatenate([rows.offsets[some[window.footprint]] for some in kept])
         ends = np.cumsum([np.count_nonzero(some) for some in kept])
         magnitude_rows(rows.cells, rows.bases, offsets, taps, ends, quotient, rows.out, rows.targets, rows.length)

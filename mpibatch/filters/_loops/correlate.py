@@ -34,7 +34,7 @@ def _taps_4(acc: F8, source: Any, cells: Any, offsets: Any, weights: F8) -> None
 @compiled
 def _correlate(acc: F8, source: Any, cells: int, offsets: Any, weights: F8) -> None:
     """Put the sums of `cells` adjacent cells into `acc`, in scipy's order of additions."""
-    one, four = np.uint64(1), np.uint64(4)
+    unit, four = np.uint64(1), np.uint64(4)
     for p in range(cells):
         acc[p] = 0.0
     tap, taps = np.uint64(0), np.uint64(weights.size)
@@ -43,7 +43,7 @@ def _correlate(acc: F8, source: Any, cells: int, offsets: Any, weights: F8) -> N
         tap += four
     while tap < taps:
         _taps_1(acc, source, np.uint64(cells), offsets[tap], weights[tap])
-        tap += one
+        tap += unit
 
 
 @compiled

@@ -116,20 +116,20 @@ def slide_cells(low: Array, block: Array, high: Array, out: Array, size: int, st
     lines, length = out.shape
     before, after = low.shape[1], high.shape[1]
     total = before + length + after
-    here = np.empty(total, out.dtype)
-    there = np.empty(total, out.dtype)
+    current = np.empty(total, out.dtype)
+    spare = np.empty(total, out.dtype)
     for line in range(lines):
-        here[:before] = low[line]
-        here[before : before + length] = block[line]
-        here[before + length : total] = high[line]
+        current[:before] = low[line]
+        current[before : before + length] = block[line]
+        current[before + length : total] = high[line]
         span, valid = 1, total
         while 2 * span < size:
             valid -= span * step
-            _combine(here[:valid], here[span * step : span * step + valid], there[:valid], largest)
-            here, there = there, here
+            _combine(current[:valid], current[span * step : span * step + valid], spare[:valid], largest)
+            current, spare = spare, current
             span *= 2
         shift = (size - span) * step
-        _combine(here[:length], here[shift : shift + length], out[line], largest)
+        _combine(current[:length], current[shift : shift + length], out[line], largest)
 
 
 @compiled

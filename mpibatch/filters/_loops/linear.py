@@ -41,8 +41,8 @@ def _plain_1(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, low: Unsigned, 
 def _plain_4(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, low: Unsigned, weights: F8) -> None:
     a = low * width
     b, c, d = a + width, a + width + width, a + width + width + width
-    one = np.uint64(1)
-    wa, wb, wc, wd = weights[low], weights[low + one], weights[low + one + one], weights[low + one + one + one]
+    unit = np.uint64(1)
+    wa, wb, wc, wd = weights[low], weights[low + unit], weights[low + unit + unit], weights[low + unit + unit + unit]
     for p in range(cells):
         t = acc[p] + buf[p + a] * wa
         t += buf[p + b] * wb
@@ -70,8 +70,8 @@ def _pair_4(
     a, z = low * width, high * width
     b, c, d = a + width, a + width + width, a + width + width + width
     y, x, v = z - width, z - width - width, z - width - width - width
-    one = np.uint64(1)
-    wa, wb, wc, wd = weights[low], weights[low + one], weights[low + one + one], weights[low + one + one + one]
+    unit = np.uint64(1)
+    wa, wb, wc, wd = weights[low], weights[low + unit], weights[low + unit + unit], weights[low + unit + unit + unit]
     if sign > 0:
         for p in range(cells):
             t = acc[p] + (buf[p + a] + buf[p + z]) * wa
@@ -92,9 +92,9 @@ def _first_4(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, high: Unsigned,
     centre = (high >> np.uint64(1)) * width
     b, c, d = a + width, a + width + width, a + width + width + width
     y, x, v = z - width, z - width - width, z - width - width - width
-    one = np.uint64(1)
+    unit = np.uint64(1)
     wa, wb, wc, wd = weights[0], weights[1], weights[2], weights[3]
-    w = weights[high >> one]
+    w = weights[high >> unit]
     if sign > 0:
         for p in range(cells):
             t = buf[p + centre] * w + (buf[p + a] + buf[p + z]) * wa
@@ -112,9 +112,9 @@ def _first_4(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, high: Unsigned,
 @compiled
 def _weigh(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, weights: F8, kind: int) -> None:
     """Correlate a tile of `cells` cells: acc[p] from buf[p], buf[p + width], … in scipy's order of additions."""
-    one, four = np.uint64(1), np.uint64(4)
+    unit, four = np.uint64(1), np.uint64(4)
     size = np.uint64(weights.size)
-    last = size - one
+    last = size - unit
     low = np.uint64(0)
     if kind == PLAIN:
         _centre(acc, buf, cells, last * width, weights[last])
@@ -123,9 +123,9 @@ def _weigh(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, weights: F8, kind
             low += four
         while low < last:
             _plain_1(acc, buf, cells, width, low, weights)
-            low += one
+            low += unit
         return
-    half = size >> one
+    half = size >> unit
     if half >= four:
         _first_4(acc, buf, cells, width, last, weights, kind)
         low = four
@@ -136,7 +136,7 @@ def _weigh(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, weights: F8, kind
         low += four
     while low < half:
         _pair_1(acc, buf, cells, width, low, last - low, weights, kind)
-        low += one
+        low += unit
 
 
 @compiled

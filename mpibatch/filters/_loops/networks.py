@@ -30,16 +30,16 @@ def selection_network(count: int, rank: int) -> npt.NDArray[np.int32]:
 
 def _merge_exchange(count: int) -> list[tuple[int, int]]:
     """Return the comparators of a full sort of `count` values. Local."""
-    found = []
+    comparators = []
     top = 1 << max(0, (count - 1).bit_length() - 1)
     span = top
     while span:
         group, rest, distance = top, 0, span
         while True:
-            found += [(i, i + distance) for i in range(count - distance) if i & span == rest]
+            comparators += [(i, i + distance) for i in range(count - distance) if i & span == rest]
             if group == span:
                 break
             distance, rest = group - span, span
             group >>= 1
         span >>= 1
-    return found
+    return comparators

@@ -14,12 +14,12 @@ Array = Any
 @compiled
 def _visit(cells: Array, base: int, offsets: Array, centre: int, may: Array, x: int, value: int) -> bool:
     """Give a cell the `value` if it may change and any cell in its window has it. Local."""
-    here = base + centre + x
-    if cells[here] == value or not may[x]:
+    position = base + centre + x
+    if cells[position] == value or not may[x]:
         return False
     for offset in offsets:
         if cells[base + offset + x] == value:
-            cells[here] = value
+            cells[position] = value
             return True
     return False
 

@@ -29,18 +29,18 @@ STRIPE = 1024  # columns at a time: their histograms (544 bytes each) stay in L2
 @compiled
 def _change(fine: Array, coarse: Array, cells: Array, start: int, change: int) -> None:
     """Add `change` for one cell to the histogram of each column. Local."""
-    here = cells[start : start + fine.shape[0]]
-    for x in range(here.size):
-        value = np.int64(here[x])
+    row = cells[start : start + fine.shape[0]]
+    for x in range(row.size):
+        value = np.int64(row[x])
         fine[x, value] += change
         coarse[x, value >> 4] += change
 
 
 @compiled
-def _shift_columns(bins: Array, come: Array, gone: Array) -> None:
-    """Add the histograms `come`, subtract `gone`. Local."""
+def _shift_columns(bins: Array, entering: Array, leaving: Array) -> None:
+    """Add the histograms `entering`, subtract `leaving`. Local."""
     # Flat, so that the bins of all columns are one vector loop.
-    kept, new, old = bins.reshape(-1), come.reshape(-1), gone.reshape(-1)
+    kept, new, old = bins.reshape(-1), entering.reshape(-1), leaving.reshape(-1)
     for i in range(kept.size):
         kept[i] += np.uint16(new[i]) - np.uint16(old[i])
 
@@ -49,14 +49,14 @@ def _shift_columns(bins: Array, come: Array, gone: Array) -> None:
 def _bin_of(bins: Array, rank: int) -> tuple[int, int]:
     """Return the bin (of 16) that holds the cell of given rank, and how many cells are in the bins below. Local."""
     # Without a branch: where the answer lies is anybody's guess, a branch predictor's too.
-    found: Any = 0
+    number: Any = 0
     below: Any = 0
     seen: Any = 0
     for b in range(15):
         seen += np.int64(bins[b])
-        found += seen <= rank
+        number += seen <= rank
         below = seen if seen <= rank else below
-    return found, below
+    return number, below
 
 
 @compiled
@@ -69,9 +69,9 @@ def _rank_in_row(fine: Array, coarse: Array, size: int, rank: int, window: Array
             total[b] += coarse[column, b]
     for x in range(out.size):
         if x:
-            come, gone = coarse[x + size - 1], coarse[x - 1]
+            entering, leaving = coarse[x + size - 1], coarse[x - 1]
             for b in range(16):
-                total[b] += come[b] - gone[b]
+                total[b] += entering[b] - leaving[b]
         group, below = _bin_of(total, rank)
         low = 16 * group
         part = window[low : low + 16]
@@ -79,14 +79,14 @@ def _rank_in_row(fine: Array, coarse: Array, size: int, rank: int, window: Array
         if done < 0 or 2 * (x - done) >= size:
             part[:] = 0
             for column in range(x, x + size):
-                come = fine[column, low : low + 16]
+                entering = fine[column, low : low + 16]
                 for b in range(16):
-                    part[b] += come[b]
+                    part[b] += entering[b]
         else:
             for column in range(done, x):
-                come, gone = fine[column + size, low : low + 16], fine[column, low : low + 16]
+                entering, leaving = fine[column + size, low : low + 16], fine[column, low : low + 16]
                 for b in range(16):
-                    part[b] += come[b] - gone[b]
+                    part[b] += entering[b] - leaving[b]
         latest[group] = x
         out[x] = low + _bin_of(part, rank - below)[0]
 
@@ -246,23 +246,23 @@ def sliding_histogram(
     nothing = inside[:0]
     rows, length = out.shape[1:]
     for p in range(planes.size):
-        here, at = planes[p], 0
-        below = _move(codes, here, inside, here, nothing, fine, coarse, shift, at)
+        position, at = planes[p], 0
+        below = _move(codes, position, inside, position, nothing, fine, coarse, shift, at)
         for y in range(rows):
             forth = y % 2 == 0
             if y:
-                below += _move(codes, here + stride, lowest, here, topmost, fine, coarse, shift, at)
-                here += stride
+                below += _move(codes, position + stride, lowest, position, topmost, fine, coarse, shift, at)
+                position += stride
             x = 0 if forth else length - 1
             for i in range(length):
                 if i and forth:
-                    below += _move(codes, here + 1, rightmost, here, leftmost, fine, coarse, shift, at)
-                    here += 1
+                    below += _move(codes, position + 1, rightmost, position, leftmost, fine, coarse, shift, at)
+                    position += 1
                     x += 1
                 elif i:
-                    below += _move(codes, here - 1, leftmost, here, rightmost, fine, coarse, shift, at)
-                    here -= 1
+                    below += _move(codes, position - 1, leftmost, position, rightmost, fine, coarse, shift, at)
+                    position -= 1
                     x -= 1
                 at, below = _find(fine, coarse, shift, rank, at, below)
                 out[p, y, x] = at
-        _move(codes, here, nothing, here, inside, fine, coarse, shift, 0)
+        _move(codes, position, nothing, position, inside, fine, coarse, shift, 0)

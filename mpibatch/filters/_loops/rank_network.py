@@ -173,9 +173,9 @@ def median_of_nine(
             _median_of_columns(below, step, out[targets[r + 1] : targets[r + 1] + length])
         else:
             _sort_columns(top, mid, low, rows, sign, rest)
-        found = out[targets[r] : targets[r] + length]
-        _median_of_columns(rows, step, found)
+        medians = out[targets[r] : targets[r] + length]
+        _median_of_columns(rows, step, medians)
         if sign:
             for x in range(length):
-                found[x] = found[x] ^ ((found[x] >> sign) & rest)
+                medians[x] = medians[x] ^ ((medians[x] >> sign) & rest)
         r += 2 if pair else 1

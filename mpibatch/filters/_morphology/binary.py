@@ -114,10 +114,10 @@ def repeated(todo: Erosion) -> Field:
     return now
 
 
-def _anywhere(u: Field, here: bool) -> bool:
+def _anywhere(u: Field, local: bool) -> bool:
     """Whether something is so on any rank. Collective."""
     with REDUCTION:
-        return bool(u.grid.comm.allreduce(here, op=MPI.LOR))
+        return bool(u.grid.comm.allreduce(local, op=MPI.LOR))
 
 
 def _once(todo: Erosion, now: Field, times: int = 1) -> Field:
@@ -134,8 +134,8 @@ def _once(todo: Erosion, now: Field, times: int = 1) -> Field:
         ]
         sizes = [low + high + 1 for low, high in reach]
         origins = [low - size // 2 for size, (low, _) in zip(sizes, reach, strict=True)]
-        walls = ("constant",) * ndim
-        after = along_axes(todo.name, now, range(ndim), sizes, origins, walls, todo.beyond, None, todo.dilate)
+        modes = ("constant",) * ndim
+        after = along_axes(todo.name, now, range(ndim), sizes, origins, modes, todo.beyond, None, todo.dilate)
     else:
         after = over_footprint(todo.name, now, window, ("constant",) * ndim, todo.beyond, None, todo.dilate)
     mask = _mask_of(todo)
@@ -162,8 +162,8 @@ def _settled(todo: Erosion, start: Field) -> Field:
     from mpibatch.filters._loops.propagate import settle
 
     window = todo.window
-    asked = f"{todo.name} with a structure of {window.footprint.shape}"
-    check_memory(start.grid, asked, 2 * padded_bytes(start, window.reach, 1))
+    operation = f"{todo.name} with a structure of {window.footprint.shape}"
+    check_memory(start.grid, operation, 2 * padded_bytes(start, window.reach, 1))
     now = start.like(halo=window.reach)
     now.owned[...] = start.owned
     mask = _mask_of(todo)

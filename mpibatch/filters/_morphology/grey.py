@@ -66,8 +66,8 @@ def dilated(
     over = ask.axes_of(name, axes, u.grid.ndim)
     origins = ask.per_axis(name, "origin", origin, len(over))
     footprint, structure = (
-        given if given is None else numbers_of(name, what, given)
-        for what, given in (("footprint", footprint), ("structure", structure))
+        given if given is None else numbers_of(name, parameter, given)
+        for parameter, given in (("footprint", footprint), ("structure", structure))
     )
     form = footprint if footprint is not None else structure
     shape = ask.box_of(name, size, len(over)) if form is None else form.shape
@@ -162,8 +162,8 @@ def _raised(
     """Return the extrema over a window with heights. Collective."""
     from mpibatch.filters._loops import extrema as loops
 
-    asked = f"{name} with a structure of {window.footprint.shape}"
-    check_memory(u.grid, asked, padded_bytes(u, window.reach, u.dtype.itemsize + 8))
+    operation = f"{name} with a structure of {window.footprint.shape}"
+    check_memory(u.grid, operation, padded_bytes(u, window.reach, u.dtype.itemsize + 8))
     result = u.like(dtype="f8", halo=0)
     kind = np.dtype(np.uint8) if u.dtype.kind == "b" else u.dtype
     steps = np.array([cast_as_c(height, kind) for height in heights], kind)

@@ -70,15 +70,15 @@ def user_path(path: PathLike) -> str:
 
 
 def _expanded(text: str) -> str:
-    found = os.path.expandvars(text)
-    if unknown := _VARIABLE.search(found):
+    path = os.path.expandvars(text)
+    if unknown := _VARIABLE.search(path):
         raise UsageError(f"the path {text!r} has the variable {unknown[0]}, which is not set; set it, or write it out")
     if text.startswith("~"):
-        found = os.path.expanduser(found)  # noqa: PTH111, which raises where there is no such home
-        if found.startswith("~"):
+        path = os.path.expanduser(path)  # noqa: PTH111, which raises where there is no such home
+        if path.startswith("~"):
             user = text.partition("/")[0]
             raise UsageError(f"the path {text!r} begins with {user}, but no such home is known here; write it out")
-    return found
+    return path
 
 
 def user_place(text: str) -> str:

@@ -47,8 +47,8 @@ def failure(path: str, reason: str, least: int = 0, could_not_be: str = "written
     with suppress(OSError):
         free = shutil.disk_usage(Path(path).parent).free
     with suppress(OSError):
-        found = Path(path).stat()
-        size, there = found.st_size, found.st_blocks * 512
+        status = Path(path).stat()
+        size, there = status.st_size, status.st_blocks * 512
     most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     limit = "" if most in (resource.RLIM_INFINITY, -1) else f", and files may have {most} (ulimit -f)"
     return RunError(

@@ -38,13 +38,13 @@ Array = npt.NDArray[Any]
 PLUGINS = 256  # codes from here on are not HDF5's own
 
 
-def by_dataset(what: str, given: Any, names: Iterable[str]) -> dict[str, Any]:
+def by_dataset(setting: str, given: Any, names: Iterable[str]) -> dict[str, Any]:
     """Return a setting that was given for all datasets, or as a dict, by dataset. Local. UsageError on other names."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(names, given)
     settings = {normal_name(name): value for name, value in given.items()}
     if unknown := sorted(set(settings) - set(names)):
-        raise UsageError(f"{what} was given for {unknown}, but only {sorted(names)} are saved; use their names")
+        raise UsageError(f"{setting} was given for {unknown}, but only {sorted(names)} are saved; use their names")
     return settings
 
 
@@ -69,26 +69,26 @@ def load_plugins() -> None:
         importlib.import_module("hdf5plugin")
 
 
-def check_filters(what: str, filters: Sequence[Filter]) -> None:
+def check_filters(subject: str, filters: Sequence[Filter]) -> None:
     """Raise UsageError unless HDF5 has these filters, those of the package hdf5plugin included. Local."""
-    for one in filters:
-        if one.code >= PLUGINS:
+    for item in filters:
+        if item.code >= PLUGINS:
             load_plugins()
-        if not h5py.h5z.filter_avail(one.code):
+        if not h5py.h5z.filter_avail(item.code):
             raise UsageError(
-                f"{what} is packed by the filter {filter_name(one.code)}, which is not installed: "
+                f"{subject} is packed by the filter {filter_name(item.code)}, which is not installed: "
                 "pip install 'mpibatch[compression]', or hdf5plugin alone"
             )
 
 
 def set_filters(plan: Any, filters: Sequence[Filter]) -> None:
     """Add filters to a plan for creating a dataset. Local."""
-    for one in filters:
-        if one.code == SHUFFLE:
+    for item in filters:
+        if item.code == SHUFFLE:
             plan.set_shuffle()  # HDF5 puts the size of values in
         else:
             # Optional: a chunk that a filter cannot make smaller is stored without it.
-            plan.set_filter(one.code, h5py.h5z.FLAG_OPTIONAL, one.values)
+            plan.set_filter(item.code, h5py.h5z.FLAG_OPTIONAL, item.values)
 
 
 def visit_chunks(dataset: Any, note: Callable[[Any], None]) -> None:
@@ -99,9 +99,9 @@ def visit_chunks(dataset: Any, note: Callable[[Any], None]) -> None:
     # HDF5 1.10 can only be asked for one after the other, each a search.
     grid = ChunkGrid(dataset.shape, dataset.chunks)
     for number in range(grid.total):
-        found = dataset.id.get_chunk_info_by_coord(grid.start(number))
-        if found.byte_offset is not None:
-            note(found._replace(chunk_offset=grid.start(number)))
+        place = dataset.id.get_chunk_info_by_coord(grid.start(number))
+        if place.byte_offset is not None:
+            note(place._replace(chunk_offset=grid.start(number)))
 
 
 def hdf5_type(dtype: npt.DTypeLike) -> Any:
@@ -129,7 +129,7 @@ class Packer:
             self._dataset = h5py.h5d.create(self._file, b"chunk", self._type, space, plan)
         except (OSError, RuntimeError, ValueError) as error:
             self.close()
-            names = ", ".join(filter_name(one.code) for one in self._filters)
+            names = ", ".join(filter_name(item.code) for item in self._filters)
             raise RunError(f"chunks cannot be packed by {names} ({error})") from error
 
     def pack(self, block: Array) -> tuple[int, bytes]:
@@ -146,5 +146,5 @@ class Packer:
     def __enter__(self) -> Packer:
         return self
 
-    def __exit__(self, *what: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()

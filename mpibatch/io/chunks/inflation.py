@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 def can_inflate(filters: Sequence[Filter], itemsize: int) -> bool:
     """Whether chunks behind these filters can be unpacked here. Local."""
-    codes = [one.code for one in filters]
+    codes = [item.code for item in filters]
     return codes in ([], [GZIP], [SHUFFLE, GZIP]) and (SHUFFLE not in codes or filters[0].values == (itemsize,))
 
 
@@ -40,7 +40,7 @@ def inflate(dtype: np.dtype[Any], chunk: Sequence[int], filters: Sequence[Filter
     stored : the chunk's bytes in the file.
     """
     nbytes = math.prod(chunk) * dtype.itemsize
-    used = {one.code for number, one in enumerate(filters) if not mask >> number & 1}
+    used = {item.code for number, item in enumerate(filters) if not mask >> number & 1}
     raw: Any = _inflated(stored, nbytes) if GZIP in used else stored
     if len(raw) != nbytes:
         raise RunError(f"a chunk has {len(raw)} bytes instead of {nbytes}; it is damaged")

@@ -4,7 +4,7 @@
 - ``vtkhdf``: group ``VTKHDF``, for ParaView and VTK
 - ``nexus``: group ``entry``, for NeXus readers
 - ``openpmd``: group ``data``, for openPMD readers
-- ``variable``: what they have to know of a dataset; ``writing``: groups and views without times in them
+- ``variable``: what they have to know of a dataset; ``views``: groups and views without times in them
 
 All of it is links, virtual datasets within the file, attributes and small arrays; it depends on the datasets alone, and
 is written by one rank. A dataset or group of the user's goes before: a file with a dataset ``data`` or ``data/raw``
@@ -30,11 +30,11 @@ def describe(file: Any, names: Sequence[str]) -> None:
     `file` is an open HDF5 file.
     """
     before = set(file)
-    found = variables(file, names, timed=False)
-    scales = netcdf.scale(file, found)
-    _unless(file, vtkhdf.GROUP, lambda: vtkhdf.add(file, found))
-    _unless(file, nexus.GROUP, lambda: nexus.add(file, found, scales))
-    _unless(file, openpmd.GROUP, lambda: openpmd.add(file, found))
+    entries = variables(file, names, timed=False)
+    scales = netcdf.scale(file, entries)
+    _unless(file, vtkhdf.GROUP, lambda: vtkhdf.add(file, entries))
+    _unless(file, nexus.GROUP, lambda: nexus.add(file, entries, scales))
+    _unless(file, openpmd.GROUP, lambda: openpmd.add(file, entries))
     _mark(file, before)
 
 
@@ -44,13 +44,13 @@ def complete(file: Any, names: Sequence[str], tables: Sequence[str]) -> None:
     `tables` are the small datasets in the file; "time" and "step" have the times and steps of the outputs.
     """
     before = set(file)
-    found = variables(file, names, timed=True)
+    entries = variables(file, names, timed=True)
     times = file[netcdf.TIME] if netcdf.TIME in tables else ()
     steps = file["step"] if "step" in tables else ()
-    scales = netcdf.scale(file, found, tables)
-    _unless(file, vtkhdf.GROUP, lambda: vtkhdf.add(file, found, times))
-    _unless(file, nexus.GROUP, lambda: nexus.add(file, found, scales))
-    _unless(file, openpmd.GROUP, lambda: openpmd.add(file, found, times, steps))
+    scales = netcdf.scale(file, entries, tables)
+    _unless(file, vtkhdf.GROUP, lambda: vtkhdf.add(file, entries, times))
+    _unless(file, nexus.GROUP, lambda: nexus.add(file, entries, scales))
+    _unless(file, openpmd.GROUP, lambda: openpmd.add(file, entries, times, steps))
     _mark(file, before)
 
 

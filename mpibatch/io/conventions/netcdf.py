@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from mpibatch.io.conventions.variable import Variable, unique, word
-from mpibatch.io.conventions.writing import ascii_text, dimension, new_array, set_missing
+from mpibatch.io.conventions.views import ascii_text, dimension, new_array, set_missing
 
 __all__ = ["COORDINATES", "TIME", "scale"]
 
@@ -25,13 +25,13 @@ TIME = "time"
 _AXIS = {"t": "T", "time": "T", "x": "X", "y": "Y", "z": "Z"}
 
 
-def scale(file: Any, found: Sequence[Variable], tables: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+def scale(file: Any, variables: Sequence[Variable], tables: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
     """Give scales to the axes of variables and tables; return their names by that of the dataset. Local."""
     set_missing(file, {"Conventions": ascii_text(CONVENTIONS)})
-    made = _Scales(file, {v.label for v in found})
+    made = _Scales(file, {v.label for v in variables})
     if TIME in tables and file[TIME].ndim == 1:
         made.adopt(TIME)
-    names = {v.name: made.of(v) for v in found}
+    names = {v.name: made.of(v) for v in variables}
     for table in tables:
         if file[table].ndim == 1 and table not in made.adopted:
             names[table] = (made.of_table(table),)

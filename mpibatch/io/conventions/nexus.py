@@ -9,17 +9,17 @@ from typing import Any
 import h5py
 
 from mpibatch.io.conventions.variable import Variable
-from mpibatch.io.conventions.writing import ascii_text, new_group, set_missing
+from mpibatch.io.conventions.views import ascii_text, new_group, set_missing
 
 __all__ = ["GROUP", "add"]
 
 GROUP = "entry"
 
 
-def add(file: Any, found: Sequence[Variable], scales: Mapping[str, tuple[str, ...]]) -> bool:
+def add(file: Any, variables: Sequence[Variable], scales: Mapping[str, tuple[str, ...]]) -> bool:
     """Add the group; False if there is nothing for it. Local. `scales`: names of the scales of each dataset."""
     plots: dict[tuple[str, ...], list[Variable]] = {}
-    for v in sorted(found, key=lambda v: (-math.prod(v.cells), v.plainness)):
+    for v in sorted(variables, key=lambda v: (-math.prod(v.cells), v.plainness)):
         plots.setdefault(scales[v.name], []).append(v)
     if not plots:
         return False

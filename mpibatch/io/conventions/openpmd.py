@@ -15,7 +15,7 @@ import numpy as np
 
 from mpibatch import __version__
 from mpibatch.io.conventions.variable import Variable, readable
-from mpibatch.io.conventions.writing import Packed, ascii_text, new_group, new_view, packed, set_missing, set_new
+from mpibatch.io.conventions.views import Packed, ascii_text, new_group, new_view, packed, set_missing, set_new
 
 __all__ = ["GROUP", "MOST", "add"]
 
@@ -26,9 +26,9 @@ _METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "μm": 1e-
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "ps": 1e-12, "fs": 1e-15}
 
 
-def add(file: Any, found: Sequence[Variable], times: Any = None, steps: Any = None) -> bool:
+def add(file: Any, variables: Sequence[Variable], times: Any = None, steps: Any = None) -> bool:
     """Add the group; False if there is nothing for it. Local. `times`, `steps`: those of a series."""
-    meshes = [v for v in found if _fits(v)]
+    meshes = [v for v in variables if _fits(v)]
     count = meshes[0].shape[0] if meshes and times is not None else 1
     if not meshes or count * sum(math.prod(v.components) for v in meshes) > MOST:
         return False
@@ -80,8 +80,8 @@ def _component(v: Variable) -> dict[str, Any]:
 
 def _mesh(parent: Any, dataset: Any, v: Variable, n: int, record: Packed, component: Packed) -> None:
     dtype = readable(v.dtype)
-    time, one = ((n,), (1,)) if v.timed else ((), ())
-    start, count = (*time, *(0 for _ in v.cells)), (*one, *v.cells)
+    time, time_count = ((n,), (1,)) if v.timed else ((), ())
+    start, count = (*time, *(0 for _ in v.cells)), (*time_count, *v.cells)
     if not v.components:
         mesh = new_view(parent, v.label, dataset, v.cells, dtype, start, count)
         set_new(mesh, record + component)

@@ -51,7 +51,7 @@ class Variable:
 
 def variables(file: Any, names: Sequence[str], timed: bool) -> list[Variable]:
     """Return what is known of datasets, in the order of their names; without those that lack grid or values. Local."""
-    found: list[Variable] = []
+    entries: list[Variable] = []
     labels: set[str] = set()
     for name in sorted(names):
         dataset = file[name]
@@ -61,8 +61,8 @@ def variables(file: Any, names: Sequence[str], timed: bool) -> list[Variable]:
         label = unique(word(name), labels)
         labels.add(label)
         of_grid = {key: grid[key][timed:] for key in ("axes", "origin", "spacing")}
-        found.append(Variable(name, label, dataset.shape, dataset.dtype, timed, units=grid["units"], **of_grid))
-    return found
+        entries.append(Variable(name, label, dataset.shape, dataset.dtype, timed, units=grid["units"], **of_grid))
+    return entries
 
 
 def largest(among: Sequence[Variable], fits: Callable[[Variable], bool]) -> list[Variable]:

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from mpibatch.io.conventions.variable import Variable, largest, readable
-from mpibatch.io.conventions.writing import ascii_text, new_array, new_group, new_view
+from mpibatch.io.conventions.views import ascii_text, new_array, new_group, new_view
 
 __all__ = ["GROUP", "add"]
 
 GROUP = "VTKHDF"
 
 
-def add(file: Any, found: Sequence[Variable], times: Any = None) -> bool:
+def add(file: Any, variables: Sequence[Variable], times: Any = None) -> bool:
     """Add the group; False if there is nothing for it. Local. `times`: those of a series."""
-    shown = largest(found, _fits)
+    shown = largest(variables, _fits)
     if not shown:
         return False
     first = shown[0]

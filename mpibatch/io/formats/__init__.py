@@ -73,8 +73,8 @@ def format_of(path: str) -> str:
             f"{path!r} was to be read, but it is an .npz archive; extract one array of it: "
             "numpy.save('array.npy', numpy.load(...)['name'])"
         )
-    found = "it is empty" if not head else f"it begins with {head[:8]!r}"
-    raise RunError(f"{path!r} was to be read, but {found}; HDF5, npy, TIFF, PNG and JPEG can be read")
+    content = "it is empty" if not head else f"it begins with {head[:8]!r}"
+    raise RunError(f"{path!r} was to be read, but {content}; HDF5, npy, TIFF, PNG and JPEG can be read")
 
 
 def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = ()) -> Source:

@@ -48,8 +48,8 @@ def spacing_of(file: Any, number: int, page: Any) -> tuple[Sizes, str]:
         unit = _TAG_UNITS.get(int(tag.value) if tag is not None else 0, "")
         return (sizes, unit) if unit else ({}, "")
     about = file.imagej_metadata or {}
-    told = {"Z": about.get("spacing"), "T": about.get("finterval")}
-    sizes |= {axis: value for axis, given in told.items() if (value := _positive(given))}
+    spacings = {"Z": about.get("spacing"), "T": about.get("finterval")}
+    sizes |= {axis: value for axis, given in spacings.items() if (value := _positive(given))}
     unit = _unit(str(about.get("unit", "")))
     return sizes, "" if unit.startswith("pixel") else unit
 
@@ -59,7 +59,7 @@ def _of_ome(file: Any, number: int) -> tuple[Sizes, str]:
         root = ET.fromstring(file.ome_metadata)
     except (ET.ParseError, TypeError):
         return {}, ""
-    pixels = [one for one in root.iter() if one.tag.rpartition("}")[2] == "Pixels"]
+    pixels = [element for element in root.iter() if element.tag.rpartition("}")[2] == "Pixels"]
     if len(pixels) != len(file.series):
         return {}, ""  # images without planes are left out, and which is which is not known
     about, sizes, unit = pixels[number].attrib, Sizes(), ""

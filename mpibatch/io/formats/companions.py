@@ -41,10 +41,10 @@ def check_companions(path: str, file: Any, allow: Sequence[str]) -> None:
 def check_planes(path: str, series: Any, allow: Sequence[str]) -> None:
     """Refuse a series without some of its planes, or with planes from elsewhere, unless allowed. Local."""
     pages = list(series.pages)
-    gone = sum(page is None for page in pages)
-    if gone and "missing" not in allow:
+    missing = sum(page is None for page in pages)
+    if missing and "missing" not in allow:
         raise RunError(
-            f"{path!r} was to be read, but {gone} of its {len(pages)} planes are in no file; copy all files of the "
+            f"{path!r} was to be read, but {missing} of its {len(pages)} planes are in no file; copy all files of the "
             f"data set anew, {_ALLOWED}"
         )
     if "external storage" in allow:

@@ -61,15 +61,15 @@ def gaps(dataset: Any, depth: int = DEPTH) -> Iterator[str]:
     folder = Path(dataset.file.filename).parent
     todo = dataset.nbytes
     for name, offset, size in dataset.external or ():
-        wanted, todo = min(size, todo), max(0, todo - size)
+        length, todo = min(size, todo), max(0, todo - size)
         # HDF5 looks in the working directory, unless it is told otherwise.
         prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", str(folder))
         path = Path(prefix, name)
         have = path.stat().st_size if path.is_file() else None
         if have is None:
             yield f"the file {name!r} with its values is missing"
-        elif have < offset + wanted:
-            yield f"the file {name!r} with its values ends at byte {have} instead of {offset + wanted}"
+        elif have < offset + length:
+            yield f"the file {name!r} with its values ends at byte {have} instead of {offset + length}"
     if not dataset.is_virtual:
         return
     for part in dataset.virtual_sources():
@@ -93,13 +93,13 @@ def gaps(dataset: Any, depth: int = DEPTH) -> Iterator[str]:
 
 def _gaps_in(file: Any, name: str, of: str, depth: int) -> Iterator[str]:
     try:
-        found = file[name]
+        dataset = file[name]
     except (KeyError, RuntimeError):
-        found = None
-    if not isinstance(found, h5py.Dataset):
+        dataset = None
+    if not isinstance(dataset, h5py.Dataset):
         yield f"the dataset {name!r}{of} with its values is missing"
     elif depth:
-        yield from gaps(found, depth - 1)
+        yield from gaps(dataset, depth - 1)
 
 
 def _stays_inside(dataset: Any, depth: int) -> bool:
@@ -117,14 +117,14 @@ def _stays_inside(dataset: Any, depth: int) -> bool:
 
 def _inner(file: Any, name: str) -> Any:
     """The dataset `name`; None if there is none, False if the way to it is not made of plain links."""
-    here = file
+    node = file
     for part in name.strip("/").split("/"):
-        if not isinstance(here, h5py.Group) or part.encode() not in here.id:
+        if not isinstance(node, h5py.Group) or part.encode() not in node.id:
             return None
-        if here.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
+        if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
             return False
-        here = here[part]
-    return here if isinstance(here, h5py.Dataset) else None
+        node = node[part]
+    return node if isinstance(node, h5py.Dataset) else None
 
 
 def _of_chunks(dataset: Any) -> Iterator[tuple[str, str]]:

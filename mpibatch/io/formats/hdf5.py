@@ -19,7 +19,7 @@ from mpibatch.io.base.marks import views
 from mpibatch.io.base.names import PART, whole_name
 from mpibatch.io.chunks.codec import check_filters
 from mpibatch.io.chunks.grid import ChunkGrid
-from mpibatch.io.formats import stored
+from mpibatch.io.formats import raw_values
 from mpibatch.io.formats.hazards import gaps, hazards
 from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
@@ -78,41 +78,41 @@ def _cause(path: str, error: Exception) -> str:
 def _next_member(path: str) -> str:
     """The name of the file that follows in a family, "" if there is none."""
     stem, suffix = Path(path).stem, Path(path).suffix
-    found = re.search(r"\d+$", stem)
-    if not found:
+    match = re.search(r"\d+$", stem)
+    if not match:
         return ""
-    digits = found.group()
-    name = f"{stem[: found.start()]}{int(digits) + 1:0{len(digits)}d}{suffix}"
+    digits = match.group()
+    name = f"{stem[: match.start()]}{int(digits) + 1:0{len(digits)}d}{suffix}"
     return name if (Path(path).parent / name).exists() else ""
 
 
 def datasets(file: Any) -> dict[str, Any]:
     """Return all datasets by name, each once, without views, soft and external links. Local."""
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     hidden = views(file.attrs)
 
     def visit(name: str, thing: Any) -> None:
         if isinstance(thing, h5py.Dataset) and isinstance(name, str):  # bytes: no text, and no name of ours
-            found[name] = thing
+            by_name[name] = thing
 
     if not hidden:
         file.visititems(visit)
-        return found
+        return by_name
     # A view may come before the dataset that it is a link to, and be the name that HDF5 tells.
     for member in sorted(set(file) - hidden):
         if file.get(member, getlink=True, getclass=True) is h5py.HardLink:
             visit(member, file[member])
             if isinstance(file[member], h5py.Group):
                 file[member].visititems(lambda name, thing, member=member: visit(f"{member}/{name}", thing))
-    return found
+    return by_name
 
 
 def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
     """Return a dataset by name. Local. Refuses names that lead out of the file, unless allowed, before opening them."""
-    here, todo, hops = file["/"], _parts(name), 0
+    node, todo, hops = file["/"], _parts(name), 0
     while todo:
         part = todo.pop(0)
-        links = here.id.links if isinstance(here, h5py.Group) else None
+        links = node.id.links if isinstance(node, h5py.Group) else None
         if links is None or not links.exists(part.encode()):
             known = datasets(file)
             if hops:
@@ -125,15 +125,15 @@ def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
             )
         kind = links.get_info(part.encode()).type
         if kind == h5py.h5l.TYPE_HARD:
-            here = here[part]
+            node = node[part]
         elif kind == h5py.h5l.TYPE_SOFT and hops < SOFT_LINKS:
             hops += 1
             target = links.get_val(part.encode()).decode()
-            here = file["/"] if target.startswith("/") else here
+            node = file["/"] if target.startswith("/") else node
             todo = _parts(target) + todo
         elif kind == h5py.h5l.TYPE_EXTERNAL and "external links" in allow:
             try:
-                here = here[part]
+                node = node[part]
             except KeyError as error:
                 file_name, inside = links.get_val(part.encode())
                 raise RunError(
@@ -145,10 +145,10 @@ def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
                 f"{whole_name(path, name)} was asked for, but {part!r} in it is a link that leaves the file or runs in "
                 f"a circle; such links are not followed: name the file that holds the data{_option('external links')}"
             )
-    if not isinstance(here, h5py.Dataset):
+    if not isinstance(node, h5py.Dataset):
         inside = ", ".join(datasets(file)) or "none"
         raise UsageError(f"{whole_name(path, name)} was asked for, but it is not a dataset; datasets here: {inside}")
-    return here
+    return node
 
 
 def refusal(dataset: Any) -> str:
@@ -213,12 +213,12 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
 
 
 def _only_one(file: Any, path: str) -> str:
-    found = datasets(file)
-    if len(found) == 1:
-        return next(iter(found))
+    known = datasets(file)
+    if len(known) == 1:
+        return next(iter(known))
     signal = default_signal(file)
     if signal is None:
-        names = f"it has {len(found)}: {', '.join(found)}; name one" if found else "it has none"
+        names = f"it has {len(known)}: {', '.join(known)}; name one" if known else "it has none"
         raise UsageError(f"the only dataset of {path!r} was asked for, but {names}")
     return signal
 
@@ -226,7 +226,7 @@ def _only_one(file: Any, path: str) -> str:
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
     """Fill ``out[at]``. Local. Where only HDF5 knows the values' places, it reads them and converts their dtype."""
     if source.storage is not None and source.storage.is_plain:
-        stored.read(source, selection, out, at)
+        raw_values.read(source, selection, out, at)
         return
     with _dataset(source) as dataset:
         values = dataset.dtype
@@ -262,10 +262,10 @@ class Chunks:
 
 
 @contextmanager
-def chunks_of(source: Source) -> Iterator[Chunks | stored.Chunks]:
+def chunks_of(source: Source) -> Iterator[Chunks | raw_values.Chunks]:
     """Open a source that lies in chunks. Local."""
     if source.storage is not None and source.storage.is_plain:
-        with stored.chunks_of(source) as plain:
+        with raw_values.chunks_of(source) as plain:
             yield plain
     else:
         with _dataset(source) as dataset:

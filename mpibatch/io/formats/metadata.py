@@ -42,10 +42,10 @@ def notes_of(dataset: Any) -> tuple[str, ...]:
     if "grid_axes" in dataset.attrs:
         return ()
     values = {name: np.asarray(dataset.attrs[name]) for name in UNAPPLIED if name in dataset.attrs}
-    found = [f"{name} = {v.item() if v.size == 1 else v.tolist()}" for name, v in values.items()]
-    if not found:
+    settings = [f"{name} = {v.item() if v.size == 1 else v.tolist()}" for name, v in values.items()]
+    if not settings:
         return ()
-    return (f"its attributes {', '.join(found)} are not applied: these are the values as stored",)
+    return (f"its attributes {', '.join(settings)} are not applied: these are the values as stored",)
 
 
 def from_coordinates(dataset: Any) -> dict[str, Any]:

@@ -53,10 +53,10 @@ class View:
         colours = () if self.palette is None else (self.palette.shape[1],)
         return tuple(self.stored[axis] for axis in self.order) + colours
 
-    def selection(self, wanted: Selection) -> Selection:
-        """Return the stored box that has the wanted cells. Local."""
+    def selection(self, requested: Selection) -> Selection:
+        """Return the stored box that has the requested cells. Local."""
         parts = [slice(self.picks.get(axis, 0), self.picks.get(axis, 0) + 1) for axis in range(len(self.stored))]
-        for axis, part in zip(self.order, wanted, strict=False):
+        for axis, part in zip(self.order, requested, strict=False):
             indices = range(*part.indices(self.stored[axis]))
             if axis in self.flipped and indices:
                 last = self.stored[axis] - 1

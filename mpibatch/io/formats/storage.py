@@ -14,7 +14,7 @@ from mpibatch.io.chunks.codec import hdf5_type, visit_chunks
 from mpibatch.io.chunks.compression import Filter
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.inflation import can_inflate
-from mpibatch.io.formats import stored
+from mpibatch.io.formats import raw_values
 from mpibatch.io.formats.source import Source, Storage, native
 
 __all__ = ["filters_of", "storage_of"]
@@ -62,7 +62,7 @@ def _agrees(dataset: Any, storage: Storage, path: str) -> bool:
     grid = ChunkGrid(dataset.shape, dataset.chunks)
     source = Source(path, "hdf5", dataset.name, dataset.shape, native(dataset.dtype), storage=storage)
     try:
-        with stored.chunks_of(source) as chunks:
+        with raw_values.chunks_of(source) as chunks:
             for number in _samples(grid, storage.table):
                 box = grid.box(number)
                 values = dataset[box.slices()]
@@ -86,8 +86,8 @@ def _samples(grid: ChunkGrid, table: Any) -> list[int]:
 def filters_of(dataset: Any) -> tuple[Filter, ...]:
     """Return the filters that the chunks of a dataset go through. Local."""
     plan = dataset.id.get_create_plist()
-    found = map(plan.get_filter, range(plan.get_nfilters()))
-    return tuple(Filter(int(one[0]), tuple(map(int, one[2]))) for one in found)
+    entries = map(plan.get_filter, range(plan.get_nfilters()))
+    return tuple(Filter(int(entry[0]), tuple(map(int, entry[2]))) for entry in entries)
 
 
 def _table(dataset: Any, size: int) -> Any:

@@ -108,8 +108,8 @@ def describe(path: PathLike) -> list[DatasetInfo]:
     from mpibatch.io.formats import hdf5
 
     with hdf5.opened(file) as opened:
-        found = hdf5.datasets(opened) if dataset is None else {dataset: hdf5.find(opened, file, dataset)}
-        return [_info(name, found[name]) for name in sorted(found)]
+        selected = hdf5.datasets(opened) if dataset is None else {dataset: hdf5.find(opened, file, dataset)}
+        return [_info(name, selected[name]) for name in sorted(selected)]
 
 
 def file_attributes(path: PathLike) -> dict[str, Any]:

@@ -74,9 +74,9 @@ def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = ()) ->
     return source
 
 
-def _heard(child: subprocess.Popen[bytes], file: str, asked: dict[str, Any]) -> Source:
+def _heard(child: subprocess.Popen[bytes], file: str, request: dict[str, Any]) -> Source:
     try:
-        out, err = child.communicate(json.dumps(asked).encode(), timeout=LIMIT + 5)
+        out, err = child.communicate(json.dumps(request).encode(), timeout=LIMIT + 5)
     except subprocess.TimeoutExpired:
         out, err = b"", b""
     finally:
@@ -89,13 +89,13 @@ def _heard(child: subprocess.Popen[bytes], file: str, asked: dict[str, Any]) -> 
         if code >= 0:
             how = "failed: " + (err.decode(errors="replace").strip() or "no answer").splitlines()[-1]
         raise RunError(f"{file!r} cannot be read as HDF5: the library {how}; it is damaged: copy it anew")
-    told = json.loads(head)
-    if "error" in told:
-        raise (UsageError if told["usage"] else RunError)(told["error"])
-    return _source(told, table)
+    reply = json.loads(head)
+    if "error" in reply:
+        raise (UsageError if reply["usage"] else RunError)(reply["error"])
+    return _source(reply, table)
 
 
-def answer(asked: dict[str, Any]) -> None:
+def answer(request: dict[str, Any]) -> None:
     """Write on standard output what `inspect` says of a file. Local; the child's whole work."""
     import resource
 
@@ -106,33 +106,33 @@ def answer(asked: dict[str, Any]) -> None:
     signal.alarm(LIMIT)
     table = b""
     try:
-        source = inspect(asked["path"], asked["dataset"], asked["allow"])
-        told = asdict(source)
+        source = inspect(request["path"], request["dataset"], request["allow"])
+        reply = asdict(source)
         if source.storage is not None:
             table = source.storage.table.tobytes()
-            told["storage"] |= {"table": None, "fill": source.storage.fill.hex()}
+            reply["storage"] |= {"table": None, "fill": source.storage.fill.hex()}
     except MpibatchError as error:
-        told = {"error": str(error), "usage": isinstance(error, UsageError)}
-    sys.stdout.buffer.write(json.dumps(told).encode() + b"\n" + table)
+        reply = {"error": str(error), "usage": isinstance(error, UsageError)}
+    sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n" + table)
     sys.stdout.flush()
     # Not through HDF5's cleaning up, which has its own ways to fail on a damaged file.
     os._exit(0)
 
 
-def _source(told: dict[str, Any], table: bytes) -> Source:
-    grid = {key: tuple(value) if isinstance(value, list) else value for key, value in told["grid"].items()}
-    storage = told["storage"]
+def _source(reply: dict[str, Any], table: bytes) -> Source:
+    grid = {key: tuple(value) if isinstance(value, list) else value for key, value in reply["grid"].items()}
+    storage = reply["storage"]
     if storage is not None:
         storage = Storage(
             storage["dtype"],
             storage["offset"],
             tuple(storage["chunks"]),
-            tuple(Filter(one["code"], tuple(one["values"])) for one in storage["filters"]),
+            tuple(Filter(entry["code"], tuple(entry["values"])) for entry in storage["filters"]),
             np.frombuffer(table, np.int64).reshape(-1, 3),
             bytes.fromhex(storage["fill"]),
         )
-    plain = {key: told[key] for key in ("path", "format", "dataset", "dtype", "components", "boxwise")}
-    known: dict[str, Any] = {key: tuple(told[key]) for key in ("shape", "allow", "notes")}
+    plain = {key: reply[key] for key in ("path", "format", "dataset", "dtype", "components", "boxwise")}
+    known: dict[str, Any] = {key: tuple(reply[key]) for key in ("shape", "allow", "notes")}
     return Source(**plain, **known, grid=grid, storage=storage)
 
 

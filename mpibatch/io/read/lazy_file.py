@@ -234,8 +234,8 @@ class LazyArray:
         values: Array = np.empty(part.shape, self.dtype)
         if values.size:
             read(self._source, part.selection, values, tuple(slice(0, n) for n in part.shape))
-        found = part.of(values)
-        return found if found.ndim else found[()]
+        selected = part.of(values)
+        return selected if selected.ndim else selected[()]
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
@@ -490,7 +490,7 @@ def _geometry(source: Source, timed: bool) -> Geometry | None:
 
 def _state(path: str) -> tuple[int, ...]:
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError as error:
         raise RunError(f"{path!r} was to be read: {reason_of(error.errno or 0)}") from error
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -126,25 +126,25 @@ def load(
     [[0.5 1.5 2.5]
      [1.  2.  3. ]]
     """
-    asked = {
+    options = {
         "topology": topology, "sizes": sizes, "weights": weights, "periodic": periodic, "spacing": spacing,
         "origin": origin, "units": units, "axes": axes,
     }  # fmt: skip
-    wanted = {name: value for name, value in asked.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     with phase("io"):
         home = grid.comm if grid is not None else private(comm)
-        found: Source | None = None
+        on_root: Source | None = None
         seen: tuple[int, ...] | None = None
         with agreed(home, f"reading {path}"):
             file, inside = split_path(path, dataset)
-            _check(grid, comm, wanted, whole_name(file, inside or ""))
+            _check(grid, comm, given, whole_name(file, inside or ""))
             seen = _state(file)
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
-                found = inspect_safely(file, with_picks(file, inside, frame, channel), check_allowed(allow))
+                on_root = inspect_safely(file, with_picks(file, inside, frame, channel), check_allowed(allow))
                 if grid is None:
-                    ask(found, components, axes)
-        source: Source = home.bcast(found, root=0)
+                    ask(on_root, components, axes)
+        source: Source = home.bcast(on_root, root=0)
         if home.rank == 0:
             for note in source.notes:
                 _log.warning("%s: %s", source.name, note)
@@ -154,7 +154,7 @@ def load(
         cells = tuple(map(len, part))
         if grid is None:
             known = source.grid if len(source.grid.get("axes", ())) == axes_of_grid else {}
-            grid = Grid(cells, comm=comm, **moved({**known, **wanted}, part, source.shape))
+            grid = Grid(cells, comm=comm, **moved({**known, **given}, part, source.shape))
         elif grid.shape != cells:
             raise UsageError(
                 f"{source.name} of shape {source.shape} was to be loaded onto {grid}, but the cells to be read are "
@@ -180,38 +180,40 @@ def _state(file: str) -> tuple[int, ...] | None:
     except OSError:
         return None
     try:
-        found = os.fstat(handle)
+        status = os.fstat(handle)
     finally:
         os.close(handle)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _check(grid: Grid | None, comm: MPI.Intracomm | None, wanted: dict[str, Any], name: str) -> None:
+def _check(grid: Grid | None, comm: MPI.Intracomm | None, given: dict[str, Any], name: str) -> None:
     if grid is None:
         return
     if comm is not None:
-        wanted = {"comm": comm, **wanted}
-    if wanted:
+        given = {"comm": comm, **given}
+    if given:
         raise UsageError(
-            f"{name} was to be loaded with grid= and {', '.join(wanted)}=; the grid has these: give one or other"
+            f"{name} was to be loaded with grid= and {', '.join(given)}=; the grid has these: give one or other"
         )
 
 
-def _components(source: Source, grid: Grid | None, asked: int | str, region: Any) -> int:
+def _components(source: Source, grid: Grid | None, components: int | str, region: Any) -> int:
     """Return the number of trailing axes that are components. The same on every rank."""
     ndim = len(source.shape)
     if grid is not None:
         count = ndim - grid.ndim
         fits = count >= 0 and (region is not None or source.shape[: grid.ndim] == grid.shape)
-        if asked not in ("auto", count) or not fits:
+        if components not in ("auto", count) or not fits:
             raise UsageError(
-                f"{source.name} of shape {source.shape} was to be loaded onto {grid} with components={asked!r}; the "
-                "grid's shape must be that of the first axes, and the rest are components"
+                f"{source.name} of shape {source.shape} was to be loaded onto {grid} with components={components!r}; "
+                "the grid's shape must be that of the first axes, and the rest are components"
             )
         return count
-    if isinstance(asked, str) and asked != "auto":
-        raise UsageError(f'components={asked!r}; give "auto" or the number of trailing axes that are not decomposed')
-    count = source.components if asked == "auto" else int(asked)
+    if isinstance(components, str) and components != "auto":
+        raise UsageError(
+            f'components={components!r}; give "auto" or the number of trailing axes that are not decomposed'
+        )
+    count = source.components if components == "auto" else int(components)
     if not 0 <= count < ndim or ndim - count > 4:
         raise UsageError(
             f"{source.name} of shape {source.shape} was to be loaded with {count} component axes; components= must "
@@ -240,9 +242,9 @@ def _read(source: Source, grid: Grid, halo: HaloLike, part: Sequence[range]) -> 
     with agreed(grid.comm, f"reading {source.name}"):
         if field.owned.size:
             behind = tuple(slice(0, n) for n in field.components)
-            here = tuple(r[low:high] for r, low, high in zip(part, field.box.start, field.box.stop, strict=True))
-            wanted = tuple(slice(r.start, r.stop, r.step) for r in here)
-            read(source, wanted + behind, field.padded, field.box.slices(field.origin) + behind)
+            indices = tuple(r[low:high] for r, low, high in zip(part, field.box.start, field.box.stop, strict=True))
+            selection = tuple(slice(r.start, r.stop, r.step) for r in indices)
+            read(source, selection + behind, field.padded, field.box.slices(field.origin) + behind)
     return field
 
 

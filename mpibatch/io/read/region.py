@@ -16,21 +16,21 @@ __all__ = ["chosen_region", "moved"]
 def chosen_region(name: str, shape: Sequence[int], region: Any) -> tuple[range, ...]:
     """Return the indices along each axis that slices for the first axes choose; None: all. Local. UsageError."""
     given = () if region is None else tuple(region) if isinstance(region, Sequence) else (region,)
-    if len(given) > len(shape) or not all(isinstance(one, slice) for one in given):
+    if len(given) > len(shape) or not all(isinstance(item, slice) for item in given):
         raise UsageError(
             f"{name} was to be loaded with region={region!r}; give at most {len(shape)} slices, as "
             "np.s_[10:200, ::4] makes them, and whole axes as ':'"
         )
     chosen = []
     for axis, cells in enumerate(shape):
-        one = given[axis] if axis < len(given) else slice(None)
+        cut = given[axis] if axis < len(given) else slice(None)
         try:
-            indices = range(*(slice(*map(_whole, (one.start, one.stop, one.step))).indices(cells)))
+            indices = range(*(slice(*map(_whole, (cut.start, cut.stop, cut.step))).indices(cells)))
         except (TypeError, ValueError):
             indices = range(0)
         if not indices or indices.step < 1:
             raise UsageError(
-                f"{name} of {cells} cells along axis {axis} was to be loaded with {one} there; give whole numbers that "
+                f"{name} of {cells} cells along axis {axis} was to be loaded with {cut} there; give whole numbers that "
                 "leave at least one cell, and steps >= 1"
             )
         chosen.append(indices)

@@ -83,7 +83,7 @@ def build(
     by_name: dict[str, list[Extent]] = {name: [] for name in sorted(about)}
     for extent in extents:
         by_name[extent.dataset].append(extent)
-    datasets = tuple(_sealed(name, *about[name], found, values.get(name)) for name, found in by_name.items())
+    datasets = tuple(_sealed(name, *about[name], parts, values.get(name)) for name, parts in by_name.items())
     return Manifest(size, sys.byteorder, _content(datasets), datasets, ())
 
 
@@ -245,6 +245,6 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
 
 
-def _check(is_so: bool, found: str) -> None:
+def _check(is_so: bool, mistake: str) -> None:
     if not is_so:
-        raise ValueError(f"its manifest tells of {found}")
+        raise ValueError(f"its manifest tells of {mistake}")

@@ -146,8 +146,8 @@ def content_of(path: str) -> str | None:
 
     Cheap: reads the manifest only, and does not verify anything else.
     """
-    found: dict[str, Any] = {}
+    header: dict[str, Any] = {}
     with contextlib.suppress(Unsealed, ValueError):
         if Path(path).is_file():
-            found, _ = header_of(read(path)[0])
-    return found.get("content")
+            header, _ = header_of(read(path)[0])
+    return header.get("content")

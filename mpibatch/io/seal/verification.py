@@ -43,12 +43,13 @@ class Broken:
         The bytes [start, stop) of the file among which at least one is wrong; all of it where the seal is missing.
     dataset : str
         Whose values lie there; "" for everything else.
-    what : str
+    description : str
         The region in words, such as ``u[12:14, :, :]``, ``metadata, bytes 0-799``, or why there is no seal.
 
     Notes
     -----
-    Local. All of them are attributes; it cannot be changed. It prints as `what`, and sorts in the order of the file.
+    Local. All of them are attributes; it cannot be changed. It prints as `description`, and sorts in the order of
+    the file.
 
     Examples
     --------
@@ -60,10 +61,10 @@ class Broken:
     start: int
     stop: int
     dataset: str
-    what: str
+    description: str
 
     def __str__(self) -> str:
-        return self.what
+        return self.description
 
 
 @dataclass(frozen=True)
@@ -169,9 +170,9 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
         return Report(file, bytes_of_file, "", (), (Broken(0, bytes_of_file, "", trouble),), is_foreign)
     with _agreed(comm, f"verifying {file}"):
         manifest = seal.unpack(data, before)
-        found = _shared_work(file, manifest, rank, size)
-    told = [found] if comm is None else comm.allgather(found)
-    broken = tuple(_told(manifest, [hit for hits in told for hit in hits]))
+        local_hits = _shared_work(file, manifest, rank, size)
+    hits_by_rank = [local_hits] if comm is None else comm.allgather(local_hits)
+    broken = tuple(_told(manifest, [hit for hits in hits_by_rank for hit in hits]))
     return Report(file, bytes_of_file, manifest.content, tuple(d.name for d in manifest.datasets), broken)
 
 
@@ -326,12 +327,12 @@ def _digest(handle: int, start: int, stop: int, word: int, first: int, byteorder
     total = 0
     kind = np.dtype(f"u{word}").newbyteorder("<" if byteorder == "little" else ">")
     for low in range(start, stop, seal.PIECE_BYTES):
-        wanted = min(seal.PIECE_BYTES, stop - low)
+        length = min(seal.PIECE_BYTES, stop - low)
         try:
-            data = read_at(handle, wanted, low)
+            data = read_at(handle, length, low)
         except OSError:
             return -1
-        if len(data) != wanted:
+        if len(data) != length:
             return -1
         words = np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=False)
         total += of_words(words, first + (low - start) // word)

@@ -68,13 +68,13 @@ def write_packed(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field)
                 # Those of the round before. The other ranks are still packing.
                 post.write()
                 seconds = time.perf_counter() - begin
-            heads = [_head(number, *one) for number, one in zip(blocks, packed, strict=True)]
+            heads = [_head(number, *stored) for number, stored in zip(blocks, packed, strict=True)]
             blocks.clear()
             speeds = _speeds(comm, speeds, len(heads), seconds)
             post.start(heads, [data for _, data in packed])
         with agreed(comm, f"writing {path}"), room_for(path):
             post.write()
-            extents = [_extent(dataset, sharing.chunks, *found) for found in post.finish()]
+            extents = [_extent(dataset, sharing.chunks, *placed) for placed in post.finish()]
             post.close()
         return extents
     finally:
@@ -121,12 +121,12 @@ class _Post:
         comm = self._comm
         self._wait()
         self._buffers = [np.frombuffer(b"".join(datas), np.uint8)]
-        told = comm.gather(heads)
-        if told is None:
+        heads_by_rank = comm.gather(heads)
+        if heads_by_rank is None:
             self._requests = [comm.Isend([part, MPI.BYTE], 0, TAG) for part in _messages(self._buffers[0])]
             return
-        self._heads = told
-        for rank, theirs in enumerate(told[1:], 1):
+        self._heads = heads_by_rank
+        for rank, theirs in enumerate(heads_by_rank[1:], 1):
             buffer = np.empty(sum(head.nbytes for head in theirs), np.uint8)
             self._buffers.append(buffer)
             self._requests += [comm.Irecv([part, MPI.BYTE], rank, TAG) for part in _messages(buffer)]
@@ -182,8 +182,8 @@ def write_plain(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, 
         with agreed(comm, f"computing digests of {dataset.name}"):
             mine = [_plain_extent(dataset, sharing.chunks, number, places[number], blocks[number]) for number in blocks]
         put([(places[number], block) for number, block in blocks.items()])
-        for told in comm.gather(mine) or []:
-            extents += told
+        for extents_of_rank in comm.gather(mine) or []:
+            extents += extents_of_rank
     return extents
 
 

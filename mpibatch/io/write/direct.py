@@ -117,8 +117,8 @@ def write_field(
         return
     whole = Box((0,) * field.grid.ndim, field.grid.shape) if region is None else region
     part = field.box.intersect(whole)
-    cell = MPI.BYTE.Create_contiguous(bytes_of_cell).Commit()
-    start, place = _place(part, whole, cell)
+    cell_type = MPI.BYTE.Create_contiguous(bytes_of_cell).Commit()
+    start, place = _place(part, whole, cell_type)
     first = tuple(low - mine for low, mine in zip(part.start, field.box.start, strict=True))
     parts = list(pieces(part.shape, bytes_of_cell, ROUND_BYTES)) if part.size else []
     most = np.empty(2, "i8")
@@ -128,16 +128,16 @@ def write_field(
     done = 0
     try:
         with agreed_io(comm, path):
-            file.Set_view(offset + start * bytes_of_cell, cell, place, info=MPI.INFO_NULL)
+            file.Set_view(offset + start * bytes_of_cell, cell_type, place, info=MPI.INFO_NULL)
         for number in range(rounds):
             with agreed_io(comm, path):
                 # A rank that has nothing left takes part with nothing: the call is collective.
                 cut = _shifted(parts[number], first) if number < len(parts) else None
-                done += _write_part(partial(write_at, file), done, field, cut, cell)
+                done += _write_part(partial(write_at, file), done, field, cut, cell_type)
     finally:
-        if place is not cell:
+        if place is not cell_type:
             place.Free()
-        cell.Free()
+        cell_type.Free()
 
 
 def _shifted(cut: tuple[slice, ...], by: tuple[int, ...]) -> tuple[slice, ...]:
@@ -145,21 +145,21 @@ def _shifted(cut: tuple[slice, ...], by: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 def _write_part(
-    write_at: Callable[..., None], done: int, field: Field, cut: tuple[slice, ...] | None, cell: MPI.Datatype
+    write_at: Callable[..., None], done: int, field: Field, cut: tuple[slice, ...] | None, cell_type: MPI.Datatype
 ) -> int:
     """Write the cells ``owned[cut]``, which come after `done` others, and return their number."""
     if cut is None:
-        _write_at(write_at, done, [None, 0, cell], 0)
+        _write_at(write_at, done, [None, 0, cell_type], 0)
         return 0
     view = field.owned[cut]
     cells: int = math.prod(c.stop - c.start for c in cut)
     if view.flags.c_contiguous:
-        _write_at(write_at, done, [view, cells, cell], view.nbytes)
+        _write_at(write_at, done, [view, cells, cell_type], view.nbytes)
         return cells
     # MPI gathers owned cells from between the halo's: a copy of the block would double the memory.
     grid_axes = len(cut)
     starts = [low + c.start for (low, _), c in zip(field.halo, cut, strict=True)]
-    among = cell.Create_subarray(field.padded.shape[:grid_axes], view.shape[:grid_axes], starts).Commit()
+    among = cell_type.Create_subarray(field.padded.shape[:grid_axes], view.shape[:grid_axes], starts).Commit()
     try:
         _write_at(write_at, done, [field.padded, 1, among], view.nbytes)
     finally:
@@ -167,9 +167,9 @@ def _write_part(
     return cells
 
 
-def _write_at(write_at: Callable[..., None], done: int, what: Any, nbytes: int) -> None:
+def _write_at(write_at: Callable[..., None], done: int, buffer: Any, nbytes: int) -> None:
     status = MPI.Status()
-    write_at(done, what, status)
+    write_at(done, buffer, status)
     _check_written(status, nbytes)
 
 
@@ -178,7 +178,7 @@ def _check_written(status: MPI.Status, nbytes: int) -> None:
         raise OSError(errno.EIO, f"{written} of {nbytes} bytes were written")
 
 
-def _place(box: Box, whole: Box, cell: MPI.Datatype) -> tuple[int, MPI.Datatype]:
+def _place(box: Box, whole: Box, cell_type: MPI.Datatype) -> tuple[int, MPI.Datatype]:
     """Return (first cell, type) with which the cells of `box` are found in an array of those of `whole`.
 
     Whole rows are contiguous there: for a slab the type is the cell itself, which MPI writes fastest. Axis 0 goes
@@ -186,23 +186,23 @@ def _place(box: Box, whole: Box, cell: MPI.Datatype) -> tuple[int, MPI.Datatype]
     """
     row = math.prod(whole.shape[1:])
     if not box.size:
-        return 0, cell
+        return 0, cell_type
     start = tuple(low - zero for low, zero in zip(box.start, whole.start, strict=True))
     if box.shape[1:] == whole.shape[1:]:
-        return start[0] * row, cell
+        return start[0] * row, cell_type
     inside = (box.shape[0], *whole.shape[1:])
-    return start[0] * row, cell.Create_subarray(inside, box.shape, (0, *start[1:])).Commit()
+    return start[0] * row, cell_type.Create_subarray(inside, box.shape, (0, *start[1:])).Commit()
 
 
 @contextmanager
 def opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
     """Open a file that `make` has made; at the end of the block what was written is on disk. Collective."""
     with agreed(comm, f"writing {path}"):
-        wanted = hints()
+        settings = hints()
         if not tells_failures():
             # ROMIO writes what lies scattered under a file lock, which a failure leaves locked for ever.
-            wanted |= {"romio_ds_write": "disable"}
-    with agreed_io(comm, path), info(wanted) as given:
+            settings |= {"romio_ds_write": "disable"}
+    with agreed_io(comm, path), info(settings) as given:
         file = MPI.File.Open(comm, path, MPI.MODE_RDWR, given)
     try:
         with Leaving(comm):
@@ -235,8 +235,8 @@ def agreed_io(comm: MPI.Intracomm, path: str) -> Iterator[None]:
             yield
         except (MPI.Exception, OSError, RuntimeError) as error:
             # The last line is the cause, after the names of MPI's functions, or HDF5's.
-            told = error.Get_error_string() if isinstance(error, MPI.Exception) else str(error)
-            reason = told.strip().splitlines()[-1].split(": ", 1)[-1].strip()
+            message = error.Get_error_string() if isinstance(error, MPI.Exception) else str(error)
+            reason = message.strip().splitlines()[-1].split(": ", 1)[-1].strip()
             refusal = failure(path, reason)
             # In a collective call only the rank that could not write knows why.
             is_class = (
@@ -254,9 +254,9 @@ def _check_shared(path: str, size: int) -> None:
     except FileNotFoundError:
         seen = -1
     if seen != size:
-        what = "is not there" if seen < 0 else f"has {seen} bytes"
+        state = "is not there" if seen < 0 else f"has {seen} bytes"
         raise RunError(
-            f"{path} was made by rank 0 with {size} bytes, but on {MPI.Get_processor_name()} it {what}; write to a "
+            f"{path} was made by rank 0 with {size} bytes, but on {MPI.Get_processor_name()} it {state}; write to a "
             "folder that all nodes share"
         )
 

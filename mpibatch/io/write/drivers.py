@@ -65,7 +65,7 @@ NAMES = tuple(_DRIVERS)
 _told: set[Choice] = set()
 
 
-def choose(comm: MPI.Intracomm, asked: str | None = None, is_packed: bool = False, path: str = "") -> Choice:
+def choose(comm: MPI.Intracomm, driver: str | None = None, is_packed: bool = False, path: str = "") -> Choice:
     """Return the driver to write with. Collective. UsageError if one is asked for that does not work here.
 
     `is_packed` says that datasets are to be cut into chunks: parallel HDF5 gives packed ones places that depend on
@@ -73,16 +73,16 @@ def choose(comm: MPI.Intracomm, asked: str | None = None, is_packed: bool = Fals
     logged once, with advice on the folder of `path`.
     """
     with agreed(comm, "choosing how to write"):
-        wanted = asked or os.environ.get(VARIABLE) or None
-        source = "driver=" if asked else f"${VARIABLE}="
-        if wanted is not None and wanted not in _DRIVERS:
-            raise UsageError(f"{source}{wanted!r} was asked for{nearest(wanted, _DRIVERS)}")
+        name = driver or os.environ.get(VARIABLE) or None
+        source = "driver=" if driver else f"${VARIABLE}="
+        if name is not None and name not in _DRIVERS:
+            raise UsageError(f"{source}{name!r} was asked for{nearest(name, _DRIVERS)}")
         against = obstacle()
-        if wanted == "mpio" and against:
+        if name == "mpio" and against:
             raise UsageError(f"{source}'mpio' was asked for, but {against}; or write with driver='direct'")
-        found = Choice(wanted, "asked for") if wanted else _best(against, is_packed)
+        local_choice = Choice(name, "asked for") if name else _best(against, is_packed)
     # Ranks on other nodes might have another h5py: all take what rank 0 takes, and say so if they cannot.
-    choice: Choice = comm.bcast(found)
+    choice: Choice = comm.bcast(local_choice)
     with agreed(comm, "choosing how to write"):
         if choice.name == "mpio" and against:
             raise UsageError(f"rank 0 writes with mpio, but on {MPI.Get_processor_name()} {against}")
@@ -142,11 +142,11 @@ def stripe_advice(path: str) -> str:
     if lfs is None or _file_system(folder, _mounts()) != "lustre":
         return ""
     try:
-        asked = [lfs, "getstripe", "--stripe-count", "--directory", str(folder)]
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        command = [lfs, "getstripe", "--stripe-count", "--directory", str(folder)]
+        stripe_count = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-    if told != "1":
+    if stripe_count != "1":
         return ""
     return f"files in {folder} lie on one Lustre server each; for large ones: lfs setstripe --stripe-count -1 {folder}"
 
@@ -161,6 +161,6 @@ def _mounts() -> list[str]:
 def _file_system(folder: Path, mounts: Sequence[str]) -> str:
     """The type of the file system that a folder is on, "" if nobody knows."""
     # The last one first: what is mounted over another place hides it.
-    found = [line.split()[1:3] for line in reversed(mounts) if len(line.split()) > 2]
-    around = [(len(place), kind) for place, kind in found if folder.is_relative_to(place.replace("\\040", " "))]
-    return max(around, default=(0, ""), key=lambda one: one[0])[1]
+    places = [line.split()[1:3] for line in reversed(mounts) if len(line.split()) > 2]
+    around = [(len(place), kind) for place, kind in places if folder.is_relative_to(place.replace("\\040", " "))]
+    return max(around, default=(0, ""), key=lambda entry: entry[0])[1]

@@ -22,23 +22,23 @@ def hints() -> dict[str, str]:
 
     A hint without a value takes a default back. Local.
     """
-    found = dict(DEFAULTS)
+    settings = dict(DEFAULTS)
     for word in os.environ.get(VARIABLE, "").split(";"):
         name, equals, value = (part.strip() for part in word.partition("="))
         if not equals and not name:
             continue
         if not equals or not name:
             raise UsageError(f"${VARIABLE} has {word.strip()!r}; give name=value;name=value with names of MPI-IO hints")
-        found[name] = value
-    return {name: value for name, value in found.items() if value}
+        settings[name] = value
+    return {name: value for name, value in settings.items() if value}
 
 
 @contextmanager
-def info(wanted: Mapping[str, str]) -> Iterator[MPI.Info]:
+def info(settings: Mapping[str, str]) -> Iterator[MPI.Info]:
     """Yield hints as MPI wants them. Local."""
     made = MPI.Info.Create()
     try:
-        for name, value in wanted.items():
+        for name, value in settings.items():
             made.Set(name, value)
         yield made
     finally:

@@ -120,15 +120,15 @@ def slices(path: str, names: Sequence[str], start: int, stop: int) -> list[list[
     Returns, for each dataset and each index from `start` on along its axis 0, the bytes at which the chunks begin.
     """
     with revised(path, _access()) as file:
-        found = []
+        offsets = []
         for dataset in map(file.__getitem__, names):
             if dataset.shape[0] < stop:
                 dataset.resize(stop, axis=0)
             corners = range(0, dataset.shape[1], dataset.chunks[1])
             rest = (0,) * (dataset.ndim - 2)
             where = dataset.id.get_chunk_info_by_coord
-            found.append([[int(where((i, low, *rest)).byte_offset) for low in corners] for i in range(start, stop)])
-        return found
+            offsets.append([[int(where((i, low, *rest)).byte_offset) for low in corners] for i in range(start, stop)])
+        return offsets
 
 
 def complete(path: str, names: Sequence[str], length: int, values: Sequence[tuple[Dataset, Any]]) -> None:

@@ -139,8 +139,8 @@ def _alone_in_failure(comm: MPI.Intracomm, path: str) -> Iterator[None]:
 def _opened(comm: MPI.Intracomm, path: str) -> Iterator[Any]:
     """Open a file with parallel HDF5; at the end of the block what was written is on disk. Collective."""
     with agreed(comm, f"writing {path}"):
-        wanted = hints()
-    with direct.agreed_io(comm, path), info(wanted) as given:
+        settings = hints()
+    with direct.agreed_io(comm, path), info(settings) as given:
         access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
         # HDF5 makes a duplicate that keeps the topology. Ours has none; with a Cartesian one, some versions of Open
         # MPI write wrong values (ompi issue 12718).
@@ -171,8 +171,8 @@ def _extents_of_chunks(comm: MPI.Intracomm, path: str, dataset: Dataset) -> list
     with agreed(comm, f"reading {path}"):
         if comm.rank == 0:
             with closing(h5py.File(path, "r", locking=False)) as file:
-                found = map(file[dataset.name].id.get_chunk_info_by_coord, map(grid.start, range(grid.total)))
-                places = [(int(one.byte_offset), int(one.size)) for one in found]
+                chunks = map(file[dataset.name].id.get_chunk_info_by_coord, map(grid.start, range(grid.total)))
+                places = [(int(chunk.byte_offset), int(chunk.size)) for chunk in chunks]
     places = comm.bcast(places)
     word = word_bytes(dataset.dtype) if dataset.compression is None else 1
     mine = []
@@ -185,5 +185,5 @@ def _extents_of_chunks(comm: MPI.Intracomm, path: str, dataset: Dataset) -> list
             box, per = grid.box(number), per_digest(nbytes, word)
             digests = of_bytes(data, word, 0, per)
             mine.append(Extent(dataset.name, offset, nbytes, word, 0, per, digests, (box.start, box.stop)))
-    told = comm.gather(mine)
-    return [told[number % comm.size][number // comm.size] for number in range(grid.total)] if told else []
+    by_rank = comm.gather(mine)
+    return [by_rank[number % comm.size][number // comm.size] for number in range(grid.total)] if by_rank else []

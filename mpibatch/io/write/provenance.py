@@ -46,13 +46,13 @@ MOST_TEXT = 2000  # characters of one argument or variable
 @cache
 def versions() -> str:
     """Return the versions of Python and of the packages that may change a value or a byte, as JSON. Local."""
-    found = {"hdf5": h5py.version.hdf5_version, "mpibatch": __version__, "python": platform.python_version()}
+    by_package = {"hdf5": h5py.version.hdf5_version, "mpibatch": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            by_package[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return json.dumps(found, sort_keys=True)
+    return json.dumps(by_package, sort_keys=True)
 
 
 def input_digest(comm: MPI.Intracomm, field: Field) -> str:
@@ -62,8 +62,8 @@ def input_digest(comm: MPI.Intracomm, field: Field) -> str:
     """
     total = hashlib.sha256(json.dumps([field.dtype.str, field.shape]).encode())
     total.update(of_field(comm, field).astype("<u8").tobytes())
-    told: str = comm.bcast(total.hexdigest(), root=0)
-    return told
+    digest: str = comm.bcast(total.hexdigest(), root=0)
+    return digest
 
 
 def add_record(
@@ -99,30 +99,30 @@ def _hosts(comm: MPI.Intracomm) -> dict[str, int]:
     """Ranks on each host, on rank 0; of very many hosts the first, and the number of the others as "(more)"."""
     hosts = hosts_of(comm)
     counts = hosts.ranks if hosts is not None else {}
-    told = dict(itertools.islice(counts.items(), MOST_HOSTS))
-    return told if len(told) == len(counts) else {**told, "(more)": len(counts) - len(told)}
+    first = dict(itertools.islice(counts.items(), MOST_HOSTS))
+    return first if len(first) == len(counts) else {**first, "(more)": len(counts) - len(first)}
 
 
 def _seconds(comm: MPI.Intracomm) -> dict[str, Any]:
     """Seconds of each phase so far, over the ranks, on rank 0."""
-    told: dict[str, Any] = {}
+    by_phase: dict[str, Any] = {}
     for stat in timing.summary(comm):
-        told[stat.name] = {
+        by_phase[stat.name] = {
             "least": round(stat.least, 6),
             "median": round(stat.median, 6),
             "most": round(stat.slowest, 6),
             "slowest_rank": stat.slowest_rank,
         }
         if comm.size <= MOST_RANKS:
-            told[stat.name]["by_rank"] = [round(float(t), 3) for t in stat.by_rank]
-    return told
+            by_phase[stat.name]["by_rank"] = [round(float(t), 3) for t in stat.by_rank]
+    return by_phase
 
 
 def _decompositions(fields: Mapping[str, Field]) -> list[dict[str, Any]]:
     """The distinct ones, with the names of their fields; along each axis the blocks as [cells, how many such]."""
-    found: dict[Any, list[str]] = {}
+    by_decomposition: dict[Any, list[str]] = {}
     for name, field in sorted(fields.items()):
-        found.setdefault(field.grid.decomposition, []).append(name)
+        by_decomposition.setdefault(field.grid.decomposition, []).append(name)
     return [
         {
             "fields": names[:MOST_HOSTS],
@@ -130,7 +130,7 @@ def _decompositions(fields: Mapping[str, Field]) -> list[dict[str, Any]]:
             "topology": list(parts.topology),
             "blocks": [_runs([high - low for low, high in map(axis.bounds, range(axis.parts))]) for axis in parts.axes],
         }
-        for parts, names in found.items()
+        for parts, names in by_decomposition.items()
     ]
 
 

@@ -125,9 +125,9 @@ def save(
             target = output_path(path)
             check_attributes(attrs or {}, OURS)
             plan = planned(given, dataset_attrs or {}, comm, chunks, compression)
-            told = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
+            attributes = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
         datasets, chosen = [dataset for dataset, _ in plan], [field for _, field in plan]
-        on_root, told = comm.bcast((datasets, told), root=0)
+        on_root, attributes = comm.bcast((datasets, attributes), root=0)
         with agreed(comm, f"writing {path}"):
             if datasets != on_root:
                 raise UsageError(
@@ -138,7 +138,7 @@ def save(
             # Chunks have digests of their own bytes; these are of the values, however they are stored.
             part.values = {dataset.name: of_field(comm, field) for dataset, field in plan if dataset.chunks}
             with phase("io"):  # closed before the record tells of it
-                part.extents = by.driver.write(comm, part.path, datasets, chosen, told)
+                part.extents = by.driver.write(comm, part.path, datasets, chosen, attributes)
             if record:
                 names = [dataset.name for dataset in datasets]
                 add_record(comm, part.path, dict(zip(names, chosen, strict=True)), by.name, hints())

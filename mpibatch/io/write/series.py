@@ -78,8 +78,8 @@ class Series:
     def reserve(self, length: int) -> None:
         """Make room for `length` times. Collective."""
         names, known = [dataset.name for dataset in self._datasets], len(self._places[0])
-        found = direct.make(self._comm, self._path, lambda: slices(self._path, names, known, length))
-        for places, more in zip(self._places, found, strict=True):
+        offsets = direct.make(self._comm, self._path, lambda: slices(self._path, names, known, length))
+        for places, more in zip(self._places, offsets, strict=True):
             places.extend(more)
         self._outside = None
 
@@ -213,14 +213,14 @@ def _parts(dataset: Dataset, u: Field) -> Iterator[Box]:
 
 def _same(datasets: Sequence[Dataset], fields: Mapping[str, Field], comm: MPI.Intracomm) -> list[Field]:
     """Return the fields in the order of their datasets, checked."""
-    found = {dataset.name: (u, dataset) for dataset, u in planned(fields, {}, comm)}
+    by_name = {dataset.name: (u, dataset) for dataset, u in planned(fields, {}, comm)}
     for dataset in datasets:
-        u, now = found.get(dataset.name, (None, None))
+        u, now = by_name.get(dataset.name, (None, None))
         if u is None or now is None or (now.shape, now.dtype) != (dataset.shape[1:], dataset.dtype):
-            what = f"{now.shape} of {now.dtype}" if now is not None else "no such field"
+            form = f"{now.shape} of {now.dtype}" if now is not None else "no such field"
             raise UsageError(
-                f"{dataset.name!r} began as {dataset.shape[1:]} of {dataset.dtype} and is now {what}; keep it the same"
+                f"{dataset.name!r} began as {dataset.shape[1:]} of {dataset.dtype} and is now {form}; keep it the same"
             )
-    if len(found) != len(datasets):
-        raise UsageError(f"{sorted(found)} were to be appended to a series of {[d.name for d in datasets]}")
-    return [found[dataset.name][0] for dataset in datasets]
+    if len(by_name) != len(datasets):
+        raise UsageError(f"{sorted(by_name)} were to be appended to a series of {[d.name for d in datasets]}")
+    return [by_name[dataset.name][0] for dataset in datasets]

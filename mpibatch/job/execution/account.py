@@ -78,10 +78,10 @@ def account(
     rows = gathered(comm, [*mine.values()])
     if rows is None or hosts is None:
         return None
-    found = dict(zip(mine, rows.T, strict=True))
+    columns = dict(zip(mine, rows.T, strict=True))
 
     def most_and_total(name: str) -> dict[str, int]:
-        return {"most": int(found[name].max()), "total": int(found[name].sum())}
+        return {"most": int(columns[name].max()), "total": int(columns[name].sum())}
 
     return {
         "schema": SCHEMA,
@@ -93,28 +93,30 @@ def account(
         "ranks": comm.size,
         "threads": tally.threads(),
         "seconds": {stat.name: _over_ranks(stat) for stat in stats},
-        "compile_seconds": _seconds(found["compiling"].max()),
-        "laps": {name: _seconds(found["lap", name].max()) for name in names},
+        "compile_seconds": _seconds(columns["compiling"].max()),
+        "laps": {name: _seconds(columns["lap", name].max()) for name in names},
         "traffic": {"messages": most_and_total("messages"), "bytes": most_and_total("bytes")},
         "exchanges": [
-            {"lap": lap.name, **need.told(times)} for lap in tally.exchanges() for need, times in lap.exchanges.items()
+            {"lap": lap.name, **need.to_json(times)}
+            for lap in tally.exchanges()
+            for need, times in lap.exchanges.items()
         ],
-        "reductions": int(found["reductions"].max()),
+        "reductions": int(columns["reductions"].max()),
         "kernels": [
             {
                 "name": name,
                 "flops": flops,
                 "bytes": each,
-                "cells": int(found[(name, flops, each, threads), "cells"].sum()),
-                "seconds": _seconds(found[(name, flops, each, threads), "seconds"].max()),
+                "cells": int(columns[(name, flops, each, threads), "cells"].sum()),
+                "seconds": _seconds(columns[(name, flops, each, threads), "seconds"].max()),
                 "calls": works[name, flops, each, threads].calls,
             }
             for name, flops, each, threads in kernels
         ],
         "memory": {
-            "most": int(found["memory"].max()),
-            "mean": int(found["memory"].mean()),
-            "start": int(found["start"].max()),
+            "most": int(columns["memory"].max()),
+            "mean": int(columns["memory"].mean()),
+            "start": int(columns["start"].max()),
         },
         "hosts": hosts.ranks,
         "binding": {"cores": hosts.cores, "shared": hosts.shared, "host_cores": os.cpu_count() or 1},

@@ -92,10 +92,10 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
     with begun or nullcontext():
         kept = _steps(job, results, begun, report, clock)
         report(total - 1, total, f"writing {job.output.path}")
-        saved = tuple(_saved(name, result.field, result.found) for name, result in kept.items())
+        saved = tuple(_saved(name, result.field, result.measurements) for name, result in kept.items())
         with phase("io"):
             fields = {name: result.field for name, result in kept.items()}
-            notes = {name: result.found for name, result in kept.items()}
+            notes = {name: result.measurements for name, result in kept.items()}
             out = job.output
             io.save(
                 out.path, fields, attrs=attrs, dataset_attrs=notes, record=out.record,
@@ -105,10 +105,10 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
         begun.clear()
     clock.lap("writing")
     report(total, total, "done")
-    told = begun.told if begun is not None else ()
+    lines = begun.notes if begun is not None else ()
     known = begun.known if begun is not None else frozenset()
     steps = sum(name not in known for name, _ in clock.laps[1:-1])
-    return Summary(grid.shape, grid.topology, job.output.path, saved, tuple(clock.laps), told, steps=steps)
+    return Summary(grid.shape, grid.topology, job.output.path, saved, tuple(clock.laps), lines, steps=steps)
 
 
 def _steps(
@@ -172,8 +172,8 @@ def _load(job: Job, comm: MPI.Intracomm) -> Field:
 
 def _provenance(job: Job) -> dict[str, str]:
     """What the output tells of its making; not how many ranks, nor when: these do not change the bits."""
-    told = job.text.encode("utf-8", "replace")
-    return {"job": told.decode()} if len(told) <= ATTRIBUTE_BYTES else {}
+    text = job.text.encode("utf-8", "replace")
+    return {"job": text.decode()} if len(text) <= ATTRIBUTE_BYTES else {}
 
 
 def _inputs(job: Job, field: Field) -> str:
@@ -184,8 +184,8 @@ def _inputs(job: Job, field: Field) -> str:
             content = content_of(split_path(job.input.path)[0])
     with phase("io"):
         content, values = comm.bcast(content, root=0), input_digest(comm, field)
-    told = {"dataset": job.input.dataset, "values": values, "content": content}
-    return json.dumps({job.input.path: {name: value for name, value in told.items() if value is not None}})
+    record = {"dataset": job.input.dataset, "values": values, "content": content}
+    return json.dumps({job.input.path: {name: value for name, value in record.items() if value is not None}})
 
 
 def apply(step: Step, fields: Sequence[Field]) -> Result:
@@ -199,9 +199,9 @@ def apply(step: Step, fields: Sequence[Field]) -> Result:
             numbers = {key: value for key, value in step.parameters.items() if key != EXPRESSION}
             names = dict(zip(step.inputs, fields, strict=True))
             return Result(evaluate(step.parameters[EXPRESSION], {**names, **numbers}), {})
-        found = measured(step.filter, field, step.parameters)
-        result: Field = function(step.filter)(field, **{**step.parameters, **found})
-    return Result(result, found)
+        measurements = measured(step.filter, field, step.parameters)
+        result: Field = function(step.filter)(field, **{**step.parameters, **measurements})
+    return Result(result, measurements)
 
 
 def _saved(name: str, field: Field, notes: Mapping[str, float]) -> Saved:

@@ -39,19 +39,19 @@ _log = logging.getLogger(__name__)
 
 
 def opened(
-    asked: Checkpointing | None, comm: MPI.Intracomm, start: Start, identity: Mapping[str, Any] | None = None
+    settings: Checkpointing | None, comm: MPI.Intracomm, start: Start, identity: Mapping[str, Any] | None = None
 ) -> Checkpoints | None:
     """Return the checkpoints that a job asks for. Collective. Raises UsageError if `start` needs them."""
-    if asked is None:
+    if settings is None:
         if start != "new":
             raise UsageError(f"--{start} was given, but the job has no section [checkpoint]; add one")
         return None
     checkpoints = Checkpoints(
-        asked.path,
+        settings.path,
         comm=comm,
-        every_steps=asked.every_steps,
-        every_minutes=asked.every_minutes,
-        keep=asked.keep,
+        every_steps=settings.every_steps,
+        every_minutes=settings.every_minutes,
+        keep=settings.keep,
         identity=identity,
     )
     if start == "anew":
@@ -84,13 +84,13 @@ def fingerprints(job: Job, comm: MPI.Intracomm, field: Field) -> dict[str, str]:
     """Return a digest for every result, of the input's values and all that was done to them. Collective."""
     grid = field.grid
     geometry = [grid.periodic, grid.spacing, grid.origin, grid.units, grid.axes]
-    found = {INPUT: _digest([input_digest(comm, field), field.components, geometry, __version__])}
+    prints = {INPUT: _digest([input_digest(comm, field), field.components, geometry, __version__])}
     for step in job.steps:
         # With one input as ever: what earlier versions have left is still known.
-        read: Any = [found[name] for name in step.inputs] if step.others else found[step.input]
+        read: Any = [prints[name] for name in step.inputs] if step.others else prints[step.input]
         read = [read, [*step.inputs]] if step.filter == EXPRESSION else read
-        found[step.name] = _digest([read, step.filter, resolved(step)])
-    return found
+        prints[step.name] = _digest([read, step.filter, resolved(step)])
+    return prints
 
 
 def resolved(step: Step) -> dict[str, str]:
@@ -100,8 +100,8 @@ def resolved(step: Step) -> dict[str, str]:
     return defaults | {key: repr(value) for key, value in given.items()}
 
 
-def _digest(told: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()
+def _digest(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Result:
     """A step's result, and what the step took from the data."""
 
     field: Field
-    found: Mapping[str, float]
+    measurements: Mapping[str, float]
 
 
 def needed_steps(job: Job, known: Set[str]) -> frozenset[str]:
@@ -128,7 +128,7 @@ class Begun:
     ----------
     mark : fingerprint of the whole job.
     known : names of the steps whose results are there, and whole.
-    told : lines for the reader.
+    notes : lines for the reader.
     """
 
     def __init__(self, job: Job, comm: MPI.Intracomm, checkpoints: Checkpoints, source: Field, start: Start) -> None:
@@ -142,7 +142,7 @@ class Begun:
         }
         self._headers: dict[str, contents.Header] = {}
         self.known: frozenset[str] = frozenset()
-        self.told: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
         if start == "anew":
             self.clear()
 
@@ -160,7 +160,9 @@ class Begun:
             )
         self.known = frozenset(name for name, file in self._names.items() if file in files and self._is_whole(name))
         if self.known:
-            self.told = (f"taken from an earlier run: {', '.join(name for name in self._names if name in self.known)}",)
+            self.notes = (
+                f"taken from an earlier run: {', '.join(name for name in self._names if name in self.known)}",
+            )
         elif start == "resume":
             self._checkpoints.warn(f"there is no result in {self._folder} to go on from: starting anew")
 
@@ -191,7 +193,11 @@ class Begun:
             for name, result in live.items():
                 if name not in self._headers:
                     field = result.field
-                    header = {"dtype": field.dtype.str, "components": field.components, "found": dict(result.found)}
+                    header = {
+                        "dtype": field.dtype.str,
+                        "components": field.components,
+                        "found": dict(result.measurements),
+                    }
                     contents.write(self._comm, self._path(name), header, {"result": field}, {})
                     self._headers[name] = {**header, "state": ["result"]}
             self._remove(keep={self._names[name] for name in live.keys() | ahead})

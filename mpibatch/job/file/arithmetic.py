@@ -67,9 +67,9 @@ def parsed(text: str) -> ast.expr:
 def names_in(tree: ast.expr) -> list[str]:
     """Return the names that an expression reads, in their order, each once. Local."""
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called]
-    found.sort(key=lambda node: (node.lineno, node.col_offset))
-    return list(dict.fromkeys(node.id for node in found))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called]
+    nodes.sort(key=lambda node: (node.lineno, node.col_offset))
+    return list(dict.fromkeys(node.id for node in nodes))
 
 
 def _check(node: ast.expr, text: str, depth: int) -> None:
@@ -106,12 +106,12 @@ def _problem(node: ast.expr) -> str:
     return f"{type(node).__name__} is not taken: write names, numbers, operators, comparisons and functions"
 
 
-def _wrong(text: str, line: int, column: int, what: str) -> UsageError:
+def _wrong(text: str, line: int, column: int, problem: str) -> UsageError:
     lines = text.strip().splitlines() or [""]
     shown = lines[min(line, len(lines)) - 1]
     # ast counts bytes; a caret stands under a character.
     before = len(shown.encode()[: max(0, column)].decode(errors="ignore"))
-    return UsageError(f"{what}\n    {shown}\n    {' ' * before}^ expression, line {line}")
+    return UsageError(f"{problem}\n    {shown}\n    {' ' * before}^ expression, line {line}")
 
 
 def evaluate(text: str, values: Mapping[str, Any]) -> Any:
@@ -169,6 +169,6 @@ def _apply(name: str, *terms: Any) -> Any:
         # Numbers alone, in double precision: Python's own whole numbers would grow without end in powers of powers.
         numbers = [term if isinstance(term, (bool, np.bool_)) else np.float64(term) for term in terms]
         with np.errstate(all="ignore"):  # an infinity says it all
-            found = getattr(np, name)(*numbers)
-        return bool(found) if found.dtype.kind == "b" else float(found)
+            number = getattr(np, name)(*numbers)
+        return bool(number) if number.dtype.kind == "b" else float(number)
     return getattr(np, name)(*terms)

@@ -39,8 +39,8 @@ def toml_document(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        said = str(error).split(" (at ")[0]
-        raise UsageError(f"{source}:{error_line(error, text)}: not valid TOML: {said}") from None
+        message = str(error).split(" (at ")[0]
+        raise UsageError(f"{source}:{error_line(error, text)}: not valid TOML: {message}") from None
     except (RecursionError, ValueError) as error:
         raise UsageError(f"{source}: not readable as TOML ({error}); write it more simply") from None
 
@@ -70,9 +70,9 @@ def check_size(text: str, source: str, quoted: re.Pattern[str] = _QUOTED) -> Non
             raise UsageError(
                 f"{source}:{line}: brackets are nested more than {MOST_DEPTH} deep; close those that are open"
             )
-    for pattern, what in (
+    for pattern, problem in (
         (_NUMBER, f"a number of more than {MOST_DIGITS} digits; round it"),
         (_NAMES, f"a name of more than {MOST_DEPTH} parts; tables are not nested so deep here"),
     ):
-        if found := pattern.search(plain):
-            raise UsageError(f"{source}:{plain.count(chr(10), 0, found.start()) + 1}: {what}")
+        if match := pattern.search(plain):
+            raise UsageError(f"{source}:{plain.count(chr(10), 0, match.start()) + 1}: {problem}")

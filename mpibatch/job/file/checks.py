@@ -58,13 +58,13 @@ def region(value: Any) -> str | None:
 
 def slices(text: str) -> tuple[slice, ...] | None:
     """Return the slices that a text such as "10:200, ::4" stands for; None if it is none. Local."""
-    found = []
+    parts = []
     for part in text.split(","):
         words = [word.strip() for word in part.split(":")]
         if not 2 <= len(words) <= 3 or any(word and not word.removeprefix("-").isdecimal() for word in words):
             return None
-        found.append(slice(*(int(word) if word else None for word in words)))
-    return tuple(found)
+        parts.append(slice(*(int(word) if word else None for word in words)))
+    return tuple(parts)
 
 
 def integer(least: int | None = None) -> Check:

@@ -76,13 +76,13 @@ def job_of(source: str, target: str, steps: Sequence[str], settings: Sequence[st
             path, dataset = split_place(text)
             document[section] = {"path": path} | ({"dataset": dataset} if dataset else {})
         except UsageError as error:
-            problems.found.append((order, str(error)))
+            problems.entries.append((order, str(error)))
     for number, text in enumerate(steps):
         places["step", number] = (2 + number, repr(text))
         try:
             document["step"].append(split_step(text))
         except UsageError as error:
-            problems.found.append((2 + number, f"step {number + 1}, {text!r}: {error}"))
+            problems.entries.append((2 + number, f"step {number + 1}, {text!r}: {error}"))
     # What cannot be read would only cause mistakes that are none.
     problems.check()
     if document["step"] and "dataset" not in document["output"]:

@@ -55,7 +55,7 @@ def _example(name: str) -> list[str]:
     if name == EXPRESSION:
         return [*lines, '  expression = "input - 0.5 * smooth > limit"', "  limit = 0.25", "  save = true"]
     if OPERATIONS.get(name, ("", 1))[1] > 1:
-        listed = ", ".join(f'"{one}"' for one in ("input", "a", "b")[: OPERATIONS[name][1]])
+        listed = ", ".join(f'"{source}"' for source in ("input", "a", "b")[: OPERATIONS[name][1]])
         lines.append(f"  input = [{listed}]")
     known = parameters_of(name)
     given = {p.name: _EXAMPLES.get(p.annotation.split(" | ")[0], "[[0, 1, 0], [1, 1, 1], [0, 1, 0]]") for p in known}

@@ -139,8 +139,8 @@ def is_filter(name: str) -> bool:
 
 def function(name: str) -> Callable[..., Any]:
     """Return the function that a step names. Local; imports it, and with it MPI."""
-    found: Callable[..., Any] = getattr(importlib.import_module(_modules()[name]), name)
-    return found
+    filter_function: Callable[..., Any] = getattr(importlib.import_module(_modules()[name]), name)
+    return filter_function
 
 
 def check_parameters(name: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

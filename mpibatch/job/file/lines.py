@@ -38,8 +38,8 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
 def error_line(error: tomllib.TOMLDecodeError, text: str) -> int:
     """Return the line of a syntax error: tomllib says it only in words. Local."""
-    found = _AT_LINE.search(str(error))
-    return int(found.group(1)) if found else max(1, len(text.splitlines()))
+    match = _AT_LINE.search(str(error))
+    return int(match.group(1)) if match else max(1, len(text.splitlines()))
 
 
 @dataclass
@@ -139,8 +139,8 @@ class _Scanner:
         raise AssertionError("not a string: the text was not checked by tomllib first")
 
     def skip(self, pattern: re.Pattern[str]) -> int:
-        found = pattern.match(self.text, self.at)
-        self.at = found.end() if found else self.at
+        match = pattern.match(self.text, self.at)
+        self.at = match.end() if match else self.at
         return self.at
 
     def line(self) -> int:

@@ -54,7 +54,7 @@ def override(document: dict[str, Any], settings: list[str], places: dict[KeyPath
             table[path[-1]] = toml_value(text)
             places[path] = place
         except UsageError as error:
-            problems.found.append((place[0], f"{place[1]}: {error}"))
+            problems.entries.append((place[0], f"{place[1]}: {error}"))
 
 
 def _path(document: dict[str, Any], names: list[str]) -> KeyPath:

@@ -20,7 +20,7 @@ class Problems:
 
     source: str
     places: Mapping[KeyPath, Place] = field(default_factory=dict)
-    found: list[tuple[int, str]] = field(default_factory=list)
+    entries: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, path: KeyPath, text: str) -> None:
         """Note one problem with the value at `path`, or with its nearest parent that has a place. Local."""
@@ -29,13 +29,13 @@ class Problems:
             if path[:end] in self.places:
                 order, where = self.places[path[:end]]
                 break
-        self.found.append((order, f"{where}: {text}" if where else text))
+        self.entries.append((order, f"{where}: {text}" if where else text))
 
     def check(self) -> None:
         """Raise one UsageError with every problem, in the order in which they were written; none: return. Local."""
-        if not self.found:
+        if not self.entries:
             return
-        texts = [text for _, text in sorted(self.found, key=lambda entry: entry[0])]
+        texts = [text for _, text in sorted(self.entries, key=lambda entry: entry[0])]
         if len(texts) == 1:
             raise UsageError(texts[0])
         head = f"{self.source}: " if self.source else ""

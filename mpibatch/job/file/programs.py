@@ -90,9 +90,9 @@ def find(name: str) -> Program:
         module = importlib.import_module(f"{_APPS}.{name}")
     else:
         raise UsageError(f"unknown program {name!r}{nearest(name, known_programs())} (or a file that ends in .py)")
-    for wanted in ("Parameters", "run"):
-        if not hasattr(module, wanted):
-            raise UsageError(f"the program {name!r} has no {wanted!r}; see mpibatch.apps for what a program has")
+    for attribute in ("Parameters", "run"):
+        if not hasattr(module, attribute):
+            raise UsageError(f"the program {name!r} has no {attribute!r}; see mpibatch.apps for what a program has")
     _check_parameters(name, module.Parameters)
     title = (module.__doc__ or name).strip().splitlines()[0].rstrip(".")
     return Program(name, title, module)

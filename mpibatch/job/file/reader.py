@@ -51,7 +51,7 @@ def parse_any(text: str, source: str = "job", settings: Sequence[str] = ()) -> J
     places: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
     problems = Problems(source, places)
     override(document, list(settings), places, problems)
-    told = "\n".join([text.rstrip("\n"), *(f"# --set {s}" for s in settings), ""])
+    full_text = "\n".join([text.rstrip("\n"), *(f"# --set {s}" for s in settings), ""])
     if "simulation" in document:
-        return build_simulation(document, problems, told)
-    return build(document, problems, told)
+        return build_simulation(document, problems, full_text)
+    return build(document, problems, full_text)

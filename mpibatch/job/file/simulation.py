@@ -120,9 +120,11 @@ def _schedule(tables: Mapping[str, Mapping[str, Any]], problems: Problems) -> Sc
         return None
     if len(cadences) < 2:
         return None
-    told = cadences["diagnostics"] if cadences["diagnostics"] != Every() else cadences["output"]
+    row_cadence = cadences["diagnostics"] if cadences["diagnostics"] != Every() else cadences["output"]
     check = int(simulation.get("check_every", Schedule.check_every))
-    return Schedule(_float(simulation.get("until")), _int(simulation.get("steps")), cadences["output"], told, check)
+    return Schedule(
+        _float(simulation.get("until")), _int(simulation.get("steps")), cadences["output"], row_cadence, check
+    )
 
 
 def _float(value: Any) -> float | None:

@@ -17,10 +17,11 @@ from mpibatch.fields.grid import Grid
 from mpibatch.mpi import is_checking, same
 from mpibatch.stencil.call.overlap import AUTO, Trials
 from mpibatch.stencil.call.plan import Plan, planned
+from mpibatch.stencil.call.state import state_of
 from mpibatch.stencil.compiled.numba_run import looped
 from mpibatch.stencil.compiled.numpy_run import shifted
 from mpibatch.stencil.compiled.types import Array, Stored, Sweep, Typed
-from mpibatch.stencil.language.captured import check_captured
+from mpibatch.stencil.language.captures import check_captured
 from mpibatch.stencil.language.parser import RESERVED
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field 
     walls, cval, time = options.pop("walls", "reflect"), options.pop("cval", 0.0), options.pop("time", 0.0)
     fields, scalars = bound(kernel, args, options)
     compare(kernel, fields, scalars, f"walls={walls!r}, cval={cval!r}, time={time!r}, out={out is not None}")
-    wanted = _wanted(kernel, fields, out)
-    typed = typed_for(kernel, fields, scalars, wanted)
+    targets = _targets(kernel, fields, out)
+    typed = typed_for(kernel, fields, scalars, targets)
     check_ranges(typed, scalars)
     plan = planned(kernel, fields, walls, cval)
     first = next(iter(fields.values()))
-    outputs = wanted or _results(first, typed)
+    outputs = targets or _results(first, typed)
     sweep = sweep_of(kernel, typed, plan, outputs, scalars)
     carry_out(kernel, plan, sweep, work_of(kernel, typed), first.grid, time)
     return tuple(outputs) if kernel.program.returns_tuple else outputs[0]
@@ -68,9 +69,10 @@ def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, work: Work, grid: Grid, 
     if kernel.overlap != AUTO or not plan.may_overlap:
         _carry_out(plan, sweep, work, bool(kernel.overlap), time)
         return
-    trials = kernel._trials.get(grid)
+    known = state_of(kernel).trials
+    trials = known.get(grid)
     if trials is None:
-        trials = kernel._trials[grid] = Trials()
+        trials = known[grid] = Trials()
     with trials.turn(grid.comm) as overlaps:
         _carry_out(plan, sweep, work, overlaps, time)
 
@@ -100,14 +102,15 @@ def sweep_of(kernel: Kernel, typed: Typed, plan: Plan, outputs: Sequence[Field],
 
 def work_of(kernel: Kernel, typed: Typed) -> Work:
     """Return what the kernel's sweeps over such fields are counted as. Local."""
-    found: Work | None = kernel._works.get(typed)
-    if found is None:
+    works = state_of(kernel).works
+    work = works.get(typed)
+    if work is None:
         footprint = kernel.footprint_on(typed.ndim)
         read = zip(footprint.fields.values(), typed.inputs, strict=True)
         nbytes = sum(reads.words * array.dtype.itemsize for reads, array in read)
         nbytes += sum(array.words * array.dtype.itemsize for array in typed.outputs)
-        found = kernel._works[typed] = tally.work(kernel.name, footprint.flops, nbytes, kernel.threads)
-    return found
+        work = works[typed] = tally.work(kernel.name, footprint.flops, nbytes, kernel.threads)
+    return work
 
 
 def bound(kernel: Kernel, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[dict[str, Field], dict[str, Any]]:
@@ -154,20 +157,20 @@ def _kind(value: bool | int | float) -> str:
 
 
 def typed_for(
-    kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], wanted: Sequence[Field]
+    kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], targets: Sequence[Field]
 ) -> Typed:
-    """Return the kernel typed for these fields, and for outputs `wanted` if there are any. Local."""
-    outputs: Sequence[Array | None] = [Array(f.dtype, f.components) for f in wanted]
+    """Return the kernel typed for these fields, and for outputs `targets` if there are any. Local."""
+    outputs: Sequence[Array | None] = [Array(f.dtype, f.components) for f in targets]
     return kernel.typed(
         next(iter(fields.values())).grid.ndim,
         [Array(f.dtype, f.components) for f in fields.values()],
         {name: _kind(value) for name, value in scalars.items()},
         outputs or [None] * len(kernel.program.outputs),
-        [next((n for n, f in enumerate(fields.values()) if f is out), -1) for out in wanted],
+        [next((n for n, f in enumerate(fields.values()) if f is out), -1) for out in targets],
     )
 
 
-def _wanted(kernel: Kernel, fields: Mapping[str, Field], out: Any) -> list[Field]:
+def _targets(kernel: Kernel, fields: Mapping[str, Field], out: Any) -> list[Field]:
     """Return the fields to write to, checked; none if new ones are to be made."""
     if out is None:
         return []

@@ -15,10 +15,12 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import Need, needed
 from mpibatch.base.timing import phase
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field, Filled, Width
+from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
+from mpibatch.fields.memory import Filled, Width
 from mpibatch.halo import Exchange
 from mpibatch.stencil.call.halo_traffic import edges_of, exchanged, need_of, within_ranks
+from mpibatch.stencil.call.state import state_of
 from mpibatch.stencil.compiled.edges import Edges
 from mpibatch.stencil.compiled.types import Stored
 from mpibatch.stencil.language.footprint import Footprint, Reach
@@ -161,7 +163,7 @@ def planned(
 
     `kept` are those that do not change until their `Filled` is told to forget, besides frozen ones.
     """
-    plans: dict[Any, Plan] = kernel._plans
+    plans: dict[Any, Plan] = state_of(kernel).plans
     memories = [f.memory for f in fields.values()]
     key = (tuple(map(id, memories)), hashable(walls), hashable(cval), tuple(map(id, kept.values())))
     plan = plans.get(key)
@@ -289,7 +291,7 @@ def _memories(
         )
         pairs = zip(reach, user.halo, strict=True)
         is_wide = all(w <= h for widths, halo in pairs for w, h in zip(widths, halo, strict=True))
-        filled = user._filled or kept.get(names[0])
+        filled = user.memory.filled or kept.get(names[0])
         # A field that is given twice, with different walls, has two halos.
         if not is_wide or (conditions and number in taken):
             # When plans go depends on how long this rank keeps its fields: what a plan alone knows, others may not.

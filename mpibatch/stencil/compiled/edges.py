@@ -44,10 +44,10 @@ class Edges:
 
     def tables(self, ranges: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
         """Return the jobs for the cells (k0, k1, j0, j1, i0, i1), and what the walls' formulas take. Local."""
-        found = self._known.get(ranges)
-        if found is None:
-            found = self._known[ranges] = (self._jobs(ranges), self.walls.values())
-        return found
+        tables = self._known.get(ranges)
+        if tables is None:
+            tables = self._known[ranges] = (self._jobs(ranges), self.walls.values())
+        return tables
 
     def _jobs(self, ranges: tuple[int, ...]) -> npt.NDArray[np.int64]:
         """What to do while these cells are computed, in its order."""
@@ -62,11 +62,11 @@ class Edges:
             (y0, y1), (x0, x1) = (self._within(axis) for axis in (1, 2))
         plane, row, word = *self.strides, self.walls.array.words
         planes, rows, columns = (self._fills(axis) for axis in range(3))
-        found: list[tuple[int, ...]] = []
+        jobs: list[tuple[int, ...]] = []
 
         def add(turns: tuple[int, int, int], begin: int, step: int, fill: Fill, size: tuple[int, int]) -> None:
             begin += self.first
-            found.append((*turns, begin + fill.to * step, begin + fill.of * step, row, *size, fill.kind, fill.value))
+            jobs.append((*turns, begin + fill.to * step, begin + fill.of * step, row, *size, fill.kind, fill.value))
 
         for fill in planes:
             if k0 - below <= fill.to < k1 + above:
@@ -83,7 +83,7 @@ class Edges:
             for fill in columns:
                 if c0 <= fill.to < c1:
                     add(when, d * plane + j0 * row, word, fill, (j1 - j0, 1))
-        return np.array(found, "i8").reshape(-1, COLUMNS)
+        return np.array(jobs, "i8").reshape(-1, COLUMNS)
 
     def _within(self, axis: int) -> Interval:
         """Return the cells that are read and in the domain."""

@@ -110,8 +110,8 @@ def flat_arguments(stored: Stored, ndim: int) -> list[Any]:
 def loop_ranges(start: Sequence[int], stop: Sequence[int]) -> tuple[int, ...]:
     """Return (k0, k1, j0, j1, i0, i1) of a range of cells; axes that are not there have one cell. Local."""
     pairs = list(zip(start, stop, strict=True))
-    one = (0, 1)
-    k, j, i = {1: [one, one, *pairs], 2: [pairs[0], one, pairs[-1]], 3: pairs}[len(pairs)]
+    single_cell = (0, 1)
+    k, j, i = {1: [single_cell, single_cell, *pairs], 2: [pairs[0], single_cell, pairs[-1]], 3: pairs}[len(pairs)]
     return (*k, *j, *i)
 
 

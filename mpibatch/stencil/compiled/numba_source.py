@@ -69,8 +69,8 @@ def signature_of(typed: Typed) -> Signature:
     geometry: list[tuple[str, int]] = []
     for op in typed.ops:
         if op.name in MARKERS:
-            wanted = {"coordinate": ("index", "coordinate", "spacing")}.get(op.name, (op.name,))
-            geometry += [(name, op.data) for name in wanted if (name, op.data) not in geometry]
+            markers = {"coordinate": ("index", "coordinate", "spacing")}.get(op.name, (op.name,))
+            geometry += [(name, op.data) for name in markers if (name, op.data) not in geometry]
     read_off = sorted({x.array for x in loads if any(x.offsets)})
     return Signature(tuple(planes), tuple(read_off), tuple(name for name, _ in typed.scalars), tuple(geometry))
 
@@ -236,10 +236,10 @@ class _Writer:
         if name in ("spacing", "cells"):
             return geometry[name, axis]
         local = {1: ("(i0 + i)",), 2: ("k", "(i0 + i)"), 3: ("k", "j", "(i0 + i)")}[self._typed.ndim][axis]
-        cell = f"({geometry['index', axis]} + {local})"
+        index = f"({geometry['index', axis]} + {local})"
         if name == "index":
-            return cell
-        return f"({geometry['coordinate', axis]} + {geometry['spacing', axis]} * F8({cell}))"
+            return index
+        return f"({geometry['coordinate', axis]} + {geometry['spacing', axis]} * F8({index}))"
 
 
 def _constant(value: np.generic) -> str:

@@ -126,8 +126,8 @@ class _Typer:
             self.weak.append(weak)
         return number
 
-    def refuse(self, what: str, hint: str) -> NoReturn:
-        raise refusal(self.place, f"stencil {self.program.name!r}: {what}", hint)
+    def refuse(self, problem: str, hint: str) -> NoReturn:
+        raise refusal(self.place, f"stencil {self.program.name!r}: {problem}", hint)
 
     def constant(self, value: Any, dtype: np.dtype[Any], weak: bool = False) -> int:
         if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
@@ -256,8 +256,8 @@ def _load(typer: _Typer, read: Read, ndim: int, inputs: Sequence[Array]) -> int:
     if read.component is not None and len(read.index) != ndim:
         typer.refuse(f"{len(read.index)} indices of a named component on a grid of {ndim} axes", "give one per axis")
     if len(last) != len(shape) or any(not 0 <= c < n for c, n in zip(last, shape, strict=False)):
-        what = f"field {read.field!r} has {ndim} grid axes and components {shape}; it is read at {list(read.index)}"
-        typer.refuse(what, "give one offset per grid axis, then the number of the component, from 0")
+        problem = f"field {read.field!r} has {ndim} grid axes and components {shape}; it is read at {list(read.index)}"
+        typer.refuse(problem, "give one offset per grid axis, then the number of the component, from 0")
     flat = int(np.ravel_multi_index(last, shape)) if shape else 0
     return typer.emit("read", (), array.dtype, False, Load(number, read.offsets(ndim), flat))
 
@@ -270,7 +270,7 @@ def assign_types(
     ndim: int,
     inputs: Sequence[Array],
     scalars: Mapping[str, str],
-    wanted: Sequence[Array | None],
+    requested: Sequence[Array | None],
     in_place: Sequence[int] = (),
 ) -> Typed:
     """Return the typed form of a program. Local.
@@ -279,7 +279,7 @@ def assign_types(
     ----------
     inputs : how the fields are stored, in the order of ``program.fields``.
     scalars : "int", "float" or "bool" for each scalar parameter.
-    wanted : how each output is to be stored, None for the type that the expression has.
+    requested : how each output is to be stored, None for the type that the expression has.
     in_place : see `Typed`; default: no output is an input.
 
     Raises UsageError where types and text do not fit one another.
@@ -305,7 +305,7 @@ def assign_types(
         else:
             number = _operation(typer, op, [numbers[a] for a in op.args])
         numbers.append(number)
-    outputs, results = _stored(typer, wanted, numbers)
+    outputs, results = _stored(typer, requested, numbers)
     keep = _live(typer, results)
     order = {number: at for at, number in enumerate(keep)}
     return Typed(
@@ -323,27 +323,27 @@ def assign_types(
 
 
 def _stored(
-    typer: _Typer, wanted: Sequence[Array | None], numbers: Sequence[int]
+    typer: _Typer, requested: Sequence[Array | None], numbers: Sequence[int]
 ) -> tuple[list[Array], list[tuple[int, ...]]]:
     """Return how the outputs are stored, and the operations that give their components in those types."""
     program = typer.program
     outputs: list[Array] = []
     results: list[tuple[int, ...]] = []
-    for at, (output, want) in enumerate(zip(program.outputs, wanted, strict=True)):
+    for at, (output, want) in enumerate(zip(program.outputs, requested, strict=True)):
         parts = [numbers[p] for p in output.parts]
         components = (len(parts),) if output.is_vector else ()
         kinds = {typer.types[p] for p in parts}
-        found = typer.common(parts)[1] if len(kinds) > 1 else kinds.pop()
-        stored = want or Array(found, components)
+        dtype = typer.common(parts)[1] if len(kinds) > 1 else kinds.pop()
+        stored = want or Array(dtype, components)
         if stored.components != components:
             raise UsageError(
                 f"stencil {program.name!r} returns components {components} as output {at}, and out has "
                 f"{stored.components}; create out with components={components}"
             )
-        is_small = all(typer.weak[p] for p in parts) and found.kind == "i" and stored.dtype.kind == "u"
-        if not np.can_cast(found, stored.dtype, "same_kind") and not is_small:
+        is_small = all(typer.weak[p] for p in parts) and dtype.kind == "i" and stored.dtype.kind == "u"
+        if not np.can_cast(dtype, stored.dtype, "same_kind") and not is_small:
             raise UsageError(
-                f"stencil {program.name!r} computes {found} as output {at}, and out is {stored.dtype}; "
+                f"stencil {program.name!r} computes {dtype} as output {at}, and out is {stored.dtype}; "
                 f"give an out that can hold it, or cast in the kernel: np.{stored.dtype}(...)"
             )
         outputs.append(stored)

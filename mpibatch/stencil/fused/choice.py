@@ -65,11 +65,11 @@ def layout_of(kernel: Kernel, grid: Grid, sides: Mapping[str, Sides], chains: Se
     wide, wraps, limit = [False] * grid.ndim, [False] * grid.ndim, MOST_STEPS
     for axis in range(grid.ndim):
         reading = {n: _sides(grid, sides[n][axis], axis) for n in names if any(footprint.fields[n].reach[axis])}
-        for found, chain in zip(walls, chains, strict=True):
+        for chain_walls, chain in zip(walls, chains, strict=True):
             own = {reading[names[n]] for n in chain.inputs if names[n] in reading}
             if len(own) > 1:
                 return None  # one value, two halos
-            found[axis] = (
+            chain_walls[axis] = (
                 _as_read(own.pop(), [footprint.fields[names[n]].reach[axis] for n in chain.inputs]) if own else None
             )
         entries = [condition for pair in reading.values() for condition in pair]

@@ -8,7 +8,8 @@ from typing import Any
 
 from mpibatch.base.tally import Need, Work, needed
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field, Filled
+from mpibatch.fields.field import Field
+from mpibatch.fields.memory import Filled
 from mpibatch.halo import Exchange
 from mpibatch.stencil.call.bind import carry_out, check_ranges, sweep_of, typed_for, work_of
 from mpibatch.stencil.call.halo_traffic import need_of
@@ -68,8 +69,8 @@ class Stepper:
         self._kept: dict[int, Field] = {}
         # They do not change within a call, so that their halos are filled once in each; frozen ones know by themselves.
         # A copy does not last longer than a call: when steppers go depends on how long this rank keeps its fields.
-        own = {n: Filled() for n, field in kept.items() if n in self._copies or field._filled is None}
-        self._filled = {n: own.get(n) or field._filled or Filled() for n, field in kept.items()}
+        own = {n: Filled() for n, field in kept.items() if n in self._copies or field.memory.filled is None}
+        self._filled = {n: own.get(n) or field.memory.filled or Filled() for n, field in kept.items()}
         self._forgotten = list(own.values())
         self._fillings: list[Standing] | None = None
         self._exchanges: dict[Any, Exchange] = {}
@@ -132,10 +133,10 @@ class Stepper:
         return number
 
     def _inputs(self) -> dict[str, Field]:
-        found = dict(self._kept)
+        inputs = dict(self._kept)
         for chain, slots in zip(self._setting.chains, self._slots, strict=True):
-            found |= dict(zip(chain.inputs, slots, strict=True))
-        return {self._names[n]: found[n] for n in sorted(found)}
+            inputs |= dict(zip(chain.inputs, slots, strict=True))
+        return {self._names[n]: inputs[n] for n in sorted(inputs)}
 
     def _one(self, time: float) -> None:
         """One step, as the kernel's call does it; over the oldest field if that is read at the cell itself only."""
@@ -214,12 +215,12 @@ class Stepper:
 
     def _need(self, layout: Layout, fields: Sequence[Field], number: int) -> Need:
         """Return what this many steps need from other ranks, if there were some along every axis. Local."""
-        found = self._needs.get(number)
-        if found is None:
+        need = self._needs.get(number)
+        if need is None:
             reach = tuple((number * r, number * r) for r in layout.reach)
             sides = self._setting.sides[self._names[self._setting.chains[0].inputs[0]]]
-            found = self._needs[number] = need_of(fields, sides, reach, corners=True, steps=number)
-        return found
+            need = self._needs[number] = need_of(fields, sides, reach, corners=True, steps=number)
+        return need
 
     def _filling(self, layout: Layout, n: int, field: Field) -> Standing:
         """Return what fills the halo of a field that stays."""

@@ -195,5 +195,5 @@ def _stored(field: Field) -> Stored:
 
 def geometry_numbers(typed: Typed, grid: Grid) -> list[Any]:
     """Return what the grid has to say, as the generated functions take it. Local."""
-    found = {"index": grid.box.start, "cells": grid.shape, "coordinate": grid.origin, "spacing": grid.spacing}
-    return [found[name][axis] for name, axis in signature_of(typed).geometry]
+    numbers = {"index": grid.box.start, "cells": grid.shape, "coordinate": grid.origin, "spacing": grid.spacing}
+    return [numbers[name][axis] for name, axis in signature_of(typed).geometry]

@@ -131,13 +131,13 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
     return "\n\n".join([title + HEADER, PUT, HELPERS, plane_text(typed), *apart, "\n".join(lines) + "\n"])
 
 
-def _around(typed: Typed, m: int, array: str, here: str, memory: str) -> list[str]:
+def _around(typed: Typed, m: int, array: str, begin: str, memory: str) -> list[str]:
     """Fill around plane p of an array, and planes that are made of it."""
     words, row = typed.outputs[m].words, memory.split(", ")[-1]
     lines = [
         "if p < levels[level, 1]:",
         f"    for e in range(jobs{m}[level, 0], jobs{m}[level, 1]):",
-        f"        beside({array}, {here}, {row}, {words}, e, jobs{m}, values{m})",
+        f"        beside({array}, {begin}, {row}, {words}, e, jobs{m}, values{m})",
         f"if p < jobs{m}[level, 4] or p >= jobs{m}[level, 5]:",
         f"    beyond({array}, {memory}, {words}, p, level, levels, jobs{m}, values{m})",
     ]

@@ -140,8 +140,8 @@ def bind(target: ast.AST, frame: Frame, value: Any) -> None:
         frame.names[target.id] = value
     elif isinstance(target, ast.Tuple | ast.List):
         if not isinstance(value, tuple | list) or len(value) != len(target.elts):
-            found = f"{len(value)} values" if isinstance(value, tuple | list) else "one value"
-            frame.refuse(target, f"{len(target.elts)} names are set to {found}", "give as many names as values")
+            amount = f"{len(value)} values" if isinstance(value, tuple | list) else "one value"
+            frame.refuse(target, f"{len(target.elts)} names are set to {amount}", "give as many names as values")
         for part, item in zip(target.elts, value, strict=True):
             bind(part, frame, item)
     elif isinstance(target, ast.Subscript):

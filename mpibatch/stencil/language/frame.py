@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from mpibatch.stencil.language.captured import EMPTY
+from mpibatch.stencil.language.captures import EMPTY
 from mpibatch.stencil.language.ir import Read
 from mpibatch.stencil.language.source import Source
 from mpibatch.stencil.language.tape import MOST_OPERATIONS, Argument, Component, Ref, Tape, known_number
@@ -39,9 +39,9 @@ class Frame:
     name: str = ""  # of the function
     names: dict[str, Any] = field(default_factory=dict)
 
-    def refuse(self, node: ast.AST, what: str, hint: str) -> NoReturn:
+    def refuse(self, node: ast.AST, problem: str, hint: str) -> NoReturn:
         """Raise UsageError that points at `node`. Local."""
-        self.source.refuse(node, what, hint)
+        self.source.refuse(node, problem, hint)
 
     def lookup(self, node: ast.Name) -> Any:
         """Return what a name stands for. Local."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from mpibatch.stencil.language.captured import Captured
+from mpibatch.stencil.language.captures import Captured
 
 __all__ = ["MARKERS", "Op", "Output", "Place", "Program", "Read"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.stencil.language.captured import Cells
+from mpibatch.stencil.language.captures import Cells
 from mpibatch.stencil.language.expressions import evaluate, known, power, select, truth
 from mpibatch.stencil.language.frame import Frame, is_dynamic
 from mpibatch.stencil.language.functions import CASTS, FUNCTIONS, MARKER_FUNCTIONS

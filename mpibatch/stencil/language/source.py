@@ -16,9 +16,9 @@ from mpibatch.stencil.language.ir import Place
 __all__ = ["Source", "read_function", "refusal"]
 
 
-def refusal(place: Place | None, what: str, hint: str) -> UsageError:
+def refusal(place: Place | None, problem: str, hint: str) -> UsageError:
     """Return the error for something that the language does not have, with file, line and caret. Local."""
-    return UsageError(f"{what}\n{place}\n{hint}" if place else f"{what}; {hint}")
+    return UsageError(f"{problem}\n{place}\n{hint}" if place else f"{problem}; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Source:
         margin = len(line) - len(text)
         return Place(self.file, self.first + number - 1, text.rstrip(), begin - margin, max(1, end - begin))
 
-    def refuse(self, node: ast.AST, what: str, hint: str) -> NoReturn:
+    def refuse(self, node: ast.AST, problem: str, hint: str) -> NoReturn:
         """Raise UsageError for `node`. Local."""
-        raise refusal(self.place(node), what, hint)
+        raise refusal(self.place(node), problem, hint)
 
 
 @functools.lru_cache(maxsize=256)
@@ -69,8 +69,8 @@ def read_function(function: Callable[..., Any]) -> tuple[ast.FunctionDef, Source
     code, given = function.__code__, tree.args
     parameters = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
     if tree.name != code.co_name or tuple(parameters) != code.co_varnames[: len(parameters)]:
-        found = f"the text of {code.co_name!r} was asked for, and {tree.name!r} stands there"
-        source.refuse(tree, found, "define the stencil in a file that does not change while the program runs")
+        problem = f"the text of {code.co_name!r} was asked for, and {tree.name!r} stands there"
+        source.refuse(tree, problem, "define the stencil in a file that does not change while the program runs")
     return tree, source
 
 

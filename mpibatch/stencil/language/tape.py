@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.stencil.language.captured import Captures
+from mpibatch.stencil.language.captures import Captures
 from mpibatch.stencil.language.ir import Op, Output, Place, Program
 
 __all__ = ["Argument", "Component", "Ref", "Tape", "known_number", "shifted"]
@@ -102,5 +102,5 @@ class Tape:
             tuple(Output(tuple(place[p] for p in o.parts), o.is_vector) for o in outputs),
             returns_tuple,
             tuple(self.places[n] for n in order),
-            tuple(self.captures.found.values()),
+            tuple(self.captures.constants.values()),
         )

@@ -58,7 +58,7 @@ def subject_of(job: Job | SimulationJob, machine: Machine | None = None) -> Subj
         values = values_of(job)
         key = key_of(job, values)
         work = machine.work_of(key) if machine else None
-        return Subject(job, key, values.shape, values.cell, values.dtype, values.periodic, work)
+        return Subject(job, key, values.shape, values.cell_bytes, values.dtype, values.periodic, work)
     key = key_of(job)
     work = machine.work_of(key) if machine else None
     dtype = _dtype_of(getattr(job.parameters, "dtype", "f8"))

@@ -52,15 +52,15 @@ class Comparison:
     @property
     def summary(self) -> str:
         """One sentence."""
-        found = {
+        labels_by_verdict = {
             verdict: [f"{c.label} ({c.ratio.value:.2f} × the time)" for c in self.changes if c.verdict == verdict]
             for verdict in ("slower", "faster")
         }
-        told = [f"{verdict} on {', '.join(labels)}" for verdict, labels in found.items() if labels]
+        clauses = [f"{verdict} on {', '.join(labels)}" for verdict, labels in labels_by_verdict.items() if labels]
         unclear = [c.label for c in self.changes if c.verdict == "unclear"]
         if unclear:
-            told.append(f"too few runs to tell on {', '.join(unclear)}")
-        return "; ".join(told) if told else "nothing changed by more than the noise"
+            clauses.append(f"too few runs to tell on {', '.join(unclear)}")
+        return "; ".join(clauses) if clauses else "nothing changed by more than the noise"
 
 
 def compare(new: Measures, old: Measures) -> Comparison:
@@ -112,26 +112,26 @@ def _where(row: Row, before: Row, scale: float) -> str:
 
 
 def _remarks(new: Measures, old: Measures, pairs: list[tuple[Row, Row]]) -> list[str]:
-    found = []
+    remarks = []
     if new.study.mode != old.study.mode:
-        found.append(f"The modes differ: {old.study.mode} before, {new.study.mode} now.")
+        remarks.append(f"The modes differ: {old.study.mode} before, {new.study.mode} now.")
     if new.study.fingerprint != old.study.fingerprint:
-        found.append(
+        remarks.append(
             "The job or its settings are not the same: times are compared for the same number of cell updates."
         )
     if not pairs:
-        found.append("No number of ranks and threads is in both studies: there is nothing to compare.")
+        remarks.append("No number of ranks and threads is in both studies: there is nothing to compare.")
     for key in ("host", "cpu", "cores"):
         was, now = old.study.machine.get(key), new.study.machine.get(key)
         if was != now:
-            found.append(f"The machines differ in {key}: {was} before, {now} now.")
-    found += _versions(_told(old), _told(new))
+            remarks.append(f"The machines differ in {key}: {was} before, {now} now.")
+    remarks += _versions(_software(old), _software(new))
     if any(change[0].time.count < 4 or change[1].time.count < 4 for change in pairs):
-        found.append("With fewer than 4 runs on each side no difference can be told from noise at 5 %.")
-    return found
+        remarks.append("With fewer than 4 runs on each side no difference can be told from noise at 5 %.")
+    return remarks
 
 
-def _told(m: Measures) -> dict[str, str]:
+def _software(m: Measures) -> dict[str, str]:
     run = m.base.typical
     return {**run.versions, "MPI": run.mpi, "commit": " and ".join(m.commits)}
 

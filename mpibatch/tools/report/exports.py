@@ -22,8 +22,8 @@ __all__ = ["as_csv", "as_json", "as_markdown", "runs_as_csv"]
 def as_markdown(m: Measures, findings: Sequence[Finding], comparison: Comparison | None) -> str:
     """Return the report as Markdown. Local."""
     lines = [f"# {_escaped(title(m))}", "", _escaped(summary(m, {finding.key for finding in findings})), ""]
-    for told in filter(None, (losses(m), promise(m))):
-        lines += [_escaped(told), ""]
+    for paragraph in filter(None, (losses(m), promise(m))):
+        lines += [_escaped(paragraph), ""]
     for finding in findings:
         lines += [f"- **{finding.level}**: {_escaped(finding.words)} *{_escaped(finding.advice)}*"]
     lines += [""] * bool(findings)
@@ -42,7 +42,7 @@ def as_markdown(m: Measures, findings: Sequence[Finding], comparison: Comparison
 def _markdown_rows(table: Table) -> list[str]:
     align = "|".join("---" if table.is_prose or not place else "---:" for place in range(len(table.columns)))
     rows = [table.columns, *table.rows]
-    text = [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows]
+    text = [f"| {' | '.join(_escaped(entry) for entry in row)} |" for row in rows]
     return [text[0], f"|{align}|", *text[1:]]
 
 
@@ -55,7 +55,7 @@ def as_csv(m: Measures) -> str:
     """Return one line for each point. Local."""
     rows = []
     for row in m.rows:
-        told: dict[str, Any] = {
+        record: dict[str, Any] = {
             "ranks": row.point.ranks, "threads": row.point.threads, "runs": row.time.count,
             "median_s": row.time.median.value, "median_low_s": row.time.median.low,
             "median_high_s": row.time.median.high, "min_s": row.time.least, "max_s": row.time.most,
@@ -66,16 +66,18 @@ def as_csv(m: Measures) -> str:
         }  # fmt: skip
         for phase in PHASES:
             part = row.split.get(phase)
-            told[f"{phase}_mean_s"] = part.mean if part else None
-            told[f"{phase}_slowest_s"] = part.slowest if part else None
-        told |= {
-            f"{what}_{which}": row.traffic(what, which) for what in ("messages", "bytes") for which in ("total", "most")
+            record[f"{phase}_mean_s"] = part.mean if part else None
+            record[f"{phase}_slowest_s"] = part.slowest if part else None
+        record |= {
+            f"{quantity}_{which}": row.traffic(quantity, which)
+            for quantity in ("messages", "bytes")
+            for which in ("total", "most")
         }
-        told |= {"memory_most_bytes": row.typical.memory.get("most"), "launch_s": row.launch}
+        record |= {"memory_most_bytes": row.typical.memory.get("most"), "launch_s": row.launch}
         for name in ("parallel", "load_balance", "communication", "computation"):
-            told[f"pop_{name}"] = getattr(row.pop, name) if row.pop else None
-        told |= {f"predicted_{what}": row.predicted(what) for what in ("seconds", "memory")}
-        rows.append(told)
+            record[f"pop_{name}"] = getattr(row.pop, name) if row.pop else None
+        record |= {f"predicted_{quantity}": row.predicted(quantity) for quantity in ("seconds", "memory")}
+        rows.append(record)
     return _csv(rows)
 
 
@@ -113,12 +115,12 @@ def as_json(m: Measures, findings: Sequence[Finding], comparison: Comparison | N
     """Return all figures as JSON. Local."""
     rows = []
     for row in m.rows:
-        told = dataclasses.asdict(dataclasses.replace(row, point=None, typical=None))  # type: ignore[arg-type]
+        figures = dataclasses.asdict(dataclasses.replace(row, point=None, typical=None))  # type: ignore[arg-type]
         for key in ("point", "typical"):
-            del told[key]
-        rows.append({"ranks": row.point.ranks, "threads": row.point.threads, **told, "times": row.times})
+            del figures[key]
+        rows.append({"ranks": row.point.ranks, "threads": row.point.threads, **figures, "times": row.times})
     study = m.study
-    told = {
+    document = {
         "schema": 1, "title": title(m), "summary": summary(m, {finding.key for finding in findings}),
         "promise": promise(m), "mode": study.mode,
         "name": study.name, "created": study.created, "commit": study.commit, "commits": m.commits,
@@ -129,4 +131,4 @@ def as_json(m: Measures, findings: Sequence[Finding], comparison: Comparison | N
         "findings": [dataclasses.asdict(finding) for finding in findings],
         "comparison": None if comparison is None else dataclasses.asdict(comparison),
     }  # fmt: skip
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -43,8 +43,12 @@ def json_lines(measures: Measures) -> str:
     lines = []
     for metric, path, values in _regions(measures):
         for point, group in zip(_points(measures), values, strict=True):
-            told: dict[str, Any] = {"params": dict(zip(names, point, strict=True)), "callpath": path, "metric": metric}
-            lines.append(json.dumps({**told, "value": list(group)}, ensure_ascii=False))
+            record: dict[str, Any] = {
+                "params": dict(zip(names, point, strict=True)),
+                "callpath": path,
+                "metric": metric,
+            }
+            lines.append(json.dumps({**record, "value": list(group)}, ensure_ascii=False))
     return "\n".join(lines) + "\n"
 
 
@@ -72,9 +76,9 @@ def _regions(m: Measures) -> Iterator[tuple[str, str, list[list[float]]]]:
         yield "bytes_sent", "run->halo", _values(m, [run.traffic["bytes"].get("total") for run in m.runs])
 
 
-def _values(m: Measures, told: Sequence[Any]) -> list[list[float]]:
+def _values(m: Measures, figures: Sequence[Any]) -> list[list[float]]:
     """Cut one value a run into those of each point."""
-    left = iter(told)
+    left = iter(figures)
     return [[number(next(left)) for _ in row.point.runs] for row in m.rows]
 
 

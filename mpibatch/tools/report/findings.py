@@ -43,8 +43,8 @@ class Finding:
 
 def find(measures: Measures) -> list[Finding]:
     """Return all findings, errors first. Local."""
-    found = [finding for check in _CHECKS for finding in check(measures)]
-    return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.level))
+    findings = [finding for check in _CHECKS for finding in check(measures)]
+    return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.level))
 
 
 def _digests(m: Measures) -> Iterator[Finding]:
@@ -55,12 +55,12 @@ def _digests(m: Measures) -> Iterator[Finding]:
                 continue
             counts.setdefault(run.digest, []).append(f"{run.ranks} × {run.threads} run {run.repeat}")
         if len(counts) > 1:
-            told = "; ".join(f"{digest[:12]} ({_some(names)})" for digest, names in sorted(counts.items()))
+            digests = "; ".join(f"{digest[:12]} ({_some(names)})" for digest, names in sorted(counts.items()))
             yield Finding(
                 "error",
                 "outputs-differ",
                 f"The outputs differ between runs of the same work, although one answer on any number of ranks is "
-                f"promised: {told}.",
+                f"promised: {digests}.",
                 "Compare the versions and hosts below: equal bits are promised for one set of versions on one kind of "
                 "machine. If they are the same, look for values that depend on the rank, or on time, in the job's own "
                 "functions; find the dataset with mpibatch info --digest. Do not use these results until it is clear.",
@@ -84,9 +84,9 @@ def _absent(m: Measures) -> Iterator[Finding]:
             f"Its log is {m.study.path.name}/points/r{failure.ranks:05d}-t{failure.threads}/"
             f"run-{failure.repeat:02d}.log; the same mpibatch scale makes it again.",
         )
-    gone = missing(m.study)
+    missing_runs = missing(m.study)
     failed = {(failure.ranks, failure.threads, failure.repeat) for failure in m.study.failures}
-    waiting = [key for key in gone if key not in failed]
+    waiting = [key for key in missing_runs if key not in failed]
     if waiting:
         of = _some([f"{ranks} × {threads}" for ranks, threads in sorted({key[:2] for key in waiting})])
         yield Finding(
@@ -128,11 +128,11 @@ def _work(m: Measures) -> Iterator[Finding]:
                 "be compared as they are. Choose sizes that grow in proportion.",
             )
     elif len({row.work for row in m.rows}) > 1:
-        told = ", ".join(f"{row.work:.4g} on {row.label}" for row in m.rows)
+        updates = ", ".join(f"{row.work:.4g} on {row.label}" for row in m.rows)
         yield Finding(
             "warning",
             "work-differs",
-            f"The points of a strong study did different work (cells × steps: {told}).",
+            f"The points of a strong study did different work (cells × steps: {updates}).",
             "Speed-up here is of work per second. Give the job a fixed number of steps instead of an end that depends "
             "on the time step.",
         )
@@ -187,12 +187,12 @@ def _noise(m: Measures) -> Iterator[Finding]:
             "Measure on a machine that does nothing else, bind the ranks, take longer runs, or more of them.",
         )
     same = [
-        f"{one.label} and {other.label}"
-        for one, other in pairwise(m.rows)
-        if one.point.threads == other.point.threads
-        and min(one.time.count, other.time.count) >= 4  # with fewer nothing can be told at 5 %, whatever it is
+        f"{narrower.label} and {wider.label}"
+        for narrower, wider in pairwise(m.rows)
+        if narrower.point.threads == wider.point.threads
+        and min(narrower.time.count, wider.time.count) >= 4  # with fewer nothing can be told at 5 %, whatever it is
         and not m.is_weak  # where equal times are what is hoped for
-        and not different(one.times, other.times)
+        and not different(narrower.times, wider.times)
     ]
     if same:
         yield Finding(
@@ -207,18 +207,18 @@ def _above_one(m: Measures) -> Iterator[Finding]:
     for row in m.rows:
         if row.efficiency.value <= 1.0 or row.is_base:
             continue
-        told = f"Efficiency on {row.label} {_word(m)} is {row.efficiency.value:.2f}, above 1"
+        sentence = f"Efficiency on {row.label} {_word(m)} is {row.efficiency.value:.2f}, above 1"
         if row.efficiency.low <= 1.0:
             yield Finding(
                 "note",
                 "above-one-noise",
-                f"{told}, but the interval from {row.efficiency.low:.2f} to {row.efficiency.high:.2f} holds 1: it is "
-                "noise.",
+                f"{sentence}, but the interval from {row.efficiency.low:.2f} to {row.efficiency.high:.2f} holds 1: it "
+                "is noise.",
                 "Quote it as 1.",
             )
             continue
-        told_io = "io" in row.split and "io" in m.base.split
-        io = told_io and row.split["io"].mean < 0.5 * m.base.split["io"].mean
+        has_io = "io" in row.split and "io" in m.base.split
+        io = has_io and row.split["io"].mean < 0.5 * m.base.split["io"].mean
         guess = (
             "I/O became much faster with ranks, which is not what is meant by scaling"
             if io and m.base.share("io") > FILES
@@ -227,7 +227,7 @@ def _above_one(m: Measures) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "above-one",
-            f"{told}, and more than the spread ({row.efficiency.low:.2f} to {row.efficiency.high:.2f}) explains: "
+            f"{sentence}, and more than the spread ({row.efficiency.low:.2f} to {row.efficiency.high:.2f}) explains: "
             f"{guess}.",
             ("Compare the kernels' rates in the roofline with memory's; m" if m.roofs else "M")
             + "easure the base again; take a larger problem.",
@@ -264,7 +264,9 @@ def _unlike(m: Measures) -> Iterator[Finding]:
             versions.setdefault(name, set()).add(version)
         if run.mpi:
             versions.setdefault("MPI", set()).add(run.mpi)
-    mixed = [f"{name} {' and '.join(sorted(found))}" for name, found in sorted(versions.items()) if len(found) > 1]
+    mixed = [
+        f"{name} {' and '.join(sorted(variants))}" for name, variants in sorted(versions.items()) if len(variants) > 1
+    ]
     if mixed:
         yield Finding(
             "warning",
@@ -273,18 +275,18 @@ def _unlike(m: Measures) -> Iterator[Finding]:
             "Compare like with like: make a new study with one of them.",
         )
     if len(m.commits) > 1:
-        told = "; ".join(f"{_commit(one) or 'none'} on {_some(labels)}" for one, labels in m.commits.items())
+        commits = "; ".join(f"{_commit(commit) or 'none'} on {_some(labels)}" for commit, labels in m.commits.items())
         yield Finding(
             "warning",
             "commits-differ",
-            f"Runs were made at different commits: {told}.",
+            f"Runs were made at different commits: {commits}.",
             "What changed between them may show as scaling: make a new study at one of them.",
         )
     hosts = {row.label: {host for run in row.point.runs for host in run.hosts} for row in m.rows}
     apart = [
-        f"{one} ({_some(sorted(hosts[one]))}) and {other} ({_some(sorted(hosts[other]))})"
-        for one, other in pairwise(hosts)
-        if hosts[one] and hosts[other] and not hosts[one] & hosts[other]
+        f"{label} ({_some(sorted(hosts[label]))}) and {following} ({_some(sorted(hosts[following]))})"
+        for label, following in pairwise(hosts)
+        if hosts[label] and hosts[following] and not hosts[label] & hosts[following]
     ]
     if apart:
         yield Finding(
@@ -356,11 +358,11 @@ def _inside(m: Measures) -> Iterator[Finding]:
 
 def _memory_bound(m: Measures) -> Iterator[Finding]:
     """Memory that gives little more to more ranks, and kernels that take what it gives."""
-    here = [roof for roof in m.roofs if roof.label == m.widest.label]
+    roofs = [roof for roof in m.roofs if roof.label == m.widest.label]
     before = [roof for roof in m.roofs if roof.label == m.base.label]
-    if m.widest.is_base or not here or not before:
+    if m.widest.is_base or not roofs or not before:
         return
-    heaviest = max(here, key=lambda roof: roof.seconds)
+    heaviest = max(roofs, key=lambda roof: roof.seconds)
     gain = heaviest.triad / before[0].triad
     if heaviest.share > BOUND and gain < BOUND * m.widest.ideal and heaviest.seconds > 0.25 * m.widest.typical.total:
         yield Finding(

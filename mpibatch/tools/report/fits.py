@@ -149,8 +149,8 @@ def fit(name: str, samples: Sequence[Sample]) -> Fit:
             zip(law.names, map(float, values), errors, law.meanings, strict=True)
         )
     )
-    found = Fit(name, estimates, None if sigma is None else misfit, len(widths))
-    return Fit(name, estimates, found.misfit, found.points, _remark(found, widths[-1]))
+    fitted = Fit(name, estimates, None if sigma is None else misfit, len(widths))
+    return Fit(name, estimates, fitted.misfit, fitted.points, _remark(fitted, widths[-1]))
 
 
 def _errors(samples: Sequence[Sample]) -> list[float] | None:

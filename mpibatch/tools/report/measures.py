@@ -100,19 +100,19 @@ class Row:
         whole = sum(part.mean for part in self.split.values())
         return self.split[phase].mean / whole if phase in self.split and whole else 0.0
 
-    def traffic(self, what: str, which: str = "total") -> float | None:
+    def traffic(self, quantity: str, which: str = "total") -> float | None:
         """Messages or bytes that halos sent: of all ranks, or the most of one."""
-        table = self.typical.traffic.get(what)
+        table = self.typical.traffic.get(quantity)
         return table[which] if table is not None and which in table else None
 
     def lap(self, name: str) -> float | None:
         """The median over the runs of the seconds of a lap; None where it was not told."""
-        told = [run.laps[name] for run in self.point.runs if name in run.laps]
-        return median(told) if told else None
+        seconds = [run.laps[name] for run in self.point.runs if name in run.laps]
+        return median(seconds) if seconds else None
 
-    def predicted(self, what: str) -> float | None:
+    def predicted(self, quantity: str) -> float | None:
         """What was predicted before the run: its `seconds`, its `memory` or the `seconds_per_step`."""
-        return number((self.typical.predicted or {}).get(what)) or None
+        return number((self.typical.predicted or {}).get(quantity)) or None
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -165,22 +165,24 @@ class Measures:
     @property
     def commits(self) -> dict[str, list[str]]:
         """The commits at which runs were made, and on which points; the study's for records that tell none."""
-        found: dict[str, list[str]] = {}
+        labels_by_commit: dict[str, list[str]] = {}
         for row in self.rows:
             for run in row.point.runs:
                 point = run.raw.get("point")
-                told = point.get("commit") if isinstance(point, Mapping) else None
-                labels = found.setdefault(told if isinstance(told, str) else self.study.commit, [])
+                commit = point.get("commit") if isinstance(point, Mapping) else None
+                labels = labels_by_commit.setdefault(commit if isinstance(commit, str) else self.study.commit, [])
                 if row.label not in labels:
                     labels.append(row.label)
-        return found
+        return labels_by_commit
 
 
 def measure(study: Study) -> Measures:
     """Return a study's figures. Local. Raises UsageError if it has no run that ended well. Needs scipy."""
     sound = [(point, [_sound(run) for run in point.runs]) for point in study.points]
-    told = [dataclasses.replace(point, runs=tuple(run for run in runs if run.total > 0)) for point, runs in sound]
-    points = [point for point in told if point.runs and number(point.ranks) and number(point.threads)]
+    timed_points = [
+        dataclasses.replace(point, runs=tuple(run for run in runs if run.total > 0)) for point, runs in sound
+    ]
+    points = [point for point in timed_points if point.runs and number(point.ranks) and number(point.threads)]
     if not all(run.cells for point in points for run in point.runs):  # work of some against a guess of others is noise
         points = [
             dataclasses.replace(point, runs=tuple(dataclasses.replace(run, cells=0) for run in point.runs))
@@ -270,24 +272,24 @@ def _row(point: Point, base: Point, by: str, mode: str) -> Row:
 def _work(point: Point, mode: str) -> float:
     """Cells × steps of a run; where that was not told, what the mode promises."""
     run = point.runs[0]
-    told = float(run.cells) * max(run.steps, 1)
-    return told or float(point.ranks if mode == "weak" else 1)
+    updates = float(run.cells) * max(run.steps, 1)
+    return updates or float(point.ranks if mode == "weak" else 1)
 
 
 def _bare(point: Point, base: Point, work: float) -> float | None:
     """The speed-up of the times less the loading, or compiling, of compiled code, which no rank shares."""
-    times, before = ([run.total - run.compile_seconds for run in one.runs] for one in (point, base))
-    told = any(run.compile_seconds for one in (point, base) for run in one.runs)
-    return work * median(before) / median(times) if told and min(*times, *before) > 0 else None
+    times, before = ([run.total - run.compile_seconds for run in p.runs] for p in (point, base))
+    has_loading = any(run.compile_seconds for p in (point, base) for run in p.runs)
+    return work * median(before) / median(times) if has_loading and min(*times, *before) > 0 else None
 
 
 def _split(run: Run) -> dict[str, Part]:
     parts = {}
     for phase in PHASES:
-        told = run.seconds.get(phase, {} if phase in OF_OTHER and run.seconds else None)
-        if told is not None:
-            slowest = told.get("slowest", 0.0)
-            parts[phase] = Part(told.get("mean", slowest), slowest, int(told.get("slowest_rank", 0)))
+        seconds = run.seconds.get(phase, {} if phase in OF_OTHER and run.seconds else None)
+        if seconds is not None:
+            slowest = seconds.get("slowest", 0.0)
+            parts[phase] = Part(seconds.get("mean", slowest), slowest, int(seconds.get("slowest_rank", 0)))
     return parts
 
 
@@ -340,7 +342,7 @@ def _roofs(study: Study, rows: Sequence[Row]) -> list[Roof]:
     speeds = {int(ranks): number(speed) for ranks, speed in triad.items() if str(ranks).isdecimal() and number(speed)}
     if not speeds:
         return []
-    found = []
+    roofs = []
     for row in rows:
         hosts = row.typical.hosts or {"": row.point.ranks}
         # One thread is one core's worth of loads, be it a rank's only one or one of several.
@@ -354,5 +356,5 @@ def _roofs(study: Study, rows: Sequence[Row]) -> list[Roof]:
                 rate, intensity = flops * cells / seconds / 1e9, flops / moved
                 name = str(kernel.get("name", "kernel"))
                 ceiling = intensity * speed
-                found.append(Roof(name, row.label, row.width, intensity, rate, ceiling, speed, nearest, seconds))
-    return found
+                roofs.append(Roof(name, row.label, row.width, intensity, rate, ceiling, speed, nearest, seconds))
+    return roofs

@@ -63,11 +63,11 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Plot:
-    """One picture. `told` says in words what it shows, for those who do not see it."""
+    """One picture. `description` says in words what it shows, for those who do not see it."""
 
     name: str
     title: str
-    told: str
+    description: str
     svg: str
     png: bytes
 
@@ -86,12 +86,12 @@ def draw(measures: Measures) -> list[Plot]:
 def _drawn(name: str, paint: Any, measures: Measures) -> Plot:
     with _figure(name) as figure:
         axes = figure.add_subplot()
-        title, told = paint(axes, measures)
+        title, description = paint(axes, measures)
         axes.set_title(title, pad=10)
         png, svg = io.BytesIO(), io.BytesIO()
         figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Plot(name, title, told, _inline(svg.getvalue().decode(), name, told), png.getvalue())
+    return Plot(name, title, description, _inline(svg.getvalue().decode(), name, description), png.getvalue())
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def _figure(name: str) -> Iterator[Figure]:
         yield figure
 
 
-def _inline(svg: str, name: str, told: str) -> str:
+def _inline(svg: str, name: str, description: str) -> str:
     """Only the <svg> element, with identifiers of its own, of the width of where it stands."""
     from html import escape
 
@@ -122,17 +122,17 @@ def _inline(svg: str, name: str, told: str) -> str:
     box = size[0] if size else ""
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} '
-        f'role="img" aria-label="{escape(told, quote=True)}">'
+        f'role="img" aria-label="{escape(description, quote=True)}">'
     )
     return head + svg[svg.index(">") + 1 :].rstrip()
 
 
 def _series(m: Measures) -> dict[int, list[Row]]:
     """Rows by threads per rank: one line each."""
-    found: dict[int, list[Row]] = {}
+    series: dict[int, list[Row]] = {}
     for row in m.rows:
-        found.setdefault(row.point.threads, []).append(row)
-    return found
+        series.setdefault(row.point.threads, []).append(row)
+    return series
 
 
 def _named(threads: int, m: Measures) -> str:
@@ -169,7 +169,7 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float =
     for i in range(1, len(at)):
         up[i] = max(up[i], up[i - 1] + gap)
         down[-1 - i] = min(down[-1 - i], down[-i] - gap)
-    middles = [(one + other) / 2 for one, other in zip(up, down, strict=True)]
+    middles = [(raised + lowered) / 2 for raised, lowered in zip(up, down, strict=True)]
     over = max(middles[-1] - 1.0, 0.0)
     for middle, (_, text, colour) in zip(middles, ends, strict=True):
         parts = [(1.02, mark, colour), (1.065, text, INK)] if mark else [(1.02, text, colour)]
@@ -180,21 +180,22 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float =
             )  # fmt: skip
 
 
-def _bars(rows: Sequence[Row], what: str) -> tuple[list[float], list[list[float]]]:
+def _bars(rows: Sequence[Row], attribute: str) -> tuple[list[float], list[list[float]]]:
     """The values of an interval and the lengths of its two halves."""
-    found = [getattr(row, what) for row in rows]
-    return [i.value for i in found], [[i.value - i.low for i in found], [i.high - i.value for i in found]]
+    intervals = [getattr(row, attribute) for row in rows]
+    return [i.value for i in intervals], [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]
 
 
-def _lines(axes: Axes, m: Measures, what: str) -> list[tuple[float, str, str]]:
+def _lines(axes: Axes, m: Measures, attribute: str) -> list[tuple[float, str, str]]:
     """Draw measured values with their intervals, a line for each number of threads."""
     ends = []
     for place, (threads, rows) in enumerate(_series(m).items()):
         colour = LINES[place % len(LINES)]
-        values, errors = _bars(rows, what)
+        values, errors = _bars(rows, attribute)
         axes.errorbar(
             [row.width for row in rows], values, yerr=errors, color=colour, marker=MARKERS[place % len(MARKERS)],
-            markersize=5, capsize=3.5, elinewidth=1.2, linewidth=1.0 if m.fits and what == "speedup" else 1.6, zorder=4,
+            markersize=5, capsize=3.5, elinewidth=1.2, zorder=4,
+            linewidth=1.0 if m.fits and attribute == "speedup" else 1.6,
         )  # fmt: skip
         if rows[-1].width == m.widest.width:
             ends.append((values[-1], _named(threads, m), colour))
@@ -229,8 +230,8 @@ def _speedup(axes: Axes, m: Measures) -> tuple[str, str]:
     axes.set_ylim(least / 1.12, max(ideal[-1], *(row.speedup.high for row in m.rows)) * 1.12)
     axes.set_ylabel(f"speed against {base} {m.by if base > 1 else m.by.removesuffix('s')}")
     _label_ends(axes, ends)
-    told = ", ".join(f"{row.speedup.value:.2f} on {row.label}" for row in m.rows)
-    return ("Scaled speed-up" if m.is_weak else "Speed-up"), f"Speed-up with the ideal line: {told}."
+    speedups = ", ".join(f"{row.speedup.value:.2f} on {row.label}" for row in m.rows)
+    return ("Scaled speed-up" if m.is_weak else "Speed-up"), f"Speed-up with the ideal line: {speedups}."
 
 
 def _efficiency(axes: Axes, m: Measures) -> tuple[str, str]:
@@ -243,8 +244,8 @@ def _efficiency(axes: Axes, m: Measures) -> tuple[str, str]:
     axes.set_ylim(0, max(1.1, *(row.efficiency.high * 1.05 for row in m.rows)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     _label_ends(axes, ends, gap=0.09)
-    told = ", ".join(f"{100 * row.efficiency.value:.0f} % on {row.label}" for row in m.rows)
-    return "Efficiency", f"Parallel efficiency: {told}."
+    efficiencies = ", ".join(f"{100 * row.efficiency.value:.0f} % on {row.label}" for row in m.rows)
+    return "Efficiency", f"Parallel efficiency: {efficiencies}."
 
 
 def _time(axes: Axes, m: Measures) -> tuple[str, str]:
@@ -267,14 +268,14 @@ def _time(axes: Axes, m: Measures) -> tuple[str, str]:
         name = "median" if len(_series(m)) == 1 else _named(threads, m)
         if rows[-1].width == m.widest.width:
             ends.append((middles[-1], name, colour))
-    foretold = [(row.width, seconds) for row in m.rows if (seconds := row.predicted("seconds"))]
-    if foretold:
+    predictions = [(row.width, seconds) for row in m.rows if (seconds := row.predicted("seconds"))]
+    if predictions:
         axes.plot(
-            *zip(*foretold, strict=True), linestyle="none", marker="_", markersize=17, markeredgewidth=2.2,
+            *zip(*predictions, strict=True), linestyle="none", marker="_", markersize=17, markeredgewidth=2.2,
             color=DARK_ORANGE, zorder=5,
         )  # fmt: skip
-        ends.append((foretold[-1][1], "predicted", DARK_ORANGE))
-        everything += [seconds for _, seconds in foretold]
+        ends.append((predictions[-1][1], "predicted", DARK_ORANGE))
+        everything += [seconds for _, seconds in predictions]
     axes.set_yscale("log")
     least, most = min(everything), max(everything)
     if m.is_weak or most / least < 1.5:  # nearly equal times: from zero, or small differences look large
@@ -287,8 +288,8 @@ def _time(axes: Axes, m: Measures) -> tuple[str, str]:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylabel("seconds")
     _label_ends(axes, ends)
-    told = ", ".join(f"{row.time.median.value:.3g} s on {row.label}" for row in m.rows)
-    return "Time of each run", f"The time of every run; medians: {told}."
+    medians = ", ".join(f"{row.time.median.value:.3g} s on {row.label}" for row in m.rows)
+    return "Time of each run", f"The time of every run; medians: {medians}."
 
 
 def _split(axes: Axes, m: Measures) -> tuple[str, str]:
@@ -318,8 +319,8 @@ def _split(axes: Axes, m: Measures) -> tuple[str, str]:
     axes.set_xlabel("ranks" if m.by == "ranks" else "ranks × threads")
     _label_ends(axes, last, mark="■")
     widest = max(rows, key=lambda row: row.width)
-    told = ", ".join(f"{PHASE_NAMES[p]} {100 * widest.share(p):.0f} %" for p in PHASES if p in widest.split)
-    return "Where the time goes", f"The parts of the time at each count; on {widest.label}: {told}."
+    parts = ", ".join(f"{PHASE_NAMES[p]} {100 * widest.share(p):.0f} %" for p in PHASES if p in widest.split)
+    return "Where the time goes", f"The parts of the time at each count; on {widest.label}: {parts}."
 
 
 def _roofline(axes: Axes, m: Measures) -> tuple[str, str]:
@@ -361,8 +362,8 @@ def _roofline(axes: Axes, m: Measures) -> tuple[str, str]:
     axes.set_xlabel("operations per byte (from the kernel's footprint)")
     axes.set_ylabel("GFlop/s, all ranks")
     _label_ends(axes, ends, gap=0.1)
-    told = ", ".join(f"{_plain(r.kernel)} on {r.label}: {100 * r.share:.0f} % of the ceiling" for r in roofs[:8])
-    return "Kernels against memory", f"Roofline: {told}."
+    shares = ", ".join(f"{_plain(r.kernel)} on {r.label}: {100 * r.share:.0f} % of the ceiling" for r in roofs[:8])
+    return "Kernels against memory", f"Roofline: {shares}."
 
 
 def _heaviest(roofs: Sequence[Roof]) -> list[str]:

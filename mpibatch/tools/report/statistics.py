@@ -95,34 +95,34 @@ def ratio_of_medians(above: Sequence[float], below: Sequence[float], scale: floa
         return Interval(value, value, value)
     # Two streams of numbers: with one, groups of the same size would be redrawn alike.
     pairs = zip(_redrawn(tuple(above), SEED), _redrawn(tuple(below), SEED + 1), strict=True)
-    low, high = _limits([scale * one / other for one, other in pairs])
+    low, high = _limits([scale * numerator / denominator for numerator, denominator in pairs])
     return Interval(value, low, high)
 
 
-def mann_whitney(one: Sequence[float], other: Sequence[float]) -> float:
+def mann_whitney(x: Sequence[float], y: Sequence[float]) -> float:
     """Return the two-sided p of Mann and Whitney's test, exact for few values, with ties. Local.
 
     The Annals of Mathematical Statistics 18 (1947) 50, doi:10.1214/aoms/1177730491. p is how often two groups from
     the same source are at least as different as these.
     """
-    pool = [*one, *other]
+    pool = [*x, *y]
     ranks = _mid_ranks(pool)
-    n, m = len(one), len(other)
+    n, m = len(x), len(y)
     expected = n * (n + m + 1) / 2
-    found = abs(sum(ranks[:n]) - expected) - 1e-9
+    distance = abs(sum(ranks[:n]) - expected) - 1e-9
     if math.comb(n + m, n) <= _EXACT:
-        ways = [abs(sum(chosen) - expected) >= found for chosen in itertools.combinations(ranks, n)]
+        ways = [abs(sum(chosen) - expected) >= distance for chosen in itertools.combinations(ranks, n)]
         return sum(ways) / len(ways)
     mean = sum(ranks) / (n + m)
     variance = n * m / ((n + m) * (n + m - 1)) * sum((rank - mean) ** 2 for rank in ranks)
     if variance == 0:
         return 1.0
-    return math.erfc(max(found - 0.5, 0.0) / math.sqrt(2 * variance))
+    return math.erfc(max(distance - 0.5, 0.0) / math.sqrt(2 * variance))
 
 
-def different(one: Sequence[float], other: Sequence[float]) -> bool:
+def different(x: Sequence[float], y: Sequence[float]) -> bool:
     """Return whether two groups of times differ by more than their noise, at 5 %. Local."""
-    return mann_whitney(one, other) <= 1 - LEVEL
+    return mann_whitney(x, y) <= 1 - LEVEL
 
 
 def drift(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -136,9 +136,9 @@ def drift(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
         return 0.0, 1.0
     halves = [_halves(group) for group in groups]
     change = median([late / early - 1 for early, late in halves])
-    found = abs(sum(_score(group) for group in groups))
+    score = abs(sum(_score(group) for group in groups))
     source = random.Random(SEED)
-    hits = sum(abs(sum(_score(_shuffled(group, source)) for group in groups)) >= found for _ in range(RESAMPLES))
+    hits = sum(abs(sum(_score(_shuffled(group, source)) for group in groups)) >= score for _ in range(RESAMPLES))
     return change, (hits + 1) / (RESAMPLES + 1)
 
 

@@ -104,7 +104,7 @@ def _phases(m: Measures) -> Table:
     rows = [row for row in m.rows if row.split]
     unit, factor, digits = same_unit(row.typical.total for row in rows)
 
-    def cell(row: Row, phase: str) -> str:
+    def phase_text(row: Row, phase: str) -> str:
         part = row.split.get(phase)
         if part is None:
             return "–"
@@ -115,7 +115,7 @@ def _phases(m: Measures) -> Table:
         compute = row.split.get("compute")
         imbalance = f"{compute.slowest / compute.mean:.2f}" if compute and compute.mean > 0 else "–"
         slowest = "–" if row.slowest_rank is None else str(row.slowest_rank)
-        return (row.label, *(cell(row, phase) for phase in PHASES), slowest, imbalance)
+        return (row.label, *(phase_text(row, phase) for phase in PHASES), slowest, imbalance)
 
     columns = (_first(m), *(PHASE_NAMES[phase] for phase in PHASES), "slowest rank", "slowest / mean")
     note = (
@@ -133,14 +133,14 @@ def _laps(m: Measures) -> Table:
         rows = [rows[round(i * (len(rows) - 1) / (MOST_COLUMNS - 1))] for i in range(MOST_COLUMNS)]
     names = list(dict.fromkeys(name for row in rows for name in row.typical.laps))
 
-    def cell(name: str, row: Row) -> str:
-        here, base = row.lap(name), m.base.lap(name)
-        if here is None:
+    def lap_text(name: str, row: Row) -> str:
+        seconds, base = row.lap(name), m.base.lap(name)
+        if seconds is None:
             return "–"
-        gain = base / here * row.work / m.base.work if base and here else 0.0
-        return short(here) if row.is_base or not gain else f"{short(here)} ({gain:.2f} ×)"
+        gain = base / seconds * row.work / m.base.work if base and seconds else 0.0
+        return short(seconds) if row.is_base or not gain else f"{short(seconds)} ({gain:.2f} ×)"
 
-    lines = tuple((clean(name, 60), *(cell(name, row) for row in rows)) for name in names)
+    lines = tuple((clean(name, 60), *(lap_text(name, row) for row in rows)) for name in names)
     note = "Median seconds of the slowest rank; in brackets its speed-up: what does not scale stands out."
     return Table("laps", "Part by part", ("part", *(f"on {row.label}" for row in rows)), lines, note)
 
@@ -151,9 +151,9 @@ def _fits(m: Measures) -> Table:
         if fit.refused:
             lines.append((fit.law, fit.refused))
             continue
-        told = "; ".join(_estimate(estimate) for estimate in fit.estimates)
+        estimates = "; ".join(_estimate(estimate) for estimate in fit.estimates)
         misfit = "" if fit.misfit is None else f" χ²/dof {short(fit.misfit)}."
-        lines.append((fit.law, f"{told}. {fit.remark.capitalize()}.{misfit}"))
+        lines.append((fit.law, f"{estimates}. {fit.remark.capitalize()}.{misfit}"))
     laws = "Gustafson doi:10.1145/42411.42415" if m.is_weak else "Amdahl doi:10.1145/1465482.1465560"
     note = (
         f"Fitted to the medians (scipy.optimize.curve_fit, on logarithms, all parameters ≥ 0); ± is one standard "
@@ -202,8 +202,8 @@ def _pop(m: Measures) -> Table:
 
 def _traffic(m: Measures) -> Table:
     def line(row: Row) -> tuple[str, ...]:
-        def pair(what: str, bytes_: bool) -> str:
-            total, most = row.traffic(what), row.traffic(what, "most")
+        def pair(quantity: str, bytes_: bool) -> str:
+            total, most = row.traffic(quantity), row.traffic(quantity, "most")
             if total is None:
                 return "–"
             text = bytes_text if bytes_ else lambda value: f"{value:,}".replace(",", " ")
@@ -251,9 +251,9 @@ def _kernels(m: Measures) -> Table:
 
 
 def _predicted(m: Measures) -> Table:
-    def pair(foretold: float | None, measured: float | None, text: Callable[[float], str]) -> tuple[str, str, str]:
-        ratio = f"{foretold / measured:.2f}" if foretold and measured else "–"
-        return text(foretold) if foretold else "–", text(measured) if measured else "–", ratio
+    def pair(predicted: float | None, measured: float | None, text: Callable[[float], str]) -> tuple[str, str, str]:
+        ratio = f"{predicted / measured:.2f}" if predicted and measured else "–"
+        return text(predicted) if predicted else "–", text(measured) if measured else "–", ratio
 
     def memory(value: float) -> str:
         return bytes_text(int(value))

@@ -50,20 +50,20 @@ def percent(part: float, digits: int = 0) -> str:
     return f"{100 * part:.{digits}f} %"
 
 
-def interval(found: Interval) -> str:
+def interval(estimate: Interval) -> str:
     """Return a value with between what it lies: 1.87 (1.80–1.93). Local."""
-    if found.low == found.high:
-        return f"{found.value:.2f}"
-    return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})"
+    if estimate.low == estimate.high:
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})"
 
 
 def same_unit(values: Iterable[float]) -> tuple[str, float, int]:
     """Return (unit, factor, digits behind the point) in which a column of times reads well. Local."""
-    told = [value for value in values if value > 0]
-    if not told:
+    times = [value for value in values if value > 0]
+    if not times:
         return "s", 1.0, 2
-    unit, factor = ("s", 1.0) if max(told) >= 1 else ("ms", 1e3) if max(told) >= 1e-3 else ("µs", 1e6)
-    size = math.floor(math.log10(factor * sorted(told)[len(told) // 2]))
+    unit, factor = ("s", 1.0) if max(times) >= 1 else ("ms", 1e3) if max(times) >= 1e-3 else ("µs", 1e6)
+    size = math.floor(math.log10(factor * sorted(times)[len(times) // 2]))
     return unit, factor, min(3, max(0, DIGITS - 1 - size))
 
 
@@ -103,10 +103,10 @@ def summary(m: Measures, warned: Collection[str]) -> str:
     """
     base, widest = m.base, m.widest
     of = "rank" if m.by == "ranks" else "core"
-    what = f"{clean(m.study.name, 60)} ({_problem(m)})"
+    subject = f"{clean(m.study.name, 60)} ({_problem(m)})"
     where = _where(m)
     if len(m.rows) == 1:
-        return f"{what} took {seconds_text(base.time.median.value)} on {_count(base.width, of)}{where}."
+        return f"{subject} took {seconds_text(base.time.median.value)} on {_count(base.width, of)}{where}."
     gain = widest.speedup
     confidence = (
         ""
@@ -122,19 +122,19 @@ def summary(m: Measures, warned: Collection[str]) -> str:
     share = "100 % within the noise" if efficiency > 1 and "above-one-noise" in warned else percent(efficiency)
     if forbidden:
         return (
-            f"{what} took {seconds_text(base.time.median.value)} on {_count(base.width, of)} and "
+            f"{subject} took {seconds_text(base.time.median.value)} on {_count(base.width, of)} and "
             f"{seconds_text(widest.time.median.value)} on {_count(widest.width, of)}{where} ({of_runs}). What that "
             f"says of scaling is left open, as {_sentence(forbidden)}."
         )
     if m.is_weak:
-        told = (
-            f"{what} with the same work for each {of} kept an efficiency of {share} from "
+        sentence = (
+            f"{subject} with the same work for each {of} kept an efficiency of {share} from "
             f"{_count(base.width, of)} to {widest.width}{where}: {seconds_text(base.time.median.value)} became "
             f"{seconds_text(widest.time.median.value)} ({of_runs}; scaled speed-up {short(gain.value)}{confidence})"
         )
     else:
-        told = (
-            f"{what} took {seconds_text(base.time.median.value)} on {_count(base.width, of)} and "
+        sentence = (
+            f"{subject} took {seconds_text(base.time.median.value)} on {_count(base.width, of)} and "
             f"{seconds_text(widest.time.median.value)} on {_count(widest.width, of)}{where}: {short(gain.value)} × as "
             f"fast ({of_runs}{confidence}), a parallel efficiency of {share}"
         )
@@ -144,7 +144,7 @@ def summary(m: Measures, warned: Collection[str]) -> str:
         if best is widest or m.is_weak or "inside-noise" in warned
         else f"; it was fastest on {best.label} ({short(best.speedup.value)} ×)"
     )
-    return f"{told}{turned}{same}."
+    return f"{sentence}{turned}{same}."
 
 
 def promise(m: Measures) -> str:
@@ -167,14 +167,14 @@ def losses(m: Measures) -> str:
     whole = sum(lost.values())
     if row.is_base or not whole or row.efficiency.value > 0.97:
         return ""
-    told = [
+    shares = [
         f"{percent(seconds / whole)} {'are ' if place == 0 else ''}{_LOST[phase]}"
         for place, (phase, seconds) in enumerate(sorted(lost.items(), key=lambda entry: -entry[1]))
         if seconds > 0.05 * whole
     ]
     return (
         f"Of the {seconds_text(whole)} that all ranks together lose on {row.label} "
-        f"{'ranks' if m.by == 'ranks' else 'ranks × threads'} against the base, {_sentence(told)}."
+        f"{'ranks' if m.by == 'ranks' else 'ranks × threads'} against the base, {_sentence(shares)}."
     )
 
 
@@ -232,21 +232,21 @@ def _where(m: Measures) -> str:
     hosts = {host for run in m.runs for host in run.hosts}
     cpu = clean(m.study.machine.get("cpu") or "", 60)
     place = cpu or clean(m.study.machine.get("host") or "", 40)
-    told = ", ".join(filter(None, [place, f"{len(hosts)} hosts" if len(hosts) > 1 else ""]))
-    return f" ({told})" if told else ""
+    machine = ", ".join(filter(None, [place, f"{len(hosts)} hosts" if len(hosts) > 1 else ""]))
+    return f" ({machine})" if machine else ""
 
 
 def _binding(m: Measures) -> str:
-    told: dict[str, list[str]] = {}
+    labels_by_binding: dict[str, list[str]] = {}
     for row in m.rows:
         binding = row.typical.binding
         if "cores" in binding:
             shared = ", shared with other ranks" if binding.get("shared") is True and row.point.ranks > 1 else ""
             words = f"{_count(int(number(binding['cores'])), 'core')} for each rank{shared}"
-            told.setdefault(words, []).append(row.label)
-    if len(told) == 1:
-        return next(iter(told))
-    return "; ".join(f"on {_listed(labels)}: {words}" for words, labels in told.items()) or "not recorded"
+            labels_by_binding.setdefault(words, []).append(row.label)
+    if len(labels_by_binding) == 1:
+        return next(iter(labels_by_binding))
+    return "; ".join(f"on {_listed(labels)}: {words}" for words, labels in labels_by_binding.items()) or "not recorded"
 
 
 def _listed(values: Sequence[object]) -> str:

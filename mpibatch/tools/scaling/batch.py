@@ -56,13 +56,13 @@ def requests(
     """Return a request for each point of which runs (ranks, threads, repeat) are missing. Local."""
     limit = options.time or profile.time
     seconds = durations.seconds(limit) if limit else None
-    found = []
+    pending = []
     for ranks, threads in dict.fromkeys((ranks, threads) for ranks, threads, _ in missing):
         most = options.ntasks_per_node or (profile.cores_per_node // threads if profile.cores_per_node else ranks)
         nodes = -(-ranks // max(1, most))
         on_each = -(-ranks // nodes)
         folder = point_folder(study.path, ranks, threads)
-        asked = Request(
+        request = Request(
             job=checked(str(study.path / JOB), "the study's folder"),
             kind="scaling",
             name=f"{plain_name(study.name)[:40]}-{folder.name}",
@@ -77,9 +77,9 @@ def requests(
             folder=str(runs.scratch_of(study.path, ranks, threads)),
             point=str(folder),
         )
-        check(asked, profile)
-        found.append(asked)
-    return found
+        check(request, profile)
+        pending.append(request)
+    return pending
 
 
 def run(
@@ -89,15 +89,15 @@ def run(
 
     The inputs of a weak study must be there. With `dry_run` the scripts are printed, and nothing is submitted.
     """
-    asked = requests(study, profile, missing, options)
-    scripts = [renderer.render(request, profile) for request in asked]
+    pending = requests(study, profile, missing, options)
+    scripts = [renderer.render(request, profile) for request in pending]
     if dry_run:
         print("\n".join(scripts), end="")
         return []
     commands.find("sbatch")
-    busy = _under_way(Path(request.point) for request in asked)
+    busy = _under_way(Path(request.point) for request in pending)
     jobs = []
-    for request, script in zip(asked, scripts, strict=True):
+    for request, script in zip(pending, scripts, strict=True):
         job = busy.get(Path(request.point))
         if job is None:
             Path(request.folder).mkdir(parents=True, exist_ok=True)  # sbatch makes no folders for logs
@@ -157,12 +157,12 @@ def keep(target: Path, record: Path | None, *, code: int, launch_seconds: float,
     if (code == AGAIN and _made_one(target.parent, job)) or (code == 0 and int(number[1]) == runs.WARM_UP):
         target.unlink(missing_ok=True)
         return
-    told = dict((read(record) if record else None) or {"code": code})
+    outcome = dict((read(record) if record else None) or {"code": code})
     if code:
         failure = TOO_SHORT if code == AGAIN else _failure(code, target.with_suffix(".log"))
-        told |= {"code": code, "failure": failure}
+        outcome |= {"code": code, "failure": failure}
     keep_record(
-        told, target.parents[2], ranks=int(point[1]), threads=int(point[2]), repeat=int(number[1]),
+        outcome, target.parents[2], ranks=int(point[1]), threads=int(point[2]), repeat=int(number[1]),
         launch_seconds=launch_seconds, command=[command], slurm_job=job,
         nodes=os.environ.get("SLURM_JOB_NODELIST", ""), commit=commit_here(),
     )  # fmt: skip
@@ -171,7 +171,9 @@ def keep(target: Path, record: Path | None, *, code: int, launch_seconds: float,
 def _made_one(point: Path, job: str) -> bool:
     """Whether a job has made a good run of this point."""
     records = (read(path) or {} for path in point.glob("run-*.json"))
-    return any(told.get("code") == 0 and told["point"].get("slurm_job") == job for told in records if "point" in told)
+    return any(
+        record.get("code") == 0 and record["point"].get("slurm_job") == job for record in records if "point" in record
+    )
 
 
 def _failure(code: int, log: Path) -> str:
@@ -180,5 +182,5 @@ def _failure(code: int, log: Path) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
     except OSError:
         lines = []
-    told = next((line for line in reversed(lines) if "error:" in line), lines[-1] if lines else "")
-    return "\n".join([f"exit code {code}: {told}" if told else f"exit code {code}", *lines])
+    headline = next((line for line in reversed(lines) if "error:" in line), lines[-1] if lines else "")
+    return "\n".join([f"exit code {code}: {headline}" if headline else f"exit code {code}", *lines])

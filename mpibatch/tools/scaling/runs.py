@@ -81,10 +81,10 @@ def job_of(study: Study) -> Job | SimulationJob:
 def sources_of(job: Job | SimulationJob) -> dict[str, str]:
     """Return prints of the files that decide what the job's runs do, as a study keeps them. Local."""
     if isinstance(job, Job):
-        found = {"input": studies.print_of(split_path(job.input.path, job.input.dataset)[0])}
+        fingerprints = {"input": studies.print_of(split_path(job.input.path, job.input.dataset)[0])}
     else:
-        found = {"program": studies.print_of(job.program.name) if job.program.name.endswith(".py") else ""}
-    return {what: known for what, known in found.items() if known}
+        fingerprints = {"program": studies.print_of(job.program.name) if job.program.name.endswith(".py") else ""}
+    return {name: fingerprint for name, fingerprint in fingerprints.items() if fingerprint}
 
 
 def settings_of(study: Study, ranks: int, threads: int) -> list[str]:
@@ -145,18 +145,18 @@ def plain_job(text: str, source: str, mode: str) -> str:
         simulation.pop("until")
     document.pop("checkpoint", None)
     if tomllib.loads(kept) != document:
-        what = "the section [checkpoint]" + (" or `until` in [simulation]" if mode == "weak" else "")
-        raise UsageError(f"{source}: {what} cannot be taken out for the study; write it on lines of its own")
+        parts = "the section [checkpoint]" + (" or `until` in [simulation]" if mode == "weak" else "")
+        raise UsageError(f"{source}: {parts} cannot be taken out for the study; write it on lines of its own")
     return kept
 
 
 def _without(text: str, section: str, key: str = "") -> str:
     """The text without a section, or without one key of it on a line of its own."""
-    kept, here = [], ""
+    kept, current_section = [], ""
     for line in text.splitlines():
         if header := re.match(r"\s*\[+\s*([^\[\]]+?)\s*\]", line):
-            here = header[1]
-        drop = here == section and (not key or re.match(rf"\s*{key}\s*=", line))
+            current_section = header[1]
+        drop = current_section == section and (not key or re.match(rf"\s*{key}\s*=", line))
         if not drop:
             kept.append(line)
     return "\n".join([*kept, ""])
@@ -207,8 +207,8 @@ def run_all(
             made = _run(study, command, (ranks, threads, repeat), options)
             seconds[point] = made.seconds
             _keep(study, (ranks, threads, repeat), made, commit)
-            what = f"run {repeat}" if repeat != WARM_UP else "warm-up"
-            line = f"[{number:>{len(str(len(queue)))}}/{len(queue)}] {words_of(*point)}, {what}:"
+            label = f"run {repeat}" if repeat != WARM_UP else "warm-up"
+            line = f"[{number:>{len(str(len(queue)))}}/{len(queue)}] {words_of(*point)}, {label}:"
             if made.failure:
                 lost.add(point)
                 tell(f"{line} failed: {made.failure.splitlines()[0]}; the others go on")
@@ -238,21 +238,21 @@ def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], option
     scratch.mkdir(parents=True)
     record = scratch / "record.json"
     words = [*command, "-n", str(ranks), sys.executable, "-m", "mpibatch", "run", *run_arguments(study, *key[:2])]
-    one = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    environment = {**os.environ, **one, completion.VARIABLE: str(record), "MPIBATCH_EXPECT_RANKS": str(ranks)}
+    thread_limits = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    environment = {**os.environ, **thread_limits, completion.VARIABLE: str(record), "MPIBATCH_EXPECT_RANKS": str(ranks)}
     if (study.path / studies.MACHINE).is_file():
         environment[MACHINE_VARIABLE] = str(study.path / studies.MACHINE)
     try:
         code, seconds = _launch(words, environment, log, options.timeout)
-        told = completion.read(record) or {}
-        failure = _failure(code, told, ranks, options.timeout, log)
+        outcome = completion.read(record) or {}
+        failure = _failure(code, outcome, ranks, options.timeout, log)
         output = scratch / "out.h5"
         if not failure:
-            if not told.get("digest"):
-                told["digest"] = seal.content_of(str(output)) or ""
+            if not outcome.get("digest"):
+                outcome["digest"] = seal.content_of(str(output)) or ""
             if options.keep_outputs and repeat != WARM_UP:
                 output.replace(log.with_suffix(".h5"))
-        return _Made(code or int(told.get("code", 1)), seconds, failure, told)
+        return _Made(code or int(outcome.get("code", 1)), seconds, failure, outcome)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -310,8 +310,8 @@ def _failure(code: int, record: dict[str, Any], ranks: int, limit: float, log: P
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()][-MOST_LINES:]
     # The line that a reader wants first is the error's, which is not always the last.
-    told = next((line for line in reversed(lines) if "error:" in line), lines[-1] if lines else "")
-    return "\n".join([f"{why}: {told}" if told else why, *lines])
+    headline = next((line for line in reversed(lines) if "error:" in line), lines[-1] if lines else "")
+    return "\n".join([f"{why}: {headline}" if headline else why, *lines])
 
 
 def _keep(study: Study, key: tuple[int, int, int], made: _Made, commit: str) -> None:

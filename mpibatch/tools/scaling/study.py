@@ -138,19 +138,19 @@ def fingerprint_of(text: str, settings: Sequence[str], mode: str) -> str:
 def print_of(path: str | Path) -> str:
     """Return what tells that a file was changed: a digest, of a large one its size and date; "" if unknown. Local."""
     try:
-        found = Path(path).stat()
-        if stat.S_ISREG(found.st_mode) and found.st_size <= SMALL:
+        status = Path(path).stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= SMALL:
             return f"sha256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
     except OSError:
         return ""
-    return f"{found.st_size} bytes of {datetime.fromtimestamp(found.st_mtime, UTC).isoformat()}"
+    return f"{status.st_size} bytes of {datetime.fromtimestamp(status.st_mtime, UTC).isoformat()}"
 
 
 def load(path: str | Path) -> Study:
     """Return the study in a folder. Local. Raises UsageError if there is none, or one of another schema."""
     folder = Path(path)
     try:
-        told = json_value((folder / FILE).read_text(encoding="utf-8"), str(folder / FILE))
+        document = json_value((folder / FILE).read_text(encoding="utf-8"), str(folder / FILE))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} is no study: there is no {FILE} in it; make one with: mpibatch scale JOB.toml --folder {folder}"
@@ -161,14 +161,14 @@ def load(path: str | Path) -> Study:
         raise UsageError(f"{error}; remove the folder, or name another") from None
     except OSError as error:
         raise RunError(f"the study {folder} cannot be read: {reason_of(error.errno or 0)}") from None
-    told = told if isinstance(told, dict) else {}
-    if told.get("schema") != SCHEMA:
+    document = document if isinstance(document, dict) else {}
+    if document.get("schema") != SCHEMA:
         raise UsageError(
-            f"{folder} holds a study of schema {told.get('schema')!r}, this mpibatch knows {SCHEMA}; "
+            f"{folder} holds a study of schema {document.get('schema')!r}, this mpibatch knows {SCHEMA}; "
             "use the version that made it, or another folder"
         )
     try:
-        study = _asked(folder, told)
+        study = _parse(folder, document)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{folder / FILE} is damaged ({error!r}); remove the folder, or name another") from None
     runs = list(_runs(folder))
@@ -293,19 +293,19 @@ def differences(
 
     What is known only now, or was known only then, of the `sources` is not compared.
     """
-    found = []
+    changes = []
     if study.mode != mode:
-        found.append(f"its mode is {study.mode}, asked for is {mode}")
+        changes.append(f"its mode is {study.mode}, asked for is {mode}")
     if study.job != job:
-        found.append(f"its job ({study.source}) has another text")
+        changes.append(f"its job ({study.source}) has another text")
     if list(study.settings) != list(settings):
-        found.append(f"its settings are {_listed(study.settings)}, asked for are {_listed(settings)}")
+        changes.append(f"its settings are {_listed(study.settings)}, asked for are {_listed(settings)}")
     if study.profile != profile:
-        found.append(f"it was made {_where(study.profile)}, asked for is {_where(profile)}")
-    for what, now in (sources or {}).items():
-        if study.sources.get(what, now) != now:
-            found.append(f"its {what} is not the file that it was")
-    return found
+        changes.append(f"it was made {_where(study.profile)}, asked for is {_where(profile)}")
+    for name, now in (sources or {}).items():
+        if study.sources.get(name, now) != now:
+            changes.append(f"its {name} is not the file that it was")
+    return changes
 
 
 def missing(study: Study) -> list[tuple[int, int, int]]:
@@ -313,8 +313,8 @@ def missing(study: Study) -> list[tuple[int, int, int]]:
 
     Repeats go round over all counts, every second time backwards: a machine that becomes slower is so to all.
     """
-    found = {(p.ranks, p.threads, run.repeat) for p in study.points for run in p.runs}
-    return [key for key in order(study) if key not in found]
+    records = {(p.ranks, p.threads, run.repeat) for p in study.points for run in p.runs}
+    return [key for key in order(study) if key not in records]
 
 
 def order(study: Study) -> list[tuple[int, int, int]]:
@@ -373,30 +373,30 @@ def keep(
 
 def parse_run(raw: Mapping[str, Any], ranks: int = 0, threads: int = 1, repeat: int = 0) -> Run:
     """Return a completion record, parsed; ranks, threads and repeat are for one that does not tell them. Local."""
-    told, point = _table(raw, "run"), _table(raw, "point")
+    account, point = _table(raw, "run"), _table(raw, "point")
     return Run(
-        ranks=_whole(point.get("ranks")) or _whole(told.get("ranks")) or ranks or _whole(raw.get("ranks")),
-        threads=_whole(point.get("threads")) or threads or _whole(told.get("threads")) or 1,
+        ranks=_whole(point.get("ranks")) or _whole(account.get("ranks")) or ranks or _whole(raw.get("ranks")),
+        threads=_whole(point.get("threads")) or threads or _whole(account.get("threads")) or 1,
         repeat=_whole(point.get("repeat")) or repeat,
         code=raw["code"] if type(raw.get("code")) is int else 1,
-        kind=_text(told, "kind"),
-        cells=_whole(told.get("cells")),
-        steps=_whole(told.get("steps")),
-        shape=_wholes(told.get("shape")),
-        topology=_wholes(told.get("topology")),
-        seconds=_tables(told, "seconds"),
-        compile_seconds=_number(told.get("compile_seconds")),
-        laps=_numbers(_table(told, "laps")),
-        traffic=_tables(told, "traffic"),
-        kernels=tuple(_facts(kernel) for kernel in _list(told.get("kernels")) if isinstance(kernel, dict)),
-        memory=_numbers(_table(told, "memory")),
-        hosts=_numbers(_table(told, "hosts")),
-        binding=_facts(_table(told, "binding")),
-        mpi=_text(told, "mpi"),
-        versions={name: value for name, value in _table(told, "versions").items() if isinstance(value, str)},
-        predicted=_facts(_table(told, "predicted")) or None,
+        kind=_text(account, "kind"),
+        cells=_whole(account.get("cells")),
+        steps=_whole(account.get("steps")),
+        shape=_wholes(account.get("shape")),
+        topology=_wholes(account.get("topology")),
+        seconds=_tables(account, "seconds"),
+        compile_seconds=_number(account.get("compile_seconds")),
+        laps=_numbers(_table(account, "laps")),
+        traffic=_tables(account, "traffic"),
+        kernels=tuple(_facts(kernel) for kernel in _list(account.get("kernels")) if isinstance(kernel, dict)),
+        memory=_numbers(_table(account, "memory")),
+        hosts=_numbers(_table(account, "hosts")),
+        binding=_facts(_table(account, "binding")),
+        mpi=_text(account, "mpi"),
+        versions={name: value for name, value in _table(account, "versions").items() if isinstance(value, str)},
+        predicted=_facts(_table(account, "predicted")) or None,
         launch_seconds=_number(point.get("launch_seconds")),
-        date=_text(told, "date") or _text(point, "date"),
+        date=_text(account, "date") or _text(point, "date"),
         digest=_text(raw, "digest"),
         failure=_text(raw, "failure"),
         raw=raw,
@@ -415,36 +415,36 @@ def _runs(folder: Path) -> Iterator[Run]:
             yield run
 
 
-def _asked(folder: Path, told: Mapping[str, Any]) -> Study:
+def _parse(folder: Path, document: Mapping[str, Any]) -> Study:
     """What was asked. Raises KeyError, TypeError or ValueError for what cannot be meant."""
-    counts, threads, repeat = told["counts"], told["threads"], told["repeat"]
+    counts, threads, repeat = document["counts"], document["threads"], document["repeat"]
     for number in (*counts, *threads, repeat):
         if type(number) is not int or not 1 <= number <= MOST:
             raise ValueError(f"{number!r} of ranks, threads or repeats")
-    if not counts or not threads or told["mode"] not in MODES:
-        raise ValueError(f"mode {told['mode']!r}, {len(counts)} counts of ranks, {len(threads)} of threads")
+    if not counts or not threads or document["mode"] not in MODES:
+        raise ValueError(f"mode {document['mode']!r}, {len(counts)} counts of ranks, {len(threads)} of threads")
     return Study(
         path=folder,
-        name=str(told["name"]),
-        mode=str(told["mode"]),
-        source=str(told["source"]),
-        job=str(told["job"]),
-        settings=tuple(map(str, told["settings"])),
-        fingerprint=str(told["fingerprint"]),
+        name=str(document["name"]),
+        mode=str(document["mode"]),
+        source=str(document["source"]),
+        job=str(document["job"]),
+        settings=tuple(map(str, document["settings"])),
+        fingerprint=str(document["fingerprint"]),
         counts=tuple(counts),
         threads=tuple(threads),
         repeat=repeat,
-        profile=None if told.get("profile") is None else str(told["profile"]),
-        created=str(told.get("created", "")),
-        commit=str(told.get("commit", "")),
-        versions=_table(told, "versions"),
-        machine=_table(told, "machine"),
-        sources=_table(told, "sources"),
+        profile=None if document.get("profile") is None else str(document["profile"]),
+        created=str(document.get("created", "")),
+        commit=str(document.get("commit", "")),
+        versions=_table(document, "versions"),
+        machine=_table(document, "machine"),
+        sources=_table(document, "sources"),
     )
 
 
 def _write(study: Study) -> None:
-    told = {
+    document = {
         "schema": SCHEMA,
         "name": study.name,
         "mode": study.mode,
@@ -462,7 +462,7 @@ def _write(study: Study) -> None:
         "machine": dict(study.machine),
         "sources": dict(study.sources),
     }
-    write_json(study.path / FILE, told)
+    write_json(study.path / FILE, document)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

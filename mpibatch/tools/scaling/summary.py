@@ -39,13 +39,13 @@ def table(study: Study) -> str:
 def efficiency(study: Study, point: Point) -> float:
     """Return the speed-up of a point over the first, by how much more it has of ranks and threads. Local."""
     first = study.points[0]
-    before, now = (median(run.total for run in one.runs) for one in (first, point))
+    before, now = (median(run.total for run in p.runs) for p in (first, point))
     if not now:
         return 1.0
     work = 1.0
     if study.mode == "weak":
         # By the cells that were computed: blocks need not be equal to the last cell.
-        cells = [one.runs[0].cells for one in (first, point)]
+        cells = [p.runs[0].cells for p in (first, point)]
         work = cells[1] / cells[0] if all(cells) else point.ranks / first.ranks
     return before / now * work * _workers(first) / _workers(point)
 
@@ -65,12 +65,12 @@ def differing(study: Study) -> list[str]:
     """Return what ends in other bits than it must, a line for each digest; nothing if all is well. Local."""
     lines = []
     for group in alike(study.points, study.mode):
-        found: dict[str, list[str]] = defaultdict(list)
+        runs_by_digest: dict[str, list[str]] = defaultdict(list)
         for run in group:
             if run.digest:
-                found[run.digest].append(f"{run.ranks}×{run.threads} run {run.repeat}")
-        if len(found) > 1:
-            lines += [f"  {digest[:DIGITS]}…  {_some(runs)}" for digest, runs in found.items()]
+                runs_by_digest[run.digest].append(f"{run.ranks}×{run.threads} run {run.repeat}")
+        if len(runs_by_digest) > 1:
+            lines += [f"  {digest[:DIGITS]}…  {_some(runs)}" for digest, runs in runs_by_digest.items()]
     return lines
 
 

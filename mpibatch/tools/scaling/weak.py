@@ -61,13 +61,13 @@ def settings(job: Job | SimulationJob, ranks: int, inputs: Path) -> list[str]:
     source, part = _source(job)
     if _is_as_it_is(job, ranks, part):
         return []
-    told = {
+    changes = {
         "input.path": str(input_of(inputs, ranks)),
         "input.dataset": DATASET,
         "input.components": len(source.shape) - len(part),
         **({"input.region": ":"} if job.input.region is not None else {}),
     }
-    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in told.items()]
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in changes.items()]
 
 
 def input_of(inputs: Path, ranks: int) -> Path:
@@ -136,12 +136,12 @@ def grow(source: Source, part: Sequence[range], factors: Sequence[int], path: Pa
             for low in range(0, cells[0], rows):
                 high = min(low + rows, cells[0])
                 chosen = (part[0][low:high], *part[1:])
-                wanted = (*(slice(r.start, r.stop, r.step) for r in chosen), *behind)
+                region = (*(slice(r.start, r.stop, r.step) for r in chosen), *behind)
                 if whole is not None:
-                    block = np.ascontiguousarray(whole[wanted])
+                    block = np.ascontiguousarray(whole[region])
                 else:
                     block = np.empty((high - low, *cells[1:], *components), dtype)
-                    read(source, wanted, block, tuple(slice(0, n) for n in block.shape))
+                    read(source, region, block, tuple(slice(0, n) for n in block.shape))
                 for axis, factor in enumerate(factors[1:], 1):
                     mirrored = np.flip(block, axis)
                     block = np.concatenate([mirrored if tile % 2 else block for tile in range(factor)], axis)
@@ -180,11 +180,11 @@ def _of_simulation(job: SimulationJob, ranks: int) -> list[str]:
     if math.prod(factors) == 1:
         return []
     grown = [n * f for n, f in zip(shape, factors, strict=True)]
-    found = [f"simulation.shape={json.dumps(grown)}"]
+    changes = [f"simulation.shape={json.dumps(grown)}"]
     length = _length(job, grown, factors)
     if length is not None:
-        found.append(f"simulation.length={json.dumps(length)}")
-    return found
+        changes.append(f"simulation.length={json.dumps(length)}")
+    return changes
 
 
 def _length(job: SimulationJob, grown: list[int], factors: Sequence[int]) -> float | list[float] | None:
@@ -194,7 +194,7 @@ def _length(job: SimulationJob, grown: list[int], factors: Sequence[int]) -> flo
     if length is None:
         return None
     lengths = length if isinstance(length, tuple) else (length,) * len(grown)
-    longer = [one * factor for one, factor in zip(lengths, factors, strict=True)]
+    longer = [extent * factor for extent, factor in zip(lengths, factors, strict=True)]
     given = {
         field.name: list(value) if isinstance(value, tuple) else value
         for field in fields(before)
@@ -202,8 +202,8 @@ def _length(job: SimulationJob, grown: list[int], factors: Sequence[int]) -> flo
     }
     # Of each axis; or one number, which stands for the longest axis where not for all.
     for candidate in (longer, lengths[0] * max(grown) / max(before.shape)):
-        asked = {**given, "shape": grown, "length": candidate}
-        if not any(job.program.problems(asked)) and _same_cells(before, job.program.parameters(asked)):
+        parameters = {**given, "shape": grown, "length": candidate}
+        if not any(job.program.problems(parameters)) and _same_cells(before, job.program.parameters(parameters)):
             return candidate
     _log.warning("no `length` of %s leaves its cells as large as they are: steps may become shorter", job.program.name)
     return None

@@ -122,12 +122,12 @@ def end(
 
     `stopping` is how many seconds passed between the signal that asked for the end, if one came, and the end.
     """
-    told = read(record or state / RECORD)
+    outcome = read(record or state / RECORD)
     life = life_of(environment)
-    if told is not None and any(told.get(key) != value for key, value in life.items()):
-        told = None
+    if outcome is not None and any(outcome.get(key) != value for key, value in life.items()):
+        outcome = None
     idle = _idle(read_lives(state), step)
-    verdict = judge(code, told, chain, idle, (state / CANCELLED).exists())
+    verdict = judge(code, outcome, chain, idle, (state / CANCELLED).exists())
     measured = {} if stopping is None else {"stopping": stopping}
     _write(state, event="end", **life, step=step, code=code, verdict=verdict.code, **measured)
     return verdict

@@ -78,18 +78,18 @@ def submit(script: str) -> str:
     number = done.stdout.strip().partition(";")[0]
     if done.returncode == 0 and number.isdecimal():
         return number
-    said = _said(done)
-    if "partition" in said.lower() and "invalid" in said.lower():
+    message = _message(done)
+    if "partition" in message.lower() and "invalid" in message.lower():
         known = _run("sinfo", "-h", "-o", "%R").stdout.split()
-        asked = re.search(r"partition specified: (\S+)", said)
-        hint = nearest(asked[1] if asked else "", known) if known else ""
-        raise UsageError(f"sbatch refuses the partition: {said}{hint}")
-    if _REFUSALS.search(said):
-        raise UsageError(f"sbatch refuses the job: {said}; change the request or the profile")
-    raise RunError(f"sbatch failed: {said or f'exit code {done.returncode}'}")
+        match = re.search(r"partition specified: (\S+)", message)
+        hint = nearest(match[1] if match else "", known) if known else ""
+        raise UsageError(f"sbatch refuses the partition: {message}{hint}")
+    if _REFUSALS.search(message):
+        raise UsageError(f"sbatch refuses the job: {message}; change the request or the profile")
+    raise RunError(f"sbatch failed: {message or f'exit code {done.returncode}'}")
 
 
-def _said(done: subprocess.CompletedProcess[str]) -> str:
+def _message(done: subprocess.CompletedProcess[str]) -> str:
     lines = [re.sub(r"^\w+: (error: )?", "", line.strip()) for line in done.stderr.splitlines()]
     return "; ".join(line for line in lines if line)
 
@@ -103,7 +103,7 @@ def queue() -> dict[str, Queued]:
     form = separator.join(("%i", "%T", "%M", "%l", "%D", "%R"))
     done = _run("squeue", "-h", "-t", "all", "-u", str(os.getuid()), "-o", form)
     if done.returncode:
-        raise RunError(f"squeue failed: {_said(done)}")
+        raise RunError(f"squeue failed: {_message(done)}")
     jobs = [Queued(*line.split(separator)) for line in done.stdout.splitlines() if line.count(separator) == 5]
     return {job.number: job for job in jobs}
 
@@ -143,7 +143,7 @@ def cancel(numbers: Sequence[str]) -> None:
     """Cancel jobs. Local."""
     done = _run("scancel", *numbers)
     if done.returncode:
-        raise RunError(f"scancel failed: {_said(done)}")
+        raise RunError(f"scancel failed: {_message(done)}")
 
 
 def overriding() -> dict[str, str]:

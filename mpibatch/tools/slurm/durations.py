@@ -11,7 +11,7 @@ __all__ = ["seconds", "text"]
 _FORMS = "MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS"
 
 
-def seconds(duration: str, what: str = "--time") -> int:
+def seconds(duration: str, option: str = "--time") -> int:
     """Return a duration in one of Slurm's forms as seconds, one minute or more. Local."""
     match = re.fullmatch(r"(?:(\d{1,4})-)?(\d{1,6})(?::(\d{1,2}))?(?::(\d{1,2}))?", duration.strip(), re.ASCII)
     total = 0
@@ -26,7 +26,7 @@ def seconds(duration: str, what: str = "--time") -> int:
             hours, minutes, secs = 0, *[*numbers, 0][:2]
         total = int(days or 0) * 86400 + hours * 3600 + minutes * 60 + secs
     if total < 60:
-        raise UsageError(f"{what} {duration}: give one minute or more, as {_FORMS}")
+        raise UsageError(f"{option} {duration}: give one minute or more, as {_FORMS}")
     return total
 
 

@@ -179,9 +179,9 @@ def parse(text: str, source: str, name: str) -> Profile:
     lines: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
     problems = Problems(source, lines)
     accepted = keys_of(document, (), "a profile", KEYS, problems)
-    for one, other in _EITHER:
-        if one in accepted and other in accepted:
-            problems.add((other,), f"a profile has {one} or {other}, not both")
+    for first, second in _EITHER:
+        if first in accepted and second in accepted:
+            problems.add((second,), f"a profile has {first} or {second}, not both")
     if "mpi" in accepted and accepted.get("launcher", "srun") != "srun":
         problems.add(("mpi",), f"mpi is an option of srun; {accepted['launcher']} has none: leave it out")
     for key, value in accepted.items():

@@ -22,16 +22,16 @@ class Quoted(str):
     __slots__ = ()
 
 
-def checked(value: str, what: str) -> str:
-    """Return `value`, a single line of text. Local. Raises UsageError, naming `what`, for anything else."""
+def checked(value: str, label: str) -> str:
+    """Return `value`, a single line of text. Local. Raises UsageError, naming it by `label`, for anything else."""
     bad = next((c for c in value if ord(c) < 32 or ord(c) == 127), None)
     if bad is not None:
         name = {"\n": "a newline", "\0": "a NUL"}.get(bad, f"the control character {bad!r}")
-        raise UsageError(f"{what} = {value!r} holds {name}, which no line of a script can; leave it out")
+        raise UsageError(f"{label} = {value!r} holds {name}, which no line of a script can; leave it out")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{what} = {value!r} is not valid text (UTF-8); rename it") from None
+        raise UsageError(f"{label} = {value!r} is not valid text (UTF-8); rename it") from None
     return value
 
 

@@ -63,15 +63,15 @@ def entries() -> list[Submission]:
         lines = (FOLDER / _FILE).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    found: dict[str, Submission] = {}
+    submissions: dict[str, Submission] = {}
     for line in lines:
         try:
             submission = Submission(**json.loads(line))
         except (ValueError, TypeError):
             continue  # cut off by a full disk, or of another version
-        found.pop(submission.number, None)
-        found[submission.number] = submission
-    return [*found.values()]
+        submissions.pop(submission.number, None)
+        submissions[submission.number] = submission
+    return [*submissions.values()]
 
 
 def select(numbers: list[str]) -> list[Submission]:

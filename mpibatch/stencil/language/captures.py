@@ -43,7 +43,7 @@ class Cells(Mapping[str, Any]):
         except ValueError:
             return EMPTY
 
-    def cell(self, name: str) -> types.CellType:
+    def closure_cell(self, name: str) -> types.CellType:
         """Where the name's value is kept. Local."""
         return self._cells[name]
 
@@ -84,22 +84,22 @@ class Captured:
 class Captures:
     """The values taken from outside so far."""
 
-    found: dict[Any, Captured] = field(default_factory=dict)
+    constants: dict[Any, Captured] = field(default_factory=dict)
 
     def add(self, name: str, get: Callable[[Any, Any], Any], place: Any, key: Any, value: Any) -> None:
         """Record a value, unless it is a module or a class, whose own contents are recorded as they are read. Local."""
         mark = (id(place), name)
-        if mark in self.found or value is EMPTY or isinstance(value, types.ModuleType | type | np.ufunc):
+        if mark in self.constants or value is EMPTY or isinstance(value, types.ModuleType | type | np.ufunc):
             return
         if isinstance(value, types.BuiltinFunctionType):
             return
         is_fixed = isinstance(value, _FIXED) or _is_object(value)
-        self.found[mark] = Captured(name, get, place, key, value, _frozen(value), is_fixed)
+        self.constants[mark] = Captured(name, get, place, key, value, _frozen(value), is_fixed)
 
     def add_name(self, scope: Mapping[str, Any], name: str, value: Any) -> None:
         """Record what a name outside of the function stands for. Local."""
         if isinstance(scope, Cells):
-            self.add(name, getattr, scope.cell(name), "cell_contents", value)
+            self.add(name, getattr, scope.closure_cell(name), "cell_contents", value)
         else:
             self.add(name, operator.getitem, scope, name, value)
 

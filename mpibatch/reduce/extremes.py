@@ -95,9 +95,9 @@ def some_extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any]:
     return values
 
 
-def limits(u: Field, asked: str) -> tuple[Any, Any]:
-    """Return minimum and maximum of `u`, as `min` and `max` do, for what is `asked`. Collective: 40 bytes."""
-    low, high = some_extremes(operand(u, asked), (False, True))
+def limits(u: Field, request: str) -> tuple[Any, Any]:
+    """Return minimum and maximum of `u`, as `min` and `max` do, for the `request` in words. Collective: 40 bytes."""
+    low, high = some_extremes(operand(u, request), (False, True))
     return low, high
 
 

@@ -118,13 +118,13 @@ def _values(keys: Keys, dtype: np.dtype[Any], largest: bool) -> Array:
     return keys.astype(dtype)
 
 
-def _keep_greater(one: Array, other: Array) -> None:
-    np.maximum(one, other, out=one)
+def _keep_greater(mine: Array, other: Array) -> None:
+    np.maximum(mine, other, out=mine)
 
 
-def _keep_first_greater(one: Array, other: Array) -> None:
+def _keep_first_greater(mine: Array, other: Array) -> None:
     """Keep key, place, and whether there is an element, of the greater key, or of the first of equal ones."""
-    has_other, has_one = other[2] > 0, one[2] > 0
-    is_better = (other[0] > one[0]) | ((other[0] == one[0]) & (other[1] < one[1]))
+    has_other, has_one = other[2] > 0, mine[2] > 0
+    is_better = (other[0] > mine[0]) | ((other[0] == mine[0]) & (other[1] < mine[1]))
     takes = has_other & (~has_one | is_better)
-    one[:] = np.where(takes, other, one)
+    mine[:] = np.where(takes, other, mine)

@@ -41,11 +41,11 @@ def sort_lines(
     same(u.grid.comm, text)
     if op.mask is not None:
         raise UsageError(
-            f"{op.asked} along axis={lines.reduced} with where= was asked for; it has that for all axes only: set the "
-            "others to NaN, and take mpibatch.nanmedian or nanquantile"
+            f"{op.request} along axis={lines.reduced} with where= was asked for; it has that for all axes only: set "
+            "the others to NaN, and take mpibatch.nanmedian or nanquantile"
         )
     if math.prod(u.shape[a] for a in lines.reduced) == 0:
-        raise UsageError(f"{op.asked} along axis={lines.reduced} of a field of shape {u.shape}: lines of no elements")
+        raise UsageError(f"{op.request} along axis={lines.reduced} of a field of shape {u.shape}: lines of no elements")
     if not lines.kept_grid:
         return _by_component(lines, shape, reduce_all)
     pencils = _whole_lines(lines)
@@ -85,7 +85,7 @@ def _by_component(lines: Lines, shape: tuple[int, ...], reduce_all: Callable[[Op
         which: list[Any] = [slice(None)] * len(u.components)
         for a, i in zip(kept, index, strict=True):
             which[a] = i
-        one = u.like(halo=0, components=others)
-        one.owned[...] = u.owned[(..., *which)]
-        results.append(reduce_all(Operand(one, op.asked, None, op.skips_nan)))
+        component = u.like(halo=0, components=others)
+        component.owned[...] = u.owned[(..., *which)]
+        results.append(reduce_all(Operand(component, op.request, None, op.skips_nan)))
     return np.array(results).reshape((*lines.components, *shape))[()]

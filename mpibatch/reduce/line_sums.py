@@ -99,8 +99,8 @@ def _first(state: Array) -> Array:
     return row
 
 
-def _add(one: Array, other: Array) -> None:
-    one += other
+def _add(mine: Array, other: Array) -> None:
+    mine += other
 
 
 def _integer_sums(lines: Lines) -> Array:
@@ -146,11 +146,11 @@ def _merged(lines: Lines, state: Array) -> tuple[Array, bool]:
 
     is_wide = False
 
-    def merge(one: Array, other: Array) -> None:
+    def merge(mine: Array, other: Array) -> None:
         nonlocal is_wide
-        flat = one.reshape(len(one), -1)
+        flat = mine.reshape(len(mine), -1)
         wide = np.zeros(flat.shape[1])
-        loops.merge(flat, other.reshape(len(other), -1), len(one), wide)
+        loops.merge(flat, other.reshape(len(other), -1), len(mine), wide)
         is_wide |= bool(wide.any())
 
     return lines.merged(state if lines.kept else state[:, 0], merge), is_wide

@@ -40,17 +40,17 @@ from mpibatch.reduce.totals import count_nonzero
 __all__ = ["check_ddof", "dot", "nanstd", "nanvar", "norm", "std", "var"]
 
 
-def check_ddof(ddof: Any, asked: str) -> int:
+def check_ddof(ddof: Any, request: str) -> int:
     """Return `ddof` as an int, or raise UsageError. Local."""
     try:
         return operator.index(ddof)
     except TypeError:
-        raise UsageError(f"{asked} with ddof={ddof!r} was asked for; give a whole number, such as 0 or 1") from None
+        raise UsageError(f"{request} with ddof={ddof!r} was asked for; give a whole number, such as 0 or 1") from None
 
 
 def _variance(op: Operand, ddof: Any) -> tuple[float | None, int, int]:
     """Return NaN, or None and the variance as numerator and denominator. Collective."""
-    delta = check_ddof(ddof, op.asked)
+    delta = check_ddof(ddof, op.request)
     op.check_elements()
     is_float = op.u.dtype.kind == "f"
     parts_of = float_parts if is_float else integer_parts
@@ -74,7 +74,7 @@ def _variance(op: Operand, ddof: Any) -> tuple[float | None, int, int]:
 def _var(op: Operand, axis: Axis | None, ddof: Any) -> Any:
     if axis is not None:
         lines = lines_of(op, axis)
-        return lines.spread(sum_lines(lines, "var", check_ddof(ddof, op.asked)))
+        return lines.spread(sum_lines(lines, "var", check_ddof(ddof, op.request)))
     special, numerator, denominator = _variance(op, ddof)
     return ratio(numerator, denominator) if special is None else special
 
@@ -82,7 +82,7 @@ def _var(op: Operand, axis: Axis | None, ddof: Any) -> Any:
 def _std(op: Operand, axis: Axis | None, ddof: Any) -> Any:
     if axis is not None:
         lines = lines_of(op, axis)
-        return lines.spread(sum_lines(lines, "std", check_ddof(ddof, op.asked)))
+        return lines.spread(sum_lines(lines, "std", check_ddof(ddof, op.request)))
     special, numerator, denominator = _variance(op, ddof)
     return root(numerator, denominator) if special is None else special
 
@@ -266,18 +266,18 @@ def dot(u: Field, v: Field, *, where: Field | None = None) -> int | float:
     (14.0, 5.0)
     """
     op = operand(u, "the dot product", where)
-    check_dtype(v, op.asked)
-    check_same_grid(u, v, op.asked)
+    check_dtype(v, op.request)
+    check_same_grid(u, v, op.request)
     if u.components != v.components:
-        raise UsageError(f"{op.asked} of fields with components {u.components} and {v.components}; give the same")
+        raise UsageError(f"{op.request} of fields with components {u.components} and {v.components}; give the same")
     nothing = np.empty(0)
     with phase("compute"):
         mine = product_parts(nothing, nothing)
         if op.mask is None:
             mine = product_parts(u.owned, v.owned)
         else:
-            for (_, one, chosen), (_, other, _) in zip(pairs(u.owned, op.mask), pairs(v.owned, op.mask), strict=True):
-                mine = mine + product_parts(one[chosen], other[chosen])
+            for (_, left, chosen), (_, other, _) in zip(pairs(u.owned, op.mask), pairs(v.owned, op.mask), strict=True):
+                mine = mine + product_parts(left[chosen], other[chosen])
     special, total = product_total(add_up(u.grid.comm, mine, f"{op.text} and one of dtype {v.dtype}"))
     if u.dtype.kind != "f" and v.dtype.kind != "f":
         return total >> PRODUCT_UNIT
@@ -327,7 +327,7 @@ def norm(u: Field, ord: float | None = None, *, where: Field | None = None) -> f
         low, high = some_extremes(op, (False, True))
         return math.nan if low != low else float(builtins.max(abs(low.item()), abs(high.item())))
     if ord not in (None, 2):
-        raise UsageError(f"{op.asked} was asked for; give 0, 1, 2 or inf")
+        raise UsageError(f"{op.request} was asked for; give 0, 1, 2 or inf")
     mine = product_parts(np.empty(0), np.empty(0))
     with phase("compute"):
         for part in op.parts():

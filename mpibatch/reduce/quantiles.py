@@ -64,7 +64,7 @@ METHODS: dict[str, Callable[[int, Floats], Array]] = {
 }
 
 
-def check_quantiles(q: Any, method: Any, asked: str, percents: bool) -> tuple[Floats, bool]:
+def check_quantiles(q: Any, method: Any, request: str, percents: bool) -> tuple[Floats, bool]:
     """Return the quantiles as an array, and whether NumPy would take `q` for a number without a type. Local."""
     is_weak = type(q) in (int, float)
     try:
@@ -73,9 +73,9 @@ def check_quantiles(q: Any, method: Any, asked: str, percents: bool) -> tuple[Fl
         array = np.array(np.nan)
     most = 100 if percents else 1
     if not (np.all(array >= 0) and np.all(array <= most)):
-        raise UsageError(f"{asked} with q={q!r} was asked for; give numbers from 0 to {most}")
+        raise UsageError(f"{request} with q={q!r} was asked for; give numbers from 0 to {most}")
     if method not in METHODS:
-        raise UsageError(f"{asked} with method={method!r} was asked for; give one of {', '.join(METHODS)}")
+        raise UsageError(f"{request} with method={method!r} was asked for; give one of {', '.join(METHODS)}")
     return (array / 100 if percents else array), is_weak
 
 
@@ -120,7 +120,7 @@ def _interpolated(below: Array, above: Array, share: Any) -> Array:
 
 
 def _quantile(op: Operand, q: Any, axis: Axis | None, method: Any, percents: bool = False) -> Any:
-    at, is_weak = check_quantiles(q, method, op.asked, percents)
+    at, is_weak = check_quantiles(q, method, op.request, percents)
     text = f"{op.text}, q={at.tolist()}, method={method}, axis={axis}"
     if axis is None:
         return _quantile_of_all(op, at, is_weak, method, text)

@@ -180,6 +180,21 @@ def test_long_lines_are_rounded_once(shape: tuple[int, ...]) -> None:
             )
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_neighbours_of_any_spread(axis: int) -> None:
+    spans = ((-20, 20), (-60, 60), (-120, -60), (-1074, 0), (-3, 1020), (600, 900), (-1074, -1000))
+    lines = [spread(300, low, high, seed) for seed, (low, high) in enumerate(spans)]
+    lines += [np.zeros(300), np.full(300, -0.0), np.where(np.arange(300) == 7, 0.0, -0.0)]
+    lines += [np.where(np.arange(300) == 200, special, lines[0]) for special in (np.inf, -np.inf, np.nan, 1e305)]
+    lines += [np.concatenate([lines[0][:150], -lines[0][:150]]), np.where(np.arange(300) % 9, lines[0], np.inf)]
+    for rows_of in (lines, lines[:2], lines[7:10], lines[10:]):
+        whole = np.array(rows_of) if axis else np.array(rows_of).T
+        u = field(whole, halo=1)
+        check(everywhere(mb.sum(u, axis), whole, axis, u), [oracle_sum(line) for line in rows_of])
+        check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(line) for line in rows_of])
+        check(everywhere(mb.nansum(u, axis), whole, axis, u), [oracle_sum(not_nan(line)) for line in rows_of])
+
+
 def test_means_that_are_ties() -> None:
     rng = np.random.default_rng(9)
     whole = rng.integers(1 << 52, 1 << 53, (500, 2, 3)).astype("f8")

@@ -70,13 +70,13 @@ def extremes(groups: Groups) -> tuple[tuple[Array, Ints], tuple[Array, Ints]]:
             loops.find_extremes(keys_of(values, room), slots, start, is_float, tables, places)
         places = groups.places(places)
 
-    def merge(one: Array, other: Array) -> None:
+    def merge(mine: Array, other: Array) -> None:
         for row in (0, 1):
-            ours, theirs = one[row + 2].view(np.int64), other[row + 2].view(np.int64)
-            is_better = (other[row] > one[row]) | ((other[row] == one[row]) & (theirs < ours))
+            ours, theirs = mine[row + 2].view(np.int64), other[row + 2].view(np.int64)
+            is_better = (other[row] > mine[row]) | ((other[row] == mine[row]) & (theirs < ours))
             takes = (theirs >= 0) & ((ours < 0) | is_better)
             for rows in (row, row + 2):
-                one[rows] = np.where(takes, other[rows], one[rows])
+                mine[rows] = np.where(takes, other[rows], mine[rows])
 
     state = groups.merged(np.concatenate([tables, places.view(np.uint64)]), merge)
     low, high, first, last = np.ascontiguousarray(groups.share_all(np.ascontiguousarray(state.T)).T)
@@ -138,8 +138,8 @@ def medians(groups: Groups) -> Array:
     low, high = values_of(middle[0], groups.u.dtype), values_of(middle[1], groups.u.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         # One value is that value, and not the mean of two, which might overflow.
-        one, two = np.mean([low], axis=0), np.mean([low, high], axis=0)
-    results: Array = np.asarray(np.where(number % 2 == 1, one, two))
+        single, pair = np.mean([low], axis=0), np.mean([low, high], axis=0)
+    results: Array = np.asarray(np.where(number % 2 == 1, single, pair))
     results[has_nan | (number == 0)] = np.nan
     return results
 

@@ -75,9 +75,9 @@ def _merged(groups: Groups, state: Array, wide: Array) -> tuple[Array, Array]:
 
     rows = state.shape[1]
 
-    def merge(one: Array, other: Array) -> None:
-        one[rows] += other[rows]
-        lines.merge(one, other, rows, one[rows])
+    def merge(mine: Array, other: Array) -> None:
+        mine[rows] += other[rows]
+        lines.merge(mine, other, rows, mine[rows])
 
     table = groups.merged(np.ascontiguousarray(np.concatenate([state.T, wide[np.newaxis]])), merge)
     return np.ascontiguousarray(table[:rows]), table[rows]

@@ -138,15 +138,15 @@ def groups_of(call: str, u: Field, labels: Any, index: Any) -> Groups:
         given = np.asarray(index)
         if given.dtype.kind not in "biu" and given.size:
             raise TypeError
-        wanted = given.astype(np.int64)
-        if np.any(wanted.astype(object) != given.astype(object)):
+        named = given.astype(np.int64)
+        if np.any(named.astype(object) != given.astype(object)):
             raise TypeError
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{call} with index={index!r}; give integers below 2**63: labels, or arrays of them") from None
-    names, order = np.unique(wanted, return_inverse=True)
+    names, order = np.unique(named, return_inverse=True)
     text = (
         f"{call} of a field of shape {u.shape} and dtype {u.dtype}, of {names.size} labels, the first of which are "
-        f"{names[:5].tolist()} (number {mark(str(wanted.tolist()))})"
+        f"{names[:5].tolist()} (number {mark(str(named.tolist()))})"
     )
     same(u.grid.comm, text)
     return Groups(u, array, names, order.reshape(-1), given.shape, text)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
+from mpibatch.reduce._loops.exact import INFINITY, MAGNITUDE
 from mpibatch.reduce._loops.expansions import append, ratio, two_product, two_sum
-from mpibatch.reduce._loops.lines import COUNT, INFINITY, LEVELS, MAGNITUDE, SPECIAL, SQUARES, SUMS
+from mpibatch.reduce._loops.lines import COUNT, LEVELS, SPECIAL, SQUARES, SUMS
 
 __all__ = ["add_moments", "add_values", "count_digits", "find_extremes", "find_slots"]
 __all__ += ["finish_centers", "float_keys", "pick_all", "put_keys"]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
+from mpibatch.reduce._loops.exact import INFINITY, LOW32, MAGNITUDE, scan
 from mpibatch.reduce._loops.expansions import append, product, quotient, root, rounded, two_product, two_sum
 
 __all__ = ["COLUMNS", "COUNT", "SPECIAL", "SQUARES", "SUMS", "add", "finish_means", "finish_sums", "finish_variances"]
@@ -34,8 +35,8 @@ WIDTH = BLOCK + 24
 TILE = 8
 # Where lines are fewer than FEW, and have at least LONG neighbours, each is added in lanes, of LANE elements or more.
 FEW, LONG, LANE = 64, 64, 16
-MAGNITUDE = 0x7FFFFFFFFFFFFFFF
-INFINITY = 0x7FF0000000000000
+# Neighbours that are sliced at once, and the biased exponents of the largest of them for which this is done.
+SLICED, LOWEST, HIGHEST = 2048, 200, 1900
 # Magnitudes from 2**900 on may overflow a sum; beyond 2**-450 ... 2**450 a square is not exact.
 TOP = (1023 + 900) << 52
 SQUARE_TOP = (1023 + 450) << 52
@@ -150,6 +151,16 @@ def clear(state: Array) -> None:
 
 
 @compiled
+def push_value(state: Array, first: Int, line: Int, value: float) -> bool:
+    """Add a value to the expansion of a line that begins in row `first`; return whether it does not fit. Local."""
+    for row in range(first, first + LEVELS):
+        state[row, line], value = two_sum(state[row, line], value)
+        if value == 0.0:
+            return False
+    return True
+
+
+@compiled
 def collect(local: Array, n: Int, rows: Int, state: Array, line: Int) -> bool:
     """Add the first `n` states of `local` to that of a line; return whether it does not fit. Local."""
     is_wide = False
@@ -162,13 +173,49 @@ def collect(local: Array, n: Int, rows: Int, state: Array, line: Int) -> bool:
                 value = local[first + level, i]
                 # 0.0 from another level would turn a sum of -0.0 into 0.0.
                 if level == 0 or value != 0.0:
-                    for to in range(LEVELS):
-                        state[first + to, line], value = two_sum(state[first + to, line], value)
-                        if value == 0.0:
-                            break
-                    if value != 0.0:
-                        is_wide = True
+                    is_wide |= push_value(state, first, line, value)
     return is_wide
+
+
+@compiled
+def add_one_by_one(values: Array, state: Array, line: Int) -> bool:
+    """Add neighbours to the sum of a line; return whether they do not fit. Local."""
+    is_wide = False
+    for i in range(values.shape[0]):
+        bits = np.float64(values[i]).view(np.int64) & MAGNITUDE
+        if bits >= INFINITY:
+            state[SPECIAL, line] += values[i]
+        elif bits >= TOP:
+            is_wide = True
+        else:
+            is_wide |= push_value(state, SUMS, line, values[i])
+    return is_wide
+
+
+@compiled
+def add_slices(values: Array, state: Array, line: Int, top: Int) -> tuple[bool, Int]:
+    """Add neighbours to the sum of a line; return whether they do not fit, and the `top` for the next. Local.
+
+    As whole numbers in two slices (see `exact.scan`), where these hold them; `top` is a guess of the largest exponent.
+    """
+    is_wide = False
+    for start in range(0, values.shape[0], SLICED):
+        block = values[start : start + SLICED]
+        largest, high, low, left = scan(block, top)
+        exponent = largest >> 52
+        if (exponent > top or left != 0) and LOWEST <= exponent <= HIGHEST and exponent != top:
+            top = exponent
+            largest, high, low, left = scan(block, top)
+        if largest == 0 or left != 0 or exponent > top:
+            is_wide |= add_one_by_one(block, state, line)
+        else:
+            unit = np.int64((top - 1073 + 1023) << 52).view(np.float64)
+            for total in (high, low):
+                # Halves of a sum below 2**63, which a double holds.
+                is_wide |= push_value(state, SUMS, line, np.float64(total >> 32) * 4294967296.0 * unit)
+                is_wide |= push_value(state, SUMS, line, np.float64(total & LOW32) * unit)
+                unit *= 2.0**-52
+    return is_wide, top
 
 
 @compiled
@@ -185,8 +232,8 @@ def add(
 
     For a shape (lines, elements of each): element j of line i is ``values[i * steps[0] + j * steps[1]]``, and likewise
     in the mask. The options: whether there is a mask, whether NaN are left out, whether squares are added, too. `state`
-    has a column for each line; its sums begin with -0.0. Few lines of neighbours are cut into lanes, as if they were
-    many.
+    has a column for each line; its sums begin with -0.0. Lines of neighbours are added in slices, or, if they are few,
+    cut into lanes as if they were many.
     """
     lines, length = shape
     step, step_along = steps
@@ -197,7 +244,12 @@ def add(
     tile = np.empty((TILE, WIDTH))
     is_wide = False
     chooses = is_masked or skips_nan
-    if step_along == 1 and length >= LONG and lines < FEW:
+    if step_along == 1 and length >= LONG and not (chooses or has_squares):
+        top: Int = np.int64(LOWEST)
+        for line in range(lines):
+            does_not_fit, top = add_slices(values[line * step : line * step + length], state, line, top)
+            is_wide |= does_not_fit
+    elif step_along == 1 and length >= LONG and lines < FEW:
         lanes = min(BLOCK, length // LANE)
         for line in range(lines):
             clear(local[:, :lanes])

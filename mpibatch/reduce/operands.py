@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,16 +51,16 @@ class Operand:
         where = "" if self.mask is None else ", where a field is True"
         return f"{self.request} of a field of shape {self.u.shape} and dtype {self.u.dtype}{where}"
 
-    def placed(self) -> Iterator[tuple[Array, Array]]:
+    def placed(self) -> Iterator[tuple[Sequence[int] | Array, Array]]:
         """Yield (flat local indices, values) of the elements, in C order, a buffer at a time. Local."""
-        mask = np.True_ if self.mask is None else self.mask
-        for start, part, masked in pairs(self.u.owned, np.asarray(mask)):
-            chosen = masked & (part == part) if self.skips_nan else masked
-            if chosen.all():
-                yield np.arange(start, start + part.size), part
-            else:
-                index = np.flatnonzero(chosen)
-                yield index + start, part[index]
+        if self.is_whole:
+            for start, part in chunks(self.u.owned):
+                yield range(start, start + part.size), part
+            return
+        mask = np.asarray(np.True_ if self.mask is None else self.mask)
+        for start, part, masked in pairs(self.u.owned, mask):
+            index = np.flatnonzero(masked & (part == part) if self.skips_nan else masked)
+            yield index + start, part[index]
 
     def parts(self) -> Iterator[Array]:
         """Yield the elements as arrays: the owned cells as they are, or what was chosen of them. Local."""

@@ -29,8 +29,6 @@ NOUNS = {
 LEFT = {
     "segment": 15,
     "stencil": 1,
-    "tools.doctor": 150,
-    "tools.planning": 103,
 }
 
 

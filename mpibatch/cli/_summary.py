@@ -30,7 +30,7 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
     from mpibatch.job.execution.progress import reporter
     from mpibatch.job.execution.simulation import simulate
     from mpibatch.mpi import hosts_of
-    from mpibatch.tools.planning.run_prediction import compared, foretold
+    from mpibatch.tools.planning.run_prediction import compared, predicted
 
     _check_world(comm)
     timing.reset()
@@ -49,7 +49,7 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
         return 0
     stats = timing.summary(comm)
     hosts = hosts_of(comm)
-    prediction = foretold(job, comm.size, max(hosts.ranks.values())) if hosts is not None else None
+    prediction = predicted(job, comm.size, max(hosts.ranks.values())) if hosts is not None else None
     figures = None
     # Launchers may keep the variable from other ranks.
     if comm.bcast(completion.is_wanted(), root=0):

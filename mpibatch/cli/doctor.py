@@ -64,7 +64,7 @@ def execute(args: argparse.Namespace) -> int:
         if examination.unheard is None:
             return 0
         sys.stderr.write(
-            f"mpibatch doctor: rank {examination.rank} of {examination.ranks}: {examination.unheard.found}\n"
+            f"mpibatch doctor: rank {examination.rank} of {examination.ranks}: {examination.unheard.message}\n"
         )
         return 2
     if shown := _shown(args, examination):

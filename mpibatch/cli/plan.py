@@ -177,7 +177,7 @@ def _head(model: Model) -> list[str]:
     workload = f"program {job.program.name}" if isinstance(job, SimulationJob) else f"{len(job.steps)} filters"
     lines = [f"job      {job.source}: {workload}, {shape_text(subject.shape)} cells"]
     if subject.is_pipeline:
-        lines.append(f"input    {bytes_text(subject.cells * subject.cell)} to be read, by all ranks together")
+        lines.append(f"input    {bytes_text(subject.cells * subject.cell_bytes)} to be read, by all ranks together")
     if machine is None:
         return [*lines, "machine  not known"]
     memory = f", {bytes_text(machine.memory_per_node)}" if machine.memory_per_node else ""
@@ -227,7 +227,7 @@ def _seconds(value: float | None) -> str:
 
 
 def _as_document(model: Model, predictions: list[Prediction], notes: list[str]) -> dict[str, Any]:
-    from mpibatch.tools.planning.prediction import told
+    from mpibatch.tools.planning.prediction import as_record
 
     subject = model.subject
     return {
@@ -238,6 +238,6 @@ def _as_document(model: Model, predictions: list[Prediction], notes: list[str]) 
         "machine": model.machine.name if model.machine else None,
         "probed": model.work is not None,
         "ranks_per_node": model.ranks_per_node or None,
-        "points": [told(prediction) for prediction in predictions],
+        "points": [as_record(prediction) for prediction in predictions],
         "notes": notes,
     }

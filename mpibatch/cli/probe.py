@@ -71,11 +71,11 @@ def execute(args: argparse.Namespace) -> int:
     with agreed(comm, "reading the jobs"):
         jobs = [parse_any(text, path, args.settings) for text, path in zip(texts, args.jobs, strict=True)]
     path = Path(args.output) if args.output else default_path()
-    request = probe.Asked(path, args.folder, args.name, args.seconds, args.anew)
+    request = probe.Request(path, args.folder, args.name, args.seconds, args.anew)
     machine = probe.probe(comm, jobs, request)
     if comm.rank == 0:
         if args.json:
             print(path.read_text(encoding="utf-8"), end="")
         elif not args.quiet:
-            print("\n".join(probe.told(machine, path, comm.size)))
+            print("\n".join(probe.describe(machine, path, comm.size)))
     return 0

@@ -34,7 +34,7 @@ INTEL = "Intel(R) MPI Library 2021.9 for Linux* OS"
 
 
 def levels(findings: list[Finding]) -> set[str]:
-    return {one.level for one in findings}
+    return {finding.level for finding in findings}
 
 
 def test_exit_code_is_that_of_the_worst():
@@ -89,8 +89,8 @@ def program(folder: Path, name: str, says: str) -> None:
 def test_the_launcher_on_path_is_compared_with_the_library(tmp_path, monkeypatch, says, library, level):
     program(tmp_path / "bin", "mpiexec", says)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    (found,) = launchers.check_path(library, "")
-    assert (found.check, found.level) == ("mpiexec", level)
+    (finding,) = launchers.check_path(library, "")
+    assert (finding.check, finding.level) == ("mpiexec", level)
     # Whoever was started well already has only to be warned.
     assert launchers.check_path(library, "slurm")[0].level == ("warning" if level == "error" else level)
 
@@ -118,10 +118,10 @@ def test_who_started_a_rank_is_told_by_its_environment():
     ],
 )
 def test_worlds_are_compared_with_what_was_started(ranks, size, library, by, level, words):
-    (found,) = launchers.check_world(ranks, size, library, by)
-    assert found.level == level
+    (finding,) = launchers.check_world(ranks, size, library, by)
+    assert finding.level == level
     for word in words:
-        assert word in f"{found.found} {found.advice}"
+        assert word in f"{finding.message} {finding.advice}"
 
 
 MAPS = """\
@@ -136,16 +136,16 @@ MAPS = """\
 def test_two_mpi_libraries_in_one_process_are_an_error():
     both = libraries.mapped(MAPS)
     assert both == ["/opt/mpich/lib/libmpi.so.12.1.0", "/usr/lib/libmpi.so.40.30.4"]
-    (found,) = libraries.check_one_mpi(both[:1], both)
-    assert found.level == "error"
-    assert "h5py brings /usr/lib/libmpi.so.40.30.4" in found.found
-    assert "MPI4PY_LIBMPI=/usr/lib/libmpi.so.40.30.4" in found.advice
+    (finding,) = libraries.check_one_mpi(both[:1], both)
+    assert finding.level == "error"
+    assert "h5py brings /usr/lib/libmpi.so.40.30.4" in finding.message
+    assert "MPI4PY_LIBMPI=/usr/lib/libmpi.so.40.30.4" in finding.advice
     assert levels(libraries.check_one_mpi(both[:1], both[:1])) == {"ok"}
 
 
 def test_an_hdf5_that_h5py_was_not_built_for_is_told():
     facts = {"h5py": "3.16.0", "hdf5": "1.10.8", "hdf5_built": "1.14.2", "parallel": False}
-    assert "was built for HDF5 1.14.2, but 1.10.8" in libraries.check_h5py(facts)[0].found
+    assert "was built for HDF5 1.14.2, but 1.10.8" in libraries.check_h5py(facts)[0].message
     assert levels(libraries.check_h5py(facts | {"hdf5_built": "1.10.8"})) == {"ok"}
 
 
@@ -155,11 +155,11 @@ def test_thread_single_is_too_little():
 
 
 def test_each_known_fault_has_a_source_and_what_helps():
-    assert all(fault.source and fault.advice and fault.what and fault.versions for fault in faults.FAULTS)
+    assert all(fault.source and fault.advice and fault.symptom and fault.versions for fault in faults.FAULTS)
 
 
 @pytest.mark.parametrize(
-    ("here", "sources"),
+    ("software", "sources"),
     [
         (faults.Software(openmpi="4.1.4"), []),
         (faults.Software(openmpi="4.1.4", is_ompio=True), ["issue 10546", "test_full_disk"]),
@@ -175,12 +175,12 @@ def test_each_known_fault_has_a_source_and_what_helps():
         (faults.Software(hdf5="1.14.4", has_parallel_hdf5=True, mpich="4.2", file_system="ext4"), []),
     ],
 )
-def test_known_faults_are_found_by_versions_and_use(here, sources):
-    findings = faults.check_faults(here)
-    bad = [one for one in findings if one.level != "ok"]
+def test_known_faults_are_found_by_versions_and_use(software, sources):
+    findings = faults.check_faults(software)
+    bad = [finding for finding in findings if finding.level != "ok"]
     assert len(bad) == len(sources)
-    for one, source in zip(bad, sources, strict=True):
-        assert source in one.found
+    for finding, source in zip(bad, sources, strict=True):
+        assert source in finding.message
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -191,7 +191,7 @@ def tree(root: Path, files: dict[str, str]) -> Path:
 
 
 def test_control_groups_of_both_versions_limit_cores_and_memory(tmp_path):
-    two = tree(
+    version_2 = tree(
         tmp_path / "two",
         {
             "proc/self/cgroup": "0::/job/step\n",
@@ -203,9 +203,9 @@ def test_control_groups_of_both_versions_limit_cores_and_memory(tmp_path):
             "sys/fs/cgroup/job/step/memory.max": "max\n",
         },
     )
-    assert host.core_quota(two) == 1.5  # set on a group above
-    assert host.memory_limit(two) == 1 << 30
-    one = tree(
+    assert host.core_quota(version_2) == 1.5  # set on a group above
+    assert host.memory_limit(version_2) == 1 << 30
+    version_1 = tree(
         tmp_path / "one",
         {
             "proc/self/cgroup": "4:memory:/docker/x\n2:cpu,cpuacct:/docker/x\n0::/\n",
@@ -217,8 +217,8 @@ def test_control_groups_of_both_versions_limit_cores_and_memory(tmp_path):
             "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
         },
     )
-    assert host.core_quota(one) == 0.5
-    assert host.memory_limit(one) is None
+    assert host.core_quota(version_1) == 0.5
+    assert host.memory_limit(version_1) is None
     assert host.core_quota(tmp_path) is None
 
 
@@ -226,11 +226,11 @@ def test_limits_are_named_one_by_one():
     free = dict.fromkeys(("nofile", "fsize", "as", "stack", "nproc", "memlock"), resource.RLIM_INFINITY)
     assert levels(machine.check_limits(free)) == {"ok"}
     tight = {"nofile": 100, "fsize": 1 << 30, "as": 2 << 30, "stack": 1 << 16, "nproc": 20}
-    found = machine.check_limits(free | tight)
-    assert len(found) == len(tight)
-    for flag, one in zip(["n", "f", "v", "s", "u"], found, strict=True):
-        assert f"(ulimit -{flag})" in one.found
-        assert f"ulimit -{flag}" in one.advice
+    findings = machine.check_limits(free | tight)
+    assert len(findings) == len(tight)
+    for flag, finding in zip(["n", "f", "v", "s", "u"], findings, strict=True):
+        assert f"(ulimit -{flag})" in finding.message
+        assert f"ulimit -{flag}" in finding.advice
     assert levels(machine.check_limits(free | {"nofile": 20})) == {"error"}
 
 
@@ -250,9 +250,9 @@ def test_the_file_system_of_a_folder_is_that_of_the_mount_around_it():
 
 def test_network_file_systems_are_warned_of(tmp_path):
     mounts = f"1 0 0:1 / {tmp_path} rw - nfs4 server:/x rw\n"
-    (found,) = folders.check_folder(tmp_path, mounts)
-    assert found.level == "warning"
-    assert "nfs4" in found.found
+    (finding,) = folders.check_folder(tmp_path, mounts)
+    assert finding.level == "warning"
+    assert "nfs4" in finding.message
     assert levels(folders.check_folder(tmp_path / "missing")) == {"error"}
 
 
@@ -265,14 +265,14 @@ def test_lock_settings_are_read(tmp_path):
 
 def ranks(*cores: set[int], host_cores: int = 8, **more: Any) -> list[About]:
     plain = About(0, "n1", frozenset(), host_cores=host_cores, memory=1 << 34, folder="/x", cpu="Zen")
-    return [replace(plain, rank=rank, cores=frozenset(one), **more) for rank, one in enumerate(cores)]
+    return [replace(plain, rank=rank, cores=frozenset(numbers), **more) for rank, numbers in enumerate(cores)]
 
 
 EVERY = set(range(8))
 
 
 @pytest.mark.parametrize(
-    ("here", "level", "words"),
+    ("abouts", "level", "words"),
     [
         (ranks(*[EVERY] * 8), "ok", "8 cores"),
         (ranks(*[EVERY] * 9), "warning", "9 ranks on 8 cores of n1"),
@@ -281,14 +281,14 @@ EVERY = set(range(8))
         (ranks({0}, {0}), "warning", "2 ranks on 1 core of 8 (limited by its binding, or a container)"),
     ],
 )
-def test_threads_are_compared_with_cores(here, level, words):
-    (found,) = placement.check_cores(here)
-    assert found.level == level
-    assert words in found.found
+def test_threads_are_compared_with_cores(abouts, level, words):
+    (finding,) = placement.check_cores(abouts)
+    assert finding.level == level
+    assert words in finding.message
 
 
 @pytest.mark.parametrize(
-    ("here", "level", "words"),
+    ("abouts", "level", "words"),
     [
         (ranks({0}), "ok", "1 of 8 cores"),
         (ranks(*[EVERY] * 20), "ok", "not bound"),
@@ -298,27 +298,27 @@ def test_threads_are_compared_with_cores(here, level, words):
         (ranks({0, 1}, {0, 1}, {0, 1}, {5}), "warning", "bound to cores 0-1,5 of 8, so that 3 can run"),
     ],
 )
-def test_ranks_that_must_share_cores_are_found(here, level, words):
-    (found,) = placement.check_binding(here)
-    assert found.level == level
-    assert words in found.found
+def test_ranks_that_must_share_cores_are_found(abouts, level, words):
+    (finding,) = placement.check_binding(abouts)
+    assert finding.level == level
+    assert words in finding.message
 
 
 def test_ranks_that_are_not_alike_are_listed():
     same = ranks(EVERY, EVERY, EVERY, software={"numpy": "2.4"})
     assert levels(placement.check_alike(same)) == {"ok"}
     other = [*same[:2], replace(same[2], software={"numpy": "2.3"}, cpu="Skylake", folder="/y")]
-    found = {one.level: one.found for one in placement.check_alike(other)[:2]}
-    assert "numpy: 2.4 on 0-1; 2.3 on 2" in found["error"]
-    assert "different processors: Zen on 0-1; Skylake on 2" in found["warning"]
-    assert "different folders" in placement.check_alike(other)[2].found
+    messages = {finding.level: finding.message for finding in placement.check_alike(other)[:2]}
+    assert "numpy: 2.4 on 0-1; 2.3 on 2" in messages["error"]
+    assert "different processors: Zen on 0-1; Skylake on 2" in messages["warning"]
+    assert "different folders" in placement.check_alike(other)[2].message
 
 
 def test_many_hosts_alike_are_one_finding():
-    hosts = [replace(one, host=f"n{one.rank // 2}") for one in ranks(*[{0}] * 40)]
-    (found,) = placement.check_cores(hosts)
-    assert found.found.endswith("and so on 19 more hosts")
-    assert levels(placement.check_memory([replace(one, memory=1 << 27) for one in hosts])) == {"warning"}
+    hosts = [replace(about, host=f"n{about.rank // 2}") for about in ranks(*[{0}] * 40)]
+    (finding,) = placement.check_cores(hosts)
+    assert finding.message.endswith("and so on 19 more hosts")
+    assert levels(placement.check_memory([replace(about, memory=1 << 27) for about in hosts])) == {"warning"}
 
 
 IN_JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
@@ -340,9 +340,9 @@ IN_JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
     ],
 )
 def test_slurms_settings_in_a_job(more, world, words):
-    (found,) = slurm.check_slurm(IN_JOB | more, world, MPICH)
-    assert found.level == ("warning" if words else "ok")
-    assert words in found.found
+    (finding,) = slurm.check_slurm(IN_JOB | more, world, MPICH)
+    assert finding.level == ("warning" if words else "ok")
+    assert words in finding.message
 
 
 def test_slurms_settings_outside_a_job(tmp_path, monkeypatch):
@@ -351,8 +351,8 @@ def test_slurms_settings_outside_a_job(tmp_path, monkeypatch):
     program(tmp_path / "bin", "sbatch", "")
     (tmp_path / "bin" / "srun").write_text("#!/bin/sh\necho 'MPI plugin types are... none pmix cray_shasta'\n")
     (tmp_path / "bin" / "srun").chmod(0o755)
-    (found,) = slurm.check_slurm({}, 1, MPICH)
-    assert "but not pmi2" in found.found
+    (finding,) = slurm.check_slurm({}, 1, MPICH)
+    assert "but not pmi2" in finding.message
     assert levels(slurm.check_slurm({}, 1, OPEN_MPI)) == {"ok"}
 
 
@@ -371,10 +371,10 @@ def test_slurms_settings_outside_a_job(tmp_path, monkeypatch):
     ],
 )
 def test_variables(name, value, library, level):
-    (found,) = variables.check_variables({name: value}, library)
-    assert found.level == level
+    (finding,) = variables.check_variables({name: value}, library)
+    assert finding.level == level
     if level == "warning":
-        assert f"{name}={value}" in found.found
+        assert f"{name}={value}" in finding.message
 
 
 def test_parts_of_the_self_test_are_uneven_and_whole():
@@ -428,10 +428,10 @@ def test_the_report_for_people(examined):
 
 
 def test_the_report_for_programs(examined):
-    told = json.loads(report.as_json(examined))
-    assert {*told} == {"schema", "version", "exit_code", "ranks", "seconds", "findings", "environment"}
-    assert (told["schema"], told["exit_code"], told["ranks"]) == (1, 2, 4)
-    assert told["findings"][0] == {"check": "h5py", "level": "ok", "found": "3.16.0", "advice": ""}
+    document = json.loads(report.as_json(examined))
+    assert {*document} == {"schema", "version", "exit_code", "ranks", "seconds", "findings", "environment"}
+    assert (document["schema"], document["exit_code"], document["ranks"]) == (1, 2, 4)
+    assert document["findings"][0] == {"check": "h5py", "level": "ok", "found": "3.16.0", "advice": ""}
 
 
 def test_checks_have_an_order():

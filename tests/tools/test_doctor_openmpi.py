@@ -25,15 +25,15 @@ def doctor(folder: Path, **variables: str) -> Report:
 
 @pytest.mark.skipif(not (MPICH / "libmpi.so.12").exists(), reason="needs the wheel mpich in the first set-up")
 def test_h5py_of_another_mpi(tmp_path):
-    told = doctor(tmp_path, LD_LIBRARY_PATH=str(MPICH), MPI4PY_MPIABI="mpich")
-    told.names(
+    report = doctor(tmp_path, LD_LIBRARY_PATH=str(MPICH), MPI4PY_MPIABI="mpich")
+    report.names(
         "one MPI", "error", "mpi4py has loaded", "libmpi.so.12", "but h5py brings", "export MPI4PY_MPIABI=openmpi"
     )
-    assert told.code == 2
+    assert report.code == 2
 
 
 def test_open_mpis_own_file_layer(tmp_path):
-    told = doctor(tmp_path, OMPI_MCA_io="ompio", MPI4PY_MPIABI="openmpi")
-    told.names("known faults", "error", "Open MPI 4", "OMPIO", "OMPI_MCA_io=^ompio")
-    told.names("variables", "warning", "OMPI_MCA_io=ompio", "unset OMPI_MCA_io")
-    assert told.finding("parallel HDF5")["level"] == "ok"
+    report = doctor(tmp_path, OMPI_MCA_io="ompio", MPI4PY_MPIABI="openmpi")
+    report.names("known faults", "error", "Open MPI 4", "OMPIO", "OMPI_MCA_io=^ompio")
+    report.names("variables", "warning", "OMPI_MCA_io=ompio", "unset OMPI_MCA_io")
+    assert report.finding("parallel HDF5")["level"] == "ok"

@@ -39,12 +39,12 @@ class Report:
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
         self.shown = done.stdout + done.stderr
         assert done.stdout.startswith("{"), self.shown
-        self.told = json.loads(done.stdout[: done.stdout.rindex("\n}") + 2])
+        self.document = json.loads(done.stdout[: done.stdout.rindex("\n}") + 2])
         self.code = done.returncode
 
     def finding(self, check: str) -> dict[str, str]:
         """The worst finding of a check."""
-        rows = [row for row in self.told["findings"] if row["check"] == check]
+        rows = [row for row in self.document["findings"] if row["check"] == check]
         assert rows, self.shown
         return max(rows, key=lambda row: ("skipped", "ok", "warning", "error").index(row["level"]))
 
@@ -58,7 +58,7 @@ class Report:
 
     def bad(self) -> set[str]:
         """The checks with errors."""
-        return {row["check"] for row in self.told["findings"] if row["level"] == "error"}
+        return {row["check"] for row in self.document["findings"] if row["level"] == "error"}
 
 
 class Doctor(Protocol):
@@ -120,65 +120,69 @@ def mounted(kind: str, folder: Path) -> list[str]:
 
 
 def test_a_healthy_set_up_alone(doctor):
-    told = doctor(env={"PATH": f"{BESIDE}:/usr/bin:/bin"})
-    assert not told.bad()
-    assert told.finding("launcher")["found"] == "two ranks started by mpiexec are one world"
-    assert told.finding("MPI-IO")["level"] == "ok"
-    assert told.told["environment"]["mpi"]["family"] == "mpich"
-    assert told.told["environment"]["versions"]["h5py"]
+    report = doctor(env={"PATH": f"{BESIDE}:/usr/bin:/bin"})
+    assert not report.bad()
+    assert report.finding("launcher")["found"] == "two ranks started by mpiexec are one world"
+    assert report.finding("MPI-IO")["level"] == "ok"
+    assert report.document["environment"]["mpi"]["family"] == "mpich"
+    assert report.document["environment"]["versions"]["h5py"]
     # The machine may have been busy: once more.
-    assert told.told["seconds"] < SOON or doctor(env={"PATH": f"{BESIDE}:/usr/bin:/bin"}).told["seconds"] < SOON
+    assert (
+        report.document["seconds"] < SOON or doctor(env={"PATH": f"{BESIDE}:/usr/bin:/bin"}).document["seconds"] < SOON
+    )
 
 
 def test_a_healthy_set_up_on_four_ranks(doctor):
-    told = doctor(ranks=4)
-    assert not told.bad()
-    assert told.told["ranks"] == 4
+    report = doctor(ranks=4)
+    assert not report.bad()
+    assert report.document["ranks"] == 4
     for check in ("launcher", "messages", "ranks alike", "shared folder", "locks between ranks", "MPI-IO", "one MPI"):
-        assert told.finding(check)["level"] == "ok", told.shown
+        assert report.finding(check)["level"] == "ok", report.shown
     few = len(os.sched_getaffinity(0)) < 4
-    assert told.finding("cores")["level"] == ("warning" if few else "ok")
-    assert told.code == told.told["exit_code"] <= 1
-    assert told.told["seconds"] < 2 * SOON
+    assert report.finding("cores")["level"] == ("warning" if few else "ok")
+    assert report.code == report.document["exit_code"] <= 1
+    assert report.document["seconds"] < 2 * SOON
 
 
 @other_mpi
 def test_another_mpis_mpiexec_is_first_on_path(doctor, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "mpiexec").symlink_to(str(OTHER))
-    told = doctor(env={"PATH": f"{tmp_path}/bin"})
-    told.names("mpiexec", "error", "Open MPI", "but mpi4py has loaded MPICH", f"export PATH={BESIDE}:$PATH")
-    assert told.bad() == {"mpiexec"}
-    assert told.code == 2
+    report = doctor(env={"PATH": f"{tmp_path}/bin"})
+    report.names("mpiexec", "error", "Open MPI", "but mpi4py has loaded MPICH", f"export PATH={BESIDE}:$PATH")
+    assert report.bad() == {"mpiexec"}
+    assert report.code == 2
 
 
 @other_mpi
 def test_another_mpis_launcher_and_worlds_that_do_not_start(doctor):
-    told = doctor(around=[str(OTHER), "--oversubscribe", "-n", "2"], env=AS_ROOT | {"PATH": f"{BESIDE}:/usr/bin:/bin"})
-    told.names("launcher", "error", "2 processes were started", "Open MPI's mpiexec", "has loaded MPICH")
-    assert told.finding("MPI-IO")["level"] == "skipped"
-    assert told.code
+    report = doctor(
+        around=[str(OTHER), "--oversubscribe", "-n", "2"], env=AS_ROOT | {"PATH": f"{BESIDE}:/usr/bin:/bin"}
+    )
+    report.names("launcher", "error", "2 processes were started", "Open MPI's mpiexec", "has loaded MPICH")
+    assert report.finding("MPI-IO")["level"] == "skipped"
+    assert report.code
 
 
 @other_mpi
 def test_worlds_of_one_rank(doctor):
-    told = doctor(ranks=3, env={"MPI4PY_LIBMPI": "libmpi.so.40"})
-    told.names("launcher", "error", "3 processes were started, but each is a world of its own", "loaded Open MPI")
-    assert told.bad() == {"launcher"}  # one report, by one process
-    assert told.code == 2
+    report = doctor(ranks=3, env={"MPI4PY_LIBMPI": "libmpi.so.40"})
+    report.names("launcher", "error", "3 processes were started, but each is a world of its own", "loaded Open MPI")
+    assert report.bad() == {"launcher"}  # one report, by one process
+    assert report.code == 2
 
 
 def test_no_mpi_library_and_kernels_that_are_not_compiled(doctor):
-    told = doctor(env={"MPI4PY_LIBMPI": "/nowhere/libmpi.so", "NUMBA_DISABLE_JIT": "1"})
-    told.names("compiled code", "error", "NUMBA_DISABLE_JIT", "unset NUMBA_DISABLE_JIT")
-    told.names("MPI library", "error", "/nowhere/libmpi.so: cannot open", "unset MPI4PY_LIBMPI")
-    assert told.bad() == {"MPI library", "compiled code"}
-    assert told.finding("messages")["found"] == "not tried: needs an MPI library"
+    report = doctor(env={"MPI4PY_LIBMPI": "/nowhere/libmpi.so", "NUMBA_DISABLE_JIT": "1"})
+    report.names("compiled code", "error", "NUMBA_DISABLE_JIT", "unset NUMBA_DISABLE_JIT")
+    report.names("MPI library", "error", "/nowhere/libmpi.so: cannot open", "unset MPI4PY_LIBMPI")
+    assert report.bad() == {"MPI library", "compiled code"}
+    assert report.finding("messages")["found"] == "not tried: needs an MPI library"
 
 
 def test_an_mpi_that_mpi4py_does_not_know(doctor):
-    told = doctor(env={"MPI4PY_MPIABI": "lam"})
-    told.names("MPI library", "error", "mpi4py cannot be used", "unset MPI4PY_MPIABI")
+    report = doctor(env={"MPI4PY_MPIABI": "lam"})
+    report.names("MPI library", "error", "mpi4py cannot be used", "unset MPI4PY_MPIABI")
 
 
 def broken(folder: Path, name: str, text: str) -> dict[str, str]:
@@ -189,33 +193,33 @@ def broken(folder: Path, name: str, text: str) -> dict[str, str]:
 
 
 def test_h5py_is_missing(doctor, tmp_path):
-    told = doctor(env=broken(tmp_path / "fake", "h5py", "raise ModuleNotFoundError(\"No module named 'h5py'\")"))
-    told.names("h5py", "error", "cannot be imported", "No module named 'h5py'", "pip install")
-    assert told.finding("MPI-IO")["level"] == "ok"  # all else was examined
+    report = doctor(env=broken(tmp_path / "fake", "h5py", "raise ModuleNotFoundError(\"No module named 'h5py'\")"))
+    report.names("h5py", "error", "cannot be imported", "No module named 'h5py'", "pip install")
+    assert report.finding("MPI-IO")["level"] == "ok"  # all else was examined
 
 
 def test_libraries_that_cannot_be_loaded(doctor, tmp_path):
     text = "raise ImportError('libhdf5.so.103: cannot open shared object file: No such file or directory')"
     env = broken(tmp_path / "fake", "h5py", text)
     (tmp_path / "fake" / "numba.py").write_text("raise ImportError('Numba needs NumPy 2.2 or less. Got NumPy 2.4.')")
-    told = doctor(env=env)
-    told.names("h5py", "error", "libhdf5.so.103: cannot open", "the module of the HDF5 that h5py was built with")
-    told.names("numba", "error", "Numba needs NumPy 2.2 or less", "pip install")
+    report = doctor(env=env)
+    report.names("h5py", "error", "libhdf5.so.103: cannot open", "the module of the HDF5 that h5py was built with")
+    report.names("numba", "error", "Numba needs NumPy 2.2 or less", "pip install")
 
 
 def test_h5py_crashes_python(doctor, tmp_path):
     text = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)"
-    told = doctor(ranks=2, env=broken(tmp_path / "fake", "h5py", text))
-    told.names("h5py", "error", "importing h5py ended the process: SIGSEGV")
-    assert told.finding("MPI-IO")["level"] == "ok"
-    assert told.code == 2
+    report = doctor(ranks=2, env=broken(tmp_path / "fake", "h5py", text))
+    report.names("h5py", "error", "importing h5py ended the process: SIGSEGV")
+    assert report.finding("MPI-IO")["level"] == "ok"
+    assert report.code == 2
 
 
 def test_a_library_that_hangs(doctor, tmp_path):
     env = broken(tmp_path / "fake", "h5py", "import time\ntime.sleep(60)")
     begin = time.monotonic()
-    told = doctor("--patience", "1", env=env)
-    told.names("h5py", "error", "importing h5py took longer than 1 s")
+    report = doctor("--patience", "1", env=env)
+    report.names("h5py", "error", "importing h5py took longer than 1 s")
     assert time.monotonic() - begin < 2 * SOON
 
 
@@ -223,10 +227,10 @@ def test_a_rank_that_never_comes(doctor, tmp_path):
     done = shlex.quote(str(tmp_path / "done"))
     waits = f"for i in $(seq 300); do [ -e {done} ] && exit; sleep 0.1; done"
     script = f'if [ "$PMI_RANK" = 1 ]; then {waits}; else "$@" --patience 1; code=$?; touch {done}; exit $code; fi'
-    told = doctor(ranks=2, wrap=["sh", "-c", script, "sh"])
-    told.names("MPI starts", "error", "starting MPI (MPI_Init) took longer than 2 s", "--patience")
-    assert told.finding("messages")["found"] == "not tried: MPI did not start"
-    assert told.told["seconds"] < 2 * SOON
+    report = doctor(ranks=2, wrap=["sh", "-c", script, "sh"])
+    report.names("MPI starts", "error", "starting MPI (MPI_Init) took longer than 2 s", "--patience")
+    assert report.finding("messages")["found"] == "not tried: MPI did not start"
+    assert report.document["seconds"] < 2 * SOON
 
 
 def test_a_rank_that_dies_within_mpi(doctor, tmp_path):
@@ -241,15 +245,17 @@ if os.environ["PMI_RANK"] == "1" and "mpibatch.tools.doctor.probe_process" in sy
     threading.Thread(target=die, daemon=True).start()
 """
     begin = time.monotonic()
-    told = doctor(ranks=3, env=broken(tmp_path / "fake", "sitecustomize", text))
-    assert any("rank 1: " in row["found"] and "SIGKILL" in row["found"] for row in told.told["findings"]), told.shown
-    assert told.code
+    report = doctor(ranks=3, env=broken(tmp_path / "fake", "sitecustomize", text))
+    assert any("rank 1: " in row["found"] and "SIGKILL" in row["found"] for row in report.document["findings"]), (
+        report.shown
+    )
+    assert report.code
     assert time.monotonic() - begin < 2 * SOON
 
 
 def test_little_shared_memory(doctor):
-    told = doctor(ranks=2, around=mounted("size=1m", Path("/dev/shm")))
-    told.names("shared memory", "error", "free of 1.0 MiB", "mount -o remount,size=2g /dev/shm", "--shm-size=2g")
+    report = doctor(ranks=2, around=mounted("size=1m", Path("/dev/shm")))
+    report.names("shared memory", "error", "free of 1.0 MiB", "mount -o remount,size=2g /dev/shm", "--shm-size=2g")
 
 
 def test_limits(doctor):
@@ -258,39 +264,39 @@ def test_limits(doctor):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
         resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 
-    told = doctor(limits=few)
-    rows = [row for row in told.told["findings"] if row["check"] == "limits"]
+    report = doctor(limits=few)
+    rows = [row for row in report.document["findings"] if row["check"] == "limits"]
     assert [row["level"] for row in rows] == ["warning"] * 3
-    for row, found, flag in zip(rows, ("100 open files", "1.0 GiB", "8.0 GiB"), "nfv", strict=True):
-        assert found in row["found"]
+    for row, words, flag in zip(rows, ("100 open files", "1.0 GiB", "8.0 GiB"), "nfv", strict=True):
+        assert words in row["found"]
         assert row["advice"].startswith(f"ulimit -{flag} ")
 
 
 def test_a_file_size_limit_below_what_mpi_needs(doctor):
-    told = doctor(limits=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
-    told.names("limits", "error", "no more than 49 KiB (ulimit -f)", "ulimit -f unlimited")
-    assert told.code == 2
+    report = doctor(limits=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    report.names("limits", "error", "no more than 49 KiB (ulimit -f)", "ulimit -f unlimited")
+    assert report.code == 2
 
 
 def test_a_full_folder(doctor, folder):
-    told = doctor("--folder", str(folder), around=mounted("size=64k", folder))
-    told.names("folder", "error", "is full (tmpfs on", "make room")
+    report = doctor("--folder", str(folder), around=mounted("size=64k", folder))
+    report.names("folder", "error", "is full (tmpfs on", "make room")
 
 
 def test_a_read_only_folder_and_cache(doctor, tmp_path):
     cache = tmp_path / "cache"
     (cache / "numba").mkdir(parents=True)
     env = {"MPIBATCH_CACHE_DIR": str(cache)}
-    told = doctor("--folder", str(cache / "numba"), env=env, around=mounted("ro", cache / "numba"))
-    told.names("folder", "error", "is read-only (tmpfs on", "--folder")
-    told.names("compiled code", "error", f"{cache}/numba cannot be written to", f"rm -r {cache}")
+    report = doctor("--folder", str(cache / "numba"), env=env, around=mounted("ro", cache / "numba"))
+    report.names("folder", "error", "is read-only (tmpfs on", "--folder")
+    report.names("compiled code", "error", f"{cache}/numba cannot be written to", f"rm -r {cache}")
 
 
 def test_a_folder_that_is_another_on_each_rank(doctor, folder):
     inner = mounted("size=8m", folder)
     script = f'if [ "$PMI_RANK" = 1 ]; then exec {shlex.join(inner)} "$@"; else exec "$@"; fi'
-    told = doctor("--patience", "2", "--folder", str(folder), ranks=2, wrap=["sh", "-c", script, "sh"])
-    told.names("shared folder", "error", f"what rank 0 writes in {folder} is not seen by rank 1", "all nodes mount")
+    report = doctor("--patience", "2", "--folder", str(folder), ranks=2, wrap=["sh", "-c", script, "sh"])
+    report.names("shared folder", "error", f"what rank 0 writes in {folder} is not seen by rank 1", "all nodes mount")
 
 
 def test_too_many_threads_and_forgotten_variables(doctor, tmp_path):
@@ -298,7 +304,7 @@ def test_too_many_threads_and_forgotten_variables(doctor, tmp_path):
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: numba\nVersion: 0.50.0\n")
     (tmp_path / "file").touch()
-    told = doctor(
+    report = doctor(
         env={
             "OMP_NUM_THREADS": "64",
             "HDF5_USE_FILE_LOCKING": "maybe",
@@ -307,12 +313,16 @@ def test_too_many_threads_and_forgotten_variables(doctor, tmp_path):
             "PYTHONPATH": str(info.parent),
         }
     )
-    told.names("cores", "warning", "1 rank × 64 threads on", "export OMP_NUM_THREADS=")
-    told.names("locking", "warning", "HDF5_USE_FILE_LOCKING=maybe", "unset it")
-    told.names("compiled code", "warning", f"{tmp_path}/file/cache cannot be written to", "export MPIBATCH_CACHE_DIR=")
-    told.names("variables", "warning", "UCX_TLS=tcp,self", "export UCX_TLS=all")
-    told.names("packages", "error", "numba 0.50.0 is installed", "or later is needed", "pip install --upgrade 'numba>=")
-    assert told.code == 2
+    report.names("cores", "warning", "1 rank × 64 threads on", "export OMP_NUM_THREADS=")
+    report.names("locking", "warning", "HDF5_USE_FILE_LOCKING=maybe", "unset it")
+    report.names(
+        "compiled code", "warning", f"{tmp_path}/file/cache cannot be written to", "export MPIBATCH_CACHE_DIR="
+    )
+    report.names("variables", "warning", "UCX_TLS=tcp,self", "export UCX_TLS=all")
+    report.names(
+        "packages", "error", "numba 0.50.0 is installed", "or later is needed", "pip install --upgrade 'numba>="
+    )
+    assert report.code == 2
 
 
 def test_all_ranks_on_one_core_and_slurm_says_something_else(doctor):
@@ -320,15 +330,15 @@ def test_all_ranks_on_one_core_and_slurm_says_something_else(doctor):
         pytest.skip("needs two cores")
     core = min(os.sched_getaffinity(0))
     wrong = ["SLURM_JOB_ID=7", "SLURM_NTASKS=8", "SLURM_CPUS_PER_TASK=4", "OMP_NUM_THREADS=1"]
-    told = doctor(ranks=2, wrap=["env", *wrong], limits=lambda: os.sched_setaffinity(0, {core}))
-    told.names("binding", "warning", f"2 ranks on {os.uname().nodename} are bound to core {core} of", "-bind-to core")
-    told.names("cores", "warning", "2 ranks on 1 core of")
-    found = [row["found"] for row in told.told["findings"] if row["check"] == "Slurm"]
-    assert found == [
+    report = doctor(ranks=2, wrap=["env", *wrong], limits=lambda: os.sched_setaffinity(0, {core}))
+    report.names("binding", "warning", f"2 ranks on {os.uname().nodename} are bound to core {core} of", "-bind-to core")
+    report.names("cores", "warning", "2 ranks on 1 core of")
+    messages = [row["found"] for row in report.document["findings"] if row["check"] == "Slurm"]
+    assert messages == [
         "job 7 has 8 tasks (SLURM_NTASKS), but 2 ranks were started",
         "job 7: 4 cores for each rank (SLURM_CPUS_PER_TASK), but 1 thread",
     ]
-    assert told.code == 1
+    assert report.code == 1
 
 
 @pytest.mark.slurm
@@ -342,15 +352,15 @@ def test_under_a_real_slurm():
         def under(*arguments: str) -> Report:
             return Report(cluster.command("srun", *arguments, *command, env=env, check=False))
 
-        told = under("--mpi=none", "-n2")
-        told.names(
+        report = under("--mpi=none", "-n2")
+        report.names(
             "launcher", "error", "2 processes were started, but each is a world of its own", "srun --mpi=pmi2 -n 2"
         )
-        assert told.code == 2
-        told = under("--mpi=pmi2", "-N2", "-n2")
-        assert told.finding("launcher")["found"] == "one world of 2 ranks, started by srun"
-        assert told.finding("Slurm")["found"].startswith("job 2: 2 tasks on 2 nodes (n[")
-        assert not told.bad(), told.shown
+        assert report.code == 2
+        report = under("--mpi=pmi2", "-N2", "-n2")
+        assert report.finding("launcher")["found"] == "one world of 2 ranks, started by srun"
+        assert report.finding("Slurm")["found"].startswith("job 2: 2 tasks on 2 nodes (n[")
+        assert not report.bad(), report.shown
 
 
 @pytest.mark.parametrize(("arguments", "words"), [(["--patience", "0"], "--patience 0"), (["--floder"], "--floder")])

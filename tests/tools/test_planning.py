@@ -25,7 +25,7 @@ from mpibatch.tools.planning import machine as machines
 from mpibatch.tools.planning.advice import counts, limit_of, traps
 from mpibatch.tools.planning.machine import Exchange, Machine, StepLength, StepWork, Work
 from mpibatch.tools.planning.prediction import Model, fitted_to, seconds_per_cell, traffic_of
-from mpibatch.tools.planning.run_prediction import foretold, of_study
+from mpibatch.tools.planning.run_prediction import of_study, predicted
 from mpibatch.tools.planning.work import Subject, subject_of
 from tests.conftest import Launch
 
@@ -67,10 +67,10 @@ def heat(*shape: int) -> Any:
 
 def subject(shape: Sequence[int], per_cell: float = 1e-9, exchanges: tuple[Exchange, ...] = (STAR,)) -> Subject:
     """The heat program as if it had been probed."""
-    found = subject_of(heat(*shape))
+    unprobed = subject_of(heat(*shape))
     steps = (StepWork("steps", {1: per_cell, 4: per_cell}, 0.0, exchanges, 0.1),)
-    work = Work(found.key, "heat.toml", "simulation", tuple(shape), 4, steps, 32.0, 2e8, output_per_cell=8.0)
-    return replace(found, work=work)
+    work = Work(unprobed.key, "heat.toml", "simulation", tuple(shape), 4, steps, 32.0, 2e8, output_per_cell=8.0)
+    return replace(unprobed, work=work)
 
 
 # ---- numbers of ranks
@@ -113,11 +113,11 @@ BY_HAND = {
 
 
 def test_a_profile_by_hand() -> None:
-    found = machines.parse(BY_HAND)
-    assert found.triad == {1: 20.0, 128: 350.0}
-    assert found.memory_per_node == 256 * 10**9
-    assert found.internode is not None
-    assert found.internode.reduce_seconds() == 3e-6
+    machine = machines.parse(BY_HAND)
+    assert machine.triad == {1: 20.0, 128: 350.0}
+    assert machine.memory_per_node == 256 * 10**9
+    assert machine.internode is not None
+    assert machine.internode.reduce_seconds() == 3e-6
 
 
 def test_a_profile_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_profile_comes_back_from_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         ({"schema": 2}, "schema 2"),
         ({"name": None}, None),
@@ -151,14 +151,14 @@ def test_a_profile_comes_back_from_its_file(tmp_path: Path) -> None:
         ({"work": 7}, r"work\[0\]"),
     ],
 )
-def test_profiles_with_mistakes(change: dict[str, Any], told: str | None) -> None:
+def test_profiles_with_mistakes(change: dict[str, Any], words: str | None) -> None:
     given_ = {key: value for key, value in (BY_HAND | change).items() if value is not None}
-    with pytest.raises(UsageError, match=told or "name: it is missing"):
+    with pytest.raises(UsageError, match=words or "name: it is missing"):
         machines.parse(given_)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         ({"shape": []}, "shape"),
         ({"shape": [64, float("inf"), 64]}, "whole number"),
@@ -178,22 +178,22 @@ def test_profiles_with_mistakes(change: dict[str, Any], told: str | None) -> Non
         ({"wraps": [True]}, "3 axes"),
     ],
 )
-def test_damaged_work_is_told_with_the_rest(change: dict[str, Any], told: str) -> None:
+def test_damaged_work_is_told_with_the_rest(change: dict[str, Any], words: str) -> None:
     work = subject((64, 64, 64)).work
     assert work is not None
     entry = json.loads(json.dumps(asdict(work)))
     (key,) = change
     step = entry["steps"][0]
     next(part for part in (entry, step, step["exchanges"][0]) if key in part).update(change)
-    with pytest.raises(UsageError, match=rf"(?s)triad.*work\[0\]: .*{told}.*probe the job anew"):
+    with pytest.raises(UsageError, match=rf"(?s)triad.*work\[0\]: .*{words}.*probe the job anew"):
         machines.parse(BY_HAND | {"triad": {}, "work": [entry]})
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as raised:
         machines.parse({"schema": 1, "latency": 1e-6, "triad": {"1": 0}})
     for key in ("name", "cores_per_node", "triad", "latency and bandwidth"):
-        assert key in str(told.value)
+        assert key in str(raised.value)
 
 
 def test_files_that_hold_no_profile(tmp_path: Path) -> None:
@@ -234,12 +234,12 @@ def test_efficiency_is_one_at_most_on_equal_ranks(shape: list[int], ranks: int, 
     assume(ranks <= math.prod(shape))
     ndim = len(shape)
     star = Exchange(((1, 1),) * ndim, False, (False,) * ndim, 8, 1.0)
-    found = Model(subject(shape, each, (star,)), replace(EVEN, latency=latency)).at(ranks)
-    assert found.efficiency is not None
-    assert 0 < found.efficiency <= 1 + 1e-12
-    assert found.memory is not None
-    assert found.memory >= 2e8 + 32 * found.cells
-    assert found.memory_least == 8 * found.cells
+    prediction = Model(subject(shape, each, (star,)), replace(EVEN, latency=latency)).at(ranks)
+    assert prediction.efficiency is not None
+    assert 0 < prediction.efficiency <= 1 + 1e-12
+    assert prediction.memory is not None
+    assert prediction.memory >= 2e8 + 32 * prediction.cells
+    assert prediction.memory_least == 8 * prediction.cells
 
 
 @given(st.lists(st.integers(8, 400), min_size=1, max_size=3), st.lists(st.integers(2, 200), min_size=1, max_size=4))
@@ -262,30 +262,30 @@ def test_advice_is_truly_better_by_the_model(shape: list[int], ranks: list[int])
 
 
 def test_a_prime_number_of_ranks_is_a_trap() -> None:
-    found = traps(Model(subject((96, 96, 96)), EVEN), [97])
-    assert len(found) == 1
-    assert str(found[0]).startswith("97 is a prime number: ")
-    assert found[0].gain > 1.3
+    advice = traps(Model(subject((96, 96, 96)), EVEN), [97])
+    assert len(advice) == 1
+    assert str(advice[0]).startswith("97 is a prime number: ")
+    assert advice[0].gain > 1.3
 
 
 def test_ranks_that_make_no_block_smaller_are_named() -> None:
     fixed = subject((63, 4, 4), 1e-5)
     model = Model(replace(fixed, job=replace(fixed.job, grid={"topology": [None, 1, 1]})), EVEN)
-    found = traps(model, [63, 62])
+    improvements = traps(model, [63, 62])
     # 62 ranks along 63 cells: one has two cells, as 32 to 61 ranks would have.
-    assert [(one.ranks, one.better) for one in found] == [(62, 63)]
+    assert [(advice.ranks, advice.better) for advice in improvements] == [(62, 63)]
 
 
 def test_where_more_ranks_gain_nothing() -> None:
     slow = Model(subject((64, 64, 64), 1e-9), replace(EVEN, latency=1e-4))
-    found = limit_of(slow)
-    assert found.useless is not None
-    assert found.useless <= 16
-    one, two = (slow.at(n).seconds_per_step for n in (found.useless, 2 * found.useless))
-    assert one is not None
-    assert two is not None
-    assert two > one / 1.1
-    assert "gain less" in str(found)
+    limit = limit_of(slow)
+    assert limit.useless is not None
+    assert limit.useless <= 16
+    before, after = (slow.at(n).seconds_per_step for n in (limit.useless, 2 * limit.useless))
+    assert before is not None
+    assert after is not None
+    assert after > before / 1.1
+    assert "gain less" in str(limit)
 
 
 @given(
@@ -300,11 +300,11 @@ def test_the_busiest_rank_is_found_among_a_few(
 ) -> None:
     ndim, topology = len(axes), [parts for parts, _, _ in axes]
     ranks = math.prod(topology)
-    one = Exchange((width,) * ndim, corners, (wraps,) * ndim, 4, 1.0)
+    exchange = Exchange((width,) * ndim, corners, (wraps,) * ndim, 4, 1.0)
     spread = layout(tuple(parts * n + more % parts for parts, n, more in axes), ranks, {"topology": topology})
-    sent = traffic_of(one, spread, ranks)
+    sent = traffic_of(exchange, spread, ranks)
     stages = [(axis,) for axis in range(ndim)] if corners and ndim > 1 else [tuple(range(ndim))]
-    halo = Halo(one.widths, ("wrap" if wraps else None,) * ndim, corners)
+    halo = Halo(exchange.widths, ("wrap" if wraps else None,) * ndim, corners)
     most = 0
     for rank in range(ranks):
         moves = [m for cut in stages for ms in phase(spread.decomposition, rank, halo, cut).sends.values() for m in ms]
@@ -329,16 +329,16 @@ def test_links_between_nodes_stand_for_those_within() -> None:
     far = machines.Links(1e-5, 1e9, 4e-5)
     only = replace(EVEN, latency=None, bandwidth=None, allreduce=None, internode=far)
     both = replace(EVEN, latency=1e-5, bandwidth=1e9, allreduce=4e-5, internode=far)
-    found, expected = (Model(subject((64, 64, 64)), machine, ranks_per_node=4).at(8) for machine in (only, both))
-    assert found == expected
-    assert found.halo
-    assert found.reduce
+    prediction, expected = (Model(subject((64, 64, 64)), machine, ranks_per_node=4).at(8) for machine in (only, both))
+    assert prediction == expected
+    assert prediction.halo
+    assert prediction.reduce
 
 
 def test_memory_is_held_against_the_node() -> None:
     small = replace(EVEN, memory_per_node=1 << 30)
-    found = [Model(subject((256, 256, 256)), small).at(n) for n in (1, 4, 64)]
-    assert [one.fits for one in found] == [True, False, True]
+    predictions = [Model(subject((256, 256, 256)), small).at(n) for n in (1, 4, 64)]
+    assert [prediction.fits for prediction in predictions] == [True, False, True]
 
 
 def test_small_blocks_fuse_fewer_steps() -> None:
@@ -361,31 +361,31 @@ def test_seconds_of_a_cell_follow_the_triad_beyond_what_was_measured() -> None:
 
 def test_steps_of_a_run_that_ends_at_a_time() -> None:
     text = HEAT.format("64, 64").replace("steps = 100", "until = 0.01")
-    found = subject_of(parse_any(text, "heat.toml"))
+    unprobed = subject_of(parse_any(text, "heat.toml"))
     steps = (StepWork("steps", {1: 1e-9}),)
-    work = Work(found.key, "heat.toml", "simulation", (32, 32), 1, steps, 32.0, 1e8, 0.0, 8.0)
+    work = Work(unprobed.key, "heat.toml", "simulation", (32, 32), 1, steps, 32.0, 1e8, 0.0, 8.0)
     work = replace(work, step_length=StepLength(1e-4, 32.0, -2.0))
-    one = Model(replace(found, work=work), EVEN).at(1)
-    assert one.steps == 400  # a quarter of the length on twice the cells
-    assert one.write_bytes == 2 * 64 * 64 * 8
+    prediction = Model(replace(unprobed, work=work), EVEN).at(1)
+    assert prediction.steps == 400  # a quarter of the length on twice the cells
+    assert prediction.write_bytes == 2 * 64 * 64 * 8
 
 
 def test_first_steps_take_longer() -> None:
-    found = subject((96, 96, 96))
-    work = found.work
+    cold = subject((96, 96, 96))
+    work = cold.work
     assert work is not None
-    warm = replace(found, work=replace(work, warmup={1: 0.5, 2: 0.25}, first_use=3e-8))
+    warm = replace(cold, work=replace(work, warmup={1: 0.5, 2: 0.25}, first_use=3e-8))
     for ranks, trying in ((1, 0.5), (2, 0.25), (4, 0.25)):
-        plain, told = Model(found, EVEN).at(ranks), Model(warm, EVEN).at(ranks)
+        plain, warmed = Model(cold, EVEN).at(ranks), Model(warm, EVEN).at(ranks)
         assert plain.steps is not None
         assert plain.warmup is None
-        assert plain.mean_step() == plain.seconds_per_step == told.seconds_per_step
+        assert plain.mean_step() == plain.seconds_per_step == warmed.seconds_per_step
         share = min(1.0, plain.steps / machines.WARMUP_STEPS)
-        assert told.warmup == pytest.approx(share * trying + 3e-8 * told.cells)
-        assert told.warmup is not None
+        assert warmed.warmup == pytest.approx(share * trying + 3e-8 * warmed.cells)
+        assert warmed.warmup is not None
         assert plain.seconds_per_step is not None
-        assert told.mean_step() == pytest.approx(plain.seconds_per_step + told.warmup / plain.steps)
-        assert told.efficiency == plain.efficiency
+        assert warmed.mean_step() == pytest.approx(plain.seconds_per_step + warmed.warmup / plain.steps)
+        assert warmed.efficiency == plain.efficiency
 
 
 # ---- the command
@@ -409,15 +409,15 @@ def probed(folder: Path, path: str = ".mpibatch/machine.json") -> None:
 
 def test_a_plan_of_what_was_not_probed(jobs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "filters.toml", "--ranks", "1,4", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [point["ranks"] for point in told["points"]] == [1, 4]
-    assert told["points"][1]["topology"] == [2, 2]
-    assert told["points"][1]["messages"] > 0
+    document = json.loads(capsys.readouterr().out)
+    assert [point["ranks"] for point in document["points"]] == [1, 4]
+    assert document["points"][1]["topology"] == [2, 2]
+    assert document["points"][1]["messages"] > 0
     # σ = 2: 8 rows of the gaussian, axis after axis; one around the block for both derivatives.
-    assert told["points"][1]["halo_bytes"] == pytest.approx(4 * (8 + 1) * (150 + 100), rel=1e-3)
-    assert "seconds_per_step" not in told["points"][0]
-    assert not told["probed"]
-    assert "mpiexec -n 2 mpibatch probe filters.toml" in told["notes"][0]
+    assert document["points"][1]["halo_bytes"] == pytest.approx(4 * (8 + 1) * (150 + 100), rel=1e-3)
+    assert "seconds_per_step" not in document["points"][0]
+    assert not document["probed"]
+    assert "mpiexec -n 2 mpibatch probe filters.toml" in document["notes"][0]
     assert main(["plan", "filters.toml", "--ranks", "1,4"]) == 0
     assert "was not probed" in capsys.readouterr().out
 
@@ -464,13 +464,13 @@ def test_a_dtype_that_means_something_else(jobs: Path, capsys: pytest.CaptureFix
 def test_a_plan_of_what_was_probed(jobs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     probed(jobs)
     assert main(["plan", "heat.toml", "--ranks", "1..64,97", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["probed"]
-    by_ranks = {point["ranks"]: point for point in told["points"]}
+    document = json.loads(capsys.readouterr().out)
+    assert document["probed"]
+    by_ranks = {point["ranks"]: point for point in document["points"]}
     assert by_ranks[1]["efficiency"] == 1.0
     assert by_ranks[1]["seconds_per_step"] == pytest.approx(96**3 * 1e-9, rel=1e-3)
     assert by_ranks[64]["seconds"] > 0
-    assert [one["ranks"] for one in told["advice"]] == [97]
+    assert [advice["ranks"] for advice in document["advice"]] == [97]
     assert main(["plan", "heat.toml", "--ranks", "1..64,97", "--set", "simulation.diffusivity=2"]) == 0
     text = capsys.readouterr().out
     assert "97 is a prime number" in text
@@ -481,11 +481,11 @@ def test_a_plan_for_a_machine_that_is_not_here(jobs: Path, capsys: pytest.Captur
     probed(jobs)
     (jobs / "x.json").write_text(json.dumps(BY_HAND))
     assert main(["plan", "heat.toml", "--ranks", "1,256", "--machine", "x.json", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["machine"] == "cluster X"
-    assert told["points"][0]["seconds_per_step"] == pytest.approx(96**3 * 0.5e-9, rel=1e-3)
-    assert told["points"][1]["nodes"] == 2
-    assert any("ratio of the two machines' triads" in note for note in told["notes"])
+    document = json.loads(capsys.readouterr().out)
+    assert document["machine"] == "cluster X"
+    assert document["points"][0]["seconds_per_step"] == pytest.approx(96**3 * 0.5e-9, rel=1e-3)
+    assert document["points"][1]["nodes"] == 2
+    assert any("ratio of the two machines' triads" in note for note in document["notes"])
 
 
 def test_a_plan_needs_no_mpi_and_no_second(jobs: Path, launch: Launch) -> None:
@@ -513,9 +513,9 @@ def test_dots_end_where_the_cells_do(jobs: Path, capsys: pytest.CaptureFixture[s
         ("4,16", [4, 16]),
     ):
         assert main(["plan", "heat.toml", "--ranks", text, "--set", "simulation.shape=[6,4]", "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert [point["ranks"] for point in told["points"]] == expected
-        assert any("more ranks than 24 are left out" in note for note in told["notes"]) == (".." in text)
+        document = json.loads(capsys.readouterr().out)
+        assert [point["ranks"] for point in document["points"]] == expected
+        assert any("more ranks than 24 are left out" in note for note in document["notes"]) == (".." in text)
     for text in ("1..16, 64", "32..64"):
         assert main(["plan", "heat.toml", "--ranks", text, "--set", "simulation.shape=[6,4]"]) == 2
         assert "24 cells" in capsys.readouterr().err
@@ -526,7 +526,7 @@ def test_a_note_tells_which_links_are_missing(jobs: Path, capsys: pytest.Capture
     assert work is not None
     none = replace(EVEN, latency=None, bandwidth=None, allreduce=None).with_work([work])
     far = machines.Links(1e-5, 1e9)
-    for machine, told in (
+    for machine, note in (
         (none, "messages take no time here"),
         (replace(none, internode=far), "within a node are taken to be as slow as between two"),
         (EVEN.with_work([work]), "between nodes are taken to be as fast as within one"),
@@ -535,11 +535,11 @@ def test_a_note_tells_which_links_are_missing(jobs: Path, capsys: pytest.Capture
         machines.save(jobs / ".mpibatch" / "machine.json", machine)
         assert main(["plan", "heat.toml", "--ranks", "1,2"]) == 0
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("- messages")]
-        assert [told in line for line in lines] == ([True] if told else [])
+        assert [note in line for line in lines] == ([True] if note else [])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "words"),
     [
         (["heat.toml", "--ranks", "0"], 2, "--ranks 0"),
         (["heat.toml", "--ranks", "-1"], 2, "--ranks"),
@@ -555,13 +555,13 @@ def test_a_note_tells_which_links_are_missing(jobs: Path, capsys: pytest.Capture
     ],
 )
 def test_plans_that_cannot_be_meant(
-    jobs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
+    jobs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str
 ) -> None:
     (jobs / "old.json").write_text('{"schema": 0}')
     (jobs / "cavity.toml").write_text('[simulation]\nprogram = "cavity"\nsteps = 5\n[output]\npath = "c.h5"\n')
     assert main(["plan", *arguments]) == code
     error = capsys.readouterr().err
-    assert told in error
+    assert words in error
     assert "Traceback" not in error
 
 
@@ -569,14 +569,14 @@ def test_plans_that_cannot_be_meant(
 
 
 def test_a_run_is_foretold_only_if_the_profile_knows_it(jobs: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert foretold(heat(96, 96, 96), 4) is None
+    assert predicted(heat(96, 96, 96), 4) is None
     probed(jobs)
-    said = foretold(heat(96, 96, 96), 4)
-    assert said is not None
-    assert said["seconds_per_step"] > 0
-    assert said["memory"] > 2e8
-    assert said["steps"] == 100
-    assert foretold(heat(96, 96), 4) is None
+    prediction = predicted(heat(96, 96, 96), 4)
+    assert prediction is not None
+    assert prediction["seconds_per_step"] > 0
+    assert prediction["memory"] > 2e8
+    assert prediction["steps"] == 100
+    assert predicted(heat(96, 96), 4) is None
     assert not caplog.records
 
 
@@ -584,28 +584,28 @@ def test_a_run_is_foretold_only_if_the_profile_knows_it(jobs: Path, caplog: pyte
 def test_a_damaged_profile_is_a_warning(jobs: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
     (jobs / ".mpibatch").mkdir()
     (jobs / ".mpibatch" / "machine.json").write_text(text)
-    assert foretold(heat(96, 96, 96), 4) is None
+    assert predicted(heat(96, 96, 96), 4) is None
     assert "no prediction" in caplog.text
 
 
 def test_the_variable_names_the_profile(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probed(jobs, "elsewhere.json")
     monkeypatch.setenv("MPIBATCH_MACHINE", "elsewhere.json")
-    assert foretold(heat(96, 96, 96), 2) is not None
+    assert predicted(heat(96, 96, 96), 2) is not None
 
 
 def test_a_point_of_a_study(jobs: Path) -> None:
     probed(jobs)
     profile = json.loads((jobs / ".mpibatch" / "machine.json").read_text())
     text = HEAT.format("96, 96, 96")
-    assert of_study(text, "heat.toml", [], profile, 4) == foretold(heat(96, 96, 96), 4)
+    assert of_study(text, "heat.toml", [], profile, 4) == predicted(heat(96, 96, 96), 4)
     assert of_study(text, "heat.toml", ["simulation.shape=[64,64]"], profile, 4) is None
 
 
 def test_uneven_blocks_count(jobs: Path) -> None:
     """A job's own sizes decide what its fullest rank has."""
     text = HEAT.format("10, 10") + "\n[grid]\nsizes = [[7, 3], []]\n"
-    found = Model(subject_of(parse_any(text, "heat.toml"))).at(2)
-    assert (found.largest, found.smallest, found.cells) == ((7, 10), (3, 10), 70)
-    assert found.imbalance == pytest.approx(1.4)
+    prediction = Model(subject_of(parse_any(text, "heat.toml"))).at(2)
+    assert (prediction.largest, prediction.smallest, prediction.cells) == ((7, 10), (3, 10), 70)
+    assert prediction.imbalance == pytest.approx(1.4)
     assert Decomposition.over((10, 10), 2, None, [[7, 3], None]).imbalance() == pytest.approx(1.4)

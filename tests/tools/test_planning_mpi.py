@@ -71,7 +71,7 @@ def field() -> mb.Field:
     return grid.from_function(lambda y, x: np.sin(0.3 * y * y) + np.cos(0.2 * x), "f4")
 
 
-def asked(name: str, given: dict[str, Any], u: mb.Field) -> tuple[tally.Lap, int, int]:
+def count_exchanges(name: str, given: dict[str, Any], u: mb.Field) -> tuple[tally.Lap, int, int]:
     tally.reset()
     before = tally.traffic()
     function(name)(u, **given)
@@ -81,33 +81,35 @@ def asked(name: str, given: dict[str, Any], u: mb.Field) -> tuple[tally.Lap, int
 
 @pytest.mark.parametrize(("name", "given"), CASES, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_a_filter_asks_for_is_known_before(field: mb.Field, name: str, given: dict[str, Any]) -> None:
-    lap, _, nbytes = asked(name, given, field)
+    lap, _, nbytes = count_exchanges(name, given, field)
     static = halos.of_filter(name, given, 2, "f4")
     for axis in range(2):
         real = max((need.widths[axis] for need in lap.exchanges), default=(0, 0))
-        said = max((one.widths[axis] for one in static), default=(0, 0))
-        assert said == real, f"axis {axis}: {lap.exchanges}"
+        width = max((exchange.widths[axis] for exchange in static), default=(0, 0))
+        assert width == real, f"axis {axis}: {lap.exchanges}"
     # Bytes are right but for results of another dtype on the way, and for what is fetched once instead of twice.
     most = private().allreduce(nbytes, op=MPI.MAX)
     spread = layout(SHAPE, private().size, {})
-    expected = sum(one.times * traffic_of(one, spread, private().size).bytes for one in static)
+    expected = sum(exchange.times * traffic_of(exchange, spread, private().size).bytes for exchange in static)
     assert expected / 4.1 <= most <= 4.1 * expected
 
 
 def test_traffic_of_a_probed_step_is_what_is_sent(field: mb.Field) -> None:
     """What `tally` counts on any number of ranks gives the bytes that the busiest of these ranks sends."""
     for name, given in (("gaussian_filter", {"sigma": 2}), ("median_filter", {"size": 5}), ("laplace", {})):
-        lap, messages, nbytes = asked(name, given, field)
+        lap, messages, nbytes = count_exchanges(name, given, field)
         spread, ranks = layout(SHAPE, private().size, {}), private().size
-        said = [
+        traffic = [
             (traffic_of(Exchange(n.widths, n.corners, n.wraps, n.bytes_per_cell, 1.0), spread, ranks), times)
             for n, times in lap.exchanges.items()
         ]
         # A median fetches all at once, and with it what lies beyond walls next to a neighbor.
         close = 0.1 if name == "median_filter" else 0.0
         most = private().allreduce(nbytes, op=MPI.MAX)
-        assert sum(times * one.bytes for one, times in said) == pytest.approx(most, rel=close), name
-        assert sum(times * one.messages for one, times in said) <= 8 * max(1, private().allreduce(messages, op=MPI.MAX))
+        assert sum(times * sent.bytes for sent, times in traffic) == pytest.approx(most, rel=close), name
+        assert sum(times * sent.messages for sent, times in traffic) <= 8 * max(
+            1, private().allreduce(messages, op=MPI.MAX)
+        )
 
 
 def test_traffic_of_a_simulation_is_what_is_sent() -> None:
@@ -120,22 +122,22 @@ def test_traffic_of_a_simulation_is_what_is_sent() -> None:
         heat.run(parameters, simulation)
     spread, ranks = layout((24, 20, 16), private().size, {}), private().size
     steps = next(lap for lap in tally.exchanges() if lap.name == "steps")
-    said = 0.0
+    expected = 0.0
     for need, times in steps.exchanges.items():
-        one = Exchange(need.widths, need.corners, need.wraps, need.bytes_per_cell, 1.0, need.steps)
-        said += times * traffic_of(one, spread, ranks).bytes
+        exchange = Exchange(need.widths, need.corners, need.wraps, need.bytes_per_cell, 1.0, need.steps)
+        expected += times * traffic_of(exchange, spread, ranks).bytes
     assert sum(need.steps * times for need, times in steps.exchanges.items()) == 7
     _, nbytes = tally.traffic()
-    assert said == private().allreduce(nbytes, op=MPI.MAX)
+    assert expected == private().allreduce(nbytes, op=MPI.MAX)
 
 
 def test_kernels_of_a_program_tell_their_reach() -> None:
     from mpibatch.apps import heat
 
-    (one,) = halos.of_kernels(heat, 3, 8)
-    assert one.widths == ((1, 1),) * 3
-    assert one.bytes_per_cell == 8
-    assert not one.corners
+    (exchange,) = halos.of_kernels(heat, 3, 8)
+    assert exchange.widths == ((1, 1),) * 3
+    assert exchange.bytes_per_cell == 8
+    assert not exchange.corners
 
 
 def test_nodes_may_have_unequal_ranks_and_take_turns(monkeypatch: pytest.MonkeyPatch, shared_tmp: Path) -> None:
@@ -146,11 +148,11 @@ def test_nodes_may_have_unequal_ranks_and_take_turns(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(measurement, name, value)
     monkeypatch.setattr(measurement, "node_of", lambda comm: MPI.Intracomm(comm.Split(comm.rank % 2, comm.rank)))
     comm = private()
-    found = measurement.machine_of(comm, str(shared_tmp), "two")
+    machine = measurement.machine_of(comm, str(shared_tmp), "two")
     most = -(-comm.size // 2)
-    assert found.nodes == min(2, comm.size)
-    assert max(found.triad) == max(found.touch) == most
-    assert all(0 < rate < 1e6 for rate in found.triad.values())
-    assert (found.links is None) == (most == 1)
-    assert (found.internode is None) == (comm.size == 1)
+    assert machine.nodes == min(2, comm.size)
+    assert max(machine.triad) == max(machine.touch) == most
+    assert all(0 < rate < 1e6 for rate in machine.triad.values())
+    assert (machine.links is None) == (most == 1)
+    assert (machine.internode is None) == (comm.size == 1)
     assert not [*shared_tmp.glob("*")]

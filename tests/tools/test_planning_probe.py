@@ -71,14 +71,14 @@ def measured(launch: Launch, folder: Path, name: str, ranks: int) -> dict[str, A
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "predicted" in done.stdout
-    told: dict[str, Any] = json.loads(record.read_text())["run"]
-    return told
+    account: dict[str, Any] = json.loads(record.read_text())["run"]
+    return account
 
 
-def seconds_of(told: dict[str, Any]) -> float:
-    if told["kind"] == "simulation":
-        return float(told["laps"]["steps"]) / int(told["steps"])
-    return sum(float(taken) for name, taken in told["laps"].items() if name not in ("reading", "writing"))
+def seconds_of(record: dict[str, Any]) -> float:
+    if record["kind"] == "simulation":
+        return float(record["laps"]["steps"]) / int(record["steps"])
+    return sum(float(taken) for name, taken in record["laps"].items() if name not in ("reading", "writing"))
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -87,7 +87,7 @@ def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, nam
 
     What is found depends on what the machine does meanwhile; scripts/bench_plan.py measures.
     """
-    found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+    ratios_by_ranks: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
 
     def is_close(ratios: list[tuple[float, float]]) -> bool:
         bound = 1.5 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
@@ -97,23 +97,25 @@ def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, nam
     for number in range(TRIES):
         settle()
         run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet", *(["--anew"] if number else []))
-        for ranks in [n for n in found if not is_close(found[n])]:
-            told = measured(launch, folder, name, ranks)
-            said = told["predicted"]
-            found[ranks].append((said["seconds_per_step"] / seconds_of(told), said["memory"] / told["memory"]["most"]))
-        if all(map(is_close, found.values())):
+        for ranks in [n for n in ratios_by_ranks if not is_close(ratios_by_ranks[n])]:
+            record = measured(launch, folder, name, ranks)
+            prediction = record["predicted"]
+            ratios_by_ranks[ranks].append(
+                (prediction["seconds_per_step"] / seconds_of(record), prediction["memory"] / record["memory"]["most"])
+            )
+        if all(map(is_close, ratios_by_ranks.values())):
             return
-    pytest.fail(f"predicted over measured (seconds of a step, bytes), by ranks: {found}")
+    pytest.fail(f"predicted over measured (seconds of a step, bytes), by ranks: {ratios_by_ranks}")
 
 
 def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
-    found = machines.load(folder / ".mpibatch" / "machine.json")
-    assert {work.job for work in found.work} == {"heat.toml", "filters.toml"}
-    assert set(found.triad) == set(found.write) == {1, 2}
-    assert all(rate > 0 for rate in (*found.triad.values(), *found.write.values(), *found.read.values()))
-    assert found.links is not None
-    assert found.links.latency < 0.1
-    for work in found.work:
+    machine = machines.load(folder / ".mpibatch" / "machine.json")
+    assert {work.job for work in machine.work} == {"heat.toml", "filters.toml"}
+    assert set(machine.triad) == set(machine.write) == {1, 2}
+    assert all(rate > 0 for rate in (*machine.triad.values(), *machine.write.values(), *machine.read.values()))
+    assert machine.links is not None
+    assert machine.links.latency < 0.1
+    for work in machine.work:
         assert work.steps[0].exchanges
         assert set(work.steps[0].seconds_per_cell) == {1, 2}
         is_simulation = work.kind == "simulation"
@@ -124,15 +126,15 @@ def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "told"), [("raise ValueError('of mine')", "ValueError: of mine"), ("exit(3)", "3")]
+    ("failure", "words"), [("raise ValueError('of mine')", "ValueError: of mine"), ("exit(3)", "3")]
 )
-def test_a_program_that_fails_on_the_rank_that_is_alone(launch: Launch, folder: Path, failure: str, told: str) -> None:
+def test_a_program_that_fails_on_the_rank_that_is_alone(launch: Launch, folder: Path, failure: str, words: str) -> None:
     (folder / "bad.py").write_text(PROGRAM.format(failure))
     (folder / "bad.toml").write_text('[simulation]\nprogram = "bad.py"\nsteps = 5\n[output]\npath = "bad.h5"\n')
     done = launch(2, "-m", "mpibatch", "probe", "bad.toml", "--seconds", "1", cwd=folder)
     assert done.returncode == 1, done.stderr
     assert "probing bad.toml" in done.stderr
-    assert told in done.stderr
+    assert words in done.stderr
     assert "ending the others" not in done.stderr  # all have agreed
     assert not [*folder.glob("mpibatch-probe-*")]
 
@@ -146,9 +148,9 @@ def test_one_rank_alone_probes_too(launch: Launch, tmp_path: Path) -> None:
     assert "small.toml" in done.stdout
     plan = run(launch, tmp_path, 0, "plan", "small.toml", "--ranks", "1,2")
     assert "messages take no time here" in plan.stdout
-    found = machines.load(tmp_path / ".mpibatch" / "machine.json")
-    assert found.links is None
-    length = found.work[0].step_length
+    machine = machines.load(tmp_path / ".mpibatch" / "machine.json")
+    assert machine.links is None
+    length = machine.work[0].step_length
     assert length is not None
     assert length.power == pytest.approx(-2, abs=0.1)  # as the scheme's limit goes
 
@@ -157,7 +159,7 @@ def test_probes_that_cannot_be_meant(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"schema": 1, "name": "X", "cores_per_node": 9999, "triad": {"1": 1}}')
     (tmp_path / "old.json").write_text('{"schema": 0}')
     (tmp_path / "small.toml").write_text(HEAT)
-    for arguments, code, told in (
+    for arguments, code, words in (
         (["small.toml", "--output", "other.json"], 2, "not of this machine"),
         (["small.toml", "--output", "old.json"], 2, "--anew"),
         (["small.toml", "--folder", "nowhere"], 1, "nowhere"),
@@ -165,5 +167,5 @@ def test_probes_that_cannot_be_meant(launch: Launch, tmp_path: Path) -> None:
     ):
         done = launch(0, "-m", "mpibatch", "probe", *arguments, cwd=tmp_path)
         assert done.returncode == code, done.stderr
-        assert told in done.stderr
+        assert words in done.stderr
         assert "Traceback" not in done.stderr

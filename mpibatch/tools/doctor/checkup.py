@@ -57,7 +57,7 @@ def examine(folder: Path, patience: float = PATIENCE) -> Examination:
     meeting = Meeting(rank)
     token = secrets.token_hex(4)
     folder = folder.absolute()
-    local = _told(_LOCAL_RANKS)
+    local = _read_number(_LOCAL_RANKS)
     libraries = LIBRARIES if not rank or local == 0 else ()
     arguments = [str(folder), token, str(ranks), str(patience)]
     heard = hear("rank", [*arguments, *libraries], patience, meeting.somebody_failed)
@@ -66,33 +66,36 @@ def examine(folder: Path, patience: float = PATIENCE) -> Examination:
     if heard.failure is not None:
         meeting.leave(heard)
     ranks = ranks or int(heard.facts.get("world", 1))
-    found = Examination(rank, ranks, meeting=meeting)
+    examination = Examination(rank, ranks, meeting=meeting)
     if rank:
         # Rank 0 may be on another host, and never learn of it; or still be waiting.
         if heard.failure is not None and not meeting.wait(3 * patience):
-            found.unheard = heard.failure
-        return found
+            examination.unheard = heard.failure
+        return examination
     findings = [*heard.findings, *_failures(heard, meeting, ranks)]
     library = str(heard.facts.get("library", ""))
     around = hear("folders", [str(folder), token], patience)
     findings += [*around.findings, *([around.failure] if around.failure else [])]
     findings += _around(heard, ranks, library)
-    bad = {one.check for one in findings if one.level == "error"}
+    bad = {finding.check for finding in findings if finding.level == "error"}
     if "launcher" in bad:
         # That is why; what MPI says of it helps nobody.
-        findings = [one for one in findings if one.check != "MPI starts"]
+        findings = [finding for finding in findings if finding.check != "MPI starts"]
     if "one MPI" in bad:
         # Which of the two is to stay decides which mpiexec is the right one.
         first = "first see one MPI, above"
-        findings = [replace(one, advice=first) if one.check in ("mpiexec", "launcher") else one for one in findings]
+        findings = [
+            replace(finding, advice=first) if finding.check in ("mpiexec", "launcher") else finding
+            for finding in findings
+        ]
     findings += _not_tried(findings, heard, ranks)
-    found.findings = sorted(findings, key=lambda one: ORDER.index(one.check))
-    found.environment = _environment(folder, heard, library)
-    found.seconds = time.monotonic() - begin
-    return found
+    examination.findings = sorted(findings, key=lambda finding: ORDER.index(finding.check))
+    examination.environment = _environment(folder, heard, library)
+    examination.seconds = time.monotonic() - begin
+    return examination
 
 
-def _told(names: tuple[str, ...]) -> int | None:
+def _read_number(names: tuple[str, ...]) -> int | None:
     values = [os.environ.get(name, "") for name in names]
     return next((int(value) for value in values if value.isdecimal()), None)
 
@@ -101,7 +104,7 @@ def _without(heard: Heard, failure: Finding, arguments: list[str], patience: flo
     """Once more without the library that ended the patient: it did so before MPI was started, so that all can go on."""
     others = [f"{DIED}{name}" if name == failure.check else name for name in LIBRARIES]
     again = hear("rank", [*arguments, *others], patience, meeting.somebody_failed)
-    again.findings = [one for one in again.findings if one.check != failure.check] + [failure]
+    again.findings = [finding for finding in again.findings if finding.check != failure.check] + [failure]
     return again
 
 
@@ -110,16 +113,16 @@ def _failures(heard: Heard, meeting: Meeting, ranks: int) -> list[Finding]:
     if heard.failure is None:
         return []
     by_rank = {0: (heard.is_late, heard.failure)} | (meeting.collect(ranks, 1.5) if ranks > 1 else {})
-    telling = {rank: one for rank, (late, one) in by_rank.items() if not late}
-    chosen = telling or {rank: one for rank, (_, one) in by_rank.items()}
+    telling = {rank: failure for rank, (late, failure) in by_rank.items() if not late}
+    chosen = telling or {rank: failure for rank, (_, failure) in by_rank.items()}
     same: dict[tuple[str, str], list[int]] = {}
-    for rank, one in sorted(chosen.items()):
-        same.setdefault((one.check, one.found.partition(": ")[0]), []).append(rank)
+    for rank, failure in sorted(chosen.items()):
+        same.setdefault((failure.check, failure.message.partition(": ")[0]), []).append(rank)
     result = []
     for who in same.values():
-        one = chosen[who[0]]
+        failure = chosen[who[0]]
         where = "" if len(who) == ranks else f"rank{'s' * (len(who) > 1)} {', '.join(map(str, who[:8]))}: "
-        result.append(Finding(one.check, one.level, where + one.found, one.advice))
+        result.append(Finding(failure.check, failure.level, where + failure.message, failure.advice))
     return result
 
 
@@ -128,7 +131,7 @@ def _around(heard: Heard, ranks: int, library: str) -> list[Finding]:
     started_by, world = launchers.starter(), int(heard.facts.get("world", 0))
     checks: dict[str, Callable[[], list[Finding]]] = {
         "packages": lambda: versions.check_packages(heard.modules),
-        "shared memory": lambda: machine.check_shared_memory(_told(_LOCAL_SIZES) or ranks),
+        "shared memory": lambda: machine.check_shared_memory(_read_number(_LOCAL_SIZES) or ranks),
         "limits": machine.check_limits,
         "variables": lambda: variables.check_variables(os.environ, library),
         "Slurm": lambda: slurm.check_slurm(os.environ, world, library),
@@ -144,13 +147,13 @@ def _around(heard: Heard, ranks: int, library: str) -> list[Finding]:
             findings += check()
         except Exception as failure:
             # One check that meets what nobody thought of must not take the others with it.
-            found = f"could not be looked at: {type(failure).__name__}: {one_line(str(failure))}"
-            findings.append(warning(name, found, "tell it to those who make mpibatch, with the report of --json"))
+            message = f"could not be looked at: {type(failure).__name__}: {one_line(str(failure))}"
+            findings.append(warning(name, message, "tell it to those who make mpibatch, with the report of --json"))
     return findings
 
 
 def _not_tried(findings: list[Finding], heard: Heard, ranks: int) -> list[Finding]:
-    there = {one.check for one in findings}
+    there = {finding.check for finding in findings}
     missing = [name for name in (*_BY_ALL, *(_BY_SEVERAL if ranks > 1 else ())) if name not in there]
     if "library" not in heard.facts:
         why = "needs an MPI library"

@@ -30,7 +30,7 @@ class Software:
 
 @dataclass(frozen=True)
 class Fault:
-    """A `library` does `what` in versions from the first to, not including, the second of each of `versions`.
+    """A `library` shows a `symptom` in versions from the first to, not including, the second of each of `versions`.
 
     "" is no limit. `needs` names attributes of `Software` that must hold too; `where` the file systems concerned
     (all, if none).
@@ -39,7 +39,7 @@ class Fault:
     library: str
     versions: tuple[tuple[str, str], ...]
     level: Level
-    what: str
+    symptom: str
     advice: str
     source: str
     needs: tuple[str, ...] = ()
@@ -101,23 +101,23 @@ FAULTS = (
 )  # fmt: skip
 
 
-def check_faults(here: Software, table: Iterable[Fault] = FAULTS) -> list[Finding]:
+def check_faults(software: Software, table: Iterable[Fault] = FAULTS) -> list[Finding]:
     """Return what is known against the versions that are loaded. Local."""
     findings = []
     for fault in table:
-        version = getattr(here, fault.library)
+        version = getattr(software, fault.library)
         if not version or not any(_between(version, *span) for span in fault.versions):
             continue
-        if not all(getattr(here, need) for need in fault.needs):
+        if not all(getattr(software, need) for need in fault.needs):
             continue
-        if fault.where and here.file_system not in fault.where:
+        if fault.where and software.file_system not in fault.where:
             continue
         name = {"openmpi": "Open MPI", "mpich": "MPICH", "hdf5": "parallel HDF5"}[fault.library]
-        found = f"{name} {version}: {fault.what} [{fault.source}]"
-        findings.append(Finding("known faults", fault.level, found, fault.advice))
+        message = f"{name} {version}: {fault.symptom} [{fault.source}]"
+        findings.append(Finding("known faults", fault.level, message, fault.advice))
     return findings or [fine("known faults", "none of these versions of MPI and HDF5, as far as they are used here")]
 
 
 def _between(version: str, first: str, fixed: str) -> bool:
-    here = numbers(version)
-    return (not first or here >= numbers(first)) and (not fixed or here < numbers(fixed))
+    ours = numbers(version)
+    return (not first or ours >= numbers(first)) and (not fixed or ours < numbers(fixed))

@@ -20,29 +20,29 @@ class Finding:
     ----------
     check : the name of the check; several findings may be of one.
     level : "ok"; "warning": works, but slowly, or not always; "error": will fail; "skipped": could not be tried.
-    found : what was found, in one line.
+    message : what was found, in one line.
     advice : what to type, or to do, next; "" where there is nothing to do.
     """
 
     check: str
     level: Level
-    found: str
+    message: str
     advice: str = ""
 
 
-def fine(check: str, found: str) -> Finding:
+def fine(check: str, message: str) -> Finding:
     """All is well. Local."""
-    return Finding(check, "ok", found)
+    return Finding(check, "ok", message)
 
 
-def warning(check: str, found: str, advice: str) -> Finding:
+def warning(check: str, message: str, advice: str) -> Finding:
     """It works, but slowly, or not always. Local."""
-    return Finding(check, "warning", found, advice)
+    return Finding(check, "warning", message, advice)
 
 
-def error(check: str, found: str, advice: str) -> Finding:
+def error(check: str, message: str, advice: str) -> Finding:
     """It will fail. Local."""
-    return Finding(check, "error", found, advice)
+    return Finding(check, "error", message, advice)
 
 
 def skipped(check: str, why: str, advice: str = "") -> Finding:

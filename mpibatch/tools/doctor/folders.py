@@ -59,33 +59,33 @@ def check_folder(folder: Path, mountinfo: str | None = None) -> list[Finding]:
         if failure == errno.EFBIG:
             return [error(check, f"not even 64 KiB can be written in {folder}: {why}", "ulimit -f unlimited")]
         return [error(check, f"no file can be made in {folder}: {why}", f"ls -ld {folder}; give another --folder")]
-    return _told(check, folder, kind, place)
+    return _check_file_system(check, folder, kind, place)
 
 
-def _told(check: str, folder: Path, kind: str, place: str) -> list[Finding]:
+def _check_file_system(check: str, folder: Path, kind: str, place: str) -> list[Finding]:
     about = os.statvfs(folder)
     free = about.f_bavail * about.f_frsize
-    found = f"{folder}: {kind or 'unknown file system'} on {place}, {size(free)} free"
+    message = f"{folder}: {kind or 'unknown file system'} on {place}, {size(free)} free"
     if free < GIBI:
         advice = f"make room: du -sh {folder}/*; or give another --folder"
-        return [(error if free < MEBI else warning)(check, found, advice)]
+        return [(error if free < MEBI else warning)(check, message, advice)]
     if kind in NETWORK:
         advice = "write to the site's parallel file system (scratch) instead, if there is one"
-        return [warning(check, f"{found}; ranks that write one file over {kind} wait for its locks", advice)]
+        return [warning(check, f"{message}; ranks that write one file over {kind} wait for its locks", advice)]
     if kind == "lustre" and (stripes := _stripes(folder)) == "1":
         advice = f"lfs setstripe --stripe-count -1 {folder}"
-        return [warning(check, f"{found}; files here lie on one server each (stripe count {stripes})", advice)]
+        return [warning(check, f"{message}; files here lie on one server each (stripe count {stripes})", advice)]
     kept = {"tmpfs": "; in memory, gone after a restart", "overlay": "; gone with the container"}.get(kind, "")
-    return [fine(check, found + kept)]
+    return [fine(check, message + kept)]
 
 
 def _stripes(folder: Path) -> str:
     lfs = shutil.which("lfs")
     if lfs is None:
         return ""
-    asked = [lfs, "getstripe", "--stripe-count", "--directory", str(folder)]
+    command = [lfs, "getstripe", "--stripe-count", "--directory", str(folder)]
     try:
-        return subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 
@@ -111,27 +111,27 @@ def _try_to_write(folder: Path) -> int:
 def check_locking(folder: Path, environment: Mapping[str, str]) -> list[Finding]:
     """Try both kinds of locks on a file in the folder. Local. HDF5 takes flock, MPI-IO fcntl."""
     check = "locking"
-    asked = environment.get("HDF5_USE_FILE_LOCKING")
-    if asked is not None and asked.upper() not in ("TRUE", "FALSE", "1", "0", "BEST_EFFORT"):
-        found = f"HDF5_USE_FILE_LOCKING={asked} means nothing to HDF5"
-        return [warning(check, found, "export HDF5_USE_FILE_LOCKING=FALSE, TRUE or BEST_EFFORT, or unset it")]
+    setting = environment.get("HDF5_USE_FILE_LOCKING")
+    if setting is not None and setting.upper() not in ("TRUE", "FALSE", "1", "0", "BEST_EFFORT"):
+        message = f"HDF5_USE_FILE_LOCKING={setting} means nothing to HDF5"
+        return [warning(check, message, "export HDF5_USE_FILE_LOCKING=FALSE, TRUE or BEST_EFFORT, or unset it")]
     failed = _failed_locks(folder)
     if failed is None:
         return [skipped(check, f"no file can be made in {folder}")]
     if not failed:
-        said = f"; HDF5_USE_FILE_LOCKING={asked}" if asked else ""
-        return [fine(check, f"flock and fcntl work in {folder}{said}")]
+        note = f"; HDF5_USE_FILE_LOCKING={setting}" if setting else ""
+        return [fine(check, f"flock and fcntl work in {folder}{note}")]
     if "fcntl" in failed:
-        found = f"locks do not work in {folder} ({failed['fcntl']}); MPI-IO needs them to write between values"
+        message = f"locks do not work in {folder} ({failed['fcntl']}); MPI-IO needs them to write between values"
         kind = file_system(folder)[0]
         advice = "mount -o flock (root)" if kind == "lustre" else "mount without nolock, or give another --folder"
-        return [warning(check, found, advice)]
-    if asked is not None and asked.upper() in ("FALSE", "0", "BEST_EFFORT"):
+        return [warning(check, message, advice)]
+    if setting is not None and setting.upper() in ("FALSE", "0", "BEST_EFFORT"):
         return [
             fine(check, f"flock does not work in {folder}, and HDF5 is told to go without (by HDF5_USE_FILE_LOCKING)")
         ]
-    found = f"flock does not work in {folder} ({failed['flock']}); mpibatch goes without, other HDF5 programs fail"
-    return [warning(check, found, "export HDF5_USE_FILE_LOCKING=FALSE")]
+    message = f"flock does not work in {folder} ({failed['flock']}); mpibatch goes without, other HDF5 programs fail"
+    return [warning(check, message, "export HDF5_USE_FILE_LOCKING=FALSE")]
 
 
 def _failed_locks(folder: Path) -> dict[str, str] | None:
@@ -158,21 +158,23 @@ def check_cache(environment: Mapping[str, str]) -> list[Finding]:
     """Look at the folder of compiled code. Local."""
     check = "compiled code"
     if environment.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-        found = "NUMBA_DISABLE_JIT is set: kernels run as plain Python, some hundred times slower"
-        return [error(check, found, "unset NUMBA_DISABLE_JIT")]
+        message = "NUMBA_DISABLE_JIT is set: kernels run as plain Python, some hundred times slower"
+        return [error(check, message, "unset NUMBA_DISABLE_JIT")]
     named = environment.get("MPIBATCH_CACHE_DIR")
-    wanted = Path(named) if named else Path(environment.get("XDG_CACHE_HOME") or home() / ".cache") / "mpibatch"
+    preferred = Path(named) if named else Path(environment.get("XDG_CACHE_HOME") or home() / ".cache") / "mpibatch"
     folder = cache_folder()
-    if folder != wanted:
-        found = f"{wanted} cannot be written to: compiled code is kept in {folder}, on each host by itself"
+    if folder != preferred:
+        message = f"{preferred} cannot be written to: compiled code is kept in {folder}, on each host by itself"
         return [
-            warning(check, found, "export MPIBATCH_CACHE_DIR=… to a folder that all nodes see and you may write to")
+            warning(check, message, "export MPIBATCH_CACHE_DIR=… to a folder that all nodes see and you may write to")
         ]
     for inner in ("numba", "locks"):
         below = folder / inner
         if below.exists() and not _may_write(below):
-            found = f"{below} cannot be written to: kernels are compiled anew in each run, or not at all"
-            return [error(check, found, f"chmod -R u+rwX {folder}, or rm -r {folder}, or export MPIBATCH_CACHE_DIR=…")]
+            message = f"{below} cannot be written to: kernels are compiled anew in each run, or not at all"
+            return [
+                error(check, message, f"chmod -R u+rwX {folder}, or rm -r {folder}, or export MPIBATCH_CACHE_DIR=…")
+            ]
     room = shutil.disk_usage(folder).free
     if room < 16 * MEBI:
         return [warning(check, f"{folder}: only {size(room)} free", "export MPIBATCH_CACHE_DIR=… to another disk")]

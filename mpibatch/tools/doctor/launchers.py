@@ -47,13 +47,13 @@ class Launcher:
 
 def family_of(library: str) -> tuple[str, str]:
     """Return family and version from what an MPI library says of itself. Local."""
-    if found := re.search(r"Open MPI v([\w.]+)", library):
-        return "openmpi", found[1]
-    if found := re.search(r"Intel\(R\) MPI Library ([\w.]+)", library):
-        return "intel", found[1]
+    if match := re.search(r"Open MPI v([\w.]+)", library):
+        return "openmpi", match[1]
+    if match := re.search(r"Intel\(R\) MPI Library ([\w.]+)", library):
+        return "intel", match[1]
     # Its derivatives, as Cray's and MVAPICH, tell the version of MPICH that they come from.
-    if found := re.search(r"MPICH.*?Version\s*:\s*([\w.]+)", library, re.DOTALL):
-        return "mpich", found[1]
+    if match := re.search(r"MPICH.*?Version\s*:\s*([\w.]+)", library, re.DOTALL):
+        return "mpich", match[1]
     return ("mpich", "") if re.search("MPICH|MVAPICH", library) else ("", "")
 
 
@@ -67,14 +67,14 @@ def identify(path: str) -> Launcher:
     except (OSError, subprocess.SubprocessError):
         return Launcher(path, "", "")
     if "Intel(R) MPI" in text:
-        found = re.search(r"Version ([\w.]+)", text)
-        return Launcher(path, "intel", found[1] if found else "")
+        match = re.search(r"Version ([\w.]+)", text)
+        return Launcher(path, "intel", match[1] if match else "")
     if "HYDRA" in text:
-        found = re.search(r"Version:\s*([\w.]+)", text)
-        return Launcher(path, "mpich", found[1] if found else "")
+        match = re.search(r"Version:\s*([\w.]+)", text)
+        return Launcher(path, "mpich", match[1] if match else "")
     if re.search(r"Open MPI|OpenRTE|PRRTE|prterun", text):
-        found = re.search(r"(?:Open MPI|OpenRTE)\)?\s+([\d.]\S*)", text)
-        return Launcher(path, "openmpi", found[1] if found else "")
+        match = re.search(r"(?:Open MPI|OpenRTE)\)?\s+([\d.]\S*)", text)
+        return Launcher(path, "openmpi", match[1] if match else "")
     return Launcher(path, "", "")
 
 
@@ -134,14 +134,14 @@ def check_path(library: str, started_by: str) -> list[Finding]:
         if shutil.which("srun"):
             return [fine(check, "none on $PATH; srun starts ranks here")]
         if beside := _beside():
-            found = f"not on $PATH, but there is one beside this Python, of {identify(beside).name}"
-            return [warning(check, found, f"export PATH={Path(beside).parent}:$PATH")]
+            message = f"not on $PATH, but there is one beside this Python, of {identify(beside).name}"
+            return [warning(check, message, f"export PATH={Path(beside).parent}:$PATH")]
         return [warning(check, "not on $PATH, so that there can be one rank only", _better(family, version))]
     launcher = identify(path)
     if not _belong(launcher.family, family):
-        found = f"{path} is {launcher.name}, but mpi4py has loaded {_NAMES.get(family, 'another')} {version}"
+        message = f"{path} is {launcher.name}, but mpi4py has loaded {_NAMES.get(family, 'another')} {version}"
         # Whoever was started rightly has used another one, by its full name or by srun.
-        return [(warning if started_by else error)(check, found, _better(family, version))]
+        return [(warning if started_by else error)(check, message, _better(family, version))]
     return [
         fine(check, f"{path} is {launcher.name}{'' if family else '; whether the library is its own is not known'}")
     ]
@@ -162,13 +162,13 @@ def check_world(ranks: int, size: int, library: str, started_by: str) -> list[Fi
         )
         return [fine(check, f"one world of {size} rank{'s' if size > 1 else ''}{by}")]
     split = f"{ranks} processes were started, but each is a world of its own" if size == 1 else ""
-    found = split or f"{ranks} processes were started, but MPI {f'sees {size}' if size else 'does not start'}"
+    message = split or f"{ranks} processes were started, but MPI {f'sees {size}' if size else 'does not start'}"
     if started_by == "slurm":
         kind = {"openmpi": "pmix", "mpich": "pmi2", "intel": "pmi2"}.get(family, "pmix")
-        found += f": srun does not speak the language of {loaded}"
-        return [error(check, found, f"srun --mpi={kind} -n {ranks} …   (srun --mpi=list shows what there is)")]
-    found += f": {_NAMES.get(started_by, 'some')}'s mpiexec started them, but mpi4py has loaded {loaded}"
-    return [error(check, found, _better(family, version, ranks))]
+        message += f": srun does not speak the language of {loaded}"
+        return [error(check, message, f"srun --mpi={kind} -n {ranks} …   (srun --mpi=list shows what there is)")]
+    message += f": {_NAMES.get(started_by, 'some')}'s mpiexec started them, but mpi4py has loaded {loaded}"
+    return [error(check, message, _better(family, version, ranks))]
 
 
 def try_two(library: str) -> list[Finding]:
@@ -197,12 +197,12 @@ def try_two(library: str) -> list[Finding]:
     if code_there == 0 and sizes == ["2", "2"]:
         return [fine(check, "two ranks started by mpiexec are one world")]
     if sizes and {*sizes} == {"1"}:
-        found = f"two processes started by {path} are each a world of their own"
-        return [error(check, found, _better(family, version))]
+        message = f"two processes started by {path} are each a world of their own"
+        return [error(check, message, _better(family, version))]
     # Login nodes often forbid it: then only a job can tell.
     level = warning if shutil.which("sbatch") else error
-    found = f"two ranks started by {path} ended with code {code_there}: {gist(shown)}"
-    return [level(check, found, f"{typed}" + ("; on a login node try it in a job" if level is warning else ""))]
+    message = f"two ranks started by {path} ended with code {code_there}: {gist(shown)}"
+    return [level(check, message, f"{typed}" + ("; on a login node try it in a job" if level is warning else ""))]
 
 
 def _run(command: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str] | None:

@@ -31,12 +31,14 @@ def check_one_mpi(before: Sequence[str], after: Sequence[str]) -> list[Finding]:
     if len(after) < 2:
         return [fine(check, f"{Path(after[0]).name}, and no other" if after else "it is linked into mpi4py")]
     other = [path for path in after if path not in before]
-    found = f"mpi4py has loaded {', '.join(before)}, but h5py brings {', '.join(other)}: HDF5 crashes on the first file"
+    message = (
+        f"mpi4py has loaded {', '.join(before)}, but h5py brings {', '.join(other)}: HDF5 crashes on the first file"
+    )
     if not other:
-        found = f"{len(after)} MPI libraries are loaded: {', '.join(after)}"
+        message = f"{len(after)} MPI libraries are loaded: {', '.join(after)}"
     kind = "openmpi" if any(".so.40" in path for path in other) else "mpich"
     advice = f"export MPI4PY_MPIABI={kind} MPI4PY_LIBMPI={other[0]}" if other else "unset LD_PRELOAD"
-    return [error(check, found, f"{advice}, and its mpiexec; or: pip install --force-reinstall h5py")]
+    return [error(check, message, f"{advice}, and its mpiexec; or: pip install --force-reinstall h5py")]
 
 
 def check_mpi(library: str, path: str, level: int) -> list[Finding]:
@@ -45,9 +47,9 @@ def check_mpi(library: str, path: str, level: int) -> list[Finding]:
     name = {"openmpi": "Open MPI", "mpich": "MPICH", "intel": "Intel MPI"}.get(family, one_line(library, 60))
     findings = [fine("MPI library", f"{name} {version}".strip() + (f" ({path})" if path else ""))]
     if level == 0:
-        found = "MPI_THREAD_SINGLE: no thread besides the main one may exist, but Python libraries start some"
+        message = "MPI_THREAD_SINGLE: no thread besides the main one may exist, but Python libraries start some"
         findings.append(
-            warning("MPI threads", found, "unset MPI4PY_RC_THREADS MPI4PY_RC_THREAD_LEVEL MPICH_THREAD_LEVEL")
+            warning("MPI threads", message, "unset MPI4PY_RC_THREADS MPI4PY_RC_THREAD_LEVEL MPICH_THREAD_LEVEL")
         )
     else:
         findings.append(fine("MPI threads", _THREADS[level]))
@@ -70,8 +72,8 @@ def check_h5py(facts: Mapping[str, object]) -> list[Finding]:
     built = facts.get("hdf5_built")
     findings = []
     if built and built != hdf5:
-        found = f"h5py {version} was built for HDF5 {built}, but {hdf5} is loaded"
+        message = f"h5py {version} was built for HDF5 {built}, but {hdf5} is loaded"
         advice = "look for another libhdf5: echo $LD_LIBRARY_PATH $LD_PRELOAD; then pip install --force-reinstall h5py"
-        findings.append(warning("h5py", found, advice))
+        findings.append(warning("h5py", message, advice))
     driver = "with MPI: drivers mpio and direct" if parallel else "without MPI: driver direct"
     return findings or [fine("h5py", f"{version}, HDF5 {hdf5}, {driver}")]

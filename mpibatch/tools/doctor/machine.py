@@ -31,10 +31,10 @@ def check_shared_memory(ranks: int, folder: Path = Path("/dev/shm")) -> list[Fin
     try:
         about = os.statvfs(folder)
     except OSError as failure:
-        found = f"{folder} cannot be used: {failure.strerror}; ranks on one host talk through it"
-        return [error(check, found, f"mount -t tmpfs tmpfs {folder} (root)")]
+        message = f"{folder} cannot be used: {failure.strerror}; ranks on one host talk through it"
+        return [error(check, message, f"mount -t tmpfs tmpfs {folder} (root)")]
     free, total = about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize
-    found = f"{folder}: {size(free)} free of {size(total)}"
+    message = f"{folder}: {size(free)} free of {size(total)}"
     if not os.access(folder, os.W_OK):
         return [
             error(check, f"{folder} cannot be written to; ranks on one host talk through it", f"chmod 1777 {folder}")
@@ -42,39 +42,41 @@ def check_shared_memory(ranks: int, folder: Path = Path("/dev/shm")) -> list[Fin
     # MPICH and Open MPI take 4 to 16 MiB a rank. Without room they end by a bus error (SIGBUS), or fall back to TCP.
     if free < 16 * MEBI * ranks:
         clean = f"; or remove what was left: ls -l {folder}" if total > 2 * free else ""
-        small = f"{found}; MPI takes up to 16 MiB for each of {ranks} ranks"
+        small = f"{message}; MPI takes up to 16 MiB for each of {ranks} ranks"
         return [(error if free < 4 * MEBI * ranks else warning)(check, small, remount + clean)]
-    return [fine(check, found)]
+    return [fine(check, message)]
 
 
 def check_limits(limits: Mapping[str, int] | None = None) -> list[Finding]:
     """Look at the limits of this process (ulimit). Local."""
-    told = _limits() if limits is None else limits
+    allowed = _limits() if limits is None else limits
     findings = []
-    files = told["nofile"]
+    files = allowed["nofile"]
     if files != UNLIMITED and files < 1024:
         level = error if files < 64 else warning
-        found = f"{files} open files are allowed (ulimit -n); MPI opens one or more for each other rank"
-        findings.append(level("limits", found, "ulimit -n 4096, before mpiexec or in the batch script"))
-    if told["fsize"] != UNLIMITED:
-        found = f"files may have no more than {size(told['fsize'])} (ulimit -f); larger outputs will fail"
-        level = error if told["fsize"] < MEBI else warning
-        findings.append(level("limits", found, "ulimit -f unlimited"))
-    if told["as"] != UNLIMITED:
-        found = f"a process may have no more than {size(told['as'])} of addresses (ulimit -v); MPI and numba reserve "
-        level = error if told["as"] < GIBI else warning
-        findings.append(level("limits", found + "more than they use", "ulimit -v unlimited"))
-    if told["stack"] != UNLIMITED and told["stack"] < MEBI:
-        found = f"the stack may have no more than {size(told['stack'])} (ulimit -s); compiled code may crash"
-        findings.append(warning("limits", found, "ulimit -s 8192"))
-    if told["nproc"] != UNLIMITED and told["nproc"] < 256:
-        found = f"{told['nproc']} processes and threads are allowed (ulimit -u)"
-        findings.append(warning("limits", found, "ulimit -u 4096"))
-    if told["memlock"] != UNLIMITED and told["memlock"] < GIBI and Path("/sys/class/infiniband").is_dir():
-        found = (
-            f"{size(told['memlock'])} of memory may be locked (ulimit -l), but this host has InfiniBand, which locks"
+        message = f"{files} open files are allowed (ulimit -n); MPI opens one or more for each other rank"
+        findings.append(level("limits", message, "ulimit -n 4096, before mpiexec or in the batch script"))
+    if allowed["fsize"] != UNLIMITED:
+        message = f"files may have no more than {size(allowed['fsize'])} (ulimit -f); larger outputs will fail"
+        level = error if allowed["fsize"] < MEBI else warning
+        findings.append(level("limits", message, "ulimit -f unlimited"))
+    if allowed["as"] != UNLIMITED:
+        message = (
+            f"a process may have no more than {size(allowed['as'])} of addresses (ulimit -v); MPI and numba reserve "
         )
-        findings.append(warning("limits", found, "ulimit -l unlimited; under Slurm: PropagateResourceLimitsExcept"))
+        level = error if allowed["as"] < GIBI else warning
+        findings.append(level("limits", message + "more than they use", "ulimit -v unlimited"))
+    if allowed["stack"] != UNLIMITED and allowed["stack"] < MEBI:
+        message = f"the stack may have no more than {size(allowed['stack'])} (ulimit -s); compiled code may crash"
+        findings.append(warning("limits", message, "ulimit -s 8192"))
+    if allowed["nproc"] != UNLIMITED and allowed["nproc"] < 256:
+        message = f"{allowed['nproc']} processes and threads are allowed (ulimit -u)"
+        findings.append(warning("limits", message, "ulimit -u 4096"))
+    if allowed["memlock"] != UNLIMITED and allowed["memlock"] < GIBI and Path("/sys/class/infiniband").is_dir():
+        message = (
+            f"{size(allowed['memlock'])} of memory may be locked (ulimit -l), but this host has InfiniBand, which locks"
+        )
+        findings.append(warning("limits", message, "ulimit -l unlimited; under Slurm: PropagateResourceLimitsExcept"))
     shown = "unlimited" if files == UNLIMITED else str(files)
     return findings or [fine("limits", f"{shown} open files, files and memory of any size")]
 

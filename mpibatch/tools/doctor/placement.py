@@ -63,48 +63,52 @@ def about_me(rank: int, software: Mapping[str, str]) -> About:
 
 def _by_host(ranks: Sequence[About]) -> dict[str, list[About]]:
     hosts = defaultdict(list)
-    for one in ranks:
-        hosts[one.host].append(one)
+    for about in ranks:
+        hosts[about.host].append(about)
     return dict(hosts)
 
 
-def _usable(here: Sequence[About]) -> float:
+def _usable(local_ranks: Sequence[About]) -> float:
     """How many cores the ranks on one host may use together."""
-    quotas = [one.quota for one in here if one.quota is not None]
-    return min([len(_together(here)), *quotas])
+    quotas = [about.quota for about in local_ranks if about.quota is not None]
+    return min([len(_together(local_ranks)), *quotas])
 
 
-def _together(here: Sequence[About]) -> frozenset[int]:
-    return frozenset[int]().union(*(one.cores for one in here))
+def _together(local_ranks: Sequence[About]) -> frozenset[int]:
+    return frozenset[int]().union(*(about.cores for about in local_ranks))
 
 
 def check_cores(ranks: Sequence[About]) -> list[Finding]:
     """Compare ranks × threads with the cores of each host. Local."""
     check, findings, hosts = "cores", [], _by_host(ranks)
-    for host, here in hosts.items():
-        usable, threads = _usable(here), sum(one.threads for one in here)
+    for host, local_ranks in hosts.items():
+        usable, threads = _usable(local_ranks), sum(about.threads for about in local_ranks)
         if threads <= usable + 0.01:
             continue
-        each = here[0].threads
+        each = local_ranks[0].threads
         times = f" × {each} threads" if each > 1 else ""
         limited = ""
-        if usable < here[0].host_cores:
-            by = "a control group" if any(one.quota == usable for one in here) else "its binding, or a container"
-            limited = f" of {here[0].host_cores} (limited by {by})"
+        if usable < local_ranks[0].host_cores:
+            by = (
+                "a control group"
+                if any(about.quota == usable for about in local_ranks)
+                else "its binding, or a container"
+            )
+            limited = f" of {local_ranks[0].host_cores} (limited by {by})"
         slow = "they take turns" if threads > 1 else "it waits most of the time"
         cores = f"{usable:g} core{'' if usable == 1 else 's'}"
-        found = f"{len(here)} rank{'s' * (len(here) > 1)}{times} on {cores}{limited} of {host}: {slow}"
-        findings.append(warning(check, found, _fitting(usable, each, len(here), len(hosts))))
-    total = sum(_usable(here) for here in hosts.values())
-    threads = sum(one.threads for one in ranks)
-    said = f"{_many(len(ranks), 'rank')} of {_many(ranks[0].threads, 'thread')} on {_many(total, 'core')}"
-    return _few(findings) or [fine(check, said if threads > 1 else _many(total, "core"))]
+        message = f"{len(local_ranks)} rank{'s' * (len(local_ranks) > 1)}{times} on {cores}{limited} of {host}: {slow}"
+        findings.append(warning(check, message, _fitting(usable, each, len(local_ranks), len(hosts))))
+    total = sum(_usable(local_ranks) for local_ranks in hosts.values())
+    threads = sum(about.threads for about in ranks)
+    summary = f"{_many(len(ranks), 'rank')} of {_many(ranks[0].threads, 'thread')} on {_many(total, 'core')}"
+    return _few(findings) or [fine(check, summary if threads > 1 else _many(total, "core"))]
 
 
-def _fitting(usable: float, each: int, here: int, hosts: int) -> str:
+def _fitting(usable: float, each: int, ranks_per_host: int, hosts: int) -> str:
     """What to type so that threads fit on the cores."""
     if each > 1:
-        fitting = max(1, int(usable // here))
+        fitting = max(1, int(usable // ranks_per_host))
         names = [name for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS") if name in os.environ]
         return f"export {' '.join(f'{name}={fitting}' for name in names or ['OMP_NUM_THREADS'])}"
     if usable < 1:
@@ -113,28 +117,28 @@ def _fitting(usable: float, each: int, here: int, hosts: int) -> str:
     return f"srun --ntasks-per-node={fitting} …" if starter() == "slurm" else f"mpiexec -n {fitting * hosts} …"
 
 
-def _many(number: float, what: str) -> str:
-    return f"{number:g} {what}{'' if number == 1 else 's'}"
+def _many(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 def check_binding(ranks: Sequence[About]) -> list[Finding]:
     """Look for ranks on one host that must share cores while others are free. Local."""
     check, findings, bound = "binding", [], False
-    for host, here in _by_host(ranks).items():
-        everything, together = here[0].host_cores, _together(here)
-        bound |= len(together) > len(here[0].cores)
-        running = _at_a_time([one.cores for one in here])
-        if running < min(len(here), everything):
+    for host, local_ranks in _by_host(ranks).items():
+        everything, together = local_ranks[0].host_cores, _together(local_ranks)
+        bound |= len(together) > len(local_ranks[0].cores)
+        running = _at_a_time([about.cores for about in local_ranks])
+        if running < min(len(local_ranks), everything):
             cores = f"core{'s' * (len(together) > 1)} {_listed(sorted(together))} of {everything}"
-            found = f"{len(here)} ranks on {host} are bound to {cores}, so that {running} can run at a time"
+            message = f"{len(local_ranks)} ranks on {host} are bound to {cores}, so that {running} can run at a time"
             flag = (
                 "srun --cpu-bind=cores" if starter() == "slurm" else "mpiexec -bind-to core (Open MPI: --bind-to core)"
             )
-            findings.append(warning(check, found, f"{flag}, and no taskset around it"))
+            findings.append(warning(check, message, f"{flag}, and no taskset around it"))
     if len(ranks) == 1:
         return [fine(check, f"{len(ranks[0].cores)} of {ranks[0].host_cores} cores")]
-    said = "each rank has a core of its own" if bound else "ranks are not bound: the system places them"
-    return _few(findings) or [fine(check, said)]
+    summary = "each rank has a core of its own" if bound else "ranks are not bound: the system places them"
+    return _few(findings) or [fine(check, summary)]
 
 
 def _at_a_time(choices: Sequence[frozenset[int]]) -> int:
@@ -158,46 +162,47 @@ def check_memory(ranks: Sequence[About]) -> list[Finding]:
     """Compare the memory of each host with what ranks take before any data. Local."""
     check, findings = "memory", []
     each = []
-    for host, here in _by_host(ranks).items():
-        memory = min(one.memory for one in here)
-        each.append(memory // len(here))
-        if memory and memory < LEAST_MEMORY * len(here):
-            found = (
-                f"{size(memory)} on {host} for {len(here)} ranks, each of which takes 150 to 250 MiB before any data"
+    for host, local_ranks in _by_host(ranks).items():
+        memory = min(about.memory for about in local_ranks)
+        each.append(memory // len(local_ranks))
+        if memory and memory < LEAST_MEMORY * len(local_ranks):
+            message = (
+                f"{size(memory)} on {host} for {len(local_ranks)} ranks, "
+                "each of which takes 150 to 250 MiB before any data"
             )
-            findings.append(warning(check, found, "fewer ranks on a host, or more memory: sbatch --mem=0"))
+            findings.append(warning(check, message, "fewer ranks on a host, or more memory: sbatch --mem=0"))
     return _few(findings) or [fine(check, f"{size(min(each))} for each rank")]
 
 
 def check_alike(ranks: Sequence[About]) -> list[Finding]:
     """Look for ranks that have other software, another processor or another working folder. Local."""
     check, findings = "ranks alike", []
-    for name in sorted({name for one in ranks for name in one.software}):
-        values = _groups({one.rank: one.software.get(name, "none") for one in ranks})
+    for name in sorted({name for about in ranks for name in about.software}):
+        values = _groups({about.rank: about.software.get(name, "none") for about in ranks})
         if len(values) > 1:
-            told = "; ".join(f"{value} on {_listed(who)}" for value, who in values.items())
+            listing = "; ".join(f"{value} on {_listed(who)}" for value, who in values.items())
             advice = "the same environment on all nodes: activate it in the batch script"
-            findings.append(error(check, f"ranks have different {name}: {told}", advice))
-    cpus = _groups({one.rank: one.cpu for one in ranks})
+            findings.append(error(check, f"ranks have different {name}: {listing}", advice))
+    cpus = _groups({about.rank: about.cpu for about in ranks})
     if len(cpus) > 1:
-        told = "; ".join(f"{cpu} on {_listed(who)}" for cpu, who in cpus.items())
-        found = f"different processors: {told}; NumPy may round functions such as exp otherwise on each"
-        findings.append(warning(check, found, "ask for nodes of one kind: sbatch --constraint=…"))
-    folders = _groups({one.rank: one.folder for one in ranks})
+        listing = "; ".join(f"{cpu} on {_listed(who)}" for cpu, who in cpus.items())
+        message = f"different processors: {listing}; NumPy may round functions such as exp otherwise on each"
+        findings.append(warning(check, message, "ask for nodes of one kind: sbatch --constraint=…"))
+    folders = _groups({about.rank: about.folder for about in ranks})
     if len(folders) > 1:
-        told = "; ".join(f"{folder} on {_listed(who)}" for folder, who in folders.items())
-        found = f"ranks are in different folders: {told}; relative paths mean different files"
-        findings.append(warning(check, found, "srun --chdir=…, mpiexec -wdir …, or give full paths"))
-    hosts = _many(len({one.host for one in ranks}), "host")
-    said = f"{_many(len(ranks), 'rank')} on {hosts}, {platform.machine()}, Python {platform.python_version()}"
-    return findings or [fine(check, said)]
+        listing = "; ".join(f"{folder} on {_listed(who)}" for folder, who in folders.items())
+        message = f"ranks are in different folders: {listing}; relative paths mean different files"
+        findings.append(warning(check, message, "srun --chdir=…, mpiexec -wdir …, or give full paths"))
+    hosts = _many(len({about.host for about in ranks}), "host")
+    summary = f"{_many(len(ranks), 'rank')} on {hosts}, {platform.machine()}, Python {platform.python_version()}"
+    return findings or [fine(check, summary)]
 
 
 def _groups(values: Mapping[int, str]) -> dict[str, list[int]]:
-    found = defaultdict(list)
+    groups = defaultdict(list)
     for rank, value in values.items():
-        found[value].append(rank)
-    return dict(found)
+        groups[value].append(rank)
+    return dict(groups)
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -216,4 +221,4 @@ def _few(findings: list[Finding]) -> list[Finding]:
     if len(findings) < 3:
         return findings
     first = findings[0]
-    return [warning(first.check, f"{first.found}; and so on {len(findings) - 1} more hosts", first.advice)]
+    return [warning(first.check, f"{first.message}; and so on {len(findings) - 1} more hosts", first.advice)]

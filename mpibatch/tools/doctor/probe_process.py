@@ -40,21 +40,21 @@ class Teller:
         self._descriptor = descriptor
         self.bad: list[Finding] = []  # what is not well, so far
 
-    def tell(self, **what: Any) -> None:
+    def tell(self, **record: Any) -> None:
         """Write one line. Local."""
         # Whoever does not listen any more has ended; so will this process.
         with suppress(OSError):
-            os.write(self._descriptor, json.dumps(what).encode() + b"\n")
+            os.write(self._descriptor, json.dumps(record).encode() + b"\n")
 
     def begin(self, check: str, doing: str, times: float = 1.0) -> None:
         """Say what comes next; `times`: how many times the usual patience it may take. Local."""
         self.tell(begin=check, doing=doing, times=times)
 
-    def found(self, findings: list[Finding]) -> None:
+    def report(self, findings: list[Finding]) -> None:
         """Tell findings. Local."""
-        self.bad += [one for one in findings if one.level in ("error", "warning")]
-        for one in findings:
-            self.tell(finding=asdict(one))
+        self.bad += [finding for finding in findings if finding.level in ("error", "warning")]
+        for finding in findings:
+            self.tell(finding=asdict(finding))
 
 
 def main(arguments: list[str]) -> int:
@@ -75,11 +75,11 @@ def _examine_folders(teller: Teller, folder: str, token: str) -> None:
         with suppress(OSError):
             leftover.unlink()
     teller.begin("folder", f"writing a file in {folder}")
-    teller.found(check_folder(Path(folder)))
+    teller.report(check_folder(Path(folder)))
     teller.begin("locking", f"locking a file in {folder}")
-    teller.found(check_locking(Path(folder), os.environ))
+    teller.report(check_locking(Path(folder), os.environ))
     teller.begin("compiled code", "looking at the folder of compiled code")
-    teller.found(check_cache(os.environ))
+    teller.report(check_cache(os.environ))
 
 
 def _examine_rank(teller: Teller, folder: str, token: str, launched: str, patience: str, *libraries: str) -> None:
@@ -101,7 +101,7 @@ def _examine_rank(teller: Teller, folder: str, token: str, launched: str, patien
     world = mpi.COMM_WORLD
     teller.tell(fact={"world": world.size})
     if world.rank == 0:
-        teller.found(check_mpi(library, next(iter(mapped()), ""), mpi.Query_thread()))
+        teller.report(check_mpi(library, next(iter(mapped()), ""), mpi.Query_thread()))
     if int(launched) in (0, world.size):
         _together(teller, mpi, library, (Path(folder), token, float(patience)), h5py)
     teller.begin("MPI ends", "ending MPI (MPI_Finalize)")
@@ -118,7 +118,7 @@ def _import_mpi(teller: Teller) -> Any:
         library = mpi.Get_library_version()
     except Exception as failure:
         advice = mpi_import_advice(str(failure), os.environ)
-        teller.found([error("MPI library", f"mpi4py cannot be used: {one_line(str(failure), 200)}", advice)])
+        teller.report([error("MPI library", f"mpi4py cannot be used: {one_line(str(failure), 200)}", advice)])
         return None
     path = next(iter(mapped()), "")
     teller.tell(fact={"library": library, "library_path": path, "modules": {"mpi4py": _module("mpi4py")}})
@@ -147,10 +147,10 @@ def _import_h5py(teller: Teller, before: list[str]) -> Mapping[str, object] | No
         advice = "pip install --force-reinstall h5py"
         if "libhdf5" in text or "libmpi" in text:
             advice = "load the module of the HDF5 that h5py was built with, or pip install --force-reinstall h5py"
-        teller.found([error("h5py", f"h5py cannot be imported: {text}", advice)])
+        teller.report([error("h5py", f"h5py cannot be imported: {text}", advice)])
         return None
     teller.tell(fact={"h5py": facts, "modules": {"h5py": _module("h5py")}})
-    teller.found([*check_h5py(facts), *check_one_mpi(before, mapped())])
+    teller.report([*check_h5py(facts), *check_one_mpi(before, mapped())])
     return facts
 
 
@@ -160,7 +160,7 @@ def _import_other(teller: Teller, name: str) -> None:
         importlib.import_module(name)
     except Exception as failure:
         text = one_line(f"{type(failure).__name__}: {failure}", 200)
-        teller.found([error(name, f"{name} cannot be imported: {text}", f"pip install --force-reinstall {name}")])
+        teller.report([error(name, f"{name} cannot be imported: {text}", f"pip install --force-reinstall {name}")])
     else:
         teller.tell(fact={"modules": {name: _module(name)}})
 
@@ -172,8 +172,8 @@ def _together(
     from mpibatch.tools.doctor import placement, storage
 
     # Errors are to be told, not to end all ranks.
-    for one in (mpi.COMM_WORLD, mpi.COMM_SELF):
-        one.Set_errhandler(mpi.ERRORS_RETURN)
+    for communicator in (mpi.COMM_WORLD, mpi.COMM_SELF):
+        communicator.Set_errhandler(mpi.ERRORS_RETURN)
     comm = mpi.COMM_WORLD.Split(0, mpi.COMM_WORLD.rank)
     comm.Set_errhandler(mpi.ERRORS_RETURN)
 
@@ -183,7 +183,7 @@ def _together(
             findings = work()
         except mpi.Exception as failure:
             findings = [error(check, f"{doing}: {one_line(str(failure))}", "try with another MPI library")]
-        teller.found(findings)
+        teller.report(findings)
 
     make("messages", "sending messages around", lambda: storage.check_messages(comm))
     teller.begin("ranks alike", "asking all ranks what they have")
@@ -194,8 +194,8 @@ def _together(
         for check in (
             placement.check_alike, placement.check_cores, placement.check_binding, placement.check_memory,
         ):  # fmt: skip
-            teller.found(check(ranks))
-        teller.tell(fact={"hosts": sorted({one.host for one in ranks}), "cpu": ranks[0].cpu})
+            teller.report(check(ranks))
+        teller.tell(fact={"hosts": sorted({about.host for about in ranks}), "cpu": ranks[0].cpu})
     # Rank 0's: outputs are where its path leads to.
     folder, token, patience = comm.bcast(where)
     if comm.size > 1:
@@ -211,7 +211,7 @@ def _together(
         )
     make("MPI-IO", f"writing a file in {folder} by MPI-IO", lambda: storage.check_mpi_io(mpi, comm, folder, token))
     # One rank may know that HDF5 would crash: it is on another MPI library.
-    if comm.bcast(bool(h5py and h5py["parallel"] and not any(one.check == "one MPI" for one in teller.bad))):
+    if comm.bcast(bool(h5py and h5py["parallel"] and not any(finding.check == "one MPI" for finding in teller.bad))):
         doing = f"writing a file in {folder} by parallel HDF5"
         make("parallel HDF5", doing, lambda: storage.check_parallel_hdf5(comm, folder, token))
     teller.begin("known faults", "comparing versions with the table of known faults")
@@ -220,7 +220,7 @@ def _together(
     comm.Free()
     if mpi.COMM_WORLD.rank == 0:
         family, version = family_of(library)
-        here = Software(
+        loaded = Software(
             openmpi=version if family == "openmpi" else "",
             mpich=version if family == "mpich" else "",
             hdf5=str(h5py["hdf5"]) if h5py else "",
@@ -228,25 +228,30 @@ def _together(
             is_ompio=ompio,
             file_system=file_system(folder)[0],
         )
-        teller.found(check_faults(here))
+        teller.report(check_faults(loaded))
 
 
 def _tell_of_others(teller: Teller, comm: Any) -> None:
     """Let rank 0 tell what is not well on other hosts, as far as it is on its own."""
-    told = comm.gather((os.uname().nodename, teller.bad))
+    reports = comm.gather((os.uname().nodename, teller.bad))
     if comm.rank == 0:
-        known = {one.check for one in teller.bad}
-        teller.found(
-            [replace(x, found=f"on {host}: {x.found}") for host, bad in told for x in bad if x.check not in known]
+        known = {finding.check for finding in teller.bad}
+        teller.report(
+            [
+                replace(x, message=f"on {host}: {x.message}")
+                for host, bad in reports
+                for x in bad
+                if x.check not in known
+            ]
         )
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in ("numpy", "numba", "h5py", "mpi4py", "mpibatch"):
         with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _is_ompio(mpi: Any, library: str) -> bool:

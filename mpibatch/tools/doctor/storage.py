@@ -49,12 +49,12 @@ def counts(total: int, ranks: int) -> list[int]:
 
 def _tried(comm: Any, work: Callable[[], None]) -> str:
     """Do work on each rank; return, on all, the first failure of any, "" if there is none."""
-    told = ""
+    message = ""
     try:
         work()
     except Exception as failure:
-        told = f"{one_line(str(failure), 160) or type(failure).__name__} (rank {comm.rank})"
-    return next((text for text in comm.allgather(told) if text), "")
+        message = f"{one_line(str(failure), 160) or type(failure).__name__} (rank {comm.rank})"
+    return next((text for text in comm.allgather(message) if text), "")
 
 
 def check_shared(comm: Any, folder: Path, token: str, patience: float) -> list[Finding]:
@@ -79,14 +79,14 @@ def check_shared(comm: Any, folder: Path, token: str, patience: float) -> list[F
         return []
     blind = [f"{rank} ({host})" for rank, (seconds, host) in enumerate(seen) if seconds is None]
     if blind:
-        found = f"what rank 0 writes in {folder} is not seen by rank{'s' * (len(blind) > 1)} {', '.join(blind[:4])}"
+        message = f"what rank 0 writes in {folder} is not seen by rank{'s' * (len(blind) > 1)} {', '.join(blind[:4])}"
         more = f" and {len(blind) - 4} more" if len(blind) > 4 else ""
         advice = "give a --folder, and output path, on a file system that all nodes mount: home, project or scratch"
-        return [error(check, found + more, advice)]
+        return [error(check, message + more, advice)]
     slowest = max(seconds for seconds, _ in seen)
     if slowest > SLOW:
-        found = f"a new file in {folder} was seen by all ranks only after {slowest:.1f} s"
-        return [warning(check, found, "mount with actimeo=1 or noac (NFS), or give another --folder")]
+        message = f"a new file in {folder} was seen by all ranks only after {slowest:.1f} s"
+        return [warning(check, message, "mount with actimeo=1 or noac (NFS), or give another --folder")]
     return [fine(check, f"all {comm.size} ranks see {folder}")]
 
 
@@ -128,9 +128,11 @@ def check_shared_locks(comm: Any, folder: Path, token: str) -> list[Finding]:
     if comm.rank:
         return []
     if hosts := sorted({host for host, locked in got if locked}):
-        found = f"a lock that rank 0 holds in {folder} is not seen on {', '.join(hosts[:4])}"
+        message = f"a lock that rank 0 holds in {folder} is not seen on {', '.join(hosts[:4])}"
         return [
-            warning(check, found, "mount -o flock, not localflock (Lustre); local_lock=none (NFS); or another --folder")
+            warning(
+                check, message, "mount -o flock, not localflock (Lustre); local_lock=none (NFS); or another --folder"
+            )
         ]
     return [fine(check, f"a lock in {folder} holds for all ranks")]
 
@@ -207,8 +209,8 @@ def check_parallel_hdf5(comm: Any, folder: Path, token: str) -> list[Finding]:
     def compare() -> None:
         if comm.rank == 0:
             with h5py.File(path, "r") as file:
-                found = file["values"][()].tobytes()
-            if found != pattern(0, comm.size * COLUMNS).tobytes():
+                data = file["values"][()].tobytes()
+            if data != pattern(0, comm.size * COLUMNS).tobytes():
                 raise OSError("what was read is not what was written")
 
     try:
@@ -224,12 +226,12 @@ def check_parallel_hdf5(comm: Any, folder: Path, token: str) -> list[Finding]:
     return [fine(check, "a dataset written by all ranks came back right")]
 
 
-def _failed(check: str, found: str) -> Finding:
-    if any(word in found.lower() for word in ("no space", "quota", os.strerror(errno.ENOSPC).lower())):
-        return error(check, found, "make room, or give another --folder")
-    if "lock" in found.lower():
-        return error(check, found, "MPI-IO needs locks here: mount with flock, or give another --folder")
-    return error(check, found, "give another --folder; for Open MPI: export OMPI_MCA_io=^ompio")
+def _failed(check: str, message: str) -> Finding:
+    if any(word in message.lower() for word in ("no space", "quota", os.strerror(errno.ENOSPC).lower())):
+        return error(check, message, "make room, or give another --folder")
+    if "lock" in message.lower():
+        return error(check, message, "MPI-IO needs locks here: mount with flock, or give another --folder")
+    return error(check, message, "give another --folder; for Open MPI: export OMPI_MCA_io=^ompio")
 
 
 def _write_and_read(mpi: Any, comm: Any, path: str, write: Callable[[Any, Any, Any], None]) -> str:
@@ -287,11 +289,11 @@ def _write_columns(mpi: Any, comm: Any, file: Any) -> None:
 def _compare(path: str) -> None:
     """Read a file as any other program would."""
     with open(path, "rb") as file:
-        found = file.read()
-    wanted: Sequence[int] = pattern(0, ROWS * COLUMNS)
-    if len(found) != WORD * len(wanted):
-        raise OSError(f"the file has {len(found)} bytes instead of {WORD * len(wanted)}")
-    values = array("q", found)
-    wrong = [place for place, (a, b) in enumerate(zip(values, wanted, strict=True)) if a != b]
+        data = file.read()
+    expected: Sequence[int] = pattern(0, ROWS * COLUMNS)
+    if len(data) != WORD * len(expected):
+        raise OSError(f"the file has {len(data)} bytes instead of {WORD * len(expected)}")
+    values = array("q", data)
+    wrong = [place for place, (a, b) in enumerate(zip(values, expected, strict=True)) if a != b]
     if wrong:
         raise OSError(f"{len(wrong)} of {len(values)} values are wrong, the first at byte {WORD * wrong[0]}")

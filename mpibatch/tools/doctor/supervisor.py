@@ -82,7 +82,7 @@ def hear(
             _end(process, 0.0 if late else 1.0)
         if late or not heard.is_whole:
             heard.is_late = bool(late)
-            heard.failure = _failure(step, late, process.returncode or 0, _said(errors))
+            heard.failure = _failure(step, late, process.returncode or 0, _read_gist(errors))
     return heard
 
 
@@ -130,20 +130,20 @@ def _listen(descriptor: int, step: _Step, heard: Heard, patience: float, somebod
             elif "finding" in line:
                 heard.findings.append(Finding(**line["finding"]))
             elif "fact" in line:
-                heard.modules |= {name: tuple(told) for name, told in line["fact"].pop("modules", {}).items()}
+                heard.modules |= {name: tuple(origin) for name, origin in line["fact"].pop("modules", {}).items()}
                 heard.facts |= line["fact"]
             heard.is_whole |= "end" in line
 
 
-def _said(errors: Any) -> str:
+def _read_gist(errors: Any) -> str:
     errors.seek(0)
     return gist(errors.read().decode(errors="replace"))
 
 
-def _failure(step: _Step, late: str, code: int, said: str) -> Finding:
+def _failure(step: _Step, late: str, code: int, output: str) -> Finding:
     how = f"exit code {code}" if code >= 0 else _signal(-code)
-    found = f"{step.doing} {late or f'ended the process: {how}'}{f': {said}' if said else ''}"
-    return error(step.check, found, _advice(step.check, code, bool(late), said))
+    message = f"{step.doing} {late or f'ended the process: {how}'}{f': {output}' if output else ''}"
+    return error(step.check, message, _advice(step.check, code, bool(late), output))
 
 
 def _signal(number: int) -> str:
@@ -153,10 +153,10 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def _advice(check: str, code: int, late: bool, said: str) -> str:
-    if "unsupported PMI version PMIx" in said:
+def _advice(check: str, code: int, late: bool, output: str) -> str:
+    if "unsupported PMI version PMIx" in output:
         return "this MPI is MPICH: use its own mpiexec, or srun --mpi=pmi2"
-    if "srun" in said and "PMI" in said:
+    if "srun" in output and "PMI" in output:
         return "this Open MPI needs srun --mpi=pmix, or its own mpiexec"
     if code == -signal.SIGBUS and check == "MPI starts":
         return "MPI found no room in /dev/shm: see shared memory"
@@ -227,15 +227,15 @@ class Meeting:
 
     def collect(self, ranks: int, patience: float) -> dict[int, tuple[bool, Finding]]:
         """Return, by rank, whether it was late and its failure, of those that come within `patience` s. Local."""
-        found: dict[int, tuple[bool, Finding]] = {}
+        failures: dict[int, tuple[bool, Finding]] = {}
         until = time.monotonic() + patience
         while True:
             for path in self._folder.glob("*.json"):
                 with suppress(OSError, ValueError, TypeError, KeyError):
-                    told = json.loads(path.read_text())
-                    found[int(path.stem)] = (told["late"], Finding(**told["finding"]))
-            if len(found) == ranks or time.monotonic() > until:
-                return found
+                    record = json.loads(path.read_text())
+                    failures[int(path.stem)] = (record["late"], Finding(**record["finding"]))
+            if len(failures) == ranks or time.monotonic() > until:
+                return failures
             time.sleep(0.05)
 
     def close(self) -> None:

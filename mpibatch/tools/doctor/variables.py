@@ -25,8 +25,8 @@ def check_variables(environment: Mapping[str, str], library: str) -> list[Findin
     get = environment.get
     findings = []
 
-    def warn(name: str, what: str, advice: str = "") -> None:
-        findings.append(warning(check, f"{name}={get(name)}: {what}", advice or f"unset {name}"))
+    def warn(name: str, problem: str, advice: str = "") -> None:
+        findings.append(warning(check, f"{name}={get(name)}: {problem}", advice or f"unset {name}"))
 
     is_openmpi = family_of(library)[0] == "openmpi"
     chosen = get("OMPI_MCA_io", "")

@@ -16,8 +16,8 @@ DISTRIBUTION = "mpibatch"
 
 def numbers(version: str) -> tuple[int, ...]:
     """Return the leading numbers of a version: (4, 1, 4) of "4.1.4rc2". Local."""
-    found = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
-    return tuple(map(int, found[1].split("."))) if found else ()
+    match = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
+    return tuple(map(int, match[1].split("."))) if match else ()
 
 
 def at_least(version: str, least: str) -> bool:
@@ -30,11 +30,11 @@ def at_least(version: str, least: str) -> bool:
 def requirements() -> dict[str, str] | None:
     """Return the least version of each package that mpibatch depends on; None if it is not installed. Local."""
     try:
-        asked = importlib.metadata.requires(DISTRIBUTION) or []
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
         return None
-    found = [re.match(r"\s*([\w.-]+)\s*>=\s*([\w.]+)\s*$", line) for line in asked]
-    return {match[1]: match[2] for match in found if match}
+    matches = [re.match(r"\s*([\w.-]+)\s*>=\s*([\w.]+)\s*$", line) for line in lines]
+    return {match[1]: match[2] for match in matches if match}
 
 
 def installed(name: str) -> str | None:
@@ -50,22 +50,22 @@ def check_packages(loaded: Mapping[str, tuple[str, str]]) -> list[Finding]:
 
     `loaded` has, of the modules that could be imported, the version that they tell themselves, and their file.
     """
-    asked = requirements()
-    if asked is None:
+    least_versions = requirements()
+    if least_versions is None:
         why = f"{DISTRIBUTION} itself is not installed as a package, so that nobody tells which versions it wants"
         return [skipped("packages", why, "pip install .")]
     findings, good = [], [f"Python {sys.version.split()[0]}"]
-    for name, least in asked.items():
+    for name, least in least_versions.items():
         version = installed(name)
-        told, file = loaded.get(name, (None, ""))
+        imported, file = loaded.get(name, (None, ""))
         if version is None:
             findings.append(error("packages", f"{name} is not installed", f"pip install '{name}>={least}'"))
         elif not at_least(version, least):
             upgrade = f"pip install --upgrade '{name}>={least}'"
             findings.append(error("packages", f"{name} {version} is installed; {least} or later is needed", upgrade))
-        elif told is not None and numbers(told) != numbers(version):
-            found = f"{name} {version} is installed, but {told} is imported, from {file}"
-            findings.append(warning("packages", found, "look for it on $PYTHONPATH: echo $PYTHONPATH"))
+        elif imported is not None and numbers(imported) != numbers(version):
+            message = f"{name} {version} is installed, but {imported} is imported, from {file}"
+            findings.append(warning("packages", message, "look for it on $PYTHONPATH: echo $PYTHONPATH"))
         else:
             good.append(f"{name} {version}")
     return findings or [fine("packages", ", ".join(good))]

@@ -53,7 +53,7 @@ class Limit:
 
 def counts(text: str) -> list[int]:
     """Return the numbers of ranks in "1,2,4", "1..64" or "1,2,4,...,64", where dots double. Local. UsageError."""
-    found: list[int] = []
+    numbers: list[int] = []
     is_open = False
     for word in text.replace("…", "...").split(","):
         first, dots, last = word.strip().partition("..")
@@ -62,14 +62,14 @@ def counts(text: str) -> list[int]:
             continue
         if dots:
             low, high = _count(first, text), _count(last.lstrip("."), text)
-            found += _doubled(low, high, text)
+            numbers += _doubled(low, high, text)
         else:
             number = _count(first, text)
-            found += _doubled(found[-1], number, text)[1:] if is_open and found else [number]
+            numbers += _doubled(numbers[-1], number, text)[1:] if is_open and numbers else [number]
         is_open = False
     if is_open:
         raise UsageError(f"--ranks {text}: the dots have no end; write 1,2,4,...,1024 or 1..1024")
-    return sorted(set(found))
+    return sorted(set(numbers))
 
 
 def _count(word: str, text: str) -> int:
@@ -95,13 +95,13 @@ def _doubled(low: int, high: int, text: str) -> list[int]:
 
 def traps(model: Model, ranks: Sequence[int]) -> list[Advice]:
     """Return for each number of ranks that has a better one nearby what that is. Local."""
-    return [found for count in ranks if (found := _better(model, count)) is not None]
+    return [advice for count in ranks if (advice := _better(model, count)) is not None]
 
 
 def _better(model: Model, ranks: int) -> Advice | None:
     now = model.quick(ranks)
     tried = sorted(_nearby(ranks), key=lambda count: (_fullest(model, count) * max(1.0, count / ranks), -count))
-    found: list[Advice] = []
+    candidates: list[Advice] = []
     for count in tried[:MOST_MODELLED]:
         if _fullest(model, count) == math.inf:
             continue
@@ -110,10 +110,10 @@ def _better(model: Model, ranks: int) -> Advice | None:
         # Where messages are all that takes time, every number of ranks is as fast: that is the limit's to tell.
         is_as_fast = count < ranks and gain * AS_FAST >= 1 and _fullest(model, count) <= _fullest(model, ranks)
         if is_better or is_as_fast:
-            found.append(Advice(ranks, count, gain))
-    if not found:
+            candidates.append(Advice(ranks, count, gain))
+    if not candidates:
         return None
-    return max(found, key=lambda one: (round(one.gain, 2), -one.better))
+    return max(candidates, key=lambda advice: (round(advice.gain, 2), -advice.better))
 
 
 def _nearby(ranks: int) -> list[int]:
@@ -149,15 +149,15 @@ def limit_of(model: Model) -> Limit:
     ranks, before = 1, None
     while ranks <= min(MOST_RANKS, model.subject.cells):
         try:
-            found = model.at(ranks)
+            prediction = model.at(ranks)
         except UsageError:
             break  # the job fixes its process grid
-        if found.seconds_per_step is None or found.efficiency is None:
+        if prediction.seconds_per_step is None or prediction.efficiency is None:
             break
-        if half is None and found.efficiency < HALF:
+        if half is None and prediction.efficiency < HALF:
             half = ranks // 2
-        if before is not None and before / found.seconds_per_step < GAIN:
+        if before is not None and before / prediction.seconds_per_step < GAIN:
             useless = ranks // 2
             break
-        ranks, before = 2 * ranks, found.seconds_per_step
+        ranks, before = 2 * ranks, prediction.seconds_per_step
     return Limit(half, useless)

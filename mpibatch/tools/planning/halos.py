@@ -51,7 +51,7 @@ def of_filter(
         widths[axis] = pair
     times = 2 if name in _TWICE else ndim if name in _FOR_EACH_AXIS else 1
     binary = name.startswith("binary_")
-    cell = channels * (1 if binary else np.dtype(dtype).itemsize)
+    cell_bytes = channels * (1 if binary else np.dtype(dtype).itemsize)
     if binary and not _is_box(values.get("structure"), default=False):
         times *= max(1, int(values["iterations"]))
     if (
@@ -59,11 +59,11 @@ def of_filter(
         or (binary and not _is_box(values.get("structure"), default=False))
         or not _is_box(values.get("footprint"))
     ):
-        return (Exchange(tuple(widths), True, round_about, cell, times),) if any(map(any, widths)) else ()
+        return (Exchange(tuple(widths), True, round_about, cell_bytes, times),) if any(map(any, widths)) else ()
     alone: list[Widths] = [
         tuple(pair if a == axis else (0, 0) for a in range(ndim)) for axis, pair in enumerate(widths) if any(pair)
     ]
-    return tuple(Exchange(one, False, round_about, cell, times) for one in alone)
+    return tuple(Exchange(axis_widths, False, round_about, cell_bytes, times) for axis_widths in alone)
 
 
 def _axes(name: str, values: Mapping[str, Any], ndim: int) -> list[int]:
@@ -129,26 +129,28 @@ def bytes_after(name: str, given: Mapping[str, Any], dtype: str) -> str:
     """Return the dtype of a filter's result, as far as its parameters tell. Local."""
     if name == "binarize" or name.startswith("binary_") or name == "canny":
         return "?"
-    asked = given.get("dtype") or given.get("output")
-    if isinstance(asked, str):
-        return asked
+    requested = given.get("dtype") or given.get("output")
+    if isinstance(requested, str):
+        return requested
     kind = np.dtype(dtype)
     return "f8" if name in _FLOATS and kind.kind != "f" else dtype
 
 
 def of_kernels(module: Any, ndim: int, itemsize: int, wraps: Sequence[bool] = ()) -> tuple[Exchange, ...]:
     """Return an exchange for each kernel of a program that fits the grid, as if each ran once in a step. Local."""
-    found = []
+    exchanges = []
     for name, value in vars(module).items():
         # A kernel: told by what it has, so that nothing of stencils is loaded here.
         footprint = None if name.startswith("__") else getattr(value, "footprint", None)
         if getattr(footprint, "ndim", None) != ndim or not hasattr(footprint, "needs_corners"):
             continue
         assert footprint is not None
-        wide = [one for one in footprint.fields.values() if not one.is_local]
+        wide = [reads for reads in footprint.fields.values() if not reads.is_local]
         if wide:
-            cell = itemsize * math.fsum(one.words for one in wide)
-            found.append(
-                Exchange(footprint.reach, footprint.needs_corners, tuple(wraps) or (False,) * ndim, int(cell), 1.0)
+            cell_bytes = itemsize * math.fsum(reads.words for reads in wide)
+            exchanges.append(
+                Exchange(
+                    footprint.reach, footprint.needs_corners, tuple(wraps) or (False,) * ndim, int(cell_bytes), 1.0
+                )
             )
-    return tuple(found)
+    return tuple(exchanges)

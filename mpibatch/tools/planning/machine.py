@@ -159,12 +159,12 @@ class Machine:
 
     def work_of(self, key: str) -> Work | None:
         """What the job of this key costs, if that was measured. Local."""
-        return next((one for one in self.work if one.key == key), None)
+        return next((work for work in self.work if work.key == key), None)
 
     def with_work(self, new: Sequence[Work]) -> Machine:
         """Return this with what jobs cost, in place of what was known of the same jobs. Local."""
-        keys = {one.key for one in new}
-        return replace(self, work=(*(one for one in self.work if one.key not in keys), *new))
+        keys = {work.key for work in new}
+        return replace(self, work=(*(work for work in self.work if work.key not in keys), *new))
 
 
 def by_ranks(rates: Rates, ranks: int) -> float:
@@ -194,43 +194,43 @@ def load(path: Path) -> Machine:
     except OSError as error:
         raise RunError(f"the machine profile {str(path)!r} cannot be read: {reason_of(error.errno or 0)}") from None
     try:
-        told = json_value(text, f"the machine profile {str(path)!r}")
+        profile = json_value(text, f"the machine profile {str(path)!r}")
     except UsageError as error:
         raise UsageError(f"{error}; {_MEND}") from None
-    return parse(told, str(path))
+    return parse(profile, str(path))
 
 
-def parse(told: Any, source: str = "the machine profile") -> Machine:
+def parse(profile: Any, source: str = "the machine profile") -> Machine:
     """Return the profile that a JSON object describes. Local. Raises UsageError with all that is wrong in it."""
-    if not isinstance(told, dict):
+    if not isinstance(profile, dict):
         raise UsageError(f"{source} holds no JSON object; a machine profile is {{...}}")
-    if told.get("schema") != SCHEMA:
+    if profile.get("schema") != SCHEMA:
         raise UsageError(
-            f"{source} is a profile of schema {told.get('schema')!r}, and this version reads {SCHEMA}; "
+            f"{source} is a profile of schema {profile.get('schema')!r}, and this version reads {SCHEMA}; "
             "`mpibatch probe --anew` replaces it"
         )
     reader = _Reader(source)
-    known = [one.name for one in fields(Machine)]
-    for key in told:
+    known = [attribute.name for attribute in fields(Machine)]
+    for key in profile:
         if key not in (*known, "schema"):
             reader.wrong(key, f"there is no such key{nearest(key, known)}")
     given = {
-        "name": reader.text(told, "name", needed=True),
-        "cores_per_node": reader.whole(told, "cores_per_node", needed=True),
-        "triad": reader.rates(told, "triad", needed=True),
-        "memory_per_node": reader.whole(told, "memory_per_node"),
-        "latency": reader.number(told, "latency"),
-        "bandwidth": reader.number(told, "bandwidth"),
-        "allreduce": reader.number(told, "allreduce"),
-        "internode": reader.links(told, "internode"),
-        "library_memory": reader.whole(told, "library_memory"),
-        "nodes": reader.whole(told, "nodes") or 1,
-        **{key: reader.rates(told, key) for key in ("write", "read", "touch")},
-        **{key: reader.text(told, key) for key in ("host", "cpu", "folder", "date")},
-        "versions": told.get("versions") if isinstance(told.get("versions"), dict) else {},
-        "work": reader.works(told.get("work", [])),
+        "name": reader.text(profile, "name", needed=True),
+        "cores_per_node": reader.whole(profile, "cores_per_node", needed=True),
+        "triad": reader.rates(profile, "triad", needed=True),
+        "memory_per_node": reader.whole(profile, "memory_per_node"),
+        "latency": reader.number(profile, "latency"),
+        "bandwidth": reader.number(profile, "bandwidth"),
+        "allreduce": reader.number(profile, "allreduce"),
+        "internode": reader.links(profile, "internode"),
+        "library_memory": reader.whole(profile, "library_memory"),
+        "nodes": reader.whole(profile, "nodes") or 1,
+        **{key: reader.rates(profile, key) for key in ("write", "read", "touch")},
+        **{key: reader.text(profile, key) for key in ("host", "cpu", "folder", "date")},
+        "versions": profile.get("versions") if isinstance(profile.get("versions"), dict) else {},
+        "work": reader.works(profile.get("work", [])),
     }
-    if ("latency" in told) != ("bandwidth" in told):
+    if ("latency" in profile) != ("bandwidth" in profile):
         reader.wrong("latency", "latency and bandwidth are given together, or neither")
     reader.check()
     return Machine(**given)
@@ -238,8 +238,11 @@ def parse(told: Any, source: str = "the machine profile") -> Machine:
 
 def save(path: Path, machine: Machine) -> None:
     """Write a profile; it is complete, or what was there before. Local."""
-    told = {"schema": SCHEMA, **{key: value for key, value in asdict(machine).items() if value not in (None, "", {})}}
-    write_json(path, told)
+    document = {
+        "schema": SCHEMA,
+        **{key: value for key, value in asdict(machine).items() if value not in (None, "", {})},
+    }
+    write_json(path, document)
 
 
 class _Reader:
@@ -247,31 +250,31 @@ class _Reader:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._found: list[str] = []
+        self._problems: list[str] = []
 
-    def wrong(self, key: str, what: str) -> None:
-        self._found.append(f"{key}: {what}")
+    def wrong(self, key: str, problem: str) -> None:
+        self._problems.append(f"{key}: {problem}")
 
     def check(self) -> None:
-        if self._found:
-            more = "".join(f"\n  {line}" for line in self._found)
+        if self._problems:
+            more = "".join(f"\n  {line}" for line in self._problems)
             raise UsageError(f"{self._source} is no machine profile that can be used:{more}\n{_MEND}")
 
-    def _value(self, told: Mapping[str, Any], key: str, needed: bool) -> Any:
-        if key not in told and needed:
+    def _value(self, record: Mapping[str, Any], key: str, needed: bool) -> Any:
+        if key not in record and needed:
             self.wrong(key, "it is missing")
-        return told.get(key)
+        return record.get(key)
 
-    def text(self, told: Mapping[str, Any], key: str, needed: bool = False) -> str:
-        value = self._value(told, key, needed)
+    def text(self, record: Mapping[str, Any], key: str, needed: bool = False) -> str:
+        value = self._value(record, key, needed)
         if value is not None and not isinstance(value, str):
             self.wrong(key, f"{value!r}; expected text")
             return ""
         return value or ""
 
-    def number(self, told: Mapping[str, Any], key: str, needed: bool = False, least: float | None = None) -> Any:
+    def number(self, record: Mapping[str, Any], key: str, needed: bool = False, least: float | None = None) -> Any:
         """A finite number above 0, or from `least` on."""
-        value = self._value(told, key, needed)
+        value = self._value(record, key, needed)
         if value is None:
             return None
         if not _is_number(value) or (value <= 0 if least is None else value < least):
@@ -279,14 +282,14 @@ class _Reader:
             return None
         return float(value)
 
-    def whole(self, told: Mapping[str, Any], key: str, needed: bool = False) -> Any:
-        value = self.number(told, key, needed)
+    def whole(self, record: Mapping[str, Any], key: str, needed: bool = False) -> Any:
+        value = self.number(record, key, needed)
         if value is not None and not value.is_integer():
             self.wrong(key, f"{value!r}; expected a whole number")
         return None if value is None else int(value)
 
-    def rates(self, told: Mapping[str, Any], key: str, needed: bool = False) -> dict[int, float]:
-        value = self._value(told, key, needed)
+    def rates(self, record: Mapping[str, Any], key: str, needed: bool = False) -> dict[int, float]:
+        value = self._value(record, key, needed)
         if value is None:
             return {}
         good = isinstance(value, dict) and all(
@@ -297,98 +300,98 @@ class _Reader:
             return {}
         return {int(ranks): float(rate) for ranks, rate in sorted(value.items(), key=lambda item: int(item[0]))}
 
-    def links(self, told: Mapping[str, Any], key: str) -> Links | None:
-        value = told.get(key)
+    def links(self, record: Mapping[str, Any], key: str) -> Links | None:
+        value = record.get(key)
         if value is None:
             return None
         if not isinstance(value, dict) or set(value) - {"latency", "bandwidth", "allreduce"}:
             self.wrong(key, f'{value!r}; expected {{"latency": ..., "bandwidth": ..., "allreduce": ...}}')
             return None
-        found = [self.number(value, name, needed=True) for name in ("latency", "bandwidth")]
+        numbers = [self.number(value, name, needed=True) for name in ("latency", "bandwidth")]
         allreduce = self.number(value, "allreduce", least=0)
-        return None if None in found else Links(found[0], found[1], allreduce or 0.0)
+        return None if None in numbers else Links(numbers[0], numbers[1], allreduce or 0.0)
 
     def works(self, value: Any) -> tuple[Work, ...]:
         """What jobs cost; only `mpibatch probe` writes that, so that one message for each is enough."""
-        found = []
-        for number, one in enumerate(value if isinstance(value, list) else [None]):
+        works = []
+        for number, record in enumerate(value if isinstance(value, list) else [None]):
             try:
-                found.append(_work(one))
+                works.append(_work(record))
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-                self.wrong(f"work[{number}]", f"{what}; probe the job anew")
-        return tuple(found)
+                problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+                self.wrong(f"work[{number}]", f"{problem}; probe the job anew")
+        return tuple(works)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _work(told: Any) -> Work:
-    length, alone = told.get("step_length"), told.get("memory_alone")
-    shape = tuple(_whole(n, 1) for n in told["shape"])
-    if not shape or not told["steps"]:
-        raise ValueError(f"shape = {told['shape']!r}, steps = {told['steps']!r}; expected at least one of each")
+def _work(record: Any) -> Work:
+    length, alone = record.get("step_length"), record.get("memory_alone")
+    shape = tuple(_whole(n, 1) for n in record["shape"])
+    if not shape or not record["steps"]:
+        raise ValueError(f"shape = {record['shape']!r}, steps = {record['steps']!r}; expected at least one of each")
     if alone is not None and len(alone) != 2:
         raise ValueError(f"memory_alone = {alone!r}; expected bytes of a cell and of a rank")
     return Work(
-        key=str(told["key"]),
-        job=str(told["job"]),
-        kind=str(told["kind"]),
+        key=str(record["key"]),
+        job=str(record["job"]),
+        kind=str(record["kind"]),
         shape=shape,
-        ranks=_whole(told["ranks"], 1),
-        steps=tuple(_step(step, len(shape)) for step in told["steps"]),
-        memory_per_cell=_positive(told["memory_per_cell"]),
-        memory_fixed=_positive(told["memory_fixed"]),
-        fixed_seconds=_positive(told.get("fixed_seconds", 0)),
-        output_per_cell=_positive(told.get("output_per_cell", 0)),
-        reading=_rates(told.get("reading", {})),
-        writing=_rates(told.get("writing", {})),
+        ranks=_whole(record["ranks"], 1),
+        steps=tuple(_step(step, len(shape)) for step in record["steps"]),
+        memory_per_cell=_positive(record["memory_per_cell"]),
+        memory_fixed=_positive(record["memory_fixed"]),
+        fixed_seconds=_positive(record.get("fixed_seconds", 0)),
+        output_per_cell=_positive(record.get("output_per_cell", 0)),
+        reading=_rates(record.get("reading", {})),
+        writing=_rates(record.get("writing", {})),
         step_length=_length(length) if length is not None else None,
         memory_alone=(_positive(alone[0]), _positive(alone[1])) if alone is not None else None,
-        warmup=_rates(told.get("warmup", {})),
-        first_use=_positive(told.get("first_use", 0)),
-        date=str(told.get("date", "")),
+        warmup=_rates(record.get("warmup", {})),
+        first_use=_positive(record.get("first_use", 0)),
+        date=str(record.get("date", "")),
     )
 
 
-def _length(told: Mapping[str, Any]) -> StepLength:
-    time, side, power = (told[key] for key in ("time", "side", "power"))
+def _length(record: Mapping[str, Any]) -> StepLength:
+    time, side, power = (record[key] for key in ("time", "side", "power"))
     if not all(map(_is_number, (time, side, power))) or min(time, side) <= 0:
-        raise ValueError(f"step_length = {told!r}; expected a time and a side above 0, and a power")
+        raise ValueError(f"step_length = {record!r}; expected a time and a side above 0, and a power")
     return StepLength(float(time), float(side), float(power))
 
 
-def _step(told: Mapping[str, Any], ndim: int) -> StepWork:
-    per_cell = _rates(told["seconds_per_cell"])
+def _step(record: Mapping[str, Any], ndim: int) -> StepWork:
+    per_cell = _rates(record["seconds_per_cell"])
     if not per_cell or min(per_cell.values()) <= 0:
-        raise ValueError(f"seconds_per_cell = {told['seconds_per_cell']!r}; expected numbers above 0 by ranks")
+        raise ValueError(f"seconds_per_cell = {record['seconds_per_cell']!r}; expected numbers above 0 by ranks")
     return StepWork(
-        str(told["name"]),
+        str(record["name"]),
         per_cell,
-        _positive(told.get("seconds_per_call", 0)),
-        tuple(_exchange(one, ndim) for one in told.get("exchanges", ())),
-        _positive(told.get("reductions", 0)),
+        _positive(record.get("seconds_per_call", 0)),
+        tuple(_exchange(exchange, ndim) for exchange in record.get("exchanges", ())),
+        _positive(record.get("reductions", 0)),
     )
 
 
-def _exchange(told: Mapping[str, Any], ndim: int) -> Exchange:
-    widths = tuple((_whole(low), _whole(high)) for low, high in told["widths"])
-    wraps = tuple(map(bool, told.get("wraps", (False,) * ndim)))
+def _exchange(record: Mapping[str, Any], ndim: int) -> Exchange:
+    widths = tuple((_whole(low), _whole(high)) for low, high in record["widths"])
+    wraps = tuple(map(bool, record.get("wraps", (False,) * ndim)))
     if not len(widths) == len(wraps) == ndim:
-        raise ValueError(f"widths = {told['widths']!r}, wraps = {list(wraps)}; expected one for each of {ndim} axes")
+        raise ValueError(f"widths = {record['widths']!r}, wraps = {list(wraps)}; expected one for each of {ndim} axes")
     return Exchange(
         widths,
-        bool(told["corners"]),
+        bool(record["corners"]),
         wraps,
-        _whole(told["bytes_per_cell"]),
-        _positive(told["times"]),
-        _whole(told.get("steps", 1), 1),
+        _whole(record["bytes_per_cell"]),
+        _positive(record["times"]),
+        _whole(record.get("steps", 1), 1),
     )
 
 
-def _rates(told: Mapping[str, Any]) -> dict[int, float]:
-    return {_whole(int(ranks), 1): _positive(rate) for ranks, rate in told.items()}
+def _rates(rates: Mapping[str, Any]) -> dict[int, float]:
+    return {_whole(int(ranks), 1): _positive(rate) for ranks, rate in rates.items()}
 
 
 def _whole(value: Any, least: int = 0) -> int:

@@ -58,10 +58,10 @@ def machine_of(comm: MPI.Intracomm, folder: str, name: str | None) -> Machine:
         near = _links(comm, *neighbors) if neighbors else None
         far = _links(comm, 0, leaders[1]) if len(leaders) > 1 else None
         write, read = _files(comm, folder)
-        found = None
+        machine = None
         if comm.rank == 0:
             host = socket.gethostname()
-            found = Machine(
+            machine = Machine(
                 name=name or host,
                 cores_per_node=cores(),
                 triad=triad,
@@ -81,8 +81,8 @@ def machine_of(comm: MPI.Intracomm, folder: str, name: str | None) -> Machine:
                 nodes=len(leaders),
                 versions=json.loads(versions()),
             )
-        told: Machine = comm.bcast(found, root=0)
-        return told
+        shared: Machine = comm.bcast(machine, root=0)
+        return shared
     finally:
         node.Free()
 
@@ -102,7 +102,7 @@ def _touches(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, f
 
     Nodes may have unequal ranks: those with fewer wait.
     """
-    found: dict[int, float] = {}
+    rates: dict[int, float] = {}
     for count in sorted({1, most}):
         seconds = 0.0
         sleepy(comm)
@@ -110,17 +110,17 @@ def _touches(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, f
             begin = time.perf_counter()
             np.empty(TOUCHED_BYTES, "u1")[::PAGE] = 1
             seconds = time.perf_counter() - begin
-        found[count] = max(float(comm.allreduce(seconds, op=MPI.MAX)) / TOUCHED_BYTES, *found.values(), 1e-15)
-    return found
+        rates[count] = max(float(comm.allreduce(seconds, op=MPI.MAX)) / TOUCHED_BYTES, *rates.values(), 1e-15)
+    return rates
 
 
 def _triads(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, float]:
     """Return GB/s of all ranks together by ranks on a node: every node that has so many works, the slowest counts."""
     from mpibatch.tools.planning._loops.triad import triad
 
-    wanted = max(TRIAD_BYTES, CACHES_WORTH * _cache_bytes())
+    preferred = max(TRIAD_BYTES, CACHES_WORTH * _cache_bytes())
     least = usable_memory() // (8 * most)
-    size = comm.allreduce(max(1 << 16, min(wanted, least) // 8), op=MPI.MIN)
+    size = comm.allreduce(max(1 << 16, min(preferred, least) // 8), op=MPI.MIN)
     a, b, c = (np.full(size, number) for number in (0.0, 1.0, 2.0))
     triad(a[:8], b[:8], c[:8], 3.0)
     speeds = {}
@@ -153,10 +153,10 @@ def _cache_bytes() -> int:
     return max(sizes)
 
 
-def _links(comm: MPI.Intracomm, one: int, other: int) -> Links:
+def _links(comm: MPI.Intracomm, first: int, second: int) -> Links:
     """Return what messages between two ranks cost, as halos are: both send at once, and copy before and after."""
-    found: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    pair = comm.Split(0 if comm.rank in (one, other) else MPI.UNDEFINED, 0 if comm.rank == one else 1)
+    costs: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pair = comm.Split(0 if comm.rank in (first, second) else MPI.UNDEFINED, 0 if comm.rank == first else 1)
     if pair != MPI.COMM_NULL:
         small, large = np.zeros((2, 8), "u1"), np.zeros((4, LARGE_MESSAGE), "u1")
         partner = 1 - pair.rank
@@ -173,10 +173,10 @@ def _links(comm: MPI.Intracomm, one: int, other: int) -> Links:
         latency = _median(pair, lambda: swap(small[0], small[1]), PING)
         seconds = _median(pair, heavy, 40)
         reduce = _median(pair, lambda: pair.Allreduce(number[:1], number[1:]), PING)
-        found = latency, LARGE_MESSAGE / max(seconds - latency, 1e-9), reduce
+        costs = latency, LARGE_MESSAGE / max(seconds - latency, 1e-9), reduce
         pair.Free()
     sleepy(comm)
-    return Links(*comm.bcast(found, root=one))
+    return Links(*comm.bcast(costs, root=first))
 
 
 def _median(comm: MPI.Comm, call: Callable[[], object], times: int) -> float:

@@ -122,12 +122,12 @@ class Model:
     def at(self, ranks: int) -> Prediction:
         """Return what `ranks` ranks would need and take. Local. Raises UsageError if they do not fit the grid."""
         if ranks not in self._known:
-            found = self._at(ranks)
-            first = found if ranks == 1 else self._alone()
-            if first is not None and first.seconds_per_step and found.seconds_per_step:
-                speedup = first.seconds_per_step / found.seconds_per_step
-                found = replace(found, efficiency=speedup / ranks)
-            self._known[ranks] = found
+            prediction = self._at(ranks)
+            first = prediction if ranks == 1 else self._alone()
+            if first is not None and first.seconds_per_step and prediction.seconds_per_step:
+                speedup = first.seconds_per_step / prediction.seconds_per_step
+                prediction = replace(prediction, efficiency=speedup / ranks)
+            self._known[ranks] = prediction
         return self._known[ranks]
 
     def _alone(self) -> Prediction | None:
@@ -154,92 +154,95 @@ class Model:
                 "give fewer"
             )
         spread = layout(subject.shape, ranks, subject.job.grid)
-        here = min(ranks, self.ranks_per_node or ranks)
-        traffic = [self._sent(step, spread, here) for step in self.steps]
-        found = Prediction(
+        node_ranks = min(ranks, self.ranks_per_node or ranks)
+        traffic = [self._sent(step, spread, node_ranks) for step in self.steps]
+        prediction = Prediction(
             ranks,
-            -(-ranks // here),
+            -(-ranks // node_ranks),
             spread.topology,
             spread.largest,
             spread.smallest,
             spread.imbalance,
             spread.cells,
-            math.fsum(one.messages for one in traffic),
-            math.fsum(one.bytes for one in traffic),
-            subject.cells * subject.cell,
+            math.fsum(sent.messages for sent in traffic),
+            math.fsum(sent.bytes for sent in traffic),
+            subject.cells * subject.cell_bytes,
             spread.cells * _cell_at_least(subject) or None,
         )
-        return self._costs(self._memory(found, spread, here), spread, here, traffic)
+        return self._costs(self._memory(prediction, spread, node_ranks), spread, node_ranks, traffic)
 
-    def _sent(self, step: StepWork, spread: Layout, here: int) -> Traffic:
+    def _sent(self, step: StepWork, spread: Layout, node_ranks: int) -> Traffic:
         total = Traffic()
-        for one in step.exchanges:
-            fitted = fitted_to(one, spread)
+        for exchange in step.exchanges:
+            fitted = fitted_to(exchange, spread)
             key = (spread.topology, fitted)
             if key not in self._traffic:
-                self._traffic[key] = traffic_of(fitted, spread, here)
+                self._traffic[key] = traffic_of(fitted, spread, node_ranks)
             total += self._traffic[key].times(fitted.times)
         return total
 
-    def _memory(self, found: Prediction, spread: Layout, here: int) -> Prediction:
+    def _memory(self, prediction: Prediction, spread: Layout, node_ranks: int) -> Prediction:
         if self.work is None:
-            return found
+            return prediction
         cells = float(spread.cells)
-        exchanges = [one for step in self.steps for one in step.exchanges]
+        exchanges = [exchange for step in self.steps for exchange in step.exchanges]
         for axis, parts in enumerate(spread.topology):
             # Halos that the job had on fewer ranks too are in what was measured; those on cut axes may not be.
             if parts > 1:
                 cells *= 1 + max((_halo_kept(e, axis, spread) for e in exchanges), default=0) / spread.largest[axis]
         per_cell, fixed = self.work.memory_per_cell, self.work.memory_fixed
-        if found.ranks == 1 and self.work.memory_alone is not None:
+        if prediction.ranks == 1 and self.work.memory_alone is not None:
             per_cell, fixed = self.work.memory_alone
         memory = int(MARGIN * (fixed + per_cell * cells))
         room = self.machine.memory_per_node if self.machine else None
         return replace(
-            found, memory=memory, memory_node=memory * here, fits=None if room is None else memory * here <= room
+            prediction,
+            memory=memory,
+            memory_node=memory * node_ranks,
+            fits=None if room is None else memory * node_ranks <= room,
         )
 
-    def _costs(self, found: Prediction, spread: Layout, here: int, traffic: Sequence[Traffic]) -> Prediction:
+    def _costs(self, prediction: Prediction, spread: Layout, node_ranks: int, traffic: Sequence[Traffic]) -> Prediction:
         work, machine = self.work, self.machine
         if work is None or machine is None:
-            return found
+            return prediction
         compute = [
-            step.seconds_per_call + spread.cells * self._cell_seconds(step.seconds_per_cell, here)
+            step.seconds_per_call + spread.cells * self._cell_seconds(step.seconds_per_cell, node_ranks)
             for step in self.steps
         ]
         if self.subject.is_pipeline and machine.touch:
             # Every filter's result is memory that was not used before; the input's was, when it was read.
-            fresh = max(0.0, work.memory_per_cell - self.subject.cell) * spread.cells
-            compute.append(fresh * max(by_ranks(machine.touch, here), by_ranks(machine.touch, 1)))
-        halo = [self._message_seconds(sent, here) for sent in traffic]
+            fresh = max(0.0, work.memory_per_cell - self.subject.cell_bytes) * spread.cells
+            compute.append(fresh * max(by_ranks(machine.touch, node_ranks), by_ranks(machine.touch, 1)))
+        halo = [self._message_seconds(sent, node_ranks) for sent in traffic]
         reductions = math.fsum(step.reductions for step in self.steps)
-        reduce = self._reduce_seconds(reductions, found.ranks, here)
+        reduce = self._reduce_seconds(reductions, prediction.ranks, node_ranks)
         seconds = math.fsum(compute) + math.fsum(halo) + reduce
         steps = steps_of(self.subject)
-        found = replace(
-            found,
+        prediction = replace(
+            prediction,
             compute=math.fsum(compute),
             halo=math.fsum(halo),
             reduce=reduce,
             seconds_per_step=seconds,
             steps=steps,
-            warmup=self._warmup(spread.cells, here, steps),
+            warmup=self._warmup(spread.cells, node_ranks, steps),
             write_bytes=self._written(steps),
         )
-        return self._whole(found)
+        return self._whole(prediction)
 
-    def _warmup(self, cells: int, here: int, steps: int | None) -> float | None:
+    def _warmup(self, cells: int, node_ranks: int, steps: int | None) -> float | None:
         """Seconds of first steps beyond those of later ones; a run of few steps tries less."""
         assert self.work is not None
         if not self.work.warmup or steps is None:
             return None
-        trying = by_ranks(self.work.warmup, here) * min(1.0, steps / WARMUP_STEPS)
+        trying = by_ranks(self.work.warmup, node_ranks) * min(1.0, steps / WARMUP_STEPS)
         return trying + self.work.first_use * cells
 
-    def _cell_seconds(self, rates: Rates, here: int) -> float:
+    def _cell_seconds(self, rates: Rates, node_ranks: int) -> float:
         assert self.machine is not None
         assert self.home is not None
-        return seconds_per_cell(rates, here, self.home.triad, self.machine.triad)
+        return seconds_per_cell(rates, node_ranks, self.home.triad, self.machine.triad)
 
     def _links(self) -> tuple[Links, Links] | None:
         """Messages within a node and between two; where only one of them was measured, it stands for both."""
@@ -247,7 +250,7 @@ class Model:
         near, far = self.machine.links or self.machine.internode, self.machine.internode or self.machine.links
         return (near, far) if near is not None and far is not None else None
 
-    def _message_seconds(self, sent: Traffic, here: int) -> float:
+    def _message_seconds(self, sent: Traffic, node_ranks: int) -> float:
         assert self.machine is not None
         links = self._links()
         if links is None or not sent.messages:
@@ -255,16 +258,16 @@ class Model:
         near, far = links
         seconds = (sent.messages - sent.far_messages) * near.latency + (sent.bytes - sent.far_bytes) / near.bandwidth
         # All ranks of a node share its way out.
-        sharing = here if self.machine.internode else 1
+        sharing = node_ranks if self.machine.internode else 1
         return seconds + sent.far_messages * far.latency + sharing * sent.far_bytes / far.bandwidth
 
-    def _reduce_seconds(self, times: float, ranks: int, here: int) -> float:
+    def _reduce_seconds(self, times: float, ranks: int, node_ranks: int) -> float:
         links = self._links()
         if links is None or ranks == 1:
             return 0.0
         near, far = links
-        nodes = -(-ranks // here)
-        return times * (near.reduce_seconds() * math.log2(here) + far.reduce_seconds() * math.log2(nodes))
+        nodes = -(-ranks // node_ranks)
+        return times * (near.reduce_seconds() * math.log2(node_ranks) + far.reduce_seconds() * math.log2(nodes))
 
     def _written(self, steps: int | None) -> int | None:
         assert self.work is not None
@@ -273,23 +276,23 @@ class Model:
             outputs = outputs_of(self.subject.job, steps)
         return None if outputs is None else int(self.work.output_per_cell * self.subject.cells * outputs)
 
-    def _whole(self, found: Prediction) -> Prediction:
+    def _whole(self, prediction: Prediction) -> Prediction:
         """Add the seconds of the run, as far as they are known."""
         assert self.work is not None
         assert self.machine is not None
-        reading, writing = 0.0 if not found.read_bytes else None, None
-        if found.read_bytes and self.work.reading:
-            reading = found.read_bytes * by_ranks(self.work.reading, found.ranks)
-        if found.write_bytes is not None:
+        reading, writing = 0.0 if not prediction.read_bytes else None, None
+        if prediction.read_bytes and self.work.reading:
+            reading = prediction.read_bytes * by_ranks(self.work.reading, prediction.ranks)
+        if prediction.write_bytes is not None:
             if self.work.writing:
-                writing = found.write_bytes * by_ranks(self.work.writing, found.ranks)
+                writing = prediction.write_bytes * by_ranks(self.work.writing, prediction.ranks)
             elif self.machine.write:
-                writing = found.write_bytes / by_ranks(self.machine.write, found.ranks)
-        found = replace(found, reading=reading, writing=writing)
-        each = found.mean_step()
-        if reading is None or writing is None or found.steps is None or each is None:
-            return found
-        return replace(found, seconds=self.work.fixed_seconds + reading + writing + found.steps * each)
+                writing = prediction.write_bytes / by_ranks(self.machine.write, prediction.ranks)
+        prediction = replace(prediction, reading=reading, writing=writing)
+        each = prediction.mean_step()
+        if reading is None or writing is None or prediction.steps is None or each is None:
+            return prediction
+        return replace(prediction, seconds=self.work.fixed_seconds + reading + writing + prediction.steps * each)
 
 
 def seconds_per_cell(rates: Rates, ranks: int, home: Rates, triad: Rates) -> float:
@@ -307,8 +310,8 @@ def seconds_per_cell(rates: Rates, ranks: int, home: Rates, triad: Rates) -> flo
     if triad is home or triad == home:
         # What was measured holds; ranks between two counts are as the next more.
         if ranks in rates or ranks < most:
-            found = [rates[count] for count in sorted(rates) if count >= ranks]
-            return max(found[0], alone)
+            upper_rates = [rates[count] for count in sorted(rates) if count >= ranks]
+            return max(upper_rates[0], alone)
         return max(alone, *rates.values()) * (1 - share + share * max(1.0, _slowdown(home, ranks, most)))
     faster = by_ranks(home, least) / least / (by_ranks(triad, least) / least)
     return alone * faster * (1 - share + share * max(1.0, _slowdown(triad, ranks, least)))
@@ -326,65 +329,69 @@ def _cell_at_least(subject: Subject) -> int:
     if isinstance(job, SimulationJob):
         # A program of the package has a field of its dtype, others may have what they like.
         return 0 if job.program.name.endswith(".py") else np.dtype(subject.dtype).itemsize
-    return subject.cell  # the input; the first filter's result comes beside it
+    return subject.cell_bytes  # the input; the first filter's result comes beside it
 
 
-def _halo_kept(one: Exchange, axis: int, spread: Layout) -> int:
+def _halo_kept(exchange: Exchange, axis: int, spread: Layout) -> int:
     """Cells of halo along an axis in memory: where steps are fused, for as many as are tried."""
-    reach = -(-sum(one.widths[axis]) // one.steps)
-    if one.steps == 1 or not reach:
+    reach = -(-sum(exchange.widths[axis]) // exchange.steps)
+    if exchange.steps == 1 or not reach:
         return reach
     return reach * max(1, min(MOST_FUSED, 2 * spread.largest[axis] // (LEAST_BLOCK * reach)))
 
 
-def fitted_to(one: Exchange, spread: Layout) -> Exchange:
+def fitted_to(exchange: Exchange, spread: Layout) -> Exchange:
     """Return an exchange as it would be on these blocks: small ones fuse fewer steps. Local."""
-    if one.steps < 2:
-        return one
-    cut = [axis for axis, parts in enumerate(spread.topology) if parts > 1 and any(one.widths[axis])]
-    reach = [max(1, max(one.widths[axis]) // one.steps) for axis in cut]
+    if exchange.steps < 2:
+        return exchange
+    cut = [axis for axis, parts in enumerate(spread.topology) if parts > 1 and any(exchange.widths[axis])]
+    reach = [max(1, max(exchange.widths[axis]) // exchange.steps) for axis in cut]
     limits = [spread.smallest[axis] // (LEAST_BLOCK * r) for axis, r in zip(cut, reach, strict=True)]
-    steps = max(1, min([one.steps, *limits]))
-    widths = tuple((-(-low * steps // one.steps), -(-high * steps // one.steps)) for low, high in one.widths)
-    return replace(one, widths=widths, steps=steps, times=one.times * one.steps / steps)
+    steps = max(1, min([exchange.steps, *limits]))
+    widths = tuple(
+        (-(-low * steps // exchange.steps), -(-high * steps // exchange.steps)) for low, high in exchange.widths
+    )
+    return replace(exchange, widths=widths, steps=steps, times=exchange.times * exchange.steps / steps)
 
 
-def traffic_of(one: Exchange, spread: Layout, here: int) -> Traffic:
+def traffic_of(exchange: Exchange, spread: Layout, node_ranks: int) -> Traffic:
     """Return what the busiest rank sends in one exchange; to other nodes, what a rank of its node does. Local."""
     cells = spread.decomposition
-    wide = [axis for axis, pair in enumerate(one.widths) if any(pair)]
+    wide = [axis for axis, pair in enumerate(exchange.widths) if any(pair)]
     if not any(cells.axes[axis].parts > 1 for axis in wide):
         return Traffic()
-    if _neighbors(one, spread) > MOST_NEIGHBORS:
-        return _by_formula(one, spread)
+    if _neighbors(exchange, spread) > MOST_NEIGHBORS:
+        return _by_formula(exchange, spread)
     # Axis after axis where corners are needed, as mpibatch.halo.engines does it.
-    stages = [(axis,) for axis in wide] if one.corners and len(wide) > 1 else [tuple(range(len(one.widths)))]
-    halo = Halo(one.widths, tuple("wrap" if wraps else None for wraps in one.wraps), one.corners)
+    stages = [(axis,) for axis in wide] if exchange.corners and len(wide) > 1 else [tuple(range(len(exchange.widths)))]
+    halo = Halo(exchange.widths, tuple("wrap" if wraps else None for wraps in exchange.wraps), exchange.corners)
     ranks = set(_busiest(cells))
-    sent = {rank: _sends(cells, rank, halo, stages, one.bytes_per_cell, here) for rank in ranks}
+    sent = {rank: _sends(cells, rank, halo, stages, exchange.bytes_per_cell, node_ranks) for rank in ranks}
     most = max(sent, key=lambda rank: (sent[rank].bytes, sent[rank].messages))
-    if cells.size <= here:
+    if cells.size <= node_ranks:
         return sent[most]
-    first = most // here * here
-    others = range(first, min(first + here, cells.size), max(1, here // SAMPLE))
-    sample = [_sends(cells, rank, halo, stages, one.bytes_per_cell, here) for rank in others]
+    first = most // node_ranks * node_ranks
+    others = range(first, min(first + node_ranks, cells.size), max(1, node_ranks // SAMPLE))
+    sample = [_sends(cells, rank, halo, stages, exchange.bytes_per_cell, node_ranks) for rank in others]
     mean = math.fsum(s.far_bytes for s in sample) / len(sample)
     return replace(sent[most], far_bytes=min(mean, sent[most].bytes))
 
 
-def _neighbors(one: Exchange, spread: Layout) -> int:
+def _neighbors(exchange: Exchange, spread: Layout) -> int:
     """About how many ranks an exchange reaches."""
     counts = []
-    for parts, smallest, (low, high) in zip(spread.topology, spread.smallest, one.widths, strict=True):
+    for parts, smallest, (low, high) in zip(spread.topology, spread.smallest, exchange.widths, strict=True):
         most = -(-low // max(1, smallest)) + -(-high // max(1, smallest))
         counts.append(1 + min(most, parts - 1))
     return math.prod(counts)
 
 
-def _by_formula(one: Exchange, spread: Layout) -> Traffic:
+def _by_formula(exchange: Exchange, spread: Layout) -> Traffic:
     """Halos that are wide against blocks: everything around the block comes from that many others."""
-    around = math.prod(n + low + high for n, (low, high) in zip(spread.largest, one.widths, strict=True)) - spread.cells
-    return Traffic(_neighbors(one, spread) - 1, around * one.bytes_per_cell, 0.0, 0.0)
+    around = (
+        math.prod(n + low + high for n, (low, high) in zip(spread.largest, exchange.widths, strict=True)) - spread.cells
+    )
+    return Traffic(_neighbors(exchange, spread) - 1, around * exchange.bytes_per_cell, 0.0, 0.0)
 
 
 def _busiest(cells: Decomposition) -> Iterator[int]:
@@ -405,14 +412,14 @@ def _largest(axis: Any) -> int:
 
 
 def _sends(
-    cells: Decomposition, rank: int, halo: Halo, stages: Sequence[tuple[int, ...]], cell: int, here: int
+    cells: Decomposition, rank: int, halo: Halo, stages: Sequence[tuple[int, ...]], cell_bytes: int, node_ranks: int
 ) -> Traffic:
     messages = far_messages = size = far = 0
     for axes in stages:
         for receiver, moves in phase(cells, rank, halo, axes).sends.items():
-            nbytes = cell * sum(math.prod(move.wire) for move in moves)
+            nbytes = cell_bytes * sum(math.prod(move.wire) for move in moves)
             messages, size = messages + 1, size + nbytes
-            if receiver // here != rank // here:
+            if receiver // node_ranks != rank // node_ranks:
                 far_messages, far = far_messages + 1, far + nbytes
     return Traffic(messages, size, far_messages, far)
 
@@ -447,6 +454,6 @@ def side_of(shape: Sequence[int]) -> float:
     return float(math.prod(wide) ** (1 / len(wide)))
 
 
-def told(found: Prediction) -> Mapping[str, Any]:
+def as_record(prediction: Prediction) -> Mapping[str, Any]:
     """Return a prediction as JSON holds it, without what is not known. Local."""
-    return {key: value for key, value in vars(found).items() if value is not None}
+    return {key: value for key, value in vars(prediction).items() if value is not None}

@@ -28,7 +28,7 @@ from mpibatch.tools.planning.prediction import Model, side_of
 from mpibatch.tools.planning.samples import Group, Sample, Sampler, stepping
 from mpibatch.tools.planning.work import CELLS, SHAPE, Subject, key_of, subject_of
 
-__all__ = ["Asked", "probe", "told", "work_of"]
+__all__ = ["Request", "describe", "probe", "work_of"]
 
 UNTRIED = 64 << 20  # bytes of code and buffers of fused steps, where there were too few steps to try them
 LEAST_SHARE = 0.5  # of a step that is spent on cells, whatever messages and calls seem to take
@@ -36,7 +36,7 @@ LONGEST_FIXED = 3.0  # seconds: what is beyond was compiling, which later runs a
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """How to probe: the profile's file, where to write for a moment, the machine's name, seconds for a job."""
 
     path: Path
@@ -46,55 +46,57 @@ class Asked:
     anew: bool = False
 
 
-def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], asked: Asked) -> Machine:
+def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], request: Request) -> Machine:
     """Measure the machine and the jobs, and put them into the profile. Collective. Returns the whole profile."""
-    with agreed(comm, f"probing {asked.folder}"):
-        if not os.access(asked.folder, os.W_OK | os.X_OK):
-            raise RunError(f"the folder {asked.folder!r} is not there, or not writable; name another with --folder")
-    machine, kept = _known(comm, asked)
+    with agreed(comm, f"probing {request.folder}"):
+        if not os.access(request.folder, os.W_OK | os.X_OK):
+            raise RunError(f"the folder {request.folder!r} is not there, or not writable; name another with --folder")
+    machine, kept = _known(comm, request)
     if machine is None:
-        machine = measurement.machine_of(comm, asked.folder, asked.name).with_work(kept)
-    elif asked.name:
-        machine = replace(machine, name=asked.name)
-    _save(comm, asked.path, machine)
+        machine = measurement.machine_of(comm, request.folder, request.name).with_work(kept)
+    elif request.name:
+        machine = replace(machine, name=request.name)
+    _save(comm, request.path, machine)
     for job in jobs:
-        machine = machine.with_work([work_of(comm, job, machine, asked)])
-        _save(comm, asked.path, machine)
+        machine = machine.with_work([work_of(comm, job, machine, request)])
+        _save(comm, request.path, machine)
     return machine
 
 
-def _known(comm: MPI.Intracomm, asked: Asked) -> tuple[Machine | None, tuple[Work, ...]]:
+def _known(comm: MPI.Intracomm, request: Request) -> tuple[Machine | None, tuple[Work, ...]]:
     """The profile that is there, if nothing of it is to be measured again, and what jobs cost in it. Collective."""
-    found, here = None, _ranks_here(comm)
+    profile, node_ranks = None, _count_node_ranks(comm)
     is_enough = False
-    with agreed(comm, f"reading {asked.path}"):
-        if comm.rank == 0 and (found := _read(asked)) is not None:
-            is_ours = (found.cpu, found.cores_per_node) == (cpu_model(), measurement.cores())
-            if not is_ours and not asked.anew:
+    with agreed(comm, f"reading {request.path}"):
+        if comm.rank == 0 and (profile := _read(request)) is not None:
+            is_ours = (profile.cpu, profile.cores_per_node) == (cpu_model(), measurement.cores())
+            if not is_ours and not request.anew:
                 raise UsageError(
-                    f"{asked.path} is the profile of {found.name} ({found.cpu or 'another processor'}, "
-                    f"{found.cores_per_node} cores), not of this machine; give --output, or --anew to replace it"
+                    f"{request.path} is the profile of {profile.name} ({profile.cpu or 'another processor'}, "
+                    f"{profile.cores_per_node} cores), not of this machine; give --output, or --anew to replace it"
                 )
-            knows_links = found.links is not None or here == 1
-            knows_all = max(found.triad) >= here and knows_links and found.nodes >= -(-comm.size // here)
-            is_enough = knows_all and not asked.anew
-            found = found if is_ours else None
+            knows_links = profile.links is not None or node_ranks == 1
+            knows_all = (
+                max(profile.triad) >= node_ranks and knows_links and profile.nodes >= -(-comm.size // node_ranks)
+            )
+            is_enough = knows_all and not request.anew
+            profile = profile if is_ours else None
     kept: Machine | None
-    kept, is_enough = comm.bcast((found, is_enough), root=0)
+    kept, is_enough = comm.bcast((profile, is_enough), root=0)
     return kept if is_enough else None, kept.work if kept is not None else ()
 
 
-def _read(asked: Asked) -> Machine | None:
+def _read(request: Request) -> Machine | None:
     """The profile, if there is one; one that is to be replaced need not be readable."""
     try:
-        return load(asked.path) if asked.path.exists() else None
+        return load(request.path) if request.path.exists() else None
     except MpibatchError:
-        if asked.anew:
+        if request.anew:
             return None
         raise
 
 
-def _ranks_here(comm: MPI.Intracomm) -> int:
+def _count_node_ranks(comm: MPI.Intracomm) -> int:
     """The most ranks on a node. Collective."""
     node = measurement.node_of(comm)
     most = int(comm.allreduce(node.size, op=MPI.MAX))
@@ -108,13 +110,13 @@ def _save(comm: MPI.Intracomm, path: Path, machine: Machine) -> None:
             save(path, machine)
 
 
-def work_of(comm: MPI.Intracomm, job: Job | SimulationJob, machine: Machine, asked: Asked) -> Work:
+def work_of(comm: MPI.Intracomm, job: Job | SimulationJob, machine: Machine, request: Request) -> Work:
     """Return what a job costs. Collective. Leaves no files."""
     subject = None
     with agreed(comm, f"probing {job.source}"):
         subject = _subject(job, machine)
-    with measurement.scratch(comm, asked.folder) as where:
-        return _Probing(comm, subject, machine, where, asked.seconds).work()
+    with measurement.scratch(comm, request.folder) as where:
+        return _Probing(comm, subject, machine, where, request.seconds).work()
 
 
 def _subject(job: Job | SimulationJob, machine: Machine) -> Subject:
@@ -132,7 +134,7 @@ class _Probing:
     def __init__(self, comm: MPI.Intracomm, subject: Subject, machine: Machine, where: Path, seconds: float) -> None:
         self.comm, self.subject, self.machine, self.seconds = comm, subject, machine, seconds
         self.sampler = Sampler(subject, where)
-        self.here = _ranks_here(comm)
+        self.node_ranks = _count_node_ranks(comm)
 
     def work(self) -> Work:
         """Measure it. Collective."""
@@ -147,16 +149,16 @@ class _Probing:
 
     def _put_together(self, groups: list[Group]) -> Work:
         """From samples by one rank, and by all if there are more."""
-        subject, one = self.subject, groups[0]
+        subject, single = self.subject, groups[0]
         # By ranks on a node: where each has one, what all take is what one takes.
-        by_node = {1: one} if self.here == 1 else {1: one, self.here: groups[-1]}
+        by_node = {1: single} if self.node_ranks == 1 else {1: single, self.node_ranks: groups[-1]}
         is_simulation = self.sampler.is_simulation
-        whole, cells = one.wholes[0], math.prod(one.shape)
+        whole, cells = single.wholes[0], math.prod(single.shape)
         memory = [group.memory() for group in groups]
         fixed = max(least for _, least in memory)
         steps = []
         for name in stepping(whole):
-            call, seconds = one.per_call(name), one.seconds(name)
+            call, seconds = single.per_call(name), single.seconds(name)
             per_cell = max(seconds - call, LEAST_SHARE * seconds) / cells
             reductions = whole.reductions.get(name, 0) / whole.steps
             steps.append(StepWork(name, {1: per_cell}, call, whole.exchanges.get(name, ()), reductions))
@@ -169,51 +171,51 @@ class _Probing:
             steps=tuple(steps),
             # One rank alone has less around its cells; but as arrays of a small sample may lie in memory that was kept
             # from the one before, its own slope is too low: half-way to the most.
-            memory_alone=((memory[0][0] + max(memory)[0]) / 2, fixed + self._untried([one])),
+            memory_alone=((memory[0][0] + max(memory)[0]) / 2, fixed + self._untried([single])),
             memory_per_cell=max(slope for slope, _ in memory),
             memory_fixed=fixed + self._untried(groups),
-            fixed_seconds=min(LONGEST_FIXED, max(0.0, one.first.whole - one.tiny.whole)),
-            output_per_cell=one.wholes[-1].written / cells,
-            reading=self._rates(groups, "reading", subject.cell),
-            writing=self._rates(groups, "writing", one.wholes[-1].written / cells),
-            step_length=_length(one.tiny if one.quarter.shape == whole.shape else one.quarter, whole)
+            fixed_seconds=min(LONGEST_FIXED, max(0.0, single.first.whole - single.tiny.whole)),
+            output_per_cell=single.wholes[-1].written / cells,
+            reading=self._rates(groups, "reading", subject.cell_bytes),
+            writing=self._rates(groups, "writing", single.wholes[-1].written / cells),
+            step_length=_length(single.tiny if single.quarter.shape == whole.shape else single.quarter, whole)
             if is_simulation
             else None,
             warmup={n: group.warmup()[1] for n, group in by_node.items()} if is_simulation else {},
             first_use=statistics.mean(group.warmup()[0] for group in groups) if is_simulation else 0.0,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return work if self.here == 1 else self._with_all(work, groups[-1], self.here)
+        return work if self.node_ranks == 1 else self._with_all(work, groups[-1], self.node_ranks)
 
     def _untried(self, groups: list[Group]) -> int:
         """Bytes for what longer runs do that these did not."""
         wholes = [group.wholes[0] for group in groups]
-        fused = [one.steps > 1 for sample in wholes for lap in sample.exchanges.values() for one in lap]
+        fused = [exchange.steps > 1 for sample in wholes for lap in sample.exchanges.values() for exchange in lap]
         if not self.sampler.is_simulation or min(sample.steps for sample in wholes) >= WARMUP_STEPS:
             return 0
         return UNTRIED // 2 if any(fused) else UNTRIED
 
-    def _rates(self, groups: list[Group], name: str, cell: float) -> dict[int, float]:
+    def _rates(self, groups: list[Group], name: str, cell_bytes: float) -> dict[int, float]:
         """Seconds per byte of the whole file, by ranks."""
-        found = {}
+        rates = {}
         for group in groups:
             taken = [sample.seconds[name] for sample in group.wholes if name in sample.seconds]
-            if taken and cell:
-                found[group.ranks] = statistics.median(taken) / (math.prod(group.shape) * cell)
-        return found
+            if taken and cell_bytes:
+                rates[group.ranks] = statistics.median(taken) / (math.prod(group.shape) * cell_bytes)
+        return rates
 
-    def _with_all(self, work: Work, group: Group, here: int) -> Work:
+    def _with_all(self, work: Work, group: Group, node_ranks: int) -> Work:
         """Add the seconds per cell by all ranks: what is left when modelled messages are taken away."""
         steps = []
         whole = replace(self.subject, shape=group.shape, job=replace(self.subject.job, grid={}))
         cells = layout(group.shape, self.comm.size, {}).cells
         for step in work.steps:
-            one = replace(whole, work=replace(work, steps=(step,)))
-            modelled = Model(one, self.machine, here).at(self.comm.size)
+            subject = replace(whole, work=replace(work, steps=(step,)))
+            modelled = Model(subject, self.machine, node_ranks).at(self.comm.size)
             seconds = group.seconds(step.name)
             left = seconds - step.seconds_per_call - (modelled.halo or 0.0) - (modelled.reduce or 0.0)
             per_cell = max(left, LEAST_SHARE * seconds) / cells
-            steps.append(replace(step, seconds_per_cell={**step.seconds_per_cell, here: per_cell}))
+            steps.append(replace(step, seconds_per_cell={**step.seconds_per_cell, node_ranks: per_cell}))
         return replace(work, steps=tuple(steps))
 
 
@@ -224,7 +226,7 @@ def _length(quarter: Sample, whole: Sample) -> StepLength:
     return StepLength(whole.dt, large, round(power, 2))
 
 
-def told(machine: Machine, path: Path, ranks: int) -> list[str]:
+def describe(machine: Machine, path: Path, ranks: int) -> list[str]:
     """Return the profile in words. Local."""
     triad = ", ".join(f"{rate:.3g} on {count}" for count, rate in machine.triad.items())
     lines = [f"{machine.name}: {machine.cpu}, {machine.cores_per_node} cores", f"  triad     {triad} (GB/s, by ranks)"]

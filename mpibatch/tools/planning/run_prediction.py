@@ -14,14 +14,14 @@ from mpibatch.tools.planning import machine as machines
 from mpibatch.tools.planning.prediction import Model
 from mpibatch.tools.planning.work import subject_of
 
-__all__ = ["SCHEMA", "compared", "foretold", "of_study"]
+__all__ = ["SCHEMA", "compared", "of_study", "predicted"]
 
 SCHEMA = 1
 
 _log = logging.getLogger(__name__)
 
 
-def foretold(job: Job | SimulationJob, ranks: int, ranks_per_node: int = 0) -> dict[str, Any] | None:
+def predicted(job: Job | SimulationJob, ranks: int, ranks_per_node: int = 0) -> dict[str, Any] | None:
     """Return what this folder's profile says of a run, None if it does not know the job. Local. Never raises.
 
     Keys: `schema`, `profile` (its name), `seconds_per_step` (the mean of all steps; of a pipeline: of all filters),
@@ -31,7 +31,7 @@ def foretold(job: Job | SimulationJob, ranks: int, ranks_per_node: int = 0) -> d
     try:
         if not path.exists():
             return None
-        return _said(job, machines.load(path), ranks, ranks_per_node)
+        return _predict(job, machines.load(path), ranks, ranks_per_node)
     except MpibatchError as error:
         _log.warning("there is no prediction of this run: %s", error)
     except Exception as error:
@@ -43,13 +43,13 @@ def foretold(job: Job | SimulationJob, ranks: int, ranks_per_node: int = 0) -> d
 def of_study(
     text: str, source: str, settings: Sequence[str], profile: Mapping[str, Any], ranks: int
 ) -> dict[str, Any] | None:
-    """Return what a profile says of a study's point, as `foretold`. Local. Raises UsageError or RunError."""
+    """Return what a profile says of a study's point, as `predicted`. Local. Raises UsageError or RunError."""
     from mpibatch.job.file.reader import parse_any
 
-    return _said(parse_any(text, source, settings), machines.parse(profile, source), ranks, 0)
+    return _predict(parse_any(text, source, settings), machines.parse(profile, source), ranks, 0)
 
 
-def _said(
+def _predict(
     job: Job | SimulationJob, machine: machines.Machine, ranks: int, ranks_per_node: int
 ) -> dict[str, Any] | None:
     if not machine.work:
@@ -57,21 +57,21 @@ def _said(
     subject = subject_of(job, machine)
     if subject.work is None:
         return None
-    found = Model(subject, machine, ranks_per_node).at(ranks)
-    told = {
+    prediction = Model(subject, machine, ranks_per_node).at(ranks)
+    record = {
         "schema": SCHEMA,
         "profile": machine.name,
-        "seconds_per_step": found.mean_step(),
-        "memory": found.memory,
-        "steps": found.steps,
-        "seconds": found.seconds,
+        "seconds_per_step": prediction.mean_step(),
+        "memory": prediction.memory,
+        "steps": prediction.steps,
+        "seconds": prediction.seconds,
     }
-    return {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in record.items() if value is not None}
 
 
-def compared(said: Mapping[str, Any], seconds_per_step: float, memory: int) -> str:
+def compared(prediction: Mapping[str, Any], seconds_per_step: float, memory: int) -> str:
     """Return a line of what was predicted and what was measured. Local."""
     return (
-        f"predicted {1e3 * said['seconds_per_step']:.4g} ms a step, measured {1e3 * seconds_per_step:.4g}; "
-        f"memory {bytes_text(said['memory'])} a rank, measured {bytes_text(memory)}"
+        f"predicted {1e3 * prediction['seconds_per_step']:.4g} ms a step, measured {1e3 * seconds_per_step:.4g}; "
+        f"memory {bytes_text(prediction['memory'])} a rank, measured {bytes_text(memory)}"
     )

@@ -115,7 +115,7 @@ class Group:
 
 
 # Seconds by lap, shape, steps, bytes written, mean time step, steps and seconds of the first pass, seconds of all.
-_Found = tuple[dict[str, float], tuple[int, ...], int, float, float, tuple[int, float], float]
+_Measures = tuple[dict[str, float], tuple[int, ...], int, float, float, tuple[int, float], float]
 
 
 class Sampler:
@@ -166,7 +166,7 @@ class Sampler:
         return isinstance(self.subject.job, SimulationJob)
 
     def _cell_bytes(self) -> int:
-        return self.subject.cell or np.dtype(self.subject.dtype).itemsize
+        return self.subject.cell_bytes or np.dtype(self.subject.dtype).itemsize
 
     def _cells_of(self, job: Job | SimulationJob) -> int:
         if isinstance(job, Job):
@@ -202,10 +202,10 @@ class Sampler:
         sleepy(comm)
         begin, compiling = time.perf_counter(), compile_seconds()
         if isinstance(job, Job):
-            found = self._filter(comm, job)
+            measures = self._filter(comm, job)
         else:
-            found = self._simulate(comm, job, steps, seconds)
-        laps, shape, made, written, dt, first_pass, all_steps = found
+            measures = self._simulate(comm, job, steps, seconds)
+        laps, shape, made, written, dt, first_pass, all_steps = measures
         whole = time.perf_counter() - begin
         compiling = compile_seconds() - compiling
         names = list(laps)
@@ -227,13 +227,13 @@ class Sampler:
             all_steps,
         )
 
-    def _filter(self, comm: MPI.Intracomm, job: Job) -> _Found:
+    def _filter(self, comm: MPI.Intracomm, job: Job) -> _Measures:
         path = self.where / f"filtered-{comm.size}.h5"
         job = replace(job, output=replace(job.output, path=str(path)), text="")
         summary = run(job, comm)
         return dict(summary.seconds), summary.shape, 1, float(sum(s.bytes for s in summary.saved)), 0.0, (0, 0.0), 0.0
 
-    def _simulate(self, comm: MPI.Intracomm, job: SimulationJob, steps: int, seconds: float | None) -> _Found:
+    def _simulate(self, comm: MPI.Intracomm, job: SimulationJob, steps: int, seconds: float | None) -> _Measures:
         path = str(self.where / f"simulated-{comm.size}.h5") if seconds is None else None
         schedule = Schedule(None, steps, Every(), Every(), job.schedule.check_every)
         passes: list[tuple[int, float]] = []

@@ -28,12 +28,12 @@ SHAPE, CELLS = "shape", "cells"
 
 @dataclass(frozen=True)
 class Subject:
-    """A job and its grid, as plans need them. `cell`: bytes of a cell of the input; `work`: what it costs, if known."""
+    """A job and its grid, as plans need them. `cell_bytes`: of a cell of the input; `work`: what it costs, if known."""
 
     job: Job | SimulationJob
     key: str
     shape: tuple[int, ...]
-    cell: int
+    cell_bytes: int
     dtype: str
     wraps: tuple[bool, ...]
     work: Work | None = None
@@ -94,7 +94,7 @@ def key_of(job: Job | SimulationJob, values: Values | None = None) -> str:
     if isinstance(job, Job):
         assert values is not None
         names = {INPUT: 0} | {step.name: number + 1 for number, step in enumerate(job.steps)}
-        told: Any = {
+        traits: Any = {
             "axes": len(values.shape),
             "channels": list(values.channels),
             "dtype": values.dtype,
@@ -114,7 +114,7 @@ def key_of(job: Job | SimulationJob, values: Values | None = None) -> str:
         own = {f.name: getattr(job.parameters, f.name) for f in fields(job.parameters)}
         shape = own.pop(SHAPE, None)
         own.pop(CELLS, None)
-        told = {
+        traits = {
             "program": job.program.name,
             "text": _text_of(job),
             "axes": len(shape) if isinstance(shape, tuple) else 0,
@@ -122,7 +122,7 @@ def key_of(job: Job | SimulationJob, values: Values | None = None) -> str:
             "parameters": {name: value for name, value in own.items() if not _is_plain(value)},
             "check_every": job.schedule.check_every,
         }
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(traits, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _is_plain(value: Any) -> bool:
@@ -149,7 +149,7 @@ def static_steps(subject: Subject) -> tuple[StepWork, ...]:
     if isinstance(job, SimulationJob):
         itemsize = np.dtype(subject.dtype).itemsize
         return (StepWork("steps", {}, exchanges=halos.of_kernels(job.program.module, ndim, itemsize, subject.wraps)),)
-    channels = subject.cell // np.dtype(subject.dtype).itemsize
+    channels = subject.cell_bytes // np.dtype(subject.dtype).itemsize
     known: dict[str, tuple[str, int]] = {INPUT: (subject.dtype, channels)}
     steps = []
     for step in job.steps:
@@ -162,7 +162,7 @@ def static_steps(subject: Subject) -> tuple[StepWork, ...]:
         if step.filter in ("rgb2gray", "channel_mean"):
             count = 1
         wide = known[step.input][1]
-        found = halos.of_filter(step.filter, step.parameters, ndim, dtype, wide, subject.wraps)
+        exchanges = halos.of_filter(step.filter, step.parameters, ndim, dtype, wide, subject.wraps)
         known[step.name] = (halos.bytes_after(step.filter, step.parameters, dtype), count)
-        steps.append(StepWork(step.name, {}, exchanges=found))
+        steps.append(StepWork(step.name, {}, exchanges=exchanges))
     return tuple(steps)

@@ -35,9 +35,6 @@ from pathlib import Path
 SECONDS = 60
 HERE = Path(__file__).parent
 REASONS = {5: "Input/output error", 28: "No space left on device", 122: "Disk quota exceeded", 13: "Permission denied"}
-# What a reader can do about it: each message has one of these.
-REMEDY = re.compile(r"check|free some|write elsewhere|ask |see |again|give |remove|restore|copy|try |allow|use |limits")
-
 WRITING = ("create", "write", "ftruncate", "fsync", "close", "rename", "link", "flock", "read", "mkdir", "unlink")
 READING = ("open", "read", "close")
 
@@ -190,9 +187,11 @@ def _problems_of(words: str, case: Case, place: Path) -> list[str]:
         problems.append("a traceback")
     if not any(str(path.relative_to(place)) in words for path in _named(case.job, place)):
         problems.append("no path")
-    if case.error and REASONS[case.error] not in words:
+    # What a reader can do about it stands behind the reason.
+    message = re.search(rf"{REASONS[case.error]}(.*)", words) if case.error else None
+    if case.error and message is None:
         problems.append("no reason")
-    if not REMEDY.search(words):
+    elif message is not None and not re.search(r"[;:] [a-z].{12,}", message[1]):
         problems.append("no remedy")
     if re.search(r"damaged|incomplete", words):
         problems.append("calls a sound file damaged")

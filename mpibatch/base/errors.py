@@ -146,12 +146,14 @@ def errno_of(error: BaseException) -> int | None:
     return int(number[1]) if number else None
 
 
-def reason_of(number: int) -> str:
+def reason_of(error: BaseException) -> str:
     """Return in words why the system refused, and what to do: two of a message's three parts. Local."""
-    return f"{os.strerror(number)}; {_REMEDIES.get(number, 'check the path, its permissions and its disk')}"
+    number = errno_of(error)
+    reason = str(error) if number is None else os.strerror(number)
+    return f"{reason}; {_REMEDIES.get(number, 'check the path, its permissions and its disk')}"
 
 
-_REMEDIES = {
+_REMEDIES: dict[int | None, str] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or use another folder"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "ask for permission, or use another folder"),
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG), "check the path"),

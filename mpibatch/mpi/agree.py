@@ -90,10 +90,10 @@ def _tell(error: Exception | None, doing: str, comm: MPI.Intracomm) -> tuple[boo
         return isinstance(error, UsageError), f"{error}{where}"
     if isinstance(error, MemoryError):
         return False, f"{doing}: not enough memory: {error or 'an allocation failed'}; use more ranks, or nodes{where}"
-    if error is not None and (number := errno_of(error)) is not None:
+    if error is not None and errno_of(error) is not None:
         name = str(getattr(error, "filename", None) or "")
         file = "" if not name or name in doing else f"{name}: "
-        return False, f"{doing}: {file}{reason_of(number)}{where}"
+        return False, f"{doing}: {file}{reason_of(error)}{where}"
     if isinstance(error, OSError):
         return False, f"{doing}: {error}{where}"
     return False, f"{doing}: {type(error).__name__}: {error}{where}"

@@ -74,7 +74,8 @@ def histogram(
 
     Notes
     -----
-    Collective: one all-reduce of 8 bytes per bin and 8 more; before it, if the range has to be found, one of 40 bytes.
+    Collective: one all-reduce of 8 bytes per bin and at least 2 KiB, and one of 2 KiB before it if the range has to be
+    found.
 
     Examples
     --------

@@ -96,7 +96,7 @@ def some_extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any]:
 
 
 def limits(u: Field, request: str) -> tuple[Any, Any]:
-    """Return minimum and maximum of `u`, as `min` and `max` do, for the `request` in words. Collective: 40 bytes."""
+    """Return minimum and maximum of `u`, as `min` and `max` do, for the `request` in words. Collective: 2 KiB."""
     low, high = some_extremes(operand(u, request), (False, True))
     return low, high
 

@@ -54,7 +54,7 @@ def min(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
 
     Notes
     -----
-    Collective: one all-reduce of 32 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def max(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
 
     Notes
     -----
-    Collective: one all-reduce of 32 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def minmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
 
     Notes
     -----
-    Collective: one all-reduce of 40 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -232,7 +232,7 @@ def argmin(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
 
     Notes
     -----
-    Collective: two all-reduces of 32 and 8 bytes.
+    Collective: two all-reduces, of 2 KiB and 8 bytes.
 
     Examples
     --------
@@ -268,7 +268,7 @@ def argmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
 
     Notes
     -----
-    Collective: two all-reduces of 32 and 8 bytes.
+    Collective: two all-reduces, of 2 KiB and 8 bytes.
 
     Examples
     --------

@@ -13,9 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.mpi import MPI, differ, mark
+from mpibatch.mpi import MPI
 from mpibatch.reduce.axes import Lines
 from mpibatch.reduce.exact import (
     PRODUCT_UNIT,
@@ -30,6 +29,7 @@ from mpibatch.reduce.exact import (
     root,
     rounded,
 )
+from mpibatch.reduce.operands import all_reduce
 
 __all__ = ["Kind", "agree", "count_lines", "finish", "finish_exactly", "sum_lines", "text_of", "words_of"]
 
@@ -41,15 +41,8 @@ EXACT = 2**53
 
 
 def agree(lines: Lines, text: str, flag: bool = False) -> bool:
-    """Return whether any rank has the flag; UsageError if ranks ask for different things. Collective: 24 bytes."""
-    mine = np.array([mark(text), ~mark(text), flag], np.int64)
-    most = np.empty_like(mine)
-    comm = lines.op.u.grid.comm
-    with REDUCTION:
-        comm.Allreduce(mine, most, op=MPI.MAX)
-    if most[0] != ~most[1]:
-        differ(comm, text)
-    return bool(most[2])
+    """Return whether any rank has the flag; UsageError if ranks ask for different things. Collective: 2 KiB."""
+    return bool(all_reduce(lines.op.u.grid.comm, np.array([flag], np.int64), MPI.MAX, text)[0])
 
 
 def count_lines(lines: Lines, truths: bool) -> Array:

@@ -114,7 +114,7 @@ def var(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | Non
 
     Notes
     -----
-    Collective: one all-reduce of 1.7 KiB. One pass: exact sums of the elements and of their squares, as integers
+    Collective: one all-reduce of 2 KiB. One pass: exact sums of the elements and of their squares, as integers
     (doi:10.48550/arXiv.1505.05571), so that a large mean costs no digits.
 
     Examples
@@ -255,7 +255,7 @@ def dot(u: Field, v: Field, *, where: Field | None = None) -> int | float:
 
     Notes
     -----
-    Collective: one all-reduce of 1.1 KiB. One pass through the owned cells of both. A zero result is 0.0; a product of
+    Collective: one all-reduce of 2 KiB. One pass through the owned cells of both. A zero result is 0.0; a product of
     an infinity and zero is NaN.
 
     Examples
@@ -309,7 +309,7 @@ def norm(u: Field, ord: float | None = None, *, where: Field | None = None) -> f
 
     Notes
     -----
-    Collective: one all-reduce of at most 1.1 KiB. Squares neither overflow nor underflow.
+    Collective: one all-reduce of 2 KiB. Squares neither overflow nor underflow.
 
     Examples
     --------

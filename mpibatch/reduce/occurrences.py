@@ -52,7 +52,7 @@ def bincount(u: Field, minlength: int = 0, *, where: Field | None = None) -> npt
 
     Notes
     -----
-    Collective: two all-reduces, of 40 bytes and of the result.
+    Collective: two all-reduces, of 2 KiB and of the result.
 
     Examples
     --------

@@ -88,7 +88,7 @@ def sum(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
 
     Notes
     -----
-    Collective: one all-reduce, of 600 bytes for floats, 48 for integers. One pass through the owned cells. With `axis`
+    Collective: one all-reduce of 2 KiB. One pass through the owned cells. With `axis`
     the ranks that share lines exchange halves of them, 48 bytes a line, in as many steps as the number of these ranks
     has binary digits.
 
@@ -245,7 +245,7 @@ def count_nonzero(u: Field, axis: Axis | None = None, *, where: Field | None = N
 
     Notes
     -----
-    Collective: one all-reduce of 16 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -277,7 +277,7 @@ def any(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
 
     Notes
     -----
-    Collective: one all-reduce of 16 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------
@@ -309,7 +309,7 @@ def all(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
 
     Notes
     -----
-    Collective: one all-reduce of 16 bytes.
+    Collective: one all-reduce of 2 KiB.
 
     Examples
     --------

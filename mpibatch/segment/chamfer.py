@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.halo import Exchange
-from mpibatch.mpi import MPI
+from mpibatch.segment._engine.relaxation import total
 from mpibatch.segment.distances import check_results, check_walls
 
 __all__ = ["distance_transform_cdt"]
@@ -179,9 +178,8 @@ def _sweep_until_settled(
         fill()
         after = (part for field in fields for part in _around(field))
         changed = any(not np.array_equal(old, new) for old, new in zip(before, after, strict=True))
-        with REDUCTION:
-            if not grid.comm.allreduce(int(changed), op=MPI.MAX):
-                return
+        if not total(distances, int(changed)):
+            return
 
 
 def _around(u: Field) -> Iterator[Array]:

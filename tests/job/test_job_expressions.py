@@ -108,5 +108,6 @@ def test_every_filter_is_explained_and_every_key_listed():
         words = explained(name)
         assert all(f"  {p.name}" in words for p in parameters_of(name))
         assert f'filter = "{name}"' in words
+        assert ">>>" not in words
     lines = [line.split()[0] for line in reference().splitlines()]
     assert {*STEP_KEYS, *(key for keys in TABLES.values() for key in keys)} <= {*lines}

@@ -72,8 +72,8 @@ class Outlet:
             finally:
                 with suppress(RuntimeError):  # where it read again what could not be written
                     file.id.close()
-        except (OSError, RuntimeError, KeyError):
-            self.check()
+        except Exception:
+            self.check()  # whatever HDF5 made of it
             raise
         finally:
             # Else, where a traceback keeps it until the process ends, HDF5 lets go of this when there is no Python.

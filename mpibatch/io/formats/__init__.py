@@ -67,7 +67,7 @@ def format_of(path: str) -> str:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise RunError(f"{path!r} was to be read, but its links lead in a circle; give the file itself") from None
-        raise RunError(f"{path!r} was to be read: {reason_of(error.errno or 0)}") from error
+        raise RunError(f"{path!r} was to be read: {reason_of(error)}") from error
     if head.startswith(b"PK\3\4") and path.lower().endswith(".npz"):
         raise RunError(
             f"{path!r} was to be read, but it is an .npz archive; extract one array of it: "

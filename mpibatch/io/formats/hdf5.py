@@ -54,7 +54,7 @@ def _cause(path: str, error: Exception) -> str:
     """What is wrong with a file, and what to do, from what HDF5 says of it."""
     text, number = str(error), errno_of(error)
     if number in (errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE):
-        return reason_of(number)
+        return reason_of(error)
     if isinstance(error, BlockingIOError) or "unable to lock file" in text:
         return (
             "another program has it open for writing and locked; wait until it has closed it (or set "

@@ -240,7 +240,7 @@ def _begin(file: str) -> tuple[int, bytes, int, str, bool]:
     except seal.Unsealed as trouble:
         return (size, b"", 0, FOREIGN, True) if _is_foreign(file) else (size, b"", 0, str(trouble), False)
     except OSError as error:
-        raise RunError(f"{file} was to be verified, but cannot be read: {reason_of(error.errno or 0)}") from error
+        raise RunError(f"{file} was to be verified, but cannot be read: {reason_of(error)}") from error
     return size, data, before, "", False
 
 

@@ -108,7 +108,7 @@ class _Work:
             if folder >= 0:
                 os.close(folder)
             raise RunError(
-                f"{target} was to be written, but {path.parent} does not allow it: {reason_of(error.errno or 0)}"
+                f"{target} was to be written, but {path.parent} does not allow it: {reason_of(error)}"
             ) from error
         except RunError:
             os.close(folder)

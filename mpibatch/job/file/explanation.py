@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Mapping
 
 from mpibatch.base.errors import UsageError, nearest
@@ -13,6 +14,9 @@ from mpibatch.job.file.schema import STEP_KEYS, TABLES, Key
 from mpibatch.job.file.simulation import SIMULATION_TABLES
 
 __all__ = ["explained", "reference"]
+
+# Sections of a docstring that are for those who call a filter from Python.
+_PYTHONS = re.compile(r"(Returns|Raises|Examples)\n---")
 
 _EXAMPLES = {"float": "2.0", "int": "3", "str": '"f4"', "bool": "true"}
 
@@ -47,7 +51,9 @@ def _doc(name: str) -> str:
             "cell by cell: + - * / **, comparisons, and, or, not, & | ^ ~, abs, sqrt, minimum, maximum, where,\n"
             "threshold_otsu(name)."
         )
-    return inspect.cleandoc(ast.get_docstring(definition_of(name)) or "")
+    text = inspect.cleandoc(ast.get_docstring(definition_of(name)) or "")
+    # What a program gets of it does not matter to a job file, which has its own example.
+    return "\n\n".join(part for part in re.split(r"\n\n(?=[A-Z]\w+\n-{3,}\n)", text) if not _PYTHONS.match(part))
 
 
 def _example(name: str) -> list[str]:

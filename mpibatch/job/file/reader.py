@@ -29,7 +29,7 @@ def read_text(path: str) -> str:
     except UnicodeDecodeError as error:
         raise UsageError(f"the job file {path!r} is not UTF-8 text (byte {error.start}); is it a TOML file?") from None
     except OSError as error:
-        raise RunError(f"the job file {path!r} cannot be read: {reason_of(error.errno or 0)}") from None
+        raise RunError(f"the job file {path!r} cannot be read: {reason_of(error)}") from None
 
 
 def parse(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job:

@@ -192,7 +192,7 @@ def load(path: Path) -> Machine:
     except UnicodeDecodeError:
         raise UsageError(f"the machine profile {str(path)!r} is not text; give a JSON file") from None
     except OSError as error:
-        raise RunError(f"the machine profile {str(path)!r} cannot be read: {reason_of(error.errno or 0)}") from None
+        raise RunError(f"the machine profile {str(path)!r} cannot be read: {reason_of(error)}") from None
     try:
         profile = json_value(text, f"the machine profile {str(path)!r}")
     except UsageError as error:

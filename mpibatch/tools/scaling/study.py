@@ -160,7 +160,7 @@ def load(path: str | Path) -> Study:
     except UsageError as error:
         raise UsageError(f"{error}; remove the folder, or name another") from None
     except OSError as error:
-        raise RunError(f"the study {folder} cannot be read: {reason_of(error.errno or 0)}") from None
+        raise RunError(f"the study {folder} cannot be read: {reason_of(error)}") from None
     document = document if isinstance(document, dict) else {}
     if document.get("schema") != SCHEMA:
         raise UsageError(

@@ -10,16 +10,12 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field, check_field
-from mpibatch.measure._engine.components import Components, Joint
-from mpibatch.measure._engine.numbering import numbers
-from mpibatch.measure._engine.places import owners
+from mpibatch.measure._engine.components import BlockComponents, numbered
+from mpibatch.measure._engine.places import wide
 from mpibatch.measure._engine.structure import Offset, backward, mask_of
 from mpibatch.mpi import agreed, same
-from mpibatch.mpi.routes import ask
 
 __all__ = ["label"]
-
-Ints = npt.NDArray[np.int64]
 
 
 def label(u: Field, structure: npt.ArrayLike | None = None, label_values: bool = False) -> tuple[Field, int]:
@@ -71,13 +67,17 @@ def label(u: Field, structure: npt.ArrayLike | None = None, label_values: bool =
     (4, 'int32', 4)
     """
     offsets = _checked(u, structure, label_values)
-    with agreed(u.grid.comm, "label"), phase("compute"):
-        block = Components(u, offsets, bool(label_values))
-    joint = Joint(block)
-    table, n = (None, block.count) if joint.is_alone else _numbered(block, joint)
+    grid = u.grid
+    with agreed(grid.comm, "label"), phase("compute"):
+        labels = Field(grid, np.int64 if wide(grid.shape) else np.int32)
+        block = BlockComponents(
+            grid.shape, grid.box, u.owned, labels.owned, offsets=offsets, by_value=bool(label_values)
+        )
+    is_alone = grid.size == 1 and not any(grid.periodic)
+    table, n = (None, block.count) if is_alone else numbered(grid, block, offsets)
     with phase("compute"):
         block.number(table)
-    return block.labels, n
+    return labels, n
 
 
 def _checked(u: Field, structure: Any, label_values: Any) -> list[Offset]:
@@ -97,22 +97,3 @@ def _checked(u: Field, structure: Any, label_values: Any) -> list[Offset]:
         mask = mask_of("label", structure, u.grid.ndim)
     same(u.grid.comm, f"label of a field of dtype {u.dtype}, {mask.tolist()}, label_values={bool(label_values)}")
     return backward(mask)
-
-
-def _numbered(block: Components, joint: Joint) -> tuple[Ints, int]:
-    """Return the number of each component of this rank's block, and how many there are in all. Collective."""
-    grid, mine, least = block.grid, joint.mine, joint.least
-    joins = least != mine  # a component whose first cell lies on another rank, or elsewhere on this one
-    components = block.components(mine)
-    is_first = np.ones(block.count + 1, np.bool_)
-    is_first[0] = is_first[components[joins]] = False
-    table = np.zeros(block.count + 1, np.int64)
-    table[1:], n = numbers(grid, block.first[1:], is_first[1:])
-    with phase("halo"):
-        table[components[joins]] = ask(
-            grid.comm,
-            owners(grid.decomposition, least[joins]),
-            least[joins],
-            lambda known: table[block.components(known)].reshape(-1, 1),
-        )[:, 0]
-    return table, n

@@ -126,8 +126,8 @@ def test_what_cannot_be_meant_is_refused_by_all_ranks() -> None:
         (lambda: filters.rolling_ball(u, kernel=np.full((3, 3), np.inf)), "centre"),
         (lambda: filters.rolling_ball(u.astype("c16")), "complex"),
         (lambda: filters.ellipsoid_kernel((3, 2.5), 1), "whole number"),
-        (lambda: filters.generic_filter(u, np.median), "give a stencil"),  # type: ignore[arg-type]
-        (lambda: filters.generic_filter(u, corners, size=3), "leave them out"),  # type: ignore[arg-type]
+        (lambda: filters.generic_filter(u, np.median), "give a stencil"),
+        (lambda: filters.generic_filter(u, corners, size=3), "leave them out"),
         (lambda: filters.generic_filter(u, pair), "reads 2 fields"),
         (lambda: filters.generic_filter(grid.zeros("f8", components=(2,)), corners), "components"),
         (lambda: filters.generic_filter(u, corners, mode="around"), "unknown"),

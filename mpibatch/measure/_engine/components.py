@@ -1,75 +1,81 @@
-"""Connected components of a Field that nobody has numbered yet: those of each block, and what they are over all ranks.
+"""The components of one rank's cells, what they are among those of all ranks, and their numbers: what `label` is of.
 
-What is to be known of each component (its size, whether a cell of it does something) is counted block by block; only
-those that reach across a face are asked about, where their first cell lies.
+Of the grid only its cuts and its communicator are asked for, and of the field its cells, so that the same code runs on
+ranks that are only modelled.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field
 from mpibatch.measure._engine.memory import flat_rows, outer_shape
 from mpibatch.measure._engine.merging import merged
-from mpibatch.measure._engine.places import local_places, owners, places, wide
+from mpibatch.measure._engine.numbering import numbers
+from mpibatch.measure._engine.places import local_places, owners, places
 from mpibatch.measure._engine.rim import NOTHING, Look, contacts
 from mpibatch.measure._engine.structure import Offset, joins_rows, steps_of
 from mpibatch.measure._engine.totals import totals
+from mpibatch.mpi.routes import ask
 
-__all__ = ["Components", "Joint"]
+if TYPE_CHECKING:
+    from mpibatch.fields.grid import Grid
+
+__all__ = ["BlockComponents", "Joint", "numbered"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
 
-class Components:
-    """The components of this rank's cells alone. Local.
+class BlockComponents:
+    """The components of this rank's cells alone.
 
-    `offsets` lead to earlier neighbours; `by_value` says whether only cells of equal value belong together.
+    Parameters
+    ----------
+    shape : of the whole array.
+    box : where this rank's cells lie in it.
+    cells : bool, integers or floats; read.
+    labels : int32 or int64, of the same shape; written, to numbers that are provisional until `number` is called.
+    offsets : to the neighbours that come before a cell.
+    by_value : whether neighbours must have the same value to belong together.
 
     Attributes
     ----------
-    grid, offsets : of the field, and as given.
-    labels : provisional, then final ones.
     parent : the component of each provisional label.
     count : of components, which are numbered from 1, in the raster order of their first cells.
     first : the raster index in the block of each component's first cell; behind an unused entry.
     """
 
-    def __init__(self, u: Field, offsets: list[Offset], by_value: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], box: Box, cells: Array, labels: Array, *, offsets: list[Offset], by_value: bool
+    ) -> None:
         from mpibatch.measure._loops import runs
 
-        self._u, self._box = u, u.box
-        self.grid, self.offsets = u.grid, offsets
-        dtype = np.int64 if wide(u.grid.shape) else np.int32
-        self.labels = Field(u.grid, dtype)
-        self._by_value = by_value
-        self.parent, self.first = np.zeros(1, dtype), np.zeros(1, np.int64)
+        self._shape, self._box, self._cells, self._labels, self._by_value = shape, box, cells, labels, by_value
+        self.parent, self.first = np.zeros(1, labels.dtype), np.zeros(1, np.int64)
         self.count = 0
-        owned = u.owned
-        if not owned.size:
+        if not cells.size:
             return
-        n = owned.shape[-1]
+        n = cells.shape[-1]
         kind = (runs.VALUES if by_value else runs.BINARY) if joins_rows(offsets) else runs.CELLS
         most = (n + 1) // 2 if kind == runs.BINARY else n
         # Undefined memory takes no room until it is written to: a label for each run is the most there can be.
-        self.parent = np.empty(owned.size // n * most + 1, dtype)
+        self.parent = np.empty(cells.size // n * most + 1, labels.dtype)
         self.parent[0] = 0
         self.first = np.empty(self.parent.size, np.int64)
-        outer = outer_shape(owned)
+        outer = outer_shape(cells)
         steps = steps_of(offsets)
         window = 1 + int(max((-steps[:, :3] @ [outer[1] * outer[2], outer[2], 1]), default=0))
-        flat, strides = flat_rows(_comparable(owned))
-        edges, turns = np.empty((window, 2 * most + 2), dtype), np.empty((window, n + 1), dtype)
-        labels, line = np.empty((window, most + 1), dtype), np.empty(n + 4, dtype)
+        flat, strides = flat_rows(_comparable(cells))
+        edges, turns = np.empty((window, 2 * most + 2), labels.dtype), np.empty((window, n + 1), labels.dtype)
+        row, line = np.empty((window, most + 1), labels.dtype), np.empty(n + 4, labels.dtype)
         provisional = runs.scan(
-            flat, outer, strides, n, steps, kind, int(by_value), self.labels.owned.reshape(-1, n),
-            self.parent, self.first, edges, turns, labels, line,
+            flat, outer, strides, n, steps, kind, int(by_value), labels.reshape(-1, n),
+            self.parent, self.first, edges, turns, row, line,
         )  # fmt: skip
         self.count = int(runs.flatten(self.parent, self.first, provisional))
         self.parent = self.parent[: provisional + 1]
@@ -77,21 +83,21 @@ class Components:
 
     def components(self, place: Ints) -> Ints:
         """Return which components have their first cells at these places. Local."""
-        return 1 + np.searchsorted(self.first[1:], local_places(self._u.grid.shape, self._box, place))
+        return 1 + np.searchsorted(self.first[1:], local_places(self._shape, self._box, place))
 
     def looks(self) -> tuple[Look, ...]:
         """Return what a box of cells looks like from other ranks: places of components, and values if they matter."""
-        shape, box = self._u.grid.shape, self._box
+        box = self._box
 
         def see_components(part: Box) -> Ints:
-            components = self.parent[self.labels.owned[part.slices(box.start)]]
+            components = self.parent[self._labels[part.slices(box.start)]]
             is_in = components != 0
             result = np.full(components.shape, NOTHING, np.int64)
-            result[is_in] = places(shape, box, self.first[components[is_in]])
+            result[is_in] = places(self._shape, box, self.first[components[is_in]])
             return result
 
         def see_values(part: Box) -> Ints:
-            return self._u.owned[part.slices(box.start)].astype(np.int64)
+            return self._cells[part.slices(box.start)].astype(np.int64)
 
         return (see_components, see_values) if self._by_value else (see_components,)
 
@@ -100,11 +106,17 @@ class Components:
         from mpibatch.measure._loops import runs
 
         result = np.zeros(len(self.parent), np.int64)
-        if self.labels.owned.size:
-            runs.tally(self.labels.owned.reshape(-1), result)
-        return self.folded(result)
+        if self._labels.size:
+            runs.tally(self._labels.reshape(-1), result)
+        return self._folded(result)
 
-    def folded(self, values: Ints) -> Ints:
+    def marked(self, part: tuple[slice, ...], where: npt.NDArray[np.bool_] | None = None) -> Ints:
+        """Return how many cells each component has in a part of the block, or in those of them `where` it is True."""
+        labels = self._labels[part]
+        chosen = labels if where is None else labels[where]
+        return self._folded(np.bincount(chosen.ravel(), minlength=len(self.parent)))
+
+    def _folded(self, values: Ints) -> Ints:
         """Return the sums, for each component, of what is known of provisional labels. Local."""
         from mpibatch.measure._loops import runs
 
@@ -112,18 +124,12 @@ class Components:
         runs.fold(self.parent, values, result)
         return result
 
-    def marked(self, part: tuple[slice, ...], where: npt.NDArray[np.bool_] | None = None) -> Ints:
-        """Return in how many of the cells of a part of the block, or those of them `where` True, each component is."""
-        labels = self.labels.owned[part]
-        chosen = labels if where is None else labels[where]
-        return self.folded(np.bincount(chosen.ravel(), minlength=len(self.parent)))
-
     def select(self, chosen: npt.NDArray[np.bool_], out: Array) -> None:
         """Write to a contiguous array which cells are of a component that is chosen. Local."""
         from mpibatch.measure._loops import runs
 
         if out.size:
-            runs.select(self.labels.owned.reshape(-1), chosen[self.parent], out.reshape(-1))
+            runs.select(self._labels.reshape(-1), chosen[self.parent], out.reshape(-1))
 
     def number(self, table: Ints | None) -> None:
         """Give each cell the number that `table` has for its component in the block, or the component's own."""
@@ -131,15 +137,15 @@ class Components:
 
         if table is not None:
             numbering.rename(self.parent, table)
-        if self.labels.owned.size:
-            runs.relabel(self.labels.owned.reshape(-1), self.parent)
+        if self._labels.size:
+            runs.relabel(self._labels.reshape(-1), self.parent)
 
 
-def _comparable(owned: Array) -> Array:
+def _comparable(cells: Array) -> Array:
     """Return cells as unsigned integers, or as floats that compiled code knows. Local."""
-    if owned.dtype.kind != "f":
-        return owned.view(f"u{owned.dtype.itemsize}")
-    return owned if owned.dtype.itemsize in (4, 8) else (owned != 0).view("u1")
+    if cells.dtype.kind != "f":
+        return cells.view(f"u{cells.dtype.itemsize}")
+    return cells if cells.dtype.itemsize in (4, 8) else (cells != 0).view("u1")
 
 
 class Joint:
@@ -151,12 +157,12 @@ class Joint:
     least : for each of these the place that names the whole.
     """
 
-    def __init__(self, block: Components) -> None:
-        self._block, grid = block, block.grid
+    def __init__(self, grid: Grid, block: BlockComponents, offsets: list[Offset]) -> None:
+        self._grid, self._block = grid, block
         self.mine = self.least = np.empty(0, np.int64)
-        self.is_alone = grid.size == 1 and not any(grid.periodic)
-        if not self.is_alone:
-            pairs, self.mine = contacts(grid, block.offsets, block.looks())
+        self._is_alone = grid.size == 1 and not any(grid.periodic)
+        if not self._is_alone:
+            pairs, self.mine = contacts(grid, offsets, block.looks())
             self.least = merged(grid, self.mine, pairs)
 
     def total(self, values: Ints, fold: np.ufunc = np.add) -> None:
@@ -164,9 +170,29 @@ class Joint:
 
         `fold` makes one of two numbers, in any order: np.add, np.maximum.
         """
-        if self.is_alone:
+        if self._is_alone:
             return
-        grid, components = self._block.grid, self._block.components(self.mine)
+        components = self._block.components(self.mine)
         with phase("halo"):
-            to = owners(grid.decomposition, self.least)
-            values[components] = totals(grid.comm, to, self.least, values[components], fold)
+            to = owners(self._grid.decomposition, self.least)
+            values[components] = totals(self._grid.comm, to, self.least, values[components], fold)
+
+
+def numbered(grid: Grid, block: BlockComponents, offsets: list[Offset]) -> tuple[Ints, int]:
+    """Return the number of each component of this rank's block, and how many there are in all. Collective."""
+    joint = Joint(grid, block, offsets)
+    mine, least = joint.mine, joint.least
+    joins = least != mine  # a component whose first cell lies on another rank, or elsewhere on this one
+    components = block.components(mine)
+    is_first = np.ones(block.count + 1, np.bool_)
+    is_first[0] = is_first[components[joins]] = False
+    table = np.zeros(block.count + 1, np.int64)
+    table[1:], n = numbers(grid, block.first[1:], is_first[1:])
+    with phase("halo"):
+        table[components[joins]] = ask(
+            grid.comm,
+            owners(grid.decomposition, least[joins]),
+            least[joins],
+            lambda known: table[block.components(known)].reshape(-1, 1),
+        )[:, 0]
+    return table, n

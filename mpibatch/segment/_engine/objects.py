@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
-from mpibatch.measure._engine.components import Components, Joint
+from mpibatch.measure._engine.components import BlockComponents, Joint
+from mpibatch.measure._engine.places import wide
 from mpibatch.measure._engine.structure import backward
 from mpibatch.mpi import agreed
 from mpibatch.segment._engine.neighborhood import Neighborhood
@@ -37,9 +38,13 @@ class Objects:
         ndim = u.grid.ndim
         mask = np.zeros((3,) * ndim, np.bool_)
         mask[tuple((near.steps + 1).T)] = True
+        offsets = backward(mask)
         with agreed(u.grid.comm, name), timed("compute"):
-            self._block = Components(u, backward(mask), by_value)
-        self._joint = Joint(self._block)
+            labels = Field(u.grid, np.int64 if wide(u.grid.shape) else np.int32)
+            self._block = BlockComponents(
+                u.grid.shape, u.box, u.owned, labels.owned, offsets=offsets, by_value=by_value
+            )
+        self._joint = Joint(u.grid, self._block, offsets)
 
     def sizes(self) -> Ints:
         """Return how many cells each object has. Collective."""

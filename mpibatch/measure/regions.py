@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from mpibatch.measure._engine.tallies import layout_of, tallied
 from mpibatch.mpi import MPI, agreed, same
 from mpibatch.mpi.prefix import sums_before
 
-__all__ = ["RegionTable", "find_objects", "regionprops_table"]
+__all__ = ["RegionTable", "find_objects", "regionprops_table", "value_indices"]
 
 Array = npt.NDArray[Any]
 
@@ -209,6 +210,61 @@ def find_objects(labels: Field) -> dict[int, tuple[slice, ...]]:
     ends = np.stack(columns[1:], axis=1).tolist()
     return {
         name: tuple(map(slice, box[:ndim], box[ndim:])) for name, box in zip(columns[0].tolist(), ends, strict=True)
+    }
+
+
+def value_indices(arr: Field, *, ignore_value: int | None = None) -> dict[int, tuple[npt.NDArray[np.int64], ...]]:
+    """Return where each value occurs among this rank's cells, as scipy.ndimage.value_indices.
+
+    Parameters
+    ----------
+    arr : Field
+        Of integers, without components.
+    ignore_value : int, optional
+        A value to leave out, such as 0 for the background.
+
+    Returns
+    -------
+    dict of int to tuple of ndarray
+        For each value in this rank's block, in order, the global indices of its cells there, an array for each axis, in
+        raster order. On one rank that is scipy's result.
+
+    Raises
+    ------
+    UsageError
+        If the field is not of integers.
+
+    Notes
+    -----
+    Local: no rank has room for where the cells of others are. One sort of the block's cells. Where a label begins and
+    ends over all ranks: `find_objects`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> labels = mb.Grid((3, 4)).from_function(lambda y, x: 7 * ((y == x) & (y > 0)), "i4")
+    >>> cells = mb.measure.value_indices(labels, ignore_value=0)
+    >>> mb.count_nonzero(labels) == labels.grid.comm.allreduce(sum(len(y) for y, x in cells.values()))
+    True
+    """
+    check_field("value_indices", arr)
+    if arr.dtype.kind not in "iu" or arr.components:
+        raise UsageError(
+            f"value_indices: a field of dtype {arr.dtype} and components {arr.components or 'none'}; give integers "
+            "without components"
+        )
+    flat = np.ascontiguousarray(arr.owned).reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    ordered = flat[order]
+    is_first = np.ones(flat.size, np.bool_)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    ends = [*np.flatnonzero(is_first), flat.size]
+    axes = np.unravel_index(order, arr.owned.shape)
+    places = [np.add(axis, low, dtype=np.int64) for axis, low in zip(axes, arr.box.start, strict=True)]
+    return {
+        int(ordered[low]): tuple(axis[low:high] for axis in places)
+        for low, high in itertools.pairwise(ends)
+        if ordered[low] != ignore_value
     }
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mpibatch.segment.propagation import binary_fill_holes, binary_propagation
     from mpibatch.segment.reconstructions import h_maxima, h_minima, reconstruction
     from mpibatch.segment.thinning import skeletonize, thin
+    from mpibatch.segment.watersheds import watershed
 
 __all__ = [
     "apply_hysteresis_threshold",
@@ -43,6 +44,7 @@ __all__ = [
     "reconstruction",
     "skeletonize",
     "thin",
+    "watershed",
 ]
 
 _FAMILIES = {
@@ -54,6 +56,7 @@ _FAMILIES = {
     "reconstructions": ("h_maxima", "h_minima", "reconstruction"),
     "peak_spacing": ("peak_local_max",),
     "thinning": ("skeletonize", "thin"),
+    "watersheds": ("watershed",),
 }
 
 if not TYPE_CHECKING:

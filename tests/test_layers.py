@@ -42,13 +42,16 @@ ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 # Rooms and modules within a part, from the bottom up: each imports from those named before it, and from what is not
 # named. Every room of a part has its place here.
 ROOMS = {
-    "base": ("errors", "units", "timing", "tally"),
-    "domain": ("box", "blocks", "walls", "decomposition"),
+    "base": ("errors", "units", "timing", "tally", "compiled"),
+    "domain": ("box", "blocks", "walls", "decomposition", "regions"),
     "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure"),
-    "fields": ("memory", "field", "grid", "pencils", "redistribution"),
-    "halo": ("_loops", "plan", "pack", "engines", "exchanges"),
-    "stencil": ("language", "walls", "compiled", "call", "kernel", "fused", "iterate"),
-    "reduce": ("_loops", "arrays", "exact", "operands", "totals", "selection", "moments", "quantiles", "occurrences"),
+    "fields": ("memory", "axes", "remedies", "operators", "field", "grid", "pencils", "redistribution"),
+    "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),
+    "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
+    "reduce": (
+        "_loops", "arrays", "operands", "exact", "axes", "selection", "binning", "totals", "moments", "quantiles",
+        "occurrences", "limits",
+    ),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "random": ("_loops", "generator"),
     "checkpoint": ("folder", "identity", "signals", "watch", "contents", "checkpoint", "store", "checkpoints"),
@@ -56,7 +59,7 @@ ROOMS = {
         "_loops", "_engine", "linear", "extrema", "_morphology", "correlation", "gradients", "derivatives", "rank",
         "gaussians", "morphology", "edges", "thresholds",
     ),
-    "measure": ("_loops", "_engine", "labelling", "regions"),
+    "measure": ("_loops", "_engine", "labelling", "regions", "label_sums", "label_order"),
     "segment": ("_loops", "_engine", "distances", "peak_spacing", "peaks"),
     "simulate": ("schedule", "finite", "diagnostics", "restart", "loop"),
     "job": ("file", "target", "execution", "rehearsal", "plan"),

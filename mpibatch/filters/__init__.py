@@ -19,6 +19,7 @@ from mpibatch.base.errors import nearest
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
+    from mpibatch.filters.backgrounds import ellipsoid_kernel, rolling_ball
     from mpibatch.filters.canny_edges import canny
     from mpibatch.filters.color import channel_mean, rgb2gray
     from mpibatch.filters.correlation import convolve, convolve1d, correlate, correlate1d
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         gaussian_gradient_magnitude,
         gaussian_laplace,
     )
+    from mpibatch.filters.generic_filters import generic_filter
     from mpibatch.filters.gradients import prewitt, sobel
     from mpibatch.filters.minmax import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
     from mpibatch.filters.morphology.binary import binary_closing, binary_dilation, binary_erosion, binary_opening
@@ -60,10 +62,12 @@ __all__ = [
     "convolve1d",
     "correlate",
     "correlate1d",
+    "ellipsoid_kernel",
     "gaussian_filter",
     "gaussian_filter1d",
     "gaussian_gradient_magnitude",
     "gaussian_laplace",
+    "generic_filter",
     "generic_gradient_magnitude",
     "generic_laplace",
     "grey_closing",
@@ -82,6 +86,7 @@ __all__ = [
     "prewitt",
     "rank_filter",
     "rgb2gray",
+    "rolling_ball",
     "sobel",
     "sobel_magnitude",
     "threshold_isodata",
@@ -100,6 +105,7 @@ __all__ = [
 ]
 
 _FAMILIES = {
+    "backgrounds": ("rolling_ball",),
     "morphology.binary": ("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
     "canny_edges": ("canny",),
     "color": ("channel_mean", "rgb2gray"),
@@ -122,8 +128,13 @@ _FAMILIES = {
 # The module of every filter whose parameters are plain values, as a job file or a command line can give them.
 MODULES = {name: f"mpibatch.filters.{family}" for family, names in _FAMILIES.items() for name in names}
 
-# These take a Python function.
-_HIGHER = ("generic_gradient_magnitude", "generic_laplace")
+# These take a Python function, or make what a filter takes.
+_HIGHER = {
+    "backgrounds": ("ellipsoid_kernel",),
+    "derivatives": ("generic_gradient_magnitude", "generic_laplace"),
+    "generic_filters": ("generic_filter",),
+}
+_HIGHER_NAMES = [name for names in _HIGHER.values() for name in names]
 
 
 def names() -> list[str]:
@@ -148,5 +159,5 @@ def names() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    _NAMES = _FAMILIES | {"derivatives": (*_FAMILIES["derivatives"], *_HIGHER)}
-    __getattr__, __dir__ = attach(__name__, _NAMES, explain=lambda name: nearest(name, [*MODULES, *_HIGHER]))
+    _NAMES = {family: _FAMILIES.get(family, ()) + _HIGHER.get(family, ()) for family in _FAMILIES | _HIGHER}
+    __getattr__, __dir__ = attach(__name__, _NAMES, explain=lambda name: nearest(name, [*MODULES, *_HIGHER_NAMES]))

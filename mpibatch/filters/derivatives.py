@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters.correlation import correlate1d
 from mpibatch.filters.linear import begin, copied
 
@@ -149,7 +150,8 @@ def generic_laplace(
     """
     name = "generic_laplace"
     begun = begin(name, u, output)
-    terms = _terms(name, u, derivative2, begun.dtype, mode, cval, extra_arguments, extra_keywords or {}, axes)
+    call = FilterCall(name=name, u=u, output=begun.dtype, mode=mode, cval=cval, axes=axes)
+    terms = _terms(call, derivative2, extra_arguments, extra_keywords or {})
     total = next(terms, None)
     if total is None:
         return copied(u, begun)
@@ -222,7 +224,8 @@ def generic_gradient_magnitude(
     """
     name = "generic_gradient_magnitude"
     begun = begin(name, u, output)
-    terms = _terms(name, u, derivative, begun.dtype, mode, cval, extra_arguments, extra_keywords or {}, axes)
+    call = FilterCall(name=name, u=u, output=begun.dtype, mode=mode, cval=cval, axes=axes)
+    terms = _terms(call, derivative, extra_arguments, extra_keywords or {})
     total = next(terms, None)
     if total is None:
         return copied(u, begun)
@@ -235,18 +238,10 @@ def generic_gradient_magnitude(
 
 
 def _terms(
-    name: str,
-    u: Field,
-    derivative: Derivative,
-    dtype: np.dtype[Any],
-    mode: Any,
-    cval: Any,
-    arguments: Sequence[Any],
-    keywords: Mapping[str, Any],
-    axes: Any,
+    call: FilterCall, derivative: Derivative, arguments: Sequence[Any], keywords: Mapping[str, Any]
 ) -> Iterator[Field]:
     """Yield the derivative along each filtered axis, one at a time to keep memory low. Collective."""
-    along = ask.axes_of(name, axes, u.grid.ndim)
-    modes, cval = ask.modes_of(name, mode, len(along)), ask.cval_of(name, cval)
+    along = ask.axes_of(call.name, call.axes, call.u.grid.ndim)
+    modes, cval = ask.modes_of(call.name, call.mode, len(along)), ask.cval_of(call.name, call.cval)
     for axis, mode in zip(along, modes, strict=True):
-        yield derivative(u, axis, dtype, mode, cval, *arguments, **keywords)
+        yield derivative(call.u, axis, call.output, mode, cval, *arguments, **keywords)

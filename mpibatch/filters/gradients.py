@@ -6,13 +6,14 @@ See `linear`. scikit-image's edge *magnitude*, of all axes, is `edges.sobel_magn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.calls import FilterCall
+from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.linear import begin, passes
 
@@ -76,7 +77,8 @@ def sobel(
     >>> float(mb.gather_all(v)[8, 8])
     8.0
     """
-    return _smoothed_difference("sobel", (1.0, 2.0, 1.0), u, axis, output, mode, cval)
+    call = FilterCall(name="sobel", u=u, output=output, mode=mode, cval=cval, axes=axis)
+    return passes(u, *_smoothed_difference(call, (1.0, 2.0, 1.0)))
 
 
 def prewitt(
@@ -136,16 +138,18 @@ def prewitt(
     >>> float(mb.gather_all(v)[8, 8])
     6.0
     """
-    return _smoothed_difference("prewitt", (1.0, 1.0, 1.0), u, axis, output, mode, cval)
+    call = FilterCall(name="prewitt", u=u, output=output, mode=mode, cval=cval, axes=axis)
+    return passes(u, *_smoothed_difference(call, (1.0, 1.0, 1.0)))
 
 
-def _smoothed_difference(
-    name: str, smooth: tuple[float, ...], u: Field, axis: Any, output: Any, mode: Any, cval: Any
-) -> Field:
-    out = begin(name, u, output)
+def _smoothed_difference(call: FilterCall, smooth: tuple[float, ...]) -> tuple[Field, list[Pass], float]:
+    """Return the field for the result, the passes, and the value beyond the walls. Collective."""
+    name, u = call.name, call.u
+    out = begin(name, u, call.output)
     ndim = u.grid.ndim
-    along = ask.axis_of(name, axis, ndim)
-    modes, cval = ask.modes_of(name, mode, ndim), ask.cval_of(name, cval)
+    along = ask.axis_of(name, call.axes, ndim)
+    modes, cval = ask.modes_of(name, call.mode, ndim), ask.cval_of(name, call.cval)
     check_memory(u.grid, name, max(slab_bytes(u, a, (1, 1)) for a in range(ndim)))
-    others = [(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]
-    return passes(u, out, [(along, np.array((-1.0, 0.0, 1.0)), modes[along]), *others], cval)
+    difference = correlation(along, np.array((-1.0, 0.0, 1.0)), modes[along])
+    others = [correlation(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]
+    return out, [difference, *others], cval

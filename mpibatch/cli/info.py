@@ -65,7 +65,8 @@ def execute(args: argparse.Namespace) -> int:
         if description.refused:
             entry["unreadable"] = description.refused
         elif args.digest:
-            entry["sha256"] = digest(args.file, description.name or None)
+            file = split_path(args.file)[0] if description.name else args.file
+            entry["sha256"] = digest(file, description.name or None)
         datasets.append(entry)
     tables = [
         {"name": t.dataset, "rows": t.shape[0], "columns": list(t.columns), "attributes": dict(t.attrs)}

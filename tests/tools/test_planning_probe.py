@@ -148,9 +148,8 @@ def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
 def test_memory_of_labels_and_tables_is_as_foretold(launch: Launch, folder: Path) -> None:
     run(launch, folder, 2, "run", "objects.toml", "--quiet")  # compiles, which takes memory, too
     run(launch, folder, 2, "probe", "objects.toml", "--seconds", "1", "--quiet")
-    for ranks in (1, 2):
-        record = measured(launch, folder, "objects", ranks)
-        assert 1 <= record["predicted"]["memory"] / record["memory"]["most"] <= 1 / 0.7
+    record = measured(launch, folder, "objects", 2)
+    assert 1 <= record["predicted"]["memory"] / record["memory"]["most"] <= 1 / 0.7
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,7 @@ def _only(key: str, steps: list[dict[str, Any]], labels: list[str]) -> int:
     taking = [
         number
         for number, step in enumerate(steps)
-        if key in STEP_KEYS
-        or (is_filter(str(step.get("filter"))) and key in _keys_of(str(step["filter"])))
+        if key in STEP_KEYS or (is_filter(str(step.get("filter"))) and key in _keys_of(str(step["filter"])))
     ]
     for candidates in (having, taking):
         if len(candidates) == 1:

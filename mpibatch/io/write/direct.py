@@ -149,29 +149,27 @@ def _write_part(
     write_at: Callable[..., None], done: int, field: Block, cut: tuple[slice, ...] | None, cell_type: MPI.Datatype
 ) -> int:
     """Write the cells ``owned[cut]``, which come after `done` others, and return their number."""
-    if cut is None:
-        _write_at(write_at, done, [None, 0, cell_type], 0)
-        return 0
-    view = field.owned[cut]
-    cells: int = math.prod(c.stop - c.start for c in cut)
-    if view.flags.c_contiguous:
-        _write_at(write_at, done, [view, cells, cell_type], view.nbytes)
-        return cells
-    # MPI gathers owned cells from between the halo's: a copy of the block would double the memory.
-    grid_axes = len(cut)
-    starts = [low + c.start for (low, _), c in zip(field.halo, cut, strict=True)]
-    among = cell_type.Create_subarray(field.padded.shape[:grid_axes], view.shape[:grid_axes], starts).Commit()
-    try:
-        _write_at(write_at, done, [field.padded, 1, among], view.nbytes)
-    finally:
-        among.Free()
-    return cells
-
-
-def _write_at(write_at: Callable[..., None], done: int, buffer: Any, nbytes: int) -> None:
+    buffer: list[Any] = [None, 0, cell_type]
+    among: MPI.Datatype | None = None
+    cells = nbytes = 0
+    if cut is not None:
+        view = field.owned[cut]
+        cells, nbytes = math.prod(c.stop - c.start for c in cut), view.nbytes
+        if view.flags.c_contiguous:
+            buffer = [view, cells, cell_type]
+        else:
+            # MPI gathers owned cells from between the halo's: a copy of the block would double the memory.
+            starts = [low + c.start for (low, _), c in zip(field.halo, cut, strict=True)]
+            among = cell_type.Create_subarray(field.padded.shape[: len(cut)], view.shape[: len(cut)], starts).Commit()
+            buffer = [field.padded, 1, among]
     status = MPI.Status()
-    write_at(done, buffer, status)
+    try:
+        write_at(done, buffer, status)
+    finally:
+        if among is not None:
+            among.Free()
     _check_written(status, nbytes)
+    return cells
 
 
 def _check_written(status: MPI.Status, nbytes: int) -> None:

@@ -1,4 +1,4 @@
-"""The components of one rank's cells, and their numbers among those of all ranks: what `label` is made of.
+"""The components of one rank's cells, what they are among those of all ranks, and their numbers: what `label` is of.
 
 Of the grid only its cuts and its communicator are asked for, and of the field its cells, so that the same code runs on
 ranks that are only modelled.
@@ -19,12 +19,13 @@ from mpibatch.measure._engine.numbering import numbers
 from mpibatch.measure._engine.places import local_places, owners, places
 from mpibatch.measure._engine.rim import NOTHING, Look, contacts
 from mpibatch.measure._engine.structure import Offset, joins_rows, steps_of
+from mpibatch.measure._engine.totals import totals
 from mpibatch.mpi.routes import ask
 
 if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
 
-__all__ = ["BlockComponents", "numbered"]
+__all__ = ["BlockComponents", "Joint", "numbered"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -100,6 +101,36 @@ class BlockComponents:
 
         return (see_components, see_values) if self._by_value else (see_components,)
 
+    def counts(self) -> Ints:
+        """Return how many cells each component has, from number 1 on; in front those of none. Local."""
+        from mpibatch.measure._loops import runs
+
+        result = np.zeros(len(self.parent), np.int64)
+        if self._labels.size:
+            runs.tally(self._labels.reshape(-1), result)
+        return self._folded(result)
+
+    def marked(self, part: tuple[slice, ...], where: npt.NDArray[np.bool_] | None = None) -> Ints:
+        """Return how many cells each component has in a part of the block, or in those of them `where` it is True."""
+        labels = self._labels[part]
+        chosen = labels if where is None else labels[where]
+        return self._folded(np.bincount(chosen.ravel(), minlength=len(self.parent)))
+
+    def _folded(self, values: Ints) -> Ints:
+        """Return the sums, for each component, of what is known of provisional labels. Local."""
+        from mpibatch.measure._loops import runs
+
+        result = np.zeros(self.count + 1, np.int64)
+        runs.fold(self.parent, values, result)
+        return result
+
+    def select(self, chosen: npt.NDArray[np.bool_], out: Array) -> None:
+        """Write to a contiguous array which cells are of a component that is chosen. Local."""
+        from mpibatch.measure._loops import runs
+
+        if out.size:
+            runs.select(self._labels.reshape(-1), chosen[self.parent], out.reshape(-1))
+
     def number(self, table: Ints | None) -> None:
         """Give each cell the number that `table` has for its component in the block, or the component's own."""
         from mpibatch.measure._loops import numbering, runs
@@ -117,10 +148,40 @@ def _comparable(cells: Array) -> Array:
     return cells if cells.dtype.itemsize in (4, 8) else (cells != 0).view("u1")
 
 
+class Joint:
+    """What the components of a block are a part of, over all ranks. Collective to create.
+
+    Attributes
+    ----------
+    mine : places of the block's components that reach across a face.
+    least : for each of these the place that names the whole.
+    """
+
+    def __init__(self, grid: Grid, block: BlockComponents, offsets: list[Offset]) -> None:
+        self._grid, self._block = grid, block
+        self.mine = self.least = np.empty(0, np.int64)
+        self._is_alone = grid.size == 1 and not any(grid.periodic)
+        if not self._is_alone:
+            pairs, self.mine = contacts(grid, offsets, block.looks())
+            self.least = merged(grid, self.mine, pairs)
+
+    def total(self, values: Ints, fold: np.ufunc = np.add) -> None:
+        """Replace what is known of each of the block's components by that of the whole. Collective.
+
+        `fold` makes one of two numbers, in any order: np.add, np.maximum.
+        """
+        if self._is_alone:
+            return
+        components = self._block.components(self.mine)
+        with phase("halo"):
+            to = owners(self._grid.decomposition, self.least)
+            values[components] = totals(self._grid.comm, to, self.least, values[components], fold)
+
+
 def numbered(grid: Grid, block: BlockComponents, offsets: list[Offset]) -> tuple[Ints, int]:
     """Return the number of each component of this rank's block, and how many there are in all. Collective."""
-    pairs, mine = contacts(grid, offsets, block.looks())
-    least = merged(grid, mine, pairs)
+    joint = Joint(grid, block, offsets)
+    mine, least = joint.mine, joint.least
     joins = least != mine  # a component whose first cell lies on another rank, or elsewhere on this one
     components = block.components(mine)
     is_first = np.ones(block.count + 1, np.bool_)

@@ -362,7 +362,7 @@ def traffic_of(exchange: Exchange, spread: Layout, node_ranks: int) -> Traffic:
         return Traffic()
     if _neighbors(exchange, spread) > MOST_NEIGHBORS:
         return _by_formula(exchange, spread)
-    # Axis after axis where corners are needed, as mpibatch.halo.engines does it.
+    # Axis after axis where corners are needed, as mpibatch.halo.stages does it.
     stages = [(axis,) for axis in wide] if exchange.corners and len(wide) > 1 else [tuple(range(len(exchange.widths)))]
     halo = Halo(exchange.widths, tuple("wrap" if wraps else None for wraps in exchange.wraps), exchange.corners)
     ranks = set(_busiest(cells))

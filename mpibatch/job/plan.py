@@ -17,7 +17,7 @@ from mpibatch.io.base.names import split_path, whole_name
 from mpibatch.io.formats import Source, ask, inspect
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.region import chosen_region
-from mpibatch.job.file.checks import shown, slices
+from mpibatch.job.document.checks import shown, slices
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.schema import Job, Step, check_fit
 from mpibatch.job.file.simulation import SimulationJob
@@ -173,4 +173,5 @@ def _call(step: Step) -> str:
     words = [f"{p.name}={repr(given[p.name]) if p.name in given else p.default}" for p in known]
     listed = {p.name for p in known}
     words += [f"{key}={value!r}" for key, value in given.items() if key not in listed]
-    return f"{step.name} = {step.filter}({', '.join([*step.inputs, *words])})"
+    named = [f"{key}={name}" for key, name in step.fields.items()]
+    return f"{step.name} = {step.filter}({', '.join([step.input, *step.others, *named, *words])})"

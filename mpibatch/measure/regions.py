@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,100 +11,19 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
+from mpibatch.io.base.geometry import to_attributes
+from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.measure._engine.moments import MOMENTS, WEIGHTED, Moments, summed_moments
 from mpibatch.measure._engine.outlines import OUTLINES, hull_columns, outlined
 from mpibatch.measure._engine.patterns import PATTERNS, counted, pattern_columns
 from mpibatch.measure._engine.properties import INTENSITY, Regions, check, kinds_of, order_of
 from mpibatch.measure._engine.tallies import layout_of, share_of, tallied
-from mpibatch.mpi import MPI, agreed, same
-from mpibatch.mpi.prefix import sums_before
+from mpibatch.mpi import agreed, same
 
 __all__ = ["RegionTable", "find_objects", "regionprops_table", "value_indices"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
-
-
-class RegionTable(Mapping[str, Array]):
-    """Columns by name, of which each rank has the rows of its share of the labels, in order.
-
-    A mapping of this rank's part of each column; made by `regionprops_table`.
-
-    Parameters
-    ----------
-    comm : mpi4py.MPI.Intracomm
-        Of the ranks that share the rows.
-    columns : dict of str to ndarray
-        This rank's rows, by name: arrays of one axis and of one length.
-
-    Attributes
-    ----------
-    rows : int
-        Number of rows of all ranks.
-    first : int
-        The number of this rank's first row among them.
-
-    Notes
-    -----
-    Collective: one sum over the ranks before this one.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
-    >>> table = mb.regionprops_table(labels, properties=("label", "area"))
-    >>> table.rows, sorted(table)
-    (2, ['area', 'label'])
-    """
-
-    __slots__ = ("_columns", "_comm", "first", "rows")
-
-    def __init__(self, comm: MPI.Intracomm, columns: dict[str, Array]) -> None:
-        self._comm, self._columns = comm, columns
-        mine = np.array([len(next(iter(columns.values()), ()))], np.int64)
-        before, total = sums_before(comm, range(comm.size), mine)
-        self.first, self.rows = int(before[0]), int(total[0])
-
-    def __getitem__(self, name: str) -> Array:
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
-
-    def gather(self) -> dict[str, Array]:
-        """Return the columns with all rows, on every rank.
-
-        Returns
-        -------
-        dict of str to ndarray
-            Arrays of one axis, in the order of the labels.
-
-        Notes
-        -----
-        Collective. For tables that every rank has room for: a rank with a share of the rows otherwise never holds all.
-
-        Examples
-        --------
-        >>> import mpibatch as mb
-        >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
-        >>> table = mb.regionprops_table(labels, properties=("label", "area")).gather()
-        >>> print(table["label"], table["area"])
-        [1 2] [6. 6.]
-        """
-        mine = len(next(iter(self._columns.values()), ()))
-        counts = np.array(self._comm.allgather(mine), np.int64)
-        result = {}
-        for name, column in self._columns.items():
-            whole = np.empty(self.rows, column.dtype)
-            self._comm.Allgatherv(column, [whole, counts])
-            result[name] = whole
-        return result
-
-    def __repr__(self) -> str:
-        return f"RegionTable({self.rows} rows, {', '.join(self._columns)})"
 
 
 def regionprops_table(
@@ -176,7 +95,7 @@ def regionprops_table(
     known = _further(labels, values, regions, share_of(labels, top), names)
     with agreed(grid.comm, "regionprops_table"):
         columns = regions.columns(names, known)
-    return RegionTable(grid.comm, columns)
+    return RegionTable(grid.comm, columns, {**to_attributes(grid), "spacing": scales})
 
 
 def _further(

@@ -25,7 +25,7 @@ from mpibatch.tools.doctor.checks import (
 )
 from mpibatch.tools.doctor.checks.placement import About
 from mpibatch.tools.doctor.checks.versions import at_least, numbers
-from mpibatch.tools.doctor.checkup import ORDER, Examination
+from mpibatch.tools.doctor.checkup import ORDER, Checkup
 from mpibatch.tools.doctor.finding import Finding, error, exit_code, fine, gist, skipped, warning
 
 MPICH = "MPICH Version:      5.0.2\nMPICH Release date: Fri Sep 25"
@@ -409,7 +409,7 @@ def test_what_came_back_wrong_is_told(tmp_path):
 
 
 @pytest.fixture
-def examined() -> Examination:
+def examined() -> Checkup:
     findings = [
         fine("h5py", "3.16.0"),
         warning("cores", "4 ranks on 2 cores: " + "they take turns " * 8, "mpiexec -n 2 …"),
@@ -417,7 +417,7 @@ def examined() -> Examination:
         skipped("messages", "not tried: needs one world"),
     ]
     environment = {"hosts": ["n1"], "folder": {"path": "/x"}}
-    return Examination(0, 4, findings, environment, 1.5)
+    return Checkup(0, 4, findings, environment, 1.5)
 
 
 def test_the_report_for_people(examined):

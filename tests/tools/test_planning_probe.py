@@ -30,6 +30,25 @@ sigma = 2
 [output]
 path = "out.h5"
 """
+OBJECTS = """
+[input]
+path = "in.npy"
+[[step]]
+name = "smooth"
+filter = "gaussian_filter"
+sigma = 2
+[[step]]
+filter = "threshold_otsu"
+[[step]]
+filter = "label"
+[[step]]
+filter = "regionprops_table"
+intensity = "smooth"
+properties = ["label", "area", "intensity_mean"]
+save = true
+[output]
+path = "out.h5"
+"""
 PROGRAM = """
 from dataclasses import dataclass
 @dataclass(frozen=True)
@@ -47,6 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("probe")
     for name, text in JOBS.items():
         (made / f"{name}.toml").write_text(text)
+    (made / "objects.toml").write_text(OBJECTS)
     np.save(made / "in.npy", np.random.default_rng(1).random((4600, 4000), dtype="f4"))  # 74 MB
     return made
 
@@ -123,6 +143,13 @@ def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
         assert (work.first_use > 0) == is_simulation
         assert work.output_per_cell == pytest.approx(8 if is_simulation else 4)
     assert not [*folder.glob("mpibatch-probe-*")]
+
+
+def test_memory_of_labels_and_tables_is_as_foretold(launch: Launch, folder: Path) -> None:
+    run(launch, folder, 2, "run", "objects.toml", "--quiet")  # compiles, which takes memory, too
+    run(launch, folder, 2, "probe", "objects.toml", "--seconds", "1", "--quiet")
+    record = measured(launch, folder, "objects", 2)
+    assert 1 <= record["predicted"]["memory"] / record["memory"]["most"] <= 1 / 0.7
 
 
 @pytest.mark.parametrize(

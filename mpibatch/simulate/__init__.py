@@ -29,7 +29,7 @@ the same bytes. So that this holds, a pass must depend on nothing but `state`, `
 and SIGTERM end the run after a pass, with a checkpoint and exit code 75: see `mpibatch.checkpoint`.
 
 The parts, in order of dependency: ``parameters`` (what programs declare) and ``schedule`` (when), both without MPI;
-``finite``, ``cfl`` (CFL), ``batching`` (steps in a pass), ``diagnostics`` (diagnostics),
+``finite``, ``stillness`` (passes that change nothing), ``cfl``, ``batching`` (steps in a pass), ``diagnostics``,
 ``restart`` (what goes into checkpoints), ``loop``.
 """
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import to_attributes
-from mpibatch.io.write.region_table import RegionTable
+from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.measure._engine.moments import MOMENTS, WEIGHTED, Moments, summed_moments
 from mpibatch.measure._engine.outlines import OUTLINES, hull_columns, outlined
 from mpibatch.measure._engine.patterns import PATTERNS, counted, pattern_columns

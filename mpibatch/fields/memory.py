@@ -86,18 +86,18 @@ class FieldMemory:
     ----------
     cells : array of owned cells and halo, also for those who fill the halo of a frozen field.
     owned : the view of `cells` without the halo.
-    engines : exchanges bound to it, kept by `mpibatch.halo`.
+    exchanges : those bound to it, kept by `mpibatch.halo`.
     filled : what the halo of a frozen field is known to hold; None: the field is not frozen.
     is_reused : whether another field may have it afterwards.
     """
 
-    __slots__ = ("__weakref__", "_lent_as", "cells", "engines", "filled", "inside", "is_reused", "owned")
+    __slots__ = ("__weakref__", "_lent_as", "cells", "exchanges", "filled", "inside", "is_reused", "owned")
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], inside: tuple[slice, ...]) -> None:
         cells = self.cells = staggered(shape, dtype)
         self.inside = inside
         self.owned = cells[inside]
-        self.engines: dict[Any, Any] = {}
+        self.exchanges: dict[Any, Any] = {}
         self.filled: HaloState | None = None
         self.is_reused = True
         assert isinstance(cells.base, np.ndarray)

@@ -151,7 +151,7 @@ def regionprops_table(
     for each label that a rank has travels, merged with others' on the way. Perimeters and the Euler number take one
     pass more, as do hulls (of which a region's extent in each row travels), moments (4 to the power of the axes, sums
     of many digits), and weighted moments. Medians are chosen from sorted blocks; only for labels of several ranks up to
-    66 rounds of messages narrow them down.
+    18 rounds of messages narrow them down.
 
     All sums are exact and each result is rounded from them as seldom as its formula allows: area, bbox, centroid,
     Euler number, median and hull equal scikit-image's to the bit (with spacing, as others, to a few roundings; medians

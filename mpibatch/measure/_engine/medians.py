@@ -1,7 +1,7 @@
-"""The median of each label's values, chosen and not estimated: by halving the range in which it can be.
+"""The median of each label's values, chosen and not estimated: by narrowing the range in which it can be.
 
-What lies on one rank alone is sorted there. Of a label on several, its rank asks all for the number of values up to a
-pivot, some 64 times at most; values themselves do not travel.
+What lies on one rank alone is sorted there. Of a label on several, its rank asks all for the numbers of values up to
+some pivots, 16 times at most; values themselves do not travel.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy.typing as npt
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.measure._engine.tallies import MAGNITUDE, sortable
+from mpibatch.measure._engine.patterns import summed
+from mpibatch.measure._engine.tallies import MAGNITUDE, ordered, sortable
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import ask, forward
 
@@ -22,7 +23,7 @@ __all__ = ["medians"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
-LAST = np.iinfo(np.int64).max
+PIVOTS = 15  # four binary places a round
 
 
 def _keys_of(values: Array) -> Ints:
@@ -45,7 +46,7 @@ def _values_of(keys: Ints, dtype: np.dtype[Any]) -> npt.NDArray[np.float64]:
 
 def _merged(rows: Ints) -> Ints:
     """Return a row (label, sum, least, greatest) for each label, in order. Local."""
-    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    rows = ordered(rows)
     starts = np.flatnonzero(np.diff(rows[:, 0], prepend=0))
     if len(starts) == len(rows):
         return rows
@@ -53,6 +54,13 @@ def _merged(rows: Ints) -> Ints:
     for column, fold in enumerate((np.add, np.minimum, np.maximum), 1):
         result[:, column] = fold.reduceat(rows[:, column], starts)
     return result
+
+
+def _pivots(low: Ints, high: Ints) -> Ints:
+    """Return numbers that cut each range into even parts. Local."""
+    width = high.view(np.uint64) - low.view(np.uint64)
+    steps = (width // np.uint64(PIVOTS + 1) + np.uint64(1))[:, None] * np.arange(1, PIVOTS + 1, dtype=np.uint64)
+    return (low.view(np.uint64)[:, None] + np.minimum(steps - np.uint64(1), width[:, None])).view(np.int64)
 
 
 class _Parts:
@@ -67,13 +75,18 @@ class _Parts:
         self.names = names[starts]
         self._starts = np.append(starts, len(names)).astype(np.int64)
 
-    def up_to(self, pivots: Ints) -> Ints:
-        """Return rows of: label, values up to its pivot, the least above that, and its greatest. Local."""
+    def ends(self) -> Ints:
+        """Return rows of: label, 0, its least and its greatest key. Local."""
+        starts = self._starts
+        return np.column_stack([self.names, self.sizes * 0, self._keys[starts[:-1]], self._keys[starts[1:] - 1]])
+
+    def up_to(self, chosen: Array, pivots: Ints) -> tuple[Ints, Ints]:
+        """Return how many keys of the chosen parts are at most their pivots, and the least above the last. Local."""
         from mpibatch.measure._loops.medians import count_up_to
 
-        counts, after = np.empty((2, len(self.names)), np.int64)
-        count_up_to(self._keys, self._starts, pivots, counts, after)
-        return np.column_stack([self.names, counts, after, self._keys[self._starts[1:] - 1]])
+        counts, after = np.empty(pivots.shape, np.int64), np.empty(len(pivots), np.int64)
+        count_up_to(self._keys, self._starts[:-1][chosen], self._starts[1:][chosen], pivots, counts, after)
+        return counts, after
 
     def of_rank(self, chosen: Array, rank: Ints) -> Ints:
         """Return the keys of these ranks in the chosen parts. Local."""
@@ -107,43 +120,41 @@ def medians(labels: Field, values: Field, share: int, known: Ints, count: Ints) 
     is_open = np.ones(len(known), np.bool_)
     is_open[done] = False
     shared = np.flatnonzero(is_open)
-    pairs[shared] = _halved(comm, parts, ~alone, share, known, shared, first[shared], second[shared])
+    pairs[shared] = _narrowed(comm, parts, ~alone, share, known, shared, first[shared], second[shared])
     low, high = _values_of(pairs[:, 0], values.dtype), _values_of(pairs[:, 1], values.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         both = (low + high) / 2
         return np.where(np.isinf(both) & np.isfinite(low) & np.isfinite(high), low / 2 + high / 2, both)
 
 
-def _halved(
+def _narrowed(
     comm: MPI.Intracomm, parts: _Parts, mine: Array, share: int, known: Ints, shared: Ints, first: Ints, second: Ints
 ) -> Ints:
     """Return the keys of two ranks for labels that several ranks have: those numbered `shared`. Collective."""
-    to, slots = (parts.names[mine] - 1) // share, np.searchsorted(known[shared], known)
-    pivots = np.full(len(shared), LAST)
+    names = parts.names[mine]
+    to = (names - 1) // share
 
-    def counted() -> Ints:
-        """Return (label, values up to the pivot, the least above it, the greatest) over all ranks."""
-        given = ask(comm, to, parts.names[mine], lambda names: pivots[slots[np.searchsorted(known, names)], None])
-        every = np.zeros(len(parts.names), np.int64)
-        every[mine] = given[:, 0]
-        return _merged(forward(comm, to, parts.up_to(every)[mine], _merged))
+    def pivots_of_parts(pivots: Ints) -> Ints:
+        """Return the pivots of the labels that this rank has a part of."""
+        return ask(comm, to, names, lambda keys: pivots[np.searchsorted(known[shared], keys)])
 
     with phase("halo"):
-        high = counted()[:, 3]
-        pivots[:] = -LAST - 1
-        rows = counted()
-        low = np.where(rows[:, 1] > 0, -LAST - 1, rows[:, 2])
+        ends = _merged(forward(comm, to, parts.ends()[mine], _merged))
+        low, high = ends[:, 2].copy(), ends[:, 3].copy()
         while True:
-            mine_open = np.array([np.count_nonzero(low < high)], np.int64)
-            left = np.empty_like(mine_open)
+            still, left = np.array([np.count_nonzero(low < high)], np.int64), np.empty(1, np.int64)
             with REDUCTION:
-                comm.Allreduce(mine_open, left, op=MPI.SUM)
+                comm.Allreduce(still, left, op=MPI.SUM)
             if not left[0]:
                 break
-            pivots[:] = (low & high) + ((low ^ high) >> 1)
-            enough = counted()[:, 1] > first
-            high = np.where(enough, pivots, high)
-            low = np.where(enough, low, np.minimum(pivots, LAST - 1) + 1)
-        pivots[:] = low
-        rows = counted()
+            pivots = _pivots(low, high)
+            counts, _ = parts.up_to(mine, pivots_of_parts(pivots))
+            is_enough = summed(forward(comm, to, np.column_stack([names, counts]), summed))[:, 1:] > first[:, None]
+            # The least pivot with enough keys up to it, and the one before.
+            place = np.where(is_enough.any(axis=1), is_enough.argmax(axis=1), PIVOTS)
+            every = np.column_stack([low - 1, pivots, high])
+            row = np.arange(len(low))
+            low, high = np.where(place > 0, every[row, place] + 1, low), every[row, place + 1]
+        counts, after = parts.up_to(mine, pivots_of_parts(low[:, None]))
+        rows = _merged(forward(comm, to, np.column_stack([names, counts, after, after]), _merged))
     return np.column_stack([low, np.where(rows[:, 1] > second, low, rows[:, 2])])

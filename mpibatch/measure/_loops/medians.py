@@ -14,18 +14,20 @@ Array = Any
 
 
 @compiled
-def count_up_to(keys: Array, starts: Array, pivots: Array, counts: Array, after: Array) -> None:
-    """Write for each part how many keys are at most its pivot, and the least above it, else the greatest number. Local.
+def count_up_to(keys: Array, starts: Array, stops: Array, pivots: Array, counts: Array, after: Array) -> None:
+    """Write for each part how many keys are at most its pivots, and the least above the last, or the greatest number.
 
-    Part k is ``keys[starts[k] : starts[k + 1]]``.
+    Part k is ``keys[starts[k] : stops[k]]``, and its pivots the row k. Local.
     """
-    for k in range(pivots.size):
-        low, high = starts[k], starts[k + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if keys[middle] <= pivots[k]:
-                low = middle + 1
-            else:
-                high = middle
-        counts[k] = low - starts[k]
-        after[k] = keys[low] if low < starts[k + 1] else np.iinfo(np.int64).max
+    for k in range(starts.size):
+        low = starts[k]
+        for p in range(pivots.shape[1]):
+            high = stops[k]
+            while low < high:
+                middle = (low + high) >> 1
+                if keys[middle] <= pivots[k, p]:
+                    low = middle + 1
+                else:
+                    high = middle
+            counts[k, p] = low - starts[k]
+        after[k] = keys[low] if low < stops[k] else np.iinfo(np.int64).max

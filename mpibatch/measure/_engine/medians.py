@@ -105,7 +105,6 @@ def medians(labels: Field, values: Field, share: int, known: Ints, count: Ints) 
     with agreed(comm, "regionprops_table"), phase("compute"):
         parts = _Parts(labels, values)
     to = (parts.names - 1) // share
-    first, second = (count - 1) // 2, count // 2
     with phase("halo"):
         total = ask(comm, to, parts.names, lambda names: count[np.searchsorted(known, names), None])[:, 0]
         # (label, least, its pair) of what lies on one rank alone: the two in the middle.
@@ -120,23 +119,24 @@ def medians(labels: Field, values: Field, share: int, known: Ints, count: Ints) 
     is_open = np.ones(len(known), np.bool_)
     is_open[done] = False
     shared = np.flatnonzero(is_open)
-    pairs[shared] = _narrowed(comm, parts, ~alone, share, known, shared, first[shared], second[shared])
+    pairs[shared] = _narrowed(comm, parts, ~alone, share, known[shared], count[shared])
     low, high = _values_of(pairs[:, 0], values.dtype), _values_of(pairs[:, 1], values.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         both = (low + high) / 2
         return np.where(np.isinf(both) & np.isfinite(low) & np.isfinite(high), low / 2 + high / 2, both)
 
 
-def _narrowed(
-    comm: MPI.Intracomm, parts: _Parts, mine: Array, share: int, known: Ints, shared: Ints, first: Ints, second: Ints
-) -> Ints:
-    """Return the keys of two ranks for labels that several ranks have: those numbered `shared`. Collective."""
-    names = parts.names[mine]
+def _narrowed(comm: MPI.Intracomm, parts: _Parts, mine: Array, share: int, known: Ints, count: Ints) -> Ints:
+    """Return the keys in the middle of labels of so many cells: of those `known` that several ranks have. Collective.
+
+    `mine` : which parts of this rank are of such labels.
+    """
+    names, first, second = parts.names[mine], (count - 1) // 2, count // 2
     to = (names - 1) // share
 
     def pivots_of_parts(pivots: Ints) -> Ints:
         """Return the pivots of the labels that this rank has a part of."""
-        return ask(comm, to, names, lambda keys: pivots[np.searchsorted(known[shared], keys)])
+        return ask(comm, to, names, lambda keys: pivots[np.searchsorted(known, keys)])
 
     with phase("halo"):
         ends = _merged(forward(comm, to, parts.ends()[mine], _merged))

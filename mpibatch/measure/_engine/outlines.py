@@ -60,10 +60,10 @@ def hull_columns(names: Iterable[str], table: Ints, count: Ints, spacing: tuple[
     starts = np.flatnonzero(np.diff(table[:, 0], prepend=0))
     areas, squares = np.zeros(len(count), np.int64), np.zeros(len(count))
     outlines.hulls(np.append(starts, len(table)), table, spacing[0], spacing[1], areas, squares)
-    cell = np.float64(np.prod(spacing))
+    volume = np.float64(np.prod(spacing))
     columns = {
-        "area_convex": areas * cell,
+        "area_convex": areas * volume,
         "feret_diameter_max": np.sqrt(squares),
-        "solidity": (count * cell) / (areas * cell),
+        "solidity": (count * volume) / (areas * volume),
     }
     return {name: columns[name] for name in names if name in columns}

@@ -43,9 +43,9 @@ def picture_dtype(u: Field) -> np.dtype[Any]:
     return np.dtype(np.uint8) if u.dtype.kind == "b" else u.dtype
 
 
-def check_labels(name: str, u: Any, argument: str = "") -> tuple[int, int]:
+def check_labels(name: str, u: Any, role: str = "") -> tuple[int, int]:
     """Return the least and the greatest label of a Field of integers, none negative or of 64 bits. Collective."""
-    label = f"{name}: {argument}" if argument else name
+    label = f"{name}: {role}" if role else name
     check_picture(label, u)
     if u.dtype.kind not in "iu":
         raise UsageError(

@@ -19,7 +19,9 @@ Array = npt.NDArray[Any]
 
 def own_places(chosen: Field) -> Ints:
     """Return the global indices of this rank's set cells, one a row. Local."""
-    return np.argwhere(chosen.owned).astype(np.int64) + np.asarray(chosen.box.start, np.int64)
+    # Of one axis: NumPy counts these in far less time than those of several.
+    mine = np.unravel_index(np.flatnonzero(np.ascontiguousarray(chosen.owned)), chosen.owned.shape)
+    return np.column_stack(mine).astype(np.int64) + np.asarray(chosen.box.start, np.int64)
 
 
 def places_of(chosen: Field) -> tuple[Ints, ...]:

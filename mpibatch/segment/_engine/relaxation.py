@@ -68,6 +68,7 @@ def relax(name: str, fields: Field | Sequence[Field], solve: Callable[[bool], An
     together = [fields] if isinstance(fields, Field) else list(fields)
     is_empty = not math.prod(together[0].box.shape)
     rounds, changed = 0, 1
+    is_alone = together[0].grid.size == 1 and not any(together[0].grid.periodic)  # no news comes from anywhere
     with Exchange(together, mode="constant", cval=beyond) as fill:
         while changed:
             fill()
@@ -76,7 +77,7 @@ def relax(name: str, fields: Field | Sequence[Field], solve: Callable[[bool], An
                 with timed("compute"):
                     changed = int(bool(solve(rounds == 0)))
             rounds += 1
-            changed = total(together[0], changed)
+            changed = 0 if is_alone else total(together[0], changed)
     logger("segment").debug("%s: %d rounds", name, rounds)
     return rounds
 

@@ -11,7 +11,6 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.reduce.axes import Lines
 from mpibatch.reduce.extremes import FIRST, LAST
-from mpibatch.reduce.line_sums import agree, text_of
 
 __all__ = ["extreme_lines", "extreme_places"]
 
@@ -22,12 +21,12 @@ Keys = npt.NDArray[np.int64]
 def extreme_lines(lines: Lines, largest: bool) -> Array:
     """Return the greatest or least element of each line of this rank's share. Collective."""
     dtype = lines.op.u.dtype
-    agree(lines, text_of(lines))
+    lines.agree()
     with phase("compute"):
         keys, has_some = _extreme_keys(lines, largest)
     keys, has_some = lines.merged(np.array([keys, has_some], np.int64), _keep_greater)
     is_empty = has_some == 0
-    if dtype.kind == "f":
+    if dtype.kind == "f" and lines.length:
         with phase("compute"):
             return np.where(is_empty, np.array(np.nan, dtype), _values(keys, dtype, largest))
     _check_lines(lines, is_empty)
@@ -37,7 +36,7 @@ def extreme_lines(lines: Lines, largest: bool) -> Array:
 
 def extreme_places(lines: Lines, largest: bool) -> Array:
     """Return the index, along the one reduced axis, of the first greatest or least element of each line. Collective."""
-    agree(lines, text_of(lines))
+    lines.agree()
     values, _ = lines.turned()
     axis = lines.reduced[0]
     start = lines.op.u.box.start
@@ -63,8 +62,8 @@ def extreme_places(lines: Lines, largest: bool) -> Array:
 
 def _check_lines(lines: Lines, is_empty: Array) -> None:
     """Raise UsageError on all ranks if there is a line of no elements. Collective."""
-    if agree(lines, text_of(lines), bool(is_empty.any())):
-        raise UsageError(f"{text_of(lines)}: there are lines of no elements, in which there is nothing to choose from")
+    if lines.agree(flag=bool(is_empty.any())):
+        raise UsageError(f"{lines.text}: there are lines of no elements, in which there is nothing to choose from")
 
 
 def _chosen(lines: Lines) -> Array | None:

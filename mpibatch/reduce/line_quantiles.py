@@ -16,9 +16,8 @@ from mpibatch.domain import Decomposition
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import move, redistribute
-from mpibatch.mpi import same
 from mpibatch.reduce.axes import Lines, grid_of
-from mpibatch.reduce.operands import Operand
+from mpibatch.reduce.operands import Operand, agree
 
 __all__ = ["sort_lines"]
 
@@ -38,7 +37,7 @@ def sort_lines(
     and last in ours. `reduce_all` does the same for all elements of a field, wherever they lie.
     """
     u, op = lines.op.u, lines.op
-    same(u.grid.comm, text)
+    agree(u.grid.comm, text)
     if op.mask is not None:
         raise UsageError(
             f"{op.request} along axis={lines.reduced} with where= was asked for; it has that for all axes only: set "

@@ -13,10 +13,10 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.mpi import MPI, same
+from mpibatch.mpi import MPI
 from mpibatch.reduce.binning import tally
 from mpibatch.reduce.extremes import extremes
-from mpibatch.reduce.operands import Operand, add_up, operand
+from mpibatch.reduce.operands import Operand, add_up, agree, operand
 
 __all__ = ["bincount", "unique"]
 
@@ -125,8 +125,8 @@ def unique(u: Field, return_counts: bool = False, *, where: Field | None = None)
     with phase("compute"):
         mine = _table(op)
     comm = u.grid.comm
+    agree(comm, op.text)
     with REDUCTION:
-        same(comm, op.text)
         values, counts = _merge_all(comm, mine, _merge)
     return (values, counts) if return_counts else values
 

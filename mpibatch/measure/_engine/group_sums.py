@@ -16,7 +16,7 @@ from mpibatch.base.timing import phase
 from mpibatch.measure._engine.groups import Groups
 from mpibatch.mpi import MPI
 from mpibatch.reduce.exact import PRODUCT_UNIT, product_parts, product_total
-from mpibatch.reduce.line_sums import Kind, finish, finish_exactly, words_of
+from mpibatch.reduce.line_sums import BATCH, Kind, finish, finish_exactly, words_of
 from mpibatch.reduce.operands import add_up
 
 __all__ = ["centers", "histograms", "sums"]
@@ -29,25 +29,23 @@ SUM_LIMITS = 0, (1023 + 900) << 52
 SQUARE_LIMITS = (1023 - 450) << 52, (1023 + 450) << 52
 PRODUCT_LIMITS = (1023 - 900) << 52, (1023 + 800) << 52
 EXACT = (1023 + 53) << 52
-# Labels whose words are added up at once.
-BATCH = 4096
 
 
 def sums(groups: Groups, kind: Kind) -> Array:
     """Return the sum, mean, variance or its root of each label, on every rank. Collective."""
     from mpibatch.measure._loops import groups as loops
-    from mpibatch.reduce._loops import lines
+    from mpibatch.reduce._loops import states
 
     has_squares = kind in ("var", "std")
-    state, wide = _empty(groups, lines.COLUMNS if has_squares else lines.SQUARES)
+    state = _empty(groups, states.COLUMNS if has_squares else states.SQUARES)
     limits = _limits(groups, SQUARE_LIMITS if has_squares else SUM_LIMITS)
     with phase("compute"):
         for _, values, slots in groups.float_chunks():
-            loops.add_values(values, slots, limits, has_squares, state, wide)
-    state, wide = _merged(groups, state, wide)
+            loops.add_values(values, slots, limits, has_squares, state)
+    state = _merged(groups, state)
     with phase("compute"):
         results = finish(state, kind, 0)
-    results, is_wide = groups.share_all(results), groups.share_all(wide) > 0
+    results, is_wide = groups.share_all(results), groups.share_all(state[states.WIDE]) > 0
     if is_wide.any():
         names = np.flatnonzero(is_wide)
         for first in range(0, names.size, BATCH):
@@ -61,26 +59,19 @@ def _limits(groups: Groups, limits: tuple[int, int]) -> tuple[int, int]:
     return limits[0], min(limits[1], EXACT) if has_wide_integers else limits[1]
 
 
-def _empty(groups: Groups, columns: int) -> tuple[Array, Array]:
-    from mpibatch.reduce._loops import lines
+def _empty(groups: Groups, columns: int) -> Array:
+    from mpibatch.reduce._loops import states
 
     state = np.zeros((groups.names.size, columns))
-    state[:, lines.SUMS] = -0.0
-    return state, np.zeros(groups.names.size)
+    state[:, states.SUMS] = -0.0
+    return state
 
 
-def _merged(groups: Groups, state: Array, wide: Array) -> tuple[Array, Array]:
-    """Return this rank's share of the states, a column for each label, and which do not fit. Collective."""
-    from mpibatch.reduce._loops import lines
+def _merged(groups: Groups, state: Array) -> Array:
+    """Return this rank's share of the states, a column for each label. Collective."""
+    from mpibatch.reduce._loops import states
 
-    rows = state.shape[1]
-
-    def merge(mine: Array, other: Array) -> None:
-        mine[rows] += other[rows]
-        lines.merge(mine, other, rows, mine[rows])
-
-    table = groups.merged(np.ascontiguousarray(np.concatenate([state.T, wide[np.newaxis]])), merge)
-    return np.ascontiguousarray(table[:rows]), table[rows]
+    return np.ascontiguousarray(groups.merged(np.ascontiguousarray(state.T), states.merge))
 
 
 def _values_of(groups: Groups, names: Ints) -> list[tuple[Array, Ints]]:
@@ -113,26 +104,26 @@ def _exact_sums(groups: Groups, names: Ints, kind: Kind, has_squares: bool) -> A
 def centers(groups: Groups) -> Array:
     """Return the centre of mass of each label, a row of coordinates for each, on every rank. Collective."""
     from mpibatch.measure._loops import groups as loops
-    from mpibatch.reduce._loops import lines
+    from mpibatch.reduce._loops import states
 
     u = groups.u
     ndim = u.ndim
-    state, wide = _empty(groups, lines.SQUARES + lines.LEVELS * ndim)
+    state = _empty(groups, states.SQUARES + states.LEVELS * ndim)
     start = np.array([*u.box.start, *(0 for _ in u.components)], np.int64)
     stop, at = start + np.array(u.local_shape, np.int64), start.copy()
     limits = _limits(groups, PRODUCT_LIMITS)
     with phase("compute"):
         for _, values, slots in groups.float_chunks():
-            loops.add_moments(values, slots, limits, at, start, stop, state, wide)
-    state, wide = _merged(groups, state, wide)
+            loops.add_moments(values, slots, limits, at, start, stop, state)
+    state = _merged(groups, state)
     results, doubtful = np.full((state.shape[1], ndim), np.nan), np.zeros(state.shape[1], bool)
     with phase("compute"):
         loops.finish_centers(state, results, doubtful)
         for i in np.flatnonzero(doubtful):
             column = state[:, i]
-            firsts = (lines.SUMS, *range(lines.SQUARES, state.shape[0], lines.LEVELS))
-            results[i] = _centre([_fraction(column[first : first + lines.LEVELS].tolist()) for first in firsts])
-    results, is_wide = groups.share_all(results), groups.share_all(wide) > 0
+            firsts = (states.SUMS, *range(states.SQUARES, state.shape[0], states.LEVELS))
+            results[i] = _centre([_fraction(column[first : first + states.LEVELS].tolist()) for first in firsts])
+    results, is_wide = groups.share_all(results), groups.share_all(state[states.WIDE]) > 0
     if is_wide.any():
         names = np.flatnonzero(is_wide)
         for first in range(0, names.size, BATCH):

@@ -10,6 +10,7 @@ what is computed of a share of the rows is then made known to all.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +21,10 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.fields.field import Field
-from mpibatch.mpi import mark, same
+from mpibatch.mpi import mark
 from mpibatch.reduce.arrays import CHUNK, pairs
-from mpibatch.reduce.axes import merge_halves, share_all
-from mpibatch.reduce.operands import check_dtype, check_same_grid
+from mpibatch.reduce.axes import merge_halves, spread_halves
+from mpibatch.reduce.operands import agree, check_dtype, check_same_grid
 
 __all__ = ["Groups", "groups_of", "has_many", "mask_of", "reduced"]
 
@@ -32,7 +33,7 @@ Ints = npt.NDArray[np.int64]
 
 # Labels that lie closer together than this are looked up in a table.
 TABLE = 1 << 22
-MOST = (1 << 63) - 1
+MOST = np.uint64((1 << 63) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,14 @@ class Groups:
         if has_table:
             table[self.names - low] = np.arange(self.names.size)
         for start, values, labels in pairs(self.u.owned, self.labels):
-            if labels.dtype == np.uint64:
-                labels = np.minimum(labels, np.uint64(MOST))  # noqa: PLW2901
             wide = labels.astype(np.int64)
             if has_table:
                 loops.find_slots(wide, low, table, slots)
             else:
                 at = np.minimum(np.searchsorted(self.names, wide), self.names.size - 1)
                 slots[: wide.size] = np.where(self.names[at] == wide, at, -1)
+            if labels.dtype == np.uint64:
+                slots[: wide.size][labels > MOST] = -1
             yield start, values, slots[: wide.size]
 
     def float_chunks(self) -> Iterator[tuple[int, Array, Ints]]:
@@ -98,7 +99,8 @@ class Groups:
         comm = self.u.grid.comm
         if comm.size == 1:
             return results
-        return share_all(comm, comm.size, comm.rank, results, self.names.size)
+        with REDUCTION:
+            return spread_halves(comm, comm.size, comm.rank, lambda index: index, self.names.size, results)
 
     def given(self, results: Array) -> Array:
         """Return results in the order in which the user gave the labels. Local."""
@@ -132,7 +134,7 @@ def check_labels(call: str, u: Any, labels: Any) -> Array:
 
 
 def groups_of(call: str, u: Field, labels: Any, index: Any) -> Groups:
-    """Return the cells of each label of an array of them. Collective: 16 bytes."""
+    """Return the cells of each label of an array of them. Collective: 2 KiB."""
     array = check_labels(call, u, labels)
     try:
         given = np.asarray(index)
@@ -148,7 +150,7 @@ def groups_of(call: str, u: Field, labels: Any, index: Any) -> Groups:
         f"{call} of a field of shape {u.shape} and dtype {u.dtype}, of {names.size} labels, the first of which are "
         f"{names[:5].tolist()} (number {mark(str(named.tolist()))})"
     )
-    same(u.grid.comm, text)
+    agree(u.grid.comm, text)
     return Groups(u, array, names, order.reshape(-1), given.shape, text)
 
 
@@ -164,9 +166,11 @@ def mask_of(call: str, u: Field, labels: Field | None, index: Any) -> Field | No
             raise UsageError(f"{call} with index={index!r}, but without labels; give both, or labels alone")
         return None
     check_labels(call, u, labels)
-    if index is not None and not isinstance(index, int | np.integer):
-        raise UsageError(f"{call} with index={index!r}; give integers: a label, or an array of them")
-    mask: Field = labels > 0 if index is None else labels == index
+    try:
+        name = None if index is None else operator.index(index)
+    except TypeError:
+        raise UsageError(f"{call} with index={index!r}; give integers: a label, or an array of them") from None
+    mask: Field = labels > 0 if name is None else labels == name
     return mask
 
 

@@ -17,6 +17,7 @@ moments      var, std, dot, norm
 binning      histogram
 occurrences  bincount, unique
 selection    order statistics, digit by digit
+interpolation  what lies between two of them
 quantiles    median, quantile, percentile
 
 What needs no MPI (`arrays`, `_loops`, `exact`) can be imported where none is installed; hence the late imports.
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mpibatch.reduce.limits import argmax, argmin, max, min, minmax, nanmax, nanmin
     from mpibatch.reduce.moments import dot, nanstd, nanvar, norm, std, var
     from mpibatch.reduce.occurrences import bincount, unique
-    from mpibatch.reduce.quantiles import median, nanmedian, nanquantile, percentile, quantile
+    from mpibatch.reduce.quantiles import median, nanmedian, nanpercentile, nanquantile, percentile, quantile
     from mpibatch.reduce.totals import all, any, count_nonzero, mean, nanmean, nansum, sum
 else:
     __getattr__, __dir__ = attach(
@@ -44,7 +45,7 @@ else:
             "moments": ("dot", "nanstd", "nanvar", "norm", "std", "var"),
             "occurrences": ("bincount", "unique"),
             "totals": ("all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"),
-            "quantiles": ("median", "nanmedian", "nanquantile", "percentile", "quantile"),
+            "quantiles": ("median", "nanmedian", "nanpercentile", "nanquantile", "percentile", "quantile"),
         },
     )
 
@@ -66,6 +67,7 @@ __all__ = [
     "nanmean",
     "nanmedian",
     "nanmin",
+    "nanpercentile",
     "nanquantile",
     "nanstd",
     "nansum",

@@ -147,6 +147,34 @@ def test_quantiles(case: Any, q: Any, method: str) -> None:
     np.testing.assert_array_equal(everywhere(mb.nanmedian(u, axis), whole, axis, u), np.nanmedian(whole, axis))
 
 
+@given(
+    case=lines(), q=st.sampled_from([0.3, [0.0, 0.5, 0.9], []]), method=st.sampled_from(["linear", "hazen", "lower"])
+)
+@few
+def test_quantiles_of_chosen_elements(case: Any, q: Any, method: str) -> None:
+    whole, u, mask, where, axis = case
+    if whole.dtype.kind in "bi":
+        return
+    parts = [line[some] for line, some in zip(rows(whole, axis), rows(mask, axis), strict=True)]
+    for prefix in ("", "nan"):
+        some = [not_nan(part) for part in parts] if prefix else parts
+        nothing = np.full(np.shape(q), np.nan)
+        if whole.dtype.kind != "f" and method == "lower" and not min(map(len, some), default=1):
+            call = getattr(mb, f"{prefix}quantile")
+            assert "lines of no elements" in refused(lambda c=call: c(u, q, axis, method=method, where=where))
+            continue
+        expected = np.array([np.quantile(part, q, method=method) if part.size else nothing for part in some])
+        ours = everywhere(getattr(mb, f"{prefix}quantile")(u, q, axis, method=method, where=where), whole, axis, u)
+        np.testing.assert_array_equal(ours.ravel(), expected.ravel())
+        percents = getattr(mb, f"{prefix}percentile")(u, np.multiply(q, 100), axis, method=method, where=where)
+        assert everywhere(percents, whole, axis, u).shape == ours.shape
+        expected = np.array([np.median(part) if part.size else np.nan for part in some])
+        ours = everywhere(getattr(mb, f"{prefix}median")(u, axis, where=where), whole, axis, u)
+        np.testing.assert_array_equal(ours.ravel(), expected)
+        if whole.dtype.kind == "f":
+            assert ours.dtype == whole.dtype
+
+
 def test_lines_that_four_doubles_do_not_hold() -> None:
     for low, high, seed in ((-1074, 1000, 1), (-1074, -900, 2), (900, 1020, 3), (-300, 300, 4), (-20, 20, 5)):
         whole = spread(6 * 7 * 8, low, high, seed).reshape(6, 7, 8)
@@ -269,7 +297,6 @@ def test_what_is_refused() -> None:
         for axis in (2, -3, (0, 0), (0, -2), "x", 1.5, ()):
             assert "along axis" in refused(lambda c=call, a=axis: c(u, axis=a))
     assert "give one axis" in refused(lambda: mb.argmin(u, axis=(0, 1)))
-    assert "nanquantile" in refused(lambda: mb.median(u, axis=0, where=u > 1))
     assert "from 0 to 1" in refused(lambda: mb.quantile(u, 2, axis=0))
     assert "ddof" in refused(lambda: mb.var(u, axis=0, ddof=0.5))
 

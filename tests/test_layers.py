@@ -43,7 +43,7 @@ ROOMS = {
     "stencil": ("language", "walls", "compiled", "call", "kernel", "fused", "iterate"),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "filters": ("_loops", "_engine", "linear", "extrema", "_morphology"),
-    "measure": ("_loops", "_engine", "labelling", "regions", "label_sums", "label_order"),
+    "measure": ("_loops", "_engine", "labelling", "regions", "image_moments", "label_sums", "label_order"),
     "segment": ("_loops", "_engine", "distances"),
     "job": ("file", "target", "execution", "rehearsal", "plan"),
 }

@@ -9,6 +9,7 @@ _loops       the compiled loops
 exact        exact sums of values and of products, their combination with others, and the one rounding
 axes         which axes are reduced, who has parts of the same lines, and who gets their results
 line_sums    sums, means, variances along axes
+slot_sums    sums of elements in any order, each for its label, number or bin
 extremes     the search for the least and greatest
 line_extremes  the same along axes
 totals       sum, mean, count_nonzero, any, all

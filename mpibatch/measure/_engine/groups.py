@@ -3,9 +3,6 @@
 Without `labels` a function is about all elements, without `index` about those whose label is above 0, with one number
 about that label, and with an array of numbers about each of them. The first three are the reductions of `mpibatch` with
 ``where=``; the last makes one pass over the field, whatever the number of labels.
-
-A rank has a row for each label that is asked for. Tables are merged by halving among all ranks (see `reduce.axes`), and
-what is computed of a share of the rows is then made known to all.
 """
 
 from __future__ import annotations
@@ -19,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.base.tally import REDUCTION
 from mpibatch.fields.field import Field
 from mpibatch.mpi import mark
 from mpibatch.reduce.arrays import CHUNK, pairs
-from mpibatch.reduce.axes import merge_halves, spread_halves
 from mpibatch.reduce.operands import agree, check_dtype, check_same_grid
+from mpibatch.reduce.slot_sums import Slots
 
 __all__ = ["Groups", "groups_of", "has_many", "mask_of", "reduced"]
 
@@ -36,8 +32,8 @@ TABLE = 1 << 22
 MOST = np.uint64((1 << 63) - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
+@dataclass(frozen=True)
+class Groups(Slots):
     """The cells of some labels.
 
     Attributes
@@ -48,6 +44,7 @@ class Groups:
     order : for each place in what the user gave, which of them.
     shape : of what the user gave.
     text : what is asked for, in words.
+    count : how many labels are asked for.
     """
 
     u: Field
@@ -56,6 +53,7 @@ class Groups:
     order: Ints
     shape: tuple[int, ...]
     text: str
+    count: int
 
     def chunks(self) -> Iterator[tuple[int, Array, Ints]]:
         """Yield (flat local index of the first, values, slots), a buffer at a time that the next overwrites. Local."""
@@ -78,29 +76,6 @@ class Groups:
             if labels.dtype == np.uint64:
                 slots[: wide.size][labels > MOST] = -1
             yield start, values, slots[: wide.size]
-
-    def float_chunks(self) -> Iterator[tuple[int, Array, Ints]]:
-        """Yield what `chunks` does, the values as f8, and read-only. Local."""
-        for start, values, slots in self.chunks():
-            floats = values.astype("f8", copy=False)
-            floats.flags.writeable = False  # one type for the compiler, whether it was copied or not
-            yield start, floats, slots
-
-    def merged(self, state: Array, merge: Callable[[Array, Array], None]) -> Array:
-        """Return this rank's share of the columns of a table, merged with those of all ranks. Collective."""
-        comm = self.u.grid.comm
-        if comm.size == 1:
-            return state
-        with REDUCTION:
-            return merge_halves(comm, comm.size, comm.rank, lambda index: index, state, merge)
-
-    def share_all(self, results: Array) -> Array:
-        """Return the results of all shares, a row for each label, on every rank. Collective."""
-        comm = self.u.grid.comm
-        if comm.size == 1:
-            return results
-        with REDUCTION:
-            return spread_halves(comm, comm.size, comm.rank, lambda index: index, self.names.size, results)
 
     def given(self, results: Array) -> Array:
         """Return results in the order in which the user gave the labels. Local."""
@@ -151,7 +126,7 @@ def groups_of(call: str, u: Field, labels: Any, index: Any) -> Groups:
         f"{names[:5].tolist()} (number {mark(str(named.tolist()))})"
     )
     agree(u.grid.comm, text)
-    return Groups(u, array, names, order.reshape(-1), given.shape, text)
+    return Groups(u, array, names, order.reshape(-1), given.shape, text, names.size)
 
 
 def has_many(labels: Field | None, index: Any) -> bool:

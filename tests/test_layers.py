@@ -40,7 +40,7 @@ LAYERS = (
 ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 # Rooms within a part, from the bottom up; what stands in no room knows those named before it.
 ROOMS = {
-    "stencil": ("language", "walls", "compiled", "call", "kernel", "fused", "iterate"),
+    "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "filters": ("_loops", "_engine", "linear", "extrema", "_morphology"),
     "measure": ("_loops", "_engine", "labelling", "regions", "image_moments", "label_sums", "label_order"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mpibatch.measure.label_order import extrema, maximum, maximum_position, median, minimum, minimum_position
     from mpibatch.measure.label_sums import center_of_mass, histogram, mean, standard_deviation, sum_labels, variance
     from mpibatch.measure.labelling import label
-    from mpibatch.measure.regions import RegionTable, find_objects, regionprops_table
+    from mpibatch.measure.regions import RegionTable, find_objects, regionprops_table, value_indices
 else:
     __getattr__, __dir__ = attach(
         __name__,
@@ -27,7 +27,7 @@ else:
             "label_order": ("extrema", "maximum", "maximum_position", "median", "minimum", "minimum_position"),
             "label_sums": ("center_of_mass", "histogram", "mean", "standard_deviation", "sum_labels", "variance"),
             "labelling": ("label",),
-            "regions": ("RegionTable", "find_objects", "regionprops_table"),
+            "regions": ("RegionTable", "find_objects", "regionprops_table", "value_indices"),
         },
     )
 
@@ -49,5 +49,6 @@ __all__ = [
     "regionprops_table",
     "standard_deviation",
     "sum_labels",
+    "value_indices",
     "variance",
 ]

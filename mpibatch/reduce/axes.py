@@ -115,9 +115,9 @@ class Lines:
         with REDUCTION:
             return spread_halves(u.grid.comm, self.size, self.index(u.grid.rank), self.member, rows, mine)
 
-    def agree(self, text: str = "", flag: bool = False) -> bool:
+    def agree(self, text: str = "", *, flag: bool = False) -> bool:
         """Return whether any rank has the flag; UsageError if not all ask for the same. Collective: 2 KiB."""
-        return agree(self.op.u.grid.comm, f"{self.text}, {text}", flag)
+        return agree(self.op.u.grid.comm, f"{self.text}, {text}", flag=flag)
 
     @property
     def text(self) -> str:

@@ -82,7 +82,7 @@ def share_above(place: Floats, n: Any, method: str) -> Floats:
     return share
 
 
-def interpolated(below: Array, above: Array, share: Floats, is_weak: bool) -> Array:
+def interpolated(below: Array, above: Array, share: Floats, *, is_weak: bool) -> Array:
     """Return what lies at `share` of the way from one to the other; `is_weak` keeps floats in their type. Local."""
     if below.dtype.kind == "f":
         weight = share.astype(below.dtype) if is_weak else share

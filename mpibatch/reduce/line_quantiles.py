@@ -56,7 +56,7 @@ def sort_lines(
             results = results.reshape((*shape, *(plain.shape[a] for a in lines.kept)))
         results = np.moveaxis(results, range(len(shape)), range(results.ndim - len(shape), results.ndim))
     if mask is not None:
-        _check_nothing(lines, results.dtype, is_nothing)
+        _check_nothing(lines, results.dtype, is_nothing=is_nothing)
     components = (*lines.components, *shape)
     if pencils is u and not any(a < u.grid.ndim for a in lines.reduced):
         local = u.like(results.dtype, 0, components)
@@ -96,7 +96,7 @@ def _reduce_chosen(
     return results, bool((count == 0).any())
 
 
-def _check_nothing(lines: Lines, dtype: np.dtype[Any], is_nothing: bool) -> None:
+def _check_nothing(lines: Lines, dtype: np.dtype[Any], *, is_nothing: bool) -> None:
     """Raise UsageError on all ranks if there are integers to be of nothing. Collective."""
     if lines.agree(flag=is_nothing) and dtype.kind != "f":
         raise UsageError(f"{lines.text}: there are lines of no elements, and no integer for these; choose some in each")
@@ -138,5 +138,5 @@ def _by_component(lines: Lines, shape: tuple[int, ...], reduce_all: Callable[[Op
         else:
             results.append(np.asarray(reduce_all(some)))
     if is_nothing:
-        _check_nothing(lines, np.result_type(*(result.dtype for result in results)), True)
+        _check_nothing(lines, np.result_type(*(result.dtype for result in results)), is_nothing=True)
     return np.array(results).reshape((*lines.components, *shape))[()]

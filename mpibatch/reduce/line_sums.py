@@ -40,7 +40,7 @@ EXACT = 2**53
 BATCH = 4096
 
 
-def count_lines(lines: Lines, truths: bool) -> Array:
+def count_lines(lines: Lines, *, truths: bool) -> Array:
     """Return how many elements of each line are true, or false: of this rank's share, as int64. Collective."""
     lines.agree()
     values, mask = lines.turned()
@@ -66,13 +66,13 @@ def sum_lines(lines: Lines, kind: Kind, ddof: int = 0) -> Array:
         return _integer_sums(lines)
     has_squares = kind in ("var", "std")
     with phase("compute"):
-        state = _expansions(lines, has_squares)
+        state = _expansions(lines, has_squares=has_squares)
     lines.agree(text)
     state = lines.merged(state, _merge)
     is_wide = state[states.WIDE] > 0
     with phase("compute"):
         results = finish(state, kind, ddof)
-    if lines.agree(text, bool(is_wide.any())):
+    if lines.agree(text, flag=bool(is_wide.any())):
         _mend(lines, is_wide, results, kind, ddof)
     return results
 
@@ -95,7 +95,7 @@ def _integer_sums(lines: Lines) -> Array:
     return _first(lines.merged(np.asarray(sums)[np.newaxis], _add))
 
 
-def _expansions(lines: Lines, has_squares: bool) -> Array:
+def _expansions(lines: Lines, *, has_squares: bool) -> Array:
     """Return the states of this rank's parts of the lines. Local."""
     from mpibatch.reduce._loops import lines as loops
     from mpibatch.reduce._loops import states
@@ -170,17 +170,17 @@ def _mend(lines: Lines, is_wide: Array, results: Array, kind: Kind, ddof: int) -
     for first in range(0, everywhere.size, BATCH):
         some = everywhere[first : first + BATCH]
         with phase("compute"):
-            words = _words(lines, some, kind in ("var", "std"))
+            words = _words(lines, some, has_squares=kind in ("var", "std"))
         words = lines.merged(words, _add)
         with phase("compute"):
-            mine = finish_exactly(words, lines.op.u.dtype.kind == "f", kind, ddof)
+            mine = finish_exactly(words, kind, ddof, is_float=lines.op.u.dtype.kind == "f")
         values = lines.whole(mine, some.size)
         at = some - first_of_mine
         is_mine = (at >= 0) & (at < results.size)
         results.flat[at[is_mine]] = values[is_mine]
 
 
-def _words(lines: Lines, some: npt.NDArray[np.int64], has_squares: bool) -> Array:
+def _words(lines: Lines, some: npt.NDArray[np.int64], *, has_squares: bool) -> Array:
     """Return the words of the exact sums of this rank's parts of some lines, a column for each. Local."""
     values, mask = lines.turned()
 
@@ -188,23 +188,23 @@ def _words(lines: Lines, some: npt.NDArray[np.int64], has_squares: bool) -> Arra
         line = values[index]
         if mask is not None:
             line = line[mask[index]]
-        return words_of(line[line == line] if lines.op.skips_nan else line, has_squares)
+        return words_of(line[line == line] if lines.op.skips_nan else line, has_squares=has_squares)
 
     places = zip(*np.unravel_index(some, lines.local_shape), strict=True) if lines.kept else [()]
     return np.ascontiguousarray(np.array([words_of_line(tuple(place)) for place in places]).T)
 
 
-def words_of(values: Array, has_squares: bool) -> Array:
+def words_of(values: Array, *, has_squares: bool) -> Array:
     """Return the words of the exact sum of an array, of its squares, if wanted, and its size. Local."""
     sums = (float_parts if values.dtype.kind == "f" else integer_parts)(values)
     squares = product_parts(values, values) if has_squares else np.empty(0, np.int64)
     return np.concatenate([sums, squares, [values.size]])
 
 
-def finish_exactly(parts: Array, is_float: bool, kind: Kind, ddof: int) -> Array:
+def finish_exactly(parts: Array, kind: Kind, ddof: int, *, is_float: bool) -> Array:
     """Round what words hold: of exact sums, for variances of exact sums of squares, and a count. Local."""
     flat = parts.reshape(len(parts), -1)
-    width = len(words_of(np.empty(0, "f8" if is_float else "i8"), False)) - 1
+    width = len(words_of(np.empty(0, "f8" if is_float else "i8"), has_squares=False)) - 1
     out = np.full(flat.shape[1], np.nan)
     for i, column in enumerate(flat.T):
         count = int(column[-1])

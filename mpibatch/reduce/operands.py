@@ -157,7 +157,7 @@ def all_reduce(comm: MPI.Intracomm, mine: npt.NDArray[np.int64], op: MPI.Op, tex
     return total[: len(mine)]
 
 
-def agree(comm: MPI.Intracomm, text: str, flag: bool = False) -> bool:
+def agree(comm: MPI.Intracomm, text: str, *, flag: bool = False) -> bool:
     """Return whether any rank has the flag; UsageError if not all ask for the same. Collective: 2 KiB."""
     return bool(all_reduce(comm, np.array([flag], np.int64), MPI.MAX, text)[0])
 

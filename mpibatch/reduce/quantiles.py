@@ -76,7 +76,7 @@ def _quantile_of_all(op: Operand, at: Floats, is_weak: bool, method: str, text: 
     )
     if place.dtype.kind == "i":
         return below[()]
-    return interpolated(below, above, share_above(place, n, method), is_weak)[()]
+    return interpolated(below, above, share_above(place, n, method), is_weak=is_weak)[()]
 
 
 def _quantiles_of_rows(values: Array, count: Array, at: Floats, is_weak: bool, method: str) -> Array:
@@ -87,7 +87,9 @@ def _quantiles_of_rows(values: Array, count: Array, at: Floats, is_weak: bool, m
         np.take_along_axis(values, some.reshape(at.size, count.size).T, axis=1).T.reshape(some.shape)
         for some in neighbours(place, n)
     )
-    return below if place.dtype.kind == "i" else interpolated(below, above, share_above(place, n, method), is_weak)
+    return (
+        below if place.dtype.kind == "i" else interpolated(below, above, share_above(place, n, method), is_weak=is_weak)
+    )
 
 
 def _medians_of_rows(values: Array, count: Array) -> Array:

@@ -95,7 +95,7 @@ def sums(slots: Slots, kind: Kind) -> Array:
         names = np.flatnonzero(is_wide)
         for first in range(0, names.size, BATCH):
             some = names[first : first + BATCH]
-            results[some] = _exact_sums(slots, some, kind, has_squares)
+            results[some] = _exact_sums(slots, some, kind, has_squares=has_squares)
     return results
 
 
@@ -140,12 +140,12 @@ def values_of(slots: Slots, names: Ints) -> list[tuple[Array, Ints]]:
     return list(zip(np.split(values[order], cuts), np.split(index[order], cuts), strict=True))
 
 
-def _exact_sums(slots: Slots, names: Ints, kind: Kind, has_squares: bool) -> Array:
+def _exact_sums(slots: Slots, names: Ints, kind: Kind, *, has_squares: bool) -> Array:
     with phase("compute"):
-        words = np.array([words_of(values, has_squares) for values, _ in values_of(slots, names)], np.int64)
+        words = np.array([words_of(values, has_squares=has_squares) for values, _ in values_of(slots, names)], np.int64)
     total = add_up(slots.u.grid.comm, words.reshape(-1), slots.text).reshape(words.shape)
     with phase("compute"):
-        return finish_exactly(total.T, slots.u.dtype.kind == "f", kind, 0)
+        return finish_exactly(total.T, kind, 0, is_float=slots.u.dtype.kind == "f")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Weights(Slots):
 
     def chunks(self) -> Iterator[tuple[int, Array, Ints]]:
         """Yield (0, weights, slots), a buffer at a time that the next overwrites. Local."""
-        weights = Operand(self.u, self.text, self.elements.mask, False)
+        weights = Operand(self.u, self.text, self.elements.mask, skips_nan=False)
         for part, values in zip(self.elements.flat_parts(), weights.flat_parts(), strict=True):
             yield 0, values, self.slots_of(part)
 

@@ -247,9 +247,9 @@ def test_only_lines_that_need_it_are_summed_in_words(monkeypatch: pytest.MonkeyP
     counts: list[int] = []
     original = line_sums.words_of
 
-    def counted(values: np.ndarray, has_squares: bool) -> np.ndarray:
+    def counted(values: np.ndarray, *, has_squares: bool) -> np.ndarray:
         counts.append(values.size)
-        return original(values, has_squares)
+        return original(values, has_squares=has_squares)
 
     monkeypatch.setattr(line_sums, "words_of", counted)
     whole = np.random.default_rng(1).standard_normal((40, 30))

@@ -99,12 +99,20 @@ class Parameter:
             return "one value, not a list"
         if self.name == "radius" and "float" in self.annotation:  # scikit-image's is a Gaussian's sigma
             return _BY_NAME["sigma"](value)
-        if self.name in _BY_NAME:
+        if self.name in _BY_NAME and self._is_usual():
             return _BY_NAME[self.name](value)
         if "Sequence[str]" in self.annotation:
             return _TEXTS(value)
         kinds = [check for word, check in _BY_TYPE if word in self.annotation]
         return checks.any_of(*kinds)(value) if kinds and "Any" not in self.annotation else None
+
+    def _is_usual(self) -> bool:
+        """Whether its name means what it mostly does: the default tells, as `mode` of find_boundaries does."""
+        try:
+            default = ast.literal_eval(self.default or "None")
+        except ValueError:
+            return True
+        return default is None or _BY_NAME[self.name](list(default) if isinstance(default, tuple) else default) is None
 
 
 _TEXTS = checks.list_of(checks.text)

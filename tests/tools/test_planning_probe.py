@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpibatch.tools.planning import machine as machines
+from mpibatch.tools.planning import profile as profiles
 from tests.conftest import Launch
 
 HEAT = """
@@ -129,7 +129,7 @@ def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, nam
 
 
 def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
-    machine = machines.load(folder / ".mpibatch" / "machine.json")
+    machine = profiles.load(folder / ".mpibatch" / "machine.json")
     assert {work.job for work in machine.work} == {"heat.toml", "filters.toml"}
     assert set(machine.triad) == set(machine.write) == {1, 2}
     assert all(rate > 0 for rate in (*machine.triad.values(), *machine.write.values(), *machine.read.values()))
@@ -175,7 +175,7 @@ def test_one_rank_alone_probes_too(launch: Launch, tmp_path: Path) -> None:
     assert "small.toml" in done.stdout
     plan = run(launch, tmp_path, 0, "plan", "small.toml", "--ranks", "1,2")
     assert "messages take no time here" in plan.stdout
-    machine = machines.load(tmp_path / ".mpibatch" / "machine.json")
+    machine = profiles.load(tmp_path / ".mpibatch" / "machine.json")
     assert machine.links is None
     length = machine.work[0].step_length
     assert length is not None

@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mpibatch.base.errors import MpibatchError, UsageError, nearest
+from mpibatch.base.errors import UsageError, nearest
 from mpibatch.io.base.names import HAZARDS, SEPARATOR, check_suffix, check_tree, normal_name, split_path, user_place
 from mpibatch.job.file import checks
 from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.caps import MOST_STEPS
-from mpibatch.job.file.checks import Check
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.file.inputs import split_fields, step_inputs
 from mpibatch.job.file.problems import Problems
+from mpibatch.job.file.tables import Key, keys_of, table_of
 
 __all__ = [
-    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Key", "Output", "Step", "build", "check_fit",
-    "check_written", "checkpointing", "grid_options", "keys_of", "step_names", "table_of",
+    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Output", "Step", "build", "check_fit",
+    "check_written", "checkpointing", "grid_options", "step_names",
 ]  # fmt: skip
 
 EVERY_MINUTES = 10.0  # between checkpoints, where a job says nothing else
@@ -107,20 +107,11 @@ class Job:
     checkpoint: Checkpointing | None = None
 
 
-@dataclass(frozen=True)
-class Key:
-    """One key of a section; of a path, `~` and variables are filled in."""
-
-    check: Check
-    required: bool = False
-    is_path: bool = False
-
-
 _SIZES = checks.list_of(checks.list_of(checks.integer(0)))
 _WEIGHTS = checks.list_of(checks.list_of(checks.real(least=0)))
 TABLES: Mapping[str, Mapping[str, Key]] = {
     "input": {
-        "path": Key(checks.text, required=True, is_path=True),
+        "path": Key(checks.text, required=True, made=user_place),
         "dataset": Key(checks.text),
         "components": Key(checks.integer(0)),
         "region": Key(checks.region),
@@ -139,7 +130,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "axes": Key(checks.list_of(checks.text)),
     },
     "output": {
-        "path": Key(checks.text, required=True, is_path=True),
+        "path": Key(checks.text, required=True, made=user_place),
         "dataset": Key(checks.text),
         "record": Key(checks.flag),
         "compression": Key(checks.compression),
@@ -147,7 +138,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "driver": Key(checks.one_of("direct", "mpio")),
     },
     "checkpoint": {
-        "path": Key(checks.text, is_path=True),
+        "path": Key(checks.text, made=user_place),
         "every_steps": Key(checks.integer(1)),
         "every_minutes": Key(checks.real(above=0)),
         "keep": Key(checks.integer(1)),
@@ -202,37 +193,6 @@ def check_fit(job: Job, ndim: int) -> None:
         for _, wrong in check_axes(step.filter, step.parameters, ndim):
             problems.add((), f"{_label(number, step.name, step.filter)}: {wrong}")
     problems.check()
-
-
-def table_of(document: Mapping[str, Any], name: str, keys: Mapping[str, Key], problems: Problems) -> dict[str, Any]:
-    """Return the accepted keys of a section, noting what is wrong with the others. Local."""
-    table = document.get(name, {})
-    if not isinstance(table, dict):
-        kind = "[[...]]" if isinstance(table, list) else checks.shown(table)
-        problems.add((name,), f"{name} is {kind}; write it as a section [{name}]")
-        return {}
-    return keys_of(table, (name,), f"[{name}]", keys, problems)
-
-
-def keys_of(
-    table: Mapping[str, Any], path: tuple[str | int, ...], where: str, keys: Mapping[str, Key], problems: Problems
-) -> dict[str, Any]:
-    """Return the keys of `table` that `keys` accepts, noting what is wrong with the others. Local."""
-    accepted = {}
-    for key, value in table.items():
-        if key not in keys:
-            problems.add((*path, key), f"{where} has no key {key!r}{nearest(key, keys)}")
-        elif wrong := keys[key].check(value):
-            problems.add((*path, key), f"{where} {key} = {checks.shown(value)}; expected {wrong}")
-        else:
-            try:
-                accepted[key] = user_place(value) if keys[key].is_path else value
-            except MpibatchError as error:
-                problems.add((*path, key), f"{where} {key}: {error}")
-    for key, spec in keys.items():
-        if spec.required and key not in table:
-            problems.add(path, f"{where} needs the key {key!r}")
-    return accepted
 
 
 def _raw_steps(document: Mapping[str, Any], problems: Problems) -> list[dict[str, Any]]:

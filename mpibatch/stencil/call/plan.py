@@ -18,7 +18,7 @@ from mpibatch.domain import Box
 from mpibatch.domain.regions import inner_box, outer_slabs
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
-from mpibatch.fields.memory import Filled, Width
+from mpibatch.fields.memory import HaloState, Width
 from mpibatch.halo import Exchange
 from mpibatch.stencil.call.halo_traffic import edges_of, exchanged, need_of, within_ranks
 from mpibatch.stencil.call.state import state_of
@@ -30,17 +30,17 @@ from mpibatch.stencil.walls import Geometry, Sides, Task, normal_walls, source_m
 if TYPE_CHECKING:
     from mpibatch.stencil.kernel import Kernel
 
-__all__ = ["Plan", "Standing", "planned", "walls_key"]
+__all__ = ["FrozenHalo", "Plan", "planned", "walls_key"]
 
 # Plans kept per kernel: those of fields that take turns, not one for each of a thousand lambdas as walls.
 MOST_PLANS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class FrozenHalo:
     """How the halo of cells that do not change is filled, unless it is known to hold what it should."""
 
-    filled: Filled
+    filled: HaloState
     walls: str | None  # None: they have a user's function, and may be others each time
     width: Width
     exchange: Exchange | None
@@ -52,7 +52,7 @@ class Standing:
         if self.walls is not None and self.filled.has(self.walls, self.width):
             return
         # An exchange makes what was known forgotten; walls and width tell what is still there.
-        known = Filled()
+        known = HaloState()
         known.walls, known.held = self.filled.walls, self.filled.held
         needed(self.need)
         if self.exchange is not None:
@@ -82,7 +82,7 @@ class Plan:
     exchanges: list[Exchange]
     needs: list[Need]
     tasks: list[Task]
-    standing: list[Standing]
+    standing: list[FrozenHalo]
     geometry: dict[tuple[str, int], Any]
     distant: tuple[int, ...]  # axes along which other ranks' cells are read
     everything: Box  # of local indices, from the first owned cell, as the others
@@ -156,11 +156,11 @@ def planned(
     fields: Mapping[str, Field],
     walls: Any,
     cval: Any,
-    kept: Mapping[str, Filled] = MappingProxyType({}),
+    kept: Mapping[str, HaloState] = MappingProxyType({}),
 ) -> Plan:
     """Return the plan for these fields and walls, made at first and freed with the memory of any. Collective.
 
-    `kept` are those that do not change until their `Filled` is told to forget, besides frozen ones.
+    `kept` are those that do not change until their `HaloState` is told to forget, besides frozen ones.
     """
     plans: dict[Any, Plan] = state_of(kernel).plans
     memories = [f.memory for f in fields.values()]
@@ -188,7 +188,7 @@ def walls_key(sides: Sides, periodic: Sequence[bool]) -> str | None:
     return repr(known)
 
 
-def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, kept: Mapping[str, Filled]) -> Plan:
+def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, kept: Mapping[str, HaloState]) -> Plan:
     grid = next(iter(fields.values())).grid
     footprint = kernel.footprint_on(grid.ndim)
     sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
@@ -196,7 +196,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
     wholes = _memories(fields, footprint, sides, kept)
     _check_grids(kernel.name, wholes, grid)
     copies = _copies(wholes, fields)
-    standing: list[Standing] = []
+    standing: list[FrozenHalo] = []
     edges: dict[_Whole, Edges] = {}
     groups: dict[Any, list[Field]] = {}
     asking: dict[Any, list[Field]] = {}
@@ -219,7 +219,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
             own = Exchange(f, reach, by_axis, corners=corners, counted=False) if any(map(any, reach)) else None
             key, width = walls_key(whole.sides, grid.periodic), (whole.reach, whole.corners, by_sweeps)
             need = need_of([f], whole.sides, whole.reach, whole.corners)
-            standing.append(Standing(whole.filled, key, width, own, own_tasks, need))
+            standing.append(FrozenHalo(whole.filled, key, width, own, own_tasks, need))
             continue
         formulas += own_tasks
         asking.setdefault((whole.sides, whole.reach, whole.corners), []).append(f)
@@ -258,11 +258,11 @@ class _Whole:
     reach: Reach
     corners: bool
     sides: Sides
-    filled: Filled | None  # for cells that do not change
+    filled: HaloState | None  # for cells that do not change
 
 
 def _memories(
-    fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[str, Sides], kept: Mapping[str, Filled]
+    fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[str, Sides], kept: Mapping[str, HaloState]
 ) -> dict[str, _Whole]:
     """Return for every parameter the memory that is read: the field's, or a copy where that will not do."""
     kinds: dict[tuple[int, Sides], list[str]] = {}

@@ -16,7 +16,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.io import describe
-from mpibatch.io.write import csv_text, parquet
+from mpibatch.io.write.tables import csv_text, parquet
 from mpibatch.measure import RegionTable
 from mpibatch.mpi import MPI
 

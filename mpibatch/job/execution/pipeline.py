@@ -22,12 +22,12 @@ from mpibatch.fields.grid import Grid
 from mpibatch.io.base.names import split_path
 from mpibatch.io.seal.seal import content_of
 from mpibatch.io.write.provenance import input_digest
-from mpibatch.io.write.region_table import RegionTable
+from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.progress import Report, silent
 from mpibatch.job.execution.resume import FINGERPRINT, Begun, Result, Start, is_complete, needed_steps, opened
 from mpibatch.job.execution.steps import Value, computed
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, evaluate, operate
-from mpibatch.job.file.checks import slices
 from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
 from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpibatch.base.errors import nearest
-from mpibatch.job.file import checks
+from mpibatch.job.document import checks
+from mpibatch.job.document.checks import Check
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS
-from mpibatch.job.file.checks import Check
 from mpibatch.job.file.signatures import definition_of, is_step, module_of, results_of, step_functions
 
 __all__ = [

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mpibatch.tools.doctor.checks.versions import numbers
 from mpibatch.tools.doctor.finding import Finding, Level, fine
-from mpibatch.tools.doctor.versions import numbers
 
 __all__ = ["FAULTS", "Fault", "Software", "check_faults"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpibatch.base.errors import MpibatchError, nearest
-from mpibatch.job.file import checks
-from mpibatch.job.file.checks import Check
-from mpibatch.job.file.problems import Problems
+from mpibatch.job.document import checks
+from mpibatch.job.document.checks import Check
+from mpibatch.job.document.problems import Problems
 
 __all__ = ["Key", "keys_of", "table_of"]
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mpibatch.base.host import available_memory, core_quota, cpu_model, memory_limit
+from mpibatch.base.host import available_memory, core_quota, cpu_model
+from mpibatch.base.units import bytes_text, plural
+from mpibatch.tools.doctor.checks.launchers import starter
+from mpibatch.tools.doctor.checks.machine import MEBI
+from mpibatch.tools.doctor.checks.slurm import threads_of
 from mpibatch.tools.doctor.finding import Finding, error, fine, warning
-from mpibatch.tools.doctor.launchers import starter
-from mpibatch.tools.doctor.machine import MEBI, size
-from mpibatch.tools.doctor.slurm import threads_of
 
 __all__ = ["About", "about_me", "check_alike", "check_binding", "check_cores", "check_memory"]
 
@@ -46,7 +47,6 @@ class About:
 
 def about_me(rank: int, software: Mapping[str, str]) -> About:
     """Tell of this process. Local."""
-    limits = [size for size in (available_memory(), memory_limit()) if size]
     return About(
         rank=rank,
         host=socket.gethostname(),
@@ -54,7 +54,7 @@ def about_me(rank: int, software: Mapping[str, str]) -> About:
         threads=threads_of(os.environ),
         quota=core_quota(),
         host_cores=os.cpu_count() or 1,
-        memory=min(limits, default=0),
+        memory=available_memory(),
         folder=str(Path.cwd()),
         cpu=cpu_model(),
         software={"Python": platform.python_version(), **software},
@@ -96,13 +96,13 @@ def check_cores(ranks: Sequence[About]) -> list[Finding]:
             )
             limited = f" of {local_ranks[0].host_cores} (limited by {by})"
         slow = "they take turns" if threads > 1 else "it waits most of the time"
-        cores = f"{usable:g} core{'' if usable == 1 else 's'}"
-        message = f"{len(local_ranks)} rank{'s' * (len(local_ranks) > 1)}{times} on {cores}{limited} of {host}: {slow}"
+        cores = plural(usable, "core")
+        message = f"{plural(len(local_ranks), 'rank')}{times} on {cores}{limited} of {host}: {slow}"
         findings.append(warning(check, message, _fitting(usable, each, len(local_ranks), len(hosts))))
     total = sum(_usable(local_ranks) for local_ranks in hosts.values())
     threads = sum(about.threads for about in ranks)
-    summary = f"{_many(len(ranks), 'rank')} of {_many(ranks[0].threads, 'thread')} on {_many(total, 'core')}"
-    return _few(findings) or [fine(check, summary if threads > 1 else _many(total, "core"))]
+    summary = f"{plural(len(ranks), 'rank')} of {plural(ranks[0].threads, 'thread')} on {plural(total, 'core')}"
+    return _few(findings) or [fine(check, summary if threads > 1 else plural(total, "core"))]
 
 
 def _fitting(usable: float, each: int, ranks_per_host: int, hosts: int) -> str:
@@ -115,10 +115,6 @@ def _fitting(usable: float, each: int, ranks_per_host: int, hosts: int) -> str:
         return "raise the limit: docker run --cpus=4, sbatch --cpus-per-task=1, systemd-run -p CPUQuota="
     fitting = int(usable)
     return f"srun --ntasks-per-node={fitting} …" if starter() == "slurm" else f"mpiexec -n {fitting * hosts} …"
-
-
-def _many(number: float, noun: str) -> str:
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 def check_binding(ranks: Sequence[About]) -> list[Finding]:
@@ -167,11 +163,11 @@ def check_memory(ranks: Sequence[About]) -> list[Finding]:
         each.append(memory // len(local_ranks))
         if memory and memory < LEAST_MEMORY * len(local_ranks):
             message = (
-                f"{size(memory)} on {host} for {len(local_ranks)} ranks, "
+                f"{bytes_text(memory)} on {host} for {len(local_ranks)} ranks, "
                 "each of which takes 150 to 250 MiB before any data"
             )
             findings.append(warning(check, message, "fewer ranks on a host, or more memory: sbatch --mem=0"))
-    return _few(findings) or [fine(check, f"{size(min(each))} for each rank")]
+    return _few(findings) or [fine(check, f"{bytes_text(min(each))} for each rank")]
 
 
 def check_alike(ranks: Sequence[About]) -> list[Finding]:
@@ -193,8 +189,8 @@ def check_alike(ranks: Sequence[About]) -> list[Finding]:
         listing = "; ".join(f"{folder} on {_listed(who)}" for folder, who in folders.items())
         message = f"ranks are in different folders: {listing}; relative paths mean different files"
         findings.append(warning(check, message, "srun --chdir=…, mpiexec -wdir …, or give full paths"))
-    hosts = _many(len({about.host for about in ranks}), "host")
-    summary = f"{_many(len(ranks), 'rank')} on {hosts}, {platform.machine()}, Python {platform.python_version()}"
+    hosts = plural(len({about.host for about in ranks}), "host")
+    summary = f"{plural(len(ranks), 'rank')} on {hosts}, {platform.machine()}, Python {platform.python_version()}"
     return findings or [fine(check, summary)]
 
 

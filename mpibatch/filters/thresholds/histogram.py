@@ -13,7 +13,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters.linear import checked
-from mpibatch.filters.threshold import count_levels
+from mpibatch.filters.thresholds.otsu import count_levels
 
 __all__ = [
     "count_bins",

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mpibatch.tools.doctor.checks.launchers import family_of
 from mpibatch.tools.doctor.finding import Finding, error, fine, one_line, warning
-from mpibatch.tools.doctor.launchers import family_of
 
 __all__ = ["check_h5py", "check_mpi", "check_one_mpi", "mapped", "mpi_import_advice"]
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.io.base.names import PathLike
-from mpibatch.io.write.csv_text import write_text
-from mpibatch.io.write.parquet import write_parquet
+from mpibatch.io.write.tables.csv_text import write_text
+from mpibatch.io.write.tables.parquet import write_parquet
 from mpibatch.mpi import MPI, agreed, private, same
 from mpibatch.mpi.prefix import sums_before
 

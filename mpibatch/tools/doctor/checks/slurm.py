@@ -7,9 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
+from mpibatch.base.units import bytes_text, plural
+from mpibatch.tools.doctor.checks.launchers import family_of
+from mpibatch.tools.doctor.checks.machine import MEBI
 from mpibatch.tools.doctor.finding import Finding, fine, one_line, skipped, warning
-from mpibatch.tools.doctor.launchers import family_of
-from mpibatch.tools.doctor.machine import MEBI, size
 
 __all__ = ["check_slurm", "threads_of"]
 
@@ -47,7 +48,7 @@ def _inside(environment: Mapping[str, str], world: int) -> list[Finding]:
         message = f"{job}: ranks are not bound to cores (SLURM_CPU_BIND=none), and may be moved away from their memory"
         findings.append(warning(CHECK, message, "srun --cpu-bind=cores …"))
     nodes = number("SLURM_NNODES") or number("SLURM_JOB_NUM_NODES") or "?"
-    where = f"{nodes} node{'s' if nodes != '1' else ''} ({number('SLURM_JOB_NODELIST', '?')})"
+    where = f"{plural(int(nodes), 'node') if nodes.isdecimal() else '? nodes'} ({number('SLURM_JOB_NODELIST', '?')})"
     return findings or [fine(CHECK, f"{job}: {tasks or '?'} tasks on {where}")]
 
 
@@ -85,9 +86,8 @@ def _memory(environment: Mapping[str, str], job: str) -> list[Finding]:
         return []
     if each >= LEAST_MEMORY:
         return []
-    message = (
-        f"{job}: {size(each)} of memory for each rank ({option}); Python and its libraries take 150 to 250 MiB of it"
-    )
+    memory = bytes_text(each)
+    message = f"{job}: {memory} of memory for each rank ({option}); Python and its libraries take 150 to 250 MiB of it"
     return [warning(CHECK, message, f"give sbatch more {option}, or 0 for all of a node's")]
 
 

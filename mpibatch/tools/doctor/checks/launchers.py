@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpibatch.base.log import launched
+from mpibatch.base.units import plural
 from mpibatch.tools.doctor.finding import Finding, error, fine, gist, skipped, warning
 
 __all__ = ["Launcher", "check_path", "check_world", "family_of", "identify", "started", "starter", "try_two"]
@@ -160,7 +161,7 @@ def check_world(ranks: int, size: int, library: str, started_by: str) -> list[Fi
             if started_by
             else ""
         )
-        return [fine(check, f"one world of {size} rank{'s' if size > 1 else ''}{by}")]
+        return [fine(check, f"one world of {plural(size, 'rank')}{by}")]
     split = f"{ranks} processes were started, but each is a world of its own" if size == 1 else ""
     message = split or f"{ranks} processes were started, but MPI {f'sees {size}' if size else 'does not start'}"
     if started_by == "slurm":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mpibatch.base.errors import UsageError
-from mpibatch.job.file.lines import KeyPath
+from mpibatch.job.document.lines import KeyPath
 
 __all__ = ["Place", "Problems"]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from mpibatch.base.compiled import cache_folder
 from mpibatch.base.host import home
+from mpibatch.base.units import bytes_text
+from mpibatch.tools.doctor.checks.machine import GIBI, MEBI
 from mpibatch.tools.doctor.finding import Finding, error, fine, skipped, warning
-from mpibatch.tools.doctor.machine import GIBI, MEBI, size
 
 __all__ = ["check_cache", "check_folder", "check_locking", "file_system"]
 
@@ -65,7 +66,7 @@ def check_folder(folder: Path, mountinfo: str | None = None) -> list[Finding]:
 def _check_file_system(check: str, folder: Path, kind: str, place: str) -> list[Finding]:
     about = os.statvfs(folder)
     free = about.f_bavail * about.f_frsize
-    message = f"{folder}: {kind or 'unknown file system'} on {place}, {size(free)} free"
+    message = f"{folder}: {kind or 'unknown file system'} on {place}, {bytes_text(free)} free"
     if free < GIBI:
         advice = f"make room: du -sh {folder}/*; or give another --folder"
         return [(error if free < MEBI else warning)(check, message, advice)]
@@ -177,7 +178,9 @@ def check_cache(environment: Mapping[str, str]) -> list[Finding]:
             ]
     room = shutil.disk_usage(folder).free
     if room < 16 * MEBI:
-        return [warning(check, f"{folder}: only {size(room)} free", "export MPIBATCH_CACHE_DIR=… to another disk")]
+        return [
+            warning(check, f"{folder}: only {bytes_text(room)} free", "export MPIBATCH_CACHE_DIR=… to another disk")
+        ]
     return [fine(check, f"kept in {folder}")]
 
 

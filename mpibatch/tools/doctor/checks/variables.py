@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mpibatch.tools.doctor.checks.launchers import family_of
 from mpibatch.tools.doctor.finding import Finding, fine, warning
-from mpibatch.tools.doctor.launchers import family_of
 
 __all__ = ["check_variables"]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.filters.histogram_thresholds import count_bins
+from mpibatch.filters.thresholds.histogram import count_bins
 
 __all__ = ["threshold_multiotsu"]
 

@@ -7,21 +7,13 @@ import resource
 from collections.abc import Mapping
 from pathlib import Path
 
+from mpibatch.base.units import bytes_text
 from mpibatch.tools.doctor.finding import Finding, error, fine, warning
 
-__all__ = ["check_limits", "check_shared_memory", "size"]
+__all__ = ["check_limits", "check_shared_memory"]
 
 GIBI, MEBI = 1 << 30, 1 << 20
 UNLIMITED = resource.RLIM_INFINITY
-
-
-def size(count: float) -> str:
-    """Return bytes as a text. Local."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError
 
 
 def check_shared_memory(ranks: int, folder: Path = Path("/dev/shm")) -> list[Finding]:
@@ -34,7 +26,7 @@ def check_shared_memory(ranks: int, folder: Path = Path("/dev/shm")) -> list[Fin
         message = f"{folder} cannot be used: {failure.strerror}; ranks on one host talk through it"
         return [error(check, message, f"mount -t tmpfs tmpfs {folder} (root)")]
     free, total = about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize
-    message = f"{folder}: {size(free)} free of {size(total)}"
+    message = f"{folder}: {bytes_text(free)} free of {bytes_text(total)}"
     if not os.access(folder, os.W_OK):
         return [
             error(check, f"{folder} cannot be written to; ranks on one host talk through it", f"chmod 1777 {folder}")
@@ -57,25 +49,25 @@ def check_limits(limits: Mapping[str, int] | None = None) -> list[Finding]:
         message = f"{files} open files are allowed (ulimit -n); MPI opens one or more for each other rank"
         findings.append(level("limits", message, "ulimit -n 4096, before mpiexec or in the batch script"))
     if allowed["fsize"] != UNLIMITED:
-        message = f"files may have no more than {size(allowed['fsize'])} (ulimit -f); larger outputs will fail"
+        message = f"files may have no more than {bytes_text(allowed['fsize'])} (ulimit -f); larger outputs will fail"
         level = error if allowed["fsize"] < MEBI else warning
         findings.append(level("limits", message, "ulimit -f unlimited"))
     if allowed["as"] != UNLIMITED:
         message = (
-            f"a process may have no more than {size(allowed['as'])} of addresses (ulimit -v); MPI and numba reserve "
+            f"a process may have no more than {bytes_text(allowed['as'])} of addresses (ulimit -v); MPI and numba "
+            "reserve more than they use"
         )
         level = error if allowed["as"] < GIBI else warning
-        findings.append(level("limits", message + "more than they use", "ulimit -v unlimited"))
+        findings.append(level("limits", message, "ulimit -v unlimited"))
     if allowed["stack"] != UNLIMITED and allowed["stack"] < MEBI:
-        message = f"the stack may have no more than {size(allowed['stack'])} (ulimit -s); compiled code may crash"
+        message = f"the stack may have no more than {bytes_text(allowed['stack'])} (ulimit -s); compiled code may crash"
         findings.append(warning("limits", message, "ulimit -s 8192"))
     if allowed["nproc"] != UNLIMITED and allowed["nproc"] < 256:
         message = f"{allowed['nproc']} processes and threads are allowed (ulimit -u)"
         findings.append(warning("limits", message, "ulimit -u 4096"))
     if allowed["memlock"] != UNLIMITED and allowed["memlock"] < GIBI and Path("/sys/class/infiniband").is_dir():
-        message = (
-            f"{size(allowed['memlock'])} of memory may be locked (ulimit -l), but this host has InfiniBand, which locks"
-        )
+        memory = bytes_text(allowed["memlock"])
+        message = f"{memory} of memory may be locked (ulimit -l), but this host has InfiniBand, which locks"
         findings.append(warning("limits", message, "ulimit -l unlimited; under Slurm: PropagateResourceLimitsExcept"))
     shown = "unlimited" if files == UNLIMITED else str(files)
     return findings or [fine("limits", f"{shown} open files, files and memory of any size")]

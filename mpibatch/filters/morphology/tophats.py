@@ -1,4 +1,4 @@
-"""Differences of grey-scale morphology, with the names and bits of scipy.ndimage (see `grey_morphology`)."""
+"""Differences of grey-scale morphology, with the names and bits of scipy.ndimage (see `grey`)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _NAMES = re.compile(rf"(?<![A-Za-z0-9_-])(?:[A-Za-z0-9_-]+[ \t]*\.[ \t]*){{{MOST
 
 def toml_document(text: str, source: str) -> dict[str, Any]:
     """Return the document in a TOML text. Local. Raises UsageError; `source` is what messages call the text."""
-    from mpibatch.job.file.lines import error_line
+    from mpibatch.job.document.lines import error_line
 
     check_size(text, source, _QUOTED)
     try:

@@ -11,7 +11,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.reduce.axes import Lines
 from mpibatch.reduce.extremes import FIRST, LAST
-from mpibatch.reduce.line_sums import agree, text_of
+from mpibatch.reduce.lines.sums import agree, text_of
 
 __all__ = ["extreme_lines", "extreme_places"]
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.log import logger
+from mpibatch.base.rounds import note
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
@@ -83,8 +84,9 @@ def relax(name: str, fields: Field | Sequence[Field], solve: Callable[[bool], An
 
 
 def total(u: Field, mine: int) -> int:
-    """Return the sum over all ranks. Collective: one all-reduce of 8 bytes."""
+    """Return the sum over all ranks, which ends a round. Collective: one all-reduce of 8 bytes."""
     sent, summed = np.array([mine], np.int64), np.empty(1, np.int64)
     with REDUCTION:
         u.grid.comm.Allreduce(sent, summed, op=MPI.SUM)
+    note(int(summed[0]))
     return int(summed[0])

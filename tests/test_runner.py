@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts._run_tests import parse
-from scripts._runner.setups import half_of, unit_parts
+from scripts._runner.setups import files_with, half_of, setup_openmpi, unit_parts
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Five lines: the tests below count on it.
@@ -140,6 +140,17 @@ def test_every_file_is_in_one_part_of_the_unit_tests() -> None:
     found = sorted(path for part in parts for path in part.paths)
     assert found == sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "tests").rglob("test_*.py"))
     assert len(unit_parts(parse(["tests/io/test_io.py"]))) == 1
+
+
+def test_no_file_with_mpi_tests_is_left_out() -> None:
+    """The marks are looked for in the text; pytest itself must find them in no other file."""
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-m", "mpi or slurm", "tests"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=100)
+    found = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    assert len(found) > 30
+    assert found <= {*files_with("mpi"), *files_with("slurm")}
+    openmpi = setup_openmpi()
+    assert set(openmpi.mpi_paths()) == set(openmpi.paths) & set(files_with("mpi"))
 
 
 CASES = """

@@ -47,7 +47,7 @@ def pytest_step(
         # Each with "=": pytest looks for conftest.py before it knows these options, and would take a value for a path.
         command += [f"--scratch={folder}", f"--tally={tally}", f"--test-limit={options.test_limit}"]
         command += ["-k", options.k] if options.k else []
-        command += options.paths or (part.paths if part else ()) or setup.paths
+        command += options.paths or (part.paths if part else setup.mpi_paths()) or setup.paths
         half = half_of(ranks, options)
         command += [f"--half={half}"] if half is not None else []
         if ranks:

@@ -40,10 +40,10 @@ LAYERS = (
 ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 # Rooms within a part, from the bottom up; what stands in no room knows those named before it.
 ROOMS = {
-    "stencil": ("language", "walls", "compiled", "call", "kernel", "fused", "iterate"),
+    "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "filters": ("_loops", "_engine", "linear", "extrema", "_morphology"),
-    "measure": ("_loops", "_engine", "labelling", "regions"),
+    "measure": ("_loops", "_engine", "labelling", "regions", "label_sums", "label_order"),
     "segment": ("_loops", "_engine", "distances"),
     "job": ("file", "target", "execution", "rehearsal", "plan"),
 }

@@ -17,7 +17,7 @@ from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI, Transfers, agreed, transfer
 from mpibatch.mpi.transfers import MESSAGE_BYTES, Target, pieces
 
-__all__ = ["gather", "gather_all", "redistribute", "scatter"]
+__all__ = ["Layout", "gather", "gather_all", "move", "redistribute", "scatter"]
 
 Array = npt.NDArray[Any]
 
@@ -64,7 +64,7 @@ def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
             f"a field over {u.grid} was to be redistributed to {grid}; both need the same shape and communicator"
         )
     result = Field(grid, u.dtype, halo, u.components)
-    _move(u.grid.comm, u.grid.decomposition, u.owned, grid.decomposition, result.owned)
+    move(u.grid.comm, u.grid.decomposition, u.owned, grid.decomposition, result.owned)
     return result
 
 
@@ -122,7 +122,7 @@ def scatter(array: Array | None, grid: Grid, halo: HaloLike = 0, root: int = 0) 
     dtype, components = grid.comm.bcast(about, root=root)
     result = Field(grid, dtype, halo, components)
     whole = np.asarray(array, dtype) if grid.rank == root else np.empty((0,) * grid.ndim + components, dtype)
-    _move(grid.comm, _OnRoot(grid.shape, root), whole, grid.decomposition, result.owned)
+    move(grid.comm, _OnRoot(grid.shape, root), whole, grid.decomposition, result.owned)
     return result
 
 
@@ -165,7 +165,7 @@ def gather(u: Field, root: int = 0) -> Array | None:
     _check_root(root, u.grid)
     mine = u.grid.rank == root
     whole = np.empty(u.shape if mine else (0,) * u.grid.ndim + u.components, u.dtype)
-    _move(u.grid.comm, u.grid.decomposition, u.owned, _OnRoot(u.grid.shape, root), whole)
+    move(u.grid.comm, u.grid.decomposition, u.owned, _OnRoot(u.grid.shape, root), whole)
     return whole if mine else None
 
 
@@ -212,7 +212,7 @@ def _check_root(root: int, grid: Grid) -> None:
         raise UsageError(f"root={root} was asked for among {grid.size} ranks; give 0 <= root < {grid.size}")
 
 
-class _Layout(Protocol):
+class Layout(Protocol):
     """Which rank owns what."""
 
     def box(self, rank: int) -> Box:
@@ -237,7 +237,7 @@ class _OnRoot:
         return (self.root,) if box.size else ()
 
 
-def _move(comm: MPI.Intracomm, old: _Layout, source: Array, new: _Layout, target: Array) -> None:
+def move(comm: MPI.Intracomm, old: Layout, source: Array, new: Layout, target: Array) -> None:
     """Send every cell from its owner under `old` to its owner under `new`."""
     moves = Transfers()
     mine, target_box = old.box(comm.rank), new.box(comm.rank)

@@ -19,6 +19,7 @@ from mpibatch.base.errors import nearest
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
+    from mpibatch.filters.backgrounds import ellipsoid_kernel, rolling_ball
     from mpibatch.filters.binary_morphology import binary_closing, binary_dilation, binary_erosion, binary_opening
     from mpibatch.filters.canny_edges import canny
     from mpibatch.filters.color import channel_mean, rgb2gray
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         gaussian_gradient_magnitude,
         gaussian_laplace,
     )
+    from mpibatch.filters.generic_filters import generic_filter
     from mpibatch.filters.grey_morphology import grey_closing, grey_dilation, grey_erosion, grey_opening
     from mpibatch.filters.histogram_thresholds import (
         threshold_isodata,
@@ -59,10 +61,12 @@ __all__ = [
     "convolve1d",
     "correlate",
     "correlate1d",
+    "ellipsoid_kernel",
     "gaussian_filter",
     "gaussian_filter1d",
     "gaussian_gradient_magnitude",
     "gaussian_laplace",
+    "generic_filter",
     "generic_gradient_magnitude",
     "generic_laplace",
     "grey_closing",
@@ -81,6 +85,7 @@ __all__ = [
     "prewitt",
     "rank_filter",
     "rgb2gray",
+    "rolling_ball",
     "sobel",
     "sobel_magnitude",
     "threshold_isodata",
@@ -99,6 +104,7 @@ __all__ = [
 ]
 
 _FAMILIES = {
+    "backgrounds": ("rolling_ball",),
     "binary_morphology": ("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
     "canny_edges": ("canny",),
     "color": ("channel_mean", "rgb2gray"),
@@ -120,8 +126,13 @@ _FAMILIES = {
 # The module of every filter whose parameters are plain values, as a job file or a command line can give them.
 MODULES = {name: f"mpibatch.filters.{family}" for family, names in _FAMILIES.items() for name in names}
 
-# These take a Python function.
-_HIGHER = ("generic_gradient_magnitude", "generic_laplace")
+# These take a Python function, or make what a filter takes.
+_HIGHER = {
+    "backgrounds": ("ellipsoid_kernel",),
+    "derivatives": ("generic_gradient_magnitude", "generic_laplace"),
+    "generic_filters": ("generic_filter",),
+}
+_HIGHER_NAMES = [name for names in _HIGHER.values() for name in names]
 
 
 def names() -> list[str]:
@@ -146,5 +157,5 @@ def names() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    _NAMES = _FAMILIES | {"derivatives": (*_FAMILIES["derivatives"], *_HIGHER)}
-    __getattr__, __dir__ = attach(__name__, _NAMES, explain=lambda name: nearest(name, [*MODULES, *_HIGHER]))
+    _NAMES = {family: _FAMILIES.get(family, ()) + _HIGHER.get(family, ()) for family in _FAMILIES | _HIGHER}
+    __getattr__, __dir__ = attach(__name__, _NAMES, explain=lambda name: nearest(name, [*MODULES, *_HIGHER_NAMES]))

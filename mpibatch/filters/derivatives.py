@@ -15,6 +15,8 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.calls import FilterCall
+from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.correlation import correlate1d
 from mpibatch.filters.linear import begin, copied, passes
@@ -81,7 +83,8 @@ def sobel(
     >>> float(mb.gather_all(v)[8, 8])
     8.0
     """
-    return _smoothed_difference("sobel", (1.0, 2.0, 1.0), u, axis, output, mode, cval)
+    call = FilterCall(name="sobel", u=u, output=output, mode=mode, cval=cval, axes=axis)
+    return passes(u, *_smoothed_difference(call, (1.0, 2.0, 1.0)))
 
 
 def prewitt(
@@ -141,19 +144,21 @@ def prewitt(
     >>> float(mb.gather_all(v)[8, 8])
     6.0
     """
-    return _smoothed_difference("prewitt", (1.0, 1.0, 1.0), u, axis, output, mode, cval)
+    call = FilterCall(name="prewitt", u=u, output=output, mode=mode, cval=cval, axes=axis)
+    return passes(u, *_smoothed_difference(call, (1.0, 1.0, 1.0)))
 
 
-def _smoothed_difference(
-    name: str, smooth: tuple[float, ...], u: Field, axis: Any, output: Any, mode: Any, cval: Any
-) -> Field:
-    out = begin(name, u, output)
+def _smoothed_difference(call: FilterCall, smooth: tuple[float, ...]) -> tuple[Field, list[Pass], float]:
+    """Return the field for the result, the passes, and the value beyond the walls. Collective."""
+    name, u = call.name, call.u
+    out = begin(name, u, call.output)
     ndim = u.grid.ndim
-    along = ask.axis_of(name, axis, ndim)
-    modes, cval = ask.modes_of(name, mode, ndim), ask.cval_of(name, cval)
+    along = ask.axis_of(name, call.axes, ndim)
+    modes, cval = ask.modes_of(name, call.mode, ndim), ask.cval_of(name, call.cval)
     check_memory(u.grid, name, max(slab_bytes(u, a, (1, 1)) for a in range(ndim)))
-    others = [(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]
-    return passes(u, out, [(along, np.array((-1.0, 0.0, 1.0)), modes[along]), *others], cval)
+    difference = correlation(along, np.array((-1.0, 0.0, 1.0)), modes[along])
+    others = [correlation(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]
+    return out, [difference, *others], cval
 
 
 def laplace(
@@ -286,7 +291,8 @@ def generic_laplace(
     """
     name = "generic_laplace"
     begun = begin(name, u, output)
-    terms = _terms(name, u, derivative2, begun.dtype, mode, cval, extra_arguments, extra_keywords or {}, axes)
+    call = FilterCall(name=name, u=u, output=begun.dtype, mode=mode, cval=cval, axes=axes)
+    terms = _terms(call, derivative2, extra_arguments, extra_keywords or {})
     total = next(terms, None)
     if total is None:
         return copied(u, begun)
@@ -359,7 +365,8 @@ def generic_gradient_magnitude(
     """
     name = "generic_gradient_magnitude"
     begun = begin(name, u, output)
-    terms = _terms(name, u, derivative, begun.dtype, mode, cval, extra_arguments, extra_keywords or {}, axes)
+    call = FilterCall(name=name, u=u, output=begun.dtype, mode=mode, cval=cval, axes=axes)
+    terms = _terms(call, derivative, extra_arguments, extra_keywords or {})
     total = next(terms, None)
     if total is None:
         return copied(u, begun)
@@ -372,18 +379,10 @@ def generic_gradient_magnitude(
 
 
 def _terms(
-    name: str,
-    u: Field,
-    derivative: Derivative,
-    dtype: np.dtype[Any],
-    mode: Any,
-    cval: Any,
-    arguments: Sequence[Any],
-    keywords: Mapping[str, Any],
-    axes: Any,
+    call: FilterCall, derivative: Derivative, arguments: Sequence[Any], keywords: Mapping[str, Any]
 ) -> Iterator[Field]:
     """Yield the derivative along each filtered axis, one at a time to keep memory low. Collective."""
-    along = ask.axes_of(name, axes, u.grid.ndim)
-    modes, cval = ask.modes_of(name, mode, len(along)), ask.cval_of(name, cval)
+    along = ask.axes_of(call.name, call.axes, call.u.grid.ndim)
+    modes, cval = ask.modes_of(call.name, call.mode, len(along)), ask.cval_of(call.name, call.cval)
     for axis, mode in zip(along, modes, strict=True):
-        yield derivative(u, axis, dtype, mode, cval, *arguments, **keywords)
+        yield derivative(call.u, axis, call.output, mode, cval, *arguments, **keywords)

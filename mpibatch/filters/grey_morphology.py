@@ -11,9 +11,11 @@ allowed for any footprint.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mpibatch.fields.field import Field
+from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._morphology.grey import dilated, eroded
 from mpibatch.filters.linear import begin
 
@@ -99,7 +101,20 @@ def grey_erosion(
     >>> mb.count_nonzero(v == 0)
     9
     """
-    return eroded("grey_erosion", u, size, footprint, structure, output, mode, cval, origin, axes)
+    return eroded(
+        FilterCall(
+            name="grey_erosion",
+            u=u,
+            size=size,
+            footprint=footprint,
+            structure=structure,
+            output=output,
+            mode=mode,
+            cval=cval,
+            origin=origin,
+            axes=axes,
+        )
+    )
 
 
 def grey_dilation(
@@ -181,7 +196,20 @@ def grey_dilation(
     >>> mb.count_nonzero(v)
     5
     """
-    return dilated("grey_dilation", u, size, footprint, structure, output, mode, cval, origin, axes)
+    return dilated(
+        FilterCall(
+            name="grey_dilation",
+            u=u,
+            size=size,
+            footprint=footprint,
+            structure=structure,
+            output=output,
+            mode=mode,
+            cval=cval,
+            origin=origin,
+            axes=axes,
+        )
+    )
 
 
 def grey_opening(
@@ -263,10 +291,19 @@ def grey_opening(
     >>> float(mb.max(u)), float(mb.max(v))
     (1.0, 0.0)
     """
-    name = "grey_opening"
-    begin(name, u, output)
-    low = eroded(name, u, size, footprint, structure, None, mode, cval, origin, axes)
-    return dilated(name, low, size, footprint, structure, output, mode, cval, origin, axes)
+    call = FilterCall(
+        name="grey_opening",
+        u=u,
+        size=size,
+        footprint=footprint,
+        structure=structure,
+        mode=mode,
+        cval=cval,
+        origin=origin,
+        axes=axes,
+    )
+    begin(call.name, u, output)
+    return dilated(replace(call, u=eroded(call), output=output))
 
 
 def grey_closing(
@@ -348,7 +385,16 @@ def grey_closing(
     >>> float(mb.min(1 - u)), float(mb.min(v))
     (0.0, 1.0)
     """
-    name = "grey_closing"
-    begin(name, u, output)
-    high = dilated(name, u, size, footprint, structure, None, mode, cval, origin, axes)
-    return eroded(name, high, size, footprint, structure, output, mode, cval, origin, axes)
+    call = FilterCall(
+        name="grey_closing",
+        u=u,
+        size=size,
+        footprint=footprint,
+        structure=structure,
+        mode=mode,
+        cval=cval,
+        origin=origin,
+        axes=axes,
+    )
+    begin(call.name, u, output)
+    return eroded(replace(call, u=dilated(call), output=output))

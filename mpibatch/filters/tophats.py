@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
+from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._morphology.grey import dilated, eroded
 from mpibatch.filters.linear import begin
 
@@ -104,8 +106,18 @@ def morphological_gradient(
     out = begin(name, u, output)
     if u.dtype.kind == "b":
         raise UsageError(f"{name}: a field of bool has no differences; use u.astype('u1')")
-    high = dilated(name, u, size, footprint, structure, None, mode, cval, origin, axes)
-    low = eroded(name, u, size, footprint, structure, None, mode, cval, origin, axes)
+    call = FilterCall(
+        name=name,
+        u=u,
+        size=size,
+        footprint=footprint,
+        structure=structure,
+        mode=mode,
+        cval=cval,
+        origin=origin,
+        axes=axes,
+    )
+    high, low = dilated(call), eroded(call)
     out.owned[...] = cast(np.subtract(high.owned, low.owned), out.dtype)
     return out
 
@@ -193,8 +205,18 @@ def white_tophat(
     """
     name = "white_tophat"
     begin(name, u, output)
-    low = eroded(name, u, size, footprint, structure, None, mode, cval, origin, axes)
-    opened = dilated(name, low, size, footprint, structure, output, mode, cval, origin, axes)
+    call = FilterCall(
+        name=name,
+        u=u,
+        size=size,
+        footprint=footprint,
+        structure=structure,
+        mode=mode,
+        cval=cval,
+        origin=origin,
+        axes=axes,
+    )
+    opened = dilated(replace(call, u=eroded(call), output=output))
     return _difference(name, u.owned, opened.owned, opened)
 
 
@@ -281,8 +303,18 @@ def black_tophat(
     """
     name = "black_tophat"
     begin(name, u, output)
-    high = dilated(name, u, size, footprint, structure, None, mode, cval, origin, axes)
-    closed = eroded(name, high, size, footprint, structure, output, mode, cval, origin, axes)
+    call = FilterCall(
+        name=name,
+        u=u,
+        size=size,
+        footprint=footprint,
+        structure=structure,
+        mode=mode,
+        cval=cval,
+        origin=origin,
+        axes=axes,
+    )
+    closed = eroded(replace(call, u=dilated(call), output=output))
     return _difference(name, closed.owned, u.owned, closed)
 
 

@@ -173,4 +173,5 @@ def _call(step: Step) -> str:
     words = [f"{p.name}={repr(given[p.name]) if p.name in given else p.default}" for p in known]
     listed = {p.name for p in known}
     words += [f"{key}={value!r}" for key, value in given.items() if key not in listed]
-    return f"{step.name} = {step.filter}({', '.join([*step.inputs, *words])})"
+    named = [f"{key}={name}" for key, name in step.fields.items()]
+    return f"{step.name} = {step.filter}({', '.join([step.input, *step.others, *named, *words])})"

@@ -1,7 +1,8 @@
 """Measures of objects: connected components with scipy's numbers, and tables of what is known of each.
 
 In dependency order: ``_loops`` (compiled), ``_engine`` (structures, places, rims, merging over ranks,
-sums of labels), ``labelling``, ``regions``.
+sums of labels), ``labelling``, ``regions``, ``label_sums`` and ``label_order`` (reductions of
+the values of each).
 
 Importing this package loads none of its modules, and with them neither MPI nor numba; names are found when first used.
 """
@@ -13,11 +14,37 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
+    from mpibatch.measure.label_order import extrema, maximum, maximum_position, median, minimum, minimum_position
+    from mpibatch.measure.label_sums import center_of_mass, histogram, mean, standard_deviation, sum_labels, variance
     from mpibatch.measure.labelling import label
-    from mpibatch.measure.regions import RegionTable, find_objects, regionprops_table
+    from mpibatch.measure.regions import RegionTable, find_objects, regionprops_table, value_indices
 else:
     __getattr__, __dir__ = attach(
-        __name__, {"labelling": ("label",), "regions": ("RegionTable", "find_objects", "regionprops_table")}
+        __name__,
+        {
+            "label_order": ("extrema", "maximum", "maximum_position", "median", "minimum", "minimum_position"),
+            "label_sums": ("center_of_mass", "histogram", "mean", "standard_deviation", "sum_labels", "variance"),
+            "labelling": ("label",),
+            "regions": ("RegionTable", "find_objects", "regionprops_table", "value_indices"),
+        },
     )
 
-__all__ = ["RegionTable", "find_objects", "label", "regionprops_table"]
+__all__ = [
+    "RegionTable",
+    "center_of_mass",
+    "extrema",
+    "find_objects",
+    "histogram",
+    "label",
+    "maximum",
+    "maximum_position",
+    "mean",
+    "median",
+    "minimum",
+    "minimum_position",
+    "regionprops_table",
+    "standard_deviation",
+    "sum_labels",
+    "value_indices",
+    "variance",
+]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,96 +11,19 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
+from mpibatch.io.base.geometry import to_attributes
+from mpibatch.io.write.region_table import RegionTable
+from mpibatch.measure._engine.moments import MOMENTS, WEIGHTED, Moments, summed_moments
+from mpibatch.measure._engine.outlines import OUTLINES, hull_columns, outlined
+from mpibatch.measure._engine.patterns import PATTERNS, counted, pattern_columns
 from mpibatch.measure._engine.properties import INTENSITY, Regions, check, kinds_of, order_of
-from mpibatch.measure._engine.tallies import layout_of, tallied
-from mpibatch.mpi import MPI, agreed, same
-from mpibatch.mpi.prefix import sums_before
+from mpibatch.measure._engine.tallies import layout_of, share_of, tallied
+from mpibatch.mpi import agreed, same
 
-__all__ = ["RegionTable", "find_objects", "regionprops_table"]
+__all__ = ["RegionTable", "find_objects", "regionprops_table", "value_indices"]
 
 Array = npt.NDArray[Any]
-
-
-class RegionTable(Mapping[str, Array]):
-    """Columns by name, of which each rank has the rows of its share of the labels, in order.
-
-    A mapping of this rank's part of each column; made by `regionprops_table`.
-
-    Parameters
-    ----------
-    comm : mpi4py.MPI.Intracomm
-        Of the ranks that share the rows.
-    columns : dict of str to ndarray
-        This rank's rows, by name: arrays of one axis and of one length.
-
-    Attributes
-    ----------
-    rows : int
-        Number of rows of all ranks.
-    first : int
-        The number of this rank's first row among them.
-
-    Notes
-    -----
-    Collective: one sum over the ranks before this one.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
-    >>> table = mb.regionprops_table(labels, properties=("label", "area"))
-    >>> table.rows, sorted(table)
-    (2, ['area', 'label'])
-    """
-
-    __slots__ = ("_columns", "_comm", "first", "rows")
-
-    def __init__(self, comm: MPI.Intracomm, columns: dict[str, Array]) -> None:
-        self._comm, self._columns = comm, columns
-        mine = np.array([len(next(iter(columns.values()), ()))], np.int64)
-        before, total = sums_before(comm, range(comm.size), mine)
-        self.first, self.rows = int(before[0]), int(total[0])
-
-    def __getitem__(self, name: str) -> Array:
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
-
-    def gather(self) -> dict[str, Array]:
-        """Return the columns with all rows, on every rank.
-
-        Returns
-        -------
-        dict of str to ndarray
-            Arrays of one axis, in the order of the labels.
-
-        Notes
-        -----
-        Collective. For tables that every rank has room for: a rank with a share of the rows otherwise never holds all.
-
-        Examples
-        --------
-        >>> import mpibatch as mb
-        >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
-        >>> table = mb.regionprops_table(labels, properties=("label", "area")).gather()
-        >>> print(table["label"], table["area"])
-        [1 2] [6. 6.]
-        """
-        mine = len(next(iter(self._columns.values()), ()))
-        counts = np.array(self._comm.allgather(mine), np.int64)
-        result = {}
-        for name, column in self._columns.items():
-            whole = np.empty(self.rows, column.dtype)
-            self._comm.Allgatherv(column, [whole, counts])
-            result[name] = whole
-        return result
-
-    def __repr__(self) -> str:
-        return f"RegionTable({self.rows} rows, {', '.join(self._columns)})"
+Ints = npt.NDArray[np.int64]
 
 
 def regionprops_table(
@@ -120,7 +44,7 @@ def regionprops_table(
         Of "label", "num_pixels", "area", "area_bbox", "bbox", "centroid", "equivalent_diameter_area", "extent"; for two
         or three axes "axis_major_length", "axis_minor_length", "inertia_tensor", "inertia_tensor_eigvals"; for two
         "eccentricity", "orientation"; with `intensity` "centroid_weighted", "intensity_max", "intensity_mean",
-        "intensity_min", "intensity_std".
+        "intensity_min", "intensity_std". HERE
     spacing : float or sequence of float, optional
         Distance between cells along each axis; by default 1.
 
@@ -159,16 +83,40 @@ def regionprops_table(
         _check_labels("regionprops_table", labels)
         if intensity is not None:
             _check_intensity(labels, intensity)
-        names = check(properties, grid.ndim, intensity is not None)
         scales = _spacing_of(spacing, grid.ndim)
+        names = check(properties, grid.ndim, intensity is not None, scales)
     about = "none" if intensity is None else str(intensity.dtype)
     same(grid.comm, f"regionprops_table of {labels.dtype}, intensity {about}, {names}, spacing {scales}")
     values = intensity if {*names} & {*INTENSITY} else None
     layout, top = layout_of(labels, values, order_of(names), kinds_of(names))
     rows = tallied(labels, values, layout, top)
     with agreed(grid.comm, "regionprops_table"):
-        columns = Regions(layout, rows, scales).columns(names)
-    return RegionTable(grid.comm, columns)
+        regions = Regions(layout, rows, scales)
+    known = _further(labels, values, regions, share_of(labels, top), names)
+    with agreed(grid.comm, "regionprops_table"):
+        columns = regions.columns(names, known)
+    return RegionTable(grid.comm, columns, {**to_attributes(grid), "spacing": scales})
+
+
+def _further(
+    labels: Field, values: Field | None, regions: Regions, share: int, names: tuple[str, ...]
+) -> dict[str, Array]:
+    """Return the columns that need more than rows of sums. Collective: each kind goes through the labels once."""
+    result: dict[str, Array] = {}
+    rows, spacing = regions.rows, regions.spacing
+    if {*names} & {*PATTERNS}:
+        result |= pattern_columns(names, counted(labels, share, rows[:, 0]), spacing)
+    if {*names} & {*OUTLINES}:
+        result |= hull_columns(names, outlined(labels, share), rows[:, 1], spacing)
+    chosen = [name for name in names if name in MOMENTS]
+    if chosen:
+        sums = summed_moments(labels, None, regions.layout, share, rows[:, 0])
+        result |= Moments(sums, regions.corners, spacing).columns(chosen)
+    chosen = [name for name in names if name in WEIGHTED]
+    if chosen:
+        sums = summed_moments(labels, values, regions.layout, share, rows[:, 0])
+        result |= Moments(sums, regions.corners, spacing, regions.layout.unit, regions.holed).columns(chosen)
+    return result
 
 
 def find_objects(labels: Field) -> dict[int, tuple[slice, ...]]:
@@ -209,6 +157,61 @@ def find_objects(labels: Field) -> dict[int, tuple[slice, ...]]:
     ends = np.stack(columns[1:], axis=1).tolist()
     return {
         name: tuple(map(slice, box[:ndim], box[ndim:])) for name, box in zip(columns[0].tolist(), ends, strict=True)
+    }
+
+
+def value_indices(arr: Field, *, ignore_value: int | None = None) -> dict[int, tuple[npt.NDArray[np.int64], ...]]:
+    """Return where each value occurs among this rank's cells, as scipy.ndimage.value_indices.
+
+    Parameters
+    ----------
+    arr : Field
+        Of integers, without components.
+    ignore_value : int, optional
+        A value to leave out, such as 0 for the background.
+
+    Returns
+    -------
+    dict of int to tuple of ndarray
+        For each value in this rank's block, in order, the global indices of its cells there, an array for each axis, in
+        raster order. On one rank that is scipy's result.
+
+    Raises
+    ------
+    UsageError
+        If the field is not of integers.
+
+    Notes
+    -----
+    Local: no rank has room for where the cells of others are. One sort of the block's cells. Where a label begins and
+    ends over all ranks: `find_objects`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> labels = mb.Grid((3, 4)).from_function(lambda y, x: 7 * ((y == x) & (y > 0)), "i4")
+    >>> cells = mb.measure.value_indices(labels, ignore_value=0)
+    >>> mb.count_nonzero(labels) == labels.grid.comm.allreduce(sum(len(y) for y, x in cells.values()))
+    True
+    """
+    check_field("value_indices", arr)
+    if arr.dtype.kind not in "iu" or arr.components:
+        raise UsageError(
+            f"value_indices: a field of dtype {arr.dtype} and components {arr.components or 'none'}; give integers "
+            "without components"
+        )
+    flat = np.ascontiguousarray(arr.owned).reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    ordered = flat[order]
+    is_first = np.ones(flat.size, np.bool_)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    ends = [*np.flatnonzero(is_first), flat.size]
+    axes = np.unravel_index(order, arr.owned.shape)
+    places = [np.add(axis, low, dtype=np.int64) for axis, low in zip(axes, arr.box.start, strict=True)]
+    return {
+        int(ordered[low]): tuple(axis[low:high] for axis in places)
+        for low, high in itertools.pairwise(ends)
+        if ordered[low] != ignore_value
     }
 
 

@@ -7,8 +7,12 @@ arrays       walking an array that may be a view with a halo around it, without 
 operands     which elements of a Field take part, and the all-reduce of integers
 _loops       the compiled loops
 exact        exact sums of values and of products, their combination with others, and the one rounding
+axes         which axes are reduced, who has parts of the same lines, and who gets their results
+line_sums    sums, means, variances along axes
+extremes     the search for the least and greatest
+line_extremes  the same along axes
 totals       sum, mean, count_nonzero, any, all
-extremes     min, max, argmin, argmax
+limits       min, max, argmin, argmax
 moments      var, std, dot, norm
 binning      histogram
 occurrences  bincount, unique
@@ -26,7 +30,7 @@ from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.reduce.binning import histogram
-    from mpibatch.reduce.extremes import argmax, argmin, max, min, minmax, nanmax, nanmin
+    from mpibatch.reduce.limits import argmax, argmin, max, min, minmax, nanmax, nanmin
     from mpibatch.reduce.moments import dot, nanstd, nanvar, norm, std, var
     from mpibatch.reduce.occurrences import bincount, unique
     from mpibatch.reduce.quantiles import median, nanmedian, nanquantile, percentile, quantile
@@ -36,7 +40,7 @@ else:
         __name__,
         {
             "binning": ("histogram",),
-            "extremes": ("argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"),
+            "limits": ("argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"),
             "moments": ("dot", "nanstd", "nanvar", "norm", "std", "var"),
             "occurrences": ("bincount", "unique"),
             "totals": ("all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"),

@@ -96,8 +96,8 @@ def product_parts(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Parts:
     from mpibatch.reduce._loops import products as loops
 
     parts = np.zeros(loops.PARTS, np.int64)
-    for _, one, other in pairs(x, y):
-        factors = _as_floats(one)
+    for _, left, other in pairs(x, y):
+        factors = _as_floats(left)
         for a, limb in factors:
             for b, other_limb in factors if x is y else _as_floats(other):
                 loops.accumulate(a, b, limb + other_limb, parts)

@@ -1,4 +1,4 @@
-"""Least and greatest element of a Field, and where they are.
+"""The search for the least and the greatest element of a Field, and where they are.
 
 Ranks compare keys: integers that order as the values do, and have the greatest of all for NaN, so that one integer
 all-reduce settles values, NaN and the signs of zeros. To find a minimum the keys' order is reversed by ``~``.
@@ -18,7 +18,7 @@ from mpibatch.fields.field import Field
 from mpibatch.mpi import MPI
 from mpibatch.reduce.operands import Operand, all_reduce, operand
 
-__all__ = ["argmax", "argmin", "extremes", "limits", "max", "min", "minmax", "nanmax", "nanmin", "some_extremes"]
+__all__ = ["FIRST", "LAST", "NOWHERE", "extreme_place", "extremes", "limits", "some_extremes"]
 
 Array = npt.NDArray[Any]
 
@@ -95,173 +95,10 @@ def some_extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any]:
     return values
 
 
-def limits(u: Field, asked: str) -> tuple[Any, Any]:
-    """Return minimum and maximum of `u`, as `min` and `max` do, for what is `asked`. Collective: 2 KiB."""
-    low, high = some_extremes(operand(u, asked), (False, True))
+def limits(u: Field, request: str) -> tuple[Any, Any]:
+    """Return minimum and maximum of `u`, as `min` and `max` do, for the `request` in words. Collective: 2 KiB."""
+    low, high = some_extremes(operand(u, request), (False, True))
     return low, high
-
-
-def min(u: Field, *, where: Field | None = None) -> Any:
-    """Return the least element, components included, on every rank.
-
-    Parameters
-    ----------
-    u : Field
-        Of bool, integers or floats of up to 8 bytes, with at least one element.
-    where : Field of bool, optional
-        On the same grid; only elements where it is True count. It is True somewhere.
-
-    Returns
-    -------
-    scalar
-        Of the field's dtype; NaN if any element is NaN, as in NumPy; -0.0 counts as less than 0.0.
-
-    Raises
-    ------
-    UsageError
-        On every rank, for complex fields and where there are no elements.
-
-    Notes
-    -----
-    Collective: one all-reduce of 2 KiB.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
-    >>> print(mb.min(u), mb.min(u, where=u > 2))
-    0.0 10.0
-    """
-    return some_extremes(operand(u, "the minimum", where), (False,))[0]
-
-
-def max(u: Field, *, where: Field | None = None) -> Any:
-    """Return the greatest element, components included, on every rank.
-
-    Parameters
-    ----------
-    u : Field
-        As for `min`.
-    where : Field of bool, optional
-        As for `min`.
-
-    Returns
-    -------
-    scalar
-        Of the field's dtype; NaN if any element is NaN, as in NumPy; 0.0 counts as greater than -0.0.
-
-    Raises
-    ------
-    UsageError
-        As `min`.
-
-    Notes
-    -----
-    Collective: one all-reduce of 2 KiB.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
-    >>> print(mb.max(u), mb.max(u, where=u < 10))
-    12.0 2.0
-    """
-    return some_extremes(operand(u, "the maximum", where), (True,))[0]
-
-
-def minmax(u: Field, *, where: Field | None = None) -> tuple[Any, Any]:
-    """Return the least and the greatest element, on every rank, for the price of one message.
-
-    Parameters
-    ----------
-    u : Field
-        As for `min`.
-    where : Field of bool, optional
-        As for `min`.
-
-    Returns
-    -------
-    low, high : scalar
-        As `min` and `max`.
-
-    Raises
-    ------
-    UsageError
-        As `min`.
-
-    Notes
-    -----
-    Collective: one all-reduce of 2 KiB.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
-    >>> print(*mb.minmax(u))
-    0.0 12.0
-    """
-    low, high = some_extremes(operand(u, "minimum and maximum", where), (False, True))
-    return low, high
-
-
-def nanmin(u: Field, *, where: Field | None = None) -> Any:
-    """Return the least element that is not NaN, on every rank.
-
-    Parameters
-    ----------
-    u : Field
-        As for `min`.
-    where : Field of bool, optional
-        As for `min`.
-
-    Returns
-    -------
-    scalar
-        As `min`; NaN if there are none but NaN.
-
-    Notes
-    -----
-    Collective, at the cost of `min`.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> u = mb.Grid((3,)).from_function(lambda x: x)
-    >>> u.owned[u.owned == 0] = float("nan")
-    >>> print(mb.min(u), mb.nanmin(u))
-    nan 1.0
-    """
-    return some_extremes(operand(u, "the minimum without NaN", where, skips_nan=True), (False,))[0]
-
-
-def nanmax(u: Field, *, where: Field | None = None) -> Any:
-    """Return the greatest element that is not NaN, on every rank.
-
-    Parameters
-    ----------
-    u : Field
-        As for `min`.
-    where : Field of bool, optional
-        As for `min`.
-
-    Returns
-    -------
-    scalar
-        As `max`; NaN if there are none but NaN.
-
-    Notes
-    -----
-    Collective, at the cost of `max`.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> u = mb.Grid((3,)).from_function(lambda x: x)
-    >>> u.owned[u.owned == 2] = float("nan")
-    >>> print(mb.max(u), mb.nanmax(u))
-    nan 1.0
-    """
-    return some_extremes(operand(u, "the maximum without NaN", where, skips_nan=True), (True,))[0]
 
 
 def _first_extreme(op: Operand, largest: bool) -> tuple[Any, int]:
@@ -280,7 +117,8 @@ def _first_extreme(op: Operand, largest: bool) -> tuple[Any, int]:
     return best, place
 
 
-def _arg_extreme(op: Operand, largest: bool) -> int:
+def extreme_place(op: Operand, largest: bool) -> int:
+    """Return the flat index of the first greatest (least) element of all. Collective."""
     op.check_elements()
     u = op.u
     mine, place, first = np.full(2, FIRST, np.int64), np.array([LAST], np.int64), np.empty(1, np.int64)
@@ -300,73 +138,3 @@ def _arg_extreme(op: Operand, largest: bool) -> int:
     with REDUCTION:
         u.grid.comm.Allreduce(place, first, op=MPI.MIN)
     return int(first[0])
-
-
-def argmin(u: Field, *, where: Field | None = None) -> int:
-    """Return the flat index of the least element, on every rank.
-
-    Parameters
-    ----------
-    u : Field
-        As for `min`.
-    where : Field of bool, optional
-        As for `min`.
-
-    Returns
-    -------
-    int
-        The index into the GLOBAL shape ``u.shape``, components included, in C order, as ``np.argmin`` of the gathered
-        array: the first of equal elements (0.0 and -0.0 are equal), the first NaN if there is one.
-        ``np.unravel_index(index, u.shape)`` gives the coordinates.
-
-    Raises
-    ------
-    UsageError
-        As `min`.
-
-    Notes
-    -----
-    Collective: two all-reduces, of 2 KiB and 8 bytes.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: y - x)
-    >>> mb.argmin(u), mb.argmin(u, where=u > 0)
-    (2, 3)
-    """
-    return _arg_extreme(operand(u, "the place of the minimum", where), largest=False)
-
-
-def argmax(u: Field, *, where: Field | None = None) -> int:
-    """Return the flat index of the greatest element, on every rank.
-
-    Parameters
-    ----------
-    u : Field
-        As for `min`.
-    where : Field of bool, optional
-        As for `min`.
-
-    Returns
-    -------
-    int
-        As `argmin`, for the greatest element.
-
-    Raises
-    ------
-    UsageError
-        As `min`.
-
-    Notes
-    -----
-    Collective: two all-reduces, of 2 KiB and 8 bytes.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> u = mb.Grid((2, 3)).from_function(lambda y, x: y - x)
-    >>> mb.argmax(u), mb.argmax(u, where=u < 1)
-    (3, 0)
-    """
-    return _arg_extreme(operand(u, "the place of the maximum", where), largest=True)

@@ -17,6 +17,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.reduce.arrays import pairs
+from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import (
     INTEGER_PARTS,
     PRODUCT_UNIT,
@@ -32,23 +33,24 @@ from mpibatch.reduce.exact import (
     rounded,
 )
 from mpibatch.reduce.extremes import some_extremes
+from mpibatch.reduce.line_sums import sum_lines
 from mpibatch.reduce.operands import Operand, add_up, check_dtype, check_same_grid, operand
 from mpibatch.reduce.totals import count_nonzero
 
 __all__ = ["check_ddof", "dot", "nanstd", "nanvar", "norm", "std", "var"]
 
 
-def check_ddof(ddof: Any, asked: str) -> int:
+def check_ddof(ddof: Any, request: str) -> int:
     """Return `ddof` as an int, or raise UsageError. Local."""
     try:
         return operator.index(ddof)
     except TypeError:
-        raise UsageError(f"{asked} with ddof={ddof!r} was asked for; give a whole number, such as 0 or 1") from None
+        raise UsageError(f"{request} with ddof={ddof!r} was asked for; give a whole number, such as 0 or 1") from None
 
 
 def _variance(op: Operand, ddof: Any) -> tuple[float | None, int, int]:
     """Return NaN, or None and the variance as numerator and denominator. Collective."""
-    delta = check_ddof(ddof, op.asked)
+    delta = check_ddof(ddof, op.request)
     op.check_elements()
     is_float = op.u.dtype.kind == "f"
     parts_of = float_parts if is_float else integer_parts
@@ -69,23 +71,31 @@ def _variance(op: Operand, ddof: Any) -> tuple[float | None, int, int]:
     return None, n * square - first * first, n * (n - delta) << PRODUCT_UNIT
 
 
-def _var(op: Operand, ddof: Any) -> float:
+def _var(op: Operand, axis: Axis | None, ddof: Any) -> Any:
+    if axis is not None:
+        lines = lines_of(op, axis)
+        return lines.spread(sum_lines(lines, "var", check_ddof(ddof, op.request)))
     special, numerator, denominator = _variance(op, ddof)
     return ratio(numerator, denominator) if special is None else special
 
 
-def _std(op: Operand, ddof: Any) -> float:
+def _std(op: Operand, axis: Axis | None, ddof: Any) -> Any:
+    if axis is not None:
+        lines = lines_of(op, axis)
+        return lines.spread(sum_lines(lines, "std", check_ddof(ddof, op.request)))
     special, numerator, denominator = _variance(op, ddof)
     return root(numerator, denominator) if special is None else special
 
 
-def var(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
+def var(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | None = None) -> Any:
     """Return the variance of all elements, components included, on every rank.
 
     Parameters
     ----------
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     ddof : int, optional
         The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
@@ -114,16 +124,18 @@ def var(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
     >>> mb.var(u), mb.var(u, where=u < 1e9 + 2)
     (1.25, 0.25)
     """
-    return _var(operand(u, "the variance", where), ddof)
+    return _var(operand(u, "the variance", where), axis, ddof)
 
 
-def nanvar(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
+def nanvar(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | None = None) -> Any:
     """Return the variance of all elements that are not NaN, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `var`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     ddof : int, optional
         As for `var`.
     where : Field of bool, optional
@@ -146,16 +158,18 @@ def nanvar(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
     >>> mb.nanvar(u, ddof=1)
     1.0
     """
-    return _var(operand(u, "the variance without NaN", where, skips_nan=True), ddof)
+    return _var(operand(u, "the variance without NaN", where, skips_nan=True), axis, ddof)
 
 
-def std(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
+def std(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | None = None) -> Any:
     """Return the standard deviation of all elements, components included, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `var`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     ddof : int, optional
         As for `var`.
     where : Field of bool, optional
@@ -182,16 +196,18 @@ def std(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
     >>> mb.std(u)
     1.0
     """
-    return _std(operand(u, "the standard deviation", where), ddof)
+    return _std(operand(u, "the standard deviation", where), axis, ddof)
 
 
-def nanstd(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
+def nanstd(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | None = None) -> Any:
     """Return the standard deviation of all elements that are not NaN, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `var`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     ddof : int, optional
         As for `var`.
     where : Field of bool, optional
@@ -214,7 +230,7 @@ def nanstd(u: Field, *, ddof: int = 0, where: Field | None = None) -> float:
     >>> mb.nanstd(u)
     1.0
     """
-    return _std(operand(u, "the standard deviation without NaN", where, skips_nan=True), ddof)
+    return _std(operand(u, "the standard deviation without NaN", where, skips_nan=True), axis, ddof)
 
 
 def dot(u: Field, v: Field, *, where: Field | None = None) -> int | float:
@@ -250,18 +266,18 @@ def dot(u: Field, v: Field, *, where: Field | None = None) -> int | float:
     (14.0, 5.0)
     """
     op = operand(u, "the dot product", where)
-    check_dtype(v, op.asked)
-    check_same_grid(u, v, op.asked)
+    check_dtype(v, op.request)
+    check_same_grid(u, v, op.request)
     if u.components != v.components:
-        raise UsageError(f"{op.asked} of fields with components {u.components} and {v.components}; give the same")
+        raise UsageError(f"{op.request} of fields with components {u.components} and {v.components}; give the same")
     nothing = np.empty(0)
     with phase("compute"):
         mine = product_parts(nothing, nothing)
         if op.mask is None:
             mine = product_parts(u.owned, v.owned)
         else:
-            for (_, one, chosen), (_, other, _) in zip(pairs(u.owned, op.mask), pairs(v.owned, op.mask), strict=True):
-                mine = mine + product_parts(one[chosen], other[chosen])
+            for (_, left, chosen), (_, other, _) in zip(pairs(u.owned, op.mask), pairs(v.owned, op.mask), strict=True):
+                mine = mine + product_parts(left[chosen], other[chosen])
     special, total = product_total(add_up(u.grid.comm, mine, f"{op.text} and one of dtype {v.dtype}"))
     if u.dtype.kind != "f" and v.dtype.kind != "f":
         return total >> PRODUCT_UNIT
@@ -311,7 +327,7 @@ def norm(u: Field, ord: float | None = None, *, where: Field | None = None) -> f
         low, high = some_extremes(op, (False, True))
         return math.nan if low != low else float(builtins.max(abs(low.item()), abs(high.item())))
     if ord not in (None, 2):
-        raise UsageError(f"{op.asked} was asked for; give 0, 1, 2 or inf")
+        raise UsageError(f"{op.request} was asked for; give 0, 1, 2 or inf")
     mine = product_parts(np.empty(0), np.empty(0))
     with phase("compute"):
         for part in op.parts():

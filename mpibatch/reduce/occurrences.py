@@ -148,10 +148,10 @@ def _table(op: Operand) -> Table:
     return table
 
 
-def _merge(one: Table, other: Table) -> Table:
-    values, places = np.unique(np.concatenate([one[0], other[0]]), return_inverse=True)
+def _merge(mine: Table, other: Table) -> Table:
+    values, places = np.unique(np.concatenate([mine[0], other[0]]), return_inverse=True)
     counts = np.zeros(values.size, np.int64)
-    np.add.at(counts, places, np.concatenate([one[1], other[1]]))
+    np.add.at(counts, places, np.concatenate([mine[1], other[1]]))
     return values, counts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +30,13 @@ class Operand:
     Attributes
     ----------
     u : the field.
-    asked : the reduction, in words, for errors.
+    request : the reduction, in words, for errors.
     mask : bool array that broadcasts to this rank's cells, True where they take part; None for all of them.
     skips_nan : whether NaN are left out.
     """
 
     u: Field
-    asked: str
+    request: str
     mask: Array | None
     skips_nan: bool
 
@@ -49,18 +49,18 @@ class Operand:
     def text(self) -> str:
         """The reduction and its field in words, the same on all ranks if they ask for the same. Local."""
         where = "" if self.mask is None else ", where a field is True"
-        return f"{self.asked} of a field of shape {self.u.shape} and dtype {self.u.dtype}{where}"
+        return f"{self.request} of a field of shape {self.u.shape} and dtype {self.u.dtype}{where}"
 
-    def placed(self) -> Iterator[tuple[Array, Array]]:
+    def placed(self) -> Iterator[tuple[Sequence[int] | Array, Array]]:
         """Yield (flat local indices, values) of the elements, in C order, a buffer at a time. Local."""
-        mask = np.True_ if self.mask is None else self.mask
-        for start, part, masked in pairs(self.u.owned, np.asarray(mask)):
-            chosen = masked & (part == part) if self.skips_nan else masked
-            if chosen.all():
-                yield np.arange(start, start + part.size), part
-            else:
-                index = np.flatnonzero(chosen)
-                yield index + start, part[index]
+        if self.is_whole:
+            for start, part in chunks(self.u.owned):
+                yield range(start, start + part.size), part
+            return
+        mask = np.asarray(np.True_ if self.mask is None else self.mask)
+        for start, part, masked in pairs(self.u.owned, mask):
+            index = np.flatnonzero(masked & (part == part) if self.skips_nan else masked)
+            yield index + start, part[index]
 
     def parts(self) -> Iterator[Array]:
         """Yield the elements as arrays: the owned cells as they are, or what was chosen of them. Local."""
@@ -84,50 +84,51 @@ class Operand:
         """Raise UsageError if the field has no elements at all. Local."""
         if math.prod(self.u.shape) == 0:
             raise UsageError(
-                f"{self.asked} of a field of shape {self.u.shape} was asked for, which has no elements; give it some"
+                f"{self.request} of a field of shape {self.u.shape} was asked for, which has no elements; give it some"
             )
 
 
-def operand(u: Any, asked: str, where: Any = None, skips_nan: bool = False, any_dtype: bool = False) -> Operand:
+def operand(u: Any, request: str, where: Any = None, skips_nan: bool = False, any_dtype: bool = False) -> Operand:
     """Return the elements of `u` for which the bool field `where` is True. Local.
 
     Raises UsageError, on all ranks that make the same call, for what is no such field.
     """
     if any_dtype:
-        check_field(asked, u)
+        check_field(request, u)
     else:
-        check_dtype(u, asked)
+        check_dtype(u, request)
     mask = None
     if where is not None:
-        check_field(f"{asked}: where", where)
-        check_same_grid(u, where, f"{asked}: where")
+        check_field(f"{request}: where", where)
+        check_same_grid(u, where, f"{request}: where")
         if where.dtype.kind != "b":
-            raise UsageError(f"{asked}: where is a field of dtype {where.dtype}; give one of bool, such as u > 0")
+            raise UsageError(f"{request}: where is a field of dtype {where.dtype}; give one of bool, such as u > 0")
         if where.components not in ((), u.components):
             raise UsageError(
-                f"{asked}: where has components {where.components}, the field has {u.components}; give the same or none"
+                f"{request}: where has components {where.components}, the field has {u.components}; give the same, or "
+                "none"
             )
         missing = u.ndim - where.ndim
         mask = where.owned.reshape(where.owned.shape + (1,) * missing) if missing else where.owned
-    return Operand(u, asked, mask, skips_nan and u.dtype.kind in "fc")
+    return Operand(u, request, mask, skips_nan and u.dtype.kind in "fc")
 
 
-def check_dtype(u: Any, asked: str) -> None:
+def check_dtype(u: Any, request: str) -> None:
     """Raise UsageError unless `u` is a Field of bool, integers or floats of up to 8 bytes, in native order. Local."""
-    check_field(asked, u)
+    check_field(request, u)
     dtype = u.dtype
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or not dtype.isnative:
         raise UsageError(
-            f"{asked} of a field of dtype {dtype}; it is defined for bool, integers and floats of up to 8 bytes: "
+            f"{request} of a field of dtype {dtype}; it is defined for bool, integers and floats of up to 8 bytes: "
             "convert it with u.astype, or reduce its real and imaginary parts"
         )
 
 
-def check_same_grid(u: Field, other: Field, asked: str) -> None:
+def check_same_grid(u: Field, other: Field, request: str) -> None:
     """Raise UsageError unless both fields give every rank the same cells. Local."""
     if not u.grid.matches(other.grid):
         raise UsageError(
-            f"{asked}: a field over {other.grid} together with one over {u.grid}; bring them to one grid with "
+            f"{request}: a field over {other.grid} together with one over {u.grid}; bring them to one grid with "
             "mpibatch.redistribute"
         )
 

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
+from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import NOWHERE
+from mpibatch.reduce.line_quantiles import sort_lines
 from mpibatch.reduce.operands import Operand, operand
 from mpibatch.reduce.selection import order_statistics
 
@@ -62,7 +64,7 @@ METHODS: dict[str, Callable[[int, Floats], Array]] = {
 }
 
 
-def check_quantiles(q: Any, method: Any, asked: str, percents: bool) -> tuple[Floats, bool]:
+def check_quantiles(q: Any, method: Any, request: str, percents: bool) -> tuple[Floats, bool]:
     """Return the quantiles as an array, and whether NumPy would take `q` for a number without a type. Local."""
     is_weak = type(q) in (int, float)
     try:
@@ -71,9 +73,9 @@ def check_quantiles(q: Any, method: Any, asked: str, percents: bool) -> tuple[Fl
         array = np.array(np.nan)
     most = 100 if percents else 1
     if not (np.all(array >= 0) and np.all(array <= most)):
-        raise UsageError(f"{asked} with q={q!r} was asked for; give numbers from 0 to {most}")
+        raise UsageError(f"{request} with q={q!r} was asked for; give numbers from 0 to {most}")
     if method not in METHODS:
-        raise UsageError(f"{asked} with method={method!r} was asked for; give one of {', '.join(METHODS)}")
+        raise UsageError(f"{request} with method={method!r} was asked for; give one of {', '.join(METHODS)}")
     return (array / 100 if percents else array), is_weak
 
 
@@ -117,20 +119,34 @@ def _interpolated(below: Array, above: Array, share: Any) -> Array:
     return way
 
 
-def _quantile(op: Operand, q: Any, method: Any, percents: bool = False) -> Any:
-    at, is_weak = check_quantiles(q, method, op.asked, percents)
+def _quantile(op: Operand, q: Any, axis: Axis | None, method: Any, percents: bool = False) -> Any:
+    at, is_weak = check_quantiles(q, method, op.request, percents)
+    text = f"{op.text}, q={at.tolist()}, method={method}, axis={axis}"
+    if axis is None:
+        return _quantile_of_all(op, at, is_weak, method, text)
+    take = np.nanquantile if op.skips_nan else np.quantile
+    share = float(at) if is_weak else at
+    return sort_lines(
+        lines_of(op, axis),
+        text,
+        at.shape,
+        lambda values, axes: take(values, share, axis=axes, method=method),
+        lambda some: _quantile_of_all(some, at, is_weak, method, text),
+    )
+
+
+def _quantile_of_all(op: Operand, at: Floats, is_weak: bool, method: str, text: str) -> Any:
     op.check_elements()
 
     def places(n: int) -> list[int]:
         place = np.asarray(METHODS[method](n, at))
         return [int(k) for some in _neighbours(place, n) for k in some.flat]
 
-    text = f"{op.text}, q={at.tolist()}, method={method}"
     n, has_nan, values = order_statistics(op, places, text)
     dtype = np.dtype("u1") if op.u.dtype.kind == "b" else op.u.dtype
     if not n and not has_nan and not op.skips_nan:
         raise UsageError(NOWHERE.format(op.text))
-    if not values:
+    if not values and at.size:
         return np.full(at.shape, np.nan, dtype)[()]
     place = np.asarray(METHODS[method](n, at))
     below, above = (
@@ -142,7 +158,16 @@ def _quantile(op: Operand, q: Any, method: Any, percents: bool = False) -> Any:
     return _interpolated(below, above, float(share) if is_weak else share)[()]
 
 
-def _median(op: Operand) -> Any:
+def _median(op: Operand, axis: Axis | None) -> Any:
+    if axis is None:
+        return _median_of_all(op)
+    take = np.nanmedian if op.skips_nan else np.median
+    return sort_lines(
+        lines_of(op, axis), f"{op.text}, axis={axis}", (), lambda values, axes: take(values, axis=axes), _median_of_all
+    )
+
+
+def _median_of_all(op: Operand) -> Any:
     op.check_elements()
     n, has_nan, values = order_statistics(op, lambda n: {(n - 1) // 2, n // 2}, op.text)
     if not n and not has_nan and not op.skips_nan:
@@ -153,7 +178,7 @@ def _median(op: Operand) -> Any:
     return np.mean(np.array([values[place] for place in sorted(values)], dtype))
 
 
-def quantile(u: Field, q: Any, method: str = "linear", *, where: Field | None = None) -> Any:
+def quantile(u: Field, q: Any, axis: Axis | None = None, *, method: str = "linear", where: Field | None = None) -> Any:
     """Return quantiles of all elements, components included, on every rank.
 
     Parameters
@@ -162,17 +187,21 @@ def quantile(u: Field, q: Any, method: str = "linear", *, where: Field | None = 
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     q : float or array of float
         From 0 to 1; all of them share the passes through the field.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all.
     method : str, optional
         NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
         linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
     where : Field of bool, optional
-        On the same grid; only elements where it is True count. It is True somewhere.
+        On the same grid; only elements where it is True count. It is True somewhere. Not together with `axis`.
 
     Returns
     -------
     scalar or array of the shape of `q`
         What ``np.quantile`` returns for the gathered elements, to the bit, but that a zero may have the other sign, and
         that differences of integers do not overflow. NaN if an element is NaN.
+    Field or array
+        With `axis`, as `sum` says; the axes of `q` come last, as components.
 
     Raises
     ------
@@ -183,6 +212,7 @@ def quantile(u: Field, q: Any, method: str = "linear", *, where: Field | None = 
     -----
     Collective: elements are selected by their digits, exactly. At most four all-reduces of 512 KiB for one quantile of
     many elements (less for types of fewer bytes), and two passes through the owned cells; no element leaves its rank.
+    With `axis` the field is redistributed, so that each line lies on one rank, and sorted there.
 
     Examples
     --------
@@ -191,10 +221,12 @@ def quantile(u: Field, q: Any, method: str = "linear", *, where: Field | None = 
     >>> print(mb.quantile(u, [0, 0.25, 1]))
     [0.   2.25 9.  ]
     """
-    return _quantile(operand(u, "the quantile", where), q, method)
+    return _quantile(operand(u, "the quantile", where), q, axis, method)
 
 
-def percentile(u: Field, q: Any, method: str = "linear", *, where: Field | None = None) -> Any:
+def percentile(
+    u: Field, q: Any, axis: Axis | None = None, *, method: str = "linear", where: Field | None = None
+) -> Any:
     """Return percentiles of all elements, components included, on every rank.
 
     Parameters
@@ -203,6 +235,8 @@ def percentile(u: Field, q: Any, method: str = "linear", *, where: Field | None 
         As for `quantile`.
     q : float or array of float
         From 0 to 100.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all.
     method : str, optional
         As for `quantile`.
     where : Field of bool, optional
@@ -229,10 +263,12 @@ def percentile(u: Field, q: Any, method: str = "linear", *, where: Field | None 
     >>> print(mb.percentile(u, 50, method="lower"))
     4.0
     """
-    return _quantile(operand(u, "the percentile", where), q, method, percents=True)
+    return _quantile(operand(u, "the percentile", where), q, axis, method, percents=True)
 
 
-def nanquantile(u: Field, q: Any, method: str = "linear", *, where: Field | None = None) -> Any:
+def nanquantile(
+    u: Field, q: Any, axis: Axis | None = None, *, method: str = "linear", where: Field | None = None
+) -> Any:
     """Return quantiles of all elements that are not NaN, on every rank.
 
     Parameters
@@ -241,6 +277,8 @@ def nanquantile(u: Field, q: Any, method: str = "linear", *, where: Field | None
         As for `quantile`.
     q : float or array of float
         As for `quantile`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all.
     method : str, optional
         As for `quantile`.
     where : Field of bool, optional
@@ -263,16 +301,18 @@ def nanquantile(u: Field, q: Any, method: str = "linear", *, where: Field | None
     >>> print(mb.nanquantile(u, 0.75))
     1.5
     """
-    return _quantile(operand(u, "the quantile without NaN", where, skips_nan=True), q, method)
+    return _quantile(operand(u, "the quantile without NaN", where, skips_nan=True), q, axis, method)
 
 
-def median(u: Field, *, where: Field | None = None) -> Any:
+def median(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return the median of all elements, components included, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `quantile`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all.
     where : Field of bool, optional
         As for `quantile`.
 
@@ -298,16 +338,18 @@ def median(u: Field, *, where: Field | None = None) -> Any:
     >>> print(mb.median(u))
     5.5
     """
-    return _median(operand(u, "the median", where))
+    return _median(operand(u, "the median", where), axis)
 
 
-def nanmedian(u: Field, *, where: Field | None = None) -> Any:
+def nanmedian(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return the median of all elements that are not NaN, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `quantile`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all.
     where : Field of bool, optional
         As for `quantile`.
 
@@ -328,4 +370,4 @@ def nanmedian(u: Field, *, where: Field | None = None) -> Any:
     >>> print(mb.nanmedian(u))
     1.0
     """
-    return _median(operand(u, "the median without NaN", where, skips_nan=True))
+    return _median(operand(u, "the median without NaN", where, skips_nan=True), axis)

@@ -81,11 +81,11 @@ def order_statistics(
     total = add_up(op.u.grid.comm, np.append(mine, nans), text)
     counts, has_nan = total[:-1], bool(total[-1])
     number = int(counts.sum())
-    wanted = sorted(set(places(number))) if number and (op.skips_nan or not has_nan) else []
-    if not wanted:
+    sought = sorted(set(places(number))) if number and (op.skips_nan or not has_nan) else []
+    if not sought:
         return number, has_nan, {}
     # Of each wanted element: the leading digits, and its place among the elements that share them.
-    rests = _narrow([0], {0: [(place, place) for place in wanted]}, counts[np.newaxis], digit)
+    rests = _narrow([0], {0: [(place, place) for place in sought]}, counts[np.newaxis], digit)
     with phase("compute"):
         kept = _first_kept(op, code, shift, sorted(rests), mine)
     while shift:

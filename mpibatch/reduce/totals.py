@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, overload
+
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
+from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
+from mpibatch.reduce.line_sums import count_lines, sum_lines
 from mpibatch.reduce.operands import Operand, add_up, operand
 
 __all__ = ["all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"]
@@ -26,12 +30,18 @@ def _total(op: Operand) -> tuple[npt.NDArray[np.int64], int]:
     return total[:-1], int(total[-1])
 
 
-def _sum(op: Operand) -> int | float:
+def _sum(op: Operand, axis: Axis | None) -> Any:
+    if axis is not None:
+        lines = lines_of(op, axis)
+        return lines.spread(sum_lines(lines, "sum"))
     total, _ = _total(op)
     return rounded(total) if op.u.dtype.kind == "f" else integer_total(total)
 
 
-def _mean(op: Operand) -> float:
+def _mean(op: Operand, axis: Axis | None) -> Any:
+    if axis is not None:
+        lines = lines_of(op, axis)
+        return lines.spread(sum_lines(lines, "mean"))
     op.check_elements()
     total, count = _total(op)
     if not count:
@@ -40,13 +50,23 @@ def _mean(op: Operand) -> float:
     return rounded(total, count) if op.u.dtype.kind == "f" else integer_total(total) / count
 
 
-def sum(u: Field, *, where: Field | None = None) -> int | float:
+@overload
+def sum(u: Field, axis: None = None, *, where: Field | None = None) -> int | float: ...
+
+
+@overload
+def sum(u: Field, axis: Axis, *, where: Field | None = None) -> Any: ...
+
+
+def sum(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return the exact sum of all elements, components included, on every rank.
 
     Parameters
     ----------
     u : Field
         Of bool, integers or floats of up to 8 bytes.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all.
     where : Field of bool, optional
         On the same grid; only elements where it is True are added. Without components it holds for all of them.
 
@@ -55,6 +75,11 @@ def sum(u: Field, *, where: Field | None = None) -> int | float:
     int or float
         Of floats (f2, f4, f8) a float: the exact sum rounded once to f8, ties to even, as ``math.fsum`` (not rounded
         to f4 for an f4 field). Of bool and integers the exact int; it cannot overflow.
+    Field or array
+        With `axis`: a Field on the grid of the axes that are left, ``mb.Grid(their shape)`` of the same ranks, of which
+        each has its block: nothing grows with the number of ranks, and `gather_all` brings it to all. If only
+        components are left, an array, and if nothing is, a scalar, on every rank. f8, each sum rounded once; of bool
+        and integers of 8 bytes, which wrap around as NumPy's.
 
     Raises
     ------
@@ -63,7 +88,10 @@ def sum(u: Field, *, where: Field | None = None) -> int | float:
 
     Notes
     -----
-    Collective: one all-reduce of 2 KiB. One pass through the owned cells.
+    Collective: one all-reduce of 2 KiB. One pass through the owned cells. With `axis`
+    the ranks that share lines exchange halves of them, 48 bytes a line, in as many steps as the number of these ranks
+    has binary digits.
+
     NaN if an element is NaN or infinities of both signs occur; an infinity if those of one sign do, or if the exact
     sum rounds beyond the largest f8; intermediate sums cannot overflow. The sum of no elements is 0.0; a zero sum is
     -0.0 only if every element is -0.0, as in IEEE 754.
@@ -75,17 +103,21 @@ def sum(u: Field, *, where: Field | None = None) -> int | float:
     >>> u = mb.Grid((2, 3)).from_function(lambda y, x: 10 * y + x)
     >>> mb.sum(u), mb.sum(u, where=u > 1)
     (36.0, 35.0)
+    >>> print(mb.gather_all(mb.sum(u, axis=0)))
+    [10. 12. 14.]
     """
-    return _sum(operand(u, "the sum", where))
+    return _sum(operand(u, "the sum", where), axis)
 
 
-def nansum(u: Field, *, where: Field | None = None) -> int | float:
+def nansum(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return the exact sum of all elements that are not NaN, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `sum`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
         As for `sum`.
 
@@ -106,16 +138,18 @@ def nansum(u: Field, *, where: Field | None = None) -> int | float:
     >>> mb.nansum(u)
     4.0
     """
-    return _sum(operand(u, "the sum without NaN", where, skips_nan=True))
+    return _sum(operand(u, "the sum without NaN", where, skips_nan=True), axis)
 
 
-def mean(u: Field, *, where: Field | None = None) -> float:
+def mean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return the arithmetic mean of all elements, components included, on every rank.
 
     Parameters
     ----------
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 
@@ -142,16 +176,18 @@ def mean(u: Field, *, where: Field | None = None) -> float:
     >>> mb.mean(u), mb.mean(u, where=u < 10)
     (6.0, 1.0)
     """
-    return _mean(operand(u, "the mean", where))
+    return _mean(operand(u, "the mean", where), axis)
 
 
-def nanmean(u: Field, *, where: Field | None = None) -> float:
+def nanmean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return the mean of all elements that are not NaN, on every rank.
 
     Parameters
     ----------
     u : Field
         As for `mean`.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
         As for `mean`.
 
@@ -172,11 +208,13 @@ def nanmean(u: Field, *, where: Field | None = None) -> float:
     >>> mb.nanmean(u)
     1.0
     """
-    return _mean(operand(u, "the mean without NaN", where, skips_nan=True))
+    return _mean(operand(u, "the mean without NaN", where, skips_nan=True), axis)
 
 
-def _count(op: Operand, truths: bool) -> int:
-    """Return how many elements are true, or false, in all. Collective."""
+def _count(op: Operand, truths: bool, axis: Axis | None) -> Any:
+    """Return how many elements are true, or false: in all, or of each line of this rank's share. Collective."""
+    if axis is not None:
+        return count_lines(lines_of(op, axis), truths)
     mine = 0
     with phase("compute"):
         for part in op.parts():
@@ -185,13 +223,19 @@ def _count(op: Operand, truths: bool) -> int:
     return int(add_up(op.u.grid.comm, np.array([mine], np.int64), op.text)[0])
 
 
-def count_nonzero(u: Field, *, where: Field | None = None) -> int:
+def _spread(op: Operand, axis: Axis | None, result: Any) -> Any:
+    return result if axis is None else lines_of(op, axis).spread(result)
+
+
+def count_nonzero(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return how many elements, components included, are not zero, on every rank.
 
     Parameters
     ----------
     u : Field
         Of any dtype. NaN is not zero, -0.0 is.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 
@@ -210,16 +254,19 @@ def count_nonzero(u: Field, *, where: Field | None = None) -> int:
     >>> mb.count_nonzero(u), mb.count_nonzero(u > 1)
     (5, 4)
     """
-    return _count(operand(u, "the number of nonzero elements", where, any_dtype=True), truths=True)
+    op = operand(u, "the number of nonzero elements", where, any_dtype=True)
+    return _spread(op, axis, _count(op, True, axis))
 
 
-def any(u: Field, *, where: Field | None = None) -> bool:
+def any(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return whether any element, components included, is true, that is not zero, on every rank.
 
     Parameters
     ----------
     u : Field
         Of any dtype; NaN is true.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 
@@ -239,16 +286,19 @@ def any(u: Field, *, where: Field | None = None) -> bool:
     >>> mb.any(u > 3), mb.any(u > 4)
     (True, False)
     """
-    return _count(operand(u, "any", where, any_dtype=True), truths=True) > 0
+    op = operand(u, "any", where, any_dtype=True)
+    return _spread(op, axis, _count(op, True, axis) > 0)
 
 
-def all(u: Field, *, where: Field | None = None) -> bool:
+def all(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return whether every element, components included, is true, that is not zero, on every rank.
 
     Parameters
     ----------
     u : Field
         Of any dtype; NaN is true.
+    axis : int or sequence of int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 
@@ -268,4 +318,5 @@ def all(u: Field, *, where: Field | None = None) -> bool:
     >>> mb.all(u < 5), mb.all(u), mb.all(u, where=u > 0)
     (True, False, True)
     """
-    return _count(operand(u, "all", where, any_dtype=True), truths=False) == 0
+    op = operand(u, "all", where, any_dtype=True)
+    return _spread(op, axis, _count(op, False, axis) == 0)

@@ -14,10 +14,10 @@ from mpibatch.mpi import same
 from mpibatch.segment._engine.arguments import check_picture, check_together
 from mpibatch.segment._engine.growth import spread_truths
 from mpibatch.segment._engine.neighborhood import cross, cube, resolved
-from mpibatch.segment._engine.plateaus import Plateaus
+from mpibatch.segment._engine.objects import Objects, Part, wall_parts
 from mpibatch.segment._engine.relaxation import total
 
-__all__ = ["apply_hysteresis_threshold", "clear_border", "flood", "flood_fill", "walls_of"]
+__all__ = ["apply_hysteresis_threshold", "clear_border", "flood", "flood_fill"]
 
 Bools = npt.NDArray[np.bool_]
 
@@ -279,32 +279,26 @@ def clear_border(labels: Field, buffer_size: int = 0, bgval: Any = 0, mask: Fiel
         check_together(name, labels, mask, "mask")
         if mask.dtype.kind != "b":
             raise UsageError(f"{name}: mask is of {mask.dtype}; give one of bool, such as mask != 0")
-        border = ~mask.owned
+        parts: list[Part] = [(slice(None),) * labels.grid.ndim]
+        where: Bools | None = ~mask.owned
     else:
         if not 1 <= width <= min(labels.grid.shape):
             raise UsageError(
                 f"{name}: buffer_size = {buffer_size} for a grid of shape {labels.grid.shape}; give 0 or more, "
                 "and less than its least extent"
             )
-        border = walls_of(labels, width)
+        parts, where = [part for _, part in wall_parts(labels, width)], None
     same(labels.grid.comm, f"{name} of {labels.shape} {labels.dtype}: {width}, {value}, {mask is None}")
-    plateaus = Plateaus(name, labels, cube(labels.grid.ndim))
-    plateaus.state[...] = border
-    plateaus.close(labels.owned == 0)
-    plateaus.run()
+    objects = Objects(name, labels, cube(labels.grid.ndim), by_value=labels.dtype.kind != "b")
+    touched = objects.touch(parts, where)
+    touched[0] = False
+    goes = Field(labels.grid, np.bool_)
+    objects.select(touched, goes)
     out = labels.like(halo=0)
     out.owned[...] = labels.owned
-    out.owned[plateaus.state == 1] = value
-    if value != 0 and total(labels, int(np.count_nonzero(border & (labels.owned == 0)))):
-        out.owned[labels.owned == 0] = value
+    np.copyto(out.owned, value, where=goes.owned)
+    if value != 0:
+        border = [labels.owned[part] if where is None else labels.owned[where] for part in parts]
+        if total(labels, sum(part.size - int(np.count_nonzero(part)) for part in border)):
+            np.copyto(out.owned, value, where=labels.owned == 0)
     return out
-
-
-def walls_of(u: Field, width: int) -> Bools:
-    """Return which owned cells are within `width` cells of a wall. Local."""
-    border = np.zeros(u.owned.shape, np.bool_)
-    for axis, (wraps, n) in enumerate(zip(u.grid.periodic, u.grid.shape, strict=True)):
-        index = np.arange(u.box.start[axis], u.box.start[axis] + border.shape[axis])
-        at_wall = ((index < width) | (index >= n - width)) & (not wraps)
-        border |= at_wall.reshape((-1,) + (1,) * (border.ndim - 1 - axis))
-    return border

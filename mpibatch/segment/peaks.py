@@ -12,9 +12,9 @@ from mpibatch.reduce.extremes import limits
 from mpibatch.segment._engine.arguments import check_picture, picture_dtype
 from mpibatch.segment._engine.growth import lowest
 from mpibatch.segment._engine.neighborhood import resolved
+from mpibatch.segment._engine.objects import wall_parts
 from mpibatch.segment._engine.places import places_of
 from mpibatch.segment._engine.plateaus import Plateaus
-from mpibatch.segment.floods import walls_of
 
 __all__ = ["local_maxima", "local_minima"]
 
@@ -130,7 +130,8 @@ def _peaks(
     if near.steps.size:
         plateaus.state[u.owned == (least if largest else most)] = 1
     if not allow_borders:
-        plateaus.state[walls_of(u, 1)] = 1
+        for _, part in wall_parts(u, 1):
+            plateaus.state[part] = 1
     plateaus.run()
     out = Field(u.grid, np.bool_)
     np.equal(plateaus.state, 0, out=out.owned)

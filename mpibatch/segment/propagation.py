@@ -14,6 +14,7 @@ from mpibatch.filters.linear import checked
 from mpibatch.mpi import same
 from mpibatch.segment._engine.growth import spread_truths
 from mpibatch.segment._engine.neighborhood import Neighborhood
+from mpibatch.segment._engine.objects import Objects, joins_only_close, wall_parts
 
 __all__ = ["binary_fill_holes", "binary_propagation"]
 
@@ -120,15 +121,24 @@ def binary_fill_holes(u: Field, structure: Any = None, origin: Origin = 0, *, ax
     """
     name = "binary_fill_holes"
     checked(name, u)
-    none = u.grid.zeros("?", components=u.components)
-    free = none.like()
+    free = Field(u.grid, np.bool_, 0, u.components)
     np.equal(u.owned, 0, out=free.owned)
+    none = free.like()
+    none.owned[...] = False
     todo = erosion(name, none, structure, -1, free, 1, origin, axes, True)
+    near = _neighborhood(todo.window)
     if not todo.centered or u.components:
         outside = repeated(todo)
     else:
         _check_calls(todo)
-        outside = spread_truths(name, u, none.owned, free.owned, _neighborhood(todo.window), True)
+        if joins_only_close(near):
+            # What is connected to a wall lies outside: no walk from cell to cell is needed.
+            objects = Objects(name, free, near)
+            inside = ~objects.touch([part for axis, part in wall_parts(u, 1) if near.steps[:, axis].any()])
+            inside[0] = True  # set cells
+            objects.select(inside, free)
+            return free
+        outside = spread_truths(name, u, none.owned, free.owned, near, True)
     np.logical_not(outside.owned, out=outside.owned)
     return outside
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.checkpoint.checkpoints import Checkpoint, Checkpoints
+from mpibatch.checkpoint.checkpoint import Checkpoint
+from mpibatch.checkpoint.checkpoints import Checkpoints
 from mpibatch.fields.field import Field
 from mpibatch.io.write.commit import PART
 from mpibatch.io.write.snapshot import Snapshot, damaged

@@ -31,6 +31,25 @@ def test_thinning(picture: tuple[np.ndarray, mb.Grid, int], steps: int | None) -
     same_cells(segment.thin(u, steps), morphology.thin(whole, steps))
 
 
+@given(picture=pictures(["?", "i4"], [*FLAT, (1, 9, 8), (7, 1, 9), (8, 9, 7), (11, 5, 12)]))
+@settings(max_examples=40)
+def test_skeletons_by_lee(picture: tuple[np.ndarray, mb.Grid, int]) -> None:
+    whole, grid, seed = picture
+    same_cells(
+        segment.skeletonize(piece(whole, grid, seed % 2), method="lee"), morphology.skeletonize(whole, method="lee")
+    )
+
+
+@pytest.mark.parametrize("topology", topologies(3), ids=str)
+def test_cells_of_a_volume_wait_for_those_before_them_on_other_ranks(topology: tuple[int, ...]) -> None:
+    """Thick bars, slanting plates and noise, where long chains of cells depend on one another."""
+    z, y, x = np.indices((12, 13, 14))
+    noise = np.random.default_rng(3).random(z.shape) < 0.6
+    for whole in (np.ones(z.shape, np.bool_), abs(x + y - z - 8) < 3, noise, np.zeros(z.shape, np.bool_)):
+        u = piece(whole, mb.Grid(whole.shape, topology=topology))
+        same_cells(segment.skeletonize(u), morphology.skeletonize(whole))
+
+
 def test_every_neighborhood() -> None:
     """All 512 pictures of 3 × 3 cells, far enough apart."""
     whole = np.zeros((16 * 6, 32 * 6), np.bool_)
@@ -53,8 +72,10 @@ def test_a_real_picture(topology: tuple[int, ...]) -> None:
 def test_what_cannot_be_meant_is_refused_by_all_ranks() -> None:
     u = mb.Grid((6, 5)).zeros("?")
     for call, message in (
-        (lambda: segment.skeletonize(u, method="lee"), "'zhang' alone"),
-        (lambda: segment.skeletonize(mb.Grid((3, 3, 3)).zeros("?")), "3 grid axes"),
+        (lambda: segment.skeletonize(u, method="medial"), "'zhang' or 'lee'"),
+        (lambda: segment.skeletonize(mb.Grid((3, 3, 3)).zeros("?"), method="zhang"), "3 grid axes"),
+        (lambda: segment.skeletonize(mb.Grid(3).zeros("?"), method="lee"), "1 grid axes"),
+        (lambda: segment.skeletonize(mb.Grid((3, 3, 3), periodic=True).zeros("?")), "periodic"),
         (lambda: segment.thin(u, -1), "max_num_iter"),
         (lambda: segment.thin(u, 1.5), "max_num_iter"),
     ):

@@ -23,7 +23,7 @@ from mpibatch.tools.doctor import (
     storage,
     variables,
 )
-from mpibatch.tools.doctor.checkup import ORDER, Examination
+from mpibatch.tools.doctor.checkup import ORDER, Checkup
 from mpibatch.tools.doctor.finding import Finding, error, exit_code, fine, gist, skipped, warning
 from mpibatch.tools.doctor.placement import About
 from mpibatch.tools.doctor.versions import at_least, numbers
@@ -399,7 +399,7 @@ def test_what_came_back_wrong_is_told(tmp_path):
 
 
 @pytest.fixture
-def examined() -> Examination:
+def examined() -> Checkup:
     findings = [
         fine("h5py", "3.16.0"),
         warning("cores", "4 ranks on 2 cores: " + "they take turns " * 8, "mpiexec -n 2 …"),
@@ -407,7 +407,7 @@ def examined() -> Examination:
         skipped("messages", "not tried: needs one world"),
     ]
     environment = {"hosts": ["n1"], "folder": {"path": "/x"}}
-    return Examination(0, 4, findings, environment, 1.5)
+    return Checkup(0, 4, findings, environment, 1.5)
 
 
 def test_the_report_for_people(examined):

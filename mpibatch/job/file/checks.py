@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +16,8 @@ __all__ = [
 ]  # fmt: skip
 
 Check = Callable[[Any], str | None]
+
+LARGEST = sys.float_info.max
 
 
 def shown(value: Any) -> str:
@@ -89,7 +91,9 @@ def real(
     words = ", ".join([words, *limits])
 
     def check(value: Any) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or (finite and not math.isfinite(value)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return words
+        if not abs(value) <= LARGEST and (finite or isinstance(value, int)):  # whole numbers may be larger than floats
             return words
         enough = (least is None or value >= least) and (above is None or value > above)
         return None if enough and (most is None or value <= most) else words

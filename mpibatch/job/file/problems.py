@@ -16,11 +16,15 @@ Place = tuple[int, str]
 
 @dataclass
 class Problems:
-    """A growing list; `places` tells where each key was written, `source` is named where no place is known."""
+    """A growing list; `places` tells where each key was written, `source` is named where no place is known.
+
+    `remedy` says what to do where the problems themselves do not.
+    """
 
     source: str
     places: Mapping[KeyPath, Place] = field(default_factory=dict)
     entries: list[tuple[int, str]] = field(default_factory=list)
+    remedy: str = ""
 
     def add(self, path: KeyPath, text: str) -> None:
         """Note one problem with the value at `path`, or with its nearest parent that has a place. Local."""
@@ -37,6 +41,7 @@ class Problems:
             return
         texts = [text for _, text in sorted(self.entries, key=lambda entry: entry[0])]
         if len(texts) == 1:
-            raise UsageError(texts[0])
+            raise UsageError("; ".join(filter(None, [texts[0], self.remedy])))
         head = f"{self.source}: " if self.source else ""
-        raise UsageError("\n  ".join([f"{head}{len(texts)} problems", *texts]))
+        lines = "\n  ".join([f"{head}{len(texts)} problems", *texts])
+        raise UsageError("\n".join(filter(None, [lines, self.remedy])))

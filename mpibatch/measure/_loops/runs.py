@@ -14,7 +14,7 @@ import numpy as np
 
 from mpibatch.base.compiled import compiled
 
-__all__ = ["BINARY", "CELLS", "VALUES", "flatten", "relabel", "scan"]
+__all__ = ["BINARY", "CELLS", "VALUES", "flatten", "fold", "relabel", "scan", "select", "tally"]
 
 Array = Any
 Int = Any
@@ -197,3 +197,24 @@ def relabel(out: Array, table: Array) -> None:
     """Put what the table says in the place of each label. Local."""
     for i in range(out.shape[0]):
         out[i] = table[np.uint64(out[i])]
+
+
+@compiled
+def tally(labels: Array, counts: Array) -> None:
+    """Count the cells of each label. Local."""
+    for i in range(labels.shape[0]):
+        counts[np.uint64(labels[i])] += 1
+
+
+@compiled
+def fold(parent: Array, values: Array, sums: Array) -> None:
+    """Add up what is known of labels for the sets that they are in. Local."""
+    for label in range(parent.shape[0]):
+        sums[np.uint64(parent[label])] += values[label]
+
+
+@compiled
+def select(labels: Array, chosen: Array, out: Array) -> None:
+    """Write whether each cell's label is chosen. Local."""
+    for i in range(labels.shape[0]):
+        out[i] = chosen[np.uint64(labels[i])]

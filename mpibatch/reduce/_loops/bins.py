@@ -32,7 +32,7 @@ def count_uniform(part: Array, edges: Array, counts: Ints) -> None:
 
     Only the edges decide; the division merely says where to begin looking.
     """
-    one = np.uint64(1)
+    unit = np.uint64(1)
     last = np.uint64(counts.shape[0] - 1)
     first_edge, last_edge = edges[0], edges[counts.shape[0]]
     scale = counts.shape[0] / (last_edge - first_edge)
@@ -41,27 +41,27 @@ def count_uniform(part: Array, edges: Array, counts: Ints) -> None:
         if value >= first_edge and value <= last_edge:
             at = min(np.uint64(np.int64((value - first_edge) * scale)), last)
             while value < edges[at]:
-                at -= one
-            while at < last and value >= edges[at + one]:
-                at += one
+                at -= unit
+            while at < last and value >= edges[at + unit]:
+                at += unit
             counts[at] += 1
 
 
 @compiled
 def count_edges(part: Array, edges: Array, counts: Ints, scale: float, below: Ints) -> None:
     """Count elements into bins [edges[i], edges[i + 1]), the last one closed, with the table of `cells`. Local."""
-    one = np.uint64(1)
+    unit = np.uint64(1)
     last_cell = np.uint64(below.shape[0] - 2)
     first_edge, last_edge = edges[0], edges[counts.shape[0]]
     for i in range(part.shape[0]):
         value = np.float64(part[i])
         if value >= first_edge and value <= last_edge:
-            cell = min(np.uint64(np.int64((value - first_edge) * scale)), last_cell)
+            place = min(np.uint64(np.int64((value - first_edge) * scale)), last_cell)
             # The bin begins at an edge that is not above the value: the last one before the cell, or one within.
-            low = np.uint64(max(below[cell], 1) - 1)
-            high = np.uint64(below[cell + one])
-            while high - low > one:
-                middle = (low + high) >> one
+            low = np.uint64(max(below[place], 1) - 1)
+            high = np.uint64(below[place + unit])
+            while high - low > unit:
+                middle = (low + high) >> unit
                 if value >= edges[middle]:
                     low = middle
                 else:

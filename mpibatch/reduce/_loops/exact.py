@@ -162,11 +162,11 @@ def add_block(block: Array, parts: Ints, bins: Ints, top: Int, skip: Int) -> tup
     largest, high, low, left = np.int64(0), np.int64(0), np.int64(0), np.int64(1)
     if skip == 0:
         largest, high, low, left = scan(block, top)
-        found = max(largest >> 52, 1)
-        if (found > top or left != 0) and found != top and found <= SLICEABLE:
-            top = found
+        largest_exponent = max(largest >> 52, 1)
+        if (largest_exponent > top or left != 0) and largest_exponent != top and largest_exponent <= SLICEABLE:
+            top = largest_exponent
             largest, high, low, left = scan(block, top)
-        if found > top:
+        if largest_exponent > top:
             left = np.int64(1)
         if left != 0:
             skip = SKIPPED

@@ -1,4 +1,4 @@
-"""What a segmentation was asked, checked. Local; a function of the arguments alone, so that all ranks raise alike."""
+"""What a segmentation was asked, checked: by the arguments alone, or agreed on, so that all ranks raise alike."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine.arguments import input_dtype
+from mpibatch.reduce.extremes import limits
 
-__all__ = ["check_picture", "check_together", "picture_dtype"]
+__all__ = ["check_labels", "check_picture", "check_together", "picture_dtype"]
+
+MOST = 2**63 - 2
 
 
 def check_picture(name: str, u: Any, what: str = "") -> None:
@@ -38,3 +41,20 @@ def check_together(name: str, u: Field, other: Any, what: str) -> None:
 def picture_dtype(u: Field) -> np.dtype[Any]:
     """Return the dtype in which cells are compared: that of the field, u1 for bool. Local."""
     return np.dtype(np.uint8) if u.dtype.kind == "b" else u.dtype
+
+
+def check_labels(name: str, u: Any, what: str = "") -> tuple[int, int]:
+    """Return the least and the greatest label of a Field of integers, none negative or of 64 bits. Collective."""
+    label = f"{name}: {what}" if what else name
+    check_picture(label, u)
+    if u.dtype.kind not in "iu":
+        raise UsageError(
+            f"{label}: the field is of {u.dtype}; labels are integers: number its objects first (mpibatch.label)"
+        )
+    least, most = map(int, limits(u, f"{label} of {u.shape}"))
+    if least < 0 or most > MOST:
+        raise UsageError(
+            f"{label}: there is a label {least if least < 0 else most}; give labels from 0 to 2**63 - 2, such as "
+            "mpibatch.label returns"
+        )
+    return least, most

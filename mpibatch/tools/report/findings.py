@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mpibatch.tools.report.measures import Measures, Row, number
+from mpibatch.tools.report.measures import Measures, Row
 from mpibatch.tools.report.statistics import different, drift, median
 from mpibatch.tools.report.words import clean
+from mpibatch.tools.scaling.records import number
 from mpibatch.tools.scaling.study import missing
 from mpibatch.tools.scaling.summary import alike
 

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from mpibatch.base.units import bytes_text, shape_text
-from mpibatch.tools.report.measures import Measures, number
+from mpibatch.tools.report.measures import Measures
 from mpibatch.tools.report.statistics import Interval
+from mpibatch.tools.scaling.records import number
 from mpibatch.tools.scaling.summary import alike
 
 __all__ = [

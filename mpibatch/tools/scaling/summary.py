@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from mpibatch.tools.scaling.study import Point, Run, Study
+from mpibatch.tools.scaling.records import Run
+from mpibatch.tools.scaling.study import Point, Study
 
 __all__ = ["alike", "differing", "efficiency", "same_bits", "table"]
 

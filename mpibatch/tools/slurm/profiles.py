@@ -21,7 +21,7 @@ from mpibatch.job.file.caps import toml_document
 from mpibatch.job.file.lines import KeyPath, key_lines
 from mpibatch.job.file.problems import Place, Problems
 from mpibatch.job.file.reader import read_text
-from mpibatch.job.file.schema import Key, keys_of
+from mpibatch.job.file.tables import Key, keys_of
 from mpibatch.tools.slurm import durations
 from mpibatch.tools.slurm.quotes import checked
 

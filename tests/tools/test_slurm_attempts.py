@@ -1,4 +1,4 @@
-"""What a life amounted to, and whether there shall be another: without Slurm, from what it would leave."""
+"""What an attempt amounted to, and whether there shall be another: without Slurm, from what it would leave."""
 
 from __future__ import annotations
 
@@ -50,22 +50,29 @@ def test_judgement(code, own, chain, idle, verdict):
         assert judge(code, record, chain, idle, cancelled=True).code == 1
 
 
-def life(restart: int, step: str, code: int = 75, job: str = "5") -> int:
-    """Live one life of a chain that leaves the newest checkpoint `step`; return the verdict at its begin or end."""
+def attempt(restart: int, step: str, code: int = 75, job: str = "5") -> int:
+    """Make one attempt of a chain that leaves the newest checkpoint `step`; return the verdict at its begin or end."""
     environment = {"SLURM_JOB_ID": job, "SLURM_RESTART_COUNT": str(restart)}
-    before = next((line["step"] for line in reversed(attempts.read_lives(Path("state"))) if "step" in line), "")
+    before = next((line["step"] for line in reversed(attempts.read_attempts(Path("state"))) if "step" in line), "")
     if attempts.begin(Path("state"), environment, before).code:
         return -1
     return attempts.end(Path("state"), environment, code, chain=True, step=step).code
 
 
-def test_a_life_without_progress_is_forgiven_once():
-    assert [life(0, "10"), life(1, "20"), life(2, "20"), life(3, "30"), life(4, "30"), life(5, "30")] == [75] * 5 + [1]
+def test_an_attempt_without_progress_is_forgiven_once():
+    assert [
+        attempt(0, "10"),
+        attempt(1, "20"),
+        attempt(2, "20"),
+        attempt(3, "30"),
+        attempt(4, "30"),
+        attempt(5, "30"),
+    ] == [75] * 5 + [1]
     # Whoever starts it once more, as Slurm does after a lost node, is told the same.
-    assert life(6, "30") == -1
+    assert attempt(6, "30") == -1
 
 
-def test_lives_that_slurm_ended_count_too():
+def test_attempts_that_slurm_ended_count_too():
     state = Path("state")
     for restart in range(2):
         assert attempts.begin(state, {"SLURM_JOB_ID": "5", "SLURM_RESTART_COUNT": str(restart)}, "10").code == 0
@@ -73,21 +80,21 @@ def test_lives_that_slurm_ended_count_too():
     assert attempts.begin(state, {"SLURM_JOB_ID": "5", "SLURM_RESTART_COUNT": "2"}, "20").code == 0
 
 
-def test_a_successor_is_a_life_of_the_same_run():
-    assert life(0, "10") == 75
+def test_a_successor_is_an_attempt_of_the_same_run():
+    assert attempt(0, "10") == 75
     attempts.follow(Path("state"), "6")
-    assert life(0, "10", job="6") == 75
-    assert life(0, "10", job="7") == 1
+    assert attempt(0, "10", job="6") == 75
+    assert attempt(0, "10", job="7") == 1
 
 
-def test_lives_of_another_cluster_are_forgotten():
-    assert [life(0, ""), life(1, "")] == [75, 1]
+def test_attempts_of_another_cluster_are_forgotten():
+    assert [attempt(0, ""), attempt(1, "")] == [75, 1]
     Path("state/cancelled").touch()
-    assert life(0, "") == 75
-    assert len(attempts.read_lives(Path("state"))) == 2
+    assert attempt(0, "") == 75
+    assert len(attempts.read_attempts(Path("state"))) == 2
 
 
-def test_a_record_of_another_life_proves_nothing(monkeypatch):
+def test_a_record_of_another_attempt_proves_nothing(monkeypatch):
     monkeypatch.setenv("MPIBATCH_RECORD", "state/record.json")
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     Path("out.h5").write_bytes(b"1234")
@@ -134,7 +141,7 @@ def test_the_verdict_as_a_command(capsys):
         "mpibatch: the run begins\n"
         "mpibatch: not done; a checkpoint was saved; go on with: mpibatch submit --chain, or mpibatch run --resume\n"
     )
-    assert [line["event"] for line in attempts.read_lives(Path("state"))] == ["begin", "end", "successor"]
+    assert [line["event"] for line in attempts.read_attempts(Path("state"))] == ["begin", "end", "successor"]
 
 
 def entry(number: str, **others: str) -> Submission:
@@ -205,7 +212,7 @@ def test_the_record_of_a_good_run_joins_its_study(code, number, kept, words, cap
     target = point / f"run-{number}.json"
     target.with_suffix(".log").write_text("begin\nmpibatch: error: no room\nend\n")
     main(["verdict", "state", "--begin"])
-    Path("state/run.json").write_text(json.dumps({"code": code, **completion.life_of({})}))
+    Path("state/run.json").write_text(json.dumps({"code": code, **completion.attempt_of({})}))
     options = ["--record", "state/run.json", "--point", str(target), "--launch-microseconds", "2500000"]
     assert main(["verdict", "state", "--code", str(code), *options, "--command", "srun x"]) == code
     assert f"mpibatch: {words}" in capsys.readouterr().out

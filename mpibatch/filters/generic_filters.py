@@ -1,0 +1,99 @@
+"""Filters by a function of the user: a stencil, where scipy.ndimage takes any function of a window's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mpibatch.base.errors import UsageError
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters.linear import begin, copied
+from mpibatch.stencil.kernel import Kernel
+
+__all__ = ["generic_filter"]
+
+
+def generic_filter(
+    u: Field,
+    function: Kernel,
+    size: None = None,
+    footprint: None = None,
+    output: Any = None,
+    mode: str | Sequence[str] = "reflect",
+    cval: float = 0.0,
+    origin: int = 0,
+    extra_arguments: Sequence[Any] = (),
+    extra_keywords: Mapping[str, Any] | None = None,
+) -> Field:
+    """Return what a stencil makes of the cells around each.
+
+    Parameters
+    ----------
+    u : Field
+        On a grid of 1 to 3 axes, without components.
+    function : Kernel
+        A function under `mpibatch.stencil` that reads one field, and returns one value: it names the cells that it
+        reads by their distance, and so is window and function in one.
+    size, footprint, origin
+        scipy's, and not to be given: they are in the function.
+    output : dtype, optional
+        Of the result; that of `u` unless given.
+    mode : str or sequence of str, default "reflect"
+        What lies behind the walls: scipy's names; one for all axes, or one for each. A periodic axis has none.
+    cval : float, default 0.0
+        The value there for mode "constant".
+    extra_arguments : sequence, optional
+        Further arguments of the function: numbers.
+    extra_keywords : mapping, optional
+        Such by name.
+
+    Returns
+    -------
+    Field
+        New field on the grid of `u`, without halo.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike: the function is no stencil, or not of one field and one value, or a parameter cannot be
+        meant.
+
+    Notes
+    -----
+    Collective. One exchange of as many cells as the function reads. As in scipy it is given float64, whatever the dtype
+    of `u`, and its result is cast; without that, and with several fields, results and walls, call the stencil itself.
+    Equal to scipy.ndimage.generic_filter with a function that takes the same operations in the same order.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> @mb.stencil
+    ... def spread(u):
+    ...     return max(u[-1], u[0], u[1]) - min(u[-1], u[0], u[1])
+    >>> u = mb.Grid(6).from_function(lambda x: x * x, "i4")
+    >>> mb.gather_all(mb.filters.generic_filter(u, spread)).tolist()
+    [1, 4, 8, 12, 16, 9]
+    """
+    name = "generic_filter"
+    result = begin(name, u, output)
+    if not isinstance(function, Kernel):
+        raise UsageError(
+            f"{name}: function is {function!r}; give a stencil, @mb.stencil def f(u): return u[-1] + u[1], since a "
+            "window's values as an array would cost a call of Python for each cell"
+        )
+    if size is not None or footprint is not None or ask.whole(name, "origin", origin):
+        raise UsageError(f"{name}: size, footprint and origin are in the function, {function.name!r}; leave them out")
+    if u.components or len(function.program.fields) != 1:
+        raise UsageError(
+            f"{name}: {function.name!r} reads {len(function.program.fields)} fields, and u has components "
+            f"{u.components or 'none'}; call the stencil itself: {function.name}(...)"
+        )
+    modes = [ask.mode_of(name, entry) for entry in ask.per_axis(name, "mode", mode, u.grid.ndim)]
+    keywords = dict(extra_keywords or {})
+    out = function(u.astype(np.float64), *extra_arguments, **keywords, walls=modes, cval=ask.cval_of(name, cval))
+    if isinstance(out, tuple):
+        raise UsageError(f"{name}: {function.name!r} returns {len(out)} values; call the stencil itself")
+    return copied(out, result)

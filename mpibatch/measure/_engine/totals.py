@@ -1,0 +1,44 @@
+"""What many ranks know of one key, added up where the key belongs, and brought back to all who know it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.mpi import MPI
+from mpibatch.mpi.routes import ask, forward
+
+__all__ = ["totals"]
+
+Ints = npt.NDArray[np.int64]
+
+
+def totals(comm: MPI.Intracomm, to: Ints, keys: Ints, values: Ints, fold: np.ufunc = np.add) -> Ints:
+    """Return, for each key, what all ranks know of it. Collective.
+
+    Parameters
+    ----------
+    comm : a private communicator.
+    to : the rank of each key, the same wherever it occurs.
+    keys, values : a key may occur more than once.
+    fold : makes one of two numbers, in any order: np.add, np.maximum.
+    """
+
+    def merge(rows: Ints) -> Ints:
+        return _folded(rows, fold)
+
+    rows = merge(forward(comm, to, np.column_stack([keys, values]), merge))
+    return ask(comm, to, keys, lambda known: rows[np.searchsorted(rows[:, 0], known), 1:2])[:, 0]
+
+
+def _folded(rows: Ints, fold: np.ufunc) -> Ints:
+    """Return a row for each key, in order, with what is known of it; more columns must be equal. Local."""
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    is_first = np.ones(len(rows), np.bool_)
+    is_first[1:] = rows[1:, 0] != rows[:-1, 0]
+    starts = np.flatnonzero(is_first)
+    if len(starts) == len(rows):
+        return rows
+    result = rows[starts]
+    result[:, 1] = fold.reduceat(rows[:, 1], starts)
+    return result

@@ -1,0 +1,222 @@
+"""The compiled loops of what is known of the values of each label. Imported late, since they load numba.
+
+`slots` say which row of a table a cell belongs to; -1: to none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.compiled import compiled
+from mpibatch.reduce._loops.exact import INFINITY, MAGNITUDE
+from mpibatch.reduce._loops.expansions import append, ratio, two_product, two_sum
+from mpibatch.reduce._loops.lines import COUNT, LEVELS, SPECIAL, SQUARES, SUMS
+
+__all__ = ["add_moments", "add_values", "count_digits", "find_extremes", "find_slots"]
+__all__ += ["finish_centers", "float_keys", "pick_all", "put_keys"]
+
+Array = npt.NDArray[Any]
+Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+Int = Any
+
+LEAST_INTEGER = -(1 << 63)
+# Quotients beyond this, or its inverse, are not rounded from expansions, since a product's error could underflow.
+LEAST = 2.0**-60
+
+
+@compiled
+def find_slots(labels: Ints, low: Int, table: Ints, slots: Ints) -> None:
+    """Look up labels from `low` on in a table of slots. Local."""
+    size = np.uint64(table.shape[0])
+    for i in range(labels.shape[0]):
+        at = np.uint64(labels[i] - low)
+        slots[i] = table[at] if at < size else -1
+
+
+@compiled
+def push(state: Array, slot: Int, first: Int, value: float) -> bool:
+    """Add to an expansion; return whether it did not fit. Local."""
+    for level in range(first, first + LEVELS):
+        state[slot, level], value = two_sum(state[slot, level], value)
+        if value == 0.0:
+            return False
+    return True
+
+
+@compiled
+def add_values(
+    values: Array, slots: Ints, limits: tuple[Int, Int], has_squares: bool, state: Array, wide: Array
+) -> None:
+    """Add values, and their squares, to the states of their slots, one in each row; mark what does not fit. Local.
+
+    Magnitudes from the bits of the second limit on are too large, and below those of the first too small.
+    """
+    bottom, top = limits
+    for i in range(values.shape[0]):
+        slot = slots[i]
+        if slot < 0:
+            continue
+        value = values[i]
+        bits = np.float64(value).view(np.int64) & MAGNITUDE
+        state[slot, COUNT] += 1.0
+        if bits >= INFINITY:
+            state[slot, SPECIAL] += value
+        elif bits >= top or (bits != 0 and bits < bottom):
+            wide[slot] = 1.0
+        else:
+            is_wide = push(state, slot, SUMS, value)
+            if has_squares:
+                high, low = two_product(value, value)
+                is_wide |= push(state, slot, SQUARES, high)
+                is_wide |= push(state, slot, SQUARES, low)
+            if is_wide:
+                wide[slot] = 1.0
+
+
+@compiled
+def add_moments(
+    values: Array, slots: Ints, limits: tuple[Int, Int], at: Ints, start: Ints, stop: Ints, state: Array, wide: Array
+) -> None:
+    """Add values, and their products with each coordinate, to the states of their slots. Local.
+
+    `at` holds the coordinates of the first value, and afterwards those of the next; they go through a box in C order.
+    """
+    bottom, top = limits
+    ndim = at.shape[0]
+    for i in range(values.shape[0]):
+        slot = slots[i]
+        if slot >= 0:
+            value = values[i]
+            bits = np.float64(value).view(np.int64) & MAGNITUDE
+            state[slot, COUNT] += 1.0
+            if bits >= INFINITY:
+                state[slot, SPECIAL] += value
+            elif bits >= top or (bits != 0 and bits < bottom):
+                wide[slot] = 1.0
+            else:
+                is_wide = push(state, slot, SUMS, value)
+                for axis in range(ndim):
+                    high, low = two_product(value, np.float64(at[axis]))
+                    is_wide |= push(state, slot, SQUARES + LEVELS * axis, high)
+                    if low != 0.0:
+                        is_wide |= push(state, slot, SQUARES + LEVELS * axis, low)
+                if is_wide:
+                    wide[slot] = 1.0
+        for axis in range(ndim - 1, -1, -1):
+            at[axis] += 1
+            if at[axis] < stop[axis]:
+                break
+            at[axis] = start[axis]
+
+
+@compiled
+def finish_centers(state: Array, out: Array, doubtful: Array) -> None:
+    """Divide moments by sums, rows for labels, which are the columns of `state`; mark what is to be done otherwise."""
+    partials, scratch = np.empty(64), np.empty(64)
+    for i in range(out.shape[0]):
+        if state[SPECIAL, i] != 0.0 or state[COUNT, i] == 0.0:
+            out[i] = np.nan
+            continue
+        divisor = state[SUMS : SUMS + LEVELS, i].copy()
+        n = 0
+        for level in range(LEVELS):
+            n = append(partials, n, divisor[level])
+        if n == 0:
+            doubtful[i] = True
+            continue
+        for axis in range(out.shape[1]):
+            n = 0
+            for level in range(LEVELS):
+                n = append(partials, n, state[SQUARES + LEVELS * axis + level, i])
+            out[i, axis] = ratio(partials, n, divisor, scratch)
+            if n > 0 and not LEAST < abs(out[i, axis]) < 1.0 / LEAST:
+                doubtful[i] = True
+
+
+@compiled
+def float_keys(values: Array, keys: Keys) -> None:
+    """Write keys that order as f8 values do, NaN last of all, and zeros equal. Local."""
+    for i in range(values.shape[0]):
+        # Adding 0 turns -0.0 into 0.0.
+        bits = np.float64(values[i] + 0.0).view(np.int64)
+        key = bits ^ ((bits >> 63) | LEAST_INTEGER)
+        keys[i] = np.uint64(-1) if values[i] != values[i] else np.uint64(key)
+
+
+@compiled
+def find_extremes(keys: Keys, slots: Ints, first: Int, has_nan: bool, tables: Keys, places: Ints) -> None:
+    """Note the least and the greatest key of each slot, and the place of the first of each. Local.
+
+    `first` is the place of the first key. The first row of `tables` holds the complement of the least key, but of NaN
+    the last key in both rows; `places` are -1 where nothing has been met.
+    """
+    last = np.uint64(-1)
+    for i in range(keys.shape[0]):
+        slot = slots[i]
+        if slot >= 0:
+            key = keys[i]
+            reverse = key if has_nan and key == last else ~key
+            if places[0, slot] < 0 or reverse > tables[0, slot]:
+                tables[0, slot] = reverse
+                places[0, slot] = first + i
+            if places[1, slot] < 0 or key > tables[1, slot]:
+                tables[1, slot] = key
+                places[1, slot] = first + i
+
+
+@compiled
+def put_keys(keys: Keys, slots: Ints, ends: Ints, out: Keys) -> None:
+    """Append keys to the segments of their slots, whose ends move on. Local."""
+    for i in range(keys.shape[0]):
+        slot = slots[i]
+        if slot >= 0:
+            out[ends[slot]] = keys[i]
+            ends[slot] += 1
+
+
+@compiled
+def pick(segment: Keys, place: Int) -> Any:
+    """Return the key at a place of the sorted segment, which is rearranged; equal keys share both halves. Local."""
+    low, high = 0, segment.shape[0] - 1
+    while low < high:
+        pivot = segment[(low + high) >> 1]
+        i, j = low, high
+        while i <= j:
+            while segment[i] < pivot:
+                i += 1
+            while segment[j] > pivot:
+                j -= 1
+            if i <= j:
+                segment[i], segment[j] = segment[j], segment[i]
+                i += 1
+                j -= 1
+        if place <= j:
+            high = j
+        elif place >= i:
+            low = i
+        else:
+            break
+    return segment[place]
+
+
+@compiled
+def pick_all(keys: Keys, starts: Ints, stops: Ints, places: Ints, out: Keys) -> None:
+    """Pick from each of some segments. Local."""
+    for i in range(starts.shape[0]):
+        out[i] = pick(keys[starts[i] : stops[i]], places[i])
+
+
+@compiled
+def count_digits(keys: Keys, starts: Ints, stops: Ints, shift: Int, prefixes: Keys, counts: Array) -> None:
+    """Count, for each segment, the digits of 8 bits behind a prefix. Local."""
+    behind = shift + np.uint64(8)
+    for i in range(starts.shape[0]):
+        for j in range(starts[i], stops[i]):
+            key = keys[j]
+            # A shift by 64 bits is none.
+            if shift == 56 or key >> behind == prefixes[i]:
+                counts[i, (key >> shift) & 255] += 1

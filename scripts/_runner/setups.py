@@ -86,11 +86,11 @@ def files_with(mark: str) -> list[str]:
 
 
 def setup_openmpi() -> Setup:
-    found = sorted(
+    paths = sorted(
         {str(p.relative_to(REPOSITORY)) for w in OPENMPI_FILES for p in REPOSITORY.glob(f"tests/**/test_{w}*.py")}
     )
     python = REPOSITORY / ".venv-openmpi" / "bin" / "python"
-    return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (2, 3), tuple(found))
+    return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (2, 3), tuple(paths))
 
 
 def unit_parts(options: argparse.Namespace) -> list[Part]:

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 
 from mpibatch.tools.report.plots import PHASE_COLOURS
 from mpibatch.tools.report.words import PHASE_NAMES
-from mpibatch.tools.scaling import study
-from mpibatch.tools.scaling.study import Point, Run, Study
+from mpibatch.tools.scaling.folder import load
+from mpibatch.tools.scaling.records import Run
+from mpibatch.tools.scaling.study import Point, Study
 from mpibatch.tools.scaling.summary import efficiency
 
 INK = "#1a1a1a"
@@ -60,7 +61,7 @@ def bars(axes: Axes, one: Study) -> None:
 
 def main(target: str, folders: list[str]) -> int:
     """Draw all studies, and write the picture."""
-    studies = [study.load(folder) for folder in folders]
+    studies = [load(folder) for folder in folders]
     figure = Figure(figsize=(2.35 * len(studies) + 0.2, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(studies), squeeze=False)[0]

@@ -29,8 +29,10 @@ run_on 2 "$out/result.h5"
 echo
 mpibatch view "$out/result.h5::filtered" "$out/filtered.png"
 mpibatch view "$out/result.h5::edges" "$out/edges.png"
+mpibatch view "$out/result.h5::labels" "$out/galaxies.png" --over gray
+mpibatch view "$out/result.h5::galaxies" --rows 5
 run_on 1 "$out/on-1-rank.h5" --quiet
 run_on 3 "$out/on-3-ranks.h5" --quiet
 python scripts/_demo_table.py "$out"/ranks-*.json
-echo "Look at $out/edges.png; the data are in $out/result.h5."
+echo "Look at $out/galaxies.png and $out/edges.png; the data are in $out/result.h5."
 echo "To go on yourself: source $(printf %q "$PWD/.venv/bin/activate") && mpibatch info $out/result.h5"

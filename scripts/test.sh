@@ -10,4 +10,4 @@ prepare_venv mpich,test
 install_packages slurmctld slurmd slurm-client munge util-linux hdf5-tools netcdf-bin chromium || echo "$why"
 export PATH="$PATH:/usr/sbin:/sbin" # daemons, which the PATH of a user often lacks
 unset MPI4PY_MPIABI MPI4PY_LIBMPI # mpi4py then takes the MPI in .venv
-exec .venv/bin/python scripts/_run_tests.py "$@" </dev/null
+exec .venv/bin/python -m scripts._run_tests "$@" </dev/null

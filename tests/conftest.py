@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -20,7 +21,7 @@ import hypothesis
 import pytest
 
 from mpibatch.testing import Lockstep, Watchdog
-from scripts._run_tests import patience
+from scripts._runner.setups import patience
 
 Completed: TypeAlias = subprocess.CompletedProcess[str]
 
@@ -80,6 +81,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--test-limit", type=float, default=120.0, metavar="SECONDS", help="end the run if a test takes longer"
     )
     group.addoption("--scratch", type=Path, metavar="DIR", help="put stack traces and temporary folders here")
+    group.addoption(
+        "--half", type=int, choices=(0, 1), help="of every parametrized test run every other case, or the others"
+    )
     group.addoption("--tally", type=Path, metavar="FILE", help="write the outcomes to FILE (rank 0)")
 
 
@@ -117,6 +121,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marked and not is_met():
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=f"needs {what}"))
+    _keep_half(config, items)
     if LOCKSTEP not in config.stash:
         return
     size = config.stash[LOCKSTEP].comm.size
@@ -196,6 +201,24 @@ def _same_draws_on_all_ranks() -> None:
     # No shrinking: an example that fails on one rank alone must end the test, not start other examples there.
     hypothesis.settings.register_profile("mpi", phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate))
     hypothesis.settings.load_profile("mpi")
+
+
+def _keep_half(config: pytest.Config, items: list[pytest.Item]) -> None:
+    half: int | None = config.getoption("--half")
+    if half is None:
+        return
+    counts: dict[str, int] = defaultdict(int)
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        name, bracket, _ = item.nodeid.partition("[")
+        # Not by turns: of two values of the last parameter each half would then have one. By this parity (the sequence
+        # of Thue and Morse) both are in both, as are four, and most of any number.
+        is_mine = not bracket or counts[name].bit_count() % 2 == half
+        counts[name] += 1
+        (kept if is_mine else left_out).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)
 
 
 def _fewer_examples(items: list[pytest.Item], share: float) -> None:

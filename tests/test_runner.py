@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import _run_tests
+from scripts._run_tests import parse
+from scripts._runner.setups import half_of, unit_parts
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Five lines: the tests below count on it.
@@ -28,7 +29,7 @@ def run(folder: Path, text: str, *options: str, env: dict[str, str] | None = Non
     """Run a test file of its own under the real runner (default: on two ranks), each test limited to 3 seconds."""
     (folder / "conftest.py").write_text((REPOSITORY / "tests" / "conftest.py").read_text())
     (folder / "test_scratch.py").write_text(HEAD + text)
-    runner = [sys.executable, "scripts/_run_tests.py", *(options or ("--only", "mpi", "--ranks", "2"))]
+    runner = [sys.executable, "-m", "scripts._run_tests", *(options or ("--only", "mpi", "--ranks", "2"))]
     begin = time.monotonic()
     done = subprocess.run(
         [*runner, "--test-limit", "3", str(folder)],
@@ -135,10 +136,38 @@ def test_a_failure_beside_the_unit_tests_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_every_file_is_in_one_part_of_the_unit_tests() -> None:
-    parts = _run_tests.unit_parts(_run_tests.parse([]))
+    parts = unit_parts(parse([]))
     found = sorted(path for part in parts for path in part.paths)
     assert found == sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "tests").rglob("test_*.py"))
-    assert len(_run_tests.unit_parts(_run_tests.parse(["tests/io/test_io.py"]))) == 1
+    assert len(unit_parts(parse(["tests/io/test_io.py"]))) == 1
+
+
+CASES = """
+@pytest.mark.parametrize("a", [0, 1])
+@pytest.mark.parametrize("b", [0, 1])
+def test_case(a, b):
+    pass
+
+def test_one_case():
+    pass
+"""
+
+
+def test_every_case_is_in_one_of_two_halves_and_none_is_left_out_where_ranks_are_named(tmp_path: Path) -> None:
+    counts = []
+    for half in ([], ["--half=0"], ["--half=1"]):
+        (tmp_path / "test_cases.py").write_text("import pytest\n" + CASES)
+        (tmp_path / "conftest.py").write_text((REPOSITORY / "tests" / "conftest.py").read_text())
+        command = [sys.executable, "-m", "pytest", "--rootdir", str(tmp_path), *half, "-v", str(tmp_path)]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
+        counts.append({line.split()[0].partition("::")[2] for line in done.stdout.splitlines() if " PASSED" in line})
+    assert counts[0] == {"test_one_case", *(f"test_case[{b}-{a}]" for a in "01" for b in "01")}
+    assert counts[1] == {"test_one_case", "test_case[0-0]", "test_case[1-1]"}
+    assert counts[2] == {"test_one_case", "test_case[0-1]", "test_case[1-0]"}
+    whole = [half_of(ranks, parse([])) for ranks in (0, 1, 2, 3, 4, 6)]
+    assert whole == [None, None, 0, None, 1, None]
+    for some in (["--ranks", "2"], ["-k", "x"], ["tests/io"]):
+        assert half_of(2, parse(some)) is None
 
 
 @pytest.mark.parametrize(("setup", "code"), [("all", 0), ("openmpi", 1)])

@@ -78,14 +78,7 @@ class Parameters:
         for name, values in (("length", self.lengths), ("mode", self.mode if self.is_mode else self.shape)):
             if len(values) != axes:
                 raise mb.UsageError(f"{name} = {list(values)} for {axes} axes; give one value for each axis")
-        for name, place in (("source", self.source), *(("receivers", place) for place in self.receivers)):
-            if place is None:
-                continue
-            if len(place) != axes or any(x > length for x, length in zip(place, self.lengths, strict=True)):
-                raise mb.UsageError(
-                    f"{name}: {list(place)} lies outside the domain, which goes from {[0.0] * axes} to "
-                    f"{list(self.lengths)} m; give a place inside"
-                )
+        self._check_places()
         if min(self.shape) < max(self.order // 2, 2 * self.sponge + 1):
             raise mb.UsageError(
                 f"shape = {list(self.shape)} leaves no room between two sponges of {self.sponge} cells, or is less "
@@ -97,6 +90,17 @@ class Parameters:
             raise mb.UsageError('initial = "mode" needs one speed of sound everywhere; give speed a number')
         if self.dt is None and self.share > 1:
             raise mb.UsageError(f"share = {self.share:g} of the longest stable step is not stable; give 1 or less")
+
+    def _check_places(self) -> None:
+        axes = len(self.shape)
+        for name, place in (("source", self.source), *(("receivers", place) for place in self.receivers)):
+            if place is None:
+                continue
+            if len(place) != axes or any(x > length for x, length in zip(place, self.lengths, strict=True)):
+                raise mb.UsageError(
+                    f"{name}: {list(place)} lies outside the domain, which goes from {[0.0] * axes} to "
+                    f"{list(self.lengths)} m; give a place inside"
+                )
 
     @property
     def is_mode(self) -> bool:

@@ -21,7 +21,8 @@ of it at one of the next calls of `due`, which says yes; when that checkpoint is
 SystemExit with code 75 (EX_TEMPFAIL), on all ranks. A batch script may take this code as "start me again".
 
 The parts, in order of dependency: ``folder`` (names), ``identity`` (whose checkpoint it is) and ``signals``, all
-without MPI; ``watch`` (what ranks agree on), ``contents`` (what a checkpoint holds), ``checkpoints``.
+without MPI; ``watch`` (what ranks agree on), ``contents`` (what a checkpoint holds), ``checkpoint`` (one that
+is whole), ``store`` (those in the folder), ``checkpoints``.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch.checkpoint.checkpoints import Checkpoint, Checkpoints
+    from mpibatch.checkpoint.checkpoint import Checkpoint
+    from mpibatch.checkpoint.checkpoints import Checkpoints
 else:
     __getattr__, __dir__ = attach(
         __name__,
         {
-            "checkpoints": ("Checkpoint", "Checkpoints"),
+            "checkpoints": ("Checkpoints",),
+            "checkpoint": ("Checkpoint",),
         },
     )
 

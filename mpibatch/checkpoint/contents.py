@@ -16,9 +16,10 @@ from mpibatch.fields.redistribution import scatter
 from mpibatch.io.read.description import read_slice
 from mpibatch.io.read.loader import load
 from mpibatch.io.write.saver import save
+from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
 
-__all__ = ["Header", "read_header", "restore", "write"]
+__all__ = ["Header", "read_header", "restore", "restored_table", "write"]
 
 STATE, EXTRA = "state", "extra"
 # Of the root group, which is where `save` puts them.
@@ -29,20 +30,25 @@ Header = dict[str, Any]
 
 
 def write(
-    comm: MPI.Intracomm, path: str, header: Mapping[str, Any], fields: Mapping[str, Field], extra: Mapping[str, Any]
+    comm: MPI.Intracomm,
+    path: str,
+    header: Mapping[str, Any],
+    fields: Mapping[str, Field | RegionTable],
+    extra: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint. Collective. `header` and `extra` are rank 0's."""
+    """Write a checkpoint of fields, and of tables. Collective. `header` and `extra` are rank 0's."""
     arrays: dict[str, Values] = {}
     with agreed(comm, f"writing {path}"):
         for name, field in fields.items():
-            check_field(f"a checkpoint of {name!r}", field)
+            if not isinstance(field, RegionTable):
+                check_field(f"a checkpoint of {name!r}", field)
         if comm.rank == 0:
             # A single value is a number, whatever NumPy calls it.
             extra = {name: v.item() if isinstance(v, np.ndarray) and not v.ndim else v for name, v in extra.items()}
             arrays = {f"{EXTRA}/{name}": v for name, v in extra.items() if isinstance(v, np.ndarray) and v.size}
             arrays[HEADER] = _text({**header, "state": sorted(fields)}, extra)
     lengths = comm.bcast({name: array.shape[0] for name, array in arrays.items()}, root=0)
-    datasets = {f"{STATE}/{name}": field for name, field in fields.items()}
+    datasets: dict[str, Field | RegionTable] = {f"{STATE}/{name}": field for name, field in fields.items()}
     for name, length in lengths.items():
         datasets[name] = scatter(arrays.get(name), Grid((length,), comm=comm, axes=("n",)))
     save(path, datasets)
@@ -78,6 +84,16 @@ def restore(comm: MPI.Intracomm, path: str, header: Header, fields: Mapping[str,
                     f"{field.components} is wanted; it is another program's: start anew"
                 )
         field.owned[...] = stored.owned
+
+
+def restored_table(comm: MPI.Intracomm, path: str, name: str) -> RegionTable:
+    """Return a table of a checkpoint. Collective. RunError if it has none of this name."""
+    stored = load(path, f"{STATE}/{name}", comm=comm)
+    with agreed(comm, f"reading {path}"):
+        if not isinstance(stored, RegionTable):
+            raise RunError(f"{name!r} in {path} is no table; remove the file")
+    table: RegionTable = stored
+    return table
 
 
 def _read(path: str) -> Header:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpibatch.base.errors import RunError
 
-__all__ = ["check_writable", "file_of", "remove", "steps_in"]
+__all__ = ["check_writable", "file_of", "make", "remove", "steps_in"]
 
 _NAME = re.compile(r"step-(\d{9,})\.h5")
 _LEFT = re.compile(r"step-\d{9,}\.h5\.part")
@@ -33,6 +33,16 @@ def check_writable(folder: str) -> None:
         raise RunError(f"checkpoints were to be kept in {folder}, but there is no folder {place}; make it")
     if not os.access(place, os.W_OK | os.X_OK):
         raise RunError(f"checkpoints were to be kept in {folder}, but {place} is not writable; keep them elsewhere")
+
+
+def make(folder: str) -> None:
+    """Make the folder. Local. Its name is safe only when the folder that it is in is on disk."""
+    Path(folder).mkdir()
+    handle = os.open(Path(folder).resolve().parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove(folder: str, keep: set[int]) -> None:

@@ -59,40 +59,38 @@ def execute(args: argparse.Namespace) -> int:
 
     if not args.patience > 0:
         raise UsageError(f"--patience {args.patience:g}: give seconds, more than 0")
-    examination = examine(Path(args.folder), args.patience)
-    if examination.rank:
-        if examination.unheard is None:
+    checkup = examine(Path(args.folder), args.patience)
+    if checkup.rank:
+        if checkup.unreported is None:
             return 0
-        sys.stderr.write(
-            f"mpibatch doctor: rank {examination.rank} of {examination.ranks}: {examination.unheard.message}\n"
-        )
+        sys.stderr.write(f"mpibatch doctor: rank {checkup.rank} of {checkup.ranks}: {checkup.unreported.message}\n")
         return 2
-    if shown := _shown(args, examination):
+    if shown := _shown(args, checkup):
         print(shown, flush=True)
-    if any(finding.level == "error" for finding in examination.findings) and examination.ranks > 1:
+    if any(finding.level == "error" for finding in checkup.findings) and checkup.ranks > 1:
         # Launchers drop what they have not passed on by the time they learn that a rank has died.
         time.sleep(0.3)
-    if examination.meeting is not None:
-        examination.meeting.close()
-    return exit_code(examination.findings)
+    if checkup.rendezvous is not None:
+        checkup.rendezvous.close()
+    return exit_code(checkup.findings)
 
 
-def _shown(args: argparse.Namespace, examination: object) -> str:
+def _shown(args: argparse.Namespace, checkup: object) -> str:
     import os
     import shutil
     import sys
 
-    from mpibatch.tools.doctor.checkup import Examination
-    from mpibatch.tools.doctor.launchers import starter
+    from mpibatch.tools.doctor.checks.launchers import starter
+    from mpibatch.tools.doctor.checkup import Checkup
     from mpibatch.tools.doctor.report import as_json, as_text
 
-    assert isinstance(examination, Examination)
+    assert isinstance(checkup, Checkup)
     if args.json:
-        return as_json(examination)
+        return as_json(checkup)
     # Open MPI's launcher gives its ranks a terminal, also where all goes into a file.
     terminal = sys.stdout.isatty() and not starter()
     return as_text(
-        examination,
+        checkup,
         width=min(shutil.get_terminal_size((100, 24)).columns, 120),
         verbose=args.verbose,
         quiet=args.quiet,

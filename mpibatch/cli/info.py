@@ -46,6 +46,7 @@ def execute(args: argparse.Namespace) -> int:
         return 0
     from mpibatch.io import describe, digest, file_attributes
     from mpibatch.io.base.names import split_path
+    from mpibatch.io.read.description import tables_of
     from mpibatch.io.seal.seal import content_of
 
     attributes = file_attributes(args.file)
@@ -64,13 +65,18 @@ def execute(args: argparse.Namespace) -> int:
         if description.refused:
             entry["unreadable"] = description.refused
         elif args.digest:
-            entry["sha256"] = digest(args.file, description.name or None)
+            file = split_path(args.file)[0] if description.name else args.file
+            entry["sha256"] = digest(file, description.name or None)
         datasets.append(entry)
+    tables = [
+        {"name": t.dataset, "rows": t.shape[0], "columns": list(t.columns), "attributes": dict(t.attrs)}
+        for t in tables_of(args.file)
+    ]
     if args.json:
-        document = {"file": args.file, "sealed": content is not None, "content": content}
+        document = {"file": args.file, "sealed": content is not None, "content": content, "tables": tables}
         print(json.dumps({**document, "attributes": attributes, "datasets": datasets}, indent=2))
     else:
-        lines = _lines(args.file, attributes, datasets)
+        lines = _lines(args.file, attributes, datasets, tables)
         # Others' files have no seal, and miss none.
         sealed = f"  sealed, content {content}" if content else "  NOT SEALED: unfinished, or changed since"
         lines[1:1] = [sealed] if content or "mpibatch_layout" in attributes else []
@@ -78,10 +84,12 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(file: str, attributes: dict[str, Any], datasets: list[dict[str, Any]]) -> list[str]:
-    from mpibatch.base.units import bytes_text, shape_text
+def _lines(
+    file: str, attributes: dict[str, Any], datasets: list[dict[str, Any]], tables: list[dict[str, Any]]
+) -> list[str]:
+    from mpibatch.base.units import bytes_text, plural, shape_text
 
-    lines = [f"{file}: {len(datasets)} {'dataset' if len(datasets) == 1 else 'datasets'}"]
+    lines = [f"{file}: {plural(len(datasets), 'dataset')}"]
     lines += [f"  {key} = {_shortened(value)}" for key, value in attributes.items()]
     wide = max((len(d["name"]) for d in datasets), default=0)
     for d in datasets:
@@ -90,6 +98,10 @@ def _lines(file: str, attributes: dict[str, Any], datasets: list[dict[str, Any]]
         lines.append("  ".join(filter(None, [line, stored, d.get("sha256")])))
         lines += [f"    unreadable: {d['unreadable']}"] if "unreadable" in d else []
         lines += [f"    {line}" for line in _attributes(d["attributes"])]
+    for table in tables:
+        rows = plural(table["rows"], "row")
+        lines.append(f"  {table['name']}: a table of {rows}, by columns {', '.join(table['columns'])}")
+        lines += [f"    {line}" for line in _attributes(table["attributes"])]
     return lines
 
 

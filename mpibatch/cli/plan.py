@@ -107,7 +107,7 @@ def _machines(named: str | None) -> tuple[Machine | None, Machine | None]:
     """The machine that is planned for, and that of the folder; None for those that are not there."""
     from pathlib import Path
 
-    from mpibatch.tools.planning.machine import default_path, load
+    from mpibatch.tools.planning.profile import default_path, load
 
     path = default_path()
     home = load(path) if path.exists() else None

@@ -52,7 +52,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 def execute(args: argparse.Namespace) -> int:
     """Run the command. Collective."""
     from mpibatch.base.errors import UsageError
-    from mpibatch.tools.planning.machine import default_path
+    from mpibatch.tools.planning.profile import default_path
 
     if not 0.1 <= args.seconds <= 3600:
         raise UsageError(f"--seconds {args.seconds:g}: give 0.1 to 3600")

@@ -47,14 +47,14 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.base.log import launched
     from mpibatch.cli._exit import OK, RUN_ERROR, printable
     from mpibatch.tools.report import comparison, measures, page, words
-    from mpibatch.tools.scaling import study
+    from mpibatch.tools.scaling.folder import load
 
     if launched()[0] != 0:
         return OK
     if args.fail_on_slower and not args.compare:
         raise UsageError("--fail-on-slower needs a study to compare with: --compare OLD")
-    chosen_study = study.load(args.study)
-    before = study.load(args.compare) if args.compare else None
+    chosen_study = load(args.study)
+    before = load(args.compare) if args.compare else None
     page.check_installed()
     measured = measures.measure(chosen_study)
     changes = comparison.compare(measured, measures.measure(before)) if before is not None else None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from mpibatch.tools.scaling.study import Study
@@ -86,6 +85,7 @@ def execute(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from mpibatch.base.errors import UsageError
+    from mpibatch.cli import _study
     from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.tools.scaling import local_machine, runs
 
@@ -105,7 +105,7 @@ def execute(args: argparse.Namespace) -> int:
         local_machine.launcher()
     else:
         site_profile = _site(args, folder)
-    study = _study(args, folder, text, counts, threads, runs.sources_of(job))
+    study = _study.study_of(args, folder, text, counts, threads, runs.sources_of(job))
     return _run_locally(args, study) if site_profile is None else _on_slurm(args, study, site_profile, is_new)
 
 
@@ -151,106 +151,17 @@ def _numbers(option: str, text: str) -> list[int]:
     return sorted(numbers)
 
 
-def _study(
-    args: argparse.Namespace,
-    folder: Path,
-    text: str,
-    counts: Sequence[int],
-    threads: Sequence[int],
-    sources: dict[str, str],
-) -> Study:
-    """The study in the folder if it is of this job, with what is asked for now; else a new one."""
-    import os
-    from pathlib import Path
-
-    from mpibatch.base.errors import UsageError
-    from mpibatch.base.log import logger
-    from mpibatch.tools.scaling import local_machine, runs, study
-
-    machine = local_machine.machine_here()
-    cores = machine["cores"]
-    many = [runs.words_of(r, t) for r in counts for t in threads if r * t > cores]
-    if many and args.profile is None:
-        logger("scaling").warning(
-            "%s on %d cores: ranks that share a core tell nothing of more cores", ", ".join(many), cores
-        )
-    commit, versions = local_machine.commit_here(), local_machine.versions_here()
-    if not study.holds_study(folder):
-        return study.create(
-            folder,
-            name=Path(args.job).stem,
-            mode=args.mode,
-            job=text,
-            source=args.job,
-            settings=args.settings,
-            counts=counts,
-            threads=threads,
-            repeat=args.repeat,
-            profile=args.profile,
-            commit=commit,
-            versions=versions,
-            machine=machine,
-            sources=sources,
-            run_as=runs.plain_job(text, args.job, args.mode),
-            profile_of_machine=_profile_of_machine(args),
-            dry_run=args.dry_run,
-        )
-    known_study = study.load(folder)
-    differ = study.differences(known_study, text, args.settings, args.mode, args.profile, sources)
-    if args.profile is None:
-        differ += [
-            f"it was made on {known_study.machine.get(key)!r}, here it is {machine[key]!r}"
-            for key in ("cpu", "cores")
-            if known_study.machine.get(key) != machine[key]
-        ]
-    if differ:
-        raise UsageError(f"{folder} holds another study: {'; '.join(differ)}; name another --folder, or remove it")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"the study's folder {folder} is not writable; allow it, or name another with --folder")
-    # Older studies tell the commit alone, not of which repository.
-    same = known_study.commit.partition(" ")[0] == commit.partition(" ")[0]
-    for name, before, now in (
-        ("commit", "" if same else known_study.commit, commit),
-        ("versions", known_study.versions, versions),
-    ):
-        if before and now and before != now:
-            logger("scaling").warning("the %s of the runs in %s: %s; now: %s", name, folder, before, now)
-    profile = _profile_of_machine(args) if args.machine else None
-    # Its folder is told when it is locked.
-    return study.extended(known_study, counts, threads, args.repeat, profile, dry_run=True)
-
-
-def _remember(study: Study) -> Study:
-    """The study as its folder has it now, which remembers what is asked for, too. The folder is locked."""
-    from mpibatch.tools.scaling.study import extended, load
-
-    return extended(load(study.path), study.counts, study.threads, study.repeat, study.profile_of_machine)
-
-
-def _profile_of_machine(args: argparse.Namespace) -> dict[str, Any] | None:
-    """The machine's profile: the one named, or for runs here what `mpibatch probe` left."""
-    import json
-    from pathlib import Path
-
-    from mpibatch.tools.planning import machine
-
-    path = Path(args.machine) if args.machine else machine.default_path()
-    if not args.machine and (args.profile is not None or not path.is_file()):
-        return None
-    machine.load(path)  # tells all that is wrong in it
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value
-
-
 def _run_locally(args: argparse.Namespace, study: Study) -> int:
     import shutil
 
+    from mpibatch.cli import _study
     from mpibatch.tools.scaling import runs
-    from mpibatch.tools.scaling.study import INPUTS, load, missing
+    from mpibatch.tools.scaling.folder import INPUTS, load, locked
+    from mpibatch.tools.scaling.study import missing
 
     tell = _teller(args)
-    with _locked(study.path):
-        study = _remember(study)
+    with locked(study.path):
+        study = _study.remember(study)
         todo = _todo(args, study)
         if todo:
             tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs to make, {_points(study)}")
@@ -269,7 +180,7 @@ def _run_locally(args: argparse.Namespace, study: Study) -> int:
 def _site(args: argparse.Namespace, folder: Path) -> Profile:
     """The site's profile. What is wrong with it, or no sbatch, is told before there is a folder that is bound to it."""
     from mpibatch.cli import _slurm_options
-    from mpibatch.tools.scaling.study import holds_study
+    from mpibatch.tools.scaling.folder import holds_study
     from mpibatch.tools.slurm import commands, durations
 
     if args.time:
@@ -280,26 +191,10 @@ def _site(args: argparse.Namespace, folder: Path) -> Profile:
     return profile
 
 
-@contextmanager
-def _removed_if_refused(folder: Path) -> Iterator[None]:
-    """Remove a new study of which Slurm takes no job: it would be in the way of the corrected command."""
-    import shutil
-
-    from mpibatch.base.errors import UsageError
-    from mpibatch.tools.scaling.batch import SUBMITTED
-
-    try:
-        yield
-    except UsageError:  # not RunError: an sbatch that gives no answer may have taken the job
-        if not any(folder.glob(f"points/*/{SUBMITTED}")):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
 def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile, is_new: bool) -> int:
-    from mpibatch.cli import _slurm_options
+    from mpibatch.cli import _slurm_options, _study
     from mpibatch.tools.scaling import batch, runs
-    from mpibatch.tools.scaling.study import load
+    from mpibatch.tools.scaling.folder import load, locked
 
     tell = _teller(args)
     options = batch.Options(ntasks_per_node=args.ntasks_per_node or 0, time=args.time or "")
@@ -309,8 +204,8 @@ def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile, is_new: 
             return _conclude(args, study)
         batch.run(study, profile, todo, options, dry_run=True)
         return 0
-    with _locked(study.path), _removed_if_refused(study.path) if is_new else nullcontext():
-        study = _remember(study)
+    with locked(study.path), _study.removed_if_refused(study.path) if is_new else nullcontext():
+        study = _study.remember(study)
         todo = _todo(args, study)
         if not todo:
             return _conclude(args, study)
@@ -393,22 +288,3 @@ def _all_runs(study: Study) -> int:
 def _points(study: Study) -> str:
     threads = "" if study.threads == (1,) else f", {', '.join(map(str, study.threads))} threads each"
     return f"{study.mode}, on {', '.join(map(str, study.counts))} ranks{threads}"
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Two at a time in one folder would write each other's runs, and measure one another."""
-    import os
-
-    from mpibatch.base.errors import UsageError
-    from mpibatch.base.files import lock
-
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if not lock(handle):
-            raise UsageError(
-                f"another mpibatch scale is making runs in {folder}; wait for it, or name another --folder"
-            )
-        yield
-    finally:
-        os.close(handle)

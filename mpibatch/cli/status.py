@@ -53,8 +53,10 @@ def execute(args: argparse.Namespace) -> int:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))
         return 0
-    wide = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in COLUMNS}
-    for row in [{key: key for key in COLUMNS}, *rows]:
+    # The key in JSON is older than the word.
+    heads = {key: "attempts" if key == "lives" else key for key in COLUMNS}
+    wide = {key: max(len(str(row[key])) for row in (heads, *rows)) for key in COLUMNS}
+    for row in [heads, *rows]:
         print("  ".join(f"{row[key]!s:<{wide[key]}}" for key in COLUMNS).rstrip())
     return 0
 
@@ -72,9 +74,9 @@ def _rows(submission: Submission, known: Mapping[str, Queued]) -> list[dict[str,
 
 def _row(submission: Submission, task: str, queued: Queued | None) -> dict[str, Any]:
     from mpibatch.tools.slurm import submissions
-    from mpibatch.tools.slurm.attempts import read_lives
+    from mpibatch.tools.slurm.attempts import read_attempts
 
-    lives = sum(line.get("event") == "begin" for line in read_lives(submissions.state_of(submission, task)))
+    attempts = sum(line.get("event") == "begin" for line in read_attempts(submissions.state_of(submission, task)))
     record = submissions.outcome(submission, task)
     state = queued.state if queued else "forgotten"  # Slurm keeps ended jobs for minutes only
     return {
@@ -82,7 +84,7 @@ def _row(submission: Submission, task: str, queued: Queued | None) -> dict[str, 
         "name": submission.name,
         "state": state,
         "elapsed": queued.elapsed if queued else "",
-        "lives": lives,
+        "lives": attempts,
         "result": _result(submission, record, queued),
         "log": str(submissions.log_of(submission, task)),
     }

@@ -147,7 +147,7 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
     time = durations.seconds(args.time) if args.time else durations.seconds(profile.time) if profile.time else None
     if args.chain and job.checkpoint is None:
         raise UsageError(
-            f"--chain: {args.job} has no section [checkpoint], so that no life could go on where the last one ended; "
+            f"--chain: {args.job} has no section [checkpoint], so no attempt could go on where the last one ended; "
             "add one (it may be empty)"
         )
     if args.margin is not None and job.checkpoint is None:

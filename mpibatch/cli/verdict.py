@@ -15,12 +15,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         parents=[shared],
         description="Say what a run in a batch script amounted to. Exit code 0: done; 75: go on; others: give up.",
     )
-    parser.add_argument("state", metavar="FOLDER", help="the folder of the run's lives")
+    parser.add_argument("state", metavar="FOLDER", help="the folder of the run's attempts")
     event = parser.add_mutually_exclusive_group(required=True)
-    event.add_argument("--begin", action="store_true", help="a life begins")
-    event.add_argument("--code", type=int, help="a life ends; the exit code of the launcher")
+    event.add_argument("--begin", action="store_true", help="an attempt begins")
+    event.add_argument("--code", type=int, help="an attempt ends; the exit code of the launcher")
     event.add_argument("--successor", metavar="JOBID", help="the run goes on as another job")
-    parser.add_argument("--chain", action="store_true", help="the run may go on in another life")
+    parser.add_argument("--chain", action="store_true", help="the run may go on in another attempt")
     parser.add_argument("--progress", metavar="DIR", help="the folder where checkpoints appear")
     parser.add_argument(
         "--stopping", type=_seconds, metavar="SECONDS", help="from the signal to the end; '': no signal"

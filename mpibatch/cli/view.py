@@ -1,12 +1,16 @@
-"""``mpibatch view``: a dataset, or a slice of it, as a picture."""
+"""``mpibatch view``: a dataset, or a slice of it, as a picture; a table as text or as a plot."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.log import launched
 from mpibatch.cli._exit import printable
+
+if TYPE_CHECKING:
+    from mpibatch.io.formats.source import Source
 
 __all__ = ["add", "execute"]
 
@@ -16,11 +20,19 @@ or between two percentiles. Three or four channels of bytes as the last axis are
 neither shown nor given by --slice are cut in the middle, that of a series' times at the last one; what is cut, and
 where, is said. Large pictures are thinned out to --longest pixels a side.
 
+Labels are drawn with --over as outlines and numbers over another dataset of the same file, or over FILE::DATASET, and
+with --labels in colours; a label's colour follows from its number alone. Of a table the first rows are printed, with
+--plot COLUMN a histogram; with the name of a picture (PNG, SVG) it is drawn, and two columns against each other.
+
 examples:
   mpibatch view out.h5::edges edges.png
   mpibatch view volume.h5::raw slice.png --slice 0:128
   mpibatch view heat.h5::u first.png --slice 0:0
   mpibatch view out.h5::filtered smooth.png --percentile 1,99
+  mpibatch view out.h5::labels objects.png --over raw
+  mpibatch view out.h5::table
+  mpibatch view out.h5::table --plot area
+  mpibatch view out.h5::table --plot area,eccentricity plot.svg
 """
 
 
@@ -29,18 +41,23 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser = commands.add_parser(
         "view",
         parents=[shared],
-        help="write a dataset as a PNG picture",
-        description="Write a dataset, or a slice of it, as a picture (PNG, or what the name's ending says).",
+        help="write a dataset as a PNG picture, print or plot a table",
+        description="Write a dataset, or a slice of it, as a picture (PNG, or what the name's ending says); print or "
+        "plot a table.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="FILE[::DATASET]", help="the dataset to show")
-    parser.add_argument("picture", metavar="OUT.png", help="the picture to write")
+    parser.add_argument("source", metavar="FILE[::DATASET]", help="the dataset, or table, to show")
+    parser.add_argument("picture", metavar="OUT.png", nargs="?", help="the picture to write")
     parser.add_argument(
         "--slice", dest="slices", metavar="AXIS:INDEX", action="append", default=[], help="cut an axis (repeatable)"
     )
     parser.add_argument("--percentile", metavar="LOW,HIGH", help="stretch the contrast between these percentiles")
     parser.add_argument("--longest", type=int, default=4096, metavar="N", help="pixels a side (default: %(default)s)")
+    parser.add_argument("--over", metavar="DATASET", help="draw outlines and numbers of labels over this")
+    parser.add_argument("--labels", action="store_true", help="draw labels in colours")
+    parser.add_argument("--plot", metavar="COLUMN[,COLUMN]", help="a histogram of a table's column, or two columns")
+    parser.add_argument("--rows", type=int, default=20, metavar="N", help="rows to print of a table (default: 20)")
     parser.set_defaults(execute=execute)
 
 
@@ -50,21 +67,46 @@ def execute(args: argparse.Namespace) -> int:
     percentiles = _percentiles(args.percentile) if args.percentile else None
     if args.longest < 1:
         raise UsageError(f"--longest {args.longest}: give 1 pixel or more")
+    if args.rows < 1:
+        raise UsageError(f"--rows {args.rows}: give 1 or more")
     if launched()[0] != 0:
         return 0
+    from mpibatch.io.formats import inspect
+
+    source = inspect(args.source, tables=True)
+    if source.columns:
+        return _show_table(args, source)
+    if args.plot is not None:
+        raise UsageError(f"--plot {args.plot}: {source.name} is an array, and columns of tables are plotted")
+    if args.picture is None:
+        raise UsageError(f"{source.name} is an array; name the picture to write, such as {source.dataset or 'out'}.png")
+    words = _show_array(args, source, chosen, percentiles)
+    if not args.quiet:
+        print(printable(f"{args.picture}: {', '.join(words)}".replace("\n", "\\n")))
+    return 0
+
+
+def _show_array(
+    args: argparse.Namespace, source: Source, chosen: dict[int, int], percentiles: tuple[float, float] | None
+) -> list[str]:
+    """Write the picture of an array, or of labels; return what it shows."""
     from PIL import Image
 
     from mpibatch.base.units import shape_text
     from mpibatch.cli._picture import cut, gray, is_color
     from mpibatch.cli.times import axes_of, time_at
     from mpibatch.io import read_slice
-    from mpibatch.io.formats import inspect
 
-    source = inspect(args.source)
     color = is_color(source.shape, source.dtype)
     axes = axes_of(args.source, source)
     selection = cut(source.shape, color, chosen, args.longest, is_series=axes[:1] in (["t"], ["time"]))
-    pixels = gray(read_slice(args.source, None, selection), percentiles)
+    values = read_slice(args.source, None, selection)
+    objects: list[str] = []
+    if args.over is not None or args.labels:
+        values = values if values.ndim > 1 else values.reshape(1, -1)
+        pixels, objects = _labelled(args, source, values, selection, percentiles)
+    else:
+        pixels = gray(values, percentiles)
     image = Image.fromarray(pixels if pixels.ndim > 1 else pixels.reshape(1, -1))
     try:
         image.save(args.picture)
@@ -72,14 +114,85 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError(f"the picture {args.picture!r} cannot be written: {error}; name it .png") from None
     except OSError as error:
         raise RunError(f"the picture {args.picture!r} cannot be written: {error}") from None
-    if not args.quiet:
-        words = [f"{image.width} × {image.height} pixels of {source.name}, {shape_text(source.shape)}"]
-        words += [
-            f"{name} = {index} of 0 to {n - 1}{time_at(args.source, name, index, n)}"
-            for name, index, n in zip(axes, selection, source.shape, strict=False)
-            if isinstance(index, int)
-        ]
-        print(printable(f"{args.picture}: {', '.join(words)}".replace("\n", "\\n")))
+    words = [f"{image.width} × {image.height} pixels of {source.name}, {shape_text(source.shape)}", *objects]
+    return words + [
+        f"{name} = {index} of 0 to {n - 1}{time_at(args.source, name, index, n)}"
+        for name, index, n in zip(axes, selection, source.shape, strict=False)
+        if isinstance(index, int)
+    ]
+
+
+def _labelled(
+    args: argparse.Namespace,
+    source: Source,
+    labels: Any,
+    selection: tuple[int | slice, ...],
+    percentiles: tuple[float, float] | None,
+) -> tuple[Any, list[str]]:
+    """The pixels of labels in their colours, or their outlines over another array; and what is in them."""
+    import numpy as np
+
+    from mpibatch.cli._overlay import colors_of, enlargement, numbered, outlined
+    from mpibatch.cli._picture import gray
+
+    if labels.dtype.kind not in "iu" or labels.ndim != 2:
+        raise UsageError(
+            f"{source.name} of dtype {labels.dtype} was to be drawn as labels; give integers, as `label` makes them"
+        )
+    count = len(np.unique(labels[labels > 0]))
+    objects = f"{count} {'object' if count == 1 else 'objects'}"
+    if args.over is None:
+        return colors_of(labels), [objects]
+    below = gray(_below(args, source, selection), percentiles)
+    below = below if below.ndim > 1 else below.reshape(1, -1)
+    pixels, large = outlined(below, labels, enlargement(labels.shape, args.longest))
+    pixels, numbers = numbered(pixels, large)
+    return pixels, [f"{objects}, {numbers} of them numbered" if numbers < count else objects]
+
+
+def _below(args: argparse.Namespace, source: Source, selection: tuple[int | slice, ...]) -> Any:
+    """The values over which labels are drawn: a dataset of the same file, or another file's, of the same cells."""
+    from pathlib import Path
+
+    from mpibatch.base.units import shape_text
+    from mpibatch.cli._picture import is_color
+    from mpibatch.io import read_slice
+    from mpibatch.io.base.names import SEPARATOR, whole_name
+    from mpibatch.io.formats import inspect
+
+    is_file = SEPARATOR in args.over or Path(args.over).is_file()
+    place = args.over if is_file else whole_name(source.path, args.over)
+    other = inspect(place)
+    cells = other.shape[:-1] if is_color(other.shape, other.dtype) else other.shape
+    if cells != source.shape:
+        raise UsageError(
+            f"{source.name} of {shape_text(source.shape)} was to be drawn over {other.name}, which has "
+            f"{shape_text(cells)} cells; give one of the same cells"
+        )
+    return read_slice(place, None, selection)
+
+
+def _show_table(args: argparse.Namespace, source: Source) -> int:
+    """Print the first rows of a table, or a histogram; or draw columns."""
+    from mpibatch.cli._table import bars, draw, read_columns, rows_text
+
+    if args.over is not None or args.labels or args.slices:
+        raise UsageError(f"{source.name} is a table; --over, --labels and --slice are for arrays")
+    names = [name.strip() for name in args.plot.split(",")] if args.plot is not None else []
+    if len(names) > 2:
+        raise UsageError(f"--plot {args.plot}: give one column, or two with a comma between")
+    if args.picture is not None and not names:
+        raise UsageError(f"{source.name} is a table; say what to draw of it: --plot {next(iter(source.columns))}")
+    if args.picture is not None:
+        lines = [f"{args.picture}: {', '.join(names)} of {source.name}, {draw(source, names, args.picture)}"]
+    elif len(names) == 2:
+        raise UsageError(f"--plot {args.plot}: name the picture to write, such as plot.png or plot.svg")
+    elif names:
+        lines = bars(names[0], read_columns(source, names)[names[0]])
+    else:
+        lines = rows_text(source, args.rows)
+    if not (args.quiet and args.picture is not None):
+        print("\n".join(printable(line.replace("\n", "\\n")) for line in lines))
     return 0
 
 

@@ -13,6 +13,8 @@ from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
 from mpibatch.fields.memory import FieldMemory, Halo
+from mpibatch.fields.operators import CellByCell
+from mpibatch.fields.remedies import INSTEAD, instead
 
 if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
@@ -41,7 +43,7 @@ def normal_halo(halo: HaloLike, ndim: int) -> Halo:
     return pairs
 
 
-class Field(np.lib.mixins.NDArrayOperatorsMixin):
+class Field(CellByCell):
     """A global array over a Grid, of which this rank holds its owned cells and a halo.
 
     Fields take part in NumPy expressions (``2 * u + v``, ``np.sqrt(u)``, ``u > 0.5``) cell by cell, with scalars and
@@ -366,40 +368,6 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
         result.owned[...] = cast(self.owned, dtype)
         return result
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
-        if method != "__call__" or ufunc.signature is not None:
-            raise UsageError(
-                f"np.{ufunc.__name__}.{method} was asked of a Field; it combines cells of different ranks: "
-                f"{_instead(f'{ufunc.__name__}.{method}')}"
-            )
-        name = ufunc.__name__
-        if kwargs.get("casting", "same_kind") in ("unsafe", "same_value"):
-            raise UsageError(
-                f"np.{name} of a Field with casting={kwargs['casting']!r}; how NumPy casts depends on a cell's "
-                "place in the array: leave casting out, and cast with u.astype"
-            )
-        if "where" in kwargs:
-            if out is None:
-                raise UsageError(
-                    f"np.{name} of a Field with where=, but without out=, leaves cells undefined; use np.where, "
-                    "or give out="
-                )
-            kwargs["where"] = _operands(name, (*inputs, kwargs["where"]))[0][-1]
-        if out is not None:
-            arrays, _, _ = _operands(ufunc.__name__, (*inputs, *out))
-            ufunc(*arrays[: len(inputs)], out=tuple(arrays[len(inputs) :]), **kwargs)
-            return out[0] if len(out) == 1 else out
-        return _cell_by_cell(ufunc, ufunc.__name__, inputs, kwargs)
-
-    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if function not in _CELL_BY_CELL or "out" in kwargs:
-            raise UsageError(
-                f"np.{function.__name__} was asked of a Field, which ranks share; {_instead(function.__name__)}. Of "
-                "NumPy's functions only those that work cell by cell take fields: ufuncs, and "
-                + ", ".join(sorted(f.__name__ for f in _CELL_BY_CELL))
-            )
-        return _cell_by_cell(function, function.__name__, args, kwargs)
-
     # Comparisons return Fields, so identity is the only hash that makes sense.
     __hash__ = object.__hash__
 
@@ -412,7 +380,7 @@ class Field(np.lib.mixins.NDArrayOperatorsMixin):
             )
 
         def __getattr__(self, name: str) -> Any:
-            remedy = f"; {_instead(name)}" if name in _INSTEAD or hasattr(np.ndarray, name) else ""
+            remedy = f"; {instead(name)}" if name in INSTEAD or hasattr(np.ndarray, name) else ""
             raise AttributeError(f"a Field has no attribute {name!r}{remedy}")
 
     def __bool__(self) -> bool:
@@ -430,90 +398,3 @@ def check_field(operation: str, value: Any) -> None:
             f"{operation}: got {type(value).__name__}{shape}, not a Field; give a Field "
             "(mpibatch.scatter(array, grid) makes one of an array)"
         )
-
-
-# What does for fields what a function or method of NumPy, or the reduction of a ufunc, does for arrays.
-_INSTEAD = {
-    **{
-        name: f"mpibatch.{name}(u)"
-        for name in (
-            *("sum", "mean", "var", "std", "min", "max", "argmin", "argmax", "count_nonzero", "any", "all", "unique"),
-            *("nansum", "nanmean", "nanvar", "nanstd", "nanmin", "nanmax", "bincount"),
-        )
-    },
-    "histogram": "mpibatch.histogram(u, ...)",
-    **dict.fromkeys(("dot", "vdot", "inner"), "mpibatch.dot(u, v)"),
-    "norm": "mpibatch.norm(u)",
-    **dict.fromkeys(("save", "savez", "tofile", "dump"), "mpibatch.save(path, u=u)"),
-    **dict.fromkeys(("copy", "copyto"), "u.copy()"),
-    **dict.fromkeys(("zeros_like", "ones_like", "empty_like", "full_like"), "u.like() or u.grid.full(value, dtype)"),
-    **dict.fromkeys(("allclose", "array_equal"), "mpibatch.max(abs(u - v))"),
-    **dict.fromkeys(("convolve", "correlate"), "mpibatch.filters.convolve1d and correlate1d"),
-    "add.reduce": "mpibatch.sum(u)",
-    "minimum.reduce": "mpibatch.min(u)",
-    "maximum.reduce": "mpibatch.max(u)",
-    "amin": "mpibatch.min(u)",
-    "amax": "mpibatch.max(u)",
-    "average": "mpibatch.mean(u)",
-    "median": "mpibatch.median(u), or mpibatch.filters.median_filter (of windows)",
-    **{
-        name: f"mpibatch.{name}(u, q)".replace("median(u, q)", "median(u)")
-        for name in ("quantile", "percentile", "nanquantile", "nanmedian")
-    },
-    "gradient": "mpibatch.filters.correlate1d",
-    "clip": "np.clip(u, low, high)",
-    "round": "np.round(u)",
-    "real": "np.real(u)",
-    "imag": "np.imag(u)",
-    "conj": "np.conj(u)",
-}
-
-
-def _instead(name: str) -> str:
-    return f"use {_INSTEAD.get(name, 'mpibatch.sum, min, max, mean, histogram, or work on u.owned')}"
-
-
-# Functions of NumPy that are no ufuncs but work cell by cell.
-_CELL_BY_CELL = frozenset({np.clip, np.imag, np.nan_to_num, np.real, np.round, np.where})
-
-
-def _cell_by_cell(function: Any, name: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a function of NumPy on the owned cells, and make fields of what it returns."""
-    arrays, grid, halo = _operands(name, inputs)
-    values = function(*arrays, **kwargs)
-    if isinstance(values, tuple):
-        return tuple(_wrap(value, grid, halo) for value in values)
-    return _wrap(values, grid, halo)
-
-
-def _operands(name: str, inputs: tuple[Any, ...]) -> tuple[list[Any], Grid, Halo]:
-    """Return what NumPy is to work on for each input, and grid and halo of the result."""
-    fields = [x for x in inputs if isinstance(x, Field)]
-    grid = fields[0].grid
-    for other in fields[1:]:
-        if not grid.matches(other.grid):
-            raise UsageError(
-                f"np.{name} of fields over {grid} and {other.grid}; bring them to one grid with mpibatch.redistribute"
-            )
-    components = max((f.components for f in fields), key=len)
-    halo = tuple((max(f.halo[a][0] for f in fields), max(f.halo[a][1] for f in fields)) for a in range(grid.ndim))
-    return [_operand(x, components, name) for x in inputs], grid, halo
-
-
-def _operand(value: Any, components: tuple[int, ...], name: str) -> Any:
-    if isinstance(value, Field):
-        # A field without components meets one with: the same value for each of them.
-        missing = len(components) - len(value.components)
-        return value.owned.reshape(value.owned.shape + (1,) * missing) if missing else value.owned
-    if np.ndim(value) and np.shape(value) != components:
-        raise UsageError(
-            f"np.{name} of a Field and an array of shape {np.shape(value)}; only scalars, other fields, and "
-            f"one value per component {components} combine with a Field: scatter the array first"
-        )
-    return value
-
-
-def _wrap(value: npt.NDArray[Any], grid: Grid, halo: Halo) -> Field:
-    result = Field(grid, value.dtype, halo, value.shape[grid.ndim :])
-    result.owned[...] = value
-    return result

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box, Decomposition
+from mpibatch.fields.axes import axis_names, per_axis
 from mpibatch.fields.memory import Pool
 from mpibatch.mpi import MPI, private, same
 
@@ -19,18 +20,6 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field, HaloLike
 
 __all__ = ["Grid"]
-
-_AXIS_NAMES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
-
-
-def _per_axis(value: Any, ndim: int, name: str, convert: Callable[[Any], Any]) -> tuple[Any, ...]:
-    scalar = np.ndim(value) == 0
-    values = (value,) * ndim if scalar else tuple(value)
-    if len(values) != ndim:
-        raise UsageError(
-            f"{name}={value!r} has {len(values)} entries for a grid of {ndim} axes; give one, or one per axis"
-        )
-    return tuple(convert(v) for v in values)
 
 
 class Grid:
@@ -113,13 +102,11 @@ class Grid:
             raise UsageError(f"a grid of {len(cells)} axes was asked for; a grid has 1 to 4 (put others in components)")
         self.comm: MPI.Intracomm = private(comm)
         self.decomposition = Decomposition.over(cells, self.comm.size, topology, sizes, weights)
-        self.periodic: tuple[bool, ...] = _per_axis(periodic, len(cells), "periodic", bool)
-        self.spacing: tuple[float, ...] = _per_axis(spacing, len(cells), "spacing", float)
-        self.origin: tuple[float, ...] = _per_axis(origin, len(cells), "origin", float)
+        self.periodic: tuple[bool, ...] = per_axis(periodic, len(cells), "periodic", bool)
+        self.spacing: tuple[float, ...] = per_axis(spacing, len(cells), "spacing", float)
+        self.origin: tuple[float, ...] = per_axis(origin, len(cells), "origin", float)
         self.units = units
-        self.axes: tuple[str, ...] = tuple(axes) if axes is not None else _AXIS_NAMES[len(cells)]
-        if len(self.axes) != len(cells) or len(set(self.axes)) != len(cells):
-            raise UsageError(f"axes={self.axes!r} for a grid of {len(cells)} axes; give one distinct name per axis")
+        self.axes = axis_names(axes, len(cells))
         # Later messages would be of lengths that the others do not expect, or be none.
         parts = f"sizes={sizes}, weights={weights}, periodic={self.periodic}, {self.spacing=}, {self.origin=}"
         same(self.comm, f"a grid of {cells} cells on {self.topology} ranks, {parts}".replace("self.", ""))

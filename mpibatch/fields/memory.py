@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FieldMemory", "Filled", "Halo", "Pool", "Width", "staggered"]
+__all__ = ["FieldMemory", "Halo", "HaloState", "Pool", "Width", "staggered"]
 
 # Allocators let large arrays begin at the same place of a page. The same cell of many fields would then meet in the
 # same few lines of the L1 cache, and loads would wait for stores that only look like theirs.
@@ -48,7 +48,7 @@ Halo = tuple[tuple[int, int], ...]  # (low, high) widths along each grid axis
 Width = tuple[Halo, bool, bool]  # how far it is read, with corners or without, and whether sweeps fill the walls
 
 
-class Filled:
+class HaloState:
     """What the halo of cells that do not change holds, so that it is not brought again.
 
     It follows from the calls that all ranks make, and never from the cells: every rank comes to the same answer.
@@ -86,26 +86,26 @@ class FieldMemory:
     ----------
     cells : array of owned cells and halo, also for those who fill the halo of a frozen field.
     owned : the view of `cells` without the halo.
-    engines : exchanges bound to it, kept by `mpibatch.halo`.
+    exchanges : those bound to it, kept by `mpibatch.halo`.
     filled : what the halo of a frozen field is known to hold; None: the field is not frozen.
     is_reused : whether another field may have it afterwards.
     """
 
-    __slots__ = ("__weakref__", "_lent_as", "cells", "engines", "filled", "inside", "is_reused", "owned")
+    __slots__ = ("__weakref__", "_lent_as", "cells", "exchanges", "filled", "inside", "is_reused", "owned")
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], inside: tuple[slice, ...]) -> None:
         cells = self.cells = staggered(shape, dtype)
         self.inside = inside
         self.owned = cells[inside]
-        self.engines: dict[Any, Any] = {}
-        self.filled: Filled | None = None
+        self.exchanges: dict[Any, Any] = {}
+        self.filled: HaloState | None = None
         self.is_reused = True
         assert isinstance(cells.base, np.ndarray)
         self._lent_as = (shape, dtype, cells.base, cells.ctypes.data - cells.base.ctypes.data)
 
     def freeze(self) -> None:
         """Say that its owned cells do not change any more; what is bound to it may rest on that. Local."""
-        self.filled, self.is_reused = Filled(), False
+        self.filled, self.is_reused = HaloState(), False
 
     def view(self) -> npt.NDArray[Any]:
         """Return `cells` as an array that each view of it keeps, while views of `cells` do not. Local."""

@@ -12,10 +12,11 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.filters._engine.lines import correlate_axis
+from mpibatch.filters._engine.calls import FilterCall
+from mpibatch.filters._engine.lines import correlation
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.windows import correlate_window, holds
-from mpibatch.filters.linear import begin, truths
+from mpibatch.filters.linear import begin, passes, truths
 
 __all__ = ["convolve", "convolve1d", "correlate", "correlate1d"]
 
@@ -101,7 +102,9 @@ def correlate1d(
     >>> mb.gather_all(v)[7:10, 8]
     array([3., 2., 1.])
     """
-    return _correlated1d("correlate1d", u, weights_of("correlate1d", weights, 1), axis, output, mode, cval, origin)
+    name = "correlate1d"
+    call = FilterCall(name=name, u=u, output=output, mode=mode, cval=cval, origin=origin, axes=axis)
+    return _correlated1d(call, weights_of(name, weights, 1))
 
 
 def convolve1d(
@@ -166,7 +169,8 @@ def convolve1d(
     """
     taps = weights_of("convolve1d", weights, 1)
     shift = _reversed(ask.origins_of("convolve1d", origin, taps.shape), taps.shape)
-    return _correlated1d("convolve1d", u, taps[::-1], axis, output, mode, cval, shift)
+    call = FilterCall(name="convolve1d", u=u, output=output, mode=mode, cval=cval, origin=shift, axes=axis)
+    return _correlated1d(call, taps[::-1])
 
 
 def _reversed(origins: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
@@ -174,17 +178,14 @@ def _reversed(origins: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(-origin - (size % 2 == 0) for origin, size in zip(origins, shape, strict=True))
 
 
-def _correlated1d(
-    name: str, u: Field, weights: Weights, axis: Any, output: Any, mode: Any, cval: Any, origin: Any
-) -> Field:
-    out = begin(name, u, output)
-    along = ask.axis_of(name, axis, u.grid.ndim)
-    (shift,) = ask.origins_of(name, origin, (weights.size,))
-    mode, cval = ask.mode_of(name, mode), ask.cval_of(name, cval)
+def _correlated1d(call: FilterCall, weights: Weights) -> Field:
+    name, u = call.name, call.u
+    out = begin(name, u, call.output)
+    along = ask.axis_of(name, call.axes, u.grid.ndim)
+    (shift,) = ask.origins_of(name, call.origin, (weights.size,))
+    mode, cval = ask.mode_of(name, call.mode), ask.cval_of(name, call.cval)
     check_memory(u.grid, f"{name} with {weights.size} weights", slab_bytes(u, along, (weights.size - 1, 0)))
-    with timed("compute"):
-        correlate_axis(u, out, along, weights, mode, cval, shift)
-    return truths(out)
+    return passes(u, out, [correlation(along, weights, mode, shift)], cval)
 
 
 def correlate(
@@ -253,7 +254,8 @@ def correlate(
            [6., 5., 4.],
            [3., 2., 1.]])
     """
-    return _correlated("correlate", u, weights, output, mode, cval, origin, axes)
+    call = FilterCall(name="correlate", u=u, output=output, mode=mode, cval=cval, origin=origin, axes=axes)
+    return _correlated(call, weights)
 
 
 def convolve(
@@ -322,17 +324,19 @@ def convolve(
            [4., 5., 6.],
            [7., 8., 9.]])
     """
-    return _correlated("convolve", u, weights, output, mode, cval, origin, axes)
+    call = FilterCall(name="convolve", u=u, output=output, mode=mode, cval=cval, origin=origin, axes=axes)
+    return _correlated(call, weights)
 
 
-def _correlated(name: str, u: Field, weights: Any, output: Any, mode: Any, cval: Any, origin: Any, axes: Any) -> Field:
-    out = begin(name, u, output)
+def _correlated(call: FilterCall, weights: Any) -> Field:
+    name, u = call.name, call.u
+    out = begin(name, u, call.output)
     ndim = u.grid.ndim
-    along = ask.axes_of(name, axes, ndim)
+    along = ask.axes_of(name, call.axes, ndim)
     taps = weights_of(name, weights, len(along))
     # As in scipy, the weights' axes belong to the filtered axes in increasing order, whatever order was asked for.
     window = np.expand_dims(taps, tuple(axis for axis in range(ndim) if axis not in along))
-    shifts = ask.per_axis(name, "origin", origin, len(along))
+    shifts = ask.per_axis(name, "origin", call.origin, len(along))
     if len(along) < ndim:
         given = dict(zip(along, shifts, strict=True))
         shifts = tuple(given.get(axis, 0) for axis in range(ndim))
@@ -340,7 +344,7 @@ def _correlated(name: str, u: Field, weights: Any, output: Any, mode: Any, cval:
     if name == "convolve":
         window = np.flip(window)
         origins = _reversed(origins, window.shape)
-    mode, cval = ask.mode_of(name, mode), ask.cval_of(name, cval)
+    mode, cval = ask.mode_of(name, call.mode), ask.cval_of(name, call.cval)
     itemsize = u.dtype.itemsize if holds(u.dtype, cval) else u.dtype.itemsize + 8
     reach = [(0, size - 1) for size in window.shape]
     check_memory(u.grid, f"{name} with weights of shape {taps.shape}", padded_bytes(u, reach, itemsize))

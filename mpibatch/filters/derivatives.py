@@ -1,8 +1,4 @@
-"""Discrete derivatives with scipy.ndimage's names, parameters and bits (see `linear`).
-
-`sobel` and `prewitt` are, as in scipy, derivatives along one axis; scikit-image's edge *magnitude* is
-`edges.sobel_magnitude`.
-"""
+"""Derivatives along several axes, summed: Laplacians and gradient magnitudes, with scipy.ndimage's names and bits."""
 
 from __future__ import annotations
 
@@ -15,145 +11,13 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.filters._engine.memory import check_memory, slab_bytes
+from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters.correlation import correlate1d
-from mpibatch.filters.linear import begin, copied, passes
+from mpibatch.filters.linear import begin, copied
 
-__all__ = ["generic_gradient_magnitude", "generic_laplace", "laplace", "prewitt", "sobel"]
+__all__ = ["generic_gradient_magnitude", "generic_laplace", "laplace"]
 
 Derivative = Callable[..., Field]
-
-
-def sobel(
-    u: Field,
-    axis: int = -1,
-    output: npt.DTypeLike | None = None,
-    mode: str | Sequence[str] = "reflect",
-    cval: float = 0.0,
-) -> Field:
-    """Take Sobel's derivative along one grid axis: central difference, smoothed by 1-2-1 along the others.
-
-    Parameters
-    ----------
-    u : Field
-        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
-        component is filtered alone.
-    axis : int, default -1
-        Grid axis of the derivative; a negative one counts from the last.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
-    mode : str or sequence of str, default "reflect"
-        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
-        "constant" (or "grid-constant"). One for all, or one for each grid axis. A periodic axis wraps whatever its
-        mode.
-    cval : float, default 0.0
-        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. It is not rounded to the
-        dtype of `u`.
-
-    Returns
-    -------
-    Field
-        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per cell, times 2 * 4**(n - 1)
-        on n grid axes.
-
-    Raises
-    ------
-    UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
-    RunError
-        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
-
-    Notes
-    -----
-    Collective. One pass along each grid axis, before which a rank receives one cell before and after its block from the
-    ranks beside it on that axis. The cost of a pass is 1 or 2 products a cell.
-
-    Equal, bit for bit, to scipy.ndimage.sobel of the whole array on any number of ranks. Cells of a bool result are
-    True where scipy's are not 0. scikit-image's edge strength of this name is `sobel_magnitude`.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> grid = mb.Grid((16, 16))
-    >>> u = grid.from_function(lambda y, x: x)
-    >>> v = mb.filters.sobel(u, axis=1)
-    >>> float(mb.gather_all(v)[8, 8])
-    8.0
-    """
-    return _smoothed_difference("sobel", (1.0, 2.0, 1.0), u, axis, output, mode, cval)
-
-
-def prewitt(
-    u: Field,
-    axis: int = -1,
-    output: npt.DTypeLike | None = None,
-    mode: str | Sequence[str] = "reflect",
-    cval: float = 0.0,
-) -> Field:
-    """Take Prewitt's derivative along one grid axis: central difference, summed by 1-1-1 along the others.
-
-    Parameters
-    ----------
-    u : Field
-        Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
-        component is filtered alone.
-    axis : int, default -1
-        Grid axis of the derivative; a negative one counts from the last.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
-    mode : str or sequence of str, default "reflect"
-        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
-        "constant" (or "grid-constant"). One for all, or one for each grid axis. A periodic axis wraps whatever its
-        mode.
-    cval : float, default 0.0
-        Value beyond walls of mode "constant", in the unit of `u`; nan and inf are allowed. It is not rounded to the
-        dtype of `u`.
-
-    Returns
-    -------
-    Field
-        New field on the grid of `u`, without halo, of dtype `output`, in the unit of `u` per cell, times 2 * 3**(n - 1)
-        on n grid axes.
-
-    Raises
-    ------
-    UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
-    RunError
-        On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
-
-    Notes
-    -----
-    Collective. One pass along each grid axis, before which a rank receives one cell before and after its block from the
-    ranks beside it on that axis. The cost of a pass is 1 or 2 products a cell.
-
-    Equal, bit for bit, to scipy.ndimage.prewitt of the whole array on any number of ranks. Cells of a bool result are
-    True where scipy's are not 0.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> grid = mb.Grid((16, 16))
-    >>> u = grid.from_function(lambda y, x: x)
-    >>> v = mb.filters.prewitt(u, axis=1)
-    >>> float(mb.gather_all(v)[8, 8])
-    6.0
-    """
-    return _smoothed_difference("prewitt", (1.0, 1.0, 1.0), u, axis, output, mode, cval)
-
-
-def _smoothed_difference(
-    name: str, smooth: tuple[float, ...], u: Field, axis: Any, output: Any, mode: Any, cval: Any
-) -> Field:
-    out = begin(name, u, output)
-    ndim = u.grid.ndim
-    along = ask.axis_of(name, axis, ndim)
-    modes, cval = ask.modes_of(name, mode, ndim), ask.cval_of(name, cval)
-    check_memory(u.grid, name, max(slab_bytes(u, a, (1, 1)) for a in range(ndim)))
-    others = [(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]
-    return passes(u, out, [(along, np.array((-1.0, 0.0, 1.0)), modes[along]), *others], cval)
 
 
 def laplace(
@@ -286,7 +150,8 @@ def generic_laplace(
     """
     name = "generic_laplace"
     begun = begin(name, u, output)
-    terms = _terms(name, u, derivative2, begun.dtype, mode, cval, extra_arguments, extra_keywords or {}, axes)
+    call = FilterCall(name=name, u=u, output=begun.dtype, mode=mode, cval=cval, axes=axes)
+    terms = _terms(call, derivative2, extra_arguments, extra_keywords or {})
     total = next(terms, None)
     if total is None:
         return copied(u, begun)
@@ -359,7 +224,8 @@ def generic_gradient_magnitude(
     """
     name = "generic_gradient_magnitude"
     begun = begin(name, u, output)
-    terms = _terms(name, u, derivative, begun.dtype, mode, cval, extra_arguments, extra_keywords or {}, axes)
+    call = FilterCall(name=name, u=u, output=begun.dtype, mode=mode, cval=cval, axes=axes)
+    terms = _terms(call, derivative, extra_arguments, extra_keywords or {})
     total = next(terms, None)
     if total is None:
         return copied(u, begun)
@@ -372,18 +238,10 @@ def generic_gradient_magnitude(
 
 
 def _terms(
-    name: str,
-    u: Field,
-    derivative: Derivative,
-    dtype: np.dtype[Any],
-    mode: Any,
-    cval: Any,
-    arguments: Sequence[Any],
-    keywords: Mapping[str, Any],
-    axes: Any,
+    call: FilterCall, derivative: Derivative, arguments: Sequence[Any], keywords: Mapping[str, Any]
 ) -> Iterator[Field]:
     """Yield the derivative along each filtered axis, one at a time to keep memory low. Collective."""
-    along = ask.axes_of(name, axes, u.grid.ndim)
-    modes, cval = ask.modes_of(name, mode, len(along)), ask.cval_of(name, cval)
+    along = ask.axes_of(call.name, call.axes, call.u.grid.ndim)
+    modes, cval = ask.modes_of(call.name, call.mode, len(along)), ask.cval_of(call.name, call.cval)
     for axis, mode in zip(along, modes, strict=True):
-        yield derivative(u, axis, dtype, mode, cval, *arguments, **keywords)
+        yield derivative(call.u, axis, call.output, mode, cval, *arguments, **keywords)

@@ -25,6 +25,7 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.domain import check_mode
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters._engine.footprints import (
     Window,
     cast_as_c,
@@ -37,10 +38,11 @@ from mpibatch.filters._engine.footprints import (
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.rows import rows_of
 from mpibatch.filters.linear import begin, copied
-from mpibatch.halo import slabs
+from mpibatch.halo.surroundings import frame_along
 
 __all__ = [
     "along_axes",
+    "along_box",
     "as_c",
     "exact_in_f8",
     "extremum",
@@ -51,64 +53,51 @@ Array = npt.NDArray[Any]
 FEWEST_BYTES = 64  # neighbours along the fastest axes that fill a vector: below, windows slide within the row
 
 
-def extremum(
-    name: str,
-    u: Field,
-    size: Any,
-    footprint: Any,
-    output: Any,
-    mode: Any,
-    cval: Any,
-    origin: Any,
-    axes: Any,
-    largest: bool,
-) -> Field:
+def extremum(call: FilterCall, largest: bool) -> Field:
     """Return the smallest or largest cells in a window given by `size` or `footprint`. Collective."""
-    begin(name, u, output)
+    name, u, size = call.name, call.u, call.size
+    begin(name, u, call.output)
     ndim = u.grid.ndim
-    over = ask.axes_of(name, axes, ndim)
-    modes, value = ask.modes_of(name, mode, len(over)), ask.cval_of(name, cval)
+    over = ask.axes_of(name, call.axes, ndim)
+    modes, value = ask.modes_of(name, call.mode, len(over)), ask.cval_of(name, call.cval)
     window = None
-    if footprint is not None:
-        given = footprint_of(name, "footprint", footprint, ndim, over)
+    if call.footprint is not None:
+        given = footprint_of(name, "footprint", call.footprint, ndim, over)
         if not given.all():
-            window = window_from(given, expanded_origins(name, origin, given.shape, over))
+            window = window_from(given, expanded_origins(name, call.origin, given.shape, over))
         if size is not None:
             warnings.warn(f"{name}: ignoring size because footprint is set", UserWarning, stacklevel=3)
-        size = np.shape(footprint)
+        size = np.shape(call.footprint)
     elif size is None:
         raise UsageError(f"{name}: neither size nor footprint was given; give one, such as size=3")
     if window is not None:
-        every = in_order(ndim, over, modes, "nearest")
-        return over_footprint(name, u, window, every, value, output, largest)
+        return over_footprint(call, window, in_order(ndim, over, modes, "nearest"), value, largest)
     sizes = ask.box_of(name, size, len(over))
-    origins = ask.origins_of(name, origin, sizes)
-    return along_axes(name, u, over, sizes, origins, modes, value, output, largest)
+    origins = ask.origins_of(name, call.origin, sizes)
+    return along_axes(call, list(map(Line, over, sizes, origins, modes)), value, largest)
 
 
-def along_axes(
-    name: str,
-    u: Field,
-    axes: Sequence[int],
-    sizes: Sequence[int],
-    origins: Sequence[int],
-    modes: Sequence[str],
-    cval: float,
-    output: Any,
-    largest: bool,
-) -> Field:
+def along_box(call: FilterCall, window: Window, modes: Sequence[str], cval: float, largest: bool) -> Field:
+    """Return the extrema over a window without gaps, with a mode for every grid axis. Collective."""
+    sizes = window.footprint.shape
+    origins = [low - size // 2 for size, (low, _) in zip(sizes, window.reach, strict=True)]
+    return along_axes(call, list(map(Line, range(len(sizes)), sizes, origins, modes)), cval, largest)
+
+
+def along_axes(call: FilterCall, lines: Sequence[Line], cval: float, largest: bool) -> Field:
     """Return the extrema over a box-shaped window, one axis after the other in the order given. Collective."""
-    out = begin(name, u, output)
-    todo = [entry for entry in zip(axes, sizes, origins, modes, strict=True) if entry[1] > 1]
+    name, u = call.name, call.u
+    out = begin(name, u, call.output)
+    todo = [line for line in lines if line.size > 1]
     if not todo:
         return copied(u, out)
-    reaches = [(axis, (size // 2 + origin, size - 1 - size // 2 - origin)) for axis, size, origin, _ in todo]
-    check_memory(u.grid, f"{name} with size {sizes}", max(slab_bytes(u, axis, reach) for axis, reach in reaches))
+    needed = max(slab_bytes(u, line.axis, line.reach) for line in todo)
+    check_memory(u.grid, f"{name} with size {tuple(line.size for line in lines)}", needed)
     # scipy compares in f64, and converts to the output's dtype after each pass.
     source = u if out.dtype == u.dtype else u.astype(np.float64)
     spare = None
-    for (axis, size, _, mode), (_, reach) in zip(todo, reaches, strict=True):
-        result = _pass(source, axis, size, reach, mode, cval, largest, spare)
+    for line in todo:
+        result = _pass(source, line, cval, largest, spare)
         if result is not source and source is not u:
             spare = source
         source = result
@@ -118,34 +107,28 @@ def along_axes(
     return source
 
 
-def _pass(
-    u: Field,
-    axis: int,
-    size: int,
-    reach: tuple[int, int],
-    mode: str,
-    cval: float,
-    largest: bool,
-    spare: Field | None,
-) -> Field:
+def _pass(u: Field, line: Line, cval: float, largest: bool, spare: Field | None) -> Field:
     """Return the extrema along one axis, in `spare` if that is given. Collective."""
-    walled = check_mode(mode) == "constant" and not u.grid.periodic[axis]
+    walled = check_mode(line.mode) == "constant" and not u.grid.periodic[line.axis]
     if walled and not fits(cval, u.dtype):
-        return _pass_in_f8(u, axis, size, reach, mode, cval, largest)
-    low, high = slabs(u, axis, reach, mode, cast_as_c(cval, u.dtype) if walled else 0)
+        return _pass_in_f8(u, line, cval, largest)
+    frame = frame_along(u, line.axis, line.reach, line.mode)
+    frame.fetch(u, cast_as_c(cval, u.dtype) if walled else 0)
+    low, high = frame.shells[line.axis]
     out = spare if spare is not None else u.like(halo=0)
     if not u.owned.size:
         return out
     with timed("compute"):
-        _slide(low, u.owned, high, out.padded, axis, u.grid.ndim, size, largest)
+        _slide((low.array, u.owned, high.array, out.padded), line, u.grid.ndim, largest)
         exact_in_f8(out)
     return out
 
 
-def _slide(low: Array, block: Array, high: Array, out: Array, axis: int, ndim: int, size: int, largest: bool) -> None:
-    """Run the compiled loop for an axis over arrays that follow one another along it. Local."""
+def _slide(parts: tuple[Array, Array, Array, Array], line: Line, ndim: int, largest: bool) -> None:
+    """Run the compiled loop over arrays that follow one another along the axis, the last of the results. Local."""
     from mpibatch.filters._loops import extrema as loops
 
+    axis, out = line.axis, parts[-1]
     lead, step = math.prod(out.shape[:axis]), math.prod(out.shape[axis + 1 :])
     if axis < ndim - 1 or step * out.itemsize >= FEWEST_BYTES:
         shape: tuple[int, ...] = (lead, -1, step)
@@ -153,35 +136,27 @@ def _slide(low: Array, block: Array, high: Array, out: Array, axis: int, ndim: i
         extra: tuple[int, ...] = ()
     else:
         shape, loop, extra = (lead, -1), loops.slide_cells, (step,)
-    loop(*(plain(part).reshape(shape) for part in (low, block, high, out)), size, *extra, largest)
+    loop(*(plain(part).reshape(shape) for part in parts), line.size, *extra, largest)
 
 
-def _pass_in_f8(u: Field, axis: int, size: int, reach: tuple[int, int], mode: str, cval: float, largest: bool) -> Field:
+def _pass_in_f8(u: Field, line: Line, cval: float, largest: bool) -> Field:
     """Return the extrema along one axis of integers with a value beyond the wall that is none of theirs. Collective."""
     # scipy compares in f64 and converts the winner.
-    wide = _pass(u.astype(np.float64), axis, size, reach, mode, cval, largest, None)
+    wide = _pass(u.astype(np.float64), line, cval, largest, None)
     out = u.like(halo=0)
     outside = wide.owned == cval
     out.owned[...] = np.where(outside, cast_as_c(cval, u.dtype), as_c(np.where(outside, 0, wide.owned), u.dtype))
     return out
 
 
-def over_footprint(
-    name: str,
-    u: Field,
-    window: Window,
-    modes: tuple[str, ...],
-    cval: float,
-    output: Any,
-    largest: bool,
-) -> Field:
+def over_footprint(call: FilterCall, window: Window, modes: tuple[str, ...], cval: float, largest: bool) -> Field:
     """Return the extrema over a window of any shape, with a mode for every grid axis. Collective."""
     from mpibatch.filters._loops import extrema as loops
 
-    out = begin(name, u, output)
-    check_memory(
-        u.grid, f"{name} with a footprint of {window.footprint.shape}", padded_bytes(u, window.reach, u.dtype.itemsize)
-    )
+    u = call.u
+    out = begin(call.name, u, call.output)
+    operation = f"{call.name} with a footprint of {window.footprint.shape}"
+    check_memory(u.grid, operation, padded_bytes(u, window.reach, u.dtype.itemsize))
     result = out if out.dtype == u.dtype else u.like(halo=0)
     for rows in rows_of(u, result, window, modes, cast_as_c(cval, u.dtype)):
         with timed("compute"):

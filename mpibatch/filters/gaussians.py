@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy.typing as npt
 
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace
-from mpibatch.filters.linear import begin, checked, copied, passes
+from mpibatch.filters.linear import begin, checked, passes
 
 __all__ = ["gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"]
 
@@ -111,7 +113,8 @@ def gaussian_filter1d(
     name = "gaussian_filter1d"
     checked(name, u)
     along = ask.axis_of(name, axis, u.grid.ndim)
-    return _gaussian(name, u, (along,), sigma, order, output, mode, cval, truncate, radius)
+    wishes = _Wishes(sigma=sigma, order=order, output=output, mode=mode, cval=cval, truncate=truncate, radius=radius)
+    return passes(u, *_planned(name, u, (along,), wishes))
 
 
 def gaussian_filter(
@@ -188,38 +191,41 @@ def gaussian_filter(
     """
     name = "gaussian_filter"
     checked(name, u)
-    return _gaussian(name, u, ask.axes_of(name, axes, u.grid.ndim), sigma, order, output, mode, cval, truncate, radius)
+    wishes = _Wishes(sigma=sigma, order=order, output=output, mode=mode, cval=cval, truncate=truncate, radius=radius)
+    return passes(u, *_planned(name, u, ask.axes_of(name, axes, u.grid.ndim), wishes))
 
 
-def _gaussian(
-    name: str,
-    u: Field,
-    axes: Sequence[int],
-    sigma: Any,
-    order: Any,
-    output: Any,
-    mode: Any,
-    cval: Any,
-    truncate: Any,
-    radius: Any,
-) -> Field:
-    out = begin(name, u, output)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wishes:
+    """What a Gaussian filter is asked for, as it is given."""
+
+    sigma: Any
+    order: Any
+    output: Any
+    mode: Any
+    cval: Any
+    truncate: Any
+    radius: Any
+
+
+def _planned(name: str, u: Field, axes: Sequence[int], wishes: _Wishes) -> tuple[Field, list[Pass], float]:
+    """Return the field for the result, the passes, and the value beyond the walls. Collective."""
+    out = begin(name, u, wishes.output)
     count = len(axes)
-    sigmas = ask.sigmas_of(name, sigma, count)
-    orders = ask.integers_of(name, "order", order, count, 0)
-    modes = ask.modes_of(name, mode, count)
-    cval, cut = ask.cval_of(name, cval), ask.real_of(name, "truncate", truncate, 0.0)
-    if radius is None:
+    sigmas = ask.sigmas_of(name, wishes.sigma, count)
+    orders = ask.integers_of(name, "order", wishes.order, count, 0)
+    modes = ask.modes_of(name, wishes.mode, count)
+    cval, cut = ask.cval_of(name, wishes.cval), ask.real_of(name, "truncate", wishes.truncate, 0.0)
+    if wishes.radius is None:
         radii = tuple(int(cut * deviation + 0.5) for deviation in sigmas)
     else:
-        radii = ask.integers_of(name, "radius", radius, count, 0)
+        radii = ask.integers_of(name, "radius", wishes.radius, count, 0)
     todo = [k for k in range(count) if sigmas[k] > NEGLIGIBLE]
     for k in todo:
         operation = f"{name} with sigma {sigmas[k]:g} ({2 * radii[k] + 1:.6g} weights) along axis {axes[k]}"
         check_memory(u.grid, operation, slab_bytes(u, axes[k], (radii[k], radii[k])) + 64 * radii[k])
-    if not todo:
-        return copied(u, out)
-    return passes(u, out, [(axes[k], gaussian_weights(sigmas[k], orders[k], radii[k]), modes[k]) for k in todo], cval)
+    steps = [correlation(axes[k], gaussian_weights(sigmas[k], orders[k], radii[k]), modes[k]) for k in todo]
+    return out, steps, cval
 
 
 def gaussian_laplace(

@@ -23,17 +23,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mpibatch.base.casts import cast
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.filters._engine.lines import correlate_axis
+from mpibatch.filters._engine.lines import Pass, sweep
 
 __all__ = ["begin", "checked", "copied", "passes", "truths"]
 
-Weights = npt.NDArray[np.float64]
+COMPUTE = timed("compute")
 
 
 def checked(name: str, u: Any) -> None:
@@ -65,13 +64,14 @@ def copied(u: Field, out: Field) -> Field:
     return out
 
 
-def passes(u: Field, out: Field, steps: Iterable[tuple[int, Weights, str]], cval: float) -> Field:
-    """Correlate along one axis after the other; a step is (axis, weights, mode). Collective.
+def passes(u: Field, out: Field, steps: Iterable[Pass], cval: float) -> Field:
+    """Carry out passes along one axis after the other; without any, the field is copied. Collective.
 
     All passes but the first work in place on `out`.
     """
-    with timed("compute"):
-        for axis, weights, mode in steps:
-            correlate_axis(u, out, axis, weights, mode, cval)
-            u = out
-    return truths(out)
+    source = u
+    with COMPUTE:
+        for step in steps:
+            sweep(source, out, step, cval)
+            source = out
+    return truths(out) if source is out else copied(u, out)

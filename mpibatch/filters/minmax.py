@@ -7,6 +7,7 @@ from typing import Any
 
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters.extrema import along_axes, extremum
 from mpibatch.filters.linear import begin
 
@@ -70,7 +71,10 @@ def minimum_filter1d(
     >>> mb.gather_all(v)[6:11, 8]
     array([1., 0., 0., 0., 1.])
     """
-    return _along_one("minimum_filter1d", u, size, axis, output, mode, cval, origin, False)
+    call = FilterCall(
+        name="minimum_filter1d", u=u, size=size, output=output, mode=mode, cval=cval, origin=origin, axes=axis
+    )
+    return _along_one(call, largest=False)
 
 
 def maximum_filter1d(
@@ -130,7 +134,10 @@ def maximum_filter1d(
     >>> mb.gather_all(v)[6:11, 8]
     array([0., 1., 1., 1., 0.])
     """
-    return _along_one("maximum_filter1d", u, size, axis, output, mode, cval, origin, True)
+    call = FilterCall(
+        name="maximum_filter1d", u=u, size=size, output=output, mode=mode, cval=cval, origin=origin, axes=axis
+    )
+    return _along_one(call, largest=True)
 
 
 def minimum_filter(
@@ -211,7 +218,18 @@ def minimum_filter(
     >>> mb.count_nonzero(v == 0)
     9
     """
-    return extremum("minimum_filter", u, size, footprint, output, mode, cval, origin, axes, False)
+    call = FilterCall(
+        name="minimum_filter",
+        u=u,
+        size=size,
+        footprint=footprint,
+        output=output,
+        mode=mode,
+        cval=cval,
+        origin=origin,
+        axes=axes,
+    )
+    return extremum(call, largest=False)
 
 
 def maximum_filter(
@@ -292,16 +310,24 @@ def maximum_filter(
     >>> mb.count_nonzero(v)
     9
     """
-    return extremum("maximum_filter", u, size, footprint, output, mode, cval, origin, axes, True)
-
-
-def _along_one(
-    name: str, u: Field, size: Any, axis: Any, output: Any, mode: Any, cval: Any, origin: Any, largest: bool
-) -> Field:
-    begin(name, u, output)
-    only = (ask.axis_of(name, axis, u.grid.ndim),)
-    sizes = ask.sizes_of(name, size, 1)
-    origins = ask.origins_of(name, origin, sizes)
-    return along_axes(
-        name, u, only, sizes, origins, (ask.mode_of(name, mode),), ask.cval_of(name, cval), output, largest
+    call = FilterCall(
+        name="maximum_filter",
+        u=u,
+        size=size,
+        footprint=footprint,
+        output=output,
+        mode=mode,
+        cval=cval,
+        origin=origin,
+        axes=axes,
     )
+    return extremum(call, largest=True)
+
+
+def _along_one(call: FilterCall, largest: bool) -> Field:
+    name, u = call.name, call.u
+    begin(name, u, call.output)
+    axis, (size,) = ask.axis_of(name, call.axes, u.grid.ndim), ask.sizes_of(name, call.size, 1)
+    (origin,) = ask.origins_of(name, call.origin, (size,))
+    line = Line(axis, size, origin, ask.mode_of(name, call.mode))
+    return along_axes(call, [line], ask.cval_of(name, call.cval), largest)

@@ -31,6 +31,7 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.footprints import (
     Window,
     cast_as_c,
@@ -40,8 +41,8 @@ from mpibatch.filters._engine.footprints import (
     window_from,
 )
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
-from mpibatch.filters._engine.selection import select_rank
-from mpibatch.filters.extrema import along_axes, as_c, exact_in_f8, over_footprint
+from mpibatch.filters._engine.selection import check_room, select_rank
+from mpibatch.filters.extrema import along_box, as_c, exact_in_f8, over_footprint
 from mpibatch.filters.linear import begin
 
 __all__ = ["median_filter", "percentile_filter", "rank_filter"]
@@ -125,8 +126,19 @@ def median_filter(
     >>> float(mb.max(u)), float(mb.max(v))
     (1.0, 0.0)
     """
-    window, modes = _window("median_filter", u, size, footprint, mode, origin, axes)
-    return _ranked("median_filter", u, window, window.count // 2, modes, cval, output)
+    call = FilterCall(
+        name="median_filter",
+        u=u,
+        size=size,
+        footprint=footprint,
+        output=output,
+        mode=mode,
+        cval=cval,
+        origin=origin,
+        axes=axes,
+    )
+    window, modes = _window(call)
+    return _ranked(call, window, modes, window.count // 2)
 
 
 def rank_filter(
@@ -212,14 +224,17 @@ def rank_filter(
     (1.0, 0.0)
     """
     name = "rank_filter"
-    window, modes = _window(name, u, size, footprint, mode, origin, axes)
+    call = FilterCall(
+        name=name, u=u, size=size, footprint=footprint, output=output, mode=mode, cval=cval, origin=origin, axes=axes
+    )
+    window, modes = _window(call)
     position = ask.whole(name, "rank", rank)
     if not -window.count <= position < window.count:
         raise UsageError(
             f"{name}: rank = {position} does not exist in a window of {window.count} cells;"
             f" give one from {-window.count} to {window.count - 1}"
         )
-    return _ranked(name, u, window, position % window.count, modes, cval, output)
+    return _ranked(call, window, modes, position % window.count)
 
 
 def percentile_filter(
@@ -304,28 +319,30 @@ def percentile_filter(
     array([5., 6., 7., 8.])
     """
     name = "percentile_filter"
-    window, modes = _window(name, u, size, footprint, mode, origin, axes)
+    call = FilterCall(
+        name=name, u=u, size=size, footprint=footprint, output=output, mode=mode, cval=cval, origin=origin, axes=axes
+    )
+    window, modes = _window(call)
     percent = ask.real_of(name, "percentile", percentile)
     if not -100.0 <= percent <= 100.0:
         raise UsageError(f"{name}: percentile = {percentile!r} is out of range; give a number from -100 to 100")
     # scipy's own order of operations: another one would round to another rank.
     share = percent + 100.0 if percent < 0.0 else percent
     rank = window.count - 1 if share == 100.0 else int(float(window.count) * share / 100.0)
-    return _ranked(name, u, window, rank, modes, cval, output)
+    return _ranked(call, window, modes, rank)
 
 
-def _window(
-    name: str, u: Field, size: Any, footprint: Any, mode: Any, origin: Any, axes: Any
-) -> tuple[Window, tuple[str, ...]]:
+def _window(call: FilterCall) -> tuple[Window, tuple[str, ...]]:
     """Return the window, and a mode for every grid axis. Local."""
+    name, u, size = call.name, call.u, call.size
     begin(name, u)
     ndim = u.grid.ndim
-    over = ask.axes_of(name, axes, ndim)
-    modes = in_order(ndim, over, ask.modes_of(name, mode, len(over)), "nearest")
-    if footprint is not None:
+    over = ask.axes_of(name, call.axes, ndim)
+    modes = in_order(ndim, over, ask.modes_of(name, call.mode, len(over)), "nearest")
+    if call.footprint is not None:
         if size is not None:
             warnings.warn(f"{name}: ignoring size because footprint is set", UserWarning, stacklevel=3)
-        given = footprint_of(name, "footprint", footprint, ndim, over)
+        given = footprint_of(name, "footprint", call.footprint, ndim, over)
     elif size is not None:
         sizes = ask.sizes_of(name, size, len(over))
         # Each cell of the window is listed with its place: too many of them do not fit where the halo might.
@@ -335,22 +352,20 @@ def _window(
         given = footprint_of(name, "size", np.ones(sizes, dtype=bool), ndim, over)
     else:
         raise UsageError(f"{name}: neither size nor footprint was given; give one, such as size=3")
-    return window_from(given, expanded_origins(name, origin, given.shape, over)), modes
+    return window_from(given, expanded_origins(name, call.origin, given.shape, over)), modes
 
 
-def _ranked(name: str, u: Field, window: Window, rank: int, modes: tuple[str, ...], cval: Any, output: Any) -> Field:
+def _ranked(call: FilterCall, window: Window, modes: tuple[str, ...], rank: int) -> Field:
     """Return the cell of `rank` in each window. Collective."""
-    out = begin(name, u, output)
-    value = ask.cval_of(name, cval)
+    u = call.u
+    out = begin(call.name, u, call.output)
+    value = ask.cval_of(call.name, call.cval)
     if rank in (0, window.count - 1):
-        largest = rank > 0
-        if not window.full:
-            return over_footprint(name, u, window, modes, value, output, largest)
-        sizes = window.footprint.shape
-        origins = [low - size // 2 for size, (low, _) in zip(sizes, window.reach, strict=True)]
-        return along_axes(name, u, range(u.grid.ndim), sizes, origins, modes, value, output, largest)
+        extrema = along_box if window.full else over_footprint
+        return extrema(call, window, modes, value, rank > 0)
     result = out if out.dtype == u.dtype else u.like(halo=0)
-    select_rank(name, u, result, window, rank, modes, cast_as_c(value, u.dtype))
+    check_room(call.name, u, window, rank)
+    select_rank(u, result, window, rank, modes, cast_as_c(value, u.dtype))
     if result is not out:
         out.owned[...] = as_c(result.owned, out.dtype)
     elif u.ndim > 1:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy.typing as npt
 
-from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.filters._engine.lines import uniform_axis
+from mpibatch.filters._engine.lines import Pass, mean
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
-from mpibatch.filters.linear import begin, copied, truths
+from mpibatch.filters.linear import begin, passes
 
 __all__ = ["uniform_filter", "uniform_filter1d"]
 
@@ -85,7 +83,11 @@ def uniform_filter1d(
     name = "uniform_filter1d"
     out = begin(name, u, output)
     along = ask.axis_of(name, axis, u.grid.ndim)
-    return _uniform(name, u, out, (along,), ask.sizes_of(name, size, 1), ask.modes_of(name, mode, 1), cval, origin)
+    sizes, modes, value = ask.sizes_of(name, size, 1), ask.modes_of(name, mode, 1), ask.cval_of(name, cval)
+    (shift,) = ask.origins_of(name, origin, sizes)
+    step = mean(along, sizes[0], modes[0], shift)
+    _check_memory(name, u, [step])
+    return passes(u, out, [step], value)
 
 
 def uniform_filter(
@@ -158,29 +160,16 @@ def uniform_filter(
     along = ask.axes_of(name, axes, u.grid.ndim)
     sizes, modes = ask.box_of(name, size, len(along)), ask.modes_of(name, mode, len(along))
     origins = ask.origins_of(name, origin, sizes)
-    kept = [k for k, extent in enumerate(sizes) if extent > 1]
-    if not kept:
-        return copied(u, out)
-    chosen = [(along[k], sizes[k], modes[k], origins[k]) for k in kept]
-    along, sizes, modes, origins = zip(*chosen, strict=True)
-    return _uniform(name, u, out, along, sizes, modes, cval, origins)
+    value = ask.cval_of(name, cval)
+    todo = (entry for entry in zip(along, sizes, modes, origins, strict=True) if entry[1] > 1)
+    steps = [mean(*entry) for entry in todo]
+    _check_memory(name, u, steps)
+    return passes(u, out, steps, value)
 
 
-def _uniform(
-    name: str,
-    u: Field,
-    out: Field,
-    axes: Sequence[int],
-    sizes: Sequence[int],
-    modes: Sequence[str],
-    cval: Any,
-    origin: Any,
-) -> Field:
-    cval, origins = ask.cval_of(name, cval), ask.origins_of(name, origin, sizes)
-    needed = max(slab_bytes(u, axis, (size, 0)) + 400 * size for axis, size in zip(axes, sizes, strict=True))
-    check_memory(u.grid, f"{name} with size {max(sizes)}", needed)
-    with timed("compute"):
-        for axis, size, mode, shift in zip(axes, sizes, modes, origins, strict=True):
-            uniform_axis(u, out, axis, size, mode, cval, shift)
-            u = out
-    return truths(out)
+def _check_memory(name: str, u: Field, steps: Sequence[Pass]) -> None:
+    """Raise if what the passes need does not fit. Collective."""
+    if steps:
+        sizes = [sum(step.reach) + 1 for step in steps]
+        needed = max(slab_bytes(u, step.axis, (size, 0)) + 400 * size for step, size in zip(steps, sizes, strict=True))
+        check_memory(u.grid, f"{name} with size {max(sizes)}", needed)

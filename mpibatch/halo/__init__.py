@@ -1,4 +1,4 @@
-"""Halos: who sends which cells to whom (`plan`, pure), who moves them (`engines`), and the public calls (`exchange`).
+"""Halos: who sends which cells to whom (`plan`, pure), who moves them (`stages`), and the public calls (`exchange`).
 
 One rule: every halo cell has one global source cell. A halo interval is mapped into the domain by the wall's
 mode (`mpibatch.domain.walls`), cut along the owners' blocks, and the plan is the product over the axes.
@@ -14,8 +14,11 @@ from mpibatch.base.lazy import attach
 from mpibatch.halo.plan import Halo, Move
 
 if TYPE_CHECKING:
-    from mpibatch.halo.exchanges import Exchange, exchange, padded_copy, slabs
+    from mpibatch.halo.exchanges import Exchange, exchange
+    from mpibatch.halo.surroundings import padded_copy, slabs
 else:
-    __getattr__, __dir__ = attach(__name__, {"exchanges": ("Exchange", "exchange", "padded_copy", "slabs")})
+    __getattr__, __dir__ = attach(
+        __name__, {"exchanges": ("Exchange", "exchange"), "surroundings": ("padded_copy", "slabs")}
+    )
 
 __all__ = ["Exchange", "Halo", "Move", "exchange", "padded_copy", "slabs"]

@@ -31,7 +31,8 @@ from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.io.read.description import DatasetInfo, describe, digest, file_attributes, read_slice
-    from mpibatch.io.read.lazy_file import File, Geometry, LazyArray, open
+    from mpibatch.io.read.lazy_array import Geometry, LazyArray
+    from mpibatch.io.read.lazy_file import File, open
     from mpibatch.io.read.loader import load
     from mpibatch.io.seal.verification import Broken, Report, check, verify
     from mpibatch.io.write.saver import save
@@ -41,7 +42,8 @@ else:
         {
             "read.description": ("DatasetInfo", "describe", "digest", "file_attributes", "read_slice"),
             "read.loader": ("load",),
-            "read.lazy_file": ("File", "Geometry", "LazyArray", "open"),
+            "read.lazy_array": ("Geometry", "LazyArray"),
+            "read.lazy_file": ("File", "open"),
             "write.saver": ("save",),
             "seal.verification": ("Broken", "Report", "check", "verify"),
         },

@@ -45,28 +45,33 @@ class Values:
 
 
 def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the dtype and the components of each step's result. Local; starts MPI.
+    """Return the dtype and the components of each step's result; of a table, its columns. Local; starts MPI.
 
     Raises UsageError or RunError as the run of such an input would.
     """
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
     from mpibatch.job.execution.pipeline import apply
+    from mpibatch.job.execution.steps import Value
     from mpibatch.mpi import MPI
 
     grid = Grid([min(CELLS, n) for n in values.shape], comm=MPI.COMM_SELF, periodic=values.periodic)
     source = Field(grid, values.dtype, 0, values.channels)
     # Neither constant nor large: some functions refuse the one, and others overflow.
     source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % 2
-    results, descriptions = {INPUT: source}, []
+    results: dict[str, Value] = {INPUT: source}
+    descriptions = []
     for number, step in enumerate(steps):
         try:
             with np.errstate(all="ignore"):
-                field = apply(step, [results[name] for name in step.inputs]).field
+                value = apply(step, [results[name] for name in step.inputs]).value
         except MpibatchError as error:
             raise type(error)(f"step {number + 1} ({step.name}): {error}") from error
-        results[step.name] = field
-        descriptions.append((field.dtype.name, field.components))
+        results[step.name] = value
+        if isinstance(value, Field):
+            descriptions.append((value.dtype.name, value.components))
+        else:
+            descriptions.append((f"a table of {', '.join(value)}", ()))
     return descriptions
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,96 +11,20 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
+from mpibatch.io.base.geometry import to_attributes
+from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.measure._engine.medians import medians
+from mpibatch.measure._engine.moments import MOMENTS, WEIGHTED, Moments, summed_moments
+from mpibatch.measure._engine.outlines import OUTLINES, hull_columns, outlined
+from mpibatch.measure._engine.patterns import PATTERNS, counted, pattern_columns
 from mpibatch.measure._engine.properties import INTENSITY, Regions, check, kinds_of, order_of
-from mpibatch.measure._engine.tallies import layout_of, tallied
-from mpibatch.mpi import MPI, agreed, same
-from mpibatch.mpi.prefix import sums_before
+from mpibatch.measure._engine.tallies import layout_of, share_of, tallied
+from mpibatch.mpi import agreed, same
 
 __all__ = ["RegionTable", "find_objects", "regionprops_table", "value_indices"]
 
 Array = npt.NDArray[Any]
-
-
-class RegionTable(Mapping[str, Array]):
-    """Columns by name, of which each rank has the rows of its share of the labels, in order.
-
-    A mapping of this rank's part of each column; made by `regionprops_table`.
-
-    Parameters
-    ----------
-    comm : mpi4py.MPI.Intracomm
-        Of the ranks that share the rows.
-    columns : dict of str to ndarray
-        This rank's rows, by name: arrays of one axis and of one length.
-
-    Attributes
-    ----------
-    rows : int
-        Number of rows of all ranks.
-    first : int
-        The number of this rank's first row among them.
-
-    Notes
-    -----
-    Collective: one sum over the ranks before this one.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
-    >>> table = mb.regionprops_table(labels, properties=("label", "area"))
-    >>> table.rows, sorted(table)
-    (2, ['area', 'label'])
-    """
-
-    __slots__ = ("_columns", "_comm", "first", "rows")
-
-    def __init__(self, comm: MPI.Intracomm, columns: dict[str, Array]) -> None:
-        self._comm, self._columns = comm, columns
-        mine = np.array([len(next(iter(columns.values()), ()))], np.int64)
-        before, total = sums_before(comm, range(comm.size), mine)
-        self.first, self.rows = int(before[0]), int(total[0])
-
-    def __getitem__(self, name: str) -> Array:
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
-
-    def gather(self) -> dict[str, Array]:
-        """Return the columns with all rows, on every rank.
-
-        Returns
-        -------
-        dict of str to ndarray
-            Arrays of one axis, in the order of the labels.
-
-        Notes
-        -----
-        Collective. For tables that every rank has room for: a rank with a share of the rows otherwise never holds all.
-
-        Examples
-        --------
-        >>> import mpibatch as mb
-        >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
-        >>> table = mb.regionprops_table(labels, properties=("label", "area")).gather()
-        >>> print(table["label"], table["area"])
-        [1 2] [6. 6.]
-        """
-        mine = len(next(iter(self._columns.values()), ()))
-        counts = np.array(self._comm.allgather(mine), np.int64)
-        result = {}
-        for name, column in self._columns.items():
-            whole = np.empty(self.rows, column.dtype)
-            self._comm.Allgatherv(column, [whole, counts])
-            result[name] = whole
-        return result
-
-    def __repr__(self) -> str:
-        return f"RegionTable({self.rows} rows, {', '.join(self._columns)})"
+Ints = npt.NDArray[np.int64]
 
 
 def regionprops_table(
@@ -118,10 +42,14 @@ def regionprops_table(
     intensity : Field, optional
         Values of the cells, on the same grid: bool, integers or floats.
     properties : sequence of str, optional
-        Of "label", "num_pixels", "area", "area_bbox", "bbox", "centroid", "equivalent_diameter_area", "extent"; for two
-        or three axes "axis_major_length", "axis_minor_length", "inertia_tensor", "inertia_tensor_eigvals"; for two
-        "eccentricity", "orientation"; with `intensity` "centroid_weighted", "intensity_max", "intensity_mean",
-        "intensity_min", "intensity_std".
+        Any of scikit-image's that are numbers. Of a region's shape: "label", "num_pixels", "area", "area_bbox", "bbox",
+        "centroid", "centroid_local", "equivalent_diameter_area", "extent", "inertia_tensor", "inertia_tensor_eigvals",
+        "moments", "moments_central", "moments_normalized"; for two or three axes "axis_major_length",
+        "axis_minor_length", "euler_number"; for two "area_convex", "eccentricity", "feret_diameter_max", "moments_hu",
+        "orientation", "perimeter", "perimeter_crofton", "solidity". With `intensity`: "centroid_weighted",
+        "centroid_weighted_local", "intensity_max", "intensity_mean", "intensity_median", "intensity_min",
+        "intensity_std", "moments_weighted", "moments_weighted_central", "moments_weighted_normalized" and, for two
+        axes, "moments_weighted_hu".
     spacing : float or sequence of float, optional
         Distance between cells along each axis; by default 1.
 
@@ -140,11 +68,16 @@ def regionprops_table(
     Notes
     -----
     Collective. One pass through the labels, and one through labels and values if values are asked about; then one row
-    for each label that a rank has travels, merged with others' on the way.
+    for each label that a rank has travels, merged with others' on the way. Perimeters and the Euler number take one
+    pass more, as do hulls (of which a region's extent in each row travels), moments (4 to the power of the axes, sums
+    of many digits), and weighted moments. Medians are chosen from sorted blocks; only for labels of several ranks up to
+    18 rounds of messages narrow them down.
 
-    All sums are exact and each result is rounded from them as seldom as its formula allows: area, bbox and centroid
-    equal scikit-image's to the bit (with spacing, as others, to a few roundings), and all have the same bits on any
-    ranks. Coordinates are the grid's indices, also where it is periodic. Regions without finite weights have NaN.
+    All sums are exact and each result is rounded from them as seldom as its formula allows: area, bbox, centroid,
+    Euler number, median and hull equal scikit-image's to the bit (with spacing, as others, to a few roundings; medians
+    and means of f4 are not rounded to f4), and all have the same bits on any ranks. Coordinates are the grid's indices,
+    also where it is periodic: regions do not go on there. Regions without finite weights have NaN. Hu's
+    moments: doi:10.1109/TIT.1962.1057692.
 
     Examples
     --------
@@ -160,16 +93,49 @@ def regionprops_table(
         _check_labels("regionprops_table", labels)
         if intensity is not None:
             _check_intensity(labels, intensity)
-        names = check(properties, grid.ndim, intensity is not None)
         scales = _spacing_of(spacing, grid.ndim)
+        names = check(properties, grid.ndim, intensity is not None, scales)
     about = "none" if intensity is None else str(intensity.dtype)
     same(grid.comm, f"regionprops_table of {labels.dtype}, intensity {about}, {names}, spacing {scales}")
     values = intensity if {*names} & {*INTENSITY} else None
     layout, top = layout_of(labels, values, order_of(names), kinds_of(names))
     rows = tallied(labels, values, layout, top)
     with agreed(grid.comm, "regionprops_table"):
-        columns = Regions(layout, rows, scales).columns(names)
-    return RegionTable(grid.comm, columns)
+        regions = Regions(layout, rows, scales)
+    parts = _further(labels, values, regions, share_of(labels, top), names)
+    with agreed(grid.comm, "regionprops_table"):
+        known: dict[str, Array] = {}
+        for part in parts:
+            known |= part()
+        columns = regions.columns(names, known)
+    return RegionTable(grid.comm, columns, {**to_attributes(grid), "spacing": scales})
+
+
+def _further(
+    labels: Field, values: Field | None, regions: Regions, share: int, names: tuple[str, ...]
+) -> list[Callable[[], dict[str, Array]]]:
+    """Return what makes the columns that need more than rows of sums. Collective: each kind has passes of its own."""
+    rows, spacing, layout = regions.rows, regions.spacing, regions.layout
+    known, count = rows[:, 0], rows[:, 1]
+    result: list[Callable[[], dict[str, Array]]] = []
+    if {*names} & {*PATTERNS}:
+        counts = counted(labels, share, known)
+        result.append(lambda: pattern_columns(names, counts, spacing))
+    if {*names} & {*OUTLINES}:
+        extents = outlined(labels, share)
+        result.append(lambda: hull_columns(names, extents, count, spacing))
+    if {*names} & {*MOMENTS}:
+        sums = summed_moments(labels, None, layout, share, known)
+        result.append(lambda: Moments(sums, regions.corners, spacing).columns(names, MOMENTS))
+    if {*names} & {*WEIGHTED}:
+        weighted = summed_moments(labels, values, layout, share, known)
+        result.append(
+            lambda: Moments(weighted, regions.corners, spacing, layout.unit, regions.holed).columns(names, WEIGHTED)
+        )
+    if "intensity_median" in names and values is not None:
+        middle = medians(labels, values, share, known, count)
+        result.append(lambda: {"intensity_median": np.where(regions.has_nan, np.nan, middle)})
+    return result
 
 
 def find_objects(labels: Field) -> dict[int, tuple[slice, ...]]:

@@ -8,10 +8,9 @@ operands     which elements of a Field take part, and the all-reduce of integers
 _loops       the compiled loops
 exact        exact sums of values and of products, their combination with others, and the one rounding
 axes         which axes are reduced, who has parts of the same lines, and who gets their results
-line_sums    sums, means, variances along axes
 extremes     the search for the least and greatest
-line_extremes  the same along axes
 totals       sum, mean, count_nonzero, any, all
+lines        sums, extremes and quantiles along axes
 limits       min, max, argmin, argmax
 moments      var, std, dot, norm
 binning      histogram

@@ -8,7 +8,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import extreme_place, some_extremes
-from mpibatch.reduce.line_extremes import extreme_lines, extreme_places
+from mpibatch.reduce.lines.extremes import extreme_lines, extreme_places
 from mpibatch.reduce.operands import Operand, operand
 
 __all__ = ["argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"]

@@ -16,7 +16,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import NOWHERE
-from mpibatch.reduce.line_quantiles import sort_lines
+from mpibatch.reduce.lines.quantiles import sort_lines
 from mpibatch.reduce.operands import Operand, operand
 from mpibatch.reduce.selection import order_statistics
 

@@ -11,7 +11,7 @@ from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
-from mpibatch.reduce.line_sums import count_lines, sum_lines
+from mpibatch.reduce.lines.sums import count_lines, sum_lines
 from mpibatch.reduce.operands import Operand, add_up, operand
 
 __all__ = ["all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"]

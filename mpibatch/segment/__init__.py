@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mpibatch.segment.reconstructions import h_maxima, h_minima, reconstruction
     from mpibatch.segment.removals import remove_small_holes, remove_small_objects
     from mpibatch.segment.thinning import skeletonize, thin
+    from mpibatch.segment.watersheds import watershed
 
 __all__ = [
     "LabelMap",
@@ -52,6 +53,7 @@ __all__ = [
     "remove_small_objects",
     "skeletonize",
     "thin",
+    "watershed",
 ]
 
 _FAMILIES = {
@@ -66,6 +68,7 @@ _FAMILIES = {
     "removals": ("remove_small_holes", "remove_small_objects"),
     "peak_spacing": ("peak_local_max",),
     "thinning": ("skeletonize", "thin"),
+    "watersheds": ("watershed",),
 }
 
 if not TYPE_CHECKING:

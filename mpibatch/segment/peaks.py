@@ -113,8 +113,8 @@ def _peaks(
 ) -> Any:
     check_picture(name, u)
     near = resolved(name, footprint, connectivity, u.grid.ndim, sides=3)
-    asked = f"{name} over {near.steps.tolist()}, {bool(allow_borders)}, {bool(indices)}"
-    least, most = limits(u, asked)
+    request = f"{name} over {near.steps.tolist()}, {bool(allow_borders)}, {bool(indices)}"
+    least, most = limits(u, request)
     dtype = picture_dtype(u)
     cells = u
     if u.dtype.kind == "b" or not largest:

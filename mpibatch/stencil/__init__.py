@@ -77,7 +77,8 @@ import sys
 import types
 from typing import Any
 
-from mpibatch.stencil.kernel import Kernel, stencil
+from mpibatch.stencil.decorator import stencil
+from mpibatch.stencil.kernel import Kernel
 from mpibatch.stencil.language.footprint import FieldReach, Footprint
 from mpibatch.stencil.language.functions import cells, coordinate, index, spacing
 

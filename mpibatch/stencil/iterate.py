@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.keys import key_of
 from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.bind import bound, compare
-from mpibatch.stencil.call.plan import hashable
 from mpibatch.stencil.fused.choice import Layout, layout_of
 from mpibatch.stencil.fused.stepper import Setting, Stepper
 from mpibatch.stencil.fused.trials import BUDGETS, LEAST_SAMPLE, Choice, Tuning
@@ -127,9 +127,7 @@ def iterate(
     tuning = _tuning(kernel, fields, chains, layout) if fuse == "auto" else None
     most = tuning.most if tuning else min(int(fuse), max(int(steps), 1), layout.limit if layout else 1)
     users = (*fields.values(), *targets)
-    stepper = _stepper(
-        users, hashable((walls, cval)), Setting(kernel, sides, walls, cval, chains, layout), fields, most
-    )
+    stepper = _stepper(users, key_of((walls, cval)), Setting(kernel, sides, walls, cval, chains, layout), fields, most)
     results = targets or [field.like() for field in state]
     try:
         stepper.begin(fields, scalars)

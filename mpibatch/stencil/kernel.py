@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +15,10 @@ from mpibatch.stencil.compiled.numba_source import kernel_text
 from mpibatch.stencil.compiled.types import Array, Typed, assign_types, check_dtype
 from mpibatch.stencil.language.footprint import Footprint, footprint_of, likely_ndim
 from mpibatch.stencil.language.ir import Program
-from mpibatch.stencil.language.parser import parse
 
-__all__ = ["BACKENDS", "Kernel", "stencil"]
+__all__ = ["BACKENDS", "Kernel"]
 
 BACKENDS = ("numba", "numpy")
-Components = Mapping[str, Sequence[str]]
 
 
 class Kernel:
@@ -228,13 +226,13 @@ class Kernel:
         numpy [6. 6.]
         """
         return Kernel(
-            self.__stencil__,
-            self.program,
-            self.components,
-            self._ndim,
-            self.threads if threads is None else threads,
-            self.backend if backend is None else backend,
-            self.overlap if overlap is None else overlap,
+            function=self.__stencil__,
+            program=self.program,
+            components=self.components,
+            ndim=self._ndim,
+            threads=self.threads if threads is None else threads,
+            backend=self.backend if backend is None else backend,
+            overlap=self.overlap if overlap is None else overlap,
         )
 
     def typed(
@@ -242,7 +240,7 @@ class Kernel:
         ndim: int,
         inputs: Sequence[Array],
         scalars: Mapping[str, str],
-        wanted: Sequence[Array | None],
+        outputs: Sequence[Array | None],
         in_place: Sequence[int] = (),
     ) -> Typed:
         """Return the kernel with a type for every number, for certain fields.
@@ -255,7 +253,7 @@ class Kernel:
             Dtype and components of each field, in the order of ``program.fields``.
         scalars : mapping of str to str
             "int", "float" or "bool" for each scalar parameter.
-        wanted : sequence of (mpibatch.stencil.compiled.types.Array or None)
+        outputs : sequence of (mpibatch.stencil.compiled.types.Array or None)
             Dtype and components of each output, None where they follow from the inputs.
         in_place : sequence of int, default ()
             For each output the number of the input that is the same memory, -1 for none.
@@ -285,7 +283,7 @@ class Kernel:
         >>> scaled.typed(1, [Array(np.dtype("f4"))], {"k": "float"}, [None]).outputs[0].dtype.name
         'float32'
         """
-        key = (ndim, tuple(inputs), tuple(scalars.items()), tuple(wanted), tuple(in_place))
+        key = (ndim, tuple(inputs), tuple(scalars.items()), tuple(outputs), tuple(in_place))
         typed = self._typed.get(key)
         if typed is None:
             if self._ndim is not None and ndim != self._ndim:
@@ -295,7 +293,7 @@ class Kernel:
             for name, array in zip(self.program.fields, inputs, strict=True):
                 check_dtype(name, array.dtype)
             self.footprint_on(ndim)
-            typed = self._typed[key] = assign_types(self.program, ndim, inputs, scalars, wanted, in_place)
+            typed = self._typed[key] = assign_types(self.program, ndim, inputs, scalars, outputs, in_place)
         return typed
 
     def generated(self, ndim: int, dtype: Any = "f8") -> str:
@@ -377,78 +375,3 @@ class Kernel:
 
     def __repr__(self) -> str:
         return f"<stencil {self.name}({', '.join(self.program.parameters)})>"
-
-
-@overload
-def stencil(function: Callable[..., Any], /) -> Kernel: ...
-
-
-@overload
-def stencil(
-    *,
-    components: Components | None = None,
-    ndim: int | None = None,
-    threads: int | None = None,
-    backend: str = "numba",
-    overlap: bool | str = "auto",
-) -> Callable[[Callable[..., Any]], Kernel]: ...
-
-
-def stencil(
-    function: Callable[..., Any] | None = None,
-    /,
-    *,
-    components: Components | None = None,
-    ndim: int | None = None,
-    threads: int | None = None,
-    backend: str = "numba",
-    overlap: bool | str = "auto",
-) -> Any:
-    """Make a kernel of a function that computes one cell; see `mpibatch.stencil` for the language.
-
-    Parameters
-    ----------
-    function : callable, optional
-        It reads fields with relative indices, and returns the new value, a list of components, or a tuple of outputs.
-        Left out, a decorator with the options is returned.
-    components : mapping of str to sequence of str, optional
-        Names of the components of fields, such as ``{"q": ("rho", "mx", "my", "E")}``, read as ``q.rho[0, 0]``.
-    ndim : int, optional
-        Axes of the grids that the kernel is for. Default: whatever grid it is called on, of 1 to 3 axes.
-    threads : int, optional
-        Threads per rank. Default: ``$NUMBA_NUM_THREADS`` when the stencil is defined, else one.
-    backend : str, default "numba"
-        "numba", or "numpy" (slow; for tests).
-    overlap : bool or str, default "auto"
-        Whether inner cells are computed while messages fly, see `Kernel`.
-
-    Returns
-    -------
-    Kernel or callable
-        The kernel, or a decorator that makes one.
-
-    Raises
-    ------
-    UsageError
-        With file, line and caret, for what is not part of the language; for options that cannot be meant.
-
-    Notes
-    -----
-    Local. The function's text is read, and never called; nothing is compiled before the first call of the kernel.
-
-    Examples
-    --------
-    >>> import mpibatch as mb
-    >>> @mb.stencil(components={"q": ("mass", "momentum")})
-    ... def velocity(q):
-    ...     return q.momentum[0] / q.mass[0]
-    >>> q = mb.Grid(3).full((2.0, 1.0), components=(2,))
-    >>> print(mb.gather_all(velocity(q)))
-    [0.5 0.5 0.5]
-    """
-    names = {name: tuple(parts) for name, parts in (components or {}).items()}
-
-    def make(function: Callable[..., Any]) -> Kernel:
-        return Kernel(function, parse(function, names), names, ndim, threads, backend, overlap)
-
-    return make if function is None else make(function)

@@ -34,7 +34,7 @@ def drift(u, a):
 
 
 class Ended(RunError):
-    """What ends a life of a run; the same on every rank."""
+    """What ends an attempt of a run; the same on every rank."""
 
 
 def live(
@@ -124,7 +124,7 @@ def loud() -> None:
 
 
 def test_any_ranks_and_any_decomposition_give_the_same_bytes(shared_tmp):
-    """Several lives, the first ones on fewer ranks, each spread in another way."""
+    """Several attempts, the first ones on fewer ranks, each spread in another way."""
     whole = live(made(shared_tmp / "whole"), resume=False)
     assert whole.outcome is not None
     assert not (shared_tmp / "whole" / "c").exists()
@@ -307,13 +307,13 @@ def test_every_program_goes_on_as_if_nothing_had_happened(shared_tmp, name):
             raise Ended("half")
 
     simulate(job(shared_tmp / "whole"))
-    lives = job(shared_tmp / "lives")
+    attempts = job(shared_tmp / "lives")
     with suppress(Ended):
-        simulate(lives, report=ending)
+        simulate(attempts, report=ending)
     assert max(made_steps) > 2
-    done = simulate(lives, start="resume")
+    done = simulate(attempts, start="resume")
     assert "steps after step" in done.notes[0]
-    assert simulate(lives, start="resume").was_complete
+    assert simulate(attempts, start="resume").was_complete
     one, other = (h5py.File(shared_tmp / folder / "out.h5", "r") for folder in ("whole", "lives"))
     with one, other:
         names = [n for n in one if isinstance(one[n], h5py.Dataset) and one[n].dtype.kind in "fi"]

@@ -149,4 +149,4 @@ def test_exchanges_of_many_kinds_are_bounded() -> None:
     u = start(grid)
     for value in range(60):
         mb.exchange(u, mode="constant", cval=float(value))
-    assert len(u.memory.engines) <= 16
+    assert len(u.memory.exchanges) <= 16

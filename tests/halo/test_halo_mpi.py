@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import mpibatch as mb
 from mpibatch.halo import padded_copy, slabs
-from mpibatch.halo.engines import ENGINES
+from mpibatch.halo.stages import ENGINES
 from mpibatch.mpi import MPI
 from tests.support.oracles import PAD_MODES, padded
 
@@ -172,7 +172,7 @@ def test_an_exchange_is_planned_once_for_each_wall_value() -> None:
             mb.exchange(u, mode="constant", cval=value)
             if u.box.size and u.box.start[0] == 0:
                 assert u.padded[0].tobytes() == np.float64(value).tobytes()
-    assert len(u.memory.engines) == 4
+    assert len(u.memory.exchanges) == 4
 
 
 def test_oracle_knows_every_mode() -> None:

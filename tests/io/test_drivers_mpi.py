@@ -242,8 +242,9 @@ def test_fewer_bytes_than_asked_for_are_a_failure() -> None:
     def write_at(_: int, __: Any, status: Any) -> None:
         status.Set_elements(MPI.BYTE, 7)
 
+    u = mb.Grid(MPI.COMM_WORLD.size).zeros()
     with pytest.raises(OSError, match="7 of 8 bytes"):
-        direct._write_at(write_at, 0, None, 8)
+        direct._write_part(write_at, 0, u, (slice(0, 1),), MPI.DOUBLE)
 
 
 # --- which driver ------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import mpibatch as mb
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io.formats import Array, Selection, Source, read
-from mpibatch.io.read import lazy_file
+from mpibatch.io.read import lazy_array
 from mpibatch.io.read.indices import chosen
 from tests.io.test_readers import CELLS, LINES, SERIES, TIMES, VOLUME, static, timed
 
@@ -151,7 +151,7 @@ def test_a_preview_reads_only_its_cells(volume: Path, monkeypatch: pytest.Monkey
         sizes.append(out.size)
         read(source, selection, out, at)
 
-    monkeypatch.setattr(lazy_file, "read", counted)
+    monkeypatch.setattr(lazy_array, "read", counted)
     u = mb.open(volume)["u"]
     assert sizes == []
     u[::2, ::2, ::2]

@@ -16,7 +16,7 @@ from mpibatch.apps import heat
 from mpibatch.base import tally, timing
 from mpibatch.fields.field import Field
 from mpibatch.halo import Exchange, Halo, exchange, padded_copy, slabs
-from mpibatch.halo.exchanges import halo_of
+from mpibatch.halo.checks import halo_of
 from mpibatch.halo.plan import phase
 from mpibatch.mpi import MPI, hosts_of
 from mpibatch.mpi.hosts import CORE_BYTES, NAME_BYTES, told_by
@@ -40,13 +40,13 @@ def _from_zero() -> Iterator[None]:
     tally.reset()
 
 
-def planned(u: Field, halo: Halo, stages: Sequence[tuple[int, ...] | None], each_move: bool = False) -> tuple[int, int]:
+def planned(u: Field, halo: Halo, stages: Sequence[tuple[int, ...] | None]) -> tuple[int, int]:
     """Messages and bytes that this rank sends, from the pure plan."""
     messages = words = 0
     for axes in stages:
         sends = phase(u.grid.decomposition, u.grid.rank, halo, axes).sends
         moves = [move for todo in sends.values() for move in todo]
-        messages += len(moves) if each_move else len(sends)
+        messages += len(sends)
         words += sum(math.prod(move.wire) for move in moves)
     return messages, words * u.dtype.itemsize * math.prod(u.components)
 
@@ -66,10 +66,10 @@ def test_messages_and_bytes_are_those_of_the_plan(mode: str, corners: bool) -> N
         assert tally.traffic() == (3 * messages, 3 * nbytes)
     tally.reset()
     slabs(u, 1, (2, 3), mode)
-    assert tally.traffic() == planned(u, halo_of(u.grid, (0, (2, 3), 0), mode, corners=False), [None], each_move=True)
+    assert tally.traffic() == planned(u, halo_of(u.grid, (0, (2, 3), 0), mode, corners=False), [None])
     tally.reset()
     padded_copy(u, 1, mode, corners=corners)
-    assert tally.traffic() == planned(u, halo_of(u.grid, 1, mode, corners), [None], each_move=True)
+    assert tally.traffic() == planned(u, halo_of(u.grid, 1, mode, corners), one_by_one)
 
 
 def test_fields_share_messages() -> None:

@@ -114,7 +114,7 @@ def test_results_are_freed_when_no_later_step_reads_them(folder, monkeypatch):
         gc.collect()
         alive[step.name] = [name for name, ref in made.items() if ref() is not None]
         result = apply(step, field)
-        made[step.name] = weakref.ref(result.field)
+        made[step.name] = weakref.ref(result.value)
         return result
 
     monkeypatch.setattr(pipeline, "_load", watched_load)

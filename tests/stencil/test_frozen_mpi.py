@@ -9,7 +9,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.base import tally
-from mpibatch.halo import engines
+from mpibatch.halo import stages
 from mpibatch.stencil import Kernel
 
 pytestmark = pytest.mark.mpi
@@ -34,16 +34,20 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """For every exchange that is carried out, how many fields take part; made by a spy among the engines."""
     found: list[int] = []
 
-    class Spy(engines.AxisEngine):
-        def __init__(self, comm: Any, decomposition: Any, halo: Any, memories: Any, cval: Any) -> None:
-            super().__init__(comm, decomposition, halo, memories, cval)
-            self._fields = len(memories)
+    class Spy(stages.Stage):
+        fields = 0
 
         def start(self) -> None:
-            found.append(self._fields)
+            found.append(self.fields)
             super().start()
 
-    monkeypatch.setitem(engines.ENGINES, "spy", Spy)
+    def engine(comm: Any, decomposition: Any, halo: Any, memories: Any, cval: Any) -> list[stages.Stage]:
+        made = stages.by_axis(comm, decomposition, halo, memories, cval)
+        made[0].__class__ = Spy
+        vars(made[0])["fields"] = len(memories)
+        return made
+
+    monkeypatch.setitem(stages.ENGINES, "spy", engine)
     monkeypatch.setenv("MPIBATCH_ENGINE", "spy")
     return found
 

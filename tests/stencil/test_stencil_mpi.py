@@ -118,19 +118,24 @@ def with_walls(whole: np.ndarray, sides: list[list[Any]], widths: list[tuple[int
             for m in range(widths[axis][side]):
                 at: list[Any] = [slice(None)] * array.ndim
                 at[axis] = widths[axis][0] - 1 - m if side == 0 else widths[axis][0] + whole.shape[axis] + m
-                cell = array[tuple(at)]
                 if callable(entry):
                     lines = [STEP[a] * (np.arange(n) - widths[a][0]) for a, n in enumerate(array.shape)]
-                    cell[...] = entry(*np.ix_(*lines), 2.5)[tuple(slice(None) if s == slice(None) else s for s in at)]
-                elif entry[0] == "constant":
-                    cell[...] = entry[1]
-                elif entry[0] == "dirichlet":
-                    cell[...] = 2 * entry[1] - cell
-                elif entry[0] == "neumann":
-                    cell[...] += entry[1] * (2 * m + 1) * STEP[axis]
+                    array[tuple(at)] = entry(*np.ix_(*lines), 2.5)[tuple(at)]
                 else:
-                    cell *= entry[1]
+                    put_behind(array[tuple(at)], entry[0], entry[1], (2 * m + 1) * STEP[axis])
     return array
+
+
+def put_behind(plane: np.ndarray, name: str, value: float, distance: float) -> None:
+    """Make of the raw values behind a wall those that a condition wants, so far from their mirror image."""
+    if name == "constant":
+        plane[...] = value
+    elif name == "dirichlet":
+        plane[...] = 2 * value - plane
+    elif name == "neumann":
+        plane += value * distance
+    else:
+        plane *= value
 
 
 def tide(y: Any, x: Any, t: float) -> Any:

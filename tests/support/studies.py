@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.base.json_files import write_json
+from mpibatch.tools.scaling import folder as folders
 from mpibatch.tools.scaling import study
 
 PHASES = {"compute": 0.7, "pack": 0.03, "halo": 0.12, "reduce": 0.02, "io": 0.08, "other": 0.05}
@@ -98,7 +99,7 @@ def build(
         "versions": {"python": "3.11.2"}, "machine": {"host": "node1", "cpu": "A CPU", "cores": 64, "memory": 2**38},
         "profile_of_machine": {"schema": 1, "triad": {"1": 20.0, "2": 38.0, "4": 70.0}},
     }  # fmt: skip
-    study.create(folder, mode=mode, counts=counts, repeat=repeat, **{**facts, **asked})
+    folders.create(folder, mode=mode, counts=counts, repeat=repeat, **{**facts, **asked})
     told = json.loads((folder / "study.json").read_text())
     told["created"] = "2026-01-01T00:00:00+00:00"
     (folder / "study.json").write_text(json.dumps(told))
@@ -110,5 +111,5 @@ def build(
             if change is not None:
                 assert made is not None
                 change(made, ranks, number)
-            write_json(study.record_path(folder, ranks, 1, number), made or {})
-    return study.load(folder)
+            write_json(folders.record_path(folder, ranks, 1, number), made or {})
+    return folders.load(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mpibatch.tools.scaling import study
+from mpibatch.tools.scaling import folder as folders
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")
@@ -34,7 +34,7 @@ def test_the_script_makes_studies_reports_and_a_picture(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     out = tmp_path / "out" / "24"
-    made = study.load(out / "gaussian-weak")
+    made = folders.load(out / "gaussian-weak")
     assert [(point.ranks, len(point.runs)) for point in made.points] == [(1, 1), (2, 1)]
     assert made.profile_of_machine is not None
     assert [Path(work["job"]).name for work in made.profile_of_machine["work"]] == ["gaussian.toml", "heat.toml"]

@@ -22,10 +22,12 @@ from mpibatch.halo.plan import Halo, phase
 from mpibatch.job.file.reader import parse_any
 from mpibatch.job.plan import layout
 from mpibatch.tools.planning import machine as machines
+from mpibatch.tools.planning import profile as profiles
 from mpibatch.tools.planning.advice import counts, limit_of, traps
 from mpibatch.tools.planning.machine import Exchange, Machine, StepLength, StepWork, Work
-from mpibatch.tools.planning.prediction import Model, fitted_to, seconds_per_cell, traffic_of
+from mpibatch.tools.planning.prediction import Model, seconds_per_cell
 from mpibatch.tools.planning.run_prediction import of_study, predicted
+from mpibatch.tools.planning.traffic import fitted_to, traffic_of
 from mpibatch.tools.planning.work import Subject, subject_of
 from tests.conftest import Launch
 
@@ -113,7 +115,7 @@ BY_HAND = {
 
 
 def test_a_profile_by_hand() -> None:
-    machine = machines.parse(BY_HAND)
+    machine = profiles.parse(BY_HAND)
     assert machine.triad == {1: 20.0, 128: 350.0}
     assert machine.memory_per_node == 256 * 10**9
     assert machine.internode is not None
@@ -127,8 +129,8 @@ def test_a_profile_comes_back_from_its_file(tmp_path: Path) -> None:
     saved = replace(EVEN, internode=machines.Links(2e-6, 1e10)).with_work(
         [replace(work, step_length=length, warmup={1: 0.5, 2: 0.25}, first_use=3e-8)]
     )
-    machines.save(tmp_path / "here" / "machine.json", saved)
-    assert machines.load(tmp_path / "here" / "machine.json") == saved
+    profiles.save(tmp_path / "here" / "machine.json", saved)
+    assert profiles.load(tmp_path / "here" / "machine.json") == saved
 
 
 @pytest.mark.parametrize(
@@ -136,25 +138,28 @@ def test_a_profile_comes_back_from_its_file(tmp_path: Path) -> None:
     [
         ({"schema": 2}, "schema 2"),
         ({"name": None}, None),
-        ({"cores_per_node": 0}, "cores_per_node: 0"),
+        ({"cores_per_node": 0}, "cores_per_node = 0; expected a whole number, 1 or more"),
         ({"cores_per_node": 2.5}, "whole"),
         ({"triad": {"1": -20}}, "triad"),
         ({"triad": {}}, "triad"),
         ({"triad": {"one": 20}}, "triad"),
-        ({"latency": -1e-6}, "latency: -1e-06; expected a number above 0"),
+        ({"latency": -1e-6}, "latency = -1e-06; expected a finite number, more than 0"),
         ({"latency": float("nan")}, "latency"),
         ({"bandwidth": "fast"}, "bandwidth"),
         ({"bandwith": 1e9}, "did you mean 'bandwidth'"),
-        ({"internode": {"latency": 1e-6}}, "bandwidth: it is missing"),
+        ({"internode": {"latency": 1e-6}}, "internode needs the key 'bandwidth'"),
         ({"internode": 3}, "internode"),
-        ({"work": [{}]}, r"work\[0\]: it lacks"),
-        ({"work": 7}, r"work\[0\]"),
+        ({"work": [{}]}, r"work\[0\] needs the key 'shape'"),
+        ({"work": 7}, "work = 7"),
+        ({"triad": {"9" * 5000: 20}}, "triad"),
+        ({"latency": 10**350}, "latency"),
+        ({"versions": ["h5py"]}, "versions"),
     ],
 )
 def test_profiles_with_mistakes(change: dict[str, Any], words: str | None) -> None:
     given_ = {key: value for key, value in (BY_HAND | change).items() if value is not None}
-    with pytest.raises(UsageError, match=words or "name: it is missing"):
-        machines.parse(given_)
+    with pytest.raises(UsageError, match=words or "needs the key 'name'"):
+        profiles.parse(given_)
 
 
 @pytest.mark.parametrize(
@@ -167,14 +172,14 @@ def test_profiles_with_mistakes(change: dict[str, Any], words: str | None) -> No
         ({"memory_alone": [8.0, 1e8, 3.0]}, "memory_alone"),
         ({"step_length": {"time": 0.0, "side": 64.0, "power": -2.0}}, "step_length"),
         ({"step_length": {"time": 1e-3, "side": -64.0, "power": -2.0}}, "step_length"),
-        ({"step_length": {}}, "lacks 'time'"),
+        ({"step_length": {}}, "step_length needs the key 'time'"),
         ({"warmup": {"1": -0.5}}, "-0.5"),
-        ({"first_use": "much"}, "'much'"),
+        ({"first_use": "much"}, 'first_use = "much"'),
         ({"seconds_per_cell": {}}, "seconds_per_cell"),
         ({"seconds_per_cell": {"1": 0.0}}, "seconds_per_cell"),
-        ({"seconds_per_cell": {"0": 1e-9}}, "whole number"),
+        ({"seconds_per_cell": {"0": 1e-9}}, "seconds_per_cell"),
         ({"widths": [[1, 1], [1, 1]]}, "3 axes"),
-        ({"widths": [[1], [1], [1]]}, "unpack"),
+        ({"widths": [[1], [1], [1]]}, "two values"),
         ({"wraps": [True]}, "3 axes"),
     ],
 )
@@ -185,13 +190,13 @@ def test_damaged_work_is_told_with_the_rest(change: dict[str, Any], words: str) 
     (key,) = change
     step = entry["steps"][0]
     next(part for part in (entry, step, step["exchanges"][0]) if key in part).update(change)
-    with pytest.raises(UsageError, match=rf"(?s)triad.*work\[0\]: .*{words}.*probe the job anew"):
-        machines.parse(BY_HAND | {"triad": {}, "work": [entry]})
+    with pytest.raises(UsageError, match=rf"(?s)triad.*work\[0\].*{words}.*measure anew"):
+        profiles.parse(BY_HAND | {"triad": {}, "work": [entry]})
 
 
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(UsageError) as raised:
-        machines.parse({"schema": 1, "latency": 1e-6, "triad": {"1": 0}})
+        profiles.parse({"schema": 1, "latency": 1e-6, "triad": {"1": 0}})
     for key in ("name", "cores_per_node", "triad", "latency and bandwidth"):
         assert key in str(raised.value)
 
@@ -199,11 +204,11 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_files_that_hold_no_profile(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     with pytest.raises(RunError, match="does not exist"):
-        machines.load(path)
+        profiles.load(path)
     for text in ("{", "[1]", "\udcff"):
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         with pytest.raises(UsageError):
-            machines.load(path)
+            profiles.load(path)
 
 
 # ---- the model
@@ -404,7 +409,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def probed(folder: Path, path: str = ".mpibatch/machine.json") -> None:
     work = subject((96, 96, 96)).work
     assert work is not None
-    machines.save(folder / path, EVEN.with_work([work]))
+    profiles.save(folder / path, EVEN.with_work([work]))
 
 
 def test_a_plan_of_what_was_not_probed(jobs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -532,7 +537,7 @@ def test_a_note_tells_which_links_are_missing(jobs: Path, capsys: pytest.Capture
         (EVEN.with_work([work]), "between nodes are taken to be as fast as within one"),
         (replace(EVEN, internode=far).with_work([work]), ""),
     ):
-        machines.save(jobs / ".mpibatch" / "machine.json", machine)
+        profiles.save(jobs / ".mpibatch" / "machine.json", machine)
         assert main(["plan", "heat.toml", "--ranks", "1,2"]) == 0
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("- messages")]
         assert [note in line for line in lines] == ([True] if note else [])

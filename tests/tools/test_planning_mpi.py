@@ -15,7 +15,7 @@ from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, private
 from mpibatch.tools.planning import halos, measurement
 from mpibatch.tools.planning.machine import Exchange
-from mpibatch.tools.planning.prediction import traffic_of
+from mpibatch.tools.planning.traffic import traffic_of
 
 pytestmark = pytest.mark.mpi
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpibatch.tools.planning import machine as machines
+from mpibatch.tools.planning import profile as profiles
 from tests.conftest import Launch
 
 HEAT = """
@@ -27,6 +27,25 @@ path = "in.npy"
 [[step]]
 filter = "gaussian_filter"
 sigma = 2
+[output]
+path = "out.h5"
+"""
+OBJECTS = """
+[input]
+path = "in.npy"
+[[step]]
+name = "smooth"
+filter = "gaussian_filter"
+sigma = 2
+[[step]]
+filter = "threshold_otsu"
+[[step]]
+filter = "label"
+[[step]]
+filter = "regionprops_table"
+intensity = "smooth"
+properties = ["label", "area", "intensity_mean"]
+save = true
 [output]
 path = "out.h5"
 """
@@ -47,6 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("probe")
     for name, text in JOBS.items():
         (made / f"{name}.toml").write_text(text)
+    (made / "objects.toml").write_text(OBJECTS)
     np.save(made / "in.npy", np.random.default_rng(1).random((4600, 4000), dtype="f4"))  # 74 MB
     return made
 
@@ -109,7 +129,7 @@ def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, nam
 
 
 def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
-    machine = machines.load(folder / ".mpibatch" / "machine.json")
+    machine = profiles.load(folder / ".mpibatch" / "machine.json")
     assert {work.job for work in machine.work} == {"heat.toml", "filters.toml"}
     assert set(machine.triad) == set(machine.write) == {1, 2}
     assert all(rate > 0 for rate in (*machine.triad.values(), *machine.write.values(), *machine.read.values()))
@@ -123,6 +143,13 @@ def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
         assert (work.first_use > 0) == is_simulation
         assert work.output_per_cell == pytest.approx(8 if is_simulation else 4)
     assert not [*folder.glob("mpibatch-probe-*")]
+
+
+def test_memory_of_labels_and_tables_is_as_foretold(launch: Launch, folder: Path) -> None:
+    run(launch, folder, 2, "run", "objects.toml", "--quiet")  # compiles, which takes memory, too
+    run(launch, folder, 2, "probe", "objects.toml", "--seconds", "1", "--quiet")
+    record = measured(launch, folder, "objects", 2)
+    assert 1 <= record["predicted"]["memory"] / record["memory"]["most"] <= 1 / 0.7
 
 
 @pytest.mark.parametrize(
@@ -148,7 +175,7 @@ def test_one_rank_alone_probes_too(launch: Launch, tmp_path: Path) -> None:
     assert "small.toml" in done.stdout
     plan = run(launch, tmp_path, 0, "plan", "small.toml", "--ranks", "1,2")
     assert "messages take no time here" in plan.stdout
-    machine = machines.load(tmp_path / ".mpibatch" / "machine.json")
+    machine = profiles.load(tmp_path / ".mpibatch" / "machine.json")
     assert machine.links is None
     length = machine.work[0].step_length
     assert length is not None

@@ -19,6 +19,7 @@ from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.json_files import write_json
 from mpibatch.cli import main
 from mpibatch.tools.report import exports, extrap, page, tables
+from mpibatch.tools.scaling import folder as folders
 from mpibatch.tools.scaling import study as studies
 from tests.support.studies import PHASES, amdahl, build, noise, record
 
@@ -385,8 +386,8 @@ def test_times_without_loading_code(tmp_path):
 
 def test_threads_of_a_weak_study_must_not_change_the_bits(tmp_path):
     study = build(tmp_path / "s", counts=(1, 2), threads=(1, 2), mode="weak", law=lambda p: 8.0)
-    write_json(studies.record_path(study.path, 2, 2, 1), record(2, 5.0, threads=2, digest="e" * 64))
-    study = studies.load(study.path)
+    write_json(folders.record_path(study.path, 2, 2, 1), record(2, 5.0, threads=2, digest="e" * 64))
+    study = folders.load(study.path)
     assert "2 × 2 run 1" in finding_of(study, "outputs-differ").words
     assert promise(measure(study)) == ""
     assert differing(study)
@@ -413,8 +414,8 @@ def test_runs_that_failed_or_are_missing(tmp_path):
     study = build(tmp_path / "s", change=broken)
     finding = finding_of(study, "run-failed")
     assert "Run 2 on 4 ranks × 1 thread failed: exit code 1: it broke." in finding.words
-    studies.record_path(study.path, 2, 1, 5).unlink()
-    again = studies.load(study.path)
+    folders.record_path(study.path, 2, 1, 5).unlink()
+    again = folders.load(study.path)
     assert "1 run that was asked for is not there (ranks × threads: 2 × 1)" in finding_of(again, "runs-missing").words
 
 
@@ -637,7 +638,7 @@ def whole_record() -> dict[str, Any]:
 @pytest.mark.parametrize("path", list(numeric(whole_record())), ids=lambda path: ".".join(map(str, path)))
 def test_no_number_of_a_record_breaks_the_report(tmp_path, path):
     study = build(tmp_path / "s", counts=(1, 2, 4), repeat=1)
-    file = studies.record_path(study.path, 2, 1, 1)
+    file = folders.record_path(study.path, 2, 1, 1)
     wrong: tuple[Any, ...] = (None, 0, -1, math.inf, 10**400, "x", [])
     for value in wrong:
         made = whole_record()
@@ -646,7 +647,7 @@ def test_no_number_of_a_record_breaks_the_report(tmp_path, path):
             table = table[key]
         table[path[-1]] = value
         write_json(file, made)
-        m = measure(studies.load(study.path))
+        m = measure(folders.load(study.path))
         findings = find(m)
         assert exports.as_markdown(m, findings, compare(m, m))
         assert math.isfinite(m.widest.speedup.value)
@@ -691,12 +692,12 @@ def test_one_point_and_threads(tmp_path):
     hybrid = build(tmp_path / "hybrid", counts=(1, 2, 4), threads=(1, 2))
     for ranks in (1, 2, 4):
         for repeat in range(1, 6):
-            path = studies.record_path(hybrid.path, ranks, 2, repeat)
+            path = folders.record_path(hybrid.path, ranks, 2, repeat)
             write_json(path, record(ranks, amdahl(2 * ranks), repeat, threads=2))
-    measured = measure(studies.load(hybrid.path))
+    measured = measure(folders.load(hybrid.path))
     assert measured.by == "cores"
     assert [row.label for row in measured.rows] == ["1 × 1", "1 × 2", "2 × 1", "2 × 2", "4 × 1", "4 × 2"]
-    assert report(studies.load(hybrid.path)) == 0
+    assert report(folders.load(hybrid.path)) == 0
 
 
 def test_numbers_in_words():

@@ -23,7 +23,9 @@ from mpibatch.cli import main
 from mpibatch.io.formats import inspect
 from mpibatch.job.file.reader import parse_any
 from mpibatch.job.file.schema import Job
+from mpibatch.tools.scaling import folder as folders
 from mpibatch.tools.scaling import local_machine, runs, study, summary, weak
+from mpibatch.tools.scaling.records import parse_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORDS = [sys.executable, "-m", "mpibatch"]
@@ -112,11 +114,11 @@ def record(seconds: float, digest: str = "ab" * 32, **more: Any) -> dict[str, An
 def make(path: str = "S", mode: str = "strong", **more: Any) -> study.Study:
     machine = local_machine.machine_here()
     arguments = {"counts": (1, 2), "repeat": 2, "machine": machine, "name": "job", "source": "job.toml", **more}
-    return study.create(path, mode=mode, job=PIPELINE, **arguments)
+    return folders.create(path, mode=mode, job=PIPELINE, **arguments)
 
 
 def keep(made: study.Study, ranks: int, repeat: int, record: dict[str, Any]) -> None:
-    study.keep(record, made.path, ranks=ranks, threads=1, repeat=repeat, launch_seconds=3.0)
+    folders.keep(record, made.path, ranks=ranks, threads=1, repeat=repeat, launch_seconds=3.0)
 
 
 # ---- The folder ------------------------------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ def keep(made: study.Study, ranks: int, repeat: int, record: dict[str, Any]) -> 
 
 def test_what_is_made_is_what_is_loaded(folder: Path):
     made = make(settings=("gaussian_filter.sigma=2",), threads=(1, 2), profile_of_machine={"schema": 1})
-    assert study.load("S") == made
+    assert folders.load("S") == made
     assert made.profile_of_machine == {"schema": 1}
 
 
@@ -133,25 +135,25 @@ def test_runs_go_round_in_alternating_order_and_what_is_there_is_not_missing():
     assert [key[0] for key in study.missing(made)] == [1, 2, 4, 4, 2, 1, 1, 2, 4]
     keep(made, 2, 1, record(1.0))
     keep(made, 1, 2, {"code": 1, "failure": "exit code 1: no"})
-    study.record_path(made.path, 4, 1, 1).parent.mkdir()
-    study.record_path(made.path, 4, 1, 1).write_text('{"code": 0, "dig')  # cut off
-    loaded = study.load("S")
+    folders.record_path(made.path, 4, 1, 1).parent.mkdir()
+    folders.record_path(made.path, 4, 1, 1).write_text('{"code": 0, "dig')  # cut off
+    loaded = folders.load("S")
     assert study.missing(loaded) == [k for k in study.order(made) if k != (2, 1, 1)]
     assert [(f.ranks, f.repeat, f.reason) for f in loaded.failures] == [(1, 2, "exit code 1: no")]
 
 
 def test_a_record_may_lack_anything():
-    run = study.parse_run({"code": 0, "ranks": 3}, 0, 2, 5)
+    run = parse_run({"code": 0, "ranks": 3}, 0, 2, 5)
     assert (run.ranks, run.threads, run.repeat, run.total, run.kernels, run.predicted) == (3, 2, 5, 0.0, (), None)
-    assert study.parse_run({"code": 0, "run": None, "point": {"launch_seconds": 2}}).total == 2.0
-    assert study.parse_run(record(1.5)).total == 1.5
-    assert study.parse_run({"code": 0, "run": {"seconds": {"total": 3}, "kernels": [1, {"name": "k"}]}}).total == 0.0
+    assert parse_run({"code": 0, "run": None, "point": {"launch_seconds": 2}}).total == 2.0
+    assert parse_run(record(1.5)).total == 1.5
+    assert parse_run({"code": 0, "run": {"seconds": {"total": 3}, "kernels": [1, {"name": "k"}]}}).total == 0.0
 
 
 def test_what_cannot_be_reads_as_absent():
     wrong: list[Any] = [None, "3", [], {}, True, -1, float("inf"), float("nan"), 1 << 63]
     for value in wrong:
-        run = study.parse_run(
+        run = parse_run(
             {
                 "code": 0,
                 "digest": value,
@@ -173,11 +175,11 @@ def test_what_cannot_be_reads_as_absent():
     nothing = {"least": None, "slowest": None}
     for ranks, account in ((1, {"seconds": {"total": nothing}, "cells": None}), (2, {"cells": float("inf")})):
         keep(made, ranks, 1, {"code": 0, "digest": None, "run": account})
-        path = study.record_path(made.path, ranks, 1, 1)
+        path = folders.record_path(made.path, ranks, 1, 1)
         path.write_text(path.read_text().replace('"launch_seconds": 3.0', '"launch_seconds": null'))
-    deep = study.record_path(made.path, 2, 1, 2)
+    deep = folders.record_path(made.path, 2, 1, 2)
     deep.write_text('{"code": 0, "run": ' + "[" * 100_000)
-    loaded = study.load("S")
+    loaded = folders.load("S")
     assert [point.ranks for point in loaded.points] == [1, 2]
     assert summary.table(loaded).count("0.000") == 2
 
@@ -192,19 +194,19 @@ def test_a_study_of_what_cannot_be_meant_is_damaged(key: str, value: Any):
     path = made.path / "study.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(UsageError, match="damaged"):
-        study.load("S")
+        folders.load("S")
 
 
 def test_more_can_be_asked_for_later_but_nothing_is_forgotten():
-    study.extended(make(repeat=3), (4,), (2,), 2)
-    loaded = study.load("S")
+    folders.extended(make(repeat=3), (4,), (2,), 2)
+    loaded = folders.load("S")
     assert (loaded.counts, loaded.threads, loaded.repeat) == ((1, 2, 4), (1, 2), 3)
     before = Path("S/study.json").read_text()
-    more = study.extended(loaded, (8,), (1,), 3, {"schema": 1}, dry_run=True)
+    more = folders.extended(loaded, (8,), (1,), 3, {"schema": 1}, dry_run=True)
     assert (more.counts, more.profile_of_machine) == ((1, 2, 4, 8), {"schema": 1})
     assert Path("S/study.json").read_text() == before
-    study.extended(loaded, (8,), (1,), 3, {"schema": 1})
-    assert study.load("S") == more
+    folders.extended(loaded, (8,), (1,), 3, {"schema": 1})
+    assert folders.load("S") == more
 
 
 def test_a_study_is_of_a_program_and_an_input_as_they_were(monkeypatch: pytest.MonkeyPatch):
@@ -215,7 +217,7 @@ def test_a_study_is_of_a_program_and_an_input_as_they_were(monkeypatch: pytest.M
             monkeypatch.setattr(study, "SMALL", small)
             known = runs.sources_of(jobs[source])
             made = make(f"{source}-{small}", sources=known)
-            assert study.differences(study.load(made.path), PIPELINE, [], "strong", sources=known) == []
+            assert study.differences(folders.load(made.path), PIPELINE, [], "strong", sources=known) == []
             Path(path).write_bytes(Path(path).read_bytes() + b"#")
             changed = study.differences(made, PIPELINE, [], "strong", sources=runs.sources_of(jobs[source]))
             assert changed == [f"its {source} is not the file that it was"]
@@ -231,7 +233,7 @@ def test_folders_that_hold_no_study(text: str | None, words: str):
     if text is not None:
         Path("S/study.json").write_text(text)
     with pytest.raises(UsageError, match=words):
-        study.load("S")
+        folders.load("S")
 
 
 def test_the_table_is_of_medians():
@@ -239,7 +241,7 @@ def test_the_table_is_of_medians():
     for ranks, times in ((1, (2.0, 2.2, 9.0)), (2, (1.0, 1.1, 1.2))):
         for repeat, seconds in enumerate(times, 1):
             keep(made, ranks, repeat, record(seconds))
-    loaded = study.load("S")
+    loaded = folders.load("S")
     shown = summary.table(loaded).splitlines()
     assert shown[1].split() == ["1", "1", "3", "2.200", "318.2%", "1.00", "1.00"]
     assert shown[2].split() == ["2", "1", "3", "1.100", "18.2%", "2.00", "1.00"]
@@ -347,7 +349,7 @@ def test_inputs_are_tiled_in_blocks_without_seams(
 
 def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str]):
     options = ["scale", "job.toml", "--ranks", "1,2", "--repeat", "1", "--folder", "S"]
-    first = study.record_path(Path("S"), 1, 1, 1)
+    first = folders.record_path(Path("S"), 1, 1, 1)
     process = subprocess.Popen(
         [*WORDS, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -372,7 +374,7 @@ def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str])
     assert "1 rank ×" not in shown
     assert "all 2 runs, on 1 and 2 ranks, ended in the same bits" in shown
     assert "mpibatch report S" in shown
-    loaded = study.load("S")
+    loaded = folders.load("S")
     assert [(point.ranks, len(point.runs)) for point in loaded.points] == [(1, 1), (2, 1)]
     run = loaded.points[1].runs[0]
     assert (run.kind, run.cells, run.shape, run.steps) == ("pipeline", 240, (12, 20), 1)
@@ -392,7 +394,7 @@ def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str])
         assert words in capsys.readouterr().err
     Path("m.json").write_text('{"schema": 1, "name": "m", "cores_per_node": 2, "triad": {"1": 9}}')
     assert main([*options, "--machine", "m.json"]) == 0
-    assert (study.load("S").profile_of_machine or {})["name"] == "m"
+    assert (folders.load("S").profile_of_machine or {})["name"] == "m"
     # Bits that differ are told, loudly.
     raw = json.loads(first.read_text())
     first.write_text(json.dumps({**raw, "digest": "00" * 32}))
@@ -403,7 +405,7 @@ def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str])
 def test_a_weak_study_of_a_simulation_has_the_values_of_one_rank(capsys: pytest.CaptureFixture[str]):
     options = ["--set", "simulation.initial=hill"]
     assert main(["scale", "heat.toml", "--mode", "weak", "--ranks", "2", "--repeat", "1", *options]) == 0
-    (point,) = study.load("scaling-heat-weak").points
+    (point,) = folders.load("scaling-heat-weak").points
     run = point.runs[0]
     assert (run.shape, run.steps, run.cells // run.ranks) == ((10, 32), 7, 160)
     same = ["--set", "simulation.shape=[10,32]", "--set", "simulation.length=[1,2]"]
@@ -416,7 +418,7 @@ def test_a_weak_study_of_a_simulation_has_the_values_of_one_rank(capsys: pytest.
 def test_a_weak_study_of_a_pipeline_filters_the_tiled_input():
     options = ["--mode", "weak", "--ranks", "2", "--repeat", "1", "--keep-outputs", "--folder", "S", "--quiet"]
     assert main(["scale", "job.toml", *options]) == 0
-    (point,) = study.load("S").points
+    (point,) = folders.load("S").points
     assert point.runs[0].shape == (12, 40)
     tiled = np.pad(np.load("in.npy"), ((0, 0), (0, 20)), "symmetric")
     with h5py.File("S/points/r00002-t1/run-01.h5") as file:
@@ -430,7 +432,7 @@ def test_a_failing_point_is_told_and_the_others_go_on(capsys: pytest.CaptureFixt
     assert "2 ranks × 1 thread, warm-up: failed: exit code 1: mpibatch: error: two are too many" in captured.out
     assert "1 of 2 runs are missing" in captured.err
     assert "points/r00002-t1/run-00.log" in captured.err
-    loaded = study.load("S")
+    loaded = folders.load("S")
     assert [point.ranks for point in loaded.points] == [1]
     assert [(failure.ranks, failure.repeat) for failure in loaded.failures] == [(2, 0)]
     assert "two are too many; use one" in loaded.failures[0].reason
@@ -543,10 +545,10 @@ def test_a_study_that_slurm_does_not_take_is_not_in_the_way(sbatch: Path, capsys
     refusing(sbatch, ranks=2)
     assert main(on_slurm) == 2
     assert made.joinpath("points", "r00001-t1", "submitted").exists()
-    assert study.load(made).profile == "laptop"
-    study.create("S", name="job", mode="strong", job=PIPELINE, source="job.toml", counts=(2,), profile="laptop")
+    assert folders.load(made).profile == "laptop"
+    folders.create("S", name="job", mode="strong", job=PIPELINE, source="job.toml", counts=(2,), profile="laptop")
     assert main([*on_slurm, "--ranks", "2", "--folder", "S"]) == 2
-    assert study.load("S").counts == (2,)
+    assert folders.load("S").counts == (2,)
 
 
 def test_two_at_a_time_in_one_folder(capsys: pytest.CaptureFixture[str]):
@@ -559,5 +561,5 @@ def test_two_at_a_time_in_one_folder(capsys: pytest.CaptureFixture[str]):
         assert main(["scale", "job.toml", "--ranks", "4", "--repeat", "1", "--folder", "S"]) == 2
     finally:
         os.close(handle)
-    assert study.load("S").counts == (2,)  # as it was
+    assert folders.load("S").counts == (2,)  # as it was
     assert "another mpibatch scale is making runs in S" in capsys.readouterr().err

@@ -221,7 +221,7 @@ def test_the_cluster_cannot_be_reached_from_outside(cluster):
 
 
 def test_a_preempted_run_goes_on(site, jobs, cluster):
-    """The survivor's first life ends by `mpibatch cancel`, the second by a job of higher priority; see below."""
+    """The survivor's first attempt ends by `mpibatch cancel`, the second by a job of higher priority; see below."""
     number = jobs["survivor"]
     site.await_progress("survivor")
     site("cancel", number)
@@ -332,13 +332,13 @@ def test_ranks_are_started_by_mpiexec_where_the_site_wants_it(site, jobs, cluste
     assert len((site.folder / f"done.{number}").read_text().splitlines()) == 4
 
 
-def test_lives_without_progress_end(site, jobs, cluster):
+def test_attempts_without_progress_end(site, jobs, cluster):
     number = jobs["idle"]
     assert cluster.wait_for(number, *ENDED) == "COMPLETED"  # it has a successor
     successor = site.lives_as("job", number)
     assert successor != number
     assert cluster.wait_for(successor, *ENDED) == "FAILED"
-    assert "2 lives in a row made no progress: stopping" in site.log("job", successor)
+    assert "2 attempts in a row made no progress: stopping" in site.log("job", successor)
     assert site.result(successor)["lives"] == 2
 
 
@@ -369,8 +369,8 @@ def test_all_lives_together_end_in_the_result_of_one(site, jobs, cluster):
     number = jobs["survivor"]
     assert cluster.wait_for(number, *ENDED, seconds=90) == "COMPLETED", site.log("survivor", number)
     folders = [path.name for path in site.folder.glob(".mpibatch/survivor-*/")]
-    lives = [line for name in folders for line in site.lines(f"{name}/lives.jsonl")]
-    assert sum(line["event"] == "begin" for line in lives) == 4
+    attempts = [line for name in folders for line in site.lines(f"{name}/lives.jsonl")]
+    assert sum(line["event"] == "begin" for line in attempts) == 4
     assert (site.folder / "survivor.h5").read_bytes() == (site.alone / "survivor.h5").read_bytes()
     assert not (site.folder / "survivor.h5.checkpoints").exists()
 
@@ -387,14 +387,14 @@ def test_a_run_longer_than_its_time_limit_goes_on_by_itself(site, jobs, cluster)
     number = jobs["limit"]
     assert cluster.wait_for(number, *ENDED, seconds=120) == "COMPLETED", site.log("limit", number)
     assert "not done; a checkpoint was saved; going on" in site.log("limit", number)
-    lives = site.lines(f"limit-{number}/lives.jsonl")
-    count = len(lives) // 2
+    attempts = site.lines(f"limit-{number}/lives.jsonl")
+    count = len(attempts) // 2
     assert count > 1
-    assert [(line["event"], line["restart"]) for line in lives] == [
+    assert [(line["event"], line["restart"]) for line in attempts] == [
         (event, str(n)) for n in range(count) for event in ("begin", "end")
     ]
-    assert [line["code"] for line in lives[1::2]] == [75] * (count - 1) + [0]
-    stopping = max(line["stopping"] for line in lives[1:-1:2])
+    assert [line["code"] for line in attempts[1::2]] == [75] * (count - 1) + [0]
+    stopping = max(line["stopping"] for line in attempts[1:-1:2])
     assert 0 <= stopping < 20
     assert values(site.folder / "limit.h5") == values(site.alone / "survivor.h5")
     # The next one of this name is told to stop so much earlier as this one took.

@@ -45,7 +45,7 @@ leave() {{
 }}
 if [ "${{2##*/}}" = fail.toml ]; then leave 1; fi
 trap 'leave 75' USR1
-echo "stand-in of life ${{SLURM_RESTART_COUNT:-0}}"
+echo "stand-in of attempt ${{SLURM_RESTART_COUNT:-0}}"
 touch "{folder}/began.$SLURM_JOB_ID.${{SLURM_RESTART_COUNT:-0}}"
 until [ -e "{folder}/go.$SLURM_JOB_ID" ]; do sleep 0.1; done
 leave 0
@@ -185,6 +185,6 @@ def test_a_chain_is_followed_through_a_preemption_and_without_a_controller(user,
     cluster.wait_for(number, "COMPLETED")
     shown = following.result(40)
     assert shown.returncode == 0, shown.stderr
-    for life in (0, 1):
-        assert f"stand-in of life {life}\n" in shown.stdout
+    for attempt in (0, 1):
+        assert f"stand-in of attempt {attempt}\n" in shown.stdout
     assert shown.stdout.endswith("mpibatch: done\n")

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from scripts._run_tests import OPENMPI_ENVIRONMENT
+from scripts._runner.setups import OPENMPI_ENVIRONMENT
 from tests.support.slurm_cluster import ENDED, REPOSITORY, Cluster, missing
 
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.mpio,  # by which scripts/_run_tests.py takes it into the set-up that has Open MPI
+    pytest.mark.mpio,  # by which the runner takes it into the set-up that has Open MPI
     pytest.mark.skipif(
         not (Path(sys.prefix) / "parallel").exists(),  # left there by scripts/_openmpi.sh when all is in place
         reason="needs the environment with Open MPI (.venv-openmpi), in which scripts/test.sh --setup openmpi runs it",

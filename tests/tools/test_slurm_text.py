@@ -16,7 +16,8 @@ import pytest
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.cli import _slurm_options, logs, main
-from mpibatch.tools.scaling import batch, study
+from mpibatch.tools.scaling import batch
+from mpibatch.tools.scaling import folder as folders
 from mpibatch.tools.slurm import attempts, commands, durations, profiles, submissions
 from mpibatch.tools.slurm.profiles import KEYS, Profile
 from mpibatch.tools.slurm.quotes import directive, plain_name, shell
@@ -237,7 +238,7 @@ def test_what_was_chosen_stands_in_the_script(capsys):
     ],
 )
 def test_a_point_of_a_study_takes_as_few_nodes_as_hold_it(ranks, threads, most, sizes, folder):
-    made = study.create("study", name="job", mode="strong", job=JOB, source="job.toml", counts=[ranks], repeat=3)
+    made = folders.create("study", name="job", mode="strong", job=JOB, source="job.toml", counts=[ranks], repeat=3)
     options = batch.Options(ntasks_per_node=most, time="30")
     [request] = batch.requests(made, Profile("p", cores_per_node=128), [(ranks, threads, n) for n in (2, 3)], options)
     assert (request.nodes, request.ntasks_per_node, request.ntasks) == sizes
@@ -247,7 +248,7 @@ def test_a_point_of_a_study_takes_as_few_nodes_as_hold_it(ranks, threads, most, 
 
 
 def test_a_point_is_submitted_once_wherever_it_is_asked_for(folder, monkeypatch):
-    made = study.create(folder / "study", name="job", mode="strong", job=JOB, source="job.toml", counts=[1])
+    made = folders.create(folder / "study", name="job", mode="strong", job=JOB, source="job.toml", counts=[1])
     numbers = iter("123")
     monkeypatch.setenv("PATH", f"{folder}/bin:/usr/bin:/bin")
     (folder / "bin").mkdir()
@@ -364,7 +365,7 @@ def test_a_dry_run_shows_more_than_the_study_has_and_leaves_it_as_it_was(folder,
     command = ["scale", "job.toml", "--profile", "laptop", "--time", "30", "--folder", "study", "--machine", "m.json"]
     Path("m.json").write_text('{"schema": 1, "name": "m", "cores_per_node": 2, "triad": {"1": 9}}')
     Path("job.toml").write_text(JOB)
-    study.create("study", name="job", mode="strong", job=JOB, source="job.toml", counts=[1], profile="laptop")
+    folders.create("study", name="job", mode="strong", job=JOB, source="job.toml", counts=[1], profile="laptop")
     before = Path("study/study.json").read_text()
     assert main([*command, "--ranks", "2", "--dry-run"]) == 0
     shown = capsys.readouterr().out

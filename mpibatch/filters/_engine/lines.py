@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,15 +16,17 @@ import numpy.typing as npt
 
 from mpibatch.domain import check_mode
 from mpibatch.fields.field import Field
-from mpibatch.halo import slabs
+from mpibatch.halo.surroundings import frame_along
 
 if TYPE_CHECKING:
     from mpibatch.filters._loops.strips import Strip
 
-__all__ = ["EPSILON", "beyond_walls", "correlate_axis", "symmetry", "uniform_axis"]
+__all__ = ["EPSILON", "Pass", "beyond_walls", "correlation", "mean", "sweep", "symmetry"]
 
 Array = npt.NDArray[Any]
-Loop = Callable[[Any, Any, int, int], None]
+# Takes the strips before, of and behind a bundle of lines, that of the results, planes and lanes of the bundle, and
+# the global index along the axis of its first cell.
+Loop = Callable[[Any, Any, int, int, int], None]
 
 EPSILON = float(np.finfo(np.float64).eps)  # scipy's tolerance for "is symmetric" and "is zero"
 
@@ -49,56 +52,57 @@ def beyond_walls(u: Field, axis: int, reach: tuple[int, int], mode: str) -> tupl
     return min(low, max(0, low - start)), min(high, max(0, stop + high - u.grid.shape[axis]))
 
 
-def correlate_axis(
-    u: Field, out: Field, axis: int, weights: npt.NDArray[np.float64], mode: str, cval: float, origin: int = 0
-) -> None:
-    """Correlate `u` along `axis` with `weights` into `out`, which may be `u` itself. Collective."""
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A pass along one axis: how far it reads, what lies beyond the walls, and the compiled loop over lines."""
+
+    axis: int
+    reach: tuple[int, int]
+    mode: str
+    loop: Loop
+
+
+def correlation(axis: int, weights: npt.NDArray[np.float64], mode: str, origin: int = 0) -> Pass:
+    """Return the pass that correlates with `weights` along `axis`. Local."""
     from mpibatch.filters._loops.linear import correlate_lines
 
     half = weights.size // 2
     taps, kind = np.ascontiguousarray(weights, np.float64), symmetry(weights)
 
-    def loop(line: Any, strip: Any, outers: int, lanes: int) -> None:
+    def loop(line: Any, strip: Any, outers: int, lanes: int, _first: int) -> None:
         correlate_lines(line, strip, outers, lanes, taps, kind)
 
-    _sweep(u, out, axis, (half + origin, weights.size - 1 - half - origin), mode, cval, loop)
+    return Pass(axis, (half + origin, weights.size - 1 - half - origin), mode, loop)
 
 
-def uniform_axis(u: Field, out: Field, axis: int, size: int, mode: str, cval: float, origin: int = 0) -> None:
-    """Write the means of windows of `size` cells of `u` along `axis` to `out`, which may be `u`. Collective."""
+def mean(axis: int, size: int, mode: str, origin: int = 0) -> Pass:
+    """Return the pass that takes the means of windows of `size` cells along `axis`. Local."""
     from mpibatch.filters._loops.uniform import uniform_lines
 
     low = size // 2 + origin
-    phase = (u.box.start[axis] - low) % size
 
-    def loop(line: Any, strip: Any, outers: int, lanes: int) -> None:
-        uniform_lines(line, strip, outers, lanes, size, phase)
+    def loop(line: Any, strip: Any, outers: int, lanes: int, first: int) -> None:
+        uniform_lines(line, strip, outers, lanes, size, (first - low) % size)
 
-    _sweep(u, out, axis, (low, size - 1 - low), mode, cval, loop)
+    return Pass(axis, (low, size - 1 - low), mode, loop)
 
 
-def _sweep(
-    u: Field,
-    out: Field,
-    axis: int,
-    reach: tuple[int, int],
-    mode: str,
-    cval: float,
-    loop: Loop,
-) -> None:
-    """Run `loop` over all lines of `u` along `axis`, with `reach` = (low, high) cells around the block. Collective."""
+def sweep(u: Field, out: Field, step: Pass, cval: float) -> None:
+    """Carry out a pass over all lines of `u`, into `out`, which may be `u` itself. Collective."""
+    axis, (low, high), mode = step.axis, step.reach, step.mode
+    frame = frame_along(u, axis, step.reach, mode)
     # The wall's value is written below, as f64: scipy does not round it to the field's dtype.
-    received = slabs(u, axis, reach, mode, 0)
+    frame.fetch(u)
     if not u.owned.size:
         return
-    lo, hi = (_bytes_of(slab).astype(np.float64, copy=False) for slab in received)
-    outside = beyond_walls(u, axis, reach, mode)
+    lo, hi = (_bytes_of(shell.array).astype(np.float64, copy=False) for shell in frame.shells[axis])
+    outside = beyond_walls(u, axis, (low, high), mode)
     along: list[slice] = [slice(None)] * axis
     lo[(*along, slice(0, outside[0]))] = cval
-    hi[(*along, slice(hi.shape[axis] - outside[1], None))] = cval
+    hi[(*along, slice(high - outside[1], None))] = cval
     views = ((lo, lo), (u.owned, u.padded), (hi, hi), (out.owned, out.padded))
     for line, strip, outers, lanes in _bundles(views, axis):
-        loop(line, strip, outers, lanes)
+        step.loop(line, strip, outers, lanes, u.box.start[axis])
 
 
 def _bytes_of(array: Array) -> Array:

@@ -8,7 +8,6 @@ window, or whose halo already is as wide as the window's reach, is read as one p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import Box
+from mpibatch.domain.regions import inner_box, outer_slabs
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.footprints import Window
 from mpibatch.halo import padded_copy
-from mpibatch.halo.engines import Memory
-from mpibatch.halo.exchanges import halo_of, surround
+from mpibatch.halo.checks import halo_of
+from mpibatch.halo.stages import Memory
+from mpibatch.halo.surroundings import Frame, frame_of
 
 __all__ = ["Rows", "rows_of", "starts"]
 
@@ -66,15 +67,13 @@ def rows_of(u: Field, out: Field, window: Window, modes: tuple[str, ...], cval: 
             return []
         origin = u.box.grow(reach).start
         return [_rows(padded, origin, u.box, out, window)]
-    frame = _surround(u, reach, modes, cval)
-    inner = Box(
-        tuple(s + low for s, (low, _) in zip(u.box.start, reach, strict=True)),
-        tuple(s - high for s, (_, high) in zip(u.box.stop, reach, strict=True)),
-    )
+    frame = frame_of(u, halo_of(u.grid, reach, modes))
+    frame.fetch(u, cval)
+    inner = inner_box(u.box, reach)
     parts = [_rows(u.padded, u.origin, inner, out, window)]
-    for box in _strips(u.box, inner):
+    for box in (slab for pair in outer_slabs(u.box, inner) for slab in pair if slab.size):
         longest = max(range(len(box.shape)), key=lambda axis: box.shape[axis])
-        cells = frame.read(box.grow(reach))
+        cells = _read(frame, u, box.grow(reach))
         # Rows of a few cells leave vectors empty: the longest axis becomes the last one.
         swap = longest if LONG_AGAINST * box.shape[-1] < box.shape[longest] else None
         parts.append(_rows(cells, box.grow(reach).start, box, out, window, swap))
@@ -99,14 +98,14 @@ def _rows(cells: Array, origin: tuple[int, ...], box: Box, out: Field, window: W
     corner = [s - o - low for s, o, (low, _) in zip(box.start, origin, window.reach, strict=True)]
     shape = tuple(box.shape[axis] for axis in order)
     return Rows(
-        cells.reshape(-1),
-        starts(cells.shape[:ndim], tuple(corner[axis] for axis in order), shape) * width,
-        window.offsets(cells.shape[:ndim], order) * width,
-        target.reshape(-1),
-        starts(target.shape[:ndim], tuple(box.start[axis] - zero[axis] for axis in order), shape) * width,
-        shape[-1] * width,
-        tuple(window.footprint.shape[axis] for axis in order),
-        moves,
+        cells=cells.reshape(-1),
+        bases=starts(cells.shape[:ndim], tuple(corner[axis] for axis in order), shape) * width,
+        offsets=window.offsets(cells.shape[:ndim], order) * width,
+        out=target.reshape(-1),
+        targets=starts(target.shape[:ndim], tuple(box.start[axis] - zero[axis] for axis in order), shape) * width,
+        length=shape[-1] * width,
+        shape=tuple(window.footprint.shape[axis] for axis in order),
+        moves=moves,
     )
 
 
@@ -120,57 +119,11 @@ def starts(shape: tuple[int, ...], corner: tuple[int, ...], count: tuple[int, ..
     return starts
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """The owned cells and, in thin arrays, the cells around them: a target of an exchange."""
-
-    owned: Memory
-    shells: tuple[Memory, ...]
-
-    @property
-    def components(self) -> tuple[int, ...]:
-        return self.owned.components
-
-    def at(self, box: Box) -> Array:
-        for shell in self.shells:
-            if _box(shell).intersect(box).size == box.size:
-                return shell.at(box)
-        raise AssertionError(f"the plan fills {box}, which no shell holds")
-
-    def read(self, box: Box) -> Array:
-        result = Memory(np.empty(box.shape + self.components, self.owned.array.dtype), box.start)
-        for memory in (self.owned, *self.shells):
-            common = _box(memory).intersect(box)
-            if common.size:
-                result.at(common)[...] = memory.at(common)
-        return result.array
-
-
-def _box(memory: Memory) -> Box:
-    return Box(memory.origin, tuple(o + n for o, n in zip(memory.origin, memory.array.shape, strict=False)))
-
-
-def _surround(u: Field, reach: tuple[tuple[int, int], ...], modes: tuple[str, ...], cval: Any) -> _Frame:
-    """Fetch the halo of `reach` cells into thin arrays. Collective."""
-    shells = []
-    whole = u.box.grow(reach)
-    for axis in range(u.grid.ndim):
-        for low, high in ((whole.start[axis], u.box.start[axis]), (u.box.stop[axis], whole.stop[axis])):
-            # Corners belong to the first axis on which they are outside.
-            start = (*u.box.start[:axis], low, *whole.start[axis + 1 :])
-            stop = (*u.box.stop[:axis], high, *whole.stop[axis + 1 :])
-            shape = Box(start, stop).shape if u.box.size else (0,) * u.grid.ndim
-            shells.append(Memory(np.empty(shape + u.components, u.dtype), start))
-    frame = _Frame(Memory(u.owned, u.box.start), tuple(shells))
-    surround(u, halo_of(u.grid, reach, modes), frame, cval)
-    return frame
-
-
-def _strips(box: Box, inner: Box) -> Iterator[Box]:
-    """Yield disjoint boxes that make up `box` without `inner`. Local."""
-    start, stop = box.start, box.stop
-    for axis in range(len(start)):
-        for low, high in ((start[axis], inner.start[axis]), (inner.stop[axis], stop[axis])):
-            strip = Box((*inner.start[:axis], low, *start[axis + 1 :]), (*inner.stop[:axis], high, *stop[axis + 1 :]))
-            if strip.size:
-                yield strip
+def _read(frame: Frame, u: Field, box: Box) -> Array:
+    """Return a copy of the cells of a box, from the block and what was brought around it. Local."""
+    result = Memory(np.empty(box.shape + u.components, u.dtype), box.start)
+    for memory in (Memory(u.owned, u.box.start), *(shell for pair in frame.shells for shell in pair)):
+        common = memory.box.intersect(box)
+        if common.size:
+            result.at(common)[...] = memory.at(common)
+    return result.array

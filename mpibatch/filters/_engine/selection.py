@@ -24,7 +24,7 @@ from mpibatch.filters._engine.rows import Rows, rows_of
 from mpibatch.filters._loops.networks import selection_network
 from mpibatch.halo import padded_copy
 
-__all__ = ["select_rank"]
+__all__ = ["check_room", "select_rank"]
 
 Array = npt.NDArray[Any]
 
@@ -37,13 +37,16 @@ DIRECT_BINS = 1 << 16  # integers that span less than this are their own codes
 STRIPE_BYTES = 1 << 24  # what the histograms of lines may take: part of L3
 
 
-def select_rank(name: str, u: Field, out: Field, window: Window, rank: int, modes: tuple[str, ...], cval: Any) -> None:
-    """Write the cell of `rank` in each window of `u` to `out`, which has its dtype and no halo. Collective."""
-    by_network = _by_network(u.dtype, window, rank)
+def check_room(name: str, u: Field, window: Window, rank: int) -> None:
+    """Raise if what `select_rank` needs does not fit. Collective."""
     # Histograms need the padded block, its codes and their order.
-    item = u.dtype.itemsize if by_network else 2 * max(4, u.dtype.itemsize)
+    item = u.dtype.itemsize if _by_network(u.dtype, window, rank) else 2 * max(4, u.dtype.itemsize)
     check_memory(u.grid, f"{name} with a window of {window.footprint.shape}", padded_bytes(u, window.reach, item))
-    if by_network:
+
+
+def select_rank(u: Field, out: Field, window: Window, rank: int, modes: tuple[str, ...], cval: Any) -> None:
+    """Write the cell of `rank` in each window of `u` to `out`, which has its dtype and no halo. Collective."""
+    if _by_network(u.dtype, window, rank):
         for rows in rows_of(u, out, window, modes, cval):
             with timed("compute"):
                 _run_network(rows, window, math.prod(u.components), rank)

@@ -14,6 +14,7 @@ from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters._engine.footprints import (
     Window,
     expanded_origins,
@@ -134,10 +135,11 @@ def _once(todo: Erosion, now: Field, times: int = 1) -> Field:
         ]
         sizes = [low + high + 1 for low, high in reach]
         origins = [low - size // 2 for size, (low, _) in zip(sizes, reach, strict=True)]
-        modes = ("constant",) * ndim
-        after = along_axes(todo.name, now, range(ndim), sizes, origins, modes, todo.beyond, None, todo.dilate)
+        lines = [Line(axis, *shape, "constant") for axis, shape in enumerate(zip(sizes, origins, strict=True))]
+        after = along_axes(FilterCall(name=todo.name, u=now), lines, todo.beyond, todo.dilate)
     else:
-        after = over_footprint(todo.name, now, window, ("constant",) * ndim, todo.beyond, None, todo.dilate)
+        call = FilterCall(name=todo.name, u=now)
+        after = over_footprint(call, window, ("constant",) * ndim, todo.beyond, todo.dilate)
     mask = _mask_of(todo)
     if mask is not None:
         np.copyto(after.owned, now.owned, where=~mask)

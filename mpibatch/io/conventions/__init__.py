@@ -31,7 +31,8 @@ def describe(file: Any, names: Sequence[str]) -> None:
     """
     before = set(file)
     entries = variables(file, names, timed=False)
-    scales = netcdf.scale(file, entries)
+    columns = [name for name in names if "grid_axes" not in file[name].attrs and 0 not in file[name].shape]
+    scales = netcdf.scale(file, entries, columns)
     _unless(file, vtkhdf.GROUP, lambda: vtkhdf.add(file, entries))
     _unless(file, nexus.GROUP, lambda: nexus.add(file, entries, scales))
     _unless(file, openpmd.GROUP, lambda: openpmd.add(file, entries))

@@ -10,7 +10,7 @@ import errno
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 from mpibatch.base.errors import RunError, reason_of
 from mpibatch.io.base.names import split_path
@@ -53,13 +53,7 @@ def format_of(path: str) -> str:
     try:
         with open(path, "rb") as file:
             head = file.read(16)
-            for signature, name in _SIGNATURES.items():
-                if head.startswith(signature):
-                    return name
-            for offset in _HDF5_OFFSETS:
-                file.seek(offset)
-                if file.read(8) == b"\x89HDF\r\n\x1a\n":
-                    return "hdf5"
+            name = _signed(file, head)
     except FileNotFoundError:
         raise RunError(
             f"{path!r} was to be read, but there is no such file; check the path ({Path.cwd()} is here)"
@@ -68,6 +62,8 @@ def format_of(path: str) -> str:
         if error.errno == errno.ELOOP:
             raise RunError(f"{path!r} was to be read, but its links lead in a circle; give the file itself") from None
         raise RunError(f"{path!r} was to be read: {reason_of(error)}") from error
+    if name is not None:
+        return name
     if head.startswith(b"PK\3\4") and path.lower().endswith(".npz"):
         raise RunError(
             f"{path!r} was to be read, but it is an .npz archive; extract one array of it: "
@@ -77,12 +73,24 @@ def format_of(path: str) -> str:
     raise RunError(f"{path!r} was to be read, but {content}; HDF5, npy, TIFF, PNG and JPEG can be read")
 
 
-def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = ()) -> Source:
-    """Tell what a file (or ``file::dataset``) holds, refusing what no field can hold, and hazards. Local."""
+def _signed(file: BinaryIO, head: bytes) -> str | None:
+    for signature, name in _SIGNATURES.items():
+        if head.startswith(signature):
+            return name
+    for offset in _HDF5_OFFSETS:
+        file.seek(offset)
+        if file.read(8) == b"\x89HDF\r\n\x1a\n":
+            return "hdf5"
+    return None
+
+
+def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = (), tables: bool = False) -> Source:
+    """Tell what a file (or ``file::dataset``) holds, refusing what no field (or table) can hold, and hazards. Local."""
     file, inside = split_path(path, dataset)
     name = format_of(file)
     source = _module(name).inspect(file, inside, allow)
-    check(source)
+    if not (tables and source.columns):
+        check(source)
     return source
 
 

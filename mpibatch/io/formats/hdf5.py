@@ -21,11 +21,16 @@ from mpibatch.io.chunks.codec import check_filters
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.formats import raw_values
 from mpibatch.io.formats.hazards import gaps, hazards
-from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of
+from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of, plain
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
 from mpibatch.io.formats.storage import filters_of, storage_of
 
-__all__ = ["Chunks", "chunks_of", "datasets", "dtype_text", "find", "inspect", "opened", "read", "refusal"]
+__all__ = [
+    "COLUMNS", "Chunks", "chunks_of", "columns_of", "datasets", "dtype_text", "find", "inspect", "opened", "read",
+    "refusal",
+]  # fmt: skip
+
+COLUMNS = "table_columns"  # the attribute of a group by which it is a table: the names of its columns, in their order
 
 # Names of the two parts by which others write complex numbers; h5py knows its own, ("r", "i").
 PAIRS = (("real", "imag"), ("re", "im"), ("r", "i"), ("real", "imaginary"))
@@ -108,7 +113,7 @@ def datasets(file: Any) -> dict[str, Any]:
 
 
 def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
-    """Return a dataset by name. Local. Refuses names that lead out of the file, unless allowed, before opening them."""
+    """Return a dataset, or a table's group. Local. Refuses names that lead out of the file, before opening them."""
     node, todo, hops = file["/"], _parts(name), 0
     while todo:
         part = todo.pop(0)
@@ -145,10 +150,18 @@ def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
                 f"{whole_name(path, name)} was asked for, but {part!r} in it is a link that leaves the file or runs in "
                 f"a circle; such links are not followed: name the file that holds the data{_option('external links')}"
             )
-    if not isinstance(node, h5py.Dataset):
+    if not isinstance(node, h5py.Dataset) and not columns_of(node):
         inside = ", ".join(datasets(file)) or "none"
         raise UsageError(f"{whole_name(path, name)} was asked for, but it is not a dataset; datasets here: {inside}")
     return node
+
+
+def columns_of(thing: Any) -> tuple[str, ...]:
+    """Return the names of a table's columns, in their order; () of what is no table. Local."""
+    if not isinstance(thing, h5py.Group) or COLUMNS not in thing.attrs:
+        return ()
+    names = np.atleast_1d(thing.attrs[COLUMNS])
+    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
 
 
 def refusal(dataset: Any) -> str:
@@ -189,6 +202,8 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         if dataset is None:
             dataset = _only_one(file, path)
         thing = find(file, path, dataset, allow)
+        if columns := columns_of(thing):
+            return _table(thing, path, dataset, columns, allow)
         for kind, reason in hazards(thing):
             if kind not in allow:
                 raise UsageError(
@@ -212,10 +227,30 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         )
 
 
+def _table(group: Any, path: str, name: str, columns: Sequence[str], allow: Sequence[str]) -> Source:
+    """What a table holds; RunError if its columns are not such."""
+    dtypes, lengths = {}, set()
+    for column in columns:
+        dataset = find(group.file, path, f"{name}/{column}", allow)
+        lengths.add(dataset.shape if isinstance(dataset, h5py.Dataset) else None)
+        dtypes[column] = dtype_text(dataset) if isinstance(dataset, h5py.Dataset) else "?"
+    shape = lengths.pop()
+    if lengths or shape is None or len(shape) != 1 or any(numeric(dtype) is None for dtype in dtypes.values()):
+        raise RunError(
+            f"{whole_name(path, name)} was to be read, but its columns {', '.join(columns)} are not numbers of one "
+            "axis and of one length; name a dataset in it, or write it anew"
+        )
+    attrs = {key: plain(group.attrs[key]) for key in sorted(group.attrs) if key != COLUMNS}
+    return Source(path, "hdf5", name, shape, "table", columns=dtypes, attrs=attrs, allow=tuple(allow))
+
+
 def _only_one(file: Any, path: str) -> str:
     known = datasets(file)
+    groups = {name.rpartition("/")[0] for name in known}
     if len(known) == 1:
         return next(iter(known))
+    if len(groups) == 1 and columns_of(file[next(iter(groups)) or "/"]):
+        return next(iter(groups))
     signal = default_signal(file)
     if signal is None:
         names = f"it has {len(known)}: {', '.join(known)}; name one" if known else "it has none"

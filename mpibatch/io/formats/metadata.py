@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 
 from mpibatch.io.base.marks import views
 
-__all__ = ["default_signal", "from_coordinates", "notes_of"]
+__all__ = ["default_signal", "from_coordinates", "notes_of", "plain"]
+
+ATTRIBUTE_VALUES = 64  # of longer attributes only the shape is told
 
 DEPTH = 8  # groups on the way to the default signal
 EVEN = 1e-4  # how far steps of a coordinate may differ, as a part of them, and still be even
@@ -35,6 +38,21 @@ def default_signal(file: Any) -> str | None:
             return None
         group = group[name]
     return None
+
+
+def plain(value: Any) -> Any:
+    """Return a value of HDF5 or NumPy as JSON knows it: texts, numbers, and lists of them. Local."""
+    if isinstance(value, np.ndarray) and value.size > ATTRIBUTE_VALUES:
+        return f"(array of shape {value.shape})"
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()  # bytes, str and complex are NumPy's scalars, too
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such number
+    return value if isinstance(value, str | int | float | bool) else str(value)
 
 
 def notes_of(dataset: Any) -> tuple[str, ...]:

@@ -61,6 +61,10 @@ class Source:
     storage: Storage | None = None  # None: only the format's library knows
     allow: tuple[str, ...] = ()  # what would be refused otherwise
     notes: tuple[str, ...] = ()  # what a reader should know: what the file says of its values and is not applied
+    # Of a table, whose shape is that of a column: the dtypes of its columns, datasets in this group, by their names in
+    # order, and what it tells of itself.
+    columns: Mapping[str, str] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
     question: str = ""  # asked before it is loaded: what the file does not tell of its axes, and what to type
 
     @property
@@ -86,6 +90,11 @@ def numeric(text: str) -> np.dtype[Any] | None:
 
 def check(source: Source) -> None:
     """Refuse an array that no field can hold. Local. UsageError."""
+    if source.columns:
+        raise UsageError(
+            f"{source.name} was to be read as an array, but it is a table; name a column, as in "
+            f"{source.name}/{next(iter(source.columns))}, of {', '.join(source.columns)}"
+        )
     if numeric(source.dtype) is None:
         raise UsageError(
             f"{source.name} was to be read, but its values are of dtype {source.dtype}; "

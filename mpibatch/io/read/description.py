@@ -14,13 +14,13 @@ from mpibatch.base.errors import UsageError
 from mpibatch.io.base.marks import own, views
 from mpibatch.io.base.names import PathLike, split_path
 from mpibatch.io.formats import Array, Selection, Source, format_of, inspect, read
+from mpibatch.io.formats.metadata import plain
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.read.indices import chosen
 
-__all__ = ["DatasetInfo", "describe", "digest", "file_attributes", "read_slice"]
+__all__ = ["DatasetInfo", "describe", "digest", "file_attributes", "read_slice", "tables_of"]
 
 BLOCK_BYTES = 64 << 20  # read at once for a digest
-ATTRIBUTE_VALUES = 64  # of longer ones only the shape is told
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def describe(path: PathLike) -> list[DatasetInfo]:
     Parameters
     ----------
     path : str or path-like
-        HDF5, npy, TIFF, PNG or JPEG file; ``"file.h5::dataset"`` for this dataset alone.
+        HDF5, npy, TIFF, PNG or JPEG file; ``"file.h5::dataset"`` for this dataset alone, or
+        a table's columns.
 
     Returns
     -------
@@ -108,8 +109,27 @@ def describe(path: PathLike) -> list[DatasetInfo]:
     from mpibatch.io.formats import hdf5
 
     with hdf5.opened(file) as opened:
-        selected = hdf5.datasets(opened) if dataset is None else {dataset: hdf5.find(opened, file, dataset)}
+        if dataset is None:
+            selected = hdf5.datasets(opened)
+        else:
+            thing = hdf5.find(opened, file, dataset)
+            columns = hdf5.columns_of(thing)
+            selected = {f"{dataset}/{c}": hdf5.find(opened, file, f"{dataset}/{c}") for c in columns}
+            selected = selected or {dataset: thing}
         return [_info(name, selected[name]) for name in sorted(selected)]
+
+
+def tables_of(path: PathLike) -> list[Source]:
+    """Return what tables a file holds, by name. Local. Raises RunError if it is missing or damaged."""
+    file, dataset = split_path(path)
+    if format_of(file) != "hdf5":
+        return []
+    from mpibatch.io.formats import hdf5
+
+    with hdf5.opened(file) as opened:
+        groups = {name.rpartition("/")[0] for name in hdf5.datasets(opened)} - {""}
+        names = [name for name in sorted(groups) if dataset in (None, name) and hdf5.columns_of(opened[name])]
+    return [inspect(file, name, tables=True) for name in names]
 
 
 def file_attributes(path: PathLike) -> dict[str, Any]:
@@ -269,11 +289,11 @@ def _info(name: str, dataset: Any) -> DatasetInfo:
     dtype = hdf5.dtype_text(dataset)
     shape = () if refused else tuple(dataset.shape)
     attrs = _attributes(dataset.attrs, own(dataset.attrs))
-    plain = numeric(dtype)
-    if plain is None:
+    known = numeric(dtype)
+    if known is None:
         refused = refused or f"values of dtype {dtype} are not read"
-    nbytes = math.prod(shape) * plain.itemsize if plain is not None and not refused else 0
-    dtype = dtype if plain is None else plain.name
+    nbytes = math.prod(shape) * known.itemsize if known is not None and not refused else 0
+    dtype = dtype if known is None else known.name
     return DatasetInfo(name, shape, dtype, nbytes, attrs, dataset.chunks, dataset.compression, refused)
 
 
@@ -286,20 +306,5 @@ def _attributes(attributes: Any, names: Sequence[str]) -> dict[str, Any]:
         except (OSError, TypeError, ValueError) as error:
             values[name] = f"(unreadable: {error})"
             continue
-        values[name] = _plain(value)
+        values[name] = plain(value)
     return values
-
-
-def _plain(value: Any) -> Any:
-    """A value of HDF5 or NumPy as JSON knows it: texts, numbers, and lists of them."""
-    if isinstance(value, np.ndarray) and value.size > ATTRIBUTE_VALUES:
-        return f"(array of shape {value.shape})"
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()  # bytes, str and complex are NumPy's scalars, too
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no such number
-    return value if isinstance(value, str | int | float | bool) else str(value)

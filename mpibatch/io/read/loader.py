@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -25,11 +25,13 @@ from mpibatch.io.formats.hdf5 import chunks_of
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.inspector import inspect_safely
 from mpibatch.io.read.region import chosen_region, moved
+from mpibatch.io.read.tables import check_plain, load_table
 from mpibatch.mpi import MPI, agreed, private
 
 __all__ = ["load"]
 
 _log = logger("io")
+T = TypeVar("T")
 
 # Ranks that a chunk has cells for, on the mean, from which on it is unpacked once and its cells are sent.
 REPEATS = 1.5
@@ -55,8 +57,8 @@ def load(
     axes: Sequence[str] | None = None,
     region: slice | Sequence[slice] | None = None,
     allow: Sequence[str] = (),
-) -> Field:
-    """Return a Field with the values of a file.
+) -> Field | Any:
+    """Return a Field with the values of a file, or a RegionTable with its rows shared out over the ranks.
 
     Every rank reads its own box of HDF5, npy and TIFF stacks; rank 0 decodes PNG, JPEG and single compressed TIFF pages
     and scatters them. Values keep their dtype, in native byte order.
@@ -92,8 +94,9 @@ def load(
 
     Returns
     -------
-    Field
-        A new one.
+    Field or RegionTable
+        A new one. A table is what `save` made of one: a group whose datasets are columns. Of the parameters only `comm`
+        and `allow` are for tables.
 
     Raises
     ------
@@ -141,13 +144,17 @@ def load(
             seen = _state(file)
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
-                on_root = inspect_safely(file, with_picks(file, inside, frame, channel), check_allowed(allow))
-                if grid is None:
+                on_root = inspect_safely(file, with_picks(file, inside, frame, channel), check_allowed(allow), True)
+                if grid is None and not on_root.columns:
                     ask(on_root, components, axes)
         source: Source = home.bcast(on_root, root=0)
         if home.rank == 0:
             for note in source.notes:
                 _log.warning("%s: %s", source.name, note)
+        if source.columns:
+            with agreed(home, f"reading {path}"):
+                check_plain(source, {**given, "grid": grid, "halo": halo or None, "region": region})
+            return _checked(load_table(home, source), home, file, seen)
         count = _components(source, grid, components, region)
         axes_of_grid = len(source.shape) - count
         part = chosen_region(source.name, source.shape[:axes_of_grid], region)
@@ -160,13 +167,19 @@ def load(
                 f"{source.name} of shape {source.shape} was to be loaded onto {grid}, but the cells to be read are "
                 f"{cells}; the shapes must match"
             )
-        field = _read(source, grid, halo, part)
-        # Every rank has opened the file by itself. Each saw it before all agreed on what rank 0 found in it, and looks
-        # again after reading: an exchange in between, whoever met it, shows on those ranks on which it fell between.
-        with agreed(grid.comm, f"reading {path}"):
-            if seen is not None and _state(file) != seen:
-                raise RunError(f"{source.name} was replaced, or written to, while it was read; read it again")
-        return field
+        return _checked(_read(source, grid, halo, part), grid.comm, file, seen)
+
+
+def _checked(result: T, comm: MPI.Intracomm, file: str, seen: tuple[int, ...] | None) -> T:
+    """Return what was read, unless the file has changed since it was `seen`. Collective.
+
+    Every rank has opened the file by itself. Each saw it before all agreed on what rank 0 found in it, and looks again
+    after reading: an exchange in between, whoever met it, shows on those ranks on which it fell between.
+    """
+    with agreed(comm, f"reading {file}"):
+        if seen is not None and _state(file) != seen:
+            raise RunError(f"{file} was replaced, or written to, while it was read; read it again")
+    return result
 
 
 def _state(file: str) -> tuple[int, ...] | None:

@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import Box
+from mpibatch.io.base.block import whole_box
 from mpibatch.io.seal.extent import Digests, Extent
 
 if TYPE_CHECKING:
-    from mpibatch.fields.field import Field
+    from mpibatch.io.base.block import Block
     from mpibatch.mpi import MPI
 
 __all__ = [
@@ -80,7 +81,7 @@ def of_array(array: Array, before: int = 0) -> Digests:
     return of_bytes(words.data, word, before * (array.itemsize // word), per_digest(array.nbytes, word))
 
 
-def of_field(comm: MPI.Intracomm, field: Field, region: Box | None = None, before: int = 0) -> Digests:
+def of_field(comm: MPI.Intracomm, field: Block, region: Box | None = None, before: int = 0) -> Digests:
     """Return the digests of a field's values on rank 0, an empty array elsewhere. Collective: one MPI reduction.
 
     Parameters
@@ -99,7 +100,7 @@ def of_field(comm: MPI.Intracomm, field: Field, region: Box | None = None, befor
 
 
 def extents_of_field(
-    comm: MPI.Intracomm, dataset: str, field: Field, offset: int, region: Box | None = None, before: int = 0
+    comm: MPI.Intracomm, dataset: str, field: Block, offset: int, region: Box | None = None, before: int = 0
 ) -> list[Extent]:
     """Return the extent of a field's values, which lie at byte `offset` of a file, with their digests. Collective.
 
@@ -125,16 +126,16 @@ def extent_of_array(dataset: str, array: Array, offset: int, before: int = 0) ->
     return Extent(dataset, offset, array.nbytes, word, first, per_digest(array.nbytes, word), of_array(array, before))
 
 
-def _rows_of(field: Field, region: Box | None) -> range:
+def _rows_of(field: Block, region: Box | None) -> range:
     """The indices along the first axis that a region takes."""
-    whole = Box((0,) * field.grid.ndim, field.grid.shape)
+    whole = whole_box(field)
     box = whole if region is None else whole.intersect(region)
     if box.size and box.shape[1:] != whole.shape[1:]:
-        raise ValueError(f"{region} cuts rows of {field.grid.shape}; only whole ones are consecutive words")
+        raise ValueError(f"{region} cuts rows of {whole.shape}; only whole ones are consecutive words")
     return range(box.start[0], box.stop[0]) if box.size else range(0)
 
 
-def _own_part(field: Field, rows: range, before: int) -> Digests:
+def _own_part(field: Block, rows: range, before: int) -> Digests:
     """What this rank's cells add to the table of digests."""
     from mpibatch.io.seal._loops.digests import add_rows
 

@@ -116,11 +116,11 @@ class _Post:
         if self._comm.rank == 0:
             self._file = Filler(path, name)
 
-    def start(self, heads: list[_Head], datas: list[bytes]) -> None:
+    def start(self, heads: list[_Head], packed: list[bytes]) -> None:
         """Send this rank's chunks of a round on their way. Collective."""
         comm = self._comm
         self._wait()
-        self._buffers = [np.frombuffer(b"".join(datas), np.uint8)]
+        self._buffers = [np.frombuffer(b"".join(packed), np.uint8)]
         heads_by_rank = comm.gather(heads)
         if heads_by_rank is None:
             self._requests = [comm.Isend([part, MPI.BYTE], 0, TAG) for part in _messages(self._buffers[0])]

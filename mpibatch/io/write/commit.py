@@ -47,6 +47,7 @@ def committed(
     path: str,
     overwrite: bool = True,
     *,
+    sealed: bool = True,
     adopt: bool = False,
     keep: Callable[[], bool] | None = None,
 ) -> Iterator[Part]:
@@ -57,6 +58,7 @@ def committed(
 
     Parameters
     ----------
+    sealed : whether it is an HDF5 file, which ends with a seal.
     adopt : go on with the temporary file that is there already.
     keep : asked, if the block raises, whether the temporary file is to stay for another run to adopt.
     """
@@ -71,7 +73,7 @@ def committed(
         yield whole
         with agreed(comm, f"writing {path}"):
             if work is not None:
-                work.commit(overwrite, whole)
+                work.commit(overwrite, whole, sealed)
     except BaseException:
         if work is not None and not (keep is not None and keep()):
             work.remove()
@@ -115,13 +117,14 @@ class _Work:
             raise
         return cls(path, folder, file)
 
-    def commit(self, overwrite: bool, whole: Part) -> None:
+    def commit(self, overwrite: bool, whole: Part, sealed: bool) -> None:
         """Seal the file, bring it to the disk and give it its name."""
         part = self.target.name + PART
         _check_free(self.target, overwrite)
         self._check_ours(part)
         try:
-            append(whole.path, whole.extents, whole.values)
+            if sealed:
+                append(whole.path, whole.extents, whole.values)
             keep_permissions(self.file, self.target)
             os.fsync(self.file)
             self._check_ours(part)

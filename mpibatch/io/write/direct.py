@@ -24,6 +24,7 @@ import numpy as np
 from mpibatch.base.errors import RunError
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field
+from mpibatch.io.base.block import Block, whole_box
 from mpibatch.io.base.room import ROOM, failure, room_for, shortage
 from mpibatch.io.base.room import check_limit as _check_limit
 from mpibatch.io.base.room import check_room as _check_room
@@ -35,7 +36,7 @@ from mpibatch.io.write.layout import Dataset, create
 from mpibatch.mpi import AGREED, MPI, Leaving, agreed, tells_failures
 from mpibatch.mpi.transfers import pieces
 
-__all__ = ["ROUND_BYTES", "agreed_io", "flush", "make", "opened", "plain_bytes", "write", "write_field"]
+__all__ = ["ROUND_BYTES", "agreed_io", "flush", "make", "opened", "plain_bytes", "put", "write", "write_field"]
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ ROUND_BYTES = 1 << 30
 
 
 def write(
-    comm: MPI.Intracomm, path: str, datasets: Sequence[Dataset], fields: Sequence[Field], attrs: Mapping[str, Any]
+    comm: MPI.Intracomm, path: str, datasets: Sequence[Dataset], fields: Sequence[Block], attrs: Mapping[str, Any]
 ) -> list[Extent]:
     """Write a new file, and return on rank 0 where the values lie, with their digests. Collective.
 
@@ -57,15 +58,15 @@ def write(
             if dataset.chunks is None:
                 extents += extents_of_field(comm, dataset.name, field, offset)
                 write_field(comm, file, path, field, offset)
-            elif dataset.compression is None:
-                extents += write_plain(comm, path, dataset, field, partial(_put, comm, file, path))
+            elif dataset.compression is None and isinstance(field, Field):
+                extents += write_plain(comm, path, dataset, field, partial(put, comm, file, path))
     for dataset, field in zip(datasets, fields, strict=True):
-        if dataset.compression is not None:
+        if dataset.compression is not None and isinstance(field, Field):
             extents += write_packed(comm, path, dataset, field)
     return extents
 
 
-def _put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:
+def put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:
     """Write this rank's arrays at bytes of the file. Collective."""
     with agreed_io(comm, path):
         file.Set_view(0, MPI.BYTE, MPI.BYTE, info=MPI.INFO_NULL)
@@ -109,13 +110,13 @@ def make(comm: MPI.Intracomm, path: str, layout: Callable[[], T], least: int = 0
 
 
 def write_field(
-    comm: MPI.Intracomm, file: MPI.File, path: str, field: Field, offset: int, region: Box | None = None
+    comm: MPI.Intracomm, file: MPI.File, path: str, field: Block, offset: int, region: Box | None = None
 ) -> None:
     """Write the owned cells of a `region` (default: all cells) to an array of them at byte `offset`. Collective."""
     bytes_of_cell = field.dtype.itemsize * math.prod(field.components)
     if bytes_of_cell == 0:
         return
-    whole = Box((0,) * field.grid.ndim, field.grid.shape) if region is None else region
+    whole = whole_box(field) if region is None else region
     part = field.box.intersect(whole)
     cell_type = MPI.BYTE.Create_contiguous(bytes_of_cell).Commit()
     start, place = _place(part, whole, cell_type)
@@ -145,32 +146,30 @@ def _shifted(cut: tuple[slice, ...], by: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 def _write_part(
-    write_at: Callable[..., None], done: int, field: Field, cut: tuple[slice, ...] | None, cell_type: MPI.Datatype
+    write_at: Callable[..., None], done: int, field: Block, cut: tuple[slice, ...] | None, cell_type: MPI.Datatype
 ) -> int:
     """Write the cells ``owned[cut]``, which come after `done` others, and return their number."""
-    if cut is None:
-        _write_at(write_at, done, [None, 0, cell_type], 0)
-        return 0
-    view = field.owned[cut]
-    cells: int = math.prod(c.stop - c.start for c in cut)
-    if view.flags.c_contiguous:
-        _write_at(write_at, done, [view, cells, cell_type], view.nbytes)
-        return cells
-    # MPI gathers owned cells from between the halo's: a copy of the block would double the memory.
-    grid_axes = len(cut)
-    starts = [low + c.start for (low, _), c in zip(field.halo, cut, strict=True)]
-    among = cell_type.Create_subarray(field.padded.shape[:grid_axes], view.shape[:grid_axes], starts).Commit()
-    try:
-        _write_at(write_at, done, [field.padded, 1, among], view.nbytes)
-    finally:
-        among.Free()
-    return cells
-
-
-def _write_at(write_at: Callable[..., None], done: int, buffer: Any, nbytes: int) -> None:
+    buffer: list[Any] = [None, 0, cell_type]
+    among: MPI.Datatype | None = None
+    cells = nbytes = 0
+    if cut is not None:
+        view = field.owned[cut]
+        cells, nbytes = math.prod(c.stop - c.start for c in cut), view.nbytes
+        if view.flags.c_contiguous:
+            buffer = [view, cells, cell_type]
+        else:
+            # MPI gathers owned cells from between the halo's: a copy of the block would double the memory.
+            starts = [low + c.start for (low, _), c in zip(field.halo, cut, strict=True)]
+            among = cell_type.Create_subarray(field.padded.shape[: len(cut)], view.shape[: len(cut)], starts).Commit()
+            buffer = [field.padded, 1, among]
     status = MPI.Status()
-    write_at(done, buffer, status)
+    try:
+        write_at(done, buffer, status)
+    finally:
+        if among is not None:
+            among.Free()
     _check_written(status, nbytes)
+    return cells
 
 
 def _check_written(status: MPI.Status, nbytes: int) -> None:

@@ -20,7 +20,7 @@ import h5py
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.log import logger
-from mpibatch.fields.field import Field
+from mpibatch.io.base.block import Block
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write import direct, mpio
 from mpibatch.io.write.layout import Dataset
@@ -41,7 +41,7 @@ class Driver(Protocol):
         comm: MPI.Intracomm,
         path: str,
         datasets: Sequence[Dataset],
-        fields: Sequence[Field],
+        fields: Sequence[Block],
         attrs: Attributes,
     ) -> list[Extent]:
         """Write a new file over the empty one at `path`. Collective. Raises on all ranks or on none."""

@@ -35,7 +35,7 @@ class Dataset:
     """One dataset to be written: everything but its values.
 
     With `chunks` it is cut into these; if it then has no cell along axis 0, it can grow and shrink along it. Only what
-    is in chunks, and does not grow, can have a `compression`.
+    is in chunks, and does not grow, can have a `compression`. `group` are attributes of the group that it is in.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Dataset:
     attrs: Mapping[str, Any] = field(default_factory=dict, compare=False)
     chunks: tuple[int, ...] | None = None
     compression: str | None = None
+    group: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def grows(self) -> bool:
@@ -176,6 +177,8 @@ def _create_one(file: Any, dataset: Dataset) -> int:
         group = (
             h5py.h5g.open(group, part) if known else h5py.h5g.create(group, part, gcpl=_timeless(h5py.h5p.GROUP_CREATE))
         )
+    if dataset.group:
+        _set(h5py.Group(group), dataset.group)
     most = (h5py.h5s.UNLIMITED, *dataset.shape[1:]) if dataset.grows else dataset.shape
     space = h5py.h5s.create_simple(dataset.shape, most)
     created = h5py.h5d.create(group, name, hdf5_type(dataset.dtype), space, creation(dataset))

@@ -22,7 +22,7 @@ import h5py
 
 from mpibatch.base.files import read_at
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field
+from mpibatch.io.base.block import Block
 from mpibatch.io.base.closure import closing
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.seal.digests import extents_of_field, of_bytes, per_digest, word_bytes
@@ -40,7 +40,7 @@ PATIENCE = 5.0
 
 
 def write(
-    comm: MPI.Intracomm, path: str, datasets: Sequence[Dataset], fields: Sequence[Field], attrs: Mapping[str, Any]
+    comm: MPI.Intracomm, path: str, datasets: Sequence[Dataset], fields: Sequence[Block], attrs: Mapping[str, Any]
 ) -> list[Extent]:
     """Write a new file, and return on rank 0 where the values lie, with their digests. Collective.
 
@@ -61,7 +61,7 @@ def write(
     return extents
 
 
-def _write_field(comm: MPI.Intracomm, path: str, file: Any, dataset: Dataset, field: Field) -> None:
+def _write_field(comm: MPI.Intracomm, path: str, file: Any, dataset: Dataset, field: Block) -> None:
     with agreed(comm, f"writing {path}"):
         target = h5py.h5d.open(file.id, dataset.name.encode())
         # The values are already of the file's type: converting would make HDF5 write rank by rank.
@@ -76,12 +76,12 @@ def _write_field(comm: MPI.Intracomm, path: str, file: Any, dataset: Dataset, fi
             target.write(memory, place, field.padded, kind, collective)
 
 
-def _to_padded(field: Field) -> list[int]:
+def _to_padded(field: Block) -> list[int]:
     """What to add to a global index to get that in the padded array."""
     return [low - start for (low, _), start in zip(field.halo, field.box.start, strict=True)]
 
 
-def _select(space: Any, start: Sequence[int], shape: Sequence[int], field: Field) -> None:
+def _select(space: Any, start: Sequence[int], shape: Sequence[int], field: Block) -> None:
     if math.prod(shape):
         behind = field.components
         space.select_hyperslab((*start, *(0 for _ in behind)), (*shape, *behind))
@@ -89,7 +89,7 @@ def _select(space: Any, start: Sequence[int], shape: Sequence[int], field: Field
         space.select_none()
 
 
-def _rounds(comm: MPI.Intracomm, dataset: Dataset, field: Field) -> Iterator[Box]:
+def _rounds(comm: MPI.Intracomm, dataset: Dataset, field: Block) -> Iterator[Box]:
     """Yield what this rank writes in each round, as many boxes as on all others, some of them empty. Collective."""
     own, limit = field.box, direct.ROUND_BYTES
     bytes_of_cell = field.dtype.itemsize * math.prod(field.components)
@@ -102,7 +102,7 @@ def _rounds(comm: MPI.Intracomm, dataset: Dataset, field: Field) -> Iterator[Box
         return
     row = comm.allreduce(bytes_of_cell * math.prod(own.shape[1:]), op=MPI.MAX)
     rows = max(1, limit // (row * dataset.chunks[0])) * dataset.chunks[0]
-    for low in range(0, field.grid.shape[0], rows):
+    for low in range(0, field.shape[0], rows):
         yield own.intersect(Box((low, *own.start[1:]), (low + rows, *own.stop[1:])))
 
 

@@ -11,17 +11,21 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field, check_field
+from mpibatch.io.base.block import Block
 from mpibatch.io.base.geometry import PREFIX, to_attributes
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
 from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
 from mpibatch.io.chunks.codec import by_dataset, stored_as
+from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.seal.digests import of_field
+from mpibatch.io.write.column import columns_of, group_of
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.drivers import choose
 from mpibatch.io.write.hints import hints
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
+from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["OURS", "check_attributes", "planned", "save"]
@@ -36,7 +40,7 @@ TAKEN = ("Attribute", "CLASS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST")
 
 def save(
     path: PathLike,
-    fields: Mapping[str, Field] | None = None,
+    fields: Mapping[str, Field | RegionTable] | None = None,
     /,
     *,
     attrs: Attributes | None = None,
@@ -46,9 +50,9 @@ def save(
     compression: Any = None,
     driver: str | None = None,
     record: bool = False,
-    **named: Field,
+    **named: Field | RegionTable,
 ) -> None:
-    """Write fields into one HDF5 file, all ranks at once.
+    """Write fields and tables into one HDF5 file, all ranks at once.
 
     ``save("out.h5", temperature=w, labels=n)``, or a dict for names with groups: ``save(path, {"step1/edges": e})``.
     The file is written as ``out.h5.part`` and renamed when it is complete and on disk: until then, and if writing
@@ -60,8 +64,9 @@ def save(
     ----------
     path : str or path-like
         The file; its folder must exist and be shared by all nodes.
-    fields : mapping of str to Field, optional
-        Fields by the name of their dataset, of one communicator; their grids may differ.
+    fields : mapping of str to Field or RegionTable, optional
+        Fields by the name of their dataset, of one communicator; their grids may differ. A table becomes a group of
+        this name, with a dataset for each column, that tells the table's `attrs`.
     attrs : mapping of str to object, optional
         Attributes of the file: numbers, text, or lists of one of them.
     dataset_attrs : mapping of str to mapping, optional
@@ -78,8 +83,8 @@ def save(
         "direct", or "mpio" where h5py has MPI. Default: ``$MPIBATCH_DRIVER``, else the better one that works here.
     record : bool, default False
         Whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds.
-    **named : Field
-        Further fields by the name of their dataset.
+    **named : Field or RegionTable
+        Further ones by the name of their dataset.
 
     Raises
     ------
@@ -107,7 +112,7 @@ def save(
     slopes (4, 6) bool
     """
     given = {**(fields or {}), **named}
-    first = next((f for f in given.values() if isinstance(f, Field)), None)
+    first = next((f for f in given.values() if isinstance(f, Field | RegionTable)), None)
     if first is None:
         for name, value in given.items():
             check_field(f"saving {name!r}", value)
@@ -115,7 +120,7 @@ def save(
         raise UsageError(
             f"{os.fspath(path)!r} was to be written without any field; give at least one: save(path, name=field)"
         )
-    comm = first.grid.comm
+    comm = first.grid.comm if isinstance(first, Field) else first.comm
     with phase("io"):
         with agreed(comm, f"writing {path}"):
             if fields and (twice := set(fields) & set(named)):
@@ -124,9 +129,9 @@ def save(
                 )
             target = output_path(path)
             check_attributes(attrs or {}, OURS)
-            plan = planned(given, dataset_attrs or {}, comm, chunks, compression)
+            plan = _with_tables(given, dataset_attrs or {}, comm, chunks, compression)
             attributes = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
-        datasets, chosen = [dataset for dataset, _ in plan], [field for _, field in plan]
+        datasets, chosen = [dataset for dataset, _ in plan], [block for _, block in plan]
         on_root, attributes = comm.bcast((datasets, attributes), root=0)
         with agreed(comm, f"writing {path}"):
             if datasets != on_root:
@@ -136,12 +141,12 @@ def save(
         by = choose(comm, driver, any(dataset.chunks for dataset in datasets), target)
         with committed(comm, target, overwrite) as part:
             # Chunks have digests of their own bytes; these are of the values, however they are stored.
-            part.values = {dataset.name: of_field(comm, field) for dataset, field in plan if dataset.chunks}
+            part.values = {dataset.name: of_field(comm, block) for dataset, block in plan if dataset.chunks}
             with phase("io"):  # closed before the record tells of it
                 part.extents = by.driver.write(comm, part.path, datasets, chosen, attributes)
             if record:
-                names = [dataset.name for dataset in datasets]
-                add_record(comm, part.path, dict(zip(names, chosen, strict=True)), by.name, hints())
+                cut = {d.name: u for d, u in plan if isinstance(u, Field)}
+                add_record(comm, part.path, cut, by.name, hints())
 
 
 def planned(
@@ -153,16 +158,8 @@ def planned(
 ) -> list[tuple[Dataset, Field]]:
     """Return what to write, in the order of names, so that the file does not depend on that of arguments. Local."""
     fields = {normal_name(name): _checked(name, field, comm) for name, field in given.items()}
-    if len(fields) < len(given):
-        raise UsageError(
-            f"datasets {sorted(given)} were to be saved, but some of these names are the same; give distinct ones"
-        )
+    extra = _extra(attrs, given)
     check_tree(fields)
-    extra = {normal_name(name): values for name, values in attrs.items()}
-    if unknown := set(extra) - set(fields):
-        raise UsageError(f"dataset_attrs has {sorted(unknown)}, but only {sorted(fields)} are saved; use their names")
-    for values in extra.values():
-        check_attributes(values, (PREFIX,))
     cut, packed = by_dataset("chunks", chunks, fields), by_dataset("compression", compression, fields)
     return [
         (
@@ -174,6 +171,40 @@ def planned(
         )
         for name, u in sorted(fields.items())
     ]  # fmt: skip
+
+
+def _with_tables(
+    given: Mapping[str, Any], attrs: Mapping[str, Attributes], comm: MPI.Intracomm, chunks: Any, compression: Any
+) -> list[tuple[Dataset, Block]]:
+    """What to write of fields and of tables, in the order of names."""
+    tables = {name: value for name, value in given.items() if isinstance(value, RegionTable)}
+    extra = _extra(attrs, given)
+    about = {name: values for name, values in attrs.items() if name not in tables}
+    rest = {name: value for name, value in given.items() if name not in tables}
+    plan: list[tuple[Dataset, Block]] = [*planned(rest, about, comm, chunks, compression)]
+    for name, table in tables.items():
+        check_attributes(table.attrs, (COLUMNS,))
+        # Of all columns the first to be made brings the attributes of their group.
+        group = group_of(table, extra.get(normal_name(name), {}))
+        for place, (column, block) in enumerate(sorted(columns_of(name, table, comm).items())):
+            plan.append((Dataset(column, block.shape, block.dtype.str, group={} if place else group), block))
+    check_tree(dataset.name for dataset, _ in plan)
+    return sorted(plan, key=lambda entry: entry[0].name)
+
+
+def _extra(attrs: Mapping[str, Attributes], given: Mapping[str, Any]) -> dict[str, Attributes]:
+    """The attributes of datasets by their names, checked, as the names are."""
+    names = set(map(normal_name, given))
+    if len(names) < len(given):
+        raise UsageError(
+            f"datasets {sorted(given)} were to be saved, but some of these names are the same; give distinct ones"
+        )
+    extra = {normal_name(name): values for name, values in attrs.items()}
+    if unknown := set(extra) - names:
+        raise UsageError(f"dataset_attrs has {sorted(unknown)}, but only {sorted(names)} are saved; use their names")
+    for values in extra.values():
+        check_attributes(values, (PREFIX, COLUMNS))
+    return extra
 
 
 def _checked(name: str, field: Any, comm: MPI.Intracomm) -> Field:

@@ -15,17 +15,19 @@ from typing import Any
 import mpibatch.io as io
 from mpibatch.base import tally
 from mpibatch.base.compiled import compile_seconds
+from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
+from mpibatch.fields.grid import Grid
 from mpibatch.io.base.names import split_path
 from mpibatch.io.seal.seal import content_of
 from mpibatch.io.write.provenance import input_digest
+from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.progress import Report, silent
 from mpibatch.job.execution.resume import FINGERPRINT, Begun, Result, Start, is_complete, needed_steps, opened
-from mpibatch.job.execution.steps import measured
+from mpibatch.job.execution.steps import Value, computed
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, evaluate, operate
-from mpibatch.job.file.checks import slices
-from mpibatch.job.file.functions import function
 from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
 from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private
@@ -39,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Saved:
-    """One dataset that was written: name, global shape, dtype, bytes, and what its step took from the data."""
+    """What was written: name, global shape (of a table rows and columns), dtype, bytes, and what its step found."""
 
     dataset: str
     shape: tuple[int, ...]
@@ -77,24 +79,25 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
     total = len(job.steps) + 2
     clock = _Clock()
     report(0, total, f"reading {job.input.path}")
-    results = {INPUT: Result(_load(job, comm), {})}
-    grid = results[INPUT].field.grid
+    source = _load(job, comm)
+    results, grid = {INPUT: Result(source, {})}, source.grid
     check_fit(job, grid.ndim)
-    attrs, begun = {**_provenance(job), "inputs": _inputs(job, results[INPUT].field)}, None
+    attrs, begun = {**_provenance(job), "inputs": _inputs(job, source)}, None
     clock.lap("reading")
     if checkpoints is not None:
-        begun = Begun(job, comm, checkpoints, results[INPUT].field, start)
+        begun = Begun(job, comm, checkpoints, source, start)
         attrs |= {FINGERPRINT: begun.mark}
         if start == "resume" and is_complete(comm, job.output.path, begun.mark):
             begun.clear()
             return Summary(grid.shape, grid.topology, job.output.path, (), (), was_complete=True)
         begun.find(start)
     with begun or nullcontext():
-        kept = _steps(job, results, begun, report, clock)
+        del source  # which `results` gives up when it is no longer needed
+        kept = _steps(job, grid, results, begun, report, clock)
         report(total - 1, total, f"writing {job.output.path}")
-        saved = tuple(_saved(name, result.field, result.measurements) for name, result in kept.items())
+        saved = tuple(_saved(name, result.value, result.measurements) for name, result in kept.items())
         with phase("io"):
-            fields = {name: result.field for name, result in kept.items()}
+            fields = {name: result.value for name, result in kept.items()}
             notes = {name: result.measurements for name, result in kept.items()}
             out = job.output
             io.save(
@@ -112,7 +115,7 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
 
 
 def _steps(
-    job: Job, results: dict[str, Result], begun: Begun | None, report: Report, clock: _Clock
+    job: Job, grid: Grid, results: dict[str, Result], begun: Begun | None, report: Report, clock: _Clock
 ) -> dict[str, Result]:
     """Compute, or read, the result of every step that is needed; return those to be saved, by dataset.
 
@@ -123,7 +126,6 @@ def _steps(
     uses = {
         name: number for number, step in enumerate(job.steps) if step.name in needed - known for name in step.inputs
     }
-    grid = results[INPUT].field.grid
     for number, step in enumerate(job.steps):
         if step.name not in needed:
             continue
@@ -131,7 +133,7 @@ def _steps(
         if begun is not None and step.name in known:
             results[step.name] = begun.load(step.name, grid)
         else:
-            results[step.name] = apply(step, [results[name].field for name in step.inputs])
+            results[step.name] = apply(step, [results[name].value for name in step.inputs])
         clock.lap(step.name)
         live = {step.name for step in job.steps[: number + 1] if step.save} | {
             name for name, last in uses.items() if last > number
@@ -188,10 +190,15 @@ def _inputs(job: Job, field: Field) -> str:
     return json.dumps({job.input.path: {name: value for name, value in record.items() if value is not None}})
 
 
-def apply(step: Step, fields: Sequence[Field]) -> Result:
-    """Return the result of a step of the fields that it reads, and what it took from the data. Collective."""
-    field = fields[0]
-    _log.debug("%s: %s(%s) of %r", step.name, step.filter, dict(step.parameters), field)
+def apply(step: Step, values: Sequence[Value]) -> Result:
+    """Return the result of a step of those that it reads, and what it took from the data. Collective."""
+    fields = [value for value in values if isinstance(value, Field)]
+    if len(fields) < len(values):
+        table = next(name for name, value in zip(step.inputs, values, strict=True) if not isinstance(value, Field))
+        raise UsageError(
+            f"{step.filter} was to read {table!r}, which is a table; tables can be saved, and are read by no step"
+        )
+    _log.debug("%s: %s(%s) of %r", step.name, step.filter, dict(step.parameters), fields[0])
     with phase("compute"):
         if step.filter in OPERATIONS:
             return Result(operate(step.filter, fields), {})
@@ -199,10 +206,12 @@ def apply(step: Step, fields: Sequence[Field]) -> Result:
             numbers = {key: value for key, value in step.parameters.items() if key != EXPRESSION}
             names = dict(zip(step.inputs, fields, strict=True))
             return Result(evaluate(step.parameters[EXPRESSION], {**names, **numbers}), {})
-        measurements = measured(step.filter, field, step.parameters)
-        result: Field = function(step.filter)(field, **{**step.parameters, **measurements})
-    return Result(result, measurements)
+        by_name = dict(zip(step.fields, fields[len(fields) - len(step.fields) :], strict=True))
+        return Result(*computed(step.filter, fields, by_name, step.parameters))
 
 
-def _saved(name: str, field: Field, notes: Mapping[str, float]) -> Saved:
-    return Saved(name, field.shape, field.dtype.name, math.prod(field.shape) * field.dtype.itemsize, notes)
+def _saved(name: str, value: Value, notes: Mapping[str, float]) -> Saved:
+    if isinstance(value, RegionTable):
+        nbytes = value.rows * sum(column.dtype.itemsize for column in value.values())
+        return Saved(name, (value.rows, len(value)), "table", nbytes, notes)
+    return Saved(name, value.shape, value.dtype.name, math.prod(value.shape) * value.dtype.itemsize, notes)

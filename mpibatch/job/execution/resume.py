@@ -23,6 +23,7 @@ from mpibatch.io.read.description import file_attributes
 from mpibatch.io.read.inspector import is_safe_to_parse
 from mpibatch.io.seal.verification import check
 from mpibatch.io.write.provenance import input_digest
+from mpibatch.job.execution.steps import Value
 from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.schema import INPUT, Checkpointing, Job, Step
@@ -34,6 +35,7 @@ __all__ = ["FINGERPRINT", "Begun", "Result", "Start", "is_complete", "needed_ste
 Start = Literal["new", "resume", "anew"]
 # Attribute of an output: by what it was made, so that another start finds it complete.
 FINGERPRINT = "job_fingerprint"
+TABLE = "table"  # in place of a dtype, of a result that is no field
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +89,8 @@ def fingerprints(job: Job, comm: MPI.Intracomm, field: Field) -> dict[str, str]:
     prints = {INPUT: _digest([input_digest(comm, field), field.components, geometry, __version__])}
     for step in job.steps:
         # With one input as ever: what earlier versions have left is still known.
-        read: Any = [prints[name] for name in step.inputs] if step.others else prints[step.input]
+        read: Any = [prints[name] for name in step.inputs] if len(step.inputs) > 1 else prints[step.input]
+        read = [read, [*step.fields]] if step.fields else read
         read = [read, [*step.inputs]] if step.filter == EXPRESSION else read
         prints[step.name] = _digest([read, step.filter, resolved(step)])
     return prints
@@ -108,7 +111,7 @@ def _digest(content: list[Any]) -> str:
 class Result:
     """A step's result, and what the step took from the data."""
 
-    field: Field
+    value: Value
     measurements: Mapping[str, float]
 
 
@@ -176,8 +179,10 @@ class Begun:
     def load(self, name: str, grid: Grid) -> Result:
         """Return the result of a known step, on a grid. Collective."""
         header = self._headers[name]
-        field = Field(grid, header["dtype"], 0, header["components"])
         with phase("io"):
+            if header["dtype"] == TABLE:
+                return Result(contents.restored_table(self._comm, self._path(name), "result"), header["found"])
+            field = Field(grid, header["dtype"], 0, header["components"])
             contents.restore(self._comm, self._path(name), header, {"result": field})
         return Result(field, header["found"])
 
@@ -192,13 +197,13 @@ class Begun:
             self._checkpoints.make_folder()
             for name, result in live.items():
                 if name not in self._headers:
-                    field = result.field
+                    value = result.value
                     header = {
-                        "dtype": field.dtype.str,
-                        "components": field.components,
+                        "dtype": value.dtype.str if isinstance(value, Field) else TABLE,
+                        "components": value.components if isinstance(value, Field) else (),
                         "found": dict(result.measurements),
                     }
-                    contents.write(self._comm, self._path(name), header, {"result": field}, {})
+                    contents.write(self._comm, self._path(name), header, {"result": value}, {})
                     self._headers[name] = {**header, "state": ["result"]}
             self._remove(keep={self._names[name] for name in live.keys() | ahead})
         self._checkpoints.restart()

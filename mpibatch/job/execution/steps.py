@@ -1,17 +1,76 @@
-"""Steps of a job that are not filters of scipy or scikit-image: what a Python program writes as an expression."""
+"""What a step makes of the fields that it reads; and steps that a Python program would write as an expression."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mpibatch import filters
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
+from mpibatch.io.base.geometry import to_attributes
+from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.job.file.functions import function
+from mpibatch.job.file.signatures import THRESHOLDS
 
-__all__ = ["binarize", "convert", "measured"]
+__all__ = ["Value", "binarize", "computed", "convert"]
+
+Value = Field | RegionTable
+Numbers = dict[str, float]
+
+
+def computed(
+    name: str, fields: Sequence[Field], by_name: Mapping[str, Field], parameters: Mapping[str, Any]
+) -> tuple[Value, Numbers]:
+    """Return what a function makes of fields, and the numbers that it took from the data or counted. Collective.
+
+    What is no Field yet becomes one, or a table: of `label` the labels, of thresholds the mask above them, of places a
+    table of their indices.
+    """
+    u = fields[0]
+    if name in THRESHOLDS:
+        return _above(name, u, parameters)
+    numbers = _measured(name, u, parameters)
+    made = function(name)(u, **by_name, **{**parameters, **numbers})
+    if isinstance(made, Field | RegionTable):
+        return made, numbers
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Field) and isinstance(made[1], int):
+        return made[0], {**numbers, "objects": made[1]}
+    places = made if isinstance(made, np.ndarray) else np.stack(made, axis=1) if _are_places(made) else None
+    if places is None or places.ndim != 2 or places.shape[1] != u.grid.ndim:
+        raise UsageError(
+            f"{name}: with these parameters it returns several results, and a step keeps one; leave out return_indices "
+            "or the like"
+        )
+    return _places(u, places), {**numbers, "objects": len(places)}
+
+
+def _are_places(made: Any) -> bool:
+    return isinstance(made, tuple) and bool(made) and all(isinstance(line, np.ndarray) for line in made)
+
+
+def _places(u: Field, places: npt.NDArray[Any]) -> RegionTable:
+    """A table of places, of which every rank has all and keeps its share."""
+    comm, rows = u.grid.comm, len(places)
+    part = places[rows * comm.rank // comm.size : rows * (comm.rank + 1) // comm.size]
+    columns = {f"coordinate-{axis}": np.ascontiguousarray(line) for axis, line in enumerate(part.T)}
+    return RegionTable(comm, columns, to_attributes(u.grid))
+
+
+def _above(name: str, u: Field, parameters: Mapping[str, Any]) -> tuple[Field, Numbers]:
+    """The mask of what is above a threshold; of several thresholds, how many are below each value."""
+    limits = np.atleast_1d(np.asarray(function(name)(u, **parameters))).tolist()
+    numbers = {"threshold" if len(limits) == 1 else f"threshold-{n}": limit for n, limit in enumerate(limits)}
+    if name != "threshold_multiotsu":
+        return u > limits[0], numbers
+    classes = u.like(dtype="u1")
+    classes.owned[...] = 0
+    for limit in limits:
+        classes.owned[...] += u.owned > limit
+    return classes, numbers
 
 
 def binarize(u: Field, threshold: float | str = "otsu", invert: bool = False) -> Field:
@@ -32,8 +91,8 @@ def binarize(u: Field, threshold: float | str = "otsu", invert: bool = False) ->
     return result
 
 
-def measured(name: str, u: Field, parameters: Mapping[str, Any]) -> dict[str, float]:
-    """Return the parameters that a step takes from the data, to be told and to be kept in the file. Collective."""
+def _measured(name: str, u: Field, parameters: Mapping[str, Any]) -> Numbers:
+    """The parameters that a step takes from the data, to be told and to be kept in the file."""
     if name == "binarize" and parameters.get("threshold", "otsu") == "otsu":
         threshold = filters.threshold_otsu(u).item()
         return {"threshold": float(threshold) if float(threshold) == threshold else threshold}

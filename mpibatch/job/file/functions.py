@@ -1,7 +1,4 @@
-"""Which functions a step may name, and what they take, read from their source without importing them.
-
-A signature comes from the module's syntax tree: checking a job must not start MPI nor load compiled loops.
-"""
+"""What the functions take that a step may name, and what is wrong with what a job gives them."""
 
 from __future__ import annotations
 
@@ -9,39 +6,26 @@ import ast
 import difflib
 import functools
 import importlib
-import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mpibatch import filters
-from mpibatch.base.errors import RunError, nearest
-from mpibatch.job.file import checks
+from mpibatch.base.errors import nearest
+from mpibatch.job.document import checks
+from mpibatch.job.document.checks import Check
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS
-from mpibatch.job.file.checks import Check
+from mpibatch.job.file.signatures import definition_of, is_step, module_of, results_of, step_functions
 
 __all__ = [
     "Parameter",
     "check_axes",
     "check_parameters",
-    "definition_of",
     "function",
     "is_filter",
     "known_filters",
     "parameters_of",
+    "results_taken",
 ]
-
-_OWN = {"binarize": "mpibatch.job.execution.steps", "convert": "mpibatch.job.execution.steps"}
-
-# Filters that return a number instead of a field, and what a job says instead.
-_NUMBERS = {
-    "threshold_otsu": 'filter = "binarize" with threshold = "otsu"',
-    **dict.fromkeys(
-        ("threshold_isodata", "threshold_li", "threshold_multiotsu", "threshold_triangle", "threshold_yen"),
-        'filter = "binarize" with a number, or "otsu", as threshold',
-    ),
-}
 
 _MODES = ("reflect", "mirror", "nearest", "wrap", "constant", "grid-mirror", "grid-wrap", "grid-constant")
 
@@ -95,6 +79,9 @@ _ALL_AXES = {
 # Annotations of what a job file cannot say.
 _NO_VALUES = ("None", "Field")
 
+# What would change the result of an earlier step.
+_HIDDEN = ("in_place",)
+
 _SCALARS = frozenset({"bool", "float", "int", "str"})
 
 
@@ -114,10 +101,13 @@ class Parameter:
             return _BY_NAME["sigma"](value)
         if self.name in _BY_NAME:
             return _BY_NAME[self.name](value)
+        if "Sequence[str]" in self.annotation:
+            return _TEXTS(value)
         kinds = [check for word, check in _BY_TYPE if word in self.annotation]
         return checks.any_of(*kinds)(value) if kinds and "Any" not in self.annotation else None
 
 
+_TEXTS = checks.list_of(checks.text)
 _BY_TYPE: tuple[tuple[str, Check], ...] = (
     ("bool", checks.flag),
     ("float", checks.real()),
@@ -129,33 +119,45 @@ _BY_TYPE: tuple[tuple[str, Check], ...] = (
 
 def known_filters() -> list[str]:
     """Return the names that a step's `filter` may have. Local."""
-    return sorted({*_modules(), *OPERATIONS, EXPRESSION} - {*_NUMBERS})
+    return sorted({*step_functions(), *OPERATIONS, EXPRESSION})
 
 
 def is_filter(name: str) -> bool:
-    """Whether a step may name it; one that returns a number is told by `check_parameters`. Local."""
-    return name in _modules() or name in OPERATIONS or name == EXPRESSION
+    """Whether a step may name it. Local."""
+    return name in OPERATIONS or name == EXPRESSION or is_step(name)
+
+
+def results_taken(name: str) -> dict[str, bool]:
+    """Return the keys by which a step names the results that a function takes, and whether each is needed. Local.
+
+    The first is what `input` names, too.
+    """
+    return {} if name in OPERATIONS or name == EXPRESSION else results_of(name)
 
 
 def function(name: str) -> Callable[..., Any]:
     """Return the function that a step names. Local; imports it, and with it MPI."""
-    filter_function: Callable[..., Any] = getattr(importlib.import_module(_modules()[name]), name)
+    filter_function: Callable[..., Any] = getattr(importlib.import_module(module_of(name)), name)
     return filter_function
 
 
-def check_parameters(name: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (key, what is wrong) for the parameters given to a filter; key "filter" for the step itself. Local."""
-    if name in _NUMBERS:
-        yield "filter", f"{name} yields one number and not an image; write {_NUMBERS[name]}"
-        return
+def check_parameters(name: str, given: Mapping[str, Any], named: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+    """Yield (key, what is wrong) for the parameters given to a filter; key "filter" for the step itself. Local.
+
+    `named` are the keys that name results.
+    """
     known = {p.name: p for p in parameters_of(name)}
+    fields, given_fields = results_taken(name), set(named)
     for key, value in given.items():
         if name == EXPRESSION and key not in known:
             # Any other key names a number for the expression.
             if wrong := checks.real()(value):
                 yield key, f"{key} = {checks.shown(value)}; expected {wrong}"
         elif key not in known:
-            yield key, f"there is no parameter {key!r}{_nearest(key, [*known])}"
+            if key not in fields:
+                yield key, f"there is no parameter {key!r}{_nearest(key, [*known, *[*fields][1:]])}"
+            else:
+                yield key, f"{key} = {checks.shown(value)}; expected the name of an earlier step, in quotes"
         elif wrong := known[key].check(value):
             yield key, f"{key} = {checks.shown(value)}; expected {wrong}"
     # As in scipy, the window's extent or its shape.
@@ -163,8 +165,11 @@ def check_parameters(name: str, given: Mapping[str, Any]) -> Iterator[tuple[str,
     if len(windows) > 1 and not any(key in given for key in windows):
         yield "filter", f"a window is missing; give {' or '.join(windows)}"
     for parameter in known.values():
-        if parameter.default is None and parameter.name not in given:
+        if parameter.default is None and parameter.name not in given and parameter.name not in given_fields:
             yield "filter", f"the parameter {parameter.name!r} is missing"
+    for key in [*fields][1:]:
+        if fields[key] and key not in known and key not in given and key not in given_fields:
+            yield "filter", f'the result {key!r} is missing; name an earlier step, as in {key} = "..."'
 
 
 def check_axes(name: str, given: Mapping[str, Any], ndim: int) -> Iterator[tuple[str, str]]:
@@ -213,28 +218,6 @@ def parameters_of(name: str) -> tuple[Parameter, ...]:
             ast.unparse(default) if default else None,
         )
         for argument, default in pairs
-        if not (argument.annotation and ast.unparse(argument.annotation).startswith(_NO_VALUES))
+        if argument.arg not in _HIDDEN
+        and not (argument.annotation and ast.unparse(argument.annotation).startswith(_NO_VALUES))
     )
-
-
-def definition_of(name: str) -> ast.FunctionDef:
-    """Return the syntax tree of a filter's function. Local; imports nothing."""
-    module = _modules()[name]
-    for node in _tree(module).body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return node
-    raise RunError(f"{name} is not defined in {module}: the table of filters is wrong")
-
-
-@functools.cache
-def _tree(module: str) -> ast.Module:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise RunError(f"the module {module} was not found; is mpibatch fully installed?")
-    return ast.parse(Path(spec.origin).read_text("utf-8"))
-
-
-@functools.cache
-def _modules() -> dict[str, str]:
-    """The module of every function that a step may name."""
-    return {**filters.MODULES, **_OWN}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.job.file.caps import check_size
-from mpibatch.job.file.functions import is_filter, parameters_of
-from mpibatch.job.file.lines import KeyPath
-from mpibatch.job.file.problems import Place, Problems
+from mpibatch.job.document.caps import check_size
+from mpibatch.job.document.lines import KeyPath
+from mpibatch.job.document.problems import Place, Problems
+from mpibatch.job.file.functions import is_filter, parameters_of, results_taken
 from mpibatch.job.file.schema import STEP_KEYS, TABLES, step_names
 from mpibatch.job.file.simulation import SIMULATION_TABLES
 
@@ -18,8 +19,14 @@ __all__ = ["override", "toml_value"]
 _FIRST = -1_000_000  # what the command line says is told before what the file says
 
 
+_WORDS = re.compile(r"\[([ ]*[A-Za-z_][\w-]*[ ]*(?:,[ ]*[A-Za-z_][\w-]*[ ]*)*)\]")
+
+
 def toml_value(text: str) -> Any:
-    """Return the TOML value that `text` is; (1, 2) is a list, and a text without quotes is a string. Local."""
+    """Return the TOML value that `text` is; (1, 2) is a list, and a text without quotes is a string. Local.
+
+    So are words in a list: [label, area].
+    """
     stripped = text.strip()
     if stripped.startswith("("):
         stripped = stripped.replace("(", "[").replace(")", "]")
@@ -29,6 +36,8 @@ def toml_value(text: str) -> Any:
             return tomllib.loads(f"x = {stripped}")["x"]
     except tomllib.TOMLDecodeError:
         pass
+    if words := _WORDS.fullmatch(stripped):
+        return [word.strip() for word in words[1].split(",")]
     if not stripped or stripped[0] in "[{\"'":
         raise UsageError(f"{text!r} is not a value; give a number, true, false, a text or a list such as [1, 2]")
     return stripped
@@ -92,8 +101,7 @@ def _only(key: str, steps: list[dict[str, Any]], labels: list[str]) -> int:
     taking = [
         number
         for number, step in enumerate(steps)
-        if key in STEP_KEYS
-        or (is_filter(str(step.get("filter"))) and key in [p.name for p in parameters_of(str(step["filter"]))])
+        if key in STEP_KEYS or (is_filter(str(step.get("filter"))) and key in _keys_of(str(step["filter"])))
     ]
     for candidates in (having, taking):
         if len(candidates) == 1:
@@ -102,3 +110,7 @@ def _only(key: str, steps: list[dict[str, Any]], labels: list[str]) -> int:
             listed = ", ".join(f"step.{number + 1}.{key} ({labels[number]})" for number in candidates)
             raise UsageError(f"{len(candidates)} steps could be meant; say which: {listed}")
     raise UsageError(f"no step of this job takes {key!r}; the steps are {', '.join(labels) or 'none'}")
+
+
+def _keys_of(name: str) -> set[str]:
+    return {*(parameter.name for parameter in parameters_of(name)), *results_taken(name)}

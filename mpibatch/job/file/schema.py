@@ -11,18 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mpibatch.base.errors import MpibatchError, UsageError, nearest
+from mpibatch.base.errors import UsageError, nearest
 from mpibatch.io.base.names import HAZARDS, SEPARATOR, check_suffix, check_tree, normal_name, split_path, user_place
-from mpibatch.job.file import checks
-from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, names_in, parsed
-from mpibatch.job.file.caps import MOST_STEPS
-from mpibatch.job.file.checks import Check
+from mpibatch.job.document import checks
+from mpibatch.job.document.caps import MOST_STEPS
+from mpibatch.job.document.problems import Problems
+from mpibatch.job.document.tables import Key, keys_of, table_of
+from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
-from mpibatch.job.file.problems import Problems
+from mpibatch.job.file.inputs import split_fields, step_inputs
 
 __all__ = [
-    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Key", "Output", "Step", "build", "check_fit",
-    "check_written", "checkpointing", "grid_options", "keys_of", "step_names", "table_of",
+    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Output", "Step", "build", "check_fit",
+    "check_written", "checkpointing", "grid_options", "step_names",
 ]  # fmt: skip
 
 EVERY_MINUTES = 10.0  # between checkpoints, where a job says nothing else
@@ -75,7 +76,8 @@ class Checkpointing:
 class Step:
     """One filter: `input` and `name` are names of results, `save` is the dataset that the result is written to.
 
-    `others` are the results that it reads after `input`, of an operation or an expression.
+    `others` are the results that it reads after `input`, of an operation or an expression; `fields` those that its
+    function takes by name, such as the `intensity` of a table.
     """
 
     name: str
@@ -84,11 +86,12 @@ class Step:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     save: str | None = None
     others: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """All results that it reads. Local."""
-        return (self.input, *self.others)
+        return (self.input, *self.others, *self.fields.values())
 
 
 @dataclass(frozen=True)
@@ -104,20 +107,11 @@ class Job:
     checkpoint: Checkpointing | None = None
 
 
-@dataclass(frozen=True)
-class Key:
-    """One key of a section; of a path, `~` and variables are filled in."""
-
-    check: Check
-    required: bool = False
-    is_path: bool = False
-
-
 _SIZES = checks.list_of(checks.list_of(checks.integer(0)))
 _WEIGHTS = checks.list_of(checks.list_of(checks.real(least=0)))
 TABLES: Mapping[str, Mapping[str, Key]] = {
     "input": {
-        "path": Key(checks.text, required=True, is_path=True),
+        "path": Key(checks.text, required=True, made=user_place),
         "dataset": Key(checks.text),
         "components": Key(checks.integer(0)),
         "region": Key(checks.region),
@@ -136,7 +130,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "axes": Key(checks.list_of(checks.text)),
     },
     "output": {
-        "path": Key(checks.text, required=True, is_path=True),
+        "path": Key(checks.text, required=True, made=user_place),
         "dataset": Key(checks.text),
         "record": Key(checks.flag),
         "compression": Key(checks.compression),
@@ -144,7 +138,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "driver": Key(checks.one_of("direct", "mpio")),
     },
     "checkpoint": {
-        "path": Key(checks.text, is_path=True),
+        "path": Key(checks.text, made=user_place),
         "every_steps": Key(checks.integer(1)),
         "every_minutes": Key(checks.real(above=0)),
         "keep": Key(checks.integer(1)),
@@ -201,37 +195,6 @@ def check_fit(job: Job, ndim: int) -> None:
     problems.check()
 
 
-def table_of(document: Mapping[str, Any], name: str, keys: Mapping[str, Key], problems: Problems) -> dict[str, Any]:
-    """Return the accepted keys of a section, noting what is wrong with the others. Local."""
-    table = document.get(name, {})
-    if not isinstance(table, dict):
-        kind = "[[...]]" if isinstance(table, list) else checks.shown(table)
-        problems.add((name,), f"{name} is {kind}; write it as a section [{name}]")
-        return {}
-    return keys_of(table, (name,), f"[{name}]", keys, problems)
-
-
-def keys_of(
-    table: Mapping[str, Any], path: tuple[str | int, ...], where: str, keys: Mapping[str, Key], problems: Problems
-) -> dict[str, Any]:
-    """Return the keys of `table` that `keys` accepts, noting what is wrong with the others. Local."""
-    accepted = {}
-    for key, value in table.items():
-        if key not in keys:
-            problems.add((*path, key), f"{where} has no key {key!r}{nearest(key, keys)}")
-        elif wrong := keys[key].check(value):
-            problems.add((*path, key), f"{where} {key} = {checks.shown(value)}; expected {wrong}")
-        else:
-            try:
-                accepted[key] = user_place(value) if keys[key].is_path else value
-            except MpibatchError as error:
-                problems.add((*path, key), f"{where} {key}: {error}")
-    for key, spec in keys.items():
-        if spec.required and key not in table:
-            problems.add(path, f"{where} needs the key {key!r}")
-    return accepted
-
-
 def _raw_steps(document: Mapping[str, Any], problems: Problems) -> list[dict[str, Any]]:
     steps = document.get("step", [])
     if isinstance(steps, dict):
@@ -279,51 +242,30 @@ def _steps(raw: list[dict[str, Any]], last_dataset: str | None, problems: Proble
         where = _label(number, name, entry.get("filter"))
         common = {key: value for key, value in entry.items() if key in STEP_KEYS}
         accepted = keys_of(common, path, where, STEP_KEYS, problems)
-        parameters = {key: value for key, value in entry.items() if key not in STEP_KEYS}
         chosen = accepted.get("filter", "")
+        given = {key: value for key, value in entry.items() if key not in STEP_KEYS}
+        parameters, fields = split_fields(chosen, given)
         if chosen and not is_filter(chosen):
             problems.add((*path, "filter"), f"{where}: unknown filter {chosen!r}{nearest(chosen, known_filters())}")
         elif chosen:
-            for key, wrong in check_parameters(chosen, parameters):
+            for key, wrong in check_parameters(chosen, parameters, fields):
                 problems.add((*path, key), f"{where}: {wrong}")
         if name == INPUT or first[name] != number:
             taken = "stands for the input file" if name == INPUT else "is taken by an earlier step"
             problems.add((*path, "name"), f"{where}: the name {name!r} {taken}; choose another")
         default = names[number - 1] if number else INPUT
-        sources, wrong = step_inputs(chosen, accepted.get("input", default), parameters)
+        sources, fields, wrong = step_inputs(chosen, accepted.get("input"), default, parameters, fields)
         if wrong:
             problems.add((*path, "expression" if chosen == EXPRESSION else "input"), f"{where}: {wrong}")
-        for source in sources:
+        for source in (*sources, *fields.values()):
             if source != INPUT and first.get(source, number) >= number:
                 close = [INPUT, *names[max(0, number - 50) : number]]
                 later = "; it comes later" if source in first else nearest(source, close)
-                problems.add((*path, "input"), f"{where}: there is no earlier step {source!r} to read{later}")
+                key = next((key for key, named in given.items() if named == source), "input")
+                problems.add((*path, key), f"{where}: there is no earlier step {source!r} to read{later}")
         save = _dataset(accepted.get("save", False), name, last_dataset if entry is raw[-1] else None)
-        steps.append(Step(name, chosen, sources[0], parameters, save, tuple(sources[1:])))
+        steps.append(Step(name, chosen, sources[0], parameters, save, tuple(sources[1:]), fields))
     return steps
-
-
-def step_inputs(chosen: str, given: str | list[str], parameters: Mapping[str, Any]) -> tuple[list[str], str]:
-    """Return the results that a step reads, at least one, and what is wrong with them. Local."""
-    listed = [given] if isinstance(given, str) else list(given)
-    if chosen == EXPRESSION:
-        text = parameters.get(EXPRESSION)
-        if not isinstance(text, str):
-            return [INPUT], ""  # which is told as a wrong parameter
-        try:
-            names = names_in(parsed(text))
-        except UsageError as error:
-            return [INPUT], str(error)
-        used = [name for name in names if name not in parameters]
-        unused = [key for key in parameters if key != EXPRESSION and key not in names]
-        if unused:
-            return used or [INPUT], f"the expression does not use {unused[0]!r}; remove the key or use it"
-        return used or [INPUT], "" if used else "the expression names no earlier step, nor input"
-    takes = OPERATIONS[chosen][1] if chosen in OPERATIONS else 1
-    if len(listed) == takes:
-        return listed, ""
-    example = ", ".join(f'"{name}"' for name in ("a", "b", "c")[:takes])
-    return listed or [INPUT], f"it reads {takes} results, and input names {len(listed)}; write input = [{example}]"
 
 
 def _label(number: int, name: str, chosen: object) -> str:

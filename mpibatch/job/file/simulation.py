@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpibatch.base.errors import MpibatchError, UsageError, nearest
-from mpibatch.io.base.names import SEPARATOR
-from mpibatch.job.file import checks
-from mpibatch.job.file.problems import Problems
+from mpibatch.io.base.names import SEPARATOR, user_place
+from mpibatch.job.document import checks
+from mpibatch.job.document.problems import Problems
+from mpibatch.job.document.tables import Key, table_of
 from mpibatch.job.file.programs import Program, find
-from mpibatch.job.file.schema import TABLES, Checkpointing, Key, check_written, checkpointing, grid_options, table_of
+from mpibatch.job.file.schema import TABLES, Checkpointing, check_written, checkpointing, grid_options
 from mpibatch.simulate.schedule import Every, Schedule
 
 __all__ = ["SIMULATION_TABLES", "SimulationJob", "build_simulation"]
@@ -27,8 +28,8 @@ SIMULATION_TABLES: Mapping[str, Mapping[str, Key]] = {
         "check_every": Key(checks.integer(0)),
     },
     "grid": {key: TABLES["grid"][key] for key in ("topology", "sizes", "weights")},
-    "output": {"path": Key(checks.text, required=True, is_path=True), "record": Key(checks.flag), **_EVERY},
-    "diagnostics": {"path": Key(checks.text, is_path=True), **_EVERY},
+    "output": {"path": Key(checks.text, required=True, made=user_place), "record": Key(checks.flag), **_EVERY},
+    "diagnostics": {"path": Key(checks.text, made=user_place), **_EVERY},
     "checkpoint": TABLES["checkpoint"],
 }
 

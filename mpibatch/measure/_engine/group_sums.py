@@ -16,7 +16,7 @@ from mpibatch.base.timing import phase
 from mpibatch.measure._engine.groups import Groups
 from mpibatch.mpi import MPI
 from mpibatch.reduce.exact import PRODUCT_UNIT, product_parts, product_total
-from mpibatch.reduce.line_sums import Kind, finish, finish_exactly, words_of
+from mpibatch.reduce.lines.sums import Kind, finish, finish_exactly, words_of
 from mpibatch.reduce.operands import add_up
 
 __all__ = ["centers", "histograms", "sums"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError, nearest
+from mpibatch.measure._engine.moments import MOMENTS, WEIGHTED
+from mpibatch.measure._engine.outlines import OUTLINES
+from mpibatch.measure._engine.patterns import PATTERNS
 from mpibatch.measure._engine.tallies import MAGNITUDE, Layout, pairs_of
 from mpibatch.measure._engine.words import integers, ratios
 
@@ -24,30 +27,51 @@ Ints = npt.NDArray[np.int64]
 GEOMETRY = (
     *("label", "num_pixels", "area", "area_bbox", "bbox", "centroid", "equivalent_diameter_area", "extent"),
     *("axis_major_length", "axis_minor_length", "eccentricity", "inertia_tensor", "inertia_tensor_eigvals"),
-    "orientation",
+    *("orientation", "centroid_local", *PATTERNS, *OUTLINES, *MOMENTS),
 )
-INTENSITY = ("centroid_weighted", "intensity_max", "intensity_mean", "intensity_min", "intensity_std")
+INTENSITY = (
+    *("centroid_weighted", "centroid_weighted_local", "intensity_max", "intensity_mean", "intensity_min"),
+    *("intensity_median", "intensity_std", *WEIGHTED),
+)
 PROPERTIES = (*GEOMETRY, *INTENSITY)
 # The axes of a grid for which a property is defined; for others any number.
 _AXES = {
     "orientation": (2,),
+    "euler_number": (2, 3),
+    **dict.fromkeys(("perimeter", "perimeter_crofton", *OUTLINES, "moments_hu", "moments_weighted_hu"), (2,)),
     "eccentricity": (2,),
     "axis_major_length": (2, 3),
     "axis_minor_length": (2, 3),
     "inertia_tensor": (2, 3, 4),
     "inertia_tensor_eigvals": (2, 3, 4),
 }
+_UNIT = ("moments_hu", "moments_weighted_hu")
+_EVEN = ("perimeter", "perimeter_crofton")
 _SECOND = ("axis_major_length", "axis_minor_length", "eccentricity", "inertia_tensor", "inertia_tensor_eigvals")
 # Products of whole numbers that this is an upper bound of do not overflow.
 SAFE = 2.0**62
 
 
-def check(properties: Any, ndim: int, has_values: bool) -> tuple[str, ...]:
+# Properties that there are in scikit-image and not here, and why.
+_LEFT_OUT = {
+    **dict.fromkeys(
+        ("coords", "coords_scaled", "image", "image_convex", "image_filled", "image_intensity", "slice"),
+        "is no number for each region, but as much as the region is large; take the cells of a label themselves "
+        "(labels == 3), or its box (find_objects)",
+    ),
+    "area_filled": "needs the holes of each region to be filled on its own; fill all of them "
+    "(mpibatch.segment.binary_fill_holes), and label that",
+}
+
+
+def check(properties: Any, ndim: int, has_values: bool, spacing: tuple[float, ...]) -> tuple[str, ...]:
     """Return the names of properties; UsageError for those that there are not. Local."""
     if isinstance(properties, str) or not isinstance(properties, Iterable):
         raise UsageError(f"regionprops_table: properties={properties!r}; give a tuple of names, such as ('label',)")
     names = tuple(properties)
     for name in names:
+        if name in _LEFT_OUT:
+            raise UsageError(f"regionprops_table: {name!r} {_LEFT_OUT[name]}")
         if name not in PROPERTIES:
             raise UsageError(f"regionprops_table: property {name!r} was asked for{nearest(str(name), PROPERTIES)}")
         if name in INTENSITY and not has_values:
@@ -55,6 +79,13 @@ def check(properties: Any, ndim: int, has_values: bool) -> tuple[str, ...]:
         if ndim not in _AXES.get(name, (ndim,)):
             many = " or ".join(map(str, _AXES[name]))
             raise UsageError(f"regionprops_table: {name!r} is defined for {many} axes, and the grid has {ndim}")
+        if name in _UNIT and {*spacing} != {1.0}:
+            raise UsageError(f"regionprops_table: {name!r} with spacing={spacing}: is defined for 1; leave spacing out")
+        if name in _EVEN and len({*spacing}) > 1:
+            raise UsageError(
+                f"regionprops_table: {name!r} with spacing={spacing}: its weights are those of square cells; give one "
+                "spacing, or leave it out"
+            )
     return names
 
 
@@ -69,6 +100,8 @@ def kinds_of(names: Iterable[str]) -> set[str]:
         "intensity_mean": {"total"},
         "intensity_std": {"total", "square"},
         "centroid_weighted": {"total", "moment"},
+        "centroid_weighted_local": {"total", "moment"},
+        **{name: {"total"} for name in WEIGHTED},
     }
     return set().union(*(kinds.get(name, set()) for name in names))
 
@@ -81,12 +114,14 @@ class Regions:
     rows: Ints
     spacing: tuple[float, ...]
 
-    def columns(self, names: Sequence[str]) -> dict[str, Array]:
-        """Return the columns of properties; those with parts have a column for each, ``name-0`` and so on. Local."""
+    def columns(self, names: Sequence[str], known: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the columns of properties; those with parts have a column for each, ``name-0`` and so on. Local.
+
+        What is `known` already is taken from there.
+        """
         result: dict[str, Array] = {}
         for name in names:
-            make: Callable[[], Any] = getattr(self, f"_{name}")
-            value = make()
+            value = known[name] if name in known else getattr(self, f"_{name}")()
             if isinstance(value, np.ndarray) and value.ndim == 1:
                 result[name] = value
                 continue
@@ -132,6 +167,21 @@ class Regions:
         # Python's power: NumPy's may depend on where in an array a number stands.
         return np.array([(2 * ndim * area / math.pi) ** (1 / ndim) for area in self._area().tolist()], np.float64)
 
+    @property
+    def corners(self) -> Ints:
+        """The first cell of each region's box."""
+        return self._bbox()[:, : self.layout.ndim]
+
+    @property
+    def has_nan(self) -> Array:
+        """Which regions have cells that are NaN."""
+        return np.asarray(self._marks[:, 0])
+
+    @property
+    def holed(self) -> Array:
+        """Which regions have cells without a finite value."""
+        return np.asarray(self._marks.any(axis=1))
+
     @cached_property
     def _sums(self) -> Array:
         return integers(self._parts[2].reshape(-1, self.layout.ndim, self.layout.words))
@@ -139,6 +189,12 @@ class Regions:
     def _centroid(self) -> Floats:
         columns = [ratios(self._sums[:, a], self._count) * s for a, s in enumerate(self.spacing)]
         return np.stack(columns, axis=1)
+
+    def _centroid_local(self) -> Floats:
+        """The centroid in the region's box."""
+        firsts = self.corners
+        sums = [self._sums[:, a] - self._count.astype(self._sums.dtype) * firsts[:, a] for a in range(firsts.shape[1])]
+        return np.stack([ratios(s, self._count) * step for s, step in zip(sums, self.spacing, strict=True)], axis=1)
 
     @cached_property
     def _central(self) -> list[Array]:
@@ -251,11 +307,16 @@ class Regions:
     def _intensity_max(self) -> Floats:
         return np.where(self._marks[:, 0], np.nan, _float_of(self._parts[8][:, 1]))
 
-    def _centroid_weighted(self) -> Floats:
+    def _centroid_weighted(self, firsts: Ints | None = None) -> Floats:
         moments = integers(self._parts[5].reshape(-1, self.layout.ndim, self.layout.moment))
+        if firsts is not None:
+            moments = moments - self._total.astype(object)[:, None] * firsts
         is_finite = ~self._marks.any(axis=1)
         columns = [ratios(moments[:, a], self._total) * s for a, s in enumerate(self.spacing)]
         return np.stack([np.where(is_finite, column, np.nan) for column in columns], axis=1)
+
+    def _centroid_weighted_local(self) -> Floats:
+        return self._centroid_weighted(self.corners)
 
 
 def _float_of(keys: Ints) -> Floats:

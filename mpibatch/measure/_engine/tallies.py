@@ -24,7 +24,7 @@ from mpibatch.measure._engine.words import add_product, carried
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import forward
 
-__all__ = ["Layout", "ordered", "pairs_of", "tallied"]
+__all__ = ["Layout", "ordered", "pairs_of", "share_of", "signed", "tallied"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -163,9 +163,13 @@ def tallied(labels: Field, values: Field | None, layout: Layout, top: int) -> In
             seen = None if values is None else comparable(values.owned[inside])
             tables.append(_rows(signed(labels.owned[inside]), seen, part.start, layout))
         rows = layout.merge(np.concatenate(tables))
-    share = -(-max(top, 1) // comm.size)
     with phase("halo"):
-        return ordered(forward(comm, (rows[:, 0] - 1) // share, rows, layout.merge))
+        return ordered(forward(comm, (rows[:, 0] - 1) // share_of(labels, top), rows, layout.merge))
+
+
+def share_of(labels: Field, top: int) -> int:
+    """Return how many of the numbers up to `top` each rank has the rows of. Local."""
+    return -(-max(top, 1) // labels.grid.comm.size)
 
 
 def ordered(rows: Ints) -> Ints:

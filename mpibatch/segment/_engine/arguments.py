@@ -16,9 +16,9 @@ __all__ = ["check_labels", "check_picture", "check_together", "picture_dtype"]
 MOST = 2**63 - 2
 
 
-def check_picture(name: str, u: Any, what: str = "") -> None:
+def check_picture(name: str, u: Any, argument: str = "") -> None:
     """Raise UsageError unless `u` is a Field of plain numbers without components. Local."""
-    label = f"{name}: {what}" if what else name
+    label = f"{name}: {argument}" if argument else name
     check_field(label, u)
     input_dtype(label, u.dtype)
     if u.components:
@@ -28,13 +28,13 @@ def check_picture(name: str, u: Any, what: str = "") -> None:
         )
 
 
-def check_together(name: str, u: Field, other: Any, what: str) -> None:
+def check_together(name: str, u: Field, other: Any, argument: str) -> None:
     """Raise UsageError unless `other` is such a Field, too, on the grid of `u`. Local."""
-    check_picture(name, other, what)
+    check_picture(name, other, argument)
     if not other.grid.matches(u.grid):
         raise UsageError(
-            f"{name}: {what} is of shape {other.shape} on {other.grid}, and does not give every rank the same cells as "
-            f"{u.grid}; bring both to one grid (mpibatch.redistribute)"
+            f"{name}: {argument} is of shape {other.shape} on {other.grid}, and does not give every rank the same cells "
+            f"as {u.grid}; bring both to one grid (mpibatch.redistribute)"
         )
 
 

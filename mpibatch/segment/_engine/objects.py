@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
-from mpibatch.measure._engine.components import BlockComponents, Joint
+from mpibatch.measure._components.components import BlockComponents, Joint
 from mpibatch.measure._engine.places import wide
 from mpibatch.measure._engine.structure import backward
 from mpibatch.mpi import agreed

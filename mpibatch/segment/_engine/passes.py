@@ -21,7 +21,7 @@ from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.pencils import are_whole, before_and_after, pencils
 from mpibatch.fields.redistribution import redistribute
-from mpibatch.halo.exchanges import padded_copy
+from mpibatch.halo import padded_copy
 
 __all__ = ["Sites", "columns", "nearest_places", "nearest_sites", "squared_distances"]
 

@@ -42,8 +42,8 @@ def ranked(u: Field, places: Ints, keys: Array, most: int | None = None) -> Ints
         order = np.lexsort((*reversed(rows.T), by))[:limit]
         return rows[order], by[order]
 
-    def merged(one: tuple[Ints, Array], other: tuple[Ints, Array]) -> tuple[Ints, Array]:
-        return ordered(np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]]))
+    def merged(mine: tuple[Ints, Array], other: tuple[Ints, Array]) -> tuple[Ints, Array]:
+        return ordered(np.concatenate([mine[0], other[0]]), np.concatenate([mine[1], other[1]]))
 
     with REDUCTION:
         rows, _ = u.grid.comm.allreduce(ordered(places, keys), op=merged)

@@ -84,7 +84,7 @@ def relax(name: str, fields: Field | Sequence[Field], solve: Callable[[bool], An
 
 def total(u: Field, mine: int) -> int:
     """Return the sum over all ranks. Collective: one all-reduce of 8 bytes."""
-    sent, found = np.array([mine], np.int64), np.empty(1, np.int64)
+    sent, summed = np.array([mine], np.int64), np.empty(1, np.int64)
     with REDUCTION:
-        u.grid.comm.Allreduce(sent, found, op=MPI.SUM)
-    return int(found[0])
+        u.grid.comm.Allreduce(sent, summed, op=MPI.SUM)
+    return int(summed[0])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,31 +65,31 @@ def compare(kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, A
 
 def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, work: Work, grid: Grid, time: float) -> None:
     """Fill halos and compute all owned cells; the inner ones while messages fly where that is faster. Collective."""
-    work.ran(math.prod(plan.everything[1]))
+    work.ran(plan.everything.size)
+    with _turn(kernel, plan, grid) as overlaps:
+        if not (overlaps and plan.can_overlap):
+            plan.fill(time)
+            with work:
+                sweep(plan.everything.start, plan.everything.stop)
+            return
+        plan.start(time)
+        with work:
+            sweep(plan.inner.start, plan.inner.stop)
+        plan.finish(time)
+        with work:
+            for slab in plan.outer:
+                sweep(slab.start, slab.stop)
+
+
+def _turn(kernel: Kernel, plan: Plan, grid: Grid) -> AbstractContextManager[bool]:
+    """Return the context of a sweep, which says whether inner cells are computed while messages fly."""
     if kernel.overlap != AUTO or not plan.may_overlap:
-        _carry_out(plan, sweep, work, bool(kernel.overlap), time)
-        return
+        return nullcontext(bool(kernel.overlap))
     known = state_of(kernel).trials
     trials = known.get(grid)
     if trials is None:
         trials = known[grid] = Trials()
-    with trials.turn(grid.comm) as overlaps:
-        _carry_out(plan, sweep, work, overlaps, time)
-
-
-def _carry_out(plan: Plan, sweep: Sweep, work: Work, overlaps: bool, time: float) -> None:
-    if not (overlaps and plan.can_overlap):
-        plan.fill(time)
-        with work:
-            sweep(*plan.everything)
-        return
-    plan.start(time)
-    with work:
-        sweep(*plan.inner)
-    plan.finish(time)
-    with work:
-        for cut in plan.shell:
-            sweep(*cut)
+    return trials.turn(grid.comm)
 
 
 def sweep_of(kernel: Kernel, typed: Typed, plan: Plan, outputs: Sequence[Field], scalars: Mapping[str, Any]) -> Sweep:

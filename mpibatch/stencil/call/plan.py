@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.keys import key_of
 from mpibatch.base.tally import Need, needed
 from mpibatch.base.timing import phase
 from mpibatch.domain import Box
+from mpibatch.domain.regions import inner_box, outer_slabs
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
-from mpibatch.fields.memory import Filled, Width
+from mpibatch.fields.memory import HaloState, Width
 from mpibatch.halo import Exchange
 from mpibatch.stencil.call.halo_traffic import edges_of, exchanged, need_of, within_ranks
 from mpibatch.stencil.call.state import state_of
@@ -29,19 +30,17 @@ from mpibatch.stencil.walls import Geometry, Sides, Task, normal_walls, source_m
 if TYPE_CHECKING:
     from mpibatch.stencil.kernel import Kernel
 
-__all__ = ["Plan", "Standing", "hashable", "planned", "walls_key"]
-
-Range = tuple[tuple[int, ...], tuple[int, ...]]  # local indices, from the first owned cell
+__all__ = ["FrozenHalo", "Plan", "planned", "walls_key"]
 
 # Plans kept per kernel: those of fields that take turns, not one for each of a thousand lambdas as walls.
 MOST_PLANS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class FrozenHalo:
     """How the halo of cells that do not change is filled, unless it is known to hold what it should."""
 
-    filled: Filled
+    filled: HaloState
     walls: str | None  # None: they have a user's function, and may be others each time
     width: Width
     exchange: Exchange | None
@@ -53,7 +52,7 @@ class Standing:
         if self.walls is not None and self.filled.has(self.walls, self.width):
             return
         # An exchange makes what was known forgotten; walls and width tell what is still there.
-        known = Filled()
+        known = HaloState()
         known.walls, known.held = self.filled.walls, self.filled.held
         needed(self.need)
         if self.exchange is not None:
@@ -83,12 +82,12 @@ class Plan:
     exchanges: list[Exchange]
     needs: list[Need]
     tasks: list[Task]
-    standing: list[Standing]
+    standing: list[FrozenHalo]
     geometry: dict[tuple[str, int], Any]
     distant: tuple[int, ...]  # axes along which other ranks' cells are read
-    everything: Range
-    inner: Range
-    shell: list[Range]
+    everything: Box  # of local indices, from the first owned cell, as the others
+    inner: Box  # reads no other rank's cells
+    outer: list[Box]  # the slabs that hold the rest
     star: bool
     is_free: bool = False
     finalizers: list[Any] = field(default_factory=list)
@@ -102,7 +101,7 @@ class Plan:
     @property
     def can_overlap(self) -> bool:
         """Whether this rank has such cells. Local."""
-        return self.may_overlap and all(b > a for a, b in zip(*self.inner, strict=True))
+        return self.may_overlap and self.inner.size > 0
 
     def fill(self, time: float) -> None:
         """Fill what the kernel reads around the owned cells, but for what the sweep fills itself. Collective."""
@@ -157,15 +156,15 @@ def planned(
     fields: Mapping[str, Field],
     walls: Any,
     cval: Any,
-    kept: Mapping[str, Filled] = MappingProxyType({}),
+    kept: Mapping[str, HaloState] = MappingProxyType({}),
 ) -> Plan:
     """Return the plan for these fields and walls, made at first and freed with the memory of any. Collective.
 
-    `kept` are those that do not change until their `Filled` is told to forget, besides frozen ones.
+    `kept` are those that do not change until their `HaloState` is told to forget, besides frozen ones.
     """
     plans: dict[Any, Plan] = state_of(kernel).plans
     memories = [f.memory for f in fields.values()]
-    key = (tuple(map(id, memories)), hashable(walls), hashable(cval), tuple(map(id, kept.values())))
+    key = (tuple(map(id, memories)), key_of(walls), key_of(cval), tuple(map(id, kept.values())))
     plan = plans.get(key)
     if plan is None:
         while len(plans) >= MOST_PLANS:
@@ -181,18 +180,6 @@ def _drop(plans: dict[Any, Plan], key: Any) -> None:
         plan.free()
 
 
-def hashable(value: Any) -> Any:
-    """Return walls, or values of walls, as something that dicts can look up. Local."""
-    if isinstance(value, Mapping):
-        return tuple(sorted((name, hashable(entry)) for name, entry in value.items()))
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return tuple(map(hashable, value))
-    # By its text: 0.0 and -0.0 are equal, and NaN is equal to nothing.
-    return repr(value) if isinstance(value, float) else value
-
-
 def walls_key(sides: Sides, periodic: Sequence[bool]) -> str | None:
     """Return what tells walls from others, None where they have a user's function. Local."""
     known: list[Any] = ["wrap" if wraps else pair for pair, wraps in zip(sides, periodic, strict=True)]
@@ -201,7 +188,7 @@ def walls_key(sides: Sides, periodic: Sequence[bool]) -> str | None:
     return repr(known)
 
 
-def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, kept: Mapping[str, Filled]) -> Plan:
+def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, kept: Mapping[str, HaloState]) -> Plan:
     grid = next(iter(fields.values())).grid
     footprint = kernel.footprint_on(grid.ndim)
     sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
@@ -209,7 +196,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
     wholes = _memories(fields, footprint, sides, kept)
     _check_grids(kernel.name, wholes, grid)
     copies = _copies(wholes, fields)
-    standing: list[Standing] = []
+    standing: list[FrozenHalo] = []
     edges: dict[_Whole, Edges] = {}
     groups: dict[Any, list[Field]] = {}
     asking: dict[Any, list[Field]] = {}
@@ -232,7 +219,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
             own = Exchange(f, reach, by_axis, corners=corners, counted=False) if any(map(any, reach)) else None
             key, width = walls_key(whole.sides, grid.periodic), (whole.reach, whole.corners, by_sweeps)
             need = need_of([f], whole.sides, whole.reach, whole.corners)
-            standing.append(Standing(whole.filled, key, width, own, own_tasks, need))
+            standing.append(FrozenHalo(whole.filled, key, width, own, own_tasks, need))
             continue
         formulas += own_tasks
         asking.setdefault((whole.sides, whole.reach, whole.corners), []).append(f)
@@ -243,22 +230,23 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
         for (reach, corners, modes), together in groups.items()
     ]
     distant = tuple(a for a in range(grid.ndim) if grid.topology[a] > 1 and any(footprint.reach[a]))
-    everything: Range = ((0,) * grid.ndim, grid.box.shape)
-    inner, shell = _split(everything, footprint, distant)
+    everything = Box((0,) * grid.ndim, grid.box.shape)
+    shared = tuple(widths if axis in distant else (0, 0) for axis, widths in enumerate(footprint.reach))
+    inner = inner_box(everything, shared)
     return Plan(
-        [Stored(w.field.memory.cells, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
-        [edges.get(whole) for whole in wholes.values()],
-        list(copies.values()),
-        exchanges,
-        [need_of(together, *how) for how, together in asking.items()],
-        formulas,
-        standing,
-        _numbers_of(geometry, grid.box),
-        distant,
-        everything,
-        inner,
-        shell,
-        not footprint.needs_corners,
+        inputs=[Stored(w.field.memory.cells, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
+        edges=[edges.get(whole) for whole in wholes.values()],
+        copies=list(copies.values()),
+        exchanges=exchanges,
+        needs=[need_of(together, *how) for how, together in asking.items()],
+        tasks=formulas,
+        standing=standing,
+        geometry=_numbers_of(geometry, grid.box),
+        distant=distant,
+        everything=everything,
+        inner=inner,
+        outer=[slab for pair in outer_slabs(everything, inner) for slab in pair if slab.size],
+        star=not footprint.needs_corners,
     )
 
 
@@ -270,11 +258,11 @@ class _Whole:
     reach: Reach
     corners: bool
     sides: Sides
-    filled: Filled | None  # for cells that do not change
+    filled: HaloState | None  # for cells that do not change
 
 
 def _memories(
-    fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[str, Sides], kept: Mapping[str, Filled]
+    fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[str, Sides], kept: Mapping[str, HaloState]
 ) -> dict[str, _Whole]:
     """Return for every parameter the memory that is read: the field's, or a copy where that will not do."""
     kinds: dict[tuple[int, Sides], list[str]] = {}
@@ -338,20 +326,3 @@ def _numbers_of(geometry: Geometry, box: Box) -> dict[tuple[str, int], Any]:
         numbers["coordinate", axis] = geometry.origin[axis]
         numbers["spacing", axis] = geometry.spacing[axis]
     return numbers
-
-
-def _split(everything: Range, footprint: Footprint, distant: tuple[int, ...]) -> tuple[Range, list[Range]]:
-    """Return the cells that read no other rank's cells, and the slabs that hold the rest."""
-    start, stop = list(everything[0]), list(everything[1])
-    shell: list[Range] = []
-    for axis in distant:
-        low, high = footprint.reach[axis]
-        inner_start = min(start[axis] + low, stop[axis])
-        inner_stop = max(inner_start, stop[axis] - high)
-        for a, b in ((start[axis], inner_start), (inner_stop, stop[axis])):
-            slab_start, slab_stop = list(start), list(stop)
-            slab_start[axis], slab_stop[axis] = a, b
-            if b > a:
-                shell.append((tuple(slab_start), tuple(slab_stop)))
-        start[axis], stop[axis] = inner_start, inner_stop
-    return (tuple(start), tuple(stop)), shell

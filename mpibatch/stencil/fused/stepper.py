@@ -9,11 +9,11 @@ from typing import Any
 from mpibatch.base.tally import Need, Work, needed
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.fields.memory import Filled
+from mpibatch.fields.memory import HaloState
 from mpibatch.halo import Exchange
 from mpibatch.stencil.call.bind import carry_out, check_ranges, sweep_of, typed_for, work_of
 from mpibatch.stencil.call.halo_traffic import need_of
-from mpibatch.stencil.call.plan import Plan, Standing, planned, walls_key
+from mpibatch.stencil.call.plan import FrozenHalo, Plan, planned, walls_key
 from mpibatch.stencil.compiled.types import Sweep, Typed
 from mpibatch.stencil.fused.choice import Layout
 from mpibatch.stencil.fused.sweep import Sweeper, geometry_numbers
@@ -69,10 +69,10 @@ class Stepper:
         self._kept: dict[int, Field] = {}
         # They do not change within a call, so that their halos are filled once in each; frozen ones know by themselves.
         # A copy does not last longer than a call: when steppers go depends on how long this rank keeps its fields.
-        own = {n: Filled() for n, field in kept.items() if n in self._copies or field.memory.filled is None}
-        self._filled = {n: own.get(n) or field.memory.filled or Filled() for n, field in kept.items()}
+        own = {n: HaloState() for n, field in kept.items() if n in self._copies or field.memory.filled is None}
+        self._filled = {n: own.get(n) or field.memory.filled or HaloState() for n, field in kept.items()}
         self._forgotten = list(own.values())
-        self._fillings: list[Standing] | None = None
+        self._fillings: list[FrozenHalo] | None = None
         self._exchanges: dict[Any, Exchange] = {}
         self._needs: dict[int, Need] = {}
         self._sweepers: dict[Typed, Sweeper] = {}
@@ -222,7 +222,7 @@ class Stepper:
             need = self._needs[number] = need_of(fields, sides, reach, corners=True, steps=number)
         return need
 
-    def _filling(self, layout: Layout, n: int, field: Field) -> Standing:
+    def _filling(self, layout: Layout, n: int, field: Field) -> FrozenHalo:
         """Return what fills the halo of a field that stays."""
         grid, name = self._grid, self._names[n]
         reach = self._setting.kernel.footprint_on(grid.ndim).fields[name].reach
@@ -236,7 +236,7 @@ class Stepper:
         key, width = walls_key(tuple(sides), grid.periodic), (self._halo, True, False)
         need = need_of([field], tuple(sides), tuple((self.most * r, self.most * r) for r in layout.reach), corners=True)
         exchange = Exchange(field, self._halo, modes, counted=False)
-        return Standing(self._filled[n], key, width, exchange, formulas, need)
+        return FrozenHalo(self._filled[n], key, width, exchange, formulas, need)
 
 
 def _is_wide(field: Field, halo: Sequence[tuple[int, int]], kept: Mapping[int, Field]) -> bool:

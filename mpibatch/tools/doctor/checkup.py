@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.base.host import cpu_model
-from mpibatch.tools.doctor import folders, launchers, machine, slurm, variables, versions
+from mpibatch.tools.doctor.checks import folders, launchers, machine, slurm, variables, versions
 from mpibatch.tools.doctor.finding import Finding, one_line, skipped, warning
 from mpibatch.tools.doctor.probe_process import DIED
-from mpibatch.tools.doctor.supervisor import Heard, Meeting, hear
+from mpibatch.tools.doctor.supervisor import Rendezvous, Report, run_probe
 
-__all__ = ["ORDER", "PATIENCE", "Examination", "examine"]
+__all__ = ["ORDER", "PATIENCE", "Checkup", "examine"]
 
 PATIENCE = 10.0  # seconds for a step; what is well takes a tenth of one
 
@@ -32,54 +32,54 @@ _BY_ALL = ("messages", "ranks alike", "cores", "binding", "memory", "MPI-IO", "k
 _BY_SEVERAL = ("shared folder", "locks between ranks")
 LIBRARIES = ("numpy", "numba", "h5py")
 
-# The number of a rank on its host, and how many there are, as launchers tell them.
+# The number of a rank on its host, and how many there are, as launchers pass them.
 _LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 _LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 
 
 @dataclass
-class Examination:
-    """What was found. `meeting` is to be closed after the report: ranks of which the patient died wait for it."""
+class Checkup:
+    """All findings. `rendezvous` is closed after the report: ranks whose probe process died wait for that."""
 
     rank: int
     ranks: int
     findings: list[Finding] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
-    meeting: Meeting | None = None
-    unheard: Finding | None = None  # on ranks other than 0: a failure that rank 0 did not take note of
+    rendezvous: Rendezvous | None = None
+    unreported: Finding | None = None  # on ranks other than 0: a failure that rank 0 did not take note of
 
 
-def examine(folder: Path, patience: float = PATIENCE) -> Examination:
+def examine(folder: Path, patience: float = PATIENCE) -> Checkup:
     """Make all checks. Collective in that all ranks must call it, but it ends even if they do not."""
     begin = time.monotonic()
     rank, ranks = launchers.started()
-    meeting = Meeting(rank)
+    rendezvous = Rendezvous(rank)
     token = secrets.token_hex(4)
     folder = folder.absolute()
     local = _read_number(_LOCAL_RANKS)
     libraries = LIBRARIES if not rank or local == 0 else ()
     arguments = [str(folder), token, str(ranks), str(patience)]
-    heard = hear("rank", [*arguments, *libraries], patience, meeting.somebody_failed)
-    if heard.failure is not None and heard.failure.check in libraries:
-        heard = _without(heard, heard.failure, arguments, patience, meeting)
-    if heard.failure is not None:
-        meeting.leave(heard)
-    ranks = ranks or int(heard.facts.get("world", 1))
-    examination = Examination(rank, ranks, meeting=meeting)
+    report = run_probe("rank", [*arguments, *libraries], patience, rendezvous.somebody_failed)
+    if report.failure is not None and report.failure.check in libraries:
+        report = _without(report, report.failure, arguments, patience, rendezvous)
+    if report.failure is not None:
+        rendezvous.leave(report)
+    ranks = ranks or int(report.facts.get("world", 1))
+    checkup = Checkup(rank, ranks, rendezvous=rendezvous)
     if rank:
         # Rank 0 may be on another host, and never learn of it; or still be waiting.
-        if heard.failure is not None and not meeting.wait(3 * patience):
-            examination.unheard = heard.failure
-        return examination
-    findings = [*heard.findings, *_failures(heard, meeting, ranks)]
-    library = str(heard.facts.get("library", ""))
-    around = hear("folders", [str(folder), token], patience)
+        if report.failure is not None and not rendezvous.wait(3 * patience):
+            checkup.unreported = report.failure
+        return checkup
+    findings = [*report.findings, *_failures(report, rendezvous, ranks)]
+    library = str(report.facts.get("library", ""))
+    around = run_probe("folders", [str(folder), token], patience)
     findings += [*around.findings, *([around.failure] if around.failure else [])]
-    findings += _around(heard, ranks, library)
+    findings += _around(report, ranks, library)
     bad = {finding.check for finding in findings if finding.level == "error"}
     if "launcher" in bad:
-        # That is why; what MPI says of it helps nobody.
+        # That is the cause; what MPI prints about it helps nobody.
         findings = [finding for finding in findings if finding.check != "MPI starts"]
     if "one MPI" in bad:
         # Which of the two is to stay decides which mpiexec is the right one.
@@ -88,11 +88,11 @@ def examine(folder: Path, patience: float = PATIENCE) -> Examination:
             replace(finding, advice=first) if finding.check in ("mpiexec", "launcher") else finding
             for finding in findings
         ]
-    findings += _not_tried(findings, heard, ranks)
-    examination.findings = sorted(findings, key=lambda finding: ORDER.index(finding.check))
-    examination.environment = _environment(folder, heard, library)
-    examination.seconds = time.monotonic() - begin
-    return examination
+    findings += _not_tried(findings, report, ranks)
+    checkup.findings = sorted(findings, key=lambda finding: ORDER.index(finding.check))
+    checkup.environment = _environment(folder, report, library)
+    checkup.seconds = time.monotonic() - begin
+    return checkup
 
 
 def _read_number(names: tuple[str, ...]) -> int | None:
@@ -100,21 +100,21 @@ def _read_number(names: tuple[str, ...]) -> int | None:
     return next((int(value) for value in values if value.isdecimal()), None)
 
 
-def _without(heard: Heard, failure: Finding, arguments: list[str], patience: float, meeting: Meeting) -> Heard:
-    """Once more without the library that ended the patient: it did so before MPI was started, so that all can go on."""
+def _without(report: Report, failure: Finding, arguments: list[str], patience: float, rendezvous: Rendezvous) -> Report:
+    """Probe again without the library that crashed it: MPI had not been started yet, so that all ranks can go on."""
     others = [f"{DIED}{name}" if name == failure.check else name for name in LIBRARIES]
-    again = hear("rank", [*arguments, *others], patience, meeting.somebody_failed)
+    again = run_probe("rank", [*arguments, *others], patience, rendezvous.somebody_failed)
     again.findings = [finding for finding in again.findings if finding.check != failure.check] + [failure]
     return again
 
 
-def _failures(heard: Heard, meeting: Meeting, ranks: int) -> list[Finding]:
-    """Rank 0's own failure, and those of others; of those that only waited, none if others say why."""
-    if heard.failure is None:
+def _failures(report: Report, rendezvous: Rendezvous, ranks: int) -> list[Finding]:
+    """Rank 0's own failure, and those of others; those that only waited are left out if others tell the cause."""
+    if report.failure is None:
         return []
-    by_rank = {0: (heard.is_late, heard.failure)} | (meeting.collect(ranks, 1.5) if ranks > 1 else {})
-    telling = {rank: failure for rank, (late, failure) in by_rank.items() if not late}
-    chosen = telling or {rank: failure for rank, (_, failure) in by_rank.items()}
+    by_rank = {0: (report.is_late, report.failure)} | (rendezvous.collect(ranks, 1.5) if ranks > 1 else {})
+    conclusive = {rank: failure for rank, (late, failure) in by_rank.items() if not late}
+    chosen = conclusive or {rank: failure for rank, (_, failure) in by_rank.items()}
     same: dict[tuple[str, str], list[int]] = {}
     for rank, failure in sorted(chosen.items()):
         same.setdefault((failure.check, failure.message.partition(": ")[0]), []).append(rank)
@@ -126,11 +126,11 @@ def _failures(heard: Heard, meeting: Meeting, ranks: int) -> list[Finding]:
     return result
 
 
-def _around(heard: Heard, ranks: int, library: str) -> list[Finding]:
-    """What needs no MPI, and what is known of the launcher now."""
-    started_by, world = launchers.starter(), int(heard.facts.get("world", 0))
+def _around(report: Report, ranks: int, library: str) -> list[Finding]:
+    """Make the checks that need no MPI, and those of the launcher."""
+    started_by, world = launchers.starter(), int(report.facts.get("world", 0))
     checks: dict[str, Callable[[], list[Finding]]] = {
-        "packages": lambda: versions.check_packages(heard.modules),
+        "packages": lambda: versions.check_packages(report.modules),
         "shared memory": lambda: machine.check_shared_memory(_read_number(_LOCAL_SIZES) or ranks),
         "limits": machine.check_limits,
         "variables": lambda: variables.check_variables(os.environ, library),
@@ -146,29 +146,29 @@ def _around(heard: Heard, ranks: int, library: str) -> list[Finding]:
         try:
             findings += check()
         except Exception as failure:
-            # One check that meets what nobody thought of must not take the others with it.
-            message = f"could not be looked at: {type(failure).__name__}: {one_line(str(failure))}"
-            findings.append(warning(name, message, "tell it to those who make mpibatch, with the report of --json"))
+            # An unforeseen error in one check must not take the others with it.
+            message = f"could not be checked: {type(failure).__name__}: {one_line(str(failure))}"
+            findings.append(warning(name, message, "report it to the developers, with the output of --json"))
     return findings
 
 
-def _not_tried(findings: list[Finding], heard: Heard, ranks: int) -> list[Finding]:
-    there = {finding.check for finding in findings}
-    missing = [name for name in (*_BY_ALL, *(_BY_SEVERAL if ranks > 1 else ())) if name not in there]
-    if "library" not in heard.facts:
+def _not_tried(findings: list[Finding], report: Report, ranks: int) -> list[Finding]:
+    made = {finding.check for finding in findings}
+    missing = [name for name in (*_BY_ALL, *(_BY_SEVERAL if ranks > 1 else ())) if name not in made]
+    if "library" not in report.facts:
         why = "needs an MPI library"
-    elif "world" not in heard.facts:
+    elif "world" not in report.facts:
         why = "MPI did not start"
     else:
-        why = "needs one world of all ranks" if heard.is_whole else "the ranks did not come so far"
+        why = "needs one world of all ranks" if report.is_whole else "the ranks did not get that far"
     return [skipped(name, f"not tried: {why}") for name in missing]
 
 
-def _environment(folder: Path, heard: Heard, library: str) -> dict[str, Any]:
-    """What a report should tell of where it was made."""
+def _environment(folder: Path, report: Report, library: str) -> dict[str, Any]:
+    """Describe where a report was made."""
     family, version = launchers.family_of(library)
     kind, place, _ = folders.file_system(folder)
-    facts: Mapping[str, Any] = heard.facts
+    facts: Mapping[str, Any] = report.facts
     return {
         "python": sys.version.split()[0],
         "executable": sys.executable,

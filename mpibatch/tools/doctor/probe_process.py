@@ -22,39 +22,39 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mpibatch.tools.doctor.faults import Software, check_faults
+from mpibatch.tools.doctor.checks.faults import Software, check_faults
+from mpibatch.tools.doctor.checks.folders import check_cache, check_folder, check_locking, file_system
+from mpibatch.tools.doctor.checks.launchers import family_of
+from mpibatch.tools.doctor.checks.libraries import check_h5py, check_mpi, check_one_mpi, mapped, mpi_import_advice
 from mpibatch.tools.doctor.finding import Finding, error, one_line
-from mpibatch.tools.doctor.folders import check_cache, check_folder, check_locking, file_system
-from mpibatch.tools.doctor.launchers import family_of
-from mpibatch.tools.doctor.libraries import check_h5py, check_mpi, check_one_mpi, mapped, mpi_import_advice
 
 __all__ = ["DIED", "main"]
 
-DIED = "!"  # before the name of a library: importing it ended an earlier patient
+DIED = "!"  # before the name of a library: importing it ended an earlier probe process
 
 
-class Teller:
+class Reporter:
     """The pipe to the process that reports."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.bad: list[Finding] = []  # what is not well, so far
 
-    def tell(self, **record: Any) -> None:
+    def send(self, **record: Any) -> None:
         """Write one line. Local."""
-        # Whoever does not listen any more has ended; so will this process.
+        # A reader that is gone has ended; so will this process.
         with suppress(OSError):
             os.write(self._descriptor, json.dumps(record).encode() + b"\n")
 
     def begin(self, check: str, doing: str, times: float = 1.0) -> None:
-        """Say what comes next; `times`: how many times the usual patience it may take. Local."""
-        self.tell(begin=check, doing=doing, times=times)
+        """Announce the next step; `times`: how many times the usual patience it may take. Local."""
+        self.send(begin=check, doing=doing, times=times)
 
     def report(self, findings: list[Finding]) -> None:
-        """Tell findings. Local."""
+        """Send findings. Local."""
         self.bad += [finding for finding in findings if finding.level in ("error", "warning")]
         for finding in findings:
-            self.tell(finding=asdict(finding))
+            self.send(finding=asdict(finding))
 
 
 def main(arguments: list[str]) -> int:
@@ -62,55 +62,55 @@ def main(arguments: list[str]) -> int:
     mode, descriptor, *rest = arguments
     # Helpers that an MPI library starts must not hold it open.
     os.set_inheritable(int(descriptor), False)
-    teller = Teller(int(descriptor))
-    (_examine_rank if mode == "rank" else _examine_folders)(teller, *rest)
-    teller.tell(end=True)
+    reporter = Reporter(int(descriptor))
+    (_examine_rank if mode == "rank" else _examine_folders)(reporter, *rest)
+    reporter.send(end=True)
     return 0
 
 
-def _examine_folders(teller: Teller, folder: str, token: str) -> None:
+def _examine_folders(reporter: Reporter, folder: str, token: str) -> None:
     """Look at folders, after all else: a file server that does not answer must not hold up whoever reports."""
-    teller.begin("folder", f"looking into {folder}")
+    reporter.begin("folder", f"looking into {folder}")
     for leftover in Path(folder).glob(f".mpibatch-doctor-{token}-*"):
         with suppress(OSError):
             leftover.unlink()
-    teller.begin("folder", f"writing a file in {folder}")
-    teller.report(check_folder(Path(folder)))
-    teller.begin("locking", f"locking a file in {folder}")
-    teller.report(check_locking(Path(folder), os.environ))
-    teller.begin("compiled code", "looking at the folder of compiled code")
-    teller.report(check_cache(os.environ))
+    reporter.begin("folder", f"writing a file in {folder}")
+    reporter.report(check_folder(Path(folder)))
+    reporter.begin("locking", f"locking a file in {folder}")
+    reporter.report(check_locking(Path(folder), os.environ))
+    reporter.begin("compiled code", "looking at the folder of compiled code")
+    reporter.report(check_cache(os.environ))
 
 
-def _examine_rank(teller: Teller, folder: str, token: str, launched: str, patience: str, *libraries: str) -> None:
+def _examine_rank(reporter: Reporter, folder: str, token: str, launched: str, patience: str, *libraries: str) -> None:
     """`launched`: how many ranks the launcher says there are; `libraries`: those to import besides mpi4py."""
-    mpi = _import_mpi(teller)
+    mpi = _import_mpi(reporter)
     if mpi is None:
         return
-    h5py = _import_h5py(teller, mapped()) if "h5py" in libraries else None
+    h5py = _import_h5py(reporter, mapped()) if "h5py" in libraries else None
     for name in libraries:
         if name.startswith(DIED):
-            teller.bad.append(error(name[1:], f"importing {name[1:]} ends Python", f"python -c 'import {name[1:]}'"))
+            reporter.bad.append(error(name[1:], f"importing {name[1:]} ends Python", f"python -c 'import {name[1:]}'"))
         elif name != "h5py":
-            _import_other(teller, name)
+            _import_other(reporter, name)
     library = mpi.Get_library_version()
-    teller.begin("MPI starts", "starting MPI (MPI_Init)", times=2)
-    # As the package's own door does: of Open MPI's file layers the one that tells failures.
+    reporter.begin("MPI starts", "starting MPI (MPI_Init)", times=2)
+    # As the package's own door does: of Open MPI's file layers the one that reports failures.
     os.environ.setdefault("OMPI_MCA_io_ompio_priority", "1")
     mpi.Init_thread(mpi.THREAD_MULTIPLE)
     world = mpi.COMM_WORLD
-    teller.tell(fact={"world": world.size})
+    reporter.send(fact={"world": world.size})
     if world.rank == 0:
-        teller.report(check_mpi(library, next(iter(mapped()), ""), mpi.Query_thread()))
+        reporter.report(check_mpi(library, next(iter(mapped()), ""), mpi.Query_thread()))
     if int(launched) in (0, world.size):
-        _together(teller, mpi, library, (Path(folder), token, float(patience)), h5py)
-    teller.begin("MPI ends", "ending MPI (MPI_Finalize)")
+        _together(reporter, mpi, library, (Path(folder), token, float(patience)), h5py)
+    reporter.begin("MPI ends", "ending MPI (MPI_Finalize)")
     mpi.Finalize()
 
 
-def _import_mpi(teller: Teller) -> Any:
+def _import_mpi(reporter: Reporter) -> Any:
     """mpi4py's module, with MPI not started yet; None if it cannot be imported."""
-    teller.begin("MPI library", "importing mpi4py")
+    reporter.begin("MPI library", "importing mpi4py")
     try:
         package: Any = importlib.import_module("mpi4py")
         package.rc.initialize = package.rc.finalize = False
@@ -118,10 +118,10 @@ def _import_mpi(teller: Teller) -> Any:
         library = mpi.Get_library_version()
     except Exception as failure:
         advice = mpi_import_advice(str(failure), os.environ)
-        teller.report([error("MPI library", f"mpi4py cannot be used: {one_line(str(failure), 200)}", advice)])
+        reporter.report([error("MPI library", f"mpi4py cannot be used: {one_line(str(failure), 200)}", advice)])
         return None
     path = next(iter(mapped()), "")
-    teller.tell(fact={"library": library, "library_path": path, "modules": {"mpi4py": _module("mpi4py")}})
+    reporter.send(fact={"library": library, "library_path": path, "modules": {"mpi4py": _module("mpi4py")}})
     return mpi
 
 
@@ -130,9 +130,9 @@ def _module(name: str) -> tuple[str, str]:
     return str(getattr(module, "__version__", "")), str(getattr(module, "__file__", ""))
 
 
-def _import_h5py(teller: Teller, before: list[str]) -> Mapping[str, object] | None:
-    """What h5py says of itself; None if it cannot be imported. MPI has not been started: a wrong one does no harm."""
-    teller.begin("h5py", "importing h5py")
+def _import_h5py(reporter: Reporter, before: list[str]) -> Mapping[str, object] | None:
+    """h5py's versions; None if it cannot be imported. MPI has not been started: a wrong one does no harm."""
+    reporter.begin("h5py", "importing h5py")
     try:
         h5py: Any = importlib.import_module("h5py")
         built = getattr(h5py.version, "hdf5_built_version_tuple", None)
@@ -147,55 +147,55 @@ def _import_h5py(teller: Teller, before: list[str]) -> Mapping[str, object] | No
         advice = "pip install --force-reinstall h5py"
         if "libhdf5" in text or "libmpi" in text:
             advice = "load the module of the HDF5 that h5py was built with, or pip install --force-reinstall h5py"
-        teller.report([error("h5py", f"h5py cannot be imported: {text}", advice)])
+        reporter.report([error("h5py", f"h5py cannot be imported: {text}", advice)])
         return None
-    teller.tell(fact={"h5py": facts, "modules": {"h5py": _module("h5py")}})
-    teller.report([*check_h5py(facts), *check_one_mpi(before, mapped())])
+    reporter.send(fact={"h5py": facts, "modules": {"h5py": _module("h5py")}})
+    reporter.report([*check_h5py(facts), *check_one_mpi(before, mapped())])
     return facts
 
 
-def _import_other(teller: Teller, name: str) -> None:
-    teller.begin(name, f"importing {name}")
+def _import_other(reporter: Reporter, name: str) -> None:
+    reporter.begin(name, f"importing {name}")
     try:
         importlib.import_module(name)
     except Exception as failure:
         text = one_line(f"{type(failure).__name__}: {failure}", 200)
-        teller.report([error(name, f"{name} cannot be imported: {text}", f"pip install --force-reinstall {name}")])
+        reporter.report([error(name, f"{name} cannot be imported: {text}", f"pip install --force-reinstall {name}")])
     else:
-        teller.tell(fact={"modules": {name: _module(name)}})
+        reporter.send(fact={"modules": {name: _module(name)}})
 
 
 def _together(
-    teller: Teller, mpi: Any, library: str, where: tuple[Path, str, float], h5py: Mapping[str, object] | None
+    reporter: Reporter, mpi: Any, library: str, where: tuple[Path, str, float], h5py: Mapping[str, object] | None
 ) -> None:
     """Make the tests that need one world."""
-    from mpibatch.tools.doctor import placement, storage
+    from mpibatch.tools.doctor.checks import placement, storage
 
-    # Errors are to be told, not to end all ranks.
+    # Errors are to be reported, not to end all ranks.
     for communicator in (mpi.COMM_WORLD, mpi.COMM_SELF):
         communicator.Set_errhandler(mpi.ERRORS_RETURN)
     comm = mpi.COMM_WORLD.Split(0, mpi.COMM_WORLD.rank)
     comm.Set_errhandler(mpi.ERRORS_RETURN)
 
     def make(check: str, doing: str, work: Callable[[], list[Finding]]) -> None:
-        teller.begin(check, doing)
+        reporter.begin(check, doing)
         try:
             findings = work()
         except mpi.Exception as failure:
             findings = [error(check, f"{doing}: {one_line(str(failure))}", "try with another MPI library")]
-        teller.report(findings)
+        reporter.report(findings)
 
     make("messages", "sending messages around", lambda: storage.check_messages(comm))
-    teller.begin("ranks alike", "asking all ranks what they have")
-    _tell_of_others(teller, comm)
+    reporter.begin("ranks alike", "comparing the ranks")
+    _report_others(reporter, comm)
     software = {"MPI library": library.split("\0")[0].split("\n")[0], **_versions()}
     ranks = comm.gather(placement.about_me(comm.rank, software))
     if comm.rank == 0:
         for check in (
             placement.check_alike, placement.check_cores, placement.check_binding, placement.check_memory,
         ):  # fmt: skip
-            teller.report(check(ranks))
-        teller.tell(fact={"hosts": sorted({about.host for about in ranks}), "cpu": ranks[0].cpu})
+            reporter.report(check(ranks))
+        reporter.send(fact={"hosts": sorted({about.host for about in ranks}), "cpu": ranks[0].cpu})
     # Rank 0's: outputs are where its path leads to.
     folder, token, patience = comm.bcast(where)
     if comm.size > 1:
@@ -211,10 +211,10 @@ def _together(
         )
     make("MPI-IO", f"writing a file in {folder} by MPI-IO", lambda: storage.check_mpi_io(mpi, comm, folder, token))
     # One rank may know that HDF5 would crash: it is on another MPI library.
-    if comm.bcast(bool(h5py and h5py["parallel"] and not any(finding.check == "one MPI" for finding in teller.bad))):
+    if comm.bcast(bool(h5py and h5py["parallel"] and not any(finding.check == "one MPI" for finding in reporter.bad))):
         doing = f"writing a file in {folder} by parallel HDF5"
         make("parallel HDF5", doing, lambda: storage.check_parallel_hdf5(comm, folder, token))
-    teller.begin("known faults", "comparing versions with the table of known faults")
+    reporter.begin("known faults", "comparing versions with the table of known faults")
     ompio = _is_ompio(mpi, library)
     comm.Barrier()
     comm.Free()
@@ -228,15 +228,15 @@ def _together(
             is_ompio=ompio,
             file_system=file_system(folder)[0],
         )
-        teller.report(check_faults(loaded))
+        reporter.report(check_faults(loaded))
 
 
-def _tell_of_others(teller: Teller, comm: Any) -> None:
-    """Let rank 0 tell what is not well on other hosts, as far as it is on its own."""
-    reports = comm.gather((os.uname().nodename, teller.bad))
+def _report_others(reporter: Reporter, comm: Any) -> None:
+    """Have rank 0 report the problems of other hosts that it does not have itself."""
+    reports = comm.gather((os.uname().nodename, reporter.bad))
     if comm.rank == 0:
-        known = {finding.check for finding in teller.bad}
-        teller.report(
+        known = {finding.check for finding in reporter.bad}
+        reporter.report(
             [
                 replace(x, message=f"on {host}: {x.message}")
                 for host, bad in reports

@@ -1,4 +1,4 @@
-"""An examination as text for a terminal, and as JSON."""
+"""A checkup as text for a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from mpibatch import __version__
-from mpibatch.tools.doctor.checkup import Examination
+from mpibatch.tools.doctor.checkup import Checkup
 from mpibatch.tools.doctor.finding import Finding, exit_code
 
 __all__ = ["SCHEMA", "as_json", "as_text"]
@@ -20,7 +20,7 @@ _COLOURS = {"ok": "32", "warning": "33", "error": "31", "skipped": "2"}
 _LEAST_WIDTH = 60
 
 
-def as_json(examination: Examination) -> str:
+def as_json(checkup: Checkup) -> str:
     """Return a report for programs. Local.
 
     Keys: ``schema``, ``version``, ``exit_code``, ``ranks``, ``seconds``, ``findings`` (with ``check``, ``level``,
@@ -29,39 +29,39 @@ def as_json(examination: Examination) -> str:
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "version": __version__,
-        "exit_code": exit_code(examination.findings),
-        "ranks": examination.ranks,
-        "seconds": round(examination.seconds, 3),
+        "exit_code": exit_code(checkup.findings),
+        "ranks": checkup.ranks,
+        "seconds": round(checkup.seconds, 3),
         "findings": [
             {"check": finding.check, "level": finding.level, "found": finding.message, "advice": finding.advice}
-            for finding in examination.findings
+            for finding in checkup.findings
         ],
-        "environment": examination.environment,
+        "environment": checkup.environment,
     }
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def as_text(
-    examination: Examination, *, width: int = 100, verbose: bool = False, quiet: bool = False, colour: bool = False,
+    checkup: Checkup, *, width: int = 100, verbose: bool = False, quiet: bool = False, colour: bool = False,
     plain: bool = False,
 ) -> str:  # fmt: skip
     """Return a report for people. Local. `verbose` shows what was skipped too; `quiet` only what is not well."""
     levels = {"error", "warning"} | (set() if quiet else {"ok"}) | ({"skipped"} if verbose else set())
-    shown = [finding for finding in examination.findings if finding.level in levels]
-    lines = [] if quiet else [_heading(examination), ""]
+    shown = [finding for finding in checkup.findings if finding.level in levels]
+    lines = [] if quiet else [_heading(checkup), ""]
     column = max((len(finding.check) for finding in shown), default=0)
     for finding in shown:
         lines += _lines(finding, column, max(width, _LEAST_WIDTH), colour, plain)
     if not quiet:
-        lines += ["", _summary(examination, verbose)]
+        lines += ["", _summary(checkup, verbose)]
     return "\n".join(lines)
 
 
-def _heading(examination: Examination) -> str:
-    hosts = examination.environment["hosts"]
+def _heading(checkup: Checkup) -> str:
+    hosts = checkup.environment["hosts"]
     where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts ({', '.join(hosts[:3])}{', …' * (len(hosts) > 3)})"
-    ranks = "one rank" if examination.ranks == 1 else f"{examination.ranks} ranks"
-    return f"mpibatch {__version__} doctor: {ranks} on {where}, {examination.environment['folder']['path']}"
+    ranks = "one rank" if checkup.ranks == 1 else f"{checkup.ranks} ranks"
+    return f"mpibatch {__version__} doctor: {ranks} on {where}, {checkup.environment['folder']['path']}"
 
 
 def _lines(finding: Finding, column: int, width: int, colour: bool, plain: bool) -> list[str]:
@@ -83,9 +83,9 @@ def _lines(finding: Finding, column: int, width: int, colour: bool, plain: bool)
     return lines
 
 
-def _summary(examination: Examination, verbose: bool) -> str:
-    levels = Counter(finding.level for finding in examination.findings)
-    code = exit_code(examination.findings)
+def _summary(checkup: Checkup, verbose: bool) -> str:
+    levels = Counter(finding.level for finding in checkup.findings)
+    code = exit_code(checkup.findings)
     number = {level: f"{levels[level]} {level}{'s' * (levels[level] > 1)}" for level in ("error", "warning")}
     verdict = {
         0: "All is well",
@@ -94,4 +94,4 @@ def _summary(examination: Examination, verbose: bool) -> str:
     }[code]
     skipped = levels["skipped"]
     more = f"; {skipped} not tried{'' if verbose else ' (--verbose shows what)'}" if skipped else ""
-    return f"{verdict}{more}. {examination.seconds:.1f} s."
+    return f"{verdict}{more}. {checkup.seconds:.1f} s."

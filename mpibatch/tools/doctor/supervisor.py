@@ -1,7 +1,7 @@
-"""Starting the patient on this rank, and hearing it until it ends, crashes, or takes too long.
+"""Runs the probe process on this rank and reads its reports until it ends, crashes or takes too long.
 
-The launcher's connection (PMI) is inherited by the patient, and kept open here: if the patient dies, the launcher does
-not learn of it before this process ends, and so does not kill the ranks that are about to report.
+The launcher's connection (PMI) is inherited by the probe process, and kept open here: if that dies, the launcher
+does not learn of it before this process ends, and so does not kill the ranks that are about to report.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import Any
 
 from mpibatch.tools.doctor.finding import Finding, error, gist
 
-__all__ = ["Heard", "Meeting", "hear"]
+__all__ = ["Rendezvous", "Report", "run_probe"]
 
 REPORTING = 30.0  # seconds; rank 0 first ends what still can be tried, each with a limit of its own
 
 
 @dataclass
-class Heard:
-    """What a patient has told.
+class Report:
+    """What a probe process has reported.
 
     Attributes
     ----------
     modules : of libraries that it could import, their own version, and their file.
-    failure : how it ended, if not as it should; `is_late`: it was not waited for any longer.
+    failure : how it ended, if not as it should; `is_late`: it ran out of time.
     is_whole : it came to its end.
     """
 
@@ -51,21 +51,21 @@ class _Ended(BaseException):
     """The launcher ends this rank."""
 
 
-def hear(
+def run_probe(
     mode: str, arguments: Sequence[str], patience: float, somebody_failed: Callable[[], bool] = lambda: False
-) -> Heard:
-    """Run the patient and return what it told. Local, though the patients are a world.
+) -> Report:
+    """Run the probe process and return its report. Local, though the probe processes are one world.
 
-    `patience` is per step; once `somebody_failed`, on another rank, there is not much left of it.
+    `patience` is per step, in seconds; it ends early once `somebody_failed`, on another rank.
     """
-    heard = Heard()
+    report = Report()
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     # In memory: no folder may be fit for temporary files.
-    with open(os.memfd_create("said"), "w+b") as errors:
+    with open(os.memfd_create("probe-output"), "w+b") as errors:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "mpibatch.tools.doctor.probe_process", mode, str(writing), *arguments],
-            # The launcher's own connections must reach the patient.
+            # The launcher's own connections must reach the probe process.
             close_fds=False, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )  # fmt: skip
@@ -73,21 +73,21 @@ def hear(
         step = _Step("Python", "starting Python", patience)
         before = signal.signal(signal.SIGTERM, _raise_ended)
         try:
-            late = _listen(reading, step, heard, patience, somebody_failed)
+            late = _listen(reading, step, report, patience, somebody_failed)
         except _Ended:
             late = "the launcher ended the job meanwhile"
         finally:
             signal.signal(signal.SIGTERM, before)
             os.close(reading)
             _end(process, 0.0 if late else 1.0)
-        if late or not heard.is_whole:
-            heard.is_late = bool(late)
-            heard.failure = _failure(step, late, process.returncode or 0, _read_gist(errors))
-    return heard
+        if late or not report.is_whole:
+            report.is_late = bool(late)
+            report.failure = _failure(step, late, process.returncode or 0, _read_gist(errors))
+    return report
 
 
 def _end(process: subprocess.Popen[bytes], patience: float) -> None:
-    """Wait for the end of a patient that has said all; kill it if that takes long."""
+    """Wait for the end of a probe process that has reported all; kill it if that takes long."""
     for seconds in (patience, 1.0):
         try:
             process.wait(seconds)
@@ -108,8 +108,8 @@ class _Step:
     limit: float
 
 
-def _listen(descriptor: int, step: _Step, heard: Heard, patience: float, somebody_failed: Callable[[], bool]) -> str:
-    """Take in what the patient tells until it ends; return why it was not waited for any longer, "" if it was."""
+def _listen(descriptor: int, step: _Step, report: Report, patience: float, somebody_failed: Callable[[], bool]) -> str:
+    """Read reports until the process ends; return why it was given up, "" if it was not."""
     rest, since = b"", time.monotonic()
     while True:
         if not select.select([descriptor], [], [], 0.2)[0]:
@@ -128,11 +128,11 @@ def _listen(descriptor: int, step: _Step, heard: Heard, patience: float, somebod
             if "begin" in line:
                 step.check, step.doing, step.limit = line["begin"], line["doing"], patience * line["times"]
             elif "finding" in line:
-                heard.findings.append(Finding(**line["finding"]))
+                report.findings.append(Finding(**line["finding"]))
             elif "fact" in line:
-                heard.modules |= {name: tuple(origin) for name, origin in line["fact"].pop("modules", {}).items()}
-                heard.facts |= line["fact"]
-            heard.is_whole |= "end" in line
+                report.modules |= {name: tuple(origin) for name, origin in line["fact"].pop("modules", {}).items()}
+                report.facts |= line["fact"]
+            report.is_whole |= "end" in line
 
 
 def _read_gist(errors: Any) -> str:
@@ -170,8 +170,8 @@ def _advice(check: str, code: int, late: bool, output: str) -> str:
     return "mpibatch doctor --verbose; with another --patience, if the machine is only slow"
 
 
-class Meeting:
-    """A folder in which the ranks of one host leave what failed: MPI cannot carry it then.
+class Rendezvous:
+    """A folder in which the ranks of one host leave their failures, where MPI cannot carry them.
 
     They are known by their common parent, the launcher's process on that host.
     """
@@ -189,13 +189,13 @@ class Meeting:
         """Whether another rank of this host has left a failure. Local."""
         return any(path != self._mine for path in self._folder.glob("*.json"))
 
-    def leave(self, heard: Heard) -> None:
-        """Tell the others of a failure. Local."""
-        if heard.failure is None or not self._is_ours():
+    def leave(self, report: Report) -> None:
+        """Leave this rank's failure for the others. Local."""
+        if report.failure is None or not self._is_ours():
             return
         with suppress(OSError):
             part = self._mine.with_suffix(".part")
-            part.write_text(json.dumps({"late": heard.is_late, "finding": asdict(heard.failure)}))
+            part.write_text(json.dumps({"late": report.is_late, "finding": asdict(report.failure)}))
             part.replace(self._mine)
 
     def _is_ours(self) -> bool:

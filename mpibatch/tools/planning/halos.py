@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from mpibatch import filters
 from mpibatch.job.file.functions import parameters_of
+from mpibatch.job.file.signatures import THRESHOLDS
 from mpibatch.tools.planning.machine import Exchange
 
 __all__ = ["bytes_after", "of_filter", "of_kernels"]
@@ -33,12 +35,19 @@ _TWICE = (
 _FOR_EACH_AXIS = ("gaussian_gradient_magnitude", "gaussian_laplace")
 _FLOATS = ("canny", "channel_mean", "rgb2gray", "sobel_magnitude", "unsharp_mask")
 _TRUNCATE = 4.0
+_MASKS = (
+    "apply_hysteresis_threshold", "binarize", "canny", "flood", "local_maxima", "local_minima", "skeletonize", "thin",
+    *THRESHOLDS,
+)  # fmt: skip
+_KNOWN = {"distance_transform_cdt": "i4", "distance_transform_edt": "f8", "label": "i4"}
 
 
 def of_filter(
     name: str, given: Mapping[str, Any], ndim: int, dtype: str, channels: int = 1, wraps: Sequence[bool] = ()
 ) -> tuple[Exchange, ...]:
     """Return the exchanges of a filter on a grid of `ndim` axes, with so many values of a dtype in a cell. Local."""
+    if name not in filters.MODULES:
+        return ()  # how far labels, distances and floods reach is decided by the data
     values = {p.name: ast.literal_eval(p.default) for p in parameters_of(name) if p.default is not None} | dict(given)
     kinds = {p.name: p.annotation for p in parameters_of(name)}
     axes = _axes(name, values, ndim)
@@ -127,8 +136,10 @@ def _each(value: Any, count: int) -> list[Any]:
 
 def bytes_after(name: str, given: Mapping[str, Any], dtype: str) -> str:
     """Return the dtype of a filter's result, as far as its parameters tell. Local."""
-    if name == "binarize" or name.startswith("binary_") or name == "canny":
+    if name in _MASKS or name.startswith("binary_"):
         return "?"
+    if name in _KNOWN:
+        return _KNOWN[name]
     requested = given.get("dtype") or given.get("output")
     if isinstance(requested, str):
         return requested

@@ -22,9 +22,10 @@ from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.tools.planning import measurement
-from mpibatch.tools.planning.machine import WARMUP_STEPS, Machine, StepLength, StepWork, Work, load, save
+from mpibatch.tools.planning.machine import WARMUP_STEPS, Machine, StepLength, StepWork, Work
 from mpibatch.tools.planning.measurement import alone
 from mpibatch.tools.planning.prediction import Model, side_of
+from mpibatch.tools.planning.profile import load, save
 from mpibatch.tools.planning.samples import Group, Sample, Sampler, stepping
 from mpibatch.tools.planning.work import CELLS, SHAPE, Subject, key_of, subject_of
 

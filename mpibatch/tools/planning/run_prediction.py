@@ -10,7 +10,8 @@ from mpibatch.base.errors import MpibatchError
 from mpibatch.base.units import bytes_text
 from mpibatch.job.file.schema import Job
 from mpibatch.job.file.simulation import SimulationJob
-from mpibatch.tools.planning import machine as machines
+from mpibatch.tools.planning import profile as profiles
+from mpibatch.tools.planning.machine import Machine
 from mpibatch.tools.planning.prediction import Model
 from mpibatch.tools.planning.work import subject_of
 
@@ -27,11 +28,11 @@ def predicted(job: Job | SimulationJob, ranks: int, ranks_per_node: int = 0) -> 
     Keys: `schema`, `profile` (its name), `seconds_per_step` (the mean of all steps; of a pipeline: of all filters),
     `memory` (bytes of the fullest rank); and where they can be told `steps` and `seconds` (of the whole run).
     """
-    path = machines.default_path()
+    path = profiles.default_path()
     try:
         if not path.exists():
             return None
-        return _predict(job, machines.load(path), ranks, ranks_per_node)
+        return _predict(job, profiles.load(path), ranks, ranks_per_node)
     except MpibatchError as error:
         _log.warning("there is no prediction of this run: %s", error)
     except Exception as error:
@@ -46,12 +47,10 @@ def of_study(
     """Return what a profile says of a study's point, as `predicted`. Local. Raises UsageError or RunError."""
     from mpibatch.job.file.reader import parse_any
 
-    return _predict(parse_any(text, source, settings), machines.parse(profile, source), ranks, 0)
+    return _predict(parse_any(text, source, settings), profiles.parse(profile, source), ranks, 0)
 
 
-def _predict(
-    job: Job | SimulationJob, machine: machines.Machine, ranks: int, ranks_per_node: int
-) -> dict[str, Any] | None:
+def _predict(job: Job | SimulationJob, machine: Machine, ranks: int, ranks_per_node: int) -> dict[str, Any] | None:
     if not machine.work:
         return None
     subject = subject_of(job, machine)

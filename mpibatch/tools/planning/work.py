@@ -102,9 +102,10 @@ def key_of(job: Job | SimulationJob, values: Values | None = None) -> str:
             "steps": [
                 [
                     s.filter,
-                    [names[n] for n in s.inputs] if s.others else names[s.input],
+                    [names[n] for n in s.inputs] if len(s.inputs) > 1 else names[s.input],
                     dict(s.parameters),
                     bool(s.save),
+                    *([[*s.fields]] if s.fields else []),
                 ]
                 for s in job.steps
             ],

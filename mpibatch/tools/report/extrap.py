@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mpibatch.tools.report.measures import PHASES, Measures, number
-from mpibatch.tools.scaling.study import Run
+from mpibatch.tools.report.measures import PHASES, Measures
+from mpibatch.tools.scaling.records import Run, number
 
 __all__ = ["json_lines", "text"]
 

@@ -11,16 +11,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mpibatch.base.errors import UsageError
 from mpibatch.tools.report.fits import Fit, Sample, fit_all
 from mpibatch.tools.report.statistics import Interval, Spread, median, ratio_of_medians, spread
-from mpibatch.tools.scaling.study import Point, Run, Study
+from mpibatch.tools.scaling.records import Run, number
+from mpibatch.tools.scaling.study import Point, Study
 
-__all__ = ["PHASES", "Efficiencies", "Measures", "Part", "Roof", "Row", "measure", "number"]
+__all__ = ["PHASES", "Efficiencies", "Measures", "Part", "Roof", "Row", "measure"]
 
-LIMIT = 2**63  # what is counted or timed lies below, and is not negative
 # In the order in which they are told; they add up to "total".
 PHASES = ("compute", "compile", "pack", "halo", "reduce", "io", "other")
 OF_OTHER = ("compile",)  # what older records have in "other"
@@ -178,9 +177,8 @@ class Measures:
 
 def measure(study: Study) -> Measures:
     """Return a study's figures. Local. Raises UsageError if it has no run that ended well. Needs scipy."""
-    sound = [(point, [_sound(run) for run in point.runs]) for point in study.points]
     timed_points = [
-        dataclasses.replace(point, runs=tuple(run for run in runs if run.total > 0)) for point, runs in sound
+        dataclasses.replace(point, runs=tuple(run for run in point.runs if run.total > 0)) for point in study.points
     ]
     points = [point for point in timed_points if point.runs and number(point.ranks) and number(point.threads)]
     if not all(run.cells for point in points for run in point.runs):  # work of some against a guess of others is noise
@@ -204,36 +202,6 @@ def measure(study: Study) -> Measures:
         for row in rows
     ]
     return Measures(study, rows, by, tuple(fit_all(samples, study.mode)), tuple(_roofs(study, rows)))
-
-
-def number(value: Any) -> float:
-    """Return a number of a record, or 0 for what can be none: records may come from anywhere. Local."""
-    return float(value) if isinstance(value, int | float) and 0 <= value < LIMIT else 0.0
-
-
-def _sound(run: Run) -> Run:
-    """A run with nothing but numbers where numbers belong: records may come from anywhere."""
-    return dataclasses.replace(
-        run,
-        cells=int(number(run.cells)),
-        steps=int(number(run.steps)),
-        seconds=_numbers_of_tables(run.seconds),
-        traffic=_numbers_of_tables(run.traffic),
-        compile_seconds=number(run.compile_seconds),
-        launch_seconds=number(run.launch_seconds),
-        laps=_numbers(run.laps),
-        memory=_numbers(run.memory),
-        hosts={str(host): max(1, int(number(ranks))) for host, ranks in run.hosts.items()},
-        versions={str(name): str(version) for name, version in run.versions.items()},
-    )
-
-
-def _numbers(table: Mapping[str, Any]) -> dict[str, float]:
-    return {str(name): number(value) for name, value in table.items()}
-
-
-def _numbers_of_tables(tables: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    return {str(name): _numbers(table) for name, table in tables.items() if isinstance(table, Mapping)}
 
 
 def _width(point: Point, by: str) -> int:

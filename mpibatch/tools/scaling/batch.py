@@ -17,9 +17,10 @@ from pathlib import Path
 from mpibatch.base.errors import UsageError
 from mpibatch.base.json_files import write_json
 from mpibatch.tools.scaling import runs
+from mpibatch.tools.scaling.folder import JOB, point_folder
+from mpibatch.tools.scaling.folder import keep as keep_record
 from mpibatch.tools.scaling.local_machine import commit_here
-from mpibatch.tools.scaling.study import JOB, Study, point_folder
-from mpibatch.tools.scaling.study import keep as keep_record
+from mpibatch.tools.scaling.study import Study
 from mpibatch.tools.slurm import commands, durations, renderer, submission
 from mpibatch.tools.slurm.attempts import AGAIN
 from mpibatch.tools.slurm.completion import read

@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.units import plural
 from mpibatch.io.base.names import split_path
 from mpibatch.io.seal import seal
 from mpibatch.job.file.reader import parse_any
 from mpibatch.job.file.schema import Job
 from mpibatch.job.file.simulation import SimulationJob
-from mpibatch.tools.planning.machine import VARIABLE as MACHINE_VARIABLE
+from mpibatch.tools.planning.profile import VARIABLE as MACHINE_VARIABLE
+from mpibatch.tools.scaling import folder as folders
 from mpibatch.tools.scaling import study as studies
 from mpibatch.tools.scaling import weak
 from mpibatch.tools.scaling.local_machine import commit_here, launcher
+from mpibatch.tools.scaling.records import parse_run
 from mpibatch.tools.scaling.study import Study
 from mpibatch.tools.slurm import completion
 
@@ -92,7 +95,7 @@ def settings_of(study: Study, ranks: int, threads: int) -> list[str]:
     job, scratch = job_of(study), scratch_of(study.path, ranks, threads)
     given = [setting for setting in study.settings if not _is_dropped(setting, study.mode)]
     if study.mode == "weak":
-        given += weak.settings(job, ranks, study.path / studies.INPUTS)
+        given += weak.settings(job, ranks, study.path / folders.INPUTS)
     given.append(f"output.path={_quoted(scratch / 'out.h5')}")
     if isinstance(job, SimulationJob) and job.diagnostics is not None:
         given.append(f"diagnostics.path={_quoted(scratch / 'diagnostics.csv')}")
@@ -102,12 +105,12 @@ def settings_of(study: Study, ranks: int, threads: int) -> list[str]:
 def run_arguments(study: Study, ranks: int, threads: int) -> list[str]:
     """Return what follows ``mpibatch run`` for a point of the study. Local."""
     given = settings_of(study, ranks, threads)
-    return [str(study.path / studies.JOB), *(word for setting in given for word in ("--set", setting))]
+    return [str(study.path / folders.JOB), *(word for setting in given for word in ("--set", setting))]
 
 
 def scratch_of(path: Path, ranks: int, threads: int) -> Path:
     """Return the folder of what the runs of a point write, in the study at `path`; it must be made. Local."""
-    return studies.point_folder(path, ranks, threads) / "scratch"
+    return folders.point_folder(path, ranks, threads) / "scratch"
 
 
 def check_job(job: Job | SimulationJob, mode: str, counts: Sequence[int]) -> None:
@@ -178,7 +181,7 @@ def prepare_inputs(study: Study, counts: Sequence[int], tell: Tell = lambda line
     """Make the inputs that runs of a weak study need and that are not there. Local. RunError: no room for them."""
     if study.mode != "weak":
         return
-    job, inputs = job_of(study), study.path / studies.INPUTS
+    job, inputs = job_of(study), study.path / folders.INPUTS
     for ranks in counts:
         path = weak.prepare(job, ranks, inputs)
         if path is not None:
@@ -222,26 +225,26 @@ def run_all(
 
 def words_of(ranks: int, threads: int) -> str:
     """Return a point in words. Local."""
-    return f"{ranks} {'rank' if ranks == 1 else 'ranks'} × {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"{plural(ranks, 'rank')} × {plural(threads, 'thread')}"
 
 
 def _seconds_of(made: _Made) -> str:
-    own = studies.parse_run(made.record).seconds.get("total", {}).get("slowest")
+    own = parse_run(made.record).seconds.get("total", {}).get("slowest")
     return f"{made.seconds:.2f} s" if own is None else f"{own:.2f} s ({made.seconds:.2f} s with its start)"
 
 
 def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], options: Options) -> _Made:
     """Make one run; leave its log, and nothing else unless outputs are kept."""
     ranks, threads, repeat = key
-    scratch, log = scratch_of(study.path, ranks, threads), studies.log_path(study.path, *key)
+    scratch, log = scratch_of(study.path, ranks, threads), folders.log_path(study.path, *key)
     shutil.rmtree(scratch, ignore_errors=True)  # of a study that was cut off
     scratch.mkdir(parents=True)
     record = scratch / "record.json"
     words = [*command, "-n", str(ranks), sys.executable, "-m", "mpibatch", "run", *run_arguments(study, *key[:2])]
     thread_limits = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     environment = {**os.environ, **thread_limits, completion.VARIABLE: str(record), "MPIBATCH_EXPECT_RANKS": str(ranks)}
-    if (study.path / studies.MACHINE).is_file():
-        environment[MACHINE_VARIABLE] = str(study.path / studies.MACHINE)
+    if (study.path / folders.MACHINE).is_file():
+        environment[MACHINE_VARIABLE] = str(study.path / folders.MACHINE)
     try:
         code, seconds = _launch(words, environment, log, options.timeout)
         outcome = completion.read(record) or {}
@@ -317,7 +320,7 @@ def _failure(code: int, record: dict[str, Any], ranks: int, limit: float, log: P
 def _keep(study: Study, key: tuple[int, int, int], made: _Made, commit: str) -> None:
     """Put the record of a run into the study; a warm-up leaves one only if it failed."""
     ranks, threads, repeat = key
-    path = studies.record_path(study.path, *key)
+    path = folders.record_path(study.path, *key)
     if repeat == WARM_UP and not made.failure:
         path.unlink(missing_ok=True)
         return
@@ -325,7 +328,7 @@ def _keep(study: Study, key: tuple[int, int, int], made: _Made, commit: str) -> 
     cores = int(study.machine.get("cores") or 0)
     words = ["-n", str(ranks), "mpibatch", "run", *run_arguments(study, ranks, threads)]
     try:
-        studies.keep(
+        folders.keep(
             record, study.path, ranks=ranks, threads=threads, repeat=repeat, launch_seconds=made.seconds,
             command=[*launcher(), *words], oversubscribed=0 < cores < ranks * threads, commit=commit,
         )  # fmt: skip

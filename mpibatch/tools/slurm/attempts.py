@@ -1,13 +1,13 @@
-"""The lives of a run: what each amounted to, and whether there shall be another.
+"""The attempts of a run: what each amounted to, and whether there shall be another.
 
-A run has one life in most jobs. In a chain it ends before its job's time limit and goes on in the next life: the
+A run has one attempt in most jobs. In a chain it ends before its job's time limit and goes on in the next attempt: the
 same job requeued, by itself or by Slurm after a preemption or a lost node, or a successor. The folder of a run holds
 
-- ``lives.jsonl``: a line for the begin of each life, and one for its end if it lived to tell it,
-- ``record.json``: the completion record of the newest life,
-- ``cancelled``: if it is there, no life shall follow.
+- ``lives.jsonl``: a line for the begin of each attempt, and one for its end if it got that far,
+- ``record.json``: the completion record of the newest attempt,
+- ``cancelled``: if it is there, no attempt shall follow.
 
-Progress is a newer checkpoint. One life without it is forgiven (a node may be lost early); after two in a row the
+Progress is a newer checkpoint. One attempt without it is forgiven (a node may be lost early); after two in a row the
 next would not fare better.
 """
 
@@ -22,18 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.checkpoint.folder import steps_in
-from mpibatch.tools.slurm.completion import life_of, read
+from mpibatch.tools.slurm.completion import attempt_of, read
 
-__all__ = ["AGAIN", "CANCELLED", "RECORD", "Verdict", "begin", "end", "follow", "judge", "newest_step", "read_lives"]
+__all__ = ["AGAIN", "CANCELLED", "RECORD", "Verdict", "begin", "end", "follow", "judge", "newest_step", "read_attempts"]
 
 AGAIN = 75  # EX_TEMPFAIL: what a run says that saved a checkpoint and would go on
-RECORD, LIVES, CANCELLED = "record.json", "lives.jsonl", "cancelled"
-IDLE_LIVES = 2
+RECORD, ATTEMPTS, CANCELLED = "record.json", "lives.jsonl", "cancelled"
+IDLE_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a life amounted to: the exit code of its job (0: done, AGAIN: go on) and the words for the log."""
+    """What an attempt amounted to: the exit code of its job (0: done, AGAIN: go on) and the words for the log."""
 
     code: int
     words: str
@@ -47,10 +47,10 @@ def newest_step(folder: str | None) -> str:
     return str(steps[0]) if steps else max((path.name for path in Path(folder).glob("step-*-*.h5")), default="")
 
 
-def read_lives(state: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's lives. Local."""
+def read_attempts(state: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's attempts. Local."""
     try:
-        text = (state / LIVES).read_text(encoding="utf-8")
+        text = (state / ATTEMPTS).read_text(encoding="utf-8")
     except OSError:
         return []
     lines = []
@@ -63,44 +63,44 @@ def read_lives(state: Path) -> list[dict[str, Any]]:
 
 
 def _write(state: Path, **line: Any) -> None:
-    with (state / LIVES).open("a", encoding="utf-8") as file:
+    with (state / ATTEMPTS).open("a", encoding="utf-8") as file:
         file.write(json.dumps({**line, "time": round(time.time(), 3)}) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
 def begin(state: Path, environment: Mapping[str, str], step: str) -> Verdict:
-    """Note the begin of a life, unless the run has come to a standstill. Local."""
+    """Note the begin of an attempt, unless the run has come to a standstill. Local."""
     state.mkdir(parents=True, exist_ok=True)
-    life = life_of(environment)
-    lives = read_lives(state)
-    if _is_strange(lives, life):
-        for name in (LIVES, RECORD, CANCELLED):
+    attempt = attempt_of(environment)
+    attempts = read_attempts(state)
+    if _is_strange(attempts, attempt):
+        for name in (ATTEMPTS, RECORD, CANCELLED):
             (state / name).unlink(missing_ok=True)
-        lives = []
+        attempts = []
     (state / RECORD).unlink(missing_ok=True)
     if (state / CANCELLED).exists():
-        return Verdict(1, "it was cancelled; no life follows")
-    if len(lives) and _idle(lives, step) >= IDLE_LIVES:
-        return Verdict(1, f"{IDLE_LIVES} lives in a row made no progress; stopping. {_HELP}")
-    _write(state, event="begin", **life, step=step)
-    number = sum(line.get("event") == "begin" for line in lives) + 1
-    return Verdict(0, f"life {number} begins" if lives else "the run begins")
+        return Verdict(1, "it was cancelled; no attempt follows")
+    if len(attempts) and _idle(attempts, step) >= IDLE_ATTEMPTS:
+        return Verdict(1, f"{IDLE_ATTEMPTS} attempts in a row made no progress; stopping. {_HELP}")
+    _write(state, event="begin", **attempt, step=step)
+    number = sum(line.get("event") == "begin" for line in attempts) + 1
+    return Verdict(0, f"attempt {number} begins" if attempts else "the run begins")
 
 
 _HELP = "Is the time limit, or the signal's margin before it, long enough for one checkpoint?"
 
 
-def _is_strange(lives: Sequence[Mapping[str, Any]], life: Mapping[str, str]) -> bool:
-    """Whether these are lives of another run: of a cluster that counted its jobs from 1 again, in the same folder."""
-    same = [line for line in lives if line.get("job") == life["job"]]
-    return any(line.get("event") == "begin" and line.get("restart") == life["restart"] for line in same)
+def _is_strange(attempts: Sequence[Mapping[str, Any]], attempt: Mapping[str, str]) -> bool:
+    """Whether these are attempts of another run: of a cluster that counts its jobs from 1 again."""
+    same = [line for line in attempts if line.get("job") == attempt["job"]]
+    return any(line.get("event") == "begin" and line.get("restart") == attempt["restart"] for line in same)
 
 
-def _idle(lives: Sequence[Mapping[str, Any]], step: str) -> int:
-    """Return how many lives in a row, up to now, made no progress; `step` is the newest checkpoint now."""
+def _idle(attempts: Sequence[Mapping[str, Any]], step: str) -> int:
+    """Return how many attempts in a row, up to now, made no progress; `step` is the newest checkpoint now."""
     count = 0
-    for line in reversed(lives):
+    for line in reversed(attempts):
         if line.get("event") == "begin":
             if line.get("step") != step:
                 break
@@ -118,18 +118,18 @@ def end(
     record: Path | None = None,
     stopping: int | None = None,
 ) -> Verdict:
-    """Judge the life that ends now and note it. Local.
+    """Judge the attempt that ends now and note it. Local.
 
     `stopping` is how many seconds passed between the signal that asked for the end, if one came, and the end.
     """
     outcome = read(record or state / RECORD)
-    life = life_of(environment)
-    if outcome is not None and any(outcome.get(key) != value for key, value in life.items()):
+    attempt = attempt_of(environment)
+    if outcome is not None and any(outcome.get(key) != value for key, value in attempt.items()):
         outcome = None
-    idle = _idle(read_lives(state), step)
+    idle = _idle(read_attempts(state), step)
     verdict = judge(code, outcome, chain, idle, (state / CANCELLED).exists())
     measured = {} if stopping is None else {"stopping": stopping}
-    _write(state, event="end", **life, step=step, code=code, verdict=verdict.code, **measured)
+    _write(state, event="end", **attempt, step=step, code=code, verdict=verdict.code, **measured)
     return verdict
 
 
@@ -139,9 +139,9 @@ def follow(state: Path, job: str) -> None:
 
 
 def judge(code: int, record: Mapping[str, Any] | None, chain: bool, idle: int, cancelled: bool = False) -> Verdict:
-    """Return what a life amounted to, from the launcher's code and the run's own record (None: it left none). Local.
+    """Return what an attempt amounted to, from the launcher's code and the run's own record, if any. Local.
 
-    `idle` is the number of lives without progress up to this one, itself included.
+    `idle` is the number of attempts without progress up to this one, itself included.
     """
     own = None if record is None else int(record["code"])
     if own == 0:
@@ -163,6 +163,6 @@ def judge(code: int, record: Mapping[str, Any] | None, chain: bool, idle: int, c
     if not chain:
         advice = "; go on with: mpibatch submit --chain, or mpibatch run --resume" if final == AGAIN else ""
         return Verdict(final, words + advice)
-    if idle >= IDLE_LIVES:
-        return Verdict(1, f"{words}; but {idle} lives in a row made no progress: stopping. {_HELP}")
+    if idle >= IDLE_ATTEMPTS:
+        return Verdict(1, f"{words}; but {idle} attempts in a row made no progress: stopping. {_HELP}")
     return Verdict(AGAIN, f"{words}; going on")

@@ -19,7 +19,7 @@ from mpibatch import __version__
 from mpibatch.base.json_files import write_json
 from mpibatch.base.log import launched, logger
 
-__all__ = ["VARIABLE", "is_wanted", "leave", "life_of", "note", "read"]
+__all__ = ["VARIABLE", "attempt_of", "is_wanted", "leave", "note", "read"]
 
 VARIABLE = "MPIBATCH_RECORD"
 
@@ -50,7 +50,7 @@ def leave(code: int) -> None:
         return
     record = {
         "code": code,
-        **life_of(os.environ),
+        **attempt_of(os.environ),
         "ranks": module.COMM_WORLD.size if module is not None and started else 1,
         "ended": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
@@ -69,8 +69,8 @@ def leave(code: int) -> None:
         logger("slurm").warning("the completion record %s cannot be written: %s", path, error)
 
 
-def life_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return which life of which job an environment belongs to: a record of another one proves nothing. Local."""
+def attempt_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return which attempt of which job an environment belongs to: a record of another one proves nothing. Local."""
     return {
         "job": environment.get("SLURM_JOB_ID", ""),
         "restart": environment.get("SLURM_RESTART_COUNT") or "0",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.base.errors import UsageError
-from mpibatch.tools.slurm.attempts import RECORD, read_lives
+from mpibatch.tools.slurm.attempts import RECORD, read_attempts
 from mpibatch.tools.slurm.completion import read
 
 __all__ = [
@@ -99,12 +99,12 @@ def state_of(submission: Submission, task: str = "") -> Path:
 
 
 def latest(submission: Submission) -> str:
-    """Return the number under which a run lives now: that of its newest successor, or its own. Local."""
+    """Return the number under which a run goes on now: that of its newest successor, or its own. Local."""
     return [submission.number, *_successors(submission)][-1]
 
 
 def _successors(submission: Submission) -> list[str]:
-    return [str(line["job"]) for line in read_lives(state_of(submission)) if line.get("event") == "successor"]
+    return [str(line["job"]) for line in read_attempts(state_of(submission)) if line.get("event") == "successor"]
 
 
 def log_of(submission: Submission, task: str = "") -> Path:
@@ -117,7 +117,7 @@ def log_of(submission: Submission, task: str = "") -> Path:
 def measured_stopping(name: str) -> float | None:
     """Return the longest time that runs of this name took to stop, from the signal to the end. Local."""
     runs = [submission for submission in entries() if submission.name == name]
-    lines = [line for submission in runs for line in read_lives(state_of(submission))]
+    lines = [line for submission in runs for line in read_attempts(state_of(submission))]
     times = [float(line["stopping"]) for line in lines if line.get("stopping") is not None and line.get("code") == 75]
     return max(times, default=None)
 

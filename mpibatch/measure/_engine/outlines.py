@@ -1,0 +1,69 @@
+"""Properties of regions in a plane that their convex hulls tell: from the extent of each label in each row.
+
+A label's rows go to the rank of its row of the table, one entry for each, merged on the way; hulls are made there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field
+from mpibatch.measure._engine.tallies import signed
+from mpibatch.mpi import agreed
+from mpibatch.mpi.routes import forward
+
+__all__ = ["OUTLINES", "hull_columns", "outlined"]
+
+Array = npt.NDArray[Any]
+Ints = npt.NDArray[np.int64]
+
+OUTLINES = ("area_convex", "feret_diameter_max", "solidity")
+
+
+def _merged(rows: Ints) -> Ints:
+    """Return an entry for each label and row, in order: the least first and the greatest last place. Local."""
+    rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+    is_first = np.ones(len(rows), np.bool_)
+    is_first[1:] = (rows[1:, :2] != rows[:-1, :2]).any(axis=1)
+    starts = np.flatnonzero(is_first)
+    if len(starts) == len(rows):
+        return rows
+    result = rows[starts]
+    result[:, 2] = np.minimum.reduceat(rows[:, 2], starts)
+    result[:, 3] = np.maximum.reduceat(rows[:, 3], starts)
+    return result
+
+
+def outlined(labels: Field, share: int) -> Ints:
+    """Return (label, row, first, last place) of this rank's share of the labels, sorted. Collective."""
+    from mpibatch.measure._loops import outlines
+
+    comm = labels.grid.comm
+    with agreed(comm, "regionprops_table"), phase("compute"):
+        cells = signed(labels.owned)
+        rows = np.empty((int(outlines.count_runs(cells)), 4), np.int64)
+        outlines.runs(cells, labels.box.start[0], labels.box.start[1], rows)
+        rows = _merged(rows)
+    with phase("halo"):
+        return _merged(forward(comm, (rows[:, 0] - 1) // share, rows, _merged))
+
+
+def hull_columns(names: Iterable[str], table: Ints, count: Ints, spacing: tuple[float, ...]) -> dict[str, Array]:
+    """Return the columns of these properties, of labels of so many cells. Local."""
+    from mpibatch.measure._loops import outlines
+
+    starts = np.flatnonzero(np.diff(table[:, 0], prepend=0))
+    areas, squares = np.zeros(len(count), np.int64), np.zeros(len(count))
+    outlines.hulls(np.append(starts, len(table)), table, spacing[0], spacing[1], areas, squares)
+    volume = np.float64(np.prod(spacing))
+    columns = {
+        "area_convex": areas * volume,
+        "feret_diameter_max": np.sqrt(squares),
+        "solidity": (count * volume) / (areas * volume),
+    }
+    return {name: columns[name] for name in names if name in columns}

@@ -1,0 +1,193 @@
+"""Basins: which marker's label each cell gets when an image is flooded from markers, on any number of ranks.
+
+A cell is reached along the way whose highest cell is lowest, and among those, on a plateau, by the fewest steps. This
+is a shortest path in two whole-array quantities, level and layer, so that blocks may be solved in any order. Each
+cell then has the neighbor for a parent that was reached first; ways lead from parent to parent to a marker, and
+across ranks by pointer jumping, in a number of rounds that is the logarithm of how often they cross.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpibatch.base.log import logger
+from mpibatch.base.timing import phase as timed
+from mpibatch.fields.field import Field
+from mpibatch.filters._engine.memory import check_memory, padded_bytes
+from mpibatch.measure._engine.places import owners
+from mpibatch.mpi.routes import ask
+from mpibatch.segment._engine.neighborhood import Neighborhood
+from mpibatch.segment._engine.relaxation import lines_of, relax, total
+
+__all__ = ["Basins"]
+
+Array = npt.NDArray[Any]
+Ints = npt.NDArray[np.int64]
+
+BUCKETS = 1 << 16
+CELLS_OF_BUCKET = 16
+# Loops are compiled for few types.
+WIDER = {"?": "u1", "b": "i4", "h": "i4", "H": "i4", "I": "i8", "q": "i8", "Q": "u8"}
+
+
+class Basins:
+    """The basins of an image. Collective to create.
+
+    Parameters
+    ----------
+    name, image : of whom words speak, and what is flooded.
+    seeds : array of integers over the owned cells: labels of markers, elsewhere 0.
+    allowed : array of bool over the owned cells, or True: what can be reached, all seeds among it.
+    near : symmetric neighborhood; its order decides between neighbors that were reached alike.
+    """
+
+    __slots__ = ("_image", "_layers", "_levels", "_lines", "_name", "_near", "_parents", "_seeds", "_state")
+
+    def __init__(self, name: str, image: Field, seeds: Array, allowed: Any, near: Neighborhood) -> None:
+        from mpibatch.segment._loops.basins import CLOSED, MARKER, OPEN, REACHED
+
+        grid, reach = image.grid, near.reach
+        dtype = np.dtype(WIDER.get(image.dtype.char, image.dtype))
+        layer = np.dtype(np.int32 if math.prod(grid.shape) < 1 << 29 else np.int64)
+        self._levels, self._layers = Field(grid, dtype, reach), Field(grid, layer, reach)
+        index = np.dtype(np.int32 if self._levels.padded.size < 1 << 31 else np.int64)
+        each = 2 * dtype.itemsize + layer.itemsize + index.itemsize + 1 + seeds.dtype.itemsize
+        check_memory(grid, name, padded_bytes(image, reach, each))
+        self._name, self._near, self._lines = name, near, lines_of(self._levels)
+        cells, labels = self._levels.like(), self._levels.like(seeds.dtype)
+        for field in (self._levels, self._layers, cells, labels):
+            field.padded[...] = 0
+        # A step from a halo cell may leave the block: there, too, all is closed.
+        size, margin = cells.padded.size, int(np.abs(near.flat(cells.padded.shape).every).max(initial=0))
+        self._state = np.full(size + margin, CLOSED, np.uint8)
+        inner = tuple(slice(low, n - high) for n, (low, high) in zip(cells.padded.shape, cells.halo, strict=True))
+        state = self._state[:size].reshape(cells.padded.shape)[inner if seeds.size else (slice(0, 0),)]
+        np.copyto(cells.owned, image.owned, casting="unsafe")
+        labels.owned[...] = seeds
+        is_marker = seeds != 0
+        if seeds.size:
+            state[...] = OPEN if allowed is True else np.where(allowed, OPEN, CLOSED)
+            state[is_marker] = REACHED
+        self._levels.owned[is_marker] = cells.owned[is_marker]
+        self._layers.owned[is_marker] = MARKER
+        self._image, self._seeds = cells.padded.reshape(-1), labels.padded.reshape(-1)
+        self._parents = np.zeros(size, index)
+        self._spread(cells.owned[state != CLOSED] if seeds.size else seeds)
+
+    def _spread(self, heights: Array) -> None:
+        """Find the level and layer of each cell; `heights` of those that can be reached. Collective."""
+        from mpibatch.segment._loops import basins as loops
+
+        lines, steps = self._lines, self._near.flat(self._levels.padded.shape).every
+        levels, layers = self._levels.padded.reshape(-1), self._layers.padded.reshape(-1)
+        low, scale, buckets = _buckets(heights)
+        rim = np.empty(levels.size - self._levels.owned.size, self._parents.dtype)
+
+        def solve(is_first: bool) -> bool:
+            if is_first:
+                sources = np.flatnonzero(self._state == loops.REACHED).astype(rim.dtype)
+            else:
+                count = loops.mend(
+                    self._image, levels, layers, self._state, self._parents, lines.bases, lines.length,
+                    lines.at_face, lines.low, lines.high, steps, rim,
+                )  # fmt: skip
+                sources = rim[:count]
+            if sources.size:
+                loops.flood(
+                    self._image, levels, layers, self._state, self._parents, sources, steps, low, scale, buckets,
+                    is_first,
+                )  # fmt: skip
+            return is_first or bool(sources.size)
+
+        relax(self._name, (self._levels, self._layers), solve, 0)
+
+    def labels(self, ties: Array | None = None) -> tuple[Field, int]:
+        """Return the labels, and how many cells had several neighbors to come from, which `ties` get. Collective.
+
+        `ties` : array of bool over the owned cells, all False.
+        """
+        from mpibatch.segment._loops import basins as loops
+
+        lines, shape = self._lines, self._levels.padded.shape
+        out = Field(self._levels.grid, self._seeds.dtype)
+        marks = np.empty(0, np.bool_) if ties is None else ties.reshape(-1)
+        beyond = np.empty(lines.bases.size * lines.length, self._parents.dtype)
+        with timed("compute"):
+            tied, count = loops.choose(
+                self._levels.padded.reshape(-1), self._layers.padded.reshape(-1), self._state, lines.bases,
+                lines.length, self._near.flat(shape).every, self._parents, marks, beyond,
+            )  # fmt: skip
+            loops.follow(self._parents, lines.bases, lines.length)
+        self._fetch(np.unique(beyond[:count]))
+        with timed("compute"):
+            kind = f"u{out.dtype.itemsize}"
+            loops.paint(
+                self._seeds.view(kind), self._parents, lines.bases, lines.length, out.owned.view(kind).reshape(-1)
+            )
+        return out, total(out, int(tied))
+
+    def _fetch(self, rim: Array) -> None:
+        """Write the labels of these halo cells to where they lie. Collective."""
+        from mpibatch.segment._loops.basins import CLOSED
+
+        grid = self._levels.grid
+        goals = self._places(rim)
+        labels, is_known = np.zeros(len(rim), np.int64), np.zeros(len(rim), np.bool_)
+
+        def answer(places: Ints) -> Ints:
+            """Return whether each cell's label is known, the label, and else the cell that has it, too."""
+            roots = self._parents[self._cells(places)]
+            rows = np.column_stack([np.ones(len(places), np.int64), self._seeds[roots].astype(np.int64), places])
+            away = self._state[roots] == CLOSED
+            slots = np.searchsorted(rim, roots[away])
+            rows[away] = np.column_stack([is_known[slots], labels[slots], goals[slots]])
+            return rows
+
+        rounds = 0
+        while total(self._levels, int(np.count_nonzero(~is_known))):
+            to = np.flatnonzero(~is_known)
+            with timed("halo"):
+                known, label, goal = ask(grid.comm, owners(grid.decomposition, goals[to]), goals[to], answer).T
+            is_known[to], labels[to], goals[to] = known != 0, label, goal
+            rounds += 1
+        self._seeds[rim] = labels.astype(self._seeds.dtype)
+        logger("segment").debug("%s: %d rounds along the ways between ranks", self._name, rounds)
+
+    def _places(self, cells: Array) -> Ints:
+        """Return the global raster indices of cells of the padded block. Local."""
+        field = self._levels
+        shape = field.grid.shape
+        index = np.unravel_index(cells.astype(np.int64), field.padded.shape)
+        corner = [start - low for start, (low, _) in zip(field.box.start, field.halo, strict=True)]
+        place = np.zeros(len(cells), np.int64)
+        for axis, n in enumerate(shape):
+            place = place * n + (index[axis] + corner[axis]) % n
+        return place
+
+    def _cells(self, places: Ints) -> Ints:
+        """Return owned cells with these global raster indices, in the padded block. Local."""
+        field = self._levels
+        index = np.unravel_index(places, field.grid.shape)
+        corner = [start - low for start, (low, _) in zip(field.box.start, field.halo, strict=True)]
+        flat = np.zeros(len(places), np.int64)
+        for axis, n in enumerate(field.padded.shape):
+            flat = flat * n + index[axis] - corner[axis]
+        return flat
+
+
+def _buckets(cells: Array) -> tuple[float, float, int]:
+    """Return the level of the first bucket, buckets for a unit, and their number, for cells of these levels. Local."""
+    finite = cells[np.isfinite(cells)] if cells.dtype.kind == "f" else cells
+    if not finite.size:
+        return 0.0, 0.0, 1
+    low, high = float(finite.min()), float(finite.max())
+    buckets = max(1, min(BUCKETS, cells.size // CELLS_OF_BUCKET))
+    if cells.dtype.kind != "f" and high - low < BUCKETS:
+        return low, 1.0, int(high - low) + 1
+    with np.errstate(over="ignore"):
+        span = high - low
+    return low, buckets / span if 0 < span < math.inf else 0.0, buckets

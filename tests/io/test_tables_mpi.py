@@ -1,0 +1,147 @@
+"""Tables in files: the same bytes on any ranks, the same rows again, and together in failure."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+import mpibatch as mb
+from mpibatch.io import describe
+from mpibatch.io.write.tables import csv_text, parquet
+from mpibatch.measure import RegionTable
+from mpibatch.mpi import MPI
+
+pytestmark = pytest.mark.mpi
+WORLD = MPI.COMM_WORLD
+DTYPES = {"label": "i8", "area": "f8", "centroid-0": "f4", "mask": "?", "small": "u1"}
+
+
+def shares(rows: int, comm: Any, seed: int) -> list[int]:
+    """Where each rank's rows begin, and the end: uneven, and some ranks with none."""
+    rng = np.random.default_rng(seed)
+    return [0, *sorted(rng.integers(0, rows + 1, comm.size - 1).tolist()), rows]
+
+
+def columns_of(rows: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(rows)
+    whole = {name: (rng.random(rows) * 200).astype(dtype) for name, dtype in DTYPES.items()}
+    whole["area"][::3] = [math.nan, math.inf, -0.0, 1e300, 0.1][rows % 5]
+    return whole
+
+
+def table_of(rows: int, comm: Any, seed: int = 0) -> RegionTable:
+    ends = shares(rows, comm, seed)
+    part = slice(ends[comm.rank], ends[comm.rank + 1])
+    columns = {name: column[part] for name, column in columns_of(rows).items()}
+    return RegionTable(comm, columns, {"spacing": (1.0, 2.0), "of": "é"})
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 1000])
+def test_the_bytes_do_not_depend_on_ranks(mpi_tmp_path: Path, rows: int) -> None:
+    files = []
+    for name, comm in (("all", WORLD), ("alone", MPI.COMM_SELF)):
+        folder = mpi_tmp_path / (name if comm is WORLD else f"{name}-{WORLD.rank}")
+        if comm.rank == 0:
+            folder.mkdir()
+        comm.Barrier()
+        table = table_of(rows, comm, rows)
+        u = mb.Grid((4, 6), comm=comm).from_function(lambda y, x: y + x)
+        mb.save(folder / "t.h5", {"sub/regions": table}, u=u, dataset_attrs={"sub/regions": {"objects": rows}})
+        table.to_csv(folder / "t.csv")
+        table.to_parquet(folder / "t.parquet")
+        comm.Barrier()
+        files.append([digest(folder / f"t.{end}") for end in ("h5", "csv", "parquet")])
+        assert not mb.io.verify(folder / "t.h5", comm).broken
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 1000])
+def test_what_is_saved_is_read_again(mpi_tmp_path: Path, rows: int) -> None:
+    table, whole = table_of(rows, WORLD), columns_of(rows)
+    path = mpi_tmp_path / "t.h5"
+    mb.save(path, table=table)
+    again = mb.load(path)
+    assert isinstance(again, RegionTable)
+    assert (again.rows, again.attrs, list(again)) == (rows, {"of": "é", "spacing": [1.0, 2.0]}, list(DTYPES))
+    assert max(WORLD.allgather(len(again["label"]))) == -(-rows // WORLD.size)
+    for name, column in again.gather().items():
+        assert column.dtype == np.dtype(DTYPES[name])
+        np.testing.assert_array_equal(column, whole[name])
+    with h5py.File(path) as file:  # as others see it
+        assert list(file["table"].attrs["table_columns"]) == list(DTYPES)
+        np.testing.assert_array_equal(file["table/area"][:], whole["area"])
+    assert {info.name for info in describe(f"{path}::table")} == {f"table/{name}" for name in DTYPES}
+
+
+def test_text_and_parquet_have_all_digits(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_text, "ROWS", 3)
+    monkeypatch.setattr(parquet, "GROUP", 5)
+    whole = columns_of(23)
+    table = table_of(23, WORLD, 5)
+    table.to_csv(mpi_tmp_path / "t.csv")
+    table.to_parquet(mpi_tmp_path / "t.parquet")
+    WORLD.Barrier()
+    with (mpi_tmp_path / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    file_of = pyarrow.parquet.ParquetFile(mpi_tmp_path / "t.parquet")
+    assert [file_of.metadata.row_group(n).num_rows for n in range(5)] == [5, 5, 5, 5, 3]
+    stored = file_of.read().to_pydict()
+    for name, dtype in DTYPES.items():
+        texts = [row[name] for row in rows]
+        read = [text == "True" for text in texts] if dtype == "?" else texts
+        np.testing.assert_array_equal(np.array(read).astype(dtype), whole[name])
+        np.testing.assert_array_equal(np.array(stored[name], dtype), whole[name])
+
+
+def test_a_table_of_regions_tells_of_its_grid(mpi_tmp_path: Path) -> None:
+    grid = mb.Grid((9, 8), spacing=0.5, units="mm")
+    labels, n = mb.label(grid.from_function(lambda y, x: (y % 3 > 0) & (x % 4 > 0)))
+    table = mb.regionprops_table(labels, properties=("label", "centroid"), spacing=0.5)
+    mb.save(mpi_tmp_path / "t.h5", table=table, labels=labels)
+    again = mb.load(mpi_tmp_path / "t.h5", "table")
+    assert again.rows == n
+    assert [again.attrs[name] for name in ("grid_units", "spacing", "grid_axes")] == ["mm", [0.5, 0.5], ["y", "x"]]
+
+
+def test_refusals(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, grid = table_of(7, WORLD), mb.Grid((4, 6))
+    mb.save(mpi_tmp_path / "t.h5", table=table, u=grid.zeros())
+    for name, column, message in (
+        ("text", np.array(["a"] * 3), "give numbers of one axis"),
+        ("a/b", np.zeros(3), "name it without /"),
+        ("flat", np.zeros((3, 2)), "2 axes"),
+    ):
+        with pytest.raises(mb.UsageError, match=message):
+            mb.save(mpi_tmp_path / "bad.h5", table=RegionTable(WORLD, {name: column}))
+    with pytest.raises(mb.UsageError, match="no columns"):
+        mb.save(mpi_tmp_path / "bad.h5", table=RegionTable(WORLD, {}))
+    with pytest.raises(mb.UsageError, match="one is a group of the other"):
+        mb.save(mpi_tmp_path / "bad.h5", {"table/area": grid.zeros(), "table/area/x": grid.zeros(), "table": table})
+    with pytest.raises(mb.UsageError, match="another communicator"):
+        mb.save(mpi_tmp_path / "bad.h5", u=grid.zeros(), table=table_of(3, MPI.COMM_SELF))
+    with pytest.raises(mb.UsageError, match="loaded with halo="):
+        mb.load(mpi_tmp_path / "t.h5", "table", halo=1)
+    with pytest.raises(mb.UsageError, match=r"name a column, as in .*table/label"):
+        mb.io.read_slice(mpi_tmp_path / "t.h5", "table")
+    with pytest.raises(mb.RunError, match="no folder"):
+        table.to_csv(mpi_tmp_path / "nowhere" / "t.csv")
+    with pytest.raises(mb.RunError, match="overwrite=False"):
+        table.to_csv(mpi_tmp_path / "t.h5", overwrite=False)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(mb.UsageError, match=r"pip install 'mpibatch\[parquet\]'"):
+        table.to_parquet(mpi_tmp_path / "t.parquet")
+    WORLD.Barrier()
+    assert sorted(path.name for path in mpi_tmp_path.iterdir()) == ["t.h5"]

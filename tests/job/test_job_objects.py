@@ -1,0 +1,139 @@
+"""Steps of a job that label, flood and measure: what a job file says of them, and what is refused before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpibatch.base.errors import UsageError
+from mpibatch.cli import main
+from mpibatch.job import Step, parse
+from mpibatch.job.file.explanation import explained
+from mpibatch.job.file.functions import known_filters, results_taken
+from mpibatch.job.plan import plan
+
+HEAD = '[input]\npath = "in.npy"\n[[step]]\nname = "cells"\nfilter = "label"\n[[step]]\n'
+END = '\n[output]\npath = "out.h5"\n'
+
+
+def steps_of(text: str) -> tuple[Step, ...]:
+    return parse(HEAD + text + END, "job.toml").steps
+
+
+def wrong(text: str, head: str = HEAD) -> str:
+    with pytest.raises(UsageError) as caught:
+        parse(head + text + END, "job.toml")
+    return str(caught.value)
+
+
+def test_a_step_names_the_results_that_it_reads() -> None:
+    table = 'filter = "regionprops_table"\nintensity = "input"\nproperties = ["label", "area"]'
+    expected = Step(
+        "regionprops_table", "regionprops_table", "cells", {"properties": ["label", "area"]}, "regionprops_table", (),
+        {"intensity": "input"},
+    )  # fmt: skip
+    assert steps_of(table)[1] == expected
+    assert steps_of(f'labels = "cells"\n{table}')[1] == expected
+    assert steps_of(f'input = "cells"\n{table}')[1] == expected
+    assert expected.inputs == ("cells", "input")
+    (_, either) = steps_of('filter = "apply_hysteresis_threshold"\nlow = 0.5\nhigh = "input"')
+    assert (either.parameters, either.fields) == ({"low": 0.5}, {"high": "input"})
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (
+            'filter = "regionprops_table"\nintensity = "raw"',
+            "job.toml:8: step 2 (regionprops_table): there is no earlier",
+        ),
+        (
+            'filter = "regionprops_table"\nintensity = 3',
+            "intensity = 3; expected the name of an earlier step, in quotes",
+        ),
+        ('filter = "regionprops_table"\nintensitty = "cells"', "did you mean 'intensity'"),
+        ('filter = "regionprops_table"\nproperties = ["label", 3]', "expected a list, each item a text in quotes"),
+        ('filter = "regionprops_table"\nlabels = "cells"\ninput = "cells"', "input and labels are the same"),
+        ('filter = "regionprops_table"\ninput = ["cells", "input"]', "name others by intensity"),
+        ('filter = "reconstruction"', "the result 'mask' is missing; name an earlier step, as in mask = \"...\""),
+        ('filter = "apply_hysteresis_threshold"\nlow = 1', "the parameter 'high' is missing"),
+        ('filter = "find_objects"', "unknown filter 'find_objects'"),
+    ],
+)
+def test_mistakes_in_what_is_read(step: str, words: str) -> None:
+    assert words in wrong(step)
+
+
+def test_every_function_is_explained_and_its_example_is_a_step() -> None:
+    names = ("a", "b", "smooth")
+    steps = "".join(f'[[step]]\nname = "{name}"\nfilter = "not"\nsave = true\n' for name in names)
+    for name in known_filters():
+        example = explained(name).partition("example:\n")[2]
+        job = parse(f'[input]\npath = "i.h5"\n{steps}{example}{END}')
+        assert job.steps[-1].filter == name
+    assert [*results_taken("regionprops_table")] == ["labels", "intensity"]
+
+
+@pytest.fixture
+def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    np.save("in.npy", np.random.default_rng(3).random((12, 9)).astype("f4"))
+    return tmp_path
+
+
+def planned(text: str, picture: Path) -> str:
+    del picture
+    return plan(parse(HEAD.replace('"label"', '"threshold_otsu"') + text + END, "job.toml"), 2)
+
+
+def test_a_plan_tells_types_of_results(picture: Path) -> None:
+    text = (
+        'filter = "label"\n[[step]]\nfilter = "regionprops_table"\nintensity = "input"\nsave = true\n'
+        'properties = ["label", "centroid"]\n[[step]]\nfilter = "peak_local_max"\ninput = "input"\nsave = true\n'
+        '[[step]]\nfilter = "distance_transform_edt"\ninput = "cells"\nsave = true'
+    )
+    lines = planned(text, picture)
+    for words in (
+        ": int32", "a table of label, centroid-0, centroid-1", "a table of coordinate-0, coordinate-1", ": float64",
+        "regionprops_table(label, intensity=input, properties=['label', 'centroid']",
+    ):  # fmt: skip
+        assert words in lines
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('filter = "regionprops_table"\ninput = "input"', "labels of dtype float32"),
+        ('filter = "regionprops_table"\ninput = "l"\nproperties = ["aera"]', "did you mean 'area'"),
+        ('filter = "regionprops_table"\ninput = "l"\nproperties = ["intensity_mean"]', "intensity"),
+        (
+            'name = "t"\nfilter = "regionprops_table"\ninput = "l"\n[[step]]\nfilter = "sobel"\nsave = true',
+            "'t', which is a table",
+        ),
+        ('filter = "distance_transform_edt"\nreturn_indices = true', "returns several results"),
+        ('filter = "label"\nstructure = [[1, 1], [1, 1]]\ninput = "cells"', "structure"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(picture: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        planned(
+            f'name = "l"\nfilter = "label"\nsave = true\n[[step]]\n{text}\nsave = true',
+            picture,
+        )
+    assert words in str(caught.value)
+
+
+def test_the_command_line_labels_and_measures(picture: Path, capsys: Any) -> None:
+    import mpibatch as mb
+
+    words = ["filter", "in.npy", "out.h5::table", "threshold_otsu", "label:save=cells"]
+    assert main([*words, "regionprops_table:intensity=input,properties=[label,area]", "--quiet"]) == 0
+    table, cells = mb.load("out.h5", "table"), mb.load("out.h5", "cells")
+    assert (table.rows, list(table)) == (int(mb.max(cells)), ["label", "area"])
+    attrs = {info.name: info.attrs for info in mb.io.describe("out.h5")}
+    assert attrs["cells"]["objects"] == table.rows
+    assert main(["filter", "--help", "label"]) == 0
+    assert "As a step: the labels" in capsys.readouterr().out

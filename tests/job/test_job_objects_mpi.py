@@ -1,0 +1,159 @@
+"""Jobs that label and measure on all ranks: scikit-image's tables, the same bytes on any ranks, and taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.feature
+import skimage.filters
+import skimage.measure
+from scipy import ndimage
+
+import mpibatch as mb
+from mpibatch.job import parse
+from mpibatch.mpi import MPI
+
+pytestmark = pytest.mark.mpi
+WORLD = MPI.COMM_WORLD
+SHAPE = (23, 31)
+PROPERTIES = ["label", "area", "bbox", "centroid", "intensity_mean", "intensity_max"]
+
+JOB = f"""
+[input]
+path = "in.h5"
+
+[[step]]
+name = "smooth"
+filter = "gaussian_filter"
+sigma = 1.5
+
+[[step]]
+filter = "threshold_li"
+
+[[step]]
+name = "cells"
+filter = "label"
+save = true
+
+[[step]]
+name = "regions"
+filter = "regionprops_table"
+intensity = "smooth"
+properties = {PROPERTIES}
+save = true
+
+[[step]]
+filter = "peak_local_max"
+input = "smooth"
+min_distance = 2
+save = "peaks"
+
+[[step]]
+name = "depth"
+filter = "distance_transform_edt"
+input = "threshold_li"
+save = true
+
+[[step]]
+filter = "threshold_multiotsu"
+input = "smooth"
+save = "classes"
+
+[output]
+path = "out.h5"
+record = false
+
+[checkpoint]
+every_steps = 1
+""".replace("'", '"')
+
+
+def whole() -> np.ndarray:
+    return np.random.default_rng(11).random(SHAPE)
+
+
+@pytest.fixture
+def folder(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(mpi_tmp_path)
+    u = mb.Grid(SHAPE).zeros()
+    u.owned[...] = whole()[u.box.slices()]
+    mb.save("in.h5", raw=u)
+    return mpi_tmp_path
+
+
+def test_a_job_gives_what_scikit_image_gives(folder: Path) -> None:
+    from mpibatch.job import run
+
+    summary = run(parse(JOB))
+    smooth = ndimage.gaussian_filter(whole(), 1.5)
+    limit = mb.io.file_attributes("out.h5")
+    assert "job" in limit
+    noted = {info.name: info.attrs for info in mb.io.describe("out.h5")}
+    cells = np.asarray(mb.gather_all(mb.load("out.h5", "cells")))
+    depth = np.asarray(mb.gather_all(mb.load("out.h5", "depth")))
+    mask = cells > 0
+    np.testing.assert_array_equal(cells, ndimage.label(mask)[0])
+    np.testing.assert_array_equal(depth, ndimage.distance_transform_edt(mask))
+    assert abs(smooth[mask].min() - skimage.filters.threshold_li(smooth)) < 0.01
+    assert noted["cells"]["objects"] == cells.max()
+    expected: dict[str, Any] = skimage.measure.regionprops_table(cells, smooth, properties=PROPERTIES)
+    table = mb.load("out.h5", "regions").gather()
+    assert list(table) == list(expected)
+    for name, column in expected.items():
+        if name.startswith("intensity"):
+            np.testing.assert_allclose(table[name], column, rtol=1e-14)
+        else:
+            np.testing.assert_array_equal(table[name], column)
+    peaks = mb.load("out.h5", "peaks").gather()
+    places = np.stack([peaks["coordinate-0"], peaks["coordinate-1"]], axis=1)
+    np.testing.assert_array_equal(places, skimage.feature.peak_local_max(smooth, min_distance=2))
+    limits = skimage.filters.threshold_multiotsu(smooth)
+    np.testing.assert_array_equal(mb.gather_all(mb.load("out.h5", "classes")), np.digitize(smooth, limits, right=True))
+    assert [noted["classes"][f"threshold-{n}"] for n in (0, 1)] == pytest.approx(limits, rel=1e-12)
+    assert [(s.dataset, s.dtype, s.measured.get("objects")) for s in summary.saved][:3] == [
+        ("cells", "int32", cells.max()),
+        ("regions", "table", None),
+        ("peaks", "table", len(places)),
+    ]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_what_was_cut_goes_on_to_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mpibatch.job import run
+    from mpibatch.job.execution import pipeline
+
+    run(parse(JOB))
+    straight = digest(folder / "out.h5")
+    if WORLD.rank == 0:
+        alone = folder / "alone"
+        alone.mkdir()
+        monkeypatch.chdir(alone)
+        (alone / "in.h5").symlink_to(folder / "in.h5")
+        run(parse(JOB), comm=MPI.COMM_SELF)
+        assert digest(alone / "out.h5") == straight
+        monkeypatch.chdir(folder)
+        (folder / "out.h5").unlink()
+    WORLD.Barrier()
+    apply = pipeline.apply
+
+    def ending(step: Any, values: Any) -> Any:
+        if step.name == "depth":
+            raise mb.RunError("the end came early")
+        return apply(step, values)
+
+    monkeypatch.setattr(pipeline, "apply", ending)
+    with pytest.raises(mb.RunError, match="early"):
+        run(parse(JOB))
+    monkeypatch.setattr(pipeline, "apply", apply)
+    summary = run(parse(JOB), start="resume")
+    assert summary.steps == 2, summary.notes
+    assert "regions" in summary.notes[0]
+    assert "peak_local_max" in summary.notes[0]
+    assert digest(folder / "out.h5") == straight

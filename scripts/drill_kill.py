@@ -263,13 +263,13 @@ class _watched:
 
     def __enter__(self) -> Callable[[str, Callable[[], Any]], Any]:
         from mpibatch.io.write import commit, direct, series
-        from mpibatch.simulate.diagnostics import Rows
+        from mpibatch.simulate.diagnostics import DiagnosticRows
 
         points = [
             ("write", direct, "write_field"), ("flush", direct, "flush"), ("layout", direct, "create"),
             ("layout", series, "create"), ("layout", series, "slices"), ("layout", series, "complete"),
             ("layout", series, "put_back"), ("seal", commit, "append"), ("sync", os, "fsync"),
-            ("rename", Path, "replace"), ("remove", Path, "unlink"), ("row", Rows, "_append"),
+            ("rename", Path, "replace"), ("remove", Path, "unlink"), ("row", DiagnosticRows, "_append"),
         ]  # fmt: skip
         for point, owner, name in points:
             self._watch(point, owner, name)

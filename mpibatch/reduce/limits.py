@@ -14,20 +14,20 @@ from mpibatch.reduce.operands import Operand, operand
 __all__ = ["argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"]
 
 
-def _extreme(op: Operand, axis: Axis | None, largest: bool) -> Any:
+def _extreme(op: Operand, axis: Axis | None, *, largest: bool) -> Any:
     if axis is None:
         return some_extremes(op, (largest,))[0]
     lines = lines_of(op, axis)
-    return lines.spread(extreme_lines(lines, largest))
+    return lines.spread(extreme_lines(lines, largest=largest))
 
 
-def _place(op: Operand, axis: Any, largest: bool) -> Any:
+def _place(op: Operand, axis: Any, *, largest: bool) -> Any:
     if axis is None:
         return extreme_place(op, largest)
     lines = lines_of(op, axis)
     if len(lines.reduced) != 1:
         raise UsageError(f"{op.request} along axis={axis!r} was asked for; give one axis, or None for all")
-    return lines.spread(extreme_places(lines, largest))
+    return lines.spread(extreme_places(lines, largest=largest))
 
 
 def min(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:

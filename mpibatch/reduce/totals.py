@@ -214,7 +214,7 @@ def nanmean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -
 def _count(op: Operand, truths: bool, axis: Axis | None) -> Any:
     """Return how many elements are true, or false: in all, or of each line of this rank's share. Collective."""
     if axis is not None:
-        return count_lines(lines_of(op, axis), truths)
+        return count_lines(lines_of(op, axis), truths=truths)
     mine = 0
     with phase("compute"):
         for part in op.parts():

@@ -126,17 +126,19 @@ def flood_fill(
     return result
 
 
-def value_of(name: str, what: str, value: Any, dtype: np.dtype[Any]) -> Any:
+def value_of(name: str, argument: str, value: Any, dtype: np.dtype[Any]) -> Any:
     """Return a number as a scalar of `dtype`, which must hold it. Local."""
-    number = real_of(name, what, value) if dtype.kind == "f" else value
+    number = real_of(name, argument, value) if dtype.kind == "f" else value
     try:
-        found = np.asarray(number).astype(dtype)[()]
-        holds = dtype.kind == "f" or (np.ndim(number) == 0 and bool(found == number))
+        scalar = np.asarray(number).astype(dtype)[()]
+        holds = dtype.kind == "f" or (np.ndim(number) == 0 and bool(scalar == number))
     except (TypeError, ValueError, OverflowError):
         holds = False
     if not holds:
-        raise UsageError(f"{name}: {what} = {value!r} is no value of {dtype}; give one that it holds, or use u.astype")
-    return found
+        raise UsageError(
+            f"{name}: {argument} = {value!r} is no value of {dtype}; give one that it holds, or use u.astype"
+        )
+    return scalar
 
 
 def _flooded(name: str, u: Field, seed_point: Any, footprint: Any, connectivity: Any, tolerance: Any) -> Field:
@@ -218,13 +220,13 @@ def apply_hysteresis_threshold(u: Field, low: float | Field, high: float | Field
     name = "apply_hysteresis_threshold"
     check_picture(name, u)
     levels: list[Any] = []
-    for what, given in (("low", low), ("high", high)):
+    for argument, given in (("low", low), ("high", high)):
         if isinstance(given, Field):
-            check_together(name, u, given, what)
+            check_together(name, u, given, argument)
             levels.append(given.owned)
         else:
-            levels.append(real_of(name, what, given))
-    same(u.grid.comm, f"{name} of {u.shape} {u.dtype} at {[one for one in levels if isinstance(one, float)]}")
+            levels.append(real_of(name, argument, given))
+    same(u.grid.comm, f"{name} of {u.shape} {u.dtype} at {[level for level in levels if isinstance(level, float)]}")
     least, most = np.minimum(levels[0], levels[1]), levels[1]
     if isinstance(least, np.floating):
         least = float(least)

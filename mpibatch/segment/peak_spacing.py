@@ -111,10 +111,10 @@ def peak_local_max(
     )
     level = None if threshold_abs is None else real_of(name, "threshold_abs", threshold_abs)
     part = None if threshold_rel is None else real_of(name, "threshold_rel", threshold_rel)
-    asked = (
+    request = (
         f"{name}: {distance}, {level}, {part}, {border}, {most}, {norm}, {indices}, {form.shape}, {form.tobytes()!r}"
     )
-    least, largest = limits(u, asked)
+    least, largest = limits(u, request)
     if least != least:
         raise UsageError(f"{name}: a cell is NaN; replace NaN first (np.nan_to_num)")
     threshold = least if level is None else level

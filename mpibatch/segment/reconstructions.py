@@ -103,12 +103,12 @@ def _check_order(name: str, seed: Field, mask: Field, grows: bool) -> None:
     if is_right.all():
         return
     place = np.unravel_index(int(is_right.argmin()), is_right.shape)
-    cell = tuple(int(i) + start for i, start in zip(place, seed.box.start, strict=True))
+    index = tuple(int(i) + start for i, start in zip(place, seed.box.start, strict=True))
     low, high = seed.owned[place], mask.owned[place]
     if low != low or high != high:
-        raise UsageError(f"{name}: seed or mask is NaN at {cell}; replace NaN first (np.nan_to_num)")
+        raise UsageError(f"{name}: seed or mask is NaN at {index}; replace NaN first (np.nan_to_num)")
     raise UsageError(
-        f"{name}: the seed is {low} at {cell}, {'above' if grows else 'below'} the mask, which is {high}; give "
+        f"{name}: the seed is {low} at {index}, {'above' if grows else 'below'} the mask, which is {high}; give "
         f"np.{'minimum' if grows else 'maximum'}(seed, mask), or method={'erosion' if grows else 'dilation'!r}"
     )
 

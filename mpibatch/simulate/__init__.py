@@ -29,8 +29,9 @@ the same bytes. So that this holds, a pass must depend on nothing but `state`, `
 and SIGTERM end the run after a pass, with a checkpoint and exit code 75: see `mpibatch.checkpoint`.
 
 The parts, in order of dependency: ``parameters`` (what programs declare) and ``schedule`` (when), both without MPI;
-``finite``, ``stillness`` (passes that change nothing), ``cfl``, ``batching`` (steps in a pass), ``diagnostics``,
-``restart`` (what goes into checkpoints), ``loop``.
+``finite``, ``cfl``, ``batching`` (steps in a pass), ``stillness``, ``diagnostics``; ``plans`` (what a run does),
+``checks``, ``output_file``, ``progress`` (all that changes), ``restart`` (what goes into checkpoints), ``loop``,
+``simulation``.
 """
 
 from __future__ import annotations
@@ -41,14 +42,16 @@ from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.simulate.cfl import cfl_step
-    from mpibatch.simulate.loop import Now, Simulation
+    from mpibatch.simulate.loop import Now
     from mpibatch.simulate.parameters import Count, NotNegative, Positive, Range
     from mpibatch.simulate.schedule import Every, Schedule
+    from mpibatch.simulate.simulation import Simulation
 else:
     __getattr__, __dir__ = attach(
         __name__,
         {
-            "loop": ("Now", "Simulation"),
+            "simulation": ("Simulation",),
+            "loop": ("Now",),
             "parameters": ("Count", "NotNegative", "Positive", "Range"),
             "schedule": ("Every", "Schedule"),
             "cfl": ("cfl_step",),

@@ -17,12 +17,12 @@ from mpibatch.base.files import lock
 from mpibatch.io.base.room import room_for
 from mpibatch.mpi import MPI, agreed
 
-__all__ = ["Rows"]
+__all__ = ["DiagnosticRows"]
 
 BASE = ("step", "time", "dt")
 
 
-class Rows:
+class DiagnosticRows:
     """A table that grows by a row at a time; `path`, if given, has its rows at once, so that one can look on."""
 
     def __init__(self, comm: MPI.Intracomm, path: str | None) -> None:

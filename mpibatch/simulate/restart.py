@@ -15,16 +15,16 @@ from mpibatch.fields.field import Field
 from mpibatch.io.write.commit import PART
 from mpibatch.io.write.snapshot import Snapshot, damaged
 from mpibatch.random import Generator
-from mpibatch.simulate.diagnostics import Rows
+from mpibatch.simulate.diagnostics import DiagnosticRows
 from mpibatch.simulate.schedule import Clock
 
-__all__ = ["Found", "check_start", "collect", "restore"]
+__all__ = ["Restored", "check_start", "collect", "restore"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
+class Restored:
     """What was restored besides the state: the outputs so far (step, time), and the file that they are in."""
 
     outputs: list[tuple[int, float]]
@@ -46,7 +46,7 @@ def check_start(checkpoints: Checkpoints | None, resume: bool) -> None:
 
 def collect(
     clock: Clock,
-    rows: Rows,
+    rows: DiagnosticRows,
     outputs: Sequence[tuple[int, float]],
     streams: Sequence[Generator],
     snapshot: Snapshot | None,
@@ -66,9 +66,9 @@ def restore(
     output: str | None,
     state: Mapping[str, Field],
     clock: Clock,
-    rows: Rows,
+    rows: DiagnosticRows,
     streams: Sequence[Generator],
-) -> Found | None:
+) -> Restored | None:
     """Go on from the newest checkpoint that is whole and whose outputs still are; None if there is none. Collective."""
     refused, is_complete, target = [], False, os.path.realpath(output or "")
     for checkpoint in checkpoints.candidates():
@@ -86,7 +86,7 @@ def restore(
         _go_on(streams, checkpoint)
         if checkpoints.comm.rank == 0:
             _log.info("going on from %s, t = %g", checkpoint.path, clock.time)
-        return Found([(int(step), float(time)) for step, time in checkpoint.extra["outputs"]], snapshot)
+        return Restored([(int(step), float(time)) for step, time in checkpoint.extra["outputs"]], snapshot)
     # Not anew: that would remove what somebody may yet repair.
     count = checkpoints.count()
     if count and not is_complete:

@@ -60,14 +60,8 @@ def attempt(restart: int, step: str, code: int = 75, job: str = "5") -> int:
 
 
 def test_an_attempt_without_progress_is_forgiven_once():
-    assert [
-        attempt(0, "10"),
-        attempt(1, "20"),
-        attempt(2, "20"),
-        attempt(3, "30"),
-        attempt(4, "30"),
-        attempt(5, "30"),
-    ] == [75] * 5 + [1]
+    steps = ("10", "20", "20", "30", "30", "30")
+    assert [attempt(restart, step) for restart, step in enumerate(steps)] == [75] * 5 + [1]
     # Whoever starts it once more, as Slurm does after a lost node, is told the same.
     assert attempt(6, "30") == -1
 

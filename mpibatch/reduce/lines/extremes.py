@@ -11,7 +11,6 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.reduce.axes import Lines
 from mpibatch.reduce.extremes import FIRST, LAST
-from mpibatch.reduce.lines.sums import agree, text_of
 
 __all__ = ["extreme_lines", "extreme_places"]
 
@@ -19,32 +18,32 @@ Array = npt.NDArray[Any]
 Keys = npt.NDArray[np.int64]
 
 
-def extreme_lines(lines: Lines, largest: bool) -> Array:
+def extreme_lines(lines: Lines, *, largest: bool) -> Array:
     """Return the greatest or least element of each line of this rank's share. Collective."""
     dtype = lines.op.u.dtype
-    agree(lines, text_of(lines))
+    lines.agree()
     with phase("compute"):
-        keys, has_some = _extreme_keys(lines, largest)
+        keys, has_some = _extreme_keys(lines, largest=largest)
     keys, has_some = lines.merged(np.array([keys, has_some], np.int64), _keep_greater)
     is_empty = has_some == 0
-    if dtype.kind == "f":
+    if dtype.kind == "f" and lines.length:
         with phase("compute"):
-            return np.where(is_empty, np.array(np.nan, dtype), _values(keys, dtype, largest))
+            return np.where(is_empty, np.array(np.nan, dtype), _values(keys, dtype, largest=largest))
     _check_lines(lines, is_empty)
     with phase("compute"):
-        return _values(keys, dtype, largest)
+        return _values(keys, dtype, largest=largest)
 
 
-def extreme_places(lines: Lines, largest: bool) -> Array:
+def extreme_places(lines: Lines, *, largest: bool) -> Array:
     """Return the index, along the one reduced axis, of the first greatest or least element of each line. Collective."""
-    agree(lines, text_of(lines))
+    lines.agree()
     values, _ = lines.turned()
     axis = lines.reduced[0]
     start = lines.op.u.box.start
     offset = start[axis] if axis < len(start) else 0
     with phase("compute"):
         # Zeros of both signs are equal in this, as in NumPy: the first one counts.
-        keys = _keys(values + 0 if values.dtype.kind == "f" else values, largest)
+        keys = _keys(values + 0 if values.dtype.kind == "f" else values, largest=largest)
         chosen = _chosen(lines)
         shape = lines.local_shape
         best, place, has_some = np.full(shape, FIRST), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -63,8 +62,8 @@ def extreme_places(lines: Lines, largest: bool) -> Array:
 
 def _check_lines(lines: Lines, is_empty: Array) -> None:
     """Raise UsageError on all ranks if there is a line of no elements. Collective."""
-    if agree(lines, text_of(lines), bool(is_empty.any())):
-        raise UsageError(f"{text_of(lines)}: there are lines of no elements, in which there is nothing to choose from")
+    if lines.agree(flag=bool(is_empty.any())):
+        raise UsageError(f"{lines.text}: there are lines of no elements, in which there is nothing to choose from")
 
 
 def _chosen(lines: Lines) -> Array | None:
@@ -75,7 +74,7 @@ def _chosen(lines: Lines) -> Array | None:
     return known if mask is None else known & mask
 
 
-def _extreme_keys(lines: Lines, largest: bool) -> tuple[Keys, Array]:
+def _extreme_keys(lines: Lines, *, largest: bool) -> tuple[Keys, Array]:
     values, _ = lines.turned()
     axes = tuple(range(len(lines.kept), values.ndim))
     chosen = _chosen(lines)
@@ -84,15 +83,15 @@ def _extreme_keys(lines: Lines, largest: bool) -> tuple[Keys, Array]:
         some = np.asarray(values.max(axes) if largest else values.min(axes))
         # Which of two equal zeros NumPy returns depends on how it walks through the array.
         if some.dtype.kind != "f" or not np.any(some == 0):
-            return _keys(some, largest), np.ones(some.shape, bool)
-    keys = _keys(values, largest)
+            return _keys(some, largest=largest), np.ones(some.shape, bool)
+    keys = _keys(values, largest=largest)
     if chosen is None:
         return keys.max(axes, initial=FIRST), np.full(lines.local_shape, has_elements)
     keys[~chosen] = FIRST
     return keys.max(axes, initial=FIRST), np.asarray(chosen.any(axes))
 
 
-def _keys(values: Array, largest: bool) -> Keys:
+def _keys(values: Array, *, largest: bool) -> Keys:
     """Return integers that order as the values do for a search for the greatest (least); NaN is above all. Local."""
     keys: Keys
     if values.dtype.kind == "f":
@@ -106,7 +105,7 @@ def _keys(values: Array, largest: bool) -> Keys:
     return keys if largest else ~keys
 
 
-def _values(keys: Keys, dtype: np.dtype[Any], largest: bool) -> Array:
+def _values(keys: Keys, dtype: np.dtype[Any], *, largest: bool) -> Array:
     """Return the values that have these keys. Local."""
     is_nan = keys == LAST
     keys = np.ascontiguousarray(keys if largest else ~keys)

@@ -1,12 +1,12 @@
 """Sums, means, variances and counts along some axes of a Field, each rounded once.
 
-A line's sum is kept in four doubles (see `_loops.lines`). Where these are not enough on any rank, all lines are summed
-as the whole field is, in 68 words each.
+A line's sum is kept in four doubles (see `_loops.lines`). The few lines for which these are not enough are summed once
+more as the whole field is, in 68 words each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.mpi import MPI
-from mpibatch.reduce.axes import Lines
+from mpibatch.reduce.axes import Lines, share
 from mpibatch.reduce.exact import (
     PRODUCT_UNIT,
     SUM_UNIT,
@@ -29,25 +28,21 @@ from mpibatch.reduce.exact import (
     root,
     rounded,
 )
-from mpibatch.reduce.operands import all_reduce
 
-__all__ = ["Kind", "agree", "count_lines", "finish", "finish_exactly", "sum_lines", "text_of", "words_of"]
+__all__ = ["BATCH", "Kind", "count_lines", "finish", "finish_exactly", "sum_lines", "words_of"]
 
 Array = npt.NDArray[Any]
 Kind = Literal["sum", "mean", "var", "std"]
 
-# Integers up to this are exact in f8.
+# Integers below this are exact in f8, and those from it on do not get below it.
 EXACT = 2**53
+# Lines whose words are added up at once.
+BATCH = 4096
 
 
-def agree(lines: Lines, text: str, flag: bool = False) -> bool:
-    """Return whether any rank has the flag; UsageError if ranks ask for different things. Collective: 2 KiB."""
-    return bool(all_reduce(lines.op.u.grid.comm, np.array([flag], np.int64), MPI.MAX, text)[0])
-
-
-def count_lines(lines: Lines, truths: bool) -> Array:
+def count_lines(lines: Lines, *, truths: bool) -> Array:
     """Return how many elements of each line are true, or false: of this rank's share, as int64. Collective."""
-    agree(lines, text_of(lines))
+    lines.agree()
     values, mask = lines.turned()
     axes = tuple(range(len(lines.kept), values.ndim))
     with phase("compute"):
@@ -63,28 +58,23 @@ def sum_lines(lines: Lines, kind: Kind, ddof: int = 0) -> Array:
 
     Sums of bool and integers are of 8 bytes, and wrap around as NumPy's; all else is f8.
     """
-    text = f"{text_of(lines)}, ddof={ddof}"
+    from mpibatch.reduce._loops import states
+
+    text = f"{kind}, ddof={ddof}"
     if kind == "sum" and lines.op.u.dtype.kind != "f":
-        agree(lines, text)
+        lines.agree(text)
         return _integer_sums(lines)
     has_squares = kind in ("var", "std")
     with phase("compute"):
-        state, is_wide = _expansions(lines, has_squares)
-    if not agree(lines, text, is_wide):
-        state, is_wide = _merged(lines, state)
-        if lines.size == 1 or not agree(lines, text, is_wide):
-            with phase("compute"):
-                return finish(state, kind, ddof)
+        state = _expansions(lines, has_squares=has_squares)
+    lines.agree(text)
+    state = lines.merged(state, _merge)
+    is_wide = state[states.WIDE] > 0
     with phase("compute"):
-        parts = _exact_parts(lines, has_squares)
-    parts = lines.merged(parts, _add)
-    with phase("compute"):
-        return finish_exactly(parts, lines.op.u.dtype.kind == "f", kind, ddof)
-
-
-def text_of(lines: Lines) -> str:
-    """Return what is asked for, in words. Local."""
-    return f"{lines.op.text}, axis={lines.reduced}"
+        results = finish(state, kind, ddof)
+    if lines.agree(text, flag=bool(is_wide.any())):
+        _mend(lines, is_wide, results, kind, ddof)
+    return results
 
 
 def _first(state: Array) -> Array:
@@ -105,26 +95,26 @@ def _integer_sums(lines: Lines) -> Array:
     return _first(lines.merged(np.asarray(sums)[np.newaxis], _add))
 
 
-def _expansions(lines: Lines, has_squares: bool) -> tuple[Array, bool]:
-    """Return the states of this rank's parts of the lines, and whether some do not fit. Local."""
+def _expansions(lines: Lines, *, has_squares: bool) -> Array:
+    """Return the states of this rank's parts of the lines. Local."""
     from mpibatch.reduce._loops import lines as loops
+    from mpibatch.reduce._loops import states
 
-    state = np.zeros((loops.COLUMNS if has_squares else loops.SQUARES, *(lines.local_shape or (1,))))
-    state[loops.SUMS] = -0.0
+    state = np.zeros((states.COLUMNS if has_squares else states.SQUARES, *(lines.local_shape or (1,))))
+    state[states.SUMS] = -0.0
     nothing = np.ones((1, 1), bool)
-    is_wide = False
     for index, plane, mask in lines.planes():
         values = plane.astype("f8", copy=False)
-        if plane.dtype.kind in "iu" and plane.dtype.itemsize == 8:
-            is_wide |= bool(np.any(np.abs(values) > EXACT))
         at = (slice(None), *index)
         some = np.ascontiguousarray(state[at])
+        if plane.dtype.kind in "iu" and plane.dtype.itemsize == 8:
+            some[states.WIDE] = np.any(np.abs(values) >= EXACT, axis=1)
         memory, steps = _flat(values)
         chosen, chosen_steps = _flat(nothing if mask is None else mask)
         options = mask is not None, lines.op.skips_nan, has_squares
-        is_wide |= bool(loops.add(values.shape, memory, steps, chosen, chosen_steps, options, some))
+        loops.add(values.shape, memory, steps, chosen, chosen_steps, options, some)
         state[at] = some
-    return state, is_wide
+    return state
 
 
 def _flat(plane: Array) -> tuple[Array, tuple[int, int]]:
@@ -134,24 +124,15 @@ def _flat(plane: Array) -> tuple[Array, tuple[int, int]]:
     return np.lib.stride_tricks.as_strided(plane, (span,), (plane.itemsize,), writeable=False), steps
 
 
-def _merged(lines: Lines, state: Array) -> tuple[Array, bool]:
-    from mpibatch.reduce._loops import lines as loops
+def _merge(mine: Array, other: Array) -> None:
+    from mpibatch.reduce._loops import states
 
-    is_wide = False
-
-    def merge(mine: Array, other: Array) -> None:
-        nonlocal is_wide
-        flat = mine.reshape(len(mine), -1)
-        wide = np.zeros(flat.shape[1])
-        loops.merge(flat, other.reshape(len(other), -1), len(mine), wide)
-        is_wide |= bool(wide.any())
-
-    return lines.merged(state if lines.kept else state[:, 0], merge), is_wide
+    states.merge(mine.reshape(len(mine), -1), other.reshape(len(other), -1))
 
 
 def finish(state: Array, kind: Kind, ddof: int) -> Array:
     """Round what expansions hold. Local."""
-    from mpibatch.reduce._loops import lines as loops
+    from mpibatch.reduce._loops import states as loops
 
     flat = np.ascontiguousarray(state.reshape(len(state), -1))
     out, doubtful = np.empty(flat.shape[1]), np.zeros(flat.shape[1], bool)
@@ -160,7 +141,7 @@ def finish(state: Array, kind: Kind, ddof: int) -> Array:
     elif kind == "mean":
         loops.finish_means(flat, out, doubtful)
     else:
-        loops.finish_variances(flat, float(ddof), kind == "std", out, doubtful)
+        loops.finish_variances(flat, float(max(-EXACT, min(ddof, EXACT))), kind == "std", out, doubtful)
     for i in np.flatnonzero(doubtful):
         column = flat[:, i]
         total, squares = (
@@ -180,33 +161,50 @@ def _result(kind: Kind, total: Fraction, squares: Fraction, count: int, ddof: in
     return (root if kind == "std" else ratio)(value.numerator, value.denominator)
 
 
-def _exact_parts(lines: Lines, has_squares: bool) -> Array:
-    """Return the words of the exact sums of this rank's parts of the lines. Local."""
+def _mend(lines: Lines, is_wide: Array, results: Array, kind: Kind, ddof: int) -> None:
+    """Write the results of this rank's share that four doubles do not hold. Collective over the group."""
+    rows = lines.local_shape[0] if lines.kept else 1
+    low, _ = share(lines.size, lines.index(lines.op.u.grid.rank), rows)
+    everywhere = np.flatnonzero(lines.whole(is_wide, rows))
+    first_of_mine = low * math.prod(lines.local_shape[1:])
+    for first in range(0, everywhere.size, BATCH):
+        some = everywhere[first : first + BATCH]
+        with phase("compute"):
+            words = _words(lines, some, has_squares=kind in ("var", "std"))
+        words = lines.merged(words, _add)
+        with phase("compute"):
+            mine = finish_exactly(words, kind, ddof, is_float=lines.op.u.dtype.kind == "f")
+        values = lines.whole(mine, some.size)
+        at = some - first_of_mine
+        is_mine = (at >= 0) & (at < results.size)
+        results.flat[at[is_mine]] = values[is_mine]
+
+
+def _words(lines: Lines, some: npt.NDArray[np.int64], *, has_squares: bool) -> Array:
+    """Return the words of the exact sums of this rank's parts of some lines, a column for each. Local."""
     values, mask = lines.turned()
 
-    def lines_of_values() -> Iterator[Array]:
-        for index in np.ndindex(lines.local_shape):
-            line = values[index]
-            if mask is not None:
-                line = line[mask[index]]
-            yield line[line == line] if lines.op.skips_nan else line
+    def words_of_line(index: tuple[Any, ...]) -> Array:
+        line = values[index]
+        if mask is not None:
+            line = line[mask[index]]
+        return words_of(line[line == line] if lines.op.skips_nan else line, has_squares=has_squares)
 
-    width = len(words_of(np.empty(0, values.dtype), has_squares))
-    table = np.array([words_of(line, has_squares) for line in lines_of_values()], np.int64).reshape(-1, width)
-    return np.ascontiguousarray(table.T).reshape(width, *lines.local_shape)
+    places = zip(*np.unravel_index(some, lines.local_shape), strict=True) if lines.kept else [()]
+    return np.ascontiguousarray(np.array([words_of_line(tuple(place)) for place in places]).T)
 
 
-def words_of(values: Array, has_squares: bool) -> Array:
+def words_of(values: Array, *, has_squares: bool) -> Array:
     """Return the words of the exact sum of an array, of its squares, if wanted, and its size. Local."""
     sums = (float_parts if values.dtype.kind == "f" else integer_parts)(values)
     squares = product_parts(values, values) if has_squares else np.empty(0, np.int64)
     return np.concatenate([sums, squares, [values.size]])
 
 
-def finish_exactly(parts: Array, is_float: bool, kind: Kind, ddof: int) -> Array:
+def finish_exactly(parts: Array, kind: Kind, ddof: int, *, is_float: bool) -> Array:
     """Round what words hold: of exact sums, for variances of exact sums of squares, and a count. Local."""
     flat = parts.reshape(len(parts), -1)
-    width = len(words_of(np.empty(0, "f8" if is_float else "i8"), False)) - 1
+    width = len(words_of(np.empty(0, "f8" if is_float else "i8"), has_squares=False)) - 1
     out = np.full(flat.shape[1], np.nan)
     for i, column in enumerate(flat.T):
         count = int(column[-1])

@@ -16,9 +16,9 @@ __all__ = ["check_labels", "check_picture", "check_together", "picture_dtype"]
 MOST = 2**63 - 2
 
 
-def check_picture(name: str, u: Any, what: str = "") -> None:
+def check_picture(name: str, u: Any, argument: str = "") -> None:
     """Raise UsageError unless `u` is a Field of plain numbers without components. Local."""
-    label = f"{name}: {what}" if what else name
+    label = f"{name}: {argument}" if argument else name
     check_field(label, u)
     input_dtype(label, u.dtype)
     if u.components:
@@ -28,12 +28,12 @@ def check_picture(name: str, u: Any, what: str = "") -> None:
         )
 
 
-def check_together(name: str, u: Field, other: Any, what: str) -> None:
+def check_together(name: str, u: Field, other: Any, argument: str) -> None:
     """Raise UsageError unless `other` is such a Field, too, on the grid of `u`. Local."""
-    check_picture(name, other, what)
+    check_picture(name, other, argument)
     if not other.grid.matches(u.grid):
         raise UsageError(
-            f"{name}: {what} is of shape {other.shape} on {other.grid}, and does not give every rank the same cells as "
+            f"{name}: {argument} is of shape {other.shape} on {other.grid}, and gives ranks other cells than "
             f"{u.grid}; bring both to one grid (mpibatch.redistribute)"
         )
 
@@ -43,9 +43,9 @@ def picture_dtype(u: Field) -> np.dtype[Any]:
     return np.dtype(np.uint8) if u.dtype.kind == "b" else u.dtype
 
 
-def check_labels(name: str, u: Any, what: str = "") -> tuple[int, int]:
+def check_labels(name: str, u: Any, role: str = "") -> tuple[int, int]:
     """Return the least and the greatest label of a Field of integers, none negative or of 64 bits. Collective."""
-    label = f"{name}: {what}" if what else name
+    label = f"{name}: {role}" if role else name
     check_picture(label, u)
     if u.dtype.kind not in "iu":
         raise UsageError(

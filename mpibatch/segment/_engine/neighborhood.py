@@ -64,6 +64,21 @@ class Neighborhood:
             flat, of(~within & (flat > 0)), of(~within & (flat < 0)), of(within & (flat > 0)), of(within & (flat < 0))
         )
 
+    def rows(self, shape: Sequence[int]) -> tuple[Ints, Ints]:
+        """Return, as flat offsets, rows of which three cells are neighbors, and the other steps. Local.
+
+        The middle of a row may be the cell itself.
+        """
+        strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))], np.int64)
+        known = {*map(tuple, self.steps.tolist()), (0,) * len(shape)}
+        outer = {step[:-1] for step in known}
+        whole = sorted(row for row in outer if all((*row, x) in known for x in (-1, 0, 1)))
+        if len(whole) < 2:
+            whole = []
+        rest = [step for step in self.steps.tolist() if tuple(step[:-1]) not in whole or abs(step[-1]) > 1]
+        rows = np.array([(*row, 0) for row in whole], np.int64).reshape(-1, len(shape))
+        return rows @ strides, np.array(rest, np.int64).reshape(-1, len(shape)) @ strides
+
 
 def _around(form: npt.NDArray[np.bool_], centre: Sequence[int]) -> Neighborhood:
     steps = np.argwhere(form).astype(np.int64) - np.asarray(centre, np.int64)
@@ -90,34 +105,35 @@ def cube(ndim: int) -> Neighborhood:
 
 
 def from_footprint(
-    name: str, footprint: Any, ndim: int, offset: Any = None, what: str = "footprint", sides: int | None = None
+    name: str, footprint: Any, ndim: int, offset: Any = None, argument: str = "footprint", sides: int | None = None
 ) -> Neighborhood:
     """Return the neighborhood of a footprint of 0 and 1 around its centre, or around the entry at `offset`. Local.
 
     `sides`: the extent that it must have along each axis, if any.
     """
-    given = numbers_of(name, what, footprint)
+    given = numbers_of(name, argument, footprint)
     if given.ndim != ndim:
-        raise UsageError(f"{name}: {what} has {given.ndim} axes, and the field {ndim} grid axes; give as many")
+        raise UsageError(f"{name}: {argument} has {given.ndim} axes, and the field {ndim} grid axes; give as many")
     if not ((given == 0) | (given == 1)).all():
         raise UsageError(
-            f"{name}: {what} of dtype {given.dtype} holds other numbers than 0 and 1; say with True and False which "
+            f"{name}: {argument} of dtype {given.dtype} holds more than 0 and 1; say with True and False which "
             "cells are neighbors"
         )
     if not given.size:
-        raise UsageError(f"{name}: {what} of shape {given.shape} is empty; give at least one cell")
+        raise UsageError(f"{name}: {argument} of shape {given.shape} is empty; give at least one cell")
     if sides is not None and any(n != sides for n in given.shape):
-        raise UsageError(f"{name}: {what} has the shape {given.shape}; give {sides} cells along each axis")
+        raise UsageError(f"{name}: {argument} has the shape {given.shape}; give {sides} cells along each axis")
     if offset is None:
         if any(n % 2 == 0 for n in given.shape):
             raise UsageError(
-                f"{name}: {what} of shape {given.shape} has no centre; give an odd number of cells along each axis"
+                f"{name}: {argument} of shape {given.shape} has no centre; give an odd number of cells along each axis"
             )
         return _around(given != 0, [n // 2 for n in given.shape])
     places = tuple(whole(name, "offset", n) for n in (offset if np.iterable(offset) else (offset,)))
     if len(places) != ndim or any(not 0 <= o < n for o, n in zip(places, given.shape, strict=False)):
         raise UsageError(
-            f"{name}: offset = {offset!r} is no place in a {what} of shape {given.shape}; give the index of its centre"
+            f"{name}: offset = {offset!r} is no place in a {argument} of shape {given.shape}; give the index of its "
+            "centre"
         )
     return _around(given != 0, places)
 

@@ -19,7 +19,9 @@ Array = npt.NDArray[Any]
 
 def own_places(chosen: Field) -> Ints:
     """Return the global indices of this rank's set cells, one a row. Local."""
-    return np.argwhere(chosen.owned).astype(np.int64) + np.asarray(chosen.box.start, np.int64)
+    # Of one axis: NumPy counts these in far less time than those of several.
+    mine = np.unravel_index(np.flatnonzero(np.ascontiguousarray(chosen.owned)), chosen.owned.shape)
+    return np.column_stack(mine).astype(np.int64) + np.asarray(chosen.box.start, np.int64)
 
 
 def places_of(chosen: Field) -> tuple[Ints, ...]:
@@ -40,8 +42,8 @@ def ranked(u: Field, places: Ints, keys: Array, most: int | None = None) -> Ints
         order = np.lexsort((*reversed(rows.T), by))[:limit]
         return rows[order], by[order]
 
-    def merged(one: tuple[Ints, Array], other: tuple[Ints, Array]) -> tuple[Ints, Array]:
-        return ordered(np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]]))
+    def merged(mine: tuple[Ints, Array], other: tuple[Ints, Array]) -> tuple[Ints, Array]:
+        return ordered(np.concatenate([mine[0], other[0]]), np.concatenate([mine[1], other[1]]))
 
     with REDUCTION:
         rows, _ = u.grid.comm.allreduce(ordered(places, keys), op=merged)

@@ -25,17 +25,17 @@ def decide(cells: Array, state: Array, places: Array, order: Array, steps: Array
     for at in places:
         if state[at] != 1:
             continue
-        found = 2
+        verdict = 2
         for step in steps:
             there = at + step
             if state[there] == 0 or state[there] == 3:
                 continue
             if cells[there] > cells[at] or (cells[there] == cells[at] and order[there] < order[at]):
                 if state[there] == 2:
-                    found = 3
+                    verdict = 3
                     break
-                found = 1
-        if found != 1:
-            state[at] = found
+                verdict = 1
+        if verdict != 1:
+            state[at] = verdict
             decided += 1
     return decided

@@ -22,7 +22,7 @@ Columns = Mapping[str, npt.NDArray[Any]]
 ROWS = 1 << 14  # formatted at once: the texts of single values take many times the bytes of a line
 
 
-def write_text(comm: MPI.Intracomm, path: PathLike, columns: Columns, first: int, overwrite: bool) -> None:
+def write_text(comm: MPI.Intracomm, path: PathLike, columns: Columns, first: int, *, overwrite: bool) -> None:
     """Write this rank's rows, of which the first is number `first` of all. Collective."""
     with phase("io"):
         with agreed(comm, f"writing {path}"):

@@ -25,7 +25,7 @@ TAG = 17
 
 
 def write_parquet(
-    comm: MPI.Intracomm, path: PathLike, columns: Columns, first: int, rows: int, overwrite: bool
+    comm: MPI.Intracomm, path: PathLike, columns: Columns, first: int, rows: int, *, overwrite: bool
 ) -> None:
     """Write this rank's rows, of which the first is number `first` of `rows`. Collective."""
     arrow: Any = None

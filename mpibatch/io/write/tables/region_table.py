@@ -140,7 +140,7 @@ class RegionTable(Mapping[str, Array]):
         2,2.0,4.5
         """
         self._check("to_csv")
-        write_text(self.comm, path, self._columns, self.first, overwrite)
+        write_text(self.comm, path, self._columns, self.first, overwrite=overwrite)
 
     def to_parquet(self, path: PathLike, *, overwrite: bool = True) -> None:
         """Write the table as a Parquet file, by pyarrow (``pip install 'mpibatch[parquet]'``).
@@ -174,7 +174,7 @@ class RegionTable(Mapping[str, Array]):
         {'label': [1, 2], 'area': [6.0, 6.0]}
         """
         self._check("to_parquet")
-        write_parquet(self.comm, path, self._columns, self.first, self.rows, overwrite)
+        write_parquet(self.comm, path, self._columns, self.first, self.rows, overwrite=overwrite)
 
     def _check(self, call: str) -> None:
         """Refuse, on all ranks, a table without columns, and one whose columns differ between ranks."""

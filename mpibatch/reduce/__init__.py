@@ -3,22 +3,22 @@
 Order cannot matter, because nothing is rounded before the end: floating sums are kept as whole numbers of
 2**-1074 (see `exact`), extremes and counts are integers or compared as such. In dependency order:
 
-arrays       walking an array that may be a view with a halo around it, without copying it
-operands     which elements of a Field take part, and the all-reduce of integers
-_loops       the compiled loops
-exact        exact sums of values and of products, their combination with others, and the one rounding
-axes         which axes are reduced, who has parts of the same lines, and who gets their results
-slot_sums    sums of elements in any order, each for its label, number or bin
-extremes     the search for the least and greatest
-totals       sum, mean, count_nonzero, any, all
-lines        sums, extremes and quantiles along axes
-limits       min, max, argmin, argmax
-moments      var, std, dot, norm
-binning      histogram
-occurrences  bincount, unique
-selection    order statistics, digit by digit
-interpolation  what lies between two of them
-quantiles    median, quantile, percentile
+- ``arrays``: walking an array that may be a view with a halo around it, without copying it
+- ``operands``: which elements of a Field take part, and the all-reduce of integers
+- ``_loops``: the compiled loops
+- ``exact``: exact sums of values and of products, their combination with others, and the one rounding
+- ``axes``: which axes are reduced, who has parts of the same lines, and who gets their results
+- ``slot_sums``: sums of elements in any order, each for its label, number or bin
+- ``extremes``: the search for the least and greatest
+- ``totals``: sum, mean, count_nonzero, any, all
+- ``lines``: sums, extremes and quantiles along axes
+- ``limits``: min, max, argmin, argmax
+- ``moments``: var, std, dot, norm
+- ``binning``: histogram
+- ``occurrences``: bincount, unique
+- ``selection``: order statistics, digit by digit
+- ``interpolation``: what lies between two of them
+- ``quantiles``: median, quantile, percentile
 
 What needs no MPI (`arrays`, `_loops`, `exact`) can be imported where none is installed; hence the late imports.
 """

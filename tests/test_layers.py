@@ -59,7 +59,10 @@ ROOMS = {
         "_loops", "_engine", "linear", "extrema", "_morphology", "correlation", "gradients", "derivatives", "rank",
         "gaussians", "morphology", "edges", "thresholds",
     ),
-    "measure": ("_loops", "_engine", "_components", "labelling", "regions", "image_moments", "label_sums", "label_order"),
+    "measure": (
+        *("_loops", "_engine", "_components"),
+        *("labelling", "regions", "image_moments", "label_sums", "label_order"),
+    ),
     "segment": ("_loops", "_engine", "distances", "peak_spacing", "peaks"),
     "simulate": ("schedule", "finite", "diagnostics", "restart", "loop"),
     "job": ("document", "file", "target", "execution", "rehearsal", "plan"),

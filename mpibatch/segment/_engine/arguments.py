@@ -33,8 +33,8 @@ def check_together(name: str, u: Field, other: Any, argument: str) -> None:
     check_picture(name, other, argument)
     if not other.grid.matches(u.grid):
         raise UsageError(
-            f"{name}: {argument} is of shape {other.shape} on {other.grid}, and does not give every rank the same cells "
-            f"as {u.grid}; bring both to one grid (mpibatch.redistribute)"
+            f"{name}: {argument} is of shape {other.shape} on {other.grid}, and does not give every rank the same "
+            f"cells as {u.grid}; bring both to one grid (mpibatch.redistribute)"
         )
 
 

@@ -116,8 +116,8 @@ def from_footprint(
         raise UsageError(f"{name}: {argument} has {given.ndim} axes, and the field {ndim} grid axes; give as many")
     if not ((given == 0) | (given == 1)).all():
         raise UsageError(
-            f"{name}: {argument} of dtype {given.dtype} holds other numbers than 0 and 1; say with True and False which "
-            "cells are neighbors"
+            f"{name}: {argument} of dtype {given.dtype} holds other numbers than 0 and 1; say with True and False "
+            "which cells are neighbors"
         )
     if not given.size:
         raise UsageError(f"{name}: {argument} of shape {given.shape} is empty; give at least one cell")

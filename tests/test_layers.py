@@ -60,7 +60,8 @@ ROOMS = {
         "gaussians", "morphology", "edges", "thresholds",
     ),
     "measure": (
-        "_loops", "_engine", "_components", "labelling", "regions", "image_moments", "label_sums", "label_order",
+        "_loops", "_engine", "_components", "_properties", "labelling", "regions", "image_moments", "label_sums",
+        "label_order",
     ),
     "segment": ("_loops", "_engine", "distances", "peak_spacing", "peaks"),
     "simulate": ("schedule", "finite", "diagnostics", "restart", "loop"),

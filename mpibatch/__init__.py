@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.redistribution import gather, gather_all, redistribute, scatter
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
-    from mpibatch.measure import find_objects, label, regionprops_table
+    from mpibatch.measure import center_of_mass, find_objects, label, moments, moments_central, regionprops_table
     from mpibatch.reduce import (
         all,
         any,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         nanmean,
         nanmedian,
         nanmin,
+        nanpercentile,
         nanquantile,
         nanstd,
         nansum,
@@ -86,6 +87,7 @@ __all__ = [
     "argmin",
     "bincount",
     "cells",
+    "center_of_mass",
     "checkpoint",
     "coordinate",
     "count_nonzero",
@@ -110,11 +112,14 @@ __all__ = [
     "median",
     "min",
     "minmax",
+    "moments",
+    "moments_central",
     "mpi",
     "nanmax",
     "nanmean",
     "nanmedian",
     "nanmin",
+    "nanpercentile",
     "nanquantile",
     "nanstd",
     "nansum",
@@ -158,7 +163,7 @@ if not TYPE_CHECKING:
             "halo": ("Exchange", "exchange"),
             "io": ("load", "open", "save"),
             "fields.redistribution": ("gather", "gather_all", "redistribute", "scatter"),
-            "measure": ("find_objects", "label", "regionprops_table"),
+            "measure": ("center_of_mass", "find_objects", "label", "moments", "moments_central", "regionprops_table"),
             "reduce": (
                 "all",
                 "any",
@@ -177,6 +182,7 @@ if not TYPE_CHECKING:
                 "nanmean",
                 "nanmedian",
                 "nanmin",
+                "nanpercentile",
                 "nanquantile",
                 "nanstd",
                 "nansum",

@@ -22,7 +22,7 @@ nor NumPy: names are found when they are first used.
 TAIL = """
 **The way of data.** A Field is created on its Grid once; halos are filled where they are read; results leave through
 `io`. A kernel's text becomes a parsed form, a footprint and compiled loops; a call looks up its plan, starts the
-exchange, computes the inner cells, waits, and computes the rest. `halo.plan` is pure and known for any rank; engines
+exchange, computes the inner cells, waits, and computes the rest. `halo.plan` is pure and known for any rank; stages
 only carry it out. `save` lays a file out, lets all ranks write, seals and renames it.
 """
 

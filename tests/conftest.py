@@ -126,7 +126,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     size = config.stash[LOCKSTEP].comm.size
     if size > FULL_RANKS:
-        _fewer_examples(items, FULL_RANKS / size)
+        _fewer_examples(items, (FULL_RANKS / size) ** 2)
     needed = {item: max([1, *(mark.kwargs.get("min_size", 1) for mark in item.iter_markers("mpi"))]) for item in items}
     small = [item for item in items if needed[item] > size]
     items[:] = [item for item in items if needed[item] <= size]
@@ -223,7 +223,8 @@ def _keep_half(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 def _fewer_examples(items: list[pytest.Item], share: float) -> None:
     # Every example makes each rank compute the answer for the whole array: with more ranks than cores, that is most of
-    # the time. The first ones that are drawn are the same for any number of ranks.
+    # the time, and an example takes as much longer as there are more ranks. The first ones that are drawn are the same
+    # for any number of ranks.
     tests = [getattr(item, "obj", None) for item in items]
     # Of a method this is the function that all its instances share, as items with other parameters do.
     functions: set[Any] = {getattr(test, "__func__", test) for test in tests if hypothesis.is_hypothesis_test(test)}

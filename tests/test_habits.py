@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import yaml
 
+from scripts import _exceptions
 from scripts._runner.checks import CHECKS
+from scripts._runner.coverage import LEAST, figures
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RUFF = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
-WATCHED = ("C901", "FBT", "PLR0913")  # rules that came when much was written already
 
 
 def test_what_is_checked_before_a_commit_is_what_the_runner_checks() -> None:
@@ -33,30 +33,22 @@ def test_a_check_that_finds_something_fails() -> None:
     assert done.returncode == 1
 
 
-def files_of(pattern: str) -> set[str]:
-    """The files that a pattern of ruff's names, for each of its alternatives."""
-    braces = re.fullmatch(r"(.*)\{(.*)\}(.*)", pattern)
-    names = [braces[1] + choice + braces[3] for choice in braces[2].split(",")] if braces else [pattern]
-    found = {name: list(REPOSITORY.glob(name)) for name in names}
-    assert all(found.values()), f"names no file: {[name for name in names if not found[name]]}"
-    return {str(path.relative_to(REPOSITORY)) for paths in found.values() for path in paths}
-
-
 def test_exceptions_are_needed() -> None:
     """So that the lists in pyproject.toml grow shorter: whoever mends a file strikes it out."""
-    ruff = [sys.executable, "-m", "ruff", "check", "--config", "lint.per-file-ignores={}", "--output-format=json"]
-    done = subprocess.run(
-        [*ruff, "--select", ",".join(WATCHED), "."], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    hits = {(str(Path(hit["filename"]).relative_to(REPOSITORY)), hit["code"]) for hit in json.loads(done.stdout)}
-    needed = {rule: {file for file, code in hits if code.startswith(rule)} for rule in WATCHED}
-    idle = []
-    for pattern, rules in RUFF["per-file-ignores"].items():
-        for rule in set(rules) & set(WATCHED):
-            files = files_of(pattern)
-            idle += [f"{rule}: {file}" for file in sorted(files - needed[rule]) if "*" not in pattern]
-            assert files & needed[rule], f"{pattern} needs no exception from {rule}"
-    assert not idle, "strike out in pyproject.toml"
+    needed = _exceptions.offenders()
+    excepted = _exceptions.listed((REPOSITORY / "pyproject.toml").read_text())
+    idle = {rule: sorted(excepted[rule] - needed[rule]) for rule in excepted}
+    assert not any(idle.values()), f"run scripts/_exceptions.py: {idle}"
+    assert all(excepted.values())
+
+
+def test_exceptions_are_read_as_they_are_written() -> None:
+    files = {"mpibatch/io/read/loader.py", "mpibatch/io/write/saver.py", "mpibatch/cli/run.py", "scripts/bench_io.py"}
+    files |= {f"mpibatch/filters/some_long_name_{n}.py" for n in range(20)}
+    lines = _exceptions.lines_of("FBT", files)
+    assert max(map(len, lines)) <= _exceptions.WIDTH
+    assert len(lines) < 9
+    assert _exceptions.listed("\n".join(lines)) == {"FBT": files, "C901": set(), "PLR0913": set()}
 
 
 def test_the_changelog_has_its_sections() -> None:
@@ -71,3 +63,23 @@ def test_the_changelog_has_its_sections() -> None:
         for section in re.split(r"^### .+\n", version, flags=re.MULTILINE)[1:]:
             for entry in re.split(r"^- ", section.strip(), flags=re.MULTILINE)[1:]:
                 assert re.search(r"[.:;]\s*$", entry), f"an entry is a sentence: {entry!r}"
+
+
+def test_processes_that_a_measured_program_starts_are_measured(tmp_path: Path) -> None:
+    """Lines and branches, with the settings that the runner uses; and the summary's words of them."""
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'mpibatch', '--version'], check=True)"
+    (tmp_path / "program.py").write_text(program)
+    environment = {**os.environ, "COVERAGE_FILE": str(tmp_path / "data")}
+    report = tmp_path / "report.json"
+    rcfile = ["--rcfile", str(REPOSITORY / "pyproject.toml")]
+    for arguments in (["run", *rcfile, str(tmp_path / "program.py")], ["combine"], ["json", "-o", str(report)]):
+        command = [sys.executable, "-m", "coverage", *arguments]
+        subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=100)
+    measured = json.loads(report.read_text())
+    assert measured["files"]["mpibatch/__main__.py"]["summary"]["covered_lines"] > 0
+    assert not [name for name in measured["files"] if "/_loops/" in name]
+    lines = figures(measured)
+    assert re.fullmatch(
+        r"coverage .*: [\d.]+ % of lines, [\d.]+ % of branches \(not counted: .*_loops.*\); least:", lines[0]
+    )
+    assert len(lines) == 1 + LEAST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts._run_tests import parse
-from scripts._runner.setups import half_of, unit_parts
+from scripts._runner.setups import files_with, half_of, setup_openmpi, unit_parts
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Five lines: the tests below count on it.
@@ -140,6 +141,17 @@ def test_every_file_is_in_one_part_of_the_unit_tests() -> None:
     found = sorted(path for part in parts for path in part.paths)
     assert found == sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "tests").rglob("test_*.py"))
     assert len(unit_parts(parse(["tests/io/test_io.py"]))) == 1
+
+
+def test_no_file_with_mpi_tests_is_left_out() -> None:
+    """The marks are looked for in the text: there is one way to write them."""
+    files = {str(path.relative_to(REPOSITORY)): path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    assert not [file for file, text in files.items() if re.search(r"^from pytest import", text, re.MULTILINE)]
+    with_mpi = files_with("mpi")
+    assert {file for file in files if file.endswith("_mpi.py")} <= set(with_mpi)
+    assert len(with_mpi) < len(files) / 2
+    openmpi = setup_openmpi()
+    assert set(openmpi.mpi_paths()) == set(openmpi.paths) & set(with_mpi)
 
 
 CASES = """

@@ -66,13 +66,16 @@ def core_quota(root: Path = ROOT) -> float | None:
 
 def memory_limit(root: Path = ROOT) -> int | None:
     """Return how many bytes this process's control groups allow, None if any. Local."""
-    limits = []
+    return min((limit for _, limit in _memory_limits(root)), default=None)
+
+
+def _memory_limits(root: Path) -> Iterator[tuple[Path, int]]:
+    """The control groups that limit memory, each with its bytes."""
     for folder in _groups("memory", root):
         words = _words(folder / "memory.max") or _words(folder / "memory.limit_in_bytes")
         # Version 1 says "no limit" by a number near 2^63.
         if words and words[0].isdigit() and int(words[0]) < 1 << 60:
-            limits.append(int(words[0]))
-    return min(limits, default=None)
+            yield folder, int(words[0])
 
 
 def home() -> Path:
@@ -90,11 +93,23 @@ def usable_memory(root: Path = ROOT) -> int:
 
 
 def available_memory(root: Path = ROOT) -> int:
-    """Return the bytes that this host can still give to new processes; 0 if nobody tells. Local."""
-    for line in _text(root / "proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    """Return the bytes that this process and its like can still get; 0 if nobody tells. Local.
+
+    Of the host, and of the control groups that this process is in: a group's own use is what its limit leaves, but for
+    pages of files, which the system gives back.
+    """
+    rooms = [
+        int(words[1]) * 1024
+        for line in _text(root / "proc/meminfo").splitlines()
+        if (words := line.split())[:1] == ["MemAvailable:"]
+    ]
+    for folder, limit in _memory_limits(root):
+        used = _words(folder / "memory.current") or _words(folder / "memory.usage_in_bytes")
+        if used and used[0].isdigit():
+            counts = dict(line.split() for line in _text(folder / "memory.stat").splitlines() if line.count(" ") == 1)
+            files = counts.get("total_inactive_file") or counts.get("inactive_file", "0")
+            rooms.append(max(0, limit - max(0, int(used[0]) - int(files))))
+    return min(rooms, default=0)
 
 
 def cpu_model(root: Path = ROOT) -> str:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from mpibatch.base.units import plural
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -206,5 +208,5 @@ def table(stats: list[PhaseStat], ranks: int) -> str:
             f"{stat.name:<9} {stat.slowest:>7.3f} s {stat.slowest_rank:>7} {stat.mean:>7.3f} s "
             f"{stat.imbalance:>9.2f} {100 * stat.mean / total:>5.0f}%"
         )
-    lines.append(f"{ranks} {'rank' if ranks == 1 else 'ranks'}; imbalance = slowest / mean, share = mean of the total")
+    lines.append(f"{plural(ranks, 'rank')}; imbalance = slowest / mean, share = mean of the total")
     return "\n".join(lines)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["bytes_text", "shape_text"]
+__all__ = ["bytes_text", "plural", "shape_text", "some"]
 
 
-def bytes_text(count: int) -> str:
+def bytes_text(count: float) -> str:
     """Return a number of bytes in words: 1.5 MiB. Local."""
-    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+    for bits, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if count >= 1 << bits:
+            value = count / (1 << bits)
+            return f"{value:.1f} {unit}" if value < 1e6 else f"{value:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def plural(count: float, noun: str) -> str:
+    """Return a number of things in words: 1 rank, 2 ranks, 1.5 cores. Local."""
+    return f"{f'{count:g}' if isinstance(count, float) else count} {noun}{'' if count == 1 else 's'}"
+
+
+def some(words: Sequence[str], most: int = 6) -> str:
+    """Return the first of some words, and how many more there are. Local."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def shape_text(shape: Iterable[int]) -> str:

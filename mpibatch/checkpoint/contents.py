@@ -15,8 +15,8 @@ from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import scatter
 from mpibatch.io.read.description import read_slice
 from mpibatch.io.read.loader import load
-from mpibatch.io.write.region_table import RegionTable
 from mpibatch.io.write.saver import save
+from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["Header", "read_header", "restore", "restored_table", "write"]

@@ -27,9 +27,9 @@ from mpibatch.cli import (
     verify,
     view,
 )
+from mpibatch.cli._arguments import Parser
 from mpibatch.cli._exit import OK, USAGE_ERROR, guarded
-from mpibatch.cli.arguments import Parser
-from mpibatch.cli.streams import Streams, streams
+from mpibatch.cli._streams import Streams, streams
 from mpibatch.tools.slurm import completion
 
 __all__ = ["main"]
@@ -161,7 +161,7 @@ def run_program(file: str, argv: Sequence[str] | None = None) -> int:
 
 def _explain(file: str) -> int:
     def show() -> int:
-        from mpibatch.cli.program import explanation
+        from mpibatch.cli._program import explanation
 
         text = explanation(file)
         if launched()[0] == 0:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.base import tally, timing
 from mpibatch.base.errors import RunError
 from mpibatch.base.log import launched
-from mpibatch.base.units import bytes_text, shape_text
+from mpibatch.base.units import bytes_text, plural, shape_text
 from mpibatch.job.file.schema import Job
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.tools.slurm import completion
@@ -98,17 +98,13 @@ def _chosen(ranks: int, hosts: Hosts) -> str:
     """What the user decides on, and perhaps decided otherwise than was meant: ranks, threads, cores, memory."""
     from mpibatch.filters._engine.memory import LIMIT_VARIABLE
 
-    cores, limit = _count(hosts.cores, "core"), os.environ.get(LIMIT_VARIABLE, "").strip()
+    cores, limit = plural(hosts.cores, "core"), os.environ.get(LIMIT_VARIABLE, "").strip()
     if ranks > 1:
         cores = f"each on {cores}, " + ("not its own" if hosts.shared else "its own")
     line = (
-        f"{_count(ranks, 'rank')} × {_count(tally.threads(), 'thread')} on {_count(len(hosts.ranks), 'host')}, {cores}"
+        f"{plural(ranks, 'rank')} × {plural(tally.threads(), 'thread')} on {plural(len(hosts.ranks), 'host')}, {cores}"
     )
     return line + (f"; {LIMIT_VARIABLE} = {limit}" if limit else "")
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _laps(seconds: tuple[tuple[str, float], ...]) -> str:

@@ -80,8 +80,8 @@ def _shown(args: argparse.Namespace, checkup: object) -> str:
     import shutil
     import sys
 
+    from mpibatch.tools.doctor.checks.launchers import starter
     from mpibatch.tools.doctor.checkup import Checkup
-    from mpibatch.tools.doctor.launchers import starter
     from mpibatch.tools.doctor.report import as_json, as_text
 
     assert isinstance(checkup, Checkup)

@@ -87,9 +87,9 @@ def execute(args: argparse.Namespace) -> int:
 def _lines(
     file: str, attributes: dict[str, Any], datasets: list[dict[str, Any]], tables: list[dict[str, Any]]
 ) -> list[str]:
-    from mpibatch.base.units import bytes_text, shape_text
+    from mpibatch.base.units import bytes_text, plural, shape_text
 
-    lines = [f"{file}: {len(datasets)} {'dataset' if len(datasets) == 1 else 'datasets'}"]
+    lines = [f"{file}: {plural(len(datasets), 'dataset')}"]
     lines += [f"  {key} = {_shortened(value)}" for key, value in attributes.items()]
     wide = max((len(d["name"]) for d in datasets), default=0)
     for d in datasets:
@@ -99,7 +99,7 @@ def _lines(
         lines += [f"    unreadable: {d['unreadable']}"] if "unreadable" in d else []
         lines += [f"    {line}" for line in _attributes(d["attributes"])]
     for table in tables:
-        rows = f"{table['rows']} {'row' if table['rows'] == 1 else 'rows'}"
+        rows = plural(table["rows"], "row")
         lines.append(f"  {table['name']}: a table of {rows}, by columns {', '.join(table['columns'])}")
         lines += [f"    {line}" for line in _attributes(table["attributes"])]
     return lines

@@ -94,7 +94,7 @@ def _show_array(
 
     from mpibatch.base.units import shape_text
     from mpibatch.cli._picture import cut, gray, is_color
-    from mpibatch.cli.times import axes_of, time_at
+    from mpibatch.cli._times import axes_of, time_at
     from mpibatch.io import read_slice
 
     color = is_color(source.shape, source.dtype)

@@ -5,7 +5,7 @@ whole array, on any number of ranks. The one exception is `uniform_filter` on fl
 
 In dependency order: ``_loops`` (compiled), ``_engine`` (arguments, windows, memory; one pass over a block and what
 surrounds it), ``linear`` and ``extrema``, ``_morphology`` (which algorithm), then the families of filters that the
-table below names.
+table below names, with the rooms ``morphology`` and ``thresholds``.
 
 Importing this package loads no filter, and with it neither MPI nor numba; names are found when first used. What
 needs only names and signatures (job files, ``--help``) reads `MODULES`.
@@ -20,11 +20,10 @@ from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.filters.backgrounds import ellipsoid_kernel, rolling_ball
-    from mpibatch.filters.binary_morphology import binary_closing, binary_dilation, binary_erosion, binary_opening
     from mpibatch.filters.canny_edges import canny
     from mpibatch.filters.color import channel_mean, rgb2gray
     from mpibatch.filters.correlation import convolve, convolve1d, correlate, correlate1d
-    from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace, laplace, prewitt, sobel
+    from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace, laplace
     from mpibatch.filters.edges import sobel_magnitude, unsharp_mask
     from mpibatch.filters.gaussians import (
         gaussian_filter,
@@ -33,19 +32,21 @@ if TYPE_CHECKING:
         gaussian_laplace,
     )
     from mpibatch.filters.generic_filters import generic_filter
-    from mpibatch.filters.grey_morphology import grey_closing, grey_dilation, grey_erosion, grey_opening
-    from mpibatch.filters.histogram_thresholds import (
+    from mpibatch.filters.gradients import prewitt, sobel
+    from mpibatch.filters.minmax import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
+    from mpibatch.filters.morphology.binary import binary_closing, binary_dilation, binary_erosion, binary_opening
+    from mpibatch.filters.morphology.grey import grey_closing, grey_dilation, grey_erosion, grey_opening
+    from mpibatch.filters.morphology.tophats import black_tophat, morphological_gradient, white_tophat
+    from mpibatch.filters.rank import median_filter, percentile_filter, rank_filter
+    from mpibatch.filters.thresholds.histogram import (
         threshold_isodata,
         threshold_li,
         threshold_triangle,
         threshold_yen,
     )
-    from mpibatch.filters.local_thresholds import threshold_local, threshold_niblack, threshold_sauvola
-    from mpibatch.filters.minmax import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
-    from mpibatch.filters.rank import median_filter, percentile_filter, rank_filter
-    from mpibatch.filters.several_thresholds import threshold_multiotsu
-    from mpibatch.filters.threshold import threshold_otsu
-    from mpibatch.filters.tophats import black_tophat, morphological_gradient, white_tophat
+    from mpibatch.filters.thresholds.local import threshold_local, threshold_niblack, threshold_sauvola
+    from mpibatch.filters.thresholds.otsu import threshold_otsu
+    from mpibatch.filters.thresholds.several import threshold_multiotsu
     from mpibatch.filters.uniform import uniform_filter, uniform_filter1d
 
 __all__ = [
@@ -105,21 +106,22 @@ __all__ = [
 
 _FAMILIES = {
     "backgrounds": ("rolling_ball",),
-    "binary_morphology": ("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
+    "morphology.binary": ("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
     "canny_edges": ("canny",),
     "color": ("channel_mean", "rgb2gray"),
     "correlation": ("convolve", "convolve1d", "correlate", "correlate1d"),
-    "derivatives": ("laplace", "prewitt", "sobel"),
+    "derivatives": ("laplace",),
+    "gradients": ("prewitt", "sobel"),
     "edges": ("sobel_magnitude", "unsharp_mask"),
     "gaussians": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
-    "grey_morphology": ("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),
-    "histogram_thresholds": ("threshold_isodata", "threshold_li", "threshold_triangle", "threshold_yen"),
-    "local_thresholds": ("threshold_local", "threshold_niblack", "threshold_sauvola"),
+    "morphology.grey": ("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),
+    "thresholds.histogram": ("threshold_isodata", "threshold_li", "threshold_triangle", "threshold_yen"),
+    "thresholds.local": ("threshold_local", "threshold_niblack", "threshold_sauvola"),
     "minmax": ("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"),
     "rank": ("median_filter", "percentile_filter", "rank_filter"),
-    "several_thresholds": ("threshold_multiotsu",),
-    "threshold": ("threshold_otsu",),
-    "tophats": ("black_tophat", "morphological_gradient", "white_tophat"),
+    "thresholds.several": ("threshold_multiotsu",),
+    "thresholds.otsu": ("threshold_otsu",),
+    "morphology.tophats": ("black_tophat", "morphological_gradient", "white_tophat"),
     "uniform": ("uniform_filter", "uniform_filter1d"),
 }
 

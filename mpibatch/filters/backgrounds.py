@@ -12,9 +12,9 @@ from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.footprints import numbers_of
-from mpibatch.filters.grey_morphology import grey_erosion
 from mpibatch.filters.linear import checked
 from mpibatch.filters.minmax import maximum_filter
+from mpibatch.filters.morphology.grey import grey_erosion
 from mpibatch.mpi import same
 
 __all__ = ["ellipsoid_kernel", "rolling_ball"]

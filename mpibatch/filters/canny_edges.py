@@ -13,8 +13,8 @@ from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.order import quantile
 from mpibatch.filters.color import as_float
-from mpibatch.filters.derivatives import sobel
 from mpibatch.filters.gaussians import gaussian_filter
+from mpibatch.filters.gradients import sobel
 from mpibatch.filters.linear import checked
 from mpibatch.halo import Exchange
 from mpibatch.mpi import MPI

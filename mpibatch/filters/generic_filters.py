@@ -81,8 +81,8 @@ def generic_filter(
     result = begin(name, u, output)
     if not isinstance(function, Kernel):
         raise UsageError(
-            f"{name}: function is {function!r}; give a stencil, @mb.stencil def f(u): return u[-1] + u[1], since a "
-            "window's values as an array would cost a call of Python for each cell"
+            f"{name}: function is a {type(function).__name__}; give a stencil, @mb.stencil def f(u): return "
+            "u[-1] + u[1], since a window's values as an array would cost a call of Python for each cell"
         )
     if size is not None or footprint is not None or ask.whole(name, "origin", origin):
         raise UsageError(f"{name}: size, footprint and origin are in the function, {function.name!r}; leave them out")

@@ -64,8 +64,8 @@
 A simulation leaves its state (`mpibatch.checkpoint`), a pipeline the results of steps that later ones need, under names
 that tell what they were made from. With ``start="resume"`` what is whole is used, and the rest is done again.
 
-The rooms, in order of dependency: ``file`` (schema, checks, parsing), ``target``, ``execution`` (with MPI),
-``rehearsal`` (the run's own checks, on a few cells), ``plan``.
+The rooms, in order of dependency: ``places``; ``document`` (limits, checks, problems), ``file`` (the schema),
+``target``, ``execution`` (with MPI), ``rehearsal`` (the run's own checks, on a few cells), ``plan``.
 """
 
 from __future__ import annotations

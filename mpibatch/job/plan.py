@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.base.units import bytes_text, shape_text
+from mpibatch.base.units import bytes_text, plural, shape_text
 from mpibatch.domain import Decomposition
 from mpibatch.io.base.names import split_path, whole_name
 from mpibatch.io.formats import Source, ask, inspect
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.region import chosen_region
-from mpibatch.job.file.checks import shown, slices
+from mpibatch.job.document.checks import shown, slices
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.schema import Job, Step, check_fit
 from mpibatch.job.file.simulation import SimulationJob
@@ -155,7 +155,7 @@ def _grid(grid: Mapping[str, Any], shape: tuple[int, ...], ranks: int, cell_byte
     """The process grid; `cell_bytes` is the bytes of one cell of the input, if there is one."""
     spread = layout(shape, ranks, grid)
     lines = [
-        f"grid    {shape_text(spread.topology)} = {ranks} {'rank' if ranks == 1 else 'ranks'}, "
+        f"grid    {shape_text(spread.topology)} = {plural(ranks, 'rank')}, "
         f"blocks up to {shape_text(spread.largest)} cells, imbalance {spread.imbalance:.2f}",
     ]
     if cell_bytes:

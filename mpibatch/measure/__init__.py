@@ -1,8 +1,8 @@
 """Measures of objects: connected components with scipy's numbers, and tables of what is known of each.
 
-In dependency order: ``_loops`` (compiled), ``_engine`` (structures, places, rims, merging over ranks,
-sums of labels), ``labelling``, ``regions``, ``label_sums`` and ``label_order`` (reductions of
-the values of each).
+In dependency order: ``_loops`` (compiled), ``_engine`` (structures, places, sums of labels), ``_components``
+(those of a block, merged and numbered over ranks), ``labelling``, ``regions``, ``label_sums`` and ``label_order``
+(reductions of the values of each), ``image_moments``.
 
 Importing this package loads none of its modules, and with them neither MPI nor numba; names are found when first used.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
+    from mpibatch.measure.image_moments import moments, moments_central
     from mpibatch.measure.label_order import extrema, maximum, maximum_position, median, minimum, minimum_position
     from mpibatch.measure.label_sums import center_of_mass, histogram, mean, standard_deviation, sum_labels, variance
     from mpibatch.measure.labelling import label
@@ -22,6 +23,7 @@ else:
     __getattr__, __dir__ = attach(
         __name__,
         {
+            "image_moments": ("moments", "moments_central"),
             "label_order": ("extrema", "maximum", "maximum_position", "median", "minimum", "minimum_position"),
             "label_sums": ("center_of_mass", "histogram", "mean", "standard_deviation", "sum_labels", "variance"),
             "labelling": ("label",),
@@ -42,6 +44,8 @@ __all__ = [
     "median",
     "minimum",
     "minimum_position",
+    "moments",
+    "moments_central",
     "regionprops_table",
     "standard_deviation",
     "sum_labels",

@@ -11,9 +11,12 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
-from mpibatch.measure._engine.group_sums import centers, histograms, sums
+from mpibatch.measure._engine.group_sums import centers, histograms, quotients
 from mpibatch.measure._engine.groups import groups_of, has_many, mask_of, reduced
+from mpibatch.measure._engine.power_sums import all_powers, power_sums
 from mpibatch.reduce import binning, moments, totals
+from mpibatch.reduce.operands import check_dtype
+from mpibatch.reduce.slot_sums import sums
 
 __all__ = ["center_of_mass", "histogram", "mean", "standard_deviation", "sum_labels", "variance"]
 
@@ -234,10 +237,13 @@ def center_of_mass(input: Field, labels: Field | None = None, index: Any = None)
         rows = [tuple(row) for row in centers(groups)[groups.order].tolist()]
         return rows if np.ndim(index) else rows[0]
     mask = mask_of(call, input, labels, index)
-    chosen = input.like("?") if mask is None else mask
-    if mask is None:
-        chosen.owned[...] = True
-    return tuple(centers(groups_of(call, input, chosen, 1))[0].tolist())
+    if mask is not None:
+        return tuple(centers(groups_of(call, input, mask, 1))[0].tolist())
+    check_dtype(input, call)
+    powers = power_sums(input, all_powers(input.ndim, 1, 1), f"{call} of a field of shape {input.shape}")
+    # The powers are in ascending order, that of the last axis first.
+    mass, *others = powers.values()
+    return tuple(quotients([mass, *reversed(others)]))
 
 
 def histogram(input: Field, min: float, max: float, bins: int, labels: Field | None = None, index: Any = None) -> Any:

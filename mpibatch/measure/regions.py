@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import to_attributes
-from mpibatch.io.write.region_table import RegionTable
+from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.measure._engine.medians import medians
 from mpibatch.measure._engine.moments import MOMENTS, WEIGHTED, Moments, summed_moments
 from mpibatch.measure._engine.outlines import OUTLINES, hull_columns, outlined
 from mpibatch.measure._engine.patterns import PATTERNS, counted, pattern_columns
@@ -41,10 +42,14 @@ def regionprops_table(
     intensity : Field, optional
         Values of the cells, on the same grid: bool, integers or floats.
     properties : sequence of str, optional
-        Of "label", "num_pixels", "area", "area_bbox", "bbox", "centroid", "equivalent_diameter_area", "extent"; for two
-        or three axes "axis_major_length", "axis_minor_length", "inertia_tensor", "inertia_tensor_eigvals"; for two
-        "eccentricity", "orientation"; with `intensity` "centroid_weighted", "intensity_max", "intensity_mean",
-        "intensity_min", "intensity_std". HERE
+        Any of scikit-image's that are numbers. Of a region's shape: "label", "num_pixels", "area", "area_bbox", "bbox",
+        "centroid", "centroid_local", "equivalent_diameter_area", "extent", "inertia_tensor", "inertia_tensor_eigvals",
+        "moments", "moments_central", "moments_normalized"; for two or three axes "axis_major_length",
+        "axis_minor_length", "euler_number"; for two "area_convex", "eccentricity", "feret_diameter_max", "moments_hu",
+        "orientation", "perimeter", "perimeter_crofton", "solidity". With `intensity`: "centroid_weighted",
+        "centroid_weighted_local", "intensity_max", "intensity_mean", "intensity_median", "intensity_min",
+        "intensity_std", "moments_weighted", "moments_weighted_central", "moments_weighted_normalized" and, for two
+        axes, "moments_weighted_hu".
     spacing : float or sequence of float, optional
         Distance between cells along each axis; by default 1.
 
@@ -63,11 +68,16 @@ def regionprops_table(
     Notes
     -----
     Collective. One pass through the labels, and one through labels and values if values are asked about; then one row
-    for each label that a rank has travels, merged with others' on the way.
+    for each label that a rank has travels, merged with others' on the way. Perimeters and the Euler number take one
+    pass more, as do hulls (of which a region's extent in each row travels), moments (4 to the power of the axes, sums
+    of many digits), and weighted moments. Medians are chosen from sorted blocks; only for labels of several ranks up to
+    18 rounds of messages narrow them down.
 
-    All sums are exact and each result is rounded from them as seldom as its formula allows: area, bbox and centroid
-    equal scikit-image's to the bit (with spacing, as others, to a few roundings), and all have the same bits on any
-    ranks. Coordinates are the grid's indices, also where it is periodic. Regions without finite weights have NaN.
+    All sums are exact and each result is rounded from them as seldom as its formula allows: area, bbox, centroid,
+    Euler number, median and hull equal scikit-image's to the bit (with spacing, as others, to a few roundings; medians
+    and means of f4 are not rounded to f4), and all have the same bits on any ranks. Coordinates are the grid's indices,
+    also where it is periodic: regions do not go on there. Regions without finite weights have NaN. Hu's
+    moments: doi:10.1109/TIT.1962.1057692.
 
     Examples
     --------
@@ -92,30 +102,39 @@ def regionprops_table(
     rows = tallied(labels, values, layout, top)
     with agreed(grid.comm, "regionprops_table"):
         regions = Regions(layout, rows, scales)
-    known = _further(labels, values, regions, share_of(labels, top), names)
+    parts = _further(labels, values, regions, share_of(labels, top), names)
     with agreed(grid.comm, "regionprops_table"):
+        known: dict[str, Array] = {}
+        for part in parts:
+            known |= part()
         columns = regions.columns(names, known)
     return RegionTable(grid.comm, columns, {**to_attributes(grid), "spacing": scales})
 
 
 def _further(
     labels: Field, values: Field | None, regions: Regions, share: int, names: tuple[str, ...]
-) -> dict[str, Array]:
-    """Return the columns that need more than rows of sums. Collective: each kind goes through the labels once."""
-    result: dict[str, Array] = {}
-    rows, spacing = regions.rows, regions.spacing
+) -> list[Callable[[], dict[str, Array]]]:
+    """Return what makes the columns that need more than rows of sums. Collective: each kind has passes of its own."""
+    rows, spacing, layout = regions.rows, regions.spacing, regions.layout
+    known, count = rows[:, 0], rows[:, 1]
+    result: list[Callable[[], dict[str, Array]]] = []
     if {*names} & {*PATTERNS}:
-        result |= pattern_columns(names, counted(labels, share, rows[:, 0]), spacing)
+        counts = counted(labels, share, known)
+        result.append(lambda: pattern_columns(names, counts, spacing))
     if {*names} & {*OUTLINES}:
-        result |= hull_columns(names, outlined(labels, share), rows[:, 1], spacing)
-    chosen = [name for name in names if name in MOMENTS]
-    if chosen:
-        sums = summed_moments(labels, None, regions.layout, share, rows[:, 0])
-        result |= Moments(sums, regions.corners, spacing).columns(chosen)
-    chosen = [name for name in names if name in WEIGHTED]
-    if chosen:
-        sums = summed_moments(labels, values, regions.layout, share, rows[:, 0])
-        result |= Moments(sums, regions.corners, spacing, regions.layout.unit, regions.holed).columns(chosen)
+        extents = outlined(labels, share)
+        result.append(lambda: hull_columns(names, extents, count, spacing))
+    if {*names} & {*MOMENTS}:
+        sums = summed_moments(labels, None, layout, share, known)
+        result.append(lambda: Moments(sums, regions.corners, spacing).columns(names, MOMENTS))
+    if {*names} & {*WEIGHTED}:
+        weighted = summed_moments(labels, values, layout, share, known)
+        result.append(
+            lambda: Moments(weighted, regions.corners, spacing, layout.unit, regions.holed).columns(names, WEIGHTED)
+        )
+    if "intensity_median" in names and values is not None:
+        middle = medians(labels, values, share, known, count)
+        result.append(lambda: {"intensity_median": np.where(regions.has_nan, np.nan, middle)})
     return result
 
 

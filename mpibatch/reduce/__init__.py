@@ -3,21 +3,22 @@
 Order cannot matter, because nothing is rounded before the end: floating sums are kept as whole numbers of
 2**-1074 (see `exact`), extremes and counts are integers or compared as such. In dependency order:
 
-arrays       walking an array that may be a view with a halo around it, without copying it
-operands     which elements of a Field take part, and the all-reduce of integers
-_loops       the compiled loops
-exact        exact sums of values and of products, their combination with others, and the one rounding
-axes         which axes are reduced, who has parts of the same lines, and who gets their results
-line_sums    sums, means, variances along axes
-extremes     the search for the least and greatest
-line_extremes  the same along axes
-totals       sum, mean, count_nonzero, any, all
-limits       min, max, argmin, argmax
-moments      var, std, dot, norm
-binning      histogram
-occurrences  bincount, unique
-selection    order statistics, digit by digit
-quantiles    median, quantile, percentile
+- ``arrays``: walking an array that may be a view with a halo around it, without copying it
+- ``operands``: which elements of a Field take part, and the all-reduce of integers
+- ``_loops``: the compiled loops
+- ``exact``: exact sums of values and of products, their combination with others, and the one rounding
+- ``axes``: which axes are reduced, who has parts of the same lines, and who gets their results
+- ``slot_sums``: sums of elements in any order, each for its label, number or bin
+- ``extremes``: the search for the least and greatest
+- ``totals``: sum, mean, count_nonzero, any, all
+- ``lines``: sums, extremes and quantiles along axes
+- ``limits``: min, max, argmin, argmax
+- ``moments``: var, std, dot, norm
+- ``binning``: histogram
+- ``occurrences``: bincount, unique
+- ``selection``: order statistics, digit by digit
+- ``interpolation``: what lies between two of them
+- ``quantiles``: median, quantile, percentile
 
 What needs no MPI (`arrays`, `_loops`, `exact`) can be imported where none is installed; hence the late imports.
 """
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mpibatch.reduce.limits import argmax, argmin, max, min, minmax, nanmax, nanmin
     from mpibatch.reduce.moments import dot, nanstd, nanvar, norm, std, var
     from mpibatch.reduce.occurrences import bincount, unique
-    from mpibatch.reduce.quantiles import median, nanmedian, nanquantile, percentile, quantile
+    from mpibatch.reduce.quantiles import median, nanmedian, nanpercentile, nanquantile, percentile, quantile
     from mpibatch.reduce.totals import all, any, count_nonzero, mean, nanmean, nansum, sum
 else:
     __getattr__, __dir__ = attach(
@@ -44,7 +45,7 @@ else:
             "moments": ("dot", "nanstd", "nanvar", "norm", "std", "var"),
             "occurrences": ("bincount", "unique"),
             "totals": ("all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"),
-            "quantiles": ("median", "nanmedian", "nanquantile", "percentile", "quantile"),
+            "quantiles": ("median", "nanmedian", "nanpercentile", "nanquantile", "percentile", "quantile"),
         },
     )
 
@@ -66,6 +67,7 @@ __all__ = [
     "nanmean",
     "nanmedian",
     "nanmin",
+    "nanpercentile",
     "nanquantile",
     "nanstd",
     "nansum",

@@ -28,9 +28,9 @@ from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import move
 from mpibatch.mpi import MPI, Transfers, transfer
 from mpibatch.mpi.transfers import Target
-from mpibatch.reduce.operands import Operand
+from mpibatch.reduce.operands import Operand, agree
 
-__all__ = ["Axis", "Lines", "grid_of", "lines_of", "merge_halves", "share", "share_all"]
+__all__ = ["Axis", "Lines", "grid_of", "lines_of", "merge_halves", "share", "spread_halves"]
 
 Array = npt.NDArray[Any]
 Axis = int | Sequence[int]
@@ -107,6 +107,23 @@ class Lines:
         with REDUCTION:
             return merge_halves(u.grid.comm, self.size, self.index(u.grid.rank), self.member, cells, merge)
 
+    def whole(self, mine: Array, rows: int) -> Array:
+        """Return all rows of a table, of which each rank of the group has its share. Collective over the group."""
+        u = self.op.u
+        if self.size == 1:
+            return mine
+        with REDUCTION:
+            return spread_halves(u.grid.comm, self.size, self.index(u.grid.rank), self.member, rows, mine)
+
+    def agree(self, text: str = "", *, flag: bool = False) -> bool:
+        """Return whether any rank has the flag; UsageError if not all ask for the same. Collective: 2 KiB."""
+        return agree(self.op.u.grid.comm, f"{self.text}, {text}", flag=flag)
+
+    @property
+    def text(self) -> str:
+        """What is asked for, in words. Local."""
+        return f"{self.op.text}, axis={self.reduced}"
+
     @property
     def group(self) -> tuple[int, ...]:
         """Ranks along each reduced axis of the grid. Local."""
@@ -146,7 +163,8 @@ class Lines:
         """
         u, axes = self.op.u, self.kept_grid
         if not axes:
-            return self._everywhere(results)
+            whole: Array = self.whole(results, self.local_shape[0] if self.kept else 1).reshape(self.components)[()]
+            return whole
         if not any(a < u.grid.ndim for a in self.reduced):
             local = u.like(results.dtype, 0, self.components)
             local.owned[...] = results
@@ -154,32 +172,6 @@ class Lines:
         result = grid_of(u.grid, axes).empty(results.dtype, 0, self.components)
         move(u.grid.comm, _Shares(self), results, result.grid.decomposition, result.owned)
         return result
-
-    def _everywhere(self, results: Array) -> Array:
-        u, shape = self.op.u, self.components
-        rows = shape[0] if shape else 1
-        whole: Array = share_all(
-            u.grid.comm, self.size, self.index(u.grid.rank), results.reshape(len(results), *shape[1:]), rows
-        ).reshape(shape)[()]
-        return whole
-
-
-def share_all(comm: MPI.Intracomm, size: int, index: int, results: Array, rows: int) -> Array:
-    """Return the rows of all `share` of a group of all ranks, on every rank. Collective: 8 bytes an element.
-
-    Each row is on one rank; the zeros of the others, in an all-reduce of integers, add nothing to its bits.
-    """
-    low, high = share(size, index, rows)
-    mine = np.zeros((rows, *results.shape[1:]), results.dtype)
-    mine[low:high] = results
-    bits = np.zeros(mine.size, np.int64)
-    bits.view(np.uint8).reshape(mine.size, 8)[:, : mine.itemsize] = mine.reshape(-1, 1).view(np.uint8)
-    total = np.empty_like(bits)
-    with REDUCTION:
-        comm.Allreduce(bits, total, op=MPI.SUM)
-    raw = np.ascontiguousarray(total.view(np.uint8).reshape(mine.size, 8)[:, : mine.itemsize])
-    whole: Array = raw.view(results.dtype).reshape(mine.shape)
-    return whole
 
 
 def _joined(values: Array, mask: Array | None, first: int) -> tuple[Array, Array | None]:
@@ -293,6 +285,39 @@ def merge_halves(
         state = kept
         first += 0 if is_lower else lower
     return state
+
+
+def spread_halves(
+    comm: MPI.Intracomm, size: int, index: int, member: Callable[[int], int], rows: int, mine: Array
+) -> Array:
+    """Return all rows, of which each rank of a group has its `share`: `merge_halves` backwards. Collective over it."""
+    levels = []
+    first, low, high = 0, 0, rows
+    for lower, upper, is_lower in _steps(size, index):
+        cut = low + (high - low) * lower // (lower + upper)
+        levels.append((first, lower, upper, is_lower, slice(low, cut), slice(cut, high)))
+        low, high = (low, cut) if is_lower else (cut, high)
+        first += 0 if is_lower else lower
+    whole = np.empty((rows, *mine.shape[1:]), mine.dtype)
+    whole[low:high] = mine
+    for first, lower, upper, is_lower, below, above in reversed(levels):
+        at = index - first
+        is_last = lower > upper and at == lower + upper - 1
+        if is_lower:
+            giver = min(at + lower, lower + upper - 1)
+            takers = [giver] if giver == at + lower else []
+            leaving, arriving = whole[below], whole[above]
+        else:
+            giver = at - lower
+            takers = [giver, *([lower - 1] if is_last else [])]
+            leaving, arriving = whole[above], whole[below]
+        moves = Transfers()
+        if leaving.size:
+            moves.sends = {member(first + taker): [leaving] for taker in takers}
+        if arriving.size:
+            moves.receives = {member(first + giver): [Target(arriving, arriving.shape)]}
+        transfer(comm, moves)
+    return whole
 
 
 def lines_of(op: Operand, axis: Any) -> Lines:

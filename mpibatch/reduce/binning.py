@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.reduce.extremes import extremes
-from mpibatch.reduce.operands import Operand, add_up, operand
+from mpibatch.reduce.operands import Operand, add_up, agree, operand
+from mpibatch.reduce.slot_sums import Weights, check_weights, sums
 
 __all__ = ["histogram"]
 
@@ -38,6 +40,7 @@ def histogram(
     bins: int | Sequence[float] | Array = 10,
     range: tuple[Any, Any] | None = None,
     density: bool = False,
+    weights: Field | None = None,
     *,
     where: Field | None = None,
 ) -> tuple[Array, Array]:
@@ -54,13 +57,17 @@ def histogram(
         NaN, are not counted. Without meaning if edges are given.
     density : bool, optional
         Divide the counts by their sum and by the widths of the bins.
+    weights : Field, optional
+        On the same grid, with the same components, of bool, integers or floats of up to 8 bytes: added up in place of
+        counting.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 
     Returns
     -------
     counts : int64 array
-        One per bin; f8 if `density`. Bins hold their left edge; the last one holds its right edge, too.
+        One per bin; f8 if `density`, and of weights each exact sum, rounded once. Bins hold their left edge; the last
+        one holds its right edge, too.
     edges : array
         One more; f8, or the type that NumPy gives them.
 
@@ -70,7 +77,7 @@ def histogram(
     ------
     UsageError
         On every rank, for complex fields, for bins or a range that NumPy refuses (NumPy's names of automatic rules
-        among them), and for NaN or infinite elements if no range is given.
+        among them), for NaN or infinite elements if no range is given, and for weights that do not fit.
 
     Notes
     -----
@@ -86,6 +93,8 @@ def histogram(
     [3 3] [ 0. 10. 20.]
     """
     op = operand(u, "the histogram", where)
+    if weights is not None:
+        check_weights(op, weights)
     if isinstance(bins, str):
         raise UsageError(f"histogram with bins={bins!r} was asked for; give a number of bins, or a list of edges")
     uniform = np.ndim(bins) == 0
@@ -101,9 +110,17 @@ def histogram(
         ) from error
     if edges.size < 2:
         raise UsageError(f"histogram with the edges {edges.tolist()} was asked for; give at least two")
-    with phase("compute"):
-        mine = _count(op, plain, bins if uniform else edges, range, edges, uniform)
-    counts = add_up(u.grid.comm, mine, f"{op.text}, with bins={bins!r}, range={range!r}")
+    text = f"{op.text}, with bins={bins!r}, range={range!r}"
+    counts: Array
+    if weights is None:
+        with phase("compute"):
+            mine = _count(op, plain, bins if uniform else edges, range, edges, uniform)
+        counts = add_up(u.grid.comm, mine, text)
+    else:
+        text = f"{text}, weights of dtype {weights.dtype}"
+        agree(u.grid.comm, text)
+        slots_of = partial(_bins_of, bins if uniform else edges, range, edges)
+        counts = sums(Weights(weights, text, edges.size - 1, op, slots_of), "sum")
     return (counts / np.array(np.diff(edges), float) / counts.sum() if density else counts), edges
 
 
@@ -124,6 +141,20 @@ def _found_range(op: Operand) -> tuple[Any, Any]:
         )
     # Adding 0 turns -0.0 into 0.0.
     return low + 0, high + 0
+
+
+def _bins_of(bins: Any, range: Any, edges: Array, part: Array) -> Counts:
+    """Return which bin NumPy counts each element in, -1 for none. Local.
+
+    It tells how many a bin has, and a greater element is in no bin before.
+    """
+    plain = part.view("u1") if part.dtype.kind == "b" else part
+    order = np.argsort(plain, kind="stable")
+    counts = np.histogram(plain, bins, range)[0]
+    first = np.count_nonzero(plain < edges[0])
+    slots = np.full(part.size, -1, np.int64)
+    slots[order[first : first + counts.sum()]] = np.repeat(np.arange(counts.size), counts)
+    return slots
 
 
 def _count(op: Operand, plain: np.dtype[Any], bins: Any, range: Any, edges: Array, uniform: bool) -> Counts:

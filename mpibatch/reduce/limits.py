@@ -8,26 +8,26 @@ from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import extreme_place, some_extremes
-from mpibatch.reduce.line_extremes import extreme_lines, extreme_places
+from mpibatch.reduce.lines.extremes import extreme_lines, extreme_places
 from mpibatch.reduce.operands import Operand, operand
 
 __all__ = ["argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"]
 
 
-def _extreme(op: Operand, axis: Axis | None, largest: bool) -> Any:
+def _extreme(op: Operand, axis: Axis | None, *, largest: bool) -> Any:
     if axis is None:
         return some_extremes(op, (largest,))[0]
     lines = lines_of(op, axis)
-    return lines.spread(extreme_lines(lines, largest))
+    return lines.spread(extreme_lines(lines, largest=largest))
 
 
-def _place(op: Operand, axis: Any, largest: bool) -> Any:
+def _place(op: Operand, axis: Any, *, largest: bool) -> Any:
     if axis is None:
         return extreme_place(op, largest)
     lines = lines_of(op, axis)
     if len(lines.reduced) != 1:
         raise UsageError(f"{op.request} along axis={axis!r} was asked for; give one axis, or None for all")
-    return lines.spread(extreme_places(lines, largest))
+    return lines.spread(extreme_places(lines, largest=largest))
 
 
 def min(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:

@@ -33,7 +33,7 @@ from mpibatch.reduce.exact import (
     rounded,
 )
 from mpibatch.reduce.extremes import some_extremes
-from mpibatch.reduce.line_sums import sum_lines
+from mpibatch.reduce.lines.sums import sum_lines
 from mpibatch.reduce.operands import Operand, add_up, check_dtype, check_same_grid, operand
 from mpibatch.reduce.totals import count_nonzero
 

@@ -16,7 +16,7 @@ from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI, differ, mark
 from mpibatch.reduce.arrays import chunks, pairs
 
-__all__ = ["Operand", "add_up", "all_reduce", "check_dtype", "check_same_grid", "operand"]
+__all__ = ["Operand", "add_up", "agree", "all_reduce", "check_dtype", "check_same_grid", "operand"]
 
 Array = npt.NDArray[Any]
 
@@ -134,12 +134,18 @@ def check_same_grid(u: Field, other: Field, request: str) -> None:
 
 
 def all_reduce(comm: MPI.Intracomm, mine: npt.NDArray[np.int64], op: MPI.Op, text: str) -> npt.NDArray[np.int64]:
-    """Return what every rank's small int64 array makes together, by MPI_SUM or MPI_MAX. Collective: 2 KiB or more.
+    """Return what every rank's int64 array makes together, by MPI_SUM or MPI_MAX. Collective: 2 KiB, or that and more.
 
-    Raises UsageError, on every rank, if not all have asked for the same: messages of nearly all reductions have one
+    Raises UsageError, on every rank, if not all have asked for the same: the first message of all reductions has one
     length, so that MPI does not end the job before that is seen.
     """
-    sent = np.zeros(max(LEAST, len(mine) + 2), np.int64)
+    if len(mine) > LEAST - 2:
+        agree(comm, text)
+        whole = np.empty_like(mine)
+        with REDUCTION:
+            comm.Allreduce(mine, whole, op=op)
+        return whole
+    sent = np.zeros(LEAST, np.int64)
     number = mark(text)
     sent[: len(mine)], sent[-2:] = mine, (number, ~number)
     total = np.empty_like(sent)
@@ -151,6 +157,11 @@ def all_reduce(comm: MPI.Intracomm, mine: npt.NDArray[np.int64], op: MPI.Op, tex
     return total[: len(mine)]
 
 
+def agree(comm: MPI.Intracomm, text: str, *, flag: bool = False) -> bool:
+    """Return whether any rank has the flag; UsageError if not all ask for the same. Collective: 2 KiB."""
+    return bool(all_reduce(comm, np.array([flag], np.int64), MPI.MAX, text)[0])
+
+
 def add_up(comm: MPI.Intracomm, mine: npt.NDArray[np.int64], text: str) -> npt.NDArray[np.int64]:
-    """Return the element-wise sum of every rank's small int64 array. Collective; see `all_reduce`."""
+    """Return the element-wise sum of every rank's int64 array. Collective; see `all_reduce`."""
     return all_reduce(comm, mine, MPI.SUM, text)

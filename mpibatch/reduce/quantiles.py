@@ -1,12 +1,10 @@
-"""Quantiles of the elements of a Field: exact order statistics, and NumPy's ways to interpolate between two of them.
+"""Quantiles of the elements of a Field: exact order statistics, and what lies between two of them.
 
-The methods are those of R. J. Hyndman and Y. Fan, "Sample quantiles in statistical packages",
-doi:10.1080/00031305.1996.10473566, and NumPy's four others; the operations and their order are NumPy's, for equal bits.
+See `interpolation` for the methods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,52 +14,15 @@ from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import NOWHERE
-from mpibatch.reduce.line_quantiles import sort_lines
+from mpibatch.reduce.interpolation import METHODS, interpolated, neighbours, share_above
+from mpibatch.reduce.lines.quantiles import sort_lines
 from mpibatch.reduce.operands import Operand, operand
 from mpibatch.reduce.selection import order_statistics
 
-__all__ = ["METHODS", "median", "nanmedian", "nanquantile", "percentile", "quantile"]
+__all__ = ["median", "nanmedian", "nanpercentile", "nanquantile", "percentile", "quantile"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
-
-
-def _between(alpha: float, beta: float) -> Callable[[int, Floats], Floats]:
-    """Return the place of a quantile, which need not be whole, by Hyndman and Fan's two numbers. Local."""
-    return lambda n, q: n * q + (alpha + q * (1 - alpha - beta)) - 1
-
-
-def _upper_unless(place: Floats, is_lower: Any) -> Array:
-    return np.maximum(np.where(is_lower, np.floor(place), np.floor(place) + 1).astype(np.int64), 0)
-
-
-def _closest(n: int, q: Floats) -> Array:
-    place = n * q - 1 - 0.5
-    below = np.floor(place)
-    return _upper_unless(place, (place == below) & (below % 2 == 1))
-
-
-def _inverted(n: int, q: Floats) -> Array:
-    place = n * q - 1
-    return _upper_unless(place, place == np.floor(place))
-
-
-# Place of the quantile among n ordered elements: integers where one element is taken, else floats.
-METHODS: dict[str, Callable[[int, Floats], Array]] = {
-    "inverted_cdf": _inverted,
-    "averaged_inverted_cdf": lambda n, q: n * q - 1,
-    "closest_observation": _closest,
-    "interpolated_inverted_cdf": _between(0, 1),
-    "hazen": _between(0.5, 0.5),
-    "weibull": _between(0, 0),
-    "linear": lambda n, q: (n - 1) * q,
-    "median_unbiased": _between(1 / 3.0, 1 / 3.0),
-    "normal_unbiased": _between(3 / 8.0, 3 / 8.0),
-    "lower": lambda n, q: np.floor((n - 1) * q).astype(np.int64),
-    "higher": lambda n, q: np.ceil((n - 1) * q).astype(np.int64),
-    "midpoint": lambda n, q: 0.5 * (np.floor((n - 1) * q) + np.ceil((n - 1) * q)),
-    "nearest": lambda n, q: np.around((n - 1) * q).astype(np.int64),
-}
 
 
 def check_quantiles(q: Any, method: Any, request: str, percents: bool) -> tuple[Floats, bool]:
@@ -79,46 +40,6 @@ def check_quantiles(q: Any, method: Any, request: str, percents: bool) -> tuple[
     return (array / 100 if percents else array), is_weak
 
 
-def _neighbours(place: Array, n: int) -> tuple[Array, Array]:
-    """Return the elements below and above each place; at the ends, both are the same. Local."""
-    if place.dtype.kind == "i":
-        below = np.clip(place, 0, n - 1)
-        return below, below
-    below = np.floor(place)
-    above = below + 1
-    last, first = place >= n - 1, place < 0
-    below = np.where(last, n - 1, np.where(first, 0, below)).astype(np.int64)
-    above = np.where(last, n - 1, np.where(first, 0, above)).astype(np.int64)
-    return below, above
-
-
-def _share(place: Floats, n: int, method: str) -> Floats:
-    """Return the weight of the element above. Local."""
-    # NumPy subtracts the index that it looks up, which at the upper end is -1, counted from behind.
-    base = np.where(place >= n - 1, -1.0, np.where(place < 0, 0.0, np.floor(place)))
-    share = np.asarray(place - base)
-    if method == "averaged_inverted_cdf":
-        share = np.where(share == 0, 0.5, 1.0)
-    elif method == "midpoint":
-        share = np.where(place % 1 == 0, 0.0, 0.5)
-    return share
-
-
-def _interpolated(below: Array, above: Array, share: Any) -> Array:
-    """Return what lies at `share` of the way from one to the other. Local."""
-    if below.dtype.kind in "iu":
-        # The difference of two integers can be more than their type holds.
-        is_wide = below.dtype.itemsize == 8 and any(
-            int(b) - int(a) >= 1 << 63 for a, b in zip(below.flat, above.flat, strict=True)
-        )
-        wide = np.dtype("f8" if is_wide else "u8" if below.dtype == np.uint64 else "i8")
-        below, above = below.astype(wide), above.astype(wide)
-    with np.errstate(invalid="ignore", over="ignore"):
-        step = above - below
-        way: Array = np.where(share >= 0.5, above - step * (1 - share), below + step * share)
-    return way
-
-
 def _quantile(op: Operand, q: Any, axis: Axis | None, method: Any, percents: bool = False) -> Any:
     at, is_weak = check_quantiles(q, method, op.request, percents)
     text = f"{op.text}, q={at.tolist()}, method={method}, axis={axis}"
@@ -131,6 +52,7 @@ def _quantile(op: Operand, q: Any, axis: Axis | None, method: Any, percents: boo
         text,
         at.shape,
         lambda values, axes: take(values, share, axis=axes, method=method),
+        lambda values, count: _quantiles_of_rows(values, count, at, is_weak, method),
         lambda some: _quantile_of_all(some, at, is_weak, method, text),
     )
 
@@ -140,7 +62,7 @@ def _quantile_of_all(op: Operand, at: Floats, is_weak: bool, method: str, text: 
 
     def places(n: int) -> list[int]:
         place = np.asarray(METHODS[method](n, at))
-        return [int(k) for some in _neighbours(place, n) for k in some.flat]
+        return [int(k) for some in neighbours(place, n) for k in some.flat]
 
     n, has_nan, values = order_statistics(op, places, text)
     dtype = np.dtype("u1") if op.u.dtype.kind == "b" else op.u.dtype
@@ -150,12 +72,31 @@ def _quantile_of_all(op: Operand, at: Floats, is_weak: bool, method: str, text: 
         return np.full(at.shape, np.nan, dtype)[()]
     place = np.asarray(METHODS[method](n, at))
     below, above = (
-        np.array([values[int(k)] for k in some.flat], dtype).reshape(at.shape) for some in _neighbours(place, n)
+        np.array([values[int(k)] for k in some.flat], dtype).reshape(at.shape) for some in neighbours(place, n)
     )
     if place.dtype.kind == "i":
         return below[()]
-    share = _share(place, n, method)
-    return _interpolated(below, above, float(share) if is_weak else share)[()]
+    return interpolated(below, above, share_above(place, n, method), is_weak=is_weak)[()]
+
+
+def _quantiles_of_rows(values: Array, count: Array, at: Floats, is_weak: bool, method: str) -> Array:
+    """Return quantiles of the first `count` > 0 elements of sorted rows; axes of `at` come first. Local."""
+    n = np.broadcast_to(count, at.shape + count.shape)
+    place = np.asarray(METHODS[method](n, at.reshape(at.shape + (1,) * count.ndim)))
+    below, above = (
+        np.take_along_axis(values, some.reshape(at.size, count.size).T, axis=1).T.reshape(some.shape)
+        for some in neighbours(place, n)
+    )
+    return (
+        below if place.dtype.kind == "i" else interpolated(below, above, share_above(place, n, method), is_weak=is_weak)
+    )
+
+
+def _medians_of_rows(values: Array, count: Array) -> Array:
+    low, high = (np.take_along_axis(values, k[:, np.newaxis], axis=1)[:, 0] for k in ((count - 1) // 2, count // 2))
+    with np.errstate(over="ignore", invalid="ignore"):
+        # The mean of the element in the middle alone, since that of it and itself might overflow.
+        return np.asarray(np.where(count % 2 == 1, np.mean([low], axis=0), np.mean([low, high], axis=0)))
 
 
 def _median(op: Operand, axis: Axis | None) -> Any:
@@ -163,7 +104,12 @@ def _median(op: Operand, axis: Axis | None) -> Any:
         return _median_of_all(op)
     take = np.nanmedian if op.skips_nan else np.median
     return sort_lines(
-        lines_of(op, axis), f"{op.text}, axis={axis}", (), lambda values, axes: take(values, axis=axes), _median_of_all
+        lines_of(op, axis),
+        f"{op.text}, axis={axis}",
+        (),
+        lambda values, axes: take(values, axis=axes),
+        _medians_of_rows,
+        _median_of_all,
     )
 
 
@@ -193,7 +139,8 @@ def quantile(u: Field, q: Any, axis: Axis | None = None, *, method: str = "linea
         NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
         linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
     where : Field of bool, optional
-        On the same grid; only elements where it is True count. It is True somewhere. Not together with `axis`.
+        On the same grid; only elements where it is True count. It is True somewhere; with `axis`, the result is NaN
+        where it is not.
 
     Returns
     -------
@@ -302,6 +249,44 @@ def nanquantile(
     1.5
     """
     return _quantile(operand(u, "the quantile without NaN", where, skips_nan=True), q, axis, method)
+
+
+def nanpercentile(
+    u: Field, q: Any, axis: Axis | None = None, *, method: str = "linear", where: Field | None = None
+) -> Any:
+    """Return percentiles of all elements that are not NaN, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        As for `quantile`.
+    q : float or array of float
+        From 0 to 100.
+    axis : int or sequence of int, optional
+        As for `quantile`.
+    method : str, optional
+        As for `quantile`.
+    where : Field of bool, optional
+        As for `quantile`.
+
+    Returns
+    -------
+    scalar or array of the shape of `q`
+        As `percentile`; NaN if there are none but NaN.
+
+    Notes
+    -----
+    Collective, at the cost of `quantile`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid((4,)).from_function(lambda x: x)
+    >>> u.owned[u.owned == 3] = float("nan")
+    >>> print(mb.nanpercentile(u, 75))
+    1.5
+    """
+    return _quantile(operand(u, "the percentile without NaN", where, skips_nan=True), q, axis, method, percents=True)
 
 
 def median(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:

@@ -11,7 +11,7 @@ from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
-from mpibatch.reduce.line_sums import count_lines, sum_lines
+from mpibatch.reduce.lines.sums import count_lines, sum_lines
 from mpibatch.reduce.operands import Operand, add_up, operand
 
 __all__ = ["all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"]
@@ -214,7 +214,7 @@ def nanmean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -
 def _count(op: Operand, truths: bool, axis: Axis | None) -> Any:
     """Return how many elements are true, or false: in all, or of each line of this rank's share. Collective."""
     if axis is not None:
-        return count_lines(lines_of(op, axis), truths)
+        return count_lines(lines_of(op, axis), truths=truths)
     mine = 0
     with phase("compute"):
         for part in op.parts():

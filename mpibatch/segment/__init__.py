@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from mpibatch.segment.chamfer import distance_transform_cdt
     from mpibatch.segment.distances import distance_transform_edt, expand_labels
     from mpibatch.segment.floods import apply_hysteresis_threshold, clear_border, flood, flood_fill
+    from mpibatch.segment.label_maps import LabelMap, join_segmentations, relabel_sequential
     from mpibatch.segment.peak_spacing import peak_local_max
     from mpibatch.segment.peaks import local_maxima, local_minima
     from mpibatch.segment.propagation import binary_fill_holes, binary_propagation
     from mpibatch.segment.reconstructions import h_maxima, h_minima, reconstruction
-    from mpibatch.segment.relabelling import LabelMap, join_segmentations, relabel_sequential
     from mpibatch.segment.removals import remove_small_holes, remove_small_objects
     from mpibatch.segment.thinning import skeletonize, thin
     from mpibatch.segment.watersheds import watershed
@@ -64,7 +64,7 @@ _FAMILIES = {
     "peaks": ("local_maxima", "local_minima"),
     "propagation": ("binary_fill_holes", "binary_propagation"),
     "reconstructions": ("h_maxima", "h_minima", "reconstruction"),
-    "relabelling": ("LabelMap", "join_segmentations", "relabel_sequential"),
+    "label_maps": ("LabelMap", "join_segmentations", "relabel_sequential"),
     "removals": ("remove_small_holes", "remove_small_objects"),
     "peak_spacing": ("peak_local_max",),
     "thinning": ("skeletonize", "thin"),

@@ -78,7 +78,7 @@ def find_boundaries(label_img: Field, connectivity: int = 1, mode: str = "thick"
     same(label_img.grid.comm, f"{name} of {label_img.shape} {label_img.dtype}: {connectivity}, {mode}, {level}")
     u = label_img.astype(np.uint8) if label_img.dtype.kind == "b" else label_img
     out = Field(u.grid, np.bool_)
-    np.not_equal(_extreme(u, near, True).owned, _extreme(u, near, False).owned, out=out.owned)
+    np.not_equal(_extreme(u, near, is_largest=True).owned, _extreme(u, near, is_largest=False).owned, out=out.owned)
     if mode == "inner":
         out.owned[...] &= u.owned != level
     elif mode == "outer":
@@ -86,12 +86,12 @@ def find_boundaries(label_img: Field, connectivity: int = 1, mode: str = "thick"
         raised = u.copy()
         raised.owned[outside] = np.iinfo(u.dtype).max
         around = cube(u.grid.ndim)
-        touches = _extreme(u, around, True).owned != _extreme(raised, around, False).owned
+        touches = _extreme(u, around, is_largest=True).owned != _extreme(raised, around, is_largest=False).owned
         out.owned[...] &= outside | touches
     return out
 
 
-def _extreme(u: Field, near: Neighborhood, is_largest: bool) -> Field:
+def _extreme(u: Field, near: Neighborhood, *, is_largest: bool) -> Field:
     """Return the largest, or the least, of a cell and its neighbors. Collective."""
     form: Any = np.zeros((3,) * u.grid.ndim, np.bool_)
     form[(1,) * u.grid.ndim] = True

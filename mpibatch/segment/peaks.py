@@ -126,9 +126,9 @@ def _peaks(
             if not largest:
                 np.invert(cells.owned, out=cells.owned)
     plateaus = Plateaus(name, cells, near, lowest(dtype))
-    plateaus.mark_exceeded()
-    if near.steps.size:
-        plateaus.state[u.owned == (least if largest else most)] = 1
+    # What is no higher than the lowest of all is no maximum.
+    level = dtype.type(least) if largest else -most if dtype.kind == "f" else ~dtype.type(most)
+    plateaus.mark_exceeded(level if near.steps.size else None)
     if not allow_borders:
         for _, part in wall_parts(u, 1):
             plateaus.state[part] = 1

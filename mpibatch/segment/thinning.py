@@ -146,23 +146,39 @@ def _check(name: str, u: Field) -> None:
 
 def _thinned(name: str, u: Field, tables: tuple[Bools, Bools], most: int | None) -> Field:
     """Clear cells by one table and the other in turn, until nothing changes. Collective."""
-    from mpibatch.segment._loops.thinning import thin_once
+    from mpibatch.segment._loops.thinning import set_around, thin_all, thin_some
 
     same(u.grid.comm, f"{name} of {u.shape} in {most} steps")
     state = Field(u.grid, np.uint8, 1)
     np.not_equal(u.owned, 0, out=state.owned.view(np.bool_))
     lines, cells = lines_of(state), state.padded.reshape(-1)
     ring = np.array([dy * state.padded.shape[1] + dx for dy, dx in RING], np.int64)
+    # A bit for each of two lists: of cells on it, and of those on none, in the halo and (always looked at) near it.
+    marks = np.full(state.padded.shape, 3, np.uint8)
+    rim = np.zeros(state.padded.shape, np.bool_)
+    for array, frame, value in ((rim, 0, True), (rim, 1, False), (marks, 1, 0)):
+        inner = [
+            slice(low + frame, low + max(frame, n - frame))
+            for (low, _), n in zip(state.halo, state.box.shape, strict=True)
+        ]
+        array[tuple(inner)] = value
+    marked, around = marks.reshape(-1), np.flatnonzero(rim)
+    older = newer = np.empty(0, np.int64)  # cells around those cleared in the last two half steps
     done = 0
     with Exchange(state, mode="constant", cval=0) as fill:
         while most is None or done < most:
-            cleared = 0
-            for goes in tables:
+            count = 0
+            for turn, goes in enumerate(tables):
                 fill()
                 with timed("compute"):
-                    cleared += thin_once(cells, lines.bases, lines.length, ring, goes)
+                    if done:
+                        cleared = thin_some(cells, older, newer, around, ring, goes)
+                    else:
+                        cleared = thin_all(cells, lines.bases, lines.length, ring, goes)
+                    older, newer = newer, set_around(cells, marked, 1 + turn, older, cleared, ring)
+                    count += cleared.size
             done += 1
-            if not total(state, cleared):
+            if not total(state, count):
                 break
     out = Field(u.grid, np.bool_)
     np.not_equal(state.owned, 0, out=out.owned)

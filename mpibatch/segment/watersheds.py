@@ -120,7 +120,7 @@ def watershed(
     elif markers is None:
         seeds = _minima(image, allowed, near)
     else:
-        seeds = _spread(image, allowed, mask is None, markers)
+        seeds = _spread(image, allowed, markers)
     basins = Basins(NAME, image, seeds, allowed, near)
     ties = Field(image.grid, np.bool_) if return_ties else None
     if ties is not None:
@@ -195,13 +195,13 @@ def _minima(image: Field, allowed: Any, near: Neighborhood) -> Array:
     return numbers
 
 
-def _spread(image: Field, allowed: Any, is_whole: bool, markers: Any) -> Array:
+def _spread(image: Field, allowed: Any, markers: Any) -> Array:
     """Return the numbers of evenly spread cells within the mask, about as many, over the owned cells. Collective."""
     size = math.prod(image.grid.shape)
     count = whole(NAME, "markers", markers)
     if count < 1:
         raise UsageError(f"{NAME}: markers = {markers!r}; give their number, 1 or more, or a Field of labels")
-    inside = size if is_whole else total(image, int(np.count_nonzero(allowed)))
+    inside = size if allowed is True else total(image, int(np.count_nonzero(allowed)))
     # As many within the mask, not in all; scikit-image's operations in their order.
     points = int(count / (inside / size)) if inside else 0
     if not points:

@@ -83,6 +83,14 @@ def stencil(
     names = {name: tuple(parts) for name, parts in (components or {}).items()}
 
     def make(function: Callable[..., Any]) -> Kernel:
-        return Kernel(function, parse(function, names), names, ndim, threads, backend, overlap)
+        return Kernel(
+            function=function,
+            program=parse(function, names),
+            components=names,
+            ndim=ndim,
+            threads=threads,
+            backend=backend,
+            overlap=overlap,
+        )
 
     return make if function is None else make(function)

@@ -226,13 +226,13 @@ class Kernel:
         numpy [6. 6.]
         """
         return Kernel(
-            self.__stencil__,
-            self.program,
-            self.components,
-            self._ndim,
-            self.threads if threads is None else threads,
-            self.backend if backend is None else backend,
-            self.overlap if overlap is None else overlap,
+            function=self.__stencil__,
+            program=self.program,
+            components=self.components,
+            ndim=self._ndim,
+            threads=self.threads if threads is None else threads,
+            backend=self.backend if backend is None else backend,
+            overlap=self.overlap if overlap is None else overlap,
         )
 
     def typed(

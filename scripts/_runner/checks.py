@@ -53,8 +53,8 @@ def expanded(command: tuple[str, ...]) -> list[str]:
     program = Path(sys.executable).parent / command[0]
     words = [str(program) if os.access(program, os.X_OK) else command[0]]
     for word in command[1:]:
-        found = sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob(word)) if "*" in word else []
-        words += found or [word]
+        files = sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob(word)) if "*" in word else []
+        words += files or [word]
     return words
 
 

@@ -19,7 +19,15 @@ from typing import TextIO
 from scripts._runner.checks import run_checks
 from scripts._runner.processes import interrupted
 from scripts._runner.results import Results
-from scripts._runner.setups import OPENMPI_ON_SLURM, Part, Setup, setup_mpich, setup_openmpi, unit_parts
+from scripts._runner.setups import (
+    OPENMPI_ON_SLURM,
+    Part,
+    Setup,
+    files_with,
+    setup_mpich,
+    setup_openmpi,
+    unit_parts,
+)
 from scripts._runner.steps import prepare_openmpi, pytest_step
 
 
@@ -81,7 +89,7 @@ class Lanes:
         self._go_on(out)
 
     def _third(self, out: TextIO | None) -> None:
-        slurm = Part("unit tests on Slurm", "not mpi and slurm")
+        slurm = Part("unit tests on Slurm", "not mpi and slurm", files_with("slurm"))
         pytest_step(self._mpich, 0, self._options, self._results, out, slurm)
         self._is_settled.wait()
         if self._ready:

@@ -33,21 +33,21 @@ class Results:
     def _add(self, name: str, seconds: float, status: str, tally: Path | None) -> None:
         outcomes: dict[str, str] = {}
         if tally is not None and tally.exists():
-            told = json.loads(tally.read_text())
-            outcomes = told["outcomes"]
-            self.too_few_ranks |= told["too_few_ranks"]
-            for file, spent in told["seconds"].items():
+            record = json.loads(tally.read_text())
+            outcomes = record["outcomes"]
+            self.too_few_ranks |= record["too_few_ranks"]
+            for file, spent in record["seconds"].items():
                 self.seconds[file][name] = spent
-            for test, reason in told["reasons"].items():
+            for test, reason in record["reasons"].items():
                 self.not_run[reason.removeprefix("Skipped: ")].add(test)
         self.executed |= {test for test, outcome in outcomes.items() if outcome != "skipped"}
-        here = {kind: sum(outcome == kind for outcome in outcomes.values()) for kind in self.counts}
-        if status and not here["failed"]:
-            here["failed"] = 1
+        tallied = {kind: sum(outcome == kind for outcome in outcomes.values()) for kind in self.counts}
+        if status and not tallied["failed"]:
+            tallied["failed"] = 1
         if tally is not None or status:
-            for kind, number in here.items():
+            for kind, number in tallied.items():
                 self.counts[kind] += number
-        numbers = ", ".join(f"{number} {kind}" for kind, number in here.items()) if outcomes else ""
+        numbers = ", ".join(f"{number} {kind}" for kind, number in tallied.items()) if outcomes else ""
         numbers = "no test selected" if tally is not None and not outcomes and not status else numbers
         self.lines.append(
             f"{name:<32} {seconds:6.1f} s  {'FAILED: ' + status if status else 'ok':<8}  {numbers}".rstrip()

@@ -20,6 +20,10 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
     "MPIBATCH_CACHE_DIR": str(REPOSITORY / ".cache" / "mpibatch"),
+    # Hundreds of processes import the package: bytecode is kept, whatever the environment says, but not where tests
+    # look at what was written.
+    "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONPYCACHEPREFIX": str(REPOSITORY / ".cache" / "bytecode"),
 }
 
 # As root, on fewer cores than ranks, without a network: Open MPI wants to be told.
@@ -54,6 +58,10 @@ class Setup:
     ranks: tuple[int, ...]
     paths: tuple[str, ...] = ("tests",)
 
+    def mpi_paths(self) -> list[str]:
+        """Return which of its files have tests that run on several ranks."""
+        return [file for file in files_with("mpi") if self.paths == ("tests",) or file in self.paths]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -71,12 +79,18 @@ def setup_mpich() -> Setup:
     return Setup("mpich", sys.executable, ENVIRONMENT, (1, 2, 3, 4, 6))
 
 
+def files_with(mark: str) -> list[str]:
+    """Return the test files that have a mark at all: every rank would import the others in vain."""
+    files = sorted(REPOSITORY.glob("tests/**/test_*.py"))
+    return [str(path.relative_to(REPOSITORY)) for path in files if f"mark.{mark}" in path.read_text(encoding="utf-8")]
+
+
 def setup_openmpi() -> Setup:
-    found = sorted(
+    paths = sorted(
         {str(p.relative_to(REPOSITORY)) for w in OPENMPI_FILES for p in REPOSITORY.glob(f"tests/**/test_{w}*.py")}
     )
     python = REPOSITORY / ".venv-openmpi" / "bin" / "python"
-    return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (2, 3), tuple(found))
+    return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (2, 3), tuple(paths))
 
 
 def unit_parts(options: argparse.Namespace) -> list[Part]:

@@ -47,7 +47,7 @@ def pytest_step(
         # Each with "=": pytest looks for conftest.py before it knows these options, and would take a value for a path.
         command += [f"--scratch={folder}", f"--tally={tally}", f"--test-limit={options.test_limit}"]
         command += ["-k", options.k] if options.k else []
-        command += options.paths or (part.paths if part else ()) or setup.paths
+        command += options.paths or (part.paths if part else setup.mpi_paths()) or setup.paths
         half = half_of(ranks, options)
         command += [f"--half={half}"] if half is not None else []
         if ranks:
@@ -74,10 +74,10 @@ def prepare_openmpi(options: argparse.Namespace, results: Results, out: TextIO |
     """Make the second set-up, and return whether it is there; say why not if this machine cannot have it."""
     heading("openmpi: prepare", out)
     begin = time.monotonic()
-    with tempfile.TemporaryFile("w+") as told:
-        status = run(["bash", "scripts/_openmpi.sh"], {}, options.run_limit, Path(os.devnull), told)
-        told.seek(0)
-        text = told.read()
+    with tempfile.TemporaryFile("w+") as output:
+        status = run(["bash", "scripts/_openmpi.sh"], {}, options.run_limit, Path(os.devnull), output)
+        output.seek(0)
+        text = output.read()
     print(text, end="", file=out, flush=True)
     if status == f"exit status {NOT_POSSIBLE}":
         reason = text.strip().splitlines()[-1]

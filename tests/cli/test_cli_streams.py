@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpibatch.cli.streams import PIPE_ENDED, streams
+from mpibatch.cli._streams import PIPE_ENDED, streams
 
 JOB = """\
 [input]

@@ -317,7 +317,7 @@ def test_a_kernel_that_does_not_fit_is_refused_by_all_ranks(monkeypatch: pytest.
         with pytest.raises((mb.UsageError, mb.RunError), match=r"sigma .* needs .* per rank"):
             filters.gaussian_filter(u, absurd)
     monkeypatch.setenv(LIMIT_VARIABLE, "2M")
-    with pytest.raises(mb.UsageError, match=rf"gaussian_filter with sigma 2000 .*{LIMIT_VARIABLE} allows 2 MiB"):
+    with pytest.raises(mb.UsageError, match=rf"gaussian_filter with sigma 2000 .*{LIMIT_VARIABLE} allows 2.0 MiB"):
         filters.gaussian_filter(u, 2000)
     with pytest.raises(mb.UsageError, match=r"uniform_filter with size 9999"):
         filters.uniform_filter(u, 9999)

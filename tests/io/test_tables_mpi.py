@@ -16,7 +16,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.io import describe
-from mpibatch.io.write import csv_text, parquet
+from mpibatch.io.write.tables import csv_text, parquet
 from mpibatch.measure import RegionTable
 from mpibatch.mpi import MPI
 
@@ -83,6 +83,12 @@ def test_what_is_saved_is_read_again(mpi_tmp_path: Path, rows: int) -> None:
     with h5py.File(path) as file:  # as others see it
         assert list(file["table"].attrs["table_columns"]) == list(DTYPES)
         np.testing.assert_array_equal(file["table/area"][:], whole["area"])
+    if rows:
+        columns = mb.open(path).table()
+        assert list(columns) == list(DTYPES)
+        np.testing.assert_array_equal(columns["area"][-1], whole["area"][-1])
+    with pytest.raises(mb.UsageError, match="did you mean 'table'"):
+        mb.open(path).table("tabel")
     assert {info.name for info in describe(f"{path}::table")} == {f"table/{name}" for name in DTYPES}
 
 

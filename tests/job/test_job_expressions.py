@@ -8,8 +8,8 @@ import pytest
 
 from mpibatch.base.errors import UsageError
 from mpibatch.job import parse
+from mpibatch.job.document.caps import json_value, toml_document
 from mpibatch.job.file.arithmetic import OPERATIONS, evaluate, names_in, operate, parsed
-from mpibatch.job.file.caps import json_value, toml_document
 from mpibatch.job.file.explanation import explained, reference
 from mpibatch.job.file.functions import known_filters, parameters_of
 from mpibatch.job.file.schema import STEP_KEYS, TABLES

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpibatch.job.file.lines import error_line, key_lines
+from mpibatch.job.document.lines import error_line, key_lines
 
 
 def paths_of(value: Any, path: tuple[str | int, ...] = ()) -> set[tuple[str | int, ...]]:

@@ -109,10 +109,7 @@ def test_a_plan_tells_types_of_results(picture: Path) -> None:
         ('filter = "regionprops_table"\ninput = "input"', "labels of dtype float32"),
         ('filter = "regionprops_table"\ninput = "l"\nproperties = ["aera"]', "did you mean 'area'"),
         ('filter = "regionprops_table"\ninput = "l"\nproperties = ["intensity_mean"]', "intensity"),
-        (
-            'name = "t"\nfilter = "regionprops_table"\ninput = "l"\n[[step]]\nfilter = "sobel"\nsave = true',
-            "'t', which is a table",
-        ),
+        ('name = "t"\nfilter = "regionprops_table"\ninput = "l"\n[[step]]\nfilter = "sobel"', "'t', which is a"),
         ('filter = "distance_transform_edt"\nreturn_indices = true', "returns several results"),
         ('filter = "label"\nstructure = [[1, 1], [1, 1]]\ninput = "cells"', "structure"),
     ],

@@ -11,6 +11,7 @@ import pytest
 import skimage.feature
 import skimage.filters
 import skimage.measure
+import skimage.segmentation
 from scipy import ndimage
 
 import mpibatch as mb
@@ -63,6 +64,12 @@ filter = "threshold_multiotsu"
 input = "smooth"
 save = "classes"
 
+[[step]]
+filter = "watershed"
+input = "smooth"
+markers = "cells"
+save = "basins"
+
 [output]
 path = "out.h5"
 record = false
@@ -111,6 +118,8 @@ def test_a_job_gives_what_scikit_image_gives(folder: Path) -> None:
     peaks = mb.load("out.h5", "peaks").gather()
     places = np.stack([peaks["coordinate-0"], peaks["coordinate-1"]], axis=1)
     np.testing.assert_array_equal(places, skimage.feature.peak_local_max(smooth, min_distance=2))
+    basins = skimage.segmentation.watershed(smooth, cells)
+    np.testing.assert_array_equal(mb.gather_all(mb.load("out.h5", "basins")), basins)
     limits = skimage.filters.threshold_multiotsu(smooth)
     np.testing.assert_array_equal(mb.gather_all(mb.load("out.h5", "classes")), np.digitize(smooth, limits, right=True))
     assert [noted["classes"][f"threshold-{n}"] for n in (0, 1)] == pytest.approx(limits, rel=1e-12)
@@ -119,6 +128,21 @@ def test_a_job_gives_what_scikit_image_gives(folder: Path) -> None:
         ("regions", "table", None),
         ("peaks", "table", len(places)),
     ]
+
+
+def test_steps_that_iterate_tell_of_their_rounds(folder: Path) -> None:
+    from mpibatch.job import run
+
+    text = JOB.split("[[step]]")[0] + (
+        '[[step]]\nname = "ridge"\nfilter = "binarize"\nthreshold = 0.2\n'
+        '[[step]]\nname = "thinned"\nfilter = "thin"\nsave = true\n[output]\npath = "out.h5"\n'
+    )
+    reports: list[tuple[int, int, str]] = []
+    run(parse(text), report=lambda *report: reports.append(report))
+    labels = [label for _, _, label in reports]
+    assert labels[:3] == ["reading in.h5", "ridge", "thinned"]
+    assert labels[3:5] == ["thinned, round 2", "thinned, round 3"]
+    assert {(done, total) for done, total, label in reports if "round" in label} == {(2, 4)}
 
 
 def digest(path: Path) -> str:
@@ -153,7 +177,7 @@ def test_what_was_cut_goes_on_to_the_same_bytes(folder: Path, monkeypatch: pytes
         run(parse(JOB))
     monkeypatch.setattr(pipeline, "apply", apply)
     summary = run(parse(JOB), start="resume")
-    assert summary.steps == 2, summary.notes
+    assert summary.steps == 3, summary.notes
     assert "regions" in summary.notes[0]
     assert "peak_local_max" in summary.notes[0]
     assert digest(folder / "out.h5") == straight

@@ -8,7 +8,7 @@ import pytest
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.job import Job, Step, parse
-from mpibatch.job.file import checks
+from mpibatch.job.document import checks
 from mpibatch.job.file.functions import known_filters, parameters_of
 from mpibatch.job.file.reader import read_text
 from mpibatch.job.file.schema import check_fit

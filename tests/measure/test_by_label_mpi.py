@@ -168,6 +168,17 @@ def test_right_answers() -> None:
     assert mb.measure.sum_labels(ones, ones, [10**6, 1]).tolist() == [0.0, 15.0]
 
 
+def test_labels_and_indices_of_any_integer_type() -> None:
+    whole = np.arange(6.0)
+    labels = np.array([2**64 - 1, 2**63 - 1, 2**63, 3, 3, 2**63 - 1], "u8")
+    u, where = field(whole), field(labels)
+    assert mb.measure.sum_labels(u, where, [2**63 - 1, 3, -1]).tolist() == [6.0, 7.0, 0.0]
+    for index in (3, np.uint8(3), np.array(3)):
+        assert mb.measure.sum_labels(u, where, index) == 7
+        assert mb.measure.median(u, where, index) == 3.5
+        assert mb.measure.maximum_position(u, where, index) == (4,)
+
+
 def test_labels_that_four_doubles_do_not_hold() -> None:
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 6, (9, 8, 7))

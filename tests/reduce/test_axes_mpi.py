@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import mpibatch as mb
 from mpibatch.reduce import axes as lines_along
+from mpibatch.reduce import line_sums
 from mpibatch.reduce.exact import ratio
 from tests.reduce.test_reduce import same_bits, spread
 from tests.reduce.test_reduce_mpi import field, oracle_sum, refused, same_on_all_ranks, wholes
@@ -32,9 +33,11 @@ def lines(draw: st.DrawFn) -> Case:
     return Case((whole, u, mask, where, signed[0] if len(signed) == 1 else signed))
 
 
-def everywhere(result: Any, whole: np.ndarray, axis: Any, u: mb.Field, dtype: Any = None) -> np.ndarray:
+def everywhere(result: Any, whole: np.ndarray, axis: Any, u: mb.Field | None, dtype: Any = None) -> np.ndarray:
     """The result as an array on all ranks, after checks of its grid."""
     reduced = {a % whole.ndim for a in (axis if isinstance(axis, tuple) else (axis,))}
+    if u is None:
+        return mb.gather_all(result)
     kept = [a for a in range(u.grid.ndim) if a not in reduced]
     assert isinstance(result, mb.Field) == bool(kept)
     if kept:
@@ -144,6 +147,34 @@ def test_quantiles(case: Any, q: Any, method: str) -> None:
     np.testing.assert_array_equal(everywhere(mb.nanmedian(u, axis), whole, axis, u), np.nanmedian(whole, axis))
 
 
+@given(
+    case=lines(), q=st.sampled_from([0.3, [0.0, 0.5, 0.9], []]), method=st.sampled_from(["linear", "hazen", "lower"])
+)
+@few
+def test_quantiles_of_chosen_elements(case: Any, q: Any, method: str) -> None:
+    whole, u, mask, where, axis = case
+    if whole.dtype.kind in "bi":
+        return
+    parts = [line[some] for line, some in zip(rows(whole, axis), rows(mask, axis), strict=True)]
+    for prefix in ("", "nan"):
+        some = [not_nan(part) for part in parts] if prefix else parts
+        nothing = np.full(np.shape(q), np.nan)
+        if whole.dtype.kind != "f" and method == "lower" and not min(map(len, some), default=1):
+            call = getattr(mb, f"{prefix}quantile")
+            assert "lines of no elements" in refused(lambda c=call: c(u, q, axis, method=method, where=where))
+            continue
+        expected = np.array([np.quantile(part, q, method=method) if part.size else nothing for part in some])
+        ours = everywhere(getattr(mb, f"{prefix}quantile")(u, q, axis, method=method, where=where), whole, axis, u)
+        np.testing.assert_array_equal(ours.ravel(), expected.ravel())
+        percents = getattr(mb, f"{prefix}percentile")(u, np.multiply(q, 100), axis, method=method, where=where)
+        assert everywhere(percents, whole, axis, u).shape == ours.shape
+        expected = np.array([np.median(part) if part.size else np.nan for part in some])
+        ours = everywhere(getattr(mb, f"{prefix}median")(u, axis, where=where), whole, axis, u)
+        np.testing.assert_array_equal(ours.ravel(), expected)
+        if whole.dtype.kind == "f":
+            assert ours.dtype == whole.dtype
+
+
 def test_lines_that_four_doubles_do_not_hold() -> None:
     for low, high, seed in ((-1074, 1000, 1), (-1074, -900, 2), (900, 1020, 3), (-300, 300, 4), (-20, 20, 5)):
         whole = spread(6 * 7 * 8, low, high, seed).reshape(6, 7, 8)
@@ -203,6 +234,56 @@ def test_means_that_are_ties() -> None:
         check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(part) for part in rows(whole, axis)])
 
 
+def test_integers_that_a_double_does_not_hold() -> None:
+    whole = np.array([[2**53 + 1, 2, 3, 4], [5, -(2**53) - 1, 7, 8], [9, 10, 11, 2**63 - 1]])
+    for dtype, axis in itertools.product(("i8", "u8"), (0, 1)):
+        values = whole.astype(dtype)
+        check(everywhere(mb.mean(field(values), axis), values, axis, None), [true_mean(p) for p in rows(values, axis)])
+        exact = [float(true_variance(part)) for part in rows(values, axis)]
+        check(everywhere(mb.var(field(values), axis), values, axis, None), exact)
+
+
+def test_only_lines_that_need_it_are_summed_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    original = line_sums.words_of
+
+    def counted(values: np.ndarray, *, has_squares: bool) -> np.ndarray:
+        counts.append(values.size)
+        return original(values, has_squares=has_squares)
+
+    monkeypatch.setattr(line_sums, "words_of", counted)
+    whole = np.random.default_rng(1).standard_normal((40, 30))
+    whole[:, 7] = spread(40, -1000, 1000, 7)
+    whole[3, 20], whole[4, 20], whole[:, 21] = np.inf, -np.inf, np.nan
+    for cut in (None, 0, 1):
+        u = field(whole, cut=cut)
+        counts.clear()
+        check(everywhere(mb.sum(u, 0), whole, 0, u), [oracle_sum(part) for part in rows(whole, 0)])
+        assert sum(size > 0 for size in counts) <= 1
+    assert all(np.float64(x).view("u8") == np.float64(np.nan).view("u8") for x in mb.gather_all(mb.sum(u, 0))[20:22])
+
+
+def test_axes_without_elements() -> None:
+    for call in (mb.min, mb.argmax, mb.nanmax, mb.median):
+        u = mb.Grid((3,)).empty("f8", components=(0,))
+        assert "of no elements" in refused(lambda c=call, v=u: c(v, axis=1))
+        u = mb.Grid((3,)).empty("i4", components=(0,))
+        assert "of no elements" in refused(lambda c=call, v=u: c(v, axis=1))
+    u = mb.Grid((3,)).empty("f8", components=(0,))
+    assert mb.gather_all(mb.sum(u, axis=1)).tolist() == [0.0] * 3
+    assert np.isnan(mb.gather_all(mb.mean(u, axis=1))).all()
+    assert mb.sum(u, axis=0).shape == (0,)
+
+
+def test_all_of_a_group_learn_what_each_has() -> None:
+    comm = mb.Grid((1,)).comm
+    for shape in ((0,), (1,), (5,), (40, 3)):
+        whole = np.arange(math.prod(shape)).reshape(shape)
+        low, high = lines_along.share(comm.size, comm.rank, shape[0])
+        ours = lines_along.spread_halves(comm, comm.size, comm.rank, lambda i: i, shape[0], whole[low:high])
+        np.testing.assert_array_equal(ours, whole)
+
+
 def test_every_group_shares_out_its_rows() -> None:
     for size, number in itertools.product((1, 2, 3, 4, 5, 6, 7, 12, 33), (0, 1, 5, 40)):
         shares = [lines_along.share(size, index, number) for index in range(size)]
@@ -216,7 +297,6 @@ def test_what_is_refused() -> None:
         for axis in (2, -3, (0, 0), (0, -2), "x", 1.5, ()):
             assert "along axis" in refused(lambda c=call, a=axis: c(u, axis=a))
     assert "give one axis" in refused(lambda: mb.argmin(u, axis=(0, 1)))
-    assert "nanquantile" in refused(lambda: mb.median(u, axis=0, where=u > 1))
     assert "from 0 to 1" in refused(lambda: mb.quantile(u, 2, axis=0))
     assert "ddof" in refused(lambda: mb.var(u, axis=0, ddof=0.5))
 
@@ -225,8 +305,19 @@ def test_what_is_refused() -> None:
 def test_ranks_that_ask_for_different_axes() -> None:
     u = field(np.arange(12.0).reshape(3, 4))
     for call in (mb.sum, mb.count_nonzero, mb.max, mb.median, mb.argmin):
+        for axes in ((0, 1), (None, 0)):
+            with pytest.raises(mb.UsageError, match="ranks differ"):
+                call(u, axis=axes[u.grid.rank % 2])
+    calls: tuple[Any, ...] = (
+        mb.sum,
+        mb.median,
+        mb.unique,
+        lambda v: mb.histogram(v, 1000, (0, 1)),
+        lambda v: mb.max(v, 0),
+    )
+    for first, second in itertools.permutations(calls, 2):
         with pytest.raises(mb.UsageError, match="ranks differ"):
-            call(u, axis=u.grid.rank % 2)
+            (second if u.grid.rank % 2 else first)(u)
 
 
 @given(case=wholes())

@@ -206,13 +206,15 @@ def test_bincount() -> None:
         np.testing.assert_array_equal(mb.bincount(u), np.bincount(whole.ravel()))
         where = u.like("?")
         where.owned[...] = u.owned < 20
-        np.testing.assert_array_equal(mb.bincount(u, 30, where=where), np.bincount(whole[whole < 20], minlength=30))
+        np.testing.assert_array_equal(
+            mb.bincount(u, minlength=30, where=where), np.bincount(whole[whole < 20], minlength=30)
+        )
     np.testing.assert_array_equal(mb.bincount(field(whole > 3, 2)), np.bincount(whole.ravel() > 3))
     assert mb.bincount(u, where=u < 0).size == 0
     assert "from -1 to 49" in refused(mb.bincount, field(np.where(whole == 7, -1, whole), 2))
     assert "unique" in refused(mb.bincount, field(whole << 30, 2))
     for wrong in (-1, 1.5, None):
-        assert "minlength" in refused(mb.bincount, u, wrong)
+        assert "minlength" in refused(mb.bincount, u, None, wrong)
     assert "histogram" in refused(mb.bincount, u.astype("f4"))
 
 
@@ -270,3 +272,44 @@ def test_ranks_that_reduce_otherwise_are_told_apart() -> None:
             continue
         with pytest.raises(mb.UsageError, match=r"ranks differ: rank 0 asks for .*, rank 1 for "):
             reduction(u)
+
+
+@given(case=chosen(), seed=st.integers(0, 99), kind=st.sampled_from(["f8", "f4", "i8", "?"]))
+@few
+def test_weights_are_summed_exactly(case: Any, seed: int, kind: str) -> None:
+    whole, u, mask, where = case
+    rng = np.random.default_rng(seed)
+    heavy = np.ldexp(
+        rng.standard_normal(whole.shape), rng.integers(-30, [30, 600][seed % 2 and kind == "f8"], whole.shape)
+    )
+    heavy = np.clip(heavy, -(2.0**60), 2.0**60).astype(kind) if kind != "f8" else heavy
+    weights = u.like(kind)
+    weights.owned[...] = heavy[u.grid.box.slices()]
+    plain = whole.view("u1") if whole.dtype.kind == "b" else whole
+    for bins, span in ((5, (-2, 2)), ([-1.5, -0.25, 0.0, 3.0, 1000.0], None)):
+        ours, edges = mb.histogram(u, bins, span, weights=weights, where=where)
+        assert ours.dtype == "f8"
+        for i, value in enumerate(ours):
+            values, some = plain[mask], heavy[mask]
+            inside = (values >= edges[i]) & (
+                (values <= edges[i + 1]) if i + 2 == len(edges) else (values < edges[i + 1])
+            )
+            same_bits(value, float(sum(map(Fraction, some[inside].tolist()))))
+    numbers = (np.abs(np.nan_to_num(whole.astype("f8"))) % 7).astype("u1")
+    v = u.like("u1")
+    v.owned[...] = numbers[u.grid.box.slices()]
+    ours = mb.bincount(v, weights, minlength=9, where=where)
+    assert ours.dtype == "f8"
+    assert ours.size == max(9, numbers[mask].max(initial=0) + 1)
+    for number, value in enumerate(ours):
+        same_bits(value, float(sum(map(Fraction, heavy[mask & (numbers == number)].tolist()))))
+
+
+def test_weights_that_do_not_fit() -> None:
+    u = field(np.arange(12).reshape(3, 4))
+    for call in (mb.bincount, mb.histogram):
+        assert "complex128" in refused(lambda c=call: c(u, weights=u.astype("c16")))
+        assert "redistribute" in refused(lambda c=call: c(u, weights=mb.Grid((4, 3)).zeros()))
+        assert "components" in refused(lambda c=call: c(u, weights=u.like("f8", components=(2,))))
+    theirs = np.histogram(np.arange(12), 5, weights=np.arange(12.0), density=True)[0]
+    np.testing.assert_allclose(mb.histogram(u, 5, weights=u, density=True)[0], theirs)

@@ -218,7 +218,7 @@ def test_what_cannot_be_meant_is_refused_by_all_ranks() -> None:
         assert len(set(MPI.COMM_WORLD.allgather(str(caught.value)))) == 1
 
 
-@pytest.mark.parametrize("module", ["removals", "relabelling", "boundaries"])
+@pytest.mark.parametrize("module", ["removals", "label_maps", "boundaries"])
 def test_examples_are_true(module: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(f"mpibatch.segment.{module}"))
     assert tried > 3

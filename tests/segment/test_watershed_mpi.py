@@ -7,6 +7,7 @@ import heapq
 import importlib
 import itertools
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,39 +34,52 @@ def neighbors(shape: tuple[int, ...], connectivity: int) -> list[tuple[int, ...]
     return sorted(steps, key=lambda s: sum(map(abs, s)))
 
 
-def by_rule(
-    image: np.ndarray, markers: np.ndarray, connectivity: int, mask: np.ndarray, wraps: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, ties, and cells that are ties or come from one: one cell after the other, from a heap."""
-    shape, steps = image.shape, neighbors(image.shape, connectivity)
+class Cells:
+    """The neighbours of each cell of an array, in their order, that are in the mask."""
 
-    def around(cell: tuple[int, ...]) -> Any:
-        for step in steps:
+    def __init__(self, mask: np.ndarray, connectivity: int, wraps: bool) -> None:
+        self.mask, self.wraps, self.steps = mask, wraps, neighbors(mask.shape, connectivity)
+
+    def around(self, cell: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        shape = self.mask.shape
+        for step in self.steps:
             there = tuple(i + s for i, s in zip(cell, step, strict=True))
-            if wraps:
+            if self.wraps:
                 there = tuple(i % n for i, n in zip(there, shape, strict=True))
-            if all(0 <= i < n for i, n in zip(there, shape, strict=True)) and mask[there]:
+            if all(0 <= i < n for i, n in zip(there, shape, strict=True)) and self.mask[there]:
                 yield there
 
+
+def keys_by_rule(image: np.ndarray, markers: np.ndarray, cells: Cells) -> dict[tuple[int, ...], tuple[Any, int]]:
+    """Level and layer of each cell, in the order in which they are reached: one after the other, from a heap."""
     keys = {tuple(map(int, cell)): (image[tuple(cell)], 0) for cell in np.argwhere(markers)}
     heap = [(key, cell) for cell, key in keys.items()]
     heapq.heapify(heap)
-    order = []
+    order = {}
     while heap:
         key, cell = heapq.heappop(heap)
         if keys[cell] != key:
             continue
-        order.append(cell)
-        for there in around(cell):
+        order[cell] = key
+        for there in cells.around(cell):
             new = (image[there], 1) if image[there] > key[0] else (key[0], key[1] + 2)
             if there not in keys or new < keys[there]:
                 keys[there] = new
                 heapq.heappush(heap, (new, there))
-    labels, ties, doubts = markers.copy(), np.zeros(shape, bool), np.zeros(shape, bool)
-    for cell in order:
+    return order
+
+
+def by_rule(
+    image: np.ndarray, markers: np.ndarray, connectivity: int, mask: np.ndarray, wraps: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, ties, and cells that are ties or come from one."""
+    cells = Cells(mask, connectivity, wraps)
+    keys = keys_by_rule(image, markers, cells)
+    labels, ties, doubts = markers.copy(), np.zeros(image.shape, bool), np.zeros(image.shape, bool)
+    for cell in keys:
         if markers[cell]:
             continue
-        reached = [there for there in around(cell) if there in keys]
+        reached = [there for there in cells.around(cell) if there in keys]
         least = min(keys[there] for there in reached)
         parents = [there for there in reached if keys[there] == least]
         labels[cell] = labels[parents[0]]

@@ -101,8 +101,14 @@ def star3(u, k):
     return u[0, 0, 0] + k * (u[-2, 0, 0] - 3 * u[1, 0, 0] + u[0, -1, 1] * u[0, 4, 0] - u[0, 0, -3]) / 7.0
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8", "u1", "i2", "i4", "i8", "u8", "?"])
-@pytest.mark.parametrize("kernel", [star1, star2, star3], ids=["1-D", "2-D", "3-D"])
+# What a type becomes does not depend on the axes: all types in a plane, the kinds of them on other numbers of axes.
+@pytest.mark.parametrize(
+    ("kernel", "dtype"),
+    [
+        *((star2, dtype) for dtype in ("f4", "f8", "u1", "i2", "i4", "i8", "u8", "?")),
+        *((kernel, dtype) for kernel in (star1, star3) for dtype in ("f4", "f8", "i2", "?")),
+    ],
+)
 def test_arithmetic_has_the_same_bits(kernel: Kernel, dtype: str) -> None:
     shape = {1: (37,), 2: (9, 37), 3: (5, 6, 37)}[kernel.footprint.ndim]
     typed, found, expected = both(kernel, shape, [Array(np.dtype(dtype))], k=0.1)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import Box, Decomposition
-from mpibatch.measure._engine.components import BlockComponents, numbered
+from mpibatch.measure._components.components import BlockComponents, numbered
 from mpibatch.measure._engine.places import wide
 from mpibatch.measure._engine.structure import backward, mask_of
 from mpibatch.mpi import routes, transfers

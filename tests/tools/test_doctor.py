@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 
 from mpibatch.base import host
-from mpibatch.tools.doctor import (
+from mpibatch.tools.doctor import report
+from mpibatch.tools.doctor.checks import (
     faults,
     folders,
     launchers,
     libraries,
     machine,
     placement,
-    report,
     slurm,
     storage,
     variables,
 )
+from mpibatch.tools.doctor.checks.placement import About
+from mpibatch.tools.doctor.checks.versions import at_least, numbers
 from mpibatch.tools.doctor.checkup import ORDER, Checkup
 from mpibatch.tools.doctor.finding import Finding, error, exit_code, fine, gist, skipped, warning
-from mpibatch.tools.doctor.placement import About
-from mpibatch.tools.doctor.versions import at_least, numbers
 
 MPICH = "MPICH Version:      5.0.2\nMPICH Release date: Fri Sep 25"
 OPEN_MPI = "Open MPI v4.1.4, package: Debian OpenMPI, ident: 4.1.4, repo rev: v4.1.4, May 26, 2022"
@@ -199,12 +199,16 @@ def test_control_groups_of_both_versions_limit_cores_and_memory(tmp_path):
             "sys/fs/cgroup/cpu.max": "max 100000\n",
             "sys/fs/cgroup/job/cpu.max": "150000 100000\n",
             "sys/fs/cgroup/job/memory.max": "1073741824\n",
+            "sys/fs/cgroup/job/memory.current": "536870912\n",
+            "sys/fs/cgroup/job/memory.stat": "anon 268435456\ninactive_file 268435456\n",
+            "proc/meminfo": "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n",
             "sys/fs/cgroup/job/step/cpu.max": "max 100000\n",
             "sys/fs/cgroup/job/step/memory.max": "max\n",
         },
     )
     assert host.core_quota(version_2) == 1.5  # set on a group above
     assert host.memory_limit(version_2) == 1 << 30
+    assert host.available_memory(version_2) == 3 << 28  # the limit, but for what no page of a file can give back
     version_1 = tree(
         tmp_path / "one",
         {
@@ -215,10 +219,16 @@ def test_control_groups_of_both_versions_limit_cores_and_memory(tmp_path):
             "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000\n",
             "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
             "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": "1000\n",
+            "proc/meminfo": "MemAvailable: 4194304 kB\n",
         },
     )
     assert host.core_quota(version_1) == 0.5
     assert host.memory_limit(version_1) is None
+    assert host.available_memory(version_1) == 4 << 30
+    (version_1 / "sys/fs/cgroup/memory/memory.limit_in_bytes").write_text("1048576\n")
+    assert host.available_memory(version_1) == (1 << 20) - 1000
+    assert host.available_memory(tmp_path) == 0
     assert host.core_quota(tmp_path) is None
 
 
@@ -335,7 +345,7 @@ IN_JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
         ({"SLURM_CPUS_PER_TASK": "2", "OMP_NUM_THREADS": "8"}, 4, "8 threads for each rank, but 2 cores"),
         ({"SLURM_CPUS_PER_TASK": "8"}, 4, "8 cores for each rank (SLURM_CPUS_PER_TASK), but 1 thread"),
         ({"OMP_NUM_THREADS": "2"}, 4, "but one core (no --cpus-per-task)"),
-        ({"SLURM_MEM_PER_CPU": "100"}, 4, "100 MiB of memory for each rank (--mem-per-cpu)"),
+        ({"SLURM_MEM_PER_CPU": "100"}, 4, "100.0 MiB of memory for each rank (--mem-per-cpu)"),
         ({"SLURM_CPU_BIND": "quiet,none"}, 4, "not bound to cores"),
     ],
 )

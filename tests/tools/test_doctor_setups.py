@@ -239,7 +239,7 @@ import os, sys
 if os.environ["PMI_RANK"] == "1" and "mpibatch.tools.doctor.probe_process" in sys.orig_argv:
     import threading, time
     def die():
-        while "mpibatch.tools.doctor.storage" not in sys.modules:
+        while "mpibatch.tools.doctor.checks.storage" not in sys.modules:
             time.sleep(0.001)
         os.kill(os.getpid(), {int(signal.SIGKILL)})
     threading.Thread(target=die, daemon=True).start()

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 
 from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.host import available_memory
+from mpibatch.base.units import bytes_text
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI, agreed
@@ -54,22 +56,6 @@ def memory_limit() -> int | None:
     raise UsageError(f"{LIMIT_VARIABLE}={text!r} is no amount of memory; give bytes, or a number with K, M, G or T")
 
 
-def _available() -> int | None:
-    """Return the bytes of memory that this host (or this process's control group) still has; None if unknown."""
-    try:
-        with open("/proc/meminfo") as table:
-            lines = dict(line.split(":", 1) for line in table)
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-    try:
-        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as used:
-            free = min(free, max(0, int(most.read()) - int(used.read())))
-    except (OSError, ValueError):
-        pass  # no control group, or "max": no limit of its own
-    return free
-
-
 def check_memory(grid: Grid, operation: str, needed: int) -> None:
     """Raise if `needed` bytes per rank, for an `operation`, exceed what a rank may take. Collective.
 
@@ -87,23 +73,16 @@ def check_memory(grid: Grid, operation: str, needed: int) -> None:
         limit = memory_limit()
         if limit is not None:
             if needed > limit:
-                raise UsageError(_message(operation, needed, f"{LIMIT_VARIABLE} allows {_readable(limit)}"))
+                raise UsageError(_message(operation, needed, f"{LIMIT_VARIABLE} allows {bytes_text(limit)}"))
             return
-        free = _available() if needed > _ORDINARY else None
-        if free is not None and needed * neighbors > free:
-            allowance = f"the host has {_readable(free)} free for its {neighbors} ranks"
+        free = available_memory() if needed > _ORDINARY else 0
+        if free and needed * neighbors > free:
+            allowance = f"the host has {bytes_text(free)} free for its {neighbors} ranks"
             raise RunError(_message(operation, needed, allowance))
 
 
 def _message(operation: str, needed: int, allowance: str) -> str:
     return (
-        f"{operation} needs {_readable(needed)} per rank for what surrounds its block, but {allowance};"
+        f"{operation} needs {bytes_text(needed)} per rank for what surrounds its block, but {allowance};"
         " take a smaller kernel or more ranks"
     )
-
-
-def _readable(amount: int) -> str:
-    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
-        if amount >= size:
-            return f"{amount / size:.3g} {unit}" if amount < 2**60 else f"{amount // size:.3g} {unit}"
-    return f"{amount} bytes"

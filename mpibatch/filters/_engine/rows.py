@@ -98,14 +98,14 @@ def _rows(cells: Array, origin: tuple[int, ...], box: Box, out: Field, window: W
     corner = [s - o - low for s, o, (low, _) in zip(box.start, origin, window.reach, strict=True)]
     shape = tuple(box.shape[axis] for axis in order)
     return Rows(
-        cells.reshape(-1),
-        starts(cells.shape[:ndim], tuple(corner[axis] for axis in order), shape) * width,
-        window.offsets(cells.shape[:ndim], order) * width,
-        target.reshape(-1),
-        starts(target.shape[:ndim], tuple(box.start[axis] - zero[axis] for axis in order), shape) * width,
-        shape[-1] * width,
-        tuple(window.footprint.shape[axis] for axis in order),
-        moves,
+        cells=cells.reshape(-1),
+        bases=starts(cells.shape[:ndim], tuple(corner[axis] for axis in order), shape) * width,
+        offsets=window.offsets(cells.shape[:ndim], order) * width,
+        out=target.reshape(-1),
+        targets=starts(target.shape[:ndim], tuple(box.start[axis] - zero[axis] for axis in order), shape) * width,
+        length=shape[-1] * width,
+        shape=tuple(window.footprint.shape[axis] for axis in order),
+        moves=moves,
     )
 
 

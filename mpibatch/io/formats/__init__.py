@@ -84,7 +84,7 @@ def _signed(file: BinaryIO, head: bytes) -> str | None:
     return None
 
 
-def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = (), tables: bool = False) -> Source:
+def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = (), *, tables: bool = False) -> Source:
     """Tell what a file (or ``file::dataset``) holds, refusing what no field (or table) can hold, and hazards. Local."""
     file, inside = split_path(path, dataset)
     name = format_of(file)

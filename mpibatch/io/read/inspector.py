@@ -51,23 +51,23 @@ apart.answer(asked)
 _came_back: set[tuple[Any, ...]] = set()
 
 
-def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), tables: bool = False) -> Source:
+def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), *, tables: bool = False) -> Source:
     """Tell what a file holds, as `formats.inspect`, but survive the crash of a parser. Local."""
     file, inside = split_path(path, dataset)
     if format_of(file) != "hdf5" or not sys.executable:
-        return inspect(file, inside, allow, tables)
+        return inspect(file, inside, allow, tables=tables)
     about = Path(file).stat()
     # What is allowed decides what is opened.
     key = os.path.realpath(file), inside, tuple(allow), about.st_ino, about.st_size, about.st_mtime_ns
     if key in _came_back or is_safe_to_parse(file, METADATA_BYTES):
-        return inspect(file, inside, allow, tables)
+        return inspect(file, inside, allow, tables=tables)
     try:
         child = subprocess.Popen(
             [sys.executable, "-I", "-c", _CHILD],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     except OSError:  # no more processes, or none at all
-        return inspect(file, inside, allow, tables)
+        return inspect(file, inside, allow, tables=tables)
     request = {"path": file, "dataset": inside, "allow": list(allow), "tables": tables, "sys_path": sys.path}
     source = _heard(child, file, request)
     _came_back.add(key)
@@ -108,7 +108,7 @@ def answer(request: dict[str, Any]) -> None:
     signal.alarm(LIMIT)
     table = b""
     try:
-        source = inspect(request["path"], request["dataset"], request["allow"], request["tables"])
+        source = inspect(request["path"], request["dataset"], request["allow"], tables=request["tables"])
         reply = asdict(source)
         if source.storage is not None:
             table = source.storage.table.tobytes()

@@ -24,7 +24,7 @@ from mpibatch.base.errors import RunError, UsageError, nearest, reason_of
 from mpibatch.io.base.names import PathLike, split_path, whole_name
 from mpibatch.io.formats import inspect, read
 from mpibatch.io.formats.hazards import check_allowed
-from mpibatch.io.read.description import DatasetInfo, describe, file_attributes
+from mpibatch.io.read.description import DatasetInfo, describe, file_attributes, tables_of
 from mpibatch.io.read.lazy_array import TIME, LazyArray, Line
 
 __all__ = ["File", "UnknownDataset", "open"]
@@ -126,6 +126,50 @@ class File(Mapping[str, LazyArray]):
         if name is None and len(self) != 1:
             raise UsageError(f"the only dataset of {self.path!r} was asked for, but it has {len(self)}: name one")
         return self[name if name is not None else next(iter(self))]
+
+    def table(self, name: str | None = None) -> dict[str, LazyArray]:
+        """Return the columns of a table that `save` has written, in their order.
+
+        Parameters
+        ----------
+        name : str, optional
+            The table's. Default: the only one.
+
+        Returns
+        -------
+        dict of str to LazyArray
+            By the names of the columns. Nothing of them is read yet.
+
+        Raises
+        ------
+        UsageError
+            If there is no such table, or, without a name, more than one; if the file was closed.
+        RunError
+            If the file has changed since it was opened.
+
+        Notes
+        -----
+        Local. `mpibatch.load` gives a table whose rows are shared out over the ranks.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
+        >>> mb.save("regions.h5", regions=mb.regionprops_table(labels, properties=("label", "area")))
+        >>> columns = mb.open("regions.h5").table()
+        >>> print(list(columns), columns["area"][:])
+        ['label', 'area'] [6. 6.]
+        """
+        self.check()
+        known = {table.dataset: table for table in tables_of(self.path)}
+        if name is None and len(known) != 1:
+            raise UsageError(f"the only table of {self.path!r} was asked for, but it has {len(known)}: name one")
+        chosen = next(iter(known)) if name is None else name.strip("/")
+        if chosen not in known:
+            raise UnknownDataset(
+                f"table {name!r} was asked for, but {self.path!r} has none of this name{nearest(chosen, known)}"
+            )
+        return {column: self[f"{chosen}/{column}"] for column in known[chosen].columns}
 
     def __getitem__(self, name: str) -> LazyArray:
         self.check()

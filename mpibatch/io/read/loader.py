@@ -144,7 +144,9 @@ def load(
             seen = _state(file)
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
-                on_root = inspect_safely(file, with_picks(file, inside, frame, channel), check_allowed(allow), True)
+                on_root = inspect_safely(
+                    file, with_picks(file, inside, frame, channel), check_allowed(allow), tables=True
+                )
                 if grid is None and not on_root.columns:
                     ask(on_root, components, axes)
         source: Source = home.bcast(on_root, root=0)

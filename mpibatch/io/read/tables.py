@@ -10,7 +10,7 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.io.formats import Source, read
 from mpibatch.io.read.inspector import inspect_safely
-from mpibatch.io.write.region_table import RegionTable
+from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["check_plain", "load_table"]

@@ -14,7 +14,7 @@ from mpibatch.domain import Box
 from mpibatch.io.base.names import normal_name
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
-from mpibatch.io.write.region_table import RegionTable
+from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI
 
 __all__ = ["Column", "columns_of", "group_of"]

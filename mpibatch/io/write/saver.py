@@ -25,7 +25,7 @@ from mpibatch.io.write.drivers import choose
 from mpibatch.io.write.hints import hints
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
-from mpibatch.io.write.region_table import RegionTable
+from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["OURS", "check_attributes", "planned", "save"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import mpibatch.io as io
-from mpibatch.base import tally
+from mpibatch.base import rounds, tally
 from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
@@ -22,12 +22,12 @@ from mpibatch.fields.grid import Grid
 from mpibatch.io.base.names import split_path
 from mpibatch.io.seal.seal import content_of
 from mpibatch.io.write.provenance import input_digest
-from mpibatch.io.write.region_table import RegionTable
+from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.progress import Report, silent
 from mpibatch.job.execution.resume import FINGERPRINT, Begun, Result, Start, is_complete, needed_steps, opened
 from mpibatch.job.execution.steps import Value, computed
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, evaluate, operate
-from mpibatch.job.file.checks import slices
 from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
 from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private
@@ -133,7 +133,8 @@ def _steps(
         if begun is not None and step.name in known:
             results[step.name] = begun.load(step.name, grid)
         else:
-            results[step.name] = apply(step, [results[name].value for name in step.inputs])
+            with rounds.listening(_rounds_of(step.name, number + 1, len(job.steps) + 2, report)):
+                results[step.name] = apply(step, [results[name].value for name in step.inputs])
         clock.lap(step.name)
         live = {step.name for step in job.steps[: number + 1] if step.save} | {
             name for name, last in uses.items() if last > number
@@ -144,6 +145,11 @@ def _steps(
             ahead = {later.name for later in job.steps[number + 1 :]} & needed & known
             begun.finished(number + 1, {name: result for name, result in results.items() if name != INPUT}, ahead)
     return {step.save: results[step.name] for step in job.steps if step.save}
+
+
+def _rounds_of(name: str, done: int, total: int, report: Report) -> rounds.Listener:
+    """What tells of the rounds of a step that goes on until nothing changes: nobody knows how many there will be."""
+    return lambda count, _: report(done, total, f"{name}, round {count}") if count > 1 else None
 
 
 class _Clock:

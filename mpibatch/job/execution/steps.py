@@ -12,7 +12,7 @@ from mpibatch import filters
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.io.base.geometry import to_attributes
-from mpibatch.io.write.region_table import RegionTable
+from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.job.file.functions import function
 from mpibatch.job.file.signatures import THRESHOLDS
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from mpibatch.base.errors import UsageError
 from mpibatch.io.base.names import SEPARATOR, split_path
-from mpibatch.job.file.lines import KeyPath
+from mpibatch.job.document.lines import KeyPath
+from mpibatch.job.document.problems import Place, Problems
 from mpibatch.job.file.overrides import override, toml_value
-from mpibatch.job.file.problems import Place, Problems
 from mpibatch.job.file.schema import Job, build
 
 __all__ = ["job_of", "split_place", "split_step"]

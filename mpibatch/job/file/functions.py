@@ -6,14 +6,14 @@ import ast
 import difflib
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mpibatch.base.errors import nearest
-from mpibatch.job.file import checks
+from mpibatch.job.document import checks
+from mpibatch.job.document.checks import Check
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS
-from mpibatch.job.file.checks import Check
 from mpibatch.job.file.signatures import definition_of, is_step, module_of, results_of, step_functions
 
 __all__ = [
@@ -99,12 +99,20 @@ class Parameter:
             return "one value, not a list"
         if self.name == "radius" and "float" in self.annotation:  # scikit-image's is a Gaussian's sigma
             return _BY_NAME["sigma"](value)
-        if self.name in _BY_NAME:
+        if self.name in _BY_NAME and self._is_usual():
             return _BY_NAME[self.name](value)
         if "Sequence[str]" in self.annotation:
             return _TEXTS(value)
         kinds = [check for word, check in _BY_TYPE if word in self.annotation]
         return checks.any_of(*kinds)(value) if kinds and "Any" not in self.annotation else None
+
+    def _is_usual(self) -> bool:
+        """Whether its name means what it mostly does: the default tells, as `mode` of find_boundaries does."""
+        try:
+            default = ast.literal_eval(self.default or "None")
+        except ValueError:
+            return True
+        return default is None or _BY_NAME[self.name](list(default) if isinstance(default, tuple) else default) is None
 
 
 _TEXTS = checks.list_of(checks.text)
@@ -147,7 +155,7 @@ def check_parameters(name: str, given: Mapping[str, Any], named: Iterable[str] =
     `named` are the keys that name results.
     """
     known = {p.name: p for p in parameters_of(name)}
-    fields, given_fields = results_taken(name), set(named)
+    fields = results_taken(name)
     for key, value in given.items():
         if name == EXPRESSION and key not in known:
             # Any other key names a number for the expression.
@@ -160,15 +168,22 @@ def check_parameters(name: str, given: Mapping[str, Any], named: Iterable[str] =
                 yield key, f"{key} = {checks.shown(value)}; expected the name of an earlier step, in quotes"
         elif wrong := known[key].check(value):
             yield key, f"{key} = {checks.shown(value)}; expected {wrong}"
+    yield from _missing(known, fields, {*given, *named})
+
+
+def _missing(
+    known: Mapping[str, Parameter], fields: Mapping[str, bool], given: Container[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield what must be given and is not: parameters, and results that are named by keys."""
     # As in scipy, the window's extent or its shape.
     windows = [key for key in ("size", "footprint", "structure") if key in known]
     if len(windows) > 1 and not any(key in given for key in windows):
         yield "filter", f"a window is missing; give {' or '.join(windows)}"
     for parameter in known.values():
-        if parameter.default is None and parameter.name not in given and parameter.name not in given_fields:
+        if parameter.default is None and parameter.name not in given:
             yield "filter", f"the parameter {parameter.name!r} is missing"
     for key in [*fields][1:]:
-        if fields[key] and key not in known and key not in given and key not in given_fields:
+        if fields[key] and key not in known and key not in given:
             yield "filter", f'the result {key!r} is missing; name an earlier step, as in {key} = "..."'
 
 

@@ -7,10 +7,10 @@ import tomllib
 from typing import Any
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.job.file.caps import check_size
+from mpibatch.job.document.caps import check_size
+from mpibatch.job.document.lines import KeyPath
+from mpibatch.job.document.problems import Place, Problems
 from mpibatch.job.file.functions import is_filter, parameters_of, results_taken
-from mpibatch.job.file.lines import KeyPath
-from mpibatch.job.file.problems import Place, Problems
 from mpibatch.job.file.schema import STEP_KEYS, TABLES, step_names
 from mpibatch.job.file.simulation import SIMULATION_TABLES
 

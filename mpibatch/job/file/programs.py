@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, nearest
-from mpibatch.job.file import checks
-from mpibatch.job.file.checks import Check
+from mpibatch.job.document import checks
+from mpibatch.job.document.checks import Check
 from mpibatch.job.places import placed
 from mpibatch.simulate.parameters import Range
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.base.names import user_path
-from mpibatch.job.file.caps import toml_document
-from mpibatch.job.file.lines import KeyPath, key_lines
+from mpibatch.job.document.caps import toml_document
+from mpibatch.job.document.lines import KeyPath, key_lines
+from mpibatch.job.document.problems import Place, Problems
 from mpibatch.job.file.overrides import override
-from mpibatch.job.file.problems import Place, Problems
 from mpibatch.job.file.schema import Job, build
 from mpibatch.job.file.simulation import SimulationJob, build_simulation
 

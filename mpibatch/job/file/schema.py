@@ -13,13 +13,13 @@ from typing import Any
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.io.base.names import HAZARDS, SEPARATOR, check_suffix, check_tree, normal_name, split_path, user_place
-from mpibatch.job.file import checks
+from mpibatch.job.document import checks
+from mpibatch.job.document.caps import MOST_STEPS
+from mpibatch.job.document.problems import Problems
+from mpibatch.job.document.tables import Key, keys_of, table_of
 from mpibatch.job.file.arithmetic import EXPRESSION
-from mpibatch.job.file.caps import MOST_STEPS
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.file.inputs import split_fields, step_inputs
-from mpibatch.job.file.problems import Problems
-from mpibatch.job.file.tables import Key, keys_of, table_of
 
 __all__ = [
     "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Output", "Step", "build", "check_fit",

@@ -8,11 +8,11 @@ from typing import Any
 
 from mpibatch.base.errors import MpibatchError, UsageError, nearest
 from mpibatch.io.base.names import SEPARATOR, user_place
-from mpibatch.job.file import checks
-from mpibatch.job.file.problems import Problems
+from mpibatch.job.document import checks
+from mpibatch.job.document.problems import Problems
+from mpibatch.job.document.tables import Key, table_of
 from mpibatch.job.file.programs import Program, find
 from mpibatch.job.file.schema import TABLES, Checkpointing, check_written, checkpointing, grid_options
-from mpibatch.job.file.tables import Key, table_of
 from mpibatch.simulate.schedule import Every, Schedule
 
 __all__ = ["SIMULATION_TABLES", "SimulationJob", "build_simulation"]

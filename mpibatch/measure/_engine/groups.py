@@ -3,13 +3,11 @@
 Without `labels` a function is about all elements, without `index` about those whose label is above 0, with one number
 about that label, and with an array of numbers about each of them. The first three are the reductions of `mpibatch` with
 ``where=``; the last makes one pass over the field, whatever the number of labels.
-
-A rank has a row for each label that is asked for. Tables are merged by halving among all ranks (see `reduce.axes`), and
-what is computed of a share of the rows is then made known to all.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.base.tally import REDUCTION
 from mpibatch.fields.field import Field
-from mpibatch.mpi import mark, same
+from mpibatch.mpi import mark
 from mpibatch.reduce.arrays import CHUNK, pairs
-from mpibatch.reduce.axes import merge_halves, share_all
-from mpibatch.reduce.operands import check_dtype, check_same_grid
+from mpibatch.reduce.operands import agree, check_dtype, check_same_grid
+from mpibatch.reduce.slot_sums import Slots
 
 __all__ = ["Groups", "groups_of", "has_many", "mask_of", "reduced"]
 
@@ -32,11 +29,11 @@ Ints = npt.NDArray[np.int64]
 
 # Labels that lie closer together than this are looked up in a table.
 TABLE = 1 << 22
-MOST = (1 << 63) - 1
+MOST = np.uint64((1 << 63) - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
+@dataclass(frozen=True)
+class Groups(Slots):
     """The cells of some labels.
 
     Attributes
@@ -47,6 +44,7 @@ class Groups:
     order : for each place in what the user gave, which of them.
     shape : of what the user gave.
     text : what is asked for, in words.
+    count : how many labels are asked for.
     """
 
     u: Field
@@ -55,6 +53,7 @@ class Groups:
     order: Ints
     shape: tuple[int, ...]
     text: str
+    count: int
 
     def chunks(self) -> Iterator[tuple[int, Array, Ints]]:
         """Yield (flat local index of the first, values, slots), a buffer at a time that the next overwrites. Local."""
@@ -68,37 +67,15 @@ class Groups:
         if has_table:
             table[self.names - low] = np.arange(self.names.size)
         for start, values, labels in pairs(self.u.owned, self.labels):
-            if labels.dtype == np.uint64:
-                labels = np.minimum(labels, np.uint64(MOST))  # noqa: PLW2901
             wide = labels.astype(np.int64)
             if has_table:
                 loops.find_slots(wide, low, table, slots)
             else:
                 at = np.minimum(np.searchsorted(self.names, wide), self.names.size - 1)
                 slots[: wide.size] = np.where(self.names[at] == wide, at, -1)
+            if labels.dtype == np.uint64:
+                slots[: wide.size][labels > MOST] = -1
             yield start, values, slots[: wide.size]
-
-    def float_chunks(self) -> Iterator[tuple[int, Array, Ints]]:
-        """Yield what `chunks` does, the values as f8, and read-only. Local."""
-        for start, values, slots in self.chunks():
-            floats = values.astype("f8", copy=False)
-            floats.flags.writeable = False  # one type for the compiler, whether it was copied or not
-            yield start, floats, slots
-
-    def merged(self, state: Array, merge: Callable[[Array, Array], None]) -> Array:
-        """Return this rank's share of the columns of a table, merged with those of all ranks. Collective."""
-        comm = self.u.grid.comm
-        if comm.size == 1:
-            return state
-        with REDUCTION:
-            return merge_halves(comm, comm.size, comm.rank, lambda index: index, state, merge)
-
-    def share_all(self, results: Array) -> Array:
-        """Return the results of all shares, a row for each label, on every rank. Collective."""
-        comm = self.u.grid.comm
-        if comm.size == 1:
-            return results
-        return share_all(comm, comm.size, comm.rank, results, self.names.size)
 
     def given(self, results: Array) -> Array:
         """Return results in the order in which the user gave the labels. Local."""
@@ -132,7 +109,7 @@ def check_labels(call: str, u: Any, labels: Any) -> Array:
 
 
 def groups_of(call: str, u: Field, labels: Any, index: Any) -> Groups:
-    """Return the cells of each label of an array of them. Collective: 16 bytes."""
+    """Return the cells of each label of an array of them. Collective: 2 KiB."""
     array = check_labels(call, u, labels)
     try:
         given = np.asarray(index)
@@ -148,8 +125,8 @@ def groups_of(call: str, u: Field, labels: Any, index: Any) -> Groups:
         f"{call} of a field of shape {u.shape} and dtype {u.dtype}, of {names.size} labels, the first of which are "
         f"{names[:5].tolist()} (number {mark(str(named.tolist()))})"
     )
-    same(u.grid.comm, text)
-    return Groups(u, array, names, order.reshape(-1), given.shape, text)
+    agree(u.grid.comm, text)
+    return Groups(u, array, names, order.reshape(-1), given.shape, text, names.size)
 
 
 def has_many(labels: Field | None, index: Any) -> bool:
@@ -164,9 +141,11 @@ def mask_of(call: str, u: Field, labels: Field | None, index: Any) -> Field | No
             raise UsageError(f"{call} with index={index!r}, but without labels; give both, or labels alone")
         return None
     check_labels(call, u, labels)
-    if index is not None and not isinstance(index, int | np.integer):
-        raise UsageError(f"{call} with index={index!r}; give integers: a label, or an array of them")
-    mask: Field = labels > 0 if index is None else labels == index
+    try:
+        name = None if index is None else operator.index(index)
+    except TypeError:
+        raise UsageError(f"{call} with index={index!r}; give integers: a label, or an array of them") from None
+    mask: Field = labels > 0 if name is None else labels == name
     return mask
 
 

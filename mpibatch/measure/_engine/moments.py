@@ -62,7 +62,11 @@ def summed_moments(labels: Field, values: Field | None, layout: Layout, share: i
         for tile in _tiles(labels.box) if labels.box.size else ():
             names, sums = _tile_sums(labels, values, layout, tile)
             sums = transformed(sums, [1] * grid.ndim, list(tile.start))
-            parts.append(np.column_stack([names, _limbs(sums.reshape(-1, size), words).reshape(len(names), -1)]))
+            parts.append(
+                np.column_stack(
+                    [names, _limbs(sums.reshape(len(names), size), words).reshape(len(names), size * words)]
+                )
+            )
         rows = summed(np.concatenate(parts))
     with phase("halo"):
         rows = summed(forward(comm, (rows[:, 0] - 1) // share, rows, summed))
@@ -106,7 +110,7 @@ def _limbs(values: Array, words: int) -> Ints:
 
 
 def transformed(sums: Array, scales: list[Any], offsets: list[Any]) -> Array:
-    """Return sums of products of powers of ``scale * coordinate + offset`` along each axis: of labels, or of all. Local."""
+    """Return the sums for ``scale * coordinate + offset`` along each axis: numbers, or one per label. Local."""
     for axis, (scale, offset) in enumerate(zip(scales, offsets, strict=True)):
         old = np.moveaxis(sums, 1 + axis, -1)
         spread = (slice(None),) + (None,) * (old.ndim - 2)
@@ -137,13 +141,10 @@ class Moments:
         self._ndim, self._spacing, self._unit, self._holed = len(spacing), spacing, unit, holed
         self._raw = transformed(sums, [1] * self._ndim, [-corner for corner in corners.T.astype(object)])
 
-    def columns(self, names: Iterable[str]) -> dict[str, Array]:
-        """Return the columns of these properties. Local."""
-        kinds = ("_central", "_hu", "_normalized", "")
-        makes = (self._central, self._hu, self._normalized, self._moments)
-        return {
-            name: next(make for kind, make in zip(kinds, makes, strict=True) if name.endswith(kind))() for name in names
-        }
+    def columns(self, names: Iterable[str], family: Iterable[str]) -> dict[str, Array]:
+        """Return the columns of those of the names that are of the family: `MOMENTS` or `WEIGHTED`. Local."""
+        makes = (self._moments, self._central, self._hu, self._normalized)
+        return {name: make() for name, make in zip(family, makes, strict=True) if name in names}
 
     def _rounded(self, sums: Array, below: Array | None) -> Array:
         """Return sums, divided by a power of `below` as high as theirs, as floats, and scaled by the spacing."""
@@ -158,26 +159,31 @@ class Moments:
             result[self._holed] = np.nan
         return result
 
+    def _at(self, sums: Array, powers: tuple[int, ...]) -> Array:
+        """Return the sums of these powers of the coordinates, a number of each label."""
+        result: Array = sums.reshape(len(sums), POWERS**self._ndim)[:, np.ravel_multi_index(powers, sums.shape[1:])]
+        return result
+
     def _moments(self) -> Array:
         return self._rounded(self._raw, None)
 
     def _central(self) -> Array:
-        total = self._raw[(slice(None), *(0,) * self._ndim)]
-        firsts = [self._raw[(slice(None), *np.eye(self._ndim, dtype=int)[a])] for a in range(self._ndim)]
+        total = self._at(self._raw, (0,) * self._ndim)
+        firsts = [self._at(self._raw, tuple(int(a == b) for b in range(self._ndim))) for a in range(self._ndim)]
         sums = transformed(self._raw, [total] * self._ndim, [-first for first in firsts])
         return self._rounded(sums, total)
 
     def _normalized(self) -> Array:
         central = self._central()
         result = np.full(central.shape, np.nan)
-        total, scale = central[(slice(None), *(0,) * self._ndim)].tolist(), min(self._spacing)
+        total, scale = self._at(central, (0,) * self._ndim).tolist(), min(self._spacing)
         for powers in np.ndindex(*central.shape[1:]):
             order = sum(powers)
             if order > 1:
                 # Python's power: NumPy's may depend on where in an array a number stands.
                 below = [_power(value, order / self._ndim + 1) for value in total]
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    result[(slice(None), *powers)] = central[(slice(None), *powers)] / scale**order / np.array(below)
+                    result[(slice(None), *powers)] = self._at(central, powers) / scale**order / np.array(below)
         return result
 
     def _hu(self) -> Array:

@@ -47,7 +47,7 @@ def outlined(labels: Field, share: int) -> Ints:
     with agreed(comm, "regionprops_table"), phase("compute"):
         cells = signed(labels.owned)
         rows = np.empty((int(outlines.count_runs(cells)), 4), np.int64)
-        outlines.runs(cells, *(labels.box.start if labels.box.size else (0, 0)), rows)
+        outlines.runs(cells, labels.box.start[0], labels.box.start[1], rows)
         rows = _merged(rows)
     with phase("halo"):
         return _merged(forward(comm, (rows[:, 0] - 1) // share, rows, _merged))
@@ -59,11 +59,11 @@ def hull_columns(names: Iterable[str], table: Ints, count: Ints, spacing: tuple[
 
     starts = np.flatnonzero(np.diff(table[:, 0], prepend=0))
     areas, squares = np.zeros(len(count), np.int64), np.zeros(len(count))
-    outlines.hulls(np.append(starts, len(table)), table, *spacing, areas, squares)
-    cell_area = np.float64(np.prod(spacing))
+    outlines.hulls(np.append(starts, len(table)), table, spacing[0], spacing[1], areas, squares)
+    volume = np.float64(np.prod(spacing))
     columns = {
-        "area_convex": areas * cell_area,
+        "area_convex": areas * volume,
         "feret_diameter_max": np.sqrt(squares),
-        "solidity": (count * cell_area) / (areas * cell_area),
+        "solidity": (count * volume) / (areas * volume),
     }
     return {name: columns[name] for name in names if name in columns}

@@ -16,7 +16,7 @@ from mpibatch.measure._engine.tallies import ROOM, ordered, signed
 from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
 
-__all__ = ["PATTERNS", "pattern_columns", "counted", "summed"]
+__all__ = ["PATTERNS", "counted", "pattern_columns", "summed"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]

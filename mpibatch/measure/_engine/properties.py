@@ -31,7 +31,7 @@ GEOMETRY = (
 )
 INTENSITY = (
     *("centroid_weighted", "centroid_weighted_local", "intensity_max", "intensity_mean", "intensity_min"),
-    *("intensity_std", *WEIGHTED),
+    *("intensity_median", "intensity_std", *WEIGHTED),
 )
 PROPERTIES = (*GEOMETRY, *INTENSITY)
 # The axes of a grid for which a property is defined; for others any number.
@@ -101,7 +101,7 @@ def kinds_of(names: Iterable[str]) -> set[str]:
         "intensity_std": {"total", "square"},
         "centroid_weighted": {"total", "moment"},
         "centroid_weighted_local": {"total", "moment"},
-        **dict.fromkeys(WEIGHTED, {"total"}),
+        **{name: {"total"} for name in WEIGHTED},
     }
     return set().union(*(kinds.get(name, set()) for name in names))
 
@@ -171,6 +171,11 @@ class Regions:
     def corners(self) -> Ints:
         """The first cell of each region's box."""
         return self._bbox()[:, : self.layout.ndim]
+
+    @property
+    def has_nan(self) -> Array:
+        """Which regions have cells that are NaN."""
+        return np.asarray(self._marks[:, 0])
 
     @property
     def holed(self) -> Array:

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
 from mpibatch.reduce._loops.exact import INFINITY, MAGNITUDE
-from mpibatch.reduce._loops.expansions import append, ratio, two_product, two_sum
-from mpibatch.reduce._loops.lines import COUNT, LEVELS, SPECIAL, SQUARES, SUMS
+from mpibatch.reduce._loops.expansions import append, ratio, two_product
+from mpibatch.reduce._loops.slots import push
+from mpibatch.reduce._loops.states import COUNT, LEVELS, SPECIAL, SQUARES, SUMS, WIDE
 
-__all__ = ["add_moments", "add_values", "count_digits", "find_extremes", "find_slots"]
+__all__ = ["add_moments", "count_digits", "find_extremes", "find_slots"]
 __all__ += ["finish_centers", "float_keys", "pick_all", "put_keys"]
 
 Array = npt.NDArray[Any]
@@ -38,48 +39,8 @@ def find_slots(labels: Ints, low: Int, table: Ints, slots: Ints) -> None:
 
 
 @compiled
-def push(state: Array, slot: Int, first: Int, value: float) -> bool:
-    """Add to an expansion; return whether it did not fit. Local."""
-    for level in range(first, first + LEVELS):
-        state[slot, level], value = two_sum(state[slot, level], value)
-        if value == 0.0:
-            return False
-    return True
-
-
-@compiled
-def add_values(
-    values: Array, slots: Ints, limits: tuple[Int, Int], has_squares: bool, state: Array, wide: Array
-) -> None:
-    """Add values, and their squares, to the states of their slots, one in each row; mark what does not fit. Local.
-
-    Magnitudes from the bits of the second limit on are too large, and below those of the first too small.
-    """
-    bottom, top = limits
-    for i in range(values.shape[0]):
-        slot = slots[i]
-        if slot < 0:
-            continue
-        value = values[i]
-        bits = np.float64(value).view(np.int64) & MAGNITUDE
-        state[slot, COUNT] += 1.0
-        if bits >= INFINITY:
-            state[slot, SPECIAL] += value
-        elif bits >= top or (bits != 0 and bits < bottom):
-            wide[slot] = 1.0
-        else:
-            is_wide = push(state, slot, SUMS, value)
-            if has_squares:
-                high, low = two_product(value, value)
-                is_wide |= push(state, slot, SQUARES, high)
-                is_wide |= push(state, slot, SQUARES, low)
-            if is_wide:
-                wide[slot] = 1.0
-
-
-@compiled
 def add_moments(
-    values: Array, slots: Ints, limits: tuple[Int, Int], at: Ints, start: Ints, stop: Ints, state: Array, wide: Array
+    values: Array, slots: Ints, limits: tuple[Int, Int], at: Ints, start: Ints, stop: Ints, state: Array
 ) -> None:
     """Add values, and their products with each coordinate, to the states of their slots. Local.
 
@@ -96,16 +57,14 @@ def add_moments(
             if bits >= INFINITY:
                 state[slot, SPECIAL] += value
             elif bits >= top or (bits != 0 and bits < bottom):
-                wide[slot] = 1.0
+                state[slot, WIDE] = 1.0
             else:
-                is_wide = push(state, slot, SUMS, value)
+                push(state, slot, SUMS, value)
                 for axis in range(ndim):
                     high, low = two_product(value, np.float64(at[axis]))
-                    is_wide |= push(state, slot, SQUARES + LEVELS * axis, high)
+                    push(state, slot, SQUARES + LEVELS * axis, high)
                     if low != 0.0:
-                        is_wide |= push(state, slot, SQUARES + LEVELS * axis, low)
-                if is_wide:
-                    wide[slot] = 1.0
+                        push(state, slot, SQUARES + LEVELS * axis, low)
         for axis in range(ndim - 1, -1, -1):
             at[axis] += 1
             if at[axis] < stop[axis]:
@@ -132,7 +91,8 @@ def finish_centers(state: Array, out: Array, doubtful: Array) -> None:
             n = 0
             for level in range(LEVELS):
                 n = append(partials, n, state[SQUARES + LEVELS * axis + level, i])
-            out[i, axis] = ratio(partials, n, divisor, scratch)
+            # Adding 0 turns -0.0 into 0.0.
+            out[i, axis] = ratio(partials, n, divisor, scratch) + 0.0
             if n > 0 and not LEAST < abs(out[i, axis]) < 1.0 / LEAST:
                 doubtful[i] = True
 

@@ -20,9 +20,9 @@ Int = Any
 @compiled
 def count_runs(cells: Array) -> Int:
     """Return how many runs of equal positive cells the rows have. Local."""
-    count = 0
+    count: Int = 0
     for i in range(cells.shape[0]):
-        before = np.int64(0)
+        before: Int = np.int64(0)
         for j in range(cells.shape[1]):
             label = np.int64(cells[i, j])
             count += label > 0 and label != before
@@ -35,7 +35,7 @@ def runs(cells: Array, top: Int, left: Int, out: Array) -> None:
     """Write (label, row, first, last place) of each run. Local."""
     count = -1
     for i in range(cells.shape[0]):
-        before = np.int64(0)
+        before: Int = np.int64(0)
         for j in range(cells.shape[1]):
             label = np.int64(cells[i, j])
             if label > 0:
@@ -76,7 +76,7 @@ def _bound(rows: Array, places: Array, sign: Int, chain: Array) -> Int:
 
 @compiled
 def _first_inside(chain: Array, size: Int, segment: Int, y: Int) -> tuple[Int, Int]:
-    """Return the first whole place of row y that is not outside the chain, and the segment from which to go on. Local."""
+    """Return the first whole place of row y not outside the chain, and the segment from which to go on. Local."""
     while segment + 2 < size and chain[segment + 1, 0] < 2 * y:
         segment += 1
     ay, ax, by, bx = chain[segment, 0], chain[segment, 1], chain[segment + 1, 0], chain[segment + 1, 1]
@@ -88,7 +88,8 @@ def _first_inside(chain: Array, size: Int, segment: Int, y: Int) -> tuple[Int, I
 def _square(ay: Int, ax: Int, by: Int, bx: Int, height: float, width: float) -> float:
     """Return the squared distance of two points in half cells. Local."""
     down, along = 0.5 * (ay - by) * height, 0.5 * (ax - bx) * width
-    return down * down + along * along
+    square: float = down * down + along * along
+    return square
 
 
 @compiled

@@ -58,7 +58,7 @@ def _step_of(cells: Array, i: Int, j: Int) -> Int:
                     far += 1
     if (near == 2 or near == 3) and far <= 2:
         return 0
-    if near == 0 and far == 2 or near == 1 and far == 3:
+    if (near == 0 and far == 2) or (near == 1 and far == 3):
         return 1
     return 2 if near == 1 and (far == 1 or far == 2) else -1
 
@@ -80,10 +80,9 @@ def plane(
             return i, count
         for j in range(2, right):
             a, b, c, d = cells[i - 1, j - 1], cells[i - 1, j], cells[i, j - 1], cells[i, j]
-            if a == b and b == c and c == d:
-                # A cell in the middle of others is no border; of others, only this one may be it.
-                if not (d > 0 and i < bottom and j < last and (cells[i + 1, j] != d or cells[i, j + 1] != d)):
-                    continue
+            is_full = a == b and b == c and c == d
+            if is_full and (d <= 0 or i >= bottom or j >= last or (cells[i + 1, j] == d and cells[i, j + 1] == d)):
+                continue
             four[0], four[1], four[2], four[3] = d, b, c, a
             for k in range(4):
                 label = four[k]

@@ -33,7 +33,7 @@ def check_together(name: str, u: Field, other: Any, argument: str) -> None:
     check_picture(name, other, argument)
     if not other.grid.matches(u.grid):
         raise UsageError(
-            f"{name}: {argument} is of shape {other.shape} on {other.grid}, which deals cells to ranks otherwise than "
+            f"{name}: {argument} is of shape {other.shape} on {other.grid}, and gives ranks other cells than "
             f"{u.grid}; bring both to one grid (mpibatch.redistribute)"
         )
 
@@ -43,9 +43,9 @@ def picture_dtype(u: Field) -> np.dtype[Any]:
     return np.dtype(np.uint8) if u.dtype.kind == "b" else u.dtype
 
 
-def check_labels(name: str, u: Any, argument: str = "") -> tuple[int, int]:
+def check_labels(name: str, u: Any, role: str = "") -> tuple[int, int]:
     """Return the least and the greatest label of a Field of integers, none negative or of 64 bits. Collective."""
-    label = f"{name}: {argument}" if argument else name
+    label = f"{name}: {role}" if role else name
     check_picture(label, u)
     if u.dtype.kind not in "iu":
         raise UsageError(

@@ -173,10 +173,10 @@ class Basins:
         field = self._levels
         index = np.unravel_index(places, field.grid.shape)
         corner = [start - low for start, (low, _) in zip(field.box.start, field.halo, strict=True)]
-        offsets = np.zeros(len(places), np.int64)
+        flat = np.zeros(len(places), np.int64)
         for axis, n in enumerate(field.padded.shape):
-            offsets = offsets * n + index[axis] - corner[axis]
-        return offsets
+            flat = flat * n + index[axis] - corner[axis]
+        return flat
 
 
 def _buckets(cells: Array) -> tuple[float, float, int]:

@@ -64,6 +64,21 @@ class Neighborhood:
             flat, of(~within & (flat > 0)), of(~within & (flat < 0)), of(within & (flat > 0)), of(within & (flat < 0))
         )
 
+    def rows(self, shape: Sequence[int]) -> tuple[Ints, Ints]:
+        """Return, as flat offsets, rows of which three cells are neighbors, and the other steps. Local.
+
+        The middle of a row may be the cell itself.
+        """
+        strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))], np.int64)
+        known = {*map(tuple, self.steps.tolist()), (0,) * len(shape)}
+        outer = {step[:-1] for step in known}
+        whole = sorted(row for row in outer if all((*row, x) in known for x in (-1, 0, 1)))
+        if len(whole) < 2:
+            whole = []
+        rest = [step for step in self.steps.tolist() if tuple(step[:-1]) not in whole or abs(step[-1]) > 1]
+        rows = np.array([(*row, 0) for row in whole], np.int64).reshape(-1, len(shape))
+        return rows @ strides, np.array(rest, np.int64).reshape(-1, len(shape)) @ strides
+
 
 def _around(form: npt.NDArray[np.bool_], centre: Sequence[int]) -> Neighborhood:
     steps = np.argwhere(form).astype(np.int64) - np.asarray(centre, np.int64)
@@ -101,8 +116,8 @@ def from_footprint(
         raise UsageError(f"{name}: {argument} has {given.ndim} axes, and the field {ndim} grid axes; give as many")
     if not ((given == 0) | (given == 1)).all():
         raise UsageError(
-            f"{name}: {argument} of dtype {given.dtype} holds other numbers than 0 and 1; say with True and False "
-            "which cells are neighbors"
+            f"{name}: {argument} of dtype {given.dtype} holds more than 0 and 1; say with True and False which "
+            "cells are neighbors"
         )
     if not given.size:
         raise UsageError(f"{name}: {argument} of shape {given.shape} is empty; give at least one cell")

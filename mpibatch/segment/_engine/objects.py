@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
-from mpibatch.measure._engine.components import BlockComponents, Joint
+from mpibatch.measure._components.components import BlockComponents, Joint
 from mpibatch.measure._engine.places import wide
 from mpibatch.measure._engine.structure import backward
 from mpibatch.mpi import agreed
@@ -34,7 +34,7 @@ class Objects:
     object if they are not zero; those of different values only belong together unless `by_value`.
     """
 
-    def __init__(self, name: str, u: Field, near: Neighborhood, by_value: bool = False) -> None:
+    def __init__(self, name: str, u: Field, near: Neighborhood, *, by_value: bool = False) -> None:
         ndim = u.grid.ndim
         mask = np.zeros((3,) * ndim, np.bool_)
         mask[tuple((near.steps + 1).T)] = True

@@ -11,6 +11,7 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.halo import padded_copy
+from mpibatch.segment._engine.growth import lowest
 from mpibatch.segment._engine.neighborhood import Neighborhood
 from mpibatch.segment._engine.relaxation import lines_of, relax
 
@@ -40,20 +41,25 @@ class Plateaus:
         self._lines = lines_of(self._field)
         self.state = self._field.owned
 
-    def mark_exceeded(self) -> None:
-        """Mark the cells that a neighbor exceeds. Local."""
+    def mark_exceeded(self, floor: Any = None) -> None:
+        """Mark the cells that a neighbor exceeds, and those that have the value `floor`, if any. Local."""
         from mpibatch.segment._loops.plateaus import exceeded
 
         if not self.state.size:
             return
-        steps = self._near.flat(self._field.padded.shape)
+        least = lowest(self._cells.dtype)
+        rows, steps = self._near.rows(self._field.padded.shape)
         with timed("compute"):
             exceeded(
                 self._cells,
                 self._field.padded.reshape(-1),
                 self._lines.bases,
                 self._lines.length,
-                steps.every,
+                rows,
+                steps,
+                least,
+                least if floor is None else self._cells.dtype.type(floor),
+                floor is not None,
             )
 
     def close(self, where: npt.NDArray[np.bool_]) -> None:

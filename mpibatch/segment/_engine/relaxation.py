@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.log import logger
+from mpibatch.base.rounds import note
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
@@ -68,6 +69,7 @@ def relax(name: str, fields: Field | Sequence[Field], solve: Callable[[bool], An
     together = [fields] if isinstance(fields, Field) else list(fields)
     is_empty = not math.prod(together[0].box.shape)
     rounds, changed = 0, 1
+    is_alone = together[0].grid.size == 1 and not any(together[0].grid.periodic)  # no news comes from anywhere
     with Exchange(together, mode="constant", cval=beyond) as fill:
         while changed:
             fill()
@@ -76,14 +78,15 @@ def relax(name: str, fields: Field | Sequence[Field], solve: Callable[[bool], An
                 with timed("compute"):
                     changed = int(bool(solve(rounds == 0)))
             rounds += 1
-            changed = total(together[0], changed)
+            changed = 0 if is_alone else total(together[0], changed)
     logger("segment").debug("%s: %d rounds", name, rounds)
     return rounds
 
 
 def total(u: Field, mine: int) -> int:
-    """Return the sum over all ranks. Collective: one all-reduce of 8 bytes."""
+    """Return the sum over all ranks, which ends a round. Collective: one all-reduce of 8 bytes."""
     sent, summed = np.array([mine], np.int64), np.empty(1, np.int64)
     with REDUCTION:
         u.grid.comm.Allreduce(sent, summed, op=MPI.SUM)
+    note(int(summed[0]))
     return int(summed[0])

@@ -14,6 +14,7 @@ from mpibatch.base.compiled import compiled
 __all__ = ["exceeded", "reach"]
 
 Array = Any
+PART = 64  # cells of a row
 
 
 @compiled
@@ -24,6 +25,17 @@ def _fold(kept: Array, new: Array) -> None:
 
 
 @compiled
+def _fold_three(kept: Array, row: Array) -> None:
+    """Keep the largest of three cells of a row, which begins one before the kept ones. Local."""
+    for x in range(kept.size):
+        low, middle, high = row[x], row[x + 1], row[x + 2]
+        value = kept[x]
+        value = low if low > value else value
+        value = middle if middle > value else value
+        kept[x] = high if high > value else value
+
+
+@compiled
 def _compare(highest: Array, row: Array, state: Array) -> None:
     """Mark the cells of a row that those of another exceed, and no others. Local."""
     for x in range(row.size):
@@ -31,20 +43,43 @@ def _compare(highest: Array, row: Array, state: Array) -> None:
 
 
 @compiled
-def exceeded(cells: Array, state: Array, bases: Array, length: int, steps: Array) -> None:
-    """Set the state of owned cells to whether a neighbor is higher; all arrays flat. Local."""
-    highest = np.empty(length, cells.dtype)
+def _add_floor(row: Array, floor: Any, state: Array) -> None:
+    """Mark the cells that have one value, too. Local."""
+    for x in range(row.size):
+        state[x] |= row[x] == floor
+
+
+@compiled
+def exceeded(
+    cells: Array, state: Array, bases: Array, length: int, rows: Array, steps: Array, least: Any, floor: Any,
+    has_floor: bool,
+) -> None:  # fmt: skip
+    """Set the state of owned cells to whether a neighbor is higher, or they are at the floor; all arrays flat. Local.
+
+    rows : offsets of the rows of which three cells are neighbors; the cell itself may be one of them.
+    steps : those of other neighbors.
+    least : no value is less.
+    """
+    highest, around = np.empty(length, cells.dtype), np.empty(length + 2, cells.dtype)
     for base in bases:
         row = cells[base : base + length]
         highest[:] = row
+        if rows.size:
+            # What is kept is never NaN, which is no more than anything.
+            around[:] = least
+            for step in rows:
+                _fold(around, cells[base - 1 + step : base + 1 + step + length])
+            _fold_three(highest, around)
         for step in steps:
             _fold(highest, cells[base + step : base + step + length])
         _compare(highest, row, state[base : base + length])
+        if has_floor:
+            _add_floor(row, floor, state[base : base + length])
 
 
 @compiled
 def _has_open(state: Array) -> bool:
-    """Whether any cell of a row is open. Local."""
+    """Whether any of some cells is open. Local."""
     any_open = False
     for x in range(state.size):
         any_open |= state[x] == 0
@@ -70,35 +105,36 @@ def reach(
     stack = np.empty(1024, np.int64)
     ever = False
     for i in range(bases.size):
-        if not _has_open(state[bases[i] : bases[i] + length]):
-            continue
-        x = 0
-        while x < length:
-            first = bases[i] + x
-            if state[first] == 0:
+        # Few cells are open: most parts of a row are passed by.
+        for begin in range(0, length, PART):
+            end = min(begin + PART, length)
+            if not _has_open(state[bases[i] + begin : bases[i] + end]):
+                continue
+            for x in range(begin, end):
+                first = bases[i] + x
+                if state[first] != 0 or (not is_first and not at_face[i] and low <= x < length - high):
+                    continue
                 for step in steps:
                     there = first + step
                     if state[there] == 1 and cells[there] == cells[first]:
                         state[first] = 1
                         break
-                if state[first] == 1:
-                    ever = True
-                    stack[0] = first
-                    count = 1
-                    while count:
-                        count -= 1
-                        at = stack[count]
-                        if count + steps.size > stack.size:
-                            more = np.empty(2 * stack.size + steps.size, np.int64)
-                            more[:count] = stack[:count]
-                            stack = more
-                        for step in steps:
-                            there = at + step
-                            if state[there] == 0 and cells[there] == cells[at]:
-                                state[there] = 1
-                                stack[count] = there
-                                count += 1
-            x += 1
-            if x == low and not at_face[i] and not is_first:
-                x = max(x, length - high)
+                if state[first] == 0:
+                    continue
+                ever = True
+                stack[0] = first
+                count = 1
+                while count:
+                    count -= 1
+                    at = stack[count]
+                    if count + steps.size > stack.size:
+                        more = np.empty(2 * stack.size + steps.size, np.int64)
+                        more[:count] = stack[:count]
+                        stack = more
+                    for step in steps:
+                        there = at + step
+                        if state[there] == 0 and cells[there] == cells[at]:
+                            state[there] = 1
+                            stack[count] = there
+                            count += 1
     return ever

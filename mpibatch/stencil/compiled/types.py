@@ -309,16 +309,16 @@ def assign_types(
     keep = _live(typer, results)
     order = {number: at for at, number in enumerate(keep)}
     return Typed(
-        program.name,
-        ndim,
-        tuple(inputs),
-        tuple(outputs),
-        tuple((name, scalars[name]) for name in program.scalars),
-        tuple(Op(o.name, tuple(order[a] for a in o.args), o.data) for o in (typer.ops[n] for n in keep)),
-        tuple(typer.types[n] for n in keep),
-        tuple(tuple(order[p] for p in parts) for parts in results),
-        tuple(in_place) or (-1,) * len(outputs),
-        tuple(dict.fromkeys(typer.narrow)),
+        name=program.name,
+        ndim=ndim,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        scalars=tuple((name, scalars[name]) for name in program.scalars),
+        ops=tuple(Op(o.name, tuple(order[a] for a in o.args), o.data) for o in (typer.ops[n] for n in keep)),
+        types=tuple(typer.types[n] for n in keep),
+        results=tuple(tuple(order[p] for p in parts) for parts in results),
+        in_place=tuple(in_place) or (-1,) * len(outputs),
+        narrow=tuple(dict.fromkeys(typer.narrow)),
     )
 
 

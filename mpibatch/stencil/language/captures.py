@@ -94,7 +94,9 @@ class Captures:
         if isinstance(value, types.BuiltinFunctionType):
             return
         is_fixed = isinstance(value, _FIXED) or _is_object(value)
-        self.constants[mark] = Captured(name, get, place, key, value, _frozen(value), is_fixed)
+        self.constants[mark] = Captured(
+            name=name, get=get, place=place, key=key, value=value, frozen=_frozen(value), is_fixed=is_fixed
+        )
 
     def add_name(self, scope: Mapping[str, Any], name: str, value: Any) -> None:
         """Record what a name outside of the function stands for. Local."""

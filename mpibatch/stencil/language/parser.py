@@ -133,7 +133,15 @@ def inline(
     # Inside, a field goes by its own name in the caller; the names of components follow the parameter.
     given = {name: value for name, value in bound.arguments.items() if isinstance(value, Argument)}
     components = dict(frame.components) | {given[name].name: names[name] for name in names if name in given}
-    inner = Frame(source, frame.tape, _scopes(plain), components, frame.call, frame.depth + 1, tree.name)
+    inner = Frame(
+        source=source,
+        tape=frame.tape,
+        outer=_scopes(plain),
+        components=components,
+        call=frame.call,
+        depth=frame.depth + 1,
+        name=tree.name,
+    )
     inner.names = dict(bound.arguments)
     result = run(tree.body, inner)
     if result is NOTHING:

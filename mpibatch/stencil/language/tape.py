@@ -94,13 +94,13 @@ class Tape:
         place = {number: at for at, number in enumerate(order)}
         ops = [Op(o.name, tuple(place[a] for a in o.args), o.data) for o in (self.ops[n] for n in order)]
         return Program(
-            name,
-            tuple(parameters),
-            tuple(p for p in parameters if self.roles.get(p) == "field"),
-            tuple(p for p in parameters if self.roles.get(p) == "scalar"),
-            tuple(ops),
-            tuple(Output(tuple(place[p] for p in o.parts), o.is_vector) for o in outputs),
-            returns_tuple,
-            tuple(self.places[n] for n in order),
-            tuple(self.captures.constants.values()),
+            name=name,
+            parameters=tuple(parameters),
+            fields=tuple(p for p in parameters if self.roles.get(p) == "field"),
+            scalars=tuple(p for p in parameters if self.roles.get(p) == "scalar"),
+            ops=tuple(ops),
+            outputs=tuple(Output(tuple(place[p] for p in o.parts), o.is_vector) for o in outputs),
+            returns_tuple=returns_tuple,
+            places=tuple(self.places[n] for n in order),
+            captured=tuple(self.captures.constants.values()),
         )

@@ -4,12 +4,8 @@ The libraries examined here may be broken, so that none of them is imported by t
 `probe_process`, on every rank, which imports them, starts MPI and makes the tests that need all ranks, and tells
 through a pipe what it is about to do. If it crashes or hangs, the report says during what.
 
-- ``finding``, ``versions``: what is found; comparing versions
-- ``machine``, ``folders``, ``slurm``, ``variables``: what can be read without MPI
-- ``launchers``: which mpiexec is found, and whether it starts one world
-- ``libraries``, ``faults``: which MPI and HDF5 were loaded, and what is known against them
-- ``placement``: what ranks say of themselves, compared: hosts, cores, binding, software
-- ``storage``: reading, writing and locking by all ranks
+In order of dependency: ``finding``; the room ``checks``; and
+
 - ``probe_process``, ``supervisor``: the process that may die, and the one that watches it
 - ``checkup``, ``report``: all of it in order; as text and as JSON
 """

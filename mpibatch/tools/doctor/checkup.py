@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.base.host import cpu_model
-from mpibatch.tools.doctor import folders, launchers, machine, slurm, variables, versions
+from mpibatch.tools.doctor.checks import folders, launchers, machine, slurm, variables, versions
 from mpibatch.tools.doctor.finding import Finding, one_line, skipped, warning
 from mpibatch.tools.doctor.probe_process import DIED
 from mpibatch.tools.doctor.supervisor import Rendezvous, Report, run_probe

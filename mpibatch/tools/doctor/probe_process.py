@@ -22,11 +22,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mpibatch.tools.doctor.faults import Software, check_faults
+from mpibatch.tools.doctor.checks.faults import Software, check_faults
+from mpibatch.tools.doctor.checks.folders import check_cache, check_folder, check_locking, file_system
+from mpibatch.tools.doctor.checks.launchers import family_of
+from mpibatch.tools.doctor.checks.libraries import check_h5py, check_mpi, check_one_mpi, mapped, mpi_import_advice
 from mpibatch.tools.doctor.finding import Finding, error, one_line
-from mpibatch.tools.doctor.folders import check_cache, check_folder, check_locking, file_system
-from mpibatch.tools.doctor.launchers import family_of
-from mpibatch.tools.doctor.libraries import check_h5py, check_mpi, check_one_mpi, mapped, mpi_import_advice
 
 __all__ = ["DIED", "main"]
 
@@ -169,7 +169,7 @@ def _together(
     reporter: Reporter, mpi: Any, library: str, where: tuple[Path, str, float], h5py: Mapping[str, object] | None
 ) -> None:
     """Make the tests that need one world."""
-    from mpibatch.tools.doctor import placement, storage
+    from mpibatch.tools.doctor.checks import placement, storage
 
     # Errors are to be reported, not to end all ranks.
     for communicator in (mpi.COMM_WORLD, mpi.COMM_SELF):

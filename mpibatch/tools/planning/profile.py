@@ -21,12 +21,12 @@ from typing import Any
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.json_files import write_json
-from mpibatch.job.file import checks
-from mpibatch.job.file.caps import json_value
-from mpibatch.job.file.checks import Check
-from mpibatch.job.file.lines import KeyPath
-from mpibatch.job.file.problems import Problems
-from mpibatch.job.file.tables import Key, keys_of
+from mpibatch.job.document import checks
+from mpibatch.job.document.caps import json_value
+from mpibatch.job.document.checks import Check
+from mpibatch.job.document.lines import KeyPath
+from mpibatch.job.document.problems import Problems
+from mpibatch.job.document.tables import Key, keys_of
 from mpibatch.tools.planning.machine import Exchange, Links, Machine, StepLength, StepWork, Work
 
 __all__ = ["FILE", "SCHEMA", "VARIABLE", "default_path", "load", "parse", "save"]
@@ -39,7 +39,7 @@ _MEND = "correct it, or measure anew: mpibatch probe --anew --output FILE"
 _RANKS = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 
 
-def _by_ranks(check: Check, empty: bool = True) -> Check:
+def _by_ranks(check: Check, *, empty: bool = True) -> Check:
     """Expect numbers by ranks."""
 
     def check_all(value: Any) -> str | None:

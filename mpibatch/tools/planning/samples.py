@@ -291,7 +291,7 @@ def _shrunk(shape: Sequence[int], cells: int) -> tuple[int, ...]:
 
 def _region_of(job: Job, lengths: Sequence[int]) -> Job:
     """The job on the first cells along each axis of what it reads."""
-    from mpibatch.job.file.checks import slices
+    from mpibatch.job.document.checks import slices
     from mpibatch.job.plan import values_of
 
     shape = values_of(job).shape

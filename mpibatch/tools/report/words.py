@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from mpibatch.base.units import bytes_text, shape_text
+from mpibatch.base.units import bytes_text, plural, shape_text
 from mpibatch.tools.report.measures import Measures
 from mpibatch.tools.report.statistics import Interval
 from mpibatch.tools.scaling.records import number
@@ -107,7 +107,7 @@ def summary(m: Measures, warned: Collection[str]) -> str:
     subject = f"{clean(m.study.name, 60)} ({_problem(m)})"
     where = _where(m)
     if len(m.rows) == 1:
-        return f"{subject} took {seconds_text(base.time.median.value)} on {_count(base.width, of)}{where}."
+        return f"{subject} took {seconds_text(base.time.median.value)} on {plural(base.width, of)}{where}."
     gain = widest.speedup
     confidence = (
         ""
@@ -123,20 +123,20 @@ def summary(m: Measures, warned: Collection[str]) -> str:
     share = "100 % within the noise" if efficiency > 1 and "above-one-noise" in warned else percent(efficiency)
     if forbidden:
         return (
-            f"{subject} took {seconds_text(base.time.median.value)} on {_count(base.width, of)} and "
-            f"{seconds_text(widest.time.median.value)} on {_count(widest.width, of)}{where} ({of_runs}). What that "
+            f"{subject} took {seconds_text(base.time.median.value)} on {plural(base.width, of)} and "
+            f"{seconds_text(widest.time.median.value)} on {plural(widest.width, of)}{where} ({of_runs}). What that "
             f"says of scaling is left open, as {_sentence(forbidden)}."
         )
     if m.is_weak:
         sentence = (
             f"{subject} with the same work for each {of} kept an efficiency of {share} from "
-            f"{_count(base.width, of)} to {widest.width}{where}: {seconds_text(base.time.median.value)} became "
+            f"{plural(base.width, of)} to {widest.width}{where}: {seconds_text(base.time.median.value)} became "
             f"{seconds_text(widest.time.median.value)} ({of_runs}; scaled speed-up {short(gain.value)}{confidence})"
         )
     else:
         sentence = (
-            f"{subject} took {seconds_text(base.time.median.value)} on {_count(base.width, of)} and "
-            f"{seconds_text(widest.time.median.value)} on {_count(widest.width, of)}{where}: {short(gain.value)} × as "
+            f"{subject} took {seconds_text(base.time.median.value)} on {plural(base.width, of)} and "
+            f"{seconds_text(widest.time.median.value)} on {plural(widest.width, of)}{where}: {short(gain.value)} × as "
             f"fast ({of_runs}{confidence}), a parallel efficiency of {share}"
         )
     best = max(m.rows, key=lambda row: row.speedup.value)
@@ -225,7 +225,7 @@ def _problem(m: Measures) -> str:
         return large.kind or "a job"
     shapes = shape_text(small.shape) + (f" to {shape_text(large.shape)}" if small.shape != large.shape else "")
     noun = "filter" if large.kind == "pipeline" else "step"
-    steps = f", {_count(large.steps, noun)}" if large.steps else ""
+    steps = f", {plural(large.steps, noun)}" if large.steps else ""
     return f"{clean(large.kind, 20)}{' of' if large.kind else ''} {shapes} cells{steps}"
 
 
@@ -243,7 +243,7 @@ def _binding(m: Measures) -> str:
         binding = row.typical.binding
         if "cores" in binding:
             shared = ", shared with other ranks" if binding.get("shared") is True and row.point.ranks > 1 else ""
-            words = f"{_count(int(number(binding['cores'])), 'core')} for each rank{shared}"
+            words = f"{plural(int(number(binding['cores'])), 'core')} for each rank{shared}"
             labels_by_binding.setdefault(words, []).append(row.label)
     if len(labels_by_binding) == 1:
         return next(iter(labels_by_binding))
@@ -252,7 +252,3 @@ def _binding(m: Measures) -> str:
 
 def _listed(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -24,7 +24,7 @@ from typing import Any
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.files import lock
 from mpibatch.base.json_files import write_json
-from mpibatch.job.file.caps import json_value
+from mpibatch.job.document.caps import json_value
 from mpibatch.tools.scaling.records import Run, parse_run, table_of
 from mpibatch.tools.scaling.study import MODES, Failure, Point, Study, fingerprint_of
 
@@ -160,6 +160,7 @@ def extended(
     threads: Sequence[int],
     repeat: int,
     profile_of_machine: Mapping[str, Any] | None = None,
+    *,
     dry_run: bool = False,
 ) -> Study:
     """Return the study with these counts, threads and repeats, too, and with this profile of the machine. Local.

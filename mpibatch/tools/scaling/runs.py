@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.units import plural
 from mpibatch.io.base.names import split_path
 from mpibatch.io.seal import seal
 from mpibatch.job.file.reader import parse_any
@@ -224,7 +225,7 @@ def run_all(
 
 def words_of(ranks: int, threads: int) -> str:
     """Return a point in words. Local."""
-    return f"{ranks} {'rank' if ranks == 1 else 'ranks'} × {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"{plural(ranks, 'rank')} × {plural(threads, 'thread')}"
 
 
 def _seconds_of(made: _Made) -> str:

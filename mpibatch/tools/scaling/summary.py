@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from statistics import median
 
+from mpibatch.base.units import some
 from mpibatch.tools.scaling.records import Run
 from mpibatch.tools.scaling.study import Point, Study
 
@@ -71,7 +72,7 @@ def differing(study: Study) -> list[str]:
             if run.digest:
                 runs_by_digest[run.digest].append(f"{run.ranks}×{run.threads} run {run.repeat}")
         if len(runs_by_digest) > 1:
-            lines += [f"  {digest[:DIGITS]}…  {_some(runs)}" for digest, runs in runs_by_digest.items()]
+            lines += [f"  {digest[:DIGITS]}…  {some(runs)}" for digest, runs in runs_by_digest.items()]
     return lines
 
 
@@ -92,7 +93,3 @@ def same_bits(study: Study) -> str:
 
 def _workers(point: Point) -> int:
     return point.ranks * point.threads
-
-
-def _some(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

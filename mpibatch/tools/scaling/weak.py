@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mpibatch.base.errors import UsageError
 from mpibatch.domain.decomposition import choose_topology
-from mpibatch.job.file.checks import slices
+from mpibatch.job.document.checks import slices
 from mpibatch.job.file.schema import Job
 from mpibatch.job.file.simulation import SimulationJob
 

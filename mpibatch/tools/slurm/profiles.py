@@ -16,12 +16,12 @@ from typing import Any
 
 from mpibatch.base.errors import MpibatchError, UsageError, nearest
 from mpibatch.base.host import home
-from mpibatch.job.file import checks
-from mpibatch.job.file.caps import toml_document
-from mpibatch.job.file.lines import KeyPath, key_lines
-from mpibatch.job.file.problems import Place, Problems
+from mpibatch.job.document import checks
+from mpibatch.job.document.caps import toml_document
+from mpibatch.job.document.lines import KeyPath, key_lines
+from mpibatch.job.document.problems import Place, Problems
+from mpibatch.job.document.tables import Key, keys_of
 from mpibatch.job.file.reader import read_text
-from mpibatch.job.file.tables import Key, keys_of
 from mpibatch.tools.slurm import durations
 from mpibatch.tools.slurm.quotes import checked
 

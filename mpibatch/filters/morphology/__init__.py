@@ -1,0 +1,1 @@
+"""Morphology, binary and grey; in ``_morphology`` is which algorithm does it."""

@@ -1,0 +1,1 @@
+"""Reductions of each line of cells along some axes: ``sums``, ``extremes``, ``quantiles``."""

@@ -1,0 +1,17 @@
+"""A finding: its words, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Finding"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`level` is error (the promise is broken), warning (do not conclude) or note (good to know)."""
+
+    level: str
+    key: str
+    words: str
+    advice: str

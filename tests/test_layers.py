@@ -60,8 +60,8 @@ ROOMS = {
         "gaussians", "morphology", "edges", "thresholds",
     ),
     "measure": (
-        "_loops", "_engine", "_components", "_groups", "labelling", "regions", "image_moments", "label_sums",
-        "label_order",
+        "_loops", "_engine", "_components", "_properties", "_groups", "labelling", "regions", "image_moments",
+        "label_sums", "label_order",
     ),
     "segment": ("_loops", "_engine", "distances", "peak_spacing", "peaks"),
     "simulate": ("schedule", "finite", "diagnostics", "restart", "loop"),

@@ -13,12 +13,12 @@ from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.write.tables.region_table import RegionTable
-from mpibatch.measure._engine.medians import medians
-from mpibatch.measure._engine.moments import MOMENTS, WEIGHTED, Moments, summed_moments
-from mpibatch.measure._engine.outlines import OUTLINES, hull_columns, outlined
-from mpibatch.measure._engine.patterns import PATTERNS, counted, pattern_columns
-from mpibatch.measure._engine.properties import INTENSITY, Regions, check, kinds_of, order_of
 from mpibatch.measure._engine.tallies import layout_of, share_of, tallied
+from mpibatch.measure._properties.medians import medians
+from mpibatch.measure._properties.moments import MOMENTS, WEIGHTED, Moments, summed_moments
+from mpibatch.measure._properties.outlines import OUTLINES, hull_columns, outlined
+from mpibatch.measure._properties.patterns import PATTERNS, counted, pattern_columns
+from mpibatch.measure._properties.properties import INTENSITY, Regions, check, kinds_of, order_of
 from mpibatch.mpi import agreed, same
 
 __all__ = ["RegionTable", "find_objects", "regionprops_table", "value_indices"]

@@ -18,6 +18,7 @@ from mpibatch.mpi.comm import private, release_all, world
 from mpibatch.mpi.failure import AGREED, Leaving, install_hooks
 from mpibatch.mpi.files import tells_failures
 from mpibatch.mpi.hosts import Hosts, hosts_of
+from mpibatch.mpi.tables import Table, merge_tables
 from mpibatch.mpi.transfers import Transfers, transfer
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "MPI",
     "Hosts",
     "Leaving",
+    "Table",
     "Transfers",
     "agreed",
     "differ",
@@ -32,6 +34,7 @@ __all__ = [
     "install_hooks",
     "is_checking",
     "mark",
+    "merge_tables",
     "private",
     "release_all",
     "same",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.mpi import MPI
+from mpibatch.mpi import Table, merge_tables
 from mpibatch.reduce.binning import tally
 from mpibatch.reduce.extremes import extremes
 from mpibatch.reduce.operands import Operand, add_up, agree, operand
@@ -22,7 +21,6 @@ from mpibatch.reduce.slot_sums import Weights, check_weights, sums
 __all__ = ["bincount", "unique"]
 
 Array = npt.NDArray[Any]
-Table = tuple[Array, npt.NDArray[np.int64]]  # values in ascending order, and how often each occurs
 
 # Counts of this many values are 512 MiB on every rank.
 MOST_BINS = 1 << 26
@@ -141,7 +139,7 @@ def unique(u: Field, return_counts: bool = False, *, where: Field | None = None)
     comm = u.grid.comm
     agree(comm, op.text)
     with REDUCTION:
-        values, counts = _merge_all(comm, mine, _merge)
+        values, counts = merge_tables(comm, mine, _merge)
     return (values, counts) if return_counts else values
 
 
@@ -166,40 +164,4 @@ def _merge(mine: Table, other: Table) -> Table:
     values, places = np.unique(np.concatenate([mine[0], other[0]]), return_inverse=True)
     counts = np.zeros(values.size, np.int64)
     np.add.at(counts, places, np.concatenate([mine[1], other[1]]))
-    return values, counts
-
-
-def _merge_all(comm: MPI.Intracomm, mine: Table, merge: Callable[[Table, Table], Table]) -> Table:
-    """Return the union of all ranks' tables, on every rank: by doubling, after the odd ones gave theirs. Collective."""
-    whole = 1 << (comm.size.bit_length() - 1)
-    rank = comm.rank
-    if rank >= whole:
-        _send(comm, mine, rank - whole)
-        return _receive(comm, mine, rank - whole)
-    if rank + whole < comm.size:
-        mine = merge(mine, _receive(comm, mine, rank + whole))
-    step = 1
-    while step < whole:
-        partner = rank ^ step
-        first, second = (_send, _receive) if rank < partner else (_receive, _send)
-        got = [table for table in (first(comm, mine, partner), second(comm, mine, partner)) if table is not None]
-        mine = merge(mine, got[0])
-        step <<= 1
-    if rank + whole < comm.size:
-        _send(comm, mine, rank + whole)
-    return mine
-
-
-def _send(comm: MPI.Intracomm, table: Table, to: int) -> None:
-    comm.Send(np.array([table[0].size], np.int64), to)
-    comm.Send([table[0], table[0].nbytes, MPI.BYTE], to)
-    comm.Send(table[1], to)
-
-
-def _receive(comm: MPI.Intracomm, like: Table, giver: int) -> Table:
-    size = np.empty(1, np.int64)
-    comm.Recv(size, giver)
-    values, counts = np.empty(int(size[0]), like[0].dtype), np.empty(int(size[0]), np.int64)
-    comm.Recv([values, values.nbytes, MPI.BYTE], giver)
-    comm.Recv(counts, giver)
     return values, counts

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from mpibatch.base import tally
 from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.timing import spent
+from mpibatch.checkpoint.checkpoints import Checkpoints
 from mpibatch.fields.grid import Grid
 from mpibatch.simulate import restart
 from mpibatch.simulate.batching import Pace
 from mpibatch.simulate.checks import INITIAL, UNSTABLE, check_state, check_step
-from mpibatch.simulate.plans import LoopPlan, RunPlan, State
+from mpibatch.simulate.plans import LoopPlan, Report, RunPlan, State
 from mpibatch.simulate.progress import Progress
 
 __all__ = ["Now", "Outcome", "passes"]
@@ -79,16 +80,18 @@ def passes(plan: RunPlan, loop: LoopPlan, progress: Progress, state: State) -> G
     begin, written, pace = _seconds_without_compiling(), spent("io"), Pace(plan.comm, loop.max_steps)
     while not progress.is_over:
         now = _next(plan, loop, progress, state, pace.max_steps, is_first=clock.step == first)
-        if now.step == first:
-            _report(plan, progress, now.dt)
+        if plan.report is not None and now.step == first:
+            _report(plan.report, progress, now.dt)
         pace.begin()
         yield now
         pace.end(now.count)
         clock.advance(now.dt, now.count)
         _search(plan, progress, state, now)
         _record(plan, loop, progress, state, now.dt)
-        _report(plan, progress, now.dt)
-        _keep(plan, progress, state)
+        if plan.report is not None:
+            _report(plan.report, progress, now.dt)
+        if plan.checkpoints is not None:
+            _keep(plan, plan.checkpoints, progress, state)
     tally.lap("steps")
     return Outcome(
         grid=next(iter(state.values())).grid,
@@ -151,25 +154,24 @@ def _record(plan: RunPlan, loop: LoopPlan, progress: Progress, state: State, dt:
         progress.rows.add(clock.step, clock.time, dt, loop.diagnostics(state))
 
 
-def _report(plan: RunPlan, progress: Progress, dt: float) -> None:
+def _report(report: Report, progress: Progress, dt: float) -> None:
     """Report steps made, and steps in all."""
-    if plan.report is not None:
-        clock = progress.clock
-        total = clock.step if progress.is_stopped else clock.expected(dt)
-        plan.report(clock.step, total, f"t = {clock.time:.6g}")
+    clock = progress.clock
+    total = clock.step if progress.is_stopped else clock.expected(dt)
+    report(clock.step, total, f"t = {clock.time:.6g}")
 
 
-def _keep(plan: RunPlan, progress: Progress, state: State) -> None:
+def _keep(plan: RunPlan, checkpoints: Checkpoints, progress: Progress, state: State) -> None:
     """Write a checkpoint, where that is due."""
     step = progress.clock.step
-    if plan.checkpoints is None or progress.is_over or not plan.checkpoints.due(step):
+    if progress.is_over or not checkpoints.due(step):
         return
     if plan.schedule.check_every:
         # What is broken must not take the place of what is not.
         check_state(state, f"after step {step}, before it goes into a checkpoint", UNSTABLE)
     snapshot = progress.file.snapshot()
     extra = restart.collect(progress.clock, progress.rows, progress.file.moments, progress.streams, snapshot)
-    plan.checkpoints.save(step, state, extra)
+    checkpoints.save(step, state, extra)
 
 
 def _seconds_without_compiling() -> float:

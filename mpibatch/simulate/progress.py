@@ -37,4 +37,4 @@ class Progress:
     @property
     def is_over(self) -> bool:
         """Whether no pass follows. Local."""
-        return self.clock.finished or self.is_stopped
+        return self.why_stopped is not None or self.clock.finished

@@ -92,7 +92,7 @@ def restore(
     if count and not is_complete:
         why = refused[0] if refused else "none is whole"
         raise RunError(
-            f"{count} checkpoints are in {checkpoints.path}, but none can be gone on from: {why}; bring back what is "
+            f"{count} checkpoints are in {checkpoints.path}, but none can be resumed from: {why}; bring back what is "
             "missing, or begin again with --anew (checkpoints.clear())"
         )
     why = f"{target} is complete" if is_complete else f"there is no checkpoint in {checkpoints.path} to go on from"

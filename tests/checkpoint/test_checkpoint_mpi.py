@@ -173,7 +173,7 @@ def test_what_a_killed_run_may_leave(shared_tmp, caplog):
         caplog.clear()
         if first is None:
             # Anew only when told so: what is missing may come back.
-            with pytest.raises(mb.RunError, match=f"none can be gone on from.*{words}.*--anew"):
+            with pytest.raises(mb.RunError, match=f"none can be resumed from.*{words}.*--anew"):
                 live(folder)
             assert len(list((folder / "c").iterdir())) == 2
             continue

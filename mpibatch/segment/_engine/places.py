@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.fields.field import Field
+from mpibatch.mpi import Table, merge_tables
 
 __all__ = ["own_places", "places_of", "ranked"]
 
@@ -38,13 +39,13 @@ def ranked(u: Field, places: Ints, keys: Array, most: int | None = None) -> Ints
     """
     limit = sys.maxsize if most is None else most
 
-    def ordered(rows: Ints, by: Array) -> tuple[Ints, Array]:
+    def ordered(rows: Ints, by: Array) -> Table:
         order = np.lexsort((*reversed(rows.T), by))[:limit]
         return rows[order], by[order]
 
-    def merged(mine: tuple[Ints, Array], other: tuple[Ints, Array]) -> tuple[Ints, Array]:
+    def merged(mine: Table, other: Table) -> Table:
         return ordered(np.concatenate([mine[0], other[0]]), np.concatenate([mine[1], other[1]]))
 
     with REDUCTION:
-        rows, _ = u.grid.comm.allreduce(ordered(places, keys), op=merged)
-    return np.asarray(rows)
+        rows, _ = merge_tables(u.grid.comm, ordered(places, keys), merged)
+    return rows

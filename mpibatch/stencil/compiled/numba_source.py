@@ -49,7 +49,7 @@ class Signature:
     planes : for each input the offsets along the slowest axis at which it is read (0 alone in 1-D).
     read_off : the inputs that are read off the cell.
     scalars : names of the scalar arguments ``s0, s1, ...`` in the kernel's text.
-    geometry : (marker, axis) of what the grid has to say, as ``g0, g1, ...``; "index" is the cell where counting
+    geometry : (marker, axis) of the grid's parameters, as ``g0, g1, ...``; "index" is the cell where counting
         begins, "coordinate" the coordinate of global cell 0.
     """
 

@@ -65,7 +65,7 @@ class Sweeper:
         """Compute `steps` steps from the chains' fields `slots` into the fields `targets`. Local.
 
         `kept` are the other inputs by number, `budget` the bytes that rings may take, `numbers` the scalars and
-        what the grid has to say.
+        those of the grid.
         """
         if not self._grid.box.size:
             return
@@ -194,6 +194,6 @@ def _stored(field: Field) -> Stored:
 
 
 def geometry_numbers(typed: Typed, grid: Grid) -> list[Any]:
-    """Return what the grid has to say, as the generated functions take it. Local."""
+    """Return the parameters of the grid, as the generated functions take it. Local."""
     numbers = {"index": grid.box.start, "cells": grid.shape, "coordinate": grid.origin, "spacing": grid.spacing}
     return [numbers[name][axis] for name, axis in signature_of(typed).geometry]

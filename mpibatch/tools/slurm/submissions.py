@@ -75,7 +75,7 @@ def entries() -> list[Submission]:
 
 
 def select(numbers: list[str]) -> list[Submission]:
-    """Return the submissions of these numbers, all if there are none. Local. Raises UsageError for a stranger.
+    """Return the submissions of these numbers, all if there are none. Local. Raises UsageError for an unknown job id.
 
     The number of a successor stands for the run that it goes on with.
     """

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.measure._engine.moments import MOMENTS, WEIGHTED
-from mpibatch.measure._engine.outlines import OUTLINES
-from mpibatch.measure._engine.patterns import PATTERNS
 from mpibatch.measure._engine.tallies import MAGNITUDE, Layout, pairs_of
 from mpibatch.measure._engine.words import integers, ratios
+from mpibatch.measure._properties.moments import MOMENTS, WEIGHTED
+from mpibatch.measure._properties.outlines import OUTLINES
+from mpibatch.measure._properties.patterns import PATTERNS
 
 __all__ = ["INTENSITY", "PROPERTIES", "Regions", "check", "kinds_of", "order_of"]
 

@@ -18,9 +18,9 @@ from mpibatch.base.timing import phase
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.measure._engine.memory import flat_rows, outer_shape
-from mpibatch.measure._engine.patterns import summed
 from mpibatch.measure._engine.tallies import Layout, comparable, signed
 from mpibatch.measure._engine.words import MASK, integers, ratios
+from mpibatch.measure._properties.patterns import summed
 from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
 

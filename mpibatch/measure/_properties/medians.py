@@ -14,8 +14,8 @@ import numpy.typing as npt
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.measure._engine.patterns import summed
 from mpibatch.measure._engine.tallies import MAGNITUDE, ordered, sortable
+from mpibatch.measure._properties.patterns import summed
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import ask, forward
 

@@ -1,0 +1,1 @@
+"""Columns of a table of regions, each family of scikit-image's properties by itself."""

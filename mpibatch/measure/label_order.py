@@ -1,6 +1,6 @@
 """Extremes, where they are, and medians by label, with scipy.ndimage's names and order of arguments.
 
-See `_engine.groups` for what `labels` and `index` choose.
+See `_groups.groups` for what `labels` and `index` choose.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.fields.field import Field
-from mpibatch.measure._engine.group_order import extremes, medians
-from mpibatch.measure._engine.groups import Groups, groups_of, has_many, mask_of, reduced
+from mpibatch.measure._groups.groups import Groups, groups_of, has_many, mask_of, reduced
+from mpibatch.measure._groups.order import extremes, medians
 from mpibatch.reduce import limits, quantiles
 
 __all__ = ["extrema", "maximum", "maximum_position", "median", "minimum", "minimum_position"]

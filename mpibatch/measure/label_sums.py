@@ -1,6 +1,6 @@
 """Sums, means, variances, centres and histograms by label, with scipy.ndimage's names and order of arguments.
 
-See `_engine.groups` for what `labels` and `index` choose. Each result is exact, and rounded once.
+See `_groups.groups` for what `labels` and `index` choose. Each result is exact, and rounded once.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
-from mpibatch.measure._engine.group_sums import centers, histograms, quotients
-from mpibatch.measure._engine.groups import groups_of, has_many, mask_of, reduced
 from mpibatch.measure._engine.power_sums import all_powers, power_sums
+from mpibatch.measure._groups.groups import groups_of, has_many, mask_of, reduced
+from mpibatch.measure._groups.sums import centers, histograms, quotients
 from mpibatch.reduce import binning, moments, totals
 from mpibatch.reduce.operands import check_dtype
 from mpibatch.reduce.slot_sums import sums

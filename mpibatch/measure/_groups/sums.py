@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.measure._engine.groups import Groups
+from mpibatch.measure._groups.groups import Groups
 from mpibatch.mpi import MPI
 from mpibatch.reduce.exact import PRODUCT_UNIT, product_parts, product_total, ratio
 from mpibatch.reduce.lines.sums import BATCH

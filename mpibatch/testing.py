@@ -22,13 +22,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
-from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
 from mpibatch.base.log import launched
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
 
 __all__ = ["Lockstep", "Watchdog"]
 

@@ -13,12 +13,14 @@ import functools
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ORDERS = {"heat": 2, "heat2d": 2, "acoustic": 8}
 STEPS_CHECKED = 3

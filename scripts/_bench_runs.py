@@ -8,14 +8,16 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 COMM = MPI.COMM_WORLD
 PEERS = ("connected-components-3d", "devito", "lbmpy", "pystencils", "scikit-image", "scipy")

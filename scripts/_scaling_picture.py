@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import sys
 from statistics import median
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mpibatch.tools.report.plots import PHASE_COLOURS
 from mpibatch.tools.report.words import PHASE_NAMES
 from mpibatch.tools.scaling.folder import load
-from mpibatch.tools.scaling.records import Run
-from mpibatch.tools.scaling.study import Point, Study
 from mpibatch.tools.scaling.summary import efficiency
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mpibatch.tools.scaling.records import Run
+    from mpibatch.tools.scaling.study import Point, Study
 
 INK = "#1a1a1a"
 WIDTH = 0.62

@@ -15,8 +15,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mpi4py
 import numpy as np
@@ -24,6 +23,9 @@ import numpy.typing as npt
 
 import mpibatch as mb
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Array = npt.NDArray[Any]
 

@@ -20,14 +20,16 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from mpibatch.domain import Box
 from tests.support.modelled_ranks import label_blocks
+
+if TYPE_CHECKING:
+    from mpibatch.domain import Box
 
 FILLING = 0.31
 TOPOLOGIES = {125: (5, 5, 5), 1000: (10, 10, 10), 4096: (16, 16, 16), 10_000: (25, 20, 20)}

@@ -21,8 +21,7 @@ import functools
 import importlib
 import importlib.util
 import statistics
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +38,9 @@ import mpibatch as mb
 from mpibatch.apps import cavity
 from mpibatch.mpi import MPI
 from mpibatch.stencil.iterate import chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 Array = npt.NDArray[Any]
 LID, EVEN, ODD = 0.05, 1.7, 1.2

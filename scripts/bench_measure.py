@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,9 @@ import scipy.ndimage as ndi
 from _bench_runs import COMM, Timed, report, timings  # type: ignore[import-not-found]
 
 import mpibatch as mb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Array = npt.NDArray[Any]
 

@@ -12,10 +12,9 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,9 @@ from mpibatch.mpi import MPI
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import bench_filters as bench  # type: ignore[import-not-found]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Array = npt.NDArray[Any]
 CUBE, QUICK_CUBE = (256,) * 3, (64,) * 3

@@ -29,8 +29,7 @@ import argparse
 import functools
 import math
 import statistics
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import _bench_devito as devito  # type: ignore[import-not-found]
 import numpy as np
@@ -51,6 +50,9 @@ import mpibatch as mb
 from mpibatch.mpi import MPI
 from mpibatch.stencil import Kernel, stencil
 from mpibatch.stencil.iterate import chosen, iterate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Array = npt.NDArray[Any]
 SINGLE_STEPS, FUSED_STEPS = 8, 24

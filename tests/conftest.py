@@ -13,15 +13,17 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import hypothesis
 import pytest
 
 from mpibatch.testing import Lockstep, Watchdog
 from scripts._runner.setups import patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Completed: TypeAlias = subprocess.CompletedProcess[str]
 

@@ -7,16 +7,19 @@ import doctest
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import validate
 
-from tests.conftest import Launch
 from tests.support.examples import environment, examples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Launch
 
 # A name that several of them have is that of the first.
 PACKAGES = (

@@ -9,7 +9,10 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["MpibatchError", "RunError", "Stopped", "UsageError", "errno_of", "nearest", "reason_of"]
 

@@ -13,8 +13,11 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["flush_folder", "keep_permissions", "lock", "read_at", "replacing", "unlock", "write_at"]
 

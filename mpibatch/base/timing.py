@@ -16,14 +16,15 @@ small array without agreeing on names first. For the main thread only: other thr
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from mpibatch.base.units import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
     import numpy as np
     import numpy.typing as npt
 

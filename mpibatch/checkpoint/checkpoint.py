@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.timing import phase
 from mpibatch.checkpoint import contents
-from mpibatch.fields.field import Field
-from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.fields.field import Field
+    from mpibatch.mpi import MPI
 
 __all__ = ["Checkpoint"]
 

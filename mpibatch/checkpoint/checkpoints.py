@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import Stopped, UsageError
 from mpibatch.base.timing import phase
@@ -14,8 +11,14 @@ from mpibatch.checkpoint import contents, folder, identity
 from mpibatch.checkpoint.signals import Caught, signal_name
 from mpibatch.checkpoint.store import Store
 from mpibatch.checkpoint.watch import Watch
-from mpibatch.fields.field import Field
 from mpibatch.mpi import AGREED, MPI, Leaving, failure
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["Checkpoints"]
 

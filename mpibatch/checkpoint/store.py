@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch import __version__
 from mpibatch.base.errors import RunError, UsageError
@@ -16,6 +15,9 @@ from mpibatch.checkpoint.checkpoint import Checkpoint
 from mpibatch.io.base.names import user_path
 from mpibatch.io.seal.verification import verify
 from mpibatch.mpi import MPI, agreed, private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["Store"]
 

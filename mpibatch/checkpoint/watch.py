@@ -7,12 +7,15 @@ nobody waits for it, and of very short ones only every so many take part: rank 0
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Verdict", "Watch"]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpibatch.base.log import launched
 from mpibatch.cli._exit import USAGE_ERROR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Parser"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch import __version__
 from mpibatch.base.log import LEVELS, launched, setup
@@ -31,6 +31,9 @@ from mpibatch.cli._arguments import Parser
 from mpibatch.cli._exit import OK, USAGE_ERROR, guarded
 from mpibatch.cli._streams import Streams, streams
 from mpibatch.tools.slurm import completion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, Stopped
 from mpibatch.base.log import launched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["OK", "RUN_ERROR", "USAGE_ERROR", "guarded", "printable"]
 

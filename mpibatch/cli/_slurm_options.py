@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from typing import TYPE_CHECKING
 
 from mpibatch.base.log import logger
 
 if TYPE_CHECKING:
+    import argparse
+
     from mpibatch.tools.slurm.profiles import Profile
 
 __all__ = ["add", "chosen", "describe"]

@@ -11,11 +11,13 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mpibatch.base.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["PIPE_ENDED", "Streams", "streams"]
 

@@ -9,13 +9,13 @@ from mpibatch.base import tally, timing
 from mpibatch.base.errors import RunError
 from mpibatch.base.log import launched
 from mpibatch.base.units import bytes_text, plural, shape_text
-from mpibatch.job.file.schema import Job
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.tools.slurm import completion
 
 if TYPE_CHECKING:
     from mpibatch.job.execution.pipeline import Summary
     from mpibatch.job.execution.resume import Start
+    from mpibatch.job.file.schema import Job
     from mpibatch.mpi import Hosts
 
 __all__ = ["run_and_report"]

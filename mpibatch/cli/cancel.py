@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from mpibatch.tools.slurm.submissions import Submission
 
 __all__ = ["add", "execute"]

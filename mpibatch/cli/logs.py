@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from mpibatch.tools.slurm.submissions import Submission
 
 __all__ = ["add", "execute"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.log import launched
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mpibatch.job.execution.resume import Start
     from mpibatch.job.file.schema import Job
     from mpibatch.job.file.simulation import SimulationJob

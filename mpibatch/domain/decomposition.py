@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
 from mpibatch.domain.blocks import Blocks
 from mpibatch.domain.box import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["Decomposition", "choose_topology"]
 

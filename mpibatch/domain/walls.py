@@ -6,10 +6,12 @@ product of its intervals, and so is its source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mpibatch.base.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["MODES", "Run", "check_mode", "wall_runs"]
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
-from mpibatch.domain import Box
 from mpibatch.fields.memory import FieldMemory, Halo
 from mpibatch.fields.operators import CellByCell
 from mpibatch.fields.remedies import INSTEAD, instead
 
 if TYPE_CHECKING:
+    from mpibatch.domain import Box
     from mpibatch.fields.grid import Grid
 
 __all__ = ["Field", "HaloLike", "check_field", "normal_halo"]

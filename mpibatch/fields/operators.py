@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.memory import Halo
 from mpibatch.fields.remedies import instead
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
+    from mpibatch.fields.memory import Halo
 
 __all__ = ["CellByCell"]
 

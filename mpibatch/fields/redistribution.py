@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +12,13 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field, HaloLike, check_field
-from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI, Transfers, agreed, transfer
 from mpibatch.mpi.transfers import MESSAGE_BYTES, Target, pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["Layout", "gather", "gather_all", "move", "redistribute", "scatter"]
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.footprints import numbers_of
 from mpibatch.filters.linear import checked
 from mpibatch.filters.minmax import maximum_filter
 from mpibatch.filters.morphology.grey import grey_erosion
 from mpibatch.mpi import same
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["ellipsoid_kernel", "rolling_ball"]
 

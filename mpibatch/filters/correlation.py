@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.lines import correlation
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.windows import correlate_window, holds
 from mpibatch.filters.linear import begin, passes, truths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["convolve", "convolve1d", "correlate", "correlate1d"]
 

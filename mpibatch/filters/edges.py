@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.windows import correlate_magnitude
@@ -17,6 +16,11 @@ from mpibatch.filters.color import as_float
 from mpibatch.filters.gaussians import gaussian_filter
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["sobel_magnitude", "unsharp_mask"]
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,6 @@ from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import check_mode
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters._engine.footprints import (
@@ -39,6 +37,11 @@ from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_byt
 from mpibatch.filters._engine.rows import rows_of
 from mpibatch.filters.linear import begin, copied
 from mpibatch.halo.surroundings import frame_along
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = [
     "along_axes",

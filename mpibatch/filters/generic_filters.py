@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters.linear import begin, copied
 from mpibatch.stencil.kernel import Kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["generic_filter"]
 

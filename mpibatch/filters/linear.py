@@ -19,8 +19,7 @@ fit into memory (see `mpibatch.filters._engine.memory`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +28,9 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.lines import Pass, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["begin", "checked", "copied", "passes", "truths"]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters.extrema import along_axes, extremum
 from mpibatch.filters.linear import begin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"]
 

@@ -23,13 +23,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.footprints import (
@@ -44,6 +42,11 @@ from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.selection import check_room, select_rank
 from mpibatch.filters.extrema import along_box, as_c, exact_in_f8, over_footprint
 from mpibatch.filters.linear import begin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["median_filter", "percentile_filter", "rank_filter"]
 

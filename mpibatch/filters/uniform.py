@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy.typing as npt
-
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.lines import Pass, mean
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.linear import begin, passes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["uniform_filter", "uniform_filter1d"]
 

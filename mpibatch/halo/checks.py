@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from mpibatch.base import tally
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import check_mode
 from mpibatch.fields.field import Field, HaloLike, normal_halo
-from mpibatch.fields.grid import Grid
 from mpibatch.halo.plan import Halo, Modes
+
+if TYPE_CHECKING:
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["ModeLike", "check_value", "halo_of", "need_of"]
 

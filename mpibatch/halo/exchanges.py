@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base import tally
 from mpibatch.base.errors import UsageError, nearest
@@ -15,6 +13,10 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, HaloLike, check_field
 from mpibatch.halo.checks import ModeLike, check_value, halo_of, need_of
 from mpibatch.halo.stages import ENGINES, Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
 
 __all__ = ["Exchange", "exchange", "kept_exchange"]
 

@@ -8,11 +8,13 @@ with its neighbors, not with the number of ranks.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mpibatch.domain import Blocks, Box, Decomposition, Run, wall_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["Halo", "Modes", "Move", "Phase", "phase"]
 

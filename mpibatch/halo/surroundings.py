@@ -7,7 +7,7 @@ of its fields, a `Frame` serves whatever field it is given: filters make a new o
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,16 @@ import numpy.typing as npt
 from mpibatch.base.tally import needed
 from mpibatch.base.timing import phase as timed
 from mpibatch.base.timing import turn
-from mpibatch.domain import Box
 from mpibatch.domain.regions import outer_slabs
 from mpibatch.fields.field import Field, HaloLike, check_field
-from mpibatch.fields.grid import Grid
 from mpibatch.halo.checks import ModeLike, check_value, halo_of, need_of
 from mpibatch.halo.exchanges import kept_exchange
 from mpibatch.halo.plan import Halo, phase
 from mpibatch.halo.stages import Bound, Memory, Stage, cut_of
+
+if TYPE_CHECKING:
+    from mpibatch.domain import Box
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["Frame", "frame_along", "frame_of", "padded_copy", "slabs"]
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import MpibatchError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["of_program", "placed"]
 

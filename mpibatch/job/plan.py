@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +22,9 @@ from mpibatch.job.file.schema import Job, Step, check_fit
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.rehearsal import Values, rehearsed
 from mpibatch.job.target import check_target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Layout", "Values", "layout", "plan", "source_of", "values_of"]
 

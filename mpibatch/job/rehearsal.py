@@ -11,14 +11,18 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import MpibatchError, UsageError
 from mpibatch.job.file.schema import INPUT, Job, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.job.execution.steps import Value
 
 __all__ = ["Values", "rehearse", "rehearsed"]
 
@@ -52,7 +56,6 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
     from mpibatch.job.execution.pipeline import apply
-    from mpibatch.job.execution.steps import Value
     from mpibatch.mpi import MPI
 
     grid = Grid([min(CELLS, n) for n in values.shape], comm=MPI.COMM_SELF, periodic=values.periodic)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["check_target"]
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.measure._engine.power_sums import Powers, all_powers, power_sums
 from mpibatch.reduce.exact import ratio
 from mpibatch.reduce.operands import check_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["moments", "moments_central"]
 

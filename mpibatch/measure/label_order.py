@@ -5,15 +5,17 @@ See `_groups.groups` for what `labels` and `index` choose.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.fields.field import Field
 from mpibatch.measure._groups.groups import Groups, groups_of, has_many, mask_of, reduced
 from mpibatch.measure._groups.order import extremes, medians
 from mpibatch.reduce import limits, quantiles
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["extrema", "maximum", "maximum_position", "median", "minimum", "minimum_position"]
 

@@ -5,18 +5,20 @@ See `_groups.groups` for what `labels` and `index` choose. Each result is exact,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.measure._engine.power_sums import all_powers, power_sums
 from mpibatch.measure._groups.groups import groups_of, has_many, mask_of, reduced
 from mpibatch.measure._groups.sums import centers, histograms, quotients
 from mpibatch.reduce import binning, moments, totals
 from mpibatch.reduce.operands import check_dtype
 from mpibatch.reduce.slot_sums import sums
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["center_of_mass", "histogram", "mean", "standard_deviation", "sum_labels", "variance"]
 

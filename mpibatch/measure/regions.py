@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,9 @@ from mpibatch.measure._properties.outlines import OUTLINES, hull_columns, outlin
 from mpibatch.measure._properties.patterns import PATTERNS, counted, pattern_columns
 from mpibatch.measure._properties.properties import INTENSITY, Regions, check, kinds_of, order_of
 from mpibatch.mpi import agreed, same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["RegionTable", "find_objects", "regionprops_table", "value_indices"]
 

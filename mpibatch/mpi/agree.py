@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from mpi4py import MPI
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, errno_of, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["agreed", "differ", "is_checking", "mark", "same"]
 

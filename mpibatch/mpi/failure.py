@@ -16,14 +16,16 @@ import sys
 import threading
 import time
 import traceback
-from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpi4py import MPI
 
 from mpibatch.base.errors import MpibatchError, Stopped
 from mpibatch.mpi import comm as comms
 from mpibatch.mpi.patience import GRACE
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["AGREED", "LONG_PATIENCE", "PATIENCE", "Leaving", "all_come", "end", "end_all", "install_hooks"]
 

@@ -9,10 +9,12 @@ import dis
 import sys
 import threading
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpi4py import MPI
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 __all__ = ["place", "waits_for_others"]
 

@@ -5,11 +5,14 @@ Point to point, in 2 log2(ranks) steps, and not by MPI_Exscan, which would need 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["TAG", "sums_before"]
 

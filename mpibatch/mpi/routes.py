@@ -10,13 +10,16 @@ owner is asked by fewer than 2 log2(ranks) of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
 from mpibatch.mpi.transfers import MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["TAG", "ask", "forward"]
 

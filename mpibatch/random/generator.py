@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,9 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, HaloLike, check_field
 from mpibatch.fields.grid import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Generator"]
 

@@ -5,12 +5,14 @@ The owned cells of a Field are a view with gaps (the halo), which NumPy's flatte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["CHUNK", "Rows", "chunks", "pairs", "rows"]
 

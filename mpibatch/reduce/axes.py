@@ -15,7 +15,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,14 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import move
 from mpibatch.mpi import MPI, Transfers, transfer
 from mpibatch.mpi.transfers import Target
 from mpibatch.reduce.operands import Operand, agree
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["Axis", "Lines", "grid_of", "lines_of", "merge_halves", "share", "spread_halves"]
 

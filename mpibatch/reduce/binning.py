@@ -9,19 +9,22 @@ does to an element depends on that element, edges and range only.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.reduce.extremes import extremes
 from mpibatch.reduce.operands import Operand, add_up, agree, operand
 from mpibatch.reduce.slot_sums import Weights, check_weights, sums
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["histogram"]
 

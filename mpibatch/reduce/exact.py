@@ -11,13 +11,15 @@ slices of 103 bits do not hold goes to bins by exponent, as in Neal's large supe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.reduce.arrays import Rows, chunks, pairs, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "INTEGER_PARTS",

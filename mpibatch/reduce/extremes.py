@@ -6,7 +6,7 @@ all-reduce settles values, NaN and the signs of zeros. To find a minimum the key
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.mpi import MPI
 from mpibatch.reduce.operands import Operand, all_reduce, operand
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["FIRST", "LAST", "NOWHERE", "extreme_place", "extremes", "limits", "some_extremes"]
 

@@ -7,11 +7,13 @@ Numbers of elements may be arrays, of the shape of the places.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["METHODS", "interpolated", "neighbours", "share_above"]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import extreme_place, some_extremes
 from mpibatch.reduce.lines.extremes import extreme_lines, extreme_places
 from mpibatch.reduce.operands import Operand, operand
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"]
 

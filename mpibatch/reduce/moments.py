@@ -9,13 +9,12 @@ from __future__ import annotations
 import builtins
 import math
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.reduce.arrays import pairs
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import (
@@ -36,6 +35,9 @@ from mpibatch.reduce.extremes import some_extremes
 from mpibatch.reduce.lines.sums import sum_lines
 from mpibatch.reduce.operands import Operand, add_up, check_dtype, check_same_grid, operand
 from mpibatch.reduce.totals import count_nonzero
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["check_ddof", "dot", "nanstd", "nanvar", "norm", "std", "var"]
 

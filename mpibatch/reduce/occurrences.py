@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,14 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.mpi import Table, merge_tables
 from mpibatch.reduce.binning import tally
 from mpibatch.reduce.extremes import extremes
 from mpibatch.reduce.operands import Operand, add_up, agree, operand
 from mpibatch.reduce.slot_sums import Weights, check_weights, sums
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["bincount", "unique"]
 

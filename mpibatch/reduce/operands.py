@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,9 @@ from mpibatch.base.tally import REDUCTION
 from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI, differ, mark
 from mpibatch.reduce.arrays import chunks, pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["Operand", "add_up", "agree", "all_reduce", "check_dtype", "check_same_grid", "operand"]
 

@@ -5,19 +5,21 @@ See `interpolation` for the methods.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import NOWHERE
 from mpibatch.reduce.interpolation import METHODS, interpolated, neighbours, share_above
 from mpibatch.reduce.lines.quantiles import sort_lines
 from mpibatch.reduce.operands import Operand, operand
 from mpibatch.reduce.selection import order_statistics
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["median", "nanmedian", "nanpercentile", "nanquantile", "percentile", "quantile"]
 

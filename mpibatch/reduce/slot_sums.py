@@ -8,9 +8,8 @@ the rows is then made known to all.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,14 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import merge_halves, spread_halves
 from mpibatch.reduce.lines.sums import BATCH, Kind, finish, finish_exactly, words_of
 from mpibatch.reduce.operands import Operand, add_up, check_dtype, check_same_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["Slots", "Weights", "check_weights", "limits_of", "merge_states", "no_states", "sums", "values_of"]
 

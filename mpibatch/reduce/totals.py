@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
 from mpibatch.reduce.lines.sums import count_lines, sum_lines
 from mpibatch.reduce.operands import Operand, add_up, operand
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,9 @@ from mpibatch.fields.field import Field, check_field
 from mpibatch.halo import Exchange
 from mpibatch.segment._engine.relaxation import total
 from mpibatch.segment.distances import check_results, check_walls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["distance_transform_cdt"]
 

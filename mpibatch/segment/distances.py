@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,9 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.segment._engine.passes import nearest_sites, squared_distances
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["check_results", "check_walls", "distance_transform_edt", "expand_labels"]
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
-from mpibatch.fields.field import Field
-from mpibatch.fields.grid import Grid
 from mpibatch.filters._engine.arguments import whole
 from mpibatch.measure._engine.census import Census, Shares
 from mpibatch.mpi import MPI, same
 from mpibatch.mpi.prefix import sums_before
 from mpibatch.mpi.routes import ask, forward
 from mpibatch.segment._engine.arguments import check_labels, check_together
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["LabelMap", "join_segmentations", "relabel_sequential"]
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.fields.field import Field
-from mpibatch.filters._engine.footprints import Window
 from mpibatch.filters._morphology.binary import Erosion, erosion, repeated
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import same
 from mpibatch.segment._engine.growth import spread_truths
 from mpibatch.segment._engine.neighborhood import Neighborhood
 from mpibatch.segment._engine.objects import Objects, joins_only_close, wall_parts
+
+if TYPE_CHECKING:
+    from mpibatch.filters._engine.footprints import Window
 
 __all__ = ["binary_fill_holes", "binary_propagation"]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch import reduce
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.fields.field import Field, check_field
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["cfl_step"]
 

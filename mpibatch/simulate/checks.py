@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from mpibatch.base.timing import phase
 from mpibatch.fields.field import check_field
 from mpibatch.mpi import MPI
 from mpibatch.simulate.finite import check_finite
-from mpibatch.simulate.plans import State
-from mpibatch.simulate.schedule import Clock
+
+if TYPE_CHECKING:
+    from mpibatch.simulate.plans import State
+    from mpibatch.simulate.schedule import Clock
 
 __all__ = ["INITIAL", "UNSTABLE", "check_state", "check_step"]
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import RunError
 from mpibatch.base.tally import REDUCTION
-from mpibatch.fields.field import Field
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["check_finite"]
 

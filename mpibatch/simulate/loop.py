@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.base import tally
 from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.timing import spent
-from mpibatch.checkpoint.checkpoints import Checkpoints
-from mpibatch.fields.grid import Grid
 from mpibatch.simulate import restart
 from mpibatch.simulate.batching import Pace
 from mpibatch.simulate.checks import INITIAL, UNSTABLE, check_state, check_step
-from mpibatch.simulate.plans import LoopPlan, Report, RunPlan, State
-from mpibatch.simulate.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from mpibatch.checkpoint.checkpoints import Checkpoints
+    from mpibatch.fields.grid import Grid
+    from mpibatch.simulate.plans import LoopPlan, Report, RunPlan, State
+    from mpibatch.simulate.progress import Progress
 
 __all__ = ["Now", "Outcome", "passes"]
 

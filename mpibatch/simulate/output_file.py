@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.io.write.series import Series, series
-from mpibatch.io.write.snapshot import Snapshot
-from mpibatch.simulate.diagnostics import DiagnosticRows
-from mpibatch.simulate.plans import Attributes, RunPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import ExitStack
+
+    from mpibatch.fields.field import Field
+    from mpibatch.io.write.snapshot import Snapshot
+    from mpibatch.simulate.diagnostics import DiagnosticRows
+    from mpibatch.simulate.plans import Attributes, RunPlan
 
 __all__ = ["OutputFile"]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpibatch.checkpoint.checkpoints import Checkpoints
 from mpibatch.fields.field import Field
-from mpibatch.mpi import MPI
-from mpibatch.simulate.schedule import Schedule
+
+if TYPE_CHECKING:
+    from mpibatch.checkpoint.checkpoints import Checkpoints
+    from mpibatch.mpi import MPI
+    from mpibatch.simulate.schedule import Schedule
 
 __all__ = ["Attributes", "Diagnostics", "LoopPlan", "Output", "Report", "RunPlan", "State", "StepLength"]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from mpibatch.random import Generator
-from mpibatch.simulate.diagnostics import DiagnosticRows
-from mpibatch.simulate.output_file import OutputFile
-from mpibatch.simulate.schedule import Clock
-from mpibatch.simulate.stillness import Stillness
+if TYPE_CHECKING:
+    from mpibatch.random import Generator
+    from mpibatch.simulate.diagnostics import DiagnosticRows
+    from mpibatch.simulate.output_file import OutputFile
+    from mpibatch.simulate.schedule import Clock
+    from mpibatch.simulate.stillness import Stillness
 
 __all__ = ["Progress"]
 

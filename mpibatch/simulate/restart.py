@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.checkpoint.checkpoint import Checkpoint
-from mpibatch.checkpoint.checkpoints import Checkpoints
-from mpibatch.fields.field import Field
 from mpibatch.io.write.commit import PART
 from mpibatch.io.write.snapshot import Snapshot, damaged
-from mpibatch.random import Generator
-from mpibatch.simulate.diagnostics import DiagnosticRows
-from mpibatch.simulate.schedule import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.checkpoint.checkpoint import Checkpoint
+    from mpibatch.checkpoint.checkpoints import Checkpoints
+    from mpibatch.fields.field import Field
+    from mpibatch.random import Generator
+    from mpibatch.simulate.diagnostics import DiagnosticRows
+    from mpibatch.simulate.schedule import Clock
 
 __all__ = ["Restored", "check_start", "collect", "restore"]
 

@@ -6,11 +6,13 @@ A `Clock` is all that a run needs to go on from where it was: a few numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["CHECK_EVERY", "Clock", "Every", "Schedule"]
 

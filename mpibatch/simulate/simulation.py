@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
-from mpibatch.checkpoint.checkpoints import Checkpoints
 from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI, Leaving, private
 from mpibatch.random import Generator
@@ -20,6 +17,12 @@ from mpibatch.simulate.plans import Attributes, Diagnostics, LoopPlan, Output, R
 from mpibatch.simulate.progress import Progress
 from mpibatch.simulate.schedule import CHECK_EVERY, Clock, Every, Schedule
 from mpibatch.simulate.stillness import Stillness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    from mpibatch.checkpoint.checkpoints import Checkpoints
 
 __all__ = ["Simulation"]
 

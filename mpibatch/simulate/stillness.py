@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpibatch.fields.field import Field
 from mpibatch.mpi import MPI
 from mpibatch.reduce.arrays import chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["Stillness"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time as clock
 import weakref
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.keys import key_of
 from mpibatch.fields.field import Field, check_field
-from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.bind import bound, compare
 from mpibatch.stencil.fused.choice import Layout, layout_of
@@ -21,6 +19,11 @@ from mpibatch.stencil.fused.trials import BUDGETS, LEAST_SAMPLE, Choice, Tuning
 from mpibatch.stencil.fused.wavefront import Chain
 from mpibatch.stencil.kernel import Kernel
 from mpibatch.stencil.walls import normal_walls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["chosen", "iterate"]
 

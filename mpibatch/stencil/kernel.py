@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +13,11 @@ from mpibatch.base.errors import UsageError, nearest
 from mpibatch.stencil.compiled.numba_source import kernel_text
 from mpibatch.stencil.compiled.types import Array, Typed, assign_types, check_dtype
 from mpibatch.stencil.language.footprint import Footprint, footprint_of, likely_ndim
-from mpibatch.stencil.language.ir import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mpibatch.stencil.language.ir import Program
 
 __all__ = ["BACKENDS", "Kernel"]
 

@@ -8,17 +8,14 @@ is shown when they have ended. The MPI tests on more ranks, which need all cores
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from scripts._runner.checks import run_checks
 from scripts._runner.processes import interrupted
-from scripts._runner.results import Results
 from scripts._runner.setups import (
     OPENMPI_ON_SLURM,
     Part,
@@ -29,6 +26,12 @@ from scripts._runner.setups import (
     unit_parts,
 )
 from scripts._runner.steps import prepare_openmpi, pytest_step
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from scripts._runner.results import Results
 
 
 class Lanes:

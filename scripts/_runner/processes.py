@@ -8,10 +8,12 @@ import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from scripts._runner.setups import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # At the limit mpiexec passes this on to the ranks, and faulthandler writes their stacks (mpibatch/testing.py).
 DUMP_SIGNAL = signal.SIGUSR1

@@ -6,8 +6,10 @@ import json
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SLOWEST = 12  # files that the summary names
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from scripts._runner.coverage import COVERED, MEASURED, is_counted
 from scripts._runner.processes import run
 from scripts._runner.results import Results, heading
 from scripts._runner.setups import REPOSITORY, Part, Setup, half_of, launcher, patience
+
+if TYPE_CHECKING:
+    import argparse
 
 NOT_POSSIBLE = 3  # exit status of scripts/_openmpi.sh where it cannot prepare anything
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -15,7 +14,11 @@ from scipy.optimize import brentq
 import mpibatch as mb
 from mpibatch.apps.euler import Parameters
 from mpibatch.io import describe, digest
-from tests.conftest import Launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Launch
 
 GAMMA = 1.4
 # Runs one case after another; what goes wrong is told by every rank.

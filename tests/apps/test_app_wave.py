@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -14,7 +13,11 @@ import pytest
 import mpibatch as mb
 from mpibatch.apps.wave import Parameters
 from mpibatch.io import describe, digest
-from tests.conftest import Launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Launch
 
 # Runs one case after another; what goes wrong is told by every rank.
 DRIVER = """

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mpibatch.base.compiled import compiled
 from mpibatch.base.errors import UsageError
-from tests.conftest import Launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Launch
 
 RANKS = 6
 # Two loops with two signatures each, so that the ranks race for the index of each.

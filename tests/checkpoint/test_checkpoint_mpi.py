@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -23,6 +22,9 @@ from mpibatch.job.execution.simulation import simulate
 from mpibatch.job.file.reader import parse_any
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.mpi import MPI, private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.mpi
 WORLD = MPI.COMM_WORLD

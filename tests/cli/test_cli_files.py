@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -16,6 +16,9 @@ from mpibatch.base.json_files import write_json
 from mpibatch.base.log import logger
 from mpibatch.cli import main
 from tests.support.studies import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DTYPES = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16")
 HEAT = """\

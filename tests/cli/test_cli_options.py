@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mpibatch.cli import main
 from mpibatch.cli._entry import parser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ from mpibatch.cli import main
 from mpibatch.guide import CHAPTERS, chapter
 from mpibatch.job.file.reader import parse_any
 from scripts import _architecture
-from tests.conftest import Launch
 from tests.support.examples import environment
 from tests.test_layers import LAYERS
+
+if TYPE_CHECKING:
+    from tests.conftest import Launch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

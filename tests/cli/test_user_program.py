@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mpibatch.base.log import logger
 from mpibatch.cli import main
 from mpibatch.cli._entry import run_program
-from tests.conftest import Launch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Launch
 
 HELPER = """\
 import numpy as np

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -14,7 +15,9 @@ import pytest
 from mpibatch.cli import main
 from mpibatch.io import verify
 from mpibatch.io.seal import seal
-from tests.conftest import Launch
+
+if TYPE_CHECKING:
+    from tests.conftest import Launch
 
 U = np.random.default_rng(2).normal(size=(40, 30, 50))
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -13,6 +11,10 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.apps import euler, grayscott, heat, wave
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 SENTENCE = "complex(64|128) were to become float(32|64), which has no imaginary part; say which part is meant"
 

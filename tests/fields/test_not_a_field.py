@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import mpibatch as mb
 from mpibatch.simulate import Schedule, cfl_step
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ARRAY: Any = np.ones((6, 5))
 REQUIRED = {"q": 0.5, "sigma": 1, "axis": 0, "size": 3, "weights": [1.0], "rank": 0, "percentile": 50, "amount": 1}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,9 @@ from mpibatch.filters._loops.linear import DIFFERENCE, PLAIN, SUM, correlate_lin
 from mpibatch.filters._loops.strips import Strip
 from mpibatch.filters._loops.uniform import uniform_lines
 from tests.support.oracles import PAD_MODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,9 @@ from mpibatch import filters
 from mpibatch.filters._engine.memory import LIMIT_VARIABLE
 from mpibatch.mpi import MPI
 from tests.support.oracles import as_truths, by_component
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.mpi
 

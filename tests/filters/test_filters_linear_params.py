@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +10,9 @@ import pytest
 from mpibatch import filters
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine import arguments as ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_axes_count_from_either_end() -> None:

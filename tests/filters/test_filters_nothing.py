@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,9 @@ from scipy import ndimage
 
 import mpibatch as mb
 from mpibatch import filters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PICTURE = np.arange(30.0).reshape(6, 5) % 7
 NAMES = [name for name in filters.names() if hasattr(ndimage, name)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from mpibatch.halo import padded_copy, slabs
 from mpibatch.halo.stages import ENGINES
 from mpibatch.mpi import MPI
 from tests.support.oracles import PAD_MODES, padded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.mpi
 MODES = ["reflect", "mirror", "nearest", "wrap", "constant"]

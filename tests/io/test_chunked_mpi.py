@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 import resource
 import signal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -21,6 +20,9 @@ from mpibatch.io.read import loader
 from mpibatch.io.seal.digests import of_bytes
 from mpibatch.io.write import chunks
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.mpi
 

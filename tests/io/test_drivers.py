@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Launch
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Launch
 
 # The last rank may not write behind byte 50000, where its part of the file lies; what would see that before is off.
 PROGRAM = """

@@ -10,10 +10,8 @@ import hashlib
 import os
 import resource
 import signal
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -21,11 +19,16 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.io.seal.digests import of_array, of_bytes
-from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write import direct, drivers, hints, layout, mpio
 from mpibatch.io.write.layout import Dataset
 from mpibatch.mpi import MPI, private, tells_failures
 from tests.support.cuts import cuts_of_three_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mpibatch.io.seal.extent import Extent
 
 pytestmark = pytest.mark.mpi
 

@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -17,6 +15,10 @@ import pytest
 import mpibatch as mb
 from mpibatch.base.errors import MpibatchError, RunError
 from mpibatch.io.formats import inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 def whole(path: object, dataset: str | None = None, allow: Any = ()) -> np.ndarray:

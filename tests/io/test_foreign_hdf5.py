@@ -10,9 +10,8 @@ import ctypes
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import hdf5plugin
@@ -22,6 +21,9 @@ import pytest
 import mpibatch as mb
 from mpibatch.io.chunks.codec import visit_chunks
 from mpibatch.io.formats import hdf5, inspect, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 SHAPE, CHUNKS = (13, 40, 37), (8, 32, 33)
 DTYPES = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16"]

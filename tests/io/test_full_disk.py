@@ -14,12 +14,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from mpibatch.io.seal import seal
-from tests.conftest import Completed, Launch
+
+if TYPE_CHECKING:
+    from tests.conftest import Completed, Launch
 
 RANKS = 2
 SOON = 10.0  # seconds from the moment of the failure to the end of all processes

@@ -8,10 +8,9 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -24,6 +23,9 @@ from mpibatch.io import describe, digest, file_attributes
 from mpibatch.io.write import direct
 from mpibatch.mpi import MPI
 from tests.support.cuts import cuts_of_three_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.mpi
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -20,6 +19,9 @@ from mpibatch.io.formats import Array, Selection, Source, read
 from mpibatch.io.read import lazy_array
 from mpibatch.io.read.indices import chosen
 from tests.io.test_readers import CELLS, LINES, SERIES, TIMES, VOLUME, static, timed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Nothing of MPI is loaded, wherever it is looked for, and a preview reads what it shows and no more.
 PROGRAM = """

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,9 @@ from mpibatch.io.seal.verification import verify
 from mpibatch.job.file.command_line import job_of
 from mpibatch.job.file.reader import parse, parse_any, read_text
 from mpibatch.tools.slurm import profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JOB = '[input]\npath = "{}"\n[output]\npath = "{}"\n[[step]]\nfilter = "sobel"\n'
 HEAT = '[simulation]\nprogram = "heat"\nsteps = 1\n[output]\npath = "{}"\n'

@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -17,6 +15,10 @@ from mpibatch.io import describe, digest, file_attributes, read_slice
 from mpibatch.io.conventions import netcdf, openpmd
 from mpibatch.io.formats import inspect
 from mpibatch.io.write.layout import Dataset, complete, create, slices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 # They warn of their own affairs.
 pytestmark = pytest.mark.filterwarnings("ignore")

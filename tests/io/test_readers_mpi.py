@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -12,6 +12,9 @@ import mpibatch as mb
 from mpibatch.io import describe
 from mpibatch.io.write.series import series
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.mpi
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -18,6 +17,10 @@ from mpibatch.io.seal.digests import extent_of_array, of_array, of_bytes, per_di
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.seal.manifest import pack, parse
 from mpibatch.io.write.layout import Dataset, complete, create, slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 RNG = np.random.default_rng(11)
 U = RNG.normal(size=(12, 40, 30))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -21,6 +19,10 @@ from mpibatch.io.seal import digests, seal
 from mpibatch.io.write import commit
 from mpibatch.io.write.series import series
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.mpi
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,9 @@ import mpibatch as mb
 from mpibatch.base.errors import RunError
 from mpibatch.io.seal.verification import check
 from mpibatch.io.write.series import series
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MOST = 700  # bytes a call; no multiple of a word
 

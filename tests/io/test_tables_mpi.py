@@ -6,8 +6,7 @@ import csv
 import hashlib
 import math
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -19,6 +18,9 @@ from mpibatch.io import describe
 from mpibatch.io.write.tables import csv_text, parquet
 from mpibatch.measure import RegionTable
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.mpi
 WORLD = MPI.COMM_WORLD

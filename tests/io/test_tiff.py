@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -16,6 +15,9 @@ from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io import read_slice
 from mpibatch.io.formats import ask, inspect, read
 from mpibatch.io.formats.picks import with_picks
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RNG = np.random.default_rng(7)
 HYPERSTACK = RNG.integers(0, 256, (2, 3, 4, 6, 5), "u1")  # TZCYX

@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -22,6 +21,10 @@ from mpibatch.base.errors import RunError
 from mpibatch.base.files import replacing
 from mpibatch.base.json_files import write_json
 from mpibatch.io import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 # Stops itself where a real run waits for the disk, with all its locks; goes on when it is told to.
 WRITER = """

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,13 +12,18 @@ import pytest
 import mpibatch as mb
 from mpibatch.apps import heat
 from mpibatch.base import tally, timing
-from mpibatch.fields.field import Field
 from mpibatch.halo import Exchange, Halo, exchange, padded_copy, slabs
 from mpibatch.halo.checks import halo_of
 from mpibatch.halo.plan import phase
 from mpibatch.mpi import MPI, hosts_of
 from mpibatch.mpi.hosts import CORE_BYTES, NAME_BYTES, told_by
 from mpibatch.tools.slurm import completion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from mpibatch.fields.field import Field
 
 pytestmark = pytest.mark.mpi
 WORLD = MPI.COMM_WORLD

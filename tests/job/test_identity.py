@@ -8,13 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from mpibatch.io import describe, digest, file_attributes, verify
-from tests.conftest import Launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Launch
 
 JOB = """
 [input]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ from mpibatch.job import Step, parse
 from mpibatch.job.file.explanation import explained
 from mpibatch.job.file.functions import known_filters, results_taken
 from mpibatch.job.plan import plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAD = '[input]\npath = "in.npy"\n[[step]]\nname = "cells"\nfilter = "label"\n[[step]]\n'
 END = '\n[output]\npath = "out.h5"\n'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from mpibatch.base.errors import UsageError
 from mpibatch.domain import Decomposition
 from mpibatch.measure._engine.places import local_places, owners, places, wide
 from mpibatch.measure._engine.structure import backward, joins_rows, mask_of, steps_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Beyond 2**31 cells, beyond 2**31 in one block, and beyond 2**53.
 SHAPES = [(5000, 768, 768), (7443, 1771, 234), (3 * 10**9,), (2**16, 2**16), (10**5, 10**5, 10**5, 10**3), (5, 7, 3)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Iterable
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +17,9 @@ from hypothesis.extra.numpy import arrays
 from mpibatch.reduce import exact
 from mpibatch.reduce._loops import exact as loops
 from mpibatch.reduce.arrays import chunks, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TINY, HUGE = 5e-324, sys.float_info.max
 

@@ -7,8 +7,7 @@ import heapq
 import importlib
 import itertools
 import logging
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,6 +22,9 @@ from mpibatch import segment
 from mpibatch.mpi import MPI
 from tests.segment.test_growth_mpi import SHAPES, pictures
 from tests.support.pieces import RANKS, grids, piece, same_cells, topologies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.mpi
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -17,7 +17,9 @@ from mpibatch.stencil import cells, coordinate, index, stencil
 from mpibatch.stencil.fused import trials
 from mpibatch.stencil.fused.sweep import Sweeper
 from mpibatch.stencil.iterate import _steppers, _tunings, chosen, iterate
-from mpibatch.stencil.kernel import Kernel
+
+if TYPE_CHECKING:
+    from mpibatch.stencil.kernel import Kernel
 
 pytestmark = pytest.mark.mpi
 SIZE = MPI.COMM_WORLD.size

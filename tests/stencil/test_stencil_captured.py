@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 import types
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ import mpibatch as mb
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil import Kernel, stencil
 from mpibatch.stencil.language.captures import check_captured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NUMBER, TABLE, DICT = 2.0, np.array([1.0, 2.0]), {"k": 3.0}
 LIST: Any = [1.0, [2.0]]

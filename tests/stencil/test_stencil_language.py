@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ import pytest
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil import Kernel, coordinate, index, stencil
 from mpibatch.stencil.language.ir import Read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WEIGHTS = np.array([[1.0, 2.0], [3.0, 4.0]])
 LIMIT = 0.25

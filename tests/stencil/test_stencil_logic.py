@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import mpibatch as mb
 from mpibatch.stencil import stencil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EPS, NONE, ZERO = 0.5, None, 0.0
 

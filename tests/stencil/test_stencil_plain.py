@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +11,10 @@ from numba import njit
 
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil import Kernel, stencil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 def doubled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 
 import mpibatch as mb
 from mpibatch.base import host
 from mpibatch.base.host import Caches
 from mpibatch.stencil.compiled import numba_run, strips
 from mpibatch.stencil.compiled.strips import SAMPLES, WARM_UP, Strips
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 
 def tell(root: Path, index: int, **values: str) -> None:

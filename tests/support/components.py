@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-import mpibatch as mb
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import mpibatch as mb
 
 __all__ = ["cuts", "field", "flooded", "spiral"]
 

@@ -9,8 +9,11 @@ import doctest
 import os
 import pkgutil
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["environment", "examples"]
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,9 @@ from mpibatch.measure._components.components import BlockComponents, numbered
 from mpibatch.measure._engine.places import wide
 from mpibatch.measure._engine.structure import backward, mask_of
 from mpibatch.mpi import routes, transfers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 STACK_BYTES = 1 << 19
 Key = tuple[int, int, int]  # from, to, tag

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.json_files import write_json
 from mpibatch.tools.scaling import folder as folders
 from mpibatch.tools.scaling import study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 PHASES = {"compute": 0.7, "pack": 0.03, "halo": 0.12, "reduce": 0.02, "io": 0.08, "other": 0.05}
 

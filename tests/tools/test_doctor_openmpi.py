@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.tools.test_doctor_setups import REPOSITORY, Report
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MPICH = REPOSITORY / ".venv" / "lib"  # of the first set-up
 pytestmark = pytest.mark.mpio

@@ -15,13 +15,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from tests.support.slurm_cluster import Cluster, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BESIDE = Path(sys.executable).parent

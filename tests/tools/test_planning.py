@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -29,7 +27,12 @@ from mpibatch.tools.planning.prediction import Model, seconds_per_cell
 from mpibatch.tools.planning.run_prediction import of_study, predicted
 from mpibatch.tools.planning.traffic import fitted_to, traffic_of
 from mpibatch.tools.planning.work import Subject, subject_of
-from tests.conftest import Launch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.conftest import Launch
 
 HEAT = """
 [simulation]

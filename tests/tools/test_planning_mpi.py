@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,9 @@ from mpibatch.mpi import MPI, private
 from mpibatch.tools.planning import halos, measurement
 from mpibatch.tools.planning.machine import Exchange
 from mpibatch.tools.planning.traffic import traffic_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.mpi
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from mpibatch.tools.planning import profile as profiles
-from tests.conftest import Launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Launch
 
 HEAT = """
 [simulation]

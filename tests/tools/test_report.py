@@ -9,9 +9,8 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,6 +30,9 @@ from mpibatch.tools.report.measures import Measures, measure
 from mpibatch.tools.report.plots import PHASE_COLOURS, draw
 from mpibatch.tools.report.words import facts, losses, promise, short, summary
 from mpibatch.tools.scaling.summary import differing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def report(study: studies.Study, *options: str) -> int:

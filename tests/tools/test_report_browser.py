@@ -7,13 +7,15 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mpibatch.cli import main
 from tests.support.studies import amdahl, build
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")

@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -26,6 +25,9 @@ from mpibatch.job.file.schema import Job
 from mpibatch.tools.scaling import folder as folders
 from mpibatch.tools.scaling import local_machine, runs, study, summary, weak
 from mpibatch.tools.scaling.records import parse_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORDS = [sys.executable, "-m", "mpibatch"]

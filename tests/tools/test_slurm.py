@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import pytest
 
 from mpibatch.tools.slurm.quotes import directive
 from tests.support.slurm_cluster import ENDED, Cluster, missing
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.slurm
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpibatch.fields.field import Field
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["FilterCall", "Line"]
 

@@ -7,15 +7,17 @@ Where scipy treats `axes` that are not in ascending order in a special way, that
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine.arguments import origins_of, per_axis, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "Window",

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import check_mode
-from mpibatch.fields.field import Field
 from mpibatch.halo.surroundings import frame_along
 
 if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
     from mpibatch.filters._loops.strips import Strip
 
 __all__ = ["EPSILON", "Pass", "beyond_walls", "correlation", "mean", "sweep", "symmetry"]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.host import available_memory
 from mpibatch.base.units import bytes_text
-from mpibatch.fields.field import Field
-from mpibatch.fields.grid import Grid
 from mpibatch.mpi import MPI, agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["LIMIT_VARIABLE", "check_memory", "memory_limit", "padded_bytes", "slab_bytes"]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mpibatch.base.tally import REDUCTION
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine.parts import parts
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["order_statistic", "quantile"]
 

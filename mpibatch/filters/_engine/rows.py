@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.domain import Box
 from mpibatch.domain.regions import inner_box, outer_slabs
-from mpibatch.fields.field import Field
-from mpibatch.filters._engine.footprints import Window
 from mpibatch.halo import padded_copy
 from mpibatch.halo.checks import halo_of
 from mpibatch.halo.stages import Memory
 from mpibatch.halo.surroundings import Frame, frame_of
+
+if TYPE_CHECKING:
+    from mpibatch.domain import Box
+    from mpibatch.fields.field import Field
+    from mpibatch.filters._engine.footprints import Window
 
 __all__ = ["Rows", "rows_of", "starts"]
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field
-from mpibatch.filters._engine.footprints import Window
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import Rows, rows_of
 from mpibatch.filters._loops.networks import selection_network
 from mpibatch.halo import padded_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpibatch.fields.field import Field
+    from mpibatch.filters._engine.footprints import Window
 
 __all__ = ["check_room", "select_rank"]
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import check_mode
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine.footprints import window_from
 from mpibatch.filters._engine.lines import EPSILON
 from mpibatch.filters._engine.rows import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["correlate_magnitude", "correlate_window", "holds"]
 

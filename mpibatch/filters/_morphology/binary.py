@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,9 @@ from mpibatch.filters.extrema import along_axes, over_footprint
 from mpibatch.filters.linear import begin
 from mpibatch.halo import exchange
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Erosion", "erosion", "repeated"]
 

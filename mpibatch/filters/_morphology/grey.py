@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.footprints import (
     Window,
     cast_as_c,
@@ -27,6 +25,10 @@ from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import rows_of
 from mpibatch.filters.extrema import along_box, as_c, extremum, over_footprint, plain
 from mpibatch.filters.linear import begin
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
+    from mpibatch.filters._engine.calls import FilterCall
 
 __all__ = ["dilated", "eroded"]
 

@@ -7,11 +7,14 @@ result is the one with it). Axes and errors: see `mpibatch.filters.linear`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpibatch.fields.field import Field
 from mpibatch.filters._morphology.binary import erosion, repeated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["binary_closing", "binary_dilation", "binary_erosion", "binary_opening"]
 

@@ -1,23 +1,23 @@
 """Grey-scale morphology with the names, parameters and bits of scipy.ndimage.
 
 Flat structures are minima and maxima (`mpibatch.filters.extrema`); heights are added and compared in scipy's own
-arithmetic: the first one in f64, the others in the array's dtype, where integers wrap around. (Heights on a field of
-bool have no meaning: scipy leaves numbers other than 0 and 1 in its arrays then, and the bits here are not scipy's.)
-
-Axes, modes, `output` and errors: see `mpibatch.filters.linear`. In contrast to scipy, one mode per axis is
-allowed for any footprint.
+arithmetic: the first one in f64, the others in the array's dtype, where integers wrap around. Heights on a field of
+bool have no meaning, and their bits are not scipy's. Other than there, one mode per axis is allowed for any footprint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._morphology.grey import dilated, eroded
 from mpibatch.filters.linear import begin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["grey_closing", "grey_dilation", "grey_erosion", "grey_opening"]
 

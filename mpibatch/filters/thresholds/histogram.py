@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch import reduce
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters.linear import checked
 from mpibatch.filters.thresholds.otsu import count_levels
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = [
     "count_bins",

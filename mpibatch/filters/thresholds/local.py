@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.timing import phase as timed
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters.correlation import correlate1d
 from mpibatch.filters.gaussians import gaussian_filter
 from mpibatch.filters.linear import checked
 from mpibatch.filters.rank import median_filter
 from mpibatch.filters.uniform import uniform_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["threshold_local", "threshold_niblack", "threshold_sauvola"]
 

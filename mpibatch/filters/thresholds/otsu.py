@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,13 @@ import numpy.typing as npt
 from mpibatch import reduce
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.parts import parts
 from mpibatch.filters.linear import checked
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["count_levels", "threshold_otsu"]
 

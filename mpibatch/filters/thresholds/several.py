@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters.thresholds.histogram import count_bins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["threshold_multiotsu"]
 

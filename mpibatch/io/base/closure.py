@@ -8,13 +8,15 @@ through an `Outlet`, and HDF5 never learns of a write that failed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from mpibatch.base.files import read_at, write_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Outlet", "closing", "revised"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mpibatch.fields.grid import Grid
 
 __all__ = ["PREFIX", "from_attributes", "to_attributes"]

@@ -7,10 +7,12 @@ the grids. They can be read by name; listings, digests and "the only dataset" pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["VERSION_ATTRIBUTE", "VIEWS", "own", "views"]
 

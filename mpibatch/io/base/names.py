@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "HAZARDS", "PART", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "no_dataset", "normal_name",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import MpibatchError, RunError, errno_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["ROOM", "check_limit", "check_room", "failure", "room_for", "shortage"]
 

@@ -6,10 +6,13 @@ order. Codes are those that The HDF Group registers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["GZIP", "NAMES", "SHUFFLE", "Filter", "filter_name", "filters_of", "normal_compression"]
 

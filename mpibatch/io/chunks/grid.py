@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["CHUNK_BYTES", "ChunkGrid", "chosen_chunks", "usual_chunks"]
 

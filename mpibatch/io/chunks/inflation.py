@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import RunError
 from mpibatch.io.chunks.compression import GZIP, SHUFFLE, Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["can_inflate", "inflate"]
 

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
 from mpibatch.domain import Blocks, Box
-from mpibatch.fields.field import Field
-from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.mpi import MPI, Transfers, transfer
 from mpibatch.mpi.transfers import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mpibatch.fields.field import Field
+    from mpibatch.io.chunks.grid import ChunkGrid
 
 __all__ = ["ROUND_BYTES", "Round", "Sharing"]
 

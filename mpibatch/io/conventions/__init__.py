@@ -14,12 +14,14 @@ lacks openPMD's group, one with ``entry`` that of NeXus, one with ``VTKHDF`` tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.io.base.marks import VIEWS
 from mpibatch.io.conventions import netcdf, nexus, openpmd, vtkhdf
 from mpibatch.io.conventions.variable import variables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["complete", "describe"]
 

@@ -7,14 +7,16 @@ dataset "time" is the scale of the first axis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from mpibatch.io.conventions.variable import Variable, unique, word
 from mpibatch.io.conventions.views import ascii_text, dimension, new_array, set_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["COORDINATES", "TIME", "scale"]
 

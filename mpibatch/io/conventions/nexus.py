@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from mpibatch.io.conventions.variable import Variable
 from mpibatch.io.conventions.views import ascii_text, new_group, set_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.io.conventions.variable import Variable
 
 __all__ = ["GROUP", "add"]
 

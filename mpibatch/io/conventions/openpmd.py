@@ -8,14 +8,16 @@ components makes a record whose components are "0", "1", ... A series has the me
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch import __version__
 from mpibatch.io.conventions.variable import Variable, readable
 from mpibatch.io.conventions.views import Packed, ascii_text, new_group, new_view, packed, set_missing, set_new
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["GROUP", "MOST", "add"]
 

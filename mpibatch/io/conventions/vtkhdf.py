@@ -8,13 +8,15 @@ Complex numbers are left out. A series has VTKHDF's steps, which VTK reads from 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.io.conventions.variable import Variable, largest, readable
 from mpibatch.io.conventions.views import ascii_text, new_array, new_group, new_view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["GROUP", "add"]
 

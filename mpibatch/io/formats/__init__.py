@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import errno
 import importlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from mpibatch.base.errors import RunError, reason_of
 from mpibatch.io.base.names import split_path
 from mpibatch.io.formats.source import Array, Selection, Source, ask, check
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Array", "Format", "Selection", "Source", "ask", "check", "format_of", "inspect", "read"]
 
@@ -100,4 +102,4 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
 
 
 def _module(name: str) -> Format:
-    return cast(Format, importlib.import_module(f"mpibatch.io.formats.{name}"))
+    return cast("Format", importlib.import_module(f"mpibatch.io.formats.{name}"))

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.io.base.names import HAZARDS
 from mpibatch.io.chunks.compression import NAMES, SHUFFLE, filter_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["HAZARDS", "check_allowed", "gaps", "hazards"]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -24,6 +23,9 @@ from mpibatch.io.formats.hazards import gaps, hazards
 from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of, plain
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
 from mpibatch.io.formats.storage import filters_of, storage_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "COLUMNS", "Chunks", "chunks_of", "columns_of", "datasets", "dtype_text", "find", "inspect", "opened", "read",

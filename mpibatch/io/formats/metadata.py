@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from mpibatch.io.base.marks import views
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["default_signal", "from_coordinates", "notes_of", "plain"]
 

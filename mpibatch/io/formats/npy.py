@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io.base.names import no_dataset
 from mpibatch.io.formats.source import Array, Selection, Source, native
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["inspect", "read"]
 

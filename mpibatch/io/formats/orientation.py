@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.io.formats.picks import AXES
-from mpibatch.io.formats.source import Array, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.io.formats.source import Array, Selection
 
 __all__ = ["View", "view_of"]
 

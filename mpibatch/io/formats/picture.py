@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -13,6 +12,9 @@ import PIL.ImageOps
 from mpibatch.base.errors import RunError
 from mpibatch.io.base.names import no_dataset
 from mpibatch.io.formats.source import Array, Selection, Source, native
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["inspect", "read"]
 

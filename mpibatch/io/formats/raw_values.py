@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import RunError
-from mpibatch.domain import Box
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.inflation import inflate
-from mpibatch.io.formats.source import Array, Selection, Source, Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpibatch.domain import Box
+    from mpibatch.io.formats.source import Array, Selection, Source, Storage
 
 __all__ = ["Chunks", "chunks_of", "read"]
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.io.base.names import whole_name
-from mpibatch.io.chunks.compression import Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.io.chunks.compression import Filter
 
 __all__ = ["Array", "Selection", "Source", "Storage", "ask", "check", "native", "numeric"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
@@ -19,6 +18,9 @@ from mpibatch.io.formats.companions import check_companions, check_planes
 from mpibatch.io.formats.orientation import View, view_of
 from mpibatch.io.formats.picks import parse_picks
 from mpibatch.io.formats.source import Array, Selection, Source, native
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["inspect", "read"]
 

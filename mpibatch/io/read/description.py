@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +16,9 @@ from mpibatch.io.formats import Array, Selection, Source, format_of, inspect, re
 from mpibatch.io.formats.metadata import plain
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.read.indices import chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["DatasetInfo", "describe", "digest", "file_attributes", "read_slice", "tables_of"]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
-from mpibatch.io.formats.source import Array, Selection
+
+if TYPE_CHECKING:
+    from mpibatch.io.formats.source import Array, Selection
 
 __all__ = ["Chosen", "chosen"]
 

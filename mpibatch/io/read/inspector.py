@@ -18,10 +18,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +31,9 @@ from mpibatch.io.formats import check, format_of, inspect
 from mpibatch.io.formats.source import Source, Storage
 from mpibatch.io.seal import seal
 from mpibatch.io.seal.manifest import pieces_outside
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["LIMIT", "answer", "inspect_safely", "is_safe_to_parse"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from mpibatch.io.formats import Array, Source, read
 from mpibatch.io.read.indices import chosen
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from mpibatch.io.read.lazy_file import File
 
 __all__ = ["TIME", "Geometry", "LazyArray", "Line"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -27,6 +26,9 @@ from mpibatch.io.read.inspector import inspect_safely
 from mpibatch.io.read.region import chosen_region, moved
 from mpibatch.io.read.tables import check_plain, load_table
 from mpibatch.mpi import MPI, agreed, private
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["load"]
 

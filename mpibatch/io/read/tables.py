@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +11,9 @@ from mpibatch.io.formats import Source, read
 from mpibatch.io.read.inspector import inspect_safely
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["check_plain", "load_table"]
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.domain import Box
 from mpibatch.io.base.block import whole_box
 from mpibatch.io.seal.extent import Digests, Extent
 
 if TYPE_CHECKING:
+    from mpibatch.domain import Box
     from mpibatch.io.base.block import Block
     from mpibatch.mpi import MPI
 

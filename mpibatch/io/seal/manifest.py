@@ -13,15 +13,18 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.io.seal.digests import granule
-from mpibatch.io.seal.extent import Digests, Extent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mpibatch.io.seal.extent import Digests, Extent
 
 __all__ = ["VERSION", "Manifest", "Sealed", "build", "header_of", "pack", "parse", "pieces_outside"]
 

@@ -12,15 +12,17 @@ import errno
 import hashlib
 import os
 import struct
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.files import read_at, write_at
 from mpibatch.io.base.room import room_for
 from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.seal.manifest import Manifest, build, header_of, pack, parse, pieces_outside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["PIECE_BYTES", "Unsealed", "append", "content_of", "hash_of", "read", "unpack"]
 

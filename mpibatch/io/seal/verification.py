@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +23,8 @@ from mpibatch.io.seal.digests import of_words
 from mpibatch.io.seal.manifest import Manifest, Sealed, pieces_outside
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mpibatch.mpi import MPI
 
 __all__ = ["Broken", "Report", "check", "verify"]

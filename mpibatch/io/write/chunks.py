@@ -11,12 +11,11 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.fields.field import Field
 from mpibatch.io.base.room import room_for
 from mpibatch.io.chunks.codec import Packer
 from mpibatch.io.chunks.compression import filters_of
@@ -27,6 +26,9 @@ from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.write.layout import Dataset, Filler, chunk_places
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.transfers import MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["Put", "write_packed", "write_plain"]
 

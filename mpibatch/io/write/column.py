@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,12 @@ from mpibatch.domain import Box
 from mpibatch.io.base.names import normal_name
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
-from mpibatch.io.write.tables.region_table import RegionTable
-from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.io.write.tables.region_table import RegionTable
+    from mpibatch.mpi import MPI
 
 __all__ = ["Column", "columns_of", "group_of"]
 

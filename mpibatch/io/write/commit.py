@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError, reason_of
 from mpibatch.base.files import flush_folder, keep_permissions, lock, unlock
 from mpibatch.io.base.names import PART
 from mpibatch.io.base.room import failure
-from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.seal.seal import append
 from mpibatch.mpi import MPI, agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mpibatch.io.seal.extent import Digests, Extent
 
 __all__ = ["PART", "Part", "committed"]
 

@@ -13,28 +13,31 @@ import errno
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from mpibatch.base.errors import RunError
-from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.io.base.block import Block, whole_box
 from mpibatch.io.base.room import ROOM, failure, room_for, shortage
 from mpibatch.io.base.room import check_limit as _check_limit
 from mpibatch.io.base.room import check_room as _check_room
 from mpibatch.io.seal.digests import extents_of_field
-from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write.chunks import write_packed, write_plain
 from mpibatch.io.write.hints import hints, info
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.mpi import AGREED, MPI, Leaving, agreed, tells_failures
 from mpibatch.mpi.transfers import pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mpibatch.domain import Box
+    from mpibatch.io.seal.extent import Extent
 
 __all__ = ["ROUND_BYTES", "agreed_io", "flush", "make", "opened", "plain_bytes", "put", "write", "write_field"]
 
@@ -106,7 +109,7 @@ def make(comm: MPI.Intracomm, path: str, layout: Callable[[], T], least: int = 0
     with agreed(comm, f"writing {path}"):
         _check_shared(path, size)
         _check_limit(path, size)
-    return cast(T, made)
+    return cast("T", made)
 
 
 def write_field(

@@ -14,17 +14,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import h5py
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.log import logger
-from mpibatch.io.base.block import Block
-from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write import direct, mpio
-from mpibatch.io.write.layout import Dataset
 from mpibatch.mpi import MPI, agreed, tells_failures
+
+if TYPE_CHECKING:
+    from mpibatch.io.base.block import Block
+    from mpibatch.io.seal.extent import Extent
+    from mpibatch.io.write.layout import Dataset
 
 __all__ = ["NAMES", "VARIABLE", "Choice", "Driver", "choose", "obstacle", "stripe_advice"]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["DEFAULTS", "VARIABLE", "hints", "info"]
 

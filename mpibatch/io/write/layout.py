@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -18,6 +17,9 @@ from mpibatch.io.base.marks import VERSION_ATTRIBUTE
 from mpibatch.io.chunks.codec import hdf5_type, set_filters, visit_chunks
 from mpibatch.io.chunks.compression import filters_of
 from mpibatch.io.chunks.grid import ChunkGrid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "LAYOUT_VERSION", "Dataset", "Filler", "alignment", "annotate", "chunk_places", "complete", "create", "creation",

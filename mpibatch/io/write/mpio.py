@@ -14,15 +14,13 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from mpibatch.base.files import read_at
 from mpibatch.domain import Box
-from mpibatch.io.base.block import Block
 from mpibatch.io.base.closure import closing
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.seal.digests import extents_of_field, of_bytes, per_digest, word_bytes
@@ -32,6 +30,11 @@ from mpibatch.io.write.hints import hints, info
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.mpi import AGREED, MPI, Leaving, agreed
 from mpibatch.mpi.transfers import pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mpibatch.io.base.block import Block
 
 __all__ = ["PATIENCE", "write"]
 

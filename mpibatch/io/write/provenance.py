@@ -17,20 +17,23 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from mpibatch import __version__
 from mpibatch.base import timing
-from mpibatch.fields.field import Field
 from mpibatch.io.base.room import ROOM, room_for
 from mpibatch.io.seal.digests import of_field
 from mpibatch.io.write.layout import annotate
 from mpibatch.mpi import MPI, agreed, hosts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["RECORD", "VERSIONS", "add_record", "input_digest", "mpi_line", "versions"]
 

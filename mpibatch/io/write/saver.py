@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field, check_field
-from mpibatch.io.base.block import Block
 from mpibatch.io.base.geometry import PREFIX, to_attributes
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
 from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
@@ -27,6 +26,9 @@ from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
+
+if TYPE_CHECKING:
+    from mpibatch.io.base.block import Block
 
 __all__ = ["OURS", "check_attributes", "planned", "save"]
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,6 @@ from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
 from mpibatch.io.base.room import ROOM, room_for
 from mpibatch.io.seal.digests import extents_of_field
-from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write import direct
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.hints import hints
@@ -35,6 +33,11 @@ from mpibatch.io.write.provenance import VERSIONS, add_record, versions
 from mpibatch.io.write.saver import OURS, Attributes, check_attributes, planned
 from mpibatch.io.write.snapshot import Snapshot, bytes_outside, put_back
 from mpibatch.mpi import MPI, agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mpibatch.io.seal.extent import Extent
 
 __all__ = ["CHUNK_BYTES", "Series", "series"]
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +19,12 @@ from mpibatch.base.errors import RunError
 from mpibatch.base.files import read_at, write_at
 from mpibatch.io.seal.digests import of_bytes
 from mpibatch.io.seal.extent import Extent
-from mpibatch.io.write.layout import Dataset
 from mpibatch.mpi import MPI, agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mpibatch.io.write.layout import Dataset
 
 __all__ = ["Snapshot", "bytes_outside", "damaged", "put_back"]
 

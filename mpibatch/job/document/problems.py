@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
-from mpibatch.job.document.lines import KeyPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.job.document.lines import KeyPath
 
 __all__ = ["Place", "Problems"]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, nearest
 from mpibatch.job.document import checks
-from mpibatch.job.document.checks import Check
-from mpibatch.job.document.problems import Problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mpibatch.job.document.checks import Check
+    from mpibatch.job.document.problems import Problems
 
 __all__ = ["Key", "keys_of", "table_of"]
 

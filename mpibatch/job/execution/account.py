@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,12 @@ from mpibatch.base import tally
 from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.timing import PhaseStat, gathered
 from mpibatch.io.write.provenance import mpi_line, versions
-from mpibatch.mpi import MPI, Hosts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mpibatch.job.execution.pipeline import Summary
+    from mpibatch.mpi import MPI, Hosts
 
 __all__ = ["SCHEMA", "Begin", "account", "peak_memory"]
 

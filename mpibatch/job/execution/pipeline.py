@@ -6,11 +6,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mpibatch.io as io
 from mpibatch.base import rounds, tally
@@ -18,7 +17,6 @@ from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.fields.grid import Grid
 from mpibatch.io.base.names import split_path
 from mpibatch.io.seal.seal import content_of
 from mpibatch.io.write.provenance import input_digest
@@ -31,6 +29,11 @@ from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, evaluate, opera
 from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
 from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["ATTRIBUTE_BYTES", "Saved", "Summary", "apply", "run"]
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mpibatch import __version__
 from mpibatch.base.errors import RunError, UsageError
@@ -18,16 +16,21 @@ from mpibatch.base.timing import phase
 from mpibatch.checkpoint import contents
 from mpibatch.checkpoint.checkpoints import Checkpoints
 from mpibatch.fields.field import Field
-from mpibatch.fields.grid import Grid
 from mpibatch.io.read.description import file_attributes
 from mpibatch.io.read.inspector import is_safe_to_parse
 from mpibatch.io.seal.verification import check
 from mpibatch.io.write.provenance import input_digest
-from mpibatch.job.execution.steps import Value
 from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.schema import INPUT, Checkpointing, Job, Step
 from mpibatch.mpi import MPI, agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Set
+    from types import TracebackType
+
+    from mpibatch.fields.grid import Grid
+    from mpibatch.job.execution.steps import Value
 
 __all__ = ["FINGERPRINT", "Begun", "Result", "Start", "is_complete", "needed_steps", "opened"]
 

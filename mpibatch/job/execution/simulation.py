@@ -7,7 +7,7 @@ import hashlib
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch import __version__
 from mpibatch.base import timing
@@ -16,11 +16,13 @@ from mpibatch.checkpoint.identity import fingerprint
 from mpibatch.job.execution.pipeline import ATTRIBUTE_BYTES, Saved, Summary
 from mpibatch.job.execution.progress import Report, silent
 from mpibatch.job.execution.resume import FINGERPRINT, Start, is_complete, opened
-from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.places import of_program
 from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.simulate import Simulation
+
+if TYPE_CHECKING:
+    from mpibatch.job.file.simulation import SimulationJob
 
 __all__ = ["identity_of", "simulate"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,9 @@ from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.job.file.functions import function
 from mpibatch.job.file.signatures import THRESHOLDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Value", "binarize", "computed", "convert"]
 

@@ -7,10 +7,12 @@ each result, by the NumPy functions that Fields take: the bits do not depend on 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["EXPRESSION", "OPERATIONS", "evaluate", "names_in", "operate", "parsed"]
 

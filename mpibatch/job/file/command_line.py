@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
 from mpibatch.io.base.names import SEPARATOR, split_path
-from mpibatch.job.document.lines import KeyPath
 from mpibatch.job.document.problems import Place, Problems
 from mpibatch.job.file.overrides import override, toml_value
 from mpibatch.job.file.schema import Job, build
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.job.document.lines import KeyPath
 
 __all__ = ["job_of", "split_place", "split_step"]
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.job.document.tables import Key
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS
 from mpibatch.job.file.functions import Parameter, is_filter, known_filters, parameters_of, results_taken
 from mpibatch.job.file.schema import STEP_KEYS, TABLES
 from mpibatch.job.file.signatures import THRESHOLDS, definition_of
 from mpibatch.job.file.simulation import SIMULATION_TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.job.document.tables import Key
 
 __all__ = ["explained", "reference"]
 

@@ -6,15 +6,18 @@ import ast
 import difflib
 import functools
 import importlib
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import nearest
 from mpibatch.job.document import checks
-from mpibatch.job.document.checks import Check
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS
 from mpibatch.job.file.signatures import definition_of, is_step, module_of, results_of, step_functions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+
+    from mpibatch.job.document.checks import Check
 
 __all__ = [
     "Parameter",

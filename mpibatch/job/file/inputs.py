@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, names_in, parsed
 from mpibatch.job.file.functions import is_filter, results_taken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["split_fields", "step_inputs"]
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.job.document.caps import check_size
-from mpibatch.job.document.lines import KeyPath
-from mpibatch.job.document.problems import Place, Problems
 from mpibatch.job.file.functions import is_filter, parameters_of, results_taken
 from mpibatch.job.file.schema import STEP_KEYS, TABLES, step_names
 from mpibatch.job.file.simulation import SIMULATION_TABLES
+
+if TYPE_CHECKING:
+    from mpibatch.job.document.lines import KeyPath
+    from mpibatch.job.document.problems import Place, Problems
 
 __all__ = ["override", "toml_value"]
 

@@ -12,15 +12,18 @@ import importlib.util
 import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, nearest
 from mpibatch.job.document import checks
-from mpibatch.job.document.checks import Check
 from mpibatch.job.places import placed
 from mpibatch.simulate.parameters import Range
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mpibatch.job.document.checks import Check
 
 __all__ = ["Program", "find", "known_programs"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.base.names import user_path
@@ -13,6 +13,9 @@ from mpibatch.job.document.problems import Place, Problems
 from mpibatch.job.file.overrides import override
 from mpibatch.job.file.schema import Job, build
 from mpibatch.job.file.simulation import SimulationJob, build_simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["parse", "parse_any", "read_text"]
 

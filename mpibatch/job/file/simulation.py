@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, UsageError, nearest
 from mpibatch.io.base.names import SEPARATOR, user_place
 from mpibatch.job.document import checks
-from mpibatch.job.document.problems import Problems
 from mpibatch.job.document.tables import Key, table_of
 from mpibatch.job.file.programs import Program, find
 from mpibatch.job.file.schema import TABLES, Checkpointing, check_written, checkpointing, grid_options
 from mpibatch.simulate.schedule import Every, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.job.document.problems import Problems
 
 __all__ = ["SIMULATION_TABLES", "SimulationJob", "build_simulation"]
 

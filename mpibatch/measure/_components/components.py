@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.domain import Box
 from mpibatch.measure._components.merging import merged
 from mpibatch.measure._components.numbering import numbers
 from mpibatch.measure._components.rim import NOTHING, Look, contacts
@@ -23,6 +22,7 @@ from mpibatch.measure._engine.totals import totals
 from mpibatch.mpi.routes import ask
 
 if TYPE_CHECKING:
+    from mpibatch.domain import Box
     from mpibatch.fields.grid import Grid
 
 __all__ = ["BlockComponents", "Joint", "numbered"]

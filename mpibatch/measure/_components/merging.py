@@ -10,15 +10,19 @@ shorter by half. Least names win: the order in which messages arrive cannot matt
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.fields.grid import Grid
 from mpibatch.measure._engine.places import owners
 from mpibatch.mpi import MPI
 from mpibatch.mpi.routes import ask, forward
+
+if TYPE_CHECKING:
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["merged"]
 

@@ -7,12 +7,16 @@ this one along it. Ranks share the cuts of an axis, so that these sums need only
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
-from mpibatch.fields.grid import Grid
 from mpibatch.mpi.prefix import sums_before
+
+if TYPE_CHECKING:
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["numbers"]
 

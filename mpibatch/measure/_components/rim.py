@@ -7,18 +7,21 @@ earlier neighbours lie, so that every contact is seen by one of the two. A perio
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
 from mpibatch.domain import Box
-from mpibatch.fields.grid import Grid
 from mpibatch.halo.plan import Halo, Move
 from mpibatch.halo.plan import phase as plan
 from mpibatch.measure._engine.structure import Offset, has_corners
 from mpibatch.mpi import Transfers, transfer
 from mpibatch.mpi.transfers import Target
+
+if TYPE_CHECKING:
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["NOTHING", "contacts"]
 

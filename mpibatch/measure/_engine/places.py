@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.domain import Blocks, Box, Decomposition
+if TYPE_CHECKING:
+    from mpibatch.domain import Blocks, Box, Decomposition
 
 __all__ = ["LARGE", "local_places", "owners", "places", "wide"]
 

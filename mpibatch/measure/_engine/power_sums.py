@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.reduce.exact import PRODUCT_UNIT, product_parts, product_total
 from mpibatch.reduce.operands import add_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["Powers", "all_powers", "power_sums"]
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +17,15 @@ import numpy.typing as npt
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field
 from mpibatch.measure._engine.memory import flat_rows, outer_shape
 from mpibatch.measure._engine.words import add_product, carried
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import forward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["Layout", "ordered", "pairs_of", "share_of", "signed", "tallied"]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.mpi import MPI
 from mpibatch.mpi.routes import ask, forward
+
+if TYPE_CHECKING:
+    from mpibatch.mpi import MPI
 
 __all__ = ["totals"]
 

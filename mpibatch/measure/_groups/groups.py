@@ -8,19 +8,22 @@ about that label, and with an array of numbers about each of them. The first thr
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.mpi import mark
 from mpibatch.reduce.arrays import CHUNK, pairs
 from mpibatch.reduce.operands import agree, check_dtype, check_same_grid
 from mpibatch.reduce.slot_sums import Slots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["Groups", "groups_of", "has_many", "mask_of", "reduced"]
 

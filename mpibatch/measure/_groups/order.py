@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.measure._groups.groups import Groups
 from mpibatch.mpi import MPI
 from mpibatch.reduce.arrays import CHUNK
+
+if TYPE_CHECKING:
+    from mpibatch.measure._groups.groups import Groups
 
 __all__ = ["extremes", "medians"]
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.measure._groups.groups import Groups
 from mpibatch.mpi import MPI
 from mpibatch.reduce.exact import PRODUCT_UNIT, product_parts, product_total, ratio
 from mpibatch.reduce.lines.sums import BATCH
 from mpibatch.reduce.operands import add_up
 from mpibatch.reduce.slot_sums import limits_of, merge_states, no_states, values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.measure._groups.groups import Groups
 
 __all__ = ["centers", "histograms", "quotients"]
 

@@ -6,18 +6,20 @@ some pivots, 16 times at most; values themselves do not travel.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.measure._engine.tallies import MAGNITUDE, ordered, sortable
 from mpibatch.measure._properties.patterns import summed
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import ask, forward
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["medians"]
 

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field
 from mpibatch.measure._engine.memory import flat_rows, outer_shape
 from mpibatch.measure._engine.tallies import Layout, comparable, signed
 from mpibatch.measure._engine.words import MASK, integers, ratios
 from mpibatch.measure._properties.patterns import summed
 from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["MOMENTS", "WEIGHTED", "Moments", "summed_moments"]
 

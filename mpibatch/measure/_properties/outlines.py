@@ -5,17 +5,20 @@ A label's rows go to the rank of its row of the table, one entry for each, merge
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.measure._engine.tallies import signed
 from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["OUTLINES", "hull_columns", "outlined"]
 

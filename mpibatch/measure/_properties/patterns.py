@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.halo import padded_copy
 from mpibatch.measure._engine.tallies import ROOM, ordered, signed
 from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["PATTERNS", "counted", "pattern_columns", "summed"]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
-from mpibatch.reduce.axes import Lines
 from mpibatch.reduce.extremes import FIRST, LAST
+
+if TYPE_CHECKING:
+    from mpibatch.reduce.axes import Lines
 
 __all__ = ["extreme_lines", "extreme_places"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +12,15 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.domain import Decomposition
-from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import move, redistribute
 from mpibatch.reduce.axes import Lines, grid_of
 from mpibatch.reduce.operands import Operand, add_up, agree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mpibatch.fields.field import Field
 
 __all__ = ["sort_lines"]
 

@@ -9,7 +9,7 @@ across ranks by pointer jumping, in a number of rounds that is the logarithm of 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,10 @@ from mpibatch.fields.field import Field
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.measure._engine.places import owners
 from mpibatch.mpi.routes import ask
-from mpibatch.segment._engine.neighborhood import Neighborhood
 from mpibatch.segment._engine.relaxation import lines_of, relax, total
+
+if TYPE_CHECKING:
+    from mpibatch.segment._engine.neighborhood import Neighborhood
 
 __all__ = ["Basins"]
 

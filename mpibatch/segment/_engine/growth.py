@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
-from mpibatch.segment._engine.neighborhood import Neighborhood
 from mpibatch.segment._engine.relaxation import lines_of, relax
+
+if TYPE_CHECKING:
+    from mpibatch.segment._engine.neighborhood import Neighborhood
 
 __all__ = ["Growth", "lowest", "spread_truths"]
 

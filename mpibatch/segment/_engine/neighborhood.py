@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,9 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine.arguments import whole
 from mpibatch.filters._engine.footprints import numbers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Neighborhood", "Steps", "cross", "cube", "from_connectivity", "from_footprint", "resolved"]
 

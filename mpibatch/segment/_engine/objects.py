@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,9 @@ from mpibatch.measure._components.components import BlockComponents, Joint
 from mpibatch.measure._engine.places import wide
 from mpibatch.measure._engine.structure import backward
 from mpibatch.mpi import agreed
-from mpibatch.segment._engine.neighborhood import Neighborhood
+
+if TYPE_CHECKING:
+    from mpibatch.segment._engine.neighborhood import Neighborhood
 
 __all__ = ["Objects", "Part", "joins_only_close", "wall_parts"]
 

@@ -8,8 +8,7 @@ the field is redistributed, so that lines are whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,14 @@ from mpibatch import reduce
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
-from mpibatch.fields.grid import Grid
 from mpibatch.fields.pencils import are_whole, before_and_after, pencils
 from mpibatch.fields.redistribution import redistribute
 from mpibatch.halo import padded_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["Sites", "columns", "nearest_places", "nearest_sites", "squared_distances"]
 

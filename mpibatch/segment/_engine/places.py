@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
-from mpibatch.fields.field import Field
 from mpibatch.mpi import Table, merge_tables
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["own_places", "places_of", "ranked"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,10 @@ from mpibatch.fields.field import Field
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.halo import padded_copy
 from mpibatch.segment._engine.growth import lowest
-from mpibatch.segment._engine.neighborhood import Neighborhood
 from mpibatch.segment._engine.relaxation import lines_of, relax
+
+if TYPE_CHECKING:
+    from mpibatch.segment._engine.neighborhood import Neighborhood
 
 __all__ = ["Plateaus"]
 

@@ -7,9 +7,8 @@ goes on alone until nothing changes in its block, then asks its neighbors for ne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,9 @@ from mpibatch.fields.field import Field
 from mpibatch.filters._engine.rows import starts
 from mpibatch.halo import Exchange
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Lines", "lines_of", "relax", "total"]
 

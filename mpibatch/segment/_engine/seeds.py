@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.fields.grid import Grid
+if TYPE_CHECKING:
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["regular_seeds"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,7 @@ import numpy as np
 
 from mpibatch.base import tally
 from mpibatch.base.errors import UsageError
-from mpibatch.base.tally import Work
 from mpibatch.fields.field import Field, check_field
-from mpibatch.fields.grid import Grid
 from mpibatch.mpi import is_checking, same
 from mpibatch.stencil.call.overlap import AUTO, Trials
 from mpibatch.stencil.call.plan import Plan, planned
@@ -25,6 +22,10 @@ from mpibatch.stencil.language.captures import check_captured
 from mpibatch.stencil.language.parser import RESERVED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.base.tally import Work
+    from mpibatch.fields.grid import Grid
     from mpibatch.stencil.kernel import Kernel
 
 __all__ = ["bound", "call", "carry_out", "check_ranges", "compare", "sweep_of", "typed_for", "work_of"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mpibatch.base.tally import Need, need
-from mpibatch.fields.field import Field
-from mpibatch.fields.grid import Grid
 from mpibatch.stencil.compiled.edges import Edges
 from mpibatch.stencil.compiled.fills import AXES, FAR, Surroundings
 from mpibatch.stencil.compiled.numba_run import flat_arguments
 from mpibatch.stencil.compiled.types import Array, Stored
-from mpibatch.stencil.language.footprint import Reach
 from mpibatch.stencil.walls import Condition, Sides
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
+    from mpibatch.stencil.language.footprint import Reach
 
 __all__ = ["edges_of", "exchanged", "need_of", "within_ranks"]
 

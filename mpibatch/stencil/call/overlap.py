@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["AUTO", "Trials"]
 

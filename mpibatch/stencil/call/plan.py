@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-
-import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.keys import key_of
@@ -16,19 +13,23 @@ from mpibatch.base.tally import Need, needed
 from mpibatch.base.timing import phase
 from mpibatch.domain import Box
 from mpibatch.domain.regions import inner_box, outer_slabs
-from mpibatch.fields.field import Field
-from mpibatch.fields.grid import Grid
 from mpibatch.fields.memory import HaloState, Width
 from mpibatch.halo import Exchange
 from mpibatch.stencil.call.halo_traffic import edges_of, exchanged, need_of, within_ranks
 from mpibatch.stencil.call.state import state_of
-from mpibatch.stencil.compiled.edges import Edges
 from mpibatch.stencil.compiled.types import Stored
-from mpibatch.stencil.language.footprint import Footprint, Reach
 from mpibatch.stencil.walls import Geometry, Sides, Task, normal_walls, source_modes, tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
+    from mpibatch.stencil.compiled.edges import Edges
     from mpibatch.stencil.kernel import Kernel
+    from mpibatch.stencil.language.footprint import Footprint, Reach
 
 __all__ = ["FrozenHalo", "Plan", "planned", "walls_key"]
 

@@ -6,12 +6,11 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.base.tally import Work
-from mpibatch.fields.grid import Grid
-from mpibatch.stencil.call.overlap import Trials
-from mpibatch.stencil.compiled.types import Typed
-
 if TYPE_CHECKING:
+    from mpibatch.base.tally import Work
+    from mpibatch.fields.grid import Grid
+    from mpibatch.stencil.call.overlap import Trials
+    from mpibatch.stencil.compiled.types import Typed
     from mpibatch.stencil.kernel import Kernel
 
 __all__ = ["CallState", "state_of"]

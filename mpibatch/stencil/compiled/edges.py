@@ -8,14 +8,16 @@ they write the same value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.stencil.compiled.fills import Fill, Interval, Span, Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["COLUMNS", "Edges"]
 

@@ -5,17 +5,20 @@ Axes are those of the compiled text: slow, middle and fast; one that the grid do
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import wall_runs
-from mpibatch.stencil.compiled.types import Array
 from mpibatch.stencil.compiled.wall_source import KINDS
-from mpibatch.stencil.walls import Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mpibatch.stencil.compiled.types import Array
+    from mpibatch.stencil.walls import Condition
 
 __all__ = ["AXES", "FAR", "Fill", "Span", "Surroundings", "levels_of"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +14,11 @@ from mpibatch.stencil.compiled.edges import COLUMNS, Edges
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_source import Signature, kernel_text, signature_of
 from mpibatch.stencil.compiled.strips import Strips, strips_of
-from mpibatch.stencil.compiled.types import Stored, Sweep, Typed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mpibatch.stencil.compiled.types import Stored, Sweep, Typed
 
 __all__ = ["flat_arguments", "loop_ranges", "looped", "pool"]
 

@@ -12,14 +12,18 @@ depend on the block it lies in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpibatch.stencil.compiled.types import Load, Typed
 from mpibatch.stencil.compiled.wall_source import EDGE, PUT
 from mpibatch.stencil.language.ir import MARKERS, Op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.stencil.compiled.types import Load, Typed
 
 __all__ = ["Signature", "decorator", "kernel_text", "plane_text", "pointers_text", "signature_of"]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.stencil.compiled.types import Load, Stored, Sweep, Typed
 from mpibatch.stencil.language.ir import MARKERS, Op
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.stencil.compiled.types import Load, Stored, Sweep, Typed
 
 __all__ = ["shifted"]
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.host import caches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["LEAST_STRIP", "Strips", "strips_of"]
 

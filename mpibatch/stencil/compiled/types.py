@@ -9,9 +9,8 @@ back end converts anything by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,9 @@ from mpibatch.base.errors import UsageError
 from mpibatch.stencil.language.functions import FUNCTIONS
 from mpibatch.stencil.language.ir import MARKERS, Op, Place, Program, Read
 from mpibatch.stencil.language.source import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Array", "Load", "Stored", "Sweep", "Typed", "assign_types", "check_dtype"]
 

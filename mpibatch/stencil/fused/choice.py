@@ -8,13 +8,17 @@ further inside than the reach, and cells there are computed as long as cells at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mpibatch.fields.grid import Grid
-from mpibatch.stencil.fused.wavefront import Chain
-from mpibatch.stencil.kernel import Kernel
 from mpibatch.stencil.walls import Condition, Sides
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.fields.grid import Grid
+    from mpibatch.stencil.fused.wavefront import Chain
+    from mpibatch.stencil.kernel import Kernel
 
 __all__ = ["Layout", "layout_of"]
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.tally import Need, Work, needed
 from mpibatch.base.timing import phase
-from mpibatch.fields.field import Field
 from mpibatch.fields.memory import HaloState
 from mpibatch.halo import Exchange
 from mpibatch.stencil.call.bind import carry_out, check_ranges, sweep_of, typed_for, work_of
 from mpibatch.stencil.call.halo_traffic import need_of
 from mpibatch.stencil.call.plan import FrozenHalo, Plan, planned, walls_key
-from mpibatch.stencil.compiled.types import Sweep, Typed
-from mpibatch.stencil.fused.choice import Layout
 from mpibatch.stencil.fused.sweep import Sweeper, geometry_numbers
-from mpibatch.stencil.fused.trials import Choice
-from mpibatch.stencil.fused.wavefront import Chain
-from mpibatch.stencil.kernel import Kernel
 from mpibatch.stencil.walls import Condition, Geometry, Sides, source_modes, tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.fields.field import Field
+    from mpibatch.stencil.compiled.types import Sweep, Typed
+    from mpibatch.stencil.fused.choice import Layout
+    from mpibatch.stencil.fused.trials import Choice
+    from mpibatch.stencil.fused.wavefront import Chain
+    from mpibatch.stencil.kernel import Kernel
 
 __all__ = ["Setting", "Stepper"]
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import Box
-from mpibatch.fields.field import Field
-from mpibatch.fields.grid import Grid
 from mpibatch.fields.memory import staggered
 from mpibatch.stencil.compiled.fills import AXES, FAR, Span, Surroundings, levels_of
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_run import flat_arguments, pool
 from mpibatch.stencil.compiled.numba_source import signature_of
 from mpibatch.stencil.compiled.types import Stored, Typed
-from mpibatch.stencil.fused.choice import Layout
 from mpibatch.stencil.fused.wavefront import Chain, fused_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
+    from mpibatch.stencil.fused.choice import Layout
 
 __all__ = ["Sweeper", "geometry_numbers"]
 

@@ -8,10 +8,13 @@ by all, and so every rank chooses alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mpibatch.base.host import caches
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["BUDGETS", "LEAST_SAMPLE", "Choice", "Tuning", "candidates"]
 

@@ -12,12 +12,16 @@ The cells are computed by the kernel's own ``plane``: same text, same bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.stencil.compiled.numba_source import HEADER, decorator, plane_text, pointers_text, signature_of
-from mpibatch.stencil.compiled.types import Typed
 from mpibatch.stencil.compiled.wall_source import PUT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.stencil.compiled.types import Typed
 
 __all__ = ["Chain", "fused_text"]
 

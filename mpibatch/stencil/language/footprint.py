@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil.language.ir import MARKERS, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["FieldReach", "Footprint", "Reach", "footprint_of", "likely_ndim"]
 

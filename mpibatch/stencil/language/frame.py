@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpibatch.stencil.language.captures import EMPTY
 from mpibatch.stencil.language.ir import Read
-from mpibatch.stencil.language.source import Source
 from mpibatch.stencil.language.tape import MOST_OPERATIONS, Argument, Component, Ref, Tape, known_number
+
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable, Mapping
+
+    from mpibatch.stencil.language.source import Source
 
 __all__ = ["Frame", "Unset", "is_dynamic"]
 

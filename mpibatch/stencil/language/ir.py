@@ -7,9 +7,10 @@ twice, and whatever `if`, loops and calls there were are gone. Both back ends an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpibatch.stencil.language.captures import Captured
+if TYPE_CHECKING:
+    from mpibatch.stencil.language.captures import Captured
 
 __all__ = ["MARKERS", "Op", "Output", "Place", "Program", "Read"]
 

@@ -6,8 +6,7 @@ import ast
 import inspect
 import operator
 import types
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +19,9 @@ from mpibatch.stencil.language.ir import Output, Program
 from mpibatch.stencil.language.source import read_function
 from mpibatch.stencil.language.statements import NOTHING, run
 from mpibatch.stencil.language.tape import Argument, Ref, Tape, known_number, shifted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ["RESERVED", "parse"]
 

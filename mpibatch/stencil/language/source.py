@@ -6,12 +6,14 @@ import ast
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil.language.ir import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Source", "read_function", "refusal"]
 

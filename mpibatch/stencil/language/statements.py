@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.stencil.language.expressions import binary, bind, evaluate, iterate, select, truth
 from mpibatch.stencil.language.frame import Frame, Unset
 from mpibatch.stencil.language.tape import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["NOTHING", "run"]
 

@@ -6,14 +6,16 @@ result of an operation (`Ref`), or a parameter of the kernel (`Argument`) whose 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.stencil.language.captures import Captures
 from mpibatch.stencil.language.ir import Op, Output, Place, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Argument", "Component", "Ref", "Tape", "known_number", "shifted"]
 

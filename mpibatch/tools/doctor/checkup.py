@@ -6,16 +6,18 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.host import cpu_model
 from mpibatch.tools.doctor.checks import folders, launchers, machine, slurm, variables, versions
 from mpibatch.tools.doctor.finding import Finding, one_line, skipped, warning
 from mpibatch.tools.doctor.probe_process import DIED
 from mpibatch.tools.doctor.supervisor import Rendezvous, Report, run_probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 __all__ = ["ORDER", "PATIENCE", "Checkup", "examine"]
 

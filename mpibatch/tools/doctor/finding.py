@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["LEVELS", "Finding", "Level", "error", "exit_code", "fine", "gist", "one_line", "skipped", "warning"]
 

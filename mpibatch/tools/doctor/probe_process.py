@@ -16,17 +16,19 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.tools.doctor.checks.faults import Software, check_faults
 from mpibatch.tools.doctor.checks.folders import check_cache, check_folder, check_locking, file_system
 from mpibatch.tools.doctor.checks.launchers import family_of
 from mpibatch.tools.doctor.checks.libraries import check_h5py, check_mpi, check_one_mpi, mapped, mpi_import_advice
 from mpibatch.tools.doctor.finding import Finding, error, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ["DIED", "main"]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import textwrap
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch import __version__
-from mpibatch.tools.doctor.checkup import Checkup
 from mpibatch.tools.doctor.finding import Finding, exit_code
+
+if TYPE_CHECKING:
+    from mpibatch.tools.doctor.checkup import Checkup
 
 __all__ = ["SCHEMA", "as_json", "as_text"]
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
 from mpibatch.job.plan import layout
-from mpibatch.tools.planning.prediction import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.tools.planning.prediction import Model
 
 __all__ = ["Advice", "Limit", "counts", "limit_of", "traps"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +17,9 @@ from mpibatch import filters
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.signatures import THRESHOLDS
 from mpibatch.tools.planning.machine import Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["bytes_after", "of_filter", "of_kernels"]
 

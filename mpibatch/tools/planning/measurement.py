@@ -12,11 +12,10 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -28,6 +27,9 @@ from mpibatch.io.write.provenance import versions
 from mpibatch.job.execution.account import peak_memory
 from mpibatch.mpi import MPI, Leaving, agreed, private
 from mpibatch.tools.planning.machine import Links, Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "alone", "cores", "machine_of", "node_of", "restart_peak", "scratch", "sleepy",
@@ -252,7 +254,7 @@ def alone(comm: MPI.Intracomm, doing: str, call: Callable[[], T]) -> T:
             raise RunError(f"{doing}: the program left with {leaving.code!r}") from leaving
         finally:
             sleepy(comm)
-    return cast(T, comm.bcast(result, root=0))
+    return cast("T", comm.bcast(result, root=0))
 
 
 def sleepy(comm: MPI.Intracomm) -> None:

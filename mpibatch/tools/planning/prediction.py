@@ -10,9 +10,8 @@ caches, and files are not written faster than with as many ranks as were measure
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +22,9 @@ from mpibatch.simulate.schedule import Clock
 from mpibatch.tools.planning.machine import WARMUP_STEPS, Links, Machine, Rates, StepWork, by_ranks
 from mpibatch.tools.planning.traffic import Traffic, fitted_to, halo_kept, traffic_of
 from mpibatch.tools.planning.work import Subject, static_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["MARGIN", "Model", "Prediction", "seconds_per_cell"]
 

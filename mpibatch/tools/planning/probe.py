@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError
 from mpibatch.base.host import cpu_model
 from mpibatch.base.units import bytes_text
-from mpibatch.job.file.schema import Job
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, agreed, private
@@ -28,6 +26,12 @@ from mpibatch.tools.planning.prediction import Model, side_of
 from mpibatch.tools.planning.profile import load, save
 from mpibatch.tools.planning.samples import Group, Sample, Sampler, stepping
 from mpibatch.tools.planning.work import CELLS, SHAPE, Subject, key_of, subject_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mpibatch.job.file.schema import Job
 
 __all__ = ["Request", "describe", "probe", "work_of"]
 

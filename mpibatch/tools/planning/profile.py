@@ -14,20 +14,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.json_files import write_json
 from mpibatch.job.document import checks
 from mpibatch.job.document.caps import json_value
-from mpibatch.job.document.checks import Check
-from mpibatch.job.document.lines import KeyPath
 from mpibatch.job.document.problems import Problems
 from mpibatch.job.document.tables import Key, keys_of
 from mpibatch.tools.planning.machine import Exchange, Links, Machine, StepLength, StepWork, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.job.document.checks import Check
+    from mpibatch.job.document.lines import KeyPath
 
 __all__ = ["FILE", "SCHEMA", "VARIABLE", "default_path", "load", "parse", "save"]
 

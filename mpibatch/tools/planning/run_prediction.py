@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError
 from mpibatch.base.units import bytes_text
-from mpibatch.job.file.schema import Job
-from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.tools.planning import profile as profiles
-from mpibatch.tools.planning.machine import Machine
 from mpibatch.tools.planning.prediction import Model
 from mpibatch.tools.planning.work import subject_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.job.file.schema import Job
+    from mpibatch.job.file.simulation import SimulationJob
+    from mpibatch.tools.planning.machine import Machine
 
 __all__ = ["SCHEMA", "compared", "of_study", "predicted"]
 

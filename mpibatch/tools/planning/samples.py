@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +25,10 @@ from mpibatch.tools.planning import measurement
 from mpibatch.tools.planning.machine import WARMUP_STEPS, Exchange
 from mpibatch.tools.planning.measurement import sleepy
 from mpibatch.tools.planning.work import CELLS, SHAPE, Subject, resized
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 __all__ = ["Group", "Sample", "Sampler", "stepping"]
 

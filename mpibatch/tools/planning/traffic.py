@@ -6,14 +6,17 @@ By the plan of the halos, rank by rank; where halos reach many ranks, by a formu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpibatch.domain import Decomposition
 from mpibatch.halo.plan import Halo, phase
-from mpibatch.job.plan import Layout
-from mpibatch.tools.planning.machine import Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mpibatch.domain import Decomposition
+    from mpibatch.job.plan import Layout
+    from mpibatch.tools.planning.machine import Exchange
 
 __all__ = ["Traffic", "fitted_to", "halo_kept", "traffic_of"]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +18,9 @@ from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.plan import Values, values_of
 from mpibatch.tools.planning import halos
 from mpibatch.tools.planning.machine import Machine, StepWork, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["CELLS", "SHAPE", "Subject", "key_of", "resized", "static_steps", "subject_of"]
 

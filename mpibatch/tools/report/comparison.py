@@ -9,11 +9,14 @@ either study, and shows as a change: measure both again, in turns, before blamin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.tools.report.measures import PHASES, Measures, Row
 from mpibatch.tools.report.statistics import LEVEL, Interval, mann_whitney, ratio_of_medians
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Change", "Comparison", "compare"]
 

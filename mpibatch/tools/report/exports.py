@@ -7,14 +7,17 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpibatch.tools.report.comparison import Comparison
-from mpibatch.tools.report.findings import Finding
 from mpibatch.tools.report.measures import PHASES, Measures
 from mpibatch.tools.report.tables import Table, comparison_table, tables
 from mpibatch.tools.report.words import clean, facts, losses, promise, summary, title
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mpibatch.tools.report.comparison import Comparison
+    from mpibatch.tools.report.findings import Finding
 
 __all__ = ["as_csv", "as_json", "as_markdown", "runs_as_csv"]
 

@@ -8,11 +8,13 @@ time in seconds of the slowest rank, one value for each run; bytes sent are a me
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.tools.report.measures import PHASES, Measures
 from mpibatch.tools.scaling.records import Run, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["json_lines", "text"]
 

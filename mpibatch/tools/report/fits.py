@@ -12,11 +12,13 @@ Gunther's Universal Scalability Law, arXiv:0808.1431: work per second = p / (1 +
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.tools.report.statistics import median
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Estimate", "Fit", "Sample", "fit_all"]
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
 from mpibatch.tools.report.fits import Fit, Sample, fit_all
 from mpibatch.tools.report.statistics import Interval, Spread, median, ratio_of_medians, spread
 from mpibatch.tools.scaling.records import Run, number
-from mpibatch.tools.scaling.study import Point, Study
+
+if TYPE_CHECKING:
+    from mpibatch.tools.scaling.study import Point, Study
 
 __all__ = ["PHASES", "Efficiencies", "Measures", "Part", "Roof", "Row", "measure"]
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch import __version__
 from mpibatch.base.errors import RunError
 from mpibatch.tools.report import exports, extrap, tables, words
-from mpibatch.tools.report.comparison import Comparison
 from mpibatch.tools.report.findings import Finding, find
-from mpibatch.tools.report.measures import Measures
 from mpibatch.tools.report.plots import Plot, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.tools.report.comparison import Comparison
+    from mpibatch.tools.report.measures import Measures
 
 __all__ = ["FOLDER", "PAGE", "check_installed", "page", "write"]
 

@@ -12,8 +12,11 @@ import functools
 import itertools
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "Interval", "Spread", "different", "drift", "mann_whitney", "median", "quantile", "ratio_of_medians", "spread",

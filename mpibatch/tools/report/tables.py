@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.base.units import bytes_text, shape_text
-from mpibatch.tools.report.comparison import Comparison
-from mpibatch.tools.report.fits import Estimate
 from mpibatch.tools.report.measures import PHASES, Measures, Row
 from mpibatch.tools.report.words import (
     PHASE_NAMES,
@@ -18,6 +16,12 @@ from mpibatch.tools.report.words import (
     seconds_text,
     short,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mpibatch.tools.report.comparison import Comparison
+    from mpibatch.tools.report.fits import Estimate
 
 __all__ = ["Table", "comparison_table", "tables"]
 

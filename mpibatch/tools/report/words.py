@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from mpibatch.base.units import bytes_text, plural, shape_text
-from mpibatch.tools.report.measures import Measures
-from mpibatch.tools.report.statistics import Interval
 from mpibatch.tools.scaling.records import number
 from mpibatch.tools.scaling.summary import alike
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from mpibatch.tools.report.measures import Measures
+    from mpibatch.tools.report.statistics import Interval
 
 __all__ = [
     "PHASE_NAMES", "clean", "facts", "interval", "losses", "moment", "percent", "promise", "same_unit", "seconds_text",

@@ -10,9 +10,9 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.json_files import write_json
@@ -20,14 +20,18 @@ from mpibatch.tools.scaling import runs
 from mpibatch.tools.scaling.folder import JOB, point_folder
 from mpibatch.tools.scaling.folder import keep as keep_record
 from mpibatch.tools.scaling.local_machine import commit_here
-from mpibatch.tools.scaling.study import Study
 from mpibatch.tools.slurm import commands, durations, renderer, submission
 from mpibatch.tools.slurm.attempts import AGAIN
 from mpibatch.tools.slurm.completion import read
-from mpibatch.tools.slurm.profiles import Profile
 from mpibatch.tools.slurm.quotes import checked, plain_name
 from mpibatch.tools.slurm.request import Request, check, margin_for
 from mpibatch.tools.slurm.submissions import Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mpibatch.tools.scaling.study import Study
+    from mpibatch.tools.slurm.profiles import Profile
 
 __all__ = ["Options", "keep", "requests", "run", "wait"]
 

@@ -15,11 +15,10 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.files import lock
@@ -27,6 +26,9 @@ from mpibatch.base.json_files import write_json
 from mpibatch.job.document.caps import json_value
 from mpibatch.tools.scaling.records import Run, parse_run, table_of
 from mpibatch.tools.scaling.study import MODES, Failure, Point, Study, fingerprint_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
     "FILE",

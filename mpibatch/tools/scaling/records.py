@@ -5,9 +5,11 @@ Those of other versions may lack anything: what is absent, or cannot be, reads a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Run", "number", "parse_run", "table_of"]
 

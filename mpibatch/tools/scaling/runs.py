@@ -16,8 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.units import plural
@@ -32,8 +31,12 @@ from mpibatch.tools.scaling import study as studies
 from mpibatch.tools.scaling import weak
 from mpibatch.tools.scaling.local_machine import commit_here, launcher
 from mpibatch.tools.scaling.records import parse_run
-from mpibatch.tools.scaling.study import Study
 from mpibatch.tools.slurm import completion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mpibatch.tools.scaling.study import Study
 
 __all__ = [
     "Options", "check_job", "job_of", "plain_job", "prepare_inputs", "run_all", "run_arguments", "scratch_of",

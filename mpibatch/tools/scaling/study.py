@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpibatch.tools.scaling.records import Run
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mpibatch.tools.scaling.records import Run
 
 __all__ = ["MODES", "Failure", "Point", "Study", "differences", "fingerprint_of", "missing", "order", "print_of"]
 

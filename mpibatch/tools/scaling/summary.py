@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from statistics import median
+from typing import TYPE_CHECKING
 
 from mpibatch.base.units import some
-from mpibatch.tools.scaling.records import Run
-from mpibatch.tools.scaling.study import Point, Study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mpibatch.tools.scaling.records import Run
+    from mpibatch.tools.scaling.study import Point, Study
 
 __all__ = ["alike", "differing", "efficiency", "same_bits", "table"]
 

@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +23,8 @@ from mpibatch.job.file.schema import Job
 from mpibatch.job.file.simulation import SimulationJob
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mpibatch.io.formats import Source
 
 __all__ = ["DATASET", "check", "factors_of", "grow", "input_of", "prepare", "settings"]
@@ -118,7 +119,7 @@ def grow(source: Source, part: Sequence[range], factors: Sequence[int], path: Pa
     cells, components = tuple(map(len, part)), source.shape[len(part) :]
     grown = tuple(n * f for n, f in zip(cells, factors, strict=True))
     known = source.grid if len(source.grid.get("axes", ())) == len(part) else None
-    attrs = to_attributes(cast(Any, SimpleNamespace(**moved(dict(known), part, source.shape)))) if known else {}
+    attrs = to_attributes(cast("Any", SimpleNamespace(**moved(dict(known), part, source.shape)))) if known else {}
     dtype = np.dtype(source.dtype)
     row = dtype.itemsize * math.prod(grown[1:]) * math.prod(components)
     behind = tuple(slice(0, n) for n in components)

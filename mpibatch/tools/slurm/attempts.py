@@ -16,13 +16,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.checkpoint.folder import steps_in
 from mpibatch.tools.slurm.completion import attempt_of, read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["AGAIN", "CANCELLED", "RECORD", "Verdict", "begin", "end", "follow", "judge", "newest_step", "read_attempts"]
 

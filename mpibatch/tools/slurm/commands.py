@@ -7,10 +7,13 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["Queued", "answers", "cancel", "find", "goes_on", "overriding", "queue", "submit"]
 

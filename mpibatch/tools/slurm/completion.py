@@ -11,13 +11,15 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch import __version__
 from mpibatch.base.json_files import write_json
 from mpibatch.base.log import launched, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["VARIABLE", "attempt_of", "is_wanted", "leave", "note", "read"]
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.tools.slurm.profiles import load
 from mpibatch.tools.slurm.renderer import render
 from mpibatch.tools.slurm.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["examples", "main"]
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, UsageError, nearest
 from mpibatch.base.host import home
@@ -24,6 +23,9 @@ from mpibatch.job.document.tables import Key, keys_of
 from mpibatch.job.file.reader import read_text
 from mpibatch.tools.slurm import durations
 from mpibatch.tools.slurm.quotes import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["KEYS", "Profile", "bound", "known_profiles", "load", "parse", "size"]
 

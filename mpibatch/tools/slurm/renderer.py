@@ -6,19 +6,21 @@ rendering, so that no value can slip in as code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError
 from mpibatch.tools.slurm import durations
-from mpibatch.tools.slurm.profiles import Profile
 from mpibatch.tools.slurm.quotes import Quoted, comment, directive, shell
-from mpibatch.tools.slurm.request import Request
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import jinja2
+
+    from mpibatch.tools.slurm.profiles import Profile
+    from mpibatch.tools.slurm.request import Request
 
 __all__ = ["directives", "render"]
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
 from mpibatch.job.file.reader import parse_any, read_text
 from mpibatch.tools.slurm import durations, profiles
-from mpibatch.tools.slurm.profiles import Profile
 from mpibatch.tools.slurm.quotes import checked, plain_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.tools.slurm.profiles import Profile
 
 __all__ = ["KINDS", "Request", "array_items", "check", "margin_for", "with_choices"]
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.tools.slurm import commands, submissions
-from mpibatch.tools.slurm.profiles import Profile
-from mpibatch.tools.slurm.request import Request
 from mpibatch.tools.slurm.submissions import Submission
+
+if TYPE_CHECKING:
+    from mpibatch.tools.slurm.profiles import Profile
+    from mpibatch.tools.slurm.request import Request
 
 __all__ = ["submit"]
 

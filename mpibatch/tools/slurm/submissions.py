@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
 from mpibatch.tools.slurm.attempts import RECORD, read_attempts
 from mpibatch.tools.slurm.completion import read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "FOLDER", "Submission", "add", "entries", "latest", "log_of", "measured_stopping", "outcome",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.io.base.names import PathLike
 from mpibatch.io.write.tables.csv_text import write_text
 from mpibatch.io.write.tables.parquet import write_parquet
 from mpibatch.mpi import MPI, agreed, private, same
 from mpibatch.mpi.prefix import sums_before
+
+if TYPE_CHECKING:
+    from mpibatch.io.base.names import PathLike
 
 __all__ = ["RegionTable"]
 

@@ -7,11 +7,14 @@ found only where ROMIO is missing or turned off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpibatch.tools.doctor.checks.versions import numbers
 from mpibatch.tools.doctor.finding import Finding, Level, fine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["FAULTS", "Fault", "Software", "check_faults"]
 

@@ -7,15 +7,18 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.compiled import cache_folder
 from mpibatch.base.host import home
 from mpibatch.base.units import bytes_text
 from mpibatch.tools.doctor.checks.machine import GIBI, MEBI
 from mpibatch.tools.doctor.finding import Finding, error, fine, skipped, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["check_cache", "check_folder", "check_locking", "file_system"]
 

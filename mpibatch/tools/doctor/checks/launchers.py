@@ -7,13 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.log import launched
 from mpibatch.base.units import plural
 from mpibatch.tools.doctor.finding import Finding, error, fine, gist, skipped, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Launcher", "check_path", "check_world", "family_of", "identify", "started", "starter", "try_two"]
 

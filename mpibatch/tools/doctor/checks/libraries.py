@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.tools.doctor.checks.launchers import family_of
 from mpibatch.tools.doctor.finding import Finding, error, fine, one_line, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["check_h5py", "check_mpi", "check_one_mpi", "mapped", "mpi_import_advice"]
 

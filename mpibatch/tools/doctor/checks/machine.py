@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.units import bytes_text
 from mpibatch.tools.doctor.finding import Finding, error, fine, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["check_limits", "check_shared_memory"]
 

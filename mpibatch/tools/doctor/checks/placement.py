@@ -6,9 +6,9 @@ import os
 import platform
 import socket
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpibatch.base.host import available_memory, core_quota, cpu_model
 from mpibatch.base.units import bytes_text, plural
@@ -16,6 +16,9 @@ from mpibatch.tools.doctor.checks.launchers import starter
 from mpibatch.tools.doctor.checks.machine import MEBI
 from mpibatch.tools.doctor.checks.slurm import threads_of
 from mpibatch.tools.doctor.finding import Finding, error, fine, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["About", "about_me", "check_alike", "check_binding", "check_cores", "check_memory"]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mpibatch.base.units import bytes_text, plural
 from mpibatch.tools.doctor.checks.launchers import family_of
 from mpibatch.tools.doctor.checks.machine import MEBI
 from mpibatch.tools.doctor.finding import Finding, fine, one_line, skipped, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["check_slurm", "threads_of"]
 

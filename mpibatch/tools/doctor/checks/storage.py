@@ -12,12 +12,14 @@ import importlib
 import os
 import time
 from array import array
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.tools.doctor.finding import Finding, error, fine, one_line, skipped, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "check_messages",

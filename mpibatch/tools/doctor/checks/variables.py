@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mpibatch.tools.doctor.checks.launchers import family_of
 from mpibatch.tools.doctor.finding import Finding, fine, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["check_variables"]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mpibatch.tools.doctor.finding import Finding, error, fine, skipped, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["DISTRIBUTION", "at_least", "check_packages", "installed", "numbers", "requirements"]
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mpibatch.tools.report.findings import runs, study
-from mpibatch.tools.report.findings.finding import Finding
-from mpibatch.tools.report.measures import Measures
+
+if TYPE_CHECKING:
+    from mpibatch.tools.report.findings.finding import Finding
+    from mpibatch.tools.report.measures import Measures
 
 __all__ = ["find"]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from mpibatch.base.units import plural, some
 from mpibatch.tools.report.findings.finding import Finding
-from mpibatch.tools.report.measures import Measures, Row
 from mpibatch.tools.report.statistics import different
 from mpibatch.tools.report.words import clean
 from mpibatch.tools.scaling.records import number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mpibatch.tools.report.measures import Measures, Row
 
 __all__ = ["CHECKS"]
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from mpibatch.base.units import plural, some
 from mpibatch.tools.report.findings.finding import Finding
-from mpibatch.tools.report.measures import Measures
 from mpibatch.tools.report.statistics import drift, median
 from mpibatch.tools.report.words import clean
 from mpibatch.tools.scaling.study import missing
 from mpibatch.tools.scaling.summary import alike
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mpibatch.tools.report.measures import Measures
 
 __all__ = ["CHECKS"]
 

@@ -15,6 +15,7 @@ from mpibatch.stencil.compiled.fills import AXES, FAR, Span, Surroundings, level
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_run import flat_arguments, pool
 from mpibatch.stencil.compiled.numba_source import signature_of
+from mpibatch.stencil.compiled.tables import Level, table_of
 from mpibatch.stencil.compiled.types import Stored, Typed
 from mpibatch.stencil.fused.wavefront import Chain, fused_text
 
@@ -121,12 +122,20 @@ class Sweeper:
     def _turns(self, levels: Sequence[Sequence[Span]], steps: int) -> tuple[Any, ...]:
         """Return the table of levels, and the numbers that come behind it."""
         table = [
-            (slow.start, slow.stop, slow.stop + slow.outside[1], middle.start, middle.stop, fast.start, fast.stop)
+            Level(
+                first=slow.start,
+                planes_end=slow.stop,
+                turns_end=slow.stop + slow.outside[1],
+                row=middle.start,
+                rows_end=middle.stop,
+                column=fast.start,
+                columns_end=fast.stop,
+            )
             for slow, middle, fast in levels
         ]
         reach = self._reach[0]
         return (
-            np.array(table, "i8"),
+            table_of(table, Level),
             levels[0][0].start,
             levels[-1][0].stop + steps * reach,
             steps,

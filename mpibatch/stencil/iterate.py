@@ -13,7 +13,7 @@ from mpibatch.base.keys import key_of
 from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.bind import bound, compare
-from mpibatch.stencil.fused.choice import Layout, layout_of
+from mpibatch.stencil.fused.choice import LEAST_BLOCK, Layout, layout_of
 from mpibatch.stencil.fused.step_plan import Setting, step_plan
 from mpibatch.stencil.fused.stepper import Stepper
 from mpibatch.stencil.fused.trials import BUDGETS, LEAST_SAMPLE, Choice, Tuning
@@ -30,8 +30,6 @@ __all__ = ["chosen", "iterate"]
 
 # Steppers kept per kernel, as plans are: for fields that come again.
 MOST_STEPPERS = 2
-# A block has so many times the reach of all fused steps along a wide axis; more would mostly compute halo cells.
-LEAST_BLOCK = 8
 
 _steppers: weakref.WeakKeyDictionary[Kernel, dict[Any, Stepper]] = weakref.WeakKeyDictionary()
 _tunings: weakref.WeakKeyDictionary[Kernel, dict[Any, Tuning]] = weakref.WeakKeyDictionary()

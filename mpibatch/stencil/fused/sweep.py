@@ -18,6 +18,7 @@ from mpibatch.stencil.compiled.numba_source import signature_of
 from mpibatch.stencil.compiled.tables import Level, table_of
 from mpibatch.stencil.compiled.types import Stored, Typed
 from mpibatch.stencil.fused.wavefront import Chain, fused_text
+from mpibatch.stencil.walls import Geometry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -207,5 +208,5 @@ def _stored(field: Field) -> Stored:
 
 def geometry_numbers(typed: Typed, grid: Grid) -> list[Any]:
     """Return the parameters of the grid, as the generated functions take it. Local."""
-    numbers = {"index": grid.box.start, "cells": grid.shape, "coordinate": grid.origin, "spacing": grid.spacing}
-    return [numbers[name][axis] for name, axis in signature_of(typed).geometry]
+    numbers = Geometry.of(grid).numbers(grid.box.start)
+    return [numbers[key] for key in signature_of(typed).geometry]

@@ -77,7 +77,7 @@ def _frozen_halo(plan: StepPlan, layout: Layout, n: int, field: Field) -> Frozen
     """Return what fills the halo of a field that stays."""
     grid, name = plan.grid, plan.names[n]
     reach = plan.setting.kernel.footprint_on(grid.ndim).fields[name].reach
-    geometry = Geometry(grid.shape, grid.periodic, grid.spacing, grid.origin)
+    geometry = Geometry.of(grid)
     sides = list(plan.setting.sides[name])
     for axis in range(grid.ndim):
         if layout.wraps[axis] or not any(reach[axis]):

@@ -29,7 +29,7 @@ NOUNS = {
 }
 # Classes and functions that have a better name now: processes and files, rather than people and meetings.
 RENAMED = {
-    *("Teller", "Heard", "hear", "Meeting", "Examination", "Standing", "Filled", "Found"),
+    *("Teller", "Heard", "hear", "Meeting", "Examination", "Standing", "Filled", "Found", "_Whole"),
     *("read_lives", "life_of"),
 }
 # What texts said once, and a native speaker would not; whole words, in messages, --help and docstrings alike.

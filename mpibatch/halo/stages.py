@@ -189,10 +189,9 @@ class Stage:
 
     def free(self) -> None:
         """Release requests and datatypes. Local."""
-        for request in self._requests:
-            request.Free()
-        for datatype in self._types:
-            datatype.Free()
+        # A user may end MPI while fields live: with it went what was planned for them.
+        for handle in () if MPI.Is_finalized() else (*self._requests, *self._types):
+            handle.Free()
         self._requests, self._types, self._kept = [], [], []
 
 

@@ -190,7 +190,8 @@ class Stage:
     def free(self) -> None:
         """Release requests and datatypes. Local."""
         # A user may end MPI while fields live: with it went what was planned for them.
-        for handle in () if MPI.Is_finalized() else (*self._requests, *self._types):
+        handles: list[Any] = [] if MPI.Is_finalized() else [*self._requests, *self._types]
+        for handle in handles:
             handle.Free()
         self._requests, self._types, self._kept = [], [], []
 

@@ -105,7 +105,7 @@ def draw(source: Source, names: Sequence[str], picture: str) -> str:
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError(
-            "a plot was to be drawn, but matplotlib is not installed; type: pip install 'mpibatch[report]'"
+            "cannot draw a plot: matplotlib is not installed; type: pip install 'mpibatch[report]'"
         ) from None
     from mpibatch.tools.report.plots import SIZE, STYLE
 

@@ -137,7 +137,7 @@ def _labelled(
 
     if labels.dtype.kind not in "iu" or labels.ndim != 2:
         raise UsageError(
-            f"{source.name} of dtype {labels.dtype} was to be drawn as labels; give integers, as `label` makes them"
+            f"cannot draw {source.name} as labels: its dtype is {labels.dtype}; give integers, as `label` makes them"
         )
     count = len(np.unique(labels[labels > 0]))
     objects = f"{count} {'object' if count == 1 else 'objects'}"
@@ -166,8 +166,8 @@ def _below(args: argparse.Namespace, source: Source, selection: tuple[int | slic
     cells = other.shape[:-1] if is_color(other.shape, other.dtype) else other.shape
     if cells != source.shape:
         raise UsageError(
-            f"{source.name} of {shape_text(source.shape)} was to be drawn over {other.name}, which has "
-            f"{shape_text(cells)} cells; give one of the same cells"
+            f"cannot draw {source.name} over {other.name}: they have {shape_text(source.shape)} and "
+            f"{shape_text(cells)} cells; give a dataset with the same cells"
         )
     return read_slice(place, None, selection)
 

@@ -174,7 +174,7 @@ def test_companions(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values, np.concatenate([right[:2], 0 * right[2:]]))
     # A plane that no file is said to have
     path = multifile(tmp_path, "b.ome.tif", count=1)
-    with pytest.raises(RunError, match="2 of its 4 planes are in no file"):
+    with pytest.raises(RunError, match="2 of its 4 planes are missing"):
         inspect(str(path))
 
 

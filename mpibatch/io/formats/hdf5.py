@@ -209,12 +209,12 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         for kind, reason in hazards(thing):
             if kind not in allow:
                 raise UsageError(
-                    f"{whole_name(path, dataset)} was to be read, but {reason}; copy the values into one plain "
+                    f"cannot read {whole_name(path, dataset)}: {reason}; copy the values into one plain "
                     f"file{_option(kind)}"
                 )
         if "missing" not in allow and (gap := next(gaps(thing), "")):
             raise RunError(
-                f"{whole_name(path, dataset)} was to be read, but {gap}; bring it back, or give "
+                f"cannot read {whole_name(path, dataset)}: {gap}; bring it back, or give "
                 'allow=("missing",) to have fill values in its place'
             )
         text = dtype_text(thing)
@@ -239,7 +239,7 @@ def _table(group: Any, path: str, name: str, columns: Sequence[str], allow: Sequ
     shape = lengths.pop()
     if lengths or shape is None or len(shape) != 1 or any(numeric(dtype) is None for dtype in dtypes.values()):
         raise RunError(
-            f"{whole_name(path, name)} was to be read, but its columns {', '.join(columns)} are not numbers of one "
+            f"cannot read {whole_name(path, name)}: its columns {', '.join(columns)} are not numbers of one "
             "axis and of one length; name a dataset in it, or write it anew"
         )
     attrs = {key: plain(group.attrs[key]) for key in sorted(group.attrs) if key != COLUMNS}

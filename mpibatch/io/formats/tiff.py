@@ -115,7 +115,7 @@ def _question(name: str, series: Any) -> str:
     axes = ", ".join(f"{letter} ({cells})" for letter, cells in zip(series.axes, series.shape, strict=True))
     first = next(letter for letter in series.axes if letter not in "TZYXCS").lower()
     return (
-        f"{name} was to be loaded, but its axes {axes} are not all time, space or channels; say what they are: axes= "
+        f"cannot load {name}: its axes {axes} are not all time, space or channels; say what they are: axes= "
         f'names those of the grid, such as ("{first}", "z", "y", "x") ([grid] axes in a job), and '
         f"{name.partition('::')[0]}::{first}=0 takes one index only"
     )

@@ -312,5 +312,5 @@ def _state(path: str) -> tuple[int, ...]:
     try:
         status = Path(path).stat()
     except OSError as error:
-        raise RunError(f"{path!r} was to be read: {reason_of(error)}") from error
+        raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

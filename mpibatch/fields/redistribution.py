@@ -212,7 +212,7 @@ def gather_all(u: Field) -> Array:
 
 def _check_root(root: int, grid: Grid) -> None:
     if not 0 <= root < grid.size:
-        raise UsageError(f"root={root} was asked for among {grid.size} ranks; give 0 <= root < {grid.size}")
+        raise UsageError(f"root={root} is not one of the {grid.size} ranks; give 0 <= root < {grid.size}")
 
 
 class Layout(Protocol):

@@ -237,7 +237,7 @@ def test_load_refuses(shared_tmp: Path) -> None:
     mb.save(path, {"raw": field(values()), "g/b": field(values())})
     refused(mb.RunError, "no such file", mb.load, shared_tmp / "b.h5")
     refused(mb.UsageError, "did you mean 'raw'", mb.load, path, "rwa")
-    refused(mb.UsageError, "it has 2: g/b, raw", mb.load, path)
+    refused(mb.UsageError, "has 2 datasets: g/b, raw", mb.load, path)
     refused(mb.UsageError, "first axes", mb.load, path, "raw", grid=mb.Grid((7, 4)))
     refused(mb.UsageError, "components", mb.load, path, "raw", components=3)
     refused(mb.UsageError, "components", mb.load, path, "raw", components="all")
@@ -284,7 +284,7 @@ def test_save_refuses(shared_tmp: Path) -> None:
     path, u = shared_tmp / "a.h5", field(values())
     refused(mb.UsageError, "without any field", mb.save, path)
     refused(mb.UsageError, "scatter", mb.save, path, u=u, v=values())
-    refused(mb.UsageError, "one is a group", mb.save, path, {"a": u, "a/b": u})
+    refused(mb.UsageError, "the first would be dataset and group", mb.save, path, {"a": u, "a/b": u})
     refused(mb.UsageError, "twice", mb.save, path, {"u": u}, u=u)
     refused(mb.UsageError, "the same", mb.save, path, {"u": u, "/u": u})
     refused(mb.UsageError, "is not a dataset name", mb.save, path, {"a/../b": u})
@@ -295,7 +295,7 @@ def test_save_refuses(shared_tmp: Path) -> None:
     refused(mb.UsageError, "other machines may be unable", mb.save, path, u=u.astype("g"))
     refused(mb.UsageError, "another communicator", mb.save, path, u=u, v=mb.Grid(SHAPE, comm=MPI.COMM_SELF).zeros())
     refused(mb.RunError, "no folder", mb.save, shared_tmp / "none" / "a.h5", u=u)
-    refused(mb.RunError, "no regular file", mb.save, shared_tmp, u=u)
+    refused(mb.RunError, "not a regular file", mb.save, shared_tmp, u=u)
     assert listing(shared_tmp) == []
 
 

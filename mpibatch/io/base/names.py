@@ -132,9 +132,7 @@ def whole_name(file: str, dataset: str) -> str:
 def no_dataset(path: str, dataset: str | None, name: str) -> None:
     """Refuse the name of a dataset for a format that has none. Local."""
     if dataset:
-        raise UsageError(
-            f"dataset {dataset!r} of {path!r} was asked for, but {name} files have no datasets; leave it out"
-        )
+        raise UsageError(f"cannot read dataset {dataset!r} of {path!r}: {name} files have no datasets; leave it out")
 
 
 def normal_name(name: str) -> str:

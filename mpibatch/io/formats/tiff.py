@@ -126,8 +126,8 @@ def _series_number(path: str, number: int | None, count: int) -> int:
         return 0
     if number is None or not 0 <= number < count:
         raise UsageError(
-            f"{'the only series' if number is None else f'series {number}'} of {path!r} was asked for, but it has "
-            f"{count}; give dataset='0'" + (f" to '{count - 1}'" if count > 1 else "")
+            f"{path!r} has {count} series{'' if number is None else f' and no series {number}'}; "
+            "give dataset='0'" + (f" to '{count - 1}'" if count > 1 else "")
         )
     return number
 

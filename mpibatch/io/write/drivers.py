@@ -78,10 +78,10 @@ def choose(comm: MPI.Intracomm, driver: str | None = None, is_packed: bool = Fal
         name = driver or os.environ.get(VARIABLE) or None
         source = "driver=" if driver else f"${VARIABLE}="
         if name is not None and name not in _DRIVERS:
-            raise UsageError(f"{source}{name!r} was asked for{nearest(name, _DRIVERS)}")
+            raise UsageError(f"{source}{name!r} is unknown{nearest(name, _DRIVERS)}")
         against = obstacle()
         if name == "mpio" and against:
-            raise UsageError(f"{source}'mpio' was asked for, but {against}; or write with driver='direct'")
+            raise UsageError(f"{source}'mpio' does not work: {against}; or write with driver='direct'")
         local_choice = Choice(name, "asked for") if name else _best(against, is_packed)
     # Ranks on other nodes might have another h5py: all take what rank 0 takes, and say so if they cannot.
     choice: Choice = comm.bcast(local_choice)

@@ -61,7 +61,9 @@ def measure(case: str, topology: tuple[int, ...], side: int, periodic: bool) -> 
 
 def main() -> None:
     """Print what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--quick", action="store_true", help="up to 1,000 ranks, and blocks of 128³")
     parser.add_argument("--only", metavar="CASE", choices=("ranks", "faces"))
     options = parser.parse_args()

@@ -268,8 +268,8 @@ def test_a_file_that_is_replaced_while_it_is_read(shared_tmp: Path, monkeypatch:
     mb.save(other, u=field(values() + 1))
     before = getattr(loader, when)
 
-    def replacing(*arguments: Any) -> Any:
-        found = before(*arguments)
+    def replacing(*arguments: Any, **options: Any) -> Any:
+        found = before(*arguments, **options)
         if MPI.COMM_WORLD.rank == 0:
             other.replace(path)
         return found
@@ -289,7 +289,7 @@ def test_save_refuses(shared_tmp: Path) -> None:
     refused(mb.UsageError, "the same", mb.save, path, {"u": u, "/u": u})
     refused(mb.UsageError, "is not a dataset name", mb.save, path, {"a/../b": u})
     refused(mb.UsageError, "give a number", mb.save, path, u=u, attrs={"a": {"b": 1}})
-    refused(mb.UsageError, "ours", mb.save, path, u=u, dataset_attrs={"u": {"grid_units": "m"}})
+    refused(mb.UsageError, "are reserved", mb.save, path, u=u, dataset_attrs={"u": {"grid_units": "m"}})
     refused(mb.UsageError, "only", mb.save, path, u=u, dataset_attrs={"v": {}})
     refused(mb.UsageError, "file alone", mb.save, f"{path}::u", u=u)
     refused(mb.UsageError, "other machines may be unable", mb.save, path, u=u.astype("g"))

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["add", "execute"]
 
 EPILOG = """\
-bool is shown as black and white, bytes as they are, other numbers stretched from their least to their largest value,
-or between two percentiles. Three or four channels of bytes as the last axis are a colour picture. Axes that are
-neither shown nor given by --slice are cut in the middle, that of a series' times at the last one; what is cut, and
-where, is said. Large pictures are thinned out to --longest pixels a side.
+bool is shown in black and white, bytes unchanged, and other numbers scaled from their minimum to their maximum, or
+between two percentiles. Three or four channels of bytes as the last axis are a colour picture. Axes that are
+neither shown nor given by --slice are cut in the middle, and the time axis of a series at the last time; the
+cuts are printed. Large pictures are subsampled to --longest pixels a side.
 
 Labels are drawn with --over as outlines and numbers over another dataset of the same file, or over FILE::DATASET, and
-with --labels in colours; a label's colour follows from its number alone. Of a table the first rows are printed, with
---plot COLUMN a histogram; with the name of a picture (PNG, SVG) it is drawn, and two columns against each other.
+with --labels in colours; a label's colour follows from its number alone. For a table, the first rows are printed, or
+with --plot COLUMN a histogram; with the name of a picture (PNG, SVG) it is drawn, or two columns against each other.
 
 examples:
   mpibatch view out.h5::edges edges.png

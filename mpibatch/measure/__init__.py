@@ -1,8 +1,9 @@
 """Measures of objects: connected components with scipy's numbers, and tables of what is known of each.
 
 In dependency order: ``_loops`` (compiled), ``_engine`` (structures, places, sums of labels), ``_components``
-(those of a block, merged and numbered over ranks), ``_properties`` (columns of tables), ``_groups`` (the values of
-each label), ``labelling``, ``regions``, ``image_moments``, ``label_sums`` and ``label_order`` (reductions by label).
+(those of a block, merged and numbered over ranks), ``_properties`` (columns of tables), ``_groups`` (the cells of each
+label), ``labelling``, ``regions``, ``image_moments``, ``label_sums`` and ``label_order`` (reductions of the values of
+each).
 
 Importing this package loads none of its modules, and with them neither MPI nor numba; names are found when first used.
 """

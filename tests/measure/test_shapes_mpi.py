@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpibatch as mb
-from mpibatch.measure._engine import moments, patterns
+from mpibatch.measure._properties import moments, patterns
 from mpibatch.mpi import MPI
 from tests.support.components import cuts, field
 

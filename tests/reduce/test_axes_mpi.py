@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import mpibatch as mb
 from mpibatch.reduce import axes as lines_along
-from mpibatch.reduce import line_sums
 from mpibatch.reduce.exact import ratio
+from mpibatch.reduce.lines import sums as line_sums
 from tests.reduce.test_reduce import same_bits, spread
 from tests.reduce.test_reduce_mpi import field, oracle_sum, refused, same_on_all_ranks, wholes
 from tests.reduce.test_where_mpi import Case, chosen, not_nan, true_mean, true_root, true_variance

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch import __version__
-from mpibatch.base.log import LEVELS, launched, setup
+from mpibatch.base.launch import launched
+from mpibatch.base.log import LEVELS, setup
 from mpibatch.cli import (
     cancel,
     doctor,

@@ -6,7 +6,7 @@ import argparse
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 from mpibatch.cli._exit import OK, RUN_ERROR, printable
 
 if TYPE_CHECKING:

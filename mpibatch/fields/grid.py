@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box, Decomposition
-from mpibatch.fields.axes import axis_names, per_axis
+from mpibatch.fields.axes import axis_names, open_mesh, per_axis
 from mpibatch.fields.memory import Pool
 from mpibatch.mpi import MPI, private, same
 
@@ -229,11 +229,7 @@ class Grid:
         >>> x.shape, x.tolist()
         ((1, 6), [[0.0, 0.5, 1.0, 1.5, 2.0, 2.5]])
         """
-        lines = [
-            self.origin[axis] + self.spacing[axis] * np.arange(self.box.start[axis], self.box.stop[axis], dtype="f8")
-            for axis in range(self.ndim)
-        ]
-        return tuple(np.ix_(*lines))
+        return open_mesh(self.box, self.origin, self.spacing)
 
     def empty(self, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()) -> Field:
         """Return a Field of this grid with undefined values. Local.

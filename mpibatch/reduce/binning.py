@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.reduce.extremes import extremes
@@ -151,7 +152,7 @@ def _bins_of(bins: Any, range: Any, edges: Array, part: Array) -> Counts:
 
     It tells how many a bin has, and a greater element is in no bin before.
     """
-    plain = part.view("u1") if part.dtype.kind == "b" else part
+    plain = as_numbers(part)
     order = np.argsort(plain, kind="stable")
     counts = np.histogram(plain, bins, range)[0]
     first = np.count_nonzero(plain < edges[0])

@@ -15,7 +15,7 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
-from mpibatch.reduce.arrays import pairs
+from mpibatch.reduce.arrays import together
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import (
     INTEGER_PARTS,
@@ -278,7 +278,7 @@ def dot(u: Field, v: Field, *, where: Field | None = None) -> int | float:
         if op.mask is None:
             mine = product_parts(u.owned, v.owned)
         else:
-            for (_, left, chosen), (_, other, _) in zip(pairs(u.owned, op.mask), pairs(v.owned, op.mask), strict=True):
+            for left, other, chosen in together(u.owned, v.owned, op.mask):
                 mine = mine + product_parts(left[chosen], other[chosen])
     special, total = product_total(add_up(u.grid.comm, mine, f"{op.text} and one of dtype {v.dtype}"))
     if u.dtype.kind != "f" and v.dtype.kind != "f":

@@ -13,8 +13,9 @@ from mpibatch.base.keys import key_of
 from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.bind import bound, compare
-from mpibatch.stencil.fused.choice import Layout, layout_of
-from mpibatch.stencil.fused.stepper import Setting, Stepper
+from mpibatch.stencil.fused.choice import LEAST_BLOCK, Layout, layout_of
+from mpibatch.stencil.fused.step_plan import Setting, step_plan
+from mpibatch.stencil.fused.stepper import Stepper
 from mpibatch.stencil.fused.trials import BUDGETS, LEAST_SAMPLE, Choice, Tuning
 from mpibatch.stencil.fused.wavefront import Chain
 from mpibatch.stencil.kernel import Kernel
@@ -29,8 +30,6 @@ __all__ = ["chosen", "iterate"]
 
 # Steppers kept per kernel, as plans are: for fields that come again.
 MOST_STEPPERS = 2
-# A block has so many times the reach of all fused steps along a wide axis; more would mostly compute halo cells.
-LEAST_BLOCK = 8
 
 _steppers: weakref.WeakKeyDictionary[Kernel, dict[Any, Stepper]] = weakref.WeakKeyDictionary()
 _tunings: weakref.WeakKeyDictionary[Kernel, dict[Any, Tuning]] = weakref.WeakKeyDictionary()
@@ -233,11 +232,11 @@ def _stepper(users: Sequence[Field], walls: Any, setting: Setting, fields: dict[
     stepper = steppers.get(key)
     # Not a wider one either: whether this rank still has that depends on how long it keeps its fields, and the width
     # of what stays is exchanged by `most`.
-    if stepper is None or stepper.most != most:
+    if stepper is None or stepper.plan.most != most:
         _drop(steppers, key)
         while len(steppers) >= MOST_STEPPERS:
             _drop(steppers, next(iter(steppers)))
-        stepper = steppers[key] = Stepper(setting, fields, most)
+        stepper = steppers[key] = Stepper(step_plan(setting, fields, most), fields)
         stepper.finalizers += [weakref.finalize(field, _drop, steppers, key) for field in set(users)]
     return stepper
 

@@ -115,7 +115,17 @@ def view_of(
     grid = "".join(letters[axis] for axis in order)
     names = _names("".join(letters[axis] for axis in left if axis not in components), letters)
     behind = len(components) + (palette is not None)
-    return View(stored, chosen, (*order, *components), frozenset(flipped), behind, names, grid, palette, white)
+    return View(
+        stored=stored,
+        picks=chosen,
+        order=(*order, *components),
+        flipped=frozenset(flipped),
+        components=behind,
+        names=names,
+        letters=grid,
+        palette=palette,
+        white=white,
+    )
 
 
 def _names(letters: str, everything: str) -> tuple[str, ...]:

@@ -36,9 +36,17 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         dtype = "|u1" if view.palette is not None else native(series.dtype)
         grid = grid_of(view.names, view.letters, *spacing_of(file, number, series.keyframe))
         return Source(
-            path, "tiff", dataset or "", view.shape, dtype, view.components, boxwise, grid, allow=tuple(allow),
+            path=path,
+            format="tiff",
+            dataset=dataset or "",
+            shape=view.shape,
+            dtype=dtype,
+            components=view.components,
+            boxwise=boxwise,
+            grid=grid,
+            allow=tuple(allow),
             question="" if view.names else _question(whole_name(path, dataset or ""), series),
-        )  # fmt: skip
+        )
 
 
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:

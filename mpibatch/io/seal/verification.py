@@ -16,7 +16,7 @@ import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
 from mpibatch.base.files import read_at
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
 from mpibatch.io.seal import seal
 from mpibatch.io.seal.digests import of_words

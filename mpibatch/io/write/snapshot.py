@@ -76,7 +76,17 @@ class Snapshot:
         for number, offset, nbytes, word, first, per_digest in extra["series_extents"].tolist():
             high = low + -(-nbytes // (word * per_digest))
             digests = extra["series_digests"][low:high]
-            extents.append(Extent(datasets[number][0], offset, nbytes, word, first, per_digest, digests))
+            extents.append(
+                Extent(
+                    dataset=datasets[number][0],
+                    offset=offset,
+                    nbytes=nbytes,
+                    word=word,
+                    first=first,
+                    per_digest=per_digest,
+                    digests=digests,
+                )
+            )
             low = high
         outside = extra["series_outside"].tobytes()
         return Snapshot(about["length"], about["size"], datasets, nested, outside, tuple(extents))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.domain import Decomposition
@@ -51,9 +52,9 @@ def sort_lines(
     mask = None if op.mask is None else _whole_lines(lines, _mask_field(op)).owned
     with phase("compute"), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # lines of NaN, and ranks without lines
-        plain = pencils.owned.view("u1") if u.dtype.kind == "b" else pencils.owned
+        plain = as_numbers(pencils.owned)
         if mask is None:
-            results = np.asarray(reduce_lines(plain, lines.reduced))
+            results = _reduce_whole(lines, plain, shape, reduce_lines)
         else:
             results, is_nothing = _reduce_chosen(lines, plain, mask, reduce_rows)
             results = results.reshape((*shape, *(plain.shape[a] for a in lines.kept)))
@@ -70,6 +71,17 @@ def sort_lines(
     shares = Decomposition(tuple(axes[a] for a in lines.kept_grid))
     move(u.grid.comm, shares, np.ascontiguousarray(results), result.grid.decomposition, result.owned)
     return result
+
+
+def _reduce_whole(
+    lines: Lines, values: Array, shape: tuple[int, ...], reduce_lines: Callable[[Array, tuple[int, ...]], Array]
+) -> Array:
+    """Return the results of whole lines, of the dtype and the shape that they have where there are some. Local."""
+    if values.size:
+        return np.asarray(reduce_lines(values, lines.reduced))
+    # Of no lines NumPy's functions without NaN return other types and shapes.
+    of_one = np.asarray(reduce_lines(np.zeros((1,) * values.ndim, values.dtype), lines.reduced))
+    return np.empty((*shape, *(values.shape[a] for a in lines.kept)), of_one.dtype)
 
 
 def _reduce_chosen(

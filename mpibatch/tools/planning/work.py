@@ -60,7 +60,15 @@ def subject_of(job: Job | SimulationJob, machine: Machine | None = None) -> Subj
         values = values_of(job)
         key = key_of(job, values)
         work = machine.work_of(key) if machine else None
-        return Subject(job, key, values.shape, values.cell_bytes, values.dtype, values.periodic, work)
+        return Subject(
+            job=job,
+            key=key,
+            shape=values.shape,
+            cell_bytes=values.cell_bytes,
+            dtype=values.dtype,
+            wraps=values.periodic,
+            work=work,
+        )
     key = key_of(job)
     work = machine.work_of(key) if machine else None
     dtype = _dtype_of(getattr(job.parameters, "dtype", "f8"))
@@ -80,7 +88,7 @@ def subject_of(job: Job | SimulationJob, machine: Machine | None = None) -> Subj
             "grid; give it one"
         )
     wraps = (getattr(job.parameters, "walls", None) == "periodic",) * len(shape)
-    return Subject(job, key, shape, 0, dtype, wraps, work)
+    return Subject(job=job, key=key, shape=shape, cell_bytes=0, dtype=dtype, wraps=wraps, work=work)
 
 
 def _dtype_of(given: Any) -> str:

@@ -317,9 +317,7 @@ def _merge(
                 raise UsageError(f"axis {axis}: {words}")
             ranks = table.parts
         if ranks is not None and ranks < 1:
-            raise UsageError(
-                f"axis {axis}: {ranks} ranks are not valid; give 1 or more, or None to have the number chosen"
-            )
+            raise UsageError(f"axis {axis}: {ranks} ranks are not valid; give 1 or more, or None for any number")
         merged.append(ranks)
     return tuple(merged)
 

@@ -41,7 +41,7 @@ def cast(values: Array, dtype: npt.DTypeLike) -> Array:
     target = np.dtype(dtype)
     if values.dtype.kind == "c" and target.kind in "iuf":
         raise UsageError(
-            f"values of {values.dtype} were to become {target}, which has no imaginary part; say which part is meant: "
+            f"cannot cast {values.dtype} to {target}, which has no imaginary part; say which part you want: "
             "np.real(u), np.imag(u) or abs(u)"
         )
     if values.dtype.kind != "f" or target.kind not in "iu" or not values.size:

@@ -28,7 +28,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "report",
         parents=[shared],
         help="make a page of a scaling study",
-        description="Make a page, plots and tables of a study. Needs: pip install 'mpibatch[report]'.",
+        description="Make a page, plots and tables from a study. Needs: pip install 'mpibatch[report]'.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

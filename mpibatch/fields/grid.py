@@ -97,9 +97,9 @@ class Grid:
         try:
             cells = tuple(map(operator.index, shape if isinstance(shape, Sequence | np.ndarray) else (shape,)))
         except TypeError:
-            raise UsageError(f"a grid of shape {shape!r} was asked for; give whole numbers of cells") from None
+            raise UsageError(f"a grid of shape {shape!r} is not valid; give whole numbers of cells") from None
         if not 1 <= len(cells) <= 4:
-            raise UsageError(f"a grid of {len(cells)} axes was asked for; a grid has 1 to 4 (put others in components)")
+            raise UsageError(f"a grid of {len(cells)} axes is not valid; a grid has 1 to 4 (put others in components)")
         self.comm: MPI.Intracomm = private(comm)
         self.decomposition = Decomposition.over(cells, self.comm.size, topology, sizes, weights)
         self.periodic: tuple[bool, ...] = per_axis(periodic, len(cells), "periodic", bool)

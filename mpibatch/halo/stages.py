@@ -189,10 +189,10 @@ class Stage:
 
     def free(self) -> None:
         """Release requests and datatypes. Local."""
-        for request in self._requests:
-            request.Free()
-        for datatype in self._types:
-            datatype.Free()
+        # A user may end MPI while fields live: with it went what was planned for them.
+        handles: list[Any] = [] if MPI.Is_finalized() else [*self._requests, *self._types]
+        for handle in handles:
+            handle.Free()
         self._requests, self._types, self._kept = [], [], []
 
 

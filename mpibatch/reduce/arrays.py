@@ -14,7 +14,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CHUNK", "Rows", "chunks", "pairs", "rows"]
+__all__ = ["CHUNK", "Rows", "chunks", "pairs", "rows", "together"]
 
 Array = npt.NDArray[Any]
 
@@ -77,13 +77,23 @@ def rows(array: Array) -> Rows:
 def pairs(array: Array, other: Array) -> Iterator[tuple[int, Array, Array]]:
     """Yield what `chunks` does, of two arrays at once; `other` is broadcast to the shape of `array`. Local."""
     start = 0
+    for part, beside in together(array, other):
+        yield start, part, beside
+        start += part.size
+
+
+def together(array: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
+    """Yield parts of several arrays, each of the same elements; `others` are broadcast to the shape of `array`. Local.
+
+    Where `chunks` cuts an array depends on where its elements lie in memory, so that two walks do not stay in step.
+    """
+    operands = [array, *(np.broadcast_to(other, array.shape) for other in others)]
     how: Any = {
         "flags": ["external_loop", "buffered", "zerosize_ok"],
-        "op_flags": [["readonly", "contig"], ["readonly", "contig"]],
+        "op_flags": [["readonly", "contig"]] * len(operands),
     }
-    parts: Any
-    with np.nditer([array, np.broadcast_to(other, array.shape)], order="C", buffersize=CHUNK, **how) as parts:
-        for part, beside in parts:
-            if part.size:
-                yield start, part, beside
-                start += part.size
+    walk: Any
+    with np.nditer(operands, order="C", buffersize=CHUNK, **how) as walk:
+        for parts in walk:
+            if parts[0].size:
+                yield parts

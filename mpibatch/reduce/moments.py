@@ -15,7 +15,7 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
-from mpibatch.reduce.arrays import pairs
+from mpibatch.reduce.arrays import together
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import (
     INTEGER_PARTS,
@@ -47,7 +47,7 @@ def check_ddof(ddof: Any, request: str) -> int:
     try:
         return operator.index(ddof)
     except TypeError:
-        raise UsageError(f"{request} with ddof={ddof!r} was asked for; give a whole number, such as 0 or 1") from None
+        raise UsageError(f"{request} with ddof={ddof!r} is not valid; give a whole number, such as 0 or 1") from None
 
 
 def _variance(op: Operand, ddof: Any) -> tuple[float | None, int, int]:
@@ -278,7 +278,7 @@ def dot(u: Field, v: Field, *, where: Field | None = None) -> int | float:
         if op.mask is None:
             mine = product_parts(u.owned, v.owned)
         else:
-            for (_, left, chosen), (_, other, _) in zip(pairs(u.owned, op.mask), pairs(v.owned, op.mask), strict=True):
+            for left, other, chosen in together(u.owned, v.owned, op.mask):
                 mine = mine + product_parts(left[chosen], other[chosen])
     special, total = product_total(add_up(u.grid.comm, mine, f"{op.text} and one of dtype {v.dtype}"))
     if u.dtype.kind != "f" and v.dtype.kind != "f":
@@ -329,7 +329,7 @@ def norm(u: Field, ord: float | None = None, *, where: Field | None = None) -> f
         low, high = some_extremes(op, (False, True))
         return math.nan if low != low else float(builtins.max(abs(low.item()), abs(high.item())))
     if ord not in (None, 2):
-        raise UsageError(f"{op.request} was asked for; give 0, 1, 2 or inf")
+        raise UsageError(f"{op.request} is not valid; give 0, 1, 2 or inf")
     mine = product_parts(np.empty(0), np.empty(0))
     with phase("compute"):
         for part in op.parts():

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
+from mpibatch.reduce.arrays import together
 from mpibatch.reduce.axes import merge_halves, spread_halves
 from mpibatch.reduce.lines.sums import BATCH, Kind, finish, finish_exactly, words_of
 from mpibatch.reduce.operands import Operand, add_up, check_dtype, check_same_grid
@@ -172,9 +173,13 @@ class Weights(Slots):
 
     def chunks(self) -> Iterator[tuple[int, Array, Ints]]:
         """Yield (0, weights, slots), a buffer at a time that the next overwrites. Local."""
-        weights = Operand(self.u, self.text, self.elements.mask, skips_nan=False)
-        for part, values in zip(self.elements.flat_parts(), weights.flat_parts(), strict=True):
-            yield 0, values, self.slots_of(part)
+        elements, mask = self.elements.u.owned, self.elements.mask
+        if mask is None:
+            for part, weights in together(elements, self.u.owned):
+                yield 0, weights, self.slots_of(part)
+        else:
+            for part, weights, chosen in together(elements, self.u.owned, mask):
+                yield 0, weights[chosen], self.slots_of(part[chosen])
 
 
 def check_weights(elements: Operand, weights: Any) -> None:

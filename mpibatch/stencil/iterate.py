@@ -168,15 +168,15 @@ def _run(
 
 def _check(kernel: Any, state: Sequence[Any], steps: Any, fuse: Any) -> None:
     if not isinstance(kernel, Kernel):
-        raise UsageError(f"iterate of {kernel!r} was asked for; give a function under @stencil")
+        raise UsageError(f"cannot iterate {kernel!r}; give a function decorated with @stencil")
     for field in state:
         check_field(f"iterate of stencil {kernel.name!r}", field)
     if not state:
         raise UsageError(f"iterate of stencil {kernel.name!r} got nothing that changes; give a Field, or a tuple")
     if not isinstance(steps, int | np.integer) or steps < 0:
-        raise UsageError(f"steps={steps!r} of stencil {kernel.name!r} were asked for; give a whole number from 0")
+        raise UsageError(f"steps={steps!r} of stencil {kernel.name!r} are not valid; give a whole number from 0")
     if fuse != "auto" and (not isinstance(fuse, int | np.integer) or fuse < 1):
-        raise UsageError(f'fuse={fuse!r} was asked for; give "auto", or how many steps to fuse, from 1')
+        raise UsageError(f'fuse={fuse!r} is not valid; give "auto", or how many steps to fuse, from 1')
 
 
 def _chains(kernel: Kernel, fields: dict[str, Field], state: Sequence[Field]) -> tuple[Chain, ...]:

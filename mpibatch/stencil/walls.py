@@ -102,7 +102,7 @@ def normal_walls(walls: WallsLike, fields: Sequence[str], ndim: int, cval: Any =
     if isinstance(walls, Mapping):
         unknown = [name for name in walls if name not in fields]
         if unknown:
-            raise UsageError(f"walls of {unknown[0]!r} were asked for{nearest(str(unknown[0]), fields)}")
+            raise UsageError(f"walls of {unknown[0]!r} are unknown{nearest(str(unknown[0]), fields)}")
         return {name: _all_sides(walls.get(name, "reflect"), ndim, cval) for name in fields}
     sides = _all_sides(walls, ndim, cval)
     return dict.fromkeys(fields, sides)
@@ -152,14 +152,14 @@ def _condition(entry: Any, cval: Any) -> Condition:
         return Condition("function", function=entry)
     if isinstance(entry, str):
         if entry in ("dirichlet", "neumann"):
-            raise UsageError(f'wall {entry!r} was asked for without its value; write ("{entry}", 0.0)')
+            raise UsageError(f'wall {entry!r} needs a value; write ("{entry}", 0.0)')
         mode = check_mode(entry)
         return Condition("constant", _numbers(cval) or (0.0,)) if mode == "constant" else Condition(mode)
     if not _is_condition(entry):
         raise UsageError(f"wall {entry!r}; give a mode name, a pair such as ('dirichlet', 0.0), or a function")
     kind, values = entry[0], _numbers(entry[1])
     if kind not in KINDS:
-        raise UsageError(f"wall {entry!r} was asked for{nearest(kind, KINDS)}")
+        raise UsageError(f"wall {entry!r} is unknown{nearest(kind, KINDS)}")
     return Condition("signed" if kind == "reflect" else kind, values or ())
 
 

@@ -241,6 +241,19 @@ def test_communicators_come_and_go_and_after_the_end_of_mpi_calls_are_refused(la
     assert done.stdout.count("MPI has been finalized") == 2
 
 
+def test_mpi_may_end_while_what_was_planned_for_fields_lives(launch: Launch) -> None:
+    text = """
+from mpi4py import MPI
+import mpibatch as mb
+u = mb.Grid((6, 5)).full(1.0, halo=1)
+mb.exchange(u)
+around = mb.halo.slabs(u, 0, (1, 1), "nearest")
+MPI.Finalize()
+"""
+    done = launch(2, "-c", text)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_calls_before_the_begin_of_mpi_are_refused(launch: Launch) -> None:
     text = "import mpi4py\nmpi4py.rc.initialize = False\n" + ALONE + "mb.Grid((4,))\n"
     done = launch(1, "-c", text)

@@ -123,3 +123,14 @@ def test_ranks_that_ask_for_different_quantiles() -> None:
     u = field(np.arange(12.0))
     with pytest.raises(mb.UsageError, match="ranks differ"):
         mb.quantile(u, 0.5 if u.grid.rank else 0.25)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i4"])
+def test_ranks_without_lines_agree_on_what_results_are(dtype: str) -> None:
+    whole = np.arange(10).reshape(2, 5).astype(dtype)
+    u = mb.Grid(whole.shape).from_function(lambda y, x: 5 * y + x, dtype)
+    for q in (0.25, np.array(0.25), [0.25, 0.75], [[0.5]]):
+        ours = mb.nanquantile(u, q, axis=1)
+        theirs = np.nanquantile(whole, q, axis=1)
+        assert (ours.dtype, ours.components) == (theirs.dtype, theirs.shape[:-1])
+        np.testing.assert_array_equal(mb.gather_all(ours), np.moveaxis(theirs, -1, 0))

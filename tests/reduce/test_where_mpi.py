@@ -313,3 +313,19 @@ def test_weights_that_do_not_fit() -> None:
         assert "components" in refused(lambda c=call: c(u, weights=u.like("f8", components=(2,))))
     theirs = np.histogram(np.arange(12), 5, weights=np.arange(12.0), density=True)[0]
     np.testing.assert_allclose(mb.histogram(u, 5, weights=u, density=True)[0], theirs)
+
+
+@pytest.mark.parametrize("shape", [(3, 90000), (450, 1000)])
+def test_fields_with_other_halos_stay_in_step(shape: tuple[int, ...]) -> None:
+    """Which elements are taken at once depends on the halo around them."""
+    rng = np.random.default_rng(3)
+    numbers, heavy, mask = rng.integers(0, 7, shape), rng.integers(-9, 99, shape), rng.random(shape) < 0.5
+    grid = mb.Grid(shape)
+    u, weights, where = grid.zeros("i4", halo=1), grid.zeros("f8"), grid.zeros("?", halo=(0, 2))
+    for one, whole in ((u, numbers), (weights, heavy), (where, mask)):
+        one.owned[...] = whole[grid.box.slices()]
+    for some, chosen in ((None, np.ones(shape, bool)), (where, mask)):
+        theirs = np.bincount(numbers[chosen], heavy[chosen])
+        np.testing.assert_array_equal(mb.bincount(u, weights, where=some), theirs)
+        np.testing.assert_array_equal(mb.histogram(u, 7, (0, 7), weights=weights, where=some)[0], theirs)
+        assert mb.dot(u, weights, where=some) == np.sum(numbers * heavy, where=chosen)

@@ -123,7 +123,7 @@ def _question(name: str, series: Any) -> str:
     axes = ", ".join(f"{letter} ({cells})" for letter, cells in zip(series.axes, series.shape, strict=True))
     first = next(letter for letter in series.axes if letter not in "TZYXCS").lower()
     return (
-        f"{name} was to be loaded, but its axes {axes} are not all time, space or channels; say what they are: axes= "
+        f"cannot load {name}: its axes {axes} are not all time, space or channels; say what they are: axes= "
         f'names those of the grid, such as ("{first}", "z", "y", "x") ([grid] axes in a job), and '
         f"{name.partition('::')[0]}::{first}=0 takes one index only"
     )
@@ -134,8 +134,8 @@ def _series_number(path: str, number: int | None, count: int) -> int:
         return 0
     if number is None or not 0 <= number < count:
         raise UsageError(
-            f"{'the only series' if number is None else f'series {number}'} of {path!r} was asked for, but it has "
-            f"{count}; give dataset='0'" + (f" to '{count - 1}'" if count > 1 else "")
+            f"{path!r} has {count} series{'' if number is None else f' and no series {number}'}; "
+            "give dataset='0'" + (f" to '{count - 1}'" if count > 1 else "")
         )
     return number
 

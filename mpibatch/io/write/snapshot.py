@@ -106,7 +106,7 @@ def put_back(path: str, snapshot: Snapshot) -> None:
     gaps = list(_gaps(sizes, snapshot.places, snapshot.size))
     outside = memoryview(zlib.decompress(snapshot.outside))
     if len(outside) != sum(high - low for low, high in gaps):
-        raise RunError(f"what is known of {path} does not fit together; start anew")
+        raise RunError(f"the saved state of {path} contradicts itself; start anew")
     with open(path, "rb+") as file:
         file.truncate(snapshot.size)
         done = 0

@@ -54,7 +54,7 @@ def sort_lines(
         warnings.simplefilter("ignore", RuntimeWarning)  # lines of NaN, and ranks without lines
         plain = as_numbers(pencils.owned)
         if mask is None:
-            results = np.asarray(reduce_lines(plain, lines.reduced))
+            results = _reduce_whole(lines, plain, shape, reduce_lines)
         else:
             results, is_nothing = _reduce_chosen(lines, plain, mask, reduce_rows)
             results = results.reshape((*shape, *(plain.shape[a] for a in lines.kept)))
@@ -71,6 +71,17 @@ def sort_lines(
     shares = Decomposition(tuple(axes[a] for a in lines.kept_grid))
     move(u.grid.comm, shares, np.ascontiguousarray(results), result.grid.decomposition, result.owned)
     return result
+
+
+def _reduce_whole(
+    lines: Lines, values: Array, shape: tuple[int, ...], reduce_lines: Callable[[Array, tuple[int, ...]], Array]
+) -> Array:
+    """Return the results of whole lines, of the dtype and the shape that they have where there are some. Local."""
+    if values.size:
+        return np.asarray(reduce_lines(values, lines.reduced))
+    # Of no lines NumPy's functions without NaN return other types and shapes.
+    of_one = np.asarray(reduce_lines(np.zeros((1,) * values.ndim, values.dtype), lines.reduced))
+    return np.empty((*shape, *(values.shape[a] for a in lines.kept)), of_one.dtype)
 
 
 def _reduce_chosen(

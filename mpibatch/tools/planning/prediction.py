@@ -126,7 +126,7 @@ class Model:
         subject = self.subject
         if ranks > subject.cells:
             raise UsageError(
-                f"{ranks} ranks were asked for, but the grid has {subject.cells} cells: ranks without cells only wait; "
+                f"{ranks} ranks are more than the {subject.cells} cells of the grid: ranks without cells only wait; "
                 "give fewer"
             )
         spread = layout(subject.shape, ranks, subject.job.grid)

@@ -17,7 +17,7 @@ from mpibatch.job.file.schema import INPUT, Job
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.plan import Values, values_of
 from mpibatch.tools.planning import halos
-from mpibatch.tools.planning.machine import Machine, StepWork, Work
+from mpibatch.tools.planning.machine import JobWork, Machine, StepWork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Subject:
     cell_bytes: int
     dtype: str
     wraps: tuple[bool, ...]
-    work: Work | None = None
+    work: JobWork | None = None
 
     @property
     def cells(self) -> int:

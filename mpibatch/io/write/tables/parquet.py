@@ -38,8 +38,10 @@ def write_parquet(
             # Messages within, and on no rank anything that raises before the last of them.
             if comm.rank != 0:
                 _send(comm, columns, first)
-            elif (error := _write(comm, arrow, part.path, columns, rows)) is not None:
+            elif isinstance(error := _write(comm, arrow, part.path, columns, rows), OSError):
                 raise failure(part.path, reason_of(error)) from error
+            elif error is not None:
+                raise error
 
 
 def _arrow() -> Any:
@@ -48,7 +50,7 @@ def _arrow() -> Any:
         return importlib.import_module("pyarrow")
     except ImportError:
         raise UsageError(
-            "Parquet was to be written, but pyarrow is not installed; type: pip install 'mpibatch[parquet]', or write "
+            "cannot write Parquet: pyarrow is not installed; type: pip install 'mpibatch[parquet]', or write "
             "CSV (to_csv)"
         ) from None
 
@@ -62,13 +64,18 @@ def _cuts(first: int, count: int) -> Iterator[slice]:
         low = high
 
 
+def _bytes_of(column: Array) -> Array:
+    """The memory of a contiguous column: MPI has no name for each of NumPy's types."""
+    return column.view(np.uint8)
+
+
 def _send(comm: MPI.Intracomm, columns: Columns, first: int) -> None:
     """Send rank 0 the number of this rank's rows, and then these."""
     count = len(next(iter(columns.values())))
     comm.Send(np.array([count], np.int64), 0, TAG)
     for cut in _cuts(first, count):
         for column in columns.values():
-            comm.Send(np.ascontiguousarray(column[cut]), 0, TAG)
+            comm.Send(_bytes_of(np.ascontiguousarray(column[cut])), 0, TAG)
 
 
 def _pieces(comm: MPI.Intracomm, columns: Columns) -> Iterator[Columns]:
@@ -81,19 +88,20 @@ def _pieces(comm: MPI.Intracomm, columns: Columns) -> Iterator[Columns]:
         for cut in _cuts(first, int(count[0])):
             piece = {name: np.empty(cut.stop - cut.start, column.dtype) for name, column in columns.items()}
             for column in piece.values():
-                comm.Recv(column, source, TAG)
+                comm.Recv(_bytes_of(column), source, TAG)
             yield piece
         first += int(count[0])
 
 
 def _write(comm: MPI.Intracomm, arrow: Any, path: str, columns: Columns, rows: int) -> Exception | None:
     """Write all rows on rank 0; return the first error, after all messages have arrived."""
+    # Of whatever kind: pyarrow has errors of its own, and the others would wait for ever to be rid of their rows.
     first_error: Exception | None = None
     writer: Any = None
     try:
         schema = arrow.table({name: column[:0] for name, column in columns.items()}).schema
         writer = arrow.parquet.ParquetWriter(path, schema)
-    except (OSError, ValueError) as error:
+    except Exception as error:
         first_error = error
     group: list[Columns] = []
     done = 0
@@ -106,12 +114,12 @@ def _write(comm: MPI.Intracomm, arrow: Any, path: str, columns: Columns, rows: i
             if writer is not None and first_error is None:
                 whole = {name: np.concatenate([part[name] for part in group]) for name in columns}
                 writer.write_table(arrow.table(whole), row_group_size=GROUP)
-        except (OSError, ValueError) as error:
+        except Exception as error:
             first_error = error
         group = []
     try:
         if writer is not None:
             writer.close()
-    except (OSError, ValueError) as error:
+    except Exception as error:
         first_error = first_error or error
     return first_error

@@ -48,6 +48,11 @@ class RegionTable(Mapping[str, Array]):
         As given. `regionprops_table` tells of the grid of the labels (``grid_axes``, ``grid_spacing``, ``grid_origin``,
         ``grid_units``, ``grid_periodic``), and of the `spacing` that its measures are in.
 
+    Raises
+    ------
+    UsageError
+        On all ranks, if columns are not equally long on one of them.
+
     Notes
     -----
     Collective: one sum over the ranks before this one.
@@ -66,8 +71,14 @@ class RegionTable(Mapping[str, Array]):
     def __init__(self, comm: MPI.Intracomm, columns: dict[str, Array], attrs: Mapping[str, Any] | None = None) -> None:
         self.comm, self._columns = private(comm), columns
         self.attrs: dict[str, Any] = {name: _plain(value) for name, value in (attrs or {}).items()}
-        mine = np.array([len(next(iter(columns.values()), ()))], np.int64)
+        lengths = {len(column) for column in columns.values()} or {0}
+        mine = np.array([min(lengths), len(lengths) > 1], np.int64)
         before, total = sums_before(self.comm, range(self.comm.size), mine)
+        if total[1]:
+            raise UsageError(
+                f"a table of {', '.join(columns)} was to be made, but on {total[1]} of the ranks these are not equally "
+                "long; give each column a value for each row"
+            )
         self.first, self.rows = int(before[0]), int(total[0])
 
     def __getitem__(self, name: str) -> Array:
@@ -103,9 +114,12 @@ class RegionTable(Mapping[str, Array]):
         counts = np.array(self.comm.allgather(mine), np.int64)
         result = {}
         for name, column in self._columns.items():
-            whole = np.empty(self.rows, column.dtype)
-            self.comm.Allgatherv(column, [whole, counts])
-            result[name] = whole
+            result[name] = whole = np.empty(self.rows, column.dtype)
+            # Bytes: MPI has no name for each of NumPy's types. Of all ranks' columns that of one may lie scattered.
+            value = MPI.BYTE.Create_contiguous(column.itemsize).Commit()
+            part = np.ascontiguousarray(column).view(np.uint8)
+            self.comm.Allgatherv([part, mine, value], [whole.view(np.uint8), counts, value])
+            value.Free()
         return result
 
     def to_csv(self, path: PathLike, *, overwrite: bool = True) -> None:

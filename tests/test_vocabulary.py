@@ -29,7 +29,7 @@ NOUNS = {
 }
 # Classes and functions that have a better name now: processes and files, rather than people and meetings.
 RENAMED = {
-    *("Teller", "Heard", "hear", "Meeting", "Examination", "Standing", "Filled", "Found"),
+    *("Teller", "Heard", "hear", "Meeting", "Examination", "Standing", "Filled", "Found", "_Whole"),
     *("read_lives", "life_of"),
 }
 # What texts said once, and a native speaker would not; whole words, in messages, --help and docstrings alike.
@@ -37,6 +37,8 @@ PHRASES = re.compile(
     r"the grid has to say|for a stranger|it was not meant|on 2 cores, not its own|could not be looked at"
     r"|one can be gone on from|\bthe patients?\b|\blives in a row\b|\bforetold\b"
 )
+
+MOST_POSITIONS = 6  # values that a record is given without their names
 
 
 def names(tree: ast.AST) -> Iterator[str]:
@@ -76,3 +78,35 @@ def test_texts_are_those_of_the_field() -> None:
 def test_modules_are_nouns() -> None:
     verbs = [path.stem for path in PACKAGE.rglob("*.py") if path.stem.endswith(("ing", "ed"))]
     assert sorted(set(verbs) - NOUNS) == []
+
+
+def is_record(node: ast.ClassDef) -> bool:
+    above = [ast.unparse(part) for part in (*node.decorator_list, *node.bases)]
+    return any("dataclass" in text or text.endswith("NamedTuple") for text in above)
+
+
+def long_calls(parsed: list[tuple[str, ast.Module]]) -> Iterator[str]:
+    """Calls of records of these modules that count on the order of more than a few values."""
+    classes = [(tree, node) for _, tree in parsed for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    records = {node.name for _, node in classes if is_record(node)}
+    inside = {call: node.name for _, node in classes if is_record(node) for call in ast.walk(node)}
+    for path, tree in parsed:
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and len(call.args) > MOST_POSITIONS:
+                name = ast.unparse(call.func).split(".")[-1]
+                if name in records or (name == "cls" and call in inside):
+                    yield f"{path}:{call.lineno}: {inside.get(call, name) if name == 'cls' else name}"
+
+
+def test_long_records_are_built_by_the_names_of_their_fields() -> None:
+    assert list(long_calls(list(trees()))) == []
+
+
+def test_calls_of_records_are_seen_wherever_they_stand() -> None:
+    text = (
+        "@dataclass(frozen=True)\nclass A:\n    x: int\n    @classmethod\n"
+        "    def of(cls): return cls(1, 2, 3, 4, 5, 6, 7)\n"
+        "class B(NamedTuple): y: int\nclass C: pass\n"
+        "b = m.B(1, 2, 3, 4, 5, 6, *rest), A(1, 2, 3, 4, 5, 6, z=7), C(1, 2, 3, 4, 5, 6, 7)\n"
+    )
+    assert list(long_calls([("m.py", ast.parse(text))])) == ["m.py:8: B", "m.py:5: A"]

@@ -88,7 +88,7 @@ class Parameters:
 
     def __post_init__(self) -> None:
         if not 0 < self.reynolds < math.inf:
-            raise mb.UsageError(f"reynolds = {self.reynolds} was asked for; give a finite number above 0")
+            raise mb.UsageError(f"reynolds = {self.reynolds} is not valid; give a finite number above 0")
         if self.cells < 4:
             raise mb.UsageError(f"cells = {self.cells} along a side cannot show a flow; give 4 or more")
         if self.reynolds > COARSEST * self.cells:

@@ -69,7 +69,7 @@ class UsageError(MpibatchError, ValueError):
     ...     mb.Grid((0, 4))
     ... except mb.UsageError as error:
     ...     print(error)
-    a grid of shape (0, 4) was asked for; give at least one axis and >= 1 cell on each
+    a grid of shape (0, 4) is not valid; give at least one axis and >= 1 cell on each
     """
 
     exit_code = 2

@@ -93,7 +93,7 @@ class Checkpoints(Store):
         numbers = [number for number in (every_steps, every_minutes, keep) if number is not None]
         if not all(number > 0 for number in numbers):
             raise UsageError(
-                f"checkpoints every {every_steps} steps, {every_minutes} minutes, keep={keep} were asked for; give "
+                f"checkpoints every {every_steps} steps, {every_minutes} minutes, keep={keep} are not valid; give "
                 "numbers above 0"
             )
         super().__init__(path, comm, identity or {})

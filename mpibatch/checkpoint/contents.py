@@ -73,8 +73,8 @@ def restore(comm: MPI.Intracomm, path: str, header: Header, fields: Mapping[str,
             check_field(f"restoring {name!r}", field)
         if sorted(fields) != header["state"]:
             raise UsageError(
-                f"{path} holds the fields {', '.join(header['state'])}, but {', '.join(sorted(fields))} were to be "
-                "restored; give the same, or start anew"
+                f"cannot restore {', '.join(sorted(fields))}: {path} holds the fields {', '.join(header['state'])}; "
+                "give the same fields, or start anew"
             )
     for name in header["state"]:
         field = fields[name]

@@ -30,9 +30,9 @@ def check_writable(folder: str) -> None:
     """Refuse now what would otherwise fail at the first checkpoint. Local."""
     place = Path(folder) if Path(folder).exists() else Path(folder).absolute().parent
     if not place.is_dir():
-        raise RunError(f"checkpoints were to be kept in {folder}, but there is no folder {place}; make it")
+        raise RunError(f"cannot keep checkpoints in {folder}: there is no folder {place}; create it")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise RunError(f"checkpoints were to be kept in {folder}, but {place} is not writable; keep them elsewhere")
+        raise RunError(f"cannot keep checkpoints in {folder}: {place} is not writable; keep them elsewhere")
 
 
 def make(folder: str) -> None:

@@ -206,8 +206,8 @@ class Store:
         if not lock(handle, wait=True):
             os.close(handle)
             raise RunError(
-                f"checkpoints were to be kept in {self.path}, but another run is using this folder; wait for its end, "
-                "or name another"
+                f"cannot keep checkpoints in {self.path}: another run is using this folder; wait until it ends, "
+                "or name another folder"
             )
         self._handle = handle
 

@@ -17,7 +17,7 @@ from mpibatch.mpi import MPI
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Verdict", "Watch"]
+__all__ = ["Watch", "WatchResult"]
 
 # Seconds between two agreements, where steps are shorter: an agreement costs some microseconds on every rank.
 INTERVAL = 0.01
@@ -30,14 +30,14 @@ _abandoned: list[object] = []
 
 
 @dataclass(frozen=True)
-class Verdict:
+class WatchResult:
     """What was agreed: the signal that asks for the end (0: none), and whether a checkpoint is due by the clock."""
 
     signal: int = 0
     is_time: bool = False
 
 
-NOTHING = Verdict()
+NOTHING = WatchResult()
 
 
 class Watch:
@@ -50,10 +50,10 @@ class Watch:
         self._left, self._stride = 1, 0
         self._asked = self.since = time.monotonic()
 
-    def ask(self) -> Verdict:
+    def ask(self) -> WatchResult:
         """Return what is agreed by now. Collective. What a rank knows arrives at once, or within `INTERVAL`."""
         if self._comm.size == 1:
-            return Verdict(self._signalled(), self._is_time())
+            return WatchResult(self._signalled(), self._is_time())
         verdict = NOTHING
         if self._request is not None:
             verdict = self._complete(self._request)
@@ -66,12 +66,12 @@ class Watch:
         self._request = self._comm.Iallreduce(self._mine, self._all, op=MPI.MAX)
         return self._complete(self._request) if self._stride == 0 else verdict
 
-    def _complete(self, request: MPI.Request) -> Verdict:
+    def _complete(self, request: MPI.Request) -> WatchResult:
         request.Wait()
         self._request = None
         number, is_time, self._stride = map(int, self._all)
         self._left = max(1, self._stride)
-        return Verdict(number, bool(is_time))
+        return WatchResult(number, bool(is_time))
 
     def restart(self) -> None:
         """Begin to count the time to the next checkpoint anew. Local."""

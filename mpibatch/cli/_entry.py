@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch import __version__
-from mpibatch.base.log import LEVELS, launched, setup
+from mpibatch.base.launch import launched
+from mpibatch.base.log import LEVELS, setup
 from mpibatch.cli import (
     cancel,
     doctor,
@@ -41,9 +42,9 @@ __all__ = ["main"]
 # together must not end because the output of one of them does.
 WORKING = ("run", "filter", "view", "verify", "probe", "submit", "cancel", "doctor", "scale", "report", "verdict")
 DESCRIPTION = """\
-Filter pictures and volumes, and simulate, over MPI: the same bits on any number of ranks.
+Filter images and volumes, and run simulations, with MPI: the same bits on any number of ranks.
 
-Every command works without mpiexec, as one rank, and under it:
+Every command runs on one rank without mpiexec, or on several with it:
   mpiexec -n 8 mpibatch run job.toml
 """
 EPILOG = """\
@@ -60,14 +61,14 @@ examples:
 
 exit codes:
   0  done
-  1  run error: the request is clear, but it could not be done (file missing or broken, disk full, out of memory)
-  2  usage error: the request cannot be meant (unknown name, wrong value, job file with mistakes)
-  3  of verify: files that mpibatch did not write
+  1  run error: the request is valid, but it failed (file missing or damaged, disk full, out of memory)
+  2  usage error: the request is not valid (unknown name, wrong value, mistakes in the job file)
+  3  from verify: files that mpibatch did not write
   75 stopped by SIGUSR1 or SIGTERM after a checkpoint: the same command with --resume goes on (EX_TEMPFAIL)
-  141 the reader of the output has gone, as `| head` does (of commands that only print)
+  141 the reader closed the output pipe, as `| head` does (commands that only print)
 
-Environment: MPIBATCH_MEMORY_LIMIT limits the bytes that a filter may take on one rank for what surrounds its block
-(such as 4G; default: the memory that is free); MPIBATCH_CACHE_DIR is the folder of compiled code. A job in which every
+Environment: MPIBATCH_MEMORY_LIMIT limits the memory that a filter may use on one rank in addition to its block
+(such as 4G; default: the free memory); MPIBATCH_CACHE_DIR is the folder for compiled code. A job in which every
 rank waits for others ends after MPIBATCH_PATIENCE seconds (default 300; 0: never).
 """
 

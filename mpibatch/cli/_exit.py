@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, Stopped
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 
 if TYPE_CHECKING:
     from collections.abc import Callable

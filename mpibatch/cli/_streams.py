@@ -71,7 +71,7 @@ class _Sink(io.RawIOBase):
         self.is_strict = False
         if self.trouble == errno.EPIPE:
             raise BrokenPipeError(self.trouble, os.strerror(self.trouble))
-        raise RunError(f"{self.name[1:-1]} was to be written, but: {os.strerror(self.trouble)}; redirect it elsewhere")
+        raise RunError(f"cannot write to {self.name[1:-1]}: {os.strerror(self.trouble)}; redirect it elsewhere")
 
     def writable(self) -> bool:
         """Return True. Local."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch.base import tally, timing
 from mpibatch.base.errors import RunError
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 from mpibatch.base.units import bytes_text, plural, shape_text
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.tools.slurm import completion

@@ -31,9 +31,7 @@ def read_columns(source: Source, names: Sequence[str], rows: slice = slice(None)
 
     for name in names:
         if name not in source.columns:
-            raise UsageError(
-                f"column {name!r} of {source.name} was asked for, but there is none{nearest(name, [*source.columns])}"
-            )
+            raise UsageError(f"{source.name} has no column {name!r}{nearest(name, [*source.columns])}")
     if not source.shape[0]:
         return {name: np.empty(0, source.columns[name]) for name in names}
     return {name: read_slice(source.path, f"{source.dataset}/{name}", (rows,)) for name in names}
@@ -75,7 +73,7 @@ def _finite(name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     numbers = values.astype(np.float64)
     known: npt.NDArray[np.float64] = numbers[np.isfinite(numbers)]
     if not known.size:
-        raise UsageError(f"column {name!r} has no finite values to be drawn, of {len(values)} rows; choose another")
+        raise UsageError(f"column {name!r} has no finite value in its {len(values)} rows; choose another")
     return known
 
 
@@ -105,7 +103,7 @@ def draw(source: Source, names: Sequence[str], picture: str) -> str:
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError(
-            "a plot was to be drawn, but matplotlib is not installed; type: pip install 'mpibatch[report]'"
+            "cannot draw a plot: matplotlib is not installed; type: pip install 'mpibatch[report]'"
         ) from None
     from mpibatch.tools.report.plots import SIZE, STYLE
 

@@ -18,7 +18,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "cancel",
         parents=[shared],
         help="cancel jobs submitted from this folder",
-        description="Cancel jobs that were submitted from this folder; a chain does not go on after it.",
+        description="Cancel jobs that were submitted from this folder; a chain does not continue after it.",
     )
     parser.add_argument("jobs", metavar="JOBID", nargs="*", help="the jobs, or tasks of an array as JOBID_TASK")
     parser.add_argument("--all", action="store_true", help="all that are not ended")
@@ -28,7 +28,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.log import launched
+    from mpibatch.base.launch import launched
     from mpibatch.tools.slurm import commands, submissions
     from mpibatch.tools.slurm.attempts import CANCELLED
 

@@ -11,8 +11,8 @@ Look for what makes runs fail, slow or wrong: packages, MPI and its launcher, HD
 folders, Slurm. Each finding says what to type next. Nothing is changed; files made for a test are removed.
 """
 EPILOG = """\
-Run it the way that you will run jobs: alone it examines this host, and tries mpiexec on two ranks; under mpiexec or
-srun it examines what these started, with all ranks.
+Run it as you will run jobs: alone, it examines this host and tries mpiexec with two ranks; under mpiexec or srun, it
+examines the ranks that these started.
 
 examples:
   mpibatch doctor
@@ -21,8 +21,8 @@ examples:
 
 exit codes:
   0  all is well
-  1  warnings: it works, but slowly, or not always
-  2  errors: it will fail (where MPI itself died, the launcher may give a code of its own)
+  1  warnings: runs will be slow or unreliable
+  2  errors: runs will fail (if MPI itself crashes, the launcher may return another code)
 """
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["add", "execute"]
 
 DESCRIPTION = """\
-Show, for each number of ranks, the process grid, the blocks and how uneven they are, memory, messages, files, and the
-time that is to be expected. Needs no MPI and reads no values. Times and memory come from `mpibatch probe`, which
-measures the machine and the job; grids, blocks and halos are told without it, of memory the least that is certain.
+Show, for each number of ranks, the process grid, the blocks and their imbalance, memory, messages, files, and the
+predicted time. Needs no MPI and reads no values. Times and memory come from `mpibatch probe`, which measures the
+machine and the job; without it, the plan has grids, blocks, halos and a lower bound of memory.
 """
 EPILOG = """\
 --ranks takes a list, and dots that double, up to the cells of the grid: 1,2,4,96 or 1..1024 or 1,2,4,...,65536.
@@ -64,7 +64,7 @@ def execute(args: argparse.Namespace) -> int:
     import json
 
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.log import launched
+    from mpibatch.base.launch import launched
     from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.tools.planning.advice import counts, limit_of, traps
 

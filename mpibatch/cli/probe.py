@@ -37,14 +37,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a value of the jobs"
     )
     parser.add_argument(
-        "--folder", metavar="DIR", default=".", help="where files are written and read for a moment (default: here)"
+        "--folder", metavar="DIR", default=".", help="the folder for temporary test files (default: here)"
     )
     parser.add_argument(
         "--output", metavar="FILE", help="the profile (default: $MPIBATCH_MACHINE or .mpibatch/machine.json)"
     )
     parser.add_argument("--name", help="what to call this machine (default: its host's name)")
     parser.add_argument("--seconds", type=float, default=8.0, help="to spend on a job, about (default: %(default)g)")
-    parser.add_argument("--anew", action="store_true", help="measure what the profile knows already, too")
+    parser.add_argument("--anew", action="store_true", help="measure again what the profile has already")
     parser.add_argument("--json", action="store_true", help="print the profile")
     parser.set_defaults(execute=execute)
 

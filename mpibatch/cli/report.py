@@ -28,7 +28,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "report",
         parents=[shared],
         help="make a page of a scaling study",
-        description="Make a page, plots and tables of a study. Needs: pip install 'mpibatch[report]'.",
+        description="Make a page, plots and tables from a study. Needs: pip install 'mpibatch[report]'.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,7 +44,7 @@ def execute(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.log import launched
+    from mpibatch.base.launch import launched
     from mpibatch.cli._exit import OK, RUN_ERROR, printable
     from mpibatch.tools.report import comparison, measures, page, words
     from mpibatch.tools.scaling.folder import load

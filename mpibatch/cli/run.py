@@ -6,7 +6,7 @@ import argparse
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,17 +52,17 @@ A simulation has [simulation], [output] and, if wished, [diagnostics] and [grid]
   path = "heat.csv"
   every = 0.002
 
-Both kinds may have [checkpoint], and can then go on after their end came too early, on any number of ranks:
+Both kinds may have [checkpoint], and can then resume after an interruption, on any number of ranks:
 
   [checkpoint]
   every_minutes = 10          # the default; or every_steps = 1000 (of a pipeline: filters), or both
   keep = 2                    # of a simulation: how many
   path = "heat.h5.checkpoints"   # a folder; this is the default, beside the output
 
-SIGUSR1 and SIGTERM then end the run after the present step (or filter), with a checkpoint and exit code 75. The same
-command with --resume goes on; where everything is complete it does nothing and ends with 0.
+SIGUSR1 and SIGTERM then end the run after the current step (or filter), with a checkpoint and exit code 75. The same
+command with --resume continues; if everything is complete, it does nothing and exits with 0.
 
-A step may join earlier results, cell by cell: two with filter = "subtract" (add, multiply, divide, and, or, ...)
+A step may combine earlier results, cell by cell: two with filter = "subtract" (add, multiply, divide, and, or, ...)
 and input = ["a", "b"], or any number by an expression of their names and of numbers among the step's keys:
 
   [[step]]
@@ -71,7 +71,7 @@ and input = ["a", "b"], or any number by an expression of their names and of num
   limit = 0.25
   save = "mask"
 
-Paths are relative to the working directory. Every mistake in a job file is told at once, with its line.
+Paths are relative to the working directory. All mistakes in a job file are listed at once, with line numbers.
 
 examples:
   mpiexec -n 8 mpibatch run job.toml

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["add", "execute"]
 
 EPILOG = """\
-strong: the job as it is, on each number of ranks. All runs must end in the same bits; whether they do is told.
-weak:   the job as it is on 1 rank, and grown on more, so that each rank has as many cells. A simulation needs `steps`
-        and a parameter `shape`; where it has a `length`, cells keep their size. A pipeline's input is tiled, mirrored,
-        in STUDY/inputs.
+strong: the job as it is, on each number of ranks. All runs must end in the same bits; this is checked.
+weak:   the job as it is on 1 rank, and grown on more, so that the number of cells per rank stays the same. A simulation
+        needs `steps` and a parameter `shape`; if it has a `length`, cells keep their size. A pipeline's input is
+        repeated in mirrored tiles, in STUDY/inputs.
 
-The runs go round over the numbers of ranks, so that a machine that becomes slower is so for all, and each number is
-run once before, unrecorded, to compile. What runs write is removed when its digest is known. A [checkpoint] in the job
-is left out.
+The runs take turns over the numbers of ranks, so that a machine that becomes slower affects all of them. Each number
+is run once before, unrecorded, to compile. Output files are removed once their digests are known. A [checkpoint] in
+the job is left out.
 
-The same command goes on where an earlier one ended, and with more --ranks, --threads or --repeat it makes only what is
-missing. A run that fails or takes longer than --timeout is noted with its last lines, and the other points go on.
+The same command continues an interrupted study, and with more --ranks, --threads or --repeat it makes only the missing
+runs. If a run fails or takes longer than --timeout, its last lines are recorded, and the other points continue.
 
 Runs are started by the mpiexec beside this Python; MPIBATCH_MPIEXEC is another launcher with its options, such as
 "mpiexec -bind-to core". With --profile they are jobs of Slurm, one for each number of ranks.
@@ -53,7 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "scale",
         parents=[shared],
         help="run a job on several numbers of ranks, as a study",
-        description="Run a job on several numbers of ranks, several times each, and keep what each run tells.",
+        description="Run a job on several numbers of ranks, several times each, and keep the record of each run.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -114,7 +114,7 @@ def _check_alone() -> None:
     import os
 
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.log import launched
+    from mpibatch.base.launch import launched
 
     if launched()[1] > 1 or any(name in os.environ for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")):
         raise UsageError("mpibatch scale was started by mpiexec, but starts the ranks itself; leave mpiexec out")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["add", "execute"]
 
 DESCRIPTION = """\
-Show the jobs that were submitted from this folder: what Slurm says of them, and what they say of themselves. A job is
+Show the jobs that were submitted from this folder: their state in Slurm, and their own records. A job is
 done when its run has left a completion record; that Slurm calls it COMPLETED is no proof.
 """
 
@@ -39,7 +39,7 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
     import json
 
-    from mpibatch.base.log import launched
+    from mpibatch.base.launch import launched
     from mpibatch.tools.slurm import commands, submissions
 
     if launched()[0] != 0:

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 __all__ = ["add", "execute"]
 
 EPILOG = """\
-A profile says what a site wants of every job: partition, account, modules, launcher and so on. Give its name, or a file
-of your own; `--profile list` shows those that come with mpibatch.
+A profile has what a site requires of every job: partition, account, modules, launcher and so on. Give its name, or your
+own file; `--profile list` shows those that come with mpibatch.
 
 --array FILE runs the job once for each line of FILE, which holds settings as for mpibatch run --set:
   output.path=weak.h5 gaussian_filter.sigma=1
   output.path=strong.h5 gaussian_filter.sigma=3
 
---chain lets a job with a [checkpoint] go on for as many jobs as it takes: before the time limit it saves a checkpoint,
-requeues itself, and goes on from there; so it does after a preemption and the loss of a node.
+--chain lets a job with a [checkpoint] run as a series of jobs: before the time limit it saves a checkpoint, requeues
+itself, and continues from there. It also does so after a preemption or the loss of a node.
 
 The same run on several numbers of ranks, to see how it scales: mpibatch scale JOB.toml --profile P.
 
@@ -74,7 +74,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.log import launched
+    from mpibatch.base.launch import launched
     from mpibatch.tools.slurm import commands, durations, renderer, request, submission, submissions
 
     if launched()[0] != 0:

@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser = commands.add_parser(
         "verdict",
         parents=[shared],
-        description="Say what a run in a batch script amounted to. Exit code 0: done; 75: go on; others: give up.",
+        description="Decide how a run in a batch script ended. Exit code 0: done; 75: go on; others: give up.",
     )
     parser.add_argument("state", metavar="FOLDER", help="the folder of the run's attempts")
     event = parser.add_mutually_exclusive_group(required=True)

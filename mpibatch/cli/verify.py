@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 from mpibatch.cli._exit import OK, RUN_ERROR, printable
 
 if TYPE_CHECKING:
@@ -17,19 +17,19 @@ __all__ = ["add", "execute"]
 
 EPILOG = """\
 Every file that mpibatch writes ends with a seal: digests of all values, computed before they went to the file, and
-hashes of all other bytes. A file without one was not completed, or was changed by another program. This finds what
-disks, networks and memory do to bytes; it is no protection from somebody who sets a new seal.
+hashes of all other bytes. A file without one was not completed, or was changed by another program. This detects errors
+of disks, networks and memory; it does not protect against somebody who writes a new seal.
 
-The content digest is of names, dtypes, shapes and values alone: two files with the same one hold the same data,
-whatever their attributes are and however, and by how many ranks, they were written.
+The content digest covers names, dtypes, shapes and values only: two files with the same content digest hold the same
+data, whatever their attributes, and however and by however many ranks they were written.
 
 examples:
   mpibatch verify out.h5
   mpiexec -n 8 mpibatch verify out.h5        the ranks share the reading
   mpibatch verify --json results/*.h5
 
-exit codes: 0 all files are whole, 1 something is broken or could not be read, 2 usage error, 3 nothing of that, but
-there are files that mpibatch did not write, of which it can tell nothing
+exit codes: 0 all files are whole, 1 a file is damaged or could not be read, 2 usage error, 3 none of these, but
+mpibatch did not write some of the files, and cannot check them
 """
 MOST_LINES = 20
 FOREIGN = 3  # exit code
@@ -41,7 +41,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "verify",
         parents=[shared],
         help="check that files are as they were written",
-        description="Check every byte of files that mpibatch wrote, and name dataset and region of what is broken.",
+        description="Check every byte of files that mpibatch wrote, and name the dataset and region of any damage.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 from mpibatch.cli._exit import printable
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["add", "execute"]
 
 EPILOG = """\
-bool is shown as black and white, bytes as they are, other numbers stretched from their least to their largest value,
-or between two percentiles. Three or four channels of bytes as the last axis are a colour picture. Axes that are
-neither shown nor given by --slice are cut in the middle, that of a series' times at the last one; what is cut, and
-where, is said. Large pictures are thinned out to --longest pixels a side.
+bool is shown in black and white, bytes unchanged, and other numbers scaled from their minimum to their maximum, or
+between two percentiles. Three or four channels of bytes as the last axis are a colour picture. Axes that are
+neither shown nor given by --slice are cut in the middle, and the time axis of a series at the last time; the
+cuts are printed. Large pictures are subsampled to --longest pixels a side.
 
 Labels are drawn with --over as outlines and numbers over another dataset of the same file, or over FILE::DATASET, and
-with --labels in colours; a label's colour follows from its number alone. Of a table the first rows are printed, with
---plot COLUMN a histogram; with the name of a picture (PNG, SVG) it is drawn, and two columns against each other.
+with --labels in colours; a label's colour follows from its number alone. For a table, the first rows are printed, or
+with --plot COLUMN a histogram; with the name of a picture (PNG, SVG) it is drawn, or two columns against each other.
 
 examples:
   mpibatch view out.h5::edges edges.png
@@ -137,7 +137,7 @@ def _labelled(
 
     if labels.dtype.kind not in "iu" or labels.ndim != 2:
         raise UsageError(
-            f"{source.name} of dtype {labels.dtype} was to be drawn as labels; give integers, as `label` makes them"
+            f"cannot draw {source.name} as labels: its dtype is {labels.dtype}; give integers, as `label` makes them"
         )
     count = len(np.unique(labels[labels > 0]))
     objects = f"{count} {'object' if count == 1 else 'objects'}"
@@ -166,8 +166,8 @@ def _below(args: argparse.Namespace, source: Source, selection: tuple[int | slic
     cells = other.shape[:-1] if is_color(other.shape, other.dtype) else other.shape
     if cells != source.shape:
         raise UsageError(
-            f"{source.name} of {shape_text(source.shape)} was to be drawn over {other.name}, which has "
-            f"{shape_text(cells)} cells; give one of the same cells"
+            f"cannot draw {source.name} over {other.name}: they have {shape_text(source.shape)} and "
+            f"{shape_text(cells)} cells; give a dataset with the same cells"
         )
     return read_slice(place, None, selection)
 

@@ -78,7 +78,7 @@ class Blocks:
         """
         if any(size < 0 for size in sizes) or sum(sizes) != cells:
             raise UsageError(
-                f"block sizes {list(sizes)} were asked for an axis of {cells} cells, but they are negative or add up "
+                f"block sizes {list(sizes)} do not fit an axis of {cells} cells: they are negative or add up "
                 f"to {sum(sizes)}; give sizes >= 0 that add up to {cells}"
             )
         return cls(cells, len(sizes), tuple(itertools.accumulate(sizes, initial=0)))
@@ -119,7 +119,7 @@ class Blocks:
         except (TypeError, ValueError, OverflowError):  # no number, NaN, infinite
             shares = []
         if not any(shares) or min(shares) < 0:
-            raise UsageError(f"weights {list(weights)} were asked for; give numbers >= 0 of which one is more")
+            raise UsageError(f"weights {list(weights)} are not valid; give numbers >= 0, at least one of them > 0")
         sums = list(itertools.accumulate(shares, initial=Fraction(0)))
         # Rounded by exact arithmetic: every rank cuts alike.
         return cls(cells, len(weights), tuple(int(cells * part / sums[-1] + Fraction(1, 2)) for part in sums))

@@ -91,7 +91,7 @@ class Decomposition:
         """
         cells = tuple(int(n) for n in shape)
         if not cells or any(n < 1 for n in cells):
-            raise UsageError(f"a grid of shape {cells} was asked for; give at least one axis and >= 1 cell on each")
+            raise UsageError(f"a grid of shape {cells} is not valid; give at least one axis and >= 1 cell on each")
         tables = [_table(cells, axis, sizes, weights) for axis in range(len(cells))]
         given = _merge(cells, topology, tables)
         ranks_along = choose_topology(cells, ranks, given)
@@ -317,7 +317,9 @@ def _merge(
                 raise UsageError(f"axis {axis}: {words}")
             ranks = table.parts
         if ranks is not None and ranks < 1:
-            raise UsageError(f"axis {axis}: {ranks} ranks were asked for; give >= 1, or None to let it be chosen")
+            raise UsageError(
+                f"axis {axis}: {ranks} ranks are not valid; give 1 or more, or None to have the number chosen"
+            )
         merged.append(ranks)
     return tuple(merged)
 
@@ -363,7 +365,7 @@ def choose_topology(shape: Sequence[int], ranks: int, given: Sequence[int | None
     free = [axis for axis, parts in enumerate(fixed) if parts is None]
     if ranks % known or (not free and known != ranks):
         raise UsageError(
-            f"a process grid of {'×'.join('?' if p is None else str(p) for p in fixed)} was asked for, but there are "
+            f"a process grid of {'×'.join('?' if p is None else str(p) for p in fixed)} does not fit "
             f"{ranks} ranks; start {known} ranks or change the topology"
         )
     mean = math.prod(shape) / ranks

@@ -92,7 +92,7 @@ def check_mode(mode: str) -> str:
     try:
         return _SYNONYMS[mode]
     except (KeyError, TypeError):
-        raise UsageError(f"boundary mode {mode!r} was asked for{nearest(str(mode), MODES)}") from None
+        raise UsageError(f"boundary mode {mode!r} is unknown{nearest(str(mode), MODES)}") from None
 
 
 def wall_runs(low: int, high: int, cells: int, mode: str) -> Iterator[Run]:

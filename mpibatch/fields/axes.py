@@ -11,7 +11,11 @@ from mpibatch.base.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["axis_names", "per_axis"]
+    import numpy.typing as npt
+
+    from mpibatch.domain import Box
+
+__all__ = ["axis_names", "open_mesh", "per_axis"]
 
 _NAMES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x"), 4: ("t", "z", "y", "x")}
 
@@ -33,3 +37,12 @@ def axis_names(axes: Sequence[str] | None, ndim: int) -> tuple[str, ...]:
     if len(names) != ndim or len(set(names)) != ndim:
         raise UsageError(f"axes={names!r} for a grid of {ndim} axes; give one distinct name per axis")
     return names
+
+
+def open_mesh(box: Box, origin: Sequence[float], spacing: Sequence[float]) -> tuple[npt.NDArray[np.float64], ...]:
+    """Return the coordinates of a box's cells: one array for each axis, which broadcast to its shape. Local."""
+    lines = [
+        zero + step * np.arange(low, high, dtype="f8")
+        for zero, step, low, high in zip(origin, spacing, box.start, box.stop, strict=True)
+    ]
+    return tuple(np.ix_(*lines))

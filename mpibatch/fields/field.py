@@ -122,7 +122,7 @@ class Field(CellByCell):
 
     def _take(self, grid: Grid, dtype: np.dtype[Any], halo: Halo, components: tuple[int, ...]) -> None:
         if dtype.kind not in "biufc":
-            raise UsageError(f"a field of dtype {dtype} was asked for; use bool, integers, floats or complex")
+            raise UsageError(f"fields of dtype {dtype} are not supported; use bool, integers, floats or complex")
         self.grid, self.dtype, self.halo, self.components = grid, dtype, halo, components
         memory, padded = grid.memories.lend((dtype, halo, components), self._lay_out)
         self.memory: FieldMemory = memory

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box, Decomposition
-from mpibatch.fields.axes import axis_names, per_axis
+from mpibatch.fields.axes import axis_names, open_mesh, per_axis
 from mpibatch.fields.memory import Pool
 from mpibatch.mpi import MPI, private, same
 
@@ -97,9 +97,9 @@ class Grid:
         try:
             cells = tuple(map(operator.index, shape if isinstance(shape, Sequence | np.ndarray) else (shape,)))
         except TypeError:
-            raise UsageError(f"a grid of shape {shape!r} was asked for; give whole numbers of cells") from None
+            raise UsageError(f"a grid of shape {shape!r} is not valid; give whole numbers of cells") from None
         if not 1 <= len(cells) <= 4:
-            raise UsageError(f"a grid of {len(cells)} axes was asked for; a grid has 1 to 4 (put others in components)")
+            raise UsageError(f"a grid of {len(cells)} axes is not valid; a grid has 1 to 4 (put others in components)")
         self.comm: MPI.Intracomm = private(comm)
         self.decomposition = Decomposition.over(cells, self.comm.size, topology, sizes, weights)
         self.periodic: tuple[bool, ...] = per_axis(periodic, len(cells), "periodic", bool)
@@ -229,11 +229,7 @@ class Grid:
         >>> x.shape, x.tolist()
         ((1, 6), [[0.0, 0.5, 1.0, 1.5, 2.0, 2.5]])
         """
-        lines = [
-            self.origin[axis] + self.spacing[axis] * np.arange(self.box.start[axis], self.box.stop[axis], dtype="f8")
-            for axis in range(self.ndim)
-        ]
-        return tuple(np.ix_(*lines))
+        return open_mesh(self.box, self.origin, self.spacing)
 
     def empty(self, dtype: npt.DTypeLike = "f8", halo: HaloLike = 0, components: Sequence[int] = ()) -> Field:
         """Return a Field of this grid with undefined values. Local.

@@ -64,7 +64,7 @@ def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
     check_field("redistribute", u)
     if grid.shape != u.grid.shape or grid.comm != u.grid.comm:
         raise UsageError(
-            f"a field over {u.grid} was to be redistributed to {grid}; both need the same shape and communicator"
+            f"cannot redistribute a field from {u.grid} to {grid}; both need the same shape and communicator"
         )
     result = Field(grid, u.dtype, halo, u.components)
     move(u.grid.comm, u.grid.decomposition, u.owned, grid.decomposition, result.owned)
@@ -117,10 +117,10 @@ def scatter(array: Array | None, grid: Grid, halo: HaloLike = 0, root: int = 0) 
             array = np.asarray(array)
             if array.shape[: grid.ndim] != grid.shape:
                 raise UsageError(
-                    f"an array of shape {array.shape} was to be scattered over {grid}; its first axes must match"
+                    f"cannot scatter an array of shape {array.shape} over {grid}; its first axes must match"
                 )
             if array.dtype.kind not in "biufc":
-                raise UsageError(f"an array of dtype {array.dtype} was to be scattered; use bool, integers or floats")
+                raise UsageError(f"cannot scatter an array of dtype {array.dtype}; use bool, integers or floats")
             about = array.dtype.newbyteorder("=").str, array.shape[grid.ndim :]
     dtype, components = grid.comm.bcast(about, root=root)
     result = Field(grid, dtype, halo, components)
@@ -212,7 +212,7 @@ def gather_all(u: Field) -> Array:
 
 def _check_root(root: int, grid: Grid) -> None:
     if not 0 <= root < grid.size:
-        raise UsageError(f"root={root} was asked for among {grid.size} ranks; give 0 <= root < {grid.size}")
+        raise UsageError(f"root={root} is not one of the {grid.size} ranks; give 0 <= root < {grid.size}")
 
 
 class Layout(Protocol):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.casts import cast
+from mpibatch.base.casts import as_numbers, cast
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import check_mode
@@ -139,7 +139,7 @@ def _slide(parts: tuple[Array, Array, Array, Array], line: Line, ndim: int, larg
         extra: tuple[int, ...] = ()
     else:
         shape, loop, extra = (lead, -1), loops.slide_cells, (step,)
-    loop(*(plain(part).reshape(shape) for part in parts), line.size, *extra, largest)
+    loop(*(as_numbers(part).reshape(shape) for part in parts), line.size, *extra, largest)
 
 
 def _pass_in_f8(u: Field, line: Line, cval: float, largest: bool) -> Field:
@@ -163,20 +163,14 @@ def over_footprint(call: FilterCall, window: Window, modes: tuple[str, ...], cva
     result = out if out.dtype == u.dtype else u.like(halo=0)
     for rows in rows_of(u, result, window, modes, cast_as_c(cval, u.dtype)):
         with timed("compute"):
-            loops.fold_offsets(
-                plain(rows.cells), rows.bases, rows.offsets, plain(rows.out), rows.targets, rows.length, largest
-            )
+            cells, out_cells = as_numbers(rows.cells), as_numbers(rows.out)
+            loops.fold_offsets(cells, rows.bases, rows.offsets, out_cells, rows.targets, rows.length, largest)
             rows.store()
     if result is out:
         exact_in_f8(out)
     else:
         out.owned[...] = as_c(result.owned, out.dtype)
     return out
-
-
-def plain(array: Array) -> Array:
-    """Return `array` with bool seen as u1, which compiled loops compare, without a copy. Local."""
-    return array.view(np.uint8) if array.dtype == np.bool_ else array
 
 
 def as_c(values: Array, dtype: np.dtype[Any]) -> Array:

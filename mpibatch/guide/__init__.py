@@ -32,7 +32,7 @@ CHAPTERS = tuple(re.findall(r"include:: (\w+)\.md", __doc__))
 def chapter(name: str) -> str:
     """Return the text of a chapter, as Markdown. Local. UsageError if there is none of this name."""
     if name not in CHAPTERS:
-        raise UsageError(f"chapter {name!r} of the guide was asked for{nearest(name, CHAPTERS)}")
+        raise UsageError(f"chapter {name!r} of the guide is unknown{nearest(name, CHAPTERS)}")
     return (Path(__file__).parent / f"{name}.md").read_text(encoding="utf-8")
 
 

@@ -65,6 +65,5 @@ def check_value(u: Field, halo: Halo, cval: Any) -> None:
     except (TypeError, ValueError, OverflowError) as error:
         each = f" with components {u.components}" if u.components else ""
         raise UsageError(
-            f"cval={cval!r} was asked for beyond the walls of a field of dtype {u.dtype}{each} ({error}); give a value "
-            "that it can hold"
+            f"cval={cval!r} does not fit a field of dtype {u.dtype}{each} ({error}); give a value that it can hold"
         ) from error

@@ -90,20 +90,22 @@ class Exchange:
         for given in together:
             check_field("an exchange", given)
         if not together:
-            raise UsageError("an exchange of no fields was asked for; give at least one")
+            raise UsageError("an exchange needs fields; give at least one")
         first = together[0]
         halo = halo_of(first.grid, first.halo if width is None else width, mode, corners)
         for field in together:
             if not field.grid.matches(first.grid):
-                raise UsageError(f"an exchange of fields over {first.grid} and {field.grid}; bring them to one grid")
+                raise UsageError(
+                    f"cannot exchange fields over {first.grid} and {field.grid} together; bring them to one grid"
+                )
             if any(w > h for ws, hs in zip(halo.widths, field.halo, strict=True) for w, h in zip(ws, hs, strict=True)):
                 raise UsageError(
-                    f"an exchange of {halo.widths} cells was asked for a field whose halo is {field.halo}; "
+                    f"cannot exchange {halo.widths} cells of a field whose halo is {field.halo}; "
                     "create the field with halo >= the width"
                 )
         name = engine or os.environ.get("MPIBATCH_ENGINE") or "axis"
         if name not in ENGINES:
-            raise UsageError(f"halo engine {name!r} was asked for{nearest(name, ENGINES)}")
+            raise UsageError(f"halo engine {name!r} is unknown{nearest(name, ENGINES)}")
         for field in together:
             check_value(field, halo, cval)
         memories = [Memory(field.memory.cells, field.origin) for field in together]

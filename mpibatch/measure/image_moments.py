@@ -34,7 +34,7 @@ def _check(call: str, u: Any, order: Any, **vectors: Any) -> tuple[int, dict[str
     except TypeError:
         most = -1
     if most < 0:
-        raise UsageError(f"{call} with order={order!r} was asked for; give a whole number >= 0")
+        raise UsageError(f"{call} with order={order!r} is not valid; give a whole number >= 0")
     exact: dict[str, list[Fraction] | None] = {}
     for name, vector in vectors.items():
         try:
@@ -42,7 +42,7 @@ def _check(call: str, u: Any, order: Any, **vectors: Any) -> tuple[int, dict[str
         except (TypeError, ValueError, OverflowError):
             exact[name] = []
         if exact[name] is not None and len(exact[name] or ()) != u.ndim:
-            raise UsageError(f"{call} with {name}={vector!r} was asked for; give {u.ndim} finite numbers, or None")
+            raise UsageError(f"{call} with {name}={vector!r} is not valid; give {u.ndim} finite numbers, or None")
     text = f"{call} of a field of shape {u.shape} and dtype {u.dtype}, order={most}, {exact}"
     return most, exact, text
 

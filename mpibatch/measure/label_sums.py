@@ -297,7 +297,7 @@ def histogram(input: Field, min: float, max: float, bins: int, labels: Field | N
         edges = np.empty(0)
     if edges.ndim != 1 or edges.size < 2 or not np.isfinite(edges).all() or min > max:
         raise UsageError(
-            f"{call} by label with min={min!r}, max={max!r}, bins={bins!r} was asked for; give finite numbers in "
+            f"{call} by label with min={min!r}, max={max!r}, bins={bins!r} is not valid; give finite numbers in "
             "ascending order, and a positive number of bins"
         )
     if has_many(labels, index):

@@ -55,7 +55,7 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         if not 0 <= seed < 1 << 64:
-            raise UsageError(f"the seed {seed} was given; give a whole number from 0 to 2^64 - 1")
+            raise UsageError(f"the seed {seed} is not valid; give a whole number from 0 to 2^64 - 1")
         self.seed, self.draws = int(seed), 0
 
     @property
@@ -139,7 +139,7 @@ class Generator:
 
         field = _field(where, dtype, "f", halo, components)
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-            raise UsageError(f"uniform numbers of [{low}, {high}) were asked for; give two finite numbers in order")
+            raise UsageError(f"the range [{low}, {high}) is not valid; give two finite numbers in ascending order")
         rows, starts = _rows(field)
         is_single = field.dtype.itemsize == 4
         philox.uniform(rows, starts, *self._next(), float(low), float(high) - float(low), is_single)
@@ -255,8 +255,8 @@ class Generator:
         allowed = np.iinfo(field.dtype)
         if not allowed.min <= low < high <= int(allowed.max) + 1:
             raise UsageError(
-                f"integers of [{low}, {high}) were asked for as {field.dtype}, which holds {allowed.min} to "
-                f"{allowed.max}; give low < high within that"
+                f"cannot draw integers from [{low}, {high}) as {field.dtype}, which holds {allowed.min} to "
+                f"{allowed.max}; give low < high within this range"
             )
         rows, starts = _rows(field)
         first, count = np.uint64(low % (1 << 64)), np.uint64((high - low) % (1 << 64))
@@ -276,7 +276,9 @@ def _field(
 ) -> Field:
     kind = np.dtype(dtype)
     if kind.kind not in kinds or (kind.kind == "f" and kind.itemsize not in (4, 8)):
-        raise UsageError(f"random numbers of {kind} were asked for; take {'f8 or f4' if kinds == 'f' else 'integers'}")
+        raise UsageError(
+            f"random numbers of {kind} are not supported; take {'f8 or f4' if kinds == 'f' else 'integers'}"
+        )
     if not isinstance(where, Grid):
         check_field("random numbers", where)
         return where.like(kind, halo, components)

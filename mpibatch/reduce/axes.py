@@ -332,7 +332,7 @@ def lines_of(op: Operand, axis: Any) -> Lines:
     axes = sorted(a + ndim if a < 0 else a for a in named)
     if not axes or len(set(axes)) != len(axes) or axes[0] < 0 or axes[-1] >= ndim:
         raise UsageError(
-            f"{op.request} along axis={axis!r} of a field of {ndim} axes was asked for; give different numbers from "
+            f"{op.request} along axis={axis!r} of a field of {ndim} axes is not valid; give different numbers from "
             f"{-ndim} to {ndim - 1}, or None for all"
         )
     return Lines(op, tuple(axes), tuple(a for a in range(ndim) if a not in axes))

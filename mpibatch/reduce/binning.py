@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.reduce.extremes import extremes
@@ -99,7 +100,7 @@ def histogram(
     if weights is not None:
         check_weights(op, weights)
     if isinstance(bins, str):
-        raise UsageError(f"histogram with bins={bins!r} was asked for; give a number of bins, or a list of edges")
+        raise UsageError(f"histogram with bins={bins!r} is not valid; give a number of bins, or a list of edges")
     uniform = np.ndim(bins) == 0
     if range is None and uniform:
         range = _found_range(op)
@@ -108,11 +109,11 @@ def histogram(
         edges = np.histogram_bin_edges(np.empty(0, plain), bins, range)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"histogram with bins={bins!r}, range={range!r} was asked for: {error}; give a positive number of bins "
+            f"histogram with bins={bins!r}, range={range!r} is not valid: {error}; give a positive number of bins "
             "and a finite range (low, high), or increasing edges"
         ) from error
     if edges.size < 2:
-        raise UsageError(f"histogram with the edges {edges.tolist()} was asked for; give at least two")
+        raise UsageError(f"histogram with the edges {edges.tolist()} is not valid; give at least two")
     text = f"{op.text}, with bins={bins!r}, range={range!r}"
     counts: Array
     if weights is None:
@@ -139,8 +140,8 @@ def _found_range(op: Operand) -> tuple[Any, Any]:
         return low, high
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UsageError(
-            f"the histogram of a field with values from {low} to {high} was asked for, without a range; give "
-            "range=(low, high): what lies outside, and NaN, is then left out"
+            f"the histogram of values from {low} to {high} needs a finite range; give "
+            "range=(low, high): values outside it, and NaN, are then left out"
         )
     # Adding 0 turns -0.0 into 0.0.
     return low + 0, high + 0
@@ -151,7 +152,7 @@ def _bins_of(bins: Any, range: Any, edges: Array, part: Array) -> Counts:
 
     It tells how many a bin has, and a greater element is in no bin before.
     """
-    plain = part.view("u1") if part.dtype.kind == "b" else part
+    plain = as_numbers(part)
     order = np.argsort(plain, kind="stable")
     counts = np.histogram(plain, bins, range)[0]
     first = np.count_nonzero(plain < edges[0])

@@ -28,7 +28,7 @@ def _place(op: Operand, axis: Any, *, largest: bool) -> Any:
         return extreme_place(op, largest)
     lines = lines_of(op, axis)
     if len(lines.reduced) != 1:
-        raise UsageError(f"{op.request} along axis={axis!r} was asked for; give one axis, or None for all")
+        raise UsageError(f"{op.request} along axis={axis!r} is not valid; give one axis, or None for all")
     return lines.spread(extreme_places(lines, largest=largest))
 
 

@@ -47,7 +47,7 @@ def check_ddof(ddof: Any, request: str) -> int:
     try:
         return operator.index(ddof)
     except TypeError:
-        raise UsageError(f"{request} with ddof={ddof!r} was asked for; give a whole number, such as 0 or 1") from None
+        raise UsageError(f"{request} with ddof={ddof!r} is not valid; give a whole number, such as 0 or 1") from None
 
 
 def _variance(op: Operand, ddof: Any) -> tuple[float | None, int, int]:
@@ -329,7 +329,7 @@ def norm(u: Field, ord: float | None = None, *, where: Field | None = None) -> f
         low, high = some_extremes(op, (False, True))
         return math.nan if low != low else float(builtins.max(abs(low.item()), abs(high.item())))
     if ord not in (None, 2):
-        raise UsageError(f"{op.request} was asked for; give 0, 1, 2 or inf")
+        raise UsageError(f"{op.request} is not valid; give 0, 1, 2 or inf")
     mine = product_parts(np.empty(0), np.empty(0))
     with phase("compute"):
         for part in op.parts():

@@ -77,7 +77,7 @@ def bincount(
     except TypeError:
         length = -1
     if length < 0:
-        raise UsageError(f"bincount with minlength={minlength!r} was asked for; give a whole number >= 0")
+        raise UsageError(f"bincount with minlength={minlength!r} is not valid; give a whole number >= 0")
     if u.dtype.kind == "f":
         raise UsageError(f"bincount of a field of dtype {u.dtype}; it counts integers: use mpibatch.histogram")
     limits = [int(value) for value in extremes(op, (False, True)) or (0, -1)]

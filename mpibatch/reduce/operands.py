@@ -86,7 +86,7 @@ class Operand:
         """Raise UsageError if the field has no elements at all. Local."""
         if math.prod(self.u.shape) == 0:
             raise UsageError(
-                f"{self.request} of a field of shape {self.u.shape} was asked for, which has no elements; give it some"
+                f"{self.request} is not defined for a field of shape {self.u.shape}: it has no elements; give another"
             )
 
 

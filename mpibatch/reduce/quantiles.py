@@ -36,9 +36,9 @@ def check_quantiles(q: Any, method: Any, request: str, percents: bool) -> tuple[
         array = np.array(np.nan)
     most = 100 if percents else 1
     if not (np.all(array >= 0) and np.all(array <= most)):
-        raise UsageError(f"{request} with q={q!r} was asked for; give numbers from 0 to {most}")
+        raise UsageError(f"{request} with q={q!r} is not valid; give numbers from 0 to {most}")
     if method not in METHODS:
-        raise UsageError(f"{request} with method={method!r} was asked for; give one of {', '.join(METHODS)}")
+        raise UsageError(f"{request} with method={method!r} is not valid; give one of {', '.join(METHODS)}")
     return (array / 100 if percents else array), is_weak
 
 

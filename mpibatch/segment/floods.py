@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.arguments import real_of, whole
@@ -176,7 +177,7 @@ def _alike(u: Field, value: Any, slack: float | None) -> Bools:
         low = max(float(info.min), float(value) - slack)
         high = min(float(info.max), float(value) + slack)
         return np.asarray((u.owned >= low) & (u.owned <= high))
-    cells = u.owned.view(np.uint8) if u.dtype.kind == "b" else u.owned
+    cells = as_numbers(u.owned)
     limits = np.iinfo(cells.dtype)
     # Whole numbers on the way: those of 64 bits lose their last digits as floats.
     reach = int(min(slack, 2.0**65))

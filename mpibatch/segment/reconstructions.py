@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.arguments import real_of
@@ -115,8 +116,7 @@ def _check_order(name: str, seed: Field, mask: Field, grows: bool) -> None:
 
 def _put(target: Array, source: Array, grows: bool) -> None:
     """Copy values, in reversed order if they shall shrink; zeros lose their sign. Local."""
-    if source.dtype.kind == "b":
-        source = source.view(np.uint8)
+    source = as_numbers(source)
     if target.dtype.kind == "f":
         (np.add if grows else np.subtract)(target.dtype.type(0), source, out=target, casting="same_kind")
     elif grows:
@@ -136,8 +136,7 @@ def _reconstructed(
     _put(growth.values, seed, grows)
     _put(growth.limits, mask, grows)
     growth.run()
-    result = out.owned.view(np.uint8) if is_bool else out.owned
-    _put(result, growth.values, grows)
+    _put(as_numbers(out.owned), growth.values, grows)
     return out
 
 

@@ -55,17 +55,17 @@ def cfl_step(speed: Field | Sequence[Field], courant: float) -> float:
     for given in fields:
         check_field("a CFL step", given)
     if not fields:
-        raise UsageError("a CFL step of no speeds was asked for; give one, or one for each axis")
+        raise UsageError("a CFL step needs speeds, and none were given; give one, or one for each axis")
     spacing = fields[0].grid.spacing
     if not courant > 0:
-        raise UsageError(f"a Courant number of {courant} was asked for; give one above 0")
+        raise UsageError(f"a Courant number of {courant} is not valid; give one above 0")
     if len(fields) not in (1, len(spacing)):
         raise UsageError(f"{len(fields)} speeds were given for {len(spacing)} axes; give one, or one for each axis")
     largest = [max(abs(float(reduce.max(field))), abs(float(reduce.min(field)))) for field in fields]
     rate = math.fsum(s / h for s, h in zip(largest * (len(spacing) // len(largest)), spacing, strict=True))
     if not 0 < rate < math.inf:
         raise RunError(
-            f"a CFL step was asked for, but the largest signal speed is {max(largest)}; nothing moves, or the numbers "
-            "are broken: give a step length, or look at the initial data"
+            f"no CFL step follows from a largest signal speed of {max(largest)}: nothing moves, or the values "
+            "are not finite; give a step length, or check the initial data"
         )
     return courant / rate

@@ -90,12 +90,10 @@ class DiagnosticRows:
             return
         folder = Path(self._path).parent
         if not folder.is_dir():
-            raise RunError(
-                f"{self._path} was to be written, but there is no folder {folder}; make it, or write elsewhere"
-            )
+            raise RunError(f"cannot write {self._path}: there is no folder {folder}; create it, or write elsewhere")
         self._file = Path(self._path).open("a", encoding="utf-8", newline="")  # noqa: SIM115  open for the whole run
         if not lock(self._file.fileno(), wait=True):
-            raise RunError(f"{self._path} was to be written, but another run is writing it; give another name")
+            raise RunError(f"cannot write {self._path}: another run is writing it; give another name")
         self._file.truncate(0)
         self._write(names)
 

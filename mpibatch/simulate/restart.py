@@ -38,7 +38,7 @@ def check_start(checkpoints: Checkpoints | None, resume: bool) -> None:
     """Refuse to go on from nothing, and to begin over checkpoints that nobody has given up. Collective."""
     if checkpoints is None:
         if resume:
-            raise UsageError("resume was asked for, but the simulation has no checkpoints; say where they are")
+            raise UsageError("resume needs checkpoints, and the simulation has none; give their folder")
         return
     if not resume and (count := checkpoints.count()):
         raise UsageError(

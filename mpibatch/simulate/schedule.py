@@ -59,9 +59,9 @@ class Every:
         if self.time is not None and self.steps is not None:
             raise UsageError(f"every {self.time:g} units of time and every {self.steps} steps were given; give one")
         if self.time is not None and not 0 < self.time < math.inf:
-            raise UsageError(f"every {self.time} units of time was asked for; give a finite number above 0")
+            raise UsageError(f"every {self.time} units of time is not valid; give a finite number above 0")
         if self.steps is not None and self.steps < 1:
-            raise UsageError(f"every {self.steps} steps was asked for; give 1 or more")
+            raise UsageError(f"every {self.steps} steps is not valid; give 1 or more")
 
     def __str__(self) -> str:
         if self.time is not None:
@@ -110,13 +110,13 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.until is None and self.steps is None:
-            raise UsageError("a simulation without an end was asked for; give until (units of time) or steps")
+            raise UsageError("the simulation has no end; give until (units of time) or steps")
         if self.until is not None and not 0 < self.until < math.inf:
-            raise UsageError(f"until={self.until} was asked for; give a finite time above 0")
+            raise UsageError(f"until={self.until} is not valid; give a finite time above 0")
         if self.steps is not None and self.steps < 1:
-            raise UsageError(f"steps={self.steps} was asked for; give 1 or more")
+            raise UsageError(f"steps={self.steps} is not valid; give 1 or more")
         if self.check_every < 0:
-            raise UsageError(f"check_every={self.check_every} was asked for; give a number of steps, or 0 for never")
+            raise UsageError(f"check_every={self.check_every} is not valid; give a number of steps, or 0 for never")
 
     def identity(self) -> dict[str, Any]:
         """Return what changes the result, for checkpoints.

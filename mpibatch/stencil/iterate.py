@@ -13,8 +13,9 @@ from mpibatch.base.keys import key_of
 from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.bind import bound, compare
-from mpibatch.stencil.fused.choice import Layout, layout_of
-from mpibatch.stencil.fused.stepper import Setting, Stepper
+from mpibatch.stencil.fused.choice import LEAST_BLOCK, Layout, layout_of
+from mpibatch.stencil.fused.step_plan import Setting, step_plan
+from mpibatch.stencil.fused.stepper import Stepper
 from mpibatch.stencil.fused.trials import BUDGETS, LEAST_SAMPLE, Choice, Tuning
 from mpibatch.stencil.fused.wavefront import Chain
 from mpibatch.stencil.kernel import Kernel
@@ -29,8 +30,6 @@ __all__ = ["chosen", "iterate"]
 
 # Steppers kept per kernel, as plans are: for fields that come again.
 MOST_STEPPERS = 2
-# A block has so many times the reach of all fused steps along a wide axis; more would mostly compute halo cells.
-LEAST_BLOCK = 8
 
 _steppers: weakref.WeakKeyDictionary[Kernel, dict[Any, Stepper]] = weakref.WeakKeyDictionary()
 _tunings: weakref.WeakKeyDictionary[Kernel, dict[Any, Tuning]] = weakref.WeakKeyDictionary()
@@ -169,15 +168,15 @@ def _run(
 
 def _check(kernel: Any, state: Sequence[Any], steps: Any, fuse: Any) -> None:
     if not isinstance(kernel, Kernel):
-        raise UsageError(f"iterate of {kernel!r} was asked for; give a function under @stencil")
+        raise UsageError(f"cannot iterate {kernel!r}; give a function decorated with @stencil")
     for field in state:
         check_field(f"iterate of stencil {kernel.name!r}", field)
     if not state:
         raise UsageError(f"iterate of stencil {kernel.name!r} got nothing that changes; give a Field, or a tuple")
     if not isinstance(steps, int | np.integer) or steps < 0:
-        raise UsageError(f"steps={steps!r} of stencil {kernel.name!r} were asked for; give a whole number from 0")
+        raise UsageError(f"steps={steps!r} of stencil {kernel.name!r} are not valid; give a whole number from 0")
     if fuse != "auto" and (not isinstance(fuse, int | np.integer) or fuse < 1):
-        raise UsageError(f'fuse={fuse!r} was asked for; give "auto", or how many steps to fuse, from 1')
+        raise UsageError(f'fuse={fuse!r} is not valid; give "auto", or how many steps to fuse, from 1')
 
 
 def _chains(kernel: Kernel, fields: dict[str, Field], state: Sequence[Field]) -> tuple[Chain, ...]:
@@ -233,11 +232,11 @@ def _stepper(users: Sequence[Field], walls: Any, setting: Setting, fields: dict[
     stepper = steppers.get(key)
     # Not a wider one either: whether this rank still has that depends on how long it keeps its fields, and the width
     # of what stays is exchanged by `most`.
-    if stepper is None or stepper.most != most:
+    if stepper is None or stepper.plan.most != most:
         _drop(steppers, key)
         while len(steppers) >= MOST_STEPPERS:
             _drop(steppers, next(iter(steppers)))
-        stepper = steppers[key] = Stepper(setting, fields, most)
+        stepper = steppers[key] = Stepper(step_plan(setting, fields, most), fields)
         stepper.finalizers += [weakref.finalize(field, _drop, steppers, key) for field in set(users)]
     return stepper
 

@@ -102,12 +102,12 @@ class Kernel:
         overlap: bool | str,
     ) -> None:
         if backend not in BACKENDS:
-            raise UsageError(f"backend {backend!r} was asked for{nearest(backend, BACKENDS)}")
+            raise UsageError(f"backend {backend!r} is unknown{nearest(backend, BACKENDS)}")
         if overlap not in (True, False, "auto"):
-            raise UsageError(f'overlap={overlap!r} was asked for; give True, False or "auto"')
+            raise UsageError(f'overlap={overlap!r} is not valid; give True, False or "auto"')
         threads = thread_count() if threads is None else threads
         if threads < 1:
-            raise UsageError(f"threads={threads} was asked for; give at least 1")
+            raise UsageError(f"threads={threads} is not valid; give at least 1")
         self.program = program
         self.components = components
         self.threads = threads

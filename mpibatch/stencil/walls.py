@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,22 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.domain import Box, check_mode
+from mpibatch.fields.axes import open_mesh
 
-__all__ = ["Condition", "Geometry", "Sides", "Task", "WallsLike", "normal_walls", "source_modes", "tasks"]
+if TYPE_CHECKING:
+    from mpibatch.fields.grid import Grid
+
+__all__ = [
+    "Condition",
+    "Geometry",
+    "Sides",
+    "Task",
+    "WallsLike",
+    "conditions_along",
+    "normal_walls",
+    "source_modes",
+    "tasks",
+]
 
 WallsLike = Any
 Halo = tuple[tuple[int, int], ...]
@@ -68,6 +82,16 @@ class Geometry:
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
 
+    @classmethod
+    def of(cls, grid: Grid) -> Geometry:
+        """Return what they need to know of this one. Local."""
+        return cls(grid.shape, grid.periodic, grid.spacing, grid.origin)
+
+    def numbers(self, start: Sequence[int]) -> dict[tuple[str, int], Any]:
+        """Return what kernels may ask for by name and axis, where counting begins at cell `start`. Local."""
+        by_name = {"index": start, "cells": self.shape, "coordinate": self.origin, "spacing": self.spacing}
+        return {(name, axis): value for name, values in by_name.items() for axis, value in enumerate(values)}
+
 
 def normal_walls(walls: WallsLike, fields: Sequence[str], ndim: int, cval: Any = 0.0) -> dict[str, Sides]:
     """Return the conditions of all sides of all fields. Local.
@@ -78,7 +102,7 @@ def normal_walls(walls: WallsLike, fields: Sequence[str], ndim: int, cval: Any =
     if isinstance(walls, Mapping):
         unknown = [name for name in walls if name not in fields]
         if unknown:
-            raise UsageError(f"walls of {unknown[0]!r} were asked for{nearest(str(unknown[0]), fields)}")
+            raise UsageError(f"walls of {unknown[0]!r} are unknown{nearest(str(unknown[0]), fields)}")
         return {name: _all_sides(walls.get(name, "reflect"), ndim, cval) for name in fields}
     sides = _all_sides(walls, ndim, cval)
     return dict.fromkeys(fields, sides)
@@ -128,15 +152,20 @@ def _condition(entry: Any, cval: Any) -> Condition:
         return Condition("function", function=entry)
     if isinstance(entry, str):
         if entry in ("dirichlet", "neumann"):
-            raise UsageError(f'wall {entry!r} was asked for without its value; write ("{entry}", 0.0)')
+            raise UsageError(f'wall {entry!r} needs a value; write ("{entry}", 0.0)')
         mode = check_mode(entry)
         return Condition("constant", _numbers(cval) or (0.0,)) if mode == "constant" else Condition(mode)
     if not _is_condition(entry):
         raise UsageError(f"wall {entry!r}; give a mode name, a pair such as ('dirichlet', 0.0), or a function")
     kind, values = entry[0], _numbers(entry[1])
     if kind not in KINDS:
-        raise UsageError(f"wall {entry!r} was asked for{nearest(kind, KINDS)}")
+        raise UsageError(f"wall {entry!r} is unknown{nearest(kind, KINDS)}")
     return Condition("signed" if kind == "reflect" else kind, values or ())
+
+
+def conditions_along(axis: int, sides: Sides, periodic: Sequence[bool]) -> tuple[Condition, Condition]:
+    """Return the conditions of both sides of an axis; a periodic one wraps, whatever was given. Local."""
+    return (Condition("wrap"),) * 2 if periodic[axis] else sides[axis]
 
 
 def source_modes(sides: Sides, geometry: Geometry) -> tuple[tuple[str | None, str | None], ...]:
@@ -162,7 +191,8 @@ class Task:
         """Apply it. Local."""
         view, condition = self.view, self.condition
         if condition.function is not None:
-            view[...] = cast(np.asarray(condition.function(*_mesh(self.box, self.geometry), time)), view.dtype)
+            mesh = open_mesh(self.box, self.geometry.origin, self.geometry.spacing)
+            view[...] = cast(np.asarray(condition.function(*mesh, time)), view.dtype)
             return
         values = np.asarray(condition.value if len(condition.value) > 1 else condition.value[0])
         if condition.kind == "constant":
@@ -180,14 +210,6 @@ class Task:
         outside = -1 - indices if self.side < 0 else indices - self.geometry.shape[self.axis]
         distance: npt.NDArray[np.float64] = (2 * outside + 1) * np.float64(self.geometry.spacing[self.axis])
         return distance.reshape([-1 if a == self.axis else 1 for a in range(ndim)])
-
-
-def _mesh(box: Box, geometry: Geometry) -> tuple[npt.NDArray[np.float64], ...]:
-    lines = [
-        zero + step * np.arange(low, high, dtype="f8")
-        for zero, step, low, high in zip(geometry.origin, geometry.spacing, box.start, box.stop, strict=True)
-    ]
-    return tuple(np.ix_(*lines))
 
 
 def tasks(

@@ -79,7 +79,7 @@ def refused(launch, code: int, program: str, *settings: str) -> str:
     ("program", "settings", "words"),
     [
         ("heat", ("shape = [12, 10]", "dt = 0.1"), "dt = 0.1 is not stable: the longest step"),
-        ("heat", ("shape = [12, 10]", 'start = "in.h5::complex"'), "complex128 were to become float64, which has no"),
+        ("heat", ("shape = [12, 10]", 'start = "in.h5::complex"'), "cannot cast complex128 to float64, which has no"),
         ("grayscott", ("dt = 100",), "dt = 100 is not stable"),
         ("options", ("dt = 1.0",), "dt = 1 is not stable"),
         ("cavity", ("lattice_speed = 0.5",), "not stable"),

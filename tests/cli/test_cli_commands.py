@@ -161,7 +161,7 @@ def test_the_plan_of_a_job(capsys):
 
 def test_a_plan_finds_what_a_run_would(capsys):
     assert main(["run", "job.toml", "--dry-run", "--ranks", "3"]) == 2
-    assert "there are 3 ranks" in capsys.readouterr().err
+    assert "does not fit 3 ranks" in capsys.readouterr().err
     assert main(["run", "job.toml", "--dry-run", "--set", "input.path=no.h5"]) == 1
     assert "no.h5" in capsys.readouterr().err
     assert main(["run", "job.toml", "--ranks", "3"]) == 2

@@ -163,7 +163,7 @@ def test_a_file_of_others_is_not_called_broken(capsys, tmp_path):
     assert codes == {"theirs.h5": 3, "theirs.npy": 3} | dict.fromkeys(
         ("cut.h5", "short.h5", "headless.h5", "empty.h5"), 1
     )
-    assert capsys.readouterr().out.count("no file of mpibatch's") == 2
+    assert capsys.readouterr().out.count("mpibatch did not write it") == 2
     assert main(["verify", str(tmp_path / "theirs.h5"), str(tmp_path / "cut.h5"), "plain.h5"]) == 1
     with pytest.raises(mb.RunError, match="give a file that mpibatch wrote"):
         mb.io.check(tmp_path / "theirs.h5")

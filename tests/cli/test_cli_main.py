@@ -9,7 +9,8 @@ import pytest
 
 from mpibatch import __version__
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.base.log import launched, logger, setup
+from mpibatch.base.launch import launched
+from mpibatch.base.log import logger, setup
 from mpibatch.cli import main
 from mpibatch.cli._exit import guarded
 

@@ -79,5 +79,5 @@ def test_a_near_miss_is_answered(arguments, words, capsys):
 
 def test_what_only_looks_like_an_option_is_none(capsys):
     assert main(["info", "--", "--digets"]) == 1
-    assert "'--digets' was to be read, but there is no such file" in capsys.readouterr().err
+    assert "cannot read '--digets': there is no such file" in capsys.readouterr().err
     assert main(["info", "--no such.h5"]) == 1

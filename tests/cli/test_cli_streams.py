@@ -46,8 +46,8 @@ def shell(folder: Path, command: str) -> tuple[int, str]:
     ("command", "status", "words"),
     [
         ("{ sleep 1; mpibatch info in.npy; } | true", PIPE_ENDED, ""),
-        ("mpibatch info in.npy >&-", 1, "standard output was to be written, but: Bad file descriptor"),
-        ("mpibatch info in.npy >/dev/full", 1, "standard output was to be written, but: No space left on device"),
+        ("mpibatch info in.npy >&-", 1, "cannot write to standard output: Bad file descriptor"),
+        ("mpibatch info in.npy >/dev/full", 1, "cannot write to standard output: No space left on device"),
         ("mpibatch info absent.npy 2>&-", 1, ""),
         ("{ sleep 1; mpibatch --help; } | true", PIPE_ENDED, ""),
     ],

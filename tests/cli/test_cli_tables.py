@@ -141,7 +141,7 @@ def test_numbers_stay_in_the_picture_and_do_not_cover_one_another() -> None:
         (["out.h5::found/regions", "x.png", "--plot", "a,b,c"], "give one column, or two"),
         (["out.h5::found/regions", "x.jpg", "--plot", "area"], "name it .png or .svg"),
         (["out.h5::found/regions", "--over", "raw"], "are for arrays"),
-        (["out.h5::none", "--plot", "area"], "no finite values"),
+        (["out.h5::none", "--plot", "area"], "no finite value"),
         (["out.h5::labels"], "name the picture to write, such as labels.png"),
         (["out.h5::labels", "x.png", "--plot", "area"], "columns of tables are plotted"),
         (["out.h5::raw", "x.png", "--over", "raw"], "give integers, as `label` makes them"),

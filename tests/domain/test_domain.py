@@ -133,7 +133,7 @@ def test_topology_keeps_what_is_given() -> None:
         (((8, 8), 6, (4, None)), "start 4 ranks"),
         (((8, 8), 6, (2, 2)), "4 ranks"),
         (((8, 8), 6, (6,)), "1 entries"),
-        (((8, 8), 6, (0, 6)), "give >= 1"),
+        (((8, 8), 6, (0, 6)), "give 1 or more"),
         (((8, 8), 4, (2, 2), [[1, 3, 4], None]), "weights lists 3 blocks"),
         (((8, 0), 1), "at least one axis"),
     ],

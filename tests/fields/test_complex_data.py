@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SENTENCE = "complex(64|128) were to become float(32|64), which has no imaginary part; say which part is meant"
+SENTENCE = "cannot cast complex(64|128) to float(32|64), which has no imaginary part; say which part you want"
 
 
 @pytest.fixture(autouse=True)

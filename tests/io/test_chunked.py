@@ -202,7 +202,7 @@ def test_hazards_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with h5py.File("a.h5", "w") as file:
         leave(file, name)
     hazard = name.split(",")[0]
-    with pytest.raises(UsageError, match=rf'a\.h5::{name} was .*allow=\("{hazard}",\)'):
+    with pytest.raises(UsageError, match=rf'cannot read .*a\.h5::{name}: .*allow=\("{hazard}",\)'):
         inspect("a.h5", name)
     assert "abcd" not in str(describe("a.h5"))
     source = inspect("a.h5", name, (hazard,))

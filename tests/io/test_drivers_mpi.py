@@ -280,7 +280,7 @@ def test_choices_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(drivers.VARIABLE, raising=False)
     assert (drivers.choose(comm).name, drivers.choose(comm).reason) == ("direct", "this h5py has no MPI")
     monkeypatch.setenv(drivers.VARIABLE, "mpio")
-    with pytest.raises(mb.UsageError, match=r"\$MPIBATCH_DRIVER='mpio' was asked for, but this h5py has no MPI"):
+    with pytest.raises(mb.UsageError, match=r"\$MPIBATCH_DRIVER='mpio' does not work: this h5py has no MPI"):
         drivers.choose(comm)
 
 

@@ -47,7 +47,7 @@ def test_split_path() -> None:
 def test_names() -> None:
     assert normal_name("/a/b/") == "a/b"
     for bad in ("", "/", "a//b", "a/../b", ".", "a\0b"):
-        with pytest.raises(UsageError, match="named"):
+        with pytest.raises(UsageError, match="not a dataset name"):
             normal_name(bad)
     check_tree(["a/b", "a/c", "ab"])
     with pytest.raises(UsageError, match="'a' and 'a/b'"):
@@ -124,7 +124,7 @@ def test_series_of_a_tiff(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(np.zeros((4, 4), "u1"))
         file.write(np.ones((6, 5), "f4"))
-    with pytest.raises(UsageError, match=r"it has 2; give dataset='0' to '1'"):
+    with pytest.raises(UsageError, match=r"has 2 series; give dataset='0' to '1'"):
         digest(tmp_path / "a.tif")
     np.testing.assert_array_equal(read_slice(tmp_path / "a.tif", "1"), np.ones((6, 5), "f4"))
 
@@ -222,7 +222,7 @@ def test_what_no_field_can_hold(tmp_path: Path, what: str) -> None:
 
 
 def test_missing_and_ambiguous_datasets(volume: Path) -> None:
-    with pytest.raises(UsageError, match="it has 2: raw, step/packed"):
+    with pytest.raises(UsageError, match="has 2 datasets: raw, step/packed"):
         digest(volume)
     with pytest.raises(UsageError, match="did you mean 'raw'"):
         digest(volume, "rwa")

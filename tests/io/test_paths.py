@@ -54,7 +54,7 @@ def test_paths_that_no_file_has(taker: str, tmp_path: Path, monkeypatch: pytest.
     lost.mkdir()
     monkeypatch.chdir(lost)
     lost.rmdir()
-    with pytest.raises(MpibatchError, match=r"working folder, which is no longer there; cd to"):
+    with pytest.raises(MpibatchError, match=r"working folder, which was removed; cd to"):
         take("a.h5")
 
 
@@ -83,7 +83,7 @@ def test_a_file_with_colons_in_its_name(tmp_path: Path) -> None:
 def test_links_in_a_circle_and_archives(tmp_path: Path) -> None:
     (tmp_path / "a.npy").symlink_to("b.npy")
     (tmp_path / "b.npy").symlink_to("a.npy")
-    with pytest.raises(RunError, match="links lead in a circle"):
+    with pytest.raises(RunError, match="links form a loop"):
         inspect(str(tmp_path / "a.npy"))
     np.savez(tmp_path / "c.npz", a=np.arange(3))
     with pytest.raises(RunError, match=r"an \.npz archive; extract one array of it"):
@@ -98,7 +98,7 @@ def test_outputs_in_the_name_of_other_formats() -> None:
             lambda path: parse_any(JOB.format("in.h5", path)),
             lambda path: parse_any(HEAT.format(path)),
         ):
-            with pytest.raises(UsageError, match=r"files are not written: the output is HDF5; give a name such as"):
+            with pytest.raises(UsageError, match=r"the output is HDF5, not .*; give a name such as"):
                 take(name)
     for name in ("a.h5", "a.hdf5", "a.nc", "a.he5", "a.hdf", "a.nxs", "a", "a.b", "run.1"):
         assert output_path(name) == name

@@ -136,11 +136,11 @@ def test_refusals(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             mb.save(mpi_tmp_path / "bad.h5", table=RegionTable(WORLD, {name: column}))
     with pytest.raises(mb.UsageError, match="no columns"):
         mb.save(mpi_tmp_path / "bad.h5", table=RegionTable(WORLD, {}))
-    with pytest.raises(mb.UsageError, match="one is a group of the other"):
+    with pytest.raises(mb.UsageError, match="the first would be dataset and group"):
         mb.save(mpi_tmp_path / "bad.h5", {"table/area": grid.zeros(), "table/area/x": grid.zeros(), "table": table})
     with pytest.raises(mb.UsageError, match="another communicator"):
         mb.save(mpi_tmp_path / "bad.h5", u=grid.zeros(), table=table_of(3, MPI.COMM_SELF))
-    with pytest.raises(mb.UsageError, match="loaded with halo="):
+    with pytest.raises(mb.UsageError, match=" with halo="):
         mb.load(mpi_tmp_path / "t.h5", "table", halo=1)
     with pytest.raises(mb.UsageError, match=r"name a column, as in .*table/label"):
         mb.io.read_slice(mpi_tmp_path / "t.h5", "table")

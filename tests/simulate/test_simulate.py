@@ -90,7 +90,7 @@ def test_a_step_that_has_collapsed_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "without an end"),
+        ({}, "has no end"),
         ({"until": 0.0}, "until=0.0"),
         ({"until": math.nan}, "until=nan"),
         ({"steps": 0}, "steps=0"),

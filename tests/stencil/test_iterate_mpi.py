@@ -368,7 +368,7 @@ def test_what_does_not_fit_is_refused_on_every_rank() -> None:
     grid = mb.Grid((16, 12))
     u, v = grid.zeros(), grid.zeros("f4")
     cases = [
-        (lambda: iterate(lambda u: u, u, steps=1), "under @stencil"),
+        (lambda: iterate(lambda u: u, u, steps=1), "decorated with @stencil"),
         (lambda: iterate(star, 1.0, 0.1, steps=1), "give a Field"),
         (lambda: iterate(star, u, 0.1, steps=-1), "whole number from 0"),
         (lambda: iterate(star, u, 0.1, steps=1, fuse=0), "fuse=0"),

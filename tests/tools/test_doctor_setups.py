@@ -276,7 +276,7 @@ def test_limits(doctor):
 
 def test_a_file_size_limit_below_what_mpi_needs(doctor):
     report = doctor(limits=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
-    report.names("limits", "error", "no more than 49 KiB (ulimit -f)", "ulimit -f unlimited")
+    report.names("limits", "error", "no more than 48.8 KiB (ulimit -f)", "ulimit -f unlimited")
     assert report.code == 2
 
 

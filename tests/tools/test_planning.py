@@ -22,7 +22,7 @@ from mpibatch.job.plan import layout
 from mpibatch.tools.planning import machine as machines
 from mpibatch.tools.planning import profile as profiles
 from mpibatch.tools.planning.advice import counts, limit_of, traps
-from mpibatch.tools.planning.machine import Exchange, Machine, StepLength, StepWork, Work
+from mpibatch.tools.planning.machine import Exchange, JobWork, Machine, StepLength, StepWork
 from mpibatch.tools.planning.prediction import Model, seconds_per_cell
 from mpibatch.tools.planning.run_prediction import of_study, predicted
 from mpibatch.tools.planning.traffic import fitted_to, traffic_of
@@ -74,7 +74,7 @@ def subject(shape: Sequence[int], per_cell: float = 1e-9, exchanges: tuple[Excha
     """The heat program as if it had been probed."""
     unprobed = subject_of(heat(*shape))
     steps = (StepWork("steps", {1: per_cell, 4: per_cell}, 0.0, exchanges, 0.1),)
-    work = Work(unprobed.key, "heat.toml", "simulation", tuple(shape), 4, steps, 32.0, 2e8, output_per_cell=8.0)
+    work = JobWork(unprobed.key, "heat.toml", "simulation", tuple(shape), 4, steps, 32.0, 2e8, output_per_cell=8.0)
     return replace(unprobed, work=work)
 
 
@@ -371,7 +371,7 @@ def test_steps_of_a_run_that_ends_at_a_time() -> None:
     text = HEAT.format("64, 64").replace("steps = 100", "until = 0.01")
     unprobed = subject_of(parse_any(text, "heat.toml"))
     steps = (StepWork("steps", {1: 1e-9}),)
-    work = Work(unprobed.key, "heat.toml", "simulation", (32, 32), 1, steps, 32.0, 1e8, 0.0, 8.0)
+    work = JobWork(unprobed.key, "heat.toml", "simulation", (32, 32), 1, steps, 32.0, 1e8, 0.0, 8.0)
     work = replace(work, step_length=StepLength(1e-4, 32.0, -2.0))
     prediction = Model(replace(unprobed, work=work), EVEN).at(1)
     assert prediction.steps == 400  # a quarter of the length on twice the cells

@@ -474,7 +474,7 @@ def test_a_run_that_hangs_is_ended_at_its_limit(capsys: pytest.CaptureFixture[st
         (["--ranks", "2", "--wait"], "give --profile, too"),
         (["--ranks", "2", "--profile", "nowhere"], "nowhere"),
         (["--ranks", "2", "--set", "gaussian_filter.sigm=1"], "sigm"),
-        (["--ranks", "1,2,3", "--set", "grid.topology=[0,2]"], "a study on 1, 3 ranks"),
+        (["--ranks", "1,2,3", "--set", "grid.topology=[0,2]"], "a study cannot run on 1, 3 ranks"),
         (["--ranks", "2", "--machine", "job.toml"], "not valid JSON"),
     ],
 )

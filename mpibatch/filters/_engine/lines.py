@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.domain import check_mode
 from mpibatch.halo.surroundings import frame_along
 
@@ -95,7 +96,7 @@ def sweep(u: Field, out: Field, step: Pass, cval: float) -> None:
     frame.fetch(u)
     if not u.owned.size:
         return
-    lo, hi = (_bytes_of(shell.array).astype(np.float64, copy=False) for shell in frame.shells[axis])
+    lo, hi = (as_numbers(shell.array).astype(np.float64, copy=False) for shell in frame.shells[axis])
     outside = beyond_walls(u, axis, (low, high), mode)
     along: list[slice] = [slice(None)] * axis
     lo[(*along, slice(0, outside[0]))] = cval
@@ -103,11 +104,6 @@ def sweep(u: Field, out: Field, step: Pass, cval: float) -> None:
     views = ((lo, lo), (u.owned, u.padded), (hi, hi), (out.owned, out.padded))
     for line, strip, outers, lanes in _bundles(views, axis):
         step.loop(line, strip, outers, lanes, u.box.start[axis])
-
-
-def _bytes_of(array: Array) -> Array:
-    """Return bool as u8, as scipy's loops see it; other arrays as they are."""
-    return array.view(np.uint8) if array.dtype == np.bool_ else array
 
 
 def _bundles(
@@ -153,4 +149,4 @@ def _merged(dims: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[in
 def _flat(view: Array, whole: Array) -> tuple[Array, int]:
     """Return contiguous memory as one line of cells, and where a view of it begins there. Local."""
     start = view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-    return _bytes_of(whole.reshape(-1)), start // whole.itemsize
+    return as_numbers(whole.reshape(-1)), start // whole.itemsize

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.domain import check_mode
 from mpibatch.filters._engine.footprints import window_from
 from mpibatch.filters._engine.lines import EPSILON
@@ -38,7 +39,8 @@ def correlate_window(u: Field, out: Field, weights: Weights, origins: Sequence[i
     window = window_from(_counting(weights), origins)
     for rows in rows_of(*_walled(u, mode, cval, out, window)):
         taps = np.ascontiguousarray(weights[window.footprint])
-        correlate_rows(_plain(rows.cells), rows.bases, rows.offsets, taps, _plain(rows.out), rows.targets, rows.length)
+        cells, result = as_numbers(rows.cells), as_numbers(rows.out)
+        correlate_rows(cells, rows.bases, rows.offsets, taps, result, rows.targets, rows.length)
         rows.store()
 
 
@@ -73,7 +75,3 @@ def _walled(u: Field, mode: str, cval: float, out: Field, window: Any) -> tuple[
     walls = check_mode(mode) == "constant"
     source = u if not walls or holds(u.dtype, cval) else u.astype(np.float64)
     return source, out, window, (mode,) * u.grid.ndim, cval if walls else 0
-
-
-def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array.view(np.uint8) if array.dtype == np.bool_ else array

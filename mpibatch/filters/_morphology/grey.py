@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.filters._engine import arguments as ask
@@ -23,7 +24,7 @@ from mpibatch.filters._engine.footprints import (
 )
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import rows_of
-from mpibatch.filters.extrema import along_box, as_c, extremum, over_footprint, plain
+from mpibatch.filters.extrema import along_box, as_c, extremum, over_footprint
 from mpibatch.filters.linear import begin
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _raised(
     for rows in rows_of(u, result, window, modes, cast_as_c(cval, u.dtype)):
         with timed("compute"):
             loops.fold_heights(
-                plain(rows.cells),
+                as_numbers(rows.cells),
                 rows.bases,
                 rows.offsets,
                 float(heights[0]),

@@ -66,8 +66,7 @@ def user_path(path: PathLike) -> str:
             Path.cwd()
         except OSError:
             raise RunError(
-                f"{text!r} is relative to the working folder, which is no longer there; cd to one that is, or give the "
-                "path from /"
+                f"{text!r} is relative to the working folder, which was removed; cd to another, or give the path from /"
             ) from None
     return text
 
@@ -94,7 +93,7 @@ def output_path(path: PathLike) -> str:
     """Return the path of an HDF5 file to be written. Local. UsageError if it names a dataset, or another format."""
     text = user_path(path)
     if SEPARATOR in text:
-        raise UsageError(f"{text!r} was to be written; give the file alone, and datasets as name=field")
+        raise UsageError(f"cannot write {text!r}: give the file alone, and datasets as name=field")
     check_suffix(text)
     return text
 
@@ -104,7 +103,7 @@ def check_suffix(path: str) -> None:
     suffix = Path(path).suffix
     if suffix.lower() in _FOREIGN:
         raise UsageError(
-            f"{path!r} was to be written, but {suffix} files are not written: the output is HDF5; give a name such as "
+            f"cannot write {path!r}: the output is HDF5, not {suffix}; give a name such as "
             f"{str(Path(path).with_suffix('.h5'))!r}"
         )
 
@@ -133,16 +132,14 @@ def whole_name(file: str, dataset: str) -> str:
 def no_dataset(path: str, dataset: str | None, name: str) -> None:
     """Refuse the name of a dataset for a format that has none. Local."""
     if dataset:
-        raise UsageError(
-            f"dataset {dataset!r} of {path!r} was asked for, but {name} files have no datasets; leave it out"
-        )
+        raise UsageError(f"cannot read dataset {dataset!r} of {path!r}: {name} files have no datasets; leave it out")
 
 
 def normal_name(name: str) -> str:
     """Return the name of a dataset without outer slashes; UsageError if HDF5 cannot have it. Local."""
     parts = name.strip("/").split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise UsageError(f"a dataset was to be named {name!r}; give words with / between groups, such as 'step1/edges'")
+        raise UsageError(f"{name!r} is not a dataset name; give words with / between groups, such as 'step1/edges'")
     return "/".join(parts)
 
 
@@ -153,5 +150,5 @@ def check_tree(names: Iterable[str]) -> None:
         for end in (at for at, letter in enumerate(name) if letter == "/"):
             if name[:end] in known:
                 raise UsageError(
-                    f"datasets {name[:end]!r} and {name!r} were to be saved, but one is a group of the other"
+                    f"cannot save both {name[:end]!r} and {name!r}: the first would be dataset and group; rename one"
                 )

@@ -31,7 +31,7 @@ def check_limit(path: str, size: int) -> None:
     """Raise RunError if this process may not write files of this size. Local."""
     most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if most not in (resource.RLIM_INFINITY, -1) and size > most:
-        raise RunError(f"{path} needs {size} bytes, but this process may write files of {most} only; see ulimit -f")
+        raise RunError(f"{path} needs {size} bytes, but this process may write at most {most} to a file; see ulimit -f")
 
 
 def shortage(path: str, size: int, free: int) -> RunError:

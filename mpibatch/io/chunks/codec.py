@@ -54,7 +54,7 @@ def stored_as(
     """Return chunk shape and compression of a dataset from what was asked for, None for none. Local. UsageError."""
     packed = normal_compression(compression)
     if packed is not None:
-        check_filters(f"{name!r} was to be saved, but what", filters_of(packed, dtype.itemsize))
+        check_filters(f"cannot save {name!r}: it", filters_of(packed, dtype.itemsize))
     if (chunks is None and packed is None) or math.prod(shape) == 0:
         return None, None
     return chosen_chunks(name, "auto" if chunks is None else chunks, shape, dtype.itemsize, components), packed
@@ -76,7 +76,7 @@ def check_filters(subject: str, filters: Sequence[Filter]) -> None:
             load_plugins()
         if not h5py.h5z.filter_avail(item.code):
             raise UsageError(
-                f"{subject} is packed by the filter {filter_name(item.code)}, which is not installed: "
+                f"{subject} needs the filter {filter_name(item.code)}, which is not installed: "
                 "pip install 'mpibatch[compression]', or hdf5plugin alone"
             )
 

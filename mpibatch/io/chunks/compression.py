@@ -60,13 +60,13 @@ def normal_compression(text: str | None) -> str | None:
         return None
     name, _, level = str(text).partition(":")
     if name not in _CODECS:
-        raise UsageError(f"compression {text!r} was asked for{nearest(name, _CODECS)}")
+        raise UsageError(f"compression {text!r} is unknown{nearest(name, _CODECS)}")
     codec = _CODECS[name]
     if not level:
         return f"{name}:{codec.usual}" if codec.levels else name
     if not level.isdecimal() or int(level) not in codec.levels:
         known = f"levels {codec.levels[0]} to {codec.levels[-1]}" if codec.levels else "no levels"
-        raise UsageError(f"compression {text!r} was asked for, but {name} has {known}; give {name} alone, or a level")
+        raise UsageError(f"compression {text!r} is not valid: {name} has {known}; give {name} alone, or a level")
     return f"{name}:{int(level)}"
 
 

@@ -105,14 +105,14 @@ def chosen_chunks(name: str, given: Any, shape: Sequence[int], itemsize: int, co
         lengths, whole = (), False
     if not whole or len(lengths) not in (grid_axes, len(shape)) or any(n < 1 for n in lengths):
         raise UsageError(
-            f"{name!r} of shape {tuple(shape)} was to be saved with chunks={given!r}; give 'auto', or "
+            f"cannot save {name!r} of shape {tuple(shape)} with chunks={given!r}; give 'auto', or "
             f"{grid_axes} whole numbers of cells"
         )
     lengths += tuple(max(1, n) for n in shape[len(lengths) :])
     chunks = tuple(min(n, max(1, m)) for n, m in zip(lengths, shape, strict=True))
     if math.prod(chunks) * itemsize > MOST_BYTES:
         raise UsageError(
-            f"{name!r} was to be saved with chunks={given!r}, which are {math.prod(chunks) * itemsize} bytes each; "
-            "HDF5 has room for 4 GiB: give smaller ones"
+            f"cannot save {name!r} with chunks={given!r}, which are {math.prod(chunks) * itemsize} bytes each; "
+            "HDF5 allows less than 4 GiB: give smaller ones"
         )
     return chunks

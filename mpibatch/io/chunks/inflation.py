@@ -55,9 +55,9 @@ def _inflated(stored: bytes, nbytes: int) -> bytes:
     try:
         raw = stream.decompress(stored, nbytes + 1)
     except zlib.error as error:
-        raise RunError(f"a chunk cannot be unpacked ({error}); it is damaged") from error
+        raise RunError(f"a chunk cannot be decompressed ({error}); it is damaged") from error
     if not stream.eof:
-        raise RunError(f"a chunk does not unpack to {nbytes} bytes; it is damaged")
+        raise RunError(f"a chunk does not decompress to {nbytes} bytes; it is damaged")
     return raw
 
 

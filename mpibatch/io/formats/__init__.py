@@ -48,31 +48,31 @@ _HDF5_OFFSETS = tuple(512 << shift for shift in range(12))
 def format_of(path: str) -> str:
     """Return the name of the module for a file, by its content. Local. RunError if there is none."""
     if Path(path).is_dir():
-        raise RunError(f"{path!r} was to be read, but it is a folder; give a file")
+        raise RunError(f"cannot read {path!r}: it is a folder; give a file")
     if Path(path).is_fifo():
         # Opening would wait for a writer, perhaps for ever.
-        raise RunError(f"{path!r} was to be read, but it is a pipe, which cannot be read in parts; give a file")
+        raise RunError(f"cannot read {path!r}: it is a pipe, which cannot be read in parts; give a file")
     try:
         with open(path, "rb") as file:
             head = file.read(16)
             name = _signed(file, head)
     except FileNotFoundError:
         raise RunError(
-            f"{path!r} was to be read, but there is no such file; check the path ({Path.cwd()} is here)"
+            f"cannot read {path!r}: there is no such file; check the path (the working folder is {Path.cwd()})"
         ) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise RunError(f"{path!r} was to be read, but its links lead in a circle; give the file itself") from None
-        raise RunError(f"{path!r} was to be read: {reason_of(error)}") from error
+            raise RunError(f"cannot read {path!r}: its symbolic links form a loop; give the file itself") from None
+        raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
     if name is not None:
         return name
     if head.startswith(b"PK\3\4") and path.lower().endswith(".npz"):
         raise RunError(
-            f"{path!r} was to be read, but it is an .npz archive; extract one array of it: "
+            f"cannot read {path!r}: it is an .npz archive; extract one array of it: "
             "numpy.save('array.npy', numpy.load(...)['name'])"
         )
     content = "it is empty" if not head else f"it begins with {head[:8]!r}"
-    raise RunError(f"{path!r} was to be read, but {content}; HDF5, npy, TIFF, PNG and JPEG can be read")
+    raise RunError(f"cannot read {path!r}: {content}; HDF5, npy, TIFF, PNG and JPEG can be read")
 
 
 def _signed(file: BinaryIO, head: bytes) -> str | None:

@@ -28,15 +28,15 @@ def check_companions(path: str, file: Any, allow: Sequence[str]) -> None:
     for name in _names(file):
         if _leaves(name) and "external storage" not in allow:
             raise UsageError(
-                f"{path!r} was to be read, but some of its planes lie in {name!r}, outside its folder; put the files "
+                f"cannot read {path!r}: some of its planes lie in {name!r}, outside its folder; put the files "
                 'into one folder under plain names, or give allow=("external storage",) if you trust it'
             )
         companion = folder / name
         if companion.exists() and not companion.is_file():
-            raise RunError(f"{path!r} was to be read, but its part {str(companion)!r} is no file; put the file there")
+            raise RunError(f"cannot read {path!r}: its part {str(companion)!r} is not a file; put the file there")
         if not companion.exists() and "missing" not in allow:
             raise RunError(
-                f"{path!r} was to be read, but its part {str(companion)!r} is missing; put the file there, {_ALLOWED}"
+                f"cannot read {path!r}: its part {str(companion)!r} is missing; put the file there, {_ALLOWED}"
             )
 
 
@@ -46,7 +46,7 @@ def check_planes(path: str, series: Any, allow: Sequence[str]) -> None:
     missing = sum(page is None for page in pages)
     if missing and "missing" not in allow:
         raise RunError(
-            f"{path!r} was to be read, but {missing} of its {len(pages)} planes are in no file; copy all files of the "
+            f"cannot read {path!r}: {missing} of its {len(pages)} planes are missing; copy all files of the "
             f"data set anew, {_ALLOWED}"
         )
     if "external storage" in allow:
@@ -55,7 +55,7 @@ def check_planes(path: str, series: Any, allow: Sequence[str]) -> None:
     for place in {page.parent.filehandle.path for page in pages if page is not None}:
         if not _plain(place).is_relative_to(folder):
             raise UsageError(
-                f"{path!r} was to be read, but some of its planes lie in {place!r}, outside its folder; put the files "
+                f"cannot read {path!r}: some of its planes lie in {place!r}, outside its folder; put the files "
                 'into one folder, or give allow=("external storage",) if you trust it'
             )
 

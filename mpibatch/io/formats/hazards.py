@@ -35,7 +35,7 @@ def check_allowed(allow: Sequence[str]) -> tuple[str, ...]:
     names = (allow,) if isinstance(allow, str) else tuple(allow)
     for name in names:
         if name not in HAZARDS:
-            raise UsageError(f"allow={name!r} was given{nearest(str(name), HAZARDS)}")
+            raise UsageError(f"allow={name!r} is unknown{nearest(str(name), HAZARDS)}")
     return names
 
 

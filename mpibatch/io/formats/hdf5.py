@@ -124,12 +124,10 @@ def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
             known = datasets(file)
             if hops:
                 raise RunError(
-                    f"{whole_name(path, name)} was asked for, but it is a link to {part!r}, which is not there; "
-                    f"write it anew, or name another dataset: {', '.join(known) or 'there is none'}"
+                    f"cannot read {whole_name(path, name)}: it is a link to {part!r}, which does not exist; "
+                    f"write it again, or name another dataset: {', '.join(known) or 'there is none'}"
                 )
-            raise UsageError(
-                f"dataset {name!r} was asked for, but {path!r} has none of this name{nearest(name, known)}"
-            )
+            raise UsageError(f"{path!r} has no dataset {name!r}{nearest(name, known)}")
         kind = links.get_info(part.encode()).type
         if kind == h5py.h5l.TYPE_HARD:
             node = node[part]
@@ -144,17 +142,17 @@ def find(file: Any, path: str, name: str, allow: Sequence[str] = ()) -> Any:
             except KeyError as error:
                 file_name, inside = links.get_val(part.encode())
                 raise RunError(
-                    f"{whole_name(path, name)} was asked for, but it is a link to {inside.decode()!r} of the file "
+                    f"cannot read {whole_name(path, name)}: it is a link to {inside.decode()!r} of the file "
                     f"{file_name.decode()!r}, which cannot be opened ({error.args[0]}); bring it back, or name another"
                 ) from error
         else:
             raise UsageError(
-                f"{whole_name(path, name)} was asked for, but {part!r} in it is a link that leaves the file or runs in "
-                f"a circle; such links are not followed: name the file that holds the data{_option('external links')}"
+                f"cannot read {whole_name(path, name)}: {part!r} in it is a link that leaves the file or forms a "
+                f"loop; such links are not followed: name the file that holds the data{_option('external links')}"
             )
     if not isinstance(node, h5py.Dataset) and not columns_of(node):
         inside = ", ".join(datasets(file)) or "none"
-        raise UsageError(f"{whole_name(path, name)} was asked for, but it is not a dataset; datasets here: {inside}")
+        raise UsageError(f"cannot read {whole_name(path, name)}: it is not a dataset; the datasets are: {inside}")
     return node
 
 
@@ -209,12 +207,12 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         for kind, reason in hazards(thing):
             if kind not in allow:
                 raise UsageError(
-                    f"{whole_name(path, dataset)} was to be read, but {reason}; copy the values into one plain "
+                    f"cannot read {whole_name(path, dataset)}: {reason}; copy the values into one plain "
                     f"file{_option(kind)}"
                 )
         if "missing" not in allow and (gap := next(gaps(thing), "")):
             raise RunError(
-                f"{whole_name(path, dataset)} was to be read, but {gap}; bring it back, or give "
+                f"cannot read {whole_name(path, dataset)}: {gap}; bring it back, or give "
                 'allow=("missing",) to have fill values in its place'
             )
         text = dtype_text(thing)
@@ -239,7 +237,7 @@ def _table(group: Any, path: str, name: str, columns: Sequence[str], allow: Sequ
     shape = lengths.pop()
     if lengths or shape is None or len(shape) != 1 or any(numeric(dtype) is None for dtype in dtypes.values()):
         raise RunError(
-            f"{whole_name(path, name)} was to be read, but its columns {', '.join(columns)} are not numbers of one "
+            f"cannot read {whole_name(path, name)}: its columns {', '.join(columns)} are not numbers of one "
             "axis and of one length; name a dataset in it, or write it anew"
         )
     attrs = {key: plain(group.attrs[key]) for key in sorted(group.attrs) if key != COLUMNS}
@@ -255,8 +253,8 @@ def _only_one(file: Any, path: str) -> str:
         return next(iter(groups))
     signal = default_signal(file)
     if signal is None:
-        names = f"it has {len(known)}: {', '.join(known)}; name one" if known else "it has none"
-        raise UsageError(f"the only dataset of {path!r} was asked for, but {names}")
+        names = f"{len(known)} datasets: {', '.join(known)}; name one" if known else "no dataset to read"
+        raise UsageError(f"{path!r} has {names}")
     return signal
 
 

@@ -35,9 +35,7 @@ def _mapped(path: str) -> Any:
         raise
     except Exception as error:  # a damaged header meets NumPy's, Python's and the C library's limits
         if "Python objects" in str(error):
-            raise UsageError(
-                f"{path!r} was to be read, but it holds Python objects; save an array of numbers"
-            ) from error
+            raise UsageError(f"cannot read {path!r}: it holds Python objects; save an array of numbers") from error
         raise RunError(
             f"{path!r} cannot be read as npy ({error}); it is damaged or incomplete: write it anew"
         ) from error

@@ -115,7 +115,17 @@ def view_of(
     grid = "".join(letters[axis] for axis in order)
     names = _names("".join(letters[axis] for axis in left if axis not in components), letters)
     behind = len(components) + (palette is not None)
-    return View(stored, chosen, (*order, *components), frozenset(flipped), behind, names, grid, palette, white)
+    return View(
+        stored=stored,
+        picks=chosen,
+        order=(*order, *components),
+        flipped=frozenset(flipped),
+        components=behind,
+        names=names,
+        letters=grid,
+        palette=palette,
+        white=white,
+    )
 
 
 def _names(letters: str, everything: str) -> tuple[str, ...]:
@@ -135,7 +145,7 @@ def _chosen(name: str, letters: str, stored: tuple[int, ...], picks: Mapping[str
         if not -count <= number < count or letter in "YX":
             axes = ", ".join(f"{a} ({n})" for a, n in zip(letters, stored, strict=True))
             most = f"give {word}=0 to {count - 1}" if letter not in "YX" else "choose rows and columns with region="
-            raise UsageError(f"{word}={number} of {name} was asked for, but its axes are {axes}; {most}")
+            raise UsageError(f"{word}={number} does not exist in {name}, whose axes are {axes}; {most}")
         if letter in letters:
             chosen[letters.index(letter)] = number % count
     return chosen

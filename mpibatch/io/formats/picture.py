@@ -32,7 +32,7 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
     with open(path, "rb") as file:
         head = file.read(26)
     if head.startswith(b"\x89PNG") and len(head) == 26 and head[24] == 16 and head[25] in _COLOUR_TYPES:
-        raise RunError(f"{path!r} has colours of 16 bits, of which 8 would be lost in decoding; convert it to TIFF")
+        raise RunError(f"{path!r} has 16 bits per colour, and decoding would lose 8 of them; convert it to TIFF")
     with _opened(path) as picture:
         mode = _mode(picture)
         bands = len(PIL.Image.new(mode, (1, 1)).getbands())

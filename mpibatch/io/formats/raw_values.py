@@ -79,7 +79,7 @@ class _File:
             # Not mapped into memory: a disk that fails must end in an error, not in a signal.
             count = os.preadv(self._handle, [todo], offset)
             if count == 0:
-                raise RunError(f"{self._name} ends before its values do; it is incomplete: copy it anew")
+                raise RunError(f"{self._name} is shorter than its values; it is incomplete: copy it again")
             todo, offset = todo[count:], offset + count
 
     def bytes_at(self, offset: int, nbytes: int) -> Any:

@@ -95,18 +95,18 @@ def check(source: Source) -> None:
     """Refuse an array that no field can hold. Local. UsageError."""
     if source.columns:
         raise UsageError(
-            f"{source.name} was to be read as an array, but it is a table; name a column, as in "
+            f"cannot read {source.name} as an array: it is a table; name a column, as in "
             f"{source.name}/{next(iter(source.columns))}, of {', '.join(source.columns)}"
         )
     if numeric(source.dtype) is None:
         raise UsageError(
-            f"{source.name} was to be read, but its values are of dtype {source.dtype}; "
+            f"cannot read {source.name}: its values are of dtype {source.dtype}; "
             "bool, integers, floats up to 64 bits and complex up to 128 can be read"
         )
     if not source.shape:
-        raise UsageError(f"{source.name} was to be read, but it is a single value, not an array of 1 to 4 axes")
+        raise UsageError(f"cannot read {source.name}: it is a single value, not an array of 1 to 4 axes")
     if 0 in source.shape:
-        raise UsageError(f"{source.name} was to be read, but its shape {source.shape} holds no values")
+        raise UsageError(f"cannot read {source.name}: its shape {source.shape} holds no values")
 
 
 def ask(source: Source, components: int | str | None, axes: object) -> None:

@@ -36,9 +36,17 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         dtype = "|u1" if view.palette is not None else native(series.dtype)
         grid = grid_of(view.names, view.letters, *spacing_of(file, number, series.keyframe))
         return Source(
-            path, "tiff", dataset or "", view.shape, dtype, view.components, boxwise, grid, allow=tuple(allow),
+            path=path,
+            format="tiff",
+            dataset=dataset or "",
+            shape=view.shape,
+            dtype=dtype,
+            components=view.components,
+            boxwise=boxwise,
+            grid=grid,
+            allow=tuple(allow),
             question="" if view.names else _question(whole_name(path, dataset or ""), series),
-        )  # fmt: skip
+        )
 
 
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
@@ -115,7 +123,7 @@ def _question(name: str, series: Any) -> str:
     axes = ", ".join(f"{letter} ({cells})" for letter, cells in zip(series.axes, series.shape, strict=True))
     first = next(letter for letter in series.axes if letter not in "TZYXCS").lower()
     return (
-        f"{name} was to be loaded, but its axes {axes} are not all time, space or channels; say what they are: axes= "
+        f"cannot load {name}: its axes {axes} are not all time, space or channels; say what they are: axes= "
         f'names those of the grid, such as ("{first}", "z", "y", "x") ([grid] axes in a job), and '
         f"{name.partition('::')[0]}::{first}=0 takes one index only"
     )
@@ -126,8 +134,8 @@ def _series_number(path: str, number: int | None, count: int) -> int:
         return 0
     if number is None or not 0 <= number < count:
         raise UsageError(
-            f"{'the only series' if number is None else f'series {number}'} of {path!r} was asked for, but it has "
-            f"{count}; give dataset='0'" + (f" to '{count - 1}'" if count > 1 else "")
+            f"{path!r} has {count} series{'' if number is None else f' and no series {number}'}; "
+            "give dataset='0'" + (f" to '{count - 1}'" if count > 1 else "")
         )
     return number
 

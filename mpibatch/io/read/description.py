@@ -296,7 +296,16 @@ def _info(name: str, dataset: Any) -> DatasetInfo:
         refused = refused or f"values of dtype {dtype} are not read"
     nbytes = math.prod(shape) * known.itemsize if known is not None and not refused else 0
     dtype = dtype if known is None else known.name
-    return DatasetInfo(name, shape, dtype, nbytes, attrs, dataset.chunks, dataset.compression, refused)
+    return DatasetInfo(
+        name=name,
+        shape=shape,
+        dtype=dtype,
+        nbytes=nbytes,
+        attrs=attrs,
+        chunks=dataset.chunks,
+        compression=dataset.compression,
+        refused=refused,
+    )
 
 
 def _attributes(attributes: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Geometry:
         [1.  1.5 2.  2.5]
         """
         if axis not in self.axes:
-            raise UsageError(f"coordinates of axis {axis!r} were asked for{nearest(axis, self.axes)}")
+            raise UsageError(f"axis {axis!r} is unknown{nearest(axis, self.axes)}")
         n = self.axes.index(axis)
         return self.origin[n] + self.spacing[n] * np.arange(self.shape[n], dtype="f8")
 

@@ -124,7 +124,7 @@ class File(Mapping[str, LazyArray]):
         LazyArray('array.h5::heights', shape=(4, 6), dtype=float64)
         """
         if name is None and len(self) != 1:
-            raise UsageError(f"the only dataset of {self.path!r} was asked for, but it has {len(self)}: name one")
+            raise UsageError(f"{self.path!r} has {len(self)} datasets; name one")
         return self[name if name is not None else next(iter(self))]
 
     def table(self, name: str | None = None) -> dict[str, LazyArray]:
@@ -163,22 +163,17 @@ class File(Mapping[str, LazyArray]):
         self.check()
         known = {table.dataset: table for table in tables_of(self.path)}
         if name is None and len(known) != 1:
-            raise UsageError(f"the only table of {self.path!r} was asked for, but it has {len(known)}: name one")
+            raise UsageError(f"{self.path!r} has {len(known)} tables; name one")
         chosen = next(iter(known)) if name is None else name.strip("/")
         if chosen not in known:
-            raise UnknownDataset(
-                f"table {name!r} was asked for, but {self.path!r} has none of this name{nearest(chosen, known)}"
-            )
+            raise UnknownDataset(f"{self.path!r} has no table {name!r}{nearest(chosen, known)}")
         return {column: self[f"{chosen}/{column}"] for column in known[chosen].columns}
 
     def __getitem__(self, name: str) -> LazyArray:
         self.check()
         name = name.strip("/") if isinstance(name, str) else name
         if name not in self._known:
-            raise UnknownDataset(
-                f"dataset {name!r} was asked for, but {self.path!r} has none of this name"
-                f"{nearest(str(name), self._known)}"
-            )
+            raise UnknownDataset(f"{self.path!r} has no dataset {name!r}{nearest(str(name), self._known)}")
         if name not in self._arrays:
             source = inspect(self.path, name or None, self._allow)
             axes = source.grid.get("axes", ())
@@ -312,5 +307,5 @@ def _state(path: str) -> tuple[int, ...]:
     try:
         status = Path(path).stat()
     except OSError as error:
-        raise RunError(f"{path!r} was to be read: {reason_of(error)}") from error
+        raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -168,7 +168,7 @@ def load(
             grid = Grid(cells, comm=comm, **moved({**known, **given}, part, source.shape))
         elif grid.shape != cells:
             raise UsageError(
-                f"{source.name} of shape {source.shape} was to be loaded onto {grid}, but the cells to be read are "
+                f"cannot load {source.name} of shape {source.shape} onto {grid}: the cells to read have the shape "
                 f"{cells}; the shapes must match"
             )
         return _checked(_read(source, grid, halo, part), grid.comm, file, seen)
@@ -210,7 +210,7 @@ def _check(grid: Grid | None, comm: MPI.Intracomm | None, given: dict[str, Any],
         given = {"comm": comm, **given}
     if given:
         raise UsageError(
-            f"{name} was to be loaded with grid= and {', '.join(given)}=; the grid has these: give one or other"
+            f"cannot load {name} with both grid= and {', '.join(given)}=, which the grid has already; give one"
         )
 
 
@@ -222,8 +222,8 @@ def _components(source: Source, grid: Grid | None, components: int | str, region
         fits = count >= 0 and (region is not None or source.shape[: grid.ndim] == grid.shape)
         if components not in ("auto", count) or not fits:
             raise UsageError(
-                f"{source.name} of shape {source.shape} was to be loaded onto {grid} with components={components!r}; "
-                "the grid's shape must be that of the first axes, and the rest are components"
+                f"cannot load {source.name} of shape {source.shape} onto {grid} with components={components!r}; "
+                "the first axes must have the grid's shape, and the others are components"
             )
         return count
     if isinstance(components, str) and components != "auto":
@@ -233,7 +233,7 @@ def _components(source: Source, grid: Grid | None, components: int | str, region
     count = source.components if components == "auto" else int(components)
     if not 0 <= count < ndim or ndim - count > 4:
         raise UsageError(
-            f"{source.name} of shape {source.shape} was to be loaded with {count} component axes; components= must "
+            f"cannot load {source.name} of shape {source.shape} with {count} component axes; components= must "
             "leave 1 to 4 axes for the grid"
         )
     return count
@@ -271,7 +271,7 @@ def _check_memory(source: Source, cells: int) -> None:
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise RunError(
-            f"{source.name} of shape {source.shape} was to be read, which is {needed} bytes on one rank, but its "
+            f"cannot read {source.name} of shape {source.shape}: one rank needs {needed} bytes, and its "
             f"node has {there} bytes of memory; use more nodes, or a region"
         )
 

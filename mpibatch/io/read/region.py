@@ -18,7 +18,7 @@ def chosen_region(name: str, shape: Sequence[int], region: Any) -> tuple[range, 
     given = () if region is None else tuple(region) if isinstance(region, Sequence) else (region,)
     if len(given) > len(shape) or not all(isinstance(item, slice) for item in given):
         raise UsageError(
-            f"{name} was to be loaded with region={region!r}; give at most {len(shape)} slices, as "
+            f"cannot load {name} with region={region!r}; give at most {len(shape)} slices, as "
             "np.s_[10:200, ::4] makes them, and whole axes as ':'"
         )
     chosen = []
@@ -30,7 +30,7 @@ def chosen_region(name: str, shape: Sequence[int], region: Any) -> tuple[range, 
             indices = range(0)
         if not indices or indices.step < 1:
             raise UsageError(
-                f"{name} of {cells} cells along axis {axis} was to be loaded with {cut} there; give whole numbers that "
+                f"cannot load {cut} along axis {axis} of {name}, which has {cells} cells; give whole numbers that "
                 "leave at least one cell, and steps >= 1"
             )
         chosen.append(indices)

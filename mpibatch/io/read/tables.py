@@ -21,7 +21,7 @@ __all__ = ["check_plain", "load_table"]
 def check_plain(source: Source, given: Mapping[str, Any]) -> None:
     """Refuse parameters of fields for a table. Local. UsageError."""
     if others := [name for name, value in given.items() if value is not None]:
-        raise UsageError(f"{source.name} is a table, and was to be loaded with {', '.join(others)}=; leave it out")
+        raise UsageError(f"cannot load {source.name} with {', '.join(others)}=: it is a table; leave this out")
 
 
 def load_table(comm: MPI.Intracomm, source: Source) -> RegionTable:

@@ -116,14 +116,32 @@ def extents_of_field(
     if comm.rank != 0:
         return []
     first = (before * field.dtype.itemsize + rows.start * row) // word
-    return [Extent(dataset, offset, nbytes, word, first, per_digest(nbytes, word), digests)]
+    return [
+        Extent(
+            dataset=dataset,
+            offset=offset,
+            nbytes=nbytes,
+            word=word,
+            first=first,
+            per_digest=per_digest(nbytes, word),
+            digests=digests,
+        )
+    ]
 
 
 def extent_of_array(dataset: str, array: Array, offset: int, before: int = 0) -> Extent:
     """Return the extent of an array's values, which lie at byte `offset` of a file, with their digests. Local."""
     word = word_bytes(array.dtype)
     first = before * (array.itemsize // word)
-    return Extent(dataset, offset, array.nbytes, word, first, per_digest(array.nbytes, word), of_array(array, before))
+    return Extent(
+        dataset=dataset,
+        offset=offset,
+        nbytes=array.nbytes,
+        word=word,
+        first=first,
+        per_digest=per_digest(array.nbytes, word),
+        digests=of_array(array, before),
+    )
 
 
 def _rows_of(field: Block, region: Box | None) -> range:

@@ -95,7 +95,7 @@ def _sealed(name: str, dtype: str, shape: tuple[int, ...], extents: list[Extent]
     table = np.array([(e.offset, e.nbytes, e.word, e.first, e.per_digest) for e in ordered], np.int64).reshape(-1, 5)
     boxes = np.array([e.cells for e in ordered], np.int64) if any(e.cells for e in ordered) else None
     digests = np.concatenate([np.empty(0, np.uint64), *(e.digests for e in ordered)])
-    return Sealed(name, dtype, shape, table, boxes, digests, values)
+    return Sealed(name=name, dtype=dtype, shape=shape, table=table, boxes=boxes, digests=digests, values=values)
 
 
 def pieces_outside(manifest: Manifest) -> Iterator[tuple[int, int]]:
@@ -212,7 +212,9 @@ def _parse_dataset(entry: Any, data: bytes, done: int, size: int) -> tuple[Seale
     boxes = take("<i8", counts[0], 2, len(shape)) if entry.get("in_chunks") is True else None
     digests = take("<u8", counts[1])
     values = None if counts[2] is None else take("<u8", counts[2])
-    dataset = Sealed(name, dtype, tuple(shape), table, boxes, digests, values)
+    dataset = Sealed(
+        name=name, dtype=dtype, shape=tuple(shape), table=table, boxes=boxes, digests=digests, values=values
+    )
     _check_table(dataset, item, size)
     return dataset, done
 

@@ -100,7 +100,17 @@ def _datasets(
             word = word_bytes(dtype)
             digests = values[name] if name in values else of_array(dataset[...])
             nbytes = dataset.size * dtype.itemsize
-            extents.append(Extent(name, int(offset), nbytes, word, 0, per_digest(nbytes, word), digests))
+            extents.append(
+                Extent(
+                    dataset=name,
+                    offset=int(offset),
+                    nbytes=nbytes,
+                    word=word,
+                    first=0,
+                    per_digest=per_digest(nbytes, word),
+                    digests=digests,
+                )
+            )
     return about, extents
 
 

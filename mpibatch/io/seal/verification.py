@@ -16,7 +16,7 @@ import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
 from mpibatch.base.files import read_at
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
 from mpibatch.io.seal import seal
 from mpibatch.io.seal.digests import of_words
@@ -31,7 +31,7 @@ __all__ = ["Broken", "Report", "check", "verify"]
 
 # Of broken places, neighbours taken together, that one rank tells.
 MOST_TOLD = 1000
-FOREIGN = "it is no file of mpibatch's: it has no seal by which it could be verified"
+FOREIGN = "it has no seal, so mpibatch did not write it"
 
 
 @dataclass(frozen=True, order=True)
@@ -208,7 +208,7 @@ def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
     """
     report = verify(path, comm)
     if report.is_foreign:
-        raise RunError(f"{report.path} was to be verified, but {FOREIGN}; give a file that mpibatch wrote")
+        raise RunError(f"cannot verify {report.path}: {FOREIGN}; give a file that mpibatch wrote")
     if report.broken:
         more = f", and {len(report.broken) - 1} more places" if len(report.broken) > 1 else ""
         raise RunError(f"{report.path} is not as it was written: {report.broken[0]}{more}; restore it from a copy")
@@ -229,11 +229,11 @@ def _begin(file: str) -> tuple[int, bytes, int, str, bool]:
     As plain values, to be sent.
     """
     if SEPARATOR in file and not os.path.lexists(file):
-        raise UsageError(f"{file} was to be verified; give the file alone: all of it is verified")
+        raise UsageError(f"cannot verify a part of {file}: give the file alone; all of it is verified")
     if not os.path.lexists(file):
-        raise RunError(f"{file} was to be verified, but there is no such file; check the name")
+        raise RunError(f"cannot verify {file}: there is no such file; check the name")
     if not Path(file).is_file():
-        raise RunError(f"{file} was to be verified, but it is no regular file; give the name of a file")
+        raise RunError(f"cannot verify {file}: it is not a regular file; give the name of a file")
     try:
         size = Path(file).stat().st_size
         data, before = seal.read(file)
@@ -241,7 +241,7 @@ def _begin(file: str) -> tuple[int, bytes, int, str, bool]:
     except seal.Unsealed as trouble:
         return (size, b"", 0, FOREIGN, True) if _is_foreign(file) else (size, b"", 0, str(trouble), False)
     except OSError as error:
-        raise RunError(f"{file} was to be verified, but cannot be read: {reason_of(error)}") from error
+        raise RunError(f"cannot verify {file}: {reason_of(error)}") from error
     return size, data, before, "", False
 
 

@@ -198,7 +198,16 @@ def _extent(dataset: Dataset, chunks: ChunkGrid, head: _Head, place: tuple[int, 
     offset, nbytes = place
     box = chunks.box(head.number)
     per = per_digest(head.nbytes, 1)
-    return Extent(dataset.name, offset, nbytes, 1, 0, per, head.digests, (box.start, box.stop))
+    return Extent(
+        dataset=dataset.name,
+        offset=offset,
+        nbytes=nbytes,
+        word=1,
+        first=0,
+        per_digest=per,
+        digests=head.digests,
+        cells=(box.start, box.stop),
+    )
 
 
 def _plain_extent(dataset: Dataset, chunks: ChunkGrid, number: int, offset: int, block: npt.NDArray[Any]) -> Extent:
@@ -206,4 +215,13 @@ def _plain_extent(dataset: Dataset, chunks: ChunkGrid, number: int, offset: int,
     word = word_bytes(block.dtype)
     per = per_digest(block.nbytes, word)
     digests = of_bytes(block.reshape(-1).view(np.uint8), word, 0, per)
-    return Extent(dataset.name, offset, block.nbytes, word, 0, per, digests, (box.start, box.stop))
+    return Extent(
+        dataset=dataset.name,
+        offset=offset,
+        nbytes=block.nbytes,
+        word=word,
+        first=0,
+        per_digest=per,
+        digests=digests,
+        cells=(box.start, box.stop),
+    )

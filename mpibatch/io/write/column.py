@@ -57,9 +57,9 @@ class Column:
 def columns_of(name: str, table: RegionTable, comm: MPI.Intracomm) -> dict[str, Column]:
     """Return the columns of a table by the names of their datasets. Local. UsageError if they cannot be saved."""
     if table.comm != comm:
-        raise UsageError(f"{name!r} was to be saved with fields of another communicator; save them into separate files")
+        raise UsageError(f"cannot save {name!r} with fields of another communicator; save them into separate files")
     if not table:
-        raise UsageError(f"the table {name!r} was to be saved, but it has no columns; give it one, such as label")
+        raise UsageError(f"cannot save the table {name!r}: it has no columns; give it one, such as label")
     group = normal_name(name)
     for column, values in table.items():
         if "/" in normal_name(column) or column != normal_name(column):

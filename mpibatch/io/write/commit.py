@@ -100,11 +100,9 @@ class _Work:
         """Make the empty temporary file, or take the one there, which no other run holds."""
         path = Path(target)
         if not path.parent.is_dir():
-            raise RunError(
-                f"{target} was to be written, but there is no folder {path.parent}; make it, or write elsewhere"
-            )
+            raise RunError(f"cannot write {target}: there is no folder {path.parent}; create it, or write elsewhere")
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            raise RunError(f"{target} was to be written, but it is no regular file; give another name")
+            raise RunError(f"cannot write {target}: it is not a regular file; give another name")
         _check_free(path, overwrite)
         folder = -1
         try:
@@ -113,9 +111,7 @@ class _Work:
         except OSError as error:
             if folder >= 0:
                 os.close(folder)
-            raise RunError(
-                f"{target} was to be written, but {path.parent} does not allow it: {reason_of(error)}"
-            ) from error
+            raise RunError(f"cannot write {target}: {path.parent} does not allow it: {reason_of(error)}") from error
         except RunError:
             os.close(folder)
             raise
@@ -172,15 +168,13 @@ class _Work:
     def _check_ours(self, name: str) -> None:
         if not self._is_ours(name):
             raise RunError(
-                f"{self.target} was written, but another run took {name} over; let one run at a time write there"
+                f"{self.target} was written, but another run took over {name}; let one run at a time write there"
             )
 
 
 def _check_free(target: Path, overwrite: bool) -> None:
     if not overwrite and target.exists():
-        raise RunError(
-            f"{target} was to be written with overwrite=False, but it exists; remove it, or give another name"
-        )
+        raise RunError(f"cannot write {target} with overwrite=False: it exists; remove it, or give another name")
 
 
 def _adopt(target: Path, folder: int) -> int:
@@ -228,6 +222,6 @@ def _locked_new(target: Path, folder: int) -> int:
 
 def _is_written(target: Path) -> RunError:
     return RunError(
-        f"{target} was to be written, but another run is writing it just now (it holds {target.name}{PART}); wait for "
+        f"cannot write {target}: another run is writing it (and holds {target.name}{PART}); wait for "
         "its end, or give another name"
     )

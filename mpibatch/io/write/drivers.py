@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mpibatch.io.seal.extent import Extent
     from mpibatch.io.write.layout import Dataset
 
-__all__ = ["NAMES", "VARIABLE", "Choice", "Driver", "choose", "obstacle", "stripe_advice"]
+__all__ = ["NAMES", "VARIABLE", "Driver", "DriverChoice", "choose", "obstacle", "stripe_advice"]
 
 VARIABLE = "MPIBATCH_DRIVER"
 
@@ -50,7 +50,7 @@ class Driver(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class DriverChoice:
     """A driver, its name, and why it is this one."""
 
     name: str
@@ -64,10 +64,10 @@ class Choice:
 
 _DRIVERS: dict[str, Driver] = {"direct": direct, "mpio": mpio}
 NAMES = tuple(_DRIVERS)
-_told: set[Choice] = set()
+_told: set[DriverChoice] = set()
 
 
-def choose(comm: MPI.Intracomm, driver: str | None = None, is_packed: bool = False, path: str = "") -> Choice:
+def choose(comm: MPI.Intracomm, driver: str | None = None, is_packed: bool = False, path: str = "") -> DriverChoice:
     """Return the driver to write with. Collective. UsageError if one is asked for that does not work here.
 
     `is_packed` says that datasets are to be cut into chunks: parallel HDF5 gives packed ones places that depend on
@@ -78,13 +78,13 @@ def choose(comm: MPI.Intracomm, driver: str | None = None, is_packed: bool = Fal
         name = driver or os.environ.get(VARIABLE) or None
         source = "driver=" if driver else f"${VARIABLE}="
         if name is not None and name not in _DRIVERS:
-            raise UsageError(f"{source}{name!r} was asked for{nearest(name, _DRIVERS)}")
+            raise UsageError(f"{source}{name!r} is unknown{nearest(name, _DRIVERS)}")
         against = obstacle()
         if name == "mpio" and against:
-            raise UsageError(f"{source}'mpio' was asked for, but {against}; or write with driver='direct'")
-        local_choice = Choice(name, "asked for") if name else _best(against, is_packed)
+            raise UsageError(f"{source}'mpio' does not work: {against}; or write with driver='direct'")
+        local_choice = DriverChoice(name, "asked for") if name else _best(against, is_packed)
     # Ranks on other nodes might have another h5py: all take what rank 0 takes, and say so if they cannot.
-    choice: Choice = comm.bcast(local_choice)
+    choice: DriverChoice = comm.bcast(local_choice)
     with agreed(comm, "choosing how to write"):
         if choice.name == "mpio" and against:
             raise UsageError(f"rank 0 writes with mpio, but on {MPI.Get_processor_name()} {against}")
@@ -96,14 +96,14 @@ def choose(comm: MPI.Intracomm, driver: str | None = None, is_packed: bool = Fal
     return choice
 
 
-def _best(against: str, is_packed: bool) -> Choice:
+def _best(against: str, is_packed: bool) -> DriverChoice:
     if against:
-        return Choice("direct", against)
+        return DriverChoice("direct", against)
     if not tells_failures():
-        return Choice("direct", "this MPI's file layer (OMPIO) does not tell parallel HDF5 of writes that failed")
+        return DriverChoice("direct", "this MPI's file layer (OMPIO) does not tell parallel HDF5 of writes that failed")
     if is_packed:
-        return Choice("direct", "with parallel HDF5 the bytes of compressed files would depend on the ranks")
-    return Choice("mpio", f"h5py has parallel HDF5 {h5py.version.hdf5_version}, on the MPI library of mpi4py")
+        return DriverChoice("direct", "with parallel HDF5 the bytes of compressed files would depend on the ranks")
+    return DriverChoice("mpio", f"h5py has parallel HDF5 {h5py.version.hdf5_version}, on the MPI library of mpi4py")
 
 
 @cache

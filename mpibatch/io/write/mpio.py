@@ -187,6 +187,17 @@ def _extents_of_chunks(comm: MPI.Intracomm, path: str, dataset: Dataset) -> list
                 raise OSError(f"{dataset.name}: {len(data)} of {nbytes} bytes at {offset} could be read back")
             box, per = grid.box(number), per_digest(nbytes, word)
             digests = of_bytes(data, word, 0, per)
-            mine.append(Extent(dataset.name, offset, nbytes, word, 0, per, digests, (box.start, box.stop)))
+            mine.append(
+                Extent(
+                    dataset=dataset.name,
+                    offset=offset,
+                    nbytes=nbytes,
+                    word=word,
+                    first=0,
+                    per_digest=per,
+                    digests=digests,
+                    cells=(box.start, box.stop),
+                )
+            )
     by_rank = comm.gather(mine)
     return [by_rank[number % comm.size][number // comm.size] for number in range(grid.total)] if by_rank else []

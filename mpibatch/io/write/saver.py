@@ -120,7 +120,7 @@ def save(
             check_field(f"saving {name!r}", value)
         # No communicator to agree over; but this is the same on every rank unless ranks run different programs.
         raise UsageError(
-            f"{os.fspath(path)!r} was to be written without any field; give at least one: save(path, name=field)"
+            f"cannot write {os.fspath(path)!r} without any field; give at least one: save(path, name=field)"
         )
     comm = first.grid.comm if isinstance(first, Field) else first.comm
     with phase("io"):
@@ -199,7 +199,7 @@ def _extra(attrs: Mapping[str, Attributes], given: Mapping[str, Any]) -> dict[st
     names = set(map(normal_name, given))
     if len(names) < len(given):
         raise UsageError(
-            f"datasets {sorted(given)} were to be saved, but some of these names are the same; give distinct ones"
+            f"cannot save the datasets {sorted(given)}: some of these names are the same; give distinct ones"
         )
     extra = {normal_name(name): values for name, values in attrs.items()}
     if unknown := set(extra) - names:
@@ -212,14 +212,14 @@ def _extra(attrs: Mapping[str, Attributes], given: Mapping[str, Any]) -> dict[st
 def _checked(name: str, field: Any, comm: MPI.Intracomm) -> Field:
     if not isinstance(field, Field):
         if np.ndim(field) == 0:
-            raise UsageError(f"{name!r} was to be saved, but it is a single value; give it as attrs={{...}}")
+            raise UsageError(f"cannot save {name!r}: it is a single value; give it as attrs={{...}}")
         check_field(f"saving {name!r}", field)
     if field.grid.comm != comm:
-        raise UsageError(f"{name!r} was to be saved with fields of another communicator; save them into separate files")
+        raise UsageError(f"cannot save {name!r} with fields of another communicator; save them into separate files")
     if numeric(field.dtype.str) is None:
         # Their values have bytes that mean nothing, and other machines have another type of this name.
         raise UsageError(
-            f"{name!r} was to be saved, but no other machine may read {field.dtype}; convert it to f8 or c16"
+            f"cannot save {name!r}: other machines may be unable to read {field.dtype}; convert it to f8 or c16"
         )
     result: Field = field
     return result
@@ -230,8 +230,8 @@ def check_attributes(attrs: Attributes, reserved: tuple[str, ...]) -> None:
     for name, value in attrs.items():
         if name.startswith(reserved):
             ours = " or ".join(map(repr, reserved))
-            raise UsageError(f"attribute {name!r} was given, but names beginning with {ours} are ours; rename it")
+            raise UsageError(f"attribute {name!r} was given, but names that begin with {ours} are reserved; rename it")
         if name in TAKEN:
-            raise UsageError(f"attribute {name!r} was given, but HDF5 or VTK have a use for this name; rename it")
+            raise UsageError(f"attribute {name!r} was given, but HDF5 or VTK uses this name; rename it")
         if np.asarray(value).dtype.kind not in "biufcU" or np.ndim(value) > 1:
             raise UsageError(f"attribute {name!r} is {value!r}; give a number, text, or a list of one of them")

@@ -158,7 +158,7 @@ def series(
     if first is None:
         for name, given in fields.items():
             check_field(f"saving {name!r}", given)
-        raise UsageError(f"{os.fspath(path)!r} was to be written without any field; give at least one: name=field")
+        raise UsageError(f"cannot write {os.fspath(path)!r} without any field; give at least one: name=field")
     comm = first.grid.comm
     with agreed(comm, f"writing {path}"):
         place = output_path(path)
@@ -190,7 +190,7 @@ def series(
 def _timed(dataset: Dataset, u: Field) -> Dataset:
     """The dataset of a field at all times, none yet."""
     if math.prod(u.shape) == 0:
-        raise UsageError(f"{dataset.name!r} of shape {u.shape} was to be saved as a time series; it has no values")
+        raise UsageError(f"cannot save {dataset.name!r} of shape {u.shape} as a time series: it has no values")
     grid = u.grid
     row = math.prod(u.shape[1:]) * u.dtype.itemsize
     cuts = -(-u.shape[0] // max(1, CHUNK_BYTES // row))
@@ -225,5 +225,5 @@ def _same(datasets: Sequence[Dataset], fields: Mapping[str, Field], comm: MPI.In
                 f"{dataset.name!r} began as {dataset.shape[1:]} of {dataset.dtype} and is now {form}; keep it the same"
             )
     if len(by_name) != len(datasets):
-        raise UsageError(f"{sorted(by_name)} were to be appended to a series of {[d.name for d in datasets]}")
+        raise UsageError(f"cannot append {sorted(by_name)} to a series of {[d.name for d in datasets]}; give the same")
     return [by_name[dataset.name][0] for dataset in datasets]

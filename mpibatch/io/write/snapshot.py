@@ -76,7 +76,17 @@ class Snapshot:
         for number, offset, nbytes, word, first, per_digest in extra["series_extents"].tolist():
             high = low + -(-nbytes // (word * per_digest))
             digests = extra["series_digests"][low:high]
-            extents.append(Extent(datasets[number][0], offset, nbytes, word, first, per_digest, digests))
+            extents.append(
+                Extent(
+                    dataset=datasets[number][0],
+                    offset=offset,
+                    nbytes=nbytes,
+                    word=word,
+                    first=first,
+                    per_digest=per_digest,
+                    digests=digests,
+                )
+            )
             low = high
         outside = extra["series_outside"].tobytes()
         return Snapshot(about["length"], about["size"], datasets, nested, outside, tuple(extents))
@@ -96,7 +106,7 @@ def put_back(path: str, snapshot: Snapshot) -> None:
     gaps = list(_gaps(sizes, snapshot.places, snapshot.size))
     outside = memoryview(zlib.decompress(snapshot.outside))
     if len(outside) != sum(high - low for low, high in gaps):
-        raise RunError(f"what is known of {path} does not fit together; start anew")
+        raise RunError(f"the saved state of {path} contradicts itself; start anew")
     with open(path, "rb+") as file:
         file.truncate(snapshot.size)
         done = 0

@@ -49,7 +49,7 @@ def opened(
     """Return the checkpoints that a job asks for. Collective. Raises UsageError if `start` needs them."""
     if settings is None:
         if start != "new":
-            raise UsageError(f"--{start} was given, but the job has no section [checkpoint]; add one")
+            raise UsageError(f"--{start} needs a section [checkpoint], and the job has none; add one")
         return None
     checkpoints = Checkpoints(
         settings.path,

@@ -266,7 +266,17 @@ def _steps(raw: list[dict[str, Any]], last_dataset: str | None, problems: Proble
                 key = next((key for key, named in given.items() if named == source), "input")
                 problems.add((*path, key), f"{where}: there is no earlier step {source!r} to read{later}")
         save = _dataset(accepted.get("save", False), name, last_dataset if entry is raw[-1] else None)
-        steps.append(Step(name, chosen, sources[0], parameters, save, tuple(sources[1:]), fields))
+        steps.append(
+            Step(
+                name=name,
+                filter=chosen,
+                input=sources[0],
+                parameters=parameters,
+                save=save,
+                others=tuple(sources[1:]),
+                fields=fields,
+            )
+        )
     return steps
 
 

@@ -84,16 +84,16 @@ def build_simulation(document: Mapping[str, Any], problems: Problems, text: str 
     assert program is not None
     assert schedule is not None
     return SimulationJob(
-        problems.source,
-        text,
-        program,
-        program.parameters(given),
-        grid_options(tables["grid"]),
-        schedule,
-        path,
-        tables["diagnostics"].get("path"),
-        checkpointing(document, tables),
-        bool(tables["output"].get("record", True)),
+        source=problems.source,
+        text=text,
+        program=program,
+        parameters=program.parameters(given),
+        grid=grid_options(tables["grid"]),
+        schedule=schedule,
+        output=path,
+        diagnostics=tables["diagnostics"].get("path"),
+        checkpoint=checkpointing(document, tables),
+        record=bool(tables["output"].get("record", True)),
     )
 
 

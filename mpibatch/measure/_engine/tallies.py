@@ -139,8 +139,18 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
     total = max((places + last) // 32 + 3, (places + bits + count) // 32 + 2)
     moment = total + 2 if "moment" in kinds else 0
     square = max((2 * places + 2 * last) // 32 + 3, (2 * places + 2 * bits + count) // 32 + 2)
-    sizes = total if kinds else 0, moment, square if "square" in kinds else 0
-    return Layout(labels.grid.ndim, order, words, True, *sizes, dropped, least), top
+    layout = Layout(
+        ndim=labels.grid.ndim,
+        order=order,
+        words=words,
+        has_values=True,
+        total=total if kinds else 0,
+        moment=moment,
+        square=square if "square" in kinds else 0,
+        dropped=dropped,
+        least=least,
+    )
+    return layout, top
 
 
 def comparable(owned: Array) -> Array:

@@ -129,7 +129,9 @@ def groups_of(call: str, u: Field, labels: Any, index: Any) -> Groups:
         f"{names[:5].tolist()} (number {mark(str(named.tolist()))})"
     )
     agree(u.grid.comm, text)
-    return Groups(u, array, names, order.reshape(-1), given.shape, text, names.size)
+    return Groups(
+        u=u, labels=array, names=names, order=order.reshape(-1), shape=given.shape, text=text, count=names.size
+    )
 
 
 def has_many(labels: Field | None, index: Any) -> bool:

@@ -73,7 +73,7 @@ def check(properties: Any, ndim: int, has_values: bool, spacing: tuple[float, ..
         if name in _LEFT_OUT:
             raise UsageError(f"regionprops_table: {name!r} {_LEFT_OUT[name]}")
         if name not in PROPERTIES:
-            raise UsageError(f"regionprops_table: property {name!r} was asked for{nearest(str(name), PROPERTIES)}")
+            raise UsageError(f"regionprops_table: property {name!r} is unknown{nearest(str(name), PROPERTIES)}")
         if name in INTENSITY and not has_values:
             raise UsageError(f"regionprops_table: {name!r} is a property of values; give intensity=, a field of them")
         if ndim not in _AXES.get(name, (ndim,)):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.domain import Decomposition
@@ -51,7 +52,7 @@ def sort_lines(
     mask = None if op.mask is None else _whole_lines(lines, _mask_field(op)).owned
     with phase("compute"), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # lines of NaN, and ranks without lines
-        plain = pencils.owned.view("u1") if u.dtype.kind == "b" else pencils.owned
+        plain = as_numbers(pencils.owned)
         if mask is None:
             results = _reduce_whole(lines, plain, shape, reduce_lines)
         else:

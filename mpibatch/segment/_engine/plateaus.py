@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
@@ -36,7 +37,7 @@ class Plateaus:
         """Fetch the halo; `beyond` is the value outside the walls. Collective."""
         check_memory(u.grid, name, padded_bytes(u, near.reach, u.dtype.itemsize + 1))
         cells = padded_copy(u, near.reach, "constant", beyond)
-        self._cells = (cells.view(np.uint8) if cells.dtype.kind == "b" else cells).reshape(-1)
+        self._cells = as_numbers(cells).reshape(-1)
         self._name, self._near = name, near
         self._field = Field(u.grid, np.uint8, near.reach)
         self._field.padded[...] = OPEN

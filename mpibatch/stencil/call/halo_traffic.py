@@ -10,7 +10,7 @@ from mpibatch.stencil.compiled.edges import Edges
 from mpibatch.stencil.compiled.fills import AXES, FAR, Surroundings
 from mpibatch.stencil.compiled.numba_run import flat_arguments
 from mpibatch.stencil.compiled.types import Array, Stored
-from mpibatch.stencil.walls import Condition, Sides
+from mpibatch.stencil.walls import Condition, Sides, conditions_along
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def within_ranks(grid: Grid, sides: Sides, reach: Reach) -> bool:
     for axis, widths in enumerate(reach):
         if not any(widths):
             continue
-        kinds = {condition.kind for condition in _conditions(grid, sides, axis)}
+        kinds = {condition.kind for condition in conditions_along(axis, sides, grid.periodic)}
         if "function" in kinds:
             return False
         if grid.topology[axis] > 1 and kinds != {"wrap"}:
@@ -69,7 +69,7 @@ def edges_of(field: Field, sides: Sides, reach: Reach, corners: bool) -> Edges:
             domain[at] = (-FAR, FAR)
         else:
             domain[at] = (-box.start[axis], grid.shape[axis] - box.start[axis])
-            conditions[at] = _conditions(grid, sides, axis)
+            conditions[at] = conditions_along(axis, sides, grid.periodic)
     most = max(1, *(n for pair in widths for n in pair))
     array = Array(field.dtype, field.components)
     walls = Surroundings(array, tuple(domain), tuple(conditions), tuple(spacing), most)
@@ -77,9 +77,5 @@ def edges_of(field: Field, sides: Sides, reach: Reach, corners: bool) -> Edges:
     return Edges(walls, tuple(cells), tuple(widths), corners, first, (strides[0], strides[1]))
 
 
-def _conditions(grid: Grid, sides: Sides, axis: int) -> tuple[Condition, Condition]:
-    return (Condition("wrap"),) * 2 if grid.periodic[axis] else sides[axis]
-
-
 def _is_wrapped(grid: Grid, sides: Sides, axis: int) -> bool:
-    return all(condition.kind == "wrap" for condition in _conditions(grid, sides, axis))
+    return all(condition.kind == "wrap" for condition in conditions_along(axis, sides, grid.periodic))

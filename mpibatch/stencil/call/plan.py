@@ -193,37 +193,37 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
     grid = next(iter(fields.values())).grid
     footprint = kernel.footprint_on(grid.ndim)
     sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
-    geometry = Geometry(grid.shape, grid.periodic, grid.spacing, grid.origin)
-    wholes = _memories(fields, footprint, sides, kept)
-    _check_grids(kernel.name, wholes, grid)
-    copies = _copies(wholes, fields)
+    geometry = Geometry.of(grid)
+    memories = _memories(fields, footprint, sides, kept)
+    _check_grids(kernel.name, memories, grid)
+    copies = _copies(memories, fields)
     standing: list[FrozenHalo] = []
-    edges: dict[_Whole, Edges] = {}
+    edges: dict[_InputMemory, Edges] = {}
     groups: dict[Any, list[Field]] = {}
     asking: dict[Any, list[Field]] = {}
     formulas: list[Task] = []
-    for whole in dict.fromkeys(wholes.values()):
-        if not any(width for pair in whole.reach for width in pair):
+    for memory in dict.fromkeys(memories.values()):
+        if not any(width for pair in memory.reach for width in pair):
             continue
-        f = whole.field
+        f = memory.field
         # Also says, on all ranks, which walls the field cannot have.
-        own_tasks = tasks(f.memory.cells, f.origin, f.box, whole.reach, whole.sides, geometry, whole.corners)
-        by_sweeps = kernel.backend == "numba" and within_ranks(grid, whole.sides, whole.reach)
+        own_tasks = tasks(f.memory.cells, f.origin, f.box, memory.reach, memory.sides, geometry, memory.corners)
+        by_sweeps = kernel.backend == "numba" and within_ranks(grid, memory.sides, memory.reach)
         if by_sweeps:
-            edges[whole] = edges_of(f, whole.sides, whole.reach, whole.corners)
-            reach, modes = exchanged(grid, whole.sides, whole.reach)
-            corners, own_tasks = whole.corners and sum(map(any, reach)) > 1, []
+            edges[memory] = edges_of(f, memory.sides, memory.reach, memory.corners)
+            reach, modes = exchanged(grid, memory.sides, memory.reach)
+            corners, own_tasks = memory.corners and sum(map(any, reach)) > 1, []
         else:
-            reach, corners, modes = whole.reach, whole.corners, source_modes(whole.sides, geometry)
-        if whole.filled is not None:
+            reach, corners, modes = memory.reach, memory.corners, source_modes(memory.sides, geometry)
+        if memory.filled is not None:
             by_axis = [list(pair) for pair in modes]
             own = Exchange(f, reach, by_axis, corners=corners, counted=False) if any(map(any, reach)) else None
-            key, width = walls_key(whole.sides, grid.periodic), (whole.reach, whole.corners, by_sweeps)
-            need = need_of([f], whole.sides, whole.reach, whole.corners)
-            standing.append(FrozenHalo(whole.filled, key, width, own, own_tasks, need))
+            key, width = walls_key(memory.sides, grid.periodic), (memory.reach, memory.corners, by_sweeps)
+            need = need_of([f], memory.sides, memory.reach, memory.corners)
+            standing.append(FrozenHalo(memory.filled, key, width, own, own_tasks, need))
             continue
         formulas += own_tasks
-        asking.setdefault((whole.sides, whole.reach, whole.corners), []).append(f)
+        asking.setdefault((memory.sides, memory.reach, memory.corners), []).append(f)
         if any(map(any, reach)):
             groups.setdefault((reach, corners, modes), []).append(f)
     exchanges = [
@@ -235,14 +235,14 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
     shared = tuple(widths if axis in distant else (0, 0) for axis, widths in enumerate(footprint.reach))
     inner = inner_box(everything, shared)
     return Plan(
-        inputs=[Stored(w.field.memory.cells, tuple(low for low, _ in w.field.halo)) for w in wholes.values()],
-        edges=[edges.get(whole) for whole in wholes.values()],
+        inputs=[Stored(w.field.memory.cells, tuple(low for low, _ in w.field.halo)) for w in memories.values()],
+        edges=[edges.get(memory) for memory in memories.values()],
         copies=list(copies.values()),
         exchanges=exchanges,
         needs=[need_of(together, *how) for how, together in asking.items()],
         tasks=formulas,
         standing=standing,
-        geometry=_numbers_of(geometry, grid.box),
+        geometry=geometry.numbers(grid.box.start),
         distant=distant,
         everything=everything,
         inner=inner,
@@ -252,7 +252,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
 
 
 @dataclass(frozen=True, eq=False)
-class _Whole:
+class _InputMemory:
     """One field's memory, for all parameters that it is given for."""
 
     field: Field
@@ -264,14 +264,14 @@ class _Whole:
 
 def _memories(
     fields: Mapping[str, Field], footprint: Footprint, sides: Mapping[str, Sides], kept: Mapping[str, HaloState]
-) -> dict[str, _Whole]:
+) -> dict[str, _InputMemory]:
     """Return for every parameter the memory that is read: the field's, or a copy where that will not do."""
     kinds: dict[tuple[int, Sides], list[str]] = {}
     for name, user in fields.items():
         is_local = footprint.fields[name].is_local
         key = (id(user), ()) if is_local else (id(user), sides[name])
         kinds.setdefault(key, []).append(name)
-    wholes: dict[str, _Whole] = {}
+    memories: dict[str, _InputMemory] = {}
     taken: set[int] = set()
     for (number, conditions), names in kinds.items():
         user, reads = fields[names[0]], [footprint.fields[name] for name in names]
@@ -288,18 +288,18 @@ def _memories(
             user.memory.is_reused = False
         elif conditions:
             taken.add(number)
-        whole = _Whole(user, reach, any(r.needs_corners for r in reads), conditions, filled)
-        wholes |= dict.fromkeys(names, whole)
-    return {name: wholes[name] for name in fields}
+        memory = _InputMemory(user, reach, any(r.needs_corners for r in reads), conditions, filled)
+        memories |= dict.fromkeys(names, memory)
+    return {name: memories[name] for name in fields}
 
 
-def _check_grids(kernel: str, wholes: Mapping[str, _Whole], grid: Grid) -> None:
+def _check_grids(kernel: str, memories: Mapping[str, _InputMemory], grid: Grid) -> None:
     """Refuse fields whose halo would depend on whether it is filled by their own grid, or the first field's. Local."""
-    for name, whole in wholes.items():
-        other = whole.field.grid
-        if other is grid or not any(map(any, whole.reach)):
+    for name, memory in memories.items():
+        other = memory.field.grid
+        if other is grid or not any(map(any, memory.reach)):
             continue
-        has_slopes = any(condition.kind == "neumann" for pair in whole.sides for condition in pair)
+        has_slopes = any(condition.kind == "neumann" for pair in memory.sides for condition in pair)
         if other.periodic != grid.periodic or (has_slopes and other.spacing != grid.spacing):
             raise UsageError(
                 f"stencil {kernel!r}: the grid of {name!r} has periodic={other.periodic}, spacing={other.spacing}, and "
@@ -309,21 +309,11 @@ def _check_grids(kernel: str, wholes: Mapping[str, _Whole], grid: Grid) -> None:
 
 
 def _copies(
-    wholes: Mapping[str, _Whole], fields: Mapping[str, Field]
+    memories: Mapping[str, _InputMemory], fields: Mapping[str, Field]
 ) -> dict[int, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Return (target, source) for memory that is not the user's, by the id of its field."""
     return {
         id(w.field): (w.field.memory.owned, fields[n].memory.owned)
-        for n, w in wholes.items()
+        for n, w in memories.items()
         if w.field is not fields[n]
     }
-
-
-def _numbers_of(geometry: Geometry, box: Box) -> dict[tuple[str, int], Any]:
-    numbers: dict[tuple[str, int], Any] = {}
-    for axis, cells in enumerate(geometry.shape):
-        numbers["index", axis] = box.start[axis]
-        numbers["cells", axis] = cells
-        numbers["coordinate", axis] = geometry.origin[axis]
-        numbers["spacing", axis] = geometry.spacing[axis]
-    return numbers

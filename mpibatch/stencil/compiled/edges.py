@@ -1,4 +1,4 @@
-"""What a compiled sweep fills outside the domain on its way, as jobs for `wall_text.EDGE`.
+"""What a compiled sweep fills outside the domain on its way, as jobs for `wall_source.EDGE`.
 
 A pass over the walls before the sweep would bring most of a halo's cache lines from memory twice. So a plane's rows
 and columns outside are filled when that plane is the middle one, or, for kernels that read corners, when it is first
@@ -11,17 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mpibatch.stencil.compiled.fills import Fill, Interval, Span, Surroundings
+from mpibatch.stencil.compiled.tables import EdgeJob, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["COLUMNS", "Edges"]
+    import numpy as np
+    import numpy.typing as npt
 
-COLUMNS = 10  # of a table of jobs
+__all__ = ["Edges"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,11 +63,14 @@ class Edges:
             (y0, y1), (x0, x1) = (self._within(axis) for axis in (1, 2))
         plane, row, word = *self.strides, self.walls.array.words
         planes, rows, columns = (self._fills(axis) for axis in range(3))
-        jobs: list[tuple[int, ...]] = []
+        jobs: list[EdgeJob] = []
 
         def add(turns: tuple[int, int, int], begin: int, step: int, fill: Fill, size: tuple[int, int]) -> None:
             begin += self.first
-            jobs.append((*turns, begin + fill.to * step, begin + fill.of * step, row, *size, fill.kind, fill.value))
+            to, of = begin + fill.to * step, begin + fill.of * step
+            jobs.append(
+                EdgeJob(*turns, to=to, of=of, row=row, rows=size[0], cells=size[1], kind=fill.kind, value=fill.value)
+            )
 
         for fill in planes:
             if k0 - below <= fill.to < k1 + above:
@@ -85,7 +87,7 @@ class Edges:
             for fill in columns:
                 if c0 <= fill.to < c1:
                     add(when, d * plane + j0 * row, word, fill, (j1 - j0, 1))
-        return np.array(jobs, "i8").reshape(-1, COLUMNS)
+        return table_of(jobs, EdgeJob)
 
     def _within(self, axis: int) -> Interval:
         """Return the cells that are read and in the domain."""

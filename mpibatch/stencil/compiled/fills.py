@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain import wall_runs
+from mpibatch.stencil.compiled.tables import Beside, Beyond, Head, table_of
 from mpibatch.stencil.compiled.wall_source import KINDS
 
 if TYPE_CHECKING:
@@ -72,23 +73,36 @@ class Surroundings:
         return values.reshape(-1)
 
     def table(self, levels: Sequence[Sequence[Span]]) -> npt.NDArray[np.int64]:
-        """Return the fills around what is computed, as `fused` describes them. Local."""
-        heads: list[tuple[int, ...]] = []
-        rows: list[tuple[int, ...]] = []
+        """Return the fills around what is computed, as `wavefront` reads them. Local."""
+        heads: list[Head] = []
+        rows: list[Beside | Beyond] = []
         for slow, middle, fast in levels:
             planes, above, beside = (list(self.fills(axis, span)) for axis, span in enumerate((slow, middle, fast)))
             low, high = (sum(fill.side == side for fill in above) for side in (0, 1))
-            across, along = fast.stop - fast.start, middle.stop - middle.start + low + high
-            first, begin = len(levels) + len(rows), middle.start - low
-            rows += [(f.to, fast.start, f.of, fast.start, 1, across, f.kind, f.value) for f in above]
-            rows += [(begin, f.to, begin, f.of, along, 1, f.kind, f.value) for f in beside]
-            end = len(levels) + len(rows)
+            first, across, along = middle.start - low, fast.stop - fast.start, middle.stop - middle.start + low + high
+            within = [
+                Beside(f.to, fast.start, f.of, fast.start, rows=1, columns=across, kind=f.kind, value=f.value)
+                for f in above
+            ]
+            within += [
+                Beside(first, f.to, first, f.of, rows=along, columns=1, kind=f.kind, value=f.value) for f in beside
+            ]
             # Planes before the domain are filled when the one that they come from is there, others in their turn.
-            rows += [(f.to if f.side else f.of, f.to, f.of, f.kind, f.value, 0, 0, 0) for f in planes]
+            beyond = [Beyond(f.to if f.side else f.of, f.to, f.of, f.kind, f.value) for f in planes]
             turns = [[f.to if side else f.of for f in planes if f.side == side] for side in (0, 1)]
-            inner = (max(turns[0], default=-FAR) + 1, min(turns[1], default=FAR))
-            heads.append((first, end, end, len(levels) + len(rows), *inner, 0, 0))
-        return np.array([*heads, *rows], "i8")
+            start = len(levels) + len(rows)
+            heads.append(
+                Head(
+                    beside=start,
+                    beside_end=start + len(within),
+                    beyond=start + len(within),
+                    beyond_end=start + len(within) + len(beyond),
+                    inner=max(turns[0], default=-FAR) + 1,
+                    inner_end=min(turns[1], default=FAR),
+                )
+            )
+            rows += [*within, *beyond]
+        return table_of([*heads, *rows], Beside)
 
     def fills(self, axis: int, span: Span) -> Iterator[Fill]:
         """Yield what is to be filled along an axis, on both sides of the domain."""

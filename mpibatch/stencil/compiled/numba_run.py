@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpibatch.stencil.compiled.edges import COLUMNS, Edges
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_source import Signature, kernel_text, signature_of
 from mpibatch.stencil.compiled.strips import Strips, strips_of
+from mpibatch.stencil.compiled.tables import EdgeJob, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mpibatch.stencil.compiled.edges import Edges
     from mpibatch.stencil.compiled.types import Stored, Sweep, Typed
 
 __all__ = ["flat_arguments", "loop_ranges", "looped", "pool"]
@@ -46,7 +47,7 @@ def looped(
     # Inputs may share memory, whose edges are filled once.
     filled = {id(e): n for n, e in reversed(list(enumerate(edges))) if e and n in signature.read_off}
     strips = _strips_of(typed, outputs, inputs)
-    nothing = np.zeros((0, COLUMNS), "i8")
+    nothing = table_of([], EdgeJob)
 
     def arguments(ranges: tuple[int, ...]) -> list[Any]:
         tables: list[Any] = []

@@ -19,6 +19,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.stencil.language.functions import FUNCTIONS
 from mpibatch.stencil.language.ir import MARKERS, Op, Place, Program, Read
 from mpibatch.stencil.language.source import refusal
+from mpibatch.stencil.language.tape import without_unused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -308,16 +309,15 @@ def assign_types(
             number = _operation(typer, op, [numbers[a] for a in op.args])
         numbers.append(number)
     outputs, results = _stored(typer, requested, numbers)
-    keep = _live(typer, results)
-    order = {number: at for at, number in enumerate(keep)}
+    ops, order = without_unused(typer.ops, [part for parts in results for part in parts])
     return Typed(
         name=program.name,
         ndim=ndim,
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         scalars=tuple((name, scalars[name]) for name in program.scalars),
-        ops=tuple(Op(o.name, tuple(order[a] for a in o.args), o.data) for o in (typer.ops[n] for n in keep)),
-        types=tuple(typer.types[n] for n in keep),
+        ops=ops,
+        types=tuple(typer.types[n] for n in order),
         results=tuple(tuple(order[p] for p in parts) for parts in results),
         in_place=tuple(in_place) or (-1,) * len(outputs),
         narrow=tuple(dict.fromkeys(typer.narrow)),
@@ -351,14 +351,3 @@ def _stored(
         outputs.append(stored)
         results.append(tuple(typer.cast(p, stored.dtype) for p in parts))
     return outputs, results
-
-
-def _live(typer: _Typer, results: Sequence[Sequence[int]]) -> list[int]:
-    live: set[int] = set()
-    todo = [part for parts in results for part in parts]
-    while todo:
-        number = todo.pop()
-        if number not in live:
-            live.add(number)
-            todo += typer.ops[number].args
-    return sorted(live)

@@ -6,6 +6,8 @@ sweep, and carries out the jobs of that plane.
 
 from __future__ import annotations
 
+from mpibatch.stencil.compiled.tables import EdgeJob, in_text
+
 __all__ = ["EDGE", "KINDS", "PUT"]
 
 # What cells outside the domain hold, made of a cell inside.
@@ -37,18 +39,16 @@ def put(b, t, s, row, rows, cells, w, kind, v, v0):
                 b[U8(t + j * row + i)] = x
 """
 
-# A job's row in the table: the planes during which it is done, from the first to before the end; words from one plane
-# to the next; words from the array's begin, with plane 0, to what is filled and to what it is made of; words from row
-# to row; rows; cells; kind; place of the value.
-EDGE = """\
+_JOB = in_text(EdgeJob, "jobs", "q")
+EDGE = f"""\
 @njit(error_model="numpy", _nrt=False)
 def edge(b, w, k, jobs, v):
     for q in range(jobs.shape[0]):
-        if jobs[q, 0] <= k and k < jobs[q, 1]:
-            d = k * jobs[q, 2]
-            t, s = d + jobs[q, 3], d + jobs[q, 4]
-            if jobs[q, 8] == 1 and jobs[q, 6] * jobs[q, 7] * w == 1:
+        if {_JOB.first} <= k and k < {_JOB.end}:
+            d = k * {_JOB.plane}
+            t, s = d + {_JOB.to}, d + {_JOB.of}
+            if {_JOB.kind} == 1 and {_JOB.rows} * {_JOB.cells} * w == 1:
                 b[U8(t)] = b[U8(s)]
             else:
-                put(b, t, s, jobs[q, 5], jobs[q, 6], jobs[q, 7], w, jobs[q, 8], v, jobs[q, 9])
+                put(b, t, s, {_JOB.row}, {_JOB.rows}, {_JOB.cells}, w, {_JOB.kind}, v, {_JOB.value})
 """

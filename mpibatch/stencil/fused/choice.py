@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpibatch.stencil.walls import Condition, Sides
+from mpibatch.stencil.walls import Condition, Sides, conditions_along
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from mpibatch.stencil.fused.wavefront import Chain
     from mpibatch.stencil.kernel import Kernel
 
-__all__ = ["Layout", "layout_of"]
+__all__ = ["LEAST_BLOCK", "Layout", "layout_of"]
 
 Walls = tuple[Condition | None, Condition | None]
 
+# A block has so many times the reach of all fused steps along a wide axis; more would mostly compute halo cells.
+LEAST_BLOCK = 8
 MOST_STEPS = 64  # fused; rings of more would leave the cache whatever the tile
 
 
@@ -68,7 +70,8 @@ def layout_of(kernel: Kernel, grid: Grid, sides: Mapping[str, Sides], chains: Se
     walls: list[list[Walls | None]] = [[None] * grid.ndim for _ in chains]
     wide, wraps, limit = [False] * grid.ndim, [False] * grid.ndim, MOST_STEPS
     for axis in range(grid.ndim):
-        reading = {n: _sides(grid, sides[n][axis], axis) for n in names if any(footprint.fields[n].reach[axis])}
+        readers = [n for n in names if any(footprint.fields[n].reach[axis])]
+        reading = {n: conditions_along(axis, sides[n], grid.periodic) for n in readers}
         for chain_walls, chain in zip(walls, chains, strict=True):
             own = {reading[names[n]] for n in chain.inputs if names[n] in reading}
             if len(own) > 1:
@@ -93,10 +96,6 @@ def layout_of(kernel: Kernel, grid: Grid, sides: Mapping[str, Sides], chains: Se
         if reading and grid.shape[axis] <= reach[axis]:
             limit = 1
     return Layout(reach, tuple(wide), tuple(wraps), limit, tuple(map(tuple, walls))) if limit > 1 else None
-
-
-def _sides(grid: Grid, sides: tuple[Condition, Condition], axis: int) -> tuple[Condition, Condition]:
-    return (Condition("wrap"),) * 2 if grid.periodic[axis] else sides
 
 
 def _as_read(pair: Walls, widths: Sequence[tuple[int, int]]) -> Walls:

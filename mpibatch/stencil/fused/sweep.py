@@ -15,8 +15,10 @@ from mpibatch.stencil.compiled.fills import AXES, FAR, Span, Surroundings, level
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_run import flat_arguments, pool
 from mpibatch.stencil.compiled.numba_source import signature_of
+from mpibatch.stencil.compiled.tables import Level, table_of
 from mpibatch.stencil.compiled.types import Stored, Typed
 from mpibatch.stencil.fused.wavefront import Chain, fused_text
+from mpibatch.stencil.walls import Geometry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -121,12 +123,20 @@ class Sweeper:
     def _turns(self, levels: Sequence[Sequence[Span]], steps: int) -> tuple[Any, ...]:
         """Return the table of levels, and the numbers that come behind it."""
         table = [
-            (slow.start, slow.stop, slow.stop + slow.outside[1], middle.start, middle.stop, fast.start, fast.stop)
+            Level(
+                first=slow.start,
+                planes_end=slow.stop,
+                turns_end=slow.stop + slow.outside[1],
+                row=middle.start,
+                rows_end=middle.stop,
+                column=fast.start,
+                columns_end=fast.stop,
+            )
             for slow, middle, fast in levels
         ]
         reach = self._reach[0]
         return (
-            np.array(table, "i8"),
+            table_of(table, Level),
             levels[0][0].start,
             levels[-1][0].stop + steps * reach,
             steps,
@@ -198,5 +208,5 @@ def _stored(field: Field) -> Stored:
 
 def geometry_numbers(typed: Typed, grid: Grid) -> list[Any]:
     """Return the parameters of the grid, as the generated functions take it. Local."""
-    numbers = {"index": grid.box.start, "cells": grid.shape, "coordinate": grid.origin, "spacing": grid.spacing}
-    return [numbers[name][axis] for name, axis in signature_of(typed).geometry]
+    numbers = Geometry.of(grid).numbers(grid.box.start)
+    return [numbers[key] for key in signature_of(typed).geometry]

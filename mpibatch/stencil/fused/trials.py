@@ -16,7 +16,7 @@ from mpibatch.base.host import caches
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BUDGETS", "LEAST_SAMPLE", "Choice", "Tuning", "candidates"]
+__all__ = ["BUDGETS", "LEAST_SAMPLE", "STEPS", "Choice", "Tuning", "candidates"]
 
 _CACHES = caches()
 # Bytes that the rings of a tile may take: a part of a core's share of L3, a few L2 caches, less than one, all of the

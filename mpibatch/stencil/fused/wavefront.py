@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpibatch.stencil.compiled.numba_source import HEADER, decorator, plane_text, pointers_text, signature_of
+from mpibatch.stencil.compiled.tables import Beside, Beyond, Head, Level, in_text
 from mpibatch.stencil.compiled.wall_source import PUT
 
 if TYPE_CHECKING:
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Chain", "fused_text"]
 
-# Tables of whole numbers tell what happens at which level. `levels` has a row for each: first plane, end of the
-# planes that are computed, end of the turns, rows and columns of the plane. A chain's `jobs` has a row for each level
-# (first and end of the fills within its planes, first and end of the fills of planes; from which plane on, and up to
-# which, there are none of the latter), and then these fills: row, column to fill and to take from, rows, columns, kind,
-# place of the value; and turn, plane to fill and to take from, kind, place of the value.
-#
+# Tables of whole numbers, see `compiled.tables`, say what happens at which level. `levels` has a row `Level` for each,
+# a chain's `jobs` a `Head` for each level, and then the fills, `Beside` and `Beyond`.
+_LEVEL, _HEAD = in_text(Level, "levels", "level"), in_text(Head, "jobs", "level")
+_BESIDE, _BEYOND = in_text(Beside, "jobs", "e"), in_text(Beyond, "jobs", "q")
+_PLANE = f"{_LEVEL.row}, {_LEVEL.rows_end}, {_LEVEL.column}, {_LEVEL.columns_end}"
+
 # Plane p of memory begins at ``at(p, p % slots, base, step, slots)``; a field has as many slots as planes (0). All
 # this is done for every plane of every level, which in 2-D is a row: remainders, for one, take longer than some cells.
-HELPERS = """\
+HELPERS = f"""\
 @njit(error_model="numpy", _nrt=False)
 def at(p, wrapped, base, step, slots):
     return base + (wrapped if slots else p) * step
@@ -41,23 +42,23 @@ def at(p, wrapped, base, step, slots):
 
 @njit(error_model="numpy", _nrt=False)
 def beside(b, t, row, w, e, jobs, v):
-    to, of = t + jobs[e, 0] * row + jobs[e, 1] * w, t + jobs[e, 2] * row + jobs[e, 3] * w
-    if jobs[e, 6] == 1 and jobs[e, 4] * jobs[e, 5] * w == 1:
+    to, of = t + {_BESIDE.to_row} * row + {_BESIDE.to_column} * w, t + {_BESIDE.of_row} * row + {_BESIDE.of_column} * w
+    if {_BESIDE.kind} == 1 and {_BESIDE.rows} * {_BESIDE.columns} * w == 1:
         b[U8(to)] = b[U8(of)]
     else:
-        put(b, to, of, row, jobs[e, 4], jobs[e, 5], w, jobs[e, 6], v, jobs[e, 7])
+        put(b, to, of, row, {_BESIDE.rows}, {_BESIDE.columns}, w, {_BESIDE.kind}, v, {_BESIDE.value})
 
 
 @njit(error_model="numpy", _nrt=False)
 def beyond(b, base, step, slots, row, w, p, level, levels, jobs, v):
-    j0, j1, i0, i1 = levels[level, 3], levels[level, 4], levels[level, 5], levels[level, 6]
-    for q in range(jobs[level, 2], jobs[level, 3]):
-        if jobs[q, 0] == p:
-            t = base + (jobs[q, 1] % slots if slots else jobs[q, 1]) * step
-            s = base + (jobs[q, 2] % slots if slots else jobs[q, 2]) * step
+    j0, j1, i0, i1 = {_PLANE}
+    for q in range({_HEAD.beyond}, {_HEAD.beyond_end}):
+        if {_BEYOND.turn} == p:
+            t = base + ({_BEYOND.to} % slots if slots else {_BEYOND.to}) * step
+            s = base + ({_BEYOND.of} % slots if slots else {_BEYOND.of}) * step
             shift = j0 * row + i0 * w
-            put(b, t + shift, s + shift, row, j1 - j0, i1 - i0, w, jobs[q, 3], v, jobs[q, 4])
-            for e in range(jobs[level, 0], jobs[level, 1]):
+            put(b, t + shift, s + shift, row, j1 - j0, i1 - i0, w, {_BEYOND.kind}, v, {_BEYOND.value})
+            for e in range({_HEAD.beside}, {_HEAD.beside_end}):
                 beside(b, t, row, w, e, jobs, v)
 """
 
@@ -103,7 +104,7 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
         "    for turn in range(begin, end):",
         "        for level in range(steps + 1):",
         "            p, left = turn - level * reach, steps - level",
-        "            if p < levels[level, 0] or p >= levels[level, 2]:",
+        f"            if p < {_LEVEL.first} or p >= {_LEVEL.turns_end}:",
         "                continue",
         *_indented([f"{_wrapped(d)} = {_plane(d)} % slots" for d in offsets]),
         *_indented(_targets(chains)),
@@ -116,9 +117,9 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
             if chain.inputs[q] in signature.read_off
             for line in _around(typed, m, f"x{m}_{q}", f"f{m} + p * f{m}_s0", f"f{m}, f{m}_s0, 0, f{m}_s1")
         ),
-        "            elif p < levels[level, 1]:",
+        f"            elif p < {_LEVEL.planes_end}:",
         *_indented(_sources(chains), 16),
-        "                j0, j1, i0, i1 = levels[level, 3], levels[level, 4], levels[level, 5], levels[level, 6]",
+        f"                j0, j1, i0, i1 = {_PLANE}",
         f"                plane({', '.join([*_given(typed, chains), *scalars, 'p', 'j0', 'j1', 'i0', 'i1'])})",
         "            if left:",
         *(
@@ -137,12 +138,12 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
 
 def _around(typed: Typed, m: int, array: str, begin: str, memory: str) -> list[str]:
     """Fill around plane p of an array, and planes that are made of it."""
-    words, row = typed.outputs[m].words, memory.split(", ")[-1]
+    words, row, head = typed.outputs[m].words, memory.split(", ")[-1], in_text(Head, f"jobs{m}", "level")
     lines = [
-        "if p < levels[level, 1]:",
-        f"    for e in range(jobs{m}[level, 0], jobs{m}[level, 1]):",
+        f"if p < {_LEVEL.planes_end}:",
+        f"    for e in range({head.beside}, {head.beside_end}):",
         f"        beside({array}, {begin}, {row}, {words}, e, jobs{m}, values{m})",
-        f"if p < jobs{m}[level, 4] or p >= jobs{m}[level, 5]:",
+        f"if p < {head.inner} or p >= {head.inner_end}:",
         f"    beyond({array}, {memory}, {words}, p, level, levels, jobs{m}, values{m})",
     ]
     return _indented(lines, 16)

@@ -199,7 +199,7 @@ def footprint_of(program: Program, ndim: int) -> Footprint:
         short = [read for read in reads if len(read.index) < ndim]
         if short:
             raise UsageError(
-                f"kernel {program.name!r} on {ndim} axes was asked for, and it reads {name}{list(short[0].index)}; "
+                f"kernel {program.name!r} cannot run on {ndim} axes: it reads {name}{list(short[0].index)}; "
                 "give one index per axis, and one per component axis"
             )
         offsets = [read.offsets(ndim) for read in reads]

@@ -59,7 +59,7 @@ def read_function(function: Callable[..., Any]) -> tuple[ast.FunctionDef, Source
         file = inspect.getsourcefile(function) or "?"
     except (OSError, TypeError):
         raise UsageError(
-            f"the text of {name!r} was asked for and is not there; a stencil is read from its source, so define it in "
+            f"the source of {name!r} is not available; a stencil is read from its source, so define it in "
             "a file or a notebook, not in exec() or a bare prompt"
         ) from None
     text = textwrap.dedent("".join(lines))
@@ -71,7 +71,7 @@ def read_function(function: Callable[..., Any]) -> tuple[ast.FunctionDef, Source
     code, given = function.__code__, tree.args
     parameters = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
     if tree.name != code.co_name or tuple(parameters) != code.co_varnames[: len(parameters)]:
-        problem = f"the text of {code.co_name!r} was asked for, and {tree.name!r} stands there"
+        problem = f"the file has {tree.name!r} where {code.co_name!r} was defined"
         source.refuse(tree, problem, "define the stencil in a file that does not change while the program runs")
     return tree, source
 

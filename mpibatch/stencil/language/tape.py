@@ -15,9 +15,9 @@ from mpibatch.stencil.language.captures import Captures
 from mpibatch.stencil.language.ir import Op, Output, Place, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["Argument", "Component", "Ref", "Tape", "known_number", "shifted"]
+__all__ = ["Argument", "Component", "Ref", "Tape", "known_number", "shifted", "without_unused"]
 
 MOST_OPERATIONS = 20_000
 
@@ -85,24 +85,28 @@ class Tape:
 
     def program(self, name: str, parameters: Sequence[str], outputs: Sequence[Output], returns_tuple: bool) -> Program:
         """Return what the outputs need, and nothing else. Local."""
-        live = set()
-        todo = [part for output in outputs for part in output.parts]
-        while todo:
-            number = todo.pop()
-            if number not in live:
-                live.add(number)
-                todo += self.ops[number].args
-        order = sorted(live)
-        place = {number: at for at, number in enumerate(order)}
-        ops = [Op(o.name, tuple(place[a] for a in o.args), o.data) for o in (self.ops[n] for n in order)]
+        ops, place = without_unused(self.ops, [part for output in outputs for part in output.parts])
         return Program(
             name=name,
             parameters=tuple(parameters),
             fields=tuple(p for p in parameters if self.roles.get(p) == "field"),
             scalars=tuple(p for p in parameters if self.roles.get(p) == "scalar"),
-            ops=tuple(ops),
+            ops=ops,
             outputs=tuple(Output(tuple(place[p] for p in o.parts), o.is_vector) for o in outputs),
             returns_tuple=returns_tuple,
-            places=tuple(self.places[n] for n in order),
+            places=tuple(self.places[n] for n in place),
             captured=tuple(self.captures.constants.values()),
         )
+
+
+def without_unused(ops: Sequence[Op], results: Iterable[int]) -> tuple[tuple[Op, ...], dict[int, int]]:
+    """Return the operations that results need, in order, and by their old numbers the new ones. Local."""
+    live: set[int] = set()
+    todo = list(results)
+    while todo:
+        number = todo.pop()
+        if number not in live:
+            live.add(number)
+            todo += ops[number].args
+    place = {number: at for at, number in enumerate(sorted(live))}
+    return tuple(Op(o.name, tuple(place[a] for a in o.args), o.data) for o in (ops[n] for n in place)), place

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-__all__ = ["WARMUP_STEPS", "Exchange", "Links", "Machine", "Rates", "StepLength", "StepWork", "Work", "by_ranks"]
+__all__ = ["WARMUP_STEPS", "Exchange", "JobWork", "Links", "Machine", "Rates", "StepLength", "StepWork", "by_ranks"]
 
 WARMUP_STEPS = 160  # as many as `mpibatch.iterate` takes to find out how it is fastest
 
@@ -68,7 +68,7 @@ class StepLength:
 
 
 @dataclass(frozen=True)
-class Work:
+class JobWork:
     """What a job costs, whatever its size.
 
     Attributes
@@ -127,7 +127,7 @@ class Machine:
     date: str = ""
     nodes: int = 1
     versions: Mapping[str, str] = field(default_factory=dict)
-    work: tuple[Work, ...] = ()
+    work: tuple[JobWork, ...] = ()
 
     @property
     def links(self) -> Links | None:
@@ -136,11 +136,11 @@ class Machine:
             return None
         return Links(self.latency, self.bandwidth, self.allreduce or 0.0)
 
-    def work_of(self, key: str) -> Work | None:
+    def work_of(self, key: str) -> JobWork | None:
         """What the job of this key costs, if that was measured. Local."""
         return next((work for work in self.work if work.key == key), None)
 
-    def with_work(self, new: Sequence[Work]) -> Machine:
+    def with_work(self, new: Sequence[JobWork]) -> Machine:
         """Return this with what jobs cost, in place of what was known of the same jobs. Local."""
         keys = {work.key for work in new}
         return replace(self, work=(*(work for work in self.work if work.key not in keys), *new))

@@ -126,24 +126,24 @@ class Model:
         subject = self.subject
         if ranks > subject.cells:
             raise UsageError(
-                f"{ranks} ranks were asked for, but the grid has {subject.cells} cells: ranks without cells only wait; "
+                f"{ranks} ranks are more than the {subject.cells} cells of the grid: ranks without cells only wait; "
                 "give fewer"
             )
         spread = layout(subject.shape, ranks, subject.job.grid)
         node_ranks = min(ranks, self.ranks_per_node or ranks)
         traffic = [self._sent(step, spread, node_ranks) for step in self.steps]
         prediction = Prediction(
-            ranks,
-            -(-ranks // node_ranks),
-            spread.topology,
-            spread.largest,
-            spread.smallest,
-            spread.imbalance,
-            spread.cells,
-            math.fsum(sent.messages for sent in traffic),
-            math.fsum(sent.bytes for sent in traffic),
-            subject.cells * subject.cell_bytes,
-            spread.cells * _cell_at_least(subject) or None,
+            ranks=ranks,
+            nodes=-(-ranks // node_ranks),
+            topology=spread.topology,
+            largest=spread.largest,
+            smallest=spread.smallest,
+            imbalance=spread.imbalance,
+            cells=spread.cells,
+            messages=math.fsum(sent.messages for sent in traffic),
+            halo_bytes=math.fsum(sent.bytes for sent in traffic),
+            read_bytes=subject.cells * subject.cell_bytes,
+            memory_least=spread.cells * _cell_at_least(subject) or None,
         )
         return self._costs(self._memory(prediction, spread, node_ranks), spread, node_ranks, traffic)
 

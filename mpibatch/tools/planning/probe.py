@@ -20,7 +20,7 @@ from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.tools.planning import measurement
-from mpibatch.tools.planning.machine import WARMUP_STEPS, Machine, StepLength, StepWork, Work
+from mpibatch.tools.planning.machine import WARMUP_STEPS, JobWork, Machine, StepLength, StepWork
 from mpibatch.tools.planning.measurement import alone
 from mpibatch.tools.planning.prediction import Model, side_of
 from mpibatch.tools.planning.profile import load, save
@@ -68,7 +68,7 @@ def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], request: Req
     return machine
 
 
-def _known(comm: MPI.Intracomm, request: Request) -> tuple[Machine | None, tuple[Work, ...]]:
+def _known(comm: MPI.Intracomm, request: Request) -> tuple[Machine | None, tuple[JobWork, ...]]:
     """The profile that is there, if nothing of it is to be measured again, and what jobs cost in it. Collective."""
     profile, node_ranks = None, _count_node_ranks(comm)
     is_enough = False
@@ -115,7 +115,7 @@ def _save(comm: MPI.Intracomm, path: Path, machine: Machine) -> None:
             save(path, machine)
 
 
-def work_of(comm: MPI.Intracomm, job: Job | SimulationJob, machine: Machine, request: Request) -> Work:
+def work_of(comm: MPI.Intracomm, job: Job | SimulationJob, machine: Machine, request: Request) -> JobWork:
     """Return what a job costs. Collective. Leaves no files."""
     subject = None
     with agreed(comm, f"probing {job.source}"):
@@ -141,7 +141,7 @@ class _Probing:
         self.sampler = Sampler(subject, where)
         self.node_ranks = _count_node_ranks(comm)
 
-    def work(self) -> Work:
+    def work(self) -> JobWork:
         """Measure it. Collective."""
         budget = self.seconds / (1 if self.comm.size == 1 else 2)
         doing = f"probing {self.subject.job.source}"
@@ -152,7 +152,7 @@ class _Probing:
             groups.append(self.sampler.group(self.comm, budget))
         return self._put_together(groups)
 
-    def _put_together(self, groups: list[Group]) -> Work:
+    def _put_together(self, groups: list[Group]) -> JobWork:
         """From samples by one rank, and by all if there are more."""
         subject, single = self.subject, groups[0]
         # By ranks on a node: where each has one, what all take is what one takes.
@@ -167,7 +167,7 @@ class _Probing:
             per_cell = max(seconds - call, LEAST_SHARE * seconds) / cells
             reductions = whole.reductions.get(name, 0) / whole.steps
             steps.append(StepWork(name, {1: per_cell}, call, whole.exchanges.get(name, ()), reductions))
-        work = Work(
+        work = JobWork(
             key=subject.key,
             job=subject.job.source,
             kind="simulation" if is_simulation else "pipeline",
@@ -209,7 +209,7 @@ class _Probing:
                 rates[group.ranks] = statistics.median(taken) / (math.prod(group.shape) * cell_bytes)
         return rates
 
-    def _with_all(self, work: Work, group: Group, node_ranks: int) -> Work:
+    def _with_all(self, work: JobWork, group: Group, node_ranks: int) -> JobWork:
         """Add the seconds per cell by all ranks: what is left when modelled messages are taken away."""
         steps = []
         whole = replace(self.subject, shape=group.shape, job=replace(self.subject.job, grid={}))

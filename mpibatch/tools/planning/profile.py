@@ -24,7 +24,7 @@ from mpibatch.job.document import checks
 from mpibatch.job.document.caps import json_value
 from mpibatch.job.document.problems import Problems
 from mpibatch.job.document.tables import Key, keys_of
-from mpibatch.tools.planning.machine import Exchange, Links, Machine, StepLength, StepWork, Work
+from mpibatch.tools.planning.machine import Exchange, JobWork, Links, Machine, StepLength, StepWork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,11 +234,11 @@ def _step_table(record: Mapping[str, Any], path: KeyPath, where: str, ndim: int,
     return {**step, "exchanges": exchanges}
 
 
-def _work(table: Mapping[str, Any]) -> Work:
+def _work(table: Mapping[str, Any]) -> JobWork:
     made: dict[str, Any] = {"steps": tuple(map(_step, table["steps"]))}
     if "step_length" in table:
         made["step_length"] = StepLength(**table["step_length"])
-    return Work(**{**table, **made})
+    return JobWork(**{**table, **made})
 
 
 def _step(table: Mapping[str, Any]) -> StepWork:

@@ -216,17 +216,17 @@ class Sampler:
         *taken, first, all_steps, compiling, whole, memory = map(float, slowest)
         parts = [lap for lap in tally.exchanges() if lap.exchanges or lap.reductions]
         return Sample(
-            shape,
-            made,
-            dict(zip(names, taken, strict=True)),
-            {lap.name: _exchanges(lap, made) for lap in parts},
-            {lap.name: lap.reductions for lap in parts},
-            int(memory),
-            whole,
-            written,
-            dt,
-            (first_pass[0], first),
-            all_steps,
+            shape=shape,
+            steps=made,
+            seconds=dict(zip(names, taken, strict=True)),
+            exchanges={lap.name: _exchanges(lap, made) for lap in parts},
+            reductions={lap.name: lap.reductions for lap in parts},
+            memory=int(memory),
+            whole=whole,
+            written=written,
+            dt=dt,
+            first_pass=(first_pass[0], first),
+            stepping=all_steps,
         )
 
     def _filter(self, comm: MPI.Intracomm, job: Job) -> _Measures:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.halo.plan import Halo, phase
+from mpibatch.stencil.fused.choice import LEAST_BLOCK
+from mpibatch.stencil.fused.trials import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +24,6 @@ __all__ = ["Traffic", "fitted_to", "halo_kept", "traffic_of"]
 
 # Neighbors beyond which they are counted by formula.
 MOST_NEIGHBORS = 400
-LEAST_BLOCK, MOST_FUSED = 8, 8  # times the reach of fused steps, and steps; as in mpibatch.stencil.iterate
 SAMPLE = 6  # ranks of a node, by which messages between nodes are counted
 
 
@@ -52,7 +53,7 @@ def halo_kept(exchange: Exchange, axis: int, spread: Layout) -> int:
     reach = -(-sum(exchange.widths[axis]) // exchange.steps)
     if exchange.steps == 1 or not reach:
         return reach
-    return reach * max(1, min(MOST_FUSED, 2 * spread.largest[axis] // (LEAST_BLOCK * reach)))
+    return reach * max(1, min(STEPS[-1], 2 * spread.largest[axis] // (LEAST_BLOCK * reach)))
 
 
 def fitted_to(exchange: Exchange, spread: Layout) -> Exchange:

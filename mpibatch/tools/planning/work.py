@@ -17,7 +17,7 @@ from mpibatch.job.file.schema import INPUT, Job
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.plan import Values, values_of
 from mpibatch.tools.planning import halos
-from mpibatch.tools.planning.machine import Machine, StepWork, Work
+from mpibatch.tools.planning.machine import JobWork, Machine, StepWork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Subject:
     cell_bytes: int
     dtype: str
     wraps: tuple[bool, ...]
-    work: Work | None = None
+    work: JobWork | None = None
 
     @property
     def cells(self) -> int:
@@ -60,7 +60,15 @@ def subject_of(job: Job | SimulationJob, machine: Machine | None = None) -> Subj
         values = values_of(job)
         key = key_of(job, values)
         work = machine.work_of(key) if machine else None
-        return Subject(job, key, values.shape, values.cell_bytes, values.dtype, values.periodic, work)
+        return Subject(
+            job=job,
+            key=key,
+            shape=values.shape,
+            cell_bytes=values.cell_bytes,
+            dtype=values.dtype,
+            wraps=values.periodic,
+            work=work,
+        )
     key = key_of(job)
     work = machine.work_of(key) if machine else None
     dtype = _dtype_of(getattr(job.parameters, "dtype", "f8"))
@@ -80,7 +88,7 @@ def subject_of(job: Job | SimulationJob, machine: Machine | None = None) -> Subj
             "grid; give it one"
         )
     wraps = (getattr(job.parameters, "walls", None) == "periodic",) * len(shape)
-    return Subject(job, key, shape, 0, dtype, wraps, work)
+    return Subject(job=job, key=key, shape=shape, cell_bytes=0, dtype=dtype, wraps=wraps, work=work)
 
 
 def _dtype_of(given: Any) -> str:

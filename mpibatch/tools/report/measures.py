@@ -327,5 +327,17 @@ def _roofs(study: Study, rows: Sequence[Row]) -> list[Roof]:
                 rate, intensity = flops * cells / seconds / 1e9, flops / moved
                 name = str(kernel.get("name", "kernel"))
                 ceiling = intensity * speed
-                roofs.append(Roof(name, row.label, row.width, intensity, rate, ceiling, speed, nearest, seconds))
+                roofs.append(
+                    Roof(
+                        kernel=name,
+                        label=row.label,
+                        width=row.width,
+                        intensity=intensity,
+                        measured=rate,
+                        ceiling=ceiling,
+                        triad=speed,
+                        triad_ranks=nearest,
+                        seconds=seconds,
+                    )
+                )
     return roofs

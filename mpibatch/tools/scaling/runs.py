@@ -130,8 +130,8 @@ def check_job(job: Job | SimulationJob, mode: str, counts: Sequence[int]) -> Non
     if wrong:
         shown = " × ".join(str(parts or "?") for parts in topology)
         raise UsageError(
-            f"a study on {', '.join(wrong)} ranks was asked for, but [grid] fixes a process grid of {shown}; leave it "
-            "out, or put 0 where it may be chosen: --set grid.topology=[0,0]"
+            f"a study cannot run on {', '.join(wrong)} ranks: [grid] fixes a process grid of {shown}; leave it "
+            "out, or put 0 where it may vary: --set grid.topology=[0,0]"
         )
 
 

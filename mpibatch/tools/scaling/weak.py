@@ -45,7 +45,7 @@ def check(job: Job | SimulationJob) -> None:
         return
     if not isinstance(getattr(job.parameters, "shape", None), tuple):
         raise UsageError(
-            f"a weak study of the program {job.program.name!r} was asked for, but it has no parameter `shape` that "
+            f"the program {job.program.name!r} has no weak study: it has no parameter `shape` that "
             "could grow; make a strong study, or give the program one"
         )
     if job.schedule.steps is None:

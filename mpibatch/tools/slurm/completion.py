@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch import __version__
 from mpibatch.base.json_files import write_json
-from mpibatch.base.log import launched, logger
+from mpibatch.base.launch import launched
+from mpibatch.base.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -50,7 +50,7 @@ def _arrow() -> Any:
         return importlib.import_module("pyarrow")
     except ImportError:
         raise UsageError(
-            "Parquet was to be written, but pyarrow is not installed; type: pip install 'mpibatch[parquet]', or write "
+            "cannot write Parquet: pyarrow is not installed; type: pip install 'mpibatch[parquet]', or write "
             "CSV (to_csv)"
         ) from None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.base.log import launched
+from mpibatch.base.launch import launched
 from mpibatch.base.units import plural
 from mpibatch.tools.doctor.finding import Finding, error, fine, gist, skipped, warning
 

@@ -40,14 +40,22 @@ def forward(comm: MPI.Intracomm, to: Ints, rows: Ints, merge: Callable[[Ints], I
     merge : takes rows and returns fewer, which say the same, in any order; called wherever rows come together. The
         first column of rows that it makes one must tell their rank, that is, be equal only for rows to the same rank.
     """
-    # The way that is left travels as the last column, so that `merge` sees the caller's own in front.
+    # The way travels as the last column, which `merge` does not see.
     held = np.column_stack([rows, _ways(comm, to)])
     for distance in _distances(comm.size):
         stays, goes = _parted(held[:, -1], distance)
         held = np.concatenate([held[stays], *_swap(comm, distance, [held[part] for part in goes])])
         if merge is not None:
-            held = merge(held)
+            held = _merged(held, merge)
     return held[:, :-1]
+
+
+def _merged(held: Ints, merge: Callable[[Ints], Ints]) -> Ints:
+    """Return what `merge` makes of rows, each with a way that one of its first column had. Local."""
+    # Of rows that are on one rank, and go to one, the ways differ in hops alone that are behind them.
+    names, index = np.unique(held[:, 0], return_index=True)
+    rows = merge(held[:, :-1])
+    return np.column_stack([rows, held[index[np.searchsorted(names, rows[:, 0])], -1]])
 
 
 def ask(comm: MPI.Intracomm, to: Ints, keys: Ints, answer: Callable[[Ints], Ints]) -> Ints:

@@ -89,3 +89,18 @@ def test_sums_along_lines_of_some_ranks() -> None:
     before, total = sums_before(comm, line, np.array([comm.rank]))
     assert before.tolist() == [sum(rank for rank in line if rank < comm.rank)]
     assert total.tolist() == [sum(line)]
+
+
+def test_merges_may_add_up_every_column() -> None:
+    """Rows are merged on ranks between, where what is left of their ways must survive a merge."""
+
+    def merge(rows: np.ndarray) -> np.ndarray:
+        names = np.unique(rows[:, 0])
+        return np.array([[name, *rows[rows[:, 0] == name, 1:].sum(axis=0)] for name in names], np.int64).reshape(
+            -1, rows.shape[1]
+        )
+
+    comm = private()
+    names = np.arange(comm.size)
+    rows = forward(comm, names, np.column_stack([names, np.full(comm.size, 1 + comm.rank), names * 0 + 1]), merge)
+    assert merge(rows).tolist() == [[comm.rank, comm.size * (comm.size + 1) // 2, comm.size]]

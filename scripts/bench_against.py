@@ -130,7 +130,9 @@ def times(tree: Path, ranks: int, only: str, cache: Path) -> dict[str, float]:
 
 def main() -> None:
     """Print what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("other", type=Path, metavar="OTHER", help="folder of the other checkout")
     parser.add_argument("--ranks", default="1", help="comma-separated; default: 1")
     parser.add_argument("--rounds", type=int, default=5, help="processes of each checkout; default: 5")

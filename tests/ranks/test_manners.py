@@ -236,7 +236,7 @@ except mb.RunError as error:
 
 
 def test_communicators_come_and_go_and_after_the_end_of_mpi_calls_are_refused(launch: Launch) -> None:
-    done = launch(2, "-c", ALONE + MANY)
+    done = launch(2, "-c", ALONE + MANY, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("MPI has been finalized") == 2
 

@@ -220,7 +220,7 @@ def test_without_checkpoints_a_signal_ends_the_run(walk: Path):
         text=True,
     )
     assert done.returncode == 2
-    assert "no section [checkpoint]" in done.stderr
+    assert "needs a section [checkpoint]" in done.stderr
 
 
 def test_a_pipeline_is_taken_up_where_it_was(launch: Launch, tmp_path: Path):

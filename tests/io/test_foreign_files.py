@@ -171,7 +171,7 @@ def gone_link(folder: Path) -> str:
     [
         (family, "driver family; the next is 'f-00001.h5'"),
         (split, "driver split"),
-        (dangling, "link to 'nothing', which is not there"),
+        (dangling, "link to 'nothing', which does not exist"),
         (gone_link, "link to '/x' of the file 'nowhere.h5'"),
     ],
 )

@@ -61,16 +61,17 @@ class Rows:
 def rows_of(u: Field, out: Field, window: Window, modes: tuple[str, ...], cval: Any) -> list[Rows]:
     """Return the rows that make up the owned cells of `out`, to be read in `u` and its surroundings. Collective."""
     reach = window.reach
-    thin = all(THIN * (low + high) <= n for (low, high), n in zip(reach, u.box.shape, strict=True))
-    # The halo either fits on all ranks or on none; strips and padded copies send the same messages.
-    if u.halo == reach or not thin:
+    if u.halo == reach:  # on all ranks, or on none
         padded = padded_copy(u, reach, modes, cval)
-        if not u.box.size:
-            return []
-        origin = u.box.grow(reach).start
-        return [_rows(padded, origin, u.box, out, window)]
+        return [_rows(padded, u.origin, u.box, out, window)] if u.box.size else []
     frame = frame_of(u, halo_of(u.grid, reach, modes))
     frame.fetch(u, cval)
+    # From here on ranks may differ: the messages are over.
+    if not u.box.size:
+        return []
+    if any(THIN * (low + high) > n for (low, high), n in zip(reach, u.box.shape, strict=True)):
+        whole = u.box.grow(reach)
+        return [_rows(_read(frame, u, whole), whole.start, u.box, out, window)]
     inner = inner_box(u.box, reach)
     parts = [_rows(u.padded, u.origin, inner, out, window)]
     for box in (slab for pair in outer_slabs(u.box, inner) for slab in pair if slab.size):

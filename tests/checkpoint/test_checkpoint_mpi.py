@@ -221,7 +221,7 @@ def test_starts_that_cannot_be_meant(shared_tmp):
     assert checkpoints.count() == 2
     with pytest.raises(mb.UsageError, match="steps was 20 and is 21"):
         live(shared_tmp, steps=21)
-    with pytest.raises(mb.UsageError, match="has no checkpoints"):
+    with pytest.raises(mb.UsageError, match="needs checkpoints"):
         mb.Simulation(steps=3, resume=True)
     with pytest.raises(mb.UsageError, match="numbers above 0"):
         mb.Checkpoints(shared_tmp, keep=0)

@@ -145,7 +145,7 @@ def test_numbers_stay_in_the_picture_and_do_not_cover_one_another() -> None:
         (["out.h5::labels"], "name the picture to write, such as labels.png"),
         (["out.h5::labels", "x.png", "--plot", "area"], "columns of tables are plotted"),
         (["out.h5::raw", "x.png", "--over", "raw"], "give integers, as `label` makes them"),
-        (["out.h5::labels", "x.png", "--over", "other.h5::small"], "give one of the same cells"),
+        (["out.h5::labels", "x.png", "--over", "other.h5::small"], "give a dataset with the same cells"),
         (["out.h5::labels", "x.png", "--over", "rw"], "did you mean 'raw'"),
         (["out.h5::found/regions", "--rows", "0"], "give 1 or more"),
     ],

@@ -140,7 +140,7 @@ def test_the_run_record(shared_tmp: Path) -> None:
     assert sum(cells * count for cells, count in parts["blocks"][0]) == SHAPE[0]
     assert found["seconds"]["total"]["least"] > 0
     assert len(found["seconds"]["io"]["by_rank"]) == MPI.COMM_WORLD.size
-    with pytest.raises(mb.UsageError, match="ours"):
+    with pytest.raises(mb.UsageError, match="reserved"):
         mb.save(path, u=u, attrs={"run_record": "mine"})
     mb.save(path, u=u, attrs={"versions": "mine"})
     assert file_attributes(path)["versions"] == "mine"

@@ -291,7 +291,7 @@ def test_what_cannot_be_meant_is_refused_by_all_ranks() -> None:
         (lambda: segment.reconstruction(holed, u), "NaN"),
         (lambda: segment.reconstruction(u, u, "delation"), "did you mean 'dilation'"),
         (lambda: segment.reconstruction(u, u, footprint=3.0), "0 axes"),
-        (lambda: segment.reconstruction(u, u, footprint=np.full((3, 3), 0.5)), "other numbers than 0 and 1"),
+        (lambda: segment.reconstruction(u, u, footprint=np.full((3, 3), 0.5)), "more than 0 and 1"),
         (lambda: segment.reconstruction(u, u, footprint=np.ones((2, 3))), "no centre"),
         (lambda: segment.reconstruction(u, u, footprint=np.ones((3, 3)), offset=(3, 0)), "no place"),
         (lambda: segment.reconstruction(u, whole), "not a Field"),

@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 
 __all__ = ["bound", "call", "carry_out", "check_ranges", "compare", "sweep_of", "typed_for", "work_of"]
 
+_CONTEXTS = {overlaps: nullcontext(overlaps) for overlaps in (False, True)}
+
 
 def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field | tuple[Field, ...]:
     """Carry out a kernel call. Collective."""
     out = options.pop("out", None)
     walls, cval, time = options.pop("walls", "reflect"), options.pop("cval", 0.0), options.pop("time", 0.0)
     fields, scalars = bound(kernel, args, options)
-    compare(kernel, fields, scalars, f"walls={walls!r}, cval={cval!r}, time={time!r}, out={out is not None}")
+    if is_checking():  # here, too: to write down what is compared takes time
+        compare(kernel, fields, scalars, f"walls={walls!r}, cval={cval!r}, time={time!r}, out={out is not None}")
     targets = _targets(kernel, fields, out)
     typed = typed_for(kernel, fields, scalars, targets)
     check_ranges(typed, scalars)
@@ -66,7 +69,7 @@ def compare(kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, A
 
 def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, work: Work, grid: Grid, time: float) -> None:
     """Fill halos and compute all owned cells; the inner ones while messages fly where that is faster. Collective."""
-    work.ran(plan.everything.size)
+    work.ran(plan.cells)
     with _turn(kernel, plan, grid) as overlaps:
         if not (overlaps and plan.can_overlap):
             plan.fill(time)
@@ -85,7 +88,7 @@ def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, work: Work, grid: Grid, 
 def _turn(kernel: Kernel, plan: Plan, grid: Grid) -> AbstractContextManager[bool]:
     """Return the context of a sweep, which says whether inner cells are computed while messages fly."""
     if kernel.overlap != AUTO or not plan.may_overlap:
-        return nullcontext(bool(kernel.overlap))
+        return _CONTEXTS[bool(kernel.overlap)]
     known = state_of(kernel).trials
     trials = known.get(grid)
     if trials is None:

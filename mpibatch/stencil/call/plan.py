@@ -93,16 +93,17 @@ class Plan:
     is_free: bool = False
     finalizers: list[Any] = field(default_factory=list)
 
-    @property
-    def may_overlap(self) -> bool:
-        """Whether there may be cells to compute while messages fly. Local, and the same on every rank."""
-        # With corners, most messages wait for those of an axis before: nothing to hide behind.
-        return bool(self.distant and self.star)
+    # Asked for in every call, and so known.
+    cells: int = field(init=False)
+    may_overlap: bool = field(init=False)  # whether any rank has cells to compute while messages fly
+    can_overlap: bool = field(init=False)  # whether this rank has
 
-    @property
-    def can_overlap(self) -> bool:
-        """Whether this rank has such cells. Local."""
-        return self.may_overlap and self.inner.size > 0
+    def __post_init__(self) -> None:
+        """Look at the boxes once. Local."""
+        self.cells = self.everything.size
+        # With corners, most messages wait for those of an axis before: nothing to hide behind.
+        self.may_overlap = bool(self.distant and self.star)
+        self.can_overlap = self.may_overlap and self.inner.size > 0
 
     def fill(self, time: float) -> None:
         """Fill what the kernel reads around the owned cells, but for what the sweep fills itself. Collective."""

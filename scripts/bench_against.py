@@ -26,9 +26,10 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent.parent
 LEAST_SECONDS = 0.25  # of calls for a median
+LIMIT = 600  # seconds for all cases of a process group
 # Runs in both checkouts, so only with names that both have.
 PROGRAM = """
-import json, statistics, sys, tempfile, time
+import json, statistics, time
 import numpy as np
 import mpibatch as mb
 from mpibatch.mpi import MPI
@@ -49,7 +50,6 @@ def heat(u, k):
 small, plane, volume = field((256, 256), "f4"), field((2048, 2048), "f4"), field((128, 128, 128), "f4")
 a, b = field((48, 48, 48), "f8", 1), field((48, 48, 48), "f8", 1)
 large, other = field((192, 192, 192), "f8", 1), field((192, 192, 192), "f8", 1)
-folder = comm.bcast(tempfile.mkdtemp() if comm.rank == 0 else None)
 cases = {
     "gaussian-small": lambda: mb.filters.gaussian_filter(small, 2.0),
     "sobel-small": lambda: mb.filters.sobel(small, 0),
@@ -61,10 +61,10 @@ cases = {
     "minimum-volume": lambda: mb.filters.minimum_filter(volume, 5),
     "heat-small": lambda: heat(a, 0.1, out=b),
     "heat-large": lambda: heat(large, 0.1, out=other),
-    "heat-fused": lambda: mb.iterate(heat, large, steps=8, k=0.1, out=other),
+    "heat-fused": lambda: mb.iterate(heat, large, steps=8, k=0.1, out=other, fuse=8),
     "exchange": lambda: mb.halo.exchange(a, mode="nearest"),
     "sum": lambda: mb.sum(large),
-    "save": lambda: mb.save(f"{folder}/u.h5", u=volume),
+    "save": lambda: mb.save(f"{FOLDER}/u.h5", u=volume),
 }
 for name, call in cases.items():
     if ONLY and ONLY not in name:
@@ -97,7 +97,9 @@ def run(tree: Path, command: list[str], cache: Path) -> tuple[float, str]:
         "OMP_NUM_THREADS": "1",
     }
     begin = time.perf_counter()
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT
+    )
     seconds = time.perf_counter() - begin
     if done.returncode:
         raise SystemExit(f"{shlex.join(command)[:200]} in {tree} ended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -107,7 +109,7 @@ def run(tree: Path, command: list[str], cache: Path) -> tuple[float, str]:
 def times(tree: Path, ranks: int, only: str, cache: Path) -> dict[str, float]:
     """Return the seconds of each case in one process group, and of commands."""
     program = cache.parent / "program.py"  # a stencil is read from its file
-    program.write_text(f"ONLY, LEAST = {only!r}, {LEAST_SECONDS}\n{PROGRAM}")
+    program.write_text(f"ONLY, LEAST, FOLDER = {only!r}, {LEAST_SECONDS}, {str(cache.parent)!r}\n{PROGRAM}")
     launch = shlex.split(os.environ.get("MPIBATCH_MPIEXEC", str(Path(sys.executable).parent / "mpiexec")))
     _, text = run(tree, [*launch, "-n", str(ranks), sys.executable, str(program)], cache)
     seconds_of = {}
@@ -124,7 +126,7 @@ def times(tree: Path, ranks: int, only: str, cache: Path) -> dict[str, float]:
         }
         for name, command in commands.items():
             if only in name:
-                seconds_of[name] = min(run(tree, [sys.executable, *command], cache)[0] for _ in range(3))
+                seconds_of[name] = statistics.median(run(tree, [sys.executable, *command], cache)[0] for _ in range(3))
     return seconds_of
 
 

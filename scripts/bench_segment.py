@@ -10,7 +10,7 @@ On one rank the clock is that of the processor, which others' work slows down le
 Whatever is timed is compared first: with scipy's f8 to the bit, and with edt's f4 to its bits.
 
 Aims: whole numbers 6 × scipy and 1.0 × edt in a volume, 4 × and 0.9 × in a picture; with indices or sampling 1.3 ×.
-Watershed: 0.8 × scikit-image on one rank, 1.3 × on two.
+Watershed: 0.8 × scikit-image on one rank.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall
+from mpibatch.filters._engine.footprints import expanded_origins, mirrored
 from mpibatch.filters._engine.lines import correlation
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.windows import correlate_window, holds
@@ -171,14 +172,9 @@ def convolve1d(
     array([1., 2., 3.])
     """
     taps = weights_of("convolve1d", weights, 1)
-    shift = _reversed(ask.origins_of("convolve1d", origin, taps.shape), taps.shape)
+    shift = mirrored("convolve1d", ask.origins_of("convolve1d", origin, taps.shape), taps.shape)
     call = FilterCall(name="convolve1d", u=u, output=output, mode=mode, cval=cval, origin=shift, axes=axis)
     return _correlated1d(call, taps[::-1])
-
-
-def _reversed(origins: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the origins of a window after its reversal along every axis. Local."""
-    return tuple(-origin - (size % 2 == 0) for origin, size in zip(origins, shape, strict=True))
 
 
 def _correlated1d(call: FilterCall, weights: Weights) -> Field:
@@ -339,14 +335,10 @@ def _correlated(call: FilterCall, weights: Any) -> Field:
     taps = weights_of(name, weights, len(along))
     # As in scipy, the weights' axes belong to the filtered axes in increasing order, whatever order was asked for.
     window = np.expand_dims(taps, tuple(axis for axis in range(ndim) if axis not in along))
-    shifts = ask.per_axis(name, "origin", call.origin, len(along))
-    if len(along) < ndim:
-        given = dict(zip(along, shifts, strict=True))
-        shifts = tuple(given.get(axis, 0) for axis in range(ndim))
-    origins = ask.origins_of(name, shifts, window.shape)
+    origins = expanded_origins(name, call.origin, window.shape, along)
     if name == "convolve":
         window = np.flip(window)
-        origins = _reversed(origins, window.shape)
+        origins = mirrored(name, origins, window.shape)
     mode, cval = ask.mode_of(name, call.mode), ask.cval_of(name, call.cval)
     itemsize = u.dtype.itemsize if holds(u.dtype, cval) else u.dtype.itemsize + 8
     reach = [(0, size - 1) for size in window.shape]

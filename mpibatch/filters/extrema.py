@@ -12,7 +12,6 @@ allowed for any footprint.
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,11 +30,12 @@ from mpibatch.filters._engine.footprints import (
     fits,
     footprint_of,
     in_order,
+    warn_of_size,
     window_from,
 )
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.rows import rows_of
-from mpibatch.filters.linear import begin, copied
+from mpibatch.filters.linear import begin, copied, result_dtype
 from mpibatch.halo.surroundings import frame_along
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ FEWEST_BYTES = 64  # neighbours along the fastest axes that fill a vector: below
 def extremum(call: FilterCall, largest: bool) -> Field:
     """Return the smallest or largest cells in a window given by `size` or `footprint`. Collective."""
     name, u, size = call.name, call.u, call.size
-    begin(name, u, call.output)
+    result_dtype(name, u, call.output)
     ndim = u.grid.ndim
     over = ask.axes_of(name, call.axes, ndim)
     modes, value = ask.modes_of(name, call.mode, len(over)), ask.cval_of(name, call.cval)
@@ -69,7 +69,7 @@ def extremum(call: FilterCall, largest: bool) -> Field:
         if not given.all():
             window = window_from(given, expanded_origins(name, call.origin, given.shape, over))
         if size is not None:
-            warnings.warn(f"{name}: ignoring size because footprint is set", UserWarning, stacklevel=3)
+            warn_of_size(name)
         size = np.shape(call.footprint)
     elif size is None:
         raise UsageError(f"{name}: neither size nor footprint was given; give one, such as size=3")

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.footprints import spread
 from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace
@@ -303,8 +304,7 @@ def gaussian_laplace(
     checked(name, u)
     ndim = u.grid.ndim
     along = ask.axes_of(name, axes, ndim)
-    given = dict(zip(along, ask.sigmas_of(name, sigma, len(along)), strict=True))
-    sigmas = tuple(given.get(axis, 0.0) for axis in range(ndim))
+    sigmas = spread(ndim, along, ask.sigmas_of(name, sigma, len(along)), 0.0)
 
     def second(v: Field, axis: int, output: Any, mode: str, cval: float) -> Field:
         order = [2 if a == axis else 0 for a in range(ndim)]

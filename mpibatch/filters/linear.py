@@ -45,8 +45,13 @@ def checked(name: str, u: Any) -> None:
 
 def begin(name: str, u: Any, output: Any = None) -> Field:
     """Return the still empty result of a filter of `u`, after checking both dtypes. Local."""
+    return Field(u.grid, result_dtype(name, u, output), 0, u.components)
+
+
+def result_dtype(name: str, u: Any, output: Any = None) -> np.dtype[Any]:
+    """Check the field of a filter and the dtype of its result, and return that. Local."""
     checked(name, u)
-    return Field(u.grid, ask.output_dtype(name, output, u.dtype), 0, u.components)
+    return ask.output_dtype(name, output, u.dtype)
 
 
 def truths(out: Field) -> Field:

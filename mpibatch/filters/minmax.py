@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters.extrema import along_axes, extremum
-from mpibatch.filters.linear import begin
+from mpibatch.filters.linear import result_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -329,7 +329,7 @@ def maximum_filter(
 
 def _along_one(call: FilterCall, largest: bool) -> Field:
     name, u = call.name, call.u
-    begin(name, u, call.output)
+    result_dtype(name, u, call.output)
     axis, (size,) = ask.axis_of(name, call.axes, u.grid.ndim), ask.sizes_of(name, call.size, 1)
     (origin,) = ask.origins_of(name, call.origin, (size,))
     line = Line(axis, size, origin, ask.mode_of(name, call.mode))

@@ -22,7 +22,6 @@ allowed.
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,12 +35,13 @@ from mpibatch.filters._engine.footprints import (
     expanded_origins,
     footprint_of,
     in_order,
+    warn_of_size,
     window_from,
 )
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.selection import check_room, select_rank
 from mpibatch.filters.extrema import along_box, as_c, exact_in_f8, over_footprint
-from mpibatch.filters.linear import begin
+from mpibatch.filters.linear import begin, result_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -336,15 +336,15 @@ def percentile_filter(
 
 
 def _window(call: FilterCall) -> tuple[Window, tuple[str, ...]]:
-    """Return the window, and a mode for every grid axis. Local."""
+    """Return the window, and a mode for every grid axis. Collective."""
     name, u, size = call.name, call.u, call.size
-    begin(name, u)
+    result_dtype(name, u)
     ndim = u.grid.ndim
     over = ask.axes_of(name, call.axes, ndim)
     modes = in_order(ndim, over, ask.modes_of(name, call.mode, len(over)), "nearest")
     if call.footprint is not None:
         if size is not None:
-            warnings.warn(f"{name}: ignoring size because footprint is set", UserWarning, stacklevel=3)
+            warn_of_size(name)
         given = footprint_of(name, "footprint", call.footprint, ndim, over)
     elif size is not None:
         sizes = ask.sizes_of(name, size, len(over))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from mpibatch.base.errors import UsageError, nearest
@@ -47,8 +45,8 @@ def find_boundaries(label_img: Field, connectivity: int = 1, mode: str = "thick"
 
     Notes
     -----
-    Collective. A `maximum_filter` and a `minimum_filter` of three cells along each axis, for "outer" two of each. Equal
-    to ``skimage.segmentation.find_boundaries``.
+    Collective. A `maximum_filter` and a `minimum_filter` over a cell and its neighbors, for "outer" two of each, axis
+    by axis if all around it are neighbors, else over the footprint. Equal to ``skimage.segmentation.find_boundaries``.
 
     Examples
     --------
@@ -93,8 +91,7 @@ def find_boundaries(label_img: Field, connectivity: int = 1, mode: str = "thick"
 
 def _extreme(u: Field, near: Neighborhood, *, is_largest: bool) -> Field:
     """Return the largest, or the least, of a cell and its neighbors. Collective."""
-    form: Any = np.zeros((3,) * u.grid.ndim, np.bool_)
+    form = near.form()
     form[(1,) * u.grid.ndim] = True
-    form[tuple((near.steps + 1).T)] = True
     # At a wall the next cell is the nearest one outside it, too.
     return (maximum_filter if is_largest else minimum_filter)(u, footprint=form, mode="nearest")

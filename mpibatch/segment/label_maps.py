@@ -14,7 +14,7 @@ from mpibatch.measure._engine.census import Census, Shares
 from mpibatch.mpi import MPI, same
 from mpibatch.mpi.prefix import sums_before
 from mpibatch.mpi.routes import ask, forward
-from mpibatch.segment._engine.arguments import check_labels, check_together
+from mpibatch.segment._engine.arguments import MOST, check_labels, check_together
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
@@ -24,7 +24,6 @@ __all__ = ["LabelMap", "join_segmentations", "relabel_sequential"]
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
-MOST = 2**63 - 2
 
 
 class LabelMap:
@@ -232,7 +231,10 @@ class _Numbers:
             count = int(total[0])
             self.last = offset + count - 1 if count else 0
             if self.last > MOST:
-                raise UsageError(f"relabel_sequential: offset = {offset} leaves no numbers for {count} labels; less")
+                raise UsageError(
+                    f"relabel_sequential: offset = {offset} has too few numbers above it for {count} labels; give "
+                    f"an offset of at most {MOST + 1 - count}"
+                )
             numbers = np.where(chosen, offset + before + np.cumsum(chosen) - 1, 0)
             self.pairs = np.column_stack([mine, numbers])
             self.new = ask(

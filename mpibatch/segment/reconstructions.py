@@ -16,6 +16,7 @@ from mpibatch.reduce.extremes import limits
 from mpibatch.segment._engine.arguments import check_picture, check_together, picture_dtype
 from mpibatch.segment._engine.growth import Growth
 from mpibatch.segment._engine.neighborhood import Neighborhood, cube, from_footprint
+from mpibatch.segment._engine.places import first_place
 
 __all__ = ["h_maxima", "h_minima", "reconstruction"]
 
@@ -103,8 +104,8 @@ def _check_order(name: str, seed: Field, mask: Field, grows: bool) -> None:
     is_right = seed.owned <= mask.owned if grows else seed.owned >= mask.owned
     if is_right.all():
         return
-    place = np.unravel_index(int(is_right.argmin()), is_right.shape)
-    index = tuple(int(i) + start for i, start in zip(place, seed.box.start, strict=True))
+    index = first_place(seed, ~is_right)
+    place = tuple(i - low for i, low in zip(index, seed.box.start, strict=True))
     low, high = seed.owned[place], mask.owned[place]
     if low != low or high != high:
         raise UsageError(f"{name}: seed or mask is NaN at {index}; replace NaN first (np.nan_to_num)")

@@ -49,7 +49,7 @@ def remove_small_objects(u: Field, *, max_size: int = 64, min_size: int | None =
     Warns
     -----
     UserWarning
-        If 1 is the only label: then it is one object, and a mask was meant, u > 0.
+        If 1 is the only label, and cells may be removed: then it is one object, and a mask was meant, u > 0.
 
     Notes
     -----
@@ -78,8 +78,8 @@ def remove_small_objects(u: Field, *, max_size: int = 64, min_size: int | None =
         stays[0] = False  # what is in no object
         objects.select(stays, out)
         return out
-    least, top = check_labels(name, u)
-    if top == 1 and least >= 0 and most > 0:
+    _, top = check_labels(name, u)
+    if top == 1 and most > 0:
         warnings.warn(
             f"{name}: 1 is the only label, so that all its cells are one object; for a mask give bool (u > 0)",
             UserWarning,

@@ -59,7 +59,7 @@ def skeletonize(u: Field, *, method: str | None = None) -> Field:
     -----
     Collective. As many steps as half the widest object has cells. One of Zhang's takes two exchanges of faces and an
     all-reduce of 8 bytes; one of Lee's has six parts (four in a plane), of which each takes about as many of both as
-    cells wait for one another from rank to rank, mostly two or three, and 2 bytes of memory a cell.
+    cells wait for one another from rank to rank.
 
     Equal to ``skimage.morphology.skeletonize``, its departures from the methods included. Methods:
     doi:10.1145/357994.358023, doi:10.1006/cgip.1994.1042.

@@ -17,6 +17,7 @@ from mpibatch.mpi import agreed
 from mpibatch.segment._engine.arguments import check_picture, check_together
 from mpibatch.segment._engine.basins import Basins
 from mpibatch.segment._engine.neighborhood import Neighborhood, resolved
+from mpibatch.segment._engine.places import first_place
 from mpibatch.segment._engine.relaxation import total
 from mpibatch.segment._engine.seeds import regular_seeds
 from mpibatch.segment.peaks import local_minima
@@ -88,7 +89,8 @@ def watershed(
     Each rank floods its block from a queue, then again from what neighbors bring, while anything changes: about as
     often as the longest way crosses from one rank to another, with one exchange of faces each time, which only goes
     on where a level or layer became less. Labels then come along the ways in rounds by the logarithm of that.
-    Memory: the block with its halo, twice in the image's dtype, once in that of the labels, and 9 bytes per cell.
+    Memory: the block with its halo, twice in the image's dtype (in 4 bytes at least for integers but bool and uint8, in
+    8 for uint32), once in that of the labels, and 9 bytes per cell (13 from 2**29 cells on).
     On a periodic axis water flows around. Method: doi:10.1016/0165-1684(90)90127-K.
 
     Examples
@@ -155,22 +157,17 @@ def _check_options(offset: Any, compactness: Any, watershed_line: Any) -> None:
 
 def _check_cells(image: Field, allowed: Any, markers: Field | None) -> None:
     """Raise UsageError for NaN in the mask, and for a marker outside it. Local."""
-
-    def first(where: Array) -> tuple[int, ...]:
-        place = np.unravel_index(int(where.argmax()), where.shape)
-        return tuple(int(i) + low for i, low in zip(place, image.box.start, strict=True))
-
     if image.dtype.kind == "f":
         is_nan = np.isnan(image.owned) & allowed
         if is_nan.any():
             raise UsageError(
-                f"{NAME}: the image is NaN at {first(is_nan)}; replace NaN (np.nan_to_num), or leave such cells out by "
-                "mask=~np.isnan(image)"
+                f"{NAME}: the image is NaN at {first_place(image, is_nan)}; replace NaN (np.nan_to_num), or leave "
+                "such cells out by mask=~np.isnan(image)"
             )
     if markers is not None and allowed is not True:
         is_outside = (markers.owned != 0) & ~allowed
         if is_outside.any():
-            place = first(is_outside)
+            place = first_place(image, is_outside)
             number = markers.owned[tuple(i - low for i, low in zip(place, image.box.start, strict=True))]
             raise UsageError(
                 f"{NAME}: the marker {number} at {place} lies outside the mask, where nothing is flooded; drop what is "
@@ -186,8 +183,7 @@ def _minima(image: Field, allowed: Any, near: Neighborhood) -> Array:
             f"{NAME}: minima are numbered with neighbors up to one cell away along each axis, and these reach "
             f"{[width[0] for width in near.reach]}; give markers"
         )
-    structure = np.zeros((3,) * ndim, np.bool_)
-    structure[tuple((near.steps + 1).T)] = True
+    structure = near.form()
     structure[(1,) * ndim] = True
     minima = local_minima(image, structure)
     minima.owned[...] &= allowed
@@ -205,5 +201,5 @@ def _spread(image: Field, allowed: Any, markers: Any) -> Array:
     # As many within the mask, not in all; scikit-image's operations in their order.
     points = int(count / (inside / size)) if inside else 0
     if not points:
-        return np.zeros(image.box.shape if image.box.size else image.owned.shape, np.int64)
+        return np.zeros(image.owned.shape, np.int64)
     return np.asarray(np.where(allowed, regular_seeds(image.grid, points), 0))

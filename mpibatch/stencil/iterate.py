@@ -119,8 +119,10 @@ def iterate(
     state = tuple(u) if isinstance(u, tuple | list) else (u,)
     _check(kernel, state, steps, fuse)
     fields, scalars = bound(kernel, (*state, *args), options)
-    more = f"{steps=}, {fuse=}, {walls=}, {cval=}, {time=}, {time_step=}, out={out is not None}"
-    compare(kernel, fields, scalars, more)
+    compare(
+        kernel, fields, scalars, steps=steps, fuse=fuse, walls=walls, cval=cval, time=time, time_step=time_step,
+        out=out is not None,
+    )  # fmt: skip
     chains = _chains(kernel, fields, state)
     targets = _targets(kernel, state, out)
     grid = state[0].grid

@@ -7,12 +7,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import mpibatch as mb
 from mpibatch import filters
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.mpi import MPI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def test_a_size_beside_a_footprint_is_warned_of_in_the_users_line() -> None:
+    u = mb.Grid((6, 5), comm=MPI.COMM_SELF).zeros()
+    form = np.ones((3, 3))
+    calls: list[Callable[..., mb.Field]] = [
+        filters.minimum_filter,
+        filters.median_filter,
+        filters.grey_erosion,
+        filters.grey_dilation,
+    ]
+    calls += [filters.grey_opening, filters.white_tophat, filters.morphological_gradient]
+    for call in calls:
+        with pytest.warns(UserWarning, match=f"{call.__name__}: ignoring size") as caught:
+            call(u, size=3, footprint=form)
+        assert {warning.filename for warning in caught} == {__file__}, call.__name__
 
 
 def test_axes_count_from_either_end() -> None:

@@ -85,13 +85,25 @@ def test_what_is_saved_is_read_again(mpi_tmp_path: Path, rows: int) -> None:
     with h5py.File(path) as file:  # as others see it
         assert list(file["table"].attrs["table_columns"]) == list(DTYPES)
         np.testing.assert_array_equal(file["table/area"][:], whole["area"])
-    if rows:
-        columns = mb.open(path).table()
-        assert list(columns) == list(DTYPES)
-        np.testing.assert_array_equal(columns["area"][-1], whole["area"][-1])
+    columns = mb.open(path).table()
+    assert list(columns) == list(DTYPES)
+    for name, lazy in columns.items():
+        assert (lazy.shape, lazy.dtype) == ((rows,), np.dtype(DTYPES[name]))
+        np.testing.assert_array_equal(lazy[:], whole[name])
     with pytest.raises(mb.UsageError, match="did you mean 'table'"):
         mb.open(path).table("tabel")
     assert {info.name for info in describe(f"{path}::table")} == {f"table/{name}" for name in DTYPES}
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+def test_a_table_of_one_column_and_what_it_tells_come_back(mpi_tmp_path: Path, rows: int) -> None:
+    part = slice(rows * WORLD.rank // WORLD.size, rows * (WORLD.rank + 1) // WORLD.size)
+    attrs = {"long": list(range(100)), "limits": [-math.inf, 0.5], "name": "é"}
+    mb.save(mpi_tmp_path / "t.h5", t=RegionTable(WORLD, {"label": np.arange(rows)[part]}, attrs))
+    again = mb.load(mpi_tmp_path / "t.h5")
+    assert isinstance(again, RegionTable)
+    assert (again.rows, again.attrs) == (rows, attrs)
+    np.testing.assert_array_equal(again.gather()["label"], np.arange(rows))
 
 
 def test_text_and_parquet_have_all_digits(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +150,10 @@ def test_refusals(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         mb.save(mpi_tmp_path / "bad.h5", table=RegionTable(WORLD, {}))
     with pytest.raises(mb.UsageError, match="the first would be dataset and group"):
         mb.save(mpi_tmp_path / "bad.h5", {"table/area": grid.zeros(), "table/area/x": grid.zeros(), "table": table})
+    with pytest.raises(mb.UsageError, match="table/area twice"):
+        mb.save(mpi_tmp_path / "bad.h5", {"table/area": grid.zeros(), "table": table})
+    with pytest.raises(mb.UsageError, match="with components="):
+        mb.load(mpi_tmp_path / "t.h5", "table", components=1)
     with pytest.raises(mb.UsageError, match="another communicator"):
         mb.save(mpi_tmp_path / "bad.h5", u=grid.zeros(), table=table_of(3, MPI.COMM_SELF))
     with pytest.raises(mb.UsageError, match=" with halo="):
@@ -190,3 +206,21 @@ def test_columns_of_other_lengths_on_one_rank() -> None:
     longer = 1 if WORLD.rank == WORLD.size - 1 else 0
     with pytest.raises(mb.UsageError, match="on 1 of the ranks these are not equally long"):
         RegionTable(WORLD, {"a": np.zeros(3), "b": np.zeros(3 + longer)})
+
+
+@pytest.mark.mpi(min_size=2)
+def test_ranks_with_other_columns() -> None:
+    """They are found out when the table is made: later they would send one another other numbers of bytes."""
+    is_last = WORLD.rank == WORLD.size - 1
+    a, b = np.zeros(3), np.zeros(3, "i8")
+    for mine, others in (
+        ({}, {"a": a}),
+        ({"b": b, "a": a}, {"a": a, "b": b}),
+        ({"a": b}, {"a": a}),
+        ({"a": a[:0].astype("f4")}, {"a": a}),
+    ):
+        with pytest.raises(mb.UsageError, match="ranks differ"):
+            RegionTable(WORLD, mine if is_last else others)
+    for bad in (np.zeros((3, 2)), np.array([None] * 3), np.array(["x"] * 3)):
+        with pytest.raises(mb.UsageError, match=r"ranks differ|numbers of one axis"):
+            RegionTable(WORLD, {"a": bad if is_last else a})

@@ -95,6 +95,23 @@ def test_far_background(shape: tuple[int, int], topology: tuple[int, int]) -> No
     same_bits(ours[1], indices_last(indices))
 
 
+@pytest.mark.parametrize("shape", [(12, 40), (6, 5, 32)])
+def test_where_all_is_background_each_cell_is_its_own_nearest(shape: tuple[int, ...]) -> None:
+    """Nothing is far off, and so nothing is fetched, along axes that are cut either."""
+    whole = np.zeros(shape, bool)
+    for axis in range(len(shape)):
+        topology = [RANKS if a == axis else 1 for a in range(len(shape))]
+        if shape[axis] < RANKS:
+            continue
+        u = field(whole, mb.Grid(shape, topology=topology))
+        distances, indices = ndimage.distance_transform_edt(whole, return_indices=True)
+        for _ in range(3):  # memory that was used before is not all zeros
+            u.like(np.float64).owned[...] = np.random.default_rng(axis).random(u.owned.shape)
+            ours = segment.distance_transform_edt(u, return_indices=True)
+            same_bits(ours[0], distances)
+            same_bits(ours[1], indices_last(indices))
+
+
 @pytest.mark.mpi(min_size=4)
 @pytest.mark.parametrize("seed", range(8))
 def test_short_distances_need_no_redistribution(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:

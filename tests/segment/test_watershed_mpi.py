@@ -31,7 +31,10 @@ pytestmark = pytest.mark.mpi
 DTYPES = ["?", "u1", "i2", "u8", "f4", "f8"]
 
 
-def neighbors(shape: tuple[int, ...], connectivity: int) -> list[tuple[int, ...]]:
+def neighbors(shape: tuple[int, ...], connectivity: Any) -> list[tuple[int, ...]]:
+    if isinstance(connectivity, np.ndarray):
+        far = (np.argwhere(connectivity) - np.array(connectivity.shape) // 2).tolist()
+        return sorted((tuple(s) for s in far if any(s)), key=lambda s: sum(n * n for n in s))
     steps = [s for s in itertools.product((-1, 0, 1), repeat=len(shape)) if 0 < sum(map(abs, s)) <= connectivity]
     return sorted(steps, key=lambda s: sum(map(abs, s)))
 
@@ -39,7 +42,7 @@ def neighbors(shape: tuple[int, ...], connectivity: int) -> list[tuple[int, ...]
 class Cells:
     """The neighbours of each cell of an array, in their order, that are in the mask."""
 
-    def __init__(self, mask: np.ndarray, connectivity: int, wraps: bool) -> None:
+    def __init__(self, mask: np.ndarray, connectivity: Any, wraps: bool) -> None:
         self.mask, self.wraps, self.steps = mask, wraps, neighbors(mask.shape, connectivity)
 
     def around(self, cell: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -72,7 +75,7 @@ def keys_by_rule(image: np.ndarray, markers: np.ndarray, cells: Cells) -> dict[t
 
 
 def by_rule(
-    image: np.ndarray, markers: np.ndarray, connectivity: int, mask: np.ndarray, wraps: bool = False
+    image: np.ndarray, markers: np.ndarray, connectivity: Any, mask: np.ndarray, wraps: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, ties, and cells that are ties or come from one."""
     cells = Cells(mask, connectivity, wraps)
@@ -206,11 +209,15 @@ def test_footprints_and_infinite_heights() -> None:
     )
     assert same_share > 0.95  # infinite cells are plateaus, with ties
     finite = np.where(np.isfinite(image), image, 2 + rng.random(image.shape))
-    out, ties = segment.watershed(
-        piece(finite, mb.Grid((20, 17))), piece(markers, mb.Grid((20, 17))), form, return_ties=True
-    )
-    if not mb.any(ties):
-        same_cells(out, segmentation.watershed(finite, markers, form))
+    for heights in (image, finite):
+        out, ties = segment.watershed(
+            piece(heights, mb.Grid((20, 17))), piece(markers, mb.Grid((20, 17))), form, return_ties=True
+        )
+        labels, by_choice, doubts = by_rule(heights, markers, form, np.ones(heights.shape, bool))
+        same_cells(out, labels)
+        same_cells(ties, by_choice)
+        assert 0 < np.count_nonzero(doubts) < doubts.size
+        np.testing.assert_array_equal(labels[~doubts], segmentation.watershed(heights, markers, form)[~doubts])
 
 
 def test_masked_nan_is_no_height() -> None:

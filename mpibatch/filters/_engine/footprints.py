@@ -6,7 +6,9 @@ Where scipy treats `axes` that are not in ascending order in a special way, that
 
 from __future__ import annotations
 
+import inspect
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ __all__ = [
     "mirrored",
     "numbers_of",
     "spread",
+    "warn_of_size",
     "window_from",
 ]
 
@@ -93,6 +96,14 @@ def numbers_of(name: str, parameter: str, value: Any) -> npt.NDArray[Any]:
             f"{name}: {parameter} = {value!r} are no numbers in rows of equal length; give an array of numbers"
         )
     return given
+
+
+def warn_of_size(name: str) -> None:
+    """Warn that `size` is not used beside a footprint, where the user's program called mpibatch. Local."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("mpibatch."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"{name}: ignoring size because footprint is set", UserWarning, stacklevel=level)
 
 
 def footprint_of(

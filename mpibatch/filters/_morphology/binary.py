@@ -25,7 +25,7 @@ from mpibatch.filters._engine.footprints import (
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import starts
 from mpibatch.filters.extrema import along_axes, over_footprint
-from mpibatch.filters.linear import begin
+from mpibatch.filters.linear import result_dtype
 from mpibatch.halo import exchange
 from mpibatch.mpi import MPI
 
@@ -64,7 +64,7 @@ def erosion(
     dilate: bool,
 ) -> Erosion:
     """Return the checked description of a repeated erosion, or dilation. Local."""
-    begin(name, u)
+    result_dtype(name, u)
     ndim = u.grid.ndim
     over = ask.axes_of(name, axes, ndim)
     form = _cross(len(over)) if structure is None else numbers_of(name, "structure", structure) != 0

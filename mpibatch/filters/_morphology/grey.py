@@ -25,13 +25,13 @@ from mpibatch.filters._engine.footprints import (
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import rows_of
 from mpibatch.filters.extrema import along_box, as_c, extremum, over_footprint
-from mpibatch.filters.linear import begin
+from mpibatch.filters.linear import begin, result_dtype
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.filters._engine.calls import FilterCall
 
-__all__ = ["dilated", "eroded"]
+__all__ = ["closed", "dilated", "eroded", "opened"]
 
 
 def eroded(call: FilterCall) -> Field:
@@ -44,7 +44,7 @@ def dilated(call: FilterCall) -> Field:
     """Return the dilation: window and origin are mirrored. Collective."""
     _check_given(call)
     name, u = call.name, call.u
-    begin(name, u, call.output)
+    result_dtype(name, u, call.output)
     over = ask.axes_of(name, call.axes, u.grid.ndim)
     origins = ask.per_axis(name, "origin", call.origin, len(over))
     footprint, structure = (
@@ -68,6 +68,18 @@ def dilated(call: FilterCall) -> Field:
     return extremum(turned, largest=True) if structure is None else _with_heights(turned, largest=True)
 
 
+def opened(call: FilterCall) -> Field:
+    """Return the dilation of the erosion. Collective."""
+    result_dtype(call.name, call.u, call.output)  # before any work
+    return dilated(replace(call, u=eroded(replace(call, output=None))))
+
+
+def closed(call: FilterCall) -> Field:
+    """Return the erosion of the dilation. Collective."""
+    result_dtype(call.name, call.u, call.output)
+    return eroded(replace(call, u=dilated(replace(call, output=None))))
+
+
 def _check_given(call: FilterCall) -> None:
     if call.size is None and call.footprint is None and call.structure is None:
         raise UsageError(
@@ -78,7 +90,7 @@ def _check_given(call: FilterCall) -> None:
 def _with_heights(call: FilterCall, largest: bool) -> Field:
     """Return the extrema over cells plus heights (minus, for minima). Collective."""
     name, u, footprint = call.name, call.u, call.footprint
-    begin(name, u, call.output)
+    result_dtype(name, u, call.output)
     ndim = u.grid.ndim
     over = ask.axes_of(name, call.axes, ndim)
     heights = _heights_of(name, call.structure)

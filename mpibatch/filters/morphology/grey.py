@@ -7,12 +7,10 @@ bool have no meaning, and their bits are not scipy's. Other than there, one mode
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.filters._engine.calls import FilterCall
-from mpibatch.filters._morphology.grey import dilated, eroded
-from mpibatch.filters.linear import begin
+from mpibatch.filters._morphology.grey import closed, dilated, eroded, opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -297,13 +295,13 @@ def grey_opening(
         size=size,
         footprint=footprint,
         structure=structure,
+        output=output,
         mode=mode,
         cval=cval,
         origin=origin,
         axes=axes,
     )
-    begin(call.name, u, output)
-    return dilated(replace(call, u=eroded(call), output=output))
+    return opened(call)
 
 
 def grey_closing(
@@ -391,10 +389,10 @@ def grey_closing(
         size=size,
         footprint=footprint,
         structure=structure,
+        output=output,
         mode=mode,
         cval=cval,
         origin=origin,
         axes=axes,
     )
-    begin(call.name, u, output)
-    return eroded(replace(call, u=dilated(call), output=output))
+    return closed(call)

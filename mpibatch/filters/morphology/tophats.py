@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine.calls import FilterCall
-from mpibatch.filters._morphology.grey import dilated, eroded
+from mpibatch.filters._morphology.grey import closed, dilated, eroded, opened
 from mpibatch.filters.linear import begin
 
 if TYPE_CHECKING:
@@ -207,20 +206,20 @@ def white_tophat(
     (1.0, 1)
     """
     name = "white_tophat"
-    begin(name, u, output)
     call = FilterCall(
         name=name,
         u=u,
         size=size,
         footprint=footprint,
         structure=structure,
+        output=output,
         mode=mode,
         cval=cval,
         origin=origin,
         axes=axes,
     )
-    opened = dilated(replace(call, u=eroded(call), output=output))
-    return _difference(name, u.owned, opened.owned, opened)
+    result = opened(call)
+    return _difference(name, u.owned, result.owned, result)
 
 
 def black_tophat(
@@ -305,20 +304,20 @@ def black_tophat(
     (1.0, 1)
     """
     name = "black_tophat"
-    begin(name, u, output)
     call = FilterCall(
         name=name,
         u=u,
         size=size,
         footprint=footprint,
         structure=structure,
+        output=output,
         mode=mode,
         cval=cval,
         origin=origin,
         axes=axes,
     )
-    closed = eroded(replace(call, u=dilated(call), output=output))
-    return _difference(name, closed.owned, u.owned, closed)
+    result = closed(call)
+    return _difference(name, result.owned, u.owned, result)
 
 
 def _difference(name: str, first: Array, second: Array, out: Field) -> Field:

@@ -240,17 +240,17 @@ def _table(group: Any, path: str, name: str, columns: Sequence[str], allow: Sequ
             f"cannot read {whole_name(path, name)}: its columns {', '.join(columns)} are not numbers of one "
             "axis and of one length; name a dataset in it, or write it anew"
         )
-    attrs = {key: plain(group.attrs[key]) for key in sorted(group.attrs) if key != COLUMNS}
+    attrs = {key: plain(group.attrs[key], is_whole=True) for key in sorted(group.attrs) if key != COLUMNS}
     return Source(path, "hdf5", name, shape, "table", columns=dtypes, attrs=attrs, allow=tuple(allow))
 
 
 def _only_one(file: Any, path: str) -> str:
     known = datasets(file)
     groups = {name.rpartition("/")[0] for name in known}
+    if len(groups) == 1 and columns_of(file[next(iter(groups)) or "/"]):
+        return next(iter(groups))  # a table, though it be one of one column
     if len(known) == 1:
         return next(iter(known))
-    if len(groups) == 1 and columns_of(file[next(iter(groups)) or "/"]):
-        return next(iter(groups))
     signal = default_signal(file)
     if signal is None:
         names = f"{len(known)} datasets: {', '.join(known)}; name one" if known else "no dataset to read"

@@ -42,17 +42,20 @@ def default_signal(file: Any) -> str | None:
     return None
 
 
-def plain(value: Any) -> Any:
-    """Return a value of HDF5 or NumPy as JSON knows it: texts, numbers, and lists of them. Local."""
-    if isinstance(value, np.ndarray) and value.size > ATTRIBUTE_VALUES:
+def plain(value: Any, *, is_whole: bool = False) -> Any:
+    """Return a value of HDF5 or NumPy as JSON knows it: texts, numbers, and lists of them. Local.
+
+    Of long ones the shape alone, and what is not finite as text, unless `is_whole`: to be used, and not only shown.
+    """
+    if isinstance(value, np.ndarray) and value.size > ATTRIBUTE_VALUES and not is_whole:
         return f"(array of shape {value.shape})"
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()  # bytes, str and complex are NumPy's scalars, too
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
+        return [plain(item, is_whole=is_whole) for item in value]
+    if isinstance(value, float) and not (is_whole or math.isfinite(value)):
         return str(value)  # JSON has no such number
     return value if isinstance(value, str | int | float | bool) else str(value)
 

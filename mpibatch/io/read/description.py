@@ -20,7 +20,7 @@ from mpibatch.io.read.indices import chosen
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["DatasetInfo", "describe", "digest", "file_attributes", "read_slice", "tables_of"]
+__all__ = ["DatasetInfo", "describe", "digest", "file_attributes", "read_slice", "table_names", "tables_of"]
 
 BLOCK_BYTES = 64 << 20  # read at once for a digest
 
@@ -121,8 +121,8 @@ def describe(path: PathLike) -> list[DatasetInfo]:
         return [_info(name, selected[name]) for name in sorted(selected)]
 
 
-def tables_of(path: PathLike) -> list[Source]:
-    """Return what tables a file holds, by name. Local. Raises RunError if it is missing or damaged."""
+def table_names(path: PathLike) -> list[str]:
+    """Return the names of a file's tables, sorted. Local. Raises RunError if it is missing or damaged."""
     file, dataset = split_path(path)
     if format_of(file) != "hdf5":
         return []
@@ -130,8 +130,12 @@ def tables_of(path: PathLike) -> list[Source]:
 
     with hdf5.opened(file) as opened:
         groups = {name.rpartition("/")[0] for name in hdf5.datasets(opened)} - {""}
-        names = [name for name in sorted(groups) if dataset in (None, name) and hdf5.columns_of(opened[name])]
-    return [inspect(file, name, tables=True) for name in names]
+        return [name for name in sorted(groups) if dataset in (None, name) and hdf5.columns_of(opened[name])]
+
+
+def tables_of(path: PathLike) -> list[Source]:
+    """Return what tables a file holds, by name. Local. Raises RunError if it is missing or damaged."""
+    return [inspect(split_path(path)[0], name, tables=True) for name in table_names(path)]
 
 
 def file_attributes(path: PathLike) -> dict[str, Any]:

@@ -16,6 +16,7 @@ and no name for it gives it as `File.array()`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from mpibatch.base.errors import RunError, UsageError, nearest, reason_of
 from mpibatch.io.base.names import PathLike, split_path, whole_name
 from mpibatch.io.formats import inspect, read
 from mpibatch.io.formats.hazards import check_allowed
-from mpibatch.io.read.description import DatasetInfo, describe, file_attributes, tables_of
+from mpibatch.io.read.description import DatasetInfo, describe, file_attributes, table_names
 from mpibatch.io.read.lazy_array import TIME, LazyArray, Line
 
 __all__ = ["File", "UnknownDataset", "open"]
@@ -161,13 +162,21 @@ class File(Mapping[str, LazyArray]):
         ['label', 'area'] [6. 6.]
         """
         self.check()
-        known = {table.dataset: table for table in tables_of(self.path)}
+        known = table_names(self.path)
         if name is None and len(known) != 1:
             raise UsageError(f"{self.path!r} has {len(known)} tables; name one")
-        chosen = next(iter(known)) if name is None else name.strip("/")
+        chosen = known[0] if name is None else name.strip("/")
         if chosen not in known:
             raise UnknownDataset(f"{self.path!r} has no table {name!r}{nearest(chosen, known)}")
-        return {column: self[f"{chosen}/{column}"] for column in known[chosen].columns}
+        table = inspect(self.path, chosen, self._allow, tables=True)
+        if table.shape[0]:
+            return {column: self[f"{chosen}/{column}"] for column in table.columns}
+        # Without rows a column is no array that can be asked for by itself.
+        parts = {
+            column: replace(table, dataset=f"{chosen}/{column}", dtype=dtype, columns={}, attrs={})
+            for column, dtype in table.columns.items()
+        }
+        return {column: LazyArray(self, part, {}, None) for column, part in parts.items()}
 
     def __getitem__(self, name: str) -> LazyArray:
         self.check()

@@ -97,8 +97,8 @@ def load(
     Returns
     -------
     Field or RegionTable
-        A new one. A table is what `save` made of one: a group whose datasets are columns. Of the parameters only `comm`
-        and `allow` are for tables.
+        A new one. A table is what `save` made of one: a group whose datasets are columns. Of the parameters only
+        `dataset`, `comm` and `allow` are for tables.
 
     Raises
     ------
@@ -157,7 +157,8 @@ def load(
                 _log.warning("%s: %s", source.name, note)
         if source.columns:
             with agreed(home, f"reading {path}"):
-                check_plain(source, {**given, "grid": grid, "halo": halo or None, "region": region})
+                more = {"grid": grid, "halo": halo or None, "region": region}
+                check_plain(source, {**given, **more, "components": None if components == "auto" else components})
             return _checked(load_table(home, source), home, file, seen)
         count = _components(source, grid, components, region)
         axes_of_grid = len(source.shape) - count

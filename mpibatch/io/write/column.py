@@ -12,7 +12,6 @@ from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
 from mpibatch.io.base.names import normal_name
 from mpibatch.io.formats.hdf5 import COLUMNS
-from mpibatch.io.formats.source import numeric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,14 +60,9 @@ def columns_of(name: str, table: RegionTable, comm: MPI.Intracomm) -> dict[str, 
     if not table:
         raise UsageError(f"cannot save the table {name!r}: it has no columns; give it one, such as label")
     group = normal_name(name)
-    for column, values in table.items():
+    for column in table:
         if "/" in normal_name(column) or column != normal_name(column):
             raise UsageError(f"the table {name!r} has a column {column!r}; name it without /")
-        if np.ndim(values) != 1 or numeric(values.dtype.str) is None:
-            raise UsageError(
-                f"the column {column!r} of the table {name!r} is of dtype {values.dtype} and {np.ndim(values)} axes; "
-                "give numbers of one axis"
-            )
     return {
         f"{group}/{column}": Column(np.ascontiguousarray(values), table.first, table.rows)
         for column, values in table.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,12 @@ def _with_tables(
         group = group_of(table, extra.get(normal_name(name), {}))
         for place, (column, block) in enumerate(sorted(columns_of(name, table, comm).items())):
             plan.append((Dataset(column, block.shape, block.dtype.str, group={} if place else group), block))
-    check_tree(dataset.name for dataset, _ in plan)
+    counts = Counter(dataset.name for dataset, _ in plan)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
+        raise UsageError(
+            f"cannot save {', '.join(twice)} twice, as a field and as a column of a table; rename the field"
+        )
+    check_tree(counts)
     return sorted(plan, key=lambda entry: entry[0].name)
 
 

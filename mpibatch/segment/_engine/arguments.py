@@ -11,7 +11,7 @@ from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine.arguments import input_dtype
 from mpibatch.reduce.extremes import limits
 
-__all__ = ["check_labels", "check_picture", "check_together", "picture_dtype"]
+__all__ = ["MOST", "check_labels", "check_picture", "check_together", "picture_dtype"]
 
 MOST = 2**63 - 2
 

@@ -18,7 +18,7 @@ from mpibatch.base.log import logger
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
-from mpibatch.measure._engine.places import owners
+from mpibatch.measure._engine.places import local_places, owners
 from mpibatch.mpi.routes import ask
 from mpibatch.segment._engine.relaxation import lines_of, relax, total
 
@@ -55,10 +55,11 @@ class Basins:
         grid, reach = image.grid, near.reach
         dtype = np.dtype(WIDER.get(image.dtype.char, image.dtype))
         layer = np.dtype(np.int32 if math.prod(grid.shape) < 1 << 29 else np.int64)
-        self._levels, self._layers = Field(grid, dtype, reach), Field(grid, layer, reach)
-        index = np.dtype(np.int32 if self._levels.padded.size < 1 << 31 else np.int64)
+        # The same on all ranks, so from the largest block.
+        index = np.dtype(np.int32 if padded_bytes(image, reach, 1) < 1 << 31 else np.int64)
         each = 2 * dtype.itemsize + layer.itemsize + index.itemsize + 1 + seeds.dtype.itemsize
         check_memory(grid, name, padded_bytes(image, reach, each))
+        self._levels, self._layers = Field(grid, dtype, reach), Field(grid, layer, reach)
         self._name, self._near, self._lines = name, near, lines_of(self._levels)
         cells, labels = self._levels.like(), self._levels.like(seeds.dtype)
         for field in (self._levels, self._layers, cells, labels):
@@ -164,21 +165,15 @@ class Basins:
         field = self._levels
         shape = field.grid.shape
         index = np.unravel_index(cells.astype(np.int64), field.padded.shape)
-        corner = [start - low for start, (low, _) in zip(field.box.start, field.halo, strict=True)]
         place = np.zeros(len(cells), np.int64)
         for axis, n in enumerate(shape):
-            place = place * n + (index[axis] + corner[axis]) % n
+            place = place * n + (index[axis] + field.origin[axis]) % n
         return place
 
     def _cells(self, places: Ints) -> Ints:
         """Return owned cells with these global raster indices, in the padded block. Local."""
         field = self._levels
-        index = np.unravel_index(places, field.grid.shape)
-        corner = [start - low for start, (low, _) in zip(field.box.start, field.halo, strict=True)]
-        flat = np.zeros(len(places), np.int64)
-        for axis, n in enumerate(field.padded.shape):
-            flat = flat * n + index[axis] - corner[axis]
-        return flat
+        return local_places(field.grid.shape, field.box.grow(field.halo), places)
 
 
 def _buckets(cells: Array) -> tuple[float, float, int]:

@@ -53,6 +53,12 @@ class Neighborhood:
         """Whether there is a way back for each step. Local."""
         return {tuple(step) for step in self.steps.tolist()} == {tuple(step) for step in (-self.steps).tolist()}
 
+    def form(self) -> npt.NDArray[np.bool_]:
+        """Return the neighbors, which are at most one cell away along each axis, as 3 cells of each. Local."""
+        form = np.zeros((3,) * self.steps.shape[1], np.bool_)
+        form[tuple((self.steps + 1).T)] = True
+        return form
+
     def flat(self, shape: Sequence[int]) -> Steps:
         """Return the steps in a block of this padded shape. Local."""
         strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))], np.int64)

@@ -37,10 +37,7 @@ class Objects:
     """
 
     def __init__(self, name: str, u: Field, near: Neighborhood, *, by_value: bool = False) -> None:
-        ndim = u.grid.ndim
-        mask = np.zeros((3,) * ndim, np.bool_)
-        mask[tuple((near.steps + 1).T)] = True
-        offsets = backward(mask)
+        offsets = backward(near.form())
         with agreed(u.grid.comm, name), timed("compute"):
             labels = Field(u.grid, np.int64 if wide(u.grid.shape) else np.int32)
             self._block = BlockComponents(

@@ -128,7 +128,7 @@ def along(
     """
     fields = [field for field, _ in parts]
     grid = fields[0].grid
-    if are_whole(grid, axis):
+    if are_whole(grid, axis) or reach == 0:
         arrays = [field.owned for field in fields]
     elif reach is not None and 2 * reach <= -(-grid.shape[axis] // grid.topology[axis]):
         widths = tuple((reach, reach) if a == axis else (0, 0) for a in range(grid.ndim))

@@ -14,7 +14,7 @@ from mpibatch.mpi import Table, merge_tables
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
 
-__all__ = ["own_places", "places_of", "ranked"]
+__all__ = ["first_place", "own_places", "places_of", "ranked"]
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -25,6 +25,12 @@ def own_places(chosen: Field) -> Ints:
     # Of one axis: NumPy counts these in far less time than those of several.
     mine = np.unravel_index(np.flatnonzero(np.ascontiguousarray(chosen.owned)), chosen.owned.shape)
     return np.column_stack(mine).astype(np.int64) + np.asarray(chosen.box.start, np.int64)
+
+
+def first_place(u: Field, where: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    """Return the global index of the first of this rank's cells at which `where` is True; there is one. Local."""
+    place = np.unravel_index(int(where.argmax()), where.shape)
+    return tuple(int(i) + low for i, low in zip(place, u.box.start, strict=True))
 
 
 def places_of(chosen: Field) -> tuple[Ints, ...]:

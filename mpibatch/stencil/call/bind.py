@@ -38,8 +38,7 @@ def call(kernel: Kernel, args: Sequence[Any], options: dict[str, Any]) -> Field 
     out = options.pop("out", None)
     walls, cval, time = options.pop("walls", "reflect"), options.pop("cval", 0.0), options.pop("time", 0.0)
     fields, scalars = bound(kernel, args, options)
-    if is_checking():  # here, too: to write down what is compared takes time
-        compare(kernel, fields, scalars, f"walls={walls!r}, cval={cval!r}, time={time!r}, out={out is not None}")
+    compare(kernel, fields, scalars, walls=walls, cval=cval, time=time, out=out is not None)
     targets = _targets(kernel, fields, out)
     typed = typed_for(kernel, fields, scalars, targets)
     check_ranges(typed, scalars)
@@ -58,9 +57,10 @@ def _results(first: Field, typed: Typed) -> list[Field]:
     return outputs
 
 
-def compare(kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], more: str) -> None:
-    """Raise UsageError unless all ranks call the kernel alike; looked at only if checking. Collective."""
+def compare(kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, Any], **options: Any) -> None:
+    """Raise UsageError unless all ranks call the kernel alike; looked at, and written down, if checking. Collective."""
     if is_checking():
+        more = ", ".join(f"{name}={value!r}" for name, value in options.items())
         given = [f"{name}={value!r}" for name, value in scalars.items()]
         given += [f"{name}: {field.dtype} {field.shape}" for name, field in fields.items()]
         text = re.sub(" at 0x[0-9a-f]+", "", f"stencil {kernel.name!r} ({', '.join(given)}; {more})")  # of functions

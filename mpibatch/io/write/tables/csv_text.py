@@ -28,12 +28,13 @@ def write_text(comm: MPI.Intracomm, path: PathLike, columns: Columns, first: int
         with agreed(comm, f"writing {path}"):
             target = user_path(path)
             head = ",".join(map(_quoted, columns)) + "\n" if comm.rank == 0 else ""
-            text = np.frombuffer(b"".join([head.encode(), *_lines(columns)]), "u1")
-        before, total = sums_before(comm, range(comm.size), np.array([text.size], np.int64))
+            texts = [np.frombuffer(text, "u1") for text in (head.encode(), *_lines(columns)) if text]
+            ends = np.cumsum([0, *(text.size for text in texts)])
+        before, total = sums_before(comm, range(comm.size), ends[-1:])
         with committed(comm, target, overwrite, sealed=False) as part:
             direct.make(comm, part.path, lambda: _extend(part.path, int(total[0])), int(total[0]))
             with direct.opened(comm, part.path) as file:
-                direct.put(comm, file, part.path, [(int(before[0]), text)] if text.size else [])
+                direct.put(comm, file, part.path, list(zip((before[0] + ends).tolist(), texts, strict=False)))
 
 
 def _extend(path: str, size: int) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
+from mpibatch.io.formats.source import numeric
 from mpibatch.io.write.tables.csv_text import write_text
 from mpibatch.io.write.tables.parquet import write_parquet
-from mpibatch.mpi import MPI, agreed, private, same
+from mpibatch.mpi import MPI, agreed, private
 from mpibatch.mpi.prefix import sums_before
 
 if TYPE_CHECKING:
@@ -51,11 +52,12 @@ class RegionTable(Mapping[str, Array]):
     Raises
     ------
     UsageError
-        On all ranks, if columns are not equally long on one of them.
+        On all ranks, if columns are not equally long on one of them, or not numbers of one axis, or if ranks give
+        columns of other names, or in another order, or of other dtypes.
 
     Notes
     -----
-    Collective: one sum over the ranks before this one.
+    Collective: one comparison, and one sum over the ranks before this one.
 
     Examples
     --------
@@ -70,6 +72,15 @@ class RegionTable(Mapping[str, Array]):
 
     def __init__(self, comm: MPI.Intracomm, columns: dict[str, Array], attrs: Mapping[str, Any] | None = None) -> None:
         self.comm, self._columns = private(comm), columns
+        # What is gathered and sent later has the same places and sizes everywhere.
+        kinds = ", ".join(f"{name} ({_dtype(column)})" for name, column in columns.items())
+        with agreed(self.comm, f"a table of {kinds or 'no columns'}"):
+            for name, column in columns.items():
+                if np.ndim(column) != 1 or numeric(_dtype(column)) is None:
+                    raise UsageError(
+                        f"the column {name!r} of a table is of dtype {_dtype(column)} and {np.ndim(column)} axes; give "
+                        "numbers of one axis"
+                    )
         self.attrs: dict[str, Any] = {name: _plain(value) for name, value in (attrs or {}).items()}
         lengths = {len(column) for column in columns.values()} or {0}
         mine = np.array([min(lengths), len(lengths) > 1], np.int64)
@@ -141,7 +152,7 @@ class RegionTable(Mapping[str, Array]):
 
         Notes
         -----
-        Collective. Each rank writes its own rows where they belong; it holds their text, about 20 bytes a value.
+        Collective. Each rank writes its own rows where they belong; it holds their text.
         Numbers have as many digits as tell them apart from all others, so that the same table gives the same bytes on
         any ranks. The file gets its name when it is complete.
 
@@ -193,14 +204,16 @@ class RegionTable(Mapping[str, Array]):
         write_parquet(self.comm, path, self._columns, self.first, self.rows, overwrite=overwrite)
 
     def _check(self, call: str) -> None:
-        """Refuse, on all ranks, a table without columns, and one whose columns differ between ranks."""
-        with agreed(self.comm, call):
-            if not self._columns:
-                raise UsageError(f"{call}: the table has no columns; give it one, such as label")
-        same(self.comm, f"{call} of {[(name, column.dtype.str) for name, column in self._columns.items()]}")
+        """Refuse, on all ranks, a table without columns."""
+        if not self._columns:
+            raise UsageError(f"{call}: the table has no columns; give it one, such as label")
 
     def __repr__(self) -> str:
         return f"RegionTable({self.rows} rows, {', '.join(self._columns)})"
+
+
+def _dtype(column: Any) -> str:
+    return getattr(column, "dtype", np.dtype(object)).str
 
 
 def _plain(value: Any) -> Any:

@@ -32,7 +32,7 @@ from mpibatch.filters._engine.lines import Pass, sweep
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["begin", "checked", "copied", "passes", "truths"]
+__all__ = ["begin", "checked", "copied", "passes", "result_dtype", "truths"]
 
 COMPUTE = timed("compute")
 
@@ -45,7 +45,8 @@ def checked(name: str, u: Any) -> None:
 
 def begin(name: str, u: Any, output: Any = None) -> Field:
     """Return the still empty result of a filter of `u`, after checking both dtypes. Local."""
-    return Field(u.grid, result_dtype(name, u, output), 0, u.components)
+    dtype = result_dtype(name, u, output)
+    return Field(u.grid, dtype, 0, u.components)
 
 
 def result_dtype(name: str, u: Any, output: Any = None) -> np.dtype[Any]:

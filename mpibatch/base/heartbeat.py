@@ -1,0 +1,52 @@
+"""The heartbeat of this process: what it does, in memory that a supervisor beside it looks at.
+
+Who makes progress adds 1 to ``RECORD[BEATS]``; phases and steps do. That costs an integer store, whether or not anybody
+looks. A wait that may never end must not beat while it lasts.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+__all__ = ["BEATS", "BYTES", "PHASE", "RECORD", "beat", "descriptor", "name_step", "step_of"]
+
+BYTES = 512
+BEATS, PHASE = 0, 1  # places in the record: how often there was progress; the phase under way, counted from 1, or 0
+_TEXT = 64  # where the name of the step begins, in bytes
+
+
+def _shared() -> int:
+    """Memory that can be handed to another process; -1 where the system has none."""
+    try:
+        number = os.memfd_create("mpibatch heartbeat")
+        os.ftruncate(number, BYTES)
+    except (AttributeError, OSError):
+        return -1
+    return number
+
+
+_descriptor = _shared()
+_memory = mmap.mmap(_descriptor, BYTES)
+RECORD = memoryview(_memory).cast("q")
+
+
+def descriptor() -> int:
+    """Return the file descriptor of the record, -1 if nobody else can look at it. Local."""
+    return _descriptor
+
+
+def beat() -> None:
+    """Note that there is progress. Local."""
+    RECORD[BEATS] += 1
+
+
+def name_step(name: str) -> None:
+    """Note that the step of this name begins. Local."""
+    RECORD[BEATS] += 1
+    _memory[_TEXT:] = name.encode()[: BYTES - _TEXT].ljust(BYTES - _TEXT, b"\0")
+
+
+def step_of(memory: mmap.mmap) -> str:
+    """Return the name of the step that a record tells, "" if none. Local."""
+    return memory[_TEXT:].rstrip(b"\0").decode(errors="replace")

@@ -44,9 +44,10 @@ def beat() -> None:
 def name_step(name: str) -> None:
     """Note that the step of this name begins. Local."""
     RECORD[BEATS] += 1
-    _memory[_TEXT:] = name.encode()[: BYTES - _TEXT].ljust(BYTES - _TEXT, b"\0")
+    text = name.encode()[: BYTES - _TEXT - 1] + b"\0"
+    _memory[_TEXT : _TEXT + len(text)] = text
 
 
 def step_of(memory: mmap.mmap) -> str:
     """Return the name of the step that a record tells, "" if none. Local."""
-    return memory[_TEXT:].rstrip(b"\0").decode(errors="replace")
+    return memory[_TEXT:].partition(b"\0")[0].decode(errors="replace")

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpibatch.base import tally
+from mpibatch.base import heartbeat, tally
 from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.timing import spent
 from mpibatch.simulate import restart
@@ -87,6 +87,7 @@ def passes(plan: RunPlan, loop: LoopPlan, progress: Progress, state: State) -> G
         if plan.report is not None and now.step == first:
             _report(plan.report, progress, now.dt)
         pace.begin()
+        heartbeat.name_step(f"step {now.step + 1}")
         yield now
         pace.end(now.count)
         clock.advance(now.dt, now.count)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Output", "Step", "build", "check_fit",
-    "check_written", "checkpointing", "grid_options", "step_names",
+    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Output", "Step", "Supervising", "build",
+    "check_fit", "check_written", "checkpointing", "grid_options", "step_names",
 ]  # fmt: skip
 
 EVERY_MINUTES = 10.0  # between checkpoints, where a job says nothing else
@@ -75,6 +75,14 @@ class Checkpointing:
 
 
 @dataclass(frozen=True)
+class Supervising:
+    """When a job in which no rank goes on is ended, as in `mpibatch.supervise`; `seconds` None: by the environment."""
+
+    seconds: float | None = None
+    end: bool = True
+
+
+@dataclass(frozen=True)
 class Step:
     """One filter: `input` and `name` are names of results, `save` is the dataset that the result is written to.
 
@@ -107,6 +115,7 @@ class Job:
     steps: tuple[Step, ...]
     output: Output
     checkpoint: Checkpointing | None = None
+    supervise: Supervising = field(default_factory=Supervising)
 
 
 _SIZES = checks.list_of(checks.list_of(checks.integer(0)))
@@ -145,6 +154,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "every_minutes": Key(checks.real(above=0)),
         "keep": Key(checks.integer(1)),
     },
+    "supervise": {"seconds": Key(checks.real(least=0)), "end": Key(checks.flag)},
 }
 STEP_KEYS: Mapping[str, Key] = {
     "filter": Key(checks.text, required=True),
@@ -175,6 +185,7 @@ def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Jo
         steps=tuple(steps),
         output=Output(**tables["output"]),
         checkpoint=checkpointing(document, tables),
+        supervise=Supervising(**tables["supervise"]),
     )
 
 

@@ -47,7 +47,7 @@ ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 ROOMS = {
     "base": ("errors", "units", "heartbeat", "timing", "tally", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "regions"),
-    "supervisor": ("settings", "stacks", "page", "watch"),
+    "supervisor": ("settings", "stacks", "page", "rank", "watch"),
     "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision"),
     "fields": ("memory", "axes", "remedies", "operators", "field", "grid", "pencils", "redistribution"),
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,17 @@ __all__ = ["Supervision", "supervise"]
 
 _log = logging.getLogger(__name__)
 _RECORD = "MPIBATCH_RECORD"  # the file of a run's completion record; the page is written beside it
+SOCKET = "socket"
+LONGEST = 60  # characters of the folder for temporary files
 _stack = -1  # the file in memory, of this process, that faulthandler writes to
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A supervisor's process, and the folder in which it listens."""
+
+    process: subprocess.Popen[bytes]
+    folder: str
 
 
 class Supervision:
@@ -49,9 +60,9 @@ class Supervision:
     ...     supervision.beat()
     """
 
-    def __init__(self, connection: socket.socket | None = None, process: subprocess.Popen[bytes] | None = None) -> None:
-        self._connection, self._process = connection, process
-        if connection is not None:
+    def __init__(self, connection: socket.socket | None = None, started: _Started | None = None) -> None:
+        self._connection, self._started = connection, started
+        if connection is not None or started is not None:
             threading.Thread(target=self._listen, name="mpibatch supervision", daemon=True).start()
 
     def beat(self) -> None:
@@ -95,12 +106,13 @@ class Supervision:
 
     def _listen(self) -> None:
         """Wait for the supervisor's word, or for its end."""
-        assert self._connection is not None
-        with suppress(OSError), self._connection:
-            if self._connection.recv(1) == END:
-                end_all("", HUNG)
-        if self._process is not None:
-            self._process.wait()
+        if self._connection is not None:
+            with suppress(OSError), self._connection:
+                if self._connection.recv(1) == END:
+                    end_all("", HUNG)
+        if self._started is not None:
+            self._started.process.wait()
+            shutil.rmtree(self._started.folder, ignore_errors=True)  # were it to end before it could
 
 
 def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
@@ -133,7 +145,7 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
     -----
     Collective over all ranks. Cost: a process of some 15 MB on each node that wakes once a second, and an integer store
     for each phase. On one rank nothing is started: nobody waits for it. ``mpibatch run`` does this by itself. If
-    ``MPIBATCH_RECORD`` names a file, the page is also written beside it, as ``hang-NODE.txt``.
+    ``MPIBATCH_RECORD`` names a file, the page is also written beside it, as ``hang-NODE-RANK.txt``: the node's first.
 
     Examples
     --------
@@ -155,34 +167,37 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
     if not limit or world.size == 1 or heartbeat.descriptor() < 0:
         return Supervision()
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
-    path, process = "", None
+    started = None
     if node.rank == 0:
         try:
-            path, process = _start(node.size, world.size, float(limit), ends=end)
+            started = _start(node.size, world.size, float(limit), ends=end)
         except OSError as error:
             _log.warning("the ranks on %s are not supervised: %s", socket.gethostname(), error)
-    path = node.bcast(path, root=0)
+    folder = node.bcast(started.folder if started else "", root=0)
     node.Free()
-    if not path:
-        return Supervision()
-    try:
-        return Supervision(_connected(path, world.rank), process)
-    except OSError as error:
-        _log.warning("rank %d is not supervised: %s", world.rank, error)
-        return Supervision(None, process)
+    connection = None
+    if folder:
+        try:
+            connection = _connected(folder, world.rank)
+        except OSError as error:
+            _log.warning("rank %d is not supervised: %s", world.rank, error)
+    return Supervision(connection, started)
 
 
-def _start(ranks: int, world: int, seconds: float, *, ends: bool) -> tuple[str, subprocess.Popen[bytes]]:
-    """Start the supervisor of this node; return where it listens."""
+def _start(ranks: int, world: int, seconds: float, *, ends: bool) -> _Started:
+    """Start the supervisor of this node."""
     record = os.environ.get(_RECORD)
     task = {
-        "ranks": ranks, "world": world, "seconds": seconds, "ends": ends, "node": socket.gethostname(),
+        "ranks": ranks, "world": world, "seconds": seconds, "ends": ends,
+        "node": socket.gethostname(), "first": MPI.COMM_WORLD.rank,
         "folder": str(Path(record).resolve().parent) if record else "",
     }  # fmt: skip
-    folder = tempfile.mkdtemp(prefix="mpibatch-supervisor-")
+    base = tempfile.gettempdir()
+    # The name of a socket has 107 bytes at most.
+    folder = tempfile.mkdtemp(prefix="mpibatch-supervisor-", dir=base if len(base) < LONGEST else "/tmp")
     try:
         with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(f"{folder}/socket")
+            listening.bind(f"{folder}/{SOCKET}")
             listening.listen(ranks)
             # Of what this process has open it gets no more than it needs: the launcher's connection is the rank's own.
             process = subprocess.Popen(
@@ -194,10 +209,10 @@ def _start(ranks: int, world: int, seconds: float, *, ends: bool) -> tuple[str, 
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return f"{folder}/socket", process
+    return _Started(process, folder)
 
 
-def _connected(path: str, rank: int) -> socket.socket:
+def _connected(folder: str, rank: int) -> socket.socket:
     """Hand the supervisor this rank's heartbeat, and the file of its stack."""
     global _stack
     if _stack < 0:
@@ -205,7 +220,7 @@ def _connected(path: str, rank: int) -> socket.socket:
         faulthandler.register(ASK, file=_stack, all_threads=True, chain=False)
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect(path)
+        connection.connect(f"{folder}/{SOCKET}")
         hello = json.dumps([rank, threading.main_thread().ident]).encode()
         socket.send_fds(connection, [hello], [heartbeat.descriptor(), _stack])
     except OSError:

@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from mpibatch.supervisor.watch import Task, connected, watch
+from mpibatch.supervisor.watch import Task, Watch, connected
 
 
 def main() -> None:
@@ -20,12 +20,12 @@ def main() -> None:
         path = Path(listening.getsockname())
         try:
             ranks = connected(task, listening)
-        except OSError as error:
+        except (OSError, AttributeError) as error:
             sys.exit(f"mpibatch: the ranks on {task.node} are not supervised: {error}")
         finally:
             path.unlink(missing_ok=True)
             path.parent.rmdir()
-    watch(task, ranks)
+    Watch(task, ranks).run()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ _APART = (
     "they wait in different calls. All ranks must make the same calls in the same order: look for a call under a "
     "condition that only some ranks meet, and for a loop that some leave earlier"
 )
-_ALIKE = "all wait in the same call: for a message that nobody sends, or for ranks of other nodes"
+_ALIKE = "all wait in the same call, for a message that nobody sends, or for ranks of other nodes"
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Node:
     world: int
     limit: float
     ends: bool
+    folder: str = ""  # where pages are, too
 
 
 def page(findings: Sequence[Finding], node: Node) -> str:
@@ -78,9 +79,8 @@ def page(findings: Sequence[Finding], node: Node) -> str:
     fate = "the job is ended" if node.ends else "the job is left as it is"
     lines = [f"mpibatch: no rank on {node.name} has made progress for {node.limit:.3g} s; {fate}."]
     if len(findings) < node.world:
-        lines.append(
-            f"These are the node's {len(findings)} ranks of {node.world}; other nodes write pages of their own."
-        )
+        others = f"; those of other nodes are in {node.folder}" if node.folder else ""
+        lines.append(f"This page is of this node's {len(findings)} ranks, of {node.world}{others}.")
     for number, group in enumerate(groups):
         lines += ["", *_lines(group), *(_stack(group) if number == 0 else [])]
     return "\n".join([*lines, "", f"What to look at: {_advice(groups)}."]) + "\n"
@@ -100,7 +100,7 @@ def _lines(group: list[Finding]) -> list[str]:
     words = _WORDS[first.kind]
     if first.kind == "waits" and first.spot and first.spot.call:
         words += f" in {first.spot.call}"
-    state = [f"step {first.step!r}"] if first.step else []
+    state = [first.step] if first.step else []
     state += [f"phase {PHASES[first.phase - 1]}"] if 0 < first.phase <= len(PHASES) else []
     process = f" (process {first.pid})" if len(group) == 1 else ""
     lines = [f"{ranks_text(ranks)}{process}: {'; '.join([words, *state])}"]

@@ -136,7 +136,7 @@ def _steps(
         if step.name not in needed:
             continue
         report(number + 1, len(job.steps) + 2, step.name)
-        name_step(step.name)
+        name_step(f"step {step.name}")
         if begun is not None and step.name in known:
             results[step.name] = begun.load(step.name, grid)
         else:

@@ -1,6 +1,6 @@
 """The heartbeat of this process: what it does, in memory that a supervisor beside it looks at.
 
-Who makes progress adds 1 to ``RECORD[BEATS]``; phases and steps do. That costs an integer store, whether or not anybody
+Who makes progress writes the time to ``RECORD[BEAT]``; phases and steps do. That costs a store, whether or not anybody
 looks. A wait that may never end must not beat while it lasts.
 """
 
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 
-__all__ = ["BEATS", "BYTES", "PHASE", "RECORD", "beat", "descriptor", "name_step", "step_of"]
+__all__ = ["BEAT", "BYTES", "PHASE", "RECORD", "beat", "descriptor", "name_step", "step_of"]
 
 BYTES = 512
-BEATS, PHASE = 0, 1  # places in the record: how often there was progress; the phase under way, counted from 1, or 0
+BEAT, PHASE = 0, 1  # places in the record: when there was progress; the phase under way, counted from 1, or 0
 _TEXT = 64  # where the name of the step begins, in bytes
 
 
@@ -28,7 +29,7 @@ def _shared() -> int:
 
 _descriptor = _shared()
 _memory = mmap.mmap(_descriptor, BYTES)
-RECORD = memoryview(_memory).cast("q")
+RECORD = memoryview(_memory).cast("d")
 
 
 def descriptor() -> int:
@@ -38,12 +39,12 @@ def descriptor() -> int:
 
 def beat() -> None:
     """Note that there is progress. Local."""
-    RECORD[BEATS] += 1
+    RECORD[BEAT] = time.perf_counter()
 
 
 def name_step(name: str) -> None:
     """Note that the step of this name begins. Local."""
-    RECORD[BEATS] += 1
+    beat()
     text = name.encode()[: BYTES - _TEXT - 1] + b"\0"
     _memory[_TEXT : _TEXT + len(text)] = text
 

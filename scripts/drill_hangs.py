@@ -244,7 +244,7 @@ def _compile(mb: Any, u: Any, place: Path, seconds: float, supervision: Any) -> 
         until, number = time.monotonic() + 1.5 * seconds, 0
         while time.monotonic() < until:
             number += 1
-            body = "\n".join(f"    x = x * {n}.5 + {number}.0 if x > {n}.0 else x - {n}.25" for n in range(120))
+            body = "\n".join(f"    x = x * {n}.5 + {number}.0 if x > {n}.0 else x - {n}.25" for n in range(9))
             space: dict[str, Any] = {}
             exec(f"def long(x):\n{body}\n    return x", space)
             numba.njit(space["long"])(1.0)

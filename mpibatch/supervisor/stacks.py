@@ -27,7 +27,8 @@ _WAITS = re.compile(
     re.IGNORECASE,
 )
 _OF_MPI = re.compile(r"comm|world|MPI|request|req\b|message|win\b", re.IGNORECASE)
-_SLOW = ("/numba/core/", "/numba/np/", "/llvmlite/", "/h5py/")
+# Compiling, reading modules, and files of HDF5, also where it is the user who does it.
+_SLOW = ("/numba/core/", "/llvmlite/", "<frozen importlib", "/h5py/")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Spot:
     at : the user's innermost line, or the innermost of all if there is none of his.
     call : what it has called there, "" if unknown.
     waits : whether it waits for other ranks there.
-    is_slow : whether it compiles, or is in a file of HDF5.
+    is_slow : whether it compiles, or is in files.
     """
 
     at: Frame

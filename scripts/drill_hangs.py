@@ -192,6 +192,8 @@ def _live(name: str, place: Path, seconds: float) -> int:
     import mpibatch as mb
 
     comm = mb.mpi.MPI.COMM_WORLD
+    if name == "compile":
+        _compiled(1)  # loads numba
     (place / f"pid-{os.getpid()}").touch()
     with mb.supervise(seconds) as supervision:
         u = mb.Grid((24, 24)).full(1.0)
@@ -239,16 +241,20 @@ def _steps(mb: Any, u: Any, place: Path, seconds: float, supervision: Any) -> No
 def _compile(mb: Any, u: Any, place: Path, seconds: float, supervision: Any) -> None:
     """Compile, on one rank, in numba itself, functions that nobody has compiled, for longer than the limit."""
     if u.grid.rank == 1:
-        import numba
-
-        until, number = time.monotonic() + 1.5 * seconds, 0
+        until, number = time.monotonic() + 1.5 * seconds, 1
         while time.monotonic() < until:
             number += 1
-            body = "\n".join(f"    x = x * {n}.5 + {number}.0 if x > {n}.0 else x - {n}.25" for n in range(9))
-            space: dict[str, Any] = {}
-            exec(f"def long(x):\n{body}\n    return x", space)
-            numba.njit(space["long"])(1.0)
+            _compiled(number)
     mb.max(u)
+
+
+def _compiled(number: int) -> None:
+    import numba
+
+    body = "\n".join(f"    x = x * {n}.5 + {number}.0 if x > {n}.0 else x - {n}.25" for n in range(9))
+    space: dict[str, Any] = {}
+    exec(f"def long(x):\n{body}\n    return x", space)
+    numba.njit(space["long"])(1.0)
 
 
 def _write(mb: Any, u: Any, place: Path, seconds: float, supervision: Any) -> None:

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from mpibatch.base.heartbeat import BEAT, PHASE, RECORD
+from mpibatch.base.progress.heartbeat import BEAT, PHASE, RECORD
 from mpibatch.base.units import plural
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from mpi4py import MPI
 
-from mpibatch.base import heartbeat
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, errno_of, reason_of
+from mpibatch.base.progress import heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from mpi4py import MPI
 
-from mpibatch.base import heartbeat
 from mpibatch.base.errors import UsageError
+from mpibatch.base.progress import heartbeat
 from mpibatch.mpi.agree import agreed
 from mpibatch.mpi.comm import private
 from mpibatch.mpi.failure import end_all

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpibatch.base import heartbeat, tally
+from mpibatch.base import tally
 from mpibatch.base.compiled import compile_seconds
+from mpibatch.base.progress import heartbeat
 from mpibatch.base.timing import spent
 from mpibatch.simulate import restart
 from mpibatch.simulate.batching import Pace

@@ -11,7 +11,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from mpibatch.base.heartbeat import BEAT, BYTES, PHASE, step_of
+from mpibatch.base.progress.heartbeat import BEAT, BYTES, PHASE, step_of
 from mpibatch.base.timing import PHASES
 from mpibatch.supervisor.page import Finding, Kind
 from mpibatch.supervisor.settings import ASK

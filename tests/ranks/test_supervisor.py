@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpibatch.base import heartbeat
 from mpibatch.base.timing import phase
 from mpibatch.base.units import ranks_text
+from mpibatch.supervisor import page as page_module
 from mpibatch.supervisor.page import Finding, Kind, Node, grouped, page
 from mpibatch.supervisor.settings import DEFAULT, SETTING, seconds_of_setting
 from mpibatch.supervisor.stacks import Frame, Spot, frames_of, spot_of, wait_in
@@ -67,7 +67,7 @@ def test_a_rank_is_at_the_users_line_whatever_is_called_there(tmp_path: Path) ->
     assert frames_of(dump, 1) == []
     assert spot_of(frames).at == frames[0]
     assert not spot_of(frames).waits
-    inside = Frame(str(Path(heartbeat.__file__).parent.parent / "mpi/agree.py"), 1, "agreed")
+    inside = Frame(str(Path(page_module.__file__).parent.parent / "mpi/agree.py"), 1, "agreed")
     assert spot_of([inside, *frames]) == Spot(frames[0], "mpibatch's agreed", waits=True, is_slow=False)
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mpibatch.io as io
-from mpibatch.base import rounds, tally
+from mpibatch.base import tally
 from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.errors import UsageError
-from mpibatch.base.heartbeat import name_step
+from mpibatch.base.progress import rounds
+from mpibatch.base.progress.heartbeat import name_step
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.io.base.names import split_path

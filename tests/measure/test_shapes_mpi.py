@@ -130,6 +130,22 @@ def test_regions_do_not_go_on_around_a_periodic_axis() -> None:
     compare(table(labels, labels, names, None, periodic=True), skimage.measure.regionprops_table(labels, None, names))
 
 
+def test_labels_with_the_halo_that_windows_need_stay_as_they_are() -> None:
+    """Their halo is that of a periodic grid, and where they are frozen nothing may be written to it."""
+    whole = np.arange(99).reshape(9, 11) % 4
+    names = ("euler_number", "perimeter")
+    theirs = skimage.measure.regionprops_table(whole, None, names)
+    for periodic in (True, (False, True), False):
+        labels = mb.Grid(whole.shape, periodic=periodic).zeros("i8", halo=2)
+        labels.owned[...] = whole[labels.box.slices()]
+        mb.exchange(labels)
+        before = labels.padded.copy()
+        for field_of_labels in (labels, labels.frozen()):
+            compare(mb.regionprops_table(field_of_labels, None, names).gather(), theirs)
+        if periodic is True:  # walls are written to, as any exchange does
+            np.testing.assert_array_equal(labels.padded, before)
+
+
 def test_shapes_that_are_known() -> None:
     labels = np.zeros((30, 40), "i4")
     labels[2:12, 3:23] = 5  # a rectangle with two holes

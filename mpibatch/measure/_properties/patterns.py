@@ -53,11 +53,13 @@ def summed(rows: Ints) -> Ints:
 def apart(labels: Field, reach: int) -> Array:
     """Return labels with a halo; nothing lies outside the domain, also where that is periodic. Collective."""
     padded = padded_copy(labels, ((reach, reach),) * labels.grid.ndim, "constant", 0)
-    for axis, (low, high, n) in enumerate(zip(labels.box.start, labels.box.stop, labels.grid.shape, strict=True)):
-        before = padded[(slice(None),) * axis + (slice(0, reach - min(low, reach)),)]
-        after = padded[(slice(None),) * axis + (slice(reach + n - low, None),)]
-        before[...] = after[...] = 0
-        assert high <= n
+    around = [a for a, is_periodic in enumerate(labels.grid.periodic) if is_periodic]
+    if around and padded is labels.padded:
+        padded = padded.copy()
+    for axis in around:
+        low, n = labels.box.start[axis], labels.grid.shape[axis]
+        padded[(slice(None),) * axis + (slice(0, reach - min(low, reach)),)] = 0
+        padded[(slice(None),) * axis + (slice(reach + n - low, None),)] = 0
     return signed(padded)
 
 

@@ -158,6 +158,8 @@ def _table(op: Operand) -> Table:
     for part in op.flat_parts():
         # Adding 0 turns -0.0 into 0.0.
         values, times = np.unique(part + dtype.type(0), return_counts=True)
+        if dtype.kind == "f":
+            values[values != values] = np.nan  # which of many bit patterns came first depends on the ranks
         table = _merge(table, (values, times.astype(np.int64)))
     return table
 

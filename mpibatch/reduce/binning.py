@@ -161,7 +161,7 @@ def _bins_of(bins: Any, range: tuple[Any, Any] | None, part: Array) -> Counts:
         first = int(np.searchsorted(plain, bins[:1], sorter=order)[0])
     else:
         low, high = range
-        first = np.count_nonzero(plain < (low if low != high else low - 0.5))
+        first = int(np.count_nonzero(plain < (low if low != high else low - 0.5)))
     slots = np.full(part.size, -1, np.int64)
     slots[order[first : first + counts.sum()]] = np.repeat(np.arange(counts.size), counts)
     return slots

@@ -225,6 +225,9 @@ def test_bincount() -> None:
     assert mb.bincount(u, where=u < 0).size == 0
     assert "from -1 to 49" in refused(mb.bincount, field(np.where(whole == 7, -1, whole), 2))
     assert "unique" in refused(mb.bincount, field(whole << 30, 2))
+    assert "minlength=67108865" in refused(mb.bincount, u, None, 2**26 + 1)
+    assert "from 0 to 4194303" in refused(mb.bincount, u, u, 2**22 + 1)
+    assert "with weights" in refused(mb.bincount, field(whole << 18, 2), u)
     for wrong in (-1, 1.5, None):
         assert "minlength" in refused(mb.bincount, u, None, wrong)
     assert "histogram" in refused(mb.bincount, u.astype("f4"))

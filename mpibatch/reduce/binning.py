@@ -86,8 +86,9 @@ def histogram(
     Notes
     -----
     Collective: one all-reduce of 8 bytes per bin and at least 2 KiB; one of 2 KiB before it if the range has to be
-    found, and one if there are more than 254 bins, which settles that all ranks ask for the same. With weights each rank sorts its elements, a buffer at a time, and ranks exchange halves of a table of 56
-    bytes for each bin, in as many steps as their number has binary digits, and then of its results.
+    found, and one if there are more than 254 bins, which settles that all ranks ask for the same. With weights
+    each rank sorts its elements, a buffer at a time, and ranks exchange halves of a table of 56 bytes for each bin, in
+    as many steps as their number has binary digits, and then of its results.
 
     Examples
     --------

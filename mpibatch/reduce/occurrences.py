@@ -54,8 +54,8 @@ def bincount(
     Raises
     ------
     UsageError
-        On every rank, for floats, negative elements, a result that is longer than 2**26, or with weights 2**22 (`unique`
-        is for the former), a negative `minlength`, and weights that do not fit.
+        On every rank, for floats, negative elements, a result longer than 2**26, or with weights 2**22 (there is
+        `unique`, too), a negative `minlength`, and weights that do not fit.
 
     Notes
     -----
@@ -88,8 +88,8 @@ def bincount(
     if limits[0] < 0 or length > most:
         weighed = "" if weights is None else " with weights"
         raise UsageError(
-            f"bincount{weighed} of a field with values from {limits[0]} to {limits[1]}, minlength={minlength}; it is for "
-            f"the numbers from 0 to {most - 1}, of each of which all ranks have the result: give fewer, or use "
+            f"bincount{weighed} of a field with values from {limits[0]} to {limits[1]}, minlength={minlength}; it is "
+            f"for the numbers from 0 to {most - 1}, since all ranks have the whole result: give fewer, or use "
             "mpibatch.unique(u, return_counts=True)"
         )
     if weights is not None:

@@ -54,8 +54,8 @@ def bincount(
     Raises
     ------
     UsageError
-        On every rank, for floats, negative elements, a result longer than 2**26, or with weights 2**22 (there is
-        `unique`, too), a negative `minlength`, and weights that do not fit.
+        On every rank, for floats, negative elements, a result longer than 2**26, or with weights 2**22 (`unique`
+        has no bound), a negative `minlength`, and weights that do not fit.
 
     Notes
     -----

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpibatch as mb
+from mpibatch.measure._engine import rows
 from mpibatch.measure._properties import moments, patterns
 from mpibatch.mpi import MPI
 from tests.support.components import cuts, field
@@ -144,6 +145,24 @@ def test_labels_with_the_halo_that_windows_need_stay_as_they_are() -> None:
             compare(mb.regionprops_table(field_of_labels, None, names).gather(), theirs)
         if periodic is True:  # walls are written to, as any exchange does
             np.testing.assert_array_equal(labels.padded, before)
+
+
+def test_rows_of_tiles_are_merged_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One label in a thousand tiles takes the room of a few rows, not of a thousand."""
+    sizes = []
+
+    def sum_rows(rows: np.ndarray) -> np.ndarray:
+        sizes.append(len(rows))
+        return merge(rows)
+
+    merge = moments.sum_rows
+    monkeypatch.setattr(moments, "TILE", {2: 2})
+    monkeypatch.setattr(moments, "sum_rows", sum_rows)
+    monkeypatch.setattr(rows, "ROOM", 1)
+    labels = np.ones((64, 64), "i4")
+    ours = mb.regionprops_table(field(labels, mb.Grid(labels.shape)), None, ("moments",)).gather()
+    assert max(sizes) <= 4
+    assert ours["moments-0-0"].tolist() == [4096]
 
 
 def test_shapes_that_are_known() -> None:

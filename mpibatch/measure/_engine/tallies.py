@@ -21,6 +21,7 @@ from mpibatch.measure._engine.rows import ROOM, fold_rows, merge_parts
 from mpibatch.measure._engine.words import add_product, carried
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import forward
+from mpibatch.reduce.keys import keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -248,11 +249,5 @@ def _put_values(
             target[:, a] = carried(target[:, a])
     if len(squares):
         parts[6][...] = squares
-    parts[8][:, 0], parts[8][:, 1] = sortable(-extremes[:, 0]), sortable(extremes[:, 1])
+    parts[8][:, 0], parts[8][:, 1] = keys_of(-extremes[:, 0] + 0.0), keys_of(extremes[:, 1] + 0.0)
     parts[8][:, 2:] = marks
-
-
-def sortable(values: npt.NDArray[np.float64]) -> Ints:
-    """Return integers that order as these floats do, none of which is NaN. Local."""
-    bits = np.ascontiguousarray(values + 0.0).view(np.int64)
-    return np.where(bits >= 0, bits, bits ^ MAGNITUDE)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.measure._engine.rows import fold_rows, sum_rows
-from mpibatch.measure._engine.tallies import MAGNITUDE, sortable
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import ask, forward
+from mpibatch.reduce.keys import keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
@@ -29,22 +29,9 @@ Ints = npt.NDArray[np.int64]
 PIVOTS = 15  # four binary places a round
 
 
-def _keys_of(values: Array) -> Ints:
-    """Return integers that order as values do; NaN is somewhere. Local."""
-    if values.dtype.kind == "f":
-        return sortable(values.astype(np.float64))
-    if values.dtype == np.uint64:
-        return (values ^ np.uint64(1 << 63)).view(np.int64)
-    return values.astype(np.int64)
-
-
-def _values_of(keys: Ints, dtype: np.dtype[Any]) -> npt.NDArray[np.float64]:
-    """Return as floats what has these keys. Local."""
-    if dtype.kind == "f":
-        return np.where(keys >= 0, keys, keys ^ MAGNITUDE).view(np.float64)
-    if dtype == np.uint64:
-        return (keys.view(np.uint64) ^ np.uint64(1 << 63)).astype(np.float64)
-    return keys.astype(np.float64)
+def _unsigned_zeros(values: Array) -> Array:
+    """Return the same values, but 0.0 for -0.0. Local."""
+    return np.asarray(values + values.dtype.type(0)) if values.dtype.kind == "f" else values
 
 
 def _merged(rows: Ints) -> Ints:
@@ -64,7 +51,7 @@ class _Parts:
 
     def __init__(self, labels: Field, values: Field) -> None:
         inside = labels.owned > 0
-        names, keys = labels.owned[inside].astype(np.int64), _keys_of(values.owned[inside])
+        names, keys = labels.owned[inside].astype(np.int64), keys_of(_unsigned_zeros(values.owned[inside]))
         order = np.lexsort((keys, names))
         names, self._keys = names[order], keys[order]
         starts = np.flatnonzero(np.diff(names, prepend=0))
@@ -116,7 +103,7 @@ def medians(labels: Field, values: Field, shares: Shares, known: Ints, count: In
     is_open[done] = False
     shared = np.flatnonzero(is_open)
     pairs[shared] = _narrowed(comm, parts, ~alone, shares, known[shared], count[shared])
-    low, high = _values_of(pairs[:, 0], values.dtype), _values_of(pairs[:, 1], values.dtype)
+    low, high = (values_of(keys, values.dtype).astype(np.float64) for keys in pairs.T)
     with np.errstate(over="ignore", invalid="ignore"):
         both = (low + high) / 2
         return np.where(np.isinf(both) & np.isfinite(low) & np.isfinite(high), low / 2 + high / 2, both)

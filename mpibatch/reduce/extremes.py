@@ -15,8 +15,8 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.mpi import MPI
-from mpibatch.reduce.keys import FIRST, LAST, keys_of, values_of
 from mpibatch.reduce.operands import Operand, all_reduce, operand
+from mpibatch.reduce.order.keys import FIRST, LAST, keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field

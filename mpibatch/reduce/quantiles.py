@@ -1,6 +1,6 @@
 """Quantiles of the elements of a Field: exact order statistics, and what lies between two of them.
 
-See `interpolation` for the methods.
+See `order.interpolation` for the methods.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import NOWHERE
-from mpibatch.reduce.interpolation import METHODS, interpolated, neighbours, share_above
 from mpibatch.reduce.lines.quantiles import sort_lines, type_of_rows
 from mpibatch.reduce.operands import Operand, operand
-from mpibatch.reduce.selection import order_statistics
+from mpibatch.reduce.order.interpolation import METHODS, interpolated, neighbours, share_above
+from mpibatch.reduce.order.selection import order_statistics
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field

@@ -21,7 +21,7 @@ from mpibatch.measure._engine.rows import ROOM, fold_rows, merge_parts
 from mpibatch.measure._engine.words import add_product, carried
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import forward
-from mpibatch.reduce.keys import keys_of
+from mpibatch.reduce.order.keys import keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

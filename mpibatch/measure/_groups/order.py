@@ -11,7 +11,7 @@ from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.mpi import MPI
 from mpibatch.reduce.arrays import CHUNK
-from mpibatch.reduce.keys import keys_of, values_of
+from mpibatch.reduce.order.keys import keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.measure._groups.groups import Groups

@@ -16,7 +16,7 @@ from mpibatch.base.timing import phase
 from mpibatch.measure._engine.rows import fold_rows, sum_rows
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import ask, forward
-from mpibatch.reduce.keys import keys_of, values_of
+from mpibatch.reduce.order.keys import keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field

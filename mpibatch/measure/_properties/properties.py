@@ -17,7 +17,7 @@ from mpibatch.measure._engine.words import integers, ratios
 from mpibatch.measure._properties.moments import MOMENTS, WEIGHTED
 from mpibatch.measure._properties.outlines import OUTLINES
 from mpibatch.measure._properties.patterns import PATTERNS
-from mpibatch.reduce.keys import values_of
+from mpibatch.reduce.order.keys import values_of
 
 __all__ = ["INTENSITY", "PROPERTIES", "Regions", "check", "kinds_of", "order_of"]
 

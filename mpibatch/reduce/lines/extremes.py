@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
-from mpibatch.reduce.keys import FIRST, keys_of, values_of
+from mpibatch.reduce.order.keys import FIRST, keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.reduce.axes import Lines

@@ -93,7 +93,7 @@ def test_axes_of_hyperstacks(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_slice(f"{path}::series=0,channel=2", None), HYPERSTACK[:, :, 2])
         np.testing.assert_array_equal(read_slice(path, "frame=-1,channel=0"), HYPERSTACK[1, :, 0])
         np.testing.assert_array_equal(read_slice(path, "slice=1,t=0"), right[0, 1])
-        assert with_picks(str(path), "series=0", 1, 2) == "series=0,frame=1,channel=2"
+        assert with_picks(str(path), "series=0", {"frame": 1, "channel": 2}) == "series=0,frame=1,channel=2"
 
 
 def test_picks_that_cannot_be_meant(tmp_path: Path) -> None:
@@ -109,12 +109,12 @@ def test_picks_that_cannot_be_meant(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=words):
             inspect(str(path), pick)
     with pytest.raises(UsageError, match="twice"):
-        with_picks(str(path), "channel=1", None, 2)
+        with_picks(str(path), "channel=1", {"channel": 2})
     with pytest.raises(UsageError, match="whole number"):
-        with_picks(str(path), None, 1.5, None)
+        with_picks(str(path), None, {"frame": 1.5})  # type: ignore[dict-item]
     np.save(tmp_path / "a.npy", HYPERSTACK)
     with pytest.raises(UsageError, match="format npy: frames and channels are picked from TIFF"):
-        with_picks(str(tmp_path / "a.npy"), None, 0, None)
+        with_picks(str(tmp_path / "a.npy"), None, {"frame": 0})
 
 
 def test_what_cannot_be_told_is_asked_for(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mpibatch.domain import Box
-    from mpibatch.io.formats.source import Array, Selection, Source, Storage
+    from mpibatch.io.formats.orientation import View
+    from mpibatch.io.formats.source import Array, Scaling, Selection, Source, Storage
 
-__all__ = ["Chunks", "chunks_of", "read"]
+__all__ = ["BLOCK", "Chunks", "chunks_of", "read", "take"]
 
 BLOCK = 8 << 20  # bytes read at once that do not go straight to their place
 NARROW = 32 << 10  # bytes of a row from which on its parts are read one by one
@@ -33,8 +35,38 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
         with chunks_of(source) as chunks:
             _read_chunks(chunks, selection, target)
         return
+    shape = source.shape
+    view, scaling, decoded = storage.view, storage.scaling, _Decoding()
+    if view is not None:
+        shape, selection, target = view.stored, view.selection(selection), view.stored_view(target)
+    if scaling is not None or (view is not None and view.is_coded):
+        decoded = _Decoding(view, scaling)
     with _opened(source) as file:
-        _fill(file, storage.offset, source.shape, np.dtype(storage.dtype), _ascending(selection), target)
+        _fill(file, storage.offset, shape, np.dtype(storage.dtype), _ascending(selection), target, decoded)
+
+
+def take(source: Source, stored: Array, selection: Selection, target: Array) -> None:
+    """Fill `target` with a selection of a source whose whole stored array is in memory. Local."""
+    storage = _storage(source)
+    decoded = _Decoding(storage.view, storage.scaling)
+    if storage.view is not None:
+        selection, target = storage.view.selection(selection), storage.view.stored_view(target)
+    target[...] = decoded(stored[_ascending(selection)])
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """From stored numbers to values."""
+
+    view: View | None = None
+    scaling: Scaling | None = None
+
+    def __bool__(self) -> bool:
+        return self.view is not None or self.scaling is not None
+
+    def __call__(self, stored: Array) -> Array:
+        values = stored if self.scaling is None else self.scaling.applied(stored)
+        return values if self.view is None else self.view.decoded(values)
 
 
 class Chunks:
@@ -90,7 +122,7 @@ class _File:
 
 @contextmanager
 def _opened(source: Source) -> Iterator[_File]:
-    handle = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(_storage(source).path or source.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield _File(handle, source.name)
     finally:
@@ -106,19 +138,21 @@ def _ascending(selection: Selection) -> Selection:
     return tuple(slice(s.start, s.stop, s.step or 1) for s in selection)
 
 
-def _fill(file: _File, base: int, shape: tuple[int, ...], dtype: np.dtype[Any], sel: Selection, out: Array) -> None:
+def _fill(
+    file: _File, base: int, shape: tuple[int, ...], dtype: np.dtype[Any], sel: Selection, out: Array, decoded: _Decoding
+) -> None:
     """Fill `out` with a selection of an array of `shape` that begins at byte `base`."""
     if not out.size:
         return
     first, deeper = sel[0], sel[1:]
     row = math.prod(shape[1:]) * dtype.itemsize
     whole = all(s == slice(0, n, 1) for s, n in zip(deeper, shape[1:], strict=True))
-    if whole and first.step == 1 and out.flags.c_contiguous and out.dtype == dtype:
+    if whole and first.step == 1 and out.flags.c_contiguous and out.dtype == dtype and not decoded:
         file.into(out, base + first.start * row)
         return
     if row > NARROW and (not whole or first.step > 1 or row > BLOCK) and len(shape) > 1:
         for number, index in enumerate(range(first.start, first.stop, first.step)):
-            _fill(file, base + index * row, shape[1:], dtype, deeper, out[number])
+            _fill(file, base + index * row, shape[1:], dtype, deeper, out[number], decoded)
         return
     indices = range(first.start, first.stop, first.step)
     # Short rows: those in between are read too, which costs less than a call for each part.
@@ -127,7 +161,8 @@ def _fill(file: _File, base: int, shape: tuple[int, ...], dtype: np.dtype[Any], 
         part = indices[low : low + many]
         buffer = np.empty((part[-1] - part[0] + 1, *shape[1:]), dtype)
         file.into(buffer, base + part[0] * row)
-        out[low : low + len(part)] = buffer[(slice(None, None, first.step), *deeper)]
+        chosen = buffer[(slice(None, None, first.step), *deeper)]
+        out[low : low + len(part)] = decoded(chosen) if decoded else chosen
 
 
 def _read_chunks(chunks: Chunks, selection: Selection, target: Array) -> None:

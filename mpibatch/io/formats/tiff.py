@@ -13,11 +13,12 @@ import tifffile
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io.base.names import whole_name
+from mpibatch.io.formats import raw_values
 from mpibatch.io.formats.calibration import grid_of, spacing_of
 from mpibatch.io.formats.companions import check_companions, check_planes
 from mpibatch.io.formats.orientation import View, view_of
 from mpibatch.io.formats.picks import parse_picks
-from mpibatch.io.formats.source import Array, Selection, Source, native
+from mpibatch.io.formats.source import Array, Selection, Source, Storage, native
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,23 +46,34 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
             boxwise=boxwise,
             grid=grid,
             allow=tuple(allow),
+            storage=_flat(file, series, view),
             question="" if view.names else _question(whole_name(path, dataset or ""), series),
         )
 
 
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
     """Fill ``out[at]``. Local. Decodes only the pages that the selection meets."""
+    if source.storage is not None:
+        raw_values.read(source, selection, out, at)
+        return
     with _opened(source.path) as file:
         _, series, view = _chosen(source.path, file, source.dataset, source.allow)
         axes, stored, target = _page_axes(series), view.selection(selection), view.stored_view(out[at])
-        if series.dataoffset is not None:
-            dtype = series.dtype.newbyteorder(file.byteorder)
-            values = np.memmap(source.path, dtype, "r", series.dataoffset, series.shape)[stored]
-            target[...] = view.decoded(values)
-        elif axes is None:
+        if axes is None:
             target[...] = view.decoded(series.asarray()[stored])
         else:
             _read_pages(series, axes, stored, view, target)
+
+
+def _flat(file: Any, series: Any, view: View) -> Storage | None:
+    """Where the values lie, if that is one piece of plain bytes in this very file."""
+    if series.dataoffset is None or any(page.parent is not file for page in series.pages if page is not None):
+        return None
+    dtype = series.dtype.newbyteorder(file.byteorder)
+    end = series.dataoffset + math.prod(series.shape) * dtype.itemsize
+    if end > file.filehandle.size:
+        raise ValueError(f"its values end at byte {end}, but it has {file.filehandle.size}")
+    return Storage(dtype.str, series.dataoffset, view=view)
 
 
 def _read_pages(series: Any, axes: int, selection: Selection, view: View, target: Array) -> None:
@@ -102,9 +114,11 @@ def _page_axes(series: Any) -> int | None:
 
 def _chosen(path: str, file: Any, dataset: str | None, allow: Sequence[str]) -> tuple[int, Any, View]:
     """Return the number of a series, the series, and how a field sees it."""
-    number, picks = parse_picks(path, dataset)
+    picks = parse_picks(path, dataset)
+    if picks.name and not picks.name.removeprefix("-").isdecimal():
+        raise UsageError(f"{dataset!r} names no series of {path!r}; write it as in FILE::series=1,channel=2,frame=0")
     check_companions(path, file, allow)
-    number = _series_number(path, number, len(file.series))
+    number = _series_number(path, picks.series, len(file.series))
     series = file.series[number]
     check_planes(path, series, allow)
     page = series.keyframe
@@ -116,7 +130,7 @@ def _chosen(path: str, file: Any, dataset: str | None, allow: Sequence[str]) -> 
     elif page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and series.dtype.kind in "bu":
         white = (1 << int(page.bitspersample)) - 1
     name = whole_name(path, dataset or "")
-    return number, series, view_of(name, series.axes, tuple(series.shape), picks, turned, palette, white)
+    return number, series, view_of(name, series.axes, tuple(series.shape), picks.axes, turned, palette, white)
 
 
 def _question(name: str, series: Any) -> str:

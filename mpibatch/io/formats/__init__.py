@@ -47,7 +47,7 @@ _EXTRAS = {
     "PIL": "image",
 }  # fmt: skip
 # Those whose headers a few lines of ours read, which nothing in a file can crash or keep busy.
-OWN_PARSERS = frozenset({"edf", "fits", "metaimage", "mrc", "nifti", "npy", "nrrd", "raw"})
+OWN_PARSERS = frozenset({"edf", "fits", "metaimage", "mrc", "nifti", "npy", "nrrd", "raw", "zarr"})
 _WILD = "*?["
 
 _SIGNATURES = {
@@ -117,6 +117,8 @@ def _refusal(path: str, head: bytes) -> str:
 
 
 def _signed(file: BinaryIO, head: bytes) -> str | None:
+    if head[128:132] == b"DICM":  # what stands before is free, and may be the beginning of a TIFF
+        return "dicom"
     for signature, name in _SIGNATURES.items():
         if head.startswith(signature):
             return name
@@ -142,8 +144,6 @@ def _marked(head: bytes) -> str | None:
         return "nifti"
     if head[208:211] == b"MAP":
         return "mrc"
-    if head[128:132] == b"DICM":
-        return "dicom"
     is_edf = head.lstrip().startswith(b"{") and b"Dim_1" in head and b";" in head
     return "edf" if is_edf else None
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mpibatch.io.formats.orientation import View
     from mpibatch.io.formats.source import Array, Scaling, Selection, Source, Storage
 
-__all__ = ["BLOCK", "Chunks", "chunks_of", "read", "take"]
+__all__ = ["BLOCK", "Chunks", "chunks_of", "fill_from", "read", "take"]
 
 BLOCK = 8 << 20  # bytes read at once that do not go straight to their place
 NARROW = 32 << 10  # bytes of a row from which on its parts are read one by one
@@ -33,7 +33,7 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
     storage, target = _storage(source), out[at]
     if storage.chunks:
         with chunks_of(source) as chunks:
-            _read_chunks(chunks, selection, target)
+            fill_from(chunks, selection, target)
         return
     shape = source.shape
     view, scaling, decoded = storage.view, storage.scaling, _Decoding()
@@ -165,7 +165,8 @@ def _fill(
         out[low : low + len(part)] = decoded(chosen) if decoded else chosen
 
 
-def _read_chunks(chunks: Chunks, selection: Selection, target: Array) -> None:
+def fill_from(chunks: Any, selection: Selection, target: Array) -> None:
+    """Fill `target` with a selection of an array that lies in chunks: a `grid`, and `values` by number. Local."""
     ranges = [range(*s.indices(n)) for s, n in zip(selection, chunks.grid.shape, strict=True)]
     if not all(ranges):
         return

@@ -61,9 +61,9 @@ def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), *,
     """Tell what a file holds, as `formats.inspect`, but survive the crash of a parser. Local."""
     file, inside = split_path(path, dataset)
     kind = format_of(file, inside)
-    if kind in OWN_PARSERS or kind == "stack" or not sys.executable:
+    if kind in OWN_PARSERS or not sys.executable:
         return inspect(file, inside, allow, tables=tables)
-    about = Path(file).stat()
+    about = Path(file if kind != "stack" else Path(file).parent).stat()
     # What is allowed decides what is opened.
     key = os.path.realpath(file), inside, tuple(allow), about.st_ino, about.st_size, about.st_mtime_ns
     if key in _came_back or (kind == "hdf5" and is_safe_to_parse(file, METADATA_BYTES)):

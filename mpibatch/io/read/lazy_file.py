@@ -15,6 +15,7 @@ and no name for it gives it as `File.array()`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -314,7 +315,8 @@ def open(path: PathLike, *, allow: Sequence[str] = ()) -> File:
 
 def _state(path: str) -> tuple[int, ...]:
     try:
-        status = Path(path).stat()
+        # Of a stack of files, the folder.
+        status = Path(path if os.path.lexists(path) else Path(path).parent).stat()
     except OSError as error:
         raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

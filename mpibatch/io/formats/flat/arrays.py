@@ -18,7 +18,7 @@ from mpibatch.io.formats.source import Scaling, Source, Storage, native
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["MOST_HEADER", "Flat", "Header", "fields_of", "head_of", "linear", "reversed_view", "sibling"]
+__all__ = ["MOST_HEADER", "Flat", "Header", "fields_of", "head_of", "kept", "linear", "reversed_view", "sibling"]
 
 MOST_HEADER = 1 << 20  # bytes of a text header
 MOST_AXES, MOST_BYTES = 32, 1 << 62
@@ -145,7 +145,7 @@ class Flat:
             dtype=native(dtype) if self.scaling is None else self.scaling.dtype,
             components=0 if view is None else view.components,
             boxwise=not self.packed,
-            grid=_kept(self.grid, view),
+            grid=kept(self.grid, view),
             storage=Storage(
                 dtype.str, self.offset, view=None if is_plain else view, scaling=self.scaling, path=self.values
             ),
@@ -154,8 +154,8 @@ class Flat:
         )
 
 
-def _kept(grid: Mapping[str, Any], view: View | None) -> dict[str, Any]:
-    """Of the keywords for axes by name, those of a view's axes; {} if it has one that they do not know."""
+def kept(grid: Mapping[str, Any], view: View | None) -> dict[str, Any]:
+    """Return the keywords for a view's axes, of those for axes by name; {} if one is not known. Local."""
     if view is None or not view.letters:
         return dict(grid)
     names = view.letters.lower()

@@ -23,6 +23,7 @@ _WORDS = {
     "zarr": ("series", "level", "frame", "channel"),
     "nifti": ("frame", "channel"),
     "edf": ("frame",),
+    "hdf5": ("level", "frame", "channel"),  # of Imaris; others have no such dataset
     "dicom": ("frame",),
 }
 

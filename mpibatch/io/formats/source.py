@@ -111,6 +111,8 @@ class Source:
     # order, and what it tells of itself.
     columns: Mapping[str, str] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    # Of the stored first axis, the rows that are the source's: (start, stop) of each run; (): all.
+    runs: tuple[tuple[int, int], ...] = ()
     question: str = ""  # asked before it is loaded: what the file does not tell of its axes, and what to type
 
     @property

@@ -153,6 +153,7 @@ def _source(reply: dict[str, Any], table: bytes) -> Source:
     plain = {key: reply[key] for key in ("path", "format", "dataset", "dtype", "components", "boxwise")}
     plain |= {key: reply[key] for key in ("columns", "attrs", "question")}
     known: dict[str, Any] = {key: tuple(reply[key]) for key in ("shape", "allow", "notes")}
+    known["runs"] = tuple(tuple(run) for run in reply["runs"])
     return Source(**plain, **known, grid=grid, storage=storage)
 
 

@@ -16,9 +16,8 @@ from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.inflation import inflate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from mpibatch.domain import Box
     from mpibatch.io.formats.orientation import View
     from mpibatch.io.formats.source import Array, Scaling, Selection, Source, Storage
 
@@ -167,28 +166,30 @@ def _fill(
 
 def fill_from(chunks: Any, selection: Selection, target: Array) -> None:
     """Fill `target` with a selection of an array that lies in chunks: a `grid`, and `values` by number. Local."""
-    ranges = [range(*s.indices(n)) for s, n in zip(selection, chunks.grid.shape, strict=True)]
+    grid = chunks.grid
+    ranges = [range(*s.indices(n)) for s, n in zip(selection, grid.shape, strict=True)]
     if not all(ranges):
         return
-    # With steps, a chunk may lie between two cells that are asked for.
-    sizes = chunks.grid.size
-    along = [sorted({index // size for index in indices}) for indices, size in zip(ranges, sizes, strict=True)]
-    for place in itertools.product(*along):
-        number = 0
-        for at, count in zip(place, chunks.grid.counts, strict=True):
-            number = number * count + at
-        box = chunks.grid.box(number)
-        inside, there = _cut(box, ranges)
-        target[there] = chunks.values(number)[inside]
+    strides = [math.prod(grid.counts[axis + 1 :]) for axis in range(len(ranges))]
+    # Along each axis, the chunks that the selection meets, each with its part of it: most of the work, once.
+    along = [
+        [(place * stride, *_cut(place * size, min((place + 1) * size, n), indices)) for place in _met(indices, size)]
+        for indices, size, n, stride in zip(ranges, grid.size, grid.shape, strides, strict=True)
+    ]
+    for parts in itertools.product(*along):
+        number, inside, there = zip(*parts, strict=True)
+        target[there] = chunks.values(sum(number))[inside]
 
 
-def _cut(box: Box, ranges: list[range]) -> tuple[Selection, Selection]:
-    """Which cells of a chunk are asked for, and where they go."""
-    inside, there = [], []
-    for low, high, indices in zip(box.start, box.stop, ranges, strict=True):
-        first = max(0, -(-(low - indices.start) // indices.step))
-        last = min(len(indices), -(-(high - indices.start) // indices.step))
-        begin = indices.start + first * indices.step - low
-        inside.append(slice(begin, begin + (last - first - 1) * indices.step + 1, indices.step))
-        there.append(slice(first, last))
-    return tuple(inside), tuple(there)
+def _met(indices: range, size: int) -> Iterable[int]:
+    """The chunks of an axis that have some of the indices; with steps, one may lie between two of them."""
+    first, last = indices[0] // size, indices[-1] // size
+    return range(first, last + 1) if indices.step <= size else sorted({index // size for index in indices})
+
+
+def _cut(low: int, high: int, indices: range) -> tuple[slice, slice]:
+    """Which cells of a chunk from `low` to `high` are selected, and where they go."""
+    first = max(0, -(-(low - indices.start) // indices.step))
+    last = min(len(indices), -(-(high - indices.start) // indices.step))
+    begin = indices.start + first * indices.step - low
+    return slice(begin, begin + (last - first - 1) * indices.step + 1, indices.step), slice(first, last)

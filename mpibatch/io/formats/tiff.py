@@ -108,25 +108,27 @@ def _read_pages(series: Any, axes: int, selection: Selection, view: View, target
         if page is None:  # missing, and allowed to be
             target[place] = series.keyframe.nodata
         else:
-            target[place] = view.decoded(_values(page, series.shape[axes:], selection[axes:]))
+            _fill(target[place], page, series.shape[axes:], selection[axes:], view)
 
 
-def _values(page: Any, shape: tuple[int, ...], selection: Selection) -> Array:
-    """Values of a part of a page of this shape. It may lie in a companion that tifffile has closed."""
+def _fill(target: Array, page: Any, shape: tuple[int, ...], selection: Selection, view: View) -> None:
+    """Fill `target` with a part of a page of this shape. It may lie in a companion that tifffile has closed."""
     handle = page.parent.filehandle
     was_closed = handle.closed
     if was_closed:
         handle.open()
     try:
         if not is_cut_alike(page.keyframe, shape):
-            whole: Array = np.asarray(page.asarray()).reshape(shape)[selection]
-            return whole
-        segments, ranges = Segments(page), [range(*s.indices(n)) for s, n in zip(selection, shape, strict=True)]
+            target[...] = view.decoded(np.asarray(page.asarray()).reshape(shape)[selection])
+            return
+        segments = Segments(page)
+        # Straight to its place, unless what is stored stands for something else.
         part = segments.selection(shape, selection)
-        lengths = [len(range(*s.indices(n))) for s, n in zip(part, segments.grid.shape, strict=True)]
-        values = np.empty(lengths, page.keyframe.dtype)
-        raw_values.fill_from(segments, part, values)
-        return values.reshape([len(r) for r in ranges])
+        lengths = [len(range(*s.indices(n))) for s, n in zip(selection, shape, strict=True)]
+        values = np.empty(lengths, page.keyframe.dtype) if view.is_coded else target
+        raw_values.fill_from(segments, part, segments.stored_view(values, shape))
+        if view.is_coded:
+            target[...] = view.decoded(values)
     finally:
         if was_closed:
             handle.close()

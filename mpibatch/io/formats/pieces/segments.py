@@ -58,3 +58,8 @@ class Segments:
         """Return the selection of the page's five axes that is one of a series' axes `inner`. Local."""
         parts = iter([s for s, n in zip(selection, inner, strict=True) if n > 1])
         return tuple(next(parts) if n > 1 else slice(0, 1) for n in self.grid.shape)
+
+    def stored_view(self, target: Array, inner: Sequence[int]) -> Array:
+        """Return a view of a part of a series' axes `inner` that has the page's five axes. Local."""
+        view = target[tuple(slice(None) if n > 1 else 0 for n in inner)]
+        return view[tuple(slice(None) if n > 1 else None for n in self.grid.shape)]

@@ -77,8 +77,7 @@ def describe(path: PathLike) -> list[DatasetInfo]:
     Parameters
     ----------
     path : str or path-like
-        HDF5, npy, TIFF, PNG or JPEG file; ``"file.h5::dataset"`` for this dataset alone, or
-        a table's columns.
+        A file of any format that `load` reads; ``"file.h5::dataset"`` for this dataset alone, or a table's columns.
 
     Returns
     -------

@@ -67,6 +67,7 @@ def test_ome_zarr(tmp_path: Path, version: int) -> None:
     np.testing.assert_array_equal(read_slice(path, "labels/nuclei"), VOLUME[0] > 30000)
     grid = inspect(str(path)).grid
     assert (grid["axes"], grid["spacing"], grid["origin"]) == (("z", "y", "x"), (2, 0.5, 0.25), (3, 4, 5))
+    assert describe(path)[0].chunks == ((4, 20, 20, 1) if version == 3 else (2, 10, 10, 1))
     assert (grid["units"], inspect(str(path), "level=1").grid["spacing"]) == ("um", (2, 1, 0.5))
     u = mb.load(path, level=1, channel=0, region=np.s_[1:3])
     np.testing.assert_array_equal(mb.gather_all(u), VOLUME[0, 1:3, ::2, ::2])

@@ -298,7 +298,9 @@ def _of_source(file: str, name: str, *, is_listed: bool) -> DatasetInfo:
     attrs: dict[str, Any] = {f"grid_{key}": value for key, value in source.grid.items()}
     attrs |= {"note": " ".join(source.notes)} if source.notes else {}
     nbytes = math.prod(source.shape) * dtype.itemsize
-    chunks = source.storage.chunks if source.storage is not None else ()
+    chunks: tuple[int, ...] = source.storage.chunks if source.storage is not None else ()
+    if chunks and source.storage is not None and (view := source.storage.view) is not None:
+        chunks = tuple(chunks[axis] for axis in view.order)
     return DatasetInfo(source.dataset, source.shape, dtype.name, nbytes, attrs, chunks or None)
 
 

@@ -28,7 +28,7 @@ _DTYPES = {
     "doublevalue": "f8", "double": "f8", "floatieee64": "f8", "doubleieee64": "f8",
 }  # fmt: skip
 _ORDERS = {"lowbytefirst": "<", "highbytefirst": ">"}
-MOST_FRAMES = 100_000
+MOST_FRAMES, USUAL_HEADER = 100_000, 8192
 
 # Offset of the values, their shape and dtype.
 Frame = tuple[int, tuple[int, ...], str]
@@ -61,7 +61,9 @@ def _frames(path: str) -> list[Frame]:
         size, place = os.fstat(file.fileno()).st_size, 0
         while place < size and len(frames) < MOST_FRAMES:
             file.seek(place)
-            text = file.read(MOST_HEADER)
+            text = file.read(USUAL_HEADER)
+            if b"}\n" not in text:
+                text += file.read(MOST_HEADER - USUAL_HEADER)
             if not text.strip(b"\0\r\n "):
                 break  # filled up behind the last image
             end = text.find(b"}\n")

@@ -52,7 +52,7 @@ ROOMS = {
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
     "reduce": (
-        "_loops", "arrays", "operands", "exact", "axes", "selection", "binning", "lines", "totals", "moments",
+        "_loops", "arrays", "operands", "exact", "axes", "order", "binning", "lines", "totals", "moments",
         "quantiles", "occurrences", "limits",
     ),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),

@@ -181,8 +181,8 @@ def _load(job: Job, comm: MPI.Intracomm) -> Field:
         given = job.input
         region = slices(given.region) if given.region else None
         return io.load(
-            given.path, given.dataset, frame=given.frame, channel=given.channel, comm=comm, components=components,
-            region=region, allow=given.allow, **job.grid,
+            given.path, given.dataset, **given.choices, raw=given.raw, comm=comm, components=components, region=region,
+            allow=given.allow, **job.grid,
         )  # fmt: skip
 
 

@@ -37,7 +37,8 @@ class Input:
     """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
 
     `components` None: as saved; the colours of a picture; else 0. `region`: slices as text, None for all of it;
-    `allow`, `frame`, `channel` are as in `mpibatch.load`.
+    `allow`, `series`, `level`, `frame`, `channel` are as in `mpibatch.load`; the others describe plain bytes, as its
+    `raw` does.
     """
 
     path: str
@@ -47,6 +48,27 @@ class Input:
     allow: Sequence[str] = ()
     frame: int | None = None
     channel: int | None = None
+    series: int | None = None
+    level: int | None = None
+    dtype: str | None = None
+    shape: Sequence[int] | None = None
+    offset: int | None = None
+    order: str | None = None
+    byteorder: str | None = None
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What of the file is read, by `mpibatch.load`'s keywords. Local."""
+        return {"series": self.series, "level": self.level, "frame": self.frame, "channel": self.channel}
+
+    @property
+    def raw(self) -> dict[str, Any] | None:
+        """The description of plain bytes, None if there is none. Local."""
+        words = {
+            "dtype": self.dtype, "shape": self.shape, "offset": self.offset, "order": self.order,
+            "byteorder": self.byteorder,
+        }  # fmt: skip
+        return {key: value for key, value in words.items() if value is not None} or None
 
 
 @dataclass(frozen=True)
@@ -129,6 +151,13 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "allow": Key(checks.list_of(checks.one_of(*HAZARDS))),
         "frame": Key(checks.integer()),
         "channel": Key(checks.integer()),
+        "series": Key(checks.integer(0)),
+        "level": Key(checks.integer(0)),
+        "dtype": Key(checks.text),
+        "shape": Key(checks.list_of(checks.integer(1))),
+        "offset": Key(checks.integer(0)),
+        "order": Key(checks.one_of("C", "F")),
+        "byteorder": Key(checks.one_of("little", "big")),
     },
     "grid": {
         "topology": Key(checks.list_of(checks.integer(0))),

@@ -29,7 +29,7 @@ LAYERS = (
     ("halo",),
     ("stencil", "reduce", "io", "random"),
     ("checkpoint",),
-    ("filters", "measure", "simulate"),
+    ("batch", "filters", "measure", "simulate"),
     ("segment",),
     ("job",),
     ("tools.slurm",),
@@ -47,7 +47,7 @@ ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 ROOMS = {
     "base": ("errors", "units", "timing", "tally", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "regions"),
-    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure"),
+    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "counter", "teams"),
     "fields": ("memory", "axes", "remedies", "operators", "field", "grid", "pencils", "redistribution"),
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
@@ -58,6 +58,10 @@ ROOMS = {
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "random": ("_loops", "generator"),
     "checkpoint": ("folder", "identity", "signals", "watch", "contents", "checkpoint", "store", "checkpoints"),
+    "batch": (
+        "records", "payloads", "items", "schedule", "log", "history", "journal", "rows", "fusion", "results", "work",
+        "map",
+    ),
     "filters": (
         "_loops", "_engine", "linear", "extrema", "_morphology", "correlation", "gradients", "derivatives", "rank",
         "gaussians", "morphology", "edges", "thresholds",

@@ -208,7 +208,7 @@ class Journal:
     def _check_identity(self) -> None:
         file = self.path / IDENTITY
         if not file.exists():
-            if any(not path.name.startswith(("part-", IDENTITY, "logs")) for path in self.path.iterdir()):
+            if any(not path.name.startswith(("part-", IDENTITY, "items.json", "logs")) for path in self.path.iterdir()):
                 raise UsageError(
                     f"{self.path} holds other files, and is no journal of a batch; name another folder for it"
                 )

@@ -72,8 +72,8 @@ class Log:
 
     def failed(self, failure: Failure) -> None:
         """Note that an item failed, and why. Local."""
-        told = {key: value for key, value in asdict(failure).items() if key != "item"}
-        self._note(records.packed(self._mark, records.FAILED, failure.item, json.dumps(told).encode()))
+        words = {key: value for key, value in asdict(failure).items() if key != "item"}
+        self._note(records.packed(self._mark, records.FAILED, failure.item, json.dumps(words).encode()))
 
     def close(self) -> None:
         """Bring all to the disk. Local."""

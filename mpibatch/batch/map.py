@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mpibatch.batch.schedule import Floats, Ints
     from mpibatch.io.base.names import PathLike
 
-__all__ = ["map_items"]
+__all__ = ["map_items", "state_of"]
 
 FAILED = "failed"  # as `only`: the items that have failed so far
 KILLED = "the run ended while it was worked on, {times} times; it may end its rank, and is left out"
@@ -179,6 +179,17 @@ def map_items(
             comm.Allreduce(MPI.IN_PLACE, busy, op=MPI.SUM)
             batch.busy = float(busy[0]) * 1e-9 / (comm.size * batch.seconds)
         return batch
+
+
+def state_of(
+    function: Callable[..., Any], items: Sequence[Any], journal: PathLike, *, names: Sequence[str], comm: MPI.Intracomm,
+    seed: int = 0,
+) -> list[str]:  # fmt: skip
+    """Return for each item "done", "failed" or "left", as its journal has it now. Collective. No lock is taken."""
+    source = Journal(comm, os.fspath(journal), identity_of(function, items, seed), len(items))
+    history = source.read()
+    words = np.where(history.done, "done", np.where(history.left, "left", "failed"))
+    return [str(word) for word in words]
 
 
 def _has_come(caught: Caught | None) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpibatch.base.errors import MpibatchError
 from mpibatch.batch.log import Failure
 from mpibatch.batch.payloads import encoded
 from mpibatch.mpi import MPI, agreed
@@ -139,21 +140,24 @@ class Work:
                 result = self.call(item, self.items[item], team)
                 payload = encoded(result) if team.rank == 0 else b""
             except (Exception, SystemExit) as caught:
-                error = "".join(traceback.format_exception(_shortened(caught)))
+                error = _words_of(caught)
             self.busy += time.perf_counter() - began
             words = _agreed_error(team, error)
             if not words:
                 return payload, None
-        last = words.rstrip().rpartition("\n")[2].strip() or "it failed"
-        return b"", Failure(item, self.names(item), last, words, self.retries + 1)
+        line, _, trace = words.partition("\n")
+        return b"", Failure(item, self.names(item), line, trace, self.retries + 1)
 
 
-def _shortened(error: BaseException) -> BaseException:
-    """Leave out of a traceback where it passes through here."""
+def _words_of(error: BaseException) -> str:
+    """What went wrong in a line, and below it the traceback, without where it passes through here."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
-    return error.with_traceback(trace)
+    kind = "" if isinstance(error, MpibatchError) else type(error).__name__
+    text = " ".join(str(error).split())
+    line = ": ".join(filter(None, (kind, text))) or "it failed"
+    return "\n".join([line, "".join(traceback.format_exception(error.with_traceback(trace)))])
 
 
 def _tell(team: MPI.Intracomm, item: int) -> int:

@@ -23,15 +23,15 @@ LONGEST = 120  # signs of a name
 def text_of(item: Any) -> str:
     """Return what stands for an item, the same in every process. Local."""
     match item:
-        case str() | int() | float() | complex() | bool() | bytes() | None:
+        case np.generic():
+            return repr(item.item())
+        case str() | int() | float() | complex() | bytes() | None:
             return repr(item)
         case os.PathLike():
             return repr(os.fspath(item))
         case np.ndarray():
             sum_ = hashlib.blake2b(np.ascontiguousarray(item).tobytes(), digest_size=8).hexdigest()
             return f"array({item.shape}, {item.dtype.str}, {sum_})"
-        case np.generic():
-            return repr(item.item())
         case Mapping():
             return "{" + ", ".join(f"{text_of(key)}: {text_of(value)}" for key, value in item.items()) + "}"
         case list() | tuple():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.errors import RunError
 from mpibatch.batch.history import rank_of
 from mpibatch.batch.journal import Journal
 from mpibatch.batch.payloads import Array, decoded
@@ -57,9 +58,20 @@ class Rows:
         return [*pieces, range(low, len(self.items))] if low < len(self.items) else pieces
 
     def values(self, rows: range) -> Iterator[tuple[int, dict[str, Array]]]:
-        """Yield some of these rows: each one's number among all, and its values. Local. RunError if one has changed."""
+        """Yield some of these rows: each one's number among all, and its values. Local.
+
+        RunError, after the others, if the results of some have changed since.
+        """
+        changed: list[RunError] = []
         for row in rows:
-            yield self.first + row, decoded(self.payload(int(self.items[row])))
+            try:
+                payload = self.payload(int(self.items[row]))
+            except RunError as error:
+                changed.append(error)
+            else:
+                yield self.first + row, decoded(payload)
+        if changed:
+            raise changed[0]
 
 
 @dataclass(frozen=True)

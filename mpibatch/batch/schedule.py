@@ -70,8 +70,8 @@ def sizes_of(ranks_per_item: int | Sequence[int] | Callable[[Any], int], items: 
     if sizes.min() < 1 or sizes.max() > ranks:
         wrong = int(np.argmax((sizes < 1) | (sizes > ranks)))
         raise UsageError(
-            f"item {wrong} was to run on {sizes[wrong]} ranks, and {ranks} were started; give 1 to {ranks}, or start "
-            "more ranks"
+            f"item {wrong} was to run on {sizes[wrong]} of the {ranks} ranks that were started; give 1 to {ranks}, or "
+            "start more"
         )
     return sizes
 

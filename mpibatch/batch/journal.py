@@ -136,20 +136,19 @@ class Journal:
 
     def result(self, item: int, history: History) -> bytes:
         """Return the bytes of a result. Local. RunError if they are not what was written."""
-        place = int(history.places[item])
-        path = self._stem(place).with_suffix(".results")
-        data = b""
+        place, data = int(history.places[item]), b""
         with suppress(FileNotFoundError):
             if place not in self._open:
                 if len(self._open) >= MOST_OPEN:
                     os.close(self._open.pop(next(iter(self._open))))
+                path = self._stem(place).with_suffix(".results")
                 self._open[place] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             data = read_at(self._open[place], int(history.lengths[item]), int(history.offsets[item]))
         if len(data) != history.lengths[item] or digest(data) != int(history.digests[item]) % (1 << 64):
             self._note_loss(item, place)
             raise RunError(
-                f"the result of item {item} in {path} is not what was written there; give the same command again: "
-                "this item is then run anew"
+                f"the result of item {item} in {self._stem(place)}.results is not what was written there; give the "
+                "same command again: this item is then run anew"
             )
         return data
 

@@ -31,6 +31,8 @@ MOST = LEFT - 1  # numbers of a chunk
 END = 1 << 40  # as next number: there will be none
 PROBE = 0.05  # seconds for which the owner stays outside of MPI, to see whether it is waited for
 LOOK = 1e-3  # seconds between its thread's looks into MPI
+ENOUGH = 1e-3  # seconds of work that a rank takes at a time, where single numbers are less
+MOST_AT_ONCE = 64
 PAUSE = 2e-5  # seconds between looks at a chunk that another rank refills
 
 _TAG = 31  # of no message
@@ -59,7 +61,9 @@ class Counter:
         self._before = None if costs is None else np.concatenate([[0.0], np.cumsum(costs)])
         self._has_ended = False
         self._one, self._old = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self._number, self._events = 0, 0  # of a rank alone
+        self._events = 0  # of a rank alone
+        self._next, self._stop = 0, 0 if comm.size > 1 else total  # taken, and not yet handed out
+        self._taken, self._at, self._left = 1, 0.0, 0  # how many at the last time, when, and of how many
         self._chunk: MPI.Win | None = None
         self._thread: threading.Thread | None = None
         self._leave = threading.Event()
@@ -86,33 +90,39 @@ class Counter:
                 self._do(self._shared, place, 0, MPI.REPLACE)
             if node.rank == 0:
                 self._do(self._chunk, place, 0, MPI.REPLACE)
-        if self._is_one_node and comm.rank == 0:
-            self._fill()
-        elif not self._is_one_node and node.rank == 0:
-            self._do(self._chunk, 0, LEFT, MPI.REPLACE)  # none left: the first to ask refills it
         comm.Barrier()
+        if node.rank == 0:
+            self._fill()
+        node.Barrier()
         if not self._is_one_node:
             self._probe()
 
     def take(self) -> int:
         """Return the next number, -1 if none is left. Local: no other rank has to take part."""
-        if self._has_ended:
+        if self._next == self._stop and not self._has_ended and self._chunk is not None:
+            self._take_some()
+        if self._next == self._stop:
+            self._has_ended = True
             return -1
-        if self._chunk is None:
-            self._number += 1
-            self._has_ended = self._number > self._total
-            return -1 if self._has_ended else self._number - 1
+        self._next += 1
+        return self._next - 1
+
+    def _take_some(self) -> None:
+        """Take from this node's chunk: one number, or several where they are done faster than they are taken."""
+        now = time.perf_counter()
+        many = int(ENOUGH * self._taken / max(now - self._at, 1e-9))
+        want = max(1, min(many, MOST_AT_ONCE, self._left // (4 * self._node.size)))
         while True:
-            word = self._do(self._chunk, 0, TAKE, MPI.SUM)
+            word = self._do(self._chunk, 0, want * TAKE, MPI.SUM)
             start, left = word >> BITS, (word & TAKE) - LEFT
-            if left > 0 and start < END:
-                return start
             if start >= END:
-                self._has_ended = True
-                return -1
-            if left == 0:  # the first to find none refills
-                self._fill()
-                continue
+                return
+            if left > 0:
+                if left <= want:  # who takes the last ones refills
+                    self._fill()
+                self._taken, self._at, self._left = min(want, left), time.perf_counter(), left
+                self._next, self._stop = start, start + self._taken
+                return
             while not self._is_filled():
                 time.sleep(PAUSE)
 
@@ -148,7 +158,7 @@ class Counter:
 
     def stop(self) -> None:
         """Hand out no more numbers; other nodes may use up their chunks. Local."""
-        self._has_ended = True
+        self._has_ended, self._next = True, self._stop
         if self._chunk is not None:
             self._do(self._shared, 1, self._total, MPI.REPLACE)
             self._do(self._chunk, 0, END << BITS, MPI.REPLACE)

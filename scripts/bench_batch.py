@@ -114,7 +114,7 @@ def busy(items: int, *, has_hints: bool = True) -> dict[str, Any] | None:
     from mpibatch.mpi import world
 
     costs = LEAST * 10 ** np.random.default_rng(1).uniform(0, DECADES, items)
-    batch = mb.map_items(time.sleep, costs.tolist(), costs=costs if has_hints else None)
+    batch = mb.map_items(time.sleep, costs.tolist(), costs=costs.tolist() if has_hints else None)
     case = "busy" if has_hints else "busy, no hints"
     figures = {"case": case, "items": items, "seconds": batch.seconds, "busy": round(batch.busy, 4)}
     return figures if world().rank == 0 else None

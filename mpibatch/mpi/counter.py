@@ -30,6 +30,7 @@ TAKE = (1 << BITS) - 1  # one number further, one fewer left
 MOST = LEFT - 1  # numbers of a chunk
 END = 1 << 40  # as next number: there will be none
 PROBE = 0.05  # seconds for which the owner stays outside of MPI, to see whether it is waited for
+TRIES = 3  # the owner, or who asks it, may be late: seen once is enough
 LOOK = 1e-3  # seconds between its thread's looks into MPI
 ENOUGH = 1e-3  # seconds of work that a rank takes at a time, where single numbers are less
 MOST_AT_ONCE = 64
@@ -181,14 +182,16 @@ class Counter:
         comm = self._comm
         away = np.array([-1 if self._node_of_owner() else comm.rank], np.int64)
         comm.Allreduce(MPI.IN_PLACE, away, op=MPI.MAX)
-        comm.Barrier()
-        began = time.perf_counter()
-        if comm.rank == 0:
-            time.sleep(PROBE)
-        elif comm.rank == away[0]:
-            self._do(self._shared, 1, 0, MPI.NO_OP)
-        mine = (time.perf_counter() - began) > PROBE / 2 and comm.rank == away[0]
-        slow = np.array([mine], np.int64)
+        slow = np.zeros(1, np.int64)
+        for _ in range(TRIES):
+            comm.Barrier()
+            if comm.rank == 0:
+                time.sleep(PROBE)
+            elif comm.rank == away[0]:
+                time.sleep(PROBE / 2)  # the owner may still be in the barrier
+                began = time.perf_counter()
+                self._do(self._shared, 1, 0, MPI.NO_OP)
+                slow[0] |= time.perf_counter() - began > PROBE / 8
         comm.Allreduce(MPI.IN_PLACE, slow, op=MPI.MAX)
         self.stalls = bool(slow[0])
         if self.stalls and comm.rank == 0:

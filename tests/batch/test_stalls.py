@@ -14,7 +14,7 @@ from mpibatch.mpi import MPI, private
 from mpibatch.mpi.counter import Counter
 
 comm, longest, mine = private(), 0.0, []
-with Counter(comm, 60) as counter:
+with Counter(comm, 24) as counter:
     while True:
         began = time.perf_counter()
         number = counter.take()
@@ -28,13 +28,13 @@ numbers = sorted(comm.allreduce(mine))
 others = comm.gather(0.0 if comm.rank == 0 else longest)
 if comm.rank == 0:
     is_mpich = "MPICH" in MPI.Get_library_version()
-    print(is_mpich, counter.stalls, numbers == list(range(60)), max(others) < 0.25)
+    print(is_mpich, counter.stalls, numbers == list(range(24)), max(others) < 0.4, others)
 """
 
 
 def test_ranks_do_not_wait_for_one_that_computes(launch: Launch) -> None:
     # MPICH then treats ranks of one host as if they had no memory in common.
     done = launch(3, "-c", PROGRAM, env={**os.environ, "MPIR_CVAR_NOLOCAL": "1"})
-    is_mpich, stalls, *rest = done.stdout.split()
-    assert rest == ["True", "True"], done.stdout + done.stderr
+    is_mpich, stalls, *rest = done.stdout.split(maxsplit=4)
+    assert rest[:2] == ["True", "True"], done.stdout + done.stderr
     assert stalls == is_mpich, "the trap is there, or this MPI knows no such setting"

@@ -147,7 +147,7 @@ def work(folder: Path) -> int:
 
     import mpibatch as mb
     from mpibatch.batch.items import identity_of
-    from mpibatch.batch.journal import mark_of
+    from mpibatch.batch.records import mark_of
     from mpibatch.mpi import world
 
     rank = world().rank

@@ -22,7 +22,8 @@ from mpibatch.batch import records
 from mpibatch.batch.history import History, Notes, collected, place_of, rank_of
 from mpibatch.batch.log import FileLog, Log, MemoryLog
 from mpibatch.batch.payloads import digest
-from mpibatch.checkpoint.identity import MILD, differences, fingerprint
+from mpibatch.batch.records import IDENTITY, mark_of
+from mpibatch.checkpoint.identity import differences
 from mpibatch.io.base.names import user_path
 from mpibatch.mpi import agreed
 
@@ -32,20 +33,13 @@ if TYPE_CHECKING:
 
     from mpibatch.mpi import MPI
 
-__all__ = ["Journal", "Memory", "Part", "mark_of"]
+__all__ = ["Journal", "Memory", "Part"]
 
 Part = tuple[int, int]  # which part of how many; from 0
 
-IDENTITY = "batch.json"
 MOST_OPEN = 64  # files of results, open at a time
 
 _log = logging.getLogger(__name__)
-
-
-def mark_of(identity: Mapping[str, Any]) -> int:
-    """Return a number for a batch, in which all its records' checksums begin. Local."""
-    own = {name: value for name, value in identity.items() if name not in MILD}
-    return int(fingerprint(own)[:8], 16)
 
 
 class Memory:

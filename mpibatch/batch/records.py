@@ -6,14 +6,23 @@ it, and begins with the batch's mark: a record of another batch is no record her
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mpibatch.checkpoint.identity import MILD, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-__all__ = ["DONE", "FAILED", "HEAD_BYTES", "INTERRUPTED", "LOST", "MAGIC", "PLACE", "START", "Record", "packed", "scan"]
+__all__ = [
+    "DONE", "FAILED", "HEAD_BYTES", "IDENTITY", "INTERRUPTED", "LOST", "MAGIC", "PLACE", "START", "Record",
+    "items_ended", "mark_of", "packed", "scan",
+]  # fmt: skip
+
+IDENTITY = "batch.json"  # in the journal's folder: which batch it is
 
 MAGIC = b"\xf1mb\n"
 START, DONE, FAILED = 1, 2, 3
@@ -56,3 +65,19 @@ def scan(text: bytes, mark: int) -> Iterator[Record]:
         else:
             following = text.find(MAGIC, at + 1)
             at = len(text) if following < 0 else following
+
+
+def mark_of(identity: Mapping[str, Any]) -> int:
+    """Return a number for a batch, in which all its records' checksums begin. Local."""
+    own = {name: value for name, value in identity.items() if name not in MILD}
+    return int(fingerprint(own)[:8], 16)
+
+
+def items_ended(folder: Path) -> int | None:
+    """Return how often items ended, well or not, as a journal has it; None if the folder is none. Local."""
+    try:
+        mark = mark_of(json.loads((folder / IDENTITY).read_text(encoding="utf-8")))
+        texts = [path.read_bytes() for path in folder.glob("*.journal")]
+    except (OSError, ValueError, AttributeError):
+        return None
+    return sum(record.kind in (DONE, FAILED) for text in texts for record in scan(text, mark))

@@ -198,5 +198,5 @@ def _tell(args: argparse.Namespace, batch: BatchJob, done: Batch, rows: Sequence
         print(f"  and {len(done.failed) - MOST_FAILURES} more: {again} --list")
     if done.failed:
         print(f"run these again: {again} --failed")
-    if done.left:
+    if done.left and not args.part:
         print(f"run what is left: {again}")

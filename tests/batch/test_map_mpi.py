@@ -186,7 +186,7 @@ def test_an_item_that_ends_its_rank_is_left_out_in_the_third_run(mpi_tmp_path: P
     assert first.left == 14
     if WORLD.rank == 0:
         from mpibatch.batch.items import identity_of
-        from mpibatch.batch.journal import mark_of
+        from mpibatch.batch.records import mark_of
 
         mark = mark_of({"mpibatch": "", **identity_of(measure, ITEMS, 0)})
         for run in (2, 3):

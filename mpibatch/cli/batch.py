@@ -86,6 +86,7 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.job.execution.items import ItemRun, costs, items_of
     from mpibatch.job.execution.progress import reporter
     from mpibatch.mpi import agreed, private
+    from mpibatch.tools.slurm import completion
 
     comm = private()
     batch = _read(args, comm)
@@ -115,6 +116,8 @@ def execute(args: argparse.Namespace) -> int:
             part=part,
             progress=report,
         )
+    if str(table).endswith(".h5") and not done.left:
+        completion.note(output=table)
     if comm.rank == 0:
         _tell(args, batch, done, rows)
     return 1 if done.failed else 0

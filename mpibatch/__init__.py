@@ -1,9 +1,9 @@
 """One answer on any number of ranks: domain-decomposed arrays, stencils, exact reductions, parallel HDF5.
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``,
-``supervisor``, ``mpi``, ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``,
-``measure``, ``simulate``; ``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``,
-and ``apps``, complete programs to copy from.
+``supervisor``, ``mpi``, ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``; ``batch``,
+``filters``, ``measure``, ``simulate``; ``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies,
+reports), ``cli``, and ``apps``, complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -16,8 +16,23 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch import checkpoint, domain, filters, halo, io, job, measure, mpi, random, reduce, segment, simulate
+    from mpibatch import (
+        batch,
+        checkpoint,
+        domain,
+        filters,
+        halo,
+        io,
+        job,
+        measure,
+        mpi,
+        random,
+        reduce,
+        segment,
+        simulate,
+    )
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
+    from mpibatch.batch import map_items
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
     from mpibatch.fields.field import Field
@@ -86,6 +101,7 @@ __all__ = [
     "any",
     "argmax",
     "argmin",
+    "batch",
     "bincount",
     "cells",
     "center_of_mass",
@@ -107,6 +123,7 @@ __all__ = [
     "job",
     "label",
     "load",
+    "map_items",
     "max",
     "mean",
     "measure",
@@ -157,6 +174,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = attach(
         __name__,
         {
+            "batch": ("map_items",),
             "checkpoint": ("Checkpoints",),
             "domain": ("Box", "Decomposition"),
             "base.errors": ("MpibatchError", "RunError", "Stopped", "UsageError"),
@@ -203,6 +221,7 @@ if not TYPE_CHECKING:
             "stencil.iterate": ("iterate",),
         },
         modules=(
+            "batch",
             "checkpoint",
             "domain",
             "filters",

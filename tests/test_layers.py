@@ -29,7 +29,7 @@ LAYERS = (
     ("halo",),
     ("stencil", "reduce", "io", "random"),
     ("checkpoint",),
-    ("filters", "measure", "simulate"),
+    ("batch", "filters", "measure", "simulate"),
     ("segment",),
     ("job",),
     ("tools.slurm",),
@@ -48,7 +48,7 @@ ROOMS = {
     "base": ("errors", "units", "progress", "timing", "tally", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "regions"),
     "supervisor": ("settings", "stacks", "page", "rank", "watch"),
-    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision"),
+    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
     "fields": ("memory", "axes", "remedies", "operators", "field", "grid", "pencils", "redistribution"),
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
@@ -59,6 +59,10 @@ ROOMS = {
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "random": ("_loops", "generator"),
     "checkpoint": ("folder", "identity", "signals", "watch", "contents", "checkpoint", "store", "checkpoints"),
+    "batch": (
+        "records", "payloads", "items", "schedule", "log", "history", "journal", "rows", "fusion", "results", "work",
+        "map",
+    ),
     "filters": (
         "_loops", "_engine", "linear", "extrema", "_morphology", "correlation", "gradients", "derivatives", "rank",
         "gaussians", "morphology", "edges", "thresholds",

@@ -7,6 +7,7 @@
 .. include:: objects.md
 .. include:: files.md
 .. include:: jobs.md
+.. include:: batches.md
 .. include:: resuming.md
 .. include:: cluster.md
 .. include:: scaling.md

@@ -164,7 +164,10 @@ def map_items(
             total = len(todo) + len(suspects)
             report = _report(progress if comm.rank == 0 else None, total, plan, order.name)
             call = Call.of(function, seed)
-            work = Work(comm, call, items, order.name, log, retries, max_failures, is_stopping, report)
+            work = Work(
+                comm=comm, call=call, items=items, names=order.name, log=log, retries=retries,
+                max_failures=max_failures, is_stopping=is_stopping, report=report,
+            )  # fmt: skip
             for phase in plan:
                 work.run(phase)
             with agreed(comm, "keeping the journal of a batch"):

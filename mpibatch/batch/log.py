@@ -25,9 +25,9 @@ LOOK = 0.1  # seconds between looks whether the run is asked to stop
 
 @dataclass(frozen=True)
 class Failure:
-    """An item that failed.
+    """An item that failed. Its parameters are its attributes.
 
-    Attributes
+    Parameters
     ----------
     item : int
         Its number, from 0.
@@ -39,6 +39,17 @@ class Failure:
         Of the last attempt; "" if the rank ended.
     attempts : int
         How often it was tried.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> (failure,) = mb.map_items(lambda x: 1 / x, [2, 0]).failed
+    >>> failure.item, failure.error
+    (1, 'ZeroDivisionError: division by zero')
     """
 
     item: int

@@ -135,7 +135,8 @@ def map_items(
     [1.0, 2.0, 3.0]
     >>> for info in mb.io.describe("roots.h5"):
     ...     print(info.name, info.shape)
-    items (3,)
+    items/item (3,)
+    items/root (3,)
     noise (3, 3)
     """
     comm = private(comm)

@@ -22,6 +22,19 @@ __all__ = ["Batch"]
 class Batch:
     """What `mpibatch.map_items` returns, the same on every rank but for `table`, of which each rank has a share.
 
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        The ranks.
+    history : History
+        What became of every item.
+    failed : tuple of Failure
+        Those that failed.
+    table : RegionTable
+        The numbers among the results.
+    block : callable
+        Returns the bytes of this rank's share of the results.
+
     Attributes
     ----------
     done : int

@@ -86,6 +86,10 @@ class Log:
         words = {key: value for key, value in asdict(failure).items() if key != "item"}
         self._note(records.packed(self._mark, records.FAILED, failure.item, json.dumps(words).encode()))
 
+    def interrupted(self, item: int) -> None:
+        """Note that an item is left unfinished, and not to blame. Local."""
+        self._note(records.packed(self._mark, records.INTERRUPTED, item))
+
     def close(self) -> None:
         """Bring all to the disk. Local."""
 

@@ -1,9 +1,9 @@
 """One answer on any number of ranks: domain-decomposed arrays, stencils, exact reductions, parallel HDF5.
 
-The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``, ``mpi``,
-``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``; ``batch``, ``filters``,
-``measure``, ``simulate``; ``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``,
-and ``apps``, complete programs to copy from.
+The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``,
+``supervisor``, ``mpi``, ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``; ``batch``,
+``filters``, ``measure``, ``simulate``; ``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies,
+reports), ``cli``, and ``apps``, complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
     from mpibatch.measure import center_of_mass, find_objects, label, moments, moments_central, regionprops_table
+    from mpibatch.mpi.supervision import supervise
     from mpibatch.reduce import (
         all,
         any,
@@ -157,6 +158,7 @@ __all__ = [
     "std",
     "stencil",
     "sum",
+    "supervise",
     "unique",
     "var",
 ]
@@ -181,6 +183,7 @@ if not TYPE_CHECKING:
             "halo": ("Exchange", "exchange"),
             "io": ("load", "open", "save"),
             "fields.redistribution": ("gather", "gather_all", "redistribute", "scatter"),
+            "mpi.supervision": ("supervise",),
             "measure": ("center_of_mass", "find_objects", "label", "moments", "moments_central", "regionprops_table"),
             "reduce": (
                 "all",

@@ -23,7 +23,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up. A part imports from rows below its own, and from itself.
 LAYERS = (
     ("base",),
-    ("domain",),
+    ("domain", "supervisor"),
     ("mpi",),
     ("fields",),
     ("halo",),
@@ -45,14 +45,15 @@ ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 # Rooms and modules within a part, from the bottom up: each imports from those named before it, and from what is not
 # named. Every room of a part has its place here.
 ROOMS = {
-    "base": ("errors", "units", "timing", "tally", "compiled"),
+    "base": ("errors", "units", "progress", "timing", "tally", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "regions"),
-    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "counter", "teams"),
+    "supervisor": ("settings", "stacks", "page", "rank", "watch"),
+    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
     "fields": ("memory", "axes", "remedies", "operators", "field", "grid", "pencils", "redistribution"),
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
     "reduce": (
-        "_loops", "arrays", "operands", "exact", "axes", "selection", "binning", "lines", "totals", "moments",
+        "_loops", "arrays", "operands", "exact", "axes", "order", "binning", "lines", "totals", "moments",
         "quantiles", "occurrences", "limits",
     ),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),

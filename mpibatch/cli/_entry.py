@@ -79,12 +79,14 @@ exit codes:
   1  run error: the request is valid, but it failed (file missing or damaged, disk full, out of memory)
   2  usage error: the request is not valid (unknown name, wrong value, mistakes in the job file)
   3  from verify: files that mpibatch did not write
+  70 from run: no rank made progress for a long time (MPIBATCH_SUPERVISE); a page said where each was
   75 stopped by SIGUSR1 or SIGTERM after a checkpoint: the same command with --resume goes on (EX_TEMPFAIL)
   141 the reader closed the output pipe, as `| head` does (commands that only print)
 
 Environment: MPIBATCH_MEMORY_LIMIT limits the memory that a filter may use on one rank in addition to its block
 (such as 4G; default: the free memory); MPIBATCH_CACHE_DIR is the folder for compiled code. A job in which every
-rank waits for others ends after MPIBATCH_PATIENCE seconds (default 300; 0: never).
+rank waits for others ends after MPIBATCH_PATIENCE seconds (default 300; 0: never); one in which no rank makes
+progress, whatever it does, after MPIBATCH_SUPERVISE seconds (default 1800; 0: never; see mpibatch run --help).
 """
 
 

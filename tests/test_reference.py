@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PACKAGES = (
     *("mpibatch.domain", "mpibatch.halo", "mpibatch.stencil", "mpibatch.reduce", "mpibatch.io", "mpibatch.random"),
     *(
+        "mpibatch.batch",
         "mpibatch.checkpoint",
         "mpibatch.filters",
         "mpibatch.measure",

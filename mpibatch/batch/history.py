@@ -78,7 +78,7 @@ def collected(comm: MPI.Intracomm, mark: int, total: int, notes: Iterable[Notes]
     own = _Own(total)
     for place, text in notes:
         own.add(place, records.scan(text, mark))
-    lost: set[tuple[int, int]] = comm.allreduce(own.lost, op=frozenset.union)
+    lost: set[tuple[int, int]] = comm.allreduce(own.lost, op=set.union)
     places = np.zeros(total, np.int64)
     for item, place in own.results:
         if (item, place) not in lost:
@@ -103,7 +103,7 @@ class _Own:
         self.total = total
         self.results: dict[tuple[int, int], tuple[int, int, int]] = {}
         self.failures: Failures = {}
-        self.lost: frozenset[tuple[int, int]] = frozenset()
+        self.lost: set[tuple[int, int]] = set()
         self.unended = np.zeros(total, np.int64)
 
     def add(self, place: int, notes: Iterator[records.Record]) -> None:
@@ -116,14 +116,14 @@ class _Own:
                 begun.add(item)
                 continue
             if kind == records.LOST:
-                self.lost |= {(item, int.from_bytes(data, "little"))}
+                self.lost.add((item, int.from_bytes(data, "little")))
                 continue
             begun.discard(item)
             if kind == records.DONE:
                 offset, length, digest = records.PLACE.unpack(data)
                 self.results[item, place] = offset, length, digest - (1 << 64) * (digest >> 63)
             elif kind == records.FAILED:
-                self.failures = _merge(self.failures, {item: (place, failure_of(item, data))})
+                _keep_latest(self.failures, item, (place, failure_of(item, data)))
         self.unended[[*begun]] += 1
 
 
@@ -131,5 +131,10 @@ def _merge(a: Failures, b: Failures) -> Failures:
     """Keep the latest of each item."""
     both = dict(a)
     for item, entry in b.items():
-        both[item] = max(both.get(item, entry), entry, key=lambda known: known[0])
+        _keep_latest(both, item, entry)
     return both
+
+
+def _keep_latest(failures: Failures, item: int, entry: tuple[int, Failure]) -> None:
+    if item not in failures or failures[item][0] <= entry[0]:
+        failures[item] = entry

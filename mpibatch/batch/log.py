@@ -25,9 +25,9 @@ LOOK = 0.1  # seconds between looks whether the run is asked to stop
 
 @dataclass(frozen=True)
 class Failure:
-    """An item that failed.
+    """An item that failed. Its parameters are its attributes.
 
-    Attributes
+    Parameters
     ----------
     item : int
         Its number, from 0.
@@ -39,6 +39,17 @@ class Failure:
         Of the last attempt; "" if the rank ended.
     attempts : int
         How often it was tried.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> (failure,) = mb.map_items(lambda x: 1 / x, [2, 0]).failed
+    >>> failure.item, failure.error
+    (1, 'ZeroDivisionError: division by zero')
     """
 
     item: int
@@ -74,6 +85,10 @@ class Log:
         """Note that an item failed, and why. Local."""
         words = {key: value for key, value in asdict(failure).items() if key != "item"}
         self._note(records.packed(self._mark, records.FAILED, failure.item, json.dumps(words).encode()))
+
+    def interrupted(self, item: int) -> None:
+        """Note that an item is left unfinished, and not to blame. Local."""
+        self._note(records.packed(self._mark, records.INTERRUPTED, item))
 
     def close(self) -> None:
         """Bring all to the disk. Local."""

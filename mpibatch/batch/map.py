@@ -135,7 +135,8 @@ def map_items(
     [1.0, 2.0, 3.0]
     >>> for info in mb.io.describe("roots.h5"):
     ...     print(info.name, info.shape)
-    items (3,)
+    items/item (3,)
+    items/root (3,)
     noise (3, 3)
     """
     comm = private(comm)
@@ -157,30 +158,29 @@ def map_items(
         began = time.perf_counter()
         history = source.read()
         todo, suspects = order.left(history)
-        plan = phases(todo, suspects, order.sizes, order.costs)
-        log = source.begin(is_stopping) if len(todo) + len(suspects) else None
-        work = None
-        if log is not None:
-            total = len(todo) + len(suspects)
-            report = _report(progress if comm.rank == 0 else None, total, plan, order.name)
-            call = Call.of(function, seed)
+        count, work = len(todo) + len(suspects), None
+        if count:
+            plan = phases(todo, suspects, order.sizes, order.costs)
             work = Work(
-                comm=comm, call=call, items=items, names=order.name, log=log, retries=retries,
-                max_failures=max_failures, is_stopping=is_stopping, report=report,
-            )  # fmt: skip
+                comm=comm,
+                call=Call.of(function, seed),
+                items=items,
+                names=order.name,
+                log=source.begin(is_stopping),
+                retries=retries,
+                max_failures=max_failures,
+                is_stopping=is_stopping,
+                report=_report(progress if comm.rank == 0 else None, count, plan, order.name),
+            )
             for phase in plan:
                 work.run(phase)
             with agreed(comm, "keeping the journal of a batch"):
-                log.close()
+                work.log.close()
             history = source.read()
         _check_end(comm, work, history, order, journal)
         batch = _finished(comm, source, history, order, part)
         if work is not None:
-            batch.ran = len(todo) + len(suspects)
-            batch.seconds = time.perf_counter() - began
-            busy = np.array([int(work.busy * 1e9)], np.int64)
-            comm.Allreduce(MPI.IN_PLACE, busy, op=MPI.SUM)
-            batch.busy = float(busy[0]) * 1e-9 / (comm.size * batch.seconds)
+            batch.note_work(count, time.perf_counter() - began, work.busy)
         return batch
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.batch.payloads import decoded
+from mpibatch.mpi import MPI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,13 +15,25 @@ if TYPE_CHECKING:
     from mpibatch.batch.history import History
     from mpibatch.batch.log import Failure
     from mpibatch.io.write.tables.region_table import RegionTable
-    from mpibatch.mpi import MPI
 
 __all__ = ["Batch"]
 
 
 class Batch:
     """What `mpibatch.map_items` returns, the same on every rank but for `table`, of which each rank has a share.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        The ranks.
+    history : History
+        What became of every item.
+    failed : tuple of Failure
+        Those that failed.
+    table : RegionTable
+        The numbers among the results.
+    block : callable
+        Returns the bytes of this rank's share of the results.
 
     Attributes
     ----------
@@ -60,6 +73,33 @@ class Batch:
         self.failed, self.table = failed, table
         self.left = int(np.count_nonzero(history.left))
         self.ran, self.seconds, self.busy = 0, 0.0, 0.0
+
+    def note_work(self, ran: int, seconds: float, busy: float) -> None:
+        """Note what this run did.
+
+        Parameters
+        ----------
+        ran : int
+            How many items it worked on.
+        seconds, busy : float
+            How long it took, and this rank's seconds within items.
+
+        Notes
+        -----
+        Collective: one sum.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> batch = mb.map_items(abs, [-1, 2])
+        >>> batch.note_work(2, 1.0, 0.5)
+        >>> batch.ran, batch.busy
+        (2, 0.5)
+        """
+        total = np.array([int(busy * 1e9)], np.int64)
+        self._comm.Allreduce(MPI.IN_PLACE, total, op=MPI.SUM)
+        self.ran, self.seconds = ran, seconds
+        self.busy = float(total[0]) * 1e-9 / (self._comm.size * seconds)
 
     def gather(self) -> list[dict[str, Any] | None]:
         """Return all results, on every rank.

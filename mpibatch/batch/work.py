@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpibatch.base.errors import MpibatchError
+from mpibatch.base.errors import MpibatchError, Stopped
 from mpibatch.batch.log import Failure
 from mpibatch.batch.payloads import encoded
 from mpibatch.mpi import MPI, agreed
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mpibatch.batch.schedule import Ints, Phase
 
 __all__ = ["Call", "Work"]
+
+STOPPED = "stopped"  # in place of an error's words
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Call:
         if "comm" in self.takes:
             given["comm"] = comm
         if "rng" in self.takes:  # anew for each attempt, and whoever runs it
-            given["rng"] = np.random.Generator(np.random.Philox(key=[self.seed, number]))
+            given["rng"] = np.random.Generator(np.random.Philox(key=np.array([self.seed, number], np.uint64)))
         return self.function(item, **given)
 
 
@@ -104,18 +106,20 @@ class Work:
             while (number := counter.take()) >= 0:
                 self.report(self._before + number)
                 item = int(phase.items[number])
+                self.log.start(item)  # which may fail, and then its team does not begin
                 _tell(team.comm, item)
-                self.log.start(item)
-                result, failure = self._try(team.comm, item)
-                if failure is None:
-                    self.log.done(item, result)
+                outcome = self._try(team.comm, item)
+                is_last = self.is_stopping() or outcome is None
+                if outcome is None:
+                    self.log.interrupted(item)
+                elif isinstance(outcome, bytes):
+                    self.log.done(item, outcome)
                 else:
-                    self.log.failed(failure)
+                    self.log.failed(outcome)
                     ended[0] += 1
-                    if self.max_failures is not None and counter.count() + self.failures > self.max_failures:
-                        ended[1] = 1
-                        counter.stop()
-                if self.is_stopping():
+                    count = counter.count() + self.failures
+                    is_last = is_last or (self.max_failures is not None and count > self.max_failures)
+                if is_last:
                     ended[1] = 1
                     counter.stop()
         except Exception as caught:  # of the journal: a full disk
@@ -130,8 +134,11 @@ class Work:
             while (item := _tell(team.comm, -1)) >= 0:
                 self._try(team.comm, item)
 
-    def _try(self, team: MPI.Intracomm, item: int) -> tuple[bytes, Failure | None]:
-        """Run an item, several times if it fails; all ranks of the team agree on what came out."""
+    def _try(self, team: MPI.Intracomm, item: int) -> bytes | Failure | None:
+        """Run an item, several times if it fails; all ranks of the team agree on what came out.
+
+        None: it left for a signal that asked the run to stop, with a checkpoint of its own.
+        """
         words = ""
         for _ in range(self.retries + 1):
             payload, error = b"", ""
@@ -139,14 +146,18 @@ class Work:
             try:
                 result = self.call(item, self.items[item], team)
                 payload = encoded(result) if team.rank == 0 else b""
+            except Stopped:
+                error = STOPPED
             except (Exception, SystemExit) as caught:
                 error = _words_of(caught)
             self.busy += time.perf_counter() - began
             words = _agreed_error(team, error)
             if not words:
-                return payload, None
+                return payload
+            if words == STOPPED:
+                return None
         line, _, trace = words.partition("\n")
-        return b"", Failure(item, self.names(item), line, trace, self.retries + 1)
+        return Failure(item, self.names(item), line, trace, self.retries + 1)
 
 
 def _words_of(error: BaseException) -> str:

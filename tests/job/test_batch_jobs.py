@@ -165,7 +165,7 @@ every_steps = 1
         ('longest_first = "size"', "ranks_per_item = 2", (), "on 2 of the 1 ranks that were started"),
         ('path = "{item}"', 'path = "{itm}"', (), "nothing is known for {itm}; did you mean 'item'?"),
         ("out/{name}.h5", "out.h5", (), "items 0 and 1 would both write 'out.h5'"),
-        ('threshold = "otsu"', "threshhold = 1", (), "of item 0, s0"),
+        ('threshold = "otsu"', "sigma = 1", (), "of item 0, s0"),
         ("[output]", "[checkpoint]\n[output]", (), "the journal tells what is done"),
         ("", "", ("--only", "9"), "there is no item 9; they are 0 to 4"),
         ("", "", ("--only", "x"), "'x' is neither a number nor the name of an item"),

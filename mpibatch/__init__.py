@@ -2,7 +2,7 @@
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``, ``mpi``,
 ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``measure``,
-``simulate``; ``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``,
+``simulate``; ``segment``, ``fourier``; ``solve``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``,
 complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch import checkpoint, domain, filters, halo, io, job, measure, mpi, random, reduce, segment, simulate
+    from mpibatch import (
+        checkpoint, domain, filters, fourier, halo, io, job, measure, mpi, random, reduce, segment, simulate, solve,
+    )  # fmt: skip
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
     from mpibatch.fields.redistribution import gather, gather_all, redistribute, scatter
+    from mpibatch.fourier import fft, fftconvolve, power_spectrum
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
     from mpibatch.measure import center_of_mass, find_objects, label, moments, moments_central, regionprops_table
@@ -94,8 +97,11 @@ __all__ = [
     "domain",
     "dot",
     "exchange",
+    "fft",
+    "fftconvolve",
     "filters",
     "find_objects",
+    "fourier",
     "gather",
     "gather_all",
     "halo",
@@ -127,6 +133,7 @@ __all__ = [
     "norm",
     "open",
     "percentile",
+    "power_spectrum",
     "quantile",
     "random",
     "redistribute",
@@ -136,6 +143,7 @@ __all__ = [
     "scatter",
     "segment",
     "simulate",
+    "solve",
     "spacing",
     "std",
     "stencil",
@@ -160,6 +168,7 @@ if not TYPE_CHECKING:
             "base.errors": ("MpibatchError", "RunError", "Stopped", "UsageError"),
             "fields.field": ("Field",),
             "fields.grid": ("Grid",),
+            "fourier": ("fft", "fftconvolve", "power_spectrum"),
             "halo": ("Exchange", "exchange"),
             "io": ("load", "open", "save"),
             "fields.redistribution": ("gather", "gather_all", "redistribute", "scatter"),
@@ -203,6 +212,7 @@ if not TYPE_CHECKING:
             "checkpoint",
             "domain",
             "filters",
+            "fourier",
             "halo",
             "io",
             "job",
@@ -212,6 +222,7 @@ if not TYPE_CHECKING:
             "reduce",
             "segment",
             "simulate",
+            "solve",
             "stencil",
         ),
         explain=_explain,

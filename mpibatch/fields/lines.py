@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Cut", "Lines", "along_lines", "piece_bytes"]
+__all__ = ["Cut", "Lines", "along_lines", "line_bytes"]
 
 Array = npt.NDArray[Any]
 Cut = tuple[slice, slice]  # of the first and the last of three axes
@@ -82,7 +82,7 @@ class Lines:
         self.ranks = [grid.decomposition.rank([*coords[:axis], p, *coords[axis + 1 :]]) for p in range(old_blocks.parts)]
         self._share_out(1 if self.is_local else old_blocks.parts)
         longest = max(side.cells for side in self.sides) * itemsize
-        least = piece_bytes(1 if self.is_local else old_blocks.parts)
+        least = _piece_bytes(1 if self.is_local else old_blocks.parts)
         self._cut(-(-self.outer // self._rows) * -(-self.inner // self._columns) * longest, least)
 
     def _share_out(self, parts: int) -> None:
@@ -241,9 +241,19 @@ def _length(cut: slice) -> int:
     return int(cut.stop - cut.start)
 
 
-def piece_bytes(parts: int) -> int:
+def _piece_bytes(parts: int) -> int:
     """Return the bytes of a piece where so many ranks share lines. Local."""
     return max(PIECE_BYTES, parts * LEAST_MESSAGE)
+
+
+def line_bytes(u: Field, axis: int, cells: int, itemsize: int) -> int:
+    """Return the bytes that a rank needs beside its fields, at most, to have whole lines; the same on all. Local.
+
+    Two pieces before and two after the work, what is sent and received of as many, and as much as the work needs.
+    """
+    parts = u.grid.topology[axis]
+    longest = max(cells, u.grid.shape[axis]) * max(itemsize, u.dtype.itemsize)
+    return (10 if parts > 1 else 2) * max(longest, _piece_bytes(parts))
 
 
 def along_lines(u: Field, axis: int, cells: int, dtype: npt.DTypeLike, work: Any, into: Field | None = None) -> Field:

@@ -1,0 +1,21 @@
+"""Fourier transforms of Fields, and what is computed by them.
+
+In dependency order: ``_engine`` (SciPy behind one door, passes along axes), ``fft`` (scipy.fft's names), and
+``convolution`` and ``spectra``. All are collective. Importing this package loads none of them; names are found when
+first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpibatch.base.errors import nearest
+from mpibatch.base.lazy import attach
+
+if TYPE_CHECKING:
+    from mpibatch.fourier import fft
+
+__all__ = ["fft"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = attach(__name__, {}, modules=("fft",), explain=lambda name: nearest(name, __all__))

@@ -67,7 +67,7 @@ def complex_passes(
         if not np.may_share_memory(source, target):
             fit(source, target)
         result = function(target, axis=1, norm=norm, overwrite_x=True)
-        if result is not target:
+        if not np.may_share_memory(result, target):
             target[...] = result
         if factor is not None:
             times(target, factor)

@@ -61,7 +61,7 @@ ROOMS = {
     "checkpoint": ("folder", "identity", "signals", "watch", "contents", "checkpoint", "store", "checkpoints"),
     "filters": (
         "_loops", "_engine", "linear", "extrema", "_morphology", "correlation", "gradients", "derivatives", "rank",
-        "gaussians", "morphology", "edges", "thresholds",
+        "gaussians", "morphology", "edges", "thresholds", "fourier",
     ),
     "measure": (
         "_loops", "_engine", "_components", "_properties", "_groups", "labelling", "regions", "image_moments",

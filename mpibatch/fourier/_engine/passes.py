@@ -18,7 +18,7 @@ from mpibatch.fields.redistribution import move
 from mpibatch.fields.pencils import alike
 from mpibatch.filters._engine.memory import check_memory
 from mpibatch.fourier._engine.arguments import complex_dtype
-from mpibatch.fourier._engine.library import scipy_module
+from mpibatch.base.libraries import scipy_module
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -119,7 +119,7 @@ def ifft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None
     --------
     >>> import mpibatch as mb
     >>> u = mb.Grid(4).from_function(lambda x: x)
-    >>> print(mb.gather_all(mb.fft.ifft(mb.fft.fft(u)).real))
+    >>> print(mb.gather_all(mb.fft.ifft(mb.fft.fft(u))).real)
     [0. 1. 2. 3.]
     """
     return _along_one("ifft", u, n, axis, norm)
@@ -165,7 +165,7 @@ def fft2(
     --------
     >>> import mpibatch as mb
     >>> u = mb.Grid((3, 4)).full(0.5)
-    >>> print(mb.gather_all(mb.fft.fft2(u).real)[0])
+    >>> print(mb.gather_all(mb.fft.fft2(u)).real[0])
     [6. 0. 0. 0.]
     """
     return _along_axes("fft2", u, s, axes, norm)
@@ -211,7 +211,7 @@ def ifft2(
     --------
     >>> import mpibatch as mb
     >>> u = mb.Grid((2, 2)).full(1.0)
-    >>> print(mb.gather_all(mb.fft.ifft2(u).real))
+    >>> print(mb.gather_all(mb.fft.ifft2(u)).real)
     [[1. 0.]
      [0. 0.]]
     """

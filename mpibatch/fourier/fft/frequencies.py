@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.fourier._engine.arguments import length_of
-from mpibatch.fourier._engine.library import scipy_module
+from mpibatch.base.libraries import scipy_module
 
 __all__ = ["fftfreq", "next_fast_len", "rfftfreq"]
 

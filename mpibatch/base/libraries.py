@@ -1,4 +1,4 @@
-"""SciPy, which transforms whole lines, loaded when it is first needed."""
+"""Libraries that few need, loaded when they are first used."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def scipy_module(name: str) -> Any:
         return importlib.import_module(f"scipy.{name}")
     except ImportError as error:
         raise UsageError(
-            "Fourier transforms need SciPy, which is not installed; type: pip install 'mpibatch[fft]'"
+            f"scipy.{name} is needed for this, and SciPy is not installed; type: pip install 'mpibatch[fft]'"
         ) from error

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field, check_field
-from mpibatch.fields.redistribution import move
 from mpibatch.filters._engine.arguments import axes_of
+from mpibatch.fourier._engine.regions import bring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from mpibatch.domain import Decomposition
+    from collections.abc import Sequence
 
 __all__ = ["fftshift", "ifftshift"]
-
-
-@dataclass(frozen=True)
-class _Shifted:
-    """A region of cells, numbered by where they shall go."""
-
-    decomposition: Decomposition
-    region: Box
-    offset: tuple[int, ...]
-
-    def box(self, rank: int) -> Box:
-        return _moved(self.decomposition.box(rank).intersect(self.region), self.offset, 1)
-
-    def overlapping(self, box: Box) -> Iterable[int]:
-        return self.decomposition.overlapping(_moved(box, self.offset, -1).intersect(self.region))
-
-
-def _moved(box: Box, offset: Sequence[int], sign: int) -> Box:
-    return Box(
-        tuple(low + sign * by for low, by in zip(box.start, offset, strict=True)),
-        tuple(high + sign * by for high, by in zip(box.stop, offset, strict=True)),
-    )
 
 
 def _rolled(u: Field, steps: Sequence[int]) -> Field:
@@ -50,9 +25,7 @@ def _rolled(u: Field, steps: Sequence[int]) -> Field:
     ]
     for parts in itertools.product(*halves):
         region = Box(tuple(p[0] for p in parts), tuple(p[1] for p in parts))
-        mine = grid.box.intersect(region)
-        old = _Shifted(grid.decomposition, region, tuple(p[2] for p in parts))
-        move(grid.comm, old, u.owned[mine.slices(grid.box.start)], grid.decomposition, result.owned)
+        bring(u, region, [p[2] for p in parts], result)
     return result
 
 

@@ -17,7 +17,20 @@ from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch import (
-        checkpoint, domain, filters, fourier, halo, io, job, measure, mpi, random, reduce, segment, simulate, solve,
+        checkpoint,
+        domain,
+        filters,
+        fourier,
+        halo,
+        io,
+        job,
+        measure,
+        mpi,
+        random,
+        reduce,
+        segment,
+        simulate,
+        solve,
     )  # fmt: skip
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
     from mpibatch.checkpoint import Checkpoints

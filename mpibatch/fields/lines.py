@@ -24,7 +24,7 @@ from mpibatch.mpi import MPI
 from mpibatch.mpi.transfers import MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from mpibatch.fields.grid import Grid
 
@@ -79,7 +79,9 @@ class Lines:
         self.is_local = old_blocks.parts == 1 or (
             are_whole(grid, axis) and are_whole(new, axis) and old_blocks.owner(0) == new_blocks.owner(0)
         )
-        self.ranks = [grid.decomposition.rank([*coords[:axis], p, *coords[axis + 1 :]]) for p in range(old_blocks.parts)]
+        self.ranks = [
+            grid.decomposition.rank([*coords[:axis], p, *coords[axis + 1 :]]) for p in range(old_blocks.parts)
+        ]
         self._share_out(1 if self.is_local else old_blocks.parts)
         longest = max(side.cells for side in self.sides) * itemsize
         least = _piece_bytes(1 if self.is_local else old_blocks.parts)

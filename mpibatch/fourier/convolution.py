@@ -86,7 +86,9 @@ def fftconvolve(
         raise UsageError(f"{name}: shapes {s1} and {s2} differ along axes that are not convolved; give the same, or 1")
     if mode == "valid" and not all(s1[a] >= s2[a] for a in chosen):
         if not all(s2[a] >= s1[a] for a in chosen):
-            raise UsageError(f"{name}: neither of shapes {s1} and {s2} lies within the other; take mode 'full' or 'same'")
+            raise UsageError(
+                f"{name}: neither of shapes {s1} and {s2} lies within the other; take mode 'full' or 'same'"
+            )
         first, second, s1, s2 = second, first, s2, s1
     others = [a for a in range(ndim) if a not in chosen]
     first, second = (_repeated(name, v, others, [max(s1[a], s2[a]) for a in others]) for v in (first, second))

@@ -118,7 +118,9 @@ def power_spectrum(u: Field, dk: float | None = None) -> PowerSpectrum:
         power.owned[...] *= twice.reshape(twice.shape + (1,) * len(power.components))
     modes = bincount(shells, weights)
     if power.components:
-        shells = shells * np.ones(power.components, "i8")
+        each = power.like("i8")
+        each.owned[...] = shells.owned.reshape(shells.owned.shape + (1,) * len(power.components))
+        shells = each
     return PowerSpectrum(np.arange(len(modes)) * width, bincount(shells, power), np.rint(modes).astype("i8"))
 
 

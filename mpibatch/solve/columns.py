@@ -34,9 +34,7 @@ def solve_columns(
         shifts = before[cut[0], None] + behind[None, cut[1]] - alpha
         for part, out in [(source.real, target.real)] + ([(source.imag, target.imag)] if _is_complex(source) else []):
             lines = np.array(part, "f8", order="C")
-            tridiagonal.solve_lines(
-                rows.lower, rows.diagonal, rows.upper, shifts, rows.widths, is_singular, lines
-            )
+            tridiagonal.solve_lines(rows.lower, rows.diagonal, rows.upper, shifts, rows.widths, is_singular, lines)
             out[...] = lines
 
     passed(name, waves, axis, waves.grid.shape[axis], waves.dtype, work, waves)

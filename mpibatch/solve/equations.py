@@ -176,7 +176,9 @@ class _Problem:
             raise UsageError(f"{name}: symbol = {walls.symbol!r} is unknown{nearest(str(walls.symbol), SYMBOLS)}")
         self.boundaries = _boundaries(name, u, walls.bc)
         if not all(math.isfinite(d) and d for d in grid.spacing):
-            raise UsageError(f"{name}: the grid's spacing {grid.spacing} cannot be divided by; give a grid with another")
+            raise UsageError(
+                f"{name}: the grid's spacing {grid.spacing} cannot be divided by; give a grid with another"
+            )
         self.uneven = None if walls.coordinates is None else axis_of(name, walls.axis, grid.ndim)
         self.rows = [
             even_rows(n, d, boundary) for n, d, boundary in zip(grid.shape, grid.spacing, self.boundaries, strict=True)

@@ -11,8 +11,6 @@ from mpibatch.halo import slabs
 from mpibatch.reduce.limits import max as greatest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mpibatch.fields.field import Field
     from mpibatch.solve.operators import Rows
 

@@ -11,7 +11,17 @@ from mpibatch.base.errors import UsageError, nearest
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine.arguments import axes_of, axis_of, whole
 
-__all__ = ["NORMS", "axis_of", "check_norm", "complex_dtype", "extents_of", "float_dtype", "length_of", "scale", "size_of"]
+__all__ = [
+    "NORMS",
+    "axis_of",
+    "check_norm",
+    "complex_dtype",
+    "extents_of",
+    "float_dtype",
+    "length_of",
+    "scale",
+    "size_of",
+]
 
 NORMS = ("backward", "ortho", "forward")
 _FLOATS = {"e": "f4", "f": "f4", "d": "f8", "F": "c8", "D": "c16"}

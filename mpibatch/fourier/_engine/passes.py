@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.libraries import scipy_module
 from mpibatch.fields.lines import along_lines, line_bytes
-from mpibatch.fields.redistribution import move
 from mpibatch.fields.pencils import alike
+from mpibatch.fields.redistribution import move
 from mpibatch.filters._engine.memory import check_memory
 from mpibatch.fourier._engine.arguments import complex_dtype
-from mpibatch.base.libraries import scipy_module
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +107,7 @@ def from_half(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], fa
     start = resized(u, axes, [*sizes[:-1], n // 2 + 1])
     if axes[:-1]:
         start = complex_passes(name, start, axes[:-1], sizes[:-1], False, None)
-    dtype = np.empty(0, start.dtype).real.dtype if start.dtype.kind in "fc" else np.dtype("f8")
+    dtype = np.empty(0, complex_dtype(start.dtype)).real.dtype if start.dtype.kind in "fc" else np.dtype("f8")
     function = scipy_module("fft").irfft
 
     def work(source: Array, target: Array, _: Any) -> None:

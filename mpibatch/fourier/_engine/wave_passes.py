@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.libraries import scipy_module
 from mpibatch.filters._engine.arguments import whole
 from mpibatch.fourier._engine.arguments import check_norm, float_dtype, scale
-from mpibatch.base.libraries import scipy_module
 from mpibatch.fourier._engine.passes import fit, passed, resized
 from mpibatch.fourier._engine.waves import scaled_waves
 

@@ -32,9 +32,7 @@ def _along_one(name: str, u: Field, n: int | None, axis: int, norm: str | None) 
     return _transform(name, u, [number], [length_of(name, n, u.grid.shape[number])], norm)
 
 
-def _along_axes(
-    name: str, u: Field, s: Sequence[int] | None, axes: Sequence[int] | None, norm: str | None
-) -> Field:
+def _along_axes(name: str, u: Field, s: Sequence[int] | None, axes: Sequence[int] | None, norm: str | None) -> Field:
     float_dtype(name, u)
     return _transform(name, u, *extents_of(name, u, s, axes), norm)
 
@@ -125,9 +123,7 @@ def ifft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None
     return _along_one("ifft", u, n, axis, norm)
 
 
-def fft2(
-    u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None
-) -> Field:
+def fft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None) -> Field:
     """Return the discrete Fourier transform along two axes.
 
     Parameters
@@ -171,9 +167,7 @@ def fft2(
     return _along_axes("fft2", u, s, axes, norm)
 
 
-def ifft2(
-    u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None
-) -> Field:
+def ifft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None) -> Field:
     """Return the discrete inverse Fourier transform along two axes.
 
     Parameters
@@ -218,9 +212,7 @@ def ifft2(
     return _along_axes("ifft2", u, s, axes, norm)
 
 
-def fftn(
-    u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None
-) -> Field:
+def fftn(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None) -> Field:
     """Return the discrete Fourier transform along all or some axes.
 
     Parameters

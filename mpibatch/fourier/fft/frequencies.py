@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.fourier._engine.arguments import length_of
 from mpibatch.base.libraries import scipy_module
+from mpibatch.fourier._engine.arguments import length_of
 
 __all__ = ["fftfreq", "next_fast_len", "rfftfreq"]
 

@@ -142,9 +142,7 @@ def irfft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = Non
     return _backward("irfft", u, [number], [length], norm)
 
 
-def rfft2(
-    u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None
-) -> Field:
+def rfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None) -> Field:
     """Return half of the Fourier transform of real values along two axes.
 
     Parameters
@@ -187,9 +185,7 @@ def rfft2(
     return _forward("rfft2", u, *_extents("rfft2", u, s, axes, is_half=False), norm)
 
 
-def irfft2(
-    u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None
-) -> Field:
+def irfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None) -> Field:
     """Return the real values of which a field is half the Fourier transform along two axes.
 
     Parameters

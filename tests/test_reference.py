@@ -27,9 +27,12 @@ PACKAGES = (
     *(
         "mpibatch.checkpoint",
         "mpibatch.filters",
+        "mpibatch.fourier",
+        "mpibatch.fourier.fft",
         "mpibatch.measure",
         "mpibatch.segment",
         "mpibatch.simulate",
+        "mpibatch.solve",
         "mpibatch.testing",
         "mpibatch",
     ),

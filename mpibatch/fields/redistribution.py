@@ -51,8 +51,8 @@ def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
     Notes
     -----
     Collective. Each rank sends to those whose new boxes its old one overlaps, and to no others; every cell travels
-    once, in messages of at most 1 GiB. Cells that stay on their rank are copied. What goes where is planned once for two
-    decompositions.
+    once, in messages of at most 1 GiB. Cells that stay on their rank are copied. What goes where is
+    planned once for two decompositions.
 
     Examples
     --------

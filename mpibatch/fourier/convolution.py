@@ -135,12 +135,13 @@ def _repeated(name: str, u: Field, axes: Sequence[int], lengths: Sequence[int]) 
 def _whole(first: Field, second: Field, axes: Sequence[int]) -> Field:
     """Return the periodic convolution on lengths at which nothing wraps. Collective."""
     if not axes:
-        return first * _on(second, first)
+        result: Field = first * _on(second, first)
+        return result
     is_complex = "c" in (first.dtype.kind, second.dtype.kind)
-    fast = [next_fast_len(first.grid.shape[a] + second.grid.shape[a] - 1, not is_complex) for a in axes]
+    fast = [next_fast_len(first.grid.shape[a] + second.grid.shape[a] - 1, real=not is_complex) for a in axes]
     forward, backward = (fftn, ifftn) if is_complex else (rfftn, irfftn)
     one = forward(first, fast, axes)
-    product = one * _on(forward(second, fast, axes), one)
+    product: Field = one * _on(forward(second, fast, axes), one)
     return backward(product, fast, axes)
 
 

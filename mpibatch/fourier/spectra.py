@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.field import Field
 from mpibatch.filters._engine.arguments import real_of
 from mpibatch.fourier._engine.arguments import float_dtype
 from mpibatch.fourier.fft.complex_transforms import fftn
 from mpibatch.fourier.fft.real_transforms import rfftn
 from mpibatch.reduce.occurrences import bincount
+
+if TYPE_CHECKING:
+    from mpibatch.fields.field import Field
 
 __all__ = ["PowerSpectrum", "power_spectrum"]
 
@@ -44,8 +46,8 @@ class PowerSpectrum(NamedTuple):
     [1, 2, 2, 2, 1]
     """
 
-    k: npt.NDArray[np.float64]
-    power: npt.NDArray[np.float64]
+    k: npt.NDArray[Any]
+    power: npt.NDArray[Any]
     modes: npt.NDArray[np.int64]
 
 
@@ -100,7 +102,7 @@ def power_spectrum(u: Field, dk: float | None = None) -> PowerSpectrum:
     wide = u.astype("c16" if is_complex else "f8")
     half = fftn(wide, norm="forward") if is_complex else rfftn(wide, norm="forward")
     shells = half.like("i8", components=())
-    squares = 0.0
+    squares: npt.NDArray[Any] = np.zeros(1)
     for axis, (places, step) in enumerate(zip(np.ix_(*_places(half)), steps, strict=True)):
         n = shape[axis]
         waves = np.where(places > n // 2, places - n, places) * step

@@ -57,9 +57,14 @@ def _is_complex(u: Any) -> bool:
     return isinstance(u, Field) and u.dtype.kind == "c" and u.dtype.itemsize <= 16
 
 
+def _parts(u: Any) -> tuple[Field, Field]:
+    """The fields of real and imaginary parts."""
+    return np.real(u), np.imag(u)
+
+
 def _by_parts(function: Callable[..., Any], u: Field, axis: Axis | None, where: Field | None) -> Any:
     """Return what a linear reduction makes of real and imaginary parts, each by itself. Collective."""
-    real, imaginary = (function(part, axis, where=where) for part in (np.real(u), np.imag(u)))
+    real, imaginary = (function(part, axis, where=where) for part in _parts(u))
     if axis is None:
         return complex(real, imaginary)
     if isinstance(real, Field):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,8 @@ import numpy.typing as npt
 from mpibatch.fourier._engine.passes import passed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mpibatch.fields.field import Field
     from mpibatch.fields.lines import Cut
     from mpibatch.solve.operators import Rows

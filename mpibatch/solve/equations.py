@@ -38,6 +38,7 @@ def poisson(
     symbol: str = "stencil",
     coordinates: Sequence[float] | None = None,
     axis: int = -1,
+    *,
     residual: bool = False,
 ) -> Any:
     """Return the field whose Laplacian is `u`, with the grid's spacing.
@@ -55,8 +56,8 @@ def poisson(
         "stencil": the difference equation of second order, ``(u[-1] - 2 u[0] + u[1]) / spacing**2`` along each axis, is
         solved to rounding; "spectral": derivatives are those of the waves.
     coordinates : sequence of float, optional
-        Where cells of `axis` lie, if they are uneven, in ascending order: their n + 1 faces, or their n middles, between
-        which faces lie half way. Fluxes are differences of neighbors' values over the distance of their middles.
+        Where cells of `axis` lie, if they are uneven, in ascending order: their n + 1 faces, or their n middles,
+        between which faces lie half way. Fluxes are differences of neighbors' values over that of their middles.
     axis : int, default -1
         The axis that `coordinates` are of; it may not be periodic.
     residual : bool, default False
@@ -78,8 +79,8 @@ def poisson(
 
     Notes
     -----
-    Collective: transforms along each axis and back (R. W. Hockney, doi:10.1145/321250.321259), tridiagonal systems along
-    an uneven one. The same bits on any number of ranks.
+    Collective: transforms along each axis and back (R. W. Hockney, doi:10.1145/321250.321259), tridiagonal systems
+    along an uneven one. The same bits on any number of ranks.
 
     Where no axis is "dirichlet" there is a solution only if the mean of `u` is 0, and then any constant may be added.
     So the mean is left out, of both sides (on an uneven axis weighted by the cells); the residual is that of what is
@@ -105,6 +106,7 @@ def helmholtz(
     symbol: str = "stencil",
     coordinates: Sequence[float] | None = None,
     axis: int = -1,
+    *,
     residual: bool = False,
 ) -> Any:
     """Return the field v with ``laplacian(v) - alpha * v = u``, with the grid's spacing.
@@ -240,7 +242,8 @@ class _Problem:
         difference = sides - u
         if self.is_singular:
             for part in np.ndindex(*u.components):
-                difference.owned[(..., *part)] -= self._mean(difference, part)
+                cut: Any = (..., *part)
+                difference.owned[cut] -= self._mean(difference, part)
         most = largest(u)
         return largest(difference) / most if most else largest(difference)
 
@@ -280,8 +283,8 @@ def _boundaries(name: str, u: Field, bc: Any) -> list[str]:
     if bc is None:
         if not all(periodic):
             raise UsageError(
-                f"{name}: axis {periodic.index(False)} is not periodic; give bc = 'neumann' or 'dirichlet', of all axes "
-                "or of each"
+                f"{name}: axis {periodic.index(False)} is not periodic; give bc = 'neumann' or 'dirichlet', of all "
+                "axes or of each"
             )
         return ["periodic"] * u.grid.ndim
     chosen = per_axis(name, "bc", bc, u.grid.ndim)

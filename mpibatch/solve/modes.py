@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,8 @@ from mpibatch.fourier.fft.real_transforms import irfftn, rfftn
 from mpibatch.solve.operators import eigenvalues
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mpibatch.fields.field import Field
 
 __all__ = ["Modes"]

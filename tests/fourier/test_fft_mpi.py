@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -18,6 +17,9 @@ from mpibatch.fields.lines import along_lines
 from mpibatch.fields.pencils import alike, pencils
 from mpibatch.mpi import MPI
 from tests.support.segments import field, grids
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.mpi
 
@@ -50,7 +52,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(grid=grids((40, 14, 8, 5)), seed=SEEDS, dtype=st.sampled_from(DTYPES), data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_along_one_axis(grid: mb.Grid, seed: int, dtype: str, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     components = data.draw(st.sampled_from([(), (), (2,)]))
@@ -71,7 +73,7 @@ def test_along_one_axis(grid: mb.Grid, seed: int, dtype: str, data: st.DataObjec
 
 
 @given(grid=grids((40, 14, 8, 5)), seed=SEEDS, dtype=st.sampled_from(DTYPES), data=st.data())
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_along_several_axes(grid: mb.Grid, seed: int, dtype: str, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     whole = values(rng, grid.shape, dtype)

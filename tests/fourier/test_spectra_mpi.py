@@ -1,4 +1,4 @@
-"""Convolutions against scipy.signal, filters of spectra against scipy.ndimage: to the bit; power spectra: by theorems."""
+"""Convolutions against scipy.signal and filters of spectra against scipy.ndimage, to the bit; power spectra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.mpi
 
 
 @given(grid=grids((20, 9, 6, 4)), seed=SEEDS, data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_convolutions(grid: mb.Grid, seed: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     dtypes = [data.draw(st.sampled_from(["f4", "f8", "c8", "c16", "i2", "?"])) for _ in range(2)]
@@ -54,7 +54,7 @@ def test_convolutions_along_some_axes() -> None:
 
 
 @given(grid=grids((30, 9, 6, 4)), seed=SEEDS, dtype=st.sampled_from(["f4", "f8", "c8", "c16", "i2", "?"]))
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_filters_of_spectra(grid: mb.Grid, seed: int, dtype: str) -> None:
     rng = np.random.default_rng(seed)
     whole = values(rng, grid.shape, dtype)
@@ -90,7 +90,7 @@ def test_filters_of_spectra_that_are_refused() -> None:
 
 
 @given(grid=grids((30, 9, 6, 4)), seed=SEEDS, dtype=st.sampled_from(["f4", "f8", "c16", "i2"]))
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_power_spectra(grid: mb.Grid, seed: int, dtype: str) -> None:
     """Parseval's theorem, and each shell against the whole array's spectrum."""
     rng = np.random.default_rng(seed)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine.arguments import axes_of, axis_of, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "NORMS",
@@ -27,7 +30,7 @@ NORMS = ("backward", "ortho", "forward")
 _FLOATS = {"e": "f4", "f": "f4", "d": "f8", "F": "c8", "D": "c16"}
 
 
-def float_dtype(name: str, u: Any, real: bool = False) -> np.dtype[Any]:
+def float_dtype(name: str, u: Any, *, real: bool = False) -> np.dtype[Any]:
     """Return the dtype in which SciPy computes: f4, f8, c8 or c16; of integers and bool f8. Local."""
     check_field(name, u)
     char = "d" if u.dtype.kind in "biu" else u.dtype.char
@@ -87,7 +90,7 @@ def extents_of(name: str, u: Field, s: Any, axes: Any) -> tuple[list[int], list[
     return numbers, sizes
 
 
-def scale(norm: str, forward: bool, count: int, dtype: np.dtype[Any]) -> Any:
+def scale(norm: str, count: int, dtype: np.dtype[Any], *, forward: bool) -> Any:
     """Return what results are multiplied by, of the real dtype; None for 1. Local. As SciPy rounds it."""
     kind = NORMS.index(norm) if forward else 2 - NORMS.index(norm)
     if kind == 0:
@@ -97,6 +100,6 @@ def scale(norm: str, forward: bool, count: int, dtype: np.dtype[Any]) -> Any:
     return real(1 / number) if kind == 2 else real(1 / np.sqrt(number))
 
 
-def size_of(sizes: list[int]) -> int:
+def size_of(sizes: Sequence[int]) -> int:
     """Return the points of a transform. Local."""
     return math.prod(sizes)

@@ -19,9 +19,9 @@ __all__ = ["both_halves"]
 Array = npt.NDArray[Any]
 
 
-def both_halves(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], forward: bool, factor: Any) -> Field:
+def both_halves(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], factor: Any, *, forward: bool) -> Field:
     """Return the complex transform of real values. Collective."""
-    half = half_of(name, u, axes, sizes, forward, factor)
+    half = half_of(name, u, axes, sizes, factor, forward=forward)
     last, n = axes[-1], sizes[-1]
     mirror = half.copy() if len(axes) > 1 else half
     for axis in axes[:-1]:

@@ -1,5 +1,4 @@
-"""Passes along one axis after the other: lines by scipy.fft, in the order of axes and with the rounding of its n-dim
-transforms.
+"""Passes along one axis after the other: lines by scipy.fft, with the order and the rounding of its n-dim transforms.
 
 A complex transform goes through the axes in the order given, one of real values begins with the last one, and its
 inverse ends with it. The factor of the norm is multiplied in once: after the first pass, or, of the inverse of
@@ -53,11 +52,18 @@ def resized(u: Field, axes: Sequence[int], sizes: Sequence[int]) -> Field:
 
 
 def complex_passes(
-    name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], forward: bool, factor: Any, spare: bool = False
+    name: str,
+    u: Field,
+    axes: Sequence[int],
+    sizes: Sequence[int],
+    factor: Any,
+    *,
+    forward: bool,
+    is_spare: bool = False,
 ) -> Field:
     """Return the complex transform along axes, unscaled but for a factor after the first pass. Collective.
 
-    With `spare`, `u` itself, a complex field without halo, is changed and returned.
+    With `is_spare`, `u` itself, a complex field without halo, is changed and returned.
     """
     function = scipy_module("fft").fft if forward else scipy_module("fft").ifft
     norm = "backward" if forward else "forward"  # which scale neither
@@ -72,7 +78,7 @@ def complex_passes(
         if factor is not None:
             times(target, factor)
 
-    if spare:
+    if is_spare:
         first, result = 0, u
     else:
         start = resized(u, axes[1:], sizes[1:])
@@ -83,7 +89,7 @@ def complex_passes(
     return result
 
 
-def half_of(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], forward: bool, factor: Any) -> Field:
+def half_of(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], factor: Any, *, forward: bool) -> Field:
     """Return the half of the transform of real values that is not the mirror image of the other. Collective."""
     fft = scipy_module("fft")
     function = fft.rfft if forward else fft.ihfft
@@ -98,7 +104,7 @@ def half_of(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], forw
 
     start = resized(u, axes[:-1], sizes[:-1])
     half = passed(name, start, last, n // 2 + 1, dtype, work)
-    return complex_passes(name, half, axes[:-1], sizes[:-1], forward, None, spare=True)
+    return complex_passes(name, half, axes[:-1], sizes[:-1], None, forward=forward, is_spare=True)
 
 
 def from_half(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], factor: Any) -> Field:
@@ -106,7 +112,7 @@ def from_half(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], fa
     last, n = axes[-1], sizes[-1]
     start = resized(u, axes, [*sizes[:-1], n // 2 + 1])
     if axes[:-1]:
-        start = complex_passes(name, start, axes[:-1], sizes[:-1], False, None)
+        start = complex_passes(name, start, axes[:-1], sizes[:-1], None, forward=False)
     dtype = np.empty(0, complex_dtype(start.dtype)).real.dtype if start.dtype.kind in "fc" else np.dtype("f8")
     function = scipy_module("fft").irfft
 

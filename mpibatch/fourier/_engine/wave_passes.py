@@ -69,7 +69,7 @@ class Waves:
         if self.kind == 1 and self.is_cosine and min(sizes, default=2) < 2:
             raise UsageError(f"{self.name}: type 1 is of at least 2 points along each axis; take another type")
         delta = 0 if self.kind != 1 else -1 if self.is_cosine else 1
-        factor = scale(self.norm, self.is_forward, math.prod(2 * (n + delta) for n in sizes), dtype)
+        factor = scale(self.norm, math.prod(2 * (n + delta) for n in sizes), dtype, forward=self.is_forward)
         u = resized(u, axes[1:], sizes[1:])
         for number, (axis, n) in enumerate(zip(axes, sizes, strict=True)):
             work = self._work(None if number else factor, is_alone=len(axes) == 1)
@@ -87,7 +87,7 @@ class Waves:
                 norm = "backward" if factor is None else "ortho" if self.norm == "ortho" else "forward"
                 result: Array = function(values, self.kind, axis=1, norm=norm, orthogonalize=ortho)
                 return result
-            return scaled_waves(values, self.kind, factor, self.is_cosine, ortho)
+            return scaled_waves(values, self.kind, factor, is_cosine=self.is_cosine, is_ortho=ortho)
 
         is_complex = False
 

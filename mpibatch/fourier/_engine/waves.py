@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 ROOT2 = 1.414213562373095048801688724209698
 
 
-def scaled_waves(x: Array, kind: int, factor: Any, is_cosine: bool, is_ortho: bool) -> Array:
+def scaled_waves(x: Array, kind: int, factor: Any, *, is_cosine: bool, is_ortho: bool) -> Array:
     """Return the transform of type `kind` along the second of three axes of real values, a new array. Local."""
     c = np.moveaxis(x, 1, 0).copy()
     root2 = c.dtype.type(ROOT2)
@@ -114,7 +114,8 @@ def _fourth_odd(c: Array, factor: Any) -> Array:
     root2 = c.dtype.type(ROOT2)
 
     def signed(number: npt.NDArray[np.intp]) -> Array:
-        return np.where(number & 2, -root2, root2)[:, None, None]
+        signs: Array = np.where(number & 2, -root2, root2)
+        return signs[:, None, None]
 
     c[middle] = y[0] * (-root2 if (middle + 1) & 2 else root2)
     k = np.arange(1, middle, 2)

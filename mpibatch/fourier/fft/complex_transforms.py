@@ -19,11 +19,11 @@ __all__ = ["fft", "fft2", "fftn", "ifft", "ifft2", "ifftn"]
 def _transform(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], norm: str | None) -> Field:
     kind = float_dtype(name, u).kind
     forward = not name.startswith("i")
-    factor = scale(check_norm(name, norm), forward, size_of(sizes), float_dtype(name, u))
+    factor = scale(check_norm(name, norm), size_of(sizes), float_dtype(name, u), forward=forward)
     if not axes:
         return u.copy()
     passes = complex_passes if kind == "c" else both_halves
-    return passes(name, u, axes, sizes, forward, factor)
+    return passes(name, u, axes, sizes, factor, forward=forward)
 
 
 def _along_one(name: str, u: Field, n: int | None, axis: int, norm: str | None) -> Field:
@@ -59,7 +59,8 @@ def fft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None)
     Raises
     ------
     UsageError
-        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -81,7 +82,7 @@ def fft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None)
 
 
 def ifft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None) -> Field:
-    """Return the discrete inverse Fourier transform of lines along an axis.
+    """Return the inverse Fourier transform of lines along an axis.
 
     Parameters
     ----------
@@ -102,7 +103,8 @@ def ifft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None
     Raises
     ------
     UsageError
-        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -146,7 +148,8 @@ def fft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -168,7 +171,7 @@ def fft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1
 
 
 def ifft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1), norm: str | None = None) -> Field:
-    """Return the discrete inverse Fourier transform along two axes.
+    """Return the inverse Fourier transform along two axes.
 
     Parameters
     ----------
@@ -190,7 +193,8 @@ def ifft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -235,7 +239,8 @@ def fftn(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = 
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -262,7 +267,7 @@ def fftn(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = 
 def ifftn(
     u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None
 ) -> Field:
-    """Return the discrete inverse Fourier transform along all or some axes.
+    """Return the inverse Fourier transform along all or some axes.
 
     Parameters
     ----------
@@ -284,7 +289,8 @@ def ifftn(
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 

@@ -50,8 +50,8 @@ def dct(
     norm : str, default "backward"
         Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
     orthogonalize : bool, optional
-        Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it has
-        no meaning for complex values.
+        Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it
+        has no meaning for complex values.
 
     Returns
     -------
@@ -61,7 +61,8 @@ def dct(
     Raises
     ------
     UsageError
-        The same on all ranks, for a type, an axis, a length, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for a type, an axis, a length, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -106,8 +107,8 @@ def idct(
     norm : str, default "backward"
         Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
     orthogonalize : bool, optional
-        Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it has
-        no meaning for complex values.
+        Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it
+        has no meaning for complex values.
 
     Returns
     -------
@@ -117,7 +118,8 @@ def idct(
     Raises
     ------
     UsageError
-        The same on all ranks, for a type, an axis, a length, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for a type, an axis, a length, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -163,8 +165,8 @@ def dctn(
     norm : str, default "backward"
         Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
     orthogonalize : bool, optional
-        Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it has
-        no meaning for complex values.
+        Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it
+        has no meaning for complex values.
 
     Returns
     -------
@@ -174,7 +176,8 @@ def dctn(
     Raises
     ------
     UsageError
-        The same on all ranks, for a type, axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for a type, axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -220,8 +223,8 @@ def idctn(
     norm : str, default "backward"
         Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
     orthogonalize : bool, optional
-        Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it has
-        no meaning for complex values.
+        Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it
+        has no meaning for complex values.
 
     Returns
     -------
@@ -231,7 +234,8 @@ def idctn(
     Raises
     ------
     UsageError
-        The same on all ranks, for a type, axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for a type, axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 

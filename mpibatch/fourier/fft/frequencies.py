@@ -13,7 +13,7 @@ from mpibatch.fourier._engine.arguments import length_of
 __all__ = ["fftfreq", "next_fast_len", "rfftfreq"]
 
 
-def fftfreq(n: int, d: float = 1.0) -> npt.NDArray[np.float64]:
+def fftfreq(n: int, d: float = 1.0) -> npt.NDArray[Any]:
     """Return the frequency of each place of the transform of a line.
 
     Parameters
@@ -41,7 +41,7 @@ def fftfreq(n: int, d: float = 1.0) -> npt.NDArray[np.float64]:
     return np.fft.fftfreq(length_of("fftfreq", n, 0), d)
 
 
-def rfftfreq(n: int, d: float = 1.0) -> npt.NDArray[np.float64]:
+def rfftfreq(n: int, d: float = 1.0) -> npt.NDArray[Any]:
     """Return the frequency of each place of half the transform of a real line.
 
     Parameters
@@ -69,7 +69,7 @@ def rfftfreq(n: int, d: float = 1.0) -> npt.NDArray[np.float64]:
     return np.fft.rfftfreq(length_of("rfftfreq", n, 0), d)
 
 
-def next_fast_len(target: int, real: bool = False) -> int:
+def next_fast_len(target: int, *, real: bool = False) -> int:
     """Return the least length that is not shorter, and whose transform is fast: a product of small primes.
 
     Parameters

@@ -17,12 +17,12 @@ __all__ = ["irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftn"]
 
 
 def _forward(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], norm: str | None) -> Field:
-    factor = scale(check_norm(name, norm), True, size_of(sizes), float_dtype(name, u, real=True))
-    return half_of(name, u, axes, sizes, True, factor)
+    factor = scale(check_norm(name, norm), size_of(sizes), float_dtype(name, u, real=True), forward=True)
+    return half_of(name, u, axes, sizes, factor, forward=True)
 
 
 def _backward(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], norm: str | None) -> Field:
-    factor = scale(check_norm(name, norm), False, size_of(sizes), float_dtype(name, u))
+    factor = scale(check_norm(name, norm), size_of(sizes), float_dtype(name, u), forward=False)
     return from_half(name, u, axes, sizes, factor)
 
 
@@ -67,7 +67,8 @@ def rfft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None
     Raises
     ------
     UsageError
-        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -107,13 +108,14 @@ def irfft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = Non
     Returns
     -------
     Field
-        Of f4 or f8, without halo; on a grid with n points along the transformed axis, cut alike: the first one, of a spectrum
-        that was made of its field.
+        Of f4 or f8, without halo; on a grid with n points along the transformed axis, cut alike: that of the field
+        which the spectrum was made of.
 
     Raises
     ------
     UsageError
-        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -165,7 +167,8 @@ def rfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -203,13 +206,14 @@ def irfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, 
     Returns
     -------
     Field
-        Of f4 or f8, without halo; on a grid with n points along the last axis, cut alike: the first one, of a spectrum
-        that was made of its field.
+        Of f4 or f8, without halo; on a grid with n points along the last axis, cut alike: that of the field
+        which the spectrum was made of.
 
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -257,7 +261,8 @@ def rfftn(
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -281,7 +286,7 @@ def rfftn(
 def irfftn(
     u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = None, norm: str | None = None
 ) -> Field:
-    """Return the real values of which a field is half the Fourier transform along all or some axes.
+    """Return the real values of which a field is half the Fourier transform along axes.
 
     Parameters
     ----------
@@ -298,13 +303,14 @@ def irfftn(
     Returns
     -------
     Field
-        Of f4 or f8, without halo; on a grid with n points along the last axis, cut alike: the first one, of a spectrum
-        that was made of its field.
+        Of f4 or f8, without halo; on a grid with n points along the last axis, cut alike: that of the field
+        which the spectrum was made of.
 
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 

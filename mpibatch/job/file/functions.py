@@ -105,7 +105,7 @@ class Parameter:
         if self.name in _BY_NAME and self._is_usual():
             return _BY_NAME[self.name](value)
         if "Sequence[str]" in self.annotation:
-            return _TEXTS(value)
+            return (checks.any_of(checks.text, _TEXTS) if self.annotation.startswith("str |") else _TEXTS)(value)
         kinds = [check for word, check in _BY_TYPE if word in self.annotation]
         return checks.any_of(*kinds)(value) if kinds and "Any" not in self.annotation else None
 

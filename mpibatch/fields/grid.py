@@ -114,11 +114,10 @@ class Grid:
         same(self.comm, f"a grid of {cells} cells on {self.topology} ranks, {parts}".replace("self.", ""))
         self.box: Box = self.decomposition.box(self.comm.rank)
         self.memories = Pool()
-        # What others plan for this grid, and what they made of it, kept as long as it is; the same on all ranks.
         self.plans: dict[Any, Any] = {}
 
     def planned(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return what `make` returned for this key, the last few of which are kept. As collective as `make` is.
+        """Return what `make` returned for this key; the last few plans are kept. As collective as `make` is.
 
         All ranks ask for the same plans in the same order: what one has to make again, all have to.
         """

@@ -142,7 +142,8 @@ def _whole(first: Field, second: Field, axes: Sequence[int]) -> Field:
     forward, backward = (fftn, ifftn) if is_complex else (rfftn, irfftn)
     one = forward(first, fast, axes)
     product: Field = one * _on(forward(second, fast, axes), one)
-    return backward(product, fast, axes)
+    convolved: Field = backward(product, fast, axes)
+    return convolved
 
 
 def _on(u: Field, other: Field) -> Field:

@@ -263,7 +263,8 @@ class _Problem:
     def _mean(self, u: Field, part: tuple[int, ...]) -> Any:
         """Return the mean of a component, weighted by the widths of uneven cells. Collective."""
         alone = u.like(components=())
-        alone.owned[...] = u.owned[(..., *part)]
+        cut: Any = (..., *part)
+        alone.owned[...] = u.owned[cut]
         if self.uneven is None:
             return mean(alone)
         widths = self.rows[self.uneven].widths

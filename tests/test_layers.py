@@ -49,7 +49,9 @@ ROOMS = {
     "base": ("errors", "units", "timing", "tally", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "regions"),
     "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure"),
-    "fields": ("memory", "axes", "remedies", "operators", "field", "grid", "pencils", "redistribution", "lines"),
+    "fields": (
+        "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",
+    ),
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
     "reduce": (

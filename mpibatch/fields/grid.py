@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field, HaloLike
 
 __all__ = ["Grid"]
-
-MOST_PLANS = 64
 
 
 class Grid:
@@ -115,19 +113,6 @@ class Grid:
         self.box: Box = self.decomposition.box(self.comm.rank)
         self.memories = Pool()
         self.plans: dict[Any, Any] = {}
-
-    def planned(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return what `make` returned for this key; the last few plans are kept. As collective as `make` is.
-
-        All ranks ask for the same plans in the same order: what one has to make again, all have to.
-        """
-        plan = self.plans.pop(key, None)
-        if plan is None:
-            plan = make()
-            while len(self.plans) >= MOST_PLANS:
-                del self.plans[next(iter(self.plans))]
-        self.plans[key] = plan
-        return plan
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from mpibatch.base.timing import phase
 from mpibatch.domain import Blocks
 from mpibatch.fields.field import Field
 from mpibatch.fields.pencils import alike, are_whole
+from mpibatch.fields.plans import planned
 from mpibatch.mpi import MPI
 from mpibatch.mpi.transfers import MESSAGE_BYTES
 
@@ -281,8 +282,8 @@ def along_lines(u: Field, axis: int, cells: int, dtype: npt.DTypeLike, work: Any
     new = alike(grid, [*grid.shape[:axis], cells, *grid.shape[axis + 1 :]])
     result = Field(new, dtype, 0, u.components) if into is None else into
     values, itemsize = math.prod(u.components), max(u.dtype.itemsize, result.dtype.itemsize)
-    lines: Lines = grid.planned(
-        ("lines", axis, cells, values, itemsize), lambda: Lines(grid, new, axis, values, itemsize)
+    lines: Lines = planned(
+        grid, ("lines", axis, cells, values, itemsize), lambda: Lines(grid, new, axis, values, itemsize)
     )
     lines.run(_columns(u.owned, axis), _columns(result.owned, axis), grid.comm, work)
     return result

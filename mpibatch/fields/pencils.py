@@ -17,6 +17,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Blocks
 from mpibatch.fields.grid import Grid
+from mpibatch.fields.plans import planned
 from mpibatch.mpi import Transfers, transfer
 from mpibatch.mpi.transfers import Target
 
@@ -72,7 +73,7 @@ def pencils(grid: Grid, axis: int) -> Grid:
         raise UsageError(f"pencils along axis {axis} of a grid of {grid.ndim} axes; give 0 … {grid.ndim - 1}")
     if are_whole(grid, axis):
         return grid
-    whole: Grid = grid.planned(("pencils", axis), lambda: _pencils(grid, axis))
+    whole: Grid = planned(grid, ("pencils", axis), lambda: _pencils(grid, axis))
     return whole
 
 
@@ -108,7 +109,7 @@ def _kept(grid: Grid, cells: tuple[int, ...]) -> Grid:
         made.plans["alike", grid.shape] = grid  # so that the way back ends where it began
         return made
 
-    result: Grid = grid.planned(("alike", cells), make)
+    result: Grid = planned(grid, ("alike", cells), make)
     return result
 
 

@@ -12,6 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field, HaloLike, check_field
+from mpibatch.fields.plans import planned
 from mpibatch.mpi import MPI, Transfers, agreed, transfer
 from mpibatch.mpi.transfers import MESSAGE_BYTES, Target, pieces
 
@@ -70,7 +71,7 @@ def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
         )
     result = Field(grid, u.dtype, halo, u.components)
     old, new = u.grid.decomposition, grid.decomposition
-    ways: _Ways = u.grid.planned(("ways", new), lambda: _Ways.between(grid.rank, old, new))
+    ways: _Ways = planned(u.grid, ("ways", new), lambda: _Ways.between(grid.rank, old, new))
     ways.carry(grid.comm, u.owned, result.owned)
     return result
 

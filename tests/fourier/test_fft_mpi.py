@@ -52,7 +52,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(grid=grids((40, 14, 8, 5)), seed=SEEDS, dtype=st.sampled_from(DTYPES), data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_along_one_axis(grid: mb.Grid, seed: int, dtype: str, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     components = data.draw(st.sampled_from([(), (), (2,)]))
@@ -73,7 +73,7 @@ def test_along_one_axis(grid: mb.Grid, seed: int, dtype: str, data: st.DataObjec
 
 
 @given(grid=grids((40, 14, 8, 5)), seed=SEEDS, dtype=st.sampled_from(DTYPES), data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_along_several_axes(grid: mb.Grid, seed: int, dtype: str, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     whole = values(rng, grid.shape, dtype)

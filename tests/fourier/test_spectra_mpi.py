@@ -18,7 +18,7 @@ pytestmark = pytest.mark.mpi
 
 
 @given(grid=grids((20, 9, 6, 4)), seed=SEEDS, data=st.data())
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_convolutions(grid: mb.Grid, seed: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     dtypes = [data.draw(st.sampled_from(["f4", "f8", "c8", "c16", "i2", "?"])) for _ in range(2)]

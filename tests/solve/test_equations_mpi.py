@@ -56,7 +56,7 @@ def together(matrices: list[Array]) -> Array:
 
 
 @given(grid=grids((12, 6, 4, 3)), seed=st.integers(0, 2**32 - 1), data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_against_dense_matrices(grid: mb.Grid, seed: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     boundaries = [data.draw(st.sampled_from(BOUNDARIES)) for _ in range(grid.ndim)]

@@ -48,8 +48,8 @@ def fft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None)
         Points along the axis: lines are cut off, or padded with zeros. Default: all.
     axis : int, default -1
         The axis of the grid.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -92,8 +92,8 @@ def ifft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None
         Points along the axis: lines are cut off, or padded with zeros. Default: all.
     axis : int, default -1
         The axis of the grid.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -137,8 +137,8 @@ def fft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1
         Default: all.
     axes : sequence of int, default (-2, -1)
         Axes of the grid, each once.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -182,8 +182,8 @@ def ifft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -
         Default: all.
     axes : sequence of int, default (-2, -1)
         Axes of the grid, each once.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -228,8 +228,8 @@ def fftn(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = 
         Default: all.
     axes : sequence of int, optional
         Axes of the grid, each once.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -278,8 +278,8 @@ def ifftn(
         Default: all.
     axes : sequence of int, optional
         Axes of the grid, each once.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------

@@ -56,8 +56,8 @@ def rfft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None
         Points along the axis: lines are cut off, or padded with zeros. Default: all.
     axis : int, default -1
         The axis of the grid.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -102,8 +102,8 @@ def irfft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = Non
         Points of the result along the axis. Default: ``2 * (places - 1)``, an even number.
     axis : int, default -1
         The axis of the grid.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -156,8 +156,8 @@ def rfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -
         Default: all.
     axes : sequence of int, default (-2, -1)
         Axes of the grid, each once.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -200,8 +200,8 @@ def irfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, 
         ``2 * (places - 1)``.
     axes : sequence of int, default (-2, -1)
         Axes of the grid, each once; the last one is that of which half was kept.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -250,8 +250,8 @@ def rfftn(
         Default: all.
     axes : sequence of int, optional
         Axes of the grid, each once.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------
@@ -297,8 +297,8 @@ def irfftn(
         ``2 * (places - 1)``.
     axes : sequence of int, optional
         Axes of the grid, each once; the last one is that of which half was kept.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
     Returns
     -------

@@ -47,8 +47,8 @@ def dst(
         Points along the axis: lines are cut off, or padded with zeros. Default: all.
     axis : int, default -1
         The axis of the grid.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
     orthogonalize : bool, optional
         Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it
         has no meaning for complex values.
@@ -104,8 +104,8 @@ def idst(
         Points along the axis: lines are cut off, or padded with zeros. Default: all.
     axis : int, default -1
         The axis of the grid.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
     orthogonalize : bool, optional
         Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it
         has no meaning for complex values.
@@ -162,8 +162,8 @@ def dstn(
         Default: all.
     axes : sequence of int, optional
         Axes of the grid, each once.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
     orthogonalize : bool, optional
         Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it
         has no meaning for complex values.
@@ -220,8 +220,8 @@ def idstn(
         Default: all.
     axes : sequence of int, optional
         Axes of the grid, each once.
-    norm : str, default "backward"
-        Which way is divided by the number of points: "backward", "forward", or "ortho", each by its root.
+    norm : str, optional
+        Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
     orthogonalize : bool, optional
         Whether ends are scaled, so that the matrix is orthogonal. Default: if `norm` is "ortho". As in scipy.fft, it
         has no meaning for complex values.

@@ -1,9 +1,9 @@
 """One answer on any number of ranks: domain-decomposed arrays, stencils, exact reductions, parallel HDF5.
 
-The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``, ``mpi``,
-``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``measure``,
-``simulate``; ``segment``, ``fourier``; ``solve``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports),
-``cli``, and ``apps``, complete programs to copy from.
+The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``,
+``supervisor``, ``mpi``, ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``; ``batch``,
+``filters``, ``measure``, ``simulate``; ``segment``, ``fourier``; ``solve``; ``job``; ``tools`` (batch scripts, doctor,
+plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -17,6 +17,7 @@ from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch import (
+        batch,
         checkpoint,
         domain,
         filters,
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
         segment,
         simulate,
         solve,
-    )  # fmt: skip
+    )
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
+    from mpibatch.batch import map_items
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
     from mpibatch.fields.field import Field
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
     from mpibatch.measure import center_of_mass, find_objects, label, moments, moments_central, regionprops_table
+    from mpibatch.mpi.supervision import supervise
     from mpibatch.reduce import (
         all,
         any,
@@ -101,6 +104,7 @@ __all__ = [
     "any",
     "argmax",
     "argmin",
+    "batch",
     "bincount",
     "cells",
     "center_of_mass",
@@ -125,6 +129,7 @@ __all__ = [
     "job",
     "label",
     "load",
+    "map_items",
     "max",
     "mean",
     "measure",
@@ -161,6 +166,7 @@ __all__ = [
     "std",
     "stencil",
     "sum",
+    "supervise",
     "unique",
     "var",
 ]
@@ -176,6 +182,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = attach(
         __name__,
         {
+            "batch": ("map_items",),
             "checkpoint": ("Checkpoints",),
             "domain": ("Box", "Decomposition"),
             "base.errors": ("MpibatchError", "RunError", "Stopped", "UsageError"),
@@ -185,6 +192,7 @@ if not TYPE_CHECKING:
             "halo": ("Exchange", "exchange"),
             "io": ("load", "open", "save"),
             "fields.redistribution": ("gather", "gather_all", "redistribute", "scatter"),
+            "mpi.supervision": ("supervise",),
             "measure": ("center_of_mass", "find_objects", "label", "moments", "moments_central", "regionprops_table"),
             "reduce": (
                 "all",
@@ -222,6 +230,7 @@ if not TYPE_CHECKING:
             "stencil.iterate": ("iterate",),
         },
         modules=(
+            "batch",
             "checkpoint",
             "domain",
             "filters",

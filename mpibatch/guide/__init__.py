@@ -8,6 +8,7 @@
 .. include:: fourier.md
 .. include:: files.md
 .. include:: jobs.md
+.. include:: batches.md
 .. include:: resuming.md
 .. include:: cluster.md
 .. include:: scaling.md

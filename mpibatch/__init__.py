@@ -2,8 +2,8 @@
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``,
 ``supervisor``, ``mpi``, ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``; ``batch``,
-``filters``, ``measure``, ``simulate``; ``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies,
-reports), ``cli``, and ``apps``, complete programs to copy from.
+``filters``, ``measure``, ``simulate``; ``segment``, ``fourier``; ``solve``; ``job``; ``tools`` (batch scripts, doctor,
+plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         checkpoint,
         domain,
         filters,
+        fourier,
         halo,
         io,
         job,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         reduce,
         segment,
         simulate,
+        solve,
     )
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
     from mpibatch.batch import map_items
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
     from mpibatch.fields.redistribution import gather, gather_all, redistribute, scatter
+    from mpibatch.fourier import fft, fftconvolve, power_spectrum
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
     from mpibatch.measure import center_of_mass, find_objects, label, moments, moments_central, regionprops_table
@@ -111,8 +114,11 @@ __all__ = [
     "domain",
     "dot",
     "exchange",
+    "fft",
+    "fftconvolve",
     "filters",
     "find_objects",
+    "fourier",
     "gather",
     "gather_all",
     "halo",
@@ -145,6 +151,7 @@ __all__ = [
     "norm",
     "open",
     "percentile",
+    "power_spectrum",
     "quantile",
     "random",
     "redistribute",
@@ -154,6 +161,7 @@ __all__ = [
     "scatter",
     "segment",
     "simulate",
+    "solve",
     "spacing",
     "std",
     "stencil",
@@ -180,6 +188,7 @@ if not TYPE_CHECKING:
             "base.errors": ("MpibatchError", "RunError", "Stopped", "UsageError"),
             "fields.field": ("Field",),
             "fields.grid": ("Grid",),
+            "fourier": ("fft", "fftconvolve", "power_spectrum"),
             "halo": ("Exchange", "exchange"),
             "io": ("load", "open", "save"),
             "fields.redistribution": ("gather", "gather_all", "redistribute", "scatter"),
@@ -225,6 +234,7 @@ if not TYPE_CHECKING:
             "checkpoint",
             "domain",
             "filters",
+            "fourier",
             "halo",
             "io",
             "job",
@@ -234,6 +244,7 @@ if not TYPE_CHECKING:
             "reduce",
             "segment",
             "simulate",
+            "solve",
             "stencil",
         ),
         explain=_explain,

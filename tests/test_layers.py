@@ -30,7 +30,8 @@ LAYERS = (
     ("stencil", "reduce", "io", "random"),
     ("checkpoint",),
     ("batch", "filters", "measure", "simulate"),
-    ("segment",),
+    ("segment", "fourier"),
+    ("solve",),
     ("job",),
     ("tools.slurm",),
     ("tools.doctor", "tools.planning"),
@@ -49,7 +50,9 @@ ROOMS = {
     "domain": ("box", "blocks", "walls", "decomposition", "regions"),
     "supervisor": ("settings", "stacks", "page", "rank", "watch"),
     "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
-    "fields": ("memory", "axes", "remedies", "operators", "field", "grid", "pencils", "redistribution"),
+    "fields": (
+        "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",
+    ),
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
     "reduce": (
@@ -65,13 +68,15 @@ ROOMS = {
     ),
     "filters": (
         "_loops", "_engine", "linear", "extrema", "_morphology", "correlation", "gradients", "derivatives", "rank",
-        "gaussians", "morphology", "edges", "thresholds",
+        "gaussians", "morphology", "edges", "thresholds", "fourier",
     ),
     "measure": (
         "_loops", "_engine", "_components", "_properties", "_groups", "labelling", "regions", "image_moments",
         "label_sums", "label_order",
     ),
     "segment": ("_loops", "_engine", "distances", "peak_spacing", "peaks"),
+    "fourier": ("_engine", "fft", "convolution", "spectra"),
+    "solve": ("_loops", "operators", "modes", "columns", "residuals", "equations"),
     "simulate": ("schedule", "finite", "diagnostics", "restart", "loop"),
     "job": ("document", "file", "target", "execution", "rehearsal", "plan"),
     "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),

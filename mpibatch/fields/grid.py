@@ -117,6 +117,7 @@ class Grid:
         same(self.comm, f"a grid of {cells} cells on {self.topology} ranks, {parts}".replace("self.", ""))
         self.box: Box = self.decomposition.box(self.comm.rank)
         self.memories = Pool()
+        self.plans: dict[Any, Any] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -120,8 +121,8 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
 
     One process beside the ranks of each node looks at their heartbeats: every call of mpibatch, and every phase in it,
     counts as progress. When none goes on it asks the ranks for their stacks, and writes a page to standard error: the
-    ranks by where they are, first those that keep the others waiting, with source lines, and what to look at. So also a
-    rank is named that computes without end, or is stopped. Then the job ends with exit code 70.
+    ranks by where they are, first those that keep the others waiting, with source lines, and what to look at. So also
+    a rank is named that leaves out a call, computes without end, or is stopped. Then the job ends with exit code 70.
 
     Parameters
     ----------
@@ -143,9 +144,10 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
 
     Notes
     -----
-    Collective over all ranks. Cost: a process of some 15 MB on each node that wakes once a second, and an integer store
-    for each phase. On one rank nothing is started: nobody waits for it. ``mpibatch run`` does this by itself. If
-    ``MPIBATCH_RECORD`` names a file, the page is also written beside it, as ``hang-NODE-RANK.txt``: the node's first.
+    Collective over all ranks. Cost: a process of some 15 MB on each node that wakes once a second, and three stores of
+    numbers for each phase. On one rank nothing is started: nobody waits for it. ``mpibatch run`` does this by itself.
+    If ``MPIBATCH_RECORD`` names a file, the page is also written beside it, as ``hang-NODE-RANK.txt``, with the number
+    of the node's first rank. It takes the signal SIGRTMIN+11.
 
     Examples
     --------
@@ -163,7 +165,7 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
                 f"supervise(seconds={seconds!r}) is no time; give seconds, 0 for no supervision ({SETTING})"
             )
     # Launchers may keep the variable from other ranks.
-    limit = world.bcast(limit, root=0)
+    limit, end = world.bcast((limit, end), root=0)
     if not limit or world.size == 1 or heartbeat.descriptor() < 0:
         return Supervision()
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
@@ -203,7 +205,7 @@ def _start(ranks: int, world: int, seconds: float, *, ends: bool) -> _Started:
             process = subprocess.Popen(
                 [sys.executable, "-S", "-P", "-m", "mpibatch.supervisor", json.dumps(task), str(listening.fileno())],
                 pass_fds=(listening.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                cwd="/", start_new_session=True,
+                start_new_session=True,
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
             )  # fmt: skip
     except OSError:
@@ -217,6 +219,9 @@ def _connected(folder: str, rank: int) -> socket.socket:
     global _stack
     if _stack < 0:
         _stack = os.memfd_create("mpibatch stack")
+        # What is in force again once the interpreter ends, while MPI may still wait; by default it would kill.
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(ASK, signal.SIG_IGN)
         faulthandler.register(ASK, file=_stack, all_threads=True, chain=False)
     connection = socket.socket(socket.AF_UNIX)
     try:

@@ -52,7 +52,6 @@ class Finding:
     kind: Kind
     step: str
     phase: int
-    silent: float  # seconds
     stack: Sequence[Frame] = ()
     spot: Spot | None = None
 

@@ -104,7 +104,7 @@ class Rank:
             kind = "kernel" if self.state == "D" else "mute"
         return Finding(
             rank=self.rank, pid=self.pid, kind=kind, step=step_of(self._memory), phase=int(self._record[PHASE]),
-            silent=self.silent, stack=stack, spot=spot,
+            stack=stack, spot=spot,
         )  # fmt: skip
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import tifffile
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.cli import main
+from mpibatch.io import read_slice
 from mpibatch.io.formats import inspect
 from mpibatch.io.read import inspector
 from mpibatch.io.read.inspector import inspect_safely
 from mpibatch.job.file.reader import parse
 from mpibatch.job.plan import values_of
+from tests.support.packaged import packaged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +50,6 @@ def test_a_child_that_crashes_is_one_error(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_damaged_tiff_is_refused_or_read(tmp_path: Path) -> None:
-    from mpibatch.io import read_slice
-
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, HYPERSTACK[0, :, 0], compression="zlib", photometric="minisblack", rowsperstrip=2)
     content = path.read_bytes()
@@ -93,3 +94,18 @@ def test_info_of_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "4 x 4" in capsys.readouterr().out.replace("×", "x")
     tifffile.imwrite(tmp_path / "p1.tif", HYPERSTACK[0, 0, 0])
     assert main(["info", f"{tmp_path}/p*.tif", "--digest"]) == 0
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tiles,) = packaged("astropy", "m13_rice.fits")
+    (image,) = packaged("pydicom", "test_files/MR_small.dcm")
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed: its absence is NOT TESTED")
+    zarr.create_array(tmp_path / "a.zarr", shape=(3, 4), dtype="u1")
+    for library, path in (("astropy", tiles), ("pydicom", image), ("zarr", tmp_path / "a.zarr")):
+        with monkeypatch.context() as patch:
+            for name in [name for name in sys.modules if name.partition(".")[0] == library]:
+                patch.delitem(sys.modules, name)
+            patch.setitem(sys.modules, library, None)
+            patch.delitem(sys.modules, "mpibatch.io.formats.pieces.dicom", raising=False)
+            with pytest.raises(UsageError, match=rf"{library} is not installed.*pip install 'mpibatch\[formats\]'"):
+                read_slice(path, None)

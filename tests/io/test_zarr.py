@@ -129,6 +129,14 @@ def test_damaged_stores(tmp_path: Path) -> None:
                 read_slice(path, "0", np.s_[:1])
         except (RunError, UsageError):
             pass
+    (path / "0" / "zarr.json").write_text(content.replace('"chunk_shape": [', '"chunk_shape": [9999999, ', 1))
+    with pytest.raises(RunError, match="chunks of"):
+        inspect(str(path))
+    huge = json.loads(content)
+    huge["chunk_grid"]["configuration"]["chunk_shape"] = [1, 1, 1, 1 << 40]
+    (path / "0" / "zarr.json").write_text(json.dumps(huge))
+    with pytest.raises(UsageError, match="bytes each"):
+        inspect(str(path))
     (path / "0" / "zarr.json").write_text(content)
     chunk = next(file for file in sorted((path / "0" / "c").rglob("*")) if file.is_file())
     chunk.write_bytes(chunk.read_bytes()[:50])

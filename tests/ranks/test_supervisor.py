@@ -77,7 +77,7 @@ KINDS = st.sampled_from([*Kind.__args__])
 @given(st.lists(st.tuples(KINDS, st.integers(1, 3)), min_size=1, max_size=12))
 def test_who_keeps_others_waiting_comes_first_and_of_them_the_fewest(places: list[tuple[Kind, int]]) -> None:
     findings = [
-        Finding(rank, 100 + rank, kind, f"step {line}", 0, 1.0, (), Spot(Frame("x", line, "f"), "", False, False))
+        Finding(rank, 100 + rank, kind, f"step {line}", 0, (), Spot(Frame("x", line, "f"), "", False, False))
         for rank, (kind, line) in enumerate(places)
     ]
     groups = grouped(findings)
@@ -133,11 +133,12 @@ def test_each_node_writes_its_page_and_that_with_the_fault_ends_the_job(launch: 
     program.write_text(NODES)
     # MPICH then takes even and odd ranks for those of two nodes.
     there = {"MPIR_CVAR_ODD_EVEN_CLIQUES": "1", "MPIBATCH_RECORD": str(tmp_path / "record")}
-    done = launch(4, str(program), env={**os.environ, **there})
+    done = launch(4, program.name, cwd=tmp_path, env={**os.environ, **there})
     assert done.returncode == 70, done
     assert f"This page is of this node's 2 ranks, of 4; those of other nodes are in {tmp_path}." in done.stderr
     pages = [path.read_text() for path in sorted(tmp_path.glob("hang-*.txt"))]
     assert len(pages) == 2
+    assert "nodes.py:8, in <module>: while comm.rank == 1:\n" in pages[1]
     assert "\nranks 0, 2: waiting for others" in pages[0]
     assert "the job is left as it is" in pages[0]
     assert pages[1] in done.stderr

@@ -10,6 +10,7 @@ import errno
 import importlib
 import os
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -18,7 +19,7 @@ from mpibatch.io.base.names import split_path
 from mpibatch.io.formats.source import Array, Scaling, Selection, Source, ask, check
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "OWN_PARSERS", "Array", "Format", "Scaling", "Selection", "Source", "ask", "check", "format_of", "inspect", "names",
@@ -150,16 +151,18 @@ def _marked(head: bytes) -> str | None:
 
 def names(path: str) -> list[str]:
     """Return the names of the arrays of a file; "" of one that has none. Local."""
-    module = _module(format_of(path))
-    listed = getattr(module, "names", None)
-    return [""] if listed is None else listed(path)
+    kind = format_of(path)
+    with _installed(kind):
+        listed = getattr(_module(kind), "names", None)
+        return [""] if listed is None else listed(path)
 
 
 def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = (), *, tables: bool = False) -> Source:
     """Tell what a file (or ``file::dataset``) holds, refusing what no field (or table) can hold, and hazards. Local."""
     file, inside = split_path(path, dataset)
     name = format_of(file, inside)
-    source = _module(name).inspect(file, inside, allow)
+    with _installed(name):
+        source = _module(name).inspect(file, inside, allow)
     if not (tables and source.columns):
         check(source)
     return source
@@ -167,15 +170,23 @@ def inspect(path: str, dataset: str | None = None, allow: Sequence[str] = (), *,
 
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
     """Fill ``out[at]`` with ``source[selection]``. Local. `out` is C-contiguous; steps > 0 are allowed."""
-    _module(source.format).read(source, selection, out, at)
+    with _installed(source.format):
+        _module(source.format).read(source, selection, out, at)
 
 
 def _module(name: str) -> Format:
+    return cast("Format", importlib.import_module(f"mpibatch.io.formats.{_MODULES[name]}"))
+
+
+@contextmanager
+def _installed(name: str) -> Iterator[None]:
+    """Turn the absence of a format's library into an error that names what to install."""
     try:
-        return cast("Format", importlib.import_module(f"mpibatch.io.formats.{_MODULES[name]}"))
+        yield
     except ModuleNotFoundError as error:
-        if (extra := _EXTRAS.get(error.name or "")) is None:
+        library = (error.name or "").partition(".")[0]
+        if library not in _EXTRAS:
             raise
         raise UsageError(
-            f"{error.name} is not installed, which reads {name}; pip install 'mpibatch[{extra}]'"
+            f"{library} is not installed, which reads {name}; pip install 'mpibatch[{_EXTRAS[library]}]'"
         ) from error

@@ -152,7 +152,7 @@ def _chosen(path: str, file: Any, dataset: str | None, allow: Sequence[str]) -> 
     check_companions(path, file, allow)
     number = _series_number(path, picks.series, len(file.series))
     series = file.series[number]
-    if (level := picks.level or 0) >= len(series.levels):
+    if not 0 <= (level := picks.level or 0) < len(series.levels):
         most = f"give level=0 to {len(series.levels) - 1}" if len(series.levels) > 1 else "it has no pyramid"
         raise UsageError(f"{path!r} has no level {level} of series {number}; {most}")
     series = series.levels[level]

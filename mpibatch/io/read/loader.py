@@ -100,8 +100,8 @@ def load(
         shape; its origin is moved, its spacing is that of the cells left. Default: all cells.
     allow : sequence of str, default ()
         Hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter pipelines",
-        "large chunks", "unknown filters", "virtual datasets". Of a TIFF: "external storage" follows names of files
-        outside its folder. "missing" takes fill values for what lies in files that are not there.
+        "large chunks", "unknown filters", "virtual datasets". Of TIFF, NRRD and MetaImage: "external storage" follows
+        names of files outside their folder. "missing" takes fill values for what lies in files that are not there.
 
     Returns
     -------

@@ -170,7 +170,7 @@ def _cards(file: Any) -> Iterator[tuple[str, Any]]:
             if len(block) < BLOCK:
                 raise ValueError("it ends within a header")
         begin = number % (BLOCK // CARD) * CARD
-        card = block[begin : begin + CARD].decode("ascii")
+        card = block[begin : begin + CARD].decode("latin1")
         key = card[:8].rstrip()
         if key == "END":
             return

@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,16 +145,12 @@ def _head(path: str) -> tuple[bytes, bool]:
 
 def _partner(path: str) -> str:
     """The name of the file of values beside that of a header."""
-    from pathlib import Path
-
     return Path(path).with_suffix(".img").name
 
 
 def _axes(cells: Sequence[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Letters and lengths of stored axes, the slowest first, without those behind the first three that have 1 cell."""
     kept = [n for n, length in enumerate(cells) if n < 3 or length > 1]
-    while len(kept) > 1 and kept[-1] == len(cells) - 1 and cells[kept[-1]] == 1 and len(cells) > 3:
-        kept.pop()
     return tuple(_LETTERS[n] for n in reversed(kept)), tuple(cells[n] for n in reversed(kept))
 
 

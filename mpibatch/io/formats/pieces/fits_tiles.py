@@ -6,7 +6,7 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.base.errors import MpibatchError, RunError, UsageError
+from mpibatch.base.errors import MpibatchError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +26,8 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
 
 @contextmanager
 def _section(path: str, number: int) -> Iterator[Any]:
-    try:
-        from astropy.io import fits
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"astropy is not installed, which unpacks the tiles of {path!r}; pip install 'mpibatch[formats]'"
-        ) from error
+    from astropy.io import fits
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

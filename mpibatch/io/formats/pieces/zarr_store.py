@@ -15,6 +15,7 @@ import numpy as np
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, nearest
 from mpibatch.io.base.names import whole_name
 from mpibatch.io.formats.flat.arrays import Header, kept, linear
+from mpibatch.io.formats.hazards import IDLE_CHUNK, IDLE_TIMES
 from mpibatch.io.formats.orientation import view_of
 from mpibatch.io.formats.picks import Picks, parse_picks
 from mpibatch.io.formats.pieces import ome
@@ -58,6 +59,7 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
             place = "/".join(filter(None, (place, level.path)))
             node = _node(path, place)
         shape, dtype, chunks = _array(node)
+        _check_chunks(whole_name(path, dataset or ""), shape, dtype, chunks, allow)
         if image is not None and len(image.letters) != len(shape):
             raise ValueError(f"its image has axes {image.letters}, but {place} has the shape {shape}")
         letters = image.letters if image is not None else ""
@@ -187,6 +189,16 @@ def _array(node: Any) -> tuple[tuple[int, ...], str, tuple[int, ...]]:
     if min(shape, default=1) < 0 or len(cut) != len(shape) or min(cut, default=1) < 1 or math.prod(shape) >= 1 << 62:
         raise ValueError(f"its header says shape {shape} in chunks of {cut}")
     return shape, dtype.str, cut
+
+
+def _check_chunks(name: str, shape: Sequence[int], dtype: str, chunks: Sequence[int], allow: Sequence[str]) -> None:
+    """Refuse chunks that are memory for nothing, unless they are allowed."""
+    chunk, whole = (math.prod(lengths) * np.dtype(dtype).itemsize for lengths in (chunks, shape))
+    if chunk > IDLE_CHUNK and chunk > IDLE_TIMES * whole and "large chunks" not in allow:
+        raise UsageError(
+            f"cannot read {name}: its chunks {tuple(chunks)} are {chunk} bytes each, for {whole} bytes of values; "
+            'write it anew, or give allow=("large chunks",) if you trust it'
+        )
 
 
 def _named(path: str, place: str, node: Any) -> dict[str, Any]:

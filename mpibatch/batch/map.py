@@ -300,6 +300,8 @@ def _check_end(
             f"{plural(work.failures, 'item')} failed, and max_failures is {work.max_failures}; {left} are left{kept}; "
             f"mend what is wrong, or allow more: {some(failed, 3)}"
         )
+    if not left:
+        return  # the signal came with the last item
     if comm.rank == 0:
         _log.warning("stopped by a signal: %s left; the same command goes on", plural(left, "item"))
     raise Stopped

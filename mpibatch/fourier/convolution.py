@@ -117,7 +117,8 @@ def _second(name: str, u: Field, in2: Any) -> Field:
         raise UsageError(f"{name}: fields over {u.grid} and {in2.grid}; give both as many axes and one communicator")
     if u.components and in2.components not in ((), u.components):
         raise UsageError(f"{name}: components {u.components} and {in2.components}; give the same, or none")
-    return in2
+    second: Field = in2
+    return second
 
 
 def _repeated(name: str, u: Field, axes: Sequence[int], lengths: Sequence[int]) -> Field:

@@ -93,7 +93,7 @@ def poisson(
     >>> grid = mb.Grid(64, periodic=True, spacing=2 * np.pi / 64)
     >>> u = mb.solve.poisson(grid.from_function(np.sin), symbol="spectral")
     >>> error = mb.max(abs(u + grid.from_function(np.sin)))
-    >>> error < 1e-14
+    >>> bool(error < 1e-14)
     True
     """
     return _solved("poisson", u, 0.0, _Walls(bc, symbol, coordinates, axis), residual=residual)

@@ -304,8 +304,8 @@ def norm(u: Field, ord: float | None = None, axis: Axis | None = None, *, where:
     Returns
     -------
     float
-        The exact norm, rounded once to f8; of complex numbers with `axis`, or `ord` 1 or inf, that of magnitudes as ``np.abs``
-        rounds them.
+        The exact norm, rounded once to f8; of complex numbers with `axis`, or `ord` 1 or inf, that of magnitudes as
+        ``np.abs`` rounds them.
 
     Raises
     ------

@@ -1,0 +1,242 @@
+"""Values between cells, operation by operation as scipy.ndimage's: folded coordinates, B-spline weights, and sums.
+
+A value is the sum of the products of (order + 1)**axes coefficients with a weight for each axis, added in C order. The
+coefficients lie packed in one flat array: for each axis a table says which place an index of the whole array has there,
+from `MARGIN` cells before the first wall to as many behind the last one; -1 stands for a cell that is `cval`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from mpibatch.base.compiled import compiled
+
+__all__ = ["MARGIN", "MODES", "mark_points", "sample_axes", "sample_plane", "sample_points", "tabulate"]
+
+F8 = Any
+I8 = Any
+
+CONSTANT, NEAREST, MIRROR, REFLECT, WRAP, GRID_WRAP, GRID_CONSTANT = range(7)
+MODES = {
+    "constant": CONSTANT,
+    "nearest": NEAREST,
+    "mirror": MIRROR,
+    "reflect": REFLECT,
+    "grid-mirror": REFLECT,
+    "wrap": WRAP,
+    "grid-wrap": GRID_WRAP,
+    "grid-constant": GRID_CONSTANT,
+}
+MARGIN = 8  # more than a spline reaches: whatever begins further out reads the same cells
+NOWHERE = -2.0  # what a coordinate is folded to that has no value but `cval`
+
+
+@compiled
+def _fold(x: float, n: int, mode: int) -> float:
+    """Return where a coordinate lies between the walls."""
+    if not (x < 0.0 or x > n - 1):
+        return x if x == x else NOWHERE
+    if mode == CONSTANT:
+        return NOWHERE
+    if n <= 1:
+        return 0.0
+    if mode == MIRROR:
+        period = 2.0 * n - 2.0
+        if x < 0.0:
+            x = period * np.trunc(-x / period) + x
+            return x + period if x <= 1 - n else -x
+        x -= period * np.trunc(x / period)
+        return period - x if x >= n else x
+    if mode == REFLECT:
+        period = 2.0 * n
+        if x < 0.0:
+            if x < -period:
+                x = period * np.trunc(-x / period) + x
+            return x + period if x < -n else (1e-15 if x > -1e-15 else -x) - 1
+        x -= period * np.trunc(x / period)
+        return period - x - 1 if x >= n else x
+    if mode == WRAP:
+        period = n - 1.0
+        return x + period * (np.trunc(-x / period) + 1) if x < 0.0 else x - period * np.trunc(x / period)
+    period = 1.0 * n
+    return x + period * (np.trunc((-1 - x) / period) + 1) if x < 0.0 else x - period * np.trunc(x / period)
+
+
+@compiled
+def _placed(x: float, n: int, mode: int, order: int) -> tuple[float, int]:
+    """Return a coordinate folded, and the first index that is read for it."""
+    if mode != NEAREST and mode != GRID_CONSTANT:
+        x = _fold(x, n, mode)
+    if not (x > -1.0 or mode == NEAREST or mode == GRID_CONSTANT) or x != x:
+        return NOWHERE, np.int64(-MARGIN)
+    first = math.floor(x if order & 1 else x + 0.5) * 1.0 - order // 2 if abs(x) < 1e15 else x
+    return x, np.int64(min(max(first, -MARGIN * 1.0), n + MARGIN - order - 1.0))
+
+
+@compiled
+def _weigh(x: float, order: int, w: F8) -> None:
+    """Write the weights of the order + 1 cells around a coordinate."""
+    x -= np.floor(x if order & 1 else x + 0.5)
+    y = x
+    z = 1.0 - x
+    if order == 1:
+        w[0] = 1.0 - x
+    elif order == 2:
+        w[1] = 0.75 - x * x
+        y = 0.5 - x
+        w[0] = 0.5 * y * y
+    elif order == 3:
+        w[1] = (y * y * (y - 2.0) * 3.0 + 4.0) / 6.0
+        w[2] = (z * z * (z - 2.0) * 3.0 + 4.0) / 6.0
+        w[0] = z * z * z / 6.0
+    elif order == 4:
+        t = x * x
+        w[2] = t * (t * 0.25 - 0.625) + 115.0 / 192.0
+        y = 1.0 + x
+        w[1] = y * (y * (y * (5.0 - y) / 6.0 - 1.25) + 5.0 / 24.0) + 55.0 / 96.0
+        w[3] = z * (z * (z * (5.0 - z) / 6.0 - 1.25) + 5.0 / 24.0) + 55.0 / 96.0
+        y = 0.5 - x
+        t = y * y
+        w[0] = t * t / 24.0
+    elif order == 5:
+        t = y * y
+        w[2] = t * (t * (0.25 - y / 12.0) - 0.5) + 0.55
+        t = z * z
+        w[3] = t * (t * (0.25 - z / 12.0) - 0.5) + 0.55
+        y += 1.0
+        w[1] = y * (y * (y * (y * (y / 24.0 - 0.375) + 1.25) - 1.75) + 0.625) + 0.425
+        z += 1.0
+        w[4] = z * (z * (z * (z * (z / 24.0 - 0.375) + 1.25) - 1.75) + 0.625) + 0.425
+        y = 1.0 - x
+        t = y * y
+        w[0] = y * t * t / 120.0
+    w[order] = 1.0
+    for i in range(order):
+        w[order] -= w[i]
+
+
+@compiled
+def _value(
+    first: I8, weights: F8, order: int, cval: float, cells: F8, strides: I8, lengths: I8, table: I8, counter: I8
+) -> float:
+    """Return the value around the first indices, one for each axis."""
+    axes = first.size
+    is_inside = True
+    base = 0
+    for h in range(axes):
+        if first[h] < 0 or first[h] + order >= lengths[h]:
+            is_inside = False
+        else:
+            base += strides[h] * table[h, first[h] + MARGIN]
+    if is_inside and order == 0:
+        return 0.0 + cells[base]
+    total = 0.0
+    if is_inside and axes == 3:
+        w0, w1, w2 = weights[0], weights[1], weights[2]
+        for i in range(order + 1):
+            for j in range(order + 1):
+                at = base + i * strides[0] + j * strides[1]
+                for k in range(order + 1):
+                    total += cells[at + k] * w0[i] * w1[j] * w2[k]
+        return total
+    if is_inside and axes == 2:
+        w0, w1 = weights[0], weights[1]
+        for i in range(order + 1):
+            at = base + i * strides[0]
+            for j in range(order + 1):
+                total += cells[at + j] * w0[i] * w1[j]
+        return total
+    # Any number of axes, any cell beyond a wall: as an odometer counts.
+    taps = 1
+    for h in range(axes):
+        taps *= order + 1
+        counter[h] = 0
+    for _ in range(taps):
+        place = 0
+        is_cval = False
+        for h in range(axes):
+            at = table[h, first[h] + counter[h] + MARGIN]
+            is_cval = is_cval or at < 0
+            place += strides[h] * at
+        value = cval if is_cval else cells[place]
+        if order > 0:
+            for h in range(axes):
+                value *= weights[h, counter[h]]
+        total += value
+        for h in range(axes - 1, -1, -1):
+            counter[h] += 1
+            if counter[h] <= order:
+                break
+            counter[h] = 0
+    return total
+
+
+@compiled
+def sample_points(
+    points: F8, pads: I8, order: int, cval: float, cells: F8, strides: I8, lengths: I8, modes: I8, table: I8, out: F8
+) -> None:
+    """Write the values at points, of which there is a row of coordinates for each axis."""
+    axes = lengths.size
+    first, counter, weights = np.empty(axes, np.int64), np.empty(axes, np.int64), np.empty((axes, 6))
+    for m in range(out.size):
+        is_somewhere = True
+        for h in range(axes):
+            x, first[h] = _placed(points[h, m] + pads[h], lengths[h], modes[h], order)
+            if x == NOWHERE and modes[h] != GRID_CONSTANT and modes[h] != NEAREST:
+                is_somewhere = False
+            elif x != x or (x == NOWHERE and points[h, m] != points[h, m]):
+                is_somewhere = False
+            elif order > 0:
+                _weigh(x, order, weights[h])
+        if is_somewhere:
+            out[m] = _value(first, weights, order, cval, cells, strides, lengths, table, counter)
+        else:
+            out[m] = cval
+
+
+@compiled
+def mark_points(points: F8, pads: I8, order: int, lengths: I8, modes: I8, marks: I8) -> None:
+    """Count up the first indices that points read, in a row for each axis that begins `MARGIN` before the wall."""
+    for h in range(lengths.size):
+        for m in range(points.shape[1]):
+            marks[h, _placed(points[h, m] + pads[h], lengths[h], modes[h], order)[1] + MARGIN] = 1
+
+
+@compiled
+def tabulate(x: F8, n: int, mode: int, order: int, first: I8, weights: F8) -> None:
+    """Write first indices and weights of an axis's coordinates; a weight that is no number where there is `cval`."""
+    for m in range(x.size):
+        at, first[m] = _placed(x[m], n, mode, order)
+        if x[m] != x[m] or (at == NOWHERE and mode != GRID_CONSTANT and mode != NEAREST):
+            weights[m, 0] = np.nan
+        elif order > 0:
+            _weigh(at, order, weights[m])
+
+
+@compiled
+def sample_axes(
+    firsts: I8, weights: F8, shape: I8, order: int, cval: float, cells: F8, strides: I8, lengths: I8, table: I8, out: F8
+) -> None:
+    """Write the values at the points of a mesh, of which each axis has a table of first indices and weights."""
+    axes = lengths.size
+    first, counter, at = np.empty(axes, np.int64), np.empty(axes, np.int64), np.zeros(axes, np.int64)
+    own = np.empty((axes, 6))
+    for m in range(out.size):
+        is_somewhere = True
+        for h in range(axes):
+            if weights[h, at[h], 0] != weights[h, at[h], 0]:
+                is_somewhere = False
+            first[h] = firsts[h, at[h]]
+            own[h] = weights[h, at[h]]
+        if is_somewhere:
+            out[m] = _value(first, own, order, cval, cells, strides, lengths, table, counter)
+        else:
+            out[m] = cval
+        for h in range(axes - 1, -1, -1):
+            at[h] += 1
+            if at[h] < shape[h]:
+                break
+            at[h] = 0

@@ -7,12 +7,11 @@ from `MARGIN` cells before the first wall to as many behind the last one; -1 sta
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from mpibatch.base.compiled import compiled
+from mpibatch.base.compiled import compiled, told_apart
 
 __all__ = ["MARGIN", "MODES", "mark_points", "sample_axes", "sample_plane", "sample_points", "tabulate"]
 
@@ -66,14 +65,15 @@ def _fold(x: float, n: int, mode: int) -> float:
 
 
 @compiled
-def _placed(x: float, n: int, mode: int, order: int) -> tuple[float, int]:
-    """Return a coordinate folded, and the first index that is read for it."""
-    if mode != NEAREST and mode != GRID_CONSTANT:
+def _placed(x: float, n: int, mode: int, order: int) -> tuple[float, int, bool]:
+    """Return a coordinate folded, the first index that is read for it, and whether there is a value at all."""
+    is_open = mode == NEAREST or mode == GRID_CONSTANT
+    if not is_open:
         x = _fold(x, n, mode)
-    if not (x > -1.0 or mode == NEAREST or mode == GRID_CONSTANT) or x != x:
-        return NOWHERE, np.int64(-MARGIN)
-    first = math.floor(x if order & 1 else x + 0.5) * 1.0 - order // 2 if abs(x) < 1e15 else x
-    return x, np.int64(min(max(first, -MARGIN * 1.0), n + MARGIN - order - 1.0))
+    if not (x > -1.0 or (is_open and x == x)):
+        return NOWHERE, -MARGIN, False
+    first = np.floor(x if order & 1 else x + 0.5) - order // 2
+    return x, np.int64(min(max(first, -MARGIN * 1.0), n + MARGIN - order - 1.0)), True
 
 
 @compiled
@@ -184,36 +184,32 @@ def sample_points(
     for m in range(out.size):
         is_somewhere = True
         for h in range(axes):
-            x, first[h] = _placed(points[h, m] + pads[h], lengths[h], modes[h], order)
-            if x == NOWHERE and modes[h] != GRID_CONSTANT and modes[h] != NEAREST:
-                is_somewhere = False
-            elif x != x or (x == NOWHERE and points[h, m] != points[h, m]):
-                is_somewhere = False
-            elif order > 0:
+            x, first[h], is_there = _placed(points[h, m] + pads[h], lengths[h], modes[h], order)
+            is_somewhere = is_somewhere and is_there
+            if order > 0:
                 _weigh(x, order, weights[h])
-        if is_somewhere:
-            out[m] = _value(first, weights, order, cval, cells, strides, lengths, table, counter)
-        else:
-            out[m] = cval
+        out[m] = _value(first, weights, order, cval, cells, strides, lengths, table, counter) if is_somewhere else cval
 
 
 @compiled
 def mark_points(points: F8, pads: I8, order: int, lengths: I8, modes: I8, marks: I8) -> None:
-    """Count up the first indices that points read, in a row for each axis that begins `MARGIN` before the wall."""
+    """Mark the first indices that points read, in a row for each axis that begins `MARGIN` before the wall."""
     for h in range(lengths.size):
         for m in range(points.shape[1]):
-            marks[h, _placed(points[h, m] + pads[h], lengths[h], modes[h], order)[1] + MARGIN] = 1
+            _, first, is_there = _placed(points[h, m] + pads[h], lengths[h], modes[h], order)
+            if is_there:
+                marks[h, first + MARGIN] = True
 
 
 @compiled
 def tabulate(x: F8, n: int, mode: int, order: int, first: I8, weights: F8) -> None:
     """Write first indices and weights of an axis's coordinates; a weight that is no number where there is `cval`."""
     for m in range(x.size):
-        at, first[m] = _placed(x[m], n, mode, order)
-        if x[m] != x[m] or (at == NOWHERE and mode != GRID_CONSTANT and mode != NEAREST):
-            weights[m, 0] = np.nan
-        elif order > 0:
+        at, first[m], is_there = _placed(x[m], n, mode, order)
+        if order > 0:
             _weigh(at, order, weights[m])
+        if not is_there:
+            weights[m, 0] = np.nan
 
 
 @compiled
@@ -231,12 +227,122 @@ def sample_axes(
                 is_somewhere = False
             first[h] = firsts[h, at[h]]
             own[h] = weights[h, at[h]]
-        if is_somewhere:
-            out[m] = _value(first, own, order, cval, cells, strides, lengths, table, counter)
-        else:
-            out[m] = cval
+        out[m] = _value(first, own, order, cval, cells, strides, lengths, table, counter) if is_somewhere else cval
         for h in range(axes - 1, -1, -1):
             at[h] += 1
             if at[h] < shape[h]:
                 break
             at[h] = 0
+
+
+@compiled
+def _until(begin: float, step: float, pad: float, cells: int, start: int, limit: float) -> int:
+    """Return the first of some places from which coordinates are at least a limit (below it, if they fall)."""
+    low, high = 0, cells
+    while low < high:
+        middle = (low + high) // 2
+        x = begin + (start + middle) * step + pad
+        if (x >= limit) == (step > 0.0):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@compiled
+def _between(begin: float, step: float, pad: float, cells: int, start: int, low: float, high: float) -> tuple[int, int]:
+    """Return the places of a row whose coordinates lie in [low, high): rounded as they are, they never turn."""
+    if step == 0.0:
+        return (0, cells) if low <= begin + 0.0 * start + pad < high else (0, 0)
+    first = _until(begin, step, pad, cells, start, low if step > 0.0 else high)
+    return first, max(first, _until(begin, step, pad, cells, start, high if step > 0.0 else low))
+
+
+@compiled
+def _four(cells: F8, at: int, a: float, b0: float, b1: float, b2: float, b3: float, total: float) -> float:
+    total += cells[at] * a * b0
+    total += cells[at + 1] * a * b1
+    total += cells[at + 2] * a * b2
+    return total + cells[at + 3] * a * b3
+
+
+@told_apart
+@compiled
+def _row_linear(
+    out: F8, begin: int, end: int, start: int, p: float, s: float, q: float, t: float, cells: F8, stride: int, base: int
+) -> None:
+    for j in range(begin, end):
+        y = p + (start + j) * s
+        x = q + (start + j) * t
+        below, left = np.floor(y), np.floor(x)
+        at = np.int64(np.int32(below)) * stride + np.int64(np.int32(left)) + base
+        a = 1.0 - (y - below)
+        b = 1.0 - (x - left)
+        total = 0.0 + cells[at] * a * b
+        total += cells[at + 1] * a * (1.0 - b)
+        total += cells[at + stride] * (1.0 - a) * b
+        out[j] = total + cells[at + stride + 1] * (1.0 - a) * (1.0 - b)
+
+
+@told_apart
+@compiled
+def _row_cubic(
+    out: F8, begin: int, end: int, start: int, p: float, s: float, q: float, t: float, cells: F8, stride: int, base: int,
+    pad0: float, pad1: float,
+) -> None:  # fmt: skip
+    for j in range(begin, end):
+        y = p + (start + j) * s + pad0
+        x = q + (start + j) * t + pad1
+        below, left = np.floor(y), np.floor(x)
+        at = (np.int64(np.int32(below)) - 1) * stride + np.int64(np.int32(left)) - 1 + base
+        y -= below
+        x -= left
+        z, w = 1.0 - y, 1.0 - x
+        a1, b1 = (y * y * (y - 2.0) * 3.0 + 4.0) / 6.0, (x * x * (x - 2.0) * 3.0 + 4.0) / 6.0
+        a2, b2 = (z * z * (z - 2.0) * 3.0 + 4.0) / 6.0, (w * w * (w - 2.0) * 3.0 + 4.0) / 6.0
+        a0, b0 = z * z * z / 6.0, w * w * w / 6.0
+        a3, b3 = 1.0 - a0 - a1 - a2, 1.0 - b0 - b1 - b2
+        total = _four(cells, at, a0, b0, b1, b2, b3, 0.0)
+        total = _four(cells, at + stride, a1, b0, b1, b2, b3, total)
+        total = _four(cells, at + 2 * stride, a2, b0, b1, b2, b3, total)
+        out[j] = _four(cells, at + 3 * stride, a3, b0, b1, b2, b3, total)
+
+
+@compiled
+def sample_plane(
+    matrix: F8, offset: F8, corner: I8, runs: I8, pads: I8, order: int, cval: float,
+    cells: F8, strides: I8, lengths: I8, modes: I8, table: I8, out: F8,
+) -> None:  # fmt: skip
+    """Write the values of a plane's affine map, order 1 or 3: fast where all that is read lies in one run."""
+    rows, columns = out.shape
+    half = order // 2
+    points = np.empty((2, columns))
+    base = (table[0, runs[0, 0] + MARGIN] - runs[0, 0]) * strides[0] + table[1, runs[1, 0] + MARGIN] - runs[1, 0]
+    for i in range(rows):
+        p = offset[0] + (corner[0] + i) * matrix[0, 0]
+        q = offset[1] + (corner[0] + i) * matrix[1, 0]
+        begin, end = 0, columns
+        for h in range(2):
+            low, high = runs[h, 0] + half * 1.0, runs[h, 1] - order + half * 1.0
+            first, last = _between(p if h == 0 else q, matrix[h, 1], pads[h], columns, corner[1], low, high)
+            begin, end = max(begin, first), min(end, last)
+        end = max(begin, end)
+        if order == 1:
+            _row_linear(
+                out[i], begin, end, corner[1], p, matrix[0, 1], q, matrix[1, 1], cells, strides[0], base
+            )
+        else:
+            _row_cubic(
+                out[i], begin, end, corner[1], p, matrix[0, 1], q, matrix[1, 1], cells, strides[0], base,
+                pads[0], pads[1],
+            )  # fmt: skip
+        for piece in range(2):
+            low, high = (0, begin) if piece == 0 else (end, columns)
+            if low < high:
+                for j in range(low, high):
+                    points[0, j] = p + (corner[1] + j) * matrix[0, 1]
+                    points[1, j] = q + (corner[1] + j) * matrix[1, 1]
+                part = points[:, low:high]
+                sample_points(
+                    part, pads, order, cval, cells, strides, lengths, modes, table, out[i, low:high]
+                )

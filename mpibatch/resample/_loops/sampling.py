@@ -17,6 +17,7 @@ __all__ = ["MARGIN", "MODES", "mark_points", "sample_axes", "sample_plane", "sam
 
 F8 = Any
 I8 = Any
+Unsigned = Any  # np.uint64
 
 CONSTANT, NEAREST, MIRROR, REFLECT, WRAP, GRID_WRAP, GRID_CONSTANT = range(7)
 MODES = {
@@ -30,6 +31,8 @@ MODES = {
     "grid-constant": GRID_CONSTANT,
 }
 MARGIN = 8  # more than a spline reaches: whatever begins further out reads the same cells
+TILE = 64  # results of a tile, along both axes
+ROOM = 4 * TILE * TILE  # cells that are copied for one
 NOWHERE = -2.0  # what a coordinate is folded to that has no value but `cval`
 
 
@@ -185,7 +188,9 @@ def sample_points(
         is_somewhere = True
         for h in range(axes):
             x, first[h], is_there = _placed(points[h, m] + pads[h], lengths[h], modes[h], order)
-            is_somewhere = is_somewhere and is_there
+            if not is_there:
+                is_somewhere = False
+                break
             if order > 0:
                 _weigh(x, order, weights[h])
         out[m] = _value(first, weights, order, cval, cells, strides, lengths, table, counter) if is_somewhere else cval
@@ -236,66 +241,44 @@ def sample_axes(
 
 
 @compiled
-def _until(begin: float, step: float, pad: float, cells: int, start: int, limit: float) -> int:
-    """Return the first of some places from which coordinates are at least a limit (below it, if they fall)."""
-    low, high = 0, cells
-    while low < high:
-        middle = (low + high) // 2
-        x = begin + (start + middle) * step + pad
-        if (x >= limit) == (step > 0.0):
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-@compiled
-def _between(begin: float, step: float, pad: float, cells: int, start: int, low: float, high: float) -> tuple[int, int]:
-    """Return the places of a row whose coordinates lie in [low, high): rounded as they are, they never turn."""
-    if step == 0.0:
-        return (0, cells) if low <= begin + 0.0 * start + pad < high else (0, 0)
-    first = _until(begin, step, pad, cells, start, low if step > 0.0 else high)
-    return first, max(first, _until(begin, step, pad, cells, start, high if step > 0.0 else low))
-
-
-@compiled
-def _four(cells: F8, at: int, a: float, b0: float, b1: float, b2: float, b3: float, total: float) -> float:
+def _four(cells: F8, at: Unsigned, a: float, b0: float, b1: float, b2: float, b3: float, total: float) -> float:
     total += cells[at] * a * b0
-    total += cells[at + 1] * a * b1
-    total += cells[at + 2] * a * b2
-    return total + cells[at + 3] * a * b3
+    total += cells[at + np.uint64(1)] * a * b1
+    total += cells[at + np.uint64(2)] * a * b2
+    return total + cells[at + np.uint64(3)] * a * b3
 
 
 @told_apart
 @compiled
-def _row_linear(
-    out: F8, begin: int, end: int, start: int, p: float, s: float, q: float, t: float, cells: F8, stride: int, base: int
-) -> None:
-    for j in range(begin, end):
-        y = p + (start + j) * s
-        x = q + (start + j) * t
-        below, left = np.floor(y), np.floor(x)
-        at = np.int64(np.int32(below)) * stride + np.int64(np.int32(left)) + base
-        a = 1.0 - (y - below)
-        b = 1.0 - (x - left)
+def _linear(out: F8, start: float, y0: float, ys: float, x0: float, xs: float, cells: F8, row: int, base: int) -> None:
+    """Write a row of values at ``y0 + (start + j) * ys`` and so on, of order 1. Indices are unsigned: no wrap-around."""
+    one, below = np.uint64(1), np.uint64(row)
+    for j in range(np.uint64(out.size)):
+        place = start + np.float64(np.int32(j))
+        y, x = y0 + place * ys, x0 + place * xs
+        top, left = np.floor(y), np.floor(x)
+        at = np.uint64(np.int64(np.int32(top)) * row + np.int64(np.int32(left)) + base)
+        a, b = 1.0 - (y - top), 1.0 - (x - left)
         total = 0.0 + cells[at] * a * b
-        total += cells[at + 1] * a * (1.0 - b)
-        total += cells[at + stride] * (1.0 - a) * b
-        out[j] = total + cells[at + stride + 1] * (1.0 - a) * (1.0 - b)
+        total += cells[at + one] * a * (1.0 - b)
+        total += cells[at + below] * (1.0 - a) * b
+        out[j] = total + cells[at + below + one] * (1.0 - a) * (1.0 - b)
 
 
 @told_apart
 @compiled
-def _row_cubic(
-    out: F8, begin: int, end: int, start: int, p: float, s: float, q: float, t: float, cells: F8, stride: int, base: int,
-    pad0: float, pad1: float,
+def _cubic(
+    out: F8, start: float, y0: float, ys: float, ypad: float, x0: float, xs: float, xpad: float, cells: F8, row: int,
+    base: int,
 ) -> None:  # fmt: skip
-    for j in range(begin, end):
-        y = p + (start + j) * s + pad0
-        x = q + (start + j) * t + pad1
-        below, left = np.floor(y), np.floor(x)
-        at = (np.int64(np.int32(below)) - 1) * stride + np.int64(np.int32(left)) - 1 + base
-        y -= below
+    """Write a row of values at ``y0 + (start + j) * ys + ypad`` and so on, of order 3."""
+    below = np.uint64(row)
+    for j in range(np.uint64(out.size)):
+        place = start + np.float64(np.int32(j))
+        y, x = y0 + place * ys + ypad, x0 + place * xs + xpad
+        top, left = np.floor(y), np.floor(x)
+        at = np.uint64(np.int64(np.int32(top)) * row + np.int64(np.int32(left)) + base)
+        y -= top
         x -= left
         z, w = 1.0 - y, 1.0 - x
         a1, b1 = (y * y * (y - 2.0) * 3.0 + 4.0) / 6.0, (x * x * (x - 2.0) * 3.0 + 4.0) / 6.0
@@ -303,9 +286,36 @@ def _row_cubic(
         a0, b0 = z * z * z / 6.0, w * w * w / 6.0
         a3, b3 = 1.0 - a0 - a1 - a2, 1.0 - b0 - b1 - b2
         total = _four(cells, at, a0, b0, b1, b2, b3, 0.0)
-        total = _four(cells, at + stride, a1, b0, b1, b2, b3, total)
-        total = _four(cells, at + 2 * stride, a2, b0, b1, b2, b3, total)
-        out[j] = _four(cells, at + 3 * stride, a3, b0, b1, b2, b3, total)
+        at += below
+        total = _four(cells, at, a1, b0, b1, b2, b3, total)
+        at += below
+        total = _four(cells, at, a2, b0, b1, b2, b3, total)
+        at += below
+        out[j] = _four(cells, at, a3, b0, b1, b2, b3, total)
+
+
+@compiled
+def _corners(begin: float, across: float, along: float, pad: float, i: int, j: int, tall: int, wide: int) -> Any:
+    """Return the least and the largest coordinate of a tile: rounded as they are, they never turn, so at corners."""
+    least, most = np.inf, -np.inf
+    for a in (i, i + tall - 1):
+        for b in (j, j + wide - 1):
+            x = begin + a * across + b * along + pad
+            least, most = min(least, x), max(most, x)
+    return least, most
+
+
+@compiled
+def _is_beyond(least: float, most: float, n: int, mode: int) -> bool:
+    """Whether no coordinate of a tile has another value than `cval`."""
+    return mode == CONSTANT and (most < 0.0 or least > n - 1)
+
+
+@compiled
+def _is_inside(points: F8, k: int, pads: I8, low: F8, high: F8) -> bool:
+    """Whether all that is read for a point lies in the longest run along each axis."""
+    y, x = points[0, k] + pads[0], points[1, k] + pads[1]
+    return low[0] <= y < high[0] and low[1] <= x < high[1]
 
 
 @compiled
@@ -313,36 +323,71 @@ def sample_plane(
     matrix: F8, offset: F8, corner: I8, runs: I8, pads: I8, order: int, cval: float,
     cells: F8, strides: I8, lengths: I8, modes: I8, table: I8, out: F8,
 ) -> None:  # fmt: skip
-    """Write the values of a plane's affine map, order 1 or 3: fast where all that is read lies in one run."""
-    rows, columns = out.shape
+    """Write the values of a plane's affine map, order 1 or 3.
+
+    In tiles, for which the cells that are read are copied to a buffer: a turned row goes through as many rows of the
+    plane, which would lie in the same few lines of the cache where they have 2**n cells.
+    """
     half = order // 2
-    points = np.empty((2, columns))
+    points, buffer = np.empty((2, TILE)), np.empty(ROOM)
+    low, high = runs[:, 0] + half * 1.0, runs[:, 1] + half * 1.0 - order
     base = (table[0, runs[0, 0] + MARGIN] - runs[0, 0]) * strides[0] + table[1, runs[1, 0] + MARGIN] - runs[1, 0]
-    for i in range(rows):
-        p = offset[0] + (corner[0] + i) * matrix[0, 0]
-        q = offset[1] + (corner[0] + i) * matrix[1, 0]
-        begin, end = 0, columns
-        for h in range(2):
-            low, high = runs[h, 0] + half * 1.0, runs[h, 1] - order + half * 1.0
-            first, last = _between(p if h == 0 else q, matrix[h, 1], pads[h], columns, corner[1], low, high)
-            begin, end = max(begin, first), min(end, last)
-        end = max(begin, end)
-        if order == 1:
-            _row_linear(
-                out[i], begin, end, corner[1], p, matrix[0, 1], q, matrix[1, 1], cells, strides[0], base
-            )
-        else:
-            _row_cubic(
-                out[i], begin, end, corner[1], p, matrix[0, 1], q, matrix[1, 1], cells, strides[0], base,
-                pads[0], pads[1],
-            )  # fmt: skip
-        for piece in range(2):
-            low, high = (0, begin) if piece == 0 else (end, columns)
-            if low < high:
-                for j in range(low, high):
-                    points[0, j] = p + (corner[1] + j) * matrix[0, 1]
-                    points[1, j] = q + (corner[1] + j) * matrix[1, 1]
-                part = points[:, low:high]
-                sample_points(
-                    part, pads, order, cval, cells, strides, lengths, modes, table, out[i, low:high]
-                )
+    for first in range(0, out.shape[0], TILE):
+        tall = min(TILE, out.shape[0] - first)
+        i = corner[0] + first
+        for left in range(0, out.shape[1], TILE):
+            wide = min(TILE, out.shape[1] - left)
+            j = corner[1] + left
+            y_low, y_high = _corners(offset[0], matrix[0, 0], matrix[0, 1], pads[0], i, j, tall, wide)
+            x_low, x_high = _corners(offset[1], matrix[1, 0], matrix[1, 1], pads[1], i, j, tall, wide)
+            if low[0] <= y_low and y_high < high[0] and low[1] <= x_low and x_high < high[1]:
+                top, side = np.int64(np.floor(y_low)) - half, np.int64(np.floor(x_low)) - half
+                rows = np.int64(np.floor(y_high)) - half + order + 1 - top
+                columns = np.int64(np.floor(x_high)) - half + order + 1 - side
+                source, row, place = cells, strides[0], base - half * strides[0] - half
+                if rows * (columns | 1) <= ROOM:
+                    source, row = buffer, columns | 1
+                    place = -(top + half) * row - side - half
+                    for r in range(rows):
+                        at = (top + r) * strides[0] + side + base
+                        for k in range(columns):
+                            buffer[r * row + k] = cells[at + k]
+                for r in range(tall):
+                    y, x = offset[0] + (i + r) * matrix[0, 0], offset[1] + (i + r) * matrix[1, 0]
+                    line = out[first + r, left : left + wide]
+                    if order == 1:
+                        _linear(line, j * 1.0, y, matrix[0, 1], x, matrix[1, 1], source, row, place)
+                    else:
+                        _cubic(
+                            line, j * 1.0, y, matrix[0, 1], pads[0] * 1.0, x, matrix[1, 1], pads[1] * 1.0,
+                            source, row, place,
+                        )  # fmt: skip
+                continue
+            if _is_beyond(y_low, y_high, lengths[0], modes[0]) or _is_beyond(x_low, x_high, lengths[1], modes[1]):
+                out[first : first + tall, left : left + wide] = cval
+                continue
+            for r in range(tall):
+                y, x = offset[0] + (i + r) * matrix[0, 0], offset[1] + (i + r) * matrix[1, 0]
+                for k in range(wide):
+                    points[0, k] = y + (j + k) * matrix[0, 1]
+                    points[1, k] = x + (j + k) * matrix[1, 1]
+                begin, end = 0, wide
+                while begin < end and not _is_inside(points, begin, pads, low, high):
+                    begin += 1
+                while begin < end and not _is_inside(points, end - 1, pads, low, high):
+                    end -= 1
+                line = out[first + r, left : left + wide]
+                if order == 1:
+                    _linear(
+                        line[begin:end], 1.0 * (j + begin), y, matrix[0, 1], x, matrix[1, 1], cells, strides[0], base
+                    )
+                else:
+                    _cubic(
+                        line[begin:end], 1.0 * (j + begin), y, matrix[0, 1], pads[0] * 1.0, x, matrix[1, 1],
+                        pads[1] * 1.0, cells, strides[0], base - strides[0] - 1,
+                    )  # fmt: skip
+                for a, b in ((0, begin), (end, wide)):
+                    if a < b:
+                        sample_points(
+                            points[:, a:b], pads, order, cval, cells, strides, lengths, modes, table, line[a:b]
+                        )

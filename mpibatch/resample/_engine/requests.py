@@ -54,15 +54,13 @@ class Mesh:
             for row, weight, n in zip(firsts, weights, map(len, self.lines), strict=True)
         ]
 
-    def sample(self, c: Coefficients, packed: Packed) -> Array:
-        """Return the values. Local."""
+    def sample(self, c: Coefficients, packed: Packed, out: Array) -> None:
+        """Write the values. Local."""
         firsts, weights = self._tables(c)
-        out = np.empty(self.box.shape)
         cells, strides, lengths, _, table = packed.arguments(c)
         loops.sample_axes(
             firsts, weights, np.array(out.shape), c.order, c.cval, cells, strides, lengths, table, out.reshape(-1)
         )
-        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +101,14 @@ class Affine:
             found.append(every[marks[: len(every)]])
         return found
 
-    def sample(self, c: Coefficients, packed: Packed) -> Array:
-        """Return the values. Local."""
-        out = np.empty(self.box.shape)
+    def sample(self, c: Coefficients, packed: Packed, out: Array) -> None:
+        """Write the values. Local."""
         pads, begin = np.array(c.pads, np.int64), self._begin()
         if out.ndim == 2 and len(self.matrix) == 2 and c.order in (1, 3):
             loops.sample_plane(
                 self.matrix, self.offset, np.array(begin), packed.runs, pads, c.order, c.cval, *packed.arguments(c), out
             )
-            return out
+            return
         # Rows of the first axis at a time, so that coordinates need little memory.
         step = max(1, CELLS // max(1, math.prod(out.shape[1:])))
         for low in range(0, out.shape[0], step):
@@ -126,7 +123,6 @@ class Affine:
             loops.sample_points(
                 points.reshape(len(points), -1), pads, c.order, c.cval, *packed.arguments(c), part.reshape(-1)
             )
-        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +155,8 @@ class Planes:
             firsts[axis] = found
         return firsts
 
-    def sample(self, c: Coefficients, packed: Packed) -> Array:
-        """Return the values. Local."""
-        out = np.empty(self.box.shape)
+    def sample(self, c: Coefficients, packed: Packed, out: Array) -> None:
+        """Write the values. Local."""
         others = [axis for axis in range(out.ndim) if axis not in self.plane]
         turned = packed.cells.reshape(packed.shape).transpose(*others, *self.plane)
         shape = tuple(packed.shape[axis] for axis in self.plane)
@@ -169,11 +164,12 @@ class Planes:
         within, affine = c.along(self.plane), self._in_plane()
         places = [packed.table[axis, self._beside(axis) + MARGIN] for axis in others]
         results = out.transpose(*others, *self.plane)
+        values = np.empty(affine.box.shape)
         for index in np.ndindex(*map(len, places)):
             at = tuple(int(line[i]) for line, i in zip(places, index, strict=True))
             cells = np.ascontiguousarray(turned[at]).reshape(-1) if turned.size else packed.cells
-            results[index] = affine.sample(within, packed.__class__(cells, shape, runs, table))
-        return out
+            affine.sample(within, packed.__class__(cells, shape, runs, table), values)
+            results[index] = values
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,14 +189,12 @@ class Points:
         marks = _marked(flat, c.pads, c, range(len(flat)))
         return [np.flatnonzero(line) - MARGIN for line in marks]
 
-    def sample(self, c: Coefficients, packed: Packed) -> Array:
-        """Return the values. Local."""
-        out = np.empty(self.box.shape)
+    def sample(self, c: Coefficients, packed: Packed, out: Array) -> None:
+        """Write the values. Local."""
         flat = np.ascontiguousarray(self.points).reshape(len(self.points), -1)
         loops.sample_points(
             flat, np.array(c.pads, np.int64), c.order, c.cval, *packed.arguments(c), out.reshape(-1)
         )
-        return out
 
 
 def _marked(points: Array, pads: Sequence[int], c: Coefficients, axes: Sequence[int]) -> list[npt.NDArray[np.bool_]]:

@@ -172,8 +172,8 @@ class Request(Protocol):
     def part(self, box: Box) -> Request:
         """The same for a smaller box. Local."""
 
-    def sample(self, c: Coefficients, packed: Packed) -> Array:
-        """The values, as f8 in the shape of the box. Local."""
+    def sample(self, c: Coefficients, packed: Packed, out: Array) -> None:
+        """Write the values to a contiguous array of f8 in the shape of the box. Local."""
 
 
 def resample(name: str, c: Coefficients, request: Request, result: Field) -> Field:
@@ -201,8 +201,12 @@ def resample(name: str, c: Coefficients, request: Request, result: Field) -> Fie
             target = result.owned[piece.box.slices()]
             for index in np.ndindex(*c.field.components):
                 flat = np.ascontiguousarray(cells[(..., *index)], np.float64).reshape(-1)
-                values = piece.sample(c, Packed(flat, shape, longest, table))
-                target[(..., *index)] = _converted(values, result.dtype)
+                cells_of_result = target[(..., *index)]
+                is_direct = result.dtype == np.float64 and cells_of_result.flags.c_contiguous
+                out = cells_of_result if is_direct else np.empty(piece.box.shape)
+                piece.sample(c, Packed(flat, shape, longest, table), out)
+                if not is_direct:
+                    cells_of_result[...] = _converted(out, result.dtype)
     return result
 
 

@@ -2,7 +2,7 @@
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``, ``mpi``,
 ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``measure``,
-``simulate``; ``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``,
+``simulate``; ``segment``, ``resample``; ``projections``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``,
 complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
@@ -16,7 +16,22 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch import checkpoint, domain, filters, halo, io, job, measure, mpi, random, reduce, segment, simulate
+    from mpibatch import (
+        checkpoint,
+        domain,
+        filters,
+        halo,
+        io,
+        job,
+        measure,
+        mpi,
+        projections,
+        random,
+        reduce,
+        resample,
+        segment,
+        simulate,
+    )
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
@@ -26,6 +41,7 @@ if TYPE_CHECKING:
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
     from mpibatch.measure import center_of_mass, find_objects, label, moments, moments_central, regionprops_table
+    from mpibatch.projections import project
     from mpibatch.reduce import (
         all,
         any,
@@ -57,6 +73,7 @@ if TYPE_CHECKING:
         unique,
         var,
     )
+    from mpibatch.resample import pyramid
     from mpibatch.simulate import Simulation
     from mpibatch.stencil import Kernel, cells, coordinate, index, spacing, stencil
     from mpibatch.stencil.iterate import iterate
@@ -127,11 +144,15 @@ __all__ = [
     "norm",
     "open",
     "percentile",
+    "project",
+    "projections",
+    "pyramid",
     "quantile",
     "random",
     "redistribute",
     "reduce",
     "regionprops_table",
+    "resample",
     "save",
     "scatter",
     "segment",
@@ -195,6 +216,8 @@ if not TYPE_CHECKING:
                 "unique",
                 "var",
             ),
+            "projections": ("project",),
+            "resample": ("pyramid",),
             "simulate": ("Simulation",),
             "stencil": ("Kernel", "cells", "coordinate", "index", "spacing"),
             "stencil.iterate": ("iterate",),
@@ -208,8 +231,10 @@ if not TYPE_CHECKING:
             "job",
             "measure",
             "mpi",
+            "projections",
             "random",
             "reduce",
+            "resample",
             "segment",
             "simulate",
             "stencil",

@@ -102,7 +102,7 @@ def map_coordinates(
     asked_for = request_of(name, input, order, mode, cval, output)
     ndim = input.grid.ndim
     if isinstance(coordinates, Field):
-        _check(name, coordinates.dtype, coordinates.components[-1:] + (0,), ndim, "last component")
+        _check(name, coordinates.dtype, (*coordinates.components[-1:], 0), ndim, "last component")
         if len(coordinates.components) != 1 or input.components:
             raise UsageError(
                 f"{name}: a field of components {input.components} at coordinates of components "

@@ -126,7 +126,10 @@ def _halved(sums: Field, grid: Grid) -> Field:
     if grid.box.size:
         with timed("compute"):
             for axis in range(grid.ndim):
-                first, second = (slice(None),) * axis + (slice(0, None, 2),), (slice(None),) * axis + (slice(1, None, 2),)
+                first, second = (
+                    (slice(None),) * axis + (slice(0, None, 2),),
+                    (slice(None),) * axis + (slice(1, None, 2),),
+                )
                 pairs = cells[first].copy()
                 pairs[(slice(None),) * axis + (slice(0, cells[second].shape[axis]),)] += cells[second]
                 cells = pairs

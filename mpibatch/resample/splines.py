@@ -52,7 +52,7 @@ def spline_filter1d(
     Notes
     -----
     Collective. Equal to scipy's filter of the whole array to the bit. Method: M. Unser, A. Aldroubi and M. Eden,
-    doi:10.1109/34.75515. Where the axis is cut, a rank receives 64 cells of each line, and three more, for each pole (of
+    doi:10.1109/34.75515. Where the axis is cut, a rank receives 64 cells of each line and a few more for each pole (of
     orders 4 and 5 there are two), and needs twice the memory of its result; where it is not, no message is sent. Lines
     of fewer than 256 cells, and those of a field that is not finite everywhere, are made whole on one rank first.
 
@@ -69,9 +69,7 @@ def spline_filter1d(
     return ask_for.done(lambda u, dtype, _: _filtered(u, ask_for.order, [along], dtype, ask_for.mode))
 
 
-def spline_filter(
-    input: Field, order: int = 3, output: npt.DTypeLike = np.float64, mode: str = "mirror"
-) -> Field:
+def spline_filter(input: Field, order: int = 3, output: npt.DTypeLike = np.float64, mode: str = "mirror") -> Field:
     """Return the coefficients of the spline that goes through all cells, as scipy.ndimage's. Collective.
 
     Parameters

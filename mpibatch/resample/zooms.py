@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
+from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.resample._engine.arguments import Request, grid_for, request_of
 from mpibatch.resample._engine.requests import Mesh
 from mpibatch.resample._engine.sampling import coefficients_of, resample
-from mpibatch.domain import Box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def zoom(
     asked_for = request_of(name, input, order, mode, cval, output)
     grid = input.grid
     factors = [ask.real_of(name, "zoom", factor, 0.0) for factor in ask.per_axis(name, "zoom", zoom, grid.ndim)]
-    shape = tuple(int(round(n * factor)) for n, factor in zip(grid.shape, factors, strict=True))
+    shape = tuple(round(n * factor) for n, factor in zip(grid.shape, factors, strict=True))
     if 0 in shape:
         raise UsageError(f"{name}: zoom = {zoom!r} of {grid.shape} cells leaves {shape}; give larger numbers")
     if all(factor == 1 for factor in factors) and prefilter:

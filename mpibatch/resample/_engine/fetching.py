@@ -81,9 +81,7 @@ def fetch(u: Field, needs: Sequence[Runs]) -> Array:
     with timed("halo"):
         if grid.size > 1:
             columns = 1 + 2 * grid.ndim
-            arrived = forward(
-                grid.comm, np.array(to, np.int64), np.array(rows, np.int64).reshape(len(rows), columns)
-            )
+            arrived = forward(grid.comm, np.array(to, np.int64), np.array(rows, np.int64).reshape(len(rows), columns))
             # As the one who asked has listed them.
             for row in arrived[np.lexsort(arrived.T[::-1])].tolist():
                 box = Box(tuple(row[1 : 1 + grid.ndim]), tuple(row[1 + grid.ndim :]))

@@ -192,9 +192,7 @@ class Points:
     def sample(self, c: Coefficients, packed: Packed, out: Array) -> None:
         """Write the values. Local."""
         flat = np.ascontiguousarray(self.points).reshape(len(self.points), -1)
-        loops.sample_points(
-            flat, np.array(c.pads, np.int64), c.order, c.cval, *packed.arguments(c), out.reshape(-1)
-        )
+        loops.sample_points(flat, np.array(c.pads, np.int64), c.order, c.cval, *packed.arguments(c), out.reshape(-1))
 
 
 def _marked(points: Array, pads: Sequence[int], c: Coefficients, axes: Sequence[int]) -> list[npt.NDArray[np.bool_]]:

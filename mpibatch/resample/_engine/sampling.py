@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,9 @@ class Coefficients:
 
     def along(self, axes: Sequence[int]) -> Coefficients:
         """Return the same of some axes, for requests that go through planes of these. Local."""
-        chosen = (tuple(values[axis] for axis in axes) for values in (self.lengths, self.pads, self.modes, self.between))
+        chosen = (
+            tuple(values[axis] for axis in axes) for values in (self.lengths, self.pads, self.modes, self.between)
+        )
         return Coefficients(self.field, *chosen, self.order, self.cval)
 
     def read_by(self, axis: int, firsts: I8) -> npt.NDArray[np.bool_]:
@@ -164,7 +166,9 @@ class Packed:
 class Request(Protocol):
     """Results that this rank wants: a box of the owned cells of the field that they go to, from 0."""
 
-    box: Box
+    @property
+    def box(self) -> Box:
+        """Where. Local."""
 
     def firsts(self, c: Coefficients) -> list[I8]:
         """The first indices that are read, for each axis. Local."""

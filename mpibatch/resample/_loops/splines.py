@@ -29,7 +29,7 @@ MIRROR, REFLECT, WRAP = 0, 1, 2
 WIDTH = 32  # lines of a tile
 ROW = 64  # numbers that are taken in at once, each with a sum of its own
 LINE = 8  # cells of a cache line
-# A term that is this much smaller than a sum does not change it: half a unit in the last place is 2**-54 of it at least.
+# A term that is this much smaller than a sum does not change it: half a unit in the last place is 2**-54 of it, or more.
 NOTHING = 2.0**-56
 
 
@@ -60,7 +60,9 @@ def _is_settled(row: F8, width: int, least: float) -> bool:
 
 
 @compiled
-def _start(tile: F8, extra: F8, n: int, width: int, z: float, power: float, cycle: float, kind: int, most: float) -> None:
+def _start(
+    tile: F8, extra: F8, n: int, width: int, z: float, power: float, cycle: float, kind: int, most: float
+) -> None:
     """Put the start values of the causal pass into the first row of a tile."""
     first = tile[0]
     zi = z
@@ -185,9 +187,7 @@ def whole_lines(cells: F8, gain: float, poles: F8, powers: F8, cycles: F8, kind:
 
 
 @compiled
-def bounds_of_sum(
-    cells: F8, scale: float, z: float, far: float, most: float, terms: int, low: F8, high: F8
-) -> None:
+def bounds_of_sum(cells: F8, scale: float, z: float, far: float, most: float, terms: int, low: F8, high: F8) -> None:
     """Add to sums, of which bounds are in `low` and `high`, the terms ``z**i * (c[i] + f[i])``, i from 1 on.
 
     Only the first cells c are known, times `scale`; of the others the magnitude is at most `most`, and of each f at

@@ -61,7 +61,7 @@ def by_slices(
     each: along `axis`, or a block.
     """
     grid = u.grid
-    about = {"comm": grid.comm, "units": grid.units}
+    about: dict[str, Any] = {"comm": grid.comm, "units": grid.units}
     if grid.ndim == 2:
         check_memory(grid, name, 6 * 8 * math.prod(grid.shape))
         cut = [None, None] if axis is None else [None if a == axis else 1 for a in range(2)]

@@ -153,7 +153,7 @@ def _cells_of_blocks(fine: Grid, grid: Grid, level: int) -> Array:
 def _means(sums: Array, cells: Array, dtype: np.dtype[Any]) -> Array:
     """Return the means, rounded to the dtype. Local."""
     if dtype.kind not in "biu":
-        return (sums / cells).astype(dtype)
+        return np.asarray(sums / cells, dtype)
     if dtype.itemsize < 8:
         high, rest = np.zeros((), np.int64), sums
     else:
@@ -162,4 +162,4 @@ def _means(sums: Array, cells: Array, dtype: np.dtype[Any]) -> Array:
     low = rest // cells
     remainder = 2 * (rest - low * cells)
     low += (remainder > cells) | ((remainder == cells) & (low & 1 == 1))
-    return (high + low).astype(dtype)
+    return np.asarray(high + low).astype(dtype)

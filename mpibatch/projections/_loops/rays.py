@@ -52,7 +52,7 @@ def back_project(
 
 
 @compiled
-def _cell(image: Array, i: int, j: int) -> Any:
+def _cell(image: Array, i: Any, j: Any) -> Any:
     if i < 0 or i >= image.shape[0] or j < 0 or j >= image.shape[1]:
         return image.dtype.type(0)
     return image[i, j]

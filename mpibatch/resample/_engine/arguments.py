@@ -46,7 +46,7 @@ class Request:
     dtype: np.dtype[Any]
 
     def done(self, work: Work) -> Field:
-        """Return what `work(field, dtype, cval)` makes of a real field, or of both parts of a complex one. Collective."""
+        """Return what `work(field, dtype, cval)` makes of a field, or of both parts of a complex one. Collective."""
         if self.u.dtype.kind != "c":
             return work(self.u, self.dtype, self.cval.real)
         real_dtype = np.empty(0, self.dtype).real.dtype

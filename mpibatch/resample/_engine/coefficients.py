@@ -243,7 +243,7 @@ class _CutLines:
         splines.forward(warm, passed, gain, pole.z, warm[:, 0] * gain if start is None else start, True)
         return passed[:, -1].copy()
 
-    def _before_warm(self, warm: Array, pole: _Pole, start: Array) -> Array:
+    def _before_warm(self, warm: Array, pole: _Pole, start: Array | None) -> Array:
         """Return the state at the beginning of the cells behind the block. Local."""
         warm = np.ascontiguousarray(warm)
         passed = np.empty_like(warm)

@@ -7,9 +7,8 @@ wraps, nor a rotated block, brings more than the rows and columns that are read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +25,9 @@ from mpibatch.mpi import MPI, agreed
 from mpibatch.resample._engine.coefficients import filter_axis, padding_of
 from mpibatch.resample._engine.fetching import Runs, fetch, length, runs_of
 from mpibatch.resample._loops import sampling as loops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["Coefficients", "Packed", "Request", "coefficients_of", "resample"]
 
@@ -59,10 +61,9 @@ class Coefficients:
 
     def along(self, axes: Sequence[int]) -> Coefficients:
         """Return the same of some axes, for requests that go through planes of these. Local."""
-        chosen = (
-            tuple(values[axis] for axis in axes) for values in (self.lengths, self.pads, self.modes, self.between)
-        )
-        return Coefficients(self.field, *chosen, self.order, self.cval)
+        lengths, pads, modes = (tuple(v[axis] for axis in axes) for v in (self.lengths, self.pads, self.modes))
+        between = tuple(self.between[axis] for axis in axes)
+        return Coefficients(self.field, lengths, pads, modes, between, self.order, self.cval)
 
     def read_by(self, axis: int, firsts: I8) -> npt.NDArray[np.bool_]:
         """Return which cells along an axis are read by splines that begin at some indices. Local."""
@@ -119,12 +120,13 @@ def coefficients_of(
 
 def _padded(u: Field, pads: tuple[int, ...], mode: str, cval: float) -> Field:
     """Return a field of f8 with more cells beyond each wall. Collective."""
-    grid, sizes = u.grid, []
+    grid = u.grid
+    sizes: list[list[int]] = []
     for blocks, pad in zip(grid.decomposition.axes, pads, strict=True):
-        cells = [high - low for low, high in map(blocks.bounds, range(blocks.parts))]
-        cells[0] += pad
-        cells[-1] += pad
-        sizes.append(cells)
+        widths = [high - low for low, high in map(blocks.bounds, range(blocks.parts))]
+        widths[0] += pad
+        widths[-1] += pad
+        sizes.append(widths)
     shape = tuple(n + 2 * pad for n, pad in zip(grid.shape, pads, strict=True))
     wide = Field(Grid(shape, comm=grid.comm, topology=grid.topology, sizes=sizes, periodic=grid.periodic),
                  "f8", 0, u.components)  # fmt: skip
@@ -155,7 +157,7 @@ class Packed:
     runs: I8  # the longest one along each axis
     table: I8
 
-    def arguments(self, c: Coefficients) -> tuple[Any, ...]:
+    def arguments(self, c: Coefficients) -> tuple[Any, Any, Any, Any, Any]:
         """Return cells, strides, lengths, modes and table. Local."""
         strides = np.ones(len(self.shape), np.int64)
         for axis in range(len(self.shape) - 2, -1, -1):
@@ -248,7 +250,7 @@ def _converted(values: Array, dtype: np.dtype[Any]) -> Array:
     if dtype.kind == "f":
         return values.astype(dtype, copy=False)
     if dtype.kind == "b":
-        return cast(values, np.uint8) != 0  # C's conversion, which drops what is behind the point
+        return np.not_equal(cast(values, np.uint8), 0)  # C's conversion, which drops what is behind the point
     limits = np.iinfo(dtype)
     if dtype.kind == "u":
         rounded = np.where(values > 0, values + 0.5, 0.0)

@@ -37,7 +37,7 @@ NOWHERE = -2.0  # what a coordinate is folded to that has no value but `cval`
 
 
 @compiled
-def _fold(x: float, n: int, mode: int) -> float:
+def _fold(x: float, n: int, mode: int) -> Any:
     """Return where a coordinate lies between the walls."""
     if not (x < 0.0 or x > n - 1):
         return x if x == x else NOWHERE
@@ -68,9 +68,9 @@ def _fold(x: float, n: int, mode: int) -> float:
 
 
 @compiled
-def _placed(x: float, n: int, mode: int, order: int) -> tuple[float, int, bool]:
+def _placed(x: float, n: int, mode: int, order: int) -> Any:
     """Return a coordinate folded, the first index that is read for it, and whether there is a value at all."""
-    is_open = mode == NEAREST or mode == GRID_CONSTANT
+    is_open = mode in (NEAREST, GRID_CONSTANT)
     if not is_open:
         x = _fold(x, n, mode)
     if not (x > -1.0 or (is_open and x == x)):
@@ -124,7 +124,7 @@ def _weigh(x: float, order: int, w: F8) -> None:
 @compiled
 def _value(
     first: I8, weights: F8, order: int, cval: float, cells: F8, strides: I8, lengths: I8, table: I8, counter: I8
-) -> float:
+) -> Any:
     """Return the value around the first indices, one for each axis."""
     axes = first.size
     is_inside = True
@@ -241,7 +241,7 @@ def sample_axes(
 
 
 @compiled
-def _four(cells: F8, at: Unsigned, a: float, b0: float, b1: float, b2: float, b3: float, total: float) -> float:
+def _four(cells: F8, at: Unsigned, a: float, b0: float, b1: float, b2: float, b3: float, total: float) -> Any:
     total += cells[at] * a * b0
     total += cells[at + np.uint64(1)] * a * b1
     total += cells[at + np.uint64(2)] * a * b2
@@ -251,7 +251,7 @@ def _four(cells: F8, at: Unsigned, a: float, b0: float, b1: float, b2: float, b3
 @told_apart
 @compiled
 def _linear(out: F8, start: float, y0: float, ys: float, x0: float, xs: float, cells: F8, row: int, base: int) -> None:
-    """Write a row of values at ``y0 + (start + j) * ys`` and so on, of order 1. Indices are unsigned: no wrap-around."""
+    """Write a row of values at ``y0 + (start + j) * ys`` and so on, of order 1. Unsigned: no wrap-around."""
     one, below = np.uint64(1), np.uint64(row)
     for j in range(np.uint64(out.size)):
         place = start + np.float64(np.int32(j))
@@ -306,13 +306,13 @@ def _corners(begin: float, across: float, along: float, pad: float, i: int, j: i
 
 
 @compiled
-def _is_beyond(least: float, most: float, n: int, mode: int) -> bool:
+def _is_beyond(least: float, most: float, n: int, mode: int) -> Any:
     """Whether no coordinate of a tile has another value than `cval`."""
     return mode == CONSTANT and (most < 0.0 or least > n - 1)
 
 
 @compiled
-def _is_inside(points: F8, k: int, pads: I8, low: F8, high: F8) -> bool:
+def _is_inside(points: F8, k: int, pads: I8, low: F8, high: F8) -> Any:
     """Whether all that is read for a point lies in the longest run along each axis."""
     y, x = points[0, k] + pads[0], points[1, k] + pads[1]
     return low[0] <= y < high[0] and low[1] <= x < high[1]

@@ -29,7 +29,7 @@ MIRROR, REFLECT, WRAP = 0, 1, 2
 WIDTH = 32  # lines of a tile
 ROW = 64  # numbers that are taken in at once, each with a sum of its own
 LINE = 8  # cells of a cache line
-# A term that is this much smaller than a sum does not change it: half a unit in the last place is 2**-54 of it, or more.
+# A term that is this much smaller than a sum does not change it: half a last unit is 2**-54 of it, or more.
 NOTHING = 2.0**-56
 
 

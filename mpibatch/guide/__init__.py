@@ -6,8 +6,10 @@
 .. include:: filters.md
 .. include:: objects.md
 .. include:: resampling.md
+.. include:: fourier.md
 .. include:: files.md
 .. include:: jobs.md
+.. include:: batches.md
 .. include:: resuming.md
 .. include:: cluster.md
 .. include:: scaling.md

@@ -87,7 +87,7 @@ def scipy_fft(name: str) -> Any:
     try:
         return importlib.import_module("scipy.fft")
     except ImportError:
-        raise UsageError(f"{name} filters by scipy.fft, and scipy is missing; pip install 'mpibatch[report]'") from None
+        raise UsageError(f"{name} filters by scipy.fft, and scipy is missing; pip install 'mpibatch[fft]'") from None
 
 
 def ray_filter(fft: Any, size: int, name: str | None) -> Array:

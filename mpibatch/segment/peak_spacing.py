@@ -189,18 +189,18 @@ def _space(name: str, u: Field, peaks: Field, near: Neighborhood) -> None:
     from mpibatch.segment._loops.spacing import decide
 
     reach = near.reach
-    check_memory(u.grid, name, padded_bytes(u, reach, u.dtype.itemsize + 9))
+    check_memory(u.grid, name, padded_bytes(u, reach, u.dtype.itemsize + 1 + 8 * any(u.grid.periodic)))
     cells = padded_copy(u, reach, "constant", 0).reshape(-1)
     state = Field(u.grid, np.uint8, reach)
     state.owned[...] = peaks.owned
     # What has no better one close by is decided at once, in order; for the others the neighbors' news is waited for.
-    order = _raster(state)
+    order = _raster(state) if any(u.grid.periodic) else np.empty(0, np.int64)
     chosen = np.flatnonzero(peaks.owned)
     places = np.ravel_multi_index(
         [i + low for i, (low, _) in zip(np.unravel_index(chosen, peaks.owned.shape), reach, strict=True)],
         state.padded.shape,
     ).astype(np.int64)
-    places = places[np.lexsort((order[places], _descending(cells[places])))]
+    places = places[np.lexsort((order[places] if order.size else places, _descending(cells[places])))]
     steps = near.flat(state.padded.shape)
 
     def solve(_: bool) -> int:

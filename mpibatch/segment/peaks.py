@@ -14,7 +14,7 @@ from mpibatch.segment._engine.growth import lowest
 from mpibatch.segment._engine.neighborhood import resolved
 from mpibatch.segment._engine.objects import wall_parts
 from mpibatch.segment._engine.places import places_of
-from mpibatch.segment._engine.plateaus import Plateaus
+from mpibatch.segment._engine.plateaus import REACHED, Plateaus
 
 __all__ = ["local_maxima", "local_minima"]
 
@@ -131,8 +131,8 @@ def _peaks(
     plateaus.mark_exceeded(level if near.steps.size else None)
     if not allow_borders:
         for _, part in wall_parts(u, 1):
-            plateaus.state[part] = 1
+            plateaus.state[part] = REACHED
     plateaus.run()
     out = Field(u.grid, np.bool_)
-    np.equal(plateaus.state, 0, out=out.owned)
+    np.not_equal(plateaus.state, REACHED, out=out.owned)
     return places_of(out) if indices else out

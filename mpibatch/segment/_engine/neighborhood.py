@@ -73,12 +73,9 @@ class Neighborhood:
         )
 
     def rows(self, shape: Sequence[int]) -> tuple[Ints, Ints]:
-        """Return, as flat offsets, rows of which three cells are neighbors, and the other steps. Local.
-
-        The middle of a row may be the cell itself.
-        """
+        """Return, as flat offsets, rows of which three cells are neighbors, and the other steps. Local."""
         strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))], np.int64)
-        known = {*map(tuple, self.steps.tolist()), (0,) * len(shape)}
+        known = set(map(tuple, self.steps.tolist()))
         outer = {step[:-1] for step in known}
         whole = sorted(row for row in outer if all((*row, x) in known for x in (-1, 0, 1)))
         if len(whole) < 2:

@@ -18,9 +18,9 @@ from mpibatch.segment._engine.relaxation import lines_of, relax
 if TYPE_CHECKING:
     from mpibatch.segment._engine.neighborhood import Neighborhood
 
-__all__ = ["Plateaus"]
+__all__ = ["REACHED", "Plateaus"]
 
-OPEN, REACHED, CLOSED = 0, 1, 2
+OPEN, REACHED, CLOSED = 0, 1, 2  # as in the loops
 
 
 class Plateaus:
@@ -28,7 +28,7 @@ class Plateaus:
 
     Attributes
     ----------
-    state : u1 view of the owned cells: 1 marked, 0 not; what is marked at the start spreads.
+    state : u1 view of the owned cells: 1 marked, else not; what is marked at the start spreads.
     """
 
     __slots__ = ("_cells", "_field", "_lines", "_name", "_near", "state")
@@ -64,10 +64,6 @@ class Plateaus:
                 least if floor is None else self._cells.dtype.type(floor),
                 floor is not None,
             )
-
-    def close(self, where: npt.NDArray[np.bool_]) -> None:
-        """Take cells out: nothing spreads to or from them. Local."""
-        self.state[where] = CLOSED
 
     def run(self) -> int:
         """Let marks spread until none can any more; return the rounds that it took. Collective."""

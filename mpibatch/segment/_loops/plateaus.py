@@ -1,6 +1,6 @@
 """Compiled loops over plateaus: connected cells of one value, of which each knows what any of them does.
 
-The state of a cell: 0 open, 1 reached, 2 closed (neither takes part nor belongs to this block).
+The state of a cell: 0 open, 1 reached, 2 closed (it does not belong to this block), 3 alone (no neighbor is its equal).
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def _fold_three(kept: Array, row: Array) -> None:
 
 @compiled
 def _compare(highest: Array, row: Array, state: Array) -> None:
-    """Mark the cells of a row that those of another exceed, and no others. Local."""
+    """Set the state of a row's cells by the highest of their neighbors. Local."""
     for x in range(row.size):
-        state[x] = highest[x] > row[x]
+        state[x] = 1 if highest[x] > row[x] else 3 if highest[x] < row[x] else 0
 
 
 @compiled
 def _add_floor(row: Array, floor: Any, state: Array) -> None:
     """Mark the cells that have one value, too. Local."""
     for x in range(row.size):
-        state[x] |= row[x] == floor
+        state[x] = 1 if row[x] == floor else state[x]
 
 
 @compiled
@@ -54,18 +54,19 @@ def exceeded(
     cells: Array, state: Array, bases: Array, length: int, rows: Array, steps: Array, least: Any, floor: Any,
     has_floor: bool,
 ) -> None:  # fmt: skip
-    """Set the state of owned cells to whether a neighbor is higher, or they are at the floor; all arrays flat. Local.
+    """Set the state of owned cells: reached where a neighbor is higher, or at the floor; all arrays flat. Local.
 
-    rows : offsets of the rows of which three cells are neighbors; the cell itself may be one of them.
+    Cells above all neighbors are alone, so that only plateaus of two cells and more stay open.
+
+    rows : offsets of the rows of which three cells are neighbors.
     steps : those of other neighbors.
     least : no value is less.
     """
     highest, around = np.empty(length, cells.dtype), np.empty(length + 2, cells.dtype)
     for base in bases:
         row = cells[base : base + length]
-        highest[:] = row
+        highest[:] = least  # and never NaN, which is no more than anything
         if rows.size:
-            # What is kept is never NaN, which is no more than anything.
             around[:] = least
             for step in rows:
                 _fold(around, cells[base - 1 + step : base + 1 + step + length])

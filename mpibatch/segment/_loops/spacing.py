@@ -18,8 +18,9 @@ Array = Any
 def decide(cells: Array, state: Array, places: Array, order: Array, steps: Array) -> int:
     """Decide what can be decided, and return how many were; arrays flat, places of peaks the best first. Local.
 
-    cells: values. order: for each cell its global raster index, of which the least wins among equal values. A peak is
-    kept if every better one that conflicts with it is dropped, and dropped if one of them is kept.
+    cells: values. order: for each cell its global raster index, of which the least wins among equal values; empty where
+    the cells of the block are in that order. A peak is kept if every better one that conflicts with it is dropped, and
+    dropped if one of them is kept.
     """
     decided = 0
     for at in places:
@@ -30,7 +31,8 @@ def decide(cells: Array, state: Array, places: Array, order: Array, steps: Array
             there = at + step
             if state[there] == 0 or state[there] == 3:
                 continue
-            if cells[there] > cells[at] or (cells[there] == cells[at] and order[there] < order[at]):
+            is_before = order[there] < order[at] if order.size else there < at
+            if cells[there] > cells[at] or (cells[there] == cells[at] and is_before):
                 if state[there] == 2:
                     verdict = 3
                     break

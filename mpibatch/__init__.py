@@ -2,8 +2,8 @@
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``,
 ``supervisor``, ``mpi``, ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``; ``batch``,
-``filters``, ``measure``, ``simulate``; ``segment``, ``fourier``; ``solve``; ``job``; ``tools`` (batch scripts, doctor,
-plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
+``filters``, ``measure``, ``simulate``; ``segment``, ``fourier``, ``resample``; ``solve``, ``projections``; ``job``; ``tools``
+(batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
         job,
         measure,
         mpi,
+        projections,
         random,
         reduce,
+        resample,
         segment,
         simulate,
         solve,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from mpibatch.io import load, open, save
     from mpibatch.measure import center_of_mass, find_objects, label, moments, moments_central, regionprops_table
     from mpibatch.mpi.supervision import supervise
+    from mpibatch.projections import project
     from mpibatch.reduce import (
         all,
         any,
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
         unique,
         var,
     )
+    from mpibatch.resample import pyramid
     from mpibatch.simulate import Simulation
     from mpibatch.stencil import Kernel, cells, coordinate, index, spacing, stencil
     from mpibatch.stencil.iterate import iterate
@@ -152,11 +156,15 @@ __all__ = [
     "open",
     "percentile",
     "power_spectrum",
+    "project",
+    "projections",
+    "pyramid",
     "quantile",
     "random",
     "redistribute",
     "reduce",
     "regionprops_table",
+    "resample",
     "save",
     "scatter",
     "segment",
@@ -225,6 +233,8 @@ if not TYPE_CHECKING:
                 "unique",
                 "var",
             ),
+            "projections": ("project",),
+            "resample": ("pyramid",),
             "simulate": ("Simulation",),
             "stencil": ("Kernel", "cells", "coordinate", "index", "spacing"),
             "stencil.iterate": ("iterate",),
@@ -240,8 +250,10 @@ if not TYPE_CHECKING:
             "job",
             "measure",
             "mpi",
+            "projections",
             "random",
             "reduce",
+            "resample",
             "segment",
             "simulate",
             "solve",

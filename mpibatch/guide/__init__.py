@@ -5,6 +5,7 @@
 .. include:: kernels.md
 .. include:: filters.md
 .. include:: objects.md
+.. include:: resampling.md
 .. include:: fourier.md
 .. include:: files.md
 .. include:: jobs.md

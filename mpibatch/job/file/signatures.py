@@ -1,8 +1,7 @@
 """The functions that a step may name, with their signatures, read from their source without importing them.
 
-They are the public functions of `mpibatch.filters`, `mpibatch.measure`, `mpibatch.segment`, `mpibatch.fft` and
-`mpibatch.solve`, and `fftconvolve`, whose signatures a job file can meet: a Field is their first parameter, and a
-Field, a table or a number comes of it. A package tells its names and their modules by the imports in its ``__init__``;
+They are the public functions of `mpibatch.filters`, `measure`, `segment`, `resample`, `projections`, `fft` and `solve`,
+and `fftconvolve`, whose signatures a job file can meet: a Field is their first parameter, and a Field, a table or a number comes of it. A package tells its names and their modules by the imports in its ``__init__``;
 a signature comes from a module's syntax tree. Checking a job must not start MPI nor load compiled loops.
 """
 
@@ -19,7 +18,10 @@ from mpibatch.base.errors import RunError
 __all__ = ["THRESHOLDS", "definition_of", "is_step", "module_of", "results_of", "step_functions"]
 
 _OWN = {"binarize": "mpibatch.job.execution.steps", "convert": "mpibatch.job.execution.steps"}
-_PACKAGES = ("mpibatch.measure", "mpibatch.segment", "mpibatch.fourier", "mpibatch.fourier.fft", "mpibatch.solve")
+_PACKAGES = (
+    "mpibatch.measure", "mpibatch.segment", "mpibatch.fourier", "mpibatch.fourier.fft", "mpibatch.solve",
+    "mpibatch.resample", "mpibatch.projections",
+)  # fmt: skip
 # Filters that return numbers: as a step they are the mask of what is above, or the number of thresholds that are below.
 THRESHOLDS = (
     "threshold_isodata", "threshold_li", "threshold_multiotsu", "threshold_otsu", "threshold_triangle", "threshold_yen",

@@ -1,0 +1,1 @@
+"""What all resampling stands on: boxes of any cells, coefficients of cut lines, and values between cells."""

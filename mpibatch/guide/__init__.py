@@ -8,6 +8,7 @@
 .. include:: files.md
 .. include:: jobs.md
 .. include:: resuming.md
+.. include:: risk.md
 .. include:: cluster.md
 .. include:: scaling.md
 .. include:: promise.md

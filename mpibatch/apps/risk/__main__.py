@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     group = shared.add_argument_group("losses")
     group.add_argument("--confidence", type=float, default=0.99, help="of the value at risk (default: %(default)s)")
     group.add_argument(
@@ -102,9 +103,11 @@ def _price(args: argparse.Namespace) -> int:
         show(positions, estimates, book.paths)
     if moves is not None:
         gained = profits(comm, positions, estimates, settings, moves, book.paths)
+        total = mb.sum(gained, axis=1)
         if args.profits:
-            mb.save(args.profits, profits=gained, total=mb.sum(gained, axis=1))
-        _show_tail(comm, mb.sum(gained, axis=1), args)
+            columns = dict(zip(MOVES, moves[total.box.slices()].T, strict=True)) | {"profit": total.owned}
+            mb.save(args.profits, profits=gained, total=total, scenarios=RegionTable(comm, columns))
+        _show_tail(comm, total, args)
     return 0
 
 
@@ -147,7 +150,7 @@ def write(
     low, high = (len(positions) * rank // comm.size for rank in (comm.rank, comm.rank + 1))
     mine = estimates[low:high]
     quantity = np.array([position.quantity for position in positions[low:high]], np.float64)
-    columns = {"row": np.arange(low + 1, high + 1, dtype=np.int64), "quantity": quantity}
+    columns: dict[str, Any] = {"row": np.arange(low + 1, high + 1, dtype=np.int64), "quantity": quantity}
     columns |= {name: np.array([getattr(each, name) for each in mine], np.float64) for name in FIGURES}
     columns["value"] = quantity * columns["price"]
     table = RegionTable(comm, columns, {"paths": paths})

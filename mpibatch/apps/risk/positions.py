@@ -176,7 +176,8 @@ def read_columns(comm: MPI.Intracomm, path: str) -> dict[str, Sequence[Any]]:
     with agreed(comm, f"reading {path}"):
         if comm.rank == 0:
             columns = _parquet(path) if file.endswith(".parquet") else _csv(path)
-    return comm.bcast(columns, root=0)
+    whole: dict[str, Sequence[Any]] = comm.bcast(columns, root=0)
+    return whole
 
 
 def _csv(path: str) -> dict[str, Sequence[Any]]:
@@ -215,7 +216,7 @@ def _position(where: str, row: Mapping[str, Any]) -> Position:
         if value is None or value == "":
             return default
         try:
-            return float(value)
+            return default if math.isnan(float(value)) else float(value)
         except (TypeError, ValueError):
             raise mb.UsageError(f"{where}: {name} = {value!r} is no number; correct it") from None
 
@@ -225,14 +226,14 @@ def _position(where: str, row: Mapping[str, Any]) -> Position:
     sigma = number("sigma")
     if any(given) and (not all(given) or not math.isnan(sigma)):
         raise mb.UsageError(f"{where}: give either sigma, or all of {', '.join(MODEL)} for Heston's model")
-    fixings = number("fixings", 0.0)
-    if not (0 <= fixings <= MOST_DATES and fixings == int(fixings)):
-        raise mb.UsageError(f"{where}: fixings = {fixings:g} is no whole number from 1 to {MOST_DATES}; correct it")
-    if row.get("fixings") not in (None, "") and not fixings and str(row["fixings"]) != "nan":
+    fixings = number("fixings", -1.0)  # where there is none
+    if fixings == 0:
         raise mb.UsageError(f"{where}: fixings = 0 leaves no date to look at the price; give 1 or more, or nothing")
+    if fixings != -1 and not (0 < fixings <= MOST_DATES and fixings == int(fixings)):
+        raise mb.UsageError(f"{where}: fixings = {fixings:g} is no whole number from 1 to {MOST_DATES}; correct it")
     position = Position(
         where, style, right, number("S"), number("K"), number("T"), number("r"), number("q", 0.0),
-        number("quantity", 1.0), sigma, model if any(given) else (), number("barrier"), int(fixings),
+        number("quantity", 1.0), sigma, model if any(given) else (), number("barrier"), max(int(fixings), 0),
     )  # fmt: skip
     position.check()
     return position

@@ -21,10 +21,10 @@ Moves = npt.NDArray[np.float64]
 
 
 def read_moves(comm: MPI.Intracomm, path: str) -> Moves:
-    """Return moves, a row for each scenario: of spot prices relative, of volatilities and rates absolute. Collective."""
+    """Return moves, a row for each scenario: spot relative, volatility and rate absolute. Collective."""
     columns = read_columns(comm, path)
     with agreed(comm, f"reading {path}"):
-        if not columns or (unknown := [name for name in columns if name not in MOVES]):
+        if not columns or not set(columns) <= set(MOVES):
             raise mb.UsageError(f"{path} has columns {list(columns)}; scenarios have some of {list(MOVES)}, no others")
         numbers = {name: _numbers(path, name, column) for name, column in columns.items()}
         count = len(next(iter(numbers.values())))

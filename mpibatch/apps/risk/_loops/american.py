@@ -8,11 +8,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.apps.risk._loops.arithmetic import distribution, exp, fill_deviates, log
+from mpibatch.apps.risk._loops.arithmetic import distribution, exp, log
 from mpibatch.apps.risk._loops.paths import (
-    ALIVE, BLOCK, CONTROL, DELTA, DIVIDEND, EXPIRY, GAMMA, OTHER_U, OTHER_Z, RATE, SCORE, SPOT, SPREAD, STRIKE, SUM, U,
-    VALUE, VEGA, VOLATILITY, W, X, Z, step,
-)  # fmt: skip
+    ALIVE,
+    BLOCK,
+    CONTROL,
+    DELTA,
+    DIVIDEND,
+    EXPIRY,
+    GAMMA,
+    RATE,
+    SCORE,
+    SPOT,
+    SPREAD,
+    STRIKE,
+    SUM,
+    VALUE,
+    VEGA,
+    VOLATILITY,
+    W,
+    X,
+    Z,
+    draw,
+    step,
+)
 from mpibatch.base.compiled import compiled
 
 __all__ = ["BASIS", "ROWS", "black", "exercise", "follow", "powers", "simulate_american"]
@@ -38,7 +57,7 @@ def _walk(path: Any, number: int, purpose: Any, seed: Any, dt: float, p: Values,
     drift = p[RATE] - p[DIVIDEND] - 0.5 * p[VOLATILITY] * p[VOLATILITY]
     if number % 2 == 0:
         place = np.uint64(number // 2) + purpose
-        fill_deviates(path, place, seed, work[U], work[OTHER_U], work[Z], work[OTHER_Z])
+        draw(path, place, seed, False, work)
     step(work[Z + number % 2], drift, p[VOLATILITY], dt, number == 0, work)
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mpibatch.base.compiled import compiled
 from mpibatch.random._loops.philox import HALF, LOW, philox
 
-__all__ = ["distribution", "exp", "fill_deviates", "inverse", "log", "tail"]
+__all__ = ["distribution", "exp", "fill", "fill_pair", "inverse", "log"]
 
 Values = npt.NDArray[np.float64]
 
@@ -26,7 +26,8 @@ ROUND = 6755399441055744.0  # 1.5 · 2^52: adding it rounds to a whole number, w
 ROUND_BITS = 0x4338000000000000
 FRACTION, ONE_BITS, BIAS = 0xFFFFFFFFFFFFF, 0x3FF0000000000000, 1023
 ROOT2 = 1.4142135623730951
-S12 = np.uint64(12)
+S12, ONE = np.uint64(12), np.uint64(1)
+FAR = 1.3887943864964021e-11  # e^-25, where the last of three approximations begins
 UNIT = 2.0**-52
 
 
@@ -102,72 +103,107 @@ def _middle(q: float) -> Any:
 
 
 @compiled
-def tail(u: float) -> Any:
-    """Return the deviate of a probability further than 0.425 from the middle. Local."""
-    r = math.sqrt(-log(min(u, 1.0 - u)))
-    if r <= 5.0:
-        r -= 1.6
-        a = 7.74545014278341407640e-4
-        a = a * r + 2.27238449892691845833e-2
-        a = a * r + 2.41780725177450611770e-1
-        a = a * r + 1.27045825245236838258e0
-        a = a * r + 3.64784832476320460504e0
-        a = a * r + 5.76949722146069140550e0
-        a = a * r + 4.63033784615654529590e0
-        a = a * r + 1.42343711074968357734e0
-        b = 1.05075007164441684324e-9
-        b = b * r + 5.47593808499534494600e-4
-        b = b * r + 1.51986665636164571966e-2
-        b = b * r + 1.48103976427480074590e-1
-        b = b * r + 6.89767334985100004550e-1
-        b = b * r + 1.67638483018380384940e0
-        b = b * r + 2.05319162663775882187e0
-    else:
-        r -= 5.0
-        a = 2.01033439929228813265e-7
-        a = a * r + 2.71155556874348757815e-5
-        a = a * r + 1.24266094738807843860e-3
-        a = a * r + 2.65321895265761230930e-2
-        a = a * r + 2.96560571828504891230e-1
-        a = a * r + 1.78482653991729133580e0
-        a = a * r + 5.46378491116411436990e0
-        a = a * r + 6.65790464350110377720e0
-        b = 2.04426310338993978564e-15
-        b = b * r + 1.42151175831644588870e-7
-        b = b * r + 1.84631831751005468180e-5
-        b = b * r + 7.86869131145613259100e-4
-        b = b * r + 1.48753612908506148525e-2
-        b = b * r + 1.36929880922735805310e-1
-        b = b * r + 5.99832206555887937690e-1
-    deviate = a / (b * r + 1.0)
-    return deviate if u > 0.5 else -deviate
+def _outside(r: float) -> Any:
+    r -= 1.6
+    a = 7.74545014278341407640e-4
+    a = a * r + 2.27238449892691845833e-2
+    a = a * r + 2.41780725177450611770e-1
+    a = a * r + 1.27045825245236838258e0
+    a = a * r + 3.64784832476320460504e0
+    a = a * r + 5.76949722146069140550e0
+    a = a * r + 4.63033784615654529590e0
+    a = a * r + 1.42343711074968357734e0
+    b = 1.05075007164441684324e-9
+    b = b * r + 5.47593808499534494600e-4
+    b = b * r + 1.51986665636164571966e-2
+    b = b * r + 1.48103976427480074590e-1
+    b = b * r + 6.89767334985100004550e-1
+    b = b * r + 1.67638483018380384940e0
+    b = b * r + 2.05319162663775882187e0
+    return a / (b * r + 1.0)
 
 
 @compiled
-def inverse(u: Values, out: Values) -> None:
-    """Write the normal deviates of probabilities: Wichura's AS 241, doi:10.2307/2347330. Local."""
-    # First all as if in the middle, several at a time, and then those that are not.
+def _far_outside(r: float) -> Any:
+    r -= 5.0
+    a = 2.01033439929228813265e-7
+    a = a * r + 2.71155556874348757815e-5
+    a = a * r + 1.24266094738807843860e-3
+    a = a * r + 2.65321895265761230930e-2
+    a = a * r + 2.96560571828504891230e-1
+    a = a * r + 1.78482653991729133580e0
+    a = a * r + 5.46378491116411436990e0
+    a = a * r + 6.65790464350110377720e0
+    b = 2.04426310338993978564e-15
+    b = b * r + 1.42151175831644588870e-7
+    b = b * r + 1.84631831751005468180e-5
+    b = b * r + 7.86869131145613259100e-4
+    b = b * r + 1.48753612908506148525e-2
+    b = b * r + 1.36929880922735805310e-1
+    b = b * r + 5.99832206555887937690e-1
+    return a / (b * r + 1.0)
+
+
+@compiled
+def inverse(u: Values, out: Values, some: Values, places: Values) -> None:
+    """Write the normal deviates of probabilities: Wichura's AS 241, doi:10.2307/2347330. Local.
+
+    The last two are of the same length, for what is set aside.
+    """
+    # All as if in the middle; those that are not, side by side, so that these loops are vectorised, too.
+    count = 0
+    for i in range(u.shape[0]):
+        some[count] = u[i]
+        places[count] = i  # a float, as all work is
+        count += abs(u[i] - 0.5) > 0.425
     for i in range(u.shape[0]):
         out[i] = _middle(u[i] - 0.5)
-    for i in range(u.shape[0]):
-        if abs(u[i] - 0.5) > 0.425:
-            out[i] = tail(u[i])
+    for k in range(count):
+        v = some[k]
+        deviate = _outside(math.sqrt(-log(min(v, 1.0 - v))))
+        some[k] = deviate if v > 0.5 else -deviate
+    for k in range(count):
+        at = np.int64(places[k])
+        v = u[at]
+        if min(v, 1.0 - v) < FAR:
+            deviate = _far_outside(math.sqrt(-log(min(v, 1.0 - v))))
+            some[k] = deviate if v > 0.5 else -deviate
+        out[at] = some[k]
 
 
 @compiled
-def fill_deviates(first: Any, place: Any, seed: Any, u: Values, other_u: Values, z: Values, other_z: Values) -> None:
-    """Write two uniform numbers, and their normal deviates, for each path from `first` on. Local.
+def _unit(high: Any, low: Any) -> Any:
+    """A number of 52 bits and a half, never 0 nor 1."""
+    bits = np.int64(((high << HALF) | low) >> S12) | ONE_BITS
+    return np.int64(bits).view(np.float64) - 1.0 + 0.5 * UNIT
+
+
+@compiled
+def fill_pair(first: Any, place: Any, seed: Any, u: Values, other: Values) -> None:
+    """Write two uniform numbers for each path from `first` on. Local.
 
     They are a function of the path, `place` (the step, and in its upper half the purpose) and the seed.
     """
     for i in range(u.shape[0]):
         path = first + np.uint64(i)
         a, b, c, d = philox(path & LOW, path >> HALF, place & LOW, place >> HALF, seed & LOW, seed >> HALF)
-        # 52 bits and a half: never 0 nor 1.
-        u[i] = (np.float64(np.int64(((a << HALF) | b) >> S12)) + 0.5) * UNIT
-        other_u[i] = (np.float64(np.int64(((c << HALF) | d) >> S12)) + 0.5) * UNIT
-    inverse(u, z)
-    inverse(other_u, other_z)
+        u[i] = _unit(a, b)
+        other[i] = _unit(c, d)
+
+
+@compiled
+def fill(first: Any, place: Any, seed: Any, u: Values, even: Values, odd: Values) -> None:
+    """Write a uniform number for each path: two neighbours share random words. Local.
+
+    The last two have room for half as many, and one.
+    """
+    count = u.shape[0]
+    pair, shift = first >> ONE, np.int64(first & ONE)
+    half = (count + shift + 1) // 2
+    fill_pair(pair, place, seed, even[:half], odd[:half])
+    for i in range(count):
+        at = (i + shift) >> 1
+        u[i] = odd[at] if (i + shift) & 1 else even[at]
 
 
 @compiled

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.apps.risk._loops.arithmetic import exp, fill_deviates, log
+from mpibatch.apps.risk._loops.arithmetic import exp, fill, fill_pair, inverse, log
 from mpibatch.base.compiled import compiled
 
-__all__ = ["BLOCK", "simulate", "step"]
+__all__ = ["BLOCK", "draw", "simulate", "step"]
 __all__ += ["ASIAN", "BRIDGE_IN", "BRIDGE_OUT", "DATES_IN", "DATES_OUT", "EUROPEAN", "GEOMETRIC"]
 __all__ += ["CONTROL", "DELTA", "GAMMA", "OUTPUTS", "VALUE", "VEGA", "WORK"]
 __all__ += ["BARRIER", "DIVIDEND", "ETA", "EXPIRY", "KAPPA", "NUMBERS", "RATE", "RHO", "SPOT", "STRIKE", "THETA"]
@@ -35,8 +35,20 @@ VALUE, DELTA, GAMMA, VEGA, CONTROL = range(OUTPUTS)
 # Rows of work: uniform numbers and normal deviates; the logarithm x of the price over the spot price and its derivative
 # w by volatility; the sums that scores (derivatives of the density's logarithm) are made of; the variance; sums over
 # dates of the price, of x and of their derivatives; 1 where no date was beyond the barrier.
-WORK = 15
-U, OTHER_U, Z, OTHER_Z, X, W, SCORE, SPREAD, LIKELY, V, SUM, TANGENT, SUM_X, TANGENT_X, ALIVE = range(WORK)
+WORK = 17
+U, OTHER_U, Z, OTHER_Z, SOME, PLACES, X, W, SCORE, SPREAD, LIKELY, V = range(12)
+SUM, TANGENT, SUM_X, TANGENT_X, ALIVE = range(12, WORK)
+
+
+@compiled
+def draw(path: Any, place: Any, seed: Any, is_alone: bool, work: Table) -> None:
+    """Draw two normal deviates for each path, and the uniform numbers that they are of; or one. Local."""
+    if is_alone:
+        fill(path, place, seed, work[U], work[OTHER_U], work[OTHER_Z])
+    else:
+        fill_pair(path, place, seed, work[U], work[OTHER_U])
+        inverse(work[OTHER_U], work[OTHER_Z], work[SOME], work[PLACES])
+    inverse(work[U], work[Z], work[SOME], work[PLACES])
 
 
 @compiled
@@ -129,23 +141,31 @@ def pay(style: int, sign: float, is_heston: bool, dates: int, p: Values, work: T
     x, w, score, spread = work[X], work[W], work[SCORE], work[SPREAD]
     spot, strike = p[SPOT], p[STRIKE]
     discount, share = exp(-p[RATE] * p[EXPIRY]), 1.0 / dates
-    for i in range(x.shape[0]):
-        end = exp(x[i])
-        mean, tangent, control = end, end * w[i], spot * end
-        if style != EUROPEAN:
+    means, tangents, controls = work[SUM], work[TANGENT], out[CONTROL]
+    # What is paid on, its derivative by volatility, and the control: in a loop for each style.
+    if style in (EUROPEAN, GEOMETRIC):
+        for i in range(x.shape[0]):
+            end = exp(x[i])
+            means[i], tangents[i], controls[i] = end, end * w[i], discount * spot * end
+    if style == GEOMETRIC:
+        for i in range(x.shape[0]):
+            means[i] = exp(work[SUM_X, i] * share)
+            tangents[i] = means[i] * work[TANGENT_X, i] * share
+    if style == ASIAN:
+        for i in range(x.shape[0]):
             geometric = exp(work[SUM_X, i] * share)
-            if style == GEOMETRIC:
-                mean, tangent = geometric, geometric * work[TANGENT_X, i] * share
-            else:
-                mean, tangent = work[SUM, i] * share, work[TANGENT, i] * share
-                control = spot * mean if is_heston else max(sign * (spot * geometric - strike), 0.0)
+            means[i], tangents[i] = means[i] * share, tangents[i] * share
+            control = spot * means[i] if is_heston else max(sign * (spot * geometric - strike), 0.0)
+            controls[i] = discount * control
+    factor = discount * sign * strike / (spot * spot)
+    for i in range(x.shape[0]):
+        mean = means[i]
         won = sign * (spot * mean - strike)
         paid = discount if won > 0.0 else 0.0
         out[VALUE, i] = paid * max(won, 0.0)
         out[DELTA, i] = paid * sign * mean
-        out[GAMMA, i] = paid * sign * strike * score[i] / (spot * spot * spread[i])
-        out[VEGA, i] = paid * sign * spot * tangent
-        out[CONTROL, i] = discount * control
+        out[GAMMA, i] = (factor if won > 0.0 else 0.0) * (score[i] / spread[i])
+        out[VEGA, i] = paid * sign * spot * tangents[i]
 
 
 @compiled
@@ -221,12 +241,12 @@ def simulate(
         path = first + np.uint64(begin)
         for number in range(dates * parts):
             if is_heston:
-                fill_deviates(path, np.uint64(number), seed, part[U], part[OTHER_U], part[Z], part[OTHER_Z])
+                draw(path, np.uint64(number), seed, False, part)
                 step_heston(p, dt, number < parts, part)
             else:
                 # Two steps of one block of random words.
                 if number % 2 == 0:
-                    fill_deviates(path, np.uint64(number // 2), seed, part[U], part[OTHER_U], part[Z], part[OTHER_Z])
+                    draw(path, np.uint64(number // 2), seed, dates * parts == 1, part)
                 step(part[Z + number % 2], drift, p[VOLATILITY], dt, number < parts, part)
             if (number + 1) % parts == 0:
                 look(style, is_up, log_barrier, part)

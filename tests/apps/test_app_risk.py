@@ -14,8 +14,8 @@ import pytest
 import mpibatch as mb
 from mpibatch.apps.risk.__main__ import main
 from mpibatch.apps.risk._loops import arithmetic
+from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.positions import Position, read_positions
-from mpibatch.apps.risk.pricing import Book, Settings
 from mpibatch.apps.risk.regression import solved
 from mpibatch.apps.risk.tails import tail
 from mpibatch.io.write.tables.region_table import RegionTable

@@ -14,13 +14,13 @@ doi:10.21314/JCF.2008.189). American options are exercised by regression on othe
 little less than the best rule. Every price has a control of known mean (the asset; of an arithmetic mean the geometric
 one; of an American option the European one), with the multiple that its own paths suggest.
 
-Greeks are means over paths, too: derivatives of payoffs, of densities where a payoff jumps and for gamma (P. Glasserman,
-doi:10.1007/978-0-387-21617-1, chapter 7). Vega is the derivative by σ, or by √v0 in Heston's model.
+Greeks are means over paths, too: derivatives of payoffs, of densities where a payoff jumps and for gamma (P.
+Glasserman 2003, doi:10.1007/978-0-387-21617-1, chapter 7). Vega is the derivative by σ, or by √v0 in Heston's model.
 
 Bits: path i of every position has the random numbers of counter (i, step) of Philox; normal deviates, exp and log are
 made of + − × ÷ √ alone (`_loops.arithmetic`); sums over paths are exact. So prices depend neither on the ranks nor on
 the portions in which paths were added, and a file of exact sums is all that it takes to add more.
 
-In order of dependency: ``_loops`` (compiled), ``positions``, ``estimates``, ``regression``, ``pricing``, ``scenarios``,
+In order of dependency: ``_loops`` (compiled), ``positions``, ``estimates``, ``regression``, ``book``, ``scenarios``,
 ``tails``. Start it with ``python -m mpibatch.apps.risk --help``.
 """

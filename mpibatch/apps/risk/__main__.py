@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 import mpibatch as mb
+from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.estimates import FIGURES, Estimate
 from mpibatch.apps.risk.positions import TYPES, Position, read_positions
-from mpibatch.apps.risk.pricing import Book, Settings
 from mpibatch.apps.risk.scenarios import MOVES, profits, read_moves, read_profits
 from mpibatch.apps.risk.tails import tail
 from mpibatch.cli import Parser, guarded

@@ -54,10 +54,10 @@ def totals(comm: MPI.Intracomm, parts: npt.NDArray[np.int64], where: list[str]) 
     whole = add_up(comm, parts.reshape(-1), f"sums over the paths of {where[0]}").reshape(parts.shape)
     result = []
     for name, of_position in zip(where, whole, strict=True):
-        told = [float_total(row) for row in of_position]
-        if any(special is not None for special, _ in told):
+        rows = [float_total(row) for row in of_position]
+        if any(special is not None for special, _ in rows):
             raise mb.RunError(f"{name}: prices on its paths are too large for numbers of 8 bytes; check its parameters")
-        result.append([total for _, total in told])
+        result.append([total for _, total in rows])
     return result
 
 

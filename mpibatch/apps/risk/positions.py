@@ -232,8 +232,9 @@ def _position(where: str, row: Mapping[str, Any]) -> Position:
     if fixings != -1 and not (0 < fixings <= MOST_DATES and fixings == int(fixings)):
         raise mb.UsageError(f"{where}: fixings = {fixings:g} is no whole number from 1 to {MOST_DATES}; correct it")
     position = Position(
-        where, style, right, number("S"), number("K"), number("T"), number("r"), number("q", 0.0),
-        number("quantity", 1.0), sigma, model if any(given) else (), number("barrier"), max(int(fixings), 0),
+        where=where, style=style, right=right, spot=number("S"), strike=number("K"), expiry=number("T"),
+        rate=number("r"), dividend=number("q", 0.0), quantity=number("quantity", 1.0), sigma=sigma,
+        heston=model if any(given) else (), barrier=number("barrier"), fixings=max(int(fixings), 0),
     )  # fmt: skip
     position.check()
     return position

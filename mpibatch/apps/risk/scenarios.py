@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 import mpibatch as mb
+from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.estimates import Estimate
 from mpibatch.apps.risk.positions import Position, read_columns
-from mpibatch.apps.risk.pricing import Book, Settings
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["MOVES", "profits", "read_moves", "read_profits"]

@@ -74,8 +74,8 @@ class Book:
         for first in range(0, len(self.positions), GROUP):
             some = range(first, min(first + GROUP, len(self.positions)))
             mine = np.array([self._sums_of(number, low, high, rows) for number in some])
-            found = totals(self.comm, mine, [self.positions[number].where for number in some])
-            for number, more_sums in zip(some, found, strict=True):
+            more_of_each = totals(self.comm, mine, [self.positions[number].where for number in some])
+            for number, more_sums in zip(some, more_of_each, strict=True):
                 self._sums[number] = [a + b for a, b in zip(self._sums[number], more_sums, strict=True)]
         self.paths = paths
 
@@ -109,35 +109,35 @@ class Book:
                 rules = {str(number): [list(map(float.hex, row)) for row in rule.tolist()]
                          for number, rule in self._rules.items()}  # fmt: skip
                 sums = [[_short(total) for total in row] for row in self._sums]
-                told = {"format": FORMAT, "book": self._identity(), "paths": self.paths}
-                write_json(Path(path), told | {"sums": sums, "rules": rules}, indent=None)
+                state = {"format": FORMAT, "book": self._identity(), "paths": self.paths}
+                write_json(Path(path), state | {"sums": sums, "rules": rules}, indent=None)
 
     def restore(self, path: str) -> None:
         """Take up what `save` wrote, if there is such a file. UsageError if it is of other positions or settings."""
-        told: dict[str, Any] | None = None
+        state: dict[str, Any] | None = None
         with agreed(self.comm, f"reading {path}"):
             if self.comm.rank == 0 and Path(path).exists():
                 try:
-                    told = json.loads(Path(path).read_text())
-                    is_ours = isinstance(told, dict) and told.get("format") == FORMAT
+                    state = json.loads(Path(path).read_text())
+                    is_ours = isinstance(state, dict) and state.get("format") == FORMAT
                 except ValueError:
                     is_ours = False
-                if not is_ours or told is None:
+                if not is_ours or state is None:
                     raise mb.UsageError(f"{path} is no state of this program; remove it, or name another file")
-                if told["book"] != self._identity():
+                if state["book"] != self._identity():
                     raise mb.UsageError(
                         f"{path} is the state of other positions, or of another seed, steps or regression paths; give "
                         "those again, or name another file"
                     )
-        told = self.comm.bcast(told, root=0)
-        if told is not None:
-            self.paths = told["paths"]
-            self._sums = [[_long(text) for text in row] for row in told["sums"]]
+        state = self.comm.bcast(state, root=0)
+        if state is not None:
+            self.paths = state["paths"]
+            self._sums = [[_long(text) for text in row] for row in state["sums"]]
             self._rules = {
                 int(number): np.array([list(map(float.fromhex, row)) for row in rule]).reshape(
                     -1, len(rule[0]) if rule else 1
                 )
-                for number, rule in told["rules"].items()
+                for number, rule in state["rules"].items()
             }
 
     def _identity(self) -> str:
@@ -236,4 +236,7 @@ def _or_exercised(position: Position, held: Estimate) -> Estimate:
     """Return what an American option is worth, which may be exercised now."""
     if position.style != "american" or position.payoff <= held.price:
         return held
-    return Estimate(position.payoff, 0.0, position.sign, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return Estimate(
+        price=position.payoff, error=0.0, delta=position.sign, delta_error=0.0, gamma=0.0, gamma_error=0.0, vega=0.0,
+        vega_error=0.0,
+    )  # fmt: skip

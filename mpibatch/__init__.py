@@ -1,9 +1,9 @@
 """One answer on any number of ranks: domain-decomposed arrays, stencils, exact reductions, parallel HDF5.
 
-The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``, ``mpi``,
-``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``, ``filters``, ``measure``,
-``simulate``; ``segment``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``,
-complete programs to copy from.
+The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``,
+``supervisor``, ``mpi``, ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``; ``batch``,
+``filters``, ``measure``, ``simulate``; ``segment``, ``fourier``; ``solve``; ``job``; ``tools`` (batch scripts, doctor,
+plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -16,16 +16,35 @@ from typing import TYPE_CHECKING
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch import checkpoint, domain, filters, halo, io, job, measure, mpi, random, reduce, segment, simulate
+    from mpibatch import (
+        batch,
+        checkpoint,
+        domain,
+        filters,
+        fourier,
+        halo,
+        io,
+        job,
+        measure,
+        mpi,
+        random,
+        reduce,
+        segment,
+        simulate,
+        solve,
+    )
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
+    from mpibatch.batch import map_items
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
     from mpibatch.fields.redistribution import gather, gather_all, redistribute, scatter
+    from mpibatch.fourier import fft, fftconvolve, power_spectrum
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
     from mpibatch.measure import center_of_mass, find_objects, label, moments, moments_central, regionprops_table
+    from mpibatch.mpi.supervision import supervise
     from mpibatch.reduce import (
         all,
         any,
@@ -85,6 +104,7 @@ __all__ = [
     "any",
     "argmax",
     "argmin",
+    "batch",
     "bincount",
     "cells",
     "center_of_mass",
@@ -94,8 +114,11 @@ __all__ = [
     "domain",
     "dot",
     "exchange",
+    "fft",
+    "fftconvolve",
     "filters",
     "find_objects",
+    "fourier",
     "gather",
     "gather_all",
     "halo",
@@ -106,6 +129,7 @@ __all__ = [
     "job",
     "label",
     "load",
+    "map_items",
     "max",
     "mean",
     "measure",
@@ -127,6 +151,7 @@ __all__ = [
     "norm",
     "open",
     "percentile",
+    "power_spectrum",
     "quantile",
     "random",
     "redistribute",
@@ -136,10 +161,12 @@ __all__ = [
     "scatter",
     "segment",
     "simulate",
+    "solve",
     "spacing",
     "std",
     "stencil",
     "sum",
+    "supervise",
     "unique",
     "var",
 ]
@@ -155,14 +182,17 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = attach(
         __name__,
         {
+            "batch": ("map_items",),
             "checkpoint": ("Checkpoints",),
             "domain": ("Box", "Decomposition"),
             "base.errors": ("MpibatchError", "RunError", "Stopped", "UsageError"),
             "fields.field": ("Field",),
             "fields.grid": ("Grid",),
+            "fourier": ("fft", "fftconvolve", "power_spectrum"),
             "halo": ("Exchange", "exchange"),
             "io": ("load", "open", "save"),
             "fields.redistribution": ("gather", "gather_all", "redistribute", "scatter"),
+            "mpi.supervision": ("supervise",),
             "measure": ("center_of_mass", "find_objects", "label", "moments", "moments_central", "regionprops_table"),
             "reduce": (
                 "all",
@@ -200,9 +230,11 @@ if not TYPE_CHECKING:
             "stencil.iterate": ("iterate",),
         },
         modules=(
+            "batch",
             "checkpoint",
             "domain",
             "filters",
+            "fourier",
             "halo",
             "io",
             "job",
@@ -212,6 +244,7 @@ if not TYPE_CHECKING:
             "reduce",
             "segment",
             "simulate",
+            "solve",
             "stencil",
         ),
         explain=_explain,

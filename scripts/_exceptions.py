@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Strike out, in pyproject.toml, the exceptions from a rule that no file needs any more: `scripts/_exceptions.py`.
 
-With `--add` exceptions are made for all files that break a rule now: for the day on which a rule comes.
+None is ever added, and no other line is touched.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -14,13 +15,8 @@ from collections import defaultdict
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Rules that came when much was written already, and why a file may break them.
-WATCHED = {
-    "C901": "many branches of one kind: a line for each exception, operation of the language, or key",
-    "PLR0913": "as many parameters as scipy and scikit-image have, or as a program, a file and a run have settings",
-    "FBT": "truth values by position: scipy's and scikit-image's, and ours from before this rule",
-}
-BEGIN, END = '"mpibatch/**/_loops/*"', "\n[tool.ruff.lint.mccabe]"
+WATCHED = ("C901", "PLR0913", "FBT")  # rules that came when much was written already
+LINE = re.compile(r'^"([^"*]+)" = \["(\w+)"\]$', flags=re.MULTILINE)
 WIDTH = 120
 
 
@@ -43,11 +39,28 @@ def offenders() -> dict[str, set[str]]:
 def listed(text: str) -> dict[str, set[str]]:
     """Return the files that pyproject.toml excepts, one by one, from each watched rule."""
     by_rule: dict[str, set[str]] = {rule: set() for rule in WATCHED}
-    for pattern, rule in re.findall(r'^"([^"*]+)" = \["(\w+)"\]$', text, flags=re.MULTILINE):
+    for pattern, rule in LINE.findall(text):
         braces = re.fullmatch(r"(.*)\{(.*)\}(.*)", pattern)
         if rule in by_rule:
             by_rule[rule] |= {braces[1] + name + braces[3] for name in braces[2].split(",")} if braces else {pattern}
     return by_rule
+
+
+def shortened(text: str, needed: dict[str, set[str]]) -> str:
+    """Return pyproject.toml's text with the lines of each rule for those of their files that need them."""
+    lines: list[str] = []
+    for rule, group in itertools.groupby(text.splitlines(), rule_of):
+        if rule in needed:
+            lines += lines_of(rule, listed("\n".join(group))[rule] & needed[rule])
+        else:
+            lines += group
+    return "\n".join(lines) + "\n"
+
+
+def rule_of(line: str) -> str:
+    """Return the rule from which a line of pyproject.toml excepts files one by one, or ""."""
+    match = LINE.fullmatch(line)
+    return match[2] if match else ""
 
 
 def lines_of(rule: str, files: set[str]) -> list[str]:
@@ -72,17 +85,6 @@ def _line(package: str, names: list[str], rule: str) -> str:
     return f'"{package}/{place}.py" = ["{rule}"]'
 
 
-def main(arguments: list[str]) -> None:
-    path = REPOSITORY / "pyproject.toml"
-    text = path.read_text(encoding="utf-8")
-    needed, excepted = offenders(), listed(text)
-    lines = []
-    for rule, reason in WATCHED.items():
-        files = needed[rule] if "--add" in arguments else needed[rule] & excepted[rule]
-        lines += [f"# -- {reason}", *lines_of(rule, files)] if files else []
-    begin = text.index("\n", text.index(BEGIN)) + 1
-    path.write_text(text[:begin] + "\n".join(lines) + "\n" + text[text.index(END) :], encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    path = REPOSITORY / "pyproject.toml"
+    path.write_text(shortened(path.read_text(encoding="utf-8"), offenders()), encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scripts._runner.coverage import add_coverage, clear_coverage
+from scripts._runner.coverage import add_coverage, clear_coverage, why_not
 from scripts._runner.lanes import Lanes
 from scripts._runner.results import Results
 
@@ -21,7 +21,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("paths", nargs="*", help="test files or test ids (default: all)")
     parser.add_argument("--quick", action="store_true", help="1 and 3 ranks only, and no test marked slow")
     parser.add_argument(
-        "--ranks", metavar='"1 2"', help="rank counts for the MPI tests (default: 1 2 3 4 6; openmpi: 2 3)"
+        "--ranks",
+        metavar='"1 2"',
+        help="rank counts for the MPI tests, every test on each, as with -k and paths (default: 1 2 3 4 6, where a "
+        "case of a parametrized test runs on 1, and on 2 and 4 or on 3 and 6; openmpi: 2 3, and a case on one of them)",
     )
     parser.add_argument(
         "--setup",
@@ -34,7 +37,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--coverage", action="store_true",
-        help="tell which lines and branches the unit tests and the MPI tests on 3 ranks go through (takes longer)",
+        help="tell which lines and branches the unit tests and the MPI tests on 3 ranks, there with every case, go "
+        "through, as far as they are run (takes longer)",
     )  # fmt: skip
     parser.add_argument("-k", metavar="EXPR", help="only tests whose names match, as in pytest")
     parser.add_argument("--test-limit", type=float, default=120.0, metavar="SECONDS", help="of one test (default: 120)")
@@ -47,6 +51,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.ranks = [int(word) for word in text.replace(",", " ").split()]
     except ValueError:
         parser.error(f"--ranks takes rank counts such as '1 2 3', not {text!r}")
+    if options.coverage and (why := why_not(options)):
+        parser.error(why)
     return options
 
 
@@ -57,7 +63,7 @@ def main(arguments: list[str]) -> int:
         clear_coverage()
     Lanes(options, results).run()
     if options.coverage:
-        add_coverage(results)
+        add_coverage(results, is_whole=not (options.paths or options.k or options.quick))
     return results.show(wants_tests=options.only != "checks")
 
 

@@ -2,8 +2,9 @@
 """Time labels and tables of regions: `python scripts/bench_measure.py`, or under `mpiexec -n N` on N ranks.
 
 One JSON object a line. Pictures: noise (31 % of the cells, near the threshold at which one object in 3-D reaches
-everywhere) and blobs (30 %, smoothed noise), 256³ and 4096². Peers, of the whole picture, on rank 0 alone while the
-others sleep: scipy.ndimage, scikit-image, and cc3d (connected-components-3d). Results are compared first.
+everywhere) and blobs (30 %, smoothed noise), 256³ and 4096²; moments are those of a picture of numbers. Peers, of the
+whole picture, on rank 0 alone while the others sleep: scipy.ndimage, scikit-image, and cc3d
+(connected-components-3d). Results of labels and moments are compared first.
 
 Aims on one rank: labels at least 2 × scipy in 3-D and 1.3 × in 2-D, and about as fast as cc3d; tables at least 15 ×
 scikit-image (30 × with axes), 3 × cc3d. On two ranks labels at least 1.6 × one.
@@ -35,7 +36,12 @@ TABLES: dict[str, tuple[str, ...]] = {
     "std": ("label", "intensity_std"),
     "max": ("label", "intensity_max"),
     "centroid_weighted": ("label", "centroid_weighted"),
+    "shapes": ("label", "perimeter", "euler_number", "area_convex", "feret_diameter_max"),
+    "moments": ("label", "moments_central"),
+    "moments_weighted": ("label", "moments_weighted_central"),
+    "median": ("label", "intensity_median"),
 }
+OF_VALUES = ("mean", "std", "max", "centroid_weighted", "moments_weighted", "median")
 
 
 def noise(shape: tuple[int, ...]) -> Array:
@@ -103,21 +109,34 @@ def bench_table(name: str, whole: Array, values: Array, samples: int) -> None:
     names = TABLES[name]
     labels, n = ndi.label(whole)
     u, v = field(labels), field(values)
-    has_values = name not in ("geometry", "axes")
+    has_values = name in OF_VALUES
     calls = {"ours": Timed(lambda: mb.regionprops_table(u, v if has_values else None, names))}
     index = np.arange(1, n + 1)
-    functions = {"mean": ndi.mean, "std": ndi.standard_deviation, "max": ndi.maximum}
+    functions = {"mean": ndi.mean, "std": ndi.standard_deviation, "max": ndi.maximum, "median": ndi.median}
     if name in functions:
         calls["scipy"] = Timed(lambda: functions[name](values, labels, index), is_alone=True)
     elif name == "centroid_weighted":
         calls["scipy"] = Timed(lambda: ndi.center_of_mass(values, labels, index), is_alone=True)
     else:
         skimage = importlib.import_module("skimage.measure")
-        calls["skimage"] = Timed(lambda: skimage.regionprops_table(labels, properties=names), is_alone=True)
+        theirs = values if has_values else None
+        calls["skimage"] = Timed(lambda: skimage.regionprops_table(labels, theirs, properties=names), is_alone=True)
     if cc3d and name == "geometry":
         unsigned = labels.view("u4")
         calls["cc3d"] = Timed(lambda: cc3d.statistics(unsigned), is_alone=True)
     report(f"table-{name}-{'x'.join(map(str, whole.shape))}", timings(calls, samples), missing, rows=n)
+
+
+def bench_moments(whole: Array, samples: int) -> None:
+    """Take the moments of a picture of numbers. Collective."""
+    measure = importlib.import_module("skimage.measure")
+    u = field(whole)
+    np.testing.assert_allclose(mb.moments(u), measure.moments(whole), 1e-9)
+    calls = {
+        "ours": Timed(lambda: mb.moments(u)),
+        "skimage": Timed(lambda: measure.moments(whole), is_alone=True),
+    }
+    report(f"moments-{'x'.join(map(str, whole.shape))}", timings(calls, samples), [], order=3)
 
 
 def main() -> None:
@@ -141,6 +160,8 @@ def main() -> None:
         for name in TABLES:
             if options.only in f"table-{name}":
                 bench_table(name, whole, values, samples)
+    if options.only in "moments":
+        bench_moments(shared(lambda: np.random.default_rng(2).random(shapes[1])), samples)
 
 
 if __name__ == "__main__":

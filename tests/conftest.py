@@ -20,7 +20,7 @@ import hypothesis
 import pytest
 
 from mpibatch.testing import Lockstep, Watchdog
-from scripts._runner.setups import patience
+from scripts._runner.setups import HALVES, patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,13 +123,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marked and not is_met():
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=f"needs {what}"))
-    _keep_half(config, items)
+    needed = {item: max([1, *(mark.kwargs.get("min_size", 1) for mark in item.iter_markers("mpi"))]) for item in items}
+    _keep_half(config, items, needed)
     if LOCKSTEP not in config.stash:
         return
     size = config.stash[LOCKSTEP].comm.size
     if size > FULL_RANKS:
         _fewer_examples(items, (FULL_RANKS / size) ** 2)
-    needed = {item: max([1, *(mark.kwargs.get("min_size", 1) for mark in item.iter_markers("mpi"))]) for item in items}
     small = [item for item in items if needed[item] > size]
     items[:] = [item for item in items if needed[item] <= size]
     config.hook.pytest_deselected(items=small)
@@ -205,10 +205,12 @@ def _same_draws_on_all_ranks() -> None:
     hypothesis.settings.load_profile("mpi")
 
 
-def _keep_half(config: pytest.Config, items: list[pytest.Item]) -> None:
+def _keep_half(config: pytest.Config, items: list[pytest.Item], needed: dict[pytest.Item, int]) -> None:
     half: int | None = config.getoption("--half")
     if half is None:
         return
+    # The most ranks on which either half runs: a case that needs more runs wherever it can.
+    most = min(max(ranks for ranks, other in HALVES.items() if other == each) for each in (0, 1))
     counts: dict[str, int] = defaultdict(int)
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
@@ -216,11 +218,17 @@ def _keep_half(config: pytest.Config, items: list[pytest.Item]) -> None:
         name, bracket, _ = item.nodeid.partition("[")
         # Not by turns: of two values of the last parameter each half would then have one. By this parity (the sequence
         # of Thue and Morse) both are in both, as are four, and most of any number.
-        is_mine = not bracket or counts[name].bit_count() % 2 == half
+        is_mine = counts[name].bit_count() % 2 == half or needed[item] > most or not bracket or _depends_on_ranks(item)
         counts[name] += 1
         (kept if is_mine else left_out).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
+
+
+def _depends_on_ranks(item: pytest.Item) -> bool:
+    """Whether a test's cases are others on other numbers of ranks: then none of them runs anywhere else."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and "topology" in callspec.params
 
 
 def _fewer_examples(items: list[pytest.Item], share: float) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from scripts import _exceptions
-from scripts._runner.checks import CHECKS
+from scripts._runner import checks
+from scripts._runner.checks import CHECKS, Check
 from scripts._runner.coverage import LEAST, figures
+from scripts._runner.results import Results
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -23,14 +27,32 @@ def test_what_is_checked_before_a_commit_is_what_the_runner_checks() -> None:
     before_commits = [hook for hook in repository["hooks"] if "stages" not in hook]
     assert [hook["name"] for hook in before_commits] == [check.name for check in CHECKS]
     for hook in before_commits:
-        words = hook["entry"].replace('"', "").split(maxsplit=3)
-        assert words == [".venv/bin/python", "-m", "scripts._runner.checks", hook["name"]]
+        assert shlex.split(hook["entry"]) == [".venv/bin/python", "-m", "scripts._runner.checks", hook["name"]]
+        assert hook["always_run"], "a check looks at all files, whichever are committed"
+        assert not hook["pass_filenames"]
 
 
-def test_a_check_that_finds_something_fails() -> None:
-    known = "import sys; from scripts._runner import checks; checks.CHECKS = [checks.Check('x', ('false',))]; "
-    done = subprocess.run([sys.executable, "-c", known + "sys.exit(checks.status_of(checks.CHECKS[0]))"], check=False)
-    assert done.returncode == 1
+@pytest.mark.parametrize(
+    ("names", "code"), [(["well"], 0), (["bad", "well"], 1), (["ended", "well"], 1), (["well", "other"], 1), ([], 1)]
+)
+def test_a_check_that_finds_something_fails(monkeypatch: pytest.MonkeyPatch, names: list[str], code: int) -> None:
+    """Or one that a signal ends, or that there is not."""
+    commands = {"well": ("true",), "bad": ("false",), "ended": ("bash", "-c", "kill -9 $$")}
+    monkeypatch.setattr(checks, "CHECKS", [Check(name, command) for name, command in commands.items()])
+    with pytest.raises(SystemExit) as end:
+        checks.main(names)
+    assert code == (end.value.code if isinstance(end.value.code, int) else 1)
+
+
+def test_what_the_unit_tests_hold_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "status_of", lambda check: 0)
+    shown = []
+    for with_tests in (False, True):
+        results = Results()
+        checks.run_checks(results, with_tests=with_tests)
+        shown.append([line.partition("  ")[0] for line in results.lines])
+    assert shown[1] == [check.name for check in CHECKS]
+    assert shown[0] == [name for name in shown[1] if name != "numpydoc"]
 
 
 def test_exceptions_are_needed() -> None:
@@ -49,6 +71,20 @@ def test_exceptions_are_read_as_they_are_written() -> None:
     assert max(map(len, lines)) <= _exceptions.WIDTH
     assert len(lines) < 9
     assert _exceptions.listed("\n".join(lines)) == {"FBT": files, "C901": set(), "PLR0913": set()}
+
+
+def test_exceptions_become_fewer_and_nothing_else_changes() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    excepted = _exceptions.listed(text)
+    assert _exceptions.shortened(text, excepted) == text
+    assert _exceptions.shortened(text, {rule: files | {"scripts/new.py"} for rule, files in excepted.items()}) == text
+    fewer = {rule: set(sorted(files)[1:]) for rule, files in excepted.items()}
+    short = _exceptions.shortened(text, fewer)
+    assert _exceptions.listed(short) == fewer
+    others = [[line for line in each.splitlines() if not _exceptions.rule_of(line)] for each in (text, short)]
+    assert others[0] == others[1]
+    none = _exceptions.shortened(text, {rule: set() for rule in excepted})
+    assert none.splitlines() == others[0]
 
 
 def test_the_changelog_has_its_sections() -> None:
@@ -72,14 +108,17 @@ def test_processes_that_a_measured_program_starts_are_measured(tmp_path: Path) -
     environment = {**os.environ, "COVERAGE_FILE": str(tmp_path / "data")}
     report = tmp_path / "report.json"
     rcfile = ["--rcfile", str(REPOSITORY / "pyproject.toml")]
-    for arguments in (["run", *rcfile, str(tmp_path / "program.py")], ["combine"], ["json", "-o", str(report)]):
+    # Of all files a report takes ten times as long.
+    some = "--include=mpibatch/*.py,mpibatch/cli/*,mpibatch/measure/_loops/*"
+    program_file = str(tmp_path / "program.py")
+    for arguments in (["run", *rcfile, program_file], ["combine"], ["json", some, "-o", str(report)]):
         command = [sys.executable, "-m", "coverage", *arguments]
         subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=100)
     measured = json.loads(report.read_text())
     assert measured["files"]["mpibatch/__main__.py"]["summary"]["covered_lines"] > 0
     assert not [name for name in measured["files"] if "/_loops/" in name]
-    lines = figures(measured)
+    lines = figures(measured, "unit tests")
     assert re.fullmatch(
-        r"coverage .*: [\d.]+ % of lines, [\d.]+ % of branches \(not counted: .*_loops.*\); least:", lines[0]
+        r"coverage by unit tests: [\d.]+ % of lines, [\d.]+ % of branches \(not counted: .*_loops.*\); least:", lines[0]
     )
     assert len(lines) == 1 + LEAST

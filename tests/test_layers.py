@@ -23,14 +23,15 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up. A part imports from rows below its own, and from itself.
 LAYERS = (
     ("base",),
-    ("domain",),
+    ("domain", "supervisor"),
     ("mpi",),
     ("fields",),
     ("halo",),
     ("stencil", "reduce", "io", "random"),
     ("checkpoint",),
-    ("filters", "measure", "simulate"),
-    ("segment",),
+    ("batch", "filters", "measure", "simulate"),
+    ("segment", "fourier"),
+    ("solve",),
     ("job",),
     ("tools.slurm",),
     ("tools.doctor", "tools.planning"),
@@ -45,28 +46,37 @@ ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 # Rooms and modules within a part, from the bottom up: each imports from those named before it, and from what is not
 # named. Every room of a part has its place here.
 ROOMS = {
-    "base": ("errors", "units", "timing", "tally", "compiled"),
+    "base": ("errors", "units", "progress", "timing", "tally", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "regions"),
-    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure"),
-    "fields": ("memory", "axes", "remedies", "operators", "field", "grid", "pencils", "redistribution"),
+    "supervisor": ("settings", "stacks", "page", "rank", "watch"),
+    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
+    "fields": (
+        "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",
+    ),
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
     "reduce": (
-        "_loops", "arrays", "operands", "exact", "axes", "selection", "binning", "lines", "totals", "moments",
+        "_loops", "arrays", "operands", "exact", "axes", "order", "binning", "lines", "totals", "moments",
         "quantiles", "occurrences", "limits",
     ),
     "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
     "random": ("_loops", "generator"),
     "checkpoint": ("folder", "identity", "signals", "watch", "contents", "checkpoint", "store", "checkpoints"),
+    "batch": (
+        "records", "payloads", "items", "schedule", "log", "history", "journal", "rows", "fusion", "results", "work",
+        "map",
+    ),
     "filters": (
         "_loops", "_engine", "linear", "extrema", "_morphology", "correlation", "gradients", "derivatives", "rank",
-        "gaussians", "morphology", "edges", "thresholds",
+        "gaussians", "morphology", "edges", "thresholds", "fourier",
     ),
     "measure": (
         "_loops", "_engine", "_components", "_properties", "_groups", "labelling", "regions", "image_moments",
         "label_sums", "label_order",
     ),
     "segment": ("_loops", "_engine", "distances", "peak_spacing", "peaks"),
+    "fourier": ("_engine", "fft", "convolution", "spectra"),
+    "solve": ("_loops", "operators", "modes", "columns", "residuals", "equations"),
     "simulate": ("schedule", "finite", "diagnostics", "restart", "loop"),
     "job": ("document", "file", "target", "execution", "rehearsal", "plan"),
     "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),

@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 PACKAGES = (
     *("mpibatch.domain", "mpibatch.halo", "mpibatch.stencil", "mpibatch.reduce", "mpibatch.io", "mpibatch.random"),
     *(
+        "mpibatch.batch",
         "mpibatch.checkpoint",
         "mpibatch.filters",
+        "mpibatch.fourier",
+        "mpibatch.fourier.fft",
         "mpibatch.measure",
         "mpibatch.segment",
         "mpibatch.simulate",
+        "mpibatch.solve",
         "mpibatch.testing",
         "mpibatch",
     ),

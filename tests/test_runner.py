@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -13,7 +14,11 @@ from pathlib import Path
 import pytest
 
 from scripts._run_tests import parse
-from scripts._runner.setups import files_with, half_of, setup_openmpi, unit_parts
+from scripts._runner import coverage
+from scripts._runner.coverage import steps_measured
+from scripts._runner.results import Results
+from scripts._runner.setups import files_with, half_of, setup_mpich, setup_openmpi, unit_parts
+from scripts._runner.steps import pytest_command
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Five lines: the tests below count on it.
@@ -162,24 +167,90 @@ def test_case(a, b):
 
 def test_one_case():
     pass
+
+@pytest.mark.parametrize("topology", [(1, 2), (2, 1)], ids=str)
+def test_topology(topology):
+    pass
+
+@pytest.mark.mpi(min_size=4)
+@pytest.mark.parametrize("a", [0, 1])
+def test_four(a):
+    pass
+
+@pytest.mark.mpi(min_size=5)
+@pytest.mark.parametrize("a", [0, 1])
+def test_five(a):
+    pass
 """
+# On every number of ranks that has so many: cases that are others on each, and those that one half could not run.
+ALWAYS = {"test_one_case", "test_topology[(1, 2)]", "test_topology[(2, 1)]", "test_five[0]", "test_five[1]"}
 
 
 def test_every_case_is_in_one_of_two_halves_and_none_is_left_out_where_ranks_are_named(tmp_path: Path) -> None:
-    counts = []
-    for half in ([], ["--half=0"], ["--half=1"]):
-        (tmp_path / "test_cases.py").write_text("import pytest\n" + CASES)
-        (tmp_path / "conftest.py").write_text((REPOSITORY / "tests" / "conftest.py").read_text())
-        command = [sys.executable, "-m", "pytest", "--rootdir", str(tmp_path), *half, "-v", str(tmp_path)]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
-        counts.append({line.split()[0].partition("::")[2] for line in done.stdout.splitlines() if " PASSED" in line})
-    assert counts[0] == {"test_one_case", *(f"test_case[{b}-{a}]" for a in "01" for b in "01")}
-    assert counts[1] == {"test_one_case", "test_case[0-0]", "test_case[1-1]"}
-    assert counts[2] == {"test_one_case", "test_case[0-1]", "test_case[1-0]"}
+    (tmp_path / "test_cases.py").write_text("import pytest\n" + CASES)
+    (tmp_path / "conftest.py").write_text((REPOSITORY / "tests" / "conftest.py").read_text())
+    command = ["--rootdir", str(tmp_path), "--co", "-q", str(tmp_path)]
+    program = f"import pytest\nfor half in ([], ['--half=0'], ['--half=1']):\n    pytest.main({command} + half)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60
+    )
+    runs = re.findall(r"((?:^test_cases.py::.+\n)+)", done.stdout, re.MULTILINE)
+    counts = [{line.partition("::")[2] for line in run.splitlines()} for run in runs]
+    assert counts[1] == ALWAYS | {"test_case[0-0]", "test_case[1-1]", "test_four[0]"}
+    assert counts[2] == ALWAYS | {"test_case[0-1]", "test_case[1-0]", "test_four[1]"}
+    assert counts[0] == counts[1] | counts[2]
     whole = [half_of(ranks, parse([])) for ranks in (0, 1, 2, 3, 4, 6)]
     assert whole == [None, None, 0, 1, 0, 1]
     for some in (["--ranks", "2"], ["-k", "x"], ["tests/io"]):
         assert half_of(2, parse(some)) is None
+
+
+def test_cases_that_depend_on_the_number_of_ranks_are_told_by_the_name_of_their_parameter() -> None:
+    """That of which the runner keeps all (tests/conftest.py)."""
+    marks = [
+        (file, mark)
+        for file in files_with("mpi")
+        for mark in ast.walk(ast.parse((REPOSITORY / file).read_text()))
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.parametrize"
+    ]
+    of_ranks = [
+        (file, mark) for file, mark in marks if names_in(mark.args[1]) & {"RANKS", "SIZE", "size", "topologies"}
+    ]
+    assert len(of_ranks) > 5
+    assert not [f"{file}:{mark.lineno}" for file, mark in of_ranks if "topology" not in ast.unparse(mark.args[0])]
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Return the names in an expression that is evaluated at once: not those in functions."""
+    own = {getattr(node, "id", ""), getattr(node, "attr", "")}
+    return own.union(*(names_in(each) for each in ast.iter_child_nodes(node) if not isinstance(each, ast.Lambda)))
+
+
+def test_every_case_is_measured() -> None:
+    """One number of ranks stands for all of them."""
+    for given, halves in (([], {2: 1, 3: 1, 6: 1, 1: 0}), (["--coverage"], {2: 1, 3: 0, 6: 1, 1: 0})):
+        for ranks, count in halves.items():
+            command = pytest_command(setup_mpich(), ranks, parse(given), None)
+            assert sum(word.startswith("--half=") for word in command) == count
+            assert ("coverage" in command) == (ranks == 3 and given == ["--coverage"])
+
+
+@pytest.mark.parametrize("options", ["--only checks", "--setup openmpi", "--only mpi --ranks 2"])
+def test_coverage_of_nothing_is_refused(options: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--coverage", *options.split()])
+    assert "neither is to be run" in capsys.readouterr().err
+    parse(["--coverage", "--only", "mpi", "--ranks", "2 3"])
+    parse(["--coverage", "--ranks", "2"])
+
+
+def test_the_summary_names_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert steps_measured({0, 3}, is_whole=True) == "unit tests and MPI tests on 3 ranks"
+    assert steps_measured({3}, is_whole=False) == "some of the MPI tests on 3 ranks"
+    results = Results()
+    monkeypatch.setattr(coverage, "FOLDER", tmp_path)
+    coverage.add_coverage(results, is_whole=True)
+    assert "FAILED: nothing was measured" in results.lines[0]
 
 
 @pytest.mark.parametrize(("setup", "code"), [("all", 0), ("openmpi", 1)])

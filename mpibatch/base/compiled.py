@@ -156,7 +156,8 @@ def compiled(function: F) -> F:
     """Compile `function` with numba at its first call, through the shared disk cache. Local.
 
     The loop keeps the source's order of operations (no re-association, no contraction), divides as NumPy
-    does, releases the GIL, and does not check bounds.
+    does, releases the GIL, and does not check bounds. One whose name begins with an underscore is called by other
+    compiled ones alone: what Python needs to call it, a fifth of the work of compiling, is left out.
     """
     return _compiled(function, contextlib.nullcontext)
 
@@ -206,6 +207,19 @@ def _numba() -> tuple[Any, Any]:
     return numba, config
 
 
+def _keep_from_python(dispatcher: Any) -> None:
+    """Let calls from Python fail: there is no code for them."""
+
+    def note(result: Any) -> None:
+        # numba's own also enters it in the table of what Python may call.
+        dispatcher.overloads[tuple(result.signature.args)] = result
+
+    def refuse(*_args: Any, **_options: Any) -> None:
+        raise TypeError(f"{dispatcher.__name__} begins with an underscore: only compiled functions call it")
+
+    dispatcher.add_overload, dispatcher._compile_for_args = note, refuse
+
+
 def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManager[None]], **options: Any) -> F:
     if _interpreted:
         return function
@@ -213,10 +227,14 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
         numba, config = _numba()
     # numba reads its folder when the cache is attached; the user's own cached functions keep theirs.
     theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
+    is_inner = function.__name__.startswith("_")
+    options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": is_inner}
     try:
         dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
     finally:
         config.CACHE_DIR = theirs
+    if is_inner:
+        _keep_from_python(dispatcher)
     compile_one = dispatcher.compile
 
     name = f"{function.__module__}.{function.__qualname__}"

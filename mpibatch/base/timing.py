@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from mpibatch.base.progress.heartbeat import BEAT, PHASE, RECORD
 from mpibatch.base.units import plural
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 _OTHER, _TOTAL = "other", "total"
 
 _seconds: dict[Phase, float] = dict.fromkeys(PHASES, 0.0)
+_codes = {name: float(code) for code, name in enumerate(PHASES, 1)}  # for the heartbeat; 0: in no phase
 _open: list[Phase] = []
 _mark = time.perf_counter()  # when the innermost open phase last began or resumed
 _start = _mark
@@ -62,10 +64,10 @@ class phase:
     A class with a function's name, as in contextlib: a generator would cost three times as much.
     """
 
-    __slots__ = ("_name",)
+    __slots__ = ("_code", "_name")
 
     def __init__(self, name: Phase) -> None:
-        self._name = name
+        self._name, self._code = name, _codes[name]
 
     def __enter__(self) -> None:
         global _mark
@@ -74,6 +76,8 @@ class phase:
             _seconds[_open[-1]] += now - _mark
         _open.append(self._name)
         _mark = now
+        RECORD[BEAT] = now
+        RECORD[PHASE] = self._code
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         global _mark
@@ -81,6 +85,7 @@ class phase:
         if _open:  # empty only if reset() was called inside the block
             _seconds[_open.pop()] += now - _mark
         _mark = now
+        RECORD[PHASE] = _codes[_open[-1]] if _open else 0.0
 
 
 class Clocked(phase):
@@ -109,6 +114,7 @@ def turn(name: Phase) -> None:
         _seconds[_open[-1]] += now - _mark
         _open[-1] = name
         _mark = now
+        RECORD[PHASE] = _codes[name]
 
 
 def reset() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["bytes_text", "plural", "shape_text", "some"]
+__all__ = ["bytes_text", "plural", "ranks_text", "shape_text", "some"]
 
 
 def bytes_text(count: float) -> str:
@@ -33,3 +33,15 @@ def some(words: Sequence[str], most: int = 6) -> str:
 def shape_text(shape: Iterable[int]) -> str:
     """Return a shape in words: 872 × 1000 × 3; "one value" for that of a scalar. Local."""
     return " × ".join(map(str, shape)) or "one value"
+
+
+def ranks_text(ranks: list[int]) -> str:
+    """Return ranks as "rank 3", or "ranks 0-2, 5". Local."""
+    runs: list[list[int]] = []
+    for rank in ranks:
+        if runs and rank == runs[-1][1] + 1:
+            runs[-1][1] = rank
+        else:
+            runs.append([rank, rank])
+    text = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+    return f"rank{'s' if len(ranks) > 1 else ''} {text}"

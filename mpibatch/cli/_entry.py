@@ -11,6 +11,7 @@ from mpibatch import __version__
 from mpibatch.base.launch import launched
 from mpibatch.base.log import LEVELS, setup
 from mpibatch.cli import (
+    batch,
     cancel,
     doctor,
     filter,
@@ -40,7 +41,20 @@ __all__ = ["main"]
 
 # What these do is done whether or not anybody reads what they print; others print, and nothing else. What ranks do
 # together must not end because the output of one of them does.
-WORKING = ("run", "filter", "view", "verify", "probe", "submit", "cancel", "doctor", "scale", "report", "verdict")
+WORKING = (
+    "run",
+    "batch",
+    "filter",
+    "view",
+    "verify",
+    "probe",
+    "submit",
+    "cancel",
+    "doctor",
+    "scale",
+    "report",
+    "verdict",
+)
 DESCRIPTION = """\
 Filter images and volumes, and run simulations, with MPI: the same bits on any number of ranks.
 
@@ -52,6 +66,7 @@ examples:
   mpibatch run job.toml --dry-run                    check a job and show its plan
   mpiexec -n 4 mpibatch run job.toml --set step.sigma=3
   mpiexec -n 4 mpibatch filter in.h5::raw out.h5::edges gaussian_filter:sigma=2 sobel
+  mpiexec -n 8 mpibatch batch job.toml               a job for each of many items
   mpibatch info out.h5 --digest
   mpibatch view out.h5::edges edges.png
   mpibatch plan job.toml --ranks 1..1024             what it would need and take
@@ -64,12 +79,14 @@ exit codes:
   1  run error: the request is valid, but it failed (file missing or damaged, disk full, out of memory)
   2  usage error: the request is not valid (unknown name, wrong value, mistakes in the job file)
   3  from verify: files that mpibatch did not write
+  70 from run: no rank made progress for a long time (MPIBATCH_SUPERVISE); a page said where each was
   75 stopped by SIGUSR1 or SIGTERM after a checkpoint: the same command with --resume goes on (EX_TEMPFAIL)
   141 the reader closed the output pipe, as `| head` does (commands that only print)
 
 Environment: MPIBATCH_MEMORY_LIMIT limits the memory that a filter may use on one rank in addition to its block
 (such as 4G; default: the free memory); MPIBATCH_CACHE_DIR is the folder for compiled code. A job in which every
-rank waits for others ends after MPIBATCH_PATIENCE seconds (default 300; 0: never).
+rank waits for others ends after MPIBATCH_PATIENCE seconds (default 300; 0: never); one in which no rank makes
+progress, whatever it does, after MPIBATCH_SUPERVISE seconds (default 1800; 0: never; see mpibatch run --help).
 """
 
 
@@ -87,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
     for module in (
         run,
+        batch,
         filter,
         info,
         view,
@@ -141,7 +159,7 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     code = guarded(lambda: int(args.execute(args)), debug=args.debug)
     if args.command not in WORKING:
         code = shown.status(code)
-    if args.command in ("run", "filter"):
+    if args.command in ("run", "batch", "filter"):
         completion.leave(code)
     return code
 

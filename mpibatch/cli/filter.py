@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         usage="mpibatch filter IN[::DATASET] OUT.h5[::DATASET] STEP [STEP ...] [options]\n"
         "       mpibatch filter --list",
     )
-    parser.add_argument("source", metavar="IN[::DATASET]", nargs="?", help="HDF5, npy, TIFF, PNG or JPEG file")
+    parser.add_argument("source", metavar="IN[::DATASET]", nargs="?", help="a file of any format that can be read")
     parser.add_argument("target", metavar="OUT[::DATASET]", nargs="?", help="the HDF5 file to write")
     parser.add_argument("steps", metavar="STEP", nargs="*", help="NAME or NAME:KEY=VALUE,...")
     parser.add_argument(

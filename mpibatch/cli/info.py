@@ -21,6 +21,7 @@ examples:
   mpibatch info out.h5
   mpibatch info out.h5 --digest
   mpibatch info out.h5 --json --digest
+  mpibatch info cells.ome.tif
 """
 
 
@@ -34,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help="HDF5, npy, TIFF, PNG or JPEG file")
+    parser.add_argument("file", metavar="FILE", help="a file of any format that can be read")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--digest", action="store_true", help="add the SHA-256 of each dataset")
     parser.set_defaults(execute=execute)

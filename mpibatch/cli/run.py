@@ -62,6 +62,12 @@ Both kinds may have [checkpoint], and can then resume after an interruption, on 
 SIGUSR1 and SIGTERM then end the run after the current step (or filter), with a checkpoint and exit code 75. The same
 command with --resume continues; if everything is complete, it does nothing and exits with 0.
 
+A job in which no rank makes progress for a long time is ended, and a page says which rank hangs, and where:
+
+  [supervise]
+  seconds = 1800              # the default; four times as long while a rank compiles, or is in files; 0: never
+  end = true                  # false: only write the page
+
 A step may combine earlier results, cell by cell: two with filter = "subtract" (add, multiply, divide, and, or, ...)
 and input = ["a", "b"], or any number by an expression of their names and of numbers among the step's keys:
 
@@ -104,6 +110,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser.add_argument(
         "--ranks", type=int, metavar="N", help="with --dry-run: plan for N ranks (default: those started)"
     )
+    parser.add_argument(
+        "--supervise", type=float, metavar="SECONDS",
+        help="end the job, with exit code 70 and a page that says where each rank is, when no rank makes progress for "
+        "so long (default: [supervise] seconds, else MPIBATCH_SUPERVISE, else 1800; 0: never)",
+    )  # fmt: skip
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
     start.add_argument("--anew", action="store_true", help="remove the checkpoints of an earlier run first")
@@ -143,9 +154,12 @@ def execute(args: argparse.Namespace) -> int:
             early.pop_all()
             caught.redeliver()
         from mpibatch.cli._summary import run_and_report
+        from mpibatch.mpi.supervision import supervise
 
         start: Start = "resume" if args.resume else "anew" if args.anew else "new"
-        return run_and_report(job, comm, args.quiet, start)
+        given = job.supervise.seconds if args.supervise is None else args.supervise
+        with supervise(given, end=job.supervise.end):
+            return run_and_report(job, comm, args.quiet, start)
 
 
 def _read(args: argparse.Namespace) -> tuple[Job | SimulationJob, Any]:

@@ -24,12 +24,16 @@ own file; `--profile list` shows those that come with mpibatch.
 --chain lets a job with a [checkpoint] run as a series of jobs: before the time limit it saves a checkpoint, requeues
 itself, and continues from there. It also does so after a preemption or the loss of a node.
 
+A job with a section [batch] is run for each of its items: by one MPI job, or, with --parts N, by an array of N that
+share the items and their journal. --chain goes on there, too, until no item is left.
+
 The same run on several numbers of ranks, to see how it scales: mpibatch scale JOB.toml --profile P.
 
 examples:
   mpibatch submit job.toml --profile generic --nodes 2 --ntasks-per-node 64 --time 30 --dry-run
   mpibatch submit heat.toml --profile archer2 --account t01 --nodes 4 --ntasks-per-node 128 --time 12:00:00 --chain
   mpibatch submit job.toml --profile mysite.toml --array settings.txt --at-once 8
+  mpibatch submit batch.toml --profile generic --ntasks-per-node 64 --parts 8
 """
 
 
@@ -61,6 +65,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         choices=("requeue", "dependent"),
         help="go on until done: by requeueing itself, or by dependent jobs where that is not allowed",
     )
+    kind.add_argument("--parts", type=int, metavar="N", help="of a job with [batch]: N jobs that share its items")
     how.add_argument("--at-once", type=int, metavar="N", help="at most N tasks of the array at a time")
     how.add_argument("--after", metavar="JOBID", action="append", default=[], help="start when that job has succeeded")
     how.add_argument("--margin", type=int, metavar="SECONDS", help="time to save a checkpoint before the time limit")
@@ -118,7 +123,7 @@ def _check_run(args: argparse.Namespace, request: Request) -> None:
     from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.job.plan import plan
 
-    if request.after or not _can_read():
+    if request.after or request.command == "batch" or not _can_read():
         return  # that job may make the input first; and where no file can be read, nothing is known of it
     for item in request.items[:1] or ((),):
         plan(parse_any(read_text(args.job), args.job, [*args.settings, *item]), request.ranks)
@@ -137,27 +142,31 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
     from pathlib import Path
 
     from mpibatch.base.errors import UsageError
-    from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.tools.slurm import durations, submissions
     from mpibatch.tools.slurm.quotes import checked, plain_name
     from mpibatch.tools.slurm.request import Request, array_items, margin_for
 
-    job = parse_any(read_text(args.job), args.job, args.settings)
-    output = job.output if isinstance(job.output, str) else job.output.path
+    output, checkpoints, is_many = _places(args)
     time = durations.seconds(args.time) if args.time else durations.seconds(profile.time) if profile.time else None
-    if args.chain and job.checkpoint is None:
+    if args.chain and not checkpoints:
         raise UsageError(
             f"--chain: {args.job} has no section [checkpoint], so no attempt could go on where the last one ended; "
             "add one (it may be empty)"
         )
-    if args.margin is not None and job.checkpoint is None:
+    if args.margin is not None and not checkpoints:
         raise UsageError(
             f"--margin: {args.job} has no section [checkpoint] and saves nothing before its time is up; add one"
         )
-    if args.at_once is not None and (args.at_once < 1 or not args.array):
+    if args.at_once is not None and (args.at_once < 1 or not (args.array or args.parts)):
         raise UsageError(f"--at-once {args.at_once}: give 1 or more, and only with --array: it limits an array's tasks")
+    if is_many and args.array:
+        raise UsageError(
+            f"--array: {args.job} has a section [batch], whose items are run already; --parts N shares them"
+        )
+    if args.parts is not None and not is_many:
+        raise UsageError(f"--parts: {args.job} has no section [batch], so there is nothing to share; use --array")
     name = checked(args.name or Path(args.job).stem, "--name")
-    kind = "array" if args.array else "chain" if args.chain else "run"
+    kind = "array" if args.array else "chain" if args.chain else "batch" if is_many else "run"
     return Request(
         job=checked(args.job, "the job file"),
         kind=kind,
@@ -175,15 +184,34 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
         at_once=args.at_once or 0,
         dependent=args.chain == "dependent" or not profile.requeue,
         folder=str(Path(output).parent),
-        checkpoints="" if job.checkpoint is None else job.checkpoint.path,
+        checkpoints=checkpoints,
+        command="batch" if is_many else "run",
+        parts=1 if args.parts is None else args.parts,
     )
 
 
+def _places(args: argparse.Namespace) -> tuple[str, str, bool]:
+    """Where the output goes, and checkpoints ("": it saves none), or a batch's journal; whether it is a batch."""
+    from mpibatch.job.file.batch import is_batch, parse_batch
+    from mpibatch.job.file.reader import parse_any, read_text
+
+    text = read_text(args.job)
+    if is_batch(text, args.job):
+        batch = parse_batch(text, args.job, args.settings)
+        return str(batch.settings.get("table", batch.journal)), batch.journal, True
+    job = parse_any(text, args.job, args.settings)
+    output = job.output if isinstance(job.output, str) else job.output.path
+    return output, "" if job.checkpoint is None else job.checkpoint.path, False
+
+
 def _repetition(request: Request) -> str:
+    from mpibatch.base.units import plural
+
     words = {
         "run": "once",
         "array": f"{len(request.items)} runs",
         "chain": "until it is done",
+        "batch": f"{plural(request.parts, 'part')} of its items",
     }
     return words[request.kind]
 

@@ -20,7 +20,7 @@ between two percentiles. Three or four channels of bytes as the last axis are a 
 neither shown nor given by --slice are cut in the middle, and the time axis of a series at the last time; the
 cuts are printed. Large pictures are subsampled to --longest pixels a side.
 
-Labels are drawn with --over as outlines and numbers over another dataset of the same file, or over FILE::DATASET, and
+Labels are drawn with --over as outlines and numbers over another dataset of the same file, or over FILE::DATASET, or
 with --labels in colours; a label's colour follows from its number alone. For a table, the first rows are printed, or
 with --plot COLUMN a histogram; with the name of a picture (PNG, SVG) it is drawn, or two columns against each other.
 
@@ -54,7 +54,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     )
     parser.add_argument("--percentile", metavar="LOW,HIGH", help="stretch the contrast between these percentiles")
     parser.add_argument("--longest", type=int, default=4096, metavar="N", help="pixels a side (default: %(default)s)")
-    parser.add_argument("--over", metavar="DATASET", help="draw outlines and numbers of labels over this")
+    parser.add_argument("--over", metavar="[FILE::]DATASET", help="draw outlines and numbers of labels over this")
     parser.add_argument("--labels", action="store_true", help="draw labels in colours")
     parser.add_argument("--plot", metavar="COLUMN[,COLUMN]", help="a histogram of a table's column, or two columns")
     parser.add_argument("--rows", type=int, default=20, metavar="N", help="rows to print of a table (default: 20)")
@@ -69,6 +69,10 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError(f"--longest {args.longest}: give 1 pixel or more")
     if args.rows < 1:
         raise UsageError(f"--rows {args.rows}: give 1 or more")
+    if args.labels and args.over is not None:
+        raise UsageError("--labels draws labels in colours, and --over their outlines over something else; give one")
+    if args.labels and percentiles:
+        raise UsageError("--percentile stretches a contrast, and labels in colours (--labels) have none; leave it out")
     if launched()[0] != 0:
         return 0
     from mpibatch.io.formats import inspect
@@ -152,17 +156,11 @@ def _labelled(
 
 def _below(args: argparse.Namespace, source: Source, selection: tuple[int | slice, ...]) -> Any:
     """The values over which labels are drawn: a dataset of the same file, or another file's, of the same cells."""
-    from pathlib import Path
-
     from mpibatch.base.units import shape_text
     from mpibatch.cli._picture import is_color
     from mpibatch.io import read_slice
-    from mpibatch.io.base.names import SEPARATOR, whole_name
-    from mpibatch.io.formats import inspect
 
-    is_file = SEPARATOR in args.over or Path(args.over).is_file()
-    place = args.over if is_file else whole_name(source.path, args.over)
-    other = inspect(place)
+    place, other = _other(args.over, source)
     cells = other.shape[:-1] if is_color(other.shape, other.dtype) else other.shape
     if cells != source.shape:
         raise UsageError(
@@ -172,12 +170,28 @@ def _below(args: argparse.Namespace, source: Source, selection: tuple[int | slic
     return read_slice(place, None, selection)
 
 
+def _other(name: str, source: Source) -> tuple[str, Source]:
+    """What a name stands for: a dataset of the same file, and only where it has none of this name, another file."""
+    from pathlib import Path
+
+    from mpibatch.io.base.names import SEPARATOR, whole_name
+    from mpibatch.io.formats import inspect
+
+    place = name if SEPARATOR in name else whole_name(source.path, name)
+    try:
+        return place, inspect(place)
+    except UsageError:
+        if not Path(name).is_file():
+            raise
+        return name, inspect(name)
+
+
 def _show_table(args: argparse.Namespace, source: Source) -> int:
     """Print the first rows of a table, or a histogram; or draw columns."""
     from mpibatch.cli._table import bars, draw, read_columns, rows_text
 
-    if args.over is not None or args.labels or args.slices:
-        raise UsageError(f"{source.name} is a table; --over, --labels and --slice are for arrays")
+    if args.over is not None or args.labels or args.slices or args.percentile is not None:
+        raise UsageError(f"{source.name} is a table; --over, --labels, --slice and --percentile are for arrays")
     names = [name.strip() for name in args.plot.split(",")] if args.plot is not None else []
     if len(names) > 2:
         raise UsageError(f"--plot {args.plot}: give one column, or two with a comma between")

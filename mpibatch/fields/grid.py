@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ class Grid:
         Which rank owns which cells.
     box : Box
         The global indices of the cells that this rank owns.
+    engine : str
+        The default engine of its halo exchanges: ``$MPIBATCH_ENGINE`` when the grid was made, else "axis".
     periodic, spacing, origin, axes, units
         As given; all but `units` are tuples, with one entry for each axis.
 
@@ -107,11 +110,14 @@ class Grid:
         self.origin: tuple[float, ...] = per_axis(origin, len(cells), "origin", float)
         self.units = units
         self.axes = axis_names(axes, len(cells))
+        self.engine = os.environ.get("MPIBATCH_ENGINE") or "axis"
         # Later messages would be of lengths that the others do not expect, or be none.
         parts = f"sizes={sizes}, weights={weights}, periodic={self.periodic}, {self.spacing=}, {self.origin=}"
+        parts += f", MPIBATCH_ENGINE={self.engine}"
         same(self.comm, f"a grid of {cells} cells on {self.topology} ranks, {parts}".replace("self.", ""))
         self.box: Box = self.decomposition.box(self.comm.rank)
         self.memories = Pool()
+        self.plans: dict[Any, Any] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Lines of cells along an axis that may be cut: a grid of pencils, which leaves it whole, and a scan over its blocks.
+"""Grids made of grids: of pencils, which leave an axis whole, and of other shapes; and a scan over an axis's blocks.
 
 What works line by line needs whole lines. Where it only needs a little of the cells before and after a block,
 `before_and_after` brings that in a number of messages that grows with the logarithm of the blocks; for all else the
@@ -15,11 +15,13 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
+from mpibatch.domain import Blocks
 from mpibatch.fields.grid import Grid
+from mpibatch.fields.plans import planned
 from mpibatch.mpi import Transfers, transfer
 from mpibatch.mpi.transfers import Target
 
-__all__ = ["are_whole", "before_and_after", "pencils"]
+__all__ = ["alike", "are_whole", "before_and_after", "pencils"]
 
 Array = npt.NDArray[Any]
 Sides = tuple[Sequence[Array], Sequence[Array]]  # before, after
@@ -56,7 +58,8 @@ def pencils(grid: Grid, axis: int) -> Grid:
 
     Notes
     -----
-    Collective; no cell is moved. A new grid gives each rank about as many lines as the others, whatever `grid` does.
+    Collective; no cell is moved. A new grid gives each rank about as many lines as the others, whatever `grid` does;
+    it is made once, and kept with `grid`.
 
     Examples
     --------
@@ -70,14 +73,60 @@ def pencils(grid: Grid, axis: int) -> Grid:
         raise UsageError(f"pencils along axis {axis} of a grid of {grid.ndim} axes; give 0 … {grid.ndim - 1}")
     if are_whole(grid, axis):
         return grid
+    whole: Grid = planned(grid, ("pencils", axis), lambda: _pencils(grid, axis))
+    return whole
+
+
+def _pencils(grid: Grid, axis: int) -> Grid:
     topology: list[int | None] = [None] * grid.ndim
     sizes: list[Sequence[int] | None] = [None] * grid.ndim
     if grid.ndim == 1:
         sizes[0] = [grid.shape[0]] + [0] * (grid.size - 1)
     else:
         topology[axis] = 1
+    return _of(grid, grid.shape, topology, sizes)
+
+
+def alike(grid: Grid, shape: Sequence[int]) -> Grid:
+    """Return a grid of another shape on the same ranks, with the geometry of a grid and cut as it is. Collective.
+
+    Even blocks stay even ones, others keep their proportions, and axes that do not change their blocks. It is made
+    once, and kept with `grid`, of which it is the other shape, too.
+    """
+    cells = tuple(shape)
+    if cells == grid.shape:
+        return grid
+    return _kept(grid, cells)
+
+
+def _kept(grid: Grid, cells: tuple[int, ...]) -> Grid:
+    def make() -> Grid:
+        sizes = [
+            None if blocks.starts is None else _in_proportion(blocks, n)
+            for blocks, n in zip(grid.decomposition.axes, cells, strict=True)
+        ]
+        made = _of(grid, cells, grid.topology, sizes)
+        made.plans["alike", grid.shape] = grid  # so that the way back ends where it began
+        return made
+
+    result: Grid = planned(grid, ("alike", cells), make)
+    return result
+
+
+def _in_proportion(blocks: Blocks, cells: int) -> list[int]:
+    sizes = [high - low for low, high in map(blocks.bounds, range(blocks.parts))]
+    if cells == blocks.cells:
+        return sizes
+    other = Blocks.of_weights(cells, sizes)
+    return [high - low for low, high in map(other.bounds, range(other.parts))]
+
+
+def _of(
+    grid: Grid, shape: Sequence[int], topology: Sequence[int | None], sizes: Sequence[Sequence[int] | None]
+) -> Grid:
+    """Return another grid with the communicator and the geometry of one. Collective."""
     return Grid(
-        grid.shape,
+        shape,
         comm=grid.comm,
         topology=topology,
         sizes=sizes,

@@ -12,6 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field, HaloLike, check_field
+from mpibatch.fields.plans import planned
 from mpibatch.mpi import MPI, Transfers, agreed, transfer
 from mpibatch.mpi.transfers import MESSAGE_BYTES, Target, pieces
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "gather", "gather_all", "move", "redistribute", "scatter"]
 
 Array = npt.NDArray[Any]
+Cut = tuple[slice, ...]
 
 
 def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
@@ -50,7 +52,8 @@ def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
     Notes
     -----
     Collective. Each rank sends to those whose new boxes its old one overlaps, and to no others; every cell travels
-    once, in messages of at most 1 GiB. Cells that stay on their rank are copied.
+    once, in messages of at most 1 GiB. Cells that stay on their rank are copied. What goes where is
+    planned once for two decompositions.
 
     Examples
     --------
@@ -67,7 +70,9 @@ def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
             f"cannot redistribute a field from {u.grid} to {grid}; both need the same shape and communicator"
         )
     result = Field(grid, u.dtype, halo, u.components)
-    move(u.grid.comm, u.grid.decomposition, u.owned, grid.decomposition, result.owned)
+    old, new = u.grid.decomposition, grid.decomposition
+    ways: _Ways = planned(u.grid, ("ways", new), lambda: _Ways.between(grid.rank, old, new))
+    ways.carry(grid.comm, u.owned, result.owned)
     return result
 
 
@@ -240,20 +245,42 @@ class _OnRoot:
         return (self.root,) if box.size else ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """Which part of a rank's block goes to which rank, and comes from which: slices of its arrays."""
+
+    sends: list[tuple[int, Cut]]
+    receives: list[tuple[int, Cut]]
+    copies: list[tuple[Cut, Cut]]  # target, source: what stays
+
+    @classmethod
+    def between(cls, rank: int, old: Layout, new: Layout) -> _Ways:
+        """Return those of a rank; pure."""
+        mine, target_box = old.box(rank), new.box(rank)
+        sends, copies = [], []
+        for to in new.overlapping(mine):
+            part = mine.intersect(new.box(to))
+            cut = part.slices(mine.start)
+            if to == rank:
+                copies.append((part.slices(target_box.start), cut))
+            else:
+                sends.append((to, cut))
+        givers = [giver for giver in old.overlapping(target_box) if giver != rank]
+        receives = [(giver, target_box.intersect(old.box(giver)).slices(target_box.start)) for giver in givers]
+        return cls(sends, receives, copies)
+
+    def carry(self, comm: MPI.Intracomm, source: Array, target: Array) -> None:
+        """Move the cells of arrays. Collective over those that share some."""
+        moves = Transfers(copies=[(target[to], source[cut]) for to, cut in self.copies])
+        for to, cut in self.sends:
+            moves.sends[to] = [source[cut]]
+        for giver, cut in self.receives:
+            view = target[cut]
+            moves.receives[giver] = [Target(view, view.shape)]
+        with timed("halo"):
+            transfer(comm, moves)
+
+
 def move(comm: MPI.Intracomm, old: Layout, source: Array, new: Layout, target: Array) -> None:
-    """Send every cell from its owner under `old` to its owner under `new`."""
-    moves = Transfers()
-    mine, target_box = old.box(comm.rank), new.box(comm.rank)
-    for rank in new.overlapping(mine):
-        part = mine.intersect(new.box(rank))
-        view = source[part.slices(mine.start)]
-        if rank == comm.rank:
-            moves.copies.append((target[part.slices(target_box.start)], view))
-        else:
-            moves.sends[rank] = [view]
-    for rank in old.overlapping(target_box):
-        if rank != comm.rank:
-            view = target[target_box.intersect(old.box(rank)).slices(target_box.start)]
-            moves.receives[rank] = [Target(view, view.shape)]
-    with timed("halo"):
-        transfer(comm, moves)
+    """Send every cell from its owner under `old` to its owner under `new`; those that `new` has not stay behind."""
+    _Ways.between(comm.rank, old, new).carry(comm, source, target)

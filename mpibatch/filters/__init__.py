@@ -5,7 +5,7 @@ whole array, on any number of ranks. The one exception is `uniform_filter` on fl
 
 In dependency order: ``_loops`` (compiled), ``_engine`` (arguments, windows, memory; one pass over a block and what
 surrounds it), ``linear`` and ``extrema``, ``_morphology`` (which algorithm), then the families of filters that the
-table below names, with the rooms ``morphology`` and ``thresholds``.
+table below names, with the rooms ``morphology``, ``thresholds`` and ``fourier``.
 
 Importing this package loads no filter, and with it neither MPI nor numba; names are found when first used. What
 needs only names and signatures (job files, ``--help``) reads `MODULES`.
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from mpibatch.filters.correlation import convolve, convolve1d, correlate, correlate1d
     from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace, laplace
     from mpibatch.filters.edges import sobel_magnitude, unsharp_mask
+    from mpibatch.filters.fourier.multipliers import (
+        fourier_ellipsoid,
+        fourier_gaussian,
+        fourier_shift,
+        fourier_uniform,
+    )
     from mpibatch.filters.gaussians import (
         gaussian_filter,
         gaussian_filter1d,
@@ -63,6 +69,10 @@ __all__ = [
     "correlate",
     "correlate1d",
     "ellipsoid_kernel",
+    "fourier_ellipsoid",
+    "fourier_gaussian",
+    "fourier_shift",
+    "fourier_uniform",
     "gaussian_filter",
     "gaussian_filter1d",
     "gaussian_gradient_magnitude",
@@ -113,6 +123,7 @@ _FAMILIES = {
     "derivatives": ("laplace",),
     "gradients": ("prewitt", "sobel"),
     "edges": ("sobel_magnitude", "unsharp_mask"),
+    "fourier.multipliers": ("fourier_ellipsoid", "fourier_gaussian", "fourier_shift", "fourier_uniform"),
     "gaussians": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
     "morphology.grey": ("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),
     "thresholds.histogram": ("threshold_isodata", "threshold_li", "threshold_triangle", "threshold_yen"),

@@ -131,15 +131,29 @@ def _slide(parts: tuple[Array, Array, Array, Array], line: Line, ndim: int, larg
     """Run the compiled loop over arrays that follow one another along the axis, the last of the results. Local."""
     from mpibatch.filters._loops import extrema as loops
 
-    axis, out = line.axis, parts[-1]
-    lead, step = math.prod(out.shape[:axis]), math.prod(out.shape[axis + 1 :])
-    if axis < ndim - 1 or step * out.itemsize >= FEWEST_BYTES:
+    axis, cells = line.axis, parts[-1]
+    lead, step = math.prod(cells.shape[:axis]), math.prod(cells.shape[axis + 1 :])
+    if axis < ndim - 1 or step * cells.itemsize >= FEWEST_BYTES:
         shape: tuple[int, ...] = (lead, -1, step)
         loop: Any = loops.slide_rows
         extra: tuple[int, ...] = ()
     else:
         shape, loop, extra = (lead, -1), loops.slide_cells, (step,)
-    loop(*(as_numbers(part).reshape(shape) for part in parts), line.size, *extra, largest)
+    low, block, high, out = (as_numbers(part).reshape(shape) for part in parts)
+    memory, steps = _flat(block)
+    loop(low, memory, *steps, high, out, line.size, *extra, largest)
+
+
+def _flat(block: Array) -> tuple[Array, tuple[int, ...]]:
+    """Return a block's memory, from its first cell on, as one line, and how far apart planes, or rows, lie. Local.
+
+    So loops are compiled once, for fields with a halo and without.
+    """
+    if block.shape[-1] > 1 and block.strides[-1] != block.itemsize:
+        block = np.ascontiguousarray(block)
+    steps = tuple(stride // block.itemsize for stride in block.strides[:-1])
+    extent = sum((n - 1) * step for n, step in zip(block.shape, (*steps, 1), strict=True)) + 1
+    return np.lib.stride_tricks.as_strided(block, (extent,), (block.itemsize,)), steps
 
 
 def _pass_in_f8(u: Field, line: Line, cval: float, largest: bool) -> Field:

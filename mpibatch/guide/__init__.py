@@ -5,8 +5,10 @@
 .. include:: kernels.md
 .. include:: filters.md
 .. include:: objects.md
+.. include:: fourier.md
 .. include:: files.md
 .. include:: jobs.md
+.. include:: batches.md
 .. include:: resuming.md
 .. include:: risk.md
 .. include:: cluster.md

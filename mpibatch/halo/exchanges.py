@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ class Exchange:
         False fills faces only, which is what a star-shaped stencil reads.
     engine : str, optional
         "axis" (axis after axis, persistent requests) or "plan" (all at once, one message for each neighbor). Default:
-        ``$MPIBATCH_ENGINE``, else "axis".
+        the grid's.
     counted : bool, default True
         False where the caller tallies what is needed, since that does not depend on the ranks as `width` does, and sees
         to it that the fields' memory is not another field's when it is carried out.
@@ -103,7 +102,7 @@ class Exchange:
                     f"cannot exchange {halo.widths} cells of a field whose halo is {field.halo}; "
                     "create the field with halo >= the width"
                 )
-        name = engine or os.environ.get("MPIBATCH_ENGINE") or "axis"
+        name = engine or first.grid.engine
         if name not in ENGINES:
             raise UsageError(f"halo engine {name!r} is unknown{nearest(name, ENGINES)}")
         for field in together:
@@ -259,7 +258,7 @@ def exchange(
     corners : bool, default True
         False fills faces only, which is what a star-shaped stencil reads.
     engine : str, optional
-        "axis" or "plan", see `Exchange`. Default: ``$MPIBATCH_ENGINE``, else "axis".
+        "axis" or "plan", see `Exchange`. Default: the grid's.
 
     Raises
     ------
@@ -292,7 +291,7 @@ def kept_exchange(
     u: Field, width: HaloLike | None, mode: ModeLike, cval: Any, corners: bool = True, engine: str | None = None
 ) -> Exchange:
     """Return the exchange of these parameters that is kept with the field's memory, planned at first. Local."""
-    key = (key_of(width), key_of(mode), key_of(cval), corners, engine)
+    key = (key_of(width), key_of(mode), key_of(cval), corners, engine or u.grid.engine)
     planned = u.memory.exchanges.get(key)
     if planned is None:
         # Requests and datatypes are freed by local calls, so it does not matter when each rank drops its field.

@@ -3,10 +3,11 @@
 ::
 
     [input]
-    path = "hubble.png"           # HDF5, npy, TIFF, PNG, JPEG; relative to the working directory
+    path = "hubble.png"           # any format that mpibatch.load reads
     dataset = "raw"               # where a file can hold several
     region = "10:200, ::4"        # optional: these cells alone
-    frame = 0                     # optional, of TIFF: this time alone; channel = 2: this channel alone
+    frame = 0                     # optional, of TIFF and its like: this time alone; so are channel, series and level
+    dtype = "u2"                  # of plain bytes, with shape = [90, 512, 512]; so are offset, order and byteorder
 
     [grid]                        # optional: how the cells are spread over the ranks, see mpibatch.Grid
     topology = [2, 0]             # ranks along each axis, 0: chosen

@@ -53,7 +53,7 @@ def source_of(job: Job) -> Source:
     """Return what a job's input holds. Local. RunError if there is no such file, UsageError if it cannot be read."""
     given = job.input
     path, dataset = split_path(given.path, given.dataset)
-    source = inspect(path, with_picks(path, dataset, given.frame, given.channel), tuple(given.allow))
+    source = inspect(path, with_picks(path, dataset, given.choices, given.raw), tuple(given.allow))
     ask(source, given.components, job.grid.get("axes"))
     return source
 

@@ -58,7 +58,7 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int
     from mpibatch.job.execution.pipeline import apply
     from mpibatch.mpi import MPI
 
-    grid = Grid([min(CELLS, n) for n in values.shape], comm=MPI.COMM_SELF, periodic=values.periodic)
+    grid = Grid(_extents(steps, values), comm=MPI.COMM_SELF, periodic=values.periodic)
     source = Field(grid, values.dtype, 0, values.channels)
     # Neither constant nor large: some functions refuse the one, and others overflow.
     source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % 2
@@ -76,6 +76,16 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int
         else:
             descriptions.append((f"a table of {', '.join(value)}", ()))
     return descriptions
+
+
+def _extents(steps: Sequence[Step], values: Values) -> list[int]:
+    """A few cells along each axis, all of them along one that is given coordinates."""
+    shape = [min(CELLS, n) for n in values.shape]
+    for step in steps:
+        axis = step.parameters.get("axis", -1)
+        if "coordinates" in step.parameters and -len(shape) <= axis < len(shape):
+            shape[axis] = values.shape[axis]
+    return shape
 
 
 def rehearsed(job: Job, values: Values) -> tuple[list[str], str]:

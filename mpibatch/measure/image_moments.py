@@ -92,8 +92,9 @@ def moments(image: Field, order: int = 3, *, spacing: Sequence[float] | None = N
 
     Notes
     -----
-    Collective: one all-reduce of 1.1 KiB for each moment. One pass through the owned cells, in sums of several doubles
-    that lose nothing (doi:10.1007/PL00009321), which are then added as integers (doi:10.48550/arXiv.1505.05571).
+    Collective: an all-reduce of 2 KiB and, for more than one moment, another with 1.1 KiB for each. One pass through
+    the owned cells, in sums of several doubles that lose nothing (doi:10.1007/PL00009321), which are then added as
+    integers (doi:10.48550/arXiv.1505.05571).
 
     Examples
     --------

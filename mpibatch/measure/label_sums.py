@@ -220,7 +220,7 @@ def center_of_mass(input: Field, labels: Field | None = None, index: Any = None)
     Notes
     -----
     Collective, with one pass through the owned cells. Of an array of labels each rank has a row for each label, of
-    88 bytes in 2-D; halves of the rows are exchanged, in as many steps as the number of ranks has binary digits, and
+    120 bytes in 2-D; halves of the rows are exchanged, in as many steps as the number of ranks has binary digits, and
     the result is on every rank.
 
     Examples
@@ -242,7 +242,9 @@ def center_of_mass(input: Field, labels: Field | None = None, index: Any = None)
     if mask is not None:
         return tuple(centers(groups_of(call, input, mask, 1))[0].tolist())
     check_dtype(input, call)
-    powers = power_sums(input, all_powers(input.ndim, 1, 1), f"{call} of a field of shape {input.shape}")
+    powers = power_sums(
+        input, all_powers(input.ndim, 1, 1), f"{call} of a field of shape {input.shape} and dtype {input.dtype}"
+    )
     # The powers are in ascending order, that of the last axis first.
     mass, *others = powers.values()
     return tuple(quotients([mass, *reversed(others)]))
@@ -277,7 +279,8 @@ def histogram(input: Field, min: float, max: float, bins: int, labels: Field | N
 
     Notes
     -----
-    Collective: an all-reduce of the result. What is outside the edges, and NaN, is not counted.
+    Collective: an all-reduce of 2 KiB, which settles that all ranks ask for the same, and one of the result. What is
+    outside the edges, and NaN, is not counted.
 
     Examples
     --------

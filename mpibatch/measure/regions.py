@@ -12,7 +12,8 @@ from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.write.tables.region_table import RegionTable
-from mpibatch.measure._engine.tallies import layout_of, share_of, tallied
+from mpibatch.measure._engine.rows import Shares
+from mpibatch.measure._engine.tallies import layout_of, tallied
 from mpibatch.measure._properties.medians import medians
 from mpibatch.measure._properties.moments import MOMENTS, WEIGHTED, Moments, summed_moments
 from mpibatch.measure._properties.outlines import OUTLINES, hull_columns, outlined
@@ -71,9 +72,10 @@ def regionprops_table(
     -----
     Collective. One pass through the labels, and one through labels and values if values are asked about; then one row
     for each label that a rank has travels, merged with others' on the way. Perimeters and the Euler number take one
-    pass more, as do hulls (of which a region's extent in each row travels), moments (4 to the power of the axes, sums
-    of many digits), and weighted moments. Medians are chosen from sorted blocks; only for labels of several ranks up to
-    18 rounds of messages narrow them down.
+    pass more, as do hulls (of which a region's extent in each row travels), moments, and weighted moments: 4 to the
+    power of the axes, sums of many digits, together 3 KiB for each label in 1024³ cells, of weights 6 KiB or more; a
+    rank keeps at most twice as many as it has labels, and some. Medians are chosen from sorted blocks; those of labels
+    that several ranks have are narrowed down in rounds, by four binary places of the values each.
 
     All sums are exact and each result is rounded from them as seldom as its formula allows: area, bbox, centroid,
     Euler number, median and hull equal scikit-image's to the bit (with spacing, as others, to a few roundings; medians
@@ -101,10 +103,11 @@ def regionprops_table(
     same(grid.comm, f"regionprops_table of {labels.dtype}, intensity {about}, {names}, spacing {scales}")
     values = intensity if {*names} & {*INTENSITY} else None
     layout, top = layout_of(labels, values, order_of(names), kinds_of(names))
-    rows = tallied(labels, values, layout, top)
+    shares = Shares(1, top, grid.comm.size)
+    rows = tallied(labels, values, layout, shares)
     with agreed(grid.comm, "regionprops_table"):
         regions = Regions(layout, rows, scales)
-    parts = _further(labels, values, regions, share_of(labels, top), names)
+    parts = _further(labels, values, regions, shares, names)
     with agreed(grid.comm, "regionprops_table"):
         known: dict[str, Array] = {}
         for part in parts:
@@ -114,28 +117,28 @@ def regionprops_table(
 
 
 def _further(
-    labels: Field, values: Field | None, regions: Regions, share: int, names: tuple[str, ...]
+    labels: Field, values: Field | None, regions: Regions, shares: Shares, names: tuple[str, ...]
 ) -> list[Callable[[], dict[str, Array]]]:
     """Return what makes the columns that need more than rows of sums. Collective: each kind has passes of its own."""
     rows, spacing, layout = regions.rows, regions.spacing, regions.layout
     known, count = rows[:, 0], rows[:, 1]
     result: list[Callable[[], dict[str, Array]]] = []
     if {*names} & {*PATTERNS}:
-        counts = counted(labels, share, known)
+        counts = counted(labels, shares, known)
         result.append(lambda: pattern_columns(names, counts, spacing))
     if {*names} & {*OUTLINES}:
-        extents = outlined(labels, share)
+        extents = outlined(labels, shares)
         result.append(lambda: hull_columns(names, extents, count, spacing))
     if {*names} & {*MOMENTS}:
-        sums = summed_moments(labels, None, layout, share, known)
+        sums = summed_moments(labels, None, layout, shares, known)
         result.append(lambda: Moments(sums, regions.corners, spacing).columns(names, MOMENTS))
     if {*names} & {*WEIGHTED}:
-        weighted = summed_moments(labels, values, layout, share, known)
+        weighted = summed_moments(labels, values, layout, shares, known)
         result.append(
             lambda: Moments(weighted, regions.corners, spacing, layout.unit, regions.holed).columns(names, WEIGHTED)
         )
     if "intensity_median" in names and values is not None:
-        middle = medians(labels, values, share, known, count)
+        middle = medians(labels, values, shares, known, count)
         result.append(lambda: {"intensity_median": np.where(regions.has_nan, np.nan, middle)})
     return result
 

@@ -16,6 +16,7 @@ import numpy as np
 from mpi4py import MPI
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, errno_of, reason_of
+from mpibatch.base.progress import heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,7 @@ def same(comm: MPI.Intracomm, text: str) -> None:
     """Raise UsageError on all ranks unless all give the same words for what they do. Collective: 16 bytes."""
     if comm.size == 1:
         return
+    heartbeat.beat()
     mine = np.array([mark(text), ~mark(text)], np.int64)
     least = np.empty_like(mine)
     comm.Allreduce(mine, least, op=MPI.MIN)
@@ -71,6 +73,7 @@ def agreed(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
         yield
     except Exception as caught:
         error = caught
+    heartbeat.beat()
     number = mark(doing)
     order = comm.rank + comm.size * getattr(error, "is_vague", False) if error is not None else 2 * comm.size
     mine = np.array([order, number, ~number], np.int64)

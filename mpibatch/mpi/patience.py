@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from mpi4py import MPI
 
+from mpibatch.base.units import ranks_text
 from mpibatch.mpi.places import place, waits_for_others
 
 __all__ = ["GRACE", "Watch", "patience_of_setting"]
@@ -149,7 +150,7 @@ class Watch:
             groups[report.place].append(rank)
         lines = [f"mpibatch: {reason}; aborting all {self.comm.size} ranks. Where they are, the fewest first:"]
         for where, ranks in sorted(groups.items(), key=lambda item: len(item[1])):
-            lines.append(f"  {_ranks_text(ranks)}: {where}")
+            lines.append(f"  {ranks_text(ranks)}: {where}")
         lines.append(
             "All ranks must make the same calls in the same order: look for a call under a condition that only some "
             "ranks meet, and for a loop that some leave earlier"
@@ -189,15 +190,3 @@ class Watch:
                 self._hear()
             time.sleep(1e-4)
         return lowest[0]
-
-
-def _ranks_text(ranks: list[int]) -> str:
-    """Return ranks as "rank 3", or "ranks 0-2, 5"."""
-    runs: list[list[int]] = []
-    for rank in ranks:
-        if runs and rank == runs[-1][1] + 1:
-            runs[-1][1] = rank
-        else:
-            runs.append([rank, rank])
-    text = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-    return f"rank{'s' if len(ranks) > 1 else ''} {text}"

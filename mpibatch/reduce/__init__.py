@@ -8,6 +8,7 @@ Order cannot matter, because nothing is rounded before the end: floating sums ar
 - ``_loops``: the compiled loops
 - ``exact``: exact sums of values and of products, their combination with others, and the one rounding
 - ``axes``: which axes are reduced, who has parts of the same lines, and who gets their results
+- ``order``: integers that order as values do, order statistics digit by digit, what lies between two of them
 - ``slot_sums``: sums of elements in any order, each for its label, number or bin
 - ``extremes``: the search for the least and greatest
 - ``totals``: sum, mean, count_nonzero, any, all
@@ -16,8 +17,6 @@ Order cannot matter, because nothing is rounded before the end: floating sums ar
 - ``moments``: var, std, dot, norm
 - ``binning``: histogram
 - ``occurrences``: bincount, unique
-- ``selection``: order statistics, digit by digit
-- ``interpolation``: what lies between two of them
 - ``quantiles``: median, quantile, percentile
 
 What needs no MPI (`arrays`, `_loops`, `exact`) can be imported where none is installed; hence the late imports.

@@ -16,41 +16,21 @@ from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.mpi import MPI
 from mpibatch.reduce.operands import Operand, all_reduce, operand
+from mpibatch.reduce.order.keys import FIRST, LAST, keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
 
-__all__ = ["FIRST", "LAST", "NOWHERE", "extreme_place", "extremes", "limits", "some_extremes"]
+__all__ = ["NOWHERE", "extreme_place", "extremes", "limits", "some_extremes"]
 
 Array = npt.NDArray[Any]
 
-# Also the key of NaN: above infinity's, and no float's own bit pattern when taken as a magnitude.
-LAST = (1 << 63) - 1
-# A rank without cells; below the key of any float, and it never wins against a rank with cells.
-FIRST = -(1 << 63)
 NOWHERE = "{}, which it is nowhere: there is nothing to choose from; test the field with mpibatch.any"
 
 
 def _key(value: Any, largest: bool) -> int:
     """Return the integer by which `value` takes part in the search for a maximum (minimum). Local."""
-    if value.dtype.kind == "f":
-        bits = int(np.float64(value).view(np.int64))
-        # A negative float's bits count its magnitude: reversed, and below +0.0, -0.0 comes out as -1.
-        key = LAST if np.isnan(value) else bits if bits >= 0 else bits ^ LAST
-        return key if largest or key == LAST else ~key
-    key = int(value) - (1 << 63) if value.dtype == np.uint64 else int(value)
-    return key if largest else ~key
-
-
-def _value(key: int, dtype: np.dtype[Any], largest: bool) -> Any:
-    """Return the scalar of `dtype` that has this key. Local."""
-    if dtype.kind == "f":
-        if key == LAST:
-            return dtype.type(np.nan)
-        key = key if largest else ~key
-        return dtype.type(np.int64(key if key >= 0 else key ^ LAST).view(np.float64))
-    key = key if largest else ~key
-    return dtype.type(key + (1 << 63) if dtype == np.uint64 else key)
+    return int(keys_of(np.asarray(value), largest=largest))
 
 
 def _local_extreme(op: Operand, largest: bool) -> Any:
@@ -83,7 +63,7 @@ def extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any] | None:
     keys = all_reduce(op.u.grid.comm, mine, MPI.MAX, op.text)
     if keys[-1] != 1:
         return None
-    return [_value(int(key), op.u.dtype, is_largest) for key, is_largest in zip(keys[:-1], largest, strict=True)]
+    return [values_of(key, op.u.dtype, largest=some)[()] for key, some in zip(keys[:-1], largest, strict=True)]
 
 
 def some_extremes(op: Operand, largest: tuple[bool, ...]) -> list[Any]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import builtins
 import math
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field
 from mpibatch.reduce.arrays import together
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import (
@@ -32,12 +33,10 @@ from mpibatch.reduce.exact import (
     rounded,
 )
 from mpibatch.reduce.extremes import some_extremes
+from mpibatch.reduce.lines.norms import norm_lines
 from mpibatch.reduce.lines.sums import sum_lines
 from mpibatch.reduce.operands import Operand, add_up, check_dtype, check_same_grid, operand
 from mpibatch.reduce.totals import count_nonzero
-
-if TYPE_CHECKING:
-    from mpibatch.fields.field import Field
 
 __all__ = ["check_ddof", "dot", "nanstd", "nanvar", "norm", "std", "var"]
 
@@ -286,28 +285,32 @@ def dot(u: Field, v: Field, *, where: Field | None = None) -> int | float:
     return ratio(total, 1 << PRODUCT_UNIT) if special is None else special
 
 
-def norm(u: Field, ord: float | None = None, *, where: Field | None = None) -> float:
+def norm(u: Field, ord: float | None = None, axis: Axis | None = None, *, where: Field | None = None) -> Any:
     """Return a norm of all elements, components included, taken as one vector, on every rank.
 
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats of up to 8 bytes.
+        Of bool, integers, floats of up to 8 bytes, or complex numbers of such floats.
     ord : {None, 0, 1, 2, inf}, optional
         2 or None: root of the sum of squares. 1: sum of magnitudes. inf: largest magnitude. 0: number of elements
         that are not zero.
+    axis : int or sequence of int, optional
+        Axes of the vectors, components behind those of the grid; by default all. With some, the result is as `sum`
+        says.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 
     Returns
     -------
     float
-        The exact norm, rounded once to f8.
+        The exact norm, rounded once to f8; of complex numbers with `axis`, or `ord` 1 or inf, that of magnitudes as
+        ``np.abs`` rounds them.
 
     Raises
     ------
     UsageError
-        On every rank, for complex fields, for another `ord`, and for the largest magnitude of no elements.
+        On every rank, for fields of other dtypes, for another `ord`, and for the largest magnitude of no elements.
 
     Notes
     -----
@@ -319,8 +322,18 @@ def norm(u: Field, ord: float | None = None, *, where: Field | None = None) -> f
     >>> u = mb.Grid((2,)).from_function(lambda x: (3 + x) * 2.0**1000)
     >>> mb.norm(u) / 2.0**1000, mb.norm(u, ord=1) / 2.0**1000
     (5.0, 7.0)
+    >>> v = mb.Grid((2, 2)).from_function(lambda y, x: 3 * y + 4 * x)
+    >>> print(mb.gather_all(mb.norm(v, axis=0)))
+    [3.         8.06225775]
     """
-    op = operand(u, f"the norm with ord={ord!r}", where)
+    is_complex = isinstance(u, Field) and u.dtype.kind == "c" and u.dtype.itemsize <= 16
+    if is_complex and (ord in (1, math.inf) or axis is not None):
+        return norm(np.abs(u), ord, axis, where=where)
+    op = operand(u, f"the norm with ord={ord!r}", where, any_dtype=is_complex)
+    if ord not in (None, 0, 1, 2, math.inf):
+        raise UsageError(f"{op.request} is not valid; give 0, 1, 2 or inf")
+    if axis is not None:
+        return norm_lines(op, ord, axis)
     if ord == 0:
         return float(count_nonzero(u, where=where))
     if ord == 1:
@@ -328,12 +341,11 @@ def norm(u: Field, ord: float | None = None, *, where: Field | None = None) -> f
     if ord == math.inf:
         low, high = some_extremes(op, (False, True))
         return math.nan if low != low else float(builtins.max(abs(low.item()), abs(high.item())))
-    if ord not in (None, 2):
-        raise UsageError(f"{op.request} is not valid; give 0, 1, 2 or inf")
     mine = product_parts(np.empty(0), np.empty(0))
     with phase("compute"):
         for part in op.parts():
-            mine = mine + product_parts(part, part)
+            for values in (part.real, part.imag) if is_complex else (part,):
+                mine = mine + product_parts(values, values)
     special, total = product_total(add_up(u.grid.comm, mine, op.text))
     return root(total, 1 << PRODUCT_UNIT) if special is None else special
 

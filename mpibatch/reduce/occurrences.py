@@ -24,8 +24,8 @@ __all__ = ["bincount", "unique"]
 
 Array = npt.NDArray[Any]
 
-# Counts of this many values are 512 MiB on every rank.
-MOST_BINS = 1 << 26
+# Numbers whose counts are 512 MiB on every rank; and, with weights, whose table, of 56 bytes each and copied once, is.
+MOST_COUNTED, MOST_WEIGHED = 1 << 26, 1 << 22
 
 
 def bincount(
@@ -54,13 +54,14 @@ def bincount(
     Raises
     ------
     UsageError
-        On every rank, for floats, negative elements, elements of 2**26 or more (`unique` is for these), a negative
-        `minlength`, and weights that do not fit.
+        On every rank, for floats, negative elements, a result longer than 2**26, or with weights 2**22 (`unique`
+        has no bound), a negative `minlength`, and weights that do not fit.
 
     Notes
     -----
-    Collective: two all-reduces, of 2 KiB and of the result. With weights ranks exchange halves of a table of 56 bytes
-    for each number, in as many steps as their number has binary digits.
+    Collective: an all-reduce of 2 KiB, and one of the result, before which another of 2 KiB settles, if there are more
+    than 254 numbers, that all ranks ask for the same. With weights ranks exchange halves of a table of 56 bytes for
+    each number, in as many steps as their number has binary digits, and then of its results.
 
     Examples
     --------
@@ -81,21 +82,26 @@ def bincount(
     if u.dtype.kind == "f":
         raise UsageError(f"bincount of a field of dtype {u.dtype}; it counts integers: use mpibatch.histogram")
     limits = [int(value) for value in extremes(op, (False, True)) or (0, -1)]
-    if limits[0] < 0 or limits[1] >= MOST_BINS:
+    most = MOST_COUNTED if weights is None else MOST_WEIGHED
+    text = f"{op.text}, minlength={length}"
+    length = max(length, limits[1] + 1)
+    if limits[0] < 0 or length > most:
+        weighed = "" if weights is None else " with weights"
         raise UsageError(
-            f"bincount of a field with values from {limits[0]} to {limits[1]}; it is for 0 to {MOST_BINS - 1}: "
-            "use mpibatch.unique(u, return_counts=True)"
+            f"bincount{weighed} of a field with values from {limits[0]} to {limits[1]}, minlength={minlength}; it is "
+            f"for the numbers from 0 to {most - 1}, since all ranks have the whole result: give fewer, or use "
+            "mpibatch.unique(u, return_counts=True)"
         )
-    counts = np.zeros(max(length, limits[1] + 1), np.int64)
     if weights is not None:
-        text = f"{op.text}, weights of dtype {weights.dtype}, minlength={length}"
+        text = f"{text}, weights of dtype {weights.dtype}"
         agree(u.grid.comm, text)
-        return sums(Weights(weights, text, counts.size, op, lambda part: part.astype(np.int64)), "sum")
+        return sums(Weights(weights, text, length, op, lambda part: part.astype(np.int64)), "sum")
+    counts = np.zeros(length, np.int64)
     with phase("compute"):
         for part in op.flat_parts():
             some = np.bincount(part)
             counts[: some.size] += some
-    return add_up(u.grid.comm, counts, f"{op.text}, minlength={length}")
+    return add_up(u.grid.comm, counts, text)
 
 
 def unique(u: Field, return_counts: bool = False, *, where: Field | None = None) -> Any:
@@ -158,6 +164,8 @@ def _table(op: Operand) -> Table:
     for part in op.flat_parts():
         # Adding 0 turns -0.0 into 0.0.
         values, times = np.unique(part + dtype.type(0), return_counts=True)
+        if dtype.kind == "f":
+            values[values != values] = np.nan  # which of many bit patterns came first depends on the ranks
         table = _merge(table, (values, times.astype(np.int64)))
     return table
 

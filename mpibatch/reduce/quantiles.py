@@ -1,10 +1,11 @@
 """Quantiles of the elements of a Field: exact order statistics, and what lies between two of them.
 
-See `interpolation` for the methods.
+See `order.interpolation` for the methods.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,10 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import NOWHERE
-from mpibatch.reduce.interpolation import METHODS, interpolated, neighbours, share_above
-from mpibatch.reduce.lines.quantiles import sort_lines
+from mpibatch.reduce.lines.quantiles import sort_lines, type_of_rows
 from mpibatch.reduce.operands import Operand, operand
-from mpibatch.reduce.selection import order_statistics
+from mpibatch.reduce.order.interpolation import METHODS, interpolated, neighbours, share_above
+from mpibatch.reduce.order.selection import order_statistics
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
@@ -47,16 +48,22 @@ def _quantile(op: Operand, q: Any, axis: Axis | None, method: Any, percents: boo
     text = f"{op.text}, q={at.tolist()}, method={method}, axis={axis}"
     if axis is None:
         return _quantile_of_all(op, at, is_weak, method, text)
-    take = np.nanquantile if op.skips_nan else np.quantile
     share = float(at) if is_weak else at
     return sort_lines(
         lines_of(op, axis),
         text,
         at.shape,
-        lambda values, axes: take(values, share, axis=axes, method=method),
-        lambda values, count: _quantiles_of_rows(values, count, at, is_weak, method),
+        lambda values, axes: np.quantile(values, share, axis=axes, method=method),
+        partial(_quantiles_of_rows, at=at, is_weak=is_weak, method=method),
         lambda some: _quantile_of_all(some, at, is_weak, method, text),
     )
+
+
+def _of_nothing(op: Operand, has_nan: bool, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> Any:
+    """Return NaN, of the type of the results of numbers; UsageError, on all ranks, if that has none. Local."""
+    if dtype.kind != "f" or not (has_nan or op.skips_nan):
+        raise UsageError(NOWHERE.format(op.text))
+    return np.full(shape, np.nan, dtype)[()]
 
 
 def _quantile_of_all(op: Operand, at: Floats, is_weak: bool, method: str, text: str) -> Any:
@@ -68,10 +75,9 @@ def _quantile_of_all(op: Operand, at: Floats, is_weak: bool, method: str, text: 
 
     n, has_nan, values = order_statistics(op, places, text)
     dtype = np.dtype("u1") if op.u.dtype.kind == "b" else op.u.dtype
-    if not n and not has_nan and not op.skips_nan:
-        raise UsageError(NOWHERE.format(op.text))
-    if not values and at.size:
-        return np.full(at.shape, np.nan, dtype)[()]
+    if not n or (has_nan and not op.skips_nan):
+        rows = partial(_quantiles_of_rows, at=at, is_weak=is_weak, method=method)
+        return _of_nothing(op, has_nan, type_of_rows(rows, dtype), at.shape)
     place = np.asarray(METHODS[method](n, at))
     below, above = (
         np.array([values[int(k)] for k in some.flat], dtype).reshape(at.shape) for some in neighbours(place, n)
@@ -104,12 +110,11 @@ def _medians_of_rows(values: Array, count: Array) -> Array:
 def _median(op: Operand, axis: Axis | None) -> Any:
     if axis is None:
         return _median_of_all(op)
-    take = np.nanmedian if op.skips_nan else np.median
     return sort_lines(
         lines_of(op, axis),
         f"{op.text}, axis={axis}",
         (),
-        lambda values, axes: take(values, axis=axes),
+        lambda values, axes: np.median(values, axis=axes),
         _medians_of_rows,
         _median_of_all,
     )
@@ -118,11 +123,9 @@ def _median(op: Operand, axis: Axis | None) -> Any:
 def _median_of_all(op: Operand) -> Any:
     op.check_elements()
     n, has_nan, values = order_statistics(op, lambda n: {(n - 1) // 2, n // 2}, op.text)
-    if not n and not has_nan and not op.skips_nan:
-        raise UsageError(NOWHERE.format(op.text))
+    if not n or (has_nan and not op.skips_nan):
+        return _of_nothing(op, has_nan, type_of_rows(_medians_of_rows, op.u.dtype))
     dtype = np.dtype("u1") if op.u.dtype.kind == "b" else op.u.dtype
-    if not values:
-        return np.full((), np.nan, dtype)[()]
     return np.mean(np.array([values[place] for place in sorted(values)], dtype))
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
+from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
 from mpibatch.reduce.lines.sums import count_lines, sum_lines
 from mpibatch.reduce.operands import Operand, add_up, operand
 
 if TYPE_CHECKING:
-    from mpibatch.fields.field import Field
+    from collections.abc import Callable
 
 __all__ = ["all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"]
 
@@ -52,8 +53,31 @@ def _mean(op: Operand, axis: Axis | None) -> Any:
     return rounded(total, count) if op.u.dtype.kind == "f" else integer_total(total) / count
 
 
+def _is_complex(u: Any) -> bool:
+    return isinstance(u, Field) and u.dtype.kind == "c" and u.dtype.itemsize <= 16
+
+
+def _parts(u: Any) -> tuple[Field, Field]:
+    """The fields of real and imaginary parts."""
+    return np.real(u), np.imag(u)
+
+
+def _by_parts(function: Callable[..., Any], u: Field, axis: Axis | None, where: Field | None) -> Any:
+    """Return what a linear reduction makes of real and imaginary parts, each by itself. Collective."""
+    real, imaginary = (function(part, axis, where=where) for part in _parts(u))
+    if axis is None:
+        return complex(real, imaginary)
+    if isinstance(real, Field):
+        result = real.like(np.complex128)
+        result.owned.real, result.owned.imag = real.owned, imaginary.owned
+        return result
+    both = np.empty(np.shape(real), np.complex128)
+    both.real, both.imag = real, imaginary
+    return both[()]
+
+
 @overload
-def sum(u: Field, axis: None = None, *, where: Field | None = None) -> int | float: ...
+def sum(u: Field, axis: None = None, *, where: Field | None = None) -> Any: ...
 
 
 @overload
@@ -66,7 +90,7 @@ def sum(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats of up to 8 bytes.
+        Of bool, integers, floats of up to 8 bytes, or complex numbers of such floats.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all.
     where : Field of bool, optional
@@ -74,9 +98,10 @@ def sum(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
 
     Returns
     -------
-    int or float
+    int, float or complex
         Of floats (f2, f4, f8) a float: the exact sum rounded once to f8, ties to even, as ``math.fsum`` (not rounded
-        to f4 for an f4 field). Of bool and integers the exact int; it cannot overflow.
+        to f4 for an f4 field). Of bool and integers the exact int; it cannot overflow. Of complex numbers a complex
+        one: the sums of real and imaginary parts.
     Field or array
         With `axis`: a Field on the grid of the axes that are left, ``mb.Grid(their shape)`` of the same ranks, of which
         each has its block: nothing grows with the number of ranks, and `gather_all` brings it to all. If only
@@ -86,7 +111,7 @@ def sum(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     Raises
     ------
     UsageError
-        On every rank, for complex fields, and for a `where` that is no bool field of the same grid.
+        On every rank, for fields of other dtypes, and for a `where` that is no bool field of the same grid.
 
     Notes
     -----
@@ -108,6 +133,8 @@ def sum(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     >>> print(mb.gather_all(mb.sum(u, axis=0)))
     [10. 12. 14.]
     """
+    if _is_complex(u):
+        return _by_parts(sum, u, axis, where)
     return _sum(operand(u, "the sum", where), axis)
 
 
@@ -117,7 +144,7 @@ def nansum(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `sum`.
+        As for `sum`, but not complex.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
@@ -149,7 +176,7 @@ def mean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> A
     Parameters
     ----------
     u : Field
-        Of bool, integers or floats of up to 8 bytes, with at least one element.
+        Of bool, integers, floats of up to 8 bytes, or complex numbers of such floats, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
@@ -157,14 +184,15 @@ def mean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> A
 
     Returns
     -------
-    float
+    float or complex
         The exact sum divided by the number of elements, rounded once to f8, ties to even: not a rounded sum that is
-        divided and rounded again, and it cannot overflow. NaN if `where` is True nowhere.
+        divided and rounded again, and it cannot overflow. NaN if `where` is True nowhere. Of complex numbers a complex
+        one.
 
     Raises
     ------
     UsageError
-        On every rank, for complex fields, for fields without elements, and for a `where` that does not fit.
+        On every rank, for fields of other dtypes or without elements, and for a `where` that does not fit.
 
     Notes
     -----
@@ -178,6 +206,8 @@ def mean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> A
     >>> mb.mean(u), mb.mean(u, where=u < 10)
     (6.0, 1.0)
     """
+    if _is_complex(u):
+        return _by_parts(mean, u, axis, where)
     return _mean(operand(u, "the mean", where), axis)
 
 
@@ -187,7 +217,7 @@ def nanmean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -
     Parameters
     ----------
     u : Field
-        As for `mean`.
+        As for `mean`, but not complex.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.filters._engine.arguments import whole
-from mpibatch.measure._engine.census import Census, Shares
+from mpibatch.measure._engine.census import Census
+from mpibatch.measure._engine.rows import Shares, fold_rows
 from mpibatch.mpi import MPI, same
 from mpibatch.mpi.prefix import sums_before
 from mpibatch.mpi.routes import ask, forward
@@ -225,7 +226,7 @@ class _Numbers:
         self._lowest = 0 if least == 0 else offset
         to = Shares(least, top, grid.size).owners(census.values)
         with timed("halo"):
-            mine = np.unique(forward(grid.comm, to, census.values.reshape(-1, 1), _distinct)[:, 0])
+            mine = fold_rows(forward(grid.comm, to, census.values.reshape(-1, 1), fold_rows))[:, 0]
             chosen = mine != 0
             before, total = sums_before(grid.comm, range(grid.size), np.array([np.count_nonzero(chosen)], np.int64))
             count = int(total[0])
@@ -248,10 +249,6 @@ class _Numbers:
             LabelMap(comm, self.pairs, *self._ends, (dtype, new)),
             LabelMap(comm, back, min(self._lowest, self.last), self.last, (new, dtype)),
         )
-
-
-def _distinct(rows: Ints) -> Ints:
-    return rows[np.unique(rows[:, 0], return_index=True)[1]]
 
 
 def _dtype_of(dtype: np.dtype[Any], last: int) -> np.dtype[Any]:

@@ -11,7 +11,8 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.arguments import whole
-from mpibatch.measure._engine.census import Census, Shares
+from mpibatch.measure._engine.census import Census
+from mpibatch.measure._engine.rows import Shares
 from mpibatch.measure._engine.totals import totals
 from mpibatch.mpi import same
 from mpibatch.segment._engine.arguments import check_labels, check_picture

@@ -149,6 +149,8 @@ def _thinned(name: str, u: Field, tables: tuple[Bools, Bools], most: int | None)
     from mpibatch.segment._loops.thinning import set_around, thin_all, thin_some
 
     same(u.grid.comm, f"{name} of {u.shape} in {most} steps")
+    # Three arrays with a halo, and the places around what is cleared: of two half steps, old and new.
+    check_memory(u.grid, name, padded_bytes(u, ((1, 1),) * u.grid.ndim, 3 + 2 * 8))
     state = Field(u.grid, np.uint8, 1)
     np.not_equal(u.owned, 0, out=state.owned.view(np.bool_))
     lines, cells = lines_of(state), state.padded.reshape(-1)

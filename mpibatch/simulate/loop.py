@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mpibatch.base import tally
 from mpibatch.base.compiled import compile_seconds
+from mpibatch.base.progress import heartbeat
 from mpibatch.base.timing import spent
 from mpibatch.simulate import restart
 from mpibatch.simulate.batching import Pace
@@ -87,6 +88,7 @@ def passes(plan: RunPlan, loop: LoopPlan, progress: Progress, state: State) -> G
         if plan.report is not None and now.step == first:
             _report(plan.report, progress, now.dt)
         pace.begin()
+        heartbeat.name_step(f"step {now.step + 1}")
         yield now
         pace.end(now.count)
         clock.advance(now.dt, now.count)

@@ -8,12 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts._runner.results import Results, heading
 from scripts._runner.setups import REPOSITORY, Setup
 
+if TYPE_CHECKING:
+    import argparse
+
 FOLDER = REPOSITORY / ".cache" / "coverage"
-RANKS = (0, 3)  # 0: the unit tests
+STEPS = {0: "unit tests", 3: "MPI tests on 3 ranks"}  # what is measured, by its number of ranks
 LEAST = 10  # files that the summary names
 # Each process writes a file of its own, also those that tests start (pyproject.toml, [tool.coverage]).
 COVERED = {"COVERAGE_FILE": str(FOLDER / "data")}
@@ -22,7 +26,16 @@ MEASURED = ("coverage", "run", f"--rcfile={REPOSITORY / 'pyproject.toml'}", "-m"
 
 def is_counted(setup: Setup, ranks: int) -> bool:
     """Whether a step is one of those that are measured."""
-    return setup.name == "mpich" and ranks in RANKS
+    return setup.name == "mpich" and ranks in STEPS
+
+
+def why_not(options: argparse.Namespace) -> str:
+    """Return why what the options ask for has no step that is measured, or ""."""
+    has_units, has_ranks = (options.only in (None, "tests", kind) for kind in ("unit", "mpi"))
+    is_measured = has_units or (has_ranks and (not options.ranks or 3 in options.ranks))
+    if is_measured and options.setup != "openmpi":
+        return ""
+    return f"--coverage measures the {' and the '.join(STEPS.values())} of mpich, and neither is to be run"
 
 
 def clear_coverage() -> None:
@@ -31,9 +44,12 @@ def clear_coverage() -> None:
     FOLDER.mkdir(parents=True)
 
 
-def add_coverage(results: Results) -> None:
-    """Put the measurements together, and tell the summary of them."""
+def add_coverage(results: Results, *, is_whole: bool) -> None:
+    """Put the measurements together, and tell the summary of them; fail where no test was run under it."""
     heading("coverage")
+    if not any(FOLDER.iterdir()):
+        results.add("coverage", 0.0, "nothing was measured")
+        return
     report = FOLDER / "report.json"
     for arguments in (["combine", "--quiet"], ["json", "--quiet", "-o", str(report)]):
         command = [sys.executable, "-m", "coverage", *arguments]
@@ -41,16 +57,21 @@ def add_coverage(results: Results) -> None:
         if code:
             results.add(f"coverage {arguments[0]}", 0.0, f"exit status {code}")
             return
-    results.remarks += figures(json.loads(report.read_text()))
+    results.remarks += figures(json.loads(report.read_text()), steps_measured(results.measured, is_whole=is_whole))
 
 
-def figures(report: dict[str, dict[str, dict[str, dict[str, float]]]]) -> list[str]:
-    """Return the lines of the summary: all files together, and those with the least."""
+def steps_measured(ranks: set[int], *, is_whole: bool) -> str:
+    """Return the words for the steps on so many ranks, of which all tests were run, or some."""
+    return ("" if is_whole else "some of the ") + " and ".join(STEPS[number] for number in sorted(ranks))
+
+
+def figures(report: dict[str, dict[str, dict[str, dict[str, float]]]], steps: str) -> list[str]:
+    """Return the lines of the summary on what these steps cover: all files together, and those with the least."""
     whole: dict[str, float] = report["totals"]  # type: ignore[assignment]
     files = {name: about["summary"] for name, about in report["files"].items() if about["summary"]["num_statements"]}
     least = sorted(files, key=lambda name: (files[name]["percent_covered"], name))[:LEAST]
     lines = [
-        f"coverage by unit tests and MPI tests on 3 ranks: {_percent(whole, 'lines')} of lines, "
+        f"coverage by {steps}: {_percent(whole, 'lines')} of lines, "
         f"{_percent(whole, 'branches')} of branches (not counted: folders _loops, whose compiled code it cannot see); "
         "least:"
     ]

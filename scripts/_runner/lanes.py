@@ -59,7 +59,7 @@ class Lanes:
             if self._are_three:
                 lanes.enter_context(beside(self._third))
             if self._options.only in (None, "checks"):
-                run_checks(self._results)
+                run_checks(self._results, with_tests=not self._are_three)
             self._go_on(None)
         if not self._are_two:
             self._second(None)

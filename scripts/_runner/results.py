@@ -24,6 +24,7 @@ class Results:
     too_few_ranks: dict[str, int] = field(default_factory=dict)
     executed: set[str] = field(default_factory=set)
     seconds: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))  # by file and step
+    measured: set[int] = field(default_factory=set)  # numbers of ranks of the steps whose coverage was measured
     remarks: list[str] = field(default_factory=list)  # lines that the summary shows as they are
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -44,10 +44,10 @@ OPENMPI_ENVIRONMENT = {
 }
 # What depends on the MPI library or on HDF5; the rest computes the same whatever moves its bytes.
 OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "failure", "field", "halo", "io",
-                 "redistribute", "reduce", "resume", "seal", "series", "verify")  # fmt: skip
+                 "redistribute", "reduce", "resume", "seal", "series", "supervisor", "verify")  # fmt: skip
 PARTS = 4  # of the unit tests, shared out to the first two lanes
-# Every case of a parametrized test runs on 1 rank, and on 2 and 4 or on 3 and 6: on which, its number
-# says (tests/conftest.py).
+# Every case of a parametrized test runs on 1 rank, and on 2 and 4 or on 3 and 6: on which, its number says. Cases that
+# are others on other numbers of ranks, or need more of them, run wherever they can (tests/conftest.py).
 HALVES = {2: 0, 3: 1, 4: 0, 6: 1}
 
 

@@ -27,33 +27,15 @@ def pytest_step(
     """Run the tests of one kind: those marked `mpi` on so many ranks, or a part of the others, without MPI."""
     name = f"{setup.name}: " + (part.name if part else f"MPI tests, {ranks} rank{'s' if ranks > 1 else ''}")
     heading(name, out)
-    marks = part.marks if part else "mpi"
-    marks += " and not slow" if options.quick else ""
     with tempfile.TemporaryDirectory(prefix="mpibatch-test-") as folder:
         scratch = Path(folder)
         tally = scratch / "tally.json"
         is_covered = options.coverage and is_counted(setup, ranks)
-        command = [
-            setup.python,
-            "-m",
-            *(MEASURED if is_covered else ()),
-            "pytest",
-            "-c",
-            "pyproject.toml",
-            "--rootdir",
-            str(REPOSITORY),
-        ]
-        command += ["-q", "--durations=3", "--durations-min=5", "-m", marks]
         # Open MPI gives rank 0 a terminal of its own.
-        command += [f"--color={'yes' if out is None and sys.stdout.isatty() else 'no'}"]
+        color = "yes" if out is None and sys.stdout.isatty() else "no"
         # Each with "=": pytest looks for conftest.py before it knows these options, and would take a value for a path.
-        command += [f"--scratch={folder}", f"--tally={tally}", f"--test-limit={options.test_limit}"]
-        command += ["-k", options.k] if options.k else []
-        command += options.paths or (part.paths if part else setup.mpi_paths()) or setup.paths
-        half = half_of(ranks, options)
-        command += [f"--half={half}"] if half is not None else []
-        if ranks:
-            command = [*launcher(setup), "-n", str(ranks), *command, "--with-mpi"]
+        command = [*pytest_command(setup, ranks, options, part), f"--color={color}", f"--scratch={folder}"]
+        command += [f"--tally={tally}"]
         begin = time.monotonic()
         environment = setup.environment | patience(ranks) | (COVERED if is_covered else {})
         status = run(command, environment, options.run_limit, scratch, out)
@@ -63,6 +45,23 @@ def pytest_step(
             status = status or "ended without results"
             show_traces(scratch, out or sys.stderr)
         results.add(name, time.monotonic() - begin, status, tally)
+        if is_covered:
+            results.measured.add(ranks)
+
+
+def pytest_command(setup: Setup, ranks: int, options: argparse.Namespace, part: Part | None) -> list[str]:
+    """Return the command of a step, less where its results and its scratch files go."""
+    is_covered = options.coverage and is_counted(setup, ranks)
+    marks = part.marks if part else "mpi"
+    marks += " and not slow" if options.quick else ""
+    command = [setup.python, "-m", *(MEASURED if is_covered else ()), "pytest", "-c", "pyproject.toml"]
+    command += ["--rootdir", str(REPOSITORY), "-q", "--durations=3", "--durations-min=5", "-m", marks]
+    command += [f"--test-limit={options.test_limit}", *(["-k", options.k] if options.k else [])]
+    command += options.paths or (part.paths if part else setup.mpi_paths()) or setup.paths
+    # Measured is one number of ranks, for all: it runs every case.
+    half = None if is_covered else half_of(ranks, options)
+    command += [f"--half={half}"] if half is not None else []
+    return [*launcher(setup), "-n", str(ranks), *command, "--with-mpi"] if ranks else command
 
 
 def show_traces(scratch: Path, out: TextIO) -> None:

@@ -7,6 +7,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from mpibatch.base.compiled import compiled
@@ -74,6 +75,19 @@ def test_a_cache_folder_that_cannot_be_written_is_replaced_by_a_private_one(
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)  # as another user could have left it
     assert cache_folder() != folder
+
+
+def test_what_only_compiled_loops_call_is_closed_to_python() -> None:
+    """Also once another loop has compiled it: there would be no code behind the call."""
+    from mpibatch.filters._loops import extrema
+
+    cells = np.arange(6, dtype="i4").reshape(1, 6, 1)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="only compiled functions call it"):
+            extrema._combine(cells[0, 0], cells[0, 1], cells[0, 2], True)
+        out = np.empty((1, 4, 1), "i4")
+        extrema.slide_rows(cells[:, :1], cells[0, 1:5, 0], 4, 1, cells[:, 5:], out, 3, True)
+        assert out.ravel().tolist() == [2, 3, 4, 5]
 
 
 def test_an_environment_without_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

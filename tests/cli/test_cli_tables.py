@@ -98,6 +98,12 @@ def test_labels_are_drawn_over_a_picture(capsys: Any) -> None:
     assert picture.shape == (SHAPE[0] * scale, SHAPE[1] * scale, 3)
     shown(capsys, "view", "out.h5::labels", "same.png", "--over", "out.h5::raw", "--longest", "480")
     assert Path("over.png").read_bytes() == Path("same.png").read_bytes()
+    PIL.Image.new("L", SHAPE[::-1], 90).save("raw.png")
+    for file, expected in (("raw", "over.png"), ("gray", "gray.png")):
+        Path("raw.png").rename(file)  # the file's own dataset of this name goes before another file
+        shown(capsys, "view", "out.h5::labels", "named.png", "--over", file, "--longest", "480")
+        assert (Path("named.png").read_bytes() == Path("over.png").read_bytes()) == (expected == "over.png")
+        Path(file).rename("raw.png")
     shown(capsys, "view", "out.h5::labels", "colors.png", "--labels")
     np.testing.assert_array_equal(np.asarray(PIL.Image.open("colors.png")), colors_of(labels))
 
@@ -141,6 +147,9 @@ def test_numbers_stay_in_the_picture_and_do_not_cover_one_another() -> None:
         (["out.h5::found/regions", "x.png", "--plot", "a,b,c"], "give one column, or two"),
         (["out.h5::found/regions", "x.jpg", "--plot", "area"], "name it .png or .svg"),
         (["out.h5::found/regions", "--over", "raw"], "are for arrays"),
+        (["out.h5::found/regions", "--percentile", "1,99"], "are for arrays"),
+        (["out.h5::labels", "x.png", "--over", "raw", "--labels"], "give one"),
+        (["out.h5::labels", "x.png", "--labels", "--percentile", "1,99"], "leave it out"),
         (["out.h5::none", "--plot", "area"], "no finite value"),
         (["out.h5::labels"], "name the picture to write, such as labels.png"),
         (["out.h5::labels", "x.png", "--plot", "area"], "columns of tables are plotted"),

@@ -16,6 +16,7 @@ import pytest
 import mpibatch as mb
 from mpibatch.cli import main
 from mpibatch.guide import CHAPTERS, chapter
+from mpibatch.job.file.batch import is_batch, parse_batch
 from mpibatch.job.file.reader import parse_any
 from scripts import _architecture
 from tests.support.examples import environment
@@ -96,7 +97,10 @@ def test_job_files_are_right(folder: Path) -> None:
     assert len(jobs) >= 3
     for block in jobs:
         tomllib.loads(block.text)
-        parse_any(block.text, source=block.name)
+        if is_batch(block.text, block.name):
+            parse_batch(block.text, block.name).job_of({"item": "volume.h5", "name": "volume", "number": 0})
+        else:
+            parse_any(block.text, source=block.name)
 
 
 @pytest.mark.slow

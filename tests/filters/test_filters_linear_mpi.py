@@ -261,7 +261,7 @@ def test_a_periodic_axis_wraps_whatever_the_mode(block: tuple[np.ndarray, mb.Fie
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("shape", [(1,), (2, 3), (RANKS + 1, 1), (3, 1, 2)])
+@pytest.mark.parametrize("shape", [(1,), (2, 3), (7, 1), (3, 1, 2)])
 def test_kernels_much_wider_than_the_domain(shape: tuple[int, ...], mode: str) -> None:
     whole = cells(shape, "f8", 5)
     for topology in topologies(len(shape)):

@@ -42,11 +42,12 @@ def test_sliding_over_rows_and_over_cells_gives_scipys_bits(rows: int, lanes: in
     cuts = min(3, size - 1), rows
     low, block, high = (np.ascontiguousarray(part) for part in np.split(line, np.cumsum(cuts), axis=1))
     found = np.empty_like(expected)
-    extrema.slide_rows(low, block, high, found, size, largest)
+    extrema.slide_rows(low, block.ravel(), rows * lanes, lanes, high, found, size, largest)
     assert found.tobytes() == np.ascontiguousarray(expected).tobytes()
     found[...] = 0
     before_block, after_block = low.reshape(2, -1), high.reshape(2, -1)
-    extrema.slide_cells(before_block, block.reshape(2, -1), after_block, found.reshape(2, -1), size, lanes, largest)
+    flat = found.reshape(2, -1)
+    extrema.slide_cells(before_block, block.ravel(), rows * lanes, after_block, flat, size, lanes, largest)
     assert found.tobytes() == np.ascontiguousarray(expected).tobytes()
 
 

@@ -141,6 +141,19 @@ def test_engines_can_be_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(os.environ, "MPIBATCH_ENGINE", "axes")
     with pytest.raises(mb.UsageError, match="did you mean 'axis'"):
         mb.exchange(mb.Grid((4,)).zeros(halo=1))
+    monkeypatch.setitem(os.environ, "MPIBATCH_ENGINE", "plan")
+    u = mb.Grid((12,)).zeros(halo=1)
+    monkeypatch.delitem(os.environ, "MPIBATCH_ENGINE")
+    mb.exchange(u)
+    mb.exchange(u, engine="plan")
+    assert len(u.memory.exchanges) == 1  # the grid's engine, by its name or not
+
+
+@pytest.mark.mpi(min_size=2)
+def test_ranks_whose_environments_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "MPIBATCH_ENGINE", ["axis", "plan"][MPI.COMM_WORLD.rank % 2])
+    with pytest.raises(mb.UsageError, match="ranks differ"):
+        mb.Grid((12,))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import tifffile
 
 import mpibatch as mb
 from mpibatch.io import describe, digest, file_attributes
+from mpibatch.io.formats.pieces.segments import Segments
 from mpibatch.io.write import direct
 from mpibatch.mpi import MPI
 from tests.support.cuts import cuts_of_three_axes
@@ -209,16 +210,16 @@ def test_formats_are_read_by_box_alone(shared_tmp: Path, monkeypatch: pytest.Mon
     """A rank reads no page of a stack that others own."""
     options: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
     on_root(lambda: tifffile.imwrite(shared_tmp / "a.tif", values(dtype="u1"), **options))
-    read: list[int] = []
-    original = tifffile.TiffPage.asarray
+    decoded: list[int] = []
+    original = Segments.values
 
-    def asarray(page: tifffile.TiffPage, **options: Any) -> Any:
-        read.append(page.index)
-        return original(page, **options)
+    def counted(segments: Segments, number: int) -> np.ndarray:
+        decoded.append(number)
+        return original(segments, number)
 
-    monkeypatch.setattr(tifffile.TiffPage, "asarray", asarray)
+    monkeypatch.setattr(Segments, "values", counted)
     u = mb.load(shared_tmp / "a.tif", topology=(None, 1, 1))
-    assert len(read) == u.box.shape[0]
+    assert len(decoded) == u.box.shape[0]  # each page is one strip
 
 
 # --- what fails fails for all ------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ import pytest
 import tifffile
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.io import read_slice
+from mpibatch.io import describe, read_slice
 from mpibatch.io.formats import ask, inspect, read
 from mpibatch.io.formats.picks import with_picks
+from mpibatch.io.formats.pieces.segments import Segments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +94,7 @@ def test_axes_of_hyperstacks(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_slice(f"{path}::series=0,channel=2", None), HYPERSTACK[:, :, 2])
         np.testing.assert_array_equal(read_slice(path, "frame=-1,channel=0"), HYPERSTACK[1, :, 0])
         np.testing.assert_array_equal(read_slice(path, "slice=1,t=0"), right[0, 1])
-        assert with_picks(str(path), "series=0", 1, 2) == "series=0,frame=1,channel=2"
+        assert with_picks(str(path), "series=0", {"frame": 1, "channel": 2}) == "series=0,frame=1,channel=2"
 
 
 def test_picks_that_cannot_be_meant(tmp_path: Path) -> None:
@@ -109,12 +110,12 @@ def test_picks_that_cannot_be_meant(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=words):
             inspect(str(path), pick)
     with pytest.raises(UsageError, match="twice"):
-        with_picks(str(path), "channel=1", None, 2)
+        with_picks(str(path), "channel=1", {"channel": 2})
     with pytest.raises(UsageError, match="whole number"):
-        with_picks(str(path), None, 1.5, None)
+        with_picks(str(path), None, {"frame": 1.5})  # type: ignore[dict-item]
     np.save(tmp_path / "a.npy", HYPERSTACK)
     with pytest.raises(UsageError, match="format npy: frames and channels are picked from TIFF"):
-        with_picks(str(tmp_path / "a.npy"), None, 0, None)
+        with_picks(str(tmp_path / "a.npy"), None, {"frame": 0})
 
 
 def test_what_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
@@ -185,3 +186,75 @@ def test_companions_elsewhere(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r'outside its folder.* allow=\("external storage",\)'):
             inspect(str(path))
         assert inspect(str(path), allow=("external storage",)).shape == (4, 6, 5)
+
+
+def test_segments_of_every_kind_are_tifffiles(tmp_path: Path) -> None:
+    """Tiles, strips, planes, pyramids, BigTIFF, packed in many ways: all values, and boxes of them."""
+    pytest.importorskip("imagecodecs", reason="imagecodecs is not installed: packed TIFF is tested with zlib alone")
+    gray: dict[str, Any] = {"photometric": "minisblack"}
+    grey, colours = RNG.integers(0, 60000, (3, 70, 90), "u2"), RNG.integers(0, 256, (70, 90, 3), "u1")
+    tiles: dict[str, Any] = {"tile": (32, 48)}
+    cases: list[tuple[np.ndarray, dict[str, Any]]] = [
+        (grey, {"compression": packing, **gray, **cut})
+        for packing in ("zlib", "lzw", "zstd", "lzma")
+        for cut in (tiles, {"rowsperstrip": 13})
+    ]
+    cases += [
+        (grey, {"compression": "zlib", "bigtiff": True, "byteorder": ">", **gray, **tiles}),
+        (grey, {**tiles, **gray}),
+        (grey.astype("f4"), {"compression": "zlib", "predictor": True, **gray, **tiles}),
+        (grey[0], {"compression": "zlib", **tiles}),
+        (grey[0] > 30000, {"compression": "zlib", **gray}),
+        (np.stack([grey] * 2), {"compression": "zlib", "tile": (2, 32, 48), "volumetric": True, **gray}),
+        (colours, {"compression": "jpeg", "photometric": "rgb", **tiles}),
+        (colours, {"compression": "zlib", "photometric": "rgb", **tiles}),
+        (colours.transpose(2, 0, 1), tiles | {"compression": "zlib", "photometric": "rgb", "planarconfig": "separate"}),
+    ]
+    for number, (array, options) in enumerate(cases):
+        path = write(tmp_path / f"{number}.tif", array, **options)
+        right = tifffile.imread(path)
+        with tifffile.TiffFile(path) as file:
+            if file.series[0].axes == "SYX":
+                right = right.transpose(1, 2, 0)
+            segments = file.series[0].keyframe.dataoffsets
+        source = inspect(str(path))
+        assert source.boxwise == (len(segments) > 1 or right.ndim > 3)
+        np.testing.assert_array_equal(read_slice(path, None), right)
+        part = tuple(slice(n // 3, n - n // 4, 1 + axis % 2) for axis, n in enumerate(right.shape))
+        np.testing.assert_array_equal(read_slice(path, None, part), right[part])
+
+
+def test_levels_of_pyramids(tmp_path: Path) -> None:
+    array = RNG.integers(0, 60000, (2, 64, 96), "u2")
+    path = tmp_path / "a.ome.tif"
+    about = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 2.0}
+    options: dict[str, Any] = {"tile": (16, 32), "compression": "zlib", "photometric": "minisblack"}
+    with tifffile.TiffWriter(path) as file:
+        file.write(array, subifds=2, metadata=about, **options)
+        for step in (2, 4):
+            file.write(array[:, ::step, ::step], subfiletype=1, **options)
+        file.write(array[0], metadata={"axes": "YX"}, photometric="minisblack")
+    assert [(info.name, info.shape) for info in describe(path)] == [
+        ("series=0", (64, 96, 2)), ("series=0,level=1", (32, 48, 2)), ("series=0,level=2", (16, 24, 2)),
+        ("series=1", (64, 96)),
+    ]  # fmt: skip
+    for level, step in enumerate((1, 2, 4)):
+        name = f"series=0,level={level},channel=1"
+        np.testing.assert_array_equal(read_slice(path, name), array[1, ::step, ::step])
+        assert inspect(str(path), name).grid["spacing"] == (2.0 * step, 0.5 * step)
+    with pytest.raises(UsageError, match="no level 3 of series 0; give level=0 to 2"):
+        inspect(str(path), "series=0,level=3")
+
+
+def test_a_box_unpacks_its_tiles_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.tif", np.zeros((4, 128, 128), "u1"), tile=(32, 32), photometric="minisblack", **TAGS)
+    numbers: list[int] = []
+    real = Segments.values
+
+    def counted(self: Segments, number: int) -> np.ndarray:
+        numbers.append(number)
+        return real(self, number)
+
+    monkeypatch.setattr(Segments, "values", counted)
+    read_slice(path, None, np.s_[1:3, 40:50, 60:70])
+    assert numbers == [5, 6] * 2

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import mpibatch as mb
 from mpibatch.base.errors import UsageError
 from mpibatch.cli import main
 from mpibatch.job import Step, parse
 from mpibatch.job.file.explanation import explained
 from mpibatch.job.file.functions import known_filters, results_taken
 from mpibatch.job.plan import plan
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEAD = '[input]\npath = "in.npy"\n[[step]]\nname = "cells"\nfilter = "label"\n[[step]]\n'
 END = '\n[output]\npath = "out.h5"\n'
@@ -29,6 +30,23 @@ def wrong(text: str, head: str = HEAD) -> str:
     with pytest.raises(UsageError) as caught:
         parse(head + text + END, "job.toml")
     return str(caught.value)
+
+
+def test_the_guide_names_the_functions_that_are_no_steps() -> None:
+    """Of those that return a field or a table: what takes a function, and what returns maps."""
+    functions = {name: getattr(room, name) for room in (mb.filters, mb.measure, mb.segment) for name in room.__all__}
+    makers = {
+        name
+        for name, each in functions.items()
+        if inspect.isfunction(each) and re.search("Field|RegionTable", str(each.__annotations__["return"]))
+    }
+    left_out = {name for name in makers - set(known_filters()) if not name.startswith("generic_")}
+    assert left_out == {"relabel_sequential"}
+    assert len(makers) > 60
+    for chapter in ("jobs", "objects"):
+        text = (Path(mb.__file__).parent / "guide" / f"{chapter}.md").read_text(encoding="utf-8")
+        assert "those that take a function" in text.replace("\n", " ")
+        assert "`relabel_sequential`" in text
 
 
 def test_a_step_names_the_results_that_it_reads() -> None:

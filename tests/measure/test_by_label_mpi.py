@@ -249,3 +249,5 @@ def test_ranks_that_ask_for_different_labels() -> None:
     for name in ("sum_labels", "extrema", "median", "center_of_mass"):
         with pytest.raises(mb.UsageError, match="ranks differ"):
             getattr(mb.measure, name)(u, where, [1, u.grid.rank])
+    with pytest.raises(mb.UsageError, match=r"ranks differ.*float"):
+        mb.measure.center_of_mass(u.astype("f4" if u.grid.rank else "f8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -37,3 +38,12 @@ def test_who_waits_for_what_never_comes_is_told() -> None:
 
     with pytest.raises(RuntimeError, match=r"all ranks wait, the first for \[\(1, 0, 7\)"):
         ModelledRanks(3).run(program)
+
+
+def test_who_waits_for_a_rank_without_an_end_is_told() -> None:
+    never = threading.Event()
+    try:
+        with pytest.raises(RuntimeError, match=r"a rank has run for 0.1 s"):
+            ModelledRanks(3, patience=0.1).run(lambda comm: never.wait() if comm.rank == 1 else None)
+    finally:
+        never.set()

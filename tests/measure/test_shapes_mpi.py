@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpibatch as mb
+from mpibatch.measure._engine import rows
 from mpibatch.measure._properties import moments, patterns
 from mpibatch.mpi import MPI
 from tests.support.components import cuts, field
@@ -98,6 +99,48 @@ def test_spacing_scales(shape: tuple[int, ...]) -> None:
         compare(table(labels, values, (*names, *more), spacing), theirs, is_even=False)
 
 
+def columns_of(labels: np.ndarray, values: np.ndarray, names: tuple[str, ...], spacing: Any) -> dict[str, np.ndarray]:
+    """What scikit-image's tables would hold, had they more than two or three axes: from its moments of an array."""
+    known: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for label, box in enumerate(ndi.find_objects(np.maximum(labels, 0)), 1):
+        if box is None:
+            continue
+        mask = labels[box] == label
+        known["label"].append(np.array(label))
+        known["area"].append(mask.sum() * np.prod(spacing))
+        known["intensity_median"].append(np.median(values[box][mask]))
+        images = ("", mask.astype("f8")), ("_weighted", mask * values[box])
+        for end, image in images:
+            prefix = f"moments{end}"
+            raw = skimage.measure.moments(image, 3, spacing=spacing)
+            firsts = [raw[tuple(unit)] / raw.flat[0] for unit in np.eye(labels.ndim, dtype=int)]
+            central = skimage.measure.moments_central(image, firsts, 3, spacing=spacing)
+            known[prefix].append(raw)
+            known[f"{prefix}_central"].append(central)
+            known[f"{prefix}_normalized"].append(skimage.measure.moments_normalized(central, 3, spacing))
+            known[f"centroid{end}_local"].append(np.array(firsts))
+    columns = {}
+    for name in names:
+        whole = np.array(known[name])
+        for index in np.ndindex(whole.shape[1:]):
+            columns["-".join([name, *map(str, index)])] = whole[(slice(None), *index)]
+    return columns
+
+
+@pytest.mark.parametrize("shape", [(41,), (5, 4, 3, 6)])
+def test_lines_and_four_axes(shape: tuple[int, ...]) -> None:
+    """Hu's moments, perimeters, hulls and the Euler number are of two or three axes; the others of any."""
+    labels, values = regions(shape, 4), np.random.default_rng(4).random(shape) + 0.1
+    labels[labels > 5] = 2  # scattered, too
+    names = ("label", "area", "centroid_local", *MOMENTS, *WEIGHTED, *VALUES)
+    for spacing in (None, (0.5, 2.0, 3.0, 1.5)[: len(shape)]):
+        theirs = columns_of(labels, values, names, spacing or (1.0,) * len(shape))
+        compare(table(labels, values, names, spacing), theirs, is_even=False)
+    for name in ("perimeter", "euler_number", "solidity", "moments_hu", "axis_major_length"):
+        with pytest.raises(mb.UsageError, match="axes, and the grid has"):
+            mb.regionprops_table(mb.Grid(shape).zeros("i4"), None, (name,))
+
+
 @given(data=st.data(), dtype=st.sampled_from(["?", "i1", "u2", "i8", "u8", "f4", "f8"]), seed=st.integers(0, 999))
 @settings(max_examples=10)
 def test_medians_are_numpys(data: st.DataObject, dtype: str, seed: int) -> None:
@@ -128,6 +171,40 @@ def test_regions_do_not_go_on_around_a_periodic_axis() -> None:
     labels[3:5, 4:7] = 0
     names = ("euler_number", "perimeter", "perimeter_crofton", "area_convex", "moments")
     compare(table(labels, labels, names, None, periodic=True), skimage.measure.regionprops_table(labels, None, names))
+
+
+def test_labels_with_the_halo_that_windows_need_stay_as_they_are() -> None:
+    """Their halo is that of a periodic grid, and where they are frozen nothing may be written to it."""
+    whole = np.arange(99).reshape(9, 11) % 4
+    names = ("euler_number", "perimeter")
+    theirs = skimage.measure.regionprops_table(whole, None, names)
+    for periodic in (True, (False, True), False):
+        labels = mb.Grid(whole.shape, periodic=periodic).zeros("i8", halo=2)
+        labels.owned[...] = whole[labels.box.slices()]
+        mb.exchange(labels)
+        before = labels.padded.copy()
+        for field_of_labels in (labels, labels.frozen()):
+            compare(mb.regionprops_table(field_of_labels, None, names).gather(), theirs)
+        if periodic is True:  # walls are written to, as any exchange does
+            np.testing.assert_array_equal(labels.padded, before)
+
+
+def test_rows_of_tiles_are_merged_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One label in a thousand tiles takes the room of a few rows, not of a thousand."""
+    sizes = []
+
+    def sum_rows(rows: np.ndarray) -> np.ndarray:
+        sizes.append(len(rows))
+        return merge(rows)
+
+    merge = moments.sum_rows
+    monkeypatch.setattr(moments, "TILE", {2: 2})
+    monkeypatch.setattr(moments, "sum_rows", sum_rows)
+    monkeypatch.setattr(rows, "ROOM", 1)
+    labels = np.ones((64, 64), "i4")
+    ours = mb.regionprops_table(field(labels, mb.Grid(labels.shape)), None, ("moments",)).gather()
+    assert max(sizes) <= 4
+    assert ours["moments-0-0"].tolist() == [4096]
 
 
 def test_shapes_that_are_known() -> None:

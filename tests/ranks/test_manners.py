@@ -220,7 +220,7 @@ def test_a_freed_communicator_is_not_taken_for_a_new_one(launch: Launch) -> None
 
 
 MANY = """
-for _ in range(10_000):
+for _ in range(2_500):
     own = comm.Dup()
     grid = mb.Grid((4,), comm=own)
     own.Free()

@@ -234,6 +234,40 @@ def test_means_that_are_ties() -> None:
         check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(part) for part in rows(whole, axis)])
 
 
+def true_norm(line: np.ndarray, order: float | None) -> float:
+    """The exact norm of a line, rounded once; of lines with infinities or NaN what floats make of them."""
+    if order == 0:
+        return float(np.count_nonzero(line))
+    if line.dtype.kind == "f" and not np.isfinite(line).all():
+        return math.nan if np.isnan(line).any() else math.inf
+    sizes = [abs(Fraction(value)) for value in line.tolist()]
+    if order == math.inf:
+        return float(max(sizes))
+    return float(sum(sizes)) if order == 1 else true_root(sum((size**2 for size in sizes), Fraction(0)))
+
+
+@few
+@given(case=lines())
+def test_norms_along_axes(case: Any) -> None:
+    whole, u, mask, where, axis = case
+    parts = [line[some] for line, some in zip(rows(whole, axis), rows(mask, axis), strict=True)]
+    for order in (None, 0, 1, 2):
+        ours = everywhere(mb.norm(u, order, axis, where=where), whole, axis, u, "f8")
+        check(ours, [true_norm(part, order) for part in parts])
+    if whole.size:
+        ours = everywhere(mb.norm(u, math.inf, axis), whole, axis, u, "f8")
+        check(ours, [true_norm(part, math.inf) for part in rows(whole, axis)])
+
+
+def test_norms_of_infinities_and_of_wide_spreads() -> None:
+    whole = np.array([[np.inf, 1, 2.0**-1000], [-np.inf, 2, 2.0**1000], [1, np.nan, 2.0**-1070]])
+    for order, axis, cut in itertools.product((None, 1, math.inf), (0, 1), (None, 0, 1)):
+        u = field(whole, cut=cut)
+        ours = everywhere(mb.norm(u, order, axis), whole, axis, u)
+        check(ours, [true_norm(line, order) for line in rows(whole, axis)])
+    assert "give 0, 1, 2 or inf" in refused(lambda: mb.norm(field(whole), 3, axis=0))
+
+
 def test_integers_that_a_double_does_not_hold() -> None:
     whole = np.array([[2**53 + 1, 2, 3, 4], [5, -(2**53) - 1, 7, 8], [9, 10, 11, 2**63 - 1]])
     for dtype, axis in itertools.product(("i8", "u8"), (0, 1)):

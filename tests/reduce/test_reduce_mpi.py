@@ -206,9 +206,32 @@ def test_fields_without_elements() -> None:
         np.testing.assert_array_equal(edges, [0, 0.25, 0.5, 0.75, 1])
 
 
+def test_complex_numbers() -> None:
+    """Of which real and imaginary parts are summed by themselves, and a norm is that of all of them."""
+    parts = np.random.default_rng(4).standard_normal((2, 5, 6)) * 10.0 ** np.arange(-3, 3)
+    for dtype in ("c8", "c16"):
+        whole = (parts[0] + 1j * parts[1]).astype(dtype)
+        u = field(whole)
+        exact = complex(math.fsum(whole.real.flat), math.fsum(whole.imag.flat))
+        assert mb.sum(u) == exact
+        assert mb.mean(u) == complex(
+            *(float(sum(map(Fraction, map(float, part.flat))) / 30) for part in (whole.real, whole.imag))
+        )
+        squares = sum(Fraction(float(x)) ** 2 for part in (whole.real, whole.imag) for x in part.flat)
+        assert abs(Fraction(mb.norm(u)) ** 2 / squares - 1) < Fraction(1, 2**51)
+        assert mb.norm(u, ord=1) == math.fsum(map(float, np.abs(whole).flat))
+        assert mb.norm(u, ord=np.inf) == np.abs(whole).max()
+        assert mb.norm(u, ord=0) == 30
+        lines = [complex(math.fsum(line.real), math.fsum(line.imag)) for line in whole.T]
+        np.testing.assert_array_equal(mb.gather_all(mb.sum(u, axis=0)), lines)
+        assert mb.sum(u, axis=(0, 1)) == exact
+        chosen = whole[whole.real > 0]
+        assert mb.sum(u, where=np.real(u) > 0) == complex(math.fsum(chosen.real), math.fsum(chosen.imag))
+
+
 def test_what_is_refused() -> None:
     u = field(np.arange(12.0).reshape(3, 4))
-    for call in (mb.sum, mb.mean, mb.min, mb.argmax, mb.histogram):
+    for call in (mb.nansum, mb.std, mb.min, mb.argmax, mb.histogram):
         assert "complex128" in refused(call, u.astype("c16"))
     for bins in (0, -3, 2.5, "auto", [], [1.0], [2.0, 1.0], [[1.0], [2.0]], None):
         refused(mb.histogram, u, bins)

@@ -199,6 +199,18 @@ def test_histograms_and_values(case: Any, bins: Any, density: bool) -> None:
         assert whole.dtype.kind != "f" or not np.signbit(ours[ours == 0]).any()
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_the_bits_of_nan_are_the_same_whatever_the_ranks(dtype: str) -> None:
+    whole = np.array([1, np.nan, np.nan, 0, 1, np.nan], dtype)
+    bits = whole.view(f"u{whole.itemsize}")
+    bits[1] ^= 1
+    bits[2] ^= bits.dtype.type(1 << (8 * whole.itemsize - 1))
+    for cut in (None, 0):
+        values, counts = mb.unique(field(whole, cut=cut), return_counts=True)
+        assert values.tobytes() == np.array([0, 1, np.nan], dtype).tobytes()
+        assert counts.tolist() == [1, 2, 3]
+
+
 def test_bincount() -> None:
     whole = np.random.default_rng(1).integers(0, 50, (40, 30, 3))
     for dtype in ("u1", "i2", "u4", "i8", "u8"):
@@ -213,6 +225,9 @@ def test_bincount() -> None:
     assert mb.bincount(u, where=u < 0).size == 0
     assert "from -1 to 49" in refused(mb.bincount, field(np.where(whole == 7, -1, whole), 2))
     assert "unique" in refused(mb.bincount, field(whole << 30, 2))
+    assert "minlength=67108865" in refused(mb.bincount, u, None, 2**26 + 1)
+    assert "from 0 to 4194303" in refused(mb.bincount, u, u, 2**22 + 1)
+    assert "with weights" in refused(mb.bincount, field(whole << 18, 2), u)
     for wrong in (-1, 1.5, None):
         assert "minlength" in refused(mb.bincount, u, None, wrong)
     assert "histogram" in refused(mb.bincount, u.astype("f4"))
@@ -303,6 +318,21 @@ def test_weights_are_summed_exactly(case: Any, seed: int, kind: str) -> None:
     assert ours.size == max(9, numbers[mask].max(initial=0) + 1)
     for number, value in enumerate(ours):
         same_bits(value, float(sum(map(Fraction, heavy[mask & (numbers == number)].tolist()))))
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+def test_weights_of_integers_that_floats_do_not_hold(dtype: str) -> None:
+    """The first edge is rounded, and NumPy compares with the exact bound: in blocks of any size."""
+    low = 2**53
+    whole, heavy = np.array([low, low + 1, low + 2, low + 8], dtype), np.array([1, 10, 100, 1000])
+    for bins, span in ((2, (low + 1, low + 9)), ([low + 1, low + 2, low + 9], None), (3, None)):
+        theirs = np.histogram(whole, bins, span, weights=heavy)[0]
+        for cut in (None, 0):
+            u, weights = field(whole, cut=cut), field(heavy, cut=cut)
+            np.testing.assert_array_equal(mb.histogram(u, bins, span, weights=weights)[0], theirs)
+    assert mb.histogram(u, 2, (low + 1, low + 9), weights=weights)[0].tolist() == [110, 1000]
+    near = field(np.array([4.4, 4.7, 5.0, 5.5]))  # bins around the only number of a range
+    assert mb.histogram(near, 1, (5, 5), weights=weights)[0].tolist() == [1110]
 
 
 def test_weights_that_do_not_fit() -> None:

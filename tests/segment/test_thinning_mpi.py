@@ -88,3 +88,11 @@ def test_examples_are_true() -> None:
     failed, tried = doctest.testmod(importlib.import_module("mpibatch.segment.thinning"))
     assert tried > 3
     assert not failed
+
+
+def test_what_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPIBATCH_MEMORY_LIMIT", "0.5 MiB")
+    u = mb.Grid((700, 700)).full(True, "?")
+    for call in (segment.thin, segment.skeletonize):
+        with pytest.raises(mb.UsageError, match=f"{call.__name__} needs"):
+            call(u)

@@ -2,7 +2,8 @@
 
 A rank is a thread that runs the package's own code until it waits for a message that has not been sent; then the next
 one goes on. Messages and bytes are counted by rank and round, where a round ends with a reduction over all. Only what
-label and its routes ask of a communicator is here. Whoever waits for what never comes is told so.
+label and its routes ask of a communicator is here. Whoever waits for what never comes is told so, and so is whoever
+waits while one rank goes on without an end.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 STACK_BYTES = 1 << 19
+PATIENCE = 300.0  # seconds that a rank may take until it waits for a message: loops are compiled in there
 Key = tuple[int, int, int]  # from, to, tag
 
 
@@ -40,10 +42,11 @@ class Count:
 
 
 class ModelledRanks:
-    """Runs a program on `size` ranks of this process."""
+    """Runs a program on `size` ranks of this process; each may take `patience` seconds until it waits."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, patience: float = PATIENCE) -> None:
+        self.size, self._patience = size, patience
+        self._turns_taken = 0
         self.counts: list[dict[int, Count]] = [defaultdict(Count) for _ in range(size)]  # by rank and round
         self._messages: dict[Key, deque[bytes]] = defaultdict(deque)
         self._waiting: dict[Key, int] = {}
@@ -79,15 +82,24 @@ class ModelledRanks:
         threading.stack_size(before)
         with _modelled_requests():
             self._next()
-            self._end.wait()
+            self._wait()
         for thread in threads:
             thread.join()
         if self._failure is not None:
             raise self._failure
         return results
 
+    def _wait(self) -> None:
+        """Return at the end of all ranks; RuntimeError where one takes too long, which goes on to the process's end."""
+        before = -1
+        while not self._end.wait(self._patience):
+            if before == self._turns_taken:
+                raise RuntimeError(f"a rank has run for {self._patience} s, and waits for no message")
+            before = self._turns_taken
+
     def _next(self) -> None:
         """Let another rank go on: one that can, or after a failure each that waits, to its end."""
+        self._turns_taken += 1
         if not self._running:
             self._end.set()
         elif self._ready:

@@ -60,7 +60,13 @@ def memory_limit() -> int | None:
     raise UsageError(f"{LIMIT_VARIABLE}={text!r} is no amount of memory; give bytes, or a number with K, M, G or T")
 
 
-def check_memory(grid: Grid, operation: str, needed: int) -> None:
+def check_memory(
+    grid: Grid,
+    operation: str,
+    needed: int,
+    purpose: str = "what surrounds its block",
+    remedy: str = "take a smaller kernel or more ranks",
+) -> None:
     """Raise if `needed` bytes per rank, for an `operation`, exceed what a rank may take. Collective.
 
     UsageError if $MPIBATCH_MEMORY_LIMIT is set, else RunError: then the limit is the host's free memory divided by
@@ -77,16 +83,14 @@ def check_memory(grid: Grid, operation: str, needed: int) -> None:
         limit = memory_limit()
         if limit is not None:
             if needed > limit:
-                raise UsageError(_message(operation, needed, f"{LIMIT_VARIABLE} allows {bytes_text(limit)}"))
+                allowance = f"{LIMIT_VARIABLE} allows {bytes_text(limit)}"
+                raise UsageError(_message(operation, needed, purpose, allowance, remedy))
             return
         free = available_memory() if needed > _ORDINARY else 0
         if free and needed * neighbors > free:
             allowance = f"the host has {bytes_text(free)} free for its {neighbors} ranks"
-            raise RunError(_message(operation, needed, allowance))
+            raise RunError(_message(operation, needed, purpose, allowance, remedy))
 
 
-def _message(operation: str, needed: int, allowance: str) -> str:
-    return (
-        f"{operation} needs {bytes_text(needed)} per rank for what surrounds its block, but {allowance};"
-        " take a smaller kernel or more ranks"
-    )
+def _message(operation: str, needed: int, purpose: str, allowance: str, remedy: str) -> str:
+    return f"{operation} needs {bytes_text(needed)} per rank for {purpose}, but {allowance}; {remedy}"

@@ -67,21 +67,27 @@ def _hold_first(kept: Array, new: Array, largest: bool) -> None:
 
 
 @compiled
-def _row(low: Array, block: Array, high: Array, plane: int, row: int, begin: int, end: int) -> Array:
+def _row(
+    low: Array, block: Array, outer: int, inner: int, rows: int, high: Array, plane: int, row: int, begin: int, end: int
+) -> Array:
     """Return cells [begin, end) of a row of the line of slabs low + block + high. Local."""
     if row < low.shape[1]:
         return low[plane, row, begin:end]
     row -= low.shape[1]
-    if row < block.shape[1]:
-        return block[plane, row, begin:end]
-    return high[plane, row - block.shape[1], begin:end]
+    if row < rows:
+        at = plane * outer + row * inner
+        return block[at + begin : at + end]
+    return high[plane, row - rows, begin:end]
 
 
 @compiled
-def slide_rows(low: Array, block: Array, high: Array, out: Array, size: int, largest: bool) -> None:
+def slide_rows(
+    low: Array, block: Array, outer: int, inner: int, high: Array, out: Array, size: int, largest: bool
+) -> None:
     """Write the extrema of windows of `size` rows; arrays are (planes, rows, cells). Local.
 
-    Row r of `out` is the window of rows r … r + size - 1 of low + block + high.
+    Row r of `out` is the window of rows r … r + size - 1 of low + block + high. Of `block`, which may lie amid a halo,
+    it is given the memory, as one line, in which planes are `outer` cells apart, and rows `inner`.
     """
     planes, rows, cells = out.shape
     item = out.itemsize
@@ -93,13 +99,14 @@ def slide_rows(low: Array, block: Array, high: Array, out: Array, size: int, lar
             end = min(cells, begin + width)
             count = end - begin
             for first in range(0, rows, size):
-                suffix[size - 1, :count] = _row(low, block, high, plane, first + size - 1, begin, end)
+                last = first + size - 1
+                suffix[size - 1, :count] = _row(low, block, outer, inner, rows, high, plane, last, begin, end)
                 for i in range(size - 2, -1, -1):
-                    above = _row(low, block, high, plane, first + i, begin, end)
+                    above = _row(low, block, outer, inner, rows, high, plane, first + i, begin, end)
                     _combine(above, suffix[i + 1, :count], suffix[i, :count], largest)
                 out[plane, first, begin:end] = suffix[0, :count]
                 for i in range(1, min(size, rows - first)):
-                    below = _row(low, block, high, plane, first + size - 1 + i, begin, end)
+                    below = _row(low, block, outer, inner, rows, high, plane, last + i, begin, end)
                     if i == 1:
                         prefix[:count] = below
                     else:
@@ -108,10 +115,13 @@ def slide_rows(low: Array, block: Array, high: Array, out: Array, size: int, lar
 
 
 @compiled
-def slide_cells(low: Array, block: Array, high: Array, out: Array, size: int, step: int, largest: bool) -> None:
+def slide_cells(
+    low: Array, block: Array, outer: int, high: Array, out: Array, size: int, step: int, largest: bool
+) -> None:
     """Write the extrema of windows of `size` cells that lie `step` apart; arrays are (lines, cells). Local.
 
-    `step` is the number of components, which share the line. `out` may be `block`: lines are copied first.
+    `step` is the number of components, which share the line. Of `block` it is given the memory, in which lines are
+    `outer` cells apart; `out` may be the same: lines are copied first.
     """
     lines, length = out.shape
     before, after = low.shape[1], high.shape[1]
@@ -120,7 +130,7 @@ def slide_cells(low: Array, block: Array, high: Array, out: Array, size: int, st
     spare = np.empty(total, out.dtype)
     for line in range(lines):
         current[:before] = low[line]
-        current[before : before + length] = block[line]
+        current[before : before + length] = block[line * outer : line * outer + length]
         current[before + length : total] = high[line]
         span, valid = 1, total
         while 2 * span < size:

@@ -157,7 +157,7 @@ def correlate_lines(line: Any, out: Strip, outers: int, lanes: int, weights: F8,
         step = max(1, 1024 // width)
         acc = np.empty(step * width, np.float64)
         for outer in range(outers):
-            loaded = 0
+            loaded: Any = np.int64(0)  # not the literal, for which `load_line` would be compiled, too
             for first in range(0, n, rows):
                 now = min(rows, n - first)
                 until = first + now + reach

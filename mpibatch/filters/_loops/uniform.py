@@ -100,7 +100,7 @@ def uniform_lines(line: Any, out: Strip, outers: int, lanes: int, size: int, pha
         cells = np.empty((rows + reach) * width, np.float64)
         suffix, prefix, acc = np.empty_like(cells), np.empty_like(cells), np.empty_like(cells)
         for outer in range(outers):
-            loaded = 0
+            loaded: Any = np.int64(0)  # not the literal, for which `load_line` would be compiled, too
             for first in range(0, n, rows):
                 now = min(rows, n - first)
                 until, place = first + now + reach, (phase + first) % size

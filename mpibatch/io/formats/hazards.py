@@ -19,7 +19,7 @@ from mpibatch.io.chunks.compression import NAMES, SHUFFLE, filter_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["HAZARDS", "check_allowed", "gaps", "hazards"]
+__all__ = ["HAZARDS", "IDLE_CHUNK", "IDLE_TIMES", "check_allowed", "gaps", "hazards"]
 
 # A chunk is unpacked as a whole, however little of it is read.
 MOST_CHUNK = 4 << 30

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.formats import raw_values
 from mpibatch.io.formats.hazards import gaps, hazards
 from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of, plain
+from mpibatch.io.formats.schemas import default_part, part_of
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
 from mpibatch.io.formats.storage import filters_of, storage_of
 
@@ -199,8 +201,10 @@ def shape_of(dataset: Any) -> tuple[int, ...]:
 def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
     """Tell what a dataset holds; without a name, the only one, or the one that NeXus shows. Local."""
     with opened(path) as file:
-        if dataset is None:
+        part = default_part(file, path) if dataset is None else part_of(file, path, dataset)
+        if part is None and dataset is None:
             dataset = _only_one(file, path)
+        dataset = (dataset or "") if part is None else part.name
         thing = find(file, path, dataset, allow)
         if columns := columns_of(thing):
             return _table(thing, path, dataset, columns, allow)
@@ -222,9 +226,15 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         grid = from_attributes(thing.attrs, thing.ndim) or from_coordinates(thing)
         components = len(shape) - len(grid["axes"]) if grid else len(shape) - thing.ndim
         notes = notes_of(thing)
-        return Source(
-            path, "hdf5", dataset, shape, text, components, grid=grid, storage=storage, allow=tuple(allow), notes=notes
-        )
+        source = Source(
+            path, "hdf5", dataset, shape, text, components, grid=grid, storage=storage, allow=tuple(allow),
+            notes=notes,
+        )  # fmt: skip
+        if part is None:
+            return source
+        # Where only a part of what is stored counts, HDF5 itself is to find it.
+        source = replace(source, grid=part.grid or grid, components=0)
+        return source if part.shape is None else replace(source, shape=part.shape, runs=part.runs, storage=None)
 
 
 def _table(group: Any, path: str, name: str, columns: Sequence[str], allow: Sequence[str]) -> Source:
@@ -263,12 +273,26 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
     if source.storage is not None and source.storage.is_plain:
         raw_values.read(source, selection, out, at)
         return
+    if source.runs:
+        _read_runs(source, selection, out, at)
+        return
     with _dataset(source) as dataset:
         values = dataset.dtype
         if values.subdtype is None and values.names is None:
             dataset.read_direct(out, np.s_[selection], np.s_[at])
         else:
             out[at] = _unfolded(dataset, selection)
+
+
+def _read_runs(source: Source, selection: Selection, out: Array, at: Selection) -> None:
+    """Fill ``out[at]`` from a source that has runs of the stored rows."""
+    rows = np.concatenate([np.arange(*run) for run in source.runs])[selection[0]]
+    target = out[at]
+    whole = tuple(slice(0, n) for n in target.shape)
+    for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
+        stored = slice(int(rows[part[0]]), int(rows[part[-1]]) + 1)
+        plain_source = replace(source, runs=())
+        read(plain_source, (stored, *selection[1:]), target, (slice(int(part[0]), int(part[-1]) + 1), *whole[1:]))
 
 
 def _unfolded(dataset: Any, selection: Selection) -> Array:

@@ -102,9 +102,13 @@ def _lines(dataset: Any) -> Iterator[tuple[str, float, float, str]]:
     for axis, length in enumerate(dataset.shape):
         scales = list(dataset.dims[axis].values()) if "DIMENSION_LIST" in dataset.attrs else []
         line = scales[0] if scales else parent.get(nexus[axis]) if len(nexus) == dataset.ndim else None
-        if not isinstance(line, h5py.Dataset) or line.shape != (length,) or not 2 <= length <= LARGEST:
+        if not isinstance(line, h5py.Dataset) or line.ndim != 1 or not 2 <= length <= LARGEST:
             return
-        values = np.asarray(line[...], "f8")
+        values = np.asarray(line[: length + 2], "f8")
+        if len(values) == length + 1:  # the edges of bins, as NeXus has them for histograms
+            values = (values[1:] + values[:-1]) / 2
+        if len(values) != length:
+            return
         steps = np.diff(values)
         step = (values[-1] - values[0]) / (length - 1)
         if not (np.isfinite(step) and step > 0 and np.all(np.abs(steps - step) <= EVEN * step)):

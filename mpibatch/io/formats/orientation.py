@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.io.formats.picks import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mpibatch.io.formats.source import Array, Selection
 
-__all__ = ["View", "view_of"]
+__all__ = ["AXES", "View", "view_of"]
 
+# Words for axes, and the letters that tifffile has for them; a single letter stands for itself.
+AXES = {"frame": "T", "channel": "C", "slice": "Z"}
 # The EXIF tag → whether rows are columns, and whether rows and columns run backwards in what is shown.
 _TURNS = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
@@ -56,6 +57,11 @@ class View:
         """Shape of the field, components included. Local."""
         colours = () if self.palette is None else (self.palette.shape[1],)
         return tuple(self.stored[axis] for axis in self.order) + colours
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether stored numbers stand for other values. Local."""
+        return self.palette is not None or self.white is not None
 
     def selection(self, requested: Selection) -> Selection:
         """Return the stored box that has the requested cells. Local."""

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.inflation import inflate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from mpibatch.domain import Box
-    from mpibatch.io.formats.source import Array, Selection, Source, Storage
+    from mpibatch.io.formats.orientation import View
+    from mpibatch.io.formats.source import Array, Scaling, Selection, Source, Storage
 
-__all__ = ["Chunks", "chunks_of", "read"]
+__all__ = ["BLOCK", "Chunks", "chunks_of", "fill_from", "read", "take"]
 
 BLOCK = 8 << 20  # bytes read at once that do not go straight to their place
 NARROW = 32 << 10  # bytes of a row from which on its parts are read one by one
@@ -31,10 +32,40 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
     storage, target = _storage(source), out[at]
     if storage.chunks:
         with chunks_of(source) as chunks:
-            _read_chunks(chunks, selection, target)
+            fill_from(chunks, selection, target)
         return
+    shape = source.shape
+    view, scaling, decoded = storage.view, storage.scaling, _Decoding()
+    if view is not None:
+        shape, selection, target = view.stored, view.selection(selection), view.stored_view(target)
+    if scaling is not None or (view is not None and view.is_coded):
+        decoded = _Decoding(view, scaling)
     with _opened(source) as file:
-        _fill(file, storage.offset, source.shape, np.dtype(storage.dtype), _ascending(selection), target)
+        _fill(file, storage.offset, shape, np.dtype(storage.dtype), _ascending(selection), target, decoded)
+
+
+def take(source: Source, stored: Array, selection: Selection, target: Array) -> None:
+    """Fill `target` with a selection of a source whose whole stored array is in memory. Local."""
+    storage = _storage(source)
+    decoded = _Decoding(storage.view, storage.scaling)
+    if storage.view is not None:
+        selection, target = storage.view.selection(selection), storage.view.stored_view(target)
+    target[...] = decoded(stored[_ascending(selection)])
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """From stored numbers to values."""
+
+    view: View | None = None
+    scaling: Scaling | None = None
+
+    def __bool__(self) -> bool:
+        return self.view is not None or self.scaling is not None
+
+    def __call__(self, stored: Array) -> Array:
+        values = stored if self.scaling is None else self.scaling.applied(stored)
+        return values if self.view is None else self.view.decoded(values)
 
 
 class Chunks:
@@ -90,7 +121,7 @@ class _File:
 
 @contextmanager
 def _opened(source: Source) -> Iterator[_File]:
-    handle = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = os.open(_storage(source).path or source.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield _File(handle, source.name)
     finally:
@@ -106,19 +137,21 @@ def _ascending(selection: Selection) -> Selection:
     return tuple(slice(s.start, s.stop, s.step or 1) for s in selection)
 
 
-def _fill(file: _File, base: int, shape: tuple[int, ...], dtype: np.dtype[Any], sel: Selection, out: Array) -> None:
+def _fill(
+    file: _File, base: int, shape: tuple[int, ...], dtype: np.dtype[Any], sel: Selection, out: Array, decoded: _Decoding
+) -> None:
     """Fill `out` with a selection of an array of `shape` that begins at byte `base`."""
     if not out.size:
         return
     first, deeper = sel[0], sel[1:]
     row = math.prod(shape[1:]) * dtype.itemsize
     whole = all(s == slice(0, n, 1) for s, n in zip(deeper, shape[1:], strict=True))
-    if whole and first.step == 1 and out.flags.c_contiguous and out.dtype == dtype:
+    if whole and first.step == 1 and out.flags.c_contiguous and out.dtype == dtype and not decoded:
         file.into(out, base + first.start * row)
         return
     if row > NARROW and (not whole or first.step > 1 or row > BLOCK) and len(shape) > 1:
         for number, index in enumerate(range(first.start, first.stop, first.step)):
-            _fill(file, base + index * row, shape[1:], dtype, deeper, out[number])
+            _fill(file, base + index * row, shape[1:], dtype, deeper, out[number], decoded)
         return
     indices = range(first.start, first.stop, first.step)
     # Short rows: those in between are read too, which costs less than a call for each part.
@@ -127,32 +160,36 @@ def _fill(file: _File, base: int, shape: tuple[int, ...], dtype: np.dtype[Any], 
         part = indices[low : low + many]
         buffer = np.empty((part[-1] - part[0] + 1, *shape[1:]), dtype)
         file.into(buffer, base + part[0] * row)
-        out[low : low + len(part)] = buffer[(slice(None, None, first.step), *deeper)]
+        chosen = buffer[(slice(None, None, first.step), *deeper)]
+        out[low : low + len(part)] = decoded(chosen) if decoded else chosen
 
 
-def _read_chunks(chunks: Chunks, selection: Selection, target: Array) -> None:
-    ranges = [range(*s.indices(n)) for s, n in zip(selection, chunks.grid.shape, strict=True)]
+def fill_from(chunks: Any, selection: Selection, target: Array) -> None:
+    """Fill `target` with a selection of an array that lies in chunks: a `grid`, and `values` by number. Local."""
+    grid = chunks.grid
+    ranges = [range(*s.indices(n)) for s, n in zip(selection, grid.shape, strict=True)]
     if not all(ranges):
         return
-    # With steps, a chunk may lie between two cells that are asked for.
-    sizes = chunks.grid.size
-    along = [sorted({index // size for index in indices}) for indices, size in zip(ranges, sizes, strict=True)]
-    for place in itertools.product(*along):
-        number = 0
-        for at, count in zip(place, chunks.grid.counts, strict=True):
-            number = number * count + at
-        box = chunks.grid.box(number)
-        inside, there = _cut(box, ranges)
-        target[there] = chunks.values(number)[inside]
+    strides = [math.prod(grid.counts[axis + 1 :]) for axis in range(len(ranges))]
+    # Along each axis, the chunks that the selection meets, each with its part of it: most of the work, once.
+    along = [
+        [(place * stride, *_cut(place * size, min((place + 1) * size, n), indices)) for place in _met(indices, size)]
+        for indices, size, n, stride in zip(ranges, grid.size, grid.shape, strides, strict=True)
+    ]
+    for parts in itertools.product(*along):
+        number, inside, there = zip(*parts, strict=True)
+        target[there] = chunks.values(sum(number))[inside]
 
 
-def _cut(box: Box, ranges: list[range]) -> tuple[Selection, Selection]:
-    """Which cells of a chunk are asked for, and where they go."""
-    inside, there = [], []
-    for low, high, indices in zip(box.start, box.stop, ranges, strict=True):
-        first = max(0, -(-(low - indices.start) // indices.step))
-        last = min(len(indices), -(-(high - indices.start) // indices.step))
-        begin = indices.start + first * indices.step - low
-        inside.append(slice(begin, begin + (last - first - 1) * indices.step + 1, indices.step))
-        there.append(slice(first, last))
-    return tuple(inside), tuple(there)
+def _met(indices: range, size: int) -> Iterable[int]:
+    """The chunks of an axis that have some of the indices; with steps, one may lie between two of them."""
+    first, last = indices[0] // size, indices[-1] // size
+    return range(first, last + 1) if indices.step <= size else sorted({index // size for index in indices})
+
+
+def _cut(low: int, high: int, indices: range) -> tuple[slice, slice]:
+    """Which cells of a chunk from `low` to `high` are selected, and where they go."""
+    first = max(0, -(-(low - indices.start) // indices.step))
+    last = min(len(indices), -(-(high - indices.start) // indices.step))
+    begin = indices.start + first * indices.step - low
+    return slice(begin, begin + (last - first - 1) * indices.step + 1, indices.step), slice(first, last)

@@ -15,11 +15,48 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mpibatch.io.chunks.compression import Filter
+    from mpibatch.io.formats.orientation import View
 
-__all__ = ["Array", "Selection", "Source", "Storage", "ask", "check", "native", "numeric"]
+__all__ = ["Array", "Scaling", "Selection", "Source", "Storage", "ask", "check", "native", "numeric"]
 
 Array = npt.NDArray[Any]
 Selection = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What stored numbers stand for: ``number * scale + offset``, computed in `dtype`.
+
+    Attributes
+    ----------
+    dtype : of the values, in native byte order.
+    blank : the number that stands for a value that is not known, which becomes NaN.
+    is_toggled : whether the numbers are integers of the other sign, whose top bit is the other way round.
+    """
+
+    dtype: str
+    scale: float = 1.0
+    offset: float = 0.0
+    blank: int | None = None
+    is_toggled: bool = False
+
+    def applied(self, stored: Array) -> Array:
+        """Return the values of stored numbers. Local."""
+        dtype = np.dtype(self.dtype)
+        if self.is_toggled:
+            unsigned = np.dtype(f"u{dtype.itemsize}")
+            numbers = stored.astype(stored.dtype.newbyteorder("=")).view(unsigned)
+            toggled: Array = (numbers ^ unsigned.type(1 << (8 * dtype.itemsize - 1))).view(dtype)
+            return toggled
+        values: Array = stored.astype(dtype)
+        # One after the other, as the libraries of the formats do: a fused operation would round once.
+        if self.scale != 1.0:
+            np.multiply(values, self.scale, values)
+        if self.offset != 0.0:
+            np.add(values, self.offset, values)
+        if self.blank is not None:
+            values[stored == self.blank] = np.nan
+        return values
 
 
 @dataclass(frozen=True)
@@ -34,6 +71,9 @@ class Storage:
     table : one row for each chunk in C order: first byte (-1: never written), bytes, mask of filters left out. Empty if
         HDF5 is to unpack them.
     fill : the bytes of a value that was never written.
+    view : how the stored array's axes become the source's; None: they are.
+    scaling : what the stored numbers stand for; None: for themselves.
+    path : the file of the values, if it is not the source's own.
     """
 
     dtype: str
@@ -42,6 +82,9 @@ class Storage:
     filters: tuple[Filter, ...] = ()
     table: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 3), np.int64), repr=False, compare=False)
     fill: bytes = b""
+    view: View | None = None
+    scaling: Scaling | None = None
+    path: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -68,6 +111,8 @@ class Source:
     # order, and what it tells of itself.
     columns: Mapping[str, str] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    # Of the stored first axis, the rows that are the source's: (start, stop) of each run; (): all.
+    runs: tuple[tuple[int, int], ...] = ()
     question: str = ""  # asked before it is loaded: what the file does not tell of its axes, and what to type
 
     @property

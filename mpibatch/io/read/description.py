@@ -12,7 +12,7 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.io.base.marks import own, views
 from mpibatch.io.base.names import PathLike, split_path
-from mpibatch.io.formats import Array, Selection, Source, format_of, inspect, read
+from mpibatch.io.formats import Array, Selection, Source, format_of, inspect, names, read
 from mpibatch.io.formats.metadata import plain
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.read.indices import chosen
@@ -77,8 +77,7 @@ def describe(path: PathLike) -> list[DatasetInfo]:
     Parameters
     ----------
     path : str or path-like
-        HDF5, npy, TIFF, PNG or JPEG file; ``"file.h5::dataset"`` for this dataset alone, or
-        a table's columns.
+        A file of any format that `load` reads; ``"file.h5::dataset"`` for this dataset alone, or a table's columns.
 
     Returns
     -------
@@ -104,10 +103,9 @@ def describe(path: PathLike) -> list[DatasetInfo]:
     [('heights', (4, 6), 'float64'), ('mask', (3,), 'bool')]
     """
     file, dataset = split_path(path)
-    if format_of(file) != "hdf5":
-        source = inspect(file, dataset)
-        dtype = np.dtype(source.dtype)
-        return [DatasetInfo(source.dataset, source.shape, dtype.name, math.prod(source.shape) * dtype.itemsize)]
+    if format_of(file, dataset) != "hdf5":
+        known = [dataset] if dataset else names(file)
+        return [_of_source(file, name, is_listed=len(known) > 1) for name in known]
     from mpibatch.io.formats import hdf5
 
     with hdf5.opened(file) as opened:
@@ -124,7 +122,7 @@ def describe(path: PathLike) -> list[DatasetInfo]:
 def table_names(path: PathLike) -> list[str]:
     """Return the names of a file's tables, sorted. Local. Raises RunError if it is missing or damaged."""
     file, dataset = split_path(path)
-    if format_of(file) != "hdf5":
+    if format_of(file, dataset) != "hdf5":
         return []
     from mpibatch.io.formats import hdf5
 
@@ -167,8 +165,8 @@ def file_attributes(path: PathLike) -> dict[str, Any]:
     >>> mb.io.file_attributes("attributes.h5")["sample"]
     'A7'
     """
-    file, _ = split_path(path)
-    if format_of(file) != "hdf5":
+    file, dataset = split_path(path)
+    if format_of(file, dataset) != "hdf5":
         return {}
     from mpibatch.io.formats import hdf5
 
@@ -286,6 +284,24 @@ def _blocks(shape: tuple[int, ...], most: int) -> Iterator[Selection]:
     rows = most // inner
     for low in range(0, shape[0], rows):
         yield (slice(low, min(low + rows, shape[0])), *(slice(0, n) for n in shape[1:]))
+
+
+def _of_source(file: str, name: str, *, is_listed: bool) -> DatasetInfo:
+    """What a file of another format than HDF5 holds under a name; one among several may be refused."""
+    try:
+        source = inspect(file, name or None)
+    except UsageError as error:
+        if not is_listed:
+            raise
+        return DatasetInfo(name, (), "?", 0, refused=str(error))
+    dtype = np.dtype(source.dtype)
+    attrs: dict[str, Any] = {f"grid_{key}": value for key, value in source.grid.items()}
+    attrs |= {"note": " ".join(source.notes)} if source.notes else {}
+    nbytes = math.prod(source.shape) * dtype.itemsize
+    chunks: tuple[int, ...] = source.storage.chunks if source.storage is not None else ()
+    if chunks and source.storage is not None and (view := source.storage.view) is not None:
+        chunks = tuple(chunks[axis] for axis in view.order)
+    return DatasetInfo(source.dataset, source.shape, dtype.name, nbytes, attrs, chunks or None)
 
 
 def _info(name: str, dataset: Any) -> DatasetInfo:

@@ -1,13 +1,15 @@
-"""HDF5 files of others, looked into by a process of its own.
+"""Files of others, looked into by a process of its own.
 
 The HDF5 library may crash on a damaged file, or never come back: of 7200 mutations of small files one ended in a
-segmentation fault and two in endless loops (version 2.0; older ones are known to do worse). A rank that ends so ends
-the whole job, and loses what it had computed. So rank 0 lets a child process parse the file, and takes from it, as
-text and numbers, where the values lie; the ranks then read bytes. The child costs about 0.3 s.
+segmentation fault and two in endless loops (version 2.0; older ones are known to do worse). Other libraries may ask for
+more memory than there is. A rank that ends so ends the whole job, and loses what it had computed. So rank 0 lets a
+child process parse the file, and takes from it, as text and numbers, where the values lie; the ranks then read bytes.
+The child costs about 0.3 s.
 
 It is spared for a file whose seal tells that nothing but values has changed since we wrote it (a seal finds
-accidents; a forger could set one), for a file that a child came back from before, and where no process can be
-started. What only HDF5 can read (see `storage`) is parsed again by the ranks, after the child has come back from it.
+accidents; a forger could set one), for a file that a child came back from before, for formats whose few bytes of header
+are read here, and where no process can be started. What only a library can read (see `storage`) is parsed again by the
+ranks, after the child has come back from it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +30,9 @@ import numpy as np
 from mpibatch.base.errors import MpibatchError, RunError, UsageError
 from mpibatch.io.base.names import split_path
 from mpibatch.io.chunks.compression import Filter
-from mpibatch.io.formats import check, format_of, inspect
-from mpibatch.io.formats.source import Source, Storage
+from mpibatch.io.formats import OWN_PARSERS, check, format_of, inspect
+from mpibatch.io.formats.orientation import View
+from mpibatch.io.formats.source import Scaling, Source, Storage
 from mpibatch.io.seal import seal
 from mpibatch.io.seal.manifest import pieces_outside
 
@@ -56,12 +60,13 @@ _came_back: set[tuple[Any, ...]] = set()
 def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), *, tables: bool = False) -> Source:
     """Tell what a file holds, as `formats.inspect`, but survive the crash of a parser. Local."""
     file, inside = split_path(path, dataset)
-    if format_of(file) != "hdf5" or not sys.executable:
+    kind = format_of(file, inside)
+    if kind in OWN_PARSERS or not sys.executable:
         return inspect(file, inside, allow, tables=tables)
-    about = Path(file).stat()
+    about = Path(file if kind != "stack" else Path(file).parent).stat()
     # What is allowed decides what is opened.
     key = os.path.realpath(file), inside, tuple(allow), about.st_ino, about.st_size, about.st_mtime_ns
-    if key in _came_back or is_safe_to_parse(file, METADATA_BYTES):
+    if key in _came_back or (kind == "hdf5" and is_safe_to_parse(file, METADATA_BYTES)):
         return inspect(file, inside, allow, tables=tables)
     try:
         child = subprocess.Popen(
@@ -71,14 +76,14 @@ def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), *,
     except OSError:  # no more processes, or none at all
         return inspect(file, inside, allow, tables=tables)
     request = {"path": file, "dataset": inside, "allow": list(allow), "tables": tables, "sys_path": sys.path}
-    source = _heard(child, file, request)
+    source = _heard(child, kind, request)
     _came_back.add(key)
     if not source.columns:
         check(source)
     return source
 
 
-def _heard(child: subprocess.Popen[bytes], file: str, request: dict[str, Any]) -> Source:
+def _heard(child: subprocess.Popen[bytes], kind: str, request: dict[str, Any]) -> Source:
     try:
         out, err = child.communicate(json.dumps(request).encode(), timeout=LIMIT + 5)
     except subprocess.TimeoutExpired:
@@ -92,7 +97,10 @@ def _heard(child: subprocess.Popen[bytes], file: str, request: dict[str, Any]) -
         how = f"did not end within {LIMIT} s" if code in (-signal.SIGALRM, -signal.SIGKILL) else f"crashed ({-code})"
         if code >= 0:
             how = "failed: " + (err.decode(errors="replace").strip() or "no answer").splitlines()[-1]
-        raise RunError(f"{file!r} cannot be read as HDF5: the library {how}; it is damaged: copy it anew")
+        raise RunError(
+            f"{request['path']!r} cannot be read as {'HDF5' if kind == 'hdf5' else kind}: the library {how}; it is "
+            "damaged: copy it anew"
+        )
     reply = json.loads(head)
     if "error" in reply:
         raise (UsageError if reply["usage"] else RunError)(reply["error"])
@@ -110,11 +118,15 @@ def answer(request: dict[str, Any]) -> None:
     signal.alarm(LIMIT)
     table = b""
     try:
+        warnings.simplefilter("ignore")  # they would be taken for what is wrong
         source = inspect(request["path"], request["dataset"], request["allow"], tables=request["tables"])
         reply = asdict(source)
         if source.storage is not None:
             table = source.storage.table.tobytes()
             reply["storage"] |= {"table": None, "fill": source.storage.fill.hex()}
+            if (view := source.storage.view) is not None:
+                palette = None if view.palette is None else view.palette.tolist()
+                reply["storage"]["view"] |= {"palette": palette, "flipped": sorted(view.flipped)}
     except MpibatchError as error:
         reply = {"error": str(error), "usage": isinstance(error, UsageError)}
     sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n" + table)
@@ -128,17 +140,36 @@ def _source(reply: dict[str, Any], table: bytes) -> Source:
     storage = reply["storage"]
     if storage is not None:
         storage = Storage(
-            storage["dtype"],
-            storage["offset"],
-            tuple(storage["chunks"]),
-            tuple(Filter(entry["code"], tuple(entry["values"])) for entry in storage["filters"]),
-            np.frombuffer(table, np.int64).reshape(-1, 3),
-            bytes.fromhex(storage["fill"]),
+            dtype=storage["dtype"],
+            offset=storage["offset"],
+            chunks=tuple(storage["chunks"]),
+            filters=tuple(Filter(entry["code"], tuple(entry["values"])) for entry in storage["filters"]),
+            table=np.frombuffer(table, np.int64).reshape(-1, 3),
+            fill=bytes.fromhex(storage["fill"]),
+            view=_view(storage["view"]),
+            scaling=Scaling(**storage["scaling"]) if storage["scaling"] else None,
+            path=storage["path"],
         )
     plain = {key: reply[key] for key in ("path", "format", "dataset", "dtype", "components", "boxwise")}
-    plain |= {key: reply[key] for key in ("columns", "attrs")}
+    plain |= {key: reply[key] for key in ("columns", "attrs", "question")}
     known: dict[str, Any] = {key: tuple(reply[key]) for key in ("shape", "allow", "notes")}
+    known["runs"] = tuple(tuple(run) for run in reply["runs"])
     return Source(**plain, **known, grid=grid, storage=storage)
+
+
+def _view(reply: dict[str, Any] | None) -> View | None:
+    if reply is None:
+        return None
+    known: dict[str, Any] = {key: tuple(reply[key]) for key in ("stored", "order", "names")}
+    return View(
+        **known,
+        picks={int(axis): number for axis, number in reply["picks"].items()},
+        flipped=frozenset(reply["flipped"]),
+        components=reply["components"],
+        letters=reply["letters"],
+        palette=None if reply["palette"] is None else np.asarray(reply["palette"], np.uint8),
+        white=reply["white"],
+    )
 
 
 def is_safe_to_parse(file: str, most: int | None = None) -> bool:

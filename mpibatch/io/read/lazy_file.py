@@ -9,12 +9,13 @@
         draw(t.coords["x"], t.coords["y"], plane)
 
 The file is opened for every read and closed again, so that nothing is kept from other programs; one that has changed
-in between is noticed. HDF5 files of other programs, npy, TIFF, PNG and JPEG can be opened as well: what has one array
-and no name for it gives it as `File.array()`.
+in between is noticed. Whatever `load` reads can be opened as well: what has one array and no name for it
+gives it as `File.array()`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -280,7 +281,7 @@ def open(path: PathLike, *, allow: Sequence[str] = ()) -> File:
     Parameters
     ----------
     path : str or path-like
-        HDF5, npy, TIFF, PNG or JPEG file; ``"file.h5::dataset"`` shows this dataset alone.
+        A file of any format that `load` reads; ``"file.h5::dataset"`` shows this dataset alone.
     allow : sequence of str, default ()
         Hazards that are not to be refused, as in `load`.
 
@@ -314,7 +315,8 @@ def open(path: PathLike, *, allow: Sequence[str] = ()) -> File:
 
 def _state(path: str) -> tuple[int, ...]:
     try:
-        status = Path(path).stat()
+        # Of a stack of files, the folder.
+        status = Path(path if os.path.lexists(path) else Path(path).parent).stat()
     except OSError as error:
         raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -28,7 +28,7 @@ from mpibatch.io.read.tables import check_plain, load_table
 from mpibatch.mpi import MPI, agreed, private
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["load"]
 
@@ -43,8 +43,11 @@ def load(
     path: PathLike,
     dataset: str | None = None,
     *,
+    series: int | None = None,
+    level: int | None = None,
     frame: int | None = None,
     channel: int | None = None,
+    raw: Mapping[str, Any] | None = None,
     grid: Grid | None = None,
     comm: MPI.Intracomm | None = None,
     halo: HaloLike = 0,
@@ -62,18 +65,24 @@ def load(
 ) -> Field | Any:
     """Return a Field with the values of a file, or a RegionTable with its rows shared out over the ranks.
 
-    Every rank reads its own box of HDF5, npy and TIFF stacks; rank 0 decodes PNG, JPEG and single compressed TIFF pages
-    and scatters them. Values keep their dtype, in native byte order.
+    Every rank reads its own box; rank 0 decodes what can only be decoded as a whole (PNG, JPEG, .nii.gz) and scatters
+    it. Values keep their dtype, in native byte order; where the file says that its numbers are scaled (FITS, NIfTI,
+    DICOM), they are what these stand for.
 
     Parameters
     ----------
     path : str or path-like
-        HDF5, npy, TIFF, PNG or JPEG file, known by its content; or ``"file.h5::dataset"``.
+        A file, or a folder of Zarr, known by its content (the guide's chapter `files` lists the formats); or
+        ``"file.h5::dataset"``; or ``"slice_*.tif"``, whose files in natural order are the planes of one volume.
     dataset : str, optional
-        Name within an HDF5 file; may be left out if there is only one. Of TIFF: the number of a series, and picks along
-        its axes, as ``"series=1,channel=2"`` (or ``"file.tif::series=1,channel=2"`` as `path`).
-    frame, channel : int, optional
-        The time and the channel of a TIFF to be read alone, from 0; negative ones count from the end. Default: all.
+        Name within an HDF5 or FITS file or a Zarr store; may be left out if there is only one. Of TIFF, NIfTI and
+        OME-Zarr: picks, as ``"series=1,channel=2"`` (or ``"file.tif::series=1,channel=2"`` as `path`).
+    series, level, frame, channel : int, optional
+        The image, the level of its pyramid (0: the finest), the time and the channel to be read alone, from 0; negative
+        times and channels count from the end. Default: the only series, level 0, all times and channels.
+    raw : mapping of str to object, optional
+        What a file of plain bytes holds: "dtype" and "shape", and perhaps "offset" in bytes, "order" ("C" or "F") and
+        "byteorder" ("little" or "big"). Also as text: ``"scan.raw::dtype=u2,shape=100x512x512"``.
     grid : Grid, optional
         Where the values go; its shape must be that of the first axes. Default: a new Grid, with the geometry that
         `mpibatch.save` stored, and of `comm`.
@@ -91,8 +100,8 @@ def load(
         shape; its origin is moved, its spacing is that of the cells left. Default: all cells.
     allow : sequence of str, default ()
         Hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter pipelines",
-        "large chunks", "unknown filters", "virtual datasets". Of a TIFF: "external storage" follows names of files
-        outside its folder. "missing" takes fill values for what lies in files that are not there.
+        "large chunks", "unknown filters", "virtual datasets". Of TIFF, NRRD and MetaImage: "external storage" follows
+        names of files outside their folder. "missing" takes fill values for what lies in files that are not there.
 
     Returns
     -------
@@ -136,6 +145,7 @@ def load(
         "origin": origin, "units": units, "axes": axes,
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
+    choices = {"series": series, "level": level, "frame": frame, "channel": channel}
     with phase("io"):
         home = grid.comm if grid is not None else private(comm)
         on_root: Source | None = None
@@ -147,7 +157,7 @@ def load(
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
                 on_root = inspect_safely(
-                    file, with_picks(file, inside, frame, channel), check_allowed(allow), tables=True
+                    file, with_picks(file, inside, choices, raw), check_allowed(allow), tables=True
                 )
                 if grid is None and not on_root.columns:
                     ask(on_root, components, axes)

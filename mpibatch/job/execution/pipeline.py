@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mpibatch.io as io
-from mpibatch.base import rounds, tally
+from mpibatch.base import tally
 from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.errors import UsageError
+from mpibatch.base.progress import rounds
+from mpibatch.base.progress.heartbeat import name_step
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.io.base.names import split_path
@@ -82,6 +84,7 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
     total = len(job.steps) + 2
     clock = _Clock()
     report(0, total, f"reading {job.input.path}")
+    name_step("reading")
     source = _load(job, comm)
     results, grid = {INPUT: Result(source, {})}, source.grid
     check_fit(job, grid.ndim)
@@ -98,6 +101,7 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
         del source  # which `results` gives up when it is no longer needed
         kept = _steps(job, grid, results, begun, report, clock)
         report(total - 1, total, f"writing {job.output.path}")
+        name_step("writing")
         saved = tuple(_saved(name, result.value, result.measurements) for name, result in kept.items())
         with phase("io"):
             fields = {name: result.value for name, result in kept.items()}
@@ -133,6 +137,7 @@ def _steps(
         if step.name not in needed:
             continue
         report(number + 1, len(job.steps) + 2, step.name)
+        name_step(f"step {step.name}")
         if begun is not None and step.name in known:
             results[step.name] = begun.load(step.name, grid)
         else:
@@ -176,8 +181,8 @@ def _load(job: Job, comm: MPI.Intracomm) -> Field:
         given = job.input
         region = slices(given.region) if given.region else None
         return io.load(
-            given.path, given.dataset, frame=given.frame, channel=given.channel, comm=comm, components=components,
-            region=region, allow=given.allow, **job.grid,
+            given.path, given.dataset, **given.choices, raw=given.raw, comm=comm, components=components, region=region,
+            allow=given.allow, **job.grid,
         )  # fmt: skip
 
 

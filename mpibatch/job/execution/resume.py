@@ -16,6 +16,7 @@ from mpibatch.base.timing import phase
 from mpibatch.checkpoint import contents
 from mpibatch.checkpoint.checkpoints import Checkpoints
 from mpibatch.fields.field import Field
+from mpibatch.fields.pencils import alike
 from mpibatch.io.read.description import file_attributes
 from mpibatch.io.read.inspector import is_safe_to_parse
 from mpibatch.io.seal.verification import check
@@ -185,7 +186,7 @@ class Begun:
         with phase("io"):
             if header["dtype"] == TABLE:
                 return Result(contents.restored_table(self._comm, self._path(name), "result"), header["found"])
-            field = Field(grid, header["dtype"], 0, header["components"])
+            field = Field(alike(grid, header.get("shape", grid.shape)), header["dtype"], 0, header["components"])
             contents.restore(self._comm, self._path(name), header, {"result": field})
         return Result(field, header["found"])
 
@@ -204,6 +205,7 @@ class Begun:
                     header = {
                         "dtype": value.dtype.str if isinstance(value, Field) else TABLE,
                         "components": value.components if isinstance(value, Field) else (),
+                        "shape": value.grid.shape if isinstance(value, Field) else (),
                         "found": dict(result.measurements),
                     }
                     contents.write(self._comm, self._path(name), header, {"result": value}, {})

@@ -41,6 +41,8 @@ def computed(
         return made, numbers
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Field) and isinstance(made[1], int):
         return made[0], {**numbers, "objects": made[1]}
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Field) and isinstance(made[1], float):
+        return made[0], {**numbers, "residual": made[1]}
     places = made if isinstance(made, np.ndarray) else np.stack(made, axis=1) if _are_places(made) else None
     if places is None or places.ndim != 2 or places.shape[1] != u.grid.ndim:
         raise UsageError(

@@ -100,12 +100,12 @@ class Parameter:
         """Return what was expected if `value` cannot be meant, else None. Local."""
         if isinstance(value, list) and self.annotation.removesuffix(" | None") in _SCALARS:
             return "one value, not a list"
-        if self.name == "radius" and "float" in self.annotation:  # scikit-image's is a Gaussian's sigma
+        if self.name in ("radius", "size") and "float" in self.annotation:  # a Gaussian's sigma, or of a spectrum
             return _BY_NAME["sigma"](value)
         if self.name in _BY_NAME and self._is_usual():
             return _BY_NAME[self.name](value)
         if "Sequence[str]" in self.annotation:
-            return _TEXTS(value)
+            return (checks.any_of(checks.text, _TEXTS) if self.annotation.startswith("str |") else _TEXTS)(value)
         kinds = [check for word, check in _BY_TYPE if word in self.annotation]
         return checks.any_of(*kinds)(value) if kinds and "Any" not in self.annotation else None
 

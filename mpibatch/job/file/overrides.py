@@ -71,7 +71,7 @@ def override(document: dict[str, Any], settings: list[str], places: dict[KeyPath
 def _path(document: dict[str, Any], names: list[str]) -> KeyPath:
     """Return the path in the document that a dotted key means."""
     head, key = names[0], names[-1]
-    sections = [*(SIMULATION_TABLES if "simulation" in document else TABLES)]
+    sections = [*(SIMULATION_TABLES if "simulation" in document else TABLES), *({"batch"} & {*document})]
     if head in sections and len(names) == 2:
         if not isinstance(document.get(head, {}), dict):
             raise UsageError(f"{head} is not a section of this job")

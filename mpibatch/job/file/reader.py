@@ -51,6 +51,8 @@ def parse_any(text: str, source: str = "job", settings: Sequence[str] = ()) -> J
     its line and the nearest right name.
     """
     document = toml_document(text, source)
+    if "batch" in document:
+        raise UsageError(f"{source} has a section [batch]: it is run for each item, by mpibatch batch {source}")
     places: dict[KeyPath, Place] = {path: (line, f"{source}:{line}") for path, line in key_lines(text).items()}
     problems = Problems(source, places)
     override(document, list(settings), places, problems)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Output", "Step", "build", "check_fit",
-    "check_written", "checkpointing", "grid_options", "step_names",
+    "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Output", "Step", "Supervising", "build",
+    "check_fit", "check_written", "checkpointing", "grid_options", "step_names",
 ]  # fmt: skip
 
 EVERY_MINUTES = 10.0  # between checkpoints, where a job says nothing else
@@ -37,7 +37,8 @@ class Input:
     """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
 
     `components` None: as saved; the colours of a picture; else 0. `region`: slices as text, None for all of it;
-    `allow`, `frame`, `channel` are as in `mpibatch.load`.
+    `allow`, `series`, `level`, `frame`, `channel` are as in `mpibatch.load`; the others describe plain bytes, as its
+    `raw` does.
     """
 
     path: str
@@ -47,6 +48,27 @@ class Input:
     allow: Sequence[str] = ()
     frame: int | None = None
     channel: int | None = None
+    series: int | None = None
+    level: int | None = None
+    dtype: str | None = None
+    shape: Sequence[int] | None = None
+    offset: int | None = None
+    order: str | None = None
+    byteorder: str | None = None
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What of the file is read, by `mpibatch.load`'s keywords. Local."""
+        return {"series": self.series, "level": self.level, "frame": self.frame, "channel": self.channel}
+
+    @property
+    def raw(self) -> dict[str, Any] | None:
+        """The description of plain bytes, None if there is none. Local."""
+        words = {
+            "dtype": self.dtype, "shape": self.shape, "offset": self.offset, "order": self.order,
+            "byteorder": self.byteorder,
+        }  # fmt: skip
+        return {key: value for key, value in words.items() if value is not None} or None
 
 
 @dataclass(frozen=True)
@@ -72,6 +94,14 @@ class Checkpointing:
     every_steps: int | None = None
     every_minutes: float | None = None
     keep: int = 2
+
+
+@dataclass(frozen=True)
+class Supervising:
+    """When a job in which no rank goes on is ended, as in `mpibatch.supervise`; `seconds` None: by the environment."""
+
+    seconds: float | None = None
+    end: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,6 +137,7 @@ class Job:
     steps: tuple[Step, ...]
     output: Output
     checkpoint: Checkpointing | None = None
+    supervise: Supervising = field(default_factory=Supervising)
 
 
 _SIZES = checks.list_of(checks.list_of(checks.integer(0)))
@@ -120,6 +151,13 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "allow": Key(checks.list_of(checks.one_of(*HAZARDS))),
         "frame": Key(checks.integer()),
         "channel": Key(checks.integer()),
+        "series": Key(checks.integer(0)),
+        "level": Key(checks.integer(0)),
+        "dtype": Key(checks.text),
+        "shape": Key(checks.list_of(checks.integer(1))),
+        "offset": Key(checks.integer(0)),
+        "order": Key(checks.one_of("C", "F")),
+        "byteorder": Key(checks.one_of("little", "big")),
     },
     "grid": {
         "topology": Key(checks.list_of(checks.integer(0))),
@@ -145,6 +183,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "every_minutes": Key(checks.real(above=0)),
         "keep": Key(checks.integer(1)),
     },
+    "supervise": {"seconds": Key(checks.real(least=0)), "end": Key(checks.flag)},
 }
 STEP_KEYS: Mapping[str, Key] = {
     "filter": Key(checks.text, required=True),
@@ -175,6 +214,7 @@ def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Jo
         steps=tuple(steps),
         output=Output(**tables["output"]),
         checkpoint=checkpointing(document, tables),
+        supervise=Supervising(**tables["supervise"]),
     )
 
 

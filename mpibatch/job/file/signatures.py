@@ -1,9 +1,9 @@
 """The functions that a step may name, with their signatures, read from their source without importing them.
 
-They are the public functions of `mpibatch.filters`, `mpibatch.measure` and `mpibatch.segment` whose signatures a job
-file can meet: a Field is their first parameter, and a Field, a table or a number comes of it. A package tells its names
-and their modules by the imports in its ``__init__``; a signature comes from a module's syntax tree. Checking a job must
-not start MPI nor load compiled loops.
+They are the public functions of `mpibatch.filters`, `mpibatch.measure`, `mpibatch.segment`, `mpibatch.fft` and
+`mpibatch.solve`, and `fftconvolve`, whose signatures a job file can meet: a Field is their first parameter, and a
+Field, a table or a number comes of it. A package tells its names and their modules by the imports in its ``__init__``;
+a signature comes from a module's syntax tree. Checking a job must not start MPI nor load compiled loops.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from mpibatch.base.errors import RunError
 __all__ = ["THRESHOLDS", "definition_of", "is_step", "module_of", "results_of", "step_functions"]
 
 _OWN = {"binarize": "mpibatch.job.execution.steps", "convert": "mpibatch.job.execution.steps"}
-_PACKAGES = ("mpibatch.measure", "mpibatch.segment")
+_PACKAGES = ("mpibatch.measure", "mpibatch.segment", "mpibatch.fourier", "mpibatch.fourier.fft", "mpibatch.solve")
 # Filters that return numbers: as a step they are the mask of what is above, or the number of thresholds that are below.
 THRESHOLDS = (
     "threshold_isodata", "threshold_li", "threshold_multiotsu", "threshold_otsu", "threshold_triangle", "threshold_yen",
 )  # fmt: skip
-# What comes of a step: a Field, one with how many objects it has, a table; and either, as parameters say.
+# What comes of a step: a Field, one with how many objects it has, a table; and any of them, as parameters say.
 _KINDS = ("Field", "tuple[Field, int]", "RegionTable", "Any")
 
 

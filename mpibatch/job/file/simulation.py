@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, UsageError, nearest
@@ -10,7 +10,7 @@ from mpibatch.io.base.names import SEPARATOR, user_place
 from mpibatch.job.document import checks
 from mpibatch.job.document.tables import Key, table_of
 from mpibatch.job.file.programs import Program, find
-from mpibatch.job.file.schema import TABLES, Checkpointing, check_written, checkpointing, grid_options
+from mpibatch.job.file.schema import TABLES, Checkpointing, Supervising, check_written, checkpointing, grid_options
 from mpibatch.simulate.schedule import Every, Schedule
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ SIMULATION_TABLES: Mapping[str, Mapping[str, Key]] = {
     "output": {"path": Key(checks.text, required=True, made=user_place), "record": Key(checks.flag), **_EVERY},
     "diagnostics": {"path": Key(checks.text, made=user_place), **_EVERY},
     "checkpoint": TABLES["checkpoint"],
+    "supervise": TABLES["supervise"],
 }
 
 
@@ -51,6 +52,7 @@ class SimulationJob:
     diagnostics: str | None = None
     checkpoint: Checkpointing | None = None
     record: bool = True
+    supervise: Supervising = field(default_factory=Supervising)
 
 
 def build_simulation(document: Mapping[str, Any], problems: Problems, text: str = "") -> SimulationJob:
@@ -94,6 +96,7 @@ def build_simulation(document: Mapping[str, Any], problems: Problems, text: str 
         diagnostics=tables["diagnostics"].get("path"),
         checkpoint=checkpointing(document, tables),
         record=bool(tables["output"].get("record", True)),
+        supervise=Supervising(**tables["supervise"]),
     )
 
 

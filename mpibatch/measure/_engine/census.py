@@ -1,16 +1,16 @@
-"""The labels of a block, and to which rank each label belongs."""
+"""The labels of a block."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.measure._engine.tallies import ROOM, signed
+from mpibatch.measure._engine.memory import signed
+from mpibatch.measure._engine.rows import ROOM
 
-__all__ = ["Census", "Shares"]
+__all__ = ["Census"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -50,17 +50,3 @@ class Census:
         by_slot = np.zeros(self._used, out.dtype)
         by_slot[self._order] = table
         census.put(self._cells, self._keys, self._slots, by_slot, out.reshape(-1))
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Whole numbers from `low` to `high`, an equal range of them for each rank."""
-
-    low: int
-    high: int
-    ranks: int
-
-    def owners(self, values: Ints) -> Ints:
-        """Return the rank to which each number belongs. Local."""
-        share = -(-(self.high - self.low + 1) // self.ranks)
-        return np.minimum((values - self.low) // max(share, 1), self.ranks - 1)

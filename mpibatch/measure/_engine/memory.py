@@ -1,13 +1,19 @@
-"""A block's cells as compiled loops walk through them: rows of one flat view."""
+"""A block's cells as compiled loops walk through them: tile by tile, rows of one flat view of few types."""
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["flat_rows", "outer_shape"]
+from mpibatch.domain import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["comparable", "flat_rows", "outer_shape", "signed", "tiles"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -27,3 +33,22 @@ def flat_rows(array: Array) -> tuple[Array, Ints]:
 def outer_shape(array: Array) -> Ints:
     """Return the shape without the last axis, as three numbers. Local."""
     return np.array((1,) * (4 - array.ndim) + array.shape[:-1], np.int64)
+
+
+def comparable(owned: Array) -> Array:
+    """Return values as one of the few types that loops are compiled for. Local."""
+    if owned.dtype.kind == "b":
+        return owned.view("u1")
+    small = {"i1": "i4", "i2": "i4", "u2": "i4", "u4": "i8", "f2": "f4"}
+    return owned.astype(small.get(owned.dtype.str[1:], owned.dtype), copy=False)
+
+
+def signed(owned: Array) -> Array:
+    """Return labels as one of the two types that loops are compiled for. Local."""
+    return owned.astype("i4" if owned.dtype.itemsize < 4 or owned.dtype == np.int32 else "i8", copy=False)
+
+
+def tiles(box: Box, side: int) -> Iterator[Box]:
+    """Cut a box into parts of at most so many cells along each axis; a box without cells into none. Local."""
+    for start in itertools.product(*(range(low, high, side) for low, high in zip(box.start, box.stop, strict=True))):
+        yield Box(start, tuple(min(low + side, high) for low, high in zip(start, box.stop, strict=True)))

@@ -16,18 +16,20 @@ import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.domain import Box
-from mpibatch.measure._engine.memory import flat_rows, outer_shape
+from mpibatch.measure._engine.memory import comparable, flat_rows, outer_shape, signed, tiles
+from mpibatch.measure._engine.rows import ROOM, fold_rows, merge_parts
 from mpibatch.measure._engine.words import add_product, carried
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import forward
+from mpibatch.reduce.order.keys import keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mpibatch.fields.field import Field
+    from mpibatch.measure._engine.rows import Shares
 
-__all__ = ["Layout", "ordered", "pairs_of", "share_of", "signed", "tallied"]
+__all__ = ["Layout", "layout_of", "pairs_of", "tallied"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -35,7 +37,6 @@ Ints = npt.NDArray[np.int64]
 # Cells along each axis of what is counted at once, by the number of axes: sums of squares of coordinates stay far below
 # 2**62, and copies of a type that loops know take little room.
 TILE = {1: 2**20, 2: 2**12, 3: 2**8, 4: 2**6}
-ROOM = 1024  # labels, to begin with
 # Where the sum of a coordinate's squares over all cells may be larger than this, sums have several limbs.
 LARGEST = 2**62
 WORDS = 5
@@ -95,19 +96,8 @@ class Layout:
 
     def merge(self, rows: Ints) -> Ints:
         """Return a row for each label, in order; columns behind are compared as extremes are. Local."""
-        order = np.argsort(rows[:, 0], kind="stable")
-        rows = rows[order]
-        is_first = np.ones(len(rows), np.bool_)
-        is_first[1:] = rows[1:, 0] != rows[:-1, 0]
-        starts = np.flatnonzero(is_first)
-        if len(starts) == len(rows):
-            return rows
         sums = sum(self.sizes[:-2])
-        merged = np.empty((len(starts), rows.shape[1]), np.int64)
-        merged[:, 0] = rows[starts, 0]
-        merged[:, 1:sums] = np.add.reduceat(rows[:, 1:sums], starts, axis=0)
-        merged[:, sums:] = np.maximum.reduceat(rows[:, sums:], starts, axis=0)
-        return merged
+        return fold_rows(rows, (np.add, slice(1, sums)), (np.maximum, slice(sums, None)))
 
 
 def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) -> tuple[Layout, int]:
@@ -120,7 +110,7 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
     if values is not None and is_float and owned.size:
         from mpibatch.measure._loops import regions
 
-        for part in _tiles(values.box):
+        for part in tiles(values.box, TILE[values.grid.ndim]):
             cells = comparable(values.owned[part.slices(values.box.start)])
             least, greatest = regions.span(*flat_rows(cells), outer_shape(cells), cells.shape[-1])
             mine[1:] = max(mine[1], -least), max(mine[2], greatest)
@@ -153,48 +143,21 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
     return layout, top
 
 
-def comparable(owned: Array) -> Array:
-    """Return values as one of the few types that loops are compiled for. Local."""
-    if owned.dtype.kind == "b":
-        return owned.view("u1")
-    small = {"i1": "i4", "i2": "i4", "u2": "i4", "u4": "i8", "f2": "f4"}
-    return owned.astype(small.get(owned.dtype.str[1:], owned.dtype), copy=False)
-
-
-def signed(owned: Array) -> Array:
-    """Return labels as one of the two types that loops are compiled for. Local."""
-    return owned.astype("i4" if owned.dtype.itemsize < 4 or owned.dtype == np.int32 else "i8", copy=False)
-
-
-def tallied(labels: Field, values: Field | None, layout: Layout, top: int) -> Ints:
+def tallied(labels: Field, values: Field | None, layout: Layout, shares: Shares) -> Ints:
     """Return this rank's share of all labels' rows, in order of label. Collective."""
-    comm, box = labels.grid.comm, labels.box
+    comm = labels.grid.comm
     with agreed(comm, "regionprops_table"), phase("compute"):
-        tables = [np.empty((0, layout.width), np.int64)]
-        for part in _tiles(box) if box.size else ():
-            inside = part.slices(box.start)
-            seen = None if values is None else comparable(values.owned[inside])
-            tables.append(_rows(signed(labels.owned[inside]), seen, part.start, layout))
-        rows = layout.merge(np.concatenate(tables))
+        rows = merge_parts(_parts(labels, values, layout), layout.width, layout.merge)
     with phase("halo"):
-        return ordered(forward(comm, (rows[:, 0] - 1) // share_of(labels, top), rows, layout.merge))
+        return layout.merge(forward(comm, shares.owners(rows[:, 0]), rows, layout.merge))
 
 
-def share_of(labels: Field, top: int) -> int:
-    """Return how many of the numbers up to `top` each rank has the rows of. Local."""
-    return -(-max(top, 1) // labels.grid.comm.size)
-
-
-def ordered(rows: Ints) -> Ints:
-    """Return rows in order of label. Local."""
-    return rows[np.argsort(rows[:, 0], kind="stable")]
-
-
-def _tiles(box: Box) -> Iterator[Box]:
-    """Cut a box into parts that are counted at once. Local."""
-    side = TILE[len(box.start)]
-    for start in itertools.product(*(range(low, high, side) for low, high in zip(box.start, box.stop, strict=True))):
-        yield Box(start, tuple(min(low + side, high) for low, high in zip(start, box.stop, strict=True)))
+def _parts(labels: Field, values: Field | None, layout: Layout) -> Iterator[Ints]:
+    """Yield the rows of each part of the block that is counted at once. Local."""
+    for part in tiles(labels.box, TILE[layout.ndim]):
+        inside = part.slices(labels.box.start)
+        seen = None if values is None else comparable(values.owned[inside])
+        yield _rows(signed(labels.owned[inside]), seen, part.start, layout)
 
 
 def _rows(tile: Array, values: Array | None, start: tuple[int, ...], layout: Layout) -> Ints:
@@ -286,11 +249,5 @@ def _put_values(
             target[:, a] = carried(target[:, a])
     if len(squares):
         parts[6][...] = squares
-    parts[8][:, 0], parts[8][:, 1] = sortable(-extremes[:, 0]), sortable(extremes[:, 1])
+    parts[8][:, 0], parts[8][:, 1] = keys_of(-extremes[:, 0] + 0.0), keys_of(extremes[:, 1] + 0.0)
     parts[8][:, 2:] = marks
-
-
-def sortable(values: npt.NDArray[np.float64]) -> Ints:
-    """Return integers that order as these floats do, none of which is NaN. Local."""
-    bits = np.ascontiguousarray(values + 0.0).view(np.int64)
-    return np.where(bits >= 0, bits, bits ^ MAGNITUDE)

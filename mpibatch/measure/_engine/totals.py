@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.measure._engine.rows import fold_rows
 from mpibatch.mpi.routes import ask, forward
 
 if TYPE_CHECKING:
@@ -29,20 +30,7 @@ def totals(comm: MPI.Intracomm, to: Ints, keys: Ints, values: Ints, fold: np.ufu
     """
 
     def merge(rows: Ints) -> Ints:
-        return _folded(rows, fold)
+        return fold_rows(rows, (fold, slice(1, 2)))
 
     rows = merge(forward(comm, to, np.column_stack([keys, values]), merge))
     return ask(comm, to, keys, lambda known: rows[np.searchsorted(rows[:, 0], known), 1:2])[:, 0]
-
-
-def _folded(rows: Ints, fold: np.ufunc) -> Ints:
-    """Return a row for each key, in order, with what is known of it; more columns must be equal. Local."""
-    rows = rows[np.argsort(rows[:, 0], kind="stable")]
-    is_first = np.ones(len(rows), np.bool_)
-    is_first[1:] = rows[1:, 0] != rows[:-1, 0]
-    starts = np.flatnonzero(is_first)
-    if len(starts) == len(rows):
-        return rows
-    result = rows[starts]
-    result[:, 1] = fold.reduceat(rows[:, 1], starts)
-    return result

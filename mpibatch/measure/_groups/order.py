@@ -11,6 +11,7 @@ from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.mpi import MPI
 from mpibatch.reduce.arrays import CHUNK
+from mpibatch.reduce.order.keys import keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.measure._groups.groups import Groups
@@ -27,32 +28,22 @@ LAST = np.uint64((1 << 64) - 1)
 BATCH = 4096
 
 
-def keys_of(values: Array, room: Keys) -> Keys:
+def _unsigned_of(values: Array, room: Keys) -> Keys:
     """Return keys in the order of the values, NaN last, and zeros equal, in `room` or elsewhere. Local."""
     from mpibatch.measure._loops import groups as loops
 
     if values.dtype.kind == "f":
         floats = values.astype("f8", copy=False)
         floats.flags.writeable = False  # one type for the compiler, whether it was copied or not
-        keys = room[: floats.size]
-        loops.float_keys(floats, keys)
-        return keys
-    if values.dtype.kind in "bu":
-        return values.astype(np.uint64)
-    return values.astype(np.int64).view(np.uint64) ^ SIGN
+        result = room[: floats.size]
+        loops.float_keys(floats, result)
+        return result
+    return keys_of(values).view(np.uint64) ^ SIGN
 
 
-def values_of(keys: Keys, dtype: np.dtype[Any]) -> Array:
+def _values_of(unsigned: Keys, dtype: np.dtype[Any]) -> Array:
     """Return the values that have these keys. Local."""
-    values: Array
-    if dtype.kind == "f":
-        bits = np.where(keys & SIGN, keys ^ SIGN, ~keys)
-        values = np.where(keys == LAST, np.nan, bits.view(np.float64)).astype(dtype)
-    elif dtype.kind in "bu":
-        values = keys.astype(dtype)
-    else:
-        values = (keys ^ SIGN).view(np.int64).astype(dtype)
-    return values
+    return values_of((unsigned ^ SIGN).view(np.int64), dtype)
 
 
 def extremes(groups: Groups) -> tuple[tuple[Array, Ints], tuple[Array, Ints]]:
@@ -69,7 +60,7 @@ def extremes(groups: Groups) -> tuple[tuple[Array, Ints], tuple[Array, Ints]]:
     room = np.empty(CHUNK, np.uint64)
     with phase("compute"):
         for start, values, slots in groups.chunks():
-            loops.find_extremes(keys_of(values, room), slots, start, is_float, tables, places)
+            loops.find_extremes(_unsigned_of(values, room), slots, start, is_float, tables, places)
         places = groups.places(places)
 
     def merge(mine: Array, other: Array) -> None:
@@ -87,8 +78,8 @@ def extremes(groups: Groups) -> tuple[tuple[Array, Ints], tuple[Array, Ints]]:
     else:
         low = ~low
     results = []
-    for keys, index in ((low, first.view(np.int64)), (high, last.view(np.int64))):
-        values = values_of(keys, groups.u.dtype)
+    for best, index in ((low, first.view(np.int64)), (high, last.view(np.int64))):
+        values = _values_of(best, groups.u.dtype)
         values[index < 0] = np.nan if is_float else 0
         results.append((values, index))
     return results[0], results[1]
@@ -116,7 +107,7 @@ def medians(groups: Groups) -> Array:
         starts, cursor = ends - counts, ends - counts
         keys, room = np.empty(int(counts.sum()), np.uint64), np.empty(CHUNK, np.uint64)
         for _, values, slots in groups.chunks():
-            loops.put_keys(keys_of(values, room), slots, cursor, keys)
+            loops.put_keys(_unsigned_of(values, room), slots, cursor, keys)
     # A label of one rank is settled there; one that several have, digit by digit by all.
     is_mine, is_shared = (counts == number) & (number > 0), np.zeros(counts.size, np.int64)
     with REDUCTION:
@@ -137,7 +128,7 @@ def medians(groups: Groups) -> Array:
         for first in range(0, shared.size, BATCH):
             some = shared[first : first + BATCH]
             row[some] = _pick_shared(groups, keys, starts[some], ends[some], places[some])
-    low, high = values_of(middle[0], groups.u.dtype), values_of(middle[1], groups.u.dtype)
+    low, high = _values_of(middle[0], groups.u.dtype), _values_of(middle[1], groups.u.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         # One value is that value, and not the mean of two, which might overflow.
         single, pair = np.mean([low], axis=0), np.mean([low, high], axis=0)

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
-from mpibatch.reduce._loops.exact import INFINITY, MAGNITUDE
 from mpibatch.reduce._loops.expansions import append, ratio, two_product
-from mpibatch.reduce._loops.slots import push
-from mpibatch.reduce._loops.states import COUNT, LEVELS, SPECIAL, SQUARES, SUMS, WIDE
+from mpibatch.reduce._loops.slots import counts_in, push
+from mpibatch.reduce._loops.states import COUNT, LEVELS, SPECIAL, SQUARES, SUMS
 
 __all__ = ["add_moments", "count_digits", "find_extremes", "find_slots"]
 __all__ += ["finish_centers", "float_keys", "pick_all", "put_keys"]
@@ -46,19 +45,12 @@ def add_moments(
 
     `at` holds the coordinates of the first value, and afterwards those of the next; they go through a box in C order.
     """
-    bottom, top = limits
     ndim = at.shape[0]
     for i in range(values.shape[0]):
         slot = slots[i]
         if slot >= 0:
             value = values[i]
-            bits = np.float64(value).view(np.int64) & MAGNITUDE
-            state[slot, COUNT] += 1.0
-            if bits >= INFINITY:
-                state[slot, SPECIAL] += value
-            elif bits >= top or (bits != 0 and bits < bottom):
-                state[slot, WIDE] = 1.0
-            else:
+            if counts_in(state, slot, value, limits):
                 push(state, slot, SUMS, value)
                 for axis in range(ndim):
                     high, low = two_product(value, np.float64(at[axis]))

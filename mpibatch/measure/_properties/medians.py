@@ -1,7 +1,7 @@
 """The median of each label's values, chosen and not estimated: by narrowing the range in which it can be.
 
 What lies on one rank alone is sorted there. Of a label on several, its rank asks all for the numbers of values up to
-some pivots, 16 times at most; values themselves do not travel.
+some pivots, in rounds of four binary places each; values themselves do not travel.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.measure._engine.tallies import MAGNITUDE, ordered, sortable
-from mpibatch.measure._properties.patterns import summed
+from mpibatch.measure._engine.rows import fold_rows, sum_rows
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.routes import ask, forward
+from mpibatch.reduce.order.keys import keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
+    from mpibatch.measure._engine.rows import Shares
 
 __all__ = ["medians"]
 
@@ -28,34 +29,14 @@ Ints = npt.NDArray[np.int64]
 PIVOTS = 15  # four binary places a round
 
 
-def _keys_of(values: Array) -> Ints:
-    """Return integers that order as values do; NaN is somewhere. Local."""
-    if values.dtype.kind == "f":
-        return sortable(values.astype(np.float64))
-    if values.dtype == np.uint64:
-        return (values ^ np.uint64(1 << 63)).view(np.int64)
-    return values.astype(np.int64)
-
-
-def _values_of(keys: Ints, dtype: np.dtype[Any]) -> npt.NDArray[np.float64]:
-    """Return as floats what has these keys. Local."""
-    if dtype.kind == "f":
-        return np.where(keys >= 0, keys, keys ^ MAGNITUDE).view(np.float64)
-    if dtype == np.uint64:
-        return (keys.view(np.uint64) ^ np.uint64(1 << 63)).astype(np.float64)
-    return keys.astype(np.float64)
+def _unsigned_zeros(values: Array) -> Array:
+    """Return the same values, but 0.0 for -0.0. Local."""
+    return np.asarray(values + values.dtype.type(0)) if values.dtype.kind == "f" else values
 
 
 def _merged(rows: Ints) -> Ints:
     """Return a row (label, sum, least, greatest) for each label, in order. Local."""
-    rows = ordered(rows)
-    starts = np.flatnonzero(np.diff(rows[:, 0], prepend=0))
-    if len(starts) == len(rows):
-        return rows
-    result = rows[starts]
-    for column, fold in enumerate((np.add, np.minimum, np.maximum), 1):
-        result[:, column] = fold.reduceat(rows[:, column], starts)
-    return result
+    return fold_rows(rows, (np.add, slice(1, 2)), (np.minimum, slice(2, 3)), (np.maximum, slice(3, 4)))
 
 
 def _pivots(low: Ints, high: Ints) -> Ints:
@@ -70,7 +51,7 @@ class _Parts:
 
     def __init__(self, labels: Field, values: Field) -> None:
         inside = labels.owned > 0
-        names, keys = labels.owned[inside].astype(np.int64), _keys_of(values.owned[inside])
+        names, keys = labels.owned[inside].astype(np.int64), keys_of(_unsigned_zeros(values.owned[inside]))
         order = np.lexsort((keys, names))
         names, self._keys = names[order], keys[order]
         starts = np.flatnonzero(np.diff(names, prepend=0))
@@ -101,12 +82,12 @@ class _Parts:
         return np.diff(self._starts)
 
 
-def medians(labels: Field, values: Field, share: int, known: Ints, count: Ints) -> npt.NDArray[np.float64]:
+def medians(labels: Field, values: Field, shares: Shares, known: Ints, count: Ints) -> npt.NDArray[np.float64]:
     """Return the medians of these labels of so many cells, this rank's share of all. Collective."""
     comm = labels.grid.comm
     with agreed(comm, "regionprops_table"), phase("compute"):
         parts = _Parts(labels, values)
-    to = (parts.names - 1) // share
+    to = shares.owners(parts.names)
     with phase("halo"):
         total = ask(comm, to, parts.names, lambda names: count[np.searchsorted(known, names), None])[:, 0]
         # (label, least, its pair) of what lies on one rank alone: the two in the middle.
@@ -121,20 +102,20 @@ def medians(labels: Field, values: Field, share: int, known: Ints, count: Ints) 
     is_open = np.ones(len(known), np.bool_)
     is_open[done] = False
     shared = np.flatnonzero(is_open)
-    pairs[shared] = _narrowed(comm, parts, ~alone, share, known[shared], count[shared])
-    low, high = _values_of(pairs[:, 0], values.dtype), _values_of(pairs[:, 1], values.dtype)
+    pairs[shared] = _narrowed(comm, parts, ~alone, shares, known[shared], count[shared])
+    low, high = (values_of(keys, values.dtype).astype(np.float64) for keys in pairs.T)
     with np.errstate(over="ignore", invalid="ignore"):
         both = (low + high) / 2
         return np.where(np.isinf(both) & np.isfinite(low) & np.isfinite(high), low / 2 + high / 2, both)
 
 
-def _narrowed(comm: MPI.Intracomm, parts: _Parts, mine: Array, share: int, known: Ints, count: Ints) -> Ints:
+def _narrowed(comm: MPI.Intracomm, parts: _Parts, mine: Array, shares: Shares, known: Ints, count: Ints) -> Ints:
     """Return the keys in the middle of labels of so many cells: of those `known` that several ranks have. Collective.
 
     `mine` : which parts of this rank are of such labels.
     """
     names, first, second = parts.names[mine], (count - 1) // 2, count // 2
-    to = (names - 1) // share
+    to = shares.owners(names)
 
     def pivots_of_parts(pivots: Ints) -> Ints:
         """Return the pivots of the labels that this rank has a part of."""
@@ -151,7 +132,7 @@ def _narrowed(comm: MPI.Intracomm, parts: _Parts, mine: Array, share: int, known
                 break
             pivots = _pivots(low, high)
             counts, _ = parts.up_to(mine, pivots_of_parts(pivots))
-            is_enough = summed(forward(comm, to, np.column_stack([names, counts]), summed))[:, 1:] > first[:, None]
+            is_enough = sum_rows(forward(comm, to, np.column_stack([names, counts]), sum_rows))[:, 1:] > first[:, None]
             # The least pivot with enough keys up to it, and the one before.
             place = np.where(is_enough.any(axis=1), is_enough.argmax(axis=1), PIVOTS)
             every = np.column_stack([low - 1, pivots, high])

@@ -6,7 +6,6 @@ centroid times the number of cells, they are whole numbers again: nothing cancel
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.domain import Box
-from mpibatch.measure._engine.memory import flat_rows, outer_shape
-from mpibatch.measure._engine.tallies import Layout, comparable, signed
+from mpibatch.measure._engine.memory import comparable, flat_rows, outer_shape, signed, tiles
+from mpibatch.measure._engine.rows import merge_parts, sum_rows
 from mpibatch.measure._engine.words import MASK, integers, ratios
-from mpibatch.measure._properties.patterns import summed
 from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from mpibatch.domain import Box
     from mpibatch.fields.field import Field
+    from mpibatch.measure._engine.rows import Shares
+    from mpibatch.measure._engine.tallies import Layout
 
 __all__ = ["MOMENTS", "WEIGHTED", "Moments", "summed_moments"]
 
@@ -41,40 +41,35 @@ TILE = {1: 1 << 10, 2: 1 << 7, 3: 1 << 5, 4: 1 << 3}
 TILE_LIMBS = 3
 
 
-def _tiles(box: Box) -> Iterator[Box]:
-    side = TILE[len(box.start)]
-    for start in itertools.product(*(range(low, high, side) for low, high in zip(box.start, box.stop, strict=True))):
-        yield Box(start, tuple(min(low + side, high) for low, high in zip(start, box.stop, strict=True)))
-
-
 def _limbs_of(shape: tuple[int, ...]) -> int:
     """Return how many limbs the sum of products of third powers over all cells takes, and one for carries. Local."""
     return sum(POWERS * n.bit_length() for n in shape) // 32 + 2
 
 
-def summed_moments(labels: Field, values: Field | None, layout: Layout, share: int, known: Ints) -> Array:
+def summed_moments(labels: Field, values: Field | None, layout: Layout, shares: Shares, known: Ints) -> Array:
     """Return the sums of these labels, this rank's share of all, about the grid's first cell. Collective.
 
     Python's integers, of the shape (labels, 4, ..., 4), or, weighted with values, in their unit.
     """
     comm, grid = labels.grid.comm, labels.grid
     words = _limbs_of(grid.shape) + (layout.total if values is not None else 0)
-    size = POWERS**grid.ndim
     with agreed(comm, "regionprops_table"), phase("compute"):
-        parts = [np.empty((0, 1 + size * words), np.int64)]
-        for tile in _tiles(labels.box) if labels.box.size else ():
-            names, sums = _tile_sums(labels, values, layout, tile)
-            sums = transformed(sums, [1] * grid.ndim, list(tile.start))
-            parts.append(
-                np.column_stack(
-                    [names, _limbs(sums.reshape(len(names), size), words).reshape(len(names), size * words)]
-                )
-            )
-        rows = summed(np.concatenate(parts))
+        parts = _parts(labels, values, layout, words)
+        rows = merge_parts(parts, 1 + POWERS**grid.ndim * words, sum_rows)
     with phase("halo"):
-        rows = summed(forward(comm, (rows[:, 0] - 1) // share, rows, summed))
+        rows = sum_rows(forward(comm, shares.owners(rows[:, 0]), rows, sum_rows))
     chosen = rows[np.searchsorted(rows[:, 0], known), 1:]
     return integers(chosen.reshape((-1,) + (POWERS,) * grid.ndim + (words,))).astype(object)
+
+
+def _parts(labels: Field, values: Field | None, layout: Layout, words: int) -> Iterator[Ints]:
+    """Yield a row of limbs for each label of each tile. Local."""
+    ndim = labels.grid.ndim
+    for tile in tiles(labels.box, TILE[ndim]):
+        names, sums = _tile_sums(labels, values, layout, tile)
+        sums = transformed(sums, [1] * ndim, list(tile.start))
+        limbs = _limbs(sums.reshape(len(names), POWERS**ndim), words)
+        yield np.column_stack([names, limbs.reshape(len(names), POWERS**ndim * words)])
 
 
 def _tile_sums(labels: Field, values: Field | None, layout: Layout, tile: Box) -> tuple[Ints, Array]:

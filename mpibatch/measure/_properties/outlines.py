@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.measure._engine.tallies import signed
+from mpibatch.measure._engine.memory import signed
+from mpibatch.measure._engine.rows import fold_rows
 from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mpibatch.fields.field import Field
+    from mpibatch.measure._engine.rows import Shares
 
 __all__ = ["OUTLINES", "hull_columns", "outlined"]
 
@@ -30,19 +32,10 @@ OUTLINES = ("area_convex", "feret_diameter_max", "solidity")
 
 def _merged(rows: Ints) -> Ints:
     """Return an entry for each label and row, in order: the least first and the greatest last place. Local."""
-    rows = rows[np.lexsort((rows[:, 1], rows[:, 0]))]
-    is_first = np.ones(len(rows), np.bool_)
-    is_first[1:] = (rows[1:, :2] != rows[:-1, :2]).any(axis=1)
-    starts = np.flatnonzero(is_first)
-    if len(starts) == len(rows):
-        return rows
-    result = rows[starts]
-    result[:, 2] = np.minimum.reduceat(rows[:, 2], starts)
-    result[:, 3] = np.maximum.reduceat(rows[:, 3], starts)
-    return result
+    return fold_rows(rows, (np.minimum, slice(2, 3)), (np.maximum, slice(3, 4)), keys=2)
 
 
-def outlined(labels: Field, share: int) -> Ints:
+def outlined(labels: Field, shares: Shares) -> Ints:
     """Return (label, row, first, last place) of this rank's share of the labels, sorted. Collective."""
     from mpibatch.measure._loops import outlines
 
@@ -53,7 +46,7 @@ def outlined(labels: Field, share: int) -> Ints:
         outlines.runs(cells, labels.box.start[0], labels.box.start[1], rows)
         rows = _merged(rows)
     with phase("halo"):
-        return _merged(forward(comm, (rows[:, 0] - 1) // share, rows, _merged))
+        return _merged(forward(comm, shares.owners(rows[:, 0]), rows, _merged))
 
 
 def hull_columns(names: Iterable[str], table: Ints, count: Ints, spacing: tuple[float, ...]) -> dict[str, Array]:

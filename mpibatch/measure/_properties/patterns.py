@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from mpibatch.base.timing import phase
 from mpibatch.halo import padded_copy
-from mpibatch.measure._engine.tallies import ROOM, ordered, signed
+from mpibatch.measure._engine.memory import signed
+from mpibatch.measure._engine.rows import ROOM, sum_rows
 from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mpibatch.fields.field import Field
+    from mpibatch.measure._engine.rows import Shares
 
-__all__ = ["PATTERNS", "counted", "pattern_columns", "summed"]
+__all__ = ["PATTERNS", "counted", "pattern_columns"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -37,38 +39,27 @@ WINDOWS = (
 )
 
 
-def summed(rows: Ints) -> Ints:
-    """Return a row for each label, the first column, in order, with the sums of the others. Local."""
-    rows = ordered(rows)
-    is_first = np.ones(len(rows), np.bool_)
-    is_first[1:] = rows[1:, 0] != rows[:-1, 0]
-    starts = np.flatnonzero(is_first)
-    if len(starts) == len(rows):
-        return rows
-    result = np.add.reduceat(rows, starts, axis=0)
-    result[:, 0] = rows[starts, 0]
-    return result
-
-
 def apart(labels: Field, reach: int) -> Array:
     """Return labels with a halo; nothing lies outside the domain, also where that is periodic. Collective."""
     padded = padded_copy(labels, ((reach, reach),) * labels.grid.ndim, "constant", 0)
-    for axis, (low, high, n) in enumerate(zip(labels.box.start, labels.box.stop, labels.grid.shape, strict=True)):
-        before = padded[(slice(None),) * axis + (slice(0, reach - min(low, reach)),)]
-        after = padded[(slice(None),) * axis + (slice(reach + n - low, None),)]
-        before[...] = after[...] = 0
-        assert high <= n
+    around = [a for a, is_periodic in enumerate(labels.grid.periodic) if is_periodic]
+    if around and padded is labels.padded:
+        padded = padded.copy()
+    for axis in around:
+        low, n = labels.box.start[axis], labels.grid.shape[axis]
+        padded[(slice(None),) * axis + (slice(0, reach - min(low, reach)),)] = 0
+        padded[(slice(None),) * axis + (slice(reach + n - low, None),)] = 0
     return signed(padded)
 
 
-def counted(labels: Field, share: int, known: Ints) -> Ints:
+def counted(labels: Field, shares: Shares, known: Ints) -> Ints:
     """Return the counts of these labels, which are this rank's share of all, a row each. Collective."""
     comm, reach = labels.grid.comm, 2 if labels.grid.ndim == 2 else 1
     cells = apart(labels, reach)
     with agreed(comm, "regionprops_table"), phase("compute"):
         rows = _rows(labels, cells)
     with phase("halo"):
-        rows = summed(forward(comm, (rows[:, 0] - 1) // share, rows, summed))
+        rows = sum_rows(forward(comm, shares.owners(rows[:, 0]), rows, sum_rows))
     return np.ascontiguousarray(rows[np.searchsorted(rows[:, 0], known), 1:])
 
 

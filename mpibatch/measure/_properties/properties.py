@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.measure._engine.tallies import MAGNITUDE, Layout, pairs_of
+from mpibatch.measure._engine.tallies import Layout, pairs_of
 from mpibatch.measure._engine.words import integers, ratios
 from mpibatch.measure._properties.moments import MOMENTS, WEIGHTED
 from mpibatch.measure._properties.outlines import OUTLINES
 from mpibatch.measure._properties.patterns import PATTERNS
+from mpibatch.reduce.order.keys import values_of
 
 __all__ = ["INTENSITY", "PROPERTIES", "Regions", "check", "kinds_of", "order_of"]
 
@@ -302,10 +303,10 @@ class Regions:
         return np.where(self._marks.any(axis=1), np.nan, np.sqrt(variance))
 
     def _intensity_min(self) -> Floats:
-        return np.where(self._marks[:, 0], np.nan, -_float_of(self._parts[8][:, 0]) + 0.0)
+        return np.where(self._marks[:, 0], np.nan, -values_of(self._parts[8][:, 0], np.dtype("f8")) + 0.0)
 
     def _intensity_max(self) -> Floats:
-        return np.where(self._marks[:, 0], np.nan, _float_of(self._parts[8][:, 1]))
+        return np.where(self._marks[:, 0], np.nan, values_of(self._parts[8][:, 1], np.dtype("f8")))
 
     def _centroid_weighted(self, firsts: Ints | None = None) -> Floats:
         moments = integers(self._parts[5].reshape(-1, self.layout.ndim, self.layout.moment))
@@ -317,8 +318,3 @@ class Regions:
 
     def _centroid_weighted_local(self) -> Floats:
         return self._centroid_weighted(self.corners)
-
-
-def _float_of(keys: Ints) -> Floats:
-    """Return the floats of sortable integers. Local."""
-    return np.where(keys >= 0, keys, keys ^ MAGNITUDE).view(np.float64)

@@ -15,7 +15,7 @@ from mpibatch.reduce._loops.exact import INFINITY, MAGNITUDE
 from mpibatch.reduce._loops.expansions import two_product, two_sum
 from mpibatch.reduce._loops.states import COUNT, LEVELS, SPECIAL, SQUARES, SUMS, WIDE
 
-__all__ = ["add_values", "push"]
+__all__ = ["add_values", "counts_in", "push"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -33,24 +33,32 @@ def push(state: Array, slot: Int, first: Int, value: float) -> None:
 
 
 @compiled
-def add_values(values: Array, slots: Ints, limits: tuple[Int, Int], has_squares: bool, state: Array) -> None:
-    """Add values, and their squares, to the states of their slots, one in each row. Local.
+def counts_in(state: Array, slot: Int, value: float, limits: tuple[Int, Int]) -> bool:
+    """Count a value, and return whether it may be added to expansions. Local.
 
     Magnitudes from the bits of the second limit on are too large, and below those of the first too small.
     """
     bottom, top = limits
+    bits = np.float64(value).view(np.int64) & MAGNITUDE
+    state[slot, COUNT] += 1.0
+    if bits >= INFINITY:
+        state[slot, SPECIAL] += value
+        return False
+    if bits >= top or (bits != 0 and bits < bottom):
+        state[slot, WIDE] = 1.0
+        return False
+    return True
+
+
+@compiled
+def add_values(values: Array, slots: Ints, limits: tuple[Int, Int], has_squares: bool, state: Array) -> None:
+    """Add values, and their squares, to the states of their slots, one in each row; for limits see above. Local."""
     for i in range(values.shape[0]):
         slot = slots[i]
         if slot < 0:
             continue
         value = values[i]
-        bits = np.float64(value).view(np.int64) & MAGNITUDE
-        state[slot, COUNT] += 1.0
-        if bits >= INFINITY:
-            state[slot, SPECIAL] += value
-        elif bits >= top or (bits != 0 and bits < bottom):
-            state[slot, WIDE] = 1.0
-        else:
+        if counts_in(state, slot, value, limits):
             push(state, slot, SUMS, value)
             if has_squares:
                 high, low = two_product(value, value)

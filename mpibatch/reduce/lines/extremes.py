@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
-from mpibatch.reduce.extremes import FIRST, LAST
+from mpibatch.reduce.order.keys import FIRST, keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.reduce.axes import Lines
@@ -30,10 +30,10 @@ def extreme_lines(lines: Lines, *, largest: bool) -> Array:
     is_empty = has_some == 0
     if dtype.kind == "f" and lines.length:
         with phase("compute"):
-            return np.where(is_empty, np.array(np.nan, dtype), _values(keys, dtype, largest=largest))
+            return np.where(is_empty, np.array(np.nan, dtype), values_of(keys, dtype, largest=largest))
     _check_lines(lines, is_empty)
     with phase("compute"):
-        return _values(keys, dtype, largest=largest)
+        return values_of(keys, dtype, largest=largest)
 
 
 def extreme_places(lines: Lines, *, largest: bool) -> Array:
@@ -45,7 +45,7 @@ def extreme_places(lines: Lines, *, largest: bool) -> Array:
     offset = start[axis] if axis < len(start) else 0
     with phase("compute"):
         # Zeros of both signs are equal in this, as in NumPy: the first one counts.
-        keys = _keys(values + 0 if values.dtype.kind == "f" else values, largest=largest)
+        keys = keys_of(values + 0 if values.dtype.kind == "f" else values, largest=largest)
         chosen = _chosen(lines)
         shape = lines.local_shape
         best, place, has_some = np.full(shape, FIRST), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -85,38 +85,12 @@ def _extreme_keys(lines: Lines, *, largest: bool) -> tuple[Keys, Array]:
         some = np.asarray(values.max(axes) if largest else values.min(axes))
         # Which of two equal zeros NumPy returns depends on how it walks through the array.
         if some.dtype.kind != "f" or not np.any(some == 0):
-            return _keys(some, largest=largest), np.ones(some.shape, bool)
-    keys = _keys(values, largest=largest)
+            return keys_of(some, largest=largest), np.ones(some.shape, bool)
+    keys = keys_of(values, largest=largest)
     if chosen is None:
         return keys.max(axes, initial=FIRST), np.full(lines.local_shape, has_elements)
     keys[~chosen] = FIRST
     return keys.max(axes, initial=FIRST), np.asarray(chosen.any(axes))
-
-
-def _keys(values: Array, *, largest: bool) -> Keys:
-    """Return integers that order as the values do for a search for the greatest (least); NaN is above all. Local."""
-    keys: Keys
-    if values.dtype.kind == "f":
-        bits = np.ascontiguousarray(values, "f8").view(np.int64).reshape(values.shape)
-        keys = np.where(bits >= 0, bits, bits ^ LAST)
-        return np.where(values == values, keys if largest else ~keys, LAST)
-    if values.dtype == np.uint64:
-        keys = (values ^ np.uint64(1 << 63)).view(np.int64)
-    else:
-        keys = values.astype(np.int64)
-    return keys if largest else ~keys
-
-
-def _values(keys: Keys, dtype: np.dtype[Any], *, largest: bool) -> Array:
-    """Return the values that have these keys. Local."""
-    is_nan = keys == LAST
-    keys = np.ascontiguousarray(keys if largest else ~keys)
-    if dtype.kind == "f":
-        values = np.where(keys >= 0, keys, keys ^ LAST).view(np.float64)
-        return np.where(is_nan, np.nan, values).astype(dtype)
-    if dtype == np.uint64:
-        return keys.view(np.uint64) ^ np.uint64(1 << 63)
-    return keys.astype(dtype)
 
 
 def _keep_greater(mine: Array, other: Array) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.field import Field
 
-__all__ = ["sort_lines"]
+__all__ = ["sort_lines", "type_of_rows"]
 
 Array = npt.NDArray[Any]
 
@@ -47,9 +47,12 @@ def sort_lines(
     if math.prod(u.shape[a] for a in lines.reduced) == 0:
         raise UsageError(f"{op.request} along axis={lines.reduced} of a field of shape {u.shape}: lines of no elements")
     if not lines.kept_grid:
-        return _by_component(lines, shape, reduce_all)
+        return _by_component(lines, shape, type_of_rows(reduce_rows, u.dtype), reduce_all)
     pencils = _whole_lines(lines, u)
     mask = None if op.mask is None else _whole_lines(lines, _mask_field(op)).owned
+    if mask is None and op.skips_nan and u.dtype.kind == "f":
+        # NumPy's nanquantile returns the type of the first line: f4 of NaN alone, and else f8.
+        mask = np.broadcast_to(np.True_, pencils.owned.shape)
     with phase("compute"), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # lines of NaN, and ranks without lines
         plain = as_numbers(pencils.owned)
@@ -70,6 +73,13 @@ def sort_lines(
     axes = pencils.grid.decomposition.axes
     shares = Decomposition(tuple(axes[a] for a in lines.kept_grid))
     move(u.grid.comm, shares, np.ascontiguousarray(results), result.grid.decomposition, result.owned)
+    return result
+
+
+def type_of_rows(reduce_rows: Callable[[Array, Array], Array], dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of what `reduce_rows` makes of some elements of a type, whatever they are. Local."""
+    plain = np.dtype("u1") if dtype.kind == "b" else dtype
+    result: np.dtype[Any] = np.asarray(reduce_rows(np.zeros((1, 1), plain), np.ones(1, np.int64))).dtype
     return result
 
 
@@ -132,12 +142,14 @@ def _whole_lines(lines: Lines, u: Field) -> Field:
     return redistribute(u, Grid(u.grid.shape, comm=u.grid.comm, topology=topology))
 
 
-def _by_component(lines: Lines, shape: tuple[int, ...], reduce_all: Callable[[Operand], Any]) -> Array:
-    """Return the results of lines along all axes of the grid, one after the other. Collective."""
+def _by_component(
+    lines: Lines, shape: tuple[int, ...], dtype: np.dtype[Any], reduce_all: Callable[[Operand], Any]
+) -> Array:
+    """Return the results of lines along all axes of the grid, one after the other, of this dtype. Collective."""
     u, op = lines.op.u, lines.op
     kept = [a - u.grid.ndim for a in lines.kept]
     others = tuple(n for i, n in enumerate(u.components) if i not in kept)
-    results: list[Array] = []
+    results = np.empty((*lines.components, *shape), dtype)
     is_nothing = False
     for index in np.ndindex(lines.components):
         which: list[Any] = [slice(None)] * len(u.components)
@@ -147,11 +159,11 @@ def _by_component(lines: Lines, shape: tuple[int, ...], reduce_all: Callable[[Op
         component.owned[...] = u.owned[(..., *which)]
         mask = None if op.mask is None else np.broadcast_to(op.mask, u.local_shape)[(..., *which)]
         some = Operand(component, op.request, mask, op.skips_nan)
-        if mask is not None and not add_up(u.grid.comm, np.array([np.count_nonzero(mask)], np.int64), lines.text)[0]:
-            results.append(np.full(shape, np.nan, u.dtype if u.dtype.kind == "f" else "f8"))
-            is_nothing = True
+        if mask is None or add_up(u.grid.comm, np.array([np.count_nonzero(mask)], np.int64), lines.text)[0]:
+            results[index] = reduce_all(some)
         else:
-            results.append(np.asarray(reduce_all(some)))
+            results[index] = np.nan if dtype.kind == "f" else 0
+            is_nothing = True
     if is_nothing:
-        _check_nothing(lines, np.result_type(*(result.dtype for result in results)), is_nothing=True)
-    return np.array(results).reshape((*lines.components, *shape))[()]
+        _check_nothing(lines, dtype, is_nothing=True)
+    return results[()]

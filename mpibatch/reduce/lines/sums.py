@@ -32,7 +32,9 @@ from mpibatch.reduce.exact import (
 __all__ = ["BATCH", "Kind", "count_lines", "finish", "finish_exactly", "sum_lines", "words_of"]
 
 Array = npt.NDArray[Any]
-Kind = Literal["sum", "mean", "var", "std"]
+# The sum of bool or integers is an integer, the total f8; the norm is the root of the sum of squares.
+Kind = Literal["sum", "total", "mean", "var", "std", "norm"]
+WITH_SQUARES = ("var", "std", "norm")
 
 # Integers below this are exact in f8, and those from it on do not get below it.
 EXACT = 2**53
@@ -54,7 +56,7 @@ def count_lines(lines: Lines, *, truths: bool) -> Array:
 
 
 def sum_lines(lines: Lines, kind: Kind, ddof: int = 0) -> Array:
-    """Return the sum, mean, variance or its root of each line of this rank's share. Collective.
+    """Return the sum, mean, variance, its root or the norm of each line of this rank's share. Collective.
 
     Sums of bool and integers are of 8 bytes, and wrap around as NumPy's; all else is f8.
     """
@@ -64,12 +66,14 @@ def sum_lines(lines: Lines, kind: Kind, ddof: int = 0) -> Array:
     if kind == "sum" and lines.op.u.dtype.kind != "f":
         lines.agree(text)
         return _integer_sums(lines)
-    has_squares = kind in ("var", "std")
+    has_squares = kind in WITH_SQUARES
     with phase("compute"):
         state = _expansions(lines, has_squares=has_squares)
     lines.agree(text)
     state = lines.merged(state, _merge)
     is_wide = state[states.WIDE] > 0
+    if kind == "norm":
+        is_wide |= state[states.SPECIAL] != 0  # infinities of both signs add up to NaN, their squares do not
     with phase("compute"):
         results = finish(state, kind, ddof)
     if lines.agree(text, flag=bool(is_wide.any())):
@@ -134,9 +138,13 @@ def finish(state: Array, kind: Kind, ddof: int) -> Array:
     """Round what expansions hold. Local."""
     from mpibatch.reduce._loops import states as loops
 
+    if kind == "norm":  # the root of the variance of one element around a mean of 0
+        state = state.copy()
+        state[loops.SUMS : loops.SPECIAL], state[loops.COUNT] = 0.0, 1.0
+        return finish(state, "std", 0)
     flat = np.ascontiguousarray(state.reshape(len(state), -1))
     out, doubtful = np.empty(flat.shape[1]), np.zeros(flat.shape[1], bool)
-    if kind == "sum":
+    if kind in ("sum", "total"):
         loops.finish_sums(flat, out)
     elif kind == "mean":
         loops.finish_means(flat, out, doubtful)
@@ -170,7 +178,7 @@ def _mend(lines: Lines, is_wide: Array, results: Array, kind: Kind, ddof: int) -
     for first in range(0, everywhere.size, BATCH):
         some = everywhere[first : first + BATCH]
         with phase("compute"):
-            words = _words(lines, some, has_squares=kind in ("var", "std"))
+            words = _words(lines, some, has_squares=kind in WITH_SQUARES)
         words = lines.merged(words, _add)
         with phase("compute"):
             mine = finish_exactly(words, kind, ddof, is_float=lines.op.u.dtype.kind == "f")
@@ -208,13 +216,15 @@ def finish_exactly(parts: Array, kind: Kind, ddof: int, *, is_float: bool) -> Ar
     out = np.full(flat.shape[1], np.nan)
     for i, column in enumerate(flat.T):
         count = int(column[-1])
-        if kind in ("sum", "mean"):
-            if kind == "sum" or count:
+        if kind in ("sum", "total", "mean"):
+            if kind != "mean" or count:
                 divisor = count if kind == "mean" else 1
                 out[i] = rounded(column[:width], divisor) if is_float else ratio(integer_total(column[:width]), divisor)
             continue
         special, squares = product_total(column[width:-1])
-        if special is None and count > ddof:
+        if kind == "norm":
+            out[i] = root(squares, 1 << PRODUCT_UNIT) if special is None else special
+        elif special is None and count > ddof:
             first = float_total(column[:width])[1] if is_float else integer_total(column[:width]) << SUM_UNIT
             total = Fraction(first, 1 << SUM_UNIT)
             out[i] = _result(kind, total, Fraction(squares, 1 << PRODUCT_UNIT), count, ddof)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.log import logger
-from mpibatch.base.rounds import note
+from mpibatch.base.progress.rounds import note
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field

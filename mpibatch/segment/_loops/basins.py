@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.compiled import compiled
+from mpibatch.segment._loops.queues import enlarged
 
 __all__ = ["CLOSED", "OPEN", "REACHED", "choose", "flood", "follow", "mend", "paint"]
 
@@ -71,24 +72,6 @@ def _drop(values: Array, cells: Array, layers: Array, size: int) -> None:
 
 
 @compiled
-def _larger(array: Array) -> Array:
-    """Return an array of twice the room, with the same entries. Local."""
-    more = np.empty(2 * array.size, array.dtype)
-    more[: array.size] = array
-    return more
-
-
-@compiled
-def _unrolled(queue: Array, head: int) -> Array:
-    """Return a full ring of twice the room, with the same entries from index 0. Local."""
-    more = np.empty(2 * queue.size, queue.dtype)
-    tail = queue.size - head
-    more[:tail] = queue[head:]
-    more[tail : queue.size] = queue[:head]
-    return more
-
-
-@compiled
 def flood(
     image: Array,
     levels: Array,
@@ -126,7 +109,7 @@ def flood(
         at = heads[bucket]
         while at >= 0:
             if size == values.size:
-                values, cells = _larger(values), _larger(cells)
+                values, cells = enlarged(values, 0), enlarged(cells, 0)
             _push(values, cells, layers, size, levels[at], at)
             size += 1
             at = chain[at]
@@ -163,14 +146,14 @@ def flood(
                 layers[there] = layer
                 if not rises:
                     if count == queue.size:
-                        queue, head = _unrolled(queue, head), 0
+                        queue, head = enlarged(queue, head), 0
                     queue[(head + count) & (queue.size - 1)] = there
                     count += 1
                     continue
                 other = _bucket(value, low, scale, buckets)
                 if other == bucket:
                     if size == values.size:
-                        values, cells = _larger(values), _larger(cells)
+                        values, cells = enlarged(values, 0), enlarged(cells, 0)
                     _push(values, cells, layers, size, value, there)
                     size += 1
                 else:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.compiled import compiled
+from mpibatch.segment._loops.queues import enlarged
 
 __all__ = ["grow", "regrow"]
 
@@ -71,16 +72,6 @@ def _mark(row: Array, there: Array, limits: Array, marks: Array) -> None:
 
 
 @compiled
-def _larger(queue: Array, head: int) -> Array:
-    """Return a queue of twice the room, with the same entries from index 0. Local."""
-    more = np.empty(2 * queue.size, queue.dtype)
-    tail = queue.size - head
-    more[:tail] = queue[head:]
-    more[tail : queue.size] = queue[:head]
-    return more
-
-
-@compiled
 def _spread(values: Array, limits: Array, steps: Array, queue: Array, count: int) -> None:
     """Let the cells in the queue pass on what they hold, and those that grew by it, until none grows. Local."""
     head = 0
@@ -97,7 +88,7 @@ def _spread(values: Array, limits: Array, steps: Array, queue: Array, count: int
                 if held < most:
                     values[there] = most if most < value else value
                     if count == queue.size:
-                        queue, head = _larger(queue, head), 0
+                        queue, head = enlarged(queue, head), 0
                     queue[(head + count) & (queue.size - 1)] = there
                     count += 1
 
@@ -141,7 +132,7 @@ def grow(
         for x in range(length):
             if marks[x]:
                 if count == queue.size:
-                    queue = _larger(queue, 0)
+                    queue = enlarged(queue, 0)
                 queue[count] = base + x
                 count += 1
     _spread(values, limits, steps, queue, count)
@@ -166,7 +157,7 @@ def regrow(
             if value > held:
                 values[at] = value
                 if count == queue.size:
-                    queue = _larger(queue, 0)
+                    queue = enlarged(queue, 0)
                 queue[count] = at
                 count += 1
             x += 1

@@ -39,6 +39,8 @@ from numba import njit, uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
 import numpy as np
 from mpibatch.base.compiled import compiled_lean, compiled_lean_many, told_apart
 from mpibatch.stencil.compiled.pointers import pointer
+# What only the functions below call needs no way in from Python, or from C.
+inner = njit(error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """
 # LLVM's own limit, less what it counts otherwise than we do.
 MANY_CHECKS = 100
@@ -113,7 +115,7 @@ def plane_text(typed: Typed) -> str:
     writer = _Writer(typed, signature)
     body = writer.body()
     # Not cached by itself: it becomes part of whatever calls it.
-    lines = ['@njit(error_model="numpy", _nrt=False)', f"def plane({', '.join(_plane_arguments(typed, signature))}):"]
+    lines = ["@inner", f"def plane({', '.join(_plane_arguments(typed, signature))}):"]
     margin = "    "
     if typed.ndim == 3:
         lines.append("    for j in range(j0, j1):")

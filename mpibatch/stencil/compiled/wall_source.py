@@ -14,7 +14,7 @@ __all__ = ["EDGE", "KINDS", "PUT"]
 KINDS = {"copy": 1, "constant": 2, "dirichlet": 3, "signed": 4, "neumann": 5}
 
 PUT = """\
-@njit(error_model="numpy", _nrt=False)
+@inner
 def put(b, t, s, row, rows, cells, w, kind, v, v0):
     if kind == 1 and cells * w == 1:
         for j in range(rows):
@@ -41,7 +41,7 @@ def put(b, t, s, row, rows, cells, w, kind, v, v0):
 
 _JOB = in_text(EdgeJob, "jobs", "q")
 EDGE = f"""\
-@njit(error_model="numpy", _nrt=False)
+@inner
 def edge(b, w, k, jobs, v):
     for q in range(jobs.shape[0]):
         if {_JOB.first} <= k and k < {_JOB.end}:

@@ -35,12 +35,12 @@ _PLANE = f"{_LEVEL.row}, {_LEVEL.rows_end}, {_LEVEL.column}, {_LEVEL.columns_end
 # Plane p of memory begins at ``at(p, p % slots, base, step, slots)``; a field has as many slots as planes (0). All
 # this is done for every plane of every level, which in 2-D is a row: remainders, for one, take longer than some cells.
 HELPERS = f"""\
-@njit(error_model="numpy", _nrt=False)
+@inner
 def at(p, wrapped, base, step, slots):
     return base + (wrapped if slots else p) * step
 
 
-@njit(error_model="numpy", _nrt=False)
+@inner
 def beside(b, t, row, w, e, jobs, v):
     to, of = t + {_BESIDE.to_row} * row + {_BESIDE.to_column} * w, t + {_BESIDE.of_row} * row + {_BESIDE.of_column} * w
     if {_BESIDE.kind} == 1 and {_BESIDE.rows} * {_BESIDE.columns} * w == 1:
@@ -49,7 +49,7 @@ def beside(b, t, row, w, e, jobs, v):
         put(b, to, of, row, {_BESIDE.rows}, {_BESIDE.columns}, w, {_BESIDE.kind}, v, {_BESIDE.value})
 
 
-@njit(error_model="numpy", _nrt=False)
+@inner
 def beyond(b, base, step, slots, row, w, p, level, levels, jobs, v):
     j0, j1, i0, i1 = {_PLANE}
     for q in range({_HEAD.beyond}, {_HEAD.beyond_end}):

@@ -48,8 +48,8 @@ def of_filter(
     name: str, given: Mapping[str, Any], ndim: int, dtype: str, channels: int = 1, wraps: Sequence[bool] = ()
 ) -> tuple[Exchange, ...]:
     """Return the exchanges of a filter on a grid of `ndim` axes, with so many values of a dtype in a cell. Local."""
-    if name not in filters.MODULES:
-        return ()  # how far labels, distances and floods reach is decided by the data
+    if name not in filters.MODULES or name.startswith("fourier_"):
+        return ()  # how far labels, distances and floods reach is decided by the data; spectra stay where they are
     values = {p.name: ast.literal_eval(p.default) for p in parameters_of(name) if p.default is not None} | dict(given)
     kinds = {p.name: p.annotation for p in parameters_of(name)}
     axes = _axes(name, values, ndim)

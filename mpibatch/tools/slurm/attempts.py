@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpibatch.batch.records import items_ended
 from mpibatch.checkpoint.folder import steps_in
 from mpibatch.tools.slurm.completion import attempt_of, read
 
@@ -42,9 +43,14 @@ class Verdict:
 
 
 def newest_step(folder: str | None) -> str:
-    """Return the step of the newest checkpoint, or a pipeline's newest result, in a folder; "" if none. Local."""
+    """Return the step of the newest checkpoint, or a pipeline's newest result, in a folder; "" if none. Local.
+
+    Of a batch's journal the number of items that are done.
+    """
     if not folder:
         return ""
+    if (count := items_ended(Path(folder))) is not None:
+        return f"{count} items"
     steps = steps_in(folder)
     return str(steps[0]) if steps else max((path.name for path in Path(folder).glob("step-*-*.h5")), default="")
 

@@ -47,6 +47,9 @@ REQUESTS = (
     dataclasses.replace(
         _JOB, job="simulation.toml", name="chain", kind="chain", checkpoints="simulation.h5.checkpoints"
     ),
+    dataclasses.replace(
+        _JOB, name="batch", kind="batch", command="batch", checkpoints="found.csv.journal", parts=4, at_once=2
+    ),
 )
 
 

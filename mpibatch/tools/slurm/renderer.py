@@ -99,11 +99,11 @@ def directives(request: Request, profile: Profile) -> Iterator[tuple[str, str]]:
     for option in profile.options:
         name, _, value = option.removeprefix("--").partition("=")
         yield name, value
-    if request.items:
+    if request.tasks:
         limit = f"%{request.at_once}" if request.at_once else ""
-        yield "array", f"0-{len(request.items) - 1}{limit}"
+        yield "array", f"0-{request.tasks - 1}{limit}"
     folder = f"{request.point.replace('%', '%%')}/" if request.point else ""
-    yield "output", f"{folder}{request.file_name}-{'%A_%a' if request.items else '%j'}.out"
+    yield "output", f"{folder}{request.file_name}-{'%A_%a' if request.tasks else '%j'}.out"
     yield "open-mode", "append"
     if request.can_stop:
         yield "signal", f"B:USR1@{request.margin}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Request", "array_items", "check", "margin_for", "with_choices"]
 
-KINDS = ("run", "array", "scaling", "chain")
+KINDS = ("run", "array", "scaling", "chain", "batch")
 
 # Seconds between the signal and the time limit when nothing was measured; Slurm looks at limits every half minute.
 DEFAULT_MARGIN = 120
@@ -35,7 +35,8 @@ _JOB_ID = re.compile(r"\d+(_\d+)?")
 class Request:
     """One submission. `settings` are as for ``mpibatch run --set``; `items` are those of each task of an array.
 
-    `folder` is where the output goes, `checkpoints` where checkpoints do ("": the job saves none); `point` is the
+    `folder` is where the output goes, `checkpoints` where checkpoints do, or a batch's journal is ("": the job saves
+    none); `command` is the command that runs the job, `parts` the number of tasks that share a batch; `point` is the
     folder of the scaling study's point that the runs belong to. `ntasks` is the number of ranks where the last node
     holds fewer.
     """
@@ -58,6 +59,8 @@ class Request:
     folder: str = "."
     checkpoints: str = ""
     point: str = ""
+    command: str = "run"
+    parts: int = 1
 
     @property
     def can_stop(self) -> bool:
@@ -68,6 +71,11 @@ class Request:
     def ranks(self) -> int:
         """The number of MPI ranks."""
         return self.ntasks or self.nodes * self.ntasks_per_node
+
+    @property
+    def tasks(self) -> int:
+        """The number of an array's tasks; 0 of a job that is none."""
+        return len(self.items) or (self.parts if self.parts > 1 else 0)
 
     @property
     def repeats(self) -> tuple[str, ...]:
@@ -115,6 +123,7 @@ def check(request: Request, profile: Profile) -> None:
         ("ntasks-per-node", request.ntasks_per_node),
         ("cpus-per-task", request.cpus_per_task),
         ("repeat", request.repeat),
+        ("parts", request.parts),
     ):
         if value < 1:
             raise UsageError(f"--{option} {value}: give 1 or more")

@@ -29,7 +29,7 @@ def submit(script: str, request: Request, profile: Profile) -> Submission:
         job=request.job,
         profile=profile.name,
         ranks=request.ranks,
-        tasks=max(1, len(request.items)),
+        tasks=max(1, request.tasks),
         submitted=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
         script=str(kept),
         folder=request.point or ".",

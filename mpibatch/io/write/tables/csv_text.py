@@ -16,7 +16,7 @@ from mpibatch.io.write.commit import committed
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.prefix import sums_before
 
-__all__ = ["write_text"]
+__all__ = ["quoted", "write_text"]
 
 Columns = Mapping[str, npt.NDArray[Any]]
 ROWS = 1 << 14  # formatted at once: the texts of single values take many times the bytes of a line
@@ -27,7 +27,7 @@ def write_text(comm: MPI.Intracomm, path: PathLike, columns: Columns, first: int
     with phase("io"):
         with agreed(comm, f"writing {path}"):
             target = user_path(path)
-            head = ",".join(map(_quoted, columns)) + "\n" if comm.rank == 0 else ""
+            head = ",".join(map(quoted, columns)) + "\n" if comm.rank == 0 else ""
             texts = [np.frombuffer(text, "u1") for text in (head.encode(), *_lines(columns)) if text]
             ends = np.cumsum([0, *(text.size for text in texts)])
         before, total = sums_before(comm, range(comm.size), ends[-1:])
@@ -54,5 +54,6 @@ def _texts(values: npt.NDArray[Any]) -> list[str]:
     return list(map(str, values if values.dtype.kind == "f" and values.itemsize < 8 else values.tolist()))
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a text as a value of a line. Local."""
     return '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n\r') else name

@@ -1,0 +1,212 @@
+"""From the results of all items to one table and one file, in the order of items, with the same bytes on any ranks.
+
+Numbers become columns of a table. Arrays of one shape become a dataset with the items along its first axis; if shapes
+differ, or some items lack the array, a group with a dataset for each item.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase
+from mpibatch.batch.payloads import ITEM, TABLE, Array, layout_of
+from mpibatch.io.base.names import user_path
+from mpibatch.io.formats.hdf5 import COLUMNS
+from mpibatch.io.seal.digests import extent_of_array, of_words, per_digest, word_bytes
+from mpibatch.io.seal.extent import Digests, Extent
+from mpibatch.io.write import direct
+from mpibatch.io.write.commit import committed
+from mpibatch.io.write.layout import Dataset, create
+from mpibatch.io.write.provenance import VERSIONS, versions
+from mpibatch.io.write.tables.csv_text import quoted, write_text
+from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.mpi import MPI, agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mpibatch.batch.rows import Kind, Numbers, Rows
+
+__all__ = ["NAMES", "check_output", "table_of", "write"]
+
+NAMES = "batch_items"  # the attribute of the file that has the names of all items, as JSON
+SUFFIXES = (".h5", ".hdf5", ".csv")
+
+_log = logging.getLogger(__name__)
+
+
+def check_output(path: str) -> str:
+    """Return the path of a file that results can be written to. Local. UsageError."""
+    target = user_path(path)
+    if not target.endswith(SUFFIXES):
+        raise UsageError(f"the output {target!r} has an ending that tells no format; name it .h5 (or .csv: numbers)")
+    return target
+
+
+def table_of(comm: MPI.Intracomm, rows: Rows, kinds: dict[str, Kind], numbers: Numbers) -> RegionTable:
+    """Return the table of all numbers. Collective."""
+    columns: dict[str, Array] = {ITEM: np.array(rows.items, np.int64)}
+    with agreed(comm, "making the table of a batch"):
+        for name, kind in kinds.items():
+            if kind.is_number():
+                lacking = np.nan if kind.count < rows.total else 0
+                columns[name] = np.full(len(rows.items), lacking, kind.dtype(rows.total))
+                for row, value in numbers.get(name, []):
+                    columns[name][row - rows.first] = value
+    return RegionTable(comm, columns)
+
+
+def write(
+    comm: MPI.Intracomm, path: str, rows: Rows, kinds: dict[str, Kind], table: RegionTable, names: Callable[[int], str],
+    items: int,
+) -> None:  # fmt: skip
+    """Write the results to an HDF5 file, or the table to a CSV file. Collective. RunError."""
+    if path.endswith(".csv"):
+        lacking = [name for name, kind in kinds.items() if not kind.is_number()]
+        if lacking and comm.rank == 0:
+            _log.warning("%s has the numbers only: a table has no place for %s (.h5 has)", path, ", ".join(lacking))
+        named = np.array([quoted(names(item)) for item in rows.items.tolist()], object)
+        columns = {ITEM: table[ITEM], "name": named, **{k: v for k, v in table.items() if k != ITEM}}
+        write_text(comm, path, columns, table.first, overwrite=True)
+        return
+    with phase("io"):
+        attributes = {VERSIONS: "", NAMES: ""}
+        if comm.rank == 0:
+            attributes = {VERSIONS: versions(), NAMES: json.dumps([names(item) for item in range(items)])}
+        arrays = {name: kind for name, kind in kinds.items() if not kind.is_number()}
+        stacked = {n: k for n, k in arrays.items() if len(k.shapes) == 1 and k.count == rows.total}
+        datasets = [*_columns(table), *_stacks(stacked, rows.total)]
+        single = _singles(comm, rows, {*arrays} - {*stacked})
+        every = sorted([*datasets, *single], key=lambda dataset: dataset.name)
+        with committed(comm, path) as part:
+            layout = partial(create, part.path, every, attributes)
+            offsets = direct.make(comm, part.path, layout, direct.plain_bytes(every))
+            places = {dataset.name: offset for dataset, offset in zip(every, offsets, strict=True)}
+            with direct.opened(comm, part.path) as file:
+                put = partial(direct.put, comm, file, part.path)
+                part.extents = _Filling(comm, rows, places, table).write(datasets, {d.name for d in single}, put)
+
+
+def _columns(table: RegionTable) -> list[Dataset]:
+    group: dict[str, Any] = {COLUMNS: list(table)}
+    first = min(table)
+    return [
+        Dataset(f"{TABLE}/{name}", (table.rows,), values.dtype.str, group=group if name == first else {})
+        for name, values in table.items()
+    ]
+
+
+def _stacks(stacked: dict[str, Kind], total: int) -> list[Dataset]:
+    return [
+        Dataset(name, (total, *next(iter(kind.shapes))), kind.dtype(total).str)
+        for name, kind in stacked.items()
+    ]  # fmt: skip
+
+
+def _singles(comm: MPI.Intracomm, rows: Rows, names: set[str]) -> list[Dataset]:
+    """The datasets of arrays that cannot be stacked: of all items, on all ranks."""
+    mine: list[Dataset] = []
+    if names:
+        with agreed(comm, "reading the results of a batch"):
+            for item in rows.items.tolist():
+                mine += [
+                    Dataset(f"{name}/{item:06d}", shape or (1,), dtype)
+                    for name, dtype, shape in layout_of(rows.payload(item))
+                    if name in names
+                ]
+    every: list[Dataset] = comm.allreduce(mine, op=MPI.SUM)
+    return every
+
+
+class _Filling:
+    """Writes all values, some rows of each rank at a time, and notes where they lie with their digests."""
+
+    def __init__(self, comm: MPI.Intracomm, rows: Rows, places: dict[str, int], table: RegionTable) -> None:
+        self._comm, self._rows, self._places, self._table = comm, rows, places, table
+        self._digests: dict[str, Digests] = {}
+        self._extents: list[Extent] = []
+
+    def write(
+        self, datasets: Sequence[Dataset], singles: set[str], put: Callable[[list[tuple[int, Any]]], None]
+    ) -> list[Extent]:
+        """Write them; return, on rank 0, all extents. Collective."""
+        self._digests = {d.name: np.zeros(_regions(d), np.uint64) for d in datasets}
+        parts: list[tuple[int, Any]] = []
+        with agreed(self._comm, "writing the table of a batch"):
+            for dataset in datasets:
+                if dataset.name.startswith(f"{TABLE}/"):
+                    values = self._table[dataset.name.partition("/")[2]]
+                    parts.append(self._part(dataset, self._table.first, values))
+        put(parts)
+        stacks = [d for d in datasets if not d.name.startswith(f"{TABLE}/")]
+        pieces = self._rows.rounds() if stacks or singles else []
+        most = np.array([len(pieces)], np.int64)
+        self._comm.Allreduce(MPI.IN_PLACE, most, op=MPI.MAX)
+        for number in range(int(most[0])):
+            parts = []
+            with agreed(self._comm, "writing the results of a batch"):
+                if number < len(pieces):
+                    parts = self._read(pieces[number], stacks, singles)
+            put(parts)
+        return self._all(datasets)
+
+    def _read(self, piece: range, stacks: Sequence[Dataset], singles: set[str]) -> list[tuple[int, Any]]:
+        parts = []
+        columns: dict[str, list[Array]] = {dataset.name: [] for dataset in stacks}
+        for row, values in self._rows.values(piece):
+            for name, array in values.items():
+                single = f"{name}/{self._rows.items[row - self._rows.first]:06d}"
+                if name in columns:
+                    columns[name].append(array)
+                elif single in singles and array.nbytes:
+                    parts.append((self._places[single], array))
+                    self._extents.append(extent_of_array(single, array, self._places[single]))
+        first = self._rows.first + piece.start
+        return parts + [self._part(d, first, np.array(columns[d.name], d.dtype)) for d in stacks]
+
+    def _part(self, dataset: Dataset, first: int, values: Array) -> tuple[int, Array]:
+        """Where some rows of a dataset are to be written; their digests are added up."""
+        values = np.ascontiguousarray(values, dataset.dtype)
+        row = math.prod(dataset.shape[1:]) * values.itemsize
+        word = word_bytes(dataset.dtype)
+        words = values.reshape(-1).view(f"u{word}")
+        per = per_digest(dataset.shape[0] * row, word)
+        number, table = first * row // word, self._digests[dataset.name]
+        low = 0
+        while low < words.size:
+            size = min(per - (number + low) % per, words.size - low)
+            with np.errstate(over="ignore"):
+                table[(number + low) // per] += np.uint64(of_words(words[low : low + size], number + low))
+            low += size
+        return self._places[dataset.name] + first * row, values
+
+    def _all(self, datasets: Sequence[Dataset]) -> list[Extent]:
+        comm = self._comm
+        extents: list[Extent] = []
+        for dataset in datasets:
+            own = self._digests[dataset.name]
+            total = np.zeros_like(own) if comm.rank == 0 else None
+            comm.Reduce(own, total)  # unsigned integers are added modulo 2^64
+            nbytes, word = math.prod(dataset.shape) * np.dtype(dataset.dtype).itemsize, word_bytes(dataset.dtype)
+            if total is not None and nbytes:
+                per = per_digest(nbytes, word)
+                extents.append(
+                    Extent(
+                        dataset=dataset.name, offset=self._places[dataset.name], nbytes=nbytes, word=word, first=0,
+                        per_digest=per, digests=total,
+                    )
+                )  # fmt: skip
+        singles: list[Extent] | None = comm.reduce(self._extents, op=MPI.SUM, root=0)
+        return extents + (singles or []) if comm.rank == 0 else []
+
+
+def _regions(dataset: Dataset) -> int:
+    nbytes, word = math.prod(dataset.shape) * np.dtype(dataset.dtype).itemsize, word_bytes(dataset.dtype)
+    return -(-nbytes // word // per_digest(nbytes, word)) if nbytes else 0

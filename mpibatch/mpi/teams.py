@@ -1,0 +1,57 @@
+"""Teams: ranks cut into groups of one size, neighbours together, each with a leader that speaks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpi4py import MPI
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Team"]
+
+
+@dataclass(frozen=True)
+class Team:
+    """This rank's team.
+
+    Attributes
+    ----------
+    comm : of its ranks; None on a rank that is left over.
+    leaders : of the first ranks of all teams, on those; None on others.
+    """
+
+    comm: MPI.Intracomm | None
+    leaders: MPI.Intracomm | None
+    _made: tuple[MPI.Intracomm, ...] = ()
+
+    @classmethod
+    def of(cls, comm: MPI.Intracomm, size: int, most: int | None = None) -> Team:
+        """Return the team of this rank, of `size` ranks; of at most `most` teams. Collective."""
+        count = comm.size // size if most is None else min(most, comm.size // size)
+        number, place = divmod(comm.rank, size)
+        if size == 1 and count == comm.size:
+            return cls(MPI.COMM_SELF, comm)
+        is_in = number < count
+        team = _split(comm, number if is_in else MPI.UNDEFINED)
+        leaders = _split(comm, 0 if is_in and place == 0 else MPI.UNDEFINED)
+        return cls(team, leaders, tuple(part for part in (team, leaders) if part is not None))
+
+    def free(self) -> None:
+        """Free it. Collective."""
+        for comm in self._made:
+            comm.Free()
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self.free()
+
+
+def _split(comm: MPI.Intracomm, color: int) -> MPI.Intracomm | None:
+    part = comm.Split(color, comm.rank)
+    return None if part == MPI.COMM_NULL else MPI.Intracomm(part)

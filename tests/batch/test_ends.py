@@ -1,0 +1,85 @@
+"""Runs of a batch that end early, by a signal or with a rank that an item kills, and how the next ones go on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+PROGRAM = """
+import os, sys, time
+import mpibatch as mb
+
+def work(item):
+    with open("ran", "a") as file:
+        file.write(f"{item}\\n")
+    time.sleep(0.02)
+    return item
+
+batch = mb.map_items(work, list(range(100)), journal="journal", output="all.csv")
+if mb.mpi.world().rank == 0:
+    print(batch)
+"""
+
+
+KILLER = """
+import os, signal
+import mpibatch as mb
+
+def work(item):
+    if item == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+batch = mb.map_items(work, list(range(20)), journal="journal", output="all.csv")
+if mb.mpi.world().rank == 0:
+    print(batch, [failure.item for failure in batch.failed], batch.failed[0].error)
+"""
+
+
+def start() -> subprocess.Popen[str]:
+    command = [str(Path(sys.executable).parent / "mpiexec"), "-n", "2", sys.executable, "program.py"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_signal_ends_a_run_between_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("program.py").write_text(PROGRAM)
+    with start() as process:
+        until = time.monotonic() + 30
+        while not Path("ran").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGUSR1)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 75, err
+    assert "items left; the same command goes on" in err
+    assert 0 < len(Path("ran").read_text().split()) < 100
+    with start() as process:
+        out, err = process.communicate(timeout=60)
+    assert out == "Batch(100 done, 0 failed, 0 left)\n", err
+    assert sorted(map(int, Path("ran").read_text().split())) == list(range(100)), "each was run once"
+    assert Path("all.csv").read_text().count("\n") == 101
+
+
+def test_an_item_that_kills_its_rank_is_left_out_in_the_third_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second it is run last and alone, so that no other item is blamed."""
+    monkeypatch.chdir(tmp_path)
+    Path("program.py").write_text(KILLER)
+    for _ in range(2):
+        with start() as process:
+            process.communicate(timeout=60)
+        assert process.returncode not in (0, 75)
+        assert not Path("all.csv").exists()
+    with start() as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.startswith("Batch(19 done, 1 failed, 0 left) [5] the run ended while it was worked on, 2 times"), err
+    assert Path("all.csv").read_text().count("\n") == 20

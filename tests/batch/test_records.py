@@ -1,0 +1,141 @@
+"""The journal's records and results as bytes: whatever is torn or changed is passed over, and never a wrong result."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mpibatch as mb
+from mpibatch.base.errors import RunError, UsageError
+from mpibatch.batch import payloads, records
+from mpibatch.batch.items import name_of, text_of
+from mpibatch.batch.schedule import ALONE, phases
+
+MARK = 0x12345678
+RECORDS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 2**40), st.binary(max_size=40)), max_size=6)
+
+
+def text_from(entries: list[tuple[int, int, bytes]]) -> tuple[bytes, list[int]]:
+    packed = [records.packed(MARK, *entry) for entry in entries]
+    return b"".join(packed), [0, *np.cumsum([len(record) for record in packed]).tolist()]
+
+
+@given(RECORDS, st.data())
+def test_of_a_torn_journal_the_whole_records_are_read(
+    entries: list[tuple[int, int, bytes]], data: st.DataObject
+) -> None:
+    text, ends = text_from(entries)
+    cut = data.draw(st.integers(0, len(text)))
+    whole = sum(end <= cut for end in ends) - 1
+    assert list(records.scan(text[:cut], MARK)) == entries[:whole]
+
+
+@given(RECORDS.filter(bool), st.data())
+def test_of_a_changed_journal_the_other_records_are_read(
+    entries: list[tuple[int, int, bytes]], data: st.DataObject
+) -> None:
+    text, ends = text_from(entries)
+    bit = data.draw(st.integers(0, 8 * len(text) - 1))
+    changed = bytearray(text)
+    changed[bit // 8] ^= 1 << bit % 8
+    hit = max(number for number, end in enumerate(ends[:-1]) if end <= bit // 8)
+    assert list(records.scan(bytes(changed), MARK)) == entries[:hit] + entries[hit + 1 :]
+
+
+def test_records_of_another_batch_are_none() -> None:
+    assert not list(records.scan(records.packed(MARK, records.START, 3), MARK + 1))
+
+
+VALUES = st.one_of(
+    st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.booleans(), st.complex_numbers(allow_nan=False)
+)
+
+
+@given(st.dictionaries(st.text("abcXYZ.é ", min_size=1).filter(lambda name: name != "."), VALUES, max_size=4))
+def test_results_come_back(values: dict[str, object]) -> None:
+    arrays = {
+        f"{name}-": np.full((2, 0, 3) if number % 2 else (2, 3), number, "f4") for number, name in enumerate(values)
+    }
+    restored = payloads.decoded(payloads.encoded({**values, **arrays}))
+    assert {name: restored[name][()] for name in values} == values
+    for name, array in arrays.items():
+        assert restored[name].dtype == array.dtype
+        np.testing.assert_array_equal(restored[name], array)
+
+
+@pytest.mark.parametrize("value", ["text", [1, [2, 3]], object(), 2**70, np.array(["a"])])
+def test_what_is_no_number_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match="return numbers, or arrays of numbers"):
+        payloads.encoded(value)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "item", "items", 3])
+def test_names_that_are_taken_are_refused(name: object) -> None:
+    with pytest.raises(UsageError, match="name values by texts"):
+        payloads.encoded({name: 1})
+
+
+def test_items_have_the_same_text_in_every_process() -> None:
+    assert text_of(object()) == "object"
+    assert text_of((1, "a", Path("b"), None)) == "(1, 'a', 'b', None)"
+    assert text_of(np.zeros(2)) != text_of(np.ones(2))
+    assert text_of({"a": np.float64(0.5)}) == "{'a': 0.5}"
+    assert [name_of(3, item) for item in ("x.h5", 2, Path("p"), object())] == ["x.h5", "2", "p", "item 3"]
+    assert len(name_of(0, "x" * 1000)) < 200
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.floats(0, 1e6)), min_size=1, max_size=30), st.data())
+def test_a_schedule_has_every_item_once_and_the_longest_first(
+    items: list[tuple[int, float]], data: st.DataObject
+) -> None:
+    sizes, costs = (np.array(column) for column in zip(*items, strict=True))
+    suspects = np.array(data.draw(st.lists(st.sampled_from(range(len(items))), unique=True, max_size=5)), np.int64)
+    todo = np.setdiff1d(np.arange(len(items)), suspects)
+    plan = phases(todo, suspects, sizes, costs)
+    assert sorted(np.concatenate([phase.items for phase in plan])) == list(range(len(items)))
+    for phase in plan:
+        assert list(costs[phase.items]) == sorted(costs[phase.items], reverse=True)
+        assert set(sizes[phase.items]) == {phase.size}
+    both = [[phase.size for phase in plan if (phase.most == 1) is alone] for alone in (False, True)]
+    assert both == [sorted(part, reverse=True) for part in both]
+    many = np.arange(ALONE + 1)
+    assert phases(many[:0], many, np.ones(ALONE + 1, int), None)[0].most is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_changed_or_torn_file_never_gives_a_wrong_result(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Any file of a journal, cut or with a bit changed: the batch is run to its end, or refused until it is."""
+    folder = tmp_path_factory.mktemp("batch")
+
+    def run() -> list[object]:
+        values = mb.map_items(square, list(range(6)), journal=folder / "j").gather()
+        return [None if value is None else {name: array.tolist() for name, array in value.items()} for value in values]
+
+    expected = run()
+    path = data.draw(st.sampled_from(sorted(path for path in (folder / "j").iterdir() if path.stat().st_size)))
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        bit = data.draw(st.integers(0, 8 * len(content) - 1))
+        content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    if path.name == "batch.json":  # unless the change makes no difference, nobody knows what it is the journal of
+        with suppress(RunError, UsageError):
+            assert run() == expected
+        return
+    with suppress(RunError):  # which says that a result is lost, and to give the command again
+        assert run() == expected
+    assert run() == expected
+
+
+def square(item: int) -> dict[str, object]:
+    return {"square": item * item, "all": np.arange(item % 3)}

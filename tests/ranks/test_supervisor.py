@@ -1,0 +1,198 @@
+"""The supervisor: what it reads from stacks, how it orders ranks; and on real ranks faults, healthy work, settings."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpibatch.base.timing import phase
+from mpibatch.base.units import ranks_text
+from mpibatch.supervisor import page as page_module
+from mpibatch.supervisor.page import Finding, Kind, Node, grouped, page
+from mpibatch.supervisor.settings import DEFAULT, SETTING, seconds_of_setting
+from mpibatch.supervisor.stacks import Frame, Spot, frames_of, spot_of, wait_in
+from scripts import drill_hangs
+
+Launch = Callable[..., subprocess.CompletedProcess[str]]
+# Open MPI's set-up runs, of the unit tests, those that have this mark.
+BOTH = [pytest.param("mpich", id="any"), pytest.param("openmpi", marks=pytest.mark.mpio)]
+AT_ONCE = 4
+
+LINES = {
+    "comm.Barrier()": "Barrier",
+    "total = self.grid.comm.allreduce(1)": "allreduce",
+    "MPI.Request.Waitall(requests)": "Waitall",
+    "request.wait()": "wait",
+    "node = world.Split(0)": "Split",
+    "a = np.add.reduce(values)": "",
+    "words = text.split()": "",
+    "lock.free(); gate.wait()": "",
+    "def broken(:": "",
+}
+
+
+def test_a_line_that_waits_for_others_is_told_from_its_words(tmp_path: Path) -> None:
+    for number, (line, name) in enumerate(LINES.items()):
+        (tmp_path / f"{number}.py").write_text(f"{line}\n")
+        assert wait_in(Frame(str(tmp_path / f"{number}.py"), 1, "f")) == name, line
+    many = tmp_path / "many.py"
+    many.write_text("x = f(\n    comm.bcast(\n        values,\n    ),\n    g(),\n)\n")
+    assert [wait_in(Frame(str(many), line, "f")) for line in (1, 2, 3, 5)] == ["", "bcast", "bcast", ""]
+    assert wait_in(Frame("<string>", 1, "f")) == ""
+
+
+def test_a_rank_is_at_the_users_line_whatever_is_called_there(tmp_path: Path) -> None:
+    with (tmp_path / "dump").open("w+") as file:
+
+        def write() -> None:
+            faulthandler.dump_traceback(file, all_threads=True)
+
+        line = write.__code__.co_firstlineno + 1
+        with phase("io"):  # that it is written in a phase changes nothing
+            write()
+        file.seek(0)
+        dump = file.read()
+    frames = frames_of(dump, threading.main_thread().ident or 0)
+    assert (frames[0].file, frames[0].line, frames[0].function) == (__file__, line, "write")
+    assert len(frames) > 5
+    assert frames_of(dump, 1) == []
+    assert spot_of(frames).at == frames[0]
+    assert not spot_of(frames).waits
+    inside = Frame(str(Path(page_module.__file__).parent.parent / "mpi/agree.py"), 1, "agreed")
+    assert spot_of([inside, *frames]) == Spot(frames[0], "mpibatch's agreed", waits=True, is_slow=False)
+
+
+KINDS = st.sampled_from([*Kind.__args__])
+
+
+@given(st.lists(st.tuples(KINDS, st.integers(1, 3)), min_size=1, max_size=12))
+def test_who_keeps_others_waiting_comes_first_and_of_them_the_fewest(places: list[tuple[Kind, int]]) -> None:
+    findings = [
+        Finding(rank, 100 + rank, kind, f"step {line}", 0, (), Spot(Frame("x", line, "f"), "", False, False))
+        for rank, (kind, line) in enumerate(places)
+    ]
+    groups = grouped(findings)
+    assert sorted(finding.rank for group in groups for finding in group) == [*range(len(places))]
+    assert all(len({places[finding.rank] for finding in group}) == 1 for group in groups)
+    order = [(group[0].kind == "waits", len(group)) for group in groups]
+    assert order == sorted(order)
+    text = page(findings, Node("n", len(places), 1.0, True))
+    at = [text.index(f"\n{ranks_text([finding.rank for finding in group])}") for group in groups]
+    assert at == sorted(at)
+
+
+def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, seconds in {"": DEFAULT, "12.5": 12.5, "0": 0.0, "soon": DEFAULT, "inf": 0.0, "-1": 0.0}.items():
+        monkeypatch.setenv(SETTING, text)
+        assert seconds_of_setting() == seconds
+
+
+@pytest.mark.parametrize("setup", BOTH)
+def test_each_fault_is_named_and_no_healthy_run_is(setup: str) -> None:
+    """Compiling and writing for longer than the limit is healthy. How soon faults are named: scripts/drill_hangs.py."""
+    faults = [name for name, fault in drill_hangs.FAULTS.items() if fault.code == drill_hangs.HUNG]
+    names = [*faults, *(drill_hangs.HEALTHY[1:] if setup == "mpich" else ())]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = dict(zip(names, pool.map(lambda name: drill_hangs.run(name, 1.5), names), strict=True))
+    for name, (code, error, _) in results.items():
+        assert "is left" not in error, error  # no rank, no supervisor
+        if name in faults:
+            assert code == drill_hangs.HUNG, (name, error)
+            lines = [line for line in error.splitlines() if line.startswith("rank")]
+            assert lines[0].startswith("rank 1 (process"), error
+            assert lines[1].startswith("ranks 0, 2: waiting for others in mpibatch's max"), error
+            assert all(words in error for words in drill_hangs.FAULTS[name].words), error
+        else:
+            assert (code, error) == (0, ""), (name, error)
+
+
+NODES = """
+import sys
+import mpibatch as mb
+comm = mb.mpi.MPI.COMM_WORLD
+mb.supervise(1.0)
+u = mb.Grid((12, 12)).full(1.0)
+mb.max(u)
+while comm.rank == 1:
+    pass
+mb.max(u)
+"""
+
+
+def test_each_node_writes_its_page_and_that_with_the_fault_ends_the_job(launch: Launch, tmp_path: Path) -> None:
+    program = tmp_path / "nodes.py"
+    program.write_text(NODES)
+    # MPICH then takes even and odd ranks for those of two nodes.
+    there = {"MPIR_CVAR_ODD_EVEN_CLIQUES": "1", "MPIBATCH_RECORD": str(tmp_path / "record")}
+    done = launch(4, program.name, cwd=tmp_path, env={**os.environ, **there})
+    assert done.returncode == 70, done
+    assert f"This page is of this node's 2 ranks, of 4; those of other nodes are in {tmp_path}." in done.stderr
+    pages = [path.read_text() for path in sorted(tmp_path.glob("hang-*.txt"))]
+    assert len(pages) == 2
+    assert "nodes.py:8, in <module>: while comm.rank == 1:\n" in pages[1]
+    assert "\nranks 0, 2: waiting for others" in pages[0]
+    assert "the job is left as it is" in pages[0]
+    assert pages[1] in done.stderr
+
+
+LATE = """
+from __future__ import annotations
+import os, signal, time
+from dataclasses import dataclass
+from pathlib import Path
+import mpibatch as mb
+
+@dataclass(frozen=True)
+class Parameters:
+    kills: bool = False
+
+def run(p, simulation):
+    grid = simulation.grid((12, 12))
+    state = {"u": grid.full(1.0)}
+    for now in simulation.steps(state, dt=0.1):
+        if now.step == 1 and p.kills and grid.rank == 0:
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            assert len(children) == 1
+            os.kill(int(children[0]), signal.SIGKILL)
+        if now.step == 2 and grid.rank == 1:
+            until = time.monotonic() + 2.5
+            while time.monotonic() < until:
+                pass
+        mb.max(state["u"])
+"""
+JOB = """
+[simulation]
+program = "late.py"
+steps = 4
+[output]
+path = "out.h5"
+[supervise]
+seconds = 1
+end = false
+"""
+
+
+def test_a_job_that_is_left_goes_on_and_one_whose_supervisor_was_killed_too(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    (tmp_path / "job.toml").write_text(JOB)
+    command = ("-m", "mpibatch", "run", "job.toml", "--quiet")
+    other = ("simulation.kills=true", "supervise.end=true", "output.path=other.h5")
+    with ThreadPoolExecutor() as pool:
+        killing = pool.submit(launch, 2, *command, *(word for key in other for word in ("--set", key)), cwd=tmp_path)
+        left, killed = launch(2, *command, cwd=tmp_path), killing.result()
+    assert left.returncode == 0, left
+    assert left.stderr.count("has made progress for") == 1
+    assert "the job is left as it is" in left.stderr
+    assert "in a loop that does not end; step 3\n" in left.stderr
+    assert (killed.returncode, killed.stderr) == (0, "")
+    refused = launch(0, *command, "--supervise", "-1", cwd=tmp_path)
+    assert (refused.returncode, refused.stderr.count("is no time")) == (2, 1)

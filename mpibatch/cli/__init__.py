@@ -4,6 +4,8 @@ Commands import what they need when they run: ``mpibatch --help`` answers at onc
 installed.
 """
 
+from mpibatch.cli._arguments import Parser
 from mpibatch.cli._entry import main, run_program
+from mpibatch.cli._exit import guarded
 
-__all__ = ["main", "run_program"]
+__all__ = ["Parser", "guarded", "main", "run_program"]

@@ -22,7 +22,11 @@ Array = npt.NDArray[Any]
 
 
 def radon(
-    image: Field, theta: npt.ArrayLike | None = None, circle: bool = True, *, preserve_range: bool = False
+    image: Field,
+    theta: npt.ArrayLike | None = None,
+    circle: bool = True,  # noqa: FBT001, FBT002 (as in skimage.transform)
+    *,
+    preserve_range: bool = False,
 ) -> Field:
     """Return the sums of an image along parallel lines at many angles, as skimage.transform's. Collective.
 
@@ -100,8 +104,8 @@ def iradon(
     output_size: int | None = None,
     filter_name: str | None = "ramp",
     interpolation: str = "linear",
-    circle: bool = True,
-    preserve_range: bool = True,
+    circle: bool = True,  # noqa: FBT001, FBT002 (as in skimage.transform)
+    preserve_range: bool = True,  # noqa: FBT001, FBT002
     *,
     center: float | None = None,
 ) -> Field:

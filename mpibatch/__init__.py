@@ -2,8 +2,8 @@
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``,
 ``supervisor``, ``mpi``, ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``; ``batch``,
-``filters``, ``measure``, ``simulate``; ``segment``, ``fourier``, ``resample``; ``solve``, ``projections``; ``job``; ``tools``
-(batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
+``filters``, ``measure``, ``simulate``; ``segment``, ``fourier``, ``resample``; ``solve``, ``projections``; ``job``;
+``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """

@@ -1,9 +1,9 @@
 """The functions that a step may name, with their signatures, read from their source without importing them.
 
-They are the public functions of `mpibatch.filters`, `measure`, `segment`, `resample`, `projections`, `fft` and `solve`,
-and `fftconvolve`, whose signatures a job file can meet: a Field is their first parameter, and a Field, a table or a
-number comes of it. A package tells its names and their modules by the imports in its ``__init__``; a signature comes
-from a module's syntax tree. Checking a job must not start MPI nor load compiled loops.
+They are the public functions of `mpibatch.filters`, `measure`, `segment`, `resample`, `projections`, `fft` and
+`solve`, and `fftconvolve`, whose signatures a job file can meet: a Field is their first parameter, and a Field, a
+table or a number comes of it. A package tells its names and their modules by the imports in its ``__init__``; a
+signature comes from a module's syntax tree. Checking a job must not start MPI nor load compiled loops.
 """
 
 from __future__ import annotations

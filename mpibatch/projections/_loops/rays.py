@@ -19,7 +19,7 @@ ROWS = 16  # of a tile, which goes through all angles
 @compiled
 def _smear(row: Array, line: Array, begin: float, cos: float, rest: float, moved: float, half: int) -> None:
     """Add a filtered projection to a row of cells: between its values; 0 outside."""
-    last = line.size - 2.0  # one value more is there, so that the last one has a next
+    last = line.size - 2.0  # unit value more is there, so that the last unit has a next
     for j in range(np.uint64(row.size)):
         t = (begin + np.float64(np.int32(j))) * cos - rest + moved
         low = np.floor(t)
@@ -61,7 +61,7 @@ def _cell(image: Array, i: Any, j: Any) -> Any:
 @compiled
 def project_turned(image: Array, turn: Array, out: Array) -> None:
     """Write the sums over the rows of a square image that is turned, between four cells, of its own dtype."""
-    one = image.dtype.type(1)
+    unit = image.dtype.type(1)
     out[:] = 0
     is_straight = turn[0, 1] == 0 and turn[1, 0] == 0
     for i in range(image.shape[0]):
@@ -76,6 +76,6 @@ def project_turned(image: Array, turn: Array, out: Array) -> None:
             top, left = np.floor(y), np.floor(x)
             a, b, d, e = np.int64(top), np.int64(np.ceil(y)), np.int64(left), np.int64(np.ceil(x))
             dy, dx = y - top, x - left
-            upper = np.float64((one - dx) * _cell(image, a, d) + dx * _cell(image, a, e))
-            lower = np.float64((one - dx) * _cell(image, b, d) + dx * _cell(image, b, e))
-            out[j] += image.dtype.type((one - dy) * upper + dy * lower)
+            upper = np.float64((unit - dx) * _cell(image, a, d) + dx * _cell(image, a, e))
+            lower = np.float64((unit - dx) * _cell(image, b, d) + dx * _cell(image, b, e))
+            out[j] += image.dtype.type((unit - dy) * upper + dy * lower)

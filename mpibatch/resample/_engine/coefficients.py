@@ -152,7 +152,7 @@ class _CutLines:
         self.start, self.stop = u.box.start[axis], u.box.stop[axis]
         self.has_cells = u.owned.size > 0
         blocks = u.grid.decomposition.axes[axis]
-        low, high = (blocks.bounds(blocks.owner(cell)) for cell in (0, self.n - 1))
+        low, high = (blocks.bounds(blocks.owner(end)) for end in (0, self.n - 1))
         # Ends that are short know too little of a sum over the line.
         self.more = WARM if min(low[1] - low[0], high[1] - high[0]) < 2 * WARM else 0
 

@@ -83,7 +83,7 @@ class Affine:
         """Return the first indices that are read, and a few around them, for each axis. Local."""
         begin = np.array(self._begin(), np.float64)
         ends = np.stack([begin, begin + np.array(self.box.shape) - 1])
-        found = []
+        firsts = []
         for axis, row in enumerate(self.matrix):
             n = c.lengths[axis]
             reached = ends * row
@@ -91,15 +91,15 @@ class Affine:
             high = float(self.offset[axis] + c.pads[axis] + reached.max(axis=0).sum())
             every = np.arange(-MARGIN, n + MARGIN - c.order)
             if high - low > 4 * n + 4 * MARGIN or max(abs(low), abs(high)) > 2**48:
-                found.append(every)
+                firsts.append(every)
                 continue
             # Folding keeps distances, but for jumps at whole and half numbers: four points a cell, and two cells more.
             line = np.arange(4 * (math.floor(low) - 1), 4 * (math.ceil(high) + 1) + 1) / 4
             marks = _marked(line[np.newaxis], [0], c, [axis])[0]
             for _ in range(2):
                 marks[1:-1] |= marks[2:] | marks[:-2]
-            found.append(every[marks[: len(every)]])
-        return found
+            firsts.append(every[marks[: len(every)]])
+        return firsts
 
     def sample(self, c: Coefficients, packed: Packed, out: Array) -> None:
         """Write the values. Local."""
@@ -151,8 +151,8 @@ class Planes:
     def firsts(self, c: Coefficients) -> list[I8]:
         """Return the first indices that are read, and a few around them, for each axis. Local."""
         firsts = [self._beside(axis) for axis in range(len(self.corner))]
-        for axis, found in zip(self.plane, self._in_plane().firsts(c.along(self.plane)), strict=True):
-            firsts[axis] = found
+        for axis, line in zip(self.plane, self._in_plane().firsts(c.along(self.plane)), strict=True):
+            firsts[axis] = line
         return firsts
 
     def sample(self, c: Coefficients, packed: Packed, out: Array) -> None:

@@ -252,7 +252,7 @@ def _four(cells: F8, at: Unsigned, a: float, b0: float, b1: float, b2: float, b3
 @compiled
 def _linear(out: F8, start: float, y0: float, ys: float, x0: float, xs: float, cells: F8, row: int, base: int) -> None:
     """Write a row of values at ``y0 + (start + j) * ys`` and so on, of order 1. Unsigned: no wrap-around."""
-    one, below = np.uint64(1), np.uint64(row)
+    unit, below = np.uint64(1), np.uint64(row)
     for j in range(np.uint64(out.size)):
         place = start + np.float64(np.int32(j))
         y, x = y0 + place * ys, x0 + place * xs
@@ -260,9 +260,9 @@ def _linear(out: F8, start: float, y0: float, ys: float, x0: float, xs: float, c
         at = np.uint64(np.int64(np.int32(top)) * row + np.int64(np.int32(left)) + base)
         a, b = 1.0 - (y - top), 1.0 - (x - left)
         total = 0.0 + cells[at] * a * b
-        total += cells[at + one] * a * (1.0 - b)
+        total += cells[at + unit] * a * (1.0 - b)
         total += cells[at + below] * (1.0 - a) * b
-        out[j] = total + cells[at + below + one] * (1.0 - a) * (1.0 - b)
+        out[j] = total + cells[at + below + unit] * (1.0 - a) * (1.0 - b)
 
 
 @told_apart

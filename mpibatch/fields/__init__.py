@@ -1,6 +1,6 @@
 """Arrays over ranks: a decomposition with communicator and geometry, and this rank's part of an array.
 
 In dependency order: ``memory``, ``axes``, ``remedies`` (for what is no Field), ``operators``, ``field``, ``grid``,
-``redistribution`` (scatter, gather, change of decomposition), ``pencils`` (lines of cells along an axis that may be
-cut).
+``plans`` (kept with a grid), ``redistribution`` (scatter, gather, change of decomposition), ``pencils`` (grids that
+leave an axis whole, or are of another shape) and ``lines`` (whole lines, a piece at a time, and back).
 """

@@ -86,7 +86,9 @@ def test_who_keeps_others_waiting_comes_first_and_of_them_the_fewest(places: lis
     order = [(group[0].kind == "waits", len(group)) for group in groups]
     assert order == sorted(order)
     text = page(findings, Node("n", len(places), 1.0, True))
-    at = [text.index(f"\n{ranks_text([finding.rank for finding in group])}") for group in groups]
+    ends = {True: " (process", False: ":"}
+    names = [ranks_text([finding.rank for finding in group]) + ends[len(group) == 1] for group in groups]
+    at = [text.index(f"\n{name}") for name in names]
     assert at == sorted(at)
 
 

@@ -141,8 +141,8 @@ def _whole(first: Field, second: Field, axes: Sequence[int]) -> Field:
     is_complex = "c" in (first.dtype.kind, second.dtype.kind)
     fast = [next_fast_len(first.grid.shape[a] + second.grid.shape[a] - 1, real=not is_complex) for a in axes]
     forward, backward = (fftn, ifftn) if is_complex else (rfftn, irfftn)
-    one = forward(first, fast, axes)
-    product: Field = one * _on(forward(second, fast, axes), one)
+    spectrum = forward(first, fast, axes)
+    product: Field = spectrum * _on(forward(second, fast, axes), spectrum)
     convolved: Field = backward(product, fast, axes)
     return convolved
 

@@ -39,16 +39,16 @@ def solve_lines(
                 pivot = diagonal[0] + shift
                 kept[0, column] = upper[0] / pivot
                 values[row, 0, column] /= pivot
-        for cell in range(1, cells):
+        for i in range(1, cells):
             for column in range(columns):
-                pivot = diagonal[cell] + shifts[row, column] - lower[cell] * kept[cell - 1, column]
-                kept[cell, column] = upper[cell] / pivot
-                values[row, cell, column] = (
-                    values[row, cell, column] - lower[cell] * values[row, cell - 1, column]
+                pivot = diagonal[i] + shifts[row, column] - lower[i] * kept[i - 1, column]
+                kept[i, column] = upper[i] / pivot
+                values[row, i, column] = (
+                    values[row, i, column] - lower[i] * values[row, i - 1, column]
                 ) / pivot
-        for cell in range(cells - 2, -1, -1):
+        for i in range(cells - 2, -1, -1):
             for column in range(columns):
-                values[row, cell, column] -= kept[cell, column] * values[row, cell + 1, column]
+                values[row, i, column] -= kept[i, column] * values[row, i + 1, column]
         if is_singular:
             for column in range(columns):
                 if shifts[row, column] == 0.0:
@@ -58,8 +58,8 @@ def solve_lines(
 @compiled
 def _center(widths: Array, line: Array) -> None:
     total, length = 0.0, 0.0
-    for cell in range(line.size):
-        total += widths[cell] * line[cell]
-        length += widths[cell]
-    for cell in range(line.size):
-        line[cell] -= total / length
+    for i in range(line.size):
+        total += widths[i] * line[i]
+        length += widths[i]
+    for i in range(line.size):
+        line[i] -= total / length

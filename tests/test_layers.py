@@ -76,7 +76,7 @@ ROOMS = {
     ),
     "segment": ("_loops", "_engine", "distances", "peak_spacing", "peaks"),
     "resample": ("_loops", "_engine", "splines", "zooms", "affine", "coordinates", "pyramids"),
-    "projections": ("_loops", "_sinograms", "projecting", "radons"),
+    "projections": ("_loops", "_sinograms", "projection", "radons"),
     "fourier": ("_engine", "fft", "convolution", "spectra"),
     "solve": ("_loops", "operators", "modes", "columns", "residuals", "equations"),
     "simulate": ("schedule", "finite", "diagnostics", "restart", "loop"),

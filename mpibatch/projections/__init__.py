@@ -11,12 +11,12 @@ from mpibatch.base.errors import nearest
 from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
-    from mpibatch.projections.projecting import project
+    from mpibatch.projections.projection import project
     from mpibatch.projections.radons import iradon, radon
 
 __all__ = ["iradon", "project", "radon"]
 
-_FAMILIES = {"projecting": ("project",), "radons": ("iradon", "radon")}
+_FAMILIES = {"projection": ("project",), "radons": ("iradon", "radon")}
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = attach(__name__, _FAMILIES, explain=lambda name: nearest(name, __all__))

@@ -2,7 +2,7 @@
 
 Each function returns what scipy makes of the whole array, on any number of ranks. Spline coefficients are made along
 cut lines by speculation and repair (`mpibatch.resample._engine.coefficients`), and what a block of results is made of
-is fetched as a product of runs of indices (`mpibatch.resample._engine.sampling`). All are collective.
+is fetched as a product of runs of indices (`mpibatch.resample._engine.samples`). All are collective.
 
 Importing this package loads none of them; names are found when first used.
 """

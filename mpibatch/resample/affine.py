@@ -14,7 +14,7 @@ from mpibatch.filters._engine import arguments as ask
 from mpibatch.resample._engine.arguments import Request, grid_for, request_of
 from mpibatch.resample._engine.degrees import cosine, sine
 from mpibatch.resample._engine.requests import Affine, Planes
-from mpibatch.resample._engine.sampling import coefficients_of, resample
+from mpibatch.resample._engine.samples import coefficients_of, resample
 from mpibatch.resample.zooms import on_mesh
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from mpibatch.fields.redistribution import gather_all
 from mpibatch.mpi import same
 from mpibatch.resample._engine.arguments import request_of
 from mpibatch.resample._engine.requests import Points
-from mpibatch.resample._engine.sampling import coefficients_of, resample
+from mpibatch.resample._engine.samples import coefficients_of, resample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.resample._engine.fetching import fetch
+from mpibatch.resample._engine.parcels import fetch
 
 __all__ = ["pyramid"]
 

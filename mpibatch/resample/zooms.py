@@ -12,7 +12,7 @@ from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.resample._engine.arguments import Request, grid_for, request_of
 from mpibatch.resample._engine.requests import Mesh
-from mpibatch.resample._engine.sampling import coefficients_of, resample
+from mpibatch.resample._engine.samples import coefficients_of, resample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ ROWS = 16  # of a tile, which goes through all angles
 @compiled
 def _smear(row: Array, line: Array, begin: float, cos: float, rest: float, moved: float, half: int) -> None:
     """Add a filtered projection to a row of cells: between its values; 0 outside."""
-    last = line.size - 2.0  # unit value more is there, so that the last unit has a next
+    last = line.size - 2.0  # there is a value more, so that the last has a next
     for j in range(np.uint64(row.size)):
         t = (begin + np.float64(np.int32(j))) * cos - rest + moved
         low = np.floor(t)

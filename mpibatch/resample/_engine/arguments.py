@@ -12,7 +12,7 @@ from mpibatch.base.errors import UsageError, nearest
 from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.resample._loops.sampling import MODES
+from mpibatch.resample._loops.samples import MODES
 
 __all__ = ["Request", "grid_for", "mode_of", "order_of", "request_of"]
 
@@ -73,7 +73,9 @@ def request_of(name: str, u: Any, order: Any, mode: Any, cval: Any, output: Any,
         raise UsageError(f"{name}: cval = {cval!r} is not a number; give one such as 0.0") from None
     if value.imag and not is_complex:
         raise UsageError(f"{name}: cval = {cval!r} is complex, and the field, of {u.dtype}, is not; give a real number")
-    return Request(name, u, order_of(name, order, least), mode_of(name, mode), value, dtype)
+    return Request(
+        name=name, u=u, order=order_of(name, order, least), mode=mode_of(name, mode), cval=value, dtype=dtype
+    )
 
 
 def _output_dtype(name: str, output: Any, *, is_complex: bool) -> np.dtype[Any]:

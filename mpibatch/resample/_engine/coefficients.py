@@ -21,7 +21,7 @@ from mpibatch.fields.pencils import are_whole, pencils
 from mpibatch.fields.redistribution import move, redistribute
 from mpibatch.halo import slabs
 from mpibatch.mpi import MPI
-from mpibatch.resample._engine.fetching import fetch
+from mpibatch.resample._engine.parcels import fetch
 from mpibatch.resample._loops import splines
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from mpibatch.domain import Box
 from mpibatch.filters._engine.parts import CELLS
-from mpibatch.resample._loops import sampling as loops
+from mpibatch.resample._loops import samples as loops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mpibatch.resample._engine.sampling import Coefficients, Packed
+    from mpibatch.resample._engine.samples import Coefficients, Packed
 
 __all__ = ["Affine", "Mesh", "Planes", "Points"]
 

@@ -7,7 +7,7 @@ wraps, nor a rotated block, brings more than the rows and columns that are read.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,8 +23,8 @@ from mpibatch.fields.grid import Grid
 from mpibatch.filters._engine.memory import LIMIT_VARIABLE, memory_limit
 from mpibatch.mpi import MPI, agreed
 from mpibatch.resample._engine.coefficients import filter_axis, padding_of
-from mpibatch.resample._engine.fetching import Runs, fetch, length, runs_of
-from mpibatch.resample._loops import sampling as loops
+from mpibatch.resample._engine.parcels import Runs, fetch, length, runs_of
+from mpibatch.resample._loops import samples as loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ class Coefficients:
     Attributes
     ----------
     field : of the coefficients; beyond each wall it has `pads` cells more than the field that they were made of.
-    lengths, pads, modes : of each axis; modes as `_loops.sampling` numbers them.
+    lengths, pads, modes : of each axis; modes as `_loops.samples` numbers them.
     between : for each axis whether values are wanted between its cells; along others planes are taken as they are.
     order, cval : of the interpolation.
     """
@@ -63,7 +63,7 @@ class Coefficients:
         """Return the same of some axes, for requests that go through planes of these. Local."""
         lengths, pads, modes = (tuple(v[axis] for axis in axes) for v in (self.lengths, self.pads, self.modes))
         between = tuple(self.between[axis] for axis in axes)
-        return Coefficients(self.field, lengths, pads, modes, between, self.order, self.cval)
+        return replace(self, lengths=lengths, pads=pads, modes=modes, between=between)
 
     def read_by(self, axis: int, firsts: I8) -> npt.NDArray[np.bool_]:
         """Return which cells along an axis are read by splines that begin at some indices. Local."""
@@ -108,14 +108,18 @@ def coefficients_of(
     between = tuple(axis in chosen for axis in range(ndim))
     modes = tuple(loops.GRID_WRAP if wrap else loops.MODES[mode] for wrap in wraps)
     if order < 2 or not prefilter:
-        return Coefficients(u, u.grid.shape, (0,) * ndim, modes, between, order, cval)
+        return Coefficients(
+            field=u, lengths=u.grid.shape, pads=(0,) * ndim, modes=modes, between=between, order=order, cval=cval
+        )
     pads = tuple(padding_of(mode) if ours and not wrap else 0 for ours, wrap in zip(between, wraps, strict=True))
     field = _padded(u, pads, mode, cval) if any(pads) else u.like("f8", 0)
     if not any(pads):
         field.owned[...] = u.owned
     for axis in chosen:
         filter_axis(field, axis, order, mode)
-    return Coefficients(field, field.grid.shape, pads, modes, between, order, cval)
+    return Coefficients(
+        field=field, lengths=field.grid.shape, pads=pads, modes=modes, between=between, order=order, cval=cval
+    )
 
 
 def _padded(u: Field, pads: tuple[int, ...], mode: str, cval: float) -> Field:

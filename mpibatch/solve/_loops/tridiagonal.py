@@ -43,9 +43,7 @@ def solve_lines(
             for column in range(columns):
                 pivot = diagonal[i] + shifts[row, column] - lower[i] * kept[i - 1, column]
                 kept[i, column] = upper[i] / pivot
-                values[row, i, column] = (
-                    values[row, i, column] - lower[i] * values[row, i - 1, column]
-                ) / pivot
+                values[row, i, column] = (values[row, i, column] - lower[i] * values[row, i - 1, column]) / pivot
         for i in range(cells - 2, -1, -1):
             for column in range(columns):
                 values[row, i, column] -= kept[i, column] * values[row, i + 1, column]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 COMM = MPI.COMM_WORLD
-PEERS = ("connected-components-3d", "devito", "lbmpy", "pystencils", "scikit-image", "scipy")
+PEERS = ("astra-toolbox", "connected-components-3d", "devito", "lbmpy", "pystencils", "scikit-image", "scipy")
 POLL = 5e-4  # seconds between looks of a rank that waits
 
 

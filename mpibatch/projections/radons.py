@@ -54,10 +54,9 @@ def radon(
     Notes
     -----
     Collective. Equal to scikit-image's result for each whole image to the bit for f8, and within rounding for f4; what
-    is not 0 outside the circle is not warned of. A stack is redistributed once, so that images are whole, and
-    the result once more; of one image all ranks
-    get a copy, and make the projections of some angles each. Method: A. C. Kak and M. Slaney,
-    doi:10.1137/1.9780898719277.
+    is not 0 outside the circle is not warned of. A stack is redistributed once, so that images are whole, and the
+    result once more; of one image all ranks get a copy, and make the projections of some angles each. Method:
+    A. C. Kak and M. Slaney, doi:10.1137/1.9780898719277.
 
     Examples
     --------

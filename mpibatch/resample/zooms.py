@@ -71,7 +71,8 @@ def zoom(
     Collective. Equal to scipy's result for the whole array to the bit, on any decomposition. A rank receives the cells
     that its results are made of. For order > 1 see `spline_filter1d`.
 
-    With `grid_mode`, take "grid-constant" for "constant", and "grid-wrap" for "wrap", as scipy advises.
+    With `grid_mode`, take "grid-constant" for "constant", and "grid-wrap" for "wrap", as scipy advises. Of complex
+    fields scipy 1.17 forgets `grid_mode`, which holds here for all dtypes.
 
     Examples
     --------

@@ -80,6 +80,16 @@ def test_modules_are_nouns() -> None:
     assert sorted(set(verbs) - NOUNS) == []
 
 
+def test_no_two_classes_have_one_name() -> None:
+    """So that a name means one thing; programs to copy from are blind to one another, and may repeat theirs."""
+    homes: dict[str, list[str]] = {}
+    for path, tree in trees():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not path.startswith("apps/"):
+                homes.setdefault(node.name, []).append(path)
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
 def is_record(node: ast.ClassDef) -> bool:
     above = [ast.unparse(part) for part in (*node.decorator_list, *node.bases)]
     return any("dataclass" in text or text.endswith("NamedTuple") for text in above)

@@ -17,9 +17,9 @@ from mpibatch.base.timing import Clocked, phase
 
 __all__ = [
     "REDUCTION",
+    "KernelWork",
     "Lap",
     "Need",
-    "Work",
     "exchanges",
     "lap",
     "need",
@@ -80,7 +80,7 @@ class Lap:
     reductions: int
 
 
-class Work(Clocked):
+class KernelWork(Clocked):
     """One kernel on fields of certain types; a context manager that times it, as phase "compute".
 
     Attributes
@@ -131,7 +131,7 @@ class _Count:
 REDUCTION = _Reduction("reduce")
 
 _count = _Count()
-_works: list[Work] = []
+_works: list[KernelWork] = []
 
 
 @cache
@@ -143,9 +143,9 @@ def need(
 
 
 @cache
-def work(name: str, flops: int, nbytes: int, threads: int = 1) -> Work:
-    """Return the `Work` of a kernel, always the same one. Local."""
-    _works.append(Work(name, flops, nbytes, threads))
+def work(name: str, flops: int, nbytes: int, threads: int = 1) -> KernelWork:
+    """Return the `KernelWork` of a kernel, always the same one. Local."""
+    _works.append(KernelWork(name, flops, nbytes, threads))
     return _works[-1]
 
 
@@ -184,7 +184,7 @@ def traffic() -> tuple[int, int]:
     return _count.messages, _count.bytes
 
 
-def works() -> list[Work]:
+def works() -> list[KernelWork]:
     """Return the kernels that have run, in the order in which they were first met. Local."""
     return [kernel for kernel in _works if kernel.calls]
 

@@ -32,7 +32,7 @@ from mpibatch.mpi import MPI, agreed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mpibatch.batch.rows import Kind, Numbers, Rows
+    from mpibatch.batch.rows import Kind, Numbers, ResultRows
 
 __all__ = ["NAMES", "check_output", "table_of", "write"]
 
@@ -50,7 +50,7 @@ def check_output(path: str) -> str:
     return target
 
 
-def table_of(comm: MPI.Intracomm, rows: Rows, kinds: dict[str, Kind], numbers: Numbers) -> RegionTable:
+def table_of(comm: MPI.Intracomm, rows: ResultRows, kinds: dict[str, Kind], numbers: Numbers) -> RegionTable:
     """Return the table of all numbers. Collective."""
     columns: dict[str, Array] = {ITEM: np.array(rows.items, np.int64)}
     with agreed(comm, "making the table of a batch"):
@@ -64,8 +64,8 @@ def table_of(comm: MPI.Intracomm, rows: Rows, kinds: dict[str, Kind], numbers: N
 
 
 def write(
-    comm: MPI.Intracomm, path: str, rows: Rows, kinds: dict[str, Kind], table: RegionTable, names: Callable[[int], str],
-    items: int,
+    comm: MPI.Intracomm, path: str, rows: ResultRows, kinds: dict[str, Kind], table: RegionTable,
+    names: Callable[[int], str], items: int,
 ) -> None:  # fmt: skip
     """Write the results to an HDF5 file, or the table to a CSV file. Collective. RunError."""
     if path.endswith(".csv"):
@@ -110,7 +110,7 @@ def _stacks(stacked: dict[str, Kind], total: int) -> list[Dataset]:
     ]  # fmt: skip
 
 
-def _singles(comm: MPI.Intracomm, rows: Rows, names: set[str]) -> list[Dataset]:
+def _singles(comm: MPI.Intracomm, rows: ResultRows, names: set[str]) -> list[Dataset]:
     """The datasets of arrays that cannot be stacked: of all items, on all ranks."""
     mine: list[Dataset] = []
     if names:
@@ -128,7 +128,7 @@ def _singles(comm: MPI.Intracomm, rows: Rows, names: set[str]) -> list[Dataset]:
 class _Filling:
     """Writes all values, some rows of each rank at a time, and notes where they lie with their digests."""
 
-    def __init__(self, comm: MPI.Intracomm, rows: Rows, places: dict[str, int], table: RegionTable) -> None:
+    def __init__(self, comm: MPI.Intracomm, rows: ResultRows, places: dict[str, int], table: RegionTable) -> None:
         self._comm, self._rows, self._places, self._table = comm, rows, places, table
         self._digests: dict[str, Digests] = {}
         self._extents: list[Extent] = []

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from mpibatch.mpi import MPI
 
-__all__ = ["Journal", "Memory", "Part"]
+__all__ = ["Journal", "NoJournal", "Part"]
 
 Part = tuple[int, int]  # which part of how many; from 0
 
@@ -42,7 +42,7 @@ MOST_OPEN = 64  # files of results, open at a time
 _log = logging.getLogger(__name__)
 
 
-class Memory:
+class NoJournal:
     """What takes the place of a journal where none was asked for."""
 
     def __init__(self, comm: MPI.Intracomm, identity: Mapping[str, Any], total: int) -> None:
@@ -61,7 +61,7 @@ class Memory:
         """Return the bytes of a result that this rank made. Local."""
         return self._log.results[int(history.offsets[item])]
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> NoJournal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -16,12 +16,12 @@ from mpibatch.base.errors import RunError, Stopped, UsageError
 from mpibatch.base.units import plural, some
 from mpibatch.batch import fusion
 from mpibatch.batch.items import identity_of, name_of
-from mpibatch.batch.journal import Journal, Memory
+from mpibatch.batch.journal import Journal, NoJournal
 from mpibatch.batch.log import Failure
 from mpibatch.batch.results import Batch
-from mpibatch.batch.rows import Rows, rows_of, survey
+from mpibatch.batch.rows import ResultRows, rows_of, survey
 from mpibatch.batch.schedule import costs_of, phases, sizes_of
-from mpibatch.batch.work import Call, Work
+from mpibatch.batch.work import BatchWork, Call
 from mpibatch.checkpoint.identity import fingerprint
 from mpibatch.checkpoint.signals import Caught
 from mpibatch.mpi import MPI, agreed, private, same
@@ -148,9 +148,9 @@ def map_items(
                 raise UsageError(f"{key} = {value!r} is not valid; give a whole number, {least} or more")
         identity = identity_of(function, items, seed)
     same(comm, f"{plural(len(items), 'item')} ({fingerprint(identity)[:12]}, part {part}, only {only})")
-    source: Journal | Memory
+    source: Journal | NoJournal
     if journal is None:
-        source = Memory(comm, identity, len(items))
+        source = NoJournal(comm, identity, len(items))
     else:
         source = Journal(comm, os.fspath(journal), identity, len(items), None if part == (0, 1) else part)
     with source, nullcontext() if journal is None else Caught() as caught:
@@ -161,7 +161,7 @@ def map_items(
         count, work = len(todo) + len(suspects), None
         if count:
             plan = phases(todo, suspects, order.sizes, order.costs)
-            work = Work(
+            work = BatchWork(
                 comm=comm,
                 call=Call.of(function, seed),
                 items=items,
@@ -287,7 +287,7 @@ def _report(
 
 
 def _check_end(
-    comm: MPI.Intracomm, work: Work | None, history: History, order: _Order, journal: PathLike | None
+    comm: MPI.Intracomm, work: BatchWork | None, history: History, order: _Order, journal: PathLike | None
 ) -> None:
     """Raise what ends a run before its time. Collective."""
     if work is None or not work.stopped:
@@ -308,7 +308,7 @@ def _check_end(
 
 
 def _finished(
-    comm: MPI.Intracomm, source: Journal | Memory, history: History, order: _Order, part: tuple[int, int]
+    comm: MPI.Intracomm, source: Journal | NoJournal, history: History, order: _Order, part: tuple[int, int]
 ) -> Batch:
     """Put the results together, and write them if none is left. Collective."""
     is_writer = True
@@ -328,7 +328,7 @@ def _finished(
     return Batch(comm, history, order.failures(history), table, block)
 
 
-def _block(source: Journal | Memory, rows: Rows) -> dict[int, bytes]:
+def _block(source: Journal | NoJournal, rows: ResultRows) -> dict[int, bytes]:
     """The bytes of this rank's rows."""
     block = {item: rows.payload(item) for item in rows.items.tolist()}
     if isinstance(source, Journal):

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mpibatch.batch.history import History
-    from mpibatch.batch.journal import Memory
+    from mpibatch.batch.journal import NoJournal
     from mpibatch.mpi import MPI
 
-__all__ = ["Kind", "Numbers", "Rows", "rows_of", "survey"]
+__all__ = ["Kind", "Numbers", "ResultRows", "rows_of", "survey"]
 
 Numbers = dict[str, list[tuple[int, Any]]]  # by name: rows and values
 
@@ -30,7 +30,7 @@ ROUND_BYTES = 64 << 20  # of results that are held at once
 
 
 @dataclass(frozen=True)
-class Rows:
+class ResultRows:
     """This rank's share.
 
     Attributes
@@ -106,20 +106,20 @@ class Kind:
         return dtype
 
 
-def rows_of(comm: MPI.Intracomm, source: Journal | Memory, history: History) -> Rows:
+def rows_of(comm: MPI.Intracomm, source: Journal | NoJournal, history: History) -> ResultRows:
     """Return this rank's share of what was done. Collective: without a journal results move between ranks."""
     items = np.flatnonzero(history.done)
     cuts = [len(items) * rank // comm.size for rank in range(comm.rank, comm.rank + 2)]
     own = items[slice(*cuts)]
     lengths = history.lengths[own]
     if isinstance(source, Journal):
-        return Rows(own, lengths, cuts[0], len(items), lambda item: source.result(item, history))
+        return ResultRows(own, lengths, cuts[0], len(items), lambda item: source.result(item, history))
     held = _moved(comm, source, history, items, own)
-    return Rows(own, lengths, cuts[0], len(items), lambda item: held[item].tobytes())
+    return ResultRows(own, lengths, cuts[0], len(items), lambda item: held[item].tobytes())
 
 
 def _moved(
-    comm: MPI.Intracomm, source: Memory, history: History, items: npt.NDArray[np.int64], own: npt.NDArray[np.int64]
+    comm: MPI.Intracomm, source: NoJournal, history: History, items: npt.NDArray[np.int64], own: npt.NDArray[np.int64]
 ) -> dict[int, Array]:
     """Bring the results of this rank's rows from the ranks that made them."""
     # Row n is on the first rank whose share ends after it.
@@ -143,7 +143,7 @@ def _moved(
     return held
 
 
-def survey(comm: MPI.Intracomm, rows: Rows) -> tuple[dict[str, Kind], Numbers]:
+def survey(comm: MPI.Intracomm, rows: ResultRows) -> tuple[dict[str, Kind], Numbers]:
     """Return what the values of each name have in common, on all ranks, and this rank's numbers. Collective.
 
     Each result is read once, and verified.

@@ -14,7 +14,7 @@ from mpibatch.base.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ALONE", "Phase", "costs_of", "phases", "sizes_of"]
+__all__ = ["ALONE", "TeamPhase", "costs_of", "phases", "sizes_of"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ ALONE = 64
 
 
 @dataclass(frozen=True)
-class Phase:
+class TeamPhase:
     """Items for teams of one size, in order. `most` limits the number of teams."""
 
     size: int
@@ -76,7 +76,7 @@ def sizes_of(ranks_per_item: int | Sequence[int] | Callable[[Any], int], items: 
     return sizes
 
 
-def phases(todo: Ints, suspects: Ints, sizes: Ints, costs: Floats | None) -> list[Phase]:
+def phases(todo: Ints, suspects: Ints, sizes: Ints, costs: Floats | None) -> list[TeamPhase]:
     """Return what is to be run, the largest teams and the longest items first, and suspects last. Local."""
     made = []
     for numbers, is_alone in ((todo, False), (suspects, len(suspects) <= ALONE)):
@@ -84,5 +84,5 @@ def phases(todo: Ints, suspects: Ints, sizes: Ints, costs: Floats | None) -> lis
             group = numbers[sizes[numbers] == size]
             if costs is not None:
                 group = group[np.argsort(-costs[group], kind="stable")]
-            made.append(Phase(size, group, None if costs is None else costs[group], 1 if is_alone else None))
+            made.append(TeamPhase(size, group, None if costs is None else costs[group], 1 if is_alone else None))
     return made

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mpibatch.batch.log import Log
-    from mpibatch.batch.schedule import Ints, Phase
+    from mpibatch.batch.schedule import Ints, TeamPhase
 
-__all__ = ["Call", "Work"]
+__all__ = ["BatchWork", "Call"]
 
 STOPPED = "stopped"  # in place of an error's words
 
@@ -56,7 +56,7 @@ class Call:
 
 
 @dataclass
-class Work:
+class BatchWork:
     """What all ranks do together; `run` it once for each phase.
 
     Attributes
@@ -79,7 +79,7 @@ class Work:
     stopped: bool = False
     _before: int = field(default=0, init=False)
 
-    def run(self, phase: Phase) -> None:
+    def run(self, phase: TeamPhase) -> None:
         """Work on the items of a phase. Collective. RunError, on all ranks, if one cannot keep its journal."""
         if self.stopped:
             return
@@ -98,7 +98,7 @@ class Work:
         self.stopped = bool(ended[1])
         self._before += len(phase.items)
 
-    def _lead(self, team: Team, counter: Counter, phase: Phase, ended: Ints) -> Exception | None:
+    def _lead(self, team: Team, counter: Counter, phase: TeamPhase, ended: Ints) -> Exception | None:
         """Take items, and run them with the team. Returns what keeps this rank from going on."""
         assert team.comm is not None
         error: Exception | None = None

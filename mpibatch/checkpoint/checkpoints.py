@@ -10,7 +10,7 @@ from mpibatch.base.timing import phase
 from mpibatch.checkpoint import contents, folder, identity
 from mpibatch.checkpoint.signals import Caught, signal_name
 from mpibatch.checkpoint.store import Store
-from mpibatch.checkpoint.watch import Watch
+from mpibatch.checkpoint.watch import SignalWatch
 from mpibatch.mpi import AGREED, MPI, Leaving, failure
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Checkpoints(Store):
         self._every, self._keep = every_steps, keep
         self._caught = Caught()
         seconds = None if every_minutes is None else 60 * every_minutes
-        self._watch = Watch(self.comm, lambda: self._caught.number, seconds)
+        self._watch = SignalWatch(self.comm, lambda: self._caught.number, seconds)
         self._leaving = Leaving(self.comm)
         self._stopping = 0
 

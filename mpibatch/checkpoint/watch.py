@@ -17,7 +17,7 @@ from mpibatch.mpi import MPI
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Watch", "WatchResult"]
+__all__ = ["SignalWatch", "WatchResult"]
 
 # Seconds between two agreements, where steps are shorter: an agreement costs some microseconds on every rank.
 INTERVAL = 0.01
@@ -40,7 +40,7 @@ class WatchResult:
 NOTHING = WatchResult()
 
 
-class Watch:
+class SignalWatch:
     """Asks all ranks the same two questions again and again; see `ask`."""
 
     def __init__(self, comm: MPI.Intracomm, signalled: Callable[[], int], seconds: float | None) -> None:

@@ -71,7 +71,7 @@ def execute(args: argparse.Namespace) -> int:
     with agreed(comm, "reading the jobs"):
         jobs = [parse_any(text, path, args.settings) for text, path in zip(texts, args.jobs, strict=True)]
     path = Path(args.output) if args.output else default_path()
-    request = probe.Request(path, args.folder, args.name, args.seconds, args.anew)
+    request = probe.ProbeRequest(path, args.folder, args.name, args.seconds, args.anew)
     machine = probe.probe(comm, jobs, request)
     if comm.rank == 0:
         if args.json:

@@ -165,7 +165,7 @@ def _run_locally(args: argparse.Namespace, study: Study) -> int:
         todo = _todo(args, study)
         if todo:
             tell(f"{study.path}: {len(todo)} of {_all_runs(study)} runs to make, {_points(study)}")
-            options = runs.Options(args.timeout or runs.Options.timeout, args.keep_outputs)
+            options = runs.RunOptions(args.timeout or runs.RunOptions.timeout, args.keep_outputs)
             try:
                 runs.run_all(study, todo, options, tell)
             except KeyboardInterrupt:
@@ -197,7 +197,7 @@ def _on_slurm(args: argparse.Namespace, study: Study, profile: Profile, is_new: 
     from mpibatch.tools.scaling.folder import load, locked
 
     tell = _teller(args)
-    options = batch.Options(ntasks_per_node=args.ntasks_per_node or 0, time=args.time or "")
+    options = batch.BatchOptions(ntasks_per_node=args.ntasks_per_node or 0, time=args.time or "")
     if args.dry_run:
         todo = _todo(args, study)
         if not todo:

@@ -7,6 +7,6 @@
 from mpibatch.domain.blocks import Blocks
 from mpibatch.domain.box import Box
 from mpibatch.domain.decomposition import Decomposition, choose_topology
-from mpibatch.domain.walls import MODES, Run, check_mode, wall_runs
+from mpibatch.domain.walls import MODES, IndexRun, check_mode, wall_runs
 
-__all__ = ["MODES", "Blocks", "Box", "Decomposition", "Run", "check_mode", "choose_topology", "wall_runs"]
+__all__ = ["MODES", "Blocks", "Box", "Decomposition", "IndexRun", "check_mode", "choose_topology", "wall_runs"]

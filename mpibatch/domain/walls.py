@@ -13,7 +13,7 @@ from mpibatch.base.errors import UsageError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MODES", "Run", "check_mode", "wall_runs"]
+__all__ = ["MODES", "IndexRun", "check_mode", "wall_runs"]
 
 # scipy's names; the "grid-" ones are synonyms for filters (they differ for interpolation only).
 _SYNONYMS = {
@@ -29,7 +29,7 @@ _SYNONYMS = {
 MODES = tuple(_SYNONYMS)
 
 
-class Run(NamedTuple):
+class IndexRun(NamedTuple):
     """Consecutive targets with an arithmetic source: ``target + i`` reads ``source + step * i``, i < length.
 
     Parameters
@@ -95,7 +95,7 @@ def check_mode(mode: str) -> str:
         raise UsageError(f"boundary mode {mode!r} is unknown{nearest(str(mode), MODES)}") from None
 
 
-def wall_runs(low: int, high: int, cells: int, mode: str) -> Iterator[Run]:
+def wall_runs(low: int, high: int, cells: int, mode: str) -> Iterator[IndexRun]:
     """Yield the runs that map an interval into the domain.
 
     Parameters
@@ -128,7 +128,7 @@ def wall_runs(low: int, high: int, cells: int, mode: str) -> Iterator[Run]:
     while low < high:
         source, length, step = _run_at(low, cells, mode)
         length = min(length, high - low) if length else high - low
-        yield Run(low, length, source, step)
+        yield IndexRun(low, length, source, step)
         low += length
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Cut", "Lines", "along_lines", "line_bytes"]
+__all__ = ["Cut", "WholeLines", "along_lines", "line_bytes"]
 
 Array = npt.NDArray[Any]
 Cut = tuple[slice, slice]  # of the first and the last of three axes
@@ -55,7 +55,7 @@ class _Side:
         self.has_cells = [low < high for low, high in bounds]
 
 
-class Lines:
+class WholeLines:
     """Who gets which lines of an axis, in which pieces; holds no field.
 
     Parameters
@@ -129,7 +129,7 @@ class Lines:
 class _Passage:
     """One array on its way through whole lines and back."""
 
-    def __init__(self, lines: Lines, source: Array, target: Array, comm: MPI.Intracomm) -> None:
+    def __init__(self, lines: WholeLines, source: Array, target: Array, comm: MPI.Intracomm) -> None:
         self.lines, self.source, self.target, self.comm = lines, source, target, comm
         rows, columns = lines.cut(lines.place, 0)  # of which no later piece has more
         count = _length(rows) * _length(columns)
@@ -274,7 +274,7 @@ def along_lines(u: Field, axis: int, cells: int, dtype: npt.DTypeLike, work: Any
         Of the result.
     work : callable
         Takes an array of whole lines along its second axis, which it may change only if `into` is `u`, one to fill,
-        and the cut of this rank's lines (see `Lines`) that they are of.
+        and the cut of this rank's lines (see `WholeLines`) that they are of.
     into : Field, optional
         The field that is to have the result: `u` itself, if neither cells nor dtype change.
     """
@@ -282,8 +282,8 @@ def along_lines(u: Field, axis: int, cells: int, dtype: npt.DTypeLike, work: Any
     new = alike(grid, [*grid.shape[:axis], cells, *grid.shape[axis + 1 :]])
     result = Field(new, dtype, 0, u.components) if into is None else into
     values, itemsize = math.prod(u.components), max(u.dtype.itemsize, result.dtype.itemsize)
-    lines: Lines = planned(
-        grid, ("lines", axis, cells, values, itemsize), lambda: Lines(grid, new, axis, values, itemsize)
+    lines: WholeLines = planned(
+        grid, ("lines", axis, cells, values, itemsize), lambda: WholeLines(grid, new, axis, values, itemsize)
     )
     lines.run(_columns(u.owned, axis), _columns(result.owned, axis), grid.comm, work)
     return result

@@ -11,7 +11,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from mpibatch.domain import Blocks, Box, Decomposition, Run, wall_runs
+from mpibatch.domain import Blocks, Box, Decomposition, IndexRun, wall_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,7 +147,7 @@ class _Piece(NamedTuple):
     """A run on one axis whose source lies in one block (owner None: a "constant" wall)."""
 
     owner: int | None
-    run: Run
+    run: IndexRun
     inside: bool  # the receiver's own cells, not halo
 
 
@@ -198,8 +198,8 @@ def _axis_pieces(
         # Cross section: this rank's own cells, and what earlier phases put around them.
         if not (halo.corners and axis < min(chosen)):
             below = above = 0
-        return [_Piece(coord, Run(low - below, high - low + below + above, low - below, 1), True)]
-    pieces = [_Piece(coord, Run(low, high - low, low, 1), True)]
+        return [_Piece(coord, IndexRun(low - below, high - low + below + above, low - below, 1), True)]
+    pieces = [_Piece(coord, IndexRun(low, high - low, low, 1), True)]
     # The low side's cells never lie beyond the high wall, nor the other way round: each side has one mode.
     sides = ((low - below, low), (high, high + above))
     for mode, (start, stop) in zip(halo.sides(axis), sides, strict=True):
@@ -209,7 +209,7 @@ def _axis_pieces(
     return pieces
 
 
-def _by_owner(blocks: Blocks, run: Run) -> Iterator[tuple[int | None, Run]]:
+def _by_owner(blocks: Blocks, run: IndexRun) -> Iterator[tuple[int | None, IndexRun]]:
     """Cut a run along the blocks that own its source."""
     if run.source is None:
         yield None, run
@@ -223,7 +223,7 @@ def _by_owner(blocks: Blocks, run: Run) -> Iterator[tuple[int | None, Run]]:
             first = max(run.source, low) if run.step > 0 else min(run.source, high - 1)
             end = min(last, high - 1) if run.step > 0 else max(last, low)
             offset = abs(first - run.source)
-            yield owner, Run(run.target + offset, abs(end - first) + 1, first, run.step)
+            yield owner, IndexRun(run.target + offset, abs(end - first) + 1, first, run.step)
 
 
 def _moves(pieces: list[list[_Piece]], sender: Sequence[int], corners: bool) -> Iterator[Move]:

@@ -26,11 +26,11 @@ from mpibatch.job.target import check_target
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Layout", "Values", "layout", "plan", "source_of", "values_of"]
+__all__ = ["Distribution", "Values", "layout", "plan", "source_of", "values_of"]
 
 
 @dataclass(frozen=True)
-class Layout:
+class Distribution:
     """Cells over ranks: the process grid, the largest and the smallest block, and the largest over the mean."""
 
     decomposition: Decomposition
@@ -80,7 +80,7 @@ def values_of(job: Job) -> Values:
     return Values(name, shape, channels, np.dtype(source.dtype).name, wraps)
 
 
-def layout(shape: tuple[int, ...], ranks: int, grid: Mapping[str, Any]) -> Layout:
+def layout(shape: tuple[int, ...], ranks: int, grid: Mapping[str, Any]) -> Distribution:
     """Return how `shape` is spread over ranks, as `grid` asks for. Local. Raises UsageError if it cannot be."""
     decomposition = Decomposition.over(shape, ranks, *(grid.get(key) for key in ("topology", "sizes", "weights")))
     sizes = []
@@ -89,7 +89,7 @@ def layout(shape: tuple[int, ...], ranks: int, grid: Mapping[str, Any]) -> Layou
         parts = (0, axis.parts - 1) if axis.starts is None else range(axis.parts)
         sizes.append([high - low for low, high in map(axis.bounds, parts)])
     largest, smallest = tuple(map(max, sizes)), tuple(map(min, sizes))
-    return Layout(decomposition, largest, smallest, math.prod(largest) * ranks / math.prod(shape))
+    return Distribution(decomposition, largest, smallest, math.prod(largest) * ranks / math.prod(shape))
 
 
 def plan(job: Job | SimulationJob, ranks: int) -> str:

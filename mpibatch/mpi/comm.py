@@ -8,7 +8,7 @@ from typing import Any
 from mpi4py import MPI
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.mpi.patience import Watch
+from mpibatch.mpi.patience import PatienceWatch
 
 __all__ = ["private", "release_all", "spare", "watch", "world"]
 
@@ -18,7 +18,7 @@ _number = 0
 # The user's communicator carries its duplicate as an attribute, and takes it along when it is freed.
 _keys: dict[str, int] = {}
 _NAME, _SPARE = "mpibatch", "mpibatch spare"
-_watch: Watch | None = None
+_watch: PatienceWatch | None = None
 
 
 def world() -> MPI.Intracomm:
@@ -55,7 +55,7 @@ def spare(comm: MPI.Intracomm) -> MPI.Intracomm:
     return known if isinstance(known, MPI.Intracomm) else _duplicate(comm, _SPARE)
 
 
-def watch() -> Watch | None:
+def watch() -> PatienceWatch | None:
     """Return what watches over all ranks; None before they have first met in a call of the library. Local."""
     return _watch
 
@@ -64,7 +64,7 @@ def _watch_world(parent: MPI.Intracomm) -> None:
     """Begin to watch over all ranks, if all of them have come here. Collective over `parent`."""
     global _watch
     if _watch is None and parent.size == MPI.COMM_WORLD.size > 1:
-        _watch = Watch(_split(MPI.COMM_WORLD, "mpibatch watch"))
+        _watch = PatienceWatch(_split(MPI.COMM_WORLD, "mpibatch watch"))
 
 
 def _check_alive() -> None:

@@ -30,7 +30,7 @@ from mpi4py import MPI
 from mpibatch.base.units import ranks_text
 from mpibatch.mpi.places import place, waits_for_others
 
-__all__ = ["GRACE", "Watch", "patience_of_setting"]
+__all__ = ["GRACE", "PatienceWatch", "patience_of_setting"]
 
 SETTING = "MPIBATCH_PATIENCE"
 DEFAULT = 300.0  # seconds
@@ -52,7 +52,7 @@ def patience_of_setting() -> float:
 
 
 @dataclass(frozen=True)
-class Report:
+class RankReport:
     """What one rank says of itself."""
 
     place: str
@@ -81,7 +81,7 @@ class _Pulse:
         return time.monotonic() - self._since
 
 
-class Watch:
+class PatienceWatch:
     """Watches over all ranks of the world. Making one is collective over it; `leave` ends it."""
 
     def __init__(self, comm: MPI.Intracomm) -> None:
@@ -91,7 +91,9 @@ class Watch:
         self._tick = min(TICK, self._first / 4)
         self._pending: MPI.Request | None = None
         self._has_left = False
-        self._heard: dict[int, tuple[float, float, Report]] = {}  # on rank 0: the last times, and what was heard last
+        self._heard: dict[
+            int, tuple[float, float, RankReport]
+        ] = {}  # on rank 0: the last times, and what was heard last
         self._stop = threading.Event()
         self._pulse = _Pulse()
         self._thread: threading.Thread | None = None
@@ -105,9 +107,9 @@ class Watch:
             if silent < self._first or not waits_for_others():
                 continue
             with contextlib.suppress(MPI.Exception):
-                self._tell(Report(place(), silent))
+                self._tell(RankReport(place(), silent))
 
-    def _tell(self, report: Report) -> None:
+    def _tell(self, report: RankReport) -> None:
         """Let rank 0 know; on it, hear the others, and end the job if all wait. Local."""
         if self.comm.rank:
             is_new = not report.has_left or not self._has_left
@@ -128,7 +130,7 @@ class Watch:
             self.comm.Recv([buffer, MPI.BYTE], status.source, TAG, status)
             words = json.loads(bytes(buffer[: status.Get_count(MPI.BYTE)]))
             before = self._heard.get(status.source, (-math.inf, -math.inf))[1]
-            self._heard[status.source] = before, time.monotonic(), Report(*words)
+            self._heard[status.source] = before, time.monotonic(), RankReport(*words)
 
     def _verdict(self) -> str | None:
         """Return why the job cannot go on, if every rank has lately said that it waits, or has left. Local."""
@@ -170,7 +172,7 @@ class Watch:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        report = Report(f"at the end of its program (exit code {code})", 0.0, True)
+        report = RankReport(f"at the end of its program (exit code {code})", 0.0, True)
         comm, until, pause = self.comm, time.monotonic() + patience, 0.0
         mine, lowest = array("i", [comm.rank if speaks else comm.size]), array("i", [0])
         come = comm.Iallreduce([mine, MPI.INT], [lowest, MPI.INT], op=MPI.MIN)

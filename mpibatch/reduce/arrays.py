@@ -14,7 +14,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CHUNK", "Rows", "chunks", "pairs", "rows", "together"]
+__all__ = ["CHUNK", "FlatRows", "chunks", "pairs", "rows", "together"]
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +39,7 @@ def chunks(array: Array) -> Iterator[tuple[int, Array]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class FlatRows:
     """An array as equally long runs of neighbouring elements of one flat, read-only view of its memory.
 
     Run (i, j, ...) of ``outer`` starts at element ``i * strides[0] + j * strides[1] + ...`` of ``flat``.
@@ -51,7 +51,7 @@ class Rows:
     inner: int
 
 
-def rows(array: Array) -> Rows:
+def rows(array: Array) -> FlatRows:
     """Return `array` as runs, as long as they can be made. Local.
 
     Copies only an array with negative strides or strides that are no multiple of its item size.
@@ -71,7 +71,7 @@ def rows(array: Array) -> Rows:
     inner, outer = axes[0][0], axes[:0:-1]
     span = 1 + sum((n - 1) * stride for n, stride in axes) if array.size else 0
     flat = np.lib.stride_tricks.as_strided(array, (span,), (item,), writeable=False)
-    return Rows(flat, np.array([n for n, _ in outer], np.int64), np.array([s for _, s in outer], np.int64), inner)
+    return FlatRows(flat, np.array([n for n, _ in outer], np.int64), np.array([s for _, s in outer], np.int64), inner)
 
 
 def pairs(array: Array, other: Array) -> Iterator[tuple[int, Array, Array]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.reduce.arrays import Rows, chunks, pairs, rows
+from mpibatch.reduce.arrays import FlatRows, chunks, pairs, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def float_parts(array: npt.NDArray[Any]) -> Parts:
     parts = np.zeros(loops.PARTS, np.int64)
     runs = rows(array)
     if array.dtype.itemsize < 4:
-        many: Iterator[Rows] = (rows(part.astype("f4")) for _, part in chunks(array))  # compiled code knows no f2
+        many: Iterator[FlatRows] = (rows(part.astype("f4")) for _, part in chunks(array))  # compiled code knows no f2
     elif runs.inner < SHORT:
         many = (rows(part) for _, part in chunks(array))
     else:

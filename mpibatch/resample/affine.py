@@ -11,7 +11,7 @@ from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.resample._engine.arguments import Request, grid_for, request_of
+from mpibatch.resample._engine.arguments import ResampleRequest, grid_for, request_of
 from mpibatch.resample._engine.degrees import cosine, sine
 from mpibatch.resample._engine.requests import Affine, Planes
 from mpibatch.resample._engine.samples import coefficients_of, resample
@@ -105,7 +105,7 @@ def affine_transform(
     return _transformed(asked_for, target, rows, moved, prefilter=prefilter)
 
 
-def _transformed(asked_for: Request, grid: Grid, matrix: Any, offset: Any, *, prefilter: bool) -> Field:
+def _transformed(asked_for: ResampleRequest, grid: Grid, matrix: Any, offset: Any, *, prefilter: bool) -> Field:
     def work(u: Field, dtype: np.dtype[Any], cval: float) -> Field:
         made_of = coefficients_of(u, asked_for.order, asked_for.mode, cval, prefilter=prefilter)
         result = Field(grid, dtype, 0, u.components)

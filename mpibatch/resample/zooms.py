@@ -10,7 +10,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.resample._engine.arguments import Request, grid_for, request_of
+from mpibatch.resample._engine.arguments import ResampleRequest, grid_for, request_of
 from mpibatch.resample._engine.requests import Mesh
 from mpibatch.resample._engine.samples import coefficients_of, resample
 
@@ -167,7 +167,7 @@ def shift(
     return on_mesh(asked_for, grid, lines, prefilter=prefilter)
 
 
-def on_mesh(asked_for: Request, grid: Grid, lines: list[Any], *, prefilter: bool) -> Field:
+def on_mesh(asked_for: ResampleRequest, grid: Grid, lines: list[Any], *, prefilter: bool) -> Field:
     """Return a field on `grid` of the values at a mesh of coordinates, of which each rank has its part. Collective."""
 
     def work(u: Field, dtype: np.dtype[Any], cval: float) -> Field:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.field import Field
     from mpibatch.fields.lines import Cut
-    from mpibatch.solve.operators import Rows
+    from mpibatch.solve.operators import BandRows
 
 __all__ = ["solve_columns"]
 
@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 
 def solve_columns(
-    name: str, waves: Field, axis: int, rows: Rows, values: Sequence[Array], alpha: float, *, is_singular: bool
+    name: str, waves: Field, axis: int, rows: BandRows, values: Sequence[Array], alpha: float, *, is_singular: bool
 ) -> None:
     """Solve for waves in place, given the eigenvalues along the other axes. Collective."""
     from mpibatch.solve._loops import tridiagonal

@@ -18,7 +18,7 @@ from mpibatch.mpi import agreed
 from mpibatch.reduce.totals import mean
 from mpibatch.solve.columns import solve_columns
 from mpibatch.solve.modes import Modes
-from mpibatch.solve.operators import BOUNDARIES, SYMBOLS, Rows, even_rows, faces_of, uneven_rows
+from mpibatch.solve.operators import BOUNDARIES, SYMBOLS, BandRows, even_rows, faces_of, uneven_rows
 from mpibatch.solve.residuals import add_laplacian, largest
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class _Problem:
         self.modes = Modes(u, [None if a == self.uneven else b for a, b in enumerate(self.boundaries)], walls.symbol)
         self.is_singular = alpha == 0.0 and "dirichlet" not in self.boundaries
 
-    def _uneven_rows(self, u: Field, coordinates: Any, axis: int) -> Rows:
+    def _uneven_rows(self, u: Field, coordinates: Any, axis: int) -> BandRows:
         if self.boundaries[axis] == "periodic":
             raise UsageError(f"{self.name}: axis {axis} has coordinates and is periodic; give it walls, or even cells")
         if self.alpha < 0:

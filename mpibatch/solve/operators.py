@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 
-__all__ = ["BOUNDARIES", "SYMBOLS", "Rows", "eigenvalues", "even_rows", "faces_of", "uneven_rows"]
+__all__ = ["BOUNDARIES", "SYMBOLS", "BandRows", "eigenvalues", "even_rows", "faces_of", "uneven_rows"]
 
 Line = npt.NDArray[np.float64]
 BOUNDARIES = ("periodic", "neumann", "dirichlet")
@@ -23,7 +23,7 @@ SYMBOLS = ("stencil", "spectral")
 
 
 @dataclass(frozen=True)
-class Rows:
+class BandRows:
     """What the cell before, the cell itself and the one behind are multiplied by, for each cell; and cells' widths."""
 
     lower: Line
@@ -32,7 +32,7 @@ class Rows:
     widths: Line
 
 
-def even_rows(n: int, spacing: float, boundary: str) -> Rows:
+def even_rows(n: int, spacing: float, boundary: str) -> BandRows:
     """Return the rows of an axis of even cells, of second order. Local."""
     weight = 1.0 / (spacing * spacing)
     lower, upper = np.full(n, weight), np.full(n, weight)
@@ -41,7 +41,7 @@ def even_rows(n: int, spacing: float, boundary: str) -> Rows:
         lower[0] = upper[-1] = 0.0
         for end in (0, -1):
             diagonal[end] += weight if boundary == "neumann" else -weight
-    return Rows(lower, diagonal, upper, np.full(n, abs(spacing)))
+    return BandRows(lower, diagonal, upper, np.full(n, abs(spacing)))
 
 
 def faces_of(name: str, coordinates: Any, n: int) -> Line:
@@ -64,7 +64,7 @@ def faces_of(name: str, coordinates: Any, n: int) -> Line:
     return np.concatenate([[2 * given[0] - inner[0]], inner, [2 * given[-1] - inner[-1]]])
 
 
-def uneven_rows(faces: Line, boundary: str) -> Rows:
+def uneven_rows(faces: Line, boundary: str) -> BandRows:
     """Return the rows of an axis of uneven cells: differences of fluxes through faces over widths. Local."""
     widths, middles = np.diff(faces), (faces[1:] + faces[:-1]) / 2
     between = 1.0 / np.diff(middles)
@@ -76,7 +76,7 @@ def uneven_rows(faces: Line, boundary: str) -> Rows:
     walls = np.zeros_like(widths)
     walls[0] += first / widths[0]
     walls[-1] += last / widths[-1]
-    return Rows(lower, -(lower + upper) - walls, upper, widths)
+    return BandRows(lower, -(lower + upper) - walls, upper, widths)
 
 
 def eigenvalues(places: range, n: int, spacing: float, boundary: str, symbol: str) -> Line:

@@ -12,12 +12,12 @@ from mpibatch.reduce.limits import max as greatest
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
-    from mpibatch.solve.operators import Rows
+    from mpibatch.solve.operators import BandRows
 
 __all__ = ["add_laplacian", "largest"]
 
 
-def add_laplacian(u: Field, axis: int, rows: Rows, total: Field) -> None:
+def add_laplacian(u: Field, axis: int, rows: BandRows, total: Field) -> None:
     """Add what the rows of an axis make of a field. Collective: one message from and to each neighbor on the axis."""
     wraps = rows.lower[0] != 0.0
     before, behind = slabs(u, axis, (1, 1), "grid-wrap" if wraps else "constant")

@@ -13,7 +13,7 @@ from mpibatch.base.keys import key_of
 from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.bind import bound, compare
-from mpibatch.stencil.fused.choice import LEAST_BLOCK, Layout, layout_of
+from mpibatch.stencil.fused.choice import LEAST_BLOCK, FusionLayout, layout_of
 from mpibatch.stencil.fused.step_plan import Setting, step_plan
 from mpibatch.stencil.fused.stepper import Stepper
 from mpibatch.stencil.fused.trials import BUDGETS, LEAST_SAMPLE, Choice, Tuning
@@ -249,7 +249,7 @@ def _drop(steppers: dict[Any, Stepper], key: Any) -> None:
         stepper.free()
 
 
-def _tuning(kernel: Kernel, fields: dict[str, Field], chains: tuple[Chain, ...], layout: Layout | None) -> Tuning:
+def _tuning(kernel: Kernel, fields: dict[str, Field], chains: tuple[Chain, ...], layout: FusionLayout | None) -> Tuning:
     """Return what was measured so far, the same on all ranks. Collective."""
     grid = next(iter(fields.values())).grid
     kinds = tuple((field.dtype, field.components) for field in fields.values())

@@ -17,7 +17,7 @@ from mpibatch.stencil.language.footprint import Footprint, footprint_of, likely_
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mpibatch.stencil.language.ir import Program
+    from mpibatch.stencil.language.ir import KernelProgram
 
 __all__ = ["BACKENDS", "Kernel"]
 
@@ -94,7 +94,7 @@ class Kernel:
     def __init__(
         self,
         function: Callable[..., Any],
-        program: Program,
+        program: KernelProgram,
         components: Mapping[str, tuple[str, ...]],
         ndim: int | None,
         threads: int | None,

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Condition",
-    "Geometry",
     "Sides",
-    "Task",
+    "WallGeometry",
+    "WallTask",
     "WallsLike",
     "conditions_along",
     "normal_walls",
@@ -74,7 +74,7 @@ Sides = tuple[tuple[Condition, Condition], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry:
+class WallGeometry:
     """What walls need to know of a grid."""
 
     shape: tuple[int, ...]
@@ -83,7 +83,7 @@ class Geometry:
     origin: tuple[float, ...]
 
     @classmethod
-    def of(cls, grid: Grid) -> Geometry:
+    def of(cls, grid: Grid) -> WallGeometry:
         """Return what they need to know of this one. Local."""
         return cls(grid.shape, grid.periodic, grid.spacing, grid.origin)
 
@@ -168,7 +168,7 @@ def conditions_along(axis: int, sides: Sides, periodic: Sequence[bool]) -> tuple
     return (Condition("wrap"),) * 2 if periodic[axis] else sides[axis]
 
 
-def source_modes(sides: Sides, geometry: Geometry) -> tuple[tuple[str | None, str | None], ...]:
+def source_modes(sides: Sides, geometry: WallGeometry) -> tuple[tuple[str | None, str | None], ...]:
     """Return by which mode the exchange is to fill each side before the formulas. Local."""
     return tuple(
         ("wrap", "wrap") if wraps else (low.source, high.source)
@@ -177,7 +177,7 @@ def source_modes(sides: Sides, geometry: Geometry) -> tuple[tuple[str | None, st
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class WallTask:
     """One formula on the halo cells outside one side, as this rank holds them."""
 
     axis: int
@@ -185,7 +185,7 @@ class Task:
     view: npt.NDArray[Any]
     condition: Condition
     box: Box
-    geometry: Geometry
+    geometry: WallGeometry
 
     def __call__(self, time: float) -> None:
         """Apply it. Local."""
@@ -218,9 +218,9 @@ def tasks(
     owned: Box,
     reach: Halo,
     sides: Sides,
-    geometry: Geometry,
+    geometry: WallGeometry,
     corners: bool,
-) -> list[Task]:
+) -> list[WallTask]:
     """Return the formulas for one field on one rank, in the order in which they apply. Local.
 
     Parameters
@@ -229,7 +229,7 @@ def tasks(
     reach : the widths that the exchange fills.
     corners : whether cells outside along two axes are wanted too.
     """
-    tasks: list[Task] = []
+    tasks: list[WallTask] = []
     around = owned.grow(reach)
     for axis, conditions in enumerate(sides):
         cells = geometry.shape[axis]
@@ -242,7 +242,7 @@ def tasks(
             stop[axis] = min(owned.start[axis], 0) if side < 0 else around.stop[axis]
             box = Box(tuple(start), tuple(stop))
             if owned.size and box.size:
-                tasks.append(Task(axis, side, padded[box.slices(origin)], condition, box, geometry))
+                tasks.append(WallTask(axis, side, padded[box.slices(origin)], condition, box, geometry))
     return tasks
 
 

@@ -8,14 +8,14 @@ import socket
 import sys
 from pathlib import Path
 
-from mpibatch.supervisor.watch import Task, Watch, connected
+from mpibatch.supervisor.watch import Watch, WatchTask, connected
 
 
 def main() -> None:
     """Be it. Local."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # three files for each rank
-    task = Task(**json.loads(sys.argv[1]))
+    task = WatchTask(**json.loads(sys.argv[1]))
     with socket.socket(fileno=int(sys.argv[2])) as listening:
         path = Path(listening.getsockname())
         try:

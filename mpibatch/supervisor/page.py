@@ -12,9 +12,9 @@ from mpibatch.base.units import ranks_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mpibatch.supervisor.stacks import Frame, Spot
+    from mpibatch.supervisor.stacks import Spot, StackFrame
 
-__all__ = ["Finding", "Kind", "Node", "page"]
+__all__ = ["Kind", "Node", "RankState", "page"]
 
 Kind: TypeAlias = Literal["works", "waits", "stopped", "kernel", "mute", "ended"]
 _MOST_FRAMES = 12
@@ -44,7 +44,7 @@ _ALIKE = "all wait in the same call, for a message that nobody sends, or for ran
 
 
 @dataclass(frozen=True)
-class Finding:
+class RankState:
     """What is known of one rank. `stack`: the innermost frame first; `spot` None: it gave no stack."""
 
     rank: int
@@ -52,7 +52,7 @@ class Finding:
     kind: Kind
     step: str
     phase: int
-    stack: Sequence[Frame] = ()
+    stack: Sequence[StackFrame] = ()
     spot: Spot | None = None
 
     @property
@@ -72,7 +72,7 @@ class Node:
     folder: str = ""  # where pages are, too
 
 
-def page(findings: Sequence[Finding], node: Node) -> str:
+def page(findings: Sequence[RankState], node: Node) -> str:
     """Return the page. Local."""
     groups = grouped(findings)
     fate = "the job is ended" if node.ends else "the job is left as it is"
@@ -85,15 +85,15 @@ def page(findings: Sequence[Finding], node: Node) -> str:
     return "\n".join([*lines, "", f"What to look at: {_advice(groups)}."]) + "\n"
 
 
-def grouped(findings: Sequence[Finding]) -> list[list[Finding]]:
+def grouped(findings: Sequence[RankState]) -> list[list[RankState]]:
     """Return findings by where ranks are: those that keep others waiting first, the fewest of these first. Local."""
-    groups: dict[tuple[Kind, str, str], list[Finding]] = defaultdict(list)
+    groups: dict[tuple[Kind, str, str], list[RankState]] = defaultdict(list)
     for finding in sorted(findings, key=lambda finding: finding.rank):
         groups[finding.key].append(finding)
     return sorted(groups.values(), key=lambda group: (group[0].kind == "waits", len(group), group[0].rank))
 
 
-def _lines(group: list[Finding]) -> list[str]:
+def _lines(group: list[RankState]) -> list[str]:
     """Who they are, what they do, and the user's line."""
     first, ranks = group[0], [finding.rank for finding in group]
     words = _WORDS[first.kind]
@@ -106,7 +106,7 @@ def _lines(group: list[Finding]) -> list[str]:
     return [*lines, f"  at {_shown(first.spot.at)}"] if first.spot else lines
 
 
-def _stack(group: list[Finding]) -> list[str]:
+def _stack(group: list[RankState]) -> list[str]:
     first = group[0]
     if not first.stack:
         return []
@@ -116,11 +116,11 @@ def _stack(group: list[Finding]) -> list[str]:
     return [f"  stack{whose}, the innermost call first:", *lines, *([f"    and {more} more"] if more else [])]
 
 
-def _shown(frame: Frame) -> str:
+def _shown(frame: StackFrame) -> str:
     return f"{frame}: {frame.text}" if frame.text else str(frame)
 
 
-def _advice(groups: list[list[Finding]]) -> str:
+def _advice(groups: list[list[RankState]]) -> str:
     first = groups[0]
     kind = first[0].kind
     name = ranks_text([finding.rank for finding in first])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mpibatch.base.progress.heartbeat import BEAT, BYTES, PHASE, step_of
 from mpibatch.base.timing import PHASES
-from mpibatch.supervisor.page import Finding, Kind
+from mpibatch.supervisor.page import Kind, RankState
 from mpibatch.supervisor.settings import ASK
 from mpibatch.supervisor.stacks import frames_of, spot_of
 
@@ -91,7 +91,7 @@ class Rank:
         """Bytes of its stack written so far. Local."""
         return os.fstat(self._stack).st_size
 
-    def finding(self) -> Finding:
+    def finding(self) -> RankState:
         """Return what is known of it, once it has been asked. Local."""
         stack = frames_of(os.pread(self._stack, STACK_BYTES, 0).decode(errors="replace"), self._thread)
         spot = spot_of(stack) if stack else None
@@ -102,7 +102,7 @@ class Rank:
             kind = "stopped"
         elif not stack:
             kind = "kernel" if self.state == "D" else "mute"
-        return Finding(
+        return RankState(
             rank=self.rank, pid=self.pid, kind=kind, step=step_of(self._memory), phase=int(self._record[PHASE]),
             stack=stack, spot=spot,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Frame", "Spot", "frames_of", "spot_of"]
+__all__ = ["Spot", "StackFrame", "frames_of", "spot_of"]
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 _LIBRARIES = (
@@ -32,7 +32,7 @@ _SLOW = ("/numba/core/", "/llvmlite/", "<frozen importlib", "/h5py/")
 
 
 @dataclass(frozen=True)
-class Frame:
+class StackFrame:
     """A line of a stack."""
 
     file: str
@@ -60,25 +60,25 @@ class Spot:
     is_slow : whether it compiles, or is in files.
     """
 
-    at: Frame
+    at: StackFrame
     call: str
     waits: bool
     is_slow: bool
 
 
-def frames_of(dump: str, thread: int) -> list[Frame]:
+def frames_of(dump: str, thread: int) -> list[StackFrame]:
     """Return the stack of one thread, the innermost frame first, of all that faulthandler wrote. Local."""
-    frames: list[Frame] = []
+    frames: list[StackFrame] = []
     is_it = False
     for line in dump.splitlines():
         if head := _THREAD.match(line):
             is_it = int(head[1], 16) == thread
         elif is_it and (frame := _FRAME.match(line)):
-            frames.append(Frame(frame[1], int(frame[2]), frame[3]))
+            frames.append(StackFrame(frame[1], int(frame[2]), frame[3]))
     return frames
 
 
-def spot_of(frames: list[Frame]) -> Spot:
+def spot_of(frames: list[StackFrame]) -> Spot:
     """Return where a stack is, which is not empty. Local."""
     inner = frames[0]
     place = next((n for n, frame in enumerate(frames) if _is_of_user(frame)), None)
@@ -91,7 +91,7 @@ def spot_of(frames: list[Frame]) -> Spot:
     return Spot(at, call, bool(name) or is_meeting, any(part in frame.file for frame in frames for part in _SLOW))
 
 
-def wait_in(frame: Frame) -> str:
+def wait_in(frame: StackFrame) -> str:
     """Return the name of MPI's waiting method that a frame's line calls, "" if none. Local."""
     calls = [
         node
@@ -117,14 +117,14 @@ def _calls(file: str) -> list[ast.Call]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
-def _is_of_package(frame: Frame) -> bool:
+def _is_of_package(frame: StackFrame) -> bool:
     return frame.file.startswith(_PACKAGE + "/") and not frame.file.startswith(_PACKAGE + "/apps/")
 
 
-def _is_of_user(frame: Frame) -> bool:
+def _is_of_user(frame: StackFrame) -> bool:
     return not _is_of_package(frame) and not any(part in frame.file for part in _LIBRARIES)
 
 
-def _entry(inner: list[Frame]) -> str:
+def _entry(inner: list[StackFrame]) -> str:
     """The function of ours that a user's line calls."""
     return inner[-1].function if _is_of_package(inner[-1]) else ""

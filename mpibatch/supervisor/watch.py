@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.supervisor.page import Finding, Node, page
+from mpibatch.supervisor.page import Node, RankState, page
 from mpibatch.supervisor.rank import Rank
 from mpibatch.supervisor.settings import END, LONGER
 
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["Task", "Watch", "connected"]
+__all__ = ["Watch", "WatchTask", "connected"]
 
 TICK = 1.0  # seconds, at most
 CONNECTING = 120.0  # seconds for all ranks of the node to connect
@@ -33,7 +33,7 @@ ENDING = (2.0, 3.0)  # seconds for one rank to end the job, and then for all
 
 
 @dataclass(frozen=True)
-class Task:
+class WatchTask:
     """What a supervisor is to do, as its first rank tells it.
 
     Attributes
@@ -55,7 +55,7 @@ class Task:
     first: int
 
 
-def connected(task: Task, listening: socket.socket) -> list[Rank]:
+def connected(task: WatchTask, listening: socket.socket) -> list[Rank]:
     """Wait for all ranks of the node, and return them; none if not all come. Local."""
     ranks: list[Rank] = []
     until = time.monotonic() + CONNECTING
@@ -73,7 +73,7 @@ def connected(task: Task, listening: socket.socket) -> list[Rank]:
 class Watch:
     """Watches these ranks until the last of them has left, or the job is ended: see `run`."""
 
-    def __init__(self, task: Task, ranks: list[Rank]) -> None:
+    def __init__(self, task: WatchTask, ranks: list[Rank]) -> None:
         self._task, self._ranks = task, ranks
         self._limit = task.seconds
         self._path = Path(task.folder) / f"hang-{task.node}-{task.first}.txt" if task.folder else None
@@ -122,7 +122,7 @@ class Watch:
         if task.ends:
             self._end({finding.rank for finding in findings if finding.kind == "waits"})
 
-    def _ask(self) -> list[Finding]:
+    def _ask(self) -> list[RankState]:
         ranks = self._ranks
         for rank in ranks:
             rank.ask()
@@ -134,7 +134,7 @@ class Watch:
                 break
         return [rank.finding() for rank in ranks]
 
-    def _may_take_long(self, findings: list[Finding]) -> bool:
+    def _may_take_long(self, findings: list[RankState]) -> bool:
         """Whether a rank compiles, or is in files; or all wait, perhaps for one that is at work on another node."""
         is_elsewhere = len(findings) < self._task.world and all(finding.kind == "waits" for finding in findings)
         return is_elsewhere or any(finding.spot is not None and finding.spot.is_slow for finding in findings)

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from mpibatch.base.timing import phase
 from mpibatch.base.units import ranks_text
 from mpibatch.supervisor import page as page_module
-from mpibatch.supervisor.page import Finding, Kind, Node, grouped, page
+from mpibatch.supervisor.page import Kind, Node, RankState, grouped, page
 from mpibatch.supervisor.settings import DEFAULT, SETTING, seconds_of_setting
-from mpibatch.supervisor.stacks import Frame, Spot, frames_of, spot_of, wait_in
+from mpibatch.supervisor.stacks import Spot, StackFrame, frames_of, spot_of, wait_in
 from scripts import drill_hangs
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,11 +43,11 @@ LINES = {
 def test_a_line_that_waits_for_others_is_told_from_its_words(tmp_path: Path) -> None:
     for number, (line, name) in enumerate(LINES.items()):
         (tmp_path / f"{number}.py").write_text(f"{line}\n")
-        assert wait_in(Frame(str(tmp_path / f"{number}.py"), 1, "f")) == name, line
+        assert wait_in(StackFrame(str(tmp_path / f"{number}.py"), 1, "f")) == name, line
     many = tmp_path / "many.py"
     many.write_text("x = f(\n    comm.bcast(\n        values,\n    ),\n    g(),\n)\n")
-    assert [wait_in(Frame(str(many), line, "f")) for line in (1, 2, 3, 5)] == ["", "bcast", "bcast", ""]
-    assert wait_in(Frame("<string>", 1, "f")) == ""
+    assert [wait_in(StackFrame(str(many), line, "f")) for line in (1, 2, 3, 5)] == ["", "bcast", "bcast", ""]
+    assert wait_in(StackFrame("<string>", 1, "f")) == ""
 
 
 def test_a_rank_is_at_the_users_line_whatever_is_called_there(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_rank_is_at_the_users_line_whatever_is_called_there(tmp_path: Path) ->
     assert frames_of(dump, 1) == []
     assert spot_of(frames).at == frames[0]
     assert not spot_of(frames).waits
-    inside = Frame(str(Path(page_module.__file__).parent.parent / "mpi/agree.py"), 1, "agreed")
+    inside = StackFrame(str(Path(page_module.__file__).parent.parent / "mpi/agree.py"), 1, "agreed")
     assert spot_of([inside, *frames]) == Spot(frames[0], "mpibatch's agreed", waits=True, is_slow=False)
 
 
@@ -77,7 +77,7 @@ KINDS = st.sampled_from([*Kind.__args__])
 @given(st.lists(st.tuples(KINDS, st.integers(1, 3)), min_size=1, max_size=12))
 def test_who_keeps_others_waiting_comes_first_and_of_them_the_fewest(places: list[tuple[Kind, int]]) -> None:
     findings = [
-        Finding(rank, 100 + rank, kind, f"step {line}", 0, (), Spot(Frame("x", line, "f"), "", False, False))
+        RankState(rank, 100 + rank, kind, f"step {line}", 0, (), Spot(StackFrame("x", line, "f"), "", False, False))
         for rank, (kind, line) in enumerate(places)
     ]
     groups = grouped(findings)

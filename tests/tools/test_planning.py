@@ -22,7 +22,7 @@ from mpibatch.job.plan import layout
 from mpibatch.tools.planning import machine as machines
 from mpibatch.tools.planning import profile as profiles
 from mpibatch.tools.planning.advice import counts, limit_of, traps
-from mpibatch.tools.planning.machine import Exchange, JobWork, Machine, StepLength, StepWork
+from mpibatch.tools.planning.machine import HaloTraffic, JobWork, Machine, StepLength, StepWork
 from mpibatch.tools.planning.prediction import Model, seconds_per_cell
 from mpibatch.tools.planning.run_prediction import of_study, predicted
 from mpibatch.tools.planning.traffic import fitted_to, traffic_of
@@ -63,14 +63,14 @@ class Parameters:
 def run(p, simulation): ...
 '''
 EVEN = Machine("even", 4, dict.fromkeys((1, 2, 4), 10.0) | {2: 20.0, 4: 40.0}, 1 << 34, 1e-6, 1e9, 3e-6, write={1: 1e9})
-STAR = Exchange(((1, 1),) * 3, False, (False,) * 3, 8, 1.0)
+STAR = HaloTraffic(((1, 1),) * 3, False, (False,) * 3, 8, 1.0)
 
 
 def heat(*shape: int) -> Any:
     return parse_any(HEAT.format(", ".join(map(str, shape))), "heat.toml")
 
 
-def subject(shape: Sequence[int], per_cell: float = 1e-9, exchanges: tuple[Exchange, ...] = (STAR,)) -> Subject:
+def subject(shape: Sequence[int], per_cell: float = 1e-9, exchanges: tuple[HaloTraffic, ...] = (STAR,)) -> Subject:
     """The heat program as if it had been probed."""
     unprobed = subject_of(heat(*shape))
     steps = (StepWork("steps", {1: per_cell, 4: per_cell}, 0.0, exchanges, 0.1),)
@@ -241,7 +241,7 @@ def test_blocks_add_up(shape: list[int], ranks: int) -> None:
 def test_efficiency_is_one_at_most_on_equal_ranks(shape: list[int], ranks: int, each: float, latency: float) -> None:
     assume(ranks <= math.prod(shape))
     ndim = len(shape)
-    star = Exchange(((1, 1),) * ndim, False, (False,) * ndim, 8, 1.0)
+    star = HaloTraffic(((1, 1),) * ndim, False, (False,) * ndim, 8, 1.0)
     prediction = Model(subject(shape, each, (star,)), replace(EVEN, latency=latency)).at(ranks)
     assert prediction.efficiency is not None
     assert 0 < prediction.efficiency <= 1 + 1e-12
@@ -254,7 +254,7 @@ def test_efficiency_is_one_at_most_on_equal_ranks(shape: list[int], ranks: int, 
 @settings(deadline=None, derandomize=True, database=None, max_examples=12)
 def test_advice_is_truly_better_by_the_model(shape: list[int], ranks: list[int]) -> None:
     ndim = len(shape)
-    star = Exchange(((1, 1),) * ndim, False, (False,) * ndim, 8, 1.0)
+    star = HaloTraffic(((1, 1),) * ndim, False, (False,) * ndim, 8, 1.0)
     model = Model(subject(shape, 1e-8, (star,)), EVEN)
     fitting = [count for count in ranks if count <= math.prod(shape)]
     for advice in traps(model, fitting):
@@ -308,7 +308,7 @@ def test_the_busiest_rank_is_found_among_a_few(
 ) -> None:
     ndim, topology = len(axes), [parts for parts, _, _ in axes]
     ranks = math.prod(topology)
-    exchange = Exchange((width,) * ndim, corners, (wraps,) * ndim, 4, 1.0)
+    exchange = HaloTraffic((width,) * ndim, corners, (wraps,) * ndim, 4, 1.0)
     spread = layout(tuple(parts * n + more % parts for parts, n, more in axes), ranks, {"topology": topology})
     sent = traffic_of(exchange, spread, ranks)
     stages = [(axis,) for axis in range(ndim)] if corners and ndim > 1 else [tuple(range(ndim))]
@@ -350,7 +350,7 @@ def test_memory_is_held_against_the_node() -> None:
 
 
 def test_small_blocks_fuse_fewer_steps() -> None:
-    fused = Exchange(((4, 4),) * 3, True, (False,) * 3, 8, 0.25, 4)
+    fused = HaloTraffic(((4, 4),) * 3, True, (False,) * 3, 8, 0.25, 4)
     large = fitted_to(fused, layout((256, 256, 256), 8, {}))
     small = fitted_to(fused, layout((32, 32, 32), 64, {}))
     assert large == fused

@@ -13,7 +13,7 @@ from mpibatch.job.file.functions import function
 from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, private
 from mpibatch.tools.planning import halos, measurement
-from mpibatch.tools.planning.machine import Exchange
+from mpibatch.tools.planning.machine import HaloTraffic
 from mpibatch.tools.planning.traffic import traffic_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def test_traffic_of_a_probed_step_is_what_is_sent(field: mb.Field) -> None:
         lap, messages, nbytes = count_exchanges(name, given, field)
         spread, ranks = layout(SHAPE, private().size, {}), private().size
         traffic = [
-            (traffic_of(Exchange(n.widths, n.corners, n.wraps, n.bytes_per_cell, 1.0), spread, ranks), times)
+            (traffic_of(HaloTraffic(n.widths, n.corners, n.wraps, n.bytes_per_cell, 1.0), spread, ranks), times)
             for n, times in lap.exchanges.items()
         ]
         # A median fetches all at once, and with it what lies beyond walls next to a neighbor.
@@ -126,7 +126,7 @@ def test_traffic_of_a_simulation_is_what_is_sent() -> None:
     steps = next(lap for lap in tally.exchanges() if lap.name == "steps")
     expected = 0.0
     for need, times in steps.exchanges.items():
-        exchange = Exchange(need.widths, need.corners, need.wraps, need.bytes_per_cell, 1.0, need.steps)
+        exchange = HaloTraffic(need.widths, need.corners, need.wraps, need.bytes_per_cell, 1.0, need.steps)
         expected += times * traffic_of(exchange, spread, ranks).bytes
     assert sum(need.steps * times for need, times in steps.exchanges.items()) == 7
     _, nbytes = tally.traffic()

@@ -25,7 +25,7 @@ from tests.support.studies import PHASES, amdahl, build, noise, record
 pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")
 from mpibatch.tools.report.comparison import compare
-from mpibatch.tools.report.findings import Finding, find
+from mpibatch.tools.report.findings import Remark, find
 from mpibatch.tools.report.measures import Measures, measure
 from mpibatch.tools.report.plots import PHASE_COLOURS, draw
 from mpibatch.tools.report.words import facts, losses, promise, short, summary
@@ -232,7 +232,7 @@ def keys(study: studies.Study) -> set[str]:
     return {finding.key for finding in find(measure(study))}
 
 
-def finding_of(study: studies.Study, key: str) -> Finding:
+def finding_of(study: studies.Study, key: str) -> Remark:
     return next(finding for finding in find(measure(study)) if finding.key == key)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpibatch.tools.report.fits import Sample, fit, fit_all
+from mpibatch.tools.report.fits import FitPoint, fit, fit_all
 from mpibatch.tools.report.measures import serial_fraction
 from mpibatch.tools.report.statistics import (
     different,
@@ -107,7 +107,7 @@ def test_karp_flatt_by_hand():
 
 def samples(law, widths, runs=5, part=0.0, seed=1):
     source = random.Random(seed)
-    return [Sample(p, tuple(law(p) * (1 + part * source.gauss(0, 1)) for _ in range(runs))) for p in widths]
+    return [FitPoint(p, tuple(law(p) * (1 + part * source.gauss(0, 1)) for _ in range(runs))) for p in widths]
 
 
 WIDTHS = (1, 2, 4, 8, 16, 32)

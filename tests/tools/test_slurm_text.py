@@ -239,7 +239,7 @@ def test_what_was_chosen_stands_in_the_script(capsys):
 )
 def test_a_point_of_a_study_takes_as_few_nodes_as_hold_it(ranks, threads, most, sizes, folder):
     made = folders.create("study", name="job", mode="strong", job=JOB, source="job.toml", counts=[ranks], repeat=3)
-    options = batch.Options(ntasks_per_node=most, time="30")
+    options = batch.BatchOptions(ntasks_per_node=most, time="30")
     [request] = batch.requests(made, Profile("p", cores_per_node=128), [(ranks, threads, n) for n in (2, 3)], options)
     assert (request.nodes, request.ntasks_per_node, request.ntasks) == sizes
     assert request.ranks == ranks
@@ -260,7 +260,7 @@ def test_a_point_is_submitted_once_wherever_it_is_asked_for(folder, monkeypatch)
     monkeypatch.setattr(
         commands, "queue", lambda: {n: dataclasses.replace(job, state=state["now"]) for n, job in queued.items()}
     )
-    todo, profile, options = [(1, 1, 1)], Profile("p"), batch.Options(time="30")
+    todo, profile, options = [(1, 1, 1)], Profile("p"), batch.BatchOptions(time="30")
     assert [job.number for job in batch.run(made, profile, todo, options)] == ["1"]
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")

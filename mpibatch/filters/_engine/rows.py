@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.filters._engine.footprints import Window
 
-__all__ = ["Rows", "rows_of", "starts"]
+__all__ = ["WindowRows", "rows_of", "starts"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ LONG_AGAINST = 4  # an axis this many times longer than the last one is worth to
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class WindowRows:
     """Rows of a flat output, and where the windows of their first cells begin in flat `cells`.
 
     The cell x of row r reads ``cells[bases[r] + offset + x]`` for every offset and is ``out[targets[r] + x]``,
@@ -58,7 +58,7 @@ class Rows:
             self.moves[0][...] = self.moves[1]
 
 
-def rows_of(u: Field, out: Field, window: Window, modes: tuple[str, ...], cval: Any) -> list[Rows]:
+def rows_of(u: Field, out: Field, window: Window, modes: tuple[str, ...], cval: Any) -> list[WindowRows]:
     """Return the rows that make up the owned cells of `out`, to be read in `u` and its surroundings. Collective."""
     reach = window.reach
     if u.halo == reach:  # on all ranks, or on none
@@ -83,7 +83,9 @@ def rows_of(u: Field, out: Field, window: Window, modes: tuple[str, ...], cval: 
     return parts
 
 
-def _rows(cells: Array, origin: tuple[int, ...], box: Box, out: Field, window: Window, swap: int | None = None) -> Rows:
+def _rows(
+    cells: Array, origin: tuple[int, ...], box: Box, out: Field, window: Window, swap: int | None = None
+) -> WindowRows:
     """Return the rows of `box` in `out`; the windows lie in `cells`, whose first cell is `origin`. Local.
 
     With `swap` the cells, and the rows, are laid out with that axis and the last one exchanged.
@@ -100,7 +102,7 @@ def _rows(cells: Array, origin: tuple[int, ...], box: Box, out: Field, window: W
     width = math.prod(cells.shape[ndim:])
     corner = [s - o - low for s, o, (low, _) in zip(box.start, origin, window.reach, strict=True)]
     shape = tuple(box.shape[axis] for axis in order)
-    return Rows(
+    return WindowRows(
         cells=cells.reshape(-1),
         bases=starts(cells.shape[:ndim], tuple(corner[axis] for axis in order), shape) * width,
         offsets=window.offsets(cells.shape[:ndim], order) * width,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
-from mpibatch.filters._engine.rows import Rows, rows_of
+from mpibatch.filters._engine.rows import WindowRows, rows_of
 from mpibatch.filters._loops.networks import selection_network
 from mpibatch.halo import padded_copy
 
@@ -73,7 +73,7 @@ def _by_network(dtype: np.dtype[Any], window: Window, rank: int) -> bool:
     return bool(cost < FIND_NS + MOVE_NS * edge)
 
 
-def _run_network(rows: Rows, window: Window, step: int, rank: int) -> None:
+def _run_network(rows: WindowRows, window: Window, step: int, rank: int) -> None:
     """Run a network of comparators over rows of cells. Local."""
     from mpibatch.filters._loops import rank_network as loops
 

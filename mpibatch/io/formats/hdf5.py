@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
-    "COLUMNS", "Chunks", "chunks_of", "columns_of", "datasets", "dtype_text", "find", "inspect", "opened", "read",
+    "COLUMNS", "PackedChunks", "chunks_of", "columns_of", "datasets", "dtype_text", "find", "inspect", "opened", "read",
     "refusal",
 ]  # fmt: skip
 
@@ -307,7 +307,7 @@ def _unfolded(dataset: Any, selection: Selection) -> Array:
     return values[whole + selection[dataset.ndim :]]
 
 
-class Chunks:
+class PackedChunks:
     """The chunks of a source that HDF5 unpacks, one at a time; made by `chunks_of`."""
 
     def __init__(self, dataset: Any) -> None:
@@ -321,14 +321,14 @@ class Chunks:
 
 
 @contextmanager
-def chunks_of(source: Source) -> Iterator[Chunks | raw_values.Chunks]:
+def chunks_of(source: Source) -> Iterator[PackedChunks | raw_values.Chunks]:
     """Open a source that lies in chunks. Local."""
     if source.storage is not None and source.storage.is_plain:
         with raw_values.chunks_of(source) as plain:
             yield plain
     else:
         with _dataset(source) as dataset:
-            yield Chunks(dataset)
+            yield PackedChunks(dataset)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from mpibatch.io.formats.picks import parse_picks
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Part", "default_part", "part_of"]
+__all__ = ["SchemaPart", "default_part", "part_of"]
 
 _KEYS = {"projections": 0, "flats": 1, "darks": 2, "angles": 0}  # of NXtomo: the image_key of each
 _EXCHANGE = {"projections": "data", "flats": "data_white", "darks": "data_dark", "angles": "theta"}
@@ -29,7 +29,7 @@ EVEN = 1e-3
 
 
 @dataclass(frozen=True)
-class Part:
+class SchemaPart:
     """What a name of an agreement stands for: a dataset, runs of its rows, what of its shape counts, and its grid."""
 
     name: str
@@ -38,14 +38,14 @@ class Part:
     grid: Mapping[str, Any] = field(default_factory=dict)
 
 
-def default_part(file: Any, path: str) -> Part | None:
+def default_part(file: Any, path: str) -> SchemaPart | None:
     """Return what is meant where no dataset is named; None: no agreement tells. Local."""
     if _tomo(file) is not None or _dataset(file, "exchange/data") is not None:
         return part_of(file, path, "projections")
     return part_of(file, path, "") if "ImarisDataSet" in file.attrs else None
 
 
-def part_of(file: Any, path: str, name: str) -> Part | None:
+def part_of(file: Any, path: str, name: str) -> SchemaPart | None:
     """Return what a name stands for; None if it is none of an agreement's. Local. UsageError if it is not there."""
     if "ImarisDataSet" in file.attrs and (not name or "=" in name):
         return _imaris(file, path, name)
@@ -58,7 +58,7 @@ def part_of(file: Any, path: str, name: str) -> Part | None:
     place = f"exchange/{_EXCHANGE[name]}"
     if (data := _dataset(file, place)) is None:
         raise UsageError(f"{path!r} is a scan of DXchange without {place!r}: it has no {name}")
-    return Part(place, grid=_scan_grid(_dataset(file, "exchange/theta"), data, None) if name != "angles" else {})
+    return SchemaPart(place, grid=_scan_grid(_dataset(file, "exchange/theta"), data, None) if name != "angles" else {})
 
 
 def _tomo(file: Any) -> Any:
@@ -72,7 +72,7 @@ def _tomo(file: Any) -> Any:
     return None
 
 
-def _nxtomo(entry: Any, path: str, name: str) -> Part:
+def _nxtomo(entry: Any, path: str, name: str) -> SchemaPart:
     detector = entry["instrument/detector"]
     data, keys = _dataset(detector, "data"), _dataset(detector, "image_key")
     if data is None or keys is None or keys.shape != data.shape[:1]:
@@ -92,7 +92,7 @@ def _nxtomo(entry: Any, path: str, name: str) -> Part:
     grid = {} if name == "angles" else _scan_grid(angles if name == "projections" else None, data, chosen)
     is_whole = runs == ((0, data.shape[0]),)
     shape = (len(chosen), *source.shape[1:])
-    return Part(source.name.strip("/"), () if is_whole else runs, None if is_whole else shape, grid)
+    return SchemaPart(source.name.strip("/"), () if is_whole else runs, None if is_whole else shape, grid)
 
 
 def _scan_grid(angles: Any, data: Any, chosen: Any) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _scan_grid(angles: Any, data: Any, chosen: Any) -> dict[str, Any]:
     }
 
 
-def _imaris(file: Any, path: str, name: str) -> Part:
+def _imaris(file: Any, path: str, name: str) -> SchemaPart:
     picks = parse_picks(path, name)
     if picks.name or not {*picks.axes} <= {"T", "C"}:
         raise UsageError(f"{name!r} names nothing in {path!r}, an image of Imaris; write level=0,frame=0,channel=0")
@@ -149,7 +149,7 @@ def _imaris(file: Any, path: str, name: str) -> Part:
         "axes": ("z", "y", "x"), "origin": tuple(low), "periodic": (False,) * 3, "spacing": spacing,
         "units": _plain_text(image.get("Unit", "um")),
     }  # fmt: skip
-    return Part(f"{place}/Data", (), shape, grid)
+    return SchemaPart(f"{place}/Data", (), shape, grid)
 
 
 def _inside(node: Any, name: str) -> Any:

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from mpibatch.io.seal.extent import Digests, Extent
 
-__all__ = ["PART", "Part", "committed"]
+__all__ = ["PART", "PartFile", "committed"]
 
 
 @dataclass
-class Part:
+class PartFile:
     """A file under its temporary name `path`.
 
     Attributes
@@ -54,7 +54,7 @@ def committed(
     sealed: bool = True,
     adopt: bool = False,
     keep: Callable[[], bool] | None = None,
-) -> Iterator[Part]:
+) -> Iterator[PartFile]:
     """Yield the temporary name, under which an empty file lies; seal and rename it after the block. Collective.
 
     If the block raises, the temporary file is removed, and what was there under `path` stays. The block must raise
@@ -72,7 +72,7 @@ def committed(
             target = os.path.realpath(path)
             work = _Work.begin(target, overwrite, adopt)
     target = comm.bcast(target, root=0)
-    whole = Part(target + PART)
+    whole = PartFile(target + PART)
     try:
         yield whole
         with agreed(comm, f"writing {path}"):
@@ -117,7 +117,7 @@ class _Work:
             raise
         return cls(path, folder, file)
 
-    def commit(self, overwrite: bool, whole: Part, sealed: bool) -> None:
+    def commit(self, overwrite: bool, whole: PartFile, sealed: bool) -> None:
         """Seal the file, bring it to the disk and give it its name."""
         part = self.target.name + PART
         _check_free(self.target, overwrite)

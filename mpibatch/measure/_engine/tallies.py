@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.measure._engine.rows import Shares
 
-__all__ = ["Layout", "layout_of", "pairs_of", "tallied"]
+__all__ = ["RowLayout", "layout_of", "pairs_of", "tallied"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ def pairs_of(ndim: int) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RowLayout:
     """The columns of a row.
 
     Attributes
@@ -100,7 +100,7 @@ class Layout:
         return fold_rows(rows, (np.add, slice(1, sums)), (np.maximum, slice(sums, None)))
 
 
-def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) -> tuple[Layout, int]:
+def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) -> tuple[RowLayout, int]:
     """Return how rows look like, for all ranks, and the greatest label. Collective: one all-reduce."""
     shape = labels.grid.shape
     words = 1 if math.prod(shape) * max(shape) ** 2 < LARGEST else WORDS
@@ -118,7 +118,7 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
         labels.grid.comm.Allreduce(MPI.IN_PLACE, mine, op=MPI.MAX)
     top, least, greatest = int(mine[0]), -int(mine[1]), int(mine[2])
     if values is None:
-        return Layout(labels.grid.ndim, order, words), top
+        return RowLayout(labels.grid.ndim, order, words), top
     # The significand of f4 ends 29 places before that of f8.
     dropped = (0 if values.dtype.itemsize == 8 else 29) if is_float else -1
     bits = FRACTION_BITS + 1 - dropped if is_float else 8 * values.dtype.itemsize
@@ -129,7 +129,7 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
     total = max((places + last) // 32 + 3, (places + bits + count) // 32 + 2)
     moment = total + 2 if "moment" in kinds else 0
     square = max((2 * places + 2 * last) // 32 + 3, (2 * places + 2 * bits + count) // 32 + 2)
-    layout = Layout(
+    layout = RowLayout(
         ndim=labels.grid.ndim,
         order=order,
         words=words,
@@ -143,7 +143,7 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
     return layout, top
 
 
-def tallied(labels: Field, values: Field | None, layout: Layout, shares: Shares) -> Ints:
+def tallied(labels: Field, values: Field | None, layout: RowLayout, shares: Shares) -> Ints:
     """Return this rank's share of all labels' rows, in order of label. Collective."""
     comm = labels.grid.comm
     with agreed(comm, "regionprops_table"), phase("compute"):
@@ -152,7 +152,7 @@ def tallied(labels: Field, values: Field | None, layout: Layout, shares: Shares)
         return layout.merge(forward(comm, shares.owners(rows[:, 0]), rows, layout.merge))
 
 
-def _parts(labels: Field, values: Field | None, layout: Layout) -> Iterator[Ints]:
+def _parts(labels: Field, values: Field | None, layout: RowLayout) -> Iterator[Ints]:
     """Yield the rows of each part of the block that is counted at once. Local."""
     for part in tiles(labels.box, TILE[layout.ndim]):
         inside = part.slices(labels.box.start)
@@ -160,7 +160,7 @@ def _parts(labels: Field, values: Field | None, layout: Layout) -> Iterator[Ints
         yield _rows(signed(labels.owned[inside]), seen, part.start, layout)
 
 
-def _rows(tile: Array, values: Array | None, start: tuple[int, ...], layout: Layout) -> Ints:
+def _rows(tile: Array, values: Array | None, start: tuple[int, ...], layout: RowLayout) -> Ints:
     """Return the rows of the labels in a part of a block. Local."""
     from mpibatch.measure._loops import regions
 
@@ -200,7 +200,7 @@ def _rows(tile: Array, values: Array | None, start: tuple[int, ...], layout: Lay
     return rows
 
 
-def _put_geometry(parts: list[Ints], sums: Ints, ends: Ints, start: tuple[int, ...], layout: Layout) -> None:
+def _put_geometry(parts: list[Ints], sums: Ints, ends: Ints, start: tuple[int, ...], layout: RowLayout) -> None:
     """Write counts, coordinates and boxes of a part that begins at `start` to columns, in global indices. Local."""
     ndim, count = layout.ndim, sums[:, 0]
     parts[1][:, 0] = count

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mpibatch.domain import Box
     from mpibatch.fields.field import Field
     from mpibatch.measure._engine.rows import Shares
-    from mpibatch.measure._engine.tallies import Layout
+    from mpibatch.measure._engine.tallies import RowLayout
 
 __all__ = ["MOMENTS", "WEIGHTED", "Moments", "summed_moments"]
 
@@ -46,7 +46,7 @@ def _limbs_of(shape: tuple[int, ...]) -> int:
     return sum(POWERS * n.bit_length() for n in shape) // 32 + 2
 
 
-def summed_moments(labels: Field, values: Field | None, layout: Layout, shares: Shares, known: Ints) -> Array:
+def summed_moments(labels: Field, values: Field | None, layout: RowLayout, shares: Shares, known: Ints) -> Array:
     """Return the sums of these labels, this rank's share of all, about the grid's first cell. Collective.
 
     Python's integers, of the shape (labels, 4, ..., 4), or, weighted with values, in their unit.
@@ -62,7 +62,7 @@ def summed_moments(labels: Field, values: Field | None, layout: Layout, shares: 
     return integers(chosen.reshape((-1,) + (POWERS,) * grid.ndim + (words,))).astype(object)
 
 
-def _parts(labels: Field, values: Field | None, layout: Layout, words: int) -> Iterator[Ints]:
+def _parts(labels: Field, values: Field | None, layout: RowLayout, words: int) -> Iterator[Ints]:
     """Yield a row of limbs for each label of each tile. Local."""
     ndim = labels.grid.ndim
     for tile in tiles(labels.box, TILE[ndim]):
@@ -72,7 +72,7 @@ def _parts(labels: Field, values: Field | None, layout: Layout, words: int) -> I
         yield np.column_stack([names, limbs.reshape(len(names), POWERS**ndim * words)])
 
 
-def _tile_sums(labels: Field, values: Field | None, layout: Layout, tile: Box) -> tuple[Ints, Array]:
+def _tile_sums(labels: Field, values: Field | None, layout: RowLayout, tile: Box) -> tuple[Ints, Array]:
     """Return the labels in a tile, and their sums about its first cell. Local."""
     from mpibatch.measure._loops import moments as loops
     from mpibatch.measure._loops import regions

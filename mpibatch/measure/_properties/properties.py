@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.measure._engine.tallies import Layout, pairs_of
+from mpibatch.measure._engine.tallies import RowLayout, pairs_of
 from mpibatch.measure._engine.words import integers, ratios
 from mpibatch.measure._properties.moments import MOMENTS, WEIGHTED
 from mpibatch.measure._properties.outlines import OUTLINES
@@ -111,7 +111,7 @@ def kinds_of(names: Iterable[str]) -> set[str]:
 class Regions:
     """Rows of labels and, from them, columns by scikit-image's names."""
 
-    layout: Layout
+    layout: RowLayout
     rows: Ints
     spacing: tuple[float, ...]
 

@@ -14,7 +14,7 @@ from mpibatch.fields.grid import Grid
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.resample._loops.samples import MODES
 
-__all__ = ["Request", "grid_for", "mode_of", "order_of", "request_of"]
+__all__ = ["ResampleRequest", "grid_for", "mode_of", "order_of", "request_of"]
 
 Work = Callable[[Field, np.dtype[Any], float], Field]
 
@@ -35,7 +35,7 @@ def mode_of(name: str, mode: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ResampleRequest:
     """What was asked, checked."""
 
     name: str
@@ -60,7 +60,7 @@ class Request:
         return result
 
 
-def request_of(name: str, u: Any, order: Any, mode: Any, cval: Any, output: Any, least: int = 0) -> Request:
+def request_of(name: str, u: Any, order: Any, mode: Any, cval: Any, output: Any, least: int = 0) -> ResampleRequest:
     """Return what was asked, checked. Local."""
     check_field(name, u)
     is_complex = u.dtype.char in "FD" and u.dtype.isnative
@@ -73,7 +73,7 @@ def request_of(name: str, u: Any, order: Any, mode: Any, cval: Any, output: Any,
         raise UsageError(f"{name}: cval = {cval!r} is not a number; give one such as 0.0") from None
     if value.imag and not is_complex:
         raise UsageError(f"{name}: cval = {cval!r} is complex, and the field, of {u.dtype}, is not; give a real number")
-    return Request(
+    return ResampleRequest(
         name=name, u=u, order=order_of(name, order, least), mode=mode_of(name, mode), cval=value, dtype=dtype
     )
 

@@ -29,7 +29,7 @@ from mpibatch.resample._loops import samples as loops
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Coefficients", "Packed", "Request", "coefficients_of", "resample"]
+__all__ = ["Coefficients", "Packed", "SampleRequest", "coefficients_of", "resample"]
 
 Array = npt.NDArray[Any]
 I8 = npt.NDArray[np.int64]
@@ -169,7 +169,7 @@ class Packed:
         return self.cells, strides, np.array(c.lengths, np.int64), np.array(c.modes, np.int64), self.table
 
 
-class Request(Protocol):
+class SampleRequest(Protocol):
     """Results that this rank wants: a box of the owned cells of the field that they go to, from 0."""
 
     @property
@@ -179,14 +179,14 @@ class Request(Protocol):
     def firsts(self, c: Coefficients) -> list[I8]:
         """The first indices that are read, for each axis. Local."""
 
-    def part(self, box: Box) -> Request:
+    def part(self, box: Box) -> SampleRequest:
         """The same for a smaller box. Local."""
 
     def sample(self, c: Coefficients, packed: Packed, out: Array) -> None:
         """Write the values to a contiguous array of f8 in the shape of the box. Local."""
 
 
-def resample(name: str, c: Coefficients, request: Request, result: Field) -> Field:
+def resample(name: str, c: Coefficients, request: SampleRequest, result: Field) -> Field:
     """Fill a field with values between the cells of another one. Collective."""
     comm = c.field.grid.comm
     with agreed(comm, name), timed("compute"):
@@ -220,7 +220,9 @@ def resample(name: str, c: Coefficients, request: Request, result: Field) -> Fie
     return result
 
 
-def _pieces(name: str, c: Coefficients, request: Request, room: int) -> Iterator[tuple[Request, list[Runs]]]:
+def _pieces(
+    name: str, c: Coefficients, request: SampleRequest, room: int
+) -> Iterator[tuple[SampleRequest, list[Runs]]]:
     """Yield parts of a request, and what each needs, in at most so many bytes. Local."""
     needs = [runs_of(c.read_by(axis, firsts)) for axis, firsts in enumerate(request.firsts(c))]
     mine = c.field.box

@@ -25,14 +25,14 @@ from mpibatch.mpi import MPI
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Lines", "lines_of", "relax", "total"]
+__all__ = ["OwnedLines", "lines_of", "relax", "total"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class OwnedLines:
     """The lines of a block's owned cells along the last axis, in its padded memory.
 
     Cell x of line i is ``padded.reshape(-1)[bases[i] + x]``, 0 <= x < length. `at_face`: lines that are within reach of
@@ -46,7 +46,7 @@ class Lines:
     high: int
 
 
-def lines_of(u: Field) -> Lines:
+def lines_of(u: Field) -> OwnedLines:
     """Return the lines of a field without components. Local."""
     shape = u.box.shape if u.box.size else (0,) * u.grid.ndim
     corner = tuple(low for low, _ in u.halo)
@@ -59,7 +59,7 @@ def lines_of(u: Field) -> Lines:
     low, high = u.halo[-1]
     length = shape[-1]
     bases = starts(u.padded.shape, corner, shape) if u.box.size else np.empty(0, np.int64)
-    return Lines(bases, length, at_face.reshape(-1), min(low, length), min(high, max(0, length - low)))
+    return OwnedLines(bases, length, at_face.reshape(-1), min(low, length), min(high, max(0, length - low)))
 
 
 def relax(name: str, fields: Field | Sequence[Field], solve: Callable[[bool], Any], beyond: Any) -> int:

@@ -24,7 +24,7 @@ from mpibatch.stencil.language.parser import RESERVED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mpibatch.base.tally import Work
+    from mpibatch.base.tally import KernelWork
     from mpibatch.fields.grid import Grid
     from mpibatch.stencil.kernel import Kernel
 
@@ -67,7 +67,7 @@ def compare(kernel: Kernel, fields: Mapping[str, Field], scalars: Mapping[str, A
         same(next(iter(fields.values())).grid.comm, text)
 
 
-def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, work: Work, grid: Grid, time: float) -> None:
+def carry_out(kernel: Kernel, plan: Plan, sweep: Sweep, work: KernelWork, grid: Grid, time: float) -> None:
     """Fill halos and compute all owned cells; the inner ones while messages fly where that is faster. Collective."""
     work.ran(plan.cells)
     with _turn(kernel, plan, grid) as overlaps:
@@ -104,7 +104,7 @@ def sweep_of(kernel: Kernel, typed: Typed, plan: Plan, outputs: Sequence[Field],
     return looped(typed, written, plan.inputs, scalars, plan.geometry, kernel.threads, plan.edges)
 
 
-def work_of(kernel: Kernel, typed: Typed) -> Work:
+def work_of(kernel: Kernel, typed: Typed) -> KernelWork:
     """Return what the kernel's sweeps over such fields are counted as. Local."""
     works = state_of(kernel).works
     work = works.get(typed)

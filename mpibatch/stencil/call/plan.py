@@ -18,7 +18,7 @@ from mpibatch.halo import Exchange
 from mpibatch.stencil.call.halo_traffic import edges_of, exchanged, need_of, within_ranks
 from mpibatch.stencil.call.state import state_of
 from mpibatch.stencil.compiled.types import Stored
-from mpibatch.stencil.walls import Geometry, Sides, Task, normal_walls, source_modes, tasks
+from mpibatch.stencil.walls import Sides, WallGeometry, WallTask, normal_walls, source_modes, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class FrozenHalo:
     walls: str | None  # None: they have a user's function, and may be others each time
     width: Width
     exchange: Exchange | None
-    tasks: Sequence[Task]
+    tasks: Sequence[WallTask]
     need: Need
 
     def __call__(self, time: float) -> None:
@@ -82,7 +82,7 @@ class Plan:
     copies: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
     exchanges: list[Exchange]
     needs: list[Need]
-    tasks: list[Task]
+    tasks: list[WallTask]
     standing: list[FrozenHalo]
     geometry: dict[tuple[str, int], Any]
     distant: tuple[int, ...]  # axes along which other ranks' cells are read
@@ -194,7 +194,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
     grid = next(iter(fields.values())).grid
     footprint = kernel.footprint_on(grid.ndim)
     sides = normal_walls(walls, tuple(fields), grid.ndim, cval)
-    geometry = Geometry.of(grid)
+    geometry = WallGeometry.of(grid)
     memories = _memories(fields, footprint, sides, kept)
     _check_grids(kernel.name, memories, grid)
     copies = _copies(memories, fields)
@@ -202,7 +202,7 @@ def _plan(kernel: Kernel, fields: Mapping[str, Field], walls: Any, cval: Any, ke
     edges: dict[_InputMemory, Edges] = {}
     groups: dict[Any, list[Field]] = {}
     asking: dict[Any, list[Field]] = {}
-    formulas: list[Task] = []
+    formulas: list[WallTask] = []
     for memory in dict.fromkeys(memories.values()):
         if not any(width for pair in memory.reach for width in pair):
             continue

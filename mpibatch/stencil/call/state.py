@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpibatch.base.tally import Work
+    from mpibatch.base.tally import KernelWork
     from mpibatch.fields.grid import Grid
     from mpibatch.stencil.call.overlap import Trials
     from mpibatch.stencil.compiled.types import Typed
@@ -21,7 +21,7 @@ class CallState:
     """Plans by memory, walls and what is kept; what calls are counted as, by types; trials of overlap, by grid."""
 
     plans: dict[Any, Any] = field(default_factory=dict)
-    works: dict[Typed, Work] = field(default_factory=dict)
+    works: dict[Typed, KernelWork] = field(default_factory=dict)
     trials: weakref.WeakKeyDictionary[Grid, Trials] = field(default_factory=weakref.WeakKeyDictionary)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["Beside", "Beyond", "EdgeJob", "Head", "Level", "in_text", "table_of"]
+__all__ = ["Beside", "Beyond", "EdgeJob", "FusedLevel", "Head", "in_text", "table_of"]
 
 
 class EdgeJob(NamedTuple):
@@ -30,7 +30,7 @@ class EdgeJob(NamedTuple):
     value: int  # place of the value
 
 
-class Level(NamedTuple):
+class FusedLevel(NamedTuple):
     """Which cells a level of fused steps computes: planes, rows and columns; turns go on for the fills behind them."""
 
     first: int

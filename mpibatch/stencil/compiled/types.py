@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil.language.functions import FUNCTIONS
-from mpibatch.stencil.language.ir import MARKERS, Op, Place, Program, Read
+from mpibatch.stencil.language.ir import MARKERS, KernelProgram, Op, Read, TextPlace
 from mpibatch.stencil.language.source import refusal
 from mpibatch.stencil.language.tape import without_unused
 
@@ -111,12 +111,12 @@ def check_dtype(name: str, dtype: np.dtype[Any]) -> None:
 class _Typer:
     """The typed operations so far. A value is its number, its type, and whether that is weak."""
 
-    program: Program
+    program: KernelProgram
     ops: list[Op] = field(default_factory=list)
     types: list[np.dtype[Any]] = field(default_factory=list)
     weak: list[bool] = field(default_factory=list)
     narrow: list[tuple[str, np.dtype[Any]]] = field(default_factory=list)
-    place: Place | None = None
+    place: TextPlace | None = None
     _numbers: dict[Any, int] = field(default_factory=dict)
 
     def emit(self, name: str, args: Sequence[int], dtype: np.dtype[Any], weak: bool = False, data: Any = None) -> int:
@@ -269,7 +269,7 @@ _WEAK = {"int": _I8, "float": _F8, "bool": _BOOL}
 
 
 def assign_types(
-    program: Program,
+    program: KernelProgram,
     ndim: int,
     inputs: Sequence[Array],
     scalars: Mapping[str, str],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mpibatch.stencil.fused.wavefront import Chain
     from mpibatch.stencil.kernel import Kernel
 
-__all__ = ["LEAST_BLOCK", "Layout", "layout_of"]
+__all__ = ["LEAST_BLOCK", "FusionLayout", "layout_of"]
 
 Walls = tuple[Condition | None, Condition | None]
 
@@ -30,7 +30,7 @@ MOST_STEPS = 64  # fused; rings of more would leave the cache whatever the tile
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class FusionLayout:
     """How a kernel is fused on a grid.
 
     Attributes
@@ -59,7 +59,7 @@ class Layout:
         return tuple((width, width) for width in widths)
 
 
-def layout_of(kernel: Kernel, grid: Grid, sides: Mapping[str, Sides], chains: Sequence[Chain]) -> Layout | None:
+def layout_of(kernel: Kernel, grid: Grid, sides: Mapping[str, Sides], chains: Sequence[Chain]) -> FusionLayout | None:
     """Return how the kernel's steps can be fused, None if they cannot. Local, and the same on every rank."""
     if kernel.backend != "numba":
         return None
@@ -95,7 +95,7 @@ def layout_of(kernel: Kernel, grid: Grid, sides: Mapping[str, Sides], chains: Se
             limit = min(limit, grid.shape[axis] // reach[axis])
         if reading and grid.shape[axis] <= reach[axis]:
             limit = 1
-    return Layout(reach, tuple(wide), tuple(wraps), limit, tuple(map(tuple, walls))) if limit > 1 else None
+    return FusionLayout(reach, tuple(wide), tuple(wraps), limit, tuple(map(tuple, walls))) if limit > 1 else None
 
 
 def _as_read(pair: Walls, widths: Sequence[tuple[int, int]]) -> Walls:

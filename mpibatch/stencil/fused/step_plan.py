@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
-    from mpibatch.stencil.fused.choice import Layout
+    from mpibatch.stencil.fused.choice import FusionLayout
     from mpibatch.stencil.fused.wavefront import Chain
     from mpibatch.stencil.kernel import Kernel
     from mpibatch.stencil.walls import Sides
@@ -30,7 +30,7 @@ class Setting:
     walls: Any
     cval: Any
     chains: tuple[Chain, ...]
-    layout: Layout | None
+    layout: FusionLayout | None
 
 
 @dataclass(frozen=True, eq=False)

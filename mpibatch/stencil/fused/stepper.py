@@ -13,7 +13,7 @@ from mpibatch.stencil.fused.wide_halos import WideHalos
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mpibatch.base.tally import Work
+    from mpibatch.base.tally import KernelWork
     from mpibatch.fields.field import Field
     from mpibatch.stencil.call.plan import Plan
     from mpibatch.stencil.compiled.types import Sweep, Typed
@@ -31,8 +31,10 @@ class _Call:
 
     unchanged: dict[int, Field]
     scalars: dict[str, Any]
-    single: dict[Any, tuple[Plan, Sweep, Work]] = field(default_factory=dict)  # by the order that the slots are in
-    fused: tuple[Sweeper, Work, list[Any]] | None = None
+    single: dict[Any, tuple[Plan, Sweep, KernelWork]] = field(
+        default_factory=dict
+    )  # by the order that the slots are in
+    fused: tuple[Sweeper, KernelWork, list[Any]] | None = None
 
 
 class Stepper:
@@ -124,7 +126,7 @@ class Stepper:
             sweeper(self._slots, self._spare, call.unchanged, number, budget, numbers)
         self._slots, self._spare = self._spare, self._slots
 
-    def _single(self, out: Sequence[Field]) -> tuple[Plan, Sweep, Work]:
+    def _single(self, out: Sequence[Field]) -> tuple[Plan, Sweep, KernelWork]:
         """Return what a single step from the slots into `out` does. Collective."""
         kernel, fields, scalars = self.plan.setting.kernel, self._inputs(), self._call.scalars
         typed = typed_for(kernel, fields, scalars, out)
@@ -132,7 +134,7 @@ class Stepper:
         plan = self.plan.single(fields)
         return plan, sweep_of(kernel, typed, plan, out, scalars), work_of(kernel, typed)
 
-    def _fused(self, halos: WideHalos) -> tuple[Sweeper, Work, list[Any]]:
+    def _fused(self, halos: WideHalos) -> tuple[Sweeper, KernelWork, list[Any]]:
         """Return what computes fused steps, what they are counted as, and the numbers that it is given. Local."""
         setting, grid, values = self.plan.setting, self.plan.grid, self._call.scalars
         typed = typed_for(setting.kernel, self._inputs(), values, [spare[0] for spare in self._spare])

@@ -15,17 +15,17 @@ from mpibatch.stencil.compiled.fills import AXES, FAR, Span, Surroundings, level
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_run import flat_arguments, pool
 from mpibatch.stencil.compiled.numba_source import signature_of
-from mpibatch.stencil.compiled.tables import Level, table_of
+from mpibatch.stencil.compiled.tables import FusedLevel, table_of
 from mpibatch.stencil.compiled.types import Stored, Typed
 from mpibatch.stencil.fused.wavefront import Chain, fused_text
-from mpibatch.stencil.walls import Geometry
+from mpibatch.stencil.walls import WallGeometry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
-    from mpibatch.stencil.fused.choice import Layout
+    from mpibatch.stencil.fused.choice import FusionLayout
 
 __all__ = ["Sweeper", "geometry_numbers"]
 
@@ -42,7 +42,7 @@ def _compiled(typed: Typed, chains: tuple[Chain, ...]) -> Callable[..., None]:
 class Sweeper:
     """Computes fused steps on this rank, once halos hold what other ranks have. Its rings are its own."""
 
-    def __init__(self, typed: Typed, chains: Sequence[Chain], layout: Layout, grid: Grid, threads: int) -> None:
+    def __init__(self, typed: Typed, chains: Sequence[Chain], layout: FusionLayout, grid: Grid, threads: int) -> None:
         self._function = _compiled(typed, tuple(chains))
         self._typed = typed
         self._chains = chains
@@ -123,7 +123,7 @@ class Sweeper:
     def _turns(self, levels: Sequence[Sequence[Span]], steps: int) -> tuple[Any, ...]:
         """Return the table of levels, and the numbers that come behind it."""
         table = [
-            Level(
+            FusedLevel(
                 first=slow.start,
                 planes_end=slow.stop,
                 turns_end=slow.stop + slow.outside[1],
@@ -136,7 +136,7 @@ class Sweeper:
         ]
         reach = self._reach[0]
         return (
-            table_of(table, Level),
+            table_of(table, FusedLevel),
             levels[0][0].start,
             levels[-1][0].stop + steps * reach,
             steps,
@@ -208,5 +208,5 @@ def _stored(field: Field) -> Stored:
 
 def geometry_numbers(typed: Typed, grid: Grid) -> list[Any]:
     """Return the parameters of the grid, as the generated functions take it. Local."""
-    numbers = Geometry.of(grid).numbers(grid.box.start)
+    numbers = WallGeometry.of(grid).numbers(grid.box.start)
     return [numbers[key] for key in signature_of(typed).geometry]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpibatch.stencil.compiled.numba_source import HEADER, decorator, plane_text, pointers_text, signature_of
-from mpibatch.stencil.compiled.tables import Beside, Beyond, Head, Level, in_text
+from mpibatch.stencil.compiled.tables import Beside, Beyond, FusedLevel, Head, in_text
 from mpibatch.stencil.compiled.wall_source import PUT
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Chain", "fused_text"]
 
-# Tables of whole numbers, see `compiled.tables`, say what happens at which level. `levels` has a row `Level` for each,
-# a chain's `jobs` a `Head` for each level, and then the fills, `Beside` and `Beyond`.
-_LEVEL, _HEAD = in_text(Level, "levels", "level"), in_text(Head, "jobs", "level")
+# Tables of whole numbers, see `compiled.tables`, say what happens at which level. `levels` has a row `FusedLevel` for
+# each, a chain's `jobs` a `Head` for each level, and then the fills, `Beside` and `Beyond`.
+_LEVEL, _HEAD = in_text(FusedLevel, "levels", "level"), in_text(Head, "jobs", "level")
 _BESIDE, _BEYOND = in_text(Beside, "jobs", "e"), in_text(Beyond, "jobs", "q")
 _PLANE = f"{_LEVEL.row}, {_LEVEL.rows_end}, {_LEVEL.column}, {_LEVEL.columns_end}"
 

@@ -8,13 +8,13 @@ from mpibatch.base.tally import Need, needed
 from mpibatch.halo import Exchange
 from mpibatch.stencil.call.halo_traffic import need_of
 from mpibatch.stencil.call.plan import FrozenHalo, walls_key
-from mpibatch.stencil.walls import Condition, Geometry, source_modes, tasks
+from mpibatch.stencil.walls import Condition, WallGeometry, source_modes, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mpibatch.fields.field import Field
-    from mpibatch.stencil.fused.choice import Layout
+    from mpibatch.stencil.fused.choice import FusionLayout
     from mpibatch.stencil.fused.step_plan import StepPlan
 
 __all__ = ["WideHalos"]
@@ -23,7 +23,7 @@ __all__ = ["WideHalos"]
 class WideHalos:
     """Brings what fused steps read of other ranks. Its exchanges are its own, made at first and freed with it."""
 
-    def __init__(self, plan: StepPlan, layout: Layout) -> None:
+    def __init__(self, plan: StepPlan, layout: FusionLayout) -> None:
         self.layout = layout
         self._plan = plan
         self._unchanged: list[FrozenHalo] | None = None
@@ -73,11 +73,11 @@ class WideHalos:
         return need
 
 
-def _frozen_halo(plan: StepPlan, layout: Layout, n: int, field: Field) -> FrozenHalo:
+def _frozen_halo(plan: StepPlan, layout: FusionLayout, n: int, field: Field) -> FrozenHalo:
     """Return what fills the halo of a field that stays."""
     grid, name = plan.grid, plan.names[n]
     reach = plan.setting.kernel.footprint_on(grid.ndim).fields[name].reach
-    geometry = Geometry.of(grid)
+    geometry = WallGeometry.of(grid)
     sides = list(plan.setting.sides[name])
     for axis in range(grid.ndim):
         if layout.wraps[axis] or not any(reach[axis]):

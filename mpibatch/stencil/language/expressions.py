@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mpibatch.stencil.language.frame import Frame, is_dynamic
+from mpibatch.stencil.language.frame import FunctionFrame, is_dynamic
 from mpibatch.stencil.language.tape import Argument, Component, Ref, known_number
 
 __all__ = ["binary", "comprehended", "evaluate", "iterate", "select", "truth"]
@@ -55,7 +55,7 @@ _HINTS: dict[str, str] = {
 }
 
 
-def evaluate(node: ast.AST, frame: Frame) -> Any:
+def evaluate(node: ast.AST, frame: FunctionFrame) -> Any:
     """Return the value of an expression. Local."""
     read = _READERS.get(type(node))
     if read is None:
@@ -65,7 +65,7 @@ def evaluate(node: ast.AST, frame: Frame) -> Any:
     return read(node, frame)
 
 
-def binary(node: ast.AST, frame: Frame, kind: type[ast.AST], a: Any, b: Any) -> Any:
+def binary(node: ast.AST, frame: FunctionFrame, kind: type[ast.AST], a: Any, b: Any) -> Any:
     """Combine two values. Local."""
     if kind not in _BINARY:
         frame.refuse(node, f"operator {kind.__name__} is not part of the language", "use + - * / // % ** & | ^")
@@ -75,7 +75,7 @@ def binary(node: ast.AST, frame: Frame, kind: type[ast.AST], a: Any, b: Any) -> 
     return power(node, frame, a, b) if name == "pow" else frame.emit(node, name, a, b)
 
 
-def known(node: ast.AST, frame: Frame, function: Callable[..., Any], *args: Any) -> Any:
+def known(node: ast.AST, frame: FunctionFrame, function: Callable[..., Any], *args: Any) -> Any:
     """Compute with what is known already. Local."""
     try:
         return function(*args)
@@ -83,7 +83,7 @@ def known(node: ast.AST, frame: Frame, function: Callable[..., Any], *args: Any)
         frame.refuse(node, f"{type(error).__name__}: {error}", "this is computed while the kernel is read")
 
 
-def power(node: ast.AST, frame: Frame, a: Any, b: Any) -> Ref:
+def power(node: ast.AST, frame: FunctionFrame, a: Any, b: Any) -> Ref:
     """Return a ** b; a whole constant power is repeated squaring, the same products on every back end. Local."""
     exponent = known_number(b)
     if exponent == 0.5:
@@ -103,14 +103,14 @@ def power(node: ast.AST, frame: Frame, a: Any, b: Any) -> Ref:
     return frame.emit(node, "*", root, root)
 
 
-def truth(node: ast.AST, frame: Frame, value: Any) -> bool | Ref:
+def truth(node: ast.AST, frame: FunctionFrame, value: Any) -> bool | Ref:
     """Return a value as true or false, known or not. Local."""
     if is_dynamic(value):
         return frame.emit(node, "truth", value)
     return bool(known(node, frame, bool, value))
 
 
-def select(node: ast.AST, frame: Frame, test: Ref, a: Any, b: Any) -> Any:
+def select(node: ast.AST, frame: FunctionFrame, test: Ref, a: Any, b: Any) -> Any:
     """Return a where `test` holds, else b; lists and tuples part by part. Local."""
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         if type(a) is not type(b) or len(a) != len(b):
@@ -124,7 +124,7 @@ def select(node: ast.AST, frame: Frame, test: Ref, a: Any, b: Any) -> Any:
     return frame.emit(node, "where", test, a, b)
 
 
-def iterate(node: ast.expr, frame: Frame) -> list[Any]:
+def iterate(node: ast.expr, frame: FunctionFrame) -> list[Any]:
     """Return the items of what a loop goes over; they must be known. Local."""
     items = evaluate(node, frame)
     if is_dynamic(items):
@@ -134,7 +134,7 @@ def iterate(node: ast.expr, frame: Frame) -> list[Any]:
     return [item.item() if isinstance(item, np.generic) else item for item in items]
 
 
-def bind(target: ast.AST, frame: Frame, value: Any) -> None:
+def bind(target: ast.AST, frame: FunctionFrame, value: Any) -> None:
     """Give names their values. Local."""
     if isinstance(target, ast.Name):
         frame.names[target.id] = value
@@ -150,7 +150,7 @@ def bind(target: ast.AST, frame: Frame, value: Any) -> None:
         frame.refuse(target, "only local names can be set", "return new values instead of writing to a field")
 
 
-def _set_item(target: ast.Subscript, frame: Frame, value: Any) -> None:
+def _set_item(target: ast.Subscript, frame: FunctionFrame, value: Any) -> None:
     base, index = evaluate(target.value, frame), evaluate(target.slice, frame)
     if is_dynamic(base):
         frame.refuse(target, "a stencil does not write to its inputs", "return the new value of the cell")
@@ -159,7 +159,7 @@ def _set_item(target: ast.Subscript, frame: Frame, value: Any) -> None:
     base[index] = value
 
 
-def comprehended(node: ast.ListComp | ast.GeneratorExp, frame: Frame) -> list[Any]:
+def comprehended(node: ast.ListComp | ast.GeneratorExp, frame: FunctionFrame) -> list[Any]:
     """Return the items of a comprehension over constant ranges. Local."""
     before = dict(frame.names)
 
@@ -181,21 +181,21 @@ def comprehended(node: ast.ListComp | ast.GeneratorExp, frame: Frame) -> list[An
     return items
 
 
-def _name(node: ast.Name, frame: Frame) -> Any:
+def _name(node: ast.Name, frame: FunctionFrame) -> Any:
     return frame.lookup(node)
 
 
-def _constant(node: ast.Constant, frame: Frame) -> Any:
+def _constant(node: ast.Constant, frame: FunctionFrame) -> Any:
     if isinstance(node.value, complex):
         frame.refuse(node, "a complex number", "keep real and imaginary part in two fields")
     return node.value
 
 
-def _binary(node: ast.BinOp, frame: Frame) -> Any:
+def _binary(node: ast.BinOp, frame: FunctionFrame) -> Any:
     return binary(node, frame, type(node.op), evaluate(node.left, frame), evaluate(node.right, frame))
 
 
-def _unary(node: ast.UnaryOp, frame: Frame) -> Any:
+def _unary(node: ast.UnaryOp, frame: FunctionFrame) -> Any:
     value = evaluate(node.operand, frame)
     if isinstance(node.op, ast.Not):
         test = truth(node, frame, value)
@@ -206,7 +206,7 @@ def _unary(node: ast.UnaryOp, frame: Frame) -> Any:
     return frame.emit(node, name, value) if name else frame.number(node, value)
 
 
-def _compare(node: ast.Compare, frame: Frame) -> Any:
+def _compare(node: ast.Compare, frame: FunctionFrame) -> Any:
     values = [evaluate(part, frame) for part in (node.left, *node.comparators)]
     result: Any = True
     for kind, a, b in zip(node.ops, values[:-1], values[1:], strict=True):
@@ -225,7 +225,7 @@ def _compare(node: ast.Compare, frame: Frame) -> Any:
     return result
 
 
-def _both(node: ast.AST, frame: Frame, a: Any, b: Any) -> Any:
+def _both(node: ast.AST, frame: FunctionFrame, a: Any, b: Any) -> Any:
     if not isinstance(a, Ref):
         return b if a else False
     if not isinstance(b, Ref):
@@ -233,7 +233,7 @@ def _both(node: ast.AST, frame: Frame, a: Any, b: Any) -> Any:
     return frame.emit(node, "&", a, b)
 
 
-def _logic(node: ast.BoolOp, frame: Frame) -> Any:
+def _logic(node: ast.BoolOp, frame: FunctionFrame) -> Any:
     """`x or y` is x where it is true, else y, as in Python: a number if they are numbers."""
     name = "and" if isinstance(node.op, ast.And) else "or"
     result = evaluate(node.values[0], frame)
@@ -247,14 +247,14 @@ def _logic(node: ast.BoolOp, frame: Frame) -> Any:
     return result
 
 
-def _choice(node: ast.IfExp, frame: Frame) -> Any:
+def _choice(node: ast.IfExp, frame: FunctionFrame) -> Any:
     test = truth(node.test, frame, evaluate(node.test, frame))
     if not isinstance(test, Ref):
         return evaluate(node.body if test else node.orelse, frame)
     return select(node, frame, test, evaluate(node.body, frame), evaluate(node.orelse, frame))
 
 
-def _subscript(node: ast.Subscript, frame: Frame) -> Any:
+def _subscript(node: ast.Subscript, frame: FunctionFrame) -> Any:
     index = evaluate(node.slice, frame)
     if isinstance(node.value, ast.Call):
         return frame.call(node.value, frame, _shift(node, frame, index))
@@ -272,14 +272,14 @@ def _subscript(node: ast.Subscript, frame: Frame) -> Any:
     return item.item() if isinstance(item, np.generic) else item
 
 
-def _shift(node: ast.Subscript, frame: Frame, index: Any) -> tuple[int, ...]:
+def _shift(node: ast.Subscript, frame: FunctionFrame, index: Any) -> tuple[int, ...]:
     shift = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(i, int) for i in shift):
         frame.refuse(node, "a stencil called at something that is no offset", "write laplace(u)[-1, 0]")
     return shift
 
 
-def _attribute(node: ast.Attribute, frame: Frame) -> Any:
+def _attribute(node: ast.Attribute, frame: FunctionFrame) -> Any:
     base = evaluate(node.value, frame)
     if isinstance(base, Argument):
         names = frame.components.get(base.name, ())
@@ -295,19 +295,19 @@ def _attribute(node: ast.Attribute, frame: Frame) -> Any:
     return value
 
 
-def _tuple(node: ast.Tuple, frame: Frame) -> Any:
+def _tuple(node: ast.Tuple, frame: FunctionFrame) -> Any:
     return tuple(evaluate(part, frame) for part in node.elts)
 
 
-def _list(node: ast.List, frame: Frame) -> Any:
+def _list(node: ast.List, frame: FunctionFrame) -> Any:
     return [evaluate(part, frame) for part in node.elts]
 
 
-def _call(node: ast.Call, frame: Frame) -> Any:
+def _call(node: ast.Call, frame: FunctionFrame) -> Any:
     return frame.call(node, frame, None)
 
 
-_READERS: dict[type[ast.AST], Callable[[Any, Frame], Any]] = {
+_READERS: dict[type[ast.AST], Callable[[Any, FunctionFrame], Any]] = {
     ast.Name: _name,
     ast.Constant: _constant,
     ast.BinOp: _binary,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
-from mpibatch.stencil.language.ir import MARKERS, Program
+from mpibatch.stencil.language.ir import MARKERS, KernelProgram
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -186,12 +186,12 @@ class Footprint:
         return "\n".join(lines)
 
 
-def likely_ndim(program: Program) -> int:
+def likely_ndim(program: KernelProgram) -> int:
     """Return the number of axes that a kernel is written for, if its fields have no unnamed components. Local."""
     return min(3, *(len(read.index) for read in program.reads))
 
 
-def footprint_of(program: Program, ndim: int) -> Footprint:
+def footprint_of(program: KernelProgram, ndim: int) -> Footprint:
     """Return the footprint of a kernel on a grid of `ndim` axes; raise UsageError if it has fewer indices. Local."""
     fields = {}
     for name in program.fields:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Callable, Mapping
 
-    from mpibatch.stencil.language.source import Source
+    from mpibatch.stencil.language.source import FunctionText
 
-__all__ = ["Frame", "Unset", "is_dynamic"]
+__all__ = ["FunctionFrame", "Unset", "is_dynamic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ def is_dynamic(value: Any) -> bool:
 
 
 @dataclass
-class Frame:
+class FunctionFrame:
     """One function being read. `call` reads a call: it is given, since what it needs lies above this module."""
 
-    source: Source
+    source: FunctionText
     tape: Tape
     outer: tuple[Mapping[str, Any], ...]  # closure and globals
     components: Mapping[str, tuple[str, ...]]
-    call: Callable[[ast.Call, Frame, tuple[int, ...] | None], Any]
+    call: Callable[[ast.Call, FunctionFrame, tuple[int, ...] | None], Any]
     depth: int = 0
     name: str = ""  # of the function
     names: dict[str, Any] = field(default_factory=dict)

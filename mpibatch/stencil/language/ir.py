@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mpibatch.stencil.language.captures import Captured
 
-__all__ = ["MARKERS", "Op", "Output", "Place", "Program", "Read"]
+__all__ = ["MARKERS", "KernelOutput", "KernelProgram", "Op", "Read", "TextPlace"]
 
 # What a kernel may ask about the cell that it computes or about the grid, along an axis.
 MARKERS = ("index", "coordinate", "spacing", "cells")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TextPlace:
     """Where in the user's text something stands."""
 
     file: str
@@ -79,7 +79,7 @@ class Op:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class KernelOutput:
     """One returned field: the operations that give its components (one for a field without components)."""
 
     parts: tuple[int, ...]
@@ -87,7 +87,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class KernelProgram:
     """A kernel's text, parsed once. `places` tells where each operation comes from, `captured` what is constant."""
 
     name: str
@@ -95,9 +95,9 @@ class Program:
     fields: tuple[str, ...]
     scalars: tuple[str, ...]
     ops: tuple[Op, ...]
-    outputs: tuple[Output, ...]
+    outputs: tuple[KernelOutput, ...]
     returns_tuple: bool
-    places: tuple[Place | None, ...] = field(repr=False, default=())
+    places: tuple[TextPlace | None, ...] = field(repr=False, default=())
     captured: tuple[Captured, ...] = field(repr=False, compare=False, default=())
 
     @property

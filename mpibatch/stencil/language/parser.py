@@ -1,4 +1,4 @@
-"""Reading a stencil function: parameters in, calls inlined, one `Program` out."""
+"""Reading a stencil function: parameters in, calls inlined, one `KernelProgram` out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil.language.captures import Cells
 from mpibatch.stencil.language.expressions import evaluate, known, power, select, truth
-from mpibatch.stencil.language.frame import Frame, is_dynamic
+from mpibatch.stencil.language.frame import FunctionFrame, is_dynamic
 from mpibatch.stencil.language.functions import CASTS, FUNCTIONS, MARKER_FUNCTIONS
-from mpibatch.stencil.language.ir import Output, Program
+from mpibatch.stencil.language.ir import KernelOutput, KernelProgram
 from mpibatch.stencil.language.source import read_function
 from mpibatch.stencil.language.statements import NOTHING, run
 from mpibatch.stencil.language.tape import Argument, Ref, Tape, known_number, shifted
@@ -32,7 +32,7 @@ DEEPEST_CALL = 32
 _PLAIN: tuple[Any, ...] = (len, range, zip, enumerate, tuple, list, reversed)
 
 
-def parse(function: Callable[..., Any], components: Mapping[str, tuple[str, ...]]) -> Program:
+def parse(function: Callable[..., Any], components: Mapping[str, tuple[str, ...]]) -> KernelProgram:
     """Return the parsed form of a stencil function; raise UsageError for what is not part of the language. Local."""
     function = getattr(function, "py_func", function)  # a function compiled by numba is read from its Python text
     tree, source = read_function(function)
@@ -49,7 +49,7 @@ def parse(function: Callable[..., Any], components: Mapping[str, tuple[str, ...]
     if unknown:
         raise UsageError(f"components= names {sorted(unknown)}, which {function.__name__!r} has no parameters for")
     tape = Tape()
-    frame = Frame(source, tape, _scopes(function), components, _call, name=tree.name)
+    frame = FunctionFrame(source, tape, _scopes(function), components, _call, name=tree.name)
     frame.names = {name: Argument(name) for name in names}
     result = run(tree.body, frame)
     if result is NOTHING:
@@ -67,15 +67,15 @@ def _scopes(function: Callable[..., Any]) -> tuple[Mapping[str, Any], ...]:
     return Cells(function), getattr(function, "__globals__", {})
 
 
-def _output(node: ast.AST, frame: Frame, part: Any) -> Output:
+def _output(node: ast.AST, frame: FunctionFrame, part: Any) -> KernelOutput:
     if isinstance(part, list):
         if not part:
             frame.refuse(node, "an empty list is returned", "return [a, b] for a field of two components")
-        return Output(tuple(frame.number(node, p).number for p in part), True)
-    return Output((frame.number(node, part).number,), False)
+        return KernelOutput(tuple(frame.number(node, p).number for p in part), True)
+    return KernelOutput((frame.number(node, part).number,), False)
 
 
-def _call(node: ast.Call, frame: Frame, shift: tuple[int, ...] | None) -> Any:
+def _call(node: ast.Call, frame: FunctionFrame, shift: tuple[int, ...] | None) -> Any:
     """Read a call; `shift` is set for a stencil called at an offset, as in ``laplace(u)[-1, 0]``."""
     function = evaluate(node.func, frame)
     if is_dynamic(function):
@@ -102,7 +102,7 @@ def _call(node: ast.Call, frame: Frame, shift: tuple[int, ...] | None) -> Any:
     return _other(node, frame, function, args, keywords)
 
 
-def _other(node: ast.Call, frame: Frame, function: Any, args: list[Any], keywords: dict[str, Any]) -> Any:
+def _other(node: ast.Call, frame: FunctionFrame, function: Any, args: list[Any], keywords: dict[str, Any]) -> Any:
     plain = getattr(function, "py_func", function)  # a function compiled by numba is read from its Python text
     if function is sum and not keywords:
         return _sum(node, frame, args)
@@ -119,7 +119,7 @@ def _other(node: ast.Call, frame: Frame, function: Any, args: list[Any], keyword
 
 
 def inline(
-    node: ast.Call, frame: Frame, function: Callable[..., Any], args: list[Any], keywords: dict[str, Any]
+    node: ast.Call, frame: FunctionFrame, function: Callable[..., Any], args: list[Any], keywords: dict[str, Any]
 ) -> Any:
     """Read another function in place of the call. Local."""
     if frame.depth >= DEEPEST_CALL:
@@ -135,7 +135,7 @@ def inline(
     # Inside, a field goes by its own name in the caller; the names of components follow the parameter.
     given = {name: value for name, value in bound.arguments.items() if isinstance(value, Argument)}
     components = dict(frame.components) | {given[name].name: names[name] for name in names if name in given}
-    inner = Frame(
+    inner = FunctionFrame(
         source=source,
         tape=frame.tape,
         outer=_scopes(plain),
@@ -151,7 +151,7 @@ def inline(
     return result
 
 
-def _arguments(node: ast.Call, frame: Frame) -> tuple[list[Any], dict[str, Any]]:
+def _arguments(node: ast.Call, frame: FunctionFrame) -> tuple[list[Any], dict[str, Any]]:
     args: list[Any] = []
     for part in node.args:
         if isinstance(part, ast.Starred):
@@ -169,19 +169,19 @@ def _arguments(node: ast.Call, frame: Frame) -> tuple[list[Any], dict[str, Any]]
     return args, keywords
 
 
-def _marker(node: ast.Call, frame: Frame, name: str, args: list[Any]) -> Ref:
+def _marker(node: ast.Call, frame: FunctionFrame, name: str, args: list[Any]) -> Ref:
     if len(args) != 1 or not isinstance(args[0], int) or not 0 <= args[0] <= 2:
         frame.refuse(node, f"{name}() with {len(args)} values", f"give the number of an axis: {name}(0)")
     return frame.emit(node, name, data=args[0])
 
 
-def _cast(node: ast.Call, frame: Frame, function: Any, args: list[Any]) -> Any:
+def _cast(node: ast.Call, frame: FunctionFrame, function: Any, args: list[Any]) -> Any:
     if len(args) != 1:
         frame.refuse(node, f"{function.__name__} of {len(args)} values", "give one")
     return frame.emit(node, "cast", args[0], data=CASTS[function])
 
 
-def _mathematical(node: ast.Call, frame: Frame, function: Any, args: list[Any]) -> Any:
+def _mathematical(node: ast.Call, frame: FunctionFrame, function: Any, args: list[Any]) -> Any:
     name, operands = FUNCTIONS[function]
     if operands is None:
         if len(args) == 1 and isinstance(args[0], list | tuple):
@@ -206,7 +206,7 @@ def _mathematical(node: ast.Call, frame: Frame, function: Any, args: list[Any]) 
     return result
 
 
-def _sum(node: ast.Call, frame: Frame, args: list[Any]) -> Any:
+def _sum(node: ast.Call, frame: FunctionFrame, args: list[Any]) -> Any:
     """Return a sum from left to right. Local."""
     if not args or len(args) > 2 or not isinstance(args[0], list | tuple):
         frame.refuse(node, "sum of something that is no list", "sum a list, or an expression over a constant range")

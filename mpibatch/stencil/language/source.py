@@ -10,28 +10,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpibatch.base.errors import UsageError
-from mpibatch.stencil.language.ir import Place
+from mpibatch.stencil.language.ir import TextPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Source", "read_function", "refusal"]
+__all__ = ["FunctionText", "read_function", "refusal"]
 
 
-def refusal(place: Place | None, problem: str, hint: str) -> UsageError:
+def refusal(place: TextPlace | None, problem: str, hint: str) -> UsageError:
     """Return the error for something that the language does not have, with file, line and caret. Local."""
     return UsageError(f"{problem}\n{place}\n{hint}" if place else f"{problem}; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FunctionText:
     """The lines of one function, `first` being the number of the first of them in the file."""
 
     file: str
     first: int
     lines: tuple[str, ...]
 
-    def place(self, node: ast.AST) -> Place:
+    def place(self, node: ast.AST) -> TextPlace:
         """Where `node` stands. Local."""
         number = getattr(node, "lineno", 1)
         line = self.lines[min(number, len(self.lines)) - 1]
@@ -42,7 +42,7 @@ class Source:
         end = len(raw[: getattr(node, "end_col_offset", 0)].decode(errors="replace")) if same_line else len(line)
         text = line.lstrip()
         margin = len(line) - len(text)
-        return Place(self.file, self.first + number - 1, text.rstrip(), begin - margin, max(1, end - begin))
+        return TextPlace(self.file, self.first + number - 1, text.rstrip(), begin - margin, max(1, end - begin))
 
     def refuse(self, node: ast.AST, problem: str, hint: str) -> NoReturn:
         """Raise UsageError for `node`. Local."""
@@ -50,7 +50,7 @@ class Source:
 
 
 @functools.lru_cache(maxsize=256)
-def read_function(function: Callable[..., Any]) -> tuple[ast.FunctionDef, Source]:
+def read_function(function: Callable[..., Any]) -> tuple[ast.FunctionDef, FunctionText]:
     """Return the syntax tree of a Python function and the text it came from. Local."""
     name = getattr(function, "__name__", repr(function))
     _check_plain(function, name)
@@ -63,7 +63,7 @@ def read_function(function: Callable[..., Any]) -> tuple[ast.FunctionDef, Source
             "a file or a notebook, not in exec() or a bare prompt"
         ) from None
     text = textwrap.dedent("".join(lines))
-    source = Source(file, max(first, 1), tuple(text.splitlines()))
+    source = FunctionText(file, max(first, 1), tuple(text.splitlines()))
     tree = ast.parse(text).body[0]
     if not isinstance(tree, ast.FunctionDef):
         source.refuse(tree, f"{name!r} cannot be a stencil: {type(tree).__name__}", "use a plain function")

@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.stencil.language.expressions import binary, bind, evaluate, iterate, select, truth
-from mpibatch.stencil.language.frame import Frame, Unset
+from mpibatch.stencil.language.frame import FunctionFrame, Unset
 from mpibatch.stencil.language.tape import Ref
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _HINTS: dict[type[ast.AST], str] = {
 }
 
 
-def run(body: Sequence[ast.stmt], frame: Frame) -> Any:
+def run(body: Sequence[ast.stmt], frame: FunctionFrame) -> Any:
     """Read statements in order; return what they return, or NOTHING. Local."""
     for at, node in enumerate(body):
         if isinstance(node, ast.Return):
@@ -51,7 +51,7 @@ def run(body: Sequence[ast.stmt], frame: Frame) -> Any:
     return NOTHING
 
 
-def _simple(node: ast.stmt, frame: Frame) -> None:
+def _simple(node: ast.stmt, frame: FunctionFrame) -> None:
     if isinstance(node, ast.Assign):
         value = evaluate(node.value, frame)
         for target in node.targets:
@@ -74,7 +74,7 @@ def _as_load(target: ast.expr) -> ast.expr:
     return target
 
 
-def _loop(node: ast.For, frame: Frame) -> Any:
+def _loop(node: ast.For, frame: FunctionFrame) -> Any:
     if node.orelse:
         frame.refuse(node.orelse[0], "a loop with `else`", "loops are unrolled and never broken off")
     for item in iterate(node.iter, frame):
@@ -84,7 +84,7 @@ def _loop(node: ast.For, frame: Frame) -> Any:
     return NOTHING
 
 
-def _branch(node: ast.If, rest: Sequence[ast.stmt], frame: Frame) -> Any:
+def _branch(node: ast.If, rest: Sequence[ast.stmt], frame: FunctionFrame) -> Any:
     test = truth(node.test, frame, evaluate(node.test, frame))
     if not isinstance(test, Ref):
         return run(node.body if test else node.orelse, frame)
@@ -109,7 +109,7 @@ def _branch(node: ast.If, rest: Sequence[ast.stmt], frame: Frame) -> Any:
     return NOTHING
 
 
-def _merged(node: ast.If, frame: Frame, test: Ref, name: str, ends: list[dict[str, Any]]) -> Any:
+def _merged(node: ast.If, frame: FunctionFrame, test: Ref, name: str, ends: list[dict[str, Any]]) -> Any:
     values = [end.get(name, Unset()) for end in ends]
     if any(isinstance(value, Unset) for value in values):
         return Unset()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.stencil.language.captures import Captures
-from mpibatch.stencil.language.ir import Op, Output, Place, Program
+from mpibatch.stencil.language.ir import KernelOutput, KernelProgram, Op, TextPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,11 +67,11 @@ class Tape:
 
     roles: dict[str, str] = field(default_factory=dict)  # parameter: "field" or "scalar"
     ops: list[Op] = field(default_factory=list)
-    places: list[Place | None] = field(default_factory=list)
+    places: list[TextPlace | None] = field(default_factory=list)
     captures: Captures = field(default_factory=Captures)
     _numbers: dict[Any, int] = field(default_factory=dict)
 
-    def emit(self, name: str, args: Sequence[Ref] = (), data: Any = None, place: Place | None = None) -> Ref:
+    def emit(self, name: str, args: Sequence[Ref] = (), data: Any = None, place: TextPlace | None = None) -> Ref:
         """Return the result of an operation, added if it is new. Local."""
         op = Op(name, tuple(a.number for a in args), data)
         # 1, 1.0 and True are equal and must not be taken for one another, nor 0.0 for -0.0.
@@ -83,16 +83,18 @@ class Tape:
             self.places.append(place)
         return Ref(number)
 
-    def program(self, name: str, parameters: Sequence[str], outputs: Sequence[Output], returns_tuple: bool) -> Program:
+    def program(
+        self, name: str, parameters: Sequence[str], outputs: Sequence[KernelOutput], returns_tuple: bool
+    ) -> KernelProgram:
         """Return what the outputs need, and nothing else. Local."""
         ops, place = without_unused(self.ops, [part for output in outputs for part in output.parts])
-        return Program(
+        return KernelProgram(
             name=name,
             parameters=tuple(parameters),
             fields=tuple(p for p in parameters if self.roles.get(p) == "field"),
             scalars=tuple(p for p in parameters if self.roles.get(p) == "scalar"),
             ops=ops,
-            outputs=tuple(Output(tuple(place[p] for p in o.parts), o.is_vector) for o in outputs),
+            outputs=tuple(KernelOutput(tuple(place[p] for p in o.parts), o.is_vector) for o in outputs),
             returns_tuple=returns_tuple,
             places=tuple(self.places[n] for n in place),
             captured=tuple(self.captures.constants.values()),

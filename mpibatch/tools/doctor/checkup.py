@@ -13,7 +13,7 @@ from mpibatch.base.host import cpu_model
 from mpibatch.tools.doctor.checks import folders, launchers, machine, slurm, variables, versions
 from mpibatch.tools.doctor.finding import Finding, one_line, skipped, warning
 from mpibatch.tools.doctor.probe_process import DIED
-from mpibatch.tools.doctor.supervisor import Rendezvous, Report, run_probe
+from mpibatch.tools.doctor.supervisor import ProbeReport, Rendezvous, run_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,7 +102,9 @@ def _read_number(names: tuple[str, ...]) -> int | None:
     return next((int(value) for value in values if value.isdecimal()), None)
 
 
-def _without(report: Report, failure: Finding, arguments: list[str], patience: float, rendezvous: Rendezvous) -> Report:
+def _without(
+    report: ProbeReport, failure: Finding, arguments: list[str], patience: float, rendezvous: Rendezvous
+) -> ProbeReport:
     """Probe again without the library that crashed it: MPI had not been started yet, so that all ranks can go on."""
     others = [f"{DIED}{name}" if name == failure.check else name for name in LIBRARIES]
     again = run_probe("rank", [*arguments, *others], patience, rendezvous.somebody_failed)
@@ -110,7 +112,7 @@ def _without(report: Report, failure: Finding, arguments: list[str], patience: f
     return again
 
 
-def _failures(report: Report, rendezvous: Rendezvous, ranks: int) -> list[Finding]:
+def _failures(report: ProbeReport, rendezvous: Rendezvous, ranks: int) -> list[Finding]:
     """Rank 0's own failure, and those of others; those that only waited are left out if others tell the cause."""
     if report.failure is None:
         return []
@@ -128,7 +130,7 @@ def _failures(report: Report, rendezvous: Rendezvous, ranks: int) -> list[Findin
     return result
 
 
-def _around(report: Report, ranks: int, library: str) -> list[Finding]:
+def _around(report: ProbeReport, ranks: int, library: str) -> list[Finding]:
     """Make the checks that need no MPI, and those of the launcher."""
     started_by, world = launchers.starter(), int(report.facts.get("world", 0))
     checks: dict[str, Callable[[], list[Finding]]] = {
@@ -154,7 +156,7 @@ def _around(report: Report, ranks: int, library: str) -> list[Finding]:
     return findings
 
 
-def _not_tried(findings: list[Finding], report: Report, ranks: int) -> list[Finding]:
+def _not_tried(findings: list[Finding], report: ProbeReport, ranks: int) -> list[Finding]:
     made = {finding.check for finding in findings}
     missing = [name for name in (*_BY_ALL, *(_BY_SEVERAL if ranks > 1 else ())) if name not in made]
     if "library" not in report.facts:
@@ -166,7 +168,7 @@ def _not_tried(findings: list[Finding], report: Report, ranks: int) -> list[Find
     return [skipped(name, f"not tried: {why}") for name in missing]
 
 
-def _environment(folder: Path, report: Report, library: str) -> dict[str, Any]:
+def _environment(folder: Path, report: ProbeReport, library: str) -> dict[str, Any]:
     """Describe where a report was made."""
     family, version = launchers.family_of(library)
     kind, place, _ = folders.file_system(folder)

@@ -25,13 +25,13 @@ from mpibatch.tools.doctor.finding import Finding, error, gist
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Rendezvous", "Report", "run_probe"]
+__all__ = ["ProbeReport", "Rendezvous", "run_probe"]
 
 REPORTING = 30.0  # seconds; rank 0 first ends what still can be tried, each with a limit of its own
 
 
 @dataclass
-class Report:
+class ProbeReport:
     """What a probe process has reported.
 
     Attributes
@@ -55,12 +55,12 @@ class _Ended(BaseException):
 
 def run_probe(
     mode: str, arguments: Sequence[str], patience: float, somebody_failed: Callable[[], bool] = lambda: False
-) -> Report:
+) -> ProbeReport:
     """Run the probe process and return its report. Local, though the probe processes are one world.
 
     `patience` is per step, in seconds; it ends early once `somebody_failed`, on another rank.
     """
-    report = Report()
+    report = ProbeReport()
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     # In memory: no folder may be fit for temporary files.
@@ -110,7 +110,9 @@ class _Step:
     limit: float
 
 
-def _listen(descriptor: int, step: _Step, report: Report, patience: float, somebody_failed: Callable[[], bool]) -> str:
+def _listen(
+    descriptor: int, step: _Step, report: ProbeReport, patience: float, somebody_failed: Callable[[], bool]
+) -> str:
     """Read reports until the process ends; return why it was given up, "" if it was not."""
     rest, since = b"", time.monotonic()
     while True:
@@ -191,7 +193,7 @@ class Rendezvous:
         """Whether another rank of this host has left a failure. Local."""
         return any(path != self._mine for path in self._folder.glob("*.json"))
 
-    def leave(self, report: Report) -> None:
+    def leave(self, report: ProbeReport) -> None:
         """Leave this rank's failure for the others. Local."""
         if report.failure is None or not self._is_ours():
             return

@@ -16,7 +16,7 @@ import numpy as np
 from mpibatch import filters
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.signatures import THRESHOLDS
-from mpibatch.tools.planning.machine import Exchange
+from mpibatch.tools.planning.machine import HaloTraffic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ _KNOWN = {"distance_transform_cdt": "i4", "distance_transform_edt": "f8", "label
 
 def of_filter(
     name: str, given: Mapping[str, Any], ndim: int, dtype: str, channels: int = 1, wraps: Sequence[bool] = ()
-) -> tuple[Exchange, ...]:
+) -> tuple[HaloTraffic, ...]:
     """Return the exchanges of a filter on a grid of `ndim` axes, with so many values of a dtype in a cell. Local."""
     if name not in filters.MODULES or name.startswith("fourier_"):
         return ()  # how far labels, distances and floods reach is decided by the data; spectra stay where they are
@@ -70,11 +70,11 @@ def of_filter(
         or (binary and not _is_box(values.get("structure"), default=False))
         or not _is_box(values.get("footprint"))
     ):
-        return (Exchange(tuple(widths), True, round_about, cell_bytes, times),) if any(map(any, widths)) else ()
+        return (HaloTraffic(tuple(widths), True, round_about, cell_bytes, times),) if any(map(any, widths)) else ()
     alone: list[Widths] = [
         tuple(pair if a == axis else (0, 0) for a in range(ndim)) for axis, pair in enumerate(widths) if any(pair)
     ]
-    return tuple(Exchange(axis_widths, False, round_about, cell_bytes, times) for axis_widths in alone)
+    return tuple(HaloTraffic(axis_widths, False, round_about, cell_bytes, times) for axis_widths in alone)
 
 
 def _axes(name: str, values: Mapping[str, Any], ndim: int) -> list[int]:
@@ -149,7 +149,7 @@ def bytes_after(name: str, given: Mapping[str, Any], dtype: str) -> str:
     return "f8" if name in _FLOATS and kind.kind != "f" else dtype
 
 
-def of_kernels(module: Any, ndim: int, itemsize: int, wraps: Sequence[bool] = ()) -> tuple[Exchange, ...]:
+def of_kernels(module: Any, ndim: int, itemsize: int, wraps: Sequence[bool] = ()) -> tuple[HaloTraffic, ...]:
     """Return an exchange for each kernel of a program that fits the grid, as if each ran once in a step. Local."""
     exchanges = []
     for name, value in vars(module).items():
@@ -162,7 +162,7 @@ def of_kernels(module: Any, ndim: int, itemsize: int, wraps: Sequence[bool] = ()
         if wide:
             cell_bytes = itemsize * math.fsum(reads.words for reads in wide)
             exchanges.append(
-                Exchange(
+                HaloTraffic(
                     footprint.reach, footprint.needs_corners, tuple(wraps) or (False,) * ndim, int(cell_bytes), 1.0
                 )
             )

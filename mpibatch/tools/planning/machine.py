@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-__all__ = ["WARMUP_STEPS", "Exchange", "JobWork", "Links", "Machine", "Rates", "StepLength", "StepWork", "by_ranks"]
+__all__ = ["WARMUP_STEPS", "HaloTraffic", "JobWork", "Links", "Machine", "Rates", "StepLength", "StepWork", "by_ranks"]
 
 WARMUP_STEPS = 160  # as many as `mpibatch.iterate` takes to find out how it is fastest
 
@@ -32,7 +32,7 @@ class Links:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class HaloTraffic:
     """Halos that a step brings. `steps`: for how many steps one is enough; `times`: how many in a step."""
 
     widths: tuple[tuple[int, int], ...]
@@ -50,7 +50,7 @@ class StepWork:
     name: str
     seconds_per_cell: Rates
     seconds_per_call: float = 0.0
-    exchanges: tuple[Exchange, ...] = ()
+    exchanges: tuple[HaloTraffic, ...] = ()
     reductions: float = 0.0
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.job.file.simulation import SimulationJob
-from mpibatch.job.plan import Layout, layout
+from mpibatch.job.plan import Distribution, layout
 from mpibatch.simulate.schedule import Clock
 from mpibatch.tools.planning.machine import WARMUP_STEPS, Links, Machine, Rates, StepWork, by_ranks
 from mpibatch.tools.planning.traffic import Traffic, fitted_to, halo_kept, traffic_of
@@ -147,7 +147,7 @@ class Model:
         )
         return self._costs(self._memory(prediction, spread, node_ranks), spread, node_ranks, traffic)
 
-    def _sent(self, step: StepWork, spread: Layout, node_ranks: int) -> Traffic:
+    def _sent(self, step: StepWork, spread: Distribution, node_ranks: int) -> Traffic:
         total = Traffic()
         for exchange in step.exchanges:
             fitted = fitted_to(exchange, spread)
@@ -157,7 +157,7 @@ class Model:
             total += self._traffic[key].times(fitted.times)
         return total
 
-    def _memory(self, prediction: Prediction, spread: Layout, node_ranks: int) -> Prediction:
+    def _memory(self, prediction: Prediction, spread: Distribution, node_ranks: int) -> Prediction:
         if self.work is None:
             return prediction
         cells = float(spread.cells)
@@ -178,7 +178,9 @@ class Model:
             fits=None if room is None else memory * node_ranks <= room,
         )
 
-    def _costs(self, prediction: Prediction, spread: Layout, node_ranks: int, traffic: Sequence[Traffic]) -> Prediction:
+    def _costs(
+        self, prediction: Prediction, spread: Distribution, node_ranks: int, traffic: Sequence[Traffic]
+    ) -> Prediction:
         work, machine = self.work, self.machine
         if work is None or machine is None:
             return prediction

@@ -24,7 +24,7 @@ from mpibatch.tools.planning.machine import WARMUP_STEPS, JobWork, Machine, Step
 from mpibatch.tools.planning.measurement import alone
 from mpibatch.tools.planning.prediction import Model, side_of
 from mpibatch.tools.planning.profile import load, save
-from mpibatch.tools.planning.samples import Group, Sample, Sampler, stepping
+from mpibatch.tools.planning.samples import Group, ProbeSample, Sampler, stepping
 from mpibatch.tools.planning.work import CELLS, SHAPE, Subject, key_of, subject_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from mpibatch.job.file.schema import Job
 
-__all__ = ["Request", "describe", "probe", "work_of"]
+__all__ = ["ProbeRequest", "describe", "probe", "work_of"]
 
 UNTRIED = 64 << 20  # bytes of code and buffers of fused steps, where there were too few steps to try them
 LEAST_SHARE = 0.5  # of a step that is spent on cells, whatever messages and calls seem to take
@@ -41,7 +41,7 @@ LONGEST_FIXED = 3.0  # seconds: what is beyond was compiling, which later runs a
 
 
 @dataclass(frozen=True)
-class Request:
+class ProbeRequest:
     """How to probe: the profile's file, where to write for a moment, the machine's name, seconds for a job."""
 
     path: Path
@@ -51,7 +51,7 @@ class Request:
     anew: bool = False
 
 
-def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], request: Request) -> Machine:
+def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], request: ProbeRequest) -> Machine:
     """Measure the machine and the jobs, and put them into the profile. Collective. Returns the whole profile."""
     with agreed(comm, f"probing {request.folder}"):
         if not os.access(request.folder, os.W_OK | os.X_OK):
@@ -68,7 +68,7 @@ def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], request: Req
     return machine
 
 
-def _known(comm: MPI.Intracomm, request: Request) -> tuple[Machine | None, tuple[JobWork, ...]]:
+def _known(comm: MPI.Intracomm, request: ProbeRequest) -> tuple[Machine | None, tuple[JobWork, ...]]:
     """The profile that is there, if nothing of it is to be measured again, and what jobs cost in it. Collective."""
     profile, node_ranks = None, _count_node_ranks(comm)
     is_enough = False
@@ -91,7 +91,7 @@ def _known(comm: MPI.Intracomm, request: Request) -> tuple[Machine | None, tuple
     return kept if is_enough else None, kept.work if kept is not None else ()
 
 
-def _read(request: Request) -> Machine | None:
+def _read(request: ProbeRequest) -> Machine | None:
     """The profile, if there is one; one that is to be replaced need not be readable."""
     try:
         return load(request.path) if request.path.exists() else None
@@ -115,7 +115,7 @@ def _save(comm: MPI.Intracomm, path: Path, machine: Machine) -> None:
             save(path, machine)
 
 
-def work_of(comm: MPI.Intracomm, job: Job | SimulationJob, machine: Machine, request: Request) -> JobWork:
+def work_of(comm: MPI.Intracomm, job: Job | SimulationJob, machine: Machine, request: ProbeRequest) -> JobWork:
     """Return what a job costs. Collective. Leaves no files."""
     subject = None
     with agreed(comm, f"probing {job.source}"):
@@ -224,7 +224,7 @@ class _Probing:
         return replace(work, steps=tuple(steps))
 
 
-def _length(quarter: Sample, whole: Sample) -> StepLength:
+def _length(quarter: ProbeSample, whole: ProbeSample) -> StepLength:
     """How the time step goes with the cells along an axis."""
     small, large = side_of(quarter.shape), side_of(whole.shape)
     power = math.log(whole.dt / quarter.dt) / math.log(large / small) if large > small and quarter.dt > 0 else 0.0

@@ -24,7 +24,7 @@ from mpibatch.job.document import checks
 from mpibatch.job.document.caps import json_value
 from mpibatch.job.document.problems import Problems
 from mpibatch.job.document.tables import Key, keys_of
-from mpibatch.tools.planning.machine import Exchange, JobWork, Links, Machine, StepLength, StepWork
+from mpibatch.tools.planning.machine import HaloTraffic, JobWork, Links, Machine, StepLength, StepWork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -242,7 +242,7 @@ def _work(table: Mapping[str, Any]) -> JobWork:
 
 
 def _step(table: Mapping[str, Any]) -> StepWork:
-    return StepWork(**{**table, "exchanges": tuple(Exchange(**exchange) for exchange in table["exchanges"])})
+    return StepWork(**{**table, "exchanges": tuple(HaloTraffic(**exchange) for exchange in table["exchanges"])})
 
 
 def save(path: Path, machine: Machine) -> None:

@@ -22,7 +22,7 @@ from mpibatch.mpi import MPI
 from mpibatch.simulate import Simulation
 from mpibatch.simulate.schedule import Every, Schedule
 from mpibatch.tools.planning import measurement
-from mpibatch.tools.planning.machine import WARMUP_STEPS, Exchange
+from mpibatch.tools.planning.machine import WARMUP_STEPS, HaloTraffic
 from mpibatch.tools.planning.measurement import sleepy
 from mpibatch.tools.planning.work import CELLS, SHAPE, Subject, resized
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Group", "Sample", "Sampler", "stepping"]
+__all__ = ["Group", "ProbeSample", "Sampler", "stepping"]
 
 FIELD_BYTES = 64 << 20  # of a rank's share of a field: well beyond the caches; a simulation has several fields
 STEPPED_BYTES = 32 << 20
@@ -42,7 +42,7 @@ LEAST_PART = 4
 
 
 @dataclass(frozen=True)
-class Sample:
+class ProbeSample:
     """One run of a job on some size, the same on all ranks.
 
     Attributes
@@ -60,7 +60,7 @@ class Sample:
     shape: tuple[int, ...]
     steps: int
     seconds: dict[str, float]
-    exchanges: dict[str, tuple[Exchange, ...]]
+    exchanges: dict[str, tuple[HaloTraffic, ...]]
     reductions: dict[str, int]
     memory: int
     whole: float
@@ -78,11 +78,11 @@ class Group:
     """
 
     ranks: int
-    first: Sample
-    tiny: Sample
-    quarter: Sample
-    wholes: list[Sample]
-    usual: list[Sample]
+    first: ProbeSample
+    tiny: ProbeSample
+    quarter: ProbeSample
+    wholes: list[ProbeSample]
+    usual: list[ProbeSample]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -155,7 +155,7 @@ class Sampler:
             wholes.append(self._sample(comm, part))
         return Group(ranks, first, tiny, quarter, wholes, wholes[1:])
 
-    def _affordable(self, sample: Sample, most: int, seconds: float) -> int:
+    def _affordable(self, sample: ProbeSample, most: int, seconds: float) -> int:
         """So many cells that a few steps take about so long, by a smaller sample; at most `most`."""
         steps = FEW_STEPS if self.is_simulation else 1
         cells = seconds / max(1e-12, steps * _each_step(sample) / math.prod(sample.shape))
@@ -196,7 +196,7 @@ class Sampler:
 
     def _sample(
         self, comm: MPI.Intracomm, job: Job | SimulationJob, steps: int = 1, seconds: float | None = None
-    ) -> Sample:
+    ) -> ProbeSample:
         """Run a job; a simulation for so many steps, or, without output, about so many seconds if that is less."""
         measurement.restart_peak()
         timing.reset()
@@ -215,7 +215,7 @@ class Sampler:
         comm.Allreduce(MPI.IN_PLACE, slowest, op=MPI.MAX)
         *taken, first, all_steps, compiling, whole, memory = map(float, slowest)
         parts = [lap for lap in tally.exchanges() if lap.exchanges or lap.reductions]
-        return Sample(
+        return ProbeSample(
             shape=shape,
             steps=made,
             seconds=dict(zip(names, taken, strict=True)),
@@ -259,14 +259,14 @@ class Sampler:
         return laps, done.grid.shape, done.steps, written, done.time / done.steps, (made, since - begun), ended - begun
 
 
-def stepping(sample: Sample) -> dict[str, float]:
+def stepping(sample: ProbeSample) -> dict[str, float]:
     """Return the seconds of the laps in which steps are made. Local."""
     return {name: seconds for name, seconds in sample.seconds.items() if name not in ("reading", "writing")}
 
 
-def _exchanges(lap: tally.Lap, steps: int) -> tuple[Exchange, ...]:
+def _exchanges(lap: tally.Lap, steps: int) -> tuple[HaloTraffic, ...]:
     return tuple(
-        Exchange(need.widths, need.corners, need.wraps, need.bytes_per_cell, times / steps, need.steps)
+        HaloTraffic(need.widths, need.corners, need.wraps, need.bytes_per_cell, times / steps, need.steps)
         for need, times in lap.exchanges.items()
     )
 
@@ -277,7 +277,7 @@ def _steady(passes: Sequence[tuple[int, float]]) -> float:
     return (now - since) / max(1, done - begun)
 
 
-def _each_step(sample: Sample) -> float:
+def _each_step(sample: ProbeSample) -> float:
     return math.fsum(stepping(sample).values()) / sample.steps
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mpibatch.domain import Decomposition
-    from mpibatch.job.plan import Layout
-    from mpibatch.tools.planning.machine import Exchange
+    from mpibatch.job.plan import Distribution
+    from mpibatch.tools.planning.machine import HaloTraffic
 
 __all__ = ["Traffic", "fitted_to", "halo_kept", "traffic_of"]
 
@@ -48,7 +48,7 @@ def _numbers(traffic: Traffic) -> tuple[float, ...]:
     return traffic.messages, traffic.bytes, traffic.far_messages, traffic.far_bytes
 
 
-def halo_kept(exchange: Exchange, axis: int, spread: Layout) -> int:
+def halo_kept(exchange: HaloTraffic, axis: int, spread: Distribution) -> int:
     """Return the cells of halo along an axis in memory: where steps are fused, for as many as are tried. Local."""
     reach = -(-sum(exchange.widths[axis]) // exchange.steps)
     if exchange.steps == 1 or not reach:
@@ -56,7 +56,7 @@ def halo_kept(exchange: Exchange, axis: int, spread: Layout) -> int:
     return reach * max(1, min(STEPS[-1], 2 * spread.largest[axis] // (LEAST_BLOCK * reach)))
 
 
-def fitted_to(exchange: Exchange, spread: Layout) -> Exchange:
+def fitted_to(exchange: HaloTraffic, spread: Distribution) -> HaloTraffic:
     """Return an exchange as it would be on these blocks: small ones fuse fewer steps. Local."""
     if exchange.steps < 2:
         return exchange
@@ -70,7 +70,7 @@ def fitted_to(exchange: Exchange, spread: Layout) -> Exchange:
     return replace(exchange, widths=widths, steps=steps, times=exchange.times * exchange.steps / steps)
 
 
-def traffic_of(exchange: Exchange, spread: Layout, node_ranks: int) -> Traffic:
+def traffic_of(exchange: HaloTraffic, spread: Distribution, node_ranks: int) -> Traffic:
     """Return what the busiest rank sends in one exchange; to other nodes, what a rank of its node does. Local."""
     cells = spread.decomposition
     wide = [axis for axis, pair in enumerate(exchange.widths) if any(pair)]
@@ -93,7 +93,7 @@ def traffic_of(exchange: Exchange, spread: Layout, node_ranks: int) -> Traffic:
     return replace(sent[most], far_bytes=min(mean, sent[most].bytes))
 
 
-def _neighbors(exchange: Exchange, spread: Layout) -> int:
+def _neighbors(exchange: HaloTraffic, spread: Distribution) -> int:
     """About how many ranks an exchange reaches."""
     counts = []
     for parts, smallest, (low, high) in zip(spread.topology, spread.smallest, exchange.widths, strict=True):
@@ -102,7 +102,7 @@ def _neighbors(exchange: Exchange, spread: Layout) -> int:
     return math.prod(counts)
 
 
-def _by_formula(exchange: Exchange, spread: Layout) -> Traffic:
+def _by_formula(exchange: HaloTraffic, spread: Distribution) -> Traffic:
     """Halos that are wide against blocks: everything around the block comes from that many others."""
     around = (
         math.prod(n + low + high for n, (low, high) in zip(spread.largest, exchange.widths, strict=True)) - spread.cells

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mpibatch.tools.report.comparison import Comparison
-    from mpibatch.tools.report.findings import Finding
+    from mpibatch.tools.report.findings import Remark
 
 __all__ = ["as_csv", "as_json", "as_markdown", "runs_as_csv"]
 
 
-def as_markdown(m: Measures, findings: Sequence[Finding], comparison: Comparison | None) -> str:
+def as_markdown(m: Measures, findings: Sequence[Remark], comparison: Comparison | None) -> str:
     """Return the report as Markdown. Local."""
     lines = [f"# {_escaped(title(m))}", "", _escaped(summary(m, {finding.key for finding in findings})), ""]
     for paragraph in filter(None, (losses(m), promise(m))):
@@ -114,7 +114,7 @@ def _cell(value: Any) -> Any:
     return "" if value is None else repr(value) if isinstance(value, float) else value
 
 
-def as_json(m: Measures, findings: Sequence[Finding], comparison: Comparison | None) -> str:
+def as_json(m: Measures, findings: Sequence[Remark], comparison: Comparison | None) -> str:
     """Return all figures as JSON. Local."""
     rows = []
     for row in m.rows:

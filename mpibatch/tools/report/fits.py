@@ -20,7 +20,7 @@ from mpibatch.tools.report.statistics import median
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Estimate", "Fit", "Sample", "fit_all"]
+__all__ = ["Fit", "FitPoint", "FittedParameter", "fit_all"]
 
 # Below this part of a time, differences between runs are the clock's and the scheduler's, whatever the spread says.
 _FLOOR = 1e-3
@@ -29,7 +29,7 @@ _MEDIAN = math.sqrt(math.pi / 2)
 
 
 @dataclass(frozen=True)
-class Sample:
+class FitPoint:
     """What is known of one point: its width p (ranks, or cores), and the seconds per unit of work of its runs."""
 
     width: int
@@ -37,7 +37,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class FittedParameter:
     """A parameter: its value and standard error (None where there is nothing to tell it from), and what it means."""
 
     name: str
@@ -52,7 +52,7 @@ class Fit:
     """One law. Without estimates `refused` says why it was not fitted."""
 
     law: str
-    estimates: tuple[Estimate, ...] = ()
+    estimates: tuple[FittedParameter, ...] = ()
     misfit: float | None = None  # χ²/dof: about 1 where the law is as good as the spread of the runs allows
     points: int = 0
     remark: str = ""
@@ -102,13 +102,13 @@ _LAWS = {
 }
 
 
-def fit_all(samples: Sequence[Sample], mode: str) -> list[Fit]:
+def fit_all(samples: Sequence[FitPoint], mode: str) -> list[Fit]:
     """Return the fits of the laws that speak of a study of this mode. Local. Needs scipy."""
     first = "Amdahl" if mode == "strong" else "Gustafson"
     return [fit(name, samples) for name in (first, "Universal Scalability Law")]
 
 
-def fit(name: str, samples: Sequence[Sample]) -> Fit:
+def fit(name: str, samples: Sequence[FitPoint]) -> Fit:
     """Return one law's fit, or why there is none. Local. Needs scipy."""
     law = _LAWS[name]
     widths = sorted({sample.width for sample in samples})
@@ -146,7 +146,7 @@ def fit(name: str, samples: Sequence[Sample]) -> Fit:
     scale = 1.0 if sigma is None else max(1.0, math.sqrt(misfit))
     errors = [float(error) * scale for error in np.sqrt(np.diag(covariance))]
     estimates = tuple(
-        Estimate(label, value, error if math.isfinite(error) else None, meaning, place > 0 and value < 1e-6)
+        FittedParameter(label, value, error if math.isfinite(error) else None, meaning, place > 0 and value < 1e-6)
         for place, (label, value, error, meaning) in enumerate(
             zip(law.names, map(float, values), errors, law.meanings, strict=True)
         )
@@ -155,7 +155,7 @@ def fit(name: str, samples: Sequence[Sample]) -> Fit:
     return Fit(name, estimates, fitted.misfit, fitted.points, _remark(fitted, widths[-1]))
 
 
-def _errors(samples: Sequence[Sample]) -> list[float] | None:
+def _errors(samples: Sequence[FitPoint]) -> list[float] | None:
     """The standard error of each median's logarithm; None if no point has two runs.
 
     The spread is pooled over the points: that three runs of one of them happened to agree makes it no better known.

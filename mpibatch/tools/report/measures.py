@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
-from mpibatch.tools.report.fits import Fit, Sample, fit_all
+from mpibatch.tools.report.fits import Fit, FitPoint, fit_all
 from mpibatch.tools.report.statistics import Interval, Spread, median, ratio_of_medians, spread
 from mpibatch.tools.scaling.records import Run, number
 
 if TYPE_CHECKING:
     from mpibatch.tools.scaling.study import Point, Study
 
-__all__ = ["PHASES", "Efficiencies", "Measures", "Part", "Roof", "Row", "measure"]
+__all__ = ["PHASES", "Efficiencies", "Measures", "PhaseShare", "Roof", "Row", "measure"]
 
 # In the order in which they are told; they add up to "total".
 PHASES = ("compute", "compile", "pack", "halo", "reduce", "io", "other")
@@ -29,7 +29,7 @@ OF_OTHER = ("compile",)  # what older records have in "other"
 
 
 @dataclass(frozen=True)
-class Part:
+class PhaseShare:
     """Seconds of one phase: the mean over ranks, the most of a rank, and which rank that was."""
 
     mean: float
@@ -81,7 +81,7 @@ class Row:
     ideal: float
     serial: float | None
     typical: Run
-    split: Mapping[str, Part]
+    split: Mapping[str, PhaseShare]
     pop: Efficiencies | None
     launch: float  # seconds that a user waits beyond the run itself: the start of Python and MPI
     bare: float | None = None  # speed-up of the times without loading compiled code; None where none was told
@@ -201,7 +201,7 @@ def measure(study: Study) -> Measures:
     base = min(points, key=lambda point: (_width(point, by), point.ranks))
     rows = tuple(_row(point, base, by, study.mode) for point in sorted(points, key=lambda p: (_width(p, by), p.ranks)))
     samples = [
-        Sample(row.width, tuple(time * rows[0].work / row.work if row.work else time for time in row.times))
+        FitPoint(row.width, tuple(time * rows[0].work / row.work if row.work else time for time in row.times))
         for row in rows
     ]
     return Measures(study, rows, by, tuple(fit_all(samples, study.mode)), tuple(_roofs(study, rows)))
@@ -254,13 +254,13 @@ def _bare(point: Point, base: Point, work: float) -> float | None:
     return work * median(before) / median(times) if has_loading and min(*times, *before) > 0 else None
 
 
-def _split(run: Run) -> dict[str, Part]:
+def _split(run: Run) -> dict[str, PhaseShare]:
     parts = {}
     for phase in PHASES:
         seconds = run.seconds.get(phase, {} if phase in OF_OTHER and run.seconds else None)
         if seconds is not None:
             slowest = seconds.get("slowest", 0.0)
-            parts[phase] = Part(seconds.get("mean", slowest), slowest, int(seconds.get("slowest_rank", 0)))
+            parts[phase] = PhaseShare(seconds.get("mean", slowest), slowest, int(seconds.get("slowest_rank", 0)))
     return parts
 
 
@@ -276,7 +276,7 @@ def serial_fraction(speedup: float, ideal: float, mode: str) -> float | None:
     return (1 / speedup - 1 / ideal) / (1 - 1 / ideal)
 
 
-def efficiencies(split: Mapping[str, Part], point: Point, base: Point, mode: str) -> Efficiencies | None:
+def efficiencies(split: Mapping[str, PhaseShare], point: Point, base: Point, mode: str) -> Efficiencies | None:
     """Return POP's efficiencies of a run, of its time without I/O. Local.
 
     POP (Performance Optimisation and Productivity, https://co-design.pop-coe.eu/metrics): useful time is time outside
@@ -301,7 +301,7 @@ def efficiencies(split: Mapping[str, Part], point: Point, base: Point, mode: str
     return Efficiencies(useful / runtime, useful / most, most / runtime, computation)
 
 
-def _useful(split: Mapping[str, Part]) -> float:
+def _useful(split: Mapping[str, PhaseShare]) -> float:
     return sum(split[phase].mean for phase in ("compute", "compile", "pack", "other"))
 
 

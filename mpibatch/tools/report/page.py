@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mpibatch import __version__
 from mpibatch.base.errors import RunError
 from mpibatch.tools.report import exports, extrap, tables, words
-from mpibatch.tools.report.findings import Finding, find
+from mpibatch.tools.report.findings import Remark, find
 from mpibatch.tools.report.plots import Plot, draw
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def check_installed() -> None:
         )
 
 
-def write(measures: Measures, folder: Path, comparison: Comparison | None = None) -> list[Finding]:
+def write(measures: Measures, folder: Path, comparison: Comparison | None = None) -> list[Remark]:
     """Write page, plots and tables into a folder; return what was found. Local."""
     findings = find(measures)
     plots = draw(measures)
@@ -70,7 +70,7 @@ def write(measures: Measures, folder: Path, comparison: Comparison | None = None
 
 
 def page(
-    measures: Measures, findings: Sequence[Finding], plots: Sequence[Plot], comparison: Comparison | None = None
+    measures: Measures, findings: Sequence[Remark], plots: Sequence[Plot], comparison: Comparison | None = None
 ) -> str:
     """Return the page. Local. Needs Jinja2."""
     import jinja2

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mpibatch.tools.report.comparison import Comparison
-    from mpibatch.tools.report.fits import Estimate
+    from mpibatch.tools.report.fits import FittedParameter
 
 __all__ = ["Table", "comparison_table", "tables"]
 
@@ -167,7 +167,7 @@ def _fits(m: Measures) -> Table:
     return Table("fits", "Laws of scaling", ("law", "what the fit says"), tuple(lines), note, is_prose=True)
 
 
-def _estimate(estimate: Estimate) -> str:
+def _estimate(estimate: FittedParameter) -> str:
     letter = {"contention": "contention α", "coherency": "coherency β", "serial": "serial part"}.get(estimate.name)
     if estimate.name == "seconds":
         return f"{short(estimate.value)} ± {short(estimate.error or 0)} s for the first point’s work on one rank"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mpibatch.tools.scaling.study import Study
     from mpibatch.tools.slurm.profiles import Profile
 
-__all__ = ["Options", "keep", "requests", "run", "wait"]
+__all__ = ["BatchOptions", "keep", "requests", "run", "wait"]
 
 SHORTEST, LONGEST = 0.5, 10.0  # seconds between questions to Slurm's controller
 SILENT = (
@@ -48,7 +48,7 @@ TOO_SHORT = (
 
 
 @dataclass(frozen=True)
-class Options:
+class BatchOptions:
     """How the jobs are submitted. `ntasks_per_node` is the most ranks of a node (0: as the profile's cores allow)."""
 
     ntasks_per_node: int = 0
@@ -56,7 +56,7 @@ class Options:
 
 
 def requests(
-    study: Study, profile: Profile, missing: Sequence[tuple[int, int, int]], options: Options
+    study: Study, profile: Profile, missing: Sequence[tuple[int, int, int]], options: BatchOptions
 ) -> list[Request]:
     """Return a request for each point of which runs (ranks, threads, repeat) are missing. Local."""
     limit = options.time or profile.time
@@ -88,7 +88,11 @@ def requests(
 
 
 def run(
-    study: Study, profile: Profile, missing: Sequence[tuple[int, int, int]], options: Options, dry_run: bool = False
+    study: Study,
+    profile: Profile,
+    missing: Sequence[tuple[int, int, int]],
+    options: BatchOptions,
+    dry_run: bool = False,
 ) -> list[Submission]:
     """Submit what is missing, and return its jobs, with those that are under way already. Local.
 

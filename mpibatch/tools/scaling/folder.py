@@ -25,7 +25,7 @@ from mpibatch.base.files import lock
 from mpibatch.base.json_files import write_json
 from mpibatch.job.document.caps import json_value
 from mpibatch.tools.scaling.records import Run, parse_run, table_of
-from mpibatch.tools.scaling.study import MODES, Failure, Point, Study, fingerprint_of
+from mpibatch.tools.scaling.study import MODES, FailedRun, Point, Study, fingerprint_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +85,7 @@ def load(path: str | Path) -> Study:
         study,
         points=tuple(Point(r, t, tuple(run for run in good if (run.ranks, run.threads) == (r, t))) for r, t in keys),
         failures=tuple(
-            Failure(run.ranks, run.threads, run.repeat, run.failure or f"exit code {run.code}")
+            FailedRun(run.ranks, run.threads, run.repeat, run.failure or f"exit code {run.code}")
             for run in runs
             if run.code != 0
         ),

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mpibatch.tools.scaling.study import Study
 
 __all__ = [
-    "Options", "check_job", "job_of", "plain_job", "prepare_inputs", "run_all", "run_arguments", "scratch_of",
+    "RunOptions", "check_job", "job_of", "plain_job", "prepare_inputs", "run_all", "run_arguments", "scratch_of",
     "settings_of", "sources_of", "words_of",
 ]  # fmt: skip
 
@@ -54,7 +54,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How runs are made: seconds that one may take, and whether what they write is kept."""
 
     timeout: float = 3600.0
@@ -192,7 +192,7 @@ def prepare_inputs(study: Study, counts: Sequence[int], tell: Tell = lambda line
 
 
 def run_all(
-    study: Study, todo: Sequence[tuple[int, int, int]], options: Options, tell: Tell = lambda line: None
+    study: Study, todo: Sequence[tuple[int, int, int]], options: RunOptions, tell: Tell = lambda line: None
 ) -> int:
     """Make these runs (ranks, threads, repeat), one after another; return how many points were given up. Local.
 
@@ -236,7 +236,7 @@ def _seconds_of(made: _Made) -> str:
     return f"{made.seconds:.2f} s" if own is None else f"{own:.2f} s ({made.seconds:.2f} s with its start)"
 
 
-def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], options: Options) -> _Made:
+def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], options: RunOptions) -> _Made:
     """Make one run; leave its log, and nothing else unless outputs are kept."""
     ranks, threads, repeat = key
     scratch, log = scratch_of(study.path, ranks, threads), folders.log_path(study.path, *key)

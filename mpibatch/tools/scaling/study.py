@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mpibatch.tools.scaling.records import Run
 
-__all__ = ["MODES", "Failure", "Point", "Study", "differences", "fingerprint_of", "missing", "order", "print_of"]
+__all__ = ["MODES", "FailedRun", "Point", "Study", "differences", "fingerprint_of", "missing", "order", "print_of"]
 
 MODES = ("strong", "weak")
 
@@ -26,7 +26,7 @@ SMALL = 64 << 20  # bytes of a file that is read to be known again
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedRun:
     """A run that ended badly, and has not been made since."""
 
     ranks: int
@@ -68,7 +68,7 @@ class Study:
     machine: Mapping[str, Any]
     sources: Mapping[str, str] = field(default_factory=dict)
     points: tuple[Point, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[FailedRun, ...] = ()
     profile_of_machine: Mapping[str, Any] | None = None
 
 

@@ -10,7 +10,7 @@ from mpibatch.io.formats.flat.arrays import linear
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Image", "Level", "images_of"]
+__all__ = ["Image", "PyramidLevel", "images_of"]
 
 _UNITS = {
     "micrometer": "um", "nanometer": "nm", "millimeter": "mm", "centimeter": "cm", "meter": "m", "angstrom": "angstrom",
@@ -21,7 +21,7 @@ _USUAL = "tczyx"  # before version 0.3
 
 
 @dataclass(frozen=True)
-class Level:
+class PyramidLevel:
     """One array of a pyramid: its path from the image's group, and the size and place of a cell along each axis."""
 
     path: str
@@ -35,7 +35,7 @@ class Image:
 
     letters: str
     units: tuple[str, ...]
-    levels: tuple[Level, ...]
+    levels: tuple[PyramidLevel, ...]
 
     def grid(self, level: int) -> dict[str, Any]:
         """Return the keywords of Grid for the axes of time and space of a level. Local."""
@@ -68,7 +68,7 @@ def _image(entry: Mapping[str, Any]) -> Image:
             raise ValueError(f"a level of its image lies at {path!r}")
         scale, origin = _transformed(described.get("coordinateTransformations") or (), len(axes))
         levels.append(
-            Level(
+            PyramidLevel(
                 path,
                 tuple(a * b for a, b in zip(scale, whole[0], strict=True)),
                 tuple(o * b + p for o, b, p in zip(origin, whole[0], whole[1], strict=True)),

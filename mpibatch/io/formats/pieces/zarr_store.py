@@ -144,7 +144,7 @@ def _series(path: str, images: list[ome.Image], picks: Picks, series: int | None
     return images[number]
 
 
-def _level(path: str, image: ome.Image, picks: Picks) -> ome.Level:
+def _level(path: str, image: ome.Image, picks: Picks) -> ome.PyramidLevel:
     number = picks.level or 0
     if not 0 <= number < len(image.levels):
         raise UsageError(f"{path!r} has no level {number}; give level=0 to {len(image.levels) - 1}")

@@ -12,8 +12,8 @@ from mpibatch.base.lazy import attach
 
 if TYPE_CHECKING:
     from mpibatch.tools.report.findings.catalog import find
-    from mpibatch.tools.report.findings.finding import Finding
+    from mpibatch.tools.report.findings.finding import Remark
 else:
-    __getattr__, __dir__ = attach(__name__, {"catalog": ("find",), "finding": ("Finding",)})
+    __getattr__, __dir__ = attach(__name__, {"catalog": ("find",), "finding": ("Remark",)})
 
-__all__ = ["Finding", "find"]
+__all__ = ["Remark", "find"]

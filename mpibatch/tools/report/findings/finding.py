@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Finding"]
+__all__ = ["Remark"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """`level` is error (the promise is broken), warning (do not conclude) or note (good to know)."""
 
     level: str

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mpibatch.base.units import plural, some
-from mpibatch.tools.report.findings.finding import Finding
+from mpibatch.tools.report.findings.finding import Remark
 from mpibatch.tools.report.statistics import different
 from mpibatch.tools.report.words import clean
 from mpibatch.tools.scaling.records import number
@@ -28,7 +28,7 @@ BOUND = 0.7  # of the measured triad; and of the ideal gain in triad
 FILES = 0.30  # part of the time in I/O
 
 
-def _crowded(m: Measures) -> Iterator[Finding]:
+def _crowded(m: Measures) -> Iterator[Remark]:
     crowded, shared = [], []
     for row in m.rows:
         run = row.typical
@@ -42,14 +42,14 @@ def _crowded(m: Measures) -> Iterator[Finding]:
         elif run.binding.get("shared") is True and row.point.ranks > 1:
             shared.append(_at(m, row))
     if crowded:
-        yield Finding(
+        yield Remark(
             "warning",
             "oversubscribed",
             f"More threads than cores on {some(crowded)}. They take turns, and what waits for one of them waits long.",
             "Leave these points out when you speak of scaling, or use more nodes.",
         )
     if shared:
-        yield Finding(
+        yield Remark(
             "note",
             "binding-shared",
             f"On {some(shared)} the ranks of a host may use the same cores: the system moves them as it likes, which "
@@ -58,10 +58,10 @@ def _crowded(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _noise(m: Measures) -> Iterator[Finding]:
+def _noise(m: Measures) -> Iterator[Remark]:
     few = [f"{_at(m, row)} ({row.time.count})" for row in m.rows if row.time.count < FEW_RUNS]
     if few:
-        yield Finding(
+        yield Remark(
             "warning",
             "few-runs",
             f"Fewer than {FEW_RUNS} runs on {some(few)}. Their intervals are guesses.",
@@ -69,7 +69,7 @@ def _noise(m: Measures) -> Iterator[Finding]:
         )
     wide = [f"{_at(m, row)} ({100 * row.time.relative:.0f} %)" for row in m.rows if row.time.relative > WIDE]
     if wide:
-        yield Finding(
+        yield Remark(
             "warning",
             "spread-wide",
             f"The times spread too far to conclude much from: half of the runs lie further apart than "
@@ -85,7 +85,7 @@ def _noise(m: Measures) -> Iterator[Finding]:
         and not different(narrower.times, wider.times)
     ]
     if same:
-        yield Finding(
+        yield Remark(
             "warning",
             "inside-noise",
             f"Between {some(same)} {_word(m)} the difference in time is inside the noise (Mann–Whitney, 5 %).",
@@ -93,13 +93,13 @@ def _noise(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _above_one(m: Measures) -> Iterator[Finding]:
+def _above_one(m: Measures) -> Iterator[Remark]:
     for row in m.rows:
         if row.efficiency.value <= 1.0 or row.is_base:
             continue
         sentence = f"Efficiency on {row.label} {_word(m)} is {row.efficiency.value:.2f}, above 1"
         if row.efficiency.low <= 1.0:
-            yield Finding(
+            yield Remark(
                 "note",
                 "above-one-noise",
                 f"{sentence}, but the interval from {row.efficiency.low:.2f} to {row.efficiency.high:.2f} holds 1: it "
@@ -114,7 +114,7 @@ def _above_one(m: Measures) -> Iterator[Finding]:
             if io and m.base.share("io") > FILES
             else "less data per rank may fit into a cache that it did not fit into before, or the base was slowed down"
         )
-        yield Finding(
+        yield Remark(
             "warning",
             "above-one",
             f"{sentence}, and more than the spread ({row.efficiency.low:.2f} to {row.efficiency.high:.2f}) explains: "
@@ -124,7 +124,7 @@ def _above_one(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _waiting(m: Measures) -> Iterator[Finding]:
+def _waiting(m: Measures) -> Iterator[Remark]:
     for row in m.rows:
         if row.point.ranks == 1 or not {"compute", "halo"} <= row.split.keys():
             continue
@@ -136,7 +136,7 @@ def _waiting(m: Measures) -> Iterator[Finding]:
             and compute.slowest / compute.mean > IMBALANCE
             and longer > 0.3 * halo.mean
         ):
-            yield Finding(
+            yield Remark(
                 "warning",
                 "imbalance",
                 f"On {row.label} {_word(m)} {100 * row.share('halo'):.0f} % of the time is spent in halos, but rank "
@@ -147,14 +147,14 @@ def _waiting(m: Measures) -> Iterator[Finding]:
             )
 
 
-def _inside(m: Measures) -> Iterator[Finding]:
+def _inside(m: Measures) -> Iterator[Remark]:
     compiling = [
         f"{_at(m, row)} ({row.typical.compile_seconds:.1f} s of {row.time.median.value:.1f} s)"
         for row in m.rows
         if row.typical.compile_seconds > COMPILING * row.typical.total
     ]
     if compiling:
-        yield Finding(
+        yield Remark(
             "warning",
             "compiling",
             f"The times hold the compiling, or loading, of compiled code, which does not scale: on {some(compiling)}.",
@@ -162,7 +162,7 @@ def _inside(m: Measures) -> Iterator[Finding]:
             "a run that does not count go first, and see that $MPIBATCH_CACHE_DIR can be written.",
         )
     if min(run.total for run in m.runs) < SHORT:
-        yield Finding(
+        yield Remark(
             "note",
             "short-runs",
             f"The shortest run took {1000 * min(run.total for run in m.runs):.0f} ms: starting, and the system's "
@@ -171,7 +171,7 @@ def _inside(m: Measures) -> Iterator[Finding]:
         )
     files = [f"{_at(m, row)} ({100 * row.share('io'):.0f} %)" for row in m.rows if row.share("io") > FILES]
     if files:
-        yield Finding(
+        yield Remark(
             "note",
             "files",
             f"Much of the time goes into files: on {some(files)}. What scales here is the file system as much as the "
@@ -180,7 +180,7 @@ def _inside(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _memory_bound(m: Measures) -> Iterator[Finding]:
+def _memory_bound(m: Measures) -> Iterator[Remark]:
     """Memory that gives little more to more ranks, and kernels that take what it gives."""
     roofs = [roof for roof in m.roofs if roof.label == m.widest.label]
     before = [roof for roof in m.roofs if roof.label == m.base.label]
@@ -189,7 +189,7 @@ def _memory_bound(m: Measures) -> Iterator[Finding]:
     heaviest = max(roofs, key=lambda roof: roof.seconds)
     gain = heaviest.triad / before[0].triad
     if heaviest.share > BOUND and gain < BOUND * m.widest.ideal and heaviest.seconds > 0.25 * m.widest.typical.total:
-        yield Finding(
+        yield Remark(
             "note",
             "memory-bound",
             f"Memory sets the limit: it gives {heaviest.triad:.3g} GB/s to {m.widest.label} {_word(m)} and "
@@ -200,10 +200,10 @@ def _memory_bound(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _filters(m: Measures) -> Iterator[Finding]:
+def _filters(m: Measures) -> Iterator[Remark]:
     """Kernels of stencils alone count what they compute."""
     if any(run.kind == "pipeline" for run in m.runs) and not any(run.kernels for run in m.runs):
-        yield Finding(
+        yield Remark(
             "note",
             "no-roofline",
             "Filters count no flops and bytes: there is no roofline, and whether memory sets their limit is not told.",
@@ -220,7 +220,7 @@ def _word(m: Measures) -> str:
     return "ranks" if m.by == "ranks" else "ranks × threads"
 
 
-CHECKS: tuple[Callable[[Measures], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Measures], Iterator[Remark]], ...] = (
     _crowded,
     _noise,
     _above_one,

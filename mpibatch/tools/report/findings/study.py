@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mpibatch.base.units import plural, some
-from mpibatch.tools.report.findings.finding import Finding
+from mpibatch.tools.report.findings.finding import Remark
 from mpibatch.tools.report.statistics import drift, median
 from mpibatch.tools.report.words import clean
 from mpibatch.tools.scaling.study import missing
@@ -25,7 +25,7 @@ DRIFT_CHANGE, DRIFT_CHANCE = 0.03, 0.01
 COLD = 1.15  # first run of a point / median of the others
 
 
-def _digests(m: Measures) -> Iterator[Finding]:
+def _digests(m: Measures) -> Iterator[Remark]:
     for group in alike((row.point for row in m.rows), m.study.mode):
         counts: dict[str, list[str]] = {}
         for run in group:
@@ -34,7 +34,7 @@ def _digests(m: Measures) -> Iterator[Finding]:
             counts.setdefault(run.digest, []).append(f"{run.ranks} × {run.threads} run {run.repeat}")
         if len(counts) > 1:
             digests = "; ".join(f"{digest[:12]} ({some(names)})" for digest, names in sorted(counts.items()))
-            yield Finding(
+            yield Remark(
                 "error",
                 "outputs-differ",
                 f"The outputs differ between runs of the same work, although one answer on any number of ranks is "
@@ -44,7 +44,7 @@ def _digests(m: Measures) -> Iterator[Finding]:
                 "functions; find the dataset with mpibatch info --digest. Do not use these results until it is clear.",
             )
     if not any(run.digest for run in m.runs):
-        yield Finding(
+        yield Remark(
             "note",
             "no-digests",
             "The records hold no digests of the outputs, so that nothing is said here about equal results.",
@@ -52,9 +52,9 @@ def _digests(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _absent(m: Measures) -> Iterator[Finding]:
+def _absent(m: Measures) -> Iterator[Remark]:
     for failure in m.study.failures[:5]:
-        yield Finding(
+        yield Remark(
             "warning",
             "run-failed",
             f"Run {failure.repeat} on {plural(failure.ranks, 'rank')} × {plural(failure.threads, 'thread')} failed: "
@@ -67,7 +67,7 @@ def _absent(m: Measures) -> Iterator[Finding]:
     waiting = [key for key in missing_runs if key not in failed]
     if waiting:
         of = some([f"{ranks} × {threads}" for ranks, threads in sorted({key[:2] for key in waiting})])
-        yield Finding(
+        yield Remark(
             "warning",
             "runs-missing",
             f"{plural(len(waiting), 'run')} that {'was' if len(waiting) == 1 else 'were'} asked for "
@@ -76,9 +76,9 @@ def _absent(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _base(m: Measures) -> Iterator[Finding]:
+def _base(m: Measures) -> Iterator[Remark]:
     if m.base.width > 1:
-        yield Finding(
+        yield Remark(
             "warning",
             "base-missing",
             f"There is no point on 1 {m.by.removesuffix('s')}: speed-up is against {m.base.width}, so that what is "
@@ -86,18 +86,18 @@ def _base(m: Measures) -> Iterator[Finding]:
             "Add 1 to --ranks; if the job does not fit into one rank's memory, say so where you quote these figures.",
         )
     if len(m.rows) == 1:
-        yield Finding(
+        yield Remark(
             "warning", "one-point", "There is one point only: nothing can be said about scaling.", "Add --ranks."
         )
 
 
-def _work(m: Measures) -> Iterator[Finding]:
+def _work(m: Measures) -> Iterator[Remark]:
     per_rank = {row.label: row.work / row.width for row in m.rows}
     if m.is_weak:
         least, most = min(per_rank.values()), max(per_rank.values())
         if least > 0 and most / least - 1 > UNEVEN_WORK:
             few, many = min(per_rank, key=per_rank.__getitem__), max(per_rank, key=per_rank.__getitem__)
-            yield Finding(
+            yield Remark(
                 "warning",
                 "work-not-constant",
                 f"Work per rank is not constant, as it should be in a weak study: {per_rank[few]:.4g} cell updates on "
@@ -107,7 +107,7 @@ def _work(m: Measures) -> Iterator[Finding]:
             )
     elif len({row.work for row in m.rows}) > 1:
         updates = ", ".join(f"{row.work:.4g} on {row.label}" for row in m.rows)
-        yield Finding(
+        yield Remark(
             "warning",
             "work-differs",
             f"The points of a strong study did different work (cells × steps: {updates}).",
@@ -116,7 +116,7 @@ def _work(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _unlike(m: Measures) -> Iterator[Finding]:
+def _unlike(m: Measures) -> Iterator[Remark]:
     versions: dict[str, set[str]] = {}
     for run in m.runs:
         for name, version in run.versions.items():
@@ -127,7 +127,7 @@ def _unlike(m: Measures) -> Iterator[Finding]:
         f"{name} {' and '.join(sorted(variants))}" for name, variants in sorted(versions.items()) if len(variants) > 1
     ]
     if mixed:
-        yield Finding(
+        yield Remark(
             "warning",
             "versions-differ",
             f"Runs were made with different versions: {'; '.join(mixed)}.",
@@ -135,7 +135,7 @@ def _unlike(m: Measures) -> Iterator[Finding]:
         )
     if len(m.commits) > 1:
         commits = "; ".join(f"{_commit(commit) or 'none'} on {some(labels)}" for commit, labels in m.commits.items())
-        yield Finding(
+        yield Remark(
             "warning",
             "commits-differ",
             f"Runs were made at different commits: {commits}.",
@@ -148,7 +148,7 @@ def _unlike(m: Measures) -> Iterator[Finding]:
         if hosts[label] and hosts[following] and not hosts[label] & hosts[following]
     ]
     if apart:
-        yield Finding(
+        yield Remark(
             "warning",
             "hosts-differ",
             f"Points were measured on different hosts: {some(apart)}.",
@@ -157,12 +157,12 @@ def _unlike(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _order(m: Measures) -> Iterator[Finding]:
+def _order(m: Measures) -> Iterator[Remark]:
     dated = [[run.total for run in sorted(row.point.runs, key=lambda run: (run.date, run.repeat))] for row in m.rows]
     cold = [times[0] / median(times[1:]) for times in dated if len(times) >= 3]
     is_cold = bool(cold) and median(cold) > COLD
     if is_cold:
-        yield Finding(
+        yield Remark(
             "warning",
             "cold-start",
             f"First runs are slow: {median(cold):.2f} × the median of the later ones.",
@@ -172,7 +172,7 @@ def _order(m: Measures) -> Iterator[Finding]:
     change, chance = drift([times[1:] for times in dated] if is_cold else dated)
     if chance < DRIFT_CHANCE and abs(change) > DRIFT_CHANGE:
         slower = "slower" if change > 0 else "faster"
-        yield Finding(
+        yield Remark(
             "warning",
             "drift",
             f"The machine became {slower} while the study ran: later runs took {100 * abs(change):.0f} % "
@@ -182,9 +182,9 @@ def _order(m: Measures) -> Iterator[Finding]:
         )
 
 
-def _machine(m: Measures) -> Iterator[Finding]:
+def _machine(m: Measures) -> Iterator[Remark]:
     if not m.roofs and any(run.kernels for run in m.runs):
-        yield Finding(
+        yield Remark(
             "note",
             "no-profile",
             "There is no profile of the machine in the study: the kernels' rates cannot be held against its memory.",
@@ -192,7 +192,7 @@ def _machine(m: Measures) -> Iterator[Finding]:
         )
     dirty = [_commit(commit) for commit in m.commits if commit.partition(" ")[0].endswith("-dirty")]
     if dirty:
-        yield Finding(
+        yield Remark(
             "note",
             "dirty",
             f"The files differed from those of commit {some(dirty)}.",
@@ -206,7 +206,7 @@ def _commit(text: str) -> str:
     return clean(f"{clean(number.removesuffix('-dirty'))[:12]} {repository}", 60)
 
 
-CHECKS: tuple[Callable[[Measures], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Measures], Iterator[Remark]], ...] = (
     _digests,
     _absent,
     _base,

@@ -35,7 +35,7 @@ class Kernel:
     ----------
     function : callable
         The user's, which computes one cell.
-    program : mpibatch.stencil.language.ir.Program
+    program : mpibatch.stencil.language.ir.KernelProgram
         Its parsed form.
     components : mapping of str to tuple of str
         Names of components, by parameter.

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpibatch as mb
-from mpibatch.reduce import selection
+from mpibatch.reduce.order import selection
 from mpibatch.reduce.quantiles import METHODS
 from tests.reduce.test_reduce_mpi import field, refused, same_on_all_ranks, wholes
 from tests.reduce.test_where_mpi import chosen, not_nan

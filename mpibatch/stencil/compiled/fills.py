@@ -135,7 +135,7 @@ def _source(mode: str, index: int, low: int, high: int) -> int:
 
 
 def _wall_value(condition: Condition | None, outside: int, spacing: float) -> Any:
-    """Return what the formula of a wall takes at one distance, computed as `walls.Task` does."""
+    """Return what the formula of a wall takes at one distance, computed as `walls.WallTask` does."""
     if condition is None or not condition.value:
         return 0
     value = np.asarray(condition.value if len(condition.value) > 1 else condition.value[0])

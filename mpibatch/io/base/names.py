@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "HAZARDS", "PART", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "no_dataset", "normal_name",
-    "output_path", "split_path", "user_path", "user_place", "whole_name",
+    "HAZARDS", "PART", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "flat_format", "no_dataset",
+    "normal_name", "output_path", "split_path", "user_path", "user_place", "whole_name",
 ]  # fmt: skip
 
 SEPARATOR = "::"
@@ -36,6 +36,8 @@ _FOREIGN = (
     ".mp4", ".mrc", ".nii", ".npy", ".npz", ".nrrd", ".parquet", ".pdf", ".pgm", ".png", ".ppm", ".svg", ".tif",
     ".tiff", ".toml", ".tsv", ".txt", ".vti", ".vtk", ".vtu", ".webp", ".xlsx", ".xml", ".zarr", ".zip",
 )  # fmt: skip
+# Formats without HDF5's possibilities, which `mpibatch.save` writes too.
+_FLAT = {".fits": "FITS", ".fit": "FITS", ".nii": "NIfTI", ".npy": "npy"}
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 PathLike = str | os.PathLike[str]
@@ -96,6 +98,11 @@ def output_path(path: PathLike) -> str:
         raise UsageError(f"cannot write {text!r}: give the file alone, and datasets as name=field")
     check_suffix(text)
     return text
+
+
+def flat_format(path: str) -> str | None:
+    """Return the format, other than HDF5, that a file of this name is written in; None for HDF5. Local."""
+    return _FLAT.get(Path(path).suffix.lower())
 
 
 def check_suffix(path: str) -> None:

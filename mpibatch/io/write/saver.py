@@ -14,7 +14,7 @@ from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import PREFIX, to_attributes
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
-from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
+from mpibatch.io.base.names import PathLike, check_tree, flat_format, normal_name, output_path, user_path
 from mpibatch.io.chunks.codec import by_dataset, stored_as
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
@@ -22,6 +22,8 @@ from mpibatch.io.seal.digests import of_field
 from mpibatch.io.write.column import columns_of, group_of
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.drivers import choose
+from mpibatch.io.write.flat.writer import check_options
+from mpibatch.io.write.flat.writer import save as save_flat
 from mpibatch.io.write.hints import hints
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
@@ -55,13 +57,17 @@ def save(
     record: bool = False,
     **named: Field | RegionTable,
 ) -> None:
-    """Write fields and tables into one HDF5 file, all ranks at once.
+    """Write fields and tables into one HDF5 file, or fields into a FITS, NIfTI or npy file, all ranks at once.
 
     ``save("out.h5", temperature=w, labels=n)``, or a dict for names with groups: ``save(path, {"step1/edges": e})``.
     The file is written as ``out.h5.part`` and renamed when it is complete and on disk: until then, and if writing
     fails, what was there before stays. The same fields give the same bytes on any ranks, unless `record` is asked for,
     or the driver mpio for compressed datasets. The file ends with a seal, by which `mpibatch.io.verify` finds every
     byte that has changed since.
+
+    Under a name that ends in .fits, .nii or .npy, the file is one of that format, complete or absent in the same way,
+    but without a seal: one field with the geometry of its grid (npy: its values only), or, in FITS, several as
+    extensions. FITS takes `attrs` as keywords; options of HDF5 are refused.
 
     Parameters
     ----------
@@ -130,6 +136,17 @@ def save(
                 raise UsageError(
                     f"datasets {sorted(twice)} were given twice, in the dict and by keyword; give each once"
                 )
+            is_flat = flat_format(user_path(path)) is not None
+        if comm.bcast(is_flat, root=0):
+            with agreed(comm, f"writing {path}"):
+                options = ("chunks", chunks), ("compression", compression), ("driver", driver), ("record", record)
+                check_options(user_path(path), (*options, ("dataset_attrs", dataset_attrs)))
+                checked = {
+                    normal_name(n): v if isinstance(v, RegionTable) else _checked(n, v, comm) for n, v in given.items()
+                }
+            save_flat(comm, user_path(path), checked, attrs or {}, overwrite=overwrite)
+            return
+        with agreed(comm, f"writing {path}"):
             target = output_path(path)
             check_attributes(attrs or {}, OURS)
             plan = _with_tables(given, dataset_attrs or {}, comm, chunks, compression)

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from mpibatch.base.progress import rounds
 from mpibatch.base.progress.heartbeat import name_step
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.io.base.names import split_path
+from mpibatch.io.base.names import flat_format, split_path
 from mpibatch.io.seal.seal import content_of
 from mpibatch.io.write.provenance import input_digest
 from mpibatch.io.write.tables.region_table import RegionTable
@@ -107,6 +107,8 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
             fields = {name: result.value for name, result in kept.items()}
             notes = {name: result.measurements for name, result in kept.items()}
             out = job.output
+            if flat_format(out.path):  # which has no place for anything but the values and their grid
+                attrs, notes, out = {}, {}, replace(out, record=False)
             io.save(
                 out.path, fields, attrs=attrs, dataset_attrs=notes, record=out.record,
                 compression=out.compression, chunks=out.chunks, driver=out.driver,

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.io.base.names import HAZARDS, SEPARATOR, check_suffix, check_tree, normal_name, split_path, user_place
+from mpibatch.io.base.names import HAZARDS, SEPARATOR, check_tree, normal_name, split_path, user_place
 from mpibatch.job.document import checks
 from mpibatch.job.document.caps import MOST_STEPS
 from mpibatch.job.document.problems import Problems
 from mpibatch.job.document.tables import Key, keys_of, table_of
 from mpibatch.job.file.arithmetic import EXPRESSION
+from mpibatch.job.file.formats import check_format
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.file.inputs import split_fields, step_inputs
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Output", "Step", "Supervising", "build",
-    "check_fit", "check_written", "checkpointing", "grid_options", "step_names",
+    "check_fit", "checkpointing", "grid_options", "step_names",
 ]  # fmt: skip
 
 EVERY_MINUTES = 10.0  # between checkpoints, where a job says nothing else
@@ -205,6 +206,7 @@ def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Jo
     raw = _raw_steps(document, problems)
     steps = _steps(raw, tables["output"].get("dataset"), problems)
     _outputs(steps, tables, problems)
+    check_format(document, tables["output"], sum(step.save is not None for step in steps), problems)
     problems.check()
     return Job(
         source=problems.source,
@@ -368,17 +370,8 @@ def _outputs(steps: list[Step], tables: Mapping[str, dict[str, Any]], problems: 
         file, _, inside = target.partition(SEPARATOR)
         words = f"[output] path = {target!r} names a dataset too; write path = {file!r} and dataset = {inside!r}"
         problems.add(("output", "path"), words)
-    check_written(target, problems)
     if source and target and os.path.realpath(split_path(source)[0]) == os.path.realpath(target):
         problems.add(("output", "path"), f"[output] path = {target!r} is the input file; choose another name")
-
-
-def check_written(path: str, problems: Problems) -> None:
-    """Note an output under the name of another format. Local."""
-    try:
-        check_suffix(path)
-    except UsageError as error:
-        problems.add(("output", "path"), f"[output] path: {error}")
 
 
 def grid_options(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from mpibatch.base.errors import MpibatchError, UsageError, nearest
 from mpibatch.io.base.names import SEPARATOR, user_place
 from mpibatch.job.document import checks
 from mpibatch.job.document.tables import Key, table_of
+from mpibatch.job.file.formats import check_written
 from mpibatch.job.file.programs import Program, find
-from mpibatch.job.file.schema import TABLES, Checkpointing, Supervising, check_written, checkpointing, grid_options
+from mpibatch.job.file.schema import TABLES, Checkpointing, Supervising, checkpointing, grid_options
 from mpibatch.simulate.schedule import Every, Schedule
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from mpibatch.io.formats.source import Array, Scaling, Selection, Source, native
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["inspect", "names", "read"]
+__all__ = ["BLOCK", "CARD", "DTYPES", "inspect", "names", "read"]
 
 BLOCK, CARD = 2880, 80
 MOST_CARDS, MOST_UNITS = 100_000, 10_000
-_DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _VALUE = re.compile(r"\s*('(?:[^']|'')*'|[^/]*)")
 
 
@@ -79,7 +79,7 @@ class _Unit:
         if self.cards.get("GROUPS") is True and axes and axes[-1] == 0:
             axes = axes[:-1]
         cells = math.prod(axes) if axes else 0
-        if (bits := self.cards.get("BITPIX")) not in _DTYPES:
+        if (bits := self.cards.get("BITPIX")) not in DTYPES:
             raise ValueError(f"header {self.number} says BITPIX = {bits!r}")
         return abs(int(bits)) // 8 * self.whole("GCOUNT", 1) * (self.whole("PCOUNT", 0) + cells)
 
@@ -97,11 +97,11 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         if unit.is_tiled:
             ndim = unit.whole("ZNAXIS")
             shape = tuple(unit.whole(f"ZNAXIS{n}") for n in range(ndim, 0, -1))
-            dtype = np.dtype(_DTYPES[unit.cards["ZBITPIX"]])
+            dtype = np.dtype(DTYPES[unit.cards["ZBITPIX"]])
             scaling, about = _scaling(unit, dtype), {"unit": unit.number}
             values = native(dtype) if scaling is None else scaling.dtype
             return Source(path, "fits", dataset or "", shape, values, grid=_grid(unit, ndim), attrs=about)
-        dtype = np.dtype(_DTYPES[unit.cards["BITPIX"]])
+        dtype = np.dtype(DTYPES[unit.cards["BITPIX"]])
         return Flat(
             path, "fits", unit.axes, dtype, unit.offset, dataset=dataset or "", scaling=_scaling(unit, dtype),
             grid=_grid(unit, len(unit.axes)), allow=allow,

@@ -24,16 +24,16 @@ from mpibatch.io.formats.source import Array, Scaling, Selection, Source
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["inspect", "is_header", "read"]
+__all__ = ["DTYPES", "LAYOUTS", "UNITS", "inspect", "is_header", "read"]
 
 HEADER = 540  # bytes of the longer of the two
 WHOLE = "its values are packed as a whole (gzip): rank 0 unpacks all of them; gunzip it once to read parts"
-_DTYPES = {
+DTYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 32: "c8", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
     1792: "c16",
 }  # fmt: skip
 _COLOURS = {128: 3, 2304: 4}  # types of values that are bytes of red, green, blue, and alpha
-_UNITS = {1: "m", 2: "mm", 3: "um"}
+UNITS = {1: "m", 2: "mm", 3: "um"}
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 # Letters of the file's axes, the fastest first; behind time come the values of a cell.
 _LETTERS = "XYZTCQS"
@@ -54,7 +54,7 @@ class _Layout:
     units: tuple[int, str]
 
 
-_VERSIONS = {  # by the length of the header, with which it begins
+LAYOUTS = {  # by the length of the header, with which it begins
     348: _Layout(
         dim=(40, "8h"), datatype=(70, "h"), pixdim=(76, "8f"), offset=(108, "f"), scale=(112, "2f"), forms=(252, "2h"),
         quaternion=(256, "6f"), rows=(280, "12f"), units=(123, "B"),
@@ -78,11 +78,11 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         raise UsageError(f"cannot read dataset {dataset!r} of {path!r}: NIfTI files have one image; pick with frame=")
     with Header(path, "NIfTI"):
         head, packed = _head(path)
-        order = "<" if int.from_bytes(head[:4], "little") in _VERSIONS else ">"
+        order = "<" if int.from_bytes(head[:4], "little") in LAYOUTS else ">"
         size = struct.unpack_from(f"{order}i", head)[0]
-        if size not in _VERSIONS or not is_header(head):
+        if size not in LAYOUTS or not is_header(head):
             raise ValueError(f"its header says that it is {size} bytes long")
-        at = _VERSIONS[size]
+        at = LAYOUTS[size]
 
         def values(where: tuple[int, str]) -> tuple[Any, ...]:
             return struct.unpack_from(order + where[1], head, where[0])
@@ -95,11 +95,11 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         letters, shape = _axes(cells)
         if code in _COLOURS:
             letters, shape, dtype = (*letters, "S"), (*shape, _COLOURS[code]), np.dtype("u1")
-        elif code in _DTYPES:
-            dtype = np.dtype(order + _DTYPES[code])
+        elif code in DTYPES:
+            dtype = np.dtype(order + DTYPES[code])
         else:
             raise UsageError(f"cannot read {path!r}: its values are of NIfTI's type {code}, which is not read")
-        scaling = _scaling(dtype, *values(at.scale)) if code in _DTYPES else None
+        scaling = _scaling(dtype, *values(at.scale)) if code in DTYPES else None
         is_single = head[344:346] == b"n+" or head[4:6] == b"n+"
         if is_single and offset < size:
             raise ValueError(f"its values are said to begin at byte {offset}, in its header")
@@ -181,4 +181,4 @@ def _geometry(
     if turned:
         origin = [0.0, 0.0, 0.0]
         notes = ("its axes are turned or mirrored in space, which is not applied: cells are in the order of the file",)
-    return linear("tzyx", steps[::-1], [0.0, *origin[::-1]], _UNITS.get(units & 7, "")), notes
+    return linear("tzyx", steps[::-1], [0.0, *origin[::-1]], UNITS.get(units & 7, "")), notes

@@ -51,7 +51,7 @@ class IndexRun(NamedTuple):
     --------
     >>> from mpibatch.domain import wall_runs
     >>> next(wall_runs(-2, 6, 4, "reflect"))
-    Run(target=-2, length=2, source=1, step=-1)
+    IndexRun(target=-2, length=2, source=1, step=-1)
     """
 
     target: int

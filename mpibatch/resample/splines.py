@@ -22,7 +22,7 @@ __all__ = ["spline_filter", "spline_filter1d"]
 
 
 def spline_filter1d(
-    input: Field, order: int = 3, axis: int = -1, output: npt.DTypeLike = np.float64, mode: str = "mirror"
+    input: Field, order: int = 3, axis: int = -1, output: npt.DTypeLike = "f8", mode: str = "mirror"
 ) -> Field:
     """Return the coefficients of the spline that goes through the cells along an axis, as scipy.ndimage's. Collective.
 
@@ -69,7 +69,7 @@ def spline_filter1d(
     return ask_for.done(lambda u, dtype, _: _filtered(u, ask_for.order, [along], dtype, ask_for.mode))
 
 
-def spline_filter(input: Field, order: int = 3, output: npt.DTypeLike = np.float64, mode: str = "mirror") -> Field:
+def spline_filter(input: Field, order: int = 3, output: npt.DTypeLike = "f8", mode: str = "mirror") -> Field:
     """Return the coefficients of the spline that goes through all cells, as scipy.ndimage's. Collective.
 
     Parameters

@@ -22,6 +22,7 @@ __all__ = [
     "axis_of",
     "box_of",
     "cval_of",
+    "dtype_of",
     "input_dtype",
     "integers_of",
     "mode_of",
@@ -46,16 +47,21 @@ def input_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     raise UsageError(f"{name}: cannot filter a field of dtype {dtype}; bool, integers, f4 and f8 can be: {todo}")
 
 
+def dtype_of(name: str, output: Any) -> np.dtype[Any]:
+    """Return the dtype that `output` is. Local. UsageError."""
+    if isinstance(output, np.ndarray) or hasattr(output, "owned"):
+        raise UsageError(f"{name}: output is an array or a Field; only a dtype is taken: use the field returned")
+    try:
+        return np.dtype(output)
+    except TypeError:
+        raise UsageError(f"{name}: output = {output!r} is no dtype; give one such as 'f4' or np.float64") from None
+
+
 def output_dtype(name: str, output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of the result: `output` if given, else the input's `dtype`. Local."""
     if output is None:
         return dtype
-    if isinstance(output, np.ndarray) or hasattr(output, "owned"):
-        raise UsageError(f"{name}: output is an array or a Field; only a dtype is taken: use the field returned")
-    try:
-        requested: np.dtype[Any] = np.dtype(output)
-    except TypeError:
-        raise UsageError(f"{name}: output = {output!r} is no dtype; give one such as 'f4' or np.float64") from None
+    requested = dtype_of(name, output)
     if requested.char not in SUPPORTED or not requested.isnative:
         raise UsageError(f"{name}: output dtype {requested} is not supported; take bool, an integer type, 'f4' or 'f8'")
     return requested

@@ -16,7 +16,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.libraries import scipy_module
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field, check_field
-from mpibatch.filters._engine.arguments import axis_of, per_axis, real_of, whole
+from mpibatch.filters._engine.arguments import axis_of, dtype_of, per_axis, real_of, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,10 +50,7 @@ class _Filter:
         char = self.u.dtype.char
         if output is None:
             return np.dtype(char if char in kinds and char != "d" else kinds[-1] if kinds == "FD" else "d")
-        try:
-            dtype: np.dtype[Any] = np.dtype(output)
-        except TypeError:
-            raise UsageError(f"{name}: output = {output!r} is no dtype; give one such as 'c16'") from None
+        dtype = dtype_of(name, output)
         if dtype.char not in kinds or (self.u.dtype.kind == "c" and dtype.kind != "c"):
             raise UsageError(f"{name}: output dtype {dtype} is not supported for a field of {self.u.dtype}; give c16")
         return dtype

@@ -81,10 +81,7 @@ def request_of(name: str, u: Any, order: Any, mode: Any, cval: Any, output: Any,
 def _output_dtype(name: str, output: Any, *, is_complex: bool) -> np.dtype[Any]:
     if not is_complex:
         return ask.output_dtype(name, output, np.dtype(np.float64))
-    try:
-        dtype = np.dtype(output)
-    except TypeError:
-        dtype = np.dtype(object)
+    dtype = ask.dtype_of(name, output)
     if dtype.char not in "fdFD":
         raise UsageError(f"{name}: output = {output!r} for a complex field; give 'c8' or 'c16'")
     return np.promote_types(dtype, np.complex64)

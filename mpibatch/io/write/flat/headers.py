@@ -48,7 +48,7 @@ def fits_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     """Return the dtype that FITS stores values of `dtype` as; None if there is none. Local."""
     if dtype.kind in "ui" and dtype.itemsize > 1:
         return np.dtype(f">i{dtype.itemsize}")
-    if dtype.kind in "bui":
+    if dtype.kind in "biu":
         return np.dtype("u1")
     return np.dtype(f">f{dtype.itemsize}") if dtype in (np.float32, np.float64) else None
 

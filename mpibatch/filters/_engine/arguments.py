@@ -52,9 +52,10 @@ def dtype_of(name: str, output: Any) -> np.dtype[Any]:
     if isinstance(output, np.ndarray) or hasattr(output, "owned"):
         raise UsageError(f"{name}: output is an array or a Field; only a dtype is taken: use the field returned")
     try:
-        return np.dtype(output)
+        dtype: np.dtype[Any] = np.dtype(output)
     except TypeError:
         raise UsageError(f"{name}: output = {output!r} is no dtype; give one such as 'f4' or np.float64") from None
+    return dtype
 
 
 def output_dtype(name: str, output: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -106,13 +106,14 @@ class MemoryLog(Log):
     def __init__(self, mark: int) -> None:
         super().__init__(mark)
         self.notes = bytearray()
-        self.results: dict[int, bytes] = {}  # by their first bytes' number
+        self.results: dict[int, bytes] = {}  # by their first bytes' number, which an empty one shares with the next
 
     def _note(self, record: bytes) -> None:
         self.notes += record
 
     def _keep(self, payload: bytes) -> None:
-        self.results[self._size] = payload
+        if payload:
+            self.results[self._size] = payload
 
 
 class FileLog(Log):

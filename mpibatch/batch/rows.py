@@ -29,9 +29,6 @@ Numbers = dict[str, list[tuple[int, Any]]]  # by name: rows and values
 ROUND_BYTES = 64 << 20  # of results that are held at once
 
 
-TAG = 32  # of results on their way to their rows
-
-
 @dataclass(frozen=True)
 class ResultRows:
     """This rank's share.
@@ -142,7 +139,7 @@ def _moved(
             held[item] = np.empty(int(history.lengths[item]), "u1")
             if held[item].size:
                 moves.receives.setdefault(maker, []).append(Target(held[item], held[item].shape))
-    transfer(comm, moves, TAG)
+    transfer(comm, moves)
     return held
 
 

@@ -215,6 +215,10 @@ def test_results_of_nothing_and_of_too_much(mpi_tmp_path: Path, monkeypatch: pyt
     batch = mb.map_items(lambda number: results[number], [0, 1, 2, 3], names=["a", "b", "much", "word"])
     assert [(failure.item, failure.name) for failure in batch.failed] == [(2, "much"), (3, "word")]
     assert "a result of 7.8 KiB was returned" in batch.failed[0].error
+    for _ in range(4):  # who makes which items is chance on several ranks
+        values = mb.map_items(lambda number: results[number], [0, 1, 0, 1]).gather()
+        assert [[*value] for value in values if value is not None] == [[], ["result"]] * 2
+        assert all(value["result"].tobytes() == bytes(32) for value in values if value)
     mb.map_items(lambda number: None, [0, 1], output=mpi_tmp_path / "none.h5")
     assert mb.load(mpi_tmp_path / "none.h5", "items").rows == 2
     mb.map_items(lambda number: number, [], output=[mpi_tmp_path / "no.h5", mpi_tmp_path / "no.csv"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,15 +92,20 @@ def test_links_in_a_circle_and_archives(tmp_path: Path) -> None:
 
 
 def test_outputs_in_the_name_of_other_formats() -> None:
-    for name in ("a.tif", "a.PNG", "b/a.ome.tiff", "a.npy", "a.zarr"):
-        for take in (
-            output_path,
-            lambda path: job_of("in.h5", path, ["sobel"]),
-            lambda path: parse_any(JOB.format("in.h5", path)),
-            lambda path: parse_any(HEAT.format(path)),
-        ):
+    files: tuple[Callable[[str], Any], ...] = (output_path, lambda path: parse_any(HEAT.format(path)))  # of HDF5 alone
+    fields: tuple[Callable[[str], Any], ...] = (
+        lambda path: job_of("in.h5", path, ["sobel"]),
+        lambda path: parse_any(JOB.format("in.h5", path)),
+    )
+    for names, takers in (
+        (("a.tif", "a.PNG", "b/a.ome.tiff", "a.zarr"), files + fields),
+        (("a.npy", "a.NII", "b/a.fits"), files),
+    ):
+        for name, take in itertools.product(names, takers):
             with pytest.raises(UsageError, match=r"the output is HDF5, not .*; give a name such as"):
                 take(name)
+    for name, take in itertools.product(("a.npy", "a.NII", "b/a.fits"), fields):
+        assert take(name).output.path == name
     for name in ("a.h5", "a.hdf5", "a.nc", "a.he5", "a.hdf", "a.nxs", "a", "a.b", "run.1"):
         assert output_path(name) == name
 

@@ -12,8 +12,8 @@ Osher 1988, doi:10.1016/0021-9991(88)90177-5), and after each stage the gradient
 solenoidal (A. J. Chorin 1968, doi:10.1090/S0025-5718-1968-0242392-2), whose Poisson equation is solved exactly for
 these differences. So ∇·u stays at round-off, as the diagnostics show.
 
-Stability: dt (Σₐ |uₐ|/hₐ / √3 + 4 ν Σₐ 1/hₐ² / 2.51) ≤ 1, which the scheme of Runge and Kutta is stable within. Steps are
-the share `courant` of the longest; a longer `dt` ends the run.
+Stability: dt (Σₐ |uₐ|/hₐ / √3 + 4 ν Σₐ 1/hₐ² / 2.51) ≤ 1, within which Runge's and Kutta's method is stable. Steps are
+the share `courant` of the longest; a `dt` that is longer ends the run.
 
 Problems: "taylor-green", u = (sin x cos y, −cos x sin y), in three axes times cos z (G. I. Taylor and A. E. Green 1937,
 doi:10.1098/rspa.1937.0036): in two axes its energy falls as exp(−4 ν t). "turbulence": random eddies of rms velocity 1

@@ -55,7 +55,7 @@ class Flow:
     def _poisson(self, u: mb.Field) -> mb.Field:
         p, ndim = self.parameters, self.grid.ndim
         bc = ["neumann" if p.is_walled and axis == ndim - 2 else "periodic" for axis in range(ndim)]
-        field: mb.Field = mb.solve.poisson(u, bc, coordinates=p.faces if p.stretching else None, axis=ndim - 2)
+        field: mb.Field = mb.solve.poisson(u, bc, coordinates=list(p.faces) if p.stretching else None, axis=ndim - 2)
         return field
 
     def longest(self, state: State) -> float:
@@ -107,8 +107,8 @@ class Flow:
         """Make a step. Collective."""
         if self.parameters.dt and not now.dt <= (longest := self.longest(state)):
             raise mb.RunError(
-                f"dt = {now.dt:g} is not stable at t = {now.time:.6g}, step {now.step}: the longest step for these cells "
-                f"and velocities is {longest:.6g}; give less, or leave dt out"
+                f"dt = {now.dt:g} is not stable at t = {now.time:.6g}, step {now.step}: the longest step for these "
+                f"cells and velocities is {longest:.6g}; give less, or leave dt out"
             )
         old = tuple(state.values())
         first, second = self.spare or (tuple(q.like() for q in old), tuple(q.like() for q in old))

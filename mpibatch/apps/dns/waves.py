@@ -31,7 +31,7 @@ def tollmien_schlichting(faces: Line, k: float, viscosity: float) -> tuple[compl
 
     def curved(a: Line) -> Line:
         """D - k², of values on all faces, on the inner ones."""
-        return low * a[:-2] - (low + high + k * k) * a[1:-1] + high * a[2:]
+        return np.asarray(low * a[:-2] - (low + high + k * k) * a[1:-1] + high * a[2:])
 
     def turning(a: Line) -> Line:
         """D - k² of what ends at the walls without a slope, on all faces."""
@@ -40,7 +40,7 @@ def tollmien_schlichting(faces: Line, k: float, viscosity: float) -> tuple[compl
 
     def left(a: Line) -> Line:
         around = turning(a)
-        return (1 - inner**2) * around[1:-1] + 2 * a - viscosity / (1j * k) * curved(around)
+        return np.asarray((1 - inner**2) * around[1:-1] + 2 * a - viscosity / (1j * k) * curved(around))
 
     def right(a: Line) -> Line:
         return turning(a)[1:-1]
@@ -48,7 +48,7 @@ def tollmien_schlichting(faces: Line, k: float, viscosity: float) -> tuple[compl
     c = complex(NEAR)
     a = (1 - inner**2) ** 2 + 0j
     for turn in range(TURNS):
-        bands = _bands(lambda x, c=c: left(x) - c * right(x), len(inner))  # type: ignore[misc]
+        bands = _bands(lambda x, c=c: left(x) - c * right(x), len(inner))
         after = solve_banded((2, 2), bands, right(a))
         # The first turns stay where they began, so that the nearest wave wins.
         if turn > TURNS // 2:

@@ -13,6 +13,7 @@ import mpibatch as mb
 from mpibatch.apps.dns.flows import Flow, State
 from mpibatch.apps.dns.parameters import Parameters
 from mpibatch.apps.dns.waves import tollmien_schlichting
+from mpibatch.simulate.checks import INITIAL, check_state
 
 __all__ = ["beginning", "poiseuille", "vortices"]
 
@@ -23,6 +24,8 @@ def beginning(p: Parameters, flow: Flow) -> State:
     """Return the velocities, solenoidal. Collective."""
     if p.start is not None:
         state = {name: mb.load(f"{p.start}::{name}", grid=flow.grid).astype("f8") for name in flow.names}
+        # Before it is made solenoidal, which would spread what is broken.
+        check_state(state, "in the initial data", INITIAL)
     elif p.problem == "taylor-green":
         state = vortices(p, flow, 0.0)
     elif p.problem == "turbulence":

@@ -49,9 +49,15 @@ class Parameters:
             )
         if self.is_walled and self.viscosity == 0:
             raise mb.UsageError("viscosity = 0 leaves a channel without its flow; give one above 0")
-        for name, fits in (("power", self.problem == "turbulence"), ("stretching", self.is_walled)):
+        for name, fits in (
+            ("power", self.problem == "turbulence"),
+            ("stretching", self.is_walled),
+            ("shells", not self.is_walled),
+        ):
             if getattr(self, name) and not fits:
-                raise mb.UsageError(f'{name} = {getattr(self, name):g} means nothing in problem = "{self.problem}"')
+                raise mb.UsageError(
+                    f'{name} = {getattr(self, name):g} means nothing in problem = "{self.problem}"; leave it out'
+                )
 
     @property
     def is_walled(self) -> bool:

@@ -153,8 +153,46 @@ def test_channels(launch: Launch, tmp_path: Path) -> None:
     middles = (middles[1:] + middles[:-1]) / 2
     assert np.abs(velocity[0, :, 0] - (1 - middles**2)).max() < 0.02
     assert rows(folders[0], "still")["friction_velocity"][-1] == pytest.approx(math.sqrt(2 * 0.01), rel=1e-13)
+    with h5py.File(folders[0] / "noise.h5") as file:
+        np.testing.assert_allclose(file["rms_velocity_y"], np.std(file["velocity_y"], axis=2), atol=1e-15)
     bulk = rows(folders[0], "noise")["bulk_velocity"]
     assert bulk[-1] == pytest.approx(bulk[0], rel=1e-14)
+
+
+@pytest.mark.slow
+def test_flows_that_do_not_change_along_an_axis(launch: Launch, tmp_path: Path) -> None:
+    """In three axes they are those in the two others, whichever these are; and channels of three axes."""
+    plane = {"problem": "turbulence", "shape": [12, 16], "length": [3.0, 4.0], "viscosity": 0.02, "dt": 0.02}
+    channel = CHANNEL | {"shape": [12, 16], "disturbance": "noise", "amplitude": 0.3, "viscosity": 0.01, "dt": 0.02}
+    assert ran(launch, tmp_path, 1, {"plane": (plane, {"steps": 10}), "channel": (channel, {"steps": 10})}) == []
+    cases: dict[str, Case] = {}
+    for name, given in (("plane", plane), ("channel", channel)):
+        with h5py.File(tmp_path / f"{name}.h5") as file:
+            y, x = np.asarray(file["velocity_y"]), np.asarray(file["velocity_x"])
+        for axis in range(3) if name == "plane" else (0,):
+            first, second = (a for a in range(3) if a != axis)
+            with h5py.File(tmp_path / f"{name}{axis}in.h5", "w") as file:
+                for a, values in ((axis, 0.0 * x), (first, y), (second, x)):
+                    file[f"velocity_{'zyx'[a]}"] = np.repeat(np.expand_dims(values[0], axis), 5, axis)
+            lengths = [3.0, 4.0] if name == "plane" else [2.0, 2 * math.pi]
+            lengths.insert(axis, 1.7)
+            more = {"shape": [5 if a == axis else (12, 16)[a == second] for a in range(3)], "length": lengths}
+            more["start"] = str(tmp_path / f"{name}{axis}in.h5")
+            cases[f"{name}{axis}"] = (given | more, {"steps": 10})
+    cases["noise"] = (channel | {"shape": [6, 8, 7], "keep": "flow"}, {"steps": 5})
+    folders = [tmp_path / str(ranks) for ranks in (1, 3)]
+    for ranks, folder in zip((1, 3), folders, strict=True):
+        assert ran(launch, folder, ranks, cases) == []
+    assert digests(folders[0]) == digests(folders[1])
+    for name, axis in (("plane", 0), ("plane", 1), ("plane", 2), ("channel", 0)):
+        first, second = (a for a in range(3) if a != axis)
+        with h5py.File(tmp_path / f"{name}.h5") as flat, h5py.File(folders[0] / f"{name}{axis}.h5") as deep:
+            for component, wanted in ((axis, None), (first, "velocity_y"), (second, "velocity_x")):
+                values = np.moveaxis(deep[f"velocity_{'zyx'[component]}"][-1], axis, 0)
+                exact = 0.0 if wanted is None else flat[wanted][-1]
+                assert np.abs(values - exact).max() < 2e-13
+            for wanted in ("pressure", "q"):
+                assert np.abs(np.moveaxis(deep[wanted][-1], axis, 0) - flat[wanted][-1]).max() < 1e-11
 
 
 def test_the_wave_is_that_of_orszag() -> None:

@@ -24,8 +24,11 @@ noise. At ν = 1/7500 and length 2π the wave's energy grows as exp(0.0044699 t)
 Orszag 1971, doi:10.1017/S0022112071002842).
 
 Written are velocities on their faces, pressure, and Q = ∇²p / 2 (J. C. R. Hunt, A. A. Wray and P. Moin 1988): above 0
-where the flow turns faster than it is sheared. Rows are means over the volume: the energy ½ uₐ² of each component, the
-energy lost to friction, the largest |∇·u|, and for the first `shells` wave numbers the energy in each.
+where the flow turns faster than it is sheared; of channels also means and rms values of planes along the walls. Rows
+are means over the volume: the energy ½ uₐ² of each component, the energy lost to friction, the largest |∇·u|, and for
+the first `shells` wave numbers the energy in each; of channels the mean velocity and the friction velocity.
+
+In dependency order: ``parameters``, ``kernels``, ``flows`` (the step), ``waves``, ``beginnings``, ``rows``.
 """
 
 from __future__ import annotations

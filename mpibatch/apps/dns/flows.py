@@ -31,6 +31,8 @@ class Flow:
         self.spare: tuple[Velocities, Velocities] | None = None
         self.mean: float | None = None  # along x, that a channel keeps
         self.push = self.rest  # of a constant pressure gradient
+        self.faces = [float(y) for y in p.faces]  # across the axis y
+        self.planes = tuple(axis for axis in range(grid.ndim) if axis != grid.ndim - 2)  # along walls
         self.walls: dict[str, Any] = {}
         self.width: Any = 0.0
         if p.is_walled:
@@ -39,9 +41,8 @@ class Flow:
                 self.push = (*self.rest[:-1], 2 * p.viscosity)
 
     def _add_walls(self) -> None:
-        p, grid = self.parameters, self.grid
-        wall = grid.ndim - 2
-        widths = np.diff(p.faces)[grid.box.start[wall] : grid.box.stop[wall]]
+        grid, wall = self.grid, self.grid.ndim - 2
+        widths = np.diff(self.faces)[grid.box.start[wall] : grid.box.stop[wall]]
         width = grid.empty()
         width.owned[...] = widths.reshape([-1 if axis == wall else 1 for axis in range(grid.ndim)])
         self.width = width.frozen(halo=1)
@@ -55,13 +56,18 @@ class Flow:
     def _poisson(self, u: mb.Field) -> mb.Field:
         p, ndim = self.parameters, self.grid.ndim
         bc = ["neumann" if p.is_walled and axis == ndim - 2 else "periodic" for axis in range(ndim)]
-        field: mb.Field = mb.solve.poisson(u, bc, coordinates=list(p.faces) if p.stretching else None, axis=ndim - 2)
+        field: mb.Field = mb.solve.poisson(u, bc, coordinates=self.faces if p.stretching else None, axis=ndim - 2)
         return field
 
     def longest(self, state: State) -> float:
         """Return the longest stable step. Collective."""
         rate = mb.max(self.kernels.rates(*state.values(), *self._metric, self.parameters.viscosity, walls=self.walls))
-        return 1 / rate if rate > 0 else math.inf
+        if not 0 < rate < math.inf:
+            raise mb.RunError(
+                f"no step follows from the velocities, whose rate is {rate}: nothing moves, or they are not finite; "
+                "look at the initial data, or give a viscosity"
+            )
+        return 1 / float(rate)
 
     def divergence(self, q: Sequence[mb.Field]) -> mb.Field:
         """Return what flows out of each cell, per volume. Collective."""
@@ -100,6 +106,8 @@ class Flow:
         cells = math.prod(self.grid.shape)
         means = [float(mb.mean(part)) for part in q]
         square = math.fsum(float(mb.dot(part, part)) / cells for part in q) - math.fsum(m * m for m in means)
+        if not square > 0:
+            raise mb.RunError(f"power = {power:g} stirs what moves, and nothing does; give velocities that differ")
         rate = power / square
         return rate, tuple(-rate * m for m in means)
 
@@ -129,13 +137,22 @@ class Flow:
     def output(self, state: State) -> State:
         """Return what is written: velocities, the pressure and Q. Collective."""
         source = self.divergence(self.change(tuple(state.values())))
-        return {**state, "pressure": self._poisson(source), "q": 0.5 * source}
+        fields = {**state, "pressure": self._poisson(source), "q": 0.5 * source}
+        if self.walls:
+            fields["mean_velocity_x"] = mb.mean(state["velocity_x"], axis=self.planes)
+            fields |= {f"rms_{name}": mb.std(q, axis=self.planes) for name, q in state.items()}
+        return fields
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """Return what the file says of fields. Local."""
         long_names = {name: f"{name.replace('_', ' along ')}, on the lower faces" for name in self.names}
         long_names |= {"pressure": "pressure / density", "q": "Q criterion"}
-        return {name: {"long_name": text} for name, text in long_names.items()}
+        if not self.walls:
+            return {name: {"long_name": text} for name, text in long_names.items()}
+        long_names["mean_velocity_x"] = "mean velocity along x"
+        long_names |= {f"rms_{name}": "rms of what differs from the mean" for name in self.names}
+        # The grid's spacing is that of even cells.
+        return {name: {"long_name": text, "faces_y": self.faces} for name, text in long_names.items()}
 
     def energies(self, q: Sequence[mb.Field]) -> Velocities:
         """Return each component's energy, and what friction takes at viscosity 1, in each cell. Collective."""

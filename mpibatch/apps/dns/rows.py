@@ -33,9 +33,7 @@ def row(p: Parameters, flow: Flow, state: State, time: float) -> dict[str, float
 
 def channel(p: Parameters, flow: Flow, q: tuple[mb.Field, ...]) -> dict[str, float]:
     """Return the mean velocity, and the friction velocity of both walls. Collective."""
-    others = tuple(axis for axis in range(len(p.shape)) if axis != len(p.shape) - 2)
-    profile = mb.gather_all(mb.mean(q[-1], axis=others))
-    widths = np.diff(p.faces)
+    profile, widths = mb.gather_all(mb.mean(q[-1], axis=flow.planes)), np.diff(flow.faces)
     stress = p.viscosity * (profile[0] / widths[0] + profile[-1] / widths[-1])
     return {"bulk_velocity": flow.bulk(q), "friction_velocity": math.copysign(math.sqrt(abs(stress)), stress)}
 

@@ -3,6 +3,8 @@
 
 - risk-european, risk-asian, risk-heston, risk-american: steps of paths a second, with errors and Greeks, against
   QuantLib's Monte Carlo engines, which give a price and its error. Under mpiexec ours alone, on all ranks.
+- dns-step, dns-poisson: a step of a flow in a box, against fluidsim's (pip install fluidsim fluidfft pyfftw), and its
+  Poisson equation, against the transforms of scipy.fft. dns-taylor-green, dns-wave: no times, but known answers.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not
 installed is named as missing.
@@ -19,6 +21,8 @@ import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from _bench_flows import FLOWS  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.positions import Position
@@ -116,6 +120,9 @@ def main() -> None:
     except ImportError:
         ql = None
     comm = private()
+    for name, bench in FLOWS.items():
+        if options.only in name:
+            bench(quick=options.quick)
     for name, case in CASES.items():
         if options.only not in name:
             continue

@@ -21,35 +21,20 @@ from mpibatch.mpi.routes import ask
 from mpibatch.segment import distance_transform_edt
 
 if TYPE_CHECKING:
-    from mpibatch import Field, Grid
+    from mpibatch import Field
 
-__all__ = ["Background", "framed"]
+__all__ = ["Background"]
 
 Sides = tuple[int, int]
 
 
-def framed(u: Field, sides: Sides) -> Field:
-    """Return a frame as f4 on a grid that is cut between nodes of a mesh; NaN where it is not finite. Collective."""
-    grid = u.grid
-    mesh = mb.Grid([-(-n // side) for n, side in zip(grid.shape, sides, strict=True)], comm=grid.comm)
-    sizes = []
-    for blocks, side, n in zip(mesh.decomposition.axes, sides, grid.shape, strict=True):
-        ends = [min(blocks.bounds(part)[1] * side, n) for part in range(blocks.parts)]
-        sizes.append(np.diff([0, *ends]).tolist())
-    cut = mb.Grid(grid.shape, comm=grid.comm, sizes=sizes, spacing=grid.spacing, origin=grid.origin, units=grid.units)
-    moved = mb.redistribute(u if u.dtype == np.float32 else u.astype("f4"), cut)
-    moved.owned[~np.isfinite(moved.owned)] = np.nan
-    cut.plans["mesh"] = mesh
-    return moved
-
-
 class Background:
-    """The background of a frame that is cut between nodes (`framed`), and its noise.
+    """The background of a frame, and its noise. All methods are collective.
 
     Parameters
     ----------
     frame : Field
-        f4, NaN where nothing is known.
+        Of two axes.
     sides : tuple of int
         Pixels of a node along each axis.
     window : tuple of int
@@ -57,17 +42,21 @@ class Background:
 
     Attributes
     ----------
+    frame : Field
+        f4, cut between nodes; NaN where it is not finite.
     level, noise : float
         The medians over all nodes.
     """
 
     def __init__(self, frame: Field, sides: Sides = (64, 64), window: Sequence[int] = (3, 3)) -> None:
-        self.grid, self.sides = frame.grid, sides
-        self.mesh: Grid = frame.grid.plans["mesh"]
+        self.sides = sides
+        shape = [-(-n // side) for n, side in zip(frame.grid.shape, sides, strict=True)]
+        self.mesh = mb.Grid(shape, comm=frame.grid.comm)
+        self.frame = self._framed(frame)
         raw = self.mesh.empty("f8", components=(2,))
         with agreed(self.mesh.comm, "background"):
             if raw.owned.size:
-                meshes.levels(frame.owned, *sides, raw.owned[..., 0], raw.owned[..., 1])
+                meshes.levels(self.frame.owned, *sides, raw.owned[..., 0], raw.owned[..., 1])
         self._fill(raw)
         self._nodes = self._smoothed(raw, window)
         self.level, self.noise = (float(mb.median(self._part(k))) for k in range(2))
@@ -76,6 +65,19 @@ class Background:
         part = self.mesh.empty("f8")
         part.owned[...] = self._nodes.owned[..., k]
         return part
+
+    def _framed(self, u: Field) -> Field:
+        grid, sizes = u.grid, []
+        for blocks, side, n in zip(self.mesh.decomposition.axes, self.sides, grid.shape, strict=True):
+            ends = [min(blocks.bounds(part)[1] * side, n) for part in range(blocks.parts)]
+            sizes.append(np.diff([0, *ends]).tolist())
+        cut = mb.Grid(
+            grid.shape, comm=grid.comm, sizes=sizes, spacing=grid.spacing, origin=grid.origin, units=grid.units,
+            axes=grid.axes,
+        )  # fmt: skip
+        moved = mb.redistribute(u if u.dtype == np.float32 else u.astype("f4"), cut)
+        moved.owned[~np.isfinite(moved.owned)] = np.nan
+        return moved
 
     def _fill(self, raw: Field) -> None:
         """Give nodes without a level that of the nearest with one. Collective."""
@@ -133,11 +135,11 @@ class Background:
         for n, part in enumerate((value, down, across, both)):
             nodes.owned[..., n] = part.owned
         mb.exchange(nodes, mode="nearest")
-        out = self.grid.empty("f4")
+        out = self.frame.like()
         if out.owned.size:
             first = np.array(nodes.origin)
             meshes.spread(
-                nodes.padded, first, np.array(self.mesh.shape), np.array(self.sides), np.array(self.grid.box.start),
+                nodes.padded, first, np.array(self.mesh.shape), np.array(self.sides), np.array(self.frame.box.start),
                 out.owned,
             )  # fmt: skip
         return out

@@ -16,12 +16,12 @@ from mpibatch.measure._engine.places import local_places, owners
 from mpibatch.mpi.routes import ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mpibatch.apps.catalog.detection import Detection
     from mpibatch.apps.catalog.sources import Sources
 
-__all__ = ["KRON_FACTOR", "aperture_fluxes", "kron_fluxes"]
+__all__ = ["aperture_fluxes", "kron_ellipses", "kron_fluxes"]
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -65,6 +65,13 @@ def kron_fluxes(detection: Detection, sources: Sources, gain: float) -> tuple[Ar
         loops.kron_fluxes(corners, lies, values, noise, x, y, second[some], limit[some], gain, part, flags)
         out[some], sources.whole[some, 3] = part, flags
     return radius, out[:, 0]
+
+
+def kron_ellipses(table: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Return the half axes of the ellipses in which Kron fluxes were taken, of a table's rows. Local."""
+    a, b = (KRON_FACTOR * table["kron_radius"] * table[name] for name in ("a", "b"))
+    is_small = np.sqrt(a * b) < LEAST_RADIUS
+    return np.where(is_small, LEAST_RADIUS, a), np.where(is_small, LEAST_RADIUS, b)
 
 
 def _surroundings(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
@@ -158,7 +157,7 @@ def _frames(args: argparse.Namespace) -> int:
     with agreed(comm, "reading the command line"):
         settings = _settings(args)
         pattern, separator, extension = args.frames.partition("::")
-        paths = sorted(glob.glob(pattern))
+        paths = sorted(map(str, Path(pattern).parent.glob(Path(pattern).name)))
         if not paths:
             raise mb.RunError(f"there is no file {pattern}; give names with * and ?, in quotes")
         folder = Path(args.folder)
@@ -169,7 +168,12 @@ def _frames(args: argparse.Namespace) -> int:
             raise mb.UsageError(f"of {len(paths)} frames some have the same name up to the first dot; rename them")
     items = [(path + separator + extension, target) for path, target in zip(paths, targets, strict=True)]
     batch = mb.map_items(
-        _each(settings), items, ranks_per_item=args.ranks_per_frame, names=paths, comm=comm, output=folder / "frames.csv"
+        _each(settings),
+        items,
+        ranks_per_item=args.ranks_per_frame,
+        names=paths,
+        comm=comm,
+        output=folder / "frames.csv",
     )
     if comm.rank == 0:
         print(f"frames      {batch.done}, failed {len(batch.failed)}")

@@ -21,7 +21,7 @@ from mpibatch.mpi.routes import ask
 from mpibatch.segment import distance_transform_edt
 
 if TYPE_CHECKING:
-    from mpibatch import Field
+    from mpibatch.fields.field import Field
 
 __all__ = ["Background"]
 
@@ -88,8 +88,8 @@ class Background:
             return
         if count == np.prod(self.mesh.shape):
             raise mb.RunError(
-                f"no part of {self.sides[0]} × {self.sides[1]} pixels of the frame has a background: half of its pixels "
-                "or more are no finite numbers everywhere; give another frame, or another mesh (--mesh)"
+                f"no part of {self.sides[0]} × {self.sides[1]} pixels of the frame has a background: half of its "
+                "pixels or more are no finite numbers everywhere; give another frame, or another mesh (--mesh)"
             )
         nearest = distance_transform_edt(bad, return_distances=False, return_indices=True)
         places = np.ravel_multi_index(tuple(nearest.owned[bad.owned].T), self.mesh.shape).astype(np.int64)

@@ -19,7 +19,7 @@ from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
 
 if TYPE_CHECKING:
-    from mpibatch import Field
+    from mpibatch.fields.field import Field
 
 __all__ = ["Catalog", "Settings", "make_catalog"]
 
@@ -53,7 +53,7 @@ class Settings:
             raise mb.UsageError(f"--noise {self.noise} is unknown; give global or local")
         if not 0 < self.threshold < math.inf:
             raise mb.UsageError(
-                f"--threshold {self.threshold} would take the background for sources; give a number above 0, such as 1.5"
+                f"--threshold {self.threshold} would take the background for sources; give a number above 0, as 1.5"
             )
         if not 0 <= self.contrast <= 1:
             raise mb.UsageError(f"--contrast {self.contrast} is no share of a flux; give 0 to 1 (1: no deblending)")
@@ -97,8 +97,8 @@ def make_catalog(frame: Field, settings: Settings) -> Catalog:
         kernel = kernel_of(settings.kernel)
         if kernel is not None and any(n > m for n, m in zip(kernel.shape, grid.shape, strict=True)):
             raise mb.UsageError(
-                f"the kernel {settings.kernel} of {kernel.shape[0]} × {kernel.shape[1]} pixels is larger than the frame "
-                f"of {grid.shape[0]} × {grid.shape[1]}; give a smaller one"
+                f"the kernel {settings.kernel} of {kernel.shape[0]} × {kernel.shape[1]} pixels is larger than the "
+                f"frame of {grid.shape[0]} × {grid.shape[1]}; give a smaller one"
             )
     background = Background(frame, (settings.mesh,) * 2, (settings.window,) * 2)
     if not background.noise > 0:
@@ -106,7 +106,7 @@ def make_catalog(frame: Field, settings: Settings) -> Catalog:
             "half of the frame or more has a noise of 0, so that no threshold follows from it; give a frame as it was "
             "taken, not one whose background was set to a constant"
         )
-    detection = detect(background.frame, background, kernel, settings.threshold, settings.noise == "local")
+    detection = detect(background.frame, background, kernel, settings.threshold, is_local=settings.noise == "local")
     sources, segments = extract(detection, settings.area, settings.deblend_steps, settings.contrast, settings.gain)
     return Catalog(background, detection.value, segments, _table(detection, sources, background, settings))
 
@@ -129,6 +129,10 @@ def _table(detection: Detection, sources: Sources, background: Background, setti
     values = rows[:, len(whole) :].copy().view(np.float64)
     columns: dict[str, Any] = dict(zip(whole, rows[:, : len(whole)].T.copy(), strict=True))
     columns |= dict(zip(floats, values.T.copy(), strict=True))
-    attrs = {"background": background.level, "noise": background.noise, "threshold": detection.threshold}
+    attrs: dict[str, Any] = {
+        "background": background.level,
+        "noise": background.noise,
+        "threshold": detection.threshold,
+    }
     attrs |= {"apertures": list(settings.apertures), "kernel": settings.kernel}
     return RegionTable(grid.comm, {name: columns[name] for name in [*LEADING, *columns]}, attrs)

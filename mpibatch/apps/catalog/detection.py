@@ -12,8 +12,8 @@ import mpibatch as mb
 from mpibatch.apps.catalog._loops import detection as loops
 
 if TYPE_CHECKING:
-    from mpibatch import Field
     from mpibatch.apps.catalog.background import Background
+    from mpibatch.fields.field import Field
 
 __all__ = ["Detection", "detect"]
 
@@ -46,7 +46,7 @@ class Detection:
 
 
 def detect(
-    frame: Field, background: Background, kernel: Values | None, threshold: float, is_local: bool = False
+    frame: Field, background: Background, kernel: Values | None, threshold: float, *, is_local: bool = False
 ) -> Detection:
     """Return what stands out by `threshold` times the noise. Collective.
 

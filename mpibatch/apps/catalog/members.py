@@ -1,4 +1,4 @@
-"""The pixels of objects, each object's on one rank: its own where it has all of them, else one of many by its number."""
+"""The pixels of objects, each object's on one rank: that which has all of them, else one chosen by its number."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def collect(detection: Detection) -> Members:
     places, pixels = np.empty(names.size, np.int64), np.empty((3, names.size), np.float32)
     noise = detection.noise
     sigma = np.array([[noise]], np.float32) if isinstance(noise, float) else noise.owned
-    loops.members(
-        runs, order, width, start, detection.signal.owned, detection.value.owned, sigma, places, pixels
-    )
+    loops.members(runs, order, width, start, detection.signal.owned, detection.value.owned, sigma, places, pixels)
     own = int(lengths[~is_open[order]].sum())
     moved = np.empty((names.size - own, 4), np.int64)
     moved[:, 0], moved[:, 1] = names[own:], places[own:]

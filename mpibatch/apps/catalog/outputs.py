@@ -15,8 +15,8 @@ from mpibatch.io.write.tables.csv_text import write_pieces
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
-    from mpibatch import Field
     from mpibatch.apps.catalog.catalogs import Catalog
+    from mpibatch.fields.field import Field
     from mpibatch.io.write.tables.region_table import RegionTable
 
 __all__ = ["draw", "write_maps", "write_regions", "write_table"]
@@ -24,7 +24,7 @@ __all__ = ["draw", "write_maps", "write_regions", "write_table"]
 LONGEST = 2000  # pixels of a picture's side; larger frames are thinned out
 PERCENTILES = (1.0, 99.5)
 LINES = 1 << 14  # of regions, made into text at once
-HEADER = 'global color=green width=1\nimage\n'
+HEADER = "global color=green width=1\nimage\n"
 BLENDED_COLOR = " color=yellow"
 
 

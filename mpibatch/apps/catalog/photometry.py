@@ -77,7 +77,7 @@ def kron_ellipses(table: Mapping[str, Array]) -> tuple[Array, Array]:
 def _surroundings(
     detection: Detection, sources: Sources, across: Array, down: Array
 ) -> Iterator[tuple[Array, Ints, Ints, Array, Array]]:
-    """Yield cut-outs as far as given around sources, as `loops` takes them: those in this block; the others. Collective.
+    """Yield cut-outs as far as given around sources, for `loops`: those in this block, and the others. Collective.
 
     Each time also which of the sources they are of, and the noise, of each pixel or one for all.
     """

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.apps.catalog._loops import deblending, shapes
+from mpibatch.apps.catalog._loops import branches, shapes
 from mpibatch.apps.catalog.members import Members, collect
 from mpibatch.measure._components.numbering import numbers
 from mpibatch.measure._engine.places import local_places, owners
 from mpibatch.mpi.routes import ask, forward
 
 if TYPE_CHECKING:
-    from mpibatch import Field, Grid
     from mpibatch.apps.catalog.detection import Detection
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
 
 __all__ = ["FIGURES", "Sources", "extract"]
 
@@ -56,24 +57,22 @@ class Sources:
 def extract(detection: Detection, area: int, steps: int, contrast: float, gain: float) -> tuple[Sources, Field]:
     """Return the sources, and a map of their numbers. Collective."""
     grid = detection.labels.grid
-    found = collect(detection)
-    signal, value, noise = found.pixels
-    owner = np.empty(found.places.size, np.int64)
-    count = deblending.deblend(
-        found.ends, found.places, signal, grid.shape[1], detection.threshold, steps, contrast, area, owner
+    members = collect(detection)
+    signal, value, noise = members.pixels
+    owner = np.empty(members.places.size, np.int64)
+    count = branches.deblend(
+        members.ends, members.places, signal, grid.shape[1], detection.threshold, steps, contrast, area, owner
     )
     order = np.argsort(owner, kind="stable")[np.count_nonzero(owner < 0) :]
     ends = np.searchsorted(owner[order], np.arange(count + 1))
     whole, figures = np.empty((count, len(WHOLE)), np.int64), np.empty((count, len(FIGURES)))
     shape = np.array(grid.shape)
-    shapes.measure(
-        ends, found.places[order], signal[order], value[order], noise[order], shape, gain, whole, figures
-    )
-    parent = np.searchsorted(found.ends, order[ends[:-1]], side="right")
+    shapes.measure(ends, members.places[order], signal[order], value[order], noise[order], shape, gain, whole, figures)
+    parent = np.searchsorted(members.ends, order[ends[:-1]], side="right")
     whole[np.bincount(parent, minlength=1)[parent] > 1, 3] |= BLENDED
     first = whole[:, 0].copy()
     sources = _numbered(grid, whole, figures)
-    _paint(detection.labels, found, order, ends, first, sources)
+    _paint(detection.labels, members, order, ends, first, sources)
     return sources, detection.labels
 
 
@@ -89,7 +88,7 @@ def _numbered(grid: Grid, whole: Ints, figures: Values) -> Sources:
     return Sources(number, rows[:, :split].copy(), rows[:, split:].copy().view(np.float64), count)
 
 
-def _paint(labels: Field, found: Members, order: Ints, ends: Ints, first: Ints, sources: Sources) -> None:
+def _paint(labels: Field, members: Members, order: Ints, ends: Ints, first: Ints, sources: Sources) -> None:
     """Put the numbers of sources in place of those of objects. Collective."""
     grid = labels.grid
     # In a block raster order is that of the frame: the first pixels are sorted.
@@ -99,11 +98,11 @@ def _paint(labels: Field, found: Members, order: Ints, ends: Ints, first: Ints, 
         return sources.number[np.searchsorted(known, keys)][:, None]
 
     number = ask(grid.comm, owners(grid.decomposition, first), first, answer)[:, 0]
-    named = np.zeros(found.places.size, np.int64)
+    named = np.zeros(members.places.size, np.int64)
     named[order] = np.repeat(number, np.diff(ends))
-    away = np.column_stack([found.places, named])[found.own :]
+    away = np.column_stack([members.places, named])[members.own :]
     arrived = forward(grid.comm, owners(grid.decomposition, away[:, 0]), away)
     labels.owned[...] = 0
-    for places, names in ((found.places[: found.own], named[: found.own]), arrived.T):
+    for places, names in ((members.places[: members.own], named[: members.own]), arrived.T):
         y, x = np.divmod(places, grid.shape[1])
         labels.owned[y - grid.box.start[0], x - grid.box.start[1]] = names

@@ -143,7 +143,16 @@ def kron_radii(corners: Any, lies: Any, values: Any, x: Any, y: Any, second: Any
 
 @compiled
 def kron_fluxes(
-    corners: Any, lies: Any, values: Any, noise: Any, x: Any, y: Any, second: Any, radius: Any, gain: float, out: Any,
+    corners: Any,
+    lies: Any,
+    values: Any,
+    noise: Any,
+    x: Any,
+    y: Any,
+    second: Any,
+    radius: Any,
+    gain: float,
+    out: Any,
     flags: Any,
 ) -> None:
     """Set flux and error of each source within its ellipse times a radius, by the pixels whose centres lie in it."""

@@ -202,5 +202,5 @@ def _between(place: float, count: int) -> Any:
     """Return the node before a place, and how far behind it the place is; beyond the outer nodes, of these."""
     if count == 1:
         return 0, 0.0
-    low = min(max(int(math.floor(place)), 0), count - 2)
+    low = min(max(math.floor(place), 0), count - 2)
     return low, place - low

@@ -54,10 +54,10 @@ def ellipse(xx: float, yy: float, xy: float) -> Any:
 def measure(
     ends: Any, places: Any, signal: Any, value: Any, noise: Any, shape: Any, gain: float, whole: Any, figures: Any
 ) -> None:
-    """Set for each source: first pixel, pixels, peak's place (in `whole`); x, y, a, b, theta, the moments xx, yy, xy,
-    flux, its error, the peak (in `figures`).
+    """Set what the pixels of each source tell.
 
-    gain: electrons per unit; 0: infinitely many.
+    whole: the first pixel, how many there are, the peak's place, flags. figures: x, y, a, b, theta, the moments xx, yy
+    and xy, flux, its error, the peak. gain: electrons per unit; 0: infinitely many.
     """
     width = shape[1]
     for k in range(ends.size - 1):

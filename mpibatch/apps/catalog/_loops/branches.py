@@ -25,7 +25,15 @@ FEWEST = 3  # pixels of a branch
 
 @compiled
 def deblend(
-    ends: Any, places: Any, signal: Any, width: int, threshold: float, steps: int, contrast: float, area: int, owner: Any
+    ends: Any,
+    places: Any,
+    signal: Any,
+    width: int,
+    threshold: float,
+    steps: int,
+    contrast: float,
+    area: int,
+    owner: Any,
 ) -> int:
     """Set for each pixel the number of its source, from 0, and return how many there are.
 
@@ -65,7 +73,7 @@ def _root(parent: Any, n: int) -> int:
 def _branches(
     places: Any, signal: Any, width: int, threshold: float, steps: int, contrast: float, area: int, owner: Any
 ) -> int:
-    """Number the pixels of one object by the source that each belongs to; return 0, and change nothing, if it is one."""
+    """Number one object's pixels by the source that each belongs to; return 0, and change nothing, if it is one."""
     size = places.size
     peak, total = 0.0, 0.0
     for n in range(size):
@@ -167,7 +175,7 @@ def _roots(parent: Any, alive: Any, living: int) -> int:
 
 @compiled
 def _map(places: Any, width: int) -> Any:
-    """Return the numbers of pixels on a grid around them with an edge of one, -1 elsewhere; its corner and its width."""
+    """Return pixels' numbers on a grid around them with an edge of one, -1 elsewhere; its corner and its width."""
     top, bottom = places[0] // width, places[-1] // width
     left, right = width, 0
     for place in places:

@@ -26,38 +26,49 @@ def levels(image: Any, height: int, width: int, level: Any, noise: Any) -> None:
 
     image: f4, of whole nodes but at the far walls of the frame; NaN where nothing is known.
     """
-    counts = np.zeros(LEVELS, np.int64)
+    counts, sums = np.zeros(LEVELS, np.int64), np.empty((3, width))
+    before = np.empty((LEVELS + 1, 3), np.int64)
     for j in range(level.shape[0]):
         for i in range(level.shape[1]):
             part = image[j * height : (j + 1) * height, i * width : (i + 1) * width]
-            n, mean, sigma = _moments(part, -np.inf, np.inf)
+            n, mean, sigma = _moments(part, np.float32(-np.inf), np.float32(np.inf), sums[:, : part.shape[1]])
             level[j, i] = noise[j, i] = np.nan
             if n < LEAST_GOOD * part.size:
                 continue
             low, high = np.float32(mean - 2 * sigma), np.float32(mean + 2 * sigma)
-            n, mean, sigma = _moments(part, low, high)
+            n, mean, sigma = _moments(part, low, high, sums[:, : part.shape[1]])
             bins = min(int(BINS_PER_PIXEL * n + 1), LEVELS)
             scale = 2 * REACH * sigma / bins if sigma > 0 else 1.0
             zero = mean - REACH * sigma
             _count(part, zero, 1.0 / scale, counts[:bins])
-            level[j, i], noise[j, i] = _mode(counts[:bins], zero, scale)
+            level[j, i], noise[j, i] = _mode(counts[:bins], zero, scale, before)
 
 
 @compiled
-def _moments(part: Any, low: Any, high: Any) -> Any:
-    """Return how many values are from low to high, their mean, and their standard deviation."""
-    n, total, squares = 0, 0.0, 0.0
+def _moments(part: Any, low: Any, high: Any, sums: Any) -> Any:
+    """Return how many values are from low to high, their mean, and their standard deviation.
+
+    sums: room for three numbers of each column, which are summed up apart, so that the loop is vectorised.
+    """
+    sums[:] = 0.0
+    counts, totals, squares = sums[0], sums[1], sums[2]
     for row in part:
-        for value in row:
-            if low <= value <= high:
-                v = np.float64(value)
-                n += 1
-                total += v
-                squares += v * v
+        for i in range(row.size):
+            value = row[i]
+            is_inside = (low <= value) & (value <= high)
+            v = np.float64(value) if is_inside else 0.0
+            counts[i] += 1.0 if is_inside else 0.0
+            totals[i] += v
+            squares[i] += v * v
+    n = total = square = 0.0
+    for i in range(counts.size):
+        n += counts[i]
+        total += totals[i]
+        square += squares[i]
     if n == 0:
-        return 0, 0.0, 0.0
+        return 0.0, 0.0, 0.0
     mean = total / n
-    return n, mean, math.sqrt(max(squares / n - mean * mean, 0.0))
+    return n, mean, math.sqrt(max(square / n - mean * mean, 0.0))
 
 
 @compiled
@@ -73,8 +84,17 @@ def _count(part: Any, zero: float, per_bin: float, counts: Any) -> None:
 
 
 @compiled
-def _mode(counts: Any, zero: float, scale: float) -> Any:
-    """Return the mode and the width of a histogram, of which the bins beyond 3 widths of the median are cut off."""
+def _mode(counts: Any, zero: float, scale: float, sums: Any) -> Any:
+    """Return the mode and the width of a histogram, of which the bins beyond 3 widths of the median are cut off.
+
+    sums: room for the sums of counts, of counts times bins, and times squares of bins, before each bin: so a round
+    need not go through the bins.
+    """
+    sums[0] = 0
+    for n in range(counts.size):
+        sums[n + 1, 0] = sums[n, 0] + counts[n]
+        sums[n + 1, 1] = sums[n, 1] + counts[n] * n
+        sums[n + 1, 2] = sums[n, 2] + counts[n] * n * n
     last = counts.size - 1
     low, high = 0, last
     mean = median = 0.0
@@ -83,16 +103,12 @@ def _mode(counts: Any, zero: float, scale: float) -> Any:
     while rounds < ROUNDS and sigma >= 0.1 and abs(sigma / before - 1) > SETTLED:
         rounds += 1
         before = sigma
-        total = mean = squares = 0.0
-        for n in range(low, high + 1):
-            total += counts[n]
-            mean += counts[n] * float(n)
-            squares += counts[n] * float(n) * n
-        median = _middle(counts, low, high)
-        sigma = 0.0
+        total = float(sums[high + 1, 0] - sums[low, 0])
+        median = _middle(counts, sums, low, high)
+        mean = sigma = 0.0
         if total > 0:
-            mean /= total
-            sigma = math.sqrt(max(squares / total - mean * mean, 0.0))
+            mean = (sums[high + 1, 1] - sums[low, 1]) / total
+            sigma = math.sqrt(max((sums[high + 1, 2] - sums[low, 2]) / total - mean * mean, 0.0))
         low = max(int(median - 3 * sigma + 0.5), 0)
         high = int(median + 3 * sigma + 0.5)
         high = min(high, last) if high > 0 else 0
@@ -104,21 +120,21 @@ def _mode(counts: Any, zero: float, scale: float) -> Any:
 
 
 @compiled
-def _middle(counts: Any, low: int, high: int) -> float:
-    """Return the place of the median, by counting from both ends until they meet."""
-    first, final, below, above = low, high, 0, 0
-    for _ in range(low, high + 1):
-        if below < above:
-            below += counts[first]
-            first += 1
+def _middle(counts: Any, sums: Any, low: int, high: int) -> float:
+    """Return the place of the median between bins: the first that has as many before it as behind it, or more."""
+    all_twice = sums[low, 0] + sums[high + 1, 0]
+    first, end = low, high + 1
+    while first < end:
+        k = (first + end) // 2
+        if sums[k, 0] + sums[k + 1, 0] >= all_twice:
+            end = k
         else:
-            above += counts[final]
-            final -= 1
-    if final < 0:
+            first = k + 1
+    if first == 0:
         return 0.0
-    # `first` is where the next from below would be counted: just above `final`.
-    most = max(counts[min(first, counts.size - 1)], counts[final])
-    return final + 0.5 + (above - below) / (2.0 * most) if most else final + 0.5
+    below, above = sums[first, 0] - sums[low, 0], sums[high + 1, 0] - sums[first, 0]
+    most = max(counts[min(first, counts.size - 1)], counts[first - 1])
+    return first - 0.5 + (above - below) / (2.0 * most) if most else first - 0.5
 
 
 @compiled

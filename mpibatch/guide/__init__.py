@@ -12,6 +12,7 @@
 .. include:: batches.md
 .. include:: resuming.md
 .. include:: risk.md
+.. include:: catalog.md
 .. include:: cluster.md
 .. include:: scaling.md
 .. include:: promise.md

@@ -13,6 +13,7 @@
 .. include:: resuming.md
 .. include:: flows.md
 .. include:: risk.md
+.. include:: catalog.md
 .. include:: cluster.md
 .. include:: scaling.md
 .. include:: promise.md

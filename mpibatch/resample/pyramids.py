@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
-from mpibatch.fields.coarsening import coarsened
+from mpibatch.fields.block_means import coarsened
 from mpibatch.fields.field import check_field
 from mpibatch.filters._engine import arguments as ask
 

@@ -10,7 +10,7 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.io.base.names import flat_format
+from mpibatch.io.base.names import foreign_format
 from mpibatch.io.formats.flat.fits import BLOCK
 from mpibatch.io.write import direct
 from mpibatch.io.write.commit import committed
@@ -18,11 +18,11 @@ from mpibatch.io.write.flat import headers
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from mpibatch.mpi import MPI
 
-__all__ = ["check_options", "save"]
+__all__ = ["save"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def save(
 
 def _planned(path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any]) -> tuple[list[_Image], int]:
     """The images of a file, and the bytes that it is a multiple of. Local."""
-    kind = flat_format(path)
+    kind = foreign_format(path)
     assert kind is not None
     for name, u in fields.items():
         if not isinstance(u, Field):
@@ -131,12 +131,3 @@ def _stored(image: _Image) -> Field:
         if not dtype.isnative:
             result.owned.byteswap(inplace=True)
     return result
-
-
-def check_options(path: str, options: Sequence[tuple[str, Any]]) -> None:
-    """Refuse what only HDF5 files have. Local. UsageError."""
-    if given := [name for name, value in options if value]:
-        raise UsageError(
-            f"cannot write {path!r} with {', '.join(given)}: {flat_format(path)} files have nothing of the kind; leave "
-            "it out, or write .h5"
-        )

@@ -142,7 +142,7 @@ def test_damage_is_named(shared_tmp: Path) -> None:
     on_root((path / "u" / NAME).unlink)
     assert (mb.io.verify(path).is_whole, mb.io.verify(path).is_foreign) == (False, False)
     on_root((path / "zarr.json").unlink)
-    assert mb.io.verify(path).is_foreign
+    refused(mb.RunError, "nor a folder of Zarr", mb.io.verify, path)
 
 
 def test_a_folder_is_complete_or_as_it_was(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,8 @@ _FOREIGN = (
 )  # fmt: skip
 # Formats that `mpibatch.save` writes, too. Of two endings that fit, the first counts.
 _WRITTEN = {
-    ".ome.zarr": "OME-Zarr", ".zarr": "Zarr", ".fits": "FITS", ".fit": "FITS", ".nii": "NIfTI", ".npy": "npy",
+    ".ome.zarr": "OME-Zarr", ".zarr": "Zarr", ".tif": "OME-TIFF", ".tiff": "OME-TIFF", ".fits": "FITS", ".fit": "FITS",
+    ".nii": "NIfTI", ".npy": "npy",
 }  # fmt: skip
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 

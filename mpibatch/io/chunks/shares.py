@@ -97,6 +97,11 @@ class Sharing:
     chunks: ChunkGrid
     field: Field
 
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all chunks. Local."""
+        return self.chunks.total * math.prod(self.chunks.size) * self.field.dtype.itemsize
+
     def rounds(self, most: int = MOST_BYTES) -> Iterator[Round]:
         """Yield the rounds, the same on all ranks, of `most` bytes together, with equal shares. Local."""
         size, nbytes = self.comm.size, math.prod(self.chunks.size) * self.field.dtype.itemsize

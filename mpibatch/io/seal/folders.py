@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.files import read_at
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
+from mpibatch.io.base.stores import MARKS
 from mpibatch.io.seal.seal import MOST_BYTES, Unsealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-__all__ = ["NAME", "Files", "FolderBytes", "find", "is_ours", "pack", "read", "unpack"]
+__all__ = ["NAME", "Files", "FolderBytes", "find", "is_ours", "is_store", "pack", "read", "unpack"]
 
 NAME = "mpibatch.seal"
 MAGIC = b"mpibatch folder\r\n\x1a\0\0\0\0\0\0"
@@ -78,6 +79,11 @@ def read(folder: str) -> tuple[Files, bytes]:
         return unpack(data)
     except (ValueError, struct.error) as error:
         raise Unsealed(f"the seal, {name}, is damaged ({error})") from error
+
+
+def is_store(path: str) -> bool:
+    """Whether there is a folder of Zarr, or what is left of one of ours. Local."""
+    return Path(path).is_dir() and (any(Path(path, name).is_file() for name in MARKS) or find(path) is not None)
 
 
 def is_ours(folder: str) -> bool:

@@ -216,9 +216,9 @@ def _begin(file: str) -> _Begun:
         raise UsageError(f"cannot verify a part of {file}: give the file alone; all of it is verified")
     if not os.path.lexists(file):
         raise RunError(f"cannot verify {file}: there is no such file; check the name")
-    is_folder = Path(file).is_dir()
+    is_folder = folders.is_store(file)
     if not is_folder and not Path(file).is_file():
-        raise RunError(f"cannot verify {file}: it is not a regular file; give the name of a file")
+        raise RunError(f"cannot verify {file}: it is not a regular file, nor a folder of Zarr; give another name")
     size, files = 0, None
     try:
         if is_folder:

@@ -36,6 +36,11 @@ def save(
         return
     with agreed(comm, f"writing {path}"):
         check_options(path, (("dataset_attrs", about), ("chunks", options.chunks)))
+    if kind == "OME-TIFF":
+        from mpibatch.io.write.tiff import writer as tiff
+
+        tiff.save(comm, path, fields, attrs, options=options, overwrite=overwrite)
+        return
     from mpibatch.io.write.flat import writer as flat
 
     with agreed(comm, f"writing {path}"):

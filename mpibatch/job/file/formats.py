@@ -21,8 +21,9 @@ _TAKES = {
     "HDF5": ("compression", "chunks", "driver"),
     "Zarr": ("compression", "chunks"),
     "OME-Zarr": ("compression", "chunks", "pyramid"),
+    "OME-TIFF": ("compression", "pyramid"),
 }
-_ONE_FIELD = ("NIfTI", "npy")
+_ONE_FIELD = ("NIfTI", "OME-TIFF", "npy")
 _WITH_ATTRIBUTES = ("HDF5", "Zarr", "OME-Zarr")  # which say what they were made of
 
 

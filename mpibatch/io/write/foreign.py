@@ -45,7 +45,7 @@ def save(
 
     with agreed(comm, f"writing {path}"):
         check_options(path, (("compression", options.compression), ("pyramid", options.pyramid)))
-    flat.save(comm, path, fields, attrs, overwrite=overwrite)
+    flat.save(comm, path, fields, attrs, overwrite=overwrite, kind=str(kind))
 
 
 def check_options(path: str, options: Sequence[tuple[str, Any]]) -> None:

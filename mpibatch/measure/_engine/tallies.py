@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.measure._engine.memory import comparable, flat_rows, outer_shape, signed, tiles
+from mpibatch.measure._engine.memory import flat_rows, outer_shape, signed, tiles, widened
 from mpibatch.measure._engine.rows import ROOM, fold_rows, merge_parts
 from mpibatch.measure._engine.words import add_product, carried
 from mpibatch.mpi import MPI, agreed
@@ -111,7 +111,7 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
         from mpibatch.measure._loops import regions
 
         for part in tiles(values.box, TILE[values.grid.ndim]):
-            cells = comparable(values.owned[part.slices(values.box.start)])
+            cells = widened(values.owned[part.slices(values.box.start)])
             least, greatest = regions.span(*flat_rows(cells), outer_shape(cells), cells.shape[-1])
             mine[1:] = max(mine[1], -least), max(mine[2], greatest)
     with REDUCTION:
@@ -156,7 +156,7 @@ def _parts(labels: Field, values: Field | None, layout: RowLayout) -> Iterator[I
     """Yield the rows of each part of the block that is counted at once. Local."""
     for part in tiles(labels.box, TILE[layout.ndim]):
         inside = part.slices(labels.box.start)
-        seen = None if values is None else comparable(values.owned[inside])
+        seen = None if values is None else widened(values.owned[inside])
         yield _rows(signed(labels.owned[inside]), seen, part.start, layout)
 
 

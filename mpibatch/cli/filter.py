@@ -30,7 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "filter",
         parents=[shared],
         help="filter a dataset, without a job file",
-        description="Read IN, apply the steps in order, write OUT (HDF5, or what its ending says: .zarr, .tif, .fits ...).",
+        description="Read IN, apply the steps in order, write OUT (HDF5, or by its ending: .zarr, .tif, .fits ...).",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="mpibatch filter IN[::DATASET] OUT.h5[::DATASET] STEP [STEP ...] [options]\n"

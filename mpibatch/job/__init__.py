@@ -32,9 +32,9 @@
     save = "edges"
 
     [output]
-    path = "hubble.h5"
+    path = "hubble.h5"            # or another format by its ending: .ome.zarr, .zarr, .tif, .fits, .nii, .npy
     dataset = "edges"             # names the last step's result, if its `save` does not
-    compression = "gzip"          # optional; so are chunks = [64, 64] and driver = "direct" or "mpio"
+    compression = "gzip"          # optional; so are chunks = [64, 64], driver = "direct" or "mpio", pyramid = 2
     record = true                 # tell in the file of this run: date, hosts, decomposition, seconds
 
 `parse` → `Job` (pure, no MPI) → `run`. Or a simulation, by a program of `mpibatch.apps` or of the user's::

@@ -1,4 +1,4 @@
-"""From fields to one HDF5 file."""
+"""From fields to one HDF5 file, or to one of another format."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def save(
     pyramid: int = 0,
     **named: Field | RegionTable,
 ) -> None:
-    """Write fields and tables into one HDF5 file, or fields into a FITS, NIfTI or npy file, all ranks at once.
+    """Write fields and tables into one HDF5 file, or into Zarr, OME-TIFF, FITS, NIfTI or npy, all ranks at once.
 
     ``save("out.h5", temperature=w, labels=n)``, or a dict for names with groups: ``save(path, {"step1/edges": e})``.
     The file is written as ``out.h5.part`` and renamed when it is complete and on disk: until then, and if writing
@@ -67,9 +67,14 @@ def save(
     or the driver mpio for compressed datasets. The file ends with a seal, by which `mpibatch.io.verify` finds every
     byte that has changed since.
 
-    Under a name that ends in .fits, .nii or .npy, the file is one of that format, complete or absent in the same way,
-    but without a seal: one field with the geometry of its grid (npy: its values only), or, in FITS, several as
-    extensions. FITS takes `attrs` as keywords; options of HDF5 are refused.
+    The ending of the name chooses another format, complete or absent in the same way:
+
+    - .zarr: a Zarr 3 store, with arrays and groups by name, in shards of about 32 MiB; .ome.zarr: images of OME-Zarr
+      0.5, a single field as the store's root. A store has a seal, too, and has the same bytes on any ranks.
+    - .tif, .tiff, .ome.tif: one field as OME-TIFF in tiles, without a seal.
+    - .fits: fields as images and tables as binary tables, `attrs` as keywords; .nii, .npy: one field. No seal.
+
+    What a format has no place for is refused.
 
     Parameters
     ----------
@@ -86,14 +91,18 @@ def save(
         Whether a file of this name is replaced.
     chunks : None, "auto", tuple of int or dict, default None
         None (each dataset in one piece), "auto" (chunks of about 1 MiB, as near to cubes as the shape allows), or their
-        shape in cells; or a dict of these by dataset.
+        shape in cells; or a dict of these by dataset. Zarr always has chunks.
     compression : None, str or dict, default None
         None, "gzip", "zstd", "lz4" or "blosc2", perhaps with a level: "gzip:6"; or a dict of these by dataset. All but
-        gzip need the extra "compression". Implies chunks. Ranks pack their shares at the same time.
+        gzip need the extra "compression". Implies chunks. Ranks pack their shares at the same time. Zarr knows gzip,
+        zstd and blosc (of the extra "formats"), OME-TIFF gzip.
     driver : str, optional
         "direct", or "mpio" where h5py has MPI. Default: ``$MPIBATCH_DRIVER``, else the better one that works here.
     record : bool, default False
-        Whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds.
+        Whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds. HDF5 only.
+    pyramid : int, default 0
+        How many coarser levels OME-Zarr and OME-TIFF get, each of half as many cells along the axes of space (OME-TIFF:
+        along rows and columns): means of blocks, as `mpibatch.pyramid` has them.
     **named : Field or RegionTable
         Further ones by the name of their dataset.
 

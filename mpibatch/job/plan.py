@@ -112,7 +112,7 @@ def _pipeline(job: Job, ranks: int) -> str:
     results, note = rehearsed(job, values)
     lines += [f"        {note}"] if note else []
     for number, step in enumerate(job.steps):
-        dtype = f": {results[number]}" if results else ""
+        dtype = f": {results[number].words}" if results else ""
         lines.append(
             f"step {number + 1:<2} {_call(step)}{dtype}" + (f"  → saved as {step.save!r}" if step.save else "")
         )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpibatch.base import tally
 from mpibatch.base.errors import MpibatchError, UsageError
 from mpibatch.job.file.schema import INPUT, Job, Step
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from mpibatch.job.execution.steps import Value
 
-__all__ = ["Values", "rehearse", "rehearsed"]
+__all__ = ["Rehearsed", "Values", "rehearse", "rehearsed"]
 
 CELLS = 4  # along each axis at most
 PATIENCE = 60.0  # seconds
@@ -48,8 +49,28 @@ class Values:
         return np.dtype(self.dtype).itemsize * math.prod(self.channels)
 
 
-def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the dtype and the components of each step's result; of a table, its columns. Local; starts MPI.
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a step's result is.
+
+    Attributes
+    ----------
+    dtype, components : of a cell; of a table, its columns in words.
+    planes : how far along the first axis a step with halos reads below and above a cell, at most.
+    """
+
+    dtype: str
+    components: tuple[int, ...]
+    planes: tuple[int, int]
+
+    @property
+    def words(self) -> str:
+        """It, for the reader. Local."""
+        return self.dtype + (f", {' × '.join(map(str, self.components))} values each" if self.components else "")
+
+
+def rehearse(steps: Sequence[Step], values: Values) -> list[Rehearsed]:
+    """Return what each step's result is. Local; starts MPI.
 
     Raises UsageError or RunError as the run of such an input would.
     """
@@ -63,18 +84,20 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int
     # Neither constant nor large: some functions refuse the one, and others overflow.
     source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % 2
     results: dict[str, Value] = {INPUT: source}
-    descriptions = []
+    descriptions: list[Rehearsed] = []
     for number, step in enumerate(steps):
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), tally.apart() as needs:
                 value = apply(step, [results[name] for name in step.inputs]).value
         except MpibatchError as error:
             raise type(error)(f"step {number + 1} ({step.name}): {error}") from error
         results[step.name] = value
+        # One exchange after the other: what they reach adds up.
+        low, high = (sum(times * need.widths[0][side] for need, times in needs.items()) for side in (0, 1))
         if isinstance(value, Field):
-            descriptions.append((value.dtype.name, value.components))
+            descriptions.append(Rehearsed(value.dtype.name, value.components, (low, high)))
         else:
-            descriptions.append((f"a table of {', '.join(value)}", ()))
+            descriptions.append(Rehearsed(f"a table of {', '.join(value)}", (), (low, high)))
     return descriptions
 
 
@@ -88,8 +111,8 @@ def _extents(steps: Sequence[Step], values: Values) -> list[int]:
     return shape
 
 
-def rehearsed(job: Job, values: Values) -> tuple[list[str], str]:
-    """Return what each step's result will be, in words, and "" or why it is not known. Local.
+def rehearsed(job: Job, values: Values) -> tuple[list[Rehearsed], str]:
+    """Return what each step's result will be, and "" or why it is not known. Local. Starts a process that starts MPI.
 
     Raises UsageError if a step refuses what it would be given.
     """
@@ -105,11 +128,8 @@ def rehearsed(job: Job, values: Values) -> tuple[list[str], str]:
         return [], "the steps were not rehearsed: MPI does not start here, or they took too long"
     if "refused" in answer:
         raise UsageError(f"{job.source or 'the job'}: {answer['refused']}")
-    return [_words(dtype, components) for dtype, components in answer["results"]], ""
-
-
-def _words(dtype: str, components: Sequence[int]) -> str:
-    return dtype + (f", {' × '.join(map(str, components))} values each" if components else "")
+    results = [(dtype, tuple(components), tuple(planes)) for dtype, components, planes in answer["results"]]
+    return [Rehearsed(dtype, components, planes) for dtype, components, planes in results], ""
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +138,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         key: tuple(value) if isinstance(value, list) else value for key, value in request["values"].items()
     }
     try:
-        return {"results": rehearse(steps, Values(**given))}
+        results = rehearse(steps, Values(**given))
+        return {"results": [(result.dtype, result.components, result.planes) for result in results]}
     except MpibatchError as error:
         return {"refused": str(error)}
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Rehearsed", "Values", "rehearse", "rehearsed"]
 
 CELLS = 4  # along each axis at most
+LEVELS = 8  # different values, if there are so many cells
 PATIENCE = 60.0  # seconds
 # Variables by which launchers tell a process that it is one of several; a rehearsal is alone.
 _LAUNCHERS = ("PMI", "OMPI_", "PRTE_", "PRRTE_", "SLURM_", "HYDRA", "HYDI", "MPI_LOCAL", "I_MPI_", "PALS_")
@@ -82,7 +83,8 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[Rehearsed]:
     grid = Grid(_extents(steps, values), comm=MPI.COMM_SELF, periodic=values.periodic)
     source = Field(grid, values.dtype, 0, values.channels)
     # Neither constant nor large: some functions refuse the one, and others overflow.
-    source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % 2
+    levels = 2 if source.dtype.kind == "b" else LEVELS
+    source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % levels
     results: dict[str, Value] = {INPUT: source}
     descriptions: list[Rehearsed] = []
     for number, step in enumerate(steps):

@@ -23,6 +23,6 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
     """
     if job.stream is None:
         return pipeline.run(job, comm, report, start)
-    from mpibatch.job.streaming.stream import streamed
+    from mpibatch.job.slabs.stream import streamed
 
     return streamed(job, comm, report, start)

@@ -83,7 +83,7 @@ def test_a_rehearsal_in_a_process_of_its_own():
         '[output]\npath="o"\n'
     )
     assert rehearsed(job, Values("x", (9, 9), (), "float32", (False, False))) == (
-        [Rehearsed("float32", (), (0, 0)), Rehearsed("bool", (), (0, 0))],
+        [Rehearsed("float32", (), (1, 1)), Rehearsed("bool", (), (0, 0))],
         "",
     )
 

@@ -29,7 +29,7 @@ from mpibatch.job.execution.resume import FINGERPRINT, Begun, Result, Start, is_
 from mpibatch.job.execution.steps import Value, computed
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, evaluate, operate
 from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
-from mpibatch.job.file.streaming import lasting_text
+from mpibatch.job.file.stream import lasting_text
 from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
 
-__all__ = ["ATTRIBUTE_BYTES", "Clock", "Saved", "Summary", "apply", "inputs_text", "provenance", "run"]
+__all__ = ["ATTRIBUTE_BYTES", "LapClock", "Saved", "Summary", "apply", "inputs_text", "provenance", "run"]
 
 ATTRIBUTE_BYTES = 60_000  # HDF5 holds 64 KiB in one attribute of a file that older readers know
 
@@ -83,7 +83,7 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
             check_target(Path(job.output.path))
     checkpoints = opened(job.checkpoint, comm, start)
     total = len(job.steps) + 2
-    clock = Clock()
+    clock = LapClock()
     report(0, total, f"reading {job.input.path}")
     name_step("reading")
     source = _load(job, comm)
@@ -125,7 +125,7 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
 
 
 def _steps(
-    job: Job, grid: Grid, results: dict[str, Result], begun: Begun | None, report: Report, clock: Clock
+    job: Job, grid: Grid, results: dict[str, Result], begun: Begun | None, report: Report, clock: LapClock
 ) -> dict[str, Result]:
     """Compute, or read, the result of every step that is needed; return those to be saved, by dataset.
 
@@ -163,7 +163,7 @@ def _rounds_of(name: str, done: int, total: int, report: Report) -> rounds.Liste
     return lambda count, _: report(done, total, f"{name}, round {count}") if count > 1 else None
 
 
-class Clock:
+class LapClock:
     """Seconds from one call of `lap` to the next, without those of compiling."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.formats import check_format
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.file.inputs import split_fields, step_inputs
-from mpibatch.job.file.streaming import STREAM_KEYS, Streaming, check_streaming
+from mpibatch.job.file.stream import STREAM_KEYS, Streaming, check_streaming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

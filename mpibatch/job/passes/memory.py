@@ -15,8 +15,8 @@ from mpibatch.job.passes.schedule import COMPONENTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mpibatch.job.file.streaming import Streaming
-    from mpibatch.job.passes.schedule import Pass
+    from mpibatch.job.file.stream import Streaming
+    from mpibatch.job.passes.schedule import SlabPass
     from mpibatch.job.passes.traits import Trait
     from mpibatch.job.rehearsal import Values
 
@@ -39,34 +39,34 @@ def allowed(settings: Streaming) -> int:
     return amount
 
 
-def _plane_bytes(one: Pass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
+def _plane_bytes(slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
     """Bytes of a rank for each plane that is in memory."""
-    names = {*one.loads, *one.computes}
+    names = {*slab_pass.loads, *slab_pass.computes}
     sizes = [values.cell_bytes if name == INPUT else traits[name].cell_bytes for name in names]
     widest = max(math.prod(values.channels) if name == INPUT else math.prod(traits[name].components) for name in names)
-    cell = sum(sizes) + WORK * widest + LABELS * any(kind == COMPONENTS for kind, _ in one.scans)
-    return -(-cell * math.prod(values.shape[1:]) // ranks)
+    each = sum(sizes) + WORK * widest + LABELS * any(kind == COMPONENTS for kind, _ in slab_pass.scans)
+    return -(-each * math.prod(values.shape[1:]) // ranks)
 
 
-def rank_bytes(height: int, one: Pass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
+def rank_bytes(height: int, slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
     """Return the bytes that a rank takes for slabs of so many planes, as far as they are planned. Local."""
-    planes = min(height + sum(one.reach) + one.period - 1, values.shape[0])
-    return PROCESS + planes * _plane_bytes(one, values, traits, ranks)
+    planes = min(height + sum(slab_pass.reach) + slab_pass.period - 1, values.shape[0])
+    return PROCESS + planes * _plane_bytes(slab_pass, values, traits, ranks)
 
 
-def height_of(settings: Streaming, one: Pass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
+def height_of(settings: Streaming, slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
     """Return how many planes a slab of a pass has. Local. UsageError if there is no room for one."""
     if settings.slab is not None:
         return min(settings.slab, values.shape[0])
-    limit, each = allowed(settings), _plane_bytes(one, values, traits, ranks)
+    limit, each = allowed(settings), _plane_bytes(slab_pass, values, traits, ranks)
     planes = (limit - PROCESS) // each
     if planes >= values.shape[0]:
         return values.shape[0]
-    height = planes - sum(one.reach) - (one.period - 1)
+    height = planes - sum(slab_pass.reach) - (slab_pass.period - 1)
     if height < 1:
-        needed = rank_bytes(1, one, values, traits, ranks)
+        needed = rank_bytes(1, slab_pass, values, traits, ranks)
         raise UsageError(
-            f"[stream]: a slab of one plane, with the {sum(one.reach)} planes that the steps read around it, needs "
+            f"[stream]: a slab of one plane, with the {sum(slab_pass.reach)} planes that steps read around it, needs "
             f"{bytes_text(needed)} on each of {ranks} ranks, and {bytes_text(limit)} are allowed; allow more (memory "
             "= ...), or start more ranks"
         )

@@ -18,15 +18,15 @@ from mpibatch.job.passes.traits import LABEL, LOCAL, TABLE, THRESHOLD, Trait
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["COMPONENTS", "COUNTS", "EXTREMES", "ROWS", "SPANS", "Pass", "passes_of"]
+__all__ = ["COMPONENTS", "COUNTS", "EXTREMES", "ROWS", "SPANS", "SlabPass", "passes_of"]
 
 # What a pass counts on its way: for a threshold; for labels; and for a table.
 EXTREMES, COUNTS, COMPONENTS, SPANS, ROWS = "extremes", "counts", "components", "spans", "rows"
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One way through the data.
+class SlabPass:
+    """A way through the data.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class _Levels:
         self.known = max(self.known, level + 1)
 
 
-def passes_of(steps: Sequence[Step], traits: Mapping[str, Trait]) -> list[Pass]:
+def passes_of(steps: Sequence[Step], traits: Mapping[str, Trait]) -> list[SlabPass]:
     """Return the passes in which a job goes through its data. Local."""
     by_name = {step.name: step for step in steps}
     levels = _levels(steps, traits)
@@ -72,11 +72,11 @@ def passes_of(steps: Sequence[Step], traits: Mapping[str, Trait]) -> list[Pass]:
             writes[max(levels.of[step.name], levels.known)].append(step.name)
     last = max(*levels.scans, *writes, 0, 0)
     stores: dict[int, set[str]] = defaultdict(set)
-    result: list[Pass] = []
+    result: list[SlabPass] = []
     for number in range(last, -1, -1):
         walk = _Walk(by_name, traits, levels.of, number)
-        wanted = [*writes[number], *sorted(stores[number])]
-        for name in wanted:
+        targets = [*writes[number], *sorted(stores[number])]
+        for name in targets:
             walk.need(name, (0, 0))
         for kind, name in levels.scans[number]:
             for source in _counted(kind, by_name[name], levels.of, number):
@@ -85,7 +85,7 @@ def passes_of(steps: Sequence[Step], traits: Mapping[str, Trait]) -> list[Pass]:
             if name != INPUT:
                 level = levels.of[name] - (traits[name].kind == LABEL)
                 stores[level] |= set() if traits[name].kind == LABEL else {name}
-        result.append(walk.made(steps, wanted, writes[number], levels.scans[number]))
+        result.append(walk.made(steps, targets, writes[number], levels.scans[number]))
     return result[::-1]
 
 
@@ -161,15 +161,15 @@ class _Walk:
         return self._level[name] == self._number or trait.kind != LOCAL or trait.reach == (0, 0)
 
     def made(
-        self, steps: Sequence[Step], wanted: Sequence[str], writes: Sequence[str], scans: Sequence[tuple[str, str]]
-    ) -> Pass:
+        self, steps: Sequence[Step], targets: Sequence[str], writes: Sequence[str], scans: Sequence[tuple[str, str]]
+    ) -> SlabPass:
         """Return the pass."""
         periods = [self._traits[name].period for name in self._computes]
         reach = tuple(max((extent[side] for extent in self._extent.values()), default=0) for side in (0, 1))
-        return Pass(
+        return SlabPass(
             loads=tuple(sorted(self.loads, key=lambda name: (name != INPUT, name))),
             computes=tuple(step.name for step in steps if step.name in self._computes),
-            stores=tuple(name for name in wanted if name not in writes),
+            stores=tuple(name for name in targets if name not in writes),
             writes=tuple(writes),
             scans=tuple(scans),
             reach=(reach[0], reach[1]),

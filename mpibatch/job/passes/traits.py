@@ -91,8 +91,9 @@ def traits_of(job: Job, rehearsed: Sequence[Rehearsed], *, wide: bool) -> dict[s
         elif kind == LABEL:
             result[step.name] = Trait(LABEL, dtype="int64" if wide else "int32")
         else:
-            reach = (0, 0) if kind == THRESHOLD else _repeated(step) or known.planes
-            result[step.name] = Trait(kind, reach, _period(step), known.dtype, known.components)
+            # At a wall, what a shifted window reads before the first plane lies behind it.
+            planes = 0 if kind == THRESHOLD else _repeated(step) or max(known.planes)
+            result[step.name] = Trait(kind, (planes, planes), _period(step), known.dtype, known.components)
     return result
 
 
@@ -164,13 +165,12 @@ def _period(step: Step) -> int:
     return math.lcm(*sizes)
 
 
-def _repeated(step: Step) -> tuple[int, int] | None:
-    """The reach of a repeated filter, whose repetitions end early on a few cells; None for others."""
+def _repeated(step: Step) -> int:
+    """The reach of a repeated filter, whose repetitions end early on a few cells; 0 for others."""
     if not step.filter.startswith("binary_"):
-        return None
+        return 0
     origin, structure = step.parameters.get("origin", 0), step.parameters.get("structure")
     shift = max(abs(int(o)) for o in (origin if isinstance(origin, list) else [origin]))
     extent = max(np.shape(structure)) if structure is not None else 3
     times = int(step.parameters.get("iterations", 1)) * (2 if step.filter.endswith(("opening", "closing")) else 1)
-    planes = times * (int(extent) // 2 + shift)
-    return planes, planes
+    return times * (int(extent) // 2 + shift)

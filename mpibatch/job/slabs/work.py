@@ -16,14 +16,14 @@ from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.pipeline import apply
 from mpibatch.job.execution.steps import above, computed
 from mpibatch.job.file.schema import INPUT, Input, Job, Step
-from mpibatch.job.passes.schedule import COMPONENTS, COUNTS, EXTREMES, SPANS, Pass
+from mpibatch.job.passes.schedule import COMPONENTS, COUNTS, EXTREMES, SPANS, SlabPass
 from mpibatch.job.passes.traits import LABEL, LOCAL, Trait
-from mpibatch.job.streaming import between
-from mpibatch.job.streaming.between import Between
-from mpibatch.job.streaming.components import Components, Renumbering
-from mpibatch.job.streaming.regions import Rows, Spans
-from mpibatch.job.streaming.scans import Counts, Extremes
-from mpibatch.job.streaming.slabs import Slab, cropped, slabs_of
+from mpibatch.job.slabs import between
+from mpibatch.job.slabs.between import Between
+from mpibatch.job.slabs.components import Components, Renumbering
+from mpibatch.job.slabs.regions import Rows, Spans
+from mpibatch.job.slabs.scans import Counts, Extremes
+from mpibatch.job.slabs.slab import Slab, cropped, slabs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
     from mpibatch.io.write.planes import PlaneFile
     from mpibatch.io.write.tables.region_table import RegionTable
-    from mpibatch.job.passes.schedule import Pass
-    from mpibatch.job.streaming.journal import State
+    from mpibatch.job.passes.schedule import SlabPass
+    from mpibatch.job.slabs.journal import State
     from mpibatch.mpi import MPI
 
 __all__ = ["Volume", "Work", "region_of"]
@@ -106,29 +106,29 @@ class Work:
             for number, step in enumerate(job.steps)
         }
 
-    def run(self, one: Pass, height: int, out: PlaneFile | None, done: Callable[[], None]) -> None:
+    def run(self, slab_pass: SlabPass, height: int, out: PlaneFile | None, done: Callable[[], None]) -> None:
         """Make a pass, from the plane on that is not done yet. Collective.
 
         `done` is called after each slab, when its results are on disk.
         """
         state, planes = self.state, self.volume.grid.shape[0]
-        scans = {(kind, name): self._scan(kind, name) for kind, name in one.scans}
+        scans = {(kind, name): self._scan(kind, name) for kind, name in slab_pass.scans}
         # Rows of tables are many, and not noted after each slab.
         self.is_resumable = not any(isinstance(scan, Rows) for scan in scans.values())
-        kept = [*one.stores, *(name for kind, name in one.scans if kind == COMPONENTS)]
+        kept = [*slab_pass.stores, *(name for kind, name in slab_pass.scans if kind == COMPONENTS)]
         goes_on = state.plane > 0
         with ExitStack() as stack:
             writers = {
                 name: stack.enter_context(between.opened(self.comm, self.files[name], is_new=not goes_on))
                 for name in kept
             }
-            for slab in slabs_of(one, planes, height, state.plane):
-                fields = self._computed(one, slab)
-                for name in one.stores:
+            for slab in slabs_of(slab_pass, planes, height, state.plane):
+                fields = self._computed(slab_pass, slab)
+                for name in slab_pass.stores:
                     writers[name].put(fields[name], slab)
                 for (kind, name), scan in scans.items():
                     self._count(kind, name, scan, fields, slab, writers)
-                for name in one.writes:
+                for name in slab_pass.writes:
                     assert out is not None
                     saved = self.steps[name].save
                     out.put(normal_name(str(saved)), fields[name], slab.inside(fields[name].grid), slab.start)
@@ -146,22 +146,28 @@ class Work:
         for (kind, name), scan in scans.items():
             self._finish(kind, name, scan)
 
-    def _computed(self, one: Pass, slab: Slab) -> dict[str, Field]:
+    def _computed(self, slab_pass: SlabPass, slab: Slab) -> dict[str, Field]:
         """The results that a slab's targets need, and its targets, with the planes around it."""
         grid = slab.grid(self.volume.base)
         fields: dict[str, Field] = {}
-        numbered = {name for name in one.computes if self.traits[name].kind == LABEL}
+        numbered = {name for name in slab_pass.computes if self.traits[name].kind == LABEL}
         with phase("io"):
-            for name in one.loads:
+            for name in slab_pass.loads:
                 giver: Volume | Between = self.volume if name == INPUT else self.files[name]
                 fields[name] = giver.load(slab.low, slab.high, grid)
             if INPUT in fields and self.state.number == 0:
                 self._digest(fields[INPUT], slab)
-        uses = {source: name for name in one.computes if name not in numbered for source in self.steps[name].inputs}
-        wanted = {*one.stores, *one.writes, *(s for _, name in one.scans for s in self.steps[name].inputs)}
-        for name in one.computes:
+        uses = {
+            source: name for name in slab_pass.computes if name not in numbered for source in self.steps[name].inputs
+        }
+        targets = {
+            *slab_pass.stores,
+            *slab_pass.writes,
+            *(s for _, name in slab_pass.scans for s in self.steps[name].inputs),
+        }
+        for name in slab_pass.computes:
             fields[name] = self._renumbered(name, fields[name]) if name in numbered else self._apply(name, fields)
-            for source in [source for source, last in uses.items() if last == name and source not in wanted]:
+            for source in [source for source, last in uses.items() if last == name and source not in targets]:
                 del fields[source], uses[source]
         return fields
 
@@ -262,10 +268,12 @@ class Work:
         """Whether all of it has been. Local."""
         return self.state.number > 0 or self.state.plane == self.volume.grid.shape[0]
 
-    def unread(self, passes: list[Pass], number: int) -> list[str]:
+    def unread(self, passes: list[SlabPass], number: int) -> list[str]:
         """Return the files that no pass from a number on reads. Local."""
-        read = {name for one in passes[number:] for name in one.loads}
+        read = {name for slab_pass in passes[number:] for name in slab_pass.loads}
         written = {
-            name for one in passes[:number] for name in [*one.stores, *(n for k, n in one.scans if k == COMPONENTS)]
+            name
+            for slab_pass in passes[:number]
+            for name in [*slab_pass.stores, *(n for k, n in slab_pass.scans if k == COMPONENTS)]
         }
         return [self.files[name].path for name in written - read]

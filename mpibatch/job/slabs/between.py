@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
-    from mpibatch.job.streaming.slabs import Slab
+    from mpibatch.job.slabs.slab import Slab
     from mpibatch.mpi import MPI
 
 __all__ = ["Between", "Writer", "opened", "remove"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.job.streaming.slabs import Slab, cropped
+from mpibatch.job.slabs.slab import Slab, cropped
 from mpibatch.measure._engine.census import Census
 from mpibatch.measure.labelling import label
 from mpibatch.mpi import Table, merge_tables
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mpibatch.fields.field import Field
-    from mpibatch.job.streaming.between import Between
-    from mpibatch.job.streaming.scans import Arrays
+    from mpibatch.job.slabs.between import Between
+    from mpibatch.job.slabs.scans import Arrays
 
 __all__ = ["Components", "Renumbering"]
 

@@ -14,7 +14,7 @@ from mpibatch.fields.plans import planned
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mpibatch.job.passes.schedule import Pass
+    from mpibatch.job.passes.schedule import SlabPass
 
 __all__ = ["Slab", "cropped", "slabs_of"]
 
@@ -38,11 +38,11 @@ class Slab:
         return Box((self.start - self.low, *zeros), (self.stop - self.low, *grid.shape[1:]))
 
 
-def slabs_of(one: Pass, planes: int, height: int, start: int = 0) -> Iterator[Slab]:
+def slabs_of(slab_pass: SlabPass, planes: int, height: int, start: int = 0) -> Iterator[Slab]:
     """Yield the slabs of a pass from plane `start` on. Local."""
     for low in range(start, planes, height):
-        first = max(0, low - one.reach[0]) // one.period * one.period
-        yield Slab(low, min(low + height, planes), first, min(planes, low + height + one.reach[1]))
+        first = max(0, low - slab_pass.reach[0]) // slab_pass.period * slab_pass.period
+        yield Slab(low, min(low + height, planes), first, min(planes, low + height + slab_pass.reach[1]))
 
 
 def cropped(u: Field, low: int, high: int) -> Field:

@@ -23,16 +23,16 @@ from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.planes import PlaneContents, PlaneFile, written
 from mpibatch.io.write.provenance import digest_of
 from mpibatch.job.document.checks import slices
-from mpibatch.job.execution.pipeline import Clock, Saved, Summary, inputs_text, provenance
+from mpibatch.job.execution.pipeline import LapClock, Saved, Summary, inputs_text, provenance
 from mpibatch.job.execution.progress import Report, silent
 from mpibatch.job.passes.memory import height_of
-from mpibatch.job.passes.schedule import ROWS, Pass, passes_of
+from mpibatch.job.passes.schedule import ROWS, SlabPass, passes_of
 from mpibatch.job.passes.traits import TABLE, Trait, check_streamed, traits_of
 from mpibatch.job.plan import source_of, values_of
 from mpibatch.job.rehearsal import Values, rehearse
-from mpibatch.job.streaming import between
-from mpibatch.job.streaming.journal import Journal
-from mpibatch.job.streaming.work import Volume, Work, region_of
+from mpibatch.job.slabs import between
+from mpibatch.job.slabs.journal import SlabJournal
+from mpibatch.job.slabs.work import Volume, Work, region_of
 from mpibatch.job.target import check_target
 from mpibatch.measure._engine.places import wide
 from mpibatch.mpi import MPI, agreed, private
@@ -54,14 +54,16 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
     Raises UsageError or RunError, the same on every rank. What an earlier run has left is taken up by ``"resume"``.
     """
     comm = private(comm)
-    clock = Clock()
+    clock = LapClock()
     name_step("reading")
     values, planes = _checked(job, comm)
     traits, passes, heights = _planned(job, comm, values)
-    most = max(height + sum(one.reach) + one.period for height, one in zip(heights, passes, strict=True))
+    most = max(
+        height + sum(slab_pass.reach) + slab_pass.period for height, slab_pass in zip(heights, passes, strict=True)
+    )
     volume = _volume(job, comm, values, planes, min(most, len(planes)))
     folder = (job.stream.path if job.stream else None) or f"{job.output.path}.stream"
-    journal = Journal(comm, folder, _identity(job, values))
+    journal = SlabJournal(comm, folder, _identity(job, values))
     work = Work(job, comm, volume, traits, journal.begun(start), folder)
     _restore_tables(work, passes)
     clock.lap("reading")
@@ -113,13 +115,13 @@ def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, range]:
     return result
 
 
-def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, Trait], list[Pass], list[int]]:
+def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, Trait], list[SlabPass], list[int]]:
     """What the steps are, the passes, and the planes of a slab in each. Collective."""
     assert job.stream is not None
     with agreed(comm, f"preparing {job.output.path}"):
         traits = traits_of(job, rehearse(job.steps, values), wide=wide(values.shape))
         passes = passes_of(job.steps, traits)
-        heights = [height_of(job.stream, one, values, traits, comm.size) for one in passes]
+        heights = [height_of(job.stream, slab_pass, values, traits, comm.size) for slab_pass in passes]
     return traits, passes, heights
 
 
@@ -159,7 +161,7 @@ def _identity(job: Job, values: Values) -> dict[str, Any]:
 class _Progress:
     """What is told and noted after every slab."""
 
-    def __init__(self, report: Report, journal: Journal, work: Work, counts: Sequence[int]) -> None:
+    def __init__(self, report: Report, journal: SlabJournal, work: Work, counts: Sequence[int]) -> None:
         self._report, self._journal, self._work = report, journal, work
         self._slabs, self._words = sum(counts[: work.state.number]), ""
         self.total = sum(counts) + 1
@@ -182,7 +184,7 @@ def _table_path(work: Work, name: str) -> str:
     return work.files[name].path.replace(".values", ".table.h5")
 
 
-def _close_pass(work: Work, passes: list[Pass], journal: Journal) -> None:
+def _close_pass(work: Work, passes: list[SlabPass], journal: SlabJournal) -> None:
     """Note that a pass is complete, and remove what was read for the last time. Collective."""
     state = work.state
     for kind, name in passes[state.number].scans:
@@ -193,10 +195,10 @@ def _close_pass(work: Work, passes: list[Pass], journal: Journal) -> None:
     between.remove(journal.comm, work.unread(passes, state.number))
 
 
-def _restore_tables(work: Work, passes: list[Pass]) -> None:
+def _restore_tables(work: Work, passes: list[SlabPass]) -> None:
     """Read the tables that earlier runs have filled. Collective."""
-    for one in passes[: work.state.number]:
-        for kind, name in one.scans:
+    for slab_pass in passes[: work.state.number]:
+        for kind, name in slab_pass.scans:
             if kind == ROWS:
                 work.tables[name] = contents.restored_table(work.comm, _table_path(work, name), "result")
 

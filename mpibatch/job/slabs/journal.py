@@ -17,10 +17,10 @@ from mpibatch.mpi import agreed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mpibatch.job.streaming.scans import Arrays
+    from mpibatch.job.slabs.scans import Arrays
     from mpibatch.mpi import MPI
 
-__all__ = ["Journal", "State"]
+__all__ = ["SlabJournal", "State"]
 
 NAME = "progress.npz"
 
@@ -46,7 +46,7 @@ class State:
     offsets: dict[str, int] | None = None
 
 
-class Journal:
+class SlabJournal:
     """The folder of a streamed job, which no other run uses meanwhile."""
 
     def __init__(self, comm: MPI.Intracomm, folder: str, identity: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
     from mpibatch.job.file.schema import Step
-    from mpibatch.job.streaming.scans import Arrays
+    from mpibatch.job.slabs.scans import Arrays
 
 __all__ = ["Rows", "Spans"]
 

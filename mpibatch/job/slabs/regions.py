@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.io.base.geometry import to_attributes
+from mpibatch.io.write import direct
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.measure._engine.rows import Shares
 from mpibatch.measure._engine.tallies import layout_from, spans_of, tallied
 from mpibatch.measure._properties.properties import INTENSITY, Regions, check, kinds_of, order_of
 from mpibatch.measure.regions import check_labels, spacing_of
 from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi.prefix import sums_before
+from mpibatch.mpi.routes import forward
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
@@ -49,9 +52,9 @@ class Spans:
 
 
 class Rows:
-    """The rows of a table of regions, of which each rank has its share."""
+    """The rows of a table of regions, of which each rank has its share; those of each slab are noted in a file, too."""
 
-    def __init__(self, step: Step, grid: Grid, dtype: np.dtype[Any] | None, spans: Ints) -> None:
+    def __init__(self, step: Step, grid: Grid, dtype: np.dtype[Any] | None, spans: Ints, known: Arrays) -> None:
         given = step.parameters
         self._grid, self._scales = grid, spacing_of(given.get("spacing"), grid.ndim)
         has_values = dtype is not None
@@ -62,11 +65,38 @@ class Rows:
         self._layout, top = layout_from(grid.shape, kind, order, kinds, spans)
         self._shares = Shares(1, top, grid.size)
         self._rows: Ints = np.empty((0, self._layout.width), np.int64)
+        self.noted = int(known["noted"]) if "noted" in known else 0
+
+    def open(self, path: str) -> None:
+        """Open the file in which slabs' rows are noted, and take in those of an earlier run. Collective."""
+        comm, row = self._grid.comm, 8 * self._layout.width
+        with agreed(comm, f"writing {path}"):
+            if comm.rank == 0:
+                with open(path, "ab") as file:
+                    file.truncate(self.noted * row)
+        comm.Barrier()
+        self._path = path
+        low, high = (self.noted * rank // comm.size for rank in (comm.rank, comm.rank + 1))
+        with agreed(comm, f"reading {path}"):
+            mine = np.fromfile(path, np.int64, (high - low) * self._layout.width, offset=low * row)
+            mine = self._layout.merge(mine.reshape(-1, self._layout.width))
+        owners = self._shares.owners(mine[:, 0])
+        self._rows = self._layout.merge(forward(comm, owners, mine, self._layout.merge))
 
     def add(self, labels: Field, values: Field | None, plane: int) -> None:
-        """Take in a slab that begins at a plane. Collective."""
+        """Take in a slab that begins at a plane, and note its rows. Collective."""
         more = tallied(labels, values if self._has_values else None, self._layout, self._shares, plane)
         self._rows = self._layout.merge(np.concatenate([self._rows, more]))
+        comm = self._grid.comm
+        before, total = sums_before(comm, range(comm.size), np.array([len(more)], np.int64))
+        with direct.opened(comm, self._path) as file:
+            place = 8 * self._layout.width * (self.noted + int(before[0]))
+            direct.put(comm, file, self._path, [(place, np.ascontiguousarray(more))])
+        self.noted += int(total[0])
+
+    def arrays(self) -> Arrays:
+        """Return what another run goes on from. Local."""
+        return {"noted": np.array(self.noted)}
 
     def table(self) -> RegionTable:
         """Return the table. Collective."""

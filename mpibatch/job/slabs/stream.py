@@ -174,8 +174,7 @@ class _Progress:
     def done(self, out: PlaneFile | None = None) -> None:
         if out is not None:
             self._work.state.digests |= out.digests
-        if self._work.is_resumable:
-            self._journal.save(self._work.state)
+        self._journal.save(self._work.state)
         self._slabs = min(self._slabs + 1, self.total - 1)
         self._report(self._slabs, self.total, self._words)
 

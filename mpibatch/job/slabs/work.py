@@ -86,7 +86,6 @@ class Work:
     comm, volume, traits, state : as given.
     steps, files : by name: of those that are no table, the files in which results wait between passes.
     tables : those that are filled, by name.
-    is_resumable : whether the pass under way can be taken up behind the slab that is done.
     """
 
     def __init__(
@@ -95,7 +94,6 @@ class Work:
         self.comm, self.volume, self.traits, self.state = comm, volume, traits, state
         self.steps: dict[str, Step] = {step.name: step for step in job.steps}
         self.tables: dict[str, RegionTable] = {}
-        self.is_resumable = True
         self._numbers: dict[str, Renumbering] = {}
         self.files = {
             step.name: Between(
@@ -113,8 +111,6 @@ class Work:
         """
         state, planes = self.state, self.volume.grid.shape[0]
         scans = {(kind, name): self._scan(kind, name) for kind, name in slab_pass.scans}
-        # Rows of tables are many, and not noted after each slab.
-        self.is_resumable = not any(isinstance(scan, Rows) for scan in scans.values())
         kept = [*slab_pass.stores, *(name for kind, name in slab_pass.scans if kind == COMPONENTS)]
         goes_on = state.plane > 0
         with ExitStack() as stack:
@@ -138,11 +134,9 @@ class Work:
                         writer.flush()
                     if out is not None:
                         out.flush()
-                if self.is_resumable:
-                    state.plane = slab.stop
-                    self._note(scans)
+                state.plane = slab.stop
+                self._note(scans)
                 done()
-        self._note(scans)
         for (kind, name), scan in scans.items():
             self._finish(kind, name, scan)
 
@@ -213,7 +207,9 @@ class Work:
         spans = Spans(scans.get(f"{SPANS} {name}", {})).ends.copy()
         if step.input in self.steps and self.traits[step.input].kind == LABEL:
             spans[0] = self.state.numbers[step.input]["objects"]
-        return Rows(step, self.volume.grid, self._dtype(step.fields.get("intensity")), spans)
+        rows = Rows(step, self.volume.grid, self._dtype(step.fields.get("intensity")), spans, known)
+        rows.open(self.files[name].path.replace(".values", ".rows"))
+        return rows
 
     def _dtype(self, name: str | None) -> np.dtype[Any] | None:
         if name is None:
@@ -246,8 +242,7 @@ class Work:
 
     def _note(self, scans: Mapping[tuple[str, str], Scan]) -> None:
         for (kind, name), scan in scans.items():
-            if not isinstance(scan, Rows):
-                self.state.scans[f"{kind} {name}"] = scan.arrays()
+            self.state.scans[f"{kind} {name}"] = scan.arrays()
 
     def _finish(self, kind: str, name: str, scan: Scan) -> None:
         """Draw the conclusion from all slabs."""

@@ -77,6 +77,14 @@ and input = ["a", "b"], or any number by an expression of their names and of num
   limit = 0.25
   save = "mask"
 
+A pipeline whose data exceed the memory of all ranks goes through them in slabs, to the same bytes:
+
+  [stream]
+  memory = "2 GiB"            # of a rank; default: MPIBATCH_MEMORY_LIMIT, or 1 GiB; or slab = 64 (planes)
+  path = "out.h5.stream"      # a folder for what lies between passes; this is the default, beside the output
+
+--dry-run shows its passes; after an early end, --resume goes on behind the last complete slab.
+
 Paths are relative to the working directory. All mistakes in a job file are listed at once, with line numbers.
 
 examples:

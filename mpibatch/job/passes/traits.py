@@ -12,6 +12,7 @@ from mpibatch import filters
 from mpibatch.job.document.problems import Problems
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS
 from mpibatch.job.file.signatures import THRESHOLDS, module_of
+from mpibatch.measure._engine.places import wide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,15 +82,15 @@ def check_streamed(job: Job, values: Values) -> None:
     problems.check()
 
 
-def traits_of(job: Job, rehearsed: Sequence[Rehearsed], *, wide: bool) -> dict[str, Trait]:
-    """Return what each step is, by name, from what a rehearsal told. Local. `wide`: whether labels have 64 bits."""
+def traits_of(job: Job, rehearsed: Sequence[Rehearsed], values: Values) -> dict[str, Trait]:
+    """Return what each step is, by name, from what a rehearsal told. Local."""
     result = {}
     for step, known in zip(job.steps, rehearsed, strict=True):
         kind = _kind(step)
         if kind == TABLE:
             result[step.name] = Trait(TABLE)
         elif kind == LABEL:
-            result[step.name] = Trait(LABEL, dtype="int64" if wide else "int32")
+            result[step.name] = Trait(LABEL, dtype="int64" if wide(values.shape) else "int32")
         else:
             # At a wall, what a shifted window reads before the first plane lies behind it.
             planes = 0 if kind == THRESHOLD else _repeated(step) or max(known.planes)

@@ -1,5 +1,6 @@
 """Jobs whose data exceed memory, slab by slab over all ranks.
 
 ``slab`` (grids of planes), ``between`` (files between passes), ``scans``, ``components`` and ``regions`` (what all
-slabs decide together), ``journal`` (to be resumed), ``work`` (a pass), and ``stream``, the run.
+slabs decide together), ``journal`` (to be resumed), ``work`` (a pass), ``stream`` (the
+run), ``call`` (from Python).
 """

@@ -34,7 +34,6 @@ from mpibatch.job.slabs import between
 from mpibatch.job.slabs.journal import SlabJournal
 from mpibatch.job.slabs.work import Volume, Work, region_of
 from mpibatch.job.target import check_target
-from mpibatch.measure._engine.places import wide
 from mpibatch.mpi import MPI, agreed, private
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, T
     """What the steps are, the passes, and the planes of a slab in each. Collective."""
     assert job.stream is not None
     with agreed(comm, f"preparing {job.output.path}"):
-        traits = traits_of(job, rehearse(job.steps, values), wide=wide(values.shape))
+        traits = traits_of(job, rehearse(job.steps, values), values)
         passes = passes_of(job.steps, traits)
         heights = [height_of(job.stream, slab_pass, values, traits, comm.size) for slab_pass in passes]
     return traits, passes, heights
@@ -140,7 +139,9 @@ def _volume(job: Job, comm: MPI.Intracomm, values: Values, planes: range, most: 
         "periodic": about.periodic,
     }  # fmt: skip
     whole = Grid(values.shape, **geometry)
-    base = Grid((most, *values.shape[1:]), topology=job.grid.get("topology"), **geometry)
+    # Planes whole or not, but not shared out by number: of a slab with others around it, ranks would own little.
+    usual = (1, *(None,) * (len(values.shape) - 1)) if len(values.shape) > 1 else None
+    base = Grid((most, *values.shape[1:]), topology=job.grid.get("topology", usual), **geometry)
     return Volume(job, planes, whole, base, plane.dtype, plane.components)
 
 

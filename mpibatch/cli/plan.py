@@ -203,7 +203,7 @@ def _passes(job: Any, ranks: list[int]) -> list[str]:
         return [f"stream   {note}"]
     passes = outlooks(job, results, values, ranks[0])
     return [
-        f"stream   goes {plural(len(passes), 'time')} through the data, on {plural(ranks[0], 'rank')}; below: in memory",
+        f"stream   goes {plural(len(passes), 'time')} through its data on {plural(ranks[0], 'rank')}; below: in memory",
         *(f"pass {number + 1:<3} {each.words}" for number, each in enumerate(passes)),
     ]
 

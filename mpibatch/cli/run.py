@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mpibatch.job.file.schema import Job
     from mpibatch.job.file.simulation import SimulationJob
 
-__all__ = ["add", "execute"]
+__all__ = ["add", "execute", "read_job"]
 
 EPILOG = """\
 A job file has the sections [input], [[step]] (one for each filter, in order), [output] and, if wished, [grid]:
@@ -157,7 +157,7 @@ def execute(args: argparse.Namespace) -> int:
     caught = Caught()
     with ExitStack() as early:
         early.enter_context(caught)
-        job, comm = _read(args)
+        job, comm = read_job(args.job, args.settings)
         if job.checkpoint is None:
             early.pop_all()
             caught.redeliver()
@@ -170,21 +170,21 @@ def execute(args: argparse.Namespace) -> int:
             return run_and_report(job, comm, args.quiet, start)
 
 
-def _read(args: argparse.Namespace) -> tuple[Job | SimulationJob, Any]:
-    """The job, and the communicator of all ranks."""
+def read_job(path: str, settings: Sequence[str]) -> tuple[Job | SimulationJob, Any]:
+    """Return the job in a file, with settings, and the communicator of all ranks. Collective."""
     from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.mpi import agreed, private
 
     comm = private()
     text = ""
     # One rank reads, so that a thousand ranks neither storm the file server nor see different versions.
-    with agreed(comm, f"reading {args.job}"):
+    with agreed(comm, f"reading {path}"):
         if comm.rank == 0:
-            text = read_text(args.job)
+            text = read_text(path)
     text = comm.bcast(text, root=0)
     # A program may be a file that one node does not see.
-    with agreed(comm, f"reading {args.job}"):
-        job = parse_any(text, args.job, args.settings)
+    with agreed(comm, f"reading {path}"):
+        job = parse_any(text, path, settings)
     return job, comm
 
 

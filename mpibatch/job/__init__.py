@@ -73,7 +73,7 @@ A pipeline whose data exceed memory goes through them in slabs along the first a
 
 The rooms, in order of dependency: ``places``; ``document`` (limits, checks, problems), ``file`` (the schema),
 ``target``, ``execution`` (with MPI), ``rehearsal`` (the run's own checks, on a few cells), ``passes`` (over data
-in slabs), ``plan``, ``slabs`` (with MPI), ``runner``.
+in slabs), ``plan``, ``slabs`` (with MPI), ``runner``, ``preview``.
 """
 
 from __future__ import annotations

@@ -57,12 +57,12 @@ class Rehearsed:
     Attributes
     ----------
     dtype, components : of a cell; of a table, its columns in words.
-    planes : how far along the first axis a step with halos reads below and above a cell, at most.
+    reach : how far a step with halos reads around a cell along each axis, at most.
     """
 
     dtype: str
     components: tuple[int, ...]
-    planes: tuple[int, int]
+    reach: tuple[int, ...]
 
     @property
     def words(self) -> str:
@@ -95,11 +95,14 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[Rehearsed]:
             raise type(error)(f"step {number + 1} ({step.name}): {error}") from error
         results[step.name] = value
         # One exchange after the other: what they reach adds up.
-        low, high = (sum(times * need.widths[0][side] for need, times in needs.items()) for side in (0, 1))
+        reach = tuple(
+            max(sum(times * need.widths[axis][side] for need, times in needs.items()) for side in (0, 1))
+            for axis in range(grid.ndim)
+        )
         if isinstance(value, Field):
-            descriptions.append(Rehearsed(value.dtype.name, value.components, (low, high)))
+            descriptions.append(Rehearsed(value.dtype.name, value.components, reach))
         else:
-            descriptions.append(Rehearsed(f"a table of {', '.join(value)}", (), (low, high)))
+            descriptions.append(Rehearsed(f"a table of {', '.join(value)}", (), reach))
     return descriptions
 
 
@@ -130,8 +133,7 @@ def rehearsed(job: Job, values: Values) -> tuple[list[Rehearsed], str]:
         return [], "the steps were not rehearsed: MPI does not start here, or they took too long"
     if "refused" in answer:
         raise UsageError(f"{job.source or 'the job'}: {answer['refused']}")
-    results = [(dtype, tuple(components), tuple(planes)) for dtype, components, planes in answer["results"]]
-    return [Rehearsed(dtype, components, planes) for dtype, components, planes in results], ""
+    return [Rehearsed(dtype, tuple(wide), tuple(reach)) for dtype, wide, reach in answer["results"]], ""
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +143,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     }
     try:
         results = rehearse(steps, Values(**given))
-        return {"results": [(result.dtype, result.components, result.planes) for result in results]}
+        return {"results": [(result.dtype, result.components, result.reach) for result in results]}
     except MpibatchError as error:
         return {"refused": str(error)}
 

@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from mpibatch.job.file.schema import Job, Step
     from mpibatch.job.rehearsal import Rehearsed, Values
 
-__all__ = ["LABEL", "LOCAL", "ROWS", "TABLE", "THRESHOLD", "Trait", "check_streamed", "traits_of"]
+__all__ = [
+    "LABEL",
+    "LOCAL",
+    "ROWS",
+    "TABLE",
+    "THRESHOLD",
+    "Trait",
+    "against",
+    "check_streamed",
+    "kind_of",
+    "period_of",
+    "reach_of",
+    "traits_of",
+]
 
 # Kinds of steps: what a cell becomes follows from cells around it, or from a number that all cells decide; components;
 # a table of regions.
@@ -73,7 +86,7 @@ def check_streamed(job: Job, values: Values) -> None:
         words = "axis 0 is periodic: its first planes read its last ones; leave [stream] out, or make another axis the"
         problems.add((), f"[stream]: {words} first one")
     for number, step in enumerate(job.steps):
-        if reason := _against(step, len(values.shape)):
+        if reason := against(step, len(values.shape)):
             problems.add(
                 (),
                 f"step {number + 1} ({step.name}: {step.filter}) cannot be streamed: {reason}; leave [stream] out, and "
@@ -86,19 +99,20 @@ def traits_of(job: Job, rehearsed: Sequence[Rehearsed], values: Values) -> dict[
     """Return what each step is, by name, from what a rehearsal told. Local."""
     result = {}
     for step, known in zip(job.steps, rehearsed, strict=True):
-        kind = _kind(step)
+        kind = kind_of(step)
         if kind == TABLE:
             result[step.name] = Trait(TABLE)
         elif kind == LABEL:
             result[step.name] = Trait(LABEL, dtype="int64" if wide(values.shape) else "int32")
         else:
-            # At a wall, what a shifted window reads before the first plane lies behind it.
-            planes = 0 if kind == THRESHOLD else _repeated(step) or max(known.planes)
-            result[step.name] = Trait(kind, (planes, planes), _period(step), known.dtype, known.components)
+            # On both sides: at a wall, what a shifted window reads before the first plane lies behind it.
+            planes = 0 if kind == THRESHOLD else reach_of(step, known)[0]
+            result[step.name] = Trait(kind, (planes, planes), period_of(step), known.dtype, known.components)
     return result
 
 
-def _kind(step: Step) -> str:
+def kind_of(step: Step) -> str:
+    """Return the kind of a step that can be streamed. Local."""
     if step.filter == "label":
         return LABEL
     if step.filter == "regionprops_table":
@@ -107,8 +121,8 @@ def _kind(step: Step) -> str:
     return THRESHOLD if step.filter in THRESHOLDS or is_measured else LOCAL
 
 
-def _against(step: Step, ndim: int) -> str:
-    """Why a step cannot be streamed; "" if it can."""
+def against(step: Step, ndim: int) -> str:
+    """Return why a step cannot be streamed; "" if it can. Local."""
     name, given = step.filter, step.parameters
     if name == EXPRESSION and "threshold_otsu" in str(given.get(EXPRESSION)):
         return "its expression asks for a threshold of the whole; make that a step of its own (threshold_otsu)"
@@ -157,7 +171,8 @@ def _mode_of_planes(given: Mapping[str, Any], ndim: int) -> str:
     return str(mode[0]) if isinstance(mode, list) and mode else str(mode)
 
 
-def _period(step: Step) -> int:
+def period_of(step: Step) -> int:
+    """Return of how many cells the first one read must be a multiple for sums to begin where those of the whole do."""
     key = _PERIODS.get(step.filter)
     if key is None or (step.filter == "threshold_local" and step.parameters.get("method", "gaussian") != "mean"):
         return 1
@@ -166,10 +181,13 @@ def _period(step: Step) -> int:
     return math.lcm(*sizes)
 
 
+def reach_of(step: Step, known: Rehearsed) -> tuple[int, ...]:
+    """Return how far a step reads along each axis, on both sides. Local."""
+    return (_repeated(step),) * len(known.reach) if step.filter.startswith("binary_") else known.reach
+
+
 def _repeated(step: Step) -> int:
-    """The reach of a repeated filter, whose repetitions end early on a few cells; 0 for others."""
-    if not step.filter.startswith("binary_"):
-        return 0
+    """The reach of a repeated filter: on a few cells, repetitions end early."""
     origin, structure = step.parameters.get("origin", 0), step.parameters.get("structure")
     shift = max(abs(int(o)) for o in (origin if isinstance(origin, list) else [origin]))
     extent = max(np.shape(structure)) if structure is not None else 3

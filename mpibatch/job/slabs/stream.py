@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mpibatch.job.execution.resume import Start
     from mpibatch.job.file.schema import Job
 
-__all__ = ["streamed"]
+__all__ = ["numbers_of", "streamed"]
 
 UNKNOWN = "0" * 64  # in the place of a digest that is known at the end
 
@@ -55,16 +55,9 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
     comm = private(comm)
     clock = LapClock()
     name_step("reading")
-    values, planes = _checked(job, comm)
-    traits, passes, heights = _planned(job, comm, values)
-    most = max(
-        height + sum(slab_pass.reach) + slab_pass.period for height, slab_pass in zip(heights, passes, strict=True)
-    )
-    volume = _volume(job, comm, values, planes, min(most, len(planes)))
     folder = (job.stream.path if job.stream else None) or f"{job.output.path}.stream"
-    journal = SlabJournal(comm, folder, _identity(job, values))
-    work = Work(job, comm, volume, traits, journal.begun(start), folder)
-    _restore_tables(work, passes)
+    work, passes, heights, journal = _begun(job, comm, folder, start)
+    volume = work.volume
     clock.lap("reading")
     counts = [math.ceil(volume.grid.shape[0] / height) for height in heights]
     progress = _Progress(report, journal, work, counts)
@@ -91,6 +84,37 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
     return Summary(
         volume.grid.shape, volume.base.topology, job.output.path, saved, tuple(clock.laps), steps=len(job.steps)
     )
+
+
+def numbers_of(job: Job, comm: MPI.Intracomm) -> dict[str, dict[str, float]]:
+    """Return what steps measure of the whole, such as thresholds, by the names of steps. Collective.
+
+    Makes the passes of a job that saves nothing.
+    """
+    work, passes, heights, journal = _begun(job, comm, f"{job.output.path}.preview", "anew")
+    try:
+        for slab_pass, height in zip(passes, heights, strict=True):
+            work.run(slab_pass, height, None, lambda: None)
+            work.state.number, work.state.plane = work.state.number + 1, 0
+    finally:
+        journal.clear()
+    return work.state.numbers
+
+
+def _begun(
+    job: Job, comm: MPI.Intracomm, folder: str, start: Start
+) -> tuple[Work, list[SlabPass], list[int], SlabJournal]:
+    """The work, new or as an earlier run has left it; its passes, and the planes of a slab in each. Collective."""
+    values, planes = _checked(job, comm)
+    traits, passes, heights = _planned(job, comm, values)
+    most = max(
+        height + sum(slab_pass.reach) + slab_pass.period for height, slab_pass in zip(heights, passes, strict=True)
+    )
+    volume = _volume(job, comm, values, planes, min(most, len(planes)))
+    journal = SlabJournal(comm, folder, _identity(job, values))
+    work = Work(job, comm, volume, traits, journal.begun(start), folder)
+    _restore_tables(work, passes)
+    return work, passes, heights, journal
 
 
 def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, range]:

@@ -36,9 +36,21 @@ if TYPE_CHECKING:
     from mpibatch.job.slabs.journal import State
     from mpibatch.mpi import MPI
 
-__all__ = ["Volume", "Work", "region_of"]
+__all__ = ["Volume", "Work", "applied", "region_of"]
 
 Scan = Extremes | Counts | Components | Spans | Rows
+
+
+def applied(step: Step, kind: str, values: list[Field], numbers: Mapping[str, Mapping[str, float]]) -> Field:
+    """Return the result of a local step, or of a threshold that is known, on a part of the whole. Collective."""
+    if kind == LOCAL:
+        result: Any = apply(step, values).value
+    elif step.filter == "binarize":
+        result, _ = computed(step.filter, values, {}, {**step.parameters, **numbers[step.name]})
+    else:
+        result, _ = above(step.filter, values[0], [*numbers[step.name].values()])
+    field: Field = result
+    return field
 
 
 class Volume:
@@ -167,18 +179,7 @@ class Work:
 
     def _apply(self, name: str, fields: Mapping[str, Field]) -> Field:
         step = self.steps[name]
-        values = [fields[source] for source in step.inputs]
-        if self.traits[name].kind == LOCAL:
-            result = apply(step, values).value
-        else:
-            numbers = self.state.numbers[name]
-            if step.filter == "binarize":
-                result = computed(step.filter, values, {}, {**step.parameters, **numbers})[0]
-            else:
-                result = above(step.filter, values[0], [*numbers.values()])[0]
-        field: Any = result
-        made: Field = field
-        return made
+        return applied(step, self.traits[name].kind, [fields[source] for source in step.inputs], self.state.numbers)
 
     def _renumbered(self, name: str, provisional: Field) -> Field:
         if name not in self._numbers:

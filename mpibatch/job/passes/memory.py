@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["allowed", "height_of", "rank_bytes"]
 
 DEFAULT = 1 << 30
-PROCESS = 256 << 20  # of a rank before it reads anything: Python, MPI, loops
+PROCESS = 320 << 20  # of a rank before it reads anything: Python, MPI, loops
 WORK = 24  # bytes of a value: a copy or two in double precision, and what surrounds a block
 LABELS = 10  # bytes of a cell whose components are looked for
 

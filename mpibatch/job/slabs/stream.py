@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["numbers_of", "streamed"]
 
+EVERY = 1.0  # seconds between notes, where slabs take less: to bring each to disk would take longer than they do
 UNKNOWN = "0" * 64  # in the place of a digest that is known at the end
 
 
@@ -64,7 +66,7 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
     is_last_written = bool(passes[-1].writes)
     for number in range(work.state.number, len(passes) - is_last_written):
         progress.begin(number, len(passes))
-        work.run(passes[number], heights[number], None, progress.done)
+        work.run(passes[number], heights[number], None, progress.is_due, progress.save)
         _close_pass(work, passes, journal)
         clock.lap(f"pass {number + 1}")
     content = _content(job, comm)
@@ -74,7 +76,7 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
         if is_last_written:
             out.digests = {name: part for name, part in work.state.digests.items() if name}
             progress.begin(len(passes) - 1, len(passes))
-            work.run(passes[-1], heights[-1], out, lambda: progress.done(out))
+            work.run(passes[-1], heights[-1], out, progress.is_due, lambda: progress.save(out))
             clock.lap(f"pass {len(passes)}")
         out.finish(_attributes(job, work, content), record=job.output.record)
     journal.clear()
@@ -94,7 +96,7 @@ def numbers_of(job: Job, comm: MPI.Intracomm) -> dict[str, dict[str, float]]:
     work, passes, heights, journal = _begun(job, comm, f"{job.output.path}.preview", "anew")
     try:
         for slab_pass, height in zip(passes, heights, strict=True):
-            work.run(slab_pass, height, None, lambda: None)
+            work.run(slab_pass, height, None, lambda: False, lambda: None)
             work.state.number, work.state.plane = work.state.number + 1, 0
     finally:
         journal.clear()
@@ -188,7 +190,7 @@ class _Progress:
 
     def __init__(self, report: Report, journal: SlabJournal, work: Work, counts: Sequence[int]) -> None:
         self._report, self._journal, self._work = report, journal, work
-        self._slabs, self._words = sum(counts[: work.state.number]), ""
+        self._slabs, self._words, self._since = sum(counts[: work.state.number]), "", time.monotonic()
         self.total = sum(counts) + 1
 
     def begin(self, number: int, passes: int) -> None:
@@ -196,12 +198,19 @@ class _Progress:
         name_step(self._words)
         self._report(self._slabs, self.total, self._words)
 
-    def done(self, out: PlaneFile | None = None) -> None:
+    def is_due(self) -> bool:
+        """Whether the state is to be noted, after another slab. Collective."""
+        self._slabs = min(self._slabs + 1, self.total - 1)
+        self._report(self._slabs, self.total, self._words)
+        verdict: bool = self._journal.comm.bcast(time.monotonic() - self._since >= EVERY, root=0)
+        return verdict
+
+    def save(self, out: PlaneFile | None = None) -> None:
+        """Note the state. Collective."""
         if out is not None:
             self._work.state.digests |= out.digests
         self._journal.save(self._work.state)
-        self._slabs = min(self._slabs + 1, self.total - 1)
-        self._report(self._slabs, self.total, self._words)
+        self._since = time.monotonic()
 
 
 def _table_path(work: Work, name: str) -> str:

@@ -116,10 +116,13 @@ class Work:
             for number, step in enumerate(job.steps)
         }
 
-    def run(self, slab_pass: SlabPass, height: int, out: PlaneFile | None, done: Callable[[], None]) -> None:
+    def run(
+        self, slab_pass: SlabPass, height: int, out: PlaneFile | None, due: Callable[[], bool], save: Callable[[], None]
+    ) -> None:
         """Make a pass, from the plane on that is not done yet. Collective.
 
-        `done` is called after each slab, when its results are on disk.
+        `due` is asked after each slab whether the state is to be noted; if so, `save` is called when results are on
+        disk.
         """
         state, planes = self.state, self.volume.grid.shape[0]
         scans = {(kind, name): self._scan(kind, name) for kind, name in slab_pass.scans}
@@ -141,14 +144,15 @@ class Work:
                     saved = self.steps[name].save
                     out.put(normal_name(str(saved)), fields[name], slab.inside(fields[name].grid), slab.start)
                 del fields
-                with phase("io"):
-                    for writer in writers.values():
-                        writer.flush()
-                    if out is not None:
-                        out.flush()
                 state.plane = slab.stop
                 self._note(scans)
-                done()
+                if due():
+                    with phase("io"):
+                        for writer in writers.values():
+                            writer.flush()
+                        if out is not None:
+                            out.flush()
+                    save()
         for (kind, name), scan in scans.items():
             self._finish(kind, name, scan)
 

@@ -98,14 +98,13 @@ class Renumbering:
         return roots - np.searchsorted(self._joined, roots)
 
     def apply(self, u: Field) -> Field:
-        """Return the numbers of the whole in the place of provisional ones. Local."""
-        result = u.like(halo=0)
+        """Return the numbers of the whole, put in the place of provisional ones. Local."""
         if self._table is not None:
-            result.owned[...] = self._table[u.owned]
-            return result
-        census = Census(u.owned)
-        census.put(self._final(census.values), result.owned)
-        return result
+            _put(u, self._table)
+        else:
+            census = Census(u.owned)
+            census.put(self._final(census.values), u.owned)
+        return u
 
 
 class Components(Renumbering):
@@ -133,7 +132,8 @@ class Components(Renumbering):
         self.provisional += count - len(names)
         result = u.like(dtype=self._dtype, halo=0, components=())
         inside = cropped_view(result, first, last)
-        inside[...] = table[labels.owned[labels.owned.shape[0] - inside.shape[0] :]]
+        _put(labels, table)
+        inside[...] = labels.owned[labels.owned.shape[0] - inside.shape[0] :]
         return result
 
     def _met(self, plane: Field, earlier: Field) -> Ints:
@@ -146,6 +146,14 @@ class Components(Renumbering):
 
 def _union(mine: Table, other: Table) -> Table:
     return (np.unique(np.concatenate([mine[0], other[0]]), axis=0),)
+
+
+def _put(labels: Field, table: Ints) -> None:
+    """Put what the table has in the place of labels, of a field without halo. Local."""
+    from mpibatch.measure._loops import runs
+
+    if labels.owned.size:
+        runs.relabel(labels.owned.reshape(-1), table.astype(labels.dtype))
 
 
 def cropped_view(u: Field, low: int, high: int) -> npt.NDArray[Any]:

@@ -154,7 +154,9 @@ def test_what_is_left_is_gone_on_with_by_other_slabs(folder, monkeypatch):
     assert not (folder / "out.h5.stream").exists()
 
 
-def test_another_job_does_not_take_it_up(folder):
+def test_another_job_does_not_take_it_up(folder, monkeypatch):
+    monkeypatch.setattr("mpibatch.job.slabs.stream.EVERY", 0.0)
+
     def stopping(count: int, total: int, name: str) -> None:
         if count == 2:
             raise mb.RunError("enough")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.units import bytes_of
-from mpibatch.io.base.names import flat_format, user_place
+from mpibatch.io.base.names import foreign_format, user_place
 from mpibatch.job.document import checks
 from mpibatch.job.document.tables import Key
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["STREAM_KEYS", "Streaming", "check_streaming", "lasting_text"]
 
 # What is written slab by slab lies in one piece, at a place that is known beforehand.
-_WHOLE = ("compression", "chunks", "driver")
+_WHOLE = ("compression", "chunks", "driver", "pyramid")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def check_streaming(document: Mapping[str, Any], problems: Problems) -> None:
             words = f"[output] {key}: what [stream] writes slab by slab is not cut into chunks; leave it out"
             problems.add(("output", key), words)
     path = output.get("path")
-    if isinstance(path, str) and (kind := flat_format(path)) is not None:
+    if isinstance(path, str) and (kind := foreign_format(path)) is not None:
         problems.add(("output", "path"), f"[output] path = {path!r}: [stream] writes HDF5, and not {kind}; write .h5")
     if "checkpoint" in document:
         problems.add(("checkpoint",), "[checkpoint]: a job with [stream] can be resumed without it; leave it out")

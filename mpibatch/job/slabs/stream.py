@@ -19,9 +19,8 @@ from mpibatch.fields.grid import Grid
 from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.base.names import normal_name, split_path
 from mpibatch.io.read.region import chosen_region
-from mpibatch.io.seal.seal import content_of
+from mpibatch.io.seal.content import content_of
 from mpibatch.io.write.layout import Dataset
-from mpibatch.io.write.planes import PlaneContents, PlaneFile, written
 from mpibatch.io.write.provenance import digest_of
 from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.pipeline import LapClock, Saved, Summary, inputs_text, provenance
@@ -33,6 +32,7 @@ from mpibatch.job.plan import source_of, values_of
 from mpibatch.job.rehearsal import Values, rehearse
 from mpibatch.job.slabs import between
 from mpibatch.job.slabs.journal import SlabJournal
+from mpibatch.job.slabs.planes import PlaneContents, PlaneFile, written
 from mpibatch.job.slabs.work import Volume, Work, region_of
 from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private
@@ -66,7 +66,7 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
     is_last_written = bool(passes[-1].writes)
     for number in range(work.state.number, len(passes) - is_last_written):
         progress.begin(number, len(passes))
-        work.run(passes[number], heights[number], None, progress.is_due, progress.save)
+        work.run(passes[number], heights[number], None, progress)
         _close_pass(work, passes, journal)
         clock.lap(f"pass {number + 1}")
     content = _content(job, comm)
@@ -76,7 +76,7 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
         if is_last_written:
             out.digests = {name: part for name, part in work.state.digests.items() if name}
             progress.begin(len(passes) - 1, len(passes))
-            work.run(passes[-1], heights[-1], out, progress.is_due, lambda: progress.save(out))
+            work.run(passes[-1], heights[-1], out, progress)
             clock.lap(f"pass {len(passes)}")
         out.finish(_attributes(job, work, content), record=job.output.record)
     journal.clear()
@@ -96,7 +96,7 @@ def numbers_of(job: Job, comm: MPI.Intracomm) -> dict[str, dict[str, float]]:
     work, passes, heights, journal = _begun(job, comm, f"{job.output.path}.preview", "anew")
     try:
         for slab_pass, height in zip(passes, heights, strict=True):
-            work.run(slab_pass, height, None, lambda: False, lambda: None)
+            work.run(slab_pass, height, None, _Silence())
             work.state.number, work.state.plane = work.state.number + 1, 0
     finally:
         journal.clear()
@@ -199,18 +199,34 @@ class _Progress:
         self._report(self._slabs, self.total, self._words)
 
     def is_due(self) -> bool:
-        """Whether the state is to be noted, after another slab. Collective."""
-        self._slabs = min(self._slabs + 1, self.total - 1)
-        self._report(self._slabs, self.total, self._words)
+        """Whether the state is to be noted. Collective."""
         verdict: bool = self._journal.comm.bcast(time.monotonic() - self._since >= EVERY, root=0)
         return verdict
 
-    def save(self, out: PlaneFile | None = None) -> None:
+    def tell(self) -> None:
+        """Tell of another slab. Local."""
+        self._slabs = min(self._slabs + 1, self.total - 1)
+        self._report(self._slabs, self.total, self._words)
+
+    def save(self, out: PlaneFile | None) -> None:
         """Note the state. Collective."""
         if out is not None:
             self._work.state.digests |= out.digests
         self._journal.save(self._work.state)
         self._since = time.monotonic()
+
+
+class _Silence:
+    """Nothing is noted of what begins anew."""
+
+    def is_due(self) -> bool:
+        return False
+
+    def save(self, out: PlaneFile | None) -> None:
+        pass
+
+    def tell(self) -> None:
+        pass
 
 
 def _table_path(work: Work, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -11,7 +11,6 @@ import mpibatch.io as io
 from mpibatch.base.timing import phase
 from mpibatch.io.base.names import normal_name
 from mpibatch.io.seal.digests import of_field
-from mpibatch.io.write.planes import add_digests
 from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.pipeline import apply
 from mpibatch.job.execution.steps import above, computed
@@ -21,19 +20,20 @@ from mpibatch.job.passes.traits import LABEL, LOCAL, Trait
 from mpibatch.job.slabs import between
 from mpibatch.job.slabs.between import Between
 from mpibatch.job.slabs.components import Components, Renumbering
+from mpibatch.job.slabs.planes import add_digests
 from mpibatch.job.slabs.regions import Rows, Spans
 from mpibatch.job.slabs.scans import Counts, Extremes
 from mpibatch.job.slabs.slab import Slab, cropped, slabs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
-    from mpibatch.io.write.planes import PlaneFile
     from mpibatch.io.write.tables.region_table import RegionTable
     from mpibatch.job.passes.schedule import SlabPass
     from mpibatch.job.slabs.journal import State
+    from mpibatch.job.slabs.planes import PlaneFile
     from mpibatch.mpi import MPI
 
 __all__ = ["Volume", "Work", "applied", "region_of"]
@@ -90,6 +90,19 @@ def region_of(given: Input, planes: range) -> tuple[slice, ...]:
     return slice(planes.start, planes.stop, planes.step), *region[1:]
 
 
+class Notes(Protocol):
+    """What becomes of a slab that is done."""
+
+    def is_due(self) -> bool:
+        """Whether the state is to be saved. Collective."""
+
+    def save(self, out: PlaneFile | None) -> None:
+        """Save it. Collective."""
+
+    def tell(self) -> None:
+        """Tell the reader. Collective."""
+
+
 class Work:
     """The passes of a job over a volume, with what is known between them.
 
@@ -116,13 +129,10 @@ class Work:
             for number, step in enumerate(job.steps)
         }
 
-    def run(
-        self, slab_pass: SlabPass, height: int, out: PlaneFile | None, due: Callable[[], bool], save: Callable[[], None]
-    ) -> None:
+    def run(self, slab_pass: SlabPass, height: int, out: PlaneFile | None, notes: Notes) -> None:
         """Make a pass, from the plane on that is not done yet. Collective.
 
-        `due` is asked after each slab whether the state is to be noted; if so, `save` is called when results are on
-        disk.
+        `notes` are asked after each slab whether the state is to be saved, which is done when results are on disk.
         """
         state, planes = self.state, self.volume.grid.shape[0]
         scans = {(kind, name): self._scan(kind, name) for kind, name in slab_pass.scans}
@@ -146,13 +156,14 @@ class Work:
                 del fields
                 state.plane = slab.stop
                 self._note(scans)
-                if due():
+                if notes.is_due():
                     with phase("io"):
                         for writer in writers.values():
                             writer.flush()
                         if out is not None:
                             out.flush()
-                    save()
+                    notes.save(out)
+                notes.tell()
         for (kind, name), scan in scans.items():
             self._finish(kind, name, scan)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from mpibatch.mpi import MPI, agreed
 if TYPE_CHECKING:
     from mpibatch.io.base.block import Block
 
-__all__ = ["OURS", "check_attributes", "planned", "save"]
+__all__ = ["OURS", "check_attributes", "planned", "save", "with_columns"]
 
 Attributes = Mapping[str, Any]
 
@@ -216,11 +216,20 @@ def _with_tables(
     extra = _extra(attrs, given)
     about = {name: values for name, values in attrs.items() if name not in tables}
     rest = {name: value for name, value in given.items() if name not in tables}
-    plan: list[tuple[Dataset, Block]] = [*planned(rest, about, comm, chunks, compression)]
+    groups = {name: extra.get(normal_name(name), {}) for name in tables}
+    return [*with_columns(planned(rest, about, comm, chunks, compression), tables, groups, comm)]
+
+
+def with_columns(
+    fields: Sequence[tuple[Dataset, Any]], tables: Mapping[str, RegionTable], groups: Mapping[str, Attributes],
+    comm: MPI.Intracomm,
+) -> list[tuple[Dataset, Any]]:  # fmt: skip
+    """Return what to write of fields, planned already, and of tables with attributes; in the order of names. Local."""
+    plan = [*fields]
     for name, table in tables.items():
         check_attributes(table.attrs, (COLUMNS,))
         # Of all columns the first to be made brings the attributes of their group.
-        group = group_of(table, extra.get(normal_name(name), {}))
+        group = group_of(table, groups[name])
         for place, (column, block) in enumerate(sorted(columns_of(name, table, comm).items())):
             plan.append((Dataset(column, block.shape, block.dtype.str, group={} if place else group), block))
     counts = Counter(dataset.name for dataset, _ in plan)

@@ -87,6 +87,17 @@ def test_sources_are_those_of_sep(sep, cluster, kernel, contrast, threshold, are
         np.testing.assert_allclose(table[f"fluxerr_aper_{n}"], error, rtol=1e-5)
     radius, _ = sep.kron_radius(value, x, y, a, b, theta, 6.0)
     np.testing.assert_allclose(table["kron_radius"], radius, rtol=1e-4, atol=1e-4)
+    # Half of the Kron flux, where any circle has it, and centroids in windows of that width.
+    half, _ = sep.flux_radius(value, x, y, 6.0 * a, 0.5, normflux=table["flux_auto"], subpix=5)
+    known = np.isfinite(table["flux_radius"])
+    assert np.count_nonzero(known) > 0.8 * len(known)
+    np.testing.assert_allclose(table["flux_radius"][known], half[known], rtol=1e-3, atol=1e-3)
+    sigma = np.maximum(2 / 2.35 * table["flux_radius"], 0.5)[known]
+    xwin, ywin, _ = sep.winpos(value, x[known], y[known], sigma)
+    stays = np.hypot(table["xwin"] - x, table["ywin"] - y)[known] > 0
+    assert np.count_nonzero(stays) > 0.5 * len(stays)  # in the crowd of the cluster others wander off
+    np.testing.assert_allclose(table["xwin"][known][stays], xwin[stays], atol=0.01)
+    np.testing.assert_allclose(table["ywin"][known][stays], ywin[stays], atol=0.01)
 
 
 def test_without_deblending_sources_are_the_labels_of_scipy():

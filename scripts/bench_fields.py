@@ -3,6 +3,8 @@
 
 - risk-european, risk-asian, risk-heston, risk-american: steps of paths a second, with errors and Greeks, against
   QuantLib's Monte Carlo engines, which give a price and its error. Under mpiexec ours alone, on all ranks.
+- dns-step, dns-poisson: a step of a flow in a box, against fluidsim's (pip install fluidsim fluidfft pyfftw), and its
+  Poisson equation, against the transforms of scipy.fft. dns-taylor-green, dns-wave: no times, but known answers.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not
@@ -21,7 +23,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from _bench_sky import run as bench_sky
+from _bench_flows import FLOWS  # type: ignore[import-not-found]
+from _bench_sky import SKY  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.positions import Position
@@ -114,13 +117,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a tenth of the paths, and two runs of each")
     options = parser.parse_args()
-    if options.only in "catalog":
-        bench_sky(2048 if options.quick else 8192, 2 if options.quick else 5)
     try:
         ql = importlib.import_module("QuantLib")
     except ImportError:
         ql = None
     comm = private()
+    for name, bench in (FLOWS | SKY).items():
+        if options.only in name:
+            bench(quick=options.quick)
     for name, case in CASES.items():
         if options.only not in name:
             continue

@@ -11,6 +11,7 @@
 .. include:: jobs.md
 .. include:: batches.md
 .. include:: resuming.md
+.. include:: flows.md
 .. include:: risk.md
 .. include:: catalog.md
 .. include:: cluster.md

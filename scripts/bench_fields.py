@@ -117,22 +117,26 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a tenth of the paths, and two runs of each")
     options = parser.parse_args()
+    for name, bench in (FLOWS | SKY).items():
+        if options.only in name:
+            bench(quick=options.quick)
+    bench_risk([name for name in CASES if options.only in name], quick=options.quick)
+
+
+def bench_risk(names: list[str], *, quick: bool) -> None:
+    """Run these of the cases of `risk`, ours and the peer's in turn."""
     try:
         ql = importlib.import_module("QuantLib")
     except ImportError:
         ql = None
     comm = private()
-    for name, bench in (FLOWS | SKY).items():
-        if options.only in name:
-            bench(quick=options.quick)
-    for name, case in CASES.items():
-        if options.only not in name:
-            continue
-        paths = (5_000_000 // case.steps) // (10 if options.quick else 1)
+    for name in names:
+        case = CASES[name]
+        paths = (5_000_000 // case.steps) // (10 if quick else 1)
         ours(case, 1000)  # compiled, or loaded
         mine, others = [], []
         result, other = (math.nan, math.nan), (math.nan, math.nan)
-        for _ in range(2 if options.quick else 5):
+        for _ in range(2 if quick else 5):
             seconds, result = timed(lambda case=case, paths=paths: ours(case, paths))  # type: ignore[misc]
             mine.append(seconds)
             if ql is not None and comm.size == 1:

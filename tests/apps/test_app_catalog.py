@@ -210,8 +210,14 @@ def test_files_of_a_frame(tmp_path, monkeypatch, capsys):
 
     with Image.open("p.png") as picture:
         assert picture.size == (120 * 8, 100 * 8)
-    assert main(["detect", "frame.fits", "s.h5", "--settings", "survey.toml"]) == 0
-    assert mb.load("s.h5::sources").attrs["apertures"] == [2.0, 4.5]
+    for name in ("s.h5", "s.fits", "s.parquet"):
+        assert main(["detect", "frame.fits", name, "--settings", "survey.toml"]) == 0
+    table = mb.load("s.h5::sources")
+    assert table.attrs["apertures"] == [2.0, 4.5]
+    rows = pytest.importorskip("astropy.table").Table.read("s.fits")
+    assert rows.colnames == list(table)
+    for name, column in table.items():
+        np.testing.assert_array_equal(rows[name], column)
 
 
 def test_frames_are_a_batch(launch, tmp_path):

@@ -18,7 +18,7 @@ from mpibatch.mpi import MPI, agreed, private
 
 __all__ = ["main"]
 
-TABLES = (".csv", ".h5", ".hdf5", ".parquet")
+TABLES = (".csv", ".fits", ".h5", ".hdf5", ".parquet")
 FILES = ("output", "segments", "background", "regions", "picture")
 EXAMPLES = f"""\
 frames: FITS (FILE.fits::SCI names an extension), TIFF, HDF5 or any other image of two axes

@@ -220,14 +220,20 @@ def test_files_of_a_frame(tmp_path, monkeypatch, capsys):
         np.testing.assert_array_equal(rows[name], column)
 
 
-def test_frames_are_a_batch(launch, tmp_path):
+def test_frames_are_a_batch(launch, tmp_path, capsys):
     for n in range(3):
         array = simulated((70, 80), 10, seed=n)
         mb.save(tmp_path / f"night{n}.fits", frame=mb.scatter(array, mb.Grid(array.shape)))
     (tmp_path / "night3.fits").write_bytes(b"SIMPLE  =")
-    done = launch(2, "-m", "mpibatch.apps.catalog", "frames", str(tmp_path / "*.fits"), str(tmp_path), "--mesh", "20")
+    rest = [str(tmp_path / "*.fits"), str(tmp_path), "--mesh", "20", "--journal", str(tmp_path / "journal")]
+    done = launch(2, "-m", "mpibatch.apps.catalog", "frames", *rest)
     assert done.returncode == 1
     assert "frames      3, failed 1" in done.stdout
+    before = (tmp_path / "night0.csv").stat().st_mtime_ns
+    assert main(["frames", *rest]) == 1  # nothing is left to do
+    assert (tmp_path / "night0.csv").stat().st_mtime_ns == before
+    assert main(["frames", *rest, "--threshold", "9"]) == 2
+    assert "journal" in capsys.readouterr().err
     with (tmp_path / "frames.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for n, row in enumerate(rows):
@@ -259,7 +265,8 @@ EMPTY = b"".join(card.ljust(80).encode() for card in CARDS).ljust(2880)
         (["--kernel", "gauss:0"], 2, "has no width"),
         (["--kernel", "gauss:60"], 2, "is larger than the frame"),
         (["--regions", "none/r.reg"], 1, "no such folder"),
-        (["--settings", "wrong.toml"], 2, "treshold is no setting"),
+        (["--segments", "map.png"], 2, "the map map.png has none"),
+        (["--settings", "wrong.toml"], 2, "sigma is no setting"),
         (["--settings", "kind.toml"], 2, "mesh = 'wide'"),
         (["--settings", "frame.fits"], 2, "are no TOML"),
         (["--settings", "missing.toml"], 1, "cannot be read"),
@@ -269,7 +276,7 @@ def test_bad_settings(tmp_path, monkeypatch, capsys, options, code, words):
     monkeypatch.chdir(tmp_path)
     mb.save("frame.fits", frame=mb.scatter(simulated((60, 60), 5), mb.Grid((60, 60))))
     texts = {"even.txt": "1 2\n1 2\n", "ragged.txt": "1 2 1\n1\n", "zero.txt": "0\n"}
-    texts |= {"wrong.toml": "treshold = 2\n", "kind.toml": 'mesh = "wide"\n'}
+    texts |= {"wrong.toml": "sigma = 2\n", "kind.toml": 'mesh = "wide"\n'}
     for name, text in texts.items():
         Path(name).write_text(text)
     assert main(["detect", "frame.fits", "out.csv", *options]) == code

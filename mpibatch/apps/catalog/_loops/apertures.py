@@ -184,39 +184,52 @@ def kron_fluxes(
 
 @compiled
 def half_light_radii(corners: Any, lies: Any, values: Any, x: Any, y: Any, reach: Any, flux: Any, out: Any) -> None:
-    """Set the radius of the circle with half of a flux, on a line between annuli; NaN if none up to `reach` has it."""
+    """Set the radius of the circle with half of a flux, on a line between annuli; NaN if none up to `reach` has it.
+
+    It is sought in the inner third first, of which the annuli are the same without the pixels beyond.
+    """
     light = np.empty(ANNULI)
     for k in range(corners.shape[0]):
-        top, left, height, span = corners[k]
-        light[:] = 0.0
-        step = reach[k] / ANNULI
-        for j in range(height):
-            base = lies[k, 0] + j * lies[k, 1]
-            for i in range(span):
-                value = np.float64(values[base + i])
-                dx, dy = left + i - x[k], top + j - y[k]
-                distance = math.sqrt(dx * dx + dy * dy)
-                first, last = max(distance - HALF_DIAGONAL, 0.0) / step, (distance + HALF_DIAGONAL) / step
-                if math.isnan(value) or first >= ANNULI:
-                    continue
-                if int(first) == int(last):
-                    light[int(first)] += value
-                    continue
-                value /= SAMPLES * SAMPLES
-                for n in range(SAMPLES):
-                    sy = dy + (n - 0.5 * (SAMPLES - 1)) / SAMPLES
-                    for m in range(SAMPLES):
-                        sx = dx + (m - 0.5 * (SAMPLES - 1)) / SAMPLES
-                        annulus = int(math.sqrt(sx * sx + sy * sy) / step)
-                        if annulus < ANNULI:
-                            light[annulus] += value
         out[k] = np.nan
-        total = 0.0
-        for n in range(ANNULI):
-            if flux[k] > 0 and total + light[n] >= 0.5 * flux[k]:
-                out[k] = step * (n + (0.5 * flux[k] - total) / light[n])
+        step = reach[k] / ANNULI
+        for count in (ANNULI // 3, ANNULI):
+            _fill_annuli(corners[k], lies[k], values, x[k], y[k], step, light[:count])
+            total = 0.0
+            for n in range(count):
+                if flux[k] > 0 and total + light[n] >= 0.5 * flux[k]:
+                    out[k] = step * (n + (0.5 * flux[k] - total) / light[n])
+                    break
+                total += light[n]
+            if not math.isnan(out[k]):
                 break
-            total += light[n]
+
+
+@compiled
+def _fill_annuli(corner: Any, lies: Any, values: Any, x: float, y: float, step: float, light: Any) -> None:
+    """Set the flux in each annulus about a point; pixels on an edge are shared out by samples."""
+    top, left, height, span = corner
+    light[:] = 0.0
+    far = step * light.size + 1
+    for j in range(max(0, math.ceil(y - far) - top), min(height, math.floor(y + far) - top + 1)):
+        base = lies[0] + j * lies[1]
+        for i in range(max(0, math.ceil(x - far) - left), min(span, math.floor(x + far) - left + 1)):
+            value = np.float64(values[base + i])
+            dx, dy = left + i - x, top + j - y
+            distance = math.sqrt(dx * dx + dy * dy)
+            first, last = max(distance - HALF_DIAGONAL, 0.0) / step, (distance + HALF_DIAGONAL) / step
+            if math.isnan(value) or first >= light.size:
+                continue
+            if int(first) == int(last):
+                light[int(first)] += value
+                continue
+            value /= SAMPLES * SAMPLES
+            for n in range(SAMPLES):
+                sy = dy + (n - 0.5 * (SAMPLES - 1)) / SAMPLES
+                for m in range(SAMPLES):
+                    sx = dx + (m - 0.5 * (SAMPLES - 1)) / SAMPLES
+                    annulus = int(math.sqrt(sx * sx + sy * sy) / step)
+                    if annulus < light.size:
+                        light[annulus] += value
 
 
 @compiled
@@ -228,10 +241,11 @@ def centroids(corners: Any, lies: Any, values: Any, x: Any, y: Any, sigma: Any, 
         at_x, at_y = x[k], y[k]
         for _ in range(ROUNDS):
             light = across = down = 0.0
-            for j in range(height):
+            for j in range(max(0, math.ceil(at_y - reach) - top - 1), min(height, math.floor(at_y + reach) - top + 2)):
                 dy = top + j - at_y
                 base = lies[k, 0] + j * lies[k, 1]
-                for i in range(span):
+                low, high = math.ceil(at_x - reach) - left - 1, math.floor(at_x + reach) - left + 2
+                for i in range(max(0, low), min(span, high)):
                     dx = left + i - at_x
                     share = _overlap(dx, dy, reach)
                     value = np.float64(values[base + i])

@@ -150,3 +150,10 @@ def extrapolated(sizes: tuple[int, int], values: list[Any]) -> Any:
 
 
 FLOWS = {"dns-step": steps, "dns-poisson": poisson, "dns-taylor-green": peak, "dns-wave": growth}
+
+
+def run(only: str, *, quick: bool) -> None:
+    """Run the cases whose name contains this. Collective."""
+    for name, bench in FLOWS.items():
+        if only in name:
+            bench(quick=quick)

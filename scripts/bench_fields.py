@@ -23,8 +23,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from _bench_flows import FLOWS  # type: ignore[import-not-found]
-from _bench_sky import run as bench_sky
+from _bench_flows import run as bench_flows  # type: ignore[import-not-found]
+from _bench_sky import run as bench_sky  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.positions import Position
@@ -119,14 +119,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.only in "catalog":
         bench_sky(2048 if options.quick else 8192, 2 if options.quick else 5)
+    bench_flows(options.only, quick=options.quick)
     try:
         ql = importlib.import_module("QuantLib")
     except ImportError:
         ql = None
     comm = private()
-    for name, bench in FLOWS.items():
-        if options.only in name:
-            bench(quick=options.quick)
     for name, case in CASES.items():
         if options.only not in name:
             continue

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from _bench_flows import run as bench_flows  # type: ignore[import-not-found]
-from _bench_sky import run as bench_sky  # type: ignore[import-not-found]
+from _bench_sky import run as bench_sky
 
 from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.positions import Position
@@ -120,19 +120,23 @@ def main() -> None:
     if options.only in "catalog":
         bench_sky(2048 if options.quick else 8192, 2 if options.quick else 5)
     bench_flows(options.only, quick=options.quick)
+    bench_risk([name for name in CASES if options.only in name], quick=options.quick)
+
+
+def bench_risk(names: list[str], *, quick: bool) -> None:
+    """Run these of the cases of `risk`, ours and the peer's in turn."""
     try:
         ql = importlib.import_module("QuantLib")
     except ImportError:
         ql = None
     comm = private()
-    for name, case in CASES.items():
-        if options.only not in name:
-            continue
-        paths = (5_000_000 // case.steps) // (10 if options.quick else 1)
+    for name in names:
+        case = CASES[name]
+        paths = (5_000_000 // case.steps) // (10 if quick else 1)
         ours(case, 1000)  # compiled, or loaded
         mine, others = [], []
         result, other = (math.nan, math.nan), (math.nan, math.nan)
-        for _ in range(2 if options.quick else 5):
+        for _ in range(2 if quick else 5):
             seconds, result = timed(lambda case=case, paths=paths: ours(case, paths))  # type: ignore[misc]
             mine.append(seconds)
             if ql is not None and comm.size == 1:

@@ -77,6 +77,8 @@ class Waves:
     def along(self, u: Field, axes: Sequence[int], sizes: Sequence[int]) -> Field:
         """Return the transform along axes, of lines of these lengths. Collective."""
         dtype = float_dtype(self.name, u)
+        if not axes:
+            return u.astype(dtype)
         if self.kind == 1 and self.is_cosine and min(sizes, default=2) < 2:
             raise UsageError(f"{self.name}: type 1 is of at least 2 points along each axis; take another type")
         delta = 0 if self.kind != 1 else -1 if self.is_cosine else 1

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from _bench_flows import run as bench_flows  # type: ignore[import-not-found]
-from _bench_sky import run as bench_sky
+from _bench_sky import run as bench_sky  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.positions import Position

@@ -213,11 +213,13 @@ class _Problem:
         return self.modes.back(waves)
 
     def _inverse(self, values: Any) -> Any:
-        """Return what waves of these eigenvalues are multiplied by, instead of what the equation does. Local."""
-        divisors = (values - self.alpha) * self.modes.count
+        """Return what solves for waves of these eigenvalues, of three axes and changed, by multiplication. Local."""
+        if self.alpha:
+            values -= self.alpha
         if self.is_singular:
-            divisors[divisors == 0.0] = np.inf  # that of the mean
-        return np.divide(1.0, divisors, out=divisors)
+            first = values[:, 0]
+            first[first == 0.0] = np.inf  # that of the mean, which is at the first place of every axis
+        return np.divide(1.0 / self.modes.count, values, out=values)
 
     def _check_eigenvalues(self, waves: Field) -> None:
         """Raise UsageError if `alpha` is the eigenvalue of a wave, which only some ranks have. Collective."""

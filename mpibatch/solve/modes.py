@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.libraries import scipy_module
-from mpibatch.fourier._engine.passes import passed
+from mpibatch.fourier._engine.passes import complex_passes, from_half, passed
 from mpibatch.fourier._engine.wave_passes import Waves
-from mpibatch.fourier.fft.complex_transforms import fftn, ifftn
-from mpibatch.fourier.fft.real_transforms import irfftn, rfftn
+from mpibatch.fourier.fft.complex_transforms import fftn
+from mpibatch.fourier.fft.real_transforms import rfftn
 from mpibatch.solve.operators import eigenvalues, sums
 
 if TYPE_CHECKING:
@@ -92,12 +92,13 @@ class Modes:
         return passed(name, waves, axis, n, waves.dtype, work, waves if is_spare else None)
 
     def back(self, waves: Field) -> Field:
-        """Return the sum of waves along all axes but `turn`. Collective."""
+        """Return the sum of waves along all axes but `turn`; they are changed. Collective."""
         others = self._other(self.periodic)
+        sizes = [self.shape[axis] for axis in others]
         if others and self.is_complex:
-            waves = ifftn(waves, axes=others, norm="forward")
+            waves = complex_passes("ifftn", waves, others, sizes, None, forward=False, is_spare=True)
         elif others:
-            waves = irfftn(waves, [self.shape[axis] for axis in others], others, norm="forward")
+            waves = from_half("irfftn", waves, others, sizes, None, is_spare=True)
         for axis in self._other(self.walled):
             waves = self._along(waves, axis, "i")
         return waves

@@ -154,7 +154,7 @@ def iradon(
     -----
     Collective. Equal to scikit-image's result for each whole sinogram to the bit. "linear" is compiled, and the
     quickest; SciPy interpolates the others, as there. A stack is redistributed once, so that sinograms are whole, and
-    the result once more; of one sinogram all ranks get a copy, and make a block of the image each. Method: A. C. Kak and
+    the result once more; of one sinogram all ranks get a copy, and make a block of the image each. Method: A. C. Kak,
     M. Slaney, doi:10.1137/1.9780898719277.
 
     Examples

@@ -60,7 +60,7 @@ FAULTS = {
     "stop": Fault(HUNG, ("rank 1 (process", "stopped, by SIGSTOP")),
     "loop": Fault(HUNG, ("rank 1 (process", "at work, or in a loop that does not end", CALL)),
 }
-HEALTHY = ("steps", "compile", "write", "beat")
+HEALTHY = ("steps", "compile", "write", "beat", "batch")
 
 
 def main() -> int:
@@ -279,11 +279,17 @@ def _beat(mb: Any, u: Any, place: Path, seconds: float, supervision: Any) -> Non
     mb.max(u)
 
 
+def _batch(mb: Any, u: Any, place: Path, seconds: float, supervision: Any) -> None:
+    """Work on short items, in which nothing of mpibatch is called, for longer than the limit."""
+    mb.map_items(lambda item: time.sleep(seconds / 10), range(15 * u.grid.comm.size))
+
+
 WORK: dict[str, Callable[[Any, Any, Path, float, Any], None]] = {
     "steps": _steps,
     "compile": _compile,
     "write": _write,
     "beat": _beat,
+    "batch": _batch,
 }
 
 

@@ -36,6 +36,8 @@ def text_of(item: Any) -> str:
             return "{" + ", ".join(f"{text_of(key)}: {text_of(value)}" for key, value in item.items()) + "}"
         case list() | tuple():
             return "(" + ", ".join(map(text_of, item)) + ")"
+        case set() | frozenset():
+            return "{" + ", ".join(sorted(map(text_of, item))) + "}"
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         fields = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
         return f"{type(item).__qualname__}{text_of(fields)}"

@@ -213,8 +213,8 @@ class Journal:
                 raise TypeError
         except (ValueError, TypeError):
             raise RunError(
-                f"{file} cannot be read, so that nobody knows what {self.path} is the journal of; remove it, and the "
-                "batch begins anew"
+                f"{file} cannot be read, so that nobody knows what {self.path} is the journal of; remove the "
+                "folder, and the batch begins anew"
             ) from None
         if others := differences(then, self._identity):
             raise UsageError(

@@ -15,7 +15,7 @@ import numpy as np
 from mpibatch.base.errors import RunError, Stopped, UsageError
 from mpibatch.base.units import plural, some
 from mpibatch.batch import fusion
-from mpibatch.batch.items import identity_of, name_of
+from mpibatch.batch.items import identity_of, name_of, text_of
 from mpibatch.batch.journal import Journal, NoJournal
 from mpibatch.batch.log import Failure
 from mpibatch.batch.results import Batch
@@ -118,11 +118,12 @@ def map_items(
     Notes
     -----
     Collective. An exception that an item raises is noted with its traceback, and the rest goes on. Of results, numbers
-    become columns of a table named ``items``, of the type that holds all of them, NaN where an item has none. Arrays
+    become columns of a table named ``items``, of the type that NumPy promotes them to, and NaN where an item has none:
+    whole numbers are then f8, which holds those below 2^53. Arrays
     become a dataset with the items along its first axis, if all have the same shape, else a group with a dataset for
     each item. Items that failed have no row. A result may have 2 GiB.
 
-    Handing out costs microseconds; see "Dynamic scheduling", doi:10.1109/TC.1987.5009495. Random numbers are NumPy's
+    Handing out costs microseconds: guided self-scheduling, doi:10.1109/TC.1987.5009495. Random numbers are NumPy's
     Philox, doi:10.1145/2063384.2063405, with the key (seed, number of the item).
 
     Examples
@@ -147,12 +148,15 @@ def map_items(
             if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value < 1 << 64:
                 raise UsageError(f"{key} = {value!r} is not valid; give a whole number, {least} or more")
         identity = identity_of(function, items, seed)
-    same(comm, f"{plural(len(items), 'item')} ({fingerprint(identity)[:12]}, part {part}, only {only})")
+    place = None if journal is None else os.fspath(journal)
+    how = text_of((order.sizes, order.costs, order.outputs, place, max_failures, retries))
+    words = "ranks_per_item, costs, output, journal, max_failures, retries"
+    same(comm, f"{plural(len(items), 'item')} ({fingerprint(identity)[:12]}, part {part}, only {only}; {words}: {how})")
     source: Journal | NoJournal
-    if journal is None:
+    if place is None:
         source = NoJournal(comm, identity, len(items))
     else:
-        source = Journal(comm, os.fspath(journal), identity, len(items), None if part == (0, 1) else part)
+        source = Journal(comm, place, identity, len(items), None if part == (0, 1) else part)
     with source, nullcontext() if journal is None else Caught() as caught:
         is_stopping = functools.partial(_has_come, caught)
         began = time.perf_counter()
@@ -185,9 +189,8 @@ def map_items(
 
 
 def state_of(
-    function: Callable[..., Any], items: Sequence[Any], journal: PathLike, *, names: Sequence[str], comm: MPI.Intracomm,
-    seed: int = 0,
-) -> list[str]:  # fmt: skip
+    function: Callable[..., Any], items: Sequence[Any], journal: PathLike, *, comm: MPI.Intracomm, seed: int = 0
+) -> list[str]:
     """Return for each item "done", "failed" or "left", as its journal has it now. Collective. No lock is taken."""
     source = Journal(comm, os.fspath(journal), identity_of(function, items, seed), len(items))
     history = source.read()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.batch.payloads import decoded
-from mpibatch.mpi import MPI
+from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,10 +96,11 @@ class Batch:
         >>> batch.ran, batch.busy
         (2, 0.5)
         """
-        total = np.array([int(busy * 1e9)], np.int64)
+        total, longest = np.array([int(busy * 1e9)], np.int64), np.array([seconds])
         self._comm.Allreduce(MPI.IN_PLACE, total, op=MPI.SUM)
-        self.ran, self.seconds = ran, seconds
-        self.busy = float(total[0]) * 1e-9 / (self._comm.size * seconds)
+        self._comm.Allreduce(MPI.IN_PLACE, longest, op=MPI.MAX)
+        self.ran, self.seconds = ran, float(longest[0])
+        self.busy = float(total[0]) * 1e-9 / (self._comm.size * self.seconds)
 
     def gather(self) -> list[dict[str, Any] | None]:
         """Return all results, on every rank.
@@ -120,7 +121,9 @@ class Batch:
         [{'result': array(2)}, {'result': array(3)}]
         """
         results: list[dict[str, Any] | None] = [None] * self._total
-        for part in self._comm.allgather(self._block()):
+        with agreed(self._comm, "reading the results of a batch"):
+            block = self._block()
+        for part in self._comm.allgather(block):
             for item, payload in part.items():
                 results[item] = decoded(payload)
         return results

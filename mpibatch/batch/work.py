@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.errors import MpibatchError, Stopped
+from mpibatch.base.progress.heartbeat import beat
 from mpibatch.batch.log import Failure
 from mpibatch.batch.payloads import encoded
 from mpibatch.mpi import MPI, agreed
@@ -106,6 +107,7 @@ class BatchWork:
             while (number := counter.take()) >= 0:
                 self.report(self._before + number)
                 item = int(phase.items[number])
+                beat()
                 self.log.start(item)  # which may fail, and then its team does not begin
                 _tell(team.comm, item)
                 outcome = self._try(team.comm, item)
@@ -132,6 +134,7 @@ class BatchWork:
         """Run the items that the team's leader takes; a rank without a team has nothing to do."""
         if team.comm is not None:
             while (item := _tell(team.comm, -1)) >= 0:
+                beat()
                 self._try(team.comm, item)
 
     def _try(self, team: MPI.Intracomm, item: int) -> bytes | Failure | None:

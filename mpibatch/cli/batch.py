@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def execute(args: argparse.Namespace) -> int:
 
     comm = private()
     batch = _read(args, comm)
-    rows = items_of(batch, comm, args.items)
+    rows = items_of(batch, comm, args.items, is_run=not args.list)
     if args.list:
         return _list(batch, rows, comm)
     with agreed(comm, f"reading {args.job}"):
@@ -173,7 +174,7 @@ def _list(batch: BatchJob, rows: Sequence[Values], comm: Any) -> int:
     from mpibatch.job.execution.items import ItemRun
 
     names = [str(values["name"]) for values in rows]
-    states = state_of(ItemRun(batch), rows, batch.journal, names=names, comm=comm)
+    states = state_of(ItemRun(batch), rows, batch.journal, comm=comm)
     if comm.rank == 0:
         for number, (name, state) in enumerate(zip(names, states, strict=True)):
             print(f"{number:>6}  {state:<7}  {name}")
@@ -183,9 +184,10 @@ def _list(batch: BatchJob, rows: Sequence[Values], comm: Any) -> int:
 def _tell(args: argparse.Namespace, batch: BatchJob, done: Batch, rows: Sequence[Values]) -> None:
     """Print what was done, and how to run what was not."""
     from mpibatch.base.units import plural
-    from mpibatch.job.execution.items import log_of
+    from mpibatch.job.execution.items import STDIN, log_of
 
-    again = " ".join(["mpibatch", "batch", args.job, *(f"--set {text}" for text in args.settings)])
+    settings = [word for text in args.settings for word in ("--set", text)]
+    again = shlex.join(["mpibatch", "batch", args.job, *(item for item in args.items if item != STDIN), *settings])
     if not args.quiet:
         print(
             f"{done.done} of {plural(len(rows), 'item')} done ({done.ran} in this run, {done.seconds:.1f} s, ranks "

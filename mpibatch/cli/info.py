@@ -48,7 +48,7 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.io import describe, digest, file_attributes
     from mpibatch.io.base.names import split_path
     from mpibatch.io.read.description import tables_of
-    from mpibatch.io.seal.seal import content_of
+    from mpibatch.io.seal.content import content_of
 
     attributes = file_attributes(args.file)
     content = content_of(split_path(args.file)[0])

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from mpibatch.io.read.lazy_array import Geometry, LazyArray
     from mpibatch.io.read.lazy_file import File, open
     from mpibatch.io.read.loader import load
-    from mpibatch.io.seal.verification import Broken, Report, check, verify
+    from mpibatch.io.seal.hits import Broken
+    from mpibatch.io.seal.verification import Report, check, verify
     from mpibatch.io.write.saver import save
 else:
     __getattr__, __dir__ = attach(
@@ -45,7 +46,8 @@ else:
             "read.lazy_array": ("Geometry", "LazyArray"),
             "read.lazy_file": ("File", "open"),
             "write.saver": ("save",),
-            "seal.verification": ("Broken", "Report", "check", "verify"),
+            "seal.hits": ("Broken",),
+            "seal.verification": ("Report", "check", "verify"),
         },
     )
 

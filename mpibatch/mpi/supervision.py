@@ -166,11 +166,13 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
             )
     # Launchers may keep the variable from other ranks.
     limit, end = world.bcast((limit, end), root=0)
-    if not limit or world.size == 1 or heartbeat.descriptor() < 0:
+    if not limit or world.size == 1:
         return Supervision()
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
+    # Where one of a node's ranks has no place for its heartbeat, none is supervised.
+    have_pulses = node.allreduce(heartbeat.descriptor() >= 0, op=MPI.LAND)
     started = None
-    if node.rank == 0:
+    if node.rank == 0 and have_pulses:
         try:
             started = _start(node.size, world.size, float(limit), ends=end)
         except OSError as error:

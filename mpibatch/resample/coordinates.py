@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -119,7 +120,8 @@ def map_coordinates(
                 f"without, and points along a second axis"
             )
         flat = np.ascontiguousarray(whole.reshape(ndim, -1), np.float64)
-        same(input.grid.comm, f"{name} at {flat.shape[1]} points {flat.tobytes().hex()}")
+        digest = hashlib.blake2b(flat.tobytes(), digest_size=8).hexdigest()
+        same(input.grid.comm, f"{name} at {flat.shape[1]} points (digest {digest})")
         if not flat.size:
             return np.empty(whole.shape[1:], asked_for.dtype)
         target = Grid(flat.shape[1], comm=input.grid.comm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
 
 PROGRAM = """
@@ -43,9 +46,14 @@ if mb.mpi.world().rank == 0:
 """
 
 
-def start() -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def start() -> Iterator[subprocess.Popen[str]]:
     command = [str(Path(sys.executable).parent / "mpiexec"), "-n", "2", sys.executable, "program.py"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # where it does not end by itself; the ranks then end with it
 
 
 def test_a_signal_ends_a_run_between_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,6 +225,24 @@ def test_results_of_nothing_and_of_too_much(mpi_tmp_path: Path, monkeypatch: pyt
     assert (mpi_tmp_path / "no.csv").read_text() == "item,name\n"
 
 
+def test_arguments_that_ranks_do_not_share_are_refused(mpi_tmp_path: Path) -> None:
+    if WORLD.size == 1:
+        return
+    mine = WORLD.rank == 0
+    for options in (
+        {"output": mpi_tmp_path / "x.csv" if mine else ()},
+        {"costs": [1.0, 2.0] if mine else [2.0, 1.0]},
+        {"ranks_per_item": 2 if mine else 1},
+        {"journal": mpi_tmp_path / ("a" if mine else "b")},
+        {"max_failures": 1 if mine else 2},
+        {"retries": int(mine)},
+    ):
+        with pytest.raises(mb.UsageError, match="ranks_per_item, costs, output"):
+            mb.map_items(abs, [1, 2], **options)
+    batch = mb.map_items(abs, [{"b", "a"}, {"c"}][:0] or [frozenset({"x", "y", "z"})], max_failures=1)
+    assert len(batch.failed) == 1
+
+
 def test_what_cannot_be_meant_is_refused(mpi_tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for words, options in (
         ("give a list, or another sequence", {"items": "text"}),

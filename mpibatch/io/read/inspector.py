@@ -22,12 +22,14 @@ import subprocess
 import sys
 import warnings
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError
+from mpibatch.base.files import read_at
 from mpibatch.io.base.names import split_path
 from mpibatch.io.chunks.compression import Filter
 from mpibatch.io.formats import OWN_PARSERS, check, format_of, inspect
@@ -188,8 +190,7 @@ def is_safe_to_parse(file: str, most: int | None = None) -> bool:
         if len(pieces) != len(manifest.hashes):
             return False
         with open(file, "rb") as opened:
-            handle = opened.fileno()
             known = zip(pieces, manifest.hashes, strict=True)
-            return all(seal.hash_of(handle, *piece) == hashed for piece, hashed in known)
+            return all(seal.hash_of(partial(read_at, opened.fileno()), *piece) == hashed for piece, hashed in known)
     except (seal.Unsealed, ValueError, OSError):
         return False

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,13 +20,16 @@ from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
 from mpibatch.base.files import read_at
 from mpibatch.base.launch import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
-from mpibatch.io.seal import seal
+from mpibatch.io.seal import folders, seal
 from mpibatch.io.seal.digests import of_words
+from mpibatch.io.seal.folders import FolderBytes
+from mpibatch.io.seal.hits import Broken, Hit, broken_places, joined
 from mpibatch.io.seal.manifest import Manifest, Sealed, pieces_outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mpibatch.io.seal.seal import Read
     from mpibatch.mpi import MPI
 
 __all__ = ["Broken", "Report", "check", "verify"]
@@ -32,40 +37,6 @@ __all__ = ["Broken", "Report", "check", "verify"]
 # Of broken places, neighbours taken together, that one rank tells.
 MOST_TOLD = 1000
 FOREIGN = "it has no seal, so mpibatch did not write it"
-
-
-@dataclass(frozen=True, order=True)
-class Broken:
-    """A part of a file that is not what was written.
-
-    Parameters
-    ----------
-    start, stop : int
-        The bytes [start, stop) of the file among which at least one is wrong; all of it where the seal is missing.
-    dataset : str
-        Whose values lie there; "" for everything else.
-    description : str
-        The region in words, such as ``u[12:14, :, :]``, ``metadata, bytes 0-799``, or why there is no seal.
-
-    Notes
-    -----
-    Local. All of them are attributes; it cannot be changed. It prints as `description`, and sorts in the order of
-    the file.
-
-    Examples
-    --------
-    >>> from mpibatch.io import Broken
-    >>> print(Broken(800, 992, "u", "u[0:4, :]"))
-    u[0:4, :]
-    """
-
-    start: int
-    stop: int
-    dataset: str
-    description: str
-
-    def __str__(self) -> str:
-        return self.description
 
 
 @dataclass(frozen=True)
@@ -160,21 +131,23 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
         from mpibatch.mpi import private
 
         comm = private()
-    rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
-    begun: tuple[int, bytes, int, str, bool] = (0, b"", 0, "", False)
+    rank, ranks = (comm.rank, comm.size) if comm is not None else (0, 1)
+    begun = _Begun()
     with _agreed(comm, f"verifying {file}"):
         file = user_path(file)
         if rank == 0:
             begun = _begin(file)
-    bytes_of_file, data, before, trouble, is_foreign = begun if comm is None else comm.bcast(begun, root=0)
+    size, data, before, files, trouble, is_foreign = begun if comm is None else comm.bcast(begun, root=0)
     if trouble:
-        return Report(file, bytes_of_file, "", (), (Broken(0, bytes_of_file, "", trouble),), is_foreign)
+        return Report(file, size, "", (), (Broken(0, size, "", trouble),), is_foreign)
     with _agreed(comm, f"verifying {file}"):
         manifest = seal.unpack(data, before)
-        local_hits = _shared_work(file, manifest, rank, size)
+        local_hits = _shared_work(file, files, manifest, rank, ranks)
     hits_by_rank = [local_hits] if comm is None else comm.allgather(local_hits)
-    broken = tuple(_told(manifest, [hit for hits in hits_by_rank for hit in hits]))
-    return Report(file, bytes_of_file, manifest.content, tuple(d.name for d in manifest.datasets), broken)
+    hits = [hit for hits in hits_by_rank for hit in hits]
+    names = FolderBytes(file, files).names if files is not None else None
+    broken = tuple(broken_places(manifest, hits, names))
+    return Report(file, size, manifest.content, tuple(d.name for d in manifest.datasets), broken)
 
 
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
@@ -223,26 +196,44 @@ def _agreed(comm: MPI.Intracomm | None, doing: str) -> Any:
     return agreed(comm, doing)
 
 
-def _begin(file: str) -> tuple[int, bytes, int, str, bool]:
-    """Return (bytes of the file, packed manifest, bytes before it, why there is none, whether it is another program's).
+class _Begun(NamedTuple):
+    """What rank 0 learns of a file or folder, as plain values to be sent.
 
-    As plain values, to be sent.
+    Its bytes, its packed manifest and the bytes that this tells of; of a folder the names and sizes of files; why there
+    is no manifest, and whether another program wrote it.
     """
+
+    size: int = 0
+    data: bytes = b""
+    before: int = 0
+    files: folders.Files | None = None
+    trouble: str = ""
+    is_foreign: bool = False
+
+
+def _begin(file: str) -> _Begun:
     if SEPARATOR in file and not os.path.lexists(file):
         raise UsageError(f"cannot verify a part of {file}: give the file alone; all of it is verified")
     if not os.path.lexists(file):
         raise RunError(f"cannot verify {file}: there is no such file; check the name")
-    if not Path(file).is_file():
-        raise RunError(f"cannot verify {file}: it is not a regular file; give the name of a file")
+    is_folder = folders.is_store(file)
+    if not is_folder and not Path(file).is_file():
+        raise RunError(f"cannot verify {file}: it is not a regular file, nor a folder of Zarr; give another name")
+    size, files = 0, None
     try:
-        size = Path(file).stat().st_size
-        data, before = seal.read(file)
+        if is_folder:
+            files, data = folders.read(file)
+            size = before = sum(nbytes for _, nbytes in files)
+        else:
+            size = Path(file).stat().st_size
+            data, before = seal.read(file)
         seal.unpack(data, before)
     except seal.Unsealed as trouble:
-        return (size, b"", 0, FOREIGN, True) if _is_foreign(file) else (size, b"", 0, str(trouble), False)
+        is_foreign = not folders.is_ours(file) if is_folder else _is_foreign(file)
+        return _Begun(size, trouble=FOREIGN if is_foreign else str(trouble), is_foreign=is_foreign)
     except OSError as error:
         raise RunError(f"cannot verify {file}: {reason_of(error)}") from error
-    return size, data, before, "", False
+    return _Begun(size, data, before, files)
 
 
 def _is_foreign(file: str) -> bool:
@@ -273,38 +264,38 @@ def _is_in_ends(file: str, *words: bytes) -> bool:
     return not first or any(word in part for word in words for part in (first, last))
 
 
-class _Hit(NamedTuple):
-    """A broken range: of words `low` to `high` of a dataset, of a stored chunk, or (dataset -1) of bytes."""
-
-    dataset: int
-    low: int
-    high: int
-    start: int
-    stop: int
-
-
-def _shared_work(file: str, manifest: Manifest, rank: int, ranks: int) -> list[_Hit]:
+def _shared_work(file: str, files: folders.Files | None, manifest: Manifest, rank: int, ranks: int) -> list[Hit]:
     """Verify the ranges that begin in this rank's share of the file's bytes."""
     begin, end = (-(-manifest.size * r // ranks) for r in (rank, rank + 1))
-    hits: list[_Hit] = []
-    with open(file, "rb", buffering=0) as opened:
-        handle = opened.fileno()
+    hits: list[Hit] = []
+    with _opened(file, files) as read:
         for number, (start, stop) in enumerate(pieces_outside(manifest)):
-            if begin <= start < end and not _is_hashed(handle, start, stop, manifest.hashes[number]):
-                hits.append(_Hit(-1, start, stop, start, stop))
+            if begin <= start < end and not _is_hashed(read, start, stop, manifest.hashes[number]):
+                hits.append(Hit(-1, start, stop, start, stop))
         for number, dataset in enumerate(manifest.datasets):
-            hits += _broken_values(handle, number, dataset, manifest.byteorder, begin, end)
-    return list(_joined(manifest, hits))[:MOST_TOLD]
+            hits += _broken_values(read, number, dataset, manifest.byteorder, begin, end)
+    return list(joined(manifest, hits))[:MOST_TOLD]
 
 
-def _is_hashed(handle: int, start: int, stop: int, expected: bytes) -> bool:
+@contextmanager
+def _opened(file: str, files: folders.Files | None) -> Iterator[Read]:
+    """What reads so many bytes from a place on, of a file or of a folder's files."""
+    if files is None:
+        with open(file, "rb", buffering=0) as opened:
+            yield partial(read_at, opened.fileno())
+    else:
+        with FolderBytes(file, files) as parts:
+            yield parts.read
+
+
+def _is_hashed(read: Read, start: int, stop: int, expected: bytes) -> bool:
     try:
-        return seal.hash_of(handle, start, stop) == expected
+        return seal.hash_of(read, start, stop) == expected
     except OSError:
         return False
 
 
-def _broken_values(handle: int, number: int, dataset: Sealed, byteorder: str, begin: int, end: int) -> Iterator[_Hit]:
+def _broken_values(read: Read, number: int, dataset: Sealed, byteorder: str, begin: int, end: int) -> Iterator[Hit]:
     offsets, sizes = dataset.table[:, 0], dataset.table[:, 1]
     counts = -(-sizes // (dataset.table[:, 2] * dataset.table[:, 4]))
     low_of = np.cumsum(counts) - counts
@@ -316,21 +307,21 @@ def _broken_values(handle: int, number: int, dataset: Sealed, byteorder: str, be
                 continue
             stop = min(start + per_digest * word, offset + nbytes)
             low = first + k * per_digest
-            if _digest(handle, start, stop, word, low, byteorder) != int(dataset.digests[low_of[row] + k]):
+            if _digest(read, start, stop, word, low, byteorder) != int(dataset.digests[low_of[row] + k]):
                 if dataset.boxes is not None:
-                    yield _Hit(number, row, row + 1, start, stop)
+                    yield Hit(number, row, row + 1, start, stop)
                 else:
-                    yield _Hit(number, low, low + (stop - start) // word, start, stop)
+                    yield Hit(number, low, low + (stop - start) // word, start, stop)
 
 
-def _digest(handle: int, start: int, stop: int, word: int, first: int, byteorder: str) -> int:
+def _digest(read: Read, start: int, stop: int, word: int, first: int, byteorder: str) -> int:
     """The digest of a range of bytes, -1 if they cannot be read."""
     total = 0
     kind = np.dtype(f"u{word}").newbyteorder("<" if byteorder == "little" else ">")
     for low in range(start, stop, seal.PIECE_BYTES):
         length = min(seal.PIECE_BYTES, stop - low)
         try:
-            data = read_at(handle, length, low)
+            data = read(length, low)
         except OSError:
             return -1
         if len(data) != length:
@@ -338,63 +329,3 @@ def _digest(handle: int, start: int, stop: int, word: int, first: int, byteorder
         words = np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=False)
         total += of_words(words, first + (low - start) // word)
     return total & 0xFFFFFFFFFFFFFFFF
-
-
-def _joined(manifest: Manifest, hits: list[_Hit]) -> Iterator[_Hit]:
-    """Take neighbours together."""
-    open_hit: _Hit | None = None
-    for hit in sorted(hits):
-        if open_hit is None:
-            open_hit = hit
-        elif (
-            hit.dataset == open_hit.dataset
-            and hit.low == open_hit.high
-            and (hit.dataset < 0 or manifest.datasets[hit.dataset].boxes is None)
-        ):
-            start, stop = min(hit.start, open_hit.start), max(hit.stop, open_hit.stop)
-            open_hit = open_hit._replace(high=hit.high, start=start, stop=stop)
-        else:
-            yield open_hit
-            open_hit = hit
-    if open_hit is not None:
-        yield open_hit
-
-
-def _told(manifest: Manifest, hits: list[_Hit]) -> list[Broken]:
-    """What is broken, in words, in the order of the file."""
-    broken = []
-    for hit in _joined(manifest, hits):
-        if hit.dataset < 0:
-            broken.append(Broken(hit.start, hit.stop, "", f"metadata, bytes {hit.start}-{hit.stop - 1}"))
-            continue
-        dataset = manifest.datasets[hit.dataset]
-        broken.append(Broken(hit.start, hit.stop, dataset.name, f"{dataset.name}[{_region(dataset, hit)}]"))
-    return sorted(broken)
-
-
-def _region(dataset: Sealed, hit: _Hit) -> str:
-    """The smallest box of values around the words of a hit, as it is written in Python."""
-    shape = dataset.shape
-    if dataset.boxes is not None:
-        first, last = dataset.boxes[hit.low, 0].tolist(), [n - 1 for n in dataset.boxes[hit.low, 1].tolist()]
-    else:
-        item, word = np.dtype(dataset.dtype).itemsize, int(dataset.table[0, 2])
-        first = _place(hit.low * word // item, shape)
-        last = _place((hit.high * word - 1) // item, shape)
-        differing = next((axis for axis, (a, b) in enumerate(zip(first, last, strict=True)) if a != b), len(shape))
-        for axis in range(differing + 1, len(shape)):
-            first[axis], last[axis] = 0, shape[axis] - 1
-    indices = [
-        ":" if b - a + 1 == n and n > 1 else f"{a}:{b + 1}" if b > a else str(a)
-        for a, b, n in zip(first, last, shape, strict=True)
-    ]
-    return ", ".join(indices) or "()"
-
-
-def _place(index: int, shape: tuple[int, ...]) -> list[int]:
-    """The indices of the value that is number `index` in C order."""
-    place = []
-    for n in reversed(shape):
-        index, at = divmod(index, n)
-        place.append(at)
-    return place[::-1]

@@ -14,7 +14,7 @@ from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import PREFIX, to_attributes
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
-from mpibatch.io.base.names import PathLike, check_tree, flat_format, normal_name, output_path, user_path
+from mpibatch.io.base.names import PathLike, check_tree, foreign_format, normal_name, output_path, user_path
 from mpibatch.io.chunks.codec import by_dataset, stored_as
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
@@ -22,10 +22,11 @@ from mpibatch.io.seal.digests import of_field
 from mpibatch.io.write.column import columns_of, group_of
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.drivers import choose
-from mpibatch.io.write.flat.writer import check_options
-from mpibatch.io.write.flat.writer import save as save_flat
+from mpibatch.io.write.foreign import check_options
+from mpibatch.io.write.foreign import save as save_foreign
 from mpibatch.io.write.hints import hints
 from mpibatch.io.write.layout import Dataset
+from mpibatch.io.write.options import Options, check_levels
 from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
@@ -55,6 +56,7 @@ def save(
     compression: Any = None,
     driver: str | None = None,
     record: bool = False,
+    pyramid: int = 0,
     **named: Field | RegionTable,
 ) -> None:
     """Write fields and tables into one HDF5 file, or fields into a FITS, NIfTI or npy file, all ranks at once.
@@ -136,18 +138,22 @@ def save(
                 raise UsageError(
                     f"datasets {sorted(twice)} were given twice, in the dict and by keyword; give each once"
                 )
-            is_flat = flat_format(user_path(path)) is not None
-        if comm.bcast(is_flat, root=0):
+            kind = foreign_format(user_path(path))
+        options = Options(chunks, compression, pyramid)
+        if comm.bcast(kind is not None, root=0):
             with agreed(comm, f"writing {path}"):
-                options = ("chunks", chunks), ("compression", compression), ("driver", driver), ("record", record)
-                check_options(user_path(path), (*options, ("dataset_attrs", dataset_attrs)))
                 checked = {
                     normal_name(n): v if isinstance(v, RegionTable) else _checked(n, v, comm) for n, v in given.items()
                 }
-            save_flat(comm, user_path(path), checked, attrs or {}, overwrite=overwrite)
+                about = _extra(dataset_attrs or {}, given)
+                if str(kind).endswith("Zarr"):
+                    check_attributes(attrs or {}, OURS)
+                check_options(user_path(path), (("driver", driver), ("record", record)))
+            save_foreign(comm, user_path(path), checked, attrs or {}, about, options=options, overwrite=overwrite)
             return
         with agreed(comm, f"writing {path}"):
             target = output_path(path)
+            check_levels(target, pyramid, is_possible=False)
             check_attributes(attrs or {}, OURS)
             plan = _with_tables(given, dataset_attrs or {}, comm, chunks, compression)
             attributes = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}

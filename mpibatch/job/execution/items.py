@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
     from mpibatch.mpi import MPI
 
-__all__ = ["ItemRun", "costs", "items_of", "log_of"]
+__all__ = ["STDIN", "ItemRun", "costs", "items_of", "log_of"]
 
 STDIN = "-"
 ITEMS = "items.json"  # in the journal: those that standard input told of
 
 
-def items_of(batch: BatchJob, comm: MPI.Intracomm, given: Sequence[str] = ()) -> list[Values]:
+def items_of(batch: BatchJob, comm: MPI.Intracomm, given: Sequence[str] = (), *, is_run: bool = False) -> list[Values]:
     """Return the items of a batch, the same on all ranks. Collective: rank 0 looks for them.
 
-    `given` are paths in place of those of [batch]; "-" stands for the lines of standard input.
+    `given` are paths in place of those of [batch]; "-" stands for the lines of standard input, which a run keeps.
     """
     source = batch.settings.get("items")
     if not given and isinstance(source, str) and SEPARATOR in source:
@@ -50,7 +50,7 @@ def items_of(batch: BatchJob, comm: MPI.Intracomm, given: Sequence[str] = ()) ->
         rows = []
         with agreed(comm, f"looking for the items of {batch.source}"):
             if comm.rank == 0:
-                rows = _listed(batch, list(given))
+                rows = _listed(batch, list(given), is_run=is_run)
         rows = comm.bcast(rows, root=0)
     with agreed(comm, f"checking the items of {batch.source}"):
         rows = [batch.named(values) for values in rows]
@@ -60,13 +60,14 @@ def items_of(batch: BatchJob, comm: MPI.Intracomm, given: Sequence[str] = ()) ->
     return rows
 
 
-def _listed(batch: BatchJob, given: list[str]) -> list[Values]:
+def _listed(batch: BatchJob, given: list[str], *, is_run: bool) -> list[Values]:
     """What rank 0 finds."""
     kept = Path(batch.journal) / ITEMS
     source = batch.settings.get("items")
     if given == [STDIN]:
         paths = [line for line in sys.stdin.read().splitlines() if line.strip()]
-        _keep(kept, paths)
+        if is_run:
+            _keep(kept, paths)
         return of_paths(paths)
     if given:
         return of_paths(given)
@@ -85,8 +86,11 @@ def _listed(batch: BatchJob, given: list[str]) -> list[Values]:
 
 
 def _keep(path: Path, paths: list[str]) -> None:
-    """Note the items for runs without them, such as one of those that failed."""
-    if path.parent.parent.is_dir():
+    """Note the items for runs without them, such as one of those that failed.
+
+    Not over those of a journal: if they are others, it is another batch's, and this run is refused.
+    """
+    if path.parent.parent.is_dir() and not path.exists():
         write_json(path, {"items": paths})
 
 

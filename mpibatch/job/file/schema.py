@@ -74,9 +74,9 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """What is written: one HDF5 file. `dataset` names the last step's result; `record`: with a record of the run.
+    """What is written: one HDF5 file, or the format that its name stands for. `dataset` names the last step's result.
 
-    `compression`, `chunks`, `driver` are as in `mpibatch.save`.
+    `record`: with a record of the run; `compression`, `chunks`, `driver`, `pyramid` are as in `mpibatch.save`.
     """
 
     path: str
@@ -85,6 +85,7 @@ class Output:
     compression: str | None = None
     chunks: str | Sequence[int] | None = None
     driver: str | None = None
+    pyramid: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "compression": Key(checks.compression),
         "chunks": Key(checks.any_of(checks.one_of("auto"), checks.list_of(checks.integer(1)))),
         "driver": Key(checks.one_of("direct", "mpio")),
+        "pyramid": Key(checks.integer(0)),
     },
     "checkpoint": {
         "path": Key(checks.text, made=user_place),

@@ -96,11 +96,11 @@ class Slabs:
         cuts = [[n * rank // COMM.size for rank in range(COMM.size + 1)] for n in half[:2]]
         rows, self.columns = ([slice(*pair) for pair in itertools.pairwise(cut)] for cut in cuts)
         self.mine = self.columns[COMM.rank]
-        there = (half[0], self.mine.stop - self.mine.start, half[2])
-        here = (rows[COMM.rank].stop - rows[COMM.rank].start, *half[1:])
-        self.there, self.here = np.empty(there, "c16"), np.empty(here, "c16")
-        self.leaving = [self._part(here, 1, part) for part in self.columns]
-        self.arriving = [self._part(there, 0, part) for part in rows]
+        tall = (half[0], self.mine.stop - self.mine.start, half[2])
+        flat = (rows[COMM.rank].stop - rows[COMM.rank].start, *half[1:])
+        self._tall, self._flat = np.empty(tall, "c16"), np.empty(flat, "c16")
+        self.leaving = [self._part(flat, 1, part) for part in self.columns]
+        self.arriving = [self._part(tall, 0, part) for part in rows]
         self.once = [1] * COMM.size, [0] * COMM.size
 
     @staticmethod
@@ -110,15 +110,15 @@ class Slabs:
         return MPI.C_DOUBLE_COMPLEX.Create_subarray(shape, sizes, starts).Commit()
 
     def away(self, values: Array) -> Array:
-        COMM.Alltoallw([values, self.once, self.leaving], [self.there, self.once, self.arriving])
-        return self.there
+        COMM.Alltoallw([values, self.once, self.leaving], [self._tall, self.once, self.arriving])
+        return self._tall
 
     def first(self, values: Array) -> Array:
         return np.asarray(fft.fft(values, axis=0, overwrite_x=True))
 
     def home(self, values: Array) -> Array:
-        COMM.Alltoallw([values, self.once, self.arriving], [self.here, self.once, self.leaving])
-        return self.here
+        COMM.Alltoallw([values, self.once, self.arriving], [self._flat, self.once, self.leaving])
+        return self._flat
 
 
 def poisson_of_slabs(mine: Array, shape: tuple[int, ...]) -> Call:

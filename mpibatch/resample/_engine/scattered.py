@@ -61,13 +61,13 @@ def _by_owners(name: str, c: Coefficients, points: Array, out: Array) -> None:
         part = np.ascontiguousarray(points[:, low:high].T)
         with timed("halo"):
             rows = np.column_stack([np.full(high - low, grid.rank), np.arange(low, high), part.view(np.int64)])
-            asked_here = forward(grid.comm, _owners(c, part), rows)
-        at = np.ascontiguousarray(asked_here[:, 2:].T).view(np.float64)
-        values = np.empty(len(asked_here))
+            mine = forward(grid.comm, _owners(c, part), rows)
+        at = np.ascontiguousarray(mine[:, 2:].T).view(np.float64)
+        values = np.empty(len(mine))
         fill(name, c, Points(Box((0,), values.shape), at), values)
         with timed("halo"):
-            answers = np.column_stack([asked_here[:, 1], values.view(np.int64)])
-            places, bits = forward(grid.comm, asked_here[:, 0], answers).T
+            answers = np.column_stack([mine[:, 1], values.view(np.int64)])
+            places, bits = forward(grid.comm, mine[:, 0], answers).T
         out[places] = converted(np.ascontiguousarray(bits).view(np.float64), out.dtype)
 
 

@@ -14,8 +14,8 @@ from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import gather_all
 from mpibatch.mpi import same
 from mpibatch.resample._engine.arguments import request_of
+from mpibatch.resample._engine.points import sample_points
 from mpibatch.resample._engine.samples import coefficients_of
-from mpibatch.resample._engine.scattered import sample_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

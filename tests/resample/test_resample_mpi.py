@@ -14,7 +14,7 @@ from scipy import ndimage
 import mpibatch as mb
 from mpibatch import resample
 from mpibatch.mpi import MPI
-from mpibatch.resample._engine import scattered
+from mpibatch.resample._engine import points
 from tests.support.segments import field, same_bits
 
 pytestmark = pytest.mark.mpi
@@ -199,7 +199,7 @@ def test_too_many_cells_for_scattered_points(monkeypatch: pytest.MonkeyPatch) ->
         resample.map_coordinates(u, rng.uniform(0, 39, (2, 900)), order=1)
     # Less than the whole field, and enough for a block and what is around it.
     monkeypatch.setenv("MPIBATCH_MEMORY_LIMIT", "20000")
-    monkeypatch.setattr(scattered, "MOST", 100)
+    monkeypatch.setattr(points, "MOST", 100)
     far = rng.uniform(-9, 48, (2, 900))
     far[:, 500] = np.nan
     for mode in ("constant", "reflect", "grid-wrap"):

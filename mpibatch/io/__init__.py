@@ -6,6 +6,7 @@ writes any number of fields into one HDF5 file, all ranks at once, and gives it 
 still, byte for byte, what was written. The rooms, in order of dependency:
 
 - ``base``: names, geometry, room on the disk, closing
+- ``vault``: encrypted files, their keys, and the plain bytes that HDF5 sees of them
 - ``chunks``: datasets in chunks, and the filters through which they go
 - ``formats``: one module per format, what a file holds and the reading of a box of it; and what files of others say
 - ``seal``: digests, the seal of a file, and whether it still holds
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from mpibatch.io.read.lazy_array import Geometry, LazyArray
     from mpibatch.io.read.lazy_file import File, open
     from mpibatch.io.read.loader import load
-    from mpibatch.io.seal.verification import Broken, Report, check, verify
+    from mpibatch.io.seal.damage import Broken
+    from mpibatch.io.seal.verification import Report, check, verify
     from mpibatch.io.write.saver import save
 else:
     __getattr__, __dir__ = attach(
@@ -45,7 +47,8 @@ else:
             "read.lazy_array": ("Geometry", "LazyArray"),
             "read.lazy_file": ("File", "open"),
             "write.saver": ("save",),
-            "seal.verification": ("Broken", "Report", "check", "verify"),
+            "seal.damage": ("Broken",),
+            "seal.verification": ("Report", "check", "verify"),
         },
     )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.base.names import split_path
 from mpibatch.io.formats.source import Array, Scaling, Selection, Source, ask, check
+from mpibatch.io.vault.unlocking import is_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -125,6 +126,8 @@ def _signed(file: BinaryIO, head: bytes) -> str | None:
             return name
     if marked := _marked(head):
         return marked
+    if is_sealed(file.name):
+        return "hdf5"  # encrypted
     for offset in _HDF5_OFFSETS:
         file.seek(offset)
         if file.read(8) == b"\x89HDF\r\n\x1a\n":

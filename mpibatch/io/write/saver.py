@@ -19,7 +19,9 @@ from mpibatch.io.chunks.codec import by_dataset, stored_as
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.seal.digests import of_field
-from mpibatch.io.write.column import columns_of, group_of
+from mpibatch.io.vault.vault import begun
+from mpibatch.io.write import direct
+from mpibatch.io.write.column import Column, columns_of, field_of, group_of
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.drivers import choose
 from mpibatch.io.write.flat.writer import check_options
@@ -55,6 +57,8 @@ def save(
     compression: Any = None,
     driver: str | None = None,
     record: bool = False,
+    encrypt: PathLike | None = None,
+    disclose: bool = False,
     **named: Field | RegionTable,
 ) -> None:
     """Write fields and tables into one HDF5 file, or fields into a FITS, NIfTI or npy file, all ranks at once.
@@ -92,6 +96,12 @@ def save(
         "direct", or "mpio" where h5py has MPI. Default: ``$MPIBATCH_DRIVER``, else the better one that works here.
     record : bool, default False
         Whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds.
+    encrypt : str or path-like, optional
+        A file with recipients, one ``age1...`` a line, who alone can read the file by their keys. Every rank encrypts
+        what it writes; no byte of values, names or attributes reaches the disk in plain. Implies chunks. Needs the
+        extra "seal".
+    disclose : bool, default False
+        Whether names, shapes and dtypes of an encrypted file stay readable for everybody.
     **named : Field or RegionTable
         Further ones by the name of their dataset.
 
@@ -140,7 +150,7 @@ def save(
         if comm.bcast(is_flat, root=0):
             with agreed(comm, f"writing {path}"):
                 options = ("chunks", chunks), ("compression", compression), ("driver", driver), ("record", record)
-                check_options(user_path(path), (*options, ("dataset_attrs", dataset_attrs)))
+                check_options(user_path(path), (*options, ("dataset_attrs", dataset_attrs), ("encrypt", encrypt)))
                 checked = {
                     normal_name(n): v if isinstance(v, RegionTable) else _checked(n, v, comm) for n, v in given.items()
                 }
@@ -149,7 +159,9 @@ def save(
         with agreed(comm, f"writing {path}"):
             target = output_path(path)
             check_attributes(attrs or {}, OURS)
-            plan = _with_tables(given, dataset_attrs or {}, comm, chunks, compression)
+            if encrypt is not None and driver not in (None, "direct"):
+                raise UsageError(f"driver={driver!r} does not encrypt; leave it out, or give driver='direct'")
+            plan = _with_tables(given, dataset_attrs or {}, comm, chunks, compression, is_cut=encrypt is not None)
             attributes = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
         datasets, chosen = [dataset for dataset, _ in plan], [block for _, block in plan]
         on_root, attributes = comm.bcast((datasets, attributes), root=0)
@@ -158,12 +170,19 @@ def save(
                 raise UsageError(
                     f"ranks were to write different datasets: {datasets} here, {on_root} on rank 0; give all the same"
                 )
+        vault = None if encrypt is None else begun(comm, encrypt, datasets, discloses=disclose)
+        if vault is not None:
+            chosen = [field_of(comm, block) if isinstance(block, Column) else block for block in chosen]
+            driver = "direct"  # parallel HDF5 writes what it is given
         by = choose(comm, driver, any(dataset.chunks for dataset in datasets), target)
-        with committed(comm, target, overwrite) as part:
+        with committed(comm, target, overwrite, vault=vault) as part:
             # Chunks have digests of their own bytes; these are of the values, however they are stored.
             part.values = {dataset.name: of_field(comm, block) for dataset, block in plan if dataset.chunks}
             with phase("io"):  # closed before the record tells of it
-                part.extents = by.driver.write(comm, part.path, datasets, chosen, attributes)
+                if vault is None:
+                    part.extents = by.driver.write(comm, part.path, datasets, chosen, attributes)
+                else:
+                    part.extents = direct.write(comm, part.path, datasets, chosen, attributes, vault)
             if record:
                 cut = {d.name: u for d, u in plan if isinstance(u, Field)}
                 add_record(comm, part.path, cut, by.name, hints())
@@ -194,20 +213,30 @@ def planned(
 
 
 def _with_tables(
-    given: Mapping[str, Any], attrs: Mapping[str, Attributes], comm: MPI.Intracomm, chunks: Any, compression: Any
+    given: Mapping[str, Any],
+    attrs: Mapping[str, Attributes],
+    comm: MPI.Intracomm,
+    chunks: Any,
+    compression: Any,
+    *,
+    is_cut: bool,
 ) -> list[tuple[Dataset, Block]]:
-    """What to write of fields and of tables, in the order of names."""
+    """What to write of fields and of tables, in the order of names; with `is_cut`, all of it in chunks."""
     tables = {name: value for name, value in given.items() if isinstance(value, RegionTable)}
     extra = _extra(attrs, given)
     about = {name: values for name, values in attrs.items() if name not in tables}
     rest = {name: value for name, value in given.items() if name not in tables}
+    if is_cut:
+        chunks = {name: cut or "auto" for name, cut in by_dataset("chunks", chunks, map(normal_name, rest)).items()}
+        chunks = {normal_name(name): chunks.get(normal_name(name), "auto") for name in rest}
     plan: list[tuple[Dataset, Block]] = [*planned(rest, about, comm, chunks, compression)]
     for name, table in tables.items():
         check_attributes(table.attrs, (COLUMNS,))
         # Of all columns the first to be made brings the attributes of their group.
         group = group_of(table, extra.get(normal_name(name), {}))
         for place, (column, block) in enumerate(sorted(columns_of(name, table, comm).items())):
-            plan.append((Dataset(column, block.shape, block.dtype.str, group={} if place else group), block))
+            cut = stored_as(column, block.shape, block.dtype, 0, "auto", None) if is_cut else (None, None)
+            plan.append((Dataset(column, block.shape, block.dtype.str, {}, *cut, {} if place else group), block))
     counts = Counter(dataset.name for dataset, _ in plan)
     if twice := sorted(name for name, count in counts.items() if count > 1):
         raise UsageError(

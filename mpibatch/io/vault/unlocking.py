@@ -1,0 +1,132 @@
+"""The secrets of vaults that this process may read: found with its keys, kept in its memory, told to the other ranks.
+
+Rank 0 alone reads keys. It tells the others the secret of one vault at a time, by messages of MPI, by which the values
+travel, too.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from mpibatch.base.errors import RunError, UsageError, reason_of
+from mpibatch.io.vault import envelope
+from mpibatch.io.vault.age import Identity, unwrap
+from mpibatch.io.vault.cipher import Cipher
+from mpibatch.io.vault.keys import default_source, identities_of
+
+if TYPE_CHECKING:
+    from mpibatch.io.base.names import PathLike
+
+__all__ = [
+    "Damaged", "Unlocked", "cipher_of", "has_whole_header", "is_sealed", "remember", "secret_of", "take", "unlock",
+    "unlocked", "use",
+]  # fmt: skip
+
+Unlocked = tuple[bytes, bytes] | None  # which vault, and its secret
+
+
+class Damaged(RunError):
+    """A vault is not as it was written."""
+
+
+# Of headers, by their SHA-256: what is written anew has another one.
+_secrets: dict[bytes, bytes] = {}
+_keys: dict[str, tuple[Identity, ...]] = {}  # of key files given for the whole process
+
+
+def use(source: PathLike) -> None:
+    """Try the keys of a file, or of ``fd:N``, from now on with every vault. Local. RunError or UsageError."""
+    name = os.fspath(source)
+    if name not in _keys:
+        _keys[name] = identities_of(name)
+
+
+def is_sealed(path: str) -> bool:
+    """Whether a file is a vault; not where it cannot be read. Local."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+            heads = [os.pread(file.fileno(), len(envelope.MAGIC), at) for at in (0, envelope.COPY)]
+            return any(map(envelope.is_vault, heads))
+    except OSError:
+        return False
+
+
+def unlock(path: str, identity: PathLike | None = None) -> None:
+    """See to it that a file can be read if it is a vault, by the keys of a file or those in use. Local.
+
+    UsageError if no key was given, RunError if none is for this vault.
+    """
+    if is_sealed(path):
+        secret_of(path, _header(path), identity)
+
+
+def has_whole_header(path: str) -> bool:
+    """Whether a file is no vault, or one with two equal copies of its header. Local. As `unlock`."""
+    return not is_sealed(path) or _header(path).is_whole
+
+
+def _header(path: str) -> envelope.Wrapped:
+    try:
+        with open(path, "rb") as file:
+            return envelope.read_header(file.fileno())
+    except envelope.Torn as trouble:
+        raise Damaged(f"{path!r} cannot be opened: {trouble}; restore it from a copy") from trouble
+    except OSError as error:
+        raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
+
+
+def secret_of(path: str, wrapped: envelope.Wrapped, identity: PathLike | None = None) -> bytes:
+    """Return the secret of a vault. Local. As `unlock`."""
+    if wrapped.key not in _secrets:
+        _secrets[wrapped.key] = _opened(path, wrapped, identity)
+    return _secrets[wrapped.key]
+
+
+def remember(header: bytes, secret: bytes) -> None:
+    """Keep the secret of a vault that this run writes, so that it can read it, too. Local."""
+    _secrets[envelope.Wrapped(envelope.wrapped_in(header), is_whole=True).key] = secret
+
+
+def unlocked(path: str, identity: PathLike | None = None) -> Unlocked:
+    """`unlock`, and return what other ranks need to read the file, too; None if it is no vault. Local."""
+    if not is_sealed(path):
+        return None
+    wrapped = _header(path)
+    return wrapped.key, secret_of(path, wrapped, identity)
+
+
+def take(secret: Unlocked) -> None:
+    """Read from now on what another rank has `unlocked`. Local."""
+    if secret is not None:
+        _secrets[secret[0]] = secret[1]
+
+
+@lru_cache(maxsize=64)
+def cipher_of(secret: bytes) -> Cipher:
+    """Return the keys that follow from a secret. Local."""
+    return Cipher(secret)
+
+
+def _opened(path: str, wrapped: envelope.Wrapped, identity: PathLike | None) -> bytes:
+    if identity is not None:
+        keys = identities_of(identity)
+    else:
+        if (source := default_source()) is not None:
+            use(source)
+        keys = tuple(key for keys_of_file in _keys.values() for key in keys_of_file)
+    if not keys:
+        raise UsageError(
+            f"{path!r} is encrypted, and no key was given; give the file of one: identity=FILE, --identity FILE, or "
+            "MPIBATCH_IDENTITY=FILE"
+        )
+    try:
+        secret = unwrap(wrapped.data, keys)
+    except ValueError as error:
+        raise Damaged(f"{path!r} cannot be opened: its header is damaged: {error}; restore it from a copy") from error
+    if secret is None:
+        raise RunError(
+            f"{path!r} is encrypted, and for none of the {len(keys)} keys given; give the key of one of its recipients"
+        )
+    return secret

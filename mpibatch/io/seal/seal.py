@@ -20,6 +20,7 @@ from mpibatch.io.base.room import room_for
 from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.seal.manifest import Manifest, build, header_of, pack, parse, pieces_outside
 from mpibatch.io.vault.images import image_of
+from mpibatch.io.vault.unlocking import keyed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -157,10 +158,11 @@ def unpack(data: bytes, size: int) -> Manifest:
 def content_of(path: str) -> str | None:
     """Return the content digest that a sealed file tells of itself, None without a seal. Local.
 
-    Cheap: reads the manifest only, and does not verify anything else.
+    Of an encrypted file under its own secret, so that it tells nothing to others. Cheap: reads the manifest only, and
+    does not verify anything else.
     """
     header: dict[str, Any] = {}
     with contextlib.suppress(Unsealed, ValueError):
         if Path(path).is_file():
             header, _ = header_of(read(path)[0])
-    return header.get("content")
+    return keyed(path, header["content"]) if header else None

@@ -10,7 +10,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from mpibatch.io.seal.damage import Broken, Hit, in_words, joined
 from mpibatch.io.seal.digests import of_words
 from mpibatch.io.seal.manifest import Manifest, Sealed, pieces_outside
 from mpibatch.io.vault.images import image_of
-from mpibatch.io.vault.unlocking import Damaged, has_whole_header, take, unlock, unlocked
+from mpibatch.io.vault.unlocking import Damaged, Unlocked, has_whole_header, keyed, take, unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,22 +132,22 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None, *, identity: PathL
 
         comm = private()
     rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
-    begun: tuple[int, bytes, int, str, bool] = (0, b"", 0, "", False)
+    begun = _Begun(0)
     with _agreed(comm, f"verifying {file}"):
         file = user_path(file)
         if rank == 0:
             begun = _begin(file, identity)
-    bytes_of_file, data, before, trouble, is_foreign = begun if comm is None else comm.bcast(begun, root=0)
-    if trouble:
-        return Report(file, bytes_of_file, "", (), (Broken(0, bytes_of_file, "", trouble),), is_foreign)
-    if comm is not None:
-        take(comm.bcast(unlocked(file) if rank == 0 else None, root=0))
+    begun = begun if comm is None else comm.bcast(begun, root=0)
+    if begun.trouble:
+        whole = Broken(0, begun.size, "", begun.trouble)
+        return Report(file, begun.size, "", (), (whole,), begun.is_foreign)
+    take(begun.secret)
     with _agreed(comm, f"verifying {file}"):
-        manifest = seal.unpack(data, before)
+        manifest = seal.unpack(begun.data, begun.before)
         local_hits = _shared_work(file, manifest, rank, size)
     hits_by_rank = [local_hits] if comm is None else comm.allgather(local_hits)
     broken = tuple(in_words(manifest, [hit for hits in hits_by_rank for hit in hits]))
-    return Report(file, bytes_of_file, manifest.content, tuple(d.name for d in manifest.datasets), broken)
+    return Report(file, begun.size, begun.content, tuple(d.name for d in manifest.datasets), broken)
 
 
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
@@ -196,11 +196,20 @@ def _agreed(comm: MPI.Intracomm | None, doing: str) -> Any:
     return agreed(comm, doing)
 
 
-def _begin(file: str, identity: PathLike | None) -> tuple[int, bytes, int, str, bool]:
-    """Return (bytes of the file, packed manifest, bytes before it, why there is none, whether it is another program's).
+class _Begun(NamedTuple):
+    """What rank 0 knows of a file of `size` bytes: its packed manifest, behind `before` bytes of HDF5's, or why not."""
 
-    As plain values, to be sent.
-    """
+    size: int
+    data: bytes = b""
+    before: int = 0
+    content: str = ""
+    secret: Unlocked = None
+    trouble: str = ""
+    is_foreign: bool = False
+
+
+def _begin(file: str, identity: PathLike | None) -> _Begun:
+    """Look at the seal. Local. RunError or UsageError if there is nothing to look at."""
     if SEPARATOR in file and not os.path.lexists(file):
         raise UsageError(f"cannot verify a part of {file}: give the file alone; all of it is verified")
     if not os.path.lexists(file):
@@ -209,18 +218,19 @@ def _begin(file: str, identity: PathLike | None) -> tuple[int, bytes, int, str, 
         raise RunError(f"cannot verify {file}: it is not a regular file; give the name of a file")
     try:
         size = Path(file).stat().st_size
-        unlock(file, identity)
+        secret = unlocked(file, identity)
         if not has_whole_header(file):
-            return size, b"", 0, "one of the two copies of the header, bytes 0-65535, is damaged", False
+            return _Begun(size, trouble="one of the two copies of the header, bytes 0-65535, is damaged")
         data, before = seal.read(file)
-        seal.unpack(data, before)
+        content = keyed(file, seal.unpack(data, before).content)
     except Damaged as trouble:
-        return size, b"", 0, str(trouble), False
+        return _Begun(size, trouble=str(trouble))
     except seal.Unsealed as trouble:
-        return (size, b"", 0, FOREIGN, True) if _is_foreign(file) else (size, b"", 0, str(trouble), False)
+        is_foreign = _is_foreign(file)
+        return _Begun(size, trouble=FOREIGN if is_foreign else str(trouble), is_foreign=is_foreign)
     except OSError as error:
         raise RunError(f"cannot verify {file}: {reason_of(error)}") from error
-    return size, data, before, "", False
+    return _Begun(size, data, before, content, secret)
 
 
 def _is_foreign(file: str) -> bool:

@@ -8,6 +8,7 @@ kept apart.
 
 from __future__ import annotations
 
+import hmac
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,7 @@ class Cipher:
         if len(secret) != SECRET_BYTES:
             raise ValueError("a secret of a strange length")
         self._values = gcm(derived(secret, b"mpibatch vault 1 values", b""))
+        self._digests = derived(secret, b"mpibatch vault 1 digests", b"")
         self.index = gcm(derived(secret, b"mpibatch vault 1 index", b""))
 
     def seal(self, data: Any, dataset: int, block: int, about: bytes) -> tuple[Bytes, bytes]:
@@ -149,6 +151,10 @@ class Cipher:
             self._values.encrypt_into(_nonce(dataset, block, segment), plain[low:high], about, into[low : high + TAG])
             tags.append(bytes(into[high : high + TAG]))
         return sealed[: len(plain)], b"".join(tags)
+
+    def keyed(self, digest: str) -> str:
+        """Return what stands for a digest to those who have the secret. Local."""
+        return hmac.digest(self._digests, digest.encode(), "sha256").hex()
 
     def open(self, sealed: Any, tag: bytes, place: tuple[int, int, int], about: bytes, into: Any) -> None:
         """Open the segment of a place (dataset, block, segment) into memory of its length. Local. Raises Forged."""

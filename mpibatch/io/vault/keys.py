@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["VARIABLE", "default_source", "identities_of", "recipients_of"]
+__all__ = ["VARIABLE", "default_source", "identities_of", "read_private", "recipients_of", "write_private"]
 
 # Names a key file; the folder of credentials is systemd's.
 VARIABLE, CREDENTIALS, CREDENTIAL = "MPIBATCH_IDENTITY", "CREDENTIALS_DIRECTORY", "mpibatch.identity"
@@ -57,7 +57,7 @@ def identities_of(source: PathLike) -> tuple[Identity, ...]:
         name, text = f"descriptor {name[3:]}", _read_descriptor(name[3:])
     else:
         name = user_path(name)
-        text = _read_private(name)
+        text = read_private(name)
     identities = _lines(name, text, Identity.parsed, "a key (AGE-SECRET-KEY-1...)")
     if not identities:
         raise UsageError(f"{name!r} holds no key; make one: mpibatch key new FILE")
@@ -73,7 +73,24 @@ def default_source() -> str | None:
     return str(there) if there and there.exists() else None
 
 
-def _read_private(path: str) -> bytes:
+def write_private(target: PathLike, text: str) -> None:
+    """Write a new key file that nobody else may read. Local. RunError, also if there is one."""
+    path = user_path(os.fspath(target))
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)
+        with open(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+    except FileExistsError:
+        raise RunError(f"{path!r} exists; give another name: what a lost key encrypted is lost, too") from None
+    except OSError as error:
+        raise RunError(f"cannot write the key file {path!r}: {reason_of(error)}") from error
+
+
+def read_private(path: str) -> bytes:
+    """Return the bytes of a file that nobody else may read. Local. RunError or UsageError."""
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
             status = os.fstat(file.fileno())

@@ -6,9 +6,10 @@ travel, too.
 
 from __future__ import annotations
 
+import json
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.vault import envelope
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from mpibatch.io.base.names import PathLike
 
 __all__ = [
-    "Damaged", "Unlocked", "cipher_of", "has_whole_header", "is_sealed", "remember", "secret_of", "take", "unlock",
-    "unlocked", "use",
+    "Damaged", "Unlocked", "cipher_of", "disclosed", "has_whole_header", "is_sealed", "keyed", "keys_of", "remember",
+    "secret_of", "take", "unlock", "unlocked", "use",
 ]  # fmt: skip
 
 Unlocked = tuple[bytes, bytes] | None  # which vault, and its secret
@@ -33,14 +34,21 @@ class Damaged(RunError):
 
 # Of headers, by their SHA-256: what is written anew has another one.
 _secrets: dict[bytes, bytes] = {}
-_keys: dict[str, tuple[Identity, ...]] = {}  # of key files given for the whole process
+_keys: dict[str, tuple[Identity, ...]] = {}  # of key files: a descriptor can be read once
+_sources: list[str] = []  # key files given for the whole process
 
 
 def use(source: PathLike) -> None:
-    """Try the keys of a file, or of ``fd:N``, from now on with every vault. Local. RunError or UsageError."""
+    """Try the keys of a file, or of ``fd:N``, from now on with every vault. Local. It is read when one is opened."""
+    _sources.append(os.fspath(source))
+
+
+def keys_of(source: PathLike) -> tuple[Identity, ...]:
+    """Return the keys of a file, or of ``fd:N``, which is read once. Local. RunError or UsageError."""
     name = os.fspath(source)
     if name not in _keys:
         _keys[name] = identities_of(name)
+    return _keys[name]
 
 
 def is_sealed(path: str) -> bool:
@@ -56,7 +64,7 @@ def is_sealed(path: str) -> bool:
 def unlock(path: str, identity: PathLike | None = None) -> None:
     """See to it that a file can be read if it is a vault, by the keys of a file or those in use. Local.
 
-    UsageError if no key was given, RunError if none is for this vault.
+    UsageError if no key was given, or none is for this vault; Damaged.
     """
     if is_sealed(path):
         secret_of(path, _header(path), identity)
@@ -97,6 +105,26 @@ def unlocked(path: str, identity: PathLike | None = None) -> Unlocked:
     return wrapped.key, secret_of(path, wrapped, identity)
 
 
+def disclosed(path: str) -> list[dict[str, Any]]:
+    """Return the names, shapes and dtypes that a vault tells to everybody; [] if none. Local. Not proven to be so."""
+    try:
+        with open(path, "rb") as file:
+            text = envelope.public_text(file.fileno())
+        known = json.loads(text)["datasets"] if text else []
+        return [
+            {"name": str(d["name"]), "shape": [int(n) for n in d["shape"]], "dtype": str(d["dtype"])} for d in known
+        ]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def keyed(path: str, digest: str) -> str:
+    """Return a digest of a vault's content that tells nothing to whoever has no key; of plain files as it is. Local."""
+    if not digest or not is_sealed(path):
+        return digest
+    return cipher_of(secret_of(path, _header(path))).keyed(digest)
+
+
 def take(secret: Unlocked) -> None:
     """Read from now on what another rank has `unlocked`. Local."""
     if secret is not None:
@@ -110,12 +138,10 @@ def cipher_of(secret: bytes) -> Cipher:
 
 
 def _opened(path: str, wrapped: envelope.Wrapped, identity: PathLike | None) -> bytes:
-    if identity is not None:
-        keys = identities_of(identity)
-    else:
-        if (source := default_source()) is not None:
-            use(source)
-        keys = tuple(key for keys_of_file in _keys.values() for key in keys_of_file)
+    sources = [os.fspath(identity)] if identity is not None else list(_sources)
+    if not sources and (default := default_source()) is not None:
+        sources = [default]
+    keys = [key for source in dict.fromkeys(sources) for key in keys_of(source)]
     if not keys:
         raise UsageError(
             f"{path!r} is encrypted, and no key was given; give the file of one: identity=FILE, --identity FILE, or "
@@ -126,7 +152,8 @@ def _opened(path: str, wrapped: envelope.Wrapped, identity: PathLike | None) -> 
     except ValueError as error:
         raise Damaged(f"{path!r} cannot be opened: its header is damaged: {error}; restore it from a copy") from error
     if secret is None:
-        raise RunError(
+        # Not a RunError: of those of damaged files some are passed over.
+        raise UsageError(
             f"{path!r} is encrypted, and for none of the {len(keys)} keys given; give the key of one of its recipients"
         )
     return secret

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from mpibatch.job.document.problems import Problems
 
-__all__ = ["check_format", "check_written"]
+__all__ = ["check_format", "check_secrecy", "check_written"]
 
-ONLY_HDF5 = ("compression", "chunks", "driver")
+ONLY_HDF5 = ("compression", "chunks", "driver", "encrypt")
 
 
 def check_written(path: str, problems: Problems) -> None:
@@ -41,3 +41,17 @@ def check_format(document: Mapping[str, Any], output: Mapping[str, Any], saved: 
     if "checkpoint" in document:
         words = f"[checkpoint] needs an output in HDF5, which says what it was made of; {path!r} is {kind}: write .h5"
         problems.add(("checkpoint",), words)
+
+
+def check_secrecy(document: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]], problems: Problems) -> None:
+    """Note where a job would leave in plain what it is to encrypt. Local."""
+    output, checkpoint = tables["output"], tables["checkpoint"]
+    if "encrypt" in output and "checkpoint" in document and "encrypt" not in checkpoint:
+        words = "[checkpoint] would keep in plain what [output] encrypts; give it encrypt = ..., too"
+        problems.add(("checkpoint",), words)
+    if output.get("disclose") and "encrypt" not in output:
+        words = "[output] disclose is for encrypted files; leave it out, or give encrypt = ..."
+        problems.add(("output", "disclose"), words)
+    if "encrypt" in output and output.get("driver") == "mpio":
+        words = '[output] driver = "mpio" does not encrypt; leave it out'
+        problems.add(("output", "driver"), words)

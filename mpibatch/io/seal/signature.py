@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import os
 import struct
 from dataclasses import dataclass, field
@@ -72,7 +71,8 @@ class SigningKey:
         """What a file of it holds. Local."""
         pair = self.seed + self.public.point
         none = bytes(32), bytes(8), bytes(8)
-        packed = SECRET.pack(KIND, NO_PASSWORD, CHECKSUM, *none, self.number, pair, _checksum(self.number, pair))
+        # As minisign -W writes it: without a password there is no checksum.
+        packed = SECRET.pack(KIND, NO_PASSWORD, CHECKSUM, *none, self.number, pair, bytes(32))
         return _lines("minisign secret key, without a password", packed)
 
     def signature_of(self, message: bytes) -> bytes:
@@ -91,20 +91,22 @@ def new_key() -> SigningKey:
 def read_signing(source: PathLike) -> SigningKey:
     """Return the key in a file that nobody else may read. Local. RunError or UsageError, never with the key."""
     path = user_path(os.fspath(source))
+    lines = read_private(path).splitlines()
     try:
-        fields = SECRET.unpack(_decoded(read_private(path).splitlines(), 1))
+        fields = SECRET.unpack(_decoded(lines, 1))
     except (ValueError, struct.error):
         raise UsageError(
             f"{path!r} is no signing key of minisign's; make one: mpibatch key new --signing FILE"
         ) from None
-    kind, password, checksum, _, _, _, number, pair, code = fields
+    kind, password, checksum, _, _, _, number, pair, _ = fields
     if (kind, checksum) != (KIND, CHECKSUM):
         raise UsageError(f"{path!r} is a key of an unknown kind; make one: mpibatch key new --signing FILE")
     if password != NO_PASSWORD:
         raise UsageError(f"the key in {path!r} has a password, which a job cannot ask for; take it off: minisign -C -W")
-    if not hmac.compare_digest(code, _checksum(number, pair)):
+    key = SigningKey(number, pair[:32])
+    if key.public.point != pair[32:]:
         raise RunError(f"the signing key in {path!r} is damaged; restore it from a copy")
-    return SigningKey(number, pair[:32])
+    return key
 
 
 def read_public(source: PathLike) -> PublicKey:
@@ -188,10 +190,6 @@ def _hash(path: str) -> bytes:
     except OSError as error:
         raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
     return total.digest()
-
-
-def _checksum(number: bytes, pair: bytes) -> bytes:
-    return hashlib.blake2b(KIND + number + pair, digest_size=32).digest()
 
 
 def _lines(comment: str, data: bytes) -> str:

@@ -149,6 +149,8 @@ def _opened(path: str, wrapped: envelope.Wrapped, identity: PathLike | None) -> 
         )
     try:
         secret = unwrap(wrapped.data, keys)
+    except UsageError:  # a ValueError, too
+        raise
     except ValueError as error:
         raise Damaged(f"{path!r} cannot be opened: its header is damaged: {error}; restore it from a copy") from error
     if secret is None:

@@ -20,6 +20,7 @@ from mpibatch.fields.pencils import alike
 from mpibatch.io.read.description import file_attributes
 from mpibatch.io.read.inspector import is_safe_to_parse
 from mpibatch.io.seal.verification import check
+from mpibatch.io.vault.unlocking import unlock
 from mpibatch.io.write.provenance import input_digest
 from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.functions import parameters_of
@@ -75,6 +76,7 @@ def is_complete(comm: MPI.Intracomm, path: str, mark: str) -> bool:
     with agreed(comm, f"reading {path}"):
         if comm.rank == 0 and Path(path).is_file():
             with suppress(RunError):
+                unlock(path)
                 known = is_safe_to_parse(path) and file_attributes(path).get(FINGERPRINT) == mark
     if not comm.bcast(known, root=0):
         return False

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -389,3 +390,26 @@ def test_the_commands_keep_keys_from_others(capsys: pytest.CaptureFixture[str]) 
     assert main(["key", "rotate", "k", "--to", "other.txt"]) == 2
     assert main(["key", "rotate", "absent.h5", "--to", "other.txt"]) == 1
     capsys.readouterr()
+
+
+KILLED = """
+import os, signal, sys
+import mpibatch as mb
+from mpibatch.io.write.commit import _Work
+_Work.commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+u = mb.Grid((5, 11, 13)).full(float(sys.argv[2]))
+mb.save("killed.h5", {sys.argv[1]: u}, attrs={"sample": sys.argv[1]}, encrypt="me.txt", record=True)
+"""
+
+
+def test_what_a_killed_run_leaves_is_encrypted() -> None:
+    number = 1.2345678901234567e-89
+    pair()
+    command = [sys.executable, "-c", KILLED, CANARY, repr(number)]
+    done = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    left = Path("killed.h5.part").read_bytes()
+    assert len(left) > envelope.HEADER + 5 * 11 * 13 * 8
+    assert np.float64(number).tobytes() not in left
+    assert CANARY.encode() not in left
+    assert {path.name for path in Path().iterdir()} == {"me.key", "me.txt", "killed.h5.part"}

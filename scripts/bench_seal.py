@@ -2,8 +2,8 @@
 """Time encryption: `mpiexec -n 2 python scripts/bench_seal.py [--folder FOLDER]`.
 
 256 MiB of f8 (--quick: 32 MiB) in chunks of about 1 MiB. One JSON object a line. Every sample writes a new file, and
-ends when its bytes are on disk. `ratio` is the median of pairs, taken in turn: seconds of the plain file over seconds of the
-encrypted one, so that 0.87 says that encryption adds 15 %; `added` is the same as a share of a plain write.
+ends when its bytes are on disk. `ratio` is the median of pairs, taken in turn: seconds of the plain file over those of
+the encrypted one, so that 0.87 says that encryption adds 15 %; `added` is the same as a share of a plain write.
 
 - save, save_gzip: writing, against the same chunks in plain;
 - load: reading, against the same;

@@ -18,6 +18,7 @@ import json
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,7 @@ def timed(call: Callable[[], object]) -> float:
     COMM.Barrier()
     begin = time.perf_counter()
     call()
-    slowest: float = COMM.allreduce(time.perf_counter() - begin, op=MPI.MAX)
-    return slowest
+    return float(COMM.allreduce(time.perf_counter() - begin, op=MPI.MAX))
 
 
 def compare(case: str, ours: Callable[[], object], plain: Callable[[], object], nbytes: int) -> float:
@@ -64,7 +64,7 @@ def compare(case: str, ours: Callable[[], object], plain: Callable[[], object], 
             "versions": {"mpi4py": mpi4py.__version__, "numpy": np.__version__},
         }
         print(json.dumps(told), flush=True)
-    return statistics.median(mine)
+    return float(statistics.median(mine))
 
 
 def main() -> None:
@@ -95,8 +95,8 @@ def bench(folder: Path, mebibytes: int, only: str) -> None:
         if only in case:
             seconds = compare(
                 case,
-                lambda c=compression: mb.save(closed, u=u, compression=c, chunks="auto", encrypt=recipients),
-                lambda c=compression: mb.save(plain, u=u, compression=c, chunks="auto"),
+                partial(mb.save, closed, u=u, compression=compression, chunks="auto", encrypt=recipients),
+                partial(mb.save, plain, u=u, compression=compression, chunks="auto"),
                 nbytes,
             )
     mb.save(closed, u=u, encrypt=recipients)

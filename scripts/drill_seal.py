@@ -27,8 +27,8 @@ import mpibatch as mb
 from mpibatch.io.vault import envelope
 from mpibatch.io.vault.age import new_identity
 from mpibatch.io.vault.cipher import SEGMENT
+from mpibatch.io.vault.keyring import cipher_of, unlocked, use
 from mpibatch.io.vault.keys import write_private
-from mpibatch.io.vault.unlocking import cipher_of, unlocked, use
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -176,7 +176,7 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
 def _executed(args: argparse.Namespace) -> int:
     """The command's exit code. What encrypts and opens is loaded where it may be needed."""
     if args.identity is not None:
-        from mpibatch.io.vault.unlocking import use
+        from mpibatch.io.vault.keyring import use
 
         use(args.identity)
     return int(args.execute(args))

@@ -93,7 +93,7 @@ def _is_closed(args: argparse.Namespace) -> bool:
     from mpibatch.base.errors import UsageError
     from mpibatch.base.units import shape_text
     from mpibatch.io.base.names import split_path
-    from mpibatch.io.vault.unlocking import disclosed, unlock
+    from mpibatch.io.vault.keyring import disclosed, unlock
 
     path = split_path(args.file)[0]
     try:

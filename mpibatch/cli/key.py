@@ -89,9 +89,9 @@ def _new_signing(args: argparse.Namespace) -> None:
 
 def _show(args: argparse.Namespace) -> None:
     from mpibatch.io.base.names import user_path
+    from mpibatch.io.vault.keyring import is_sealed
     from mpibatch.io.vault.keys import identities_of
     from mpibatch.io.vault.rotation import wrapped_secret
-    from mpibatch.io.vault.unlocking import is_sealed
 
     if is_sealed(user_path(args.file)):
         sys.stdout.flush()

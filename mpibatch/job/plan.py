@@ -16,7 +16,7 @@ from mpibatch.io.base.names import split_path, whole_name
 from mpibatch.io.formats import Source, ask, inspect
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.region import chosen_region
-from mpibatch.io.vault.unlocking import unlock
+from mpibatch.io.vault.keyring import unlock
 from mpibatch.job.document.checks import shown, slices
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.schema import Job, Step, check_fit

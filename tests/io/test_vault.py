@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import mpibatch as mb
 from mpibatch.io.seal import signature
-from mpibatch.io.vault import age, bech32, drafts, envelope, keys, unlocking
+from mpibatch.io.vault import age, bech32, drafts, envelope, keyring, keys
 from mpibatch.io.vault.cipher import SEGMENT, Cipher, Forged
 from mpibatch.io.vault.rotation import rotate, wrapped_secret
 
@@ -34,18 +34,18 @@ def forgetful(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MPIBATCH_IDENTITY", raising=False)
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    for store in (unlocking._secrets, unlocking._keys, unlocking._sources):
-        monkeypatch.setattr(unlocking, _name_of(store), type(store)())
+    for store in (keyring._secrets, keyring._keys, keyring._sources):
+        monkeypatch.setattr(keyring, _name_of(store), type(store)())
 
 
 def _name_of(store: object) -> str:
-    return next(name for name, value in vars(unlocking).items() if value is store)
+    return next(name for name, value in vars(keyring).items() if value is store)
 
 
 def forget() -> None:
     """As in a new process."""
-    unlocking._secrets.clear()
-    unlocking._keys.clear()
+    keyring._secrets.clear()
+    keyring._keys.clear()
 
 
 def pair(name: str = "me") -> age.Identity:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 import mpibatch as mb
 from mpibatch.cli import main
-from mpibatch.io.vault import age, keys, unlocking
+from mpibatch.io.vault import age, keyring, keys
 from mpibatch.mpi import MPI
 
 pytestmark = pytest.mark.mpi
@@ -25,9 +25,9 @@ NUMBER = 1.2345678901234567e-89  # its bytes are in no file by chance
 @pytest.fixture
 def folder(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of all ranks with a key and recipients, and no memory of other tests."""
-    monkeypatch.setattr(unlocking, "_secrets", {})
-    monkeypatch.setattr(unlocking, "_keys", {})
-    monkeypatch.setattr(unlocking, "_sources", [])
+    monkeypatch.setattr(keyring, "_secrets", {})
+    monkeypatch.setattr(keyring, "_keys", {})
+    monkeypatch.setattr(keyring, "_sources", [])
     monkeypatch.delenv("MPIBATCH_IDENTITY", raising=False)
     if WORLD.rank == 0:
         for name in ("me", "other"):
@@ -39,8 +39,8 @@ def folder(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget() -> None:
-    unlocking._secrets.clear()
-    unlocking._keys.clear()
+    keyring._secrets.clear()
+    keyring._keys.clear()
 
 
 def field(dtype: str, components: tuple[int, ...], **grid: Any) -> Any:
@@ -67,7 +67,7 @@ def test_any_ranks_encrypt_and_any_ranks_open(folder: Path) -> None:
         forget()
         back = mb.load(path, "a/u", identity=folder / "me.key")
         assert np.array_equal(mb.gather_all(back), mb.gather_all(u))
-        areas = [np.concatenate(WORLD.allgather(t["area"])) for t in (mb.load(path, "t"), table)]
+        areas = [np.concatenate(WORLD.allgather(t["area"])) for t in (cast("Any", mb.load(path, "t")), table)]
         assert np.array_equal(*areas)
         assert mb.io.verify(path).is_whole
         values = mb.gather_all(u)
@@ -158,7 +158,7 @@ def test_a_job_leaves_no_plain_text(folder: Path, monkeypatch: pytest.MonkeyPatc
     WORLD.Barrier()
     forget()
     assert main(["run", "job.toml", "--resume", "--identity", "other.key"]) == 2
-    unlocking._sources.clear()
+    keyring._sources.clear()
     forget()
     assert main(["run", "job.toml", "--resume", "--identity", "me.key", "--log-level", "debug"]) == 0
     out = mb.load("out.h5", identity="me.key")

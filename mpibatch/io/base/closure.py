@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from mpibatch.io.base.images import Draft, Image, PlainImage, drafts
+from mpibatch.io.base.images import Draft, FileImage, PlainImage, drafts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Outlet:
         self._path, self._place, self._is_lost = path, 0, False
         self._draft: Draft | None = drafts.get(path)
         flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC) * is_new
-        self._image: Image = self._draft or PlainImage(path, flags)
+        self._image: FileImage = self._draft or PlainImage(path, flags)
 
     @contextmanager
     def opened(self, access: Any, creation: Any = None) -> Iterator[Any]:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from mpibatch.base.files import read_at, write_at
 
-__all__ = ["Draft", "Image", "PlainImage", "drafts"]
+__all__ = ["Draft", "FileImage", "PlainImage", "drafts"]
 
 
-class Image(Protocol):
+class FileImage(Protocol):
     """Bytes of an HDF5 file that can be read, and written to where that makes sense."""
 
     @property
@@ -62,7 +62,7 @@ class PlainImage:
         os.close(self._handle)
 
 
-class Draft(Image, Protocol):
+class Draft(FileImage, Protocol):
     """A file under way that reaches the disk when it is complete; but `passing`, which is encrypted, at once."""
 
     passing: memoryview | None

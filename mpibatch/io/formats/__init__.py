@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.base.names import split_path
 from mpibatch.io.formats.source import Array, Scaling, Selection, Source, ask, check
-from mpibatch.io.vault.unlocking import is_sealed
+from mpibatch.io.vault.keyring import is_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

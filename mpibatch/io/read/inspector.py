@@ -36,7 +36,7 @@ from mpibatch.io.formats.source import Scaling, Source, Storage
 from mpibatch.io.seal import seal
 from mpibatch.io.seal.manifest import pieces_outside
 from mpibatch.io.vault.images import image_of
-from mpibatch.io.vault.unlocking import is_sealed, unlock
+from mpibatch.io.vault.keyring import is_sealed, unlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

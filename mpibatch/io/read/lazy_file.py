@@ -28,7 +28,7 @@ from mpibatch.io.formats import inspect, read
 from mpibatch.io.formats.hazards import check_allowed
 from mpibatch.io.read.description import DatasetInfo, describe, file_attributes, table_names
 from mpibatch.io.read.lazy_array import TIME, LazyArray, Line
-from mpibatch.io.vault.unlocking import unlock
+from mpibatch.io.vault.keyring import unlock
 
 __all__ = ["File", "UnknownDataset", "open"]
 

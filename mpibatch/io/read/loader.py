@@ -25,7 +25,7 @@ from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.inspector import inspect_safely
 from mpibatch.io.read.region import chosen_region, moved
 from mpibatch.io.read.tables import check_plain, load_table
-from mpibatch.io.vault.unlocking import Unlocked, take, unlocked
+from mpibatch.io.vault.keyring import Unlocked, take, unlocked
 from mpibatch.mpi import MPI, agreed, private
 
 if TYPE_CHECKING:

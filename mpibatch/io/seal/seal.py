@@ -20,12 +20,12 @@ from mpibatch.io.base.room import room_for
 from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.seal.manifest import Manifest, build, header_of, pack, parse, pieces_outside
 from mpibatch.io.vault.images import image_of
-from mpibatch.io.vault.unlocking import keyed
+from mpibatch.io.vault.keyring import keyed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mpibatch.io.base.images import Image
+    from mpibatch.io.base.images import FileImage
 
 __all__ = ["PIECE_BYTES", "Unsealed", "append", "content_of", "hash_of", "read", "unpack"]
 
@@ -116,7 +116,7 @@ def _datasets(
     return about, extents
 
 
-def hash_of(image: Image, start: int, stop: int) -> bytes:
+def hash_of(image: FileImage, start: int, stop: int) -> bytes:
     """Return the SHA-256 of a range of bytes; what the file lacks of them is left out. Local."""
     total = hashlib.sha256()
     for low in range(start, stop, PIECE_BYTES):
@@ -124,7 +124,7 @@ def hash_of(image: Image, start: int, stop: int) -> bytes:
     return total.digest()
 
 
-def _find(image: Image) -> _Place:
+def _find(image: FileImage) -> _Place:
     size = image.size
     tail = image.read(LOCATOR.size, max(0, size - LOCATOR.size))
     if len(tail) < LOCATOR.size or not tail.startswith(MAGIC):

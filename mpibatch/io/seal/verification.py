@@ -22,12 +22,12 @@ from mpibatch.io.seal.damage import Broken, Hit, in_words, joined
 from mpibatch.io.seal.digests import of_words
 from mpibatch.io.seal.manifest import Manifest, Sealed, pieces_outside
 from mpibatch.io.vault.images import image_of
-from mpibatch.io.vault.unlocking import Damaged, Unlocked, has_whole_header, keyed, take, unlocked
+from mpibatch.io.vault.keyring import Damaged, Unlocked, has_whole_header, keyed, take, unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mpibatch.io.base.images import Image
+    from mpibatch.io.base.images import FileImage
     from mpibatch.mpi import MPI
 
 __all__ = ["Report", "check", "verify"]
@@ -274,14 +274,16 @@ def _shared_work(file: str, manifest: Manifest, rank: int, ranks: int) -> list[H
     return list(joined(manifest, hits))[:MOST_TOLD]
 
 
-def _is_hashed(image: Image, start: int, stop: int, expected: bytes) -> bool:
+def _is_hashed(image: FileImage, start: int, stop: int, expected: bytes) -> bool:
     try:
         return seal.hash_of(image, start, stop) == expected
     except OSError:
         return False
 
 
-def _broken_values(image: Image, number: int, dataset: Sealed, byteorder: str, begin: int, end: int) -> Iterator[Hit]:
+def _broken_values(
+    image: FileImage, number: int, dataset: Sealed, byteorder: str, begin: int, end: int
+) -> Iterator[Hit]:
     offsets, sizes = dataset.table[:, 0], dataset.table[:, 1]
     counts = -(-sizes // (dataset.table[:, 2] * dataset.table[:, 4]))
     low_of = np.cumsum(counts) - counts
@@ -300,7 +302,7 @@ def _broken_values(image: Image, number: int, dataset: Sealed, byteorder: str, b
                     yield Hit(number, low, low + (stop - start) // word, start, stop)
 
 
-def _digest(image: Image, start: int, stop: int, word: int, first: int, byteorder: str) -> int:
+def _digest(image: FileImage, start: int, stop: int, word: int, first: int, byteorder: str) -> int:
     """The digest of a range of bytes, -1 if they cannot be read."""
     total = 0
     kind = np.dtype(f"u{word}").newbyteorder("<" if byteorder == "little" else ">")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.files import read_at
-from mpibatch.io.base.images import Image, PlainImage, drafts
+from mpibatch.io.base.images import FileImage, PlainImage, drafts
 from mpibatch.io.vault import envelope
 from mpibatch.io.vault.cipher import SEGMENT, TAG, Forged
-from mpibatch.io.vault.unlocking import Damaged, cipher_of, is_sealed, secret_of
+from mpibatch.io.vault.keyring import Damaged, cipher_of, is_sealed, secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,9 +155,9 @@ def is_image(path: str) -> bool:
 
 
 @contextmanager
-def image_of(path: str, flags: int = os.O_RDONLY) -> Iterator[Image]:
+def image_of(path: str, flags: int = os.O_RDONLY) -> Iterator[FileImage]:
     """Open the bytes of an HDF5 file, and close them. Local. Raises OSError, and as `unlock`."""
-    image: Image
+    image: FileImage
     if path in drafts:
         yield drafts[path]  # which is closed when it is complete
         return

@@ -9,8 +9,8 @@ from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.files import lock
 from mpibatch.io.base.names import PathLike, user_path
 from mpibatch.io.vault import envelope
+from mpibatch.io.vault.keyring import is_sealed, remember, unlocked
 from mpibatch.io.vault.keys import recipients_of
-from mpibatch.io.vault.unlocking import is_sealed, remember, unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

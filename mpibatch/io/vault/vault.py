@@ -11,8 +11,8 @@ from mpibatch.io.base.images import drafts
 from mpibatch.io.vault.cipher import SECRET_BYTES, Cipher, require
 from mpibatch.io.vault.drafts import VaultDraft
 from mpibatch.io.vault.envelope import HEADER, new_header
+from mpibatch.io.vault.keyring import remember
 from mpibatch.io.vault.keys import recipients_of
-from mpibatch.io.vault.unlocking import remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

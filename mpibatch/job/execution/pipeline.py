@@ -103,8 +103,8 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
         report(total - 1, total, f"writing {job.output.path}")
         name_step("writing")
         # What was taken from the data would be told on the screen, and in logs.
-        told = job.output.encrypt is None
-        saved = tuple(_saved(name, result.value, result.measurements if told else {}) for name, result in kept.items())
+        tells = job.output.encrypt is None
+        saved = tuple(_saved(name, result.value, result.measurements if tells else {}) for name, result in kept.items())
         with phase("io"):
             fields = {name: result.value for name, result in kept.items()}
             notes = {name: result.measurements for name, result in kept.items()}

@@ -20,7 +20,7 @@ from mpibatch.fields.pencils import alike
 from mpibatch.io.read.description import file_attributes
 from mpibatch.io.read.inspector import is_safe_to_parse
 from mpibatch.io.seal.verification import check
-from mpibatch.io.vault.unlocking import unlock
+from mpibatch.io.vault.keyring import unlock
 from mpibatch.io.write.provenance import input_digest
 from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.functions import parameters_of

@@ -3,6 +3,9 @@
 
 - risk-european, risk-asian, risk-heston, risk-american: steps of paths a second, with errors and Greeks, against
   QuantLib's Monte Carlo engines, which give a price and its error. Under mpiexec ours alone, on all ranks.
+- dns-step, dns-poisson: a step of a flow in a box, against fluidsim's (pip install fluidsim fluidfft pyfftw), and its
+  Poisson equation, against the transforms of scipy.fft. dns-taylor-green, dns-wave: no times, but known answers.
+- catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not
 installed is named as missing.
@@ -19,6 +22,9 @@ import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from _bench_flows import FLOWS  # type: ignore[import-not-found]
+from _bench_sky import run as bench_sky
 
 from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.positions import Position
@@ -111,19 +117,28 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a tenth of the paths, and two runs of each")
     options = parser.parse_args()
+    if options.only in "catalog":
+        bench_sky(2048 if options.quick else 8192, 2 if options.quick else 5)
+    for name, bench in FLOWS.items():
+        if options.only in name:
+            bench(quick=options.quick)
+    bench_risk([name for name in CASES if options.only in name], quick=options.quick)
+
+
+def bench_risk(names: list[str], *, quick: bool) -> None:
+    """Run these of the cases of `risk`, ours and the peer's in turn."""
     try:
         ql = importlib.import_module("QuantLib")
     except ImportError:
         ql = None
     comm = private()
-    for name, case in CASES.items():
-        if options.only not in name:
-            continue
-        paths = (5_000_000 // case.steps) // (10 if options.quick else 1)
+    for name in names:
+        case = CASES[name]
+        paths = (5_000_000 // case.steps) // (10 if quick else 1)
         ours(case, 1000)  # compiled, or loaded
         mine, others = [], []
         result, other = (math.nan, math.nan), (math.nan, math.nan)
-        for _ in range(2 if options.quick else 5):
+        for _ in range(2 if quick else 5):
             seconds, result = timed(lambda case=case, paths=paths: ours(case, paths))  # type: ignore[misc]
             mine.append(seconds)
             if ql is not None and comm.size == 1:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time reading of files of others: `mpiexec -n 2 python scripts/bench_formats.py [--quick] [--only CASE]`.
+"""Time formats of others: `mpiexec -n 2 python scripts/bench_formats.py [--quick] [--only CASE]`.
 
 One JSON object a line, as the other benchmarks print. `ratio` is the median of pairs, the peer's time over ours.
 
@@ -7,6 +7,9 @@ One JSON object a line, as the other benchmarks print. `ratio` is the median of 
   slab; peer raw: the same bytes at the same places by MPI-IO (subarray view, Read_at_all) into memory of its own. Both
   fill memory that was used before: what is measured is reading, not the kernel's giving out of pages. Then the same in
   pencils, and big-endian, which the peer does not turn.
+- zarr: 1 GiB (--quick: 128 MiB) of f4 written as a store of shards, plain and by zstd, with digests and seal, and
+  flushed to disk; peer zarr-python: the same chunks, shards and codec from one process (rank 0; the others sleep), in
+  as many threads as it likes, and not flushed. Best in memory (``--folder /dev/shm``): a disk is the same for both.
 - tiles: an OME-TIFF of 64 planes of 1024 x 1024 u2 (--quick: 16), zlib, tiles of 256; peer tifffile: `imread` of the
   whole file in one thread of one process (rank 0; the others sleep).
 """
@@ -35,10 +38,10 @@ COMM = MPI.COMM_WORLD
 SAMPLES = 7
 
 
-def timed(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+def timed(calls: dict[str, Callable[[], object]], samples: int = SAMPLES) -> dict[str, list[float]]:
     """Return the slowest rank's seconds of each call, taken in turn so that drift hits them alike."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(SAMPLES + 1):
+    for number in range(samples + 1):
         for name, call in calls.items():
             COMM.Barrier()
             begin = time.perf_counter()
@@ -126,11 +129,49 @@ def tiles(folder: Path, planes: int, only: str) -> None:
     def theirs() -> None:
         if COMM.rank == 0:
             tifffile.imread(path, maxworkers=1)
-        waiting = COMM.Ibarrier()
-        while not waiting.Test():  # a rank that waits in MPI would take a core from the one that works
-            time.sleep(1e-3)
+        sleep_together()
 
     report(case, timed({"ours": lambda: mb.load(path, topology=(None, 1, 1)), "tifffile": theirs}))
+
+
+def stores(folder: Path, mebibytes: int, only: str) -> None:
+    """Run the cases of writing Zarr."""
+    import zarr
+
+    shape, path, other = (mebibytes, 512, 512), folder / "ours.zarr", folder / "theirs.zarr"
+    grid = mb.Grid(shape, topology=(None, 1, 1))
+    u = grid.empty("f4")
+    u.owned[...] = np.random.default_rng(COMM.rank).integers(0, 4096, u.owned.shape) / 16  # 12 bits, as a detector's
+    whole = mb.gather(u)
+    for compression in (None, "zstd"):
+        case = f"formats-zarr-{compression or 'plain'}-{mebibytes}MiB"
+        if only not in case:
+            continue
+
+        def ours(compression: str | None = compression) -> None:
+            mb.save(path, u=u, compression=compression)
+
+        ours()
+        cut = json.loads((path / "u" / "zarr.json").read_text())
+        shard = cut["chunk_grid"]["configuration"]["chunk_shape"]
+        chunk = cut["codecs"][0]["configuration"]["chunk_shape"]
+        packing = zarr.codecs.ZstdCodec(level=3) if compression else None
+
+        def theirs(shard: Any = shard, chunk: Any = chunk, packing: Any = packing) -> None:
+            if COMM.rank == 0:
+                assert whole is not None
+                options = {"shards": tuple(shard), "chunks": tuple(chunk), "compressors": packing, "overwrite": True}
+                zarr.create_array(other, shape=shape, dtype="f4", **options)[...] = whole
+            sleep_together()
+
+        report(case, timed({"ours": ours, "zarr-python": theirs}, SAMPLES - 2))
+
+
+def sleep_together() -> None:
+    """Wait for all ranks: one that waits in MPI would take a core from the one that works."""
+    waiting = COMM.Ibarrier()
+    while not waiting.Test():
+        time.sleep(1e-3)
 
 
 def main() -> None:
@@ -145,6 +186,7 @@ def main() -> None:
         folder = Path(COMM.bcast(made))
         flat(folder, 128 // share, options.only)
         tiles(folder, 64 // share, options.only)
+        stores(folder, 128 if options.quick else 1024, options.only)
         COMM.Barrier()
 
 

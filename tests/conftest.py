@@ -20,14 +20,14 @@ import hypothesis
 import pytest
 
 from mpibatch.testing import Lockstep, Watchdog
-from scripts._runner.setups import HALVES, patience
+from scripts._runner.setups import SHARES, patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Completed: TypeAlias = subprocess.CompletedProcess[str]
 
-FULL_RANKS = 3  # of which runs have all examples of a test that draws them; on more ranks fewer
+FULL_RANKS = 2
 LOCKSTEP: pytest.StashKey[Lockstep] = pytest.StashKey()
 TALLY: pytest.StashKey[Tally] = pytest.StashKey()
 
@@ -84,7 +84,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--scratch", type=Path, metavar="DIR", help="put stack traces and temporary folders here")
     group.addoption(
-        "--half", type=int, choices=(0, 1), help="of every parametrized test run every other case, or the others"
+        "--share", type=_share, metavar="K/N", help="of every parametrized test run share K, from 0, of 2 or 4"
     )
     group.addoption("--tally", type=Path, metavar="FILE", help="write the outcomes to FILE (rank 0)")
 
@@ -124,7 +124,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=f"needs {what}"))
     needed = {item: max([1, *(mark.kwargs.get("min_size", 1) for mark in item.iter_markers("mpi"))]) for item in items}
-    _keep_half(config, items, needed)
+    _keep_share(config, items, needed)
     if LOCKSTEP not in config.stash:
         return
     size = config.stash[LOCKSTEP].comm.size
@@ -205,12 +205,18 @@ def _same_draws_on_all_ranks() -> None:
     hypothesis.settings.load_profile("mpi")
 
 
-def _keep_half(config: pytest.Config, items: list[pytest.Item], needed: dict[pytest.Item, int]) -> None:
-    half: int | None = config.getoption("--half")
-    if half is None:
+def _share(text: str) -> tuple[int, int]:
+    share, _, shares = text.partition("/")
+    return int(share), int(shares)
+
+
+def _keep_share(config: pytest.Config, items: list[pytest.Item], needed: dict[pytest.Item, int]) -> None:
+    given: tuple[int, int] | None = config.getoption("--share")
+    if given is None:
         return
-    # The most ranks on which either half runs: a case that needs more runs wherever it can.
-    most = min(max(ranks for ranks, other in HALVES.items() if other == each) for each in (0, 1))
+    share, shares = given
+    # The most ranks on which any quarter runs: a case that needs more runs wherever it can.
+    most = min(max(ranks for ranks, (one, of) in SHARES.items() if each % of == one) for each in range(4))
     counts: dict[str, int] = defaultdict(int)
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
@@ -218,7 +224,9 @@ def _keep_half(config: pytest.Config, items: list[pytest.Item], needed: dict[pyt
         name, bracket, _ = item.nodeid.partition("[")
         # Not by turns: of two values of the last parameter each half would then have one. By this parity (the sequence
         # of Thue and Morse) both are in both, as are four, and most of any number.
-        is_mine = counts[name].bit_count() % 2 == half or needed[item] > most or not bracket or _depends_on_ranks(item)
+        number = counts[name]
+        quarter = number.bit_count() % 2 + 2 * ((number >> 1).bit_count() % 2)
+        is_mine = quarter % shares == share or needed[item] > most or not bracket or _depends_on_ranks(item)
         counts[name] += 1
         (kept if is_mine else left_out).append(item)
     items[:] = kept

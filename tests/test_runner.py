@@ -17,7 +17,7 @@ from scripts._run_tests import parse
 from scripts._runner import coverage
 from scripts._runner.coverage import steps_measured
 from scripts._runner.results import Results
-from scripts._runner.setups import files_with, half_of, setup_mpich, setup_openmpi, unit_parts
+from scripts._runner.setups import files_with, setup_mpich, setup_openmpi, share_of, unit_parts
 from scripts._runner.steps import pytest_command
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -182,27 +182,31 @@ def test_four(a):
 def test_five(a):
     pass
 """
-# On every number of ranks that has so many: cases that are others on each, and those that one half could not run.
-ALWAYS = {"test_one_case", "test_topology[(1, 2)]", "test_topology[(2, 1)]", "test_five[0]", "test_five[1]"}
+# On every number of ranks that has so many: cases that are others on each, and those that a share could not run.
+ALWAYS = {"test_one_case", "test_topology[(1, 2)]", "test_topology[(2, 1)]"}
+ALWAYS |= {f"test_{name}[{a}]" for name in ("four", "five") for a in (0, 1)}
 
 
-def test_every_case_is_in_one_of_two_halves_and_none_is_left_out_where_ranks_are_named(tmp_path: Path) -> None:
+def test_every_case_is_in_its_shares_and_none_is_left_out_where_ranks_are_named(tmp_path: Path) -> None:
     (tmp_path / "test_cases.py").write_text("import pytest\n" + CASES)
     (tmp_path / "conftest.py").write_text((REPOSITORY / "tests" / "conftest.py").read_text())
     command = ["--rootdir", str(tmp_path), "--co", "-q", str(tmp_path)]
-    program = f"import pytest\nfor half in ([], ['--half=0'], ['--half=1']):\n    pytest.main({command} + half)\n"
+    shares = [[], *([f"--share={share}"] for share in ("0/2", "1/2", "0/4", "1/4", "2/4", "3/4"))]
+    program = f"import pytest\nfor share in {shares}:\n    pytest.main({command} + share)\n"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60
     )
     runs = re.findall(r"((?:^test_cases.py::.+\n)+)", done.stdout, re.MULTILINE)
     counts = [{line.partition("::")[2] for line in run.splitlines()} for run in runs]
-    assert counts[1] == ALWAYS | {"test_case[0-0]", "test_case[1-1]", "test_four[0]"}
-    assert counts[2] == ALWAYS | {"test_case[0-1]", "test_case[1-0]", "test_four[1]"}
+    assert counts[1] == ALWAYS | {"test_case[0-0]", "test_case[1-1]"}
+    assert counts[2] == ALWAYS | {"test_case[0-1]", "test_case[1-0]"}
     assert counts[0] == counts[1] | counts[2]
-    whole = [half_of(ranks, parse([])) for ranks in (0, 1, 2, 3, 4, 6)]
-    assert whole == [None, None, 0, 1, 0, 1]
+    assert [*map(len, counts[3:])] == [len(ALWAYS) + 1] * 4
+    assert (counts[3] | counts[5], counts[4] | counts[6]) == (counts[1], counts[2])
+    whole = [share_of(ranks, parse([])) for ranks in (0, 1, 2, 3, 4, 6)]
+    assert whole == [None, None, "0/2", "1/2", "3/4", "0/4"]
     for some in (["--ranks", "2"], ["-k", "x"], ["tests/io"]):
-        assert half_of(2, parse(some)) is None
+        assert share_of(2, parse(some)) is None
 
 
 def test_cases_that_depend_on_the_number_of_ranks_are_told_by_the_name_of_their_parameter() -> None:
@@ -228,10 +232,10 @@ def names_in(node: ast.AST) -> set[str]:
 
 def test_every_case_is_measured() -> None:
     """One number of ranks stands for all of them."""
-    for given, halves in (([], {2: 1, 3: 1, 6: 1, 1: 0}), (["--coverage"], {2: 1, 3: 0, 6: 1, 1: 0})):
-        for ranks, count in halves.items():
+    for given, shares in (([], {2: 1, 3: 1, 6: 1, 1: 0}), (["--coverage"], {2: 1, 3: 0, 6: 1, 1: 0})):
+        for ranks, count in shares.items():
             command = pytest_command(setup_mpich(), ranks, parse(given), None)
-            assert sum(word.startswith("--half=") for word in command) == count
+            assert sum(word.startswith("--share=") for word in command) == count
             assert ("coverage" in command) == (ranks == 3 and given == ["--coverage"])
 
 

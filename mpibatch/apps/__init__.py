@@ -8,7 +8,8 @@ A program has a docstring (the first line is its title), a dataclass ``Parameter
     mpiexec -n 4 mpibatch run heat.toml          # [simulation] program = "heat"
     mpiexec -n 4 python my_heat.py               # a copy, with my_heat.toml beside it
 
-``risk`` is a folder, with a command line of its own in place of a job file: ``python -m mpibatch.apps.risk --help``.
+``risk`` and ``catalog`` are folders, with command lines of their own in place of job files: ``python -m
+mpibatch.apps.risk --help``.
 
 The programs use the package as any user does, by its public names, and do not know one another.
 """

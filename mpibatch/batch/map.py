@@ -122,7 +122,7 @@ def map_items(
     become a dataset with the items along its first axis, if all have the same shape, else a group with a dataset for
     each item. Items that failed have no row. A result may have 2 GiB.
 
-    Handing out costs microseconds; see "Dynamic scheduling", doi:10.1109/TC.1987.5009495. Random numbers are NumPy's
+    Handing out costs microseconds: guided self-scheduling, doi:10.1109/TC.1987.5009495. Random numbers are NumPy's
     Philox, doi:10.1145/2063384.2063405, with the key (seed, number of the item).
 
     Examples

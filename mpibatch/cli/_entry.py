@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch import __version__
-from mpibatch.base.launch import launched
+from mpibatch.base.launch import launched, let_first_speak
 from mpibatch.base.log import LEVELS, setup
 from mpibatch.cli import (
     batch,
@@ -153,6 +153,8 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
         args = top.parse_args(argv)
     except SystemExit as leaving:
         sys.stdout.flush()
+        if leaving.code:
+            let_first_speak()
         return shown.status(int(leaving.code or OK))
     rank, size = launched()
     if args.version:

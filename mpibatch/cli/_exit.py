@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, Stopped
-from mpibatch.base.launch import launched
+from mpibatch.base.launch import launched, let_first_speak
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,8 @@ def _end(message: str, code: int, debug: bool) -> int:
     if world is None or world.size == 1:
         if launched()[0] == 0:
             _say(message, trace)
+        elif code:
+            let_first_speak()
         return code
     # Late: a command that fails before MPI has begun must not begin it.
     from mpibatch.mpi import failure

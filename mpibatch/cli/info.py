@@ -49,7 +49,7 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.io import describe, digest, file_attributes
     from mpibatch.io.base.names import split_path
     from mpibatch.io.read.description import tables_of
-    from mpibatch.io.seal.seal import content_of
+    from mpibatch.io.seal.content import content_of
 
     if _is_closed(args):
         return 0

@@ -12,7 +12,9 @@
 .. include:: jobs.md
 .. include:: batches.md
 .. include:: resuming.md
+.. include:: flows.md
 .. include:: risk.md
+.. include:: catalog.md
 .. include:: cluster.md
 .. include:: scaling.md
 .. include:: promise.md

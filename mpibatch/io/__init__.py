@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mpibatch.io.read.lazy_array import Geometry, LazyArray
     from mpibatch.io.read.lazy_file import File, open
     from mpibatch.io.read.loader import load
-    from mpibatch.io.seal.damage import Broken
+    from mpibatch.io.seal.hits import Broken
     from mpibatch.io.seal.verification import Report, check, verify
     from mpibatch.io.write.saver import save
 else:
@@ -47,7 +47,7 @@ else:
             "read.lazy_array": ("Geometry", "LazyArray"),
             "read.lazy_file": ("File", "open"),
             "write.saver": ("save",),
-            "seal.damage": ("Broken",),
+            "seal.hits": ("Broken",),
             "seal.verification": ("Report", "check", "verify"),
         },
     )

@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError
+from mpibatch.io.base.names import foreign_format
+from mpibatch.io.base.stores import check_replaceable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +18,9 @@ __all__ = ["check_target"]
 def check_target(path: Path) -> None:
     """Refuse now what would otherwise fail after the last step. Local."""
     folder = path.parent
-    if path.is_dir():
+    if str(foreign_format(str(path))).endswith("Zarr"):
+        check_replaceable(path)
+    elif path.is_dir():
         raise RunError(f"the output {str(path)!r} is a folder; give the name of a file")
     if not folder.is_dir():
         raise RunError(f"the output's folder {str(folder)!r} does not exist; make it, or write elsewhere")

@@ -46,9 +46,10 @@ OPENMPI_ENVIRONMENT = {
 OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "failure", "field", "halo", "io",
                  "redistribute", "reduce", "resume", "seal", "series", "supervisor", "verify")  # fmt: skip
 PARTS = 4  # of the unit tests, shared out to the first two lanes
-# Every case of a parametrized test runs on 1 rank, and on 2 and 4 or on 3 and 6: on which, its number says. Cases that
-# are others on other numbers of ranks, or need more of them, run wherever they can (tests/conftest.py).
-HALVES = {2: 0, 3: 1, 4: 0, 6: 1}
+# Every case of a parametrized test runs on 1 rank and on 2 or 3, and half of them on 4 or 6: on which, its number says.
+# Here is for each number of ranks (which, of how many shares). Cases that are others on other numbers of ranks, or need
+# more of them, run wherever they can (tests/conftest.py).
+SHARES = {2: (0, 2), 3: (1, 2), 4: (3, 4), 6: (0, 4)}
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def unit_parts(options: argparse.Namespace) -> list[Part]:
     ]
 
 
-def half_of(ranks: int, options: argparse.Namespace) -> int | None:
-    """Return which half of the cases so many ranks run, None: all, as where somebody asks for some tests or ranks."""
+def share_of(ranks: int, options: argparse.Namespace) -> str | None:
+    """Return which share of the cases so many ranks run, None: all, as where somebody asks for some tests or ranks."""
     is_whole = not (options.ranks or options.paths or options.k)
-    return HALVES.get(ranks) if is_whole else None
+    return "{}/{}".format(*SHARES[ranks]) if is_whole and ranks in SHARES else None
 
 
 def patience(ranks: int) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from scripts._runner.coverage import COVERED, MEASURED, is_counted
 from scripts._runner.processes import run
 from scripts._runner.results import Results, heading
-from scripts._runner.setups import REPOSITORY, Part, Setup, half_of, launcher, patience
+from scripts._runner.setups import REPOSITORY, Part, Setup, launcher, patience, share_of
 
 if TYPE_CHECKING:
     import argparse
@@ -59,8 +59,8 @@ def pytest_command(setup: Setup, ranks: int, options: argparse.Namespace, part: 
     command += [f"--test-limit={options.test_limit}", *(["-k", options.k] if options.k else [])]
     command += options.paths or (part.paths if part else setup.mpi_paths()) or setup.paths
     # Measured is one number of ranks, for all: it runs every case.
-    half = None if is_covered else half_of(ranks, options)
-    command += [f"--half={half}"] if half is not None else []
+    share = None if is_covered else share_of(ranks, options)
+    command += [f"--share={share}"] if share else []
     return [*launcher(setup), "-n", str(ranks), *command, "--with-mpi"] if ranks else command
 
 

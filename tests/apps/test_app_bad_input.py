@@ -58,6 +58,8 @@ def folder(tmp_path, monkeypatch):
     with h5py.File("gas.h5", "w") as file:
         file["density"], file["pressure"] = broken[:, 4], np.ones(12)
         file["velocity_x"] = np.zeros(12)
+    with h5py.File("flow.h5", "w") as file:
+        file["velocity_x"], file["velocity_y"] = np.ones((12, 10)), broken
     return tmp_path
 
 
@@ -84,6 +86,7 @@ def refused(launch, code: int, program: str, *settings: str) -> str:
         ("options", ("dt = 1.0",), "dt = 1 is not stable"),
         ("cavity", ("lattice_speed = 0.5",), "not stable"),
         ("euler", ("courant = 0.9",), "0.5 or less"),
+        ("dns", ("courant = 1.5",), "1 or less"),
         ("wave", ("shape = [12]", "sponge = 0", "length = 1.0", "speed = 1.0", "dt = 0.1"), "dt = 0.1 s is not stable"),
         (
             "wave",
@@ -109,6 +112,7 @@ def test_what_cannot_be_meant(launch, folder, program, settings, words):
         ),
         ("grayscott", ("shape = [12, 10]", 'start = "in.h5::both"'), "u is NaN in cell (9, 4)"),
         ("euler", ("shape = [12]", 'start = "gas.h5"'), "energy is NaN in cell (9,)"),
+        ("dns", ("shape = [12, 10]", 'start = "flow.h5"'), "velocity_y is NaN in cell (9, 4)"),
     ],
 )
 def test_a_nan_in_the_initial_data(launch, folder, program, settings, words):

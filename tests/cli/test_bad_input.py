@@ -6,6 +6,7 @@ Exit code 2: it cannot be meant (usage). 1: it could not be done (run). 0 at the
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -76,6 +77,35 @@ def filtered(launch: Launch, *arguments: str, **options: object) -> subprocess.C
     return launch(RANKS, "-m", "mpibatch", "filter", *arguments, **options)
 
 
+# Commands one after the other, in the same processes: starting them takes longer than what they do.
+SEVERAL = """
+import json, os, sys
+from mpibatch.cli import main
+from mpibatch.mpi import MPI
+for number, arguments in enumerate(json.load(open("commands.json"))):
+    for stream in (1, 2):
+        path = f"{number}.{stream}.{MPI.COMM_WORLD.rank}"
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    code = main(arguments)
+    with open(f"{number}.code.{MPI.COMM_WORLD.rank}", "w") as file:
+        file.write(str(code))
+"""
+
+
+def each_of(launch: Launch, commands: list[list[str]]) -> list[subprocess.CompletedProcess[str]]:
+    """What each command prints on all ranks, and how it ends on all of them."""
+    Path("commands.json").write_text(json.dumps(commands))
+    assert launch(RANKS, "-c", SEVERAL, timeout=120).returncode == 0
+    ends = []
+    for number, command in enumerate(commands):
+        codes, shown, errors = (
+            [Path(f"{number}.{name}.{rank}").read_text() for rank in range(RANKS)] for name in ("code", "1", "2")
+        )
+        assert len({*codes}) == 1, command
+        ends.append(subprocess.CompletedProcess(command, int(codes[0]), "".join(shown), "".join(errors)))
+    return ends
+
+
 def run_job(launch: Launch, text: str, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     Path("job.toml").write_text(text)
     return launch(RANKS, "-m", "mpibatch", "run", "job.toml", *arguments, **options)
@@ -102,9 +132,8 @@ def damaged(path: str) -> str:
     return path
 
 
-@pytest.mark.parametrize(
-    ("source", "code", "words"),
-    [
+def test_inputs_that_cannot_be_read(launch: Launch, folder: Path) -> None:
+    cases = [
         ("missing.h5::raw", 1, "missing.h5"),
         ("no/such/folder/in.h5::raw", 1, "no/such/folder/in.h5"),
         (".", 1, "folder"),
@@ -121,27 +150,29 @@ def damaged(path: str) -> str:
         ("cut.png", 1, "cut.png"),
         ("words.h5", 1, "words.h5"),
         ("nothing.h5", 1, "empty"),
-    ],
-)
-def test_an_input_that_cannot_be_read(launch: Launch, folder: Path, source: str, code: int, words: str) -> None:
-    if source.startswith(("cut", "words", "nothing")):
-        damaged(source)
-    check(filtered(launch, source, "out.h5", "gaussian_filter:sigma=1"), code, words)
+    ]
+    for source, _, _ in cases:
+        if source.startswith(("cut", "words", "nothing")):
+            damaged(source)
+    commands = [["filter", source, "out.h5", "gaussian_filter:sigma=1"] for source, _, _ in cases]
+    for done, (_, code, words) in zip(each_of(launch, commands), cases, strict=True):
+        check(done, code, words)
+    # And as it is for a user, whose processes end.
+    check(filtered(launch, *commands[0][1:]), 1, "missing.h5")
 
 
-@pytest.mark.parametrize(
-    ("step", "words"),
-    [
+def test_steps_that_cannot_be_meant(launch: Launch, folder: Path) -> None:
+    cases = [
         ("gaussian_filter:sigma=nan", "sigma = nan"),
         ("gaussian_filter:sigma=[1,2,3]", "3 values for 2"),
         ("gaussian_filter:sigm=2", "did you mean 'sigma'?"),
         ("gausian_filter:sigma=2", "did you mean 'gaussian_filter'?"),
         ("sobel:axis=2", "axis = 2"),
         ("uniform_filter:size=3,origin=5", "origin"),
-    ],
-)
-def test_a_step_that_cannot_be_meant(launch: Launch, folder: Path, step: str, words: str) -> None:
-    check(filtered(launch, "in.h5::raw", "out.h5", step), 2, words, lines=None)
+    ]
+    commands = [["filter", "in.h5::raw", "out.h5", step] for step, _ in cases]
+    for done, (_, words) in zip(each_of(launch, commands), cases, strict=True):
+        check(done, 2, words, lines=None)
 
 
 @pytest.mark.parametrize(

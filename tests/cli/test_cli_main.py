@@ -4,10 +4,12 @@ import os
 import resource
 import subprocess
 import sys
+import time
 
 import pytest
 
 from mpibatch import __version__
+from mpibatch.base import launch
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.launch import launched
 from mpibatch.base.log import logger, setup
@@ -24,6 +26,7 @@ def _alone(monkeypatch):
     for name in [*os.environ]:
         if name.startswith(("PMI_", "PMIX_", "OMPI_", "SLURM_")):
             monkeypatch.delenv(name)
+    monkeypatch.setattr(launch, "HEARD", 0.1)
     yield
     logger().handlers.clear()
     logger().propagate = True
@@ -90,6 +93,18 @@ def test_only_the_first_rank_prints(variable, monkeypatch, capsys):
     assert main(["--version"]) == 0
     assert main(["filter", "a.h5", "b.h5"]) == 2
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["filter", "a.h5", "b.h5", "no_filter"]])
+def test_srun_does_not_end_the_first_rank_before_it_has_spoken(arguments, monkeypatch, capsys):
+    seconds = []
+    for rank in "01":
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        begin = time.monotonic()
+        assert main(arguments) == 2
+        seconds.append(time.monotonic() - begin)
+    assert seconds[1] > launch.HEARD
+    assert capsys.readouterr().err.count("error: ") == 1
 
 
 def test_the_launcher_tells_rank_and_size(monkeypatch):

@@ -8,6 +8,7 @@ import scipy.ndimage as ndi
 
 import mpibatch as mb
 from mpibatch.filters._engine.rows import THIN
+from tests.support.shares import shared_out
 
 pytestmark = pytest.mark.mpi
 RANKS = mb.mpi.MPI.COMM_WORLD.size
@@ -27,17 +28,20 @@ def scattered(whole: np.ndarray, axis: int) -> mb.Field:
 def test_ranks_on_either_side_of_thin(size: int, dtype: str) -> None:
     rng = np.random.default_rng(size)
     least = THIN * (size - 1)  # cells of a block that is not thin
-    for axis in (0, 1, 2):
-        for more in (-1, 0, 1):
-            # Of the ranks at least one has a cell less than the others, at the width where blocks are thin.
-            shape = [least + 1] * 3
-            shape[axis] = max(RANKS, least * RANKS - 1 + more)
-            shape[axis - 1] = least
-            whole = (rng.random(shape) * 200).astype(dtype)
-            u = scattered(whole, axis)
-            if dtype == "?":
-                weights = np.ones((size,) * 3)
-                ours, expected = mb.filters.correlate(u, weights), ndi.correlate(whole, weights)
-            else:
-                ours, expected = mb.filters.median_filter(u, size), ndi.median_filter(whole, size)
-            np.testing.assert_array_equal(ours.owned, expected[u.box.slices()])
+    wholes = []
+    axes = [axis for axis in (0, 1, 2) for _ in range(3)]
+    for number, axis in enumerate(axes):
+        # Of the ranks at least one has a cell less than the others, at the width where blocks are thin.
+        shape = [least + 1] * 3
+        shape[axis] = max(RANKS, least * RANKS - 2 + number % 3)
+        shape[axis - 1] = least
+        wholes.append((rng.random(shape) * 200).astype(dtype))
+    weights = np.ones((size,) * 3)
+
+    def answer(whole: np.ndarray) -> np.ndarray:
+        return ndi.correlate(whole, weights) if dtype == "?" else ndi.median_filter(whole, size)
+
+    for axis, whole, expected in zip(axes, wholes, shared_out(answer, wholes), strict=True):
+        u = scattered(whole, axis)
+        ours = mb.filters.correlate(u, weights) if dtype == "?" else mb.filters.median_filter(u, size)
+        np.testing.assert_array_equal(ours.owned, expected[u.box.slices()])

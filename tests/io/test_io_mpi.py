@@ -436,4 +436,4 @@ def test_axes_of_a_tiff(shared_tmp: Path) -> None:
         mb.load(plain)
     check(mb.load(plain, axes=("c", "z", "y", "x")), stack[0])
     with pytest.raises(mb.UsageError, match="the output is HDF5, not"):
-        mb.save(shared_tmp / "out.tif", u=u)
+        mb.save(shared_tmp / "out.png", u=u)

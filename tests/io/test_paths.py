@@ -98,13 +98,13 @@ def test_outputs_in_the_name_of_other_formats() -> None:
         lambda path: parse_any(JOB.format("in.h5", path)),
     )
     for names, takers in (
-        (("a.tif", "a.PNG", "b/a.ome.tiff", "a.zarr"), files + fields),
-        (("a.npy", "a.NII", "b/a.fits"), files),
+        (("a.mrc", "a.PNG", "b/a.nrrd"), files + fields),
+        (("a.npy", "a.NII", "b/a.fits", "a.tif", "b/a.ome.tiff", "a.zarr"), files),
     ):
         for name, take in itertools.product(names, takers):
             with pytest.raises(UsageError, match=r"the output is HDF5, not .*; give a name such as"):
                 take(name)
-    for name, take in itertools.product(("a.npy", "a.NII", "b/a.fits"), fields):
+    for name, take in itertools.product(("a.npy", "a.NII", "b/a.fits", "a.tif", "b/a.ome.tiff", "a.zarr"), fields):
         assert take(name).output.path == name
     for name in ("a.h5", "a.hdf5", "a.nc", "a.he5", "a.hdf", "a.nxs", "a", "a.b", "run.1"):
         assert output_path(name) == name

@@ -13,6 +13,7 @@ import pytest
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io import check, verify
 from mpibatch.io.seal import seal
+from mpibatch.io.seal.content import content_of
 from mpibatch.io.seal.digests import extent_of_array, of_array, of_bytes, per_digest
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.seal.manifest import pack, parse
@@ -84,7 +85,7 @@ def sealed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_a_sealed_file_is_whole_and_opens(sealed: Path) -> None:
     report = verify(sealed)
     assert report.is_whole
-    assert (report.size, report.content) == (sealed.stat().st_size, seal.content_of(str(sealed)))
+    assert (report.size, report.content) == (sealed.stat().st_size, content_of(str(sealed)))
     with h5py.File(sealed) as file:
         np.testing.assert_array_equal(file["u"][0] if file["u"].ndim == 4 else file["u"][...], U)
         names: list[str] = []
@@ -159,7 +160,7 @@ def test_a_file_changed_through_hdf5_is_not_sealed(sealed: Path, change: str) ->
         elif change == "dataset":
             file["more"] = U
     assert "no seal" in str(verify(sealed).broken[0])
-    assert seal.content_of(str(sealed)) is None
+    assert content_of(str(sealed)) is None
 
 
 def broken_by(path: Path, value: np.ndarray, *indices: tuple[int, ...]) -> list[str]:
@@ -230,7 +231,7 @@ def with_manifest(path: Path, size: int, data: bytes) -> str:
     locator = seal.LOCATOR.pack(seal.MAGIC, size, len(data), hashlib.sha256(data).digest())
     path.write_bytes(path.read_bytes()[:size] + data + locator)
     (found,) = verify(path).broken
-    seal.content_of(str(path))  # must not fail either
+    content_of(str(path))  # must not fail either
     return str(found)
 
 

@@ -224,3 +224,43 @@ def test_ranks_with_other_columns() -> None:
     for bad in (np.zeros((3, 2)), np.array([None] * 3), np.array(["x"] * 3)):
         with pytest.raises(mb.UsageError, match=r"ranks differ|numbers of one axis"):
             RegionTable(WORLD, {"a": bad if is_last else a})
+
+
+def test_fits_tables(shared_tmp: Path) -> None:
+    fits = pytest.importorskip("astropy.io.fits", reason="astropy is not installed: FITS is NOT TESTED")
+    comm, rng = MPI.COMM_WORLD, np.random.default_rng(2)
+    bits = rng.integers(0, 256, (11, 16), "u1")
+    kinds = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "c8", "c16")
+    whole = {f"col-{kind.strip('?')}": _column(bits, kind) for kind in kinds}
+    cut = 11 * comm.rank // comm.size, 11 * (comm.rank + 1) // comm.size
+    table = RegionTable(comm, {name: column[slice(*cut)] for name, column in whole.items()})
+    u = mb.Grid((3, 4)).from_function(lambda y, x: y + x)
+    mb.save(shared_tmp / "a.fits", {"table": table, "image": u}, attrs={"object": "M13"})
+    table.to_fits(shared_tmp / "cells.part1")
+    alone = RegionTable(MPI.COMM_SELF, whole)
+    if comm.rank == 0:
+        alone.to_fits(shared_tmp / "alone.part1")
+        first, second = ((shared_tmp / f"{name}.part1").read_bytes() for name in ("cells", "alone"))
+        assert first.replace(b"cells", b"alone") == second
+        with fits.open(shared_tmp / "a.fits") as file:
+            file.verify("exception")
+            assert (file[0].header["OBJECT"], [unit.name for unit in file]) == ("M13", ["PRIMARY", "image", "table"])
+            for name, column in whole.items():
+                read = file["TABLE"].data[name]
+                assert read.astype(column.dtype).tobytes() == column.tobytes(), name
+    comm.barrier()
+    with pytest.raises(mb.UsageError, match="FITS has no float16"):
+        RegionTable(comm, {"x": np.zeros(3, "f2")}).to_fits(shared_tmp / "b.fits")
+    with pytest.raises(mb.UsageError, match="NIfTI has no tables"):
+        mb.save(shared_tmp / "b.nii", table=table)
+    RegionTable(comm, {"x": np.zeros(0)}).to_fits(shared_tmp / "empty.fits")
+    if comm.rank == 0:
+        assert len(fits.getdata(shared_tmp / "empty.fits")) == 0
+
+
+def _column(bits: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "?":
+        return bits[:, 0] > 100
+    if np.dtype(kind).kind in "fc":
+        return bits[:, 0].astype(kind) / 7
+    return np.ascontiguousarray(bits[:, : np.dtype(kind).itemsize]).view(kind)[:, 0]

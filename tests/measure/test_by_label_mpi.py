@@ -17,6 +17,7 @@ from mpibatch.mpi import MPI
 from tests.reduce.test_reduce import same_bits, spread
 from tests.reduce.test_reduce_mpi import field, oracle_sum, refused, same_on_all_ranks, wholes
 from tests.reduce.test_where_mpi import Case, true_mean, true_root, true_variance
+from tests.support.shares import shared_out
 
 pytestmark = [pytest.mark.mpi, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 few = settings(same_on_all_ranks, max_examples=25)
@@ -54,13 +55,13 @@ def test_sums(case: Any) -> None:
     whole, u, labels, where, index = case
     values = parts(whole, labels, index)
     if whole.dtype.kind == "f":
-        check(mb.measure.sum_labels(u, where, index), index, [oracle_sum(part) for part in values])
+        check(mb.measure.sum_labels(u, where, index), index, shared_out(oracle_sum, values))
     else:
         check(mb.measure.sum_labels(u, where, index), index, [float(sum(map(int, part))) for part in values])
-    check(mb.measure.mean(u, where, index), index, [true_mean(part) for part in values])
-    exact = [true_variance(part) for part in values]
+    check(mb.measure.mean(u, where, index), index, shared_out(true_mean, values))
+    exact = shared_out(true_variance, values)
     check(mb.measure.variance(u, where, index), index, [float(value) for value in exact])
-    check(mb.measure.standard_deviation(u, where, index), index, [true_root(value) for value in exact])
+    check(mb.measure.standard_deviation(u, where, index), index, shared_out(true_root, exact))
 
 
 @given(case=labelled())
@@ -187,15 +188,23 @@ def test_labels_that_four_doubles_do_not_hold() -> None:
         whole[labels == 5] = 1.5
         u, where, index = field(whole), field(labels), np.arange(6)
         values = parts(whole, labels, index)
-        check(mb.measure.sum_labels(u, where, index), index, [oracle_sum(part) for part in values])
-        check(mb.measure.mean(u, where, index), index, [true_mean(part) for part in values])
-        check(mb.measure.standard_deviation(u, where, index), index, [true_root(true_variance(p)) for p in values])
+        check(mb.measure.sum_labels(u, where, index), index, shared_out(oracle_sum, values))
+        check(mb.measure.mean(u, where, index), index, shared_out(true_mean, values))
+        check(
+            mb.measure.standard_deviation(u, where, index),
+            index,
+            shared_out(lambda part: true_root(true_variance(part)), values),
+        )
         centres = mb.measure.center_of_mass(u, where, index)
         np.testing.assert_array_equal(centres, [true_centre(whole, labels == name) for name in index])
     large = rng.integers(-(2**63), 2**63 - 1, labels.shape)
     values = parts(large, labels, index)
     check(mb.measure.sum_labels(field(large), where, index), index, [float(sum(map(int, part))) for part in values])
-    check(mb.measure.variance(field(large), where, index), index, [float(true_variance(part)) for part in values])
+    check(
+        mb.measure.variance(field(large), where, index),
+        index,
+        [float(value) for value in shared_out(true_variance, values)],
+    )
 
 
 def test_many_labels_of_many_elements() -> None:
@@ -203,14 +212,15 @@ def test_many_labels_of_many_elements() -> None:
     whole = np.round(rng.standard_normal((60, 70, 20)) * 1000) / 16
     labels = rng.integers(0, 5000, whole.shape)
     labels[:, :35] = 7  # on several ranks, in any cut along the first axis
-    for cut in (None, 0, 1):
-        u, where, index = field(whole, halo=1, cut=cut), field(labels, cut=cut), np.arange(1, 5000)
-        for dtype in ("f8", "f4", "i4"):
-            values = whole.astype(dtype)
-            order = np.argsort(labels, axis=None, kind="stable")
-            ends = np.searchsorted(labels.ravel()[order], np.arange(1, 5001))
-            medians = [np.median(part) if part.size else np.nan for part in np.split(values.ravel()[order], ends)[1:-1]]
-            np.testing.assert_array_equal(mb.measure.median(u.astype(dtype), where, index), medians)
+    order, index = np.argsort(labels, axis=None, kind="stable"), np.arange(1, 5000)
+    ends = np.searchsorted(labels.ravel()[order], np.arange(1, 5001))
+    for dtype in ("f8", "f4", "i4"):
+        values = whole.astype(dtype)
+        parts_of = np.split(values.ravel()[order], ends)[1:-1]
+        medians = shared_out(lambda part: np.median(part) if part.size else np.nan, parts_of)
+        for cut in (None, 0, 1):
+            ours = mb.measure.median(field(values, halo=1, cut=cut), field(labels, cut=cut), index)
+            np.testing.assert_array_equal(ours, medians)
 
 
 def test_what_is_refused() -> None:

@@ -19,6 +19,7 @@ from mpibatch.reduce.lines import sums as line_sums
 from tests.reduce.test_reduce import same_bits, spread
 from tests.reduce.test_reduce_mpi import field, oracle_sum, refused, same_on_all_ranks, wholes
 from tests.reduce.test_where_mpi import Case, chosen, not_nan, true_mean, true_root, true_variance
+from tests.support.shares import shared_out
 
 pytestmark = [pytest.mark.mpi, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 few = settings(same_on_all_ranks, max_examples=15)
@@ -73,7 +74,7 @@ def test_sums_means_and_counts(case: Any) -> None:
         parts = [line[some] for line, some in zip(rows(whole, axis), rows(masked, axis), strict=True)]
         sums = everywhere(mb.sum(u, axis, **options), whole, axis, u)
         if whole.dtype.kind == "f":
-            check(sums, [oracle_sum(part) for part in parts])
+            check(sums, shared_out(oracle_sum, parts))
             check(
                 everywhere(mb.nansum(u, axis, **options), whole, axis, u), [oracle_sum(not_nan(part)) for part in parts]
             )
@@ -81,8 +82,8 @@ def test_sums_means_and_counts(case: Any) -> None:
             expected = np.sum(whole, axis, where=masked)
             assert sums.dtype == expected.dtype
             np.testing.assert_array_equal(sums, expected)
-        check(everywhere(mb.mean(u, axis, **options), whole, axis, u, "f8"), [true_mean(part) for part in parts])
-        check(everywhere(mb.nanmean(u, axis, **options), whole, axis, u), [true_mean(not_nan(part)) for part in parts])
+        check(everywhere(mb.mean(u, axis, **options), whole, axis, u, "f8"), shared_out(true_mean, parts))
+        check(everywhere(mb.nanmean(u, axis, **options), whole, axis, u), shared_out(true_mean, map(not_nan, parts)))
         counts = everywhere(mb.count_nonzero(u, axis, **options), whole, axis, u, "i8").ravel()
         np.testing.assert_array_equal(counts, [np.count_nonzero(part) for part in parts])
         truths = everywhere(mb.any(u, axis, **options), whole, axis, u, bool).ravel()
@@ -97,11 +98,11 @@ def test_variances(case: Any, ddof: int) -> None:
     whole, u, mask, where, axis = case
     parts = [line[some] for line, some in zip(rows(whole, axis), rows(mask, axis), strict=True)]
     for prefix, some in (("", parts), ("nan", [not_nan(part) for part in parts])):
-        exact = [true_variance(part, ddof) for part in some]
+        exact = shared_out(lambda part: true_variance(part, ddof), some)
         ours = getattr(mb, f"{prefix}var")(u, axis, ddof=ddof, where=where)
         check(everywhere(ours, whole, axis, u, "f8"), [float(value) for value in exact])
         ours = getattr(mb, f"{prefix}std")(u, axis, ddof=ddof, where=where)
-        check(everywhere(ours, whole, axis, u, "f8"), [true_root(value) for value in exact])
+        check(everywhere(ours, whole, axis, u, "f8"), shared_out(true_root, exact))
 
 
 @given(case=lines())
@@ -178,14 +179,18 @@ def test_quantiles_of_chosen_elements(case: Any, q: Any, method: str) -> None:
 def test_lines_that_four_doubles_do_not_hold() -> None:
     for low, high, seed in ((-1074, 1000, 1), (-1074, -900, 2), (900, 1020, 3), (-300, 300, 4), (-20, 20, 5)):
         whole = spread(6 * 7 * 8, low, high, seed).reshape(6, 7, 8)
-        for axis, cut in itertools.product((0, 1, (0, 2)), (None, 0, 1, 2)):
-            u = field(whole, halo=1, cut=cut)
+        for axis in (0, 1, (0, 2)):
             parts = rows(whole, axis)
-            check(everywhere(mb.sum(u, axis), whole, axis, u), [oracle_sum(part) for part in parts])
-            check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(part) for part in parts])
-            exact = [Fraction(true_variance(part)) for part in parts]
-            check(everywhere(mb.var(u, axis), whole, axis, u), [ratio(v.numerator, v.denominator) for v in exact])
-            check(everywhere(mb.std(u, axis), whole, axis, u), [true_root(v) for v in exact])
+            sums, means = shared_out(oracle_sum, parts), shared_out(true_mean, parts)
+            exact = [Fraction(value) for value in shared_out(true_variance, parts)]
+            variances = [ratio(v.numerator, v.denominator) for v in exact]
+            deviations = shared_out(true_root, exact)
+            for cut in (None, 0, 1, 2):
+                u = field(whole, halo=1, cut=cut)
+                check(everywhere(mb.sum(u, axis), whole, axis, u), sums)
+                check(everywhere(mb.mean(u, axis), whole, axis, u), means)
+                check(everywhere(mb.var(u, axis), whole, axis, u), variances)
+                check(everywhere(mb.std(u, axis), whole, axis, u), deviations)
 
 
 @pytest.mark.parametrize("shape", [(70, 300), (300, 70), (3, 3000), (2, 5, 600), (520, 3)])
@@ -199,10 +204,10 @@ def test_long_lines_are_rounded_once(shape: tuple[int, ...]) -> None:
             u = field(whole, halo=1)
             parts = rows(whole, axis)
             if dtype != "u1":
-                check(everywhere(mb.sum(u, axis), whole, axis, u), [math.fsum(part) for part in parts])
-            check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(part) for part in parts])
+                check(everywhere(mb.sum(u, axis), whole, axis, u), shared_out(math.fsum, parts))
+            check(everywhere(mb.mean(u, axis), whole, axis, u), shared_out(true_mean, parts))
             some = slice(0, 40)
-            exact = [true_variance(part) for part in parts[some]]
+            exact = shared_out(true_variance, parts[some])
             check(
                 everywhere(mb.var(u, axis), whole, axis, u)[some]
                 if whole.ndim == 2
@@ -221,8 +226,8 @@ def test_neighbours_of_any_spread(axis: int) -> None:
     for rows_of in (lines, lines[:2], lines[7:10], lines[10:]):
         whole = np.array(rows_of) if axis else np.array(rows_of).T
         u = field(whole, halo=1)
-        check(everywhere(mb.sum(u, axis), whole, axis, u), [oracle_sum(line) for line in rows_of])
-        check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(line) for line in rows_of])
+        check(everywhere(mb.sum(u, axis), whole, axis, u), shared_out(oracle_sum, rows_of))
+        check(everywhere(mb.mean(u, axis), whole, axis, u), shared_out(true_mean, rows_of))
         check(everywhere(mb.nansum(u, axis), whole, axis, u), [oracle_sum(not_nan(line)) for line in rows_of])
 
 
@@ -231,7 +236,7 @@ def test_means_that_are_ties() -> None:
     whole = rng.integers(1 << 52, 1 << 53, (500, 2, 3)).astype("f8")
     for axis in (1, 2, (1, 2)):
         u = field(whole, 2, cut=0)
-        check(everywhere(mb.mean(u, axis), whole, axis, u), [true_mean(part) for part in rows(whole, axis)])
+        check(everywhere(mb.mean(u, axis), whole, axis, u), shared_out(true_mean, rows(whole, axis)))
 
 
 def true_norm(line: np.ndarray, order: float | None) -> float:
@@ -272,8 +277,8 @@ def test_integers_that_a_double_does_not_hold() -> None:
     whole = np.array([[2**53 + 1, 2, 3, 4], [5, -(2**53) - 1, 7, 8], [9, 10, 11, 2**63 - 1]])
     for dtype, axis in itertools.product(("i8", "u8"), (0, 1)):
         values = whole.astype(dtype)
-        check(everywhere(mb.mean(field(values), axis), values, axis, None), [true_mean(p) for p in rows(values, axis)])
-        exact = [float(true_variance(part)) for part in rows(values, axis)]
+        check(everywhere(mb.mean(field(values), axis), values, axis, None), shared_out(true_mean, rows(values, axis)))
+        exact = [float(value) for value in shared_out(true_variance, rows(values, axis))]
         check(everywhere(mb.var(field(values), axis), values, axis, None), exact)
 
 

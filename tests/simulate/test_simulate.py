@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mpibatch.apps
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.job.file.programs import find, known_programs
 from mpibatch.job.file.reader import parse, parse_any
@@ -192,7 +193,7 @@ def test_a_pipeline_may_not_be_mixed_in():
 @pytest.mark.parametrize("name", known_programs())
 def test_every_program_has_what_it_takes(name):
     program = find(name)
-    folder = Path(program.module.__file__ or "").parent
+    folder = Path(mpibatch.apps.__path__[0])
     assert program.title
     assert "doi:" in (program.module.__doc__ or ""), "name the reference of the scheme"
     job = parse_any((folder / f"{name}.toml").read_text(), f"{name}.toml")

@@ -278,7 +278,8 @@ def test_a_node_that_dies_is_survived(site, jobs, cluster):
 def test_ranks_that_are_each_alone_refuse_to_start(site, jobs, cluster):
     number = jobs["wrong"]
     assert cluster.wait_for(number, *ENDED) == "FAILED"
-    assert "2 ranks were started, but MPI sees 1" in site.log("job", number)
+    log = site.log("job", number)
+    assert "2 ranks were started, but MPI sees 1" in log, log
     assert site.result(number)["result"].startswith("not done")
     assert not (site.folder / "wrong.h5").exists()
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.libraries import scipy_module
 from mpibatch.filters._engine.arguments import whole
-from mpibatch.fourier._engine.arguments import check_norm, float_dtype, scale
+from mpibatch.fourier._engine.arguments import axis_of, check_norm, extents_of, float_dtype, length_of, scale
 from mpibatch.fourier._engine.passes import fit, passed, resized
 from mpibatch.fourier._engine.waves import scaled_waves
 
@@ -62,6 +62,17 @@ class Waves:
             check_norm(name, norm),
             None if orthogonalize is None else bool(orthogonalize),
         )
+
+    def of_lines(self, u: Field, n: int | None, axis: int) -> Field:
+        """Return the transform of lines along an axis, of a length that a user gives. Collective."""
+        float_dtype(self.name, u)
+        number = axis_of(self.name, axis, u.grid.ndim)
+        return self.along(u, [number], [length_of(self.name, n, u.grid.shape[number])])
+
+    def over_axes(self, u: Field, s: Sequence[int] | None, axes: Sequence[int] | None) -> Field:
+        """Return the transform along axes, of lengths that a user gives. Collective."""
+        float_dtype(self.name, u)
+        return self.along(u, *extents_of(self.name, u, s, axes))
 
     def along(self, u: Field, axes: Sequence[int], sizes: Sequence[int]) -> Field:
         """Return the transform along axes, of lines of these lengths. Collective."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpibatch.fourier._engine.arguments import axis_of, extents_of, float_dtype, length_of
 from mpibatch.fourier._engine.wave_passes import Waves
 
 if TYPE_CHECKING:
@@ -13,17 +12,6 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
 
 __all__ = ["dct", "dctn", "idct", "idctn"]
-
-
-def _along_one(u: Field, waves: Waves, n: int | None, axis: int) -> Field:
-    float_dtype(waves.name, u)
-    number = axis_of(waves.name, axis, u.grid.ndim)
-    return waves.along(u, [number], [length_of(waves.name, n, u.grid.shape[number])])
-
-
-def _along_axes(u: Field, waves: Waves, s: Sequence[int] | None, axes: Sequence[int] | None) -> Field:
-    float_dtype(waves.name, u)
-    return waves.along(u, *extents_of(waves.name, u, s, axes))
 
 
 def dct(
@@ -80,7 +68,7 @@ def dct(
     >>> print(mb.gather_all(mb.fft.dct(u, type=1)).round(12) + 0.0)
     [ 9. -4.  0. -1.]
     """
-    return _along_one(u, Waves.of("dct", type, norm, orthogonalize), n, axis)
+    return Waves.of("dct", type, norm, orthogonalize).of_lines(u, n, axis)
 
 
 def idct(
@@ -137,7 +125,7 @@ def idct(
     >>> print(mb.gather_all(mb.fft.idct(mb.fft.dct(u))).round(12))
     [0. 1. 2. 3.]
     """
-    return _along_one(u, Waves.of("idct", type, norm, orthogonalize), n, axis)
+    return Waves.of("idct", type, norm, orthogonalize).of_lines(u, n, axis)
 
 
 def dctn(
@@ -195,7 +183,7 @@ def dctn(
     >>> print(mb.gather_all(mb.fft.dctn(u, norm="ortho")).round(3)[0])
     [3.464 0.    0.    0.   ]
     """
-    return _along_axes(u, Waves.of("dctn", type, norm, orthogonalize), s, axes)
+    return Waves.of("dctn", type, norm, orthogonalize).over_axes(u, s, axes)
 
 
 def idctn(
@@ -254,4 +242,4 @@ def idctn(
     >>> bool(mb.max(abs(back - u)) < 1e-14)
     True
     """
-    return _along_axes(u, Waves.of("idctn", type, norm, orthogonalize), s, axes)
+    return Waves.of("idctn", type, norm, orthogonalize).over_axes(u, s, axes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpibatch.fourier._engine.arguments import axis_of, extents_of, float_dtype, length_of
 from mpibatch.fourier._engine.wave_passes import Waves
 
 if TYPE_CHECKING:
@@ -13,17 +12,6 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
 
 __all__ = ["dst", "dstn", "idst", "idstn"]
-
-
-def _along_one(u: Field, waves: Waves, n: int | None, axis: int) -> Field:
-    float_dtype(waves.name, u)
-    number = axis_of(waves.name, axis, u.grid.ndim)
-    return waves.along(u, [number], [length_of(waves.name, n, u.grid.shape[number])])
-
-
-def _along_axes(u: Field, waves: Waves, s: Sequence[int] | None, axes: Sequence[int] | None) -> Field:
-    float_dtype(waves.name, u)
-    return waves.along(u, *extents_of(waves.name, u, s, axes))
 
 
 def dst(
@@ -80,7 +68,7 @@ def dst(
     >>> print(mb.gather_all(mb.fft.dst(u, type=1)).round(3))
     [ 9.233 -6.882  2.18  -1.625]
     """
-    return _along_one(u, Waves.of("dst", type, norm, orthogonalize), n, axis)
+    return Waves.of("dst", type, norm, orthogonalize).of_lines(u, n, axis)
 
 
 def idst(
@@ -137,7 +125,7 @@ def idst(
     >>> print(mb.gather_all(mb.fft.idst(mb.fft.dst(u))).round(12))
     [0. 1. 2. 3.]
     """
-    return _along_one(u, Waves.of("idst", type, norm, orthogonalize), n, axis)
+    return Waves.of("idst", type, norm, orthogonalize).of_lines(u, n, axis)
 
 
 def dstn(
@@ -195,7 +183,7 @@ def dstn(
     >>> print(mb.gather_all(mb.fft.dstn(u, norm="ortho")).round(3)[0])
     [3.017 0.    1.25  0.   ]
     """
-    return _along_axes(u, Waves.of("dstn", type, norm, orthogonalize), s, axes)
+    return Waves.of("dstn", type, norm, orthogonalize).over_axes(u, s, axes)
 
 
 def idstn(
@@ -254,4 +242,4 @@ def idstn(
     >>> bool(mb.max(abs(back - u)) < 1e-14)
     True
     """
-    return _along_axes(u, Waves.of("idstn", type, norm, orthogonalize), s, axes)
+    return Waves.of("idstn", type, norm, orthogonalize).over_axes(u, s, axes)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "HAZARDS", "PART", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "flat_format", "no_dataset",
+    "HAZARDS", "PART", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "foreign_format", "no_dataset",
     "normal_name", "output_path", "split_path", "user_path", "user_place", "whole_name",
 ]  # fmt: skip
 
@@ -36,8 +36,11 @@ _FOREIGN = (
     ".mp4", ".mrc", ".nii", ".npy", ".npz", ".nrrd", ".parquet", ".pdf", ".pgm", ".png", ".ppm", ".svg", ".tif",
     ".tiff", ".toml", ".tsv", ".txt", ".vti", ".vtk", ".vtu", ".webp", ".xlsx", ".xml", ".zarr", ".zip",
 )  # fmt: skip
-# Formats without HDF5's possibilities, which `mpibatch.save` writes too.
-_FLAT = {".fits": "FITS", ".fit": "FITS", ".nii": "NIfTI", ".npy": "npy"}
+# Formats that `mpibatch.save` writes, too. Of two endings that fit, the first counts.
+_WRITTEN = {
+    ".ome.zarr": "OME-Zarr", ".zarr": "Zarr", ".tif": "OME-TIFF", ".tiff": "OME-TIFF", ".fits": "FITS", ".fit": "FITS",
+    ".nii": "NIfTI", ".npy": "npy",
+}  # fmt: skip
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 PathLike = str | os.PathLike[str]
@@ -100,9 +103,10 @@ def output_path(path: PathLike) -> str:
     return text
 
 
-def flat_format(path: str) -> str | None:
+def foreign_format(path: str) -> str | None:
     """Return the format, other than HDF5, that a file of this name is written in; None for HDF5. Local."""
-    return _FLAT.get(Path(path).suffix.lower())
+    name = Path(path).name.lower()
+    return next((kind for ending, kind in _WRITTEN.items() if name.endswith(ending)), None)
 
 
 def check_suffix(path: str) -> None:

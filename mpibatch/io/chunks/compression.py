@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mpibatch.base.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["GZIP", "NAMES", "SHUFFLE", "Filter", "filter_name", "filters_of", "normal_compression"]
 
@@ -33,35 +33,51 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class _Codec:
-    """A compression that can be asked for; `levels` is range(0) if it has none."""
+class _Levels:
+    """Of a compression that can be asked for, none if it has range(0)."""
 
-    code: int
     levels: range
     usual: int
+
+
+@dataclass(frozen=True)
+class _Codec(_Levels):
+    """A compression of HDF5."""
+
+    code: int
     values: Callable[[int], tuple[int, ...]]
     # Bytes of equal weight brought together: of measured values the high ones hardly differ.
     shuffled: bool = True
 
 
 _CODECS = {
-    "gzip": _Codec(GZIP, range(10), 4, lambda level: (level,)),
-    "zstd": _Codec(32015, range(1, 23), 3, lambda level: (level,)),
+    "gzip": _Codec(range(10), 4, GZIP, lambda level: (level,)),
+    "zstd": _Codec(range(1, 23), 3, 32015, lambda level: (level,)),
     # 0: the size of its blocks is its own choice.
-    "lz4": _Codec(32004, range(0), 0, lambda level: (0,)),
+    "lz4": _Codec(range(0), 0, 32004, lambda level: (0,)),
     # The first four are filled in by the filter; then level, byte shuffle of its own, and the codec blosclz.
-    "blosc2": _Codec(32026, range(10), 5, lambda level: (0, 0, 0, 0, level, 1, 0), shuffled=False),
+    "blosc2": _Codec(range(10), 5, 32026, lambda level: (0, 0, 0, 0, level, 1, 0), shuffled=False),
+}
+_GZIP = _Levels(_CODECS["gzip"].levels, _CODECS["gzip"].usual)
+_BY_FORMAT: dict[str, Mapping[str, _Levels]] = {
+    "HDF5": _CODECS,
+    "Zarr": {"blosc": _Levels(range(10), 5), "gzip": _GZIP, "zstd": _Levels(range(1, 23), 3)},
+    "TIFF": {"gzip": _GZIP},
 }
 
 
-def normal_compression(text: str | None) -> str | None:
-    """Return a compression with its level, "gzip" as "gzip:4"; None for none. Local. UsageError if it is unknown."""
+def normal_compression(text: str | None, kind: str = "HDF5") -> str | None:
+    """Return a compression with its level, "gzip" as "gzip:4"; None for none. Local.
+
+    UsageError if it is not one of "HDF5", "Zarr" or "TIFF".
+    """
     if text is None or text == "":
         return None
     name, _, level = str(text).partition(":")
-    if name not in _CODECS:
-        raise UsageError(f"compression {text!r} is unknown{nearest(name, _CODECS)}")
-    codec = _CODECS[name]
+    codecs = _BY_FORMAT[kind]
+    if name not in codecs:
+        raise UsageError(f"compression {text!r} is unknown to {kind}{nearest(name, codecs)}")
+    codec = codecs[name]
     if not level:
         return f"{name}:{codec.usual}" if codec.levels else name
     if not level.isdecimal() or int(level) not in codec.levels:

@@ -16,11 +16,13 @@ from mpibatch.domain import Box
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CHUNK_BYTES", "ChunkGrid", "chosen_chunks", "usual_chunks"]
+__all__ = ["CHUNK_BYTES", "ChunkGrid", "chosen_chunks", "shard_of", "usual_chunks"]
 
 # Of a chunk whose shape nobody gave. Larger ones pack no better and make a small box dear to read; a chunk of 1 MiB is
 # also what HDF5 1.x keeps in its cache unless told otherwise.
 CHUNK_BYTES = 1 << 20
+# Of a shard, a file of many chunks: few files for a large array, and enough of them for many ranks.
+SHARD_BYTES = 32 << 20
 # HDF5's usual chunk index holds sizes of 32 bits.
 MOST_BYTES = (1 << 32) - 1
 
@@ -116,3 +118,21 @@ def chosen_chunks(name: str, given: Any, shape: Sequence[int], itemsize: int, co
             "HDF5 allows less than 4 GiB: give smaller ones"
         )
     return chunks
+
+
+def shard_of(shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Return the shape of a shard of whole chunks, of about `SHARD_BYTES`, as near to a cube as may be. Local.
+
+    It depends on nothing but its arguments.
+    """
+    counts = [-(-n // m) for n, m in zip(shape, chunk, strict=True)]
+    many, room = [1] * len(counts), SHARD_BYTES // max(1, math.prod(chunk) * itemsize)
+    while True:
+        longer = [min(2 * n, count) for n, count in zip(many, counts, strict=True)]
+        axes = [a for a, n in enumerate(many) if n < longer[a] and math.prod(many) // n * longer[a] <= room]
+        if not axes:
+            break
+        axis = min(axes, key=lambda a: many[a] * chunk[a])
+        many[axis] = longer[axis]
+    # About equal along an axis, so that the last one is not nearly empty.
+    return tuple(-(-max(1, k) // -(-max(1, k) // n)) * m for k, n, m in zip(counts, many, chunk, strict=True))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.io.chunks.grid import ChunkGrid
 
-__all__ = ["ROUND_BYTES", "Round", "Sharing"]
+__all__ = ["ROUND_BYTES", "Round", "ShareWindow", "Sharing"]
 
 # Of a rank's chunks in one round, and of all ranks' together. With several chunks on each, those that take longer to
 # pack even out between ranks.
@@ -54,6 +54,40 @@ class Round:
         low, high = self.shares.bounds(rank)
         return self.numbers[low:high]
 
+    def owner(self, number: int) -> int:
+        """Return the rank that works on a chunk. Local."""
+        return self.shares.owner(number - self.numbers.start)
+
+    def among(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return those of ascending chunks that are in this round. Local."""
+        first, last = np.searchsorted(numbers, (self.numbers.start, self.numbers.stop))
+        return numbers[first:last]
+
+
+@dataclass(frozen=True)
+class ShareWindow:
+    """Of every rank's share of all chunks, even and consecutive, those from number `low` of the share to `high`."""
+
+    shares: Blocks
+    low: int
+    high: int
+
+    def part(self, rank: int) -> range:
+        """Return the chunks that `rank` works on. Local."""
+        first, end = self.shares.bounds(rank)
+        return range(min(first + self.low, end), min(first + self.high, end))
+
+    def owner(self, number: int) -> int:
+        """Return the rank that works on a chunk. Local."""
+        return self.shares.owner(number)
+
+    def among(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return those of ascending chunks that are in this window. Local."""
+        size, larger = divmod(self.shares.cells, self.shares.parts)
+        wide = larger * (size + 1)
+        places = np.where(numbers < wide, numbers % (size + 1), (numbers - wide) % max(1, size))
+        return numbers[(self.low <= places) & (places < self.high)]
+
 
 @dataclass(frozen=True)
 class Sharing:
@@ -63,16 +97,31 @@ class Sharing:
     chunks: ChunkGrid
     field: Field
 
-    def rounds(self) -> Iterator[Round]:
-        """Yield the rounds, the same on all ranks, with equal shares. Local."""
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all chunks. Local."""
+        return self.chunks.total * math.prod(self.chunks.size) * self.field.dtype.itemsize
+
+    def rounds(self, most: int = MOST_BYTES) -> Iterator[Round]:
+        """Yield the rounds, the same on all ranks, of `most` bytes together, with equal shares. Local."""
         size, nbytes = self.comm.size, math.prod(self.chunks.size) * self.field.dtype.itemsize
         nbytes = max(1, nbytes)
-        many = max(1, min(size * max(1, ROUND_BYTES // nbytes), MOST_BYTES // nbytes))
+        many = max(1, min(size * max(1, ROUND_BYTES // nbytes), most // nbytes))
         for low in range(0, self.chunks.total, many):
             numbers = range(low, min(low + many, self.chunks.total))
             yield Round(numbers, Blocks(len(numbers), size))
 
-    def collect(self, turn: Round) -> dict[int, Array]:
+    def windows(self) -> Iterator[ShareWindow]:
+        """Yield windows, the same on all ranks, where chunks need not reach a file in their order. Local.
+
+        A rank then works on neighbors all the time, many of whose cells it owns.
+        """
+        nbytes = math.prod(self.chunks.size) * self.field.dtype.itemsize
+        step = max(1, ROUND_BYTES // max(1, nbytes))
+        for low in range(0, -(-self.chunks.total // self.comm.size), step):
+            yield ShareWindow(Blocks(self.chunks.total, self.comm.size), low, low + step)
+
+    def collect(self, turn: Round | ShareWindow) -> dict[int, Array]:
         """Return this rank's chunks of a round, by number, with zeros beyond the dataset. Collective."""
         blocks = {}
         for number in turn.part(self.comm.rank):
@@ -81,11 +130,11 @@ class Sharing:
         self._move(turn, blocks, outwards=False)
         return blocks
 
-    def deliver(self, turn: Round, blocks: dict[int, Array]) -> None:
+    def deliver(self, turn: Round | ShareWindow, blocks: dict[int, Array]) -> None:
         """Put this rank's chunks of a round into the fields of all ranks. Collective."""
         self._move(turn, blocks, outwards=True)
 
-    def _move(self, turn: Round, blocks: dict[int, Array], outwards: bool) -> None:
+    def _move(self, turn: Round | ShareWindow, blocks: dict[int, Array], outwards: bool) -> None:
         moves = Transfers()
         # Both sides go through the chunks in ascending order: so their lists of views correspond.
         for number, block in blocks.items():
@@ -98,9 +147,8 @@ class Sharing:
                     moves.copies.append((own, view) if outwards else (view, own))
                 else:
                     _add(moves, rank, view, sends=outwards)
-        first, last = np.searchsorted(self._met, (turn.numbers.start, turn.numbers.stop))
-        for number in self._met[first:last].tolist():
-            rank = turn.shares.owner(number - turn.numbers.start)
+        for number in turn.among(self._met).tolist():
+            rank = turn.owner(number)
             if rank != self.comm.rank:
                 part = self.chunks.box(number).intersect(self._mine)
                 _add(moves, rank, self.field.owned[part.slices(self._mine.start)], sends=not outwards)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.base.names import split_path
+from mpibatch.io.base.stores import MARKS
 from mpibatch.io.formats.source import Array, Scaling, Selection, Source, ask, check
 from mpibatch.io.vault.keyring import is_sealed
 
@@ -80,7 +81,7 @@ def format_of(path: str, dataset: str | None = None) -> str:
 
     place = Path(path)
     if place.is_dir():
-        if any((place / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
+        if any((place / name).is_file() for name in MARKS):
             return "zarr"
         raise RunError(f"cannot read {path!r}: it is a folder, and not of Zarr; give a file")
     if place.is_fifo():

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["grid_of", "spacing_of"]
 
 _MICRON = "um"
-_NAMES = {"µm": _MICRON, "μm": _MICRON, "\\u00b5m": _MICRON, "micron": _MICRON, "microns": _MICRON, "in": "inch"}
+_NAMES = {
+    "µm": _MICRON, "μm": _MICRON, "\\u00b5m": _MICRON, "micron": _MICRON, "microns": _MICRON, "in": "inch",
+    "å": "angstrom", "reference frame": "",
+}  # fmt: skip
 _METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, _MICRON: 1e-6, "nm": 1e-9, "pm": 1e-12, "km": 1e3, "inch": 0.0254}
 _SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "min": 60.0, "h": 3600.0, "hr": 3600.0}
 _TAG_UNITS = {2: "inch", 3: "cm"}

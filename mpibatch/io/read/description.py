@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.io.base.marks import own, views
+from mpibatch.io.base.marks import VERSION_ATTRIBUTE, own, views
 from mpibatch.io.base.names import PathLike, split_path
 from mpibatch.io.formats import Array, Selection, Source, format_of, inspect, names, read
 from mpibatch.io.formats.metadata import plain
@@ -137,7 +137,7 @@ def tables_of(path: PathLike) -> list[Source]:
 
 
 def file_attributes(path: PathLike) -> dict[str, Any]:
-    """Return the attributes of an HDF5 file's root group.
+    """Return the attributes of the root group of an HDF5 file or a Zarr store.
 
     Parameters
     ----------
@@ -166,7 +166,13 @@ def file_attributes(path: PathLike) -> dict[str, Any]:
     'A7'
     """
     file, dataset = split_path(path)
-    if format_of(file, dataset) != "hdf5":
+    kind = format_of(file, dataset)
+    if kind == "zarr":
+        from mpibatch.io.formats.pieces import zarr_store
+
+        attributes = zarr_store.root_attributes(file)
+        return {name: attributes[name] for name in sorted(attributes)} if VERSION_ATTRIBUTE in attributes else {}
+    if kind != "hdf5":
         return {}
     from mpibatch.io.formats import hdf5
 

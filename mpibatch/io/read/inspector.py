@@ -197,6 +197,6 @@ def is_safe_to_parse(file: str, most: int | None = None) -> bool:
             return False
         with image_of(file) as image:
             known = zip(pieces, manifest.hashes, strict=True)
-            return all(seal.hash_of(image, *piece) == hashed for piece, hashed in known)
+            return all(seal.hash_of(image.read, *piece) == hashed for piece, hashed in known)
     except (seal.Unsealed, ValueError, OSError):
         return False

@@ -7,27 +7,28 @@ mark on a file that was not completed; the absence of a seal is that mark.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mpibatch.io.base.room import room_for
 from mpibatch.io.seal.extent import Digests, Extent
-from mpibatch.io.seal.manifest import Manifest, build, header_of, pack, parse, pieces_outside
+from mpibatch.io.seal.manifest import Manifest, build, pack, parse, pieces_outside
 from mpibatch.io.vault.images import image_of
-from mpibatch.io.vault.keyring import keyed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mpibatch.io.base.images import FileImage
 
-__all__ = ["PIECE_BYTES", "Unsealed", "append", "content_of", "hash_of", "read", "unpack"]
+__all__ = ["PIECE_BYTES", "Read", "Unsealed", "append", "hash_of", "read", "unpack"]
+
+# Gives so many bytes from a place on, fewer where the file ends.
+Read = Callable[[int, int], bytes]
 
 MAGIC = b"mpibatch seal\r\n\x1a"
 LOCATOR = struct.Struct("<16sQQ32s")
@@ -68,7 +69,7 @@ def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Diges
         size = image.size
         in_chunks = {extent.dataset for extent in extents if extent.cells}
         draft = build(size, about, [*extents, *contiguous], {name: given[name] for name in in_chunks & set(given)})
-        hashes = tuple(hash_of(image, start, stop) for start, stop in pieces_outside(draft))
+        hashes = tuple(hash_of(image.read, start, stop) for start, stop in pieces_outside(draft))
         data = pack(replace(draft, hashes=hashes))
         if len(data) > MOST_BYTES:
             raise ValueError(f"the manifest of {path} takes {len(data)} bytes, more than is read again")
@@ -116,11 +117,11 @@ def _datasets(
     return about, extents
 
 
-def hash_of(image: FileImage, start: int, stop: int) -> bytes:
-    """Return the SHA-256 of a range of bytes; what the file lacks of them is left out. Local."""
+def hash_of(read: Read, start: int, stop: int) -> bytes:
+    """Return the SHA-256 of a range of bytes; what `read` does not give of them is left out. Local."""
     total = hashlib.sha256()
     for low in range(start, stop, PIECE_BYTES):
-        total.update(image.read(min(PIECE_BYTES, stop - low), low))
+        total.update(read(min(PIECE_BYTES, stop - low), low))
     return total.digest()
 
 
@@ -153,16 +154,3 @@ def unpack(data: bytes, size: int) -> Manifest:
         return parse(data, size)
     except (ValueError, OverflowError, MemoryError) as error:
         raise Unsealed(f"not a seal that this version of mpibatch has set: {error}") from error
-
-
-def content_of(path: str) -> str | None:
-    """Return the content digest that a sealed file tells of itself, None without a seal. Local.
-
-    Of an encrypted file under its own secret, so that it tells nothing to others. Cheap: reads the manifest only, and
-    does not verify anything else.
-    """
-    header: dict[str, Any] = {}
-    with contextlib.suppress(Unsealed, ValueError):
-        if Path(path).is_file():
-            header, _ = header_of(read(path)[0])
-    return keyed(path, header["content"]) if header else None

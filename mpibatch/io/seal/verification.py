@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,9 +18,10 @@ import numpy as np
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
 from mpibatch.base.launch import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
-from mpibatch.io.seal import seal
-from mpibatch.io.seal.damage import Broken, Hit, in_words, joined
+from mpibatch.io.seal import folders, seal
 from mpibatch.io.seal.digests import of_words
+from mpibatch.io.seal.folders import FolderBytes
+from mpibatch.io.seal.hits import Broken, Hit, broken_places, joined
 from mpibatch.io.seal.manifest import Manifest, Sealed, pieces_outside
 from mpibatch.io.vault.images import image_of
 from mpibatch.io.vault.keyring import Damaged, Unlocked, has_whole_header, keyed, take, unlocked
@@ -27,7 +29,7 @@ from mpibatch.io.vault.keyring import Damaged, Unlocked, has_whole_header, keyed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mpibatch.io.base.images import FileImage
+    from mpibatch.io.seal.seal import Read
     from mpibatch.mpi import MPI
 
 __all__ = ["Report", "check", "verify"]
@@ -131,23 +133,25 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None, *, identity: PathL
         from mpibatch.mpi import private
 
         comm = private()
-    rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
-    begun = _Begun(0)
+    rank, ranks = (comm.rank, comm.size) if comm is not None else (0, 1)
+    begun = _Begun()
     with _agreed(comm, f"verifying {file}"):
         file = user_path(file)
         if rank == 0:
             begun = _begin(file, identity)
     begun = begun if comm is None else comm.bcast(begun, root=0)
+    size, files = begun.size, begun.files
     if begun.trouble:
-        whole = Broken(0, begun.size, "", begun.trouble)
-        return Report(file, begun.size, "", (), (whole,), begun.is_foreign)
+        return Report(file, size, "", (), (Broken(0, size, "", begun.trouble),), begun.is_foreign)
     take(begun.secret)
     with _agreed(comm, f"verifying {file}"):
         manifest = seal.unpack(begun.data, begun.before)
-        local_hits = _shared_work(file, manifest, rank, size)
+        local_hits = _shared_work(file, files, manifest, rank, ranks)
     hits_by_rank = [local_hits] if comm is None else comm.allgather(local_hits)
-    broken = tuple(in_words(manifest, [hit for hits in hits_by_rank for hit in hits]))
-    return Report(file, begun.size, begun.content, tuple(d.name for d in manifest.datasets), broken)
+    hits = [hit for hits in hits_by_rank for hit in hits]
+    names = FolderBytes(file, files).names if files is not None else None
+    broken = tuple(broken_places(manifest, hits, names))
+    return Report(file, size, begun.content, tuple(d.name for d in manifest.datasets), broken)
 
 
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
@@ -197,11 +201,16 @@ def _agreed(comm: MPI.Intracomm | None, doing: str) -> Any:
 
 
 class _Begun(NamedTuple):
-    """What rank 0 knows of a file of `size` bytes: its packed manifest, behind `before` bytes of HDF5's, or why not."""
+    """What rank 0 learns of a file or folder, as plain values to be sent.
 
-    size: int
+    Its bytes, its packed manifest and the bytes that this tells of; of a folder the names and sizes of files; why there
+    is no manifest, and whether another program wrote it.
+    """
+
+    size: int = 0
     data: bytes = b""
     before: int = 0
+    files: folders.Files | None = None
     content: str = ""
     secret: Unlocked = None
     trouble: str = ""
@@ -214,23 +223,30 @@ def _begin(file: str, identity: PathLike | None) -> _Begun:
         raise UsageError(f"cannot verify a part of {file}: give the file alone; all of it is verified")
     if not os.path.lexists(file):
         raise RunError(f"cannot verify {file}: there is no such file; check the name")
-    if not Path(file).is_file():
-        raise RunError(f"cannot verify {file}: it is not a regular file; give the name of a file")
+    is_folder = folders.is_store(file)
+    if not is_folder and not Path(file).is_file():
+        raise RunError(f"cannot verify {file}: it is not a regular file, nor a folder of Zarr; give another name")
+    size, files = 0, None
     try:
-        size = Path(file).stat().st_size
-        secret = unlocked(file, identity)
-        if not has_whole_header(file):
-            return _Begun(size, trouble="one of the two copies of the header, bytes 0-65535, is damaged")
-        data, before = seal.read(file)
+        secret: Unlocked = None
+        if is_folder:
+            files, data = folders.read(file)
+            size = before = sum(nbytes for _, nbytes in files)
+        else:
+            size = Path(file).stat().st_size
+            secret = unlocked(file, identity)
+            if not has_whole_header(file):
+                return _Begun(size, trouble="one of the two copies of the header, bytes 0-65535, is damaged")
+            data, before = seal.read(file)
         content = keyed(file, seal.unpack(data, before).content)
     except Damaged as trouble:
         return _Begun(size, trouble=str(trouble))
     except seal.Unsealed as trouble:
-        is_foreign = _is_foreign(file)
+        is_foreign = not folders.is_ours(file) if is_folder else _is_foreign(file)
         return _Begun(size, trouble=FOREIGN if is_foreign else str(trouble), is_foreign=is_foreign)
     except OSError as error:
         raise RunError(f"cannot verify {file}: {reason_of(error)}") from error
-    return _Begun(size, data, before, content, secret)
+    return _Begun(size, data, before, files, content=content, secret=secret)
 
 
 def _is_foreign(file: str) -> bool:
@@ -261,29 +277,38 @@ def _is_in_ends(file: str, *words: bytes) -> bool:
     return not first or any(word in part for word in words for part in (first, last))
 
 
-def _shared_work(file: str, manifest: Manifest, rank: int, ranks: int) -> list[Hit]:
+def _shared_work(file: str, files: folders.Files | None, manifest: Manifest, rank: int, ranks: int) -> list[Hit]:
     """Verify the ranges that begin in this rank's share of the file's bytes."""
     begin, end = (-(-manifest.size * r // ranks) for r in (rank, rank + 1))
     hits: list[Hit] = []
-    with image_of(file) as image:
+    with _opened(file, files) as read:
         for number, (start, stop) in enumerate(pieces_outside(manifest)):
-            if begin <= start < end and not _is_hashed(image, start, stop, manifest.hashes[number]):
+            if begin <= start < end and not _is_hashed(read, start, stop, manifest.hashes[number]):
                 hits.append(Hit(-1, start, stop, start, stop))
         for number, dataset in enumerate(manifest.datasets):
-            hits += _broken_values(image, number, dataset, manifest.byteorder, begin, end)
+            hits += _broken_values(read, number, dataset, manifest.byteorder, begin, end)
     return list(joined(manifest, hits))[:MOST_TOLD]
 
 
-def _is_hashed(image: FileImage, start: int, stop: int, expected: bytes) -> bool:
+@contextmanager
+def _opened(file: str, files: folders.Files | None) -> Iterator[Read]:
+    """What reads so many bytes from a place on, of a file or of a folder's files."""
+    if files is None:
+        with image_of(file) as image:
+            yield image.read
+    else:
+        with FolderBytes(file, files) as parts:
+            yield parts.read
+
+
+def _is_hashed(read: Read, start: int, stop: int, expected: bytes) -> bool:
     try:
-        return seal.hash_of(image, start, stop) == expected
+        return seal.hash_of(read, start, stop) == expected
     except OSError:
         return False
 
 
-def _broken_values(
-    image: FileImage, number: int, dataset: Sealed, byteorder: str, begin: int, end: int
-) -> Iterator[Hit]:
+def _broken_values(read: Read, number: int, dataset: Sealed, byteorder: str, begin: int, end: int) -> Iterator[Hit]:
     offsets, sizes = dataset.table[:, 0], dataset.table[:, 1]
     counts = -(-sizes // (dataset.table[:, 2] * dataset.table[:, 4]))
     low_of = np.cumsum(counts) - counts
@@ -295,21 +320,21 @@ def _broken_values(
                 continue
             stop = min(start + per_digest * word, offset + nbytes)
             low = first + k * per_digest
-            if _digest(image, start, stop, word, low, byteorder) != int(dataset.digests[low_of[row] + k]):
+            if _digest(read, start, stop, word, low, byteorder) != int(dataset.digests[low_of[row] + k]):
                 if dataset.boxes is not None:
                     yield Hit(number, row, row + 1, start, stop)
                 else:
                     yield Hit(number, low, low + (stop - start) // word, start, stop)
 
 
-def _digest(image: FileImage, start: int, stop: int, word: int, first: int, byteorder: str) -> int:
+def _digest(read: Read, start: int, stop: int, word: int, first: int, byteorder: str) -> int:
     """The digest of a range of bytes, -1 if they cannot be read."""
     total = 0
     kind = np.dtype(f"u{word}").newbyteorder("<" if byteorder == "little" else ">")
     for low in range(start, stop, seal.PIECE_BYTES):
         length = min(seal.PIECE_BYTES, stop - low)
         try:
-            data = image.read(length, low)
+            data = read(length, low)
         except OSError:
             return -1
         if len(data) != length:

@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mpibatch.base.errors import UsageError
 from mpibatch.io.base.images import drafts
 from mpibatch.io.vault.cipher import SECRET_BYTES, Cipher, require
 from mpibatch.io.vault.drafts import VaultDraft
@@ -72,15 +73,25 @@ class Vault:
         return json.dumps({"datasets": known}).encode() if self._discloses else b""
 
 
-def begun(comm: MPI.Intracomm, recipients: PathLike, datasets: Sequence[Dataset], *, discloses: bool = False) -> Vault:
+def begun(
+    comm: MPI.Intracomm,
+    recipients: PathLike,
+    datasets: Sequence[Dataset],
+    driver: str | None = None,
+    *,
+    discloses: bool = False,
+) -> Vault:
     """Return a new vault for the recipients in a file. Collective. RunError or UsageError on all ranks.
 
-    `discloses`: names, shapes and dtypes are for everybody to read.
+    `driver`: by which the file was to be written, if one was named. `discloses`: names, shapes and
+    dtypes are for everybody to read.
     """
     from mpibatch.mpi import agreed
 
     on_root: tuple[bytes, bytes] = b"", b""
     with agreed(comm, "encrypting"):
+        if driver not in (None, "direct"):
+            raise UsageError(f"driver={driver!r} does not encrypt; leave it out, or give driver='direct'")
         require()
         if comm.rank == 0:
             secret = os.urandom(SECRET_BYTES)

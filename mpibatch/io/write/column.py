@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mpibatch.fields.field import Field
+    from mpibatch.io.base.block import Block
     from mpibatch.io.write.tables.region_table import RegionTable
     from mpibatch.mpi import MPI
 
@@ -55,8 +56,10 @@ class Column:
         return self.padded
 
 
-def field_of(comm: MPI.Intracomm, column: Column) -> Field:
-    """Return a column as a field, whose cells can be shared out. Collective."""
+def field_of(comm: MPI.Intracomm, column: Block) -> Field:
+    """Return a column as a field, whose cells can be shared out; a field as it is. Collective."""
+    if not isinstance(column, Column):
+        return cast("Field", column)
     counts = comm.allgather(len(column.padded))
     field = Grid((column.rows,), comm=comm, sizes=[counts]).zeros(column.dtype)
     field.owned[...] = column.padded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +15,21 @@ from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import PREFIX, to_attributes
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
-from mpibatch.io.base.names import PathLike, check_tree, flat_format, normal_name, output_path, user_path
+from mpibatch.io.base.names import PathLike, check_tree, foreign_format, normal_name, output_path, user_path
 from mpibatch.io.chunks.codec import by_dataset, stored_as
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.seal.digests import of_field
 from mpibatch.io.vault.vault import begun
 from mpibatch.io.write import direct
-from mpibatch.io.write.column import Column, columns_of, field_of, group_of
+from mpibatch.io.write.column import columns_of, field_of, group_of
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.drivers import choose
-from mpibatch.io.write.flat.writer import check_options
-from mpibatch.io.write.flat.writer import save as save_flat
+from mpibatch.io.write.foreign import check_options
+from mpibatch.io.write.foreign import save as save_foreign
 from mpibatch.io.write.hints import hints
 from mpibatch.io.write.layout import Dataset
+from mpibatch.io.write.options import Options, check_levels
 from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
@@ -57,6 +59,7 @@ def save(
     compression: Any = None,
     driver: str | None = None,
     record: bool = False,
+    pyramid: int = 0,
     encrypt: PathLike | None = None,
     disclose: bool = False,
     **named: Field | RegionTable,
@@ -146,21 +149,24 @@ def save(
                 raise UsageError(
                     f"datasets {sorted(twice)} were given twice, in the dict and by keyword; give each once"
                 )
-            is_flat = flat_format(user_path(path)) is not None
-        if comm.bcast(is_flat, root=0):
+            kind = foreign_format(user_path(path))
+        options = Options(chunks, compression, pyramid)
+        if comm.bcast(kind is not None, root=0):
             with agreed(comm, f"writing {path}"):
-                options = ("chunks", chunks), ("compression", compression), ("driver", driver), ("record", record)
-                check_options(user_path(path), (*options, ("dataset_attrs", dataset_attrs), ("encrypt", encrypt)))
                 checked = {
                     normal_name(n): v if isinstance(v, RegionTable) else _checked(n, v, comm) for n, v in given.items()
                 }
-            save_flat(comm, user_path(path), checked, attrs or {}, overwrite=overwrite)
+                about = _extra(dataset_attrs or {}, given)
+                if str(kind).endswith("Zarr"):
+                    check_attributes(attrs or {}, OURS)
+                refused = (("driver", driver), ("record", record), ("encrypt", encrypt), ("disclose", disclose))
+                check_options(user_path(path), refused)
+            save_foreign(comm, user_path(path), checked, attrs or {}, about, options=options, overwrite=overwrite)
             return
         with agreed(comm, f"writing {path}"):
             target = output_path(path)
+            check_levels(target, pyramid, is_possible=False)
             check_attributes(attrs or {}, OURS)
-            if encrypt is not None and driver not in (None, "direct"):
-                raise UsageError(f"driver={driver!r} does not encrypt; leave it out, or give driver='direct'")
             plan = _with_tables(given, dataset_attrs or {}, comm, chunks, compression, is_cut=encrypt is not None)
             attributes = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
         datasets, chosen = [dataset for dataset, _ in plan], [block for _, block in plan]
@@ -170,19 +176,18 @@ def save(
                 raise UsageError(
                     f"ranks were to write different datasets: {datasets} here, {on_root} on rank 0; give all the same"
                 )
-        vault = None if encrypt is None else begun(comm, encrypt, datasets, discloses=disclose)
-        if vault is not None:
-            chosen = [field_of(comm, block) if isinstance(block, Column) else block for block in chosen]
-            driver = "direct"  # parallel HDF5 writes what it is given
-        by = choose(comm, driver, any(dataset.chunks for dataset in datasets), target)
+        vault = None
+        if encrypt is not None:
+            vault = begun(comm, encrypt, datasets, driver, discloses=disclose)
+            chosen = [field_of(comm, block) for block in chosen]
+        # Parallel HDF5 writes what it is given.
+        by = choose(comm, driver if vault is None else "direct", any(d.chunks for d in datasets), target)
         with committed(comm, target, overwrite, vault=vault) as part:
             # Chunks have digests of their own bytes; these are of the values, however they are stored.
             part.values = {dataset.name: of_field(comm, block) for dataset, block in plan if dataset.chunks}
             with phase("io"):  # closed before the record tells of it
-                if vault is None:
-                    part.extents = by.driver.write(comm, part.path, datasets, chosen, attributes)
-                else:
-                    part.extents = direct.write(comm, part.path, datasets, chosen, attributes, vault)
+                write = by.driver.write if vault is None else partial(direct.write, vault=vault)
+                part.extents = write(comm, part.path, datasets, chosen, attributes)
             if record:
                 cut = {d.name: u for d, u in plan if isinstance(u, Field)}
                 add_record(comm, part.path, cut, by.name, hints())

@@ -43,11 +43,17 @@ def flag(value: Any) -> str | None:
 
 
 def compression(value: Any) -> str | None:
-    """Accept what `mpibatch.save` takes for `compression`. Local."""
+    """Accept what `mpibatch.save` takes for `compression`, in whatever format. Local."""
     if not isinstance(value, str):
         return 'a compression, such as "gzip" or "zstd:3"'
+    if value.partition(":")[0] == "blosc":
+        return _refusal(value, "Zarr")
+    return _refusal(value, "HDF5")
+
+
+def _refusal(text: str, kind: str) -> str | None:
     try:
-        normal_compression(value)
+        normal_compression(text, kind)
     except UsageError as error:
         return f"a known one ({error})"
     return None

@@ -19,8 +19,8 @@ from mpibatch.base.progress import rounds
 from mpibatch.base.progress.heartbeat import name_step
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.io.base.names import flat_format, split_path
-from mpibatch.io.seal.seal import content_of
+from mpibatch.io.base.names import foreign_format, split_path
+from mpibatch.io.seal.content import content_of
 from mpibatch.io.write.provenance import input_digest
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.job.document.checks import slices
@@ -109,12 +109,14 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
             fields = {name: result.value for name, result in kept.items()}
             notes = {name: result.measurements for name, result in kept.items()}
             out = job.output
-            if flat_format(out.path):  # which has no place for anything but the values and their grid
-                attrs, notes, out = {}, {}, replace(out, record=False)
+            if kind := foreign_format(out.path):
+                out = replace(out, record=False)
+                if not kind.endswith("Zarr"):  # which has no place for anything but the values and their grid
+                    attrs, notes = {}, {}
             io.save(
                 out.path, fields, attrs=attrs, dataset_attrs=notes, record=out.record,
-                compression=out.compression, chunks=out.chunks, driver=out.driver, encrypt=out.encrypt,
-                disclose=out.disclose,
+                compression=out.compression, chunks=out.chunks, driver=out.driver, pyramid=out.pyramid,
+                encrypt=out.encrypt, disclose=out.disclose,
             )  # fmt: skip
     if begun is not None:
         begun.clear()

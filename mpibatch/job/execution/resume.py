@@ -74,10 +74,11 @@ def is_complete(comm: MPI.Intracomm, path: str, mark: str) -> bool:
     """
     known = False
     with agreed(comm, f"reading {path}"):
-        if comm.rank == 0 and Path(path).is_file():
+        if comm.rank == 0 and Path(path).exists():
             with suppress(RunError):
                 unlock(path)
-                known = is_safe_to_parse(path) and file_attributes(path).get(FINGERPRINT) == mark
+                is_safe = Path(path).is_dir() or is_safe_to_parse(path)
+                known = is_safe and file_attributes(path).get(FINGERPRINT) == mark
     if not comm.bcast(known, root=0):
         return False
     try:

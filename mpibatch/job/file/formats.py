@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
-from mpibatch.io.base.names import check_suffix, flat_format
+from mpibatch.io.base.names import check_suffix, foreign_format
+from mpibatch.io.chunks.compression import normal_compression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["check_format", "check_secrecy", "check_written"]
 
-ONLY_HDF5 = ("compression", "chunks", "driver", "encrypt")
+# What each format has of the settings of an output; all have a path, and HDF5 all but levels.
+SETTINGS = ("compression", "chunks", "driver", "pyramid", "encrypt", "disclose")
+_TAKES = {
+    "HDF5": ("compression", "chunks", "driver", "encrypt", "disclose"),
+    "Zarr": ("compression", "chunks"),
+    "OME-Zarr": ("compression", "chunks", "pyramid"),
+    "OME-TIFF": ("compression", "pyramid"),
+}
+_ONE_FIELD = ("NIfTI", "OME-TIFF", "npy")
+_WITH_ATTRIBUTES = ("HDF5", "Zarr", "OME-Zarr")  # which say what they were made of
 
 
 def check_written(path: str, problems: Problems) -> None:
@@ -28,18 +38,19 @@ def check_written(path: str, problems: Problems) -> None:
 def check_format(document: Mapping[str, Any], output: Mapping[str, Any], saved: int, problems: Problems) -> None:
     """Note what the format of a pipeline's output cannot have; `saved` is how many results it gets. Local."""
     path = output.get("path", "")
-    kind = flat_format(path)
-    if kind is None:
+    kind = foreign_format(path) or "HDF5"
+    if kind == "HDF5":
         check_written(path, problems)
-        return
-    if kind != "FITS" and saved > 1:
+    if kind in _ONE_FIELD and saved > 1:
         words = f"[output] path = {path!r}: {kind} files hold one field, and {saved} results are saved; write .h5"
         problems.add(("output", "path"), words)
-    for key in ONLY_HDF5:
-        if key in output:
-            problems.add(("output", key), f"[output] {key}: {kind} files have none; leave it out, or write .h5")
-    if "checkpoint" in document:
-        words = f"[checkpoint] needs an output in HDF5, which says what it was made of; {path!r} is {kind}: write .h5"
+    for key in SETTINGS:
+        if output.get(key) and key not in _TAKES.get(kind, ()):
+            other = "write .ome.zarr" if key == "pyramid" else "write .h5"
+            problems.add(("output", key), f"[output] {key}: {kind} files have none; leave it out, or {other}")
+    _check_compression(kind, output.get("compression"), problems)
+    if "checkpoint" in document and kind not in _WITH_ATTRIBUTES:
+        words = f"[checkpoint] needs an output in HDF5 or Zarr, which say what they are made of; {path!r} is {kind}"
         problems.add(("checkpoint",), words)
 
 
@@ -55,3 +66,12 @@ def check_secrecy(document: Mapping[str, Any], tables: Mapping[str, Mapping[str,
     if "encrypt" in output and output.get("driver") == "mpio":
         words = '[output] driver = "mpio" does not encrypt; leave it out'
         problems.add(("output", "driver"), words)
+
+
+def _check_compression(kind: str, text: Any, problems: Problems) -> None:
+    if not isinstance(text, str) or "compression" not in _TAKES.get(kind, ()):
+        return
+    try:
+        normal_compression(text, kind.rpartition("-")[2])
+    except UsageError as error:
+        problems.add(("output", "compression"), f"[output] {error}")

@@ -82,7 +82,10 @@ def known_programs() -> list[str]:
     """Return the names of the programs in mpibatch.apps. Local."""
     spec = importlib.util.find_spec(_APPS)
     folders = list(spec.submodule_search_locations or []) if spec is not None else []
-    return sorted(path.stem for folder in folders for path in Path(folder).glob("[!_]*.py"))
+    # One that is a folder has its job file beside it.
+    return sorted(
+        {path.stem for folder in folders for ending in ("py", "toml") for path in Path(folder).glob(f"[!_]*.{ending}")}
+    )
 
 
 def find(name: str) -> Program:

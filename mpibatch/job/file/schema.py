@@ -75,9 +75,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """What is written: one HDF5 file. `dataset` names the last step's result; `record`: with a record of the run.
+    """What is written: one HDF5 file, or the format that its name stands for. `dataset` names the last step's result.
 
-    `compression`, `chunks`, `driver`, `encrypt`, `disclose` are as in `mpibatch.save`.
+    `record`: with a record of the run; `compression`, `chunks`, `driver`, `pyramid`, `encrypt`, `disclose` are as in
+    `mpibatch.save`.
     """
 
     path: str
@@ -86,6 +87,7 @@ class Output:
     compression: str | None = None
     chunks: str | Sequence[int] | None = None
     driver: str | None = None
+    pyramid: int = 0
     encrypt: str | None = None
     disclose: bool = False
 
@@ -182,6 +184,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "compression": Key(checks.compression),
         "chunks": Key(checks.any_of(checks.one_of("auto"), checks.list_of(checks.integer(1)))),
         "driver": Key(checks.one_of("direct", "mpio")),
+        "pyramid": Key(checks.integer(0)),
         "encrypt": Key(checks.text, made=user_place),
         "disclose": Key(checks.flag),
     },

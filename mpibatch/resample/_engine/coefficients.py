@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase as timed
+from mpibatch.fields.parcels import fetch
 from mpibatch.fields.pencils import are_whole, pencils
 from mpibatch.fields.redistribution import move, redistribute
 from mpibatch.halo import slabs
 from mpibatch.mpi import MPI
-from mpibatch.resample._engine.parcels import fetch
 from mpibatch.resample._loops import splines
 
 if TYPE_CHECKING:

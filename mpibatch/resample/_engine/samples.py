@@ -20,10 +20,10 @@ from mpibatch.base.units import bytes_text
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
+from mpibatch.fields.parcels import Runs, fetch, length, runs_of
 from mpibatch.filters._engine.memory import LIMIT_VARIABLE, memory_limit
 from mpibatch.mpi import MPI, agreed
 from mpibatch.resample._engine.coefficients import filter_axis, padding_of
-from mpibatch.resample._engine.parcels import Runs, fetch, length, runs_of
 from mpibatch.resample._loops import samples as loops
 
 if TYPE_CHECKING:

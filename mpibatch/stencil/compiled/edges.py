@@ -1,4 +1,4 @@
-"""What a compiled sweep fills outside the domain on its way, as jobs for `wall_source.EDGE`.
+"""What a compiled sweep fills outside the domain on its way, as jobs for `_edge` of `wall_source.WALLS`.
 
 A pass over the walls before the sweep would bring most of a halo's cache lines from memory twice. So a plane's rows
 and columns outside are filled when that plane is the middle one, or, for kernels that read corners, when it is first

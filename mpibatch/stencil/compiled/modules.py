@@ -19,7 +19,18 @@ from typing import Any
 
 from mpibatch.base.compiled import cache_folder
 
-__all__ = ["load"]
+__all__ = ["HEADER", "imported", "load"]
+
+HEADER = """\
+import math
+from numba import boolean as B1, float32 as F4, float64 as F8, int8 as I1, int16 as I2, int32 as I4, int64 as I8
+from numba import njit, uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
+import numpy as np
+from mpibatch.base.compiled import compiled_lean, compiled_lean_many, told_apart
+from mpibatch.stencil.compiled.pointers import pointer
+# What only the functions below call needs no way in from Python, or from C.
+inner = njit(error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""
 
 # Any fixed date does: numba compiles anew when a file's date changes.
 DATED = 1_000_000_000
@@ -37,6 +48,14 @@ def load(text: str) -> types.ModuleType:
         if key not in _loaded:
             _loaded[key] = _execute(f"mpibatch_kernel_{key}", text)
         return _loaded[key]
+
+
+def imported(text: str, *names: str) -> str:
+    """Return the line that imports functions of a module with this text, compiled once for all that call them. Local.
+
+    The module's name goes with its text: what was compiled with other helpers is not taken for this.
+    """
+    return f"from {load(text).__name__} import {', '.join(names)}\n"
 
 
 def _execute(name: str, text: str) -> types.ModuleType:

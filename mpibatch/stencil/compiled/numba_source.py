@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpibatch.stencil.compiled.wall_source import EDGE, PUT
+from mpibatch.stencil.compiled.modules import HEADER, imported
+from mpibatch.stencil.compiled.wall_source import WALLS
 from mpibatch.stencil.language.ir import MARKERS, Op
 
 if TYPE_CHECKING:
@@ -32,16 +33,6 @@ _MATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2
 _INFIX = frozenset(["+", "-", "*", "/", "//", "%", "&", "|", "^", "<", "<=", ">", ">=", "==", "!="])
 _NUMPY = frozenset(["floor", "ceil"])  # Python's return whole numbers
 
-HEADER = """\
-import math
-from numba import boolean as B1, float32 as F4, float64 as F8, int8 as I1, int16 as I2, int32 as I4, int64 as I8
-from numba import njit, uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
-import numpy as np
-from mpibatch.base.compiled import compiled_lean, compiled_lean_many, told_apart
-from mpibatch.stencil.compiled.pointers import pointer
-# What only the functions below call needs no way in from Python, or from C.
-inner = njit(error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""
 # LLVM's own limit, less what it counts otherwise than we do.
 MANY_CHECKS = 100
 
@@ -281,13 +272,13 @@ def kernel_text(typed: Typed, are_apart: bool = True) -> str:
         f"def sweep({', '.join([*names, *edges, *rest, 'k0', 'k1', 'j0', 'j1', 'i0', 'i1'])}):",
         *pointers_text(typed, names),
         "    for k in range(k0, k1):",
-        *(f"        edge(a{n}, {typed.inputs[n].words}, k, e{n}, v{n})" for n in signature.read_off),
+        *(f"        _edge(a{n}, {typed.inputs[n].words}, k, e{n}, v{n})" for n in signature.read_off),
         f"        plane({', '.join([*given, *rest, 'k', 'j0', 'j1', 'i0', 'i1'])})",
     ]
-    helpers = [PUT, EDGE] if signature.read_off else []
+    header = HEADER + (imported(WALLS, "_edge") if signature.read_off else "")
     # Else it would be found out for every row.
     apart = ["told_apart(plane)\n"] if are_apart else []
-    return "\n\n".join([_title(typed) + HEADER, *helpers, plane_text(typed), *apart, "\n".join(lines) + "\n"])
+    return "\n\n".join([_title(typed) + header, plane_text(typed), *apart, "\n".join(lines) + "\n"])
 
 
 def _title(typed: Typed) -> str:

@@ -1,21 +1,22 @@
 """Compiled text that fills cells outside the domain, on the way of a sweep: no pass over memory of their own.
 
-``put`` makes a rectangle of cells from another one, as walls have it. ``edge`` is called before each plane of a
+``_put`` makes a rectangle of cells from another one, as walls have it. ``_edge`` is called before each plane of a
 sweep, and carries out the jobs of that plane.
 """
 
 from __future__ import annotations
 
+from mpibatch.stencil.compiled.modules import HEADER
 from mpibatch.stencil.compiled.tables import EdgeJob, in_text
 
-__all__ = ["EDGE", "KINDS", "PUT"]
+__all__ = ["KINDS", "WALLS"]
 
 # What cells outside the domain hold, made of a cell inside.
 KINDS = {"copy": 1, "constant": 2, "dirichlet": 3, "signed": 4, "neumann": 5}
 
-PUT = """\
-@inner
-def put(b, t, s, row, rows, cells, w, kind, v, v0):
+_PUT = """\
+@compiled_lean
+def _put(b, t, s, row, rows, cells, w, kind, v, v0):
     if kind == 1 and cells * w == 1:
         for j in range(rows):
             b[U8(t + j * row)] = b[U8(s + j * row)]
@@ -40,9 +41,9 @@ def put(b, t, s, row, rows, cells, w, kind, v, v0):
 """
 
 _JOB = in_text(EdgeJob, "jobs", "q")
-EDGE = f"""\
-@inner
-def edge(b, w, k, jobs, v):
+_EDGE = f"""\
+@compiled_lean
+def _edge(b, w, k, jobs, v):
     for q in range(jobs.shape[0]):
         if {_JOB.first} <= k and k < {_JOB.end}:
             d = k * {_JOB.plane}
@@ -50,5 +51,7 @@ def edge(b, w, k, jobs, v):
             if {_JOB.kind} == 1 and {_JOB.rows} * {_JOB.cells} * w == 1:
                 b[U8(t)] = b[U8(s)]
             else:
-                put(b, t, s, {_JOB.row}, {_JOB.rows}, {_JOB.cells}, w, {_JOB.kind}, v, {_JOB.value})
+                _put(b, t, s, {_JOB.row}, {_JOB.rows}, {_JOB.cells}, w, {_JOB.kind}, v, {_JOB.value})
 """
+
+WALLS = "\n\n".join([HEADER, _PUT, _EDGE])  # a module

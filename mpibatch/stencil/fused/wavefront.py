@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpibatch.stencil.compiled.numba_source import HEADER, decorator, plane_text, pointers_text, signature_of
+from mpibatch.stencil.compiled.modules import HEADER, imported
+from mpibatch.stencil.compiled.numba_source import decorator, plane_text, pointers_text, signature_of
 from mpibatch.stencil.compiled.tables import Beside, Beyond, FusedLevel, Head, in_text
-from mpibatch.stencil.compiled.wall_source import PUT
+from mpibatch.stencil.compiled.wall_source import WALLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,34 +33,34 @@ _LEVEL, _HEAD = in_text(FusedLevel, "levels", "level"), in_text(Head, "jobs", "l
 _BESIDE, _BEYOND = in_text(Beside, "jobs", "e"), in_text(Beyond, "jobs", "q")
 _PLANE = f"{_LEVEL.row}, {_LEVEL.rows_end}, {_LEVEL.column}, {_LEVEL.columns_end}"
 
-# Plane p of memory begins at ``at(p, p % slots, base, step, slots)``; a field has as many slots as planes (0). All
+# Plane p of memory begins at ``_at(p, p % slots, base, step, slots)``; a field has as many slots as planes (0). All
 # this is done for every plane of every level, which in 2-D is a row: remainders, for one, take longer than some cells.
-HELPERS = f"""\
-@inner
-def at(p, wrapped, base, step, slots):
+_FILLS = f"""\
+@compiled_lean
+def _at(p, wrapped, base, step, slots):
     return base + (wrapped if slots else p) * step
 
 
-@inner
-def beside(b, t, row, w, e, jobs, v):
+@compiled_lean
+def _beside(b, t, row, w, e, jobs, v):
     to, of = t + {_BESIDE.to_row} * row + {_BESIDE.to_column} * w, t + {_BESIDE.of_row} * row + {_BESIDE.of_column} * w
     if {_BESIDE.kind} == 1 and {_BESIDE.rows} * {_BESIDE.columns} * w == 1:
         b[U8(to)] = b[U8(of)]
     else:
-        put(b, to, of, row, {_BESIDE.rows}, {_BESIDE.columns}, w, {_BESIDE.kind}, v, {_BESIDE.value})
+        _put(b, to, of, row, {_BESIDE.rows}, {_BESIDE.columns}, w, {_BESIDE.kind}, v, {_BESIDE.value})
 
 
-@inner
-def beyond(b, base, step, slots, row, w, p, level, levels, jobs, v):
+@compiled_lean
+def _beyond(b, base, step, slots, row, w, p, level, levels, jobs, v):
     j0, j1, i0, i1 = {_PLANE}
     for q in range({_HEAD.beyond}, {_HEAD.beyond_end}):
         if {_BEYOND.turn} == p:
             t = base + ({_BEYOND.to} % slots if slots else {_BEYOND.to}) * step
             s = base + ({_BEYOND.of} % slots if slots else {_BEYOND.of}) * step
             shift = j0 * row + i0 * w
-            put(b, t + shift, s + shift, row, j1 - j0, i1 - i0, w, {_BEYOND.kind}, v, {_BEYOND.value})
+            _put(b, t + shift, s + shift, row, j1 - j0, i1 - i0, w, {_BEYOND.kind}, v, {_BEYOND.value})
             for e in range({_HEAD.beside}, {_HEAD.beside_end}):
-                beside(b, t, row, w, e, jobs, v)
+                _beside(b, t, row, w, e, jobs, v)
 """
 
 
@@ -133,7 +134,9 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
     title = f"# stencil {typed.name}, {typed.ndim}-D, fused steps\n"
     # A plane of a level is written to other memory than those that it is made of are read from.
     apart = ["told_apart(plane)\n"] if lines[0] != "@compiled_lean" else []
-    return "\n\n".join([title + HEADER, PUT, HELPERS, plane_text(typed), *apart, "\n".join(lines) + "\n"])
+    fills = "\n\n".join([HEADER + imported(WALLS, "_put"), _FILLS])
+    header = HEADER + imported(fills, "_at", "_beside", "_beyond")
+    return "\n\n".join([title + header, plane_text(typed), *apart, "\n".join(lines) + "\n"])
 
 
 def _around(typed: Typed, m: int, array: str, begin: str, memory: str) -> list[str]:
@@ -142,9 +145,9 @@ def _around(typed: Typed, m: int, array: str, begin: str, memory: str) -> list[s
     lines = [
         f"if p < {_LEVEL.planes_end}:",
         f"    for e in range({head.beside}, {head.beside_end}):",
-        f"        beside({array}, {begin}, {row}, {words}, e, jobs{m}, values{m})",
+        f"        _beside({array}, {begin}, {row}, {words}, e, jobs{m}, values{m})",
         f"if p < {head.inner} or p >= {head.inner_end}:",
-        f"    beyond({array}, {memory}, {words}, p, level, levels, jobs{m}, values{m})",
+        f"    _beyond({array}, {memory}, {words}, p, level, levels, jobs{m}, values{m})",
     ]
     return _indented(lines, 16)
 
@@ -160,7 +163,7 @@ def _wrapped(offset: int) -> str:
 
 def _begin(name: str, offset: int) -> str:
     """Where a plane of memory `name` begins."""
-    return f"at({_plane(offset)}, {_wrapped(offset)}, {name}_o, {name}_t, {name}_n)"
+    return f"_at({_plane(offset)}, {_wrapped(offset)}, {name}_o, {name}_t, {name}_n)"
 
 
 def _indented(lines: Sequence[str], by: int = 12) -> list[str]:

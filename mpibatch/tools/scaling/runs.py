@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.units import plural
 from mpibatch.io.base.names import split_path
-from mpibatch.io.seal import seal
+from mpibatch.io.seal.content import content_of
 from mpibatch.job.file.reader import parse_any
 from mpibatch.job.file.schema import Job
 from mpibatch.job.file.simulation import SimulationJob
@@ -255,7 +255,7 @@ def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], option
         output = scratch / "out.h5"
         if not failure:
             if not outcome.get("digest"):
-                outcome["digest"] = seal.content_of(str(output)) or ""
+                outcome["digest"] = content_of(str(output)) or ""
             if options.keep_outputs and repeat != WARM_UP:
                 output.replace(log.with_suffix(".h5"))
         return _Made(code or int(outcome.get("code", 1)), seconds, failure, outcome)

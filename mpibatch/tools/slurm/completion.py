@@ -64,7 +64,7 @@ def leave(code: int) -> None:
     try:
         if output is not None:
             # Late: reading a seal takes the libraries that a run has loaded anyway.
-            from mpibatch.io.seal.seal import content_of
+            from mpibatch.io.seal.content import content_of
 
             record |= {"bytes": output.stat().st_size, "digest": content_of(str(output))}
         write_json(Path(path), record, indent=None)

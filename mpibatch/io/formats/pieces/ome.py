@@ -10,9 +10,9 @@ from mpibatch.io.formats.flat.arrays import linear
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Image", "PyramidLevel", "images_of"]
+__all__ = ["UNITS", "Image", "PyramidLevel", "images_of"]
 
-_UNITS = {
+UNITS = {
     "micrometer": "um", "nanometer": "nm", "millimeter": "mm", "centimeter": "cm", "meter": "m", "angstrom": "angstrom",
     "picometer": "pm", "kilometer": "km", "inch": "inch",
 }  # fmt: skip
@@ -46,7 +46,7 @@ class Image:
         chosen = self.levels[level]
         spacing = [chosen.scale[n] * second for n, second in zip(at, seconds, strict=True)]
         origin = [chosen.origin[n] * second for n, second in zip(at, seconds, strict=True)]
-        return linear([self.letters[n].lower() for n in at], spacing, origin, _UNITS.get(unit, unit))
+        return linear([self.letters[n].lower() for n in at], spacing, origin, UNITS.get(unit, unit))
 
 
 def images_of(attributes: Mapping[str, Any]) -> list[Image]:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, nearest
+from mpibatch.io.base.geometry import from_attributes
 from mpibatch.io.base.names import whole_name
 from mpibatch.io.formats.flat.arrays import Header, kept, linear
 from mpibatch.io.formats.hazards import IDLE_CHUNK, IDLE_TIMES
-from mpibatch.io.formats.orientation import view_of
+from mpibatch.io.formats.orientation import View, view_of
 from mpibatch.io.formats.picks import Picks, parse_picks
 from mpibatch.io.formats.pieces import ome
 from mpibatch.io.formats.source import Array, Selection, Source, Storage, native
@@ -24,7 +25,7 @@ from mpibatch.io.formats.source import Array, Selection, Source, Storage, native
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["inspect", "names", "read"]
+__all__ = ["inspect", "names", "read", "root_attributes"]
 
 MOST_JSON, MOST_NODES, DEPTH = 16 << 20, 10_000, 8
 
@@ -65,8 +66,14 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         letters = image.letters if image is not None else ""
         if not letters and picks.axes:
             raise UsageError(f"{dataset!r} picks from axes of {path!r}, but they have no names; use region=")
-        view = view_of(whole_name(path, dataset or ""), letters or "Q" * len(shape), shape, picks.axes)
-        grid = kept(image.grid(image.levels.index(level)), view) if image is not None else _named(path, place, node)
+        ours = from_attributes(_attributes(path, place, node), len(shape)) if image is None else {}
+        if ours:
+            view = _plain_view(shape, len(ours["axes"]))
+        else:
+            view = view_of(whole_name(path, dataset or ""), letters or "Q" * len(shape), shape, picks.axes)
+        grid = kept(image.grid(image.levels.index(level)), view) if image is not None else ours
+        if image is None and not ours:
+            grid = _named(path, place, node)
         return Source(
             path=path,
             format="zarr",
@@ -78,6 +85,13 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
             storage=Storage(np.dtype(dtype).str, chunks=chunks, view=view, path=place),
             allow=tuple(allow),
         )
+
+
+def root_attributes(path: str) -> dict[str, Any]:
+    """Return the attributes of a store's root. Local. RunError if it is damaged."""
+    with Header(path, "Zarr"):
+        node = _node(path, "")
+        return _attributes(path, "", node) if isinstance(node, dict) else {}
 
 
 def read(source: Source, selection: Selection, out: Array, at: Selection) -> None:
@@ -199,6 +213,12 @@ def _check_chunks(name: str, shape: Sequence[int], dtype: str, chunks: Sequence[
             f"cannot read {name}: its chunks {tuple(chunks)} are {chunk} bytes each, for {whole} bytes of values; "
             'write it anew, or give allow=("large chunks",) if you trust it'
         )
+
+
+def _plain_view(shape: tuple[int, ...], axes: int) -> View:
+    """The view of an array of ours, of which the axes behind these are components."""
+    order = tuple(range(len(shape)))
+    return View(shape, {}, order, frozenset(), components=len(shape) - axes, names=(), letters="")
 
 
 def _named(path: str, place: str, node: Any) -> dict[str, Any]:

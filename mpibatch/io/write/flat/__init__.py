@@ -1,1 +1,1 @@
-"""Files of other programs that hold values as they are: ``headers`` of FITS, NIfTI and npy, and their ``writer``."""
+"""Files that hold values as they are, FITS, NIfTI and npy: ``headers``, ``fits_tables``, and their ``writer``."""

@@ -31,6 +31,8 @@ __all__ = [
     "nifti",
     "nifti_dtype",
     "npy",
+    "packed",
+    "zero_of",
 ]
 
 KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
@@ -63,20 +65,25 @@ def fits(u: Field, name: str, attrs: Mapping[str, Any], *, is_extension: bool = 
     cards += [("NAXIS", ndim), *((f"NAXIS{n + 1}", cells) for n, cells in enumerate(reversed(u.shape)))]
     cards += [("PCOUNT", 0), ("GCOUNT", 1)] if is_extension else [("EXTEND", True)]
     if is_toggled(u.dtype):
-        half = 1 << (8 * dtype.itemsize - 1)
-        cards += [("BSCALE", 1), ("BZERO", -half if u.dtype.kind == "i" else half)]
+        cards += [("BSCALE", 1), ("BZERO", zero_of(u.dtype))]
     cards += [("EXTNAME", name), *_positions(u.grid), *attrs.items()]
-    return _cards(cards)
+    return packed(cards)
 
 
 def fits_of_many(attrs: Mapping[str, Any]) -> bytes:
     """Return the header of a FITS file that has all its images in extensions. Local."""
-    return _cards([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True), *attrs.items()])
+    return packed([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True), *attrs.items()])
 
 
 def is_toggled(dtype: np.dtype[Any]) -> bool:
     """Whether FITS has this type of integers as the other one, shifted by half of its range. Local."""
     return dtype == np.int8 or (dtype.kind == "u" and dtype.itemsize > 1)
+
+
+def zero_of(dtype: np.dtype[Any]) -> int:
+    """Return what is to be added to toggled integers for those they stand for. Local."""
+    half = 1 << (8 * dtype.itemsize - 1)
+    return -half if dtype.kind == "i" else half
 
 
 def check_cards(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +120,8 @@ def _positions(grid: Grid) -> Iterator[tuple[str, Any]]:
             yield f"CUNIT{n}", unit
 
 
-def _cards(cards: Sequence[tuple[str, Any]]) -> bytes:
+def packed(cards: Sequence[tuple[str, Any]]) -> bytes:
+    """Return the header of these (keyword, value). Local."""
     text = "".join(f"{key:<8}= {_value(value):>20}".ljust(CARD) for key, value in cards) + "END".ljust(CARD)
     return text.ljust(-(-len(text) // BLOCK) * BLOCK).encode("ascii")
 

@@ -1,4 +1,4 @@
-"""FITS, NIfTI and npy files of fields, written by all ranks: a header, and the values where they belong."""
+"""FITS, NIfTI and npy files, written by all ranks: headers, and the values of fields, or rows, where they belong."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
-from mpibatch.io.base.names import flat_format
 from mpibatch.io.formats.flat.fits import BLOCK
 from mpibatch.io.write import direct
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.flat import headers
+from mpibatch.io.write.flat.fits_tables import FitsTable, table_of
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from mpibatch.mpi import MPI
 
-__all__ = ["check_options", "save"]
+__all__ = ["save"]
 
 
 @dataclass(frozen=True)
@@ -33,46 +33,56 @@ class _Image:
     field: Field
     dtype: np.dtype[Any]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values. Local."""
+        return int(np.prod(self.field.shape, dtype=np.int64)) * self.dtype.itemsize
+
 
 def save(
-    comm: MPI.Intracomm, path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any], *, overwrite: bool
+    comm: MPI.Intracomm, path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any], *, overwrite: bool, kind: str
 ) -> None:
-    """Write fields of `comm` to a file of the format that its name stands for. Collective. UsageError, RunError."""
+    """Write fields, and in FITS tables, of `comm` to a file of this kind. Collective. UsageError, RunError."""
     with agreed(comm, f"writing {path}"):
-        images, unit = _planned(path, fields, attrs)
+        parts, unit = _planned(comm, kind, path, fields, attrs)
         places, size = [], 0
-        for image in images:
-            places.append(size + len(image.header))
-            size = places[-1] + int(np.prod(image.field.shape, dtype=np.int64)) * image.dtype.itemsize
+        for part in parts:
+            places.append(size + len(part.header))
+            size = places[-1] + part.nbytes
             size = -(-size // unit) * unit
 
-    def layout(part: str) -> None:
-        with open(part, "r+b") as file:
-            for image, place in zip(images, places, strict=True):
-                file.seek(place - len(image.header))
-                file.write(image.header)
+    def layout(name: str) -> None:
+        with open(name, "r+b") as file:
+            for part, place in zip(parts, places, strict=True):
+                file.seek(place - len(part.header))
+                file.write(part.header)
             file.truncate(size)
 
-    with committed(comm, path, overwrite, sealed=False) as part:
-        direct.make(comm, part.path, lambda: layout(part.path), size)
-        with direct.opened(comm, part.path) as file:
-            for image, place in zip(images, places, strict=True):
-                with agreed(comm, f"writing {path}"):
-                    values = _stored(image)
-                direct.write_field(comm, file, part.path, values, place)
+    with committed(comm, path, overwrite, sealed=False) as new:
+        direct.make(comm, new.path, lambda: layout(new.path), size)
+        with direct.opened(comm, new.path) as file:
+            for part, place in zip(parts, places, strict=True):
+                if isinstance(part, FitsTable):
+                    with agreed(comm, f"writing {path}"):
+                        rows = part.stored()
+                    direct.put(
+                        comm, file, new.path, [(place + part.first * part.row.itemsize, rows)] if rows.size else []
+                    )
+                else:
+                    with agreed(comm, f"writing {path}"):
+                        values = _stored(part)
+                    direct.write_field(comm, file, new.path, values, place)
 
 
-def _planned(path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any]) -> tuple[list[_Image], int]:
-    """The images of a file, and the bytes that it is a multiple of. Local."""
-    kind = flat_format(path)
-    assert kind is not None
+def _planned(
+    comm: MPI.Intracomm, kind: str, path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> tuple[list[_Image | FitsTable], int]:
+    """The images and tables of a file, and the bytes that it is a multiple of. Local."""
+    if kind == "FITS":
+        return _fits(comm, path, fields, attrs), BLOCK
     for name, u in fields.items():
         if not isinstance(u, Field):
-            raise UsageError(
-                f"cannot save {name!r} to {path!r}: {kind} has no tables as we write them; use .h5 or .csv"
-            )
-    if kind == "FITS":
-        return _fits(path, fields, attrs), BLOCK
+            raise UsageError(f"cannot save {name!r} to {path!r}: {kind} has no tables; use .h5, .csv or .fits")
     if len(fields) != 1:
         raise UsageError(
             f"cannot save {sorted(fields)} to {path!r}: {kind} files hold one field; save each to a file of its own"
@@ -86,19 +96,26 @@ def _planned(path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any]) -> 
     return [_Image(headers.nifti(u), u, dtype)], 1
 
 
-def _fits(path: str, fields: Mapping[str, Field], attrs: Mapping[str, Any]) -> list[_Image]:
+def _fits(
+    comm: MPI.Intracomm, path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> list[_Image | FitsTable]:
     cards = headers.check_cards(attrs)
-    dtypes = {name: _dtype_for("FITS", path, name, u) for name, u in fields.items()}
     for name in fields:
         if not (name.isascii() and name.isprintable() and len(name) <= headers.LONGEST_TEXT):
             raise UsageError(f"cannot save {name!r} to {path!r}: in FITS names are ASCII of up to 68 characters")
-    if len(fields) == 1:
-        ((name, u),) = fields.items()
-        return [_Image(headers.fits(u, name, cards), u, dtypes[name])]
-    first, *others = (
-        _Image(headers.fits(u, name, {}, is_extension=True), u, dtypes[name]) for name, u in sorted(fields.items())
-    )
-    return [replace(first, header=headers.fits_of_many(cards) + first.header), *others]
+    is_alone = len(fields) == 1
+    parts: list[_Image | FitsTable] = []
+    for name, u in sorted(fields.items()):
+        if isinstance(u, Field):
+            dtype = _dtype_for("FITS", path, name, u)
+            header = headers.fits(u, name, cards if is_alone else {}, is_extension=not is_alone)
+            parts.append(_Image(header, u, dtype))
+        else:
+            is_alone = False  # a table is never the first of a file
+            parts.append(table_of(name, u, comm))
+    if not is_alone:
+        parts[0] = replace(parts[0], header=headers.fits_of_many(cards) + parts[0].header)
+    return parts
 
 
 def _dtype_for(kind: str, path: str, name: str, u: Field) -> np.dtype[Any]:
@@ -131,12 +148,3 @@ def _stored(image: _Image) -> Field:
         if not dtype.isnative:
             result.owned.byteswap(inplace=True)
     return result
-
-
-def check_options(path: str, options: Sequence[tuple[str, Any]]) -> None:
-    """Refuse what only HDF5 files have. Local. UsageError."""
-    if given := [name for name, value in options if value]:
-        raise UsageError(
-            f"cannot write {path!r} with {', '.join(given)}: {flat_format(path)} files have nothing of the kind; leave "
-            "it out, or write .h5"
-        )

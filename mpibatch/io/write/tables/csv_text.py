@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mpibatch.io.write.commit import committed
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.prefix import sums_before
 
-__all__ = ["quoted", "write_text"]
+__all__ = ["quoted", "write_pieces", "write_text"]
 
 Columns = Mapping[str, npt.NDArray[Any]]
 ROWS = 1 << 14  # formatted at once: the texts of single values take many times the bytes of a line
@@ -24,11 +24,18 @@ ROWS = 1 << 14  # formatted at once: the texts of single values take many times 
 
 def write_text(comm: MPI.Intracomm, path: PathLike, columns: Columns, first: int, *, overwrite: bool) -> None:
     """Write this rank's rows, of which the first is number `first` of all. Collective."""
+    head = ",".join(map(quoted, columns)) + "\n" if comm.rank == 0 else ""
+    write_pieces(comm, path, lambda: (head.encode(), *_lines(columns)), overwrite=overwrite)
+
+
+def write_pieces(
+    comm: MPI.Intracomm, path: PathLike, pieces: Callable[[], Iterable[bytes]], *, overwrite: bool = True
+) -> None:
+    """Write a file of all ranks' bytes, in the order of the ranks, from what a function returns. Collective."""
     with phase("io"):
         with agreed(comm, f"writing {path}"):
             target = user_path(path)
-            head = ",".join(map(quoted, columns)) + "\n" if comm.rank == 0 else ""
-            texts = [np.frombuffer(text, "u1") for text in (head.encode(), *_lines(columns)) if text]
+            texts = [np.frombuffer(text, "u1") for text in pieces() if text]
             ends = np.cumsum([0, *(text.size for text in texts)])
         before, total = sums_before(comm, range(comm.size), ends[-1:])
         with committed(comm, target, overwrite, sealed=False) as part:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.timing import phase
+from mpibatch.io.base.names import user_path
 from mpibatch.io.formats.source import numeric
+from mpibatch.io.write.flat.writer import save as write_flat
 from mpibatch.io.write.tables.csv_text import write_text
 from mpibatch.io.write.tables.parquet import write_parquet
 from mpibatch.mpi import MPI, agreed, private
@@ -202,6 +206,43 @@ class RegionTable(Mapping[str, Array]):
         """
         self._check("to_parquet")
         write_parquet(self.comm, path, self._columns, self.first, self.rows, overwrite=overwrite)
+
+    def to_fits(self, path: PathLike, *, overwrite: bool = True) -> None:
+        """Write the table as a FITS file with one binary table, named after the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; its folder must exist and be shared by all nodes.
+        overwrite : bool, default True
+            Whether a file of this name is replaced.
+
+        Raises
+        ------
+        UsageError
+            On all ranks, for a table without columns, or with one of a dtype that FITS has not, such as f2.
+        RunError
+            On all ranks: no such folder, a full disk, a file that is not to be replaced.
+
+        Notes
+        -----
+        Collective. Each rank writes its own rows where they belong; the same bytes on any ranks. The file gets its name
+        when it is complete. `mpibatch.save` writes tables and fields into one FITS file.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> labels, n = mb.label(mb.Grid((4, 6)).from_function(lambda y, x: (x % 3 > 0) & (y > 0)))
+        >>> mb.regionprops_table(labels, properties=("label", "area")).to_fits("regions.fits")
+        >>> import astropy.io.fits
+        >>> print(astropy.io.fits.getdata("regions.fits")["area"].tolist())
+        [6.0, 6.0]
+        """
+        self._check("to_fits")
+        with phase("io"):
+            with agreed(self.comm, f"writing {path}"):
+                target = user_path(path)
+            write_flat(self.comm, target, {Path(target).stem: self}, {}, overwrite=overwrite, kind="FITS")
 
     def _check(self, call: str) -> None:
         """Refuse, on all ranks, a table without columns."""

@@ -1,4 +1,4 @@
-"""What is broken in a sealed file, in words: the dataset and the region, or the bytes."""
+"""What is broken in a file: ranges of bytes, taken together, and in words."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mpibatch.io.seal.manifest import Manifest, Sealed
 
-__all__ = ["Broken", "Hit", "in_words", "joined"]
+__all__ = ["Broken", "Hit", "broken_places", "joined"]
 
 
 @dataclass(frozen=True, order=True)
@@ -60,7 +60,7 @@ class Hit(NamedTuple):
 
 
 def joined(manifest: Manifest, hits: Sequence[Hit]) -> Iterator[Hit]:
-    """Yield hits in their order, neighbours taken together. Local."""
+    """Yield hits in order, neighbours taken together. Local."""
     open_hit: Hit | None = None
     for hit in sorted(hits):
         if open_hit is None:
@@ -79,12 +79,18 @@ def joined(manifest: Manifest, hits: Sequence[Hit]) -> Iterator[Hit]:
         yield open_hit
 
 
-def in_words(manifest: Manifest, hits: Sequence[Hit]) -> list[Broken]:
-    """Return what is broken, in the order of the file. Local."""
+def broken_places(
+    manifest: Manifest, hits: Sequence[Hit], names: Callable[[int, int], Sequence[str]] | None
+) -> list[Broken]:
+    """Return what is broken, in words, in the order of the file. Local.
+
+    Of a folder, `names` gives the files that have a range of bytes.
+    """
     broken = []
     for hit in joined(manifest, hits):
         if hit.dataset < 0:
-            broken.append(Broken(hit.start, hit.stop, "", f"metadata, bytes {hit.start}-{hit.stop - 1}"))
+            where = f"bytes {hit.start}-{hit.stop - 1}" if names is None else ", ".join(names(hit.start, hit.stop))
+            broken.append(Broken(hit.start, hit.stop, "", f"metadata, {where}"))
             continue
         dataset = manifest.datasets[hit.dataset]
         broken.append(Broken(hit.start, hit.stop, dataset.name, f"{dataset.name}[{_region(dataset, hit)}]"))

@@ -1,0 +1,198 @@
+"""``python -m mpibatch.apps.catalog``: the sources of a frame, or of each of many frames."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import mpibatch as mb
+from mpibatch.apps.catalog.catalogs import Settings, make_catalog
+from mpibatch.apps.catalog.outputs import draw, write_maps, write_regions, write_table
+from mpibatch.cli import Parser, guarded
+from mpibatch.mpi import MPI, agreed, private
+
+__all__ = ["main"]
+
+TABLES = (".csv", ".h5", ".hdf5", ".parquet")
+FILES = ("output", "segments", "background", "regions", "picture")
+EXAMPLES = f"""\
+frames: FITS (FILE.fits::SCI names an extension), TIFF, HDF5 or any other image of two axes
+tables: by the ending of the name, {", ".join(TABLES)}
+kernels: none, default (3 × 3, SExtractor's), gauss:FWHM in pixels, or a file of numbers, a row a line
+
+examples:
+  mpiexec -n 4 python -m mpibatch.apps.catalog detect mosaic.fits sources.csv --regions sources.reg
+  mpiexec -n 4 python -m mpibatch.apps.catalog detect mosaic.fits sources.h5 --segments map.fits --picture sources.png
+  mpiexec -n 4 python -m mpibatch.apps.catalog detect flt.fits::SCI sources.csv --noise local --kernel gauss:2.1
+  mpiexec -n 4 python -m mpibatch.apps.catalog frames 'night/*.fits' catalogs --settings survey.toml
+"""
+
+
+def parser(usual: dict[str, Any] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of both commands. Local."""
+    top = Parser(
+        prog="python -m mpibatch.apps.catalog",
+        description="Find the sources of astronomical frames, and measure them, with the same bits on any number of "
+        "ranks.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shared = Parser(add_help=False)
+    shared.add_argument("--settings", metavar="FILE.toml", help="what the options below are if they are not given")
+    shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _add_settings(shared)
+    commands = top.add_subparsers(metavar="COMMAND", dest="command", required=True, parser_class=Parser)
+    detect = commands.add_parser("detect", parents=[shared], help="the catalogue of a frame")
+    detect.add_argument("frame", help="a file, or FILE::EXTENSION")
+    detect.add_argument("output", help=f"table to write: {', '.join(TABLES)}")
+    detect.add_argument("--segments", metavar="FILE", help="map of the numbers of sources to write: .fits or .h5")
+    detect.add_argument("--background", metavar="FILE", help="maps of background and noise to write: .fits or .h5")
+    detect.add_argument("--regions", metavar="FILE.reg", help="Kron's ellipses to write, for DS9")
+    detect.add_argument("--picture", metavar="FILE.png", help="outlines and numbers over the frame, to be drawn")
+    frames = commands.add_parser("frames", parents=[shared], help="catalogues of many frames, rank by rank")
+    frames.add_argument("frames", help="names with * and ?, in quotes: 'night/*.fits', 'night/*_flt.fits::SCI'")
+    frames.add_argument("folder", help="where to write NAME.csv for each, and frames.csv with a row for each")
+    frames.add_argument("--ranks-per-frame", type=int, default=1, metavar="N", help="(default: %(default)s)")
+    frames.add_argument("--table", choices=TABLES, default=".csv", help="kind of the tables (default: %(default)s)")
+    return top
+
+
+def _add_settings(to: argparse.ArgumentParser) -> None:
+    usual = Settings()
+    group = to.add_argument_group("settings")
+    for name, kind, words in (
+        ("mesh", int, "pixels of a node of the background"),
+        ("window", int, "nodes of which the median is taken, odd"),
+        ("noise", str, "global: the median over the frame; local: of each pixel"),
+        ("kernel", str, "of the matched filter"),
+        ("threshold", float, "of the signal, in units of the noise"),
+        ("area", int, "pixels of a source, at least"),
+        ("deblend-steps", int, "thresholds at which objects are taken apart"),
+        ("contrast", float, "share of an object's flux that a source in it has at least; 1: none is taken apart"),
+        ("gain", float, "electrons per unit of the frame, for errors; 0: not known"),
+    ):
+        value = getattr(usual, name.replace("-", "_"))
+        group.add_argument(f"--{name}", type=kind, metavar="N" if kind is not str else None, help=f"{words} ({value})")
+    radii = ",".join(map(str, usual.apertures))
+    group.add_argument("--apertures", type=_radii, metavar="R,R", help=f"radii of circles in pixels ({radii})")
+
+
+def _radii(text: str) -> tuple[float, ...]:
+    return tuple(float(word) for word in text.split(",") if word)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line, and return its exit code. Collective."""
+    try:
+        args = parser().parse_args(argv)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return guarded(lambda: _detect(args) if args.command == "detect" else _frames(args), debug=args.debug)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """Return what is given, in a file or as options, which come first. Local. UsageError, RunError."""
+    names = {field.name for field in fields(Settings)}
+    given: dict[str, Any] = {}
+    if args.settings:
+        try:
+            given = tomllib.loads(Path(args.settings).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise mb.RunError(f"the settings {args.settings} cannot be read: {error.strerror or error}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise mb.UsageError(f"the settings {args.settings} are no TOML: {error}") from None
+        given = {name.replace("-", "_"): value for name, value in given.items()}
+        for name, value in given.items():
+            if name not in names:
+                raise mb.UsageError(f"{args.settings}: {name} is no setting; there are {', '.join(sorted(names))}")
+            given[name] = _of_kind(getattr(Settings(), name), value, f"{args.settings}: {name}")
+    given |= {name: value for name in names if (value := getattr(args, name)) is not None}
+    return Settings(**given)
+
+
+def _of_kind(usual: Any, value: Any, name: str) -> Any:
+    """Return a value of a file as one of the usual value's kind. Local. UsageError."""
+    if isinstance(usual, tuple) and isinstance(value, list):
+        return tuple(_of_kind(0.0, each, name) for each in value)
+    if isinstance(usual, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(usual):
+        raise mb.UsageError(f"{name} = {value!r} is not valid; give a value such as {usual!r}")
+    return value
+
+
+def _detect(args: argparse.Namespace) -> int:
+    comm = private()
+    with agreed(comm, "reading the command line"):
+        settings = _settings(args)
+        if not args.output.endswith(TABLES):
+            raise mb.UsageError(
+                f"the table {args.output} has none of the endings {', '.join(TABLES)}; give it one of them"
+            )
+        for name in FILES:
+            path = getattr(args, name)
+            if path and not Path(path).absolute().parent.is_dir():
+                raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
+    catalog = make_catalog(mb.load(args.frame, comm=comm), settings)
+    write_table(catalog.table, args.output)
+    write_maps(catalog, args.segments, args.background)
+    if args.regions:
+        write_regions(catalog.table, args.regions)
+    if args.picture:
+        draw(catalog, args.picture)
+    if comm.rank == 0:
+        background, attrs = catalog.background, catalog.table.attrs
+        print(f"background  {background.level:.6g}, noise {background.noise:.6g}, threshold {attrs['threshold']:.6g}")
+        print(f"sources     {catalog.table.rows}", flush=True)
+    return 0
+
+
+def _frames(args: argparse.Namespace) -> int:
+    comm = private()
+    with agreed(comm, "reading the command line"):
+        settings = _settings(args)
+        pattern, separator, extension = args.frames.partition("::")
+        paths = sorted(map(str, Path(pattern).parent.glob(Path(pattern).name)))
+        if not paths:
+            raise mb.RunError(f"there is no file {pattern}; give names with * and ?, in quotes")
+        folder = Path(args.folder)
+        if not folder.is_dir():
+            raise mb.RunError(f"cannot write to {folder}: there is no such folder; make it first")
+        targets = [str(folder / (Path(path).name.split(".")[0] + args.table)) for path in paths]
+        if len(set(targets)) < len(targets):
+            raise mb.UsageError(f"of {len(paths)} frames some have the same name up to the first dot; rename them")
+    items = [(path + separator + extension, target) for path, target in zip(paths, targets, strict=True)]
+    batch = mb.map_items(
+        _each(settings),
+        items,
+        ranks_per_item=args.ranks_per_frame,
+        names=paths,
+        comm=comm,
+        output=folder / "frames.csv",
+    )
+    if comm.rank == 0:
+        print(f"frames      {batch.done}, failed {len(batch.failed)}")
+        for failure in batch.failed:
+            print(f"  {failure.name}: {failure.error}")
+        sys.stdout.flush()
+    return 1 if batch.failed else 0
+
+
+def _each(settings: Settings) -> Callable[..., Any]:
+    def catalogued(item: tuple[str, str], comm: MPI.Intracomm) -> dict[str, float]:
+        path, target = item
+        catalog = make_catalog(mb.load(path, comm=comm), settings)
+        write_table(catalog.table, target)
+        background = catalog.background
+        return {"sources": catalog.table.rows, "background": background.level, "noise": background.noise}
+
+    return catalogued
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Zarr stores of fields: ``metadata``, ``codecs`` of chunks and shards, the ``store`` and its ``folder``."""

@@ -1,0 +1,292 @@
+"""Sources of astronomical frames: those of sep, and of scipy's labels; known fluxes; bad frames and settings."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mpibatch as mb
+from mpibatch.apps.catalog.__main__ import main
+from mpibatch.apps.catalog.background import Background
+from mpibatch.apps.catalog.catalogs import Settings, make_catalog
+from mpibatch.apps.catalog.kernels import kernel_of
+from tests.support.packaged import packaged
+from tests.support.sky import LEVEL, NOISE, gaussian, simulated
+
+USUAL = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 16
+
+
+def catalogued(array, **settings):
+    return make_catalog(mb.scatter(array, mb.Grid(array.shape)), Settings(**settings))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The globular cluster M 13, as astropy ships it."""
+    return packaged("astropy", "compressed/tests/data/m13.fits")[0]
+
+
+@pytest.fixture(scope="module")
+def sep():
+    return pytest.importorskip("sep", reason="sep is not installed, whose sources these are to be: pip install sep")
+
+
+def frame_of(path):
+    return np.ascontiguousarray(mb.gather_all(mb.load(path))).astype(np.float32)
+
+
+@pytest.mark.parametrize(("mesh", "window"), [(64, 3), (50, 1), (16, 5), (400, 3)])
+def test_the_background_is_that_of_sep(sep, cluster, mesh, window):
+    array = frame_of(cluster)
+    theirs = sep.Background(array, bw=mesh, bh=mesh, fw=window, fh=window)
+    ours = Background(mb.scatter(array, mb.Grid(array.shape)), (mesh, mesh), (window, window))
+    assert ours.level == pytest.approx(theirs.globalback, rel=1e-6)
+    assert ours.noise == pytest.approx(theirs.globalrms, rel=1e-6)
+    np.testing.assert_allclose(ours.levels().owned, theirs.back(), atol=1e-2 * ours.noise)
+    np.testing.assert_allclose(ours.noises().owned, theirs.rms(), atol=1e-2 * ours.noise)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "contrast", "threshold", "area"),
+    [("none", 1.0, 1.5, 5), ("default", 1.0, 3.0, 4), ("default", 0.005, 1.5, 5), ("none", 0.0001, 5.0, 3)],
+)
+def test_sources_are_those_of_sep(sep, cluster, kernel, contrast, threshold, area):
+    """As many, with the same pixels; where blends are taken apart, those between them are shared out in another way."""
+    array = frame_of(cluster)
+    background = sep.Background(array)
+    core = USUAL if kernel == "default" else None
+    options = {"deblend_cont": contrast, "filter_kernel": core, "minarea": area, "clean": False}
+    value = array - background.back()
+    theirs, segments = sep.extract(
+        value, threshold, err=background.globalrms, gain=2.0, segmentation_map=True, **options
+    )
+    ours = catalogued(array, kernel=kernel, contrast=contrast, threshold=threshold, area=area, gain=2.0)
+    table = ours.table.gather()
+    assert len(table["x"]) == len(theirs) > 100
+    np.testing.assert_array_equal(ours.segments.owned > 0, segments > 0)
+    # By the most of each segment's pixels; they are numbered in another order.
+    inside = segments > 0
+    pairs, counts = np.unique(np.stack([ours.segments.owned[inside], segments[inside]]), axis=1, return_counts=True)
+    if contrast == 1.0:
+        assert pairs.shape[1] == len(theirs)
+        order = pairs[1] - 1
+        for name in ("x", "y", "a", "b", "flux", "npix"):
+            np.testing.assert_allclose(table[name], theirs[name][order], rtol=1e-4, atol=1e-4, err_msg=name)
+    else:
+        shared = sum(counts[pairs[0] == number].max() for number in table["number"])
+        assert shared > 0.9 * np.count_nonzero(inside)
+    # Of the same places and shapes, the same photometry.
+    x, y, a, b, theta = (table[name].copy() for name in ("x", "y", "a", "b", "theta"))
+    for n, radius in enumerate(Settings().apertures):
+        flux, error, _ = sep.sum_circle(value, x, y, radius, err=background.globalrms, gain=2.0)
+        np.testing.assert_allclose(table[f"flux_aper_{n}"], flux, rtol=1e-5, atol=1e-2)
+        np.testing.assert_allclose(table[f"fluxerr_aper_{n}"], error, rtol=1e-5)
+    radius, _ = sep.kron_radius(value, x, y, a, b, theta, 6.0)
+    np.testing.assert_allclose(table["kron_radius"], radius, rtol=1e-4, atol=1e-4)
+
+
+def test_without_deblending_sources_are_the_labels_of_scipy():
+    ndimage = pytest.importorskip("scipy.ndimage")
+    array = simulated((120, 140), 30)
+    catalog = catalogued(array, mesh=40, kernel="none", contrast=1.0, threshold=2.0, area=4)
+    level = catalog.background.levels().owned
+    labels, _ = ndimage.label(array - level > np.float32(2 * catalog.background.noise), np.ones((3, 3)))
+    counts = np.bincount(labels.ravel())
+    kept = np.flatnonzero(counts[1:] >= 4) + 1
+    numbers = np.zeros(counts.size, np.int32)
+    numbers[kept] = np.arange(1, kept.size + 1)
+    np.testing.assert_array_equal(catalog.segments.owned, numbers[labels])
+
+
+def test_known_stars_are_measured():
+    """Of Gaussians on a slope: background, noise, places and fluxes; and two that overlap are two."""
+    shape, rng = (200, 220), np.random.default_rng(5)
+    x = np.arange(shape[1])
+    stars = [(40.3, 50.6, 20000.0, 2.0), (150.0, 60.2, 5000.0, 1.5), (100.5, 150.25, 40000.0, 2.5)]
+    stars += [(170.0, 160.0, 20000.0, 1.8), (177.5, 162.0, 15000.0, 1.8)]
+    array = LEVEL + 0.02 * x + rng.normal(0, NOISE, shape)
+    for at_x, at_y, flux, sigma in stars:
+        array += gaussian(shape, at_x, at_y, flux, sigma, sigma, 0)
+    catalog = catalogued(array, threshold=5.0, mesh=32, apertures=(12.0, 2.0))
+    assert catalog.background.noise == pytest.approx(NOISE, rel=0.05)
+    np.testing.assert_allclose(catalog.background.levels().owned, np.broadcast_to(LEVEL + 0.02 * x, shape), atol=NOISE)
+    table = catalog.table.gather()
+    assert len(table["x"]) == len(stars)
+    for at_x, at_y, flux, sigma in stars:
+        near = np.argmin(np.hypot(table["x"] - at_x, table["y"] - at_y))
+        assert math.hypot(table["x"][near] - at_x, table["y"][near] - at_y) < (0.1 if at_x < 160 else 0.5)
+        inner = flux * (1 - math.exp(-0.5 * (2 / sigma) ** 2))
+        assert table["flux_aper_1"][near] == pytest.approx(inner, rel=0.1)
+        if at_x < 160:
+            assert table["flag"][near] == 0
+            for n, expected in ((0, flux), ("auto", 0.97 * flux)):
+                name, error = (f"flux_aper_{n}", f"fluxerr_aper_{n}") if n == 0 else ("flux_auto", "fluxerr_auto")
+                assert abs(table[name][near] - expected) < 4 * table[error][near] + 0.03 * flux
+        else:
+            assert table["flag"][near] == 1
+
+
+def test_flags_tell_of_edges_and_of_missing_pixels():
+    shape = (90, 100)
+    array = np.random.default_rng(6).normal(LEVEL, NOISE, shape)
+    for x, y in ((0.0, 20.0), (50.0, 40.0), (80.0, 70.0)):
+        array += gaussian(shape, x, y, 20000, 2.0, 2.0, 0)
+    array[44, 47:54] = np.nan
+    table = catalogued(array, threshold=5.0, mesh=30, apertures=(6.0, 200.0)).table.gather()
+    assert table["flag"].tolist() == [2 | 4 | 8, 8, 8]  # the circle of 200 pixels has missing ones in each
+    table = catalogued(array, threshold=5.0, mesh=30, apertures=(6.0,)).table.gather()
+    assert table["flag"].tolist() == [2 | 4, 8, 0]
+    assert table["flux_aper_0"][1] == pytest.approx(table["flux_aper_0"][2], rel=0.1)
+
+
+def test_a_large_hole_has_the_background_of_its_neighbors():
+    array = simulated((128, 128), 10)
+    array[20:100, 16:90] = np.nan
+    background = Background(mb.scatter(array, mb.Grid(array.shape)), (16, 16), (3, 3))
+    levels = background.levels().owned
+    assert np.isfinite(levels).all()
+    assert abs(levels - LEVEL).max() < 6 * NOISE
+
+
+def test_local_noise_finds_more_where_it_is_quiet():
+    shape, rng = (128, 256), np.random.default_rng(7)
+    array = LEVEL + rng.normal(0, 1, shape) * np.linspace(1, 10, shape[1])
+    for x in (40.0, 90.0, 170.0, 210.0):
+        array += gaussian(shape, x, 64.0, 200.0, 2.0, 2.0, 0)
+    table = catalogued(array, threshold=5.0, mesh=32, noise="local", kernel="gauss:4.7").table.gather()
+    np.testing.assert_allclose(table["x"], [40, 90], atol=2)
+    assert catalogued(array, threshold=5.0, mesh=32, kernel="gauss:4.7").table.rows == 0
+
+
+def test_kernels_have_a_middle_and_the_sum_1(tmp_path):
+    file = tmp_path / "psf.conv"
+    file.write_text("CONV NORM\n# a line\n0 1 0\n1 4 1\n0 1 0\n")
+    np.testing.assert_allclose(kernel_of(str(file)), np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 8)
+    np.testing.assert_allclose(kernel_of("default"), USUAL)
+    wide = kernel_of("gauss:4")
+    assert wide is not None
+    assert wide.shape == (13, 13)
+    assert wide[6, 8] == pytest.approx(wide[6, 6] / 2)  # half of the peak at half the width
+    assert kernel_of("none") is None
+
+
+def test_files_of_a_frame(tmp_path, monkeypatch, capsys):
+    """Table, map, background, regions and picture; settings from a file, and options before them."""
+    monkeypatch.chdir(tmp_path)
+    array = simulated((100, 120), 20)
+    mb.save("frame.fits", frame=mb.scatter(array, mb.Grid(array.shape)))
+    Path("survey.toml").write_text('mesh = 32\nthreshold = 3\napertures = [2, 4.5]\nkernel = "none"\n')
+    rest = "--segments map.fits --background b.h5 --regions r.reg --picture p.png --settings survey.toml --threshold 4"
+    assert main(["detect", "frame.fits", "s.csv", *rest.split()]) == 0
+    expected = catalogued(array, mesh=32, threshold=4.0, apertures=(2.0, 4.5), kernel="none")
+    with open("s.csv", newline="") as file:
+        names, *rows = csv.reader(file)
+    for name, column in zip(names, zip(*rows, strict=True), strict=True):
+        np.testing.assert_array_equal(np.array(column, float), expected.table[name])
+    assert f"sources     {len(rows)}" in capsys.readouterr().out
+    np.testing.assert_array_equal(frame_of("map.fits"), expected.segments.owned)
+    np.testing.assert_array_equal(frame_of("b.h5::noise"), expected.background.noises().owned)
+    first = Path("r.reg").read_text().splitlines()[2]
+    x, y, a, *_ = map(float, first[len("ellipse(") : first.index(")")].split(","))
+    assert (x, y) == pytest.approx((expected.table["x"][0] + 1, expected.table["y"][0] + 1), abs=1e-3)
+    assert a >= 1.75
+    assert first.count("# text={1}") == 1
+    from PIL import Image
+
+    with Image.open("p.png") as picture:
+        assert picture.size == (120 * 8, 100 * 8)
+    assert main(["detect", "frame.fits", "s.h5", "--settings", "survey.toml"]) == 0
+    assert mb.load("s.h5::sources").attrs["apertures"] == [2.0, 4.5]
+
+
+def test_frames_are_a_batch(launch, tmp_path):
+    for n in range(3):
+        array = simulated((70, 80), 10, seed=n)
+        mb.save(tmp_path / f"night{n}.fits", frame=mb.scatter(array, mb.Grid(array.shape)))
+    (tmp_path / "night3.fits").write_bytes(b"SIMPLE  =")
+    done = launch(2, "-m", "mpibatch.apps.catalog", "frames", str(tmp_path / "*.fits"), str(tmp_path), "--mesh", "20")
+    assert done.returncode == 1
+    assert "frames      3, failed 1" in done.stdout
+    with (tmp_path / "frames.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for n, row in enumerate(rows):
+        table = catalogued(simulated((70, 80), 10, seed=n), mesh=20).table
+        assert int(row["sources"]) == table.rows
+        assert len((tmp_path / f"night{n}.csv").read_text().splitlines()) == table.rows + 1
+
+
+CARDS = ("SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END")
+EMPTY = b"".join(card.ljust(80).encode() for card in CARDS).ljust(2880)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--threshold", "0"], 2, "--threshold 0.0 would take the background"),
+        (["--threshold", "nan"], 2, "--threshold nan"),
+        (["--gain", "-1"], 2, "--gain -1.0 is not valid"),
+        (["--mesh", "0"], 2, "--mesh 0"),
+        (["--window", "2"], 2, "--window 2 has no node in its middle"),
+        (["--contrast", "2"], 2, "--contrast 2.0"),
+        (["--apertures", "3,-1"], 2, "--apertures -1.0 is no radius"),
+        (["--apertures", "x"], 2, "--apertures"),
+        (["--noise", "none"], 2, "--noise none is unknown"),
+        (["--kernel", "even.txt"], 2, "has 2 × 2 numbers"),
+        (["--kernel", "ragged.txt"], 2, "rows of different lengths"),
+        (["--kernel", "zero.txt"], 2, "has the sum 0"),
+        (["--kernel", "missing.txt"], 1, "cannot be read"),
+        (["--kernel", "gauss:0"], 2, "has no width"),
+        (["--kernel", "gauss:60"], 2, "is larger than the frame"),
+        (["--regions", "none/r.reg"], 1, "no such folder"),
+        (["--settings", "wrong.toml"], 2, "treshold is no setting"),
+        (["--settings", "kind.toml"], 2, "mesh = 'wide'"),
+        (["--settings", "frame.fits"], 2, "are no TOML"),
+        (["--settings", "missing.toml"], 1, "cannot be read"),
+    ],
+)
+def test_bad_settings(tmp_path, monkeypatch, capsys, options, code, words):
+    monkeypatch.chdir(tmp_path)
+    mb.save("frame.fits", frame=mb.scatter(simulated((60, 60), 5), mb.Grid((60, 60))))
+    texts = {"even.txt": "1 2\n1 2\n", "ragged.txt": "1 2 1\n1\n", "zero.txt": "0\n"}
+    texts |= {"wrong.toml": "treshold = 2\n", "kind.toml": 'mesh = "wide"\n'}
+    for name, text in texts.items():
+        Path(name).write_text(text)
+    assert main(["detect", "frame.fits", "out.csv", *options]) == code
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("nan.h5", 1, "half of its pixels or more are no finite numbers everywhere"),
+        ("flat.h5", 1, "noise of 0"),
+        ("cube.h5", 2, "one image of two axes"),
+        ("complex.h5", 2, "dtype complex64"),
+        ("empty.fits", 2, "empty.fits"),
+        ("missing.fits", 1, "missing.fits"),
+        ("good.h5", 2, "none of the endings"),
+    ],
+)
+def test_bad_frames(tmp_path, monkeypatch, capsys, name, code, words):
+    monkeypatch.chdir(tmp_path)
+    Path("empty.fits").write_bytes(EMPTY)
+    good = simulated((40, 40), 3)
+    arrays = {"nan": np.full((40, 40), np.nan), "flat": np.ones((40, 40)), "cube": np.ones((4, 4, 4)), "good": good}
+    for stem, array in (arrays | {"complex": good + 0j}).items():
+        mb.save(f"{stem}.h5", frame=mb.scatter(array, mb.Grid(array.shape)))
+    assert main(["detect", name, "out.txt" if name == "good.h5" else "out.csv"]) == code
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_bad_frame_is_one_message_on_all_ranks(launch, tmp_path):
+    mb.save(tmp_path / "nan.fits", frame=mb.scatter(np.full((90, 90), np.nan, np.float32), mb.Grid((90, 90))))
+    done = launch(3, "-m", "mpibatch.apps.catalog", "detect", str(tmp_path / "nan.fits"), str(tmp_path / "out.csv"))
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1
+    assert "another mesh (--mesh)" in done.stderr

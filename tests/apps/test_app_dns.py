@@ -1,0 +1,238 @@
+"""The flow program against exact solutions, a spectral one, and the theory of stability; the same bits on any ranks."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pytest
+
+import mpibatch as mb
+from mpibatch.apps.dns import Parameters
+from mpibatch.apps.dns.waves import tollmien_schlichting
+from mpibatch.io import describe, digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Launch
+
+# Runs one case after another; what goes wrong is told by every rank.
+DRIVER = """
+import json, sys
+import mpibatch as mb
+from mpibatch.apps import dns
+for parameters, options in json.loads(sys.argv[1]):
+    try:
+        known = {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}
+        with mb.Simulation(**options) as simulation:
+            dns.run(dns.Parameters(**known), simulation)
+    except mb.MpibatchError as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+"""
+Case = tuple[dict[str, Any], dict[str, Any]]
+
+
+def ran(launch: Launch, folder: Path, ranks: int, cases: dict[str, Case]) -> list[str]:
+    """Run the cases, each into a file of its name, and return the lines written."""
+    folder.mkdir(exist_ok=True)
+    listed = [(parameters, options | {"output": f"{name}.h5"}) for name, (parameters, options) in cases.items()]
+    done = launch(ranks, "-c", DRIVER, json.dumps(listed), cwd=folder, timeout=170)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def rows(folder: Path, name: str) -> dict[str, np.ndarray]:
+    with h5py.File(folder / f"{name}.h5") as file:
+        return {key: np.asarray(column[...]) for key, column in file["diagnostics"].items()}
+
+
+def digests(folder: Path) -> dict[tuple[str, str], str]:
+    return {(path.stem, d.name): digest(path, d.name) for path in sorted(folder.glob("*.h5")) for d in describe(path)}
+
+
+BOXES: dict[str, Case] = {f"plane{n}": ({"shape": [n, n], "viscosity": 0.05}, {"until": 1.0}) for n in (16, 32)} | {
+    f"space{n}": ({"shape": [n] * 3}, {"until": 1.0}) for n in (16, 32)
+}
+EDDIES: dict[str, Case] = {
+    f"free{n}": ({"problem": "turbulence", "shape": [16, 16], "viscosity": 0.0, "dt": 1 / n}, {"until": 1.0})
+    for n in (10, 20)
+} | {
+    "stirred": (
+        {"problem": "turbulence", "shape": [16, 12], "viscosity": 0.05, "power": 1.0, "shells": 99, "dt": 0.02},
+        {"until": 0.4, "diagnostics_every": 0.02},
+    ),
+    "long": ({"shape": [16, 16], "viscosity": 0.05, "dt": 0.6}, {"until": 3.0}),
+}
+CHANNEL = {"problem": "channel", "viscosity": 1 / 7500, "stretching": 2.0, "courant": 1.0}
+WAVES: dict[str, Case] = {
+    f"wave{n}": (CHANNEL | {"shape": [n, 32], "amplitude": 1e-4}, {"until": 12.0, "diagnostics_every": 4.0})
+    for n in (48, 64)
+}
+NOISE = CHANNEL | {"viscosity": 0.01, "disturbance": "noise", "amplitude": 0.2}
+CHANNELS: dict[str, Case] = {
+    "wave": (CHANNEL | {"shape": [12, 8]}, {"steps": 5}),
+    "still": (CHANNEL | {"shape": [16, 8], "amplitude": 0.0, "viscosity": 0.01}, {"until": 5.0}),
+    "noise": (NOISE | {"shape": [12, 8], "stretching": 0.0, "keep": "flow"}, {"steps": 10}),
+}
+
+
+def test_taylor_and_green(launch: Launch, tmp_path: Path) -> None:
+    folders = [tmp_path / str(ranks) for ranks in (1, 3)]
+    for ranks, folder in zip((1, 3), folders, strict=True):
+        assert ran(launch, folder, ranks, BOXES) == []
+    assert digests(folders[0]) == digests(folders[1])
+
+    # In a plane: exact, but for errors of second order, of the velocities and of their decay.
+    errors, energies = [], []
+    for n in (16, 32):
+        found = rows(folders[0], f"plane{n}")
+        errors.append(found["error"][-1])
+        energies.append(abs(found["energy"][-1] / found["energy"][0] / math.exp(-0.2) - 1))
+        assert found["divergence"].max() < 1e-14 * n
+    for first, second in (errors, energies):
+        assert second < 7e-4
+        assert abs(math.log2(first / second) - 2) < 0.05
+
+    # In space at a Reynolds number of 100: energy and dissipation of a pseudo-spectral solution on 48³ and 64³, whose
+    # digits are the same; two resolutions, extrapolated by order 2.
+    for name, exact, most, extrapolated in (
+        ("energy", 0.1174809339, 4e-4, 5e-5),
+        ("dissipation", 0.00776856198, 1e-2, 1.5e-3),
+    ):
+        first, second = (rows(folders[0], f"space{n}")[name][-1] for n in (16, 32))
+        assert abs(second / exact - 1) < most
+        assert abs((4 * second - first) / 3 / exact - 1) < extrapolated
+
+
+def test_energy_of_eddies(launch: Launch, tmp_path: Path) -> None:
+    folders = [tmp_path / str(ranks) for ranks in (1, 3)]
+    for ranks, folder in zip((1, 3), folders, strict=True):
+        lines = ran(launch, folder, ranks, EDDIES)
+        assert len(lines) == ranks
+        for line in lines:
+            assert line.startswith("RunError: dt = 0.6 is not stable at t = 0, step 0: the longest step for these")
+        assert not (folder / "long.h5").exists()
+    assert digests(folders[0]) == digests(folders[1])
+
+    # Without friction it is kept but for the steps' error, of third order.
+    lost = []
+    for n in (10, 20):
+        energy = rows(folders[0], f"free{n}")["energy"]
+        assert energy[0] == pytest.approx(1.0, rel=1e-14)  # a half for each component
+        lost.append(1 - energy[-1] / energy[0])
+    assert 0 < lost[1] < 2e-4
+    assert abs(math.log2(lost[0] / lost[1]) - 3) < 0.3
+
+    # Power that goes in is dissipated or stored, and shells have it all.
+    found = rows(folders[0], "stirred")
+    gained = np.trapezoid(1.0 - found["dissipation"], found["time"])
+    assert found["energy"][-1] - found["energy"][0] == pytest.approx(gained, abs=2e-6)
+    shells = [column for name, column in found.items() if name.startswith("energy_") and name[7:].isdigit()]
+    assert len(shells) == 11
+    np.testing.assert_allclose(sum(shells), found["energy"], rtol=1e-13)
+    assert found["divergence"].max() < 1e-13
+
+
+def test_channels(launch: Launch, tmp_path: Path) -> None:
+    folders = [tmp_path / str(ranks) for ranks in (1, 3)]
+    for ranks, folder in zip((1, 3), folders, strict=True):
+        assert ran(launch, folder, ranks, CHANNELS) == []
+    assert digests(folders[0]) == digests(folders[1])
+
+    assert ran(launch, tmp_path, 1, WAVES) == []
+    # The energy of the wave across the channel grows as exp(2 k Im(c) t), k = 1; the cells' error is of second order.
+    growth = [np.diff(np.log(rows(tmp_path, f"wave{n}")["energy_y"])) / 4 for n in (48, 64)]
+    assert (growth[1] > growth[0]).all()
+    np.testing.assert_allclose((64**2 * growth[1] - 48**2 * growth[0]) / (64**2 - 48**2), 0.0044699, rtol=0.03)
+
+    # Poiseuille's flow is steady, with the friction of its pressure gradient.
+    with h5py.File(folders[0] / "still.h5") as file:
+        velocity = np.asarray(file["velocity_x"])
+    assert np.abs(velocity[-1] - velocity[0]).max() < 1e-14
+    middles = np.tanh(2 * np.linspace(-1, 1, 17)) / np.tanh(2)
+    middles = (middles[1:] + middles[:-1]) / 2
+    assert np.abs(velocity[0, :, 0] - (1 - middles**2)).max() < 0.02
+    assert rows(folders[0], "still")["friction_velocity"][-1] == pytest.approx(math.sqrt(2 * 0.01), rel=1e-13)
+    with h5py.File(folders[0] / "noise.h5") as file:
+        np.testing.assert_allclose(file["rms_velocity_y"], np.std(file["velocity_y"], axis=2), atol=1e-15)
+    bulk = rows(folders[0], "noise")["bulk_velocity"]
+    assert bulk[-1] == pytest.approx(bulk[0], rel=1e-14)
+
+
+@pytest.mark.slow
+def test_flows_that_do_not_change_along_an_axis(launch: Launch, tmp_path: Path) -> None:
+    """In three axes they are those in the two others, whichever these are; and channels of three axes."""
+    plane = {"problem": "turbulence", "shape": [12, 16], "length": [3.0, 4.0], "viscosity": 0.02, "dt": 0.02}
+    channel = NOISE | {"shape": [12, 16], "dt": 0.02}
+    assert ran(launch, tmp_path, 1, {"plane": (plane, {"steps": 10}), "channel": (channel, {"steps": 10})}) == []
+    cases: dict[str, Case] = {}
+    for name, given in (("plane", plane), ("channel", channel)):
+        with h5py.File(tmp_path / f"{name}.h5") as file:
+            y, x = np.asarray(file["velocity_y"]), np.asarray(file["velocity_x"])
+        for axis in range(3) if name == "plane" else (0,):
+            first, second = (a for a in range(3) if a != axis)
+            with h5py.File(tmp_path / f"{name}{axis}in.h5", "w") as file:
+                for a, values in ((axis, 0.0 * x), (first, y), (second, x)):
+                    file[f"velocity_{'zyx'[a]}"] = np.repeat(np.expand_dims(values[0], axis), 5, axis)
+            lengths = [3.0, 4.0] if name == "plane" else [2.0, 2 * math.pi]
+            lengths.insert(axis, 1.7)
+            more = {"shape": [5 if a == axis else (12, 16)[a == second] for a in range(3)], "length": lengths}
+            more["start"] = str(tmp_path / f"{name}{axis}in.h5")
+            cases[f"{name}{axis}"] = (given | more, {"steps": 10})
+    cases["noise"] = (channel | {"shape": [6, 8, 7], "keep": "flow"}, {"steps": 5})
+    folders = [tmp_path / str(ranks) for ranks in (1, 3)]
+    for ranks, folder in zip((1, 3), folders, strict=True):
+        assert ran(launch, folder, ranks, cases) == []
+    assert digests(folders[0]) == digests(folders[1])
+    for name, axis in (("plane", 0), ("plane", 1), ("plane", 2), ("channel", 0)):
+        first, second = (a for a in range(3) if a != axis)
+        with h5py.File(tmp_path / f"{name}.h5") as flat, h5py.File(folders[0] / f"{name}{axis}.h5") as deep:
+            for component, wanted in ((axis, None), (first, "velocity_y"), (second, "velocity_x")):
+                values = np.moveaxis(deep[f"velocity_{'zyx'[component]}"][-1], axis, 0)
+                exact = 0.0 if wanted is None else flat[wanted][-1]
+                assert np.abs(values - exact).max() < 2e-13
+            for wanted in ("pressure", "q"):
+                assert np.abs(np.moveaxis(deep[wanted][-1], axis, 0) - flat[wanted][-1]).max() < 1e-11
+
+
+def test_the_wave_is_that_of_orszag() -> None:
+    """S. A. Orszag 1971, and M. R. Malik, T. A. Zang and M. Y. Hussaini 1985, doi:10.1016/0021-9991(85)90042-2."""
+    for viscosity, exact in ((1e-4, 0.23752649 + 0.00373967j), (1 / 7500, 0.24989154 + 0.00223498j)):
+        found = []
+        for n in (128, 256):
+            faces = np.tanh(2 * np.linspace(-1, 1, n + 1)) / np.tanh(2)
+            faces[[0, -1]] = -1, 1
+            c, wave = tollmien_schlichting(faces, 1.0, viscosity)
+            found.append(c)
+            assert wave[0] == wave[-1] == 0
+            assert np.abs(np.diff(wave) / np.diff(faces)).max() == pytest.approx(1)
+        assert abs(found[1] - exact) < 5e-5
+        assert abs((4 * found[1] - found[0]) / 3 - exact) < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"shape": (8,)}, "2 or 3"),
+        ({"shape": (8, 2)}, "4 or more"),
+        ({"shape": (8, 8), "length": (1.0,)}, "one value for each axis"),
+        ({"shape": (8, 8), "length": (3.0, 1.0), "problem": "channel"}, "give y the length 2"),
+        ({"problem": "channel", "viscosity": 0.0}, "above 0"),
+        ({"power": 1.0}, "means nothing"),
+        ({"problem": "channel", "shells": 3}, "means nothing"),
+        ({"problem": "turbulence", "stretching": 1.0}, "means nothing"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(mb.UsageError, match=message):
+        Parameters(**given)
+
+
+def test_the_job_beside_the_program_is_sound(launch: Launch) -> None:
+    done = launch(0, "-m", "mpibatch.apps.dns", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "dns" in done.stdout

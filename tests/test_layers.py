@@ -60,7 +60,7 @@ ROOMS = {
         "_loops", "arrays", "operands", "exact", "axes", "order", "binning", "lines", "totals", "moments",
         "quantiles", "occurrences", "limits",
     ),
-    "io": ("base", "chunks", "formats", "seal", "conventions", "write", "read"),
+    "io": ("base", "vault", "chunks", "formats", "seal", "conventions", "write", "read"),
     "random": ("_loops", "generator"),
     "checkpoint": ("folder", "identity", "signals", "watch", "contents", "checkpoint", "store", "checkpoints"),
     "batch": (

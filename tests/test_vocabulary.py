@@ -15,6 +15,7 @@ NOUNS = {
         "batching",
         "binning",
         "finding",
+        "keyring",
         "labelling",
         "merging",
         "numbering",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mpibatch.fields.field import Field
+    from mpibatch.io.base.names import PathLike
 
 __all__ = ["Checkpoints"]
 
@@ -42,6 +43,8 @@ class Checkpoints(Store):
         How many are kept; older ones are removed when a new one is on disk.
     identity : mapping of str to object, optional
         Values, as JSON has them, that tell this run from others. A checkpoint of another is refused.
+    encrypt : str or path-like, optional
+        A file with recipients, who alone can read the checkpoints, as in `mpibatch.save`.
 
     Attributes
     ----------
@@ -51,6 +54,8 @@ class Checkpoints(Store):
         A private duplicate of the communicator.
     identity : dict of str to object
         As given, and the version of mpibatch; a checkpoint of another version is only warned of.
+    encrypt : str or path-like or None
+        As given.
 
     Raises
     ------
@@ -89,6 +94,7 @@ class Checkpoints(Store):
         every_minutes: float | None = None,
         keep: int = 2,
         identity: Mapping[str, Any] | None = None,
+        encrypt: PathLike | None = None,
     ) -> None:
         numbers = [number for number in (every_steps, every_minutes, keep) if number is not None]
         if not all(number > 0 for number in numbers):
@@ -98,6 +104,7 @@ class Checkpoints(Store):
             )
         super().__init__(path, comm, identity or {})
         self._every, self._keep = every_steps, keep
+        self.encrypt = encrypt
         self._caught = Caught()
         seconds = None if every_minutes is None else 60 * every_minutes
         self._watch = SignalWatch(self.comm, lambda: self._caught.number, seconds)
@@ -200,7 +207,7 @@ class Checkpoints(Store):
             with phase("io"):
                 self.make_folder()
                 header = {"step": step, "identity": identity.plain(self.identity)}
-                contents.write(self.comm, path, header, fields, extra or {})
+                contents.write(self.comm, path, header, fields, extra or {}, self.encrypt)
                 self._known = [*(known for known in self._known if known < step), step][-self._keep :]
                 self._tidy()
             if self.comm.rank == 0:

@@ -21,6 +21,8 @@ from mpibatch.mpi import MPI, agreed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mpibatch.io.base.names import PathLike
+
 __all__ = ["Header", "read_header", "restore", "restored_table", "write"]
 
 STATE, EXTRA = "state", "extra"
@@ -37,8 +39,12 @@ def write(
     header: Mapping[str, Any],
     fields: Mapping[str, Field | RegionTable],
     extra: Mapping[str, Any],
+    encrypt: PathLike | None = None,
 ) -> None:
-    """Write a checkpoint of fields, and of tables. Collective. `header` and `extra` are rank 0's."""
+    """Write a checkpoint of fields, and of tables. Collective. `header` and `extra` are rank 0's.
+
+    `encrypt`: for whom, as in `save`.
+    """
     arrays: dict[str, Values] = {}
     with agreed(comm, f"writing {path}"):
         for name, field in fields.items():
@@ -53,7 +59,7 @@ def write(
     datasets: dict[str, Field | RegionTable] = {f"{STATE}/{name}": field for name, field in fields.items()}
     for name, length in lengths.items():
         datasets[name] = scatter(arrays.get(name), Grid((length,), comm=comm, axes=("n",)))
-    save(path, datasets)
+    save(path, datasets, encrypt=encrypt)
 
 
 def read_header(comm: MPI.Intracomm, path: str) -> Header:

@@ -17,6 +17,7 @@ from mpibatch.cli import (
     filter,
     guide,
     info,
+    key,
     logs,
     plan,
     preview,
@@ -24,6 +25,7 @@ from mpibatch.cli import (
     report,
     run,
     scale,
+    sign,
     status,
     submit,
     verdict,
@@ -49,6 +51,8 @@ WORKING = (
     "view",
     "preview",
     "verify",
+    "sign",
+    "key",
     "probe",
     "submit",
     "cancel",
@@ -100,6 +104,9 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--log-level", choices=LEVELS, default="warning", help="what is logged (default: %(default)s)")
     group.add_argument("--quiet", action="store_true", help="print errors only")
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    group.add_argument(
+        "--identity", metavar="FILE", help="a key file for encrypted files, or fd:N (default: $MPIBATCH_IDENTITY)"
+    )
     top = Parser(
         prog="mpibatch", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -112,6 +119,8 @@ def parser() -> argparse.ArgumentParser:
         info,
         view,
         verify,
+        sign,
+        key,
         plan,
         preview,
         probe,
@@ -162,12 +171,21 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     setup(args.log_level, rank=rank, size=size, quiet=args.quiet)
     if args.command not in WORKING:
         shown.be_strict()
-    code = guarded(lambda: int(args.execute(args)), debug=args.debug)
+    code = guarded(lambda: _executed(args), debug=args.debug)
     if args.command not in WORKING:
         code = shown.status(code)
     if args.command in ("run", "batch", "filter"):
         completion.leave(code)
     return code
+
+
+def _executed(args: argparse.Namespace) -> int:
+    """The command's exit code. What encrypts and opens is loaded where it may be needed."""
+    if args.identity is not None:
+        from mpibatch.io.vault.keyring import use
+
+        use(args.identity)
+    return int(args.execute(args))
 
 
 def run_program(file: str, argv: Sequence[str] | None = None) -> int:

@@ -22,6 +22,7 @@ examples:
   mpibatch info out.h5 --digest
   mpibatch info out.h5 --json --digest
   mpibatch info cells.ome.tif
+  mpibatch info secret.h5 --identity me.key
 """
 
 
@@ -50,6 +51,8 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.io.read.description import tables_of
     from mpibatch.io.seal.content import content_of
 
+    if _is_closed(args):
+        return 0
     attributes = file_attributes(args.file)
     content = content_of(split_path(args.file)[0])
     datasets = []
@@ -83,6 +86,30 @@ def execute(args: argparse.Namespace) -> int:
         lines[1:1] = [sealed] if content or "mpibatch_layout" in attributes else []
         print("\n".join(printable(line).replace("\n", "\\n") for line in lines))
     return 0
+
+
+def _is_closed(args: argparse.Namespace) -> bool:
+    """Whether a file is encrypted, and there is no key; then print what it discloses, if anything."""
+    from mpibatch.base.errors import UsageError
+    from mpibatch.base.units import shape_text
+    from mpibatch.io.base.names import split_path
+    from mpibatch.io.vault.keyring import disclosed, unlock
+
+    path = split_path(args.file)[0]
+    try:
+        unlock(path)
+    except UsageError:
+        known = disclosed(path)
+        if not known:
+            raise
+        if args.json:
+            print(json.dumps({"file": args.file, "encrypted": True, "datasets": known}, indent=2))
+            return True
+        print(printable(f"{args.file}: encrypted; without a key it tells of, and does not prove:"))
+        for entry in known:
+            print(printable(f"  {entry['name']}  {shape_text(entry['shape'])}  {entry['dtype']}"))
+        return True
+    return False
 
 
 def _lines(

@@ -27,6 +27,8 @@ examples:
   mpibatch verify out.h5
   mpiexec -n 8 mpibatch verify out.h5        the ranks share the reading
   mpibatch verify --json results/*.h5
+  mpibatch verify out.h5 --identity me.key   an encrypted file
+  mpibatch verify out.h5 --signed-by release.key.pub
 
 exit codes: 0 all files are whole, 1 a file is damaged or could not be read, 2 usage error, 3 none of these, but
 mpibatch did not write some of the files, and cannot check them
@@ -46,6 +48,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help="HDF5 file written by mpibatch")
+    parser.add_argument("--signed-by", metavar="KEY.pub", help="also verify the signature FILE.minisig by this key")
     parser.add_argument("--json", action="store_true", help="print one JSON object a file, one on a line")
     parser.set_defaults(execute=execute)
 
@@ -61,7 +64,10 @@ def execute(args: argparse.Namespace) -> int:
         try:
             report = verify(file)
             trouble = ""
+            if args.signed_by is not None:
+                _check_signature(file, args.signed_by)
         except RunError as error:
+            report = None
             if len(args.files) == 1 and not args.json:
                 raise
             # The others are looked at all the same.
@@ -74,6 +80,21 @@ def execute(args: argparse.Namespace) -> int:
         if speaks and (args.json or not (args.quiet and is_whole)):
             print(_json(file, report, trouble) if args.json else printable("\n".join(_lines(file, report, trouble))))
     return code
+
+
+def _check_signature(file: str, public: str) -> None:
+    """Raise RunError unless a file has a signature by this key. Collective: rank 0 reads the file."""
+    from mpibatch.io.seal.signature import read_public, signed_by
+
+    if launched()[1] == 1:
+        signed_by(file, read_public(public))
+        return
+    from mpibatch.mpi import agreed, private
+
+    comm = private()
+    with agreed(comm, f"verifying {file}"):
+        if comm.rank == 0:
+            signed_by(file, read_public(public))
 
 
 def _json(file: str, report: Report | None, trouble: str) -> str:

@@ -8,6 +8,7 @@
 .. include:: resampling.md
 .. include:: fourier.md
 .. include:: files.md
+.. include:: secrecy.md
 .. include:: jobs.md
 .. include:: batches.md
 .. include:: resuming.md

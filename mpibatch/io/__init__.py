@@ -7,6 +7,7 @@ when it is complete. ``open``,
 still, byte for byte, what was written. The rooms, in order of dependency:
 
 - ``base``: names, geometry, room on the disk, closing
+- ``vault``: encrypted files, their keys, and the plain bytes that HDF5 sees of them
 - ``chunks``: datasets in chunks, and the filters through which they go
 - ``formats``: one module per format, what a file holds and the reading of a box of it; and what files of others say
 - ``seal``: digests, the seal of a file, and whether it still holds

@@ -16,6 +16,7 @@ from mpibatch.io.base.names import split_path, whole_name
 from mpibatch.io.formats import Source, ask, inspect
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.region import chosen_region
+from mpibatch.io.vault.keyring import unlock
 from mpibatch.job.document.checks import shown, slices
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.schema import Job, Step, check_fit
@@ -55,6 +56,7 @@ def source_of(job: Job) -> Source:
     """Return what a job's input holds. Local. RunError if there is no such file, UsageError if it cannot be read."""
     given = job.input
     path, dataset = split_path(given.path, given.dataset)
+    unlock(path, given.identity)
     source = inspect(path, with_picks(path, dataset, given.choices, given.raw), tuple(given.allow))
     ask(source, given.components, job.grid.get("axes"))
     return source

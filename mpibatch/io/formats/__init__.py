@@ -18,6 +18,7 @@ from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.base.names import split_path
 from mpibatch.io.base.stores import MARKS
 from mpibatch.io.formats.source import Array, Scaling, Selection, Source, ask, check
+from mpibatch.io.vault.keyring import is_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -126,6 +127,8 @@ def _signed(file: BinaryIO, head: bytes) -> str | None:
             return name
     if marked := _marked(head):
         return marked
+    if is_sealed(file.name):
+        return "hdf5"  # encrypted
     for offset in _HDF5_OFFSETS:
         file.seek(offset)
         if file.read(8) == b"\x89HDF\r\n\x1a\n":

@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, errno_of, nearest, reason_of
-from mpibatch.io.base.closure import closing
+from mpibatch.io.base.closure import closing, revised
 from mpibatch.io.base.geometry import from_attributes
+from mpibatch.io.base.images import drafts
 from mpibatch.io.base.marks import views
 from mpibatch.io.base.names import PART, whole_name
 from mpibatch.io.chunks.codec import check_filters
@@ -25,6 +26,7 @@ from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes
 from mpibatch.io.formats.schemas import default_part, part_of
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
 from mpibatch.io.formats.storage import filters_of, storage_of
+from mpibatch.io.vault.images import image_of, is_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +49,10 @@ _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowEr
 @contextmanager
 def opened(path: str) -> Iterator[Any]:
     """Open a file for reading. Local."""
+    if is_image(path):
+        with _opened_image(path) as file:
+            yield file
+        return
     try:
         # Some parallel file systems have no locks; reading needs none. What is not complete is read by the run alone
         # that writes it, and holds its lock.
@@ -57,6 +63,30 @@ def opened(path: str) -> Iterator[Any]:
         raise
     except _DAMAGE as error:
         raise RunError(f"{path!r} cannot be read as HDF5: {_cause(path, error)}") from error
+
+
+@contextmanager
+def _opened_image(path: str) -> Iterator[Any]:
+    """Open a file that HDF5 can only read as it is decrypted, or lies in memory. Local."""
+    image: Any
+    with image_of(path) as image:
+        try:
+            if path in drafts:
+                # HDF5 sees it as it is written to, and in no other way.
+                access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+                access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+                with revised(path, access) as file:
+                    yield file
+                return
+            with closing(h5py.File(image, "r")) as file:
+                yield file
+        except MpibatchError:
+            raise
+        except _DAMAGE as error:
+            cause = getattr(image, "error", None) or error
+            raise RunError(f"{path!r} cannot be read: {cause}; restore it from a copy") from error
+        if image.error is not None:
+            raise RunError(f"{path!r} cannot be read: {image.error}; restore it from a copy")
 
 
 def _cause(path: str, error: Exception) -> str:

@@ -28,6 +28,7 @@ from mpibatch.io.formats import inspect, read
 from mpibatch.io.formats.hazards import check_allowed
 from mpibatch.io.read.description import DatasetInfo, describe, file_attributes, table_names
 from mpibatch.io.read.lazy_array import TIME, LazyArray, Line
+from mpibatch.io.vault.keyring import unlock
 
 __all__ = ["File", "UnknownDataset", "open"]
 
@@ -275,7 +276,7 @@ class File(Mapping[str, LazyArray]):
         return "\n".join([f"File({self.path!r})", *lines])
 
 
-def open(path: PathLike, *, allow: Sequence[str] = ()) -> File:
+def open(path: PathLike, *, allow: Sequence[str] = (), identity: PathLike | None = None) -> File:
     """Return the arrays of a file, read when they are indexed.
 
     Parameters
@@ -284,6 +285,8 @@ def open(path: PathLike, *, allow: Sequence[str] = ()) -> File:
         A file of any format that `load` reads; ``"file.h5::dataset"`` shows this dataset alone.
     allow : sequence of str, default ()
         Hazards that are not to be refused, as in `load`.
+    identity : str or path-like, optional
+        The key file for an encrypted file, as in `load`.
 
     Returns
     -------
@@ -310,6 +313,7 @@ def open(path: PathLike, *, allow: Sequence[str] = ()) -> File:
     ['heights'] [10. 11. 12.]
     """
     file, dataset = split_path(path)
+    unlock(file, identity)
     return File(file, dataset, allow)
 
 

@@ -25,6 +25,7 @@ from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.inspector import inspect_safely
 from mpibatch.io.read.region import chosen_region, moved
 from mpibatch.io.read.tables import check_plain, load_table
+from mpibatch.io.vault.keyring import Unlocked, take, unlocked
 from mpibatch.mpi import MPI, agreed, private
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def load(
     axes: Sequence[str] | None = None,
     region: slice | Sequence[slice] | None = None,
     allow: Sequence[str] = (),
+    identity: PathLike | None = None,
 ) -> Field | Any:
     """Return a Field with the values of a file, or a RegionTable with its rows shared out over the ranks.
 
@@ -102,6 +104,9 @@ def load(
         Hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter pipelines",
         "large chunks", "unknown filters", "virtual datasets". Of TIFF, NRRD and MetaImage: "external storage" follows
         names of files outside their folder. "missing" takes fill values for what lies in files that are not there.
+    identity : str or path-like, optional
+        The key file for an encrypted file, which nobody else may read, or an open descriptor as "fd:3"; rank 0 reads
+        it. Default: ``$MPIBATCH_IDENTITY``, else ``mpibatch.identity`` in ``$CREDENTIALS_DIRECTORY``.
 
     Returns
     -------
@@ -149,6 +154,7 @@ def load(
     with phase("io"):
         home = grid.comm if grid is not None else private(comm)
         on_root: Source | None = None
+        secret: Unlocked = None
         seen: tuple[int, ...] | None = None
         with agreed(home, f"reading {path}"):
             file, inside = split_path(path, dataset)
@@ -156,12 +162,15 @@ def load(
             seen = _state(file)
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
+                secret = unlocked(file, identity)
                 on_root = inspect_safely(
                     file, with_picks(file, inside, choices, raw), check_allowed(allow), tables=True
                 )
                 if grid is None and not on_root.columns:
                     ask(on_root, components, axes)
-        source: Source = home.bcast(on_root, root=0)
+        source: Source
+        source, secret = home.bcast((on_root, secret), root=0)
+        take(secret)
         if home.rank == 0:
             for note in source.notes:
                 _log.warning("%s: %s", source.name, note)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mpibatch.io.seal import folders, seal
 from mpibatch.io.seal.manifest import header_of
+from mpibatch.io.vault.keyring import keyed
 
 __all__ = ["content_of"]
 
@@ -15,7 +16,8 @@ __all__ = ["content_of"]
 def content_of(path: str) -> str | None:
     """Return the content digest that a sealed file, or folder, tells of itself, None without a seal. Local.
 
-    Cheap: reads the manifest only, and does not verify anything else.
+    Of an encrypted file under its own secret, so that it tells nothing to others. Cheap: reads the manifest only, and
+    does not verify anything else.
     """
     header: dict[str, Any] = {}
     with contextlib.suppress(seal.Unsealed, ValueError):
@@ -23,4 +25,4 @@ def content_of(path: str) -> str | None:
             header, _ = header_of(seal.read(path)[0])
         elif Path(path).is_dir():
             header, _ = header_of(folders.read(path)[1])
-    return header.get("content")
+    return keyed(path, header["content"]) if header else None

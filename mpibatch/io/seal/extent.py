@@ -27,6 +27,7 @@ class Extent:
     digests : one for each `per_digest` words, see `mpibatch.io.seal.digests`.
     cells : (start, stop) of the box of values that a stored chunk holds, components included; () for plain values,
         where a word's number tells the cell.
+    block, tags : of an encrypted block its number within the dataset, and by what it is known to be as it was.
     """
 
     dataset: str
@@ -37,3 +38,5 @@ class Extent:
     per_digest: int
     digests: Digests = field(repr=False, compare=False)
     cells: tuple[tuple[int, ...], ...] = ()
+    block: int = 0
+    tags: bytes = field(default=b"", repr=False, compare=False)

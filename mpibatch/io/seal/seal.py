@@ -13,16 +13,17 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from mpibatch.base.files import read_at, write_at
 from mpibatch.io.base.room import room_for
 from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.seal.manifest import Manifest, build, pack, parse, pieces_outside
+from mpibatch.io.vault.images import image_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from mpibatch.io.base.images import FileImage
 
 __all__ = ["PIECE_BYTES", "Read", "Unsealed", "append", "hash_of", "read", "unpack"]
 
@@ -64,18 +65,17 @@ def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Diges
     if lost := ({extent.dataset for extent in extents} | set(given)) - set(about):
         # HDF5 passes over what it cannot read just now.
         raise OSError(errno.EIO, f"{', '.join(sorted(lost))} could not be read back", path)
-    with open(path, "rb+") as file:
-        handle = file.fileno()
-        size = os.fstat(handle).st_size
+    with image_of(path, os.O_RDWR) as image:
+        size = image.size
         in_chunks = {extent.dataset for extent in extents if extent.cells}
         draft = build(size, about, [*extents, *contiguous], {name: given[name] for name in in_chunks & set(given)})
-        hashes = tuple(hash_of(partial(read_at, handle), start, stop) for start, stop in pieces_outside(draft))
+        hashes = tuple(hash_of(image.read, start, stop) for start, stop in pieces_outside(draft))
         data = pack(replace(draft, hashes=hashes))
         if len(data) > MOST_BYTES:
             raise ValueError(f"the manifest of {path} takes {len(data)} bytes, more than is read again")
         data += LOCATOR.pack(MAGIC, size, len(data), hashlib.sha256(data).digest())
         with room_for(path, size + len(data)):
-            write_at(handle, data, size)
+            image.write(data, size)
 
 
 def _datasets(
@@ -125,9 +125,9 @@ def hash_of(read: Read, start: int, stop: int) -> bytes:
     return total.digest()
 
 
-def _find(handle: int) -> _Place:
-    size = os.fstat(handle).st_size
-    tail = read_at(handle, LOCATOR.size, max(0, size - LOCATOR.size))
+def _find(image: FileImage) -> _Place:
+    size = image.size
+    tail = image.read(LOCATOR.size, max(0, size - LOCATOR.size))
     if len(tail) < LOCATOR.size or not tail.startswith(MAGIC):
         raise Unsealed(
             "no seal: the file was not written by mpibatch, is unfinished, or was changed or cut off afterwards"
@@ -140,9 +140,9 @@ def _find(handle: int) -> _Place:
 
 def read(path: str) -> tuple[bytes, int]:
     """Return a file's packed manifest and the number of bytes before it. Local. Raises Unsealed."""
-    with open(path, "rb") as file:
-        place = _find(file.fileno())
-        data = read_at(file.fileno(), place.length, place.begin)
+    with image_of(path) as image:
+        place = _find(image)
+        data = image.read(place.length, place.begin)
     if hashlib.sha256(data).digest() != place.sha256:
         raise Unsealed(f"the manifest, bytes {place.begin}-{place.begin + place.length - 1}, or its hash is damaged")
     return data, place.begin

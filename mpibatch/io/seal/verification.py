@@ -10,14 +10,12 @@ import contextlib
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
-from mpibatch.base.files import read_at
 from mpibatch.base.launch import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
 from mpibatch.io.seal import folders, seal
@@ -25,6 +23,8 @@ from mpibatch.io.seal.digests import of_words
 from mpibatch.io.seal.folders import FolderBytes
 from mpibatch.io.seal.hits import Broken, Hit, broken_places, joined
 from mpibatch.io.seal.manifest import Manifest, Sealed, pieces_outside
+from mpibatch.io.vault.images import image_of
+from mpibatch.io.vault.keyring import Damaged, Unlocked, has_whole_header, keyed, take, unlocked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mpibatch.io.seal.seal import Read
     from mpibatch.mpi import MPI
 
-__all__ = ["Broken", "Report", "check", "verify"]
+__all__ = ["Report", "check", "verify"]
 
 # Of broken places, neighbours taken together, that one rank tells.
 MOST_TOLD = 1000
@@ -92,7 +92,7 @@ class Report:
         return not self.broken
 
 
-def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
+def verify(path: PathLike, comm: MPI.Intracomm | None = None, *, identity: PathLike | None = None) -> Report:
     """Compare every byte of a file with its seal.
 
     Parameters
@@ -101,6 +101,8 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
         A file written by mpibatch.
     comm : mpi4py.MPI.Intracomm, optional
         Who shares the work. Default: all ranks, or nobody where this was not launched by mpiexec and its like.
+    identity : str or path-like, optional
+        The key file for an encrypted file, as in `load`.
 
     Returns
     -------
@@ -136,18 +138,20 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
     with _agreed(comm, f"verifying {file}"):
         file = user_path(file)
         if rank == 0:
-            begun = _begin(file)
-    size, data, before, files, trouble, is_foreign = begun if comm is None else comm.bcast(begun, root=0)
-    if trouble:
-        return Report(file, size, "", (), (Broken(0, size, "", trouble),), is_foreign)
+            begun = _begin(file, identity)
+    begun = begun if comm is None else comm.bcast(begun, root=0)
+    size, files = begun.size, begun.files
+    if begun.trouble:
+        return Report(file, size, "", (), (Broken(0, size, "", begun.trouble),), begun.is_foreign)
+    take(begun.secret)
     with _agreed(comm, f"verifying {file}"):
-        manifest = seal.unpack(data, before)
+        manifest = seal.unpack(begun.data, begun.before)
         local_hits = _shared_work(file, files, manifest, rank, ranks)
     hits_by_rank = [local_hits] if comm is None else comm.allgather(local_hits)
     hits = [hit for hits in hits_by_rank for hit in hits]
     names = FolderBytes(file, files).names if files is not None else None
     broken = tuple(broken_places(manifest, hits, names))
-    return Report(file, size, manifest.content, tuple(d.name for d in manifest.datasets), broken)
+    return Report(file, size, begun.content, tuple(d.name for d in manifest.datasets), broken)
 
 
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
@@ -207,11 +211,14 @@ class _Begun(NamedTuple):
     data: bytes = b""
     before: int = 0
     files: folders.Files | None = None
+    content: str = ""
+    secret: Unlocked = None
     trouble: str = ""
     is_foreign: bool = False
 
 
-def _begin(file: str) -> _Begun:
+def _begin(file: str, identity: PathLike | None) -> _Begun:
+    """Look at the seal. Local. RunError or UsageError if there is nothing to look at."""
     if SEPARATOR in file and not os.path.lexists(file):
         raise UsageError(f"cannot verify a part of {file}: give the file alone; all of it is verified")
     if not os.path.lexists(file):
@@ -221,19 +228,25 @@ def _begin(file: str) -> _Begun:
         raise RunError(f"cannot verify {file}: it is not a regular file, nor a folder of Zarr; give another name")
     size, files = 0, None
     try:
+        secret: Unlocked = None
         if is_folder:
             files, data = folders.read(file)
             size = before = sum(nbytes for _, nbytes in files)
         else:
             size = Path(file).stat().st_size
+            secret = unlocked(file, identity)
+            if not has_whole_header(file):
+                return _Begun(size, trouble="one of the two copies of the header, bytes 0-65535, is damaged")
             data, before = seal.read(file)
-        seal.unpack(data, before)
+        content = keyed(file, seal.unpack(data, before).content)
+    except Damaged as trouble:
+        return _Begun(size, trouble=str(trouble))
     except seal.Unsealed as trouble:
         is_foreign = not folders.is_ours(file) if is_folder else _is_foreign(file)
         return _Begun(size, trouble=FOREIGN if is_foreign else str(trouble), is_foreign=is_foreign)
     except OSError as error:
         raise RunError(f"cannot verify {file}: {reason_of(error)}") from error
-    return _Begun(size, data, before, files)
+    return _Begun(size, data, before, files, content=content, secret=secret)
 
 
 def _is_foreign(file: str) -> bool:
@@ -281,8 +294,8 @@ def _shared_work(file: str, files: folders.Files | None, manifest: Manifest, ran
 def _opened(file: str, files: folders.Files | None) -> Iterator[Read]:
     """What reads so many bytes from a place on, of a file or of a folder's files."""
     if files is None:
-        with open(file, "rb", buffering=0) as opened:
-            yield partial(read_at, opened.fileno())
+        with image_of(file) as image:
+            yield image.read
     else:
         with FolderBytes(file, files) as parts:
             yield parts.read

@@ -11,6 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from mpibatch.mpi.transfers import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
+    from mpibatch.io.vault.vault import Vault
 
 __all__ = ["Put", "write_packed", "write_plain"]
 
@@ -45,9 +47,12 @@ class _Head(NamedTuple):
     mask: int
     nbytes: int
     digests: Digests
+    tags: bytes  # if it was encrypted
 
 
-def write_packed(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field) -> list[Extent]:
+def write_packed(
+    comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, vault: Vault | None = None
+) -> list[Extent]:
     """Write a field into a compressed dataset of a file that nobody has open. Collective.
 
     Returns the extents of the chunks on rank 0, [] elsewhere.
@@ -66,11 +71,11 @@ def write_packed(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field)
             begin = time.perf_counter()
             with agreed(comm, f"writing {path}"), room_for(path):
                 assert packer is not None
-                packed = [packer.pack(block) for block in blocks.values()]
+                packed = [_packed(packer, dataset, vault, number, block) for number, block in blocks.items()]
                 # Those of the round before. The other ranks are still packing.
                 post.write()
                 seconds = time.perf_counter() - begin
-            heads = [_head(number, *stored) for number, stored in zip(blocks, packed, strict=True)]
+            heads = [head for head, _ in packed]
             blocks.clear()
             speeds = _speeds(comm, speeds, len(heads), seconds)
             post.start(heads, [data for _, data in packed])
@@ -87,8 +92,14 @@ def write_packed(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field)
             post.close()
 
 
-def _head(number: int, mask: int, data: bytes) -> _Head:
-    return _Head(number, mask, len(data), of_bytes(data, 1, 0, per_digest(len(data), 1)))
+def _packed(
+    packer: Packer, dataset: Dataset, vault: Vault | None, number: int, block: npt.NDArray[Any]
+) -> tuple[_Head, Any]:
+    """What rank 0 learns of a chunk, and its bytes; digests are those before encryption."""
+    mask, data = packer.pack(block)
+    digests = of_bytes(data, 1, 0, per_digest(len(data), 1))
+    sealed, tags = (data, b"") if vault is None else vault.seal(dataset.name, number, data)
+    return _Head(number, mask, len(data), digests, tags), sealed
 
 
 def _speeds(comm: MPI.Intracomm, before: list[float], chunks: int, seconds: float) -> list[float]:
@@ -167,7 +178,9 @@ def _messages(buffer: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
     return (buffer[low : low + MESSAGE_BYTES] for low in range(0, buffer.size, MESSAGE_BYTES))
 
 
-def write_plain(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, put: Put) -> list[Extent]:
+def write_plain(
+    comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, put: Put, vault: Vault | None = None
+) -> list[Extent]:
     """Write a field into an uncompressed dataset in chunks, by `put`. Collective.
 
     Returns the extents of the chunks on rank 0, [] elsewhere.
@@ -183,10 +196,19 @@ def write_plain(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, 
         blocks = sharing.collect(turn)
         with agreed(comm, f"computing digests of {dataset.name}"):
             mine = [_plain_extent(dataset, sharing.chunks, number, places[number], blocks[number]) for number in blocks]
-        put([(places[number], block) for number, block in blocks.items()])
+            if vault is not None:
+                mine = [_sealed(vault, extent, blocks) for extent in mine]
+        base = 0 if vault is None else vault.base
+        put([(base + places[number], block) for number, block in blocks.items()])
         for extents_of_rank in comm.gather(mine) or []:
             extents += extents_of_rank
     return extents
+
+
+def _sealed(vault: Vault, extent: Extent, blocks: dict[int, npt.NDArray[Any]]) -> Extent:
+    """Put its ciphertext in the place of a block, and return its extent with tags."""
+    blocks[extent.block], tags = vault.seal(extent.dataset, extent.block, blocks[extent.block])
+    return replace(extent, tags=tags)
 
 
 def _sharing(comm: MPI.Intracomm, dataset: Dataset, field: Field) -> Sharing:
@@ -207,6 +229,8 @@ def _extent(dataset: Dataset, chunks: ChunkGrid, head: _Head, place: tuple[int, 
         per_digest=per,
         digests=head.digests,
         cells=(box.start, box.stop),
+        block=head.number,
+        tags=head.tags,
     )
 
 
@@ -224,4 +248,5 @@ def _plain_extent(dataset: Dataset, chunks: ChunkGrid, number: int, offset: int,
         per_digest=per,
         digests=digests,
         cells=(box.start, box.stop),
+        block=number,
     )

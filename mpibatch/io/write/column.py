@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
+from mpibatch.fields.grid import Grid
 from mpibatch.io.base.names import normal_name
 from mpibatch.io.formats.hdf5 import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mpibatch.fields.field import Field
+    from mpibatch.io.base.block import Block
     from mpibatch.io.write.tables.region_table import RegionTable
     from mpibatch.mpi import MPI
 
-__all__ = ["Column", "columns_of", "group_of"]
+__all__ = ["Column", "columns_of", "field_of", "group_of"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,16 @@ class Column:
     def owned(self) -> npt.NDArray[Any]:
         """This rank's values. Local."""
         return self.padded
+
+
+def field_of(comm: MPI.Intracomm, column: Block) -> Field:
+    """Return a column as a field, whose cells can be shared out; a field as it is. Collective."""
+    if not isinstance(column, Column):
+        return cast("Field", column)
+    counts = comm.allgather(len(column.padded))
+    field = Grid((column.rows,), comm=comm, sizes=[counts]).zeros(column.dtype)
+    field.owned[...] = column.padded
+    return field
 
 
 def columns_of(name: str, table: RegionTable, comm: MPI.Intracomm) -> dict[str, Column]:

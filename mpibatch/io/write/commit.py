@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mpibatch.io.seal.extent import Digests, Extent
+    from mpibatch.io.vault.vault import Vault
 
 __all__ = ["PART", "PartFile", "committed"]
 
@@ -54,6 +55,7 @@ def committed(
     sealed: bool = True,
     adopt: bool = False,
     keep: Callable[[], bool] | None = None,
+    vault: Vault | None = None,
 ) -> Iterator[PartFile]:
     """Yield the temporary name, under which an empty file lies; seal and rename it after the block. Collective.
 
@@ -65,6 +67,7 @@ def committed(
     sealed : whether it is an HDF5 file, which ends with a seal.
     adopt : go on with the temporary file that is there already.
     keep : asked, if the block raises, whether the temporary file is to stay for another run to adopt.
+    vault : by which the file is encrypted; None: it is not.
     """
     target, work = "", None
     with agreed(comm, f"writing {path}"):
@@ -73,16 +76,22 @@ def committed(
             work = _Work.begin(target, overwrite, adopt)
     target = comm.bcast(target, root=0)
     whole = PartFile(target + PART)
+    resources = ExitStack()
     try:
+        if vault is not None:
+            with agreed(comm, f"writing {path}"):
+                if work is not None:
+                    resources.enter_context(vault.draft(whole.path))
         yield whole
         with agreed(comm, f"writing {path}"):
             if work is not None:
-                work.commit(overwrite, whole, sealed)
+                work.commit(overwrite, whole, sealed, vault)
     except BaseException:
         if work is not None and not (keep is not None and keep()):
             work.remove()
         raise
     finally:
+        resources.close()
         if work is not None:
             work.close()
 
@@ -117,7 +126,7 @@ class _Work:
             raise
         return cls(path, folder, file)
 
-    def commit(self, overwrite: bool, whole: PartFile, sealed: bool) -> None:
+    def commit(self, overwrite: bool, whole: PartFile, sealed: bool, vault: Vault | None) -> None:
         """Seal the file, bring it to the disk and give it its name."""
         part = self.target.name + PART
         _check_free(self.target, overwrite)
@@ -125,6 +134,8 @@ class _Work:
         try:
             if sealed:
                 append(whole.path, whole.extents, whole.values)
+            if vault is not None:
+                vault.finish(whole.path, whole.extents)
             keep_permissions(self.file, self.target)
             os.fsync(self.file)
             self._check_ours(part)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from mpibatch.domain import Box
     from mpibatch.io.seal.extent import Extent
+    from mpibatch.io.vault.vault import Vault
 
 __all__ = ["ROUND_BYTES", "agreed_io", "flush", "make", "opened", "plain_bytes", "put", "write", "write_field"]
 
@@ -48,24 +49,31 @@ ROUND_BYTES = 1 << 30
 
 
 def write(
-    comm: MPI.Intracomm, path: str, datasets: Sequence[Dataset], fields: Sequence[Block], attrs: Mapping[str, Any]
+    comm: MPI.Intracomm,
+    path: str,
+    datasets: Sequence[Dataset],
+    fields: Sequence[Block],
+    attrs: Mapping[str, Any],
+    vault: Vault | None = None,
 ) -> list[Extent]:
     """Write a new file, and return on rank 0 where the values lie, with their digests. Collective.
 
-    `path` is seen by all ranks; on RunError it is left in an undefined state.
+    `path` is seen by all ranks; on RunError it is left in an undefined state. With a `vault`, all that has values must
+    be in chunks, which are encrypted before they leave their rank.
     """
     extents = []
     offsets = make(comm, path, lambda: create(path, datasets, attrs), plain_bytes(datasets))
     with opened(comm, path) as file:
         for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
             if dataset.chunks is None:
+                assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be written in plain"
                 extents += extents_of_field(comm, dataset.name, field, offset)
                 write_field(comm, file, path, field, offset)
             elif dataset.compression is None and isinstance(field, Field):
-                extents += write_plain(comm, path, dataset, field, partial(put, comm, file, path))
+                extents += write_plain(comm, path, dataset, field, partial(put, comm, file, path), vault)
     for dataset, field in zip(datasets, fields, strict=True):
         if dataset.compression is not None and isinstance(field, Field):
-            extents += write_packed(comm, path, dataset, field)
+            extents += write_packed(comm, path, dataset, field, vault)
     return extents
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.io import conventions
 from mpibatch.io.base.closure import Outlet, closing, revised
+from mpibatch.io.base.images import drafts
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
 from mpibatch.io.chunks.codec import hdf5_type, set_filters, visit_chunks
 from mpibatch.io.chunks.compression import filters_of
@@ -69,6 +70,9 @@ def create(path: str, datasets: Sequence[Dataset], attrs: Mapping[str, Any]) -> 
 
 def chunk_places(path: str, name: str) -> list[int]:
     """Return the bytes at which the chunks of an uncompressed dataset begin, in their order. Local."""
+    if path in drafts:
+        with revised(path, _access()) as file:
+            return [offset for offset, _ in _where(file[name])]
     with closing(h5py.File(h5py.h5f.open(path.encode(), h5py.h5f.ACC_RDONLY, _access()))) as file:
         return [offset for offset, _ in _where(file[name])]
 
@@ -86,7 +90,8 @@ class Filler:
 
     def put(self, start: tuple[int, ...], mask: int, stored: Any) -> None:
         """Store the chunk that begins at index `start`. Local. Raises OSError."""
-        self._dataset.id.write_direct_chunk(start, stored, mask)
+        with self._outlet.passing(stored):
+            self._dataset.id.write_direct_chunk(start, stored, mask)
         self._outlet.check()
 
     def finish(self) -> list[tuple[int, int]]:

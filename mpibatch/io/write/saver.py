@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from mpibatch.io.chunks.codec import by_dataset, stored_as
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.seal.digests import of_field
-from mpibatch.io.write.column import columns_of, group_of
+from mpibatch.io.vault.vault import begun
+from mpibatch.io.write import direct
+from mpibatch.io.write.column import columns_of, field_of, group_of
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.drivers import choose
 from mpibatch.io.write.foreign import check_options
@@ -57,6 +60,8 @@ def save(
     driver: str | None = None,
     record: bool = False,
     pyramid: int = 0,
+    encrypt: PathLike | None = None,
+    disclose: bool = False,
     **named: Field | RegionTable,
 ) -> None:
     """Write fields and tables into one HDF5 file, or into Zarr, OME-TIFF, FITS, NIfTI or npy, all ranks at once.
@@ -103,6 +108,12 @@ def save(
     pyramid : int, default 0
         How many coarser levels OME-Zarr and OME-TIFF get, each of half as many cells along the axes of space (OME-TIFF:
         along rows and columns): means of blocks, as `mpibatch.pyramid` has them.
+    encrypt : str or path-like, optional
+        A file with recipients, one ``age1...`` a line, who alone can read the file by their keys. Every rank encrypts
+        what it writes; no byte of values, names or attributes reaches the disk in plain. Implies chunks. Needs the
+        extra "seal".
+    disclose : bool, default False
+        Whether names, shapes and dtypes of an encrypted file stay readable for everybody.
     **named : Field or RegionTable
         Further ones by the name of their dataset.
 
@@ -157,14 +168,15 @@ def save(
                 about = _extra(dataset_attrs or {}, given)
                 if str(kind).endswith("Zarr"):
                     check_attributes(attrs or {}, OURS)
-                check_options(user_path(path), (("driver", driver), ("record", record)))
+                refused = (("driver", driver), ("record", record), ("encrypt", encrypt), ("disclose", disclose))
+                check_options(user_path(path), refused)
             save_foreign(comm, user_path(path), checked, attrs or {}, about, options=options, overwrite=overwrite)
             return
         with agreed(comm, f"writing {path}"):
             target = output_path(path)
             check_levels(target, pyramid, is_possible=False)
             check_attributes(attrs or {}, OURS)
-            plan = _with_tables(given, dataset_attrs or {}, comm, chunks, compression)
+            plan = _with_tables(given, dataset_attrs or {}, comm, chunks, compression, is_cut=encrypt is not None)
             attributes = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
         datasets, chosen = [dataset for dataset, _ in plan], [block for _, block in plan]
         on_root, attributes = comm.bcast((datasets, attributes), root=0)
@@ -173,12 +185,18 @@ def save(
                 raise UsageError(
                     f"ranks were to write different datasets: {datasets} here, {on_root} on rank 0; give all the same"
                 )
-        by = choose(comm, driver, any(dataset.chunks for dataset in datasets), target)
-        with committed(comm, target, overwrite) as part:
+        vault = None
+        if encrypt is not None:
+            vault = begun(comm, encrypt, datasets, driver, discloses=disclose)
+            chosen = [field_of(comm, block) for block in chosen]
+        # Parallel HDF5 writes what it is given.
+        by = choose(comm, driver if vault is None else "direct", any(d.chunks for d in datasets), target)
+        with committed(comm, target, overwrite, vault=vault) as part:
             # Chunks have digests of their own bytes; these are of the values, however they are stored.
             part.values = {dataset.name: of_field(comm, block) for dataset, block in plan if dataset.chunks}
             with phase("io"):  # closed before the record tells of it
-                part.extents = by.driver.write(comm, part.path, datasets, chosen, attributes)
+                write = by.driver.write if vault is None else partial(direct.write, vault=vault)
+                part.extents = write(comm, part.path, datasets, chosen, attributes)
             if record:
                 cut = {d.name: u for d, u in plan if isinstance(u, Field)}
                 add_record(comm, part.path, cut, by.name, hints())
@@ -209,20 +227,29 @@ def planned(
 
 
 def _with_tables(
-    given: Mapping[str, Any], attrs: Mapping[str, Attributes], comm: MPI.Intracomm, chunks: Any, compression: Any
+    given: Mapping[str, Any],
+    attrs: Mapping[str, Attributes],
+    comm: MPI.Intracomm,
+    chunks: Any,
+    compression: Any,
+    *,
+    is_cut: bool,
 ) -> list[tuple[Dataset, Block]]:
-    """What to write of fields and of tables, in the order of names."""
+    """What to write of fields and of tables, in the order of names; with `is_cut`, all of it in chunks."""
     tables = {name: value for name, value in given.items() if isinstance(value, RegionTable)}
     extra = _extra(attrs, given)
     about = {name: values for name, values in attrs.items() if name not in tables}
     rest = {name: value for name, value in given.items() if name not in tables}
+    if is_cut:
+        chunks = {name: cut or "auto" for name, cut in by_dataset("chunks", chunks, map(normal_name, rest)).items()}
+        chunks = {normal_name(name): chunks.get(normal_name(name), "auto") for name in rest}
     groups = {name: extra.get(normal_name(name), {}) for name in tables}
-    return [*with_columns(planned(rest, about, comm, chunks, compression), tables, groups, comm)]
+    return [*with_columns(planned(rest, about, comm, chunks, compression), tables, groups, comm, is_cut=is_cut)]
 
 
 def with_columns(
     fields: Sequence[tuple[Dataset, Any]], tables: Mapping[str, RegionTable], groups: Mapping[str, Attributes],
-    comm: MPI.Intracomm,
+    comm: MPI.Intracomm, *, is_cut: bool = False,
 ) -> list[tuple[Dataset, Any]]:  # fmt: skip
     """Return what to write of fields, planned already, and of tables with attributes; in the order of names. Local."""
     plan = [*fields]
@@ -231,7 +258,8 @@ def with_columns(
         # Of all columns the first to be made brings the attributes of their group.
         group = group_of(table, groups[name])
         for place, (column, block) in enumerate(sorted(columns_of(name, table, comm).items())):
-            plan.append((Dataset(column, block.shape, block.dtype.str, group={} if place else group), block))
+            cut = stored_as(column, block.shape, block.dtype, 0, "auto", None) if is_cut else (None, None)
+            plan.append((Dataset(column, block.shape, block.dtype.str, {}, *cut, {} if place else group), block))
     counts = Counter(dataset.name for dataset, _ in plan)
     if twice := sorted(name for name, count in counts.items() if count > 1):
         raise UsageError(

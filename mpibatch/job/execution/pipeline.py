@@ -103,7 +103,9 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
         kept = _steps(job, grid, results, begun, report, clock)
         report(total - 1, total, f"writing {job.output.path}")
         name_step("writing")
-        saved = tuple(_saved(name, result.value, result.measurements) for name, result in kept.items())
+        # What was taken from the data would be told on the screen, and in logs.
+        tells = job.output.encrypt is None
+        saved = tuple(_saved(name, result.value, result.measurements if tells else {}) for name, result in kept.items())
         with phase("io"):
             fields = {name: result.value for name, result in kept.items()}
             notes = {name: result.measurements for name, result in kept.items()}
@@ -115,6 +117,7 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
             io.save(
                 out.path, fields, attrs=attrs, dataset_attrs=notes, record=out.record,
                 compression=out.compression, chunks=out.chunks, driver=out.driver, pyramid=out.pyramid,
+                encrypt=out.encrypt, disclose=out.disclose,
             )  # fmt: skip
     if begun is not None:
         begun.clear()
@@ -188,7 +191,7 @@ def _load(job: Job, comm: MPI.Intracomm) -> Field:
         region = slices(given.region) if given.region else None
         return io.load(
             given.path, given.dataset, **given.choices, raw=given.raw, comm=comm, components=components, region=region,
-            allow=given.allow, **job.grid,
+            allow=given.allow, identity=given.identity, **job.grid,
         )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from mpibatch.fields.pencils import alike
 from mpibatch.io.read.description import file_attributes
 from mpibatch.io.read.inspector import is_safe_to_parse
 from mpibatch.io.seal.verification import check
+from mpibatch.io.vault.keyring import unlock
 from mpibatch.io.write.provenance import input_digest
 from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.functions import parameters_of
@@ -59,6 +60,7 @@ def opened(
         every_minutes=settings.every_minutes,
         keep=settings.keep,
         identity=identity,
+        encrypt=settings.encrypt,
     )
     if start == "anew":
         checkpoints.clear()
@@ -74,6 +76,7 @@ def is_complete(comm: MPI.Intracomm, path: str, mark: str) -> bool:
     with agreed(comm, f"reading {path}"):
         if comm.rank == 0 and Path(path).exists():
             with suppress(RunError):
+                unlock(path)
                 is_safe = Path(path).is_dir() or is_safe_to_parse(path)
                 known = is_safe and file_attributes(path).get(FINGERPRINT) == mark
     if not comm.bcast(known, root=0):
@@ -141,11 +144,11 @@ class Begun:
 
     def __init__(self, job: Job, comm: MPI.Intracomm, checkpoints: Checkpoints, source: Field, start: Start) -> None:
         self._comm, self._checkpoints, self._folder = comm, checkpoints, Path(checkpoints.path)
-        prints = fingerprints(job, comm, source)
+        self._prints = prints = fingerprints(job, comm, source)
         saved = {step.save: prints[step.name] for step in job.steps if step.save}
         self.mark = _digest([saved, {**asdict(job.output), "path": ""}])
         self._names = {
-            step.name: f"step-{number + 1:02d}-{step.filter}-{prints[step.name][:16]}.h5"
+            step.name: f"step-{number + 1:02d}-{step.filter}-{self._named(step)[:16]}.h5"
             for number, step in enumerate(job.steps)
         }
         self._headers: dict[str, contents.Header] = {}
@@ -153,6 +156,12 @@ class Begun:
         self.notes: tuple[str, ...] = ()
         if start == "anew":
             self.clear()
+
+    def _named(self, step: Step) -> str:
+        """A digest for the name of a step's file: of what the step is and of its input, or, encrypted, of the step."""
+        if self._checkpoints.encrypt is None:
+            return self._prints[step.name]
+        return _digest([step.name, step.filter, resolved(step)])
 
     def find(self, start: Start) -> None:
         """Look for results of earlier runs. Collective. Raises UsageError if there should be none."""
@@ -176,7 +185,8 @@ class Begun:
 
     def _is_whole(self, name: str) -> bool:
         header = self._checkpoints.header_of(self._path(name))
-        if header is None:
+        # An encrypted result does not tell by its name what it was made from.
+        if header is None or header.get("print", self._prints[name]) != self._prints[name]:
             return False
         self._headers[name] = header
         return True
@@ -208,8 +218,10 @@ class Begun:
                         "components": value.components if isinstance(value, Field) else (),
                         "shape": value.grid.shape if isinstance(value, Field) else (),
                         "found": dict(result.measurements),
+                        "print": self._prints[name],
                     }
-                    contents.write(self._comm, self._path(name), header, {"result": value}, {})
+                    encrypt = self._checkpoints.encrypt
+                    contents.write(self._comm, self._path(name), header, {"result": value}, {}, encrypt)
                     self._headers[name] = {**header, "state": ["result"]}
             self._remove(keep={self._names[name] for name in live.keys() | ahead})
         self._checkpoints.restart()

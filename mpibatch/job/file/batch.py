@@ -93,6 +93,9 @@ class BatchJob:
         text = f"{self.text}# item {values['number']}: {checks.shown(values['item'])} ({values['name']})\n"
         if "checkpoint" in document:
             problems.add(("checkpoint",), "a job with [batch] has no [checkpoint]: the journal tells what is done")
+        if isinstance(output := document.get("output"), dict) and "encrypt" in output:
+            words = "[output] encrypt: a [batch] keeps numbers in plain, in journal and table; use mpibatch run"
+            problems.add(("output", "encrypt"), words)
         if "simulation" in document:
             return build_simulation(document, problems, text)
         return build(document, problems, text)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from mpibatch.job.document.problems import Problems
 
-__all__ = ["check_format", "check_written"]
+__all__ = ["check_format", "check_secrecy", "check_written"]
 
 # What each format has of the settings of an output; all have a path, and HDF5 all but levels.
-SETTINGS = ("compression", "chunks", "driver", "pyramid")
+SETTINGS = ("compression", "chunks", "driver", "pyramid", "encrypt", "disclose")
 _TAKES = {
-    "HDF5": ("compression", "chunks", "driver"),
+    "HDF5": ("compression", "chunks", "driver", "encrypt", "disclose"),
     "Zarr": ("compression", "chunks"),
     "OME-Zarr": ("compression", "chunks", "pyramid"),
     "OME-TIFF": ("compression", "pyramid"),
@@ -52,6 +52,20 @@ def check_format(document: Mapping[str, Any], output: Mapping[str, Any], saved: 
     if "checkpoint" in document and kind not in _WITH_ATTRIBUTES:
         words = f"[checkpoint] needs an output in HDF5 or Zarr, which say what they are made of; {path!r} is {kind}"
         problems.add(("checkpoint",), words)
+
+
+def check_secrecy(document: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]], problems: Problems) -> None:
+    """Note where a job would leave in plain what it is to encrypt. Local."""
+    output, checkpoint = tables["output"], tables["checkpoint"]
+    if "encrypt" in output and "checkpoint" in document and "encrypt" not in checkpoint:
+        words = "[checkpoint] would keep in plain what [output] encrypts; give it encrypt = ..., too"
+        problems.add(("checkpoint",), words)
+    if output.get("disclose") and "encrypt" not in output:
+        words = "[output] disclose is for encrypted files; leave it out, or give encrypt = ..."
+        problems.add(("output", "disclose"), words)
+    if "encrypt" in output and output.get("driver") == "mpio":
+        words = '[output] driver = "mpio" does not encrypt; leave it out'
+        problems.add(("output", "driver"), words)
 
 
 def _check_compression(kind: str, text: Any, problems: Problems) -> None:

@@ -17,7 +17,7 @@ from mpibatch.job.document.caps import MOST_STEPS
 from mpibatch.job.document.problems import Problems
 from mpibatch.job.document.tables import Key, keys_of, table_of
 from mpibatch.job.file.arithmetic import EXPRESSION
-from mpibatch.job.file.formats import check_format
+from mpibatch.job.file.formats import check_format, check_secrecy
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.file.inputs import split_fields, step_inputs
 from mpibatch.job.file.stream import STREAM_KEYS, Streaming, check_streaming
@@ -39,8 +39,8 @@ class Input:
     """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
 
     `components` None: as saved; the colours of a picture; else 0. `region`: slices as text, None for all of it;
-    `allow`, `series`, `level`, `frame`, `channel` are as in `mpibatch.load`; the others describe plain bytes, as its
-    `raw` does.
+    `allow`, `series`, `level`, `frame`, `channel`, `identity` are as in `mpibatch.load`; the others describe plain
+    bytes, as its `raw` does.
     """
 
     path: str
@@ -57,6 +57,7 @@ class Input:
     offset: int | None = None
     order: str | None = None
     byteorder: str | None = None
+    identity: str | None = None
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -77,7 +78,8 @@ class Input:
 class Output:
     """What is written: one HDF5 file, or the format that its name stands for. `dataset` names the last step's result.
 
-    `record`: with a record of the run; `compression`, `chunks`, `driver`, `pyramid` are as in `mpibatch.save`.
+    `record`: with a record of the run; `compression`, `chunks`, `driver`, `pyramid`, `encrypt`, `disclose` are as in
+    `mpibatch.save`.
     """
 
     path: str
@@ -87,6 +89,8 @@ class Output:
     chunks: str | Sequence[int] | None = None
     driver: str | None = None
     pyramid: int = 0
+    encrypt: str | None = None
+    disclose: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Checkpointing:
     every_steps: int | None = None
     every_minutes: float | None = None
     keep: int = 2
+    encrypt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "offset": Key(checks.integer(0)),
         "order": Key(checks.one_of("C", "F")),
         "byteorder": Key(checks.one_of("little", "big")),
+        "identity": Key(checks.text, made=user_place),
     },
     "grid": {
         "topology": Key(checks.list_of(checks.integer(0))),
@@ -181,12 +187,15 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "chunks": Key(checks.any_of(checks.one_of("auto"), checks.list_of(checks.integer(1)))),
         "driver": Key(checks.one_of("direct", "mpio")),
         "pyramid": Key(checks.integer(0)),
+        "encrypt": Key(checks.text, made=user_place),
+        "disclose": Key(checks.flag),
     },
     "checkpoint": {
         "path": Key(checks.text, made=user_place),
         "every_steps": Key(checks.integer(1)),
         "every_minutes": Key(checks.real(above=0)),
         "keep": Key(checks.integer(1)),
+        "encrypt": Key(checks.text, made=user_place),
     },
     "supervise": {"seconds": Key(checks.real(least=0)), "end": Key(checks.flag)},
     "stream": STREAM_KEYS,
@@ -211,6 +220,7 @@ def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Jo
     raw = _raw_steps(document, problems)
     steps = _steps(raw, tables["output"].get("dataset"), problems)
     _outputs(steps, tables, problems)
+    check_secrecy(document, tables, problems)
     check_format(document, tables["output"], sum(step.save is not None for step in steps), problems)
     check_streaming(document, problems)
     problems.check()

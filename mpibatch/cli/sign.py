@@ -1,0 +1,53 @@
+"""``mpibatch sign``: signatures of files, for mpibatch verify --signed-by and for minisign."""
+
+from __future__ import annotations
+
+import argparse
+
+from mpibatch.base.launch import launched
+from mpibatch.cli._exit import OK, printable
+
+__all__ = ["add", "execute"]
+
+EPILOG = """\
+The signature, FILE.minisig, covers every byte of the file and the content digest that its seal tells. A file is
+verified before it is signed. It tells who has said that the file is as it is; mpibatch verify alone finds accidents.
+
+examples:
+  mpibatch key new --signing release.key
+  mpibatch sign out.h5 --key release.key
+  mpibatch verify out.h5 --signed-by release.key.pub
+  minisign -Vm out.h5 -p release.key.pub
+
+exit codes: 0 signed, 1 a file is damaged or not there, 2 usage error, such as a key that others may read
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
+    """Add the command to the command line. Local."""
+    parser = commands.add_parser(
+        "sign",
+        parents=[shared],
+        help="sign files",
+        description="Verify files that mpibatch wrote, and write a signature of minisign's beside each.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="HDF5 file written by mpibatch")
+    parser.add_argument("--key", metavar="KEY", required=True, help="the signing key, which nobody else may read")
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command: the ranks verify, rank 0 signs. Collective."""
+    from mpibatch.io import check
+    from mpibatch.io.seal.signature import read_signing, sign
+
+    key = read_signing(args.key)
+    for file in args.files:
+        report = check(file)
+        if launched()[0] == 0:
+            target = sign(file, key, f"content:{report.content}")
+            if not args.quiet:
+                print(printable(str(target)))
+    return OK

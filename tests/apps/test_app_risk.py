@@ -7,6 +7,8 @@ import gzip
 import importlib.metadata
 import math
 import statistics
+import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -227,6 +229,23 @@ def test_tails_are_those_of_numpy(confidence):
     ordered = np.sort(losses)[::-1]
     whole = int(share)
     assert measured.shortfall == pytest.approx((ordered[:whole].sum() + (share - whole) * ordered[whole]) / share)
+
+
+def test_the_shortfall_is_the_mean_of_all_that_is_as_bad():
+    """Of any number of losses, at any confidence, ties and whole numbers of losses among them."""
+    for count in (1, 2, 3, 7, 10, 34):
+        losses = [float(i * i // 2 * 2) for i in range(count)]
+        profits = of([-loss for loss in losses])
+        for percent in (1, 25, 30, 50, 70, 90, 97, 99):
+            rest = share = Fraction(100 - percent, 100) * count
+            total = Fraction(0)
+            for loss in sorted(losses, reverse=True):
+                total += Fraction(loss) * min(rest, 1)
+                rest -= min(rest, 1)
+            measured = tail(profits, 0.5, percent / 100).shortfall
+            assert measured == pytest.approx(float(total / share), rel=1e-14), (count, percent)
+    squares = of([-float(i * i) for i in range(34)])
+    assert tail(squares, 0.5, 0.97).shortfall == pytest.approx((33**2 + 0.02 * 32**2) / 1.02, rel=1e-14)
 
 
 def test_history_of_shares(tmp_path, capsys):

@@ -19,6 +19,9 @@ from mpibatch.mpi import MPI
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    Clock = Callable[[], float]
+
+
 COMM = MPI.COMM_WORLD
 PEERS = ("astra-toolbox", "connected-components-3d", "devito", "lbmpy", "pystencils", "scikit-image", "scipy")
 POLL = 5e-4  # seconds between looks of a rank that waits
@@ -40,29 +43,29 @@ def rest_until_all_are_here() -> None:
         time.sleep(POLL)
 
 
-def _seconds(timed: Timed) -> float:
+def _seconds(timed: Timed, clock: Clock) -> float:
     if timed.is_alone:
-        begin = time.perf_counter()
+        begin = clock()
         if COMM.rank == 0:
             timed.call()
-        taken = time.perf_counter() - begin
+        taken = clock() - begin
         rest_until_all_are_here()
         return float(COMM.bcast(taken))
     COMM.Barrier()
-    begin = time.perf_counter()
+    begin = clock()
     timed.call()
-    return float(COMM.allreduce(time.perf_counter() - begin, op=MPI.MAX))
+    return float(COMM.allreduce(clock() - begin, op=MPI.MAX))
 
 
-def timings(calls: dict[str, Timed], samples: int) -> dict[str, list[float]]:
+def timings(calls: dict[str, Timed], samples: int, clock: Clock = time.perf_counter) -> dict[str, list[float]]:
     """Return seconds per step of the slowest rank, the calls taken in turn so that drift hits them alike. Collective.
 
-    The first round is not counted.
+    The first round is not counted. What runs in one thread on one rank may be told a clock of the processor's.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(samples + 1):
         for name, timed in calls.items():
-            seconds = _seconds(timed) / timed.steps
+            seconds = _seconds(timed, clock) / timed.steps
             if turn:
                 times[name].append(seconds)
     return times
@@ -78,7 +81,7 @@ def in_pairs(ours: Timed, peer: Timed, pairs: int, name: str = "numba") -> tuple
     for turn in range(-2, pairs):
         both = [("ours", ours), (name, peer)]
         for who, timed in both if turn % 2 else reversed(both):
-            seconds = _seconds(timed) / timed.steps
+            seconds = _seconds(timed, time.perf_counter) / timed.steps
             if turn >= 0:
                 times[who].append(seconds)
     return times, [mine / other for mine, other in zip(times["ours"], times[name], strict=True)]

@@ -13,7 +13,7 @@ def explanation(file: str) -> str:
     """Return the help of the program in a file. Local. Raises UsageError or RunError if it is no program."""
     path = Path(file)
     program = find(str(path) if path.suffix == ".py" else path.stem)
-    shown = path.name
+    shown = path.name if path.suffix else f"-m mpibatch.apps.{path.name}"  # one that is a folder
     lines = [
         f"usage: python {shown} [JOB.toml] [--set simulation.KEY=VALUE] [options of mpibatch run]",
         f"       mpiexec -n 8 python {shown} ...",

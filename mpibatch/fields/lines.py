@@ -34,7 +34,7 @@ __all__ = ["Cut", "WholeLines", "along_lines", "line_bytes"]
 Array = npt.NDArray[Any]
 Cut = tuple[slice, slice]  # of the first and the last of three axes
 # Fills the second array, whose lines may be of another length and dtype, from the first, which it may change; both hold
-# the lines of this cut of the rank's own.
+# the lines of this cut of the rank's own. Where a field's lines become its own, both are one array.
 Work = "Callable[[Array, Array, Cut], None]"
 
 # A piece and its results stay in the cache of a core; a message is large enough to be worth its latency.
@@ -134,8 +134,12 @@ class _Passage:
         rows, columns = lines.cut(lines.place, 0)  # of which no later piece has more
         count = _length(rows) * _length(columns)
         old, new = lines.sides
-        self._whole = [np.empty(count * old.cells, source.dtype) for _ in range(2)]
-        self._results = [np.empty(count * new.cells, target.dtype) for _ in range(2)]
+        # The next piece comes in while one is worked on and the one before goes out; results may lie where lines were.
+        self._is_same = source is target
+        self._whole = [np.empty(count * old.cells, source.dtype) for _ in range(3 if self._is_same else 2)]
+        self._results = self._whole
+        if not self._is_same:
+            self._results = [np.empty(count * new.cells, target.dtype) for _ in range(2)]
 
     def run(self, work: Any) -> None:
         lines, pieces = self.lines, self.lines.pieces
@@ -144,7 +148,7 @@ class _Passage:
         for piece in range(pieces):
             ahead = self._send_there(piece + 1) if piece + 1 < pieces else None
             whole = self._receive(coming, lines.sides[0])
-            result = self._array(self._results, piece, lines.sides[1])
+            result = whole if self._is_same else self._array(self._results, piece, lines.sides[1])
             if whole.size or result.size:
                 with COMPUTE:
                     work(whole, result, lines.cut(lines.place, piece))
@@ -156,10 +160,10 @@ class _Passage:
             self._finish(going)
 
     def _array(self, buffers: list[Array], piece: int, side: _Side) -> Array:
-        """The array of whole lines of a piece of this rank's share, in the memory of the last but one."""
+        """The array of whole lines of a piece of this rank's share, in the memory of one that is done with."""
         rows, columns = self.lines.cut(self.lines.place, piece)
         shape = (_length(rows), side.cells, _length(columns))
-        return buffers[piece % 2][: math.prod(shape)].reshape(shape)
+        return buffers[piece % len(buffers)][: math.prod(shape)].reshape(shape)
 
     def _send_there(self, piece: int) -> Any:
         """Start to send to each rank this one's part of its lines, and to receive theirs of this rank's lines."""
@@ -285,7 +289,8 @@ def along_lines(u: Field, axis: int, cells: int, dtype: npt.DTypeLike, work: Any
     lines: WholeLines = planned(
         grid, ("lines", axis, cells, values, itemsize), lambda: WholeLines(grid, new, axis, values, itemsize)
     )
-    lines.run(_columns(u.owned, axis), _columns(result.owned, axis), grid.comm, work)
+    source = _columns(u.owned, axis)
+    lines.run(source, source if result is u else _columns(result.owned, axis), grid.comm, work)
     return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.libraries import scipy_module
 from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import gather_all, redistribute
@@ -18,10 +19,21 @@ from mpibatch.filters._engine.memory import check_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["FILTERS", "by_slices", "check_image", "filtered", "radians_of", "ray_filter", "scipy_fft"]
+__all__ = [
+    "FILTERS",
+    "INTERPOLATIONS",
+    "by_slices",
+    "check_image",
+    "filtered",
+    "radians_of",
+    "ray_filter",
+    "scipy_fft",
+    "smear",
+]
 
 Array = npt.NDArray[Any]
 
+INTERPOLATIONS = ("linear", "nearest", "cubic")
 FILTERS = ("ramp", "shepp-logan", "cosine", "hamming", "hann", None)
 
 
@@ -124,3 +136,20 @@ def filtered(fft: Any, sinogram: Array, response: Array) -> Array:
     rows = np.zeros((sinogram.shape[1], many + 1))
     rows[:, :many] = values.T
     return rows
+
+
+def smear(
+    interpolation: str, lines: Array, turns: tuple[Array, Array], places: tuple[Array, Array], moved: float, out: Array
+) -> None:
+    """Write to a block of an image the sum of what all projections, interpolated by SciPy, smear over it. Local.
+
+    `turns` are cosines and sines of angles, `places` the rows and columns of the block, from the middle.
+    """
+    interpolate = scipy_module("interpolate").interp1d
+    many = lines.shape[1]
+    x = np.arange(many) - many // 2
+    rows, columns = places
+    out[...] = 0
+    for line, cos, sin in zip(lines, *turns, strict=True):
+        value = interpolate(x, line, kind=interpolation, bounds_error=False, fill_value=0)
+        out += value(columns * cos - rows[:, None] * sin + moved)

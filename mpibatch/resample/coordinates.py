@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import gather_all
 from mpibatch.mpi import same
 from mpibatch.resample._engine.arguments import request_of
-from mpibatch.resample._engine.requests import Points
-from mpibatch.resample._engine.samples import coefficients_of, resample
+from mpibatch.resample._engine.points import sample_points
+from mpibatch.resample._engine.samples import coefficients_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,14 +82,14 @@ def map_coordinates(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant, or if the cells that a thousand neighboring results need do
-        not fit.
+        On all ranks alike, if an argument cannot be meant, or if the cells that are read do not fit into memory.
 
     Notes
     -----
-    Collective. Equal to scipy's result for the whole array to the bit, on any decomposition. A rank receives the rows
-    and columns that its results are made of, in pieces where they are many: coordinates of results near one another
-    should be near one another. For order > 1 see `spline_filter1d`.
+    Collective. Equal to scipy's result for the whole array to the bit, on any decomposition. Where
+    a rank's points are near one another, it receives the rows and columns that its results are made of; else the points
+    go, in rounds, to the ranks that own the cells around them, and values return, and no rank reads more than its block
+    and a little around it. For order > 1 see `spline_filter1d`.
 
     Examples
     --------
@@ -130,8 +129,7 @@ def map_coordinates(
 
     def work(u: Field, dtype: np.dtype[Any], value: float) -> Field:
         made_of = coefficients_of(u, asked_for.order, asked_for.mode, value, prefilter=prefilter)
-        box = Box((0,) * target.ndim, target.box.shape)
-        return resample(name, made_of, Points(box, points), Field(target, dtype))
+        return sample_points(name, made_of, points, Field(target, dtype))
 
     result = asked_for.done(work)
     return result if isinstance(coordinates, Field) else gather_all(result).reshape(whole.shape[1:])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.fourier._engine.passes import passed
+from mpibatch.solve.operators import sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,8 @@ def solve_columns(
     """Solve for waves in place, given the eigenvalues along the other axes. Collective."""
     from mpibatch.solve._loops import tridiagonal
 
-    before = _sums(values[:axis])
-    behind = np.repeat(_sums(values[axis + 1 :]), math.prod(waves.components))
+    before = sums(values[:axis])
+    behind = np.repeat(sums(values[axis + 1 :]), math.prod(waves.components))
 
     def work(source: Array, target: Array, cut: Cut) -> None:
         shifts = before[cut[0], None] + behind[None, cut[1]] - alpha
@@ -43,11 +44,3 @@ def solve_columns(
 
 def _is_complex(array: Array) -> bool:
     return array.dtype.kind == "c"
-
-
-def _sums(tables: Sequence[Array]) -> Array:
-    """The sum of one value from each table, for all choices, in C order."""
-    total: Array = np.zeros(1)
-    for table in tables:
-        total = (total[:, None] + table).reshape(-1)
-    return total

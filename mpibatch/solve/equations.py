@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError, nearest
-from mpibatch.base.timing import phase
 from mpibatch.filters._engine.arguments import axis_of, per_axis, real_of
 from mpibatch.fourier._engine.arguments import float_dtype
 from mpibatch.mpi import agreed
 from mpibatch.reduce.totals import mean
 from mpibatch.solve.columns import solve_columns
 from mpibatch.solve.modes import Modes
-from mpibatch.solve.operators import BOUNDARIES, SYMBOLS, BandRows, even_rows, faces_of, uneven_rows
+from mpibatch.solve.operators import BOUNDARIES, SYMBOLS, BandRows, even_rows, faces_of, sums, uneven_rows
 from mpibatch.solve.residuals import add_laplacian, largest
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["helmholtz", "poisson"]
 
 _log = logging.getLogger(__name__)
-CELLS = 1 << 16  # whose eigenvalues are added up at a time
 
 
 def poisson(
@@ -203,33 +200,37 @@ class _Problem:
     def solve(self, u: Field) -> Field:
         """Return the solution. Collective."""
         waves = self.modes.there(u)
-        tables = self.modes.eigenvalues(waves)
         if self.uneven is not None:
-            rows = self.rows[self.uneven]
+            if waves is u:
+                waves = u.copy()
+            rows, tables = self.rows[self.uneven], self.modes.eigenvalues(waves)
             solve_columns(self.name, waves, self.uneven, rows, tables, self.alpha, is_singular=self.is_singular)
             waves.owned[...] /= self.modes.count
             return self.modes.back(waves)
-        # Only a negative alpha can be an eigenvalue, and only of waves that some ranks have.
-        with agreed(u.grid.comm, self.name) if self.alpha < 0 else nullcontext(), phase("compute"):
-            self._divide(waves, tables)
+        if self.alpha < 0:
+            self._check_eigenvalues(waves)
+        waves = self.modes.turned(self.name, waves, self._inverse, is_spare=waves is not u)
         return self.modes.back(waves)
 
-    def _divide(self, waves: Field, tables: list[Any]) -> None:
-        """Divide waves by what the equation multiplies them by. Local."""
-        shape = waves.box.shape
-        step = max(1, CELLS // max(1, math.prod(shape[1:])))
-        others = np.ix_(*tables[1:]) if len(tables) > 1 else ()
-        for low in range(0, shape[0], step):
-            cut = slice(low, low + step)
-            total = tables[0][cut].reshape((-1,) + (1,) * len(others))
-            for table in others:
-                total = total + table
-            total = (total - self.alpha) * self.modes.count
-            if self.is_singular:
-                total[total == 0.0] = np.inf  # that of the mean
-            elif not total.all():
-                raise UsageError(f"{self.name}: alpha = {self.alpha!r} is an eigenvalue of the Laplacian; give another")
-            waves.owned[cut] /= total.reshape(total.shape + (1,) * len(waves.components))
+    def _inverse(self, values: Any) -> Any:
+        """Return what solves for waves of these eigenvalues, of three axes and changed, by multiplication. Local."""
+        if self.alpha:
+            values -= self.alpha
+        if self.is_singular:
+            first = values[:, 0]
+            first[first == 0.0] = np.inf  # that of the mean, which is at the first place of every axis
+        return np.divide(1.0 / self.modes.count, values, out=values)
+
+    def _check_eigenvalues(self, waves: Field) -> None:
+        """Raise UsageError if `alpha` is the eigenvalue of a wave, which only some ranks have. Collective."""
+        first, *tables = self.modes.eigenvalues(waves)
+        others = sums(tables)
+        with agreed(waves.grid.comm, self.name):
+            for value in first:
+                if ((value + others) - self.alpha == 0.0).any():
+                    raise UsageError(
+                        f"{self.name}: alpha = {self.alpha!r} is an eigenvalue of the Laplacian; give another"
+                    )
 
     def residual(self, v: Field, u: Field) -> float:
         """Return the largest difference of both sides, over the largest right-hand side. Collective."""
@@ -249,15 +250,17 @@ class _Problem:
 
     def _applied(self, v: Field) -> Field:
         """Return the left-hand side by its waves, and the rows of an uneven axis. Collective."""
-        waves = self.modes.there(v)
-        tables = self.modes.eigenvalues(waves)
-        for axis, table in enumerate(tables):
-            tables[axis] = table.reshape([-1 if a == axis else 1 for a in range(waves.ndim)])
-        total = sum(tables[1:], tables[0]) - self.alpha
-        waves.owned[...] *= total / self.modes.count
-        sides = self.modes.back(waves)
-        if self.uneven is not None:
-            add_laplacian(v, self.uneven, self.rows[self.uneven], sides)
+        modes, waves = self.modes, self.modes.there(v)
+        if self.uneven is None:
+            return modes.back(
+                modes.turned(self.name, waves, lambda t: (t - self.alpha) / modes.count, is_spare=waves is not v)
+            )
+        if waves is v:
+            waves = v.copy()
+        total = sums(modes.eigenvalues(waves)).reshape(waves.box.shape) - self.alpha
+        waves.owned[...] *= (total / modes.count).reshape(total.shape + (1,) * len(waves.components))
+        sides = modes.back(waves)
+        add_laplacian(v, self.uneven, self.rows[self.uneven], sides)
         return sides
 
     def _mean(self, u: Field, part: tuple[int, ...]) -> Any:

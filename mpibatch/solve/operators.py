@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 
-__all__ = ["BOUNDARIES", "SYMBOLS", "BandRows", "eigenvalues", "even_rows", "faces_of", "uneven_rows"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["BOUNDARIES", "SYMBOLS", "BandRows", "eigenvalues", "even_rows", "faces_of", "sums", "uneven_rows"]
 
 Line = npt.NDArray[np.float64]
 BOUNDARIES = ("periodic", "neumann", "dirichlet")
@@ -93,3 +96,11 @@ def eigenvalues(places: range, n: int, spacing: float, boundary: str, symbol: st
         wave = 2.0 * (math.sin(angle) if symbol == "stencil" else angle) / spacing
         values.append(-wave * wave)
     return np.array(values, "f8")
+
+
+def sums(tables: Sequence[Line]) -> Line:
+    """The sum of one value from each table, for all choices, in C order. Local."""
+    total: Line = np.zeros(1)
+    for table in tables:
+        total = (total[:, None] + table).reshape(-1)
+    return total

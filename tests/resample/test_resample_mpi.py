@@ -14,6 +14,7 @@ from scipy import ndimage
 import mpibatch as mb
 from mpibatch import resample
 from mpibatch.mpi import MPI
+from mpibatch.resample._engine import points
 from tests.support.segments import field, same_bits
 
 pytestmark = pytest.mark.mpi
@@ -196,7 +197,14 @@ def test_too_many_cells_for_scattered_points(monkeypatch: pytest.MonkeyPatch) ->
         return  # nothing is fetched
     with pytest.raises(mb.UsageError, match="sort the coordinates"):
         resample.map_coordinates(u, rng.uniform(0, 39, (2, 900)), order=1)
+    # Less than the whole field, and enough for a block and what is around it.
     monkeypatch.setenv("MPIBATCH_MEMORY_LIMIT", "20000")
+    monkeypatch.setattr(points, "MOST", 100)
+    far = rng.uniform(-9, 48, (2, 900))
+    far[:, 500] = np.nan
+    for mode in ("constant", "reflect", "grid-wrap"):
+        expected = ndimage.map_coordinates(whole, far, order=1, mode=mode, cval=7)
+        np.testing.assert_array_equal(resample.map_coordinates(u, far, order=1, mode=mode, cval=7), expected)
     np.testing.assert_array_equal(
         resample.map_coordinates(u, near, order=1), ndimage.map_coordinates(whole, near, order=1)
     )

@@ -7,8 +7,8 @@ together: with speed and size 1, the Reynolds number is 1/ν.
 Scheme: staggered cells (F. H. Harlow and J. E. Welch 1965, doi:10.1063/1.1761178): pressure at their middles, each
 component of the velocity on the lower faces across its axis. Fluxes are of means of neighbours, weighted so that on
 uneven cells, too, advection neither makes nor takes momentum and energy (R. W. C. P. Verstappen and A. E. P. Veldman
-2003, doi:10.1016/S0021-9991(03)00126-8); of second order. Steps are Runge–Kutta's of third order (SSP: C.-W. Shu and S.
-Osher 1988, doi:10.1016/0021-9991(88)90177-5), and after each stage the gradient of a pressure makes the flow
+2003, doi:10.1016/S0021-9991(03)00126-8); of second order. Steps are those of Runge and Kutta, of third order (C.-W. Shu
+and S. Osher 1988, doi:10.1016/0021-9991(88)90177-5), and after each stage the gradient of a pressure makes the flow
 solenoidal (A. J. Chorin 1968, doi:10.1090/S0025-5718-1968-0242392-2), whose Poisson equation is solved exactly for
 these differences. So ∇·u stays at round-off, as the diagnostics show.
 
@@ -20,8 +20,8 @@ doi:10.1098/rspa.1937.0036): in two axes its energy falls as exp(−4 ν t). "tu
 in each component, of sizes about 1/`peak`; they decay, or get a constant `power` by f = A (u − mean) (T. S. Lundgren
 2003; C. Rosales and C. Meneveau 2005, doi:10.1063/1.2047568). "channel": Poiseuille's flow 1 − y², with its pressure
 gradient or its flow rate kept, and a disturbance: the Tollmien–Schlichting wave of one wavelength in the channel, or
-noise. At ν = 1/7500 and length 2π the wave's energy grows as exp(0.0044699 t); at 1/10000 as exp(0.00747934 t) (S. A.
-Orszag 1971, doi:10.1017/S0022112071002842).
+noise. At ν = 1/10000 and length 2π the wave's energy grows as exp(0.00747934 t) (S. A. Orszag 1971,
+doi:10.1017/S0022112071002842), at 1/7500 as exp(0.0044700 t).
 
 Written are velocities on their faces, pressure, and Q = ∇²p / 2 (J. C. R. Hunt, A. A. Wray and P. Moin 1988): above 0
 where the flow turns faster than it is sheared; of channels also means and rms values of planes along the walls. Rows

@@ -107,12 +107,18 @@ def half_of(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], fact
     return complex_passes(name, half, axes[:-1], sizes[:-1], None, forward=forward, is_spare=True)
 
 
-def from_half(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], factor: Any) -> Field:
-    """Return the real values of which `u` is half of the transform. Collective."""
+def from_half(
+    name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], factor: Any, *, is_spare: bool = False
+) -> Field:
+    """Return the real values of which `u` is half of the transform. Collective.
+
+    With `is_spare`, `u` itself, a complex field without halo, may be changed.
+    """
     last, n = axes[-1], sizes[-1]
     start = resized(u, axes, [*sizes[:-1], n // 2 + 1])
     if axes[:-1]:
-        start = complex_passes(name, start, axes[:-1], sizes[:-1], None, forward=False)
+        is_spare = is_spare or (start is not u and start.dtype.kind == "c")
+        start = complex_passes(name, start, axes[:-1], sizes[:-1], None, forward=False, is_spare=is_spare)
     dtype = np.empty(0, complex_dtype(start.dtype)).real.dtype if start.dtype.kind in "fc" else np.dtype("f8")
     function = scipy_module("fft").irfft
 

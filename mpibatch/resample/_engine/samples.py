@@ -29,7 +29,7 @@ from mpibatch.resample._loops import samples as loops
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Coefficients", "Packed", "SampleRequest", "coefficients_of", "resample"]
+__all__ = ["Coefficients", "Packed", "SampleRequest", "coefficients_of", "converted", "fill", "mapped", "resample"]
 
 Array = npt.NDArray[Any]
 I8 = npt.NDArray[np.int64]
@@ -69,7 +69,7 @@ class Coefficients:
         """Return which cells along an axis are read by splines that begin at some indices. Local."""
         mask = np.zeros(self.lengths[axis], np.bool_)
         for offset in range(self.order + 1 if self.between[axis] else 1):
-            cells = _mapped(firsts + offset, len(mask), self.modes[axis])
+            cells = mapped(firsts + offset, len(mask), self.modes[axis])
             mask[cells[cells >= 0]] = True
         return mask
 
@@ -81,10 +81,10 @@ class Coefficients:
         for low, high in runs:
             places[low:high] = np.arange(at, at + high - low)
             at += high - low
-        return places[_mapped(np.arange(-MARGIN, n + MARGIN), n, self.modes[axis])]
+        return places[mapped(np.arange(-MARGIN, n + MARGIN), n, self.modes[axis])]
 
 
-def _mapped(index: I8, n: int, mode: int) -> I8:
+def mapped(index: I8, n: int, mode: int) -> I8:
     """Return the cell that is read for each index, also beyond a wall; -1 for `cval`. Local."""
     if mode == loops.GRID_CONSTANT:
         return np.where((index < 0) | (index >= n), -1, index)
@@ -188,10 +188,16 @@ class SampleRequest(Protocol):
 
 def resample(name: str, c: Coefficients, request: SampleRequest, result: Field) -> Field:
     """Fill a field with values between the cells of another one. Collective."""
+    fill(name, c, request, result.owned)
+    return result
+
+
+def fill(name: str, c: Coefficients, request: SampleRequest, out: Array) -> None:
+    """Fill an array, of the request's box and the field's components, with values between its cells. Collective."""
     comm = c.field.grid.comm
     with agreed(comm, name), timed("compute"):
         limit = memory_limit()
-        room = limit or max(LEAST, 4 * (c.field.owned.nbytes + result.owned.nbytes))
+        room = limit or max(LEAST, 4 * (c.field.owned.nbytes + out.nbytes))
         pieces = list(_pieces(name, c, request, room)) if request.box.size else []
     with timed("halo"):
         rounds = comm.allreduce(len(pieces), op=MPI.MAX)
@@ -208,16 +214,15 @@ def resample(name: str, c: Coefficients, request: SampleRequest, result: Field) 
                 table[axis, : len(line)] = line
                 longest[axis] = max(runs, key=lambda run: run[1] - run[0], default=(0, 0))
             shape = tuple(map(length, needs))
-            target = result.owned[piece.box.slices()]
+            target = out[piece.box.slices()]
             for index in np.ndindex(*c.field.components):
                 flat = np.ascontiguousarray(cells[(..., *index)], np.float64).reshape(-1)
                 cells_of_result = target[(..., *index)]
-                is_direct = result.dtype == np.float64 and cells_of_result.flags.c_contiguous
-                out = cells_of_result if is_direct else np.empty(piece.box.shape)
-                piece.sample(c, Packed(flat, shape, longest, table), out)
+                is_direct = out.dtype == np.float64 and cells_of_result.flags.c_contiguous
+                values = cells_of_result if is_direct else np.empty(piece.box.shape)
+                piece.sample(c, Packed(flat, shape, longest, table), values)
                 if not is_direct:
-                    cells_of_result[...] = _converted(out, result.dtype)
-    return result
+                    cells_of_result[...] = converted(values, out.dtype)
 
 
 def _pieces(
@@ -251,7 +256,7 @@ def _pieces(
         yield from _pieces(name, c, request.part(box), room)
 
 
-def _converted(values: Array, dtype: np.dtype[Any]) -> Array:
+def converted(values: Array, dtype: np.dtype[Any]) -> Array:
     """Return values as scipy.ndimage stores them: integers rounded, half away from zero, and cut to their range."""
     if dtype.kind == "f":
         return values.astype(dtype, copy=False)

@@ -6,7 +6,7 @@
 
 Every run is killed by SIGKILL (one rank, all ranks or the launcher) at a seeded moment. Then it is taken up again, in
 turn on other numbers of ranks. For each: the outputs have the bytes of a run that nobody interrupted, and no item whose
-result was in the journal ran again. Exit code 1 if not.
+result was in the journal ran again. Exit code 1 if not, or if no kill came before the end of its run.
 
 Only processes that the drill has started itself are ever killed, by their numbers.
 """
@@ -23,8 +23,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 ITEMS, SECONDS = 60, 0.02
 TARGETS = ("rank", "all", "launcher")
@@ -47,7 +51,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         outcome = drill(Path(folder), args.kills, args.ranks, random.Random(args.seed))
     print(json.dumps(outcome))
-    return 1 if outcome["wrong"] else 0
+    return 1 if outcome["wrong"] or not outcome["killed"] else 0
 
 
 def drill(folder: Path, kills: int, ranks: int, chance: random.Random) -> dict[str, object]:
@@ -75,16 +79,38 @@ def drill(folder: Path, kills: int, ranks: int, chance: random.Random) -> dict[s
     return {"kills": kills, "killed": killed, "kept": kept, "done again": repeated, "wrong": wrong}
 
 
-def start(folder: Path, ranks: int) -> subprocess.Popen[bytes]:
-    """Start a run."""
+@contextmanager
+def started(folder: Path, ranks: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a run, and wait for its end; kill it if it does not come in time."""
     launcher = [str(Path(sys.executable).parent / "mpiexec"), "-n", str(ranks)] if ranks > 1 else []
     command = [*launcher, sys.executable, __file__, "--work", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    quiet, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, stdout=quiet, stderr=pipe, start_new_session=True) as process:
+        try:
+            yield process
+        except BaseException:
+            # Else it would be waited for, without end.
+            end([*pids(folder).values(), process.pid])
+            raise
+
+
+def end(numbers: Iterable[int]) -> None:
+    """Kill these processes, as far as they are there."""
+    for number in numbers:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+
+
+def pids(folder: Path) -> dict[int, int]:
+    """The processes of the ranks of a run, as far as they have written them down."""
+    texts = {int(path.stem): path.read_text() for path in folder.glob("*.pid")}
+    # Empty while it is written; and process 0 would be this drill itself.
+    return {rank: int(text) for rank, text in texts.items() if text}
 
 
 def finish(folder: Path, ranks: int) -> None:
     """Run to the end."""
-    with start(folder, ranks) as process:
+    with started(folder, ranks) as process:
         _, text = process.communicate(timeout=100)
     if process.returncode:
         raise SystemExit(f"drill_batch: the run on {ranks} ranks in {folder} failed:\n{text.decode()}")
@@ -92,19 +118,18 @@ def finish(folder: Path, ranks: int) -> None:
 
 def kill(folder: Path, ranks: int, target: str, victim: int, delay: float) -> bool:
     """Run, and kill; whether there was still something to kill."""
-    with start(folder, ranks) as process:
+    with started(folder, ranks) as process:
         until = time.monotonic() + PATIENCE
         while not ran(folder) and time.monotonic() < until:
             time.sleep(0.005)
         time.sleep(delay)
-        numbers = {int(path.stem): int(path.read_text() or 0) for path in folder.glob("*.pid")}
+        numbers = pids(folder)
         was_running = process.poll() is None
-        victims = (
-            [process.pid] if target == "launcher" else [numbers[victim]] if target == "rank" else [*numbers.values()]
-        )
-        for number in victims if was_running else []:
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+        victims = [process.pid] if target == "launcher" else [*numbers.values()]
+        if target == "rank":
+            victims = [numbers[victim]] if victim in numbers else []
+        if was_running:
+            end(victims)
         process.communicate(timeout=PATIENCE)
     while any(is_alive(number) for number in numbers.values()) and time.monotonic() < until:
         time.sleep(0.01)

@@ -145,21 +145,40 @@ def run(name: str, seconds: float, folder: Path | None = None) -> tuple[int, str
             try:
                 _, error = job.communicate(timeout=LIMIT)
             except subprocess.TimeoutExpired:
-                job.terminate()
-                _, error = job.communicate()
+                error = _ended(job, place)
         end = time.monotonic()
         began = float((place / "began").read_text()) if (place / "began").exists() else end
         left = _left(place, end + EXTRA)
         return job.returncode, error + "".join(f"\nprocess {pid} is left" for pid in left), end - began
 
 
+def _ended(job: subprocess.Popen[str], place: Path) -> str:
+    """End a job that does not end, its ranks first; return its standard error, as far as it comes."""
+    _kill(_alive(place))
+    for end in (job.terminate, job.kill):
+        end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return job.communicate(timeout=EXTRA)[1]
+    return "\nstandard error is still open"
+
+
+def _alive(place: Path) -> list[int]:
+    """The processes of a job that are there."""
+    pids = {int(path.name.removeprefix("pid-")) for path in place.glob("pid-*")}
+    return [pid for pid in pids if _is_of(pid, place)]
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def _left(place: Path, until: float) -> list[int]:
     """Wait for the processes of a job to be gone; return those that are not, and end them."""
-    pids = {int(path.name.removeprefix("pid-")) for path in place.glob("pid-*")}
-    while left := [pid for pid in pids if _is_of(pid, place)]:
+    while left := _alive(place):
         if time.monotonic() > until:
-            for pid in left:
-                os.kill(pid, signal.SIGKILL)
+            _kill(left)
             return left
         time.sleep(0.05)
     return []

@@ -34,12 +34,19 @@ class Rank:
         self.pid, user, _ = _CREDENTIALS.unpack(credentials)
         if user != os.getuid() or not self.pid:
             raise OSError("not one of this user's processes")
-        self.rank, self._thread = json.loads(message)
+        try:
+            self.rank, self._thread = map(int, json.loads(message))
+            memory, self._stack = descriptors
+        except (TypeError, ValueError):
+            raise OSError(f"process {self.pid} does not tell its rank and its memory as it should") from None
         self.connection = connection
         # A process, and never another one that has got its number later.
         self.process = os.pidfd_open(self.pid)
-        self._memory, self._stack = mmap.mmap(descriptors[0], BYTES), descriptors[1]
-        os.close(descriptors[0])
+        try:
+            self._memory = mmap.mmap(memory, BYTES)
+        except ValueError:
+            raise OSError(f"process {self.pid} has too little memory for its heartbeat") from None
+        os.close(memory)
         self._record = memoryview(self._memory).cast("d")
         self._beat = -1.0
         self.silent = 0.0

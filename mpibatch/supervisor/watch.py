@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,17 +56,23 @@ class WatchTask:
 
 
 def connected(task: WatchTask, listening: socket.socket) -> list[Rank]:
-    """Wait for all ranks of the node, and return them; none if not all come. Local."""
+    """Wait for all ranks of the node, and return them. Local. OSError if not all come, or one is not known."""
     ranks: list[Rank] = []
     until = time.monotonic() + CONNECTING
     listening.settimeout(1.0)
-    while len(ranks) < task.ranks:
-        if time.monotonic() > until or _ready([rank.process for rank in ranks], 0.0):
-            return []
-        with suppress(TimeoutError):
-            connection, _ = listening.accept()
-            connection.settimeout(CONNECTING)
-            ranks.append(Rank(connection))
+    with ExitStack() as stack:
+        while len(ranks) < task.ranks:
+            came = f"only {len(ranks)} of {task.ranks} ranks came"
+            if time.monotonic() > until:
+                raise OSError(f"{came} in {CONNECTING:g} s")
+            if _ready([rank.process for rank in ranks], 0.0):
+                raise OSError(f"{came}, and one of these has ended")
+            with suppress(TimeoutError):
+                connection, _ = listening.accept()
+                stack.enter_context(connection).settimeout(CONNECTING)
+                ranks.append(Rank(connection))
+                stack.callback(ranks[-1].close)
+        stack.pop_all()
     return ranks
 
 

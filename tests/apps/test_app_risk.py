@@ -7,6 +7,8 @@ import gzip
 import importlib.metadata
 import math
 import statistics
+import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -177,6 +179,19 @@ def test_an_estimate_is_that_of_numpy(price):
     assert found.gamma_error == pytest.approx(out[2].std(ddof=1) / math.sqrt(5000), rel=1e-12)
 
 
+@pytest.mark.parametrize("style", ["EUROPEAN", "DATES_OUT"])
+def test_a_path_without_variance_up_to_its_first_date_weighs_nothing(style):
+    """Heston's model, whose variance begins at 0 and may stay there."""
+    from mpibatch.apps.risk._loops import paths as loops
+
+    numbers = np.array([100.0, 90.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.1, 0.001, 1.0, -0.5, 50.0])
+    out, work = np.empty((5, 300)), np.empty((loops.WORK, loops.BLOCK))
+    loops.simulate(np.uint64(0), np.uint64(1), getattr(loops, style), 1.0, True, False, 2, 1, numbers, work, out)
+    assert np.isfinite(out).all()
+    assert (out[loops.GAMMA] == 0).any()
+    assert (out[loops.VALUE] > 0).any()
+
+
 def test_arithmetic():
     """Exponential, logarithm and the normal distribution to the last digits, whatever the length of the array."""
     points = [*np.linspace(-40, 40, 801), *np.geomspace(1e-12, 700, 99)]
@@ -229,6 +244,23 @@ def test_tails_are_those_of_numpy(confidence):
     assert measured.shortfall == pytest.approx((ordered[:whole].sum() + (share - whole) * ordered[whole]) / share)
 
 
+def test_the_shortfall_is_the_mean_of_all_that_is_as_bad():
+    """Of any number of losses, at any confidence, ties and whole numbers of losses among them."""
+    for count in (1, 2, 3, 7, 10, 34):
+        losses = [float(i * i // 2 * 2) for i in range(count)]
+        profits = of([-loss for loss in losses])
+        for percent in (1, 25, 30, 50, 70, 90, 97, 99):
+            rest = share = Fraction(100 - percent, 100) * count
+            total = Fraction(0)
+            for loss in sorted(losses, reverse=True):
+                total += Fraction(loss) * min(rest, 1)
+                rest -= min(rest, 1)
+            measured = tail(profits, 0.5, percent / 100).shortfall
+            assert measured == pytest.approx(float(total / share), rel=1e-14), (count, percent)
+    squares = of([-float(i * i) for i in range(34)])
+    assert tail(squares, 0.5, 0.97).shortfall == pytest.approx((33**2 + 0.02 * 32**2) / 1.02, rel=1e-14)
+
+
 def test_history_of_shares(tmp_path, capsys):
     """The quantile of 32 years of 20 shares; of the shortfall the mean of what is as bad."""
     try:
@@ -267,6 +299,7 @@ def test_history_of_shares(tmp_path, capsys):
         ("asian call,90,100,1,0.03,0,0.15,,,,,,,2.5,1", "fixings = 2.5 is no whole number"),
         ("european call,90,100,1,0.03,0,0.15,0.02,,,,,,,1", "give either sigma, or all of v0"),
         ("european call,90,100,1,0.03,0,,0.02,1,0.02,0.3,-1,,,1", "rho = -1 is not between"),
+        ("european call,90,100,1,0.03,0,,0,1,0.02,0.3,0,,,1", "v0 = 0 is no finite number above 0"),
         (f"american put,{FANG},,10,1", "not with Heston's model"),
         (f"up-out call,{FANG},120,,1", "watched at dates"),
         ("european call,90,100,1", "4 values for 15 columns"),
@@ -281,6 +314,9 @@ def test_bad_positions_are_told_with_their_row(tmp_path, capsys, row, words):
     assert [file.name for file in tmp_path.iterdir()] == ["book.csv"]
 
 
+MORE = ["out.csv", "--paths", "30", "--state", "state.json"]  # would leave another state
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -293,21 +329,27 @@ def test_bad_positions_are_told_with_their_row(tmp_path, capsys, row, words):
         (["out.csv", "--paths", "30", "--state", "book.csv"], 2, "no state of this program"),
         (["out.csv", "--paths", "30", "--scenarios", "book.csv"], 2, "scenarios have some of"),
         (["out.csv", "--paths", "30", "--scenarios", "none.csv"], 1, "none.csv"),
-        (["out.csv", "--paths", "30", "--scenarios", "crash.csv"], 2, "scenario 1"),
+        ([*MORE, "--scenarios", "crash.csv"], 2, "scenario 1: book.csv, row 1: S = 0 is"),
+        ([*MORE, "--scenarios", "calm.csv"], 2, "scenario 2: book.csv, row 2: v0 = 0 is"),
+        ([*MORE, "--scenarios", "fall.csv", "--confidence", "99"], 2, "confidence = 99 is not between"),
+        ([*MORE, "--scenarios", "fall.csv", "--shortfall-confidence", "0"], 2, "shortfall confidence = 0 is not"),
+        (["out.parquet", *MORE[1:], "--scenarios", "fall.csv"], 2, "cannot write Parquet: pyarrow is not installed"),
         (["out.csv", "--paths", "30", "--profits", "p.h5"], 2, "give --scenarios, too"),
     ],
 )
-def test_bad_requests(tmp_path, monkeypatch, capsys, options, code, words):
+def test_bad_requests_are_refused_before_anything_is_priced(tmp_path, monkeypatch, capsys, options, code, words):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "book.csv").write_text(HEADER + BOOK[0] + "\n")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)  # as if it were not installed
+    (tmp_path / "book.csv").write_text(HEADER + BOOK[4] + "\n" + BOOK[3] + "\n")
     (tmp_path / "crash.csv").write_text("spot\n-1\n")
+    (tmp_path / "calm.csv").write_text("volatility\n-0.14\n-0.18\n")
+    (tmp_path / "fall.csv").write_text("spot\n-0.1\n")
     assert main(["price", "book.csv", "first.csv", "--paths", "20", "--state", "state.json"]) == 0
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert main(["price", "book.csv", *options]) == code
     assert words in capsys.readouterr().err
     written = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    assert before.items() <= written.items()
-    assert not [name for name in written if name.endswith(".part")]
+    assert before == written
 
 
 def test_a_table_without_its_columns_is_refused_on_all_ranks(launch, tmp_path):

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import json
 import os
+import shutil
+import signal
+import socket
 import subprocess
+import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +22,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpibatch.base.progress.heartbeat import BYTES
 from mpibatch.base.timing import phase
 from mpibatch.base.units import ranks_text
 from mpibatch.supervisor import page as page_module
+from mpibatch.supervisor import watch
 from mpibatch.supervisor.page import Kind, Node, RankState, grouped, page
 from mpibatch.supervisor.settings import DEFAULT, SETTING, seconds_of_setting
 from mpibatch.supervisor.stacks import Spot, StackFrame, frames_of, spot_of, wait_in
@@ -96,6 +106,90 @@ def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for text, seconds in {"": DEFAULT, "12.5": 12.5, "0": 0.0, "soon": DEFAULT, "inf": 0.0, "-1": 0.0}.items():
         monkeypatch.setenv(SETTING, text)
         assert seconds_of_setting() == seconds
+
+
+def hello(message: bytes, sizes: tuple[int, ...], path: str) -> socket.socket:
+    """Connect as a rank does, with files in memory of these sizes."""
+    connection, files = socket.socket(socket.AF_UNIX), [os.memfd_create("test") for _ in sizes]
+    connection.connect(path)
+    for file, size in zip(files, sizes, strict=True):
+        os.ftruncate(file, size)
+    socket.send_fds(connection, [message], files)
+    for file in files:
+        os.close(file)
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("message", "sizes", "words"),
+    [
+        (b"[0, 1]", (BYTES, 0), "only 1 of 2 ranks came in 0.5 s"),
+        (b"[0, ", (BYTES, 0), "does not tell its rank"),
+        (b"7", (BYTES, 0), "does not tell its rank"),
+        (b"[0, 1, 2]", (BYTES, 0), "does not tell its rank"),
+        (b"[0, null]", (BYTES, 0), "does not tell its rank"),
+        (b"[0, 1]", (BYTES,), "does not tell its rank"),
+        (b"[0, 1]", (0, 0), "too little memory"),
+    ],
+)
+def test_a_node_whose_ranks_do_not_all_come_or_are_strange_is_told_not_to_be_supervised(
+    tmp_path: Path, message: bytes, sizes: tuple[int, ...], words: str
+) -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # the name of a socket is short
+    task = {"ranks": 2, "world": 2, "seconds": 1.0, "ends": True, "folder": "", "node": "n", "first": 0}
+    program = "from mpibatch.supervisor import watch, __main__ as m; watch.CONNECTING = 0.5; m.main()"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "socket"))
+        listening.listen(2)
+        number = listening.fileno()
+        with hello(message, sizes, str(folder / "socket")):
+            command = [sys.executable, "-c", program, json.dumps(task), str(number)]
+            done = subprocess.run(command, pass_fds=(number,), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("mpibatch: the ranks on n are not supervised: "), done.stderr
+    assert words in done.stderr
+    assert not folder.exists()
+
+
+def test_one_that_ends_before_all_have_come_is_told(tmp_path: Path) -> None:
+    task = watch.WatchTask(2, 2, 1.0, True, "", "n", 0)
+    program = "import os, sys; from tests.ranks.test_supervisor import hello, BYTES; "
+    program += "hello(b'[0, 1]', (BYTES, 0), sys.argv[1])"
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        listening.bind(str(folder / "socket"))
+        listening.listen(2)
+        process = stack.enter_context(subprocess.Popen([sys.executable, "-c", program, str(folder / "socket")]))
+        with pytest.raises(OSError, match="only 1 of 2 ranks came, and one of these has ended"):
+            watch.connected(task, listening)
+        assert process.wait() == 0
+
+
+HANGS = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+(Path(sys.argv[-1]) / f"pid-{os.getpid()}").touch()
+if "child" not in sys.argv:
+    subprocess.Popen([sys.executable, __file__, "child", sys.argv[-1]])
+time.sleep(60)
+"""
+
+
+def test_the_drill_ends_a_job_whose_launcher_does_not_heed_sigterm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "launcher.py").write_text(HANGS)
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.setenv("MPIBATCH_MPIEXEC", f"{sys.executable} {tmp_path / 'launcher.py'}")
+    monkeypatch.setattr(drill_hangs, "LIMIT", 3.0)
+    begin = time.monotonic()
+    code, error, _ = drill_hangs.run("loop", 1.0, place)
+    assert code == -signal.SIGKILL
+    assert "is left" not in error
+    assert time.monotonic() - begin < 30
 
 
 @pytest.mark.parametrize("setup", BOTH)

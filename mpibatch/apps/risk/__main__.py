@@ -15,8 +15,9 @@ from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.estimates import FIGURES, Estimate
 from mpibatch.apps.risk.positions import TYPES, Position, read_positions
 from mpibatch.apps.risk.scenarios import MOVES, profits, read_moves, read_profits
-from mpibatch.apps.risk.tails import tail
+from mpibatch.apps.risk.tails import check_confidences, tail
 from mpibatch.cli import Parser, guarded
+from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed, private
 
@@ -85,9 +86,11 @@ def _price(args: argparse.Namespace) -> int:
     comm = private()
     with agreed(comm, "reading the command line"):
         _check(args)
+        if comm.rank == 0 and args.output.endswith(".parquet"):
+            load_arrow()  # which is not to fail after hours
         settings = Settings(args.seed, args.steps, args.regression_paths)
     positions = read_positions(comm, args.book)
-    moves = read_moves(comm, args.scenarios) if args.scenarios else None
+    moves = read_moves(comm, args.scenarios, positions) if args.scenarios else None
     book = Book(comm, positions, settings)
     if args.state:
         book.restore(args.state)
@@ -123,6 +126,7 @@ def _check(args: argparse.Namespace) -> None:
         raise mb.UsageError("--profits names a file for what scenarios make of the book; give --scenarios, too")
     if args.profits and not args.profits.endswith((".h5", ".hdf5")):
         raise mb.UsageError(f"profits are written as HDF5, not as {args.profits}; name a file that ends in .h5")
+    check_confidences(args.confidence, args.shortfall_confidence)
     for name in ("output", "state", "profits"):
         path = getattr(args, name)
         if path and not Path(path).absolute().parent.is_dir():

@@ -113,9 +113,7 @@ class Position:
 
     def _check_heston(self) -> None:
         v0, kappa, theta, eta, rho = self.heston
-        if not 0.0 <= v0 < math.inf:
-            raise self.error(f"v0 = {v0:g} is no finite number of at least 0")
-        for name, value in (("kappa", kappa), ("theta", theta), ("eta", eta)):
+        for name, value in (("v0", v0), ("kappa", kappa), ("theta", theta), ("eta", eta)):
             self._check_positive(name, value)
         if not -1.0 < rho < 1.0:
             raise self.error(f"rho = {rho:g} is not between -1 and 1")

@@ -20,8 +20,11 @@ MOVES = ("spot", "volatility", "rate")
 Moves = npt.NDArray[np.float64]
 
 
-def read_moves(comm: MPI.Intracomm, path: str) -> Moves:
-    """Return moves, a row for each scenario: spot relative, volatility and rate absolute. Collective."""
+def read_moves(comm: MPI.Intracomm, path: str, positions: Sequence[Position]) -> Moves:
+    """Return moves, a row for each scenario: spot relative, volatility and rate absolute. Collective.
+
+    UsageError, with the scenario's number, for one in which a position cannot be priced.
+    """
     columns = read_columns(comm, path)
     with agreed(comm, f"reading {path}"):
         if not columns or not set(columns) <= set(MOVES):
@@ -30,7 +33,10 @@ def read_moves(comm: MPI.Intracomm, path: str) -> Moves:
         count = len(next(iter(numbers.values())))
         if not count:
             raise mb.UsageError(f"{path} has no rows; give a scenario at least")
-        return np.stack([numbers.get(name, np.zeros(count)) for name in MOVES], axis=1)
+        moves = np.stack([numbers.get(name, np.zeros(count)) for name in MOVES], axis=1)
+        for number, move in enumerate(moves, 1):
+            _moved(positions, number, move)
+        return moves
 
 
 def read_profits(comm: MPI.Intracomm, path: str) -> mb.Field:
@@ -65,12 +71,8 @@ def profits(
     """
     grid = mb.Grid((len(moves), len(positions)), comm=comm, topology=(comm.size, 1))
     field = grid.zeros("f8")
-    with agreed(comm, "moving the positions into their scenarios"):
-        for number, move in enumerate(moves, 1):
-            for position in positions:
-                _moved(position, number, move)
     for number, move in enumerate(moves):
-        book = Book(comm, [_moved(position, number + 1, move) for position in positions], settings)
+        book = Book(comm, _moved(positions, number + 1, move), settings)
         book.extend(paths)
         if field.box.start[0] <= number < field.box.stop[0]:
             field.owned[number - field.box.start[0]] = [
@@ -80,9 +82,10 @@ def profits(
     return field
 
 
-def _moved(position: Position, number: int, move: Moves) -> Position:
+def _moved(positions: Sequence[Position], number: int, move: Moves) -> list[Position]:
+    """Return the book in a scenario. Local."""
     try:
-        return position.moved(*move.tolist())
+        return [position.moved(*move.tolist()) for position in positions]
     except mb.UsageError as error:
         raise mb.UsageError(f"scenario {number}: {error}") from None
 

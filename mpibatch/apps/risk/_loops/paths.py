@@ -164,7 +164,8 @@ def pay(style: int, sign: float, is_heston: bool, dates: int, p: Values, work: T
         paid = discount if won > 0.0 else 0.0
         out[VALUE, i] = paid * max(won, 0.0)
         out[DELTA, i] = paid * sign * mean
-        out[GAMMA, i] = (factor if won > 0.0 else 0.0) * (score[i] / spread[i])
+        h = score[i] / spread[i] if spread[i] > 0.0 else 0.0  # a variance of 0 up to the first date has no density
+        out[GAMMA, i] = (factor if won > 0.0 else 0.0) * h
         out[VEGA, i] = paid * sign * spot * tangents[i]
 
 
@@ -177,10 +178,12 @@ def pay_dates(style: int, sign: float, p: Values, work: Table, out: Table) -> No
         end = spot * exp(x[i])
         chosen = alive[i] if style == DATES_OUT else 1.0 - alive[i]
         value = chosen * discount * max(sign * (end - p[STRIKE]), 0.0)
-        h = score[i] / spread[i]
+        # A variance of 0 up to the first date has no density.
+        h = score[i] / spread[i] if spread[i] > 0.0 else 0.0
+        bend = 1.0 / spread[i] if spread[i] > 0.0 else 0.0
         out[VALUE, i] = value
         out[DELTA, i] = value * h / spot
-        out[GAMMA, i] = value * (h * h - 1.0 / spread[i] - h) / (spot * spot)
+        out[GAMMA, i] = value * (h * h - bend - h) / (spot * spot)
         out[VEGA, i] = value * likely[i]
         out[CONTROL, i] = discount * end
 

@@ -16,7 +16,7 @@ from mpibatch.io.base.room import failure
 from mpibatch.io.write.commit import committed
 from mpibatch.mpi import MPI, agreed
 
-__all__ = ["GROUP", "write_parquet"]
+__all__ = ["GROUP", "load_arrow", "write_parquet"]
 
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]
@@ -33,7 +33,7 @@ def write_parquet(
         with agreed(comm, f"writing {path}"):
             target = user_path(path)
             if comm.rank == 0:
-                arrow = _arrow()
+                arrow = load_arrow()
         with committed(comm, target, overwrite, sealed=False) as part, agreed(comm, f"writing {path}"):
             # Messages within, and on no rank anything that raises before the last of them.
             if comm.rank != 0:
@@ -44,7 +44,8 @@ def write_parquet(
                 raise error
 
 
-def _arrow() -> Any:
+def load_arrow() -> Any:
+    """Return pyarrow. Local. UsageError where it is not installed."""
     try:
         importlib.import_module("pyarrow.parquet")
         return importlib.import_module("pyarrow")

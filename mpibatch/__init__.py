@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mpibatch.fourier import fft, fftconvolve, power_spectrum
     from mpibatch.halo import Exchange, exchange
     from mpibatch.io import load, open, save
+    from mpibatch.job.slabs.call import stream
     from mpibatch.measure import center_of_mass, find_objects, label, moments, moments_central, regionprops_table
     from mpibatch.mpi.supervision import supervise
     from mpibatch.projections import project
@@ -173,6 +174,7 @@ __all__ = [
     "spacing",
     "std",
     "stencil",
+    "stream",
     "sum",
     "supervise",
     "unique",
@@ -233,6 +235,7 @@ if not TYPE_CHECKING:
                 "unique",
                 "var",
             ),
+            "job.slabs.call": ("stream",),
             "projections": ("project",),
             "resample": ("pyramid",),
             "simulate": ("Simulation",),

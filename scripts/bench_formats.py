@@ -137,6 +137,7 @@ def tiles(folder: Path, planes: int, only: str) -> None:
 def stores(folder: Path, mebibytes: int, only: str) -> None:
     """Run the cases of writing Zarr."""
     import zarr
+    from zarr.codecs import ZstdCodec
 
     shape, path, other = (mebibytes, 512, 512), folder / "ours.zarr", folder / "theirs.zarr"
     grid = mb.Grid(shape, topology=(None, 1, 1))
@@ -155,7 +156,7 @@ def stores(folder: Path, mebibytes: int, only: str) -> None:
         cut = json.loads((path / "u" / "zarr.json").read_text())
         shard = cut["chunk_grid"]["configuration"]["chunk_shape"]
         chunk = cut["codecs"][0]["configuration"]["chunk_shape"]
-        packing = zarr.codecs.ZstdCodec(level=3) if compression else None
+        packing = ZstdCodec(level=3) if compression else None
 
         def theirs(shard: Any = shard, chunk: Any = chunk, packing: Any = packing) -> None:
             if COMM.rank == 0:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time distances against scipy and the package edt, and floods against scikit-image, in the same run, on one thread.
+"""Time segments against scipy, scikit-image, and the packages edt and cc3d, in the same run, on one thread.
 
 `python scripts/bench_segment.py`, or under `mpiexec -n N` on N ranks, then without peers. One JSON object a line:
 
@@ -8,9 +8,10 @@
 
 On one rank the clock is that of the processor, which others' work slows down less; on several it is the wall's.
 Whatever is timed is compared first: with scipy's f8 to the bit, and with edt's f4 to its bits.
+cc3d is the module of connected-components-3d.
 
 Aims: whole numbers 6 × scipy and 1.0 × edt in a volume, 4 × and 0.9 × in a picture; with indices or sampling 1.3 ×.
-Watershed: 0.8 × scikit-image on one rank.
+Watershed: 0.8 × scikit-image on one rank; local maxima 3 ×, small objects removed no slower than it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ Array = npt.NDArray[Any]
 Call = Callable[[], Any]
 OURS = "mpibatch"
 SHARE = 0.31  # of cells that are inside
-MODULES = {"scipy": "scipy.ndimage", "edt": "edt", "skimage": "skimage.segmentation"}
-PACKAGES = {"scipy": "scipy", "edt": "edt", "skimage": "scikit-image"}
+LARGEST = 64  # cells of the objects that are removed
+MODULES = {"scipy": "scipy.ndimage", "edt": "edt", "skimage": "skimage", "cc3d": "cc3d"}
+PACKAGES = {"scipy": "scipy", "edt": "edt", "skimage": "scikit-image", "cc3d": "connected-components-3d"}
 
 
 def noise(shape: tuple[int, ...]) -> Array:
@@ -66,6 +68,11 @@ def pools(shape: tuple[int, ...]) -> tuple[Array, ...]:
     return u.owned.copy(), mb.label(segment.local_minima(u))[0].owned * mask, mask
 
 
+def smooth(shape: tuple[int, ...]) -> Array:
+    """Return smooth noise."""
+    return pools(shape)[0]
+
+
 def heights(shape: tuple[int, ...]) -> tuple[Array, ...]:
     """Return smooth noise, and the numbers of its minima."""
     return pools(shape)[:2]
@@ -87,8 +94,28 @@ class Case:
     quick: tuple[int, ...] = (64, 64, 64)
 
 
+def objects_by_scipy(module: Any, array: Array) -> Array:
+    """Return the objects of more cells than go, by labels and their counts."""
+    labels, _ = module.label(array)
+    stays = np.bincount(labels.ravel()) > LARGEST
+    stays[0] = False
+    return np.asarray(stays[labels])
+
+
+def dust(module: Any, array: Array) -> Array:
+    """Return the objects that cc3d does not take for dust: those of at least so many cells."""
+    neighbours = 6 if array.ndim == 3 else 4
+    return np.asarray(module.dust(array, threshold=LARGEST + 1, connectivity=neighbours))
+
+
 DISTANCES: dict[str, Callable[[Any, Array], Any]] = {"scipy": lambda m, a: m.distance_transform_edt(a), "edt": edt}
 ANISOTROPIC = (2.0, 0.7, 1.1)
+OBJECTS: dict[str, Callable[[Any, Array], Any]] = {
+    "skimage": lambda m, a: m.morphology.remove_small_objects(a, max_size=LARGEST),
+    "scipy": objects_by_scipy,
+    "cc3d": dust,
+}
+MAXIMA: dict[str, Callable[[Any, Array], Any]] = {"skimage": lambda m, a: m.morphology.local_maxima(a)}
 
 CASES = {
     "edt 256^3 blobs": Case(blobs, segment.distance_transform_edt, DISTANCES),
@@ -108,17 +135,27 @@ CASES = {
     "expand_labels 4096^2, by 5": Case(
         seeds,
         lambda u: segment.expand_labels(u, 5),
-        {"skimage": lambda m, a: m.expand_labels(a, 5)},
+        {"skimage": lambda m, a: m.segmentation.expand_labels(a, 5)},
         (4096, 4096),
         (512, 512),
     ),
+    "remove_small_objects 256^3 blobs": Case(blobs, segment.remove_small_objects, OBJECTS),
+    "remove_small_objects 256^3 31%": Case(noise, segment.remove_small_objects, OBJECTS),
+    "remove_small_objects 4096^2 blobs": Case(blobs, segment.remove_small_objects, OBJECTS, (4096, 4096), (512, 512)),
+    "remove_small_objects 4096^2 31%": Case(noise, segment.remove_small_objects, OBJECTS, (4096, 4096), (512, 512)),
+    "local_maxima 256^3": Case(smooth, segment.local_maxima, MAXIMA),
+    "local_maxima 4096^2": Case(smooth, segment.local_maxima, MAXIMA, (4096, 4096), (512, 512)),
     "watershed 256^3, 30% mask": Case(
         pools,
         lambda u, markers, mask: segment.watershed(u, markers, mask=mask),
-        {"skimage": lambda m, a, markers, mask: m.watershed(a, markers, mask=mask)},
+        {"skimage": lambda m, a, markers, mask: m.segmentation.watershed(a, markers, mask=mask)},
     ),
     "watershed 4096^2": Case(
-        heights, segment.watershed, {"skimage": lambda m, a, markers: m.watershed(a, markers)}, (4096, 4096), (512, 512)
+        heights,
+        segment.watershed,
+        {"skimage": lambda m, a, markers: m.segmentation.watershed(a, markers)},
+        (4096, 4096),
+        (512, 512),
     ),
 }
 

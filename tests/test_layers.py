@@ -81,7 +81,9 @@ ROOMS = {
     "fourier": ("_engine", "fft", "convolution", "spectra"),
     "solve": ("_loops", "operators", "modes", "columns", "residuals", "equations"),
     "simulate": ("schedule", "finite", "diagnostics", "restart", "loop"),
-    "job": ("document", "file", "target", "execution", "rehearsal", "plan"),
+    "job": (
+        "document", "file", "target", "execution", "rehearsal", "passes", "plan", "slabs", "runner", "preview",
+    ),
     "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),
     "tools.doctor": ("finding", "checks", "supervisor", "probe_process", "checkup", "report"),
     "tools.planning": (

@@ -9,17 +9,22 @@ An exchange is counted twice over, for two readers: as the messages that this ra
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.timing import Clocked, phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "REDUCTION",
     "KernelWork",
     "Lap",
     "Need",
+    "apart",
     "exchanges",
     "lap",
     "need",
@@ -158,6 +163,17 @@ def sent(messages: int, nbytes: int) -> None:
     """Count messages to other ranks. Local."""
     _count.messages += messages
     _count.bytes += nbytes
+
+
+@contextmanager
+def apart() -> Iterator[dict[Need, int]]:
+    """Yield the exchanges of a block as they are counted, which those of the run are without. Local."""
+    outside, _count.needs = _count.needs, {}
+    reductions = _count.reductions
+    try:
+        yield _count.needs
+    finally:
+        _count.needs, _count.reductions = outside, reductions
 
 
 def lap(name: str) -> None:

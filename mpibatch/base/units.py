@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["bytes_text", "plural", "ranks_text", "shape_text", "some"]
+__all__ = ["bytes_of", "bytes_text", "plural", "ranks_text", "shape_text", "some"]
+
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def bytes_of(text: str) -> int | None:
+    """Return the bytes of an amount in words, such as "500M", "2G" or "1.5 GiB"; None if it is none. Local."""
+    number = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    try:
+        amount = float(number.removesuffix(unit)) * (1 << _UNITS[unit])
+    except ValueError:
+        return None
+    return int(amount) if math.isfinite(amount) and amount >= 1 else None
 
 
 def bytes_text(count: float) -> str:

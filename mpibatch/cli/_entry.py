@@ -19,6 +19,7 @@ from mpibatch.cli import (
     info,
     logs,
     plan,
+    preview,
     probe,
     report,
     run,
@@ -46,6 +47,7 @@ WORKING = (
     "batch",
     "filter",
     "view",
+    "preview",
     "verify",
     "probe",
     "submit",
@@ -69,6 +71,7 @@ examples:
   mpiexec -n 8 mpibatch batch job.toml               a job for each of many items
   mpibatch info out.h5 --digest
   mpibatch view out.h5::edges edges.png
+  mpibatch preview job.toml slice.png --slice z=100   one slice of what a job would make
   mpibatch plan job.toml --ranks 1..1024             what it would need and take
   mpibatch scale job.toml --ranks 1,2,4              run it on each, several times; then mpibatch report
   mpibatch submit job.toml --profile generic --nodes 2 --ntasks-per-node 64 --dry-run
@@ -110,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
         view,
         verify,
         plan,
+        preview,
         probe,
         submit,
         status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from mpibatch.base.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["cut", "gray", "is_color"]
+    from PIL import Image
+
+__all__ = ["cut", "gray", "is_color", "sheet"]
 
 
 def is_color(shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
@@ -68,3 +71,19 @@ def gray(values: npt.NDArray[Any], percentiles: tuple[float, float] | None = Non
     scaled = (numbers / 2 - low / 2) / (high / 2 - low / 2)
     pixels: npt.NDArray[np.uint8] = np.rint(np.clip(np.nan_to_num(scaled), 0, 1) * 255).astype(np.uint8)
     return pixels
+
+
+def sheet(pictures: Sequence[Image.Image], captions: Sequence[str], letters: int) -> Image.Image:
+    """Return pictures of one size side by side, in rows, each above its caption. Local."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = math.ceil(math.sqrt(len(pictures)))
+    width, height = pictures[0].width + letters, pictures[0].height + 2 * letters
+    rows = -(-len(pictures) // columns)
+    result = Image.new("RGB", (columns * width, rows * height), "white")
+    draw, font = ImageDraw.Draw(result), ImageFont.load_default(letters)
+    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        left, top = number % columns * width, number // columns * height
+        result.paste(picture, (left, top))
+        draw.text((left, top + picture.height + 1), caption, fill="black", font=font)
+    return result

@@ -26,9 +26,9 @@ COMPILING_WORTH_TELLING = 0.1  # seconds
 def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, start: Start = "new") -> int:
     """Run `job` on `comm` with progress on standard error and a summary on standard output; return 0. Collective."""
     from mpibatch.job.execution.account import Begin, account, peak_memory
-    from mpibatch.job.execution.pipeline import run
     from mpibatch.job.execution.progress import reporter
     from mpibatch.job.execution.simulation import simulate
+    from mpibatch.job.runner import run
     from mpibatch.mpi import hosts_of
     from mpibatch.tools.planning.run_prediction import compared, predicted
 

@@ -16,6 +16,7 @@ examples:
   mpibatch filter photo.png edges.h5 rgb2gray gaussian_filter:sigma=2 sobel_magnitude binarize:threshold=otsu
   mpiexec -n 4 mpibatch filter in.h5::raw out.h5::edges gaussian_filter:sigma=[1,2,2],mode=nearest sobel
   mpibatch filter cells.ome.tif::channel=2,frame=0 out.h5 gaussian_filter:sigma=1
+  mpiexec -n 4 mpibatch filter in.h5::raw out.ome.zarr median_filter:size=3 --set output.pyramid=3
   mpibatch filter in.h5::raw out.h5 median_filter:size=3,save=clean laplace:mode=wrap --set grid.topology=[1,0]
 
 filters (`mpibatch filter --list` shows their parameters, `mpibatch filter --help FILTER` explains one): those of
@@ -29,14 +30,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "filter",
         parents=[shared],
         help="filter a dataset, without a job file",
-        description="Read IN, apply the steps in order, write OUT (HDF5).",
+        description="Read IN, apply the steps in order, write OUT (HDF5, or by its ending: .zarr, .tif, .fits ...).",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="mpibatch filter IN[::DATASET] OUT.h5[::DATASET] STEP [STEP ...] [options]\n"
         "       mpibatch filter --list",
     )
     parser.add_argument("source", metavar="IN[::DATASET]", nargs="?", help="a file of any format that can be read")
-    parser.add_argument("target", metavar="OUT[::DATASET]", nargs="?", help="the HDF5 file to write")
+    parser.add_argument("target", metavar="OUT[::DATASET]", nargs="?", help="the file to write")
     parser.add_argument("steps", metavar="STEP", nargs="*", help="NAME or NAME:KEY=VALUE,...")
     parser.add_argument(
         "--set",

@@ -15,8 +15,9 @@ __all__ = ["add", "execute"]
 
 DESCRIPTION = """\
 Show, for each number of ranks, the process grid, the blocks and their imbalance, memory, messages, files, and the
-predicted time. Needs no MPI and reads no values. Times and memory come from `mpibatch probe`, which measures the
-machine and the job; without it, the plan has grids, blocks, halos and a lower bound of memory.
+predicted time; of a job with [stream] also its passes through the data. Needs no MPI and reads no values. Times and
+memory come from `mpibatch probe`, which measures the machine and the job; without it, the plan has grids, blocks,
+halos and a lower bound of memory.
 """
 EPILOG = """\
 --ranks takes a list, and dots that double, up to the cells of the grid: 1,2,4,96 or 1..1024 or 1,2,4,...,65536.
@@ -87,7 +88,7 @@ def execute(args: argparse.Namespace) -> int:
         document["limit"] = {"half_efficiency": limit.half, "no_gain_beyond": limit.useless}
         print(json.dumps(document))
         return 0
-    print("\n".join([*_head(model), "", *_table(model, predictions)]))
+    print("\n".join([*_head(model), *_passes(job, ranks), "", *_table(model, predictions)]))
     for line in [*map(str, advice), *([str(limit)] if str(limit) else []), *notes]:
         print(f"- {line}")
     return 0
@@ -183,6 +184,28 @@ def _head(model: Model) -> list[str]:
     memory = f", {bytes_text(machine.memory_per_node)}" if machine.memory_per_node else ""
     nodes = f"{machine.cores_per_node} cores a node{memory}, {model.ranks_per_node} ranks on each"
     return [*lines, f"machine  {machine.name}: {nodes}" + (f"; measured {machine.date[:10]}" if machine.date else "")]
+
+
+def _passes(job: Any, ranks: list[int]) -> list[str]:
+    """The passes of a streamed job, on the first number of ranks."""
+    if getattr(job, "stream", None) is None:
+        return []
+    from mpibatch.base.units import plural
+    from mpibatch.job.passes.outlook import outlooks
+    from mpibatch.job.passes.traits import check_streamed
+    from mpibatch.job.plan import values_of
+    from mpibatch.job.rehearsal import rehearsed
+
+    values = values_of(job)
+    check_streamed(job, values)
+    results, note = rehearsed(job, values)
+    if not results:
+        return [f"stream   {note}"]
+    passes = outlooks(job, results, values, ranks[0])
+    return [
+        f"stream   goes {plural(len(passes), 'time')} through its data on {plural(ranks[0], 'rank')}; below: in memory",
+        *(f"pass {number + 1:<3} {each.words}" for number, each in enumerate(passes)),
+    ]
 
 
 def _table(model: Model, predictions: list[Prediction]) -> list[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mpibatch.job.file.schema import Job
     from mpibatch.job.file.simulation import SimulationJob
 
-__all__ = ["add", "execute"]
+__all__ = ["add", "execute", "read_job"]
 
 EPILOG = """\
 A job file has the sections [input], [[step]] (one for each filter, in order), [output] and, if wished, [grid]:
@@ -76,6 +76,14 @@ and input = ["a", "b"], or any number by an expression of their names and of num
   expression = "input - 0.5 * smooth > limit"
   limit = 0.25
   save = "mask"
+
+A pipeline whose data exceed the memory of all ranks goes through them in slabs, to the same bytes:
+
+  [stream]
+  memory = "2 GiB"            # of a rank; default: MPIBATCH_MEMORY_LIMIT, or 1 GiB; or slab = 64 (planes)
+  path = "out.h5.stream"      # a folder for what lies between passes; this is the default, beside the output
+
+--dry-run shows its passes; after an early end, --resume goes on behind the last complete slab.
 
 Paths are relative to the working directory. All mistakes in a job file are listed at once, with line numbers.
 
@@ -149,7 +157,7 @@ def execute(args: argparse.Namespace) -> int:
     caught = Caught()
     with ExitStack() as early:
         early.enter_context(caught)
-        job, comm = _read(args)
+        job, comm = read_job(args.job, args.settings)
         if job.checkpoint is None:
             early.pop_all()
             caught.redeliver()
@@ -162,21 +170,21 @@ def execute(args: argparse.Namespace) -> int:
             return run_and_report(job, comm, args.quiet, start)
 
 
-def _read(args: argparse.Namespace) -> tuple[Job | SimulationJob, Any]:
-    """The job, and the communicator of all ranks."""
+def read_job(path: str, settings: Sequence[str]) -> tuple[Job | SimulationJob, Any]:
+    """Return the job in a file, with settings, and the communicator of all ranks. Collective."""
     from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.mpi import agreed, private
 
     comm = private()
     text = ""
     # One rank reads, so that a thousand ranks neither storm the file server nor see different versions.
-    with agreed(comm, f"reading {args.job}"):
+    with agreed(comm, f"reading {path}"):
         if comm.rank == 0:
-            text = read_text(args.job)
+            text = read_text(path)
     text = comm.bcast(text, root=0)
     # A program may be a file that one node does not see.
-    with agreed(comm, f"reading {args.job}"):
-        job = parse_any(text, args.job, args.settings)
+    with agreed(comm, f"reading {path}"):
+        job = parse_any(text, path, settings)
     return job, comm
 
 

@@ -139,7 +139,7 @@ def _of(
 
 
 def before_and_after(
-    grid: Grid, axis: int, last: Sequence[Array], first: Sequence[Array]
+    grid: Grid, axis: int, last: Sequence[Array], first: Sequence[Array], *, is_ring: bool = False
 ) -> tuple[list[Array], list[Array]]:
     """Return the nearest of what the blocks before and after this one have, line by line along an axis. Collective.
 
@@ -152,6 +152,9 @@ def before_and_after(
     last, first : sequence of ndarray
         What this rank has nearest to the end, and to the beginning, of its block: arrays with an entry for each of its
         lines. The first array of each is of integers, negative where the block has nothing; the others go with it.
+    is_ring : bool
+        Whether the axis is taken as a ring. The integers are then places on it plus its cells, so that those of a whole
+        turn before are not negative; behind all other blocks comes this one.
 
     Returns
     -------
@@ -165,39 +168,52 @@ def before_and_after(
     messages of the size of `last`.
     """
     before, after = ([np.full_like(parts[0], -1), *map(np.zeros_like, parts[1:])] for parts in (last, first))
-    _reach(grid, axis, 1, (last, first), (before, after))
+    if grid.topology[axis] > 1:
+        _reach(grid, axis, 1, (last, first), (before, after), is_ring=is_ring)
     known = 1
     while known < grid.topology[axis] - 1:
         # A block that knows about as many others passes on what it knows: twice as many from round to round.
-        _reach(grid, axis, known, (before, after), (before, after))
+        _reach(grid, axis, known, (before, after), (before, after), is_ring=is_ring)
         known *= 2
+    if is_ring:
+        for way, mine, parts in ((-1, before, last), (1, after, first)):
+            _fill(mine, parts, way * grid.shape[axis])
     return before, after
 
 
-def _reach(grid: Grid, axis: int, distance: int, leaving: Sides, known: Sides) -> None:
+def _reach(grid: Grid, axis: int, distance: int, leaving: Sides, known: Sides, *, is_ring: bool) -> None:
     """Fill up what is `known` before and after with what the blocks at a distance along the axis send."""
     moves = Transfers()
     arrived = []
-    coords = list(grid.coords)
     for way, parts, mine in zip((1, -1), leaving, known, strict=True):
-        to, giver = (_rank(grid, coords, axis, way * sign * distance) for sign in (1, -1))
+        (to, _), (giver, turns) = (_rank(grid, axis, way * sign * distance, is_ring=is_ring) for sign in (1, -1))
+        # Of two blocks in a ring each is before and after the other.
         if to is not None:
-            moves.sends[to] = [part.reshape(-1) for part in parts]
+            moves.sends[to] = [*moves.sends.get(to, ()), *(part.reshape(-1) for part in parts)]
         if giver is not None:
             coming = [np.empty(part.size, part.dtype) for part in mine]
-            moves.receives[giver] = [Target(part, part.shape) for part in coming]
-            arrived.append((mine, coming))
+            moves.receives[giver] = [*moves.receives.get(giver, ()), *(Target(part, part.shape) for part in coming)]
+            arrived.append((mine, coming, turns))
     with timed("halo"):
         transfer(grid.comm, moves)
-    for mine, coming in arrived:
-        missing = mine[0] < 0
-        for part, other in zip(mine, coming, strict=True):
-            np.copyto(part, other.reshape(part.shape), where=missing)
+    for mine, coming, turns in arrived:
+        _fill(mine, coming, turns * grid.shape[axis])
 
 
-def _rank(grid: Grid, coords: list[int], axis: int, distance: int) -> int | None:
-    """Return the rank of the block so far along the axis; None where there is none."""
-    place = coords[axis] + distance
-    if not 0 <= place < grid.topology[axis]:
-        return None
-    return grid.decomposition.rank([*coords[:axis], place, *coords[axis + 1 :]])
+def _fill(mine: Sequence[Array], coming: Sequence[Array], shift: int) -> None:
+    """Take what comes where there is nothing yet, with its places shifted. Local."""
+    places = coming[0].reshape(mine[0].shape)
+    taken = (mine[0] < 0) & (places >= 0)
+    np.copyto(mine[0], places + places.dtype.type(shift), where=taken)
+    for part, other in zip(mine[1:], coming[1:], strict=True):
+        np.copyto(part, other.reshape(part.shape), where=taken)
+
+
+def _rank(grid: Grid, axis: int, distance: int, *, is_ring: bool) -> tuple[int | None, int]:
+    """Return the rank of the block so far along the axis, None where there is none, and the turns of a ring to it."""
+    coords = list(grid.coords)
+    turns, place = divmod(coords[axis] + distance, grid.topology[axis])
+    if turns and not is_ring:
+        return None, 0
+    coords[axis] = place
+    return grid.decomposition.rank(coords), turns

@@ -1,7 +1,8 @@
 """Files in and out.
 
 ``load`` reads HDF5, TIFF, FITS, NIfTI, Zarr and more, every rank its own box where the format allows it. ``save``
-writes any number of fields into one HDF5 file, all ranks at once, and gives it its name when it is complete. ``open``,
+writes any number of fields into one HDF5 file (or Zarr, OME-TIFF, FITS …), all ranks at once, and gives it its name
+when it is complete. ``open``,
 ``describe``, ``digest`` and ``read_slice`` look into files without MPI, and ``verify`` tells whether a saved file is
 still, byte for byte, what was written. The rooms, in order of dependency:
 

@@ -32,9 +32,9 @@
     save = "edges"
 
     [output]
-    path = "hubble.h5"
+    path = "hubble.h5"            # or another format by its ending: .ome.zarr, .zarr, .tif, .fits, .nii, .npy
     dataset = "edges"             # names the last step's result, if its `save` does not
-    compression = "gzip"          # optional; so are chunks = [64, 64] and driver = "direct" or "mpio"
+    compression = "gzip"          # optional; so are chunks = [64, 64], driver = "direct" or "mpio", pyramid = 2
     record = true                 # tell in the file of this run: date, hosts, decomposition, seconds
 
 `parse` → `Job` (pure, no MPI) → `run`. Or a simulation, by a program of `mpibatch.apps` or of the user's::
@@ -65,8 +65,15 @@
 A simulation leaves its state (`mpibatch.checkpoint`), a pipeline the results of steps that later ones need, under names
 that tell what they were made from. With ``start="resume"`` what is whole is used, and the rest is done again.
 
+A pipeline whose data exceed memory goes through them in slabs along the first axis, to the same bytes::
+
+    [stream]
+    memory = "2 GiB"              # of a rank; default: $MPIBATCH_MEMORY_LIMIT, else 1 GiB; or slab = 64 (planes)
+    path = "out.h5.stream"        # a folder for what lies between passes; default: beside the output
+
 The rooms, in order of dependency: ``places``; ``document`` (limits, checks, problems), ``file`` (the schema),
-``target``, ``execution`` (with MPI), ``rehearsal`` (the run's own checks, on a few cells), ``plan``.
+``target``, ``execution`` (with MPI), ``rehearsal`` (the run's own checks, on a few cells), ``passes`` (over data
+in slabs), ``plan``, ``slabs`` (with MPI), ``runner``, ``preview``.
 """
 
 from __future__ import annotations
@@ -78,8 +85,9 @@ from mpibatch.job.file.reader import parse
 from mpibatch.job.file.schema import Input, Job, Output, Step
 
 if TYPE_CHECKING:
-    from mpibatch.job.execution.pipeline import Summary, run
+    from mpibatch.job.execution.pipeline import Summary
+    from mpibatch.job.runner import run
 else:
-    __getattr__, __dir__ = attach(__name__, {"execution.pipeline": ("Summary", "run")})  # which start MPI
+    __getattr__, __dir__ = attach(__name__, {"execution.pipeline": ("Summary",), "runner": ("run",)})  # which start MPI
 
 __all__ = ["Input", "Job", "Output", "Step", "Summary", "parse", "run"]

@@ -20,6 +20,8 @@ from mpibatch.job.document.checks import shown, slices
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.schema import Job, Step, check_fit
 from mpibatch.job.file.simulation import SimulationJob
+from mpibatch.job.passes.outlook import outlooks
+from mpibatch.job.passes.traits import check_streamed
 from mpibatch.job.rehearsal import Values, rehearsed
 from mpibatch.job.target import check_target
 
@@ -109,13 +111,18 @@ def _pipeline(job: Job, ranks: int) -> str:
         *_grid(job.grid, values.shape, ranks, values.cell_bytes),
     ]
     check_target(Path(job.output.path))
+    if job.stream is not None:
+        check_streamed(job, values)
     results, note = rehearsed(job, values)
     lines += [f"        {note}"] if note else []
     for number, step in enumerate(job.steps):
-        dtype = f": {results[number]}" if results else ""
+        dtype = f": {results[number].words}" if results else ""
         lines.append(
             f"step {number + 1:<2} {_call(step)}{dtype}" + (f"  → saved as {step.save!r}" if step.save else "")
         )
+    if job.stream is not None and results:
+        passes = outlooks(job, results, values, ranks)
+        lines += [f"pass {number + 1:<2} {each.words}" for number, each in enumerate(passes)]
     saved = ", ".join(step.save for step in job.steps if step.save)
     return "\n".join([*lines, f"output  {job.output.path}: {saved}", *_checkpoints(job)])
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpibatch.base import tally
 from mpibatch.base.errors import MpibatchError, UsageError
 from mpibatch.job.file.schema import INPUT, Job, Step
 
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
     from mpibatch.job.execution.steps import Value
 
-__all__ = ["Values", "rehearse", "rehearsed"]
+__all__ = ["Rehearsed", "Values", "rehearse", "rehearsed"]
 
 CELLS = 4  # along each axis at most
+LEVELS = 8  # different values, if there are so many cells
 PATIENCE = 60.0  # seconds
 # Variables by which launchers tell a process that it is one of several; a rehearsal is alone.
 _LAUNCHERS = ("PMI", "OMPI_", "PRTE_", "PRRTE_", "SLURM_", "HYDRA", "HYDI", "MPI_LOCAL", "I_MPI_", "PALS_")
@@ -48,8 +50,28 @@ class Values:
         return np.dtype(self.dtype).itemsize * math.prod(self.channels)
 
 
-def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the dtype and the components of each step's result; of a table, its columns. Local; starts MPI.
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a step's result is.
+
+    Attributes
+    ----------
+    dtype, components : of a cell; of a table, its columns in words.
+    reach : how far a step with halos reads around a cell along each axis, at most.
+    """
+
+    dtype: str
+    components: tuple[int, ...]
+    reach: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """It, for the reader. Local."""
+        return self.dtype + (f", {' × '.join(map(str, self.components))} values each" if self.components else "")
+
+
+def rehearse(steps: Sequence[Step], values: Values) -> list[Rehearsed]:
+    """Return what each step's result is. Local; starts MPI.
 
     Raises UsageError or RunError as the run of such an input would.
     """
@@ -61,20 +83,26 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[tuple[str, tuple[int
     grid = Grid(_extents(steps, values), comm=MPI.COMM_SELF, periodic=values.periodic)
     source = Field(grid, values.dtype, 0, values.channels)
     # Neither constant nor large: some functions refuse the one, and others overflow.
-    source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % 2
+    levels = 2 if source.dtype.kind == "b" else LEVELS
+    source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % levels
     results: dict[str, Value] = {INPUT: source}
-    descriptions = []
+    descriptions: list[Rehearsed] = []
     for number, step in enumerate(steps):
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), tally.apart() as needs:
                 value = apply(step, [results[name] for name in step.inputs]).value
         except MpibatchError as error:
             raise type(error)(f"step {number + 1} ({step.name}): {error}") from error
         results[step.name] = value
+        # One exchange after the other: what they reach adds up.
+        reach = tuple(
+            max(sum(times * need.widths[axis][side] for need, times in needs.items()) for side in (0, 1))
+            for axis in range(grid.ndim)
+        )
         if isinstance(value, Field):
-            descriptions.append((value.dtype.name, value.components))
+            descriptions.append(Rehearsed(value.dtype.name, value.components, reach))
         else:
-            descriptions.append((f"a table of {', '.join(value)}", ()))
+            descriptions.append(Rehearsed(f"a table of {', '.join(value)}", (), reach))
     return descriptions
 
 
@@ -88,8 +116,8 @@ def _extents(steps: Sequence[Step], values: Values) -> list[int]:
     return shape
 
 
-def rehearsed(job: Job, values: Values) -> tuple[list[str], str]:
-    """Return what each step's result will be, in words, and "" or why it is not known. Local.
+def rehearsed(job: Job, values: Values) -> tuple[list[Rehearsed], str]:
+    """Return what each step's result will be, and "" or why it is not known. Local. Starts a process that starts MPI.
 
     Raises UsageError if a step refuses what it would be given.
     """
@@ -105,11 +133,7 @@ def rehearsed(job: Job, values: Values) -> tuple[list[str], str]:
         return [], "the steps were not rehearsed: MPI does not start here, or they took too long"
     if "refused" in answer:
         raise UsageError(f"{job.source or 'the job'}: {answer['refused']}")
-    return [_words(dtype, components) for dtype, components in answer["results"]], ""
-
-
-def _words(dtype: str, components: Sequence[int]) -> str:
-    return dtype + (f", {' × '.join(map(str, components))} values each" if components else "")
+    return [Rehearsed(dtype, tuple(wide), tuple(reach)) for dtype, wide, reach in answer["results"]], ""
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +142,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         key: tuple(value) if isinstance(value, list) else value for key, value in request["values"].items()
     }
     try:
-        return {"results": rehearse(steps, Values(**given))}
+        results = rehearse(steps, Values(**given))
+        return {"results": [(result.dtype, result.components, result.reach) for result in results]}
     except MpibatchError as error:
         return {"refused": str(error)}
 

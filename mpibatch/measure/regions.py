@@ -24,7 +24,7 @@ from mpibatch.mpi import agreed, same
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["RegionTable", "find_objects", "regionprops_table", "value_indices"]
+__all__ = ["RegionTable", "check_labels", "find_objects", "regionprops_table", "spacing_of", "value_indices"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -94,10 +94,10 @@ def regionprops_table(
     check_field("regionprops_table", labels)
     grid = labels.grid
     with agreed(grid.comm, "regionprops_table"):
-        _check_labels("regionprops_table", labels)
+        check_labels("regionprops_table", labels)
         if intensity is not None:
             _check_intensity(labels, intensity)
-        scales = _spacing_of(spacing, grid.ndim)
+        scales = spacing_of(spacing, grid.ndim)
         names = check(properties, grid.ndim, intensity is not None, scales)
     about = "none" if intensity is None else str(intensity.dtype)
     same(grid.comm, f"regionprops_table of {labels.dtype}, intensity {about}, {names}, spacing {scales}")
@@ -175,7 +175,7 @@ def find_objects(labels: Field) -> dict[int, tuple[slice, ...]]:
     """
     check_field("find_objects", labels)
     with agreed(labels.grid.comm, "find_objects"):
-        _check_labels("find_objects", labels)
+        check_labels("find_objects", labels)
     columns = list(regionprops_table(labels).gather().values())
     ndim = labels.grid.ndim
     ends = np.stack(columns[1:], axis=1).tolist()
@@ -239,7 +239,8 @@ def value_indices(arr: Field, *, ignore_value: int | None = None) -> dict[int, t
     }
 
 
-def _check_labels(call: str, labels: Field) -> None:
+def check_labels(call: str, labels: Field) -> None:
+    """Raise UsageError unless a field's values are labels. Local."""
     if labels.dtype.kind not in "iu" or labels.components or not labels.dtype.isnative:
         raise UsageError(
             f"{call}: labels of dtype {labels.dtype} and components {labels.components or 'none'}; give integers "
@@ -262,7 +263,8 @@ def _check_intensity(labels: Field, intensity: Any) -> None:
         )
 
 
-def _spacing_of(spacing: Any, ndim: int) -> tuple[float, ...]:
+def spacing_of(spacing: Any, ndim: int) -> tuple[float, ...]:
+    """Return the distance of cells along each axis. Local. UsageError."""
     if spacing is None:
         return (1.0,) * ndim
     try:

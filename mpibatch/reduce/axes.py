@@ -81,20 +81,23 @@ class Lines:
             mask = np.broadcast_to(mask, self.op.u.local_shape).transpose(order)
         return self.op.u.owned.transpose(order), mask
 
-    def planes(self) -> Iterator[tuple[tuple[Any, ...], Array, Array | None]]:
-        """Yield (index among the lines, elements, mask): some lines in rows, parts of them in columns. Local."""
+    def planes(self) -> tuple[Array, Array | None, int]:
+        """Return the owned cells and their mask, as planes of lines in rows, and the kept axis that the rows are along.
+
+        Axes: the other kept ones, in order, the other reduced ones, that of the rows (of length 1 if none is kept),
+        that of the lines. Local.
+        """
         values, mask = self.turned()
         n = len(self.kept)
-        if not values.size:
-            return
-        values, mask = _joined(values, mask, n)
+        if values.size:
+            values, mask = _joined(values, mask, n)
+        if not n:
+            values, mask, n = values[np.newaxis], None if mask is None else mask[np.newaxis], 1
         extent = values.shape
-        row = max(range(n), key=lambda a: (extent[a], a), default=-1)
+        row = max(range(n), key=lambda a: (extent[a], a))
         column = max(range(n, len(extent)), key=lambda a: (extent[a], a))
-        others = [range(m) if a not in (row, column) else (slice(None),) for a, m in enumerate(extent)]
-        for index in itertools.product(*others):
-            at: tuple[Any, ...] = index if n else (np.newaxis, *index)
-            yield index[:n], values[at], None if mask is None else mask[at]
+        order = (*(a for a in range(len(extent)) if a not in (row, column)), row, column)
+        return values.transpose(order), None if mask is None else mask.transpose(order), row
 
     def merged(self, state: Array, merge: Merge) -> Array:
         """Return this rank's share of the lines, with what all ranks know of them. Collective over its group.

@@ -13,7 +13,7 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.halo import Exchange
 from mpibatch.segment._engine.relaxation import total
-from mpibatch.segment.distances import check_results, check_walls
+from mpibatch.segment.distances import check_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,11 @@ def distance_transform_cdt(
     """
     name = "distance_transform_cdt"
     check_field(name, input)
-    check_walls(name, input)
+    if any(input.grid.periodic):
+        raise UsageError(
+            f"{name}: the grid is periodic along {input.grid.periodic}, and steps end at walls; give a field on a grid "
+            "that is not, such as a copy of its cells, or take distance_transform_edt, which goes around"
+        )
     steps = _steps(name, metric, input.grid.ndim)
     check_results(name, return_distances, return_indices)
     distances, sites = _swept(input, steps, return_indices)

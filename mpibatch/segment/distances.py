@@ -17,7 +17,7 @@ from mpibatch.segment._engine.passes import nearest_sites, squared_distances
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_results", "check_walls", "distance_transform_edt", "expand_labels"]
+__all__ = ["check_results", "distance_transform_edt", "expand_labels"]
 
 # Squares and cubes of lengths with such a spacing are neither 0 nor infinite.
 LEAST, MOST = 1e-100, 1e100
@@ -48,17 +48,18 @@ def distance_transform_edt(
         Of dtype f8.
     indices : Field
         With the global index of the nearest background cell along each axis as last component, where scipy has a first
-        axis; int32 (int64 if the grid has an axis of 2**31 cells or more).
+        axis; int32 (int64 if the grid has an axis of 2**31 cells or more, with a periodic one a third of that).
 
     Raises
     ------
     UsageError
-        If nothing is to be returned, if a spacing is not positive, or if an axis is periodic.
+        If nothing is to be returned, or if a spacing is not positive.
 
     Notes
     -----
     Collective. Equal to the bit to scipy's transform of the whole array, ties included, but where there is no
     background at all: there distances are infinite, and indices -1 (scipy measures to a place outside the array).
+    Along a periodic axis distances go around: they equal those in the middle of three copies of the array in a row.
 
     Method: doi:10.1109/TPAMI.2003.1177156, axis by axis. The first axis that is cut costs messages of a face's size.
     Each other one costs as many slabs as the largest distance so far has cells, if these are less than half a block,
@@ -79,7 +80,6 @@ def distance_transform_edt(
     """
     name = "distance_transform_edt"
     check_field(name, input)
-    check_walls(name, input)
     spacing = _spacing(name, "sampling", sampling, input.grid.ndim)
     check_results(name, return_distances, return_indices)
     grid, components = input.grid, input.components
@@ -123,13 +123,14 @@ def expand_labels(label_image: Field, distance: float = 1, spacing: float | Sequ
     Raises
     ------
     UsageError
-        If the field is not of integers, if distance or spacing are no such numbers, or if an axis is periodic.
+        If the field is not of integers, or if distance or spacing are no such numbers.
 
     Notes
     -----
     Collective. Equal to scikit-image's result for the whole array. Of labels that are equally far, the one with the
     lowest index along the last axis is taken, then along the axes before (with a spacing other than 1, as rounding has
-    it). Costs as `distance_transform_edt`, but for that with spacing 1 no more than `distance` cells are fetched.
+    it). Labels grow across the ends of periodic axes. Costs as `distance_transform_edt`, but for that with spacing 1 no
+    more than `distance` cells are fetched.
 
     Examples
     --------
@@ -142,7 +143,6 @@ def expand_labels(label_image: Field, distance: float = 1, spacing: float | Sequ
     """
     name = "expand_labels"
     check_field(name, label_image)
-    check_walls(name, label_image)
     if label_image.dtype.kind not in "biu":
         raise UsageError(
             f"{name}: got a field of dtype {label_image.dtype}; labels are integers: give an integer field"
@@ -163,15 +163,6 @@ def expand_labels(label_image: Field, distance: float = 1, spacing: float | Sequ
 
 def _distance(name: str, distance: Any) -> float:
     return ask.real_of(name, "distance", distance, 0.0)
-
-
-def check_walls(name: str, u: Field) -> None:
-    """Raise UsageError if an axis has no walls: distances would go around. Local."""
-    if any(u.grid.periodic):
-        raise UsageError(
-            f"{name}: the grid is periodic along {u.grid.periodic}, and distances end at walls; give a field on a grid "
-            "that is not, such as a copy of its cells"
-        )
 
 
 def check_results(name: str, return_distances: bool, return_indices: bool) -> None:

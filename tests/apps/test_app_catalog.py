@@ -87,6 +87,17 @@ def test_sources_are_those_of_sep(sep, cluster, kernel, contrast, threshold, are
         np.testing.assert_allclose(table[f"fluxerr_aper_{n}"], error, rtol=1e-5)
     radius, _ = sep.kron_radius(value, x, y, a, b, theta, 6.0)
     np.testing.assert_allclose(table["kron_radius"], radius, rtol=1e-4, atol=1e-4)
+    # Half of the Kron flux, where any circle has it, and centroids in windows of that width.
+    half, _ = sep.flux_radius(value, x, y, 6.0 * a, 0.5, normflux=table["flux_auto"], subpix=5)
+    known = np.isfinite(table["flux_radius"])
+    assert np.count_nonzero(known) > 0.8 * len(known)
+    np.testing.assert_allclose(table["flux_radius"][known], half[known], rtol=1e-3, atol=1e-3)
+    sigma = np.maximum(2 / 2.35 * table["flux_radius"], 0.5)[known]
+    xwin, ywin, _ = sep.winpos(value, x[known], y[known], sigma)
+    stays = np.hypot(table["xwin"] - x, table["ywin"] - y)[known] > 0
+    assert np.count_nonzero(stays) > 0.5 * len(stays)  # in the crowd of the cluster others wander off
+    np.testing.assert_allclose(table["xwin"][known][stays], xwin[stays], atol=0.01)
+    np.testing.assert_allclose(table["ywin"][known][stays], ywin[stays], atol=0.01)
 
 
 def test_without_deblending_sources_are_the_labels_of_scipy():
@@ -199,18 +210,30 @@ def test_files_of_a_frame(tmp_path, monkeypatch, capsys):
 
     with Image.open("p.png") as picture:
         assert picture.size == (120 * 8, 100 * 8)
-    assert main(["detect", "frame.fits", "s.h5", "--settings", "survey.toml"]) == 0
-    assert mb.load("s.h5::sources").attrs["apertures"] == [2.0, 4.5]
+    for name in ("s.h5", "s.fits", "s.parquet"):
+        assert main(["detect", "frame.fits", name, "--settings", "survey.toml"]) == 0
+    table = mb.load("s.h5::sources")
+    assert table.attrs["apertures"] == [2.0, 4.5]
+    rows = pytest.importorskip("astropy.table").Table.read("s.fits")
+    assert rows.colnames == list(table)
+    for name, column in table.items():
+        np.testing.assert_array_equal(rows[name], column)
 
 
-def test_frames_are_a_batch(launch, tmp_path):
+def test_frames_are_a_batch(launch, tmp_path, capsys):
     for n in range(3):
         array = simulated((70, 80), 10, seed=n)
         mb.save(tmp_path / f"night{n}.fits", frame=mb.scatter(array, mb.Grid(array.shape)))
     (tmp_path / "night3.fits").write_bytes(b"SIMPLE  =")
-    done = launch(2, "-m", "mpibatch.apps.catalog", "frames", str(tmp_path / "*.fits"), str(tmp_path), "--mesh", "20")
+    rest = [str(tmp_path / "*.fits"), str(tmp_path), "--mesh", "20", "--journal", str(tmp_path / "journal")]
+    done = launch(2, "-m", "mpibatch.apps.catalog", "frames", *rest)
     assert done.returncode == 1
     assert "frames      3, failed 1" in done.stdout
+    before = (tmp_path / "night0.csv").stat().st_mtime_ns
+    assert main(["frames", *rest]) == 1  # nothing is left to do
+    assert (tmp_path / "night0.csv").stat().st_mtime_ns == before
+    assert main(["frames", *rest, "--threshold", "9"]) == 2
+    assert "journal" in capsys.readouterr().err
     with (tmp_path / "frames.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for n, row in enumerate(rows):
@@ -242,7 +265,8 @@ EMPTY = b"".join(card.ljust(80).encode() for card in CARDS).ljust(2880)
         (["--kernel", "gauss:0"], 2, "has no width"),
         (["--kernel", "gauss:60"], 2, "is larger than the frame"),
         (["--regions", "none/r.reg"], 1, "no such folder"),
-        (["--settings", "wrong.toml"], 2, "treshold is no setting"),
+        (["--segments", "map.png"], 2, "the map map.png has none"),
+        (["--settings", "wrong.toml"], 2, "sigma is no setting"),
         (["--settings", "kind.toml"], 2, "mesh = 'wide'"),
         (["--settings", "frame.fits"], 2, "are no TOML"),
         (["--settings", "missing.toml"], 1, "cannot be read"),
@@ -252,7 +276,7 @@ def test_bad_settings(tmp_path, monkeypatch, capsys, options, code, words):
     monkeypatch.chdir(tmp_path)
     mb.save("frame.fits", frame=mb.scatter(simulated((60, 60), 5), mb.Grid((60, 60))))
     texts = {"even.txt": "1 2\n1 2\n", "ragged.txt": "1 2 1\n1\n", "zero.txt": "0\n"}
-    texts |= {"wrong.toml": "treshold = 2\n", "kind.toml": 'mesh = "wide"\n'}
+    texts |= {"wrong.toml": "sigma = 2\n", "kind.toml": 'mesh = "wide"\n'}
     for name, text in texts.items():
         Path(name).write_text(text)
     assert main(["detect", "frame.fits", "out.csv", *options]) == code

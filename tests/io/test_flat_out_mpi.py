@@ -138,7 +138,9 @@ def test_what_a_format_has_no_place_for_is_refused(shared_tmp: Path) -> None:
     nii, fits = shared_tmp / "a.nii", shared_tmp / "a.fits"
     refused(mb.UsageError, "hold one field", mb.save, nii, a=u, b=u)
     refused(mb.UsageError, "no place for them", mb.save, nii, a=u, attrs={"x": 1})
-    refused(mb.UsageError, "with chunks, record", mb.save, nii, a=u, chunks="auto", record=True)
+    refused(mb.UsageError, "with record", mb.save, nii, a=u, record=True)
+    refused(mb.UsageError, "with chunks", mb.save, nii, a=u, chunks="auto")
+    refused(mb.UsageError, "with compression", mb.save, nii, a=u, compression="gzip")
     refused(mb.UsageError, "cannot be a keyword", mb.save, fits, a=u, attrs={"NAXIS1": 3})
     refused(mb.UsageError, "give a finite number", mb.save, fits, a=u, attrs={"x": float("nan")})
     refused(mb.UsageError, "68 characters", mb.save, fits, a=u, attrs={"x": "y" * 70})

@@ -158,8 +158,15 @@ every_steps = 1
     [
         ('items = "s*.npy"', "items = 3", (), "job.toml:2: [batch] items = 3; expected a text"),
         ('items = "s*.npy"', "", (), "[batch] does not say what the items are"),
-        ('items = "s*.npy"', 'items = "no.csv"', (), "the items 'no.csv' cannot be read"),
+        ('items = "s*.npy"', 'items = "no.csv"', (), "no.csv cannot be read: No such file"),
         ('items = "s*.npy"', 'items = "bad.csv"', (), "bad.csv:3: 1 values for 2 columns"),
+        ('items = "s*.npy"', 'items = "numbered.csv"', (), "a column named 'number'"),
+        (
+            JOB.partition("[[")[0].partition("[input]")[0],
+            '[batch]\nitems = "hole.csv"\nlongest_first = "b"\n',
+            (),
+            "longest_first = 'b', which is '' of item 1 (item=s1.npy,b=); give each item a number",
+        ),
         ('items = "s*.npy"', 'item = "s*.npy"', (), "[batch] has no key 'item'; did you mean 'items'?"),
         ('longest_first = "size"', 'longest_first = "long"', (), "longest_first = 'long'; expected \"size\""),
         ('longest_first = "size"', "ranks_per_item = 2", (), "on 2 of the 1 ranks that were started"),
@@ -178,10 +185,20 @@ def test_what_cannot_be_meant_is_one_message(
     folder: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, arguments: tuple[str, ...], words: str
 ) -> None:
     Path("bad.csv").write_text("a,b\n1,2\n3\n")
+    Path("numbered.csv").write_text("a,number\n1,2\n")
+    Path("hole.csv").write_text("item,b\ns0.npy,2\ns1.npy,\n")
     Path("job.toml").write_text(JOB.replace(old, new, 1))
     assert main(["batch", "job.toml", *arguments]) in (1, 2)
     assert words in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+def test_an_item_whose_log_cannot_be_written_does_without(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("job.toml").write_text(JOB)
+    Path("found.csv.journal").mkdir()
+    Path("found.csv.journal/logs").touch()
+    assert main(["batch", "job.toml"]) == 0
+    assert "cannot write the log" in capsys.readouterr().err
 
 
 def test_no_items_are_a_batch_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,6 +233,7 @@ def test_other_commands_say_where_a_batch_belongs(folder: Path, capsys: pytest.C
 
 def test_names_of_items_are_distinct_and_places_keep_their_type() -> None:
     assert [values["name"] for values in of_paths(["a/x.h5", "b/x.h5", "y.h5"])] == ["x-0", "x-1", "y"]
+    assert [values["name"] for values in of_paths(["a/x.h5", "b/x.h5", "x-0.h5"])] == ["x-0", "x-1", "x-0-2"]
     grid = of_grid({"a": [1, 2], "b": ["x"]})
     assert [values["name"] for values in grid] == ["a=1,b=x", "a=2,b=x"]
     batch = parse_batch(JOB.replace('threshold = "otsu"', 'threshold = "{level}"'), "job.toml")

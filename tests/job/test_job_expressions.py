@@ -13,7 +13,7 @@ from mpibatch.job.file.arithmetic import OPERATIONS, evaluate, names_in, operate
 from mpibatch.job.file.explanation import explained, reference
 from mpibatch.job.file.functions import known_filters, parameters_of
 from mpibatch.job.file.schema import STEP_KEYS, TABLES
-from mpibatch.job.rehearsal import Values, rehearsed
+from mpibatch.job.rehearsal import Rehearsed, Values, rehearsed
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,10 @@ def test_a_rehearsal_in_a_process_of_its_own():
         '[input]\npath="i"\n[[step]]\nfilter="sobel"\n[[step]]\nfilter="less"\ninput=["input","sobel"]\n'
         '[output]\npath="o"\n'
     )
-    assert rehearsed(job, Values("x", (9, 9), (), "float32", (False, False))) == (["float32", "bool"], "")
+    assert rehearsed(job, Values("x", (9, 9), (), "float32", (False, False))) == (
+        [Rehearsed("float32", (), (1, 1)), Rehearsed("bool", (), (0, 0))],
+        "",
+    )
 
 
 @pytest.mark.parametrize(

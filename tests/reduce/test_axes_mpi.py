@@ -231,6 +231,17 @@ def test_neighbours_of_any_spread(axis: int) -> None:
         check(everywhere(mb.nansum(u, axis), whole, axis, u), [oracle_sum(not_nan(line)) for line in rows_of])
 
 
+def test_more_lines_and_elements_than_are_sliced_at_once() -> None:
+    whole = np.random.default_rng(10).standard_normal((1050, 1100))
+    whole[600:, :40] *= 2.0**90
+    whole[:, 1080:] *= 2.0**-900
+    whole[520:530, 30:50] *= 2.0**-150
+    whole[:, 50:52], whole[700, 51], whole[3, 60:62], whole[9, 61] = -0.0, 0.0, np.inf, -np.inf
+    for axis, cut in ((0, 1), (1, 0)):
+        u = field(whole if not axis else whole.T, cut=cut)
+        check(everywhere(mb.sum(u, axis), whole, axis, None), [oracle_sum(line) for line in whole.T])
+
+
 def test_means_that_are_ties() -> None:
     rng = np.random.default_rng(9)
     whole = rng.integers(1 << 52, 1 << 53, (500, 2, 3)).astype("f8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -174,6 +175,36 @@ def test_expanded_labels(grid: mb.Grid, seed: int, dtype: str, data: st.DataObje
     )
 
 
+def around(whole: np.ndarray, periodic: tuple[bool, ...]) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Three copies in a row along each periodic axis, and where the middle one is."""
+    copies = tuple(3 if is_periodic else 1 for is_periodic in periodic)
+    middle = tuple(slice(n, 2 * n) if c == 3 else slice(None) for n, c in zip(whole.shape, copies, strict=True))
+    return np.tile(whole, copies), middle
+
+
+def test_distances_go_around_periodic_axes() -> None:
+    rng = np.random.default_rng(11)
+    for shape in ((23,), (12, 17), (9, 1), (40, 5), (7, 6, 10)):
+        for periodic in itertools.product((False, True), repeat=len(shape)):
+            topology = [1] * len(shape)
+            topology[rng.integers(len(shape))] = RANKS
+            grid = mb.Grid(shape, periodic=periodic, topology=topology if rng.random() < 0.5 else None)
+            whole = rng.random(shape) > rng.choice([0.02, 0.3])
+            whole.flat[rng.integers(whole.size)] = False
+            three, middle = around(whole, periodic)
+            u = field(whole, grid)
+            sizes = np.array(shape).reshape((-1,) + (1,) * len(shape))
+            for sampling in (None, (0.3, 1.7, 1.0)[: len(shape)]):
+                distances, indices = ndimage.distance_transform_edt(three, sampling, return_indices=True)
+                ours = segment.distance_transform_edt(u, sampling, return_indices=True)
+                same_bits(ours[0], np.ascontiguousarray(distances[middle]))
+                same_bits(ours[1], indices_last((indices[(slice(None), *middle)] % sizes).astype("i4")))
+                same_bits(segment.distance_transform_edt(u, sampling), np.ascontiguousarray(distances[middle]))
+            labels = np.where(whole, 0, rng.integers(1, 9, shape)).astype("i4")
+            grown = theirs.expand_labels(around(labels, periodic)[0], 3)[middle]
+            same_bits(segment.expand_labels(field(labels, grid), 3), np.ascontiguousarray(grown))
+
+
 WRONG = (
     (lambda u: segment.distance_transform_edt(u, 0), "no spacing"),
     (lambda u: segment.distance_transform_edt(u, -1), "no spacing"),
@@ -182,7 +213,6 @@ WRONG = (
     (lambda u: segment.distance_transform_edt(u, "wide"), "not a real number"),
     (lambda u: segment.distance_transform_edt(u, None, False), "neither distances nor indices"),
     (lambda u: segment.distance_transform_edt(np.ones((3, 3))), "not a Field"),
-    (lambda u: segment.distance_transform_edt(mb.Grid((4, 4), periodic=(False, True)).zeros()), "periodic"),
     (lambda u: segment.expand_labels(u, -1), "too small"),
     (lambda u: segment.expand_labels(u, math.nan), "not finite"),
     (lambda u: segment.expand_labels(u, 1, 0), "no spacing"),

@@ -10,7 +10,7 @@ order, wherever the cuts are:
   order. There serial loops take blends apart and measure isophotes: `sources`.
 - `photometry`: the rank of a source's first pixel measures it in circles and Kron's ellipse, and asks others for the
   pixels around it that are theirs.
-- `catalogs`: the steps in their order, and the table; `outputs`: maps, regions for DS9, a picture.
+- `catalogs`: the steps in their order, and the table; `outputs`: maps, regions for DS9, a picture; `frames`: a batch.
 
 Method: E. Bertin, S. Arnouts 1996, doi:10.1051/aas:1996164; Kron's radius, doi:10.1086/190669. Start it with ``python
 -m mpibatch.apps.catalog --help``.

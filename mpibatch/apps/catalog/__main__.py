@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import mpibatch as mb
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
+from mpibatch.apps.catalog.frames import catalog_frames, items_of
 from mpibatch.apps.catalog.outputs import draw, write_maps, write_regions, write_table
 from mpibatch.cli import Parser, guarded
-from mpibatch.mpi import MPI, agreed, private
+from mpibatch.mpi import agreed, private
 
 __all__ = ["main"]
 
-TABLES = (".csv", ".h5", ".hdf5", ".parquet")
+TABLES = (".csv", ".fits", ".h5", ".hdf5", ".parquet")
+MAPS = (".fits", ".h5", ".hdf5")
 FILES = ("output", "segments", "background", "regions", "picture")
 EXAMPLES = f"""\
 frames: FITS (FILE.fits::SCI names an extension), TIFF, HDF5 or any other image of two axes
@@ -33,7 +35,7 @@ examples:
 """
 
 
-def parser(usual: dict[str, Any] | None = None) -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Return the parser of both commands. Local."""
     top = Parser(
         prog="python -m mpibatch.apps.catalog",
@@ -58,6 +60,7 @@ def parser(usual: dict[str, Any] | None = None) -> argparse.ArgumentParser:
     frames.add_argument("frames", help="names with * and ?, in quotes: 'night/*.fits', 'night/*_flt.fits::SCI'")
     frames.add_argument("folder", help="where to write NAME.csv for each, and frames.csv with a row for each")
     frames.add_argument("--ranks-per-frame", type=int, default=1, metavar="N", help="(default: %(default)s)")
+    frames.add_argument("--journal", metavar="FOLDER", help="notes of what is done: the same command goes on from it")
     frames.add_argument("--table", choices=TABLES, default=".csv", help="kind of the tables (default: %(default)s)")
     return top
 
@@ -134,6 +137,10 @@ def _detect(args: argparse.Namespace) -> int:
             raise mb.UsageError(
                 f"the table {args.output} has none of the endings {', '.join(TABLES)}; give it one of them"
             )
+        for name in ("segments", "background"):
+            path = getattr(args, name)
+            if path and not path.endswith(MAPS):
+                raise mb.UsageError(f"the map {path} has none of the endings {', '.join(MAPS)}; give it one of them")
         for name in FILES:
             path = getattr(args, name)
             if path and not Path(path).absolute().parent.is_dir():
@@ -156,42 +163,14 @@ def _frames(args: argparse.Namespace) -> int:
     comm = private()
     with agreed(comm, "reading the command line"):
         settings = _settings(args)
-        pattern, separator, extension = args.frames.partition("::")
-        paths = sorted(map(str, Path(pattern).parent.glob(Path(pattern).name)))
-        if not paths:
-            raise mb.RunError(f"there is no file {pattern}; give names with * and ?, in quotes")
-        folder = Path(args.folder)
-        if not folder.is_dir():
-            raise mb.RunError(f"cannot write to {folder}: there is no such folder; make it first")
-        targets = [str(folder / (Path(path).name.split(".")[0] + args.table)) for path in paths]
-        if len(set(targets)) < len(targets):
-            raise mb.UsageError(f"of {len(paths)} frames some have the same name up to the first dot; rename them")
-    items = [(path + separator + extension, target) for path, target in zip(paths, targets, strict=True)]
-    batch = mb.map_items(
-        _each(settings),
-        items,
-        ranks_per_item=args.ranks_per_frame,
-        names=paths,
-        comm=comm,
-        output=folder / "frames.csv",
-    )
+        items = items_of(args.frames, args.folder, args.table)
+    batch = catalog_frames(comm, items, args.folder, settings, args.ranks_per_frame, args.journal)
     if comm.rank == 0:
         print(f"frames      {batch.done}, failed {len(batch.failed)}")
         for failure in batch.failed:
             print(f"  {failure.name}: {failure.error}")
         sys.stdout.flush()
     return 1 if batch.failed else 0
-
-
-def _each(settings: Settings) -> Callable[..., Any]:
-    def catalogued(item: tuple[str, str], comm: MPI.Intracomm) -> dict[str, float]:
-        path, target = item
-        catalog = make_catalog(mb.load(path, comm=comm), settings)
-        write_table(catalog.table, target)
-        background = catalog.background
-        return {"sources": catalog.table.rows, "background": background.level, "noise": background.noise}
-
-    return catalogued
 
 
 if __name__ == "__main__":

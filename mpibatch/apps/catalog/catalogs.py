@@ -12,7 +12,7 @@ import mpibatch as mb
 from mpibatch.apps.catalog.background import Background
 from mpibatch.apps.catalog.detection import Detection, detect
 from mpibatch.apps.catalog.kernels import kernel_of
-from mpibatch.apps.catalog.photometry import aperture_fluxes, kron_fluxes
+from mpibatch.apps.catalog.photometry import aperture_fluxes, kron_fluxes, windowed
 from mpibatch.apps.catalog.sources import Sources, extract
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import agreed
@@ -116,10 +116,12 @@ def _table(detection: Detection, sources: Sources, background: Background, setti
     grid = detection.labels.grid
     circles = aperture_fluxes(detection, sources, settings.apertures, settings.gain)
     radius, kron = kron_fluxes(detection, sources, settings.gain)
+    half, centre = windowed(detection, sources, kron[:, 0])
     floats = {name: sources[name] for name in FLOATS}
     for n, _ in enumerate(settings.apertures):
         floats |= {f"flux_aper_{n}": circles[:, n, 0], f"fluxerr_aper_{n}": circles[:, n, 1]}
     floats |= {"kron_radius": radius, "flux_auto": kron[:, 0], "fluxerr_auto": kron[:, 1]}
+    floats |= {"flux_radius": half, "xwin": centre[:, 0], "ywin": centre[:, 1]}
     _, npix, top, flag = sources.whole.T
     ypeak, xpeak = np.divmod(top, grid.shape[1])
     whole = {"number": sources.number, "npix": npix, "xpeak": xpeak, "ypeak": ypeak, "flag": flag}

@@ -33,8 +33,11 @@ class Detection:
     noise : Field or float
         The noise of `value`.
     threshold : float
+        Of the signal.
     labels : Field
         The objects: pixels above the threshold that touch one another, corners included.
+    count : int
+        How many objects there are.
     """
 
     value: Field

@@ -53,7 +53,7 @@ def collect(detection: Detection) -> Members:
     start = np.array(box.start, np.int64)
     runs = np.empty((loops.count_runs(labels), 4), np.int64)
     loops.list_runs(labels, start, runs)
-    at_edge = (runs[:, 1] == max(box.start[0], 1)) & (box.start[0] > 0)
+    at_edge = (runs[:, 1] == box.start[0]) & (box.start[0] > 0)
     at_edge |= (runs[:, 1] == box.stop[0] - 1) & (box.stop[0] < height)
     at_edge |= (runs[:, 2] == box.start[1]) & (box.start[1] > 0)
     at_edge |= (runs[:, 3] == box.stop[1]) & (box.stop[1] < width)

@@ -1,4 +1,4 @@
-"""Fluxes of sources within circles, and within Kron's ellipse (R. G. Kron 1980, doi:10.1086/190669).
+"""Fluxes of sources within circles and Kron's ellipse (R. G. Kron 1980, doi:10.1086/190669), and how they are spread.
 
 The rank of a source's first pixel measures it. What of its surroundings lies in other blocks is asked of their ranks,
 each pixel once; so no rank holds more than what its sources need, and none of these is measured twice.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mpibatch.apps.catalog.detection import Detection
     from mpibatch.apps.catalog.sources import Sources
 
-__all__ = ["aperture_fluxes", "kron_ellipses", "kron_fluxes"]
+__all__ = ["aperture_fluxes", "kron_ellipses", "kron_fluxes", "windowed"]
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -29,6 +29,9 @@ Array = npt.NDArray[Any]
 KRON_FACTOR = 2.5  # times Kron's radius: about 94 % of a galaxy's light
 LEAST_RADIUS = 1.75  # pixels of the ellipse's mean radius, below which a circle of it is taken
 BEYOND = 4
+GROWTH = 6.0  # half axes of the isophotal ellipse, up to which the half-light radius is sought
+WINDOW = 2 / 2.35  # half-light radii: the deviation of a Gaussian of which they are half the width
+NARROWEST = 0.5  # pixels of a window's deviation
 
 
 def aperture_fluxes(detection: Detection, sources: Sources, radii: Sequence[float], gain: float) -> Array:
@@ -65,6 +68,24 @@ def kron_fluxes(detection: Detection, sources: Sources, gain: float) -> tuple[Ar
         loops.kron_fluxes(corners, lies, values, noise, x, y, second[some], limit[some], gain, part, flags)
         out[some], sources.whole[some, 3] = part, flags
     return radius, out[:, 0]
+
+
+def windowed(detection: Detection, sources: Sources, flux: Array) -> tuple[Array, Array]:
+    """Return the radii of circles with half of a flux, NaN where none has it, and windowed centroids. Collective."""
+    reach = GROWTH * sources["a"]
+    radius, centre = np.empty(len(reach)), np.empty((len(reach), 2))
+    for some, corners, lies, values, _ in _surroundings(detection, sources, reach, reach):
+        part = np.empty(len(some))
+        x, y = sources["x"][some], sources["y"][some]
+        loops.half_light_radii(corners, lies, values, x, y, reach[some], flux[some], part)
+        radius[some] = part
+    sigma = np.fmax(WINDOW * radius, NARROWEST)
+    reach = loops.WINDOW_REACH * sigma + loops.MARGIN
+    for some, corners, lies, values, _ in _surroundings(detection, sources, reach, reach):
+        parts = np.empty((len(some), 2))
+        loops.centroids(corners, lies, values, sources["x"][some], sources["y"][some], sigma[some], parts)
+        centre[some] = parts
+    return radius, centre
 
 
 def kron_ellipses(table: Mapping[str, Array]) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.host import available_memory
-from mpibatch.base.units import bytes_text
+from mpibatch.base.units import bytes_of, bytes_text
 from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["LIMIT_VARIABLE", "check_memory", "memory_limit", "padded_bytes", "slab_bytes"]
 
 LIMIT_VARIABLE = "MPIBATCH_MEMORY_LIMIT"
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # Bytes below which nothing is asked, and below which only a limit that the user set counts.
 _SMALL, _ORDINARY = 2**20, 2**26
 
@@ -49,14 +48,9 @@ def memory_limit() -> int | None:
     text = os.environ.get(LIMIT_VARIABLE, "").strip()
     if not text:
         return None
-    number = text.upper().removesuffix("B").removesuffix("I")
-    unit = number[-1:] if number[-1:] in _UNITS else ""
-    try:
-        limit = float(number.removesuffix(unit)) * _UNITS[unit]
-        if math.isfinite(limit) and limit > 0:
-            return int(limit)
-    except ValueError:
-        pass
+    limit = bytes_of(text)
+    if limit is not None:
+        return limit
     raise UsageError(f"{LIMIT_VARIABLE}={text!r} is no amount of memory; give bytes, or a number with K, M, G or T")
 
 

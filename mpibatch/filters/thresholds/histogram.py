@@ -15,14 +15,19 @@ from mpibatch.filters.linear import checked
 from mpibatch.filters.thresholds.otsu import count_levels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mpibatch.fields.field import Field
 
 __all__ = [
     "count_bins",
+    "isodata",
     "threshold_isodata",
     "threshold_li",
     "threshold_triangle",
     "threshold_yen",
+    "triangle",
+    "yen",
 ]
 
 Array = npt.NDArray[Any]
@@ -73,7 +78,11 @@ def threshold_yen(u: Field, nbins: int = 256) -> Any:
     >>> int(mb.filters.threshold_yen(u))
     2
     """
-    counts, centers = count_bins("threshold_yen", u, nbins)
+    return yen(*count_bins("threshold_yen", u, nbins))
+
+
+def yen(counts: npt.NDArray[np.int64], centers: Array) -> Any:
+    """Return Yen's threshold of a histogram. Local."""
     if centers.size == 1:
         return centers[0]
     # f4, and in this order, for scikit-image's bits; as there, bins of no share give NaN or infinity.
@@ -122,8 +131,11 @@ def threshold_isodata(u: Field, nbins: int = 256, return_all: bool = False) -> A
     >>> int(mb.filters.threshold_isodata(u))
     5
     """
-    name = "threshold_isodata"
-    counts, centers = count_bins(name, u, nbins)
+    return isodata(*count_bins("threshold_isodata", u, nbins), return_all)
+
+
+def isodata(counts: npt.NDArray[np.int64], centers: Array, return_all: bool = False) -> Any:
+    """Return the threshold of a histogram that is halfway between the means below and above it. Local. UsageError."""
     if centers.size == 1:
         return centers if return_all else centers[0]
     numbers = counts.astype(np.float32)
@@ -137,7 +149,10 @@ def threshold_isodata(u: Field, nbins: int = 256, return_all: bool = False) -> A
     if return_all:
         return thresholds
     if not thresholds.size:
-        raise UsageError(f"{name}: no bin is halfway between the means below and above it; give more than {nbins} bins")
+        raise UsageError(
+            "threshold_isodata: no bin is halfway between the means below and above it; give more than "
+            f"{centers.size} bins"
+        )
     return thresholds[0]
 
 
@@ -174,11 +189,18 @@ def threshold_triangle(u: Field, nbins: int = 256) -> Any:
     >>> int(mb.filters.threshold_triangle(u))
     4
     """
-    counts, centers = count_bins("threshold_triangle", u, nbins)
+    return triangle(*count_bins("threshold_triangle", u, nbins), lambda: reduce.min(u))
+
+
+def triangle(counts: npt.NDArray[np.int64], centers: Array, least: Callable[[], Any]) -> Any:
+    """Return the level of a histogram furthest below the line from its peak to its far end; of a single one, `least`.
+
+    As collective as `least`, the least value, which is asked for only then.
+    """
     occupied = np.flatnonzero(counts)
     low, high, peak = int(occupied[0]), int(occupied[-1]), int(np.argmax(counts))
     if low == high:
-        return reduce.min(u)
+        return least()
     flipped = peak - low < high - peak
     if flipped:
         # The longer tail is to lie to the left of the peak.

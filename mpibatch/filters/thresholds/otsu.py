@@ -18,7 +18,7 @@ from mpibatch.mpi import MPI
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
 
-__all__ = ["count_levels", "threshold_otsu"]
+__all__ = ["count_levels", "of_bins", "of_levels", "threshold_otsu"]
 
 MOST_LEVELS = 1 << 24  # integer histograms have one bin per level between minimum and maximum
 FAR = 1 << 32  # levels from here on scikit-image cannot count; below, sums run over the levels themselves, as there
@@ -70,15 +70,18 @@ def threshold_otsu(u: Field, nbins: int = 256) -> Any:
     if least == most:
         return least
     if u.dtype.kind in "iu":
-        return _level(u, int(least), int(most))
+        return of_levels(count_levels(name, u, int(least), int(most)), int(least), int(most))
     counts, edges = reduce.histogram(u, bins)
-    centers = (edges[:-1] + edges[1:]) / 2.0
+    return of_bins(counts, (edges[:-1] + edges[1:]) / 2.0)
+
+
+def of_bins(counts: npt.NDArray[np.int64], centers: npt.NDArray[Any]) -> Any:
+    """Return the threshold of floats: the center of a bin. Local."""
     return centers[_split(counts, centers)]
 
 
-def _level(u: Field, least: int, most: int) -> np.int64 | np.uint64:
-    """Return the threshold of integers: one of their levels, exactly. Collective."""
-    counts = count_levels("threshold_otsu", u, least, most)
+def of_levels(counts: npt.NDArray[np.int64], least: int, most: int) -> np.int64 | np.uint64:
+    """Return the threshold of integers: one of their levels, exactly. Local."""
     # Means of large levels lose the digits that tell the levels apart: there they are counted from the least.
     first = 0 if max(abs(least), abs(most)) >= FAR else least
     level = least + _split(counts, np.arange(first, first + counts.size))

@@ -62,7 +62,12 @@ def threshold_multiotsu(u: Field, classes: int = 3, nbins: int = 256) -> Array:
     """
     name = "threshold_multiotsu"
     count = ask.integers_of(name, "classes", classes, 1, 2)[0]
-    counts, centers = count_bins(name, u, nbins)
+    return multiotsu(*count_bins(name, u, nbins), count)
+
+
+def multiotsu(counts: npt.NDArray[np.int64], centers: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Return the thresholds of a histogram between so many classes. Local. UsageError."""
+    name = "threshold_multiotsu"
     share = (counts / counts.sum()).astype(np.float32)
     occupied = np.flatnonzero(share)
     if occupied.size < count:

@@ -121,13 +121,20 @@ class Sharing:
         for low in range(0, -(-self.chunks.total // self.comm.size), step):
             yield ShareWindow(Blocks(self.chunks.total, self.comm.size), low, low + step)
 
-    def collect(self, turn: Round | ShareWindow) -> dict[int, Array]:
-        """Return this rank's chunks of a round, by number, with zeros beyond the dataset. Collective."""
-        blocks = {}
+    def collect(self, turn: Round | ShareWindow, *, views: bool = False) -> dict[int, Array]:
+        """Return this rank's chunks of a round, by number, with zeros beyond the dataset. Collective.
+
+        With `views`, those that lie in this rank's block are not copied, and not contiguous.
+        """
+        blocks, fetched = {}, {}
         for number in turn.part(self.comm.rank):
-            full = self.chunks.box(number).shape == self.chunks.size
-            blocks[number] = (np.empty if full else np.zeros)(self.chunks.size, self.field.dtype)
-        self._move(turn, blocks, outwards=False)
+            box = self.chunks.box(number)
+            full = box.shape == self.chunks.size
+            if views and full and box.intersect(self._mine) == box:
+                blocks[number] = self.field.owned[box.slices(self._mine.start)]
+            else:
+                blocks[number] = fetched[number] = (np.empty if full else np.zeros)(self.chunks.size, self.field.dtype)
+        self._move(turn, fetched, outwards=False)
         return blocks
 
     def deliver(self, turn: Round | ShareWindow, blocks: dict[int, Array]) -> None:

@@ -81,7 +81,7 @@ def of_array(array: Array, before: int = 0) -> Digests:
     return of_bytes(words.data, word, before * (array.itemsize // word), per_digest(array.nbytes, word))
 
 
-def of_field(comm: MPI.Intracomm, field: Block, region: Box | None = None, before: int = 0) -> Digests:
+def of_field(comm: MPI.Intracomm, field: Block, region: Box | None = None, before: int = 0, total: int = 0) -> Digests:
     """Return the digests of a field's values on rank 0, an empty array elsewhere. Collective: one MPI reduction.
 
     Parameters
@@ -89,14 +89,15 @@ def of_field(comm: MPI.Intracomm, field: Block, region: Box | None = None, befor
     region : the cells to take, all along every axis but the first; default: all cells. What lies beyond the grid is
         left out.
     before : the number of values of the dataset that come before the field's, such as those of earlier times.
+    total : bytes of the dataset, if its digests are wanted to which these cells are a part: the others' are added.
     """
     from mpibatch.mpi import agreed
 
     with agreed(comm, "computing digests"):
-        table = _own_part(field, _rows_of(field, region), before)
-    total = np.zeros_like(table) if comm.rank == 0 else None
-    comm.Reduce(table, total)  # unsigned integers are added modulo 2^64
-    return np.empty(0, np.uint64) if total is None else total
+        table = _own_part(field, _rows_of(field, region), before, total)
+    summed = np.zeros_like(table) if comm.rank == 0 else None
+    comm.Reduce(table, summed)  # unsigned integers are added modulo 2^64
+    return np.empty(0, np.uint64) if summed is None else summed
 
 
 def extents_of_field(
@@ -153,21 +154,22 @@ def _rows_of(field: Block, region: Box | None) -> range:
     return range(box.start[0], box.stop[0]) if box.size else range(0)
 
 
-def _own_part(field: Block, rows: range, before: int) -> Digests:
-    """What this rank's cells add to the table of digests."""
+def _own_part(field: Block, rows: range, before: int, total: int) -> Digests:
+    """What this rank's cells add to the table of digests: of the rows' values, or of all of a dataset's."""
     from mpibatch.io.seal._loops.digests import add_rows
 
     word, item = word_bytes(field.dtype), field.dtype.itemsize
     row = math.prod(field.shape[1:]) * item
-    per = per_digest(len(rows) * row, word)
-    table = np.zeros(-(-len(rows) * row // word // per), np.uint64)
+    size = total or len(rows) * row
+    per = per_digest(size, word)
+    table = np.zeros(-(-size // word // per), np.uint64)
     start, stop = max(field.box.start[0], rows.start), min(field.box.stop[0], rows.stop)
     if not table.size or not field.owned.size or start >= stop:
         return table
     view = field.owned[start - field.box.start[0] : stop - field.box.start[0]]
     corner = (start, *field.box.start[1:], *(0 for _ in field.components))
     first = before + sum(i * math.prod(field.shape[axis + 1 :]) for axis, i in enumerate(corner))
-    origin = before * item + rows.start * row
+    origin = 0 if total else before * item + rows.start * row
     # Seen where it lies, from its first value on, with the halo in between.
     at = (_address(view) - _address(field.padded)) // word
     flat = field.padded.reshape(-1).view(f"u{word}")[at:]

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mpibatch.fields.field import Field
+    from mpibatch.io.seal.extent import Digests
 
-__all__ = ["RECORD", "VERSIONS", "add_record", "input_digest", "mpi_line", "versions"]
+__all__ = ["RECORD", "VERSIONS", "add_record", "digest_of", "input_digest", "mpi_line", "versions"]
 
 VERSIONS, RECORD = "versions", "run_record"
 PACKAGES = ("h5py", "mpi4py", "numba", "numpy", "scipy")
@@ -63,10 +64,15 @@ def input_digest(comm: MPI.Intracomm, field: Field) -> str:
 
     It tells which values a run began with, costs one pass through memory, and reads no file again.
     """
-    total = hashlib.sha256(json.dumps([field.dtype.str, field.shape]).encode())
-    total.update(of_field(comm, field).astype("<u8").tobytes())
-    digest: str = comm.bcast(total.hexdigest(), root=0)
+    digest: str = comm.bcast(digest_of(field.dtype.str, field.shape, of_field(comm, field)), root=0)
     return digest
+
+
+def digest_of(dtype: str, shape: Sequence[int], digests: Digests) -> str:
+    """Return the SHA-256 of dtype, shape and digests of values. Local."""
+    total = hashlib.sha256(json.dumps([dtype, list(shape)]).encode())
+    total.update(digests.astype("<u8").tobytes())
+    return total.hexdigest()
 
 
 def add_record(

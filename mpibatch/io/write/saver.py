@@ -1,10 +1,10 @@
-"""From fields to one HDF5 file."""
+"""From fields to one HDF5 file, or to one of another format."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from mpibatch.mpi import MPI, agreed
 if TYPE_CHECKING:
     from mpibatch.io.base.block import Block
 
-__all__ = ["OURS", "check_attributes", "planned", "save"]
+__all__ = ["OURS", "check_attributes", "planned", "save", "with_columns"]
 
 Attributes = Mapping[str, Any]
 
@@ -59,7 +59,7 @@ def save(
     pyramid: int = 0,
     **named: Field | RegionTable,
 ) -> None:
-    """Write fields and tables into one HDF5 file, or fields into a FITS, NIfTI or npy file, all ranks at once.
+    """Write fields and tables into one HDF5 file, or into Zarr, OME-TIFF, FITS, NIfTI or npy, all ranks at once.
 
     ``save("out.h5", temperature=w, labels=n)``, or a dict for names with groups: ``save(path, {"step1/edges": e})``.
     The file is written as ``out.h5.part`` and renamed when it is complete and on disk: until then, and if writing
@@ -67,9 +67,14 @@ def save(
     or the driver mpio for compressed datasets. The file ends with a seal, by which `mpibatch.io.verify` finds every
     byte that has changed since.
 
-    Under a name that ends in .fits, .nii or .npy, the file is one of that format, complete or absent in the same way,
-    but without a seal: one field with the geometry of its grid (npy: its values only), or, in FITS, several as
-    extensions. FITS takes `attrs` as keywords; options of HDF5 are refused.
+    The ending of the name chooses another format, complete or absent in the same way:
+
+    - .zarr: a Zarr 3 store, with arrays and groups by name, in shards of about 32 MiB; .ome.zarr: images of OME-Zarr
+      0.5, a single field as the store's root. A store has a seal, too, and has the same bytes on any ranks.
+    - .tif, .tiff, .ome.tif: one field as OME-TIFF in tiles, without a seal.
+    - .fits: fields as images and tables as binary tables, `attrs` as keywords; .nii, .npy: one field. No seal.
+
+    What a format has no place for is refused.
 
     Parameters
     ----------
@@ -86,14 +91,18 @@ def save(
         Whether a file of this name is replaced.
     chunks : None, "auto", tuple of int or dict, default None
         None (each dataset in one piece), "auto" (chunks of about 1 MiB, as near to cubes as the shape allows), or their
-        shape in cells; or a dict of these by dataset.
+        shape in cells; or a dict of these by dataset. Zarr always has chunks.
     compression : None, str or dict, default None
         None, "gzip", "zstd", "lz4" or "blosc2", perhaps with a level: "gzip:6"; or a dict of these by dataset. All but
-        gzip need the extra "compression". Implies chunks. Ranks pack their shares at the same time.
+        gzip need the extra "compression". Implies chunks. Ranks pack their shares at the same time. Zarr knows gzip,
+        zstd and blosc (of the extra "formats"), OME-TIFF gzip.
     driver : str, optional
         "direct", or "mpio" where h5py has MPI. Default: ``$MPIBATCH_DRIVER``, else the better one that works here.
     record : bool, default False
-        Whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds.
+        Whether the attribute ``run_record`` tells of this run: date, hosts, decomposition, driver, seconds. HDF5 only.
+    pyramid : int, default 0
+        How many coarser levels OME-Zarr and OME-TIFF get, each of half as many cells along the axes of space (OME-TIFF:
+        along rows and columns): means of blocks, as `mpibatch.pyramid` has them.
     **named : Field or RegionTable
         Further ones by the name of their dataset.
 
@@ -207,11 +216,20 @@ def _with_tables(
     extra = _extra(attrs, given)
     about = {name: values for name, values in attrs.items() if name not in tables}
     rest = {name: value for name, value in given.items() if name not in tables}
-    plan: list[tuple[Dataset, Block]] = [*planned(rest, about, comm, chunks, compression)]
+    groups = {name: extra.get(normal_name(name), {}) for name in tables}
+    return [*with_columns(planned(rest, about, comm, chunks, compression), tables, groups, comm)]
+
+
+def with_columns(
+    fields: Sequence[tuple[Dataset, Any]], tables: Mapping[str, RegionTable], groups: Mapping[str, Attributes],
+    comm: MPI.Intracomm,
+) -> list[tuple[Dataset, Any]]:  # fmt: skip
+    """Return what to write of fields, planned already, and of tables with attributes; in the order of names. Local."""
+    plan = [*fields]
     for name, table in tables.items():
         check_attributes(table.attrs, (COLUMNS,))
         # Of all columns the first to be made brings the attributes of their group.
-        group = group_of(table, extra.get(normal_name(name), {}))
+        group = group_of(table, groups[name])
         for place, (column, block) in enumerate(sorted(columns_of(name, table, comm).items())):
             plan.append((Dataset(column, block.shape, block.dtype.str, group={} if place else group), block))
     counts = Counter(dataset.name for dataset, _ in plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import hashlib
 import json
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mpibatch.io as io
+from mpibatch.base.csv_tables import csv_columns
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.json_files import write_json
 from mpibatch.base.log import logger
@@ -102,18 +102,8 @@ def _matches(pattern: str) -> list[Values]:
 
 
 def _rows_of_csv(path: str) -> list[Values]:
-    try:
-        with open(user_path(path), newline="", encoding="utf-8-sig") as file:
-            head, *lines = csv.reader(file)
-    except (ValueError, csv.Error):
-        raise UsageError(f"the items {path!r} are no table: its first line has the names of columns") from None
-    except OSError as error:
-        raise RunError(f"the items {path!r} cannot be read: {reason_of(error)}") from None
-    lines = [line for line in lines if line]
-    for number, line in enumerate(lines, 2):
-        if len(line) != len(head):
-            raise UsageError(f"{path}:{number}: {len(line)} values for {len(head)} columns; give each a value")
-    return of_rows({name.strip(): [cell_value(line[at]) for line in lines] for at, name in enumerate(head)})
+    columns = csv_columns(user_path(path))
+    return of_rows({name: [cell_value(text) for text in column] for name, column in columns.items()})
 
 
 def _rows_of_file(path: str, comm: MPI.Intracomm) -> list[Values]:
@@ -144,8 +134,14 @@ def costs(batch: BatchJob, rows: Sequence[Values]) -> list[float] | None:
         return None
     if key == "size":
         return [_size(str(values["item"])) for values in rows]
-    if rows and not isinstance(rows[0].get(key), int | float):
+    if rows and key not in rows[0]:
         raise UsageError(f'{batch.source}: [batch] longest_first = {key!r}; expected "size", or a column of numbers')
+    for number, values in enumerate(rows):
+        if not isinstance(values[key], int | float):
+            raise UsageError(
+                f"{batch.source}: [batch] longest_first = {key!r}, which is {values[key]!r} of item {number} "
+                f"({values['name']}); give each item a number"
+            )
     return [float(values[key]) for values in rows]
 
 
@@ -191,7 +187,7 @@ def _numbers(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 def log_of(batch: BatchJob, values: Values) -> Path:
     """Return the path of an item's log. Local."""
-    plain = re.sub(r"[^\w.=,+-]", "_", str(values["name"]))[:80]
+    plain = re.sub(r"[^\w.=,+-]", "_", str(values["name"])).encode()[:80].decode(errors="ignore")
     return Path(batch.journal) / "logs" / f"{values['number']:06d}-{plain}.log"
 
 
@@ -201,10 +197,15 @@ def _logged(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     root, began = logger(), time.perf_counter()
     level, before = root.level, [(handler, handler.level) for handler in root.handlers]
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:  # of this rank alone; the item does without
+        root.warning("cannot write the log %s: %s", path, reason_of(error))
+        yield
+        return
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for other, _ in before:
         other.setLevel(max(other.level, level))

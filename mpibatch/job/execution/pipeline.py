@@ -29,6 +29,7 @@ from mpibatch.job.execution.resume import FINGERPRINT, Begun, Result, Start, is_
 from mpibatch.job.execution.steps import Value, computed
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, evaluate, operate
 from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
+from mpibatch.job.file.stream import lasting_text
 from mpibatch.job.target import check_target
 from mpibatch.mpi import MPI, agreed, private
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
 
-__all__ = ["ATTRIBUTE_BYTES", "Saved", "Summary", "apply", "run"]
+__all__ = ["ATTRIBUTE_BYTES", "LapClock", "Saved", "Summary", "apply", "inputs_text", "provenance", "run"]
 
 ATTRIBUTE_BYTES = 60_000  # HDF5 holds 64 KiB in one attribute of a file that older readers know
 
@@ -82,13 +83,13 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
             check_target(Path(job.output.path))
     checkpoints = opened(job.checkpoint, comm, start)
     total = len(job.steps) + 2
-    clock = _Clock()
+    clock = LapClock()
     report(0, total, f"reading {job.input.path}")
     name_step("reading")
     source = _load(job, comm)
     results, grid = {INPUT: Result(source, {})}, source.grid
     check_fit(job, grid.ndim)
-    attrs, begun = {**_provenance(job), "inputs": _inputs(job, source)}, None
+    attrs, begun = {**provenance(job), "inputs": _inputs(job, source)}, None
     clock.lap("reading")
     if checkpoints is not None:
         begun = Begun(job, comm, checkpoints, source, start)
@@ -126,7 +127,7 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
 
 
 def _steps(
-    job: Job, grid: Grid, results: dict[str, Result], begun: Begun | None, report: Report, clock: _Clock
+    job: Job, grid: Grid, results: dict[str, Result], begun: Begun | None, report: Report, clock: LapClock
 ) -> dict[str, Result]:
     """Compute, or read, the result of every step that is needed; return those to be saved, by dataset.
 
@@ -164,7 +165,7 @@ def _rounds_of(name: str, done: int, total: int, report: Report) -> rounds.Liste
     return lambda count, _: report(done, total, f"{name}, round {count}") if count > 1 else None
 
 
-class _Clock:
+class LapClock:
     """Seconds from one call of `lap` to the next, without those of compiling."""
 
     def __init__(self) -> None:
@@ -172,6 +173,7 @@ class _Clock:
         self._since = time.perf_counter() - compile_seconds()
 
     def lap(self, name: str) -> None:
+        """End a part of the run. Local."""
         now = time.perf_counter() - compile_seconds()
         self.laps.append((name, now - self._since))
         tally.lap(name)
@@ -190,9 +192,9 @@ def _load(job: Job, comm: MPI.Intracomm) -> Field:
         )  # fmt: skip
 
 
-def _provenance(job: Job) -> dict[str, str]:
+def provenance(job: Job) -> dict[str, str]:
     """What the output tells of its making; not how many ranks, nor when: these do not change the bits."""
-    text = job.text.encode("utf-8", "replace")
+    text = (lasting_text(job.text) if job.stream else job.text).encode("utf-8", "replace")
     return {"job": text.decode()} if len(text) <= ATTRIBUTE_BYTES else {}
 
 
@@ -204,6 +206,11 @@ def _inputs(job: Job, field: Field) -> str:
             content = content_of(split_path(job.input.path)[0])
     with phase("io"):
         content, values = comm.bcast(content, root=0), input_digest(comm, field)
+    return inputs_text(job, values, content)
+
+
+def inputs_text(job: Job, values: str, content: str | None) -> str:
+    """Return which values a job began with, as JSON: their digest, and what a sealed file tells of itself. Local."""
     record = {"dataset": job.input.dataset, "values": values, "content": content}
     return json.dumps({job.input.path: {name: value for name, value in record.items() if value is not None}})
 

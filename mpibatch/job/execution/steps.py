@@ -18,7 +18,7 @@ from mpibatch.job.file.signatures import THRESHOLDS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Value", "binarize", "computed", "convert"]
+__all__ = ["Value", "above", "binarize", "computed", "convert", "plain_number"]
 
 Value = Field | RegionTable
 Numbers = dict[str, float]
@@ -34,7 +34,7 @@ def computed(
     """
     u = fields[0]
     if name in THRESHOLDS:
-        return _above(name, u, parameters)
+        return above(name, u, function(name)(u, **parameters))
     numbers = _measured(name, u, parameters)
     made = function(name)(u, **by_name, **{**parameters, **numbers})
     if isinstance(made, Field | RegionTable):
@@ -64,9 +64,9 @@ def _places(u: Field, places: npt.NDArray[Any]) -> RegionTable:
     return RegionTable(comm, columns, to_attributes(u.grid))
 
 
-def _above(name: str, u: Field, parameters: Mapping[str, Any]) -> tuple[Field, Numbers]:
-    """The mask of what is above a threshold; of several thresholds, how many are below each value."""
-    limits = np.atleast_1d(np.asarray(function(name)(u, **parameters))).tolist()
+def above(name: str, u: Field, thresholds: Any) -> tuple[Field, Numbers]:
+    """Return the mask of what is above a threshold; of several thresholds, how many are below each value. Local."""
+    limits = np.atleast_1d(np.asarray(thresholds)).tolist()
     numbers = {"threshold" if len(limits) == 1 else f"threshold-{n}": limit for n, limit in enumerate(limits)}
     if name != "threshold_multiotsu":
         return u > limits[0], numbers
@@ -98,9 +98,14 @@ def binarize(u: Field, threshold: float | str = "otsu", invert: bool = False) ->
 def _measured(name: str, u: Field, parameters: Mapping[str, Any]) -> Numbers:
     """The parameters that a step takes from the data, to be told and to be kept in the file."""
     if name == "binarize" and parameters.get("threshold", "otsu") == "otsu":
-        threshold = filters.threshold_otsu(u).item()
-        return {"threshold": float(threshold) if float(threshold) == threshold else threshold}
+        return {"threshold": plain_number(filters.threshold_otsu(u))}
     return {}
+
+
+def plain_number(threshold: Any) -> float:
+    """Return a threshold as a float, or as an integer that no float holds. Local."""
+    number = threshold.item()
+    return float(number) if float(number) == number else number
 
 
 def convert(u: Field, dtype: str, scale: float = 1.0, offset: float = 0.0) -> Field:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,10 +137,13 @@ def parse_batch(text: str, source: str, settings: Sequence[str] = ()) -> BatchJo
 def of_paths(paths: Sequence[Any]) -> list[Values]:
     """Return items that are files, or other texts: each is called by its file's name without the ending. Local."""
     stems = [Path(str(path)).stem or str(path) for path in paths]
-    twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
+    counts = Counter(stems)
+    names = [f"{stem}-{number}" if counts[stem] > 1 else stem for number, stem in enumerate(stems)]
+    if len(set(names)) < len(names):  # of files called so
+        names = [f"{stem}-{number}" for number, stem in enumerate(stems)]
     return [
-        {"item": path, "name": f"{stem}-{number}" if stem in twice else stem, "number": number}
-        for number, (path, stem) in enumerate(zip(paths, stems, strict=True))
+        {"item": path, "name": name, "number": number}
+        for number, (path, name) in enumerate(zip(paths, names, strict=True))
     ]
 
 
@@ -154,6 +158,8 @@ def of_rows(columns: Mapping[str, Sequence[Any]]) -> list[Values]:
 
 
 def _named(rows: list[Values]) -> list[Values]:
+    if rows and "number" in rows[0]:
+        raise UsageError("the items have a column named 'number', which stands for the item's own number; rename it")
     return [
         {"item": number, "name": ",".join(f"{key}={value}" for key, value in row.items()), "number": number, **row}
         for number, row in enumerate(rows)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mpibatch.job.document.lines import KeyPath
 
-__all__ = ["job_of", "split_place", "split_step"]
+__all__ = ["job_of", "split_commas", "split_place", "split_step"]
 
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 
@@ -34,7 +34,7 @@ def split_step(text: str) -> dict[str, Any]:
     step: dict[str, Any] = {"filter": name.strip()}
     if not step["filter"]:
         raise UsageError("a step begins with a filter's name, as in gaussian_filter:sigma=2")
-    for item in _split_commas(rest) if rest.strip() else []:
+    for item in split_commas(rest) if rest.strip() else []:
         key, equals, value = item.partition("=")
         key = key.strip()
         if not equals or not key:
@@ -45,8 +45,8 @@ def split_step(text: str) -> dict[str, Any]:
     return step
 
 
-def _split_commas(text: str) -> list[str]:
-    """Cut at commas outside brackets and quotes."""
+def split_commas(text: str) -> list[str]:
+    """Return the parts between commas outside of brackets and quotes. Local. UsageError."""
     items, begin, waiting, quote = [], 0, [], ""
     for at, letter in enumerate(text):
         if quote:

@@ -20,6 +20,7 @@ from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.formats import check_format
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.file.inputs import split_fields, step_inputs
+from mpibatch.job.file.stream import STREAM_KEYS, Streaming, check_streaming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,6 +141,7 @@ class Job:
     output: Output
     checkpoint: Checkpointing | None = None
     supervise: Supervising = field(default_factory=Supervising)
+    stream: Streaming | None = None
 
 
 _SIZES = checks.list_of(checks.list_of(checks.integer(0)))
@@ -187,6 +189,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "keep": Key(checks.integer(1)),
     },
     "supervise": {"seconds": Key(checks.real(least=0)), "end": Key(checks.flag)},
+    "stream": STREAM_KEYS,
 }
 STEP_KEYS: Mapping[str, Key] = {
     "filter": Key(checks.text, required=True),
@@ -209,6 +212,7 @@ def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Jo
     steps = _steps(raw, tables["output"].get("dataset"), problems)
     _outputs(steps, tables, problems)
     check_format(document, tables["output"], sum(step.save is not None for step in steps), problems)
+    check_streaming(document, problems)
     problems.check()
     return Job(
         source=problems.source,
@@ -219,6 +223,7 @@ def build(document: Mapping[str, Any], problems: Problems, text: str = "") -> Jo
         output=Output(**tables["output"]),
         checkpoint=checkpointing(document, tables),
         supervise=Supervising(**tables["supervise"]),
+        stream=Streaming(**tables["stream"]) if "stream" in document else None,
     )
 
 

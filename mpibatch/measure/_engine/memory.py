@@ -13,7 +13,7 @@ from mpibatch.domain import Box
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["comparable", "flat_rows", "outer_shape", "signed", "tiles"]
+__all__ = ["flat_rows", "outer_shape", "signed", "tiles", "widened"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -35,12 +35,11 @@ def outer_shape(array: Array) -> Ints:
     return np.array((1,) * (4 - array.ndim) + array.shape[:-1], np.int64)
 
 
-def comparable(owned: Array) -> Array:
-    """Return values as one of the few types that loops are compiled for. Local."""
-    if owned.dtype.kind == "b":
-        return owned.view("u1")
-    small = {"i1": "i4", "i2": "i4", "u2": "i4", "u4": "i8", "f2": "f4"}
-    return owned.astype(small.get(owned.dtype.str[1:], owned.dtype), copy=False)
+def widened(owned: Array) -> Array:
+    """Return values as one of the three types that loops are compiled for: f8, int64 or uint64. Local."""
+    if owned.dtype.kind == "f":
+        return owned.astype("f8", copy=False)
+    return owned.astype("u8" if owned.dtype == np.uint64 else "i8", copy=False)
 
 
 def signed(owned: Array) -> Array:

@@ -72,8 +72,8 @@ def _chunks(array: Array) -> Iterator[tuple[tuple[int, ...], Array]]:
 def _add(part: Array, start: list[int], dtype: np.dtype[Any], powers: list[Powers], totals: Ints) -> None:
     """Add the products of a part, whose first element has the index `start`, to the totals. Local."""
     from mpibatch.measure._loops import power_sums as loops
-    from mpibatch.reduce._loops.lines import TILE
     from mpibatch.reduce._loops.states import LEVELS, SQUARES, SUMS, WIDE
+    from mpibatch.reduce._loops.tiles import TILE
 
     length = part.shape[-1]
     rows = np.ascontiguousarray(part).reshape(-1, length)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.measure._engine.memory import comparable, flat_rows, outer_shape, signed, tiles
+from mpibatch.measure._engine.memory import flat_rows, outer_shape, signed, tiles, widened
 from mpibatch.measure._engine.rows import ROOM, fold_rows, merge_parts
 from mpibatch.measure._engine.words import add_product, carried
 from mpibatch.mpi import MPI, agreed
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.measure._engine.rows import Shares
 
-__all__ = ["RowLayout", "layout_of", "pairs_of", "tallied"]
+__all__ = ["RowLayout", "layout_from", "layout_of", "pairs_of", "spans_of", "tallied"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -102,26 +102,41 @@ class RowLayout:
 
 def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) -> tuple[RowLayout, int]:
     """Return how rows look like, for all ranks, and the greatest label. Collective: one all-reduce."""
-    shape = labels.grid.shape
-    words = 1 if math.prod(shape) * max(shape) ** 2 < LARGEST else WORDS
-    owned = labels.owned
+    mine = spans_of(labels, values)
+    with REDUCTION:
+        labels.grid.comm.Allreduce(MPI.IN_PLACE, mine, op=MPI.MAX)
+    return layout_from(labels.grid.shape, values.dtype if values is not None else None, order, kinds, mine)
+
+
+def spans_of(labels: Field | None, values: Field | None) -> Ints:
+    """Return this rank's greatest label, and how far its values' exponents go down (negative) and up. Local."""
+    owned = labels.owned if labels is not None else np.empty(0, np.int64)
     mine = np.array([max(int(owned.max(initial=0)), 0), -2047, 0], np.int64)
-    is_float = values is not None and values.dtype.kind == "f"
-    if values is not None and is_float and owned.size:
+    if values is not None and values.dtype.kind == "f" and values.owned.size:
         from mpibatch.measure._loops import regions
 
         for part in tiles(values.box, TILE[values.grid.ndim]):
-            cells = comparable(values.owned[part.slices(values.box.start)])
+            cells = widened(values.owned[part.slices(values.box.start)])
             least, greatest = regions.span(*flat_rows(cells), outer_shape(cells), cells.shape[-1])
             mine[1:] = max(mine[1], -least), max(mine[2], greatest)
-    with REDUCTION:
-        labels.grid.comm.Allreduce(MPI.IN_PLACE, mine, op=MPI.MAX)
-    top, least, greatest = int(mine[0]), -int(mine[1]), int(mine[2])
-    if values is None:
-        return RowLayout(labels.grid.ndim, order, words), top
+    return mine
+
+
+def layout_from(
+    shape: tuple[int, ...], dtype: np.dtype[Any] | None, order: int, kinds: set[str], spans: Ints
+) -> tuple[RowLayout, int]:
+    """Return how rows look like for an array of a shape with values of a dtype, and the greatest label. Local.
+
+    `spans`: the greatest of what `spans_of` returned on all ranks.
+    """
+    words = 1 if math.prod(shape) * max(shape) ** 2 < LARGEST else WORDS
+    top, least, greatest = int(spans[0]), -int(spans[1]), int(spans[2])
+    if dtype is None:
+        return RowLayout(len(shape), order, words), top
+    is_float = dtype.kind == "f"
     # The significand of f4 ends 29 places before that of f8.
-    dropped = (0 if values.dtype.itemsize == 8 else 29) if is_float else -1
-    bits = FRACTION_BITS + 1 - dropped if is_float else 8 * values.dtype.itemsize
+    dropped = (0 if dtype.itemsize == 8 else 29) if is_float else -1
+    bits = FRACTION_BITS + 1 - dropped if is_float else 8 * dtype.itemsize
     places = max(greatest - least, 0) if is_float else 0
     least = min(least, greatest) if is_float and greatest else 1
     last = 62 if bits == 64 else 31  # how far above its own place a value's last part is added
@@ -130,7 +145,7 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
     moment = total + 2 if "moment" in kinds else 0
     square = max((2 * places + 2 * last) // 32 + 3, (2 * places + 2 * bits + count) // 32 + 2)
     layout = RowLayout(
-        ndim=labels.grid.ndim,
+        ndim=len(shape),
         order=order,
         words=words,
         has_values=True,
@@ -143,21 +158,24 @@ def layout_of(labels: Field, values: Field | None, order: int, kinds: set[str]) 
     return layout, top
 
 
-def tallied(labels: Field, values: Field | None, layout: RowLayout, shares: Shares) -> Ints:
-    """Return this rank's share of all labels' rows, in order of label. Collective."""
+def tallied(labels: Field, values: Field | None, layout: RowLayout, shares: Shares, plane: int = 0) -> Ints:
+    """Return this rank's share of all labels' rows, in order of label. Collective.
+
+    `plane`: the index along axis 0 that the first cell of the fields has in the whole, if they are a slab of it.
+    """
     comm = labels.grid.comm
     with agreed(comm, "regionprops_table"), phase("compute"):
-        rows = merge_parts(_parts(labels, values, layout), layout.width, layout.merge)
+        rows = merge_parts(_parts(labels, values, layout, plane), layout.width, layout.merge)
     with phase("halo"):
         return layout.merge(forward(comm, shares.owners(rows[:, 0]), rows, layout.merge))
 
 
-def _parts(labels: Field, values: Field | None, layout: RowLayout) -> Iterator[Ints]:
+def _parts(labels: Field, values: Field | None, layout: RowLayout, plane: int) -> Iterator[Ints]:
     """Yield the rows of each part of the block that is counted at once. Local."""
     for part in tiles(labels.box, TILE[layout.ndim]):
         inside = part.slices(labels.box.start)
-        seen = None if values is None else comparable(values.owned[inside])
-        yield _rows(signed(labels.owned[inside]), seen, part.start, layout)
+        seen = None if values is None else widened(values.owned[inside])
+        yield _rows(signed(labels.owned[inside]), seen, (part.start[0] + plane, *part.start[1:]), layout)
 
 
 def _rows(tile: Array, values: Array | None, start: tuple[int, ...], layout: RowLayout) -> Ints:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
 from mpibatch.reduce._loops.expansions import two_product
-from mpibatch.reduce._loops.lines import BLOCK, TILE, WIDTH, are_usual, load_tile, push, push_rest, set_aside, settle
 from mpibatch.reduce._loops.states import LEVELS, SPECIAL, SQUARES, SUMS, WIDE, clear
+from mpibatch.reduce._loops.tiles import BLOCK, TILE, WIDTH, are_usual, load_tile, push, push_rest, set_aside, settle
 
 __all__ = ["add_rows"]
 

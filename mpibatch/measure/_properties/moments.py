@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.measure._engine.memory import comparable, flat_rows, outer_shape, signed, tiles
+from mpibatch.measure._engine.memory import flat_rows, outer_shape, signed, tiles, widened
 from mpibatch.measure._engine.rows import merge_parts, sum_rows
 from mpibatch.measure._engine.words import MASK, integers, ratios
 from mpibatch.mpi import agreed
@@ -89,7 +89,7 @@ def _tile_sums(labels: Field, values: Field | None, layout: RowLayout, tile: Box
         sums = np.zeros((len(names), POWERS**ndim), np.int64)
         loops.moments(flat, outer, strides, n, keys, slots, ndim, sums)
         return names, sums.reshape(shape).astype(object)
-    seen = comparable(values.owned[inside])
+    seen = widened(values.owned[inside])
     limbs = np.zeros((len(names), POWERS**ndim, layout.total + TILE_LIMBS), np.int64)
     loops.weighted(
         flat, outer, strides, n, *flat_rows(seen), keys, slots, int(values.dtype.kind == "f"), layout.dropped,

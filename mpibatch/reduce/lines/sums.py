@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from mpibatch.reduce.exact import (
     root,
     rounded,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["BATCH", "Kind", "count_lines", "finish", "finish_exactly", "sum_lines", "words_of"]
 
@@ -104,28 +107,49 @@ def _expansions(lines: Lines, *, has_squares: bool) -> Array:
     from mpibatch.reduce._loops import lines as loops
     from mpibatch.reduce._loops import states
 
-    state = np.zeros((states.COLUMNS if has_squares else states.SQUARES, *(lines.local_shape or (1,))))
+    planes, mask, row = lines.planes()
+    kept = lines.local_shape or (1,)
+    others = (*kept[:row], *kept[row + 1 :])
+    state = np.zeros((states.COLUMNS if has_squares else states.SQUARES, math.prod(others), kept[row]))
     state[states.SUMS] = -0.0
+    # Planes that differ along reduced axes alone belong to the same lines.
+    shape = planes.shape[:-2]
+    places = np.broadcast_to(
+        np.arange(state.shape[1]).reshape(others + (1,) * (len(shape) - len(others))), shape
+    ).reshape(-1)
+    options = mask is not None, lines.op.skips_nan, has_squares
     nothing = np.ones((1, 1), bool)
-    for index, plane, mask in lines.planes():
-        values = plane.astype("f8", copy=False)
-        at = (slice(None), *index)
-        some = np.ascontiguousarray(state[at])
-        if plane.dtype.kind in "iu" and plane.dtype.itemsize == 8:
-            some[states.WIDE] = np.any(np.abs(values) >= EXACT, axis=1)
-        memory, steps = _flat(values)
-        chosen, chosen_steps = _flat(nothing if mask is None else mask)
-        options = mask is not None, lines.op.skips_nan, has_squares
-        loops.add(values.shape, memory, steps, chosen, chosen_steps, options, some)
-        state[at] = some
-    return state
+    for some, values, chosen in _doubles(planes, mask, places):
+        if planes.dtype.kind in "iu" and planes.dtype.itemsize == 8:
+            state[states.WIDE, some[0]] += np.any(np.abs(values) >= EXACT, axis=1)
+        memory, starts, steps = _flat(values)
+        truths, truth_starts, truth_steps = _flat(nothing if chosen is None else chosen)
+        where = np.broadcast_to(truth_starts, starts.shape)
+        loops.add(values.shape[-2:], memory, starts, steps, truths, where, truth_steps, options, some, state)
+    whole = np.moveaxis(state.reshape(len(state), *others, kept[row]), -1, 1 + row)
+    return np.ascontiguousarray(whole.reshape(len(state), *kept))
 
 
-def _flat(plane: Array) -> tuple[Array, tuple[int, int]]:
-    """Return a plane's memory as one read-only axis, and the steps from row to row and column to column. Local."""
-    steps = plane.strides[0] // plane.itemsize, plane.strides[1] // plane.itemsize
-    span = 1 + sum((n - 1) * step for n, step in zip(plane.shape, steps, strict=True))
-    return np.lib.stride_tricks.as_strided(plane, (span,), (plane.itemsize,), writeable=False), steps
+def _doubles(planes: Array, mask: Array | None, places: Array) -> Iterator[tuple[Array, Array, Array | None]]:
+    """Yield (places, elements, mask) of planes, converted one by one where need be, since copies take room. Local."""
+    if not planes.size:
+        return
+    if planes.dtype == np.float64:
+        yield places, planes, mask
+        return
+    for place, index in zip(places, np.ndindex(planes.shape[:-2]), strict=True):
+        yield np.array([place]), planes[index].astype("f8"), None if mask is None else mask[index]
+
+
+def _flat(planes: Array) -> tuple[Array, Array, tuple[int, int]]:
+    """Return memory as one read-only axis, where planes begin in it, and the steps along their two axes. Local."""
+    steps = [stride // planes.itemsize for stride in planes.strides]
+    span = 1 + sum((n - 1) * step for n, step in zip(planes.shape, steps, strict=True))
+    starts = np.zeros((), np.int64)
+    for n, step in zip(planes.shape[:-2], steps[:-2], strict=True):
+        starts = np.add.outer(starts, np.arange(n) * step)
+    memory = np.lib.stride_tricks.as_strided(planes, (span,), (planes.itemsize,), writeable=False)
+    return memory, starts.reshape(-1), (steps[-2], steps[-1])
 
 
 def _merge(mine: Array, other: Array) -> None:

@@ -2,7 +2,8 @@
 
 The first pass needs no more than the nearest background cell before and after each block, line by line. Of the others,
 one along an axis that is cut gets as many cells around the block as can matter, if that is less than a block; else
-the field is redistributed, so that lines are whole.
+the field is redistributed, so that lines are whole. A line along a periodic axis goes on in both directions with what
+it has at its other end; more than half a turn away nothing is the nearest.
 """
 
 from __future__ import annotations
@@ -44,24 +45,32 @@ def nearest_places(inside: Array, grid: Grid, axis: int, out: Array, labels: Seq
     """Write the place on the axis of the nearest background cell of each line, negative if there is none. Collective.
 
     Of two that are equally near it is the lower one. `inside` is False for background, and `out` an array of the same
-    shape. Returned is for each of `labels`, arrays of this shape, what it holds in the cells at those places.
+    shape. Returned is for each of `labels`, arrays of this shape, what it holds in the cells at those places. Places
+    are counted as those of the block's own cells are from `first_place` on.
     """
     from mpibatch.segment._loops import sites, squares
 
-    view, start = columns(inside, axis), grid.box.start[axis]
+    view, start = columns(inside, axis), first_place(grid, axis)
     ends = [np.full((view.shape[0], view.shape[2]), -1, out.dtype) for _ in range(2)]
-    whole = are_whole(grid, axis)
-    if not whole:
+    is_alone = are_whole(grid, axis) and not grid.periodic[axis]
+    if not is_alone:
         with timed("compute"):
             squares.first_and_last(view, start, *ends)
     first, last = ([end, *_at(end, start, labels, axis)] for end in ends)
-    before, after = (last, first) if whole else before_and_after(grid, axis, last, first)
+    before, after = last, first
+    if not is_alone:
+        before, after = before_and_after(grid, axis, last, first, is_ring=grid.periodic[axis])
     with timed("compute"):
         squares.nearest_on_line(view, start, before[0], after[0], columns(out, axis))
         results = [np.empty_like(part) for part in labels]
         for part, low, high, result in zip(labels, before[1:], after[1:], results, strict=True):
             sites.choose(columns(out, axis), start, columns(part, axis), low, high, columns(result, axis))
     return results
+
+
+def first_place(grid: Grid, axis: int) -> int:
+    """Return the place where the block begins on an axis: on a periodic one a turn further than its index. Local."""
+    return grid.box.start[axis] + (grid.shape[axis] if grid.periodic[axis] else 0)
 
 
 def _at(places: Array, start: int, labels: Sequence[Array], axis: int) -> list[Array]:
@@ -76,8 +85,9 @@ def squared_distances(inside: Array, grid: Grid, components: tuple[int, ...]) ->
     """Return squared distances to the background in cells, and the number that stands for infinity. Collective."""
     from mpibatch.segment._loops import squares
 
-    diagonal = sum((n - 1) ** 2 for n in grid.shape)
-    if diagonal * max(grid.shape) >= MOST_WORK:
+    lengths = [2 * n if is_periodic else n for n, is_periodic in zip(grid.shape, grid.periodic, strict=True)]
+    diagonal = sum((n - 1) ** 2 for n in lengths)
+    if diagonal * max(lengths) >= MOST_WORK:
         raise UsageError(
             f"distances on a grid of shape {grid.shape}: their squares do not fit into 64 bits; cut the domain"
         )
@@ -90,11 +100,12 @@ def squared_distances(inside: Array, grid: Grid, components: tuple[int, ...]) ->
     field = Field(grid, dtype, 0, components)
     nearest_places(inside, grid, first, field.owned)
     with timed("compute"):
-        squares.squares(columns(field.owned, first), grid.box.start[first], far)
+        squares.squares(columns(field.owned, first), first_place(grid, first), far)
     rest = [axis for axis in reversed(range(grid.ndim)) if axis != first]
     for axis in sorted(rest, key=cut.__contains__):
         # What is nearer than a cell's own value, or nothing is.
-        reach = None if are_whole(field.grid, axis) else _short(reduce.max(field), far, 1)
+        is_alone = are_whole(field.grid, axis) and not grid.periodic[axis]
+        reach = None if is_alone else _short(reduce.max(field), far, 1)
         (field,) = along(axis, [(field, far)], reach, lambda arrays, _: squares.envelopes(arrays[0], far))
     return redistribute(field, grid) if field.grid is not grid else field, far
 
@@ -110,6 +121,7 @@ def along(
     reach: int | None,
     work: Callable[[list[Array], int], Any],
     new: Sequence[npt.DTypeLike] = (),
+    has_turns: bool = False,
 ) -> list[Field]:
     """Let `work` change fields along an axis, and return them, on their own or on another grid. Collective.
 
@@ -120,7 +132,8 @@ def along(
     parts : sequence of (Field, value)
         Fields without halo on one grid, which may be changed, and what stands beyond walls.
     reach : int or None
-        How many cells before and after a cell matter to it, the same on all ranks; None if all may.
+        How many cells before and after a cell matter to it, the same on all ranks; None if all may. On a periodic axis
+        these are no more than half a turn, but a whole one with `has_turns`.
     work : callable
         Takes the arrays as columns, and the global place where they begin; changes them in place.
     new : sequence of dtype
@@ -128,14 +141,18 @@ def along(
     """
     fields = [field for field, _ in parts]
     grid = fields[0].grid
-    if are_whole(grid, axis) or reach == 0:
+    n, is_whole = grid.shape[axis], are_whole(grid, axis)
+    if grid.periodic[axis]:
+        reach = n if has_turns else min(n // 2, n if reach is None else reach)
+    if reach == 0 or (is_whole and not grid.periodic[axis]):
         arrays = [field.owned for field in fields]
-    elif reach is not None and 2 * reach <= -(-grid.shape[axis] // grid.topology[axis]):
+    elif reach is not None and (is_whole or 2 * reach <= -(-n // grid.topology[axis])):
         widths = tuple((reach, reach) if a == axis else (0, 0) for a in range(grid.ndim))
         arrays = [padded_copy(field, widths, "constant", value, corners=False) for field, value in parts]
     else:
         whole = pencils(grid, axis)
-        return along(axis, [(redistribute(field, whole), value) for field, value in parts], None, work, new)
+        moved = [(redistribute(field, whole), value) for field, value in parts]
+        return along(axis, moved, reach, work, new, has_turns)
     for dtype in new:
         fields.append(fields[0].like(dtype))
         is_copy = arrays[0] is not fields[0].owned
@@ -195,30 +212,35 @@ def nearest_sites(
     from mpibatch.segment._loops import sites
 
     spacing = sampling or (1.0,) * grid.ndim
-    dtype = np.int32 if max(grid.shape) < 1 << 31 else np.int64
+    # On a periodic axis places are counted over three turns.
+    dtype = np.int32 if max(grid.shape) * (3 if any(grid.periodic) else 1) < 1 << 31 else np.int64
     first = Field(grid, dtype, 0, components)
     payload = nearest_places(inside, grid, 0, first.owned, () if labels is None else (labels,))
     weights = Field(grid, np.float64, 0, components)
     with timed("compute"):
-        sites.place_squares(columns(first.owned, 0), grid.box.start[0], spacing[0], columns(weights.owned, 0))
+        sites.place_squares(columns(first.owned, 0), first_place(grid, 0), spacing[0], columns(weights.owned, 0))
+        if grid.periodic[0]:
+            np.remainder(first.owned, grid.shape[0], out=first.owned, where=first.owned >= 0)
     brought = [first] if places else []
     for part in payload:
         brought.append(Field(grid, part.dtype, 0, components))
         brought[-1].owned[...] = part
     for axis in range(1, grid.ndim):
         reach = None
-        if sampling is None and not are_whole(weights.grid, axis):
+        if sampling is None and not (are_whole(weights.grid, axis) and not grid.periodic[axis]):
             limit = math.floor(most) if most < math.inf else None
             known = _short(reduce.max(weights), math.inf, 0)
             reach = known if limit is None else limit if known is None else min(known, limit)
-        weights, brought = _next(axis, weights, brought, reach, spacing[axis], dtype if places else None)
+        # Rounded distances are scipy's only if all that it sees of three turns takes part.
+        has_turns = sampling is not None
+        weights, brought = _next(axis, weights, brought, reach, spacing[axis], dtype if places else None, has_turns)
     if weights.grid is not grid:
         weights, brought = redistribute(weights, grid), [redistribute(part, grid) for part in brought]
     return Sites(weights, brought)
 
 
 def _next(
-    axis: int, weights: Field, brought: list[Field], reach: int | None, spacing: float, dtype: Any
+    axis: int, weights: Field, brought: list[Field], reach: int | None, spacing: float, dtype: Any, has_turns: bool
 ) -> tuple[Field, list[Field]]:
     """Take one more axis into account; with a dtype, bring places on it, too. Collective."""
     from mpibatch.segment._loops import sites
@@ -230,7 +252,9 @@ def _next(
             sites.bring(array, chosen)
         if dtype is not None:
             np.add(chosen, start, out=arrays[-1], casting="unsafe")
+            if weights.grid.periodic[axis]:
+                arrays[-1] %= weights.grid.shape[axis]
 
     parts = [(weights, math.inf), *((part, 0) for part in brought)]
-    weights, *moved = along(axis, parts, reach, work, () if dtype is None else (dtype,))
-    return weights, moved
+    result, *moved = along(axis, parts, reach, work, () if dtype is None else (dtype,), has_turns)
+    return result, moved

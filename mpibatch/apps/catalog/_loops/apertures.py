@@ -15,10 +15,14 @@ import numpy as np
 from mpibatch.apps.catalog._loops.shapes import ellipse
 from mpibatch.base.compiled import compiled
 
-__all__ = ["circles", "copy_part", "kron_fluxes", "kron_radii", "missing_places"]
+__all__ = ["centroids", "circles", "copy_part", "half_light_radii", "kron_fluxes", "kron_radii", "missing_places"]
 
 SAMPLES = 5  # of a pixel on the edge of a circle, along each axis
 HALF_DIAGONAL = 0.7072
+ANNULI = 64  # of a curve of growth
+ROUNDS, STILL = 16, 1e-8  # of a windowed centroid: at most, and the square of a step that ends them
+WINDOW_REACH = 4.0  # standard deviations of its window
+MARGIN = 2.0  # pixels that a centroid may wander
 KRON_REACH = 6.0  # of the isophotal ellipse, within which Kron's radius is measured
 
 
@@ -176,3 +180,90 @@ def kron_fluxes(
                     total += value
                     variance += s * s
         _finish(total, variance, area, lost, gain, k, 0, out, flags)
+
+
+@compiled
+def half_light_radii(corners: Any, lies: Any, values: Any, x: Any, y: Any, reach: Any, flux: Any, out: Any) -> None:
+    """Set the radius of the circle with half of a flux, on a line between annuli; NaN if none up to `reach` has it.
+
+    It is sought in the inner third first, of which the annuli are the same without the pixels beyond.
+    """
+    light = np.empty(ANNULI)
+    for k in range(corners.shape[0]):
+        out[k] = np.nan
+        step = reach[k] / ANNULI
+        for count in (ANNULI // 3, ANNULI):
+            _fill_annuli(corners[k], lies[k], values, x[k], y[k], step, light[:count])
+            total = 0.0
+            for n in range(count):
+                if flux[k] > 0 and total + light[n] >= 0.5 * flux[k]:
+                    out[k] = step * (n + (0.5 * flux[k] - total) / light[n])
+                    break
+                total += light[n]
+            if not math.isnan(out[k]):
+                break
+
+
+@compiled
+def _fill_annuli(corner: Any, lies: Any, values: Any, x: float, y: float, step: float, light: Any) -> None:
+    """Set the flux in each annulus about a point; pixels on an edge are shared out by samples."""
+    top, left, height, span = corner
+    light[:] = 0.0
+    far = step * light.size + 1
+    for j in range(max(0, math.ceil(y - far) - top), min(height, math.floor(y + far) - top + 1)):
+        base = lies[0] + j * lies[1]
+        for i in range(max(0, math.ceil(x - far) - left), min(span, math.floor(x + far) - left + 1)):
+            value = np.float64(values[base + i])
+            dx, dy = left + i - x, top + j - y
+            distance = math.sqrt(dx * dx + dy * dy)
+            first, last = max(distance - HALF_DIAGONAL, 0.0) / step, (distance + HALF_DIAGONAL) / step
+            if math.isnan(value) or first >= light.size:
+                continue
+            if int(first) == int(last):
+                light[int(first)] += value
+                continue
+            value /= SAMPLES * SAMPLES
+            for n in range(SAMPLES):
+                sy = dy + (n - 0.5 * (SAMPLES - 1)) / SAMPLES
+                for m in range(SAMPLES):
+                    sx = dx + (m - 0.5 * (SAMPLES - 1)) / SAMPLES
+                    annulus = int(math.sqrt(sx * sx + sy * sy) / step)
+                    if annulus < light.size:
+                        light[annulus] += value
+
+
+@compiled
+def centroids(corners: Any, lies: Any, values: Any, x: Any, y: Any, sigma: Any, out: Any) -> None:
+    """Set x and y of centroids within a Gaussian window that moves with them; x and y themselves if they wander off."""
+    for k in range(corners.shape[0]):
+        top, left, height, span = corners[k]
+        reach = WINDOW_REACH * sigma[k]
+        at_x, at_y = x[k], y[k]
+        for _ in range(ROUNDS):
+            light = across = down = 0.0
+            for j in range(max(0, math.ceil(at_y - reach) - top - 1), min(height, math.floor(at_y + reach) - top + 2)):
+                dy = top + j - at_y
+                base = lies[k, 0] + j * lies[k, 1]
+                low, high = math.ceil(at_x - reach) - left - 1, math.floor(at_x + reach) - left + 2
+                for i in range(max(0, low), min(span, high)):
+                    dx = left + i - at_x
+                    share = _overlap(dx, dy, reach)
+                    value = np.float64(values[base + i])
+                    if share > 0 and not math.isnan(value):
+                        weight = share * value * math.exp(-0.5 * (dx * dx + dy * dy) / (sigma[k] * sigma[k]))
+                        light += weight
+                        across += weight * dx
+                        down += weight * dy
+            if not light > 0:
+                at_x, at_y = x[k], y[k]
+                break
+            # Twice the distance, since the window pulls towards its own centre.
+            across, down = 2 * across / light, 2 * down / light
+            at_x += across
+            at_y += down
+            if abs(at_x - x[k]) > MARGIN or abs(at_y - y[k]) > MARGIN:
+                at_x, at_y = x[k], y[k]
+                break
+            if across * across + down * down < STILL:
+                break
+        out[k, 0], out[k, 1] = at_x, at_y

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import zlib
 from dataclasses import dataclass
 from functools import cache
@@ -75,22 +76,37 @@ def _blosc(library: Any, chunk: Array, level: int) -> bytes:
         library.use_threads = before
 
 
-def shard(block: Array, chunk: Sequence[int], inside: Sequence[int], codec: Codec) -> list[Any]:
-    """Return the bytes of a shard, in parts: its chunks in C order, and the index of where they begin. Local.
+def shard(block: Array, chunk: Sequence[int], inside: Sequence[int], codec: Codec) -> Any:
+    """Return the bytes of a shard: its chunks in C order, and the index of where they begin. Local.
 
     Of `block`, cut into `chunk`, those chunks are stored that have a cell of the first `inside` ones along each axis.
     """
-    counts = [n // m for n, m in zip(block.shape, chunk, strict=True)]
-    index = np.full((*counts, 2), ABSENT, "<u8")
-    parts, at = [], 0
-    for place in itertools.product(*(range(-(-n // m)) for n, m in zip(inside, chunk, strict=True))):
-        cut = tuple(slice(i * m, (i + 1) * m) for i, m in zip(place, chunk, strict=True))
-        packed = codec.pack(np.ascontiguousarray(block[cut]))
-        index[place] = at, len(packed)
-        parts.append(packed)
-        at += len(packed)
+    index = np.full((*(n // m for n, m in zip(block.shape, chunk, strict=True)), 2), ABSENT, "<u8")
+    places = list(itertools.product(*(range(-(-n // m)) for n, m in zip(inside, chunk, strict=True))))
+    cuts = [tuple(slice(i * m, (i + 1) * m) for i, m in zip(place, chunk, strict=True)) for place in places]
+    if codec.described:
+        packed = [codec.pack(np.ascontiguousarray(block[cut])) for cut in cuts]
+        _fill(index, places, [len(data) for data in packed])
+        return b"".join([*packed, _with_sum(index)])
+    # Each straight to its place: copies are most of the work.
+    size = math.prod(chunk) * block.itemsize
+    _fill(index, places, [size] * len(cuts))
+    data = np.empty(len(cuts) * size + index.nbytes + 4, np.uint8)
+    chunks = data[: len(cuts) * size].view(block.dtype).reshape(-1, *chunk)
+    for target, cut in zip(chunks, cuts, strict=True):
+        target[...] = block[cut]
+    data[len(cuts) * size :] = np.frombuffer(_with_sum(index), np.uint8)
+    return data
+
+
+def _fill(index: Array, places: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> None:
+    for place, end, size in zip(places, itertools.accumulate(sizes), sizes, strict=True):
+        index[place] = end - size, size
+
+
+def _with_sum(index: Array) -> bytes:
     table = index.tobytes()
-    return [*parts, table + crc32c(table).to_bytes(4, "little")]
+    return table + crc32c(table).to_bytes(4, "little")
 
 
 @cache

@@ -116,7 +116,7 @@ def _write(comm: MPI.Intracomm, part: str, array: StoredArray) -> list[Shard]:
     files = _Files(part)
     try:
         for window in sharing.windows():
-            blocks = sharing.collect(window)
+            blocks = sharing.collect(window, views=True)
             with agreed(comm, f"writing {part}"):
                 for number, block in blocks.items():
                     data = _packed(array, number, block)
@@ -136,9 +136,8 @@ def _packed(array: StoredArray, number: int, block: npt.NDArray[Any]) -> Any:
         turned = block.astype(block.dtype.newbyteorder("<"), copy=False).transpose(array.axes[1])
         if array.chunk == array.shard:
             return array.codec.pack(np.ascontiguousarray(turned))
-        return b"".join(
-            shard(turned, array.turned(array.chunk), array.turned(array.cut.box(number).shape), array.codec)
-        )
+        inside = array.turned(array.cut.box(number).shape)
+        return shard(turned, array.turned(array.chunk), inside, array.codec)
 
 
 def _extent(array: StoredArray, number: int, data: Any) -> Extent:

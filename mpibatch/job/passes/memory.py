@@ -1,0 +1,73 @@
+"""How many planes a slab has, so that a pass over it fits into the memory of a rank. Pure, no MPI."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING
+
+from mpibatch.base.errors import UsageError
+from mpibatch.base.units import bytes_of, bytes_text
+from mpibatch.filters._engine.memory import LIMIT_VARIABLE
+from mpibatch.job.file.schema import INPUT
+from mpibatch.job.passes.schedule import COMPONENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.job.file.stream import Streaming
+    from mpibatch.job.passes.schedule import SlabPass
+    from mpibatch.job.passes.traits import Trait
+    from mpibatch.job.rehearsal import Values
+
+__all__ = ["allowed", "height_of", "rank_bytes"]
+
+DEFAULT = 1 << 30
+PROCESS = 320 << 20  # of a rank before it reads anything: Python, MPI, loops
+WORK = 24  # bytes of a value: a copy or two in double precision, and what surrounds a block
+LABELS = 10  # bytes of a cell whose components are looked for
+
+
+def allowed(settings: Streaming) -> int:
+    """Return the bytes that a rank may take, for all that it does. Local. UsageError."""
+    text = settings.memory or os.environ.get(LIMIT_VARIABLE, "").strip()
+    if not text:
+        return DEFAULT
+    amount = bytes_of(text)
+    if amount is None:
+        raise UsageError(f"{LIMIT_VARIABLE}={text!r} is no amount of memory; give bytes, or a number with K, M, G or T")
+    return amount
+
+
+def _plane_bytes(slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
+    """Bytes of a rank for each plane that is in memory."""
+    names = {*slab_pass.loads, *slab_pass.computes}
+    sizes = [values.cell_bytes if name == INPUT else traits[name].cell_bytes for name in names]
+    widest = max(math.prod(values.channels) if name == INPUT else math.prod(traits[name].components) for name in names)
+    each = sum(sizes) + WORK * widest + LABELS * any(kind == COMPONENTS for kind, _ in slab_pass.scans)
+    return -(-each * math.prod(values.shape[1:]) // ranks)
+
+
+def rank_bytes(height: int, slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
+    """Return the bytes that a rank takes for slabs of so many planes, as far as they are planned. Local."""
+    planes = min(height + sum(slab_pass.reach) + slab_pass.period - 1, values.shape[0])
+    return PROCESS + planes * _plane_bytes(slab_pass, values, traits, ranks)
+
+
+def height_of(settings: Streaming, slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
+    """Return how many planes a slab of a pass has. Local. UsageError if there is no room for one."""
+    if settings.slab is not None:
+        return min(settings.slab, values.shape[0])
+    limit, each = allowed(settings), _plane_bytes(slab_pass, values, traits, ranks)
+    planes = (limit - PROCESS) // each
+    if planes >= values.shape[0]:
+        return values.shape[0]
+    height = planes - sum(slab_pass.reach) - (slab_pass.period - 1)
+    if height < 1:
+        needed = rank_bytes(1, slab_pass, values, traits, ranks)
+        raise UsageError(
+            f"[stream]: a slab of one plane, with the {sum(slab_pass.reach)} planes that steps read around it, needs "
+            f"{bytes_text(needed)} on each of {ranks} ranks, and {bytes_text(limit)} are allowed; allow more (memory "
+            "= ...), or start more ranks"
+        )
+    return int(height)

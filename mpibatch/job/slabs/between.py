@@ -1,0 +1,102 @@
+"""Files in which results wait between passes: their values alone, in C order, written by all ranks."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import mpibatch.io as io
+from mpibatch.base.errors import RunError
+from mpibatch.io.write import direct
+from mpibatch.mpi import agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
+    from mpibatch.job.slabs.slab import Slab
+    from mpibatch.mpi import MPI
+
+__all__ = ["Between", "Writer", "opened", "remove"]
+
+
+@dataclass(frozen=True)
+class Between:
+    """A result between passes: where, and of what."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def plane_bytes(self) -> int:
+        """Bytes of a plane. Local."""
+        return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of it all. Local."""
+        return self.shape[0] * self.plane_bytes
+
+    def load(self, low: int, high: int, grid: Grid) -> Field:
+        """Read planes onto a grid of their shape. Collective."""
+        raw = {"dtype": self.dtype, "shape": self.shape}
+        result: Field = io.load(self.path, raw=raw, grid=grid, region=slice(low, high))
+        return result
+
+
+@dataclass(frozen=True)
+class Writer:
+    """An open file in which values of one array begin at byte `offset`."""
+
+    comm: MPI.Intracomm
+    path: str
+    file: MPI.File
+    offset: int
+    plane_bytes: int
+
+    def put(self, u: Field, slab: Slab) -> None:
+        """Write a slab's own planes of a field on its grid. Collective."""
+        place = self.offset + slab.start * self.plane_bytes
+        direct.write_field(self.comm, self.file, self.path, u, place, slab.inside(u.grid))
+
+    def flush(self) -> None:
+        """Bring what was written to disk. Collective."""
+        direct.flush(self.comm, self.file, self.path)
+
+
+@contextmanager
+def opened(comm: MPI.Intracomm, result: Between, *, is_new: bool) -> Iterator[Writer]:
+    """Open the file of a result, and make it first, unless one is there to go on with. Collective."""
+    if is_new:
+        direct.make(comm, result.path, lambda: _create(result), result.nbytes)
+    with direct.opened(comm, result.path) as file:
+        yield Writer(comm, result.path, file, 0, result.plane_bytes)
+
+
+def _create(result: Between) -> None:
+    file = os.open(result.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(file, result.nbytes)
+    finally:
+        os.close(file)
+
+
+def remove(comm: MPI.Intracomm, paths: list[str]) -> None:
+    """Remove files that no later pass reads. Collective."""
+    with agreed(comm, "removing files between passes"):
+        if comm.rank == 0:
+            for path in paths:
+                try:
+                    Path(path).unlink()
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise RunError(f"cannot remove {path}: {error.strerror}") from error

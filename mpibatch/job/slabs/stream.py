@@ -1,0 +1,301 @@
+"""The run of a job whose data go through memory in slabs: the same bytes as of the run in memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import mpibatch.io as io
+from mpibatch import __version__
+from mpibatch.base.errors import UsageError
+from mpibatch.base.progress.heartbeat import name_step
+from mpibatch.checkpoint import contents
+from mpibatch.fields.grid import Grid
+from mpibatch.io.base.geometry import to_attributes
+from mpibatch.io.base.names import normal_name, split_path
+from mpibatch.io.read.region import chosen_region
+from mpibatch.io.seal.content import content_of
+from mpibatch.io.write.layout import Dataset
+from mpibatch.io.write.provenance import digest_of
+from mpibatch.job.document.checks import slices
+from mpibatch.job.execution.pipeline import LapClock, Saved, Summary, inputs_text, provenance
+from mpibatch.job.execution.progress import Report, silent
+from mpibatch.job.passes.memory import height_of
+from mpibatch.job.passes.schedule import ROWS, SlabPass, passes_of
+from mpibatch.job.passes.traits import TABLE, Trait, check_streamed, traits_of
+from mpibatch.job.plan import source_of, values_of
+from mpibatch.job.rehearsal import Values, rehearse
+from mpibatch.job.slabs import between
+from mpibatch.job.slabs.journal import SlabJournal
+from mpibatch.job.slabs.planes import PlaneContents, PlaneFile, written
+from mpibatch.job.slabs.work import Volume, Work, region_of
+from mpibatch.job.target import check_target
+from mpibatch.mpi import MPI, agreed, private
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.job.execution.resume import Start
+    from mpibatch.job.file.schema import Job
+
+__all__ = ["numbers_of", "streamed"]
+
+EVERY = 1.0  # seconds between notes, where slabs take less: to bring each to disk would take longer than they do
+UNKNOWN = "0" * 64  # in the place of a digest that is known at the end
+
+
+def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, start: Start = "new") -> Summary:
+    """Run a job with a section [stream]. Collective.
+
+    Raises UsageError or RunError, the same on every rank. What an earlier run has left is taken up by ``"resume"``.
+    """
+    comm = private(comm)
+    clock = LapClock()
+    name_step("reading")
+    folder = (job.stream.path if job.stream else None) or f"{job.output.path}.stream"
+    work, passes, heights, journal = _begun(job, comm, folder, start)
+    volume = work.volume
+    clock.lap("reading")
+    counts = [math.ceil(volume.grid.shape[0] / height) for height in heights]
+    progress = _Progress(report, journal, work, counts)
+    is_last_written = bool(passes[-1].writes)
+    for number in range(work.state.number, len(passes) - is_last_written):
+        progress.begin(number, len(passes))
+        work.run(passes[number], heights[number], None, progress)
+        _close_pass(work, passes, journal)
+        clock.lap(f"pass {number + 1}")
+    content = _content(job, comm)
+    with _laid_out(job, work, content) as out:
+        work.state.offsets = out.offsets
+        journal.save(work.state)
+        if is_last_written:
+            out.digests = {name: part for name, part in work.state.digests.items() if name}
+            progress.begin(len(passes) - 1, len(passes))
+            work.run(passes[-1], heights[-1], out, progress)
+            clock.lap(f"pass {len(passes)}")
+        out.finish(_attributes(job, work, content), record=job.output.record)
+    journal.clear()
+    clock.lap("writing")
+    report(progress.total, progress.total, "done")
+    saved = tuple(_saved(step.save, work, step.name) for step in job.steps if step.save)
+    return Summary(
+        volume.grid.shape, volume.base.topology, job.output.path, saved, tuple(clock.laps), steps=len(job.steps)
+    )
+
+
+def numbers_of(job: Job, comm: MPI.Intracomm) -> dict[str, dict[str, float]]:
+    """Return what steps measure of the whole, such as thresholds, by the names of steps. Collective.
+
+    Makes the passes of a job that saves nothing.
+    """
+    work, passes, heights, journal = _begun(job, comm, f"{job.output.path}.preview", "anew")
+    try:
+        for slab_pass, height in zip(passes, heights, strict=True):
+            work.run(slab_pass, height, None, _Silence())
+            work.state.number, work.state.plane = work.state.number + 1, 0
+    finally:
+        journal.clear()
+    return work.state.numbers
+
+
+def _begun(
+    job: Job, comm: MPI.Intracomm, folder: str, start: Start
+) -> tuple[Work, list[SlabPass], list[int], SlabJournal]:
+    """The work, new or as an earlier run has left it; its passes, and the planes of a slab in each. Collective."""
+    values, planes = _checked(job, comm)
+    traits, passes, heights = _planned(job, comm, values)
+    most = max(
+        height + sum(slab_pass.reach) + slab_pass.period for height, slab_pass in zip(heights, passes, strict=True)
+    )
+    volume = _volume(job, comm, values, planes, min(most, len(planes)))
+    journal = SlabJournal(comm, folder, _identity(job, values))
+    work = Work(job, comm, volume, traits, journal.begun(start), folder)
+    _restore_tables(work, passes)
+    return work, passes, heights, journal
+
+
+def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, range]:
+    """What is read, and which planes of the file, if the job can be streamed. Collective."""
+    known: tuple[Values, range] | None = None
+    with agreed(comm, f"preparing {job.output.path}"):
+        if comm.rank == 0:
+            check_target(Path(job.output.path))
+            values = values_of(job)
+            check_streamed(job, values)
+            source = source_of(job)
+            if not source.boxwise:
+                raise UsageError(
+                    f"[stream]: {values.name} is of a format that is read as a whole; convert it to one that is read "
+                    "in parts, such as HDF5, TIFF or Zarr"
+                )
+            whole = source.shape[: len(values.shape)]
+            region = slices(job.input.region) if job.input.region else None
+            known = values, chosen_region(values.name, whole, region)[0]
+    result: tuple[Values, range] = comm.bcast(known, root=0)
+    return result
+
+
+def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, Trait], list[SlabPass], list[int]]:
+    """What the steps are, the passes, and the planes of a slab in each. Collective."""
+    assert job.stream is not None
+    with agreed(comm, f"preparing {job.output.path}"):
+        traits = traits_of(job, rehearse(job.steps, values), values)
+        passes = passes_of(job.steps, traits)
+        heights = [height_of(job.stream, slab_pass, values, traits, comm.size) for slab_pass in passes]
+    return traits, passes, heights
+
+
+def _volume(job: Job, comm: MPI.Intracomm, values: Values, planes: range, most: int) -> Volume:
+    """The volume, of which one plane tells where its cells lie; `most` planes are read at once. Collective."""
+    given = job.input
+    axes = {key: value for key, value in job.grid.items() if key != "topology"}
+    plane = io.load(
+        given.path, given.dataset, **given.choices, raw=given.raw, comm=comm, allow=given.allow,
+        components="auto" if given.components is None else given.components,
+        region=region_of(given, planes[:1]), **axes,
+    )  # fmt: skip
+    about = plane.grid
+    geometry: dict[str, Any] = {
+        "comm": comm, "spacing": about.spacing, "origin": about.origin, "units": about.units, "axes": about.axes,
+        "periodic": about.periodic,
+    }  # fmt: skip
+    whole = Grid(values.shape, **geometry)
+    # Planes whole or not, but not shared out by number: of a slab with others around it, ranks would own little.
+    usual = (1, *(None,) * (len(values.shape) - 1)) if len(values.shape) > 1 else None
+    base = Grid((most, *values.shape[1:]), topology=job.grid.get("topology", usual), **geometry)
+    return Volume(job, planes, whole, base, plane.dtype, plane.components)
+
+
+def _identity(job: Job, values: Values) -> dict[str, Any]:
+    """What decides the results, as far as it is known without reading the input."""
+    path = Path(split_path(job.input.path)[0])
+    seen = path.stat() if path.exists() else None
+    return {
+        "mpibatch": __version__,
+        "input": asdict(job.input),
+        "file": [seen.st_size, seen.st_mtime_ns] if seen else None,
+        "values": asdict(values),
+        "grid": {key: value for key, value in job.grid.items() if key != "topology"},
+        "steps": [asdict(step) for step in job.steps],
+    }
+
+
+class _Progress:
+    """What is told and noted after every slab."""
+
+    def __init__(self, report: Report, journal: SlabJournal, work: Work, counts: Sequence[int]) -> None:
+        self._report, self._journal, self._work = report, journal, work
+        self._slabs, self._words, self._since = sum(counts[: work.state.number]), "", time.monotonic()
+        self.total = sum(counts) + 1
+
+    def begin(self, number: int, passes: int) -> None:
+        self._words = f"pass {number + 1} of {passes}"
+        name_step(self._words)
+        self._report(self._slabs, self.total, self._words)
+
+    def is_due(self) -> bool:
+        """Whether the state is to be noted. Collective."""
+        verdict: bool = self._journal.comm.bcast(time.monotonic() - self._since >= EVERY, root=0)
+        return verdict
+
+    def tell(self) -> None:
+        """Tell of another slab. Local."""
+        self._slabs = min(self._slabs + 1, self.total - 1)
+        self._report(self._slabs, self.total, self._words)
+
+    def save(self, out: PlaneFile | None) -> None:
+        """Note the state. Collective."""
+        if out is not None:
+            self._work.state.digests |= out.digests
+        self._journal.save(self._work.state)
+        self._since = time.monotonic()
+
+
+class _Silence:
+    """Nothing is noted of what begins anew."""
+
+    def is_due(self) -> bool:
+        return False
+
+    def save(self, out: PlaneFile | None) -> None:
+        pass
+
+    def tell(self) -> None:
+        pass
+
+
+def _table_path(work: Work, name: str) -> str:
+    return work.files[name].path.replace(".values", ".table.h5")
+
+
+def _close_pass(work: Work, passes: list[SlabPass], journal: SlabJournal) -> None:
+    """Note that a pass is complete, and remove what was read for the last time. Collective."""
+    state = work.state
+    for kind, name in passes[state.number].scans:
+        if kind == ROWS:
+            contents.write(journal.comm, _table_path(work, name), {}, {"result": work.tables[name]}, {})
+    state.number, state.plane = state.number + 1, 0
+    journal.save(state)
+    between.remove(journal.comm, work.unread(passes, state.number))
+
+
+def _restore_tables(work: Work, passes: list[SlabPass]) -> None:
+    """Read the tables that earlier runs have filled. Collective."""
+    for slab_pass in passes[: work.state.number]:
+        for kind, name in slab_pass.scans:
+            if kind == ROWS:
+                work.tables[name] = contents.restored_table(work.comm, _table_path(work, name), "result")
+
+
+def _content(job: Job, comm: MPI.Intracomm) -> str | None:
+    content: str | None = None
+    with agreed(comm, f"reading {job.input.path}"):
+        if comm.rank == 0:
+            content = content_of(split_path(job.input.path)[0])
+    result: str | None = comm.bcast(content, root=0)
+    return result
+
+
+def _attributes(job: Job, work: Work, content: str | None) -> dict[str, Any]:
+    """The attributes of the output, as far as they are known; collective, as all must have them."""
+    digest = UNKNOWN
+    if work.is_input_read:
+        volume = work.volume
+        mine = digest_of(volume.dtype.str, volume.shape, work.state.digests[""]) if work.comm.rank == 0 else ""
+        digest = work.comm.bcast(mine, root=0)
+    return {**provenance(job), "inputs": inputs_text(job, digest, content)}
+
+
+def _laid_out(job: Job, work: Work, content: str | None) -> Any:
+    """The output, laid out for all that is known by now."""
+    fields, groups, tables = [], {}, {}
+    for step in job.steps:
+        if not step.save:
+            continue
+        notes = work.state.numbers.get(step.name, {})
+        trait, name = work.traits[step.name], normal_name(step.save)
+        if trait.kind == TABLE:
+            groups[name], tables[name] = notes, work.tables[step.name]
+            continue
+        shape = work.volume.grid.shape + trait.components
+        attrs = {**to_attributes(work.volume.grid), **notes}
+        fields.append(Dataset(name, shape, np.dtype(trait.dtype).str, attrs))
+    return written(
+        work.comm, job.output.path, PlaneContents(fields, tables, groups), _attributes(job, work, content),
+        offsets=work.state.offsets, keep=lambda: True,
+    )  # fmt: skip
+
+
+def _saved(name: str, work: Work, step: str) -> Saved:
+    notes, trait = work.state.numbers.get(step, {}), work.traits[step]
+    if trait.kind == TABLE:
+        table = work.tables[step]
+        nbytes = table.rows * sum(column.dtype.itemsize for column in table.values())
+        return Saved(name, (table.rows, len(table)), "table", nbytes, notes)
+    shape = work.volume.grid.shape + trait.components
+    return Saved(name, shape, trait.dtype, math.prod(shape) * np.dtype(trait.dtype).itemsize, notes)

@@ -1,0 +1,290 @@
+"""One pass over the slabs of a volume: what is read, computed, counted and written of each."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+import mpibatch.io as io
+from mpibatch.base.timing import phase
+from mpibatch.io.base.names import normal_name
+from mpibatch.io.seal.digests import of_field
+from mpibatch.job.document.checks import slices
+from mpibatch.job.execution.pipeline import apply
+from mpibatch.job.execution.steps import above, computed
+from mpibatch.job.file.schema import INPUT, Input, Job, Step
+from mpibatch.job.passes.schedule import COMPONENTS, COUNTS, EXTREMES, SPANS, SlabPass
+from mpibatch.job.passes.traits import LABEL, LOCAL, Trait
+from mpibatch.job.slabs import between
+from mpibatch.job.slabs.between import Between
+from mpibatch.job.slabs.components import Components, Renumbering
+from mpibatch.job.slabs.planes import add_digests
+from mpibatch.job.slabs.regions import Rows, Spans
+from mpibatch.job.slabs.scans import Counts, Extremes
+from mpibatch.job.slabs.slab import Slab, cropped, slabs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
+    from mpibatch.io.write.tables.region_table import RegionTable
+    from mpibatch.job.passes.schedule import SlabPass
+    from mpibatch.job.slabs.journal import State
+    from mpibatch.job.slabs.planes import PlaneFile
+    from mpibatch.mpi import MPI
+
+__all__ = ["Volume", "Work", "applied", "region_of"]
+
+Scan = Extremes | Counts | Components | Spans | Rows
+
+
+def applied(step: Step, kind: str, values: list[Field], numbers: Mapping[str, Mapping[str, float]]) -> Field:
+    """Return the result of a local step, or of a threshold that is known, on a part of the whole. Collective."""
+    if kind == LOCAL:
+        result: Any = apply(step, values).value
+    elif step.filter == "binarize":
+        result, _ = computed(step.filter, values, {}, {**step.parameters, **numbers[step.name]})
+    else:
+        result, _ = above(step.filter, values[0], [*numbers[step.name].values()])
+    field: Field = result
+    return field
+
+
+class Volume:
+    """What a job reads, by slabs.
+
+    Attributes
+    ----------
+    grid : of the whole; no field is on it.
+    base : of a slab: those of other heights are cut as it is.
+    dtype, components : of a cell.
+    """
+
+    def __init__(
+        self, job: Job, planes: range, grid: Grid, base: Grid, dtype: np.dtype[Any], components: tuple[int, ...]
+    ) -> None:
+        self.grid, self.base, self.dtype, self.components = grid, base, dtype, components
+        self._input, self._planes = job.input, planes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole, components last. Local."""
+        return self.grid.shape + self.components
+
+    def load(self, low: int, high: int, grid: Grid) -> Field:
+        """Read planes onto a grid of their shape. Collective."""
+        given = self._input
+        field: Field = io.load(
+            given.path, given.dataset, **given.choices, raw=given.raw, allow=given.allow, grid=grid,
+            region=region_of(self._input, self._planes[low:high]),
+        )  # fmt: skip
+        return field
+
+
+def region_of(given: Input, planes: range) -> tuple[slice, ...]:
+    """Return what is read of an input for some of its planes. Local."""
+    region = (slices(given.region) if given.region else None) or (slice(None),)
+    return slice(planes.start, planes.stop, planes.step), *region[1:]
+
+
+class Notes(Protocol):
+    """What becomes of a slab that is done."""
+
+    def is_due(self) -> bool:
+        """Whether the state is to be saved. Collective."""
+
+    def save(self, out: PlaneFile | None) -> None:
+        """Save it. Collective."""
+
+    def tell(self) -> None:
+        """Tell the reader. Collective."""
+
+
+class Work:
+    """The passes of a job over a volume, with what is known between them.
+
+    Attributes
+    ----------
+    comm, volume, traits, state : as given.
+    steps, files : by name: of those that are no table, the files in which results wait between passes.
+    tables : those that are filled, by name.
+    """
+
+    def __init__(
+        self, job: Job, comm: MPI.Intracomm, volume: Volume, traits: Mapping[str, Trait], state: State, folder: str
+    ) -> None:
+        self.comm, self.volume, self.traits, self.state = comm, volume, traits, state
+        self.steps: dict[str, Step] = {step.name: step for step in job.steps}
+        self.tables: dict[str, RegionTable] = {}
+        self._numbers: dict[str, Renumbering] = {}
+        self.files = {
+            step.name: Between(
+                f"{folder}/step-{number + 1:02d}.values",
+                volume.grid.shape + traits[step.name].components,
+                traits[step.name].dtype,
+            )
+            for number, step in enumerate(job.steps)
+        }
+
+    def run(self, slab_pass: SlabPass, height: int, out: PlaneFile | None, notes: Notes) -> None:
+        """Make a pass, from the plane on that is not done yet. Collective.
+
+        `notes` are asked after each slab whether the state is to be saved, which is done when results are on disk.
+        """
+        state, planes = self.state, self.volume.grid.shape[0]
+        scans = {(kind, name): self._scan(kind, name) for kind, name in slab_pass.scans}
+        kept = [*slab_pass.stores, *(name for kind, name in slab_pass.scans if kind == COMPONENTS)]
+        goes_on = state.plane > 0
+        with ExitStack() as stack:
+            writers = {
+                name: stack.enter_context(between.opened(self.comm, self.files[name], is_new=not goes_on))
+                for name in kept
+            }
+            for slab in slabs_of(slab_pass, planes, height, state.plane):
+                fields = self._computed(slab_pass, slab)
+                for name in slab_pass.stores:
+                    writers[name].put(fields[name], slab)
+                for (kind, name), scan in scans.items():
+                    self._count(kind, name, scan, fields, slab, writers)
+                for name in slab_pass.writes:
+                    assert out is not None
+                    saved = self.steps[name].save
+                    out.put(normal_name(str(saved)), fields[name], slab.inside(fields[name].grid), slab.start)
+                del fields
+                state.plane = slab.stop
+                self._note(scans)
+                if notes.is_due():
+                    with phase("io"):
+                        for writer in writers.values():
+                            writer.flush()
+                        if out is not None:
+                            out.flush()
+                    notes.save(out)
+                notes.tell()
+        for (kind, name), scan in scans.items():
+            self._finish(kind, name, scan)
+
+    def _computed(self, slab_pass: SlabPass, slab: Slab) -> dict[str, Field]:
+        """The results that a slab's targets need, and its targets, with the planes around it."""
+        grid = slab.grid(self.volume.base)
+        fields: dict[str, Field] = {}
+        numbered = {name for name in slab_pass.computes if self.traits[name].kind == LABEL}
+        with phase("io"):
+            for name in slab_pass.loads:
+                giver: Volume | Between = self.volume if name == INPUT else self.files[name]
+                fields[name] = giver.load(slab.low, slab.high, grid)
+            if INPUT in fields and self.state.number == 0:
+                self._digest(fields[INPUT], slab)
+        uses = {
+            source: name for name in slab_pass.computes if name not in numbered for source in self.steps[name].inputs
+        }
+        targets = {
+            *slab_pass.stores,
+            *slab_pass.writes,
+            *(s for _, name in slab_pass.scans for s in self.steps[name].inputs),
+        }
+        for name in slab_pass.computes:
+            fields[name] = self._renumbered(name, fields[name]) if name in numbered else self._apply(name, fields)
+            for source in [source for source, last in uses.items() if last == name and source not in targets]:
+                del fields[source], uses[source]
+        return fields
+
+    def _apply(self, name: str, fields: Mapping[str, Field]) -> Field:
+        step = self.steps[name]
+        return applied(step, self.traits[name].kind, [fields[source] for source in step.inputs], self.state.numbers)
+
+    def _renumbered(self, name: str, provisional: Field) -> Field:
+        if name not in self._numbers:
+            self._numbers[name] = Renumbering(self.state.scans[f"{COMPONENTS} {name}"])
+            self._numbers[name].finish()
+        return self._numbers[name].apply(provisional)
+
+    def _digest(self, u: Field, slab: Slab) -> None:
+        """Add a slab's own planes to the digests of the input."""
+        cells = int(np.prod(u.shape[1:], dtype=object))
+        total = self.volume.grid.shape[0] * cells * u.dtype.itemsize
+        part = of_field(self.comm, u, slab.inside(u.grid), slab.low * cells, total)
+        add_digests(self.state.digests, "", part)
+
+    def _scan(self, kind: str, name: str) -> Scan:
+        step, scans = self.steps[name], self.state.scans
+        known = scans.get(f"{kind} {name}", {})
+        if kind == EXTREMES:
+            return Extremes(known)
+        if kind == COUNTS:
+            return Counts(step, scans[f"{EXTREMES} {name}"]["ends"], known)
+        if kind == COMPONENTS:
+            return Components(step.parameters, self.traits[name].dtype, known)
+        if kind == SPANS:
+            return Spans(known)
+        spans = Spans(scans.get(f"{SPANS} {name}", {})).ends.copy()
+        if step.input in self.steps and self.traits[step.input].kind == LABEL:
+            spans[0] = self.state.numbers[step.input]["objects"]
+        rows = Rows(step, self.volume.grid, self._dtype(step.fields.get("intensity")), spans, known)
+        rows.open(self.files[name].path.replace(".values", ".rows"))
+        return rows
+
+    def _dtype(self, name: str | None) -> np.dtype[Any] | None:
+        if name is None:
+            return None
+        return self.volume.dtype if name == INPUT else np.dtype(self.traits[name].dtype)
+
+    def _count(
+        self, kind: str, name: str, scan: Scan, fields: Mapping[str, Field], slab: Slab,
+        writers: Mapping[str, between.Writer],
+    ) -> None:  # fmt: skip
+        """Take a slab in."""
+        step = self.steps[name]
+
+        def own(source: str | None) -> Field | None:
+            field = fields.get(source or "")
+            return None if field is None else cropped(field, slab.start - slab.low, slab.stop - slab.low)
+
+        first = own(step.input)
+        if isinstance(scan, Spans):
+            scan.add(first, own(step.fields.get("intensity")))
+            return
+        assert first is not None
+        if isinstance(scan, Components):
+            provisional = scan.add(fields[step.input], slab, self.files[name])
+            writers[name].put(provisional, slab)
+        elif isinstance(scan, Rows):
+            scan.add(first, own(step.fields.get("intensity")), slab.start)
+        else:
+            scan.add(first)
+
+    def _note(self, scans: Mapping[tuple[str, str], Scan]) -> None:
+        for (kind, name), scan in scans.items():
+            self.state.scans[f"{kind} {name}"] = scan.arrays()
+
+    def _finish(self, kind: str, name: str, scan: Scan) -> None:
+        """Draw the conclusion from all slabs."""
+        step = self.steps[name]
+        if isinstance(scan, Counts):
+            limits = np.atleast_1d(np.asarray(scan.threshold())).tolist()
+            names = ["threshold"] if len(limits) == 1 else [f"threshold-{n}" for n in range(len(limits))]
+            self.state.numbers[name] = dict(zip(names, limits, strict=True))
+            if step.filter == "binarize" and float(limits[0]) == limits[0]:
+                self.state.numbers[name] = {"threshold": float(limits[0])}
+        elif isinstance(scan, Components):
+            self.state.numbers[name] = {"objects": scan.count}
+        elif isinstance(scan, Rows):
+            self.tables[name] = scan.table()
+
+    @property
+    def is_input_read(self) -> bool:
+        """Whether all of it has been. Local."""
+        return self.state.number > 0 or self.state.plane == self.volume.grid.shape[0]
+
+    def unread(self, passes: list[SlabPass], number: int) -> list[str]:
+        """Return the files that no pass from a number on reads. Local."""
+        read = {name for slab_pass in passes[number:] for name in slab_pass.loads}
+        written = {
+            name
+            for slab_pass in passes[:number]
+            for name in [*slab_pass.stores, *(n for k, n in slab_pass.scans if k == COMPONENTS)]
+        }
+        return [self.files[name].path for name in written - read]

@@ -1,0 +1,134 @@
+"""Streamed jobs without MPI: passes, what a section [stream] may say, plans, a killed run, sheets of previews."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mpibatch.base.errors import UsageError
+from mpibatch.cli import main
+from mpibatch.job import parse
+from mpibatch.job.file.stream import lasting_text
+from mpibatch.job.passes.memory import height_of, rank_bytes
+from mpibatch.job.passes.schedule import passes_of
+from mpibatch.job.passes.traits import ROWS, Trait, traits_of
+from mpibatch.job.plan import plan
+from mpibatch.job.rehearsal import Rehearsed, Values
+from mpibatch.measure._properties.properties import PROPERTIES, check
+
+JOB = """
+[input]
+path = "in.h5"
+[[step]]
+name = "smooth"
+filter = "gaussian_filter"
+sigma = 1
+[[step]]
+filter = "threshold_otsu"
+[[step]]
+filter = "label"
+save = true
+[output]
+path = "out.h5"
+record = false
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("in.h5", "w") as file:
+        file["raw"] = np.random.default_rng(7).random((9, 8, 7)).astype("f4")
+    return tmp_path
+
+
+def test_the_section_is_checked() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(JOB + '[stream]\nmemory = "much"\nslab = 0\n[checkpoint]\n[grid]\nsizes = [[9], [], []]\n')
+    words = str(caught.value)
+    for part in ('memory = "much"', "slab = 0", "[checkpoint]", "[grid] sizes"):
+        assert part in words
+    with pytest.raises(UsageError, match="compression"):
+        parse(JOB.replace("record = false", 'compression = "gzip"') + "[stream]\n")
+
+
+def test_the_text_that_lasts_is_without_it() -> None:
+    stream = '[stream]\nslab = 3\nmemory = "1 GiB"\n'
+    assert lasting_text(JOB + stream) == JOB
+    assert lasting_text(f"{JOB}# --set stream.slab=3\n# --set smooth.sigma=2\n") == f"{JOB}# --set smooth.sigma=2\n"
+    assert lasting_text(stream + JOB.lstrip()) == JOB.lstrip()
+
+
+def test_passes() -> None:
+    job = parse(JOB)
+    values = Values("in", (100, 50, 40), (), "float32", (False,) * 3)
+    known = [Rehearsed("float32", (), (4, 4, 4)), Rehearsed("bool", (), (0, 0, 0)), Rehearsed("int32", (), (1, 1, 1))]
+    traits = traits_of(job, known, values)
+    assert traits["smooth"] == Trait("local", (4, 4), 1, "float32")
+    first, second, third, last = passes_of(job.steps, traits)
+    assert (first.loads, first.computes, first.stores, first.reach) == (("input",), ("smooth",), ("smooth",), (4, 4))
+    assert (second.loads, second.computes, second.scans) == (("smooth",), (), (("counts", "threshold_otsu"),))
+    assert (third.computes, third.scans) == (("threshold_otsu",), (("components", "label"),))
+    assert third.reach == (1, 0)
+    assert (last.loads, last.writes, last.stores) == (("label",), ("label",), ())
+    streamed = parse(JOB + '[stream]\nmemory = "321 MiB"\n')
+    assert streamed.stream is not None
+    for ranks in (1, 3):
+        height = height_of(streamed.stream, first, values, traits, ranks)
+        assert rank_bytes(height, first, values, traits, ranks) <= 321 << 20
+        assert height == 100 or rank_bytes(height + 1, first, values, traits, ranks) > 321 << 20
+
+
+def test_properties_that_add_up_are_properties() -> None:
+    assert {*ROWS} < {*PROPERTIES}
+    assert check([name for name in ROWS if name not in ("eccentricity", "orientation")], 3, True, (1.0,) * 3)
+
+
+def test_a_plan_tells_the_passes(folder: Path) -> None:
+    words = plan(parse(JOB + "[stream]\nslab = 4\n"), 2)
+    assert "pass 1  3 slabs of 4 planes and 8 around" in words
+    assert words.count("\npass ") == 4
+    assert main(["plan", str(folder / "none.toml")]) != 0
+
+
+def test_a_killed_run_is_resumed(folder: Path) -> None:
+    (folder / "whole.toml").write_text(JOB)
+    (folder / "job.toml").write_text(JOB + "[stream]\nslab = 2\n")
+    assert main(["run", "whole.toml", "--quiet"]) == 0
+    whole = hashlib.sha256(Path("out.h5").read_bytes()).hexdigest()
+    Path("out.h5").unlink()
+    program = (
+        "import os, signal\nfrom mpibatch.job import parse, run\nfrom mpibatch.job.slabs import stream\n"
+        "stream.EVERY = 0\n"
+        "def report(done, total, name):\n    if done == 8: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run(parse(open('job.toml').read()), report=report)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=dict(os.environ), capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert {path.name for path in Path("out.h5.stream").iterdir()} == {"progress.npz", "step-01.values"}
+    assert main(["run", "job.toml", "--quiet"]) == 2  # what is left is in the way
+    assert main(["run", "job.toml", "--quiet", "--resume"]) == 0
+    assert hashlib.sha256(Path("out.h5").read_bytes()).hexdigest() == whole
+    assert not Path("out.h5.stream").exists()
+
+
+def test_sheets_of_previews(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    (folder / "job.toml").write_text(JOB)
+    words = ["preview", "job.toml", "sheet.png", "--slice", "z=3", "--step", "smooth"]
+    assert main([*words, "--sweep", "smooth.sigma=1,2,[1,2,3]"]) == 0
+    assert "3 pictures" in capsys.readouterr().out
+    with Image.open("sheet.png") as image:
+        assert image.size == (2 * (7 * 34 + 12), 2 * (8 * 34 + 24))
+    assert main(["preview", "job.toml", "part.h5", "--region", "2:4", "--step", "smooth"]) == 0
+    with h5py.File("part.h5") as file:
+        assert file["preview"].shape == (2, 8, 7)
+    for wrong in (["--sweep", "smooth.sigma"], ["--slice", "q=3"], ["--slice", "z=9"], ["--region", "x"]):
+        assert main([*words[:3], "--step", "smooth", *wrong]) == 2

@@ -1,0 +1,184 @@
+"""Streamed jobs on all ranks: the bytes of the run in memory, whatever the slabs; what is left is gone on with."""
+
+import hashlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import mpibatch as mb
+from mpibatch.job import parse, run
+
+pytestmark = pytest.mark.mpi
+
+SHAPE = (7, 9, 5)
+OUTPUT = '[output]\npath = "{folder}/out.h5"\nrecord = false\n'
+FULL = "[" + ", ".join(["[" + ", ".join(["[1, 1, 1]"] * 3) + "]"] * 3) + "]"
+LOCAL = """
+filter = "gaussian_filter"
+sigma = 1.5
+save = true
+[[step]]
+filter = "rank_filter"
+rank = 2
+size = 3
+origin = 1
+[[step]]
+filter = "binarize"
+threshold = 0.45
+save = "mask"
+"""
+OBJECTS = """
+name = "smooth"
+filter = "uniform_filter"
+size = 3
+[[step]]
+filter = "threshold_otsu"
+[[step]]
+filter = "label"
+save = "labels"
+[[step]]
+filter = "regionprops_table"
+intensity = "smooth"
+properties = ["label", "area", "centroid", "bbox", "inertia_tensor_eigvals", "intensity_mean", "centroid_weighted"]
+save = "table"
+[[step]]
+filter = "grey_dilation"
+input = "label"
+size = 3
+save = "grown"
+"""
+MORE = f"""
+filter = "binarize"
+input = "input"
+threshold = 0.93
+[[step]]
+filter = "label"
+structure = {FULL}
+save = true
+[[step]]
+filter = "regionprops_table"
+save = "corners"
+[[step]]
+filter = "convert"
+input = "input"
+dtype = "u1"
+scale = 5
+[[step]]
+filter = "label"
+label_values = true
+save = "levels"
+[[step]]
+filter = "threshold_multiotsu"
+input = "convert"
+save = true
+[[step]]
+filter = "threshold_triangle"
+input = "input"
+save = true
+[[step]]
+filter = "binarize"
+input = "convert"
+save = "bright"
+"""
+
+
+@pytest.fixture
+def folder(shared_tmp):
+    comm = mb.Grid(1).comm
+    if comm.rank == 0:
+        with h5py.File(shared_tmp / "in.h5", "w") as file:
+            file["raw"] = np.random.default_rng(7).random((SHAPE[0] + 2, *SHAPE[1:])).astype("f4")
+    comm.Barrier()
+    return shared_tmp
+
+
+def job_of(folder: Path, steps: str, more: str = ""):
+    text = f'[input]\npath = "{folder}/in.h5"\nregion = "1:-1"\n[[step]]\n{steps}' + OUTPUT.format(folder=folder)
+    return parse(text + more)
+
+
+def bytes_of(folder: Path) -> str:
+    return hashlib.sha256((folder / "out.h5").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("steps", "heights"), [(LOCAL, (1, 40)), (OBJECTS + "[[step]]" + MORE, (2,))], ids=["local", "objects"]
+)
+def test_the_bytes_are_those_of_the_run_in_memory(folder, steps, heights):
+    comm = mb.Grid(1).comm
+    run(job_of(folder, steps))
+    whole = bytes_of(folder)
+    for planes in heights:
+        comm.Barrier()
+        summary = run(job_of(folder, steps, f"[stream]\nslab = {planes}\n"))
+        assert summary.shape == SHAPE
+        assert bytes_of(folder) == whole, f"slabs of {planes} planes"
+        assert not (folder / "out.h5.stream").exists()
+    comm.Barrier()
+
+
+def test_what_is_left_is_gone_on_with_by_other_slabs(folder, monkeypatch):
+    """Stopped after each slab in turn, at last also between passes and while the output is written."""
+    monkeypatch.setattr("mpibatch.job.slabs.stream.EVERY", 0.0)
+    comm = mb.Grid(1).comm
+    run(job_of(folder, OBJECTS))
+    whole = bytes_of(folder)
+    comm.Barrier()
+
+    class Stop(mb.RunError):
+        pass
+
+    done: list[int] = []
+
+    def stopping(count: int, total: int, name: str) -> None:
+        if count and name.startswith("pass"):
+            done.append(count)
+            if len(done) % 2 == 0:
+                raise Stop("enough")
+
+    start = "anew"
+    for planes in range(2, 40):
+        try:
+            run(job_of(folder, OBJECTS, f"[stream]\nslab = {planes}\n"), report=stopping, start=start)
+        except Stop:
+            assert (folder / "out.h5.stream").is_dir()
+            with pytest.raises(mb.UsageError, match="--resume"):
+                run(job_of(folder, OBJECTS, "[stream]\nslab = 2\n"))
+            start = "resume"
+        else:
+            break
+    assert planes > 5
+    assert bytes_of(folder) == whole
+    assert not (folder / "out.h5.stream").exists()
+
+
+def test_another_job_does_not_take_it_up(folder, monkeypatch):
+    monkeypatch.setattr("mpibatch.job.slabs.stream.EVERY", 0.0)
+
+    def stopping(count: int, total: int, name: str) -> None:
+        if count == 2:
+            raise mb.RunError("enough")
+
+    with pytest.raises(mb.RunError, match="enough"):
+        run(job_of(folder, OBJECTS, "[stream]\nslab = 6\n"), report=stopping)
+    with pytest.raises(mb.UsageError, match="another job"):
+        run(job_of(folder, LOCAL, "[stream]\nslab = 6\n"), start="resume")
+    run(job_of(folder, LOCAL, "[stream]\nslab = 6\n"), start="anew")
+    streamed = bytes_of(folder)
+    mb.Grid(1).comm.Barrier()
+    run(job_of(folder, LOCAL))
+    assert bytes_of(folder) == streamed
+
+
+def test_what_cannot_be_streamed_is_refused_at_once(folder):
+    steps = 'filter = "canny"\n[[step]]\nfilter = "distance_transform_edt"\n[[step]]\nfilter = "sobel"\nmode = "wrap"\n'
+    with pytest.raises(mb.UsageError) as caught:
+        run(job_of(folder, steps, "[stream]\n"))
+    words = str(caught.value)
+    for part in ("step 1 (canny", "step 2 (distance_transform_edt", "step 3 (sobel", "leave [stream] out"):
+        assert part in words
+    with pytest.raises(mb.UsageError, match="a slab of one plane"):
+        run(job_of(folder, LOCAL, '[stream]\nmemory = "1 MiB"\n'))
+    assert not (folder / "out.h5").exists()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Pseudo-spectral, 48³ and 64³: the peak of dissipation of Taylor's and Green's vortices at a Reynolds number of 100.
 PEAK, PEAK_TIME = 0.012975, 4.887
-# Twice the growth of amplitudes: by Chebyshev's polynomials, as in the tests, and by Orszag 1971.
+# Twice the growth of amplitudes: by polynomials of Chebyshev, as in the tests, and by Orszag 1971.
 GROWTH = {7500: 2 * 0.00223498, 10000: 2 * 0.00373967}
 
 
@@ -150,10 +150,3 @@ def extrapolated(sizes: tuple[int, int], values: list[Any]) -> Any:
 
 
 FLOWS = {"dns-step": steps, "dns-poisson": poisson, "dns-taylor-green": peak, "dns-wave": growth}
-
-
-def run(only: str, *, quick: bool) -> None:
-    """Run the cases whose name contains this. Collective."""
-    for name, bench in FLOWS.items():
-        if only in name:
-            bench(quick=quick)

@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from _bench_flows import run as bench_flows  # type: ignore[import-not-found]
+from _bench_flows import FLOWS  # type: ignore[import-not-found]
 from _bench_sky import SKY  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
@@ -117,10 +117,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a tenth of the paths, and two runs of each")
     options = parser.parse_args()
-    for name, bench in SKY.items():
+    for name, bench in (FLOWS | SKY).items():
         if options.only in name:
             bench(quick=options.quick)
-    bench_flows(options.only, quick=options.quick)
     bench_risk([name for name in CASES if options.only in name], quick=options.quick)
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mpibatch.io as io
-from mpibatch.base.csv_tables import csv_columns
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.json_files import write_json
 from mpibatch.base.log import logger
 from mpibatch.io.base.names import SEPARATOR, split_path, user_path
+from mpibatch.io.read.csv_columns import csv_columns
 from mpibatch.job.execution.pipeline import run
 from mpibatch.job.execution.simulation import simulate
 from mpibatch.job.file.batch import BatchJob, Values, cell_value, of_grid, of_paths, of_rows

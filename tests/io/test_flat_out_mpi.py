@@ -94,6 +94,8 @@ def test_several_fields_are_extensions_of_one_fits_file(shared_tmp: Path) -> Non
     path = shared_tmp / "many.fits"
     image, counts = field(values("f4")), field(values("u2"))
     mb.save(path, {"sky/image": image, "counts": counts}, attrs={"observer": "A"})
+    data = path.read_bytes()
+    assert data[data.index(b"XTENSION") :][:20] == b"XTENSION= 'IMAGE   '"
     for name, u in (("sky/image", image), ("counts", counts)):
         np.testing.assert_array_equal(mb.load(path, name).owned, mb.load(path, name, grid=u.grid).owned)
         assert mb.load(path, name, grid=u.grid).owned.tobytes() == u.owned.tobytes()
@@ -148,5 +150,11 @@ def test_what_a_format_has_no_place_for_is_refused(shared_tmp: Path) -> None:
     refused(mb.UsageError, "no float16", mb.save, fits, a=u.astype("f2"))
     refused(mb.RunError, "no folder", mb.save, shared_tmp / "b" / "a.fits", a=u)
     assert not list(shared_tmp.iterdir())
+    if COMM.size > 1:
+        for suffix in (".fits", ".nii", ".npy", ".ome.tif"):
+            other = u.astype("f4") if COMM.rank else u
+            refused(mb.UsageError, "f8|f4", mb.save, shared_tmp / f"b{suffix}", a=other)
+        refused(mb.UsageError, "f8|x", mb.save, fits, a=u, attrs={"x": COMM.rank})
+        assert not list(shared_tmp.iterdir())
     mb.save(fits, a=u)
     refused(mb.RunError, "it exists", mb.save, fits, a=u, overwrite=False)

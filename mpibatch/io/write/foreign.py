@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
+from mpibatch.fields.field import Field
 from mpibatch.io.base.names import foreign_format
-from mpibatch.mpi import agreed
+from mpibatch.mpi import agreed, same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ def save(
         return
     with agreed(comm, f"writing {path}"):
         check_options(path, (("dataset_attrs", about), ("chunks", options.chunks)))
+    same(comm, f"{kind} of {[_signature(name, u) for name, u in sorted(fields.items())]} with {sorted(attrs.items())}")
     if kind == "OME-TIFF":
         from mpibatch.io.write.tiff import writer as tiff
 
@@ -46,6 +48,11 @@ def save(
     with agreed(comm, f"writing {path}"):
         check_options(path, (("compression", options.compression), ("pyramid", options.pyramid)))
     flat.save(comm, path, fields, attrs, overwrite=overwrite, kind=str(kind))
+
+
+def _signature(name: str, u: Any) -> tuple[Any, ...]:
+    """What all ranks must have alike of a field, or table."""
+    return (name, u.dtype.str, u.grid.shape, u.components) if isinstance(u, Field) else (name, type(u).__name__)
 
 
 def check_options(path: str, options: Sequence[tuple[str, Any]]) -> None:

@@ -122,7 +122,9 @@ def _positions(grid: Grid) -> Iterator[tuple[str, Any]]:
 
 def packed(cards: Sequence[tuple[str, Any]]) -> bytes:
     """Return the header of these (keyword, value). Local."""
-    text = "".join(f"{key:<8}= {_value(value):>20}".ljust(CARD) for key, value in cards) + "END".ljust(CARD)
+    # The fixed format: a text begins in column 11, all else ends in column 30.
+    words = ((key, f"{_value(value):{'<' if isinstance(value, str) else '>'}20}") for key, value in cards)
+    text = "".join(f"{key:<8}= {word}".ljust(CARD) for key, word in words) + "END".ljust(CARD)
     return text.ljust(-(-len(text) // BLOCK) * BLOCK).encode("ascii")
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["committed"]
 
-OLD = ".old"  # behind the name of a folder that is being replaced, where two cannot change names
+OLD = ".part.old"  # behind the name of a folder that is being replaced, where two cannot change names
 _CWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2  # of Linux' renameat2
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

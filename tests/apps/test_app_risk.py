@@ -253,8 +253,9 @@ def test_the_shortfall_is_the_mean_of_all_that_is_as_bad():
             rest = share = Fraction(100 - percent, 100) * count
             total = Fraction(0)
             for loss in sorted(losses, reverse=True):
-                total += Fraction(loss) * min(rest, 1)
-                rest -= min(rest, 1)
+                taken = min(rest, Fraction(1))
+                total += Fraction(loss) * taken
+                rest -= taken
             measured = tail(profits, 0.5, percent / 100).shortfall
             assert measured == pytest.approx(float(total / share), rel=1e-14), (count, percent)
     squares = of([-float(i * i) for i in range(34)])

@@ -69,7 +69,9 @@ def compare(case: str, ours: Callable[[], object], plain: Callable[[], object], 
 
 def main() -> None:
     """Run all cases."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="less data")
     parser.add_argument("--only", default="", metavar="CASE", help="only cases whose name contains this")
     parser.add_argument("--folder", help="where files are written (default: the folder for temporary files)")

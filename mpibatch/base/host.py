@@ -7,10 +7,18 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mpibatch.base.errors import UsageError
+from mpibatch.base.units import bytes_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Caches", "available_memory", "caches", "core_quota", "cpu_model", "home", "memory_limit", "usable_memory"]
+__all__ = [
+    "LIMIT_VARIABLE", "Caches", "allowed_memory", "available_memory", "caches", "core_quota", "cpu_model", "home",
+    "memory_limit", "usable_memory",
+]  # fmt: skip
+
+LIMIT_VARIABLE = "MPIBATCH_MEMORY_LIMIT"
 
 ROOT = Path("/")
 
@@ -92,6 +100,17 @@ def usable_memory(root: Path = ROOT) -> int:
     """Return the bytes that this host has, or that the control groups of this process allow of it. Local."""
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(whole, memory_limit(root) or whole)
+
+
+def allowed_memory() -> int | None:
+    """Return the bytes that $MPIBATCH_MEMORY_LIMIT allows a rank, e.g. of "500M" or "2G"; None if unset. Local."""
+    text = os.environ.get(LIMIT_VARIABLE, "").strip()
+    if not text:
+        return None
+    limit = bytes_of(text)
+    if limit is not None:
+        return limit
+    raise UsageError(f"{LIMIT_VARIABLE}={text!r} is no amount of memory; give bytes, or a number with K, M, G or T")
 
 
 def available_memory(root: Path = ROOT) -> int:

@@ -96,7 +96,7 @@ def _check_world(comm: Any) -> None:
 
 def _chosen(ranks: int, hosts: Hosts) -> str:
     """What the user decides on, and perhaps decided otherwise than was meant: ranks, threads, cores, memory."""
-    from mpibatch.filters._engine.memory import LIMIT_VARIABLE
+    from mpibatch.base.host import LIMIT_VARIABLE
 
     cores, limit = plural(hosts.cores, "core"), os.environ.get(LIMIT_VARIABLE, "").strip()
     if ranks > 1:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.base.host import available_memory
-from mpibatch.base.units import bytes_of, bytes_text
+from mpibatch.base.host import LIMIT_VARIABLE, allowed_memory, available_memory
+from mpibatch.base.units import bytes_text
 from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
@@ -17,9 +16,8 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
 
-__all__ = ["LIMIT_VARIABLE", "check_memory", "memory_limit", "padded_bytes", "slab_bytes"]
+__all__ = ["LIMIT_VARIABLE", "check_memory", "padded_bytes", "slab_bytes"]
 
-LIMIT_VARIABLE = "MPIBATCH_MEMORY_LIMIT"
 # Bytes below which nothing is asked, and below which only a limit that the user set counts.
 _SMALL, _ORDINARY = 2**20, 2**26
 
@@ -43,17 +41,6 @@ def padded_bytes(u: Field, reach: Sequence[tuple[int, int]], itemsize: int) -> i
     return math.prod(extents) * math.prod(u.components) * itemsize
 
 
-def memory_limit() -> int | None:
-    """Return the bytes that $MPIBATCH_MEMORY_LIMIT allows a rank, e.g. of "500M" or "2G"; None if unset. Local."""
-    text = os.environ.get(LIMIT_VARIABLE, "").strip()
-    if not text:
-        return None
-    limit = bytes_of(text)
-    if limit is not None:
-        return limit
-    raise UsageError(f"{LIMIT_VARIABLE}={text!r} is no amount of memory; give bytes, or a number with K, M, G or T")
-
-
 def check_memory(
     grid: Grid,
     operation: str,
@@ -74,7 +61,7 @@ def check_memory(
         neighbors = host.size
         host.Free()
     with agreed(grid.comm, operation):
-        limit = memory_limit()
+        limit = allowed_memory()
         if limit is not None:
             if needed > limit:
                 allowance = f"{LIMIT_VARIABLE} allows {bytes_text(limit)}"

@@ -78,8 +78,7 @@ class Input:
 class Output:
     """What is written: one HDF5 file, or the format that its name stands for. `dataset` names the last step's result.
 
-    `record`: with a record of the run; `compression`, `chunks`, `driver`, `pyramid`, `encrypt`, `disclose` are as in
-    `mpibatch.save`.
+    `record`: with a record of the run; the others are as in `mpibatch.save`.
     """
 
     path: str
@@ -241,10 +240,8 @@ def checkpointing(document: Mapping[str, Any], tables: Mapping[str, Mapping[str,
     """Return what the section [checkpoint] says, if there is one. Local."""
     if "checkpoint" not in document:
         return None
-    given = dict(tables["checkpoint"])
-    if "every_steps" not in given:
-        given.setdefault("every_minutes", EVERY_MINUTES)
-    return Checkpointing(**{"path": f"{tables['output'].get('path', '')}.checkpoints", **given})
+    given = {"path": f"{tables['output'].get('path', '')}.checkpoints", **tables["checkpoint"]}
+    return Checkpointing(**({} if "every_steps" in given else {"every_minutes": EVERY_MINUTES}) | given)
 
 
 def check_fit(job: Job, ndim: int) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.host import allowed_memory
 from mpibatch.base.units import bytes_of, bytes_text
-from mpibatch.filters._engine.memory import LIMIT_VARIABLE
 from mpibatch.job.file.schema import INPUT
 from mpibatch.job.passes.schedule import COMPONENTS
 
@@ -30,13 +29,8 @@ LABELS = 10  # bytes of a cell whose components are looked for
 
 def allowed(settings: Streaming) -> int:
     """Return the bytes that a rank may take, for all that it does. Local. UsageError."""
-    text = settings.memory or os.environ.get(LIMIT_VARIABLE, "").strip()
-    if not text:
-        return DEFAULT
-    amount = bytes_of(text)
-    if amount is None:
-        raise UsageError(f"{LIMIT_VARIABLE}={text!r} is no amount of memory; give bytes, or a number with K, M, G or T")
-    return amount
+    amount = bytes_of(settings.memory) if settings.memory else allowed_memory()
+    return DEFAULT if amount is None else amount
 
 
 def _plane_bytes(slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:

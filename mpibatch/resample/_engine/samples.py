@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
+from mpibatch.base.host import LIMIT_VARIABLE, allowed_memory
 from mpibatch.base.timing import phase as timed
 from mpibatch.base.units import bytes_text
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.parcels import Runs, fetch, length, runs_of
-from mpibatch.filters._engine.memory import LIMIT_VARIABLE, memory_limit
 from mpibatch.mpi import MPI, agreed
 from mpibatch.resample._engine.coefficients import filter_axis, padding_of
 from mpibatch.resample._loops import samples as loops
@@ -196,7 +196,7 @@ def fill(name: str, c: Coefficients, request: SampleRequest, out: Array) -> None
     """Fill an array, of the request's box and the field's components, with values between its cells. Collective."""
     comm = c.field.grid.comm
     with agreed(comm, name), timed("compute"):
-        limit = memory_limit()
+        limit = allowed_memory()
         room = limit or max(LEAST, 4 * (c.field.owned.nbytes + out.nbytes))
         pieces = list(_pieces(name, c, request, room)) if request.box.size else []
     with timed("halo"):

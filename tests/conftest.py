@@ -6,6 +6,7 @@ Tests marked `mpi` run on every rank of an mpiexec (`--with-mpi`); all others ru
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -135,6 +136,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=small)
     if TALLY in config.stash:
         config.stash[TALLY].too_few_ranks.update({item.nodeid: needed[item] for item in small})
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Commands that a test runs in this process send the log to its standard error, which is gone afterwards."""
+    log = logging.getLogger("mpibatch")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 @pytest.fixture

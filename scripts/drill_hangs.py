@@ -141,7 +141,11 @@ def run(name: str, seconds: float, folder: Path | None = None) -> tuple[int, str
         launcher = [*shlex.split(os.environ.get("MPIBATCH_MPIEXEC", own)), "-n", str(RANKS)]
         command = [*launcher, sys.executable, __file__, "--seconds", str(seconds), "--live", name, str(place)]
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
-        with subprocess.Popen(command, stdin=null, stdout=null, stderr=pipe, text=True) as job:
+        # Open MPI's launchers share a folder, which one removes at its end while another begins.
+        own_folder = {"OMPI_MCA_orte_tmpdir_base": str(place)}
+        with subprocess.Popen(
+            command, stdin=null, stdout=null, stderr=pipe, text=True, env=os.environ | own_folder
+        ) as job:
             try:
                 _, error = job.communicate(timeout=LIMIT)
             except subprocess.TimeoutExpired:

@@ -82,9 +82,11 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[Rehearsed]:
 
     grid = Grid(_extents(steps, values), comm=MPI.COMM_SELF, periodic=values.periodic)
     source = Field(grid, values.dtype, 0, values.channels)
-    # Neither constant nor large: some functions refuse the one, and others overflow.
+    # Neither constant nor large: some functions refuse the one, and others overflow. And without a period, which would
+    # leave slopes that are all alike.
     levels = 2 if source.dtype.kind == "b" else LEVELS
-    source.owned[...] = np.arange(math.prod(source.owned.shape)).reshape(source.owned.shape) % levels
+    scattered = (np.arange(source.owned.size, dtype=np.int64) * 2654435761 >> 16) % levels
+    source.owned[...] = scattered.reshape(source.owned.shape)
     results: dict[str, Value] = {INPUT: source}
     descriptions: list[Rehearsed] = []
     for number, step in enumerate(steps):

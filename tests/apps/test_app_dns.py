@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -14,35 +13,12 @@ import mpibatch as mb
 from mpibatch.apps.dns import Parameters
 from mpibatch.apps.dns.waves import tollmien_schlichting
 from mpibatch.io import describe, digest
+from tests.support.programs import Case, ran
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Launch
-
-# Runs one case after another; what goes wrong is told by every rank.
-DRIVER = """
-import json, sys
-import mpibatch as mb
-from mpibatch.apps import dns
-for parameters, options in json.loads(sys.argv[1]):
-    try:
-        known = {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}
-        with mb.Simulation(**options) as simulation:
-            dns.run(dns.Parameters(**known), simulation)
-    except mb.MpibatchError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
-"""
-Case = tuple[dict[str, Any], dict[str, Any]]
-
-
-def ran(launch: Launch, folder: Path, ranks: int, cases: dict[str, Case]) -> list[str]:
-    """Run the cases, each into a file of its name, and return the lines written."""
-    folder.mkdir(exist_ok=True)
-    listed = [(parameters, options | {"output": f"{name}.h5"}) for name, (parameters, options) in cases.items()]
-    done = launch(ranks, "-c", DRIVER, json.dumps(listed), cwd=folder, timeout=170)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def rows(folder: Path, name: str) -> dict[str, np.ndarray]:
@@ -84,7 +60,7 @@ CHANNELS: dict[str, Case] = {
 def test_taylor_and_green(launch: Launch, tmp_path: Path) -> None:
     folders = [tmp_path / str(ranks) for ranks in (1, 3)]
     for ranks, folder in zip((1, 3), folders, strict=True):
-        assert ran(launch, folder, ranks, BOXES) == []
+        assert ran(launch, folder, ranks, "dns", BOXES) == []
     assert digests(folders[0]) == digests(folders[1])
 
     # In a plane: exact, but for errors of second order, of the velocities and of their decay.
@@ -112,7 +88,7 @@ def test_taylor_and_green(launch: Launch, tmp_path: Path) -> None:
 def test_energy_of_eddies(launch: Launch, tmp_path: Path) -> None:
     folders = [tmp_path / str(ranks) for ranks in (1, 3)]
     for ranks, folder in zip((1, 3), folders, strict=True):
-        lines = ran(launch, folder, ranks, EDDIES)
+        lines = ran(launch, folder, ranks, "dns", EDDIES)
         assert len(lines) == ranks
         for line in lines:
             assert line.startswith("RunError: dt = 0.6 is not stable at t = 0, step 0: the longest step for these")
@@ -141,10 +117,10 @@ def test_energy_of_eddies(launch: Launch, tmp_path: Path) -> None:
 def test_channels(launch: Launch, tmp_path: Path) -> None:
     folders = [tmp_path / str(ranks) for ranks in (1, 3)]
     for ranks, folder in zip((1, 3), folders, strict=True):
-        assert ran(launch, folder, ranks, CHANNELS) == []
+        assert ran(launch, folder, ranks, "dns", CHANNELS) == []
     assert digests(folders[0]) == digests(folders[1])
 
-    assert ran(launch, tmp_path, 1, WAVES) == []
+    assert ran(launch, tmp_path, 1, "dns", WAVES) == []
     # The energy of the wave across the channel grows as exp(2 k Im(c) t), k = 1; the cells' error is of second order.
     growth = [np.diff(np.log(rows(tmp_path, f"wave{n}")["energy_y"])) / 4 for n in (48, 64)]
     assert (growth[1] > growth[0]).all()
@@ -169,7 +145,7 @@ def test_flows_that_do_not_change_along_an_axis(launch: Launch, tmp_path: Path) 
     """In three axes they are those in the two others, whichever these are; and channels of three axes."""
     plane = {"problem": "turbulence", "shape": [12, 16], "length": [3.0, 4.0], "viscosity": 0.02, "dt": 0.02}
     channel = NOISE | {"shape": [12, 16], "dt": 0.02}
-    assert ran(launch, tmp_path, 1, {"plane": (plane, {"steps": 10}), "channel": (channel, {"steps": 10})}) == []
+    assert ran(launch, tmp_path, 1, "dns", {"plane": (plane, {"steps": 10}), "channel": (channel, {"steps": 10})}) == []
     cases: dict[str, Case] = {}
     for name, given in (("plane", plane), ("channel", channel)):
         with h5py.File(tmp_path / f"{name}.h5") as file:
@@ -187,7 +163,7 @@ def test_flows_that_do_not_change_along_an_axis(launch: Launch, tmp_path: Path) 
     cases["noise"] = (channel | {"shape": [6, 8, 7], "keep": "flow"}, {"steps": 5})
     folders = [tmp_path / str(ranks) for ranks in (1, 3)]
     for ranks, folder in zip((1, 3), folders, strict=True):
-        assert ran(launch, folder, ranks, cases) == []
+        assert ran(launch, folder, ranks, "dns", cases) == []
     assert digests(folders[0]) == digests(folders[1])
     for name, axis in (("plane", 0), ("plane", 1), ("plane", 2), ("channel", 0)):
         first, second = (a for a in range(3) if a != axis)

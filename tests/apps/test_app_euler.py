@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from scipy.optimize import brentq
 import mpibatch as mb
 from mpibatch.apps.euler import Parameters
 from mpibatch.io import describe, digest
+from tests.support.programs import Case, ran
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,28 +21,6 @@ if TYPE_CHECKING:
     from tests.conftest import Launch
 
 GAMMA = 1.4
-# Runs one case after another; what goes wrong is told by every rank.
-DRIVER = """
-import json, sys
-import mpibatch as mb
-from mpibatch.apps import euler
-for parameters, options in json.loads(sys.argv[1]):
-    try:
-        known = {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}
-        with mb.Simulation(**options) as simulation:
-            euler.run(euler.Parameters(**known), simulation)
-    except mb.MpibatchError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
-"""
-Case = tuple[dict[str, Any], dict[str, Any]]
-
-
-def ran(launch: Launch, folder: Path, ranks: int, cases: dict[str, Case], timeout: float = 110) -> list[str]:
-    """Run the cases, each into a file of its name, and return the lines written."""
-    listed = [(parameters, options | {"output": f"{name}.h5"}) for name, (parameters, options) in cases.items()]
-    done = launch(ranks, "-c", DRIVER, json.dumps(listed), cwd=folder, timeout=timeout)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def last(path: Path, name: str) -> np.ndarray:
@@ -97,7 +75,7 @@ def test_exact_solutions_are_met(launch: Launch, tmp_path: Path) -> None:
         file["velocity_x"] = np.where(np.arange(100) < 50, -8.0, 8.0)
     cases["apart"] = (tube("sod", 100, start="apart.h5"), {"until": 0.04, "check_every": 1})
     cases["sedov"] = ({"problem": "sedov", "shape": [64, 64]}, {"until": 0.5})
-    assert ran(launch, tmp_path, 1, cases) == []
+    assert ran(launch, tmp_path, 1, "euler", cases) == []
 
     # A wave of density, moved with the flow: second order.
     error = [column(tmp_path / f"wave{n}.h5", "error")[-1] for n in (32, 64, 128)]
@@ -161,8 +139,7 @@ def test_three_dimensions(launch: Launch, tmp_path: Path) -> None:
     digests = []
     for ranks in (1, 3):
         folder = tmp_path / str(ranks)
-        folder.mkdir()
-        assert ran(launch, folder, ranks, cases, timeout=250) == []
+        assert ran(launch, folder, ranks, "euler", cases, timeout=250) == []
         made = sorted(folder.glob("*.h5"))
         digests.append({(p.stem, d.name): digest(p, d.name) for p in made for d in describe(p)})
     assert len({stem for stem, _ in digests[0]}) == 4
@@ -206,9 +183,8 @@ def test_bits_do_not_depend_on_ranks_and_sums_are_kept(launch: Launch, tmp_path:
     digests = []
     for ranks in (1, 3):
         folder = tmp_path / str(ranks)
-        folder.mkdir()
         told = {name: ({**p, "start": f"../{p['start']}"} if "start" in p else p, o) for name, (p, o) in cases.items()}
-        lines = ran(launch, folder, ranks, told)
+        lines = ran(launch, folder, ranks, "euler", told)
         for text in wanted:
             assert sum(line.startswith(text) for line in lines) == ranks, lines
         assert len(lines) == 2 * ranks

@@ -13,8 +13,9 @@ from typing import Any
 import mpibatch as mb
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
 from mpibatch.apps.catalog.frames import catalog_frames, items_of
-from mpibatch.apps.catalog.outputs import draw, write_maps, write_regions, write_table
+from mpibatch.apps.catalog.outputs import draw, write_maps, write_regions
 from mpibatch.cli import Parser, guarded
+from mpibatch.io.write.saver import save_table
 from mpibatch.mpi import agreed, private
 
 __all__ = ["main"]
@@ -146,7 +147,7 @@ def _detect(args: argparse.Namespace) -> int:
             if path and not Path(path).absolute().parent.is_dir():
                 raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
     catalog = make_catalog(mb.load(args.frame, comm=comm), settings)
-    write_table(catalog.table, args.output)
+    save_table(catalog.table, args.output, "sources")
     write_maps(catalog, args.segments, args.background)
     if args.regions:
         write_regions(catalog.table, args.regions)

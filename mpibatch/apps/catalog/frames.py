@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import mpibatch as mb
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
-from mpibatch.apps.catalog.outputs import write_table
+from mpibatch.io.write.saver import save_table
 from mpibatch.mpi import MPI
 
 if TYPE_CHECKING:
@@ -59,6 +59,6 @@ def catalog_frames(
 def _catalogued(settings: Settings, item: Item, comm: MPI.Intracomm) -> dict[str, float]:
     frame, target = item
     catalog = make_catalog(mb.load(frame, comm=comm), settings)
-    write_table(catalog.table, target)
+    save_table(catalog.table, target, "sources")
     background = catalog.background
     return {"sources": catalog.table.rows, "background": background.level, "noise": background.noise}

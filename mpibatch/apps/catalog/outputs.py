@@ -19,23 +19,13 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.io.write.tables.region_table import RegionTable
 
-__all__ = ["draw", "write_maps", "write_regions", "write_table"]
+__all__ = ["draw", "write_maps", "write_regions"]
 
 LONGEST = 2000  # pixels of a picture's side; larger frames are thinned out
 PERCENTILES = (1.0, 99.5)
 LINES = 1 << 14  # of regions, made into text at once
 HEADER = "global color=green width=1\nimage\n"
 BLENDED_COLOR = " color=yellow"
-
-
-def write_table(table: RegionTable, path: str) -> None:
-    """Write the table by the ending of the file's name. Collective."""
-    if path.endswith(".csv"):
-        table.to_csv(path)
-    elif path.endswith(".parquet"):
-        table.to_parquet(path)
-    else:
-        mb.save(path, sources=table)
 
 
 def write_maps(catalog: Catalog, segments: str | None, background: str | None) -> None:

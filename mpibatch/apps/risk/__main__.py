@@ -17,6 +17,7 @@ from mpibatch.apps.risk.positions import TYPES, Position, read_positions
 from mpibatch.apps.risk.scenarios import MOVES, profits, read_moves, read_profits
 from mpibatch.apps.risk.tails import check_confidences, tail
 from mpibatch.cli import Parser, guarded
+from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed, private
@@ -157,13 +158,7 @@ def write(
     columns: dict[str, Any] = {"row": np.arange(low + 1, high + 1, dtype=np.int64), "quantity": quantity}
     columns |= {name: np.array([getattr(each, name) for each in mine], np.float64) for name in FIGURES}
     columns["value"] = quantity * columns["price"]
-    table = RegionTable(comm, columns, {"paths": paths})
-    if path.endswith(".csv"):
-        table.to_csv(path)
-    elif path.endswith(".parquet"):
-        table.to_parquet(path)
-    else:
-        mb.save(path, prices=table)
+    save_table(RegionTable(comm, columns, {"paths": paths}), path, "prices")
 
 
 def show(positions: Sequence[Position], estimates: Sequence[Estimate], paths: int) -> None:

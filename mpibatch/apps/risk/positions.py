@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import mpibatch as mb
+from mpibatch.io.read.csv_columns import csv_columns
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["COLUMNS", "TYPES", "Position", "read_columns", "read_positions"]
@@ -173,24 +173,9 @@ def read_columns(comm: MPI.Intracomm, path: str) -> dict[str, Sequence[Any]]:
     columns: dict[str, Sequence[Any]] = {}
     with agreed(comm, f"reading {path}"):
         if comm.rank == 0:
-            columns = _parquet(path) if file.endswith(".parquet") else _csv(path)
+            columns = {**(_parquet(path) if file.endswith(".parquet") else csv_columns(path, "{path}, row {row}"))}
     whole: dict[str, Sequence[Any]] = comm.bcast(columns, root=0)
     return whole
-
-
-def _csv(path: str) -> dict[str, Sequence[Any]]:
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
-        try:
-            names, *rows = [row for row in csv.reader(file) if row] or [[]]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise mb.UsageError(f"{path} is no comma-separated text ({error}); save it as CSV in UTF-8") from None
-    names = [name.strip() for name in names]
-    if len(set(names)) != len(names):
-        raise mb.UsageError(f"{path} has columns of the same name; give each its own")
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(names):
-            raise mb.UsageError(f"{path}, row {number}: {len(row)} values for {len(names)} columns; give one for each")
-    return {name: [row[at].strip() for row in rows] for at, name in enumerate(names)}
 
 
 def _parquet(path: str) -> dict[str, Sequence[Any]]:

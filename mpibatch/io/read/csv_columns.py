@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["csv_columns"]
 
 
-def csv_columns(path: str | os.PathLike[str]) -> dict[str, list[str]]:
+def csv_columns(path: str | os.PathLike[str], place: str = "{path}:{line}") -> dict[str, list[str]]:
     """Return the text of each column, by the names in the first line; lines without anything are left out. Local.
 
-    UsageError if it is no table, RunError if it cannot be read.
+    UsageError if it is no table, RunError if it cannot be read. `place` is how a message names a line; `row` counts
+    from 1 below the names.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -32,7 +33,8 @@ def csv_columns(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         raise UsageError(f"{path} is empty; a table begins with the names of its columns")
     if len(set(names)) != len(names):
         raise UsageError(f"{path} has columns of the same name; give each its own")
-    for line, row in rows:
+    for number, (line, row) in enumerate(rows, 1):
         if len(row) != len(names):
-            raise UsageError(f"{path}:{line}: {len(row)} values for {len(names)} columns; give each a value")
+            where = place.format(path=path, line=line, row=number)
+            raise UsageError(f"{where}: {len(row)} values for {len(names)} columns; give each a value")
     return {name: [row[at].strip() for _, row in rows] for at, name in enumerate(names)}

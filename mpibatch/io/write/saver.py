@@ -37,7 +37,7 @@ from mpibatch.mpi import MPI, agreed
 if TYPE_CHECKING:
     from mpibatch.io.base.block import Block
 
-__all__ = ["OURS", "check_attributes", "planned", "save", "with_columns"]
+__all__ = ["OURS", "check_attributes", "planned", "save", "save_table", "with_columns"]
 
 Attributes = Mapping[str, Any]
 
@@ -200,6 +200,17 @@ def save(
             if record:
                 cut = {d.name: u for d, u in plan if isinstance(u, Field)}
                 add_record(comm, part.path, cut, by.name, hints())
+
+
+def save_table(table: RegionTable, path: PathLike, name: str) -> None:
+    """Write a table as CSV or Parquet, or, under a name, into what `save` writes: HDF5, FITS. Collective."""
+    text = os.fspath(path)
+    if text.endswith(".csv"):
+        table.to_csv(path)
+    elif text.endswith(".parquet"):
+        table.to_parquet(path)
+    else:
+        save(path, {name: table})
 
 
 def planned(

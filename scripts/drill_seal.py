@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import mpibatch as mb
-from mpibatch.io.vault import envelope
+from mpibatch.io.vault import envelope, keyring
 from mpibatch.io.vault.age import new_identity
 from mpibatch.io.vault.cipher import SEGMENT
 from mpibatch.io.vault.keyring import cipher_of, unlocked, use
@@ -93,11 +93,14 @@ def segments_of(path: Path) -> list[range]:
     ]
 
 
+WHOLE = "verify says that it is whole"
+
+
 def refusal(path: Path, values: np.ndarray) -> str:
     """Return why a damaged file is not refused as it must be; "" if it is."""
     try:
         if mb.io.verify(path).is_whole:
-            return "verify says that it is whole"
+            return WHOLE
     except mb.MpibatchError:
         pass
     try:
@@ -122,6 +125,10 @@ def drill(folder: Path, damages: int, seed: int) -> dict[str, object]:
     values, parts = mb.gather_all(u), segments_of(paths[0])
     chance, done, wrong = random.Random(seed), Counter[str](), []
     target = folder / "damaged.h5"
+    # As another process finds them: by the key, and whole.
+    keyring.forget()
+    if refusal(paths[0], values) != WHOLE or not np.array_equal(mb.gather_all(mb.load(paths[0], "u")), values):
+        raise RuntimeError("a file without damage does not open")
     for number in range(damages):
         damage = DAMAGES[number % len(DAMAGES)]
         damaged = whole

@@ -18,7 +18,7 @@ from mpibatch.base.launch import launched, let_first_speak
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["OK", "RUN_ERROR", "USAGE_ERROR", "guarded", "printable"]
+__all__ = ["OK", "RUN_ERROR", "USAGE_ERROR", "guarded", "on_first_rank", "printable"]
 
 OK, RUN_ERROR, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130  # and Stopped.exit_code, 75
 
@@ -92,6 +92,19 @@ def _end(message: str, code: int, debug: bool) -> int:
     if world.rank == 0:
         _say(message, trace)
     return code
+
+
+def on_first_rank(words: str, work: Callable[[], Any]) -> Any:
+    """Return what rank 0's `work` returns, None elsewhere; all fail if it does. Collective. Alone, it needs no MPI."""
+    if launched()[1] == 1:
+        return work()
+    from mpibatch.mpi import agreed, private
+
+    comm, result = private(), None
+    with agreed(comm, words):
+        if comm.rank == 0:
+            result = work()
+    return result
 
 
 def printable(text: str) -> str:

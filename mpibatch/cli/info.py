@@ -90,15 +90,14 @@ def execute(args: argparse.Namespace) -> int:
 
 def _is_closed(args: argparse.Namespace) -> bool:
     """Whether a file is encrypted, and there is no key; then print what it discloses, if anything."""
-    from mpibatch.base.errors import UsageError
     from mpibatch.base.units import shape_text
     from mpibatch.io.base.names import split_path
-    from mpibatch.io.vault.keyring import disclosed, unlock
+    from mpibatch.io.vault.keyring import NoKey, disclosed, unlock
 
     path = split_path(args.file)[0]
     try:
         unlock(path)
-    except UsageError:
+    except NoKey:
         known = disclosed(path)
         if not known:
             raise

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from pathlib import Path
 
+from mpibatch.base.errors import UsageError
 from mpibatch.base.launch import launched
-from mpibatch.cli._exit import OK, printable
+from mpibatch.cli._exit import OK, on_first_rank, printable
 
 __all__ = ["add", "execute"]
 
@@ -43,11 +46,14 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.io import check
     from mpibatch.io.seal.signature import read_signing, sign
 
-    key = read_signing(args.key)
+    key = on_first_rank(f"reading {args.key}", lambda: read_signing(args.key))
     for file in args.files:
-        report = check(file)
-        if launched()[0] == 0:
-            target = sign(file, key, f"content:{report.content}")
-            if not args.quiet:
-                print(printable(str(target)))
+        if Path(file).is_dir():
+            raise UsageError(
+                f"cannot sign {file!r}: it is a folder, and a signature is of a file; sign an archive of it"
+            )
+        content = f"content:{check(file).content}"
+        target = on_first_rank(f"signing {file}", partial(sign, file, key, content))
+        if launched()[0] == 0 and not args.quiet:
+            print(printable(str(target)))
     return OK

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError
 from mpibatch.base.launch import launched
-from mpibatch.cli._exit import OK, RUN_ERROR, printable
+from mpibatch.cli._exit import OK, RUN_ERROR, on_first_rank, printable
 
 if TYPE_CHECKING:
     from mpibatch.io import Report
@@ -64,7 +64,8 @@ def execute(args: argparse.Namespace) -> int:
         try:
             report = verify(file)
             trouble = ""
-            if args.signed_by is not None:
+            # Of a broken file the signature is wrong, too, and the places tell more.
+            if args.signed_by is not None and (report.is_whole or report.is_foreign):
                 _check_signature(file, args.signed_by)
         except RunError as error:
             report = None
@@ -86,15 +87,7 @@ def _check_signature(file: str, public: str) -> None:
     """Raise RunError unless a file has a signature by this key. Collective: rank 0 reads the file."""
     from mpibatch.io.seal.signature import read_public, signed_by
 
-    if launched()[1] == 1:
-        signed_by(file, read_public(public))
-        return
-    from mpibatch.mpi import agreed, private
-
-    comm = private()
-    with agreed(comm, f"verifying {file}"):
-        if comm.rank == 0:
-            signed_by(file, read_public(public))
+    on_first_rank(f"verifying {file}", lambda: signed_by(file, read_public(public)))
 
 
 def _json(file: str, report: Report | None, trouble: str) -> str:

@@ -44,8 +44,7 @@ def _name_of(store: object) -> str:
 
 def forget() -> None:
     """As in a new process."""
-    keyring._secrets.clear()
-    keyring._keys.clear()
+    keyring.forget()
 
 
 def pair(name: str = "me") -> age.Identity:
@@ -82,6 +81,12 @@ def test_age_and_we_read_one_another() -> None:
     assert pyrage.decrypt(wrapped, [theirs]) == b"content"
     assert age.unwrap(pyrage.encrypt(b"content", [theirs.to_public()]), [*others, identity]) == b"content"
     assert age.unwrap(wrapped, [age.new_identity()]) is None
+
+
+def test_a_damaged_header_of_age_gives_nothing() -> None:
+    identity = age.new_identity()
+    wrapped = age.wrap(b"content", [age.new_identity().recipient, identity.recipient])
+    assert age.unwrap(wrapped, [identity]) == b"content"
     for at in range(0, len(wrapped), 7):
         damaged = wrapped[:at] + bytes([wrapped[at] ^ 1]) + wrapped[at + 1 :]
         with contextlib.suppress(ValueError):
@@ -100,6 +105,11 @@ def test_the_program_age_opens_the_secret() -> None:
     with open("v.h5", "rb") as file:
         index, _ = envelope.read_index(file.fileno(), Cipher(done.stdout))
     assert index.about[0] == "metadata"
+    identity = age.new_identity()
+    theirs = subprocess.run(
+        [program, "-r", str(identity.recipient)], input=b"content", capture_output=True, check=True
+    ).stdout
+    assert age.unwrap(theirs, [age.new_identity(), identity]) == b"content"
 
 
 def test_no_nonce_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +229,31 @@ def test_keys_come_from_a_descriptor_the_environment_or_credentials(monkeypatch:
     shutil.copy("me.key", "credentials/mpibatch.identity")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(Path("credentials").resolve()))
     mb.load("v.h5", CANARY)
+    if os.getuid() == 0:  # as systemd gives it to a service of another user: by an access list
+        Path("credentials/mpibatch.identity").chmod(0o440)
+        forget()
+        mb.load("v.h5", CANARY)
+        Path("credentials/mpibatch.identity").chmod(0o444)
+        forget()
+        refused(mb.UsageError, "others may read", "0444")
+
+
+def test_a_key_is_not_taken_for_the_name_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = pair()
+    saved()
+    for text in (identity.text, identity.text.lower()):
+        with pytest.raises(mb.UsageError, match="make a new one") as caught:
+            mb.load("v.h5", CANARY, identity=text)
+        assert identity.text[20:40].lower() not in str(caught.value).lower()
+        with pytest.raises(mb.UsageError, match="make a new one"):
+            keyring.use(text)
+    monkeypatch.setenv("MPIBATCH_IDENTITY", identity.text)
+    refused(mb.UsageError, "make a new one")
+    monkeypatch.delenv("MPIBATCH_IDENTITY")
+    Path("open.key").write_text(identity.text)
+    Path("open.key").chmod(0o644)
+    with open("open.key", "rb") as file:
+        refused(mb.UsageError, "0644", "descriptor", identity=f"fd:{file.fileno()}")
 
 
 @pytest.mark.parametrize(
@@ -303,6 +338,29 @@ def test_a_rotation_that_was_broken_off_leaves_a_file_that_opens() -> None:
     mb.load("v.h5", CANARY, identity="other.key")
 
 
+@pytest.mark.parametrize("bad", [None, 0, 1])
+def test_a_rotation_mends_the_copy_that_is_broken_first(bad: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that one copy is whole wherever it is broken off, as another one was before."""
+    pair()
+    pair("other")
+    saved()
+    if bad is not None:
+        data = bytearray(Path("v.h5").read_bytes())
+        data[bad * envelope.COPY + 100] ^= 1
+        Path("v.h5").write_bytes(data)
+
+    def broken_off(handle: int, data: bytes, offset: int) -> None:
+        os.pwrite(handle, data[:200], offset)
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(envelope, "write_at", broken_off)
+        with pytest.raises(mb.RunError, match="Input/output error"):
+            rotate("v.h5", "other.txt", "me.key")
+    forget()
+    mb.load("v.h5", CANARY, identity="me.key")
+
+
 def test_a_file_of_many_recipients_has_a_header_or_is_refused() -> None:
     one = age.new_identity()
     recipients = [age.new_identity().recipient for _ in range(150)]
@@ -382,6 +440,9 @@ def test_the_commands_keep_keys_from_others(capsys: pytest.CaptureFixture[str]) 
     assert main(["verify", "v.h5", "--identity", "k"]) == 0
     assert main(["key", "new", "--signing", "s"]) == 0
     assert main(["sign", "v.h5", "--key", "s"]) == 0
+    Path("folder.zarr").mkdir()
+    assert main(["sign", "folder.zarr", "--key", "s"]) == 2
+    assert main(["sign", "v.h5", "--key", "absent"]) == 1
     assert main(["verify", "v.h5", "--signed-by", "s.pub"]) == 0
     pair("other")
     assert main(["key", "rotate", "v.h5", "--to", "other.txt"]) == 0

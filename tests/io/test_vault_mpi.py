@@ -39,8 +39,8 @@ def folder(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget() -> None:
-    keyring._secrets.clear()
-    keyring._keys.clear()
+    """As in a new process."""
+    keyring.forget()
 
 
 def field(dtype: str, components: tuple[int, ...], **grid: Any) -> Any:

@@ -119,8 +119,9 @@ def _is_whole(copy: bytes) -> bool:
 
 def rewrite(handle: int, header: bytes) -> None:
     """Put another header in its place, one copy after the other. Local. Raises OSError."""
-    # Whenever this is broken off, one copy is whole: the first one read.
-    for low in reversed(range(0, HEADER, COPY)):
+    # Whenever this is broken off, one copy is whole: a broken one goes first, else that which is read last.
+    whole = {low: _is_whole(read_at(handle, COPY, low)) for low in reversed(range(0, HEADER, COPY))}
+    for low in sorted(whole, key=whole.__getitem__):
         write_at(handle, header[low : low + COPY], low)
         os.fsync(handle)
 

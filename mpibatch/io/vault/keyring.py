@@ -15,14 +15,14 @@ from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.vault import envelope
 from mpibatch.io.vault.age import Identity, unwrap
 from mpibatch.io.vault.cipher import Cipher
-from mpibatch.io.vault.keys import default_source, identities_of
+from mpibatch.io.vault.keys import check_source, default_source, identities_of
 
 if TYPE_CHECKING:
     from mpibatch.io.base.names import PathLike
 
 __all__ = [
-    "Damaged", "Unlocked", "cipher_of", "disclosed", "has_whole_header", "is_sealed", "keyed", "keys_of", "remember",
-    "secret_of", "take", "unlock", "unlocked", "use",
+    "Damaged", "NoKey", "Unlocked", "cipher_of", "disclosed", "forget", "has_whole_header", "is_sealed", "keyed",
+    "keys_of", "remember", "secret_of", "take", "unlock", "unlocked", "use",
 ]  # fmt: skip
 
 Unlocked = tuple[bytes, bytes] | None  # which vault, and its secret
@@ -32,6 +32,10 @@ class Damaged(RunError):
     """A vault is not as it was written."""
 
 
+class NoKey(UsageError):
+    """A vault is to be opened, and no key was given."""
+
+
 # Of headers, by their SHA-256: what is written anew has another one.
 _secrets: dict[bytes, bytes] = {}
 _keys: dict[str, tuple[Identity, ...]] = {}  # of key files: a descriptor can be read once
@@ -39,8 +43,13 @@ _sources: list[str] = []  # key files given for the whole process
 
 
 def use(source: PathLike) -> None:
-    """Try the keys of a file, or of ``fd:N``, from now on with every vault. Local. It is read when one is opened."""
-    _sources.append(os.fspath(source))
+    """Try the keys of a file, or of ``fd:N``, from now on with every vault. Local. It is read when one is opened.
+
+    UsageError for a key itself.
+    """
+    name = os.fspath(source)
+    check_source(name)
+    _sources.append(name)
 
 
 def keys_of(source: PathLike) -> tuple[Identity, ...]:
@@ -125,6 +134,12 @@ def keyed(path: str, digest: str) -> str:
     return cipher_of(secret_of(path, _header(path))).keyed(digest)
 
 
+def forget() -> None:
+    """Have no secret and no key any more, as a new process; sources of keys stay. Local."""
+    _secrets.clear()
+    _keys.clear()
+
+
 def take(secret: Unlocked) -> None:
     """Read from now on what another rank has `unlocked`. Local."""
     if secret is not None:
@@ -143,7 +158,7 @@ def _opened(path: str, wrapped: envelope.Wrapped, identity: PathLike | None) -> 
         sources = [default]
     keys = [key for source in dict.fromkeys(sources) for key in keys_of(source)]
     if not keys:
-        raise UsageError(
+        raise NoKey(
             f"{path!r} is encrypted, and no key was given; give the file of one: identity=FILE, --identity FILE, or "
             "MPIBATCH_IDENTITY=FILE"
         )

@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["VARIABLE", "default_source", "identities_of", "read_private", "recipients_of", "write_private"]
+__all__ = [
+    "VARIABLE",
+    "check_source",
+    "default_source",
+    "identities_of",
+    "read_private",
+    "recipients_of",
+    "write_private",
+]
 
 # Names a key file; the folder of credentials is systemd's.
 VARIABLE, CREDENTIALS, CREDENTIAL = "MPIBATCH_IDENTITY", "CREDENTIALS_DIRECTORY", "mpibatch.identity"
 MOST_BYTES = 1 << 20
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+KEY = "AGE-SECRET-KEY-"  # how one begins
 
 
 def recipients_of(source: PathLike) -> tuple[Recipient, ...]:
@@ -53,6 +62,7 @@ def recipients_of(source: PathLike) -> tuple[Recipient, ...]:
 def identities_of(source: PathLike) -> tuple[Identity, ...]:
     """Return the keys in a file, or at a descriptor (``fd:3``). Local. RunError or UsageError, never with a key."""
     name = os.fspath(source)
+    check_source(name)
     if name.startswith("fd:"):
         name, text = f"descriptor {name[3:]}", _read_descriptor(name[3:])
     else:
@@ -62,6 +72,15 @@ def identities_of(source: PathLike) -> tuple[Identity, ...]:
     if not identities:
         raise UsageError(f"{name!r} holds no key; make one: mpibatch key new FILE")
     return tuple(identities)
+
+
+def check_source(name: str) -> None:
+    """Refuse a key where the name of its file belongs: arguments and variables can be seen. Local. UsageError."""
+    if name.strip().upper().startswith(KEY):
+        raise UsageError(
+            "a key was given where the name of its file belongs, and others may have seen it: make a new one (mpibatch "
+            "key new FILE), and give FILE"
+        )
 
 
 def default_source() -> str | None:
@@ -96,7 +115,7 @@ def read_private(path: str) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"the key file {path!r} is not a regular file; give one, or fd:N")
-            if status.st_mode & OTHERS:
+            if status.st_mode & OTHERS and not _is_credential(path, status):
                 raise UsageError(
                     f"others may read or write the key file {path!r} (mode {stat.S_IMODE(status.st_mode):04o}); "
                     f"chmod 600 {path}, and make a new key if others have read it"
@@ -108,11 +127,24 @@ def read_private(path: str) -> bytes:
         raise RunError(f"cannot read the key file {path!r}: {reason_of(error)}; check its name") from error
 
 
+def _is_credential(path: str, status: os.stat_result) -> bool:
+    """Whether the system gave a file to this service, which has it by an access list: that looks like its group's."""
+    folder = os.environ.get(CREDENTIALS)
+    is_theirs = bool(folder) and Path(path).parent == Path(str(folder)) and status.st_uid == 0
+    return is_theirs and not status.st_mode & OTHERS & ~stat.S_IRGRP
+
+
 def _read_descriptor(number: str) -> bytes:
     if not number.isdecimal():
         raise UsageError(f"'fd:{number}' names no descriptor; give fd: and its number, as in fd:3")
     try:
         with open(int(number), "rb", closefd=False) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if stat.S_ISREG(mode) and mode & OTHERS:
+                raise UsageError(
+                    f"others may read or write the key file at descriptor {number} (mode {stat.S_IMODE(mode):04o}); "
+                    "chmod 600 it, and make a new key if others have read it"
+                )
             return file.read(MOST_BYTES)
     except (OSError, OverflowError) as error:
         raise RunError(

@@ -28,6 +28,7 @@ examples:
   mpibatch preview job.toml sheet.png --slice z=100 --sweep smooth.sigma=1,2,4 --sweep binarize.threshold=0.3,0.5
 """
 MOST = 64  # pictures on a sheet
+FORMATS = (".png", ".npy", ".h5")
 LETTERS, WIDTH = 12, 240  # pixels of a caption's height, and of the width that one needs
 
 
@@ -91,6 +92,8 @@ def _check(args: argparse.Namespace, count: int) -> None:
         raise UsageError(f"--sweep has {count} cases; a sheet shows {MOST} at most: give fewer values")
     if args.sweeps and not args.target.endswith(".png"):
         raise UsageError(f"--sweep makes a sheet of pictures, and {args.target!r} is no .png; name it so")
+    if not args.target.endswith(FORMATS):
+        raise UsageError(f"{args.target!r} is of no format that a preview is written in; name it .png, .npy or .h5")
     if args.region is not None and args.slices:
         raise UsageError("--region says which cells to show, and so does --slice; give one of them")
 
@@ -161,8 +164,6 @@ def _write(target: str, arrays: list[Any], captions: list[str], args: argparse.N
             io.save(target, preview=scatter(arrays[0], Grid(arrays[0].shape, comm=MPI.COMM_SELF)))
         elif target.endswith(".png"):
             return _picture(target, arrays, captions if args.sweeps else [])
-        else:
-            raise UsageError(f"{target!r} is of no format that a preview is written in; name it .png, .npy or .h5")
     except OSError as error:
         raise RunError(f"{target!r} cannot be written: {error}") from error
     return f"{shape_text(arrays[0].shape)} cells of {arrays[0].dtype.name}"

@@ -100,7 +100,7 @@ def _chain(job: Job, ndim: int, name: str | None) -> tuple[list[Step], list[str]
     against_any: dict[str, str] = {}
     needs: dict[str, set[str]] = {INPUT: set()}
     for step in job.steps:
-        reason = against(step, ndim)
+        reason = against(step, ndim, goes_round=True)
         if kind_of(step) in (LABEL, TABLE):
             reason = "its numbers and rows are of the whole"
         blocked = next((source for source in step.inputs if source in against_any), None)
@@ -132,7 +132,6 @@ def _around(
             other = wide.setdefault(source, [0] * ndim)
             wide[source] = [max(a, b + r) for a, b, r in zip(other, own, reach, strict=True)]
     need = wide.get(INPUT, [0] * ndim)
-    period = math.lcm(*(period_of(step) for step in chain))
     goes_round = any(mode in _WRAPS for step in chain for mode in _modes(step))
     result = []
     for axis, (cells, n) in enumerate(zip(part, values.shape, strict=True)):
@@ -140,6 +139,7 @@ def _around(
         # What lies behind a wall that is none is at the other end.
         if (goes_round or values.periodic[axis]) and (low < 0 or high > n):
             low, high = 0, n
+        period = math.lcm(*(period_of(step, axis, ndim) for step in chain))
         result.append((max(low, 0) // period * period, min(high, n)))
     return result
 

@@ -56,6 +56,12 @@ def test_a_preview_is_a_part_of_the_whole(shared_tmp):
                     np.testing.assert_array_equal(part, file[dataset][region])
     assert preview.notes[0].startswith("not shown: label")
     assert "of the whole" in preview.notes[1]
+    around = parse(JOB.format(folder=shared_tmp).replace('["nearest", "wrap"', '["wrap", "nearest"'))
+    run(around)
+    part = previewed(around, comm, [slice(0, 2)], "smooth").gathered()
+    if comm.rank == 0:
+        with h5py.File(shared_tmp / "out.h5") as file:
+            np.testing.assert_array_equal(part, file["smooth"][:2])
     with pytest.raises(mb.UsageError, match="no part of label"):
         previewed(job, comm, [slice(0, 1)], "label")
     with pytest.raises(mb.UsageError, match="no step 'labl'"):

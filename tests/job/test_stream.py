@@ -11,15 +11,20 @@ import h5py
 import numpy as np
 import pytest
 
+import mpibatch as mb
 from mpibatch.base.errors import UsageError
 from mpibatch.cli import main
 from mpibatch.job import parse
+from mpibatch.job.file.schema import Step
 from mpibatch.job.file.stream import lasting_text
 from mpibatch.job.passes.memory import height_of, rank_bytes
 from mpibatch.job.passes.schedule import passes_of
-from mpibatch.job.passes.traits import ROWS, Trait, traits_of
+from mpibatch.job.passes.traits import ROWS, Trait, against, period_of, traits_of
 from mpibatch.job.plan import plan
 from mpibatch.job.rehearsal import Rehearsed, Values
+from mpibatch.job.slabs.between import Between
+from mpibatch.job.slabs.components import Components
+from mpibatch.job.slabs.slab import Slab
 from mpibatch.measure._properties.properties import PROPERTIES, check
 
 JOB = """
@@ -54,6 +59,8 @@ def test_the_section_is_checked() -> None:
     words = str(caught.value)
     for part in ('memory = "much"', "slab = 0", "[checkpoint]", "[grid] sizes"):
         assert part in words
+    with pytest.raises(UsageError, match="would write in plain"):
+        parse(JOB.replace("record = false", 'encrypt = "recipients.txt"') + "[stream]\n")
     with pytest.raises(UsageError, match="compression"):
         parse(JOB.replace("record = false", 'compression = "gzip"') + "[stream]\n")
 
@@ -85,6 +92,34 @@ def test_passes() -> None:
         assert height == 100 or rank_bytes(height + 1, first, values, traits, ranks) > 321 << 20
 
 
+def test_only_what_goes_along_the_planes_counts() -> None:
+    """Periods and modes of other axes are theirs."""
+
+    def step(name: str, **parameters: object) -> Step:
+        return Step(name=name, filter=name, input="input", parameters=parameters)
+
+    wide = step("uniform_filter", size=[3, 31, 37])
+    assert [period_of(wide, axis, 3) for axis in range(3)] == [3, 31, 37]
+    assert [period_of(step("uniform_filter"), axis, 2) for axis in range(2)] == [3, 3]
+    assert [period_of(step("uniform_filter", size=[5, 7], axes=[2, 0]), axis, 3) for axis in range(3)] == [7, 1, 5]
+    assert [period_of(step("uniform_filter1d", size=101), axis, 3) for axis in range(3)] == [1, 1, 101]
+    assert [period_of(step("threshold_sauvola"), axis, 2) for axis in range(2)] == [15, 15]
+    assert period_of(step("gaussian_filter", sigma=9), 0, 3) == 1
+    assert against(step("gaussian_filter1d", sigma=1, mode="wrap"), 3) == ""
+    assert "wraps axis 0" in against(step("gaussian_filter1d", sigma=1, mode="wrap", axis=0), 3)
+    assert "wraps axis 0" in against(step("sobel", mode="wrap", axis=1), 3)
+    assert against(step("gaussian_filter", sigma=1, mode=["nearest", "wrap"], axes=[0, 2]), 3) == ""
+    assert "wraps axis 0" in against(step("gaussian_filter", sigma=1, mode=["wrap", "nearest"]), 2)
+    assert against(step("gaussian_filter", sigma=1, mode="wrap"), 2, goes_round=True) == ""
+
+
+def test_components_of_very_many_cells_have_wide_numbers() -> None:
+    u = mb.Grid((3, 4)).from_function(lambda y, x: x % 2, "u1")
+    before = {"provisional": np.array(2**31 + 5)}
+    labels = Components({}, "int64", before).add(u, Slab(0, 3, 0, 3), Between("unused", (3, 4), "i8"))
+    assert np.unique(mb.gather_all(labels)).tolist() == [0, 2**31 + 6, 2**31 + 7]
+
+
 def test_properties_that_add_up_are_properties() -> None:
     assert {*ROWS} < {*PROPERTIES}
     assert check([name for name in ROWS if name not in ("eccentricity", "orientation")], 3, True, (1.0,) * 3)
@@ -109,7 +144,9 @@ def test_a_killed_run_is_resumed(folder: Path) -> None:
         "def report(done, total, name):\n    if done == 8: os.kill(os.getpid(), signal.SIGKILL)\n"
         "run(parse(open('job.toml').read()), report=report)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], env=dict(os.environ), capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=dict(os.environ), capture_output=True, check=False, timeout=60
+    )
     assert done.returncode == -signal.SIGKILL
     assert {path.name for path in Path("out.h5.stream").iterdir()} == {"progress.npz", "step-01.values"}
     assert main(["run", "job.toml", "--quiet"]) == 2  # what is left is in the way

@@ -174,10 +174,17 @@ def test_another_job_does_not_take_it_up(folder, monkeypatch):
 
 def test_what_cannot_be_streamed_is_refused_at_once(folder):
     steps = 'filter = "canny"\n[[step]]\nfilter = "distance_transform_edt"\n[[step]]\nfilter = "sobel"\nmode = "wrap"\n'
+    steps += '[[step]]\nfilter = "unsharp_mask"\n'
     with pytest.raises(mb.UsageError) as caught:
         run(job_of(folder, steps, "[stream]\n"))
     words = str(caught.value)
-    for part in ("step 1 (canny", "step 2 (distance_transform_edt", "step 3 (sobel", "leave [stream] out"):
+    for part in (
+        "step 1 (canny",
+        "step 2 (distance_transform_edt",
+        "step 3 (sobel",
+        "step 4 (unsharp_mask",
+        "leave [stream] out",
+    ):
         assert part in words
     with pytest.raises(mb.UsageError, match="a slab of one plane"):
         run(job_of(folder, LOCAL, '[stream]\nmemory = "1 MiB"\n'))

@@ -18,7 +18,7 @@ from mpibatch.job.file.signatures import THRESHOLDS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Value", "above", "binarize", "computed", "convert", "plain_number"]
+__all__ = ["Value", "above", "binarize", "computed", "convert", "numbers_of_limits", "plain_number"]
 
 Value = Field | RegionTable
 Numbers = dict[str, float]
@@ -64,10 +64,16 @@ def _places(u: Field, places: npt.NDArray[Any]) -> RegionTable:
     return RegionTable(comm, columns, to_attributes(u.grid))
 
 
+def numbers_of_limits(thresholds: Any) -> Numbers:
+    """Return one threshold, or several, by the names that a file has for them. Local."""
+    limits = np.atleast_1d(np.asarray(thresholds)).tolist()
+    return {"threshold" if len(limits) == 1 else f"threshold-{n}": limit for n, limit in enumerate(limits)}
+
+
 def above(name: str, u: Field, thresholds: Any) -> tuple[Field, Numbers]:
     """Return the mask of what is above a threshold; of several thresholds, how many are below each value. Local."""
-    limits = np.atleast_1d(np.asarray(thresholds)).tolist()
-    numbers = {"threshold" if len(limits) == 1 else f"threshold-{n}": limit for n, limit in enumerate(limits)}
+    numbers = numbers_of_limits(thresholds)
+    limits = [*numbers.values()]
     if name != "threshold_multiotsu":
         return u > limits[0], numbers
     classes = u.like(dtype="u1")

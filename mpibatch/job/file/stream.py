@@ -58,6 +58,9 @@ def check_streaming(document: Mapping[str, Any], problems: Problems) -> None:
         if key in output:
             words = f"[output] {key}: what [stream] writes slab by slab is not cut into chunks; leave it out"
             problems.add(("output", key), words)
+    if "encrypt" in output:
+        words = "[output] encrypt: [stream] would write in plain; leave out one of both"
+        problems.add(("output", "encrypt"), words)
     path = output.get("path")
     if isinstance(path, str) and (kind := foreign_format(path)) is not None:
         problems.add(("output", "path"), f"[output] path = {path!r}: [stream] writes HDF5, and not {kind}; write .h5")

@@ -107,7 +107,9 @@ def traits_of(job: Job, rehearsed: Sequence[Rehearsed], values: Values) -> dict[
         else:
             # On both sides: at a wall, what a shifted window reads before the first plane lies behind it.
             planes = 0 if kind == THRESHOLD else reach_of(step, known)[0]
-            result[step.name] = Trait(kind, (planes, planes), period_of(step), known.dtype, known.components)
+            result[step.name] = Trait(
+                kind, (planes, planes), period_of(step, 0, len(values.shape)), known.dtype, known.components
+            )
     return result
 
 
@@ -121,8 +123,11 @@ def kind_of(step: Step) -> str:
     return THRESHOLD if step.filter in THRESHOLDS or is_measured else LOCAL
 
 
-def against(step: Step, ndim: int) -> str:
-    """Return why a step cannot be streamed; "" if it can. Local."""
+def against(step: Step, ndim: int, *, goes_round: bool = False) -> str:
+    """Return why a step cannot be streamed; "" if it can. Local.
+
+    `goes_round`: what lies at the other end of axis 0 is there, too.
+    """
     name, given = step.filter, step.parameters
     if name == EXPRESSION and "threshold_otsu" in str(given.get(EXPRESSION)):
         return "its expression asks for a threshold of the whole; make that a step of its own (threshold_otsu)"
@@ -134,10 +139,14 @@ def against(step: Step, ndim: int) -> str:
         return "it is found by passes over all values, until they agree"
     if name in (*_ONE_CELL, "label", *THRESHOLDS):
         return ""
-    return _against_filter(name, given, ndim) if name in filters.MODULES else _reason(name)
+    if name not in filters.MODULES:
+        return _reason(name)
+    if not goes_round and _along(name, given, "mode", 0, ndim) in _WRAPS:
+        return "its mode wraps axis 0 round, and so its first planes read the last ones"
+    return _against_filter(name, given)
 
 
-def _against_filter(name: str, given: Mapping[str, Any], ndim: int) -> str:
+def _against_filter(name: str, given: Mapping[str, Any]) -> str:
     """Why a filter that is no threshold cannot be streamed."""
     if name.startswith("fourier_"):
         return "a spectrum hangs on all values along an axis"
@@ -145,8 +154,8 @@ def _against_filter(name: str, given: Mapping[str, Any], ndim: int) -> str:
         return f"edges are followed as far as they go: {_WHOLE}"
     if name.startswith("binary_") and int(given.get("iterations", 1)) < 1:
         return f"it is repeated until nothing changes: {_WHOLE}"
-    if _mode_of_planes(given, ndim) in _WRAPS:
-        return "its mode wraps axis 0 round, and so its first planes read the last ones"
+    if name == "unsharp_mask" and not given.get("preserve_range"):
+        return "its range is clipped by the signs of all values; preserve_range = true leaves it"
     return ""
 
 
@@ -160,25 +169,28 @@ def _reason(name: str) -> str:
     }.get(room, _WHOLE)
 
 
-def _mode_of_planes(given: Mapping[str, Any], ndim: int) -> str:
-    """The mode along axis 0; "" if the filter does not go along it."""
-    mode, axes = given.get("mode", ""), given.get("axes", given.get("axis"))
-    if axes is not None and "axes" in given:
-        along = [axis % ndim for axis in (axes if isinstance(axes, list) else [axes])]
-        if 0 not in along:
-            return ""
-        return str(mode[along.index(0)]) if isinstance(mode, list) else str(mode)
-    return str(mode[0]) if isinstance(mode, list) and mode else str(mode)
+def _along(name: str, given: Mapping[str, Any], key: str, axis: int, ndim: int) -> Any:
+    """A parameter's entry for an axis; None if it is not given, or if the filter does not go along the axis."""
+    own = given.get("axes", given.get("axis", -1) if name.endswith("1d") else None)
+    axes = [*range(ndim)] if own is None else [a % ndim for a in (own if isinstance(own, list) else [own])]
+    if axis not in axes:
+        return None
+    entry = given.get(key)
+    return entry[axes.index(axis)] if isinstance(entry, list) else entry
 
 
-def period_of(step: Step) -> int:
-    """Return of how many cells the first one read must be a multiple for sums to begin where those of the whole do."""
-    key = _PERIODS.get(step.filter)
-    if key is None or (step.filter == "threshold_local" and step.parameters.get("method", "gaussian") != "mean"):
+def period_of(step: Step, axis: int, ndim: int) -> int:
+    """Return of how many cells along an axis the first one read must be a multiple. Local.
+
+    Sums then begin where those of the whole do.
+    """
+    name, given = step.filter, step.parameters
+    key = _PERIODS.get(name)
+    if key is None or (name == "threshold_local" and given.get("method", "gaussian") != "mean"):
         return 1
-    given = step.parameters.get(key, _DEFAULTS.get(key, 1))
-    sizes = [max(1, int(size)) for size in (given if isinstance(given, list) else [given])]
-    return math.lcm(*sizes)
+    is_along = _along(name, {**given, key: True}, key, axis, ndim)
+    size = _along(name, {key: _DEFAULTS.get(key, 1), **given}, key, axis, ndim)
+    return max(1, int(size)) if is_along else 1
 
 
 def reach_of(step: Step, known: Rehearsed) -> tuple[int, ...]:

@@ -122,7 +122,9 @@ class Components(Renumbering):
         first = slab.start - slab.low
         last = slab.stop - slab.low
         extra = 1 if slab.start else 0
+        # Of the type for the whole, whose provisional numbers a slab's own might not hold.
         labels, count = label(cropped(u, first - extra, last), **self._parameters)
+        labels = labels if labels.dtype == self._dtype else labels.astype(self._dtype)
         names = np.empty(0, np.int64)
         if extra:
             plane = cropped(labels, 0, 1)

@@ -20,6 +20,7 @@ from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.base.names import normal_name, split_path
 from mpibatch.io.read.region import chosen_region
 from mpibatch.io.seal.content import content_of
+from mpibatch.io.vault.keyring import is_sealed
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.provenance import digest_of
 from mpibatch.job.document.checks import slices
@@ -35,7 +36,7 @@ from mpibatch.job.slabs.journal import SlabJournal
 from mpibatch.job.slabs.planes import PlaneContents, PlaneFile, written
 from mpibatch.job.slabs.work import Volume, Work, region_of
 from mpibatch.job.target import check_target
-from mpibatch.mpi import MPI, agreed, private
+from mpibatch.mpi import AGREED, MPI, agreed, private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,8 +99,10 @@ def numbers_of(job: Job, comm: MPI.Intracomm) -> dict[str, dict[str, float]]:
         for slab_pass, height in zip(passes, heights, strict=True):
             work.run(slab_pass, height, None, _Silence())
             work.state.number, work.state.plane = work.state.number + 1, 0
-    finally:
+    except AGREED:  # after any other error this rank may be alone
         journal.clear()
+        raise
+    journal.clear()
     return work.state.numbers
 
 
@@ -127,6 +130,11 @@ def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, range]:
             check_target(Path(job.output.path))
             values = values_of(job)
             check_streamed(job, values)
+            if is_sealed(split_path(job.input.path)[0]):
+                raise UsageError(
+                    f"{values.name} is encrypted, and passes over it keep in plain what they make of it; leave "
+                    "[stream] out, and preview steps that take no threshold from the whole"
+                )
             source = source_of(job)
             if not source.boxwise:
                 raise UsageError(
@@ -153,7 +161,7 @@ def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, T
 def _volume(job: Job, comm: MPI.Intracomm, values: Values, planes: range, most: int) -> Volume:
     """The volume, of which one plane tells where its cells lie; `most` planes are read at once. Collective."""
     given = job.input
-    axes = {key: value for key, value in job.grid.items() if key != "topology"}
+    axes = {key: value for key, value in job.grid.items() if key not in ("topology", "sizes", "weights")}
     plane = io.load(
         given.path, given.dataset, **given.choices, raw=given.raw, comm=comm, allow=given.allow,
         components="auto" if given.components is None else given.components,

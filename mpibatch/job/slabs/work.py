@@ -13,7 +13,7 @@ from mpibatch.io.base.names import normal_name
 from mpibatch.io.seal.digests import of_field
 from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.pipeline import apply
-from mpibatch.job.execution.steps import above, computed
+from mpibatch.job.execution.steps import above, computed, numbers_of_limits, plain_number
 from mpibatch.job.file.schema import INPUT, Input, Job, Step
 from mpibatch.job.passes.schedule import COMPONENTS, COUNTS, EXTREMES, SPANS, SlabPass
 from mpibatch.job.passes.traits import LABEL, LOCAL, Trait
@@ -264,11 +264,9 @@ class Work:
         """Draw the conclusion from all slabs."""
         step = self.steps[name]
         if isinstance(scan, Counts):
-            limits = np.atleast_1d(np.asarray(scan.threshold())).tolist()
-            names = ["threshold"] if len(limits) == 1 else [f"threshold-{n}" for n in range(len(limits))]
-            self.state.numbers[name] = dict(zip(names, limits, strict=True))
-            if step.filter == "binarize" and float(limits[0]) == limits[0]:
-                self.state.numbers[name] = {"threshold": float(limits[0])}
+            limits = np.asarray(scan.threshold())
+            is_one = step.filter == "binarize"
+            self.state.numbers[name] = {"threshold": plain_number(limits)} if is_one else numbers_of_limits(limits)
         elif isinstance(scan, Components):
             self.state.numbers[name] = {"objects": scan.count}
         elif isinstance(scan, Rows):

@@ -1,4 +1,4 @@
-"""Fields at half, a quarter, … of their cells: means of blocks of cells, exact and rounded once."""
+"""Fields at half, a quarter, … of their cells: means of blocks of cells; of integers exact, and rounded once."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def coarsened(u: Field, levels: int, axes: Collection[int]) -> list[Field]:
     Each cell is the mean of the field's cells that it stands for. A block may have 2**30 cells at most.
     """
     result = [u]
+    if not levels:
+        return result
     sums = _as_sums(u)
     for level in range(1, levels + 1):
         grid = _coarser(result[-1].grid, axes)

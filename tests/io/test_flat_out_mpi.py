@@ -155,6 +155,11 @@ def test_what_a_format_has_no_place_for_is_refused(shared_tmp: Path) -> None:
             other = u.astype("f4") if COMM.rank else u
             refused(mb.UsageError, "f8|f4", mb.save, shared_tmp / f"b{suffix}", a=other)
         refused(mb.UsageError, "f8|x", mb.save, fits, a=u, attrs={"x": COMM.rank})
+        for suffix in (".ome.tif", ".zarr", ".ome.zarr"):
+            how = {"compression": "gzip:1" if COMM.rank else "gzip:9"}
+            refused(mb.UsageError, "gzip", mb.save, shared_tmp / f"b{suffix}", a=u, **how)
+            if suffix.startswith(".ome"):
+                refused(mb.UsageError, "levels", mb.save, shared_tmp / f"b{suffix}", a=u, pyramid=1 + COMM.rank)
         assert not list(shared_tmp.iterdir())
     mb.save(fits, a=u)
     refused(mb.RunError, "it exists", mb.save, fits, a=u, overwrite=False)

@@ -193,6 +193,9 @@ def test_what_a_store_cannot_have_is_refused(shared_tmp: Path) -> None:
         (mb.UsageError, "0 to 10", "a.ome.zarr", {"u": u, "pyramid": 11}),
         (mb.UsageError, "two or three axes of space", "a.ome.zarr", {"u": line}),
         (mb.UsageError, "it is a table", "a.zarr", {"u": table}),
+        (mb.UsageError, "an attribute 'ome'", "a.ome.zarr", {"u": u, "attrs": {"ome": "x"}}),
+        (mb.UsageError, "give each once", "a.ome.zarr", {"u": u, "attrs": {"x": 1}, "dataset_attrs": {"u": {"x": 2}}}),
+        (mb.UsageError, "reserved", "a.zarr", {"u": u, "dataset_attrs": {"u": {"mpibatch_layout": 7}}}),
         (mb.UsageError, "names for itself", "a.zarr", {"zarr.json": u}),
         (mb.UsageError, "reserved", "a.zarr", {"u": u, "attrs": {"mpibatch_layout": 7}}),
         (mb.RunError, "no folder", "b/a.zarr", {"u": u}),
@@ -220,6 +223,8 @@ def test_a_job_writes_and_finds_a_store(shared_tmp: Path) -> None:
     np.testing.assert_array_equal(mb.gather_all(mb.load(shared_tmp / "out.ome.zarr")), right)
     assert "maximum_filter" in mb.io.file_attributes(shared_tmp / "out.ome.zarr")["job"]
     assert run(job, start="resume").was_complete
+    with pytest.raises(mb.UsageError, match="0 to 10"):
+        parse(text.format(shared_tmp, "out.ome.zarr") + "pyramid = 11\n")
     for more, words in (
         ("pyramid = 1\n", "pyramid: Zarr files have none"),
         ('driver = "mpio"\n', "driver: Zarr files"),

@@ -115,7 +115,7 @@ def chosen_chunks(name: str, given: Any, shape: Sequence[int], itemsize: int, co
     if math.prod(chunks) * itemsize > MOST_BYTES:
         raise UsageError(
             f"cannot save {name!r} with chunks={given!r}, which are {math.prod(chunks) * itemsize} bytes each; "
-            "HDF5 allows less than 4 GiB: give smaller ones"
+            "a chunk has less than 4 GiB: give smaller ones"
         )
     return chunks
 

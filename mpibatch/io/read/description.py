@@ -137,7 +137,7 @@ def tables_of(path: PathLike) -> list[Source]:
 
 
 def file_attributes(path: PathLike) -> dict[str, Any]:
-    """Return the attributes of the root group of an HDF5 file or a Zarr store.
+    """Return the attributes of the root group of an HDF5 file, or of a Zarr store of mpibatch's.
 
     Parameters
     ----------

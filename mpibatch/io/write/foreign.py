@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field
 from mpibatch.io.base.names import foreign_format
+from mpibatch.io.write.options import check_levels
 from mpibatch.mpi import agreed, same
 
 if TYPE_CHECKING:
@@ -30,24 +31,29 @@ def save(
 ) -> None:
     """Write fields and tables in the format that the name stands for. Collective. UsageError, RunError."""
     kind = foreign_format(path)
-    if kind in ("Zarr", "OME-Zarr"):
+    is_zarr, is_tiff = kind in ("Zarr", "OME-Zarr"), kind == "OME-TIFF"
+    with agreed(comm, f"writing {path}"):
+        levels = check_levels(path, options.pyramid, is_possible=kind in ("OME-Zarr", "OME-TIFF"))
+        if not is_zarr:
+            check_options(path, (("dataset_attrs", about), ("chunks", options.chunks)))
+        if not is_zarr and not is_tiff:
+            check_options(path, (("compression", options.compression),))
+        fields = dict(sorted(fields.items()))
+        stored = f"chunks {options.chunks}, compression {options.compression}, {levels} levels"
+        parts = [_signature(name, u) for name, u in fields.items()]
+    same(comm, f"{kind} of {parts}, {stored}, with {sorted(attrs.items())} and {sorted(about.items())}")
+    if is_zarr:
         from mpibatch.io.write.zarr import store
 
         store.save(comm, path, fields, attrs, about, options=options, overwrite=overwrite)
-        return
-    with agreed(comm, f"writing {path}"):
-        check_options(path, (("dataset_attrs", about), ("chunks", options.chunks)))
-    same(comm, f"{kind} of {[_signature(name, u) for name, u in sorted(fields.items())]} with {sorted(attrs.items())}")
-    if kind == "OME-TIFF":
+    elif is_tiff:
         from mpibatch.io.write.tiff import writer as tiff
 
         tiff.save(comm, path, fields, attrs, options=options, overwrite=overwrite)
-        return
-    from mpibatch.io.write.flat import writer as flat
+    else:
+        from mpibatch.io.write.flat import writer as flat
 
-    with agreed(comm, f"writing {path}"):
-        check_options(path, (("compression", options.compression), ("pyramid", options.pyramid)))
-    flat.save(comm, path, fields, attrs, overwrite=overwrite, kind=str(kind))
+        flat.save(comm, path, fields, attrs, overwrite=overwrite, kind=str(kind))
 
 
 def _signature(name: str, u: Any) -> tuple[Any, ...]:

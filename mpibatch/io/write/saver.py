@@ -79,7 +79,7 @@ def save(
     - .tif, .tiff, .ome.tif: one field as OME-TIFF in tiles, without a seal.
     - .fits: fields as images and tables as binary tables, `attrs` as keywords; .nii, .npy: one field. No seal.
 
-    What a format has no place for is refused.
+    What a format has no place for is refused, but for the grid: OME-TIFF keeps its spacing and units, npy nothing.
 
     Parameters
     ----------
@@ -167,7 +167,8 @@ def save(
                 }
                 about = _extra(dataset_attrs or {}, given)
                 if str(kind).endswith("Zarr"):
-                    check_attributes(attrs or {}, OURS)
+                    for values in (attrs or {}, *about.values()):
+                        check_attributes(values, OURS)
                 refused = (("driver", driver), ("record", record), ("encrypt", encrypt), ("disclose", disclose))
                 check_options(user_path(path), refused)
             save_foreign(comm, user_path(path), checked, attrs or {}, about, options=options, overwrite=overwrite)

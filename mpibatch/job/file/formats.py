@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.base.errors import UsageError
 from mpibatch.io.base.names import check_suffix, foreign_format
 from mpibatch.io.chunks.compression import normal_compression
+from mpibatch.io.write.options import check_levels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,11 @@ def check_format(document: Mapping[str, Any], output: Mapping[str, Any], saved: 
         if output.get(key) and key not in _TAKES.get(kind, ()):
             other = "write .ome.zarr" if key == "pyramid" else "write .h5"
             problems.add(("output", key), f"[output] {key}: {kind} files have none; leave it out, or {other}")
+    if "pyramid" in _TAKES.get(kind, ()):
+        try:
+            check_levels(path, output.get("pyramid", 0), is_possible=True)
+        except UsageError as error:
+            problems.add(("output", "pyramid"), f"[output] pyramid: {error}")
     _check_compression(kind, output.get("compression"), problems)
     if "checkpoint" in document and kind not in _WITH_ATTRIBUTES:
         words = f"[checkpoint] needs an output in HDF5 or Zarr, which say what they are made of; {path!r} is {kind}"

@@ -102,7 +102,9 @@ def _fits(
     cards = headers.check_cards(attrs)
     for name in fields:
         if not (name.isascii() and name.isprintable() and len(name) <= headers.LONGEST_TEXT):
-            raise UsageError(f"cannot save {name!r} to {path!r}: in FITS names are ASCII of up to 68 characters")
+            raise UsageError(
+                f"cannot save {name!r} to {path!r}: in FITS names are ASCII of up to 68 characters; rename it"
+            )
     is_alone = len(fields) == 1
     parts: list[_Image | FitsTable] = []
     for name, u in sorted(fields.items()):

@@ -70,6 +70,8 @@ def save(
         pyramid = check_levels(path, options.pyramid, is_possible=is_ome)
         codecs, cut = _codecs(path, fields, options.compression), by_dataset("chunks", options.chunks, fields)
         axes = {name: metadata.ome_axes(name, u) for name, u in fields.items()} if is_ome else {}
+        if is_ome:
+            _check_attributes(path, attrs, about, is_alone=len(fields) == 1)
     levels = {name: _levels(u, axes[name], pyramid) for name, u in fields.items()} if is_ome else {}
     with agreed(comm, f"writing {path}"):
         root = {VERSION_ATTRIBUTE: LAYOUT_VERSION, VERSIONS: versions(), **attrs}
@@ -88,6 +90,20 @@ def save(
         with agreed(comm, f"writing {path}"):
             if comm.rank == 0:
                 _write_files(part, _seal(store, nodes, shards, values))
+
+
+def _check_attributes(
+    path: str, attrs: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]], *, is_alone: bool
+) -> None:
+    """Refuse attributes that others would take the place of. Local. UsageError."""
+    for values in (attrs, *about.values()):
+        if "ome" in values:
+            raise UsageError(f"cannot write {path!r} with an attribute 'ome': OME-Zarr has its own there; rename it")
+    if is_alone and (twice := sorted(name for values in about.values() for name in values if name in attrs)):
+        raise UsageError(
+            f"cannot write {path!r} with the attributes {', '.join(twice)} of the file and of its one image, which are "
+            "the same; give each once"
+        )
 
 
 def _codecs(path: str, fields: Mapping[str, Any], compression: Any) -> dict[str, Codec]:

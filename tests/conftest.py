@@ -234,7 +234,8 @@ def _keep_share(config: pytest.Config, items: list[pytest.Item], needed: dict[py
     for item in items:
         name, bracket, _ = item.nodeid.partition("[")
         # Not by turns: of two values of the last parameter each half would then have one. By this parity (the sequence
-        # of Thue and Morse) both are in both, as are four, and most of any number.
+        # of Thue and Morse) both are in both, as are four, and most of any number. A quarter holds numbers that are
+        # all even, or all odd: those of 4 and of 6 ranks are one of either.
         number = counts[name]
         quarter = number.bit_count() % 2 + 2 * ((number >> 1).bit_count() % 2)
         is_mine = quarter % shares == share or needed[item] > most or not bracket or _depends_on_ranks(item)

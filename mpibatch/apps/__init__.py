@@ -11,5 +11,7 @@ A program has a docstring (the first line is its title), a dataclass ``Parameter
 ``risk`` and ``catalog`` are folders, with command lines of their own in place of job files: ``python -m
 mpibatch.apps.risk --help``.
 
-The programs use the package as any user does, by its public names, and do not know one another.
+Programs of one file use the package as any user does, by its public names, and do not know one another. ``risk``,
+``catalog`` and ``dns`` also use what is inside it, such as routes between ranks and exact sums: a copy of these goes
+with the version that it was taken from.
 """

@@ -5,7 +5,6 @@ installed.
 """
 
 from mpibatch.cli._arguments import Parser
-from mpibatch.cli._entry import main, run_program
-from mpibatch.cli._exit import guarded
+from mpibatch.cli._entry import command_line, main, run_program
 
-__all__ = ["Parser", "guarded", "main", "run_program"]
+__all__ = ["Parser", "command_line", "main", "run_program"]

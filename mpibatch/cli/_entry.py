@@ -38,9 +38,9 @@ from mpibatch.cli._streams import Streams, streams
 from mpibatch.tools.slurm import completion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["main"]
+__all__ = ["command_line", "main"]
 
 # What these do is done whether or not anybody reads what they print; others print, and nothing else. What ranks do
 # together must not end because the output of one of them does.
@@ -144,6 +144,26 @@ def _explaining(argv: Sequence[str]) -> Sequence[str]:
     return ["filter", "--explain", argv[2]] if is_asked else argv
 
 
+def command_line(
+    top: argparse.ArgumentParser, execute: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None
+) -> int:
+    """Run another command line, with an option --debug, as `main` runs ours; return its exit code. Collective."""
+    with streams() as shown:
+        args = _parsed(top, argv, shown)
+        return args if isinstance(args, int) else guarded(lambda: execute(args), debug=args.debug)
+
+
+def _parsed(top: argparse.ArgumentParser, argv: Sequence[str] | None, shown: Streams) -> argparse.Namespace | int:
+    """The arguments, or the exit code where there is nothing else to do."""
+    try:
+        return top.parse_args(argv)
+    except SystemExit as leaving:
+        sys.stdout.flush()
+        if leaving.code:
+            let_first_speak()
+        return shown.status(int(leaving.code or OK))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. Collective."""
     with streams() as shown:
@@ -153,13 +173,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     top = parser()
     argv = _explaining(sys.argv[1:] if argv is None else argv)
-    try:
-        args = top.parse_args(argv)
-    except SystemExit as leaving:
-        sys.stdout.flush()
-        if leaving.code:
-            let_first_speak()
-        return shown.status(int(leaving.code or OK))
+    args = _parsed(top, argv, shown)
+    if isinstance(args, int):
+        return args
     rank, size = launched()
     if args.version:
         if rank == 0:

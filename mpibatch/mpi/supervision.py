@@ -177,6 +177,10 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
             started = _start(node.size, world.size, float(limit), ends=end)
         except OSError as error:
             _log.warning("the ranks on %s are not supervised: %s", socket.gethostname(), error)
+    elif node.rank == 0:
+        _log.warning(
+            "the ranks on %s are not supervised: one has no memory to share for its heartbeat", socket.gethostname()
+        )
     folder = node.bcast(started.folder if started else "", root=0)
     node.Free()
     connection = None

@@ -87,6 +87,13 @@ def test_sources_are_those_of_sep(sep, cluster, kernel, contrast, threshold, are
         np.testing.assert_allclose(table[f"fluxerr_aper_{n}"], error, rtol=1e-5)
     radius, _ = sep.kron_radius(value, x, y, a, b, theta, 6.0)
     np.testing.assert_allclose(table["kron_radius"], radius, rtol=1e-4, atol=1e-4)
+    fluxes, errors, _ = sep.sum_ellipse(
+        value, x, y, a, b, theta, 2.5 * table["kron_radius"], err=background.globalrms, gain=2.0, subpix=1
+    )
+    is_wide = 2.5 * table["kron_radius"] * np.sqrt(a * b) > 2.0  # smaller ones are circles of the least radius
+    assert np.count_nonzero(is_wide) > 0.5 * len(is_wide)
+    np.testing.assert_allclose(table["flux_auto"][is_wide], fluxes[is_wide], rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(table["fluxerr_auto"][is_wide], errors[is_wide], rtol=1e-3)
     # Half of the Kron flux, where any circle has it, and centroids in windows of that width.
     half, _ = sep.flux_radius(value, x, y, 6.0 * a, 0.5, normflux=table["flux_auto"], subpix=5)
     known = np.isfinite(table["flux_radius"])

@@ -240,6 +240,25 @@ def test_each_node_writes_its_page_and_that_with_the_fault_ends_the_job(launch: 
     assert pages[1] in done.stderr
 
 
+PULSELESS = """
+import logging
+logging.basicConfig()
+import mpibatch as mb
+from mpibatch.base.progress import heartbeat
+if mb.mpi.MPI.COMM_WORLD.rank == 1:
+    heartbeat._descriptor = -1
+mb.supervise(60.0)
+print(mb.max(mb.Grid((3, 3)).full(2.0)))
+"""
+
+
+def test_a_rank_without_a_heartbeat_leaves_its_node_without_a_supervisor(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PULSELESS)
+    done = launch(3, "program.py", cwd=tmp_path, timeout=30)
+    assert (done.returncode, done.stdout.split()) == (0, ["2.0"] * 3), done.stderr
+    assert done.stderr.count("are not supervised: one has no memory to share") == 1
+
+
 LATE = """
 from __future__ import annotations
 import os, signal, time

@@ -13,10 +13,11 @@ from typing import Any
 import mpibatch as mb
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
 from mpibatch.apps.catalog.frames import catalog_frames, items_of
-from mpibatch.apps.catalog.outputs import draw, write_maps, write_regions
-from mpibatch.cli import Parser, guarded
+from mpibatch.apps.catalog.outputs import check_picture, draw, write_maps, write_regions
+from mpibatch.cli import Parser, command_line
 from mpibatch.io.write.saver import save_table
-from mpibatch.mpi import agreed, private
+from mpibatch.io.write.tables.parquet import load_arrow
+from mpibatch.mpi import MPI, agreed, private
 
 __all__ = ["main"]
 
@@ -75,7 +76,7 @@ def _add_settings(to: argparse.ArgumentParser) -> None:
         ("noise", str, "global: the median over the frame; local: of each pixel"),
         ("kernel", str, "of the matched filter"),
         ("threshold", float, "of the signal, in units of the noise"),
-        ("area", int, "pixels of a source, at least"),
+        ("area", int, "pixels of an object, at least, before it is taken apart"),
         ("deblend-steps", int, "thresholds at which objects are taken apart"),
         ("contrast", float, "share of an object's flux that a source in it has at least; 1: none is taken apart"),
         ("gain", float, "electrons per unit of the frame, for errors; 0: not known"),
@@ -92,11 +93,8 @@ def _radii(text: str) -> tuple[float, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return its exit code. Collective."""
-    try:
-        args = parser().parse_args(argv)
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    return guarded(lambda: _detect(args) if args.command == "detect" else _frames(args), debug=args.debug)
+    commands = {"detect": _detect, "frames": _frames}
+    return command_line(parser(), lambda args: commands[args.command](args), argv)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -130,14 +128,21 @@ def _of_kind(usual: Any, value: Any, name: str) -> Any:
     return value
 
 
+def _check_table(path: str, comm: MPI.Intracomm) -> None:
+    """Refuse now what could not be written in the end. Local. UsageError."""
+    if not path.endswith(TABLES):
+        raise mb.UsageError(f"the table {path} has none of the endings {', '.join(TABLES)}; give it one of them")
+    if comm.rank == 0 and path.endswith(".parquet"):
+        load_arrow()
+
+
 def _detect(args: argparse.Namespace) -> int:
     comm = private()
     with agreed(comm, "reading the command line"):
         settings = _settings(args)
-        if not args.output.endswith(TABLES):
-            raise mb.UsageError(
-                f"the table {args.output} has none of the endings {', '.join(TABLES)}; give it one of them"
-            )
+        _check_table(args.output, comm)
+        if args.picture:
+            check_picture(args.picture)
         for name in ("segments", "background"):
             path = getattr(args, name)
             if path and not path.endswith(MAPS):
@@ -164,6 +169,7 @@ def _frames(args: argparse.Namespace) -> int:
     comm = private()
     with agreed(comm, "reading the command line"):
         settings = _settings(args)
+        _check_table(args.table, comm)
         items = items_of(args.frames, args.folder, args.table)
     batch = catalog_frames(comm, items, args.folder, settings, args.ranks_per_frame, args.journal)
     if comm.rank == 0:

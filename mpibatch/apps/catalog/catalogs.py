@@ -36,7 +36,7 @@ class Settings:
     noise: str = "global"
     kernel: str = "default"
     threshold: float = 1.5  # times the noise
-    area: int = 5  # pixels of a source, at least
+    area: int = 5  # pixels of an object, at least, before it is taken apart
     deblend_steps: int = 32
     contrast: float = 0.005
     apertures: tuple[float, ...] = (3.0, 5.0)

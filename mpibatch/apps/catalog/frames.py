@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import mpibatch as mb
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
+from mpibatch.io.base.names import user_path
 from mpibatch.io.write.saver import save_table
 from mpibatch.mpi import MPI
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["catalog_frames", "items_of"]
 
+SUMMARY = "frames.csv"  # beside the tables, a row for each frame
 Item = tuple[str, str]  # a frame, and its table
 
 
 def items_of(frames: str, folder: str, ending: str) -> list[Item]:
     """Return the frames whose names fit, in order, with tables in a folder. Local. RunError, UsageError."""
     pattern, separator, extension = frames.partition("::")
+    pattern = user_path(pattern)
     root = Path(Path(pattern).anchor)
     paths = sorted(path for path in root.glob(str(Path(pattern).relative_to(root))) if path.is_file())
     if not paths:
@@ -31,8 +34,11 @@ def items_of(frames: str, folder: str, ending: str) -> list[Item]:
     if not Path(folder).is_dir():
         raise mb.RunError(f"cannot write to {folder}: there is no such folder; make it first")
     targets = [str(Path(folder) / (path.name.split(".")[0] + ending)) for path in paths]
-    if len(set(targets)) < len(targets):
-        raise mb.UsageError(f"of {len(paths)} frames some have the same name up to the first dot; rename them")
+    writers = {str(Path(folder) / SUMMARY): "the summary"}
+    for path, target in zip(paths, targets, strict=True):
+        if target in writers:
+            raise mb.UsageError(f"{path} and {writers[target]} would both write {target}; rename the frame")
+        writers[target] = str(path)
     return [(f"{path}{separator}{extension}", target) for path, target in zip(paths, targets, strict=True)]
 
 
@@ -52,7 +58,7 @@ def catalog_frames(
         ranks_per_item=ranks_per_frame,
         names=[frame for frame, _ in items],
         journal=journal,
-        output=Path(folder) / "frames.csv",
+        output=Path(folder) / SUMMARY,
     )
 
 

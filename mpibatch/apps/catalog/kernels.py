@@ -21,7 +21,9 @@ FARTHEST = 3.0  # standard deviations
 
 
 def kernel_of(text: str) -> Values | None:
-    """Return the kernel that a text stands for, of sum 1; None: no filter. Local. UsageError, RunError.
+    """Return the kernel that a text stands for; None: no filter. Local. UsageError, RunError.
+
+    Its absolute values add up to 1.
 
     A file has a row of numbers a line; lines that begin with # or CONV are left out.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +20,21 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.io.write.tables.region_table import RegionTable
 
-__all__ = ["draw", "write_maps", "write_regions"]
+__all__ = ["check_picture", "draw", "write_maps", "write_regions"]
 
 LONGEST = 2000  # pixels of a picture's side; larger frames are thinned out
 PERCENTILES = (1.0, 99.5)
 LINES = 1 << 14  # of regions, made into text at once
 HEADER = "global color=green width=1\nimage\n"
 BLENDED_COLOR = " color=yellow"
+
+
+def check_picture(path: str) -> None:
+    """Refuse now a picture that could not be drawn in the end. Local. UsageError."""
+    from PIL import Image
+
+    if Path(path).suffix.lower() not in Image.registered_extensions():
+        raise mb.UsageError(f"the picture {path} has not the ending of one; name it .png")
 
 
 def write_maps(catalog: Catalog, segments: str | None, background: str | None) -> None:
@@ -71,10 +80,7 @@ def draw(catalog: Catalog, path: str) -> None:
         scale = enlargement(values.shape, LONGEST)
         pixels, large = outlined(gray(values[::-1], PERCENTILES), segments[::-1], scale)
         pixels, _ = numbered(pixels, large)
-        try:
-            Image.fromarray(pixels).save(path)
-        except ValueError as error:  # the name's ending
-            raise mb.UsageError(f"the picture {path} cannot be written: {error}; name it .png") from None
+        Image.fromarray(pixels).save(path)
 
 
 def _thinned(u: Field) -> Field:

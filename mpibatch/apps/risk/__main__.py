@@ -16,7 +16,7 @@ from mpibatch.apps.risk.estimates import FIGURES, Estimate
 from mpibatch.apps.risk.positions import TYPES, Position, read_positions
 from mpibatch.apps.risk.scenarios import MOVES, profits, read_moves, read_profits
 from mpibatch.apps.risk.tails import check_confidences, tail
-from mpibatch.cli import Parser, guarded
+from mpibatch.cli import Parser, command_line
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.io.write.tables.region_table import RegionTable
@@ -76,11 +76,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return its exit code. Collective."""
-    try:
-        args = parser().parse_args(argv)
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    return guarded(lambda: _price(args) if args.command == "price" else _losses(args), debug=args.debug)
+    commands = {"price": _price, "losses": _losses}
+    return command_line(parser(), lambda args: commands[args.command](args), argv)
 
 
 def _price(args: argparse.Namespace) -> int:

@@ -38,7 +38,7 @@ def deblend(
     """Set for each pixel the number of its source, from 0, and return how many there are.
 
     ends: where each object's pixels begin, and the end of the last. places: their raster indices in a frame of this
-    width. steps: thresholds from the first to the peak, at equal ratios. area: pixels that a source has at least.
+    width. steps: thresholds from the first to the peak, at equal ratios. area: pixels that an object has at least.
     """
     count = 0
     for k in range(ends.size - 1):

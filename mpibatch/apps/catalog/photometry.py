@@ -1,7 +1,7 @@
 """Fluxes of sources within circles and Kron's ellipse (R. G. Kron 1980, doi:10.1086/190669), and how they are spread.
 
 The rank of a source's first pixel measures it. What of its surroundings lies in other blocks is asked of their ranks,
-each pixel once; so no rank holds more than what its sources need, and none of these is measured twice.
+anew for each of five measurements; a pixel around several sources at a cut is held for each of them meanwhile.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ from mpibatch.simulate import Now
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# By a pseudo-spectral program that is not part of this repository, 48³ and 64³: the peak of dissipation of Taylor's and Green's vortices at a Reynolds number of 100.
+# The peak of dissipation of Taylor's and Green's vortices at a Reynolds number of 100, from 48³ and 64³ points of a
+# pseudo-spectral program that is not part of this repository.
 PEAK, PEAK_TIME = 0.012975, 4.887
 # Twice the growth of amplitudes: by polynomials of Chebyshev, as in the tests, and by Orszag 1971.
 GROWTH = {7500: 2 * 0.00223498, 10000: 2 * 0.00373967}

@@ -78,6 +78,14 @@ filter = "threshold_triangle"
 input = "input"
 save = true
 [[step]]
+filter = "threshold_yen"
+input = "input"
+save = true
+[[step]]
+filter = "threshold_isodata"
+input = "convert"
+save = true
+[[step]]
 filter = "binarize"
 input = "convert"
 save = "bright"

@@ -126,7 +126,8 @@ def reach(
                     at = stack[count]
                     if count + steps.size > stack.size:
                         more = np.empty(2 * stack.size + steps.size, np.int64)
-                        more[:count] = stack[:count]
+                        for k in range(count):
+                            more[k] = stack[k]
                         stack = more
                     for step in steps:
                         there = at + step

@@ -54,7 +54,7 @@ class Flow:
 
     def _check_free(self, state: State) -> None:
         size = max(float(mb.max(abs(state[name]))) for name in FIELD)
-        most = self.divergence(state) * min(h for h, wide in zip(self.grid.spacing, self.parameters.wide) if wide)
+        most = self.divergence(state) * min(self.grid.spacing[axis] for axis in self.axes)
         if most > CHARGE * size:
             raise mb.RunError(
                 f"the magnetic field of the initial data is not free of divergence, but up to {most:.3g} of it in a "

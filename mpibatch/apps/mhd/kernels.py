@@ -61,7 +61,7 @@ def primitive(gas, field, gamma, wide, ends):
     b = [middle(field, d, wide, ends) for d in range(3)]
     kinetic = 0.5 * r * (v[2] * v[2] + (v[1] * v[1] + v[0] * v[0]))
     magnetic = 0.5 * (b[2] * b[2] + (b[1] * b[1] + b[0] * b[0]))
-    return tuple(v + [(gamma - 1.0) * (e - kinetic - magnetic)] + b)  # noqa: RUF005
+    return tuple(v + [(gamma - 1.0) * (e - kinetic - magnetic)] + b)
 
 
 def conserved(state, field, gamma, wide, ends):
@@ -70,7 +70,7 @@ def conserved(state, field, gamma, wide, ends):
     b = [middle(field, d, wide, ends) for d in range(3)]
     kinetic = 0.5 * r * (v[2] * v[2] + (v[1] * v[1] + v[0] * v[0]))
     magnetic = 0.5 * (b[2] * b[2] + (b[1] * b[1] + b[0] * b[0]))
-    return tuple([r * u for u in v] + [p / (gamma - 1.0) + kinetic + magnetic])  # noqa: RUF005
+    return tuple([r * u for u in v] + [p / (gamma - 1.0) + kinetic + magnetic])
 
 
 def half_slope(a, b):
@@ -216,7 +216,7 @@ def flux_along(axis: int) -> mb.Kernel:
 @functools.cache
 def corner_along(axis: int) -> mb.Kernel:
     """Return the kernel of the electric field on edges along an axis. Local."""
-    first, second = across(axis)
+    first, _ = across(axis)
 
     @mb.stencil
     def edge(ea, eb, flow_a, flow_b, va, vb, ba, bb):

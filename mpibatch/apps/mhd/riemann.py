@@ -34,7 +34,7 @@ def total_energy(state, n, gamma):
 
 def flux(state, n, gamma):
     """What flows along a: of mass, momenta, energy, and the field along b and c."""
-    r, u, v, w, p, b, c = state
+    r, u, v, w, _, b, c = state
     pressure = total_pressure(state, n)
     along = u * n + (v * b + w * c)
     return (

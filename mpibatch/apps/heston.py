@@ -6,22 +6,23 @@ the logarithm of the forward price, and η = √v, an option is worth exp(−r t
 
     ∂U/∂t = ½ η² (∂²U/∂x² − ∂U/∂x) + ½ ρ σ η ∂²U/∂x∂η + ⅛ σ² ∂²U/∂η² + ((½ κ θ − ⅛ σ²) / η − ½ κ η) ∂U/∂η
 
-and U(0) is the payoff, of a put (K − S)⁺. A call is a put and exp(x) − K more. So the time reached (`until`) is the time
-to expiry, and each output has the prices for all forward prices and variances at once.
+and U(0) is the payoff, of a put (K − S)⁺. A call is a put and exp(x) − K more. So the time reached (`until`) is the
+time to expiry, and each output has the prices for all forward prices and variances at once.
 
-Scheme: central differences on even cells in x and η. Prices are smooth and even in η, whether variance reaches 0 or not
-(2 κ θ < σ², or not): a mirror at v = 0 is all that the equation asks for. There is another at √v = √max(v₀, θ) + `width`
-√c, where c = σ² (1 − exp(−κ T)) / 4κ is the scale of v's chi-squared distribution. Where central differences of the drift
-in η would swing, they are upwind. The outermost cells in x keep their value, the payoff of the forward price. exp(x) is
-a martingale of the differences, too. Payoffs are averaged over cells. The error is of second order in both spacings.
+Scheme: central differences on even cells in x and η. Prices are smooth and even in η, whether variance reaches 0
+(2 κ θ < σ²) or not: a mirror at v = 0 is all that the equation asks for. There is another at √v = √max(v₀, θ) +
+`width` √c, where c = σ² (1 − exp(−κ T)) / 4κ is the scale of v's chi-squared distribution. Where central differences
+of the drift in η would swing, they are upwind. The outermost cells in x keep their value, the payoff of the forward
+price. exp(x) is a martingale of the differences, too. Payoffs are averaged over cells. The error is of second order in
+both spacings.
 
 Steps are RKL2 (C. D. Meyer, D. S. Balsara and T. D. Aslam 2014, doi:10.1016/j.jcp.2013.08.021), of second order: s
 sweeps over the cells, stable for dt up to (s² + s − 2)/4 explicit steps, where no equations are solved. An American
 option is exercised at each of the `steps`.
 
 Rows: prices at `spot` and v₀, by cubic polynomials in x and η, with deltas and gammas, which are differences of these.
-European ones have an `error` as well, from the closed form (S. L. Heston 1993, doi:10.1093/rfs/6.2.327) by A. L. Lewis's
-integral (2001, doi:10.2139/ssrn.282110) of the characteristic function in the form of H. Albrecher et al. 2007.
+European ones have an `error` as well, from the closed form (S. L. Heston 1993, doi:10.1093/rfs/6.2.327), by the
+integral of A. L. Lewis (2001, doi:10.2139/ssrn.282110) and the characteristic function of H. Albrecher et al. (2007).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Parameters:
     reversion: Positive = 2.0  # κ per year
     mean: Positive = 0.0225  # θ per year
     volatility: Positive = 0.25  # σ, of the variance
-    correlation: Annotated[float, Range(above=-1, below=1)] = -0.5
+    correlation: Annotated[float, Range(least=-1, most=1)] = -0.5
     rate: float = 0.03  # per year
     dividend: float = 0.0  # yield per year
     kind: Literal["put", "call"] = "call"
@@ -149,10 +150,12 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
 
     def price(state: dict[str, mb.Field]) -> mb.Field:
         value = state["value"] + (forward - p.strike) if p.kind == "call" else state["value"]
-        return math.exp(-p.rate * simulation.time) * value
+        discounted: mb.Field = math.exp(-p.rate * simulation.time) * value
+        return discounted
 
     def diagnostics(state: dict[str, mb.Field]) -> dict[str, float]:
-        row, field, time = {}, price(state), simulation.time
+        row: dict[str, float] = {}
+        field, time = price(state), simulation.time
         for n, spot in enumerate(p.spot, 1):
             x = math.log(p.strike) + p.forward(spot, time)
             low, middle, high = (at(grid, field, math.sqrt(p.variance), x + shift) for shift in (-h, 0.0, h))

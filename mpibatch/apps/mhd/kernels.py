@@ -61,7 +61,8 @@ def primitive(gas, field, gamma, wide, ends):
     b = [middle(field, d, wide, ends) for d in range(3)]
     kinetic = 0.5 * r * (v[2] * v[2] + (v[1] * v[1] + v[0] * v[0]))
     magnetic = 0.5 * (b[2] * b[2] + (b[1] * b[1] + b[0] * b[0]))
-    return tuple(v + [(gamma - 1.0) * (e - kinetic - magnetic)] + b)
+    p = (gamma - 1.0) * (e - kinetic - magnetic)
+    return v[0], v[1], v[2], p, b[0], b[1], b[2]
 
 
 def conserved(state, field, gamma, wide, ends):
@@ -127,7 +128,7 @@ def corner(ea, eb, flow_a, flow_b, v, field, c):
 def gas_after(q, base, fluxes, state, numbers, wide, ends):
     """Density, momenta and energy after a stage."""
     old, new, dt, gamma = numbers
-    lost = [[] for _ in range(5)]
+    lost: list[list[float]] = [[] for _ in range(5)]
     for a in [d for d in range(3) if wide[d]]:
         b, c = across(a)
         order = [0, 1 + a, 1 + b, 1 + c, 4]  # of the parts of a flux along a

@@ -12,6 +12,7 @@ from mpibatch.apps.mhd.beginnings import FIELD, GAS, beginning
 from mpibatch.apps.mhd.kernels import across, kernels
 from mpibatch.apps.mhd.parameters import Parameters
 from mpibatch.simulate import Now
+from mpibatch.simulate.checks import INITIAL, check_state
 
 __all__ = ["Flow"]
 
@@ -40,7 +41,7 @@ class Flow:
     def begin(self) -> State:
         """Return the state at the beginning. Collective."""
         fields = beginning(self.parameters, self.grid)
-        mb.simulate.checks.check_state(fields, "in the initial data", mb.simulate.checks.INITIAL)
+        check_state(fields, "in the initial data", INITIAL)
         check_positive(fields)
         state = {name: self.grid.empty(halo=2 if name == "mass" else 1) for name in STATE}
         for name in FIELD:

@@ -160,7 +160,7 @@ def plasma(*, quick: bool) -> None:
         gas = Gas(p, grid)
         state = gas.begin()
         times = timings(
-            {"ours": Timed(lambda gas=gas, state=state: gas.step(state, Now(0, 0.0, gas.longest(state))))},  # type: ignore[misc]
+            {"ours": Timed(lambda gas=gas, state=state: gas.step(state, Now(0, 0.0, gas.longest(state))))},
             3 if quick else 5,
         )
         rate = round(math.prod(shape) / statistics.median(times["ours"]))

@@ -66,8 +66,8 @@ def test_known_answers(launch: Launch, tmp_path: Path) -> None:
         ("charged", {"magnetic_x": uneven}),
         ("negative", {"pressure": broken["negative"]}),
         ("nan", {"density": broken["nan"]}),
-        # Nothing but a magnetic pressure that pushes gas out of a cell, until none is there.
-        ("empty", {"pressure": 1e-12, "density": 1e-6, "magnetic_z": uneven, "velocity_x": uneven * 1e6}),
+        # A pressure that is lost in the rounding of the energy.
+        ("fast", {"velocity_x": 1e9}),
     ):
         start = written(tmp_path / f"{name}.h5", (1, 6, 8), **changed)
         cases[name] = ({"problem": "orszag-tang", "shape": [6, 8], "start": start, "courant": 1.0}, {"steps": 50})
@@ -78,7 +78,7 @@ def test_known_answers(launch: Launch, tmp_path: Path) -> None:
             "RunError: the magnetic field of the initial data is not free of divergence, but up to ",
             "RunError: pressure is -0.5 in cell (0, 0, 2) of the initial data, and has to be above 0",
             "RunError: density is NaN in cell (0, 0, 2)",
-            "RunError: no step follows from waves that cross nan cells in a unit of time: pressure or density",
+            "RunError: pressure or density is not above 0 in a cell anymore",
         ):
             assert sum(line.startswith(text) for line in lines) == ranks, lines
         assert len(lines) == 4 * ranks
@@ -185,7 +185,7 @@ def test_it_goes_on_from_a_checkpoint_on_other_ranks(launch: Launch, tmp_path: P
         for ranks, steps in attempts:
             done = launch(ranks, "-c", ATTEMPT, "job.toml", str(steps), cwd=folder, timeout=170)
             assert done.returncode == 0, done.stderr
-            assert done.stdout == ("enough\n" * ranks if steps < 20 else "")
+            assert done.stdout.count("enough") == (ranks if steps < 20 else 0)
         files.append({d.name: digest(folder / "out.h5", d.name) for d in describe(folder / "out.h5")})
     assert files[0] == files[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,10 +71,10 @@ class Flow:
     def longest(self, state: State) -> float:
         """Return the step's length. Collective."""
         rate = float(mb.max(self.kernels.rate(*state.values(), self.parameters.gamma, walls="nearest")))
-        if not rate > 0:  # as NaN is not
+        if not 0 < rate < math.inf:
             raise mb.RunError(
-                f"no step follows from waves that cross {rate} cells in a unit of time: pressure or density are not "
-                "above 0 anymore; give more cells, or a smaller courant"
+                "pressure or density is not above 0 in a cell anymore, and no step follows from them; give more cells, or "
+                "a smaller courant"
             )
         return self.parameters.courant / rate
 

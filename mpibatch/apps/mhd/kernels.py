@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ import mpibatch as mb
 from mpibatch.apps.mhd.riemann import fast, flux, hlld
 
 __all__ = ["Kernels", "across", "kernels"]
+
+NEVER = math.inf  # steps in a unit of time, where there is no gas
 
 # What follows, down to the kernels, is read by the compiler and inlined. Axes are (z, y, x). Those `across` axis a, b
 # and c, make (a, b, c) right-handed: (x, y, z), (y, z, x) and (z, x, y). `wide` are those of more
@@ -178,7 +181,7 @@ def divergence_of(field, wide, ends):
 
 
 def rate_of(gas, field, gamma, wide, ends):
-    """The number of cells that fast waves cross in a unit of time, of all axes together."""
+    """The cells that fast waves cross in a unit of time, of all axes together; endless where there is no gas."""
     r = gas[0][0, 0, 0]
     v0, v1, v2, p, b0, b1, b2 = primitive(gas, field, gamma, wide, ends)
     v, squares = [v0, v1, v2], [b0 * b0, b1 * b1, b2 * b2]
@@ -186,7 +189,7 @@ def rate_of(gas, field, gamma, wide, ends):
     for a in [d for d in range(3) if wide[d]]:
         m, n = across(a)
         rates += [(abs(v[a]) + fast(r, p, squares[a], squares[m] + squares[n], gamma)) / mb.spacing(a)]
-    return sum(rates)
+    return np.where((r > 0.0) & (p > 0.0), sum(rates), NEVER)
 
 
 @dataclass(frozen=True)

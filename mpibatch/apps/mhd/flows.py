@@ -18,6 +18,7 @@ from mpibatch.simulate.checks import INITIAL, check_state
 __all__ = ["Flow"]
 
 STATE = ("mass", "momentum_z", "momentum_y", "momentum_x", "energy", *FIELD)
+HALO = {"mass": 2}  # density is among the values that get slopes
 CHARGE = 1e-6  # the largest divergence of a field, of its size over that of a cell, that is none but for rounding
 State = dict[str, mb.Field]
 Fields = tuple[mb.Field, ...]
@@ -30,7 +31,7 @@ class Flow:
         self.parameters, self.grid = p, grid
         self.kernels = kernels(p.wide, p.open)
         self.axes = [axis for axis in range(3) if p.wide[axis]]
-        self.spare: Fields = tuple(grid.empty(halo=1) for _ in STATE)
+        self.spare: Fields = tuple(grid.empty(halo=HALO.get(name, 1)) for name in STATE)
         self.cells: Fields = tuple(grid.empty(halo=2) for _ in range(7))  # velocities, pressure, field
         self.fluxes: dict[int, Fields] = {axis: tuple(grid.empty(halo=1) for _ in range(7)) for axis in self.axes}
         self.edges: dict[int, mb.Field] = {a: grid.empty(halo=1) for a in range(3) if self._is_edge(a)}
@@ -44,7 +45,7 @@ class Flow:
         fields = beginning(self.parameters, self.grid)
         check_state(fields, "in the initial data", INITIAL)
         check_positive(fields)
-        state = {name: self.grid.empty(halo=2 if name == "mass" else 1) for name in STATE}
+        state = {name: self.grid.empty(halo=HALO.get(name, 1)) for name in STATE}
         for name in FIELD:
             state[name].owned[...] = fields[name].owned
         self._check_free(state)
@@ -70,11 +71,13 @@ class Flow:
 
     def longest(self, state: State) -> float:
         """Return the step's length. Collective."""
-        rate = float(mb.max(self.kernels.rate(*state.values(), self.parameters.gamma, walls="nearest")))
+        rate = float(
+            mb.max(self.kernels.rate(*(state[name] for name in STATE), self.parameters.gamma, walls="nearest"))
+        )
         if not 0 < rate < math.inf:
             raise mb.RunError(
-                "pressure or density is not above 0 in a cell anymore, and no step follows from them; give more cells, or "
-                "a smaller courant"
+                "pressure or density is not above 0 in a cell anymore, and no step follows from them; give more cells, "
+                "or a smaller courant"
             )
         return self.parameters.courant / rate
 
@@ -106,7 +109,7 @@ class Flow:
         edges: list[Any] = []
         for c in range(3):
             m, n = across(c)
-            # Along c, across m it is the last but one of what the flux through a face has, across n the last.
+            # What faces have of it: those across m the last of their fluxes, those across n the last but one.
             if self._is_edge(c):
                 flows = self.fluxes[m][6], self.fluxes[n][5], self.fluxes[m][0], self.fluxes[n][0]
                 self.kernels.corner[c](*flows, v[m], v[n], b[m], b[n], out=self.edges[c], walls="nearest")

@@ -16,8 +16,8 @@ __all__ = ["Kernels", "across", "kernels"]
 NEVER = math.inf  # steps in a unit of time, where there is no gas
 
 # What follows, down to the kernels, is read by the compiler and inlined. Axes are (z, y, x). Those `across` axis a, b
-# and c, make (a, b, c) right-handed: (x, y, z), (y, z, x) and (z, x, y). `wide` are those of more
-# than one cell, `ends` those with walls that let all pass.
+# and c, make (a, b, c) right-handed: (x, y, z), (y, z, x) and (z, x, y). `wide` says of each whether it has more than
+# one cell, `ends` whether it ends in walls that let all pass.
 
 
 def across(a):
@@ -57,14 +57,18 @@ def middle(field, a, wide, ends):
     return low + 0.5 * more
 
 
+def of_motion_and_field(r, v, b):
+    """What the energy is more than that of a gas at rest."""
+    kinetic = 0.5 * r * (v[2] * v[2] + (v[1] * v[1] + v[0] * v[0]))
+    return kinetic + 0.5 * (b[2] * b[2] + (b[1] * b[1] + b[0] * b[0]))
+
+
 def primitive(gas, field, gamma, wide, ends):
     """Velocities, pressure, and the field in the middle of the cell."""
     r, e = gas[0][0, 0, 0], gas[4][0, 0, 0]
     v = [gas[1 + d][0, 0, 0] / r for d in range(3)]
     b = [middle(field, d, wide, ends) for d in range(3)]
-    kinetic = 0.5 * r * (v[2] * v[2] + (v[1] * v[1] + v[0] * v[0]))
-    magnetic = 0.5 * (b[2] * b[2] + (b[1] * b[1] + b[0] * b[0]))
-    p = (gamma - 1.0) * (e - kinetic - magnetic)
+    p = (gamma - 1.0) * (e - of_motion_and_field(r, v, b))
     return v[0], v[1], v[2], p, b[0], b[1], b[2]
 
 
@@ -72,9 +76,7 @@ def conserved(state, field, gamma, wide, ends):
     """Momenta and energy, from density, velocities and pressure."""
     r, v, p = state[0][0, 0, 0], [state[1 + d][0, 0, 0] for d in range(3)], state[4][0, 0, 0]
     b = [middle(field, d, wide, ends) for d in range(3)]
-    kinetic = 0.5 * r * (v[2] * v[2] + (v[1] * v[1] + v[0] * v[0]))
-    magnetic = 0.5 * (b[2] * b[2] + (b[1] * b[1] + b[0] * b[0]))
-    return tuple([r * u for u in v] + [p / (gamma - 1.0) + kinetic + magnetic])
+    return r * v[0], r * v[1], r * v[2], p / (gamma - 1.0) + of_motion_and_field(r, v, b)
 
 
 def half_slope(a, b):
@@ -108,21 +110,21 @@ def corner(ea, eb, flow_a, flow_b, v, field, c):
     From each face it is carried on to the edge by what its change is in the cell that the flow comes from.
     """
     a, b = across(c)
-    zero = along(a, 0)
+    center = along(c, 0)
     from_a, from_b = [], []
     for n in (0, -1):
-        before, after = along(a, -1), zero
+        before = along(a, -1)
         change = upwind(
             flow_a[along(b, n)],
             eb[before] - electric(v, field, c, at(a, -1, b, n)),
-            eb[after] - electric(v, field, c, at(a, 0, b, n)),
+            eb[center] - electric(v, field, c, at(a, 0, b, n)),
         )
         from_a += [ea[along(b, n)] + change]
         before = along(b, -1)
         change = upwind(
             flow_b[along(a, n)],
             ea[before] - electric(v, field, c, at(a, n, b, -1)),
-            ea[after] - electric(v, field, c, at(a, n, b, 0)),
+            ea[center] - electric(v, field, c, at(a, n, b, 0)),
         )
         from_b += [eb[along(a, n)] + change]
     return 0.25 * ((from_a[0] + from_a[1]) + (from_b[0] + from_b[1]))

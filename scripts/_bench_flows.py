@@ -1,4 +1,4 @@
-"""The cases of `dns` for scripts/bench_fields.py: a step beside fluidsim's, and known answers from larger grids."""
+"""The cases of `dns` and `mhd` for scripts/bench_fields.py: steps, beside fluidsim's, and answers of larger grids."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import statistics
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,10 @@ import numpy as np
 from _bench_runs import COMM, Timed, report, timings  # type: ignore[import-not-found]
 
 import mpibatch as mb
-from mpibatch.apps import dns
+from mpibatch.apps import dns, mhd
 from mpibatch.apps.dns.beginnings import beginning
 from mpibatch.apps.dns.flows import Flow
+from mpibatch.apps.mhd.flows import Flow as Gas
 from mpibatch.simulate import Now
 
 if TYPE_CHECKING:
@@ -150,4 +152,19 @@ def extrapolated(sizes: tuple[int, int], values: list[Any]) -> Any:
     return ((fine * second - coarse * first) / (fine - coarse)).tolist()
 
 
-FLOWS = {"dns-step": steps, "dns-poisson": poisson, "dns-taylor-green": peak, "dns-wave": growth}
+def plasma(*, quick: bool) -> None:
+    """Time a step of a magnetised gas: two stages, with the search for its length."""
+    for shape in ((192, 192), (32, 32, 32)) if quick else ((512, 512), (64, 64, 64)):
+        p = mhd.Parameters(problem="orszag-tang", shape=shape)
+        grid = mb.Grid(p.cells, spacing=p.spacing, origin=tuple(h / 2 for h in p.spacing), periodic=True)
+        gas = Gas(p, grid)
+        state = gas.begin()
+        times = timings(
+            {"ours": Timed(lambda gas=gas, state=state: gas.step(state, Now(0, 0.0, gas.longest(state))))},
+            3 if quick else 5,
+        )
+        rate = round(math.prod(shape) / statistics.median(times["ours"]))
+        report(f"mhd-step-{'x'.join(map(str, shape))}", times, cells_per_second=rate)
+
+
+FLOWS = {"dns-step": steps, "mhd-step": plasma, "dns-poisson": poisson, "dns-taylor-green": peak, "dns-wave": growth}

@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return its exit code. Collective."""
     commands = {"compare": _compare, "count": _count}
-    return command_line(parser(), lambda args: commands[args.command](args), argv)
+    return command_line(parser(), lambda args: commands[args.command](private(), args), argv)
 
 
 def _check_output(comm: MPI.Intracomm, path: str, endings: Sequence[str], *folders: str | None) -> None:
@@ -95,8 +95,7 @@ def _check_output(comm: MPI.Intracomm, path: str, endings: Sequence[str], *folde
             raise mb.RunError(f"cannot write to {folder}: there is no such folder; make it first")
 
 
-def _compare(args: argparse.Namespace) -> int:
-    comm = private()
+def _compare(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
     least = args.min_similarity
     with agreed(comm, "reading the command line"):
         settings = Settings(args.k, args.scaled, args.mask)
@@ -126,8 +125,7 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def _count(args: argparse.Namespace) -> int:
-    comm = private()
+def _count(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
     with agreed(comm, "reading the command line"):
         settings = Settings(args.k, 1, args.mask)
         _check_output(comm, args.output, TABLES)

@@ -108,7 +108,7 @@ class Collection:
 
     def matrices(self) -> dict[str, Field]:
         """Return all measures of all pairs, each a field of genomes by genomes."""
-        grid = mb.Grid((len(self.genomes),) * 2, comm=self.comm)
+        grid = mb.Grid((len(self.genomes),) * 2, comm=self.comm, axes=("i", "j"))
         shared = grid.zeros("i8")
         (top, left), (bottom, right) = grid.box.start, grid.box.stop
         with agreed(self.comm, "reading blocks of pairs"):
@@ -169,7 +169,7 @@ class Collection:
 
     def spectra(self) -> Field:
         """Return, for each genome, how many k-mers occur once, twice ...; see `BINS`."""
-        field = mb.Grid((len(self.genomes), BINS), comm=self.comm).zeros("i8")
+        field = mb.Grid((len(self.genomes), BINS), comm=self.comm, axes=("genome", "times"), origin=(0, 1)).zeros("i8")
         with agreed(self.comm, "reading spectra"):
             (top, left), (bottom, right) = field.grid.box.start, field.grid.box.stop
             for row in range(top, bottom):

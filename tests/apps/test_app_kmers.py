@@ -10,6 +10,7 @@ import math
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -82,9 +83,9 @@ def test_sets_are_those_counted_letter_by_letter(sequences, k, how, width, scale
             return
         sample = take(str(path), about)
     kmers = counted(sequences, k, mask=mask)
+    expected: Counter[Any] = kmers
     if scaled == 1:
-        expected = kmers
-        result = [letters_of(value, k) for value in sample.values.tolist()]
+        result: list[Any] = [letters_of(value, k) for value in sample.values.tolist()]
         assert hashes_of(sample.values, about).tolist() == sorted(murmur(kmer.encode(), 42)[0] for kmer in kmers)
     else:
         most = int(2.0**64 / scaled)
@@ -160,7 +161,15 @@ def test_a_sample_of_known_genomes(tmp_path, monkeypatch, capsys):
     assert len(signature["signatures"][0]["mins"]) == 4465
 
 
-@pytest.mark.parametrize(("k", "scaled"), [(31, 100), (21, 9973), (15, 1), (4, 3)])
+@pytest.mark.parametrize(
+    ("scaled", "most"),
+    [(1, 2**64 - 1), (7, 2635249153387078656), (1000, 18446744073709552), (9973, 1849668512354311)],
+)
+def test_the_largest_hash_is_that_in_files_of_sourmash(scaled, most):
+    assert Settings(21, scaled).most == most
+
+
+@pytest.mark.parametrize(("k", "scaled"), [(31, 100), (21, 97), (15, 1), (4, 3)])
 def test_signatures_are_those_of_sourmash(tmp_path, monkeypatch, k, scaled):
     sourmash = pytest.importorskip(
         "sourmash", reason="sourmash is not installed, whose sketches these are to be: pip install sourmash"

@@ -80,7 +80,12 @@ def test_a_run_goes_on_from_what_is_there(genomes, monkeypatch):
             file.write_bytes(file.read_bytes()[:-8])
     COMM.Barrier()
     made = []
-    monkeypatch.setattr(comparison, "take", lambda *given: made.append(given) or take(*given))
+
+    def noted(path, settings):
+        made.append(path)
+        return take(path, settings)
+
+    monkeypatch.setattr(comparison, "take", noted)
     assert ran(COMM, words, "second.h5", "work") == 0
     assert 0 < COMM.allreduce(len(made)) < 7
     assert Path("first.h5").read_bytes() == Path("second.h5").read_bytes()

@@ -38,6 +38,8 @@ class Collection:
     Attributes
     ----------
     genomes : sequence of Genome
+    names : sequence of str
+        What their sets are called in `scratch`.
     table : RegionTable
         What is known of each.
     sizes : ndarray
@@ -48,10 +50,11 @@ class Collection:
     scratch: Scratch
     settings: Settings
     genomes: Sequence[Genome]
+    names: Sequence[str]
     table: RegionTable
     sizes: Ints
 
-    @property
+    @functools.cached_property
     def group(self) -> int:
         """How many genomes make a group: a block is of the pairs of two of them. Local."""
         most = max(int(self.sizes.max(initial=0)), 1)
@@ -85,14 +88,15 @@ class Collection:
         return range(group * self.group, min((group + 1) * self.group, len(self.genomes)))
 
     def _block_name(self, block: tuple[int, int]) -> str:
-        return name_of("block", *([set_name(self.genomes[n], self.settings) for n in self._members(g)] for g in block))
+        return name_of("block", *([self.names[n] for n in self._members(group)] for group in block))
 
     def sample(self, number: int) -> Sample:
         """Return the set of a genome. Local."""
-        genome = self.genomes[number]
-        sample = self.scratch.sample(set_name(genome, self.settings))
+        sample = self.scratch.sample(self.names[number])
         if sample is None:
-            raise mb.RunError(f"the set of {genome.name} is no longer in {self.scratch.folder}; run the command again")
+            raise mb.RunError(
+                f"the set of {self.genomes[number].name} is no longer in {self.scratch.folder}; run the command again"
+            )
         return sample
 
     def _shared(self, block: tuple[int, int]) -> Ints:
@@ -187,16 +191,12 @@ def _moved(part: tuple[slice, slice], top: int, left: int) -> tuple[slice, slice
     return slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
 
 
-def set_name(genome: Genome, settings: Settings) -> str:
-    """Return what the set of a genome is called. Local."""
-    return name_of("set", genome.path, genome.size, genome.modified, settings)
-
-
 def collect(comm: MPI.Intracomm, scratch: Scratch, genomes: Sequence[Genome], settings: Settings) -> Collection:
     """Make the sets of all genomes that are not there, each on one rank. Collective. RunError if a file is wrong."""
+    names = [name_of("set", genome.path, genome.size, genome.modified, settings) for genome in genomes]
     batch = mb.map_items(
         functools.partial(_collected, scratch, settings),
-        genomes,
+        [*zip(names, (genome.path for genome in genomes), strict=True)],
         comm=comm,
         names=[genome.path for genome in genomes],
         costs=[genome.size for genome in genomes],
@@ -207,14 +207,14 @@ def collect(comm: MPI.Intracomm, scratch: Scratch, genomes: Sequence[Genome], se
         raise mb.RunError(f"{words}{more}")
     columns = {name: batch.table[name] for name in COLUMNS}
     table = RegionTable(comm, columns, {"names": [genome.name for genome in genomes]})
-    return Collection(comm, scratch, settings, genomes, table, table.gather()["distinct"])
+    return Collection(comm, scratch, settings, genomes, names, table, table.gather()["distinct"])
 
 
-def _collected(scratch: Scratch, settings: Settings, genome: Genome) -> dict[str, int]:
-    name = set_name(genome, settings)
+def _collected(scratch: Scratch, settings: Settings, item: tuple[str, str]) -> dict[str, int]:
+    name, path = item
     sample = scratch.sample(name)
     if sample is None:
-        sample = take(genome.path, settings)
+        sample = take(path, settings)
         scratch.put_sample(name, sample)
     return {
         "bases": sample.bases,

@@ -102,7 +102,7 @@ class _Collector:
         elif size:
             values, both = (np.empty(self.values.size + size, dtype) for dtype in (np.uint64, np.int64))
             total = sets.join(self.values, self.counts, some, counts, values, both)
-            self.values, self.counts = values[:total].copy(), both[:total].copy()
+            self.values, self.counts = values[:total], both[:total]
 
 
 def take(path: str, settings: Settings) -> Sample:

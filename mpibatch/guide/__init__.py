@@ -16,6 +16,7 @@
 .. include:: plasmas.md
 .. include:: risk.md
 .. include:: catalog.md
+.. include:: kmers.md
 .. include:: cluster.md
 .. include:: scaling.md
 .. include:: promise.md

@@ -5,6 +5,7 @@
   QuantLib's Monte Carlo engines, which give a price and its error. Under mpiexec ours alone, on all ranks.
 - dns-step, dns-poisson: a step of a flow in a box, against fluidsim's (pip install fluidsim fluidfft pyfftw), and its
   Poisson equation, against the transforms of scipy.fft. dns-taylor-green, dns-wave: no times, but known answers.
+- nbody-step: a step of particles and their gravity on a mesh, against a script of NumPy and scipy.fft.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from _bench_flows import FLOWS  # type: ignore[import-not-found]
+from _bench_gravity import GRAVITY  # type: ignore[import-not-found]
 from _bench_sky import SKY  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
@@ -117,7 +119,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a tenth of the paths, and two runs of each")
     options = parser.parse_args()
-    for name, bench in (FLOWS | SKY).items():
+    for name, bench in (FLOWS | GRAVITY | SKY).items():
         if options.only in name:
             bench(quick=options.quick)
     bench_risk([name for name in CASES if options.only in name], quick=options.quick)

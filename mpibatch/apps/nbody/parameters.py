@@ -38,7 +38,7 @@ class Parameters:
     symbol: Literal["spectral", "stencil"] = "spectral"  # whose Laplacian the potential has: -k², or 7 points
     shells: Annotated[int, Range(least=0)] = 0  # of wave numbers, whose power is in the rows
     write: Literal["density", "particles", "both"] = "density"
-    courant: Annotated[float, Range(above=0, most=1)] = 0.5  # share of the shortest time that anything takes
+    courant: Annotated[float, Range(above=0, most=1)] = 0.25  # share of the shortest time that anything takes
     dt: Positive | None = None  # instead of `courant`
 
     def __post_init__(self) -> None:

@@ -88,4 +88,4 @@ def add_halo(u: Field, width: HaloLike | None = None, mode: ModeLike = "reflect"
             for owned, part in sums:
                 # A cell that is repeated beyond a wall gets the sum of all that stand for it.
                 repeated = tuple(a for a, n in enumerate(owned.shape) if n != part.shape[a])
-                owned += part.sum(axis=repeated, keepdims=True, dtype=u.dtype) if repeated else part
+                owned[...] += part.sum(axis=repeated, keepdims=True, dtype=u.dtype) if repeated else part

@@ -51,7 +51,7 @@ def wrapped(x: np.ndarray) -> np.ndarray:
 
 
 def shares(x: float, cloud: str) -> tuple[int, list[float]]:
-    """Return the first cell that a particle is in, and the share of each cell but one, in the order they are cut off."""
+    """Return the first cell of a particle, and the shares of all but one, in the order in which they are cut off."""
     if cloud == "cic":
         return math.floor(x - 0.5), [x - 0.5 - math.floor(x - 0.5)]
     off = x - math.floor(x) - 0.5
@@ -215,5 +215,5 @@ def test_what_cannot_be_meant_is_refused_on_all_ranks() -> None:
         particles = Particles(grid, position, velocity)
         particles.velocity[particles.ids == 3] = value
         assert np.isnan(largest_speed(particles)) == np.isnan(value)
-        with pytest.raises(mb.RunError, match="particle 3 was moved to .* make shorter steps"):
+        with pytest.raises(mb.RunError, match=r"particle 3 was moved to .* make shorter steps"):
             particles.drift(1.0)

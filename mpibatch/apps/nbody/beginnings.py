@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from mpibatch.apps.nbody.spectra import power_of
 
 __all__ = ["beginning", "plane_wave", "unmoved"]
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
 
 
 def beginning(p: Parameters, grid: mb.Grid, lattice: mb.Grid) -> mb.particles.Particles:

@@ -45,8 +45,8 @@ class Parameters:
         for name, counts in (("shape", self.shape), ("particles", self.lattice)):
             if len(counts) != 3 or min(counts) < 4 or any(n % 2 for n in counts):
                 raise mb.UsageError(
-                    f"{name} = {list(counts)}; give three even numbers, 4 or more: of odd ones half a spectrum does not "
-                    "tell how many they are"
+                    f"{name} = {list(counts)}; give three even numbers, 4 or more: of odd ones half a spectrum does "
+                    "not tell how many they are"
                 )
         if len(self.wave) != 3 or not any(self.wave):
             raise mb.UsageError(f"wave = {list(self.wave)}; give three whole numbers, not all of them 0")

@@ -55,7 +55,7 @@ def locate(position: Vectors, shape: Ints, start: Ints, stop: Ints, leaves: Any)
                     lost = n
                 continue
             position[n, axis] = x
-            index = int(math.floor(x))
+            index = np.int64(x)
             is_outside = is_outside or index < start[axis] or index >= stop[axis]
         leaves[n] = is_outside
     return lost

@@ -24,7 +24,7 @@ UNIT = 2.0**-53
 def draw(out: Any, start: Ints, shape: Ints, seed: Any) -> None:
     """Fill half a spectrum with complex deviates, of mean square 1, of a real field without waves of half its cells.
 
-    `shape` is that of the field. A wave's deviate follows from its three wave numbers, so that a finer mesh has the
+    `shape` is that of the field. A wave's deviate follows from its three wave numbers, so that a finer lattice has the
     same long waves; that of its opposite is the conjugate.
     """
     for i in range(out.shape[0]):
@@ -42,7 +42,9 @@ def draw(out: Any, start: Ints, shape: Ints, seed: Any) -> None:
                 place = np.uint64(((z & MASK) << (2 * BITS)) | ((y & MASK) << BITS) | x)
                 a, b, c, d = philox(place & LOW, place >> HALF, np.uint64(0), np.uint64(0), seed & LOW, seed >> HALF)
                 size = math.sqrt(-math.log(1.0 - np.float64(((a >> S5) << S26) | (b >> S6)) * UNIT))
-                angle = 2.0 * math.pi * (np.float64(((c >> S5) << S26) | (d >> S6)) * UNIT)
+                # Particles are in the middles of the lattice's cells, where a wave is half a cell on.
+                middle = 0.5 * (z / shape[0] + y / shape[1] + x / shape[2])
+                angle = 2.0 * math.pi * (np.float64(((c >> S5) << S26) | (d >> S6)) * UNIT + middle)
                 real, imaginary = size * math.cos(angle), size * math.sin(angle)
                 out[i, j, k] = complex(real, -imaginary if is_mirrored else imaginary)
 

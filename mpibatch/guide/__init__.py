@@ -13,6 +13,7 @@
 .. include:: batches.md
 .. include:: resuming.md
 .. include:: flows.md
+.. include:: gravity.md
 .. include:: risk.md
 .. include:: catalog.md
 .. include:: cluster.md

@@ -13,17 +13,7 @@ from mpibatch.simulate import restart
 from mpibatch.simulate.diagnostics import DiagnosticRows
 from mpibatch.simulate.loop import Now, Outcome, passes
 from mpibatch.simulate.output_file import OutputFile
-from mpibatch.simulate.plans import (
-    Attributes,
-    Diagnostics,
-    LoopPlan,
-    Output,
-    Report,
-    RunPlan,
-    State,
-    StepLength,
-    Unpack,
-)
+from mpibatch.simulate.plans import LoopPlan, RunPlan
 from mpibatch.simulate.progress import Progress
 from mpibatch.simulate.schedule import CHECK_EVERY, Clock, Every, Schedule
 from mpibatch.simulate.stillness import Stillness
@@ -33,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mpibatch.checkpoint.checkpoints import Checkpoints
+    from mpibatch.simulate.plans import Attributes, Diagnostics, Output, Report, State, StepLength, Unpack
 
 __all__ = ["Simulation"]
 

@@ -46,9 +46,8 @@ def bbks(p: Parameters, k: float) -> float:
     """Return the transfer function of Bardeen et al. 1986, with Sugiyama's 1995 shape. Local."""
     gamma = p.omega_matter * p.hubble * math.exp(-p.omega_baryon * (1 + math.sqrt(2 * p.hubble) / p.omega_matter))
     q = k / gamma
-    return (
-        math.log1p(2.34 * q) / (2.34 * q) / (1 + 3.89 * q + (16.1 * q) ** 2 + (5.46 * q) ** 3 + (6.71 * q) ** 4) ** 0.25
-    )
+    rest = 1 + 3.89 * q + (16.1 * q) ** 2 + (5.46 * q) ** 3 + (6.71 * q) ** 4
+    return math.log1p(2.34 * q) / (2.34 * q) / math.sqrt(math.sqrt(rest))
 
 
 def no_wiggle(p: Parameters, k: float) -> float:

@@ -2,8 +2,9 @@
 
 The parts, in order of dependency, are listed in ``mpibatch guide architecture``: ``base``, ``domain``,
 ``supervisor``, ``mpi``, ``fields``, ``halo``; ``stencil``, ``reduce``, ``io``, ``random``; ``checkpoint``; ``batch``,
-``filters``, ``measure``, ``simulate``; ``segment``, ``fourier``, ``resample``; ``solve``, ``projections``; ``job``;
-``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete programs to copy from.
+``filters``, ``measure``, ``simulate``; ``segment``, ``fourier``, ``resample``, ``particles``; ``solve``,
+``projections``; ``job``; ``tools`` (batch scripts, doctor, plans, studies, reports), ``cli``, and ``apps``, complete
+programs to copy from.
 
 Importing this package loads none of them (no MPI, no numba): names are found when first used.
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         job,
         measure,
         mpi,
+        particles,
         projections,
         random,
         reduce,
@@ -155,6 +157,7 @@ __all__ = [
     "nanvar",
     "norm",
     "open",
+    "particles",
     "percentile",
     "power_spectrum",
     "project",
@@ -253,6 +256,7 @@ if not TYPE_CHECKING:
             "job",
             "measure",
             "mpi",
+            "particles",
             "projections",
             "random",
             "reduce",

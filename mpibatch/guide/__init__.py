@@ -14,6 +14,7 @@
 .. include:: resuming.md
 .. include:: flows.md
 .. include:: plasmas.md
+.. include:: gravity.md
 .. include:: risk.md
 .. include:: catalog.md
 .. include:: kmers.md

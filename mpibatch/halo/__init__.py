@@ -15,10 +15,12 @@ from mpibatch.halo.plan import Halo, Move
 
 if TYPE_CHECKING:
     from mpibatch.halo.exchanges import Exchange, exchange
+    from mpibatch.halo.sums import add_halo
     from mpibatch.halo.surroundings import padded_copy, slabs
 else:
     __getattr__, __dir__ = attach(
-        __name__, {"exchanges": ("Exchange", "exchange"), "surroundings": ("padded_copy", "slabs")}
+        __name__,
+        {"exchanges": ("Exchange", "exchange"), "sums": ("add_halo",), "surroundings": ("padded_copy", "slabs")},
     )
 
-__all__ = ["Exchange", "Halo", "Move", "exchange", "padded_copy", "slabs"]
+__all__ = ["Exchange", "Halo", "Move", "add_halo", "exchange", "padded_copy", "slabs"]

@@ -15,7 +15,9 @@ from mpibatch.mpi import MPI
 from mpibatch.simulate.finite import check_finite
 
 if TYPE_CHECKING:
-    from mpibatch.simulate.plans import State
+    from collections.abc import Mapping
+
+    from mpibatch.fields.field import Field
     from mpibatch.simulate.schedule import Clock
 
 __all__ = ["INITIAL", "UNSTABLE", "check_state", "check_step"]
@@ -24,7 +26,7 @@ INITIAL = "repair or replace them"
 UNSTABLE = "the scheme is probably unstable there: shorten the time step, or look at initial data, walls and parameters"
 
 
-def check_state(state: State, when: str, advice: str) -> None:
+def check_state(state: Mapping[str, Field], when: str, advice: str) -> None:
     """Refuse what is no state, and NaN or infinity in it. Collective."""
     if not state:
         raise UsageError("steps() was given an empty state; give the fields by name: {'u': u}")

@@ -97,7 +97,7 @@ def passes(plan: RunPlan, loop: LoopPlan, progress: Progress, state: State) -> G
         if plan.report is not None:
             _report(plan.report, progress, now.dt)
         if plan.checkpoints is not None:
-            _keep(plan, plan.checkpoints, progress, state)
+            _keep(plan, loop, plan.checkpoints, progress, state)
     tally.lap("steps")
     return Outcome(
         grid=next(iter(state.values())).grid,
@@ -114,9 +114,12 @@ def _resume(plan: RunPlan, loop: LoopPlan, progress: Progress, state: State) -> 
     """Restore what a checkpoint holds; return its step, 0 for none."""
     if plan.checkpoints is None or not plan.resume:
         return 0
-    restored = restart.restore(plan.checkpoints, plan.output, state, progress.clock, progress.rows, progress.streams)
+    fields = loop.pack(state)
+    restored = restart.restore(plan.checkpoints, plan.output, fields, progress.clock, progress.rows, progress.streams)
     if restored is None:
         return 0
+    if loop.unpack is not None:
+        loop.unpack(fields)
     progress.file.moments = restored.outputs
     if restored.snapshot is not None:
         progress.file.open(loop.outputs(state), loop.attrs, restored.snapshot)
@@ -167,17 +170,18 @@ def _report(report: Report, progress: Progress, dt: float) -> None:
     report(clock.step, total, f"t = {clock.time:.6g}")
 
 
-def _keep(plan: RunPlan, checkpoints: Checkpoints, progress: Progress, state: State) -> None:
+def _keep(plan: RunPlan, loop: LoopPlan, checkpoints: Checkpoints, progress: Progress, state: State) -> None:
     """Write a checkpoint, where that is due."""
     step = progress.clock.step
     if progress.is_over or not checkpoints.due(step):
         return
+    fields = loop.pack(state)
     if plan.schedule.check_every:
         # What is broken must not take the place of what is not.
-        check_state(state, f"after step {step}, before it goes into a checkpoint", UNSTABLE)
+        check_state(fields, f"after step {step}, before it goes into a checkpoint", UNSTABLE)
     snapshot = progress.file.snapshot()
     extra = restart.collect(progress.clock, progress.rows, progress.file.moments, progress.streams, snapshot)
-    checkpoints.save(step, state, extra)
+    checkpoints.save(step, fields, extra)
 
 
 def _seconds_without_compiling() -> float:

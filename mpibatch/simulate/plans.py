@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mpibatch.mpi import MPI
     from mpibatch.simulate.schedule import Schedule
 
-__all__ = ["Attributes", "Diagnostics", "LoopPlan", "Output", "Report", "RunPlan", "State", "StepLength"]
+__all__ = ["Attributes", "Diagnostics", "LoopPlan", "Output", "Report", "RunPlan", "State", "StepLength", "Unpack"]
 
 State = dict[str, Field]
 StepLength = float | Callable[[State], float]
@@ -22,6 +22,7 @@ Report = Callable[[int, int, str], None]
 Output = Callable[[State], Mapping[str, Field]]
 Diagnostics = Callable[[State], Mapping[str, Any]]
 Attributes = Mapping[str, Mapping[str, Any]]
+Unpack = Callable[[Mapping[str, Field]], None]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,6 +59,7 @@ class LoopPlan:
     ----------
     outputs : from the state to what is written.
     attrs : of the datasets.
+    pack, unpack : from the state to what is in checkpoints, and what to do with it after it was restored.
     """
 
     dt: StepLength
@@ -66,3 +68,5 @@ class LoopPlan:
     max_steps: int | None
     align_every: int
     attrs: Attributes | None
+    pack: Output
+    unpack: Unpack | None

@@ -13,7 +13,7 @@ from mpibatch.simulate import restart
 from mpibatch.simulate.diagnostics import DiagnosticRows
 from mpibatch.simulate.loop import Now, Outcome, passes
 from mpibatch.simulate.output_file import OutputFile
-from mpibatch.simulate.plans import Attributes, Diagnostics, LoopPlan, Output, Report, RunPlan, State, StepLength
+from mpibatch.simulate.plans import LoopPlan, RunPlan
 from mpibatch.simulate.progress import Progress
 from mpibatch.simulate.schedule import CHECK_EVERY, Clock, Every, Schedule
 from mpibatch.simulate.stillness import Stillness
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mpibatch.checkpoint.checkpoints import Checkpoints
+    from mpibatch.simulate.plans import Attributes, Diagnostics, Output, Report, State, StepLength, Unpack
 
 __all__ = ["Simulation"]
 
@@ -286,6 +287,8 @@ class Simulation:
         align_every: int = 0,
         time_units: str = "",
         attrs: Attributes | None = None,
+        pack: Output | None = None,
+        unpack: Unpack | None = None,
     ) -> Iterator[Now]:
         """Yield each pass until the end; see `mpibatch.simulate` for how steps are cut.
 
@@ -308,6 +311,12 @@ class Simulation:
             The unit of time, for the file.
         attrs : mapping of str to mapping, optional
             Attributes of the datasets, by name of the field, such as ``{"u": {"units": "K"}}``.
+        pack : callable, optional
+            A function of the state that returns what goes into checkpoints, by name, where that is not what the program
+            steps on: particles, say. Default: all of `state`.
+        unpack : callable, optional
+            A function of what `pack` returned, called once a checkpoint's values are in it, before the first pass: it
+            makes the state of them.
 
         Yields
         ------
@@ -358,6 +367,8 @@ class Simulation:
             max_steps=max_steps,
             align_every=align_every,
             attrs=attrs,
+            pack=pack or dict,
+            unpack=unpack,
         )
         self.outcome = yield from passes(self._plan, loop, self._progress, state)
 

@@ -98,7 +98,7 @@ def _add_settings(to: argparse.ArgumentParser) -> None:
     group = to.add_argument_group("settings")
     for name, words in {
         "outliers": "of transmission, from the median around, to be replaced by it; 0: none",
-        "stripes": "detectors of the median that takes out stripes, odd; 0: they stay",
+        "stripes": "detectors of the median that takes out stripes, odd, a tenth of all at most; 0: they stay",
         "phase": "δ / β of the material, for Paganin's filter; 0: none",
         "energy": "of the beam, in keV",
         "distance": "from body to detector, in m",
@@ -203,12 +203,10 @@ def _preview(args: argparse.Namespace) -> int:
     with reporter(comm.rank, args.quiet) as report:
         sinograms = sinograms_of(scan, settings, _steps(report))
         _steps(report)("slices")
-        sharpness = draw_centers(_slice(sinograms, row - first), scan.angles, centers, settings, args.picture)
+        draw_centers(_slice(sinograms, row - first), scan.angles, centers, settings, args.picture)
         report(len(STEPS), len(STEPS), "done")
-    if comm.rank == 0:
-        best = max(range(len(centers)), key=sharpness.__getitem__)
-        print(f"sharpest    {centers[best]:g}, of {len(centers)} centres from {centers[0]:g} to {centers[-1]:g}")
-        sys.stdout.flush()
+    if comm.rank == 0 and not args.quiet:
+        print(f"picture     row {row} at {len(centers)} centres, {centers[0]:g} to {centers[-1]:g}", flush=True)
     return 0
 
 

@@ -15,6 +15,7 @@ __all__ = ["Phantom", "phantom"]
 Array = npt.NDArray[np.float64]
 TRIES = 20_000
 GAP = 3.0  # voxels between what is in the body, and to its surface
+RADII = (0.16, 0.28)  # in those of the cylinder
 DENSE = 1.5
 
 
@@ -55,7 +56,7 @@ def _packed(count: int, middle: Array, radius: float, half: float, seed: int) ->
     for _ in range(TRIES):
         if len(radii) == count:
             return places, radii
-        r = radius * rng.uniform(0.12, 0.22)
+        r = radius * rng.uniform(*RADII)
         around = rng.uniform(-1, 1, 3) * [half, radius, radius]
         if abs(around[0]) + r + GAP > half or np.hypot(*around[1:]) + r + GAP > radius:
             continue

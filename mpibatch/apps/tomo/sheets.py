@@ -47,27 +47,20 @@ def check_picture(path: str) -> None:
         raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
 
 
-def draw_centers(
-    sinogram: Field, angles: Any, centers: Sequence[float], settings: Settings, path: str
-) -> list[float]:  # fmt: skip
-    """Draw a slice at each centre, all with the same grey levels; return how sharp each is. Collective.
+def draw_centers(sinogram: Field, angles: Any, centers: Sequence[float], settings: Settings, path: str) -> None:
+    """Draw a slice at each centre, all with the same grey levels. Collective.
 
-    sinogram: of two axes, detector and angle. Sharpness: the sum of squares of what neighbors differ by.
+    sinogram: of two axes, detector and angle.
     """
-    comm = sinogram.grid.comm
-    pictures, sharpness = [], []
+    pictures = []
     for center in centers:
-        image = mb.projections.iradon(sinogram, angles, filter_name=settings.filter_name, center=center)
-        slopes = [mb.filters.correlate1d(image, [-0.5, 0.0, 0.5], axis=axis, mode="nearest") for axis in (0, 1)]
-        sharpness.append(sum(float(mb.dot(each, each)) for each in slopes))
-        whole = mb.gather(image)
-        if whole is not None:
-            step = -(-max(whole.shape) // LONGEST)
-            pictures.append(whole[::step, ::step])
-    with agreed(comm, f"drawing {path}"):
-        if comm.rank == 0:
+        image = mb.gather(mb.projections.iradon(sinogram, angles, filter_name=settings.filter_name, center=center))
+        if image is not None:
+            step = -(-max(image.shape) // LONGEST)
+            pictures.append(image[::step, ::step])
+    with agreed(sinogram.grid.comm, f"drawing {path}"):
+        if pictures:
             _draw(pictures, centers, path)
-    return sharpness
 
 
 def _draw(pictures: Sequence[Any], centers: Sequence[float], path: str) -> None:

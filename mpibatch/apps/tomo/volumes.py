@@ -33,7 +33,7 @@ class Settings:
     """What a volume depends on, beside its scan."""
 
     outliers: float = 0.2  # of transmission, from the median around; 0: none are taken out
-    stripes: int = 21  # detectors of a median; 0: stripes stay
+    stripes: int = 21  # detectors of a median, a tenth of all at most; 0: stripes stay
     phase: float = 0.0  # δ / β of the material; 0: no phase is retrieved
     energy: float = 0.0  # keV
     distance: float = 0.0  # m, from the body to the detector
@@ -115,7 +115,7 @@ def sinograms_of(scan: Scan, settings: Settings, report: Report) -> Field:
     ).empty(np.float32)  # fmt: skip
     result.owned[...] = moved.owned.transpose(1, 2, 0)
     if settings.stripes:
-        remove_stripes(result, settings.stripes)
+        remove_stripes(result, min(settings.stripes, width // 10 | 1))
     if settings.phase:
         report("phase")
         moved.owned[...] = result.owned.transpose(2, 0, 1)

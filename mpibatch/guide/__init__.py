@@ -18,6 +18,7 @@
 .. include:: risk.md
 .. include:: catalog.md
 .. include:: kmers.md
+.. include:: tomo.md
 .. include:: cluster.md
 .. include:: scaling.md
 .. include:: promise.md

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import mpibatch as mb
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
 from mpibatch.apps.catalog.frames import catalog_frames, items_of
 from mpibatch.apps.catalog.outputs import check_picture, draw, write_maps, write_regions
 from mpibatch.cli import Parser, command_line
+from mpibatch.cli._settings import settings_of
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.mpi import MPI, agreed, private
@@ -97,37 +95,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command_line(parser(), lambda args: commands[args.command](args), argv)
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    """Return what is given, in a file or as options, which come first. Local. UsageError, RunError."""
-    names = {field.name for field in fields(Settings)}
-    given: dict[str, Any] = {}
-    if args.settings:
-        try:
-            given = tomllib.loads(Path(args.settings).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise mb.RunError(f"the settings {args.settings} cannot be read: {error.strerror or error}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise mb.UsageError(f"the settings {args.settings} are no TOML: {error}") from None
-        given = {name.replace("-", "_"): value for name, value in given.items()}
-        for name, value in given.items():
-            if name not in names:
-                raise mb.UsageError(f"{args.settings}: {name} is no setting; there are {', '.join(sorted(names))}")
-            given[name] = _of_kind(getattr(Settings(), name), value, f"{args.settings}: {name}")
-    given |= {name: value for name in names if (value := getattr(args, name)) is not None}
-    return Settings(**given)
-
-
-def _of_kind(usual: Any, value: Any, name: str) -> Any:
-    """Return a value of a file as one of the usual value's kind. Local. UsageError."""
-    if isinstance(usual, tuple) and isinstance(value, list):
-        return tuple(_of_kind(0.0, each, name) for each in value)
-    if isinstance(usual, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not type(usual):
-        raise mb.UsageError(f"{name} = {value!r} is not valid; give a value such as {usual!r}")
-    return value
-
-
 def _check_table(path: str, comm: MPI.Intracomm) -> None:
     """Refuse now what could not be written in the end. Local. UsageError."""
     if not path.endswith(TABLES):
@@ -139,7 +106,7 @@ def _check_table(path: str, comm: MPI.Intracomm) -> None:
 def _detect(args: argparse.Namespace) -> int:
     comm = private()
     with agreed(comm, "reading the command line"):
-        settings = _settings(args)
+        settings = settings_of(Settings, args)
         _check_table(args.output, comm)
         if args.picture:
             check_picture(args.picture)
@@ -168,7 +135,7 @@ def _detect(args: argparse.Namespace) -> int:
 def _frames(args: argparse.Namespace) -> int:
     comm = private()
     with agreed(comm, "reading the command line"):
-        settings = _settings(args)
+        settings = settings_of(Settings, args)
         _check_table(args.table, comm)
         items = items_of(args.frames, args.folder, args.table)
     batch = catalog_frames(comm, items, args.folder, settings, args.ranks_per_frame, args.journal)

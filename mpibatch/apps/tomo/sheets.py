@@ -1,0 +1,72 @@
+"""A slice at many centres, side by side: the one without tails beside what is sharp has the axis of rotation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import mpibatch as mb
+from mpibatch.cli._picture import gray, sheet
+from mpibatch.mpi import agreed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpibatch.apps.tomo.volumes import Settings
+    from mpibatch.fields.field import Field
+
+__all__ = ["check_picture", "draw_centers", "parse_sweep"]
+
+LONGEST = 400  # pixels of a slice's side; larger ones are thinned out
+LETTERS = 14
+PERCENTILES = (0.5, 99.5)
+MOST = 100  # slices
+
+
+def parse_sweep(text: str) -> list[float]:
+    """Return centres from FIRST:LAST:STEP, both ends included. Local. UsageError."""
+    try:
+        first, last, step = map(float, text.split(":"))
+        count = int((last - first) / step + 1e-9) + 1 if step > 0 and np.isfinite([first, last, step]).all() else 0
+    except ValueError:
+        count = 0
+    if not 1 <= count <= MOST:
+        raise mb.UsageError(f"--centers {text} are not 1 to {MOST}; give FIRST:LAST:STEP, such as 120:136:0.5")
+    return [first + n * step for n in range(count)]
+
+
+def check_picture(path: str) -> None:
+    """Refuse now a picture that could not be drawn in the end. Local. UsageError, RunError."""
+    from PIL import Image
+
+    if Path(path).suffix.lower() not in Image.registered_extensions():
+        raise mb.UsageError(f"the picture {path} has not the ending of one; name it .png")
+    if not Path(path).absolute().parent.is_dir():
+        raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
+
+
+def draw_centers(sinogram: Field, angles: Any, centers: Sequence[float], settings: Settings, path: str) -> None:
+    """Draw a slice at each centre, all with the same grey levels. Collective.
+
+    sinogram: of two axes, detector and angle.
+    """
+    pictures = []
+    for center in centers:
+        image = mb.gather(mb.projections.iradon(sinogram, angles, filter_name=settings.filter_name, center=center))
+        if image is not None:
+            step = -(-max(image.shape) // LONGEST)
+            pictures.append(image[::step, ::step])
+    with agreed(sinogram.grid.comm, f"drawing {path}"):
+        if pictures:
+            _draw(pictures, centers, path)
+
+
+def _draw(pictures: Sequence[Any], centers: Sequence[float], path: str) -> None:
+    from PIL import Image
+
+    pixels = gray(np.stack(pictures), PERCENTILES)
+    enlarged = max(1, 160 // pixels.shape[1])
+    images = [Image.fromarray(np.kron(each, np.ones((enlarged, enlarged), np.uint8))) for each in pixels]
+    sheet(images, [f"{center:g}" for center in centers], LETTERS).save(path)

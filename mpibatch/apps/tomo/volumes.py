@@ -1,0 +1,173 @@
+"""From a scan to its volume: what is set, and the steps in their order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import mpibatch as mb
+from mpibatch.apps.tomo.centers import find_center
+from mpibatch.apps.tomo.phases import area_of, retrieve
+from mpibatch.apps.tomo.pores import KINDS
+from mpibatch.apps.tomo.stripes import remove_stripes
+from mpibatch.apps.tomo.transmissions import absorptions
+from mpibatch.filters._engine.memory import check_memory
+
+if TYPE_CHECKING:
+    from mpibatch.apps.tomo.scans import Scan
+    from mpibatch.fields.field import Field
+
+__all__ = ["Settings", "Volume", "needed_bytes", "reconstruct", "sinograms_of"]
+
+FILTERS = ("ramp", "shepp-logan", "cosine", "hamming", "hann", "none")
+MICROMETRES = {"um": 1.0, "µm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a volume depends on, beside its scan."""
+
+    outliers: float = 0.2  # of transmission, from the median around; 0: none are taken out
+    stripes: int = 21  # detectors of a median, a tenth of all at most; 0: stripes stay
+    phase: float = 0.0  # δ / β of the material; 0: no phase is retrieved
+    energy: float = 0.0  # keV
+    distance: float = 0.0  # m, from the body to the detector
+    pixel: float = 0.0  # µm; 0: what the scan says
+    center: float = math.nan  # detector; nan: it is found
+    filter: str = "ramp"
+    objects: str = "pores"
+    smooth: float = 1.0  # standard deviation of a Gaussian before the threshold, in voxels
+    smallest: int = 8  # voxels of an object
+
+    def __post_init__(self) -> None:
+        for name in ("outliers", "phase", "energy", "distance", "pixel", "smooth"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise mb.UsageError(f"--{name} {value} is not valid; give 0 or more")
+        if self.stripes and not (self.stripes > 0 and self.stripes % 2):
+            raise mb.UsageError(
+                f"--stripes {self.stripes} has no detector in its middle; give an odd number, or 0 to keep stripes"
+            )
+        if self.phase and not (self.energy and self.distance):
+            raise mb.UsageError(
+                f"--phase {self.phase:g} needs --energy in keV and --distance in m, of which its filter is made"
+            )
+        if self.smallest < 1:
+            raise mb.UsageError(f"--smallest {self.smallest} is not valid; give a number of voxels, 1 or more")
+        for name, value, known in (("filter", self.filter, FILTERS), ("objects", self.objects, KINDS)):
+            if value not in known:
+                raise mb.UsageError(f"--{name} {value} is unknown; give one of {', '.join(known)}")
+        if math.isinf(self.center):
+            raise mb.UsageError(f"--center {self.center} is no detector; give its number, from 0")
+
+    @property
+    def filter_name(self) -> str | None:
+        """scikit-image's name of the filter. Local."""
+        return None if self.filter == "none" else self.filter
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What was made of a scan.
+
+    Attributes
+    ----------
+    field : Field
+        Attenuation in 1 / pixel; slices are whole on a rank, one for each row of projections.
+    center : float
+        The detector that the axis was projected on.
+    """
+
+    field: Field
+    center: float
+
+
+def needed_bytes(scan: Scan) -> int:
+    """Return the bytes that a rank needs at most, beside its projections. The same on all ranks. Local."""
+    angles, rows, width = scan.projections.grid.shape
+    ranks = scan.projections.grid.size
+    pixels = max(-(-angles // ranks) * rows, -(-rows // ranks) * angles) * width
+    # Projections, sinograms and a copy of f4; slices and two copies.
+    return 4 * (3 * pixels + 3 * -(-rows // ranks) * width**2)
+
+
+def sinograms_of(scan: Scan, settings: Settings, report: Report) -> Field:
+    """Return sinograms of absorption (row, detector, angle), with whole rows on each rank. Collective."""
+    grid = scan.projections.grid
+    check_memory(
+        grid, "tomography", needed_bytes(scan), "its sinograms and slices", "take more ranks, or fewer --rows at a time"
+    )
+    report("flats and darks")
+    values = absorptions(scan, settings.outliers)
+    count, rows, width = grid.shape
+    report("stripes")
+    moved = mb.redistribute(values, mb.Grid(grid.shape, comm=grid.comm, topology=(1, None, 1)))
+    del values
+    space = grid.spacing[1:]
+    result = mb.Grid(
+        (rows, width, count), comm=grid.comm, topology=(None, 1, 1), units=grid.units, axes=("y", "x", "angle"),
+        spacing=(*space, 1.0),
+    ).empty(np.float32)  # fmt: skip
+    result.owned[...] = moved.owned.transpose(1, 2, 0)
+    if settings.stripes:
+        remove_stripes(result, min(settings.stripes, width // 10 | 1))
+    if settings.phase:
+        report("phase")
+        moved.owned[...] = result.owned.transpose(2, 0, 1)
+        retrieve(moved, area_of(settings.phase, settings.energy, settings.distance, _pixel(scan, settings)))
+        result.owned[...] = moved.owned.transpose(1, 2, 0)
+    return result
+
+
+def _pixel(scan: Scan, settings: Settings) -> float:
+    """Return the size of a pixel in µm. Local. UsageError if nobody knows it."""
+    if settings.pixel:
+        return settings.pixel
+    grid = scan.projections.grid
+    unit = MICROMETRES.get(grid.units)
+    if unit is None or not math.isclose(*grid.spacing[1:]):
+        raise mb.UsageError(
+            "--phase needs the size of a pixel, and the scan has none, or not the same along both axes; give --pixel "
+            "in µm"
+        )
+    return unit * grid.spacing[2]
+
+
+def reconstruct(scan: Scan, settings: Settings, report: Report = lambda step: None) -> Volume:
+    """Return the volume of a scan. Collective. UsageError, RunError."""
+    if settings.phase:
+        _pixel(scan, settings)  # refused now rather than later
+    width = scan.projections.grid.shape[2]
+    check_center(settings.center, width)
+    sinograms = sinograms_of(scan, settings, report)
+    center = settings.center
+    if math.isnan(center):
+        report("centre")
+        center = find_center(sinograms, scan.angles)
+    report("slices")
+    field = mb.projections.iradon(sinograms, scan.angles, filter_name=settings.filter_name, center=center)
+    return Volume(_with_space(field, settings), center)
+
+
+def check_center(center: float, width: int) -> None:
+    """Refuse a centre that no detector is at. Local. UsageError."""
+    if not math.isnan(center) and not 0 <= center <= width - 1:
+        raise mb.UsageError(f"--center {center:g} is outside the detectors 0 to {width - 1}; give one among them")
+
+
+def _with_space(field: Field, settings: Settings) -> Field:
+    """Return a volume with the axes of space and the size of a voxel. Collective."""
+    grid = field.grid
+    about: dict[str, Any] = {"spacing": (settings.pixel,) * 3, "units": "um"} if settings.pixel else {
+        "spacing": (grid.spacing[0], grid.spacing[1], grid.spacing[1]), "units": grid.units,
+    }  # fmt: skip
+    result = mb.Grid(grid.shape, comm=grid.comm, topology=grid.topology, axes=("z", "y", "x"), **about).empty(
+        field.dtype
+    )
+    result.owned[...] = field.owned
+    return result

@@ -6,6 +6,8 @@
 - dns-step, dns-poisson: a step of a flow in a box, against fluidsim's (pip install fluidsim fluidfft pyfftw), and its
   Poisson equation, against the transforms of scipy.fft. dns-taylor-green, dns-wave: no times, but known answers.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
+- cells: from a mosaic of nuclei to their table, against a script with scipy and scikit-image; cells-table: labels and
+  their table alone, against dask-image on one thread.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not
 installed is named as missing.
@@ -23,6 +25,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from _bench_cells import CELLS  # type: ignore[import-not-found]
 from _bench_flows import FLOWS  # type: ignore[import-not-found]
 from _bench_sky import SKY  # type: ignore[import-not-found]
 
@@ -117,7 +120,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a tenth of the paths, and two runs of each")
     options = parser.parse_args()
-    for name, bench in (FLOWS | SKY).items():
+    for name, bench in (FLOWS | SKY | CELLS).items():
         if options.only in name:
             bench(quick=options.quick)
     bench_risk([name for name in CASES if options.only in name], quick=options.quick)

@@ -8,10 +8,10 @@ A program has a docstring (the first line is its title), a dataclass ``Parameter
     mpiexec -n 4 mpibatch run heat.toml          # [simulation] program = "heat"
     mpiexec -n 4 python my_heat.py               # a copy, with my_heat.toml beside it
 
-``risk`` and ``catalog`` are folders, with command lines of their own in place of job files: ``python -m
+``risk``, ``catalog`` and ``cells`` are folders, with command lines of their own in place of job files: ``python -m
 mpibatch.apps.risk --help``.
 
 Programs of one file use the package as any user does, by its public names, and do not know one another. ``risk``,
-``catalog`` and ``dns`` also use what is inside it, such as routes between ranks and exact sums: a copy of these goes
-with the version that it was taken from.
+``catalog``, ``cells`` and ``dns`` also use what is inside it, such as routes between ranks and exact sums: a copy of
+these goes with the version that it was taken from.
 """

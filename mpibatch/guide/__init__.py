@@ -15,6 +15,7 @@
 .. include:: flows.md
 .. include:: risk.md
 .. include:: catalog.md
+.. include:: cells.md
 .. include:: cluster.md
 .. include:: scaling.md
 .. include:: promise.md

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _execute(args: argparse.Namespace) -> int:
     comm = private()
-    is_batch = len(args.images) > 1 or is_pattern(args.images[0].partition("::")[0])
+    is_batch = len(args.images) > 1 or is_pattern(args.images[0])
     with agreed(comm, "reading the command line"):
         settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
         request = Request(settings, args.channel, args.properties)
@@ -105,14 +105,7 @@ def _execute(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace, comm: MPI.Intracomm, *, is_batch: bool) -> None:
     """Refuse now what could not be meant, or written in the end. Local. UsageError, RunError."""
     for path in filter(None, (args.table, args.summary)):
-        if not path.endswith(TABLES):
-            raise mb.UsageError(f"the table {path} has none of the endings {', '.join(TABLES)}; give it one of them")
-        if not Path(path).absolute().parent.is_dir():
-            raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
-        if path in args.images:
-            raise mb.UsageError(f"{path} is read, and would be written over; give another name")
-        if comm.rank == 0 and path.endswith(".parquet"):
-            load_arrow()
+        _check_table(path, args.images, comm)
     if not args.flat_sigma >= 0:
         raise mb.UsageError(f"--flat-sigma {args.flat_sigma} is not valid; give a number, 0 or more")
     if is_batch:
@@ -124,12 +117,23 @@ def _check(args: argparse.Namespace, comm: MPI.Intracomm, *, is_batch: bool) -> 
             raise mb.UsageError(f"--{name} is of many fields, and {args.images[0]} is a single image; leave it out")
 
 
+def _check_table(path: str, images: Sequence[str], comm: MPI.Intracomm) -> None:
+    if not path.endswith(TABLES):
+        raise mb.UsageError(f"the table {path} has none of the endings {', '.join(TABLES)}; give it one of them")
+    if not Path(path).absolute().parent.is_dir():
+        raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
+    if path in [image.partition("::")[0] for image in images]:
+        raise mb.UsageError(f"{path} is read, and would be written over; give another name")
+    if comm.rank == 0 and path.endswith(".parquet"):
+        load_arrow()
+
+
 def _slide(args: argparse.Namespace, comm: MPI.Intracomm, item: Item, request: Request) -> int:
     gain = functools.partial(load_gain, args.flat, args.channel) if args.flat else None
     table, level = analysed(item, request, gain, comm)
     save_table(table, args.table, "cells")
     if comm.rank == 0:
-        print(f"threshold   {level:.6g}\ncells       {table.rows}", flush=True)
+        print(*([] if item.labels else [f"threshold   {level:.6g}"]), f"cells       {table.rows}", sep="\n", flush=True)
     return 0
 
 
@@ -141,9 +145,7 @@ def _fields(args: argparse.Namespace, comm: MPI.Intracomm, items: Sequence[Item]
     elif args.flat:
         flat = load_image(args.flat, args.channel, comm)
         gain = mb.gather_all(gain_of(flat, args.flat))
-    batch = analyse_fields(
-        items, request, gain, comm, ranks_per_item=args.ranks_per_field, journal=args.journal
-    )  # fmt: skip
+    batch = analyse_fields(items, request, gain, comm, ranks_per_item=args.ranks_per_field, journal=args.journal)
     rows = 0
     if batch.done:
         columns, numbers = merged(batch, comm, COUNTS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import glob
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +63,7 @@ class Request:
 
 def is_pattern(path: str) -> bool:
     """Whether a name stands for all files that fit. Local."""
-    return glob.has_magic(path)
+    return any(sign in path.partition("::")[0] for sign in "*?")
 
 
 def items_of(images: Sequence[str], labels: str, segments: str, picture: str) -> list[Item]:
@@ -74,8 +73,13 @@ def items_of(images: Sequence[str], labels: str, segments: str, picture: str) ->
     """
     paths: list[str] = []
     for each in images:
+        if not is_pattern(each):
+            paths.append(each)
+            continue
         pattern, separator, dataset = each.partition("::")
-        fitting = sorted(glob.glob(user_path(pattern))) if is_pattern(pattern) else [pattern]
+        pattern = user_path(pattern)
+        root = Path(Path(pattern).anchor)
+        fitting = sorted(root.glob(str(Path(pattern).relative_to(root))))
         if not fitting:
             raise mb.RunError(f"there is no file {pattern}; give names with * and ?, in quotes")
         paths += [f"{path}{separator}{dataset}" for path in fitting]
@@ -127,6 +131,8 @@ def analysed(item: Item, request: Request, gain: Gain | None, comm: MPI.Intracom
         if item.picture and image.grid.ndim != 2:
             raise mb.UsageError(f"{item.image} has three axes, and a picture two; leave --picture out")
     table = measured(labels, image, request.properties)
+    if not item.labels:
+        table.attrs["threshold"] = level
     if item.segments:
         mb.save(item.segments, cells=labels)
     if item.picture:

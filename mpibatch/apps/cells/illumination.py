@@ -60,7 +60,7 @@ def median_of(images: Sequence[str], channel: int | None, sigma: float, comm: MP
     for path in chosen:
         try:
             layer = load_image(path, channel, comm)
-        except mb.MpibatchError:  # on all ranks: the batch tells of it
+        except (mb.RunError, mb.UsageError):  # the same on all ranks; the batch tells of it
             continue
         if not layers or layer.shape == layers[0].shape:
             layers.append(layer)

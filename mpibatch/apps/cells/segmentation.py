@@ -116,7 +116,7 @@ def _split(mask: Field, settings: Settings) -> Field:
     middles.owned[...] &= mask.owned
     markers, count = mb.label(middles)
     np.negative(depth.owned, out=depth.owned)
-    labels = segment.watershed(depth, markers, mask=mask)
+    labels: Field = segment.watershed(depth, markers, mask=mask)
     del depth, markers
     # A small object beside a larger one has no peak of its own. Nothing flows into it, and it must not be lost.
     np.equal(labels.owned, 0, out=middles.owned)

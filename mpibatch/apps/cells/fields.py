@@ -15,7 +15,7 @@ import mpibatch as mb
 from mpibatch.apps.cells.images import load_image, load_labels
 from mpibatch.apps.cells.segmentation import Settings, corrected, segmented
 from mpibatch.apps.cells.tables import measured
-from mpibatch.cli._drawing import check_picture, draw
+from mpibatch.cli._label_picture import check_picture, draw
 from mpibatch.io.base.names import user_path
 from mpibatch.mpi import MPI, agreed
 

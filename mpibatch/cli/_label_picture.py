@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import mpibatch as mb
+from mpibatch.base.errors import UsageError
 from mpibatch.cli._overlay import enlargement, numbered, outlined
 from mpibatch.cli._picture import gray
+from mpibatch.fields.grid import Grid
+from mpibatch.fields.redistribution import gather
 from mpibatch.io.write.tables.csv_text import write_pieces
 from mpibatch.mpi import agreed
 
@@ -28,13 +30,13 @@ def check_picture(path: str) -> None:
     from PIL import Image
 
     if Path(path).suffix.lower() not in Image.registered_extensions():
-        raise mb.UsageError(f"the picture {path} has not the ending of one; name it .png")
+        raise UsageError(f"the picture {path} has not the ending of one; name it .png")
 
 
 def draw(field: Field, labels: Field, path: str, *, is_upward: bool = False) -> None:
     """Draw the outlines and numbers of labels over a field, its first row at the top or at the bottom. Collective."""
     comm = field.grid.comm
-    values, numbers = (mb.gather(_thinned(u)) for u in (field, labels))
+    values, numbers = (gather(_thinned(u)) for u in (field, labels))
     picture: list[bytes] = []
     with agreed(comm, f"drawing {path}"):
         if values is not None and numbers is not None:
@@ -62,6 +64,6 @@ def _thinned(u: Field) -> Field:
     for blocks in grid.decomposition.axes:
         ends = [0, *(-(-blocks.bounds(part)[1] // step) for part in range(blocks.parts))]
         sizes.append(np.diff(ends).tolist())
-    thin = mb.Grid([-(-n // step) for n in grid.shape], comm=grid.comm, sizes=sizes).empty(u.dtype)
+    thin = Grid([-(-n // step) for n in grid.shape], comm=grid.comm, sizes=sizes).empty(u.dtype)
     thin.owned[...] = u.owned[tuple(slice(-low % step, None, step) for low in grid.box.start)]
     return thin

@@ -11,6 +11,8 @@
   sourmash; what two genomes share. kmers-compare: all pairs of some genomes, ours alone, on all ranks.
 - nbody-step: a step of particles and their gravity on a mesh, against a script of NumPy and scipy.fft.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
+- cells: from a mosaic of nuclei to their table, against a script with scipy and scikit-image; cells-table: labels and
+  their table alone, against dask-image on one thread.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not
 installed is named as missing.
@@ -28,6 +30,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from _bench_cells import CELLS  # type: ignore[import-not-found]
 from _bench_flows import FLOWS  # type: ignore[import-not-found]
 from _bench_heston import HESTON  # type: ignore[import-not-found]
 from _bench_kmers import KMERS  # type: ignore[import-not-found]
@@ -128,6 +131,7 @@ def main() -> None:
     for name, bench in (FLOWS | HESTON | SKY).items():
     for name, bench in (FLOWS | SKY | KMERS).items():
     for name, bench in (FLOWS | GRAVITY | SKY).items():
+    for name, bench in (FLOWS | SKY | CELLS).items():
         if options.only in name:
             bench(quick=options.quick)
     bench_risk([name for name in CASES if options.only in name], quick=options.quick)

@@ -128,5 +128,27 @@ class Batch:
                 results[item] = decoded(payload)
         return results
 
+    def share(self) -> dict[int, dict[str, Any]]:
+        """Return the results of this rank's share of the items: of as many consecutive ones as others have.
+
+        Returns
+        -------
+        dict of int to dict
+            For each item that is done, by its number and in order, its values by name, as `gather` has them.
+
+        Notes
+        -----
+        Collective. The ranks' shares follow one another; none holds more than its own.
+
+        Examples
+        --------
+        >>> import mpibatch as mb
+        >>> share = mb.map_items(lambda x: x + 1, [1, 2]).share()
+        >>> all(values["result"] == item + 2 for item, values in share.items())
+        True
+        """
+        with agreed(self._comm, "reading the results of a batch"):
+            return {item: decoded(payload) for item, payload in self._block().items()}
+
     def __repr__(self) -> str:
         return f"Batch({self.done} done, {len(self.failed)} failed, {self.left} left)"

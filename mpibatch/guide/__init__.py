@@ -19,6 +19,7 @@
 .. include:: catalog.md
 .. include:: kmers.md
 .. include:: tomo.md
+.. include:: cells.md
 .. include:: cluster.md
 .. include:: scaling.md
 .. include:: promise.md

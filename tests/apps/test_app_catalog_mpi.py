@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
-from mpibatch.apps.catalog import outputs
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
-from mpibatch.apps.catalog.outputs import draw, write_regions
+from mpibatch.apps.catalog.outputs import write_regions
+from mpibatch.cli import _label_picture
 from mpibatch.io.write.saver import save_table
 from mpibatch.mpi import MPI
 from tests.support.sky import simulated
@@ -33,7 +33,7 @@ def whole(array, settings, comm=None):
 
 
 def test_a_catalogue_is_that_of_one_rank(mpi_tmp_path, monkeypatch):
-    monkeypatch.setattr(outputs, "LONGEST", 60)  # so that a picture is of some of the pixels
+    monkeypatch.setattr(_label_picture, "LONGEST", 60)  # so that a picture is of some of the pixels
     for name, (shape, count, settings) in CASES.items():
         array = simulated(shape, count)
         single, expected = whole(array, settings, MPI.COMM_SELF)
@@ -46,7 +46,7 @@ def test_a_catalogue_is_that_of_one_rank(mpi_tmp_path, monkeypatch):
             files = mpi_tmp_path / f"one{MPI.COMM_WORLD.rank}{ending}", mpi_tmp_path / f"all{ending}"
             for each, file in zip((single, catalog), files, strict=True):
                 if write is None:
-                    draw(each, str(file))
+                    _label_picture.draw(each.value, each.segments, str(file), is_upward=True)
                 else:
                     write(each.table, str(file))
             MPI.COMM_WORLD.Barrier()

@@ -10,9 +10,10 @@ from pathlib import Path
 import mpibatch as mb
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
 from mpibatch.apps.catalog.frames import catalog_frames, items_of
-from mpibatch.apps.catalog.outputs import check_picture, draw, write_maps, write_regions
+from mpibatch.apps.catalog.outputs import write_maps, write_regions
 from mpibatch.cli import Parser, command_line
 from mpibatch.cli._settings import settings_of
+from mpibatch.cli._label_picture import check_picture, draw
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.mpi import MPI, agreed, private
@@ -124,7 +125,7 @@ def _detect(args: argparse.Namespace) -> int:
     if args.regions:
         write_regions(catalog.table, args.regions)
     if args.picture:
-        draw(catalog, args.picture)
+        draw(catalog.value, catalog.segments, args.picture, is_upward=True)
     if comm.rank == 0:
         background, attrs = catalog.background, catalog.table.attrs
         print(f"background  {background.level:.6g}, noise {background.noise:.6g}, threshold {attrs['threshold']:.6g}")

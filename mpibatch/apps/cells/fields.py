@@ -1,0 +1,165 @@
+"""What becomes of an image, or of each of many: labels, a table, a picture; and the batch of many."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+import mpibatch as mb
+from mpibatch.apps.cells.images import load_image, load_labels
+from mpibatch.apps.cells.segmentation import Settings, corrected, segmented
+from mpibatch.apps.cells.tables import measured
+from mpibatch.cli._label_picture import check_picture, draw
+from mpibatch.io.base.names import user_path
+from mpibatch.mpi import MPI, agreed
+
+if TYPE_CHECKING:
+    from mpibatch.batch.results import Batch
+    from mpibatch.fields.field import Field
+    from mpibatch.fields.grid import Grid
+    from mpibatch.io.write.tables.region_table import RegionTable
+
+__all__ = ["COUNTS", "Item", "Request", "analyse_fields", "analysed", "is_pattern", "items_of"]
+
+SEGMENTS = (".h5", ".hdf5", ".tif", ".tiff", ".zarr")
+COUNTS = ("cells", "threshold")  # of each field, beside its rows
+Gain = Callable[["Grid"], "Field"]  # what the light gains, on the grid of an image
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image and its files; "" where there is none.
+
+    Attributes
+    ----------
+    image : str
+        To read.
+    labels : str
+        To read: made by another program.
+    segments, picture : str
+        To write.
+    """
+
+    image: str
+    labels: str
+    segments: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is done with each image."""
+
+    settings: Settings
+    channel: int | None
+    properties: tuple[str, ...]
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a name stands for all files that fit. Local."""
+    return any(sign in path.partition("::")[0] for sign in "*?")
+
+
+def items_of(images: Sequence[str], labels: str, segments: str, picture: str) -> list[Item]:
+    """Return the images whose names fit, with {name} in others' names replaced by theirs. Local.
+
+    RunError, UsageError: no image fits, a file would be written twice, or over one that is read, or cannot be written.
+    """
+    paths: list[str] = []
+    for each in images:
+        if not is_pattern(each):
+            paths.append(each)
+            continue
+        pattern, separator, dataset = each.partition("::")
+        pattern = user_path(pattern)
+        root = Path(Path(pattern).anchor)
+        fitting = sorted(root.glob(str(Path(pattern).relative_to(root))))
+        if not fitting:
+            raise mb.RunError(f"there is no file {pattern}; give names with * and ?, in quotes")
+        paths += [f"{path}{separator}{dataset}" for path in fitting]
+    items = []
+    for path in paths:
+        name = Path(path.partition("::")[0]).name.split(".")[0]
+        items.append(Item(path, *(text.replace("{name}", name) for text in (labels, segments, picture))))
+    _check_targets(items)
+    return items
+
+
+def _check_targets(items: Sequence[Item]) -> None:
+    if items[0].segments and not items[0].segments.endswith(SEGMENTS):
+        raise mb.UsageError(
+            f"the labels {items[0].segments} have none of the endings {', '.join(SEGMENTS)}; give them one of these"
+        )
+    if items[0].picture:
+        check_picture(items[0].picture)
+    sources = {path.partition("::")[0] for item in items for path in (item.image, item.labels)}
+    writers: dict[str, str] = {}
+    for item in items:
+        for target in filter(None, (item.segments, item.picture)):
+            if target in writers:
+                raise mb.UsageError(
+                    f"{writers[target]} and {item.image} would both write {target}; put {{name}} into it, and give "
+                    "images different names"
+                )
+            if target in sources:
+                raise mb.UsageError(f"{target} is read, and would be written over; give another name")
+            if not Path(target).absolute().parent.is_dir():
+                raise mb.RunError(f"cannot write {target}: there is no such folder; make it first")
+            writers[target] = item.image
+
+
+def analysed(item: Item, request: Request, gain: Gain | None, comm: MPI.Intracomm) -> tuple[RegionTable, float]:
+    """Write the labels and the picture of an image; return its table, and the threshold. Collective.
+
+    The threshold is NaN where labels are given.
+    """
+    raw = load_image(item.image, request.channel, comm)
+    image = corrected(raw, gain(raw.grid) if gain else None, request.settings)
+    if item.labels:
+        labels, level = load_labels(item.labels, image), np.nan
+        if request.settings.clear_border:
+            labels = mb.segment.clear_border(labels)
+    else:
+        labels, level = segmented(image, request.settings)
+    with agreed(comm, "drawing cells"):
+        if item.picture and image.grid.ndim != 2:
+            raise mb.UsageError(f"{item.image} has three axes, and a picture two; leave --picture out")
+    table = measured(labels, image, request.properties)
+    if not item.labels:
+        table.attrs["threshold"] = level
+    if item.segments:
+        mb.save(item.segments, cells=labels)
+    if item.picture:
+        draw(image, labels, item.picture)
+    return table, level
+
+
+def analyse_fields(
+    items: Sequence[Item], request: Request, gain: npt.NDArray[Any] | None, comm: MPI.Intracomm, **options: Any
+) -> Batch:
+    """Analyse each image on its own rank, or on a team. Collective; options are those of `mpibatch.map_items`."""
+    work = functools.partial(_columns_of, request, gain)
+    return mb.map_items(work, items, comm=comm, names=[item.image for item in items], **options)
+
+
+def _columns_of(
+    request: Request, whole: npt.NDArray[Any] | None, item: Item, comm: MPI.Intracomm
+) -> dict[str, npt.NDArray[Any] | float]:
+    gain = None if whole is None else functools.partial(_placed, whole)
+    table, level = analysed(item, request, gain, comm)
+    return {**table.gather(), "cells": table.rows, "threshold": level}
+
+
+def _placed(whole: npt.NDArray[Any], grid: Grid) -> Field:
+    """Return this rank's part of what every rank has. Local. UsageError."""
+    if grid.shape != whole.shape:
+        raise mb.UsageError(f"the field has the shape {grid.shape}, and the flat field {whole.shape}; they must match")
+    part = grid.empty(whole.dtype)
+    part.owned[...] = whole[grid.box.slices()]
+    return part

@@ -1,0 +1,145 @@
+"""A simulated mosaic of nuclei, and their tables by scipy, scikit-image and dask-image, for `bench_fields.py`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import resource
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+import mpibatch as mb
+from mpibatch.apps.cells.segmentation import Settings, segmented
+from mpibatch.apps.cells.tables import measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CELLS"]
+
+Image = npt.NDArray[np.uint16]
+SETTINGS = Settings()
+TILE, REACH = 1024, 12
+SHAPE = ("label", "area", "centroid", "eccentricity", "perimeter", "solidity", "intensity_mean", "intensity_max")
+FEW = ("label", "area", "centroid", "intensity_mean")  # of those that dask-image has
+
+
+def mosaic(side: int) -> Image:
+    """Return flipped copies of a tile with a nucleus on every 900 pixels, many of which touch."""
+    rng = np.random.default_rng(0)
+    tile = np.zeros((TILE, TILE))
+    y, x = np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]
+    for _ in range(TILE * TILE // 900):
+        at_y, at_x = rng.integers(REACH, TILE - REACH, 2)
+        a, b, turn = rng.uniform(5, 10), rng.uniform(5, 8), rng.uniform(0, np.pi)
+        u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+        part = tile[at_y - REACH : at_y + REACH + 1, at_x - REACH : at_x + REACH + 1]
+        np.maximum(part, rng.uniform(500, 2000) * ((u / a) ** 2 + (v / b) ** 2 < 1), out=part)
+    tile += 200 + rng.normal(0, 15, tile.shape)
+    row = np.hstack([tile, tile[:, ::-1]])
+    pair = np.rint(np.vstack([row, row[::-1]])).astype(np.uint16)
+    return np.tile(pair, (side // (2 * TILE),) * 2)
+
+
+def by_scikit_image(image: Image) -> int:
+    """The same steps; return the number of cells."""
+    ndimage = importlib.import_module("scipy.ndimage")
+    filters, feature, measure, morphology, segmentation = (
+        importlib.import_module(f"skimage.{name}")
+        for name in ("filters", "feature", "measure", "morphology", "segmentation")
+    )
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), SETTINGS.sigma)
+    mask = smooth > SETTINGS.fraction * filters.threshold_otsu(smooth)
+    mask &= smooth > filters.threshold_local(smooth, SETTINGS.block)
+    mask = morphology.remove_small_objects(ndimage.binary_fill_holes(mask), max_size=SETTINGS.small)
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), SETTINGS.split_sigma)
+    peaks = feature.peak_local_max(depth, min_distance=SETTINGS.distance, exclude_border=False)
+    middles = np.zeros(mask.shape, np.bool_)
+    middles[tuple(peaks.T)] = True
+    labels = segmentation.watershed(-depth, ndimage.label(middles & mask)[0], mask=mask)
+    return len(measure.regionprops_table(labels, image, properties=SHAPE)["label"])
+
+
+def by_dask_image(mask: npt.NDArray[np.bool_], image: Image) -> int:
+    """Label, and area, centroid and mean of each, in chunks of 1024²; return how many there are."""
+    dask = importlib.import_module("dask.array")
+    measure = importlib.import_module("dask_image.ndmeasure")
+    values = dask.from_array(image, (1024, 1024))
+    labels, count = measure.label(dask.from_array(mask, (1024, 1024)))
+    labels = labels.persist()
+    index = np.arange(1, int(count) + 1)
+    columns = (measure.area(values, labels, index), measure.center_of_mass(mask, labels, index))
+    dask.compute(*columns, measure.mean(values, labels, index), scheduler="threads", num_workers=1)
+    return len(index)
+
+
+def timed(calls: dict[str, Callable[[], int]], rounds: int) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Return the seconds of calls that are made in turn, after a first round, and what they return. Collective."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    counts = {}
+    for turn in range(rounds + 1):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            counts[name] = call()
+            if turn:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds, counts
+
+
+def report(case: str, grid: mb.Grid, pixels: int, calls: dict[str, Callable[[], int]], rounds: int, peer: str) -> None:
+    """Time ours and, on one rank, the peer's in turn; print a line. Collective."""
+    missing = []
+    if grid.size > 1:
+        calls.pop(peer, None)
+    try:
+        versions = {peer: importlib.metadata.version(peer)}
+    except importlib.metadata.PackageNotFoundError:
+        versions, missing = {}, [peer]
+        calls.pop(peer, None)
+    seconds, counts = timed(calls, rounds)
+    mine = seconds.pop("ours")
+    median = statistics.median(mine)
+    peers = {name: statistics.median(times) for name, times in seconds.items()}
+    line = {"case": case, "ranks": grid.size, "threads": 1, "pixels": pixels, "cells": counts}
+    line |= {"seconds": round(median, 4), "spread": [round(min(mine), 4), round(max(mine), 4)]}
+    line |= {"against": {name: round(value, 4) for name, value in peers.items()}}
+    line |= {"ratio": {name: round(value / median, 2) for name, value in peers.items()}}
+    line |= {"versions": versions, "missing": missing}
+    if grid.size > 1:  # of one rank this would tell of the peer's memory, too
+        block = 2 * pixels / grid.size
+        line["memory_over_block"] = round(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / block, 1)
+    if grid.rank == 0:
+        print(json.dumps(line), flush=True)
+
+
+def run(*, quick: bool) -> None:
+    """Time everything from a mosaic to its table. Collective."""
+    image, rounds = mosaic(2048 if quick else 4096), 2 if quick else 5
+    grid = mb.Grid(image.shape)
+    slide = mb.scatter(image, grid)
+    calls: dict[str, Callable[[], int]] = {
+        "ours": lambda: measured(segmented(slide, SETTINGS)[0], slide, SHAPE).rows,
+        "scikit-image": lambda: by_scikit_image(image),
+    }
+    report("cells", grid, image.size, calls, rounds, "scikit-image")
+
+
+def run_table(*, quick: bool) -> None:
+    """Time labels and a table of them. Collective."""
+    image, rounds = mosaic(2048 if quick else 4096), 2 if quick else 5
+    whole = image > 400
+    grid = mb.Grid(image.shape)
+    slide, mask = mb.scatter(image, grid), mb.scatter(whole, grid)
+    calls: dict[str, Callable[[], int]] = {
+        "ours": lambda: measured(mb.label(mask)[0], slide, FEW).rows,
+        "dask-image": lambda: by_dask_image(whole, image),
+    }
+    report("cells-table", grid, image.size, calls, rounds, "dask-image")
+
+
+CELLS: dict[str, Any] = {"cells": run, "cells-table": run_table}

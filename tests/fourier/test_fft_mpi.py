@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import fft as theirs
 
 import mpibatch as mb
-from mpibatch.fields import lines
+from mpibatch.fields import lines, steps
 from mpibatch.fields.lines import along_lines
 from mpibatch.fields.pencils import alike, pencils
 from mpibatch.mpi import MPI
@@ -49,6 +49,7 @@ def same_bytes(ours: mb.Field, whole: np.ndarray) -> None:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "PIECE_BYTES", 400)
     monkeypatch.setattr(lines, "LEAST_MESSAGE", 100)
+    monkeypatch.setattr(steps, "LEAST", 100)
 
 
 @given(grid=grids((40, 14, 8, 5)), seed=SEEDS, dtype=st.sampled_from(DTYPES), data=st.data())

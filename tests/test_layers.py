@@ -52,7 +52,7 @@ ROOMS = {
     "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
     "fields": (
         "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",
-        "parcels", "block_means",
+        "steps", "parcels", "block_means",
     ),
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "surroundings"),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Cut", "Made", "WholeLines", "along_lines", "columns_of", "line_bytes"]
+__all__ = ["Cut", "Made", "WholeLines", "along_lines", "columns_of", "finish", "line_bytes", "start"]
 
 Array = npt.NDArray[Any]
 Cut = tuple[slice, slice]  # of the first and the last of three axes
@@ -182,10 +182,10 @@ class _Passage:
                     work(whole, result, lines.cut(lines.place, piece))
             back = self._send_back(result, piece)
             if going is not None:
-                self._finish(going)
+                finish(going[1])
             coming, going = ahead, back
         if going is not None:
-            self._finish(going)
+            finish(going[1])
 
     def _array(self, buffers: list[Array], piece: int, side: _Side) -> Array:
         """The array of whole lines of a piece of this rank's share, in the memory of one that is done with."""
@@ -208,7 +208,7 @@ class _Passage:
         if old.has_mine:
             with PACK:
                 whole[:, old.mine, :] = _lines_of(self.source, lines.cut(lines.place, piece))
-        return whole, *_start(self.comm, sends, receives, THERE)
+        return whole, start(self.comm, sends, receives, THERE)
 
     def _send_back(self, result: Array, piece: int) -> Any:
         """Start to send to each rank its part of this rank's results, and to receive those of this rank's part."""
@@ -223,24 +223,16 @@ class _Passage:
             if new.has_cells[place] and result.size:
                 sends.append((rank, result[:, new.parts[place], :]))
             receives.append((rank, self.target[rows, :, columns]))
-        return result, *_start(self.comm, sends, receives, BACK)
+        return result, start(self.comm, sends, receives, BACK)
 
     def _receive(self, coming: Any, side: _Side) -> Array:
-        self._finish(coming)
+        finish(coming[1])
         whole: Array = coming[0]
         assert whole.shape[1] == side.cells
         return whole
 
-    def _finish(self, moving: tuple[Any, ...]) -> None:
-        _, requests, _, arrived = moving
-        with HALO:
-            MPI.Request.Waitall(requests)
-        with PACK:
-            for view, buffer in arrived:
-                view[...] = buffer
 
-
-def _start(
+def start(
     comm: MPI.Intracomm, sends: list[tuple[int, Array]], receives: list[tuple[int, Array]], tag: int
 ) -> tuple[list[MPI.Request], list[Array], list[tuple[Array, Array]]]:
     """Start messages; return their requests, the buffers that must stay, and (view, buffer) to be copied at the end."""
@@ -259,6 +251,16 @@ def _start(
                 kept.append(np.ascontiguousarray(view))
             requests += [comm.Isend(part, rank, tag) for part in _messages(kept[-1])]
     return requests, kept, arrived
+
+
+def finish(moving: tuple[list[MPI.Request], list[Array], list[tuple[Array, Array]]]) -> None:
+    """Wait for the messages that `start` began, and put what came in its place."""
+    requests, _, arrived = moving
+    with HALO:
+        MPI.Request.Waitall(requests)
+    with PACK:
+        for view, buffer in arrived:
+            view[...] = buffer
 
 
 def _messages(buffer: Array) -> Iterator[list[Any]]:

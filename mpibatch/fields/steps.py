@@ -86,12 +86,12 @@ class _Both:
         largest = [max(high - low for low, high in map(blocks.bounds, range(blocks.parts))) for blocks in axes]
         between = math.prod(largest[low + 1 : high])
         # Lines of the second axis that lie on one of the first stay together.
-        grain = middle.shape[first] * (values if self.is_behind else between)
+        grain = middle.shape[first] * values * (1 if self.is_behind else between)
         groups = math.prod(largest[:low]) * (between if self.is_behind else 1)
         is_small = grain * middle.shape[second] * itemsize <= MOST
         if middle.topology[first] == 1 and high == middle.ndim - 1 and groups >= axes[second].parts and is_small:
             own = middle.shape[first] * math.prod(middle.box.shape[low + 1 : high])
-            grains = (1, grain) if self.is_behind else (max(1, own), 1)
+            grains = (1, grain) if self.is_behind else (max(1, own), values)
             least = LEAST if axes[second].parts == 1 else None
             self.lines = WholeLines(middle, new, second, values, itemsize, grains, least)
 

@@ -20,6 +20,7 @@ from mpibatch.fields.redistribution import move
 from mpibatch.fields.steps import Step, along_both, both_bytes
 from mpibatch.filters._engine.memory import check_memory
 from mpibatch.fourier._engine.arguments import complex_dtype
+from mpibatch.fourier._engine.chains import chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,9 +57,13 @@ def resized(u: Field, axes: Sequence[int], sizes: Sequence[int]) -> Field:
 def through(name: str, u: Field, steps: Sequence[Step], *, is_spare: bool = False) -> Field:
     """Return a field after steps along one axis after the other. Collective.
 
-    Of two steps that fit one another the first goes into the second a piece at a time. With `is_spare`, `u` itself, a
+    Where several of their axes are cut, they are a chain of moves. Else, of two steps that fit one another, the first
+    goes into the second a piece at a time. With `is_spare`, `u` itself, a
     field without halo, is changed, and returned if it can hold the result.
     """
+    if len(steps) > 1 and (chain := chain_of(u, steps)) is not None:
+        check_memory(u.grid, name, chain.bytes, "its blocks on their way", "take more ranks")
+        return chain.run(u, steps)
     left = list(steps)
     while left:
         step, *left = left

@@ -90,7 +90,7 @@ def test_a_function_is_told_by_its_text_or_its_code() -> None:
     same, other, inner = (made("def f(x):\n    return " + text) for text in ("x + 1", "x + 2", "[y + 1 for y in x]"))
     assert same == made("def f(x):\n\n    return x + 1")
     assert same["function"] == other["function"]
-    assert len({str(one["the function's text"]) for one in (same, other, inner, identity_of(abs, [1], 0))}) == 4
+    assert len({str(each["the function's text"]) for each in (same, other, inner, identity_of(abs, [1], 0))}) == 4
     assert identity_of(abs, [1], 0)["the function's text"] == ""
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
+from mpibatch.domain.turns import Turned, route
 from mpibatch.fields.redistribution import Ways
-from mpibatch.fourier._engine.chains import Turned, route
 
 
 def layouts_of(topology: tuple[int, ...], shape: tuple[int, ...], axes: list[int]) -> list[Turned]:

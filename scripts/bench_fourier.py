@@ -31,6 +31,7 @@ from scipy import fft
 import mpibatch as mb
 from mpibatch.fields.lines import along_lines
 from mpibatch.fields.pencils import pencils
+from mpibatch.fourier._engine import passes
 from mpibatch.mpi import MPI
 
 Array = npt.NDArray[Any]
@@ -63,6 +64,27 @@ def transform(shape: tuple[int, ...]) -> dict[str, Call]:
         mine = mb.redistribute(u, mb.Grid(shape, topology=(None, 1, 1))).owned
         calls["slabs"] = lambda: slabs.home(slabs.first(slabs.away(fft.rfftn(mine, axes=(1, 2)))))
     return calls
+
+
+def pencils_of_waves(shape: tuple[int, ...]) -> dict[str, Call]:
+    """The half spectrum of a field that is cut along two axes: lines on from axis to axis, or home after each."""
+    whole = whole_of(shape)
+    rows = next(n for n in range(int(COMM.size**0.5), 0, -1) if COMM.size % n == 0)
+    u = mb.scatter(whole, mb.Grid(shape, topology=(rows, COMM.size // rows, 1)))
+    compare("rfftn of pencils", mb.fft.rfftn(u), None if whole is None else fft.rfftn(whole))
+
+    def each_alone() -> mb.Field:
+        kept, passes.chain_of = passes.chain_of, lambda u, steps: None
+        try:
+            return mb.fft.rfftn(u)
+        finally:
+            passes.chain_of = kept
+
+    return {
+        OURS: lambda: mb.fft.rfftn(u),
+        "axis by axis": each_alone,
+        "scipy": lambda: whole is None or fft.rfftn(whole),
+    }
 
 
 def poisson(shape: tuple[int, ...]) -> dict[str, Call]:
@@ -184,6 +206,7 @@ def redistribution(shape: tuple[int, ...]) -> dict[str, Call]:
 
 CASES: dict[str, tuple[Callable[[tuple[int, ...]], dict[str, Call]], int]] = {
     "rfftn 256^3": (transform, 256),
+    "rfftn of pencils 256^3": (pencils_of_waves, 256),
     "poisson 256^3": (poisson, 256),
     "lines there and back 256^3": (there_and_back, 256),
     "redistribute there and back 256^3": (redistribution, 256),

@@ -47,12 +47,12 @@ ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 # named. Every room of a part has its place here.
 ROOMS = {
     "base": ("errors", "units", "progress", "timing", "tally", "compiled"),
-    "domain": ("box", "blocks", "walls", "decomposition", "regions"),
+    "domain": ("box", "blocks", "walls", "decomposition", "turns", "regions"),
     "supervisor": ("settings", "stacks", "page", "rank", "watch"),
     "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
     "fields": (
         "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",
-        "parcels", "block_means",
+        "steps", "parcels", "block_means",
     ),
     "halo": ("_loops", "plan", "pack", "checks", "stages", "exchanges", "sums", "surroundings"),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iterate"),
@@ -83,7 +83,7 @@ ROOMS = {
     "solve": ("_loops", "operators", "modes", "columns", "residuals", "equations"),
     "simulate": ("schedule", "finite", "diagnostics", "restart", "loop"),
     "job": (
-        "document", "file", "target", "execution", "rehearsal", "passes", "plan", "slabs", "runner", "preview",
+        "document", "file", "target", "moves", "execution", "rehearsal", "passes", "plan", "slabs", "runner", "preview",
     ),
     "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),
     "tools.doctor": ("finding", "checks", "supervisor", "probe_process", "checkup", "report"),

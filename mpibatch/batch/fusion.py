@@ -1,7 +1,7 @@
 """From the results of all items to one table and one file, in the order of items, with the same bytes on any ranks.
 
 Numbers become columns of a table. Arrays of one shape become a dataset with the items along its first axis; if shapes
-differ, or some items lack the array, a group with a dataset for each item.
+differ, or some items lack the array, a group with a dataset for each item. The names of items are texts beside them.
 """
 
 from __future__ import annotations
@@ -84,14 +84,26 @@ def write(
         stacked = {n: k for n, k in arrays.items() if len(k.shapes) == 1 and k.count == rows.total}
         datasets = [*_columns(table), *_stacks(stacked, rows.total)]
         single = _singles(comm, rows, {*arrays} - {*stacked})
-        every = sorted([*datasets, *single], key=lambda dataset: dataset.name)
+        labels = _labels(comm, rows, names)
+        texts = Dataset(ITEM, (rows.total,), labels.dtype.str)
+        every = sorted([*datasets, *single, texts], key=lambda dataset: dataset.name)
         with committed(comm, path) as part:
             layout = partial(create, part.path, every, attributes)
             offsets = direct.make(comm, part.path, layout, direct.plain_bytes(every))
             places = {dataset.name: offset for dataset, offset in zip(every, offsets, strict=True)}
             with direct.opened(comm, part.path) as file:
                 put = partial(direct.put, comm, file, part.path)
+                # Without digests of their own, as all that is no number: their bytes are hashed with the file's.
+                put([(places[ITEM] + rows.first * labels.itemsize, labels)])
                 part.extents = _Filling(comm, rows, places, table).write(datasets, {d.name for d in single}, put)
+
+
+def _labels(comm: MPI.Intracomm, rows: ResultRows, names: Callable[[int], str]) -> Array:
+    """Return the names of this rank's items as texts of one length. Collective."""
+    texts = [names(item).encode() for item in rows.items.tolist()]
+    width = np.array([max(map(len, texts), default=0)], np.int64)
+    comm.Allreduce(MPI.IN_PLACE, width, op=MPI.MAX)
+    return np.array(texts, f"S{max(1, int(width[0]))}")
 
 
 def _columns(table: RegionTable) -> list[Dataset]:

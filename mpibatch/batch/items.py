@@ -7,6 +7,7 @@ import functools
 import hashlib
 import inspect
 import os
+import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def name_of(number: int, item: Any) -> str:
 def identity_of(function: Callable[..., Any], items: Sequence[Any], seed: int) -> dict[str, Any]:
     """Return what changes a batch's results, as a table for `mpibatch.checkpoint.identity`. Local.
 
-    The text of the function is its program's: of a change there a warning is enough.
+    A function is told from another of the same name by its text, or by its code where there is no text.
     """
     digest = hashlib.blake2b(digest_size=16)
     for item in items:
@@ -81,14 +82,23 @@ def identity_of(function: Callable[..., Any], items: Sequence[Any], seed: int) -
         "function": " ".join([name.removeprefix("__main__."), *parts]),
         "items": f"{len(items)} ({digest.hexdigest()})",
         "seed": seed,
-        "program text": _digest_of_text(inner),
-        **(own if isinstance(own, Mapping) else {}),
+        **(own if isinstance(own, Mapping) else {"the function's text": _digest_of_text(inner)}),
     }
 
 
 def _digest_of_text(function: Callable[..., Any]) -> str:
+    if not hasattr(function, "__code__") and not inspect.isroutine(function) and not isinstance(function, type):
+        function = type(function).__call__  # of an object that can be called
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):
+        text = _text_of_code(getattr(function, "__code__", None))
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest() if text else ""
+
+
+def _text_of_code(code: Any) -> str:
+    """What compiled code does, functions within it included; "" for what is not Python's. Local."""
+    if not isinstance(code, types.CodeType):
         return ""
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    constants = [_text_of_code(c) if isinstance(c, types.CodeType) else text_of(c) for c in code.co_consts]
+    return text_of([code.co_code, code.co_names, code.co_varnames, constants])

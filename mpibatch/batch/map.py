@@ -121,7 +121,8 @@ def map_items(
     become columns of a table named ``items``, of the type that NumPy promotes them to, and NaN where an item has none:
     whole numbers are then f8, which holds those below 2^53. Arrays
     become a dataset with the items along its first axis, if all have the same shape, else a group with a dataset for
-    each item. Items that failed have no row. A result may have 2 GiB.
+    each item. Items that failed have no row; the names of the others are in ``item``. A result may have
+    2 GiB.
 
     Handing out costs microseconds: guided self-scheduling, doi:10.1109/TC.1987.5009495. Random numbers are NumPy's
     Philox, doi:10.1145/2063384.2063405, with the key (seed, number of the item).
@@ -136,6 +137,7 @@ def map_items(
     [1.0, 2.0, 3.0]
     >>> for info in mb.io.describe("roots.h5"):
     ...     print(info.name, info.shape)
+    item (3,)
     items/item (3,)
     items/root (3,)
     noise (3, 3)

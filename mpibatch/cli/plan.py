@@ -88,7 +88,7 @@ def execute(args: argparse.Namespace) -> int:
         document["limit"] = {"half_efficiency": limit.half, "no_gain_beyond": limit.useless}
         print(json.dumps(document))
         return 0
-    print("\n".join([*_head(model), *_passes(job, ranks), "", *_table(model, predictions)]))
+    print("\n".join([*_head(model), *_passes(job, ranks), *_moves(job, ranks), "", *_table(model, predictions)]))
     for line in [*map(str, advice), *([str(limit)] if str(limit) else []), *notes]:
         print(f"- {line}")
     return 0
@@ -184,6 +184,18 @@ def _head(model: Model) -> list[str]:
     memory = f", {bytes_text(machine.memory_per_node)}" if machine.memory_per_node else ""
     nodes = f"{machine.cores_per_node} cores a node{memory}, {model.ranks_per_node} ranks on each"
     return [*lines, f"machine  {machine.name}: {nodes}" + (f"; measured {machine.date[:10]}" if machine.date else "")]
+
+
+def _moves(job: Any, ranks: list[int]) -> list[str]:
+    """What steps that need whole lines or images move, on the first number of ranks that is more than one."""
+    if not hasattr(job, "input"):
+        return []
+    from mpibatch.base.units import plural
+    from mpibatch.job.plan import moved, values_of
+
+    count = next((count for count in ranks if count > 1), 1)
+    moves = moved(job, values_of(job), count)
+    return [f"moves    {name} on {plural(count, 'rank')}: {each.words}" for name, each in moves.items()]
 
 
 def _passes(job: Any, ranks: list[int]) -> list[str]:

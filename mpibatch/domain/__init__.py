@@ -1,7 +1,7 @@
 """Which global index lies where: pure integers, no MPI, no arrays.
 
 `box` (regions) → `blocks` (one axis cut into blocks) → `decomposition` (a shape over a process grid) →
-`walls` (indices outside the domain mapped back into it).
+`walls` (indices outside the domain mapped back into it); `turns` (axes cut along other axes of the process grid).
 """
 
 from mpibatch.domain.blocks import Blocks

@@ -5,13 +5,15 @@ of them whole, works on these, and returns to the others their parts of the resu
 worked on, the next comes in and the one before goes out. So no rank needs memory for more than a few pieces, talks to
 any but those along the axis, or sends itself a message; and lines that are whole already are worked on where they lie.
 
+What a step ahead makes of lines along another axis can go into messages as it is made, a piece at a time (`steps`).
+
 Arrays have three axes here: what lies before the axis, the axis, and what lies behind it, components included.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Cut", "WholeLines", "along_lines", "line_bytes"]
+__all__ = ["Cut", "Made", "WholeLines", "along_lines", "columns_of", "finish", "line_bytes", "start"]
 
 Array = npt.NDArray[Any]
 Cut = tuple[slice, slice]  # of the first and the last of three axes
@@ -44,6 +46,15 @@ THERE, BACK = 21, 22  # tags
 PACK, HALO, COMPUTE = phase("pack"), phase("halo"), phase("compute")
 
 
+class Made(Protocol):
+    """Lines that are made when they are needed, and not before: what takes the place of an array of them."""
+
+    dtype: np.dtype[Any]
+
+    def make(self, cut: Cut) -> Array:
+        """Return this rank's part of the lines of a cut, a new array. Local."""
+
+
 class _Side:
     """How an axis is cut, before or after the work."""
 
@@ -53,6 +64,7 @@ class _Side:
         self.parts = [slice(low, high) for low, high in bounds]
         self.mine = self.parts[place]
         self.has_cells = [low < high for low, high in bounds]
+        self.has_mine = self.has_cells[place]
 
 
 class WholeLines:
@@ -68,13 +80,20 @@ class WholeLines:
         Values in a cell.
     itemsize : int
         Bytes of the larger of both values.
+    grains : (int, int)
+        How many lines stay together, before the axis and behind it.
+    least : int
+        Bytes of a piece, at least.
     """
 
-    def __init__(self, grid: Grid, new: Grid, axis: int, components: int, itemsize: int) -> None:
+    def __init__(
+        self, grid: Grid, new: Grid, axis: int, components: int, itemsize: int,
+        grains: tuple[int, int] = (1, 1), least: int | None = None,
+    ) -> None:  # fmt: skip
         coords, shape = list(grid.coords), grid.box.shape
-        self.place = coords[axis]
-        self.outer = math.prod(shape[:axis])
-        self.inner = math.prod(shape[axis + 1 :]) * components
+        self.place, self.grains = coords[axis], grains
+        self.outer = math.prod(shape[:axis]) // grains[0]  # in grains
+        self.inner = math.prod(shape[axis + 1 :]) * components // grains[1]
         old_blocks, new_blocks = grid.decomposition.axes[axis], new.decomposition.axes[axis]
         self.sides = _Side(old_blocks, self.place), _Side(new_blocks, self.place)
         self.is_local = old_blocks.parts == 1 or (
@@ -84,8 +103,8 @@ class WholeLines:
             grid.decomposition.rank([*coords[:axis], p, *coords[axis + 1 :]]) for p in range(old_blocks.parts)
         ]
         self._share_out(1 if self.is_local else old_blocks.parts)
-        longest = max(side.cells for side in self.sides) * itemsize
-        least = _piece_bytes(1 if self.is_local else old_blocks.parts)
+        longest = max(side.cells for side in self.sides) * itemsize * math.prod(grains)
+        least = _piece_bytes(1 if self.is_local else old_blocks.parts, PIECE_BYTES if least is None else least)
         self._cut(-(-self.outer // self._rows) * -(-self.inner // self._columns) * longest, least)
 
     def _share_out(self, parts: int) -> None:
@@ -105,37 +124,46 @@ class WholeLines:
         row, column = (place // self._columns, place % self._columns) if not self.is_local else (0, 0)
         slow, fast = divmod(piece, self._fast)
         return (
-            _part(Blocks(self.outer, self._rows).bounds(row), self._slow, slow),
-            _part(Blocks(self.inner, self._columns).bounds(column), self._fast, fast),
+            _part(Blocks(self.outer, self._rows).bounds(row), self._slow, slow, self.grains[0]),
+            _part(Blocks(self.inner, self._columns).bounds(column), self._fast, fast, self.grains[1]),
         )
 
-    def run(self, source: Array, target: Array, comm: MPI.Intracomm, work: Any) -> None:
+    def run(self, source: Array | Made, target: Array, comm: MPI.Intracomm, work: Any) -> None:
         """Fill `target` with what `work` makes of `source`, both this rank's of three axes. Collective on the axis.
 
         Both may be the same array, if a line becomes one of the same length and dtype.
         """
         if not self.outer * self.inner:
             return
-        if self.is_local:
-            if source.shape[1] and target.shape[1]:
+        if not self.is_local:
+            _Passage(self, source, target, comm).run(work)
+        elif self.sides[0].has_mine and target.shape[1]:
+            for piece in range(self.pieces):
+                rows, columns = cut = self.cut(0, piece)
+                lines, result = _lines_of(source, cut), target[rows, :, columns]
+                is_spare = not isinstance(source, np.ndarray) and self.is_same(source, target)
                 with COMPUTE:
-                    for piece in range(self.pieces):
-                        rows, columns = cut = self.cut(0, piece)
-                        work(source[rows, :, columns], target[rows, :, columns], cut)
-            return
-        _Passage(self, source, target, comm).run(work)
+                    work(lines, lines if is_spare else result, cut)
+                    if is_spare:
+                        result[...] = lines
+
+    def is_same(self, source: Array | Made, target: Array) -> bool:
+        """Return whether results may take the place of the lines that they are made of. Local."""
+        old, new = self.sides
+        is_spare = source is target or not isinstance(source, np.ndarray)
+        return is_spare and old.cells == new.cells and source.dtype == target.dtype
 
 
 class _Passage:
     """One array on its way through whole lines and back."""
 
-    def __init__(self, lines: WholeLines, source: Array, target: Array, comm: MPI.Intracomm) -> None:
+    def __init__(self, lines: WholeLines, source: Array | Made, target: Array, comm: MPI.Intracomm) -> None:
         self.lines, self.source, self.target, self.comm = lines, source, target, comm
         rows, columns = lines.cut(lines.place, 0)  # of which no later piece has more
         count = _length(rows) * _length(columns)
         old, new = lines.sides
         # The next piece comes in while one is worked on and the one before goes out; results may lie where lines were.
-        self._is_same = source is target
+        self._is_same = lines.is_same(source, target)
         self._whole = [np.empty(count * old.cells, source.dtype) for _ in range(3 if self._is_same else 2)]
         self._results = self._whole
         if not self._is_same:
@@ -154,10 +182,10 @@ class _Passage:
                     work(whole, result, lines.cut(lines.place, piece))
             back = self._send_back(result, piece)
             if going is not None:
-                self._finish(going)
+                finish(going[1])
             coming, going = ahead, back
         if going is not None:
-            self._finish(going)
+            finish(going[1])
 
     def _array(self, buffers: list[Array], piece: int, side: _Side) -> Array:
         """The array of whole lines of a piece of this rank's share, in the memory of one that is done with."""
@@ -171,15 +199,16 @@ class _Passage:
         whole = self._array(self._whole, piece, old)
         sends, receives = [], []
         for place, rank in enumerate(lines.ranks):
-            rows, columns = lines.cut(place, piece)
             if place == lines.place:
-                with PACK:
-                    whole[:, old.mine, :] = self.source[rows, :, columns]
                 continue
             if old.has_cells[place] and whole.size:
                 receives.append((rank, whole[:, old.parts[place], :]))
-            sends.append((rank, self.source[rows, :, columns]))
-        return whole, *_start(self.comm, sends, receives, THERE)
+            if old.has_mine:
+                sends.append((rank, _lines_of(self.source, lines.cut(place, piece))))
+        if old.has_mine:
+            with PACK:
+                whole[:, old.mine, :] = _lines_of(self.source, lines.cut(lines.place, piece))
+        return whole, start(self.comm, sends, receives, THERE)
 
     def _send_back(self, result: Array, piece: int) -> Any:
         """Start to send to each rank its part of this rank's results, and to receive those of this rank's part."""
@@ -194,24 +223,16 @@ class _Passage:
             if new.has_cells[place] and result.size:
                 sends.append((rank, result[:, new.parts[place], :]))
             receives.append((rank, self.target[rows, :, columns]))
-        return result, *_start(self.comm, sends, receives, BACK)
+        return result, start(self.comm, sends, receives, BACK)
 
     def _receive(self, coming: Any, side: _Side) -> Array:
-        self._finish(coming)
+        finish(coming[1])
         whole: Array = coming[0]
         assert whole.shape[1] == side.cells
         return whole
 
-    def _finish(self, moving: tuple[Any, ...]) -> None:
-        _, requests, _, arrived = moving
-        with HALO:
-            MPI.Request.Waitall(requests)
-        with PACK:
-            for view, buffer in arrived:
-                view[...] = buffer
 
-
-def _start(
+def start(
     comm: MPI.Intracomm, sends: list[tuple[int, Array]], receives: list[tuple[int, Array]], tag: int
 ) -> tuple[list[MPI.Request], list[Array], list[tuple[Array, Array]]]:
     """Start messages; return their requests, the buffers that must stay, and (view, buffer) to be copied at the end."""
@@ -232,6 +253,16 @@ def _start(
     return requests, kept, arrived
 
 
+def finish(moving: tuple[list[MPI.Request], list[Array], list[tuple[Array, Array]]]) -> None:
+    """Wait for the messages that `start` began, and put what came in its place."""
+    requests, _, arrived = moving
+    with HALO:
+        MPI.Request.Waitall(requests)
+    with PACK:
+        for view, buffer in arrived:
+            view[...] = buffer
+
+
 def _messages(buffer: Array) -> Iterator[list[Any]]:
     flat = buffer.reshape(-1).view(np.uint8)
     for low in range(0, flat.size, MESSAGE_BYTES):
@@ -239,18 +270,22 @@ def _messages(buffer: Array) -> Iterator[list[Any]]:
         yield [part, part.size, MPI.BYTE]
 
 
-def _part(bounds: tuple[int, int], parts: int, part: int) -> slice:
+def _lines_of(source: Array | Made, cut: Cut) -> Array:
+    return source[cut[0], :, cut[1]] if isinstance(source, np.ndarray) else source.make(cut)
+
+
+def _part(bounds: tuple[int, int], parts: int, part: int, grain: int) -> slice:
     low, high = Blocks(bounds[1] - bounds[0], parts).bounds(part)
-    return slice(bounds[0] + low, bounds[0] + high)
+    return slice((bounds[0] + low) * grain, (bounds[0] + high) * grain)
 
 
 def _length(cut: slice) -> int:
     return int(cut.stop - cut.start)
 
 
-def _piece_bytes(parts: int) -> int:
+def _piece_bytes(parts: int, least: int) -> int:
     """Return the bytes of a piece where so many ranks share lines. Local."""
-    return max(PIECE_BYTES, parts * LEAST_MESSAGE)
+    return max(least, parts * LEAST_MESSAGE)
 
 
 def line_bytes(u: Field, axis: int, cells: int, itemsize: int) -> int:
@@ -260,7 +295,7 @@ def line_bytes(u: Field, axis: int, cells: int, itemsize: int) -> int:
     """
     parts = u.grid.topology[axis]
     longest = max(cells, u.grid.shape[axis]) * max(itemsize, u.dtype.itemsize)
-    return (10 if parts > 1 else 2) * max(longest, _piece_bytes(parts))
+    return (10 if parts > 1 else 2) * max(longest, _piece_bytes(parts, PIECE_BYTES))
 
 
 def along_lines(u: Field, axis: int, cells: int, dtype: npt.DTypeLike, work: Any, into: Field | None = None) -> Field:
@@ -289,12 +324,12 @@ def along_lines(u: Field, axis: int, cells: int, dtype: npt.DTypeLike, work: Any
     lines: WholeLines = planned(
         grid, ("lines", axis, cells, values, itemsize), lambda: WholeLines(grid, new, axis, values, itemsize)
     )
-    source = _columns(u.owned, axis)
-    lines.run(source, source if result is u else _columns(result.owned, axis), grid.comm, work)
+    source = columns_of(u.owned, axis)
+    lines.run(source, source if result is u else columns_of(result.owned, axis), grid.comm, work)
     return result
 
 
-def _columns(array: Array, axis: int) -> Array:
-    """The array as (before, axis, behind): a view of it if it has no halo around it."""
+def columns_of(array: Array, axis: int) -> Array:
+    """Return an array as (before, axis, behind): a view of it if it has no halo around it. Local."""
     shape = array.shape
     return array.reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Layout", "gather", "gather_all", "move", "redistribute", "scatter"]
+__all__ = ["Layout", "Ways", "gather", "gather_all", "move", "redistribute", "scatter"]
 
 Array = npt.NDArray[Any]
 Cut = tuple[slice, ...]
@@ -71,7 +71,7 @@ def redistribute(u: Field, grid: Grid, halo: HaloLike = 0) -> Field:
         )
     result = Field(grid, u.dtype, halo, u.components)
     old, new = u.grid.decomposition, grid.decomposition
-    ways: _Ways = planned(u.grid, ("ways", new), lambda: _Ways.between(grid.rank, old, new))
+    ways: Ways = planned(u.grid, ("ways", new), lambda: Ways.between(grid.rank, old, new))
     ways.carry(grid.comm, u.owned, result.owned)
     return result
 
@@ -246,7 +246,7 @@ class _OnRoot:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ways:
+class Ways:
     """Which part of a rank's block goes to which rank, and comes from which: slices of its arrays."""
 
     sends: list[tuple[int, Cut]]
@@ -254,7 +254,7 @@ class _Ways:
     copies: list[tuple[Cut, Cut]]  # target, source: what stays
 
     @classmethod
-    def between(cls, rank: int, old: Layout, new: Layout) -> _Ways:
+    def between(cls, rank: int, old: Layout, new: Layout) -> Ways:
         """Return those of a rank; pure."""
         mine, target_box = old.box(rank), new.box(rank)
         sends, copies = [], []
@@ -283,4 +283,4 @@ class _Ways:
 
 def move(comm: MPI.Intracomm, old: Layout, source: Array, new: Layout, target: Array) -> None:
     """Send every cell from its owner under `old` to its owner under `new`; those that `new` has not stay behind."""
-    _Ways.between(comm.rank, old, new).carry(comm, source, target)
+    Ways.between(comm.rank, old, new).carry(comm, source, target)

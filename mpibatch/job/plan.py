@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +20,18 @@ from mpibatch.io.read.region import chosen_region
 from mpibatch.io.vault.keyring import unlock
 from mpibatch.job.document.checks import shown, slices
 from mpibatch.job.file.functions import parameters_of
-from mpibatch.job.file.schema import Job, Step, check_fit
+from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
 from mpibatch.job.file.simulation import SimulationJob
+from mpibatch.job.moves import Moves, moves_of, shape_after
 from mpibatch.job.passes.outlook import outlooks
 from mpibatch.job.passes.traits import check_streamed
-from mpibatch.job.rehearsal import Values, rehearsed
+from mpibatch.job.rehearsal import Rehearsed, Values, rehearsed
 from mpibatch.job.target import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Distribution", "Values", "layout", "plan", "source_of", "values_of"]
+__all__ = ["Distribution", "Values", "layout", "moved", "plan", "source_of", "values_of"]
 
 
 @dataclass(frozen=True)
@@ -116,17 +118,43 @@ def _pipeline(job: Job, ranks: int) -> str:
     if job.stream is not None:
         check_streamed(job, values)
     results, note = rehearsed(job, values)
+    moves = moved(job, values, ranks, results)
     lines += [f"        {note}"] if note else []
     for number, step in enumerate(job.steps):
         dtype = f": {results[number].words}" if results else ""
         lines.append(
             f"step {number + 1:<2} {_call(step)}{dtype}" + (f"  → saved as {step.save!r}" if step.save else "")
         )
+        lines += [f"        {moves[step.name].words}"] if step.name in moves else []
     if job.stream is not None and results:
         passes = outlooks(job, results, values, ranks)
         lines += [f"pass {number + 1:<2} {each.words}" for number, each in enumerate(passes)]
     saved = ", ".join(step.save for step in job.steps if step.save)
     return "\n".join([*lines, f"output  {job.output.path}: {saved}", *_checkpoints(job)])
+
+
+def moved(job: Job, values: Values, ranks: int, results: Sequence[Rehearsed] = ()) -> dict[str, Moves]:
+    """Return what steps that need whole lines or images move over so many ranks, by their names. Local.
+
+    Dtypes are those of rehearsed results, if there are any, else those of the input.
+    """
+    shapes: dict[str, tuple[int, ...] | None] = {INPUT: values.shape}
+    kinds = {INPUT: (values.dtype, math.prod(values.channels))}
+    moves: dict[str, Moves] = {}
+    for number, step in enumerate(job.steps):
+        shape, (dtype, count) = shapes[step.input], kinds[step.input]
+        each = None
+        if shape is not None:
+            sizes = job.grid if shape == values.shape else {"topology": job.grid.get("topology")}
+            with suppress(UsageError):  # of a step's shape nobody asked for; that of the input is refused elsewhere
+                each = moves_of(step, layout(shape, ranks, sizes).decomposition, dtype, count)
+        if each is not None:
+            moves[step.name] = each
+        shapes[step.name] = None if shape is None else shape_after(step, shape)
+        kinds[step.name] = (dtype, count)
+        if results and not results[number].dtype.startswith("a table"):
+            kinds[step.name] = (results[number].dtype, math.prod(results[number].components))
+    return moves
 
 
 def _simulation(job: SimulationJob, ranks: int) -> str:

@@ -2,9 +2,9 @@
 
 Ranks of a node take from a counter in the memory that they share, which needs nobody's help. It is refilled from a
 global one in chunks that shrink as the end comes nearer (guided self-scheduling, doi:10.1109/TC.1987.5009495), so that
-few messages cross the network. The trap of the global one: over some networks a fetch waits until its owner is inside
-MPI, and the owner computes. So this is tried out at the start, and where it is so, a thread of the owner looks into
-MPI now and then.
+few messages cross the network; who takes the middle of a chunk fetches the next one. The trap of the global one: over
+some networks a fetch waits until its owner is inside MPI, and the owner computes. So this is tried out at the start,
+and where it is so, a thread of the owner looks into MPI now and then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mpi4py import MPI
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Counter"]
+__all__ = ["PROBE", "TRIES", "Counter", "waits_for_owner"]
 
 # A node's chunk is one word, so that one atomic addition takes from it: the next number, and how many are left.
 BITS = 21
@@ -29,6 +29,8 @@ LEFT = 1 << (BITS - 1)  # what stands for none left: fewer than that many ranks 
 TAKE = (1 << BITS) - 1  # one number further, one fewer left
 MOST = LEFT - 1  # numbers of a chunk
 END = 1 << 40  # as next number: there will be none
+# Beside its chunk a node keeps the next one: none yet, one that a rank fetches just now, or its word.
+NONE, PENDING = 0, -1
 PROBE = 0.05  # seconds for which the owner stays outside of MPI, to see whether it is waited for
 TRIES = 3  # the owner, or who asks it, may be late: seen once is enough
 LOOK = 1e-3  # seconds between its thread's looks into MPI
@@ -68,6 +70,8 @@ class Counter:
         self._chunk: MPI.Win | None = None
         self._thread: threading.Thread | None = None
         self._leave = threading.Event()
+        self._end, self._middle = -1, 0  # of this node's chunk
+        self.ahead = 0  # chunks that this rank fetched before they were needed
         self.stalls = False
         if comm.size > 1:
             self._node = MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)) if node is None else node
@@ -76,7 +80,8 @@ class Counter:
     def _share(self) -> None:
         """Make the windows. Collective."""
         comm, node = self._comm, self._node
-        # The word of a node's chunk; of the first node the next number of all, and what is counted beside.
+        # The word of a node's chunk, and, of several nodes, that of the next one and the middle of the chunk. In the
+        # first rank's memory the next number of all, and what is counted beside.
         self._chunk = MPI.Win.Allocate_shared(24 if node.rank == 0 else 0, 8, comm=node)
         self._chunk.Lock_all()
         smallest = np.array([node.size], np.int64)
@@ -121,6 +126,8 @@ class Counter:
             if left > 0:
                 if left <= want:  # who takes the last ones refills
                     self._fill()
+                elif not self._is_one_node:
+                    self._look_ahead(start, want, left)
                 self._taken, self._at, self._left = min(want, left), time.perf_counter(), left
                 self._next, self._stop = start, start + self._taken
                 return
@@ -131,21 +138,45 @@ class Counter:
         word = self._do(self._chunk, 0, 0, MPI.NO_OP)
         return (word & TAKE) > LEFT or word >> BITS >= END
 
+    def _look_ahead(self, start: int, want: int, left: int) -> None:
+        """Fetch the next chunk if the middle of this one has just been taken."""
+        if start + left != self._end:
+            self._end, self._middle = start + left, self._do(self._chunk, 2, 0, MPI.NO_OP)
+        if start <= self._middle < start + want and self._swap(self._chunk, 1, NONE, PENDING) == NONE:
+            self._do(self._chunk, 1, self._fetch(), MPI.REPLACE)
+            self.ahead += 1
+
     def _fill(self) -> None:
-        """Put the next chunk of all numbers in place of this node's."""
+        """Put the next chunk in place of this node's: the one that is there, or is just fetched, else a new one."""
+        if self._is_one_node:
+            self._do(self._chunk, 0, self._fetch(), MPI.REPLACE)
+            return
+        while (word := self._swap(self._chunk, 1, NONE, PENDING)) == PENDING:
+            time.sleep(PAUSE)
+        if word == NONE:
+            word = self._fetch()
+        self._do(self._chunk, 2, (word >> BITS) + ((word & TAKE) - LEFT) // 2, MPI.REPLACE)
+        # Empty before others see the chunk: nobody takes it twice.
+        self._do(self._chunk, 1, NONE, MPI.REPLACE)
+        self._do(self._chunk, 0, word, MPI.REPLACE)
+
+    def _fetch(self) -> int:
+        """Take the next chunk of all numbers, and return its word."""
         while True:
             begin = self._do(self._shared, 1, 0, MPI.NO_OP)
             if begin >= self._total:
-                self._do(self._chunk, 0, END << BITS, MPI.REPLACE)
-                return
+                return END << BITS
             size = min(max(1, self._share_from(begin)), MOST)
-            self._one[0] = begin + size
-            before = np.array([begin], np.int64)
-            self._shared.Compare_and_swap(self._one, before, self._old, 0, 1)
-            self._shared.Flush(0)
-            if self._old[0] == begin:
-                self._do(self._chunk, 0, begin << BITS | size + LEFT, MPI.REPLACE)
-                return
+            if self._swap(self._shared, 1, begin, begin + size) == begin:
+                return begin << BITS | size + LEFT
+
+    def _swap(self, window: MPI.Win | None, place: int, before: int, after: int) -> int:
+        """Replace rank 0's word if it is as it was, and return what was there."""
+        assert window is not None
+        self._one[0] = after
+        window.Compare_and_swap(self._one, np.array([before], np.int64), self._old, 0, place)
+        window.Flush(0)
+        return int(self._old[0])
 
     def _share_from(self, begin: int) -> int:
         """How many numbers are this node's next chunk, if all from `begin` on are left."""
@@ -182,18 +213,7 @@ class Counter:
         comm = self._comm
         away = np.array([-1 if self._node_of_owner() else comm.rank], np.int64)
         comm.Allreduce(MPI.IN_PLACE, away, op=MPI.MAX)
-        slow = np.zeros(1, np.int64)
-        for _ in range(TRIES):
-            comm.Barrier()
-            if comm.rank == 0:
-                time.sleep(PROBE)
-            elif comm.rank == away[0]:
-                time.sleep(PROBE / 2)  # the owner may still be in the barrier
-                began = time.perf_counter()
-                self._do(self._shared, 1, 0, MPI.NO_OP)
-                slow[0] |= time.perf_counter() - began > PROBE / 8
-        comm.Allreduce(MPI.IN_PLACE, slow, op=MPI.MAX)
-        self.stalls = bool(slow[0])
+        self.stalls = waits_for_owner(comm, self._shared, 1, int(away[0])) > 0
         if self.stalls and comm.rank == 0:
             if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
                 _log.warning(
@@ -237,3 +257,20 @@ class Counter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is None:
             self.free()
+
+
+def waits_for_owner(comm: MPI.Intracomm, window: MPI.Win, place: int, asker: int) -> int:
+    """Return how many of `TRIES` fetches of rank 0's word, in a locked window, waited while it computed. Collective."""
+    slow, old = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    for _ in range(TRIES):
+        comm.Barrier()
+        if comm.rank == 0:
+            time.sleep(PROBE)
+        elif comm.rank == asker:
+            time.sleep(PROBE / 2)  # the owner may still be in the barrier
+            began = time.perf_counter()
+            window.Fetch_and_op(np.zeros(1, np.int64), old, 0, place, MPI.NO_OP)
+            window.Flush(0)
+            slow[0] += time.perf_counter() - began > PROBE / 8
+    comm.Allreduce(MPI.IN_PLACE, slow, op=MPI.MAX)
+    return int(slow[0])

@@ -33,6 +33,8 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
+WHOLE, FEWER = "whole images and sinograms", "take smaller images, or fewer ranks a host"
+
 INTERPOLATIONS = ("linear", "nearest", "cubic")
 FILTERS = ("ramp", "shepp-logan", "cosine", "hamming", "hann", None)
 
@@ -75,14 +77,14 @@ def by_slices(
     grid = u.grid
     about: dict[str, Any] = {"comm": grid.comm, "units": grid.units}
     if grid.ndim == 2:
-        check_memory(grid, name, 6 * 8 * math.prod(grid.shape))
+        check_memory(grid, name, 6 * 8 * math.prod(grid.shape), WHOLE, FEWER)
         cut = [None, None] if axis is None else [None if a == axis else 1 for a in range(2)]
         result = Field(Grid(shape, topology=cut, spacing=spacing, **about), dtype)
         box, whole = result.box, gather_all(u)
         if box.size:
             result.owned[...] = work(whole, (box.start[0], box.start[1]), (box.stop[0], box.stop[1]))
         return result
-    check_memory(grid, name, 6 * 8 * math.prod(grid.shape[1:]))
+    check_memory(grid, name, 6 * 8 * math.prod(grid.shape[1:]), WHOLE, FEWER)
     slices: list[int | None] = [None, 1, 1]
     whole_slices = redistribute(u, Grid(grid.shape, topology=slices, **about))
     full = (u.grid.shape[0], *shape)

@@ -129,6 +129,10 @@ class Modes:
         bounds = zip(waves.box.start, waves.box.stop, strict=True)
         return [self._eigenvalues(axis, range(low, high)) for axis, (low, high) in enumerate(bounds)]
 
+    def largest(self) -> float:
+        """Return the largest magnitude of all eigenvalues. Local."""
+        return sum(float(abs(self._eigenvalues(axis, range(n))).max()) for axis, n in enumerate(self.shape))
+
     def _eigenvalues(self, axis: int, places: range) -> Array:
         boundary = self.boundaries[axis]
         if boundary is None:

@@ -65,7 +65,9 @@ def test_every_number_is_handed_out_once(nodes: int) -> None:
             mine = list(iter(counter.take, -1))
             assert counter.take() == -1
             counts = [counter.count() for _ in range(2)]
+            ahead = comm.allreduce(counter.ahead)
         assert sorted(comm.allreduce(mine)) == list(range(total))
+        assert (ahead > 0) == (total == 500 and 0 < nodes < comm.size)  # none where one node has all
         assert sorted(comm.allreduce(counts)) == list(range(1, 2 * comm.size + 1))
     with Counter(comm, 10_000) as counter:
         counter.stop()
@@ -107,6 +109,7 @@ def test_outputs_have_the_bytes_of_one_rank(mpi_tmp_path: Path) -> None:
         values = [measure(item, np.random.Generator(np.random.Philox(key=[0, n]))) for n, item in enumerate(ITEMS)]
         for name in ("whole", "drawn", "flag"):
             np.testing.assert_array_equal(file["items"][name], [value[name] for value in values])
+        assert file["item"].asstr()[...].tolist() == [str(item) for item in ITEMS]
         np.testing.assert_array_equal(file["items/odd"], [value.get("odd", np.nan) for value in values])
         np.testing.assert_array_equal(file["field"], [value["field"] for value in values])
         assert [len(file[f"row/{n:06d}"]) for n in range(15)] == ITEMS
@@ -271,6 +274,13 @@ def test_what_cannot_be_meant_is_refused(mpi_tmp_path: Path, caplog: pytest.LogC
     for items, seed in (([1, 3], 0), ([1, 2], 1)):
         with pytest.raises(UsageError, match="is the journal of another batch: "):
             mb.map_items(measure, items, seed=seed, journal=journal)
+
+    def other(item: int) -> int:
+        return item
+
+    other.__module__, other.__qualname__ = measure.__module__, measure.__qualname__
+    with pytest.raises(UsageError, match="is the journal of another batch: the function's text was"):
+        mb.map_items(other, [1, 2], journal=journal)
     with caplog.at_level(logging.WARNING, "mpibatch"):
         mb.map_items(measure, [1, 2], journal=journal, output=mpi_tmp_path / "numbers.csv")
     assert ("a table has no place for field, row" in caplog.text) == (WORLD.rank == 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 import mpibatch as mb
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.batch import payloads, records
-from mpibatch.batch.items import name_of, text_of
+from mpibatch.batch.items import identity_of, name_of, text_of
 from mpibatch.batch.schedule import ALONE, phases
 
 MARK = 0x12345678
@@ -78,6 +79,19 @@ def test_what_is_no_number_is_refused(value: object) -> None:
 def test_names_that_are_taken_are_refused(name: object) -> None:
     with pytest.raises(UsageError, match="name values by texts"):
         payloads.encoded({name: 1})
+
+
+def test_a_function_is_told_by_its_text_or_its_code() -> None:
+    def made(text: str) -> dict[str, object]:
+        names: dict[str, Any] = {}
+        exec(text, names)
+        return identity_of(names["f"], [1], 0)
+
+    same, other, inner = (made("def f(x):\n    return " + text) for text in ("x + 1", "x + 2", "[y + 1 for y in x]"))
+    assert same == made("def f(x):\n\n    return x + 1")
+    assert same["function"] == other["function"]
+    assert len({str(each["the function's text"]) for each in (same, other, inner, identity_of(abs, [1], 0))}) == 4
+    assert identity_of(abs, [1], 0)["the function's text"] == ""
 
 
 def test_items_have_the_same_text_in_every_process() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -12,9 +14,11 @@ from hypothesis import strategies as st
 from scipy import fft as theirs
 
 import mpibatch as mb
-from mpibatch.fields import lines
+from mpibatch.fields import lines, steps
 from mpibatch.fields.lines import along_lines
 from mpibatch.fields.pencils import alike, pencils
+from mpibatch.fourier._engine import chains, passes
+from mpibatch.fourier._engine.chains import chain_of
 from mpibatch.mpi import MPI
 from tests.support.segments import field, grids
 
@@ -49,6 +53,9 @@ def same_bytes(ours: mb.Field, whole: np.ndarray) -> None:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "PIECE_BYTES", 400)
     monkeypatch.setattr(lines, "LEAST_MESSAGE", 100)
+    monkeypatch.setattr(steps, "LEAST", 100)
+    monkeypatch.setattr(chains, "PIECE_BYTES", 400)
+    monkeypatch.setattr(chains, "LEAST_MESSAGE", 100)
 
 
 @given(grid=grids((40, 14, 8, 5)), seed=SEEDS, dtype=st.sampled_from(DTYPES), data=st.data())
@@ -93,6 +100,28 @@ def test_along_several_axes(grid: mb.Grid, seed: int, dtype: str, data: st.DataO
     axis = int(rng.integers(ndim))
     same_bytes(mb.fft.fftshift(u), theirs.fftshift(whole))
     same_bytes(mb.fft.ifftshift(u, axes=axis), theirs.ifftshift(whole, axes=axis))
+
+
+def test_chains_of_pencils(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all ways to cut three axes: a chain wherever two are cut, with components, other lengths and halos."""
+    rng = np.random.default_rng(5)
+    real, shape = rng.standard_normal((13, 12, 11, 2)).astype("f4"), (13, 12, 11)
+    made = []
+    monkeypatch.setattr(passes, "chain_of", lambda u, steps: made.append(chain_of(u, steps)) or made[-1])
+    for topology in itertools.product(range(1, COMM.size + 1), repeat=3):
+        if math.prod(topology) != COMM.size:
+            continue
+        u = field(real, mb.Grid(shape, topology=topology), halo=1)
+        spectrum = mb.fft.rfftn(u)
+        same_bytes(spectrum, theirs.rfftn(real, axes=(0, 1, 2)))
+        back = mb.fft.irfftn(spectrum, s=shape)
+        same_bytes(back, theirs.irfftn(theirs.rfftn(real, axes=(0, 1, 2)), s=shape, axes=(0, 1, 2)))
+        assert back.grid is u.grid
+        same_bytes(mb.fft.dctn(u, s=(14, 12, 16)), theirs.dctn(real, s=(14, 12, 16), axes=(0, 1, 2)))
+        is_cut = sum(parts > 1 for parts in topology) > 1
+        assert [chain is not None for chain in made] == [is_cut] * 3
+        same_bytes(mb.fft.fftn(u.astype("c8"), axes=(2, 0)), theirs.fftn(real.astype("c8"), axes=(2, 0)))
+        made.clear()
 
 
 def test_two_axes_primes_and_the_way_back() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,19 @@ def test_project_along_an_axis_and_an_angle() -> None:
             np.testing.assert_allclose(mb.gather_all(mb.project(u, axis, how=how)), getattr(np, how)(whole, axis))
     turned = ndimage.rotate(whole, 20, (0, 1), reshape=False, order=1)
     np.testing.assert_array_equal(mb.gather_all(mb.project(u, 0, 20, "max")), turned.max(0))
+
+
+def test_project_rounds_once_at_any_angle() -> None:
+    """Of values and angles that are not whole: each sum and mean is that of the turned cells, rounded once."""
+    rng = np.random.default_rng(6)
+    whole = rng.standard_normal((7, 6, 5)) * 10.0 ** rng.integers(-6, 6, (7, 6, 5))
+    u = field(whole, mb.Grid(whole.shape))
+    for axis, angle in ((0, 33.7), (1, -12.25), (2, 91.5)):
+        beside = axis + 1 if axis < 2 else axis - 1
+        turned = np.moveaxis(ndimage.rotate(whole, angle, (axis, beside), reshape=False, order=1), axis, -1)
+        for how, of_line in (("sum", math.fsum), ("mean", lambda line: float(sum(map(Fraction, line)) / len(line)))):
+            ours = mb.gather_all(mb.project(u, axis, angle, how))
+            np.testing.assert_array_equal(ours, np.apply_along_axis(of_line, -1, turned))
 
 
 WRONG = (

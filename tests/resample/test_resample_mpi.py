@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from mpibatch import resample
 from mpibatch.mpi import MPI
 from mpibatch.resample._engine import points
 from tests.support.segments import field, same_bits
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.mpi
 
@@ -136,6 +139,20 @@ def test_coefficients_of_cut_lines(kind: str) -> None:
             same_bits(resample.spline_filter1d(field(whole, grid), order, axis, mode=mode), expected)
 
 
+def test_coefficients_of_lines_cut_unevenly() -> None:
+    """Blocks of one cell, of none, and longer than those in which a filter is always right at once."""
+    rng = np.random.default_rng(8)
+    for kind, sizes in (("scales", [1, 150, 0, 2, 70, 97]), ("spikes", [200, 0, 1, 0, 119]), ("noise", [0, 3, 250])):
+        cut = [*sizes, *[0] * RANKS][:RANKS]
+        n = 320
+        cut[-1] += n - sum(cut)
+        whole = lines(kind, rng, (n, 3))
+        u = field(whole, mb.Grid(whole.shape, topology=(RANKS, 1), sizes=(cut, None)))
+        for order, mode in ((3, "mirror"), (5, "reflect"), (4, "grid-wrap")):
+            expected = ndimage.spline_filter1d(whole, order, 0, mode=mode)
+            same_bits(resample.spline_filter1d(u, order, 0, mode=mode), expected)
+
+
 def test_spline_filter_rounds_to_output() -> None:
     whole = np.random.default_rng(2).random((11, 9))
     u = field(whole, mb.Grid(whole.shape))
@@ -164,6 +181,22 @@ def test_pyramid(dtype: str) -> None:
             block = whole[i * size : (i + 1) * size, j * size : (j + 1) * size].ravel().tolist()
             mean = Fraction(sum(map(Fraction, block)), len(block))
             assert array[i, j] == pytest.approx(float(mean), rel=1e-13) if dtype == "f8" else array[i, j] == round(mean)
+
+
+def test_a_pyramid_has_the_bytes_of_one_rank(mpi_tmp_path: Path) -> None:
+    """Every level, and the file of all, of blocks that end anywhere."""
+    rng = np.random.default_rng(9)
+    whole = rng.standard_normal((13, 10, 7)).astype("f4")
+    files = []
+    for name, grid in (
+        ("all.h5", grid_of(rng, whole.shape)), (f"{MPI.COMM_WORLD.rank}.h5", mb.Grid(whole.shape, comm=MPI.COMM_SELF)),
+    ):  # fmt: skip
+        levels = mb.pyramid(field(whole, grid), 3)
+        mb.save(mpi_tmp_path / name, **{f"level{number}": level for number, level in enumerate(levels)})
+        files.append((mpi_tmp_path / name, [mb.gather_all(level).tobytes() for level in levels]))
+    MPI.COMM_WORLD.Barrier()
+    assert files[0][1] == files[1][1]
+    assert files[0][0].read_bytes() == files[1][0].read_bytes()
 
 
 WRONG = (

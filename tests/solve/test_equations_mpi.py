@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpibatch as mb
+from mpibatch.mpi import MPI
 from tests.support.segments import field, grids
 
 pytestmark = pytest.mark.mpi
@@ -90,6 +91,26 @@ def test_against_dense_matrices(grid: mb.Grid, seed: int, data: st.DataObject) -
     assert mb.gather_all(other).tobytes() == mb.gather_all(v).tobytes()
 
 
+def test_the_bits_of_one_rank() -> None:
+    """On all process grids, also those where lines go on from axis to axis."""
+    whole = np.random.default_rng(5).standard_normal((9, 8, 10))
+    for bc in ("periodic", "neumann", ["dirichlet", "periodic", "periodic"]):
+        alone = mb.solve.poisson(field(whole, mb.Grid(whole.shape, comm=MPI.COMM_SELF)), bc)
+        for topology in itertools.product(range(1, MPI.COMM_WORLD.size + 1), repeat=3):
+            if math.prod(topology) == MPI.COMM_WORLD.size:
+                ours = mb.solve.poisson(field(whole, mb.Grid(whole.shape, topology=topology)), bc)
+                assert ours.owned.tobytes() == np.ascontiguousarray(alone.owned[ours.box.slices()]).tobytes()
+
+
+def test_an_eigenvalue_but_for_rounding_is_refused() -> None:
+    u = mb.Grid(6).from_function(lambda x: x)
+    for bc, alpha in (("periodic", -1.0), ("neumann", -3.0), ("dirichlet", -1.0)):
+        with pytest.raises(mb.UsageError, match="is an eigenvalue"):
+            mb.solve.helmholtz(u, alpha, bc)
+        _, residual = mb.solve.helmholtz(u, alpha * (1 + 1e-6), bc, residual=True)
+        assert residual < 1e-7
+
+
 def error_of(n: int, boundary: str, symbol: str, *, is_uneven: bool = False) -> float:
     """The largest error of a product of waves, along one axis by the given walls, along the other periodic."""
     length = 2.0
@@ -160,6 +181,7 @@ def test_means_components_and_dtypes() -> None:
         ({"bc": "neumann", "alpha": math.inf}, "not finite"),
         ({"bc": "neumann", "alpha": -1.0, "coordinates": [1, 2, 3]}, "alpha = -1 is negative"),
         ({"bc": "periodic", "alpha": -4.0}, "is an eigenvalue"),
+        ({"bc": "periodic", "alpha": -3.0 - 1e-13}, "as near to one as rounding is"),
     ],
 )
 def test_what_is_refused(options: dict[str, Any], words: str) -> None:

@@ -138,7 +138,16 @@ def test_a_healthy_set_up_on_four_ranks(doctor):
     report = doctor(ranks=4)
     assert not report.bad()
     assert report.document["ranks"] == 4
-    for check in ("launcher", "messages", "ranks alike", "shared folder", "locks between ranks", "MPI-IO", "one MPI"):
+    for check in (
+        "launcher",
+        "messages",
+        "fetches",
+        "ranks alike",
+        "shared folder",
+        "locks between ranks",
+        "MPI-IO",
+        "one MPI",
+    ):
         assert report.finding(check)["level"] == "ok", report.shown
     few = len(os.sched_getaffinity(0)) < 4
     assert report.finding("cores")["level"] == ("warning" if few else "ok")

@@ -7,6 +7,7 @@ real values, after the last one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +17,17 @@ from mpibatch.base.libraries import scipy_module
 from mpibatch.fields.lines import along_lines, line_bytes
 from mpibatch.fields.pencils import alike
 from mpibatch.fields.redistribution import move
+from mpibatch.fields.steps import Step, along_both, both_bytes
 from mpibatch.filters._engine.memory import check_memory
 from mpibatch.fourier._engine.arguments import complex_dtype
+from mpibatch.fourier._engine.chains import chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mpibatch.fields.field import Field
 
-__all__ = ["complex_passes", "from_half", "half_of", "passed", "resized"]
+__all__ = ["complex_passes", "from_half", "half_of", "passed", "resized", "through"]
 
 Array = npt.NDArray[Any]
 
@@ -51,6 +54,60 @@ def resized(u: Field, axes: Sequence[int], sizes: Sequence[int]) -> Field:
     return result
 
 
+def through(name: str, u: Field, steps: Sequence[Step], *, is_spare: bool = False) -> Field:
+    """Return a field after steps along one axis after the other. Collective.
+
+    Where several of their axes are cut, they are a chain of moves. Else, of two steps that fit one another, the first
+    goes into the second a piece at a time. With `is_spare`, `u` itself, a
+    field without halo, is changed, and returned if it can hold the result.
+    """
+    if len(steps) > 1 and (chain := chain_of(u, steps)) is not None:
+        check_memory(u.grid, name, chain.bytes, "its blocks on their way", "take more ranks")
+        return chain.run(u, steps)
+    left = list(steps)
+    while left:
+        step, *left = left
+        joined = _joined(name, u, step, left[0], is_spare=is_spare) if left else None
+        if joined is None:
+            u = passed(name, u, step.axis, step.cells, step.dtype, step.work, _into(u, step, is_spare=is_spare))
+        else:
+            u, left = joined, left[1:]
+        is_spare = True
+    return u
+
+
+def _joined(name: str, u: Field, first: Step, second: Step, *, is_spare: bool) -> Field | None:
+    check_memory(u.grid, name, both_bytes(u, second.axis), "whole lines", "take fewer ranks along the axis")
+    into = _into(u, second, is_spare=is_spare and first.cells == u.grid.shape[first.axis])
+    return along_both(u, first, second, into)
+
+
+def _into(u: Field, step: Step, *, is_spare: bool) -> Field | None:
+    """Return the field itself if it may, and can, have the result of a step."""
+    return u if is_spare and step.cells == u.grid.shape[step.axis] and step.dtype == u.dtype else None
+
+
+def complex_steps(u: Field, axes: Sequence[int], sizes: Sequence[int], factor: Any, *, forward: bool) -> list[Step]:
+    """Return the steps of the complex transform along axes, unscaled but for a factor after the first. Local."""
+    function = scipy_module("fft").fft if forward else scipy_module("fft").ifft
+    norm = "backward" if forward else "forward"  # which scale neither
+    dtype = complex_dtype(u.dtype if u.dtype.kind in "fc" else np.dtype("f8"))
+
+    def work(source: Array, target: Array, _: Any, factor: Any = None) -> None:
+        if not np.may_share_memory(source, target):
+            fit(source, target)
+        result = function(target, axis=1, norm=norm, overwrite_x=True)
+        if not np.may_share_memory(result, target):
+            target[...] = result
+        if factor is not None:
+            times(target, factor)
+
+    steps = [Step(axis, n, dtype, work) for axis, n in zip(axes, sizes, strict=True)]
+    if factor is not None:
+        steps[0] = replace(steps[0], work=lambda s, t, c: work(s, t, c, factor))
+    return steps
+
+
 def complex_passes(
     name: str,
     u: Field,
@@ -65,28 +122,8 @@ def complex_passes(
 
     With `is_spare`, `u` itself, a complex field without halo, is changed and returned.
     """
-    function = scipy_module("fft").fft if forward else scipy_module("fft").ifft
-    norm = "backward" if forward else "forward"  # which scale neither
-    dtype = complex_dtype(u.dtype if u.dtype.kind in "fc" else np.dtype("f8"))
-
-    def work(source: Array, target: Array, _: Any, factor: Any = None) -> None:
-        if not np.may_share_memory(source, target):
-            fit(source, target)
-        result = function(target, axis=1, norm=norm, overwrite_x=True)
-        if not np.may_share_memory(result, target):
-            target[...] = result
-        if factor is not None:
-            times(target, factor)
-
-    if is_spare:
-        first, result = 0, u
-    else:
-        start = resized(u, axes[1:], sizes[1:])
-        result = passed(name, start, axes[0], sizes[0], dtype, lambda s, t, c: work(s, t, c, factor))
-        first = 1
-    for axis, n in zip(axes[first:], sizes[first:], strict=True):
-        passed(name, result, axis, n, dtype, work, result)
-    return result
+    start = u if is_spare else resized(u, axes[1:], sizes[1:])
+    return through(name, start, complex_steps(u, axes, sizes, factor, forward=forward), is_spare=is_spare)
 
 
 def half_of(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], factor: Any, *, forward: bool) -> Field:
@@ -103,8 +140,8 @@ def half_of(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], fact
             times(target, factor)
 
     start = resized(u, axes[:-1], sizes[:-1])
-    half = passed(name, start, last, n // 2 + 1, dtype, work)
-    return complex_passes(name, half, axes[:-1], sizes[:-1], None, forward=forward, is_spare=True)
+    others = complex_steps(u, axes[:-1], sizes[:-1], None, forward=forward)
+    return through(name, start, [Step(last, n // 2 + 1, dtype, work), *others])
 
 
 def from_half(
@@ -116,10 +153,8 @@ def from_half(
     """
     last, n = axes[-1], sizes[-1]
     start = resized(u, axes, [*sizes[:-1], n // 2 + 1])
-    if axes[:-1]:
-        is_spare = is_spare or (start is not u and start.dtype.kind == "c")
-        start = complex_passes(name, start, axes[:-1], sizes[:-1], None, forward=False, is_spare=is_spare)
-    dtype = np.empty(0, complex_dtype(start.dtype)).real.dtype if start.dtype.kind in "fc" else np.dtype("f8")
+    others = complex_steps(u, axes[:-1], sizes[:-1], None, forward=False)
+    dtype = np.empty(0, complex_dtype(u.dtype)).real.dtype if u.dtype.kind in "fc" else np.dtype("f8")
     function = scipy_module("fft").irfft
 
     def work(source: Array, target: Array, _: Any) -> None:
@@ -127,7 +162,8 @@ def from_half(
         if factor is not None:
             np.multiply(target, factor, out=target)
 
-    return passed(name, start, last, n, dtype, work)
+    is_spare = (is_spare or start is not u) and start.dtype.kind == "c"
+    return through(name, start, [*others, Step(last, n, dtype, work)], is_spare=is_spare)
 
 
 def times(values: Array, factor: Any) -> None:

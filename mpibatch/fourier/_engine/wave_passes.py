@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.libraries import scipy_module
+from mpibatch.fields.steps import Step
 from mpibatch.filters._engine.arguments import whole
 from mpibatch.fourier._engine.arguments import axis_of, check_norm, extents_of, float_dtype, length_of, scale
-from mpibatch.fourier._engine.passes import fit, passed, resized
+from mpibatch.fourier._engine.passes import fit, resized, through
 from mpibatch.fourier._engine.waves import scaled_waves
 
 if TYPE_CHECKING:
@@ -84,10 +85,12 @@ class Waves:
         delta = 0 if self.kind != 1 else -1 if self.is_cosine else 1
         factor = scale(self.norm, math.prod(2 * (n + delta) for n in sizes), dtype, forward=self.is_forward)
         u = resized(u, axes[1:], sizes[1:])
-        for number, (axis, n) in enumerate(zip(axes, sizes, strict=True)):
-            work = self._work(None if number else factor, is_alone=len(axes) == 1)
-            u = passed(self.name, u, axis, n, dtype, work, u if number else None)
-        return u
+        factors = [factor, *[None] * (len(axes) - 1)]
+        steps = [
+            Step(axis, n, dtype, self._work(factor, is_alone=len(axes) == 1))
+            for axis, n, factor in zip(axes, sizes, factors, strict=True)
+        ]
+        return through(self.name, u, steps)
 
     def _work(self, factor: Any, *, is_alone: bool) -> Any:
         fft = scipy_module("fft")

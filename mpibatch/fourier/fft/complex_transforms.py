@@ -155,8 +155,8 @@ def fft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition.
 
@@ -200,8 +200,8 @@ def ifft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition.
 
@@ -246,8 +246,8 @@ def fftn(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = 
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition: axes in the order given, the norm's factor after the first one.
     Of real values SciPy computes one half, and mirrors it; so does this, with one more exchange for each axis that is
@@ -296,8 +296,8 @@ def ifftn(
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition.
 

@@ -171,8 +171,8 @@ def dctn(
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition.
 
@@ -229,8 +229,8 @@ def idctn(
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition.
 

@@ -174,8 +174,8 @@ def rfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition: the last axis first, with the norm's factor, then the others.
 
@@ -219,8 +219,8 @@ def irfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, 
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition: the last axis last, with the norm's factor behind it.
 
@@ -268,8 +268,8 @@ def rfftn(
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition: the last axis first, with the norm's factor, then the others.
 
@@ -316,8 +316,8 @@ def irfftn(
 
     Notes
     -----
-    Collective: for each axis that is cut, cells go to ranks that have whole lines, and back. A line must fit into a
-    rank's memory.
+    Collective: cells go to ranks that have whole lines, and back; where several axes are cut, on from axis to axis, and
+    back at the end. A line must fit into a rank's memory.
 
     scipy.fft's bits, whatever the decomposition: the last axis last, with the norm's factor behind it.
 

@@ -105,8 +105,11 @@ def visit_chunks(dataset: Any, note: Callable[[Any], None]) -> None:
 
 
 def hdf5_type(dtype: npt.DTypeLike) -> Any:
-    """Return the type of values in a file. Local."""
-    return h5py.h5t.py_create(np.dtype(dtype), logical=True)
+    """Return the type of values in a file. Local. Bytes are texts in UTF-8."""
+    made = h5py.h5t.py_create(np.dtype(dtype), logical=True)
+    if np.dtype(dtype).kind == "S":
+        made.set_cset(h5py.h5t.CSET_UTF8)
+    return made
 
 
 class Packer:

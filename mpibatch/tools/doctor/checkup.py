@@ -26,11 +26,11 @@ PATIENCE = 10.0  # seconds for a step; what is well takes a tenth of one
 # As they are shown. What is not found in the end could not be tried.
 ORDER = (
     "packages", "numpy", "numba", "h5py", "MPI library", "one MPI", "known faults", "mpiexec", "launcher", "Python",
-    "MPI starts", "MPI threads", "messages", "ranks alike", "cores", "binding", "memory", "shared memory", "limits",
-    "folder", "shared folder", "locking", "locks between ranks", "MPI-IO", "parallel HDF5", "compiled code",
+    "MPI starts", "MPI threads", "messages", "fetches", "ranks alike", "cores", "binding", "memory", "shared memory",
+    "limits", "folder", "shared folder", "locking", "locks between ranks", "MPI-IO", "parallel HDF5", "compiled code",
     "variables", "Slurm", "MPI ends",
 )  # fmt: skip
-_BY_ALL = ("messages", "ranks alike", "cores", "binding", "memory", "MPI-IO", "known faults")
+_BY_ALL = ("messages", "fetches", "ranks alike", "cores", "binding", "memory", "MPI-IO", "known faults")
 _BY_SEVERAL = ("shared folder", "locks between ranks")
 LIBRARIES = ("numpy", "numba", "h5py")
 

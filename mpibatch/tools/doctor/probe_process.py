@@ -171,7 +171,7 @@ def _together(
     reporter: Reporter, mpi: Any, library: str, where: tuple[Path, str, float], h5py: Mapping[str, object] | None
 ) -> None:
     """Make the tests that need one world."""
-    from mpibatch.tools.doctor.checks import placement, storage
+    from mpibatch.tools.doctor.checks import fetches, placement, storage
 
     # Errors are to be reported, not to end all ranks.
     for communicator in (mpi.COMM_WORLD, mpi.COMM_SELF):
@@ -188,6 +188,7 @@ def _together(
         reporter.report(findings)
 
     make("messages", "sending messages around", lambda: storage.check_messages(comm))
+    make("fetches", "fetching from a rank that computes", lambda: fetches.check_fetches(mpi, comm, os.uname().nodename))
     reporter.begin("ranks alike", "comparing the ranks")
     _report_others(reporter, comm)
     software = {"MPI library": library.split("\0")[0].split("\n")[0], **_versions()}

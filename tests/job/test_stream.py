@@ -61,8 +61,9 @@ def test_the_section_is_checked() -> None:
         assert part in words
     with pytest.raises(UsageError, match="would write in plain"):
         parse(JOB.replace("record = false", 'encrypt = "recipients.txt"') + "[stream]\n")
-    with pytest.raises(UsageError, match="compression"):
-        parse(JOB.replace("record = false", 'compression = "gzip"') + "[stream]\n")
+    with pytest.raises(UsageError, match="slab by slab"):
+        parse(JOB.replace("record = false", "subfiles = 2") + "[stream]\n")
+    assert parse(JOB.replace("record = false", 'compression = "gzip"') + "[stream]\n").output.compression == "gzip"
 
 
 def test_the_text_that_lasts_is_without_it() -> None:

@@ -51,7 +51,7 @@ class Places:
         except OSError:
             return  # whoever reads it is told
         try:
-            for low, high in self._ranges(planes, rows):
+            for low, high in self.ranges(planes, rows):
                 for at in range(low, high, PIECE):
                     os.posix_fadvise(handle, at, min(PIECE, high - at), os.POSIX_FADV_WILLNEED)
         except OSError:
@@ -59,8 +59,8 @@ class Places:
         finally:
             os.close(handle)
 
-    def _ranges(self, planes: range, rows: tuple[int, int]) -> Iterator[tuple[int, int]]:
-        """The bytes that hold these, in order."""
+    def ranges(self, planes: range, rows: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """Yield (first, end) of the bytes that hold these, in order. Local."""
         if self.chunks:
             behind = self.shape[2:]
             box = Box((planes[0], rows[0], *(0 for _ in behind)), (planes[-1] + 1, rows[1], *behind))

@@ -25,7 +25,7 @@ from mpibatch.io.write import direct
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.subfiles.bands import Bands, Turn
-from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi import AGREED, MPI, agreed
 from mpibatch.mpi.hosts import node_count
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ def write(
             raise unshared(folder, MPI.Get_processor_name())
     try:
         chosen = [(d, u) for d, u in zip(datasets, fields, strict=True) if isinstance(u, Field)]
+        part.values |= {d.name: of_field(comm, u) for d, u in chosen if d.name not in part.values}
         names = _write_all(comm, folder, chosen, count)
         part.subfiles = frozenset(names.values())
-        part.values |= {d.name: of_field(comm, u) for d, u in chosen if d.name not in part.values}
         yield Subfiles(
             [_virtual(d, _bands(d, u, count), folder.name, names) if isinstance(u, Field) else d
              for d, u in zip(datasets, fields, strict=True)],
@@ -125,10 +125,12 @@ def _write_all(
     try:
         for turn in range(-(-count // groups)):
             number, name = _write_one(comm, team, folder, chosen, count, turn)
-            if name and team.rank == 0:
+            if name:
                 mine.append((number, name))
-    finally:
+    except AGREED:  # after any other error this rank may be alone
         team.Free()
+        raise
+    team.Free()
     return dict(entry for entries in comm.gather(mine) or () for entry in entries)
 
 
@@ -136,16 +138,20 @@ def _write_one(
     comm: MPI.Intracomm, team: MPI.Intracomm, folder: Path, chosen: Sequence[tuple[Dataset, Field]], count: int,
     turn: int,
 ) -> tuple[int, str]:  # fmt: skip
-    """Write the subfile that is this rank's in a turn, and return its number and name; "" if there is none.
+    """Write the subfile that is this rank's in a turn; return its number and name, "" if there is none, or not told.
 
-    Collective over `comm`: what a team does by itself stands under `agreed`, so that all learn of a failure.
+    The first rank of a group is told. Collective over `comm`: what a team does by itself stands under `agreed`, so that
+    all learn of a failure.
     """
     doing = f"writing {folder}"
     layouts = [_bands(dataset, u, count) for dataset, u in chosen]
-    number = Bands((1,), 1, count, comm.size).subfile(Bands((1,), 1, count, comm.size).group(comm.rank), turn)
+    groups = Bands((1,), 1, count, comm.size)
+    number = groups.subfile(groups.group(comm.rank), turn)
     plan = [_cut(dataset, bands, number) for (dataset, _), bands in zip(chosen, layouts, strict=True)]
     plain = [dataset for dataset in plan if dataset is not None]
-    extents, values, offsets, name = [], {}, {}, ""
+    part: PartFile | None = None
+    offsets: dict[str, int] = {}
+    name = ""
     with ExitStack() as stack:
         with agreed(comm, doing):
             if plain:
@@ -159,14 +165,13 @@ def _write_one(
             target = np.empty((0, *u.shape[1:]), u.dtype) if block is None else block.owned
             move(comm, u.grid.decomposition, u.owned, Turn(bands, turn), target)
             with agreed(comm, doing):
-                if block is not None and dataset is not None:
+                if block is not None and dataset is not None and part is not None:
                     if dataset.chunks:
-                        values[dataset.name] = of_field(team, block)
-                    extents += direct.fill(team, part.path, dataset, block, offsets[dataset.name])
+                        part.values[dataset.name] = of_field(team, block)
+                    part.extents += direct.fill(team, part.path, dataset, block, offsets[dataset.name])
             del block, target
         with agreed(comm, doing):
             if plain:
-                part.extents, part.values = extents, values
                 stack.close()
                 name = _named(team, folder, number or 0)
     return number or 0, name

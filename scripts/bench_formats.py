@@ -38,26 +38,34 @@ COMM = MPI.COMM_WORLD
 SAMPLES = 7
 
 
-def timed(calls: dict[str, Callable[[], object]], samples: int = SAMPLES) -> dict[str, list[float]]:
-    """Return the slowest rank's seconds of each call, taken in turn so that drift hits them alike."""
+def timed(
+    calls: dict[str, Callable[[], object]], samples: int = SAMPLES
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return the slowest rank's seconds of each call, and all ranks' of processors, taken in turn: drift hits all."""
     times: dict[str, list[float]] = {name: [] for name in calls}
+    cpu: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(samples + 1):
         for name, call in calls.items():
             COMM.Barrier()
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), time.process_time()
             call()
+            used = time.process_time() - used
             slowest = COMM.allreduce(time.perf_counter() - begin, op=MPI.MAX)
+            total = COMM.allreduce(used, op=MPI.SUM)
             if number:  # the first of each pays for pages
                 times[name].append(slowest)
-    return times
+                cpu[name].append(total)
+    return times, cpu
 
 
-def report(case: str, times: dict[str, list[float]]) -> None:
+def report(case: str, measured: tuple[dict[str, list[float]], dict[str, list[float]]]) -> None:
     """Print one line on rank 0."""
+    times, cpu = measured
     ours = times.pop("ours")
     ratio = {name: statistics.median(a / b for a, b in zip(t, ours, strict=True)) for name, t in times.items()}
     line = {
         "case": case,
+        "cpu_seconds": {name: statistics.median(values) for name, values in cpu.items()},
         "ranks": COMM.size,
         "threads": 1,
         "seconds": statistics.median(ours),

@@ -46,8 +46,8 @@ import mpibatch as mb
 from mpibatch.io.chunks.grid import usual_chunks
 from mpibatch.io.seal.digests import of_field
 from mpibatch.io.write import drivers
-from mpibatch.io.write.hints import hints, info
 from mpibatch.io.write.layout import Dataset
+from mpibatch.io.write.storage.hints import hints, info
 from mpibatch.mpi import MPI
 
 COMM = MPI.COMM_WORLD

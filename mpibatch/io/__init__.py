@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mpibatch.io.read.lazy_array import Geometry, LazyArray
     from mpibatch.io.read.lazy_file import File, open
     from mpibatch.io.read.loader import load
+    from mpibatch.io.read.merger import merge
     from mpibatch.io.seal.hits import Broken
     from mpibatch.io.seal.verification import Report, check, verify
     from mpibatch.io.write.saver import save
@@ -45,6 +46,7 @@ else:
         {
             "read.description": ("DatasetInfo", "describe", "digest", "file_attributes", "read_slice"),
             "read.loader": ("load",),
+            "read.merger": ("merge",),
             "read.lazy_array": ("Geometry", "LazyArray"),
             "read.lazy_file": ("File", "open"),
             "write.saver": ("save",),
@@ -55,5 +57,5 @@ else:
 
 __all__ = [
     "Broken", "DatasetInfo", "File", "Geometry", "LazyArray", "Report", "check", "describe", "digest",
-    "file_attributes", "load", "open", "read_slice", "save", "verify",
+    "file_attributes", "load", "merge", "open", "read_slice", "save", "verify",
 ]  # fmt: skip

@@ -35,6 +35,9 @@
     path = "hubble.h5"            # or another format by its ending: .ome.zarr, .zarr, .tif, .fits, .nii, .npy
     dataset = "edges"             # names the last step's result, if its `save` does not
     compression = "gzip"          # optional; so are chunks = [64, 64], driver = "direct" or "mpio", pyramid = 2
+    subfiles = "node"             # optional: one file for each node, and one front; or a number; see mpibatch merge
+    stripes = "8:4M"              # optional, on Lustre: servers (-1: all), and perhaps the size of a piece
+    hints = { cb_nodes = 8 }      # optional: of MPI-IO, before those of $MPIBATCH_HINTS
     record = true                 # tell in the file of this run: date, hosts, decomposition, seconds
 
 `parse` → `Job` (pure, no MPI) → `run`. Or a simulation, by a program of `mpibatch.apps` or of the user's::

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,15 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.base.units import bytes_text, plural, shape_text
 from mpibatch.domain import Decomposition
-from mpibatch.io.base.names import split_path, whole_name
+from mpibatch.io.base.names import foreign_format, split_path, whole_name
 from mpibatch.io.formats import Source, ask, inspect
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.region import chosen_region
 from mpibatch.io.vault.keyring import unlock
+from mpibatch.io.write.storage.aggregators import aggregators
+from mpibatch.io.write.storage.file_system import file_system
+from mpibatch.io.write.storage.settings import chosen, given_hints, given_stripes
+from mpibatch.io.write.storage.stripes import stripe_count
 from mpibatch.job.document.checks import shown, slices
 from mpibatch.job.file.functions import parameters_of
 from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
@@ -130,7 +135,26 @@ def _pipeline(job: Job, ranks: int) -> str:
         passes = outlooks(job, results, values, ranks)
         lines += [f"pass {number + 1:<2} {each.words}" for number, each in enumerate(passes)]
     saved = ", ".join(step.save for step in job.steps if step.save)
-    return "\n".join([*lines, f"output  {job.output.path}: {saved}", *_checkpoints(job)])
+    return "\n".join([*lines, f"output  {job.output.path}: {saved}", *_storage(job, ranks), *_checkpoints(job)])
+
+
+def _storage(job: Job, ranks: int) -> list[str]:
+    """How the output gets to the disk, where MPI-IO writes it."""
+    out = job.output
+    folder = Path(os.path.realpath(out.path)).parent
+    if foreign_format(out.path) or not folder.is_dir():
+        return []
+    kind = file_system(folder)
+    with chosen(out.hints, out.stripes):
+        stripes, hints = given_stripes(), given_hints()
+        count = stripe_count(folder, kind)
+    choice = aggregators(1, ranks, kind, count)
+    words = [f"        on {kind or 'an unknown file system'}: {plural(choice.per_node, 'rank')} of a node collect"]
+    words += [f"over {plural(count, 'server')}"] if count else []
+    words += [f"stripes {stripes}" + ("" if kind == "lustre" else " (for Lustre alone)")] if stripes else []
+    words += [f"subfiles {out.subfiles}"] if out.subfiles else []
+    words += ["hints " + ", ".join(f"{name}={value}" for name, value in hints.items())] if hints else []
+    return [", ".join(words)]
 
 
 def moved(job: Job, values: Values, ranks: int, results: Sequence[Rehearsed] = ()) -> dict[str, Moves]:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
-__all__ = ["Hosts", "hosts_of"]
+__all__ = ["Hosts", "hosts_of", "node_count"]
 
 NAME_BYTES = 64
+_key = MPI.KEYVAL_INVALID  # of the attribute of a communicator: its number of nodes
 CORE_BYTES = 128  # a bit for each of a host's first 1024 cores
 
 
@@ -40,6 +41,20 @@ def hosts_of(comm: MPI.Intracomm) -> Hosts | None:
     rows = np.empty((comm.size, mine.size), "u1") if comm.rank == 0 else None
     comm.Gather(mine, rows, root=0)
     return None if rows is None else told_by(rows)
+
+
+def node_count(comm: MPI.Intracomm) -> int:
+    """Return on how many nodes the ranks are. Collective at the first call for a communicator, which remembers it."""
+    global _key
+    if _key == MPI.KEYVAL_INVALID:
+        _key = MPI.Comm.Create_keyval()
+    known = comm.Get_attr(_key)
+    if known is None:
+        node = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)
+        known = comm.allreduce(int(node.rank == 0), op=MPI.SUM)
+        node.Free()
+        comm.Set_attr(_key, known)
+    return int(known)
 
 
 def told_by(rows: npt.NDArray[np.uint8]) -> Hosts:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import resource
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -19,14 +21,15 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.io.seal.digests import of_array, of_bytes
-from mpibatch.io.write import direct, drivers, hints, layout, mpio
+from mpibatch.io.write import direct, drivers, layout, mpio
 from mpibatch.io.write.layout import Dataset
+from mpibatch.io.write.storage import file_system, hints, settings, stripes
+from mpibatch.io.write.storage.aggregators import aggregators
 from mpibatch.mpi import MPI, private, tells_failures
 from tests.support.cuts import cuts_of_three_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from mpibatch.io.seal.extent import Extent
 
@@ -304,32 +307,76 @@ def test_two_libraries_in_one_process_are_seen() -> None:
 
 
 def test_hints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(hints.VARIABLE, "cb_nodes=8; striping_unit=4194304;cb_config_list=")
-    assert hints.hints() == {"cb_nodes": "8", "striping_unit": "4194304"}
-    monkeypatch.setenv(hints.VARIABLE, "")
-    assert hints.hints() == hints.DEFAULTS
-    monkeypatch.setenv(hints.VARIABLE, "cb_nodes 8")
+    usual = {"cb_config_list": "*:4", "cb_nodes": "2"}
+    monkeypatch.setenv(settings.HINTS_VARIABLE, "cb_nodes=8; striping_unit=4194304;cb_config_list=")
+    assert hints.hints(usual) == {"cb_nodes": "8", "striping_unit": "4194304"}
+    with settings.chosen({"cb_nodes": 3}, None):
+        assert hints.hints(usual) == {"cb_nodes": "3", "striping_unit": "4194304"}
+    monkeypatch.setenv(settings.HINTS_VARIABLE, "")
+    assert hints.hints(usual) == usual
+    monkeypatch.setenv(settings.HINTS_VARIABLE, "cb_nodes 8")
     with pytest.raises(mb.UsageError, match="give name=value"):
         hints.hints()
 
 
+def test_aggregators() -> None:
+    """Never more than ranks, never none, and of Lustre's servers each has as many as the others."""
+    for nodes, per_node, servers in itertools.product((1, 2, 3, 7, 100), (1, 2, 48), (-1, 0, 1, 2, 8, 12, 13, 160)):
+        for kind in ("", "ext4", "lustre", "nfs", "nfs4", "gpfs"):
+            ranks = nodes * per_node
+            choice = aggregators(nodes, ranks, kind, servers)
+            assert 1 <= choice.total <= min(ranks, 4 * nodes)
+            assert choice.total <= choice.per_node * nodes < choice.total + nodes
+            if kind.startswith("nfs"):
+                assert choice.total <= 8
+            if kind == "lustre" and servers > 0 and per_node == 48:
+                assert servers % choice.total == 0
+    assert aggregators(1, 48, "ext4").hints == {"cb_config_list": "*:4", "cb_nodes": "4"}
+    assert aggregators(4, 192, "lustre", 12).total == 12
+    assert aggregators(2, 96, "lustre", 12).total == 6
+
+
+def test_stripes_are_set_on_the_empty_file(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a program in the place of Lustre's, which notes what it is asked for and makes the file."""
+    program, noted = shared_tmp / "lfs", shared_tmp / "noted"
+    if MPI.COMM_WORLD.rank == 0:
+        script = f'#!/bin/sh\necho "$@" >> {noted}\n[ "$1" = setstripe ] || exit 0\nfor last; do :; done\n: > "$last"\n'
+        program.write_text(script)
+        program.chmod(0o755)
+    MPI.COMM_WORLD.Barrier()
+    monkeypatch.setenv("PATH", f"{shared_tmp}:{os.environ['PATH']}")
+    monkeypatch.setattr(file_system, "mounts", lambda: ["none / ext4 rw 0 0", f"server:/a {shared_tmp} lustre rw 0 0"])
+    monkeypatch.setenv(settings.STRIPES_VARIABLE, "-1")
+    u = field(values())
+    mb.save(shared_tmp / "a.h5", u=u)
+    with settings.chosen(None, "8:4M"):
+        mb.save(shared_tmp / "a.h5", u=u)
+    assert mb.io.verify(shared_tmp / "a.h5").is_whole
+    calls = [line.split() for line in noted.read_text().splitlines()]
+    asked = [words[1:] for words in calls if words[0] == "setstripe"]
+    part = str(Path(os.path.realpath(shared_tmp)) / "a.h5.part")
+    assert asked == [["--stripe-count", "-1", part], ["--stripe-count", "8", "--stripe-size", "4M", part]]
+    with pytest.raises(mb.UsageError, match="number of servers"), settings.chosen(None, "8:4X"):
+        pass
+
+
 def test_hints_that_one_rank_alone_cannot_read(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
-        monkeypatch.setenv(hints.VARIABLE, "nonsense")
+        monkeypatch.setenv(settings.HINTS_VARIABLE, "nonsense")
     u = field(values())
     with pytest.raises(mb.UsageError, match="nonsense"):
         write("direct", shared_tmp / "a.h5", [plan("u", u)], u)
 
 
 def test_advice_for_lustre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drivers, "_mounts", lambda: ["none / ext4 rw 0 0", f"server:/a {tmp_path} lustre rw 0 0"])
-    assert drivers.stripe_advice(str(tmp_path / "a.h5")) == ""  # without Lustre's own program
+    monkeypatch.setattr(file_system, "mounts", lambda: ["none / ext4 rw 0 0", f"server:/a {tmp_path} lustre rw 0 0"])
+    assert stripes.advice(str(tmp_path / "a.h5")) == ""  # without Lustre's own program
     program = tmp_path / "lfs"
     program.write_text("#!/bin/sh\necho 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert "lfs setstripe" in drivers.stripe_advice(str(tmp_path / "a.h5"))
-    assert drivers.stripe_advice("/a.h5") == ""
+    assert "lfs setstripe" in stripes.advice(str(tmp_path / "a.h5"))
+    assert stripes.advice("/a.h5") == ""
 
 
 def test_an_error_of_one_rank_is_told_to_all(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

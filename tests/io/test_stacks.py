@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
 import pytest
 import tifffile
 
+import mpibatch as mb
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io import describe, read_slice
 from mpibatch.io.formats import inspect
 from mpibatch.io.formats.pieces.stack import natural
+from mpibatch.io.read import inspector, loader
 from tests.support.packaged import packaged
 
 if TYPE_CHECKING:
@@ -105,3 +107,50 @@ def test_damaged_dicom(tmp_path: Path) -> None:
             assert read_slice(copy, None).shape == source.shape
         except (RunError, UsageError):
             pass
+
+
+FATAL = """
+import os
+inspect = apart.inspect
+def fatal(path, *more, **options):
+    if "slice_3" in path:
+        os.kill(os.getpid(), 11)
+    return inspect(path, *more, **options)
+apart.inspect = fatal
+apart.answer_all(asked)"""
+
+
+def test_a_file_that_crashes_its_parser_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, plane in enumerate(VOLUME[:5]):
+        tifffile.imwrite(tmp_path / f"slice_{number}.tif", plane, compression="zlib" if number % 2 else None)
+    whole = f"{tmp_path}/slice_*.tif"
+    np.testing.assert_array_equal(mb.gather_all(mb.load(whole)), VOLUME[:5])
+    child = inspector._CHILD_OF_MANY.replace("apart.answer_all(asked)", FATAL)
+    monkeypatch.setattr(inspector, "_CHILD_OF_MANY", child)
+    with pytest.raises(RunError, match=r"slice_3.tif' cannot be read as tiff: the library crashed \(11\)"):
+        mb.load(whole)
+    np.testing.assert_array_equal(mb.gather_all(mb.load(whole, region=np.s_[:3])), VOLUME[:3])
+    tifffile.imwrite(tmp_path / "slice_2.tif", VOLUME[0, 1:])
+    with pytest.raises(RunError, match=r"slice_2.tif' has shape \(8, 7\)"):
+        mb.load(whole, region=np.s_[:3])
+
+
+def test_a_stack_that_is_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, plane in enumerate(VOLUME[:4]):
+        PIL.Image.fromarray(plane).save(tmp_path / f"slice_{number}.png")
+    whole, before = f"{tmp_path}/slice_*.png", loader.read
+
+    def rewriting(*arguments: Any) -> None:
+        before(*arguments)
+        PIL.Image.fromarray(VOLUME[5]).save(tmp_path / "slice_1.png")
+
+    def adding(*arguments: Any) -> None:
+        before(*arguments)
+        PIL.Image.fromarray(VOLUME[5]).save(tmp_path / "slice_4.png")
+
+    for change, words in ((rewriting, r"slice_1.png was replaced, or written to"), (adding, "lost or got files")):
+        monkeypatch.setattr(loader, "read", change)
+        with pytest.raises(RunError, match=words):
+            mb.load(whole)
+        monkeypatch.undo()
+    assert mb.load(whole).shape == (5, 9, 7)

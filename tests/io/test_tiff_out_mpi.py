@@ -10,7 +10,7 @@ import pytest
 import mpibatch as mb
 from mpibatch.io.write.tiff import writer
 from mpibatch.mpi import MPI
-from tests.io.test_flat_out_mpi import DTYPES, field, values
+from tests.io.test_flat_out_mpi import DTYPES, GEOMETRY, field, values
 from tests.io.test_io_mpi import refused
 from tests.support.cuts import cuts_of_three_axes
 
@@ -44,7 +44,7 @@ def test_tifffile_reads_the_values(shared_tmp: Path) -> None:
         if dtype not in ("u2", "f4"):  # what load looks into, it looks into by a process of its own
             continue
         read = mb.load(path)
-        assert (read.grid.spacing, read.grid.units) == ((2.0, 1.0, 0.5), "mm")
+        assert (read.grid.spacing, read.grid.origin, read.grid.units) == tuple(GEOMETRY.values())
         np.testing.assert_array_equal(mb.gather_all(read), whole)
 
 

@@ -14,6 +14,7 @@ import pytest
 import mpibatch as mb
 from mpibatch.base.errors import UsageError
 from mpibatch.cli import main
+from mpibatch.io.formats import inspect
 from mpibatch.job import parse
 from mpibatch.job.file.schema import Step
 from mpibatch.job.file.stream import lasting_text
@@ -22,6 +23,7 @@ from mpibatch.job.passes.schedule import passes_of
 from mpibatch.job.passes.traits import ROWS, Trait, against, period_of, traits_of
 from mpibatch.job.plan import plan
 from mpibatch.job.rehearsal import Rehearsed, Values
+from mpibatch.job.slabs.ahead import Places, places_of, write_behind
 from mpibatch.job.slabs.between import Between
 from mpibatch.job.slabs.components import Components
 from mpibatch.job.slabs.slab import Slab
@@ -61,8 +63,9 @@ def test_the_section_is_checked() -> None:
         assert part in words
     with pytest.raises(UsageError, match="would write in plain"):
         parse(JOB.replace("record = false", 'encrypt = "recipients.txt"') + "[stream]\n")
-    with pytest.raises(UsageError, match="compression"):
-        parse(JOB.replace("record = false", 'compression = "gzip"') + "[stream]\n")
+    with pytest.raises(UsageError, match="slab by slab"):
+        parse(JOB.replace("record = false", "subfiles = 2") + "[stream]\n")
+    assert parse(JOB.replace("record = false", 'compression = "gzip"') + "[stream]\n").output.compression == "gzip"
 
 
 def test_the_text_that_lasts_is_without_it() -> None:
@@ -129,7 +132,31 @@ def test_a_plan_tells_the_passes(folder: Path) -> None:
     words = plan(parse(JOB + "[stream]\nslab = 4\n"), 2)
     assert "pass 1  3 slabs of 4 planes and 8 around" in words
     assert words.count("\npass ") == 4
+    stored = JOB.replace("record = false", 'stripes = "8:4M"\nhints = { cb_nodes = 3 }')
+    assert "2 ranks of a node collect, stripes 8:4M (for Lustre alone), hints cb_nodes=3" in plan(parse(stored), 2)
     assert main(["plan", str(folder / "none.toml")]) != 0
+
+
+def test_what_is_read_ahead(tmp_path: Path) -> None:
+    """Those bytes, and no others: of planes in one piece, and of chunks that have a cell of them."""
+    values = np.arange(6 * 5 * 4, dtype="u2").reshape(6, 5, 4)
+    wanted = np.zeros(100 + values.nbytes, bool)
+    np.ndarray((6, 5, 4, 2), "?", wanted[100:].data)[2:5:2, 1:3] = True
+    marked = np.zeros_like(wanted)
+    for low, high in Places("u", values.shape, 2, offset=100).ranges(range(2, 5, 2), (1, 3)):
+        marked[low:high] = True
+    np.testing.assert_array_equal(marked, wanted)
+    path = tmp_path / "u.h5"
+    mb.save(path, u=mb.scatter(values, mb.Grid(values.shape)), chunks=(2, 2, 4), compression="gzip")
+    places = places_of(inspect(str(path), "u"))
+    assert places is not None
+    with h5py.File(path) as file:
+        chunks = [file["u"].id.get_chunk_info_by_coord((z, y, 0)) for z in (2, 4) for y in (0, 2)]
+    ranges = [(chunk.byte_offset, chunk.byte_offset + chunk.size) for chunk in chunks]
+    assert [*places.ranges(range(3, 5), (1, 3))] == ranges
+    places.read_ahead(range(3, 5), (1, 3))
+    Places(str(tmp_path / "none"), (4,), 8).read_ahead(range(2), (0, 1))
+    write_behind(str(path), 0, 100)
 
 
 def test_a_killed_run_is_resumed(folder: Path) -> None:

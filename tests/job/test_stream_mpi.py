@@ -1,6 +1,7 @@
 """Streamed jobs on all ranks: the bytes of the run in memory, whatever the slabs; what is left is gone on with."""
 
 import hashlib
+import signal
 from pathlib import Path
 
 import h5py
@@ -158,6 +159,80 @@ def test_what_is_left_is_gone_on_with_by_other_slabs(folder, monkeypatch):
         else:
             break
     assert planes > 5
+    assert bytes_of(folder) == whole
+    assert not (folder / "out.h5.stream").exists()
+
+
+def test_a_signal_stops_it_behind_a_slab(folder):
+    """One that reaches a single rank; what was done is used, however high slabs are afterwards."""
+    comm = mb.Grid(1).comm
+    run(job_of(folder, OBJECTS))
+    whole = bytes_of(folder)
+    comm.Barrier()
+    slabs: list[str] = []
+
+    def signalled(count: int, total: int, name: str) -> None:
+        slabs.append(name)
+        if len(slabs) == 3 and comm.rank == comm.size - 1:
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(mb.Stopped):
+        run(job_of(folder, OBJECTS, "[stream]\nslab = 2\n"), report=signalled)
+    assert signal.getsignal(signal.SIGUSR1) == before
+    assert len(slabs) <= 5
+    run(job_of(folder, OBJECTS, "[stream]\nslab = 5\n"), start="resume")
+    assert bytes_of(folder) == whole
+    assert not (folder / "out.h5.stream").exists()
+
+
+def test_the_last_moments_of_a_run(folder, monkeypatch):
+    """Killed behind the rename of the output, and between its seal and the rename."""
+    comm = mb.Grid(1).comm
+
+    class Killed(mb.RunError):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed("killed")
+
+    for is_named in (True, False):
+        with monkeypatch.context() as patched:
+            patched.setattr("mpibatch.job.slabs.journal.SlabJournal.clear", kill)
+            with pytest.raises(Killed):
+                run(job_of(folder, OBJECTS, "[stream]\nslab = 4\n"), start="anew")
+        whole = bytes_of(folder)
+        comm.Barrier()
+        if not is_named and comm.rank == 0:
+            (folder / "out.h5").rename(folder / "out.h5.part")
+        comm.Barrier()
+        summary = run(job_of(folder, OBJECTS, "[stream]\nslab = 3\n"), start="resume")
+        assert summary.was_complete == is_named
+        assert bytes_of(folder) == whole
+        assert not (folder / "out.h5.stream").exists()
+        comm.Barrier()
+
+
+@pytest.mark.parametrize("stored", ["chunks = [3, 4, 4]\n", 'compression = "gzip:1"\n'])
+def test_outputs_in_chunks(folder, monkeypatch, stored):
+    """Several fields and a table, at once and stopped while the last pass is under way."""
+    monkeypatch.setattr("mpibatch.job.slabs.stream.EVERY", 0.0)
+    comm = mb.Grid(1).comm
+    run(job_of(folder, OBJECTS, stored))
+    whole = bytes_of(folder)
+    comm.Barrier()
+    run(job_of(folder, OBJECTS, f"{stored}[stream]\nslab = 2\n"))
+    assert bytes_of(folder) == whole
+    comm.Barrier()
+
+    def signalled(count: int, total: int, name: str) -> None:
+        if count == total - 3 and comm.rank == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(mb.Stopped):
+        run(job_of(folder, OBJECTS, f"{stored}[stream]\nslab = 2\n"), report=signalled)
+    assert any(path.suffix == ".saved" for path in (folder / "out.h5.stream").iterdir())
+    run(job_of(folder, OBJECTS, f"{stored}[stream]\nslab = 6\n"), start="resume")
     assert bytes_of(folder) == whole
     assert not (folder / "out.h5.stream").exists()
 

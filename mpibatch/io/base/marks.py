@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpibatch.io.base.subfiles import SUBFILES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -26,7 +28,8 @@ _OF_DATASETS = frozenset({
 })  # fmt: skip
 # What the conventions want of the root group.
 _OF_ROOT = frozenset({
-    VIEWS, "Conventions", "NX_class", "basePath", "default", "iterationEncoding", "iterationFormat", "meshesPath",
+    SUBFILES, VIEWS,
+    "Conventions", "NX_class", "basePath", "default", "iterationEncoding", "iterationFormat", "meshesPath",
     "openPMD", "openPMDextension", "software", "softwareVersion",
 })  # fmt: skip
 

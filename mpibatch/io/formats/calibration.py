@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["grid_of", "spacing_of"]
+__all__ = ["grid_of", "origin_of", "spacing_of"]
 
 _MICRON = "um"
 _NAMES = {
@@ -23,8 +23,12 @@ _TAG_UNITS = {2: "inch", 3: "cm"}
 Sizes = dict[str, float]
 
 
-def grid_of(names: tuple[str, ...], letters: str, sizes: Mapping[str, float], unit: str) -> dict[str, Any]:
+def grid_of(
+    names: tuple[str, ...], letters: str, sizes: Mapping[str, float], unit: str, places: Mapping[str, float]
+) -> dict[str, Any]:
     """Return the keywords of Grid for axes with these names, stored under `letters`. Local.
+
+    `sizes` are those of cells, and `places` where the first one is, by axis.
 
     A grid has one unit of length, so sizes count only if all axes of space have one. Time is in seconds, if told.
     """
@@ -36,7 +40,7 @@ def grid_of(names: tuple[str, ...], letters: str, sizes: Mapping[str, float], un
     spacing = tuple(sizes.get(letter, 1.0) if is_told or letter == "T" else 1.0 for letter in letters)
     return {
         "axes": names,
-        "origin": (0.0,) * len(names),
+        "origin": tuple(places.get(letter, 0.0) if is_told else 0.0 for letter in letters),
         "periodic": (False,) * len(names),
         "spacing": spacing,
         "units": unit if is_told and spacing else "",
@@ -59,15 +63,36 @@ def spacing_of(file: Any, number: int, page: Any) -> tuple[Sizes, str]:
     return sizes, "" if unit.startswith("pixel") else unit
 
 
-def _of_ome(file: Any, number: int) -> tuple[Sizes, str]:
+def origin_of(file: Any, number: int, unit: str) -> Sizes:
+    """Return where the first cell is along axes of space, as far as OME tells it in this very unit. Local."""
+    pixels = _pixels(file, number) if file.is_ome else None
+    for plane in pixels if pixels is not None else ():
+        about = plane.attrib
+        if plane.tag.rpartition("}")[2] != "Plane" or any(about.get(key) != "0" for key in ("TheZ", "TheC", "TheT")):
+            continue
+        places = {axis: about.get(f"Position{axis}") for axis in "XYZ"}
+        known = {axis: _finite(text) for axis, text in places.items() if text is not None}
+        units = {_unit(about.get(f"Position{axis}Unit", "reference frame")) for axis in known}
+        return known if units == {unit} else {}
+    return {}
+
+
+def _pixels(file: Any, number: int) -> Any:
+    """OME's element of a series, None if there is none."""
     try:
         root = ET.fromstring(file.ome_metadata)
     except (ET.ParseError, TypeError):
-        return {}, ""
+        return None
     pixels = [element for element in root.iter() if element.tag.rpartition("}")[2] == "Pixels"]
-    if len(pixels) != len(file.series):
-        return {}, ""  # images without planes are left out, and which is which is not known
-    about, sizes, unit = pixels[number].attrib, Sizes(), ""
+    # Images without planes are left out, and which is which is not known.
+    return pixels[number] if len(pixels) == len(file.series) else None
+
+
+def _of_ome(file: Any, number: int) -> tuple[Sizes, str]:
+    pixels = _pixels(file, number)
+    if pixels is None:
+        return {}, ""
+    about, sizes, unit = pixels.attrib, Sizes(), ""
     for axis in "XYZ":
         size, own = _positive(about.get(f"PhysicalSize{axis}")), _unit(about.get(f"PhysicalSize{axis}Unit", _MICRON))
         unit = unit or (own if size else "")
@@ -92,6 +117,15 @@ def _positive(value: Any) -> float:
     except (TypeError, ValueError):
         return 0.0
     return size if math.isfinite(size) and size > 0 else 0.0
+
+
+def _finite(value: Any) -> float:
+    """The value as a place; 0 if it is none."""
+    try:
+        place = float(value)
+    except (TypeError, ValueError):
+        return 0.0
+    return place if math.isfinite(place) else 0.0
 
 
 def _tag(page: Any, name: str) -> float:

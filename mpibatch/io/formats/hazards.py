@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from mpibatch.base.errors import UsageError, nearest
+from mpibatch.base.errors import RunError, UsageError, nearest
 from mpibatch.io.base.names import HAZARDS
+from mpibatch.io.base.subfiles import flaw, identity_of, is_subfile
 from mpibatch.io.chunks.compression import NAMES, SHUFFLE, filter_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["HAZARDS", "IDLE_CHUNK", "IDLE_TIMES", "check_allowed", "gaps", "hazards"]
+__all__ = [
+    "HAZARDS", "IDLE_CHUNK", "IDLE_TIMES", "check_allowed", "check_still_there", "gaps", "hazards", "subfiles_of",
+]  # fmt: skip
 
 # A chunk is unpacked as a whole, however little of it is read.
 MOST_CHUNK = 4 << 30
@@ -72,8 +75,13 @@ def gaps(dataset: Any, depth: int = DEPTH) -> Iterator[str]:
             yield f"the file {name!r} with its values is missing"
         elif have < offset + length:
             yield f"the file {name!r} with its values ends at byte {have} instead of {offset + length}"
-    if not dataset.is_virtual:
-        return
+    if names := subfiles_of(dataset):
+        yield from filter(None, (flaw(folder, name) for name in names))
+    elif dataset.is_virtual:
+        yield from _gaps_of_virtual(dataset, folder, depth)
+
+
+def _gaps_of_virtual(dataset: Any, folder: Path, depth: int) -> Iterator[str]:
     for part in dataset.virtual_sources():
         if "%" in part.file_name or "%" in part.dset_name:
             continue  # numbers put in by HDF5: as many as there are
@@ -93,6 +101,37 @@ def gaps(dataset: Any, depth: int = DEPTH) -> Iterator[str]:
             yield f"the file {part.file_name!r} with its values cannot be read ({error})"
 
 
+def subfiles_of(dataset: Any) -> tuple[str, ...]:
+    """Return the subfiles that a dataset of a front is made of, relative to its folder; () of all others. Local.
+
+    Opens none of them.
+    """
+    if not dataset.is_virtual:
+        return ()
+    parts = dataset.virtual_sources()
+    is_front = all(is_subfile(part.file_name) and "%" not in part.dset_name for part in parts)
+    return tuple(part.file_name for part in parts) if is_front and identity_of(dataset.file.filename) else ()
+
+
+def check_still_there(dataset: Any, selection: tuple[slice, ...]) -> None:
+    """Raise RunError if a file with some of the selected values is not there: HDF5 has put fill values. Local.
+
+    To be asked after reading: a front may be replaced at any time, and its subfiles removed then.
+    """
+    folder = Path(dataset.file.filename).parent
+    rows = range(dataset.shape[0])[selection[0]]
+    for part in dataset.virtual_sources():
+        if not is_subfile(part.file_name):
+            continue
+        low, high = (corner[0] for corner in part.vspace.get_select_bounds())
+        is_read = len(rows) and low <= rows[-1] and rows[0] <= high
+        if is_read and not (folder / part.file_name).is_file():
+            raise RunError(
+                f"{dataset.file.filename!r} cannot be read: its subfile {part.file_name!r} is missing; bring it back, "
+                "or, if the file was just written anew, read it again"
+            )
+
+
 def _gaps_in(file: Any, name: str, of: str, depth: int) -> Iterator[str]:
     try:
         dataset = file[name]
@@ -105,7 +144,9 @@ def _gaps_in(file: Any, name: str, of: str, depth: int) -> Iterator[str]:
 
 
 def _stays_inside(dataset: Any, depth: int) -> bool:
-    """Whether all that a virtual dataset is made of lies in its own file."""
+    """Whether all that a virtual dataset is made of lies in its own file, or in subfiles of it."""
+    if subfiles_of(dataset):
+        return True
     for part in dataset.virtual_sources():
         if part.file_name != "." or "%" in part.dset_name or not depth:  # "%b" is a number put in by HDF5
             return False

@@ -21,7 +21,7 @@ from mpibatch.io.base.names import PART, whole_name
 from mpibatch.io.chunks.codec import check_filters
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.formats import raw_values
-from mpibatch.io.formats.hazards import gaps, hazards
+from mpibatch.io.formats.hazards import check_still_there, gaps, hazards
 from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of, plain
 from mpibatch.io.formats.schemas import default_part, part_of
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
@@ -312,6 +312,8 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
             dataset.read_direct(out, np.s_[selection], np.s_[at])
         else:
             out[at] = _unfolded(dataset, selection)
+        if dataset.is_virtual and "missing" not in source.allow:
+            check_still_there(dataset, selection)
 
 
 def _read_runs(source: Source, selection: Selection, out: Array, at: Selection) -> None:

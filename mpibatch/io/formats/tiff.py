@@ -17,7 +17,7 @@ import tifffile
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io.base.names import whole_name
 from mpibatch.io.formats import raw_values
-from mpibatch.io.formats.calibration import grid_of, spacing_of
+from mpibatch.io.formats.calibration import grid_of, origin_of, spacing_of
 from mpibatch.io.formats.companions import check_companions, check_planes
 from mpibatch.io.formats.orientation import View, view_of
 from mpibatch.io.formats.picks import parse_picks
@@ -51,7 +51,10 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         boxwise = boxwise and _page_axes(series) is not None
         dtype = "|u1" if view.palette is not None else native(series.dtype)
         sizes, unit = spacing_of(file, number, file.series[number].keyframe)
-        grid = grid_of(view.names, view.letters, _coarsened(sizes, file.series[number], series), unit)
+        coarse = _coarsened(sizes, file.series[number], series)
+        # The first cell of a level is the middle of those that it stands for.
+        places = {a: x + (coarse.get(a, 0.0) - sizes.get(a, 0.0)) / 2 for a, x in origin_of(file, number, unit).items()}
+        grid = grid_of(view.names, view.letters, coarse, unit, places)
         return Source(
             path=path,
             format="tiff",

@@ -29,11 +29,13 @@ import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError
 from mpibatch.io.base.names import split_path
+from mpibatch.io.base.subfiles import flaw
 from mpibatch.io.chunks.compression import Filter
 from mpibatch.io.formats import OWN_PARSERS, check, format_of, inspect
 from mpibatch.io.formats.orientation import View
 from mpibatch.io.formats.source import Scaling, Source, Storage
 from mpibatch.io.seal import seal
+from mpibatch.io.seal.fronts import subfiles
 from mpibatch.io.seal.manifest import pieces_outside
 from mpibatch.io.vault.images import image_of
 from mpibatch.io.vault.keyring import is_sealed, unlock
@@ -41,7 +43,7 @@ from mpibatch.io.vault.keyring import is_sealed, unlock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LIMIT", "answer", "inspect_safely", "is_safe_to_parse"]
+__all__ = ["LIMIT", "answer", "answer_all", "inspect_all", "inspect_safely", "is_safe_to_parse"]
 
 LIMIT = 120  # seconds for the child
 # What a seal covers besides values is hashed before it is trusted; of more than this, the child is as fast.
@@ -55,6 +57,7 @@ sys.path[:] = asked["sys_path"]
 from mpibatch.io.read import inspector as apart
 apart.answer(asked)
 """
+_CHILD_OF_MANY = _CHILD.replace("apart.answer(", "apart.answer_all(")
 
 _came_back: set[tuple[Any, ...]] = set()
 
@@ -74,7 +77,10 @@ def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), *,
     about = Path(file if kind != "stack" else Path(file).parent).stat()
     # What is allowed decides what is opened.
     key = os.path.realpath(file), inside, tuple(allow), about.st_ino, about.st_size, about.st_mtime_ns
-    if key in _came_back or (kind == "hdf5" and is_safe_to_parse(file, METADATA_BYTES)):
+    is_known = key in _came_back
+    if is_known or (kind == "hdf5" and is_safe_to_parse(file, METADATA_BYTES)):
+        if not is_known:
+            check_subfiles(file)
         return inspect(file, inside, allow, tables=tables)
     try:
         child = subprocess.Popen(
@@ -91,6 +97,41 @@ def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), *,
     return source
 
 
+def inspect_all(files: Sequence[str], dataset: str | None, allow: Sequence[str] = ()) -> list[Source]:
+    """Tell what each of many files holds, all of them looked into by one child. Local. Raises for the first that fails.
+
+    Each has the child's time for itself.
+    """
+    kinds = [format_of(file, dataset) for file in files]
+    if set(kinds) <= OWN_PARSERS or not sys.executable:
+        return [inspect(file, dataset, allow) for file in files]
+    request = {"paths": list(files), "dataset": dataset, "allow": list(allow), "sys_path": sys.path}
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-c", _CHILD_OF_MANY],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    except OSError:  # no more processes, or none at all
+        return [inspect(file, dataset, allow) for file in files]
+    try:
+        out, err = child.communicate(json.dumps(request).encode(), timeout=(LIMIT + 5) * len(files))
+    except subprocess.TimeoutExpired:
+        out, err = b"", b""
+    finally:
+        child.kill()
+        child.wait()
+    sources: list[Source] = []
+    for file, kind in zip(files, kinds, strict=True):
+        head, _, out = out.partition(b"\n")
+        if not head:
+            raise _failure(file, kind, child.returncode, err)
+        reply = json.loads(head)
+        sources.append(_told(reply, out[: reply.get("table_bytes", 0)]))
+        check(sources[-1])
+        out = out[reply["table_bytes"] :]
+    return sources
+
+
 def _heard(child: subprocess.Popen[bytes], kind: str, request: dict[str, Any]) -> Source:
     try:
         out, err = child.communicate(json.dumps(request).encode(), timeout=LIMIT + 5)
@@ -101,15 +142,23 @@ def _heard(child: subprocess.Popen[bytes], kind: str, request: dict[str, Any]) -
         child.wait()
     head, _, table = out.partition(b"\n")
     if child.returncode or not head:
-        code = child.returncode
-        how = f"did not end within {LIMIT} s" if code in (-signal.SIGALRM, -signal.SIGKILL) else f"crashed ({-code})"
-        if code >= 0:
-            how = "failed: " + (err.decode(errors="replace").strip() or "no answer").splitlines()[-1]
-        raise RunError(
-            f"{request['path']!r} cannot be read as {'HDF5' if kind == 'hdf5' else kind}: the library {how}; it is "
-            "damaged: copy it anew"
-        )
-    reply = json.loads(head)
+        raise _failure(request["path"], kind, child.returncode, err)
+    return _told(json.loads(head), table)
+
+
+def _failure(path: str, kind: str, code: int, err: bytes) -> RunError:
+    """The error that tells how a child ended that was to look into a file."""
+    how = f"did not end within {LIMIT} s" if code in (-signal.SIGALRM, -signal.SIGKILL) else f"crashed ({-code})"
+    if code >= 0:
+        how = "failed: " + (err.decode(errors="replace").strip() or "no answer").splitlines()[-1]
+    return RunError(
+        f"{path!r} cannot be read as {'HDF5' if kind == 'hdf5' else kind}: the library {how}; it is damaged: copy it "
+        "anew"
+    )
+
+
+def _told(reply: dict[str, Any], table: bytes) -> Source:
+    """What a child says of a file; raises what it raised."""
     if "error" in reply:
         raise (UsageError if reply["usage"] else RunError)(reply["error"])
     return _source(reply, table)
@@ -117,6 +166,24 @@ def _heard(child: subprocess.Popen[bytes], kind: str, request: dict[str, Any]) -
 
 def answer(request: dict[str, Any]) -> None:
     """Write on standard output what `inspect` says of a file. Local; the child's whole work."""
+    _confine()
+    _say(request, request["path"], tables=request["tables"])
+    # Not through HDF5's cleaning up, which has its own ways to fail on a damaged file.
+    os._exit(0)
+
+
+def answer_all(request: dict[str, Any]) -> None:
+    """Write on standard output what `inspect` says of each of many files, as far as it comes. Local."""
+    _confine()
+    for path in request["paths"]:
+        signal.alarm(LIMIT)
+        if not _say(request, path):
+            break
+    os._exit(0)
+
+
+def _confine() -> None:
+    """Limit what the child can take."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -124,10 +191,16 @@ def answer(request: dict[str, Any]) -> None:
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     signal.alarm(LIMIT)
+    warnings.simplefilter("ignore")  # they would be taken for what is wrong
+
+
+def _say(request: dict[str, Any], path: str, *, tables: bool = False) -> bool:
+    """Write what a file holds, or what is wrong with it; return whether it is right."""
     table = b""
     try:
-        warnings.simplefilter("ignore")  # they would be taken for what is wrong
-        source = inspect(request["path"], request["dataset"], request["allow"], tables=request["tables"])
+        if format_of(path, request["dataset"]) == "hdf5":
+            check_subfiles(path)
+        source = inspect(path, request["dataset"], request["allow"], tables=tables)
         reply = asdict(source)
         if source.storage is not None:
             table = source.storage.table.tobytes()
@@ -135,12 +208,12 @@ def answer(request: dict[str, Any]) -> None:
             if (view := source.storage.view) is not None:
                 palette = None if view.palette is None else view.palette.tolist()
                 reply["storage"]["view"] |= {"palette": palette, "flipped": sorted(view.flipped)}
+        reply["table_bytes"] = len(table)
     except MpibatchError as error:
         reply = {"error": str(error), "usage": isinstance(error, UsageError)}
     sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n" + table)
     sys.stdout.flush()
-    # Not through HDF5's cleaning up, which has its own ways to fail on a damaged file.
-    os._exit(0)
+    return "error" not in reply
 
 
 def _source(reply: dict[str, Any], table: bytes) -> Source:
@@ -178,6 +251,20 @@ def _view(reply: dict[str, Any] | None) -> View | None:
         palette=None if reply["palette"] is None else np.asarray(reply["palette"], np.uint8),
         white=reply["white"],
     )
+
+
+def check_subfiles(file: str) -> None:
+    """Refuse a front unless it, and its subfiles, are as they were written, in all but values. Local. RunError.
+
+    HDF5 opens subfiles by itself, in whatever process reads the front.
+    """
+    folder, names = Path(file).parent, subfiles(file)
+    wrong = [] if not names or is_safe_to_parse(file) else ["it"]
+    # Of those that are missing, or others, whoever reads the front is told.
+    there = [name for name in names if not flaw(folder, name)]
+    wrong += [f"its subfile {name!r}" for name in there if not is_safe_to_parse(str(folder / name))]
+    if wrong:
+        raise RunError(f"{file!r} cannot be read: {wrong[0]} was changed, or damaged; restore it from a copy")
 
 
 def is_safe_to_parse(file: str, most: int | None = None) -> bool:

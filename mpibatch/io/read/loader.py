@@ -18,12 +18,13 @@ from mpibatch.fields.redistribution import scatter
 from mpibatch.io.base.names import PathLike, split_path, whole_name
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.shares import Sharing
-from mpibatch.io.formats import Source, ask, read
+from mpibatch.io.formats import Source, ask, is_pattern, read
 from mpibatch.io.formats.hazards import check_allowed
 from mpibatch.io.formats.hdf5 import chunks_of
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.inspector import inspect_safely
 from mpibatch.io.read.region import chosen_region, moved
+from mpibatch.io.read.stacks import state_of, watched
 from mpibatch.io.read.tables import check_plain, load_table
 from mpibatch.io.vault.keyring import Unlocked, take, unlocked
 from mpibatch.mpi import MPI, agreed, private
@@ -159,7 +160,8 @@ def load(
         with agreed(home, f"reading {path}"):
             file, inside = split_path(path, dataset)
             _check(grid, comm, given, whole_name(file, inside or ""))
-            seen = _state(file)
+            is_stack = is_pattern(file)
+            seen = state_of(file, is_stack=is_stack)
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
                 secret = unlocked(file, identity)
@@ -201,26 +203,10 @@ def _checked(result: T, comm: MPI.Intracomm, file: str, seen: tuple[int, ...] | 
     after reading: an exchange in between, whoever met it, shows on those ranks on which it fell between.
     """
     with agreed(comm, f"reading {file}"):
-        if seen is not None and _state(file) != seen:
-            raise RunError(f"{file} was replaced, or written to, while it was read; read it again")
+        if seen is not None and state_of(file, is_stack=is_pattern(file)) != seen:
+            change = "lost or got files" if is_pattern(file) else "was replaced, or written to,"
+            raise RunError(f"{file} {change} while it was read; read it again")
     return result
-
-
-def _state(file: str) -> tuple[int, ...] | None:
-    """What tells one file from another of the same name; None where this rank sees none. Local.
-
-    Not compared between ranks: nodes may have copies of their own.
-    """
-    try:
-        # Opening, unlike asking, makes NFS look at the server; and it must not wait for the writer of a pipe.
-        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(handle)
-    finally:
-        os.close(handle)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check(grid: Grid | None, comm: MPI.Intracomm | None, given: dict[str, Any], name: str) -> None:
@@ -281,7 +267,8 @@ def _read(source: Source, grid: Grid, halo: HaloLike, part: Sequence[range]) -> 
             behind = tuple(slice(0, n) for n in field.components)
             indices = tuple(r[low:high] for r, low, high in zip(part, field.box.start, field.box.stop, strict=True))
             selection = tuple(slice(r.start, r.stop, r.step) for r in indices)
-            read(source, selection + behind, field.padded, field.box.slices(field.origin) + behind)
+            with watched(source, selection[0]) as known:
+                read(known, selection + behind, field.padded, field.box.slices(field.origin) + behind)
     return field
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mpibatch.io.base.room import room_for
+from mpibatch.io.base.subfiles import LOCATOR, MAGIC
 from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.seal.manifest import Manifest, build, pack, parse, pieces_outside
 from mpibatch.io.vault.images import image_of
@@ -25,13 +25,11 @@ if TYPE_CHECKING:
 
     from mpibatch.io.base.images import FileImage
 
-__all__ = ["PIECE_BYTES", "Read", "Unsealed", "append", "hash_of", "read", "unpack"]
+__all__ = ["LOCATOR", "MAGIC", "PIECE_BYTES", "Read", "Unsealed", "append", "hash_of", "read", "unpack"]
 
 # Gives so many bytes from a place on, fewer where the file ends.
 Read = Callable[[int, int], bytes]
 
-MAGIC = b"mpibatch seal\r\n\x1a"
-LOCATOR = struct.Struct("<16sQQ32s")
 # Read at once, by every rank.
 PIECE_BYTES = 8 << 20
 # A manifest that is longer was not written by us, but may come from anybody.
@@ -57,8 +55,8 @@ def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Diges
     Parameters
     ----------
     extents : with digests, of the datasets that lie in chunks. Of others the place is asked of HDF5.
-    values : the digests of all values, by dataset, as they were before they went into the file. Where there are none,
-        as for small tables, they are taken from what is in the file.
+    values : the digests of all values, by dataset, as they were before they went into the file, or into its subfiles.
+        Where there are none, as for small tables, they are taken from what is in the file.
     """
     given = dict(values or {})
     about, contiguous = _datasets(path, {extent.dataset for extent in extents}, given)
@@ -67,8 +65,9 @@ def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Diges
         raise OSError(errno.EIO, f"{', '.join(sorted(lost))} could not be read back", path)
     with image_of(path, os.O_RDWR) as image:
         size = image.size
-        in_chunks = {extent.dataset for extent in extents if extent.cells}
-        draft = build(size, about, [*extents, *contiguous], {name: given[name] for name in in_chunks & set(given)})
+        in_one_piece = {extent.dataset for extent in (*extents, *contiguous) if not extent.cells}
+        elsewhere = {name: digests for name, digests in given.items() if name not in in_one_piece}
+        draft = build(size, about, [*extents, *contiguous], elsewhere)
         hashes = tuple(hash_of(image.read, start, stop) for start, stop in pieces_outside(draft))
         data = pack(replace(draft, hashes=hashes))
         if len(data) > MOST_BYTES:
@@ -92,10 +91,11 @@ def _datasets(
     with hdf5.opened(path) as file:
         for name, dataset in hdf5.datasets(file).items():
             dtype = np.dtype(dataset.dtype)
-            if numeric(dtype.str) is None or dataset.shape is None or dataset.is_virtual:
+            is_view = dataset.is_virtual and name not in values
+            if numeric(dtype.str) is None or dataset.shape is None or is_view:
                 continue  # their bytes, too, are hashed
             about[name] = (dtype.str, tuple(map(int, dataset.shape)))
-            if name in known or not dataset.size:
+            if name in known or not dataset.size or dataset.is_virtual:
                 continue
             offset = dataset.id.get_offset()
             if offset is None:

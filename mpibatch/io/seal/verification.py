@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,9 +18,11 @@ import numpy as np
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
 from mpibatch.base.launch import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
+from mpibatch.io.base.subfiles import flaw
 from mpibatch.io.seal import folders, seal
 from mpibatch.io.seal.digests import of_words
 from mpibatch.io.seal.folders import FolderBytes
+from mpibatch.io.seal.fronts import subfiles
 from mpibatch.io.seal.hits import Broken, Hit, broken_places, joined
 from mpibatch.io.seal.manifest import Manifest, Sealed, pieces_outside
 from mpibatch.io.vault.images import image_of
@@ -119,7 +121,7 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None, *, identity: PathL
     Notes
     -----
     Collective; Local without `comm` and without mpiexec. The ranks share the bytes of the file, each of which is read
-    once; memory is bounded.
+    once; memory is bounded. Subfiles are verified with their front.
 
     Examples
     --------
@@ -133,10 +135,38 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None, *, identity: PathL
         from mpibatch.mpi import private
 
         comm = private()
+    with _agreed(comm, f"verifying {file}"):
+        file = user_path(file)
+    report = _verified(file, comm, identity)
+    names: list[str] = []
+    with _agreed(comm, f"verifying {file}"):
+        if report.is_whole and not folders.is_store(file) and (comm is None or comm.rank == 0):
+            names = subfiles(file)
+    for name in names if comm is None else comm.bcast(names, root=0):
+        report = _with_subfile(report, name, comm)
+    return report
+
+
+def _with_subfile(report: Report, name: str, comm: MPI.Intracomm | None) -> Report:
+    """Return the report of a front with what one of its subfiles adds to it. Collective."""
+    folder, trouble = Path(report.path).parent, ""
+    with _agreed(comm, f"verifying {report.path}"):
+        if comm is None or comm.rank == 0:
+            trouble = flaw(folder, name)
+    if comm is not None:
+        trouble = comm.bcast(trouble, root=0)
+    if trouble:
+        return replace(report, broken=(*report.broken, Broken(0, 0, "", trouble)))
+    part = _verified(str(folder / name), comm, None)
+    places = (replace(place, description=f"subfile {name}: {place.description}") for place in part.broken)
+    return replace(report, size=report.size + part.size, broken=(*report.broken, *places))
+
+
+def _verified(file: str, comm: MPI.Intracomm | None, identity: PathLike | None) -> Report:
+    """Verify one file or folder."""
     rank, ranks = (comm.rank, comm.size) if comm is not None else (0, 1)
     begun = _Begun()
     with _agreed(comm, f"verifying {file}"):
-        file = user_path(file)
         if rank == 0:
             begun = _begin(file, identity)
     begun = begun if comm is None else comm.bcast(begun, root=0)

@@ -12,16 +12,17 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.fields.field import Field
 from mpibatch.io.base.room import room_for
 from mpibatch.io.chunks.codec import Packer
 from mpibatch.io.chunks.compression import filters_of
 from mpibatch.io.chunks.grid import ChunkGrid
-from mpibatch.io.chunks.shares import Sharing
+from mpibatch.io.chunks.shares import Round, Sharing
 from mpibatch.io.seal.digests import of_bytes, per_digest, word_bytes
 from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.write.layout import Dataset, Filler, chunk_places
@@ -29,15 +30,28 @@ from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.transfers import MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from mpibatch.fields.field import Field
     from mpibatch.io.vault.vault import Vault
 
-__all__ = ["Put", "write_packed", "write_plain"]
+__all__ = ["ChunkShares", "Put", "write_packed", "write_plain"]
 
 # Writes arrays at bytes of the file; collective, with as many arrays on each rank as it has.
 Put = Callable[[list[tuple[int, npt.NDArray[Any]]]], None]
 
 TAG = 2
+
+
+class ChunkShares(Protocol):
+    """What gives each rank its chunks of a dataset, in rounds, as `mpibatch.io.chunks.shares.Sharing` does."""
+
+    @property
+    def chunks(self) -> ChunkGrid:
+        """All chunks. Local."""
+
+    def rounds(self) -> Iterator[Round]:
+        """Yield consecutive chunks, the same on all ranks. Perhaps collective."""
+
+    def collect(self, turn: Round) -> dict[int, npt.NDArray[Any]]:
+        """Return this rank's chunks of a round, by number. Collective."""
 
 
 class _Head(NamedTuple):
@@ -51,9 +65,9 @@ class _Head(NamedTuple):
 
 
 def write_packed(
-    comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, vault: Vault | None = None
+    comm: MPI.Intracomm, path: str, dataset: Dataset, field: Any, vault: Vault | None = None
 ) -> list[Extent]:
-    """Write a field into a compressed dataset of a file that nobody has open. Collective.
+    """Write a field, or `ChunkShares`, into a compressed dataset of a file that nobody has open. Collective.
 
     Returns the extents of the chunks on rank 0, [] elsewhere.
     """
@@ -63,7 +77,9 @@ def write_packed(
     speeds = [1.0] * comm.size
     try:
         with agreed(comm, f"writing {path}"):
-            packer = Packer(dataset.dtype, sharing.chunks.size, filters_of(dataset.compression, field.dtype.itemsize))
+            packer = Packer(
+                dataset.dtype, sharing.chunks.size, filters_of(dataset.compression, np.dtype(dataset.dtype).itemsize)
+            )
             post.open(path, dataset.name)
         for equal in sharing.rounds():
             turn = equal.weighed(speeds)
@@ -179,9 +195,9 @@ def _messages(buffer: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
 
 
 def write_plain(
-    comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, put: Put, vault: Vault | None = None
+    comm: MPI.Intracomm, path: str, dataset: Dataset, field: Any, put: Put, vault: Vault | None = None
 ) -> list[Extent]:
-    """Write a field into an uncompressed dataset in chunks, by `put`. Collective.
+    """Write a field, or `ChunkShares`, into an uncompressed dataset in chunks, by `put`. Collective.
 
     Returns the extents of the chunks on rank 0, [] elsewhere.
     """
@@ -211,8 +227,10 @@ def _sealed(vault: Vault, extent: Extent, blocks: dict[int, npt.NDArray[Any]]) -
     return replace(extent, tags=tags)
 
 
-def _sharing(comm: MPI.Intracomm, dataset: Dataset, field: Field) -> Sharing:
+def _sharing(comm: MPI.Intracomm, dataset: Dataset, field: Any) -> ChunkShares:
     assert dataset.chunks is not None
+    if not isinstance(field, Field):
+        return cast("ChunkShares", field)
     return Sharing(comm, ChunkGrid(dataset.shape, dataset.chunks), field)
 
 

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.base.errors import RunError, reason_of
+from mpibatch.base.errors import RunError
 from mpibatch.base.files import flush_folder, keep_permissions, lock, unlock
 from mpibatch.io.base.names import PART
+from mpibatch.io.base.obstacles import check_free, check_parent, forbidden, is_written, taken_over
 from mpibatch.io.base.room import failure
+from mpibatch.io.base.subfiles import remove_others
 from mpibatch.io.seal.seal import append
+from mpibatch.io.write.storage.stripes import make_striped
 from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
@@ -39,11 +42,13 @@ class PartFile:
     extents, values : what the seal is to know, set on rank 0 before the block ends: the places and digests of chunks,
         and the digests of the values of datasets by name, both computed before the values went to the file (those of
         chunks that parallel HDF5 wrote: from what was read back). See `mpibatch.io.seal.seal.append`.
+    subfiles : the names of its subfiles, on rank 0. Others, of what it replaces or of killed runs, are removed.
     """
 
     path: str
     extents: list[Extent] = field(default_factory=list)
     values: dict[str, Digests] = field(default_factory=dict)
+    subfiles: frozenset[str] = frozenset()
 
 
 @contextmanager
@@ -108,11 +113,10 @@ class _Work:
     def begin(cls, target: str, overwrite: bool, adopt: bool) -> _Work:
         """Make the empty temporary file, or take the one there, which no other run holds."""
         path = Path(target)
-        if not path.parent.is_dir():
-            raise RunError(f"cannot write {target}: there is no folder {path.parent}; create it, or write elsewhere")
+        check_parent(path)
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise RunError(f"cannot write {target}: it is not a regular file; give another name")
-        _check_free(path, overwrite)
+        check_free(path, overwrite=overwrite)
         folder = -1
         try:
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -120,7 +124,7 @@ class _Work:
         except OSError as error:
             if folder >= 0:
                 os.close(folder)
-            raise RunError(f"cannot write {target}: {path.parent} does not allow it: {reason_of(error)}") from error
+            raise forbidden(path, error) from error
         except RunError:
             os.close(folder)
             raise
@@ -129,7 +133,7 @@ class _Work:
     def commit(self, overwrite: bool, whole: PartFile, sealed: bool, vault: Vault | None) -> None:
         """Seal the file, bring it to the disk and give it its name."""
         part = self.target.name + PART
-        _check_free(self.target, overwrite)
+        check_free(self.target, overwrite=overwrite)
         self._check_ours(part)
         try:
             if sealed:
@@ -148,11 +152,13 @@ class _Work:
             # The new name itself is safe only when the folder is.
             flush_folder(self.folder)
         except FileExistsError:
-            _check_free(self.target, overwrite)
+            check_free(self.target, overwrite=overwrite)
             raise
         except OSError as error:
             raise failure(whole.path, error.strerror or str(error), could_not_be="completed") from error
         self._check_ours(self.target.name)
+        # Under the lock, which those hold who write subfiles.
+        remove_others(str(self.target), whole.subfiles)
         # Before the other ranks go on, who may open the file at once.
         unlock(self.file)
 
@@ -178,21 +184,14 @@ class _Work:
 
     def _check_ours(self, name: str) -> None:
         if not self._is_ours(name):
-            raise RunError(
-                f"{self.target} was written, but another run took over {name}; let one run at a time write there"
-            )
-
-
-def _check_free(target: Path, overwrite: bool) -> None:
-    if not overwrite and target.exists():
-        raise RunError(f"cannot write {target} with overwrite=False: it exists; remove it, or give another name")
+            raise taken_over(self.target, name)
 
 
 def _adopt(target: Path, folder: int) -> int:
     file = os.open(target.name + PART, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     if not lock(file, wait=True):
         os.close(file)
-        raise _is_written(target)
+        raise is_written(target)
     return file
 
 
@@ -208,7 +207,7 @@ def _create(target: Path, folder: int) -> int:
     else:
         try:
             if not lock(left, wait=True):
-                raise _is_written(target)
+                raise is_written(target)
             # What a killed run left. Its lock is held until the new file has its own.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(left)):
@@ -220,19 +219,14 @@ def _create(target: Path, folder: int) -> int:
 
 
 def _locked_new(target: Path, folder: int) -> int:
+    is_there = make_striped(target.with_name(target.name + PART))
+    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_NOFOLLOW if is_there else os.O_CREAT | os.O_EXCL)
     try:
-        file = os.open(target.name + PART, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        file = os.open(target.name + PART, flags, 0o666, dir_fd=folder)
     except FileExistsError:  # another run was faster
-        raise _is_written(target) from None
+        raise is_written(target) from None
     if not lock(file):
         os.close(file)
-        raise _is_written(target)
+        raise is_written(target)
     keep_permissions(file, target, mask=0o600)
     return file
-
-
-def _is_written(target: Path) -> RunError:
-    return RunError(
-        f"cannot write {target}: another run is writing it (and holds {target.name}{PART}); wait for "
-        "its end, or give another name"
-    )

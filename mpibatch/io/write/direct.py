@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from mpibatch.base.errors import RunError
-from mpibatch.fields.field import Field
 from mpibatch.io.base.block import Block, whole_box
 from mpibatch.io.base.room import ROOM, failure, room_for, shortage
 from mpibatch.io.base.room import check_limit as _check_limit
 from mpibatch.io.base.room import check_room as _check_room
 from mpibatch.io.seal.digests import extents_of_field
 from mpibatch.io.write.chunks import write_packed, write_plain
-from mpibatch.io.write.hints import hints, info
 from mpibatch.io.write.layout import Dataset, create
+from mpibatch.io.write.storage.hints import hints, info, node_hints
 from mpibatch.mpi import AGREED, MPI, Leaving, agreed, tells_failures
 from mpibatch.mpi.transfers import pieces
 
@@ -37,10 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mpibatch.domain import Box
+    from mpibatch.fields.field import Field
     from mpibatch.io.seal.extent import Extent
     from mpibatch.io.vault.vault import Vault
 
-__all__ = ["ROUND_BYTES", "agreed_io", "flush", "make", "opened", "plain_bytes", "put", "write", "write_field"]
+__all__ = ["ROUND_BYTES", "agreed_io", "fill", "flush", "make", "opened", "plain_bytes", "put", "write", "write_field"]
 
 T = TypeVar("T")
 
@@ -52,29 +52,47 @@ def write(
     comm: MPI.Intracomm,
     path: str,
     datasets: Sequence[Dataset],
-    fields: Sequence[Block],
+    fields: Sequence[Any],
     attrs: Mapping[str, Any],
     vault: Vault | None = None,
 ) -> list[Extent]:
     """Write a new file, and return on rank 0 where the values lie, with their digests. Collective.
 
-    `path` is seen by all ranks; on RunError it is left in an undefined state. With a `vault`, all that has values must
-    be in chunks, which are encrypted before they leave their rank.
+    `path` is seen by all ranks; on RunError it is left in an undefined state. In the place of the field of a dataset in
+    chunks there may be what shares them out (`mpibatch.io.write.chunks.ChunkShares`). With a `vault`, all that has
+    values must be in chunks, which are encrypted before they leave their rank.
     """
     extents = []
     offsets = make(comm, path, lambda: create(path, datasets, attrs), plain_bytes(datasets))
     with opened(comm, path) as file:
         for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
-            if dataset.chunks is None:
-                assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be written in plain"
-                extents += extents_of_field(comm, dataset.name, field, offset)
-                write_field(comm, file, path, field, offset)
-            elif dataset.compression is None and isinstance(field, Field):
-                extents += write_plain(comm, path, dataset, field, partial(put, comm, file, path), vault)
+            if dataset.compression is None and not dataset.is_elsewhere:
+                extents += _fill(comm, path, file, dataset, field, offset, vault)
     for dataset, field in zip(datasets, fields, strict=True):
-        if dataset.compression is not None and isinstance(field, Field):
+        if dataset.compression is not None:
             extents += write_packed(comm, path, dataset, field, vault)
     return extents
+
+
+def fill(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, offset: int) -> list[Extent]:
+    """Write the values of one dataset of a file that `make` has made, as `write` does. Collective."""
+    if dataset.compression is not None:
+        return write_packed(comm, path, dataset, field)
+    with opened(comm, path) as file:
+        return _fill(comm, path, file, dataset, field, offset)
+
+
+def _fill(
+    comm: MPI.Intracomm, path: str, file: MPI.File, dataset: Dataset, field: Block, offset: int,
+    vault: Vault | None = None,
+) -> list[Extent]:  # fmt: skip
+    """Write the values of a dataset without compression."""
+    if dataset.chunks is None:
+        assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be written in plain"
+        extents = extents_of_field(comm, dataset.name, field, offset)
+        write_field(comm, file, path, field, offset)
+        return extents
+    return write_plain(comm, path, dataset, field, partial(put, comm, file, path), vault)
 
 
 def put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:
@@ -92,7 +110,7 @@ def put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, A
 
 def plain_bytes(datasets: Sequence[Dataset]) -> int:
     """Return the bytes of those datasets that are stored as they are. Local."""
-    plain = (d for d in datasets if d.compression is None)
+    plain = (d for d in datasets if d.compression is None and not d.is_elsewhere)
     return sum(math.prod(d.shape) * np.dtype(d.dtype).itemsize for d in plain)
 
 
@@ -207,8 +225,9 @@ def _place(box: Box, whole: Box, cell_type: MPI.Datatype) -> tuple[int, MPI.Data
 @contextmanager
 def opened(comm: MPI.Intracomm, path: str) -> Iterator[MPI.File]:
     """Open a file that `make` has made; at the end of the block what was written is on disk. Collective."""
+    defaults = node_hints(comm, path)
     with agreed(comm, f"writing {path}"):
-        settings = hints()
+        settings = hints(defaults)
         if not tells_failures():
             # ROMIO writes what lies scattered under a file lock, which a failure leaves locked for ever.
             settings |= {"romio_ds_write": "disable"}

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +19,7 @@ import h5py
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.log import logger
 from mpibatch.io.write import direct, mpio
+from mpibatch.io.write.storage import stripes
 from mpibatch.mpi import MPI, agreed, tells_failures
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from mpibatch.io.seal.extent import Extent
     from mpibatch.io.write.layout import Dataset
 
-__all__ = ["NAMES", "VARIABLE", "Driver", "DriverChoice", "choose", "obstacle", "stripe_advice"]
+__all__ = ["NAMES", "VARIABLE", "Driver", "DriverChoice", "choose", "obstacle"]
 
 VARIABLE = "MPIBATCH_DRIVER"
 
@@ -91,7 +90,7 @@ def choose(comm: MPI.Intracomm, driver: str | None = None, is_packed: bool = Fal
     if choice not in _told and comm.rank == 0:
         _told.add(choice)
         logger("io").info("files are written by the driver %s: %s", choice.name, choice.reason)
-        if path and (advice := stripe_advice(path)):
+        if path and (advice := stripes.advice(path)):
             logger("io").info("%s", advice)
     return choice
 
@@ -135,34 +134,3 @@ def _mapped() -> list[str]:
 def _libraries(mapped: Sequence[str]) -> set[str]:
     """The MPI libraries among mapped files, but not those for other languages, nor what belongs to one of them."""
     return {path for path in mapped if re.fullmatch(r"lib(mpi|mpich|mpi_abi)\.so[.\d]*", Path(path).name)}
-
-
-def stripe_advice(path: str) -> str:
-    """Return advice for a folder on Lustre whose files would lie on one server alone, else "". Local."""
-    folder = Path(path).resolve().parent
-    lfs = shutil.which("lfs")
-    if lfs is None or _file_system(folder, _mounts()) != "lustre":
-        return ""
-    try:
-        command = [lfs, "getstripe", "--stripe-count", "--directory", str(folder)]
-        stripe_count = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    if stripe_count != "1":
-        return ""
-    return f"files in {folder} lie on one Lustre server each; for large ones: lfs setstripe --stripe-count -1 {folder}"
-
-
-def _mounts() -> list[str]:
-    try:
-        return Path("/proc/mounts").read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _file_system(folder: Path, mounts: Sequence[str]) -> str:
-    """The type of the file system that a folder is on, "" if nobody knows."""
-    # The last one first: what is mounted over another place hides it.
-    places = [line.split()[1:3] for line in reversed(mounts) if len(line.split()) > 2]
-    around = [(len(place), kind) for place, kind in places if folder.is_relative_to(place.replace("\\040", " "))]
-    return max(around, default=(0, ""), key=lambda entry: entry[0])[1]

@@ -39,6 +39,7 @@ class Dataset:
 
     With `chunks` it is cut into these; if it then has no cell along axis 0, it can grow and shrink along it. Only what
     is in chunks, and does not grow, can have a `compression`. `group` are attributes of the group that it is in.
+    Of what `is_elsewhere`, in subfiles, `parts` are their names and rows (first, end), on rank 0.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Dataset:
     chunks: tuple[int, ...] | None = None
     compression: str | None = None
     group: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    is_elsewhere: bool = False
+    parts: tuple[tuple[str, int, int], ...] = field(default=(), compare=False)
 
     @property
     def grows(self) -> bool:
@@ -55,16 +58,18 @@ class Dataset:
         return self.chunks is not None and self.shape[0] == 0
 
 
-def create(path: str, datasets: Sequence[Dataset], attrs: Mapping[str, Any]) -> list[int]:
+def create(path: str, datasets: Sequence[Dataset], attrs: Mapping[str, Any], *, is_subfile: bool = False) -> list[int]:
     """Write a file without values and return, for each dataset, the byte at which its values begin. Local.
 
     Allocated at once: only then does HDF5 tell where values lie (those in chunks: see `slices`, `chunk_places` and
-    `Filler`; -1 here). Not filled: their bytes come next. No times, so that equal fields give equal files.
+    `Filler`; -1 here). Not filled: their bytes come next. No times, so that equal fields give equal files. A subfile
+    has values alone: other programs read the front.
     """
     with revised(path, _access(), _timeless(h5py.h5p.FILE_CREATE)) as file:
         _set(file, {VERSION_ATTRIBUTE: LAYOUT_VERSION, **attrs})
         places = [_create_one(file, dataset) for dataset in datasets]
-        conventions.describe(file, [dataset.name for dataset in datasets])
+        if not is_subfile:
+            conventions.describe(file, [dataset.name for dataset in datasets])
         return places
 
 
@@ -190,12 +195,16 @@ def _create_one(file: Any, dataset: Dataset) -> int:
     space = h5py.h5s.create_simple(dataset.shape, most)
     created = h5py.h5d.create(group, name, hdf5_type(dataset.dtype), space, creation(dataset))
     _set(h5py.Dataset(created), dataset.attrs)
-    return int(created.get_offset() or 0) if dataset.chunks is None else -1
+    is_in_one_piece = dataset.chunks is None and not dataset.is_elsewhere
+    return int(created.get_offset() or 0) if is_in_one_piece else -1
 
 
 def creation(dataset: Dataset) -> Any:
     """Return HDF5's plan for creating a dataset. Local."""
     plan = _timeless(h5py.h5p.DATASET_CREATE)
+    if dataset.is_elsewhere:
+        _map(plan, dataset)
+        return plan
     if dataset.chunks is None:
         plan.set_layout(h5py.h5d.CONTIGUOUS)
     else:
@@ -205,6 +214,15 @@ def creation(dataset: Dataset) -> Any:
     plan.set_alloc_time(h5py.h5d.ALLOC_TIME_INCR if dataset.compression else h5py.h5d.ALLOC_TIME_EARLY)
     plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     return plan
+
+
+def _map(plan: Any, dataset: Dataset) -> None:
+    """Say in which subfiles the rows of a dataset lie."""
+    rest, zeros = dataset.shape[1:], (0,) * (len(dataset.shape) - 1)
+    for name, low, high in dataset.parts:
+        inside, whole = (h5py.h5s.create_simple((n, *rest)) for n in (high - low, dataset.shape[0]))
+        whole.select_hyperslab((low, *zeros), (high - low, *rest))
+        plan.set_virtual(whole, name.encode(), dataset.name.encode(), inside)
 
 
 def _timeless(kind: Any) -> Any:

@@ -26,8 +26,8 @@ from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.seal.digests import extents_of_field, of_bytes, per_digest, word_bytes
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write import direct
-from mpibatch.io.write.hints import hints, info
 from mpibatch.io.write.layout import Dataset, create
+from mpibatch.io.write.storage.hints import hints, info, node_hints
 from mpibatch.mpi import AGREED, MPI, Leaving, agreed
 from mpibatch.mpi.transfers import pieces
 
@@ -141,8 +141,9 @@ def _alone_in_failure(comm: MPI.Intracomm, path: str) -> Iterator[None]:
 @contextmanager
 def _opened(comm: MPI.Intracomm, path: str) -> Iterator[Any]:
     """Open a file with parallel HDF5; at the end of the block what was written is on disk. Collective."""
+    defaults = node_hints(comm, path)
     with agreed(comm, f"writing {path}"):
-        settings = hints()
+        settings = hints(defaults)
     with direct.agreed_io(comm, path), info(settings) as given:
         access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
         # HDF5 makes a duplicate that keeps the topology. Ours has none; with a Cartesian one, some versions of Open

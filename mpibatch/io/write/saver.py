@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import PREFIX, to_attributes
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
 from mpibatch.io.base.names import PathLike, check_tree, foreign_format, normal_name, output_path, user_path
+from mpibatch.io.base.subfiles import SUBFILES
 from mpibatch.io.chunks.codec import by_dataset, stored_as
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
@@ -27,10 +29,12 @@ from mpibatch.io.write.commit import committed
 from mpibatch.io.write.drivers import choose
 from mpibatch.io.write.foreign import check_options
 from mpibatch.io.write.foreign import save as save_foreign
-from mpibatch.io.write.hints import hints
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.options import Options, check_levels
 from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
+from mpibatch.io.write.storage.hints import hints, node_hints
+from mpibatch.io.write.subfiles.writer import count_of
+from mpibatch.io.write.subfiles.writer import write as begun_subfiles
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
 
@@ -42,7 +46,7 @@ __all__ = ["OURS", "check_attributes", "planned", "save", "save_table", "with_co
 Attributes = Mapping[str, Any]
 
 # Beginnings of names of root attributes that no user may give.
-OURS = (VERSION_ATTRIBUTE, RECORD)
+OURS = (VERSION_ATTRIBUTE, RECORD, SUBFILES)
 # By these HDF5 and VTK know a dataset's axes and role.
 TAKEN = ("Attribute", "CLASS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST")
 
@@ -62,6 +66,7 @@ def save(
     pyramid: int = 0,
     encrypt: PathLike | None = None,
     disclose: bool = False,
+    subfiles: int | Literal["node"] | None = None,
     **named: Field | RegionTable,
 ) -> None:
     """Write fields and tables into one HDF5 file, or into Zarr, OME-TIFF, FITS, NIfTI or npy, all ranks at once.
@@ -79,7 +84,7 @@ def save(
     - .tif, .tiff, .ome.tif: one field as OME-TIFF in tiles, without a seal.
     - .fits: fields as images and tables as binary tables, `attrs` as keywords; .nii, .npy: one field. No seal.
 
-    What a format has no place for is refused, but for the grid: OME-TIFF keeps its spacing and units, npy nothing.
+    What a format has no place for is refused, but for the grid: OME-TIFF keeps spacing, origin and units, npy nothing.
 
     Parameters
     ----------
@@ -114,6 +119,11 @@ def save(
         extra "seal".
     disclose : bool, default False
         Whether names, shapes and dtypes of an encrypted file stay readable for everybody.
+    subfiles : int or "node", optional
+        The values in so many files, or in as many as there are nodes, each written by its own ranks (neighbors in their
+        order) as a sealed file in the folder ``out.h5.subfiles``; ``out.h5`` itself then holds virtual datasets of
+        them, and reads as ever, here and in other programs, as long as it lies beside its folder.
+        `mpibatch.io.merge` makes one file of it. Takes the memory of one field more. HDF5 only.
     **named : Field or RegionTable
         Further ones by the name of their dataset.
 
@@ -169,7 +179,10 @@ def save(
                 if str(kind).endswith("Zarr"):
                     for values in (attrs or {}, *about.values()):
                         check_attributes(values, OURS)
-                refused = (("driver", driver), ("record", record), ("encrypt", encrypt), ("disclose", disclose))
+                refused = (
+                    ("driver", driver), ("record", record), ("encrypt", encrypt), ("disclose", disclose),
+                    ("subfiles", subfiles),
+                )  # fmt: skip
                 check_options(user_path(path), refused)
             save_foreign(comm, user_path(path), checked, attrs or {}, about, options=options, overwrite=overwrite)
             return
@@ -186,21 +199,24 @@ def save(
                 raise UsageError(
                     f"ranks were to write different datasets: {datasets} here, {on_root} on rank 0; give all the same"
                 )
+        count = count_of(comm, subfiles, driver, encrypt)
         vault = None
         if encrypt is not None:
             vault = begun(comm, encrypt, datasets, driver, discloses=disclose)
             chosen = [field_of(comm, block) for block in chosen]
         # Parallel HDF5 writes what it is given.
-        by = choose(comm, driver if vault is None else "direct", any(d.chunks for d in datasets), target)
-        with committed(comm, target, overwrite, vault=vault) as part:
+        is_direct = vault is not None or count > 0
+        by = choose(comm, "direct" if is_direct else driver, any(d.chunks for d in datasets), target)
+        with committed(comm, target, overwrite, vault=vault) as part, ExitStack() as resources:
             # Chunks have digests of their own bytes; these are of the values, however they are stored.
             part.values = {dataset.name: of_field(comm, block) for dataset, block in plan if dataset.chunks}
+            front = resources.enter_context(begun_subfiles(comm, part, datasets, chosen, count))
             with phase("io"):  # closed before the record tells of it
                 write = by.driver.write if vault is None else partial(direct.write, vault=vault)
-                part.extents = write(comm, part.path, datasets, chosen, attributes)
+                part.extents = write(comm, part.path, front.datasets, chosen, {**attributes, **front.attribute})
             if record:
                 cut = {d.name: u for d, u in plan if isinstance(u, Field)}
-                add_record(comm, part.path, cut, by.name, hints())
+                add_record(comm, part.path, cut, by.name, hints(node_hints(comm, part.path)))
 
 
 def save_table(table: RegionTable, path: PathLike, name: str) -> None:

@@ -27,11 +27,11 @@ from mpibatch.io.base.room import ROOM, room_for
 from mpibatch.io.seal.digests import extents_of_field
 from mpibatch.io.write import direct
 from mpibatch.io.write.commit import committed
-from mpibatch.io.write.hints import hints
 from mpibatch.io.write.layout import Dataset, alignment, complete, create, slices
 from mpibatch.io.write.provenance import VERSIONS, add_record, versions
 from mpibatch.io.write.saver import OURS, Attributes, check_attributes, planned
 from mpibatch.io.write.snapshot import Snapshot, bytes_outside, put_back
+from mpibatch.io.write.storage.hints import hints, node_hints
 from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def series(
         with phase("io"):
             whole.extents = target.finish()
         if record:
-            add_record(comm, part, fields, "direct", hints())
+            add_record(comm, part, fields, "direct", hints(node_hints(comm, part)))
 
 
 def _timed(dataset: Dataset, u: Field) -> Dataset:

@@ -9,10 +9,11 @@ from typing import Any
 
 from mpibatch.base.errors import UsageError
 from mpibatch.io.chunks.compression import normal_compression
+from mpibatch.io.write.storage.settings import parse_stripes
 
 __all__ = [
-    "Check", "any_of", "compression", "dtype_name", "flag", "integer", "list_of", "one_of", "one_or_list", "real",
-    "region", "shown", "slices", "text",
+    "Check", "any_of", "compression", "dtype_name", "flag", "hints", "integer", "list_of", "one_of", "one_or_list",
+    "real", "region", "shown", "slices", "stripes", "text",
 ]  # fmt: skip
 
 Check = Callable[[Any], str | None]
@@ -49,6 +50,21 @@ def compression(value: Any) -> str | None:
     if value.partition(":")[0] == "blosc":
         return _refusal(value, "Zarr")
     return _refusal(value, "HDF5")
+
+
+def stripes(value: Any) -> str | None:
+    """Expect stripes of Lustre. Local."""
+    try:
+        parse_stripes("" if isinstance(value, bool) else value)
+    except UsageError:
+        return 'a number of servers, -1 for all, or "8:4M" with the size of a piece'
+    return None
+
+
+def hints(value: Any) -> str | None:
+    """Expect a table of MPI-IO hints. Local."""
+    good = isinstance(value, dict) and all(isinstance(v, str | int) and not isinstance(v, bool) for v in value.values())
+    return None if good else "a table of MPI-IO hints, each a text or a whole number, such as { cb_nodes = 8 }"
 
 
 def _refusal(text: str, kind: str) -> str | None:

@@ -22,6 +22,7 @@ from mpibatch.fields.field import Field
 from mpibatch.io.base.names import foreign_format, split_path
 from mpibatch.io.seal.content import content_of
 from mpibatch.io.write.provenance import input_digest
+from mpibatch.io.write.storage.settings import chosen
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.progress import Report, silent
@@ -114,11 +115,12 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
                 out = replace(out, record=False)
                 if not kind.endswith("Zarr"):  # which has no place for anything but the values and their grid
                     attrs, notes = {}, {}
-            io.save(
-                out.path, fields, attrs=attrs, dataset_attrs=notes, record=out.record,
-                compression=out.compression, chunks=out.chunks, driver=out.driver, pyramid=out.pyramid,
-                encrypt=out.encrypt, disclose=out.disclose,
-            )  # fmt: skip
+            with chosen(out.hints, out.stripes):
+                io.save(
+                    out.path, fields, attrs=attrs, dataset_attrs=notes, record=out.record,
+                    compression=out.compression, chunks=out.chunks, driver=out.driver, pyramid=out.pyramid,
+                    encrypt=out.encrypt, disclose=out.disclose, subfiles=out.subfiles,
+                )  # fmt: skip
     if begun is not None:
         begun.clear()
     clock.lap("writing")

@@ -1,25 +1,66 @@
-"""The format of an output, which its name says, and what the format has no place for."""
+"""What the section [output] of a pipeline says; its format, which the name tells, and what that has no place for."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
-from mpibatch.io.base.names import check_suffix, foreign_format
+from mpibatch.io.base.names import check_suffix, foreign_format, user_place
 from mpibatch.io.chunks.compression import normal_compression
 from mpibatch.io.write.options import check_levels
+from mpibatch.job.document import checks
+from mpibatch.job.document.tables import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mpibatch.job.document.problems import Problems
 
-__all__ = ["check_format", "check_secrecy", "check_written"]
+__all__ = ["OUTPUT_KEYS", "Output", "check_format", "check_secrecy", "check_written"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written: one HDF5 file, or the format that its name stands for. `dataset` names the last step's result.
+
+    `record`: with a record of the run; `stripes` and `hints`: see `mpibatch.io.write.storage.settings`; the others are
+    as in `mpibatch.save`.
+    """
+
+    path: str
+    dataset: str | None = None
+    record: bool = True
+    compression: str | None = None
+    chunks: str | Sequence[int] | None = None
+    driver: str | None = None
+    pyramid: int = 0
+    encrypt: str | None = None
+    disclose: bool = False
+    subfiles: Any = None
+    stripes: int | str | None = None
+    hints: Mapping[str, Any] | None = None
+
+
+OUTPUT_KEYS: Mapping[str, Key] = {
+    "path": Key(checks.text, required=True, made=user_place),
+    "dataset": Key(checks.text),
+    "record": Key(checks.flag),
+    "compression": Key(checks.compression),
+    "chunks": Key(checks.any_of(checks.one_of("auto"), checks.list_of(checks.integer(1)))),
+    "driver": Key(checks.one_of("direct", "mpio")),
+    "pyramid": Key(checks.integer(0)),
+    "encrypt": Key(checks.text, made=user_place),
+    "disclose": Key(checks.flag),
+    "subfiles": Key(checks.any_of(checks.one_of("node"), checks.integer(1))),
+    "stripes": Key(checks.stripes),
+    "hints": Key(checks.hints),
+}
 
 # What each format has of the settings of an output; all have a path, and HDF5 all but levels.
-SETTINGS = ("compression", "chunks", "driver", "pyramid", "encrypt", "disclose")
+SETTINGS = ("compression", "chunks", "driver", "pyramid", "encrypt", "disclose", "subfiles")
 _TAKES = {
-    "HDF5": ("compression", "chunks", "driver", "encrypt", "disclose"),
+    "HDF5": ("compression", "chunks", "driver", "encrypt", "disclose", "subfiles"),
     "Zarr": ("compression", "chunks"),
     "OME-Zarr": ("compression", "chunks", "pyramid"),
     "OME-TIFF": ("compression", "pyramid"),
@@ -69,6 +110,10 @@ def check_secrecy(document: Mapping[str, Any], tables: Mapping[str, Mapping[str,
     if output.get("disclose") and "encrypt" not in output:
         words = "[output] disclose is for encrypted files; leave it out, or give encrypt = ..."
         problems.add(("output", "disclose"), words)
+    if "subfiles" in output and "encrypt" in output:
+        problems.add(("output", "subfiles"), "[output] subfiles are not encrypted; leave out one of both")
+    if "subfiles" in output and output.get("driver") == "mpio":
+        problems.add(("output", "driver"), '[output] driver = "mpio" writes no subfiles; leave it out')
     if "encrypt" in output and output.get("driver") == "mpio":
         words = '[output] driver = "mpio" does not encrypt; leave it out'
         problems.add(("output", "driver"), words)

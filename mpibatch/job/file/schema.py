@@ -17,7 +17,7 @@ from mpibatch.job.document.caps import MOST_STEPS
 from mpibatch.job.document.problems import Problems
 from mpibatch.job.document.tables import Key, keys_of, table_of
 from mpibatch.job.file.arithmetic import EXPRESSION
-from mpibatch.job.file.formats import check_format, check_secrecy
+from mpibatch.job.file.formats import OUTPUT_KEYS, Output, check_format, check_secrecy
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
 from mpibatch.job.file.inputs import split_fields, step_inputs
 from mpibatch.job.file.stream import STREAM_KEYS, Streaming, check_streaming
@@ -72,24 +72,6 @@ class Input:
             "byteorder": self.byteorder,
         }  # fmt: skip
         return {key: value for key, value in words.items() if value is not None} or None
-
-
-@dataclass(frozen=True)
-class Output:
-    """What is written: one HDF5 file, or the format that its name stands for. `dataset` names the last step's result.
-
-    `record`: with a record of the run; the others are as in `mpibatch.save`.
-    """
-
-    path: str
-    dataset: str | None = None
-    record: bool = True
-    compression: str | None = None
-    chunks: str | Sequence[int] | None = None
-    driver: str | None = None
-    pyramid: int = 0
-    encrypt: str | None = None
-    disclose: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,17 +160,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "units": Key(checks.any_of(checks.text, checks.one_of(""))),
         "axes": Key(checks.list_of(checks.text)),
     },
-    "output": {
-        "path": Key(checks.text, required=True, made=user_place),
-        "dataset": Key(checks.text),
-        "record": Key(checks.flag),
-        "compression": Key(checks.compression),
-        "chunks": Key(checks.any_of(checks.one_of("auto"), checks.list_of(checks.integer(1)))),
-        "driver": Key(checks.one_of("direct", "mpio")),
-        "pyramid": Key(checks.integer(0)),
-        "encrypt": Key(checks.text, made=user_place),
-        "disclose": Key(checks.flag),
-    },
+    "output": OUTPUT_KEYS,
     "checkpoint": {
         "path": Key(checks.text, made=user_place),
         "every_steps": Key(checks.integer(1)),

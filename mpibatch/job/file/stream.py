@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STREAM_KEYS", "Streaming", "check_streaming", "lasting_text"]
 
-# What is written slab by slab lies in one piece, at a place that is known beforehand.
-_WHOLE = ("compression", "chunks", "driver", "pyramid")
+# What is written slab by slab is written by one driver, into one file.
+_WHOLE = ("driver", "pyramid", "subfiles")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def check_streaming(document: Mapping[str, Any], problems: Problems) -> None:
             problems.add(("grid", key), f"[grid] {key} is for whole arrays, and [stream] cuts slabs; leave it out")
     for key in _WHOLE:
         if key in output:
-            words = f"[output] {key}: what [stream] writes slab by slab is not cut into chunks; leave it out"
+            words = f"[output] {key}: [stream] writes one file slab by slab, in its own way; leave it out"
             problems.add(("output", key), words)
     if "encrypt" in output:
         words = "[output] encrypt: [stream] would write in plain; leave out one of both"

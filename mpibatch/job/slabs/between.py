@@ -14,6 +14,7 @@ import numpy as np
 import mpibatch.io as io
 from mpibatch.base.errors import RunError
 from mpibatch.io.write import direct
+from mpibatch.job.slabs.ahead import Places, write_behind
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Between:
         """Bytes of it all. Local."""
         return self.shape[0] * self.plane_bytes
 
+    def read_ahead(self, low: int, high: int, rows: tuple[int, int]) -> None:
+        """Have the system fetch rows of planes that are read next. Local."""
+        Places(self.path, self.shape, np.dtype(self.dtype).itemsize).read_ahead(range(low, high), rows)
+
     def load(self, low: int, high: int, grid: Grid) -> Field:
         """Read planes onto a grid of their shape. Collective."""
         raw = {"dtype": self.dtype, "shape": self.shape}
@@ -66,6 +71,8 @@ class Writer:
         """Write a slab's own planes of a field on its grid. Collective."""
         place = self.offset + slab.start * self.plane_bytes
         direct.write_field(self.comm, self.file, self.path, u, place, slab.inside(u.grid))
+        if self.comm.rank == 0:
+            write_behind(self.path, place, place + (slab.stop - slab.start) * self.plane_bytes)
 
     def flush(self) -> None:
         """Bring what was written to disk. Collective."""

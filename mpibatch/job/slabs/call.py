@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mpibatch.base.errors import UsageError
 from mpibatch.job.document.problems import Problems
 from mpibatch.job.file.schema import build
 from mpibatch.job.slabs.stream import streamed
@@ -26,6 +27,7 @@ def stream(
     memory: str | None = None,
     slab: int | None = None,
     resume: bool = False,
+    anew: bool = False,
     comm: MPI.Intracomm | None = None,
 ) -> dict[str, dict[str, float]]:
     """Run a pipeline over data that exceed the memory of all ranks together, slab by slab.
@@ -49,6 +51,8 @@ def stream(
         Planes of a slab, instead.
     resume : bool, default False
         Whether to go on, behind the last complete slab, with what a run that ended early has left.
+    anew : bool, default False
+        Whether to remove first what such a run has left.
     comm : mpi4py.MPI.Intracomm, optional
         Whose ranks take part. Default: COMM_WORLD.
 
@@ -61,9 +65,11 @@ def stream(
     ------
     UsageError
         The same on every rank: mistakes in the steps, steps that cannot go through slabs (each with the reason), too
-        little memory for a single plane, and what an earlier run has left, unless `resume` is given.
+        little memory for a single plane, and what an earlier run has left, unless `resume` or `anew` is given; both.
     RunError
         The same on every rank: no such file, a full disk.
+    Stopped
+        On all ranks, if SIGUSR1 or SIGTERM asked for the end: after the slab under way, and with what `resume` needs.
 
     Notes
     -----
@@ -92,5 +98,7 @@ def stream(
     document["stream"] = {key: value for key, value in settings.items() if value is not None}
     with agreed(home, "streaming"):
         job = build(document, Problems("mpibatch.stream"), text)
-    summary = streamed(job, home, start="resume" if resume else "new")
+        if resume and anew:
+            raise UsageError("stream(resume=True, anew=True): what an earlier run left is used or removed; give one")
+    summary = streamed(job, home, start="resume" if resume else "anew" if anew else "new")
     return {saved.dataset: dict(saved.measured) for saved in summary.saved}

@@ -37,6 +37,7 @@ class State:
     scans : arrays of what is counted or was counted, by step and kind.
     digests : of values, by the names of their datasets; "" for the input.
     offsets : of the output's datasets, once it is laid out.
+    content : the content digest of the output, once all its values are on disk; "" before.
     """
 
     number: int = 0
@@ -45,6 +46,7 @@ class State:
     scans: dict[str, Arrays] = field(default_factory=dict)
     digests: dict[str, Any] = field(default_factory=dict)
     offsets: dict[str, int] | None = None
+    content: str = ""
 
 
 class SlabJournal:
@@ -101,7 +103,15 @@ class SlabJournal:
                 scans[key][part] = array
             else:
                 digests[key] = array
-        return State(about["pass"], about["plane"], about["numbers"], scans, digests, about["offsets"])
+        return State(
+            number=about["pass"],
+            plane=about["plane"],
+            numbers=about["numbers"],
+            scans=scans,
+            digests=digests,
+            offsets=about["offsets"],
+            content=about.get("content", ""),
+        )
 
     def save(self, state: State) -> None:
         """Note how far the run has come; what lies in files before is on disk. Collective."""
@@ -115,7 +125,7 @@ class SlabJournal:
         } | {f"digest||{key}": array for key, array in state.digests.items()}
         about = {
             "identity": self._identity, "pass": state.number, "plane": state.plane, "numbers": state.numbers,
-            "scans": sorted(state.scans), "offsets": state.offsets,
+            "scans": sorted(state.scans), "offsets": state.offsets, "content": state.content,
         }  # fmt: skip
         text = io.BytesIO()
         np.savez(text, about=np.frombuffer(json.dumps(about).encode(), "u1"), **arrays)

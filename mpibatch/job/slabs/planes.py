@@ -15,12 +15,14 @@ from mpibatch.base.errors import RunError
 from mpibatch.base.files import read_at, write_at
 from mpibatch.io.seal.digests import extents_of_field, of_field, per_digest, word_bytes
 from mpibatch.io.seal.extent import Extent
+from mpibatch.io.seal.manifest import build
 from mpibatch.io.write import direct
 from mpibatch.io.write.commit import committed
-from mpibatch.io.write.hints import hints
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.provenance import VERSIONS, add_record, versions
 from mpibatch.io.write.saver import with_columns
+from mpibatch.io.write.storage.hints import hints, node_hints
+from mpibatch.job.slabs.ahead import write_behind
 from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
@@ -71,15 +73,21 @@ class PlaneFile:
         before = (plane - region.start[0]) * math.prod(dataset.shape[1:])
         part = of_field(self._comm, u, region, before, dataset.shape[0] * plane_bytes)
         add_digests(self.digests, name, part)
-        direct.write_field(self._comm, self._file, self._part.path, u, self.offsets[name] + plane * plane_bytes, region)
+        place = self.offsets[name] + plane * plane_bytes
+        direct.write_field(self._comm, self._file, self._part.path, u, place, region)
+        if self._comm.rank == 0:
+            write_behind(self._part.path, place, place + region.shape[0] * plane_bytes)
 
     def flush(self) -> None:
         """Bring what was written to disk. Collective."""
         if self._file is not None:
             direct.flush(self._comm, self._file, self._part.path)
 
-    def finish(self, attrs: Mapping[str, Any], *, record: bool) -> None:
-        """Write what tables hold, and the file's attributes as they are known by now. Collective."""
+    def finish(self, attrs: Mapping[str, Any], *, record: bool) -> str:
+        """Write what tables hold, and the file's attributes as they are known by now. Collective.
+
+        Returns the content digest that the seal will tell, on rank 0.
+        """
         extents = []
         with direct.opened(self._comm, self._part.path) as file:
             for dataset, block in self._plan:
@@ -94,7 +102,11 @@ class PlaneFile:
                 extents += [self._extent(dataset) for dataset, block in self._plan if block is None]
         self._part.extents = extents
         if record:
-            add_record(self._comm, self._part.path, {}, "direct", hints())
+            add_record(self._comm, self._part.path, {}, "direct", hints(node_hints(self._comm, self._part.path)))
+        if self._comm.rank != 0:
+            return ""
+        about = {dataset.name: (dataset.dtype, dataset.shape) for dataset, _ in self._plan}
+        return build(0, about, extents, {}).content
 
     def close(self) -> None:
         """Close the file. Collective."""
@@ -127,6 +139,9 @@ class PlaneFile:
                 for (dataset, _), place in zip(self._plan, places, strict=True)
             )
             ours = [self.offsets[dataset.name] for dataset, _ in self._plan]
+            if Path(self._part.path).stat().st_size > other.stat().st_size:
+                # The seal of a run that ended before the file had its name.
+                os.truncate(self._part.path, other.stat().st_size)
             if places != ours or other.stat().st_size != Path(self._part.path).stat().st_size:
                 raise RunError(f"{self._part.path} is laid out otherwise than it began; start anew")
             _copy_between(str(other), self._part.path, values)

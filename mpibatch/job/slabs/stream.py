@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,17 +14,20 @@ import numpy as np
 
 import mpibatch.io as io
 from mpibatch import __version__
-from mpibatch.base.errors import UsageError
+from mpibatch.base.errors import Stopped, UsageError
 from mpibatch.base.progress.heartbeat import name_step
 from mpibatch.checkpoint import contents
+from mpibatch.checkpoint.signals import Caught, signal_name
 from mpibatch.fields.grid import Grid
 from mpibatch.io.base.geometry import to_attributes
-from mpibatch.io.base.names import normal_name, split_path
+from mpibatch.io.base.names import PART, normal_name, split_path
+from mpibatch.io.chunks.codec import stored_as
 from mpibatch.io.read.region import chosen_region
 from mpibatch.io.seal.content import content_of
 from mpibatch.io.vault.keyring import is_sealed
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.provenance import digest_of
+from mpibatch.io.write.storage.settings import chosen
 from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.pipeline import LapClock, Saved, Summary, inputs_text, provenance
 from mpibatch.job.execution.progress import Report, silent
@@ -32,6 +37,8 @@ from mpibatch.job.passes.traits import TABLE, Trait, check_streamed, traits_of
 from mpibatch.job.plan import source_of, values_of
 from mpibatch.job.rehearsal import Values, rehearse
 from mpibatch.job.slabs import between
+from mpibatch.job.slabs.ahead import Places, places_of
+from mpibatch.job.slabs.chunks import PackedFile, packed
 from mpibatch.job.slabs.journal import SlabJournal
 from mpibatch.job.slabs.planes import PlaneContents, PlaneFile, written
 from mpibatch.job.slabs.work import Volume, Work, region_of
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["numbers_of", "streamed"]
 
 EVERY = 1.0  # seconds between notes, where slabs take less: to bring each to disk would take longer than they do
+_log = logging.getLogger(__name__)
 UNKNOWN = "0" * 64  # in the place of a digest that is known at the end
 
 
@@ -54,16 +62,25 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
     """Run a job with a section [stream]. Collective.
 
     Raises UsageError or RunError, the same on every rank. What an earlier run has left is taken up by ``"resume"``.
+    Raises Stopped on all ranks, behind a slab, if a signal asked for the end.
     """
-    comm = private(comm)
+    with Caught() as caught, chosen(job.output.hints, job.output.stripes):
+        return _streamed(job, private(comm), report, start, caught)
+
+
+def _streamed(job: Job, comm: MPI.Intracomm, report: Report, start: Start, caught: Caught) -> Summary:
     clock = LapClock()
     name_step("reading")
     folder = (job.stream.path if job.stream else None) or f"{job.output.path}.stream"
     work, passes, heights, journal = _begun(job, comm, folder, start)
     volume = work.volume
     clock.lap("reading")
+    if _is_complete(job, work):
+        # The run before ended when its output had its name, and nothing was left to do but to tidy up.
+        journal.clear()
+        return Summary(volume.grid.shape, volume.base.topology, job.output.path, (), (), was_complete=True)
     counts = [math.ceil(volume.grid.shape[0] / height) for height in heights]
-    progress = _Progress(report, journal, work, counts)
+    progress = _Progress(report, journal, work, counts, caught)
     is_last_written = bool(passes[-1].writes)
     for number in range(work.state.number, len(passes) - is_last_written):
         progress.begin(number, len(passes))
@@ -79,7 +96,9 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
             progress.begin(len(passes) - 1, len(passes))
             work.run(passes[-1], heights[-1], out, progress)
             clock.lap(f"pass {len(passes)}")
-        out.finish(_attributes(job, work, content), record=job.output.record)
+        work.state.content = out.finish(_attributes(job, work, content), record=job.output.record)
+        work.state.digests |= out.digests
+        journal.save(work.state)
     journal.clear()
     clock.lap("writing")
     report(progress.total, progress.total, "done")
@@ -110,21 +129,21 @@ def _begun(
     job: Job, comm: MPI.Intracomm, folder: str, start: Start
 ) -> tuple[Work, list[SlabPass], list[int], SlabJournal]:
     """The work, new or as an earlier run has left it; its passes, and the planes of a slab in each. Collective."""
-    values, planes = _checked(job, comm)
+    values, planes, places = _checked(job, comm)
     traits, passes, heights = _planned(job, comm, values)
     most = max(
         height + sum(slab_pass.reach) + slab_pass.period for height, slab_pass in zip(heights, passes, strict=True)
     )
-    volume = _volume(job, comm, values, planes, min(most, len(planes)))
+    volume = _volume(job, comm, values, planes, min(most, len(planes)), places)
     journal = SlabJournal(comm, folder, _identity(job, values))
     work = Work(job, comm, volume, traits, journal.begun(start), folder)
     _restore_tables(work, passes)
     return work, passes, heights, journal
 
 
-def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, range]:
-    """What is read, and which planes of the file, if the job can be streamed. Collective."""
-    known: tuple[Values, range] | None = None
+def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, range, Places | None]:
+    """What is read, which planes of the file, and where they lie, if the job can be streamed. Collective."""
+    known: tuple[Values, range, Places | None] | None = None
     with agreed(comm, f"preparing {job.output.path}"):
         if comm.rank == 0:
             check_target(Path(job.output.path))
@@ -143,8 +162,8 @@ def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, range]:
                 )
             whole = source.shape[: len(values.shape)]
             region = slices(job.input.region) if job.input.region else None
-            known = values, chosen_region(values.name, whole, region)[0]
-    result: tuple[Values, range] = comm.bcast(known, root=0)
+            known = values, chosen_region(values.name, whole, region)[0], places_of(source)
+    result: tuple[Values, range, Places | None] = comm.bcast(known, root=0)
     return result
 
 
@@ -158,7 +177,7 @@ def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, T
     return traits, passes, heights
 
 
-def _volume(job: Job, comm: MPI.Intracomm, values: Values, planes: range, most: int) -> Volume:
+def _volume(job: Job, comm: MPI.Intracomm, values: Values, planes: range, most: int, places: Places | None) -> Volume:
     """The volume, of which one plane tells where its cells lie; `most` planes are read at once. Collective."""
     given = job.input
     axes = {key: value for key, value in job.grid.items() if key not in ("topology", "sizes", "weights")}
@@ -176,7 +195,7 @@ def _volume(job: Job, comm: MPI.Intracomm, values: Values, planes: range, most: 
     # Planes whole or not, but not shared out by number: of a slab with others around it, ranks would own little.
     usual = (1, *(None,) * (len(values.shape) - 1)) if len(values.shape) > 1 else None
     base = Grid((most, *values.shape[1:]), topology=job.grid.get("topology", usual), **geometry)
-    return Volume(job, planes, whole, base, plane.dtype, plane.components)
+    return Volume(job, planes, whole, base, plane.dtype, plane.components, places)
 
 
 def _identity(job: Job, values: Values) -> dict[str, Any]:
@@ -196,8 +215,9 @@ def _identity(job: Job, values: Values) -> dict[str, Any]:
 class _Progress:
     """What is told and noted after every slab."""
 
-    def __init__(self, report: Report, journal: SlabJournal, work: Work, counts: Sequence[int]) -> None:
+    def __init__(self, report: Report, journal: SlabJournal, work: Work, counts: Sequence[int], caught: Caught) -> None:
         self._report, self._journal, self._work = report, journal, work
+        self._caught, self._signal = caught, 0
         self._slabs, self._words, self._since = sum(counts[: work.state.number]), "", time.monotonic()
         self.total = sum(counts) + 1
 
@@ -207,16 +227,26 @@ class _Progress:
         self._report(self._slabs, self.total, self._words)
 
     def is_due(self) -> bool:
-        """Whether the state is to be noted. Collective."""
-        verdict: bool = self._journal.comm.bcast(time.monotonic() - self._since >= EVERY, root=0)
-        return verdict
+        """Whether the state is to be noted: it is time, or a signal has reached a rank. Collective."""
+        comm = self._journal.comm
+        is_time = comm.rank == 0 and time.monotonic() - self._since >= EVERY
+        verdict: int = comm.allreduce(2 * self._caught.number + is_time, op=MPI.MAX)
+        self._signal = verdict // 2
+        return verdict > 0
 
     def tell(self) -> None:
-        """Tell of another slab. Local."""
+        """Tell of another slab; raise Stopped if that was to be the last one. The same on all ranks."""
         self._slabs = min(self._slabs + 1, self.total - 1)
         self._report(self._slabs, self.total, self._words)
+        if not self._signal:
+            return
+        if self._journal.comm.rank == 0:
+            name, plane = signal_name(self._signal), self._work.state.plane
+            _log.warning("%s: stopped at plane %d of %s. Start again with --resume (resume=True) to go on", name,
+                         plane, self._words)  # fmt: skip
+        raise Stopped
 
-    def save(self, out: PlaneFile | None) -> None:
+    def save(self, out: PlaneFile | PackedFile | None) -> None:
         """Note the state. Collective."""
         if out is not None:
             self._work.state.digests |= out.digests
@@ -230,11 +260,21 @@ class _Silence:
     def is_due(self) -> bool:
         return False
 
-    def save(self, out: PlaneFile | None) -> None:
+    def save(self, out: PlaneFile | PackedFile | None) -> None:
         pass
 
     def tell(self) -> None:
         pass
+
+
+def _is_complete(job: Job, work: Work) -> bool:
+    """Whether the output is the one that a run before has all but finished. Collective."""
+    known, path = False, job.output.path
+    with agreed(work.comm, f"reading {path}"):
+        if work.comm.rank == 0 and work.state.content:
+            known = not os.path.lexists(os.path.realpath(path) + PART) and content_of(path) == work.state.content
+    result: bool = work.comm.bcast(known, root=0)
+    return result
 
 
 def _table_path(work: Work, name: str) -> str:
@@ -281,8 +321,8 @@ def _attributes(job: Job, work: Work, content: str | None) -> dict[str, Any]:
 
 def _laid_out(job: Job, work: Work, content: str | None) -> Any:
     """The output, laid out for all that is known by now."""
-    fields, groups, tables = [], {}, {}
-    for step in job.steps:
+    fields, groups, tables, paths = [], {}, {}, []
+    for number, step in enumerate(job.steps):
         if not step.save:
             continue
         notes = work.state.numbers.get(step.name, {})
@@ -290,11 +330,17 @@ def _laid_out(job: Job, work: Work, content: str | None) -> Any:
         if trait.kind == TABLE:
             groups[name], tables[name] = notes, work.tables[step.name]
             continue
-        shape = work.volume.grid.shape + trait.components
+        shape, dtype = work.volume.grid.shape + trait.components, np.dtype(trait.dtype)
         attrs = {**to_attributes(work.volume.grid), **notes}
-        fields.append(Dataset(name, shape, np.dtype(trait.dtype).str, attrs))
+        cut = stored_as(name, shape, dtype, len(trait.components), job.output.chunks, job.output.compression)
+        fields.append(Dataset(name, shape, dtype.str, attrs, *cut))
+        paths.append(f"{Path(work.files[step.name].path).parent}/step-{number + 1:02d}.saved")
+    contents = PlaneContents(fields, tables, groups)
+    if any(dataset.chunks for dataset in fields):
+        is_new = work.state.offsets is None
+        return packed(work.comm, job.output.path, contents, paths, work.volume.base, is_new=is_new)
     return written(
-        work.comm, job.output.path, PlaneContents(fields, tables, groups), _attributes(job, work, content),
+        work.comm, job.output.path, contents, _attributes(job, work, content),
         offsets=work.state.offsets, keep=lambda: True,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
     from mpibatch.io.write.tables.region_table import RegionTable
     from mpibatch.job.passes.schedule import SlabPass
+    from mpibatch.job.slabs.ahead import Places
+    from mpibatch.job.slabs.chunks import PackedFile
     from mpibatch.job.slabs.journal import State
     from mpibatch.job.slabs.planes import PlaneFile
     from mpibatch.mpi import MPI
@@ -64,8 +67,10 @@ class Volume:
     """
 
     def __init__(
-        self, job: Job, planes: range, grid: Grid, base: Grid, dtype: np.dtype[Any], components: tuple[int, ...]
-    ) -> None:
+        self, job: Job, planes: range, grid: Grid, base: Grid, dtype: np.dtype[Any], components: tuple[int, ...],
+        places: Places | None = None,
+    ) -> None:  # fmt: skip
+        self._places = places
         self.grid, self.base, self.dtype, self.components = grid, base, dtype, components
         self._input, self._planes = job.input, planes
 
@@ -73,6 +78,11 @@ class Volume:
     def shape(self) -> tuple[int, ...]:
         """Of the whole, components last. Local."""
         return self.grid.shape + self.components
+
+    def read_ahead(self, low: int, high: int, rows: tuple[int, int]) -> None:
+        """Have the system fetch rows of planes that are read next. Local."""
+        if self._places is not None:
+            self._places.read_ahead(self._planes[low:high], rows)
 
     def load(self, low: int, high: int, grid: Grid) -> Field:
         """Read planes onto a grid of their shape. Collective."""
@@ -96,7 +106,7 @@ class Notes(Protocol):
     def is_due(self) -> bool:
         """Whether the state is to be saved. Collective."""
 
-    def save(self, out: PlaneFile | None) -> None:
+    def save(self, out: PlaneFile | PackedFile | None) -> None:
         """Save it. Collective."""
 
     def tell(self) -> None:
@@ -129,7 +139,7 @@ class Work:
             for number, step in enumerate(job.steps)
         }
 
-    def run(self, slab_pass: SlabPass, height: int, out: PlaneFile | None, notes: Notes) -> None:
+    def run(self, slab_pass: SlabPass, height: int, out: PlaneFile | PackedFile | None, notes: Notes) -> None:
         """Make a pass, from the plane on that is not done yet. Collective.
 
         `notes` are asked after each slab whether the state is to be saved, which is done when results are on disk.
@@ -143,8 +153,9 @@ class Work:
                 name: stack.enter_context(between.opened(self.comm, self.files[name], is_new=not goes_on))
                 for name in kept
             }
-            for slab in slabs_of(slab_pass, planes, height, state.plane):
-                fields = self._computed(slab_pass, slab)
+            slabs = [*slabs_of(slab_pass, planes, height, state.plane)]
+            for slab, following in itertools.zip_longest(slabs, slabs[1:]):
+                fields = self._computed(slab_pass, slab, following)
                 for name in slab_pass.stores:
                     writers[name].put(fields[name], slab)
                 for (kind, name), scan in scans.items():
@@ -167,8 +178,11 @@ class Work:
         for (kind, name), scan in scans.items():
             self._finish(kind, name, scan)
 
-    def _computed(self, slab_pass: SlabPass, slab: Slab) -> dict[str, Field]:
-        """The results that a slab's targets need, and its targets, with the planes around it."""
+    def _computed(self, slab_pass: SlabPass, slab: Slab, following: Slab | None) -> dict[str, Field]:
+        """The results that a slab's targets need, and its targets, with the planes around it.
+
+        The system is told what the following slab reads.
+        """
         grid = slab.grid(self.volume.base)
         fields: dict[str, Field] = {}
         numbered = {name for name in slab_pass.computes if self.traits[name].kind == LABEL}
@@ -176,6 +190,9 @@ class Work:
             for name in slab_pass.loads:
                 giver: Volume | Between = self.volume if name == INPUT else self.files[name]
                 fields[name] = giver.load(slab.low, slab.high, grid)
+                if following is not None:
+                    rows = (grid.box.start[1], grid.box.stop[1]) if grid.ndim > 1 else (0, 1)
+                    giver.read_ahead(slab.high, following.high, rows)
             if INPUT in fields and self.state.number == 0:
                 self._digest(fields[INPUT], slab)
         uses = {

@@ -72,7 +72,9 @@ def read(source: Source, selection: Selection, out: Array, at: Selection) -> Non
     whole = tuple(slice(0, n) for n in target.shape[1:])
     for number, plane in enumerate(planes):
         file = source.attrs["files"][plane]
-        part = formats.inspect(file, source.dataset or None, source.allow)
+        # Where nobody has looked into it before (see `read.stacks`), it is done here.
+        known = source.attrs.get("parts", {})
+        part = known[plane] if plane in known else formats.inspect(file, source.dataset or None, source.allow)
         if (part.shape, part.dtype) != (source.shape[1:], source.dtype):
             raise RunError(
                 f"{file!r} has shape {part.shape} and dtype {part.dtype}, but the first file of {source.path!r} has "

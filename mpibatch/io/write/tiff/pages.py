@@ -53,7 +53,7 @@ def header(first: int) -> bytes:
 
 
 def xml(name: str, u: Field) -> bytes:
-    """Return what OME says of an image: axes, sizes of cells, channels. Local."""
+    """Return what OME says of an image: axes, sizes of cells, place, channels. Local."""
     grid = u.grid
     is_timed = "t" in grid.axes
     axes = "T" * is_timed + "ZYX"[is_timed - grid.ndim :]
@@ -66,6 +66,10 @@ def xml(name: str, u: Field) -> bytes:
             about |= {"TimeIncrement": repr(step), "TimeIncrementUnit": "s"}
         else:
             about |= {f"PhysicalSize{axis}": repr(step), f"PhysicalSize{axis}Unit": unit}
+    places = dict(zip(axes, grid.origin, strict=True))
+    # Of the first plane: the others follow from the steps.
+    stage = "".join(f' Position{a}="{places[a]!r}" Position{a}Unit={quoteattr(unit)}' for a in "XYZ" if a in places)
+    plane = f'<Plane TheZ="0" TheC="0" TheT="0"{stage}/>' if any(places.get(a) for a in "XYZ") else ""
     inside = "".join(f'<Channel ID="Channel:0:{n}" SamplesPerPixel="1"/>' for n in range(sizes["C"]))
     planes = sizes["C"] * sizes["Z"] * sizes["T"]
     pixels = " ".join(f"{key}={quoteattr(value)}" for key, value in about.items())
@@ -73,7 +77,7 @@ def xml(name: str, u: Field) -> bytes:
         f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{SCHEMA}" '
         'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
         f'xsi:schemaLocation="{SCHEMA} {SCHEMA}/ome.xsd"><Image ID="Image:0" Name={quoteattr(name)}>'
-        f'<Pixels {pixels}>{inside}<TiffData IFD="0" PlaneCount="{planes}"/></Pixels></Image></OME>'
+        f'<Pixels {pixels}>{inside}<TiffData IFD="0" PlaneCount="{planes}"/>{plane}</Pixels></Image></OME>'
     )
     return text.encode("ascii", "xmlcharrefreplace")
 

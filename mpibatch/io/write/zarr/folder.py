@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.base.errors import RunError, reason_of
 from mpibatch.base.files import flush_folder, keep_permissions, lock, unlock
 from mpibatch.io.base.names import PART
+from mpibatch.io.base.obstacles import check_free, check_parent, forbidden, is_written, taken_over, unshared
 from mpibatch.io.base.room import check_room
 from mpibatch.io.base.stores import check_replaceable
 from mpibatch.mpi import MPI, agreed
@@ -49,10 +49,7 @@ def committed(comm: MPI.Intracomm, path: str, least: int, *, overwrite: bool) ->
     try:
         with agreed(comm, f"writing {path}"):
             if not Path(target + PART).is_dir():
-                raise RunError(
-                    f"{target}{PART} was made by rank 0, but on {MPI.Get_processor_name()} it is not there; write to a "
-                    "folder that all nodes share"
-                )
+                raise unshared(target + PART, MPI.Get_processor_name())
         yield target + PART
         with agreed(comm, f"writing {path}"):
             if work is not None:
@@ -77,8 +74,7 @@ class _Work:
     @classmethod
     def begin(cls, target: Path, least: int, *, overwrite: bool) -> _Work:
         """Make the empty folder, in place of what a killed run left."""
-        if not target.parent.is_dir():
-            raise RunError(f"cannot write {target}: there is no folder {target.parent}; create it, or write elsewhere")
+        check_parent(target)
         _check_free(target, overwrite=overwrite)
         check_room(str(target), least)
         part = _part(target)
@@ -86,7 +82,7 @@ class _Work:
             left = _opened(part)
             try:
                 if left >= 0 and not lock(left, wait=True):
-                    raise _is_written(target)
+                    raise is_written(target)
                 if part.is_dir() and not part.is_symlink():
                     shutil.rmtree(part)
                 elif os.path.lexists(part):
@@ -97,12 +93,12 @@ class _Work:
                 if left >= 0:
                     os.close(left)
         except FileExistsError:  # another run was faster
-            raise _is_written(target) from None
+            raise is_written(target) from None
         except OSError as error:
-            raise RunError(f"cannot write {target}: {target.parent} does not allow it: {reason_of(error)}") from error
+            raise forbidden(target, error) from error
         if not lock(handle):
             os.close(handle)
-            raise _is_written(target)
+            raise is_written(target)
         return cls(target, handle, overwrite)
 
     def commit(self) -> None:
@@ -145,9 +141,7 @@ class _Work:
 
     def _check_ours(self, path: Path) -> None:
         if not self._is_ours(path):
-            raise RunError(
-                f"{self.target} was written, but another run took over {path.name}; let one run at a time write there"
-            )
+            raise taken_over(self.target, path.name)
 
 
 def _part(target: Path) -> Path:
@@ -164,8 +158,7 @@ def _opened(path: Path) -> int:
 
 def _check_free(target: Path, *, overwrite: bool) -> None:
     check_replaceable(target)
-    if not overwrite and target.exists():
-        raise RunError(f"cannot write {target} with overwrite=False: it exists; remove it, or give another name")
+    check_free(target, overwrite=overwrite)
 
 
 def _swap(part: Path, target: Path, *, overwrite: bool) -> Path | None:
@@ -196,10 +189,3 @@ def _renamed(first: Path, second: Path, flags: int) -> bool:
     if second.exists() and flags == _NO_REPLACE:
         raise FileExistsError(str(second))
     return False
-
-
-def _is_written(target: Path) -> RunError:
-    return RunError(
-        f"cannot write {target}: another run is writing it (and holds {target.name}{PART}); wait for "
-        "its end, or give another name"
-    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mpibatch import __version__
 from mpibatch.base.launch import launched, let_first_speak
 from mpibatch.base.log import LEVELS, setup
+from mpibatch.base.trust.privacy import keep_private
 from mpibatch.cli import (
     batch,
     cancel,
@@ -107,6 +108,11 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--identity", metavar="FILE", help="a key file for encrypted files, or fd:N (default: $MPIBATCH_IDENTITY)"
     )
+    group.add_argument(
+        "--private",
+        action="store_true",
+        help="leave names of hosts and users, and absolute paths, out of records, histories and reports",
+    )
     top = Parser(
         prog="mpibatch", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -184,6 +190,8 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     if args.command is None:
         top.print_help()
         return USAGE_ERROR
+    if args.private:
+        keep_private()
     setup(args.log_level, rank=rank, size=size, quiet=args.quiet)
     if args.command not in WORKING:
         shown.be_strict()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PART", "PartFile", "committed"]
 
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 @dataclass
 class PartFile:
@@ -221,7 +223,7 @@ def _create(target: Path, folder: int) -> int:
 
 def _locked_new(target: Path, folder: int) -> int:
     try:
-        file = os.open(target.name + PART, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        file = os.open(target.name + PART, _NEW, 0o666, dir_fd=folder)
     except FileExistsError:  # another run was faster
         raise _is_written(target) from None
     if not lock(file):

@@ -12,6 +12,7 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
+from mpibatch.base.trust import grants
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import PREFIX, to_attributes
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
@@ -62,6 +63,9 @@ def save(
     pyramid: int = 0,
     encrypt: PathLike | None = None,
     disclose: bool = False,
+    mode: str | int | None = None,
+    group: str | int | None = None,
+    acl: str | None = None,
     **named: Field | RegionTable,
 ) -> None:
     """Write fields and tables into one HDF5 file, or into Zarr, OME-TIFF, FITS, NIfTI or npy, all ranks at once.
@@ -114,6 +118,8 @@ def save(
         extra "seal".
     disclose : bool, default False
         Whether names, shapes and dtypes of an encrypted file stay readable for everybody.
+    mode, group, acl : optional
+        Who else may read and write the file, as `mpibatch.grant` has them: ``mode="0640", group="lab"``.
     **named : Field or RegionTable
         Further ones by the name of their dataset.
 
@@ -152,7 +158,9 @@ def save(
             f"cannot write {os.fspath(path)!r} without any field; give at least one: save(path, name=field)"
         )
     comm = first.grid.comm if isinstance(first, Field) else first.comm
-    with phase("io"):
+    with agreed(comm, f"writing {path}"):
+        given_to = grants.checked(mode, group, acl)
+    with grants.granted(given_to), phase("io"):
         with agreed(comm, f"writing {path}"):
             if fields and (twice := set(fields) & set(named)):
                 raise UsageError(

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.trust.grants import mode_of
 from mpibatch.io.chunks.compression import normal_compression
 
 __all__ = [
-    "Check", "any_of", "compression", "dtype_name", "flag", "integer", "list_of", "one_of", "one_or_list", "real",
-    "region", "shown", "slices", "text",
+    "Check", "any_of", "compression", "dtype_name", "flag", "integer", "list_of", "octal_mode", "one_of", "one_or_list",
+    "real", "region", "shown", "slices", "text",
 ]  # fmt: skip
 
 Check = Callable[[Any], str | None]
@@ -73,6 +74,15 @@ def slices(text: str) -> tuple[slice, ...] | None:
             return None
         parts.append(slice(*(int(word) if word else None for word in words)))
     return tuple(parts)
+
+
+def octal_mode(value: Any) -> str | None:
+    """Expect the mode of a file. Local."""
+    try:
+        mode_of(value if isinstance(value, str) else "")
+    except UsageError:
+        return 'a mode in quotes: "0640", with 6 for the owner, and 0, 4 or 6 for the group and for others'
+    return None
 
 
 def integer(least: int | None = None) -> Check:

@@ -8,14 +8,22 @@ from mpibatch.base.errors import UsageError
 from mpibatch.io.base.names import check_suffix, foreign_format
 from mpibatch.io.chunks.compression import normal_compression
 from mpibatch.io.write.options import check_levels
+from mpibatch.job.document import checks
+from mpibatch.job.document.tables import Key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mpibatch.job.document.problems import Problems
 
-__all__ = ["check_format", "check_secrecy", "check_written"]
+__all__ = ["PERMISSIONS", "check_format", "check_secrecy", "check_written"]
 
+# Of all formats.
+PERMISSIONS: Mapping[str, Key] = {
+    "mode": Key(checks.octal_mode),
+    "group": Key(checks.text),
+    "acl": Key(checks.text),
+}
 # What each format has of the settings of an output; all have a path, and HDF5 all but levels.
 SETTINGS = ("compression", "chunks", "driver", "pyramid", "encrypt", "disclose")
 _TAKES = {

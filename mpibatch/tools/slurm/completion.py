@@ -18,6 +18,7 @@ from mpibatch import __version__
 from mpibatch.base.json_files import write_json
 from mpibatch.base.launch import launched
 from mpibatch.base.log import logger
+from mpibatch.base.trust import privacy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,10 +57,12 @@ def leave(code: int) -> None:
         **attempt_of(os.environ),
         "ranks": module.COMM_WORLD.size if module is not None and started else 1,
         "ended": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "host": socket.gethostname(),
+        "host": privacy.host(socket.gethostname()),
         "version": __version__,
         **_noted,
     }
+    if "output" in record:
+        record["output"] = privacy.path_text(str(record["output"]))
     output = Path(str(_noted["output"])) if "output" in _noted else None
     try:
         if output is not None:

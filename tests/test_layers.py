@@ -33,7 +33,7 @@ LAYERS = (
     ("segment", "fourier", "resample"),
     ("solve", "projections"),
     ("job",),
-    ("tools.slurm",),
+    ("tools.slurm", "tools.history"),
     ("tools.doctor", "tools.planning"),
     ("tools.scaling",),
     ("tools.report", "testing"),
@@ -85,6 +85,7 @@ ROOMS = {
         "document", "file", "target", "execution", "rehearsal", "passes", "plan", "slabs", "runner", "preview",
     ),
     "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),
+    "tools.history": ("chain", "entry"),
     "tools.doctor": ("finding", "checks", "supervisor", "probe_process", "checkup", "report"),
     "tools.planning": (
         "machine", "profile", "halos", "work", "traffic", "prediction", "advice", "run_prediction", "_loops",

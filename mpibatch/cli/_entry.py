@@ -17,6 +17,7 @@ from mpibatch.cli import (
     doctor,
     filter,
     guide,
+    history,
     info,
     key,
     logs,
@@ -36,6 +37,7 @@ from mpibatch.cli import (
 from mpibatch.cli._arguments import Parser
 from mpibatch.cli._exit import OK, USAGE_ERROR, guarded
 from mpibatch.cli._streams import Streams, streams
+from mpibatch.tools.history import entry
 from mpibatch.tools.slurm import completion
 
 if TYPE_CHECKING:
@@ -137,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
         doctor,
         scale,
         report,
+        history,
         guide,
         verdict,
     ):
@@ -200,6 +203,8 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
         code = shown.status(code)
     if args.command in ("run", "batch", "filter"):
         completion.leave(code)
+        if (ranks := completion.ranks_of_first()) is not None:
+            entry.leave(args.command, code, ranks)
     return code
 
 

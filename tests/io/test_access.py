@@ -88,7 +88,7 @@ def test_a_new_file_is_readable_by_nobody_else_for_a_moment(monkeypatch: pytest.
     opened, fsync = os.open, os.fsync
 
     def looking(path: object, *args: object, **options: object) -> int:
-        handle = opened(path, *args, **options)  # type: ignore[arg-type]
+        handle = opened(path, *args, **options)
         about = os.fstat(handle)
         if stat.S_ISREG(about.st_mode) and str(path).endswith(".part"):
             seen.append((str(path), stat.S_IMODE(about.st_mode)))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         solve,
     )
     from mpibatch.base.errors import MpibatchError, RunError, Stopped, UsageError
+    from mpibatch.base.trust.grants import grant
     from mpibatch.batch import map_items
     from mpibatch.checkpoint import Checkpoints
     from mpibatch.domain import Box, Decomposition
@@ -128,6 +129,7 @@ __all__ = [
     "fourier",
     "gather",
     "gather_all",
+    "grant",
     "halo",
     "histogram",
     "index",
@@ -198,6 +200,7 @@ if not TYPE_CHECKING:
             "batch": ("map_items",),
             "checkpoint": ("Checkpoints",),
             "domain": ("Box", "Decomposition"),
+            "base.trust.grants": ("grant",),
             "base.errors": ("MpibatchError", "RunError", "Stopped", "UsageError"),
             "fields.field": ("Field",),
             "fields.grid": ("Grid",),

@@ -23,6 +23,9 @@ import pytest
 from mpibatch.testing import Lockstep, Watchdog
 from scripts._runner.setups import SHARES, patience
 
+# No test adds to the history of whoever runs them.
+os.environ.setdefault("MPIBATCH_HISTORY", "0")
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

@@ -33,7 +33,7 @@ LAYERS = (
     ("segment", "fourier", "resample", "particles"),
     ("solve", "projections"),
     ("job",),
-    ("tools.slurm",),
+    ("tools.slurm", "tools.history"),
     ("tools.doctor", "tools.planning"),
     ("tools.scaling",),
     ("tools.report", "testing"),
@@ -46,7 +46,7 @@ ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 # Rooms and modules within a part, from the bottom up: each imports from those named before it, and from what is not
 # named. Every room of a part has its place here.
 ROOMS = {
-    "base": ("errors", "units", "progress", "timing", "tally", "compiled"),
+    "base": ("errors", "units", "progress", "trust", "timing", "tally", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "turns", "regions"),
     "supervisor": ("settings", "stacks", "page", "rank", "watch"),
     "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
@@ -86,6 +86,7 @@ ROOMS = {
         "document", "file", "target", "moves", "execution", "rehearsal", "passes", "plan", "slabs", "runner", "preview",
     ),
     "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),
+    "tools.history": ("chain", "entry"),
     "tools.doctor": ("finding", "checks", "supervisor", "probe_process", "checkup", "report"),
     "tools.planning": (
         "machine", "profile", "halos", "work", "traffic", "prediction", "advice", "run_prediction", "_loops",

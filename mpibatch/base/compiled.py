@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from mpibatch.base.errors import UsageError
 from mpibatch.base.host import home
 from mpibatch.base.timing import phase
+from mpibatch.base.trust.guards import check_guarded
 
 __all__ = [
     "cache_folder",
@@ -47,17 +48,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 CHECKS, MANY_CHECKS = 128, 1000
 LLVM_VERSIONS = range(15, 23)
 
+ROOMS = ("locks", "numba", "stencils")  # folders in the cache
+
 _interpreted = False
 _seconds = 0.0
 _depth = 0  # compiling one loop compiles those that it calls, inside it
 
 
 def cache_folder() -> Path:
-    """Return the folder of compiled code, made if need be; a private temporary one if none can be written. Local."""
+    """Return the folder of compiled code, made if need be; a private temporary one if none can be written. Local.
+
+    UsageError for one that others may write: code is loaded from it.
+    """
     named = os.environ.get("MPIBATCH_CACHE_DIR")
     base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "mpibatch"
     try:
-        base.mkdir(parents=True, exist_ok=True)
+        base.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for folder in (base, *(base / room for room in ROOMS)):
+            check_guarded(folder, "the cache of compiled code", "what it holds could be anybody's code")
         with tempfile.TemporaryFile(dir=base):
             return base
     except OSError:
@@ -101,12 +109,18 @@ def compile_seconds() -> float:
 @contextlib.contextmanager
 def _locked(name: str, shared: bool = False) -> Iterator[None]:
     folder = cache_folder() / "locks"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o755, exist_ok=True)
     with open(folder / name, "w") as lock:
         # Some parallel file systems refuse locks: then numba's own atomic renames are all there is.
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        yield
+        # Code is for this user alone to write, also where a grant lets a group write what he makes.
+        umask = os.umask(0o022)
+        os.umask(umask | 0o022)
+        try:
+            yield
+        finally:
+            os.umask(umask)
 
 
 def _is_cached(dispatcher: Any, signature: Any) -> bool:

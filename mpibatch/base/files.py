@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpibatch.base.trust import grants
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -78,19 +80,21 @@ def write_at(handle: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def keep_permissions(handle: int, target: Path, mask: int = 0) -> None:
-    """Give an open file the permissions of the one that it will replace, and `mask`. Local.
+    """Give an open file the permissions of the one that it will replace, and `mask`. Local. RunError.
 
-    Its owner and group, too, as far as this process is allowed to.
+    Its owner and group, too, as far as this process is allowed to; where a grant holds, what that says instead.
     """
-    try:
-        old = target.stat()
-    except OSError:
-        return
-    with contextlib.suppress(OSError):  # another's file: its group may be ours all the same
-        new = os.fstat(handle)
-        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-            os.fchown(handle, -1 if new.st_uid == old.st_uid else old.st_uid, old.st_gid)
-    os.fchmod(handle, stat.S_IMODE(old.st_mode) | mask)
+    given = grants.current()
+    with contextlib.suppress(OSError):
+        old, new = target.stat(), os.fstat(handle)
+        group = old.st_gid if given.group is None else new.st_gid
+        if (new.st_uid, new.st_gid) != (old.st_uid, group):
+            with contextlib.suppress(OSError):  # another's file: its group may be ours all the same
+                os.fchown(handle, -1 if new.st_uid == old.st_uid else old.st_uid, group)
+        if given.mode is None:
+            os.fchmod(handle, stat.S_IMODE(old.st_mode) | mask)
+    if given != grants.Grant():
+        grants.apply(handle, mask)
 
 
 def flush_folder(handle: int) -> None:
@@ -111,15 +115,13 @@ def replacing(path: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.", suffix=".part")
     try:
-        if target.exists():
-            keep_permissions(handle, target, mask=0o600)
-        else:
+        if not target.exists():
             umask = os.umask(0)
             os.umask(umask)
             os.fchmod(handle, 0o666 & ~umask)
+        keep_permissions(handle, target, mask=0o600)
         yield Path(name)
-        if target.exists():
-            keep_permissions(handle, target)
+        keep_permissions(handle, target)
         os.fsync(handle)
         folder = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -181,7 +181,7 @@ class Journal:
             self._take(self.path / f"part-{number:05d}{own}", os.O_RDWR | os.O_CREAT)
 
     def _take(self, path: Path, flags: int, *, is_shared: bool = False) -> None:
-        handle = os.open(path, flags | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, flags | os.O_NOFOLLOW * bool(flags & os.O_CREAT) | os.O_CLOEXEC, 0o666)
         self._holds.callback(os.close, handle)
         if not lock(handle, wait=True, shared=is_shared):
             raise RunError(f"another run is using the journal {self.path}; wait until it ends, or name another journal")

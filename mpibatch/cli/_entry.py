@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from mpibatch import __version__
 from mpibatch.base.launch import launched, let_first_speak
 from mpibatch.base.log import LEVELS, setup
+from mpibatch.base.trust.privacy import keep_private
 from mpibatch.cli import (
     batch,
     cancel,
     doctor,
     filter,
     guide,
+    history,
     info,
     key,
     logs,
@@ -36,6 +38,7 @@ from mpibatch.cli import (
 from mpibatch.cli._arguments import Parser
 from mpibatch.cli._exit import OK, USAGE_ERROR, guarded
 from mpibatch.cli._streams import Streams, streams
+from mpibatch.tools.history import entry
 from mpibatch.tools.slurm import completion
 
 if TYPE_CHECKING:
@@ -109,6 +112,11 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--identity", metavar="FILE", help="a key file for encrypted files, or fd:N (default: $MPIBATCH_IDENTITY)"
     )
+    group.add_argument(
+        "--private",
+        action="store_true",
+        help="leave names of hosts and users, and absolute paths, out of records, histories and reports",
+    )
     top = Parser(
         prog="mpibatch", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -134,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
         doctor,
         scale,
         report,
+        history,
         guide,
         verdict,
     ):
@@ -187,6 +196,8 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     if args.command is None:
         top.print_help()
         return USAGE_ERROR
+    if args.private:
+        keep_private()
     setup(args.log_level, rank=rank, size=size, quiet=args.quiet)
     if args.command not in WORKING:
         shown.be_strict()
@@ -195,6 +206,8 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
         code = shown.status(code)
     if args.command in ("run", "batch", "filter"):
         completion.leave(code)
+        if (ranks := completion.ranks_of_first()) is not None:
+            entry.leave(args.command, code, ranks)
     return code
 
 

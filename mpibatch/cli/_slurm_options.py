@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
 from mpibatch.base.log import logger
+from mpibatch.base.trust import privacy
 
 if TYPE_CHECKING:
     import argparse
@@ -22,6 +24,12 @@ def add(group: argparse._ArgumentGroup) -> None:
         group.add_argument(f"--{key}", metavar="NAME", help=f"the {noun}, in place of the profile's")
     group.add_argument(
         "--memory-limit", metavar="SIZE", help="what a filter may take on one rank beside its block, such as 4G"
+    )
+    group.add_argument(
+        "--export",
+        metavar="NAMES",
+        help="the variables of this shell that the job gets beside Slurm's own, such as HOME,LANG; or NONE (default: "
+        "those that the profile says, else all, as Slurm does)",
     )
     pinning = group.add_mutually_exclusive_group()
     pinning.add_argument(
@@ -40,8 +48,11 @@ def chosen(args: argparse.Namespace) -> Profile:
     profile = profiles.load(args.profile)
     for line in _open_places(profile):
         logger("slurm").warning("profile %s: %s", profile.name, line)
+    if args.private:
+        profile = dataclasses.replace(profile, variables={**profile.variables, privacy.VARIABLE: "1"})
     return request.with_choices(
         profile,
+        export=args.export,
         account=args.account,
         partition=args.partition,
         qos=args.qos,

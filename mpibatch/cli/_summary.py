@@ -9,7 +9,9 @@ from mpibatch.base import tally, timing
 from mpibatch.base.errors import RunError
 from mpibatch.base.launch import launched
 from mpibatch.base.units import bytes_text, plural, shape_text
+from mpibatch.io.base.names import split_path
 from mpibatch.job.file.simulation import SimulationJob
+from mpibatch.tools.history import entry
 from mpibatch.tools.slurm import completion
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
     from mpibatch.tools.planning.run_prediction import compared, predicted
 
     _check_world(comm)
+    _note(job)
     timing.reset()
     tally.reset()
     began = Begin()
@@ -74,6 +77,15 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
         line = f"  {saved.dataset:<20} {shape_text(saved.shape):>18} {saved.dtype:<8} {bytes_text(saved.bytes):>10}"
         print(f"{line}  {notes}".rstrip())
     return 0
+
+
+def _note(job: Job | SimulationJob) -> None:
+    """Keep for the history what is run."""
+    if isinstance(job, SimulationJob):
+        entry.note(job=job.source, text=job.text, inputs=(), outputs=filter(None, (job.output, job.diagnostics)))
+    else:
+        inputs = (split_path(job.input.path)[0],)
+        entry.note(job=job.source, text=job.text, inputs=inputs, outputs=(job.output.path,))
 
 
 def _step_seconds(summary: Summary) -> float:

@@ -87,6 +87,7 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.job.execution.items import ItemRun, costs, items_of
     from mpibatch.job.execution.progress import reporter
     from mpibatch.mpi import agreed, private
+    from mpibatch.tools.history import entry
     from mpibatch.tools.slurm import completion
 
     comm = private()
@@ -101,6 +102,10 @@ def execute(args: argparse.Namespace) -> int:
         hints = comm.bcast(hints, root=0)
     settings = batch.settings
     table = settings.get("table")
+    entry.note(
+        job=batch.source, text=batch.text, inputs=[str(values["item"]) for values in rows] if comm.rank == 0 else (),
+        outputs=[table] if table else (),
+    )  # fmt: skip
     with reporter(comm.rank, args.quiet) as report:
         done = map_items(
             ItemRun(batch),

@@ -100,7 +100,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.quiet:
         print(done.number)
         return 0
-    for key, value in commands.overriding().items():
+    for key, value in commands.overriding(exports=bool(profile.export)).items():
         print(f"note: {key}={value} in your environment wins over the script")
     print(
         f"job {done.number}: {requested.ranks} ranks × {requested.cpus_per_task} threads on {requested.nodes} nodes, "

@@ -9,6 +9,7 @@
 .. include:: fourier.md
 .. include:: files.md
 .. include:: secrecy.md
+.. include:: trust.md
 .. include:: jobs.md
 .. include:: batches.md
 .. include:: resuming.md

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from mpibatch.job.execution import pipeline
 from mpibatch.job.execution.progress import Report, silent
+from mpibatch.job.target import permitted
+from mpibatch.mpi import private
 
 if TYPE_CHECKING:
     from mpibatch.job.execution.pipeline import Summary
@@ -21,8 +23,10 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
 
     Raises UsageError or RunError, the same on every rank.
     """
-    if job.stream is None:
-        return pipeline.run(job, comm, report, start)
-    from mpibatch.job.slabs.stream import streamed
+    comm = private(comm)
+    with permitted(comm, job.output.permissions):
+        if job.stream is None:
+            return pipeline.run(job, comm, report, start)
+        from mpibatch.job.slabs.stream import streamed
 
-    return streamed(job, comm, report, start)
+        return streamed(job, comm, report, start)

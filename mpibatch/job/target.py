@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError
+from mpibatch.base.trust import grants
 from mpibatch.io.base.names import foreign_format
 from mpibatch.io.base.stores import check_replaceable
+from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["check_target"]
+    from mpibatch.mpi import MPI
+
+__all__ = ["check_target", "permitted"]
+
+
+@contextmanager
+def permitted(comm: MPI.Intracomm, permissions: Mapping[str, str]) -> Iterator[None]:
+    """Let all that a job writes within the block have the permissions of its output. Collective. UsageError."""
+    if not permissions:
+        yield
+        return
+    with agreed(comm, "the permissions of the output"):
+        given = grants.checked(**permissions)
+    with grants.granted(given):
+        yield
 
 
 def check_target(path: Path) -> None:

@@ -12,8 +12,8 @@ from mpibatch.apps.catalog.catalogs import Settings, make_catalog
 from mpibatch.apps.catalog.frames import catalog_frames, items_of
 from mpibatch.apps.catalog.outputs import write_maps, write_regions
 from mpibatch.cli import Parser, command_line
-from mpibatch.cli._settings import settings_of
 from mpibatch.cli._label_picture import check_picture, draw
+from mpibatch.cli._settings import settings_of
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.mpi import MPI, agreed, private

@@ -56,7 +56,7 @@ class Outlet:
         self.error: OSError | None = None
         self._path, self._place, self._is_lost = path, 0, False
         self._draft: Draft | None = drafts.get(path)
-        flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC) * is_new
+        flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT | os.O_TRUNC) * is_new
         self._image: FileImage = self._draft or PlainImage(path, flags)
 
     @contextmanager

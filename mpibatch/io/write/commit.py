@@ -220,7 +220,7 @@ def _create(target: Path, folder: int) -> int:
 
 def _locked_new(target: Path, folder: int) -> int:
     is_there = make_striped(target.with_name(target.name + PART))
-    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_NOFOLLOW if is_there else os.O_CREAT | os.O_EXCL)
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if is_there else os.O_CREAT | os.O_EXCL)
     try:
         file = os.open(target.name + PART, flags, 0o666, dir_fd=folder)
     except FileExistsError:  # another run was faster

@@ -278,7 +278,7 @@ def agreed_io(comm: MPI.Intracomm, path: str) -> Iterator[None]:
 def _check_shared(path: str, size: int) -> None:
     """Tell a folder that ranks on other nodes do not share from all other reasons why opening may fail."""
     try:
-        with open(path, "rb+") as file:  # opening, unlike asking, makes NFS look at the server
+        with open(path, "rb+", opener=_not_a_link) as file:  # opening, unlike asking, makes NFS look at the server
             seen = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         seen = -1
@@ -288,6 +288,11 @@ def _check_shared(path: str, size: int) -> None:
             f"{path} was made by rank 0 with {size} bytes, but on {MPI.Get_processor_name()} it {state}; write to a "
             "folder that all nodes share"
         )
+
+
+def _not_a_link(path: str, flags: int) -> int:
+    """Open the temporary file that rank 0 has made, and nothing that somebody has put in its place since."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _in_memory(path: str) -> bool:
@@ -312,7 +317,7 @@ def _reserve(path: str) -> None:
     fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
     if fallocate is None:
         return
-    with open(path, "rb+") as file:
+    with open(path, "rb+", opener=_not_a_link) as file:
         result = fallocate(file.fileno(), 0, ctypes.c_int64(0), ctypes.c_int64(size))
     number = ctypes.get_errno()
     if result and number in (errno.ENOSPC, errno.EDQUOT):

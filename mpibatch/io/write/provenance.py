@@ -25,6 +25,7 @@ import h5py
 
 from mpibatch import __version__
 from mpibatch.base import timing
+from mpibatch.base.trust import privacy
 from mpibatch.io.base.room import ROOM, room_for
 from mpibatch.io.seal.digests import of_field
 from mpibatch.io.write.layout import annotate
@@ -42,6 +43,7 @@ VERSIONS, RECORD = "versions", "run_record"
 PACKAGES = ("h5py", "mpi4py", "numba", "numpy", "scipy")
 # Of the batch system, where there is one.
 SLURM = ("SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_CLUSTER_NAME", "SLURM_JOB_NODELIST", "SLURM_RESTART_COUNT")
+OF_HOSTS = ("SLURM_CLUSTER_NAME", "SLURM_JOB_NODELIST")
 # Of hosts, and of ranks whose times are told one by one.
 MOST_HOSTS, MOST_RANKS = 256, 256
 MOST_TEXT = 2000  # characters of one argument or variable
@@ -84,14 +86,18 @@ def add_record(
         if comm.rank == 0:
             record = {
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                "argv": [word[:MOST_TEXT] for word in sys.argv[:100]],
+                "argv": [privacy.words(word)[:MOST_TEXT] for word in sys.argv[:100]],
                 "ranks": comm.size,
                 "hosts": hosts,
                 "decomposition": _decompositions(fields),
                 "driver": driver,
                 "hints": {name: value[:MOST_TEXT] for name, value in hints.items()},
                 "mpi": mpi_line(),
-                "slurm": {name: os.environ[name][:MOST_TEXT] for name in SLURM if name in os.environ},
+                "slurm": {
+                    name: os.environ[name][:MOST_TEXT]
+                    for name in SLURM
+                    if name in os.environ and not (privacy.is_private() and name in OF_HOSTS)
+                },
                 "seconds": seconds,
             }
             text = json.dumps(record)
@@ -107,7 +113,7 @@ def mpi_line() -> str:
 def _hosts(comm: MPI.Intracomm) -> dict[str, int]:
     """Ranks on each host, on rank 0; of very many hosts the first, and the number of the others as "(more)"."""
     hosts = hosts_of(comm)
-    counts = hosts.ranks if hosts is not None else {}
+    counts = privacy.numbered(hosts.ranks) if hosts is not None else {}
     first = dict(itertools.islice(counts.items(), MOST_HOSTS))
     return first if len(first) == len(counts) else {**first, "(more)": len(counts) - len(first)}
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
+from mpibatch.base.trust import grants
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import PREFIX, to_attributes
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
@@ -67,6 +68,9 @@ def save(
     encrypt: PathLike | None = None,
     disclose: bool = False,
     subfiles: int | Literal["node"] | None = None,
+    mode: str | int | None = None,
+    group: str | int | None = None,
+    acl: str | None = None,
     **named: Field | RegionTable,
 ) -> None:
     """Write fields and tables into one HDF5 file, or into Zarr, OME-TIFF, FITS, NIfTI or npy, all ranks at once.
@@ -124,6 +128,8 @@ def save(
         order) as a sealed file in the folder ``out.h5.subfiles``; ``out.h5`` itself then holds virtual datasets of
         them, and reads as ever, here and in other programs, as long as it lies beside its folder.
         `mpibatch.io.merge` makes one file of it. Takes the memory of one field more. HDF5 only.
+    mode, group, acl : optional
+        Who else may read and write the file, as `mpibatch.grant` has them: ``mode="0640", group="lab"``.
     **named : Field or RegionTable
         Further ones by the name of their dataset.
 
@@ -162,7 +168,9 @@ def save(
             f"cannot write {os.fspath(path)!r} without any field; give at least one: save(path, name=field)"
         )
     comm = first.grid.comm if isinstance(first, Field) else first.comm
-    with phase("io"):
+    with agreed(comm, f"writing {path}"):
+        given_to = grants.checked(mode, group, acl)
+    with grants.granted(given_to), phase("io"):
         with agreed(comm, f"writing {path}"):
             if fields and (twice := set(fields) & set(named)):
                 raise UsageError(

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.trust.grants import mode_of
 from mpibatch.io.chunks.compression import normal_compression
 from mpibatch.io.write.storage.settings import parse_stripes
 
 __all__ = [
-    "Check", "any_of", "compression", "dtype_name", "flag", "hints", "integer", "list_of", "one_of", "one_or_list",
-    "real", "region", "shown", "slices", "stripes", "text",
+    "Check", "any_of", "compression", "dtype_name", "flag", "hints", "integer", "list_of", "octal_mode", "one_of",
+    "one_or_list", "real", "region", "shown", "slices", "stripes", "text",
 ]  # fmt: skip
 
 Check = Callable[[Any], str | None]
@@ -89,6 +90,15 @@ def slices(text: str) -> tuple[slice, ...] | None:
             return None
         parts.append(slice(*(int(word) if word else None for word in words)))
     return tuple(parts)
+
+
+def octal_mode(value: Any) -> str | None:
+    """Expect the mode of a file. Local."""
+    try:
+        mode_of(value if isinstance(value, str) else "")
+    except UsageError:
+        return 'a mode in quotes: "0640", with 6 for the owner, and 0, 4 or 6 for the group and for others'
+    return None
 
 
 def integer(least: int | None = None) -> Check:

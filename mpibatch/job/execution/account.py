@@ -18,6 +18,7 @@ import numpy as np
 from mpibatch.base import tally
 from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.timing import PhaseStat, gathered
+from mpibatch.base.trust import privacy
 from mpibatch.io.write.provenance import mpi_line, versions
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def account(
             "mean": int(columns["memory"].mean()),
             "start": int(columns["start"].max()),
         },
-        "hosts": hosts.ranks,
+        "hosts": privacy.numbered(hosts.ranks),
         "binding": {"cores": hosts.cores, "shared": hosts.shared, "host_cores": os.cpu_count() or 1},
         "mpi": mpi_line(),
         "versions": json.loads(versions()),

@@ -18,6 +18,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.progress import rounds
 from mpibatch.base.progress.heartbeat import name_step
 from mpibatch.base.timing import phase
+from mpibatch.base.trust import privacy
 from mpibatch.fields.field import Field
 from mpibatch.io.base.names import foreign_format, split_path
 from mpibatch.io.seal.content import content_of
@@ -199,7 +200,7 @@ def _load(job: Job, comm: MPI.Intracomm) -> Field:
 
 def provenance(job: Job) -> dict[str, str]:
     """What the output tells of its making; not how many ranks, nor when: these do not change the bits."""
-    text = (lasting_text(job.text) if job.stream else job.text).encode("utf-8", "replace")
+    text = privacy.words(lasting_text(job.text) if job.stream else job.text).encode("utf-8", "replace")
     return {"job": text.decode()} if len(text) <= ATTRIBUTE_BYTES else {}
 
 
@@ -217,7 +218,9 @@ def _inputs(job: Job, field: Field) -> str:
 def inputs_text(job: Job, values: str, content: str | None) -> str:
     """Return which values a job began with, as JSON: their digest, and what a sealed file tells of itself. Local."""
     record = {"dataset": job.input.dataset, "values": values, "content": content}
-    return json.dumps({job.input.path: {name: value for name, value in record.items() if value is not None}})
+    return json.dumps(
+        {privacy.path_text(job.input.path): {name: value for name, value in record.items() if value is not None}}
+    )
 
 
 def apply(step: Step, values: Sequence[Value]) -> Result:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from mpibatch import __version__
 from mpibatch.base import timing
 from mpibatch.base.errors import RunError
+from mpibatch.base.trust import privacy
 from mpibatch.checkpoint.identity import fingerprint
 from mpibatch.job.execution.pipeline import ATTRIBUTE_BYTES, Saved, Summary
 from mpibatch.job.execution.progress import Report, silent
 from mpibatch.job.execution.resume import FINGERPRINT, Start, is_complete, opened
 from mpibatch.job.places import of_program
-from mpibatch.job.target import check_target
+from mpibatch.job.target import check_target, permitted
 from mpibatch.mpi import MPI, agreed, private
 from mpibatch.simulate import Simulation
 
@@ -38,6 +39,11 @@ def simulate(
     was there before.
     """
     comm = private(comm)
+    with permitted(comm, job.permissions):
+        return _simulated(job, comm, report, start)
+
+
+def _simulated(job: SimulationJob, comm: MPI.Intracomm, report: Report, start: Start) -> Summary:
     identity = identity_of(job)
     checkpoints = opened(job.checkpoint, comm, start, identity)
     with agreed(comm, f"preparing {job.output}"):
@@ -51,7 +57,7 @@ def simulate(
         return Summary((), (), job.output, (), (), was_complete=True)
     schedule, begin, written = job.schedule, time.perf_counter(), timing.spent("io")
     compiling = timing.spent("compile")
-    text = job.text if len(job.text.encode("utf-8", "replace")) <= ATTRIBUTE_BYTES else ""
+    text = privacy.words(job.text) if len(job.text.encode("utf-8", "replace")) <= ATTRIBUTE_BYTES else ""
     simulation = Simulation(
         schedule,
         output=job.output,

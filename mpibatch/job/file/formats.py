@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from mpibatch.job.document.problems import Problems
 
-__all__ = ["OUTPUT_KEYS", "Output", "check_format", "check_secrecy", "check_written"]
+__all__ = ["OUTPUT_KEYS", "PERMISSIONS", "Output", "check_format", "check_secrecy", "check_written"]
+
+
+# Of all formats.
+PERMISSIONS: Mapping[str, Key] = {
+    "mode": Key(checks.octal_mode),
+    "group": Key(checks.text),
+    "acl": Key(checks.text),
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,14 @@ class Output:
     subfiles: Any = None
     stripes: int | str | None = None
     hints: Mapping[str, Any] | None = None
+    mode: str | None = None
+    group: str | None = None
+    acl: str | None = None
+
+    @property
+    def permissions(self) -> Mapping[str, str]:
+        """What is given of `mpibatch.grant`'s parameters. Local."""
+        return {key: value for key in PERMISSIONS if (value := getattr(self, key)) is not None}
 
 
 OUTPUT_KEYS: Mapping[str, Key] = {
@@ -55,6 +71,7 @@ OUTPUT_KEYS: Mapping[str, Key] = {
     "subfiles": Key(checks.any_of(checks.one_of("node"), checks.integer(1))),
     "stripes": Key(checks.stripes),
     "hints": Key(checks.hints),
+    **PERMISSIONS,
 }
 
 # What each format has of the settings of an output; all have a path, and HDF5 all but levels.

@@ -1,7 +1,11 @@
-"""Which earlier results a step reads: those of `input`, of an expression, and those that a function takes by name."""
+"""What a pipeline reads, and which earlier results a step does.
+
+Those of its `input`, of an expression, and those that a function takes by name.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
@@ -9,9 +13,49 @@ from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, names_in, parse
 from mpibatch.job.file.functions import is_filter, results_taken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["split_fields", "step_inputs"]
+__all__ = ["Input", "split_fields", "step_inputs"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
+
+    `components` None: as saved; the colours of a picture; else 0. `region`: slices as text, None for all of it;
+    `allow`, `series`, `level`, `frame`, `channel`, `identity` are as in `mpibatch.load`; the others describe plain
+    bytes, as its `raw` does.
+    """
+
+    path: str
+    dataset: str | None = None
+    components: int | None = None
+    region: str | None = None
+    allow: Sequence[str] = ()
+    frame: int | None = None
+    channel: int | None = None
+    series: int | None = None
+    level: int | None = None
+    dtype: str | None = None
+    shape: Sequence[int] | None = None
+    offset: int | None = None
+    order: str | None = None
+    byteorder: str | None = None
+    identity: str | None = None
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What of the file is read, by `mpibatch.load`'s keywords. Local."""
+        return {"series": self.series, "level": self.level, "frame": self.frame, "channel": self.channel}
+
+    @property
+    def raw(self) -> dict[str, Any] | None:
+        """The description of plain bytes, None if there is none. Local."""
+        words = {
+            "dtype": self.dtype, "shape": self.shape, "offset": self.offset, "order": self.order,
+            "byteorder": self.byteorder,
+        }  # fmt: skip
+        return {key: value for key, value in words.items() if value is not None} or None
 
 
 def split_fields(chosen: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -19,11 +19,11 @@ from mpibatch.job.document.tables import Key, keys_of, table_of
 from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.formats import OUTPUT_KEYS, Output, check_format, check_secrecy
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
-from mpibatch.job.file.inputs import split_fields, step_inputs
+from mpibatch.job.file.inputs import Input, split_fields, step_inputs
 from mpibatch.job.file.stream import STREAM_KEYS, Streaming, check_streaming
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 __all__ = [
     "INPUT", "STEP_KEYS", "TABLES", "Checkpointing", "Input", "Job", "Output", "Step", "Supervising", "build",
@@ -32,46 +32,6 @@ __all__ = [
 
 EVERY_MINUTES = 10.0  # between checkpoints, where a job says nothing else
 INPUT = "input"  # what a step's `input` says to read the file again instead of an earlier step's result
-
-
-@dataclass(frozen=True)
-class Input:
-    """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
-
-    `components` None: as saved; the colours of a picture; else 0. `region`: slices as text, None for all of it;
-    `allow`, `series`, `level`, `frame`, `channel`, `identity` are as in `mpibatch.load`; the others describe plain
-    bytes, as its `raw` does.
-    """
-
-    path: str
-    dataset: str | None = None
-    components: int | None = None
-    region: str | None = None
-    allow: Sequence[str] = ()
-    frame: int | None = None
-    channel: int | None = None
-    series: int | None = None
-    level: int | None = None
-    dtype: str | None = None
-    shape: Sequence[int] | None = None
-    offset: int | None = None
-    order: str | None = None
-    byteorder: str | None = None
-    identity: str | None = None
-
-    @property
-    def choices(self) -> dict[str, Any]:
-        """What of the file is read, by `mpibatch.load`'s keywords. Local."""
-        return {"series": self.series, "level": self.level, "frame": self.frame, "channel": self.channel}
-
-    @property
-    def raw(self) -> dict[str, Any] | None:
-        """The description of plain bytes, None if there is none. Local."""
-        words = {
-            "dtype": self.dtype, "shape": self.shape, "offset": self.offset, "order": self.order,
-            "byteorder": self.byteorder,
-        }  # fmt: skip
-        return {key: value for key, value in words.items() if value is not None} or None
 
 
 @dataclass(frozen=True)

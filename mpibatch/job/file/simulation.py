@@ -9,7 +9,7 @@ from mpibatch.base.errors import MpibatchError, UsageError, nearest
 from mpibatch.io.base.names import SEPARATOR, user_place
 from mpibatch.job.document import checks
 from mpibatch.job.document.tables import Key, table_of
-from mpibatch.job.file.formats import check_written
+from mpibatch.job.file.formats import PERMISSIONS, check_written
 from mpibatch.job.file.programs import Program, find
 from mpibatch.job.file.schema import TABLES, Checkpointing, Supervising, checkpointing, grid_options
 from mpibatch.simulate.schedule import Every, Schedule
@@ -32,7 +32,12 @@ SIMULATION_TABLES: Mapping[str, Mapping[str, Key]] = {
         "check_every": Key(checks.integer(0)),
     },
     "grid": {key: TABLES["grid"][key] for key in ("topology", "sizes", "weights")},
-    "output": {"path": Key(checks.text, required=True, made=user_place), "record": Key(checks.flag), **_EVERY},
+    "output": {
+        "path": Key(checks.text, required=True, made=user_place),
+        "record": Key(checks.flag),
+        **_EVERY,
+        **PERMISSIONS,
+    },
     "diagnostics": {"path": Key(checks.text, made=user_place), **_EVERY},
     "checkpoint": TABLES["checkpoint"],
     "supervise": TABLES["supervise"],
@@ -54,6 +59,7 @@ class SimulationJob:
     checkpoint: Checkpointing | None = None
     record: bool = True
     supervise: Supervising = field(default_factory=Supervising)
+    permissions: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_simulation(document: Mapping[str, Any], problems: Problems, text: str = "") -> SimulationJob:
@@ -98,6 +104,7 @@ def build_simulation(document: Mapping[str, Any], problems: Problems, text: str 
         checkpoint=checkpointing(document, tables),
         record=bool(tables["output"].get("record", True)),
         supervise=Supervising(**tables["supervise"]),
+        permissions={key: tables["output"][key] for key in PERMISSIONS if key in tables["output"]},
     )
 
 

@@ -89,7 +89,7 @@ def opened(comm: MPI.Intracomm, result: Between, *, is_new: bool) -> Iterator[Wr
 
 
 def _create(result: Between) -> None:
-    file = os.open(result.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    file = os.open(result.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(file, result.nbytes)
     finally:

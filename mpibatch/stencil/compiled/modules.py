@@ -72,7 +72,7 @@ def _execute(name: str, text: str) -> types.ModuleType:
 
 def _written(name: str, text: str) -> Path:
     folder = cache_folder() / "stencils"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o755, exist_ok=True)
     path = folder / f"{name}.py"
     if path.exists() and path.stat().st_mtime == DATED and path.stat().st_size == len(text.encode()):
         return path

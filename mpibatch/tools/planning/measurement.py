@@ -22,6 +22,7 @@ import numpy as np
 from mpibatch import io
 from mpibatch.base.errors import RunError
 from mpibatch.base.host import cpu_model, usable_memory
+from mpibatch.base.trust import privacy
 from mpibatch.fields.grid import Grid
 from mpibatch.io.write.provenance import versions
 from mpibatch.job.execution.account import peak_memory
@@ -62,7 +63,7 @@ def machine_of(comm: MPI.Intracomm, folder: str, name: str | None) -> Machine:
         write, read = _files(comm, folder)
         machine = None
         if comm.rank == 0:
-            host = socket.gethostname()
+            host = privacy.host(socket.gethostname())
             machine = Machine(
                 name=name or host,
                 cores_per_node=cores(),

@@ -16,6 +16,7 @@ from typing import Any
 from mpibatch import __version__
 from mpibatch.base.errors import UsageError
 from mpibatch.base.host import cpu_model, usable_memory
+from mpibatch.base.trust.privacy import host
 
 __all__ = ["commit_here", "launcher", "machine_here", "versions_here"]
 
@@ -49,7 +50,7 @@ def launcher() -> list[str]:
 def machine_here() -> dict[str, Any]:
     """Return what this machine is: host, cpu, cores that this process may use, bytes of memory. Local."""
     cores = len(os.sched_getaffinity(0))
-    return {"host": platform.node(), "cpu": cpu_model(), "cores": cores, "memory": usable_memory()}
+    return {"host": host(platform.node()), "cpu": cpu_model(), "cores": cores, "memory": usable_memory()}
 
 
 def versions_here() -> dict[str, str]:

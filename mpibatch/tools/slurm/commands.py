@@ -149,7 +149,10 @@ def cancel(numbers: Sequence[str]) -> None:
         raise RunError(f"scancel failed: {_message(done)}")
 
 
-def overriding() -> dict[str, str]:
-    """Return the variables of the environment that sbatch prefers to a script's own lines. Local."""
-    own = {"SBATCH_DEBUG", "SBATCH_NO_REQUEUE", "SBATCH_EXPORT"}
+def overriding(*, exports: bool = False) -> dict[str, str]:
+    """Return the variables of the environment that sbatch prefers to a script's own lines. Local.
+
+    `exports`: one of them says what the job gets of the environment.
+    """
+    own = {"SBATCH_DEBUG", "SBATCH_NO_REQUEUE", *(() if exports else ("SBATCH_EXPORT",))}
     return {key: value for key, value in os.environ.items() if key.startswith("SBATCH_") and key not in own}

@@ -18,11 +18,12 @@ from mpibatch import __version__
 from mpibatch.base.json_files import write_json
 from mpibatch.base.launch import launched
 from mpibatch.base.log import logger
+from mpibatch.base.trust import privacy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["VARIABLE", "attempt_of", "is_wanted", "leave", "note", "read"]
+__all__ = ["VARIABLE", "attempt_of", "is_wanted", "leave", "note", "ranks_of_first", "read"]
 
 VARIABLE = "MPIBATCH_RECORD"
 
@@ -42,24 +43,33 @@ def note(**facts: Any) -> None:
     _noted.update(facts)
 
 
-def leave(code: int) -> None:
-    """Write the record of a run that ends with `code`, if one is asked for. Local; only rank 0 writes."""
-    path = os.environ.get(VARIABLE)
+def ranks_of_first() -> int | None:
+    """Return the number of ranks on rank 0, None elsewhere. Local."""
     module = sys.modules.get("mpi4py.MPI")
     started = module is not None and module.Is_initialized() and not module.Is_finalized()
     rank = module.COMM_WORLD.rank if module is not None and started else launched()[0]
     # Ranks that are each a world of their own are all rank 0 there; the launcher's number tells them apart.
-    if not path or rank or launched()[0]:
+    if rank or launched()[0]:
+        return None
+    return int(module.COMM_WORLD.size) if module is not None and started else 1
+
+
+def leave(code: int) -> None:
+    """Write the record of a run that ends with `code`, if one is asked for. Local; only rank 0 writes."""
+    path, ranks = os.environ.get(VARIABLE), ranks_of_first()
+    if not path or ranks is None:
         return
     record = {
         "code": code,
         **attempt_of(os.environ),
-        "ranks": module.COMM_WORLD.size if module is not None and started else 1,
+        "ranks": ranks,
         "ended": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "host": socket.gethostname(),
+        "host": privacy.host(socket.gethostname()),
         "version": __version__,
         **_noted,
     }
+    if "output" in record:
+        record["output"] = privacy.path_text(str(record["output"]))
     output = Path(str(_noted["output"])) if "output" in _noted else None
     try:
         if output is not None:

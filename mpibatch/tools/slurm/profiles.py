@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, UsageError, nearest
 from mpibatch.base.host import home
+from mpibatch.base.trust.guards import check_guarded
 from mpibatch.job.document import checks
 from mpibatch.job.document.caps import toml_document
 from mpibatch.job.document.lines import KeyPath, key_lines
@@ -27,7 +28,7 @@ from mpibatch.tools.slurm.quotes import checked
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["KEYS", "Profile", "bound", "known_profiles", "load", "parse", "size"]
+__all__ = ["KEYS", "Profile", "bound", "exported", "known_profiles", "load", "parse", "size"]
 
 SHIPPED = Path(__file__).parent / "profiles"
 
@@ -64,6 +65,7 @@ class Profile:
     container_command: tuple[str, ...] = ("apptainer", "exec")
     sbcast: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
+    export: tuple[str, ...] = ()
     # How ranks are started.
     launcher: str = "srun"
     mpi: str = ""
@@ -122,6 +124,14 @@ def _variables(value: Any) -> str | None:
     return None if good else "a table of environment variables, each a text"
 
 
+def exported(value: Any) -> str | None:
+    """Return what the variables that a job gets should look like, None if `value` does. Local."""
+    is_list = isinstance(value, list) and value and all(isinstance(v, str) and _VARIABLE.fullmatch(v) for v in value)
+    if is_list and "ALL" not in value and (value == ["NONE"] or "NONE" not in value):
+        return None
+    return 'names of variables, without values, such as ["HOME", "LANG"], or ["NONE"]'
+
+
 _TEXT, _FLAG, _WORDS = Key(checks.text), Key(checks.flag), Key(checks.list_of(checks.text))
 KEYS: Mapping[str, Key] = {
     "description": _TEXT,
@@ -138,6 +148,7 @@ KEYS: Mapping[str, Key] = {
     **dict.fromkeys(("venv", "container", "sbcast", "scratch"), _TEXT),
     "container_command": _WORDS,
     "variables": Key(_variables),
+    "export": Key(exported),
     "launcher": Key(checks.one_of("srun", "mpiexec", "mpirun")),
     "mpi": Key(checks.one_of("pmi2", "pmix", "cray_shasta", "pspmi", "none")),
     "binding": Key(checks.list_of(bound)),
@@ -168,6 +179,7 @@ def load(name: str) -> Profile:
                 f"--profile {name}: there is no profile of this name{nearest(name, known)}; or give a file"
             )
         path = known[name]
+    check_guarded(path, "the profile", "others could have their commands in your batch scripts")
     try:
         text = read_text(str(path))
     except MpibatchError as error:

@@ -6,6 +6,7 @@ rendering, so that no value can slip in as code.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,8 @@ def directives(request: Request, profile: Profile) -> Iterator[tuple[str, str]]:
         yield "mem", "0" if profile.memory == "all" else profile.memory
     if profile.memory_per_cpu:
         yield "mem-per-cpu", profile.memory_per_cpu
+    if profile.export:
+        yield "export", ",".join(profile.export)
     for option in profile.options:
         name, _, value = option.removeprefix("--").partition("=")
         yield name, value
@@ -124,4 +127,6 @@ def launcher(profile: Profile) -> list[str]:
 def _command(profile: Profile) -> list[str]:
     if profile.container:
         return [*profile.container_command, profile.container, "mpibatch"]
+    if profile.export and not profile.venv:
+        return [sys.executable, "-m", "mpibatch"]  # there may be no PATH by which it is known
     return ["mpibatch"]

@@ -88,7 +88,9 @@ class Request:
         return plain_name(self.name)
 
 
-def with_choices(profile: Profile, *, binding: Sequence[str] | None = None, **choices: str | None) -> Profile:
+def with_choices(
+    profile: Profile, *, binding: Sequence[str] | None = None, export: str | None = None, **choices: str | None
+) -> Profile:
     """Return the profile with what the user chose in its place. Local.
 
     `choices` are texts of the profile, such as its account; None and "" leave its own.
@@ -104,6 +106,11 @@ def with_choices(profile: Profile, *, binding: Sequence[str] | None = None, **ch
             if profiles.bound(checked(word, "--binding")):
                 raise UsageError(f"--binding {word}: expected {profiles.bound(word)}")
         changed = dataclasses.replace(changed, binding=tuple(binding))
+    if export is not None:
+        names = tuple(word.strip() for word in export.split(","))
+        if expected := profiles.exported([*names]):
+            raise UsageError(f"--export {export}: expected {expected}")
+        changed = dataclasses.replace(changed, export=names)
     missing = [key for key in changed.needs if not getattr(changed, key)]
     if missing:
         options = " ".join(f"{_option(key)} NAME" for key in missing)

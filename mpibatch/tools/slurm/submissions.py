@@ -52,7 +52,7 @@ def add(submission: Submission) -> None:
     """Append a submission. Local."""
     line = json.dumps(asdict(submission), ensure_ascii=False) + "\n"
     # One write to a file opened for appending: two submissions at a time do not mix.
-    handle = os.open(FOLDER / _FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    handle = os.open(FOLDER / _FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         os.write(handle, line.encode())
     finally:

@@ -99,6 +99,7 @@ class _Work:
         if not lock(handle):
             os.close(handle)
             raise is_written(target)
+        keep_permissions(handle, target, mask=0o700)  # at once: what is made in it has its group
         return cls(target, handle, overwrite)
 
     def commit(self) -> None:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["save"]
 
 LAYOUT_VERSION = 1
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 UNDER_WAY = 4  # files of a rank that are written and not on disk yet
 
 Shard = tuple[str, Extent]  # the name of its file, and what the seal is to know of it
@@ -214,7 +215,7 @@ class _Files:
         path = self._root / name
         with room_for(str(self._root), more=len(data)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._handles.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            self._handles.append(os.open(path, _NEW, 0o666))
             write_at(self._handles[-1], data, 0)
             if len(self._handles) > UNDER_WAY:
                 self._finish()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch.base.compiled import cache_folder
+from mpibatch.base.errors import UsageError
 from mpibatch.base.host import home
 from mpibatch.base.units import bytes_text
 from mpibatch.tools.doctor.checks.machine import GIBI, MEBI
@@ -166,7 +167,11 @@ def check_cache(environment: Mapping[str, str]) -> list[Finding]:
         return [error(check, message, "unset NUMBA_DISABLE_JIT")]
     named = environment.get("MPIBATCH_CACHE_DIR")
     preferred = Path(named) if named else Path(environment.get("XDG_CACHE_HOME") or home() / ".cache") / "mpibatch"
-    folder = cache_folder()
+    try:
+        folder = cache_folder()
+    except UsageError as refusal:
+        message, _, advice = str(refusal).rpartition("; ")
+        return [error(check, message, advice)]
     if folder != preferred:
         message = f"{preferred} cannot be written to: compiled code is kept in {folder}, on each host by itself"
         return [

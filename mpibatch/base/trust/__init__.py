@@ -1,0 +1,1 @@
+"""Who may read and write what this process makes, whose files it believes, and what records may tell."""

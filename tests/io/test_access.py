@@ -1,0 +1,265 @@
+"""Who may read and write new files: modes, groups, access lists; and whose files are believed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import pytest
+
+import mpibatch as mb
+from mpibatch.base.compiled import cache_folder
+from mpibatch.base.trust import guards, privacy
+from mpibatch.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOB = """\
+[simulation]
+program = "heat"
+shape = [12, 12]
+steps = 4
+
+[output]
+path = "heat.h5"
+every_steps = 2
+mode = "0640"
+
+[diagnostics]
+path = "heat.csv"
+"""
+PIPELINE = """\
+[input]
+path = "in.h5"
+
+[[step]]
+filter = "gaussian_filter"
+sigma = 1
+
+[output]
+path = "out{ending}"
+{more}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    umask = os.umask(0o022)
+    yield tmp_path
+    assert os.umask(umask) == 0o022  # every grant has ended
+
+
+def mode(path: str | Path) -> int:
+    return stat.S_IMODE(Path(path).stat().st_mode)
+
+
+def u() -> mb.Field:
+    return mb.Grid((6, 8)).from_function(lambda y, x: y * x)
+
+
+@pytest.mark.parametrize("ending", [".h5", ".zarr", ".ome.tif", ".npy", ".fits"])
+def test_a_file_has_the_mode_that_was_asked_for_whatever_was_there(ending: str) -> None:
+    name = f"u{ending}"
+    is_folder = ending == ".zarr"
+    mb.save(name, u=u())
+    assert mode(name) == (0o755 if is_folder else 0o644)
+    for given, is_set in ((0o640, 0o640), ("0600", 0o600), ("0664", 0o664), (None, 0o664)):  # None: as it was
+        if is_folder and given is None:
+            continue
+        mb.save(name, u=u(), mode=given)
+        expected = is_set | (is_set & 0o444) >> 2 if is_folder else is_set
+        assert mode(name) == expected, given
+        inner = {mode(path) for path in Path(name).rglob("*") if path.is_file()}
+        assert not inner or inner == {is_set}
+    assert not list(Path().glob("*.part"))
+
+
+def test_a_new_file_is_readable_by_nobody_else_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is looked at when it is made: by `open` of Python, and while HDF5 and MPI have it open."""
+    seen: list[tuple[str, int]] = []
+    opened, fsync = os.open, os.fsync
+
+    def looking(path: object, *args: object, **options: object) -> int:
+        handle = opened(path, *args, **options)
+        about = os.fstat(handle)
+        if stat.S_ISREG(about.st_mode) and str(path).endswith(".part"):
+            seen.append((str(path), stat.S_IMODE(about.st_mode)))
+        return handle
+
+    def syncing(handle: int) -> None:
+        seen.append(("fsync", stat.S_IMODE(os.fstat(handle).st_mode)))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "open", looking)
+    monkeypatch.setattr(os, "fsync", syncing)
+    mb.save("u.h5", u=u(), mode="0600")
+    assert len(seen) >= 2
+    assert not [entry for entry in seen if entry[1] & 0o066]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to a group that it is not in")
+def test_group_and_access_list() -> None:
+    mb.save("u.h5", u=u(), mode="0640", group=12345)
+    assert (mode("u.h5"), Path("u.h5").stat().st_gid) == (0o640, 12345)
+    mb.save("u.zarr", u=u(), group="12345")
+    assert {path.stat().st_gid for path in Path("u.zarr").rglob("*")} == {12345}
+    if shutil.which("setfacl"):
+        mb.save("a.h5", u=u(), mode="0600", acl="u:12346:r")
+        shown = subprocess.run(["getfacl", "-np", "a.h5"], capture_output=True, text=True, check=True).stdout
+        assert "user:12346:r--" in shown
+        assert "other::---" in shown
+
+
+def test_tables_checkpoints_and_the_cache_within_a_grant() -> None:
+    v = u()
+    table = mb.regionprops_table(mb.label(v > 3)[0])
+    with mb.grant(mode="0660"):
+        table.to_csv("t.csv")
+        mb.save("t.h5", t=table)
+        mb.map_items(lambda item: {"x": item}, [1, 2], journal="j", output="items.h5")
+        with mb.Checkpoints("c") as checkpoints:
+            checkpoints.save(1, {"u": v})
+    assert [mode(name) for name in ("t.csv", "t.h5", "items.h5")] == [0o660] * 3
+    assert (mode("c"), mode(next(Path("c").glob("*.h5")))) == (0o770, 0o660)
+    assert {mode(path) for path in Path("j").rglob("*") if path.is_file()} == {0o660}
+    assert not [path for path in cache_folder().rglob("*") if path.stat().st_mode & 0o022]
+
+
+def test_jobs() -> None:
+    Path("job.toml").write_text(JOB)
+    assert main(["run", "job.toml", "--quiet"]) == 0
+    assert (mode("heat.h5"), mode("heat.csv")) == (0o640, 0o640)
+    mb.save("in.h5", u=u())
+    for ending in (".h5", ".zarr", ".npy"):
+        Path("job.toml").write_text(PIPELINE.format(ending=ending, more='mode = "0600"'))
+        assert main(["run", "job.toml", "--quiet"]) == 0
+        assert mode(f"out{ending}") == (0o700 if ending == ".zarr" else 0o600)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mode = 640", "quotes"),
+        ('mode = "0477"', "6 for the owner"),
+        ('mode = "rw"', "6 for the owner"),
+        ('group = "no-such-group"', "knows no such group"),
+        ('acl = "u:me:r; rm x"', "no access list"),
+    ],
+)
+def test_what_cannot_be_meant(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    mb.save("in.h5", u=u())
+    Path("job.toml").write_text(PIPELINE.format(ending=".h5", more=line))
+    assert main(["run", "job.toml"]) == 2
+    assert words in capsys.readouterr().err
+    assert not list(Path().glob("out*"))
+
+
+def test_a_link_under_the_temporary_name_is_not_followed() -> None:
+    Path("valuable").write_text("as it was")
+    for name in ("u.h5", "u.npy", "u.zarr"):
+        Path(f"{name}.part").symlink_to("valuable")
+        mb.save(name, u=u())
+        assert not Path(f"{name}.part").is_symlink()
+    assert Path("valuable").read_text() == "as it was"
+
+
+def test_a_cache_that_others_may_write_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = folder / "cache"
+    (shared / "numba").mkdir(parents=True)
+    monkeypatch.setenv("MPIBATCH_CACHE_DIR", str(shared))
+    assert cache_folder() == shared
+    for place, bits in ((shared, 0o777), (shared, 0o1777), (shared / "numba", 0o757)):
+        place.chmod(bits)
+        with pytest.raises(mb.UsageError, match="everybody may write it") as caught:
+            cache_folder()
+        assert f"chmod go-w {place}" in str(caught.value)
+        place.chmod(0o755)
+    assert cache_folder() == shared
+
+
+def test_a_group_of_ones_own_is_nobody_else(folder: Path) -> None:
+    file = folder / "profile.toml"
+    file.write_text("")
+    file.chmod(0o664)
+    import grp
+    import pwd
+
+    user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(file.stat().st_gid)
+    is_own = (group.gr_name, group.gr_gid) == (user.pw_name, user.pw_gid) and {*group.gr_mem} <= {user.pw_name}
+    assert (guards.intruder(file) == "") == is_own
+    if os.geteuid() == 0:
+        os.chown(file, 0, 12345)
+        assert "the group 12345" in guards.intruder(file)
+        os.chown(file, 12345, 0)
+        assert "belongs to user 12345" in guards.intruder(file)
+
+
+def test_a_profile_that_others_may_write_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("job.toml").write_text(JOB)
+    Path("site.toml").write_text('mpi = "pmi2"\n')
+    command = ["submit", "job.toml", "--profile", "./site.toml", "--dry-run"]
+    assert main(command) == 0
+    Path("site.toml").chmod(0o646)
+    assert main(command) == 2
+    assert "everybody may write it (mode 0646)" in capsys.readouterr().err
+
+
+def test_a_script_passes_on_what_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("job.toml").write_text(JOB)
+    command = ["submit", "job.toml", "--profile", "generic", "--dry-run"]
+    assert main(command) == 0
+    assert "--export" not in capsys.readouterr().out
+    for given in ("NONE", "HOME,MPIBATCH_CACHE_DIR"):
+        assert main([*command, "--export", given, "--private"]) == 0
+        script = capsys.readouterr().out
+        assert f"#SBATCH --export={given}\n" in script
+        assert "export SLURM_EXPORT_ENV=ALL" in script
+        assert "export MPIBATCH_PRIVATE=1" in script
+        assert "-m mpibatch)" in script
+    for given in ("ALL", "NONE,HOME", "TOKEN=abc", "", "a b"):
+        assert main([*command, "--export", given]) == 2
+
+
+def test_records_hold_no_secrets_and_in_private_no_places(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MPIBATCH_PRIVATE", raising=False)
+    monkeypatch.setenv("MY_TOKEN", "canary-of-the-environment")
+    mb.save("in.h5", u=u())
+    text = PIPELINE.format(ending=".h5", more="").replace("in.h5", f"{folder}/in.h5")
+    Path("job.toml").write_text(text + "# password = canary-of-the-job\n")
+    command = ["mpibatch", "run", "job.toml", "--set", f"output.path={folder}/out.h5", "--quiet"]
+    monkeypatch.setattr("sys.argv", [*command, "--set", "gaussian_filter.sigma=1"])
+    for is_private in (False, True):
+        monkeypatch.setenv("MPIBATCH_RECORD", f"record-{is_private}.json")
+        if is_private:
+            monkeypatch.setattr("sys.argv", [*command, "--private"])
+        assert main([*command[1:], *(["--private"] if is_private else [])]) == 0
+        with h5py.File("out.h5") as file:
+            told = repr(dict(file.attrs)) + Path(f"record-{is_private}.json").read_text()
+        assert "canary" not in told
+        assert (str(folder) in told) is not is_private
+        assert bool(re.search(rf"['\"]{re.escape(os.uname().nodename)}['\"]", told)) is not is_private
+    assert "volume of in.h5" not in told
+    monkeypatch.delenv("MPIBATCH_PRIVATE")
+
+
+def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPIBATCH_PRIVATE", raising=False)
+    assert privacy.words("--set db_password=hunter2 sigma=2") == "--set db_password=(left out) sigma=2"
+    assert privacy.words('key = "AGE-SECRET-KEY-1ABC"') == 'key = "(left out)"'
+    plain = 'path = "/scratch/me/in.h5"\nexpression = "input /b - a / b"'
+    assert privacy.words(plain) == plain
+    monkeypatch.setenv("MPIBATCH_PRIVATE", "1")
+    assert privacy.words(plain) == 'path = "in.h5"\nexpression = "input /b - a / b"'
+    assert privacy.words("read ~/data/x.h5 and ../y.h5, --set=/a") == "read x.h5 and ../y.h5, --set=a"
+    assert privacy.user() == privacy.host("node7") == "private"
+    assert privacy.numbered({"node7": 3, "node8": 4}) == {"host 0": 3, "host 1": 4}

@@ -1,0 +1,179 @@
+"""The history: whatever is changed in it is seen, and runs that end at the same time all get into it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import mpibatch as mb
+from mpibatch.cli import main
+from mpibatch.tools.history import chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Launch
+
+JOB = """\
+[input]
+path = "in.h5"
+
+[[step]]
+filter = "gaussian_filter"
+sigma = 1
+
+[output]
+path = "out.h5"
+"""
+
+
+@pytest.fixture
+def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "h" / "history.jsonl"
+    monkeypatch.setenv("MPIBATCH_HISTORY", str(path))
+    monkeypatch.delenv("MPIBATCH_PRIVATE", raising=False)
+    return path
+
+
+def filled(path: Path, count: int = 5) -> list[bytes]:
+    for number in range(count):
+        chain.append(path, {"job": f"job {number}", "text": "ä\n" * number})
+    assert chain.verify(path) == chain.Report(count, chain.verify(path).head, ())
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def test_every_changed_byte_is_seen(history: Path) -> None:
+    whole = b"".join(filled(history, 3))
+    for place in range(0, len(whole), 3):
+        for bit in (1, 128):
+            damaged = bytearray(whole)
+            damaged[place] ^= bit
+            history.write_bytes(damaged)
+            assert chain.verify(history).problems, (place, bit)
+    history.write_bytes(whole)
+    assert not chain.verify(history).problems
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: lines[1:], "removed"),
+        (lambda lines: lines[:2] + lines[3:], "removed"),
+        (lambda lines: lines[:-1], "at the end"),
+        (lambda lines: lines[:-3], "at the end"),
+        (lambda lines: [], "are gone"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], "moved"),
+        (lambda lines: [*lines[:3], lines[4], lines[3]], "moved"),
+        (lambda lines: [*lines, lines[4]], "added"),
+        (lambda lines: [*lines[:2], b"{}\n", *lines[2:]], "no entry"),
+        (lambda lines: [line.replace(b"job 2", b"job 9") for line in lines], "was changed"),
+        (lambda lines: [line.replace(b"job 4", b"job 9") for line in lines], "at the end are changed"),
+    ],
+)
+def test_what_was_done_is_named(history: Path, change: Callable[[list[bytes]], list[bytes]], words: str) -> None:
+    history.parent.mkdir()
+    lines = filled(history)
+    history.write_bytes(b"".join(change(lines)))
+    report = chain.verify(history)
+    assert any(words in problem for problem in report.problems), report.problems
+    # What is appended later does not hide it, but for a history that begins anew.
+    if history.stat().st_size:
+        chain.append(history, {"job": "later"})
+        if "at the end" not in words:
+            assert chain.verify(history).problems
+
+
+def test_a_history_written_anew_is_seen_by_a_digest_kept_elsewhere(history: Path) -> None:
+    filled(history)
+    kept = chain.verify(history).head
+    chain.append(history, {"job": "later"})
+    assert not chain.verify(history, kept).problems
+    for path in history.parent.iterdir():
+        path.unlink()
+    chain.append(history, {"job": "another"})
+    assert not chain.verify(history).problems
+    assert "no entry has the digest" in chain.verify(history, kept).problems[0]
+
+
+def test_an_entry_that_a_crash_cut_off_is_told_and_the_next_follows(history: Path) -> None:
+    lines = filled(history)
+    history.write_bytes(b"".join(lines) + b'{"number": 6, "jo')
+    chain.append(history, {"job": "after"})
+    (problem,) = chain.verify(history).problems
+    assert "line 6 is no entry" in problem
+    assert [entry["number"] for entry in chain.entries(history)] == [1, 2, 3, 4, 5, 7]
+    # The head may be one behind: the power failed between both.
+    for path in history.parent.iterdir():
+        path.unlink()
+    filled(history, 4)
+    head = history.with_name("history.jsonl.head").read_bytes()
+    chain.append(history, {"job": "last"})
+    history.with_name("history.jsonl.head").write_bytes(head)
+    assert not chain.verify(history).problems
+
+
+def test_runs_that_end_at_the_same_time(history: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from mpibatch.tools.history.chain import append\n"
+        "for n in range(10): append(Path(sys.argv[1]), {'who': sys.argv[2], 'n': n})"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", program, str(history), str(n)]) for n in range(4)]
+    assert [process.wait(120) for process in running] == [0] * 4
+    assert chain.verify(history).problems == ()
+    known = [(entry["who"], entry["n"]) for entry in chain.entries(history)]
+    assert sorted(known) == [(str(who), n) for who in range(4) for n in range(10)]
+
+
+def test_a_link_is_not_followed_and_others_may_not_write(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    filled(history)
+    history.chmod(0o666)
+    assert "everybody may write it" in chain.verify(history).problems[0]
+    history.rename(history.with_name("other"))
+    history.symlink_to("other")
+    with pytest.raises(OSError, match="symbolic"):
+        chain.append(history, {})
+
+
+def test_the_command(history: Path, launch: Launch, capsys: pytest.CaptureFixture[str]) -> None:
+    mb.save("in.h5", u=mb.Grid((6, 8)).from_function(lambda y, x: y * x))
+    Path("job.toml").write_text(JOB)
+    assert main(["history"]) == 0
+    assert main(["history", "verify"]) == 1
+    assert launch(2, "-m", "mpibatch", "run", "job.toml", "--quiet", cwd=history.parent.parent).returncode == 0
+    assert main(["run", "job.toml", "--quiet", "--private", "--set", "output.path=there/out.h5"]) == 1  # no such folder
+    assert main(["run", "no-such.toml"]) != 0  # never began
+    assert main(["run", "job.toml", "--dry-run"]) == 0
+    capsys.readouterr()
+    assert main(["history", "--json"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["ranks"], first["code"], second["ranks"], second["code"]) == (2, 0, 1, 1)
+    (given,), (made,) = first["inputs"], first["outputs"]
+    assert given["digest"] == mb.io.verify("in.h5").content
+    assert made["digest"] == mb.io.verify("out.h5").content
+    assert (second["user"], second["host"], second["outputs"]) == ("private", "private", [])
+    assert str(history.parent.parent) not in json.dumps(second)
+    assert main(["history", "verify"]) == 0
+    digest = capsys.readouterr().out.split()[-1]
+    assert main(["history", "verify", "--head", digest]) == 0
+    history.write_bytes(history.read_bytes().replace(b'"code": 1', b'"code": 0'))
+    assert main(["history", "verify"]) == 1
+    assert main(["history", "--last", "0"]) == 2
+
+
+def test_what_fails_in_it_fails_no_run(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mb.save("in.h5", u=mb.Grid((6, 8)).zeros())
+    Path("job.toml").write_text(JOB)
+    Path("file").write_text("")
+    monkeypatch.setenv("MPIBATCH_HISTORY", str(history.parent.parent / "file" / "history"))
+    assert main(["run", "job.toml", "--quiet"]) == 0
+    monkeypatch.setenv("MPIBATCH_HISTORY", "0")
+    assert main(["run", "job.toml", "--quiet"]) == 0
+    assert main(["history"]) == 2

@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING, Any
 
 from _bench_cells import CELLS  # type: ignore[import-not-found]
 from _bench_flows import FLOWS  # type: ignore[import-not-found]
+from _bench_gravity import GRAVITY  # type: ignore[import-not-found]
 from _bench_heston import HESTON  # type: ignore[import-not-found]
 from _bench_kmers import KMERS  # type: ignore[import-not-found]
-from _bench_gravity import GRAVITY  # type: ignore[import-not-found]
 from _bench_sky import SKY  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
@@ -128,10 +128,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a tenth of the paths, and two runs of each")
     options = parser.parse_args()
-    for name, bench in (FLOWS | HESTON | SKY).items():
-    for name, bench in (FLOWS | SKY | KMERS).items():
-    for name, bench in (FLOWS | GRAVITY | SKY).items():
-    for name, bench in (FLOWS | SKY | CELLS).items():
+    for name, bench in (FLOWS | HESTON | KMERS | GRAVITY | SKY | CELLS).items():
         if options.only in name:
             bench(quick=options.quick)
     bench_risk([name for name in CASES if options.only in name], quick=options.quick)

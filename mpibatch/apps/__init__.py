@@ -8,16 +8,10 @@ A program has a docstring (the first line is its title), a dataclass ``Parameter
     mpiexec -n 4 mpibatch run heat.toml          # [simulation] program = "heat"
     mpiexec -n 4 python my_heat.py               # a copy, with my_heat.toml beside it
 
-``risk``, ``catalog`` and ``tomo`` are folders, with command lines of their own in place of job files: ``python -m
-mpibatch.apps.risk --help``.
+``tomo``, ``cells``, ``kmers``, ``risk`` and ``catalog`` are folders, with command lines of their own in place of job
+files: ``python -m mpibatch.apps.risk --help``.
 
-Programs of one file use the package as any user does, by its public names, and do not know one another. ``risk``,
-``catalog``, ``dns`` and ``nbody`` also use what is inside it, such as routes between ranks and exact sums: a copy of
-``catalog``, ``tomo`` and ``dns`` also use what is inside it, such as routes between ranks and exact sums: a copy of
-``risk``, ``catalog`` and ``cells`` are folders, with command lines of their own in place of job files: ``python -m
-mpibatch.apps.risk --help``.
-
-Programs of one file use the package as any user does, by its public names, and do not know one another. ``risk``,
-``catalog``, ``cells`` and ``dns`` also use what is inside it, such as routes between ranks and exact sums: a copy of
-these goes with the version that it was taken from.
+Programs of one file use the package as any user does, by its public names, and do not know one another. Folders also
+use what is inside it, such as routes between ranks and exact sums: a copy of one goes with the version that it was
+taken from.
 """

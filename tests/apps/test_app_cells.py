@@ -182,7 +182,9 @@ def test_a_channel_of_a_color_image(tmp_path, monkeypatch, capsys):
     assert main(["color.png", "--table", "t.csv"]) == 2
     assert "has 3 channels" in capsys.readouterr().err
     assert main(["color.png", "--table", "t.csv", "--channel", "3"]) == 2
-    assert main(["color.png", "--table", "t.csv", "--channel", "1", "--properties", "label,area"]) == 0
+    mb.save("flat.npy", flat=field(np.ones((70, 80))))
+    rest = ["--table", "t.csv", "--properties", "label,area"]
+    assert main(["color.png", *rest, "--channel", "1", "--flat", "flat.npy"]) == 0
     rows = read("t.csv")
     assert list(rows) == ["label", "area"]
     assert [*map(float, rows["area"])] == np.bincount(labels_of(array).ravel())[1:].tolist()
@@ -304,8 +306,9 @@ def test_bad_tables(tmp_path, monkeypatch, capsys):
         ("t.txt", 2, "none of the endings"),
         ("none/t.csv", 1, "no such folder"),
         ("good.h5", 2, "would be written over"),
+        ("t.h5", 2, "would both write t.h5"),
     ):
-        assert main(["good.h5", "--table", table]) == code
+        assert main(["good.h5", "--table", table, "--segments", "t.h5"]) == code
         assert words in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["good.h5"]
 

@@ -98,7 +98,7 @@ def _execute(args: argparse.Namespace) -> int:
         settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
         request = Request(settings, args.channel, args.properties)
         _check(args, comm, is_batch=is_batch)
-        items = items_of(args.images, args.labels, args.segments, args.picture)
+        items = items_of(args.images, args.labels, args.segments, args.picture, [args.table, args.summary])
     return _fields(args, comm, items, request) if is_batch else _slide(args, comm, items[0], request)
 
 
@@ -143,7 +143,7 @@ def _fields(args: argparse.Namespace, comm: MPI.Intracomm, items: Sequence[Item]
     if args.flat == MEDIAN:
         gain = mb.gather_all(gain_of(median_of(images, args.channel, args.flat_sigma, comm), MEDIAN))
     elif args.flat:
-        flat = load_image(args.flat, args.channel, comm)
+        flat = load_image(args.flat, args.channel, comm, is_light=True)
         gain = mb.gather_all(gain_of(flat, args.flat))
     batch = analyse_fields(items, request, gain, comm, ranks_per_item=args.ranks_per_field, journal=args.journal)
     rows = 0

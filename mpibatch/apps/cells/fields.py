@@ -14,7 +14,7 @@ import numpy.typing as npt
 import mpibatch as mb
 from mpibatch.apps.cells.images import load_image, load_labels
 from mpibatch.apps.cells.segmentation import Settings, corrected, segmented
-from mpibatch.apps.cells.tables import measured
+from mpibatch.apps.cells.tables import check_properties, measured
 from mpibatch.cli._label_picture import check_picture, draw
 from mpibatch.io.base.names import user_path
 from mpibatch.mpi import MPI, agreed
@@ -66,10 +66,13 @@ def is_pattern(path: str) -> bool:
     return any(sign in path.partition("::")[0] for sign in "*?")
 
 
-def items_of(images: Sequence[str], labels: str, segments: str, picture: str) -> list[Item]:
+def items_of(
+    images: Sequence[str], labels: str, segments: str, picture: str, tables: Sequence[str | None] = ()
+) -> list[Item]:
     """Return the images whose names fit, with {name} in others' names replaced by theirs. Local.
 
-    RunError, UsageError: no image fits, a file would be written twice, or over one that is read, or cannot be written.
+    RunError, UsageError: no image fits; a file would be written twice, over one that is read, or instead of one of the
+    tables; or there is no place for it.
     """
     paths: list[str] = []
     for each in images:
@@ -87,11 +90,11 @@ def items_of(images: Sequence[str], labels: str, segments: str, picture: str) ->
     for path in paths:
         name = Path(path.partition("::")[0]).name.split(".")[0]
         items.append(Item(path, *(text.replace("{name}", name) for text in (labels, segments, picture))))
-    _check_targets(items)
+    _check_targets(items, tables)
     return items
 
 
-def _check_targets(items: Sequence[Item]) -> None:
+def _check_targets(items: Sequence[Item], tables: Sequence[str | None]) -> None:
     if items[0].segments and not items[0].segments.endswith(SEGMENTS):
         raise mb.UsageError(
             f"the labels {items[0].segments} have none of the endings {', '.join(SEGMENTS)}; give them one of these"
@@ -99,13 +102,13 @@ def _check_targets(items: Sequence[Item]) -> None:
     if items[0].picture:
         check_picture(items[0].picture)
     sources = {path.partition("::")[0] for item in items for path in (item.image, item.labels)}
-    writers: dict[str, str] = {}
+    writers = {path: "the table" for path in tables if path}
     for item in items:
         for target in filter(None, (item.segments, item.picture)):
             if target in writers:
                 raise mb.UsageError(
-                    f"{writers[target]} and {item.image} would both write {target}; put {{name}} into it, and give "
-                    "images different names"
+                    f"{writers[target]} and {item.image} would both write {target}; give files different names "
+                    "({name} is that of the image)"
                 )
             if target in sources:
                 raise mb.UsageError(f"{target} is read, and would be written over; give another name")
@@ -120,6 +123,10 @@ def analysed(item: Item, request: Request, gain: Gain | None, comm: MPI.Intracom
     The threshold is NaN where labels are given.
     """
     raw = load_image(item.image, request.channel, comm)
+    with agreed(comm, "checking what is made of an image"):
+        check_properties(request.properties, raw.grid.ndim)
+        if item.picture and raw.grid.ndim != 2:
+            raise mb.UsageError(f"{item.image} has three axes, and a picture two; leave --picture out")
     image = corrected(raw, gain(raw.grid) if gain else None, request.settings)
     if item.labels:
         labels, level = load_labels(item.labels, image), np.nan
@@ -127,9 +134,6 @@ def analysed(item: Item, request: Request, gain: Gain | None, comm: MPI.Intracom
             labels = mb.segment.clear_border(labels)
     else:
         labels, level = segmented(image, request.settings)
-    with agreed(comm, "drawing cells"):
-        if item.picture and image.grid.ndim != 2:
-            raise mb.UsageError(f"{item.image} has three axes, and a picture two; leave --picture out")
     table = measured(labels, image, request.properties)
     if not item.labels:
         table.attrs["threshold"] = level

@@ -24,7 +24,7 @@ MOST = 101  # fields whose median is taken: more change it little
 
 def load_gain(path: str, channel: int | None, grid: Grid) -> Field:
     """Return the gain that an image of an empty field shows. Collective. UsageError, RunError."""
-    flat = load_image(path, channel, grid.comm)
+    flat = load_image(path, channel, grid.comm, is_light=True)
     with agreed(grid.comm, f"reading {path}"):
         if flat.shape != grid.shape:
             raise mb.UsageError(

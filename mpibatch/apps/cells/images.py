@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["load_image", "load_labels"]
 
 
-def load_image(path: str, channel: int | None, comm: MPI.Intracomm) -> Field:
-    """Return an image, or one channel of it. Collective. UsageError, RunError."""
+def load_image(path: str, channel: int | None, comm: MPI.Intracomm, *, is_light: bool = False) -> Field:
+    """Return an image, or one channel of it. Collective. UsageError, RunError.
+
+    With `is_light` an image without channels is that of all channels.
+    """
     u = mb.load(path, comm=comm)
     with agreed(comm, f"reading {path}"):
         if not isinstance(u, mb.Field):
@@ -30,7 +33,7 @@ def load_image(path: str, channel: int | None, comm: MPI.Intracomm) -> Field:
             raise mb.UsageError(
                 f"{path} has {count} channels, and cells are sought in one; name it: --channel 0 to {count - 1}"
             )
-        number = channel or 0
+        number = 0 if channel is None or (is_light and not u.components) else channel
         if not 0 <= number < count:
             raise mb.UsageError(f"{path} has no channel {number}; give --channel 0 to {count - 1}")
         if not u.components:

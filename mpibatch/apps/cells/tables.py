@@ -13,6 +13,7 @@ from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.csv_text import quoted, write_text
 from mpibatch.io.write.tables.parquet import write_parquet
 from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.measure._properties.properties import check
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.mpi import MPI
 
-__all__ = ["measured", "merged", "save_named"]
+__all__ = ["check_properties", "measured", "merged", "save_named"]
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -29,6 +30,12 @@ SHAPE = ("label", "area", "bbox", "centroid", "equivalent_diameter_area", "exten
 FLAT = ("eccentricity", "orientation", "perimeter", "solidity")  # of two axes
 INTENSITY = ("intensity_mean", "intensity_std", "intensity_min", "intensity_max")
 FIELD = "field"  # the first column of tables of many fields
+
+
+def check_properties(properties: Sequence[str], ndim: int) -> None:
+    """Refuse now columns that could not be measured in the end. Local. UsageError."""
+    if properties:
+        check(properties, ndim, has_values=True, spacing=(1.0,) * ndim)
 
 
 def measured(labels: Field, image: Field, properties: Sequence[str]) -> RegionTable:

@@ -150,7 +150,7 @@ class Particles:
         >>> position, velocity = (lattice.full(value, components=(3,)) for value in (3.5, 1.0))
         >>> particles = mb.particles.Particles(mb.Grid((4, 4, 4), periodic=True), position, velocity)
         >>> particles.kick(particles.velocity, -1.0)
-        >>> mb.max(particles.to_fields()["velocity"])
+        >>> mb.sum(particles.to_fields()["velocity"])
         0.0
         """
         from mpibatch.particles._loops import motion

@@ -87,6 +87,8 @@ def refused(launch, code: int, program: str, *settings: str) -> str:
         ("cavity", ("lattice_speed = 0.5",), "not stable"),
         ("euler", ("courant = 0.9",), "0.5 or less"),
         ("dns", ("courant = 1.5",), "1 or less"),
+        ("nbody", ("omega_matter = -0.3",), "omega_matter"),
+        ("nbody", ("particles = [0, 8, 8]",), "particles"),
         ("wave", ("shape = [12]", "sponge = 0", "length = 1.0", "speed = 1.0", "dt = 0.1"), "dt = 0.1 s is not stable"),
         (
             "wave",

@@ -288,6 +288,7 @@ APPS = {
     "grayscott": "until = 150\nshape = [30, 26]\nseeds = 2\nseed_size = 6",
     "options": "until = 0.5\nspot = [36.0]\ncells = 61",
     "dns": "until = 2\nproblem = 'turbulence'\nshape = [16, 12]\npower = 1\ndt = 0.1\nviscosity = 0.05",
+    "nbody": "until = 0.08\nshape = [8, 6, 4]\nlength = 40\ndt = 0.008",
 }
 
 

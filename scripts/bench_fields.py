@@ -5,7 +5,8 @@
   QuantLib's Monte Carlo engines, which give a price and its error. Under mpiexec ours alone, on all ranks.
 - dns-step, dns-poisson: a step of a flow in a box, against fluidsim's (pip install fluidsim fluidfft pyfftw), and its
   Poisson equation, against the transforms of scipy.fft. dns-taylor-green, dns-wave: no times, but known answers.
-- nbody-step: a step of particles and their gravity on a mesh, against a script of NumPy and scipy.fft.
+- nbody-step: a step of particles and their gravity on a mesh, against a script of NumPy and scipy.fft; under
+  mpiexec against one rank.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not

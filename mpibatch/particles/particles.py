@@ -234,7 +234,7 @@ class Particles:
             self._replace(going, arrived)
 
     def _replace(self, going: npt.NDArray[np.intp], arrived: Ints) -> None:
-        """Put rows that arrived in the places of particles that went, in ascending order. Local.
+        """Put rows that arrived in the places of particles that went, which ascend. Local.
 
         What is left of either is behind the others: particles at the end go into places that are left, or there is
         more room. So the others stay where they are.
@@ -246,9 +246,9 @@ class Particles:
                 wide = np.empty((count + count // SLACK, *old.shape[1:]), old.dtype)
                 wide[:before] = old[:before]
                 self._room[number] = wide
-        places = np.concatenate([going[:most], np.arange(before, count)])
-        for whole, columns in zip(self._room, (0, slice(1, 4), slice(4, 7)), strict=True):
-            whole[places] = arrived[:, columns].view(whole.dtype)
+        free = np.concatenate([going[:most], np.arange(before, count)])
+        for whole, values in zip(self._room, (arrived[:, 0], arrived[:, 1:4], arrived[:, 4:]), strict=True):
+            whole[free] = values.view(whole.dtype)
         left = going[most:]
         behind = np.setdiff1d(np.arange(count, before), left)
         for whole in self._room:

@@ -11,6 +11,7 @@ import mpibatch as mb
 from mpibatch.apps import nbody
 from mpibatch.apps.nbody.beginnings import beginning
 from mpibatch.apps.nbody.gravity import Gravity
+from mpibatch.mpi import MPI
 from mpibatch.simulate import Now
 
 if TYPE_CHECKING:
@@ -26,16 +27,24 @@ DT = 1e-3
 def steps(*, quick: bool) -> None:
     """Time a step of as many particles as cells, which have moved away from their lattice."""
     n = 64 if quick else 128
-    p = nbody.Parameters(shape=(n, n, n), begin=0.5)
-    grid = mb.Grid(p.shape, spacing=p.spacing, periodic=True)
-    gravity = Gravity(p, beginning(p, grid, mb.Grid(p.lattice)), {})
+    gravity = made(n)
     calls = {"ours": Timed(lambda: gravity.step(Now(0, 0.0, DT)))}
     if COMM.size == 1:
         particles = gravity.particles
         step = script(n, particles.position.copy(), particles.velocity.copy(), gravity)
         calls["script of NumPy and scipy.fft"] = Timed(step)
         forces(gravity, step())
+    else:
+        alone = made(n, MPI.COMM_SELF) if COMM.rank == 0 else None
+        calls["one rank"] = Timed(lambda: alone.step(Now(0, 0.0, DT)), is_alone=True)  # type: ignore[union-attr]
     report(f"nbody-step-{n}", timings(calls, 3 if quick else 5))
+
+
+def made(n: int, comm: MPI.Intracomm | None = None) -> Gravity:
+    """Return particles that have left their lattice. Collective."""
+    p = nbody.Parameters(shape=(n, n, n), begin=0.5)
+    grid = mb.Grid(p.shape, spacing=p.spacing, periodic=True, comm=comm)
+    return Gravity(p, beginning(p, grid, mb.Grid(p.lattice, comm=comm)), {})
 
 
 def forces(gravity: Gravity, theirs: Array) -> None:

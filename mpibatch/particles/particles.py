@@ -24,6 +24,7 @@ __all__ = ["Particles"]
 Vectors = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 COLUMNS = 7  # of a row that travels: the number, position and velocity
+SLACK = 16  # the share of room that is kept for more
 
 
 class Particles:
@@ -90,9 +91,16 @@ class Particles:
         self.grid, self.count = grid, math.prod(position.grid.shape)
         self._start, self._stop = (np.array(corner, np.int64) for corner in (grid.box.start, grid.box.stop))
         local = np.arange(position.box.size, dtype=np.int64)
-        self.ids: Ints = places(position.grid.shape, position.box, local)
-        self.position: Vectors = position.owned.reshape(-1, 3).copy()
-        self.velocity: Vectors = velocity.owned.reshape(-1, 3).copy()
+        # Numbers, positions and velocities, with some room behind.
+        self._room: list[npt.NDArray[Any]] = [
+            places(position.grid.shape, position.box, local),
+            position.owned.reshape(-1, 3).copy(),
+            velocity.owned.reshape(-1, 3).copy(),
+        ]
+        self.ids: Ints
+        self.position: Vectors
+        self.velocity: Vectors
+        self._show(len(local))
         self._migrate("given")
 
     def drift(self, factor: float) -> None:
@@ -150,7 +158,7 @@ class Particles:
         >>> position, velocity = (lattice.full(value, components=(3,)) for value in (3.5, 1.0))
         >>> particles = mb.particles.Particles(mb.Grid((4, 4, 4), periodic=True), position, velocity)
         >>> particles.kick(particles.velocity, -1.0)
-        >>> mb.max(particles.to_fields()["velocity"])
+        >>> mb.sum(particles.to_fields()["velocity"])
         0.0
         """
         from mpibatch.particles._loops import motion
@@ -223,7 +231,30 @@ class Particles:
             cells = self.position[going].astype(np.int64)
             to = owners(grid.decomposition, np.ravel_multi_index(tuple(cells.T), grid.shape).astype(np.int64))
             arrived = forward(grid.comm, to, self._rows(going))
-            stays = np.flatnonzero(~leaves)
-            self.ids = np.concatenate([self.ids[stays], arrived[:, 0]])
-            self.position = np.concatenate([self.position[stays], arrived[:, 1:4].view(np.float64)])
-            self.velocity = np.concatenate([self.velocity[stays], arrived[:, 4:].view(np.float64)])
+            self._replace(going, arrived)
+
+    def _replace(self, going: npt.NDArray[np.intp], arrived: Ints) -> None:
+        """Put rows that arrived in the places of particles that went, which ascend. Local.
+
+        What is left of either is behind the others: particles at the end go into places that are left, or there is
+        more room. So the others stay where they are.
+        """
+        before = len(self.ids)
+        count, most = before + len(arrived) - len(going), min(len(going), len(arrived))
+        if count > len(self._room[0]):
+            for number, old in enumerate(self._room):
+                wide = np.empty((count + count // SLACK, *old.shape[1:]), old.dtype)
+                wide[:before] = old[:before]
+                self._room[number] = wide
+        free = np.concatenate([going[:most], np.arange(before, count)])
+        for whole, values in zip(self._room, (arrived[:, 0], arrived[:, 1:4], arrived[:, 4:]), strict=True):
+            whole[free] = values.view(whole.dtype)
+        left = going[most:]
+        behind = np.setdiff1d(np.arange(count, before), left)
+        for whole in self._room:
+            whole[left[left < count]] = whole[behind]
+        self._show(count)
+
+    def _show(self, count: int) -> None:
+        """Let the attributes be the first so many of what there is room for. Local."""
+        self.ids, self.position, self.velocity = (whole[:count] for whole in self._room)

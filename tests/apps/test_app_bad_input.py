@@ -90,6 +90,8 @@ def refused(launch, code: int, program: str, *settings: str) -> str:
         ("mhd", ("courant = 1.5",), "1 or less"),
         ("mhd", ("gamma = 1.0",), "above 1"),
         ("heston", ("volatility = -0.25",), "volatility = -0.25"),
+        ("nbody", ("omega_matter = -0.3",), "omega_matter"),
+        ("nbody", ("particles = [0, 8, 8]",), "particles"),
         ("wave", ("shape = [12]", "sponge = 0", "length = 1.0", "speed = 1.0", "dt = 0.1"), "dt = 0.1 s is not stable"),
         (
             "wave",

@@ -290,6 +290,7 @@ APPS = {
     "dns": "until = 2\nproblem = 'turbulence'\nshape = [16, 12]\npower = 1\ndt = 0.1\nviscosity = 0.05",
     "heston": "until = 1\ncells = [8, 32]\nsteps = 30",
     "mhd": "until = 0.05\nproblem = 'orszag-tang'\nshape = [12, 10]\ncourant = 0.1",
+    "nbody": "until = 0.08\nshape = [8, 6, 4]\nlength = 40\ndt = 0.008",
 }
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
-    "OWN_PARSERS", "Array", "Format", "Scaling", "Selection", "Source", "ask", "check", "format_of", "inspect",
-    "is_pattern", "names", "read",
+    "OWN_PARSERS", "Array", "Format", "Scaling", "Selection", "Source", "ask", "check", "format_of", "inspect", "names",
+    "read",
 ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def format_of(path: str, dataset: str | None = None) -> str:
     if place.is_fifo():
         # Opening would wait for a writer, perhaps for ever.
         raise RunError(f"cannot read {path!r}: it is a pipe, which cannot be read in parts; give a file")
-    if is_pattern(path):
+    if any(letter in path for letter in _WILD) and not os.path.lexists(path):
         return "stack"
     try:
         with open(path, "rb") as file:
@@ -104,11 +104,6 @@ def format_of(path: str, dataset: str | None = None) -> str:
     if name is None:
         raise RunError(f"cannot read {path!r}: {_refusal(path, head)}")
     return name
-
-
-def is_pattern(path: str) -> bool:
-    """Whether a path stands for many files, with ``*`` or ``?``, and is not the name of one. Local."""
-    return any(letter in path for letter in _WILD) and not os.path.lexists(path)
 
 
 def _refusal(path: str, head: bytes) -> str:

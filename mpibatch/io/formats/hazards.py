@@ -109,7 +109,7 @@ def subfiles_of(dataset: Any) -> tuple[str, ...]:
     if not dataset.is_virtual:
         return ()
     parts = dataset.virtual_sources()
-    is_front = all(is_subfile(part.file_name) and "%" not in part.dset_name for part in parts)
+    is_front = bool(parts) and all(is_subfile(part.file_name) and "%" not in part.dset_name for part in parts)
     return tuple(part.file_name for part in parts) if is_front and identity_of(dataset.file.filename) else ()
 
 

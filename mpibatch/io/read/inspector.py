@@ -15,6 +15,7 @@ ranks, after the child has come back from it.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -120,15 +121,14 @@ def inspect_all(files: Sequence[str], dataset: str | None, allow: Sequence[str] 
     finally:
         child.kill()
         child.wait()
-    sources: list[Source] = []
+    replies, sources = io.BytesIO(out), list[Source]()
     for file, kind in zip(files, kinds, strict=True):
-        head, _, out = out.partition(b"\n")
-        if not head:
+        head = replies.readline()
+        if not head.endswith(b"\n"):
             raise _failure(file, kind, child.returncode, err)
         reply = json.loads(head)
-        sources.append(_told(reply, out[: reply.get("table_bytes", 0)]))
+        sources.append(_told(reply, replies.read(reply.get("table_bytes", 0))))
         check(sources[-1])
-        out = out[reply["table_bytes"] :]
     return sources
 
 

@@ -18,13 +18,13 @@ from mpibatch.fields.redistribution import scatter
 from mpibatch.io.base.names import PathLike, split_path, whole_name
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.shares import Sharing
-from mpibatch.io.formats import Source, ask, is_pattern, read
+from mpibatch.io.formats import Source, ask, read
 from mpibatch.io.formats.hazards import check_allowed
 from mpibatch.io.formats.hdf5 import chunks_of
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.inspector import inspect_safely
 from mpibatch.io.read.region import chosen_region, moved
-from mpibatch.io.read.stacks import state_of, watched
+from mpibatch.io.read.stacks import check_complete, state_of, watched
 from mpibatch.io.read.tables import check_plain, load_table
 from mpibatch.io.vault.keyring import Unlocked, take, unlocked
 from mpibatch.mpi import MPI, agreed, private
@@ -160,8 +160,7 @@ def load(
         with agreed(home, f"reading {path}"):
             file, inside = split_path(path, dataset)
             _check(grid, comm, given, whole_name(file, inside or ""))
-            is_stack = is_pattern(file)
-            seen = state_of(file, is_stack=is_stack)
+            seen = state_of(file)
             # One rank asks the file, so that all work on one answer and the file server is asked once.
             if home.rank == 0:
                 secret = unlocked(file, identity)
@@ -203,9 +202,8 @@ def _checked(result: T, comm: MPI.Intracomm, file: str, seen: tuple[int, ...] | 
     after reading: an exchange in between, whoever met it, shows on those ranks on which it fell between.
     """
     with agreed(comm, f"reading {file}"):
-        if seen is not None and state_of(file, is_stack=is_pattern(file)) != seen:
-            change = "lost or got files" if is_pattern(file) else "was replaced, or written to,"
-            raise RunError(f"{file} {change} while it was read; read it again")
+        if seen is not None and state_of(file) != seen:
+            raise RunError(f"{file} was replaced, or written to, while it was read; read it again")
     return result
 
 
@@ -269,6 +267,8 @@ def _read(source: Source, grid: Grid, halo: HaloLike, part: Sequence[range]) -> 
             selection = tuple(slice(r.start, r.stop, r.step) for r in indices)
             with watched(source, selection[0]) as known:
                 read(known, selection + behind, field.padded, field.box.slices(field.origin) + behind)
+        if grid.rank == 0:
+            check_complete(source)
     return field
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError
+from mpibatch.io.formats.pieces.stack import files_of
 from mpibatch.io.read.inspector import inspect_all
 
 if TYPE_CHECKING:
@@ -16,28 +16,30 @@ if TYPE_CHECKING:
 
     from mpibatch.io.formats import Source
 
-__all__ = ["state_of", "watched"]
+__all__ = ["check_complete", "state_of", "watched"]
 
 
-def state_of(file: str, *, is_stack: bool = False) -> tuple[int, ...] | None:
+def state_of(file: str) -> tuple[int, ...] | None:
     """Return what tells one file from another of the same name; None where this rank sees none. Local.
 
-    Of a stack the folder, which changes when a file comes, goes or is renamed. Not compared between ranks: nodes may
-    have copies of their own.
+    Not compared between ranks: nodes may have copies of their own.
     """
     try:
         # Opening, unlike asking, makes NFS look at the server; and it must not wait for the writer of a pipe.
-        place = str(Path(file).parent) if is_stack else file
-        handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         status = os.fstat(handle)
     finally:
         os.close(handle)
-    if is_stack:
-        return status.st_dev, status.st_ino, status.st_mtime_ns
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def check_complete(source: Source) -> None:
+    """Raise RunError if a stack has lost or got files since it was looked into. Local."""
+    if source.format == "stack" and sorted(files_of(source.path)) != sorted(source.attrs["files"]):
+        raise RunError(f"{source.path!r} lost or got files while it was read; read it again")
 
 
 @contextmanager

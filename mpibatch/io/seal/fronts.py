@@ -1,4 +1,4 @@
-"""The subfiles that a front file says its values lie in."""
+"""The subfiles that HDF5 would open for a front: of a forged one others than its seal tells."""
 
 from __future__ import annotations
 

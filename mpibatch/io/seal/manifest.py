@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.io.base.subfiles import is_subfile
 from mpibatch.io.seal.digests import granule
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Manifest:
         the file and however it is stored, and whatever else, such as attributes, is in the file. (That of a time
         series is another than that of the same array saved at once.)
     hashes : SHA-256 of each piece outside of all extents, see `pieces_outside`.
+    subfiles : where the values of a front lie: names relative to its folder, in order.
     """
 
     size: int
@@ -74,6 +76,7 @@ class Manifest:
     content: str
     datasets: tuple[Sealed, ...]
     hashes: tuple[bytes, ...]
+    subfiles: tuple[str, ...] = ()
 
 
 def build(
@@ -137,13 +140,15 @@ def pack(manifest: Manifest) -> bytes:
         }
         for d in manifest.datasets
     ]
-    header = {
+    header: dict[str, Any] = {
         "version": VERSION,
         "size": manifest.size,
         "byteorder": manifest.byteorder,
         "content": manifest.content,
         "datasets": datasets,
     }
+    if manifest.subfiles:
+        header["subfiles"] = manifest.subfiles
     text = json.dumps(header, separators=(",", ":")).encode()
     parts = [len(text).to_bytes(8, "little"), text]
     for d in manifest.datasets:
@@ -184,7 +189,17 @@ def parse(data: bytes, size: int) -> Manifest:
     _check(names == sorted(set(names)), "datasets twice, or out of order")
     _check((len(data) - done) % HASH_BYTES == 0, "a part of a hash")
     hashes = tuple(data[at : at + HASH_BYTES] for at in range(done, len(data), HASH_BYTES))
-    manifest = Manifest(size, header["byteorder"], header["content"], tuple(datasets), hashes)
+    subfiles = header.get("subfiles", [])
+    is_list = isinstance(subfiles, list) and all(isinstance(name, str) and is_subfile(name) for name in subfiles)
+    _check(is_list, "subfiles of another kind")
+    manifest = Manifest(
+        size=size,
+        byteorder=header["byteorder"],
+        content=header["content"],
+        datasets=tuple(datasets),
+        hashes=hashes,
+        subfiles=tuple(subfiles),
+    )
     # Not counted any further than that: a file may have holes of any size.
     pieces = itertools.islice(pieces_outside(manifest), len(hashes) + 1)
     _check(sum(1 for _ in pieces) == len(hashes), "hashes for other pieces")

@@ -49,7 +49,12 @@ class _Place:
     sha256: bytes
 
 
-def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Digests] | None = None) -> None:
+def append(
+    path: str,
+    extents: Sequence[Extent] = (),
+    values: Mapping[str, Digests] | None = None,
+    subfiles: Sequence[str] = (),
+) -> None:
     """Seal an HDF5 file that is closed for good. Local.
 
     Parameters
@@ -57,6 +62,7 @@ def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Diges
     extents : with digests, of the datasets that lie in chunks. Of others the place is asked of HDF5.
     values : the digests of all values, by dataset, as they were before they went into the file, or into its subfiles.
         Where there are none, as for small tables, they are taken from what is in the file.
+    subfiles : the names of subfiles, relative to the folder of the file.
     """
     given = dict(values or {})
     about, contiguous = _datasets(path, {extent.dataset for extent in extents}, given)
@@ -69,7 +75,7 @@ def append(path: str, extents: Sequence[Extent] = (), values: Mapping[str, Diges
         elsewhere = {name: digests for name, digests in given.items() if name not in in_one_piece}
         draft = build(size, about, [*extents, *contiguous], elsewhere)
         hashes = tuple(hash_of(image.read, start, stop) for start, stop in pieces_outside(draft))
-        data = pack(replace(draft, hashes=hashes))
+        data = pack(replace(draft, hashes=hashes, subfiles=tuple(sorted(subfiles))))
         if len(data) > MOST_BYTES:
             raise ValueError(f"the manifest of {path} takes {len(data)} bytes, more than is read again")
         data += LOCATOR.pack(MAGIC, size, len(data), hashlib.sha256(data).digest())

@@ -22,7 +22,6 @@ from mpibatch.io.base.subfiles import flaw
 from mpibatch.io.seal import folders, seal
 from mpibatch.io.seal.digests import of_words
 from mpibatch.io.seal.folders import FolderBytes
-from mpibatch.io.seal.fronts import subfiles
 from mpibatch.io.seal.hits import Broken, Hit, broken_places, joined
 from mpibatch.io.seal.manifest import Manifest, Sealed, pieces_outside
 from mpibatch.io.vault.images import image_of
@@ -139,9 +138,10 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None, *, identity: PathL
         file = user_path(file)
     report = _verified(file, comm, identity)
     names: list[str] = []
+    # No HDF5 is needed for it: the seal has the names.
     with _agreed(comm, f"verifying {file}"):
         if report.is_whole and not folders.is_store(file) and (comm is None or comm.rank == 0):
-            names = subfiles(file)
+            names = [*seal.unpack(*seal.read(file)).subfiles]
     for name in names if comm is None else comm.bcast(names, root=0):
         report = _with_subfile(report, name, comm)
     return report

@@ -19,7 +19,7 @@ from mpibatch.base.files import flush_folder, keep_permissions, lock, unlock
 from mpibatch.io.base.names import PART
 from mpibatch.io.base.obstacles import check_free, check_parent, forbidden, is_written, taken_over
 from mpibatch.io.base.room import failure
-from mpibatch.io.base.subfiles import remove_others
+from mpibatch.io.base.subfiles import folder_of, remove_others
 from mpibatch.io.seal.seal import append
 from mpibatch.io.write.storage.stripes import make_striped
 from mpibatch.mpi import MPI, agreed
@@ -137,7 +137,9 @@ class _Work:
         self._check_ours(part)
         try:
             if sealed:
-                append(whole.path, whole.extents, whole.values)
+                folder = folder_of(self.target.name)
+                subfiles = [f"{folder}/{name}" for name in whole.subfiles]
+                append(whole.path, whole.extents, whole.values, subfiles)
             if vault is not None:
                 vault.finish(whole.path, whole.extents)
             keep_permissions(self.file, self.target)

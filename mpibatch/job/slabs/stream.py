@@ -209,6 +209,7 @@ def _identity(job: Job, values: Values) -> dict[str, Any]:
         "values": asdict(values),
         "grid": {key: value for key, value in job.grid.items() if key != "topology"},
         "steps": [asdict(step) for step in job.steps],
+        "stored": [job.output.chunks, job.output.compression],
     }
 
 

@@ -17,7 +17,7 @@ from mpibatch.io.formats.source import Array, Selection, Source
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["inspect", "natural", "read"]
+__all__ = ["files_of", "inspect", "natural", "read"]
 
 MOST_FILES = 1_000_000
 EVEN = 1e-3  # how far steps between planes may differ, as a part of them
@@ -34,9 +34,14 @@ def _key(word: str) -> tuple[int, str, str]:
     return (len(digits) if word.isdecimal() else 0, digits, word)
 
 
+def files_of(path: str) -> list[str]:
+    """Return the files that a pattern stands for, in natural order. Local."""
+    return natural(file for file in glob.iglob(path) if Path(file).is_file())  # noqa: PTH207
+
+
 def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
     """Tell what a stack holds: planes along z, from the first file's header and the number of files. Local."""
-    files = natural(file for file in glob.iglob(path) if Path(file).is_file())  # noqa: PTH207
+    files = files_of(path)
     if not files:
         raise RunError(f"cannot read {path!r}: no file has such a name; check the path (the folder is {Path.cwd()})")
     if len(files) > MOST_FILES:

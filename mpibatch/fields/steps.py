@@ -21,7 +21,7 @@ from mpibatch.fields.plans import planned
 if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Step", "along_both", "both_bytes"]
+__all__ = ["AxisStep", "along_both", "both_bytes"]
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +31,7 @@ COMPUTE = phase("compute")
 
 
 @dataclass(frozen=True)
-class Step:
+class AxisStep:
     """What is done to all lines of an axis: `work` fills lines of so many cells of a dtype (see `along_lines`)."""
 
     axis: int
@@ -44,7 +44,7 @@ class Step:
         return alike(grid, [*grid.shape[: self.axis], self.cells, *grid.shape[self.axis + 1 :]])
 
 
-def along_both(u: Field, first: Step, second: Step, into: Field | None = None) -> Field | None:
+def along_both(u: Field, first: AxisStep, second: AxisStep, into: Field | None = None) -> Field | None:
     """Return a field after two steps, of which the first goes into the second a piece at a time. Collective.
 
     None, the same on all ranks, if they cannot be joined: the axis of the first must not be cut, one of both must be
@@ -99,7 +99,7 @@ class _Both:
 class _First:
     """The lines of the second axis, as the first step makes them of a field's cells."""
 
-    def __init__(self, both: _Both, owned: Array, step: Step) -> None:
+    def __init__(self, both: _Both, owned: Array, step: AxisStep) -> None:
         self.dtype, self._step, self._both = step.dtype, step, both
         (low, high), shape = both.ends, owned.shape
         between = math.prod(shape[low + 1 : high])

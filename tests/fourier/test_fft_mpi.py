@@ -18,7 +18,7 @@ from mpibatch.fields import lines, steps
 from mpibatch.fields.lines import along_lines
 from mpibatch.fields.pencils import alike, pencils
 from mpibatch.fourier._engine import chains, passes
-from mpibatch.fourier._engine.chains import Chain, chain_of
+from mpibatch.fourier._engine.chains import PencilChain, chain_of
 from mpibatch.mpi import MPI
 from tests.support.segments import field, grids
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mpibatch.fields.steps import Step
+    from mpibatch.fields.steps import AxisStep
 
 pytestmark = pytest.mark.mpi
 
@@ -110,9 +110,9 @@ def test_chains_of_pencils(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chains, "PIECE_BYTES", 3000)
     rng = np.random.default_rng(5)
     real, shape = rng.standard_normal((13, 12, 11, 2)).astype("f4"), (13, 12, 11)
-    made: list[Chain | None] = []
+    made: list[PencilChain | None] = []
 
-    def noted(u: mb.Field, steps: Sequence[Step]) -> Chain | None:
+    def noted(u: mb.Field, steps: Sequence[AxisStep]) -> PencilChain | None:
         made.append(chain_of(u, steps))
         return made[-1]
 

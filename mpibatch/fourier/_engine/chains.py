@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
     from mpibatch.fields.redistribution import Layout
-    from mpibatch.fields.steps import Step
+    from mpibatch.fields.steps import AxisStep
 
-__all__ = ["Chain", "chain_of"]
+__all__ = ["PencilChain", "chain_of"]
 
 Array = npt.NDArray[Any]
 
@@ -61,7 +61,7 @@ class _Piece:
         return self.layout.overlapping(box)
 
 
-class Chain:
+class PencilChain:
     """A planned chain; holds no field.
 
     Parameters
@@ -85,7 +85,7 @@ class Chain:
         # Before and after a step, and what is under way.
         self.bytes = 3 * itemsize * max(math.prod(layout.largest()) for layout in layouts)
 
-    def run(self, u: Field, steps: Sequence[Step]) -> Field:
+    def run(self, u: Field, steps: Sequence[AxisStep]) -> Field:
         """Return what becomes of a field. Collective."""
         array, comm = u.owned, u.grid.comm
         is_spare = False
@@ -117,7 +117,7 @@ class _Move:
     def _cut(self, layout: Turned, piece: _Piece, rank: int) -> tuple[slice, ...]:
         return piece.box(rank).slices(layout.box(rank).start)
 
-    def carry(self, comm: Any, source: Array, step: Step) -> Array:
+    def carry(self, comm: Any, source: Array, step: AxisStep) -> Array:
         """Return what a step makes of an array that is brought to the new layout. Collective."""
         ndim = len(self.shape)
         shape = (*self.shape[: step.axis], step.cells, *self.shape[step.axis + 1 :], *source.shape[ndim:])
@@ -144,7 +144,7 @@ class _Move:
         return piece, moving
 
 
-def _worked(array: Array, step: Step, *, is_spare: bool) -> Array:
+def _worked(array: Array, step: AxisStep, *, is_spare: bool) -> Array:
     """Return what a step makes of whole lines, in pieces that stay in cache; in their place where it can be. Local."""
     shape = (*array.shape[: step.axis], step.cells, *array.shape[step.axis + 1 :])
     is_same = is_spare and shape == array.shape and step.dtype == array.dtype and array.flags.c_contiguous
@@ -162,7 +162,7 @@ def _worked(array: Array, step: Step, *, is_spare: bool) -> Array:
     return result
 
 
-def chain_of(u: Field, steps: Sequence[Step]) -> Chain | None:
+def chain_of(u: Field, steps: Sequence[AxisStep]) -> PencilChain | None:
     """Return the chain of some steps, planned once; None where each axis by itself is as good. Collective."""
     axes, cells = [step.axis for step in steps], [step.cells for step in steps]
     grid = u.grid
@@ -170,11 +170,11 @@ def chain_of(u: Field, steps: Sequence[Step]) -> Chain | None:
         return None
     itemsize = math.prod(u.components) * max(u.dtype.itemsize, *(step.dtype.itemsize for step in steps))
     key = ("chain", *axes, *cells, itemsize)
-    kept: tuple[Chain | None] = planned(grid, key, lambda: (_made(grid, steps, itemsize),))
+    kept: tuple[PencilChain | None] = planned(grid, key, lambda: (_made(grid, steps, itemsize),))
     return kept[0]
 
 
-def _made(grid: Grid, steps: Sequence[Step], itemsize: int) -> Chain | None:
+def _made(grid: Grid, steps: Sequence[AxisStep], itemsize: int) -> PencilChain | None:
     axes, cells = [step.axis for step in steps], [step.cells for step in steps]
     layouts = route(Turned.of(grid.decomposition), axes, cells)
     if layouts is None:
@@ -182,4 +182,4 @@ def _made(grid: Grid, steps: Sequence[Step], itemsize: int) -> Chain | None:
     new = grid
     for step in steps:
         new = step.after(new)
-    return Chain(grid, new, layouts, axes, cells, itemsize)
+    return PencilChain(grid, new, layouts, axes, cells, itemsize)

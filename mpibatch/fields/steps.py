@@ -103,6 +103,9 @@ class _First:
         self.dtype, self._step, self._both = step.dtype, step, both
         (low, high), shape = both.ends, owned.shape
         between = math.prod(shape[low + 1 : high])
+        parts = 1 if both.lines is None or both.lines.is_local else len(both.lines.ranks)
+        # Used in turn, for each rank's lines of this piece and of the next.
+        self._buffers = [np.empty(0, self.dtype) for _ in range(1 if parts == 1 else 2 * parts)]
         self._cells = owned.reshape(
             math.prod(shape[:low]), shape[low], between, shape[high], math.prod(shape[high + 1 :])
         )
@@ -119,7 +122,12 @@ class _First:
             some = self._cells[rows.start // grains[0] : rows.stop // grains[0]]
             lines = some.reshape(*some.shape[:2], math.prod(some.shape[2:]))
             shape = (rows.stop - rows.start, *some.shape[3:])
-        made = np.empty((len(lines), cells, lines.shape[2]), self.dtype)
+        made = self._array(len(lines), cells, lines.shape[2])
         with COMPUTE:
             self._step.work(lines, made, cut)
         return made.reshape(shape)
+
+    def _array(self, *shape: int) -> Array:
+        size, buffer = math.prod(shape), self._buffers.pop(0)
+        self._buffers.append(buffer if buffer.size >= size else np.empty(size, self.dtype))
+        return self._buffers[-1][:size].reshape(shape)

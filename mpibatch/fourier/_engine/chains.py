@@ -22,7 +22,7 @@ from mpibatch.base.timing import phase
 from mpibatch.domain import Blocks, Box
 from mpibatch.domain.turns import Turned, route
 from mpibatch.fields.field import Field
-from mpibatch.fields.lines import LEAST_MESSAGE, PIECE_BYTES, columns_of, finish, start
+from mpibatch.fields.lines import LEAST_MESSAGE, PIECE_BYTES, Messages, columns_of
 from mpibatch.fields.plans import planned
 from mpibatch.fields.redistribution import Ways
 
@@ -122,26 +122,29 @@ class _Move:
         ndim = len(self.shape)
         shape = (*self.shape[: step.axis], step.cells, *self.shape[step.axis + 1 :], *source.shape[ndim:])
         target = np.empty(shape, step.dtype)
-        coming = self._start(comm, source, 0)
+        messages = Messages(comm, TAG)
+        coming = self._start(messages, source, 0)
         for number, (_, cut, _) in enumerate(self.pieces):
-            ahead = self._start(comm, source, number + 1) if number + 1 < len(self.pieces) else None
-            piece, moving = coming
-            finish(moving)
+            ahead = self._start(messages, source, number + 1) if number + 1 < len(self.pieces) else None
+            piece, memory, moving = coming
+            messages.finish(moving)
             # The axis of the step is whole, and pieces are cut along another one.
             target[(*cut[: step.axis], slice(None), *cut[step.axis + 1 :])] = _worked(piece, step, is_spare=True)
+            messages.give(memory)
             coming = ahead
         return target
 
-    def _start(self, comm: Any, source: Array, number: int) -> Any:
+    def _start(self, messages: Messages, source: Array, number: int) -> Any:
         leaving, arriving, ways = self.pieces[number]
         view = source[leaving]
-        piece = np.empty([*(c.stop - c.start for c in arriving), *source.shape[len(self.shape) :]], source.dtype)
+        shape = [*(c.stop - c.start for c in arriving), *source.shape[len(self.shape) :]]
+        piece, memory = messages.take(shape, source.dtype)
         sends = [(to, view[cut]) for to, cut in ways.sends]
         receives = [(giver, piece[cut]) for giver, cut in ways.receives]
-        moving = start(comm, sends, receives, TAG)
+        moving = messages.start(sends, receives)
         for to, cut in ways.copies:
             piece[to] = view[cut]
-        return piece, moving
+        return piece, memory, moving
 
 
 def _worked(array: Array, step: AxisStep, *, is_spare: bool) -> Array:

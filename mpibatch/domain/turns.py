@@ -63,7 +63,7 @@ class Turned:
 
     def box(self, rank: int) -> Box:
         """Return the cells that a rank owns. Local."""
-        coords = []
+        coords: list[int] = []
         for parts in reversed(self.topology):
             rank, coord = divmod(rank, parts)
             coords.insert(0, coord)

@@ -27,11 +27,11 @@ from mpibatch.mpi import MPI
 from mpibatch.mpi.transfers import MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Cut", "Made", "WholeLines", "along_lines", "columns_of", "finish", "line_bytes", "start"]
+__all__ = ["Cut", "Made", "Messages", "WholeLines", "along_lines", "columns_of", "line_bytes"]
 
 Array = npt.NDArray[Any]
 Cut = tuple[slice, slice]  # of the first and the last of three axes
@@ -52,7 +52,10 @@ class Made(Protocol):
     dtype: np.dtype[Any]
 
     def make(self, cut: Cut) -> Array:
-        """Return this rank's part of the lines of a cut, a new array. Local."""
+        """Return this rank's part of the lines of a cut. Local.
+
+        The array stays as it is while those of the next piece are made, and no longer.
+        """
 
 
 class _Side:
@@ -158,7 +161,8 @@ class _Passage:
     """One array on its way through whole lines and back."""
 
     def __init__(self, lines: WholeLines, source: Array | Made, target: Array, comm: MPI.Intracomm) -> None:
-        self.lines, self.source, self.target, self.comm = lines, source, target, comm
+        self.lines, self.source, self.target = lines, source, target
+        self.there, self.back = Messages(comm, THERE), Messages(comm, BACK)
         rows, columns = lines.cut(lines.place, 0)  # of which no later piece has more
         count = _length(rows) * _length(columns)
         old, new = lines.sides
@@ -182,10 +186,10 @@ class _Passage:
                     work(whole, result, lines.cut(lines.place, piece))
             back = self._send_back(result, piece)
             if going is not None:
-                finish(going[1])
+                self.back.finish(going[1])
             coming, going = ahead, back
         if going is not None:
-            finish(going[1])
+            self.back.finish(going[1])
 
     def _array(self, buffers: list[Array], piece: int, side: _Side) -> Array:
         """The array of whole lines of a piece of this rank's share, in the memory of one that is done with."""
@@ -208,7 +212,7 @@ class _Passage:
         if old.has_mine:
             with PACK:
                 whole[:, old.mine, :] = _lines_of(self.source, lines.cut(lines.place, piece))
-        return whole, start(self.comm, sends, receives, THERE)
+        return whole, self.there.start(sends, receives)
 
     def _send_back(self, result: Array, piece: int) -> Any:
         """Start to send to each rank its part of this rank's results, and to receive those of this rank's part."""
@@ -223,44 +227,71 @@ class _Passage:
             if new.has_cells[place] and result.size:
                 sends.append((rank, result[:, new.parts[place], :]))
             receives.append((rank, self.target[rows, :, columns]))
-        return result, start(self.comm, sends, receives, BACK)
+        return result, self.back.start(sends, receives)
 
     def _receive(self, coming: Any, side: _Side) -> Array:
-        finish(coming[1])
+        self.there.finish(coming[1])
         whole: Array = coming[0]
         assert whole.shape[1] == side.cells
         return whole
 
 
-def start(
-    comm: MPI.Intracomm, sends: list[tuple[int, Array]], receives: list[tuple[int, Array]], tag: int
-) -> tuple[list[MPI.Request], list[Array], list[tuple[Array, Array]]]:
-    """Start messages; return their requests, the buffers that must stay, and (view, buffer) to be copied at the end."""
-    requests: list[MPI.Request] = []
-    kept: list[Array] = []
-    arrived: list[tuple[Array, Array]] = []
-    for rank, view in receives:
-        if view.size:
-            buffer = view if view.flags.c_contiguous else np.empty(view.shape, view.dtype)
-            requests += [comm.Irecv(part, rank, tag) for part in _messages(buffer)]
-            if buffer is not view:
-                arrived.append((view, buffer))
-    for rank, view in sends:
-        if view.size:
-            with PACK:
-                kept.append(np.ascontiguousarray(view))
-            requests += [comm.Isend(part, rank, tag) for part in _messages(kept[-1])]
-    return requests, kept, arrived
+class Messages:
+    """Messages of views, and the memory that they pass through: used again, as the system clears all that it gives.
 
+    `start` returns what `finish` needs.
+    """
 
-def finish(moving: tuple[list[MPI.Request], list[Array], list[tuple[Array, Array]]]) -> None:
-    """Wait for the messages that `start` began, and put what came in its place."""
-    requests, _, arrived = moving
-    with HALO:
-        MPI.Request.Waitall(requests)
-    with PACK:
-        for view, buffer in arrived:
-            view[...] = buffer
+    def __init__(self, comm: MPI.Intracomm, tag: int) -> None:
+        self._comm, self._tag = comm, tag
+        self._free: list[npt.NDArray[np.uint8]] = []
+
+    def take(self, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[Array, npt.NDArray[np.uint8]]:
+        """Return an array of any values, and the memory to be given back. Local."""
+        nbytes = math.prod(shape) * dtype.itemsize
+        fitting = (number for number, memory in enumerate(self._free) if memory.size >= nbytes)
+        number = next(fitting, None)
+        memory = np.empty(nbytes, np.uint8) if number is None else self._free.pop(number)
+        return memory[:nbytes].view(dtype).reshape(shape), memory
+
+    def give(self, memory: npt.NDArray[np.uint8]) -> None:
+        """Give memory back. Local."""
+        self._free.append(memory)
+
+    def start(self, sends: list[tuple[int, Array]], receives: list[tuple[int, Array]]) -> Any:
+        """Start messages to and from ranks."""
+        requests: list[MPI.Request] = []
+        kept: list[Array] = []
+        arrived: list[tuple[Array, Array]] = []
+        for rank, view in receives:
+            if view.size:
+                buffer = view
+                if not view.flags.c_contiguous:
+                    buffer, memory = self.take(view.shape, view.dtype)
+                    arrived.append((view, buffer))
+                    kept.append(memory)
+                requests += [self._comm.Irecv(part, rank, self._tag) for part in _messages(buffer)]
+        sent = []
+        for rank, view in sends:
+            if view.size:
+                sent.append(view)
+                if not view.flags.c_contiguous:
+                    with PACK:
+                        sent[-1], memory = self.take(view.shape, view.dtype)
+                        sent[-1][...] = view
+                    kept.append(memory)
+                requests += [self._comm.Isend(part, rank, self._tag) for part in _messages(sent[-1])]
+        return requests, kept, arrived, sent
+
+    def finish(self, moving: Any) -> None:
+        """Wait for messages, and put what came in its place."""
+        requests, kept, arrived, _ = moving
+        with HALO:
+            MPI.Request.Waitall(requests)
+        with PACK:
+            for view, buffer in arrived:
+                view[...] = buffer
+        self._free += kept
 
 
 def _messages(buffer: Array) -> Iterator[list[Any]]:

@@ -17,11 +17,12 @@ from mpibatch.mpi import MPI, Transfers, agreed, transfer
 from mpibatch.mpi.transfers import MESSAGE_BYTES, Target, pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from mpibatch.domain import Decomposition
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Layout", "Ways", "gather", "gather_all", "move", "redistribute", "scatter"]
+__all__ = ["Layout", "Ways", "bring", "gather", "gather_all", "move", "redistribute", "scatter"]
 
 Array = npt.NDArray[Any]
 Cut = tuple[slice, ...]
@@ -284,3 +285,32 @@ class Ways:
 def move(comm: MPI.Intracomm, old: Layout, source: Array, new: Layout, target: Array) -> None:
     """Send every cell from its owner under `old` to its owner under `new`; those that `new` has not stay behind."""
     Ways.between(comm.rank, old, new).carry(comm, source, target)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offset:
+    """Who owns the cells of a region, which are numbered by where they shall go."""
+
+    decomposition: Decomposition
+    region: Box
+    offset: Sequence[int]
+
+    def box(self, rank: int) -> Box:
+        return _moved(self.decomposition.box(rank).intersect(self.region), self.offset, 1)
+
+    def overlapping(self, box: Box) -> Iterable[int]:
+        return self.decomposition.overlapping(_moved(box, self.offset, -1).intersect(self.region))
+
+
+def _moved(box: Box, offset: Sequence[int], sign: int) -> Box:
+    return Box(
+        tuple(low + sign * by for low, by in zip(box.start, offset, strict=True)),
+        tuple(high + sign * by for high, by in zip(box.stop, offset, strict=True)),
+    )
+
+
+def bring(u: Field, region: Box, offset: Sequence[int], target: Field) -> None:
+    """Copy the cells of a region to `target`, so much further along each axis. Collective."""
+    mine = u.box.intersect(region)
+    old = _Offset(u.grid.decomposition, region, tuple(offset))
+    move(u.grid.comm, old, u.owned[mine.slices(u.box.start)], target.grid.decomposition, target.owned)

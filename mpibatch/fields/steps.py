@@ -21,7 +21,7 @@ from mpibatch.fields.plans import planned
 if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Step", "along_both", "both_bytes"]
+__all__ = ["AxisStep", "along_both", "both_bytes"]
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +31,7 @@ COMPUTE = phase("compute")
 
 
 @dataclass(frozen=True)
-class Step:
+class AxisStep:
     """What is done to all lines of an axis: `work` fills lines of so many cells of a dtype (see `along_lines`)."""
 
     axis: int
@@ -44,7 +44,7 @@ class Step:
         return alike(grid, [*grid.shape[: self.axis], self.cells, *grid.shape[self.axis + 1 :]])
 
 
-def along_both(u: Field, first: Step, second: Step, into: Field | None = None) -> Field | None:
+def along_both(u: Field, first: AxisStep, second: AxisStep, into: Field | None = None) -> Field | None:
     """Return a field after two steps, of which the first goes into the second a piece at a time. Collective.
 
     None, the same on all ranks, if they cannot be joined: the axis of the first must not be cut, one of both must be
@@ -99,10 +99,13 @@ class _Both:
 class _First:
     """The lines of the second axis, as the first step makes them of a field's cells."""
 
-    def __init__(self, both: _Both, owned: Array, step: Step) -> None:
+    def __init__(self, both: _Both, owned: Array, step: AxisStep) -> None:
         self.dtype, self._step, self._both = step.dtype, step, both
         (low, high), shape = both.ends, owned.shape
         between = math.prod(shape[low + 1 : high])
+        parts = 1 if both.lines is None or both.lines.is_local else len(both.lines.ranks)
+        # Used in turn, for each rank's lines of this piece and of the next.
+        self._buffers = [np.empty(0, self.dtype) for _ in range(1 if parts == 1 else 2 * parts)]
         self._cells = owned.reshape(
             math.prod(shape[:low]), shape[low], between, shape[high], math.prod(shape[high + 1 :])
         )
@@ -119,7 +122,12 @@ class _First:
             some = self._cells[rows.start // grains[0] : rows.stop // grains[0]]
             lines = some.reshape(*some.shape[:2], math.prod(some.shape[2:]))
             shape = (rows.stop - rows.start, *some.shape[3:])
-        made = np.empty((len(lines), cells, lines.shape[2]), self.dtype)
+        made = self._array(len(lines), cells, lines.shape[2])
         with COMPUTE:
             self._step.work(lines, made, cut)
         return made.reshape(shape)
+
+    def _array(self, *shape: int) -> Array:
+        size, buffer = math.prod(shape), self._buffers.pop(0)
+        self._buffers.append(buffer if buffer.size >= size else np.empty(size, self.dtype))
+        return self._buffers[-1][:size].reshape(shape)

@@ -11,11 +11,10 @@ from mpibatch.base.errors import UsageError, nearest
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.fields.pencils import alike
-from mpibatch.fields.redistribution import redistribute
+from mpibatch.fields.redistribution import bring, redistribute
 from mpibatch.filters._engine.arguments import axes_of
 from mpibatch.fourier._engine.arguments import float_dtype
 from mpibatch.fourier._engine.passes import passed
-from mpibatch.fourier._engine.regions import bring
 from mpibatch.fourier.fft.complex_transforms import fftn, ifftn
 from mpibatch.fourier.fft.frequencies import next_fast_len
 from mpibatch.fourier.fft.real_transforms import irfftn, rfftn

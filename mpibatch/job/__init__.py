@@ -75,8 +75,8 @@ A pipeline whose data exceed memory goes through them in slabs along the first a
     path = "out.h5.stream"        # a folder for what lies between passes; default: beside the output
 
 The rooms, in order of dependency: ``places``; ``document`` (limits, checks, problems), ``file`` (the schema),
-``target``, ``execution`` (with MPI), ``rehearsal`` (the run's own checks, on a few cells), ``passes`` (over data
-in slabs), ``plan``, ``slabs`` (with MPI), ``runner``, ``preview``.
+``target``, ``moves`` (what steps of whole lines send), ``execution`` (with MPI), ``rehearsal`` (the run's own checks,
+on a few cells), ``passes`` (over data in slabs), ``plan``, ``slabs`` (with MPI), ``runner``, ``preview``.
 """
 
 from __future__ import annotations

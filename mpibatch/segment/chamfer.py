@@ -10,13 +10,16 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.timing import phase as timed
+from mpibatch.domain import Box
 from mpibatch.fields.field import Field, check_field
+from mpibatch.fields.grid import Grid
+from mpibatch.fields.redistribution import bring
 from mpibatch.halo import Exchange
 from mpibatch.segment._engine.relaxation import total
 from mpibatch.segment.distances import check_results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["distance_transform_cdt"]
 
@@ -57,13 +60,16 @@ def distance_transform_cdt(
     Raises
     ------
     UsageError
-        If nothing is to be returned, if the metric is none, or if an axis is periodic.
+        If nothing is to be returned, or if the metric is none.
 
     Notes
     -----
     Collective. Equal to the bit to scipy's two sweeps over the whole array, ties included. Each rank sweeps over its
     block, and again when a neighbor's cells have changed: exchanges of faces, and all-reduces, as often as the longest
     way of steps crosses from one rank to another, and one more for each of the two directions.
+
+    Along a periodic axis steps go around: they are those in the middle of three copies of the array in a row. This is
+    how they are found, with three times the memory and the time for each such axis.
 
     Method: doi:10.1145/321356.321357.
 
@@ -79,21 +85,44 @@ def distance_transform_cdt(
     """
     name = "distance_transform_cdt"
     check_field(name, input)
-    if any(input.grid.periodic):
-        raise UsageError(
-            f"{name}: the grid is periodic along {input.grid.periodic}, and steps end at walls; give a field on a grid "
-            "that is not, such as a copy of its cells, or take distance_transform_edt, which goes around"
-        )
     steps = _steps(name, metric, input.grid.ndim)
     check_results(name, return_distances, return_indices)
-    distances, sites = _swept(input, steps, return_indices)
+    is_ring = any(input.grid.periodic)
+    distances, sites = _swept(_three_turns(input) if is_ring else input, steps, return_indices)
     results = []
     if return_distances:
         results.append(distances.like(halo=0))
         results[-1].owned[...] = distances.owned
     if sites is not None:
-        results.append(_indices(sites))
+        results.append(_indices(sites, input.grid.shape))
+    if is_ring:
+        results = [_middle_turn(result, input.grid) for result in results]
     return results[0] if len(results) == 1 else tuple(results)
+
+
+def _three_turns(u: Field) -> Field:
+    """Return which cells are not 0 on a grid of three copies in a row along each periodic axis. Collective."""
+    grid, cells = u.grid, u.like(np.bool_, 0)
+    cells.owned[...] = u.owned != 0
+    turns = [range(3 if is_ring else 1) for is_ring in grid.periodic]
+    shape = [len(along) * n for along, n in zip(turns, grid.shape, strict=True)]
+    result = Field(Grid(shape, comm=grid.comm, topology=grid.topology), np.bool_, 0, u.components)
+    for turn in itertools.product(*turns):
+        bring(cells, _all_of(grid), [k * n for k, n in zip(turn, grid.shape, strict=True)], result)
+    return result
+
+
+def _middle_turn(u: Field, grid: Grid) -> Field:
+    """Return the copy in the middle, on the grid of one. Collective."""
+    result = Field(grid, u.dtype, 0, u.components)
+    back = [-n if is_ring else 0 for n, is_ring in zip(grid.shape, grid.periodic, strict=True)]
+    middle = Box(tuple(-n for n in back), tuple(n - m for n, m in zip(grid.shape, back, strict=True)))
+    bring(u, middle, back, result)
+    return result
+
+
+def _all_of(grid: Grid) -> Box:
+    return Box((0,) * grid.ndim, grid.shape)
 
 
 def _steps(name: str, metric: Any, ndim: int) -> list[Step]:
@@ -196,11 +225,11 @@ def _around(u: Field) -> Iterator[Array]:
                 yield u.padded[(slice(None),) * axis + (place,)]
 
 
-def _indices(sites: Field) -> Field:
-    """Return places in the flat global array as indices along each axis, the last component."""
+def _indices(sites: Field, shape: Sequence[int]) -> Field:
+    """Return places in the flat global array, or in copies in a row, as indices along each axis, the last component."""
     grid = sites.grid
     dtype = np.int32 if max(grid.shape) < 1 << 31 else np.int64
     result = Field(grid, dtype, 0, (*sites.components, grid.ndim))
     for axis, places in enumerate(np.unravel_index(sites.owned, grid.shape)):
-        result.owned[..., axis] = places
+        result.owned[..., axis] = places % shape[axis]
     return result

@@ -18,12 +18,15 @@ from mpibatch.fields import lines, steps
 from mpibatch.fields.lines import along_lines
 from mpibatch.fields.pencils import alike, pencils
 from mpibatch.fourier._engine import chains, passes
-from mpibatch.fourier._engine.chains import chain_of
+from mpibatch.fourier._engine.chains import PencilChain, chain_of
 from mpibatch.mpi import MPI
 from tests.support.segments import field, grids
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from mpibatch.fields.steps import AxisStep
 
 pytestmark = pytest.mark.mpi
 
@@ -104,10 +107,16 @@ def test_along_several_axes(grid: mb.Grid, seed: int, dtype: str, data: st.DataO
 
 def test_chains_of_pencils(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all ways to cut three axes: a chain wherever two are cut, with components, other lengths and halos."""
+    monkeypatch.setattr(chains, "PIECE_BYTES", 3000)
     rng = np.random.default_rng(5)
     real, shape = rng.standard_normal((13, 12, 11, 2)).astype("f4"), (13, 12, 11)
-    made = []
-    monkeypatch.setattr(passes, "chain_of", lambda u, steps: made.append(chain_of(u, steps)) or made[-1])
+    made: list[PencilChain | None] = []
+
+    def noted(u: mb.Field, steps: Sequence[AxisStep]) -> PencilChain | None:
+        made.append(chain_of(u, steps))
+        return made[-1]
+
+    monkeypatch.setattr(passes, "chain_of", noted)
     for topology in itertools.product(range(1, COMM.size + 1), repeat=3):
         if math.prod(topology) != COMM.size:
             continue

@@ -1,1 +1,1 @@
-"""What transforms share: SciPy behind one door, what they were given, passes along axes, and cells of other shapes."""
+"""What transforms share: SciPy behind one door, what they were given, passes along axes, and chains of them."""

@@ -22,7 +22,7 @@ from mpibatch.base.timing import phase
 from mpibatch.domain import Blocks, Box
 from mpibatch.domain.turns import Turned, route
 from mpibatch.fields.field import Field
-from mpibatch.fields.lines import LEAST_MESSAGE, PIECE_BYTES, columns_of, finish, start
+from mpibatch.fields.lines import LEAST_MESSAGE, PIECE_BYTES, Messages, columns_of
 from mpibatch.fields.plans import planned
 from mpibatch.fields.redistribution import Ways
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
     from mpibatch.fields.redistribution import Layout
-    from mpibatch.fields.steps import Step
+    from mpibatch.fields.steps import AxisStep
 
-__all__ = ["Chain", "chain_of"]
+__all__ = ["PencilChain", "chain_of"]
 
 Array = npt.NDArray[Any]
 
@@ -61,7 +61,7 @@ class _Piece:
         return self.layout.overlapping(box)
 
 
-class Chain:
+class PencilChain:
     """A planned chain; holds no field.
 
     Parameters
@@ -85,7 +85,7 @@ class Chain:
         # Before and after a step, and what is under way.
         self.bytes = 3 * itemsize * max(math.prod(layout.largest()) for layout in layouts)
 
-    def run(self, u: Field, steps: Sequence[Step]) -> Field:
+    def run(self, u: Field, steps: Sequence[AxisStep]) -> Field:
         """Return what becomes of a field. Collective."""
         array, comm = u.owned, u.grid.comm
         is_spare = False
@@ -117,34 +117,37 @@ class _Move:
     def _cut(self, layout: Turned, piece: _Piece, rank: int) -> tuple[slice, ...]:
         return piece.box(rank).slices(layout.box(rank).start)
 
-    def carry(self, comm: Any, source: Array, step: Step) -> Array:
+    def carry(self, comm: Any, source: Array, step: AxisStep) -> Array:
         """Return what a step makes of an array that is brought to the new layout. Collective."""
         ndim = len(self.shape)
         shape = (*self.shape[: step.axis], step.cells, *self.shape[step.axis + 1 :], *source.shape[ndim:])
         target = np.empty(shape, step.dtype)
-        coming = self._start(comm, source, 0)
+        messages = Messages(comm, TAG)
+        coming = self._start(messages, source, 0)
         for number, (_, cut, _) in enumerate(self.pieces):
-            ahead = self._start(comm, source, number + 1) if number + 1 < len(self.pieces) else None
-            piece, moving = coming
-            finish(moving)
+            ahead = self._start(messages, source, number + 1) if number + 1 < len(self.pieces) else None
+            piece, memory, moving = coming
+            messages.finish(moving)
             # The axis of the step is whole, and pieces are cut along another one.
             target[(*cut[: step.axis], slice(None), *cut[step.axis + 1 :])] = _worked(piece, step, is_spare=True)
+            messages.give(memory)
             coming = ahead
         return target
 
-    def _start(self, comm: Any, source: Array, number: int) -> Any:
+    def _start(self, messages: Messages, source: Array, number: int) -> Any:
         leaving, arriving, ways = self.pieces[number]
         view = source[leaving]
-        piece = np.empty([*(c.stop - c.start for c in arriving), *source.shape[len(self.shape) :]], source.dtype)
+        shape = [*(c.stop - c.start for c in arriving), *source.shape[len(self.shape) :]]
+        piece, memory = messages.take(shape, source.dtype)
         sends = [(to, view[cut]) for to, cut in ways.sends]
         receives = [(giver, piece[cut]) for giver, cut in ways.receives]
-        moving = start(comm, sends, receives, TAG)
+        moving = messages.start(sends, receives)
         for to, cut in ways.copies:
             piece[to] = view[cut]
-        return piece, moving
+        return piece, memory, moving
 
 
-def _worked(array: Array, step: Step, *, is_spare: bool) -> Array:
+def _worked(array: Array, step: AxisStep, *, is_spare: bool) -> Array:
     """Return what a step makes of whole lines, in pieces that stay in cache; in their place where it can be. Local."""
     shape = (*array.shape[: step.axis], step.cells, *array.shape[step.axis + 1 :])
     is_same = is_spare and shape == array.shape and step.dtype == array.dtype and array.flags.c_contiguous
@@ -162,7 +165,7 @@ def _worked(array: Array, step: Step, *, is_spare: bool) -> Array:
     return result
 
 
-def chain_of(u: Field, steps: Sequence[Step]) -> Chain | None:
+def chain_of(u: Field, steps: Sequence[AxisStep]) -> PencilChain | None:
     """Return the chain of some steps, planned once; None where each axis by itself is as good. Collective."""
     axes, cells = [step.axis for step in steps], [step.cells for step in steps]
     grid = u.grid
@@ -170,11 +173,11 @@ def chain_of(u: Field, steps: Sequence[Step]) -> Chain | None:
         return None
     itemsize = math.prod(u.components) * max(u.dtype.itemsize, *(step.dtype.itemsize for step in steps))
     key = ("chain", *axes, *cells, itemsize)
-    kept: tuple[Chain | None] = planned(grid, key, lambda: (_made(grid, steps, itemsize),))
+    kept: tuple[PencilChain | None] = planned(grid, key, lambda: (_made(grid, steps, itemsize),))
     return kept[0]
 
 
-def _made(grid: Grid, steps: Sequence[Step], itemsize: int) -> Chain | None:
+def _made(grid: Grid, steps: Sequence[AxisStep], itemsize: int) -> PencilChain | None:
     axes, cells = [step.axis for step in steps], [step.cells for step in steps]
     layouts = route(Turned.of(grid.decomposition), axes, cells)
     if layouts is None:
@@ -182,4 +185,4 @@ def _made(grid: Grid, steps: Sequence[Step], itemsize: int) -> Chain | None:
     new = grid
     for step in steps:
         new = step.after(new)
-    return Chain(grid, new, layouts, axes, cells, itemsize)
+    return PencilChain(grid, new, layouts, axes, cells, itemsize)

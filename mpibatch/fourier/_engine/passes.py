@@ -17,7 +17,7 @@ from mpibatch.base.libraries import scipy_module
 from mpibatch.fields.lines import along_lines, line_bytes
 from mpibatch.fields.pencils import alike
 from mpibatch.fields.redistribution import move
-from mpibatch.fields.steps import Step, along_both, both_bytes
+from mpibatch.fields.steps import AxisStep, along_both, both_bytes
 from mpibatch.filters._engine.memory import check_memory
 from mpibatch.fourier._engine.arguments import complex_dtype
 from mpibatch.fourier._engine.chains import chain_of
@@ -54,7 +54,7 @@ def resized(u: Field, axes: Sequence[int], sizes: Sequence[int]) -> Field:
     return result
 
 
-def through(name: str, u: Field, steps: Sequence[Step], *, is_spare: bool = False) -> Field:
+def through(name: str, u: Field, steps: Sequence[AxisStep], *, is_spare: bool = False) -> Field:
     """Return a field after steps along one axis after the other. Collective.
 
     Where several of their axes are cut, they are a chain of moves. Else, of two steps that fit one another, the first
@@ -76,18 +76,18 @@ def through(name: str, u: Field, steps: Sequence[Step], *, is_spare: bool = Fals
     return u
 
 
-def _joined(name: str, u: Field, first: Step, second: Step, *, is_spare: bool) -> Field | None:
+def _joined(name: str, u: Field, first: AxisStep, second: AxisStep, *, is_spare: bool) -> Field | None:
     check_memory(u.grid, name, both_bytes(u, second.axis), "whole lines", "take fewer ranks along the axis")
     into = _into(u, second, is_spare=is_spare and first.cells == u.grid.shape[first.axis])
     return along_both(u, first, second, into)
 
 
-def _into(u: Field, step: Step, *, is_spare: bool) -> Field | None:
+def _into(u: Field, step: AxisStep, *, is_spare: bool) -> Field | None:
     """Return the field itself if it may, and can, have the result of a step."""
     return u if is_spare and step.cells == u.grid.shape[step.axis] and step.dtype == u.dtype else None
 
 
-def complex_steps(u: Field, axes: Sequence[int], sizes: Sequence[int], factor: Any, *, forward: bool) -> list[Step]:
+def complex_steps(u: Field, axes: Sequence[int], sizes: Sequence[int], factor: Any, *, forward: bool) -> list[AxisStep]:
     """Return the steps of the complex transform along axes, unscaled but for a factor after the first. Local."""
     function = scipy_module("fft").fft if forward else scipy_module("fft").ifft
     norm = "backward" if forward else "forward"  # which scale neither
@@ -102,7 +102,7 @@ def complex_steps(u: Field, axes: Sequence[int], sizes: Sequence[int], factor: A
         if factor is not None:
             times(target, factor)
 
-    steps = [Step(axis, n, dtype, work) for axis, n in zip(axes, sizes, strict=True)]
+    steps = [AxisStep(axis, n, dtype, work) for axis, n in zip(axes, sizes, strict=True)]
     if factor is not None:
         steps[0] = replace(steps[0], work=lambda s, t, c: work(s, t, c, factor))
     return steps
@@ -120,7 +120,7 @@ def complex_passes(
 ) -> Field:
     """Return the complex transform along axes, unscaled but for a factor after the first pass. Collective.
 
-    With `is_spare`, `u` itself, a complex field without halo, is changed and returned.
+    With `is_spare`, `u` itself, a complex field without halo, is changed, and returned where its lines go home.
     """
     start = u if is_spare else resized(u, axes[1:], sizes[1:])
     return through(name, start, complex_steps(u, axes, sizes, factor, forward=forward), is_spare=is_spare)
@@ -141,7 +141,7 @@ def half_of(name: str, u: Field, axes: Sequence[int], sizes: Sequence[int], fact
 
     start = resized(u, axes[:-1], sizes[:-1])
     others = complex_steps(u, axes[:-1], sizes[:-1], None, forward=forward)
-    return through(name, start, [Step(last, n // 2 + 1, dtype, work), *others])
+    return through(name, start, [AxisStep(last, n // 2 + 1, dtype, work), *others])
 
 
 def from_half(
@@ -163,7 +163,7 @@ def from_half(
             np.multiply(target, factor, out=target)
 
     is_spare = (is_spare or start is not u) and start.dtype.kind == "c"
-    return through(name, start, [*others, Step(last, n, dtype, work)], is_spare=is_spare)
+    return through(name, start, [*others, AxisStep(last, n, dtype, work)], is_spare=is_spare)
 
 
 def times(values: Array, factor: Any) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.libraries import scipy_module
-from mpibatch.fields.steps import Step
+from mpibatch.fields.steps import AxisStep
 from mpibatch.filters._engine.arguments import whole
 from mpibatch.fourier._engine.arguments import axis_of, check_norm, extents_of, float_dtype, length_of, scale
 from mpibatch.fourier._engine.passes import fit, resized, through
@@ -87,7 +87,7 @@ class Waves:
         u = resized(u, axes[1:], sizes[1:])
         factors = [factor, *[None] * (len(axes) - 1)]
         steps = [
-            Step(axis, n, dtype, self._work(factor, is_alone=len(axes) == 1))
+            AxisStep(axis, n, dtype, self._work(factor, is_alone=len(axes) == 1))
             for axis, n, factor in zip(axes, sizes, factors, strict=True)
         ]
         return through(self.name, u, steps)

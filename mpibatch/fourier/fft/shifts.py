@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field, check_field
+from mpibatch.fields.redistribution import bring
 from mpibatch.filters._engine.arguments import axes_of
-from mpibatch.fourier._engine.regions import bring
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

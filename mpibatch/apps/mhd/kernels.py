@@ -139,8 +139,8 @@ def gas_after(q, base, fluxes, state, numbers, wide, ends):
         order = [0, 1 + a, 1 + b, 1 + c, 4]  # of the parts of a flux along a
         out = [part[along(a, 1)] for part in fluxes[a]]
         if ends[a]:
-            here = [state[n][0, 0, 0] for n in (0, 1 + a, 1 + b, 1 + c, 4, 5 + b, 5 + c)]
-            free = flux(here, state[5 + a][0, 0, 0], gamma)
+            inside = [state[n][0, 0, 0] for n in (0, 1 + a, 1 + b, 1 + c, 4, 5 + b, 5 + c)]
+            free = flux(inside, state[5 + a][0, 0, 0], gamma)
             out = [np.where(is_last(a, ends), free[n], out[n]) for n in range(5)]
         for n in range(5):
             lost[order[n]] += [(out[n] - fluxes[a][n][0, 0, 0]) * (dt / mb.spacing(a))]
@@ -269,12 +269,12 @@ def kernels(wide: tuple[bool, ...], ends: tuple[bool, ...]) -> Kernels:
         return rate_of((r, mz, my, mx, e), (bz, by, bx), gamma, wide, ends)
 
     return Kernels(
-        primitive_of,
-        conserved_of,
-        tuple(map(flux_along, range(3))),
-        tuple(map(corner_along, range(3))),
-        gas_of,
-        field_of,
-        divergence,
-        rate,
+        primitive=primitive_of,
+        conserved=conserved_of,
+        flux=tuple(map(flux_along, range(3))),
+        corner=tuple(map(corner_along, range(3))),
+        gas=gas_of,
+        field=field_of,
+        divergence=divergence,
+        rate=rate,
     )

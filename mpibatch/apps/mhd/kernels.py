@@ -147,19 +147,20 @@ def gas_after(q, base, fluxes, state, numbers, wide, ends):
     return tuple([old * base[n][0, 0, 0] + new * q[n][0, 0, 0] - sum(lost[n]) for n in range(5)])
 
 
-def turn(e, c, b, v, middles, dt, wide, ends):
+def turn(e, c, b, faces, v, middles, dt, wide, ends):
     """What the electric field along axis c has more on the upper edge along axis b, times dt / h."""
     out = e[c][along(b, 1)]
     if ends[b]:
+        # On an open wall it is as half a cell before it.
         a = 3 - b - c
-        free = electric(v, middles, c, along(b, 0))
-        if wide[a]:
-            free = 0.5 * (free + electric(v, middles, c, along(a, -1)))
+        first, _ = across(a)
+        part = faces[a][0] if c == first else faces[a][1]
+        free = part[0, 0, 0] if wide[a] else electric(v, middles, c, along(b, 0))
         out = np.where(is_last(b, ends), free, out)
     return (out - e[c][0, 0, 0]) * (dt / mb.spacing(b))
 
 
-def field_after(q, base, e, v, middles, numbers, wide, ends):
+def field_after(q, base, e, faces, v, middles, numbers, wide, ends):
     """The magnetic field on the lower faces after a stage: Faraday's law."""
     old, new, dt = numbers
     after = []
@@ -167,9 +168,9 @@ def field_after(q, base, e, v, middles, numbers, wide, ends):
         b, c = across(a)
         value = old * base[a][0, 0, 0] + new * q[a][0, 0, 0]
         if wide[b]:
-            value = value - turn(e, c, b, v, middles, dt, wide, ends)
+            value = value - turn(e, c, b, faces, v, middles, dt, wide, ends)
         if wide[c]:
-            value = value + turn(e, b, c, v, middles, dt, wide, ends)
+            value = value + turn(e, b, c, faces, v, middles, dt, wide, ends)
         after += [value]
     return tuple(after)
 
@@ -255,9 +256,9 @@ def kernels(wide: tuple[bool, ...], ends: tuple[bool, ...]) -> Kernels:
                          wide, ends)
 
     @mb.stencil
-    def field_of(bz, by, bx, bz0, by0, bx0, ez, ey, ex, vz, vy, vx, cz, cy, cx, old, new, dt):
-        return field_after((bz, by, bx), (bz0, by0, bx0), (ez, ey, ex), (vz, vy, vx), (cz, cy, cx), (old, new, dt),
-                           wide, ends)
+    def field_of(bz, by, bx, bz0, by0, bx0, ez, ey, ex, z5, z6, y5, y6, x5, x6, vz, vy, vx, cz, cy, cx, old, new, dt):
+        return field_after((bz, by, bx), (bz0, by0, bx0), (ez, ey, ex), ((z5, z6), (y5, y6), (x5, x6)),
+                           (vz, vy, vx), (cz, cy, cx), (old, new, dt), wide, ends)
     # fmt: on
 
     @mb.stencil

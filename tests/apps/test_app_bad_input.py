@@ -88,7 +88,7 @@ def refused(launch, code: int, program: str, *settings: str) -> str:
         ("euler", ("courant = 0.9",), "0.5 or less"),
         ("dns", ("courant = 1.5",), "1 or less"),
         ("mhd", ("courant = 1.5",), "1 or less"),
-        ("mhd", ("gamma = 1.0",), "above 1"),
+        ("mhd", ("gamma = 1.0",), "more than 1"),
         ("heston", ("volatility = -0.25",), "volatility = -0.25"),
         ("wave", ("shape = [12]", "sponge = 0", "length = 1.0", "speed = 1.0", "dt = 0.1"), "dt = 0.1 s is not stable"),
         (

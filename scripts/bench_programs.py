@@ -6,11 +6,12 @@ import, compiled kernels (from the cache, unless --cold), output and diagnostics
 
 - euler-sod: Sod's shock tube on 400 cells;
 - euler-shear-256: Kelvin–Helmholtz billows on 256² cells, until time 2;
+- mhd-vortices-192: Orszag's and Tang's vortices in a magnetic field on 192² cells, until time 0.5;
 - cavity-128: lid-driven cavity at Re = 1000 on 128² cells, until time 50;
 - grayscott-512: a maze that grows out of 60 squares on 512² cells, until time 6000 (F = 0.04, k = 0.06).
 
 One JSON object a line; `within_limit` tells whether the slowest run took less than two minutes. With --pictures the
-results stay in FOLDER, with a picture of the last density of the billows, and of the maze.
+results stay in FOLDER, with a picture of the last density of the billows and the vortices, and of the maze.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Case:
 
 
 SHEAR = ("simulation.problem=shear", "simulation.gamma=1.6667", "simulation.until=2", "output.every=0.5")
+VORTICES = ("simulation.problem=orszag-tang", "simulation.until=0.5", "output.every=0.5")
 MAZE = (
     "simulation.shape=[512,512]",
     "simulation.seeds=60",
@@ -53,6 +55,7 @@ MAZE = (
 CASES = {
     "euler-sod": Case("euler"),
     "euler-shear-256": Case("euler", (*SHEAR, "simulation.shape=[256,256]"), ("density", "kelvin_helmholtz.png")),
+    "mhd-vortices-192": Case("mhd", (*VORTICES, "simulation.shape=[192,192]"), ("density", "orszag_tang.png")),
     "cavity-128": Case("cavity"),
     "grayscott-512": Case("grayscott", MAZE, ("v", "grayscott.png")),
 }

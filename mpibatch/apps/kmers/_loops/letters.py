@@ -10,20 +10,8 @@ import numpy.typing as npt
 from mpibatch.base.compiled import compiled_lean
 
 __all__ = ["BASES", "BROKEN", "FASTQ", "IS_NEW", "LENGTH", "LINE", "NUMBERS", "PHASE", "PLACE", "QUALITY", "RECORDS"]
-__all__ += [
-    "END",
-    "FOREIGN",
-    "GAP",
-    "HEAD",
-    "LETTER",
-    "LETTERS",
-    "MARKS",
-    "NO_HEAD",
-    "NO_PLUS",
-    "OTHER_LENGTH",
-    "RETURN",
-]
-__all__ += ["encode"]
+__all__ += ["END", "FOREIGN", "GAP", "HEAD", "LETTER", "LETTERS", "MARKS", "RETURN"]
+__all__ += ["NO_HEAD", "NO_PLUS", "OTHER_LENGTH", "encode"]
 
 Bytes = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.uint64]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled_lean
 
-__all__ = ["MEASURES", "measure"]
+__all__ = ["CONTAINED", "CONTAINMENT", "DISTANCE", "JACCARD", "MEASURES", "measure"]
 
 Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]

@@ -6,6 +6,8 @@
 - dns-step, dns-poisson: a step of a flow in a box, against fluidsim's (pip install fluidsim fluidfft pyfftw), and its
   Poisson equation, against the transforms of scipy.fft. dns-taylor-green, dns-wave: no times, but known answers.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
+- tomo-fbp, tomo-job: back-projection against scikit-image's iradon; and a scan's way from file to table, against a
+  script of SciPy, scikit-image and joblib on as many cores as there are ranks.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not
 installed is named as missing.
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from _bench_flows import FLOWS  # type: ignore[import-not-found]
 from _bench_sky import SKY  # type: ignore[import-not-found]
+from _bench_tomo import TOMO  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.positions import Position
@@ -117,7 +120,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a tenth of the paths, and two runs of each")
     options = parser.parse_args()
-    for name, bench in (FLOWS | SKY).items():
+    for name, bench in (FLOWS | SKY | TOMO).items():
         if options.only in name:
             bench(quick=options.quick)
     bench_risk([name for name in CASES if options.only in name], quick=options.quick)

@@ -72,8 +72,8 @@ def test_centers_of_half_and_whole_turns() -> None:
         angles = np.linspace(0, arc, many, endpoint=endpoint)
         sinogram = ndimage.shift(transform.radon(image, angles), (center - 32, 0), order=1)
         noise = RNG.normal(0, 0.1, (3, *sinogram.shape))
-        found = find_center(field((sinogram + noise).astype("f4")), angles)
-        assert abs(found - center) < 0.1, (arc, many)
+        ours = find_center(field((sinogram + noise).astype("f4")), angles)
+        assert abs(ours - center) < 0.1, (arc, many)
     assert half_turns(np.array([0.0, 90.0, 180.0])) == [(0, ((2, 1.0),)), (2, ((0, 1.0),))]
     assert half_turns(np.array([0.0, 60.0, 120.0])) == [(0, ((2, 2.0), (1, -1.0))), (2, ((0, 2.0), (1, -1.0)))]
 

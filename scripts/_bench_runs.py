@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 COMM = MPI.COMM_WORLD
-PEERS = ("astra-toolbox", "connected-components-3d", "devito", "lbmpy", "pystencils", "scikit-image", "scipy")
+PEERS = ("astra-toolbox", "connected-components-3d", "devito", "joblib", "lbmpy", "pystencils", "scikit-image", "scipy")
 POLL = 5e-4  # seconds between looks of a rank that waits
 
 

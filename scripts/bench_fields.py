@@ -14,6 +14,8 @@
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
 - cells: from a mosaic of nuclei to their table, against a script with scipy and scikit-image; cells-table: labels and
   their table alone, against dask-image on one thread.
+- tomo-fbp, tomo-job: back-projection against scikit-image's iradon; and a scan's way from file to table, against a
+  script of SciPy, scikit-image and joblib on as many cores as there are ranks.
 
 One JSON object a line; `ratio` is the peer's time over ours, so that more than 1 is faster. A peer that is not
 installed is named as missing.
@@ -37,6 +39,7 @@ from _bench_gravity import GRAVITY  # type: ignore[import-not-found]
 from _bench_heston import HESTON  # type: ignore[import-not-found]
 from _bench_kmers import KMERS  # type: ignore[import-not-found]
 from _bench_sky import SKY  # type: ignore[import-not-found]
+from _bench_tomo import TOMO  # type: ignore[import-not-found]
 
 from mpibatch.apps.risk.book import Book, Settings
 from mpibatch.apps.risk.positions import Position
@@ -129,7 +132,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="a tenth of the paths, and two runs of each")
     options = parser.parse_args()
-    for name, bench in (FLOWS | HESTON | KMERS | GRAVITY | SKY | CELLS).items():
+    for name, bench in (FLOWS | HESTON | KMERS | GRAVITY | SKY | CELLS | TOMO).items():
         if options.only in name:
             bench(quick=options.quick)
     bench_risk([name for name in CASES if options.only in name], quick=options.quick)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -72,8 +72,8 @@ def test_centers_of_half_and_whole_turns() -> None:
         angles = np.linspace(0, arc, many, endpoint=endpoint)
         sinogram = ndimage.shift(transform.radon(image, angles), (center - 32, 0), order=1)
         noise = RNG.normal(0, 0.1, (3, *sinogram.shape))
-        found = find_center(field((sinogram + noise).astype("f4")), angles)
-        assert abs(found - center) < 0.1, (arc, many)
+        ours = find_center(field((sinogram + noise).astype("f4")), angles)
+        assert abs(ours - center) < 0.1, (arc, many)
     assert half_turns(np.array([0.0, 90.0, 180.0])) == [(0, ((2, 1.0),)), (2, ((0, 1.0),))]
     assert half_turns(np.array([0.0, 60.0, 120.0])) == [(0, ((2, 2.0), (1, -1.0))), (2, ((0, 2.0), (1, -1.0)))]
 
@@ -133,7 +133,7 @@ def test_scans_of_other_makers(tmp_path: Path) -> None:
             Image.fromarray(image).save(tmp_path / f"{name}_{number}.tif")
     (tmp_path / "angles.txt").write_text("\n".join(map(str, ANGLES)))
     stack = {"flats": str(tmp_path / "flat_*.tif"), "darks": str(tmp_path / "dark_*.tif")}
-    ways = [(dxchange(tmp_path / "a.h5"), {}), (tmp_path / "b.nxs", {})]
+    ways: list[tuple[Path, dict[str, str]]] = [(dxchange(tmp_path / "a.h5"), {}), (tmp_path / "b.nxs", {})]
     ways += [(tmp_path / "proj_*.tif", stack | {"angles": angles}) for angles in ("180", str(tmp_path / "angles.txt"))]
     dark, bright = DARKS.mean(0), FLATS.mean(0) - DARKS.mean(0)
     expected = -np.log(((COUNTS - dark) / bright).astype("f4").astype("f8"))
@@ -172,7 +172,7 @@ def test_files_of_a_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     rest = "--settings usual.toml --table pores.csv --rows 1:9 --objects pores"
     assert main(["reconstruct", "scan.h5", "volume.h5", *rest.split()]) == 0
     assert "pores       1, " in capsys.readouterr().out
-    volume, labels, table = (mb.load("volume.h5", name) for name in ("volume", "pores", "table"))
+    volume, labels, table = (cast("Any", mb.load("volume.h5", name)) for name in ("volume", "pores", "table"))
     assert (volume.grid.spacing, volume.grid.units, volume.shape) == ((2, 2, 2), "um", (8, 34, 34))
     assert mb.max(labels) == 1
     with open("pores.csv", newline="") as file:
@@ -218,7 +218,7 @@ FEW = COUNTS[:3]
         ({}, "--flats none --darks none --objects none --table t.csv", 2, "nothing in it"),
     ],
 )
-def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, changed, options, code, words) -> None:  # type: ignore[no-untyped-def]
+def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, changed, options, code, words):
     monkeypatch.chdir(tmp_path)
     Path("usual.toml").write_text("sigma = 2\n")
     dxchange(Path("scan.h5"), **changed)
@@ -249,7 +249,7 @@ def test_bad_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_bad_scan_is_one_message_on_all_ranks(launch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_bad_scan_is_one_message_on_all_ranks(launch, tmp_path):
     bad = COUNTS.astype("f4")
     bad[11, 0, 0] = np.nan  # which the last rank reads
     path = dxchange(tmp_path / "scan.h5", data=bad)

@@ -138,13 +138,13 @@ def _steps(report: Report) -> Callable[[str], None]:
     return lambda step: report(STEPS.index(step), len(STEPS), step)
 
 
-def _scan(args: argparse.Namespace, comm: MPI.Intracomm, rows: slice) -> Scan:
+def _scan(args: argparse.Namespace, settings: Settings, comm: MPI.Intracomm, rows: slice) -> Scan:
     scan = read_scan(args.scan, comm, args.flats, args.darks, args.angles, rows)
     if comm.rank == 0 and not args.quiet:
         count, height, width = scan.projections.grid.shape
         own = scan.projections.dtype.itemsize * -(-count // comm.size) * height * width
         print(f"scan        {count} projections of {height} × {width} pixels")
-        print(f"memory      {bytes_text(own + needed_bytes(scan))} on each of {comm.size} ranks", flush=True)
+        print(f"memory      {bytes_text(own + needed_bytes(scan, settings))} on each of {comm.size} ranks", flush=True)
     return scan
 
 
@@ -159,7 +159,7 @@ def _reconstruct(args: argparse.Namespace) -> int:
             _check_file(args.table, TABLES, "table")
             if comm.rank == 0 and args.table.endswith(".parquet"):
                 load_arrow()
-    scan = _scan(args, comm, args.rows)
+    scan = _scan(args, settings, comm, args.rows)
     with reporter(comm.rank, args.quiet) as report:
         volume = reconstruct(scan, settings, _steps(report))
         del scan
@@ -199,7 +199,7 @@ def _preview(args: argparse.Namespace) -> int:
             check_center(center, width)
     # What is around a pixel counts for its outliers, and the whole projection for its phase.
     first = 0 if settings.phase else max(0, row - 1)
-    scan = _scan(args, comm, slice(first, height if settings.phase else row + 2))
+    scan = _scan(args, settings, comm, slice(first, height if settings.phase else row + 2))
     with reporter(comm.rank, args.quiet) as report:
         sinograms = sinograms_of(scan, settings, _steps(report))
         _steps(report)("slices")

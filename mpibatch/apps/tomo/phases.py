@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import mpibatch as mb
+from mpibatch.apps.tomo.transmissions import LEAST
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
@@ -29,13 +30,18 @@ def area_of(ratio: float, energy: float, distance: float, pixel: float) -> float
 
 def retrieve(absorption: Field, area: float) -> None:
     """Replace p of each projection by what the filter makes of it. Collective."""
+    from mpibatch.apps.tomo._loops.projections import absorb, attenuate
+
     grid = absorption.grid
     factor = grid.empty(np.float32)
     y, x = (np.pi * np.arange(low, high) / n for low, high, n in _spans(grid))
     factor.owned[...] = 1 / (1 + area * (y[:, None] ** 2 + x**2))
-    waves = mb.fft.dctn(np.exp(-absorption), axes=(1, 2))
-    filtered = mb.fft.idctn(waves * factor, axes=(1, 2))
-    absorption.owned[...] = -np.log(np.maximum(filtered.owned, np.float32(1e-6)))
+    for image in absorption.owned:
+        attenuate(image)
+    waves = mb.fft.dctn(absorption, axes=(1, 2))
+    absorption.owned[...] = mb.fft.idctn(waves * factor, axes=(1, 2)).owned
+    for image in absorption.owned:
+        absorb(image, LEAST)
 
 
 def _spans(grid: mb.Grid) -> list[tuple[int, int, int]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mpibatch.apps.tomo.scans import Scan
     from mpibatch.fields.field import Field
 
-__all__ = ["absorptions"]
+__all__ = ["LEAST", "absorptions"]
 
 LEAST = 1e-6  # transmission: what is darker, or below 0 by noise, is taken for this
 

@@ -87,20 +87,24 @@ class Volume:
     center: float
 
 
-def needed_bytes(scan: Scan) -> int:
+def needed_bytes(scan: Scan, settings: Settings) -> int:
     """Return the bytes that a rank needs at most, beside its projections. The same on all ranks. Local."""
     angles, rows, width = scan.projections.grid.shape
     ranks = scan.projections.grid.size
     pixels = max(-(-angles // ranks) * rows, -(-rows // ranks) * angles) * width
-    # Projections, sinograms and a copy of f4; slices and two copies.
-    return 4 * (3 * pixels + 3 * -(-rows // ranks) * width**2)
+    # Of f4: projections, sinograms and a copy, and what the phase takes; slices, two copies, and labels of 8 bytes.
+    return 4 * ((7 if settings.phase else 3) * pixels + 5 * -(-rows // ranks) * width**2)
 
 
 def sinograms_of(scan: Scan, settings: Settings, report: Report) -> Field:
     """Return sinograms of absorption (row, detector, angle), with whole rows on each rank. Collective."""
     grid = scan.projections.grid
     check_memory(
-        grid, "tomography", needed_bytes(scan), "its sinograms and slices", "take more ranks, or fewer --rows at a time"
+        grid,
+        "tomography",
+        needed_bytes(scan, settings),
+        "its sinograms and slices",
+        "take more ranks, or fewer --rows at a time",
     )
     report("flats and darks")
     values = absorptions(scan, settings.outliers)

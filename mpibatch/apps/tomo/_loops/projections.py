@@ -9,7 +9,7 @@ import numpy as np
 
 from mpibatch.base.compiled import compiled
 
-__all__ = ["absorb", "count", "mismatch", "transmit"]
+__all__ = ["absorb", "attenuate", "count", "mismatch", "transmit"]
 
 FEW = 30.0  # expected counts, below which Poisson's distribution is summed up
 MOST = 200  # counts where so few are expected
@@ -31,6 +31,14 @@ def absorb(transmissions: Any, least: float) -> None:
         for j in range(transmissions.shape[1]):
             t = np.float64(transmissions[i, j])
             transmissions[i, j] = 0.0 - math.log(max(t, least))  # 0 rather than -0
+
+
+@compiled
+def attenuate(absorption: Any) -> None:
+    """Replace absorption by transmissions."""
+    for i in range(absorption.shape[0]):
+        for j in range(absorption.shape[1]):
+            absorption[i, j] = math.exp(-np.float64(absorption[i, j]))
 
 
 @compiled

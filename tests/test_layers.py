@@ -34,7 +34,7 @@ LAYERS = (
     ("solve", "projections"),
     ("job",),
     ("tools.slurm", "tools.history"),
-    ("tools.doctor", "tools.planning"),
+    ("tools.doctor", "tools.planning", "tools.drill"),
     ("tools.scaling",),
     ("tools.report", "testing"),
     ("guide",),
@@ -49,7 +49,7 @@ ROOMS = {
     "base": ("errors", "units", "progress", "trust", "timing", "tally", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "regions"),
     "supervisor": ("settings", "stacks", "page", "rank", "watch"),
-    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
+    "mpi": ("values", "agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
     "fields": (
         "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",
         "parcels", "block_means",
@@ -86,6 +86,7 @@ ROOMS = {
     ),
     "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),
     "tools.history": ("chain", "entry"),
+    "tools.drill": ("launch", "kills", "hangs", "losses", "verdicts"),
     "tools.doctor": ("finding", "checks", "supervisor", "probe_process", "checkup", "report"),
     "tools.planning": (
         "machine", "profile", "halos", "work", "traffic", "prediction", "advice", "run_prediction", "_loops",

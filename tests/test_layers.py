@@ -34,7 +34,7 @@ LAYERS = (
     ("solve", "projections"),
     ("job",),
     ("tools.slurm", "tools.history"),
-    ("tools.doctor", "tools.planning", "tools.drill"),
+    ("tools.doctor", "tools.planning", "tools.drill", "tools.network"),
     ("tools.scaling",),
     ("tools.report", "testing"),
     ("guide",),
@@ -86,6 +86,7 @@ ROOMS = {
     ),
     "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),
     "tools.history": ("chain", "entry"),
+    "tools.network": ("ports", "sockets", "rules"),
     "tools.drill": ("launch", "kills", "hangs", "losses", "verdicts"),
     "tools.doctor": ("finding", "checks", "supervisor", "probe_process", "checkup", "report"),
     "tools.planning": (

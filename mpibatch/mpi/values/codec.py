@@ -246,11 +246,14 @@ def _record(parts: Any) -> Any:
     raise ValueError(f"a message between ranks names {module}.{name}, which is no record of {_PACKAGE}")
 
 
+_DATES: dict[str, Callable[[str], Any]] = {
+    "datetime": dt.datetime.fromisoformat, "date": dt.date.fromisoformat, "time": dt.time.fromisoformat,
+}  # fmt: skip
 _CONSTANTS: dict[bytes, Any] = {b"N": None, b"T": True, b"F": False}
 _BUILT: dict[bytes, Callable[[Any], Any]] = {
     b":": lambda parts: slice(*parts),
     b"R": lambda parts: range(*parts),
-    b"@": lambda parts: {"datetime": dt.datetime, "date": dt.date, "time": dt.time}[parts[0]].fromisoformat(parts[1]),
+    b"@": lambda parts: _DATES[parts[0]](parts[1]),
     b"D": _dtype,
     b"P": Path,
     b"r": _record,

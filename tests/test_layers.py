@@ -84,7 +84,9 @@ ROOMS = {
     "job": (
         "document", "file", "target", "execution", "rehearsal", "passes", "plan", "slabs", "runner", "preview",
     ),
-    "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),
+    "tools.slurm": (
+        "quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "archive", "examples",
+    ),
     "tools.history": ("chain", "entry"),
     "tools.network": ("ports", "sockets", "rules"),
     "tools.drill": ("launch", "kills", "hangs", "losses", "verdicts"),

@@ -88,7 +88,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--scratch", type=Path, metavar="DIR", help="put stack traces and temporary folders here")
     group.addoption(
-        "--share", type=_share, metavar="K/N", help="of every parametrized test run share K, from 0, of 2 or 4"
+        "--share", type=_share, metavar="K/N", help="of the cases of tests run share K, from 0, of 2 or 4"
     )
     group.addoption("--tally", type=Path, metavar="FILE", help="write the outcomes to FILE (rank 0)")
 
@@ -236,12 +236,15 @@ def _keep_share(config: pytest.Config, items: list[pytest.Item], needed: dict[py
     left_out: list[pytest.Item] = []
     for item in items:
         name, bracket, _ = item.nodeid.partition("[")
+        if not bracket:  # a test of one case: one of its file's
+            name = name.partition("::")[0]
         # Not by turns: of two values of the last parameter each half would then have one. By this parity (the sequence
         # of Thue and Morse) both are in both, as are four, and most of any number. A quarter holds numbers that are
         # all even, or all odd: those of 4 and of 6 ranks are one of either.
         number = counts[name]
         quarter = number.bit_count() % 2 + 2 * ((number >> 1).bit_count() % 2)
-        is_mine = quarter % shares == share or needed[item] > most or not bracket or _depends_on_ranks(item)
+        is_drawn = quarter % shares == share if bracket else quarter % 2 == share % 2
+        is_mine = is_drawn or needed[item] > most or _depends_on_ranks(item)
         counts[name] += 1
         (kept if is_mine else left_out).append(item)
     items[:] = kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -122,3 +123,22 @@ def test_processes_that_a_measured_program_starts_are_measured(tmp_path: Path) -
         r"coverage by unit tests: [\d.]+ % of lines, [\d.]+ % of branches \(not counted: .*_loops.*\); least:", lines[0]
     )
     assert len(lines) == 1 + LEAST
+
+
+def test_compiled_loops_copy_cells_in_loops() -> None:
+    """Numba takes 0.2 to 2 s to compile the assignment of a slice to a slice, which may fail, and 0.01 s for a loop."""
+    sliced = [
+        f"{path.relative_to(REPOSITORY)}:{node.lineno}"
+        for path in sorted(REPOSITORY.glob("mpibatch/**/_loops/*.py"))
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef) and any("compiled" in ast.unparse(d) for d in function.decorator_list)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        and any(isinstance(target, ast.Subscript) and _is_slice(target.slice) for target in node.targets)
+        and isinstance(node.value, ast.Subscript)
+    ]
+    assert not sliced
+
+
+def _is_slice(index: ast.expr) -> bool:
+    return isinstance(index, ast.Slice) or (isinstance(index, ast.Tuple) and any(map(_is_slice, index.elts)))

@@ -168,6 +168,9 @@ def test_case(a, b):
 def test_one_case():
     pass
 
+def test_another():
+    pass
+
 @pytest.mark.parametrize("topology", [(1, 2), (2, 1)], ids=str)
 def test_topology(topology):
     pass
@@ -183,7 +186,7 @@ def test_five(a):
     pass
 """
 # On every number of ranks that has so many: cases that are others on each, and those that a share could not run.
-ALWAYS = {"test_one_case", "test_topology[(1, 2)]", "test_topology[(2, 1)]"}
+ALWAYS = {"test_topology[(1, 2)]", "test_topology[(2, 1)]"}
 ALWAYS |= {f"test_{name}[{a}]" for name in ("four", "five") for a in (0, 1)}
 
 
@@ -198,13 +201,14 @@ def test_every_case_is_in_its_shares_and_none_is_left_out_where_ranks_are_named(
     )
     runs = re.findall(r"((?:^test_cases.py::.+\n)+)", done.stdout, re.MULTILINE)
     counts = [{line.partition("::")[2] for line in run.splitlines()} for run in runs]
-    assert counts[1] == ALWAYS | {"test_case[0-0]", "test_case[1-1]"}
-    assert counts[2] == ALWAYS | {"test_case[0-1]", "test_case[1-0]"}
+    assert counts[1] == ALWAYS | {"test_case[0-0]", "test_case[1-1]", "test_one_case"}
+    assert counts[2] == ALWAYS | {"test_case[0-1]", "test_case[1-0]", "test_another"}
     assert counts[0] == counts[1] | counts[2]
-    assert [*map(len, counts[3:])] == [len(ALWAYS) + 1] * 4
+    assert [*map(len, counts[3:])] == [len(ALWAYS) + 2] * 4
     assert (counts[3] | counts[5], counts[4] | counts[6]) == (counts[1], counts[2])
     # Of 6 and of 4 ranks: either value of the last parameter is on one of them.
-    assert {case.rpartition("-")[2] for case in (counts[3] | counts[4]) - ALWAYS} == {"0]", "1]"}
+    both = (counts[3] | counts[4]) - ALWAYS
+    assert {case.rpartition("-")[2] for case in both} == {"0]", "1]", "test_one_case", "test_another"}
     whole = [share_of(ranks, parse([])) for ranks in (0, 1, 2, 3, 4, 6)]
     assert whole == [None, None, "0/2", "1/2", "1/4", "0/4"]
     for some in (["--ranks", "2"], ["-k", "x"], ["tests/io"]):

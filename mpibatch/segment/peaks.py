@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.fields.field import Field
-from mpibatch.reduce.extremes import limits
+from mpibatch.reduce.extremes import some_extremes
+from mpibatch.reduce.operands import operand
 from mpibatch.segment._engine.arguments import check_picture, picture_dtype
 from mpibatch.segment._engine.growth import lowest
 from mpibatch.segment._engine.neighborhood import resolved
@@ -114,7 +115,8 @@ def _peaks(
     check_picture(name, u)
     near = resolved(name, footprint, connectivity, u.grid.ndim, sides=3)
     request = f"{name} over {near.steps.tolist()}, {bool(allow_borders)}, {bool(indices)}"
-    least, most = limits(u, request)
+    # What is no higher than the lowest cell of all is no maximum.
+    floor = some_extremes(operand(u, request), (not largest,))[0]
     dtype = picture_dtype(u)
     cells = u
     if u.dtype.kind == "b" or not largest:
@@ -126,9 +128,8 @@ def _peaks(
             if not largest:
                 np.invert(cells.owned, out=cells.owned)
     plateaus = Plateaus(name, cells, near, lowest(dtype))
-    # What is no higher than the lowest of all is no maximum.
-    level = dtype.type(least) if largest else -most if dtype.kind == "f" else ~dtype.type(most)
-    plateaus.mark_exceeded(level if near.steps.size else None)
+    if near.steps.size:
+        plateaus.mark_exceeded(floor if largest else -floor if dtype.kind == "f" else ~dtype.type(floor))
     if not allow_borders:
         for _, part in wall_parts(u, 1):
             plateaus.state[part] = REACHED

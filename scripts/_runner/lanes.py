@@ -2,8 +2,9 @@
 
 What mostly needs one core goes in lanes, side by side. The first takes the checks, then parts of the unit tests, one
 after the other. The second prepares the set-up with Open MPI and runs the MPI tests on one rank, then takes such parts
-too. The third has the tests on a real Slurm, which mostly wait, of either set-up. What the second and the third print
-is shown when they have ended. The MPI tests on more ranks, which need all cores, follow.
+too. The third has the tests on a real Slurm, which mostly wait, of either set-up, and then parts, too: many of these wait
+for a time limit or a disk. What the second and the third print is shown when they have ended. The MPI tests on more
+ranks, which need all cores, follow.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Lanes:
         is_mpich = options.setup in ("mpich", "all")
         self._ranks = list(options.ranks or self._mpich.ranks) if self._has_ranks and is_mpich else []
         parts = unit_parts(options) if self._has_units and is_mpich else []
-        self._waiting = deque((self._mpich, part) for part in parts)  # what one of the first two lanes does next
+        self._waiting = deque((self._mpich, part) for part in parts)  # what a lane does next
         self._are_two, self._are_three = len(parts) > 0, len(parts) > 1
         self._ready: list[Setup] = []
         self._is_settled = threading.Event()  # whether `_ready` will have Open MPI's set-up
@@ -97,6 +98,7 @@ class Lanes:
         self._is_settled.wait()
         if self._ready:
             pytest_step(self._openmpi, 0, self._options, self._results, out, OPENMPI_ON_SLURM)
+        self._go_on(out)
 
 
 @contextlib.contextmanager

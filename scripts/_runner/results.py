@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from pathlib import Path
 
-SLOWEST = 12  # files that the summary names
+SLOWEST = 40
 
 
 @dataclass

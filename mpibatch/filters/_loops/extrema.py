@@ -67,6 +67,13 @@ def _hold_first(kept: Array, new: Array, largest: bool) -> None:
 
 
 @compiled
+def _copy(cells: Array, target: Array) -> None:
+    """Copy as many cells as there is room for. Local."""
+    for x in range(target.size):
+        target[x] = cells[x]
+
+
+@compiled
 def _row(
     low: Array, block: Array, outer: int, inner: int, rows: int, high: Array, plane: int, row: int, begin: int, end: int
 ) -> Array:
@@ -100,15 +107,15 @@ def slide_rows(
             count = end - begin
             for first in range(0, rows, size):
                 last = first + size - 1
-                suffix[size - 1, :count] = _row(low, block, outer, inner, rows, high, plane, last, begin, end)
+                _copy(_row(low, block, outer, inner, rows, high, plane, last, begin, end), suffix[size - 1, :count])
                 for i in range(size - 2, -1, -1):
                     above = _row(low, block, outer, inner, rows, high, plane, first + i, begin, end)
                     _combine(above, suffix[i + 1, :count], suffix[i, :count], largest)
-                out[plane, first, begin:end] = suffix[0, :count]
+                _copy(suffix[0, :count], out[plane, first, begin:end])
                 for i in range(1, min(size, rows - first)):
                     below = _row(low, block, outer, inner, rows, high, plane, last + i, begin, end)
                     if i == 1:
-                        prefix[:count] = below
+                        _copy(below, prefix[:count])
                     else:
                         _run_on(prefix[:count], below, largest)
                     _combine(suffix[i, :count], prefix[:count], out[plane, first + i, begin:end], largest)
@@ -129,9 +136,9 @@ def slide_cells(
     current = np.empty(total, out.dtype)
     spare = np.empty(total, out.dtype)
     for line in range(lines):
-        current[:before] = low[line]
-        current[before : before + length] = block[line * outer : line * outer + length]
-        current[before + length : total] = high[line]
+        _copy(low[line], current[:before])
+        _copy(block[line * outer : line * outer + length], current[before : before + length])
+        _copy(high[line], current[before + length : total])
         span, valid = 1, total
         while 2 * span < size:
             valid -= span * step
@@ -153,10 +160,10 @@ def fold_offsets(
         for begin in range(0, length, width):
             count = min(width, length - begin)
             start, target = bases[row] + begin, targets[row] + begin
-            kept[:count] = cells[start + offsets[0] : start + offsets[0] + count]
+            _copy(cells[start + offsets[0] : start + offsets[0] + count], kept[:count])
             for offset in offsets[1:]:
                 _hold_first(kept[:count], cells[start + offset : start + offset + count], largest)
-            out[target : target + count] = kept[:count]
+            _copy(kept[:count], out[target : target + count])
 
 
 @compiled

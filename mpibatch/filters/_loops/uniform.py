@@ -41,7 +41,8 @@ def _sums_of_lanes(suffix: F8, prefix: F8, cells: F8, begin: int, end: int, widt
     for row in range(begin, end):
         source, target = cells[row * width : (row + 1) * width], prefix[row * width : (row + 1) * width]
         if row == begin:
-            target[:] = source
+            for p in range(width):
+                target[p] = source[p]
         else:
             before = prefix[(row - 1) * width : row * width]
             for p in range(width):
@@ -49,7 +50,8 @@ def _sums_of_lanes(suffix: F8, prefix: F8, cells: F8, begin: int, end: int, widt
     for row in range(end - 1, begin - 1, -1):
         source, target = cells[row * width : (row + 1) * width], suffix[row * width : (row + 1) * width]
         if row == end - 1:
-            target[:] = source
+            for p in range(width):
+                target[p] = source[p]
         else:
             after = suffix[(row + 1) * width : (row + 2) * width]
             for p in range(width):

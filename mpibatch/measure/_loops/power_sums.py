@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
 from mpibatch.reduce._loops.expansions import two_product
-from mpibatch.reduce._loops.states import LEVELS, SPECIAL, SQUARES, SUMS, WIDE, clear
+from mpibatch.reduce._loops.states import LEVELS, SPECIAL, SQUARES, SUMS, WIDE, clear, copy_columns
 from mpibatch.reduce._loops.tiles import BLOCK, TILE, WIDTH, are_usual, load_tile, push, push_rest, set_aside, settle
 
 __all__ = ["add_rows"]
@@ -59,4 +59,4 @@ def add_rows(values: Array, powers: Array, limits: tuple[Int, Int], state: Array
         for i in range(n):
             if local[SPECIAL, i] != 0.0:
                 local[WIDE, i] = 1.0
-        state[:, start : start + n] = local[:, :n]
+        copy_columns(local, 0, state, start, state.shape[0], n)

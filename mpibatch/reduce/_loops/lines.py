@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
 from mpibatch.reduce._loops.slices import add_columns, add_rows
-from mpibatch.reduce._loops.states import COLUMNS, COUNT, clear, collect
+from mpibatch.reduce._loops.states import COLUMNS, COUNT, clear, collect, copy_columns
 from mpibatch.reduce._loops.tiles import BLOCK, TILE, WIDTH, feed, load_tile
 
 __all__ = ["add"]
@@ -55,7 +55,8 @@ def _add_lanes(
             load_tile(values, at, lanes, 1, whole, lanes, tile)
             ending = left - whole * lanes if whole < TILE else 0
             if ending:
-                tile[whole, :ending] = values[at + whole * lanes : at + left]
+                for i in range(ending):
+                    tile[whole, i] = values[at + whole * lanes + i]
             if is_masked or skips_nan:
                 at = line * mask_step + start * mask_step_along
                 for k in range(TILE):
@@ -80,7 +81,7 @@ def _add_tiles(
     rows = state.shape[0]
     for start in range(0, lines, BLOCK):
         n = min(BLOCK, lines - start)
-        local[:rows, :n] = state[:, start : start + n]
+        copy_columns(state, start, local, 0, rows, n)
         for j in range(0, length, TILE):
             width = min(TILE, length - j)
             load_tile(values, start * step + j * step_along, n, step, width, step_along, tile)
@@ -88,7 +89,7 @@ def _add_tiles(
                 at = start * mask_step + (j + k) * mask_step_along
                 _choose(tile[k, :n], mask, at, mask_step, is_masked, skips_nan, local[COUNT])
             feed(tile, n, has_squares, local, work)
-        state[:, start : start + n] = local[:rows, :n]
+        copy_columns(local, 0, state, start, rows, n)
 
 
 @compiled

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
 from mpibatch.reduce._loops.exact import HALF, INFINITY, LOW32, MAGNITUDE, scan
-from mpibatch.reduce._loops.states import SPECIAL, SQUARES, SUMS, WIDE, push_value
+from mpibatch.reduce._loops.states import SPECIAL, SQUARES, SUMS, WIDE, copy_columns, push_value
 from mpibatch.reduce._loops.tiles import BLOCK, TILE, TOP, add_tile, feed, load_tile
 
 __all__ = ["add_columns", "add_rows"]
@@ -110,7 +110,7 @@ def add_rows(
     top: Int = np.int64(LOWEST)  # a guess of the largest exponent of the next neighbours
     for start in range(0, lines, BLOCK):
         n = min(BLOCK, lines - start)
-        local[:SQUARES, :n] = state[:SQUARES, start : start + n]
+        copy_columns(state, start, local, 0, SQUARES, n)
         for i in range(n):
             at = (start + i) * step
             for j in range(at, at + length, SLICED):
@@ -128,7 +128,7 @@ def add_rows(
             tops[i] = top
         # Of each line the last slices, or the only ones, are left: these go to all at once.
         _deposit(values, start * step, (step, 1), length, high[:n], low[:n], tops[:n], local, work, tile)
-        state[:SQUARES, start : start + n] = local[:SQUARES, :n]
+        copy_columns(local, 0, state, start, SQUARES, n)
 
 
 @compiled
@@ -191,8 +191,7 @@ def add_columns(
             tops[:] = top
             for i in range(0, n, BLOCK):
                 m = min(BLOCK, n - i)
-                begin, end = start + i, start + i + m
-                local[:SQUARES, :m] = state[:SQUARES, begin:end]
+                copy_columns(state, start + i, local, 0, SQUARES, m)
                 if sliced:
                     _deposit(
                         values, at + i, (1, step), sliced, high[i : i + m], low[i : i + m], tops[:m], local, work, tile
@@ -200,4 +199,4 @@ def add_columns(
                 for k in range(sliced, depth, TILE):
                     load_tile(values, at + i + k * step, m, 1, min(TILE, depth - k), step, tile)
                     feed(tile, m, False, local, work)
-                state[:SQUARES, begin:end] = local[:SQUARES, :m]
+                copy_columns(local, 0, state, start + i, SQUARES, m)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from mpibatch.base.compiled import compiled
 from mpibatch.reduce._loops.expansions import append, product, quotient, root, rounded, two_sum
 
-__all__ = ["COLUMNS", "COUNT", "LEVELS", "SPECIAL", "SQUARES", "SUMS", "WIDE", "clear", "collect", "finish_means"]
-__all__ += ["finish_sums", "finish_variances", "merge", "push_value"]
+__all__ = ["COLUMNS", "COUNT", "LEVELS", "SPECIAL", "SQUARES", "SUMS", "WIDE", "clear", "collect", "copy_columns"]
+__all__ += ["finish_means", "finish_sums", "finish_variances", "merge", "push_value"]
 
 Array = npt.NDArray[Any]
 Int = Any
@@ -28,6 +28,17 @@ COLUMNS = 11
 # Results below are not rounded from expansions, since a product's error could underflow.
 LEAST = 2.0**-900
 MOST_DIVISOR = 2.0**53
+
+
+@compiled
+def copy_columns(source: Array, at: Int, target: Array, place: Int, rows: Int, n: Int) -> None:
+    """Copy columns [at, at + n) of the first rows to the columns from `place` on. Local.
+
+    Compiled in a tenth of the time that numba takes for the assignment of a slice.
+    """
+    for row in range(rows):
+        for i in range(n):
+            target[row, place + i] = source[row, at + i]
 
 
 @compiled

@@ -135,7 +135,9 @@ def load_tile(values: Array, at: Int, n: Int, step: Int, width: Int, step_along:
     """Write some columns of some lines to the rows of `tile`, and -0.0, which adds nothing, to the others. Local."""
     if step == 1:
         for k in range(width):
-            tile[k, :n] = values[at + k * step_along : at + k * step_along + n]
+            first = at + k * step_along
+            for i in range(n):
+                tile[k, i] = values[first + i]
     elif step_along == 1 and width == TILE:
         for i in range(n):
             line = values[at + i * step : at + i * step + TILE]

@@ -44,8 +44,8 @@ class Plateaus:
         self._lines = lines_of(self._field)
         self.state = self._field.owned
 
-    def mark_exceeded(self, floor: Any = None) -> None:
-        """Mark the cells that a neighbor exceeds, and those that have the value `floor`, if any. Local."""
+    def mark_exceeded(self, floor: Any) -> None:
+        """Mark the cells that a neighbor exceeds, and those that have the value `floor`. Local."""
         from mpibatch.segment._loops.plateaus import exceeded
 
         if not self.state.size:
@@ -61,8 +61,7 @@ class Plateaus:
                 rows,
                 steps,
                 least,
-                least if floor is None else self._cells.dtype.type(floor),
-                floor is not None,
+                self._cells.dtype.type(floor),
             )
 
     def run(self) -> int:

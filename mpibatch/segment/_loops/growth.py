@@ -115,7 +115,8 @@ def grow(
     for i in range(bases.size - 1, -1, -1):
         base = bases[i]
         row = values[base : base + length]
-        before[:] = row
+        for x in range(length):
+            before[x] = row[x]
         _take(values, limits, base, length, back, left, False)
         same = True
         for x in range(length):

@@ -73,7 +73,8 @@ def candidates(
                 if pattern & (pattern - 1) != 0 and _keeps_holes(pattern, corners, weights) and _are_joined(pattern):
                     if count == chosen.size:
                         more = np.empty(2 * count, np.int64)
-                        more[:count] = chosen
+                        for k in range(count):
+                            more[k] = chosen[k]
                         chosen = more
                     chosen[count] = at
                     count += 1

@@ -15,6 +15,7 @@ __all__ = ["exceeded", "reach"]
 
 Array = Any
 PART = 64  # cells of a row
+CACHED = 1024  # those whose neighbors a core keeps in its first caches
 
 
 @compiled
@@ -36,24 +37,17 @@ def _fold_three(kept: Array, row: Array) -> None:
 
 
 @compiled
-def _compare(highest: Array, row: Array, state: Array) -> None:
+def _compare(highest: Array, row: Array, floor: Any, state: Array) -> None:
     """Set the state of a row's cells by the highest of their neighbors. Local."""
     for x in range(row.size):
-        state[x] = 1 if highest[x] > row[x] else 3 if highest[x] < row[x] else 0
-
-
-@compiled
-def _add_floor(row: Array, floor: Any, state: Array) -> None:
-    """Mark the cells that have one value, too. Local."""
-    for x in range(row.size):
-        state[x] = 1 if row[x] == floor else state[x]
+        is_reached = (highest[x] > row[x]) | (row[x] == floor)
+        state[x] = 1 if is_reached else 3 if highest[x] < row[x] else 0
 
 
 @compiled
 def exceeded(
-    cells: Array, state: Array, bases: Array, length: int, rows: Array, steps: Array, least: Any, floor: Any,
-    has_floor: bool,
-) -> None:  # fmt: skip
+    cells: Array, state: Array, bases: Array, length: int, rows: Array, steps: Array, least: Any, floor: Any
+) -> None:
     """Set the state of owned cells: reached where a neighbor is higher, or at the floor; all arrays flat. Local.
 
     Cells above all neighbors are alone, so that only plateaus of two cells and more stay open.
@@ -61,21 +55,23 @@ def exceeded(
     rows : offsets of the rows of which three cells are neighbors.
     steps : those of other neighbors.
     least : no value is less.
+    floor : NaN if there is none.
     """
-    highest, around = np.empty(length, cells.dtype), np.empty(length + 2, cells.dtype)
-    for base in bases:
-        row = cells[base : base + length]
-        highest[:] = least  # and never NaN, which is no more than anything
-        if rows.size:
-            around[:] = least
-            for step in rows:
-                _fold(around, cells[base - 1 + step : base + 1 + step + length])
-            _fold_three(highest, around)
-        for step in steps:
-            _fold(highest, cells[base + step : base + step + length])
-        _compare(highest, row, state[base : base + length])
-        if has_floor:
-            _add_floor(row, floor, state[base : base + length])
+    highest, around = np.empty(CACHED, cells.dtype), np.empty(CACHED + 2, cells.dtype)
+    for first in bases:
+        for base in range(first, first + length, CACHED):
+            size = min(CACHED, first + length - base)
+            row, best = cells[base : base + size], highest[:size]
+            best[:] = least  # and never NaN, which is no more than anything
+            if rows.size:
+                near = around[: size + 2]
+                near[:] = least
+                for step in rows:
+                    _fold(near, cells[base - 1 + step : base + 1 + step + size])
+                _fold_three(best, near)
+            for step in steps:
+                _fold(best, cells[base + step : base + step + size])
+            _compare(best, row, floor, state[base : base + size])
 
 
 @compiled
@@ -130,7 +126,8 @@ def reach(
                     at = stack[count]
                     if count + steps.size > stack.size:
                         more = np.empty(2 * stack.size + steps.size, np.int64)
-                        more[:count] = stack[:count]
+                        for k in range(count):
+                            more[k] = stack[k]
                         stack = more
                     for step in steps:
                         there = at + step

@@ -17,7 +17,6 @@ Array = Any
 def enlarged(queue: Array, head: int) -> Array:
     """Return a full ring of twice the room, with the same entries, the one at `head` first. Local."""
     more = np.empty(2 * queue.size, queue.dtype)
-    tail = queue.size - head
-    more[:tail] = queue[head:]
-    more[tail : queue.size] = queue[:head]
+    for k in range(queue.size):
+        more[k] = queue[(head + k) & (queue.size - 1)]
     return more

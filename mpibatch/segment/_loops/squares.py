@@ -67,14 +67,16 @@ def nearest_on_line(inside: Array, start: int, before: Array, after: Array, out:
         return
     latest = np.empty(inner, out.dtype)
     for o in range(outer):
-        latest[:] = before[o]
+        for x in range(inner):
+            latest[x] = before[o, x]
         for i in range(length):
             cells, row = inside[o, i], out[o, i]
             for x in range(inner):
                 if not cells[x]:
                     latest[x] = start + i
                 row[x] = latest[x]
-        latest[:] = after[o]
+        for x in range(inner):
+            latest[x] = after[o, x]
         for i in range(length - 1, -1, -1):
             cells, row = inside[o, i], out[o, i]
             place = start + i
@@ -215,14 +217,17 @@ def _rows(cells: Array, far: int) -> None:
     line, stack = np.empty(length, np.int64), np.empty(length, np.int64)
     for r in range(rows):
         row = cells[r]
-        padded[NEAR : NEAR + length] = row
+        for i in range(length):
+            padded[NEAR + i] = row[i]
         for begin in range(0, length, WIDE):
             first = min(begin, length - best.size)
             if not _is_near(padded, NEAR + first, 1, length, best):
-                line[:] = padded[NEAR : NEAR + length]
+                for i in range(length):
+                    line[i] = padded[NEAR + i]
                 _lower(line, stack, far, row)
                 break
-            row[first : first + best.size] = best
+            for i in range(best.size):
+                row[first + i] = best[i]
 
 
 @compiled

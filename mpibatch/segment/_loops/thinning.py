@@ -23,7 +23,8 @@ Int = Any
 def _longer(cells: Array) -> Array:
     """Return a list of twice the room, with the same entries in front. Local."""
     more = np.empty(2 * cells.size, np.int64)
-    more[: cells.size] = cells
+    for i in range(cells.size):
+        more[i] = cells[i]
     return more
 
 

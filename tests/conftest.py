@@ -87,9 +87,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--test-limit", type=float, default=120.0, metavar="SECONDS", help="end the run if a test takes longer"
     )
     group.addoption("--scratch", type=Path, metavar="DIR", help="put stack traces and temporary folders here")
-    group.addoption(
-        "--share", type=_share, metavar="K/N", help="of the cases of tests run share K, from 0, of 2 or 4"
-    )
+    group.addoption("--share", type=_share, metavar="K/N", help="of the cases of tests run share K, from 0, of 2 or 4")
     group.addoption("--tally", type=Path, metavar="FILE", help="write the outcomes to FILE (rank 0)")
 
 

@@ -151,7 +151,7 @@ def upward(path: Path) -> Iterator[str]:
         words = name.split(".")
         if words[0] != "mpibatch" or words[1:2] == ["__version__"]:
             continue
-        if words == ["mpibatch"] and part == "apps":
+        if words == ["mpibatch"] and part in ("apps", "tools.drill"):
             continue  # programs are written as users write theirs
         other = part_of_name(words)
         if other not in ROW:

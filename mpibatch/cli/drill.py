@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpibatch.tools.drill.verdicts import Verdict
+    from mpibatch.tools.drill.verdicts import Trial
 
 __all__ = ["add", "execute"]
 
@@ -91,7 +91,7 @@ def execute(args: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def _line(verdict: Verdict) -> str:
+def _line(verdict: Trial) -> str:
     mark = "ok  " if verdict.is_good else "FAIL"
     lines = [f"{mark} {verdict.fault:<19} {verdict.times:>3} × {verdict.seconds:>6.1f} s  {verdict.expected}"]
     return "\n".join([*lines, *(f"       {problem}" for problem in verdict.problems)])

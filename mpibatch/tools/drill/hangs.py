@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mpibatch.mpi.supervision import Supervision
 
-__all__ = ["EXTRA", "FAULTS", "HUNG", "Fault", "live", "problems_of", "run"]
+__all__ = ["EXTRA", "FAULTS", "HUNG", "Hang", "live", "problems_of", "run"]
 
 PROGRAM = ("-m", "mpibatch.tools.drill.hangs")
 RANKS = 3
@@ -36,7 +36,7 @@ CALL = "faulty_rank_is_at_fault"  # a function's name: the page must show it
 
 
 @dataclass(frozen=True)
-class Fault:
+class Hang:
     """How a job with this fault must end: its exit code, and words on standard error; in `seconds` + EXTRA."""
 
     code: int
@@ -46,12 +46,12 @@ class Fault:
 
 HUNG = 70
 FAULTS = {
-    "skipped": Fault(HUNG, ("rank 1 (process", "waiting for others in MPI's Barrier", CALL)),
-    "mismatched": Fault(HUNG, ("rank 1 (process", "waiting for others in MPI's bcast", CALL)),
-    "raise": Fault(1, ("rank 1: uncaught exception", CALL), 5.0),
-    "exit": Fault(3, ("rank 1: left with exit code 3",), 5.0),
-    "stop": Fault(HUNG, ("rank 1 (process", "stopped, by SIGSTOP")),
-    "loop": Fault(HUNG, ("rank 1 (process", "at work, or in a loop that does not end", CALL)),
+    "skipped": Hang(HUNG, ("rank 1 (process", "waiting for others in MPI's Barrier", CALL)),
+    "mismatched": Hang(HUNG, ("rank 1 (process", "waiting for others in MPI's bcast", CALL)),
+    "raise": Hang(1, ("rank 1: uncaught exception", CALL), 5.0),
+    "exit": Hang(3, ("rank 1: left with exit code 3",), 5.0),
+    "stop": Hang(HUNG, ("rank 1 (process", "stopped, by SIGSTOP")),
+    "loop": Hang(HUNG, ("rank 1 (process", "at work, or in a loop that does not end", CALL)),
 }
 
 

@@ -86,9 +86,9 @@ def _run(name: str, place: Path, start: Sequence[str], *, code: int, words: Sequ
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return [f"{name}: no end within {LIMIT:g} s"]
-    told = done.stderr.strip()[-300:]
-    problems = [f"{name}: exit code {done.returncode}, not {code}: {told}"] if done.returncode != code else []
-    return problems + [f"{name}: no {word!r} in its message: {told}" for word in words if word not in done.stderr]
+    message = done.stderr.strip()[-300:]
+    problems = [f"{name}: exit code {done.returncode}, not {code}: {message}"] if done.returncode != code else []
+    return problems + [f"{name}: no {word!r} in its message: {message}" for word in words if word not in done.stderr]
 
 
 def live(name: str, place: Path) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Sequence
 
-__all__ = ["FAULTS", "Verdict", "drill"]
+__all__ = ["FAULTS", "Trial", "drill"]
 
 RESUMED = "all files verify; taken up again, it ends with the same bytes"
 FAULTS = {
@@ -42,7 +42,7 @@ PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Trial:
     """What one fault came to: how often it was tried, seconds of the slowest trial, and in words what was wrong."""
 
     fault: str
@@ -59,7 +59,7 @@ class Verdict:
 
 def drill(
     start: Sequence[str], names: Sequence[str], *, times: int, seconds: float, folder: Path | None, seed: int = 1
-) -> Iterator[Verdict]:
+) -> Iterator[Trial]:
     """Try each fault some times, with ranks that `start` starts; yield what it came to. Local. RunError, UsageError.
 
     `seconds` are those of the supervisor. Files go to a new folder in `folder`.
@@ -71,7 +71,7 @@ def drill(
         for fault in names:
             if ranks < 2 and fault in (*_HANGS, "slow-rank"):
                 words = f"needs 2 ranks or more, and the launcher starts {ranks}"
-                yield Verdict(fault, FAULTS[fault], 0, 0.0, (words,))
+                yield Trial(fault, FAULTS[fault], 0, 0.0, (words,))
             else:
                 yield _tried(fault, trials, where, times)
 
@@ -100,7 +100,7 @@ class _Trials:
         return {"full-disk": losses.full_disk, "slow-rank": losses.slow_rank}[fault](place, self._start)
 
 
-def _tried(fault: str, trials: _Trials, where: Path, times: int) -> Verdict:
+def _tried(fault: str, trials: _Trials, where: Path, times: int) -> Trial:
     slowest, problems = 0.0, []
     for number in range(times):
         place, begin = where / f"{fault}-{number}", time.monotonic()
@@ -111,4 +111,4 @@ def _tried(fault: str, trials: _Trials, where: Path, times: int) -> Verdict:
             problems.append(f"{type(error).__name__}: {error}")
         slowest = max(slowest, time.monotonic() - begin)
         shutil.rmtree(place, ignore_errors=True)
-    return Verdict(fault, FAULTS[fault], times, round(slowest, 1), tuple(problems))
+    return Trial(fault, FAULTS[fault], times, round(slowest, 1), tuple(problems))

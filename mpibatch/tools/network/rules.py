@@ -42,12 +42,12 @@ def missing(ruleset: list[dict[str, Any]], site: Site) -> list[str]:
     for rule in rules:
         by_name.setdefault(str(rule.get("comment", "")), []).append(rule["expr"])
     problems += [f"the rule {name!r} is missing" for name in RULES if name not in by_name]
-    told = json.dumps(by_name.get(RULES[2], []))
+    text = json.dumps(by_name.get(RULES[2], []))
     if RULES[2] in by_name:
         low, high = site.ports.low, site.ports.high
-        if f'"range": [{low}, {high}]' not in told:
+        if f'"range": [{low}, {high}]' not in text:
             problems.append(f"the rule {RULES[2]!r} is for other ports than {site.ports}")
         problems += [
-            f"the rule {RULES[2]!r} for {peer} is missing" for peer in site.peers if peer.partition("/")[0] not in told
+            f"the rule {RULES[2]!r} for {peer} is missing" for peer in site.peers if peer.partition("/")[0] not in text
         ]
     return problems

@@ -57,11 +57,11 @@ def pack(target: Path, prefix: Path | None = None) -> tuple[int, int]:
 def _files(root: Path, target: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(root):
         names[:] = sorted(name for name in names if name not in _LEFT_OUT)
-        here = Path(folder)
-        links = [name for name in names if (here / name).is_symlink()]
+        place = Path(folder)
+        links = [name for name in names if (place / name).is_symlink()]
         for name in sorted([*files, *links]):
-            if (here / name).resolve() != target.resolve() and not name.endswith(".part"):
-                yield here / name
+            if (place / name).resolve() != target.resolve() and not name.endswith(".part"):
+                yield place / name
 
 
 def _anonymous(about: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -212,8 +212,9 @@ class Lockstep:
         with watchdog.watching("starting MPI", BETWEEN_SECONDS):
             # Late: this starts MPI.
             from mpibatch.mpi import MPI
+            from mpibatch.mpi.values.communicator import plain
 
-            self.comm = MPI.COMM_WORLD.Dup()
+            self.comm = plain(MPI.COMM_WORLD.Dup())
         self._watchdog = watchdog
         self._outcome, self._text = "passed", ""
         self._elsewhere: list[str] = []

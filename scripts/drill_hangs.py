@@ -20,46 +20,24 @@ import argparse
 import contextlib
 import json
 import os
-import shlex
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mpibatch.tools.drill import hangs
+from mpibatch.tools.drill.hangs import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RANKS = 3
-EXTRA = 5.0  # seconds beyond the supervisor's
-LIMIT = 120.0  # seconds for a run that is not ended
 STEPS = 20_000  # of the run in which the cost is measured
-CALL = "faulty_rank_is_at_fault"  # a function's name: the page must show it
 
 
-@dataclass(frozen=True)
-class Fault:
-    """How a job with this fault must end: its exit code, and words on standard error; in `seconds` + EXTRA."""
-
-    code: int
-    words: tuple[str, ...]
-    seconds: float | None = None  # None: the supervisor's
-
-
-HUNG = 70
-FAULTS = {
-    "skipped": Fault(HUNG, ("rank 1 (process", "waiting for others in MPI's Barrier", CALL)),
-    "mismatched": Fault(HUNG, ("rank 1 (process", "waiting for others in MPI's bcast", CALL)),
-    "raise": Fault(1, ("rank 1: uncaught exception", CALL), 5.0),
-    "exit": Fault(3, ("rank 1: left with exit code 3",), 5.0),
-    "stop": Fault(HUNG, ("rank 1 (process", "stopped, by SIGSTOP")),
-    "loop": Fault(HUNG, ("rank 1 (process", "at work, or in a loop that does not end", CALL)),
-}
 HEALTHY = ("steps", "compile", "write", "beat", "batch")
 
 
@@ -73,10 +51,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="the supervisor's limit")
     parser.add_argument("--healthy", type=int, metavar="N", help="run N healthy jobs instead")
     parser.add_argument("--overhead", action="store_true", help="measure what supervision costs instead")
-    parser.add_argument("--live", nargs=2, help=argparse.SUPPRESS)  # be one rank: what it does, and a folder
+    parser.add_argument("--live", nargs=3, help=argparse.SUPPRESS)  # be one rank: what it does, seconds, a folder
     args = parser.parse_args()
     if args.live:
-        return _live(args.live[0], Path(args.live[1]), args.seconds)
+        return _live(args.live[0], float(args.live[1]), Path(args.live[2]))
     begin, wrong = time.monotonic(), list[dict[str, Any]]()
     if args.overhead:
         facts = overhead()
@@ -93,16 +71,12 @@ def faults(names: list[str], times: int, seconds: float) -> tuple[dict[str, Any]
     wrong: list[dict[str, Any]] = []
     facts: dict[str, Any] = {"seconds": seconds}
     for name in names:
-        fault, taken = FAULTS[name], []
+        taken = []
         for number in range(times):
-            code, error, after = run(name, seconds)
-            taken.append(round(after, 2))
-            limit = (seconds if fault.seconds is None else fault.seconds) + EXTRA
-            problems = [f"exit code {code}"] if code != fault.code else []
-            problems += [f"no {words!r}" for words in fault.words if words not in error]
-            problems += [f"took {after:.1f} s"] if after > limit else []
-            if problems:
-                wrong.append({"fault": name, "number": number, "problems": problems, "error": error[-3000:]})
+            outcome = run(name, seconds)
+            taken.append(round(outcome[2], 2))
+            if problems := hangs.problems_of(name, outcome, seconds):
+                wrong.append({"fault": name, "number": number, "problems": problems, "error": outcome[1][-3000:]})
         facts[name] = {"least": min(taken), "median": statistics.median(taken), "most": max(taken)}
     return facts, wrong
 
@@ -134,67 +108,8 @@ def overhead() -> dict[str, Any]:
 
 
 def run(name: str, seconds: float, folder: Path | None = None) -> tuple[int, str, float]:
-    """Run one job; return its exit code, standard error, and the seconds since its fault began."""
-    with contextlib.ExitStack() as stack:
-        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drill-")))
-        own = str(Path(sys.executable).parent / "mpiexec")
-        launcher = [*shlex.split(os.environ.get("MPIBATCH_MPIEXEC", own)), "-n", str(RANKS)]
-        command = [*launcher, sys.executable, __file__, "--seconds", str(seconds), "--live", name, str(place)]
-        pipe, null = subprocess.PIPE, subprocess.DEVNULL
-        # Open MPI's launchers share a folder, which one removes at its end while another begins.
-        own_folder = {"OMPI_MCA_orte_tmpdir_base": str(place)}
-        with subprocess.Popen(
-            command, stdin=null, stdout=null, stderr=pipe, text=True, env=os.environ | own_folder
-        ) as job:
-            try:
-                _, error = job.communicate(timeout=LIMIT)
-            except subprocess.TimeoutExpired:
-                error = _ended(job, place)
-        end = time.monotonic()
-        began = float((place / "began").read_text()) if (place / "began").exists() else end
-        left = _left(place, end + EXTRA)
-        return job.returncode, error + "".join(f"\nprocess {pid} is left" for pid in left), end - began
-
-
-def _ended(job: subprocess.Popen[str], place: Path) -> str:
-    """End a job that does not end, its ranks first; return its standard error, as far as it comes."""
-    _kill(_alive(place))
-    for end in (job.terminate, job.kill):
-        end()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return job.communicate(timeout=EXTRA)[1]
-    return "\nstandard error is still open"
-
-
-def _alive(place: Path) -> list[int]:
-    """The processes of a job that are there."""
-    pids = {int(path.name.removeprefix("pid-")) for path in place.glob("pid-*")}
-    return [pid for pid in pids if _is_of(pid, place)]
-
-
-def _kill(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _left(place: Path, until: float) -> list[int]:
-    """Wait for the processes of a job to be gone; return those that are not, and end them."""
-    while left := _alive(place):
-        if time.monotonic() > until:
-            _kill(left)
-            return left
-        time.sleep(0.05)
-    return []
-
-
-def _is_of(pid: int, place: Path) -> bool:
-    """Whether there is such a process, of this job: ranks and supervisors have its folder among their words."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state != "Z" and str(place) in Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return False
+    """Run one job, with a fault or healthy; return exit code, standard error, and the seconds since its fault began."""
+    return hangs.run(name, seconds, folder, program=(__file__, "--live"))
 
 
 @contextlib.contextmanager
@@ -208,50 +123,22 @@ def _burners(count: int) -> Iterator[None]:
             burner.wait()
 
 
-def _live(name: str, place: Path, seconds: float) -> int:
+def _live(name: str, seconds: float, place: Path) -> int:
     """Be one rank."""
-    # The page goes into this folder, too, so that the supervisor is known by it.
-    os.environ["MPIBATCH_RECORD"] = str(place / "record.json")
-    import mpibatch as mb
-
-    comm = mb.mpi.MPI.COMM_WORLD
     if name == "compile":
         _compiled(1)  # loads numba
-    (place / f"pid-{os.getpid()}").touch()
-    with mb.supervise(seconds) as supervision:
-        u = mb.Grid((24, 24)).full(1.0)
-        mb.max(u)
-        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-        for child in children:
-            (place / f"pid-{child}").touch()
-        if name in FAULTS:
-            if comm.rank == 1:
-                (place / "began").write_text(str(time.monotonic()))
-                faulty_rank_is_at_fault(comm, name)
-            mb.max(u)
-        elif name == "many":
+
+    def work(mb: Any, u: Any, supervision: Any) -> None:
+        if name == "many":
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
             facts = _many(mb, u, [int(child) for child in children])
-            if comm.rank == 0:
+            if u.grid.rank == 0:
                 (place / "facts").write_text(json.dumps(facts))
         else:
             WORK[name](mb, u, place, seconds, supervision)
+
+    hangs.live(name, place, seconds, None if name in FAULTS else work)
     return 0
-
-
-def faulty_rank_is_at_fault(comm: Any, name: str) -> None:
-    """Do what rank 1 does wrong."""
-    if name == "skipped":
-        comm.Barrier()
-    elif name == "mismatched":
-        comm.bcast(None, root=0)
-    elif name == "raise":
-        raise ValueError(CALL)
-    elif name == "exit":
-        raise SystemExit(3)
-    elif name == "stop":
-        os.kill(os.getpid(), signal.SIGSTOP)
-    while True:
-        pass
 
 
 def _steps(mb: Any, u: Any, place: Path, seconds: float, supervision: Any) -> None:

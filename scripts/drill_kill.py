@@ -1,57 +1,28 @@
 #!/usr/bin/env python3
-"""Kill a small simulation at many moments, and see that nothing is lost.
+"""Kill a small simulation at many moments, and see that nothing is lost (`mpibatch drill` does it some times).
 
     scripts/drill_kill.py                     # 200 kills on 2 ranks
     scripts/drill_kill.py --kills 20 --seed 7 --ranks 3 --folder /scratch/me
 
-Every run is killed by SIGKILL (one rank, all ranks or the launcher) at a seeded moment: before, during or after one of
-its writes, flushes, changes of a file's layout, seals, syncs, renames, removals, rows of diagnostics, or in a step.
-Then, for each: all files under their final names verify, nothing half-written does, and the run, taken up from what is
-there (mostly on one rank, in turn on all), ends in the bytes of a run that nobody interrupted. Exit code 1 if not.
-
-Only processes that the drill has started itself are ever killed, by their numbers.
+What is done, and what must hold then, is told by mpibatch/tools/drill/kills.py. Runs are taken up mostly on one rank,
+in turn on all. Exit code 1 if something was lost.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-STEPS = 24
-PHASES = ("before", "during", "after")
-TARGETS = ("rank", "all", "launcher")
-DELAY = 0.002  # seconds; "during" is so long after the beginning at most
-PATIENCE = 20.0  # seconds for the processes of a killed run to be gone
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The `number`-th time (from 0) that rank 0 comes to a point, and what is killed then."""
-
-    point: str
-    number: int
-    phase: str
-    target: str
-    victim: int  # a rank
-    delay: float
+from mpibatch.tools.drill import kills
+from mpibatch.tools.drill.launch import own_launcher
 
 
 def main() -> int:
@@ -63,232 +34,34 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--folder", help="where to write (default: the folder for temporary files)")
-    parser.add_argument("--live", help=argparse.SUPPRESS)  # be one run, in this folder
     args = parser.parse_args()
-    if args.live:
-        return _live(Path(args.live))
     with tempfile.TemporaryDirectory(prefix="drill-", dir=args.folder) as folder:
         return _drill(args, Path(folder))
 
 
 def _drill(args: argparse.Namespace, folder: Path) -> int:
     begin = time.monotonic()
-    reference = folder / "reference"
-    reference.mkdir()
-    points = _simulate(reference, resume=False)
-    whole = _results(reference)
-    draw = random.Random(args.seed)
+    points, whole = kills.reference(folder / "reference")
+    draw, start = random.Random(args.seed), own_launcher(args.ranks)
     tally: Counter[str] = Counter()
     wrong = []
     for number in range(args.kills):
-        # Every kind of point alike: most of the points are steps, which are the least dangerous.
-        point = draw.choice(sorted(points))
-        victim, delay = draw.randrange(args.ranks), draw.random() * DELAY
-        count = draw.randrange(points[point])
-        moment = Moment(point, count, draw.choice(PHASES), draw.choice(TARGETS), victim, delay)
+        moment = kills.drawn(draw, points, args.ranks)
         place = folder / f"kill-{number}"
         place.mkdir()
         try:
-            tally.update(_one(place, moment, args.ranks, resume_ranks=args.ranks if number % 10 == 9 else 0))
-            if _results(place) != whole:
-                raise AssertionError("the bytes are not those of the run that nobody interrupted")
+            resume_ranks = args.ranks if number % 10 == 9 else 0
+            tally.update(kills.kill_and_resume(place, moment, resume_ranks, whole, start))
         except Exception as error:
             wrong.append({"kill": number, **asdict(moment), "error": f"{type(error).__name__}: {error}"})
         else:
             shutil.rmtree(place)
-        tally.update([f"at {point}", f"killed {moment.target}", moment.phase])
+        tally.update([f"at {moment.point}", f"killed {moment.target}", moment.phase])
         if sys.stderr.isatty() or number % 20 == 19:
             sys.stderr.write(f"{number + 1} of {args.kills} kills, {len(wrong)} wrong\n")
-    told = {"kills": args.kills, "seed": args.seed, "ranks": args.ranks, "seconds": round(time.monotonic() - begin, 1)}
-    print(json.dumps({**told, "wrong": wrong, **dict(sorted(tally.items()))}, indent=2))
+    facts = {"kills": args.kills, "seed": args.seed, "ranks": args.ranks, "seconds": round(time.monotonic() - begin, 1)}
+    print(json.dumps({**facts, "wrong": wrong, **dict(sorted(tally.items()))}, indent=2))
     return 1 if wrong else 0
-
-
-def _one(place: Path, moment: Moment, ranks: int, resume_ranks: int) -> list[str]:
-    """Kill one run, look at what it left, and take it up; return what happened, in words."""
-    told = _start(place, ranks, moment)
-    _check_files(place)
-    found = len(list((place / "c").glob("step-*.h5"))) if (place / "c").is_dir() else 0
-    if resume_ranks:
-        if (code := _start(place, resume_ranks, None)) != "ended with 0":
-            raise AssertionError(f"the run could not be taken up: {code}")
-    else:
-        _simulate(place, resume=True)
-    if (place / "c").exists() or list(place.glob("*.part")):
-        raise AssertionError(f"left over: {sorted(path.name for path in place.iterdir())}")
-    return [told, f"{found} checkpoints found"]
-
-
-def _start(place: Path, ranks: int, moment: Moment | None) -> str:
-    """Run on real ranks until it ends; return how, and see that no process of it is left."""
-    for name in ("pids", "launcher"):
-        (place / name).unlink(missing_ok=True)
-    own = str(Path(sys.executable).parent / "mpiexec")
-    launcher = [*shlex.split(os.environ.get("MPIBATCH_MPIEXEC", own)), "-n", str(ranks)]
-    environment = {**os.environ, "DRILL_MOMENT": json.dumps(asdict(moment)) if moment else ""}
-    command = [*launcher, sys.executable, __file__, "--live", str(place)]
-    null = subprocess.DEVNULL
-    with subprocess.Popen(command, env=environment, stdin=null, stdout=null, stderr=subprocess.PIPE) as running:
-        (place / "launcher.new").write_text(str(running.pid))
-        (place / "launcher.new").rename(place / "launcher")
-        try:
-            _, error = running.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            raise
-    _wait_for_the_end(place)
-    for name in ("pids", "launcher"):
-        (place / name).unlink(missing_ok=True)
-    if moment is None and running.returncode:
-        return f"ended with {running.returncode}: {error.decode()[-500:]}"
-    return "killed" if running.returncode else "ended with 0"
-
-
-def _wait_for_the_end(place: Path) -> None:
-    """Wait until the ranks are gone; end those that outlive a launcher that was killed."""
-    pids = json.loads((place / "pids").read_text()) if (place / "pids").exists() else []
-    until = time.monotonic() + PATIENCE
-    while left := [pid for pid in pids if _is_ours(pid, place)]:
-        if time.monotonic() > until:
-            raise AssertionError(f"processes {left} are still there")
-        if time.monotonic() > until - PATIENCE / 2:
-            for pid in left:
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
-
-
-def _is_ours(pid: int, place: Path) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state != "Z" and str(place).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-
-
-def _check_files(place: Path) -> None:
-    """Whatever has its final name is whole; whatever has not does not pass for it."""
-    from mpibatch.io.seal.verification import verify
-
-    for path in place.rglob("*.h5"):
-        if broken := verify(path).broken:
-            raise AssertionError(f"{path.name} is broken: {broken[0]}")
-    for path in place.rglob("*.part"):
-        # Sealed and not yet renamed is whole; whatever is not must have no seal.
-        report = verify(path)
-        if report.broken and report.content:
-            raise AssertionError(f"{path.name} has a seal, but is broken: {report.broken[0]}")
-
-
-def _results(place: Path) -> tuple[bytes, bytes]:
-    return (place / "out.h5").read_bytes(), (place / "rows.csv").read_bytes()
-
-
-def _live(place: Path) -> int:
-    """Be one rank of a run that may be killed."""
-    from mpibatch.mpi import MPI
-
-    pids = MPI.COMM_WORLD.allgather(os.getpid())
-    is_first = MPI.COMM_WORLD.rank == 0
-    told = os.environ.get("DRILL_MOMENT", "")
-    moment = Moment(**json.loads(told)) if told else None
-    if is_first:
-        (place / "pids").write_text(json.dumps(pids))
-        while not (place / "launcher").exists():
-            time.sleep(0.001)
-    MPI.COMM_WORLD.Barrier()
-
-    def kill() -> None:
-        assert moment is not None
-        launcher = int((place / "launcher").read_text())
-        victims = {"rank": [pids[moment.victim]], "all": pids, "launcher": [launcher]}[moment.target]
-        # Itself last: it does the killing.
-        for pid in sorted(victims, key=lambda pid: pid == os.getpid()):
-            os.kill(pid, signal.SIGKILL)
-
-    _simulate(place, resume=True, moment=moment if is_first else None, kill=kill)
-    return 0
-
-
-def _simulate(
-    place: Path, resume: bool, moment: Moment | None = None, kill: Callable[[], None] | None = None
-) -> Counter[str]:
-    """Run the simulation; return how often this rank came to each point."""
-    import mpibatch as mb
-
-    seen: Counter[str] = Counter()
-    with _watched(partial(_come_to, seen, moment, kill)) as come_to:
-        checkpoints = mb.Checkpoints(place / "c", every_steps=3)
-        simulation = mb.Simulation(
-            steps=STEPS,
-            output=str(place / "out.h5"),
-            every_steps=2,
-            diagnostics=str(place / "rows.csv"),
-            checkpoints=checkpoints,
-            resume=resume,
-        )
-        with simulation:
-            grid = simulation.grid((40, 50))
-            noise = simulation.random(1)
-            state = {"u": grid.from_function(lambda y, x: y * x)}
-            for _ in simulation.steps(state, 1.0, diagnostics=lambda s: {"sum": mb.sum(s["u"])}):
-                come_to("step", lambda: None)
-                state["u"] = 0.5 * state["u"] + noise.normal(grid)
-    return seen
-
-
-def _come_to(
-    seen: Counter[str], moment: Moment | None, kill: Callable[[], None] | None, point: str, action: Callable[[], Any]
-) -> Any:
-    """Do what is done at a point; if the moment is there, kill."""
-    is_now = moment is not None and (point, seen[point]) == (moment.point, moment.number)
-    seen[point] += 1
-    if not is_now:
-        return action()
-    assert moment is not None
-    assert kill is not None
-    if moment.phase == "before":
-        kill()
-    elif moment.phase == "during":
-        threading.Timer(moment.delay, kill).start()
-    result = action()
-    if moment.phase == "after":
-        kill()
-    return result
-
-
-class _watched:
-    """Lets the functions at which a run may be killed tell that they are called. A context manager."""
-
-    def __init__(self, come_to: Callable[[str, Callable[[], Any]], Any]) -> None:
-        self._come_to = come_to
-        self._before: list[tuple[Any, str, Any]] = []
-
-    def __enter__(self) -> Callable[[str, Callable[[], Any]], Any]:
-        from mpibatch.io.write import commit, direct, series
-        from mpibatch.simulate.diagnostics import DiagnosticRows
-
-        points = [
-            ("write", direct, "write_field"), ("flush", direct, "flush"), ("layout", direct, "create"),
-            ("layout", series, "create"), ("layout", series, "slices"), ("layout", series, "complete"),
-            ("layout", series, "put_back"), ("seal", commit, "append"), ("sync", os, "fsync"),
-            ("rename", Path, "replace"), ("remove", Path, "unlink"), ("row", DiagnosticRows, "_append"),
-        ]  # fmt: skip
-        for point, owner, name in points:
-            self._watch(point, owner, name)
-        return self._come_to
-
-    def _watch(self, point: str, owner: Any, name: str) -> None:
-        original, come_to = getattr(owner, name), self._come_to
-
-        def watched(*args: Any, **options: Any) -> Any:
-            return come_to(point, lambda: original(*args, **options))
-
-        self._before.append((owner, name, original))
-        setattr(owner, name, watched)
-
-    def __exit__(self, *_: object) -> None:
-        for owner, name, original in reversed(self._before):
-            setattr(owner, name, original)
 
 
 if __name__ == "__main__":

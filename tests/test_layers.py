@@ -34,7 +34,7 @@ LAYERS = (
     ("solve", "projections"),
     ("job",),
     ("tools.slurm", "tools.history"),
-    ("tools.doctor", "tools.planning"),
+    ("tools.doctor", "tools.planning", "tools.drill", "tools.network"),
     ("tools.scaling",),
     ("tools.report", "testing"),
     ("guide",),
@@ -49,7 +49,7 @@ ROOMS = {
     "base": ("errors", "units", "progress", "trust", "timing", "tally", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "turns", "regions"),
     "supervisor": ("settings", "stacks", "page", "rank", "watch"),
-    "mpi": ("agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
+    "mpi": ("values", "agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
     "fields": (
         "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",
         "steps", "parcels", "block_means",
@@ -85,8 +85,12 @@ ROOMS = {
     "job": (
         "document", "file", "target", "moves", "execution", "rehearsal", "passes", "plan", "slabs", "runner", "preview",
     ),
-    "tools.slurm": ("quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "examples"),
+    "tools.slurm": (
+        "quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "archive", "examples",
+    ),
     "tools.history": ("chain", "entry"),
+    "tools.network": ("ports", "sockets", "rules"),
+    "tools.drill": ("launch", "kills", "hangs", "losses", "verdicts"),
     "tools.doctor": ("finding", "checks", "supervisor", "probe_process", "checkup", "report"),
     "tools.planning": (
         "machine", "profile", "halos", "work", "traffic", "prediction", "advice", "run_prediction", "_loops",
@@ -148,7 +152,7 @@ def upward(path: Path) -> Iterator[str]:
         words = name.split(".")
         if words[0] != "mpibatch" or words[1:2] == ["__version__"]:
             continue
-        if words == ["mpibatch"] and part == "apps":
+        if words == ["mpibatch"] and part in ("apps", "tools.drill"):
             continue  # programs are written as users write theirs
         other = part_of_name(words)
         if other not in ROW:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpibatch.base.errors import UsageError
 from mpibatch.base.log import logger
 from mpibatch.base.trust import privacy
 
@@ -31,6 +33,7 @@ def add(group: argparse._ArgumentGroup) -> None:
         help="the variables of this shell that the job gets beside Slurm's own, such as HOME,LANG; or NONE (default: "
         "those that the profile says, else all, as Slurm does)",
     )
+    group.add_argument("--packed", metavar="FILE", help="an archive of mpibatch pack, unpacked on each node's own disk")
     pinning = group.add_mutually_exclusive_group()
     pinning.add_argument(
         "--binding",
@@ -50,6 +53,10 @@ def chosen(args: argparse.Namespace) -> Profile:
         logger("slurm").warning("profile %s: %s", profile.name, line)
     if args.private:
         profile = dataclasses.replace(profile, variables={**profile.variables, privacy.VARIABLE: "1"})
+    if args.packed:
+        if not Path(args.packed).is_file():
+            raise UsageError(f"--packed {args.packed}: there is no such file; make it: mpibatch pack {args.packed}")
+        profile = dataclasses.replace(profile, sbcast=str(Path(args.packed).resolve()), venv="", container="")
     return request.with_choices(
         profile,
         export=args.export,

@@ -9,6 +9,7 @@ from mpi4py import MPI
 
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.mpi.patience import PatienceWatch
+from mpibatch.mpi.values.communicator import plain
 
 __all__ = ["private", "release_all", "spare", "watch", "world"]
 
@@ -82,7 +83,7 @@ def _key(name: str) -> int:
 
 def _split(comm: MPI.Intracomm, name: str) -> MPI.Intracomm:
     # Split, not Dup: Dup would keep a Cartesian topology, with which some MPI-IO stacks write wrong data.
-    duplicate = MPI.Intracomm(comm.Split(0, comm.rank))
+    duplicate: MPI.Intracomm = plain(comm.Split(0, comm.rank))
     duplicate.Set_name(name)
     return duplicate
 

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
+from mpibatch.mpi.values.communicator import plain
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -74,7 +76,7 @@ class Counter:
         self.ahead = 0  # chunks that this rank fetched before they were needed
         self.stalls = False
         if comm.size > 1:
-            self._node = MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)) if node is None else node
+            self._node = plain(comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)) if node is None else node
             self._share()
 
     def _share(self) -> None:

@@ -54,4 +54,4 @@ class Team:
 
 def _split(comm: MPI.Intracomm, color: int) -> MPI.Intracomm | None:
     part = comm.Split(color, comm.rank)
-    return None if part == MPI.COMM_NULL else MPI.Intracomm(part)
+    return part if isinstance(part, MPI.Intracomm) and part != MPI.COMM_NULL else None

@@ -118,7 +118,9 @@ def _calls(file: str) -> list[ast.Call]:
 
 
 def _is_of_package(frame: StackFrame) -> bool:
-    return frame.file.startswith(_PACKAGE + "/") and not frame.file.startswith(_PACKAGE + "/apps/")
+    # Programs, and drills, use the package as users do.
+    programs = (_PACKAGE + "/apps/", _PACKAGE + "/tools/drill/")
+    return frame.file.startswith(_PACKAGE + "/") and not frame.file.startswith(programs)
 
 
 def _is_of_user(frame: StackFrame) -> bool:

@@ -30,6 +30,7 @@ from mpibatch.supervisor import watch
 from mpibatch.supervisor.page import Kind, Node, RankState, grouped, page
 from mpibatch.supervisor.settings import DEFAULT, SETTING, seconds_of_setting
 from mpibatch.supervisor.stacks import Spot, StackFrame, frames_of, spot_of, wait_in
+from mpibatch.tools.drill import hangs
 from scripts import drill_hangs
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -184,7 +185,7 @@ def test_the_drill_ends_a_job_whose_launcher_does_not_heed_sigterm(
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.setenv("MPIBATCH_MPIEXEC", f"{sys.executable} {tmp_path / 'launcher.py'}")
-    monkeypatch.setattr(drill_hangs, "LIMIT", 3.0)
+    monkeypatch.setattr(hangs, "LIMIT", 3.0)
     begin = time.monotonic()
     code, error, _ = drill_hangs.run("loop", 1.0, place)
     assert code == -signal.SIGKILL
@@ -195,18 +196,18 @@ def test_the_drill_ends_a_job_whose_launcher_does_not_heed_sigterm(
 @pytest.mark.parametrize("setup", BOTH)
 def test_each_fault_is_named_and_no_healthy_run_is(setup: str) -> None:
     """Compiling and writing for longer than the limit is healthy. How soon faults are named: scripts/drill_hangs.py."""
-    faults = [name for name, fault in drill_hangs.FAULTS.items() if fault.code == drill_hangs.HUNG]
+    faults = [name for name, fault in hangs.FAULTS.items() if fault.code == hangs.HUNG]
     names = [*faults, *(drill_hangs.HEALTHY[1:] if setup == "mpich" else ())]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = dict(zip(names, pool.map(lambda name: drill_hangs.run(name, 1.5), names), strict=True))
     for name, (code, error, _) in results.items():
         assert "is left" not in error, error  # no rank, no supervisor
         if name in faults:
-            assert code == drill_hangs.HUNG, (name, error)
+            assert code == hangs.HUNG, (name, error)
             lines = [line for line in error.splitlines() if line.startswith("rank")]
             assert lines[0].startswith("rank 1 (process"), error
             assert lines[1].startswith("ranks 0, 2: waiting for others in mpibatch's max"), error
-            assert all(words in error for words in drill_hangs.FAULTS[name].words), error
+            assert all(words in error for words in hangs.FAULTS[name].words), error
         else:
             assert (code, error) == (0, ""), (name, error)
 

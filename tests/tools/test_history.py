@@ -44,7 +44,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def filled(path: Path, count: int = 5) -> list[bytes]:
     for number in range(count):
         chain.append(path, {"job": f"job {number}", "text": "ä\n" * number})
-    assert chain.verify(path) == chain.Report(count, chain.verify(path).head, ())
+    assert chain.verify(path) == chain.ChainReport(count, chain.verify(path).head, ())
     return path.read_bytes().splitlines(keepends=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,16 @@ class Begin:
         self.date = datetime.now(UTC).isoformat(timespec="seconds")
         self.memory = peak_memory()
         self.compiling = compile_seconds()
+        self.starting = _age()
+
+
+def _age() -> float:
+    """Seconds since this process was started; 0 where the system does not tell."""
+    try:
+        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
 
 
 def peak_memory() -> int:
@@ -71,6 +82,7 @@ def account(
         "memory": peak_memory(),
         "start": began.memory,
         "compiling": compile_seconds() - began.compiling,
+        "starting": began.starting,
         "reductions": tally.reductions(),
         **{("lap", name): laps.get(name, 0.0) for name in names},
     }
@@ -95,6 +107,7 @@ def account(
         "ranks": comm.size,
         "threads": tally.threads(),
         "seconds": {stat.name: _over_ranks(stat) for stat in stats},
+        "start_seconds": _seconds(columns["starting"].max()),
         "compile_seconds": _seconds(columns["compiling"].max()),
         "laps": {name: _seconds(columns["lap", name].max()) for name in names},
         "traffic": {"messages": most_and_total("messages"), "bytes": most_and_total("bytes")},

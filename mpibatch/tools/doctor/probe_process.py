@@ -171,12 +171,13 @@ def _together(
     reporter: Reporter, mpi: Any, library: str, where: tuple[Path, str, float], h5py: Mapping[str, object] | None
 ) -> None:
     """Make the tests that need one world."""
+    from mpibatch.mpi.values.communicator import plain
     from mpibatch.tools.doctor.checks import fetches, placement, storage
 
     # Errors are to be reported, not to end all ranks.
     for communicator in (mpi.COMM_WORLD, mpi.COMM_SELF):
         communicator.Set_errhandler(mpi.ERRORS_RETURN)
-    comm = mpi.COMM_WORLD.Split(0, mpi.COMM_WORLD.rank)
+    comm = plain(mpi.COMM_WORLD.Split(0, mpi.COMM_WORLD.rank))
     comm.Set_errhandler(mpi.ERRORS_RETURN)
 
     def make(check: str, doing: str, work: Callable[[], list[Finding]]) -> None:

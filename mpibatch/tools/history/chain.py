@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["BEFORE", "FIRST", "NUMBER", "Report", "append", "entries", "verify"]
+__all__ = ["BEFORE", "FIRST", "NUMBER", "ChainReport", "append", "entries", "verify"]
 
 NUMBER, BEFORE = "number", "before"
 FIRST = "0" * 64  # what the first line tells of the one before
@@ -30,7 +30,7 @@ _TAIL = 1 << 16
 
 
 @dataclass(frozen=True)
-class Report:
+class ChainReport:
     """What a look at a chain shows: its entries, the digest of the last, and in words what is wrong with it."""
 
     entries: int
@@ -66,7 +66,7 @@ def entries(path: Path) -> list[dict[str, Any]]:
     return known
 
 
-def verify(path: Path, head: str = "") -> Report:
+def verify(path: Path, head: str = "") -> ChainReport:
     """Look for entries that were changed, removed, added or moved. Local. RunError if there is no history.
 
     `head`: a digest that was kept elsewhere, of an entry that must be there.
@@ -75,21 +75,21 @@ def verify(path: Path, head: str = "") -> Report:
         raise RunError(f"there is no history {path}; it begins with the first run, or name another: --file FILE")
     problems, digests, before = [], [FIRST], FIRST
     with _held(path):  # no run appends meanwhile
-        lines, told = _lines(path), _told_head(path)
+        lines, last = _lines(path), _kept_head(path)
     for place, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-            number, said = int(entry[NUMBER]), str(entry[BEFORE])
+            number, follows = int(entry[NUMBER]), str(entry[BEFORE])
         except (ValueError, TypeError, KeyError):
             problems.append(f"line {place} is no entry: it was changed, or a crash cut it off")
-            number, said = place, before
+            number, follows = place, before
         if number != place:
             problems.append(f"line {place} has entry {number}: entries were removed, added or moved")
-        elif said != before:
+        elif follows != before:
             problems.append(f"entry {number} does not follow on the one before it: one of both was changed")
         before = _digest(line)
         digests.append(before)
-    number, digest = told
+    number, digest = last
     # A crash may leave it one entry behind.
     if lines and (not 0 < number < len(digests) or digests[number] != digest):
         problems.append(f"the last entry was number {number} ({digest[:12]}…): entries at the end are changed or gone")
@@ -99,7 +99,7 @@ def verify(path: Path, head: str = "") -> Report:
         problems.append(f"no entry has the digest {head}: what was there then is changed or gone")
     if who := intruder(path):
         problems.append(f"{path}: {who}; chmod go-w {path}")
-    return Report(len(lines), digests[-1], tuple(problems))
+    return ChainReport(len(lines), digests[-1], tuple(problems))
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def _lines(path: Path) -> list[bytes]:
         raise RunError(f"the history {path} cannot be read: {reason_of(error)}") from error
 
 
-def _told_head(path: Path) -> tuple[int, str]:
+def _kept_head(path: Path) -> tuple[int, str]:
     try:
         head = json.loads(_head(path).read_text())
         return int(head[NUMBER]), str(head["digest"])

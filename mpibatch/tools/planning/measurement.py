@@ -92,7 +92,7 @@ def machine_of(comm: MPI.Intracomm, folder: str, name: str | None) -> Machine:
 
 def node_of(comm: MPI.Intracomm) -> MPI.Intracomm:
     """Return the ranks of this node, in their order; to be freed. Collective."""
-    return MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank))
+    return cast("MPI.Intracomm", comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank))
 
 
 def _counts(most: int) -> list[int]:

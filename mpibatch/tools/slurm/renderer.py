@@ -127,6 +127,6 @@ def launcher(profile: Profile) -> list[str]:
 def _command(profile: Profile) -> list[str]:
     if profile.container:
         return [*profile.container_command, profile.container, "mpibatch"]
-    if profile.export and not profile.venv:
+    if profile.export and not (profile.venv or profile.sbcast):
         return [sys.executable, "-m", "mpibatch"]  # there may be no PATH by which it is known
     return ["mpibatch"]

@@ -1,0 +1,1 @@
+"""Python values in messages between ranks: as plain data, never as code."""

@@ -1,0 +1,165 @@
+"""A communicator whose lower-case methods send plain values, never pickled ones.
+
+`private` communicators are of this class, and so is what is split from them. A value that cannot be sent is an error on
+all ranks of the call, not on the one that has it: the others get a message that says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from mpi4py import MPI
+
+from mpibatch.base.errors import UsageError
+from mpibatch.mpi.values.codec import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["PlainComm", "plain"]
+
+_VALUE, _ERROR = b"\0", b"\1"  # the first byte of a message
+_TAG = 0
+
+
+class PlainComm(MPI.Intracomm):
+    """An intracommunicator; see the module. Lower-case methods that nobody here calls are refused."""
+
+    def bcast(self, obj: Any, root: int = 0) -> Any:
+        """As mpi4py's. Collective. The root has its own object back."""
+        message = self._shared(_packed(obj) if self.rank == root else b"", root)
+        return _checked(obj, message) if self.rank == root else _unpacked(message)
+
+    def _shared(self, message: bytes, root: int) -> bytes:
+        """The root's message. Collective."""
+        if self.size == 1:
+            return message
+        size = np.array([len(message)], np.int64)
+        self.Bcast(size, root)
+        buffer = np.frombuffer(message, np.uint8) if self.rank == root else np.empty(int(size[0]), np.uint8)
+        self.Bcast(buffer, root)
+        return message if self.rank == root else buffer.tobytes()
+
+    def allgather(self, sendobj: Any) -> list[Any]:
+        """As mpi4py's. Collective."""
+        message = _packed(sendobj)
+        sizes = np.empty(self.size, np.int64)
+        self.Allgather(np.array([len(message)], np.int64), sizes)
+        buffer = np.empty(int(sizes.sum()), np.uint8)
+        self.Allgatherv(np.frombuffer(message, np.uint8), [buffer, sizes])
+        return _cut(buffer, sizes)
+
+    def gather(self, sendobj: Any, root: int = 0) -> Any:
+        """As mpi4py's. Collective."""
+        message = _packed(sendobj)
+        sizes = np.empty(self.size if self.rank == root else 0, np.int64)
+        self.Gather(np.array([len(message)], np.int64), sizes if self.rank == root else None, root)
+        buffer = np.empty(int(sizes.sum()), np.uint8)
+        self.Gatherv(np.frombuffer(message, np.uint8), [buffer, sizes] if self.rank == root else None, root)
+        _checked(None, message)
+        return _cut(buffer, sizes) if self.rank == root else None
+
+    def scatter(self, sendobj: Sequence[Any] | None, root: int = 0) -> Any:
+        """As mpi4py's. Collective."""
+        messages = [_packed(value) for value in sendobj or ()] if self.rank == root else []
+        if messages and len(messages) != self.size:
+            raise UsageError(f"{len(messages)} values cannot be scattered to {self.size} ranks; give one for each")
+        size, sizes = np.empty(1, np.int64), np.array([len(message) for message in messages], np.int64)
+        self.Scatter(sizes if self.rank == root else None, size, root)
+        buffer = np.empty(int(size[0]), np.uint8)
+        whole = np.frombuffer(b"".join(messages), np.uint8)
+        self.Scatterv([whole, sizes] if self.rank == root else None, buffer, root)
+        return _unpacked(buffer.tobytes())
+
+    def reduce(self, sendobj: Any, op: Any = MPI.SUM, root: int = 0) -> Any:
+        """As mpi4py's. Collective: a tree of messages, and a broadcast."""
+        value = self.allreduce(sendobj, op)
+        return value if self.rank == root else None
+
+    def allreduce(self, sendobj: Any, op: Any = MPI.SUM) -> Any:
+        """As mpi4py's. Collective: a tree of messages, and a broadcast; the same value on all ranks."""
+        return _unpacked(self._shared(self._reduced(sendobj, op), 0))
+
+    def _reduced(self, value: Any, op: Callable[[Any, Any], Any]) -> bytes:
+        """The message of all values, reduced in the order of ranks, on rank 0. An error goes on to there."""
+        message, step = _packed(value), 1
+        while step < self.size:
+            if self.rank & step:
+                self.Send(np.frombuffer(message, np.uint8), self.rank - step, _TAG)
+                return b""
+            if self.rank + step < self.size:
+                other = self._received(self.rank + step, _TAG, MPI.Status())
+                if message[:1] == other[:1] == _VALUE:
+                    value = op(value, _unpacked(other))
+                    message = _packed(value)
+                elif message[:1] == _VALUE:
+                    message = other
+            step *= 2
+        return message
+
+    def _received(self, source: int, tag: int, status: MPI.Status) -> bytes:
+        waiting = self.Mprobe(source, tag, status)
+        buffer = np.empty(status.Get_count(MPI.BYTE), np.uint8)
+        waiting.Recv(buffer, status)
+        return buffer.tobytes()
+
+    def send(self, obj: Any, dest: int, tag: int = _TAG) -> None:
+        """As mpi4py's. Local."""
+        message = _packed(obj)
+        self.Send(np.frombuffer(message, np.uint8), dest, tag)
+        _checked(obj, message)
+
+    def recv(
+        self, buf: Any = None, source: int = MPI.ANY_SOURCE, tag: int = MPI.ANY_TAG, status: MPI.Status | None = None
+    ) -> Any:
+        """As mpi4py's. Local."""
+        return _unpacked(self._received(source, tag, MPI.Status() if status is None else status))
+
+    def Split(self, color: int = 0, key: int = 0) -> Any:
+        """As mpi4py's: of this class, too. Collective."""
+        return plain(super().Split(color, key))
+
+    def Split_type(self, split_type: int, key: int = 0, info: MPI.Info = MPI.INFO_NULL) -> Any:
+        """As mpi4py's: of this class, too. Collective."""
+        return plain(super().Split_type(split_type, key, info))
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise UsageError(
+            "communicators of mpibatch send Python objects by bcast, gather, allgather, scatter, reduce, allreduce, "
+            "send and recv alone; use the method in capitals, or a communicator of your own"
+        )
+
+    alltoall = scan = exscan = sendrecv = isend = ssend = issend = bsend = ibsend = irecv = mprobe = improbe = _refuse
+
+
+def plain(comm: Any) -> Any:
+    """Return a communicator as one of this class, but for none at all. Local."""
+    return comm if comm == MPI.COMM_NULL else PlainComm(comm)
+
+
+def _packed(value: Any) -> bytes:
+    try:
+        return _VALUE + encode(value)
+    except UsageError as error:
+        return _ERROR + str(error).encode()
+
+
+def _unpacked(message: bytes) -> Any:
+    if message[:1] == _ERROR:
+        raise UsageError(message[1:].decode("utf-8", "replace"))
+    return decode(memoryview(message)[1:])
+
+
+def _checked(value: Any, message: bytes) -> Any:
+    """The sender's value, unless its message is an error."""
+    if message[:1] == _ERROR:
+        raise UsageError(message[1:].decode("utf-8", "replace"))
+    return value
+
+
+def _cut(buffer: Any, sizes: Any) -> list[Any]:
+    ends = np.cumsum(sizes)
+    return [
+        _unpacked(buffer[end - size : end].tobytes()) for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
+    ]

@@ -1,0 +1,67 @@
+"""Python values between ranks: as mpi4py sends them, without pickle, and refused on all ranks alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mpibatch as mb
+from mpibatch.mpi import MPI, private
+
+pytestmark = pytest.mark.mpi
+
+
+class Own:
+    pass
+
+
+def test_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("pickle was used")
+
+    own, size, rank = MPI.COMM_WORLD, MPI.COMM_WORLD.size, MPI.COMM_WORLD.rank
+    values = [{"rank": r, "array": np.arange(r), "text": "x" * r, "box": mb.Box((r,), (r + 1,))} for r in range(size)]
+    expected = repr(own.allgather(values[rank]))
+    comm = private()
+    monkeypatch.setattr(MPI, "pickle", MPI.Pickle(refuse, refuse))
+    assert repr(comm.allgather(values[rank])) == expected
+    for root in range(size):
+        assert repr(comm.bcast(values[rank], root)) == repr(values[root])
+        gathered = comm.gather(values[rank], root)
+        assert repr(gathered) == (expected if rank == root else "None")
+        assert repr(comm.scatter(values if rank == root else None, root)) == repr(values[rank])
+        total = comm.reduce((rank,), MPI.SUM, root)
+        assert total == (tuple(range(size)) if rank == root else None)  # in the order of ranks
+    assert comm.allreduce(rank, op=MPI.MAX) == size - 1
+    assert comm.allreduce((-rank, "a" * rank), op=MPI.MIN) == (1 - size, "a" * (size - 1))
+    assert comm.allreduce(rank == size - 1, op=MPI.LOR) is True
+    if size > 1:
+        comm.send(values[rank], (rank + 1) % size, 3) if rank % 2 == 0 else None
+        if rank == 1:
+            assert repr(comm.recv(source=0, tag=3)) == repr(values[0])
+        elif (rank - 1) % size % 2 == 0 and (rank - 1) % size != rank:
+            comm.recv(source=(rank - 1) % size, tag=3)
+    comm.Barrier()
+
+
+def test_what_cannot_be_sent_is_an_error_on_all_ranks() -> None:
+    comm = private()
+    last = comm.size - 1
+    bad = Own() if comm.rank == last else 1
+    for call in (lambda: comm.bcast(bad, last), lambda: comm.allgather(bad), lambda: comm.allreduce([bad], op=MPI.SUM)):
+        with pytest.raises(mb.UsageError, match="Own cannot be sent to other ranks"):
+            call()
+    assert comm.allgather(comm.rank) == list(range(comm.size))
+
+
+def test_parts_are_plain_too() -> None:
+    comm = private()
+    part = comm.Split(comm.rank % 2, comm.rank)
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    none = comm.Split(MPI.UNDEFINED, 0)
+    assert none == MPI.COMM_NULL
+    for made in (part, node):
+        assert made.allreduce(1, op=MPI.SUM) == made.size
+        with pytest.raises(mb.UsageError, match="cannot be sent"):
+            made.bcast(Own())
+        made.Free()

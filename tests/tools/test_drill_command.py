@@ -1,0 +1,66 @@
+"""`mpibatch drill`: a line for each fault, and what is wrong is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mpibatch.cli import main
+from mpibatch.tools.drill import losses
+from mpibatch.tools.drill.verdicts import FAULTS, drill
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_faults_end_as_they_must(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["drill", "--only", "full-disk,bit-flips,early-exit", "--seconds", "2", "--folder", str(tmp_path)]
+    assert main([*command, "--json"]) == 0, capsys.readouterr().out
+    report = json.loads(capsys.readouterr().out)
+    assert report["good"]
+    assert [verdict["fault"] for verdict in report["verdicts"]] == ["full-disk", "bit-flips", "early-exit"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_all_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drill"]) == 0, capsys.readouterr().out
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[:-1]] == [*FAULTS]
+
+
+def test_what_is_not_as_it_must_be_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk with room for what is written."""
+    monkeypatch.setattr(losses, "WAYS", {**losses.WAYS, "large": losses.WAYS["small"]})
+    assert main(["drill", "--only", "full-disk", "--folder", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "FAIL full-disk" in shown
+    assert "exit code 0, not 1" in shown
+    assert "not as they must: full-disk" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--only", "kill"], 2, "no such fault"),
+        (["--times", "0"], 2, "--times"),
+        (["--folder", "/no/such"], 2, "no such folder"),
+        (["--launcher", "no-such-launcher -n 2"], 2, "there is no no-such-launcher"),
+        (["--launcher", f"{sys.executable} -c pass"], 1, "starts no ranks"),
+    ],
+)
+def test_bad_input(options: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drill", *options]) == code
+    assert words in capsys.readouterr().err
+
+
+def test_one_rank_shows_no_hang(tmp_path: Path) -> None:
+    (tmp_path / "alone.py").write_text("import os, sys\nos.execv(sys.argv[1], sys.argv[1:])\n")
+    start = [sys.executable, str(tmp_path / "alone.py")]
+    hang, flips = drill(start, ["stopped-rank", "bit-flips"], times=1, seconds=2, folder=tmp_path)
+    assert "needs 2 ranks" in hang.problems[0]
+    assert flips.is_good, flips.problems

@@ -1,0 +1,218 @@
+"""One range of ports: what is planned for each library, and a job between two network namespaces that keeps to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mpibatch.cli import main
+from mpibatch.tools.network import rules, sockets
+from mpibatch.tools.network.ports import PortRange, parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MPIBATCH = (sys.executable, "-m", "mpibatch")
+PLAN = ("--ports", "50000-50199", "--peers", "10.77.0.0/24")
+
+
+def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["net", "plan", *PLAN, "--interface", "wg0"]) == 0
+    shown = capsys.readouterr().out
+    for line in (
+        "export MPIEXEC_PORT_RANGE=50000:50199", "export MPICH_PORT_RANGE=50000:50199",
+        "export UCX_TCP_PORT_RANGE=50000-50199", "export FI_TCP_PORT_HIGH_RANGE=50199",
+        "export OMPI_MCA_btl_tcp_port_range_v4=200", "export HYDRA_IFACE=wg0", "SrunPortRange=50000-50199",
+    ):  # fmt: skip
+        assert line in shown.splitlines()
+    assert 'iifname "wg0" ip saddr 10.77.0.0/24 tcp dport 50000-50199 accept' in shown
+    assert main(["net", "plan", *PLAN, "--only", "sh"]) == 0
+    assert all(line.startswith("export ") for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--ports", "80-90"], "from 1024"),
+        (["--ports", "50000"], "two ports"),
+        (["--ports", "50199-50000"], "two ports"),
+        (["--ports", "50000-70000"], "two ports"),
+        (["--ports", "50000-50020", "--ranks", "64"], "21 ports are too few for 64 ranks"),
+        (["--ports", "50000-50199", "--peers", "nodes"], "--peers"),
+        (["--ports", "50000-50199", "--interface", "a b"], "--interface"),
+        (["--ports", "50000-50199", "--only", "nft"], "need --peers"),
+    ],
+)
+def test_bad_input(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["net", "plan", *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_sockets_of_this_process() -> None:
+    ports = PortRange(50000, 50199)
+    with ExitStack() as stack:
+        inner, outer = (stack.enter_context(socket.socket()) for _ in range(2))
+        inner.bind(("127.0.0.1", 0))
+        outer.bind(("0.0.0.0", 0))
+        inner.listen()
+        outer.listen()
+        known = [*sockets.sockets_of([os.getpid()])]
+        there = {known_socket.local for known_socket in known}
+        assert {inner.getsockname(), outer.getsockname()} <= there
+        bad = [known_socket.local for known_socket in sockets.outside(known, ports)]
+        assert outer.getsockname() in bad
+        assert inner.getsockname() not in bad  # on loopback
+        assert outer.getsockname() not in [
+            known_socket.local for known_socket in sockets.outside(known, PortRange(1024, 65535))
+        ]
+
+
+def test_without_rules_everything_is_missing() -> None:
+    site = parsed("50000-50199", ["10.77.0.0/24"], "", 1)
+    assert "no chain for input" in rules.missing([], site)[0]
+
+
+def _lacks() -> str:
+    if os.geteuid():
+        return "network namespaces need root"
+    if absent := [name for name in ("ip", "nft") if not shutil.which(name)]:
+        return f"{' and '.join(absent)} is not installed"
+    name = f"mpibatch-try-{os.getpid()}"
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
+        return "this host allows no network namespaces"
+    done = subprocess.run(["ip", "netns", "exec", name, "nft", "list", "ruleset"], capture_output=True, check=False)
+    subprocess.run(["ip", "netns", "del", name], check=True)
+    return "nft does not work here" if done.returncode else ""
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def nodes() -> Iterator[tuple[str, str]]:
+    """Two "nodes": network namespaces with a cable between them, and the planned rules, whose policy is drop."""
+    if reason := _lacks():
+        pytest.skip(reason)
+    names = tuple(f"mpibatch-{side}-{os.getpid()}" for side in "ab")
+    ends = tuple(f"mb{side}{os.getpid()}" for side in "ab")
+    site = parsed("50000-50199", ["10.77.0.0/24"], "", 1)
+    try:
+        for name in names:
+            assert run("ip", "netns", "add", name).returncode == 0
+        peer = ("peer", "name", ends[1], "netns", names[1])
+        assert run("ip", "link", "add", ends[0], "netns", names[0], "type", "veth", *peer).returncode == 0
+        for number, (name, end) in enumerate(zip(names, ends, strict=True), 1):
+            assert run("ip", "-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", end).returncode == 0
+            for face in ("lo", end):
+                assert run("ip", "-n", name, "link", "set", face, "up").returncode == 0
+            command = ["ip", "netns", "exec", name, "nft", "-f", "-"]
+            subprocess.run(command, input=site.nftables(), text=True, check=True, timeout=60)
+        yield names[0], names[1]
+    finally:
+        for name in names:
+            run("ip", "netns", "del", name)
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+import mpibatch as mb
+u = mb.Grid((64, 64)).from_function(lambda y, x: y * x)
+mb.sum(u)
+(Path(sys.argv[1]) / f"ready-{u.grid.rank}").touch()
+until = time.monotonic() + 100
+while u.grid.comm.bcast(not (Path(sys.argv[1]) / "end").exists() and time.monotonic() < until):
+    u = u + mb.mean(u) * 0.0
+    time.sleep(0.1)
+print(mb.sum(u), flush=True)
+"""
+
+# Takes the place of ssh: the address says in which namespace what follows is run.
+SHELL = """#!/bin/bash
+while [[ $1 == -* ]]; do shift; done
+case $1 in 10.77.0.1) node={} ;; *) node={} ;; esac
+shift
+exec ip netns exec $node bash -c "$*"
+"""
+
+
+def test_a_job_between_two_nodes_whose_firewalls_drop_all_else(nodes: tuple[str, str], tmp_path: Path) -> None:
+    launcher = Path(sys.executable).parent / "mpiexec"
+    if "hydra" not in run(str(launcher), "--version").stdout.lower():
+        pytest.skip("needs MPICH's mpiexec beside this Python")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    shell = tmp_path / "shell"
+    shell.write_text(SHELL.format(*nodes))
+    shell.chmod(0o755)
+    site = parsed("50000-50199", [], "", 1)
+    # Ranks of one machine would find shared memory, which no firewall sees.
+    environment = {**os.environ, **site.variables(), "UCX_TLS": "tcp,self"}
+    hosts = (
+        "-launcher",
+        "ssh",
+        "-launcher-exec",
+        str(shell),
+        "-iface",
+        f"mba{os.getpid()}",
+        "-hosts",
+        "10.77.0.1:1,10.77.0.2:1",
+        "-n",
+        "2",
+    )
+    job = (str(launcher), *hosts, sys.executable, str(tmp_path / "program.py"), str(tmp_path))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        ["ip", "netns", "exec", nodes[0], *job], env=environment, stdout=pipe, stderr=pipe, text=True
+    ) as running:
+        try:
+            until = time.monotonic() + 90
+            while len([*tmp_path.glob("ready-*")]) < 2 and running.poll() is None and time.monotonic() < until:
+                time.sleep(0.1)
+            pids = [int(word) for node in nodes for word in run("ip", "netns", "pids", node).stdout.split()]
+            known = [*sockets.sockets_of(pids)]
+            outside = sockets.outside(known, PortRange(50000, 50199))
+            report = run(*MPIBATCH, "net", "check", *PLAN, *(f"--pid={pid}" for pid in pids))
+        finally:
+            (tmp_path / "end").touch()
+            output, error = running.communicate(timeout=100)
+    assert running.returncode == 0, error
+    assert len({*output.split()}) == 1, output
+    assert outside == []
+    between = [known_socket for known_socket in known if known_socket.remote and known_socket.remote[0] == "10.77.0.2"]
+    assert between, "no socket between the nodes: nothing was tested"
+    assert (report.returncode, report.stderr) == (0, ""), report.stdout
+
+
+def test_a_rule_that_is_removed_is_named_and_a_tunnel_that_is_down(nodes: tuple[str, str]) -> None:
+    inside = ("ip", "netns", "exec", nodes[0])
+    check = (*inside, *MPIBATCH, "net", "check", *PLAN, "--pid", "1", "--rules")
+    done = run(*check)
+    assert done.returncode == 0, done.stdout + done.stderr
+    listed = run(*inside, "nft", "-a", "list", "chain", "inet", "mpibatch", "input").stdout
+    (handle,) = (line.split()[-1] for line in listed.splitlines() if "mpibatch ports" in line)
+    assert run(*inside, "nft", "delete", "rule", "inet", "mpibatch", "input", "handle", handle).returncode == 0
+    done = run(*check)
+    assert (done.returncode, done.stdout) == (1, "the rule 'mpibatch ports' is missing\n")
+    policy = ("nft", "chain", "inet mpibatch input { policy accept; }")
+    assert run(*inside, *policy).returncode == 0
+    assert "policy of the chain is 'accept'" in run(*check).stdout
+    (face,) = (
+        line.split()[1].partition("@")[0]
+        for line in run("ip", "-n", nodes[0], "-o", "link").stdout.splitlines()
+        if "veth" in line or ": mba" in line
+    )
+    tunnel = (*inside, *MPIBATCH, "net", "check", *PLAN, "--pid", "1", "--interface", face)
+    assert run(*tunnel).returncode == 0
+    assert run("ip", "-n", nodes[0], "link", "set", face, "down").returncode == 0
+    done = run(*tunnel)
+    assert (done.returncode, done.stdout) == (1, f"the interface {face} is not up: a job must not start now\n")

@@ -2,9 +2,9 @@
 
 What mostly needs one core goes in lanes, side by side. The first takes the checks, then parts of the unit tests, one
 after the other. The second prepares the set-up with Open MPI and runs the MPI tests on one rank, then takes such parts
-too. The third has the tests on a real Slurm, which mostly wait, of either set-up, and then parts, too: many of these wait
-for a time limit or a disk. What the second and the third print is shown when they have ended. The MPI tests on more
-ranks, which need all cores, follow.
+too. The third has the tests on a real Slurm, which mostly wait, of either set-up, and then parts, too: many of these
+wait for a time limit or a disk. What the second and the third print is shown when they have ended. The MPI tests on
+more ranks, which need all cores, follow.
 """
 
 from __future__ import annotations

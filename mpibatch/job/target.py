@@ -10,7 +10,6 @@ from mpibatch.base.errors import RunError
 from mpibatch.base.trust import grants
 from mpibatch.io.base.names import foreign_format
 from mpibatch.io.base.stores import check_replaceable
-from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +26,8 @@ def permitted(comm: MPI.Intracomm, permissions: Mapping[str, str]) -> Iterator[N
     if not permissions:
         yield
         return
+    from mpibatch.mpi import agreed  # late: what else is here is asked where there is no MPI
+
     with agreed(comm, "the permissions of the output"):
         given = grants.checked(**permissions)
     with grants.granted(given):

@@ -195,7 +195,9 @@ def _volume(job: Job, comm: MPI.Intracomm, values: Values, planes: range, most: 
     # Planes whole or not, but not shared out by number: of a slab with others around it, ranks would own little.
     usual = (1, *(None,) * (len(values.shape) - 1)) if len(values.shape) > 1 else None
     base = Grid((most, *values.shape[1:]), topology=job.grid.get("topology", usual), **geometry)
-    return Volume(job, planes, whole, base, plane.dtype, plane.components, places)
+    return Volume(
+        job=job, planes=planes, grid=whole, base=base, dtype=plane.dtype, components=plane.components, places=places
+    )
 
 
 def _identity(job: Job, values: Values) -> dict[str, Any]:

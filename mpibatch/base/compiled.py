@@ -114,7 +114,7 @@ def _locked(name: str, shared: bool = False) -> Iterator[None]:
         # Some parallel file systems refuse locks: then numba's own atomic renames are all there is.
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        # Code is for this user alone to write, also where a grant lets a group write what he makes.
+        # Code is for this user alone to write, also where a grant lets a group write new files.
         umask = os.umask(0o022)
         os.umask(umask | 0o022)
         try:

@@ -1,4 +1,4 @@
-"""Where in the user's own program an error arose: his lines of the traceback, without ours and the libraries'."""
+"""Where in the user's own program an error arose: that program's lines of the traceback, not ours or the libraries'."""
 
 from __future__ import annotations
 

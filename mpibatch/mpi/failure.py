@@ -85,7 +85,7 @@ class Leaving:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        # `Stopped` comes from the library alone, on all ranks: whatever the user does before he leaves, all will come.
+        # `Stopped` comes from the library alone, on all ranks: whatever the user does before leaving, all will come.
         if not isinstance(error, AGREED) or isinstance(error, Stopped) or self._comm.size == 1:
             return
         is_failure = not isinstance(error, SystemExit) or error.code not in (0, None)
@@ -125,7 +125,7 @@ def install_hooks() -> None:
     if register is not None:
         register(_before_threads)
     if MPI.Is_initialized():
-        # Who calls MPI.Finalize himself comes by here, too: it first deletes what hangs on this communicator.
+        # A call of MPI.Finalize comes by here, too: it first deletes what hangs on this communicator.
         key = MPI.Comm.Create_keyval(delete_fn=lambda comm, key, value: _farewell())
         MPI.COMM_SELF.Set_attr(key, True)
 
@@ -191,7 +191,7 @@ def _raise_whole() -> None:
     def leave(status: Any = None, /) -> NoReturn:
         raise SystemExit(status)
 
-    # Whoever has imported the name before has it as a global of his module.
+    # A module that has imported the name before has it as a global of its own.
     for module in list(sys.modules.values()):
         names = getattr(module, "__dict__", {})
         for name in [name for name, value in list(names.items()) if value is original]:

@@ -33,7 +33,7 @@ def waits_for_others() -> bool:
 
 
 def place() -> str:
-    """Return the user's line that the main thread is at, and the call that he made there. Local."""
+    """Return the user's line that the main thread is at, and the call that was made there. Local."""
     inner: FrameType | None = None
     frame = _innermost()
     if frame is None:

@@ -54,7 +54,7 @@ class Spot:
 
     Attributes
     ----------
-    at : the user's innermost line, or the innermost of all if there is none of his.
+    at : the user's innermost line, or the innermost of all if there is none of the user's.
     call : what it has called there, "" if unknown.
     waits : whether it waits for other ranks there.
     is_slow : whether it compiles, or is in files.

@@ -19,7 +19,7 @@ __all__ = ["check_guarded", "intruder"]
 def intruder(path: Path) -> str:
     """Return in words who else may write what is there; "" if nobody, or nothing is there. Local.
 
-    Root may, and the group that a user has for himself alone, by which files have mode 0664 on some systems.
+    Root may, and a group of this user alone, by which files have mode 0664 on some systems.
     """
     try:
         about = path.stat()
@@ -57,7 +57,7 @@ def _group(number: int) -> str:
 
 
 def _is_private(number: int) -> bool:
-    """Whether a group is a user's own: of his name, his first one, and without other members."""
+    """Whether a group is a user's own: the first one, of the same name, and without other members."""
     try:
         group, user = grp.getgrgid(number), pwd.getpwuid(os.geteuid())
     except KeyError:

@@ -1,4 +1,4 @@
-"""What a run tells of itself in the user's history: one chain for all his runs, wherever their outputs are.
+"""What a run tells of itself in the user's history: one chain for all runs, wherever their outputs are.
 
 ``MPIBATCH_HISTORY`` names the file, or is 0: no history. The default is in the user's folder for state,
 ``$XDG_STATE_HOME/mpibatch/history.jsonl``, else ``~/.local/state/...``: what a folder of outputs holds is moved and
@@ -34,7 +34,7 @@ _noted: dict[str, Any] = {}
 
 
 def default_path() -> Path | None:
-    """Return the file of this user's history; None if he wants none. Local."""
+    """Return the file of this user's history; None if none is kept. Local."""
     named = os.environ.get(VARIABLE)
     if named is not None:
         return Path(named) if named not in ("", "0") else None

@@ -1,6 +1,6 @@
 """Hashes of k-mers, as sourmash has them: MurmurHash3 of their letters, the first 64 bits of 128.
 
-A. Appleby's MurmurHash3_x64_128, which he gave to the public domain.
+A. Appleby's MurmurHash3_x64_128, which is in the public domain.
 """
 
 from __future__ import annotations

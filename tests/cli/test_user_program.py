@@ -1,4 +1,4 @@
-"""Errors in a user's own program show his lines, and ``--help`` his parameters."""
+"""Errors in a user's own program show its lines, and ``--help`` its parameters."""
 
 from __future__ import annotations
 

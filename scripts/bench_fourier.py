@@ -69,6 +69,8 @@ def pencils_of_waves(shape: tuple[int, ...]) -> dict[str, Call]:
     """The half spectrum of a field that is cut along two axes: lines on from axis to axis, or home after each."""
     whole = whole_of(shape)
     rows = next(n for n in range(int(COMM.size**0.5), 0, -1) if COMM.size % n == 0)
+    if rows == 1:
+        raise SystemExit(f"{COMM.size} ranks make no pencils that are cut along two axes; run this case on 4, 6 or 8")
     u = mb.scatter(whole, mb.Grid(shape, topology=(rows, COMM.size // rows, 1)))
     compare("rfftn of pencils", mb.fft.rfftn(u), None if whole is None else fft.rfftn(whole))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import inspect
 import os
+import textwrap
 import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -89,10 +92,12 @@ def identity_of(function: Callable[..., Any], items: Sequence[Any], seed: int) -
 def _digest_of_text(function: Callable[..., Any]) -> str:
     if not hasattr(function, "__code__") and not inspect.isroutine(function) and not isinstance(function, type):
         function = type(function).__call__  # of an object that can be called
-    try:
-        text = inspect.getsource(function)
-    except (OSError, TypeError):
-        text = _text_of_code(getattr(function, "__code__", None))
+    text = ""
+    if getattr(function, "__name__", "") != "<lambda>":  # of which there is only its whole line
+        with contextlib.suppress(OSError, TypeError, SyntaxError):
+            # Whatever its comments and line breaks.
+            text = ast.dump(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    text = text or _text_of_code(getattr(function, "__code__", None))
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest() if text else ""
 
 

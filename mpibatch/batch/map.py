@@ -80,7 +80,8 @@ def map_items(
         How long each item may take, in any unit: the longest are handed out first.
     journal : str or path-like, optional
         A folder in which ranks note what is done. If it is there, only what is left is done: on any number of ranks. An
-        item that was under way in two runs that ended early is left out as failed.
+        item that was under way in two runs that ended early is left out as failed. A function whose text has changed
+        needs a new one.
     output : str, path-like or sequence of these, optional
         Files for the results, written once no item is left: ``.h5`` for all, ``.csv`` for a table of the numbers.
     max_failures : int, optional

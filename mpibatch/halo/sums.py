@@ -47,7 +47,7 @@ def add_halo(u: Field, width: HaloLike | None = None, mode: ModeLike = "reflect"
 
     Notes
     -----
-    Collective. The messages are those of `exchange`, in the opposite direction, axis by axis.
+    Collective. Messages go to the ranks of which `exchange` gets them, axis by axis.
 
     Examples
     --------

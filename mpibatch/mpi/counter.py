@@ -191,7 +191,7 @@ class Counter:
         return int(np.searchsorted(self._before, most, side="right")) - 1 - begin
 
     def stop(self) -> None:
-        """Hand out no more numbers; other nodes may use up their chunks. Local."""
+        """Hand out no more numbers; nodes may use up their chunks, and those that they have fetched ahead. Local."""
         self._has_ended, self._next = True, self._stop
         if self._chunk is not None:
             self._do(self._shared, 1, self._total, MPI.REPLACE)

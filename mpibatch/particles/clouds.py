@@ -125,7 +125,7 @@ def interpolate(particles: Particles, u: Field, cloud: str = "cic") -> npt.NDArr
             f"{particles.grid}; give f8 and three components on their grid"
         )
     wide = u
-    if any(width != (REACH, REACH) for width in u.halo):
+    if any(width < REACH for pair in u.halo for width in pair):
         wide = u.like(halo=REACH)
         wide.owned[...] = u.owned
     exchange(wide, REACH)

@@ -12,6 +12,7 @@ from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
+from mpibatch.fields.plans import planned
 from mpibatch.measure._engine.places import owners, places
 from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
@@ -88,6 +89,11 @@ class Particles:
                     f"the {name} of particles is a field of {u.dtype} with components {u.components} over {u.grid}; "
                     "give f8 and three components, of both on one grid"
                 )
+        if position.grid.comm != grid.comm:
+            raise UsageError(
+                f"particles in {grid} from fields on {position.grid}, which is of other ranks; make both with one "
+                "communicator"
+            )
         self.grid, self.count = grid, math.prod(position.grid.shape)
         self._start, self._stop = (np.array(corner, np.int64) for corner in (grid.box.start, grid.box.stop))
         local = np.arange(position.box.size, dtype=np.int64)
@@ -114,7 +120,8 @@ class Particles:
         Raises
         ------
         RunError
-            The same on every rank, if a particle moves by more than a box, or has no position.
+            The same on every rank, if a particle comes to lie a box or more outside, or has no position. All are then
+            where they were.
 
         Notes
         -----
@@ -133,9 +140,14 @@ class Particles:
         """
         from mpibatch.particles._loops import motion
 
+        before = self.position.copy()
         with timed("compute"):
             motion.drift(self.position, self.velocity, float(factor))
-        self._migrate("moved")
+        try:
+            self._migrate("moved")
+        except RunError:
+            self.position[...] = before
+            raise
 
     def kick(self, acceleration: Vectors, factor: float) -> None:
         """Change each velocity by an acceleration times a factor.
@@ -143,9 +155,14 @@ class Particles:
         Parameters
         ----------
         acceleration : ndarray of float64
-            Of this rank's particles, three columns, in their order.
+            Of this rank's particles, three columns, in their order: made after the last `drift`.
         factor : float
             The time, or what stands for it in an expanding box.
+
+        Raises
+        ------
+        UsageError
+            For accelerations of another number of particles than this rank has.
 
         Notes
         -----
@@ -163,6 +180,11 @@ class Particles:
         """
         from mpibatch.particles._loops import motion
 
+        if np.shape(acceleration) != self.velocity.shape:
+            raise UsageError(
+                f"kick: accelerations of shape {np.shape(acceleration)} for {len(self.ids)} particles; a drift brings "
+                "other particles to a rank: interpolate again after it"
+            )
         with timed("compute"):
             motion.kick(self.velocity, acceleration, float(factor))
 
@@ -191,7 +213,9 @@ class Particles:
          [1.   1.25 1.5 ]
          [2.   2.25 2.5 ]]
         """
-        line = Grid((self.count,), comm=self.grid.comm, axes=("particle",))
+        line: Grid = planned(
+            self.grid, ("particles", self.count), lambda: Grid((self.count,), comm=self.grid.comm, axes=("particle",))
+        )
         rows = self._rows(np.arange(len(self.ids)))
         if self.grid.size > 1:
             with timed("halo"):

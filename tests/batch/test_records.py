@@ -92,6 +92,9 @@ def test_a_function_is_told_by_its_text_or_its_code() -> None:
     assert same["function"] == other["function"]
     assert len({str(each["the function's text"]) for each in (same, other, inner, identity_of(abs, [1], 0))}) == 4
     assert identity_of(abs, [1], 0)["the function's text"] == ""
+    # Of a lambda nothing counts that stands beside it.
+    calls = [identity_of(lambda x: x + 1, [1], 0), identity_of(lambda x: x + 1, [1], 0) | {}]
+    assert calls[0] == calls[1] != identity_of(lambda x: x + 2, [1], 0)
 
 
 def test_items_have_the_same_text_in_every_process() -> None:

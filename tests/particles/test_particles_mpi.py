@@ -122,7 +122,7 @@ def test_particles_go_where_they_should_and_weigh_what_they_should() -> None:
         again = Particles(grid, fields["position"], fields["velocity"])
         assert sorted(again.ids) == sorted(particles.ids)
         for cloud, pull in pulls.items():
-            for halo in (0, 1):
+            for halo in (0, 1, 2):
                 field = grid.empty(halo=halo, components=(3,))
                 field.owned[...] = values[grid.box.slices()]
                 mine = interpolate(particles, field, cloud)
@@ -140,13 +140,13 @@ def test_particles_go_where_they_should_and_weigh_what_they_should() -> None:
 
 def test_no_sum_can_overflow() -> None:
     """All in one place: as many as there are, in as many bits as there are."""
-    lattice = mb.Grid((40, 50))
+    lattice = mb.Grid((60, 50))  # 3000 masses of 2**52 would be too many
     position = lattice.full(0.5, components=(3,))
     particles = Particles(mb.Grid(SHAPE, periodic=True), position, lattice.zeros(components=(3,)))
     for cloud in ("cic", "tsc"):
         density = deposit(particles, cloud)
-        assert mb.sum(density) == 2000.0
-        assert mb.max(density) == (2000.0 if cloud == "cic" else 2000 * 0.75**3)
+        assert mb.sum(density) == 3000.0
+        assert mb.max(density) == (3000.0 if cloud == "cic" else 3000 * 0.75**3)
 
 
 def test_halos_are_added_to_the_cells_that_they_stand_for() -> None:
@@ -217,3 +217,9 @@ def test_what_cannot_be_meant_is_refused_on_all_ranks() -> None:
         assert np.isnan(largest_speed(particles)) == np.isnan(value)
         with pytest.raises(mb.RunError, match=r"particle 3 was moved to .* make shorter steps"):
             particles.drift(1.0)
+        assert (particles.position == 0.5).all()
+    with pytest.raises(mb.UsageError, match="kick: accelerations of shape"):
+        particles.kick(np.zeros((len(particles.ids) + 1, 3)), 1.0)
+    alone = mb.Grid(5, comm=MPI.COMM_SELF)
+    with pytest.raises(mb.UsageError, match="which is of other ranks"):
+        Particles(grid, *(alone.zeros(components=(3,)) for _ in range(2)))

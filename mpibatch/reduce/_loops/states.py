@@ -34,7 +34,7 @@ MOST_DIVISOR = 2.0**53
 def copy_columns(source: Array, at: Int, target: Array, place: Int, rows: Int, n: Int) -> None:
     """Copy columns [at, at + n) of the first rows to the columns from `place` on. Local.
 
-    Compiled in a tenth of the time that numba takes for the assignment of a slice.
+    numba takes far longer to compile the assignment of a slice, which may fail.
     """
     for row in range(rows):
         for i in range(n):

@@ -26,9 +26,12 @@ def test_faults_end_as_they_must(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.slow
-def test_all_faults(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["drill"]) == 0, capsys.readouterr().out
-    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[:-1]] == [*FAULTS]
+def test_faults_of_ranks(capsys: pytest.CaptureFixture[str]) -> None:
+    """One of each kind: of the others the drills of checkpoints and of the supervisor make some, by the same code."""
+    some = ["kill-rank", "skipped-collective", "slow-rank"]
+    assert {*some} < {*FAULTS}
+    assert main(["drill", "--only", ",".join(some)]) == 0, capsys.readouterr().out
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[:-1]] == some
 
 
 def test_what_is_not_as_it_must_be_is_told(

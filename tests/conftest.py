@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Completed: TypeAlias = subprocess.CompletedProcess[str]
 
 FULL_RANKS = 2
+LOG_HANDLERS = logging.getLogger("mpibatch").handlers[:]  # before any command
 LOCKSTEP: pytest.StashKey[Lockstep] = pytest.StashKey()
 TALLY: pytest.StashKey[Tally] = pytest.StashKey()
 
@@ -141,12 +142,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
-    """Commands that a test runs in this process send the log to its standard error, which is gone afterwards."""
-    log = logging.getLogger("mpibatch")
-    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    """Commands that a test, or a fixture, runs in this process send the log to its standard error, which ends."""
+    _reset_log()
     yield
-    log.handlers[:], log.propagate = handlers, propagate
-    log.setLevel(level)
+    _reset_log()
+
+
+def _reset_log() -> None:
+    log = logging.getLogger("mpibatch")
+    log.handlers[:], log.propagate = LOG_HANDLERS, True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

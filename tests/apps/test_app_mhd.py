@@ -120,12 +120,9 @@ def test_vortices_and_what_is_refused(launch: Launch, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_and_three_dimensions(launch: Launch, tmp_path: Path) -> None:
-    """An oblique wave in a plane and in space, and a shock tube that is the same along every axis."""
+def test_three_dimensions(launch: Launch, tmp_path: Path) -> None:
+    """An oblique wave, and a shock tube that is the same along every axis."""
     cases: dict[str, Case] = {}
-    for n in (64, 128):
-        given = {"problem": "alfven", "shape": [n // 2, n], "length": [0.5, 1.0]}
-        cases[f"plane{n}"] = (given, {"until": math.sqrt(0.2)})
     for n in (16, 32):
         given = {"problem": "alfven", "shape": [n // 2, n // 2, n], "length": [0.5, 0.5, 1.0]}
         cases[f"space{n}"] = (given, {"until": 1 / 3})
@@ -147,12 +144,10 @@ def test_two_and_three_dimensions(launch: Launch, tmp_path: Path) -> None:
     cases["blast"] = ({"problem": "blast", "shape": [10, 12, 14]}, {"steps": 10})
     alone = ran_on_1_and_3(launch, tmp_path, cases)
 
-    errors = {name: rows(alone / f"{name}.h5")["error"][-1] for name in cases if name[:5] in ("plane", "space")}
-    assert errors["plane128"] < 2e-3
-    assert math.log2(errors["plane64"] / errors["plane128"]) > 1.7
+    errors = {name: rows(alone / f"{name}.h5")["error"][-1] for name in cases if name[:5] == "space"}
     assert errors["space32"] < 0.03
     assert math.log2(errors["space16"] / errors["space32"]) > 1.3  # limited at the crests, of 11 cells a wavelength
-    for name in ("plane128", "space32", "blast"):
+    for name in ("space32", "blast"):
         assert rows(alone / f"{name}.h5")["divergence"].max() < 2e-12
 
     for name in left:

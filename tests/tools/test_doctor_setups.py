@@ -115,7 +115,9 @@ def mounted(kind: str, folder: Path) -> list[str]:
     if subprocess.run([*unshare, "true"], capture_output=True, check=False, timeout=10).returncode:
         pytest.skip("needs the right to mount (root)")
     place = shlex.quote(str(folder))
-    script = f"path=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin; mount -t tmpfs -o {kind} tmpfs {place} || exit 3; "
+    script = (
+        f"path=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin; mount -t tmpfs -o {kind},mode=755 tmpfs {place} || exit 3; "
+    )
     if kind == "size=64k":
         script += f"head -c 100000 /dev/zero >{place}/ballast 2>/dev/null; "
     return [*unshare, "/bin/sh", "-c", script + 'PATH=$path; exec "$@"', "sh"]

@@ -66,8 +66,14 @@ def write(
     offsets = make(comm, path, lambda: create(path, datasets, attrs), plain_bytes(datasets))
     with opened(comm, path) as file:
         for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
-            if dataset.compression is None and not dataset.is_elsewhere:
-                extents += _fill(comm, path, file, dataset, field, offset, vault)
+            if dataset.compression is not None or dataset.is_elsewhere:
+                continue
+            if dataset.chunks is not None:
+                extents += write_plain(comm, path, dataset, field, partial(put, comm, file, path), vault)
+            else:
+                assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be written in plain"
+                extents += extents_of_field(comm, dataset.name, field, offset)
+                write_field(comm, file, path, field, offset)
     for dataset, field in zip(datasets, fields, strict=True):
         if dataset.compression is not None:
             extents += write_packed(comm, path, dataset, field, vault)
@@ -79,20 +85,11 @@ def fill(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, offset:
     if dataset.compression is not None:
         return write_packed(comm, path, dataset, field)
     with opened(comm, path) as file:
-        return _fill(comm, path, file, dataset, field, offset)
-
-
-def _fill(
-    comm: MPI.Intracomm, path: str, file: MPI.File, dataset: Dataset, field: Block, offset: int,
-    vault: Vault | None = None,
-) -> list[Extent]:  # fmt: skip
-    """Write the values of a dataset without compression."""
-    if dataset.chunks is None:
-        assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be written in plain"
+        if dataset.chunks is not None:
+            return write_plain(comm, path, dataset, field, partial(put, comm, file, path))
         extents = extents_of_field(comm, dataset.name, field, offset)
         write_field(comm, file, path, field, offset)
         return extents
-    return write_plain(comm, path, dataset, field, partial(put, comm, file, path), vault)
 
 
 def put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:

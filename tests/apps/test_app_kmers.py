@@ -272,6 +272,7 @@ def test_files_that_are_wrong(tmp_path, monkeypatch, capsys, name):
         ("compare *.fq out.h5", 1, "there is no file *.fq"),
         ("compare other.fa out.h5", 1, "other.fa cannot be read"),
         ("compare @list out.h5", 1, "the list list cannot be read"),
+        ("count good.fa @list.csv list.csv", 2, "list.csv is read, and would be written over"),
         ("compare . out.h5", 1, "is no file"),
         ("compare good.fa out.h5 --journal good.fa", 1, "good.fa"),
         ("count good.fa good.fa out.csv", 2, "would both be called good"),

@@ -231,9 +231,16 @@ def test_bad_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.chdir(tmp_path)
     dxchange(Path("scan.h5"))
     mb.save("below.h5", body=field(-np.ones((4, 8, 8))))
+    sources = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for command, code, words in (
         ("reconstruct missing.h5 out.h5", 1, "missing.h5"),
         ("reconstruct scan.h5 out.txt", 2, "the volume out.txt has none"),
+        ("reconstruct scan.h5 ./scan.h5", 2, "./scan.h5 is read, and would be written over"),
+        ("reconstruct s*.h5 scan2.h5", 2, "scan2.h5 is read, and would be written over"),
+        ("reconstruct scan.h5 flat.h5 --flats flat.h5::u", 2, "flat.h5 is read, and would be written over"),
+        ("reconstruct scan.h5 out.h5 --table out.h5", 2, "the volume and the table would both write out.h5"),
+        ("preview scan.h5 out.png --centers 5:9 --darks out.png", 2, "out.png is read"),
+        ("preview scan.h5 none/out.png --centers 5:9:1", 1, "no such folder"),
         ("preview scan.h5 out.png --centers 5:9", 2, "FIRST:LAST:STEP"),
         ("preview scan.h5 out.png --centers 5:19:1", 2, "--center 19 is outside"),
         ("preview scan.h5 out.png --centers 5:9:1 --row 6", 2, "--row 6"),
@@ -243,10 +250,11 @@ def test_bad_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         ("make-scan out.h5 --counts 0", 2, "--counts 0"),
         ("make-scan out.h5 --center 60", 2, "--center 60 is not in the middle half"),
         ("make-scan out.h5 --volume below.h5", 2, "values below 0"),
+        ("make-scan below.h5 --volume below.h5::body", 2, "below.h5 is read, and would be written over"),
     ):
         assert main(command.split()) == code, command
         assert words in capsys.readouterr().err, command
-    assert not list(tmp_path.glob("out*"))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == sources
 
 
 def test_a_bad_scan_is_one_message_on_all_ranks(launch, tmp_path):

@@ -20,7 +20,6 @@ from mpibatch.base.units import plural
 from mpibatch.cli import Parser, command_line
 from mpibatch.cli._files import check_targets
 from mpibatch.io.write.saver import save_table
-from mpibatch.io.write.tables.csv_text import quoted, write_text
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.job.execution.progress import reporter
@@ -143,10 +142,10 @@ def _count(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
             collection = collect(comm, scratch, genomes, settings, report)
         if args.output.endswith(FILES):
             _save(args.output, collection, {"spectra": collection.spectra()})
-        elif args.output.endswith(".csv"):
-            _save_text(args.output, collection.table, collection, {"name": range(collection.table.first, len(genomes))})
         else:
-            save_table(collection.table, args.output, "genomes")
+            table = collection.table
+            mine = genomes[table.first : table.first + len(table["bases"])]
+            save_table(table, args.output, "genomes", {"name": [genome.name for genome in mine]})
     if comm.rank == 0:
         print(f"genomes     {len(genomes)}", flush=True)
     return 0
@@ -162,20 +161,9 @@ def _save(path: str, collection: Collection, values: Mapping[str, mb.Field | Reg
 def _save_pairs(path: str, collection: Collection, pairs: RegionTable) -> None:
     if path.endswith(FILES):
         _save(path, collection, {"pairs": pairs})
-    elif path.endswith(".csv"):
-        _save_text(path, pairs, collection, {"name_i": pairs["i"].tolist(), "name_j": pairs["j"].tolist()})
     else:
-        save_table(pairs, path, "pairs")
-
-
-def _save_text(path: str, table: RegionTable, collection: Collection, names: Mapping[str, Sequence[int]]) -> None:
-    """Write a table as CSV, with columns of names before it. Collective."""
-    length = len(next(iter(table.values())))
-    texts = {
-        title: np.array([quoted(collection.genomes[number].name) for number in numbers[:length]], object)
-        for title, numbers in names.items()
-    }
-    write_text(table.comm, path, {**texts, **table}, table.first, overwrite=True)
+        names = {f"name_{side}": [collection.genomes[n].name for n in pairs[side].tolist()] for side in ("i", "j")}
+        save_table(pairs, path, "pairs", names)
 
 
 if __name__ == "__main__":

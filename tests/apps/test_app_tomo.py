@@ -107,10 +107,11 @@ DARKS = RNG.integers(50, 60, (3, 6, 16)).astype("u2")
 ANGLES = 15.0 * np.arange(12)
 
 
-def dxchange(path: Path, **changed: Any) -> Path:
-    """A scan by DXchange; the seal spares the process that looks into files of others."""
+def dxchange(path: Path, units: str = "", **changed: Any) -> Path:
+    """A scan by DXchange, with its angles in units; the seal spares the process that looks into files of others."""
     parts = {"data": COUNTS, "data_white": FLATS, "data_dark": DARKS, "theta": ANGLES} | changed
-    mb.save(path, {f"exchange/{name}": field(values) for name, values in parts.items() if values is not None})
+    fields = {f"exchange/{name}": field(values) for name, values in parts.items() if values is not None}
+    mb.save(path, fields, dataset_attrs={"exchange/theta": {"units": units}} if units else {})
     return path
 
 
@@ -125,7 +126,8 @@ def test_scans_of_other_makers(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "b.nxs", "w") as file:
         file["entry/definition"] = "NXtomo"
         file["entry/instrument/detector/data"], file["entry/instrument/detector/image_key"] = images, keys
-        file["entry/sample/rotation_angle"] = turned
+        file["entry/sample/rotation_angle"] = np.radians(turned)
+        file["entry/sample/rotation_angle"].attrs["units"] = "rad"
     from PIL import Image
 
     for name, part in {"proj": COUNTS, "flat": FLATS, "dark": DARKS}.items():
@@ -140,8 +142,11 @@ def test_scans_of_other_makers(tmp_path: Path) -> None:
     for path, options in ways:
         for rows in (slice(None), slice(2, 5)):
             scan = read_scan(str(path), private(), rows=rows, **options)
-            np.testing.assert_array_equal(scan.angles, ANGLES)
+            np.testing.assert_allclose(scan.angles, ANGLES, rtol=1e-15)
             np.testing.assert_allclose(absorptions(scan, 0.0).owned, expected[:, rows], rtol=1e-6, atol=1e-7)
+    for units, shown in (("degree", ANGLES), ("Radians", np.radians(ANGLES))):
+        scan = read_scan(str(dxchange(tmp_path / "u.h5", units, theta=shown)), private())
+        np.testing.assert_allclose(scan.angles, ANGLES, rtol=1e-15)
     away = COUNTS.copy()
     away[3, 2, 5] = 9000
     scan = read_scan(str(dxchange(tmp_path / "c.h5", data=away)), private())
@@ -191,6 +196,7 @@ FEW = COUNTS[:3]
         ({"theta": None}, "", 2, "it has no angles; give --angles"),
         ({"theta": ANGLES[:5]}, "", 2, "12 projections and 5 angles"),
         ({"theta": ANGLES * np.nan}, "", 2, "no finite numbers"),
+        ({"units": "turns"}, "", 2, "are in 'turns', and not in degrees or radians; give --angles"),
         ({"theta": ANGLES / 3}, "", 1, "no two half a turn apart"),
         (
             {"data": np.where(COUNTS[7, 2, 2] == COUNTS, np.nan, COUNTS).astype("f4")},

@@ -153,7 +153,8 @@ def _in_radians(place: str, comm: MPI.Intracomm) -> bool:
         if comm.rank == 0:
             source = inspect_safely(*split_path(place, None))
             (info,) = mb.io.describe(source.name)
-            units = "".join(info.attrs.get("units", "")).strip().lower()
+            stored = info.attrs.get("units", "")  # perhaps letter by letter
+            units = "".join(map(str, stored if isinstance(stored, list) else [stored])).strip().lower()
             if units not in (*DEGREES, *RADIANS):
                 raise mb.UsageError(f"the angles of {source.name} are in {units!r}, and not in degrees or radians")
     return bool(comm.bcast(units in RADIANS, root=0))

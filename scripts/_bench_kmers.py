@@ -124,7 +124,7 @@ def bench_comparison(*, quick: bool) -> None:
             relatives(folder, count, bases)
         comm.Barrier()
         for name, settings in (("kmers-compare", EXACT), ("kmers-compare-samples", SAMPLE)):
-            calls = {"ours": partial(compared, comm, folder, settings)}
+            calls: dict[str, Callable[[], int]] = {"ours": partial(compared, comm, folder, settings)}
             compare(name, calls, 2 if quick else 5, "pairs", genomes=count, bases=bases)
     finally:
         comm.Barrier()

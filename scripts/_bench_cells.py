@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import json
+import importlib.util
 import resource
-import statistics
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from _bench_runs import COMM, kept, report, timings  # type: ignore[import-not-found]
 
 import mpibatch as mb
 from mpibatch.apps.cells.segmentation import Settings, segmented
@@ -26,6 +24,7 @@ Image = npt.NDArray[np.uint16]
 SETTINGS = Settings()
 TILE, REACH = 1024, 12
 SHAPE = ("label", "area", "centroid", "eccentricity", "perimeter", "solidity", "intensity_mean", "intensity_max")
+PEERS = {"scikit-image": "skimage", "dask-image": "dask_image"}  # and their modules
 FEW = ("label", "area", "centroid", "intensity_mean")  # of those that dask-image has
 
 
@@ -78,43 +77,18 @@ def by_dask_image(mask: npt.NDArray[np.bool_], image: Image) -> int:
     return len(index)
 
 
-def timed(calls: dict[str, Callable[[], int]], rounds: int) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Return the seconds of calls that are made in turn, after a first round, and what they return. Collective."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    counts = {}
-    for turn in range(rounds + 1):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            counts[name] = call()
-            if turn:
-                seconds[name].append(time.perf_counter() - begin)
-    return seconds, counts
-
-
-def report(case: str, grid: mb.Grid, pixels: int, calls: dict[str, Callable[[], int]], rounds: int, peer: str) -> None:
+def compare(case: str, pixels: int, calls: dict[str, Callable[[], int]], rounds: int, peer: str) -> None:
     """Time ours and, on one rank, the peer's in turn; print a line. Collective."""
-    missing = []
-    if grid.size > 1:
-        calls.pop(peer, None)
-    try:
-        versions = {peer: importlib.metadata.version(peer)}
-    except importlib.metadata.PackageNotFoundError:
-        versions, missing = {}, [peer]
-        calls.pop(peer, None)
-    seconds, counts = timed(calls, rounds)
-    mine = seconds.pop("ours")
-    median = statistics.median(mine)
-    peers = {name: statistics.median(times) for name, times in seconds.items()}
-    line = {"case": case, "ranks": grid.size, "threads": 1, "pixels": pixels, "cells": counts}
-    line |= {"seconds": round(median, 4), "spread": [round(min(mine), 4), round(max(mine), 4)]}
-    line |= {"against": {name: round(value, 4) for name, value in peers.items()}}
-    line |= {"ratio": {name: round(value / median, 2) for name, value in peers.items()}}
-    line |= {"versions": versions, "missing": missing}
-    if grid.size > 1:  # of one rank this would tell of the peer's memory, too
-        block = 2 * pixels / grid.size
-        line["memory_over_block"] = round(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / block, 1)
-    if grid.rank == 0:
-        print(json.dumps(line), flush=True)
+    missing = [] if importlib.util.find_spec(PEERS[peer]) else [peer]
+    if COMM.size > 1 or missing:
+        calls.pop(peer)
+    timed, cells = kept(calls)
+    times = timings(timed, rounds)
+    more = {}
+    if COMM.size > 1:  # of one rank this would tell of the peer's memory, too
+        memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        more["memory_over_block"] = round(memory / (2 * pixels / COMM.size), 1)
+    report(case, times, missing, pixels=pixels, cells=cells, **more)
 
 
 def run(*, quick: bool) -> None:
@@ -126,7 +100,7 @@ def run(*, quick: bool) -> None:
         "ours": lambda: measured(segmented(slide, SETTINGS)[0], slide, SHAPE).rows,
         "scikit-image": lambda: by_scikit_image(image),
     }
-    report("cells", grid, image.size, calls, rounds, "scikit-image")
+    compare("cells", image.size, calls, rounds, "scikit-image")
 
 
 def run_table(*, quick: bool) -> None:
@@ -140,7 +114,7 @@ def run_table(*, quick: bool) -> None:
         "ours": lambda: measured(mb.label(mask)[0], slide, FEW).rows,
         "dask-image": lambda: by_dask_image(whole, image),
     }
-    report("cells-table", grid, image.size, calls, rounds, "dask-image")
+    compare("cells-table", image.size, calls, rounds, "dask-image")
 
 
 CELLS: dict[str, Any] = {"cells": run, "cells-table": run_table}

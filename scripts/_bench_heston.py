@@ -7,7 +7,7 @@ import importlib
 import math
 from typing import TYPE_CHECKING, Any
 
-from _bench_runs import COMM, Timed, report, timings  # type: ignore[import-not-found]
+from _bench_runs import COMM, kept, report, timings  # type: ignore[import-not-found]
 
 import mpibatch as mb
 from mpibatch.apps import heston
@@ -58,19 +58,16 @@ def benches() -> dict[str, Callable[..., None]]:
 
 def bench(name: str, p: Parameters, *, quick: bool) -> None:
     """Time a case, and report the errors. Collective."""
-    found: dict[str, list[float]] = {}
-
-    def keep(who: str, call: Callable[[], list[float]]) -> Timed:
-        return Timed(lambda: found.update({who: call()}))
-
-    calls, missing = {"ours": keep("ours", lambda: ours(p))}, []
+    calls: dict[str, Callable[[], list[float]]] = {"ours": lambda: ours(p)}
+    missing = []
     if COMM.size == 1:
         try:
             ql = importlib.import_module("QuantLib")
-            calls["QuantLib"] = keep("QuantLib", lambda: quantlib(ql, p))
+            calls["QuantLib"] = lambda: quantlib(ql, p)
         except ImportError:
             missing = ["QuantLib"]
-    times = timings(calls, 3 if quick else 7)
+    timed, found = kept(calls)
+    times = timings(timed, 3 if quick else 7)
     if "QuantLib" in times:  # which solves for each spot price anew
         times["QuantLib"] = [seconds / len(p.spot) for seconds in times["QuantLib"]]
     exact = [closed_form(p, spot, p.expiry) for spot in p.spot]

@@ -6,16 +6,15 @@ import gzip
 import importlib
 import importlib.metadata
 import json
-import os
 import random
 import shutil
-import statistics
 import subprocess
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from _bench_runs import kept, report, timings  # type: ignore[import-not-found]
 
 from mpibatch.apps.kmers._loops.sets import count_shared
 from mpibatch.apps.kmers.comparison import collect
@@ -61,29 +60,11 @@ def by_sourmash(sourmash: Any, path: Path) -> Any:
     return sketch
 
 
-def timed(calls: dict[str, Callable[[], int]], rounds: int) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Return the seconds of each call, taken in turn, the first one apart; and what they return. Local."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    results = {}
-    for turn in range(rounds + 1):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            results[name] = call()
-            if turn:
-                seconds[name].append(time.perf_counter() - begin)
-    return seconds, results
-
-
-def report(case: str, ranks: int, seconds: dict[str, list[float]], **more: Any) -> None:
-    """Print a line. Local."""
-    mine = seconds.pop("ours")
-    median = statistics.median(mine)
-    peers = {name: statistics.median(times) for name, times in seconds.items()}
-    line = {"case": case, "ranks": ranks, "threads": 1, "seconds": round(median, 4)}
-    line |= {"spread": [round(min(mine), 4), round(max(mine), 4)]}
-    line |= {"against": {name: round(value, 4) for name, value in peers.items()}}
-    line |= {"ratio": {name: round(value / median, 2) for name, value in peers.items()}}
-    print(json.dumps(line | {"load": os.getloadavg()[0], **more}), flush=True)
+def compare(name: str, calls: dict[str, Callable[[], int]], rounds: int, result: str, **more: Any) -> None:
+    """Time calls in turn, and print a line with what they return, under a name. Collective."""
+    timed, results = kept(calls)
+    times = timings(timed, rounds)
+    report(name, times, more.pop("missing", ()), **more, **{result: results})
 
 
 def bench_sets(*, quick: bool) -> None:
@@ -99,11 +80,9 @@ def bench_sets(*, quick: bool) -> None:
         missing = [] if shutil.which("kmc") else ["kmc"]
         if not missing:
             calls["kmc"] = lambda: by_kmc(path, folder)
-        seconds, kmers = timed(calls, rounds)
-        report("kmers-set", 1, seconds, kmers=kmers, missing=missing)
+        compare("kmers-set", calls, rounds, "kmers", missing=missing)
     a, b = (take(str(each), EXACT).values for each in paths)
-    seconds, shared = timed({"ours": lambda: int(count_shared(a, b))}, 3 * rounds)
-    report("kmers-pair", 1, seconds, shared=shared["ours"])
+    compare("kmers-pair", {"ours": lambda: int(count_shared(a, b))}, 3 * rounds, "shared")
     try:
         bench_samples(importlib.import_module("sourmash"), paths, rounds)
     except ImportError:
@@ -120,10 +99,8 @@ def bench_samples(sourmash: Any, paths: list[Path], rounds: int) -> None:
         one, two = (by_sourmash(sourmash, each) for each in paths)
         takes["sourmash"] = lambda: len(by_sourmash(sourmash, path))
         pairs["sourmash"] = lambda: sum(one.count_common(two) for _ in range(PAIRS)) // PAIRS
-    seconds, hashes = timed(takes, rounds)
-    report("kmers-sample", 1, seconds, hashes=hashes, missing=missing)
-    seconds, shared = timed(pairs, rounds)
-    report("kmers-sample-pairs", 1, seconds, pairs=PAIRS, shared=shared, missing=missing)
+    compare("kmers-sample", takes, rounds, "hashes", missing=missing)
+    compare("kmers-sample-pairs", pairs, rounds, "shared", pairs=PAIRS, missing=missing)
 
 
 def relatives(folder: str, count: int, bases: int) -> None:
@@ -147,10 +124,8 @@ def bench_comparison(*, quick: bool) -> None:
             relatives(folder, count, bases)
         comm.Barrier()
         for name, settings in (("kmers-compare", EXACT), ("kmers-compare-samples", SAMPLE)):
-            call = partial(compared, comm, folder, settings)
-            seconds, pairs = timed({"ours": call}, 2 if quick else 5)
-            if comm.rank == 0:
-                report(name, comm.size, seconds, genomes=count, bases=bases, pairs=pairs["ours"])
+            calls: dict[str, Callable[[], int]] = {"ours": partial(compared, comm, folder, settings)}
+            compare(name, calls, 2 if quick else 5, "pairs", genomes=count, bases=bases)
     finally:
         comm.Barrier()
         if comm.rank == 0:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 COMM = MPI.COMM_WORLD
-PEERS = ("astra-toolbox", "connected-components-3d", "devito", "joblib", "lbmpy", "pystencils", "scikit-image", "scipy")
+PEERS = (
+    "astra-toolbox", "connected-components-3d", "dask-image", "devito", "joblib", "lbmpy", "pystencils", "QuantLib",
+    "scikit-image", "scipy", "sourmash",
+)  # fmt: skip
 POLL = 5e-4  # seconds between looks of a rank that waits
 
 
@@ -69,6 +72,16 @@ def timings(calls: dict[str, Timed], samples: int, clock: Clock = time.perf_coun
             if turn:
                 times[name].append(seconds)
     return times
+
+
+def kept(calls: dict[str, Callable[[], Any]]) -> tuple[dict[str, Timed], dict[str, Any]]:
+    """Return calls to be timed, and where the last of what each returns is put. Local."""
+    results: dict[str, Any] = {}
+
+    def keeping(name: str, call: Callable[[], Any]) -> Timed:
+        return Timed(lambda: results.update({name: call()}))
+
+    return {name: keeping(name, call) for name, call in calls.items()}, results
 
 
 def in_pairs(ours: Timed, peer: Timed, pairs: int, name: str = "numba") -> tuple[dict[str, list[float]], list[float]]:

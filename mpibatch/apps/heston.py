@@ -18,7 +18,7 @@ both spacings.
 
 Steps are RKL2 (C. D. Meyer, D. S. Balsara and T. D. Aslam 2014, doi:10.1016/j.jcp.2013.08.021), of second order: s
 sweeps over the cells, stable for dt up to (s² + s − 2)/4 explicit steps, where no equations are solved. An American
-option is exercised at each of the `steps`.
+option is exercised at each of the `dates`, where a step ends.
 
 Rows: prices at `spot` and v₀, by cubic polynomials in x and η, with deltas and gammas, which are differences of these.
 European ones have an `error` as well, from the closed form (S. L. Heston 1993, doi:10.1093/rfs/6.2.327), by the
@@ -41,6 +41,8 @@ from mpibatch.simulate import Count, Positive, Range
 
 __all__ = ["Parameters", "run"]
 
+ROUNDING = 1e-9  # of times: steps add up to expiry, or to a little more
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -60,7 +62,7 @@ class Parameters:
     expiry: Positive = 1.0  # years, the longest that the grid is wide enough for
     cells: tuple[Count, Count] = (64, 256)  # along √v and ln(price)
     width: Positive = 5.0  # standard deviations
-    steps: Count = 25  # until expiry
+    dates: Count = 25  # evenly until expiry: a step from one to the next
 
     def __post_init__(self) -> None:
         if not self.spot:
@@ -136,11 +138,7 @@ def exercised(u, forward, fixed, factor):
 
 def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
     """Solve it, and return the last prices. Collective."""
-    if simulation.schedule.until is not None and simulation.schedule.until > p.expiry:
-        raise mb.UsageError(
-            f"until = {simulation.schedule.until:g} years is beyond expiry = {p.expiry:g}, for which the grid is wide "
-            "enough; raise expiry"
-        )
+    check_time(p, simulation.schedule.until or 0.0)
     k, h = p.spacing
     grid = simulation.grid(p.cells, spacing=(k, h), origin=(0.5 * k, math.log(p.strike) - p.reach + 0.5 * h))
     state = {"value": grid.from_function(lambda eta, x: averaged_put(p, x) + 0.0 * eta, halo=1)}
@@ -167,12 +165,13 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
 
     for now in simulation.steps(
         state,
-        dt=p.expiry / p.steps,
+        dt=p.expiry / p.dates,
         output=lambda state: {"price": price(state)},
         diagnostics=diagnostics,
         time_units="year",
         attrs={"price": {"units": "money", "long_name": "price of the option, by √v and the forward price's ln"}},
     ):
+        check_time(p, now.time + now.dt)
         sweeps = sweeps_for(longest_explicit(p), now.dt)
         start, (rate, after, before) = state["value"], others
         share, rest = rkl2(sweeps)
@@ -190,6 +189,15 @@ def run(p: Parameters, simulation: mb.Simulation) -> mb.Field:
             exercised(after, forward, *floor(p, now.time + now.dt), out=after)
         state["value"], others = after, [rate, last, start]
     return price(state)
+
+
+def check_time(p: Parameters, time: float) -> None:
+    """Refuse a time to expiry for which the grid is too narrow. Local. UsageError."""
+    if time > p.expiry * (1 + ROUNDING):
+        raise mb.UsageError(
+            f"{time:g} years are beyond expiry = {p.expiry:g}, for which the grid is wide enough; raise expiry, or end "
+            "earlier (until or steps)"
+        )
 
 
 def longest_explicit(p: Parameters) -> float:

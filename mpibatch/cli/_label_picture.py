@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpibatch.base.errors import UsageError
 from mpibatch.cli._overlay import enlargement, numbered, outlined
-from mpibatch.cli._picture import gray
+from mpibatch.cli._picture import encoded, gray
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import gather
 from mpibatch.io.write.tables.csv_text import write_pieces
@@ -19,18 +16,10 @@ from mpibatch.mpi import agreed
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
 
-__all__ = ["check_picture", "draw"]
+__all__ = ["draw"]
 
 LONGEST = 2000  # pixels of a picture's side; larger fields are thinned out
 PERCENTILES = (1.0, 99.5)
-
-
-def check_picture(path: str) -> None:
-    """Refuse now a picture that could not be drawn in the end. Local. UsageError."""
-    from PIL import Image
-
-    if Path(path).suffix.lower() not in Image.registered_extensions():
-        raise UsageError(f"the picture {path} has not the ending of one; name it .png")
 
 
 def draw(field: Field, labels: Field, path: str, *, is_upward: bool = False) -> None:
@@ -51,9 +40,7 @@ def _drawn(values: Any, labels: Any, path: str) -> bytes:
 
     pixels, large = outlined(gray(values, PERCENTILES), labels, enlargement(values.shape, LONGEST))
     pixels, _ = numbered(pixels, large)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, Image.registered_extensions()[Path(path).suffix.lower()])
-    return file.getvalue()
+    return encoded(Image.fromarray(pixels), path)
 
 
 def _thinned(u: Field) -> Field:

@@ -1,8 +1,10 @@
-"""From numbers to grey or colour bytes, the same for the same numbers."""
+"""From numbers to grey or colour bytes, the same for the same numbers, and to those of a file."""
 
 from __future__ import annotations
 
+import io
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,24 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["cut", "gray", "is_color", "sheet"]
+__all__ = ["check_picture", "cut", "encoded", "gray", "is_color", "sheet"]
+
+
+def check_picture(path: str) -> None:
+    """Refuse now a picture that could not be drawn in the end. Local. UsageError."""
+    from PIL import Image
+
+    if Path(path).suffix.lower() not in Image.registered_extensions():
+        raise UsageError(f"the picture {path} has not the ending of one; name it .png")
+
+
+def encoded(picture: Image.Image, path: str) -> bytes:
+    """Return the bytes of a file of this name. Local."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    picture.save(file, Image.registered_extensions()[Path(path).suffix.lower()])
+    return file.getvalue()
 
 
 def is_color(shape: Sequence[int], dtype: npt.DTypeLike) -> bool:

@@ -241,6 +241,8 @@ def test_frames_are_a_batch(launch, tmp_path, capsys):
     assert (tmp_path / "night0.csv").stat().st_mtime_ns == before
     assert main(["frames", *rest, "--threshold", "9"]) == 2
     assert "journal" in capsys.readouterr().err
+    assert main(["frames", *rest[:2], "--table", ".fits"]) == 2
+    assert "night0.fits is read, and would be written over" in capsys.readouterr().err
     with (tmp_path / "frames.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for n, row in enumerate(rows):
@@ -273,6 +275,8 @@ EMPTY = b"".join(card.ljust(80).encode() for card in CARDS).ljust(2880)
         (["--kernel", "gauss:60"], 2, "is larger than the frame"),
         (["--regions", "none/r.reg"], 1, "no such folder"),
         (["--segments", "map.png"], 2, "the map map.png has none"),
+        (["--segments", "frame.fits"], 2, "frame.fits is read, and would be written over"),
+        (["--segments", "out.h5", "--background", "out.h5"], 2, "the segments and the background would both write"),
         (["--settings", "wrong.toml"], 2, "sigma is no setting"),
         (["--settings", "kind.toml"], 2, "mesh = 'wide'"),
         (["--settings", "frame.fits"], 2, "are no TOML"),

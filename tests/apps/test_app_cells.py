@@ -306,10 +306,14 @@ def test_bad_tables(tmp_path, monkeypatch, capsys):
         ("t.txt", 2, "none of the endings"),
         ("none/t.csv", 1, "no such folder"),
         ("good.h5", 2, "would be written over"),
-        ("t.h5", 2, "would both write t.h5"),
+        ("./t.h5", 2, "the table and good.h5 would both write t.h5"),
+        ("m.h5 --labels m.h5", 2, "m.h5 is read, and would be written over"),
+        ("f.h5 --flat f.h5", 2, "f.h5 is read, and would be written over"),
     ):
-        assert main(["good.h5", "--table", table, "--segments", "t.h5"]) == code
+        assert main(["good.h5", "--segments", "t.h5", "--table", *table.split()]) == code
         assert words in capsys.readouterr().err
+    assert main(["go*.h5", "--table", "t.csv", "--summary", "t.csv"]) == 2
+    assert "the table and the summary would both write t.csv" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["good.h5"]
 
 

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
+from mpibatch.apps.cells import __main__ as program
+from mpibatch.apps.cells import fields
 from mpibatch.apps.cells.fields import COUNTS, Request, analyse_fields, analysed, items_of
 from mpibatch.apps.cells.illumination import gain_of, median_of
 from mpibatch.apps.cells.segmentation import Settings
 from mpibatch.apps.cells.tables import merged, save_named
+from mpibatch.base.errors import RunError
 from mpibatch.io.write.saver import save_table
 from mpibatch.mpi import MPI, private
 from tests.support.nuclei import field_of_view
@@ -64,6 +67,20 @@ def test_a_slide_is_that_of_one_rank(mpi_tmp_path):
         single, every = of_one_and_all(mpi_tmp_path, name, write)
         assert single[-1].count(b"\n") > 3, name
         assert single == every, name
+
+
+def test_rank_0_alone_looks_for_fields(mpi_tmp_path, monkeypatch):
+    for n in range(2):
+        saved(mpi_tmp_path / f"f{n}.npy", field_of_view((40, 44), 3, seed=n))
+
+    def unseen(*arguments, **options):
+        raise RunError("this rank sees no files")
+
+    if WORLD.rank:
+        monkeypatch.setattr(fields, "fitting_files", unseen)
+    table = mpi_tmp_path / "t.csv"
+    assert program._execute(program.parser().parse_args([f"{mpi_tmp_path}/f*.npy", "--table", str(table)])) == 0
+    assert table.read_text().count("f1.npy") > 0
 
 
 def test_fields_are_those_of_one_rank(mpi_tmp_path):

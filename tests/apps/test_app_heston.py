@@ -12,6 +12,9 @@ import pytest
 import mpibatch as mb
 from mpibatch.apps.heston import Parameters, closed_form
 from mpibatch.io import describe, digest
+from mpibatch.job.execution.simulation import simulate
+from mpibatch.job.file.reader import parse_any
+from mpibatch.job.file.simulation import SimulationJob
 from tests.support.programs import Case, ran
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ FANG_PRICE = 5.785155434
 # Variance as good as constant: F. A. Longstaff's and E. S. Schwartz's put with 50 dates.
 CONSTANT = {
     "spot": [36.0], "strike": 40.0, "variance": 0.04, "mean": 0.04, "volatility": 0.01, "reversion": 1.0,
-    "correlation": 0.0, "rate": 0.06, "kind": "put", "exercise": "american", "steps": 50, "cells": [8, 256],
+    "correlation": 0.0, "rate": 0.06, "kind": "put", "exercise": "american", "dates": 50, "cells": [8, 256],
 }  # fmt: skip
 SMALL = {"cells": [32, 128]}
 CASES: dict[str, dict[str, Any]] = {
@@ -48,12 +51,13 @@ def last(path: Path) -> dict[str, float]:
 def test_prices_and_the_same_bits_on_any_ranks(launch: Launch, tmp_path: Path) -> None:
     cases: dict[str, Case] = {name: (given, {"until": 1.0}) for name, given in CASES.items()}
     cases["beyond"] = ({}, {"until": 2.0})
+    cases["further"] = ({"cells": [8, 32], "dates": 2}, {"steps": 3})
     digests = []
     for ranks in (1, 3):
         folder = tmp_path / str(ranks)
         lines = ran(launch, folder, ranks, "heston", cases)
-        assert len(lines) == ranks
-        assert all(line.startswith("UsageError: until = 2 years is beyond expiry = 1") for line in lines)
+        words = [f"UsageError: {time} years are beyond expiry = 1" for time in ("1.5", "2")]
+        assert sorted(line.partition(", ")[0] for line in lines) == sorted(words * ranks)
         made = sorted(folder.glob("*.h5"))
         digests.append({(p.stem, d.name): digest(p, d.name) for p in made for d in describe(p)})
     assert digests[0] == digests[1]
@@ -94,6 +98,15 @@ def test_prices_and_the_same_bits_on_any_ranks(launch: Launch, tmp_path: Path) -
 def test_what_cannot_be_meant_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(mb.UsageError, match=message):
         Parameters(**given)
+
+
+def test_a_job_sets_the_dates(tmp_path: Path) -> None:
+    text = "[simulation]\nprogram = 'heston'\nuntil = 1.0\ndates = 7\ncells = [8, 32]\n"
+    job = parse_any(f"{text}[output]\npath = '{tmp_path}/out.h5'\n")
+    assert isinstance(job, SimulationJob)
+    simulate(job)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["step"][-1] == 7
 
 
 def test_the_job_beside_the_program_is_sound(launch: Launch) -> None:

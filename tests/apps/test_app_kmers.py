@@ -195,6 +195,7 @@ def test_signatures_are_those_of_sourmash(tmp_path, monkeypatch, k, scaled):
 
 def test_files_of_a_comparison(tmp_path, monkeypatch, capsys):
     """The matrix, and tables in its place; spectra; a list of names; nothing is left behind."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed, by which Parquet is written")
     monkeypatch.chdir(tmp_path)
     paths = relatives(tmp_path, 5)
     sets_of = [set(counted(sequences_of(path), 21)) for path in paths]
@@ -215,21 +216,25 @@ def test_files_of_a_comparison(tmp_path, monkeypatch, capsys):
     similar = [(i, j) for i in range(5) for j in range(i + 1, 5) if expected[i, j] >= least]
     assert [(int(row["i"]), int(row["j"])) for row in rows] == similar
     assert 0 < len(similar) < 10
+    typed = parquet.read_table("p.parquet").to_pylist()
+    assert [(row["name_i"], row["name_j"]) for row in typed] == [(f"genome{i}", f"genome{j}") for i, j in similar]
+    assert [list(row) for row in typed] == [list(row) for row in rows]
     for row, (i, j) in zip(rows, similar, strict=True):
         assert (row["name_i"], row["name_j"]) == (f"genome{i}", f"genome{j}")
         assert float(row["jaccard"]) == expected[i, j]
         assert float(row["contained"]) == len(sets_of[i] & sets_of[j]) / len(sets_of[j])
-    assert main(["count", "genome[02].fa", "s.h5", "--k", "21"]) == 0
-    assert main(["count", "genome[02].fa", "s.csv", "--k", "21"]) == 0
+    for name in ("s.h5", "s.csv", "s.parquet"):
+        assert main(["count", "genome[02].fa", name, "--k", "21"]) == 0
     with h5py.File("s.h5") as file:
         assert file["spectra"][()].sum(axis=1).tolist() == [len(sets_of[0]), len(sets_of[2])]
     assert [row["name"] for row in csv.DictReader(Path("s.csv").read_text().splitlines())] == ["genome0", "genome2"]
+    assert parquet.read_table("s.parquet")["name"].to_pylist() == ["genome0", "genome2"]
     capsys.readouterr()
     Path("short.fa").write_text(">x\nACGT\n")
     assert main(["compare", "short.fa", "genome1.fa", "e.h5"]) == 0
     assert "without any k-mer: 1 genome" in capsys.readouterr().out
     left = {path.name for path in tmp_path.iterdir()} - {path.name for path in paths}
-    assert left == {"all.txt", "short.fa", "m.h5", "p.csv", "p.h5", "p.parquet", "s.h5", "s.csv", "e.h5"}
+    assert left == {"all.txt", "short.fa", "m.h5", "p.csv", "p.h5", "p.parquet", "s.h5", "s.csv", "s.parquet", "e.h5"}
 
 
 BAD = {
@@ -272,6 +277,7 @@ def test_files_that_are_wrong(tmp_path, monkeypatch, capsys, name):
         ("compare *.fq out.h5", 1, "there is no file *.fq"),
         ("compare other.fa out.h5", 1, "other.fa cannot be read"),
         ("compare @list out.h5", 1, "the list list cannot be read"),
+        ("count good.fa @list.csv list.csv", 2, "list.csv is read, and would be written over"),
         ("compare . out.h5", 1, "is no file"),
         ("compare good.fa out.h5 --journal good.fa", 1, "good.fa"),
         ("count good.fa good.fa out.csv", 2, "would both be called good"),

@@ -22,6 +22,7 @@ RUNS = {
     "p.h5": "compare *.fa {} --k 21 --scaled 1 --min-similarity 0.6",
     "p.csv": "compare *.fa {} --k 21 --scaled 1 --min-similarity 0.6 --journal {work}",
     "n.csv": "compare genome0.fa genome6.fa {} --k 21 --min-similarity 1",
+    "p.parquet": "compare *.fa {} --k 21 --scaled 1 --min-similarity 0.6 --journal {work}",
     "c.h5": "count *.fa {}",
 }
 

@@ -107,10 +107,11 @@ DARKS = RNG.integers(50, 60, (3, 6, 16)).astype("u2")
 ANGLES = 15.0 * np.arange(12)
 
 
-def dxchange(path: Path, **changed: Any) -> Path:
-    """A scan by DXchange; the seal spares the process that looks into files of others."""
+def dxchange(path: Path, units: str = "", **changed: Any) -> Path:
+    """A scan by DXchange, with its angles in units; the seal spares the process that looks into files of others."""
     parts = {"data": COUNTS, "data_white": FLATS, "data_dark": DARKS, "theta": ANGLES} | changed
-    mb.save(path, {f"exchange/{name}": field(values) for name, values in parts.items() if values is not None})
+    fields = {f"exchange/{name}": field(values) for name, values in parts.items() if values is not None}
+    mb.save(path, fields, dataset_attrs={"exchange/theta": {"units": units}} if units else {})
     return path
 
 
@@ -125,7 +126,8 @@ def test_scans_of_other_makers(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "b.nxs", "w") as file:
         file["entry/definition"] = "NXtomo"
         file["entry/instrument/detector/data"], file["entry/instrument/detector/image_key"] = images, keys
-        file["entry/sample/rotation_angle"] = turned
+        file["entry/sample/rotation_angle"] = np.radians(turned)
+        file["entry/sample/rotation_angle"].attrs["units"] = "rad"
     from PIL import Image
 
     for name, part in {"proj": COUNTS, "flat": FLATS, "dark": DARKS}.items():
@@ -140,8 +142,11 @@ def test_scans_of_other_makers(tmp_path: Path) -> None:
     for path, options in ways:
         for rows in (slice(None), slice(2, 5)):
             scan = read_scan(str(path), private(), rows=rows, **options)
-            np.testing.assert_array_equal(scan.angles, ANGLES)
+            np.testing.assert_allclose(scan.angles, ANGLES, rtol=1e-15)
             np.testing.assert_allclose(absorptions(scan, 0.0).owned, expected[:, rows], rtol=1e-6, atol=1e-7)
+    for units, shown in (("degree", ANGLES), ("Radians", np.radians(ANGLES))):
+        scan = read_scan(str(dxchange(tmp_path / "u.h5", units, theta=shown)), private())
+        np.testing.assert_allclose(scan.angles, ANGLES, rtol=1e-15)
     away = COUNTS.copy()
     away[3, 2, 5] = 9000
     scan = read_scan(str(dxchange(tmp_path / "c.h5", data=away)), private())
@@ -191,6 +196,7 @@ FEW = COUNTS[:3]
         ({"theta": None}, "", 2, "it has no angles; give --angles"),
         ({"theta": ANGLES[:5]}, "", 2, "12 projections and 5 angles"),
         ({"theta": ANGLES * np.nan}, "", 2, "no finite numbers"),
+        ({"units": "turns"}, "", 2, "are in 'turns', and not in degrees or radians; give --angles"),
         ({"theta": ANGLES / 3}, "", 1, "no two half a turn apart"),
         (
             {"data": np.where(COUNTS[7, 2, 2] == COUNTS, np.nan, COUNTS).astype("f4")},
@@ -231,9 +237,16 @@ def test_bad_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.chdir(tmp_path)
     dxchange(Path("scan.h5"))
     mb.save("below.h5", body=field(-np.ones((4, 8, 8))))
+    sources = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for command, code, words in (
         ("reconstruct missing.h5 out.h5", 1, "missing.h5"),
         ("reconstruct scan.h5 out.txt", 2, "the volume out.txt has none"),
+        ("reconstruct scan.h5 ./scan.h5", 2, "./scan.h5 is read, and would be written over"),
+        ("reconstruct s*.h5 scan2.h5", 2, "scan2.h5 is read, and would be written over"),
+        ("reconstruct scan.h5 flat.h5 --flats flat.h5::u", 2, "flat.h5 is read, and would be written over"),
+        ("reconstruct scan.h5 out.h5 --table out.h5", 2, "the volume and the table would both write out.h5"),
+        ("preview scan.h5 out.png --centers 5:9 --darks out.png", 2, "out.png is read"),
+        ("preview scan.h5 none/out.png --centers 5:9:1", 1, "no such folder"),
         ("preview scan.h5 out.png --centers 5:9", 2, "FIRST:LAST:STEP"),
         ("preview scan.h5 out.png --centers 5:19:1", 2, "--center 19 is outside"),
         ("preview scan.h5 out.png --centers 5:9:1 --row 6", 2, "--row 6"),
@@ -243,10 +256,11 @@ def test_bad_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         ("make-scan out.h5 --counts 0", 2, "--counts 0"),
         ("make-scan out.h5 --center 60", 2, "--center 60 is not in the middle half"),
         ("make-scan out.h5 --volume below.h5", 2, "values below 0"),
+        ("make-scan below.h5 --volume below.h5::body", 2, "below.h5 is read, and would be written over"),
     ):
         assert main(command.split()) == code, command
         assert words in capsys.readouterr().err, command
-    assert not list(tmp_path.glob("out*"))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == sources
 
 
 def test_a_bad_scan_is_one_message_on_all_ranks(launch, tmp_path):

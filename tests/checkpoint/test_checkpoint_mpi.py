@@ -288,7 +288,7 @@ APPS = {
     "grayscott": "until = 150\nshape = [30, 26]\nseeds = 2\nseed_size = 6",
     "options": "until = 0.5\nspot = [36.0]\ncells = 61",
     "dns": "until = 2\nproblem = 'turbulence'\nshape = [16, 12]\npower = 1\ndt = 0.1\nviscosity = 0.05",
-    "heston": "until = 1\ncells = [8, 32]\nsteps = 30",
+    "heston": "until = 1\ncells = [8, 32]\ndates = 30",
     "mhd": "until = 0.05\nproblem = 'orszag-tang'\nshape = [12, 10]\ncourant = 0.1",
     "nbody": "until = 0.08\nshape = [8, 6, 4]\nlength = 40\ndt = 0.008",
 }

@@ -296,6 +296,7 @@ def test_a_program_of_the_users_own(launch: Launch, folder: Path):
         ("x = 1\n", UsageError, "has no 'Parameters'"),
         ("class Parameters: pass\nrun = 3\n", UsageError, "is no dataclass"),
         (PROGRAM.replace("rate: float = 1.0", "rate: float"), UsageError, "has no default for rate"),
+        (PROGRAM.replace("rate: float = 1.0", "steps: int = 1"), UsageError, "has the parameter 'steps'"),
         ("1 / 0\n", RunError, "ZeroDivisionError"),
     ],
 )

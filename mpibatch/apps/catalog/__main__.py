@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import mpibatch as mb
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
 from mpibatch.apps.catalog.frames import catalog_frames, items_of
 from mpibatch.apps.catalog.outputs import write_maps, write_regions
 from mpibatch.cli import Parser, command_line
-from mpibatch.cli._label_picture import check_picture, draw
+from mpibatch.cli._files import check_targets
+from mpibatch.cli._label_picture import draw
+from mpibatch.cli._picture import check_picture
 from mpibatch.cli._settings import settings_of
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
@@ -115,10 +116,7 @@ def _detect(args: argparse.Namespace) -> int:
             path = getattr(args, name)
             if path and not path.endswith(MAPS):
                 raise mb.UsageError(f"the map {path} has none of the endings {', '.join(MAPS)}; give it one of them")
-        for name in FILES:
-            path = getattr(args, name)
-            if path and not Path(path).absolute().parent.is_dir():
-                raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
+        check_targets([(getattr(args, name), f"the {name}") for name in FILES], [args.frame, args.settings])
     catalog = make_catalog(mb.load(args.frame, comm=comm), settings)
     save_table(catalog.table, args.output, "sources")
     write_maps(catalog, args.segments, args.background)
@@ -138,7 +136,8 @@ def _frames(args: argparse.Namespace) -> int:
     with agreed(comm, "reading the command line"):
         settings = settings_of(Settings, args)
         _check_table(args.table, comm)
-        items = items_of(args.frames, args.folder, args.table)
+        items = items_of(args.frames, args.folder, args.table) if comm.rank == 0 else []
+    items = comm.bcast(items, root=0)
     batch = catalog_frames(comm, items, args.folder, settings, args.ranks_per_frame, args.journal)
     if comm.rank == 0:
         print(f"frames      {batch.done}, failed {len(batch.failed)}")

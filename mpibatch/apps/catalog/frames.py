@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import mpibatch as mb
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
-from mpibatch.io.base.names import user_path
+from mpibatch.cli._files import check_targets, fitting_files
 from mpibatch.io.write.saver import save_table
 from mpibatch.mpi import MPI
 
@@ -24,21 +24,18 @@ Item = tuple[str, str]  # a frame, and its table
 
 
 def items_of(frames: str, folder: str, ending: str) -> list[Item]:
-    """Return the frames whose names fit, in order, with tables in a folder. Local. RunError, UsageError."""
+    """Return the frames whose names fit, in order, with tables in a folder. Local, for rank 0 alone.
+
+    RunError, UsageError.
+    """
     pattern, separator, extension = frames.partition("::")
-    pattern = user_path(pattern)
-    root = Path(Path(pattern).anchor)
-    paths = sorted(path for path in root.glob(str(Path(pattern).relative_to(root))) if path.is_file())
-    if not paths:
-        raise mb.RunError(f"there is no file {pattern}; give names with * and ?, in quotes")
+    paths = fitting_files(pattern)
     if not Path(folder).is_dir():
         raise mb.RunError(f"cannot write to {folder}: there is no such folder; make it first")
     targets = [str(Path(folder) / (path.name.split(".")[0] + ending)) for path in paths]
-    writers = {str(Path(folder) / SUMMARY): "the summary"}
-    for path, target in zip(paths, targets, strict=True):
-        if target in writers:
-            raise mb.UsageError(f"{path} and {writers[target]} would both write {target}; rename the frame")
-        writers[target] = str(path)
+    sources = [str(path) for path in paths]
+    written = [(str(Path(folder) / SUMMARY), "the summary"), *zip(targets, sources, strict=True)]
+    check_targets(written, sources, "rename the frame")
     return [(f"{path}{separator}{extension}", target) for path, target in zip(paths, targets, strict=True)]
 
 

@@ -7,7 +7,6 @@ import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 
 import mpibatch as mb
 from mpibatch.apps.cells.fields import COUNTS, Item, Request, analyse_fields, analysed, is_pattern, items_of
@@ -98,14 +97,19 @@ def _execute(args: argparse.Namespace) -> int:
         settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
         request = Request(settings, args.channel, args.properties)
         _check(args, comm, is_batch=is_batch)
-        items = items_of(args.images, args.labels, args.segments, args.picture, [args.table, args.summary])
+        items: list[Item] = []
+        if comm.rank == 0:
+            tables = [(args.table, "the table"), (args.summary, "the summary")]
+            flat = "" if args.flat == MEDIAN else args.flat
+            items = items_of(args.images, args.labels, args.segments, args.picture, tables, flat)
+    items = comm.bcast(items, root=0)
     return _fields(args, comm, items, request) if is_batch else _slide(args, comm, items[0], request)
 
 
 def _check(args: argparse.Namespace, comm: MPI.Intracomm, *, is_batch: bool) -> None:
-    """Refuse now what could not be meant, or written in the end. Local. UsageError, RunError."""
+    """Refuse now what could not be meant, or written in the end. Local. UsageError."""
     for path in filter(None, (args.table, args.summary)):
-        _check_table(path, args.images, comm)
+        _check_table(path, comm)
     if not args.flat_sigma >= 0:
         raise mb.UsageError(f"--flat-sigma {args.flat_sigma} is not valid; give a number, 0 or more")
     if is_batch:
@@ -117,13 +121,9 @@ def _check(args: argparse.Namespace, comm: MPI.Intracomm, *, is_batch: bool) -> 
             raise mb.UsageError(f"--{name} is of many fields, and {args.images[0]} is a single image; leave it out")
 
 
-def _check_table(path: str, images: Sequence[str], comm: MPI.Intracomm) -> None:
+def _check_table(path: str, comm: MPI.Intracomm) -> None:
     if not path.endswith(TABLES):
         raise mb.UsageError(f"the table {path} has none of the endings {', '.join(TABLES)}; give it one of them")
-    if not Path(path).absolute().parent.is_dir():
-        raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
-    if path in [image.partition("::")[0] for image in images]:
-        raise mb.UsageError(f"{path} is read, and would be written over; give another name")
     if comm.rank == 0 and path.endswith(".parquet"):
         load_arrow()
 

@@ -15,8 +15,9 @@ import mpibatch as mb
 from mpibatch.apps.cells.images import load_image, load_labels
 from mpibatch.apps.cells.segmentation import Settings, corrected, segmented
 from mpibatch.apps.cells.tables import check_properties, measured
-from mpibatch.cli._label_picture import check_picture, draw
-from mpibatch.io.base.names import user_path
+from mpibatch.cli._files import check_targets, fitting_files
+from mpibatch.cli._label_picture import draw
+from mpibatch.cli._picture import check_picture
 from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
@@ -67,12 +68,17 @@ def is_pattern(path: str) -> bool:
 
 
 def items_of(
-    images: Sequence[str], labels: str, segments: str, picture: str, tables: Sequence[str | None] = ()
+    images: Sequence[str],
+    labels: str,
+    segments: str,
+    picture: str,
+    tables: Sequence[tuple[str | None, str]] = (),
+    flat: str | None = None,
 ) -> list[Item]:
-    """Return the images whose names fit, with {name} in others' names replaced by theirs. Local.
+    """Return the images whose names fit, with {name} in others' names replaced by theirs. Local, for rank 0 alone.
 
-    RunError, UsageError: no image fits; a file would be written twice, over one that is read, or instead of one of the
-    tables; or there is no place for it.
+    tables: files that are written, too, and what they are called; flat: one that is read, too. RunError, UsageError: no
+    image fits; a file would be written twice, or over one that is read; or there is no place for it.
     """
     paths: list[str] = []
     for each in images:
@@ -80,41 +86,27 @@ def items_of(
             paths.append(each)
             continue
         pattern, separator, dataset = each.partition("::")
-        pattern = user_path(pattern)
-        root = Path(Path(pattern).anchor)
-        fitting = sorted(root.glob(str(Path(pattern).relative_to(root))))
-        if not fitting:
-            raise mb.RunError(f"there is no file {pattern}; give names with * and ?, in quotes")
-        paths += [f"{path}{separator}{dataset}" for path in fitting]
+        # An image of OME-Zarr is a folder.
+        paths += [f"{path}{separator}{dataset}" for path in fitting_files(pattern, takes_folders=True)]
     items = []
     for path in paths:
         name = Path(path.partition("::")[0]).name.split(".")[0]
         items.append(Item(path, *(text.replace("{name}", name) for text in (labels, segments, picture))))
-    _check_targets(items, tables)
+    _check_endings(items[0])
+    targets = [(target, item.image) for item in items for target in (item.segments, item.picture)]
+    sources = [source for item in items for source in (item.image, item.labels)]
+    remedy = "give files different names ({name} is that of the image)"
+    check_targets([*tables, *targets], [*sources, flat], remedy)
     return items
 
 
-def _check_targets(items: Sequence[Item], tables: Sequence[str | None]) -> None:
-    if items[0].segments and not items[0].segments.endswith(SEGMENTS):
+def _check_endings(item: Item) -> None:
+    if item.segments and not item.segments.endswith(SEGMENTS):
         raise mb.UsageError(
-            f"the labels {items[0].segments} have none of the endings {', '.join(SEGMENTS)}; give them one of these"
+            f"the labels {item.segments} have none of the endings {', '.join(SEGMENTS)}; give them one of these"
         )
-    if items[0].picture:
-        check_picture(items[0].picture)
-    sources = {path.partition("::")[0] for item in items for path in (item.image, item.labels)}
-    writers = {path: "the table" for path in tables if path}
-    for item in items:
-        for target in filter(None, (item.segments, item.picture)):
-            if target in writers:
-                raise mb.UsageError(
-                    f"{writers[target]} and {item.image} would both write {target}; give files different names "
-                    "({name} is that of the image)"
-                )
-            if target in sources:
-                raise mb.UsageError(f"{target} is read, and would be written over; give another name")
-            if not Path(target).absolute().parent.is_dir():
-                raise mb.RunError(f"cannot write {target}: there is no such folder; make it first")
-            writers[target] = item.image
+    if item.picture:
+        check_picture(item.picture)
 
 
 def analysed(item: Item, request: Request, gain: Gain | None, comm: MPI.Intracomm) -> tuple[RegionTable, float]:

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 import mpibatch as mb
 from mpibatch.io.write.saver import save_table
-from mpibatch.io.write.tables.csv_text import quoted, write_text
-from mpibatch.io.write.tables.parquet import write_parquet
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.measure._properties.properties import check
 from mpibatch.mpi import agreed
@@ -84,14 +82,10 @@ def save_named(
 
     HDF5 has the field's number, and all names in an attribute of the table.
     """
-    numbered = RegionTable(comm, {FIELD: items, **columns}, {"field_names": list(names)})
-    if not path.endswith((".csv", ".parquet")):
-        save_table(numbered, path, name)
-    elif path.endswith(".csv"):
-        texts = np.array([quoted(names[item]) for item in items.tolist()], object)
-        write_text(comm, path, {FIELD: texts, **columns}, numbered.first, overwrite=True)
+    if path.endswith((".csv", ".parquet")):
+        table = RegionTable(comm, columns)
+        save_table(table, path, name, {FIELD: [names[item] for item in items.tolist()]})
     else:
-        width = max(map(len, names))
-        texts = np.array([names[item] for item in items.tolist()], f"U{width}")
-        write_parquet(comm, path, {FIELD: texts, **columns}, numbered.first, numbered.rows, overwrite=True)
-    return numbered.rows
+        table = RegionTable(comm, {FIELD: items, **columns}, {"field_names": list(names)})
+        save_table(table, path, name)
+    return table.rows

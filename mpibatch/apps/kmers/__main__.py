@@ -12,14 +12,14 @@ import numpy as np
 
 import mpibatch as mb
 from mpibatch.apps.kmers.comparison import Collection, collect
-from mpibatch.apps.kmers.genomes import find_genomes
+from mpibatch.apps.kmers.genomes import LIST, find_genomes
 from mpibatch.apps.kmers.samples import Settings
 from mpibatch.apps.kmers.scratch import opened
 from mpibatch.apps.kmers.signatures import write_signatures
 from mpibatch.base.units import plural
 from mpibatch.cli import Parser, command_line
+from mpibatch.cli._files import check_targets
 from mpibatch.io.write.saver import save_table
-from mpibatch.io.write.tables.csv_text import quoted, write_text
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.job.execution.progress import reporter
@@ -86,13 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command_line(parser(), lambda args: commands[args.command](private(), args), argv)
 
 
-def _check_output(comm: MPI.Intracomm, path: str, endings: Sequence[str], *folders: str | None) -> None:
+def _check_output(
+    comm: MPI.Intracomm, path: str, endings: Sequence[str], genomes: Sequence[str], *folders: str | None
+) -> None:
     """Refuse now what could not be written in the end. Local. RunError, UsageError."""
     if not path.endswith(tuple(endings)):
         raise mb.UsageError(f"the output {path} has none of the endings {', '.join(endings)}; give it one of them")
     if comm.rank == 0 and path.endswith(".parquet"):
         load_arrow()
-    for folder in (str(Path(path).absolute().parent), *filter(None, folders)):
+    check_targets([(path, "the output")], [word.removeprefix(LIST) for word in genomes])
+    for folder in filter(None, folders):
         if not Path(folder).is_dir():
             raise mb.RunError(f"cannot write to {folder}: there is no such folder; make it first")
 
@@ -103,7 +106,7 @@ def _compare(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
         settings = Settings(args.k, args.scaled, args.mask)
         if least is not None and not 0.0 <= least <= 1.0:
             raise mb.UsageError(f"--min-similarity {least} is not valid; give a Jaccard index, from 0 to 1")
-        _check_output(comm, args.output, FILES if least is None else TABLES, args.signatures)
+        _check_output(comm, args.output, FILES if least is None else TABLES, args.genomes, args.signatures)
     genomes = find_genomes(comm, args.genomes)
     with opened(comm, args.journal, args.output) as scratch:
         with reporter(comm.rank, args.quiet) as report:
@@ -132,17 +135,17 @@ def _compare(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
 def _count(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
     with agreed(comm, "reading the command line"):
         settings = Settings(args.k, 1, args.mask)
-        _check_output(comm, args.output, TABLES)
+        _check_output(comm, args.output, TABLES, args.genomes)
     genomes = find_genomes(comm, args.genomes)
     with opened(comm, args.journal, args.output) as scratch:
         with reporter(comm.rank, args.quiet) as report:
             collection = collect(comm, scratch, genomes, settings, report)
         if args.output.endswith(FILES):
             _save(args.output, collection, {"spectra": collection.spectra()})
-        elif args.output.endswith(".csv"):
-            _save_text(args.output, collection.table, collection, {"name": range(collection.table.first, len(genomes))})
         else:
-            save_table(collection.table, args.output, "genomes")
+            table = collection.table
+            mine = genomes[table.first : table.first + len(table["bases"])]
+            save_table(table, args.output, "genomes", {"name": [genome.name for genome in mine]})
     if comm.rank == 0:
         print(f"genomes     {len(genomes)}", flush=True)
     return 0
@@ -158,20 +161,9 @@ def _save(path: str, collection: Collection, values: Mapping[str, mb.Field | Reg
 def _save_pairs(path: str, collection: Collection, pairs: RegionTable) -> None:
     if path.endswith(FILES):
         _save(path, collection, {"pairs": pairs})
-    elif path.endswith(".csv"):
-        _save_text(path, pairs, collection, {"name_i": pairs["i"].tolist(), "name_j": pairs["j"].tolist()})
     else:
-        save_table(pairs, path, "pairs")
-
-
-def _save_text(path: str, table: RegionTable, collection: Collection, names: Mapping[str, Sequence[int]]) -> None:
-    """Write a table as CSV, with columns of names before it. Collective."""
-    length = len(next(iter(table.values())))
-    texts = {
-        title: np.array([quoted(collection.genomes[number].name) for number in numbers[:length]], object)
-        for title, numbers in names.items()
-    }
-    write_text(table.comm, path, {**texts, **table}, table.first, overwrite=True)
+        names = {f"name_{side}": [collection.genomes[n].name for n in pairs[side].tolist()] for side in ("i", "j")}
+        save_table(pairs, path, "pairs", names)
 
 
 if __name__ == "__main__":

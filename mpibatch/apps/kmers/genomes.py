@@ -9,10 +9,11 @@ from pathlib import Path
 
 import mpibatch as mb
 from mpibatch.base.errors import reason_of
+from mpibatch.cli._files import fitting_files
 from mpibatch.io.base.names import user_path
 from mpibatch.mpi import MPI, agreed
 
-__all__ = ["Genome", "find_genomes"]
+__all__ = ["LIST", "Genome", "find_genomes"]
 
 LIST = "@"  # before the name of a file with a genome a line
 PACKED = ".gz"
@@ -57,11 +58,7 @@ def _paths(word: str) -> Iterator[Path]:
     if not set(pattern) & set("*?["):
         yield Path(pattern)
         return
-    root = Path(Path(pattern).anchor)
-    paths = sorted(path for path in root.glob(str(Path(pattern).relative_to(root))) if path.is_file())
-    if not paths:
-        raise mb.RunError(f"there is no file {pattern}; give names with * and ?, in quotes")
-    yield from paths
+    yield from fitting_files(pattern)
 
 
 def _genome(path: Path) -> Genome:

@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 import mpibatch as mb
@@ -14,7 +13,7 @@ from mpibatch.apps.tomo.acquisition import Acquisition, center_of, measure
 from mpibatch.apps.tomo.phantoms import phantom
 from mpibatch.apps.tomo.pores import KINDS, find_objects
 from mpibatch.apps.tomo.scans import Scan, look, read_scan
-from mpibatch.apps.tomo.sheets import check_picture, draw_centers, parse_sweep
+from mpibatch.apps.tomo.sheets import draw_centers, parse_sweep
 from mpibatch.apps.tomo.volumes import (
     FILTERS,
     Settings,
@@ -25,6 +24,8 @@ from mpibatch.apps.tomo.volumes import (
 )
 from mpibatch.base.units import bytes_text
 from mpibatch.cli import Parser, command_line
+from mpibatch.cli._files import check_targets
+from mpibatch.cli._picture import check_picture
 from mpibatch.cli._settings import settings_of
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
@@ -126,12 +127,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command_line(parser(), lambda args: commands[args.command](args), argv)
 
 
-def _check_file(path: str, endings: Sequence[str], kind: str) -> None:
-    """Refuse now what could not be written in the end. Local. UsageError, RunError."""
+def _check_ending(path: str, endings: Sequence[str], kind: str) -> None:
+    """Refuse now what could not be written in the end. Local. UsageError."""
     if not path.endswith(tuple(endings)):
         raise mb.UsageError(f"the {kind} {path} has none of the endings {', '.join(endings)}; give it one of them")
-    if not Path(path).absolute().parent.is_dir():
-        raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
+
+
+def _sources(args: argparse.Namespace) -> list[str | None]:
+    """Return what a scan is read from. Local."""
+    return [args.scan, args.flats, args.darks, args.angles, args.settings]
 
 
 def _steps(report: Report) -> Callable[[str], None]:
@@ -152,13 +156,14 @@ def _reconstruct(args: argparse.Namespace) -> int:
     comm = private()
     with agreed(comm, "reading the command line"):
         settings = settings_of(Settings, args)
-        _check_file(args.output, VOLUMES, "volume")
+        _check_ending(args.output, VOLUMES, "volume")
         if args.table:
             if settings.objects == "none":
                 raise mb.UsageError(f"--table {args.table} has nothing in it with --objects none; leave one out")
-            _check_file(args.table, TABLES, "table")
+            _check_ending(args.table, TABLES, "table")
             if comm.rank == 0 and args.table.endswith(".parquet"):
                 load_arrow()
+        check_targets([(args.output, "the volume"), (args.table, "the table")], _sources(args))
     scan = _scan(args, settings, comm, args.rows)
     with reporter(comm.rank, args.quiet) as report:
         volume = reconstruct(scan, settings, _steps(report))
@@ -189,6 +194,7 @@ def _preview(args: argparse.Namespace) -> int:
     with agreed(comm, "reading the command line"):
         settings = settings_of(Settings, args)
         check_picture(args.picture)
+        check_targets([(args.picture, "the picture")], _sources(args))
         centers = parse_sweep(args.centers)
     _, height, width = look(args.scan, comm).shape
     row = height // 2 if args.row is None else args.row
@@ -222,7 +228,8 @@ def _make_scan(args: argparse.Namespace) -> int:
     with agreed(comm, "reading the command line"):
         given = {field.name: getattr(args, field.name) for field in fields(Acquisition)}
         how = Acquisition(**{name: value for name, value in given.items() if value is not None})
-        _check_file(args.output, VOLUMES, "scan")
+        _check_ending(args.output, VOLUMES, "scan")
+        check_targets([(args.output, "the scan")], [args.volume])
         for name, least in (("size", 16), ("pores", 0), ("grains", 0)):
             if getattr(args, name) < least:
                 raise mb.UsageError(f"--{name} {getattr(args, name)} is not valid; give {least} or more")

@@ -32,14 +32,12 @@ def retrieve(absorption: Field, area: float) -> None:
     """Replace p of each projection by what the filter makes of it. Collective."""
     from mpibatch.apps.tomo._loops.projections import absorb, attenuate
 
-    grid = absorption.grid
-    factor = grid.empty(np.float32)
-    y, x = (np.pi * np.arange(low, high) / n for low, high, n in _spans(grid))
-    factor.owned[...] = 1 / (1 + area * (y[:, None] ** 2 + x**2))
+    y, x = (np.pi * np.arange(low, high) / n for low, high, n in _spans(absorption.grid))
     for image in absorption.owned:
         attenuate(image)
     waves = mb.fft.dctn(absorption, axes=(1, 2))
-    absorption.owned[...] = mb.fft.idctn(waves * factor, axes=(1, 2)).owned
+    waves.owned[...] *= (1 / (1 + area * (y[:, None] ** 2 + x**2))).astype(np.float32)
+    absorption.owned[...] = mb.fft.idctn(waves, axes=(1, 2)).owned
     for image in absorption.owned:
         absorb(image, LEAST)
 

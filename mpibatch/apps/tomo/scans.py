@@ -22,6 +22,7 @@ __all__ = ["Scan", "look", "read_scan"]
 
 Array = npt.NDArray[Any]
 NONE = "none"
+DEGREES, RADIANS = ("", "deg", "degree", "degrees", "°"), ("rad", "radian", "radians")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ def _angles(path: str, given: str, count: int, comm: MPI.Intracomm, *, is_agreed
         angles = _read_angles(given, comm)
     else:
         try:
-            angles = mb.gather_all(mb.load(_part_of(path, "angles", comm, is_agreed=is_agreed), comm=comm))
+            place = _part_of(path, "angles", comm, is_agreed=is_agreed)
+            angles = mb.gather_all(mb.load(place, comm=comm))
+            angles = np.rad2deg(angles) if _in_radians(place, comm) else angles
         except mb.UsageError as error:
             raise mb.UsageError(f"{error}; give --angles: a number of degrees, or a file with one a line") from None
     with agreed(comm, "checking the angles"):
@@ -141,6 +144,20 @@ def _angles(path: str, given: str, count: int, comm: MPI.Intracomm, *, is_agreed
         if not np.isfinite(angles).all():
             raise mb.UsageError("some angles are no finite numbers; give others (--angles)")
     return angles
+
+
+def _in_radians(place: str, comm: MPI.Intracomm) -> bool:
+    """Whether a scan says that its angles are in radians. Collective. UsageError if in a unit that is neither."""
+    units = ""
+    with agreed(comm, f"reading the units of {place}"):
+        if comm.rank == 0:
+            source = inspect_safely(*split_path(place, None))
+            (info,) = mb.io.describe(source.name)
+            stored = info.attrs.get("units", "")  # perhaps letter by letter
+            units = "".join(map(str, stored if isinstance(stored, list) else [stored])).strip().lower()
+            if units not in (*DEGREES, *RADIANS):
+                raise mb.UsageError(f"the angles of {source.name} are in {units!r}, and not in degrees or radians")
+    return bool(comm.bcast(units in RADIANS, root=0))
 
 
 def _read_angles(path: str, comm: MPI.Intracomm) -> Array:

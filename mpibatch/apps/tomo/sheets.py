@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import mpibatch as mb
-from mpibatch.cli._picture import gray, sheet
+from mpibatch.cli._picture import encoded, gray, sheet
+from mpibatch.io.write.tables.csv_text import write_pieces
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mpibatch.apps.tomo.volumes import Settings
     from mpibatch.fields.field import Field
 
-__all__ = ["check_picture", "draw_centers", "parse_sweep"]
+__all__ = ["draw_centers", "parse_sweep"]
 
 LONGEST = 400  # pixels of a slice's side; larger ones are thinned out
 LETTERS = 14
@@ -37,16 +37,6 @@ def parse_sweep(text: str) -> list[float]:
     return [first + n * step for n in range(count)]
 
 
-def check_picture(path: str) -> None:
-    """Refuse now a picture that could not be drawn in the end. Local. UsageError, RunError."""
-    from PIL import Image
-
-    if Path(path).suffix.lower() not in Image.registered_extensions():
-        raise mb.UsageError(f"the picture {path} has not the ending of one; name it .png")
-    if not Path(path).absolute().parent.is_dir():
-        raise mb.RunError(f"cannot write {path}: there is no such folder; make it first")
-
-
 def draw_centers(sinogram: Field, angles: Any, centers: Sequence[float], settings: Settings, path: str) -> None:
     """Draw a slice at each centre, all with the same grey levels. Collective.
 
@@ -58,15 +48,17 @@ def draw_centers(sinogram: Field, angles: Any, centers: Sequence[float], setting
         if image is not None:
             step = -(-max(image.shape) // LONGEST)
             pictures.append(image[::step, ::step])
-    with agreed(sinogram.grid.comm, f"drawing {path}"):
-        if pictures:
-            _draw(pictures, centers, path)
+    comm = sinogram.grid.comm
+    with agreed(comm, f"drawing {path}"):
+        drawn = [_drawn(pictures, centers, path)] if pictures else []
+    write_pieces(comm, path, lambda: drawn)
 
 
-def _draw(pictures: Sequence[Any], centers: Sequence[float], path: str) -> None:
+def _drawn(pictures: Sequence[Any], centers: Sequence[float], path: str) -> bytes:
+    """Return the bytes of a picture file. Local."""
     from PIL import Image
 
     pixels = gray(np.stack(pictures), PERCENTILES)
     enlarged = max(1, 160 // pixels.shape[1])
     images = [Image.fromarray(np.kron(each, np.ones((enlarged, enlarged), np.uint8))) for each in pixels]
-    sheet(images, [f"{center:g}" for center in centers], LETTERS).save(path)
+    return encoded(sheet(images, [f"{center:g}" for center in centers], LETTERS), path)

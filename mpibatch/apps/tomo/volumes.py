@@ -93,7 +93,7 @@ def needed_bytes(scan: Scan, settings: Settings) -> int:
     ranks = scan.projections.grid.size
     pixels = max(-(-angles // ranks) * rows, -(-rows // ranks) * angles) * width
     # Of f4: projections, sinograms and a copy, and what the phase takes; slices, two copies, and labels of 8 bytes.
-    return 4 * ((7 if settings.phase else 3) * pixels + 5 * -(-rows // ranks) * width**2)
+    return 4 * ((5 if settings.phase else 3) * pixels + 5 * -(-rows // ranks) * width**2)
 
 
 def sinograms_of(scan: Scan, settings: Settings, report: Report) -> Field:

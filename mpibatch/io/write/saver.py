@@ -36,6 +36,8 @@ from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
 from mpibatch.io.write.storage.hints import hints, node_hints
 from mpibatch.io.write.subfiles.writer import count_of
 from mpibatch.io.write.subfiles.writer import write as begun_subfiles
+from mpibatch.io.write.tables.csv_text import quoted, write_text
+from mpibatch.io.write.tables.parquet import write_parquet
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.mpi import MPI, agreed
 
@@ -227,13 +229,21 @@ def save(
                 add_record(comm, part.path, cut, by.name, hints(node_hints(comm, part.path)))
 
 
-def save_table(table: RegionTable, path: PathLike, name: str) -> None:
-    """Write a table as CSV or Parquet, or, under a name, into what `save` writes: HDF5, FITS. Collective."""
-    text = os.fspath(path)
-    if text.endswith(".csv"):
-        table.to_csv(path)
-    elif text.endswith(".parquet"):
-        table.to_parquet(path)
+def save_table(table: RegionTable, path: PathLike, name: str, texts: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Write a table as CSV or Parquet, or, under a name, into what `save` writes: HDF5, FITS. Collective.
+
+    texts: columns that come before the others, of this rank's rows; only CSV and Parquet have a place for text.
+    """
+    target = os.fspath(path)
+    if target.endswith(".csv"):
+        words = {title: np.array([*map(quoted, column)], object) for title, column in (texts or {}).items()}
+        write_text(table.comm, path, {**words, **table}, table.first, overwrite=True)
+    elif target.endswith(".parquet"):
+        words = {}
+        for title, column in (texts or {}).items():
+            width = table.comm.allreduce(max(map(len, column), default=1), op=MPI.MAX)
+            words[title] = np.array(column, f"U{width}")
+        write_parquet(table.comm, path, {**words, **table}, table.first, table.rows, overwrite=True)
     else:
         save(path, {name: table})
 

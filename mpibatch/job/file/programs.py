@@ -17,6 +17,7 @@ from typing import Any
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, nearest
 from mpibatch.job.document import checks
+from mpibatch.job.document.tables import Key
 from mpibatch.job.places import placed
 from mpibatch.simulate.parameters import Range
 
@@ -25,7 +26,15 @@ if typing.TYPE_CHECKING:
 
     from mpibatch.job.document.checks import Check
 
-__all__ = ["Program", "find", "known_programs"]
+__all__ = ["COMMON", "Program", "find", "known_programs"]
+
+# What [simulation] has beside a program's parameters, none of which may bear these names.
+COMMON: Mapping[str, Key] = {
+    "program": Key(checks.text, required=True),
+    "until": Key(checks.real(above=0)),
+    "steps": Key(checks.integer(1)),
+    "check_every": Key(checks.integer(0)),
+}
 
 _APPS = "mpibatch.apps"
 _PLAIN: Mapping[Any, Check] = {float: checks.real(), int: checks.integer(), bool: checks.flag, str: checks.text}
@@ -107,6 +116,11 @@ def find(name: str) -> Program:
 def _check_parameters(name: str, declared: Any) -> None:
     if not dataclasses.is_dataclass(declared):
         raise UsageError(f"Parameters of the program {name!r} is no dataclass; put @dataclass(frozen=True) before it")
+    if hidden := [f.name for f in dataclasses.fields(declared) if f.name in COMMON]:
+        raise UsageError(
+            f"the program {name!r} has the parameter {hidden[0]!r}, and [simulation] a key of its own of this name; "
+            "rename the parameter"
+        )
     without = [f.name for f in dataclasses.fields(declared) if f.default is dataclasses.MISSING]
     if without:
         raise UsageError(f"the program {name!r} has no default for {', '.join(without)}; give one, or None")

@@ -10,7 +10,7 @@ from mpibatch.io.base.names import SEPARATOR, user_place
 from mpibatch.job.document import checks
 from mpibatch.job.document.tables import Key, table_of
 from mpibatch.job.file.formats import PERMISSIONS, check_written
-from mpibatch.job.file.programs import Program, find
+from mpibatch.job.file.programs import COMMON, Program, find
 from mpibatch.job.file.schema import TABLES, Checkpointing, Supervising, checkpointing, grid_options
 from mpibatch.simulate.schedule import Every, Schedule
 
@@ -25,12 +25,7 @@ _EVERY: Mapping[str, Key] = {"every": Key(checks.real(above=0)), "every_steps": 
 
 # The program's parameters are in [simulation], too.
 SIMULATION_TABLES: Mapping[str, Mapping[str, Key]] = {
-    "simulation": {
-        "program": Key(checks.text, required=True),
-        "until": Key(checks.real(above=0)),
-        "steps": Key(checks.integer(1)),
-        "check_every": Key(checks.integer(0)),
-    },
+    "simulation": COMMON,
     "grid": {key: TABLES["grid"][key] for key in ("topology", "sizes", "weights")},
     "output": {
         "path": Key(checks.text, required=True, made=user_place),
@@ -74,11 +69,10 @@ def build_simulation(document: Mapping[str, Any], problems: Problems, text: str 
             )
         elif section not in SIMULATION_TABLES:
             problems.add((section,), f"unknown section [{section}]{nearest(section, SIMULATION_TABLES)}")
-    own = SIMULATION_TABLES["simulation"]
     raw = document.get("simulation")
     raw = raw if isinstance(raw, dict) else {}
-    common = {key: value for key, value in raw.items() if key in own}
-    given = {key: value for key, value in raw.items() if key not in own}
+    common = {key: value for key, value in raw.items() if key in COMMON}
+    given = {key: value for key, value in raw.items() if key not in COMMON}
     shown = {**document, "simulation": common if isinstance(document["simulation"], dict) else document["simulation"]}
     tables = {name: table_of(shown, name, keys, problems) for name, keys in SIMULATION_TABLES.items()}
     program = _program(tables["simulation"].get("program"), given, problems)
@@ -116,7 +110,7 @@ def _program(name: str | None, given: Mapping[str, Any], problems: Problems) -> 
     except MpibatchError as error:
         problems.add(("simulation", "program"), f"[simulation]: {error}")
         return None
-    for key, wrong in program.problems(given, SIMULATION_TABLES["simulation"]):
+    for key, wrong in program.problems(given, COMMON):
         problems.add(("simulation", key) if key else ("simulation",), f"[simulation] {name}: {wrong}")
     return program
 

@@ -141,8 +141,13 @@ def plain(comm: Any) -> Any:
 def _packed(value: Any) -> bytes:
     try:
         return _VALUE + encode(value)
-    except UsageError as error:
-        return _ERROR + str(error).encode()
+    except Exception as error:  # whatever it is: the others wait for a message
+        return _failed(error, f"a value of {type(value).__qualname__} cannot be sent to other ranks")
+
+
+def _failed(error: Exception, about: str) -> bytes:
+    words = str(error) if isinstance(error, UsageError) else f"{about}: {type(error).__name__}: {error}"
+    return _ERROR + words.encode("utf-8", "replace")
 
 
 def _unpacked(message: bytes) -> Any:

@@ -57,9 +57,20 @@ def test_what_cannot_be_sent_is_an_error_on_all_ranks() -> None:
             lambda value=value: comm.bcast(value, last),
             lambda value=value: comm.allgather(value),
             lambda value=value: comm.allreduce([value], op=MPI.SUM),
+            lambda value=value: comm.reduce([value], op=MPI.SUM),
+            lambda value=value: comm.gather(value),
+            lambda value=value: comm.gather(value, last),
+            lambda bad=bad: comm.scatter([1] * last + [bad]),
+            lambda bad=bad: comm.scatter([bad] * comm.size, last),
         ):
             with pytest.raises(mb.UsageError, match=rf"{words}.*cannot be sent to other ranks"):
                 call()
+    for values in ([], None, [1] * (last + 2), 5):
+        with pytest.raises(mb.UsageError, match="cannot be scattered"):
+            comm.scatter(values)
+    if comm.size > 1:
+        with pytest.raises(mb.UsageError, match="cannot be reduced"):
+            comm.allreduce("text" if comm.rank == last else 1, op=MPI.SUM)
     assert comm.allgather(comm.rank) == list(range(comm.size))
 
 

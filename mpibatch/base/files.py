@@ -28,14 +28,15 @@ PATIENCE, POLL = 10.0, 0.05  # seconds
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
-def lock(handle: int, *, wait: bool = False, shared: bool = False) -> bool:
+def lock(handle: int, *, wait: bool = False, shared: bool = False, patience: float | None = None) -> bool:
     """Take the lock of an open file or folder; False if another process holds it. Local.
 
     Several may hold it `shared` at once.
     It is given up when the descriptor is closed, or the process ends. On a file system without locks this says True.
-    With `wait`, processes that hold it are given `PATIENCE` seconds to end: of a job whose launcher was killed, say.
+    With `wait`, processes that hold it are given `patience` (default: `PATIENCE`) seconds to end: of a job whose
+    launcher was killed, say.
     """
-    end = time.monotonic() + (PATIENCE if wait else 0.0)
+    end = time.monotonic() + wait * (PATIENCE if patience is None else patience)
     while True:
         try:
             fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

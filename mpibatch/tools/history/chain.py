@@ -26,6 +26,7 @@ __all__ = ["BEFORE", "FIRST", "NUMBER", "ChainReport", "append", "entries", "ver
 
 NUMBER, BEFORE = "number", "before"
 FIRST = "0" * 64  # what the first line tells of the one before
+PATIENCE = 1.0  # seconds; a run is not to wait long for its history
 _TAIL = 1 << 16
 
 
@@ -59,7 +60,7 @@ def entries(path: Path) -> list[dict[str, Any]]:
     """Return what can be read of the entries, the oldest first; [] if there is no history. Local. RunError."""
     known = []
     for line in _lines(path):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             entry = json.loads(line)
             if isinstance(entry, dict):
                 known.append(entry)
@@ -78,9 +79,8 @@ def verify(path: Path, head: str = "") -> ChainReport:
         lines, last = _lines(path), _kept_head(path)
     for place, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
-            number, follows = int(entry[NUMBER]), str(entry[BEFORE])
-        except (ValueError, TypeError, KeyError):
+            number, follows = _links(line)
+        except ValueError:
             problems.append(f"line {place} is no entry: it was changed, or a crash cut it off")
             number, follows = place, before
         if number != place:
@@ -108,8 +108,8 @@ def _held(path: Path) -> Iterator[int]:
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(path, flags, 0o600)
     try:
-        if not lock(handle, wait=True):
-            raise RunError(f"another process holds the history {path} for long; see who: fuser {path}")
+        if not lock(handle, wait=True, patience=PATIENCE):
+            raise RunError(f"another process holds the history {path}; see who: fuser {path}")
         yield handle
     finally:
         os.close(handle)
@@ -129,9 +129,18 @@ def _last_line(handle: int) -> tuple[bytes, bool]:
 
 
 def _number(line: bytes, path: Path) -> int:
-    with suppress(ValueError, TypeError, KeyError):
-        return int(json.loads(line)[NUMBER])
+    with suppress(ValueError):
+        return _links(line)[0]
     return len(_lines(path))  # of a line that was cut off: its place
+
+
+def _links(line: bytes) -> tuple[int, str]:
+    """The number of an entry, and the digest of the one before. ValueError if the line is none."""
+    try:
+        entry = json.loads(line)
+        return int(entry[NUMBER]), str(entry[BEFORE])
+    except (TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ValueError from error
 
 
 def _lines(path: Path) -> list[bytes]:

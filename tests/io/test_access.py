@@ -118,6 +118,36 @@ def test_group_and_access_list() -> None:
         assert "other::---" in shown
 
 
+def access(path: str | Path, *options: str) -> set[str]:
+    """The entries of an access list."""
+    shown = subprocess.run(["getfacl", "-cnpE", *options, str(path)], capture_output=True, text=True, check=True).stdout
+    return {*shown.split()}
+
+
+needs_lists = pytest.mark.skipif(shutil.which("setfacl") is None, reason="needs setfacl")
+
+
+@needs_lists
+def test_a_file_that_takes_the_place_of_another_has_its_access_list() -> None:
+    """Where there is a list, what the mode says of the group is the most that the list gives anybody."""
+    expected = {"user::rw-", "group::---", "mask::rw-", "other::---"}
+    for name in ("a.h5", "a.npy", "a.zarr"):
+        mb.save(name, u=u(), mode="0600", acl="u:12346:rw")
+        before = access(name)
+        mb.save(name, u=u())
+        assert access(name) == before
+        files = [path for path in Path(name).rglob("*") if path.is_file()] or [Path(name)]
+        assert all(expected < access(path) for path in files)
+        assert all(len(access(path)) == 5 for path in files)  # and the named user's
+        mb.save(name, u=u(), mode="0640")
+        mb.save(name, u=u())
+        assert not [entry for entry in access(name) if entry.startswith(("user:1", "mask"))]
+    # And a folder whose list is for all that is made in it.
+    subprocess.run(["setfacl", "-d", "-m", "u:12346:rw", "."], check=True)
+    mb.save("a.h5", u=u())
+    assert access("a.h5") == {"user::rw-", "group::r--", "other::---"}
+
+
 def test_tables_checkpoints_and_the_cache_within_a_grant() -> None:
     v = u()
     table = mb.regionprops_table(mb.label(v > 3)[0])

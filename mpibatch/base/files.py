@@ -84,7 +84,7 @@ def write_at(handle: int, data: bytes | memoryview, offset: int) -> None:
 def keep_permissions(handle: int, target: Path, mask: int = 0) -> None:
     """Give an open file the permissions of the one that it will replace, and `mask`. Local. RunError.
 
-    Its access list, owner and group, too, as far as this process is allowed to; where a grant holds, what that says instead.
+    Its access list, owner and group, too, as far as this process is allowed to; where a grant holds, what that says.
     """
     given = grants.current()
     with contextlib.suppress(OSError):

@@ -17,6 +17,7 @@ import mpibatch as mb
 from mpibatch.base.compiled import cache_folder
 from mpibatch.base.trust import guards, privacy
 from mpibatch.cli import main
+from mpibatch.job.slabs.journal import SlabJournal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,6 +162,38 @@ def test_tables_checkpoints_and_the_cache_within_a_grant() -> None:
     assert (mode("c"), mode(next(Path("c").glob("*.h5")))) == (0o770, 0o660)
     assert {mode(path) for path in Path("j").rglob("*") if path.is_file()} == {0o660}
     assert not [path for path in cache_folder().rglob("*") if path.stat().st_mode & 0o022]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to a group that it is not in")
+@needs_lists
+def test_group_and_access_list_reach_everything_that_is_made() -> None:
+    v = u()
+    Path("old").mkdir()  # a folder that was there hands nothing down
+    mb.map_items(lambda item: {"x": item}, [1], journal="old")
+    for path in Path("old").glob("[0-9]*"):
+        path.unlink()
+    with mb.grant(mode="0640", group=12345, acl="u:12346:r,g:12347:4"):
+        mb.map_items(lambda item: {"x": item}, [1, 2], journal="j")
+        mb.map_items(lambda item: {"x": item}, [1], journal="old")
+        mb.save("u.zarr", {"group/v": v})
+        with mb.Checkpoints("c") as checkpoints:
+            checkpoints.save(1, {"v": v})
+        journal = SlabJournal(v.grid.comm, "s", {})
+        journal.save(journal.begun("new"))
+    folders = [Path("j"), Path("c"), Path("u.zarr"), Path("s")]
+    made = [*folders, *(path for folder in folders for path in folder.rglob("*"))]
+    made += [path for path in Path("old").iterdir() if path.suffix in (".results", ".journal")]
+    assert len(made) > 10
+    for path in made:
+        assert path.stat().st_gid == 12345, path
+        entries = access(path)
+        assert any(entry.startswith("user:12346:r") for entry in entries), path
+        assert any(entry.startswith("group:12347:r") for entry in entries), path
+        assert "other::---" in entries
+        if path.is_dir():
+            assert {"user:12346:r-x", "group:12347:r-x", "mask::r-x"} <= entries, path
+        else:
+            assert "mask::r--" in entries, path
 
 
 def test_jobs() -> None:

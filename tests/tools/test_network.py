@@ -76,6 +76,33 @@ def test_sockets_of_this_process() -> None:
         ]
 
 
+def test_nothing_that_was_looked_at_is_no_all_clear(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    check = ["net", "check", *PLAN]
+    assert main([*check, "--pid", str(ended.pid)]) == 1
+    assert f"process {ended.pid} cannot be looked at" in capsys.readouterr().err
+    assert [*sockets.sockets_of([ended.pid], may_end=True)] == []
+    monkeypatch.setattr(sockets, "mpi_processes", list)
+    assert main(check) == 1
+    assert "no MPI job of yours runs here" in capsys.readouterr().out
+    assert main([*check, "--interface", "lo"]) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's process")
+def test_root_looks_at_all_users() -> None:
+    # The shell's own name, as the kernel knows it, is that of a launcher.
+    command = ["sh", "-c", "echo mpiexec > /proc/$$/comm; echo ready; read line"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, user=12346, stdin=pipe, stdout=pipe, cwd="/") as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        assert other.pid in sockets.mpi_processes()
+        other.communicate()
+
+
 def test_without_rules_everything_is_missing() -> None:
     site = parsed("50000-50199", ["10.77.0.0/24"], "", 1)
     assert "no chain for input" in rules.missing([], site)[0]

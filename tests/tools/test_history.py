@@ -120,6 +120,30 @@ def test_an_entry_that_a_crash_cut_off_is_told_and_the_next_follows(history: Pat
     assert not chain.verify(history).problems
 
 
+def test_a_head_that_is_missing_or_old_is_told(history: Path) -> None:
+    filled(history, 3)
+    head = history.with_name("history.jsonl.head")
+    old = head.read_bytes()
+    head.unlink()
+    (problem,) = chain.verify(history).problems
+    assert problem.startswith(f"{head} is missing")
+    for _ in range(2):
+        chain.append(history, {"job": "later"})
+    head.write_bytes(old)  # as it was before two entries
+    assert "the last entry was number 3" in chain.verify(history).problems[0]
+
+
+def test_several_look_at_once_and_no_run_meanwhile(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(history, 2)
+    monkeypatch.setattr(chain, "PATIENCE", 0.05)
+    with history.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not chain.verify(history).problems
+        with pytest.raises(mb.RunError, match="another process holds the history"):
+            chain.append(history, {})
+    chain.append(history, {})
+
+
 def test_runs_that_end_at_the_same_time(history: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from mpibatch.tools.history.chain import append\n"

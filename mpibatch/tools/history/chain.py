@@ -75,26 +75,21 @@ def verify(path: Path, head: str = "") -> ChainReport:
     if not path.exists():
         raise RunError(f"there is no history {path}; it begins with the first run, or name another: --file FILE")
     problems, digests, before = [], [FIRST], FIRST
-    with _held(path):  # no run appends meanwhile
-        lines, last = _lines(path), _kept_head(path)
+    with _held(path, is_read=True):  # no run appends meanwhile
+        lines, kept = _lines(path), _kept_head(path)
     for place, line in enumerate(lines, 1):
         try:
-            number, follows = _links(line)
+            entry, follows = _links(line)
         except ValueError:
             problems.append(f"line {place} is no entry: it was changed, or a crash cut it off")
-            number, follows = place, before
-        if number != place:
-            problems.append(f"line {place} has entry {number}: entries were removed, added or moved")
+            entry, follows = place, before
+        if entry != place:
+            problems.append(f"line {place} has entry {entry}: entries were removed, added or moved")
         elif follows != before:
-            problems.append(f"entry {number} does not follow on the one before it: one of both was changed")
+            problems.append(f"entry {entry} does not follow on the one before it: one of both was changed")
         before = _digest(line)
         digests.append(before)
-    number, digest = last
-    # A crash may leave it one entry behind.
-    if lines and (not 0 < number < len(digests) or digests[number] != digest):
-        problems.append(f"the last entry was number {number} ({digest[:12]}…): entries at the end are changed or gone")
-    elif number and not lines:
-        problems.append(f"all {number} entries are gone")
+    problems += _problems_of_end(path, *kept, digests)
     if head and head not in digests[1:]:
         problems.append(f"no entry has the digest {head}: what was there then is changed or gone")
     if who := intruder(path):
@@ -102,13 +97,31 @@ def verify(path: Path, head: str = "") -> ChainReport:
     return ChainReport(len(lines), digests[-1], tuple(problems))
 
 
+def _problems_of_end(path: Path, number: int, digest: str, digests: list[str]) -> list[str]:
+    """What is wrong with the last entry, of which the head tells number and digest."""
+    last = len(digests) - 1
+    if last and not number:
+        return [f"{_head(path)} is missing, or cannot be read: entries at the end may be gone"]
+    if number and not last:
+        return [f"all {number} entries are gone"]
+    # A crash may leave it one entry behind.
+    if not last or (last - 1 <= number <= last and digests[number] == digest):
+        return []
+    return [f"the last entry was number {number} ({digest[:12]}…): entries at the end are changed or gone"]
+
+
 @contextmanager
-def _held(path: Path) -> Iterator[int]:
-    """Yield the open file while no other process has it."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    handle = os.open(path, flags, 0o600)
+def _held(path: Path, *, is_read: bool = False) -> Iterator[int]:
+    """Yield the open file while no other process has it; to be read, while none writes it."""
+    flags = os.O_RDONLY if is_read else os.O_RDWR | os.O_CREAT | os.O_APPEND
     try:
-        if not lock(handle, wait=True, patience=PATIENCE):
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if not is_read:
+            raise
+        raise RunError(f"the history {path} cannot be read: {reason_of(error)}") from error
+    try:
+        if not lock(handle, wait=True, shared=is_read, patience=PATIENCE):
             raise RunError(f"another process holds the history {path}; see who: fuser {path}")
         yield handle
     finally:

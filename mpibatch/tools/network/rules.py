@@ -48,13 +48,13 @@ def missing(ruleset: list[dict[str, Any]], site: Site) -> list[str]:
     rules = [about for kind, about in ours if kind == "rule" and about.get("chain") == inputs[0].get("name")]
     there = [_parsed(about["expr"]) for about in rules]
     planned = _planned(site)
-    for name, wanted in planned.items():
-        lacks = [peer for peer, rule in wanted.items() if rule not in there]
+    for name, by_peer in planned.items():
+        lacks = [peer for peer, rule in by_peer.items() if rule not in there]
         if not any(about.get("comment") == name for about in rules):
             problems.append(f"the rule {name!r} is missing")
         else:
             problems += [f"the rule {name!r}{f' for {peer}' if peer else ''} is not in force" for peer in lacks]
-    known = [rule for wanted in planned.values() for rule in wanted.values()]
+    known = [rule for by_peer in planned.values() for rule in by_peer.values()]
     for about, rule in zip(rules, there, strict=True):
         comment = str(about.get("comment", ""))
         if rule not in known and not comment.startswith(OWN):

@@ -119,6 +119,10 @@ def test_group_and_access_list() -> None:
         assert "other::---" in shown
 
 
+def number_of(item: int) -> dict[str, int]:
+    return {"x": item}
+
+
 def access(path: str | Path, *options: str) -> set[str]:
     """The entries of an access list."""
     shown = subprocess.run(["getfacl", "-cnpE", *options, str(path)], capture_output=True, text=True, check=True).stdout
@@ -169,12 +173,12 @@ def test_tables_checkpoints_and_the_cache_within_a_grant() -> None:
 def test_group_and_access_list_reach_everything_that_is_made() -> None:
     v = u()
     Path("old").mkdir()  # a folder that was there hands nothing down
-    mb.map_items(lambda item: {"x": item}, [1], journal="old")
+    mb.map_items(number_of, [1], journal="old")
     for path in Path("old").glob("[0-9]*"):
         path.unlink()
     with mb.grant(mode="0640", group=12345, acl="u:12346:r,g:12347:4"):
-        mb.map_items(lambda item: {"x": item}, [1, 2], journal="j")
-        mb.map_items(lambda item: {"x": item}, [1], journal="old")
+        mb.map_items(number_of, [1, 2], journal="j")
+        mb.map_items(number_of, [1], journal="old")
         mb.save("u.zarr", {"group/v": v})
         with mb.Checkpoints("c") as checkpoints:
             checkpoints.save(1, {"v": v})

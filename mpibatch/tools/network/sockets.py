@@ -70,8 +70,8 @@ def sockets_of(pids: Iterable[int], *, may_end: bool = False) -> Iterator[Socket
         except OSError as error:
             if may_end and isinstance(error, FileNotFoundError | ProcessLookupError):
                 continue
-            words = f"process {pid} cannot be looked at: {reason_of(error)}"
-            raise RunError(f"{words}; give processes of yours that run, or look as root") from error
+            reason = f"process {pid} cannot be looked at: {reason_of(error)}"
+            raise RunError(f"{reason}; give processes of yours that run, or look as root") from error
         for kind in ("tcp", "tcp6", "udp", "udp6"):
             for line in _lines(root / "net" / kind):
                 words = line.split()

@@ -65,6 +65,7 @@ def cache_folder() -> Path:
     try:
         base.mkdir(mode=0o755, parents=True, exist_ok=True)
         for folder in (base, *(base / room for room in ROOMS)):
+            folder.mkdir(mode=0o755, exist_ok=True)  # here, not by numba, which has the umask's mode
             check_guarded(folder, "the cache of compiled code", "what it holds could be anybody's code")
         with tempfile.TemporaryFile(dir=base):
             return base
@@ -107,20 +108,25 @@ def compile_seconds() -> float:
 
 
 @contextlib.contextmanager
+def _closed_to_others() -> Iterator[None]:
+    """Make files that this user alone may write, also where a grant lets a group write new ones: code is such."""
+    umask = os.umask(0o022)
+    os.umask(umask | 0o022)
+    try:
+        yield
+    finally:
+        os.umask(umask)
+
+
+@contextlib.contextmanager
 def _locked(name: str, shared: bool = False) -> Iterator[None]:
     folder = cache_folder() / "locks"
     folder.mkdir(mode=0o755, exist_ok=True)
-    with open(folder / name, "w") as lock:
+    with _closed_to_others(), open(folder / name, "w") as lock:
         # Some parallel file systems refuse locks: then numba's own atomic renames are all there is.
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        # Code is for this user alone to write, also where a grant lets a group write new files.
-        umask = os.umask(0o022)
-        os.umask(umask | 0o022)
-        try:
-            yield
-        finally:
-            os.umask(umask)
+        yield
 
 
 def _is_cached(dispatcher: Any, signature: Any) -> bool:
@@ -244,7 +250,8 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
     is_inner = function.__name__.startswith("_")
     options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": is_inner}
     try:
-        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+        with _closed_to_others():  # numba makes the folder of this function's module now
+            dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
     finally:
         config.CACHE_DIR = theirs
     if is_inner:

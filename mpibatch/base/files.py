@@ -25,17 +25,19 @@ __all__ = ["flush_folder", "keep_permissions", "lock", "read_at", "replacing", "
 
 PATIENCE, POLL = 10.0, 0.05  # seconds
 # What a file system says that has no locks.
+_LISTS = ("system.posix_acl_access", "system.posix_acl_default")  # the latter of folders alone
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
-def lock(handle: int, *, wait: bool = False, shared: bool = False) -> bool:
+def lock(handle: int, *, wait: bool = False, shared: bool = False, patience: float | None = None) -> bool:
     """Take the lock of an open file or folder; False if another process holds it. Local.
 
     Several may hold it `shared` at once.
     It is given up when the descriptor is closed, or the process ends. On a file system without locks this says True.
-    With `wait`, processes that hold it are given `PATIENCE` seconds to end: of a job whose launcher was killed, say.
+    With `wait`, processes that hold it are given `patience` (default: `PATIENCE`) seconds to end: of a job whose
+    launcher was killed, say.
     """
-    end = time.monotonic() + (PATIENCE if wait else 0.0)
+    end = time.monotonic() + wait * (PATIENCE if patience is None else patience)
     while True:
         try:
             fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -82,7 +84,7 @@ def write_at(handle: int, data: bytes | memoryview, offset: int) -> None:
 def keep_permissions(handle: int, target: Path, mask: int = 0) -> None:
     """Give an open file the permissions of the one that it will replace, and `mask`. Local. RunError.
 
-    Its owner and group, too, as far as this process is allowed to; where a grant holds, what that says instead.
+    Its access list, owner and group, too, as far as this process is allowed to; where a grant holds, what that says.
     """
     given = grants.current()
     with contextlib.suppress(OSError):
@@ -92,9 +94,30 @@ def keep_permissions(handle: int, target: Path, mask: int = 0) -> None:
             with contextlib.suppress(OSError):  # another's file: its group may be ours all the same
                 os.fchown(handle, -1 if new.st_uid == old.st_uid else old.st_uid, group)
         if given.mode is None:
-            os.fchmod(handle, stat.S_IMODE(old.st_mode) | mask)
+            mode = stat.S_IMODE(old.st_mode)
+            if not _copy_lists(handle, target):
+                mode &= ~stat.S_IRWXG  # where there is a list, what this says is not the group's
+            os.fchmod(handle, mode | mask)
     if given != grants.Grant():
         grants.apply(handle, mask)
+
+
+def _copy_lists(handle: int, target: Path) -> bool:
+    """Give an open file, or folder, the access lists of another, or none; False if that cannot be."""
+    if not hasattr(os, "getxattr"):
+        return True
+    for name in _LISTS:
+        try:
+            entries = os.getxattr(target, name)
+        except OSError:  # it has none, or the file system has none; what a folder hands down goes
+            with contextlib.suppress(OSError):
+                os.removexattr(handle, name)
+            continue
+        try:
+            os.setxattr(handle, name, entries)
+        except OSError:
+            return False
+    return True
 
 
 def flush_folder(handle: int) -> None:

@@ -18,6 +18,7 @@ from mpibatch import __version__
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.files import lock, read_at
 from mpibatch.base.json_files import write_json
+from mpibatch.base.trust.grants import make_folder
 from mpibatch.batch import records
 from mpibatch.batch.history import History, Notes, collected, place_of, rank_of
 from mpibatch.batch.log import FileLog, Log, MemoryLog
@@ -170,7 +171,8 @@ class Journal:
             raise RunError(f"cannot keep a journal in {self.path}: there is no folder {self.path.parent}; create it")
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"cannot keep a journal in {self.path}: it is a file; name a folder")
-        self.path.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            make_folder(self.path)
         self._take(self.path, os.O_RDONLY | os.O_DIRECTORY, is_shared=self._part is not None)
         if self._part is not None:
             number, count = self._part

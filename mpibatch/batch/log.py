@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError, reason_of
+from mpibatch.base.trust import grants
 from mpibatch.batch import records
 from mpibatch.batch.payloads import digest
 
@@ -144,6 +145,8 @@ class FileLog(Log):
                     os.open(self._stem.with_suffix(end), flags, 0o666) for end in (".results", ".journal")
                 )
             self._files = results, notes
+            for file in self._files:
+                grants.apply(file)
             self._thread = threading.Thread(target=self._look_after, daemon=True, name="mpibatch journal")
             self._thread.start()
         return self._files

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from mpibatch.base.errors import RunError
+from mpibatch.base.trust.grants import make_folder
 
 __all__ = ["check_writable", "file_of", "make", "remove", "steps_in"]
 
@@ -37,7 +38,7 @@ def check_writable(folder: str) -> None:
 
 def make(folder: str) -> None:
     """Make the folder. Local. Its name is safe only when the folder that it is in is on disk."""
-    Path(folder).mkdir()
+    make_folder(Path(folder))
     handle = os.open(Path(folder).resolve().parent, os.O_RDONLY)
     try:
         os.fsync(handle)

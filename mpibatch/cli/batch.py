@@ -102,10 +102,9 @@ def execute(args: argparse.Namespace) -> int:
         hints = comm.bcast(hints, root=0)
     settings = batch.settings
     table = settings.get("table")
-    entry.note(
-        job=batch.source, text=batch.text, inputs=[str(values["item"]) for values in rows] if comm.rank == 0 else (),
-        outputs=[table] if table else (),
-    )  # fmt: skip
+    # Of rows of a table, and of a grid, an item is a number.
+    paths = [values["item"] for values in rows if isinstance(values["item"], str)]
+    entry.note(job=batch.source, text=batch.text, inputs=paths, outputs=[table] if table else ())
     with reporter(comm.rank, args.quiet) as report:
         done = map_items(
             ItemRun(batch),

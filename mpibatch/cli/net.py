@@ -12,8 +12,8 @@ __all__ = ["add", "execute"]
 
 DESCRIPTION = """\
 plan prints what keeps all sockets of a job within one range of ports: the variables of MPICH, UCX, libfabric and
-Open MPI, Slurm's line, and rules for nftables. check looks at the sockets of running jobs of yours on this host, and
-with --rules (as root) at the rules that are in force.
+Open MPI, Slurm's line, and rules for nftables. check looks at the sockets of running jobs of yours on this host (as
+root: of everybody's), and with --rules (as root) at the rules that are in force.
 """
 EPILOG = """\
 Who connects has a port that the system chooses; the other end is in the range. Loopback is left out. Variables must
@@ -26,7 +26,7 @@ examples:
   mpibatch net check --ports 50000-50199 --peers 10.0.0.0/24 --rules
 
 exit codes: 0 done, 1 from check: a socket outside the range, a rule that is missing, an interface that is down,
-2 usage error, such as too few ports, or no nft
+or no job to look at; 2 usage error, such as too few ports, or no nft
 """
 
 
@@ -87,7 +87,10 @@ def _check(args: argparse.Namespace, site: Site) -> int:
     from mpibatch.tools.network import rules, sockets
 
     pids = args.pid or sockets.mpi_processes()
-    known = [*sockets.sockets_of(pids)]
+    if not pids and not args.rules and not site.interface:
+        print("no MPI job of yours runs here: nothing was looked at")
+        return 1
+    known = [*sockets.sockets_of(pids, may_end=not args.pid)]
     problems = [f"{socket}: outside {site.ports}" for socket in sockets.outside(known, site.ports)]
     if site.interface:
         state = Path("/sys/class/net", site.interface, "operstate")

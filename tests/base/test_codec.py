@@ -88,7 +88,26 @@ class OwnRecord:
     x: int = 1
 
 
-@pytest.mark.parametrize("value", [Own(), OwnRecord(), object, len, lambda: 1, np.array([None]), iter([]), [Own()]])
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+def test_lists_in_lists_come_back() -> None:
+    value = nested(200)
+    assert decode(encode(value)) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Own(), OwnRecord(), object, len, lambda: 1, np.array([None]), iter([]), [Own()], nested(201), nested(5000),
+        np.ma.masked_array([1.0], [True]), np.ma.masked_array([(1, 2)], dtype="i4,i4")[0],
+        np.rec.array([(1, 2)], dtype="i4,i4"),
+    ],
+)  # fmt: skip
 def test_what_is_no_plain_value_is_refused(value: Any) -> None:
     with pytest.raises(mb.UsageError, match="cannot be sent to other ranks"):
         encode(value)

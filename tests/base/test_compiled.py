@@ -12,6 +12,7 @@ import pytest
 
 from mpibatch.base.compiled import compiled
 from mpibatch.base.errors import UsageError
+from mpibatch.base.trust import guards
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +43,10 @@ assert abs(compiling / (compile_seconds() - before) - 1) < 0.1, "the phase has w
 assert packing < compiling, "and the phase around it has it not"
 print("missed", sum(sum(f.stats.cache_misses.values()) for f in (pack, unpack)))
 """
+
+
+def double(number: int) -> int:
+    return 2 * number
 
 
 def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_path: Path) -> None:
@@ -75,6 +80,24 @@ def test_a_cache_folder_that_cannot_be_written_is_replaced_by_a_private_one(
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)  # as another user could have left it
     assert cache_folder() != folder
+
+
+def test_a_umask_that_lets_a_group_write_does_not_lock_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of users whose first group is a project's; the cache is made by the first of them to compile."""
+    monkeypatch.setenv("MPIBATCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(guards, "_is_private", lambda _: False)
+    umask = os.umask(0o002)
+    try:
+        for _ in range(2):
+            assert compiled(double)(3) == 6
+        assert os.umask(0o002) == 0o002
+    finally:
+        os.umask(umask)
+    made = [*(tmp_path / "cache").rglob("*")]
+    assert [path for path in made if path.suffix == ".nbc"]
+    assert not [path for path in made if path.stat().st_mode & 0o022]
 
 
 def test_what_only_compiled_loops_call_is_closed_to_python() -> None:

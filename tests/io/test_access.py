@@ -17,6 +17,7 @@ import mpibatch as mb
 from mpibatch.base.compiled import cache_folder
 from mpibatch.base.trust import guards, privacy
 from mpibatch.cli import main
+from mpibatch.job.slabs.journal import SlabJournal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +119,40 @@ def test_group_and_access_list() -> None:
         assert "other::---" in shown
 
 
+def number_of(item: int) -> dict[str, int]:
+    return {"x": item}
+
+
+def access(path: str | Path, *options: str) -> set[str]:
+    """The entries of an access list."""
+    shown = subprocess.run(["getfacl", "-cnpE", *options, str(path)], capture_output=True, text=True, check=True).stdout
+    return {*shown.split()}
+
+
+needs_lists = pytest.mark.skipif(shutil.which("setfacl") is None, reason="needs setfacl")
+
+
+@needs_lists
+def test_a_file_that_takes_the_place_of_another_has_its_access_list() -> None:
+    """Where there is a list, what the mode says of the group is the most that the list gives anybody."""
+    expected = {"user::rw-", "group::---", "mask::rw-", "other::---"}
+    for name in ("a.h5", "a.npy", "a.zarr"):
+        mb.save(name, u=u(), mode="0600", acl="u:12346:rw")
+        before = access(name)
+        mb.save(name, u=u())
+        assert access(name) == before
+        files = [path for path in Path(name).rglob("*") if path.is_file()] or [Path(name)]
+        assert all(expected < access(path) for path in files)
+        assert all(len(access(path)) == 5 for path in files)  # and the named user's
+        mb.save(name, u=u(), mode="0640")
+        mb.save(name, u=u())
+        assert not [entry for entry in access(name) if entry.startswith(("user:1", "mask"))]
+    # And a folder whose list is for all that is made in it.
+    subprocess.run(["setfacl", "-d", "-m", "u:12346:rw", "."], check=True)
+    mb.save("a.h5", u=u())
+    assert access("a.h5") == {"user::rw-", "group::r--", "other::---"}
+
+
 def test_tables_checkpoints_and_the_cache_within_a_grant() -> None:
     v = u()
     table = mb.regionprops_table(mb.label(v > 3)[0])
@@ -131,6 +166,38 @@ def test_tables_checkpoints_and_the_cache_within_a_grant() -> None:
     assert (mode("c"), mode(next(Path("c").glob("*.h5")))) == (0o770, 0o660)
     assert {mode(path) for path in Path("j").rglob("*") if path.is_file()} == {0o660}
     assert not [path for path in cache_folder().rglob("*") if path.stat().st_mode & 0o022]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to a group that it is not in")
+@needs_lists
+def test_group_and_access_list_reach_everything_that_is_made() -> None:
+    v = u()
+    Path("old").mkdir()  # a folder that was there hands nothing down
+    mb.map_items(number_of, [1], journal="old")
+    for path in Path("old").glob("[0-9]*"):
+        path.unlink()
+    with mb.grant(mode="0640", group=12345, acl="u:12346:r,g:12347:4"):
+        mb.map_items(number_of, [1, 2], journal="j")
+        mb.map_items(number_of, [1], journal="old")
+        mb.save("u.zarr", {"group/v": v})
+        with mb.Checkpoints("c") as checkpoints:
+            checkpoints.save(1, {"v": v})
+        journal = SlabJournal(v.grid.comm, "s", {})
+        journal.save(journal.begun("new"))
+    folders = [Path("j"), Path("c"), Path("u.zarr"), Path("s")]
+    made = [*folders, *(path for folder in folders for path in folder.rglob("*"))]
+    made += [path for path in Path("old").iterdir() if path.suffix in (".results", ".journal")]
+    assert len(made) > 10
+    for path in made:
+        assert path.stat().st_gid == 12345, path
+        entries = access(path)
+        assert any(entry.startswith("user:12346:r") for entry in entries), path
+        assert any(entry.startswith("group:12347:r") for entry in entries), path
+        assert "other::---" in entries
+        if path.is_dir():
+            assert {"user:12346:r-x", "group:12347:r-x", "mask::r-x"} <= entries, path
+        else:
+            assert "mask::r--" in entries, path
 
 
 def test_jobs() -> None:

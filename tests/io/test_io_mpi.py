@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 import errno
 import hashlib
 import os
 import resource
 import signal
 import subprocess
+from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -162,6 +164,45 @@ def test_geometry_and_attributes(shared_tmp: Path) -> None:
     assert (first.name, first.attrs["units"], first.attrs["grid_units"]) == ("a/u", "K", "µm")
     attributes = file_attributes(path)
     assert (attributes["job"], attributes["threshold"], attributes["names"]) == ("text", 0.25, ["a", "b"])
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Kind(enum.StrEnum):
+    RAW = "raw data"
+
+
+class Old(str, enum.Enum):  # noqa: UP042
+    NAME = "its value"
+
+
+class Span(NamedTuple):
+    first: int
+    last: int
+
+
+def test_attributes_of_classes_that_are_numbers_and_text(shared_tmp: Path) -> None:
+    path = shared_tmp / "a.h5"
+    given = {
+        "level": Level.HIGH, "kind": Kind.RAW, "old": Old.NAME, "span": Span(2, 5), "queue": deque([1, 2]),
+        "kinds": [Kind.RAW, "b"], "levels": (Level.HIGH, 4), "texts": np.array(["a", "bc"]), "masked": np.ma.array([7]),
+    }  # fmt: skip
+    u = field(values())
+    table = mb.regionprops_table(mb.label(u > 3)[0])
+    table.attrs["kind"] = Kind.RAW
+    mb.save(path, {Kind.RAW: u, "t": table}, attrs=given, dataset_attrs={"raw data": given, "t": {"level": Level.HIGH}})
+    with h5py.File(path) as file:
+        for owner in (file, file["raw data"]):
+            stored = {name: np.asarray(owner.attrs[name]).tolist() for name in given}
+            assert stored == {
+                "level": 3, "kind": "raw data", "old": "its value", "span": [2, 5], "queue": [1, 2],
+                "kinds": ["raw data", "b"], "levels": [3, 4], "texts": ["a", "bc"], "masked": [7],
+            }  # fmt: skip
+        assert (file["t"].attrs["kind"], file["t"].attrs["level"]) == ("raw data", 3)
+    for value in ([1, "a"], {"a": 1}, None):
+        refused(mb.UsageError, "give a number", mb.save, path, u=u, attrs={"a": value})
 
 
 # --- other formats ----------------------------------------------------------------------------------------------

@@ -47,10 +47,30 @@ def test_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_sent_is_an_error_on_all_ranks() -> None:
     comm = private()
     last = comm.size - 1
-    bad = Own() if comm.rank == last else 1
-    for call in (lambda: comm.bcast(bad, last), lambda: comm.allgather(bad), lambda: comm.allreduce([bad], op=MPI.SUM)):
-        with pytest.raises(mb.UsageError, match="Own cannot be sent to other ranks"):
-            call()
+    itself: list[object] = []
+    itself.append(itself)
+    masked = np.ma.masked_array([1, 2], [True, False])
+    bads = ((Own(), "Own"), (masked, "MaskedArray"), (itself, "holds itself"), (np.array([None]), "objects"))
+    for bad, words in bads:
+        value = bad if comm.rank == last else 1
+        for call in (
+            lambda value=value: comm.bcast(value, last),
+            lambda value=value: comm.allgather(value),
+            lambda value=value: comm.allreduce([value], op=MPI.SUM),
+            lambda value=value: comm.reduce([value], op=MPI.SUM),
+            lambda value=value: comm.gather(value),
+            lambda value=value: comm.gather(value, last),
+            lambda bad=bad: comm.scatter([1] * last + [bad]),
+            lambda bad=bad: comm.scatter([bad] * comm.size, last),
+        ):
+            with pytest.raises(mb.UsageError, match=rf"{words}.*cannot be sent to other ranks"):
+                call()
+    for values in ([], None, [1] * (last + 2), 5):
+        with pytest.raises(mb.UsageError, match="cannot be scattered"):
+            comm.scatter(values)
+    if comm.size > 1:
+        with pytest.raises(mb.UsageError, match="cannot be reduced"):
+            comm.allreduce("text" if comm.rank == last else 1, op=MPI.SUM)
     assert comm.allgather(comm.rank) == list(range(comm.size))
 
 

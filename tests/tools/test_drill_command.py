@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mpibatch.cli import main
-from mpibatch.tools.drill import losses
+from mpibatch.tools.drill import kills, losses
+from mpibatch.tools.drill.launch import processes_of
 from mpibatch.tools.drill.verdicts import FAULTS, drill
 
 if TYPE_CHECKING:
@@ -44,6 +46,35 @@ def test_what_is_not_as_it_must_be_is_told(
     assert "FAIL full-disk" in shown
     assert "exit code 0, not 1" in shown
     assert "not as they must: full-disk" in shown
+
+
+def test_a_kill_that_did_not_come_is_told(tmp_path: Path) -> None:
+    moment = kills.Moment("step", 0, "before", "rank", 0, 0.0)
+    for program, words in (("true", "ended with 0"), ("echo no such rank >&2; exit 3", "ended with 3: no such rank")):
+        with pytest.raises(AssertionError, match=f"was to be killed, and {words}"):
+            kills.kill_and_resume(tmp_path, moment, 0, (b"", b""), ["sh", "-c", program])
+
+
+def test_a_first_run_that_fails_is_the_problem(tmp_path: Path) -> None:
+    (problem,) = losses.full_disk(tmp_path, ["false"])
+    assert problem.startswith("small: exit code 1, not 0")
+
+
+def test_halts_are_shorter_than_what_is_an_alarm_and_all_of_them_longer() -> None:
+    assert 2 * losses.HALT < losses.ALARM < losses.STEPS * losses.HALT - losses.HALT
+
+
+def test_ranks_that_do_not_end_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a launcher that leaves its rank alone when it is killed."""
+    for module in (kills, losses):
+        monkeypatch.setattr(module, "LIMIT", 0.3)
+    rank = f"{sys.executable} -c 'import time; time.sleep(60)' \"$@\" & wait"
+    start = ["sh", "-c", rank, "sh"]
+    assert losses.full_disk(tmp_path, start) == ["small: no end within 0.3 s"]
+    assert processes_of(tmp_path) == []
+    with pytest.raises(subprocess.TimeoutExpired):
+        kills.kill_and_resume(tmp_path, kills.Moment("step", 0, "before", "rank", 0, 0.0), 0, (b"", b""), start)
+    assert processes_of(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.cli import main
-from mpibatch.tools.history import chain
+from mpibatch.tools.history import chain, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +120,30 @@ def test_an_entry_that_a_crash_cut_off_is_told_and_the_next_follows(history: Pat
     assert not chain.verify(history).problems
 
 
+def test_a_head_that_is_missing_or_old_is_told(history: Path) -> None:
+    filled(history, 3)
+    head = history.with_name("history.jsonl.head")
+    old = head.read_bytes()
+    head.unlink()
+    (problem,) = chain.verify(history).problems
+    assert problem.startswith(f"{head} is missing")
+    for _ in range(2):
+        chain.append(history, {"job": "later"})
+    head.write_bytes(old)  # as it was before two entries
+    assert "the last entry was number 3" in chain.verify(history).problems[0]
+
+
+def test_several_look_at_once_and_no_run_meanwhile(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(history, 2)
+    monkeypatch.setattr(chain, "PATIENCE", 0.05)
+    with history.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not chain.verify(history).problems
+        with pytest.raises(mb.RunError, match="another process holds the history"):
+            chain.append(history, {})
+    chain.append(history, {})
+
+
 def test_runs_that_end_at_the_same_time(history: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from mpibatch.tools.history.chain import append\n"
@@ -177,3 +203,54 @@ def test_what_fails_in_it_fails_no_run(
     monkeypatch.setenv("MPIBATCH_HISTORY", "0")
     assert main(["run", "job.toml", "--quiet"]) == 0
     assert main(["history"]) == 2
+
+
+def test_a_history_that_another_process_holds_delays_no_run(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(history, 1)
+    monkeypatch.setattr(chain, "PATIENCE", 0.1)
+    entry.note(job="job.toml", text="", inputs=[], outputs=[])
+    with history.open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        begin = time.monotonic()
+        entry.leave("run", 0, 1)
+        assert time.monotonic() - begin < 5
+    assert len(chain.entries(history)) == 1
+    entry.leave("run", 0, 1)  # nothing is noted any more
+    assert len(chain.entries(history)) == 1
+
+
+def test_whatever_fails_in_it_fails_no_run(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("mpibatch.io.seal.content.content_of", failing)
+    Path("in.h5").write_text("")
+    entry.note(job="job.toml", text="", inputs=["in.h5"], outputs=[])
+    entry.leave("run", 0, 1)
+    assert chain.entries(history)[0]["inputs"] == [{"path": "in.h5", "bytes": 0, "unknown": "ZeroDivisionError"}]
+    monkeypatch.setattr(chain, "append", failing)
+    entry.note(job="job.toml", text="", inputs=[], outputs=[])
+    entry.leave("run", 0, 1)
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"number": 1e999, "before": ""}'])
+def test_lines_that_no_run_has_written(history: Path, line: bytes) -> None:
+    filled(history, 1)
+    with history.open("ab") as file:
+        file.write(line + b"\n")
+    chain.append(history, {"job": "after"})
+    assert "line 2 is no entry" in chain.verify(history).problems[0]
+    assert chain.entries(history)[-1]["number"] == 3
+
+
+def test_of_a_batch_only_files_are_inputs(history: Path) -> None:
+    mb.save("a.h5", u=mb.Grid((6, 8)).zeros())
+    text = JOB.replace('"in.h5"', '"a.h5"').replace('"out.h5"', '"{name}.h5"').replace("sigma = 1", 'sigma = "{s}"')
+    Path("job.toml").write_text(text + "[batch.grid]\ns = [1, 2]\n")
+    assert main(["batch", "job.toml", "--quiet"]) == 0
+    text = JOB.replace('"in.h5"', '"{item}"').replace('"out.h5"', '"{name}-out.h5"')
+    Path("files.toml").write_text(text + "[batch]\n")
+    assert main(["batch", "files.toml", "a.h5::u", "--quiet"]) == 0
+    grid, files = chain.entries(history)
+    assert grid["inputs"] == []
+    assert [(about["path"], "digest" in about) for about in files["inputs"]] == [("a.h5::u", True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -10,7 +11,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +21,8 @@ from mpibatch.tools.network.ports import PortRange, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mpibatch.tools.network.ports import Site
 
 MPIBATCH = (sys.executable, "-m", "mpibatch")
 PLAN = ("--ports", "50000-50199", "--peers", "10.77.0.0/24")
@@ -77,9 +80,116 @@ def test_sockets_of_this_process() -> None:
         ]
 
 
+def test_nothing_that_was_looked_at_is_no_all_clear(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    check = ["net", "check", *PLAN]
+    assert main([*check, "--pid", str(ended.pid)]) == 1
+    assert f"process {ended.pid} cannot be looked at" in capsys.readouterr().err
+    assert [*sockets.sockets_of([ended.pid], may_end=True)] == []
+    monkeypatch.setattr(sockets, "mpi_processes", list)
+    assert main(check) == 1
+    assert "no MPI job of yours runs here" in capsys.readouterr().out
+    assert main([*check, "--interface", "lo"]) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's process")
+def test_root_looks_at_all_users() -> None:
+    # The shell's own name, as the kernel knows it, is that of a launcher.
+    command = ["sh", "-c", "echo mpiexec > /proc/$$/comm; echo ready; read line"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, user=12346, stdin=pipe, stdout=pipe, cwd="/") as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        assert other.pid in sockets.mpi_processes()
+        other.communicate()
+
+
 def test_without_rules_everything_is_missing() -> None:
     site = parsed("50000-50199", ["10.77.0.0/24"], "", 1)
     assert "no chain for input" in rules.missing([], site)[0]
+
+
+def listed(site: Site) -> list[dict[str, Any]]:
+    """What nft tells of the planned rules."""
+
+    def rule(comment: str, *expr: Any) -> dict[str, Any]:
+        about = {"family": "inet", "table": "mpibatch", "chain": "input", "comment": comment, "expr": [*expr]}
+        return {"rule": about}
+
+    def match(left: Any, right: Any, op: str = "==") -> dict[str, Any]:
+        return {"match": {"op": op, "left": left, "right": right}}
+
+    chain = {"family": "inet", "table": "mpibatch", "name": "input", "hook": "input", "prio": 0, "policy": "drop"}
+    entries: list[dict[str, Any]] = [
+        {"metainfo": {"version": "1.0.6"}},
+        {"table": {"family": "inet", "name": "mpibatch"}},
+        {"chain": chain},
+        rule("mpibatch loopback", match({"meta": {"key": "iif"}}, "lo"), {"accept": None}),
+        rule(
+            "mpibatch established",
+            match({"ct": {"key": "state"}}, ["established", "related"], "in"),
+            {"counter": {"packets": 0, "bytes": 0}},
+            {"accept": None},
+        ),
+    ]
+    face = [match({"meta": {"key": "iifname"}}, site.interface)] if site.interface else []
+    for peer in site.peers:
+        address, _, length = peer.partition("/")
+        is_host = int(length) == (128 if ":" in peer else 32)
+        source = match(
+            {"payload": {"protocol": "ip6" if ":" in peer else "ip", "field": "saddr"}},
+            address if is_host else {"prefix": {"addr": address, "len": int(length)}},
+        )
+        ports = match({"payload": {"protocol": "tcp", "field": "dport"}}, {"range": [site.ports.low, site.ports.high]})
+        entries.append(rule("mpibatch ports", *face, source, ports, {"accept": None}))
+    return entries
+
+
+PEERS = ["10.77.0.0/24", "10.78.0.5", "fd00::/8"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('"len": 24', '"len": 8', "for 10.77.0.0/24 is not in force"),  # 16 million hosts more
+        ("10.77.0.0", "110.77.0.0", "for 10.77.0.0/24 is not in force"),
+        ('"10.78.0.5"', '"10.78.0.55"', "for 10.78.0.5/32 is not in force"),
+        ('"10.78.0.5"', '{"prefix": {"addr": "10.78.0.4", "len": 30}}', "for 10.78.0.5/32 is not in force"),
+        ("[50000, 50199]", "[50000, 50200]", "for fd00::/8 is not in force"),
+        ('{"range": [50000, 50199]}', "50000", "for fd00::/8 is not in force"),
+        ('"dport"', '"sport"', "for fd00::/8 is not in force"),
+        ('"tcp"', '"udp"', "for fd00::/8 is not in force"),
+        ('"accept"', '"drop"', "'mpibatch loopback' is not in force"),
+        ('"lo"', '"eth0"', "'mpibatch loopback' is not in force"),
+        ('"established", "related"', '"established", "new", "related"', "'mpibatch established' is not in force"),
+        ('"op": "=="', '"op": "!="', "for 10.77.0.0/24 is not in force"),
+        ('"comment": "mpibatch ports"', '"comment": "else"', "'mpibatch ports' is missing"),
+        ('"policy": "drop"', '"policy": "accept"', "policy of the chain"),
+        ('"chain": "input"', '"chain": "other"', "'mpibatch loopback' is missing"),
+        ('"family": "inet"', '"family": "ip6"', "no chain for input"),
+        ('"wg0"', '"eth0"', "for 10.77.0.0/24 is not in force"),
+    ],
+)
+def test_a_rule_that_is_another_is_told(before: str, after: str, words: str) -> None:
+    site = parsed("50000-50199", PEERS, "wg0", 1)
+    text = json.dumps(listed(site))
+    assert rules.missing(json.loads(text), site) == []
+    assert before in text
+    problems = rules.missing(json.loads(text.replace(before, after)), site)
+    assert any(words in problem for problem in problems), problems
+
+
+def test_rules_that_were_not_planned_are_told() -> None:
+    site = parsed("50000-50199", PEERS, "", 1)
+    for comment, is_told in (("", True), ("mpibatch ports", True), ("host ssh", False)):
+        more = {"family": "inet", "table": "mpibatch", "chain": "input", "comment": comment, "expr": [{"accept": None}]}
+        problems = rules.missing([*listed(site), {"rule": more}], site)
+        assert ["not planned" in problem for problem in problems] == [True] * is_told
+    # Fewer peers are planned than may come in.
+    assert "not planned" in rules.missing(listed(site), parsed("50000-50199", PEERS[:2], "", 1))[0]
 
 
 def _lacks() -> str:

@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,9 @@ from mpibatch.base.errors import RunError, UsageError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-__all__ = ["Grant", "apply", "checked", "current", "grant", "granted", "mode_of"]
+__all__ = ["Grant", "apply", "checked", "current", "grant", "granted", "make_folder", "mode_of"]
 
 OWNER = stat.S_IRUSR | stat.S_IWUSR
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -107,7 +108,8 @@ def grant(*, mode: str | int | None = None, group: str | int | None = None, acl:
     group : str or int, optional
         The group's name or number. This user must be in it.
     acl : str, optional
-        Further entries of the access list, as ``setfacl -m`` takes them, where there is such a program.
+        Further entries of the access list, as ``setfacl -m`` takes them, where there is such a program. Who may read
+        files may search folders.
 
     Yields
     ------
@@ -148,6 +150,9 @@ def apply(handle: int, mask: int = 0) -> None:
         except OSError as error:
             words = f"a new file cannot be given to group {given.group}: {reason_of(error)}; leave out group"
             raise RunError(words) from error
+    if given.mode is not None and hasattr(os, "removexattr"):
+        with suppress(OSError):  # a list that the folder around it has handed down
+            os.removexattr(handle, "system.posix_acl_access")
     mode = stat.S_IMODE(os.fstat(handle).st_mode)
     if given.mode is not None:
         mode = _with_search(given.mode) if is_folder else given.mode
@@ -159,15 +164,39 @@ def apply(handle: int, mask: int = 0) -> None:
         _set_list(handle, given.acl, is_folder=is_folder)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder with what the grant that holds now says. Local. OSError, FileExistsError among them; RunError."""
+    path.mkdir()
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        apply(handle)
+    finally:
+        os.close(handle)
+
+
 def _set_list(handle: int, acl: str, *, is_folder: bool) -> None:
-    command = ["setfacl", *(["-R"] if is_folder else []), "-m", acl, f"/proc/self/fd/{handle}"]
+    if is_folder:
+        acl = ",".join(map(_with_search_of, acl.split(",")))
+    command = ["setfacl", "-m", acl, f"/proc/self/fd/{handle}"]
     for words in [command, ["setfacl", "-d", "-m", acl, command[-1]]] if is_folder else [command]:
         done = subprocess.run(words, pass_fds=(handle,), capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             reason = done.stderr.strip().rpartition(": ")[2] or f"exit code {done.returncode}"
             raise RunError(f"setfacl -m {acl} does not work on a new file: {reason}; leave out acl, or mend it")
+    if not is_folder:  # of what a folder hands down, search is not for files
+        os.fchmod(handle, stat.S_IMODE(os.fstat(handle).st_mode) & ~0o111)
 
 
 def _with_search(mode: int) -> int:
     """The mode of a folder: who reads files may search it."""
     return mode | (mode & 0o444) >> 2
+
+
+def _with_search_of(entry: str) -> str:
+    """The same of an entry of an access list."""
+    head, _, rights = entry.rpartition(":")
+    if rights in ("4", "6"):
+        return f"{head}:{int(rights) + 1}"
+    if "r" in rights and {*rights} <= {*"rwxX-"}:
+        return f"{head}:r{'w' if 'w' in rights else '-'}x"
+    return entry

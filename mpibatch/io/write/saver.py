@@ -201,7 +201,7 @@ def save(
             check_levels(target, pyramid, is_possible=False)
             check_attributes(attrs or {}, OURS)
             plan = _with_tables(given, dataset_attrs or {}, comm, chunks, compression, is_cut=encrypt is not None)
-            attributes = {VERSIONS: versions() if comm.rank == 0 else "", **(attrs or {})}
+            attributes = {VERSIONS: versions() if comm.rank == 0 else "", **_plain(attrs or {})}
         datasets, chosen = [dataset for dataset, _ in plan], [block for _, block in plan]
         on_root, attributes = comm.bcast((datasets, attributes), root=0)
         with agreed(comm, f"writing {path}"):
@@ -263,7 +263,7 @@ def planned(
     return [
         (
             Dataset(
-                name, u.shape, u.dtype.str, {**to_attributes(u.grid), **extra.get(name, {})},
+                name, u.shape, u.dtype.str, {**to_attributes(u.grid), **_plain(extra.get(name, {}))},
                 *stored_as(name, u.shape, u.dtype, len(u.components), cut.get(name), packed.get(name)),
             ),
             u,
@@ -302,7 +302,7 @@ def with_columns(
     for name, table in tables.items():
         check_attributes(table.attrs, (COLUMNS,))
         # Of all columns the first to be made brings the attributes of their group.
-        group = group_of(table, groups[name])
+        group = _plain(group_of(table, groups[name]))
         for place, (column, block) in enumerate(sorted(columns_of(name, table, comm).items())):
             cut = stored_as(column, block.shape, block.dtype, 0, "auto", None) if is_cut else (None, None)
             plan.append((Dataset(column, block.shape, block.dtype.str, {}, *cut, {} if place else group), block))
@@ -354,5 +354,21 @@ def check_attributes(attrs: Attributes, reserved: tuple[str, ...]) -> None:
             raise UsageError(f"attribute {name!r} was given, but names that begin with {ours} are reserved; rename it")
         if name in TAKEN:
             raise UsageError(f"attribute {name!r} was given, but HDF5 or VTK uses this name; rename it")
-        if np.asarray(value).dtype.kind not in "biufcU" or np.ndim(value) > 1:
+        array = np.asarray(value)
+        words = np.asarray(value, object).ravel() if array.dtype.kind == "U" else ()
+        if array.dtype.kind not in "biufcU" or array.ndim > 1 or not all(isinstance(word, str) for word in words):
             raise UsageError(f"attribute {name!r} is {value!r}; give a number, text, or a list of one of them")
+
+
+def _plain(attrs: Attributes) -> dict[str, Any]:
+    """Checked attributes as they are stored, and can be sent to other ranks: of enumerations, what they stand for."""
+    return {str.__str__(name): _plain_value(value) for name, value in attrs.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind != "U":
+        return array[()]
+    # Not str(): that of a member of an enumeration may be its name.
+    words = [str.__str__(word) for word in np.asarray(value, object).ravel()]
+    return words if array.ndim else words[0]

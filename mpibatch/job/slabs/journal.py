@@ -13,6 +13,7 @@ import numpy as np
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.files import replacing
+from mpibatch.base.trust.grants import make_folder
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class SlabJournal:
                 "--anew"
             )
         try:
-            self.folder.mkdir(exist_ok=True)
+            if not self.folder.is_dir():
+                make_folder(self.folder)
         except OSError as error:
             raise RunError(f"the folder {self.folder} cannot be made: {reason_of(error)}") from error
         return self._read(path) if is_there else State()

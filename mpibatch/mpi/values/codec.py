@@ -1,7 +1,8 @@
 """Values as bytes, and back: numbers, text, bytes, containers, NumPy's arrays, and records of mpibatch. No pickle.
 
 What comes from another rank cannot name code to be run: a record is of a class of mpibatch that is loaded already, a
-dataclass or a named tuple, and only its fields are sent. Anything else is refused where it is to be sent.
+dataclass or a named tuple, and only its fields are sent. Anything else is refused where it is to be sent: also
+arrays of classes of their own, whose masks or units would be lost, and values that hold themselves.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ from mpibatch.base.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    _Put = Callable[[bytes], Any]
+    _Writer = Callable[[Any, _Put, int], None]
+
 __all__ = ["decode", "encode"]
 
 _PACKAGE = "mpibatch"
 _SIZE = struct.Struct("<Q")
 _REAL = struct.Struct("<d")
 _COMPLEX = struct.Struct("<dd")
+_DEPTH = 200  # lists in lists: fewer than Python's stack has room for, on the sender and on all who read
 
 
 def encode(value: Any) -> bytes:
     """Return a value as bytes. Local. UsageError for what is no plain value."""
     parts: list[bytes] = []
-    _write(value, parts.append)
+    _write(value, parts.append, 0)
     return b"".join(parts)
 
 
@@ -52,14 +57,26 @@ def _sized(tag: bytes, data: bytes) -> bytes:
     return tag + _SIZE.pack(len(data)) + data
 
 
-def _write(value: Any, put: Callable[[bytes], Any]) -> None:
+def _write(value: Any, put: _Put, depth: int) -> None:
     kind = type(value)
-    if writer := _WRITERS.get(kind):
-        writer(value, put)
-    elif isinstance(value, np.ndarray | np.generic | np.dtype):
-        _write_numpy(value, put)
+    if leaf := _LEAVES.get(kind):
+        put(leaf(value))
+    elif depth == _DEPTH:
+        raise UsageError(
+            f"a value that holds itself, or is nested more than {_DEPTH} levels deep, cannot be sent to other ranks; "
+            "send its parts"
+        )
+    elif writer := _NESTED.get(kind):
+        writer(value, put, depth + 1)
+    elif kind in (np.ndarray, np.memmap) or isinstance(value, np.generic | np.dtype):
+        _write_numpy(value, put, depth + 1)
+    elif isinstance(value, np.ndarray):
+        raise UsageError(
+            f"an array of {kind.__module__}.{kind.__qualname__} cannot be sent to other ranks: it is more than its "
+            "values; send np.asarray of it, and what else it has, such as its mask"
+        )
     elif isinstance(value, Enum | PurePath) or dataclasses.is_dataclass(value) or hasattr(kind, "_fields"):
-        _write_record(value, put)
+        _write_record(value, put, depth + 1)
     else:
         raise UsageError(
             f"a value of {kind.__module__}.{kind.__qualname__} cannot be sent to other ranks; send numbers, text, "
@@ -67,60 +84,60 @@ def _write(value: Any, put: Callable[[bytes], Any]) -> None:
         )
 
 
-def _write_many(tag: bytes) -> Callable[[Any, Callable[[bytes], Any]], None]:
-    def write(values: Iterable[Any], put: Callable[[bytes], Any]) -> None:
+def _write_many(tag: bytes) -> _Writer:
+    def write(values: Iterable[Any], put: _Put, depth: int) -> None:
         items = [*values]
         put(tag + _SIZE.pack(len(items)))
         for item in items:
-            _write(item, put)
+            _write(item, put, depth)
 
     return write
 
 
-def _write_bounds(tag: bytes) -> Callable[[Any, Callable[[bytes], Any]], None]:
-    def write(value: Any, put: Callable[[bytes], Any]) -> None:
+def _write_bounds(tag: bytes) -> _Writer:
+    def write(value: Any, put: _Put, depth: int) -> None:
         put(tag)
-        _write((value.start, value.stop, value.step), put)
+        _write((value.start, value.stop, value.step), put, depth)
 
     return write
 
 
-def _write_date(value: Any, put: Callable[[bytes], Any]) -> None:
+def _write_date(value: Any, put: _Put, depth: int) -> None:
     put(b"@")
-    _write((type(value).__name__, value.isoformat()), put)
+    _write((type(value).__name__, value.isoformat()), put, depth)
 
 
-def _write_dict(values: dict[Any, Any], put: Callable[[bytes], Any]) -> None:
+def _write_dict(values: dict[Any, Any], put: _Put, depth: int) -> None:
     put(b"d" + _SIZE.pack(len(values)))
     for key, value in values.items():
-        _write(key, put)
-        _write(value, put)
+        _write(key, put, depth)
+        _write(value, put, depth)
 
 
-def _write_numpy(value: Any, put: Callable[[bytes], Any]) -> None:
+def _write_numpy(value: Any, put: _Put, depth: int) -> None:
     dtype = value if isinstance(value, np.dtype) else value.dtype
     if dtype.hasobject:
         raise UsageError("an array of Python objects cannot be sent to other ranks; give it a dtype of numbers or text")
     descr = np.lib.format.dtype_to_descr(dtype)
     if isinstance(value, np.dtype):
         put(b"D")
-        _write(descr, put)
+        _write(descr, put, depth)
     elif isinstance(value, np.generic):
         put(b"g")
-        _write(descr, put)
+        _write(descr, put, depth)
         put(_sized(b"", value.tobytes()))
     else:
         order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
         put(b"a")
-        _write((descr, value.shape, order), put)
+        _write((descr, value.shape, order), put, depth)
         put(_sized(b"", value.tobytes(order)))
 
 
-def _write_record(value: Any, put: Callable[[bytes], Any]) -> None:
+def _write_record(value: Any, put: _Put, depth: int) -> None:
     kind = type(value)
     if isinstance(value, PurePath):
         put(b"P")
-        _write(str(value), put)
+        _write(str(value), put, depth)
         return
     if kind.__module__.partition(".")[0] != _PACKAGE or "<" in kind.__qualname__:
         raise UsageError(
@@ -133,19 +150,21 @@ def _write_record(value: Any, put: Callable[[bytes], Any]) -> None:
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     else:
         fields = {name: getattr(value, name) for name in kind._fields}
-    _write((kind.__module__, kind.__qualname__, fields), put)
+    _write((kind.__module__, kind.__qualname__, fields), put, depth)
 
 
-_WRITERS: dict[type, Callable[[Any, Callable[[bytes], Any]], None]] = {
-    type(None): lambda _, put: put(b"N"),
-    bool: lambda value, put: put(b"T" if value else b"F"),
-    int: lambda value, put: put(_sized(b"i", value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))),
-    float: lambda value, put: put(b"f" + _REAL.pack(value)),
-    complex: lambda value, put: put(b"c" + _COMPLEX.pack(value.real, value.imag)),
+_LEAVES: dict[type, Callable[[Any], bytes]] = {
+    type(None): lambda _: b"N",
+    bool: lambda value: b"T" if value else b"F",
+    int: lambda value: _sized(b"i", value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)),
+    float: lambda value: b"f" + _REAL.pack(value),
+    complex: lambda value: b"c" + _COMPLEX.pack(value.real, value.imag),
     # Names of files that are not UTF-8 are text with surrogates.
-    str: lambda value, put: put(_sized(b"s", value.encode("utf-8", "surrogatepass"))),
-    bytes: lambda value, put: put(_sized(b"b", value)),
-    bytearray: lambda value, put: put(_sized(b"b", bytes(value))),
+    str: lambda value: _sized(b"s", value.encode("utf-8", "surrogatepass")),
+    bytes: lambda value: _sized(b"b", value),
+    bytearray: lambda value: _sized(b"b", bytes(value)),
+}
+_NESTED: dict[type, _Writer] = {
     list: _write_many(b"l"),
     tuple: _write_many(b"t"),
     set: _write_many(b"S"),

@@ -15,7 +15,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.mpi.values.codec import decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["PlainComm", "plain"]
 
@@ -54,17 +54,19 @@ class PlainComm(MPI.Intracomm):
         """As mpi4py's. Collective."""
         message = _packed(sendobj)
         sizes = np.empty(self.size if self.rank == root else 0, np.int64)
-        self.Gather(np.array([len(message)], np.int64), sizes if self.rank == root else None, root)
+        size = -1 if message[:1] == _ERROR else len(message)
+        self.Gather(np.array([size], np.int64), sizes if self.rank == root else None, root)
+        bad = np.array([next(iter(np.flatnonzero(sizes < 0)), -1)], np.int64)  # the first rank with an error
+        self.Bcast(bad, root)
+        if bad[0] >= 0:
+            _unpacked(self._shared(message, int(bad[0])))
         buffer = np.empty(int(sizes.sum()), np.uint8)
         self.Gatherv(np.frombuffer(message, np.uint8), [buffer, sizes] if self.rank == root else None, root)
-        _checked(None, message)
         return _cut(buffer, sizes) if self.rank == root else None
 
     def scatter(self, sendobj: Sequence[Any] | None, root: int = 0) -> Any:
         """As mpi4py's. Collective."""
-        messages = [_packed(value) for value in sendobj or ()] if self.rank == root else []
-        if messages and len(messages) != self.size:
-            raise UsageError(f"{len(messages)} values cannot be scattered to {self.size} ranks; give one for each")
+        messages = _packed_for_each(sendobj, self.size) if self.rank == root else []
         size, sizes = np.empty(1, np.int64), np.array([len(message) for message in messages], np.int64)
         self.Scatter(sizes if self.rank == root else None, size, root)
         buffer = np.empty(int(size[0]), np.uint8)
@@ -91,8 +93,11 @@ class PlainComm(MPI.Intracomm):
             if self.rank + step < self.size:
                 other = self._received(self.rank + step, _TAG, MPI.Status())
                 if message[:1] == other[:1] == _VALUE:
-                    value = op(value, _unpacked(other))
-                    message = _packed(value)
+                    try:
+                        value = op(value, _unpacked(other))
+                        message = _packed(value)
+                    except Exception as error:  # such as of a number and a text
+                        message = _failed(error, "values of ranks cannot be reduced")
                 elif message[:1] == _VALUE:
                     message = other
             step *= 2
@@ -141,8 +146,26 @@ def plain(comm: Any) -> Any:
 def _packed(value: Any) -> bytes:
     try:
         return _VALUE + encode(value)
-    except UsageError as error:
-        return _ERROR + str(error).encode()
+    except Exception as error:  # whatever it is: the others wait for a message
+        return _failed(error, f"a value of {type(value).__qualname__} cannot be sent to other ranks")
+
+
+def _packed_for_each(values: Iterable[Any] | None, size: int) -> list[bytes]:
+    """The message for each rank: of the values, or, if there is an error, of that."""
+    try:
+        messages = [_packed(value) for value in (() if values is None else values)]
+        if len(messages) != size:
+            raise UsageError(f"{len(messages)} values cannot be scattered to {size} ranks; give one for each")
+    except Exception as error:
+        bad = _failed(error, f"a value of {type(values).__qualname__} cannot be scattered")
+    else:
+        bad = next((message for message in messages if message[:1] == _ERROR), b"")
+    return [bad] * size if bad else messages
+
+
+def _failed(error: Exception, about: str) -> bytes:
+    words = str(error) if isinstance(error, UsageError) else f"{about}: {type(error).__name__}: {error}"
+    return _ERROR + words.encode("utf-8", "replace")
 
 
 def _unpacked(message: bytes) -> Any:

@@ -90,9 +90,9 @@ def run(
                 _, error = job.communicate(timeout=LIMIT)
             except subprocess.TimeoutExpired:
                 error = _ended(job, place)
-        end = time.monotonic()
+        end = time.time()  # rank 1 may be on another host, whose monotonic clock began at another time
         began = float((place / "began").read_text()) if (place / "began").exists() else end
-        left = _left(place, end + EXTRA)
+        left = _left(place, time.monotonic() + EXTRA)
         return job.returncode, error + "".join(f"\nprocess {pid} is left" for pid in left), end - began
 
 
@@ -155,7 +155,7 @@ def live(name: str, place: Path, seconds: float, work: Callable[[Any, Any, Super
             work(mb, u, supervision)
             return
         if comm.rank == 1:
-            (place / "began").write_text(str(time.monotonic()))
+            (place / "began").write_text(str(time.time()))
             faulty_rank_is_at_fault(comm, name)
         mb.max(u)
 

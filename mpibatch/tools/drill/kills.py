@@ -23,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpibatch.tools.drill.launch import end_late
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ __all__ = ["PHASES", "TARGETS", "Moment", "drawn", "kill_and_resume", "live", "r
 
 MODULE = "mpibatch.tools.drill.kills"
 STEPS = 24
+KILLED = "killed"  # the file that rank 0 makes just before it kills
 PHASES = ("before", "during", "after")
 TARGETS = ("rank", "all", "launcher")
 DELAY = 0.002  # seconds; "during" is so long after the beginning at most
@@ -80,7 +83,8 @@ def drawn(draw: random.Random, points: Counter[str], ranks: int, target: str = "
 
 def _one(place: Path, moment: Moment, resume_ranks: int, start: Sequence[str]) -> list[str]:
     """Kill one run, look at what it left, and take it up; return what happened, in words."""
-    outcome = _start(place, moment, start)
+    if (outcome := _start(place, moment, start)) != "killed":
+        raise AssertionError(f"the run was to be killed, and {outcome}")
     _check_files(place)
     kept = len(list((place / "c").glob("step-*.h5"))) if (place / "c").is_dir() else 0
     if resume_ranks:
@@ -95,7 +99,7 @@ def _one(place: Path, moment: Moment, resume_ranks: int, start: Sequence[str]) -
 
 def _start(place: Path, moment: Moment | None, start: Sequence[str]) -> str:
     """Run on real ranks until it ends; return how, and see that no process of it is left."""
-    for name in ("pids", "launcher"):
+    for name in ("pids", "launcher", KILLED):
         (place / name).unlink(missing_ok=True)
     environment = {**os.environ, "DRILL_MOMENT": json.dumps(asdict(moment)) if moment else ""}
     command = [*start, sys.executable, "-m", MODULE, str(place)]
@@ -105,15 +109,17 @@ def _start(place: Path, moment: Moment | None, start: Sequence[str]) -> str:
         (place / "launcher.new").rename(place / "launcher")
         try:
             _, error = running.communicate(timeout=LIMIT)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            raise
+        finally:
+            end_late(running, place)
     _wait_for_the_end(place)
-    for name in ("pids", "launcher"):
+    # Without the file it has ended for another reason, which is to be told.
+    is_killed = bool(running.returncode) and (place / KILLED).exists()
+    for name in ("pids", "launcher", KILLED):
         (place / name).unlink(missing_ok=True)
-    if moment is None and running.returncode:
-        return f"ended with {running.returncode}: {error.decode()[-500:]}"
-    return "killed" if running.returncode else "ended with 0"
+    if is_killed:
+        return "killed"
+    reason = f": {error.decode(errors='replace')[-500:]}" if running.returncode else ""
+    return f"ended with {running.returncode}{reason}"
 
 
 def _wait_for_the_end(place: Path) -> None:
@@ -174,6 +180,7 @@ def live(place: Path) -> None:
     def kill() -> None:
         assert moment is not None
         launcher = int((place / "launcher").read_text())
+        (place / KILLED).touch()
         victims = {"rank": [pids[moment.victim % len(pids)]], "all": pids, "launcher": [launcher]}[moment.target]
         # Itself last: it does the killing.
         for pid in sorted(victims, key=lambda pid: pid == os.getpid()):

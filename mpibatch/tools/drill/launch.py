@@ -1,20 +1,25 @@
-"""The words that start ranks, and programs of the drill that run on them."""
+"""The words that start ranks, and the end of ranks that do not end."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["own_launcher", "ranks_of"]
+__all__ = ["end_late", "own_launcher", "processes_of", "ranks_of"]
+
+PATIENCE = 5.0  # seconds for processes that are killed to be gone
 
 
 def own_launcher(ranks: int) -> list[str]:
@@ -45,3 +50,27 @@ def ranks_of(start: Sequence[str], seconds: float) -> int:
             "mpibatch doctor --launcher tells why"
         )
     return int(sizes[0])
+
+
+def processes_of(place: Path) -> list[int]:
+    """Return the processes of this host that have a folder among their words: those of a run in it. Local."""
+    pids = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another's
+            if os.fsencode(place) in (path / "cmdline").read_bytes().split(b"\0"):
+                pids.append(int(path.name))
+    return [pid for pid in pids if pid != os.getpid()]
+
+
+def end_late(running: subprocess.Popen[Any], place: Path) -> None:
+    """End a launcher that has not ended in time, and its ranks on this host, which may outlive it. Local."""
+    if running.poll() is not None:
+        return
+    running.kill()
+    until = time.monotonic() + PATIENCE
+    while (left := processes_of(place)) and time.monotonic() < until:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        running.poll()
+        time.sleep(0.02)

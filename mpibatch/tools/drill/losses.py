@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mpibatch.tools.drill.launch import end_late
 
 if TYPE_CHECKING:
     import random
@@ -22,20 +24,21 @@ __all__ = ["flip_bits", "full_disk", "live", "slow_rank"]
 MODULE = "mpibatch.tools.drill.losses"
 LIMIT = 120.0  # seconds for a run
 ROOM = 1 << 16  # bytes that a file may have on the full disk
-STEPS, DELAY = 10, 0.05
+STEPS, HALT = 8, 0.6  # seconds in each step
+ALARM = 3.0  # seconds of the supervisor: more than a halt, less than all of them
 WAYS = {name: name for name in ("small", "large", "steps", "slow")}  # what a rank does
 
 
 def full_disk(place: Path, start: Sequence[str]) -> list[str]:
     """Write more than there is room for; return what was wrong with the end of the run: [] if nothing. Local."""
-    from mpibatch.io import verify
-
-    problems = _run("small", place, start, code=0)
-    before = (place / "out.h5").read_bytes() if not problems else b""
-    problems += _run("large", place, start, code=1, words=(str(place / "out.h5"), "may write at most", "ulimit -f"))
-    if (place / "out.h5").read_bytes() != before or verify(place / "out.h5").broken:
+    if problems := _run("small", place, start, code=0):
+        return problems
+    path = place / "out.h5"
+    before = path.read_bytes()
+    problems = _run("large", place, start, code=1, words=(str(path), "may write at most", "ulimit -f"))
+    if not path.exists() or path.read_bytes() != before:
         problems.append("the file that was there before is not as it was")
-    if left := sorted(path.name for path in place.iterdir() if path.name != "out.h5"):
+    if left := sorted(other.name for other in place.iterdir() if other != path):
         problems.append(f"left over: {', '.join(left)}")
     return problems
 
@@ -78,17 +81,17 @@ def slow_rank(place: Path, start: Sequence[str]) -> list[str]:
 
 def _run(name: str, place: Path, start: Sequence[str], *, code: int, words: Sequence[str] = ()) -> list[str]:
     command = [*start, sys.executable, "-m", MODULE, WAYS[name], str(place)]
-    null = subprocess.DEVNULL
-    try:
-        done = subprocess.run(
-            command, stdin=null, stdout=null, stderr=subprocess.PIPE, text=True, errors="replace", timeout=LIMIT,
-            check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return [f"{name}: no end within {LIMIT:g} s"]
-    message = done.stderr.strip()[-300:]
-    problems = [f"{name}: exit code {done.returncode}, not {code}: {message}"] if done.returncode != code else []
-    return problems + [f"{name}: no {word!r} in its message: {message}" for word in words if word not in done.stderr]
+    null, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, stdin=null, stdout=null, stderr=pipe, text=True, errors="replace") as running:
+        try:
+            _, error = running.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            return [f"{name}: no end within {LIMIT:g} s"]
+        finally:
+            end_late(running, place)
+    message, ended = error.strip()[-300:], running.returncode
+    problems = [f"{name}: exit code {ended}, not {code}: {message}"] if ended != code else []
+    return problems + [f"{name}: no {word!r} in its message: {message}" for word in words if word not in error]
 
 
 def live(name: str, place: Path) -> int:
@@ -116,11 +119,16 @@ def _step(place: Path, *, is_slow: bool) -> None:
     import mpibatch as mb
 
     u = mb.Grid((24, 32)).from_function(lambda y, x: y * x + 0.5)
-    with mb.supervise(seconds=STEPS * DELAY * 4 + 20):
+
+    def one_more(u: Any) -> Any:
+        return mb.filters.uniform_filter(u, 3) + mb.mean(u)
+
+    one_more(u)  # what is loaded at the first call is no halt
+    with mb.supervise(seconds=ALARM):
         for _ in range(STEPS):
             if is_slow and u.grid.rank == u.grid.size - 1:
-                time.sleep(DELAY)
-            u = mb.filters.uniform_filter(u, 3) + mb.mean(u)
+                time.sleep(HALT)
+            u = one_more(u)
     mb.save(place / "out.h5", u=u)
 
 

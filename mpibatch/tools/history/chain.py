@@ -26,6 +26,7 @@ __all__ = ["BEFORE", "FIRST", "NUMBER", "ChainReport", "append", "entries", "ver
 
 NUMBER, BEFORE = "number", "before"
 FIRST = "0" * 64  # what the first line tells of the one before
+PATIENCE = 1.0  # seconds; a run is not to wait long for its history
 _TAIL = 1 << 16
 
 
@@ -59,7 +60,7 @@ def entries(path: Path) -> list[dict[str, Any]]:
     """Return what can be read of the entries, the oldest first; [] if there is no history. Local. RunError."""
     known = []
     for line in _lines(path):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             entry = json.loads(line)
             if isinstance(entry, dict):
                 known.append(entry)
@@ -74,27 +75,21 @@ def verify(path: Path, head: str = "") -> ChainReport:
     if not path.exists():
         raise RunError(f"there is no history {path}; it begins with the first run, or name another: --file FILE")
     problems, digests, before = [], [FIRST], FIRST
-    with _held(path):  # no run appends meanwhile
-        lines, last = _lines(path), _kept_head(path)
+    with _held(path, is_read=True):  # no run appends meanwhile
+        lines, kept = _lines(path), _kept_head(path)
     for place, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
-            number, follows = int(entry[NUMBER]), str(entry[BEFORE])
-        except (ValueError, TypeError, KeyError):
+            entry, follows = _links(line)
+        except ValueError:
             problems.append(f"line {place} is no entry: it was changed, or a crash cut it off")
-            number, follows = place, before
-        if number != place:
-            problems.append(f"line {place} has entry {number}: entries were removed, added or moved")
+            entry, follows = place, before
+        if entry != place:
+            problems.append(f"line {place} has entry {entry}: entries were removed, added or moved")
         elif follows != before:
-            problems.append(f"entry {number} does not follow on the one before it: one of both was changed")
+            problems.append(f"entry {entry} does not follow on the one before it: one of both was changed")
         before = _digest(line)
         digests.append(before)
-    number, digest = last
-    # A crash may leave it one entry behind.
-    if lines and (not 0 < number < len(digests) or digests[number] != digest):
-        problems.append(f"the last entry was number {number} ({digest[:12]}…): entries at the end are changed or gone")
-    elif number and not lines:
-        problems.append(f"all {number} entries are gone")
+    problems += _problems_of_end(path, *kept, digests)
     if head and head not in digests[1:]:
         problems.append(f"no entry has the digest {head}: what was there then is changed or gone")
     if who := intruder(path):
@@ -102,14 +97,32 @@ def verify(path: Path, head: str = "") -> ChainReport:
     return ChainReport(len(lines), digests[-1], tuple(problems))
 
 
+def _problems_of_end(path: Path, number: int, digest: str, digests: list[str]) -> list[str]:
+    """What is wrong with the last entry, of which the head tells number and digest."""
+    last = len(digests) - 1
+    if last and not number:
+        return [f"{_head(path)} is missing, or cannot be read: entries at the end may be gone"]
+    if number and not last:
+        return [f"all {number} entries are gone"]
+    # A crash may leave it one entry behind.
+    if not last or (last - 1 <= number <= last and digests[number] == digest):
+        return []
+    return [f"the last entry was number {number} ({digest[:12]}…): entries at the end are changed or gone"]
+
+
 @contextmanager
-def _held(path: Path) -> Iterator[int]:
-    """Yield the open file while no other process has it."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    handle = os.open(path, flags, 0o600)
+def _held(path: Path, *, is_read: bool = False) -> Iterator[int]:
+    """Yield the open file while no other process has it; to be read, while none writes it."""
+    flags = os.O_RDONLY if is_read else os.O_RDWR | os.O_CREAT | os.O_APPEND
     try:
-        if not lock(handle, wait=True):
-            raise RunError(f"another process holds the history {path} for long; see who: fuser {path}")
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if not is_read:
+            raise
+        raise RunError(f"the history {path} cannot be read: {reason_of(error)}") from error
+    try:
+        if not lock(handle, wait=True, shared=is_read, patience=PATIENCE):
+            raise RunError(f"another process holds the history {path}; see who: fuser {path}")
         yield handle
     finally:
         os.close(handle)
@@ -129,9 +142,18 @@ def _last_line(handle: int) -> tuple[bytes, bool]:
 
 
 def _number(line: bytes, path: Path) -> int:
-    with suppress(ValueError, TypeError, KeyError):
-        return int(json.loads(line)[NUMBER])
+    with suppress(ValueError):
+        return _links(line)[0]
     return len(_lines(path))  # of a line that was cut off: its place
+
+
+def _links(line: bytes) -> tuple[int, str]:
+    """The number of an entry, and the digest of the one before. ValueError if the line is none."""
+    try:
+        entry = json.loads(line)
+        return int(entry[NUMBER]), str(entry[BEFORE])
+    except (TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ValueError from error
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -72,23 +72,28 @@ def leave(command: str, code: int, ranks: int) -> None:
         if slurm := os.environ.get("SLURM_JOB_ID"):
             facts["slurm_job"] = slurm
         chain.append(path, facts)
-    except (OSError, MpibatchError, ValueError) as error:
-        words = reason_of(error) if isinstance(error, OSError) else str(error)
+    except Exception as error:  # whatever it is, the run itself is done
+        if isinstance(error, OSError):
+            words = reason_of(error)
+        else:
+            words = str(error) if isinstance(error, MpibatchError) else f"{type(error).__name__}: {error}"
         logger("history").warning("the run is not in the history %s: %s", path, words)
 
 
 def _files(paths: list[str]) -> list[dict[str, Any]]:
     """What is known of files without reading their values: their size, and the content digest of sealed ones."""
+    from mpibatch.io.base.names import split_path
     from mpibatch.io.seal.content import content_of
 
     known: list[dict[str, Any]] = []
     for path in paths[:MOST_FILES]:
         about: dict[str, Any] = {"path": privacy.path_text(path)[:MOST_TEXT]}
         try:
-            about["bytes"] = Path(path).stat().st_size
-            if digest := content_of(path):
+            file, _ = split_path(path)
+            about["bytes"] = Path(file).stat().st_size
+            if digest := content_of(file):
                 about["digest"] = digest
-        except (OSError, MpibatchError) as error:
+        except Exception as error:  # of a file that is damaged, say
             about["unknown"] = type(error).__name__
         known.append(about)
     if len(paths) > MOST_FILES:

@@ -84,7 +84,8 @@ class Site:
         ]
         body = "\n".join(f"        {rule}" for rule in rules)
         return (
-            "# nft -f FILE. All else that comes in is dropped, logins by ssh included: add what this host needs.\n"
+            "# nft -f FILE. All else that comes in is dropped, logins by ssh included: add what this host needs,\n"
+            '# each with a comment: tcp dport 22 accept comment "host ssh"\n'
             "table inet mpibatch {\n    chain input {\n"
             "        type filter hook input priority filter; policy drop;\n"
             f"{body}\n    }}\n}}\n"

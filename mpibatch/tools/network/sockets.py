@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpibatch.base.errors import RunError, reason_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -39,13 +41,13 @@ class Socket:
 
 
 def mpi_processes() -> list[int]:
-    """Return the processes of this user that are launchers, or have loaded an MPI library. Local."""
+    """Return processes that are launchers, or have loaded an MPI library: this user's, or, for root, all. Local."""
     pids = []
     for path in Path("/proc").iterdir():
         if not path.name.isdigit() or int(path.name) == os.getpid():
             continue
         try:
-            if path.stat().st_uid != os.geteuid():
+            if os.geteuid() not in (0, path.stat().st_uid):
                 continue
             name = (path / "comm").read_text().strip()
             if _LAUNCHERS.match(name) or _LIBRARY.search((path / "maps").read_text()):
@@ -55,15 +57,21 @@ def mpi_processes() -> list[int]:
     return sorted(pids)
 
 
-def sockets_of(pids: Iterable[int]) -> Iterator[Socket]:
-    """Yield the TCP and UDP sockets of processes, each in its own network namespace. Local."""
+def sockets_of(pids: Iterable[int], *, may_end: bool = False) -> Iterator[Socket]:
+    """Yield the TCP and UDP sockets of processes, each in its own network namespace. Local.
+
+    RunError for a process that cannot be looked at; with `may_end`, one that is not there any more has none.
+    """
     for pid in pids:
         root = Path("/proc") / str(pid)
         try:
             program = (root / "comm").read_text().strip()
             inodes = {match[1] for path in (root / "fd").iterdir() if (match := _INODE.match(_target(path)))}
-        except OSError:
-            continue
+        except OSError as error:
+            if may_end and isinstance(error, FileNotFoundError | ProcessLookupError):
+                continue
+            reason = f"process {pid} cannot be looked at: {reason_of(error)}"
+            raise RunError(f"{reason}; give processes of yours that run, or look as root") from error
         for kind in ("tcp", "tcp6", "udp", "udp6"):
             for line in _lines(root / "net" / kind):
                 words = line.split()

@@ -84,7 +84,8 @@ def write_at(handle: int, data: bytes | memoryview, offset: int) -> None:
 def keep_permissions(handle: int, target: Path, mask: int = 0) -> None:
     """Give an open file the permissions of the one that it will replace, and `mask`. Local. RunError.
 
-    Its access list, owner and group, too, as far as this process is allowed to; where a grant holds, what that says.
+    Its access list, owner and group, too, as far as this process is allowed to; where a grant holds, what that says. An
+    open folder, of parts of a file, can be searched by whom that file can be read.
     """
     given = grants.current()
     with contextlib.suppress(OSError):
@@ -93,8 +94,10 @@ def keep_permissions(handle: int, target: Path, mask: int = 0) -> None:
         if (new.st_uid, new.st_gid) != (old.st_uid, group):
             with contextlib.suppress(OSError):  # another's file: its group may be ours all the same
                 os.fchown(handle, -1 if new.st_uid == old.st_uid else old.st_uid, group)
+        mode = stat.S_IMODE(old.st_mode)
+        if stat.S_ISDIR(new.st_mode) and not stat.S_ISDIR(old.st_mode):
+            mode = grants.with_search(mode) | new.st_mode & stat.S_ISGID
         if given.mode is None:
-            mode = stat.S_IMODE(old.st_mode)
             if not _copy_lists(handle, target):
                 mode &= ~stat.S_IRWXG  # where there is a list, what this says is not the group's
             os.fchmod(handle, mode | mask)

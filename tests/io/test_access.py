@@ -83,6 +83,23 @@ def test_a_file_has_the_mode_that_was_asked_for_whatever_was_there(ending: str) 
     assert not list(Path().glob("*.part"))
 
 
+def modes_of_subfiles(name: str) -> list[int]:
+    folder = Path(f"{name}.subfiles")
+    return [mode(name), mode(folder), *{mode(file) for file in folder.iterdir()}]
+
+
+def test_subfiles_have_the_permissions_of_their_front() -> None:
+    mb.save("u.h5", u=u(), subfiles=2)
+    assert modes_of_subfiles("u.h5") == [0o644, 0o755, 0o644]
+    Path("u.h5").chmod(0o600)
+    mb.save("u.h5", u=u(), subfiles=2)  # as the front was
+    assert modes_of_subfiles("u.h5") == [0o600, 0o700, 0o600]
+    mb.save("u.h5", u=u(), subfiles=2, mode="0640")
+    assert modes_of_subfiles("u.h5") == [0o640, 0o750, 0o640]
+    mb.save("new.h5", u=u(), subfiles=2, mode="0600")
+    assert modes_of_subfiles("new.h5") == [0o600, 0o700, 0o600]
+
+
 def test_a_new_file_is_readable_by_nobody_else_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file is looked at when it is made: by `open` of Python, and while HDF5 and MPI have it open."""
     seen: list[tuple[str, int]] = []
@@ -112,6 +129,12 @@ def test_group_and_access_list() -> None:
     assert (mode("u.h5"), Path("u.h5").stat().st_gid) == (0o640, 12345)
     mb.save("u.zarr", u=u(), group="12345")
     assert {path.stat().st_gid for path in Path("u.zarr").rglob("*")} == {12345}
+    mb.save("s.h5", u=u(), subfiles=2, mode="0640", group=12345)
+    for given in ({"mode": "0640", "group": 12345}, {}):  # then as they were
+        mb.save("s.h5", u=u(), subfiles=2, **given)
+        folder = Path("s.h5.subfiles")
+        assert {path.stat().st_gid for path in (Path("s.h5"), folder, *folder.iterdir())} == {12345}
+        assert mode(folder) == 0o2750
     if shutil.which("setfacl"):
         mb.save("a.h5", u=u(), mode="0600", acl="u:12346:r")
         shown = subprocess.run(["getfacl", "-np", "a.h5"], capture_output=True, text=True, check=True).stdout

@@ -25,6 +25,8 @@ from mpibatch.io.write import direct, drivers, layout, mpio
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.storage import file_system, hints, settings, stripes
 from mpibatch.io.write.storage.aggregators import aggregators
+from mpibatch.job.slabs.between import Between, opened
+from mpibatch.job.slabs.slab import Slab
 from mpibatch.mpi import MPI, private, tells_failures
 from tests.support.cuts import cuts_of_three_axes
 
@@ -320,7 +322,7 @@ def test_hints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_aggregators() -> None:
-    """Never more than ranks, never none, and of Lustre's servers each has as many as the others."""
+    """Never more than ranks, never none; each has as few of Lustre's servers as it can, and of that so few as do."""
     for nodes, per_node, servers in itertools.product((1, 2, 3, 7, 100), (1, 2, 48), (-1, 0, 1, 2, 8, 12, 13, 160)):
         for kind in ("", "ext4", "lustre", "nfs", "nfs4", "gpfs"):
             ranks = nodes * per_node
@@ -330,10 +332,13 @@ def test_aggregators() -> None:
             if kind.startswith("nfs"):
                 assert choice.total <= 8
             if kind == "lustre" and servers > 0 and per_node == 48:
-                assert servers % choice.total == 0
+                most = -(-servers // min(4 * nodes, servers))
+                assert -(-servers // choice.total) == most
+                assert choice.total == 1 or -(-servers // (choice.total - 1)) > most
     assert aggregators(1, 48, "ext4").hints == {"cb_config_list": "*:4", "cb_nodes": "4"}
     assert aggregators(4, 192, "lustre", 12).total == 12
     assert aggregators(2, 96, "lustre", 12).total == 6
+    assert aggregators(3, 144, "lustre", 13).total == 7
 
 
 def test_stripes_are_set_on_the_empty_file(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,6 +363,35 @@ def test_stripes_are_set_on_the_empty_file(shared_tmp: Path, monkeypatch: pytest
     assert asked == [["--stripe-count", "-1", part], ["--stripe-count", "8", "--stripe-size", "4M", part]]
     with pytest.raises(mb.UsageError, match="number of servers"), settings.chosen(None, "8:4X"):
         pass
+
+
+def test_stripes_that_cannot_be_set(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Lustre's program made before it failed is not another run's; and the file has what it has."""
+    world = MPI.COMM_WORLD
+    program, noted = shared_tmp / "lfs", shared_tmp / "noted"
+    if world.rank == 0:
+        failing = f'if [ "$1" = setstripe ]; then echo "$@" >> {noted}; : > "$last"; exit 1; fi'
+        program.write_text(f'#!/bin/sh\nfor last; do :; done\n{failing}\n[ -f "$last" ] && echo 2 || echo 5\n')
+        program.chmod(0o755)
+    world.Barrier()
+    monkeypatch.setenv("PATH", f"{shared_tmp}:{os.environ['PATH']}")
+    monkeypatch.setattr(file_system, "mounts", lambda: ["none / ext4 rw 0 0", f"server:/a {shared_tmp} lustre rw 0 0"])
+    monkeypatch.setenv(settings.STRIPES_VARIABLE, "8:4M")
+    u = field(values())
+    mb.save(shared_tmp / "a.h5", u=u)
+    assert mb.io.verify(shared_tmp / "a.h5").is_whole
+    between_passes = Between(str(shared_tmp / "step-01.values"), u.shape, u.dtype.str)
+    for _ in range(2):  # also in the place of what was left
+        with opened(world, between_passes, is_new=True) as writer:
+            writer.put(u, Slab(0, u.shape[0], 0, u.shape[0]))
+    words = [line.split()[-1] for line in noted.read_text().splitlines()]
+    assert [Path(word).name for word in words] == ["a.h5.part", "step-01.values", "step-01.values"]
+    assert np.fromfile(between_passes.path, u.dtype).tobytes() == np.ascontiguousarray(values()).tobytes()
+    if world.rank == 0:
+        assert stripes.stripe_count(shared_tmp / "a.h5", "lustre") == 2
+        assert stripes.stripe_count(shared_tmp, "lustre") == 8
+        monkeypatch.delenv(settings.STRIPES_VARIABLE)
+        assert stripes.stripe_count(shared_tmp, "lustre") == 5
 
 
 def test_hints_that_one_rank_alone_cannot_read(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

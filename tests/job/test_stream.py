@@ -15,19 +15,21 @@ import mpibatch as mb
 from mpibatch.base.errors import UsageError
 from mpibatch.cli import main
 from mpibatch.io.formats import inspect
-from mpibatch.job import parse
+from mpibatch.job import parse, run
 from mpibatch.job.file.schema import Step
 from mpibatch.job.file.stream import lasting_text
-from mpibatch.job.passes.memory import height_of, rank_bytes
+from mpibatch.job.passes.memory import check_chunks, height_of, rank_bytes
 from mpibatch.job.passes.schedule import passes_of
 from mpibatch.job.passes.traits import ROWS, Trait, against, period_of, traits_of
 from mpibatch.job.plan import plan
 from mpibatch.job.rehearsal import Rehearsed, Values
+from mpibatch.job.slabs import stream
 from mpibatch.job.slabs.ahead import Places, places_of, write_behind
 from mpibatch.job.slabs.between import Between
 from mpibatch.job.slabs.components import Components
 from mpibatch.job.slabs.slab import Slab
 from mpibatch.measure._properties.properties import PROPERTIES, check
+from mpibatch.mpi import MPI, private
 
 JOB = """
 [input]
@@ -157,6 +159,56 @@ def test_what_is_read_ahead(tmp_path: Path) -> None:
     places.read_ahead(range(3, 5), (1, 3))
     Places(str(tmp_path / "none"), (4,), 8).read_ahead(range(2), (0, 1))
     write_behind(str(path), 0, 100)
+
+
+def test_what_is_read_ahead_of_a_region(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows that are read, where the first of them is not the file's."""
+    with h5py.File("in.h5") as file:
+        begin = file["raw"].id.get_offset()
+    fetched: list[int] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, low, nbytes, __: fetched.extend(range(low, low + nbytes)))
+    job = parse(JOB.replace('"in.h5"', '"in.h5"\nregion = "2:9:2, 3:8:2, 1:5"') + "[stream]\nslab = 2\n")
+    comm = private(MPI.COMM_SELF)
+    values, part, places = stream._checked(job, comm)
+    volume = stream._volume(job, comm, values, part, 2, places)
+    assert volume.grid.shape == (4, 3, 4)
+    volume.read_ahead(1, 3, (1, 3))  # planes 4 and 6, rows 5 to 7
+    assert fetched == [begin + 4 * 7 * (8 * plane + 5) + i for plane in (4, 6) for i in range(4 * 7 * 3)]
+    volume.read_ahead(1, 3, (2, 2))
+    assert len(fetched) == 2 * 4 * 7 * 3
+
+
+def test_thick_chunks_need_memory() -> None:
+    """Whole rows of them are in memory at once."""
+    little = parse(JOB + '[stream]\nmemory = "400 MiB"\n').stream
+    assert little is not None
+    shape = (1000, 1000, 1000)
+    check_chunks(little, "u", shape, (10, 100, 100), 4, 1)
+    check_chunks(little, "u", shape, None, 4, 1)
+    with pytest.raises(UsageError, match="packed 100 planes at a time"):
+        check_chunks(little, "u", shape, (100, 100, 100), 4, 1)
+    check_chunks(little, "u", shape, (100, 100, 100), 4, 6)
+    thick = JOB.replace("record = false", "chunks = [900, 8, 7]") + '[stream]\nmemory = "330 MiB"\n'
+    values = Values("in", (10**5, 100, 100), (), "float32", (False,) * 3)
+    job = parse(thick)
+    with pytest.raises(UsageError, match="thinner chunks"):
+        stream._planned(job, private(MPI.COMM_SELF), values)
+
+
+def test_a_signal_that_comes_too_late_is_not_lost(folder: Path) -> None:
+    seen: list[int] = []
+
+    def signalled(count: int, total: int, name: str) -> None:
+        if name == "done":
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+    try:
+        run(parse(JOB + "[stream]\nslab = 9\n"), report=signalled)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [signal.SIGUSR1]
+    assert Path("out.h5").exists()
 
 
 def test_a_killed_run_is_resumed(folder: Path) -> None:

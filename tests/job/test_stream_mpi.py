@@ -213,10 +213,10 @@ def test_the_last_moments_of_a_run(folder, monkeypatch):
         comm.Barrier()
 
 
-@pytest.mark.parametrize("stored", ["chunks = [3, 4, 4]\n", 'compression = "gzip:1"\n'])
-def test_outputs_in_chunks(folder, monkeypatch, stored):
-    """Several fields and a table, at once and stopped while the last pass is under way."""
-    monkeypatch.setattr("mpibatch.job.slabs.stream.EVERY", 0.0)
+@pytest.mark.parametrize(("stored", "left"), [("chunks = [3, 4, 4]\n", 3), ('compression = "gzip:1"\n', 1)])
+def test_outputs_in_chunks(folder, monkeypatch, stored, left):
+    """Several fields and a table, at once and stopped: behind a slab, or when all are there and chunks are packed."""
+    monkeypatch.setattr("mpibatch.job.slabs.stream.EVERY", 0.0 if left > 1 else 1e9)
     comm = mb.Grid(1).comm
     run(job_of(folder, OBJECTS, stored))
     whole = bytes_of(folder)
@@ -226,12 +226,15 @@ def test_outputs_in_chunks(folder, monkeypatch, stored):
     comm.Barrier()
 
     def signalled(count: int, total: int, name: str) -> None:
-        if count == total - 3 and comm.rank == 0:
+        if count == total - left and comm.rank == 0:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(mb.Stopped):
         run(job_of(folder, OBJECTS, f"{stored}[stream]\nslab = 2\n"), report=signalled)
+    comm.Barrier()
     assert any(path.suffix == ".saved" for path in (folder / "out.h5.stream").iterdir())
+    assert not (folder / "out.h5.part").exists()
+    comm.Barrier()
     run(job_of(folder, OBJECTS, f"{stored}[stream]\nslab = 6\n"), start="resume")
     assert bytes_of(folder) == whole
     assert not (folder / "out.h5.stream").exists()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Grant", "apply", "checked", "current", "grant", "granted", "make_folder", "mode_of"]
+__all__ = ["Grant", "apply", "checked", "current", "grant", "granted", "make_folder", "mode_of", "with_search"]
 
 OWNER = stat.S_IRUSR | stat.S_IWUSR
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -85,7 +85,7 @@ def granted(given: Grant) -> Iterator[None]:
     parts = {key: value for key, value in vars(given).items() if value is not None}
     _current = Grant(**{**vars(before), **parts})
     if given.mode is not None:
-        umask = os.umask(0o777 & ~_with_search(given.mode))
+        umask = os.umask(0o777 & ~with_search(given.mode))
     try:
         yield
     finally:
@@ -155,7 +155,7 @@ def apply(handle: int, mask: int = 0) -> None:
             os.removexattr(handle, "system.posix_acl_access")
     mode = stat.S_IMODE(os.fstat(handle).st_mode)
     if given.mode is not None:
-        mode = _with_search(given.mode) if is_folder else given.mode
+        mode = with_search(given.mode) if is_folder else given.mode
     if is_folder and given.group is not None:
         mode |= stat.S_ISGID  # what is made in it has its group
     if mode | mask != stat.S_IMODE(os.fstat(handle).st_mode):
@@ -187,8 +187,8 @@ def _set_list(handle: int, acl: str, *, is_folder: bool) -> None:
         os.fchmod(handle, stat.S_IMODE(os.fstat(handle).st_mode) & ~0o111)
 
 
-def _with_search(mode: int) -> int:
-    """The mode of a folder: who reads files may search it."""
+def with_search(mode: int) -> int:
+    """Return the mode of a folder for files of a mode: who reads these may search it. Local."""
     return mode | (mode & 0o444) >> 2
 
 

@@ -14,14 +14,15 @@ import h5py
 
 from mpibatch.base.errors import RunError, UsageError, nearest
 from mpibatch.io.base.names import HAZARDS
-from mpibatch.io.base.subfiles import flaw, identity_of, is_subfile
+from mpibatch.io.base.subfiles import SUBFILES, flaw, identity_of, is_subfile, missing, place_of
 from mpibatch.io.chunks.compression import NAMES, SHUFFLE, filter_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
-    "HAZARDS", "IDLE_CHUNK", "IDLE_TIMES", "check_allowed", "check_still_there", "gaps", "hazards", "subfiles_of",
+    "HAZARDS", "IDLE_CHUNK", "IDLE_TIMES", "all_sources", "check_allowed", "check_sources", "check_still_there", "gaps",
+    "hazards", "subfiles_of",
 ]  # fmt: skip
 
 # A chunk is unpacked as a whole, however little of it is read.
@@ -30,6 +31,7 @@ MOST_CHUNK = 4 << 30
 IDLE_CHUNK, IDLE_TIMES = 64 << 20, 16
 # Filters that only rearrange or check, and may stand beside one that packs.
 _AIDS = (SHUFFLE, 3)
+_stay: set[tuple[Any, ...]] = set()  # subfiles that were looked at
 DEPTH = 8  # of virtual datasets made of virtual datasets
 
 
@@ -76,7 +78,7 @@ def gaps(dataset: Any, depth: int = DEPTH) -> Iterator[str]:
         elif have < offset + length:
             yield f"the file {name!r} with its values ends at byte {have} instead of {offset + length}"
     if names := subfiles_of(dataset):
-        yield from filter(None, (flaw(folder, name) for name in names))
+        yield from filter(None, (flaw(dataset.file.filename, name) for name in names))
     elif dataset.is_virtual:
         yield from _gaps_of_virtual(dataset, folder, depth)
 
@@ -106,11 +108,66 @@ def subfiles_of(dataset: Any) -> tuple[str, ...]:
 
     Opens none of them.
     """
-    if not dataset.is_virtual:
+    return tuple(name for name, _ in _sources_of(dataset))
+
+
+def all_sources(file: Any) -> dict[str, set[str]]:
+    """Return a front's subfiles, by names relative to its folder, each with its datasets that are shown. Local.
+
+    {} of other files. Opens none of them.
+    """
+    names: dict[str, set[str]] = {}
+
+    def visit(_: Any, thing: Any) -> None:
+        if isinstance(thing, h5py.Dataset):
+            for name, dataset in _sources_of(thing):
+                names.setdefault(name, set()).add(dataset)
+
+    if SUBFILES in file.attrs:
+        file.visititems(visit)  # also what is passed over elsewhere, such as views
+    return dict(sorted(names.items()))
+
+
+def check_sources(file: Any) -> None:
+    """Raise RunError unless a front shows what lies in subfiles, and these are its own; they may be missing. Local.
+
+    Anybody may use our names, and set seals. So what HDF5 would open to read the front is looked at.
+    """
+    for name, datasets in all_sources(file).items():
+        trouble = flaw(file.filename, name)
+        if trouble == missing(name):
+            continue
+        if trouble or _leads_out(place_of(file.filename, name), datasets):
+            trouble = trouble or f"its subfile {name!r} shows values that lie elsewhere: it was changed, or never ours"
+            raise RunError(f"{file.filename!r} cannot be read: {trouble}; restore it from a copy")
+
+
+def _leads_out(subfile: Path, names: set[str]) -> bool:
+    """Whether values of some datasets of a subfile are not in it, or packed as ours never are."""
+    about = subfile.stat()
+    key = str(subfile.resolve()), *sorted(names), about.st_ino, about.st_size, about.st_mtime_ns
+    if key in _stay:
+        return False
+    with h5py.File(subfile, "r", locking="best-effort") as file:
+        for name in names:
+            dataset = _inner(file, name)
+            if dataset is None or dataset is False or dataset.is_virtual:
+                return True
+            # Of chunks any size is as good as in a file without subfiles.
+            if any(kind != "large chunks" for kind, _ in hazards(dataset)):
+                return True
+    _stay.add(key)
+    return False
+
+
+def _sources_of(dataset: Any) -> tuple[tuple[str, str], ...]:
+    """The subfiles that a dataset of a front is made of, each with the dataset in it; () of all others."""
+    if not dataset.is_virtual or SUBFILES not in dataset.file.attrs:
         return ()
     parts = dataset.virtual_sources()
     is_front = bool(parts) and all(is_subfile(part.file_name) and "%" not in part.dset_name for part in parts)
-    return tuple(part.file_name for part in parts) if is_front and identity_of(dataset.file.filename) else ()
+    is_front = is_front and bool(identity_of(dataset.file.filename))
+    return tuple((part.file_name, part.dset_name) for part in parts) if is_front else ()
 
 
 def check_still_there(dataset: Any, selection: tuple[slice, ...]) -> None:
@@ -118,16 +175,16 @@ def check_still_there(dataset: Any, selection: tuple[slice, ...]) -> None:
 
     To be asked after reading: a front may be replaced at any time, and its subfiles removed then.
     """
-    folder = Path(dataset.file.filename).parent
+    front = dataset.file.filename
     rows = range(dataset.shape[0])[selection[0]]
     for part in dataset.virtual_sources():
         if not is_subfile(part.file_name):
             continue
         low, high = (corner[0] for corner in part.vspace.get_select_bounds())
         is_read = len(rows) and low <= rows[-1] and rows[0] <= high
-        if is_read and not (folder / part.file_name).is_file():
+        if is_read and not place_of(front, part.file_name).is_file():
             raise RunError(
-                f"{dataset.file.filename!r} cannot be read: its subfile {part.file_name!r} is missing; bring it back, "
+                f"{front!r} cannot be read: its subfile {part.file_name!r} is missing; bring it back, "
                 "or, if the file was just written anew, read it again"
             )
 
@@ -150,10 +207,10 @@ def _stays_inside(dataset: Any, depth: int) -> bool:
     for part in dataset.virtual_sources():
         if part.file_name != "." or "%" in part.dset_name or not depth:  # "%b" is a number put in by HDF5
             return False
-        inner = _inner(dataset.file, part.dset_name)
-        if inner is None:
+        source = _inner(dataset.file, part.dset_name)
+        if source is None:
             continue  # not there: see `gaps`
-        if inner is False or inner.external or (inner.is_virtual and not _stays_inside(inner, depth - 1)):
+        if source is False or source.external or (source.is_virtual and not _stays_inside(source, depth - 1)):
             return False
     return True
 

@@ -21,7 +21,7 @@ from mpibatch.io.base.names import PART, whole_name
 from mpibatch.io.chunks.codec import check_filters
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.formats import raw_values
-from mpibatch.io.formats.hazards import check_still_there, gaps, hazards
+from mpibatch.io.formats.hazards import check_sources, check_still_there, gaps, hazards, subfiles_of
 from mpibatch.io.formats.metadata import default_signal, from_coordinates, notes_of, plain
 from mpibatch.io.formats.schemas import default_part, part_of
 from mpibatch.io.formats.source import Array, Selection, Source, native, numeric
@@ -231,6 +231,7 @@ def shape_of(dataset: Any) -> tuple[int, ...]:
 def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
     """Tell what a dataset holds; without a name, the only one, or the one that NeXus shows. Local."""
     with opened(path) as file:
+        check_sources(file)
         part = default_part(file, path) if dataset is None else part_of(file, path, dataset)
         if part is None and dataset is None:
             dataset = _only_one(file, path)
@@ -238,7 +239,10 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         thing = find(file, path, dataset, allow)
         if columns := columns_of(thing):
             return _table(thing, path, dataset, columns, allow)
-        for kind, reason in hazards(thing):
+        dangers = [*hazards(thing)]
+        if thing.file != file and subfiles_of(thing):  # of a front that nobody has looked at
+            dangers.append(("virtual datasets", "it is a link to a file whose values lie in others (subfiles)"))
+        for kind, reason in dangers:
             if kind not in allow:
                 raise UsageError(
                     f"cannot read {whole_name(path, dataset)}: {reason}; copy the values into one plain "

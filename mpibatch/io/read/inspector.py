@@ -30,7 +30,7 @@ import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError
 from mpibatch.io.base.names import split_path
-from mpibatch.io.base.subfiles import flaw
+from mpibatch.io.base.subfiles import flaw, place_of
 from mpibatch.io.chunks.compression import Filter
 from mpibatch.io.formats import OWN_PARSERS, check, format_of, inspect
 from mpibatch.io.formats.orientation import View
@@ -61,6 +61,7 @@ apart.answer(asked)
 _CHILD_OF_MANY = _CHILD.replace("apart.answer(", "apart.answer_all(")
 
 _came_back: set[tuple[Any, ...]] = set()
+_sound: set[tuple[Any, ...]] = set()  # fronts and subfiles
 
 
 def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), *, tables: bool = False) -> Source:
@@ -68,28 +69,25 @@ def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), *,
     file, inside = split_path(path, dataset)
     kind = format_of(file, inside)
     if kind in OWN_PARSERS or not sys.executable:
-        return inspect(file, inside, allow, tables=tables)
+        return _inspect(file, kind, inside, allow, tables=tables)
     if kind == "hdf5" and is_sealed(file):
         # Whoever knows a recipient can make such a file: HDF5 sees it if its seal says that it is as it was written.
         unlock(file)
         if not is_safe_to_parse(file):
             raise RunError(f"{file!r} cannot be read: what is encrypted in it is damaged; restore it from a copy")
-        return inspect(file, inside, allow, tables=tables)
+        return _inspect(file, kind, inside, allow, tables=tables)
     about = Path(file if kind != "stack" else Path(file).parent).stat()
     # What is allowed decides what is opened.
     key = os.path.realpath(file), inside, tuple(allow), about.st_ino, about.st_size, about.st_mtime_ns
-    is_known = key in _came_back
-    if is_known or (kind == "hdf5" and is_safe_to_parse(file, METADATA_BYTES)):
-        if not is_known:
-            check_subfiles(file)
-        return inspect(file, inside, allow, tables=tables)
+    if key in _came_back or (kind == "hdf5" and is_safe_to_parse(file, METADATA_BYTES)):
+        return _inspect(file, kind, inside, allow, tables=tables)
     try:
         child = subprocess.Popen(
             [sys.executable, "-I", "-c", _CHILD],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     except OSError:  # no more processes, or none at all
-        return inspect(file, inside, allow, tables=tables)
+        return _inspect(file, kind, inside, allow, tables=tables)
     request = {"path": file, "dataset": inside, "allow": list(allow), "tables": tables, "sys_path": sys.path}
     source = _heard(child, kind, request)
     _came_back.add(key)
@@ -105,7 +103,7 @@ def inspect_all(files: Sequence[str], dataset: str | None, allow: Sequence[str] 
     """
     kinds = [format_of(file, dataset) for file in files]
     if set(kinds) <= OWN_PARSERS or not sys.executable:
-        return [inspect(file, dataset, allow) for file in files]
+        return [_inspect(file, kind, dataset, allow) for file, kind in zip(files, kinds, strict=True)]
     request = {"paths": list(files), "dataset": dataset, "allow": list(allow), "sys_path": sys.path}
     try:
         child = subprocess.Popen(
@@ -113,7 +111,7 @@ def inspect_all(files: Sequence[str], dataset: str | None, allow: Sequence[str] 
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     except OSError:  # no more processes, or none at all
-        return [inspect(file, dataset, allow) for file in files]
+        return [_inspect(file, kind, dataset, allow) for file, kind in zip(files, kinds, strict=True)]
     try:
         out, err = child.communicate(json.dumps(request).encode(), timeout=(LIMIT + 5) * len(files))
     except subprocess.TimeoutExpired:
@@ -130,6 +128,13 @@ def inspect_all(files: Sequence[str], dataset: str | None, allow: Sequence[str] 
         sources.append(_told(reply, replies.read(reply.get("table_bytes", 0))))
         check(sources[-1])
     return sources
+
+
+def _inspect(file: str, kind: str, dataset: str | None, allow: Sequence[str], *, tables: bool = False) -> Source:
+    """What a file holds, seen in this process."""
+    if kind == "hdf5":
+        check_subfiles(file)
+    return inspect(file, dataset, allow, tables=tables)
 
 
 def _heard(child: subprocess.Popen[bytes], kind: str, request: dict[str, Any]) -> Source:
@@ -198,9 +203,8 @@ def _say(request: dict[str, Any], path: str, *, tables: bool = False) -> bool:
     """Write what a file holds, or what is wrong with it; return whether it is right."""
     table = b""
     try:
-        if format_of(path, request["dataset"]) == "hdf5":
-            check_subfiles(path)
-        source = inspect(path, request["dataset"], request["allow"], tables=tables)
+        kind = format_of(path, request["dataset"])
+        source = _inspect(path, kind, request["dataset"], request["allow"], tables=tables)
         reply = asdict(source)
         if source.storage is not None:
             table = source.storage.table.tobytes()
@@ -256,15 +260,29 @@ def _view(reply: dict[str, Any] | None) -> View | None:
 def check_subfiles(file: str) -> None:
     """Refuse a front unless it, and its subfiles, are as they were written, in all but values. Local. RunError.
 
-    HDF5 opens subfiles by itself, in whatever process reads the front.
+    HDF5 opens subfiles by itself, in whatever process reads the front. Of those that are missing, or others, whoever
+    reads it is told.
     """
-    folder, names = Path(file).parent, subfiles(file)
-    wrong = [] if not names or is_safe_to_parse(file) else ["it"]
-    # Of those that are missing, or others, whoever reads the front is told.
-    there = [name for name in names if not flaw(folder, name)]
-    wrong += [f"its subfile {name!r}" for name in there if not is_safe_to_parse(str(folder / name))]
+    names = subfiles(file)
+    wrong = [] if not names or _is_sound(file) else ["it"]
+    there = [name for name in names if not flaw(file, name)]
+    wrong += [f"its subfile {name!r}" for name in there if not _is_sound(str(place_of(file, name)))]
     if wrong:
         raise RunError(f"{file!r} cannot be read: {wrong[0]} was changed, or damaged; restore it from a copy")
+
+
+def _is_sound(file: str) -> bool:
+    """Whether HDF5 may parse a front, or a subfile."""
+    try:
+        about = Path(file).stat()
+    except OSError:  # replaced just now
+        return False
+    key = os.path.realpath(file), about.st_ino, about.st_size, about.st_mtime_ns
+    if key not in _sound:
+        if not is_safe_to_parse(file):
+            return False
+        _sound.add(key)
+    return True
 
 
 def is_safe_to_parse(file: str, most: int | None = None) -> bool:

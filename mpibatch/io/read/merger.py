@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpibatch.base.errors import UsageError
+from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io.base.geometry import PREFIX
 from mpibatch.io.base.marks import own
 from mpibatch.io.base.names import PathLike, output_path, user_path
 from mpibatch.io.base.subfiles import SUBFILES
 from mpibatch.io.formats import format_of, hdf5
 from mpibatch.io.read.description import table_names
-from mpibatch.io.read.inspector import inspect_safely
+from mpibatch.io.read.inspector import inspect_safely, is_safe_to_parse
 from mpibatch.io.read.loader import load
 from mpibatch.io.write.saver import OURS, save
 from mpibatch.mpi import MPI, agreed, private
@@ -74,7 +74,7 @@ def merge(front: PathLike, path: PathLike, *, overwrite: bool = True, comm: MPI.
     stored = {name: entry for name, entry in known["stored"].items() if entry[0] is not None}
     save(
         target, fields, attrs=known["attrs"], dataset_attrs=known["about"], overwrite=overwrite,
-        chunks={name: tuple(chunks) for name, (chunks, _) in stored.items()},
+        chunks={name: chunks for name, (chunks, _) in stored.items()},
         compression={name: packed for name, (_, packed) in stored.items() if packed},
     )  # fmt: skip
 
@@ -84,6 +84,10 @@ def _about(file: str) -> dict[str, Any]:
     refusal = UsageError(f"cannot merge {file!r}: it has no subfiles; give a file that was written with subfiles")
     if format_of(file) != "hdf5":
         raise refusal
+    if not is_safe_to_parse(file):
+        raise RunError(
+            f"cannot merge {file!r}: mpibatch did not write it, or it was changed, or damaged; restore it from a copy"
+        )
     tables = table_names(file)
     with hdf5.opened(file) as opened:
         if SUBFILES not in opened.attrs:
@@ -91,7 +95,7 @@ def _about(file: str) -> dict[str, Any]:
         names = [name for name in hdf5.datasets(opened) if name.rpartition("/")[0] not in tables]
         about = {name: _attributes(opened[name].attrs, own(opened[name].attrs)) for name in names}
         attrs = _attributes(opened.attrs, own(opened.attrs, root=True))
-        stored = json.loads(opened.attrs[SUBFILES])
+        stored = _stored(file, opened.attrs[SUBFILES])
     if names:
         inspect_safely(file, names[0])
     return {
@@ -100,6 +104,17 @@ def _about(file: str) -> dict[str, Any]:
         "attrs": {name: value for name, value in attrs.items() if not name.startswith(OURS)},
         "about": {n: {k: v for k, v in values.items() if not k.startswith(PREFIX)} for n, values in about.items()},
     }
+
+
+def _stored(file: str, text: Any) -> dict[str, tuple[tuple[int, ...] | None, str | None]]:
+    """How the values of datasets would be stored in one file: chunks and compression by name. RunError."""
+    try:
+        return {
+            name: (None if chunks is None else tuple(map(int, chunks)), None if packed is None else str(packed))
+            for name, (chunks, packed) in json.loads(text).items()
+        }
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"cannot merge {file!r}: its attribute {SUBFILES} is damaged; restore it from a copy") from error
 
 
 def _attributes(given: Mapping[str, Any], names: list[str]) -> dict[str, Any]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from mpibatch.io.base.subfiles import SUBFILES
-
 __all__ = ["subfiles"]
 
 
 def subfiles(file: str) -> list[str]:
     """Return the names of a front's subfiles, relative to its folder, in order; [] of other files. Local. RunError.
 
-    HDF5 parses the file: its seal must have told before that it is as it was.
+    HDF5 parses the file: its seal must have told before that it is as it was, or a child does it.
     """
     from mpibatch.io.formats import hdf5
-    from mpibatch.io.formats.hazards import subfiles_of
+    from mpibatch.io.formats.hazards import all_sources
 
     with hdf5.opened(file) as opened:
-        if SUBFILES not in opened.attrs:
-            return []
-        return sorted({name for dataset in hdf5.datasets(opened).values() for name in subfiles_of(dataset)})
+        return [*all_sources(opened)]

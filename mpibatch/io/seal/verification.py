@@ -18,7 +18,7 @@ import numpy as np
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
 from mpibatch.base.launch import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
-from mpibatch.io.base.subfiles import flaw
+from mpibatch.io.base.subfiles import flaw, place_of
 from mpibatch.io.seal import folders, seal
 from mpibatch.io.seal.digests import of_words
 from mpibatch.io.seal.folders import FolderBytes
@@ -149,15 +149,15 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None, *, identity: PathL
 
 def _with_subfile(report: Report, name: str, comm: MPI.Intracomm | None) -> Report:
     """Return the report of a front with what one of its subfiles adds to it. Collective."""
-    folder, trouble = Path(report.path).parent, ""
+    trouble = ""
     with _agreed(comm, f"verifying {report.path}"):
         if comm is None or comm.rank == 0:
-            trouble = flaw(folder, name)
+            trouble = flaw(report.path, name)
     if comm is not None:
         trouble = comm.bcast(trouble, root=0)
     if trouble:
         return replace(report, broken=(*report.broken, Broken(0, 0, "", trouble)))
-    part = _verified(str(folder / name), comm, None)
+    part = _verified(str(place_of(report.path, name)), comm, None)
     places = (replace(place, description=f"subfile {name}: {place.description}") for place in part.broken)
     return replace(report, size=report.size + part.size, broken=(*report.broken, *places))
 

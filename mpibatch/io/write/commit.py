@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.base.errors import RunError
+from mpibatch.base.errors import MpibatchError, RunError
 from mpibatch.base.files import flush_folder, keep_permissions, lock, unlock
 from mpibatch.io.base.names import PART
 from mpibatch.io.base.obstacles import check_free, check_parent, forbidden, is_written, taken_over
 from mpibatch.io.base.room import failure
-from mpibatch.io.base.subfiles import folder_of, remove_others
-from mpibatch.io.seal.seal import append
+from mpibatch.io.base.subfiles import folder_of, front_of, named, remove
+from mpibatch.io.seal import seal
 from mpibatch.io.write.storage.stripes import make_striped
 from mpibatch.mpi import MPI, agreed
 
@@ -42,7 +42,8 @@ class PartFile:
     extents, values : what the seal is to know, set on rank 0 before the block ends: the places and digests of chunks,
         and the digests of the values of datasets by name, both computed before the values went to the file (those of
         chunks that parallel HDF5 wrote: from what was read back). See `mpibatch.io.seal.seal.append`.
-    subfiles : the names of its subfiles, on rank 0. Others, of what it replaces or of killed runs, are removed.
+    subfiles : the names of its subfiles, on rank 0, which they get just before the file gets its own. Those of what it
+        replaces are removed.
     """
 
     path: str
@@ -132,24 +133,28 @@ class _Work:
 
     def commit(self, overwrite: bool, whole: PartFile, sealed: bool, vault: Vault | None) -> None:
         """Seal the file, bring it to the disk and give it its name."""
-        part = self.target.name + PART
+        part, target = self.target.name + PART, str(self.target)
         check_free(self.target, overwrite=overwrite)
         self._check_ours(part)
+        own = _subfiles(self.target)
         try:
             if sealed:
                 folder = folder_of(self.target.name)
                 subfiles = [f"{folder}/{name}" for name in whole.subfiles]
-                append(whole.path, whole.extents, whole.values, subfiles)
+                seal.append(whole.path, whole.extents, whole.values, subfiles)
             if vault is not None:
                 vault.finish(whole.path, whole.extents)
-            keep_permissions(self.file, self.target)
+            keep_permissions(self.file, Path(front_of(target)))
             os.fsync(self.file)
             self._check_ours(part)
-            if overwrite:
-                os.rename(part, self.target.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-            else:
-                # Unlike a rename, this cannot take the place of a file that came into being just now.
-                os.link(part, self.target.name, src_dir_fd=self.folder, dst_dir_fd=self.folder, follow_symlinks=False)
+            with named(target, whole.subfiles, own):
+                if overwrite:
+                    os.rename(part, self.target.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+                else:
+                    # Unlike a rename, this cannot take the place of a file that came into being just now.
+                    folders = {"src_dir_fd": self.folder, "dst_dir_fd": self.folder}
+                    os.link(part, self.target.name, **folders, follow_symlinks=False)
+            if not overwrite:
                 os.unlink(part, dir_fd=self.folder)
             # The new name itself is safe only when the folder is.
             flush_folder(self.folder)
@@ -160,7 +165,7 @@ class _Work:
             raise failure(whole.path, error.strerror or str(error), could_not_be="completed") from error
         self._check_ours(self.target.name)
         # Under the lock, which those hold who write subfiles.
-        remove_others(str(self.target), whole.subfiles)
+        remove(target, own - whole.subfiles)
         # Before the other ranks go on, who may open the file at once.
         unlock(self.file)
 
@@ -170,6 +175,7 @@ class _Work:
         with suppress(OSError):
             if self._is_ours(self.target.name + PART):
                 os.unlink(self.target.name + PART, dir_fd=self.folder)
+                remove(str(self.target))
 
     def close(self) -> None:
         """Let go of the file and its lock."""
@@ -187,6 +193,18 @@ class _Work:
     def _check_ours(self, name: str) -> None:
         if not self._is_ours(name):
             raise taken_over(self.target, name)
+
+
+def _subfiles(target: Path) -> set[str]:
+    """The subfiles of what lies under a name now, as far as they are in the folder of this name. Local."""
+    folder = folder_of(target.name)
+    if not (target.parent / folder).is_dir():
+        return set()
+    try:
+        names = seal.unpack(*seal.read(str(target))).subfiles
+    except (seal.Unsealed, MpibatchError, OSError):
+        return set()
+    return {name for place, _, name in (name.partition("/") for name in names) if place == folder}
 
 
 def _adopt(target: Path, folder: int) -> int:
@@ -230,5 +248,5 @@ def _locked_new(target: Path, folder: int) -> int:
     if not lock(file):
         os.close(file)
         raise is_written(target)
-    keep_permissions(file, target, mask=0o600)
+    keep_permissions(file, Path(front_of(str(target))), mask=0o600)
     return file

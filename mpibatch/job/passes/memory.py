@@ -12,14 +12,14 @@ from mpibatch.job.file.schema import INPUT
 from mpibatch.job.passes.schedule import COMPONENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mpibatch.job.file.stream import Streaming
     from mpibatch.job.passes.schedule import SlabPass
     from mpibatch.job.passes.traits import Trait
     from mpibatch.job.rehearsal import Values
 
-__all__ = ["allowed", "height_of", "rank_bytes"]
+__all__ = ["allowed", "check_chunks", "height_of", "rank_bytes"]
 
 DEFAULT = 1 << 30
 PROCESS = 320 << 20  # of a rank before it reads anything: Python, MPI, loops
@@ -65,3 +65,20 @@ def height_of(settings: Streaming, slab_pass: SlabPass, values: Values, traits: 
             "= ...), or start more ranks"
         )
     return int(height)
+
+
+def check_chunks(
+    settings: Streaming, name: str, shape: Sequence[int], chunks: Sequence[int] | None, itemsize: int, ranks: int
+) -> None:
+    """Raise UsageError if a rank has no room for its share of a row of chunks, which is packed at once. Local."""
+    if chunks is None or settings.slab is not None:
+        return
+    planes, limit = min(chunks[0], shape[0]), allowed(settings)
+    share = -(-planes * math.prod(shape[1:]) * itemsize // ranks)
+    needed = PROCESS + share + 2 * math.prod(chunks) * itemsize  # a chunk, and what it is packed to
+    if needed > limit:
+        raise UsageError(
+            f"[output] chunks: {name!r} is packed {planes} planes at a time, the thickness of its chunks, which needs "
+            f"{bytes_text(needed)} on each of {ranks} ranks, and {bytes_text(limit)} are allowed; give thinner chunks, "
+            "allow more (memory = ...), or start more ranks"
+        )

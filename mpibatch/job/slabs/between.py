@@ -14,6 +14,7 @@ import numpy as np
 import mpibatch.io as io
 from mpibatch.base.errors import RunError
 from mpibatch.io.write import direct
+from mpibatch.io.write.storage.stripes import make_striped
 from mpibatch.job.slabs.ahead import Places, write_behind
 from mpibatch.mpi import agreed
 
@@ -89,8 +90,11 @@ def opened(comm: MPI.Intracomm, result: Between, *, is_new: bool) -> Iterator[Wr
 
 
 def _create(result: Between) -> None:
+    Path(result.path).unlink(missing_ok=True)  # stripes are for new files
+    make_striped(Path(result.path))
     file = os.open(result.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
+        os.fchmod(file, 0o600)
         os.ftruncate(file, result.nbytes)
     finally:
         os.close(file)

@@ -26,7 +26,7 @@ from mpibatch.job.slabs.slab import Slab
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mpibatch.domain import Box
     from mpibatch.fields.field import Field
@@ -47,13 +47,15 @@ class PackedFile:
     ----------
     offsets : none: what has been written before lies in files of their own.
     digests : of the values, by dataset, as far as they were read again; on rank 0.
+    pause : called by all ranks between rows of chunks; may raise what all leave by.
     """
 
     def __init__(
         self, comm: MPI.Intracomm, part: PartFile, plan: list[tuple[Dataset, Any]], kept: Mapping[str, Between],
-        base: Grid,
+        base: Grid, pause: Callable[[], None],
     ) -> None:  # fmt: skip
         self._comm, self._part, self._plan, self._kept, self._base = comm, part, plan, kept, base
+        self.pause = pause
         self._stack = ExitStack()
         self._writers: dict[str, between.Writer] = {}
         self.offsets: dict[str, int] = {}
@@ -118,11 +120,16 @@ class _Rows:
         # As many planes at a time as the largest slab has, in whole rows of chunks.
         step = max(size, self._file._base.shape[0] // size * size)  # noqa: SLF001 - of this module
         for low in range(0, planes, step):
-            u = self._file.load(self._dataset, low, min(low + step, planes))
-            self._sharing = Sharing(u.grid.comm, ChunkGrid(u.shape, self.chunks.size), u)
+            self._file.pause()
+            self._sharing = None  # there may be no room for the planes before and these
+            self._sharing = self._sharing_of(low, min(low + step, planes))
             self._before = low // size * math.prod(self.chunks.counts[1:])
             for turn in self._sharing.rounds():
                 yield Round(_moved(turn.numbers, self._before), turn.shares)
+
+    def _sharing_of(self, low: int, high: int) -> Sharing:
+        u = self._file.load(self._dataset, low, high)
+        return Sharing(u.grid.comm, ChunkGrid(u.shape, self.chunks.size), u)
 
     def collect(self, turn: Round) -> dict[int, Any]:
         """Return this rank's chunks of a round, by number. Collective."""
@@ -137,11 +144,13 @@ def _moved(numbers: range, by: int) -> range:
 
 @contextmanager
 def packed(
-    comm: MPI.Intracomm, path: str, contents: PlaneContents, paths: Sequence[str], base: Grid, *, is_new: bool
-) -> Iterator[PackedFile]:
+    comm: MPI.Intracomm, path: str, contents: PlaneContents, paths: Sequence[str], base: Grid,
+    pause: Callable[[], None], *, is_new: bool,
+) -> Iterator[PackedFile]:  # fmt: skip
     """Yield a file in chunks; seal it, and give it its name, if `finish` was called in the block. Collective.
 
     `paths`: where values wait, for each dataset; `is_new`: whether none are there yet. `base`: the grid of a slab.
+    `pause`: as of `PackedFile`.
     """
     with agreed(comm, f"writing {path}"):
         plan = with_columns([(dataset, None) for dataset in contents.fields], contents.tables, contents.groups, comm)
@@ -150,7 +159,7 @@ def packed(
             for dataset, place in zip(contents.fields, paths, strict=True)
         }
     with committed(comm, path) as part:
-        file = PackedFile(comm, part, plan, kept, base)
+        file = PackedFile(comm, part, plan, kept, base, pause)
         with file._stack:  # noqa: SLF001 - it is one of this module
             file.open(is_new=is_new)
             yield file

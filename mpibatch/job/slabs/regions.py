@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.write import direct
+from mpibatch.io.write.storage.stripes import make_striped
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.measure._engine.rows import Shares
 from mpibatch.measure._engine.tallies import layout_from, spans_of, tallied
@@ -72,6 +74,8 @@ class Rows:
         comm, row = self._grid.comm, 8 * self._layout.width
         with agreed(comm, f"writing {path}"):
             if comm.rank == 0:
+                if not Path(path).exists():
+                    make_striped(Path(path))
                 with open(path, "ab") as file:
                     file.truncate(self.noted * row)
         comm.Barrier()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +32,7 @@ from mpibatch.io.write.storage.settings import chosen
 from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.pipeline import LapClock, Saved, Summary, inputs_text, provenance
 from mpibatch.job.execution.progress import Report, silent
-from mpibatch.job.passes.memory import height_of
+from mpibatch.job.passes.memory import check_chunks, height_of
 from mpibatch.job.passes.schedule import ROWS, SlabPass, passes_of
 from mpibatch.job.passes.traits import TABLE, Trait, check_streamed, traits_of
 from mpibatch.job.plan import source_of, values_of
@@ -46,7 +47,7 @@ from mpibatch.job.target import check_target
 from mpibatch.mpi import AGREED, MPI, agreed, private
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mpibatch.job.execution.resume import Start
     from mpibatch.job.file.schema import Job
@@ -65,7 +66,11 @@ def streamed(job: Job, comm: MPI.Intracomm | None = None, report: Report = silen
     Raises Stopped on all ranks, behind a slab, if a signal asked for the end.
     """
     with Caught() as caught, chosen(job.output.hints, job.output.stripes):
-        return _streamed(job, private(comm), report, start, caught)
+        summary = _streamed(job, private(comm), report, start, caught)
+        late = caught.number
+    if late:  # nothing was left to be stopped: it does what it does outside
+        signal.raise_signal(late)
+    return summary
 
 
 def _streamed(job: Job, comm: MPI.Intracomm, report: Report, start: Start, caught: Caught) -> Summary:
@@ -88,7 +93,7 @@ def _streamed(job: Job, comm: MPI.Intracomm, report: Report, start: Start, caugh
         _close_pass(work, passes, journal)
         clock.lap(f"pass {number + 1}")
     content = _content(job, comm)
-    with _laid_out(job, work, content) as out:
+    with _laid_out(job, work, content, progress.pause) as out:
         work.state.offsets = out.offsets
         journal.save(work.state)
         if is_last_written:
@@ -129,21 +134,21 @@ def _begun(
     job: Job, comm: MPI.Intracomm, folder: str, start: Start
 ) -> tuple[Work, list[SlabPass], list[int], SlabJournal]:
     """The work, new or as an earlier run has left it; its passes, and the planes of a slab in each. Collective."""
-    values, planes, places = _checked(job, comm)
+    values, part, places = _checked(job, comm)
     traits, passes, heights = _planned(job, comm, values)
     most = max(
         height + sum(slab_pass.reach) + slab_pass.period for height, slab_pass in zip(heights, passes, strict=True)
     )
-    volume = _volume(job, comm, values, planes, min(most, len(planes)), places)
+    volume = _volume(job, comm, values, part, min(most, len(part[0])), places)
     journal = SlabJournal(comm, folder, _identity(job, values))
     work = Work(job, comm, volume, traits, journal.begun(start), folder)
     _restore_tables(work, passes)
     return work, passes, heights, journal
 
 
-def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, range, Places | None]:
-    """What is read, which planes of the file, and where they lie, if the job can be streamed. Collective."""
-    known: tuple[Values, range, Places | None] | None = None
+def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, tuple[range, ...], Places | None]:
+    """What is read, which planes of the file and rows of them, and where they lie. Collective. UsageError."""
+    known: tuple[Values, tuple[range, ...], Places | None] | None = None
     with agreed(comm, f"preparing {job.output.path}"):
         if comm.rank == 0:
             check_target(Path(job.output.path))
@@ -162,8 +167,8 @@ def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, range, Places | Non
                 )
             whole = source.shape[: len(values.shape)]
             region = slices(job.input.region) if job.input.region else None
-            known = values, chosen_region(values.name, whole, region)[0], places_of(source)
-    result: tuple[Values, range, Places | None] = comm.bcast(known, root=0)
+            known = values, chosen_region(values.name, whole, region)[:2], places_of(source)
+    result: tuple[Values, tuple[range, ...], Places | None] = comm.bcast(known, root=0)
     return result
 
 
@@ -174,17 +179,22 @@ def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, T
         traits = traits_of(job, rehearse(job.steps, values), values)
         passes = passes_of(job.steps, traits)
         heights = [height_of(job.stream, slab_pass, values, traits, comm.size) for slab_pass in passes]
+        for dataset in _datasets(job, values.shape, traits):
+            itemsize = np.dtype(dataset.dtype).itemsize
+            check_chunks(job.stream, dataset.name, dataset.shape, dataset.chunks, itemsize, comm.size)
     return traits, passes, heights
 
 
-def _volume(job: Job, comm: MPI.Intracomm, values: Values, planes: range, most: int, places: Places | None) -> Volume:
+def _volume(
+    job: Job, comm: MPI.Intracomm, values: Values, part: tuple[range, ...], most: int, places: Places | None
+) -> Volume:
     """The volume, of which one plane tells where its cells lie; `most` planes are read at once. Collective."""
     given = job.input
     axes = {key: value for key, value in job.grid.items() if key not in ("topology", "sizes", "weights")}
     plane = io.load(
         given.path, given.dataset, **given.choices, raw=given.raw, comm=comm, allow=given.allow,
         components="auto" if given.components is None else given.components,
-        region=region_of(given, planes[:1]), **axes,
+        region=region_of(given, part[0][:1]), **axes,
     )  # fmt: skip
     about = plane.grid
     geometry: dict[str, Any] = {
@@ -196,7 +206,7 @@ def _volume(job: Job, comm: MPI.Intracomm, values: Values, planes: range, most: 
     usual = (1, *(None,) * (len(values.shape) - 1)) if len(values.shape) > 1 else None
     base = Grid((most, *values.shape[1:]), topology=job.grid.get("topology", usual), **geometry)
     return Volume(
-        job=job, planes=planes, grid=whole, base=base, dtype=plane.dtype, components=plane.components, places=places
+        job=job, part=part, grid=whole, base=base, dtype=plane.dtype, components=plane.components, places=places
     )
 
 
@@ -241,12 +251,22 @@ class _Progress:
         """Tell of another slab; raise Stopped if that was to be the last one. The same on all ranks."""
         self._slabs = min(self._slabs + 1, self.total - 1)
         self._report(self._slabs, self.total, self._words)
-        if not self._signal:
-            return
+        if self._signal:
+            self._stop(f"stopped at plane {self._work.state.plane} of {self._words}")
+
+    def pause(self) -> None:
+        """Raise Stopped if a signal has reached a rank while chunks are packed. Collective.
+
+        The values of all slabs are on disk: from there another run goes on.
+        """
+        self._signal = self._journal.comm.allreduce(self._caught.number, op=MPI.MAX)
+        if self._signal:
+            self._journal.save(self._work.state)
+            self._stop("stopped while chunks were packed")
+
+    def _stop(self, words: str) -> None:
         if self._journal.comm.rank == 0:
-            name, plane = signal_name(self._signal), self._work.state.plane
-            _log.warning("%s: stopped at plane %d of %s. Start again with --resume (resume=True) to go on", name,
-                         plane, self._words)  # fmt: skip
+            _log.warning("%s: %s. Start again with --resume (resume=True) to go on", signal_name(self._signal), words)
         raise Stopped
 
     def save(self, out: PlaneFile | PackedFile | None) -> None:
@@ -322,26 +342,39 @@ def _attributes(job: Job, work: Work, content: str | None) -> dict[str, Any]:
     return {**provenance(job), "inputs": inputs_text(job, digest, content)}
 
 
-def _laid_out(job: Job, work: Work, content: str | None) -> Any:
+def _datasets(
+    job: Job, shape: tuple[int, ...], traits: Mapping[str, Trait], attrs: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Dataset]:  # fmt: skip
+    """What is saved of a volume of a shape, but tables; `attrs` by the names of steps."""
+    datasets = []
+    for step in job.steps:
+        trait = traits[step.name]
+        if not step.save or trait.kind == TABLE:
+            continue
+        name, whole, dtype = normal_name(step.save), shape + trait.components, np.dtype(trait.dtype)
+        cut = stored_as(name, whole, dtype, len(trait.components), job.output.chunks, job.output.compression)
+        datasets.append(Dataset(name, whole, dtype.str, (attrs or {}).get(step.name, {}), *cut))
+    return datasets
+
+
+def _laid_out(job: Job, work: Work, content: str | None, pause: Callable[[], None]) -> Any:
     """The output, laid out for all that is known by now."""
-    fields, groups, tables, paths = [], {}, {}, []
+    attrs, groups, tables, paths = {}, {}, {}, []
     for number, step in enumerate(job.steps):
         if not step.save:
             continue
         notes = work.state.numbers.get(step.name, {})
-        trait, name = work.traits[step.name], normal_name(step.save)
-        if trait.kind == TABLE:
+        if work.traits[step.name].kind == TABLE:
+            name = normal_name(step.save)
             groups[name], tables[name] = notes, work.tables[step.name]
             continue
-        shape, dtype = work.volume.grid.shape + trait.components, np.dtype(trait.dtype)
-        attrs = {**to_attributes(work.volume.grid), **notes}
-        cut = stored_as(name, shape, dtype, len(trait.components), job.output.chunks, job.output.compression)
-        fields.append(Dataset(name, shape, dtype.str, attrs, *cut))
+        attrs[step.name] = {**to_attributes(work.volume.grid), **notes}
         paths.append(f"{Path(work.files[step.name].path).parent}/step-{number + 1:02d}.saved")
+    fields = _datasets(job, work.volume.grid.shape, work.traits, attrs)
     contents = PlaneContents(fields, tables, groups)
     if any(dataset.chunks for dataset in fields):
         is_new = work.state.offsets is None
-        return packed(work.comm, job.output.path, contents, paths, work.volume.base, is_new=is_new)
+        return packed(work.comm, job.output.path, contents, paths, work.volume.base, pause, is_new=is_new)
     return written(
         work.comm, job.output.path, contents, _attributes(job, work, content),
         offsets=work.state.offsets, keep=lambda: True,

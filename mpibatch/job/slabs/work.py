@@ -57,7 +57,7 @@ def applied(step: Step, kind: str, values: list[Field], numbers: Mapping[str, Ma
 
 
 class Volume:
-    """What a job reads, by slabs.
+    """What a job reads, by slabs; `part`: which planes of the file, and which rows of them.
 
     Attributes
     ----------
@@ -67,12 +67,13 @@ class Volume:
     """
 
     def __init__(
-        self, job: Job, planes: range, grid: Grid, base: Grid, dtype: np.dtype[Any], components: tuple[int, ...],
-        places: Places | None = None,
+        self, job: Job, part: tuple[range, ...], grid: Grid, base: Grid, dtype: np.dtype[Any],
+        components: tuple[int, ...], places: Places | None = None,
     ) -> None:  # fmt: skip
         self._places = places
         self.grid, self.base, self.dtype, self.components = grid, base, dtype, components
-        self._input, self._planes = job.input, planes
+        self._input, self._planes = job.input, part[0]
+        self._rows = part[1] if len(part) > 1 else range(1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,8 +82,9 @@ class Volume:
 
     def read_ahead(self, low: int, high: int, rows: tuple[int, int]) -> None:
         """Have the system fetch rows of planes that are read next. Local."""
-        if self._places is not None:
-            self._places.read_ahead(self._planes[low:high], rows)
+        inside = self._rows[slice(*rows)]
+        if self._places is not None and inside:
+            self._places.read_ahead(self._planes[low:high], (inside[0], inside[-1] + 1))
 
     def load(self, low: int, high: int, grid: Grid) -> Field:
         """Read planes onto a grid of their shape. Collective."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 __all__ = ["PER_NODE", "Aggregators", "aggregators"]
 
-# ROMIO's default, one a node, spends its time copying: 4 were 1.4 times as fast on 2 cores with a local disk. It is the
-# only number here that was measured; the others follow from what the file systems' own manuals say of sharing a file.
+# ROMIO's default, one a node, spends its time copying. The other numbers follow from what the file systems' own manuals
+# say of sharing a file.
 PER_NODE = 4
 # An NFS server sees one file from many clients as so many that wait for one another.
 MOST_ON_NFS = 8
@@ -30,12 +30,14 @@ def aggregators(nodes: int, ranks: int, kind: str, stripes: int = 0) -> Aggregat
     """Return how many aggregators write to a file system of this kind. Local.
 
     `stripes`: over how many servers of Lustre the file lies; 0 or -1: not known. Each of these should have one
-    aggregator, or each aggregator as many of them as the others: else servers wait for the slowest.
+    aggregator. Where there are more of them, no aggregator has more than it must; then fewer aggregators, whose shares
+    are more even, are as fast.
     """
     total = nodes * PER_NODE
     if kind.startswith("nfs"):
         total = min(nodes, MOST_ON_NFS)
     elif kind == "lustre" and stripes > 0:
-        total = max(n for n in range(1, min(total, stripes) + 1) if stripes % n == 0)
+        most = -(-stripes // min(total, stripes))  # servers of an aggregator
+        total = -(-stripes // most)
     total = max(1, min(total, ranks))
     return Aggregators(total, -(-total // nodes))

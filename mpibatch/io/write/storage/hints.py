@@ -35,9 +35,9 @@ def node_hints(comm: MPI.Intracomm, path: str) -> dict[str, str]:
     kind, stripes = "", 0
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
-            folder = Path(os.path.realpath(path)).parent
-            kind = file_system(folder)
-            stripes = stripe_count(folder, kind)
+            file = Path(os.path.realpath(path))
+            kind = file_system(file.parent)
+            stripes = stripe_count(file if file.is_file() else file.parent, kind)
     kind, stripes = comm.bcast((kind, stripes), root=0)
     choice = aggregators(nodes, comm.size, kind, stripes)
     text = f"{plural(choice.total, 'aggregator')} on {plural(nodes, 'node')} for {kind or 'an unknown file system'}"

@@ -1,7 +1,7 @@
 """What a user, or a site's profile, says of files on their way to the disk: hints of MPI-IO, and stripes. Without MPI.
 
-``$MPIBATCH_HINTS`` and ``$MPIBATCH_STRIPES`` count for all files, such as those that a profile sets for a site's jobs;
-``[output] hints`` and ``[output] stripes`` go before them.
+``$MPIBATCH_HINTS`` and ``$MPIBATCH_STRIPES``, which a profile sets for a site's jobs, count for all files that all
+ranks write to, those between passes among them; ``[output] hints`` and ``[output] stripes`` go before them.
 """
 
 from __future__ import annotations

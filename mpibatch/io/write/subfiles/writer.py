@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.base.files import flush_folder
+from mpibatch.base.files import keep_permissions
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import move
 from mpibatch.io.base.names import PART
 from mpibatch.io.base.obstacles import unshared
-from mpibatch.io.base.subfiles import SUBFILES, draft_name, folder_of, identity_of, remove_others, subfile_name
+from mpibatch.io.base.subfiles import SUBFILES, draft_name, folder_of, identity_of, subfile_name
 from mpibatch.io.seal.digests import of_field
 from mpibatch.io.write import direct
 from mpibatch.io.write.commit import committed
@@ -68,40 +68,42 @@ def write(
 ) -> Iterator[Subfiles]:
     """Write the fields among blocks into `count` subfiles, and yield what the front is to have of them. Collective.
 
-    If the block raises, those that are new are removed again; else `part` keeps them, and only them, when the front
-    gets its name. With a `count` of 0 the front is the whole file.
+    They are drafts, which get their names as `part` does; if it does not, they are removed. With a `count` of 0 the
+    front is the whole file.
     """
     if not count:
         yield Subfiles([*datasets], {})
         return
     front = part.path.removesuffix(PART)
     folder = Path(folder_of(front))
-    before: set[str] = set()
     with agreed(comm, f"writing {folder}"):
         if comm.rank == 0:
-            try:
-                folder.mkdir(exist_ok=True)
-            except OSError as error:
-                raise RunError(f"cannot make the folder {folder}: {error.strerror}; write elsewhere") from error
-            before = {file.name for file in folder.iterdir()}
+            _make(folder, Path(front))
     with agreed(comm, f"writing {folder}"):
         if not folder.is_dir():
             raise unshared(folder, MPI.Get_processor_name())
+    chosen = [(d, u) for d, u in zip(datasets, fields, strict=True) if isinstance(u, Field)]
+    part.values |= {d.name: of_field(comm, u) for d, u in chosen if d.name not in part.values}
+    names = _write_all(comm, folder, chosen, count)
+    part.subfiles = frozenset(names.values())
+    yield Subfiles(
+        [_virtual(d, _bands(d, u, count), folder.name, names) if isinstance(u, Field) else d
+         for d, u in zip(datasets, fields, strict=True)],
+        {SUBFILES: json.dumps({d.name: [d.chunks, d.compression] for d, _ in chosen}, sort_keys=True)},
+    )  # fmt: skip
+
+
+def _make(folder: Path, front: Path) -> None:
+    """Make the folder, for those who may read the front."""
     try:
-        chosen = [(d, u) for d, u in zip(datasets, fields, strict=True) if isinstance(u, Field)]
-        part.values |= {d.name: of_field(comm, u) for d, u in chosen if d.name not in part.values}
-        names = _write_all(comm, folder, chosen, count)
-        part.subfiles = frozenset(names.values())
-        yield Subfiles(
-            [_virtual(d, _bands(d, u, count), folder.name, names) if isinstance(u, Field) else d
-             for d, u in zip(datasets, fields, strict=True)],
-            {SUBFILES: json.dumps({d.name: [d.chunks, d.compression] for d, _ in chosen}, sort_keys=True)},
-        )  # fmt: skip
-    except BaseException:
-        if comm.rank == 0:
-            with suppress(OSError):
-                remove_others(front, before)
-        raise
+        folder.mkdir(exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            keep_permissions(handle, front, mask=0o700)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {folder}: {error.strerror}; write elsewhere") from error
 
 
 def _virtual(dataset: Dataset, bands: Bands, folder: str, names: dict[int, str]) -> Dataset:
@@ -118,7 +120,7 @@ def _bands(dataset: Dataset, u: Field, count: int) -> Bands:
 def _write_all(
     comm: MPI.Intracomm, folder: Path, chosen: Sequence[tuple[Dataset, Field]], count: int
 ) -> dict[int, str]:
-    """Write all subfiles and return their names by number, on rank 0. Collective."""
+    """Write all subfiles, as drafts, and return their names by number, on rank 0. Collective."""
     groups = min(count, comm.size)
     mine: list[tuple[int, str]] = []
     team = MPI.Intracomm(comm.Split(Bands((1,), 1, count, comm.size).group(comm.rank), comm.rank))
@@ -197,15 +199,5 @@ def _block(team: MPI.Intracomm, u: Field, dataset: Dataset | None) -> Field | No
 
 
 def _named(team: MPI.Intracomm, folder: Path, number: int) -> str:
-    """Give a subfile the name of what it is, on the first rank of its group."""
-    if team.rank != 0:
-        return ""
-    draft = folder / draft_name(number)
-    name = subfile_name(number, identity_of(str(draft)))
-    draft.rename(folder / name)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        flush_folder(handle)
-    finally:
-        os.close(handle)
-    return name
+    """Return the name that a draft is to get, of what it is, on the first rank of its group."""
+    return subfile_name(number, identity_of(str(folder / draft_name(number)))) if team.rank == 0 else ""

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 import mpibatch as mb
 from mpibatch.io import file_attributes, verify
 from mpibatch.io.seal import digests, seal
-from mpibatch.io.write import commit
 from mpibatch.io.write.series import series
 from mpibatch.mpi import MPI
 
@@ -155,7 +154,7 @@ def test_a_seal_that_cannot_be_written(shared_tmp: Path, monkeypatch: pytest.Mon
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for place in ("mpibatch.io.write.commit.append", "os.fsync"):
+    for place in ("mpibatch.io.seal.seal.append", "os.fsync"):
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
             with pytest.raises(mb.RunError, match=r"could not be completed: No space left.* bytes free"):
@@ -176,7 +175,7 @@ def test_what_goes_wrong_on_the_way_to_the_disk(shared_tmp: Path, monkeypatch: p
             file["u"][8, 3, 2] += 1
         original(part, *rest)
 
-    monkeypatch.setattr(commit, "append", spoilt)
+    monkeypatch.setattr(seal, "append", spoilt)
     mb.save(path, u=u)
     assert [str(part) for part in verify(path).broken] == ["u[0:14, :, :]"]
 

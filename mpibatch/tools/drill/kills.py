@@ -244,13 +244,14 @@ class _watched:
         self._before: list[tuple[Any, str, Any]] = []
 
     def __enter__(self) -> Callable[[str, Callable[[], Any]], Any]:
-        from mpibatch.io.write import commit, direct, series
+        from mpibatch.io.seal import seal
+        from mpibatch.io.write import direct, series
         from mpibatch.simulate.diagnostics import DiagnosticRows
 
         points = [
             ("write", direct, "write_field"), ("flush", direct, "flush"), ("layout", direct, "create"),
             ("layout", series, "create"), ("layout", series, "slices"), ("layout", series, "complete"),
-            ("layout", series, "put_back"), ("seal", commit, "append"), ("sync", os, "fsync"),
+            ("layout", series, "put_back"), ("seal", seal, "append"), ("sync", os, "fsync"),
             ("rename", Path, "replace"), ("remove", Path, "unlink"), ("row", DiagnosticRows, "_append"),
         ]  # fmt: skip
         for point, owner, name in points:

@@ -11,11 +11,26 @@ from mpibatch.base.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-__all__ = ["settings_of"]
+__all__ = ["add_settings", "settings_of"]
 
 T = TypeVar("T")
+
+
+def add_settings(
+    to: argparse.ArgumentParser, usual: Any, words: Mapping[str, str], title: str = "settings", *, has_file: bool = True
+) -> argparse._ArgumentGroup:
+    """Add an option for each of these settings, by what it is, and return their group. Local.
+
+    What is not given is None, for `settings_of` to look for in a file; without a file it is that of `usual`.
+    """
+    group = to.add_argument_group(title)
+    for name, text in words.items():
+        value = getattr(usual, name.replace("-", "_"))
+        default = None if has_file else value
+        group.add_argument(f"--{name}", type=type(value), default=default, metavar="X", help=f"{text} ({value})")
+    return group
 
 
 def settings_of(kind: Callable[..., T], args: argparse.Namespace) -> T:

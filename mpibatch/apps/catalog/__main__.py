@@ -14,7 +14,7 @@ from mpibatch.cli import Parser, command_line
 from mpibatch.cli._files import check_targets
 from mpibatch.cli._label_picture import draw
 from mpibatch.cli._picture import check_picture
-from mpibatch.cli._settings import settings_of
+from mpibatch.cli._settings import add_settings, settings_of
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.mpi import MPI, agreed, private
@@ -68,22 +68,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_settings(to: argparse.ArgumentParser) -> None:
-    usual = Settings()
-    group = to.add_argument_group("settings")
-    for name, kind, words in (
-        ("mesh", int, "pixels of a node of the background"),
-        ("window", int, "nodes of which the median is taken, odd"),
-        ("noise", str, "global: the median over the frame; local: of each pixel"),
-        ("kernel", str, "of the matched filter"),
-        ("threshold", float, "of the signal, in units of the noise"),
-        ("area", int, "pixels of an object, at least, before it is taken apart"),
-        ("deblend-steps", int, "thresholds at which objects are taken apart"),
-        ("contrast", float, "share of an object's flux that a source in it has at least; 1: none is taken apart"),
-        ("gain", float, "electrons per unit of the frame, for errors; 0: not known"),
-    ):
-        value = getattr(usual, name.replace("-", "_"))
-        group.add_argument(f"--{name}", type=kind, metavar="N" if kind is not str else None, help=f"{words} ({value})")
-    radii = ",".join(map(str, usual.apertures))
+    words = {
+        "mesh": "pixels of a node of the background",
+        "window": "nodes of which the median is taken, odd",
+        "noise": "global: the median over the frame; local: of each pixel",
+        "kernel": "of the matched filter",
+        "threshold": "of the signal, in units of the noise",
+        "area": "pixels of an object, at least, before it is taken apart",
+        "deblend-steps": "thresholds at which objects are taken apart",
+        "contrast": "share of an object's flux that a source in it has at least; 1: none is taken apart",
+        "gain": "electrons per unit of the frame, for errors; 0: not known",
+    }
+    group = add_settings(to, Settings(), words)
+    radii = ",".join(map(str, Settings().apertures))
     group.add_argument("--apertures", type=_radii, metavar="R,R", help=f"radii of circles in pixels ({radii})")
 
 

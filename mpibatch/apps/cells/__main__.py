@@ -15,6 +15,7 @@ from mpibatch.apps.cells.images import load_image
 from mpibatch.apps.cells.segmentation import Settings
 from mpibatch.apps.cells.tables import merged, save_named
 from mpibatch.cli import Parser, command_line
+from mpibatch.cli._settings import add_settings
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.mpi import MPI, agreed, private
@@ -65,19 +66,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_settings(to: argparse.ArgumentParser) -> None:
-    usual = Settings()
-    group = to.add_argument_group("segmentation")
-    for name, kind, words in (
-        ("background", str, "what is taken away: none, tophat:SIZE or ball:RADIUS, in pixels"),
-        ("sigma", float, "of the Gaussian that smooths the image"),
-        ("block", int, "pixels of the window of the local threshold; 0: none"),
-        ("fraction", float, "of Otsu's threshold of the whole image; 0: none"),
-        ("small", int, "pixels of an object that is dropped, at most"),
-        ("distance", int, "pixels between the middles of cells that touch, at least"),
-        ("split-sigma", float, "of the Gaussian that smooths the distances to the background"),
-    ):
-        value = getattr(usual, name.replace("-", "_"))
-        group.add_argument(f"--{name}", type=kind, default=value, metavar="N", help=f"{words} ({value})")
+    words = {
+        "background": "what is taken away: none, tophat:SIZE or ball:RADIUS, in pixels",
+        "sigma": "of the Gaussian that smooths the image",
+        "block": "pixels of the window of the local threshold; 0: none",
+        "fraction": "of Otsu's threshold of the whole image; 0: none",
+        "small": "pixels of an object that is dropped, at most",
+        "distance": "pixels between the middles of cells that touch, at least",
+        "split-sigma": "of the Gaussian that smooths the distances to the background",
+    }
+    group = add_settings(to, Settings(), words, "segmentation", has_file=False)
     group.add_argument("--clear-border", action="store_true", help="drop cells that touch the image's edge")
 
 

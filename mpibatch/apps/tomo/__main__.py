@@ -26,7 +26,7 @@ from mpibatch.base.units import bytes_text
 from mpibatch.cli import Parser, command_line
 from mpibatch.cli._files import check_targets
 from mpibatch.cli._picture import check_picture
-from mpibatch.cli._settings import settings_of
+from mpibatch.cli._settings import add_settings, settings_of
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.job.execution.progress import Report, reporter
@@ -95,9 +95,7 @@ def _add_scan(to: argparse.ArgumentParser) -> None:
 
 
 def _add_settings(to: argparse.ArgumentParser) -> None:
-    usual = asdict(Settings())
-    group = to.add_argument_group("settings")
-    for name, words in {
+    words = {
         "outliers": "of transmission, from the median around, to be replaced by it; 0: none",
         "stripes": "detectors of the median that takes out stripes, odd, a tenth of all at most; 0: they stay",
         "phase": "δ / β of the material, for Paganin's filter; 0: none",
@@ -109,8 +107,8 @@ def _add_settings(to: argparse.ArgumentParser) -> None:
         "objects": ", ".join(KINDS),
         "smooth": "voxels of a Gaussian before the threshold",
         "smallest": "voxels of an object, at least",
-    }.items():
-        group.add_argument(f"--{name}", type=type(usual[name]), metavar="X", help=f"{words} ({usual[name]})")
+    }
+    add_settings(to, Settings(), words)
 
 
 def _rows(text: str) -> slice:

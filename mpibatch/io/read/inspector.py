@@ -81,12 +81,8 @@ def inspect_safely(path: str, dataset: str | None, allow: Sequence[str] = (), *,
     key = os.path.realpath(file), inside, tuple(allow), about.st_ino, about.st_size, about.st_mtime_ns
     if key in _came_back or (kind == "hdf5" and is_safe_to_parse(file, METADATA_BYTES)):
         return _inspect(file, kind, inside, allow, tables=tables)
-    try:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-c", _CHILD],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-    except OSError:  # no more processes, or none at all
+    child = _started(_CHILD)
+    if child is None:
         return _inspect(file, kind, inside, allow, tables=tables)
     request = {"path": file, "dataset": inside, "allow": list(allow), "tables": tables, "sys_path": sys.path}
     source = _heard(child, kind, request)
@@ -105,12 +101,8 @@ def inspect_all(files: Sequence[str], dataset: str | None, allow: Sequence[str] 
     if set(kinds) <= OWN_PARSERS or not sys.executable:
         return [_inspect(file, kind, dataset, allow) for file, kind in zip(files, kinds, strict=True)]
     request = {"paths": list(files), "dataset": dataset, "allow": list(allow), "sys_path": sys.path}
-    try:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-c", _CHILD_OF_MANY],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-    except OSError:  # no more processes, or none at all
+    child = _started(_CHILD_OF_MANY)
+    if child is None:
         return [_inspect(file, kind, dataset, allow) for file, kind in zip(files, kinds, strict=True)]
     try:
         out, err = child.communicate(json.dumps(request).encode(), timeout=(LIMIT + 5) * len(files))
@@ -128,6 +120,15 @@ def inspect_all(files: Sequence[str], dataset: str | None, allow: Sequence[str] 
         sources.append(_told(reply, replies.read(reply.get("table_bytes", 0))))
         check(sources[-1])
     return sources
+
+
+def _started(program: str) -> subprocess.Popen[bytes] | None:
+    """A child that runs this program; None where there can be no more processes, or none at all."""
+    pipe = subprocess.PIPE
+    try:
+        return subprocess.Popen([sys.executable, "-I", "-c", program], stdin=pipe, stdout=pipe, stderr=pipe)
+    except OSError:
+        return None
 
 
 def _inspect(file: str, kind: str, dataset: str | None, allow: Sequence[str], *, tables: bool = False) -> Source:

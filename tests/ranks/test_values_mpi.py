@@ -44,6 +44,21 @@ def test_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     comm.Barrier()
 
 
+def test_a_reduction_takes_no_message_that_is_for_others_nor_leaves_one_to_them() -> None:
+    """Ranks that have sent what another collects go on to a reduction, whose messages are there before the last one."""
+    comm = private()
+    for _ in range(20):
+        if comm.rank:
+            comm.send((comm.rank, "for the first"), 0)
+            values = []
+        else:
+            values = [comm.recv() for _ in range(1, comm.size)]
+        assert comm.allreduce([comm.rank], op=MPI.SUM) == list(range(comm.size))
+        assert sorted(values) == ([] if comm.rank else [(r, "for the first") for r in range(1, comm.size)])
+    with pytest.raises(mb.UsageError, match="give the tag that was given"):
+        comm.recv(tag=MPI.ANY_TAG)
+
+
 def test_what_cannot_be_sent_is_an_error_on_all_ranks() -> None:
     comm = private()
     last = comm.size - 1

@@ -21,6 +21,7 @@ __all__ = ["PlainComm", "plain"]
 
 _VALUE, _ERROR = b"\0", b"\1"  # the first byte of a message
 _TAG = 0
+_TREE = 29  # of the messages of a reduction, which nobody else receives
 
 
 class PlainComm(MPI.Intracomm):
@@ -88,10 +89,10 @@ class PlainComm(MPI.Intracomm):
         message, step = _packed(value), 1
         while step < self.size:
             if self.rank & step:
-                self.Send(np.frombuffer(message, np.uint8), self.rank - step, _TAG)
+                self.Send(np.frombuffer(message, np.uint8), self.rank - step, _TREE)
                 return b""
             if self.rank + step < self.size:
-                other = self._received(self.rank + step, _TAG, MPI.Status())
+                other = self._received(self.rank + step, _TREE, MPI.Status())
                 if message[:1] == other[:1] == _VALUE:
                     try:
                         value = op(value, _unpacked(other))
@@ -116,9 +117,14 @@ class PlainComm(MPI.Intracomm):
         _checked(obj, message)
 
     def recv(
-        self, buf: Any = None, source: int = MPI.ANY_SOURCE, tag: int = MPI.ANY_TAG, status: MPI.Status | None = None
+        self, buf: Any = None, source: int = MPI.ANY_SOURCE, tag: int = _TAG, status: MPI.Status | None = None
     ) -> Any:
-        """As mpi4py's. Local."""
+        """As mpi4py's, but of one tag, by default that of `send`. Local. UsageError."""
+        if tag == MPI.ANY_TAG:
+            raise UsageError(
+                "recv of any tag would also take what mpibatch sends on this communicator; give the tag that was given to "
+                "send, or use a communicator of your own"
+            )
         return _unpacked(self._received(source, tag, MPI.Status() if status is None else status))
 
     def Split(self, color: int = 0, key: int = 0) -> Any:

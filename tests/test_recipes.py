@@ -40,7 +40,7 @@ def test_they_can_be_parsed() -> None:
     ast.parse(RECIPES["spack-package.py.txt"])
     ast.parse(next(text for name, text in RECIPES.items() if name.endswith(".eb")))
     if lua := shutil.which("luac"):
-        subprocess.run([lua, "-p", str(_recipes.FOLDER / "lmod.lua")], check=True)
+        subprocess.run([lua, "-p", str(_recipes.FOLDER / "lmod.lua")], check=True, timeout=30)
 
 
 def test_conda() -> None:

@@ -137,7 +137,9 @@ def test_group_and_access_list() -> None:
         assert mode(folder) == 0o2750
     if shutil.which("setfacl"):
         mb.save("a.h5", u=u(), mode="0600", acl="u:12346:r")
-        shown = subprocess.run(["getfacl", "-np", "a.h5"], capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run(
+            ["getfacl", "-np", "a.h5"], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
         assert "user:12346:r--" in shown
         assert "other::---" in shown
 
@@ -148,7 +150,9 @@ def number_of(item: int) -> dict[str, int]:
 
 def access(path: str | Path, *options: str) -> set[str]:
     """The entries of an access list."""
-    shown = subprocess.run(["getfacl", "-cnpE", *options, str(path)], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["getfacl", "-cnpE", *options, str(path)], capture_output=True, text=True, check=True, timeout=30
+    ).stdout
     return {*shown.split()}
 
 
@@ -171,7 +175,7 @@ def test_a_file_that_takes_the_place_of_another_has_its_access_list() -> None:
         mb.save(name, u=u())
         assert not [entry for entry in access(name) if entry.startswith(("user:1", "mask"))]
     # And a folder whose list is for all that is made in it.
-    subprocess.run(["setfacl", "-d", "-m", "u:12346:rw", "."], check=True)
+    subprocess.run(["setfacl", "-d", "-m", "u:12346:rw", "."], check=True, timeout=30)
     mb.save("a.h5", u=u())
     assert access("a.h5") == {"user::rw-", "group::r--", "other::---"}
 

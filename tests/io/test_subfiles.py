@@ -50,7 +50,9 @@ def test_a_killed_run_leaves_what_was_there(tmp_path: Path) -> None:
     before = {file.name for file in folder.iterdir()}
     # In the first subfile, in the second one, and when names are to be given.
     for number in (1, 3, 5):
-        done = subprocess.run([sys.executable, "-c", WRITER, str(path), str(number)], check=False, env={**os.environ})
+        done = subprocess.run(
+            [sys.executable, "-c", WRITER, str(path), str(number)], check=False, env={**os.environ}, timeout=60
+        )
         assert done.returncode == -signal.SIGKILL
         assert mb.io.verify(path).is_whole
         assert mb.io.read_slice(path, "u", (5, 6)) == 1.0

@@ -104,7 +104,7 @@ def test_root_looks_at_all_users() -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == b"ready\n"
         assert other.pid in sockets.mpi_processes()
-        other.communicate()
+        other.communicate(timeout=30)
 
 
 def test_without_rules_everything_is_missing() -> None:
@@ -198,10 +198,12 @@ def _lacks() -> str:
     if absent := [name for name in ("ip", "nft") if not shutil.which(name)]:
         return f"{' and '.join(absent)} is not installed"
     name = f"mpibatch-try-{os.getpid()}"
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False, timeout=30).returncode:
         return "this host allows no network namespaces"
-    done = subprocess.run(["ip", "netns", "exec", name, "nft", "list", "ruleset"], capture_output=True, check=False)
-    subprocess.run(["ip", "netns", "del", name], check=True)
+    done = subprocess.run(
+        ["ip", "netns", "exec", name, "nft", "list", "ruleset"], capture_output=True, check=False, timeout=30
+    )
+    subprocess.run(["ip", "netns", "del", name], check=True, timeout=30)
     return "nft does not work here" if done.returncode else ""
 
 

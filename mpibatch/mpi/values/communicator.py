@@ -122,8 +122,8 @@ class PlainComm(MPI.Intracomm):
         """As mpi4py's, but of one tag, by default that of `send`. Local. UsageError."""
         if tag == MPI.ANY_TAG:
             raise UsageError(
-                "recv of any tag would also take what mpibatch sends on this communicator; give the tag that was given to "
-                "send, or use a communicator of your own"
+                "recv of any tag would also take what mpibatch sends on this communicator; give the tag that was given "
+                "to send, or use a communicator of your own"
             )
         return _unpacked(self._received(source, tag, MPI.Status() if status is None else status))
 

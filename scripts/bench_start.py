@@ -9,8 +9,7 @@ the run before ("warm"). Cases, of which each makes one step on 64 cells along e
 
 `seconds` is from the end of all imports that the program names to the end of its first step, and holds numba's import,
 which the first step needs; the parts, by their medians: `imports` (mpibatch with MPI and NumPy, grid, fields; before
-`seconds` begins), `parse` (the stencil's text), `numba` (its import), `scipy` (what numba loads of it if it is there;
-part of the step), `compile` (compiling, or loading what was compiled), and `second`, the step after. One JSON object
+`seconds` begins), `parse` (the stencil's text), `numba` (its import), `compile` (compiling, or loading what was compiled), and `second`, the step after. One JSON object
 a line.
 
 Whole commands, from their start to their end: command-help, command-doctor, command-doctor-4 (on 4 ranks), and
@@ -61,20 +60,15 @@ else:
         return u[0, 0, 0] + k * (around - 6.0 * u[0, 0, 0])
     call = lambda: step(u, 0.1, out=v)
 parsed = time.perf_counter()
-import numba
+compiled.compiled(lambda: None)
 loaded = time.perf_counter()
-try:
-    import scipy.linalg.cython_blas
-except ImportError:
-    pass
-blas = time.perf_counter()
 call()
 first = time.perf_counter()
 call()
 second = time.perf_counter()
 print(json.dumps({
     "seconds": first - imported, "imports": imported - begin, "parse": parsed - imported, "numba": loaded - parsed,
-    "scipy": blas - loaded, "step": first - blas, "compile": compiled.compile_seconds(), "second": second - first,
+    "step": first - loaded, "compile": compiled.compile_seconds(), "second": second - first,
 }))
 """
 

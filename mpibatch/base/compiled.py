@@ -15,8 +15,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import importlib
+import importlib.util
 import os
 import stat
+import sys
 import tempfile
 import threading
 import time
@@ -48,6 +51,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 # an option that LLVM does not know would end the process.
 CHECKS, MANY_CHECKS = 128, 1000
 LLVM_VERSIONS = range(15, 23)
+
+ARRAYS = "numba.np.arraymath"
 
 ROOMS = ("locks", "numba", "stencils")  # folders in the cache
 
@@ -222,8 +227,9 @@ def told_apart(function: F) -> F:
 def _numba() -> tuple[Any, Any]:
     """Import numba and its settings; refuse those of the environment with which it cannot compile."""
     try:
-        import numba
-        from numba.core import config
+        with _absent("coverage", "scipy"):  # numba would import both, and look at their versions
+            import numba
+            from numba.core import config
     except ValueError as error:
         given = ", ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_"))
         raise UsageError(f"numba does not start with {given or 'its settings'}: {error}; correct or unset it") from None
@@ -232,7 +238,46 @@ def _numba() -> tuple[Any, Any]:
             f"NUMBA_DISABLE_JIT={config.DISABLE_JIT} was set, and mpibatch's loops are to be compiled: as Python they "
             'are slow and may round otherwise; unset it, or write stencil(backend="numpy") to look into a kernel'
         )
+    if ARRAYS not in sys.modules:
+        _import_arrays()
     return numba, config
+
+
+@contextlib.contextmanager
+def _absent(*names: str) -> Iterator[None]:
+    """Let imports of these modules fail, of those that nobody has imported."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: it is not to be imported
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
+
+
+def _import_arrays() -> None:
+    """Import what numba knows of arrays, without scipy.linalg, by whose import it finds out whether there is a BLAS.
+
+    That takes as long as all else that a process does before its first step. What calls BLAS looks for it then.
+    """
+    from numba.np import linalg
+
+    look, has_scipy = getattr(linalg, "ensure_blas", None), importlib.util.find_spec("scipy") is not None
+
+    def suppose() -> None:
+        if not has_scipy:
+            raise ImportError("no scipy")
+
+    # No part of numba's interface: a version without it imports what it likes.
+    if look is not None:
+        linalg.ensure_blas = suppose
+    try:
+        arrays = importlib.import_module(ARRAYS)
+    finally:
+        if look is not None:
+            linalg.ensure_blas = look
+    if getattr(arrays, "ensure_blas", None) is suppose:
+        arrays.ensure_blas = look
 
 
 def _keep_from_python(dispatcher: Any) -> None:

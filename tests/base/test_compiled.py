@@ -45,8 +45,34 @@ print("missed", sum(sum(f.stats.cache_misses.values()) for f in (pack, unpack)))
 """
 
 
+# What numba would import to see whether it is there, and a program's own function that needs it.
+FRUGAL = """
+import sys
+import numpy as np
+from mpibatch.base.compiled import compiled
+@compiled
+def first(a):
+    return a[0]
+assert first(np.ones(3)) == 1
+assert not {"scipy", "coverage"} & set(sys.modules), "neither is needed"
+import numba
+@numba.njit
+def product(a, b):
+    return np.dot(a, b)
+a = np.arange(9.0).reshape(3, 3)
+assert (product(a, a) == a @ a).all()
+import scipy.ndimage, coverage
+"""
+
+
 def double(number: int) -> int:
     return 2 * number
+
+
+def test_numba_starts_without_what_it_does_not_need(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "frugal.py").write_text(FRUGAL)
+    done = launch(0, str(tmp_path / "frugal.py"))
+    assert done.returncode == 0, done.stderr
 
 
 def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_path: Path) -> None:

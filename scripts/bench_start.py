@@ -9,8 +9,8 @@ the run before ("warm"). Cases, of which each makes one step on 64 cells along e
 
 `seconds` is from the end of all imports that the program names to the end of its first step, and holds numba's import,
 which the first step needs; the parts, by their medians: `imports` (mpibatch with MPI and NumPy, grid, fields; before
-`seconds` begins), `parse` (the stencil's text), `numba` (its import), `compile` (compiling, or loading what was compiled), and `second`, the step after. One JSON object
-a line.
+`seconds` begins), `parse` (the stencil's text), `numba` (its import), `compile` (compiling, or loading what was
+compiled, and that import), and `second`, the step after. One JSON object a line.
 
 Whole commands, from their start to their end: command-help, command-doctor, command-doctor-4 (on 4 ranks), and
 command-plan (of a heat job on 1 to 65,536 ranks).

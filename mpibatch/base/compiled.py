@@ -40,6 +40,7 @@ __all__ = [
     "compiled_lean_many",
     "interpret",
     "is_interpreted",
+    "loaded_numba",
     "thread_count",
     "told_apart",
 ]
@@ -152,7 +153,7 @@ def _is_cached(dispatcher: Any, signature: Any) -> bool:
 def _counted() -> Iterator[None]:
     """Count the time as that of compiling, and not of the computing, or packing, for which it is done.
 
-    Garbage waits: a compiler makes millions of objects that it keeps, and looking through them takes a tenth of its time.
+    Garbage waits: a compiler makes millions of objects that it keeps; to look through them takes a tenth of its time.
     """
     global _depth, _seconds
     begin = time.perf_counter()
@@ -224,8 +225,8 @@ def told_apart(function: F) -> F:
     return function
 
 
-def _numba() -> tuple[Any, Any]:
-    """Import numba and its settings; refuse those of the environment with which it cannot compile."""
+def loaded_numba() -> tuple[Any, Any]:
+    """Import numba and its settings; refuse those of the environment with which it cannot compile. Local."""
     try:
         with _absent("coverage", "scipy"):  # numba would import both, and look at their versions
             import numba
@@ -297,7 +298,7 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
     if _interpreted:
         return function
     with _counted():
-        numba, config = _numba()
+        numba, config = loaded_numba()
     # numba reads its folder when the cache is attached; the user's own cached functions keep theirs.
     theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
     is_inner = function.__name__.startswith("_")

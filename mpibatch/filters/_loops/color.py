@@ -5,31 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
-from mpibatch.base.compiled import compiled, is_interpreted
+from mpibatch.base.compiled import compiled, is_interpreted, loaded_numba
 
 __all__ = ["weigh_fused", "weigh_plain"]
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba has no annotations
-def _fused(context: Any, a: Any, b: Any, c: Any) -> Any:
-    """Multiply and add with one rounding: an instruction where the processor has it, else the library's function."""
-    double = types.float64
+def _generated(_typing: Any, a: Any, b: Any, c: Any) -> Any:
+    from numba.types import float64
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
 
-    return double(double, double, double), generate
+    return float64(float64, float64, float64), generate
 
 
 if is_interpreted():  # an intrinsic has no Python; and a rehearsal keeps no values
 
-    def _unfused(a: float, b: float, c: float) -> float:
+    def _fused(a: float, b: float, c: float) -> float:
         return a * b + c
 
-    _fused = _unfused
+else:  # multiplies and adds with one rounding: an instruction where the processor has it, else the library's function
+    _fused = loaded_numba()[0].extending.intrinsic(_generated)
 
 
 @compiled

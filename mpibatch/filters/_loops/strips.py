@@ -10,10 +10,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
-from mpibatch.base.compiled import compiled
+from mpibatch.base.compiled import compiled, is_interpreted, loaded_numba
 
 __all__ = ["F8", "Strip", "cast", "load_line", "store_rows"]
 
@@ -40,8 +38,9 @@ def cast(value: float, like: Any) -> Any:
         return np.float64(value).astype(like.dtype)
 
 
-@overload(cast, strict=False)  # type: ignore[untyped-decorator]  # numba has no annotations
 def _cast(value: Any, like: Any) -> Any:
+    from numba import types
+
     kind = like.dtype
     if not isinstance(kind, types.Integer):
         return lambda value, like: like.dtype.type(value)
@@ -56,6 +55,10 @@ def _to_uint64(value: Any, like: Any) -> Any:
     high = value >= 9223372036854775808.0
     low = np.uint64(np.int64(value - 9223372036854775808.0 if high else value))
     return low ^ (np.uint64(high) << np.uint64(63))
+
+
+if not is_interpreted():
+    loaded_numba()[0].extending.overload(cast, strict=False)(_cast)
 
 
 @compiled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import uint64
+import numpy as np
 
 from mpibatch.base.compiled import compiled
 
@@ -16,47 +16,47 @@ __all__ = ["move", "pack", "unpack"]
 @compiled
 def pack(face: Any, buffer: Any, outer: int, outer_stride: int, inner: int, inner_stride: int, row: int) -> None:
     """Fill `buffer` from rows of `row` words of `face`. Local."""
-    words = uint64(row)
-    for i in range(uint64(outer)):
-        first = uint64(i) * uint64(outer_stride)
-        place = uint64(i) * uint64(inner) * words
-        if words == uint64(4):
-            for j in range(uint64(inner)):
-                a = first + uint64(j) * uint64(inner_stride)
-                b = place + uint64(j) * uint64(4)
+    words = np.uint64(row)
+    for i in range(np.uint64(outer)):
+        first = np.uint64(i) * np.uint64(outer_stride)
+        place = np.uint64(i) * np.uint64(inner) * words
+        if words == np.uint64(4):
+            for j in range(np.uint64(inner)):
+                a = first + np.uint64(j) * np.uint64(inner_stride)
+                b = place + np.uint64(j) * np.uint64(4)
                 buffer[b] = face[a]
-                buffer[b + uint64(1)] = face[a + uint64(1)]
-                buffer[b + uint64(2)] = face[a + uint64(2)]
-                buffer[b + uint64(3)] = face[a + uint64(3)]
+                buffer[b + np.uint64(1)] = face[a + np.uint64(1)]
+                buffer[b + np.uint64(2)] = face[a + np.uint64(2)]
+                buffer[b + np.uint64(3)] = face[a + np.uint64(3)]
         else:
-            for j in range(uint64(inner)):
-                a = first + uint64(j) * uint64(inner_stride)
-                b = place + uint64(j) * words
+            for j in range(np.uint64(inner)):
+                a = first + np.uint64(j) * np.uint64(inner_stride)
+                b = place + np.uint64(j) * words
                 for k in range(words):
-                    buffer[b + uint64(k)] = face[a + uint64(k)]
+                    buffer[b + np.uint64(k)] = face[a + np.uint64(k)]
 
 
 @compiled
 def unpack(face: Any, buffer: Any, outer: int, outer_stride: int, inner: int, inner_stride: int, row: int) -> None:
     """Fill rows of `row` words of `face` from `buffer`. Local."""
-    words = uint64(row)
-    for i in range(uint64(outer)):
-        first = uint64(i) * uint64(outer_stride)
-        place = uint64(i) * uint64(inner) * words
-        if words == uint64(4):
-            for j in range(uint64(inner)):
-                a = first + uint64(j) * uint64(inner_stride)
-                b = place + uint64(j) * uint64(4)
+    words = np.uint64(row)
+    for i in range(np.uint64(outer)):
+        first = np.uint64(i) * np.uint64(outer_stride)
+        place = np.uint64(i) * np.uint64(inner) * words
+        if words == np.uint64(4):
+            for j in range(np.uint64(inner)):
+                a = first + np.uint64(j) * np.uint64(inner_stride)
+                b = place + np.uint64(j) * np.uint64(4)
                 face[a] = buffer[b]
-                face[a + uint64(1)] = buffer[b + uint64(1)]
-                face[a + uint64(2)] = buffer[b + uint64(2)]
-                face[a + uint64(3)] = buffer[b + uint64(3)]
+                face[a + np.uint64(1)] = buffer[b + np.uint64(1)]
+                face[a + np.uint64(2)] = buffer[b + np.uint64(2)]
+                face[a + np.uint64(3)] = buffer[b + np.uint64(3)]
         else:
-            for j in range(uint64(inner)):
-                a = first + uint64(j) * uint64(inner_stride)
-                b = place + uint64(j) * words
+            for j in range(np.uint64(inner)):
+                a = first + np.uint64(j) * np.uint64(inner_stride)
+                b = place + np.uint64(j) * words
                 for k in range(words):
-                    face[a + uint64(k)] = buffer[b + uint64(k)]
+                    face[a + np.uint64(k)] = buffer[b + np.uint64(k)]
 
 
 @compiled
@@ -74,19 +74,19 @@ def move(
     step: int,
 ) -> None:
     """Fill rows of `row` words from others, from their word `first` on by `step` (1, 0 or -1). Local."""
-    words = uint64(row)
-    for i in range(uint64(outer)):
-        for j in range(uint64(inner)):
-            t = uint64(i) * uint64(target_outer) + uint64(j) * uint64(target_inner)
-            s = uint64(i) * uint64(source_outer) + uint64(j) * uint64(source_inner) + uint64(first)
-            if words == uint64(4):
+    words = np.uint64(row)
+    for i in range(np.uint64(outer)):
+        for j in range(np.uint64(inner)):
+            t = np.uint64(i) * np.uint64(target_outer) + np.uint64(j) * np.uint64(target_inner)
+            s = np.uint64(i) * np.uint64(source_outer) + np.uint64(j) * np.uint64(source_inner) + np.uint64(first)
+            if words == np.uint64(4):
                 # All read before any is written: the two may, for all the compiler knows, be the same memory.
-                a, b = source[s], source[s + uint64(step)]
-                c, d = source[s + uint64(2 * step)], source[s + uint64(3 * step)]
+                a, b = source[s], source[s + np.uint64(step)]
+                c, d = source[s + np.uint64(2 * step)], source[s + np.uint64(3 * step)]
                 target[t] = a
-                target[t + uint64(1)] = b
-                target[t + uint64(2)] = c
-                target[t + uint64(3)] = d
+                target[t + np.uint64(1)] = b
+                target[t + np.uint64(2)] = c
+                target[t + np.uint64(3)] = d
             else:
                 for k in range(words):
-                    target[t + uint64(k)] = source[s + uint64(k) * uint64(step)]
+                    target[t + np.uint64(k)] = source[s + np.uint64(k) * np.uint64(step)]

@@ -17,7 +17,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from mpibatch.base.compiled import cache_folder
+from mpibatch.base.compiled import cache_folder, loaded_numba
 
 __all__ = ["HEADER", "imported", "load"]
 
@@ -41,8 +41,7 @@ _one = threading.Lock()
 
 def load(text: str) -> types.ModuleType:
     """Return the module with this text; its functions compile, or load from the cache, at their first call. Local."""
-    import numba
-
+    numba, _ = loaded_numba()
     key = hashlib.sha256(f"{numba.__version__}\n{text}".encode()).hexdigest()[:24]
     with _one:
         if key not in _loaded:

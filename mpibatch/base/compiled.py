@@ -29,6 +29,7 @@ from mpibatch.base.timing import phase
 from mpibatch.base.trust.guards import check_guarded
 
 __all__ = [
+    "CHOICES",
     "cache_folder",
     "compile_seconds",
     "compiled",
@@ -48,7 +49,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 CHECKS, MANY_CHECKS = 128, 1000
 LLVM_VERSIONS = range(15, 23)
 
-ROOMS = ("locks", "numba", "stencils")  # folders in the cache
+CHOICES = "choices"
+ROOMS = (CHOICES, "locks", "numba", "stencils")  # folders in the cache
 
 _interpreted = False
 _seconds = 0.0

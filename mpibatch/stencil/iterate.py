@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpibatch.base.choices import Topic
 from mpibatch.base.errors import UsageError
 from mpibatch.base.keys import key_of
 from mpibatch.base.units import shape_text
 from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.bind import bound, compare
+from mpibatch.stencil.choices import Topic
 from mpibatch.stencil.fused.choice import LEAST_BLOCK, FusionLayout, layout_of
 from mpibatch.stencil.fused.step_plan import Setting, step_plan
 from mpibatch.stencil.fused.stepper import Stepper
@@ -272,7 +272,7 @@ def _tuning(kernel: Kernel, fields: dict[str, Field], chains: tuple[Chain, ...],
         if grid.rank == 0 and limit > 1:
             tuning.recall(_topic(kernel, fields, layout))
     # Ranks may have met before in other communicators, and measured other times there.
-    tuning.times, tuning.made, tuning.found = grid.comm.bcast((tuning.times, tuning.made, tuning.found))
+    tuning.times, tuning.made, tuning.settled = grid.comm.bcast((tuning.times, tuning.made, tuning.settled))
     return tuning
 
 

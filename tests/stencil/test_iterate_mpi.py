@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 
 import mpibatch as mb
-from mpibatch.base import choices
 from mpibatch.mpi import MPI
-from mpibatch.stencil import cells, coordinate, index, stencil
+from mpibatch.stencil import cells, choices, coordinate, index, stencil
 from mpibatch.stencil.fused import trials
 from mpibatch.stencil.fused.sweep import Sweeper
 from mpibatch.stencil.iterate import _steppers, _tunings, chosen, iterate
@@ -269,7 +268,7 @@ def test_the_choice_is_measured_once_and_does_not_show(monkeypatch: pytest.Monke
     again = star.using()
     assert_equal(iterate(again, u, 0.125, steps=5), repeated(star, (u,), (0.125,), 5, 0.0, 0.0))
     (recalled,) = _tunings[again].values()
-    assert recalled.found == found.best()
+    assert recalled.settled == found.best()
     assert not recalled.times
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
-from mpibatch.base import choices
 from mpibatch.base.host import Caches
 from mpibatch.mpi import MPI
-from mpibatch.stencil import coordinate, index, stencil
+from mpibatch.stencil import choices, coordinate, index, stencil
 from mpibatch.stencil.call.state import state_of
 from mpibatch.stencil.compiled import strips
 from tests.support.oracles import padded

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base import tally
-from mpibatch.base.choices import Topic
 from mpibatch.base.errors import UsageError
 from mpibatch.base.units import shape_text
 from mpibatch.fields.field import Field, check_field
@@ -17,6 +16,7 @@ from mpibatch.mpi import MPI, is_checking, same
 from mpibatch.stencil.call.overlap import AUTO, Trials
 from mpibatch.stencil.call.plan import Plan, planned
 from mpibatch.stencil.call.state import state_of
+from mpibatch.stencil.choices import Topic
 from mpibatch.stencil.compiled.numba_run import looped
 from mpibatch.stencil.compiled.numpy_run import shifted
 from mpibatch.stencil.compiled.types import Array, Stored, Sweep, Typed

@@ -18,7 +18,7 @@ from mpibatch.mpi import MPI
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mpibatch.base.choices import Topic
+    from mpibatch.stencil.choices import Topic
 
 __all__ = ["AUTO", "Trials"]
 

@@ -14,9 +14,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mpibatch.base.choices import Topic
 from mpibatch.base.host import caches
 from mpibatch.base.units import shape_text
+from mpibatch.stencil.choices import Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

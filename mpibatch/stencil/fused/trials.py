@@ -17,7 +17,7 @@ from mpibatch.base.units import bytes_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mpibatch.base.choices import Topic
+    from mpibatch.stencil.choices import Topic
 
 __all__ = ["BUDGETS", "LEAST_SAMPLE", "STEPS", "Choice", "Tuning", "candidates"]
 
@@ -60,7 +60,7 @@ class Tuning:
     least: int  # steps that fused sweeps have at least
     times: dict[Choice, list[float]] = field(default_factory=dict)
     made: int = 0  # steps so far, in all calls: as many may be expected to come
-    found: Choice | None = None  # by a run before
+    settled: Choice | None = None  # by a run before, or once nothing was left to try
 
     @property
     def most(self) -> int:
@@ -69,8 +69,8 @@ class Tuning:
 
     def best(self) -> Choice:
         """Return the fastest choice so far. Local."""
-        if self.found is not None:
-            return self.found
+        if self.settled is not None:
+            return self.settled
         known = {choice: min(times[1:]) for choice, times in self.times.items() if len(times) > 1}
         if not known:
             return SINGLE
@@ -95,12 +95,12 @@ class Tuning:
         """Take what was found before, if it is possible here. Local."""
         known = topic.recall()
         if isinstance(known, list) and len(known) == 2 and known[0] in self._steps and known[1] in BUDGETS:
-            self.found = Choice(*known)
+            self.settled = Choice(*known)
 
     def remember(self, topic: Topic) -> None:
         """Keep what was found, once nothing is left to try; others get it when they next ask. Local, on rank 0."""
-        if self.limit > 1 and self.found is None and self._next() is None:
-            best = self.found = self.best()
+        if self.limit > 1 and self.settled is None and self._next() is None:
+            best = self.settled = self.best()
             seconds = {f"{c.steps} steps in {bytes_text(c.budget)}": self._seconds(c) for c in sorted(self.times)}
             topic.remember([best.steps, best.budget], seconds)
 
@@ -115,7 +115,7 @@ class Tuning:
         return len(self.times.get(choice, ())) >= SAMPLES
 
     def _next(self) -> Choice | None:
-        if self.found is not None:
+        if self.settled is not None:
             return None
         tried: list[float] = []
         for k in self._steps:

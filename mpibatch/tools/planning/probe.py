@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mpibatch.base.choices import forget_choices, known_choices
 from mpibatch.base.errors import MpibatchError, RunError, UsageError
 from mpibatch.base.host import cpu_model
 from mpibatch.base.units import bytes_text
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, agreed, private
+from mpibatch.stencil.choices import forget_choices, known_choices
 from mpibatch.tools.planning import measurement
 from mpibatch.tools.planning.machine import WARMUP_STEPS, JobWork, Machine, StepLength, StepWork
 from mpibatch.tools.planning.measurement import alone

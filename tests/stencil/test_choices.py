@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mpibatch.base import choices
-from mpibatch.base.choices import Topic, forget_choices, known_choices
+from mpibatch.stencil import choices
+from mpibatch.stencil.choices import Topic, forget_choices, known_choices
 from mpibatch.stencil.compiled.strips import Strips
 from mpibatch.stencil.fused.trials import BUDGETS, Choice, Tuning
 
@@ -53,7 +53,7 @@ def test_what_is_damaged_or_impossible_is_timed_again(folder: Path) -> None:
         STRIPS.remember(choice, {})
         tuning = Tuning(8, 1)
         tuning.recall(STRIPS)
-        assert tuning.found == found
+        assert tuning.settled == found
     STRIPS.remember([4, BUDGETS[0]], {})
     narrow = Tuning(3, 1)
     narrow.recall(STRIPS)

@@ -33,6 +33,7 @@ from mpibatch.base.timing import phase
 from mpibatch.base.trust.guards import check_guarded
 
 __all__ = [
+    "CHOICES",
     "cache_folder",
     "compile_seconds",
     "compiled",
@@ -55,7 +56,8 @@ LLVM_VERSIONS = range(15, 23)
 
 ARRAYS = "numba.np.arraymath"
 
-ROOMS = ("locks", "numba", "stencils")  # folders in the cache
+CHOICES = "choices"
+ROOMS = (CHOICES, "locks", "numba", "stencils")  # folders in the cache
 
 _interpreted = False
 _seconds = 0.0

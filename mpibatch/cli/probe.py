@@ -14,6 +14,7 @@ messages and memory: their own steps are run on a part of their input, or on a s
 EPILOG = """\
 Start it with as many ranks as a node has cores, or on two nodes, to have messages between them, too. What the profile
 knows already of this machine, with as many ranks, is not measured again (--anew does), and a job is added to it.
+Printed with it is what kernels were found to be fastest with on this processor; --anew has that timed again, too.
 
 examples:
   mpiexec -n 2 mpibatch probe job.toml

@@ -36,9 +36,9 @@ but for exp and its like, which agree to a few units in the last place; and a ce
 block begins.
 
 The rooms, in order of dependency: ``language`` (text to a list of operations, and its footprint), ``walls``,
-``compiled`` (types, the text of numba functions and their running; NumPy's twin), ``call`` (plan, halo traffic, sweep),
-``kernel``, ``decorator``, ``fused`` (several steps in one sweep), ``iterate``. Only ``call``, ``fused`` and
-``iterate`` load MPI.
+``choices`` (what timing found, on disk), ``compiled`` (types, the text of numba functions and their running; NumPy's
+twin), ``call`` (plan, halo traffic, sweep), ``kernel``, ``decorator``, ``fused`` (several steps in one sweep),
+``iterate``. Only ``call``, ``fused`` and ``iterate`` load MPI.
 
 The module can be called, so that ``mb.stencil`` is the decorator and the package alike.
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.keys import key_of
+from mpibatch.base.units import shape_text
 from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.bind import bound, compare
+from mpibatch.stencil.choices import Topic
 from mpibatch.stencil.fused.choice import LEAST_BLOCK, FusionLayout, layout_of
 from mpibatch.stencil.fused.step_plan import Setting, step_plan
 from mpibatch.stencil.fused.stepper import Stepper
@@ -64,8 +66,8 @@ def iterate(
         How many, from 0.
     fuse : int or str, default "auto"
         Steps per exchange, at most: they are computed together, plane by plane, in the cache, and halos are as many
-        times wider. "auto" finds the best by timing the first hundred steps or so, once per kernel, shape and process,
-        and goes step by step if little is to be done.
+        times wider. "auto" finds the best by timing the first hundred steps or so, once per processor, kernel, shape
+        and ranks (later runs know it), and goes step by step if little is to be done.
     walls : str, list, tuple, dict or callable, default "reflect"
         As in the kernel's call, see `mpibatch.stencil.walls`.
     cval : float, default 0.0
@@ -136,6 +138,8 @@ def iterate(
     try:
         stepper.begin(fields, scalars)
         _run(stepper, grid, tuning, Choice(most, BUDGETS[0]), int(steps), (time, time_step))
+        if tuning and grid.rank == 0:
+            tuning.remember(_topic(kernel, fields, layout))
         stepper.end(results)
     finally:
         stepper.let_go()
@@ -152,11 +156,13 @@ def _run(
     stepper: Stepper, grid: Grid, tuning: Tuning | None, fixed: Choice, steps: int, times: tuple[float, float]
 ) -> None:
     done, tries = 0, tuning is not None
+    # A rank alone waits for nobody: what else runs on its core need not count.
+    now = clock.process_time if grid.size == 1 else clock.perf_counter
     while done < steps:
         trial = tuning.trial(steps - done) if tuning and tries else None
         tries = trial is not None
         choice = trial or (tuning.best() if tuning else fixed)
-        begin = clock.perf_counter()
+        begin = now()
         number = stepper.advance(choice, steps - done, times[0] + done * times[1])
         # A single step of a small problem is over before it can be timed.
         while trial and number + choice.steps <= min(LEAST_SAMPLE, steps - done):
@@ -164,7 +170,7 @@ def _run(
         if tuning:
             tuning.made += number
         if trial and tuning:
-            tuning.add(trial, grid.comm.allreduce((clock.perf_counter() - begin) / number, op=MPI.MAX))
+            tuning.add(trial, grid.comm.allreduce((now() - begin) / number, op=MPI.MAX))
         done += number
 
 
@@ -263,6 +269,16 @@ def _tuning(kernel: Kernel, fields: dict[str, Field], chains: tuple[Chain, ...],
             blocks = zip(layout.reach, layout.wide, shares, strict=True)
             limit = min([layout.limit, *(n // (r * LEAST_BLOCK) for r, wide, n in blocks if wide)])
         tuning = tunings[key] = Tuning(limit, max(chain.depth for chain in chains))
+        if grid.rank == 0 and limit > 1:
+            tuning.recall(_topic(kernel, fields, layout))
     # Ranks may have met before in other communicators, and measured other times there.
-    tuning.times, tuning.made = grid.comm.bcast((tuning.times, tuning.made))
+    tuning.times, tuning.made, tuning.settled = grid.comm.bcast((tuning.times, tuning.made, tuning.settled))
     return tuning
+
+
+def _topic(kernel: Kernel, fields: dict[str, Field], layout: FusionLayout | None) -> Topic:
+    """Return by what the choice for these fields is remembered. Local."""
+    grid, program = next(iter(fields.values())).grid, kernel.program
+    kinds = [(field.dtype.str, field.components) for field in fields.values()]
+    details = (program.ops, program.outputs, kinds, layout, grid.decomposition, kernel.threads, LEAST_BLOCK)
+    return Topic("fused steps, bytes of rings", f"{kernel.name} on {shape_text(grid.shape)}", repr(details))

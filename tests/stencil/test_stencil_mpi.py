@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,10 +11,13 @@ import pytest
 import mpibatch as mb
 from mpibatch.base.host import Caches
 from mpibatch.mpi import MPI
-from mpibatch.stencil import coordinate, index, stencil
+from mpibatch.stencil import choices, coordinate, index, stencil
 from mpibatch.stencil.call.state import state_of
 from mpibatch.stencil.compiled import strips
 from tests.support.oracles import padded
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.mpi
 SIZE = MPI.COMM_WORLD.size
@@ -382,7 +385,8 @@ def test_large_fields_begin_at_different_lines_of_their_pages() -> None:
     assert all(u.padded.flags.c_contiguous and u.owned.base is u.padded for u in fields)
 
 
-def test_overlap_is_chosen_by_all_ranks_alike_and_never_shows() -> None:
+def test_overlap_is_chosen_by_all_ranks_alike_and_never_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(choices, "_folder", lambda: tmp_path)
     whole = whole_of((23, 17))
     grid, kernel = mb.Grid(whole.shape), star.using(overlap="auto")
     u = scattered(whole, grid, 2)
@@ -394,5 +398,8 @@ def test_overlap_is_chosen_by_all_ranks_alike_and_never_shows() -> None:
     # On one rank there is nothing to try; on more, all have chosen.
     assert set(chosen) == ({None} if SIZE == 1 else {chosen[0]})
     assert SIZE == 1 or chosen[0] in (True, False)
+    again = mb.Grid(whole.shape)
+    assert_is(kernel(scattered(whole, again, 2), 0.2), expected)
+    assert SIZE == 1 or state_of(kernel).trials[again]._chosen is chosen[0]
     with pytest.raises(mb.UsageError, match="overlap='sometimes'"):
         star.using(overlap="sometimes")

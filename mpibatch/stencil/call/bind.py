@@ -10,11 +10,13 @@ import numpy as np
 
 from mpibatch.base import tally
 from mpibatch.base.errors import UsageError
+from mpibatch.base.units import shape_text
 from mpibatch.fields.field import Field, check_field
-from mpibatch.mpi import is_checking, same
+from mpibatch.mpi import MPI, is_checking, same
 from mpibatch.stencil.call.overlap import AUTO, Trials
 from mpibatch.stencil.call.plan import Plan, planned
 from mpibatch.stencil.call.state import state_of
+from mpibatch.stencil.choices import Topic
 from mpibatch.stencil.compiled.numba_run import looped
 from mpibatch.stencil.compiled.numpy_run import shifted
 from mpibatch.stencil.compiled.types import Array, Stored, Sweep, Typed
@@ -92,7 +94,10 @@ def _turn(kernel: Kernel, plan: Plan, grid: Grid) -> AbstractContextManager[bool
     known = state_of(kernel).trials
     trials = known.get(grid)
     if trials is None:
-        trials = known[grid] = Trials()
+        kinds = [(stored.array.dtype.str, stored.array.shape) for stored in plan.inputs]
+        details = repr((kernel.program.ops, kinds, grid.decomposition, kernel.threads, MPI.Get_library_version()))
+        topic = Topic("overlap of messages", f"{kernel.name} on {shape_text(grid.shape)}", details)
+        trials = known[grid] = Trials(grid.comm, topic)
     return trials.turn(grid.comm)
 
 

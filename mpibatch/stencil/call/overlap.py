@@ -1,7 +1,7 @@
 """Whether inner cells are computed while messages fly: found by timing both ways in the calls that are made anyway.
 
 Bits do not depend on it. All ranks make the same calls of a kernel on a grid, so all try the same way each time; the
-times of the slowest rank decide, agreed on once.
+times of the slowest rank decide, agreed on once. Rank 0 remembers the choice for later runs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from mpibatch.mpi import MPI
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mpibatch.stencil.choices import Topic
+
 __all__ = ["AUTO", "Trials"]
 
 AUTO = "auto"
@@ -28,10 +30,13 @@ CLEARLY = 0.97  # of the time of the plain way: a smaller gain may be luck
 class Trials:
     """The calls of one kernel on one grid."""
 
-    def __init__(self) -> None:
+    def __init__(self, comm: MPI.Intracomm, topic: Topic) -> None:
+        """Begin with what is remembered. Collective."""
+        self._topic = topic
         self._calls = 0
         self._best = [math.inf, math.inf]  # seconds of the plain way, and with overlap
-        self._chosen: bool | None = None
+        known = comm.bcast(topic.recall() if comm.rank == 0 else None)
+        self._chosen = known if isinstance(known, bool) else None
 
     @contextmanager
     def turn(self, comm: MPI.Intracomm) -> Iterator[bool]:
@@ -49,3 +54,5 @@ class Trials:
             slowest = np.empty(2)
             comm.Allreduce(np.array(self._best), slowest, op=MPI.MAX)
             self._chosen = bool(slowest[1] < CLEARLY * slowest[0])
+            if comm.rank == 0:
+                self._topic.remember(self._chosen, {"False": float(slowest[0]), "True": float(slowest[1])})

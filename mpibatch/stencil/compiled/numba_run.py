@@ -46,7 +46,7 @@ def looped(
     numbers += [geometry[key] for key in signature.geometry]
     # Inputs may share memory, whose edges are filled once.
     filled = {id(e): n for n, e in reversed(list(enumerate(edges))) if e and n in signature.read_off}
-    strips = _strips_of(typed, outputs, inputs)
+    strips = _strips_of(typed, outputs, inputs, threads)
     nothing = table_of([], EdgeJob)
 
     def arguments(ranges: tuple[int, ...]) -> list[Any]:
@@ -119,7 +119,7 @@ def loop_ranges(start: Sequence[int], stop: Sequence[int]) -> tuple[int, ...]:
     return (*k, *j, *i)
 
 
-def _strips_of(typed: Typed, outputs: Sequence[Stored], inputs: Sequence[Stored]) -> Strips | None:
+def _strips_of(typed: Typed, outputs: Sequence[Stored], inputs: Sequence[Stored], threads: int) -> Strips | None:
     """Return how rows of each plane are swept together; None on grids without planes."""
     if typed.ndim < 3:
         return None
@@ -127,8 +127,7 @@ def _strips_of(typed: Typed, outputs: Sequence[Stored], inputs: Sequence[Stored]
         len(planes) * array.dtype.itemsize * array.words * stored.array.shape[2]
         for planes, array, stored in zip(signature_of(typed).planes, typed.inputs, inputs, strict=True)
     )
-    planes, rows = outputs[0].array.shape[:2]
-    return strips_of(typed, row, rows, planes)
+    return strips_of(typed, row, outputs[0].array.shape[:3], threads)
 
 
 def _strips(ranges: tuple[int, ...], strip: int) -> Iterator[tuple[int, ...]]:

@@ -1,8 +1,8 @@
 """How many steps to fuse, and in tiles of what size: found by timing the steps that are computed anyway.
 
-Candidates are tried on the run's own steps, each as often as a sample needs, and the best stays for the process.
+Candidates are tried on the run's own steps, each as often as a sample needs, and the best stays, also for later runs.
 Bits do not depend on the choice, so nothing is computed twice. The times are those of the slowest rank, agreed on
-by all, and so every rank chooses alike.
+by all, and so every rank chooses alike; rank 0 reads and writes what is remembered.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mpibatch.base.host import caches
+from mpibatch.base.units import bytes_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from mpibatch.stencil.choices import Topic
 
 __all__ = ["BUDGETS", "LEAST_SAMPLE", "STEPS", "Choice", "Tuning", "candidates"]
 
@@ -30,6 +33,7 @@ SAMPLES = 3  # of which the first only warms up
 WORTHWHILE = 0.5
 CLEARLY = 1.1  # single steps stay unless fused ones are this much faster: among many, one is the fastest by luck
 WORSE = 1.15  # fusing more and more steps is given up when it is this much slower than the best
+CLOSE = 1.5  # so much slower than single steps, and fused ones may still win with rings of another size
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,6 +60,7 @@ class Tuning:
     least: int  # steps that fused sweeps have at least
     times: dict[Choice, list[float]] = field(default_factory=dict)
     made: int = 0  # steps so far, in all calls: as many may be expected to come
+    settled: Choice | None = None  # by a run before, or once nothing was left to try
 
     @property
     def most(self) -> int:
@@ -64,6 +69,8 @@ class Tuning:
 
     def best(self) -> Choice:
         """Return the fastest choice so far. Local."""
+        if self.settled is not None:
+            return self.settled
         known = {choice: min(times[1:]) for choice, times in self.times.items() if len(times) > 1}
         if not known:
             return SINGLE
@@ -84,25 +91,51 @@ class Tuning:
             return None
         return choice
 
+    def recall(self, topic: Topic) -> None:
+        """Take what was found before, if it is possible here. Local."""
+        known = topic.recall()
+        if isinstance(known, list) and len(known) == 2 and known[0] in self._steps and known[1] in BUDGETS:
+            self.settled = Choice(*known)
+
+    def remember(self, topic: Topic) -> None:
+        """Keep what was found, once nothing is left to try; others get it when they next ask. Local, on rank 0."""
+        if self.limit > 1 and self.settled is None and self._next() is None:
+            best = self.settled = self.best()
+            seconds = {f"{c.steps} steps in {bytes_text(c.budget)}": self._seconds(c) for c in sorted(self.times)}
+            topic.remember([best.steps, best.budget], seconds)
+
+    @property
+    def _steps(self) -> list[int]:
+        return [k for k in candidates(self.limit) if k == 1 or k >= self.least]
+
     def _seconds(self, choice: Choice) -> float:
         return min(self.times[choice][1:])
 
+    def _is_timed(self, choice: Choice) -> bool:
+        return len(self.times.get(choice, ())) >= SAMPLES
+
     def _next(self) -> Choice | None:
-        steps = [k for k in candidates(self.limit) if k == 1 or k >= self.least]
+        if self.settled is not None:
+            return None
         tried: list[float] = []
-        for k in steps:
+        for k in self._steps:
             choice = Choice(k, BUDGETS[0])
-            if len(self.times.get(choice, ())) < SAMPLES:
+            if not self._is_timed(choice):
                 return choice
             tried.append(self._seconds(choice))
             if _is_hopeless(tried):
                 break
-        best = self.best().steps
-        for budget in BUDGETS[1:] if best > 1 else ():
-            choice = Choice(best, budget)
-            if len(self.times.get(choice, ())) < SAMPLES:
-                return choice
-        return None
+        fused = [choice for choice in self.times if choice.steps > 1 and self._is_timed(choice)]
+        if not fused or min(map(self._seconds, fused)) > CLOSE * tried[0]:
+            return None
+        # Other rings, for the fused steps that were fastest in the first; and then a little more or less of them.
+        first = min((c for c in fused if c.budget == BUDGETS[0]), key=self._seconds)
+        best = min(fused, key=lambda choice: (self._seconds(choice), choice))
+        nearby = [Choice(first.steps, budget) for budget in BUDGETS[1:]]
+        if best.budget != BUDGETS[0]:
+            at = self._steps.index(best.steps)
+            nearby += [Choice(k, best.budget) for k in self._steps[max(1, at - 1) : at + 2]]
+        return next((choice for choice in nearby if not self._is_timed(choice)), None)
 
 
 def _is_hopeless(tried: Sequence[float]) -> bool:

@@ -118,7 +118,10 @@ def _touches(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, f
 
 
 def _triads(comm: MPI.Intracomm, node: MPI.Intracomm, most: int) -> dict[int, float]:
-    """Return GB/s of all ranks together by ranks on a node: every node that has so many works, the slowest counts."""
+    """Return GB/s of all ranks together by ranks on a node: every node that has so many works, the slowest counts.
+
+    24 bytes a number, as STREAM counts: 32 move, since a store first brings the line that it writes to.
+    """
     from mpibatch.tools.planning._loops.triad import triad
 
     preferred = max(TRIAD_BYTES, CACHES_WORTH * _cache_bytes())

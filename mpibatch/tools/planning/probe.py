@@ -19,6 +19,7 @@ from mpibatch.base.units import bytes_text
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, agreed, private
+from mpibatch.stencil.choices import forget_choices, known_choices
 from mpibatch.tools.planning import measurement
 from mpibatch.tools.planning.machine import WARMUP_STEPS, JobWork, Machine, StepLength, StepWork
 from mpibatch.tools.planning.measurement import alone
@@ -38,6 +39,7 @@ __all__ = ["ProbeRequest", "describe", "probe", "work_of"]
 UNTRIED = 64 << 20  # bytes of code and buffers of fused steps, where there were too few steps to try them
 LEAST_SHARE = 0.5  # of a step that is spent on cells, whatever messages and calls seem to take
 LONGEST_FIXED = 3.0  # seconds: what is beyond was compiling, which later runs are spared
+MOST_CHOICES = 12  # lines about what was found for kernels
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def probe(comm: MPI.Intracomm, jobs: Sequence[Job | SimulationJob], request: Pro
     with agreed(comm, f"probing {request.folder}"):
         if not os.access(request.folder, os.W_OK | os.X_OK):
             raise RunError(f"the folder {request.folder!r} is not there, or not writable; name another with --folder")
+    if request.anew:
+        forget_choices()
     machine, kept = _known(comm, request)
     if machine is None:
         machine = measurement.machine_of(comm, request.folder, request.name).with_work(kept)
@@ -253,4 +257,8 @@ def describe(machine: Machine, path: Path, ranks: int) -> list[str]:
             lines.append(
                 f"  {step.name:<24} {speeds} (ns a cell, by ranks), {1e6 * step.seconds_per_call:.3g} µs a step"
             )
+    choices = known_choices()
+    lines += [f"  {line}" for line in choices[:MOST_CHOICES]]
+    if len(choices) > MOST_CHOICES:
+        lines.append(f"  and {len(choices) - MOST_CHOICES} more choices of kernels; --anew has them timed again")
     return [*lines, f"written to {path}; next: mpibatch plan JOB.toml --ranks 1..1024"]

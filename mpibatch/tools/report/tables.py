@@ -246,7 +246,8 @@ def _kernels(m: Measures) -> Table:
     )  # fmt: skip
     columns = ("kernel", _first(m), "flop / byte", "GFlop/s", "ceiling", "of the ceiling", "triad, GB/s (ranks)")
     note = (
-        "Operations and bytes per cell are those of the kernel’s footprint, each value read and written once; the "
+        "Operations and bytes per cell are those of the kernel’s footprint, each value read and written once (the "
+        "lines that stores bring first are counted neither there nor in the triad); the "
         "ceiling is the measured triad × flop / byte (Williams, Waterman and Patterson, doi:10.1145/1498765.1498785), "
         "with the triad of as many ranks on a node, or the next fewer that was measured. Above 100 %: the cells were "
         "in a cache (small blocks, or fused time steps)."

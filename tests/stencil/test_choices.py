@@ -1,0 +1,72 @@
+"""What timing found: kept for the same processor, kernel and shape; damaged files and full disks cost nothing else."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mpibatch.stencil import choices
+from mpibatch.stencil.choices import Topic, forget_choices, known_choices
+from mpibatch.stencil.compiled.strips import Strips
+from mpibatch.stencil.fused.trials import BUDGETS, Choice, Tuning
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STRIPS = Topic("strips", "heat on 8 × 9 × 10", "f8")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(choices, "_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_choice_is_recalled_for_equal_things_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mpibatch")
+    assert STRIPS.recall() is None
+    STRIPS.remember(30, {"30 rows": 0.5, "60 rows": 1.0})
+    assert STRIPS.recall() == 30
+    assert "strips of heat on 8 × 9 × 10: 30, the fastest of 30 rows 0.5 s, 60 rows 1 s" in caplog.text
+    assert Topic("strips", STRIPS.subject, "f4").recall() is None
+    assert known_choices() == ["strips of heat on 8 × 9 × 10: 30"]
+    monkeypatch.setattr(choices, "_processor", lambda: ("another", [1, 2]))
+    assert STRIPS.recall() is None
+    assert known_choices() == []
+    forget_choices()
+    monkeypatch.undo()
+
+
+def test_what_is_damaged_or_impossible_is_timed_again(folder: Path) -> None:
+    STRIPS.remember(30, {})
+    assert Strips((100, 30), STRIPS).is_settled
+    assert not Strips((100, 60), STRIPS).is_settled
+    (path,) = folder.iterdir()
+    for text in ("{", "[3]", "{}", '{"choice": "30"}'):
+        path.write_text(text)
+        assert not Strips((100, 30), STRIPS).is_settled
+    for choice, found in (([4, BUDGETS[-1]], Choice(4, BUDGETS[-1])), ([5, BUDGETS[0]], None), ([4, 1], None)):
+        STRIPS.remember(choice, {})
+        tuning = Tuning(8, 1)
+        tuning.recall(STRIPS)
+        assert tuning.settled == found
+    STRIPS.remember([4, BUDGETS[0]], {})
+    narrow = Tuning(3, 1)
+    narrow.recall(STRIPS)
+    assert narrow.best().steps == 1
+
+
+def test_a_folder_that_cannot_be_written_and_one_that_is_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "MOST", 4)
+    for number in range(9):
+        Topic("strips", f"kernel {number}", "").remember(number, {})
+    assert 1 < len(list(folder.iterdir())) <= 4
+    assert Topic("strips", "kernel 8", "").recall() == 8
+    monkeypatch.setattr(choices, "_folder", lambda: folder / "file" / "below")
+    (folder / "file").write_text("")
+    STRIPS.remember(30, {})
+    assert STRIPS.recall() is None

@@ -72,7 +72,7 @@ class Scratch:
         self._put(f"{name}.set", head, sample.spectrum, sample.values)
 
     def sample(self, name: str) -> Sample | None:
-        """Return a set, whose values are read when they are looked at; None if it is not there, or not as it was written."""
+        """Return a set, whose values are read when they are looked at; None if it is not there, or damaged."""
         words = self._words(f"{name}.set")
         if words is None or words.size < HEAD + BINS or words[0] != MARK or words.size != HEAD + BINS + words[SIZE]:
             return None
@@ -85,7 +85,7 @@ class Scratch:
         self._put(f"{name}.shared", shared)
 
     def shared(self, name: str, shape: tuple[int, int]) -> Ints | None:
-        """Return what the pairs of a block share; None if it is not there, or not as it was written."""
+        """Return what the pairs of a block share; None if it is not there, or damaged."""
         words = self._words(f"{name}.shared")
         return None if words is None or words.size != shape[0] * shape[1] else words.reshape(shape)
 

@@ -74,6 +74,6 @@ def run(p: Parameters, simulation: mb.Simulation) -> dict[str, mb.Field]:
         pack=lambda state: state | (averages.sums if averages else {}),
     ):
         flow.step(state, now)
-        if averages and now.time >= p.average_from:
+        if averages and p.average_from is not None and now.time >= p.average_from:
             averages.add(tuple(state.values()), now.dt)
     return state

@@ -68,7 +68,7 @@ class Basins:
         inner = tuple(slice(low, n - high) for n, (low, high) in zip(self._levels.padded.shape, reach, strict=True))
         state = self._state[:size].reshape(self._levels.padded.shape)[inner if seeds.size else (slice(0, 0),)]
         if seeds.size:
-            state[...] = OPEN if allowed is True else np.where(allowed, OPEN, CLOSED)
+            np.copyto(state, np.uint8(OPEN), where=allowed)
         is_marker = seeds != 0
         if seeds.size:
             state[is_marker] = REACHED

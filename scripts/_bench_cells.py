@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import resource
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from _bench_runs import COMM, kept, report, timings  # type: ignore[import-not-f
 import mpibatch as mb
 from mpibatch.apps.cells.segmentation import Settings, segmented
 from mpibatch.apps.cells.tables import measured
+from mpibatch.job.execution.account import peak_memory
+from mpibatch.mpi import MPI
+from mpibatch.tools.planning.measurement import restart_peak
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,11 +87,7 @@ def compare(case: str, pixels: int, calls: dict[str, Callable[[], int]], rounds:
         calls.pop(peer)
     timed, cells = kept(calls)
     times = timings(timed, rounds)
-    more = {}
-    if COMM.size > 1:  # of one rank this would tell of the peer's memory, too
-        memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        more["memory_over_block"] = round(memory / (2 * pixels / COMM.size), 1)
-    report(case, times, missing, pixels=pixels, cells=cells, **more)
+    report(case, times, missing, pixels=pixels, cells=cells)
 
 
 def run(*, quick: bool) -> None:
@@ -117,4 +116,25 @@ def run_table(*, quick: bool) -> None:
     compare("cells-table", image.size, calls, rounds, "dask-image")
 
 
-CELLS: dict[str, Any] = {"cells": run, "cells-table": run_table}
+def run_memory(*, quick: bool) -> None:
+    """Tell what a rank takes at most, in all and beyond what it had, over the bytes of its block. Collective."""
+    side = 2048 if quick else 8192
+    for n in (1024, side):  # the first, so that nothing is compiled in the second
+        slide = mb.Grid((n, n)).empty("u2")
+        tile, (top, left), (bottom, right) = mosaic(2048), slide.box.start, slide.box.stop
+        for row, out in zip(range(top, bottom), slide.owned, strict=True):
+            out[...] = tile[row % 2048][np.arange(left, right) % 2048]
+        del tile
+        restart_peak()
+        before = peak_memory()
+        cells = measured(segmented(slide, SETTINGS)[0], slide, SHAPE).rows
+        most = [
+            COMM.allreduce(size / slide.owned.nbytes, op=MPI.MAX) for size in (peak_memory(), peak_memory() - before)
+        ]
+    if COMM.rank == 0:
+        line = {"case": "cells-memory", "ranks": COMM.size, "pixels": side * side, "cells": cells}
+        line |= {"memory_over_block": round(most[0], 1), "added_over_block": round(most[1], 1)}
+        print(json.dumps(line), flush=True)
+
+
+CELLS: dict[str, Any] = {"cells": run, "cells-memory": run_memory, "cells-table": run_table}

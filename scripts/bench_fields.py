@@ -13,7 +13,7 @@
   mpiexec against one rank.
 - catalog: background, detection, deblending and photometry of a mosaic, against sep and photutils.
 - cells: from a mosaic of nuclei to their table, against a script with scipy and scikit-image; cells-table: labels and
-  their table alone, against dask-image on one thread.
+  their table alone, against dask-image on one thread. cells-memory: no times, but what a rank takes, over its block.
 - tomo-fbp, tomo-job: back-projection against scikit-image's iradon; and a scan's way from file to table, against a
   script of SciPy, scikit-image and joblib on as many cores as there are ranks.
 

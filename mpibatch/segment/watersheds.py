@@ -90,7 +90,8 @@ def watershed(
     often as the longest way crosses from one rank to another, with one exchange of faces each time, which only goes
     on where a level or layer became less. Labels then come along the ways in rounds by the logarithm of that.
     Memory: the block with its halo, twice in the image's dtype (in 4 bytes at least for integers but bool and uint8, in
-    8 for uint32), once in that of the labels, and 9 bytes per cell (13 from 2**29 cells on).
+    8 for uint32), and 9 bytes per cell (13 from 2**29 cells on). All but 5 (9) of these are gone before the labels
+    take their place, twice. An image of f4 or f8 whose halo is as wide as neighbors are away is not copied.
     On a periodic axis water flows around. Method: doi:10.1016/0165-1684(90)90127-K.
 
     Examples
@@ -113,7 +114,9 @@ def watershed(
             raise UsageError(
                 f"{NAME}: markers are of {markers.dtype}; give whole numbers, such as mpibatch.label(markers)[0]"
             )
-    allowed: Any = True if mask is None else mask.owned != 0
+    allowed: Any = True
+    if mask is not None:
+        allowed = mask.owned if mask.dtype == np.bool_ else mask.owned != 0
     about = "minima" if markers is None else markers.dtype if isinstance(markers, Field) else repr(markers)
     with agreed(image.grid.comm, f"{NAME} over {near.steps.tolist()} from {about}, {mask is None}, {return_ties}"):
         _check_cells(image, allowed, markers if isinstance(markers, Field) else None)

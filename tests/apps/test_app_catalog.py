@@ -107,6 +107,19 @@ def test_sources_are_those_of_sep(sep, cluster, kernel, contrast, threshold, are
     np.testing.assert_allclose(table["ywin"][known][stays], ywin[stays], atol=0.01)
 
 
+def test_cleaning_is_that_of_sep(sep, cluster):
+    array = frame_of(cluster)
+    background = sep.Background(array)
+    theirs, segments = sep.extract(
+        array - background.back(), 3.0, err=background.globalrms, minarea=4, filter_kernel=USUAL, deblend_cont=1.0,
+        clean=True, clean_param=1.0, segmentation_map=True,
+    )  # fmt: skip
+    every, ours = (catalogued(array, contrast=1.0, threshold=3.0, area=4, clean=power) for power in (0.0, 1.0))
+    assert ours.table.rows == len(theirs) < 0.8 * every.table.rows
+    np.testing.assert_array_equal(ours.segments.owned > 0, segments > 0)
+    assert set(np.unique(ours.segments.owned)) == {0, *ours.table.gather()["number"]}
+
+
 def test_without_deblending_sources_are_the_labels_of_scipy():
     ndimage = pytest.importorskip("scipy.ndimage")
     array = simulated((120, 140), 30)

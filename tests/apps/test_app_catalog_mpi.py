@@ -19,8 +19,8 @@ pytestmark = pytest.mark.mpi
 
 CASES = {
     "usual": ((150, 170), 40, Settings(mesh=32, apertures=(2.0, 30.0), gain=2.0)),
-    "local": ((131, 64), 20, Settings(mesh=16, noise="local", kernel="gauss:2.5", contrast=0.0)),
-    "merged": ((90, 97), 60, Settings(mesh=8, threshold=0.4, kernel="none", contrast=1e-4, area=1)),
+    "local": ((131, 64), 20, Settings(mesh=16, noise="local", kernel="gauss:2.5", contrast=0.0, clean=2.0)),
+    "merged": ((90, 97), 60, Settings(mesh=8, threshold=0.4, kernel="none", contrast=1e-4, area=1, clean=1.0)),
     "one node": ((40, 50), 5, Settings(mesh=64, window=1, contrast=1.0)),
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
+from mpibatch.apps import dns
 from mpibatch.apps.dns import Parameters
 from mpibatch.apps.dns.waves import tollmien_schlichting
 from mpibatch.io import describe, digest
@@ -52,7 +53,8 @@ WAVES: dict[str, Case] = {
 NOISE = CHANNEL | {"viscosity": 0.01, "disturbance": "noise", "amplitude": 0.2}
 CHANNELS: dict[str, Case] = {
     "wave": (CHANNEL | {"shape": [12, 8]}, {"steps": 5}),
-    "still": (CHANNEL | {"shape": [16, 8], "amplitude": 0.0, "viscosity": 0.01}, {"until": 5.0}),
+    "still": (CHANNEL | {"shape": [16, 8], "amplitude": 0.0, "viscosity": 0.01, "average_from": 4.0}, {"until": 5.0}),
+    "shear": (NOISE | {"shape": [12, 8], "dt": 0.002, "average_from": 0.0}, {"steps": 50}),
     "noise": (NOISE | {"shape": [12, 8], "stretching": 0.0, "keep": "flow"}, {"steps": 10}),
 }
 
@@ -134,10 +136,54 @@ def test_channels(launch: Launch, tmp_path: Path) -> None:
     middles = (middles[1:] + middles[:-1]) / 2
     assert np.abs(velocity[0, :, 0] - (1 - middles**2)).max() < 0.02
     assert rows(folders[0], "still")["friction_velocity"][-1] == pytest.approx(math.sqrt(2 * 0.01), rel=1e-13)
+    # The total stress of a steady flow is a line; of another it is what else makes the mean velocity faster.
+    for name, viscosity, most in (("still", 0.01, 1e-15), ("shear", 0.01, 2e-4)):
+        with h5py.File(folders[0] / f"{name}.h5") as file:
+            stress, faces = file["average_stress"][-1], file["average_stress"].attrs["faces_y"]
+            mean, flux = file["mean_velocity_x"][...], file["average_flux"][-1]
+            change = (mean[-1] - mean[0]) / rows(folders[0], name)["time"][-1]
+            if name == "shear":
+                assert np.abs(flux).max() > 1e-3
+                assert np.abs(file["average_velocity_x"][-1] - mean[0]).max() > 1e-3
+            assert np.isnan(file["average_flux"][0]).all()
+        gained = change[:-1] - np.diff(stress) / np.diff(faces)[:-1]
+        np.testing.assert_allclose(gained, 2 * viscosity, atol=most)
+        assert flux[0] == 0
     with h5py.File(folders[0] / "noise.h5") as file:
         np.testing.assert_allclose(file["rms_velocity_y"], np.std(file["velocity_y"], axis=2), atol=1e-15)
     bulk = rows(folders[0], "noise")["bulk_velocity"]
     assert bulk[-1] == pytest.approx(bulk[0], rel=1e-14)
+
+
+def test_averages_go_on_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Parameters(problem="channel", shape=(12, 8), viscosity=0.01, amplitude=0.2, disturbance="noise",
+                       stretching=2.0, dt=0.002, average_from=0.004)  # fmt: skip
+    step = dns.Flow.step
+
+    def run(name: str, *, resume: bool = False) -> Any:
+        with (
+            mb.Checkpoints(tmp_path / f"{name}.checkpoints", every_steps=3) as checkpoints,
+            mb.Simulation(
+                steps=8, output=str(tmp_path / f"{name}.h5"), checkpoints=checkpoints, resume=resume
+            ) as simulation,
+        ):
+            dns.run(given, simulation)
+        with h5py.File(tmp_path / f"{name}.h5") as file:
+            return {key: file[key][-1] for key in ("average_stress", "average_rms_velocity_x")}
+
+    def broken(self: dns.Flow, state: Any, now: Any) -> None:
+        if now.step == 5:
+            raise mb.RunError("the power is off")
+        step(self, state, now)
+
+    whole = run("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(dns.Flow, "step", broken)
+        with pytest.raises(mb.RunError, match="power"):
+            run("parts")
+    for key, values in run("parts", resume=True).items():
+        assert np.isfinite(values).all()
+        np.testing.assert_array_equal(values, whole[key])
 
 
 @pytest.mark.slow
@@ -219,6 +265,7 @@ def test_the_wave_is_that_of_theory() -> None:
         ({"problem": "channel", "viscosity": 0.0}, "above 0"),
         ({"power": 1.0}, "means nothing"),
         ({"problem": "channel", "shells": 3}, "means nothing"),
+        ({"average_from": 0.0}, "means nothing"),
         ({"problem": "turbulence", "stretching": 1.0}, "means nothing"),
     ],
 )

@@ -56,7 +56,7 @@ def test_the_same_bytes_as_on_one_rank(genomes):
 
 
 def test_a_run_goes_on_from_what_is_there(genomes, monkeypatch):
-    """Some files are lost, some are cut short; and a run that failed halfway left the rest."""
+    """Some files are lost, cut short, or changed in one bit; and a run that failed halfway left the rest."""
     words = "compare *.fa {} --k 21 --scaled 1 --journal {work}"
     count, calls = comparison.count_shared, []
 
@@ -80,6 +80,10 @@ def test_a_run_goes_on_from_what_is_there(genomes, monkeypatch):
                 file.unlink()
             for file in files[1::3]:
                 file.write_bytes(file.read_bytes()[:-8])
+            for file in files[2::3]:
+                data = bytearray(file.read_bytes())
+                data[len(data) // 2] ^= 4
+                file.write_bytes(data)
     COMM.Barrier()
     made = []
 
@@ -89,5 +93,5 @@ def test_a_run_goes_on_from_what_is_there(genomes, monkeypatch):
 
     monkeypatch.setattr(comparison, "take", noted)
     assert ran(COMM, words, "second.h5", "work") == 0
-    assert COMM.allreduce(len(made)) == 3 + 2
+    assert COMM.allreduce(len(made)) == 7
     assert Path("first.h5").read_bytes() == Path("second.h5").read_bytes()

@@ -272,3 +272,37 @@ def test_a_bad_scan_is_one_message_on_all_ranks(launch, tmp_path):
     assert done.stderr.count("error: ") == 1
     assert "projection 11 of the scan" in done.stderr
     assert not list(tmp_path.glob("out*"))
+
+
+KILLED = """
+import os, signal, sys
+import mpibatch as mb
+from mpibatch.apps.tomo.__main__ import main
+save = mb.Checkpoints.save
+def saved(self, step, *args):
+    save(self, step, *args)
+    if step == 5:  # some slices are there, and some are not
+        os.kill(os.getpid(), signal.SIGKILL)
+mb.Checkpoints.save = saved
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_goes_on_with_other_ranks(launch, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    dxchange(Path("scan.h5"))
+    words = "reconstruct scan.h5 {} --center 7 --stripes 0 --smooth 0 --quiet"
+    assert main(words.format("whole.h5").split()) == 0
+    words = f"{words.format('out.h5')} --checkpoints work --every 1e-9"
+    assert launch(2, "-c", KILLED, *words.split()).returncode != 0
+    (left,) = Path("work").glob("*.h5")
+    assert not Path("out.h5").exists()
+    assert main([*words.split(), "--center", "6"]) == 2
+    assert "center was" in capsys.readouterr().err
+    made = []
+    iradon = mb.projections.iradon
+    monkeypatch.setattr(mb.projections, "iradon", lambda u, *a, **k: made.append(u.shape[0]) or iradon(u, *a, **k))
+    assert main(words.split()) == 0
+    assert sum(made) == 2  # slices 4 and 5 of 6
+    assert Path("out.h5").read_bytes() == Path("whole.h5").read_bytes()
+    assert not left.exists()

@@ -19,10 +19,11 @@ from mpibatch.job import parse, run
 from mpibatch.job.file.schema import Step
 from mpibatch.job.file.stream import lasting_text
 from mpibatch.job.passes.memory import check_chunks, height_of, rank_bytes
+from mpibatch.job.passes.outlook import outlooks
 from mpibatch.job.passes.schedule import passes_of
 from mpibatch.job.passes.traits import ROWS, Trait, against, period_of, traits_of
 from mpibatch.job.plan import plan
-from mpibatch.job.rehearsal import Rehearsed, Values
+from mpibatch.job.rehearsal import Rehearsed, Values, rehearse
 from mpibatch.job.slabs import stream
 from mpibatch.job.slabs.ahead import Places, places_of, write_behind
 from mpibatch.job.slabs.between import Between
@@ -193,6 +194,8 @@ def test_thick_chunks_need_memory() -> None:
     job = parse(thick)
     with pytest.raises(UsageError, match="thinner chunks"):
         stream._planned(job, private(MPI.COMM_SELF), values)
+    with pytest.raises(UsageError, match="thinner chunks"):  # what plans and --dry-run tell, too
+        outlooks(job, rehearse(job.steps, values), values, 1)
 
 
 def test_a_signal_that_comes_too_late_is_not_lost(folder: Path) -> None:

@@ -77,6 +77,7 @@ def _add_settings(to: argparse.ArgumentParser) -> None:
         "area": "pixels of an object, at least, before it is taken apart",
         "deblend-steps": "thresholds at which objects are taken apart",
         "contrast": "share of an object's flux that a source in it has at least; 1: none is taken apart",
+        "clean": "power with which wings fall, in which fainter sources are dropped, as 1; 0: none is",
         "gain": "electrons per unit of the frame, for errors; 0: not known",
     }
     group = add_settings(to, Settings(), words)

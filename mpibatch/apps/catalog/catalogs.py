@@ -19,6 +19,8 @@ from mpibatch.mpi import agreed
 from mpibatch.mpi.routes import forward
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mpibatch.fields.field import Field
 
 __all__ = ["Catalog", "Settings", "make_catalog"]
@@ -39,29 +41,31 @@ class Settings:
     area: int = 5  # pixels of an object, at least, before it is taken apart
     deblend_steps: int = 32
     contrast: float = 0.005
+    clean: float = 0.0  # the power with which the wings of sources fall, in which others are none; 0: all are kept
     apertures: tuple[float, ...] = (3.0, 5.0)
     gain: float = 0.0  # electrons per unit; 0: none is known, and errors are without the sources' own
 
     def __post_init__(self) -> None:
+        for name, value, is_right, words in self._checks():
+            if not is_right:
+                raise mb.UsageError(f"--{name} {value} {words}")
+
+    def _checks(self) -> Iterator[tuple[str, Any, bool, str]]:
         whole = {"mesh": self.mesh, "window": self.window, "area": self.area, "deblend-steps": self.deblend_steps}
         for name, value in whole.items():
-            if value < 1:
-                raise mb.UsageError(f"--{name} {value} is not valid; give a whole number, 1 or more")
-        if not self.window % 2:
-            raise mb.UsageError(f"--window {self.window} has no node in its middle; give an odd number")
-        if self.noise not in ("global", "local"):
-            raise mb.UsageError(f"--noise {self.noise} is unknown; give global or local")
-        if not 0 < self.threshold < math.inf:
-            raise mb.UsageError(
-                f"--threshold {self.threshold} would take the background for sources; give a number above 0, as 1.5"
-            )
-        if not 0 <= self.contrast <= 1:
-            raise mb.UsageError(f"--contrast {self.contrast} is no share of a flux; give 0 to 1 (1: no deblending)")
+            yield name, value, value >= 1, "is not valid; give a whole number, 1 or more"
+        yield "window", self.window, self.window % 2 == 1, "has no node in its middle; give an odd number"
+        yield "noise", self.noise, self.noise in ("global", "local"), "is unknown; give global or local"
+        words = "would take the background for sources; give a number above 0, as 1.5"
+        yield "threshold", self.threshold, 0 < self.threshold < math.inf, words
+        words = "is no share of a flux; give 0 to 1 (1: no deblending)"
+        yield "contrast", self.contrast, 0 <= self.contrast <= 1, words
+        words = "is no power with which wings fall; give 0.1 to 10, as 1, or 0 to keep all sources"
+        yield "clean", self.clean, self.clean == 0 or 0.1 <= self.clean <= 10, words
         for radius in self.apertures:
-            if not 0 < radius < math.inf:
-                raise mb.UsageError(f"--apertures {radius} is no radius; give numbers of pixels above 0")
-        if not 0 <= self.gain < math.inf:
-            raise mb.UsageError(f"--gain {self.gain} is not valid; give electrons per unit, or 0 if it is not known")
+            yield "apertures", radius, 0 < radius < math.inf, "is no radius; give numbers of pixels above 0"
+        words = "is not valid; give electrons per unit, or 0 if it is not known"
+        yield "gain", self.gain, 0 <= self.gain < math.inf, words
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,9 @@ def make_catalog(frame: Field, settings: Settings) -> Catalog:
             "taken, not one whose background was set to a constant"
         )
     detection = detect(background.frame, background, kernel, settings.threshold, is_local=settings.noise == "local")
-    sources, segments = extract(detection, settings.area, settings.deblend_steps, settings.contrast, settings.gain)
+    sources, segments = extract(
+        detection, settings.area, settings.deblend_steps, settings.contrast, settings.gain, settings.clean
+    )
     return Catalog(background, detection.value, segments, _table(detection, sources, background, settings))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.apps.catalog._loops import branches, shapes
+from mpibatch.apps.catalog.cleaning import are_sources, profiles
 from mpibatch.apps.catalog.members import Members, collect
 from mpibatch.measure._components.numbering import numbers
 from mpibatch.measure._engine.places import local_places, owners
@@ -25,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
 WHOLE = ("first", "npix", "top", "flag")
-FIGURES = ("x", "y", "a", "b", "theta", "xx", "yy", "xy", "flux", "fluxerr", "peak")
+FIGURES = ("x", "y", "a", "b", "theta", "xx", "yy", "xy", "flux", "fluxerr", "peak", "light")
 BLENDED = 1
 
 
@@ -54,8 +55,10 @@ class Sources:
         return self.figures[:, FIGURES.index(name)]
 
 
-def extract(detection: Detection, area: int, steps: int, contrast: float, gain: float) -> tuple[Sources, Field]:
-    """Return the sources, and a map of their numbers. Collective."""
+def extract(
+    detection: Detection, area: int, steps: int, contrast: float, gain: float, clean: float = 0.0
+) -> tuple[Sources, Field]:
+    """Return the sources, and a map of their numbers. Collective. `clean`: the wings' power; 0: all are kept."""
     grid = detection.labels.grid
     members = collect(detection)
     signal, value, noise = members.pixels
@@ -71,21 +74,30 @@ def extract(detection: Detection, area: int, steps: int, contrast: float, gain: 
     parent = np.searchsorted(members.ends, order[ends[:-1]], side="right")
     whole[np.bincount(parent, minlength=1)[parent] > 1, 3] |= BLENDED
     first = whole[:, 0].copy()
-    sources = _numbered(grid, whole, figures)
+    if clean:
+        is_local = not isinstance(detection.noise, float)
+        height = value[order] / noise[order] if is_local else value[order]
+        profile = profiles(ends, signal[order], height, figures, detection.threshold, area, clean)
+        figures = np.column_stack([figures, profile])
+    sources = _numbered(grid, whole, figures, clean)
     _paint(detection.labels, members, order, ends, first, sources)
     return sources, detection.labels
 
 
-def _numbered(grid: Grid, whole: Ints, figures: Values) -> Sources:
-    """Bring each source to the rank of its first pixel, and number them. Collective."""
+def _numbered(grid: Grid, whole: Ints, figures: Values, clean: float) -> Sources:
+    """Bring each source to the rank of its first pixel, clean the list, and number what is left. Collective."""
     rows = np.column_stack([whole, figures.view(np.int64)])
     rows = forward(grid.comm, owners(grid.decomposition, whole[:, 0]), rows)
     place = local_places(grid.shape, grid.box, rows[:, 0])
     order = np.argsort(place)
-    rows = rows[order]
-    number, count = numbers(grid, place[order], np.ones(len(rows), np.bool_))
-    split = len(WHOLE)
-    return Sources(number, rows[:, :split].copy(), rows[:, split:].copy().view(np.float64), count)
+    rows, split = rows[order], len(WHOLE)
+    whole, figures = rows[:, :split].copy(), rows[:, split:].copy().view(np.float64)
+    kept = np.ones(len(rows), np.bool_)
+    if clean:
+        known = [figures[:, FIGURES.index(name)] for name in ("light", "x", "y", "a", "xx", "yy", "xy")]
+        kept = are_sources(grid, whole[:, 0], np.column_stack([*known, figures[:, len(FIGURES) :]]), clean)
+    number, count = numbers(grid, place[order], kept)
+    return Sources(number[kept], whole[kept], figures[kept], count)
 
 
 def _paint(labels: Field, members: Members, order: Ints, ends: Ints, first: Ints, sources: Sources) -> None:
@@ -95,7 +107,11 @@ def _paint(labels: Field, members: Members, order: Ints, ends: Ints, first: Ints
     known = sources.whole[:, 0]
 
     def answer(keys: Ints) -> Ints:
-        return sources.number[np.searchsorted(known, keys)][:, None]
+        slots = np.searchsorted(known, keys)
+        is_kept = np.isin(keys, known)
+        result = np.zeros((len(keys), 1), np.int64)
+        result[is_kept, 0] = sources.number[slots[is_kept]]
+        return result
 
     number = ask(grid.comm, owners(grid.decomposition, first), first, answer)[:, 0]
     named = np.zeros(members.places.size, np.int64)

@@ -115,14 +115,18 @@ def _split(mask: Field, settings: Settings) -> Field:
     middles = segment.peak_local_max(depth, settings.distance, exclude_border=False, indices=False)
     middles.owned[...] &= mask.owned
     markers, count = mb.label(middles)
-    np.negative(depth.owned, out=depth.owned)
-    labels: Field = segment.watershed(depth, markers, mask=mask)
-    del depth, markers
+    del middles
+    height = depth.like(halo=1)  # as wide as the flood's, which then makes no copy
+    np.negative(depth.owned, out=height.owned)
+    del depth
+    labels: Field = segment.watershed(height, markers, mask=mask)
+    del height, markers
     # A small object beside a larger one has no peak of its own. Nothing flows into it, and it must not be lost.
-    np.equal(labels.owned, 0, out=middles.owned)
-    middles.owned[...] &= mask.owned
-    if mb.any(middles):
-        others, _ = mb.label(middles)
+    rest = mask.like()
+    np.equal(labels.owned, 0, out=rest.owned)
+    rest.owned[...] &= mask.owned
+    if mb.any(rest):
+        others, _ = mb.label(rest)
         with agreed(mask.grid.comm, "numbering cells"):
             np.add(labels.owned, others.owned + count, out=labels.owned, where=others.owned > 0)
     return labels

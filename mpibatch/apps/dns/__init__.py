@@ -24,16 +24,21 @@ noise. At ν = 1/10000 and length 2π the wave's energy grows as exp(0.00747934 
 doi:10.1017/S0022112071002842), at 1/7500 as exp(0.0044700 t).
 
 Written are velocities on their faces, pressure, and Q = ∇²p / 2 (J. C. R. Hunt, A. A. Wray and P. Moin 1988): above 0
-where the flow turns faster than it is sheared; of channels also means and rms values of planes along the walls. Rows
-are means over the volume: the energy ½ uₐ² of each component, the energy lost to friction, the largest |∇·u|, and for
-the first `shells` wave numbers the energy in each; of channels the mean velocity and the friction velocity.
+where the flow turns faster than it is sheared; of channels also means and rms values of planes along the walls, and
+from the time `average_from` on those over all steps and planes, with the flux of u across y and the total stress
+ν ∂u/∂y − u v on the lower faces, which is a straight line in a flow that is steady on average (J. Kim, P. Moin and R.
+Moser 1987, doi:10.1017/S0022112087000892). Rows are means over the volume: the energy ½ uₐ² of each component, the
+energy lost to friction, the largest |∇·u|, and for the first `shells` wave numbers the energy in each; of channels the
+mean velocity and the friction velocity.
 
-In dependency order: ``parameters``, ``kernels``, ``flows`` (the step), ``waves``, ``beginnings``, ``rows``.
+In dependency order: ``parameters``, ``kernels``, ``flows`` (the step), ``averages``, ``waves``, ``beginnings``,
+``rows``.
 """
 
 from __future__ import annotations
 
 import mpibatch as mb
+from mpibatch.apps.dns.averages import Averages
 from mpibatch.apps.dns.beginnings import beginning
 from mpibatch.apps.dns.flows import Flow
 from mpibatch.apps.dns.parameters import Parameters
@@ -55,6 +60,7 @@ def run(p: Parameters, simulation: mb.Simulation) -> dict[str, mb.Field]:
     flow = Flow(p, grid)
     state = beginning(p, flow)
     flow.keep(state)
+    averages = None if p.average_from is None else Averages(flow, tuple(state.values()))
 
     def longest(state: dict[str, mb.Field]) -> float:
         return p.dt or p.courant * flow.longest(state)
@@ -62,9 +68,12 @@ def run(p: Parameters, simulation: mb.Simulation) -> dict[str, mb.Field]:
     for now in simulation.steps(
         state,
         dt=longest,
-        output=flow.output,
+        output=lambda state: flow.output(state) | (averages.output() if averages else {}),
         diagnostics=lambda state: row(p, flow, state, simulation.time),
-        attrs=flow.attributes(),
+        attrs=flow.attributes() | (averages.attributes() if averages else {}),
+        pack=lambda state: state | (averages.sums if averages else {}),
     ):
         flow.step(state, now)
+        if averages and p.average_from is not None and now.time >= p.average_from:
+            averages.add(tuple(state.values()), now.dt)
     return state

@@ -148,6 +148,7 @@ class Kernels:
     corrected: mb.Kernel
     energies: mb.Kernel
     rates: mb.Kernel
+    flux: mb.Kernel  # of the velocity along x across the lower faces along y
 
 
 @functools.cache
@@ -179,7 +180,11 @@ def plane(*, walled: bool) -> Kernels:
     def rates_of(v, u, width, ry, rx, nu):
         return rates((v, u), width, (ry, rx), walled, nu)
 
-    return Kernels(stage_of, divergence_of, corrected_of, energies_of, rates_of)
+    @mb.stencil
+    def flux_of(v, u):
+        return flux((v, u), 1, 0, 0, 0.0, walled)
+
+    return Kernels(stage_of, divergence_of, corrected_of, energies_of, rates_of, flux_of)
 
 
 def space(*, walled: bool) -> Kernels:
@@ -205,4 +210,8 @@ def space(*, walled: bool) -> Kernels:
     def rates_of(w, v, u, width, rz, ry, rx, nu):
         return rates((w, v, u), width, (rz, ry, rx), walled, nu)
 
-    return Kernels(stage_of, divergence_of, corrected_of, energies_of, rates_of)
+    @mb.stencil
+    def flux_of(w, v, u):
+        return flux((w, v, u), 2, 1, 0, 0.0, walled)
+
+    return Kernels(stage_of, divergence_of, corrected_of, energies_of, rates_of, flux_of)

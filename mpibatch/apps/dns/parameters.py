@@ -29,6 +29,7 @@ class Parameters:
     disturbance: Literal["wave", "noise"] = "wave"  # of a channel's flow
     amplitude: NotNegative = 1e-3  # largest velocity along x of a wave, rms of noise
     keep: Literal["gradient", "flow"] = "gradient"  # what is constant in a channel
+    average_from: NotNegative | None = None  # time from which a channel's profiles are averaged
     random: Annotated[int, Range(least=0)] = 1  # another number, other eddies
     start: str | None = None  # an HDF5 file with velocity_x, velocity_y, ... on their faces, instead
     shells: Annotated[int, Range(least=0)] = 0  # of wave numbers, whose energies are in the rows
@@ -58,6 +59,8 @@ class Parameters:
                 raise mb.UsageError(
                     f'{name} = {getattr(self, name):g} means nothing in problem = "{self.problem}"; leave it out'
                 )
+        if self.average_from is not None and not self.is_walled:
+            raise mb.UsageError(f'average_from means nothing in problem = "{self.problem}"; leave it out')
 
     @property
     def is_walled(self) -> bool:

@@ -1,7 +1,8 @@
 """Files of sets, and of blocks of pairs, from which another run, on other ranks, goes on.
 
 Each is complete or absent. Its name tells what it was made from, so that nothing has to be noted elsewhere: a genome
-that has changed, or other settings, make another name.
+that has changed, or other settings, make another name. Its first word is a digest of its name and of all others: what
+a disk has changed, or somebody, is made anew.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,15 @@ import mpibatch as mb
 from mpibatch.apps.kmers.samples import BINS, Sample
 from mpibatch.base.errors import reason_of
 from mpibatch.base.files import replacing
+from mpibatch.base.log import logger
+from mpibatch.io.seal.digests import of_words
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["Scratch", "name_of", "opened"]
 
 Ints = npt.NDArray[np.int64]
 
-FORMAT = "mpibatch kmers 1"
+FORMAT = "mpibatch kmers 2"
 MARK = 0x6B6D657273000001  # of a set's file; behind it:
 HEAD = 6
 SIZE, BASES, RECORDS, TOTAL, MOST = range(1, HEAD)
@@ -61,6 +64,7 @@ class Scratch:
 
     def __init__(self, folder: Path, *, is_kept: bool) -> None:
         self.folder, self._is_kept = folder, is_kept
+        self._checked: set[str] = set()  # files that this rank has read in full
 
     def put_sample(self, name: str, sample: Sample) -> None:
         """Write a set."""
@@ -68,7 +72,7 @@ class Scratch:
         self._put(f"{name}.set", head, sample.spectrum, sample.values)
 
     def sample(self, name: str) -> Sample | None:
-        """Return a set, whose values are read when they are looked at; None if it is not there, or cut short."""
+        """Return a set, whose values are read when they are looked at; None if it is not there, or damaged."""
         words = self._words(f"{name}.set")
         if words is None or words.size < HEAD + BINS or words[0] != MARK or words.size != HEAD + BINS + words[SIZE]:
             return None
@@ -81,12 +85,13 @@ class Scratch:
         self._put(f"{name}.shared", shared)
 
     def shared(self, name: str, shape: tuple[int, int]) -> Ints | None:
-        """Return what the pairs of a block share; None if it is not there, or cut short."""
+        """Return what the pairs of a block share; None if it is not there, or damaged."""
         words = self._words(f"{name}.shared")
         return None if words is None or words.size != shape[0] * shape[1] else words.reshape(shape)
 
-    def _put(self, name: str, *arrays: npt.NDArray[np.int64] | npt.NDArray[np.uint64]) -> None:
+    def _put(self, name: str, *parts: npt.NDArray[np.int64] | npt.NDArray[np.uint64]) -> None:
         target = self.folder / name
+        arrays = [np.array([_digest(name, parts)], np.uint64), *parts]
         try:
             if self._is_kept:
                 with replacing(target) as part, part.open("wb") as file:
@@ -101,8 +106,24 @@ class Scratch:
 
     def _words(self, name: str) -> Ints | None:
         # Copy-on-write: pages are the file's, and arrays of the kind that loops are compiled for.
-        with suppress(OSError, ValueError):
-            path = self.folder / name
-            if path.stat().st_size % 8 == 0:
-                return np.asarray(np.memmap(path, np.int64, "c"))
+        path = self.folder / name
+        try:
+            words = np.asarray(np.memmap(path, np.int64, "c"))
+            if name in self._checked or words[0] == np.uint64(_digest(name, [words[1:]])).view(np.int64):
+                self._checked.add(name)
+                return words[1:]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):  # not to be read, empty, or no whole number of words
+            pass
+        logger("kmers").warning("%s is not as it was written, and is made anew", path)
         return None
+
+
+def _digest(name: str, parts: Sequence[npt.NDArray[np.int64] | npt.NDArray[np.uint64]]) -> int:
+    """Return a number of 64 bits that stands for a file. Local."""
+    result, first = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"), 0
+    for part in parts:
+        words = np.ascontiguousarray(part).reshape(-1).view(np.uint64)
+        result, first = result + of_words(words, first), first + words.size
+    return result % (1 << 64)

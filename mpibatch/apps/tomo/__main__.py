@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, fields
 from typing import Any
 
 import mpibatch as mb
 from mpibatch.apps.tomo.acquisition import Acquisition, center_of, measure
+from mpibatch.apps.tomo.attempts import Attempts, identity_of
 from mpibatch.apps.tomo.phantoms import phantom
 from mpibatch.apps.tomo.pores import KINDS, find_objects
 from mpibatch.apps.tomo.scans import Scan, look, read_scan
@@ -72,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     volume.add_argument("output", help="HDF5 to write: volume, labels and table of objects")
     volume.add_argument("--rows", type=_rows, default=slice(None), metavar="A:B", help="of the images (all)")
     volume.add_argument("--table", metavar="FILE", help=f"the table alone, too: {', '.join(TABLES)}")
+    volume.add_argument("--checkpoints", metavar="FOLDER", help="what is done so far: the same command goes on from it")
+    volume.add_argument("--every", type=float, default=10.0, metavar="MIN", help="minutes between checkpoints (10)")
     preview = commands.add_parser("preview", parents=[scan], help="a slice at many centres, as a picture")
     preview.add_argument("picture", help="to draw, such as centers.png")
     preview.add_argument("--centers", required=True, metavar="FIRST:LAST:STEP", help="of the axis, in detectors")
@@ -162,9 +167,28 @@ def _reconstruct(args: argparse.Namespace) -> int:
             if comm.rank == 0 and args.table.endswith(".parquet"):
                 load_arrow()
         check_targets([(args.output, "the volume"), (args.table, "the table")], _sources(args))
+        if args.checkpoints and not 0 < args.every < math.inf:
+            raise mb.UsageError(f"--every {args.every:g} is not valid; give minutes between checkpoints, above 0")
     scan = _scan(args, settings, comm, args.rows)
+    with ExitStack() as stack:
+        checkpoints = None
+        if args.checkpoints:
+            checkpoints = stack.enter_context(
+                mb.Checkpoints(
+                    args.checkpoints, comm=comm, every_minutes=args.every, keep=1, identity=identity_of(scan, settings)
+                )
+            )
+        _volume(args, settings, comm, scan, checkpoints)
+        if checkpoints:
+            checkpoints.clear()
+    return 0
+
+
+def _volume(
+    args: argparse.Namespace, settings: Settings, comm: MPI.Intracomm, scan: Scan, checkpoints: mb.Checkpoints | None
+) -> None:
     with reporter(comm.rank, args.quiet) as report:
-        volume = reconstruct(scan, settings, _steps(report))
+        volume = reconstruct(scan, settings, _steps(report), Attempts(checkpoints) if checkpoints else None)
         del scan
         results: dict[str, Any] = {"volume": volume.field}
         about: dict[str, Any] = {"center": volume.center}
@@ -184,7 +208,6 @@ def _reconstruct(args: argparse.Namespace) -> int:
         print(f"centre      {volume.center:.4f}")
         if settings.objects != "none":
             print(f"{settings.objects:<11} {objects.table.rows}, {objects.share:.4%} of the volume", flush=True)
-    return 0
 
 
 def _preview(args: argparse.Namespace) -> int:

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import mpibatch as mb
+from mpibatch.apps.tomo.attempts import PARTS, State
 from mpibatch.apps.tomo.centers import find_center
 from mpibatch.apps.tomo.phases import area_of, retrieve
 from mpibatch.apps.tomo.pores import KINDS
 from mpibatch.apps.tomo.stripes import remove_stripes
 from mpibatch.apps.tomo.transmissions import absorptions
 from mpibatch.filters._engine.memory import check_memory
+from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
+    from mpibatch.apps.tomo.attempts import Attempts
     from mpibatch.apps.tomo.scans import Scan
     from mpibatch.fields.field import Field
 
@@ -108,15 +111,11 @@ def sinograms_of(scan: Scan, settings: Settings, report: Report) -> Field:
     )
     report("flats and darks")
     values = absorptions(scan, settings.outliers)
-    count, rows, width = grid.shape
+    width = grid.shape[2]
     report("stripes")
     moved = mb.redistribute(values, mb.Grid(grid.shape, comm=grid.comm, topology=(1, None, 1)))
     del values
-    space = grid.spacing[1:]
-    result = mb.Grid(
-        (rows, width, count), comm=grid.comm, topology=(None, 1, 1), units=grid.units, axes=("y", "x", "angle"),
-        spacing=(*space, 1.0),
-    ).empty(np.float32)  # fmt: skip
+    result = _sinogram_grid(scan).empty(np.float32)
     result.owned[...] = moved.owned.transpose(1, 2, 0)
     if settings.stripes:
         remove_stripes(result, min(settings.stripes, width // 10 | 1))
@@ -126,6 +125,15 @@ def sinograms_of(scan: Scan, settings: Settings, report: Report) -> Field:
         retrieve(moved, area_of(settings.phase, settings.energy, settings.distance, _pixel(scan, settings)))
         result.owned[...] = moved.owned.transpose(1, 2, 0)
     return result
+
+
+def _sinogram_grid(scan: Scan) -> mb.Grid:
+    grid = scan.projections.grid
+    count, rows, width = grid.shape
+    return mb.Grid(
+        (rows, width, count), comm=grid.comm, topology=(None, 1, 1), units=grid.units, axes=("y", "x", "angle"),
+        spacing=(*grid.spacing[1:], 1.0),
+    )  # fmt: skip
 
 
 def _pixel(scan: Scan, settings: Settings) -> float:
@@ -142,36 +150,53 @@ def _pixel(scan: Scan, settings: Settings) -> float:
     return unit * grid.spacing[2]
 
 
-def reconstruct(scan: Scan, settings: Settings, report: Report = lambda step: None) -> Volume:
-    """Return the volume of a scan. Collective. UsageError, RunError."""
+def reconstruct(
+    scan: Scan, settings: Settings, report: Report = lambda step: None, attempts: Attempts | None = None
+) -> Volume:
+    """Return the volume of a scan, with what earlier attempts have of it. Collective. UsageError, RunError."""
     if settings.phase:
         _pixel(scan, settings)  # refused now rather than later
-    width = scan.projections.grid.shape[2]
+    grid = scan.projections.grid
+    _, height, width = grid.shape
     check_center(settings.center, width)
-    sinograms = sinograms_of(scan, settings, report)
-    center = settings.center
-    if math.isnan(center):
-        report("centre")
-        center = find_center(sinograms, scan.angles)
+    about: dict[str, Any] = {"spacing": (settings.pixel,) * 3, "units": "um"} if settings.pixel else {
+        "spacing": (grid.spacing[1], grid.spacing[2], grid.spacing[2]), "units": grid.units,
+    }  # fmt: skip
+    volume = mb.Grid(
+        (height, width, width), comm=grid.comm, topology=(None, 1, 1), axes=("z", "y", "x"), **about
+    ).empty(np.float32)
+    state = attempts.restored(volume, _sinogram_grid(scan)) if attempts else None
+    if state is None:
+        sinograms, center, first = sinograms_of(scan, settings, report), settings.center, 0
+        if math.isnan(center):
+            report("centre")
+            center = find_center(sinograms, scan.angles)
+        state = State(sinograms, volume, center, first)
     report("slices")
-    field = mb.projections.iradon(sinograms, scan.angles, filter_name=settings.filter_name, center=center)
-    return Volume(_with_space(field, settings), center)
+    while state.parts < PARTS:
+        if attempts:
+            attempts.keep(state)
+        _make_slices(state, scan.angles, settings.filter_name)
+        state.parts += 1
+    if attempts:
+        attempts.keep(state)
+    return Volume(volume, state.center)
+
+
+def _make_slices(state: State, angles: Any, filter_name: str | None) -> None:
+    """Fill a part of the slices, of which each rank has some. Collective."""
+    field = state.sinograms
+    own = slice((state.parts - field.box.start[0]) % PARTS, None, PARTS)
+    with agreed(field.grid.comm, "making slices"):
+        rays = field.owned[own]
+        if rays.size:
+            some = mb.Grid(rays.shape, comm=MPI.COMM_SELF).empty(np.float32)
+            some.owned[...] = rays
+            slices = mb.projections.iradon(some, angles, filter_name=filter_name, center=state.center)
+            state.volume.owned[own] = slices.owned
 
 
 def check_center(center: float, width: int) -> None:
     """Refuse a centre that no detector is at. Local. UsageError."""
     if not math.isnan(center) and not 0 <= center <= width - 1:
         raise mb.UsageError(f"--center {center:g} is outside the detectors 0 to {width - 1}; give one among them")
-
-
-def _with_space(field: Field, settings: Settings) -> Field:
-    """Return a volume with the axes of space and the size of a voxel. Collective."""
-    grid = field.grid
-    about: dict[str, Any] = {"spacing": (settings.pixel,) * 3, "units": "um"} if settings.pixel else {
-        "spacing": (grid.spacing[0], grid.spacing[1], grid.spacing[1]), "units": grid.units,
-    }  # fmt: skip
-    result = mb.Grid(grid.shape, comm=grid.comm, topology=grid.topology, axes=("z", "y", "x"), **about).empty(
-        field.dtype
-    )
-    result.owned[...] = field.owned
-    return result

@@ -10,6 +10,7 @@ from mpibatch.base.units import bytes_text, plural
 from mpibatch.job.file.schema import INPUT
 from mpibatch.job.passes.memory import height_of, rank_bytes
 from mpibatch.job.passes.schedule import COMPONENTS, SlabPass, passes_of
+from mpibatch.job.passes.storage import check_storage
 from mpibatch.job.passes.traits import Trait, traits_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def outlooks(job: Job, rehearsed: Sequence[Rehearsed], values: Values, ranks: in
     """Return the passes of a streamed job. Local. UsageError if the memory allowed is too little."""
     assert job.stream is not None
     traits = traits_of(job, rehearsed, values)
+    check_storage(job, values.shape, traits, ranks)
     result = []
     for slab_pass in passes_of(job.steps, traits):
         height = height_of(job.stream, slab_pass, values, traits, ranks)

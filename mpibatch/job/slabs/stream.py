@@ -22,7 +22,6 @@ from mpibatch.checkpoint.signals import Caught, signal_name
 from mpibatch.fields.grid import Grid
 from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.base.names import PART, normal_name, split_path
-from mpibatch.io.chunks.codec import stored_as
 from mpibatch.io.read.region import chosen_region
 from mpibatch.io.seal.content import content_of
 from mpibatch.io.vault.keyring import is_sealed
@@ -32,8 +31,9 @@ from mpibatch.io.write.storage.settings import chosen
 from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.pipeline import LapClock, Saved, Summary, inputs_text, provenance
 from mpibatch.job.execution.progress import Report, silent
-from mpibatch.job.passes.memory import check_chunks, height_of
+from mpibatch.job.passes.memory import height_of
 from mpibatch.job.passes.schedule import ROWS, SlabPass, passes_of
+from mpibatch.job.passes.storage import check_storage, stored
 from mpibatch.job.passes.traits import TABLE, Trait, check_streamed, traits_of
 from mpibatch.job.plan import source_of, values_of
 from mpibatch.job.rehearsal import Values, rehearse
@@ -179,9 +179,7 @@ def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, T
         traits = traits_of(job, rehearse(job.steps, values), values)
         passes = passes_of(job.steps, traits)
         heights = [height_of(job.stream, slab_pass, values, traits, comm.size) for slab_pass in passes]
-        for dataset in _datasets(job, values.shape, traits):
-            itemsize = np.dtype(dataset.dtype).itemsize
-            check_chunks(job.stream, dataset.name, dataset.shape, dataset.chunks, itemsize, comm.size)
+        check_storage(job, values.shape, traits, comm.size)
     return traits, passes, heights
 
 
@@ -346,15 +344,10 @@ def _datasets(
     job: Job, shape: tuple[int, ...], traits: Mapping[str, Trait], attrs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Dataset]:  # fmt: skip
     """What is saved of a volume of a shape, but tables; `attrs` by the names of steps."""
-    datasets = []
-    for step in job.steps:
-        trait = traits[step.name]
-        if not step.save or trait.kind == TABLE:
-            continue
-        name, whole, dtype = normal_name(step.save), shape + trait.components, np.dtype(trait.dtype)
-        cut = stored_as(name, whole, dtype, len(trait.components), job.output.chunks, job.output.compression)
-        datasets.append(Dataset(name, whole, dtype.str, (attrs or {}).get(step.name, {}), *cut))
-    return datasets
+    return [
+        Dataset(each.name, each.shape, each.dtype.str, (attrs or {}).get(each.step, {}), each.chunks, each.compression)
+        for each in stored(job, shape, traits)
+    ]
 
 
 def _laid_out(job: Job, work: Work, content: str | None, pause: Callable[[], None]) -> Any:

@@ -57,37 +57,35 @@ class Basins:
         layer = np.dtype(np.int32 if math.prod(grid.shape) < 1 << 29 else np.int64)
         # The same on all ranks, so from the largest block.
         index = np.dtype(np.int32 if padded_bytes(image, reach, 1) < 1 << 31 else np.int64)
-        each = 2 * dtype.itemsize + layer.itemsize + index.itemsize + 1 + seeds.dtype.itemsize
+        each = index.itemsize + 1 + max(2 * dtype.itemsize + layer.itemsize, 2 * seeds.dtype.itemsize)
         check_memory(grid, name, padded_bytes(image, reach, each))
         self._levels, self._layers = Field(grid, dtype, reach), Field(grid, layer, reach)
-        self._name, self._near, self._lines = name, near, lines_of(self._levels)
-        cells, labels = self._levels.like(), self._levels.like(seeds.dtype)
-        for field in (self._levels, self._layers, cells, labels):
-            field.padded[...] = 0
+        self._name, self._near, self._lines, self._seeds = name, near, lines_of(self._levels), seeds
+        self._levels.padded[...] = self._layers.padded[...] = 0
         # A step from a halo cell may leave the block: there, too, all is closed.
-        size, margin = cells.padded.size, int(np.abs(near.flat(cells.padded.shape).every).max(initial=0))
+        size, margin = self._levels.padded.size, int(np.abs(near.flat(self._levels.padded.shape).every).max(initial=0))
         self._state = np.full(size + margin, CLOSED, np.uint8)
-        inner = tuple(slice(low, n - high) for n, (low, high) in zip(cells.padded.shape, cells.halo, strict=True))
-        state = self._state[:size].reshape(cells.padded.shape)[inner if seeds.size else (slice(0, 0),)]
-        np.copyto(cells.owned, image.owned, casting="unsafe")
-        labels.owned[...] = seeds
+        inner = tuple(slice(low, n - high) for n, (low, high) in zip(self._levels.padded.shape, reach, strict=True))
+        state = self._state[:size].reshape(self._levels.padded.shape)[inner if seeds.size else (slice(0, 0),)]
+        if seeds.size:
+            np.copyto(state, np.uint8(OPEN), where=allowed)
         is_marker = seeds != 0
         if seeds.size:
-            state[...] = OPEN if allowed is True else np.where(allowed, OPEN, CLOSED)
             state[is_marker] = REACHED
-        self._levels.owned[is_marker] = cells.owned[is_marker]
+        self._levels.owned[is_marker] = image.owned[is_marker]
         self._layers.owned[is_marker] = MARKER
-        self._image, self._seeds = cells.padded.reshape(-1), labels.padded.reshape(-1)
+        del is_marker
+        self._image = _padded(image, self._levels)
         self._parents = np.zeros(size, index)
-        self._spread(cells.owned[state != CLOSED] if seeds.size else seeds)
+        self._spread(*_buckets(image.owned[state != CLOSED] if seeds.size else seeds))
+        del self._image
 
-    def _spread(self, heights: Array) -> None:
-        """Find the level and layer of each cell; `heights` of those that can be reached. Collective."""
+    def _spread(self, low: float, scale: float, buckets: int) -> None:
+        """Find the level and layer of each cell, with buckets as of `_buckets`. Collective."""
         from mpibatch.segment._loops import basins as loops
 
         lines, steps = self._lines, self._near.flat(self._levels.padded.shape).every
         levels, layers = self._levels.padded.reshape(-1), self._layers.padded.reshape(-1)
-        low, scale, buckets = _buckets(heights)
         rim = np.empty(levels.size - self._levels.owned.size, self._parents.dtype)
 
         def solve(is_first: bool) -> bool:
@@ -116,7 +114,6 @@ class Basins:
         from mpibatch.segment._loops import basins as loops
 
         lines, shape = self._lines, self._levels.padded.shape
-        out = Field(self._levels.grid, self._seeds.dtype)
         marks = np.empty(0, np.bool_) if ties is None else ties.reshape(-1)
         beyond = np.empty(lines.bases.size * lines.length, self._parents.dtype)
         with timed("compute"):
@@ -125,55 +122,73 @@ class Basins:
                 lines.length, self._near.flat(shape).every, self._parents, marks, beyond,
             )  # fmt: skip
             loops.follow(self._parents, lines.bases, lines.length)
-        self._fetch(np.unique(beyond[:count]))
+        rim = np.unique(beyond[:count])
+        grid, reach = self._levels.grid, self._levels.halo
+        del beyond, self._levels, self._layers  # before their room is needed for the labels
+        seeds, out = Field(grid, self._seeds.dtype, reach), Field(grid, self._seeds.dtype)
+        seeds.padded[...] = 0
+        seeds.owned[...] = self._seeds
+        self._fetch(rim, seeds)
         with timed("compute"):
             kind = f"u{out.dtype.itemsize}"
-            loops.paint(
-                self._seeds.view(kind), self._parents, lines.bases, lines.length, out.owned.view(kind).reshape(-1)
-            )
+            flat = seeds.padded.reshape(-1).view(kind)
+            loops.paint(flat, self._parents, lines.bases, lines.length, out.owned.view(kind).reshape(-1))
         return out, total(out, int(tied))
 
-    def _fetch(self, rim: Array) -> None:
-        """Write the labels of these halo cells to where they lie. Collective."""
+    def _fetch(self, rim: Array, labelled: Field) -> None:
+        """Write the labels of these halo cells into a field with those of markers. Collective."""
         from mpibatch.segment._loops.basins import CLOSED
 
-        grid = self._levels.grid
-        goals = self._places(rim)
+        grid, seeds = labelled.grid, labelled.padded.reshape(-1)
+        goals = _places(labelled, rim)
         labels, is_known = np.zeros(len(rim), np.int64), np.zeros(len(rim), np.bool_)
 
         def answer(places: Ints) -> Ints:
             """Return whether each cell's label is known, the label, and else the cell that has it, too."""
-            roots = self._parents[self._cells(places)]
-            rows = np.column_stack([np.ones(len(places), np.int64), self._seeds[roots].astype(np.int64), places])
+            roots = self._parents[_cells(labelled, places)]
+            rows = np.column_stack([np.ones(len(places), np.int64), seeds[roots].astype(np.int64), places])
             away = self._state[roots] == CLOSED
             slots = np.searchsorted(rim, roots[away])
             rows[away] = np.column_stack([is_known[slots], labels[slots], goals[slots]])
             return rows
 
         rounds = 0
-        while total(self._levels, int(np.count_nonzero(~is_known))):
+        while total(labelled, int(np.count_nonzero(~is_known))):
             to = np.flatnonzero(~is_known)
             with timed("halo"):
                 known, label, goal = ask(grid.comm, owners(grid.decomposition, goals[to]), goals[to], answer).T
             is_known[to], labels[to], goals[to] = known != 0, label, goal
             rounds += 1
-        self._seeds[rim] = labels.astype(self._seeds.dtype)
+        seeds[rim] = labels.astype(seeds.dtype)
         logger("segment").debug("%s: %d rounds along the ways between ranks", self._name, rounds)
 
-    def _places(self, cells: Array) -> Ints:
-        """Return the global raster indices of cells of the padded block. Local."""
-        field = self._levels
-        shape = field.grid.shape
-        index = np.unravel_index(cells.astype(np.int64), field.padded.shape)
-        place = np.zeros(len(cells), np.int64)
-        for axis, n in enumerate(shape):
-            place = place * n + (index[axis] + field.origin[axis]) % n
-        return place
 
-    def _cells(self, places: Ints) -> Ints:
-        """Return owned cells with these global raster indices, in the padded block. Local."""
-        field = self._levels
-        return local_places(field.grid.shape, field.box.grow(field.halo), places)
+def _places(field: Field, cells: Array) -> Ints:
+    """Return the global raster indices of cells of the padded block. Local."""
+    shape = field.grid.shape
+    index = np.unravel_index(cells.astype(np.int64), field.padded.shape)
+    place = np.zeros(len(cells), np.int64)
+    for axis, n in enumerate(shape):
+        place = place * n + (index[axis] + field.origin[axis]) % n
+    return place
+
+
+def _cells(field: Field, places: Ints) -> Ints:
+    """Return owned cells with these global raster indices, in the padded block. Local."""
+    return local_places(field.grid.shape, field.box.grow(field.halo), places)
+
+
+def _padded(image: Field, like: Field) -> Array:
+    """Return the heights of all cells in the layout of a field; of halo cells nobody reads them. Local.
+
+    They are not copied if the image has that layout: one in f8 is the largest of all that is needed.
+    """
+    if image.halo == like.halo and image.dtype == like.dtype and image.padded.flags.writeable:
+        return image.padded.reshape(-1)
+    cells = like.like()
+    cells.padded[...] = 0
+    np.copyto(cells.owned, image.owned, casting="unsafe")
+    return cells.padded.reshape(-1)
 
 
 def _buckets(cells: Array) -> tuple[float, float, int]:

@@ -57,13 +57,13 @@ def measure(
     """Set what the pixels of each source tell.
 
     whole: the first pixel, how many there are, the peak's place, flags. figures: x, y, a, b, theta, the moments xx, yy
-    and xy, flux, its error, the peak. gain: electrons per unit; 0: infinitely many.
+    and xy, flux, its error, the peak, and the sum of the signal. gain: electrons per unit; 0: infinitely many.
     """
     width = shape[1]
     for k in range(ends.size - 1):
         low, high = ends[k], ends[k + 1]
         own = places[low:high]
-        _, x, y, xx, yy, xy = moments(own, signal[low:high], width)
+        light, x, y, xx, yy, xy = moments(own, signal[low:high], width)
         flux = variance = 0.0
         top = low
         for n in range(low, high):
@@ -80,7 +80,7 @@ def measure(
         row[2], row[3] = math.sqrt((xx + yy) / 2 + spread), math.sqrt(max((xx + yy) / 2 - spread, 0.0))
         row[4] = 0.5 * math.atan2(2 * xy, xx - yy)
         row[5], row[6], row[7] = xx, yy, xy
-        row[8], row[9], row[10] = flux, math.sqrt(variance), value[top]
+        row[8], row[9], row[10], row[11] = flux, math.sqrt(variance), value[top], light
         edge = False
         for place in own:
             column, line = place % width, place // width

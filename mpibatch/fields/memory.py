@@ -1,8 +1,13 @@
 """The memory of fields, which serves one field after another, so that what was planned for it is planned once.
 
-``u = kernel(u)`` makes a Field in every pass of a loop. Were its memory new each time, the operating system would hand
-it out page by page, and exchanges and plans, which are bound to memory, would be made again. So a grid keeps a little
-of what its fields leave, for the next fields of the same dtype, halo and components.
+``u = gaussian_filter(u, 1)`` makes a Field in every pass of a loop. Were its memory new each time, the operating system
+would hand it out page by page, at the cost of a filter, and exchanges and plans, which are bound to memory, would be
+made again. So a grid keeps what its fields leave, for the next fields of the same dtype, halo and components; large
+memory only where there was a second such field.
+
+What waits and what is in use are never more together than was in use at once before, so that it adds nothing to the
+most that a run takes, and `mpibatch plan` need not count it. It goes when the host's memory runs short, and when a
+filter needs room. Pages stay on the NUMA node of the core that touched them first: bind ranks to cores.
 
 A field's memory is free when nobody can see it: when `padded`, which every view of the user's keeps alive, is gone.
 Plans and exchanges hold views of `cells`, which do not.
@@ -12,11 +17,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from mpibatch.base.host import available_memory, usable_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -29,8 +37,11 @@ LARGE, PAGE = 32 * 1024, 4096
 STAGGER = 192  # three lines of 64 bytes: 64 fields before a place comes again
 _turns = itertools.count()
 
-# Bytes that wait for the next field, per grid: nothing beside what a process holds anyway.
+# Bytes that may always wait for the next field, per grid: nothing beside what a process holds anyway.
 SMALL = 16 * 2**20
+
+# More waits only while so much of the host's memory is free; seconds until that is looked at again.
+SPARE, LOOK_EVERY = 1 / 8, 1.0
 
 
 class _Buffer(np.ndarray[Any, np.dtype[np.uint8]]):
@@ -131,29 +142,31 @@ def _returned(loan: Any) -> None:
 
 
 class Pool:
-    """The memory of one grid's fields on this rank: lent to them, and a little that waits for the next. Local.
+    """The memory of one grid's fields on this rank: lent to them, and what waits for the next. Local.
 
     What ranks keep may differ, as the ends of their fields do; bits and messages do not depend on it.
+
+    Attributes
+    ----------
+    waiting : bytes that wait for the next fields.
     """
 
     def __init__(self) -> None:
         self._loans: dict[int, _Loan] = {}
         self._free: dict[Hashable, list[FieldMemory]] = {}
-        self._waiting: list[tuple[Hashable, int]] = []  # in the order in which they came back
-        self._nbytes = 0
-        self._limit = SMALL
+        self._order: list[Hashable] = []  # in which they came back
+        self._fields: dict[Hashable, int] = {}  # how many there were
+        self._lent = self._most = self.waiting = 0
+        self._looked, self._is_short = -math.inf, False
         self._itself = weakref.ref(self)
 
     def lend(self, key: Hashable, make: Callable[[], FieldMemory]) -> tuple[FieldMemory, npt.NDArray[Any]]:
         """Return memory of undefined cells, and the array that it is lent as; equal keys mean equal shapes."""
-        free = self._free.get(key)
-        if free:
-            memory = free.pop(0)
-            nbytes = memory.cells.nbytes
-            self._nbytes -= nbytes
-            self._waiting.remove((key, nbytes))
-        else:
-            memory = make()
+        memory = self._taken(key) if self._free.get(key) else make()
+        self._fields[key] = self._fields.get(key, 0) + 1
+        self._lent += memory.cells.nbytes
+        self._most = max(self._most, self._lent)
+        self._shrink(self._room())
         padded = memory.view()
         loan = _Loan(padded, _returned)
         loan.memory, loan.key, loan.pool = memory, key, self._itself
@@ -164,16 +177,38 @@ class Pool:
         """Keep what nobody sees any more for the next field, if there is room."""
         del self._loans[id(loan)]
         memory, nbytes = loan.memory, loan.memory.cells.nbytes
-        if not memory.is_reused or nbytes > self._limit:
+        self._lent -= nbytes
+        room = self._room()
+        if not memory.is_reused or nbytes > room or (nbytes > SMALL and self._fields[loan.key] < 2):
             return
-        while self._nbytes + nbytes > self._limit:
-            key, oldest = self._waiting.pop(0)
-            self._free[key].pop(0)
-            self._nbytes -= oldest
+        self._shrink(room - nbytes)
         self._free.setdefault(loan.key, []).append(memory)
-        self._waiting.append((loan.key, nbytes))
-        self._nbytes += nbytes
+        self._order.append(loan.key)
+        self.waiting += nbytes
+        if self.waiting > SMALL and self._runs_short():
+            self._shrink(SMALL)
 
-    def expect(self, nbytes: int) -> None:
-        """Let as much wait, as results that will take the place of fields of the same size."""
-        self._limit = max(self._limit, nbytes)
+    def release(self) -> None:
+        """Give back to the system what waits."""
+        self._shrink(0)
+
+    def _taken(self, key: Hashable) -> FieldMemory:
+        memory = self._free[key].pop(0)
+        self._order.remove(key)
+        self.waiting -= memory.cells.nbytes
+        return memory
+
+    def _room(self) -> int:
+        """How many bytes may wait."""
+        return max(SMALL, self._most - self._lent)
+
+    def _shrink(self, nbytes: int) -> None:
+        while self.waiting > nbytes:
+            self._taken(self._order[0])
+
+    def _runs_short(self) -> bool:
+        """Whether little of the host's memory is free, looked at now and then."""
+        now = time.monotonic()
+        if now - self._looked > LOOK_EVERY:
+            self._looked, self._is_short = now, available_memory() < SPARE * usable_memory()
+        return self._is_short

@@ -14,6 +14,7 @@ from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.footprints import expanded_origins, mirrored
 from mpibatch.filters._engine.lines import correlation
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters._engine.windows import correlate_window, holds
 from mpibatch.filters.linear import begin, passes, truths
 
@@ -46,11 +47,12 @@ def weights_of(name: str, weights: Any, ndim: int) -> Weights:
     return array
 
 
+@fills_output
 def correlate1d(
     u: Field,
     weights: Sequence[float] | Weights,
     axis: int = -1,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str = "reflect",
     cval: float = 0.0,
     origin: int = 0,
@@ -66,8 +68,8 @@ def correlate1d(
         Real weights; the centre is weight n // 2, moved by `origin` cells. Taken as float64.
     axis : int, default -1
         Grid axis to filter along; a negative one counts from the last.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
@@ -111,11 +113,12 @@ def correlate1d(
     return _correlated1d(call, weights_of(name, weights, 1))
 
 
+@fills_output
 def convolve1d(
     u: Field,
     weights: Sequence[float] | Weights,
     axis: int = -1,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str = "reflect",
     cval: float = 0.0,
     origin: int = 0,
@@ -131,8 +134,8 @@ def convolve1d(
         Real weights; the centre is weight n // 2, moved by `origin` cells. Taken as float64.
     axis : int, default -1
         Grid axis to filter along; a negative one counts from the last.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
@@ -187,10 +190,11 @@ def _correlated1d(call: FilterCall, weights: Weights) -> Field:
     return passes(u, out, [correlation(along, weights, mode, shift)], cval)
 
 
+@fills_output
 def correlate(
     u: Field,
     weights: Any,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str = "reflect",
     cval: float = 0.0,
     origin: int | Sequence[int] = 0,
@@ -207,8 +211,8 @@ def correlate(
     weights : array_like of float
         Real weights, with one axis for each filtered axis, in the order of the grid's axes; n cells along an axis have
         their centre at n // 2. Taken as float64.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
@@ -257,10 +261,11 @@ def correlate(
     return _correlated(call, weights)
 
 
+@fills_output
 def convolve(
     u: Field,
     weights: Any,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str = "reflect",
     cval: float = 0.0,
     origin: int | Sequence[int] = 0,
@@ -277,8 +282,8 @@ def convolve(
     weights : array_like of float
         Real weights, with one axis for each filtered axis, in the order of the grid's axes; n cells along an axis have
         their centre at n // 2. Taken as float64.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.

@@ -12,6 +12,7 @@ from mpibatch.base.casts import cast
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.correlation import correlate1d
 from mpibatch.filters.linear import begin, copied
 
@@ -20,9 +21,10 @@ __all__ = ["generic_gradient_magnitude", "generic_laplace", "laplace"]
 Derivative = Callable[..., Field]
 
 
+@fills_output
 def laplace(
     u: Field,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
     *,
@@ -35,9 +37,9 @@ def laplace(
     u : Field
         Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
         component is filtered alone.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
+        Each pass is rounded to it.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -84,10 +86,11 @@ def laplace(
     return generic_laplace(u, second, output, mode, cval, axes=axes)
 
 
+@fills_output
 def generic_laplace(
     u: Field,
     derivative2: Derivative,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
     extra_arguments: Sequence[Any] = (),
@@ -105,8 +108,8 @@ def generic_laplace(
     derivative2 : callable
         Called on every rank as ``derivative2(u, axis, output, mode, cval, *extra_arguments, **extra_keywords)`` for one
         axis after another; returns a new Field of the dtype `output`, which is overwritten.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -160,10 +163,11 @@ def generic_laplace(
     return total
 
 
+@fills_output
 def generic_gradient_magnitude(
     u: Field,
     derivative: Derivative,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
     extra_arguments: Sequence[Any] = (),
@@ -181,8 +185,8 @@ def generic_gradient_magnitude(
     derivative : callable
         Called on every rank as ``derivative(u, axis, output, mode, cval, *extra_arguments, **extra_keywords)`` for one
         axis after another; returns a new Field of the dtype `output`, which is overwritten.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its

@@ -12,6 +12,7 @@ from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.footprints import spread
 from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace
 from mpibatch.filters.linear import begin, checked, passes
 
@@ -46,12 +47,13 @@ def gaussian_weights(sigma: float, order: int, radius: int) -> npt.NDArray[np.fl
     return np.ascontiguousarray(samples[::-1])
 
 
+@fills_output
 def gaussian_filter1d(
     u: Field,
     sigma: float,
     axis: int = -1,
     order: int = 0,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str = "reflect",
     cval: float = 0.0,
     truncate: float = 4.0,
@@ -71,8 +73,8 @@ def gaussian_filter1d(
         Grid axis to filter along; a negative one counts from the last.
     order : int, default 0
         0 smooths, n > 0 takes the n-th derivative of the smoothed field.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
@@ -121,11 +123,12 @@ def gaussian_filter1d(
     return passes(u, *_planned(name, u, (along,), wishes))
 
 
+@fills_output
 def gaussian_filter(
     u: Field,
     sigma: float | Sequence[float],
     order: int | Sequence[int] = 0,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
     truncate: float = 4.0,
@@ -145,9 +148,9 @@ def gaussian_filter(
         axis alone, whatever the order.
     order : int or sequence of int, default 0
         0 smooths, n > 0 takes the n-th derivative of the smoothed field; one for all, or one for each filtered axis.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
+        Each pass is rounded to it.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -232,10 +235,11 @@ def _planned(name: str, u: Field, axes: Sequence[int], wishes: _Wishes) -> tuple
     return out, steps, cval
 
 
+@fills_output
 def gaussian_laplace(
     u: Field,
     sigma: float | Sequence[float],
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
     *,
@@ -253,9 +257,9 @@ def gaussian_laplace(
     sigma : float or sequence of float
         Standard deviation in cells, at least 0; one for all, or one for each filtered axis. Axes that are not filtered
         are not smoothed.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
+        Each pass is rounded to it.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis, which then holds for all passes of
@@ -313,10 +317,11 @@ def gaussian_laplace(
     return generic_laplace(u, second, output, mode, cval, axes=along)
 
 
+@fills_output
 def gaussian_gradient_magnitude(
     u: Field,
     sigma: float | Sequence[float],
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
     *,
@@ -335,9 +340,9 @@ def gaussian_gradient_magnitude(
         component is filtered alone.
     sigma : float or sequence of float
         Standard deviation in cells, at least 0; one for all, or one for each grid axis.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
+        Each pass is rounded to it.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis, which then holds for all passes of

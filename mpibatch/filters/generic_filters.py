@@ -8,6 +8,7 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.linear import begin, copied
 from mpibatch.stencil.kernel import Kernel
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["generic_filter"]
 
 
+@fills_output
 def generic_filter(
     u: Field,
     function: Kernel,
@@ -42,7 +44,7 @@ def generic_filter(
         reads by their distance, and so is window and function in one.
     size, footprint, origin
         scipy's, and not to be given: they are in the function.
-    output : dtype, optional
+    output : dtype or Field, optional
         Of the result; that of `u` unless given.
     mode : str or sequence of str, default "reflect"
         What lies behind the walls: scipy's names; one for all axes, or one for each. A periodic axis has none.

@@ -14,6 +14,7 @@ from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.linear import begin, passes
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["prewitt", "sobel"]
 
 
+@fills_output
 def sobel(
     u: Field,
     axis: int = -1,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
 ) -> Field:
@@ -40,9 +42,9 @@ def sobel(
         component is filtered alone.
     axis : int, default -1
         Grid axis of the derivative; a negative one counts from the last.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
+        Each pass is rounded to it.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each grid axis. A periodic axis wraps whatever its
@@ -85,10 +87,11 @@ def sobel(
     return passes(u, *_smoothed_difference(call, (1.0, 2.0, 1.0)))
 
 
+@fills_output
 def prewitt(
     u: Field,
     axis: int = -1,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
 ) -> Field:
@@ -101,9 +104,9 @@ def prewitt(
         component is filtered alone.
     axis : int, default -1
         Grid axis of the derivative; a negative one counts from the last.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
+        Each pass is rounded to it.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each grid axis. A periodic axis wraps whatever its

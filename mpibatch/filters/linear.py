@@ -10,7 +10,7 @@ The filters have the names, parameters and bits of scipy.ndimage; each takes a F
 - `mode` is one of scipy's names (reflect, mirror, nearest, wrap, constant and the grid- synonyms), where a
   parameter per axis is allowed one per filtered axis; on a periodic axis of the grid it is ``wrap`` whatever is
   asked. `cval` is the value beyond walls of mode ``constant``.
-- `output` is a dtype. Unlike in scipy it cannot be an array.
+- `output` is a dtype, or a Field that takes the result (see `mpibatch.filters._engine.outputs`).
 - All are collective. Each pass sends at most two messages per rank: the cells within reach of the faces.
 
 Raises UsageError for a parameter that cannot be meant, and UsageError or RunError for a kernel whose halo does not
@@ -44,15 +44,15 @@ def checked(name: str, u: Any) -> None:
 
 
 def begin(name: str, u: Any, output: Any = None) -> Field:
-    """Return the still empty result of a filter of `u`, after checking both dtypes. Local."""
+    """Return the still empty result of a filter of `u`, after checking both dtypes; `output` if that is one. Local."""
     dtype = result_dtype(name, u, output)
-    return Field(u.grid, dtype, 0, u.components)
+    return output if isinstance(output, Field) else Field(u.grid, dtype, 0, u.components)
 
 
 def result_dtype(name: str, u: Any, output: Any = None) -> np.dtype[Any]:
     """Check the field of a filter and the dtype of its result, and return that. Local."""
     checked(name, u)
-    return ask.output_dtype(name, output, u.dtype)
+    return ask.output_dtype(name, output.dtype if isinstance(output, Field) else output, u.dtype)
 
 
 def truths(out: Field) -> Field:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall, Line
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.extrema import along_axes, extremum
 from mpibatch.filters.linear import result_dtype
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"]
 
 
+@fills_output
 def minimum_filter1d(
     u: Field, size: int, axis: int = -1, output: Any = None, mode: str = "reflect", cval: float = 0.0, origin: int = 0
 ) -> Field:
@@ -31,8 +33,8 @@ def minimum_filter1d(
         Extent of the window in cells, at least 1.
     axis : int, default -1
         Grid axis to filter along; a negative one counts from the last.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
@@ -80,6 +82,7 @@ def minimum_filter1d(
     return _along_one(call, largest=False)
 
 
+@fills_output
 def maximum_filter1d(
     u: Field, size: int, axis: int = -1, output: Any = None, mode: str = "reflect", cval: float = 0.0, origin: int = 0
 ) -> Field:
@@ -94,8 +97,8 @@ def maximum_filter1d(
         Extent of the window in cells, at least 1.
     axis : int, default -1
         Grid axis to filter along; a negative one counts from the last.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
@@ -143,6 +146,7 @@ def maximum_filter1d(
     return _along_one(call, largest=True)
 
 
+@fills_output
 def minimum_filter(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -166,9 +170,9 @@ def minimum_filter(
         counts as 1: that axis is left out. Needed unless `footprint` is given.
     footprint : array_like, optional
         Shape of the window: its cells other than 0 count. As many axes as are filtered, at least one such cell.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
+        Each pass is rounded to it.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -235,6 +239,7 @@ def minimum_filter(
     return extremum(call, largest=False)
 
 
+@fills_output
 def maximum_filter(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -258,9 +263,9 @@ def maximum_filter(
         counts as 1: that axis is left out. Needed unless `footprint` is given.
     footprint : array_like, optional
         Shape of the window: its cells other than 0 count. As many axes as are filtered, at least one such cell.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
+        Each pass is rounded to it.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its

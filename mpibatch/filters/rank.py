@@ -39,6 +39,7 @@ from mpibatch.filters._engine.footprints import (
     window_from,
 )
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters._engine.selection import check_room, select_rank
 from mpibatch.filters.extrema import along_box, as_c, exact_in_f8, over_footprint
 from mpibatch.filters.linear import begin, result_dtype
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["median_filter", "percentile_filter", "rank_filter"]
 
 
+@fills_output
 def median_filter(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -74,8 +76,8 @@ def median_filter(
         `footprint` is given.
     footprint : array_like, optional
         Shape of the window: its cells other than 0 count. As many axes as are filtered, at least one such cell.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -144,6 +146,7 @@ def median_filter(
     return _ranked(call, window, modes, window.count // 2)
 
 
+@fills_output
 def rank_filter(
     u: Field,
     rank: int,
@@ -171,8 +174,8 @@ def rank_filter(
         `footprint` is given.
     footprint : array_like, optional
         Shape of the window: its cells other than 0 count. As many axes as are filtered, at least one such cell.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -240,6 +243,7 @@ def rank_filter(
     return _ranked(call, window, modes, position % window.count)
 
 
+@fills_output
 def percentile_filter(
     u: Field,
     percentile: float,
@@ -266,8 +270,8 @@ def percentile_filter(
         `footprint` is given.
     footprint : array_like, optional
         Shape of the window: its cells other than 0 count. As many axes as are filtered, at least one such cell.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its

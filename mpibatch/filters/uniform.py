@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.lines import Pass, mean
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.linear import begin, passes
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["uniform_filter", "uniform_filter1d"]
 
 
+@fills_output
 def uniform_filter1d(
     u: Field,
     size: int,
     axis: int = -1,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str = "reflect",
     cval: float = 0.0,
     origin: int = 0,
@@ -39,8 +41,8 @@ def uniform_filter1d(
         Extent of the window in cells, at least 1.
     axis : int, default -1
         Grid axis to filter along; a negative one counts from the last.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
@@ -94,10 +96,11 @@ def uniform_filter1d(
     return passes(u, out, [step], value)
 
 
+@fills_output
 def uniform_filter(
     u: Field,
     size: int | Sequence[int] = 3,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
     mode: str | Sequence[str] = "reflect",
     cval: float = 0.0,
     origin: int | Sequence[int] = 0,
@@ -114,9 +117,9 @@ def uniform_filter(
     size : int or sequence of int, default 3
         Extent of the box in cells; one for all, or one for each filtered axis. As in scipy, a size below 1 counts as 1:
         that axis is left out.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`. Each pass is rounded to
-        it.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
+        Each pass is rounded to it.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its

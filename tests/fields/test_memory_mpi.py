@@ -8,6 +8,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.fields.memory import SMALL
+from mpibatch.filters._engine.memory import check_memory
 from mpibatch.stencil import Kernel, stencil
 from mpibatch.stencil.call.state import state_of
 
@@ -142,6 +143,33 @@ def test_little_waits_and_nothing_outlives_its_grid() -> None:
     gc.collect()
     assert kept() is None
     assert not plans(kernel)
+
+
+def test_large_memory_waits_within_what_was_in_use_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpibatch.fields.memory.SMALL", 100)
+    monkeypatch.setattr("mpibatch.fields.memory.available_memory", lambda: 2**62)
+    grid = mb.Grid((4 * mb.Grid(1).size, 1024))
+    fields = [grid.full(value) for value in range(3)]
+    pool, each = grid.memories, fields[0].padded.nbytes
+    kept = [u.memory for u in fields]
+    del fields[0]
+    assert pool.waiting == each
+    fields.append(2 * fields[0])
+    assert pool.waiting == 0
+    assert fields[-1].memory is kept[0]
+    assert (fields[-1].owned == 2).all()
+    assert (fields[0].owned == 1).all()
+    fields.clear()
+    assert pool.waiting == 3 * each
+    other = [grid.zeros("f4", halo=1) for _ in range(2)]
+    assert pool.waiting + sum(u.padded.nbytes for u in other) <= 3 * each
+    monkeypatch.setenv("MPIBATCH_MEMORY_LIMIT", "2M")
+    check_memory(grid, "a filter", 2**21 - each // 2)
+    assert pool.waiting == 0
+    monkeypatch.setattr("mpibatch.fields.memory.available_memory", lambda: 0)
+    pool._looked = -1e9
+    del other
+    assert pool.waiting == 0
 
 
 def test_exchanges_of_many_kinds_are_bounded() -> None:

@@ -50,7 +50,7 @@ def input_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
 def dtype_of(name: str, output: Any) -> np.dtype[Any]:
     """Return the dtype that `output` is. Local. UsageError."""
     if isinstance(output, np.ndarray) or hasattr(output, "owned"):
-        raise UsageError(f"{name}: output is an array or a Field; only a dtype is taken: use the field returned")
+        raise UsageError(f"{name}: output is an array, or a Field where only a dtype is taken: use the field returned")
     try:
         dtype: np.dtype[Any] = np.dtype(output)
     except TypeError:

@@ -51,12 +51,14 @@ def check_memory(
     """Raise if `needed` bytes per rank, for an `operation`, exceed what a rank may take. Collective.
 
     UsageError if $MPIBATCH_MEMORY_LIMIT is set, else RunError: then the limit is the host's free memory divided by
-    the ranks on it. `needed` must be the same on all ranks. Nothing is communicated below 1 MiB.
+    the ranks on it. `needed` must be the same on all ranks. Nothing is communicated below 1 MiB. Memory that waits for
+    the next fields makes room.
     """
     if needed <= _SMALL:
         return
     neighbors = 1
     if needed > _ORDINARY:
+        grid.memories.release()  # before anybody looks at what is free
         host = grid.comm.Split_type(MPI.COMM_TYPE_SHARED)
         neighbors = host.size
         host.Free()
@@ -66,6 +68,8 @@ def check_memory(
             if needed > limit:
                 allowance = f"{LIMIT_VARIABLE} allows {bytes_text(limit)}"
                 raise UsageError(_message(operation, needed, purpose, allowance, remedy))
+            if needed + grid.memories.waiting > limit:
+                grid.memories.release()
             return
         free = available_memory() if needed > _ORDINARY else 0
         if free and needed * neighbors > free:

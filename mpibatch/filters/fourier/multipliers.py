@@ -17,6 +17,7 @@ from mpibatch.base.libraries import scipy_module
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine.arguments import axis_of, dtype_of, per_axis, real_of, whole
+from mpibatch.filters._engine.outputs import fills_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +51,7 @@ class _Filter:
         char = self.u.dtype.char
         if output is None:
             return np.dtype(char if char in kinds and char != "d" else kinds[-1] if kinds == "FD" else "d")
-        dtype = dtype_of(name, output)
+        dtype = dtype_of(name, output.dtype if isinstance(output, Field) else output)
         if dtype.char not in kinds or (self.u.dtype.kind == "c" and dtype.kind != "c"):
             raise UsageError(f"{name}: output dtype {dtype} is not supported for a field of {self.u.dtype}; give c16")
         return dtype
@@ -108,12 +109,13 @@ def _product(tables: list[Array]) -> Array:
     return factor
 
 
+@fills_output
 def fourier_gaussian(
     u: Field,
     sigma: float | Sequence[float],
     n: int = -1,
     axis: int = -1,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
 ) -> Field:
     """Return a spectrum times that of a Gaussian.
 
@@ -127,8 +129,8 @@ def fourier_gaussian(
         Points along `axis` of the real field, if `u` is half a spectrum; -1 if it is whole.
     axis : int, default -1
         Of which half was kept; without meaning if `n` is negative.
-    output : dtype_like, optional
-        f4, f8, c8 or c16. Default: the dtype of `u`, f8 for integers.
+    output : dtype_like or Field, optional
+        f4, f8, c8 or c16, or a Field that takes the result. Default: the dtype of `u`, f8 for integers.
 
     Returns
     -------
@@ -162,12 +164,13 @@ def fourier_gaussian(
     return work.multiplied(_product, work.tables(entry, 1.0))
 
 
+@fills_output
 def fourier_uniform(
     u: Field,
     size: float | Sequence[float],
     n: int = -1,
     axis: int = -1,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
 ) -> Field:
     """Return a spectrum times that of a box, that is of a mean over it.
 
@@ -181,8 +184,8 @@ def fourier_uniform(
         Points along `axis` of the real field, if `u` is half a spectrum; -1 if it is whole.
     axis : int, default -1
         Of which half was kept; without meaning if `n` is negative.
-    output : dtype_like, optional
-        f4, f8, c8 or c16. Default: the dtype of `u`, f8 for integers.
+    output : dtype_like or Field, optional
+        f4, f8, c8 or c16, or a Field that takes the result. Default: the dtype of `u`, f8 for integers.
 
     Returns
     -------
@@ -217,12 +220,13 @@ def fourier_uniform(
     return work.multiplied(_product, work.tables(entry, 1.0))
 
 
+@fills_output
 def fourier_ellipsoid(
     u: Field,
     size: float | Sequence[float],
     n: int = -1,
     axis: int = -1,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
 ) -> Field:
     """Return a spectrum times that of an ellipsoid, that is of a mean over it.
 
@@ -236,8 +240,8 @@ def fourier_ellipsoid(
         Points along `axis` of the real field, if `u` is half a spectrum; -1 if it is whole.
     axis : int, default -1
         Of which half was kept; without meaning if `n` is negative.
-    output : dtype_like, optional
-        f4, f8, c8 or c16. Default: the dtype of `u`, f8 for integers.
+    output : dtype_like or Field, optional
+        f4, f8, c8 or c16, or a Field that takes the result. Default: the dtype of `u`, f8 for integers.
 
     Returns
     -------
@@ -290,12 +294,13 @@ def fourier_ellipsoid(
     return work.multiplied(factors, work.tables(entry, 0.0))
 
 
+@fills_output
 def fourier_shift(
     u: Field,
     shift: float | Sequence[float],
     n: int = -1,
     axis: int = -1,
-    output: npt.DTypeLike | None = None,
+    output: npt.DTypeLike | Field | None = None,
 ) -> Field:
     """Return the spectrum of a shifted field.
 
@@ -309,8 +314,8 @@ def fourier_shift(
         Points along `axis` of the real field, if `u` is half a spectrum; -1 if it is whole.
     axis : int, default -1
         Of which half was kept; without meaning if `n` is negative.
-    output : dtype_like, optional
-        c8 or c16. Default: the dtype of `u` if that is complex, else c16.
+    output : dtype_like or Field, optional
+        c8 or c16, or a Field that takes the result. Default: the dtype of `u` if that is complex, else c16.
 
     Returns
     -------

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.filters._engine.calls import FilterCall
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters._morphology.grey import closed, dilated, eroded, opened
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["grey_closing", "grey_dilation", "grey_erosion", "grey_opening"]
 
 
+@fills_output
 def grey_erosion(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -47,8 +49,8 @@ def grey_erosion(
     structure : array_like, optional
         Heights in the unit of `u`, with as many axes as are filtered and, if both are given, the shape of `footprint`;
         without one, every cell counts.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -115,6 +117,7 @@ def grey_erosion(
     )
 
 
+@fills_output
 def grey_dilation(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -142,8 +145,8 @@ def grey_dilation(
     structure : array_like, optional
         Heights in the unit of `u`, with as many axes as are filtered and, if both are given, the shape of `footprint`;
         without one, every cell counts.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -210,6 +213,7 @@ def grey_dilation(
     )
 
 
+@fills_output
 def grey_opening(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -237,8 +241,8 @@ def grey_opening(
     structure : array_like, optional
         Heights in the unit of `u`, with as many axes as are filtered and, if both are given, the shape of `footprint`;
         without one, every cell counts.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -290,20 +294,13 @@ def grey_opening(
     (1.0, 0.0)
     """
     call = FilterCall(
-        name="grey_opening",
-        u=u,
-        size=size,
-        footprint=footprint,
-        structure=structure,
-        output=output,
-        mode=mode,
-        cval=cval,
-        origin=origin,
-        axes=axes,
-    )
+        name="grey_opening", u=u, size=size, footprint=footprint, structure=structure, output=output, mode=mode,
+        cval=cval, origin=origin, axes=axes,
+    )  # fmt: skip
     return opened(call)
 
 
+@fills_output
 def grey_closing(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -331,8 +328,8 @@ def grey_closing(
     structure : array_like, optional
         Heights in the unit of `u`, with as many axes as are filtered and, if both are given, the shape of `footprint`;
         without one, every cell counts.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -384,15 +381,7 @@ def grey_closing(
     (0.0, 1.0)
     """
     call = FilterCall(
-        name="grey_closing",
-        u=u,
-        size=size,
-        footprint=footprint,
-        structure=structure,
-        output=output,
-        mode=mode,
-        cval=cval,
-        origin=origin,
-        axes=axes,
-    )
+        name="grey_closing", u=u, size=size, footprint=footprint, structure=structure, output=output, mode=mode,
+        cval=cval, origin=origin, axes=axes,
+    )  # fmt: skip
     return closed(call)

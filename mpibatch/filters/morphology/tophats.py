@@ -10,6 +10,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine.calls import FilterCall
+from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters._morphology.grey import closed, dilated, eroded, opened
 from mpibatch.filters.linear import begin
 
@@ -23,6 +24,7 @@ __all__ = ["black_tophat", "morphological_gradient", "white_tophat"]
 Array = npt.NDArray[Any]
 
 
+@fills_output
 def morphological_gradient(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -50,8 +52,8 @@ def morphological_gradient(
     structure : array_like, optional
         Heights in the unit of `u`, with as many axes as are filtered and, if both are given, the shape of `footprint`;
         without one, every cell counts.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -124,6 +126,7 @@ def morphological_gradient(
     return out
 
 
+@fills_output
 def white_tophat(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -151,8 +154,8 @@ def white_tophat(
     structure : array_like, optional
         Heights in the unit of `u`, with as many axes as are filtered and, if both are given, the shape of `footprint`;
         without one, every cell counts.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its
@@ -222,6 +225,7 @@ def white_tophat(
     return _difference(name, u.owned, result.owned, result)
 
 
+@fills_output
 def black_tophat(
     u: Field,
     size: int | Sequence[int] | None = None,
@@ -249,8 +253,8 @@ def black_tophat(
     structure : array_like, optional
         Heights in the unit of `u`, with as many axes as are filtered and, if both are given, the shape of `footprint`;
         without one, every cell counts.
-    output : dtype, optional
-        Dtype of the result: bool, an integer type, float32 or float64. Default: that of `u`.
+    output : dtype or Field, optional
+        Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str or sequence of str, default "reflect"
         What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
         "constant" (or "grid-constant"). One for all, or one for each filtered axis. A periodic axis wraps whatever its

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mpibatch.base.compiled import compiled
 from mpibatch.reduce._loops.expansions import two_product
 from mpibatch.reduce._loops.states import LEVELS, SPECIAL, SQUARES, SUMS, WIDE, clear, copy_columns
-from mpibatch.reduce._loops.tiles import BLOCK, TILE, WIDTH, are_usual, load_tile, push, push_rest, set_aside, settle
+from mpibatch.reduce._loops.tiles import BLOCK, TILE, WIDTH, add_tile, are_usual, load_tile, set_aside
 
 __all__ = ["add_rows"]
 
@@ -46,16 +46,13 @@ def add_rows(values: Array, powers: Array, limits: tuple[Int, Int], state: Array
             load_tile(flat, start * length + j, n, length, min(TILE, length - j), 1, tile)
             if not are_usual(tile, n, bottom, top):
                 set_aside(tile, n, bottom, top, local)
-            if push(local[SUMS], local[SUMS + 1], tile, rest, n) != 0 and push_rest(local, SUMS, rest, n) != 0:
-                settle(local, SUMS, rest, n)
             for order in range(powers.shape[0]):
                 first = SQUARES + LEVELS * order
                 multiply(tile, powers[order], j, high, low, n)
-                if push(local[first], local[first + 1], high, rest, n) != 0 and push_rest(local, first, rest, n) != 0:
-                    settle(local, first, rest, n)
                 # Errors of products are far smaller: they begin two levels below.
-                if push_rest(local, first, low, n) != 0:
-                    settle(local, first, low, n)
+                for products, level in ((high, first), (low, first + 2)):
+                    add_tile(products, n, first, level, local, rest)
+            add_tile(tile, n, SUMS, SUMS, local, rest)
         for i in range(n):
             if local[SPECIAL, i] != 0.0:
                 local[WIDE, i] = 1.0

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mpibatch.base.compiled import compiled
 from mpibatch.reduce._loops.exact import HALF, INFINITY, LOW32, MAGNITUDE, scan
 from mpibatch.reduce._loops.states import SPECIAL, SQUARES, SUMS, WIDE, copy_columns, push_value
-from mpibatch.reduce._loops.tiles import BLOCK, TILE, TOP, add_tile, feed, load_tile
+from mpibatch.reduce._loops.tiles import BLOCK, TILE, TOP, WIDTH, add_tile, feed, load_tile
 
 __all__ = ["add_columns", "add_rows"]
 
@@ -70,22 +70,21 @@ def _spell(slices: Array, tops: Array, shift: Int, upper: Array, lower: Array) -
 
 
 @compiled
-def _deposit(
-    values: Array, at: Int, steps: tuple[Int, Int], length: Int, high: Array, low: Array, tops: Array, local: Array,
-    work: Array, tile: Array,
+def _spell_tile(
+    values: Array, at: Int, steps: tuple[Int, Int], length: Int, high: Array, low: Array, tops: Array, sums: Array,
+    tile: Array,
 ) -> None:  # fmt: skip
-    """Add the slices of some elements of each line, from place `at` on, to the states of these lines. Local."""
-    n = high.shape[0]
+    """Write the slices of some elements of each line, from place `at` on, as a tile. Local."""
     _spell(high, tops, 1073, tile[0], tile[1])
     _spell(low, tops, 1125, tile[2], tile[3])
-    for i in range(n):
+    for i in range(high.shape[0]):
+        for k in range(4, TILE):
+            tile[k, i] = -0.0
         if high[i] == 0 and low[i] == 0:
             for k in range(length):
                 if np.float64(values[at + i * steps[0] + k * steps[1]]).view(np.int64) != NEGATIVE_ZERO:
-                    local[SUMS, i] += 0.0
+                    sums[i] += 0.0
                     break
-    tile[4:, :n] = -0.0
-    add_tile(tile, n, SUMS, local, work[0])
 
 
 @compiled
@@ -100,35 +99,38 @@ def _push_slices(state: Array, line: Int, high: Int, low: Int, top: Int) -> None
 
 
 @compiled
-def add_rows(
-    shape: tuple[Int, Int], values: Array, step: Int, state: Array, tables: tuple[Array, Array, Array]
-) -> None:
-    """Add lines of neighbours to their states, in slices where these hold them. Local."""
+def add_rows(shape: tuple[Int, Int], values: Array, starts: Array, step: Int, places: Array, state: Array) -> None:
+    """Add planes of lines of neighbours to their states, in slices where these hold them (see `lines.add`). Local."""
     lines, length = shape
-    local, work, tile = tables
+    local, work, tile = np.empty((SQUARES, WIDTH)), np.empty((1, TILE, WIDTH)), np.empty((TILE, WIDTH))
     high, low, tops = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     top: Int = np.int64(LOWEST)  # a guess of the largest exponent of the next neighbours
-    for start in range(0, lines, BLOCK):
-        n = min(BLOCK, lines - start)
-        copy_columns(state, start, local, 0, SQUARES, n)
-        for i in range(n):
-            at = (start + i) * step
-            for j in range(at, at + length, SLICED):
-                if j > at:
-                    _push_slices(local, i, high[i], low[i], top)
-                block = values[j : min(j + SLICED, at + length)]
-                largest, high[i], low[i], left = scan(block, top)
-                exponent = largest >> 52
-                if (exponent > top or left != 0) and LOWEST <= exponent <= HIGHEST and exponent != top:
-                    top = exponent
-                    largest, high[i], low[i], left = scan(block, top)
-                if left != 0 or exponent > top:
-                    high[i], low[i] = 0, 0
-                    _add_one_by_one(block, local, i)
-            tops[i] = top
-        # Of each line the last slices, or the only ones, are left: these go to all at once.
-        _deposit(values, start * step, (step, 1), length, high[:n], low[:n], tops[:n], local, work, tile)
-        copy_columns(local, 0, state, start, SQUARES, n)
+    for p in range(starts.shape[0]):
+        first, plane = starts[p], state[:, places[p]]
+        for start in range(0, lines, BLOCK):
+            n = min(BLOCK, lines - start)
+            copy_columns(plane, start, local, 0, SQUARES, n)
+            for i in range(n):
+                at = first + (start + i) * step
+                for j in range(at, at + length, SLICED):
+                    if j > at:
+                        _push_slices(local, i, high[i], low[i], top)
+                    block = values[j : min(j + SLICED, at + length)]
+                    while True:  # once, or twice
+                        largest, high[i], low[i], left = scan(block, top)
+                        exponent = largest >> 52
+                        if exponent == top or not (exponent > top or left != 0) or not LOWEST <= exponent <= HIGHEST:
+                            break
+                        top = exponent
+                    if left != 0 or exponent > top:
+                        high[i], low[i] = 0, 0
+                        _add_one_by_one(block, local, i)
+                tops[i] = top
+            # Of each line the last slices, or the only ones, are left: these go to all at once.
+            at = first + start * step
+            _spell_tile(values, at, (step, 1), length, high[:n], low[:n], tops[:n], local[SUMS], tile)
+            add_tile(tile, n, SUMS, SUMS, local, work[0])
+            copy_columns(local, 0, plane, start, SQUARES, n)
 
 
 @compiled
@@ -143,7 +145,8 @@ def _slice_columns(values: Array, at: Int, step: Int, rows: Int, top: Int, high:
     low_shift = np.int64(low_magic).view(np.float64)
     largest, left = np.int64(0), np.int64(0)
     n = high.shape[0]
-    high[:], low[:] = 0, 0
+    for i in range(n):
+        high[i], low[i] = 0, 0
     for first in range(at, at + rows * step, 4 * step):
         # Four at once, since what is kept of a line is read and written each time.
         row_a, row_b = values[first : first + n], values[first + step : first + step + n]
@@ -162,41 +165,46 @@ def _slice_columns(values: Array, at: Int, step: Int, rows: Int, top: Int, high:
 
 
 @compiled
-def add_columns(
-    shape: tuple[Int, Int], values: Array, step: Int, state: Array, tables: tuple[Array, Array, Array]
-) -> None:
-    """Add lines side by side, with elements `step` apart, to their states, in slices where these hold them. Local."""
+def add_columns(shape: tuple[Int, Int], values: Array, starts: Array, step: Int, places: Array, state: Array) -> None:
+    """Add planes of lines side by side, with elements `step` apart, to their states, in slices where these hold them.
+
+    Local. See `lines.add`.
+    """
     lines, length = shape
-    local, work, tile = tables
+    local, work, tile = np.empty((SQUARES, WIDTH)), np.empty((1, TILE, WIDTH)), np.empty((TILE, WIDTH))
     high, low, tops = np.empty(WIDE_BLOCK, np.int64), np.empty(WIDE_BLOCK, np.int64), np.empty(WIDE_BLOCK, np.int64)
     top: Int = np.int64(LOWEST)
     untried: Int = 0
-    for start in range(0, lines, WIDE_BLOCK):
-        n = min(WIDE_BLOCK, lines - start)
-        for j in range(0, length, DEPTH):
-            depth = min(DEPTH, length - j)
-            at = start + j * step
-            sliced = depth - depth % 4
-            if untried:
-                untried -= 1
-                sliced = 0
-            if sliced:
-                largest, left = _slice_columns(values, at, step, sliced, top, high[:n], low[:n])
-                exponent = largest >> 52
-                if (exponent > top or left != 0) and LOWEST <= exponent <= HIGHEST and exponent != top:
-                    top = exponent
-                    largest, left = _slice_columns(values, at, step, sliced, top, high[:n], low[:n])
-                if left != 0 or exponent > top:
-                    sliced, untried = 0, UNTRIED
-            tops[:] = top
-            for i in range(0, n, BLOCK):
-                m = min(BLOCK, n - i)
-                copy_columns(state, start + i, local, 0, SQUARES, m)
+    for p in range(starts.shape[0]):
+        first, plane = starts[p], state[:, places[p]]
+        for start in range(0, lines, WIDE_BLOCK):
+            n = min(WIDE_BLOCK, lines - start)
+            for j in range(0, length, DEPTH):
+                depth = min(DEPTH, length - j)
+                at = first + start + j * step
+                sliced = depth - depth % 4
+                if untried:
+                    untried -= 1
+                    sliced = 0
                 if sliced:
-                    _deposit(
-                        values, at + i, (1, step), sliced, high[i : i + m], low[i : i + m], tops[:m], local, work, tile
-                    )
-                for k in range(sliced, depth, TILE):
-                    load_tile(values, at + i + k * step, m, 1, min(TILE, depth - k), step, tile)
-                    feed(tile, m, False, local, work)
-                copy_columns(local, 0, state, start + i, SQUARES, m)
+                    while True:  # once, or twice
+                        largest, left = _slice_columns(values, at, step, sliced, top, high[:n], low[:n])
+                        exponent = largest >> 52
+                        if exponent == top or not (exponent > top or left != 0) or not LOWEST <= exponent <= HIGHEST:
+                            break
+                        top = exponent
+                    if left != 0 or exponent > top:
+                        sliced, untried = 0, UNTRIED
+                for i in range(n):
+                    tops[i] = top
+                for i in range(0, n, BLOCK):
+                    m = min(BLOCK, n - i)
+                    copy_columns(plane, start + i, local, 0, SQUARES, m)
+                    for k in range(sliced - TILE if sliced else 0, depth, TILE):
+                        if k < sliced:  # all slices are a tile
+                            some, others = high[i : i + m], low[i : i + m]
+                            _spell_tile(values, at + i, (1, step), sliced, some, others, tops[:m], local[SUMS], tile)
+                        else:
+                            load_tile(values, at + i + k * step, m, 1, min(TILE, depth - k), step, tile)
+                        feed(tile, m, False, local, work)
+                    copy_columns(local, 0, plane, start + i, SQUARES, m)

@@ -17,8 +17,7 @@ from mpibatch.reduce._loops.exact import INFINITY, MAGNITUDE
 from mpibatch.reduce._loops.expansions import append, two_product, two_sum
 from mpibatch.reduce._loops.states import LEVELS, SPECIAL, SQUARES, SUMS, WIDE
 
-__all__ = ["BLOCK", "TILE", "TOP", "WIDTH", "add_tile", "are_usual", "feed", "load_tile", "push", "push_rest"]
-__all__ += ["set_aside", "settle"]
+__all__ = ["BLOCK", "TILE", "TOP", "WIDTH", "add_tile", "are_usual", "feed", "load_tile", "set_aside"]
 
 Array = npt.NDArray[Any]
 Int = Any
@@ -48,12 +47,6 @@ def push(first: Array, second: Array, tile: Array, rest: Array, n: Int) -> Int:
             left |= np.float64(error).view(np.int64)
         first[i], second[i] = high, low
     return left & MAGNITUDE
-
-
-@compiled
-def push_rest(local: Array, first: Int, rest: Array, n: Int) -> Int:
-    """Add what two levels left of a tile to the next two; return nonzero if anything is left over, as `push`. Local."""
-    return push(local[first + 2], local[first + 3], rest, rest, n)
 
 
 @compiled
@@ -107,27 +100,36 @@ def set_aside(tile: Array, n: Int, bottom: Int, top: Int, local: Array) -> None:
 
 
 @compiled
-def add_tile(tile: Array, n: Int, first: Int, local: Array, rest: Array) -> None:
-    """Add a tile to the expansions that begin in row `first`. Local."""
-    if push(local[first], local[first + 1], tile, rest, n) != 0 and push_rest(local, first, rest, n) != 0:
-        settle(local, first, rest, n)
+def add_tile(tile: Array, n: Int, first: Int, level: Int, local: Array, rest: Array) -> None:
+    """Add a tile, which is used up, to the expansions that begin in row `first`, from row `level` on. Local.
+
+    What leaves two levels goes to the next two. Called in one place of a loop each: compilers copy what is called.
+    """
+    source, target = tile, rest
+    for row in range(level, first + LEVELS, 2):
+        if push(local[row], local[row + 1], source, target, n) == 0:
+            return
+        source, target = target, source
+    settle(local, first, source, n)
 
 
 @compiled
 def feed(tile: Array, n: Int, has_squares: bool, local: Array, work: Array) -> None:
-    """Add some elements of each line, already chosen, to the states of these lines, one in each column. Local."""
+    """Add some elements of each line, already chosen, to the states of these lines, one in each column. Local.
+
+    The tile is used up.
+    """
     bottom, top = (SQUARE_BOTTOM, SQUARE_TOP) if has_squares else (0, TOP)
     if not are_usual(tile, n, bottom, top):
         set_aside(tile, n, bottom, top, local)
-    rest = work[0]
-    add_tile(tile, n, SUMS, local, rest)
     if has_squares:
-        high, low = work[1], work[2]
-        _square(tile, high, low, n)
-        add_tile(high, n, SQUARES, local, rest)
-        # Errors of products are far smaller: they begin two levels below.
-        if push_rest(local, SQUARES, low, n) != 0:
-            settle(local, SQUARES, low, n)
+        _square(tile, work[1], work[2], n)
+    source, first, level = tile, SUMS, SUMS
+    for part in range(3 if has_squares else 1):
+        if part:
+            # Errors of products are far smaller: they begin two levels below.
+            source, first, level = work[part], SQUARES, SQUARES + 2 * (part - 1)
+        add_tile(source, n, first, level, local, work[0])
 
 
 @compiled
@@ -148,4 +150,5 @@ def load_tile(values: Array, at: Int, n: Int, step: Int, width: Int, step_along:
             for k in range(width):
                 tile[k, i] = values[at + i * step + k * step_along]
     for k in range(width, TILE):
-        tile[k, :n] = -0.0
+        for i in range(n):
+            tile[k, i] = -0.0

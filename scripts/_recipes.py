@@ -20,6 +20,8 @@ REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9.]+)")
 BASE = "debian:12-slim"
 # Where the host's MPI is bound in a container.
 HOST_MPI = "/opt/host-mpi"
+# Top folders of file systems with users' data, here and there.
+FILE_SYSTEMS = ("data", "gpfs", "lus", "lustre", "nobackup", "p", "pfs", "project", "projects", "scratch", "work")
 # The steps that make an image, in a shell, from a folder with the sources: of Containerfile and definition alike.
 STEPS = (
     "apt-get update",
@@ -29,6 +31,8 @@ STEPS = (
     "/opt/mpibatch/bin/pip install --no-cache-dir /opt/source",
     "/opt/mpibatch/bin/python -m compileall -q /opt/mpibatch/lib",
     "rm -rf /opt/source",
+    # Mount points: charliecloud can make none in an image.
+    f"mkdir -p {HOST_MPI} {' '.join(f'/{name}' for name in FILE_SYSTEMS)}",
 )
 ENVIRONMENT = {"PATH": "/opt/mpibatch/bin:/usr/bin:/bin", "LD_LIBRARY_PATH": HOST_MPI}
 
@@ -93,8 +97,8 @@ def apptainer() -> str:
 
 def _usage(command: str) -> str:
     return (
-        f"The image has no MPI: mpiexec -n 4 {command} with the folder of the host's libmpi.so.12 (Open MPI: "
-        f"libmpi.so.40) bound to {HOST_MPI}."
+        f"The image has no MPI: mpibatch guide containers tells how to run it, as {command}, with the host's at "
+        f"{HOST_MPI}."
     )
 
 

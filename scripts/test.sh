@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 prepare_venv mpich,test
 # A real Slurm, other programs' readers of our files, a browser; what needs them is skipped, and named, where they cannot
 # be had.
-install_packages slurmctld slurmd slurm-client munge util-linux hdf5-tools netcdf-bin chromium || echo "$why"
+install_packages slurmctld slurmd slurm-client munge util-linux hdf5-tools netcdf-bin chromium \
+    charliecloud-runtime squashfs-tools || echo "$why"
 export PATH="$PATH:/usr/sbin:/sbin" # daemons, which the PATH of a user often lacks
 unset MPI4PY_MPIABI MPI4PY_LIBMPI # mpi4py then takes the MPI in .venv
 exec .venv/bin/python -m scripts._run_tests "$@" </dev/null

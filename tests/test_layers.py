@@ -86,7 +86,7 @@ ROOMS = {
         "document", "file", "target", "moves", "execution", "rehearsal", "passes", "plan", "slabs", "runner", "preview",
     ),
     "tools.slurm": (
-        "quotes", "durations", "commands", "profiles", "request", "renderer", "submission", "archive", "examples",
+        "quotes", "durations", "commands", "software", "profiles", "request", "renderer", "submission", "examples",
     ),
     "tools.history": ("chain", "entry"),
     "tools.network": ("ports", "sockets", "rules"),

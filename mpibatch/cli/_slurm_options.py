@@ -34,6 +34,13 @@ def add(group: argparse._ArgumentGroup) -> None:
         "those that the profile says, else all, as Slurm does)",
     )
     group.add_argument("--packed", metavar="FILE", help="an archive of mpibatch pack, unpacked on each node's own disk")
+    group.add_argument(
+        "--container", metavar="IMAGE", help="run in this image: FILE.sif, FILE.sqfs, a folder, or a name of podman's"
+    )
+    group.add_argument(
+        "--runner", metavar="R", help="what runs the image: charliecloud, apptainer, singularity, podman"
+    )
+    group.add_argument("--container-mpi", metavar="FOLDER", help="the host's MPI for it, made by mpibatch pack --mpi")
     pinning = group.add_mutually_exclusive_group()
     pinning.add_argument(
         "--binding",
@@ -57,6 +64,8 @@ def chosen(args: argparse.Namespace) -> Profile:
         if not Path(args.packed).is_file():
             raise UsageError(f"--packed {args.packed}: there is no such file; make it: mpibatch pack {args.packed}")
         profile = dataclasses.replace(profile, sbcast=str(Path(args.packed).resolve()), venv="", container="")
+    if profile.container or args.container or args.runner or args.container_mpi:
+        profile = _with_container(profile, args)
     return request.with_choices(
         profile,
         export=args.export,
@@ -66,6 +75,32 @@ def chosen(args: argparse.Namespace) -> Profile:
         memory_limit=args.memory_limit,
         binding=() if args.no_binding else args.binding,
     )
+
+
+def _with_container(profile: Profile, args: argparse.Namespace) -> Profile:
+    from mpibatch.tools.slurm.software import containers
+
+    if args.packed:
+        raise UsageError("--packed and --container: give one of them; an image has its own environment")
+    if args.container:
+        profile = dataclasses.replace(profile, container=args.container, container_command=(), venv="", sbcast="")
+    elif not profile.container:
+        raise UsageError("--runner and --container-mpi are of an image; name it: --container IMAGE")
+    if profile.container_command:
+        return profile
+    mpi = args.container_mpi or profile.container_mpi
+    profile = dataclasses.replace(
+        profile,
+        container_runner=containers.runner_of(profile.container, args.runner or profile.container_runner),
+        container_mpi=mpi and str(Path(mpi).absolute()),
+    )
+    has_own_paths = args.dry_run or profile.modules or profile.login_shell
+    containers.check(profile.container, profile.container_runner, profile.container_mpi, is_local=not has_own_paths)
+    if not mpi:
+        logger("slurm").warning(
+            "no --container-mpi: the image needs an MPI that fits the launcher; for one without: mpibatch pack --mpi"
+        )
+    return profile
 
 
 def describe(profile: Profile) -> str:

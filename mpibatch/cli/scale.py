@@ -124,7 +124,7 @@ def _check_options(args: argparse.Namespace) -> None:
     from mpibatch.base.errors import UsageError
 
     names = ("ntasks_per_node", "wait", "dry_run", "time", "account", "partition", "qos", "memory_limit", "binding",
-             "no_binding")  # fmt: skip
+             "no_binding", "export", "packed", "container", "runner", "container_mpi")  # fmt: skip
     given = [name for name in names if getattr(args, name, None)]
     if args.profile is None and given:
         raise UsageError(f"--{given[0].replace('_', '-')} is for runs on Slurm; give --profile, too")

@@ -22,6 +22,7 @@
 .. include:: tomo.md
 .. include:: cells.md
 .. include:: cluster.md
+.. include:: containers.md
 .. include:: scaling.md
 .. include:: promise.md
 .. include:: performance.md

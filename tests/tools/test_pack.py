@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch.cli import main
-from mpibatch.tools.slurm.archive import pack
+from mpibatch.tools.slurm.software.archive import pack
 
 if TYPE_CHECKING:
     import pytest

@@ -487,13 +487,16 @@ def hostile(count: int) -> list[str]:
 def everywhere(text: str, kind: str, number: int = 0) -> str:
     """Return a script with `text` in every field that takes a text."""
     words = (text, text)
-    one_of = ({"venv": text}, {"container": text, "container_command": (text, "exec")}, {"sbcast": text})
+    one_of = (
+        {"venv": text}, {"container": text, "container_command": (text, "exec")}, {"sbcast": text},
+        {"container": text, "container_runner": "apptainer", "container_mpi": text, "container_bind": (text,)},
+    )  # fmt: skip
     profile = Profile(
         name=text, partition=text, account=text, qos=text, constraint=text, reservation=text,
         options=(f"--comment={text}",), module_paths=words, modules=words, purge=True, variables={"A": text},
         binding=(f"--x={text}",), scratch=text, stripe_count=2, stripe_size=text, memory=text,
         memory_limit=text,
-        login_shell=number % 2 == 1, launcher=("srun", "mpiexec")[number % 2], **one_of[number % 3],
+        login_shell=number % 2 == 1, launcher=("srun", "mpiexec")[number % 2], **one_of[number % 4],
     )  # fmt: skip
     request = Request(
         job=text,

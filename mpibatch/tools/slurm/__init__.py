@@ -13,6 +13,7 @@ What a script does besides starting the run:
 - It trusts no launcher's exit code alone. The run leaves a completion record (``MPIBATCH_RECORD``), and the script
   asks ``mpibatch verdict`` what that, the exit code and the progress so far amount to.
 
-The order of the modules, each knowing only those before it: `quotes`, `durations`, `profiles`, `request`, `renderer`;
+The order of the modules, each knowing only those before it: `quotes`, `durations`, `software` (a room), `profiles`,
+`request`, `renderer`;
 `completion`, `attempts`; `commands`, `submissions`, `submission`. None needs MPI, NumPy or Jinja2 to be imported.
 """

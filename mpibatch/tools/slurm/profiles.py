@@ -24,6 +24,7 @@ from mpibatch.job.document.tables import Key, keys_of
 from mpibatch.job.file.reader import read_text
 from mpibatch.tools.slurm import durations
 from mpibatch.tools.slurm.quotes import checked
+from mpibatch.tools.slurm.software.containers import RUNNERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,10 @@ class Profile:
     modules: tuple[str, ...] = ()
     venv: str = ""
     container: str = ""
-    container_command: tuple[str, ...] = ("apptainer", "exec")
+    container_command: tuple[str, ...] = ()
+    container_runner: str = ""
+    container_mpi: str = ""
+    container_bind: tuple[str, ...] = ()
     sbcast: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
     export: tuple[str, ...] = ()
@@ -145,8 +149,9 @@ KEYS: Mapping[str, Key] = {
     "cores_per_node": Key(checks.integer(1)),
     **dict.fromkeys(("requeue", "login_shell", "purge"), _FLAG),
     **dict.fromkeys(("module_paths", "modules"), _WORDS),
-    **dict.fromkeys(("venv", "container", "sbcast", "scratch"), _TEXT),
-    "container_command": _WORDS,
+    **dict.fromkeys(("venv", "container", "container_mpi", "sbcast", "scratch"), _TEXT),
+    **dict.fromkeys(("container_command", "container_bind"), _WORDS),
+    "container_runner": Key(checks.one_of(*RUNNERS)),
     "variables": Key(_variables),
     "export": Key(exported),
     "launcher": Key(checks.one_of("srun", "mpiexec", "mpirun")),
@@ -155,11 +160,14 @@ KEYS: Mapping[str, Key] = {
     "stripe_count": Key(checks.integer(-1)),
     "stripe_size": Key(size),
 }
-_EITHER = (("memory", "memory_per_cpu"), ("container", "sbcast"), ("container", "venv"), ("venv", "sbcast"))
+_EITHER = (
+    ("memory", "memory_per_cpu"), ("container", "sbcast"), ("container", "venv"), ("venv", "sbcast"),
+    *(("container_command", f"container_{key}") for key in ("runner", "mpi", "bind")),
+)  # fmt: skip
 # These name places: variables such as $USER in them are filled in when the job is submitted.
-_PLACES = ("venv", "container", "sbcast", "scratch")
+_PLACES = ("venv", "container", "container_mpi", "sbcast", "scratch")
 _ENVIRONMENTS = ("venv", "container", "sbcast")
-_COMMENT = re.compile(rf"^[ \t]*#[ \t]*({'|'.join(_PLACES)})[ \t]*=", re.MULTILINE)
+_COMMENT = re.compile(rf"^[ \t]*#[ \t]*({'|'.join((*_ENVIRONMENTS, 'scratch'))})[ \t]*=", re.MULTILINE)
 
 
 def known_profiles() -> dict[str, Path]:

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError
+from mpibatch.base.host import home
 from mpibatch.tools.slurm import durations
 from mpibatch.tools.slurm.quotes import Quoted, comment, directive, shell
+from mpibatch.tools.slurm.software import containers
+from mpibatch.tools.slurm.software.archive import is_squashfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +40,8 @@ def render(request: Request, profile: Profile) -> str:
         directives=list(directives(request, profile)),
         launcher=launcher(profile),
         command=_command(profile),
+        runner=_runner(profile),
+        squashfs=is_squashfs(profile.sbcast),
     )
     return script
 
@@ -124,9 +129,23 @@ def launcher(profile: Profile) -> list[str]:
     return ["srun", *mpi, "--kill-on-bad-exit=1", *profile.binding]
 
 
+def _container(profile: Profile) -> list[str]:
+    image = profile.container if profile.container_runner == "podman" else str(Path(profile.container).absolute())
+    folders = [*profile.container_bind, profile.scratch, str(home()) if home().is_dir() else ""]
+    return containers.command(image, profile.container_runner, profile.container_mpi, folders, str(Path.cwd()))
+
+
+def _runner(profile: Profile) -> str:
+    """The program that runs the container, "" if there is none."""
+    if profile.container_command or not profile.container:
+        return next(iter(profile.container_command), "")
+    return containers.RUNNERS[containers.runner_of(profile.container, profile.container_runner)]
+
+
 def _command(profile: Profile) -> list[str]:
     if profile.container:
-        return [*profile.container_command, profile.container, "mpibatch"]
+        command = [*profile.container_command, profile.container] if profile.container_command else _container(profile)
+        return [*command, "mpibatch"]
     if profile.export and not (profile.venv or profile.sbcast):
         return [sys.executable, "-m", "mpibatch"]  # there may be no PATH by which it is known
     return ["mpibatch"]

@@ -35,6 +35,8 @@ COMPARATOR_NS = 0.042  # per byte of a cell: a comparator's share of a network
 LARGEST_NETWORK = 512  # cells; the comparators of larger ones take long to list, and never pay
 COUNTS_NS = 30.0  # counts of 8-bit cells, whatever the window
 MOVE_NS, FIND_NS = 4.0, 100.0  # sliding histogram: a cell that comes and one that goes; finding the rank
+ROW_LINES = 32  # of the cache: a row of cells whose sorted columns stay in L1
+SHORTEST_ROW = 16  # cells; below, rows that share their vectors are faster
 TILE_CELLS = 1 << 17  # of which the order is worked out at once: their histogram has to stay in L2
 DIRECT_BINS = 1 << 16  # integers that span less than this are their own codes
 TILE_BYTES, TILE_LENGTH, TILE_ROWS = 1 << 20, 512, (64, 256)  # of counts of 8-bit cells
@@ -78,14 +80,28 @@ def _run_network(rows: WindowRows, window: Window, step: int, rank: int) -> None
     from mpibatch.filters._loops import rank_network as loops
 
     cells, out, sign, rest = _as_integers(rows.cells, rows.out)
-    square = window.full and window.count == 9 and rows.shape[-1] == 3 and max(rows.shape) == 3
-    if square and rank == 4:
-        lines = np.sort(rows.offsets)[::3]
-        loops.median_of_nine(cells, rows.bases, lines, step, sign, rest, out, rows.targets, rows.length)
+    width = rows.shape[-1]
+    square = window.full and window.count == width * width and max(rows.shape) == width
+    if square and width in (3, 5) and rank == window.count // 2 and rows.length >= SHORTEST_ROW:
+        loop = loops.median_of_nine if width == 3 else loops.median_of_twenty_five
+        lines, scratch = np.sort(rows.offsets)[::width], _scratch(cells.dtype, step, width)
+        loop(cells, rows.bases, lines, step, sign, rest, scratch, out, rows.targets, rows.length)
     else:
         network = selection_network(window.count, rank)
         loops.select(cells, rows.bases, rows.offsets, network, rank, sign, rest, out, rows.targets, rows.length)
     rows.store()
+
+
+def _scratch(dtype: np.dtype[Any], step: int, width: int) -> tuple[Array, Array, Array]:
+    """Return rows for sorted columns of `width` cells, for what is made of them, and for keys. Local."""
+    # Rows begin on lines of the cache, and not all in the same of its sets.
+    extent = 64 * (max(ROW_LINES, step * dtype.itemsize // 4) | 1)
+    counts = width, 3 if width == 3 else 10, 5
+    memory = np.empty((sum(counts) + 1) * extent, np.uint8)
+    start = -memory.ctypes.data % 64
+    rows = memory[start : start + sum(counts) * extent].view(dtype).reshape(sum(counts), -1)
+    columns, others, keys = np.split(rows, np.cumsum(counts)[:2])
+    return columns, others, keys
 
 
 def _as_integers(cells: Array, out: Array) -> tuple[Array, Array, int, int]:

@@ -27,9 +27,9 @@ def magnitudes(rows: Any, columns: Any, out: Any) -> None:
 
 @told_apart
 @compiled_lean
-def _thin(rows: Any, columns: Any, above: Any, here: Any, below: Any, least: Any, strong: Any, out: Any) -> None:
+def _thin(rows: Any, columns: Any, above: Any, amid: Any, below: Any, least: Any, strong: Any, out: Any) -> None:
     """Write a row of `ridges`. Without branches: where the gradient points is anybody's guess. Local."""
-    left, center, right = here, here[1:], here[2:]
+    left, center, right = amid, amid[1:], amid[2:]
     above_left, above_center, above_right = above, above[1:], above[2:]
     below_left, below_center, below_right = below, below[1:], below[2:]
     for j in range(out.size):
@@ -68,9 +68,9 @@ def ridges(
             out[i + 1, j + 1] = 0
     first, last = begin[1], end[1]
     for i in range(begin[0], end[0]):
-        above, here, below = magnitude[i, first:], magnitude[i + 1, first:], magnitude[i + 2, first:]
+        above, amid, below = magnitude[i, first:], magnitude[i + 1, first:], magnitude[i + 2, first:]
         target = out[i + 1, first + 1 : last + 1]
-        _thin(rows[i, first:], columns[i, first:], above, here, below, least, strong, target)
+        _thin(rows[i, first:], columns[i, first:], above, amid, below, least, strong, target)
 
 
 @compiled

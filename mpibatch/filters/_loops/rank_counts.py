@@ -106,7 +106,7 @@ def _raise_above(
     slots, zeros = sums.shape[0], sums[0, 0]
     above, noted = 0, 0
     for plane in range(planes + high - 1):
-        upper, here = sums[plane % slots], sums[(plane + 1) % slots]
+        upper, newest = sums[plane % slots], sums[(plane + 1) % slots]
         for x in range(length):
             column[x] = 0
         for row in range(height + deep - 1):
@@ -116,7 +116,7 @@ def _raise_above(
                     _add(rows[0], column, length)
                 _count_along(cells[corner + lines[i] :], most, wide, rows, length)
             is_first = high == 1 or plane == 0
-            _cumulate(rows[0], zeros if is_first else upper[row + 1], column, here[row + 1], length)
+            _cumulate(rows[0], zeros if is_first else upper[row + 1], column, newest[row + 1], length)
         p = plane + 1 - high
         if p < 0:
             continue
@@ -125,7 +125,7 @@ def _raise_above(
             is_first = high == 1 or p == 0
             low, lowest = (zeros, zeros) if is_first else (lower[row + deep], lower[row])
             place = first + p * out_plane + row * out_row
-            _raise((here[row + deep], here[row], low, lowest), limit, value, tally, out[place:], length)
+            _raise((newest[row + deep], newest[row], low, lowest), limit, value, tally, out[place:], length)
             noted += 1
             if noted == 255 or (p == planes - 1 and row == height - 1):
                 for x in range(length):

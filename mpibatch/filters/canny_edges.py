@@ -10,6 +10,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
+from mpibatch.fields.grid import Grid
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.order import quantile
 from mpibatch.filters.color import as_float
@@ -22,7 +23,7 @@ from mpibatch.mpi import MPI
 __all__ = ["canny"]
 
 LOW, HIGH = 0.1, 0.2  # default thresholds, for images scaled to 0 … 1
-WEAK, STRONG = 1, 2
+STRONG = 2
 
 
 def canny(
@@ -94,6 +95,8 @@ def canny(
     >>> edges.dtype, mb.count_nonzero(edges)
     (dtype('bool'), 14)
     """
+    from mpibatch.filters._loops.canny import magnitudes
+
     name = "canny"
     _check_picture(name, u, mask)
     low: Any
@@ -103,16 +106,12 @@ def canny(
     down, across = sobel(smoothed, axis=0), sobel(smoothed, axis=1)
     magnitude = smoothed.like(halo=1)
     with timed("compute"):
-        np.multiply(down.owned, down.owned, out=magnitude.owned)
-        np.multiply(across.owned, across.owned, out=smoothed.owned)
-        magnitude.owned[...] += smoothed.owned
-        np.sqrt(magnitude.owned, out=magnitude.owned)
+        magnitudes(down.owned, across.owned, magnitude.padded)
     if use_quantiles:
         low, high = quantile(magnitude, low), quantile(magnitude, high)
-    ridge = _thinned(down, across, magnitude, low)
-    state = Field(u.grid, np.uint8, 1)
-    state.owned[...] = ridge.owned > 0
-    state.owned[(ridge.owned > 0) & (ridge.owned >= high)] = STRONG
+    else:
+        high = magnitude.dtype.type(high)  # as NumPy compares it
+    state = _thinned(down, across, magnitude, low, high)
     _follow(state)
     edges = Field(u.grid, np.bool_)
     np.equal(state.owned, STRONG, out=edges.owned)
@@ -156,25 +155,43 @@ def _smoothed(name: str, u: Field, sigma: Any, mode: str, cval: float) -> Field:
     """Return the smoothed picture; beyond "constant" walls it counts as missing, not as `cval`. Collective."""
     sigmas = ask.sigmas_of(name, sigma, 2)
     result = gaussian_filter(as_float(u), sigmas, mode=mode, cval=cval)
-    if mode == "constant":
-        share = result.like()
-        share.owned[...] = 1
-        share = gaussian_filter(share, sigmas, mode=mode, cval=cval)
-        share.owned[...] += np.finfo(share.dtype).eps
-        with np.errstate(divide="ignore", invalid="ignore"):
-            result.owned[...] /= share.owned
+    if mode == "constant" and result.owned.size:
+        share, places = _share(result, sigmas, cval)
+        with timed("compute"), np.errstate(divide="ignore", invalid="ignore"):
+            across = share[:, places[1]]
+            for row, place in zip(result.owned, places[0], strict=True):
+                np.divide(row, across[place], out=row)
     return result
 
 
-def _thinned(down: Field, across: Field, magnitude: Field, low: Any) -> Field:
-    """Return the ridges of the magnitude that are at least `low`, but none at a wall. Collective."""
+def _share(smoothed: Field, sigmas: list[float], cval: float) -> tuple[Any, list[Any]]:
+    """Return the smoothed picture of ones, and for each axis which of its cells those of the block are equal to. Local.
+
+    It is that of a picture so small that each of its cells but the middle ones sees a wall.
+    """
+    grid = smoothed.grid
+    reach = [int(4.0 * sigma + 0.5) for sigma in sigmas]
+    shape = tuple(min(n, 2 * r + 1) for n, r in zip(grid.shape, reach, strict=True))
+    ones = Field(Grid(shape, comm=MPI.COMM_SELF, periodic=grid.periodic), smoothed.dtype)
+    ones.owned[...] = 1
+    share = gaussian_filter(ones, sigmas, mode="constant", cval=cval).owned
+    share += np.finfo(share.dtype).eps
+    places = []
+    for n, m, r, begin, end in zip(grid.shape, shape, reach, grid.box.start, grid.box.stop, strict=True):
+        at = np.arange(begin, end)
+        places.append(np.where(at < r, at, np.maximum(m - n + at, min(r, m - 1))))
+    return share, places
+
+
+def _thinned(down: Field, across: Field, magnitude: Field, low: Any, high: Any) -> Field:
+    """Return 1 for the ridges of the magnitude from `low` on, STRONG from `high` on; none at a wall. Collective."""
     from mpibatch.filters._loops.canny import ridges
 
     with Exchange(magnitude, mode="nearest") as fill:
         fill()
-    out = magnitude.like(halo=0)
-    if not out.owned.size:
-        return out
+    state = Field(magnitude.grid, np.uint8, 1)
+    if not state.owned.size:
+        return state
     grid = magnitude.grid
     # Cells at a wall lack a neighbor: scikit-image erodes the picture by one cell.
     walls = [(1, n - 1) if not wraps else (0, n) for n, wraps in zip(grid.shape, grid.periodic, strict=True)]
@@ -182,20 +199,23 @@ def _thinned(down: Field, across: Field, magnitude: Field, low: Any) -> Field:
     begin = tuple(max(0, first - start) for (first, _), start, _ in pairs)
     end = tuple(min(count, last - start) for (_, last), start, count in pairs)
     # f4, as in scikit-image; its smallest positive threshold keeps cells of magnitude zero out.
-    least = np.float32(low) or np.float32(1e-14)
-    ridges(down.owned, across.owned, magnitude.padded, np.float64(least), begin, end, out.owned)
-    return out
+    least, strong = np.float64(np.float32(low) or np.float32(1e-14)), np.float64(high)
+    with timed("compute"):
+        ridges(down.owned, across.owned, magnitude.padded, least, strong, begin, end, state.padded)
+    return state
 
 
 def _follow(state: Field) -> None:
-    """Turn WEAK cells that are connected to STRONG ones, over any number of ranks, into STRONG ones. Collective."""
+    """Turn weak cells (1) that are connected to STRONG ones, over any number of ranks, into STRONG ones. Collective."""
     from mpibatch.filters._loops.canny import flood
 
     stack = np.empty(state.padded.size + 1, np.int64)
-    turned = 1
+    turned, is_new = 1, True
     with Exchange(state, mode="constant", cval=0) as fill:
         while turned:
             fill()
-            turned = flood(state.padded, stack) if state.owned.size else 0
+            with timed("compute"):
+                turned = flood(state.padded, stack, is_new) if state.owned.size else 0
+            is_new = False
             with REDUCTION:
                 turned = state.grid.comm.allreduce(turned, op=MPI.SUM)

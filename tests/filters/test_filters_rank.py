@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -132,11 +133,11 @@ def test_windows_wider_than_blocks_and_domain(
 def test_small_medians_on_blocks_that_are_wide_against_them(dtype: str, shape: tuple[int, ...]) -> None:
     # Inner cells and strips along the faces are computed apart here; the third axis is one of components.
     whole = cells(shape, dtype, 3)
-    for mode in ("reflect", "constant", "wrap"):
-        for halo in (0, 1, 3):
-            found = apply("median_filter", distributed(whole, 2, 8, halo), 3, mode=mode, cval=1.0)
-            expected = scipy_says("median_filter", whole, 2, size=3, mode=mode, cval=1.0)
-            np.testing.assert_array_equal(found.owned, expected[found.grid.box.slices()])
+    wider = [(5, "reflect", 0), (5, "wrap", 3)] if dtype in ("u1", "f4") else []
+    for size, mode, halo in [*itertools.product([3], ("reflect", "constant", "wrap"), (0, 1, 3)), *wider]:
+        found = apply("median_filter", distributed(whole, 2, 8, halo), size, mode=mode, cval=1.0)
+        expected = scipy_says("median_filter", whole, 2, size=size, mode=mode, cval=1.0)
+        np.testing.assert_array_equal(found.owned, expected[found.grid.box.slices()])
 
 
 def test_axes_and_modes_of_their_own() -> None:

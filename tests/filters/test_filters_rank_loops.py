@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from mpibatch.filters._engine import selection
 from mpibatch.filters._engine.footprints import cast_as_c, fits, mirrored
-from mpibatch.filters._loops import extrema, rank_histogram
+from mpibatch.filters._loops import extrema
 from mpibatch.filters._loops.networks import selection_network
 
 few = settings(derandomize=True, deadline=None, database=None, max_examples=40)
@@ -52,24 +53,26 @@ def test_sliding_over_rows_and_over_cells_gives_scipys_bits(rows: int, lanes: in
 
 
 @given(
-    shape=st.tuples(st.integers(1, 20), st.integers(1, 1200)),
-    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 20), st.integers(1, 40)),
+    size=st.sampled_from([(1, 1, 30, 7), (1, 3, 4, 8), (2, 1, 5, 3), (1, 1, 1, 300), (1, 1, 255, 257), (3, 4, 2, 25)]),
     share=st.floats(0, 0.999),
     values=st.sampled_from([2, 17, 256]),
 )
 @settings(few, max_examples=15)
-def test_histograms_of_columns_select_every_rank(
-    shape: tuple[int, int], size: tuple[int, int], share: float, values: int
+def test_counts_up_to_thresholds_select_every_rank(
+    shape: tuple[int, ...], size: tuple[int, ...], share: float, values: int
 ) -> None:
     rng = np.random.default_rng(values)
-    padded = rng.integers(0, values, tuple(n + k - 1 for n, k in zip(shape, size, strict=True))).astype("u1")
-    rank = int(share * size[0] * size[1])
-    views = np.lib.stride_tricks.sliding_window_view(padded, size)
+    cells = rng.integers(0, values, tuple(n + k - 1 for n, k in zip(shape, size, strict=True))).astype("u1")
+    rank = int(share * np.prod(size))
+    views = np.lib.stride_tricks.sliding_window_view(cells, size)
     expected = np.partition(views.reshape(*shape, -1), rank, axis=-1)[..., rank]
-    for counts in ("u2", "u4"):
-        out = np.empty(shape, "u1")
-        rank_histogram.column_histograms(padded.reshape(-1), 0, padded.shape[1], size, rank, np.empty(272, counts), out)
-        np.testing.assert_array_equal(out, expected)
+    out = np.empty(shape, "u1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "TILE_LENGTH", 16)
+        patch.setattr(selection, "TILE_ROWS", (3, 8))
+        selection._by_counts(selection._Laid(cells, out, np.ones(size, bool)), rank)
+    np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i2", "u4", "i4", "i8"])

@@ -33,11 +33,13 @@ Array = npt.NDArray[Any]
 
 COMPARATOR_NS = 0.042  # per byte of a cell: a comparator's share of a network
 LARGEST_NETWORK = 512  # cells; the comparators of larger ones take long to list, and never pay
-COLUMNS_NS = 55.0  # histograms of columns, whatever the window
+COUNTS_NS = 30.0  # counts of 8-bit cells, whatever the window
 MOVE_NS, FIND_NS = 4.0, 100.0  # sliding histogram: a cell that comes and one that goes; finding the rank
+ROW_LINES = 32  # of the cache: a row of cells whose sorted columns stay in L1
+SHORTEST_ROW = 16  # cells; below, rows that share their vectors are faster
 TILE_CELLS = 1 << 17  # of which the order is worked out at once: their histogram has to stay in L2
 DIRECT_BINS = 1 << 16  # integers that span less than this are their own codes
-STRIPE_BYTES = 1 << 24  # what the histograms of lines may take: part of L3
+TILE_BYTES, TILE_LENGTH, TILE_ROWS = 1 << 20, 512, (64, 256)  # of counts of 8-bit cells
 
 
 def check_room(name: str, u: Field, window: Window, rank: int) -> None:
@@ -68,7 +70,7 @@ def _by_network(dtype: np.dtype[Any], window: Window, rank: int) -> bool:
         return False
     cost = COMPARATOR_NS * dtype.itemsize * len(selection_network(window.count, rank))
     if dtype.itemsize == 1 and window.full:
-        return cost < COLUMNS_NS
+        return cost < COUNTS_NS
     edge = window.count // max(window.footprint.shape)
     return bool(cost < FIND_NS + MOVE_NS * edge)
 
@@ -78,14 +80,28 @@ def _run_network(rows: WindowRows, window: Window, step: int, rank: int) -> None
     from mpibatch.filters._loops import rank_network as loops
 
     cells, out, sign, rest = _as_integers(rows.cells, rows.out)
-    square = window.full and window.count == 9 and rows.shape[-1] == 3 and max(rows.shape) == 3
-    if square and rank == 4:
-        lines = np.sort(rows.offsets)[::3]
-        loops.median_of_nine(cells, rows.bases, lines, step, sign, rest, out, rows.targets, rows.length)
+    width = rows.shape[-1]
+    square = window.full and window.count == width * width and max(rows.shape) == width
+    if square and width in (3, 5) and rank == window.count // 2 and rows.length >= SHORTEST_ROW:
+        loop = loops.median_of_nine if width == 3 else loops.median_of_twenty_five
+        lines, scratch = np.sort(rows.offsets)[::width], _scratch(cells.dtype, step, width)
+        loop(cells, rows.bases, lines, step, sign, rest, scratch, out, rows.targets, rows.length)
     else:
         network = selection_network(window.count, rank)
         loops.select(cells, rows.bases, rows.offsets, network, rank, sign, rest, out, rows.targets, rows.length)
     rows.store()
+
+
+def _scratch(dtype: np.dtype[Any], step: int, width: int) -> tuple[Array, Array, Array]:
+    """Return rows for sorted columns of `width` cells, for what is made of them, and for keys. Local."""
+    # Rows begin on lines of the cache, and not all in the same of its sets.
+    extent = 64 * (max(ROW_LINES, step * dtype.itemsize // 4) | 1)
+    counts = width, 3 if width == 3 else 10, 5
+    memory = np.empty((sum(counts) + 1) * extent, np.uint8)
+    start = -memory.ctypes.data % 64
+    rows = memory[start : start + sum(counts) * extent].view(dtype).reshape(sum(counts), -1)
+    columns, others, keys = np.split(rows, np.cumsum(counts)[:2])
+    return columns, others, keys
 
 
 def _as_integers(cells: Array, out: Array) -> tuple[Array, Array, int, int]:
@@ -121,50 +137,47 @@ def _by_histogram(padded: Array, out: Array, window: Window, rank: int) -> None:
     result = np.empty(laid(out).shape, out.dtype)
     arrangement = _Laid(cells, result, laid(window.footprint))
     if cells.dtype.itemsize == 1 and window.full:
-        _over_columns(arrangement, rank)
+        _by_counts(arrangement, rank)
     else:
         _sliding(arrangement, rank)
     laid(out)[...] = result
 
 
-def _over_columns(laid: _Laid, rank: int) -> None:
-    """Run the histograms of columns or lines over 8-bit cells. Local."""
-    from mpibatch.filters._loops import rank_histogram as loops
+def _by_counts(laid: _Laid, rank: int) -> None:
+    """Count cells of 8 bits up to thresholds, tile by tile. Local."""
+    from mpibatch.filters._loops import rank_counts as loops
 
     flip = np.uint8(128 if laid.cells.dtype == np.int8 else 0)
     cells = laid.cells.view(np.uint8) ^ flip if flip else laid.cells.view(np.uint8)
-    out = laid.out.view(np.uint8)
-    sizes = laid.footprint.shape
-    planes, lines = _flat_starts(cells.shape[:-2], out.shape[:-2]), _flat_starts(cells.shape[:-2], sizes[:-2])
+    out, size = laid.out.view(np.uint8), laid.footprint.shape
     plane, stride = math.prod(cells.shape[-2:]), cells.shape[-1]
-    window = np.zeros(272, np.uint16 if math.prod(sizes) < 1 << 16 else np.uint32)
-    flat, result = cells.reshape(-1), out.reshape(-1, *out.shape[-2:])
-    if lines.size == 1:
-        for at, target in zip(planes, result, strict=True):
-            loops.column_histograms(flat, int(at) * plane, stride, sizes[-2:], rank, window, target)
-    else:
-        counts = np.empty(0, np.uint8 if lines.size < 256 else np.uint16)
-        stripe = max(16, STRIPE_BYTES // (cells.shape[-2] * 272 * counts.itemsize) - sizes[-1] + 1)
-        last = lines[: lines.size : sizes[-3]]
-        moves = (last + (sizes[-3] - 1)) * plane, last * plane
-        # Planes that follow one another share all but the first and last plane of their windows.
-        for group in planes.reshape(-1, out.shape[-3]):
-            begin = slice(0, group.size)
-            block = result[: group.size]
-            result = result[group.size :]
-            loops.volume_histograms(
-                flat,
-                group[begin] * plane,
-                lines * plane,
-                moves,
-                stride,
-                sizes[-2:],
-                rank,
-                window,
-                stripe,
-                counts,
-                block,
-            )
+    volume = plane * cells.shape[-3]
+    blocks = _flat_starts(cells.shape[:-3], out.shape[:-3]) * volume
+    lines = _flat_starts(cells.shape[:-3], size[:-3]) * volume
+    narrow = size[-1] < 1 << 8 and math.prod(size) < 1 << 16
+    thin, wide = (np.dtype(np.uint8), np.dtype(np.uint16)) if narrow else (np.dtype(np.uint32),) * 2
+    planes, rows, length = out.shape[-3:]
+    high, deep = size[-3:-1]
+    # The counts of a tile's planes should stay in L2, and its margin be small against it.
+    length = min(length, TILE_LENGTH)
+    rows = min(rows, max(deep, TILE_ROWS[0], min(TILE_ROWS[1], TILE_BYTES // ((high + 1) * length * wide.itemsize))))
+    scratch = (
+        np.empty((3, length + size[-1]), thin),
+        np.zeros((high + 1, rows + deep, length), wide),
+        np.empty(length, wide),
+        np.zeros(length, np.uint8),
+    )
+    pending = np.empty((32, 4), np.int64)  # bisection of 256 thresholds leaves no more than 9
+    largest = 1 if laid.cells.dtype.kind == "b" else 255
+    flat, result = cells.reshape(-1), out.reshape(-1)
+    steps = math.prod(out.shape[-2:]), out.shape[-1]
+    for number, block in enumerate(blocks):
+        first = number * planes * steps[0]
+        for y, x in itertools.product(range(0, out.shape[-2], rows), range(0, out.shape[-1], length)):
+            extent = planes, min(rows, out.shape[-2] - y), min(length, out.shape[-1] - x)
+            at = int(block) + y * stride + x, plane, stride
+            target = first + y * steps[1] + x, *steps, *extent
+            loops.ranks_by_counts(flat, at, lines, size[-3:], rank, largest, scratch, pending, result, target)
     if flip:
         out ^= flip
 

@@ -23,7 +23,7 @@ from mpibatch.io.chunks.codec import Packer
 from mpibatch.io.chunks.compression import filters_of
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.shares import Round, Sharing
-from mpibatch.io.seal.digests import of_bytes, per_digest, word_bytes
+from mpibatch.io.seal.digests import granule, of_array, of_bytes
 from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.write.layout import Dataset, Filler, chunk_places
 from mpibatch.mpi import MPI, agreed
@@ -113,7 +113,7 @@ def _packed(
 ) -> tuple[_Head, Any]:
     """What rank 0 learns of a chunk, and its bytes; digests are those before encryption."""
     mask, data = packer.pack(block)
-    digests = of_bytes(data, 1, 0, per_digest(len(data), 1))
+    digests = of_bytes(data)
     sealed, tags = (data, b"") if vault is None else vault.seal(dataset.name, number, data)
     return _Head(number, mask, len(data), digests, tags), sealed
 
@@ -237,14 +237,12 @@ def _sharing(comm: MPI.Intracomm, dataset: Dataset, field: Any) -> ChunkShares:
 def _extent(dataset: Dataset, chunks: ChunkGrid, head: _Head, place: tuple[int, int]) -> Extent:
     offset, nbytes = place
     box = chunks.box(head.number)
-    per = per_digest(head.nbytes, 1)
     return Extent(
         dataset=dataset.name,
         offset=offset,
         nbytes=nbytes,
-        word=1,
         first=0,
-        per_digest=per,
+        per_digest=granule(head.nbytes),
         digests=head.digests,
         cells=(box.start, box.stop),
         block=head.number,
@@ -254,17 +252,13 @@ def _extent(dataset: Dataset, chunks: ChunkGrid, head: _Head, place: tuple[int, 
 
 def _plain_extent(dataset: Dataset, chunks: ChunkGrid, number: int, offset: int, block: npt.NDArray[Any]) -> Extent:
     box = chunks.box(number)
-    word = word_bytes(block.dtype)
-    per = per_digest(block.nbytes, word)
-    digests = of_bytes(block.reshape(-1).view(np.uint8), word, 0, per)
     return Extent(
         dataset=dataset.name,
         offset=offset,
         nbytes=block.nbytes,
-        word=word,
         first=0,
-        per_digest=per,
-        digests=digests,
+        per_digest=granule(block.nbytes),
+        digests=of_array(block),
         cells=(box.start, box.stop),
         block=number,
     )

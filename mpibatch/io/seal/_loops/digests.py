@@ -93,7 +93,7 @@ def _weighted(value: Any, at: int) -> Any:
 
 
 @compiled_lean
-def weighted_sum(data: Bytes, begin: int, size: int, first: int) -> Any:
+def weighted_sum(data: Bytes, begin: Any, size: Any, first: Any) -> Any:
     """Return the weighted sum, modulo 2**64, of bytes from `begin` on, the first of them number `first`. Local."""
     total = np.uint64(0)
     done = 0

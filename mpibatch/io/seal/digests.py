@@ -48,12 +48,13 @@ def granule(nbytes: int) -> int:
 
 def of_bytes(data: Any, first: int = 0, per_digest: int = 0) -> Digests:
     """Return the digests of bytes that begin with number `first`, one for each `per_digest` (0: a granule). Local."""
-    from mpibatch.io.seal._loops.digests import weighted_sum
+    from mpibatch.io.seal._loops.digests import digest
 
     flat = _flat(np.frombuffer(data, np.uint8))
     per = per_digest or granule(flat.size)
-    sums = [weighted_sum(flat, low, min(per, flat.size - low), first + low) for low in range(0, flat.size, per)]
-    return np.array(sums, np.uint64)
+    table = np.empty(-(-flat.size // per), np.uint64)
+    digest(flat, first, per, table)
+    return table
 
 
 def of_array(array: Array, before: int = 0) -> Digests:

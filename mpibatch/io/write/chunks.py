@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkShares", "Put", "write_packed", "write_plain"]
 
+# Of a rank's plain chunks in one round: they are copied, summed and written, and should stay in a cache meanwhile.
+CACHED_BYTES = 4 << 20
+
+Array = npt.NDArray[Any]
 # Writes arrays at bytes of the file; collective, with as many arrays on each rank as it has.
-Put = Callable[[list[tuple[int, npt.NDArray[Any]]]], None]
+Put = Callable[[list[tuple[int, Array]]], None]
 
 
 class ChunkShares(Protocol):
@@ -45,13 +49,14 @@ class ChunkShares(Protocol):
     def rounds(self) -> Iterator[Round]:
         """Yield consecutive chunks, the same on all ranks. Perhaps collective."""
 
-    def collect(self, turn: Round) -> dict[int, npt.NDArray[Any]]:
-        """Return this rank's chunks of a round, by number. Collective."""
+    def collect(self, turn: Round, *, spare: list[Array] | None = None) -> dict[int, Array]:
+        """Return this rank's chunks of a round, by number, perhaps in the memory of `spare` ones. Collective."""
 
 
 class _Part(NamedTuple):
     """What rank 0 learns of a stored chunk."""
 
+    number: int
     mask: int
     nbytes: int
     digests: Digests
@@ -71,6 +76,7 @@ def write_packed(
     speeds = [1.0] * comm.size
     start = 0 if vault is None else vault.base
     extents: list[Extent] = []
+    spare: list[Array] = []
     try:
         with agreed(comm, f"writing {path}"):
             filters = filters_of(dataset.compression, np.dtype(dataset.dtype).itemsize)
@@ -79,24 +85,23 @@ def write_packed(
                 index = ChunkIndex(path, dataset.name)
         for equal in sharing.rounds():
             turn = equal.weighed(speeds)
-            blocks = sharing.collect(turn)
+            blocks = sharing.collect(turn, spare=spare)
             begin = time.perf_counter()
             parts, stored = [], []
             with agreed(comm, f"packing {dataset.name}"):
                 assert packer is not None
                 for number in sorted(blocks):
-                    mask, data = packer.pack(blocks.pop(number))
+                    mask, data = packer.pack(blocks[number])
                     part, packed = _part(dataset, vault, number, np.frombuffer(data, np.uint8), mask)
                     parts.append(part)
                     stored.append(packed)
+            spare = [*blocks.values()]
             speeds = _speeds(comm, speeds, len(parts), time.perf_counter() - begin)
-            known = _gathered(comm, turn, parts)
+            known = _gathered(comm, parts)  # in order, as shares are
             places: list[int] = []
             with agreed(comm, f"writing {path}"), room_for(path):
                 if index is not None:
-                    places = [
-                        index.place(sharing.chunks.start(number), part.mask, part.nbytes) for number, part in known
-                    ]
+                    places = [index.place(sharing.chunks.start(p.number), p.mask, p.nbytes) for p in known]
                     extents += _extents(dataset, sharing.chunks, known, places)
             everywhere = comm.bcast(np.array(places, np.int64))
             own, base = turn.part(comm.rank), turn.numbers.start
@@ -112,26 +117,24 @@ def write_packed(
             index.close()
 
 
-def _part(
-    dataset: Dataset, vault: Vault | None, number: int, data: npt.NDArray[Any], mask: int = 0
-) -> tuple[_Part, npt.NDArray[Any]]:
+def _part(dataset: Dataset, vault: Vault | None, number: int, data: Array, mask: int = 0) -> tuple[_Part, Array]:
     """What rank 0 learns of a chunk, and its bytes as they are stored; digests are those before encryption."""
     digests = of_array(data)
     sealed, tags = (data, b"") if vault is None else vault.seal(dataset.name, number, data)
-    return _Part(mask, data.nbytes, digests, tags), sealed
+    return _Part(number, mask, data.nbytes, digests, tags), sealed
 
 
-def _gathered(comm: MPI.Intracomm, turn: Round, parts: list[_Part]) -> list[tuple[int, _Part]]:
-    """Return the chunks of a round by number, in order, on rank 0; [] elsewhere. Collective."""
+def _gathered(comm: MPI.Intracomm, parts: list[_Part]) -> list[_Part]:
+    """Return all ranks' chunks, those of rank 0 first, on rank 0; [] elsewhere. Collective."""
     # As two arrays, which travel faster than many values.
-    heads = np.array([(part.mask, part.nbytes) for part in parts], np.int64)
+    heads = np.array([part[:3] for part in parts], np.int64).reshape(-1, 3)
     digests = np.concatenate([np.empty(0, np.uint64), *(part.digests for part in parts)])
     result = []
-    for rank, (theirs, sums, tags) in enumerate(comm.gather((heads, digests, [p.tags for p in parts if p.tags])) or ()):
+    for theirs, sums, tags in comm.gather((heads, digests, [part.tags for part in parts if part.tags])) or ():
         low = 0
-        for place, (number, (mask, nbytes)) in enumerate(zip(turn.part(rank), theirs.tolist(), strict=True)):
+        for place, (number, mask, nbytes) in enumerate(theirs.tolist()):
             high = low - (-nbytes // granule(nbytes))
-            result.append((number, _Part(mask, nbytes, sums[low:high], tags[place] if tags else b"")))
+            result.append(_Part(number, mask, nbytes, sums[low:high], tags[place] if tags else b""))
             low = high
     return result
 
@@ -153,40 +156,39 @@ def write_plain(
 
     Returns the extents of the chunks on rank 0, [] elsewhere.
     """
-    sharing = _sharing(comm, dataset, field)
+    sharing = _sharing(comm, dataset, field, CACHED_BYTES)
     places: list[int] = []
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
             places = chunk_places(path, dataset.name)
     where = comm.bcast(np.array(places, np.int64))
     start = 0 if vault is None else vault.base
-    extents: list[Extent] = []
+    parts: list[_Part] = []
+    spare: list[Array] = []
     for turn in sharing.rounds():
-        blocks = sharing.collect(turn)
-        parts, stored = [], []
+        blocks = sharing.collect(turn, spare=spare)
+        stored = []
         with agreed(comm, f"computing digests of {dataset.name}"):
             for number in sorted(blocks):
-                part, data = _part(dataset, vault, number, blocks.pop(number))
+                part, data = _part(dataset, vault, number, blocks[number])
                 parts.append(part)
                 stored.append((start + int(where[number]), data))
         put(stored)
-        known = _gathered(comm, turn, parts)
-        extents += _extents(dataset, sharing.chunks, known, [int(where[number]) for number, _ in known])
-    return extents
+        spare = [*blocks.values()]
+    known = _gathered(comm, parts)
+    return [*_extents(dataset, sharing.chunks, known, [int(where[part.number]) for part in known])]
 
 
-def _sharing(comm: MPI.Intracomm, dataset: Dataset, field: Any) -> ChunkShares:
+def _sharing(comm: MPI.Intracomm, dataset: Dataset, field: Any, round_bytes: int | None = None) -> ChunkShares:
     assert dataset.chunks is not None
     if not isinstance(field, Field):
         return cast("ChunkShares", field)
-    return Sharing(comm, ChunkGrid(dataset.shape, dataset.chunks), field)
+    return Sharing(comm, ChunkGrid(dataset.shape, dataset.chunks), field, round_bytes)
 
 
-def _extents(
-    dataset: Dataset, chunks: ChunkGrid, parts: list[tuple[int, _Part]], places: list[int]
-) -> Iterator[Extent]:
-    for (number, part), place in zip(parts, places, strict=True):
-        box = chunks.box(number)
+def _extents(dataset: Dataset, chunks: ChunkGrid, parts: list[_Part], places: list[int]) -> Iterator[Extent]:
+    for part, place in zip(parts, places, strict=True):
+        box = chunks.box(part.number)
         yield Extent(
             dataset=dataset.name,
             offset=place,
@@ -195,6 +197,6 @@ def _extents(
             per_digest=granule(part.nbytes),
             digests=part.digests,
             cells=(box.start, box.stop),
-            block=number,
+            block=part.number,
             tags=part.tags,
         )

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from mpibatch.base.compiled import compiled, compiled_lean, is_interpreted
 
-__all__ = ["PAGE", "add_rows", "weighted_sum"]
+__all__ = ["add_rows", "digest"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -93,8 +93,8 @@ def _weighted(value: Any, at: int) -> Any:
 
 
 @compiled_lean
-def weighted_sum(data: Bytes, begin: Any, size: Any, first: Any) -> Any:
-    """Return the weighted sum, modulo 2**64, of bytes from `begin` on, the first of them number `first`. Local."""
+def _weighted_sum(data: Bytes, begin: Any, size: Any, first: Any) -> Any:
+    """The weighted sum, modulo 2**64, of bytes from `begin` on, the first of them number `first`."""
     total = np.uint64(0)
     done = 0
     while done < size:
@@ -103,6 +103,14 @@ def weighted_sum(data: Bytes, begin: Any, size: Any, first: Any) -> Any:
         total += _page_sum(data, begin + done, n, at) * _scatter(np.uint64(page))
         done += n
     return total
+
+
+@compiled_lean
+def digest(flat: Bytes, first: int, per_digest: int, table: Any) -> None:
+    """Put the digests of bytes, the first of them number `first`, into a table: one for each `per_digest`. Local."""
+    for i in range(table.shape[0]):
+        low = i * per_digest
+        table[i] = _weighted_sum(flat, low, min(per_digest, flat.shape[0] - low), first + low)
 
 
 @compiled
@@ -124,7 +132,7 @@ def add_rows(
         while done < row:
             digest = (number + done - origin) // per_digest
             n = min(row - done, origin + (digest + 1) * per_digest - (number + done))
-            table[digest] += weighted_sum(flat, begin + done, n, number + done)
+            table[digest] += _weighted_sum(flat, begin + done, n, number + done)
             done += n
         for axis in range(outer - 1, -1, -1):
             counter[axis] += 1

@@ -19,7 +19,7 @@ from mpibatch.base.timing import phase
 from mpibatch.batch.payloads import ITEM, TABLE, Array, layout_of
 from mpibatch.io.base.names import user_path
 from mpibatch.io.formats.hdf5 import COLUMNS
-from mpibatch.io.seal.digests import extent_of_array, of_words, per_digest, word_bytes
+from mpibatch.io.seal.digests import extent_of_array, granule, of_bytes
 from mpibatch.io.seal.extent import Digests, Extent
 from mpibatch.io.write import direct
 from mpibatch.io.write.commit import committed
@@ -187,15 +187,13 @@ class _Filling:
         """Where some rows of a dataset are to be written; their digests are added up."""
         values = np.ascontiguousarray(values, dataset.dtype)
         row = math.prod(dataset.shape[1:]) * values.itemsize
-        word = word_bytes(dataset.dtype)
-        words = values.reshape(-1).view(f"u{word}")
-        per = per_digest(dataset.shape[0] * row, word)
-        number, table = first * row // word, self._digests[dataset.name]
+        flat = values.reshape(-1).view(np.uint8)
+        per = granule(dataset.shape[0] * row)
+        number, table = first * row, self._digests[dataset.name]
         low = 0
-        while low < words.size:
-            size = min(per - (number + low) % per, words.size - low)
-            with np.errstate(over="ignore"):
-                table[(number + low) // per] += np.uint64(of_words(words[low : low + size], number + low))
+        while low < flat.size:
+            size = min(per - (number + low) % per, flat.size - low)
+            table[(number + low) // per] += of_bytes(flat[low : low + size], number + low, size)[0]
             low += size
         return self._places[dataset.name] + first * row, values
 
@@ -206,19 +204,13 @@ class _Filling:
             own = self._digests[dataset.name]
             total = np.zeros_like(own) if comm.rank == 0 else None
             comm.Reduce(own, total)  # unsigned integers are added modulo 2^64
-            nbytes, word = math.prod(dataset.shape) * np.dtype(dataset.dtype).itemsize, word_bytes(dataset.dtype)
+            nbytes = math.prod(dataset.shape) * np.dtype(dataset.dtype).itemsize
             if total is not None and nbytes:
-                per = per_digest(nbytes, word)
-                extents.append(
-                    Extent(
-                        dataset=dataset.name, offset=self._places[dataset.name], nbytes=nbytes, word=word, first=0,
-                        per_digest=per, digests=total,
-                    )
-                )  # fmt: skip
+                extents.append(Extent(dataset.name, self._places[dataset.name], nbytes, 0, granule(nbytes), total))
         singles: list[Extent] | None = comm.reduce(self._extents, op=MPI.SUM, root=0)
         return extents + (singles or []) if comm.rank == 0 else []
 
 
 def _regions(dataset: Dataset) -> int:
-    nbytes, word = math.prod(dataset.shape) * np.dtype(dataset.dtype).itemsize, word_bytes(dataset.dtype)
-    return -(-nbytes // word // per_digest(nbytes, word)) if nbytes else 0
+    nbytes = math.prod(dataset.shape) * np.dtype(dataset.dtype).itemsize
+    return -(-nbytes // granule(nbytes))

@@ -150,7 +150,7 @@ def test_chunks(
             assert [extent.cells[0] for extent in extents] == [(a, b, 0, 0) for a in (0, 3, 6) for b in (0, 4)]
             for extent in extents:
                 stored = path.read_bytes()[extent.offset : extent.offset + extent.nbytes]
-                np.testing.assert_array_equal(extent.digests, of_bytes(stored, extent.word, 0, extent.per_digest))
+                np.testing.assert_array_equal(extent.digests, of_bytes(stored, 0, extent.per_digest))
         world.Barrier()
 
 

@@ -14,7 +14,7 @@ from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io import check, verify
 from mpibatch.io.seal import seal
 from mpibatch.io.seal.content import content_of
-from mpibatch.io.seal.digests import extent_of_array, of_array, of_bytes, per_digest
+from mpibatch.io.seal.digests import extent_of_array, granule, of_array, of_bytes
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.seal.manifest import pack, parse
 from mpibatch.io.write.layout import Dataset, complete, create, slices
@@ -67,9 +67,8 @@ def packed(path: Path) -> Path:
             _, data = dataset.id.read_direct_chunk(info.chunk_offset)
             start = tuple(map(int, info.chunk_offset))
             stop = tuple(min(low + n, most) for low, n, most in zip(start, (5, 20, 30), U.shape, strict=True))
-            per = per_digest(len(data), 1)
-            digests = of_bytes(data, 1, 0, per)
-            extents.append(Extent("u", info.byte_offset, info.size, 1, 0, per, digests, (start, stop)))
+            per, digests = granule(len(data)), of_bytes(data)
+            extents.append(Extent("u", info.byte_offset, info.size, 0, per, digests, (start, stop)))
     seal.append(str(path), extents, {"u": of_array(U)})
     return path
 
@@ -236,9 +235,8 @@ def with_manifest(path: Path, size: int, data: bytes) -> str:
 
 
 HOSTILE: dict[str, Callable[[dict], None]] = {
-    "version": lambda h: h.update(version=2),
+    "version": lambda h: h.update(version=1),
     "size": lambda h: h.update(size=10**30),
-    "byteorder": lambda h: h.update(byteorder="middle"),
     "content": lambda h: h.update(content="\x1b[2J" * 16),
     "another content": lambda h: h.update(content="0" * 64),
     "no datasets": lambda h: h.update(datasets=None),
@@ -264,7 +262,7 @@ def test_manifests_that_cannot_be_ours(tmp_path: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "column", [(0, -1), (0, 1 << 62), (0, 0), (1, 1 << 62), (1, 0), (2, 3), (3, -8), (3, 1 << 62), (4, 0), (4, 1)]
+    "column", [(0, -1), (0, 1 << 62), (0, 0), (1, 1 << 62), (1, 0), (2, -8), (2, 1 << 62), (3, 0), (3, 1)]
 )
 def test_tables_that_cannot_be_ours(tmp_path: Path, column: tuple[int, int]) -> None:
     path = contiguous(tmp_path / "a.h5")
@@ -285,22 +283,6 @@ def test_bytes_that_are_no_manifest(tmp_path: Path, data: bytes) -> None:
     assert "not a seal that this version" in with_manifest(path, 100, data)
     deep = b"[" * 100_000
     assert "not a seal" in with_manifest(path, 100, len(deep).to_bytes(8, "little") + deep)
-
-
-def test_a_manifest_of_another_byte_order(tmp_path: Path) -> None:
-    """As a big-endian machine would have written it: the same file with all words turned around."""
-    path = tmp_path / "a.h5"
-    create(str(path), [Dataset("u", U.shape, ">f8")], {})
-    with h5py.File(path, "r+") as file:
-        file["u"][...] = U
-    seal.append(str(path), values={"u": of_array(U.view("u8"))})  # such a machine sees the words so
-    assert verify(path).broken
-    data, size = seal.read(str(path))
-    text = data.replace(b'"byteorder":"little"', b'"byteorder":"big"')
-    text = (int.from_bytes(data[:8], "little") - 3).to_bytes(8, "little") + text[8:]
-    locator = seal.LOCATOR.pack(seal.MAGIC, size, len(text), hashlib.sha256(text).digest())
-    path.write_bytes(path.read_bytes()[:size] + text + locator)
-    assert verify(path).is_whole
 
 
 def test_what_cannot_be_read_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

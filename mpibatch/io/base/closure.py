@@ -13,11 +13,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import h5py
+import numpy as np
 
-from mpibatch.io.base.images import Draft, FileImage, PlainImage, drafts
+from mpibatch.io.base.images import FileImage, PlainImage, drafts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy.typing as npt
 
 __all__ = ["Outlet", "closing", "revised"]
 
@@ -55,7 +58,8 @@ class Outlet:
     def __init__(self, path: str, is_new: bool = False) -> None:
         self.error: OSError | None = None
         self._path, self._place, self._is_lost = path, 0, False
-        self._draft: Draft | None = drafts.get(path)
+        self._left_out: tuple[npt.NDArray[np.uint8], list[int]] | None = None
+        self._draft: FileImage | None = drafts.get(path)
         flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT | os.O_TRUNC) * is_new
         self._image: FileImage = self._draft or PlainImage(path, flags)
 
@@ -97,18 +101,19 @@ class Outlet:
                 self._image.close()
 
     @contextmanager
-    def passing(self, sealed: Any) -> Iterator[None]:
-        """Let encrypted bytes that HDF5 writes in one piece go to the disk of a draft. Local. Raises OSError."""
-        if self._draft is None:
-            yield
-            return
-        self._draft.passing = memoryview(sealed).cast("B")
+    def leaving_out(self, blank: npt.NDArray[np.uint8]) -> Iterator[list[int]]:
+        """Keep memory that HDF5 writes in one piece out of the file, and tell its place there. Local. Raises OSError.
+
+        Others write what belongs there.
+        """
+        places: list[int] = []
+        self._left_out = blank, places
         try:
-            yield
-            if self._draft.passing is not None and self.error is None:
-                raise OSError(errno.EIO, "HDF5 did not write a chunk as it was given", self._path)
+            yield places
+            if not places and self.error is None:
+                raise OSError(errno.EIO, "HDF5 did not write a chunk in one piece", self._path)
         finally:
-            self._draft.passing = None
+            self._left_out = None
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
@@ -143,7 +148,9 @@ class Outlet:
     def write(self, data: Any) -> int:
         """Write all bytes, or seem to. Local."""
         view = memoryview(data).cast("B")
-        if not self._is_lost:
+        if self._left_out is not None and _is_same(view, self._left_out[0]):
+            self._left_out[1].append(self._place)
+        elif not self._is_lost:
             with self._kept():
                 self._image.write(view, self._place)
         self._place += len(view)
@@ -158,3 +165,9 @@ class Outlet:
 
     def flush(self) -> None:
         """Do nothing: no byte waits here. Local."""
+
+
+def _is_same(view: memoryview, array: npt.NDArray[np.uint8]) -> bool:
+    """Whether a view is of the memory of an array."""
+    same = np.frombuffer(view, np.uint8)
+    return same.size == array.size and same.ctypes.data == array.ctypes.data

@@ -1,7 +1,7 @@
 """The bytes of an HDF5 file, as those see them who read and write it, wherever they lie.
 
-Most are those of a plain file. A file that is to be encrypted has a `Draft` while it is written: what HDF5 writes of
-its own stays in memory.
+Most are those of a plain file. A file that is to be encrypted has a draft while it is written: what HDF5 writes stays
+in memory until it is complete.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from mpibatch.base.files import read_at, write_at
 
-__all__ = ["Draft", "FileImage", "PlainImage", "drafts"]
+__all__ = ["FileImage", "PlainImage", "drafts"]
 
 
 class FileImage(Protocol):
@@ -62,10 +62,4 @@ class PlainImage:
         os.close(self._handle)
 
 
-class Draft(FileImage, Protocol):
-    """A file under way that reaches the disk when it is complete; but `passing`, which is encrypted, at once."""
-
-    passing: memoryview | None
-
-
-drafts: dict[str, Draft] = {}  # by their temporary names
+drafts: dict[str, FileImage] = {}  # by their temporary names

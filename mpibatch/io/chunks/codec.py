@@ -128,8 +128,12 @@ class Packer:
         plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         set_filters(plan, self._filters)
         space = h5py.h5s.create_simple(self._chunk)
+        # Else HDF5 copies a chunk before its filters, to keep it as it was.
+        uncached = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+        uncached.set_chunk_cache(1, 0, 1.0)
         try:
-            self._dataset = h5py.h5d.create(self._file, b"chunk", self._type, space, plan)
+            h5py.h5d.create(self._file, b"chunk", self._type, space, plan)
+            self._dataset = h5py.h5d.open(self._file, b"chunk", uncached)
         except (OSError, RuntimeError, ValueError) as error:
             self.close()
             names = ", ".join(filter_name(item.code) for item in self._filters)
@@ -138,7 +142,6 @@ class Packer:
     def pack(self, block: Array) -> tuple[int, bytes]:
         """Return the stored bytes of a chunk, and the mask that tells which filters were left out. Local."""
         self._dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, block, mtype=self._type)
-        self._dataset.flush()
         mask, stored = self._dataset.read_direct_chunk((0,) * len(self._chunk))
         return int(mask), stored
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class ChunkGrid:
     shape: tuple[int, ...]
     size: tuple[int, ...]
 
-    @property
+    @cached_property
     def counts(self) -> tuple[int, ...]:
         """Chunks along each axis. Local."""
         return tuple(-(-n // c) for n, c in zip(self.shape, self.size, strict=True))

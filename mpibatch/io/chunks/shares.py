@@ -91,11 +91,17 @@ class ShareWindow:
 
 @dataclass(frozen=True)
 class Sharing:
-    """The chunks of a dataset, and the field of its shape whose cells they hold."""
+    """The chunks of a dataset, and the field of its shape whose cells they hold.
+
+    Attributes
+    ----------
+    round_bytes : of a rank's chunks in one round; None: `ROUND_BYTES`.
+    """
 
     comm: MPI.Intracomm
     chunks: ChunkGrid
     field: Field
+    round_bytes: int | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -106,7 +112,8 @@ class Sharing:
         """Yield the rounds, the same on all ranks, of `most` bytes together, with equal shares. Local."""
         size, nbytes = self.comm.size, math.prod(self.chunks.size) * self.field.dtype.itemsize
         nbytes = max(1, nbytes)
-        many = max(1, min(size * max(1, ROUND_BYTES // nbytes), most // nbytes))
+        share = ROUND_BYTES if self.round_bytes is None else self.round_bytes
+        many = max(1, min(size * max(1, share // nbytes), most // nbytes))
         for low in range(0, self.chunks.total, many):
             numbers = range(low, min(low + many, self.chunks.total))
             yield Round(numbers, Blocks(len(numbers), size))
@@ -121,10 +128,13 @@ class Sharing:
         for low in range(0, -(-self.chunks.total // self.comm.size), step):
             yield ShareWindow(Blocks(self.chunks.total, self.comm.size), low, low + step)
 
-    def collect(self, turn: Round | ShareWindow, *, views: bool = False) -> dict[int, Array]:
+    def collect(
+        self, turn: Round | ShareWindow, *, views: bool = False, spare: list[Array] | None = None
+    ) -> dict[int, Array]:
         """Return this rank's chunks of a round, by number, with zeros beyond the dataset. Collective.
 
-        With `views`, those that lie in this rank's block are not copied, and not contiguous.
+        With `views`, those that lie in this rank's block are not copied, and not contiguous. What is `spare`, chunks
+        of earlier rounds, gives its memory: new memory costs as much as writing.
         """
         blocks, fetched = {}, {}
         for number in turn.part(self.comm.rank):
@@ -133,7 +143,10 @@ class Sharing:
             if views and full and box.intersect(self._mine) == box:
                 blocks[number] = self.field.owned[box.slices(self._mine.start)]
             else:
-                blocks[number] = fetched[number] = (np.empty if full else np.zeros)(self.chunks.size, self.field.dtype)
+                block = spare.pop() if spare else np.empty(self.chunks.size, self.field.dtype)
+                if not full:
+                    block.fill(0)
+                blocks[number] = fetched[number] = block
         self._move(turn, fetched, outwards=False)
         return blocks
 

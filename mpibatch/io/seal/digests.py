@@ -1,13 +1,15 @@
-"""Digests of values: sums that find every changed word, and do not depend on who computed which part.
+"""Digests of values: sums that find every changed value, and do not depend on who computed which part.
 
-A dataset is seen as words, its values cut into units of 1, 2, 4 or 8 bytes and numbered in C order. A digest of some
-of them is the sum, modulo 2^64, of ``mix(word, number)``, where `mix` scatters a word over 64 bits and can be undone
-for each number: one changed word changes the digest for certain, and several do but for a chance of about 2^-64.
-Being a sum, it is the same for any blocks on any ranks in any order, and MPI adds the ranks' parts up: what travels is
-a table of digests, never values. This finds accidents; it is no protection from somebody who wants to deceive.
+The bytes of a dataset are numbered in C order, and seen as little-endian words of 32 bits. A digest of some of them is
+the sum, modulo 2^64, of each word times a random odd weight of 64 bits that is that of its place alone: of its place in
+a page of 4 KiB, times that of the page. One changed word changes the digest for certain, and several do but for a
+chance of about 2^-64, and of 2^-33 at most, where no bit differs but the highest of words (multilinear hashing:
+doi:10.1093/comjnl/bxt070). A word may be cut: the sum is that of its bytes, each at its place. So it is the same for
+any blocks on any ranks in any order, of values of any size, and MPI adds the ranks' parts up: what travels is a table
+of digests, never values. This finds accidents; it is no protection from somebody who wants to deceive.
 
-A table has one digest for each region of so many consecutive words. The size of regions follows from the bytes alone:
-64 KiB, more when that would give more than 4096 of them, but not above 16 MiB up to 16 TiB.
+A table has one digest for each region of so many consecutive bytes. The size of regions follows from their number
+alone: 64 KiB, more when that would give more than 4096 of them, but not above 16 MiB up to 16 TiB.
 
 Nothing here needs MPI but `of_field` and `extents_of_field`, which take a communicator.
 """
@@ -28,10 +30,7 @@ if TYPE_CHECKING:
     from mpibatch.io.base.block import Block
     from mpibatch.mpi import MPI
 
-__all__ = [
-    "extent_of_array", "extents_of_field", "granule", "of_array", "of_bytes", "of_field", "of_words", "per_digest",
-    "word_bytes",
-]  # fmt: skip
+__all__ = ["extent_of_array", "extents_of_field", "granule", "of_array", "of_bytes", "of_field"]
 
 Array = npt.NDArray[Any]
 
@@ -47,28 +46,15 @@ def granule(nbytes: int) -> int:
     return size
 
 
-def word_bytes(dtype: npt.DTypeLike) -> int:
-    """Return the bytes of a word of values of `dtype`. Local."""
-    return math.gcd(np.dtype(dtype).itemsize, 8)
+def of_bytes(data: Any, first: int = 0, per_digest: int = 0) -> Digests:
+    """Return the digests of bytes that begin with number `first`, one for each `per_digest` (0: a granule). Local."""
+    from mpibatch.io.seal._loops.digests import digest
 
-
-def per_digest(nbytes: int, word: int) -> int:
-    """Return for how many words of `word` bytes one digest stands, in data of `nbytes` bytes. Local."""
-    return granule(nbytes) // word
-
-
-def of_words(words: Array, first: int = 0) -> int:
-    """Return the digest of a one-dimensional array of unsigned integers; `first` is the first one's number. Local."""
-    from mpibatch.io.seal._loops.digests import mixed_sum
-
-    return int(mixed_sum(words, np.uint64(first)))
-
-
-def of_bytes(data: Any, word: int, first: int, per_digest: int) -> Digests:
-    """Return the digests of bytes that begin with word number `first`, one for each `per_digest` words. Local."""
-    words = np.frombuffer(data, f"u{word}")
-    cuts = range(0, words.size, per_digest)
-    return np.array([of_words(words[low : low + per_digest], first + low) for low in cuts], np.uint64)
+    flat = _flat(np.frombuffer(data, np.uint8))
+    per = per_digest or granule(flat.size)
+    table = np.empty(-(-flat.size // per), np.uint64)
+    digest(flat, first, per, table)
+    return table
 
 
 def of_array(array: Array, before: int = 0) -> Digests:
@@ -76,9 +62,14 @@ def of_array(array: Array, before: int = 0) -> Digests:
 
     `before` is the number of values of the dataset that come before it.
     """
-    word = word_bytes(array.dtype)
-    words = np.ascontiguousarray(array).reshape(-1).view(f"u{word}")
-    return of_bytes(words.data, word, before * (array.itemsize // word), per_digest(array.nbytes, word))
+    return of_bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8), before * array.itemsize)
+
+
+def _flat(array: Array) -> npt.NDArray[np.uint8]:
+    """The bytes of a contiguous array, not to be written to: then loops are compiled for one type of arrays."""
+    flat = array.reshape(-1).view(np.uint8)
+    flat.flags.writeable = False
+    return flat
 
 
 def of_field(comm: MPI.Intracomm, field: Block, region: Box | None = None, before: int = 0, total: int = 0) -> Digests:
@@ -108,7 +99,6 @@ def extents_of_field(
     Rank 0 gets a list of one, or of none if there are no values; others get an empty list. Parameters as `of_field`.
     """
     rows = _rows_of(field, region)
-    word = word_bytes(field.dtype)
     row = math.prod(field.shape[1:]) * field.dtype.itemsize
     nbytes = len(rows) * row
     if not nbytes:
@@ -116,32 +106,14 @@ def extents_of_field(
     digests = of_field(comm, field, region, before)
     if comm.rank != 0:
         return []
-    first = (before * field.dtype.itemsize + rows.start * row) // word
-    return [
-        Extent(
-            dataset=dataset,
-            offset=offset,
-            nbytes=nbytes,
-            word=word,
-            first=first,
-            per_digest=per_digest(nbytes, word),
-            digests=digests,
-        )
-    ]
+    first = before * field.dtype.itemsize + rows.start * row
+    return [Extent(dataset, offset, nbytes, first, granule(nbytes), digests)]
 
 
 def extent_of_array(dataset: str, array: Array, offset: int, before: int = 0) -> Extent:
     """Return the extent of an array's values, which lie at byte `offset` of a file, with their digests. Local."""
-    word = word_bytes(array.dtype)
-    first = before * (array.itemsize // word)
     return Extent(
-        dataset=dataset,
-        offset=offset,
-        nbytes=array.nbytes,
-        word=word,
-        first=first,
-        per_digest=per_digest(array.nbytes, word),
-        digests=of_array(array, before),
+        dataset, offset, array.nbytes, before * array.itemsize, granule(array.nbytes), of_array(array, before)
     )
 
 
@@ -158,11 +130,11 @@ def _own_part(field: Block, rows: range, before: int, total: int) -> Digests:
     """What this rank's cells add to the table of digests: of the rows' values, or of all of a dataset's."""
     from mpibatch.io.seal._loops.digests import add_rows
 
-    word, item = word_bytes(field.dtype), field.dtype.itemsize
+    item = field.dtype.itemsize
     row = math.prod(field.shape[1:]) * item
     size = total or len(rows) * row
-    per = per_digest(size, word)
-    table = np.zeros(-(-size // word // per), np.uint64)
+    per = granule(size)
+    table = np.zeros(-(-size // per), np.uint64)
     start, stop = max(field.box.start[0], rows.start), min(field.box.stop[0], rows.stop)
     if not table.size or not field.owned.size or start >= stop:
         return table
@@ -171,10 +143,9 @@ def _own_part(field: Block, rows: range, before: int, total: int) -> Digests:
     first = before + sum(i * math.prod(field.shape[axis + 1 :]) for axis, i in enumerate(corner))
     origin = 0 if total else before * item + rows.start * row
     # Seen where it lies, from its first value on, with the halo in between.
-    at = (_address(view) - _address(field.padded)) // word
-    flat = field.padded.reshape(-1).view(f"u{word}")[at:]
-    lengths, strides, numbers = (np.array(part, np.int64) for part in _walk(view, field.shape, word))
-    add_rows(flat, lengths, strides, numbers, first * item // word, origin // word, per, table)
+    flat = _flat(field.padded)[_address(view) - _address(field.padded) :]
+    lengths, strides, numbers = (np.array(part, np.int64) for part in _walk(view, field.shape))
+    add_rows(flat, lengths, strides, numbers, first * item, origin, per, table)
     return table
 
 
@@ -182,12 +153,12 @@ def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _walk(view: Array, shape: tuple[int, ...], word: int) -> tuple[list[int], list[int], list[int]]:
-    """The words of a view of an array of global `shape`: (lengths, strides, steps in number), with few long axes."""
-    axes = [(view.itemsize // word, 1, 1)]
+def _walk(view: Array, shape: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
+    """The bytes of a view of an array of global `shape`: (lengths, strides, steps in number), with few long axes."""
+    axes = [(view.itemsize, 1, 1)]
     for axis in reversed(range(view.ndim)):
-        length, stride = view.shape[axis], view.strides[axis] // word
-        number = math.prod(shape[axis + 1 :]) * view.itemsize // word
+        length, stride = view.shape[axis], view.strides[axis]
+        number = math.prod(shape[axis + 1 :]) * view.itemsize
         inner, inner_stride, inner_number = axes[-1]
         if length == 1:
             continue

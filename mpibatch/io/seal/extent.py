@@ -20,20 +20,18 @@ class Extent:
     ----------
     dataset : the dataset's name in the file.
     offset, nbytes : the range.
-    word : bytes of a word of the digests: 1, 2, 4 or 8.
-    first : number of the first word, in C order among those of the whole dataset; 0 for a stored (compressed) chunk,
-        whose bytes are its own.
-    per_digest : words that one digest stands for; the last one may stand for fewer.
-    digests : one for each `per_digest` words, see `mpibatch.io.seal.digests`.
+    first : number of the first byte, in C order among those of the whole dataset; 0 for a stored chunk, whose bytes are
+        its own.
+    per_digest : bytes that one digest stands for; the last one may stand for fewer.
+    digests : one for each `per_digest` bytes, see `mpibatch.io.seal.digests`.
     cells : (start, stop) of the box of values that a stored chunk holds, components included; () for plain values,
-        where a word's number tells the cell.
+        where a byte's number tells the cell.
     block, tags : of an encrypted block its number within the dataset, and by what it is known to be as it was.
     """
 
     dataset: str
     offset: int
     nbytes: int
-    word: int
     first: int
     per_digest: int
     digests: Digests = field(repr=False, compare=False)

@@ -50,7 +50,7 @@ class Broken:
 
 
 class Hit(NamedTuple):
-    """A broken range: of words `low` to `high` of a dataset, of a stored chunk, or (dataset -1) of bytes."""
+    """A broken range: of bytes `low` to `high` of a dataset's values, of a stored chunk, or (dataset -1) of bytes."""
 
     dataset: int
     low: int
@@ -98,14 +98,14 @@ def broken_places(
 
 
 def _region(dataset: Sealed, hit: Hit) -> str:
-    """The smallest box of values around the words of a hit, as it is written in Python."""
+    """The smallest box of values around the bytes of a hit, as it is written in Python."""
     shape = dataset.shape
     if dataset.boxes is not None:
         first, last = dataset.boxes[hit.low, 0].tolist(), [n - 1 for n in dataset.boxes[hit.low, 1].tolist()]
     else:
-        item, word = np.dtype(dataset.dtype).itemsize, int(dataset.table[0, 2])
-        first = _place(hit.low * word // item, shape)
-        last = _place((hit.high * word - 1) // item, shape)
+        item = np.dtype(dataset.dtype).itemsize
+        first = _place(hit.low // item, shape)
+        last = _place((hit.high - 1) // item, shape)
         differing = next((axis for axis, (a, b) in enumerate(zip(first, last, strict=True)) if a != b), len(shape))
         for axis in range(differing + 1, len(shape)):
             first[axis], last[axis] = 0, shape[axis] - 1

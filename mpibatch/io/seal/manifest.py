@@ -12,7 +12,6 @@ import itertools
 import json
 import math
 import re
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "Manifest", "Sealed", "build", "header_of", "pack", "parse", "pieces_outside"]
 
-VERSION = 1
+VERSION = 2
 HASH_BYTES = 32
 HEADER_BYTES = 64 << 20
 AXES = 32
@@ -43,7 +42,7 @@ class Sealed:
 
     Attributes
     ----------
-    table : a row for each extent: offset, nbytes, word, first, per_digest, as in `Extent`.
+    table : a row for each extent: offset, nbytes, first, per_digest, as in `Extent`.
     boxes : (start, stop) of the values in each stored chunk; None for plain values.
     digests : those of all extents, one after the other.
     values : the digests of the values of a dataset that is stored in chunks; None where `digests` are those.
@@ -60,7 +59,7 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All of a file but the manifest itself: `size` bytes, written by a machine of this byte order.
+    """All of a file but the manifest itself: `size` bytes.
 
     Attributes
     ----------
@@ -72,7 +71,6 @@ class Manifest:
     """
 
     size: int
-    byteorder: str
     content: str
     datasets: tuple[Sealed, ...]
     hashes: tuple[bytes, ...]
@@ -90,12 +88,12 @@ def build(
     for extent in extents:
         by_name[extent.dataset].append(extent)
     datasets = tuple(_sealed(name, *about[name], parts, values.get(name)) for name, parts in by_name.items())
-    return Manifest(size, sys.byteorder, _content(datasets), datasets, ())
+    return Manifest(size, _content(datasets), datasets, ())
 
 
 def _sealed(name: str, dtype: str, shape: tuple[int, ...], extents: list[Extent], values: Digests | None) -> Sealed:
     ordered = sorted(extents, key=lambda e: (e.cells, e.first, e.offset))
-    table = np.array([(e.offset, e.nbytes, e.word, e.first, e.per_digest) for e in ordered], np.int64).reshape(-1, 5)
+    table = np.array([(e.offset, e.nbytes, e.first, e.per_digest) for e in ordered], np.int64).reshape(-1, 4)
     boxes = np.array([e.cells for e in ordered], np.int64) if any(e.cells for e in ordered) else None
     digests = np.concatenate([np.empty(0, np.uint64), *(e.digests for e in ordered)])
     return Sealed(name=name, dtype=dtype, shape=shape, table=table, boxes=boxes, digests=digests, values=values)
@@ -106,7 +104,7 @@ def pieces_outside(manifest: Manifest) -> Iterator[tuple[int, int]]:
 
     Raises ValueError if extents overlap or leave the file.
     """
-    tables = [np.empty((0, 5), np.int64), *(d.table for d in manifest.datasets)]
+    tables = [np.empty((0, 4), np.int64), *(d.table for d in manifest.datasets)]
     ranges = np.concatenate(tables)[:, :2]
     ranges = ranges[np.argsort(ranges[:, 0], kind="stable")]
     low = 0
@@ -143,7 +141,6 @@ def pack(manifest: Manifest) -> bytes:
     header: dict[str, Any] = {
         "version": VERSION,
         "size": manifest.size,
-        "byteorder": manifest.byteorder,
         "content": manifest.content,
         "datasets": datasets,
     }
@@ -178,7 +175,6 @@ def parse(data: bytes, size: int) -> Manifest:
     """Return the manifest of a file of `size` bytes. Local. Raises ValueError if it is not consistent in itself."""
     header, done = header_of(data)
     _check(header.get("size") == size, f"{str(header.get('size'))[:20]} bytes, but there are {size}")
-    _check(header.get("byteorder") in ("little", "big"), "no byte order")
     entries = header.get("datasets")
     _check(isinstance(entries, list), "no list of datasets")
     datasets = []
@@ -194,7 +190,6 @@ def parse(data: bytes, size: int) -> Manifest:
     _check(is_list, "subfiles of another kind")
     manifest = Manifest(
         size=size,
-        byteorder=header["byteorder"],
         content=header["content"],
         datasets=tuple(datasets),
         hashes=hashes,
@@ -223,7 +218,7 @@ def _parse_dataset(entry: Any, data: bytes, done: int, size: int) -> tuple[Seale
         _check(done <= len(data), "more digests than it has bytes")
         return np.frombuffer(data[low:done], kind).reshape(lengths).astype(kind[1:])
 
-    table = take("<i8", counts[0], 5)
+    table = take("<i8", counts[0], 4)
     boxes = take("<i8", counts[0], 2, len(shape)) if entry.get("in_chunks") is True else None
     digests = take("<u8", counts[1])
     values = None if counts[2] is None else take("<u8", counts[2])
@@ -236,17 +231,15 @@ def _parse_dataset(entry: Any, data: bytes, done: int, size: int) -> tuple[Seale
 
 def _check_table(dataset: Sealed, item: int, size: int) -> None:
     """Extents that lie in the file and in the dataset, each with as many digests as it must have."""
-    offset, nbytes, word, first, per_digest = dataset.table.T
+    offset, nbytes, first, per_digest = dataset.table.T
     # One after the other, so that no product or sum overflows.
     _check(bool(((offset >= 0) & (nbytes > 0) & (offset < size) & (nbytes <= size - offset)).all()), "absurd extents")
-    _check(bool((np.isin(word, (1, 2, 4, 8)) & (per_digest > 0) & (first >= 0)).all()), "absurd words")
-    words = nbytes // word
-    _check(bool((words * word == nbytes).all()), "parts of words")
-    counts = -(-words // per_digest)
+    _check(bool(((per_digest > 0) & (first >= 0)).all()), "absurd digests")
+    counts = -(-nbytes // per_digest)
     _check(bool((counts <= dataset.digests.size).all()) and counts.sum() == dataset.digests.size, "other digests")
     if dataset.boxes is None:
         most = math.prod(dataset.shape) * item
-        _check(bool((first <= (most - nbytes) // word).all()), "extents beyond the dataset")
+        _check(bool((first <= most - nbytes).all()), "extents beyond the dataset")
     else:
         start, stop = dataset.boxes[:, 0], dataset.boxes[:, 1]
         _check(bool(((start >= 0) & (start < stop) & (stop <= dataset.shape)).all()), "boxes beyond the dataset")

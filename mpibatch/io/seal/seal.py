@@ -91,7 +91,7 @@ def _datasets(
 
     from mpibatch.io.formats import hdf5
     from mpibatch.io.formats.source import numeric
-    from mpibatch.io.seal.digests import of_array, per_digest, word_bytes
+    from mpibatch.io.seal.digests import granule, of_array
 
     about, extents = {}, []
     with hdf5.opened(path) as file:
@@ -106,20 +106,9 @@ def _datasets(
             offset = dataset.id.get_offset()
             if offset is None:
                 raise ValueError(f"no digests were given for {name!r}, whose values lie in chunks")
-            word = word_bytes(dtype)
             digests = values[name] if name in values else of_array(dataset[...])
             nbytes = dataset.size * dtype.itemsize
-            extents.append(
-                Extent(
-                    dataset=name,
-                    offset=int(offset),
-                    nbytes=nbytes,
-                    word=word,
-                    first=0,
-                    per_digest=per_digest(nbytes, word),
-                    digests=digests,
-                )
-            )
+            extents.append(Extent(name, int(offset), nbytes, 0, granule(nbytes), digests))
     return about, extents
 
 

@@ -20,7 +20,7 @@ from mpibatch.base.launch import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
 from mpibatch.io.base.subfiles import flaw, place_of
 from mpibatch.io.seal import folders, seal
-from mpibatch.io.seal.digests import of_words
+from mpibatch.io.seal.digests import of_bytes
 from mpibatch.io.seal.folders import FolderBytes
 from mpibatch.io.seal.hits import Broken, Hit, broken_places, joined
 from mpibatch.io.seal.manifest import Manifest, Sealed, pieces_outside
@@ -316,7 +316,7 @@ def _shared_work(file: str, files: folders.Files | None, manifest: Manifest, ran
             if begin <= start < end and not _is_hashed(read, start, stop, manifest.hashes[number]):
                 hits.append(Hit(-1, start, stop, start, stop))
         for number, dataset in enumerate(manifest.datasets):
-            hits += _broken_values(read, number, dataset, manifest.byteorder, begin, end)
+            hits += _broken_values(read, number, dataset, begin, end)
     return list(joined(manifest, hits))[:MOST_TOLD]
 
 
@@ -338,29 +338,28 @@ def _is_hashed(read: Read, start: int, stop: int, expected: bytes) -> bool:
         return False
 
 
-def _broken_values(read: Read, number: int, dataset: Sealed, byteorder: str, begin: int, end: int) -> Iterator[Hit]:
+def _broken_values(read: Read, number: int, dataset: Sealed, begin: int, end: int) -> Iterator[Hit]:
     offsets, sizes = dataset.table[:, 0], dataset.table[:, 1]
-    counts = -(-sizes // (dataset.table[:, 2] * dataset.table[:, 4]))
+    counts = -(-sizes // dataset.table[:, 3])
     low_of = np.cumsum(counts) - counts
     for row in np.flatnonzero((offsets < end) & (offsets + sizes > begin)).tolist():
-        offset, nbytes, word, first, per_digest = dataset.table[row].tolist()
+        offset, nbytes, first, per_digest = dataset.table[row].tolist()
         for k in range(int(counts[row])):
-            start = offset + k * per_digest * word
+            start = offset + k * per_digest
             if not begin <= start < end:
                 continue
-            stop = min(start + per_digest * word, offset + nbytes)
+            stop = min(start + per_digest, offset + nbytes)
             low = first + k * per_digest
-            if _digest(read, start, stop, word, low, byteorder) != int(dataset.digests[low_of[row] + k]):
+            if _digest(read, start, stop, low) != int(dataset.digests[low_of[row] + k]):
                 if dataset.boxes is not None:
                     yield Hit(number, row, row + 1, start, stop)
                 else:
-                    yield Hit(number, low, low + (stop - start) // word, start, stop)
+                    yield Hit(number, low, low + stop - start, start, stop)
 
 
-def _digest(read: Read, start: int, stop: int, word: int, first: int, byteorder: str) -> int:
+def _digest(read: Read, start: int, stop: int, first: int) -> int:
     """The digest of a range of bytes, -1 if they cannot be read."""
     total = 0
-    kind = np.dtype(f"u{word}").newbyteorder("<" if byteorder == "little" else ">")
     for low in range(start, stop, seal.PIECE_BYTES):
         length = min(seal.PIECE_BYTES, stop - low)
         try:
@@ -369,6 +368,5 @@ def _digest(read: Read, start: int, stop: int, word: int, first: int, byteorder:
             return -1
         if len(data) != length:
             return -1
-        words = np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=False)
-        total += of_words(words, first + (low - start) // word)
+        total += sum(of_bytes(data, first + low - start, length).tolist())
     return total & 0xFFFFFFFFFFFFFFFF

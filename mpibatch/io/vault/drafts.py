@@ -29,15 +29,9 @@ Block = tuple[int, int, int, int]  # first byte in the image, bytes, dataset, nu
 
 
 class VaultDraft:
-    """The image of a vault under way; see `mpibatch.io.base.images.Draft`.
-
-    Attributes
-    ----------
-    passing : ciphertext on its way through HDF5, which goes to the disk as it is; None: there is none.
-    """
+    """The image of a vault under way; see `mpibatch.io.base.images.drafts`."""
 
     def __init__(self, path: str, header: bytes) -> None:
-        self.passing: memoryview | None = None
         self.size = 0
         self._pages: dict[int, bytearray] = {}
         self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -55,13 +49,9 @@ class VaultDraft:
         return b"".join(parts)
 
     def write(self, data: Any, at: int) -> None:
-        """Keep bytes, or write what is passing. Local. Raises OSError."""
+        """Keep bytes. Local."""
         view = memoryview(data).cast("B")
         self.size = max(self.size, at + len(view))
-        if self.passing is not None and view == self.passing:
-            self.passing = None
-            write_at(self._handle, view, HEADER + at)
-            return
         while view:
             page, low = divmod(at, PAGE)
             part = view[: PAGE - low]

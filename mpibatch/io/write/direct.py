@@ -66,30 +66,33 @@ def write(
     offsets = make(comm, path, lambda: create(path, datasets, attrs), plain_bytes(datasets))
     with opened(comm, path) as file:
         for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
-            if dataset.compression is not None or dataset.is_elsewhere:
-                continue
-            if dataset.chunks is not None:
-                extents += write_plain(comm, path, dataset, field, partial(put, comm, file, path), vault)
-            else:
-                assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be written in plain"
-                extents += extents_of_field(comm, dataset.name, field, offset)
-                write_field(comm, file, path, field, offset)
-    for dataset, field in zip(datasets, fields, strict=True):
-        if dataset.compression is not None:
-            extents += write_packed(comm, path, dataset, field, vault)
+            if not dataset.is_elsewhere:
+                assert vault is None or dataset.chunks or not math.prod(dataset.shape), f"{dataset.name} would be plain"
+                extents += _filled(comm, file, path, dataset, field, offset, vault)
     return extents
 
 
 def fill(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, offset: int) -> list[Extent]:
     """Write the values of one dataset of a file that `make` has made, as `write` does. Collective."""
-    if dataset.compression is not None:
-        return write_packed(comm, path, dataset, field)
     with opened(comm, path) as file:
-        if dataset.chunks is not None:
-            return write_plain(comm, path, dataset, field, partial(put, comm, file, path))
-        extents = extents_of_field(comm, dataset.name, field, offset)
-        write_field(comm, file, path, field, offset)
-        return extents
+        return _filled(comm, file, path, dataset, field, offset)
+
+
+def _filled(
+    comm: MPI.Intracomm,
+    file: MPI.File,
+    path: str,
+    dataset: Dataset,
+    field: Any,
+    offset: int,
+    vault: Vault | None = None,
+) -> list[Extent]:
+    if dataset.chunks is not None:
+        write_chunks = write_plain if dataset.compression is None else write_packed
+        return write_chunks(comm, path, dataset, field, partial(put, comm, file, path), vault)
+    extents = extents_of_field(comm, dataset.name, field, offset)
+    write_field(comm, file, path, field, offset)
+    return extents
 
 
 def put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "LAYOUT_VERSION", "Dataset", "Filler", "alignment", "annotate", "chunk_places", "complete", "create", "creation",
-    "slices",
+    "LAYOUT_VERSION", "ChunkIndex", "Dataset", "alignment", "annotate", "chunk_places", "complete", "create",
+    "creation", "slices",
 ]  # fmt: skip
 
 LAYOUT_VERSION = 1
@@ -62,8 +62,8 @@ def create(path: str, datasets: Sequence[Dataset], attrs: Mapping[str, Any], *, 
     """Write a file without values and return, for each dataset, the byte at which its values begin. Local.
 
     Allocated at once: only then does HDF5 tell where values lie (those in chunks: see `slices`, `chunk_places` and
-    `Filler`; -1 here). Not filled: their bytes come next. No times, so that equal fields give equal files. A subfile
-    has values alone: other programs read the front.
+    `ChunkIndex`; -1 here). Not filled: their bytes come next. No times, so that equal fields give equal files. A
+    subfile has values alone: other programs read the front.
     """
     with revised(path, _access(), _timeless(h5py.h5p.FILE_CREATE)) as file:
         _set(file, {VERSION_ATTRIBUTE: LAYOUT_VERSION, **attrs})
@@ -82,28 +82,32 @@ def chunk_places(path: str, name: str) -> list[int]:
         return [offset for offset, _ in _where(file[name])]
 
 
-class Filler:
-    """Rank 0's hand on a compressed dataset: takes packed chunks, in order."""
+class ChunkIndex:
+    """Rank 0's hand on a compressed dataset: gives packed chunks, in order, a place, at which others write them."""
 
     def __init__(self, path: str, name: str) -> None:
         self._outlet = Outlet(path)
+        self._blank = np.empty(0, np.uint8)
         with ExitStack() as resources:
             # Not aligned: chunks of a few kilobytes would take half as much again.
             self._file = resources.enter_context(self._outlet.opened(_access(aligned=1)))
             self._dataset = self._file[name]
             self._resources = resources.pop_all()
 
-    def put(self, start: tuple[int, ...], mask: int, stored: Any) -> None:
-        """Store the chunk that begins at index `start`. Local. Raises OSError."""
-        with self._outlet.passing(stored):
-            self._dataset.id.write_direct_chunk(start, stored, mask)
+    def place(self, start: tuple[int, ...], mask: int, nbytes: int) -> int:
+        """Return the first byte of a chunk of so many, which begins at index `start`. Local. Raises OSError."""
+        if self._blank.size < nbytes:
+            self._blank = np.zeros(2 * nbytes, np.uint8)
+        blank = self._blank[:nbytes]
+        with self._outlet.leaving_out(blank) as places:
+            self._dataset.id.write_direct_chunk(start, blank, mask)
         self._outlet.check()
+        return places[0]
 
-    def finish(self) -> list[tuple[int, int]]:
-        """Bring everything to the file, and return (first byte, bytes) of all chunks in order. Local."""
+    def finish(self) -> None:
+        """Bring the index to the file. Local. Raises OSError."""
         self._file.flush()
         self._outlet.check()
-        return _where(self._dataset)
 
     def close(self) -> None:
         """Close the file, also after a failure. Local."""

@@ -23,7 +23,7 @@ from mpibatch.base.files import read_at
 from mpibatch.domain import Box
 from mpibatch.io.base.closure import closing
 from mpibatch.io.chunks.grid import ChunkGrid
-from mpibatch.io.seal.digests import extents_of_field, of_bytes, per_digest, word_bytes
+from mpibatch.io.seal.digests import extents_of_field, granule, of_bytes
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write import direct
 from mpibatch.io.write.layout import Dataset, create
@@ -178,7 +178,6 @@ def _extents_of_chunks(comm: MPI.Intracomm, path: str, dataset: Dataset) -> list
                 chunks = map(file[dataset.name].id.get_chunk_info_by_coord, map(grid.start, range(grid.total)))
                 places = [(int(chunk.byte_offset), int(chunk.size)) for chunk in chunks]
     places = comm.bcast(places)
-    word = word_bytes(dataset.dtype) if dataset.compression is None else 1
     mine = []
     with agreed(comm, f"reading {path}"), open(path, "rb") as stored:
         for number in range(comm.rank, grid.total, comm.size):
@@ -186,17 +185,15 @@ def _extents_of_chunks(comm: MPI.Intracomm, path: str, dataset: Dataset) -> list
             data = read_at(stored.fileno(), nbytes, offset)
             if len(data) != nbytes:
                 raise OSError(f"{dataset.name}: {len(data)} of {nbytes} bytes at {offset} could be read back")
-            box, per = grid.box(number), per_digest(nbytes, word)
-            digests = of_bytes(data, word, 0, per)
+            box = grid.box(number)
             mine.append(
                 Extent(
                     dataset=dataset.name,
                     offset=offset,
                     nbytes=nbytes,
-                    word=word,
                     first=0,
-                    per_digest=per,
-                    digests=digests,
+                    per_digest=granule(nbytes),
+                    digests=of_bytes(data),
                     cells=(box.start, box.stop),
                 )
             )

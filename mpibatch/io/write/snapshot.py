@@ -52,7 +52,7 @@ class Snapshot:
         """Return it as what a checkpoint can hold. Local."""
         flat = [place for times in self.places for chunks in times for place in chunks]
         names = [name for name, *_ in self.datasets]
-        table = [[names.index(e.dataset), e.offset, e.nbytes, e.word, e.first, e.per_digest] for e in self.extents]
+        table = [[names.index(e.dataset), e.offset, e.nbytes, e.first, e.per_digest] for e in self.extents]
         return {
             "series": {"length": self.length, "size": self.size, "datasets": self.datasets},
             "series_counts": np.array([[len(times), len(times[0]) if times else 0] for times in self.places], "i8"),
@@ -73,15 +73,14 @@ class Snapshot:
         ]
         datasets = tuple((name, tuple(chunk), dtype) for name, chunk, dtype in about["datasets"])
         extents, low = [], 0
-        for number, offset, nbytes, word, first, per_digest in extra["series_extents"].tolist():
-            high = low + -(-nbytes // (word * per_digest))
+        for number, offset, nbytes, first, per_digest in extra["series_extents"].tolist():
+            high = low + -(-nbytes // per_digest)
             digests = extra["series_digests"][low:high]
             extents.append(
                 Extent(
                     dataset=datasets[number][0],
                     offset=offset,
                     nbytes=nbytes,
-                    word=word,
                     first=first,
                     per_digest=per_digest,
                     digests=digests,
@@ -132,14 +131,11 @@ def damaged(comm: MPI.Intracomm, path: str, extents: Sequence[Extent]) -> str:
 
 def _is_whole(handle: int, extent: Extent, rank: int, ranks: int) -> bool:
     """Whether the digests of one rank's share of an extent are as noted."""
-    size = extent.per_digest * extent.word
+    size = extent.per_digest
     for number in range(rank, len(extent.digests), ranks):
         low = number * size
         data = read_at(handle, min(size, extent.nbytes - low), extent.offset + low)
-        first = extent.first + number * extent.per_digest
-        if len(data) % extent.word or list(of_bytes(data, extent.word, first, extent.per_digest)) != [
-            extent.digests[number]
-        ]:
+        if list(of_bytes(data, extent.first + low, size)) != [extent.digests[number]]:
             return False
     return True
 

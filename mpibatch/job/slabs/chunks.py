@@ -131,10 +131,10 @@ class _Rows:
         u = self._file.load(self._dataset, low, high)
         return Sharing(u.grid.comm, ChunkGrid(u.shape, self.chunks.size), u)
 
-    def collect(self, turn: Round) -> dict[int, Any]:
+    def collect(self, turn: Round, *, spare: list[Any] | None = None) -> dict[int, Any]:
         """Return this rank's chunks of a round, by number. Collective."""
         assert self._sharing is not None
-        blocks = self._sharing.collect(Round(_moved(turn.numbers, -self._before), turn.shares))
+        blocks = self._sharing.collect(Round(_moved(turn.numbers, -self._before), turn.shares), spare=spare)
         return {number + self._before: block for number, block in blocks.items()}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mpibatch.base.errors import RunError
 from mpibatch.base.files import read_at, write_at
-from mpibatch.io.seal.digests import extents_of_field, of_field, per_digest, word_bytes
+from mpibatch.io.seal.digests import extents_of_field, granule, of_field
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.seal.manifest import build
 from mpibatch.io.write import direct
@@ -114,15 +114,13 @@ class PlaneFile:
         self._stack.close()
 
     def _extent(self, dataset: Dataset) -> Extent:
-        dtype = np.dtype(dataset.dtype)
-        nbytes, word = math.prod(dataset.shape) * dtype.itemsize, word_bytes(dtype)
+        nbytes = math.prod(dataset.shape) * np.dtype(dataset.dtype).itemsize
         return Extent(
             dataset=dataset.name,
             offset=self.offsets[dataset.name],
             nbytes=nbytes,
-            word=word,
             first=0,
-            per_digest=per_digest(nbytes, word),
+            per_digest=granule(nbytes),
             digests=self.digests[dataset.name],
         )
 

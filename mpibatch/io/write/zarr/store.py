@@ -28,7 +28,7 @@ from mpibatch.io.base.room import room_for
 from mpibatch.io.chunks.codec import by_dataset
 from mpibatch.io.chunks.shares import Sharing
 from mpibatch.io.seal import folders, manifest
-from mpibatch.io.seal.digests import of_bytes, of_field, per_digest
+from mpibatch.io.seal.digests import granule, of_bytes, of_field
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write.options import Options, check_levels
 from mpibatch.io.write.provenance import VERSIONS, versions
@@ -159,16 +159,13 @@ def _packed(array: StoredArray, number: int, block: npt.NDArray[Any]) -> Any:
 
 def _extent(array: StoredArray, number: int, data: Any) -> Extent:
     box, nbytes = array.cut.box(number), len(data)
-    word = math.gcd(nbytes, 8)
-    per = per_digest(nbytes, word)
     return Extent(
         dataset=array.path,
         offset=0,  # until it is known how many bytes come before it
         nbytes=nbytes,
-        word=word,
         first=0,
-        per_digest=per,
-        digests=of_bytes(data, word, 0, per),
+        per_digest=granule(nbytes),
+        digests=of_bytes(data),
         cells=(box.start, box.stop),
     )
 

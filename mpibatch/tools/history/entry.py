@@ -92,7 +92,7 @@ def end(code: int) -> None:
 
 
 @contextmanager
-def _harmless(path: Path, what: str) -> Iterator[None]:
+def _harmless(path: Path, event: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever it is, the run itself goes on
@@ -100,7 +100,7 @@ def _harmless(path: Path, what: str) -> Iterator[None]:
             words = reason_of(error)
         else:
             words = str(error) if isinstance(error, MpibatchError) else f"{type(error).__name__}: {error}"
-        logger("history").warning("%s is not in the history %s: %s", what, path, words)
+        logger("history").warning("%s is not in the history %s: %s", event, path, words)
 
 
 def _now() -> str:

@@ -90,6 +90,7 @@ def healthy(times: int, seconds: float) -> tuple[dict[str, Any], list[dict[str, 
             code, error, _ = run(name, seconds)
             if code or "has made progress" in error:
                 wrong.append({"run": name, "number": number, "code": code, "error": error[-3000:]})
+                sys.stderr.write(f"{json.dumps(wrong[-1])}\n")
             if number % 20 == 19:
                 sys.stderr.write(f"{number + 1} of {times} healthy runs, {len(wrong)} wrong\n")
     return {"healthy": times, "seconds": seconds}, wrong

@@ -214,8 +214,7 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
         code = shown.status(code)
     if args.command in ("run", "batch", "filter"):
         completion.leave(code)
-        if (ranks := completion.ranks_of_first()) is not None:
-            entry.leave(args.command, code, ranks)
+        entry.end(code)
     return code
 
 

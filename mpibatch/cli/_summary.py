@@ -25,7 +25,9 @@ __all__ = ["run_and_report"]
 COMPILING_WORTH_TELLING = 0.1  # seconds
 
 
-def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, start: Start = "new") -> int:
+def run_and_report(
+    job: Job | SimulationJob, comm: Any, quiet: bool = False, start: Start = "new", *, command: str = "run"
+) -> int:
     """Run `job` on `comm` with progress on standard error and a summary on standard output; return 0. Collective."""
     from mpibatch.job.execution.account import Begin, account, peak_memory
     from mpibatch.job.execution.progress import reporter
@@ -35,7 +37,7 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
     from mpibatch.tools.planning.run_prediction import compared, predicted
 
     _check_world(comm)
-    _note(job)
+    _begin(job, command)
     timing.reset()
     tally.reset()
     began = Begin()
@@ -79,13 +81,14 @@ def run_and_report(job: Job | SimulationJob, comm: Any, quiet: bool = False, sta
     return 0
 
 
-def _note(job: Job | SimulationJob) -> None:
-    """Keep for the history what is run."""
+def _begin(job: Job | SimulationJob, command: str) -> None:
+    """Tell the history what is run."""
     if isinstance(job, SimulationJob):
-        entry.note(job=job.source, text=job.text, inputs=(), outputs=filter(None, (job.output, job.diagnostics)))
+        inputs, outputs = (), tuple(filter(None, (job.output, job.diagnostics)))
     else:
-        inputs = (split_path(job.input.path)[0],)
-        entry.note(job=job.source, text=job.text, inputs=inputs, outputs=(job.output.path,))
+        inputs, outputs = (split_path(job.input.path)[0],), (job.output.path,)
+    ranks = completion.ranks_of_first()
+    entry.begin(ranks, command=command, job=job.source, text=job.text, inputs=inputs, outputs=outputs)
 
 
 def _step_seconds(summary: Summary) -> float:

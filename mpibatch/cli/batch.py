@@ -104,7 +104,8 @@ def execute(args: argparse.Namespace) -> int:
     table = settings.get("table")
     # Of rows of a table, and of a grid, an item is a number.
     paths = [values["item"] for values in rows if isinstance(values["item"], str)]
-    entry.note(job=batch.source, text=batch.text, inputs=paths, outputs=[table] if table else ())
+    ranks, outputs = completion.ranks_of_first(), [table] if table else []
+    entry.begin(ranks, command="batch", job=batch.source, text=batch.text, inputs=paths, outputs=outputs)
     with reporter(comm.rank, args.quiet) as report:
         done = map_items(
             ItemRun(batch),

@@ -12,8 +12,9 @@ __all__ = ["add", "execute"]
 
 DESCRIPTION = """\
 Make faults on this machine, with your launcher, your MPI and your file system, and see that nothing is lost: a rank,
-all ranks and the launcher are killed; the disk is full; bits flip in outputs; a rank stops, loops without end, leaves
-out a collective, raises, exits, or is slow.
+all ranks and the launcher are killed, in a simulation and in a batch; the disk is full; bits flip in outputs; encrypted
+files are changed (40 changes a trial; with the extra seal); a rank stops, loops without end, leaves out a collective,
+raises, exits, or is slow.
 """
 EPILOG = """\
 Only processes that the drill has started are killed. A disk is full by a limit on the size of files (RLIMIT_FSIZE),
@@ -62,11 +63,11 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.base.errors import UsageError, nearest
     from mpibatch.base.launch import launched
     from mpibatch.tools.drill.launch import own_launcher
-    from mpibatch.tools.drill.verdicts import FAULTS, drill
+    from mpibatch.tools.drill.verdicts import FAULTS, drill, usual
 
     if launched()[1] > 1:
         raise UsageError("mpibatch drill starts ranks itself: type it without mpiexec, and give it as --launcher")
-    names = args.only.split(",") if args.only else [*FAULTS]
+    names = args.only.split(",") if args.only else usual()
     for name in names:
         if name not in FAULTS:
             raise UsageError(f"--only {name}: no such fault{nearest(name, FAULTS)}; there are {', '.join(FAULTS)}")

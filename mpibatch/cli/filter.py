@@ -79,7 +79,7 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.cli._summary import run_and_report
     from mpibatch.mpi import private
 
-    return run_and_report(job, private(), args.quiet)
+    return run_and_report(job, private(), args.quiet, command="filter")
 
 
 def _list() -> int:

@@ -14,10 +14,11 @@ DESCRIPTION = """\
 Show what was run: when, by whom, with which job, on which inputs and with which outputs, and how it ended.
 """
 EPILOG = """\
-mpibatch run, batch and filter each append an entry after their end: rank 0 alone, one run after the other. Every
-entry tells the SHA-256 of the one before, so that verify finds entries that were changed, removed, added or moved.
-It prints the digest of the last entry: kept elsewhere, and given as --head, it also shows a history that was
-written anew as a whole. A run that was killed leaves no entry.
+mpibatch run, batch and filter each append an entry when they begin and one after their end: rank 0 alone, one run
+after the other. A run without an end is shown as running or killed, and as unfinished if it was begun on another host.
+Every entry tells the SHA-256 of the one before, so that verify finds entries that were changed, removed, added or
+moved. It prints the digest of the last entry: kept elsewhere, and given as --head, it also shows a history that was
+written anew as a whole.
 
 The history is $MPIBATCH_HISTORY (0: none), else $XDG_STATE_HOME/mpibatch/history.jsonl, else
 ~/.local/state/mpibatch/history.jsonl. With --private a run tells no user, host or absolute path there.
@@ -43,7 +44,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     )
     parser.add_argument("action", nargs="?", choices=("list", "verify"), default="list", help="what to do (list)")
     parser.add_argument("--file", metavar="FILE", help="another history than this user's")
-    parser.add_argument("--last", type=int, metavar="N", default=20, help="of list: how many entries (default: 20)")
+    parser.add_argument("--last", type=int, metavar="N", default=20, help="of list: how many runs (default: 20)")
     parser.add_argument(
         "--head", metavar="SHA256", default="", help="of verify: the digest of an entry, kept elsewhere"
     )
@@ -60,6 +61,7 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.base.launch import launched
     from mpibatch.tools.history import chain
     from mpibatch.tools.history.entry import VARIABLE, default_path
+    from mpibatch.tools.history.runs import runs
 
     if args.last < 1 or (args.head and args.action != "verify"):
         raise UsageError("--last takes 1 or more, and --head belongs to verify")
@@ -78,15 +80,18 @@ def execute(args: argparse.Namespace) -> int:
             if not report.problems:
                 print(f"{path}: {report.entries} entries, none changed; the last is {report.head}")
         return 1 if report.problems else 0
-    for entry in chain.entries(path)[-args.last :]:
-        print(json.dumps(entry) if args.json else _line(entry))
+    for run in runs(path)[-args.last :]:
+        print(json.dumps(run) if args.json else _line(run))
     return 0
 
 
-def _line(entry: Mapping[str, Any]) -> str:
-    outputs = ", ".join(str(file.get("path", f"and {file.get('more')} more")) for file in entry.get("outputs", []))
-    result = outputs or f"exit code {entry.get('code')}"
+def _line(run: Mapping[str, Any]) -> str:
+    from mpibatch.tools.history.runs import ENDED, STATE
+
+    outputs = ", ".join(str(file.get("path", f"and {file.get('more')} more")) for file in run.get("outputs", []))
+    result = outputs or f"exit code {run.get('code')}"
     return (
-        f"{entry.get('number'):>5}  {entry.get('ended')}  {entry.get('user')}@{entry.get('host')}  "
-        f"{entry.get('command')} {entry.get('job')} on {entry.get('ranks')} -> {result}"
+        f"{run.get('number'):>5}  {run.get('ended') or run.get('began')}  {run.get('user')}@{run.get('host')}  "
+        f"{run.get('command')} {run.get('job')} on {run.get('ranks')} -> "
+        f"{result if run[STATE] == ENDED else run[STATE]}"
     )

@@ -119,7 +119,8 @@ class PatienceWatch:
                 self._pending = self.comm.Issend([message, MPI.BYTE], 0, TAG)
             return
         now = time.monotonic()
-        self._heard[0] = now, now, report  # not sent, so never late
+        if not (0 in self._heard and self._heard[0][2].has_left):  # when it has left is kept
+            self._heard[0] = now, now, report  # not sent, so never late
         self._hear()
         if (reason := self._verdict()) is not None:
             self._end(reason)
@@ -141,7 +142,10 @@ class PatienceWatch:
         if len(fresh) < self.comm.size or not waiting:
             return None
         if len(waiting) < len(fresh):
-            return "some ranks have left, and the others wait for them" if min(waiting) >= self._first else None
+            # A rank may have waited for long, rightly, and be slow to see that it need not any more.
+            since = now - max(at for _, at, report in self._heard.values() if report.has_left)
+            is_due = min(since, *waiting) >= self._first
+            return "some ranks have left, and the others wait for them" if is_due else None
         if min(waiting) < self._patience:
             return None
         return f"every rank has waited for others for {self._patience:g} s ({SETTING})"

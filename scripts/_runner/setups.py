@@ -44,7 +44,7 @@ OPENMPI_ENVIRONMENT = {
 }
 # What depends on the MPI library or on HDF5; the rest computes the same whatever moves its bytes.
 OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "failure", "field", "halo", "io",
-                 "redistribute", "reduce", "resume", "seal", "series", "supervisor", "verify")  # fmt: skip
+                 "network", "redistribute", "reduce", "resume", "seal", "series", "supervisor", "verify")  # fmt: skip
 PARTS = 6  # of the unit tests, shared out to the lanes
 # Every test runs on 1 rank, and on 2 and 6, or on 3 and 4; of a parametrized one every case on 1 rank and on 2 or 3,
 # and half of them on 4 or 6: on which, its number says. Here is for each number of ranks (which, of how many shares).

@@ -1,43 +1,43 @@
-"""The kill drill of batches, in short: a rank, all ranks and the launcher, once each."""
+"""The kill drill of batches, in short; `mpibatch drill --only kill-batch --times 20` is the whole of it."""
 
 from __future__ import annotations
 
-import json
-import signal
+import random
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts import drill_batch
+from mpibatch.tools.drill import batches
+from mpibatch.tools.drill.launch import own_launcher, processes_of
 
-SCRIPT = Path(drill_batch.__file__)
-
-
-def test_nothing_is_lost_or_done_again_in_three_kills(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--kills", "3", "--seed", "4", "--folder", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
-    assert done.returncode == 0, done.stdout + done.stderr
-    outcome = json.loads(done.stdout)
-    assert outcome["wrong"] == []
-    assert outcome["done again"] == 0
-    # A moment may lie behind the end; most must not.
-    assert outcome["killed"] >= 2
-    assert outcome["kept"] > 0
-    assert not list(tmp_path.iterdir())
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
-def test_a_drill_whose_kills_all_came_too_late_shows_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--kills", "0", "--folder", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
-    assert (done.returncode, json.loads(done.stdout)["killed"]) == (1, 0), done.stderr
+def test_nothing_is_lost_or_done_again_and_other_bytes_are_seen(tmp_path: Path) -> None:
+    whole = batches.reference(tmp_path / "whole")
+    with pytest.raises(AssertionError, match="not those of a whole run"):  # nor was anything done again
+        batches.kill_and_resume(tmp_path, own_launcher(3), 3, whole[::-1], random.Random(4))
+    *_, resumed = sorted(path for path in tmp_path.iterdir() if path.name != "whole")
+    assert batches._outputs(resumed) == whole
+    assert processes_of(resumed) == []
 
 
-def test_a_run_that_does_not_end_is_killed_and_no_process_that_is_not_known(tmp_path: Path) -> None:
+def test_a_drill_whose_kills_all_came_too_late_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PATIENCE", 0.1)
+    with pytest.raises(AssertionError, match="had ended before"):
+        batches.kill_and_resume(tmp_path, ["true"], 1, [], random.Random(1))
+
+
+def test_a_run_that_does_not_end_is_killed_and_no_process_that_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "1.pid").write_text("")  # its number is not written yet
-    with pytest.raises(subprocess.TimeoutExpired), drill_batch.started(tmp_path, 1) as process:
-        process.communicate(timeout=0.01)
-    assert process.returncode == -signal.SIGKILL
-    (tmp_path / "0.pid").write_text("12")
-    assert drill_batch.pids(tmp_path) == {0: 12}
+    (tmp_path / "0.pid").write_text("1")  # another's
+    assert batches._pids(tmp_path) == {}
+    monkeypatch.setattr(batches, "LIMIT", 0.1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        batches._finish(tmp_path, [sys.executable, "-c", "import time; time.sleep(60)"])
+    assert processes_of(tmp_path) == []

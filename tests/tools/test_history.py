@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,10 +15,10 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.cli import main
-from mpibatch.tools.history import chain, entry
+from mpibatch.tools.history import chain, entry, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tests.conftest import Launch
 
@@ -48,6 +49,10 @@ def filled(path: Path, count: int = 5) -> list[bytes]:
         chain.append(path, {"job": f"job {number}", "text": "ä\n" * number})
     assert chain.verify(path) == chain.ChainReport(count, chain.verify(path).head, ())
     return path.read_bytes().splitlines(keepends=True)
+
+
+def begin(ranks: int | None = 1, inputs: Iterable[str] = ()) -> None:
+    entry.begin(ranks, command="run", job="job.toml", text="", inputs=inputs, outputs=[])
 
 
 def test_every_changed_byte_is_seen(history: Path) -> None:
@@ -185,11 +190,41 @@ def test_the_command(history: Path, launch: Launch, capsys: pytest.CaptureFixtur
     assert (second["user"], second["host"], second["outputs"]) == ("private", "private", [])
     assert str(history.parent.parent) not in json.dumps(second)
     assert main(["history", "verify"]) == 0
-    digest = capsys.readouterr().out.split()[-1]
+    shown = capsys.readouterr().out
+    assert "4 entries" in shown  # a begin and an end each
+    digest = shown.split()[-1]
     assert main(["history", "verify", "--head", digest]) == 0
     history.write_bytes(history.read_bytes().replace(b'"code": 1', b'"code": 0'))
     assert main(["history", "verify"]) == 1
     assert main(["history", "--last", "0"]) == 2
+
+
+def test_a_run_that_is_killed_is_told(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mb.save("in.h5", u=mb.Grid((6, 8)).zeros())
+    Path("job.toml").write_text(JOB)
+    program = (
+        "import os; from mpibatch.cli import main; from mpibatch.job import runner\n"
+        "runner.run = lambda *_: os.kill(os.getpid(), 9)\n"
+        "main(['run', 'job.toml', '--quiet'])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == -9
+    begin()
+    killed, running = runs.runs(history)
+    assert (killed["state"], running["state"]) == ("killed", "running")
+    (given,) = killed["inputs"]
+    assert given["digest"] == mb.io.verify("in.h5").content
+    entry.end(75)
+    assert main(["history"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("run job.toml on 1 -> killed")
+    assert second.endswith("-> exit code 75")
+    assert main(["history", "verify"]) == 0
+    # Its number may be another process's by now; and of another host nothing is known.
+    whole = history.read_bytes()
+    history.write_bytes(whole.replace(killed["process"].encode(), f"{os.getpid()} 1 0".encode()))
+    assert runs.runs(history)[0]["state"] == "killed"
+    history.write_bytes(whole.replace(killed["host"].encode(), b"elsewhere"))
+    assert runs.runs(history)[0]["state"] == "unfinished"
 
 
 def test_what_fails_in_it_fails_no_run(
@@ -208,15 +243,18 @@ def test_what_fails_in_it_fails_no_run(
 def test_a_history_that_another_process_holds_delays_no_run(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(history, 1)
     monkeypatch.setattr(chain, "PATIENCE", 0.1)
-    entry.note(job="job.toml", text="", inputs=[], outputs=[])
     with history.open() as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        begin = time.monotonic()
-        entry.leave("run", 0, 1)
-        assert time.monotonic() - begin < 5
+        since = time.monotonic()
+        begin()
+        assert time.monotonic() - since < 5
     assert len(chain.entries(history)) == 1
-    entry.leave("run", 0, 1)  # nothing is noted any more
-    assert len(chain.entries(history)) == 1
+    entry.end(0)  # it tells what the begin could not
+    entry.end(0)  # of no run
+    begin(None)  # not on the first rank
+    entry.end(0)
+    assert [run["job"] for run in runs.runs(history)] == ["job 0", "job.toml"]
+    assert runs.runs(history)[-1]["code"] == 0
 
 
 def test_whatever_fails_in_it_fails_no_run(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,22 +263,22 @@ def test_whatever_fails_in_it_fails_no_run(history: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("mpibatch.io.seal.content.content_of", failing)
     Path("in.h5").write_text("")
-    entry.note(job="job.toml", text="", inputs=["in.h5"], outputs=[])
-    entry.leave("run", 0, 1)
+    begin(inputs=["in.h5"])
+    entry.end(0)
     assert chain.entries(history)[0]["inputs"] == [{"path": "in.h5", "bytes": 0, "unknown": "ZeroDivisionError"}]
     monkeypatch.setattr(chain, "append", failing)
-    entry.note(job="job.toml", text="", inputs=[], outputs=[])
-    entry.leave("run", 0, 1)
+    begin()
+    entry.end(0)
 
 
-@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"number": 1e999, "before": ""}'])
+@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"number": 1e999, "before": ""}', b'{"of": [], "number": {}}'])
 def test_lines_that_no_run_has_written(history: Path, line: bytes) -> None:
     filled(history, 1)
     with history.open("ab") as file:
         file.write(line + b"\n")
     chain.append(history, {"job": "after"})
     assert "line 2 is no entry" in chain.verify(history).problems[0]
-    assert chain.entries(history)[-1]["number"] == 3
+    assert runs.runs(history)[-1]["number"] == 3
 
 
 def test_of_a_batch_only_files_are_inputs(history: Path) -> None:
@@ -251,6 +289,6 @@ def test_of_a_batch_only_files_are_inputs(history: Path) -> None:
     text = JOB.replace('"in.h5"', '"{item}"').replace('"out.h5"', '"{name}-out.h5"')
     Path("files.toml").write_text(text + "[batch]\n")
     assert main(["batch", "files.toml", "a.h5::u", "--quiet"]) == 0
-    grid, files = chain.entries(history)
+    grid, files = runs.runs(history)
     assert grid["inputs"] == []
     assert [(about["path"], "digest" in about) for about in files["inputs"]] == [("a.h5::u", True)]

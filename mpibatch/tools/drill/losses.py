@@ -1,4 +1,4 @@
-"""A disk that is full, bits that flip in outputs, and a rank that is slow.
+"""A disk that is full, bits that flip in outputs, and a rank that is slow; files for `damages`.
 
 The disk is full by RLIMIT_FSIZE, which needs no root: a write beyond it fails, as on a full disk.
 """
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-__all__ = ["flip_bits", "full_disk", "live", "slow_rank"]
+__all__ = ["ENCRYPTED", "RECIPIENTS", "encrypted_values", "flip_bits", "full_disk", "live", "run", "slow_rank"]
 
 MODULE = "mpibatch.tools.drill.losses"
 LIMIT = 120.0  # seconds for a run
 ROOM = 1 << 16  # bytes that a file may have on the full disk
 STEPS, HALT = 8, 0.6  # seconds in each step
 ALARM = 3.0  # seconds of the supervisor: more than a halt, less than all of them
-WAYS = {name: name for name in ("small", "large", "steps", "slow")}  # what a rank does
+ENCRYPTED, RECIPIENTS, ENCRYPTED_SHAPE = ("first.h5", "second.h5"), "recipients.txt", (40, 64, 64)
+WAYS = {name: name for name in ("small", "large", "steps", "slow", "encrypted")}  # what a rank does
 
 
 def full_disk(place: Path, start: Sequence[str]) -> list[str]:
     """Write more than there is room for; return what was wrong with the end of the run: [] if nothing. Local."""
-    if problems := _run("small", place, start, code=0):
+    if problems := run("small", place, start, code=0):
         return problems
     path = place / "out.h5"
     before = path.read_bytes()
-    problems = _run("large", place, start, code=1, words=(str(path), "may write at most", "ulimit -f"))
+    problems = run("large", place, start, code=1, words=(str(path), "may write at most", "ulimit -f"))
     if not path.exists() or path.read_bytes() != before:
         problems.append("the file that was there before is not as it was")
     if left := sorted(other.name for other in place.iterdir() if other != path):
@@ -48,7 +49,7 @@ def flip_bits(place: Path, start: Sequence[str], times: int, draw: random.Random
     from mpibatch.base.errors import MpibatchError
     from mpibatch.io import verify
 
-    if problems := _run("small", place, start, code=0):
+    if problems := run("small", place, start, code=0):
         return problems
     path = place / "out.h5"
     whole = path.read_bytes()
@@ -71,15 +72,16 @@ def flip_bits(place: Path, start: Sequence[str], times: int, draw: random.Random
 
 def slow_rank(place: Path, start: Sequence[str]) -> list[str]:
     """Run with one rank that is slow, and without; return what was wrong: [] if both end with the same bytes. Local."""
-    problems = _run("steps", place, start, code=0)
+    problems = run("steps", place, start, code=0)
     even = (place / "out.h5").read_bytes() if not problems else b""
-    problems += _run("slow", place, start, code=0)
+    problems += run("slow", place, start, code=0)
     if not problems and (place / "out.h5").read_bytes() != even:
         problems.append("the bytes are not those of the run without a slow rank")
     return problems
 
 
-def _run(name: str, place: Path, start: Sequence[str], *, code: int, words: Sequence[str] = ()) -> list[str]:
+def run(name: str, place: Path, start: Sequence[str], *, code: int, words: Sequence[str] = ()) -> list[str]:
+    """Start ranks that do what `name` says; return what was wrong with their exit code and message. Local."""
     command = [*start, sys.executable, "-m", MODULE, WAYS[name], str(place)]
     null, pipe = subprocess.DEVNULL, subprocess.PIPE
     with subprocess.Popen(command, stdin=null, stdout=null, stderr=pipe, text=True, errors="replace") as running:
@@ -106,12 +108,25 @@ def live(name: str, place: Path) -> int:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
             mb.save(place / "out.h5", u=u)
             return 0
+        if name == "encrypted":
+            u = mb.scatter(encrypted_values(), mb.Grid(ENCRYPTED_SHAPE))
+            for path in ENCRYPTED:
+                options: dict[str, Any] = {"chunks": (10, 64, 64), "compression": {"labels": "gzip"}}
+                mb.save(place / path, u=u, labels=u > 9, encrypt=place / RECIPIENTS, **options)
+            return 0
         _step(place, is_slow=name == "slow")
     except mb.MpibatchError as error:
         if mb.mpi.world().rank == 0:
             sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     return 0
+
+
+def encrypted_values() -> Any:
+    """Return the values in the files that are encrypted. Local."""
+    import numpy as np
+
+    return np.arange(float(np.prod(ENCRYPTED_SHAPE))).reshape(ENCRYPTED_SHAPE)
 
 
 def _step(place: Path, *, is_slow: bool) -> None:

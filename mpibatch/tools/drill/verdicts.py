@@ -7,25 +7,28 @@ import shutil
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.tools.drill import hangs, kills, losses
+from mpibatch.tools.drill import batches, damages, hangs, kills, losses
 from mpibatch.tools.drill.launch import ranks_of
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Sequence
 
-__all__ = ["FAULTS", "Trial", "drill"]
+__all__ = ["FAULTS", "Trial", "drill", "usual"]
 
 RESUMED = "all files verify; taken up again, it ends with the same bytes"
 FAULTS = {
     "kill-rank": RESUMED,
     "kill-all": RESUMED,
     "kill-launcher": RESUMED,
+    "kill-batch": "taken up again, a batch ends with the same bytes; no item that was done is done again",
     "full-disk": "exit code 1 with file, reason and remedy; the old file stays",
     "bit-flips": "verify sees every flipped bit",
+    "encrypted-damage": "of an encrypted file every change is refused, and no other value is read",
     "stopped-rank": "ended with exit code 70; the page names rank 1",
     "endless-loop": "ended with exit code 70; the page names rank 1",
     "skipped-collective": "ended with exit code 70; the page names rank 1",
@@ -37,7 +40,7 @@ _HANGS = {
     "stopped-rank": "stop", "endless-loop": "loop", "skipped-collective": "skipped", "exception": "raise",
     "early-exit": "exit",
 }  # fmt: skip
-FLIPS = 20  # a trial
+FLIPS, DAMAGES = 20, 40  # a trial
 PATIENCE = 60.0
 
 
@@ -55,6 +58,11 @@ class Trial:
     def is_good(self) -> bool:
         """Whether every trial ended as it must."""
         return not self.problems
+
+
+def usual() -> list[str]:
+    """Return the faults that can be tried here: of encrypted files with the extra `seal` alone. Local."""
+    return [name for name in FAULTS if name != "encrypted-damage" or find_spec("cryptography") is not None]
 
 
 def drill(
@@ -81,10 +89,15 @@ class _Trials:
 
     def __init__(self, start: Sequence[str], ranks: int, seconds: float, where: Path, draw: random.Random) -> None:
         self._start, self._ranks, self._seconds, self._where, self._draw = start, ranks, seconds, where, draw
+        self._batch: list[bytes] = []
         self._reference: tuple[Counter[str], tuple[bytes, bytes]] | None = None
 
     def __call__(self, fault: str, place: Path) -> list[str]:
         """Make a fault; return in words what was wrong with its end. Local."""
+        if fault == "kill-batch":
+            whole_batch = self._batch = self._batch or batches.reference(self._where / "batch")
+            batches.kill_and_resume(place, self._start, self._ranks, whole_batch, self._draw)
+            return []
         if fault.startswith("kill"):
             if self._reference is None:
                 self._reference = kills.reference(self._where / "reference")
@@ -97,6 +110,8 @@ class _Trials:
             return hangs.problems_of(_HANGS[fault], outcome, self._seconds)
         if fault == "bit-flips":
             return losses.flip_bits(place, self._start, FLIPS, self._draw)
+        if fault == "encrypted-damage":
+            return damages.damage_encrypted(place, self._start, DAMAGES, self._draw)
         return {"full-disk": losses.full_disk, "slow-rank": losses.slow_rank}[fault](place, self._start)
 
 

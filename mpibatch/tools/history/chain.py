@@ -26,7 +26,7 @@ __all__ = ["BEFORE", "FIRST", "NUMBER", "ChainReport", "append", "entries", "ver
 
 NUMBER, BEFORE = "number", "before"
 FIRST = "0" * 64  # what the first line tells of the one before
-PATIENCE = 1.0  # seconds; a run is not to wait long for its history
+PATIENCE = 10.0  # seconds, of which an append needs but some thousandths; no run waits longer for its history
 _TAIL = 1 << 16
 
 
@@ -39,8 +39,8 @@ class ChainReport:
     problems: tuple[str, ...]
 
 
-def append(path: Path, facts: Mapping[str, Any]) -> None:
-    """Append an entry; runs that do so at the same time do it one after the other. Local. OSError, RunError."""
+def append(path: Path, facts: Mapping[str, Any]) -> int:
+    """Append an entry, return its number; who do so at once do it one after the other. Local. OSError, RunError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _held(path) as handle:
         last, is_whole = _last_line(handle)
@@ -54,6 +54,7 @@ def append(path: Path, facts: Mapping[str, Any]) -> None:
             raise RunError(f"the history {path} was not written as a whole; is the disk full?")
         os.fsync(handle)
         write_json(_head(path), {NUMBER: number, "digest": _digest(line)}, indent=None)
+    return number
 
 
 def entries(path: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,8 @@
 ``MPIBATCH_HISTORY`` names the file, or is 0: no history. The default is in the user's folder for state,
 ``$XDG_STATE_HOME/mpibatch/history.jsonl``, else ``~/.local/state/...``: what a folder of outputs holds is moved and
 removed with it.
+
+A run has two entries: its begin, and its end, which names the number of its begin. What kills a run leaves the first.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import hashlib
 import os
 import socket
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +24,17 @@ from mpibatch.base.host import home
 from mpibatch.base.log import logger
 from mpibatch.base.trust import privacy
 from mpibatch.tools.history import chain
+from mpibatch.tools.history.runs import BEGIN, process_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["VARIABLE", "default_path", "leave", "note"]
+__all__ = ["VARIABLE", "begin", "default_path", "end"]
 
 VARIABLE = "MPIBATCH_HISTORY"
 MOST_FILES, MOST_TEXT = 100, 500  # of an entry; of files the first, and how many there are
 
-_noted: dict[str, Any] = {}
+_open: dict[str, Any] = {}  # the run of this process that has begun and not ended
 
 
 def default_path() -> Path | None:
@@ -41,43 +45,66 @@ def default_path() -> Path | None:
     return Path(os.environ.get("XDG_STATE_HOME") or home() / ".local" / "state") / "mpibatch" / "history.jsonl"
 
 
-def note(*, job: str, text: str, inputs: Iterable[str], outputs: Iterable[str]) -> None:
-    """Keep for the entry which job this is, its text, and the files that it reads and writes. Local; cheap."""
-    _noted.update(job=job, text=text, inputs=[*inputs], outputs=[*outputs])
+def begin(
+    ranks: int | None, *, command: str, job: str, text: str, inputs: Iterable[str], outputs: Iterable[str]
+) -> None:
+    """Append that a run begins: the job, its text, the files that it reads. Local.
 
-
-def leave(command: str, code: int, ranks: int) -> None:
-    """Append the entry of a run that has ended. Local: rank 0's. What fails here is a warning, and no more."""
+    `ranks` is None on all ranks but the first, which alone writes. What fails here is a warning, and no more.
+    """
+    _open.clear()
     path = default_path()
-    noted = {**_noted}
-    _noted.clear()
-    if path is None or not noted:  # of a run that never began
+    if ranks is None or path is None:
         return
-    try:
-        facts = {
-            "ended": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    files = [*outputs]
+    with _harmless(path, "the begin of the run"):
+        facts: dict[str, Any] = {
+            "began": _now(),
             "user": privacy.user(),
             "host": privacy.host(socket.gethostname()),
+            "process": process_mark(os.getpid()),
             "folder": privacy.path_text(str(Path.cwd())),
             "command": command,
             "arguments": [privacy.words(word)[:MOST_TEXT] for word in sys.argv[1:100]],
-            "job": privacy.path_text(noted["job"]),
-            "job_sha256": hashlib.sha256(noted["text"].encode("utf-8", "replace")).hexdigest(),
-            "inputs": _files(noted["inputs"]),
-            "outputs": _files(noted["outputs"]) if code == 0 else [],
+            "job": privacy.path_text(job),
+            "job_sha256": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
+            "inputs": _files([*inputs]),
             "ranks": ranks,
-            "code": code,
             "version": __version__,
         }
         if slurm := os.environ.get("SLURM_JOB_ID"):
             facts["slurm_job"] = slurm
-        chain.append(path, facts)
-    except Exception as error:  # whatever it is, the run itself is done
+        _open.update(path=path, outputs=files, facts=facts)
+        number = chain.append(path, facts)
+        # Of a run that is in the history, the end names the begin; of another, it tells all.
+        _open["facts"] = {BEGIN: number}
+
+
+def end(code: int) -> None:
+    """Append that the run of this process has ended, where `begin` has been called. Local. Fails no run, either."""
+    run = {**_open}
+    _open.clear()
+    if not run:  # of a run that never began, and on other ranks
+        return
+    with _harmless(run["path"], "the end of the run"):
+        outputs = _files(run["outputs"]) if code == 0 else []
+        chain.append(run["path"], {**run["facts"], "ended": _now(), "outputs": outputs, "code": code})
+
+
+@contextmanager
+def _harmless(path: Path, event: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever it is, the run itself goes on
         if isinstance(error, OSError):
             words = reason_of(error)
         else:
             words = str(error) if isinstance(error, MpibatchError) else f"{type(error).__name__}: {error}"
-        logger("history").warning("the run is not in the history %s: %s", path, words)
+        logger("history").warning("%s is not in the history %s: %s", event, path, words)
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def _files(paths: list[str]) -> list[dict[str, Any]]:

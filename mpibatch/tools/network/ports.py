@@ -48,6 +48,9 @@ class Site:
     def variables(self) -> dict[str, str]:
         """Return what the environment of the launcher, and of the ranks, must have. Local."""
         low, high, face = str(self.ports.low), str(self.ports.high), self.interface
+        # Open MPI's daemons: that of its launcher takes all ports which it may, and would leave none to ranks.
+        daemons = f"{low}-{self.ports.low + PER_NODE - 1}"
+        first, count = str(self.ports.low + PER_NODE), str(len(self.ports) - PER_NODE)
         given = {
             # MPICH and its kin: the process manager, and the library.
             "MPIEXEC_PORT_RANGE": f"{low}:{high}",
@@ -56,12 +59,18 @@ class Site:
             "UCX_TCP_PORT_RANGE": f"{low}-{high}",
             "FI_TCP_PORT_LOW_RANGE": low,
             "FI_TCP_PORT_HIGH_RANGE": high,
-            "OMPI_MCA_btl_tcp_port_min_v4": low,
-            "OMPI_MCA_btl_tcp_port_range_v4": str(len(self.ports)),
-            "OMPI_MCA_oob_tcp_dynamic_ipv4_ports": f"{low}-{high}",
+            "OMPI_MCA_btl_tcp_port_min_v4": first,
+            "OMPI_MCA_btl_tcp_port_range_v4": count,
+            "OMPI_MCA_btl_tcp_port_min_v6": first,
+            "OMPI_MCA_btl_tcp_port_range_v6": count,
+            # Daemons of Open MPI 4, and of 5, which are PRRTE's.
+            "OMPI_MCA_oob_tcp_dynamic_ipv4_ports": daemons,
+            "OMPI_MCA_oob_tcp_dynamic_ipv6_ports": daemons,
+            "PRTE_MCA_oob_tcp_dynamic_ipv4_ports": daemons,
+            "PRTE_MCA_oob_tcp_dynamic_ipv6_ports": daemons,
         }
         faces = ("HYDRA_IFACE", "UCX_NET_DEVICES", "FI_TCP_IFACE", "OMPI_MCA_btl_tcp_if_include",
-                 "OMPI_MCA_oob_tcp_if_include")  # fmt: skip
+                 "OMPI_MCA_oob_tcp_if_include", "PRTE_MCA_prte_if_include")  # fmt: skip
         return given | (dict.fromkeys(faces, face) if face else {})
 
     def slurm(self) -> str:

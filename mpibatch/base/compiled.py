@@ -263,7 +263,7 @@ def _import_arrays() -> None:
 
     That takes as long as all else that a process does before its first step. What calls BLAS looks for it then.
     """
-    from numba.np import linalg
+    linalg = importlib.import_module("numba.np.linalg")
 
     look, has_scipy = getattr(linalg, "ensure_blas", None), importlib.util.find_spec("scipy") is not None
 

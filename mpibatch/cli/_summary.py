@@ -83,8 +83,9 @@ def run_and_report(
 
 def _begin(job: Job | SimulationJob, command: str) -> None:
     """Tell the history what is run."""
+    inputs: tuple[str, ...] = ()
     if isinstance(job, SimulationJob):
-        inputs, outputs = (), tuple(filter(None, (job.output, job.diagnostics)))
+        outputs = tuple(filter(None, (job.output, job.diagnostics)))
     else:
         inputs, outputs = (split_path(job.input.path)[0],), (job.output.path,)
     ranks = completion.ranks_of_first()

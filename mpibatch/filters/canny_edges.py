@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,7 @@ def _smoothed(name: str, u: Field, sigma: Any, mode: str, cval: float) -> Field:
     return result
 
 
-def _share(smoothed: Field, sigmas: list[float], cval: float) -> tuple[Any, list[Any]]:
+def _share(smoothed: Field, sigmas: Sequence[float], cval: float) -> tuple[Any, list[Any]]:
     """Return the smoothed picture of ones, and for each axis which of its cells those of the block are equal to. Local.
 
     It is that of a picture so small that each of its cells but the middle ones sees a wall.

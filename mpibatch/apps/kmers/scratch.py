@@ -22,7 +22,7 @@ from mpibatch.apps.kmers.samples import BINS, Sample
 from mpibatch.base.errors import reason_of
 from mpibatch.base.files import replacing
 from mpibatch.base.log import logger
-from mpibatch.io.seal.digests import of_words
+from mpibatch.io.seal.digests import of_bytes
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["Scratch", "name_of", "opened"]
@@ -125,5 +125,6 @@ def _digest(name: str, parts: Sequence[npt.NDArray[np.int64] | npt.NDArray[np.ui
     result, first = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"), 0
     for part in parts:
         words = np.ascontiguousarray(part).reshape(-1).view(np.uint64)
-        result, first = result + of_words(words, first), first + words.size
+        result += sum(of_bytes(words, first, words.nbytes or 1).tolist())
+        first += words.nbytes
     return result % (1 << 64)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +19,9 @@ from mpibatch.filters.gradients import sobel
 from mpibatch.filters.linear import checked
 from mpibatch.halo import Exchange
 from mpibatch.mpi import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["canny"]
 

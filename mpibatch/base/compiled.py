@@ -263,7 +263,7 @@ def _import_arrays() -> None:
 
     That takes as long as all else that a process does before its first step. What calls BLAS looks for it then.
     """
-    linalg = importlib.import_module("numba.np.linalg")
+    linalg: Any = importlib.import_module("numba.np.linalg")
 
     look, has_scipy = getattr(linalg, "ensure_blas", None), importlib.util.find_spec("scipy") is not None
 
@@ -275,7 +275,7 @@ def _import_arrays() -> None:
     if look is not None:
         linalg.ensure_blas = suppose
     try:
-        arrays = importlib.import_module(ARRAYS)
+        arrays: Any = importlib.import_module(ARRAYS)
     finally:
         if look is not None:
             linalg.ensure_blas = look

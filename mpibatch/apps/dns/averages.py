@@ -50,9 +50,9 @@ class Averages:
         squares = (mb.mean(part * part, axis=flow.planes) for part in q)
         profiles |= {f"sum_square_{name}": square for name, square in zip(flow.names, squares, strict=True)}
         profiles[FLUX] = mb.mean(flow.kernels.flux(*q, walls=flow.walls), axis=flow.planes)
-        one = profiles[FLUX].like()
-        one.owned[...] = 1.0
-        return profiles | {TIME: one}
+        ones = profiles[FLUX].like()
+        ones.owned[...] = 1.0
+        return profiles | {TIME: ones}
 
     def add(self, q: Sequence[mb.Field], dt: float) -> None:
         """Take in the end of a step of this length."""

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from mpibatch.job.file.schema import Job
     from mpibatch.job.passes.traits import Trait
 
-__all__ = ["Stored", "check_storage", "stored"]
+__all__ = ["StoredDataset", "check_storage", "stored"]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredDataset:
     """A dataset of the output: of which step, and how it is laid out."""
 
     step: str
@@ -33,7 +33,7 @@ class Stored:
     compression: str | None
 
 
-def stored(job: Job, shape: Sequence[int], traits: Mapping[str, Trait]) -> list[Stored]:
+def stored(job: Job, shape: Sequence[int], traits: Mapping[str, Trait]) -> list[StoredDataset]:
     """Return what is saved of a volume of a shape, but tables. Local. UsageError if it cannot be stored as asked."""
     result = []
     for step in job.steps:
@@ -42,7 +42,7 @@ def stored(job: Job, shape: Sequence[int], traits: Mapping[str, Trait]) -> list[
             continue
         name, whole, dtype = normal_name(step.save), (*shape, *trait.components), np.dtype(trait.dtype)
         cut = stored_as(name, whole, dtype, len(trait.components), job.output.chunks, job.output.compression)
-        result.append(Stored(step.name, name, whole, dtype, *cut))
+        result.append(StoredDataset(step.name, name, whole, dtype, *cut))
     return result
 
 

@@ -246,8 +246,7 @@ def _keep_share(config: pytest.Config, items: list[pytest.Item], needed: dict[py
         # all even, or all odd: those of 4 and of 6 ranks are one of either.
         number = counts[name]
         quarter = number.bit_count() % 2 + 2 * ((number >> 1).bit_count() % 2)
-        is_drawn = quarter % shares == share if bracket else quarter % 2 == share % 2
-        is_mine = is_drawn or needed[item] > most or _depends_on_ranks(item)
+        is_mine = quarter % shares == share or needed[item] > most or _depends_on_ranks(item)
         counts[name] += 1
         (kept if is_mine else left_out).append(item)
     items[:] = kept

@@ -46,8 +46,8 @@ OPENMPI_ENVIRONMENT = {
 OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "failure", "field", "halo", "io",
                  "network", "redistribute", "reduce", "resume", "seal", "series", "supervisor", "verify")  # fmt: skip
 PARTS = 6  # of the unit tests, shared out to the lanes
-# Every test runs on 1 rank, and on 2 and 6, or on 3 and 4; of a parametrized one every case on 1 rank and on 2 or 3,
-# and half of them on 4 or 6: on which, its number says. Here is for each number of ranks (which, of how many shares).
+# Every test, and of a parametrized one every case, runs on 1 rank and on 2 or 3, and half of them on 4 or 6: on which,
+# its number says. Here is for each number of ranks (which, of how many shares).
 # Cases that are others on other numbers of ranks, or need more of them, run wherever they can (tests/conftest.py).
 SHARES = {2: (0, 2), 3: (1, 2), 4: (1, 4), 6: (0, 4)}
 

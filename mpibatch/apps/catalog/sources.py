@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.apps.catalog._loops import branches, shapes
-from mpibatch.apps.catalog.wings import are_sources, profiles
 from mpibatch.apps.catalog.members import Members, collect
+from mpibatch.apps.catalog.wings import are_sources, profiles
 from mpibatch.measure._components.numbering import numbers
 from mpibatch.measure._engine.places import local_places, owners
 from mpibatch.mpi.routes import ask, forward

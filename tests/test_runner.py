@@ -171,6 +171,12 @@ def test_one_case():
 def test_another():
     pass
 
+def test_a_third():
+    pass
+
+def test_a_fourth():
+    pass
+
 @pytest.mark.parametrize("topology", [(1, 2), (2, 1)], ids=str)
 def test_topology(topology):
     pass
@@ -201,8 +207,8 @@ def test_every_case_is_in_its_shares_and_none_is_left_out_where_ranks_are_named(
     )
     runs = re.findall(r"((?:^test_cases.py::.+\n)+)", done.stdout, re.MULTILINE)
     counts = [{line.partition("::")[2] for line in run.splitlines()} for run in runs]
-    assert counts[1] == ALWAYS | {"test_case[0-0]", "test_case[1-1]", "test_one_case"}
-    assert counts[2] == ALWAYS | {"test_case[0-1]", "test_case[1-0]", "test_another"}
+    assert counts[1] == ALWAYS | {"test_case[0-0]", "test_case[1-1]", "test_one_case", "test_a_fourth"}
+    assert counts[2] == ALWAYS | {"test_case[0-1]", "test_case[1-0]", "test_another", "test_a_third"}
     assert counts[0] == counts[1] | counts[2]
     assert [*map(len, counts[3:])] == [len(ALWAYS) + 2] * 4
     assert (counts[3] | counts[5], counts[4] | counts[6]) == (counts[1], counts[2])

@@ -79,6 +79,11 @@ def bill(python: Path, tree: Path, path: Path) -> Path:
     about: list[str | Path] = ["--pyproject", tree / "pyproject.toml", "--mc-type", "library"]
     about += ["--output-reproducible", "--validate"]
     subprocess.run([PYTHON, "-m", "cyclonedx_py", "environment", python, *about, "-o", path], check=True)
+    # The version is not in pyproject.toml, and so not in what was written of the package itself.
+    listed = json.loads(path.read_text())
+    version = _output(PYTHON, "-m", "hatchling", "version", folder=tree).strip()
+    listed["metadata"]["component"] |= {"version": version, "purl": f"pkg:pypi/mpibatch@{version}"}
+    path.write_text(json.dumps(listed, indent=2) + "\n")
     return path
 
 

@@ -64,7 +64,7 @@ def chosen(args: argparse.Namespace) -> Profile:
         if not Path(args.packed).is_file():
             raise UsageError(f"--packed {args.packed}: there is no such file; make it: mpibatch pack {args.packed}")
         profile = dataclasses.replace(profile, sbcast=str(Path(args.packed).resolve()), venv="", container="")
-    if profile.container or args.container or args.runner or args.container_mpi:
+    if any(given is not None for given in (args.container, args.runner, args.container_mpi)) or profile.container:
         profile = _with_container(profile, args)
     return request.with_choices(
         profile,
@@ -82,11 +82,22 @@ def _with_container(profile: Profile, args: argparse.Namespace) -> Profile:
 
     if args.packed:
         raise UsageError("--packed and --container: give one of them; an image has its own environment")
+    for option in ("container", "runner", "container_mpi"):
+        if getattr(args, option) == "":
+            raise UsageError(f"--{option.replace('_', '-')} is empty; is a variable unset?")
     if args.container:
-        profile = dataclasses.replace(profile, container=args.container, container_command=(), venv="", sbcast="")
+        # The profile's runner is that of its own image.
+        profile = dataclasses.replace(
+            profile, container=args.container, container_command=(), container_runner="", venv="", sbcast=""
+        )
     elif not profile.container:
         raise UsageError("--runner and --container-mpi are of an image; name it: --container IMAGE")
     if profile.container_command:
+        if args.runner or args.container_mpi:
+            raise UsageError(
+                f"profile {profile.name}: its container_command runs the image, so that --runner and --container-mpi "
+                "mean nothing; leave them out, or name an image: --container IMAGE"
+            )
         return profile
     mpi = args.container_mpi or profile.container_mpi
     profile = dataclasses.replace(

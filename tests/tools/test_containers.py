@@ -34,9 +34,10 @@ record = false
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("job.toml").write_text(JOB)
-    for name in ("mpi", "image", "bin"):
+    for name in ("mpi", "image", "bin", "a,b"):
         Path(name).mkdir()
-    Path("mpi/environment").write_text("")
+    for name in ("mpi", "a,b"):
+        Path(name, "environment").write_text("")
     Path("i.sif").write_text("")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     return tmp_path
@@ -61,6 +62,25 @@ def test_the_command_is_that_of_the_runner(folder: Path, image: str, runner: str
         image == "image"
     )  # only charliecloud wants the mount points of images
     assert image in command
+
+
+@pytest.mark.parametrize("runner", containers.RUNNERS)
+def test_every_runner_is_in_scripts(
+    folder: Path, runner: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the folders that the job reads and writes, wherever it is submitted."""
+    for name in ("jobs", "elsewhere"):
+        Path(name).mkdir()
+    Path("job.toml").rename("jobs/job.toml")
+    monkeypatch.chdir("elsewhere")
+    image = "localhost/x" if runner == "podman" else "../image"
+    settings = ["--set", "output.path=/mnt/out.h5"]
+    options = ["--dry-run", "--container", image, "--runner", runner, "--container-mpi", "../mpi"]
+    assert main(["submit", "../jobs/job.toml", *settings, *options]) == 0
+    script = capsys.readouterr().out
+    for place in ("/mnt", f"{folder}/jobs") if runner != "charliecloud" else ("/mnt",):
+        assert f"{place}:{place}" in script
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True, timeout=30)
 
 
 def test_a_script_runs_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,6 +109,9 @@ def test_a_script_runs_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
             "does not hold the host's MPI for containers",
         ),
         (["--runner", "podman"], "name it: --container IMAGE"),
+        (["--container", ""], "--container is empty"),
+        (["--container", "x" * 300, "--runner", "charliecloud"], "there is no container image"),
+        (["--container", "i.sif", "--dry-run", "--container-mpi", "a,b"], "takes , for the end of its name"),
     ],
 )
 def test_bad_input(folder: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

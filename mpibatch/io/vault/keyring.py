@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import resource
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
@@ -112,6 +114,9 @@ def _keep(key: bytes, secret: bytes) -> None:
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     # Of 0 bytes, Linux still hands core dumps to a program that takes them; less than a page goes nowhere.
     resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
+    # Where the limit cannot be more than 0: nothing of the memory is in what such a program is given.
+    with suppress(OSError):
+        Path("/proc/self/coredump_filter").write_text("0")
     _secrets[key] = secret
 
 

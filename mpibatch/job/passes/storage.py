@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpibatch.io.base.names import normal_name
-from mpibatch.io.chunks.codec import stored_as
 from mpibatch.job.passes.memory import check_chunks
 from mpibatch.job.passes.traits import TABLE
 
@@ -35,6 +34,8 @@ class StoredDataset:
 
 def stored(job: Job, shape: Sequence[int], traits: Mapping[str, Trait]) -> list[StoredDataset]:
     """Return what is saved of a volume of a shape, but tables. Local. UsageError if it cannot be stored as asked."""
+    from mpibatch.io.chunks.codec import stored_as  # HDF5, which a login node may lack
+
     result = []
     for step in job.steps:
         trait = traits[step.name]

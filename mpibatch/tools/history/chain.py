@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.base.errors import RunError, reason_of
 from mpibatch.base.files import lock, read_at
 from mpibatch.base.json_files import write_json
+from mpibatch.base.log import logger
 from mpibatch.base.trust.guards import intruder
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ __all__ = ["BEFORE", "FIRST", "NUMBER", "ChainReport", "append", "entries", "ver
 
 NUMBER, BEFORE = "number", "before"
 FIRST = "0" * 64  # what the first line tells of the one before
-PATIENCE = 10.0  # seconds, of which an append needs but some thousandths; no run waits longer for its history
+# Seconds, of which an append needs but some thousandths: all ranks wait for the begin of a run, and its end tells all.
+PATIENCE, SHORT_PATIENCE = 10.0, 1.0
 _TAIL = 1 << 16
 
 
@@ -39,10 +41,13 @@ class ChainReport:
     problems: tuple[str, ...]
 
 
-def append(path: Path, facts: Mapping[str, Any]) -> int:
-    """Append an entry, return its number; who do so at once do it one after the other. Local. OSError, RunError."""
+def append(path: Path, facts: Mapping[str, Any], *, patience: float = PATIENCE) -> int:
+    """Append an entry, return its number; who do so at once do it one after the other. Local. OSError, RunError.
+
+    Where only the head beside it cannot be written, the entry is there, and `verify` tells that the head is behind.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _held(path) as handle:
+    with _held(path, patience=patience) as handle:
         last, is_whole = _last_line(handle)
         number, before = 1, FIRST
         if last:
@@ -53,7 +58,10 @@ def append(path: Path, facts: Mapping[str, Any]) -> int:
         if os.write(handle, data) != len(data):
             raise RunError(f"the history {path} was not written as a whole; is the disk full?")
         os.fsync(handle)
-        write_json(_head(path), {NUMBER: number, "digest": _digest(line)}, indent=None)
+        try:
+            write_json(_head(path), {NUMBER: number, "digest": _digest(line)}, indent=None)
+        except OSError as error:
+            logger("history").warning("%s cannot be written: %s", _head(path), reason_of(error))
     return number
 
 
@@ -112,7 +120,7 @@ def _problems_of_end(path: Path, number: int, digest: str, digests: list[str]) -
 
 
 @contextmanager
-def _held(path: Path, *, is_read: bool = False) -> Iterator[int]:
+def _held(path: Path, *, is_read: bool = False, patience: float = PATIENCE) -> Iterator[int]:
     """Yield the open file while no other process has it; to be read, while none writes it."""
     flags = os.O_RDONLY if is_read else os.O_RDWR | os.O_CREAT | os.O_APPEND
     try:
@@ -122,7 +130,7 @@ def _held(path: Path, *, is_read: bool = False) -> Iterator[int]:
             raise
         raise RunError(f"the history {path} cannot be read: {reason_of(error)}") from error
     try:
-        if not lock(handle, wait=True, shared=is_read, patience=PATIENCE):
+        if not lock(handle, wait=True, shared=is_read, patience=patience):
             raise RunError(f"another process holds the history {path}; see who: fuser {path}")
         yield handle
     finally:

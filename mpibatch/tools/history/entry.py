@@ -75,7 +75,7 @@ def begin(
         if slurm := os.environ.get("SLURM_JOB_ID"):
             facts["slurm_job"] = slurm
         _open.update(path=path, outputs=files, facts=facts)
-        number = chain.append(path, facts)
+        number = chain.append(path, facts, patience=chain.SHORT_PATIENCE)
         # Of a run that is in the history, the end names the begin; of another, it tells all.
         _open["facts"] = {BEGIN: number}
 

@@ -218,13 +218,23 @@ def parse(text: str, source: str, name: str) -> Profile:
         if places[key].startswith("~"):
             words = f"{key} = {accepted[key]!r}: no home of {place.partition('/')[0]} is known here; write the path out"
             problems.add((key,), words)
+    binds = _binds(accepted.get("container_bind", []), problems)
     problems.check()
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in accepted.items()
     }
+    values["container_bind"] = binds
     values |= {key: str(Path(place)) for key, place in places.items()}
     values["open_places"] = _open_places(text, accepted)
     return dataclasses.replace(Profile(name), **values)
+
+
+def _binds(places: list[str], problems: Problems) -> tuple[str, ...]:
+    whole = tuple(os.path.expanduser(os.path.expandvars(place)) for place in places)  # noqa: PTH111
+    for place in whole:
+        if not place.startswith("/"):
+            problems.add(("container_bind",), f"container_bind holds {place!r}; give whole paths, from /")
+    return whole
 
 
 def _open_places(text: str, accepted: Mapping[str, Any]) -> tuple[str, ...]:

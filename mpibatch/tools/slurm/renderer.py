@@ -6,6 +6,7 @@ rendering, so that no value can slip in as code.
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -39,7 +40,7 @@ def render(request: Request, profile: Profile) -> str:
         profile=profile,
         directives=list(directives(request, profile)),
         launcher=launcher(profile),
-        command=_command(profile),
+        command=_command(profile, request),
         runner=_runner(profile),
         squashfs=is_squashfs(profile.sbcast),
     )
@@ -129,9 +130,11 @@ def launcher(profile: Profile) -> list[str]:
     return ["srun", *mpi, "--kill-on-bad-exit=1", *profile.binding]
 
 
-def _container(profile: Profile) -> list[str]:
+def _container(profile: Profile, request: Request) -> list[str]:
     image = profile.container if profile.container_runner == "podman" else str(Path(profile.container).absolute())
+    own = [str(Path(request.job).parent), request.folder, request.checkpoints, request.point]
     folders = [*profile.container_bind, profile.scratch, str(home()) if home().is_dir() else ""]
+    folders += [os.path.abspath(place) for place in own if place]  # noqa: PTH100  # "..", too
     return containers.command(image, profile.container_runner, profile.container_mpi, folders, str(Path.cwd()))
 
 
@@ -142,9 +145,13 @@ def _runner(profile: Profile) -> str:
     return containers.RUNNERS[containers.runner_of(profile.container, profile.container_runner)]
 
 
-def _command(profile: Profile) -> list[str]:
+def _command(profile: Profile, request: Request) -> list[str]:
     if profile.container:
-        command = [*profile.container_command, profile.container] if profile.container_command else _container(profile)
+        command = (
+            [*profile.container_command, profile.container]
+            if profile.container_command
+            else _container(profile, request)
+        )
         return [*command, "mpibatch"]
     if profile.export and not (profile.venv or profile.sbcast):
         return [sys.executable, "-m", "mpibatch"]  # there may be no PATH by which it is known

@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from contextlib import contextmanager
+import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,23 +74,26 @@ def _opened(part: Path, *, squashed: bool) -> Iterator[tarfile.TarFile]:
         return
     if shutil.which("mksquashfs") is None:
         raise RunError("mksquashfs is not on the PATH; install squashfs-tools (4.5 or newer), or pack a .tar")
-    part.unlink(missing_ok=True)  # an empty file is no squashfs to be added to
     options = ["-tar", "-noappend", "-all-root", "-mkfs-time", "0", "-no-progress", "-quiet"]
     # Five times as fast as zstd's default level, and nearly as small.
     options += ["-comp", "zstd", "-Xcompression-level", "3"]
-    squash = subprocess.Popen(
-        ["mksquashfs", "-", part, *options], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    with squash:
+    command = ["mksquashfs", "-", str(part), *options]
+    # Into a file: of a pipe that nobody reads meanwhile, many warnings would be the end.
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors) as squash,
+    ):
         assert squash.stdin is not None
-        assert squash.stderr is not None
         try:
             with tarfile.open(fileobj=squash.stdin, mode="w|", format=tarfile.PAX_FORMAT) as archive:
                 yield archive
         except BrokenPipeError:
             pass  # it has said why
-        squash.stdin.close()
-        words = squash.stderr.read().decode(errors="replace").strip().splitlines()
+        with suppress(BrokenPipeError):
+            squash.stdin.close()
+        squash.wait()
+        errors.seek(0)
+        words = errors.read().decode(errors="replace").strip().splitlines()
     if squash.returncode:
         raise RunError(f"mksquashfs fails: {words[-1] if words else squash.returncode}; it must be 4.5 or newer")
 

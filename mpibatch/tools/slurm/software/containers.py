@@ -6,6 +6,7 @@ with the variables by which it is found there; it is bound to the same place in 
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,11 +31,12 @@ _OWN = {"bin", "dev", "etc", "lib", "lib32", "lib64", "opt", "proc", "run", "sbi
 # Ranks that start at once would each make it, and all but one fail.
 _MOUNT_POINT = 'mkdir -p "/var/tmp/${USER:-$(id -un)}.ch/mnt" && exec "$@"'
 # MPICH's ranks meet by an open file, of which podman passes on the first ones only.
-_PODMAN = """\
-passed=0
-if [ -n "${PMI_FD:-}" ]; then exec 3<&"$PMI_FD"; export PMI_FD=3; passed=1; fi
-exec podman run --preserve-fds="$passed" "$@"\
-"""
+_PODMAN = (
+    'passed=0; if [ -n "${PMI_FD:-}" ]; then exec 3<&"$PMI_FD"; export PMI_FD=3; passed=1; fi; '
+    'exec podman run --preserve-fds="$passed" "$@"'
+)
+# What a runner takes for the end of a folder's name, where it is told what to bind.
+_ENDS = {"charliecloud": ":", "apptainer": ":,", "singularity": ":,", "podman": ":"}
 
 
 def runner_of(image: str, runner: str = "") -> str:
@@ -60,14 +62,14 @@ def check(image: str, runner: str, mpi: str, *, is_local: bool = True) -> None:
     ``is_local=False``: programs may be on other paths where the job runs.
     """
     kind = runner_of(image, runner)
-    if kind != "podman" and not Path(image).exists():
+    if kind != "podman" and not os.path.exists(image):  # noqa: PTH110  # False for names that cannot be
         raise UsageError(f"there is no container image {image!r}; `mpibatch guide containers` tells how to make one")
     if is_local and shutil.which(RUNNERS[kind]) is None:
         raise UsageError(
             f"the container image {image!r} is run by {RUNNERS[kind]} ({kind}), which is not on the PATH; install it, "
             f"load its module in the profile, or take another: --runner {' or '.join(sorted({*RUNNERS} - {kind}))}"
         )
-    if mpi and not (Path(mpi) / ENVIRONMENT).is_file():
+    if mpi and not os.path.isfile(Path(mpi) / ENVIRONMENT):  # noqa: PTH113
         raise UsageError(f"{mpi!r} does not hold the host's MPI for containers; make it: mpibatch pack --mpi {mpi}")
 
 
@@ -75,9 +77,12 @@ def command(image: str, runner: str, mpi: str, folders: Iterable[str], folder: s
     """Return the command by which another one, behind it, runs in an image. Local.
 
     `folders` of the host are seen there under their own paths; `folder` is the one that the command starts in.
+    Raises UsageError for one whose name the runner would take for something else.
     """
     kind = runner_of(image, runner)
     places = _outermost([folder, *folders])
+    for place in [*places, mpi]:
+        _check_name(place, kind, "=" if place == mpi else "")
     if kind == "charliecloud":
         # A mount point must lie in the image, so that whole file systems are bound; /tmp always is.
         places = sorted({_mount_point(place) for place in places} - {"/tmp"})
@@ -105,6 +110,15 @@ def command(image: str, runner: str, mpi: str, folders: Iterable[str], folder: s
         volumes = [f"--volume={bind}" for bind in [*binds, "/tmp:/tmp"]]
         return ["bash", "-c", _PODMAN, "podman", *host, *variables, *volumes, f"--workdir={folder}", image]
     return [RUNNERS[kind], "exec", *variables, *(f"--bind={bind}" for bind in binds), f"--pwd={folder}", image]
+
+
+def _check_name(folder: str, kind: str, more: str) -> None:
+    ends = sorted(set(_ENDS[kind] + more) & set(folder))
+    if ends:
+        raise UsageError(
+            f"the folder {folder!r} cannot be bound into the image: {RUNNERS[kind]} takes {' and '.join(ends)} for the "
+            "end of its name; rename it, or go there by a link"
+        )
 
 
 def _outermost(folders: Iterable[str]) -> list[str]:

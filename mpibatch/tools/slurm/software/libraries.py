@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["collect"]
 
-_NEEDED = re.compile(r"^\s*(\S+) => (/\S+)", re.MULTILINE)
+_NEEDED = re.compile(r"^\s*(\S+) => (/.+) \(0x", re.MULTILINE)
 # Of the image: two C libraries in one process do not work.
 _SYSTEM = re.compile(
     r"(ld-linux.*|lib(c|m|dl|rt|pthread|util|resolv|nsl|anl|mvec|BrokenLocale|nss_\w+|gcc_s|stdc\+\+))\.so.*"
@@ -39,7 +40,7 @@ _LOADED = """
 import mpi4py
 mpi4py.rc.initialize = False
 from mpi4py import MPI
-print(*{line.split()[-1] for line in open("/proc/self/maps") if "/libmpi" in line}, sep="\\n")
+print(*{line.split(None, 5)[5].rstrip() for line in open("/proc/self/maps") if "/libmpi" in line}, sep="\\n")
 """
 
 
@@ -53,10 +54,11 @@ def collect(target: Path, library: Path | None = None) -> tuple[int, int]:
     library = _loaded() if library is None else library
     if not library.is_file():
         raise UsageError(f"--libmpi {library}: there is no such file")
-    part = target.with_name(target.name + ".part")
+    part = None
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        part.chmod(0o755)
         files = _files(library)
         for place, source in files.items():
             (part / place).parent.mkdir(exist_ok=True)
@@ -67,12 +69,16 @@ def collect(target: Path, library: Path | None = None) -> tuple[int, int]:
     except OSError as error:
         raise RunError(f"cannot write the folder {str(target)!r}: {reason_of(error)}") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
     return len(files), sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
 
 
 def _loaded() -> Path:
-    done = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=False, timeout=60)
+    try:
+        done = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=False, timeout=300)
+    except subprocess.TimeoutExpired:
+        raise RunError("mpi4py did not start within 300 s; give --libmpi /path/libmpi.so.12") from None
     paths = [Path(line) for line in done.stdout.splitlines()]
     if done.returncode or not paths:
         last = (done.stderr.strip().splitlines() or ["no libmpi was loaded"])[-1]

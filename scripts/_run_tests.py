@@ -42,8 +42,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "through, as far as they are run (takes longer)",
     )  # fmt: skip
     parser.add_argument("-k", metavar="EXPR", help="only tests whose names match, as in pytest")
-    parser.add_argument("--test-limit", type=float, default=120.0, metavar="SECONDS", help="of one test (default: 120)")
-    parser.add_argument("--run-limit", type=float, default=1200.0, metavar="SECONDS", help="of one run (default: 1200)")
+    parser.add_argument("--test-limit", type=float, default=300.0, metavar="SECONDS", help="of one test (default: 300)")
+    parser.add_argument("--run-limit", type=float, default=2400.0, metavar="SECONDS", help="of one run (default: 2400)")
     options = parser.parse_args(arguments)
     if options.setup is None:
         options.setup = "mpich" if options.quick or options.only or options.k or options.paths else "all"

@@ -85,7 +85,7 @@ class Tally:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mpibatch")
     group.addoption(
-        "--test-limit", type=float, default=120.0, metavar="SECONDS", help="end the run if a test takes longer"
+        "--test-limit", type=float, default=300.0, metavar="SECONDS", help="end the run if a test takes longer"
     )
     group.addoption("--scratch", type=Path, metavar="DIR", help="put stack traces and temporary folders here")
     group.addoption("--share", type=_share, metavar="K/N", help="of the cases of tests run share K, from 0, of 2 or 4")

@@ -58,7 +58,7 @@ def check_memory(
         return
     neighbors = 1
     if needed > _ORDINARY:
-        grid.memories.release()  # before anybody looks at what is free
+        grid.memories.together.release()  # before anybody looks at what is free
         host = grid.comm.Split_type(MPI.COMM_TYPE_SHARED)
         neighbors = host.size
         host.Free()
@@ -68,8 +68,8 @@ def check_memory(
             if needed > limit:
                 allowance = f"{LIMIT_VARIABLE} allows {bytes_text(limit)}"
                 raise UsageError(_message(operation, needed, purpose, allowance, remedy))
-            if needed + grid.memories.waiting > limit:
-                grid.memories.release()
+            if needed + grid.memories.together.waiting > limit:
+                grid.memories.together.release()
             return
         free = available_memory() if needed > _ORDINARY else 0
         if free and needed * neighbors > free:

@@ -7,7 +7,8 @@ memory only where there was a second such field.
 
 What waits and what is in use are never more together than was in use of fields at once before, of all grids: so it adds
 nothing to the most that fields take, and `mpibatch plan` need not count it. It goes when the host's memory runs short,
-and when a filter, or a new field, needs room. Pages stay on the NUMA node of the core that touched them first: bind ranks to cores.
+and when a filter, or a new field, needs room. Pages stay on the NUMA node of the core that touched them first: bind
+ranks to cores.
 
 A field's memory is free when nobody can see it: when `padded`, which every view of the user's keeps alive, is gone.
 Plans and exchanges hold views of `cells`, which do not.

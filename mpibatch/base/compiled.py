@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import importlib.abc
 import importlib.util
 import os
 import stat
@@ -59,6 +60,7 @@ ARRAYS = "numba.np.arraymath"
 CHOICES = "choices"
 ROOMS = (CHOICES, "locks", "numba", "stencils")  # folders in the cache
 
+_loading = threading.RLock()  # numba, by one thread
 _interpreted = False
 _seconds = 0.0
 _depth = 0  # compiling one loop compiles those that it calls, inside it
@@ -229,6 +231,11 @@ def told_apart(function: F) -> F:
 
 def loaded_numba() -> tuple[Any, Any]:
     """Import numba and its settings; refuse those of the environment with which it cannot compile. Local."""
+    with _loading:
+        return _loaded_numba()
+
+
+def _loaded_numba() -> tuple[Any, Any]:
     try:
         with _absent("coverage", "scipy"):  # numba would import both, and look at their versions
             import numba
@@ -246,16 +253,26 @@ def loaded_numba() -> tuple[Any, Any]:
     return numba, config
 
 
+class _Refusal(importlib.abc.MetaPathFinder):
+    """What finds that some modules are absent, in the thread that made it."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names, self._thread = names, threading.get_ident()
+
+    def find_spec(self, fullname: str, _path: Any, _target: Any = None) -> None:
+        if fullname in self._names and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
 @contextlib.contextmanager
 def _absent(*names: str) -> Iterator[None]:
-    """Let imports of these modules fail, of those that nobody has imported."""
-    hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: it is not to be imported
+    """Let this thread's imports of these modules fail, of those that nobody has imported."""
+    refusal = _Refusal(names)
+    sys.meta_path.insert(0, refusal)
     try:
         yield
     finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
+        sys.meta_path.remove(refusal)
 
 
 def _import_arrays() -> None:

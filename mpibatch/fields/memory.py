@@ -5,9 +5,10 @@ would hand it out page by page, at the cost of a filter, and exchanges and plans
 made again. So a grid keeps what its fields leave, for the next fields of the same dtype, halo and components; large
 memory only where there was a second such field.
 
-What waits and what is in use are never more together than was in use at once before, so that it adds nothing to the
-most that a run takes, and `mpibatch plan` need not count it. It goes when the host's memory runs short, and when a
-filter needs room. Pages stay on the NUMA node of the core that touched them first: bind ranks to cores.
+What waits and what is in use are never more together than was in use of fields at once before, of all grids: so it adds
+nothing to the most that fields take, and `mpibatch plan` need not count it. It goes when the host's memory runs short,
+and when a filter, or a new field, needs room. Pages stay on the NUMA node of the core that touched them first: bind
+ranks to cores.
 
 A field's memory is free when nobody can see it: when `padded`, which every view of the user's keeps alive, is gone.
 Plans and exchanges hold views of `cells`, which do not.
@@ -17,8 +18,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 import time
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +32,7 @@ from mpibatch.base.host import available_memory, usable_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["FieldMemory", "Halo", "HaloState", "Pool", "Width", "staggered"]
+__all__ = ["FieldMemory", "Halo", "HaloState", "Pool", "Pools", "Width", "staggered"]
 
 # Allocators let large arrays begin at the same place of a page. The same cell of many fields would then meet in the
 # same few lines of the L1 cache, and loads would wait for stores that only look like theirs.
@@ -37,7 +40,7 @@ LARGE, PAGE = 32 * 1024, 4096
 STAGGER = 192  # three lines of 64 bytes: 64 fields before a place comes again
 _turns = itertools.count()
 
-# Bytes that may always wait for the next field, per grid: nothing beside what a process holds anyway.
+# Bytes that may always wait for the next fields, of all grids: nothing beside what a process holds anyway.
 SMALL = 16 * 2**20
 
 # More waits only while so much of the host's memory is free; seconds until that is looked at again.
@@ -138,7 +141,109 @@ class _Loan(weakref.ref[npt.NDArray[Any]]):
 def _returned(loan: Any) -> None:
     pool = loan.pool()
     if pool is not None:
-        pool.take_back(loan)
+        pool.together.take_back(loan)
+
+
+class Pools:
+    """What the pools of all grids keep to together, whichever thread makes fields. Local.
+
+    What comes back while something is looked for, in another thread or as garbage of this one, is put away afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+        self._back: deque[_Loan] = deque()
+        self._lock = threading.Lock()
+        self._most = 0
+        self._looked, self._is_short = -math.inf, False
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait for the next fields. Local."""
+        with self._lock:
+            return sum(pool.waiting for pool in self._pools)
+
+    def add(self, pool: Pool) -> None:
+        """Take in the pool of a new grid. Local."""
+        with self._lock:
+            self._pools.add(pool)
+
+    def lend(self, pool: Pool, key: Hashable, make: Callable[[], FieldMemory]) -> tuple[FieldMemory, npt.NDArray[Any]]:
+        """Return memory for a grid's field, as `Pool.lend`. Local."""
+        with self._lock:
+            self._put_away()
+            memory = pool.taken(key)
+        if memory is None:
+            try:
+                memory = make()
+            except MemoryError:
+                self.release()
+                memory = make()
+        padded = memory.view()
+        loan = _Loan(padded, _returned)
+        loan.memory, loan.key, loan.pool = memory, key, weakref.ref(pool)
+        with self._lock:
+            pool.note(loan)
+            lent = self._lent()
+            self._most = max(self._most, lent)
+            self._shrink(self._room(lent), pool)
+            self._put_away()
+        return memory, padded
+
+    def take_back(self, loan: _Loan) -> None:
+        """Keep what nobody sees any more for the next field, if there is room. Local."""
+        self._back.append(loan)
+        # Never waits: it is called wherever an array ends, also in the middle of what the lock is for.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._put_away()
+            finally:
+                self._lock.release()
+
+    def release(self) -> None:
+        """Give back to the system what waits. Local."""
+        with self._lock:
+            self._put_away()
+            self._shrink(0)
+
+    def _put_away(self) -> None:
+        while self._back:
+            loan = self._back.popleft()
+            pool, memory = loan.pool(), loan.memory
+            if pool is None:
+                continue
+            seen = pool.strike(loan)
+            room, nbytes = self._room(self._lent()), memory.cells.nbytes
+            if not memory.is_reused or nbytes > room or (nbytes > SMALL and seen < 2):
+                continue
+            self._shrink(room - nbytes, pool)
+            pool.keep(loan)
+            if sum(other.waiting for other in self._pools) > SMALL and self._runs_short():
+                self._shrink(SMALL, pool)
+
+    def _lent(self) -> int:
+        return sum(pool.lent for pool in self._pools)
+
+    def _room(self, lent: int) -> int:
+        """How many bytes may wait."""
+        return max(SMALL, self._most - lent)
+
+    def _shrink(self, nbytes: int, last: Pool | None = None) -> None:
+        """Let no more than so many bytes wait; those of the grid that is at work go last."""
+        pools = sorted(self._pools, key=lambda pool: pool is last)
+        excess = sum(pool.waiting for pool in pools) - nbytes
+        for pool in pools:
+            excess -= pool.shrink(excess)
+
+    def _runs_short(self) -> bool:
+        """Whether little of the host's memory is free, looked at now and then."""
+        now = time.monotonic()
+        if now - self._looked > LOOK_EVERY:
+            self._looked, self._is_short = now, available_memory() < SPARE * usable_memory()
+        return self._is_short
+
+
+_ALL = Pools()
 
 
 class Pool:
@@ -148,6 +253,8 @@ class Pool:
 
     Attributes
     ----------
+    together : the pools of all grids, which know when there is room.
+    lent : bytes in use.
     waiting : bytes that wait for the next fields.
     """
 
@@ -156,59 +263,44 @@ class Pool:
         self._free: dict[Hashable, list[FieldMemory]] = {}
         self._order: list[Hashable] = []  # in which they came back
         self._fields: dict[Hashable, int] = {}  # how many there were
-        self._lent = self._most = self.waiting = 0
-        self._looked, self._is_short = -math.inf, False
-        self._itself = weakref.ref(self)
+        self.lent = self.waiting = 0
+        self.together = _ALL
+        self.together.add(self)
 
     def lend(self, key: Hashable, make: Callable[[], FieldMemory]) -> tuple[FieldMemory, npt.NDArray[Any]]:
         """Return memory of undefined cells, and the array that it is lent as; equal keys mean equal shapes."""
-        memory = self._taken(key) if self._free.get(key) else make()
-        self._fields[key] = self._fields.get(key, 0) + 1
-        self._lent += memory.cells.nbytes
-        self._most = max(self._most, self._lent)
-        self._shrink(self._room())
-        padded = memory.view()
-        loan = _Loan(padded, _returned)
-        loan.memory, loan.key, loan.pool = memory, key, self._itself
-        self._loans[id(loan)] = loan
-        return memory, padded
+        return self.together.lend(self, key, make)
 
-    def take_back(self, loan: _Loan) -> None:
-        """Keep what nobody sees any more for the next field, if there is room."""
-        del self._loans[id(loan)]
-        memory, nbytes = loan.memory, loan.memory.cells.nbytes
-        self._lent -= nbytes
-        room = self._room()
-        if not memory.is_reused or nbytes > room or (nbytes > SMALL and self._fields[loan.key] < 2):
-            return
-        self._shrink(room - nbytes)
-        self._free.setdefault(loan.key, []).append(memory)
-        self._order.append(loan.key)
-        self.waiting += nbytes
-        if self.waiting > SMALL and self._runs_short():
-            self._shrink(SMALL)
-
-    def release(self) -> None:
-        """Give back to the system what waits."""
-        self._shrink(0)
-
-    def _taken(self, key: Hashable) -> FieldMemory:
+    def taken(self, key: Hashable) -> FieldMemory | None:
+        """Return the memory that waits longest under a key, and forget it; None if none does."""
+        if not self._free.get(key):
+            return None
         memory = self._free[key].pop(0)
         self._order.remove(key)
         self.waiting -= memory.cells.nbytes
         return memory
 
-    def _room(self) -> int:
-        """How many bytes may wait."""
-        return max(SMALL, self._most - self._lent)
+    def note(self, loan: _Loan) -> None:
+        """Note what is in use from now on."""
+        self._loans[id(loan)] = loan
+        self._fields[loan.key] = self._fields.get(loan.key, 0) + 1
+        self.lent += loan.memory.cells.nbytes
 
-    def _shrink(self, nbytes: int) -> None:
-        while self.waiting > nbytes:
-            self._taken(self._order[0])
+    def strike(self, loan: _Loan) -> int:
+        """Note what is in use no more, and return how many such fields there were."""
+        del self._loans[id(loan)]
+        self.lent -= loan.memory.cells.nbytes
+        return self._fields[loan.key]
 
-    def _runs_short(self) -> bool:
-        """Whether little of the host's memory is free, looked at now and then."""
-        now = time.monotonic()
-        if now - self._looked > LOOK_EVERY:
-            self._looked, self._is_short = now, available_memory() < SPARE * usable_memory()
-        return self._is_short
+    def keep(self, loan: _Loan) -> None:
+        """Let memory wait for the next field."""
+        self._free.setdefault(loan.key, []).append(loan.memory)
+        self._order.append(loan.key)
+        self.waiting += loan.memory.cells.nbytes
+
+    def shrink(self, nbytes: int) -> int:
+        """Forget what waits longest until at least so many bytes, or all, are gone; return how many went."""
+        before = self.waiting
+        while self._order and before - self.waiting < nbytes:
+            self.taken(self._order[0])
+        return before - self.waiting

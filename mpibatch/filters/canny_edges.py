@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.memory import largest_block
 from mpibatch.filters._engine.order import quantile
 from mpibatch.filters.color import as_float
 from mpibatch.filters.gaussians import gaussian_filter
 from mpibatch.filters.gradients import sobel
 from mpibatch.filters.linear import checked
 from mpibatch.halo import Exchange
-from mpibatch.mpi import MPI
+from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,7 +160,7 @@ def _smoothed(name: str, u: Field, sigma: Any, mode: str, cval: float) -> Field:
     """Return the smoothed picture; beyond "constant" walls it counts as missing, not as `cval`. Collective."""
     sigmas = ask.sigmas_of(name, sigma, 2)
     result = gaussian_filter(as_float(u), sigmas, mode=mode, cval=cval)
-    if mode == "constant" and result.owned.size:
+    if mode == "constant":
         share, places = _share(result, sigmas, cval)
         with timed("compute"), np.errstate(divide="ignore", invalid="ignore"):
             across = share[:, places[1]]
@@ -168,22 +170,32 @@ def _smoothed(name: str, u: Field, sigma: Any, mode: str, cval: float) -> Field:
 
 
 def _share(smoothed: Field, sigmas: Sequence[float], cval: float) -> tuple[Any, list[Any]]:
-    """Return the smoothed picture of ones, and for each axis which of its cells those of the block are equal to. Local.
+    """Return a smoothed picture of ones, and for each axis which of its cells the block's are equal to. Collective.
 
-    It is that of a picture so small that each of its cells but the middle ones sees a wall.
+    It is that of a picture so small that each of its cells but the middle ones sees a wall; every rank has its own,
+    unless that would be more work than its block of the whole one.
     """
     grid = smoothed.grid
     reach = [int(4.0 * sigma + 0.5) for sigma in sigmas]
     shape = tuple(min(n, 2 * r + 1) for n, r in zip(grid.shape, reach, strict=True))
-    ones = Field(Grid(shape, comm=MPI.COMM_SELF, periodic=grid.periodic), smoothed.dtype)
-    ones.owned[...] = 1
-    share = gaussian_filter(ones, sigmas, mode="constant", cval=cval).owned
-    share += np.finfo(share.dtype).eps
+    if math.prod(shape) > math.prod(largest_block(grid)):
+        return _of_ones(smoothed.like(), sigmas, cval), [range(grid.box.shape[0]), slice(None)]
+    with agreed(grid.comm, "canny"):
+        small = Grid(shape, comm=MPI.COMM_SELF, periodic=grid.periodic)
+        share = _of_ones(Field(small, smoothed.dtype), sigmas, cval)
     places = []
     for n, m, r, begin, end in zip(grid.shape, shape, reach, grid.box.start, grid.box.stop, strict=True):
         at = np.arange(begin, end)
         places.append(np.where(at < r, at, np.maximum(m - n + at, min(r, m - 1))))
     return share, places
+
+
+def _of_ones(ones: Field, sigmas: Sequence[float], cval: float) -> Any:
+    """Return the smoothed picture of ones, a little larger: never 0. Collective."""
+    ones.owned[...] = 1
+    share = gaussian_filter(ones, sigmas, mode="constant", cval=cval).owned
+    share += np.finfo(share.dtype).eps
+    return share
 
 
 def _thinned(down: Field, across: Field, magnitude: Field, low: Any, high: Any) -> Field:

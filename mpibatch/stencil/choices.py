@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.compiled import CHOICES, cache_folder
+from mpibatch.base.errors import UsageError
 from mpibatch.base.host import caches, cpu_model
 from mpibatch.base.json_files import write_json
 
@@ -27,6 +28,7 @@ __all__ = ["Topic", "forget_choices", "known_choices"]
 
 FORM = 1  # of the files, and of what choices depend on
 MOST = 2000  # files; beyond, the older half goes
+LOOK_EVERY = 50  # new files: how many there are
 LARGEST = 1 << 16  # bytes of a file
 
 _log = logging.getLogger(__name__)
@@ -54,7 +56,9 @@ class Topic:
 
     def recall(self) -> Any:
         """Return what was chosen on such a processor, None if nothing is known. Local."""
-        choice = _read(self._path()).get("choice")
+        choice = None
+        with contextlib.suppress(OSError, UsageError):
+            choice = _read(self._path()).get("choice")
         if choice is not None:
             _log.info("%s of %s: %s, as found before", self.kind, self.subject, choice)
         return choice
@@ -64,11 +68,13 @@ class Topic:
         ways = ", ".join(f"{way} {number:.3g} s" for way, number in seconds.items())
         _log.info("%s of %s: %s, the fastest of %s", self.kind, self.subject, choice, ways)
         about = {"processor": _processor()[0], "kind": self.kind, "subject": self.subject}
-        with contextlib.suppress(OSError):
+        # Ranks find the same at the same sweep: most of them need not write it, or look through the folder.
+        with contextlib.suppress(OSError, UsageError):
             path = self._path()
-            files = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)
-            for old in files[: MOST // 2] if len(files) >= MOST else []:
-                old.unlink(missing_ok=True)
+            if _read(path).get("choice") == choice:
+                return
+            if int(path.stem, 16) % LOOK_EVERY == 0:
+                _clear(path.parent)
             write_json(path, {**about, "choice": choice, "seconds": seconds})
 
     def _path(self) -> Path:
@@ -89,6 +95,13 @@ def forget_choices() -> None:
             path.unlink()
 
 
+def _clear(folder: Path) -> None:
+    """Delete the older half of too many files."""
+    files = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime)
+    for old in files[: MOST // 2] if len(files) >= MOST else []:
+        old.unlink(missing_ok=True)
+
+
 def _folder() -> Path:
     return cache_folder() / CHOICES
 
@@ -101,6 +114,6 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             value = json.loads(file.read(LARGEST))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

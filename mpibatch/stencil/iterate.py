@@ -156,8 +156,9 @@ def _run(
     stepper: Stepper, grid: Grid, tuning: Tuning | None, fixed: Choice, steps: int, times: tuple[float, float]
 ) -> None:
     done, tries = 0, tuning is not None
-    # A rank alone waits for nobody: what else runs on its core need not count.
-    now = clock.process_time if grid.size == 1 else clock.perf_counter
+    # One thread of a rank alone waits for nobody: what else runs on its core need not count.
+    is_alone = grid.size == 1 and stepper.plan.setting.kernel.threads == 1
+    now = clock.process_time if is_alone else clock.perf_counter
     while done < steps:
         trial = tuning.trial(steps - done) if tuning and tries else None
         tries = trial is not None
@@ -268,11 +269,12 @@ def _tuning(kernel: Kernel, fields: dict[str, Field], chains: tuple[Chain, ...],
             shares = (n // parts for n, parts in zip(grid.shape, grid.topology, strict=True))
             blocks = zip(layout.reach, layout.wide, shares, strict=True)
             limit = min([layout.limit, *(n // (r * LEAST_BLOCK) for r, wide, n in blocks if wide)])
-        tuning = tunings[key] = Tuning(limit, max(chain.depth for chain in chains))
+        tuning = tunings[key] = Tuning(limit, max(chain.depth for chain in chains), BUDGETS)
         if grid.rank == 0 and limit > 1:
             tuning.recall(_topic(kernel, fields, layout))
-    # Ranks may have met before in other communicators, and measured other times there.
-    tuning.times, tuning.made, tuning.settled = grid.comm.bcast((tuning.times, tuning.made, tuning.settled))
+    # Ranks may have met before in other communicators, and measured other times there; hosts may have other caches.
+    mine = (tuning.budgets, tuning.times, tuning.made, tuning.settled)
+    tuning.budgets, tuning.times, tuning.made, tuning.settled = grid.comm.bcast(mine)
     return tuning
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from mpibatch.base.compiled import compiled
+from mpibatch.base.compiled import _absent, compiled
 from mpibatch.base.errors import UsageError
 from mpibatch.base.trust import guards
 
@@ -73,6 +76,20 @@ def test_numba_starts_without_what_it_does_not_need(launch: Launch, tmp_path: Pa
     (tmp_path / "frugal.py").write_text(FRUGAL)
     done = launch(0, str(tmp_path / "frugal.py"))
     assert done.returncode == 0, done.stderr
+
+
+def test_modules_are_absent_in_one_thread_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another may import scipy.ndimage while numba starts."""
+    (tmp_path / "absentee").mkdir()
+    for name in ("__init__", "part"):
+        (tmp_path / "absentee" / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = list(sys.meta_path)
+    with _absent("absentee"), ThreadPoolExecutor(1) as other:
+        with pytest.raises(ModuleNotFoundError, match="No module named 'absentee'"):
+            importlib.import_module("absentee.part")
+        assert other.submit(importlib.import_module, "absentee.part").result().__name__ == "absentee.part"
+    assert sys.meta_path == before
 
 
 def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_path: Path) -> None:

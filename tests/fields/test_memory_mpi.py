@@ -2,12 +2,13 @@
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import mpibatch as mb
-from mpibatch.fields.memory import SMALL
+from mpibatch.fields.memory import SMALL, FieldMemory, Pools
 from mpibatch.filters._engine.memory import check_memory
 from mpibatch.stencil import Kernel, stencil
 from mpibatch.stencil.call.state import state_of
@@ -147,6 +148,7 @@ def test_little_waits_and_nothing_outlives_its_grid() -> None:
 
 def test_large_memory_waits_within_what_was_in_use_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpibatch.fields.memory.SMALL", 100)
+    monkeypatch.setattr("mpibatch.fields.memory._ALL", Pools())
     monkeypatch.setattr("mpibatch.fields.memory.available_memory", lambda: 2**62)
     grid = mb.Grid((4 * mb.Grid(1).size, 1024))
     fields = [grid.full(value) for value in range(3)]
@@ -167,9 +169,52 @@ def test_large_memory_waits_within_what_was_in_use_at_once(monkeypatch: pytest.M
     check_memory(grid, "a filter", 2**21 - each // 2)
     assert pool.waiting == 0
     monkeypatch.setattr("mpibatch.fields.memory.available_memory", lambda: 0)
-    pool._looked = -1e9
+    pool.together._looked = -1e9
     del other
     assert pool.waiting == 0
+
+
+def test_memory_of_all_grids_waits_within_what_was_in_use_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpibatch.fields.memory.SMALL", 100)
+    monkeypatch.setattr("mpibatch.fields.memory._ALL", Pools())
+    monkeypatch.setattr("mpibatch.fields.memory.available_memory", lambda: 2**62)
+    grids = [mb.Grid((4 * mb.Grid(1).size, 1024 + n)) for n in range(3)]
+    most = 0
+    for grid in grids:
+        fields = [grid.zeros() for _ in range(2)]
+        most = max(most, sum(u.padded.nbytes for u in fields))
+        fields.clear()
+        assert grid.memories.waiting > 0
+        assert grid.memories.together.waiting <= most
+    assert grids[0].memories.waiting == 0
+    fields = [grids[0].zeros() for _ in range(2)]
+    assert sum(grid.memories.waiting for grid in grids) == 0
+    fields.clear()
+    assert grids[0].memories.waiting > 0
+
+    # No memory for a new field: what waits makes room.
+    made = []
+
+    def make() -> FieldMemory:
+        made.append(grids[0].memories.waiting)
+        if len(made) == 1:
+            raise MemoryError
+        return FieldMemory((4,), np.dtype("f8"), (slice(None),))
+
+    grids[1].memories.lend("new", make)
+    assert made[0] > made[1] == 0
+
+
+def test_threads_share_memory() -> None:
+    grid = mb.Grid(8 * mb.Grid(1).size)
+
+    def use(value: int) -> bool:
+        return all((grid.full(value + n).owned == value + n).all() for n in range(300))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(use, (0, 1000, 2000, 3000)))
+    grid.memories.together.release()
+    assert grid.memories.lent == grid.memories.waiting == 0
 
 
 def test_exchanges_of_many_kinds_are_bounded() -> None:

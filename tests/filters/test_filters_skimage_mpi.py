@@ -18,6 +18,7 @@ from skimage.util import img_as_float
 import mpibatch as mb
 from mpibatch import filters
 from mpibatch.base import tally
+from mpibatch.filters import canny_edges
 from mpibatch.filters._engine.order import order_statistic, quantile
 from mpibatch.job.execution.steps import binarize
 from mpibatch.mpi import MPI
@@ -234,6 +235,27 @@ def test_canny_follows_edges_across_all_ranks(topology: tuple[int, ...]) -> None
     assert wanted[r > 50].any()
     assert not feature.canny(whole, 1.0, 1.0, 1.0)[r > 15].any()
     same_bits(filters.canny(field(whole, 2, topology), 1.0, 0.02, 1.0), wanted)
+
+
+def test_canny_with_a_share_that_is_larger_than_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ones are filtered over the whole grid then; a failure of one rank alone is every rank's otherwise."""
+    whole = blobs((40, 24), "f8", 3)
+    grids = []
+    real = canny_edges.gaussian_filter
+    monkeypatch.setattr(canny_edges, "gaussian_filter", lambda u, *_, **o: grids.append(u.grid) or real(u, *_, **o))
+    u = field(whole)
+    for sigma in (4.0, 0.3):
+        same_bits(filters.canny(u, sigma, 0.01, 0.02), feature.canny(whole, sigma, 0.01, 0.02))
+    assert [grid is u.grid for grid in grids] == [True, RANKS > 1, True, False]
+
+    def short(v: mb.Field, *args: Any, **options: Any) -> mb.Field:
+        if v.grid is not u.grid and u.grid.rank == RANKS - 1:
+            raise mb.RunError("no memory")
+        return real(v, *args, **options)
+
+    monkeypatch.setattr(canny_edges, "gaussian_filter", short)
+    with pytest.raises(mb.RunError, match="no memory"):
+        filters.canny(u, 0.3)
 
 
 def test_canny_of_a_real_picture(grey: np.ndarray) -> None:

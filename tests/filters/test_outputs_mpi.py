@@ -46,3 +46,25 @@ def test_rounding_of_passes_is_that_of_the_output() -> None:
         mb.filters.laplace(u, output.frozen())
     with pytest.raises(mb.UsageError, match="own the same cells"):
         mb.filters.laplace(u, u.like(components=(2,)))
+
+
+def test_walls_are_those_of_the_input() -> None:
+    """Whatever those of the grid of the output, which only owns the same cells."""
+    grids = mb.Grid((9, 7), periodic=True), mb.Grid((9, 7))
+    for of, others in (grids, grids[::-1]):
+        u = of.from_function(lambda y, x: (y * 5 + x * 3) % 7)
+        alone, output = mb.filters.gaussian_filter(u, 1), others.zeros()
+        assert mb.filters.gaussian_filter(u, 1, output=output) is output
+        np.testing.assert_array_equal(output.owned, alone.owned)
+
+
+def test_nothing_is_written_by_a_call_that_is_refused() -> None:
+    u = mb.Grid((9, 7)).from_function(lambda y, x: (y * 5 + x * 3) % 7)
+    output = mb.Field(u.grid, "?")
+    output.owned[...] = False
+    for tophat in (mb.filters.white_tophat, mb.filters.black_tophat):
+        with pytest.raises(mb.UsageError, match="bool holds no differences"):
+            tophat(u, 3, output=output)
+    assert not output.owned.any()
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'u'"):
+        mb.filters.gaussian_filter(sigma=1, output=output)  # type: ignore[call-arg]

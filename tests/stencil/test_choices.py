@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mpibatch.base.errors import UsageError
 from mpibatch.stencil import choices
 from mpibatch.stencil.choices import Topic, forget_choices, known_choices
 from mpibatch.stencil.compiled.strips import Strips
@@ -46,10 +47,15 @@ def test_what_is_damaged_or_impossible_is_timed_again(folder: Path) -> None:
     assert Strips((100, 30), STRIPS).is_settled
     assert not Strips((100, 60), STRIPS).is_settled
     (path,) = folder.iterdir()
-    for text in ("{", "[3]", "{}", '{"choice": "30"}'):
+    for text in ("{", "[3]", "{}", '{"choice": "30"}', "[" * choices.LARGEST):
         path.write_text(text)
         assert not Strips((100, 30), STRIPS).is_settled
-    for choice, found in (([4, BUDGETS[-1]], Choice(4, BUDGETS[-1])), ([5, BUDGETS[0]], None), ([4, 1], None)):
+    path.write_text('{"choice": 30.0}')
+    assert type(Strips((100, 30), STRIPS).rows()) is int
+    last = BUDGETS[-1]
+    for choice, found in (
+        ([4, last], Choice(4, last)), ([5, BUDGETS[0]], None), ([4, 1], None), ([[4], {}], None), (4, None),
+    ):  # fmt: skip
         STRIPS.remember(choice, {})
         tuning = Tuning(8, 1)
         tuning.recall(STRIPS)
@@ -58,10 +64,16 @@ def test_what_is_damaged_or_impossible_is_timed_again(folder: Path) -> None:
     narrow = Tuning(3, 1)
     narrow.recall(STRIPS)
     assert narrow.best().steps == 1
+    STRIPS.remember([4.0, float(last)], {})
+    tuning = Tuning(8, 1)
+    tuning.recall(STRIPS)
+    assert type(tuning.best().steps) is type(tuning.best().budget) is int
+    assert tuning.settled == Choice(4, last)
 
 
 def test_a_folder_that_cannot_be_written_and_one_that_is_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choices, "MOST", 4)
+    monkeypatch.setattr(choices, "LOOK_EVERY", 1)
     for number in range(9):
         Topic("strips", f"kernel {number}", "").remember(number, {})
     assert 1 < len(list(folder.iterdir())) <= 4
@@ -70,3 +82,20 @@ def test_a_folder_that_cannot_be_written_and_one_that_is_full(folder: Path, monk
     (folder / "file").write_text("")
     STRIPS.remember(30, {})
     assert STRIPS.recall() is None
+
+    def refuse() -> Path:
+        raise UsageError("others may write")
+
+    monkeypatch.setattr(choices, "_folder", refuse)
+    STRIPS.remember(30, {})
+    assert STRIPS.recall() is None
+
+
+def test_what_is_on_disk_is_not_written_again(folder: Path) -> None:
+    STRIPS.remember(30, {"30 rows": 0.5})
+    (path,) = folder.iterdir()
+    before = path.read_bytes()
+    STRIPS.remember(30, {"30 rows": 0.6})
+    assert path.read_bytes() == before
+    STRIPS.remember(60, {"60 rows": 0.6})
+    assert STRIPS.recall() == 60

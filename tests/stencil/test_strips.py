@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 import mpibatch as mb
 from mpibatch.base import host
@@ -14,8 +15,6 @@ from mpibatch.stencil.compiled.strips import SAMPLES, WARM_UP, Strips
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def tell(root: Path, index: int, **values: str) -> None:
@@ -35,9 +34,10 @@ def test_caches_are_what_the_system_tells(tmp_path: Path) -> None:
     assert min(host.caches()) > 0
 
 
-def test_the_fastest_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, trials = [0.0], Strips((100, 30, 60))
-    monkeypatch.setattr(strips.time, "process_time", lambda: now[0])
+@pytest.mark.parametrize(("threads", "clock"), [(1, "process_time"), (2, "perf_counter")])
+def test_the_fastest_stays(threads: int, clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, trials = [0.0], Strips((100, 30, 60), None, threads)
+    monkeypatch.setattr(strips.time, clock, lambda: now[0])
     asked = []
     while not trials.is_settled:
         with trials.turn() as rows:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
 
-__all__ = ["LIMIT_VARIABLE", "check_memory", "padded_bytes", "slab_bytes"]
+__all__ = ["LIMIT_VARIABLE", "check_memory", "largest_block", "padded_bytes", "slab_bytes"]
 
 # Bytes below which nothing is asked, and below which only a limit that the user set counts.
 _SMALL, _ORDINARY = 2**20, 2**26
 
 
-def _largest_block(grid: Grid) -> list[int]:
+def largest_block(grid: Grid) -> list[int]:
     """Return the largest extent of any rank's block along each axis; the same on all ranks, without a message."""
     axes = grid.decomposition.axes
     return [max(stop - start for start, stop in map(axis.bounds, range(axis.parts))) for axis in axes]
@@ -30,14 +30,14 @@ def _largest_block(grid: Grid) -> list[int]:
 
 def slab_bytes(u: Field, axis: int, reach: tuple[int, int]) -> int:
     """Return the bytes of the slabs around the largest block: as received and as f64, and of the weights. Local."""
-    block = _largest_block(u.grid)
+    block = largest_block(u.grid)
     face = math.prod(n for a, n in enumerate(block) if a != axis) * math.prod(u.components)
     return sum(reach) * (face * (u.dtype.itemsize + 8) + 8)
 
 
 def padded_bytes(u: Field, reach: Sequence[tuple[int, int]], itemsize: int) -> int:
     """Return the bytes of the largest block padded by `reach` = (low, high) per grid axis. Local."""
-    extents = (n + low + high for n, (low, high) in zip(_largest_block(u.grid), reach, strict=True))
+    extents = (n + low + high for n, (low, high) in zip(largest_block(u.grid), reach, strict=True))
     return math.prod(extents) * math.prod(u.components) * itemsize
 
 
@@ -58,7 +58,7 @@ def check_memory(
         return
     neighbors = 1
     if needed > _ORDINARY:
-        grid.memories.release()  # before anybody looks at what is free
+        grid.memories.together.release()  # before anybody looks at what is free
         host = grid.comm.Split_type(MPI.COMM_TYPE_SHARED)
         neighbors = host.size
         host.Free()
@@ -68,8 +68,8 @@ def check_memory(
             if needed > limit:
                 allowance = f"{LIMIT_VARIABLE} allows {bytes_text(limit)}"
                 raise UsageError(_message(operation, needed, purpose, allowance, remedy))
-            if needed + grid.memories.waiting > limit:
-                grid.memories.release()
+            if needed + grid.memories.together.waiting > limit:
+                grid.memories.together.release()
             return
         free = available_memory() if needed > _ORDINARY else 0
         if free and needed * neighbors > free:

@@ -27,12 +27,15 @@ def fills_output(function: Callable[P, F]) -> Callable[P, F]:
     @functools.wraps(function)
     def filtered(*args: P.args, **options: P.kwargs) -> F:
         given = options.get("output", args[place] if place < len(args) else None)
-        if not isinstance(given, Field):
+        if not isinstance(given, Field) or not (args or "u" in options):
             return function(*args, **options)
         values = [*args, *options.values()]
-        _check(function.__name__, given, options["u"] if "u" in options else args[0])
+        source: Any = options["u"] if "u" in options else args[0]
+        _check(function.__name__, given, source)
         is_read = sum(value is given for value in values) > 1
-        output = given.dtype if is_read or any(map(any, given.halo)) else given
+        # Passes but the first read what was written, with its grid's walls: they are to be those of `u`.
+        has_walls = given.grid.periodic == source.grid.periodic
+        output = given if has_walls and not is_read and not any(map(any, given.halo)) else given.dtype
         if place < len(args):
             result = cast("Any", function)(*args[:place], output, *args[place + 1 :], **options)
         else:

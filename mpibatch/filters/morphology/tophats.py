@@ -12,7 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters._morphology.grey import closed, dilated, eroded, opened
-from mpibatch.filters.linear import begin
+from mpibatch.filters.linear import begin, result_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,6 +209,7 @@ def white_tophat(
     (1.0, 1)
     """
     name = "white_tophat"
+    _check_difference(name, u, output)
     call = FilterCall(
         name=name,
         u=u,
@@ -222,7 +223,7 @@ def white_tophat(
         axes=axes,
     )
     result = opened(call)
-    return _difference(name, u.owned, result.owned, result)
+    return _difference(u.owned, result.owned, result)
 
 
 @fills_output
@@ -308,6 +309,7 @@ def black_tophat(
     (1.0, 1)
     """
     name = "black_tophat"
+    _check_difference(name, u, output)
     call = FilterCall(
         name=name,
         u=u,
@@ -321,15 +323,19 @@ def black_tophat(
         axes=axes,
     )
     result = closed(call)
-    return _difference(name, result.owned, u.owned, result)
+    return _difference(result.owned, u.owned, result)
 
 
-def _difference(name: str, first: Array, second: Array, out: Field) -> Field:
+def _check_difference(name: str, u: Any, output: Any) -> None:
+    """Raise UsageError for a difference that bool would have to hold, before an output is written to. Local."""
+    if result_dtype(name, u, output).kind == "b" and u.dtype.kind != "b":
+        raise UsageError(f"{name}: the output dtype bool holds no differences; give another output dtype")
+
+
+def _difference(first: Array, second: Array, out: Field) -> Field:
     """Write first - second to `out`; of two bools, where they differ. Local."""
     if first.dtype.kind == "b" and second.dtype.kind == "b":
         np.logical_xor(first, second, out=out.owned)
-    elif out.dtype.kind == "b":
-        raise UsageError(f"{name}: the output dtype bool holds no differences; give another output dtype")
     else:
         out.owned[...] = cast(np.subtract(first, second), out.dtype)
     return out

@@ -3,7 +3,8 @@
 A plane is swept in strips of rows, so that the planes that the next one reads are still in a cache. In which cache they
 are best kept differs between processors: candidates follow from what the system tells of them, and the fastest stays,
 for each kernel and block, also for later runs. Each rank chooses for itself, as neither bits nor messages depend on it.
-Seconds are the processor's, not the clock's, so that what else runs on a shared machine does not choose.
+Seconds are the processor's, not the clock's, so that what else runs on a shared machine does not choose; but the
+clock's where threads share a sweep: it is over when the last one is.
 """
 
 from __future__ import annotations
@@ -37,15 +38,17 @@ class Strips:
     ----------
     candidates : numbers of rows, the one to begin with first.
     topic : by which the fastest is remembered, None: not at all.
+    threads : that share a sweep.
     """
 
-    def __init__(self, candidates: tuple[int, ...], topic: Topic | None = None) -> None:
+    def __init__(self, candidates: tuple[int, ...], topic: Topic | None = None, threads: int = 1) -> None:
         self.candidates = candidates
         self._topic = topic if len(candidates) > 1 else None
+        self._threads = threads
         self._best = [math.inf] * len(candidates)
         self._sweeps = 0
         known = candidates[0] if len(candidates) == 1 else self._topic.recall() if self._topic else None
-        self._chosen: int | None = known if known in candidates else None
+        self._chosen: int | None = next((rows for rows in candidates if rows == known), None)
 
     @property
     def is_settled(self) -> bool:
@@ -60,10 +63,11 @@ class Strips:
             return
         # Two sweeps with each in turn: whoever tries every second call in another way sees all of them both ways.
         number = self._sweeps // 2 % len(self.candidates)
-        begin = time.process_time()
+        now = time.process_time if self._threads == 1 else time.perf_counter
+        begin = now()
         yield self.candidates[number]
         if self._sweeps >= WARM_UP:
-            self._best[number] = min(self._best[number], time.process_time() - begin)
+            self._best[number] = min(self._best[number], now() - begin)
         self._sweeps += 1
         if self._sweeps >= WARM_UP + 2 * SAMPLES * len(self.candidates):
             self._chosen = self.candidates[self._best.index(min(self._best))]
@@ -91,4 +95,4 @@ def strips_of(kernel: Typed, row_bytes: int, shape: tuple[int, ...], threads: in
     lengths = [size // max(1, row_bytes) for size in (share // 4, 3 * private // 8, private)]
     candidates = [min(rows, max(LEAST_STRIP, length)) for length in lengths]
     topic = Topic("strips", f"{kernel.name} on {shape_text(shape)}", f"{kernel} {row_bytes} {threads}")
-    return Strips(tuple(dict.fromkeys(candidates)) if planes > 1 else (rows,), topic)
+    return Strips(tuple(dict.fromkeys(candidates)) if planes > 1 else (rows,), topic, threads)

@@ -44,9 +44,6 @@ class Choice:
     budget: int
 
 
-SINGLE = Choice(1, BUDGETS[0])
-
-
 def candidates(limit: int) -> list[int]:
     """Return the numbers of steps to try, where at most `limit` can be fused. Local."""
     return [k for k in STEPS if k <= max(1, limit)]
@@ -54,10 +51,11 @@ def candidates(limit: int) -> list[int]:
 
 @dataclass
 class Tuning:
-    """Times per step by choice. The same on all ranks, as long as `add` is given the same times."""
+    """Times per step by choice. The same on all ranks, as long as budgets are, and `add` is given the same times."""
 
     limit: int
     least: int  # steps that fused sweeps have at least
+    budgets: tuple[int, ...] = BUDGETS  # those of rank 0's host
     times: dict[Choice, list[float]] = field(default_factory=dict)
     made: int = 0  # steps so far, in all calls: as many may be expected to come
     settled: Choice | None = None  # by a run before, or once nothing was left to try
@@ -71,11 +69,12 @@ class Tuning:
         """Return the fastest choice so far. Local."""
         if self.settled is not None:
             return self.settled
+        single = Choice(1, self.budgets[0])
         known = {choice: min(times[1:]) for choice, times in self.times.items() if len(times) > 1}
         if not known:
-            return SINGLE
+            return single
         fastest = min(known, key=lambda choice: (known[choice], choice))
-        return SINGLE if known.get(SINGLE, math.inf) <= CLEARLY * known[fastest] else fastest
+        return single if known.get(single, math.inf) <= CLEARLY * known[fastest] else fastest
 
     def add(self, choice: Choice, seconds: float) -> None:
         """Note the seconds per step of a sweep. Local."""
@@ -94,8 +93,8 @@ class Tuning:
     def recall(self, topic: Topic) -> None:
         """Take what was found before, if it is possible here. Local."""
         known = topic.recall()
-        if isinstance(known, list) and len(known) == 2 and known[0] in self._steps and known[1] in BUDGETS:
-            self.settled = Choice(*known)
+        possible = (Choice(steps, budget) for steps in self._steps for budget in self.budgets)
+        self.settled = next((choice for choice in possible if [choice.steps, choice.budget] == known), None)
 
     def remember(self, topic: Topic) -> None:
         """Keep what was found, once nothing is left to try; others get it when they next ask. Local, on rank 0."""
@@ -119,7 +118,7 @@ class Tuning:
             return None
         tried: list[float] = []
         for k in self._steps:
-            choice = Choice(k, BUDGETS[0])
+            choice = Choice(k, self.budgets[0])
             if not self._is_timed(choice):
                 return choice
             tried.append(self._seconds(choice))
@@ -129,10 +128,10 @@ class Tuning:
         if not fused or min(map(self._seconds, fused)) > CLOSE * tried[0]:
             return None
         # Other rings, for the fused steps that were fastest in the first; and then a little more or less of them.
-        first = min((c for c in fused if c.budget == BUDGETS[0]), key=self._seconds)
+        first = min((c for c in fused if c.budget == self.budgets[0]), key=self._seconds)
         best = min(fused, key=lambda choice: (self._seconds(choice), choice))
-        nearby = [Choice(first.steps, budget) for budget in BUDGETS[1:]]
-        if best.budget != BUDGETS[0]:
+        nearby = [Choice(first.steps, budget) for budget in self.budgets[1:]]
+        if best.budget != self.budgets[0]:
             at = self._steps.index(best.steps)
             nearby += [Choice(k, best.budget) for k in self._steps[max(1, at - 1) : at + 2]]
         return next((choice for choice in nearby if not self._is_timed(choice)), None)

@@ -261,11 +261,14 @@ def test_manifests_that_cannot_be_ours(tmp_path: Path, what: str) -> None:
     assert "not a seal that this version" in resealed(contiguous(tmp_path / "a.h5"), HOSTILE[what])
 
 
+TABLES = [(0, -1), (0, 1 << 62), (0, 0), (1, 1 << 62), (1, 0), (2, -8), (2, 1 << 62), (3, 0), (3, 1)]
+
+
 @pytest.mark.parametrize(
-    "column", [(0, -1), (0, 1 << 62), (0, 0), (1, 1 << 62), (1, 0), (2, -8), (2, 1 << 62), (3, 0), (3, 1)]
+    ("make", "column"), [*((contiguous, column) for column in TABLES), (packed, (2, 8)), (packed, (2, (1 << 63) - 1))]
 )
-def test_tables_that_cannot_be_ours(tmp_path: Path, column: tuple[int, int]) -> None:
-    path = contiguous(tmp_path / "a.h5")
+def test_tables_that_cannot_be_ours(tmp_path: Path, make: Callable[[Path], Path], column: tuple[int, int]) -> None:
+    path = make(tmp_path / "a.h5")
     data, size = seal.read(str(path))
     manifest = parse(data, size)
     for dataset in manifest.datasets:

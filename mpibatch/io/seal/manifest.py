@@ -241,6 +241,7 @@ def _check_table(dataset: Sealed, item: int, size: int) -> None:
         most = math.prod(dataset.shape) * item
         _check(bool((first <= most - nbytes).all()), "extents beyond the dataset")
     else:
+        _check(bool((first == 0).all()), "chunks that do not begin")
         start, stop = dataset.boxes[:, 0], dataset.boxes[:, 1]
         _check(bool(((start >= 0) & (start < stop) & (stop <= dataset.shape)).all()), "boxes beyond the dataset")
 

@@ -180,8 +180,8 @@ def _verified(file: str, comm: MPI.Intracomm | None, identity: PathLike | None) 
     begun = begun if comm is None else comm.bcast(begun, root=0)
     size, files = begun.size, begun.files
     if begun.trouble:
-        broken = (Broken(0, size, "", begun.trouble),)
-        return Report(file, size, "", (), broken, begun.is_foreign, begun.is_of_other_version)
+        trouble = (Broken(0, size, "", begun.trouble),)
+        return Report(file, size, "", (), trouble, begun.is_foreign, begun.is_of_other_version)
     take(begun.secret)
     with _agreed(comm, f"verifying {file}"):
         manifest = seal.unpack(begun.data, begun.before)

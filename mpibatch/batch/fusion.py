@@ -193,7 +193,9 @@ class _Filling:
         low = 0
         while low < flat.size:
             size = min(per - (number + low) % per, flat.size - low)
-            table[(number + low) // per] += of_bytes(flat[low : low + size], number + low, size)[0]
+            k = (number + low) // per
+            # As arrays: NumPy warns of scalars that are added modulo 2^64.
+            table[k : k + 1] += of_bytes(flat[low : low + size], number + low, size)
             low += size
         return self._places[dataset.name] + first * row, values
 

@@ -110,7 +110,7 @@ def _lines(file: str, report: Report | None, trouble: str) -> list[str]:
         return [f"{shown}: error: {trouble}"]
     if report.is_whole:
         return [f"{shown}: whole, content {report.content}"]
-    if report.is_foreign:
+    if report.is_foreign or report.is_of_other_version:
         return [f"{shown}: {report.broken[0].description}"]
     lines = [f"{shown}: BROKEN"]
     lines += [f"  {part.description}".replace("\n", "\\n") for part in report.broken[:MOST_LINES]]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.io.write.commit import PART
 from mpibatch.io.write.snapshot import Snapshot, damaged
+from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +76,8 @@ def restore(
     """Go on from the newest checkpoint that is whole and whose outputs still are; None if there is none. Collective."""
     refused, is_complete, target = [], False, os.path.realpath(output or "")
     for checkpoint in checkpoints.candidates():
-        snapshot = Snapshot.from_extra(checkpoint.extra)
+        with agreed(checkpoints.comm, f"reading {checkpoint.path}"):
+            snapshot = Snapshot.from_extra(checkpoint.extra)
         part = target + PART
         if snapshot is not None and (wrong := damaged(checkpoints.comm, part, snapshot.extents)):
             # Killed when the output had its name, and the checkpoints were still there: then nothing is lost.

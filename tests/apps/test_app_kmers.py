@@ -22,6 +22,7 @@ from mpibatch.apps.kmers import letters, samples
 from mpibatch.apps.kmers.__main__ import main
 from mpibatch.apps.kmers._loops import hashes, sets
 from mpibatch.apps.kmers.samples import BINS, Settings, hashes_of, take
+from mpibatch.apps.kmers.scratch import Scratch
 from tests.support.packaged import packaged
 from tests.support.sequences import counted, relatives, sequences_of
 
@@ -299,3 +300,13 @@ def test_a_bad_file_is_told_once_on_several_ranks(launch, tmp_path):
     assert done.returncode == 1
     assert (done.stdout + done.stderr).count("genome2.fa is cut short") == 1
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_set_that_cannot_be_read_is_told_with_the_reason(tmp_path, caplog):
+    scratch = Scratch(tmp_path, is_kept=True)
+    (tmp_path / "a.shared").mkdir()
+    assert scratch.shared("a", (2, 2)) is None
+    assert "a.shared cannot be read, and is made anew: Is a directory" in caplog.text
+    (tmp_path / "b.shared").write_bytes(bytes(7))
+    assert scratch.shared("b", (2, 2)) is None
+    assert "b.shared is not as it was written, and is made anew" in caplog.text

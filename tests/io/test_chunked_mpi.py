@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import resource
 import signal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -22,6 +23,7 @@ from mpibatch.io.write import chunks
 from mpibatch.mpi import MPI
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.mpi
@@ -88,13 +90,37 @@ def test_the_same_file_on_any_ranks(shared_tmp: Path, monkeypatch: pytest.Monkey
     array = values()
     for number, cut in enumerate(cuts()):
         # From one chunk a round to all at once.
-        monkeypatch.setattr(shares, "ROUND_BYTES", (1, 900, 1 << 20)[number % 3])
+        for module, name in ((shares, "ROUND_BYTES"), (chunks, "CACHED_BYTES")):
+            monkeypatch.setattr(module, name, (1, 900, 1 << 20)[number % 3])
         u = field(array, number % 2, **cut)
         mb.save(shared_tmp / f"{number}.h5", u=u, v=u, chunks={"u": (4, 5, 6), "v": "auto"}, compression=compression)
     if WORLD.rank == 0:
         u = field(array, comm=MPI.COMM_SELF)
         mb.save(shared_tmp / "alone.h5", u=u, v=u, chunks={"u": (4, 5, 6), "v": "auto"}, compression=compression)
     assert len(digests(shared_tmp)) == 1
+
+
+def test_speeds_are_of_packing_and_not_of_waiting(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, seconds = [0.0], []
+    agreed, speeds = chunks.agreed, chunks._speeds
+
+    @contextlib.contextmanager
+    def waiting(*args: Any) -> Iterator[None]:
+        with agreed(*args):
+            yield
+        now[0] += 1
+
+    def noting(*args: Any) -> list[float]:
+        seconds.append(args[-1])
+        return speeds(*args)
+
+    monkeypatch.setattr(chunks, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(chunks, "agreed", waiting)
+    monkeypatch.setattr(chunks, "_speeds", noting)
+    mb.save(shared_tmp / "a.h5", u=field(values()), chunks=(4, 5, 6), compression="gzip")
+    assert now[0]
+    assert seconds
+    assert not any(seconds)
 
 
 def test_chunks_are_those_that_hdf5_would_store(shared_tmp: Path) -> None:

@@ -32,7 +32,7 @@ def weighted(data: bytes, first: int) -> int:
     total = 0
     for number, value in enumerate(data, first):
         page, at = divmod(number, PAGE)
-        total += (value << 8 * (at % 4)) * scattered(at // 4) * scattered(page)
+        total += (value << 8 * (at % 4)) * scattered(at // 4) * scattered(page + PAGE // 4)
     return total & MASK
 
 
@@ -83,6 +83,16 @@ def test_places_count_and_not_only_values() -> None:
     twice = words.copy()
     twice[[0, 4]] ^= np.uint64(1 << 63)
     assert digest(twice) != digest(words)
+
+
+def test_no_two_words_of_different_pages_weigh_alike() -> None:
+    # Rows of a page each, and a pair of values across the diagonal: what a wrong transposition leaves.
+    rows = np.random.default_rng(9).integers(0, 1 << 32, (16, PAGE // 4), "u4")
+    known = digest(rows)
+    for page, half in itertools.combinations(range(16), 2):
+        swapped = rows.copy()
+        swapped[[page, half], [half, page]] = rows[[half, page], [page, half]]
+        assert digest(swapped) != known, (page, half)
 
 
 def test_no_two_words_of_a_page_weigh_alike() -> None:

@@ -235,7 +235,8 @@ def with_manifest(path: Path, size: int, data: bytes) -> str:
 
 
 HOSTILE: dict[str, Callable[[dict], None]] = {
-    "version": lambda h: h.update(version=1),
+    "version": lambda h: h.update(version="\x1b[2J"),
+    "absurd version": lambda h: h.update(version=10**30),
     "size": lambda h: h.update(size=10**30),
     "content": lambda h: h.update(content="\x1b[2J" * 16),
     "another content": lambda h: h.update(content="0" * 64),
@@ -261,11 +262,22 @@ def test_manifests_that_cannot_be_ours(tmp_path: Path, what: str) -> None:
     assert "not a seal that this version" in resealed(contiguous(tmp_path / "a.h5"), HOSTILE[what])
 
 
-@pytest.mark.parametrize(
-    "column", [(0, -1), (0, 1 << 62), (0, 0), (1, 1 << 62), (1, 0), (2, -8), (2, 1 << 62), (3, 0), (3, 1)]
-)
-def test_tables_that_cannot_be_ours(tmp_path: Path, column: tuple[int, int]) -> None:
+def test_a_file_of_another_version_is_not_called_damaged(tmp_path: Path) -> None:
     path = contiguous(tmp_path / "a.h5")
+    assert "sealed by another version" in resealed(path, lambda header: header.update(version=1))
+    assert verify(path).is_of_other_version
+    with pytest.raises(RunError, match="was sealed by another version of mpibatch; load it and save it anew"):
+        check(path)
+
+
+TABLES = [(0, -1), (0, 1 << 62), (0, 0), (1, 1 << 62), (1, 0), (2, -8), (2, 1 << 62), (3, 0), (3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("make", "column"), [*((contiguous, column) for column in TABLES), (packed, (2, 8)), (packed, (2, (1 << 63) - 1))]
+)
+def test_tables_that_cannot_be_ours(tmp_path: Path, make: Callable[[Path], Path], column: tuple[int, int]) -> None:
+    path = make(tmp_path / "a.h5")
     data, size = seal.read(str(path))
     manifest = parse(data, size)
     for dataset in manifest.datasets:

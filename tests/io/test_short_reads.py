@@ -10,8 +10,10 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.base.errors import RunError
+from mpibatch.io.seal.digests import extent_of_array
 from mpibatch.io.seal.verification import check
 from mpibatch.io.write.series import series
+from mpibatch.io.write.snapshot import Snapshot, damaged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,3 +81,21 @@ def test_damage_is_found_all_the_same(tmp_path: Path, short: list[str]) -> None:
         with pytest.raises(RunError):
             check(path)
     assert "pread" in short
+
+
+def test_zeros_that_are_lost_at_the_end_are_missed(tmp_path: Path) -> None:
+    path, values = tmp_path / "a", np.repeat([1.0, 0.0], 500)
+    path.write_bytes(values.tobytes())
+    extents, comm = [extent_of_array("u", values, 0)], mb.Grid(1).comm
+    assert damaged(comm, str(path), extents) == ""
+    os.truncate(path, 5000)
+    assert "have changed" in damaged(comm, str(path), extents)
+
+
+def test_a_series_that_another_version_noted_is_refused() -> None:
+    snapshot = Snapshot(0, 0, (), [], b"", ())
+    extra = snapshot.to_extra()
+    assert Snapshot.from_extra(extra) == snapshot
+    extra["series"]["version"] = 1
+    with pytest.raises(RunError, match="another version; begin again with --anew"):
+        Snapshot.from_extra(extra)

@@ -251,6 +251,10 @@ def test_another_job_does_not_take_it_up(folder, monkeypatch):
         run(job_of(folder, OBJECTS, "[stream]\nslab = 6\n"), report=stopping)
     with pytest.raises(mb.UsageError, match="another job"):
         run(job_of(folder, LOCAL, "[stream]\nslab = 6\n"), start="resume")
+    with monkeypatch.context() as patched:
+        patched.setattr("mpibatch.job.slabs.stream.VERSION", 1)  # of the digests that were noted
+        with pytest.raises(mb.UsageError, match="version of mpibatch"):
+            run(job_of(folder, OBJECTS, "[stream]\nslab = 6\n"), start="resume")
     run(job_of(folder, LOCAL, "[stream]\nslab = 6\n"), start="anew")
     streamed = bytes_of(folder)
     mb.Grid(1).comm.Barrier()

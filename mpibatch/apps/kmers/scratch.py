@@ -114,7 +114,10 @@ class Scratch:
                 return words[1:]
         except FileNotFoundError:
             return None
-        except (OSError, ValueError):  # not to be read, empty, or no whole number of words
+        except OSError as error:
+            logger("kmers").warning("%s cannot be read, and is made anew: %s", path, reason_of(error))
+            return None
+        except ValueError:  # empty, or no whole number of words
             pass
         logger("kmers").warning("%s is not as it was written, and is made anew", path)
         return None

@@ -3,10 +3,11 @@
 The bytes of a dataset are numbered in C order, and seen as little-endian words of 32 bits. A digest of some of them is
 the sum, modulo 2^64, of each word times a random odd weight of 64 bits that is that of its place alone: of its place in
 a page of 4 KiB, times that of the page. One changed word changes the digest for certain, and several do but for a
-chance of about 2^-64, and of 2^-33 at most, where no bit differs but the highest of words (multilinear hashing:
+chance of about 2^-64, and of 2^-27 at most, for patterns that repeat in pages (multilinear hashing:
 doi:10.1093/comjnl/bxt070). A word may be cut: the sum is that of its bytes, each at its place. So it is the same for
 any blocks on any ranks in any order, of values of any size, and MPI adds the ranks' parts up: what travels is a table
-of digests, never values. This finds accidents; it is no protection from somebody who wants to deceive.
+of digests, never values. The number of bytes is not in it: zeros at the end add nothing, and who reads looks for them.
+This finds accidents; it is no protection from somebody who wants to deceive.
 
 A table has one digest for each region of so many consecutive bytes. The size of regions follows from their number
 alone: 64 KiB, more when that would give more than 4096 of them, but not above 16 MiB up to 16 TiB.

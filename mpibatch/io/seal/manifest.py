@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mpibatch.io.seal.extent import Digests, Extent
 
-__all__ = ["VERSION", "Manifest", "Sealed", "build", "header_of", "pack", "parse", "pieces_outside"]
+__all__ = ["VERSION", "Manifest", "Sealed", "VersionError", "build", "header_of", "pack", "parse", "pieces_outside"]
 
 VERSION = 2
 HASH_BYTES = 32
@@ -34,6 +34,10 @@ HEADER_BYTES = 64 << 20
 AXES = 32
 
 Table = npt.NDArray[np.int64]
+
+
+class VersionError(ValueError):
+    """A manifest is that of another version, whose digests may be others."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def pack(manifest: Manifest) -> bytes:
 
 
 def header_of(data: bytes) -> tuple[dict[str, Any], int]:
-    """Return the header of a packed manifest, and how many bytes it took. Local. Raises ValueError."""
+    """Return the header of a packed manifest, and how many bytes it took. Local. Raises ValueError, VersionError."""
     length = int.from_bytes(data[:8], "little")
     _check(8 <= 8 + length <= min(len(data), HEADER_BYTES), "a header of a strange length")
     try:
@@ -164,6 +168,8 @@ def header_of(data: bytes) -> tuple[dict[str, Any], int]:
         header = None
     _check(isinstance(header, dict), "a header of another kind")
     version = header.get("version")
+    if version != VERSION and version in range(1, 1000):
+        raise VersionError(f"it was sealed by another version of mpibatch (seals {version:d}, this has {VERSION})")
     _check(version == VERSION, f"version {str(version)[:20]}, where this mpibatch knows only {VERSION}")
     content = header.get("content")
     is_hash = isinstance(content, str) and len(content) == 2 * HASH_BYTES and set(content) <= set("0123456789abcdef")
@@ -241,6 +247,7 @@ def _check_table(dataset: Sealed, item: int, size: int) -> None:
         most = math.prod(dataset.shape) * item
         _check(bool((first <= most - nbytes).all()), "extents beyond the dataset")
     else:
+        _check(bool((first == 0).all()), "chunks that do not begin")
         start, stop = dataset.boxes[:, 0], dataset.boxes[:, 1]
         _check(bool(((start >= 0) & (start < stop) & (stop <= dataset.shape)).all()), "boxes beyond the dataset")
 

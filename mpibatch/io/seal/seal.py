@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mpibatch.io.base.room import room_for
 from mpibatch.io.base.subfiles import LOCATOR, MAGIC
 from mpibatch.io.seal.extent import Digests, Extent
-from mpibatch.io.seal.manifest import Manifest, build, pack, parse, pieces_outside
+from mpibatch.io.seal.manifest import Manifest, VersionError, build, pack, parse, pieces_outside
 from mpibatch.io.vault.images import image_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from mpibatch.io.base.images import FileImage
 
-__all__ = ["LOCATOR", "MAGIC", "PIECE_BYTES", "Read", "Unsealed", "append", "hash_of", "read", "unpack"]
+__all__ = [
+    "LOCATOR", "MAGIC", "PIECE_BYTES", "OtherVersion", "Read", "Unsealed", "append", "hash_of", "read", "unpack",
+]  # fmt: skip
 
 # Gives so many bytes from a place on, fewer where the file ends.
 Read = Callable[[int, int], bytes]
@@ -38,6 +40,10 @@ MOST_BYTES = 1 << 30
 
 class Unsealed(Exception):
     """A file has no seal, or a broken one; the text says which."""
+
+
+class OtherVersion(Unsealed):
+    """A file has the seal of another version of mpibatch, and may be sound."""
 
 
 @dataclass(frozen=True)
@@ -147,5 +153,7 @@ def unpack(data: bytes, size: int) -> Manifest:
     """Return the manifest that `read` returned, as a value. Local. Raises Unsealed if it cannot be ours."""
     try:
         return parse(data, size)
+    except VersionError as error:
+        raise OtherVersion(str(error)) from error
     except (ValueError, OverflowError, MemoryError) as error:
         raise Unsealed(f"not a seal that this version of mpibatch has set: {error}") from error

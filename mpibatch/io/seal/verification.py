@@ -58,6 +58,8 @@ class Report:
         What is not as it was written, in the order of the file.
     is_foreign : bool, default False
         Whether another program wrote the file: it has no seal, and never had one.
+    is_of_other_version : bool, default False
+        Whether another version of mpibatch sealed the file, or a subfile, so that this one cannot tell.
 
     Notes
     -----
@@ -78,6 +80,7 @@ class Report:
     datasets: tuple[str, ...]
     broken: tuple[Broken, ...]
     is_foreign: bool = False
+    is_of_other_version: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -159,7 +162,12 @@ def _with_subfile(report: Report, name: str, comm: MPI.Intracomm | None) -> Repo
         return replace(report, broken=(*report.broken, Broken(0, 0, "", trouble)))
     part = _verified(str(place_of(report.path, name)), comm, None)
     places = (replace(place, description=f"subfile {name}: {place.description}") for place in part.broken)
-    return replace(report, size=report.size + part.size, broken=(*report.broken, *places))
+    return replace(
+        report,
+        size=report.size + part.size,
+        broken=(*report.broken, *places),
+        is_of_other_version=report.is_of_other_version or part.is_of_other_version,
+    )
 
 
 def _verified(file: str, comm: MPI.Intracomm | None, identity: PathLike | None) -> Report:
@@ -172,7 +180,8 @@ def _verified(file: str, comm: MPI.Intracomm | None, identity: PathLike | None) 
     begun = begun if comm is None else comm.bcast(begun, root=0)
     size, files = begun.size, begun.files
     if begun.trouble:
-        return Report(file, size, "", (), (Broken(0, size, "", begun.trouble),), begun.is_foreign)
+        trouble = (Broken(0, size, "", begun.trouble),)
+        return Report(file, size, "", (), trouble, begun.is_foreign, begun.is_of_other_version)
     take(begun.secret)
     with _agreed(comm, f"verifying {file}"):
         manifest = seal.unpack(begun.data, begun.before)
@@ -204,7 +213,8 @@ def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
     UsageError
         The same on every rank, if a dataset is named.
     RunError
-        The same on every rank, if the file is broken, has no seal, is not there or cannot be opened.
+        The same on every rank, if the file is broken, has no seal or that of another version, is not there or cannot be
+        opened.
 
     Examples
     --------
@@ -216,6 +226,8 @@ def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
     report = verify(path, comm)
     if report.is_foreign:
         raise RunError(f"cannot verify {report.path}: {FOREIGN}; give a file that mpibatch wrote")
+    if report.is_of_other_version:
+        raise RunError(f"{report.path} was sealed by another version of mpibatch; load it and save it anew")
     if report.broken:
         more = f", and {len(report.broken) - 1} more places" if len(report.broken) > 1 else ""
         raise RunError(f"{report.path} is not as it was written: {report.broken[0]}{more}; restore it from a copy")
@@ -234,7 +246,7 @@ class _Begun(NamedTuple):
     """What rank 0 learns of a file or folder, as plain values to be sent.
 
     Its bytes, its packed manifest and the bytes that this tells of; of a folder the names and sizes of files; why there
-    is no manifest, and whether another program wrote it.
+    is no manifest, and whether another program wrote it, or another version.
     """
 
     size: int = 0
@@ -245,6 +257,7 @@ class _Begun(NamedTuple):
     secret: Unlocked = None
     trouble: str = ""
     is_foreign: bool = False
+    is_of_other_version: bool = False
 
 
 def _begin(file: str, identity: PathLike | None) -> _Begun:
@@ -271,6 +284,8 @@ def _begin(file: str, identity: PathLike | None) -> _Begun:
         content = keyed(file, seal.unpack(data, before).content)
     except Damaged as trouble:
         return _Begun(size, trouble=str(trouble))
+    except seal.OtherVersion as trouble:
+        return _Begun(size, trouble=str(trouble), is_of_other_version=True)
     except seal.Unsealed as trouble:
         is_foreign = not folders.is_ours(file) if is_folder else _is_foreign(file)
         return _Begun(size, trouble=FOREIGN if is_foreign else str(trouble), is_foreign=is_foreign)

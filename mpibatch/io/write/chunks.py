@@ -87,7 +87,7 @@ def write_packed(
             turn = equal.weighed(speeds)
             blocks = sharing.collect(turn, spare=spare)
             begin = time.perf_counter()
-            parts, stored = [], []
+            parts, stored, seconds = [], [], 0.0
             with agreed(comm, f"packing {dataset.name}"):
                 assert packer is not None
                 for number in sorted(blocks):
@@ -95,8 +95,9 @@ def write_packed(
                     part, packed = _part(dataset, vault, number, np.frombuffer(data, np.uint8), mask)
                     parts.append(part)
                     stored.append(packed)
+                seconds = time.perf_counter() - begin  # behind this, all wait for the slowest
             spare = [*blocks.values()]
-            speeds = _speeds(comm, speeds, len(parts), time.perf_counter() - begin)
+            speeds = _speeds(comm, speeds, len(parts), seconds)
             known = _gathered(comm, parts)  # in order, as shares are
             places: list[int] = []
             with agreed(comm, f"writing {path}"), room_for(path):

@@ -83,7 +83,12 @@ def chunk_places(path: str, name: str) -> list[int]:
 
 
 class ChunkIndex:
-    """Rank 0's hand on a compressed dataset: gives packed chunks, in order, a place, at which others write them."""
+    """Rank 0's hand on a compressed dataset: gives packed chunks, in order, a place, at which others write them.
+
+    Nodes of HDF5's index lie between the chunks, so that a page of 4 KiB may have bytes of rank 0 and of other nodes.
+    Clients of NFS may write pages as a whole, and bytes of others may then be lost; `verify` finds that. Locks on
+    ranges of bytes are no remedy: on NFS they would wait for that on the whole file, which rank 0 holds until its end.
+    """
 
     def __init__(self, path: str, name: str) -> None:
         self._outlet = Outlet(path)

@@ -19,6 +19,7 @@ from mpibatch.base.errors import RunError
 from mpibatch.base.files import read_at, write_at
 from mpibatch.io.seal.digests import of_bytes
 from mpibatch.io.seal.extent import Extent
+from mpibatch.io.seal.manifest import VERSION
 from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Snapshot:
         names = [name for name, *_ in self.datasets]
         table = [[names.index(e.dataset), e.offset, e.nbytes, e.first, e.per_digest] for e in self.extents]
         return {
-            "series": {"length": self.length, "size": self.size, "datasets": self.datasets},
+            "series": {"version": VERSION, "length": self.length, "size": self.size, "datasets": self.datasets},
             "series_counts": np.array([[len(times), len(times[0]) if times else 0] for times in self.places], "i8"),
             "series_places": np.array(flat, "i8"),
             "series_outside": np.frombuffer(self.outside, "u1"),
@@ -64,9 +65,16 @@ class Snapshot:
 
     @staticmethod
     def from_extra(extra: Mapping[str, Any]) -> Snapshot | None:
-        """Return what `to_extra` gave to a checkpoint; None if there was no series. Local."""
+        """Return what `to_extra` gave to a checkpoint; None if there was no series. Local.
+
+        RunError if another version did, whose digests are others: on all ranks, as they have the same `extra`.
+        """
         if "series" not in extra:
             return None
+        if extra["series"].get("version") != VERSION:
+            raise RunError(
+                "what a checkpoint holds of the output was written by another version; begin again with --anew"
+            )
         about, places = extra["series"], iter(extra["series_places"].tolist())
         nested = [
             [[next(places) for _ in range(parts)] for _ in range(times)] for times, parts in extra["series_counts"]
@@ -135,6 +143,9 @@ def _is_whole(handle: int, extent: Extent, rank: int, ranks: int) -> bool:
     for number in range(rank, len(extent.digests), ranks):
         low = number * size
         data = read_at(handle, min(size, extent.nbytes - low), extent.offset + low)
+        # Bytes that are missing would count as zeros.
+        if len(data) != min(size, extent.nbytes - low):
+            return False
         if list(of_bytes(data, extent.first + low, size)) != [extent.digests[number]]:
             return False
     return True

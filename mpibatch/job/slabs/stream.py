@@ -24,6 +24,7 @@ from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.base.names import PART, normal_name, split_path
 from mpibatch.io.read.region import chosen_region
 from mpibatch.io.seal.content import content_of
+from mpibatch.io.seal.manifest import VERSION
 from mpibatch.io.vault.keyring import is_sealed
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.provenance import digest_of
@@ -214,6 +215,7 @@ def _identity(job: Job, values: Values) -> dict[str, Any]:
     seen = path.stat() if path.exists() else None
     return {
         "mpibatch": __version__,
+        "seal": VERSION,  # of the digests that are noted
         "input": asdict(job.input),
         "file": [seen.st_size, seen.st_mtime_ns] if seen else None,
         "values": asdict(values),

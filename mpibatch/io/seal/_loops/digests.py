@@ -1,20 +1,17 @@
 """The compiled loops of digests. Imported late, since this loads numba.
 
-Sums of integers: they may be taken in any order, several at a time. Bytes are read as little-endian words, as all
-machines for which numba compiles do.
+Sums of integers: they may be taken in any order, several at a time. Bytes are read as little-endian words.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from mpibatch.base.compiled import compiled, compiled_lean, is_interpreted
+from mpibatch.base.compiled import compiled, compiled_lean, is_interpreted, loaded_numba
 
 __all__ = ["add_rows", "digest"]
 
@@ -44,24 +41,27 @@ _scatter = compiled_lean(_scattered)
 LOWER, UPPER = (_scattered(np.arange(half, PAGE // 4, 2, dtype=np.uint64)) for half in (0, 1))
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba has no annotations
-def _word(typing: Any, data: Any, begin: Any) -> Any:
+def _loaded(_typing: Any, data: Any, begin: Any) -> Any:
     """The eight bytes of an array from one on, wherever that lies in memory."""
+    from llvmlite import ir
+    from numba import types
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         place = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())
-        return builder.load(place, align=1)
+        word = builder.load(place, align=1)
+        return builder.bswap(word) if sys.byteorder == "big" else word
 
     return types.uint64(data, begin), emit
 
 
 if is_interpreted():  # an intrinsic has no Python
 
-    def _word_of(data: Bytes, begin: int) -> Any:
-        return data[begin : begin + 8].view(np.uint64)[0]
+    def _word(data: Bytes, begin: int) -> Any:
+        return data[begin : begin + 8].view("<u8")[0]
 
-    _word = _word_of
+else:
+    _word = loaded_numba()[0].extending.intrinsic(_loaded)
 
 
 @compiled_lean
@@ -100,7 +100,8 @@ def _weighted_sum(data: Bytes, begin: Any, size: Any, first: Any) -> Any:
     while done < size:
         page, at = divmod(first + done, PAGE)
         n = min(size - done, PAGE - at)
-        total += _page_sum(data, begin + done, n, at) * _scatter(np.uint64(page))
+        # Numbered on from where the halves of a page end: else half i of page k would weigh as half k of page i.
+        total += _page_sum(data, begin + done, n, at) * _scatter(np.uint64(page + PAGE // 4))
         done += n
     return total
 

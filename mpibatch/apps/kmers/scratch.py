@@ -116,7 +116,7 @@ class Scratch:
             return None
         except (OSError, ValueError):  # not to be read, empty, or no whole number of words
             pass
-        logger("kmers").warning("%s is not as it was written, and is made anew", path)
+        logger("kmers").warning("%s is not as it was written", path)
         return None
 
 

@@ -63,8 +63,8 @@ def are_sources(grid: Grid, first: Ints, figures: Values, beta: float) -> Any:
     rows, values = rows[order], values[order]
     dropped = np.zeros(len(rows), np.bool_)
     wings.cover(rows[:, 0].copy(), values, np.flatnonzero(rows[:, 1] == grid.rank), beta, dropped)
-    gone = rows[dropped, :1]
-    back = forward(grid.comm, owners(grid.decomposition, gone[:, 0]), gone)[:, 0]
+    covered = rows[dropped, :1]
+    back = forward(grid.comm, owners(grid.decomposition, covered[:, 0]), covered)[:, 0]
     return ~np.isin(first, back)
 
 

@@ -56,6 +56,8 @@ class Checkpoints(Store):
         As given, and the version of mpibatch; a checkpoint of another version is only warned of.
     encrypt : str or path-like or None
         As given.
+    again : str
+        How to go on after a signal, which a program may put in its own words.
 
     Raises
     ------
@@ -105,6 +107,7 @@ class Checkpoints(Store):
         super().__init__(path, comm, identity or {})
         self._every, self._keep = every_steps, keep
         self.encrypt = encrypt
+        self.again = "start again with --resume (resume=True) to go on"
         self._caught = Caught()
         seconds = None if every_minutes is None else 60 * every_minutes
         self._watch = SignalWatch(self.comm, lambda: self._caught.number, seconds)
@@ -244,7 +247,7 @@ class Checkpoints(Store):
         """
         if self.comm.rank == 0:
             name = signal_name(self._stopping) if self._stopping else "asked to"
-            _log.warning("%s: stopped at %s. Start again with --resume (resume=True) to go on", name, reached)
+            _log.warning("%s: stopped at %s; %s", name, reached, self.again)
         raise Stopped
 
     def restart(self) -> None:

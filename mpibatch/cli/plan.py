@@ -199,9 +199,10 @@ def _moves(job: Any, ranks: list[int]) -> list[str]:
 
 
 def _passes(job: Any, ranks: list[int]) -> list[str]:
-    """The passes of a streamed job, on the first number of ranks."""
+    """The passes of a streamed job, on the first number of ranks that has room for them."""
     if getattr(job, "stream", None) is None:
         return []
+    from mpibatch.base.errors import UsageError
     from mpibatch.base.units import plural
     from mpibatch.job.passes.outlook import outlooks
     from mpibatch.job.passes.traits import check_streamed
@@ -213,11 +214,19 @@ def _passes(job: Any, ranks: list[int]) -> list[str]:
     results, note = rehearsed(job, values)
     if not results:
         return [f"stream   {note}"]
-    passes = outlooks(job, results, values, ranks[0])
-    return [
-        f"stream   goes {plural(len(passes), 'time')} through its data on {plural(ranks[0], 'rank')}; below: in memory",
-        *(f"pass {number + 1:<3} {each.words}" for number, each in enumerate(passes)),
-    ]
+    refusal = ""
+    for count in ranks:
+        try:
+            passes = outlooks(job, results, values, count)
+        except UsageError as error:
+            refusal = str(error)
+            continue
+        times, where = plural(len(passes), "time"), plural(count, "rank")
+        return [
+            f"stream   goes {times} through its data on {where}; below: in memory",
+            *(f"pass {number + 1:<3} {each.words}" for number, each in enumerate(passes)),
+        ]
+    return [f"stream   {refusal}"]
 
 
 def _table(model: Model, predictions: list[Prediction]) -> list[str]:

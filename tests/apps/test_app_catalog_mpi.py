@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
+from mpibatch.apps.catalog import wings
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
 from mpibatch.apps.catalog.outputs import write_regions
 from mpibatch.cli import _label_picture
 from mpibatch.io.write.saver import save_table
 from mpibatch.mpi import MPI
+from mpibatch.mpi.routes import forward
 from tests.support.sky import simulated
 
 pytestmark = pytest.mark.mpi
@@ -52,3 +54,36 @@ def test_a_catalogue_is_that_of_one_rank(mpi_tmp_path, monkeypatch):
             MPI.COMM_WORLD.Barrier()
             assert files[0].read_bytes() == files[1].read_bytes(), name
             MPI.COMM_WORLD.Barrier()
+
+
+def test_only_large_sources_go_far(monkeypatch):
+    """Whatever is in another's wings is dropped, as if all pairs were looked at; and small ones stay at home."""
+    rng, shape, count, beta = np.random.default_rng(5), (160, 160), 80, 1.0
+    first = np.sort(rng.choice(shape[0] * shape[1], count, replace=False))
+    y, x = np.divmod(first, shape[1])
+    a = rng.uniform(0.1, 0.4, count)
+    a[3] = 90.0  # a trail, fainter than some and brighter than others
+    light = rng.uniform(0, 1, count)
+    light[3], light[5] = 0.5, light[6]
+    figures = np.column_stack([light, x, y, a, a**2, a**2, 0 * a, light, 1 / a**2, 0.002 * rng.uniform(0.1, 1, count)])
+    figures[3, -1] = 1e-6
+    expected = np.ones(count, bool)
+    for k in range(count):
+        d2 = (x - x[k]) ** 2 + (y - y[k]) ** 2
+        brighter = (light > light[k]) | ((light == light[k]) & (first > first[k]))
+        height = light / (1 + d2 / a**4)
+        expected[k] = not (brighter & (d2 <= 100 * (a + a[k]) ** 2) & (height > figures[k, -1])).any()
+    assert not expected[3]
+    assert 10 < np.count_nonzero(expected) < count - 10
+    sent = []
+
+    def noted(comm, to, rows):
+        sent.append(len(rows))
+        return forward(comm, to, rows)
+
+    monkeypatch.setattr(wings, "forward", noted)
+    grid = mb.Grid(shape)
+    mine = ((np.column_stack([y, x]) >= grid.box.start) & (np.column_stack([y, x]) < grid.box.stop)).all(axis=1)
+    kept = wings.are_sources(grid, first[mine], figures[mine], beta)
+    np.testing.assert_array_equal(kept, expected[mine])
+    assert grid.comm.allreduce(sent[0]) < 1.5 * count + grid.size

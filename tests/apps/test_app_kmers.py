@@ -21,8 +21,11 @@ from hypothesis import strategies as st
 from mpibatch.apps.kmers import letters, samples
 from mpibatch.apps.kmers.__main__ import main
 from mpibatch.apps.kmers._loops import hashes, sets
+from mpibatch.apps.kmers.comparison import Collection
 from mpibatch.apps.kmers.samples import BINS, Settings, hashes_of, take
 from mpibatch.apps.kmers.scratch import Scratch
+=======
+from mpibatch.base.errors import RunError
 from tests.support.packaged import packaged
 from tests.support.sequences import counted, relatives, sequences_of
 
@@ -306,7 +309,21 @@ def test_a_set_that_cannot_be_read_is_told_with_the_reason(tmp_path, caplog):
     scratch = Scratch(tmp_path, is_kept=True)
     (tmp_path / "a.shared").mkdir()
     assert scratch.shared("a", (2, 2)) is None
-    assert "a.shared cannot be read, and is made anew: Is a directory" in caplog.text
+    assert "a.shared cannot be read: Is a directory" in caplog.text
     (tmp_path / "b.shared").write_bytes(bytes(7))
     assert scratch.shared("b", (2, 2)) is None
-    assert "b.shared is not as it was written, and is made anew" in caplog.text
+    assert "b.shared is not as it was written" in caplog.text
+
+
+def test_what_is_damaged_is_no_longer_whole(tmp_path, caplog):
+    scratch = Scratch(tmp_path, is_kept=True)
+    scratch.put_shared("pairs", np.arange(4))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert scratch.shared("pairs", (2, 2)) is None
+    assert caplog.messages == [f"{file} is not as it was written"]
+    collection = Collection(
+        comm=None, scratch=scratch, settings=None, genomes=[None], names=["none"], table=None, sizes=np.ones(1)
+    )
+    with pytest.raises(RunError, match="block of pairs is no longer whole in"):
+        collection._shared((0, 0))

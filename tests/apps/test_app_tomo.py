@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
+import signal
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +17,11 @@ from scipy import fft, ndimage, stats
 from skimage import transform
 
 import mpibatch as mb
+from mpibatch.apps.tomo import __main__ as program
+from mpibatch.apps.tomo import volumes
 from mpibatch.apps.tomo.__main__ import main
 from mpibatch.apps.tomo._loops.projections import count
+from mpibatch.apps.tomo.attempts import identity_of
 from mpibatch.apps.tomo.centers import find_center, half_turns
 from mpibatch.apps.tomo.phases import retrieve
 from mpibatch.apps.tomo.scans import read_scan
@@ -245,6 +252,11 @@ def test_bad_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         ("reconstruct s*.h5 scan2.h5", 2, "scan2.h5 is read, and would be written over"),
         ("reconstruct scan.h5 flat.h5 --flats flat.h5::u", 2, "flat.h5 is read, and would be written over"),
         ("reconstruct scan.h5 out.h5 --table out.h5", 2, "the volume and the table would both write out.h5"),
+        ("reconstruct scan.h5 out.h5 --every -1", 2, "give --checkpoints"),
+        ("reconstruct scan.h5 out.h5 --anew", 2, "give --checkpoints"),
+        ("reconstruct scan.h5 out.h5 --checkpoints work --every 0", 2, "--every 0 is not valid"),
+        ("reconstruct scan.h5 out.h5 --checkpoints out.h5/", 2, "the volume and the checkpoints would both write"),
+        ("reconstruct scan.h5 out.h5 --checkpoints ./scan.h5", 2, "is read, and would be written over"),
         ("preview scan.h5 out.png --centers 5:9 --darks out.png", 2, "out.png is read"),
         ("preview scan.h5 none/out.png --centers 5:9:1", 1, "no such folder"),
         ("preview scan.h5 out.png --centers 5:9", 2, "FIRST:LAST:STEP"),
@@ -288,6 +300,10 @@ main(sys.argv[1:])
 """
 
 
+def full(*args: Any) -> None:
+    raise mb.RunError("no room")
+
+
 def test_a_killed_run_goes_on_with_other_ranks(launch, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     dxchange(Path("scan.h5"))
@@ -307,7 +323,62 @@ def test_a_killed_run_goes_on_with_other_ranks(launch, tmp_path, monkeypatch, ca
         return iradon(u, *arguments, **options)
 
     monkeypatch.setattr(mb.projections, "iradon", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(volumes, "check_memory", full)
+        assert main(words.split()) == 1
+        assert "no room" in capsys.readouterr().err
     assert main(words.split()) == 0
     assert sum(made) == 2  # slices 4 and 5 of 6
     assert Path("out.h5").read_bytes() == Path("whole.h5").read_bytes()
     assert not left.exists()
+
+
+@pytest.mark.parametrize("step", ["slices", "pores"])
+def test_a_signal_ends_a_run_that_goes_on(tmp_path, monkeypatch, capsys, caplog, step):
+    """At either step; with the words of this program, whose scan is no longer in memory when pores are sought."""
+    monkeypatch.chdir(tmp_path)
+    dxchange(Path("scan.h5"))
+    command = ["reconstruct", "scan.h5", "out.h5", "--center=7", "--stripes=0", "--smooth=0", "--checkpoints=work"]
+    scans = []
+
+    def noted(*args: Any, **options: Any) -> Any:
+        scan = read_scan(*args, **options)
+        scans.append(weakref.ref(scan))
+        return scan
+
+    def objects(*args: Any) -> Any:
+        gc.collect()
+        assert scans[-1]() is None
+        if step == "pores":
+            signal.raise_signal(signal.SIGTERM)
+        return find_objects(*args)
+
+    def slices(*args: Any, **options: Any) -> mb.Field:
+        signal.raise_signal(signal.SIGTERM)
+        return iradon(*args, **options)
+
+    iradon, find_objects = mb.projections.iradon, program.find_objects
+    monkeypatch.setattr(program, "read_scan", noted)
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "find_objects", objects)
+        if step == "slices":
+            patch.setattr(mb.projections, "iradon", slices)
+        assert main([*command, "--quiet"]) == 75
+    assert caplog.messages[-1].startswith("SIGTERM: stopped at step ")
+    assert caplog.messages[-1].endswith("; the same command goes on")
+    assert not Path("out.h5").exists()
+    assert main([*command, "--filter", "hann"]) == 2
+    assert "start anew (--anew)" in capsys.readouterr().err
+    monkeypatch.setattr(mb.projections, "iradon", iradon if step == "slices" else full)  # slices are there
+    assert main(command) == 0
+    assert Path("out.h5").exists()
+    assert not Path("work").exists()
+
+
+def test_a_volume_depends_on_the_units_of_its_scan(tmp_path):
+    scan = read_scan(str(dxchange(tmp_path / "scan.h5")), private())
+    other = replace(
+        scan, projections=mb.scatter(COUNTS, mb.Grid(COUNTS.shape, spacing=scan.projections.grid.spacing, units="mm"))
+    )
+    first, second = (identity_of(each, volumes.Settings()) for each in (scan, other))
+    assert {name for name in first if first[name] != second[name]} == {"units"}

@@ -176,7 +176,7 @@ def test_a_signal_leaves_a_checkpoint(walk: Path, number, ranks):
     code, err = finish(running)
     assert code == 75, err
     assert err.count(f"{signal.Signals(number).name}: stopped at step ") == 1
-    assert "Start again with --resume" in err
+    assert "; start again with --resume" in err
     assert not (walk / "walk.h5").exists()
     assert (walk / "walk.h5.part").exists()
 

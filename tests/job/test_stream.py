@@ -14,6 +14,7 @@ import pytest
 import mpibatch as mb
 from mpibatch.base.errors import UsageError
 from mpibatch.cli import main
+from mpibatch.cli.plan import _passes
 from mpibatch.io.formats import inspect
 from mpibatch.job import parse, run
 from mpibatch.job.file.schema import Step
@@ -196,6 +197,18 @@ def test_thick_chunks_need_memory() -> None:
         stream._planned(job, private(MPI.COMM_SELF), values)
     with pytest.raises(UsageError, match="thinner chunks"):  # what plans and --dry-run tell, too
         outlooks(job, rehearse(job.steps, values), values, 1)
+
+
+def test_a_plan_is_of_ranks_that_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = Values("in", (10**5, 100, 100), (), "float32", (False,) * 3)
+    monkeypatch.setattr("mpibatch.job.plan.values_of", lambda job: values)
+    job = parse(JOB.replace("record = false", "chunks = [900, 8, 7]") + '[stream]\nmemory = "330 MiB"\n')
+    few, many = (_passes(job, ranks) for ranks in ([1, 2], [1, 2, 8, 16]))
+    assert len(few) == 1
+    assert few[0].startswith("stream   [output] chunks: ")
+    assert "on each of 2 ranks" in few[0]
+    assert "through its data on 8 ranks" in many[0]
+    assert len(many) > 1
 
 
 def test_a_signal_that_comes_too_late_is_not_lost(folder: Path) -> None:

@@ -76,7 +76,8 @@ def extract(
     first = whole[:, 0].copy()
     if clean:
         is_local = not isinstance(detection.noise, float)
-        height = value[order] / noise[order] if is_local else value[order]
+        with np.errstate(divide="ignore", invalid="ignore"):  # no noise where all is alike
+            height = value[order] / noise[order] if is_local else value[order]
         profile = profiles(ends, signal[order], height, figures, detection.threshold, area, clean)
         figures = np.column_stack([figures, profile])
     sources = _numbered(grid, whole, figures, clean)

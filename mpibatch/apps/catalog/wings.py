@@ -16,7 +16,6 @@ import numpy.typing as npt
 from mpibatch.apps.catalog._loops import wings
 from mpibatch.domain import Box
 from mpibatch.measure._engine.places import owners
-from mpibatch.mpi import MPI
 from mpibatch.mpi.routes import forward
 
 if TYPE_CHECKING:
@@ -55,25 +54,27 @@ def are_sources(grid: Grid, first: Ints, figures: Values, beta: float) -> Any:
 
     first: raster index of the first pixel of each, in rising order; figures: a row for each, of `wings`.
     """
-    largest = grid.comm.allreduce(float(figures[:, wings.A].max(initial=0.0)), op=MPI.MAX)
     places = np.clip(np.rint(figures[:, [wings.Y, wings.X]]).astype(np.int64), 0, np.array(grid.shape) - 1)
     home = owners(grid.decomposition, places[:, 0] * grid.shape[1] + places[:, 1])
-    to, which = _reached(grid, figures, home, largest)
+    to, which = _reached(grid, figures, home)
     rows = forward(grid.comm, to, np.column_stack([first, home, figures.view(np.int64)])[which])
     values = np.ascontiguousarray(rows[:, 2:]).view(np.float64)
     order = np.argsort(values[:, wings.Y], kind="stable")
     rows, values = rows[order], values[order]
-    survives = rows[:, 1] == grid.rank
-    wings.cover(rows[:, 0].copy(), values, largest, beta, survives)
-    left = rows[survives, :1]
-    back = forward(grid.comm, owners(grid.decomposition, left[:, 0]), left)[:, 0]
-    return np.isin(first, back)
+    dropped = np.zeros(len(rows), np.bool_)
+    wings.cover(rows[:, 0].copy(), values, np.flatnonzero(rows[:, 1] == grid.rank), beta, dropped)
+    covered = rows[dropped, :1]
+    back = forward(grid.comm, owners(grid.decomposition, covered[:, 0]), covered)[:, 0]
+    return ~np.isin(first, back)
 
 
-def _reached(grid: Grid, figures: Values, home: Ints, largest: float) -> tuple[Ints, Ints]:
-    """Return the ranks where sources lie, or may have others in their wings; and which source each is for. Local."""
+def _reached(grid: Grid, figures: Values, home: Ints) -> tuple[Ints, Ints]:
+    """Return the ranks where sources lie, or may meet smaller ones; and which source each is for. Local.
+
+    Each pair is judged where the smaller one lies, so that a source goes only as far as its own size has it.
+    """
     to, which = [home], [np.arange(len(home))]
-    reach = wings.ZONE * (figures[:, wings.A] + largest)[:, None]
+    reach = 2 * wings.ZONE * figures[:, wings.A, None]
     middle, shape = figures[:, [wings.Y, wings.X]], np.array(grid.shape)
     low = np.clip(np.floor(middle - reach), 0, shape).astype(np.int64)
     high = np.clip(np.ceil(middle + reach) + 1, 0, shape).astype(np.int64)

@@ -49,7 +49,8 @@ class Averages:
         profiles = {f"sum_{name}": mb.mean(part, axis=flow.planes) for name, part in zip(flow.names, q, strict=True)}
         squares = (mb.mean(part * part, axis=flow.planes) for part in q)
         profiles |= {f"sum_square_{name}": square for name, square in zip(flow.names, squares, strict=True)}
-        profiles[FLUX] = mb.mean(flow.kernels.flux(*q, walls=flow.walls), axis=flow.planes)
+        walls = {name: flow.walls[name] for name in "vu"}  # w carries nothing across y
+        profiles[FLUX] = mb.mean(flow.kernels.flux(*q, walls=walls), axis=flow.planes)
         ones = profiles[FLUX].like()
         ones.owned[...] = 1.0
         return profiles | {TIME: ones}

@@ -98,7 +98,8 @@ class Collection:
         sample = self.scratch.sample(self.names[number])
         if sample is None:
             raise mb.RunError(
-                f"the set of {self.genomes[number].name} is no longer in {self.scratch.folder}; run the command again"
+                f"the set of {self.genomes[number].name} is no longer whole in {self.scratch.folder}; run the command "
+                "again"
             )
         return sample
 
@@ -110,7 +111,7 @@ class Collection:
         shape = (len(self._members(row)), len(self._members(column)))
         shared = self.scratch.shared(self._block_name(block), shape)
         if shared is None:
-            raise mb.RunError(f"a block of pairs is no longer in {self.scratch.folder}; run the command again")
+            raise mb.RunError(f"a block of pairs is no longer whole in {self.scratch.folder}; run the command again")
         return shared + np.triu(shared, 1).T if row == column else shared
 
     def matrices(self) -> dict[str, Field]:

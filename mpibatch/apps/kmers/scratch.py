@@ -115,11 +115,11 @@ class Scratch:
         except FileNotFoundError:
             return None
         except OSError as error:
-            logger("kmers").warning("%s cannot be read, and is made anew: %s", path, reason_of(error))
+            logger("kmers").warning("%s cannot be read: %s", path, reason_of(error))
             return None
         except ValueError:  # empty, or no whole number of words
             pass
-        logger("kmers").warning("%s is not as it was written, and is made anew", path)
+        logger("kmers").warning("%s is not as it was written", path)
         return None
 
 

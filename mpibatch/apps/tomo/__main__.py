@@ -12,7 +12,7 @@ from typing import Any
 
 import mpibatch as mb
 from mpibatch.apps.tomo.acquisition import Acquisition, center_of, measure
-from mpibatch.apps.tomo.attempts import Attempts, identity_of
+from mpibatch.apps.tomo.attempts import PARTS, Attempts, State, identity_of
 from mpibatch.apps.tomo.phantoms import phantom
 from mpibatch.apps.tomo.pores import KINDS, find_objects
 from mpibatch.apps.tomo.scans import Scan, look, read_scan
@@ -20,7 +20,9 @@ from mpibatch.apps.tomo.sheets import draw_centers, parse_sweep
 from mpibatch.apps.tomo.volumes import (
     FILTERS,
     Settings,
+    Volume,
     check_center,
+    check_room,
     needed_bytes,
     reconstruct,
     sinograms_of,
@@ -37,6 +39,7 @@ from mpibatch.mpi import MPI, agreed, private
 
 __all__ = ["main"]
 
+EVERY = 10.0  # minutes between checkpoints
 TABLES = (".csv", ".fits", ".h5", ".hdf5", ".parquet")
 VOLUMES = (".h5", ".hdf5")
 STEPS = ("flats and darks", "stripes", "phase", "centre", "slices", "pores", "file")
@@ -76,7 +79,8 @@ def parser() -> argparse.ArgumentParser:
     volume.add_argument("--rows", type=_rows, default=slice(None), metavar="A:B", help="of the images (all)")
     volume.add_argument("--table", metavar="FILE", help=f"the table alone, too: {', '.join(TABLES)}")
     volume.add_argument("--checkpoints", metavar="FOLDER", help="what is done so far: the same command goes on from it")
-    volume.add_argument("--every", type=float, default=10.0, metavar="MIN", help="minutes between checkpoints (10)")
+    volume.add_argument("--every", type=float, metavar="MIN", help=f"minutes between checkpoints ({EVERY:g})")
+    volume.add_argument("--anew", action="store_true", help="remove what is in FOLDER first")
     preview = commands.add_parser("preview", parents=[scan], help="a slice at many centres, as a picture")
     preview.add_argument("picture", help="to draw, such as centers.png")
     preview.add_argument("--centers", required=True, metavar="FIRST:LAST:STEP", help="of the axis, in detectors")
@@ -166,30 +170,13 @@ def _reconstruct(args: argparse.Namespace) -> int:
             _check_ending(args.table, TABLES, "table")
             if comm.rank == 0 and args.table.endswith(".parquet"):
                 load_arrow()
-        check_targets([(args.output, "the volume"), (args.table, "the table")], _sources(args))
-        if args.checkpoints and not 0 < args.every < math.inf:
-            raise mb.UsageError(f"--every {args.every:g} is not valid; give minutes between checkpoints, above 0")
-    scan = _scan(args, settings, comm, args.rows)
+        check_targets(
+            [(args.output, "the volume"), (args.table, "the table"), (args.checkpoints, "the checkpoints")],
+            _sources(args),
+        )
+        _check_checkpoints(args)
     with ExitStack() as stack:
-        checkpoints = None
-        if args.checkpoints:
-            checkpoints = stack.enter_context(
-                mb.Checkpoints(
-                    args.checkpoints, comm=comm, every_minutes=args.every, keep=1, identity=identity_of(scan, settings)
-                )
-            )
-        _volume(args, settings, comm, scan, checkpoints)
-        if checkpoints:
-            checkpoints.clear()
-    return 0
-
-
-def _volume(
-    args: argparse.Namespace, settings: Settings, comm: MPI.Intracomm, scan: Scan, checkpoints: mb.Checkpoints | None
-) -> None:
-    with reporter(comm.rank, args.quiet) as report:
-        volume = reconstruct(scan, settings, _steps(report), Attempts(checkpoints) if checkpoints else None)
-        del scan
+        volume, report, attempts = _volume(args, settings, comm, stack)
         results: dict[str, Any] = {"volume": volume.field}
         about: dict[str, Any] = {"center": volume.center}
         if settings.objects != "none":
@@ -197,6 +184,8 @@ def _volume(
             objects = find_objects(volume.field, settings.objects, settings.smooth, settings.smallest)
             results |= {settings.objects: objects.labels, "table": objects.table}
             about |= {"threshold": objects.threshold, "share": objects.share}
+            if attempts:
+                attempts.keep(State(None, volume.field, volume.center, PARTS))
         _steps(report)("file")
         names = {"volume": {"long_name": "attenuation in 1 / pixel"}}
         shown = {name: value for name, value in asdict(settings).items() if name != "center"}
@@ -204,10 +193,42 @@ def _volume(
         if args.table:
             save_table(objects.table, args.table, "objects")
         report(len(STEPS), len(STEPS), "done")
+        if attempts:
+            attempts.clear()
     if comm.rank == 0:
         print(f"centre      {volume.center:.4f}")
         if settings.objects != "none":
             print(f"{settings.objects:<11} {objects.table.rows}, {objects.share:.4%} of the volume", flush=True)
+    return 0
+
+
+def _check_checkpoints(args: argparse.Namespace) -> None:
+    """Refuse options that mean nothing. Local. UsageError."""
+    if not args.checkpoints and (args.anew or args.every is not None):
+        raise mb.UsageError("--every and --anew are of checkpoints, and there are none; give --checkpoints FOLDER")
+    if args.every is not None and not 0 < args.every < math.inf:
+        raise mb.UsageError(f"--every {args.every:g} is not valid; give minutes between checkpoints, above 0")
+
+
+def _volume(
+    args: argparse.Namespace, settings: Settings, comm: MPI.Intracomm, stack: ExitStack
+) -> tuple[Volume, Report, Attempts | None]:
+    """Return the volume, and what goes on: its scan, which needs memory, is not among it. Collective."""
+    scan, attempts = _scan(args, settings, comm, args.rows), None
+    if args.checkpoints:
+        checkpoints = mb.Checkpoints(
+            args.checkpoints,
+            comm=comm,
+            every_minutes=EVERY if args.every is None else args.every,
+            keep=1,
+            identity=identity_of(scan, settings),
+        )
+        checkpoints.again = "the same command goes on"
+        attempts = Attempts(stack.enter_context(checkpoints))
+        if args.anew:
+            attempts.clear()
+    report = stack.enter_context(reporter(comm.rank, args.quiet))
+    return reconstruct(scan, settings, _steps(report), attempts), report, attempts
 
 
 def _preview(args: argparse.Namespace) -> int:
@@ -227,6 +248,7 @@ def _preview(args: argparse.Namespace) -> int:
     # What is around a pixel counts for its outliers, and the whole projection for its phase.
     first = 0 if settings.phase else max(0, row - 1)
     scan = _scan(args, settings, comm, slice(first, height if settings.phase else row + 2))
+    check_room(scan, settings)
     with reporter(comm.rank, args.quiet) as report:
         sinograms = sinograms_of(scan, settings, _steps(report))
         _steps(report)("slices")

@@ -33,20 +33,22 @@ class State:
 
     Attributes
     ----------
-    sinograms, volume : Field
+    sinograms : Field or None
+        None: of no use any more.
+    volume : Field
     center : float
     parts : int
         Of the slices, that are in the volume.
     """
 
-    sinograms: Field
+    sinograms: Field | None
     volume: Field
     center: float
     parts: int
 
     def fields(self) -> dict[str, Field]:
         """Return what is needed to go on. Local."""
-        fields = {} if self.parts == PARTS else {"sinograms": self.sinograms}
+        fields = {} if self.sinograms is None else {"sinograms": self.sinograms}
         return fields | ({"volume": self.volume} if self.parts else {})
 
 
@@ -61,7 +63,9 @@ class Attempts:
         latest = self._checkpoints.latest()
         if latest is None:
             return None
-        state = State(grid.empty(np.float32), volume, latest.extra["center"], latest.extra["parts"])
+        parts = latest.extra["parts"]
+        sinograms = grid.empty(np.float32) if parts < PARTS else None
+        state = State(sinograms, volume, latest.extra["center"], parts)
         latest.restore(state.fields())
         return state
 
@@ -69,6 +73,10 @@ class Attempts:
         """Write how far this one is, if it is time to. Stopped, if a signal asked for the end."""
         if self._checkpoints.due(state.parts + 1):
             self._checkpoints.save(state.parts + 1, state.fields(), {"center": state.center, "parts": state.parts})
+
+    def clear(self) -> None:
+        """Remove what earlier ones and this one have left."""
+        self._checkpoints.clear()
 
 
 def identity_of(scan: Scan, settings: Settings) -> dict[str, Any]:
@@ -80,4 +88,5 @@ def identity_of(scan: Scan, settings: Settings) -> dict[str, Any]:
             parts = (table, *(np.ascontiguousarray(part) for part in (scan.flats, scan.darks, scan.angles)))
             digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
     about = {name: str(value) for name, value in asdict(settings).items() if name not in LATER}
-    return about | {"scan": grid.comm.bcast(digest, root=0), "shape": list(grid.shape), "space": str(grid.spacing)}
+    about |= {"space": str(grid.spacing), "units": grid.units}
+    return about | {"scan": grid.comm.bcast(digest, root=0), "shape": list(grid.shape)}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mpibatch.apps.tomo.scans import Scan
     from mpibatch.fields.field import Field
 
-__all__ = ["Settings", "Volume", "needed_bytes", "reconstruct", "sinograms_of"]
+__all__ = ["Settings", "Volume", "check_room", "needed_bytes", "reconstruct", "sinograms_of"]
 
 FILTERS = ("ramp", "shepp-logan", "cosine", "hamming", "hann", "none")
 MICROMETRES = {"um": 1.0, "µm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
@@ -99,16 +99,20 @@ def needed_bytes(scan: Scan, settings: Settings) -> int:
     return 4 * ((5 if settings.phase else 3) * pixels + 5 * -(-rows // ranks) * width**2)
 
 
-def sinograms_of(scan: Scan, settings: Settings, report: Report) -> Field:
-    """Return sinograms of absorption (row, detector, angle), with whole rows on each rank. Collective."""
-    grid = scan.projections.grid
+def check_room(scan: Scan, settings: Settings) -> None:
+    """Refuse now what ranks have no memory for. Collective. RunError."""
     check_memory(
-        grid,
+        scan.projections.grid,
         "tomography",
         needed_bytes(scan, settings),
         "its sinograms and slices",
         "take more ranks, or fewer --rows at a time",
     )
+
+
+def sinograms_of(scan: Scan, settings: Settings, report: Report) -> Field:
+    """Return sinograms of absorption (row, detector, angle), with whole rows on each rank. Collective."""
+    grid = scan.projections.grid
     report("flats and darks")
     values = absorptions(scan, settings.outliers)
     width = grid.shape[2]
@@ -159,6 +163,7 @@ def reconstruct(
     grid = scan.projections.grid
     _, height, width = grid.shape
     check_center(settings.center, width)
+    check_room(scan, settings)
     about: dict[str, Any] = {"spacing": (settings.pixel,) * 3, "units": "um"} if settings.pixel else {
         "spacing": (grid.spacing[1], grid.spacing[2], grid.spacing[2]), "units": grid.units,
     }  # fmt: skip
@@ -167,25 +172,27 @@ def reconstruct(
     ).empty(np.float32)
     state = attempts.restored(volume, _sinogram_grid(scan)) if attempts else None
     if state is None:
-        sinograms, center, first = sinograms_of(scan, settings, report), settings.center, 0
+        sinograms, center = sinograms_of(scan, settings, report), settings.center
         if math.isnan(center):
             report("centre")
             center = find_center(sinograms, scan.angles)
-        state = State(sinograms, volume, center, first)
+        state = State(sinograms, volume, center, 0)
+        del sinograms
     report("slices")
-    while state.parts < PARTS:
+    while state.sinograms is not None:
         if attempts:
             attempts.keep(state)
-        _make_slices(state, scan.angles, settings.filter_name)
+        _make_slices(state, state.sinograms, scan.angles, settings.filter_name)
         state.parts += 1
+        if state.parts == PARTS:
+            state.sinograms = None
     if attempts:
         attempts.keep(state)
     return Volume(volume, state.center)
 
 
-def _make_slices(state: State, angles: Any, filter_name: str | None) -> None:
-    """Fill a part of the slices, of which each rank has some. Collective."""
-    field = state.sinograms
+def _make_slices(state: State, field: Field, angles: Any, filter_name: str | None) -> None:
+    """Fill a part of the slices, of which each rank has some. Collective. field: the sinograms."""
     own = slice((state.parts - field.box.start[0]) % PARTS, None, PARTS)
     with agreed(field.grid.comm, "making slices"):
         rays = field.owned[own]

@@ -7,50 +7,57 @@ from typing import Any
 
 from mpibatch.base.compiled import compiled
 
-__all__ = ["WIDTH", "ZONE", "A", "X", "Y", "cover", "find_levels", "fit"]
+__all__ = ["ZONE", "A", "X", "Y", "cover", "find_levels", "fit"]
 
 ZONE = 10.0  # half axes of both, within which one may be in the other's wings
 FARTHEST = 1e10  # of the profile's denominator, beyond which nothing is left
 STEEPEST = 0.99  # of the threshold over what is halfway to the peak
 NARROWEST = 1e-9  # of the product of half axes
 # What is known of a source: light and place; half axis and moments; height, slope and the level to be covered.
-LIGHT, X, Y, A, XX, YY, XY, TOP, SLOPE, LEVEL, WIDTH = range(11)
+LIGHT, X, Y, A, XX, YY, XY, TOP, SLOPE, LEVEL = range(10)
 
 
 @compiled
-def cover(first: Any, sources: Any, largest: float, beta: float, survives: Any) -> None:
-    """Mark what is in the wings of a brighter source as no survivor.
+def cover(first: Any, sources: Any, homes: Any, beta: float, dropped: Any) -> None:
+    """Mark what is in the wings of a brighter source, of all pairs whose smaller one is at home.
 
     Parameters
     ----------
     first : a number of each source, that decides between equal ones.
     sources : a row for each, in the order of y.
-    largest : half axis of any.
-    survives : which ones are to be looked at.
+    homes : the rows of those at home.
+    dropped : which ones are in another's wings.
     """
-    begin = 0
-    for k in range(len(sources)):
-        if not survives[k]:
-            continue
-        x, y, a, light = sources[k, X], sources[k, Y], sources[k, A], sources[k, LIGHT]
-        reach = ZONE * (a + largest)
-        while sources[begin, Y] < y - 2 * ZONE * largest:
-            begin += 1
-        for n in range(begin, len(sources)):
-            dx, dy = x - sources[n, X], y - sources[n, Y]
-            if -dy > reach:
+    for large in range(len(sources)):
+        y, a = sources[large, Y], sources[large, A]
+        reach = 2 * ZONE * a
+        low, high = 0, len(homes)
+        while low < high:
+            middle = (low + high) // 2
+            if sources[homes[middle], Y] < y - reach:
+                low = middle + 1
+            else:
+                high = middle
+        for m in range(low, len(homes)):
+            small = homes[m]
+            if sources[small, Y] - y > reach:
                 break
-            if sources[n, LIGHT] < light or (sources[n, LIGHT] == light and first[n] <= first[k]):
+            if sources[small, A] > a:
                 continue
-            limit = ZONE * (a + sources[n, A])
-            if dx * dx + dy * dy > limit * limit:
-                continue
-            xx, yy, xy = sources[n, XX], sources[n, YY], sources[n, XY]
-            radius = (yy * dx * dx + xx * dy * dy - 2 * xy * dx * dy) / (xx * yy - xy * xy)
-            under = 1 + sources[n, SLOPE] * radius
-            if 1 < under < FARTHEST and sources[n, TOP] * under**-beta > sources[k, LEVEL]:
-                survives[k] = False
-                break
+            for k, n in ((small, large), (large, small)):
+                if dropped[k] or sources[n, LIGHT] < sources[k, LIGHT]:
+                    continue
+                if sources[n, LIGHT] == sources[k, LIGHT] and first[n] <= first[k]:
+                    continue
+                dx, dy = sources[k, X] - sources[n, X], sources[k, Y] - sources[n, Y]
+                limit = ZONE * (sources[k, A] + sources[n, A])
+                if dx * dx + dy * dy > limit * limit:
+                    continue
+                xx, yy, xy = sources[n, XX], sources[n, YY], sources[n, XY]
+                radius = (yy * dx * dx + xx * dy * dy - 2 * xy * dx * dy) / (xx * yy - xy * xy)
+                under = 1 + sources[n, SLOPE] * radius
+                if 1 < under < FARTHEST and sources[n, TOP] * under**-beta > sources[k, LEVEL]:
+                    dropped[k] = True
 
 
 @compiled

@@ -252,8 +252,8 @@ class Store:
             report = verify(path, self.comm)
             if not report.broken:
                 return contents.read_header(self.comm, path)
-            what = "is not used" if report.is_of_other_version else "is broken, and not used"
-            self.warn(f"{path} {what}: {report.broken[0]}")
+            words = "is not used" if report.is_of_other_version else "is broken, and not used"
+            self.warn(f"{path} {words}: {report.broken[0]}")
         except RunError as error:
             self.warn(f"{path} is not used: {error}")
         return None

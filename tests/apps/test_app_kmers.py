@@ -24,7 +24,6 @@ from mpibatch.apps.kmers._loops import hashes, sets
 from mpibatch.apps.kmers.comparison import Collection
 from mpibatch.apps.kmers.samples import BINS, Settings, hashes_of, take
 from mpibatch.apps.kmers.scratch import Scratch
-=======
 from mpibatch.base.errors import RunError
 from tests.support.packaged import packaged
 from tests.support.sequences import counted, relatives, sequences_of

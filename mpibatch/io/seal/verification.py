@@ -181,7 +181,10 @@ def _verified(file: str, comm: MPI.Intracomm | None, identity: PathLike | None) 
     size, files = begun.size, begun.files
     if begun.trouble:
         trouble = (Broken(0, size, "", begun.trouble),)
-        return Report(file, size, "", (), trouble, begun.is_foreign, begun.is_of_other_version)
+        return Report(
+            path=file, size=size, content="", datasets=(), broken=trouble,
+            is_foreign=begun.is_foreign, is_of_other_version=begun.is_of_other_version,
+        )  # fmt: skip
     take(begun.secret)
     with _agreed(comm, f"verifying {file}"):
         manifest = seal.unpack(begun.data, begun.before)
@@ -190,7 +193,8 @@ def _verified(file: str, comm: MPI.Intracomm | None, identity: PathLike | None) 
     hits = [hit for hits in hits_by_rank for hit in hits]
     names = FolderBytes(file, files).names if files is not None else None
     broken = tuple(broken_places(manifest, hits, names))
-    return Report(file, size, begun.content, tuple(d.name for d in manifest.datasets), broken)
+    datasets = tuple(d.name for d in manifest.datasets)
+    return Report(path=file, size=size, content=begun.content, datasets=datasets, broken=broken)
 
 
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:

@@ -321,8 +321,10 @@ def test_what_is_damaged_is_no_longer_whole(tmp_path, caplog):
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert scratch.shared("pairs", (2, 2)) is None
     assert caplog.messages == [f"{file} is not as it was written"]
+    nothing: Any = None
     collection = Collection(
-        comm=None, scratch=scratch, settings=None, genomes=[None], names=["none"], table=None, sizes=np.ones(1)
-    )
+        comm=nothing, scratch=scratch, settings=nothing, genomes=[nothing], names=["none"], table=nothing,
+        sizes=np.ones(1),
+    )  # fmt: skip
     with pytest.raises(RunError, match="block of pairs is no longer whole in"):
         collection._shared((0, 0))

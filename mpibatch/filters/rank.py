@@ -1,12 +1,12 @@
 """Order statistics over windows: median_filter, rank_filter, percentile_filter.
 
 As scipy.ndimage. The result is one of the cells in the window, so it is the same to the bit on any decomposition
-and by any algorithm; which one is used depends on the window and the dtype alone:
+and by any algorithm; which one is used depends on the window, the dtype and the cells:
 
 - the lowest and highest rank are minima and maxima (`mpibatch.filters.extrema`);
 - small windows: networks of comparators (`_loops.rank_network`);
-- large box-shaped windows on 8-bit cells: counts of cells up to thresholds, at a cost that does not depend on the
-  window (`_loops.rank_counts`);
+- large box-shaped windows on 8-bit cells: counts of cells up to thresholds (`_loops.rank_counts`), or histograms of
+  columns where a tile of a plane has many different answers, at a cost that does not depend on the window;
 - all others: a histogram that slides along, at the cost of the window's edge (`_loops.rank_histogram`). Cells with
   many different values are replaced by their places in the order of a tile's values.
 
@@ -114,7 +114,8 @@ def median_filter(
     Collective. A rank receives the cells within reach (size - 1 in all along each axis, corners included) from the
     ranks around it, in one exchange. The lowest and highest of a window are minima and maxima (see `minimum_filter`);
     small windows go through networks of comparators, large boxes of 8-bit cells through counts of cells up to
-    thresholds, which are bisected, at a cost that does not depend on the window, all others through a histogram that
+    thresholds, which are bisected, or, of two axes and where answers are many, histograms of columns
+    (doi:10.1109/TIP.2007.902329), at a cost that does not depend on the window; all others through a histogram that
     slides along at the cost of the window's edge.
 
     The result is one of the cells in the window, equal to that of scipy.ndimage.median_filter of the whole array. Where
@@ -212,7 +213,8 @@ def rank_filter(
     Collective. A rank receives the cells within reach (size - 1 in all along each axis, corners included) from the
     ranks around it, in one exchange. The lowest and highest of a window are minima and maxima (see `minimum_filter`);
     small windows go through networks of comparators, large boxes of 8-bit cells through counts of cells up to
-    thresholds, which are bisected, at a cost that does not depend on the window, all others through a histogram that
+    thresholds, which are bisected, or, of two axes and where answers are many, histograms of columns
+    (doi:10.1109/TIP.2007.902329), at a cost that does not depend on the window; all others through a histogram that
     slides along at the cost of the window's edge.
 
     The result is one of the cells in the window, equal to that of scipy.ndimage.rank_filter of the whole array. Where
@@ -308,7 +310,8 @@ def percentile_filter(
     Collective. A rank receives the cells within reach (size - 1 in all along each axis, corners included) from the
     ranks around it, in one exchange. The lowest and highest of a window are minima and maxima (see `minimum_filter`);
     small windows go through networks of comparators, large boxes of 8-bit cells through counts of cells up to
-    thresholds, which are bisected, at a cost that does not depend on the window, all others through a histogram that
+    thresholds, which are bisected, or, of two axes and where answers are many, histograms of columns
+    (doi:10.1109/TIP.2007.902329), at a cost that does not depend on the window; all others through a histogram that
     slides along at the cost of the window's edge.
 
     The result is one of the cells in the window, equal to that of scipy.ndimage.percentile_filter of the whole array.

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from mpibatch.filters._engine import selection
 from mpibatch.filters._engine.footprints import cast_as_c, fits, mirrored
-from mpibatch.filters._loops import extrema
+from mpibatch.filters._loops import extrema, rank_histogram
 from mpibatch.filters._loops.networks import selection_network
 
 few = settings(derandomize=True, deadline=None, database=None, max_examples=40)
@@ -57,11 +57,13 @@ def test_sliding_over_rows_and_over_cells_gives_scipys_bits(rows: int, lanes: in
     size=st.sampled_from([(1, 1, 30, 7), (1, 3, 4, 8), (2, 1, 5, 3), (1, 1, 1, 300), (1, 1, 255, 257), (3, 4, 2, 25)]),
     share=st.floats(0, 0.999),
     values=st.sampled_from([2, 17, 256]),
+    many=st.sampled_from([-1, 20, 1000]),
 )
 @settings(few, max_examples=15)
 def test_counts_up_to_thresholds_select_every_rank(
-    shape: tuple[int, ...], size: tuple[int, ...], share: float, values: int
+    shape: tuple[int, ...], size: tuple[int, ...], share: float, values: int, many: int
 ) -> None:
+    """Also where histograms take over, after the first tile or some."""
     rng = np.random.default_rng(values)
     cells = rng.integers(0, values, tuple(n + k - 1 for n, k in zip(shape, size, strict=True))).astype("u1")
     rank = int(share * np.prod(size))
@@ -71,8 +73,31 @@ def test_counts_up_to_thresholds_select_every_rank(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "TILE_LENGTH", 16)
         patch.setattr(selection, "TILE_ROWS", (3, 8))
+        patch.setattr(selection, "MANY", many)
+        patch.setattr(selection, "LOOK_EVERY", 2)
         selection._by_counts(selection._Laid(cells, out, np.ones(size, bool)), rank)
     np.testing.assert_array_equal(out, expected)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 1200)),
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    share=st.floats(0, 0.999),
+    values=st.sampled_from([2, 17, 256]),
+)
+@settings(few, max_examples=15)
+def test_histograms_of_columns_select_every_rank(
+    shape: tuple[int, int], size: tuple[int, int], share: float, values: int
+) -> None:
+    rng = np.random.default_rng(values)
+    padded = rng.integers(0, values, tuple(n + k - 1 for n, k in zip(shape, size, strict=True))).astype("u1")
+    rank = int(share * size[0] * size[1])
+    views = np.lib.stride_tricks.sliding_window_view(padded, size)
+    expected = np.partition(views.reshape(*shape, -1), rank, axis=-1)[..., rank]
+    for counts in ("u2", "u4"):
+        out = np.empty(shape, "u1")
+        rank_histogram.column_histograms(padded.reshape(-1), 0, padded.shape[1], size, rank, np.empty(272, counts), out)
+        np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i2", "u4", "i4", "i8"])

@@ -37,6 +37,7 @@ COUNTS_NS = 30.0  # counts of 8-bit cells, whatever the window
 MOVE_NS, FIND_NS = 4.0, 100.0  # sliding histogram: a cell that comes and one that goes; finding the rank
 ROW_LINES = 32  # of the cache: a row of cells whose sorted columns stay in L1
 SHORTEST_ROW = 16  # cells; below, rows that share their vectors are faster
+MANY, LOOK_EVERY = 128, 8  # thresholds of a tile that cost as much as histograms; bands until counts are tried again
 TILE_CELLS = 1 << 17  # of which the order is worked out at once: their histogram has to stay in L2
 DIRECT_BINS = 1 << 16  # integers that span less than this are their own codes
 TILE_BYTES, TILE_LENGTH, TILE_ROWS = 1 << 20, 512, (64, 256)  # of counts of 8-bit cells
@@ -144,8 +145,9 @@ def _by_histogram(padded: Array, out: Array, window: Window, rank: int) -> None:
 
 
 def _by_counts(laid: _Laid, rank: int) -> None:
-    """Count cells of 8 bits up to thresholds, tile by tile. Local."""
+    """Count cells of 8 bits up to thresholds, tile by tile; histograms take over where answers are many. Local."""
     from mpibatch.filters._loops import rank_counts as loops
+    from mpibatch.filters._loops.rank_histogram import column_histograms
 
     flip = np.uint8(128 if laid.cells.dtype == np.int8 else 0)
     cells = laid.cells.view(np.uint8) ^ flip if flip else laid.cells.view(np.uint8)
@@ -171,13 +173,26 @@ def _by_counts(laid: _Laid, rank: int) -> None:
     largest = 1 if laid.cells.dtype.kind == "b" else 255
     flat, result = cells.reshape(-1), out.reshape(-1)
     steps = math.prod(out.shape[-2:]), out.shape[-1]
+    window = np.zeros(272, np.uint16 if math.prod(size) < 1 << 16 else np.uint32)
+    is_flat, has_many = math.prod(size[:-2]) == 1, False
     for number, block in enumerate(blocks):
         first = number * planes * steps[0]
-        for y, x in itertools.product(range(0, out.shape[-2], rows), range(0, out.shape[-1], length)):
-            extent = planes, min(rows, out.shape[-2] - y), min(length, out.shape[-1] - x)
-            at = int(block) + y * stride + x, plane, stride
-            target = first + y * steps[1] + x, *steps, *extent
-            loops.ranks_by_counts(flat, at, lines, size[-3:], rank, largest, scratch, pending, result, target)
+        for band, y in enumerate(range(0, out.shape[-2], rows)):
+            height, x = min(rows, out.shape[-2] - y), 0
+            while x < out.shape[-1]:
+                at, target = int(block) + y * stride + x, first + y * steps[1] + x
+                if has_many and (x or band % LOOK_EVERY):
+                    for p in range(planes):
+                        part = out.reshape(-1, *out.shape[-2:])[number * planes + p, y : y + height, x:]
+                        column_histograms(flat, at + p * plane, stride, size[-2:], rank, window, part)
+                    break
+                extent = planes, height, min(length, out.shape[-1] - x)
+                counted = loops.ranks_by_counts(
+                    flat, (at, plane, stride), lines, size[-3:], rank, largest, scratch, pending, result,
+                    (target, *steps, *extent),
+                )  # fmt: skip
+                has_many = is_flat and counted > MANY
+                x += length
     if flip:
         out ^= flip
 

@@ -1,6 +1,6 @@
 """Compiled one-dimensional correlation, cell for cell the arithmetic of scipy.ndimage.correlate1d.
 
-A tile of lines and its reach are converted to f64 in a small buffer (`loops_strips`), so that the filter may write
+A tile of lines and its reach are converted to f64 in a small buffer (`strips`), so that the filter may write
 over its input, and one flat loop serves every axis. The buffer's last rows, which the next tile needs too, move to
 its front; no cell is read twice.
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.compiled import compiled
-from mpibatch.filters._loops.strips import F8, ROOM, Strip, load_line, move_rows, store_rows
+from mpibatch.filters._loops.strips import F8, Strip, load_line, store_rows
 
 __all__ = ["DIFFERENCE", "PLAIN", "SUM", "correlate_lines"]
 
@@ -146,31 +146,26 @@ def correlate_lines(line: Any, out: Strip, outers: int, lanes: int, weights: F8,
     line: the strips (lo, block, hi), with `outers` planes of rows of `lanes` cells. kind: SUM, DIFFERENCE or PLAIN.
     """
     n, reach = out.rows, weights.size - 1
-    # Rows that are summed, and their reach, fit into the innermost cache.
-    span = min(128, max(16, 2048 // max(1, reach) // 16 * 16))
+    span = 128 if reach < 4096 else 16  # lanes of a tile: its rows and their reach stay in the cache
     chunks = (lanes + span - 1) // span
-    widest = (lanes + chunks - 1) // chunks
-    rows = min(n, max(2 * reach, 2048 // widest))
-    room = (rows + reach) * widest
-    beside = min(chunks, max(1, ROOM // room))
-    bufs = np.empty(beside * room, np.float64)
-    acc = np.empty(max(1024, widest), np.float64)
-    for strip in range(0, chunks, beside):
+    for chunk in range(chunks):
+        begin = chunk * lanes // chunks
+        width = (chunk + 1) * lanes // chunks - begin
+        rows = min(n, max(128, 2048 // width))
+        buf = np.empty((rows + reach) * width, np.float64)
+        # Fewer rows at once are summed than loaded: they, and what they read, stay in the innermost cache.
+        step = max(1, 1024 // width)
+        acc = np.empty(step * width, np.float64)
         for outer in range(outers):
             loaded: Any = np.int64(0)  # not the literal, for which `load_line` would be compiled, too
             for first in range(0, n, rows):
                 now = min(rows, n - first)
                 until = first + now + reach
-                for chunk in range(strip, min(chunks, strip + beside)):
-                    begin = chunk * lanes // chunks
-                    width = (chunk + 1) * lanes // chunks - begin
-                    buf = bufs[(chunk - strip) * room : (chunk - strip + 1) * room]
-                    load_line(buf, (loaded - first) * width, loaded, until, line, outer, begin, width)
-                    # Fewer rows at once are summed than loaded.
-                    step = max(1, 1024 // width)
-                    for row in range(0, now, step):
-                        some = min(step, now - row)
-                        _weigh(acc, buf[row * width :], np.uint64(some * width), np.uint64(width), weights, kind)
-                        store_rows(acc, out, outer, begin, first + row, some, width)
-                    move_rows(buf, reach * width, now * width)
+                load_line(buf, (loaded - first) * width, loaded, until, line, outer, begin, width)
                 loaded = until
+                for row in range(0, now, step):
+                    some = min(step, now - row)
+                    _weigh(acc, buf[row * width :], np.uint64(some * width), np.uint64(width), weights, kind)
+                    store_rows(acc, out, outer, begin, first + row, some, width)
+                for p in range(reach * width):
+                    buf[p] = buf[p + now * width]

@@ -147,8 +147,8 @@ def ranks_by_counts(
     pending: Array,
     out: Array,
     target: tuple[int, int, int, int, int, int],
-) -> None:
-    """Write the cells of given `rank` in box-shaped windows of a tile. Local.
+) -> int:
+    """Write the cells of given `rank` in box-shaped windows of a tile; return for how many thresholds it took. Local.
 
     Cells and `out` are flat; `at` is the first cell of the tile's first window, and the steps to the next plane and
     row; `target` are those of `out`, and the tile's planes, rows and cells in a row. The window is `size` planes, rows
@@ -163,7 +163,7 @@ def ranks_by_counts(
             for x in range(length):
                 out[place + x] = 0
     pending[0, 0], pending[0, 1], pending[0, 2], pending[0, 3] = -1, planes * height * length, largest, 0
-    count = 1
+    count, counted = 1, 0
     while count:
         count -= 1
         low, above_low, high, above_high = pending[count]
@@ -175,3 +175,5 @@ def ranks_by_counts(
         count += 1
         pending[count, 0], pending[count, 1], pending[count, 2], pending[count, 3] = middle, above, high, above_high
         count += 1
+        counted += 1
+    return counted

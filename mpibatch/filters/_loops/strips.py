@@ -13,11 +13,9 @@ import numpy as np
 
 from mpibatch.base.compiled import compiled, is_interpreted, loaded_numba
 
-__all__ = ["F8", "ROOM", "Strip", "cast", "load_line", "move_rows", "store_rows"]
+__all__ = ["F8", "Strip", "cast", "load_line", "store_rows"]
 
 F8 = Any  # a one-dimensional array of f64
-
-ROOM = 32768  # f64 numbers in the tiles side by side that are worked on in turn: memory is read along its rows
 
 
 class Strip(NamedTuple):
@@ -121,11 +119,3 @@ def load_line(buf: F8, at: int, first: int, last: int, line: Any, outer: int, la
         first = stop
     if first < last:
         _load(buf, at, hi, outer, lane, first - through, last - first, width)
-
-
-@compiled
-def move_rows(buf: F8, count: int, start: int) -> None:
-    """Copy `count` cells from place `start` to the front of a buffer."""
-    source = buf[start : start + count]
-    for p in range(count):
-        buf[p] = source[p]

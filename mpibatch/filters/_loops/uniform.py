@@ -12,36 +12,11 @@ from typing import Any
 import numpy as np
 
 from mpibatch.base.compiled import compiled
-from mpibatch.filters._loops.strips import F8, ROOM, Strip, load_line, move_rows, store_rows
+from mpibatch.filters._loops.strips import F8, Strip, load_line, store_rows
 
 __all__ = ["uniform_lines"]
 
-SHORT = 8  # segments of a line, up to so long, advance together; sums along a longer one are under way beside the next
-
 Unsigned = Any  # np.uint64: an index that might be negative costs a test
-
-
-@compiled
-def _sums_of_short(suffix: F8, prefix: F8, cells: F8, first: Unsigned, rows: Unsigned, size: Unsigned) -> None:
-    """Sum all segments of one line, the second of which begins at `first`, up to and from each of their cells.
-
-    All segments advance by a cell before the next one: sums that wait for one another are far apart.
-    """
-    unit = np.uint64(1)
-    for p in range(rows):
-        prefix[p] = cells[p]
-        suffix[p] = cells[p]
-    # The first segment, and perhaps the last one, is cut off; what is summed of it from its cut end means nothing.
-    for p in range(unit, first):
-        prefix[p] += prefix[p - unit]
-    for back in range(unit, first):
-        p = first - unit - back
-        suffix[p] += suffix[p + unit]
-    for place in range(unit, size):
-        for p in range(first + place, rows, size):
-            prefix[p] += prefix[p - unit]
-        for p in range(first + size - unit - place, rows - unit, size):
-            suffix[p] += suffix[p + unit]
 
 
 @compiled
@@ -90,9 +65,6 @@ def _segment_sums(suffix: F8, prefix: F8, cells: F8, rows: int, width: int, size
     phase: the first row's place in its segment. Sums of segments that are cut off by an end of the rows mean nothing.
     """
     begin, end = 0, min(rows, size - phase)
-    if width == 1 and size <= SHORT:
-        _sums_of_short(suffix, prefix, cells, np.uint64(end), np.uint64(rows), np.uint64(size))
-        return
     while begin < rows:
         if width == 1:
             _sums_of_line(suffix, prefix, cells, np.uint64(begin), np.uint64(end))
@@ -102,25 +74,15 @@ def _segment_sums(suffix: F8, prefix: F8, cells: F8, rows: int, width: int, size
 
 
 @compiled
-def _means(suffix: F8, prefix: F8, whole: F8, rows: int, width: int, size: int, phase: int) -> None:
-    """Turn `suffix` into the means of the windows that begin in each row: the end of a segment, the start of the next.
-
-    whole: memory for the means of windows that are a segment, and so have no second part.
-    """
+def _means(acc: F8, suffix: F8, prefix: F8, rows: int, width: int, size: int, phase: int) -> None:
+    """Write the means of the windows that begin in each of `rows` rows: the end of a segment, the start of the next."""
     ahead = prefix[(size - 1) * width :]
-    begin = (size - phase) % size
-    at = 0
-    for row in range(begin, rows, size):
-        for p in range(row * width, (row + 1) * width):
-            whole[at] = suffix[p] / size
-            at += 1
     for p in range(rows * width):
-        suffix[p] = (suffix[p] + ahead[p]) / size
-    at = 0
-    for row in range(begin, rows, size):
+        acc[p] = (suffix[p] + ahead[p]) / size
+    # A window that is a segment has no second part.
+    for row in range((size - phase) % size, rows, size):
         for p in range(row * width, (row + 1) * width):
-            suffix[p] = whole[at]
-            at += 1
+            acc[p] = suffix[p] / size
 
 
 @compiled
@@ -133,25 +95,21 @@ def uniform_lines(line: Any, out: Strip, outers: int, lanes: int, size: int, pha
     n, reach = out.rows, size - 1
     span = 128 if size < 4096 else 16
     chunks = (lanes + span - 1) // span
-    widest = (lanes + chunks - 1) // chunks
-    rows = min(n, max(size, 2048 // widest))
-    room = (rows + reach) * widest
-    beside = min(chunks, max(1, ROOM // room))
-    bufs = np.empty(beside * room, np.float64)
-    suffix, prefix, whole = np.empty(room, np.float64), np.empty(room, np.float64), np.empty(room, np.float64)
-    for strip in range(0, chunks, beside):
+    for chunk in range(chunks):
+        begin = chunk * lanes // chunks
+        width = (chunk + 1) * lanes // chunks - begin
+        rows = min(n, max(size, 2048 // width))
+        cells = np.empty((rows + reach) * width, np.float64)
+        suffix, prefix, acc = np.empty_like(cells), np.empty_like(cells), np.empty_like(cells)
         for outer in range(outers):
             loaded: Any = np.int64(0)  # not the literal, for which `load_line` would be compiled, too
             for first in range(0, n, rows):
                 now = min(rows, n - first)
                 until, place = first + now + reach, (phase + first) % size
-                for chunk in range(strip, min(chunks, strip + beside)):
-                    begin = chunk * lanes // chunks
-                    width = (chunk + 1) * lanes // chunks - begin
-                    cells = bufs[(chunk - strip) * room : (chunk - strip + 1) * room]
-                    load_line(cells, (loaded - first) * width, loaded, until, line, outer, begin, width)
-                    _segment_sums(suffix, prefix, cells, now + reach, width, size, place)
-                    _means(suffix, prefix, whole, now, width, size, place)
-                    store_rows(suffix, out, outer, begin, first, now, width)
-                    move_rows(cells, reach * width, now * width)
+                load_line(cells, (loaded - first) * width, loaded, until, line, outer, begin, width)
                 loaded = until
+                _segment_sums(suffix, prefix, cells, now + reach, width, size, place)
+                _means(acc, suffix, prefix, now, width, size, place)
+                store_rows(acc, out, outer, begin, first, now, width)
+                for p in range(reach * width):
+                    cells[p] = cells[p + now * width]

@@ -30,7 +30,7 @@ from mpibatch.halo.plan import Halo, Move, Phase, phase
 from mpibatch.mpi import MPI
 from mpibatch.mpi.transfers import MESSAGE_BYTES, pieces
 
-__all__ = ["ENGINES", "Bound", "Memory", "Place", "Stage", "bind", "cut_of"]
+__all__ = ["ENGINES", "Bound", "Memory", "Place", "Stage", "bind", "cut_of", "staging"]
 
 Array = npt.NDArray[Any]
 Init = Callable[[Any], MPI.Prequest]
@@ -116,6 +116,7 @@ class Stage:
 
     Attributes
     ----------
+    requests : persistent ones, begun all together; none where nobody talks.
     messages, nbytes : what this rank sends to others each time.
     """
 
@@ -125,18 +126,18 @@ class Stage:
         self._types: list[MPI.Datatype] = []
         # What the requests point to must outlive them.
         self._kept: list[Any] = []
-        self._requests: list[MPI.Prequest] = []
+        self.requests: list[MPI.Prequest] = []
         packs: list[tuple[Array, Array]] = []
         unpacks: list[tuple[Array, Array]] = []
         for rank, todo in bound.receives.items():
             views = [view for view, _ in todo]
             parts = self._plan(partial(comm.Recv_init, source=rank, tag=TAG), views, [wire for _, wire in todo])
             unpacks += zip(views, parts, strict=True) if parts else []
-        received = len(self._requests)
+        received = len(self.requests)
         for rank, views in bound.sends.items():
             parts = self._plan(partial(comm.Send_init, dest=rank, tag=TAG), views, [view.shape for view in views])
             packs += zip(parts, views, strict=True) if parts else []
-        self.messages = len(self._requests) - received
+        self.messages = len(self.requests) - received
         self.nbytes = sum(view.nbytes for views in bound.sends.values() for view in views)
         self._pack, self._unpack, self._copy = copier(packs), copier(unpacks), copier(bound.copies)
         self._packs, self._unpacks, self._copies = bool(packs), bool(unpacks), bool(bound.copies or bound.fills)
@@ -153,13 +154,13 @@ class Stage:
             together = MPI.Datatype.Create_struct(sizes, places, [MPI.BYTE] * len(views)).Commit()
             self._types.append(together)
             self._kept.append(views)
-            self._requests.append(begin([MPI.BOTTOM, 1, together]))
+            self.requests.append(begin([MPI.BOTTOM, 1, together]))
             return []
         else:
-            buffer, parts = _staging([(v.dtype, wire) for v, wire in zip(views, wires, strict=True)])
+            buffer, parts = staging([(v.dtype, wire) for v, wire in zip(views, wires, strict=True)])
         self._kept.append(buffer)
         for (cut,) in pieces(buffer.shape, 1, MESSAGE_BYTES):
-            self._requests.append(begin([buffer[cut], cut.stop - cut.start, MPI.BYTE]))
+            self.requests.append(begin([buffer[cut], cut.stop - cut.start, MPI.BYTE]))
         return parts
 
     def start(self) -> None:
@@ -168,9 +169,9 @@ class Stage:
             turn("pack")
             self._pack()
             turn("halo")
-        if self._requests:
+        if self.requests:
             sent(self.messages, self.nbytes)
-            MPI.Prequest.Startall(self._requests)
+            MPI.Prequest.Startall(self.requests)
         if self._copies:
             turn("pack")
             self._copy()
@@ -180,8 +181,8 @@ class Stage:
 
     def finish(self) -> None:
         """Complete what `start` began. Collective over neighbors."""
-        if self._requests:
-            MPI.Request.Waitall(self._requests)
+        if self.requests:
+            MPI.Request.Waitall(self.requests)
         if self._unpacks:
             turn("pack")
             self._unpack()
@@ -190,10 +191,10 @@ class Stage:
     def free(self) -> None:
         """Release requests and datatypes. Local."""
         # A user may end MPI while fields live: with it went what was planned for them.
-        handles: list[Any] = [] if MPI.Is_finalized() else [*self._requests, *self._types]
+        handles: list[Any] = [] if MPI.Is_finalized() else [*self.requests, *self._types]
         for handle in handles:
             handle.Free()
-        self._requests, self._types, self._kept = [], [], []
+        self.requests, self._types, self._kept = [], [], []
 
 
 def at_once(
@@ -218,8 +219,8 @@ def by_axis(
 ENGINES: dict[str, Engine] = {"plan": at_once, "axis": by_axis}
 
 
-def _staging(parts: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> tuple[Array, list[Array]]:
-    """Return a byte buffer and, one behind the other in it, an array for every part."""
+def staging(parts: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> tuple[Array, list[Array]]:
+    """Return a byte buffer and, one behind the other in it, an array for every part. Local."""
     sizes = [dtype.itemsize * int(np.prod(shape)) for dtype, shape in parts]
     buffer = np.empty(sum(sizes), np.uint8)
     views, offset = [], 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.tally import needed
+from mpibatch.base.tally import needed, sent
 from mpibatch.base.timing import phase as timed
 from mpibatch.base.timing import turn
 from mpibatch.domain.regions import outer_slabs
@@ -20,7 +20,8 @@ from mpibatch.fields.field import Field, HaloLike, check_field
 from mpibatch.halo.checks import ModeLike, check_value, halo_of, need_of
 from mpibatch.halo.exchanges import kept_exchange
 from mpibatch.halo.plan import Halo, phase
-from mpibatch.halo.stages import Bound, Memory, Stage, cut_of
+from mpibatch.halo.stages import Bound, Memory, Stage, cut_of, staging
+from mpibatch.mpi import MPI
 
 if TYPE_CHECKING:
     from mpibatch.domain import Box
@@ -59,18 +60,19 @@ class Frame:
             for pair in outer_slabs(whole, box)
         ]
         moves = phase(grid.decomposition, grid.rank, halo)
-        outboxes = {r: [np.empty(m.wire + u.components, u.dtype) for m in todo] for r, todo in moves.sends.items()}
+        outboxes = {r: staging([(u.dtype, m.wire + u.components) for m in todo]) for r, todo in moves.sends.items()}
         self._packs = [
-            (outbox, cut_of(move, box.start))
+            (part, cut_of(move, box.start))
             for rank, todo in moves.sends.items()
-            for outbox, move in zip(outboxes[rank], todo, strict=True)
+            for part, move in zip(outboxes[rank][1], todo, strict=True)
         ]
         self._copies = [(self.at(move.box), cut_of(move, box.start)) for move in moves.copies]
         self._fills = [self.at(fill) for fill in moves.fills]
         receives = {
             rank: [(self.at(m.box), m.wire + u.components) for m in todo] for rank, todo in moves.receives.items()
         }
-        stage = self._stage = Stage(grid.comm, Bound(receives, outboxes, [], []))
+        sends = {rank: [buffer] for rank, (buffer, _) in outboxes.items()}
+        stage = self._stage = Stage(grid.comm, Bound(receives, sends, [], []))
         self._need = need_of([u], halo)
         self.nbytes = stage.nbytes + sum(shell.array.nbytes for pair in self.shells for shell in pair)
         # Requests are freed by local calls, so it does not matter when each rank drops it.
@@ -87,7 +89,9 @@ class Frame:
                 for outbox, cut in self._packs:
                     outbox[...] = owned[cut]
                 turn("halo")
-            stage.start()
+            if stage.requests:  # of buffers that are full now: `start` would have nothing else to do
+                sent(stage.messages, stage.nbytes)
+                MPI.Prequest.Startall(stage.requests)
             if self._copies or self._fills:
                 turn("pack")
                 for target, cut in self._copies:

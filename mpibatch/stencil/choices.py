@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Topic", "forget_choices", "known_choices"]
+__all__ = ["Topic", "forget_choices", "known_choices", "timed_anew"]
 
 FORM = 1  # of the files, and of what choices depend on
 MOST = 2000  # files; beyond, the older half goes
@@ -32,6 +32,7 @@ LOOK_EVERY = 50  # new files: how many there are
 LARGEST = 1 << 16  # bytes of a file
 
 _log = logging.getLogger(__name__)
+_is_recalled = True
 
 
 @functools.cache
@@ -57,6 +58,8 @@ class Topic:
     def recall(self) -> Any:
         """Return what was chosen on such a processor, None if nothing is known. Local."""
         choice = None
+        if not _is_recalled:
+            return None
         with contextlib.suppress(OSError, UsageError):
             choice = _read(self._path()).get("choice")
         if choice is not None:
@@ -86,6 +89,17 @@ def known_choices() -> list[str]:
     """Return a line for each choice on this processor, by kind and subject. Local."""
     entries = [entry for entry in map(_read, _files()) if entry.get("processor") == _processor()[0]]
     return sorted({f"{entry.get('kind')} of {entry.get('subject')}: {entry.get('choice')}" for entry in entries})
+
+
+@contextlib.contextmanager
+def timed_anew() -> Iterator[None]:
+    """Time every choice as if nothing were known, and keep it: what a first run costs is to be measured. Local."""
+    global _is_recalled
+    _is_recalled = False
+    try:
+        yield
+    finally:
+        _is_recalled = True
 
 
 def forget_choices() -> None:

@@ -102,7 +102,7 @@ def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_pa
     # What is there is loaded by all at once: none waits for another that only reads, as this test does now.
     with contextlib.ExitStack() as readers:
         locks = [*(tmp_path / "locks").iterdir()]
-        assert len(locks) == 2, "of each loop"
+        assert len(locks) == 3, "of each loop, and of what both call"
         for path in locks:
             fcntl.flock(readers.enter_context(path.open("r")), fcntl.LOCK_SH)
         again = launch(2, "-c", PROGRAM, env=environment, timeout=60)

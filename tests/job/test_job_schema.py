@@ -78,6 +78,13 @@ def test_a_job_that_names_no_result_saves_the_last():
     assert parse(minimal('filter = "sobel"')).steps[0].save == "sobel"
 
 
+def test_an_output_is_a_dtype_and_no_result():
+    steps = parse(
+        minimal('name = "f4"\nfilter = "sobel"\n[[step]]\nfilter = "gaussian_filter"\nsigma = 1\noutput = "f4"')
+    ).steps
+    assert steps[1].parameters == {"sigma": 1, "output": "f4"}
+
+
 def test_all_mistakes_are_told_at_once_in_their_order():
     text = (
         GOOD.replace('path = "in.h5"', 'pth = "in.h5"').replace("sigma =", "sigm =").replace('"sobel"\n', '"sobl"\n', 1)

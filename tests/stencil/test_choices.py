@@ -9,7 +9,7 @@ import pytest
 
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil import choices
-from mpibatch.stencil.choices import Topic, forget_choices, known_choices
+from mpibatch.stencil.choices import Topic, forget_choices, known_choices, timed_anew
 from mpibatch.stencil.compiled.strips import Strips
 from mpibatch.stencil.fused.trials import BUDGETS, Choice, Tuning
 
@@ -31,6 +31,9 @@ def test_a_choice_is_recalled_for_equal_things_only(
     caplog.set_level(logging.INFO, "mpibatch")
     assert STRIPS.recall() is None
     STRIPS.remember(30, {"30 rows": 0.5, "60 rows": 1.0})
+    assert STRIPS.recall() == 30
+    with timed_anew():
+        assert STRIPS.recall() is None
     assert STRIPS.recall() == 30
     assert "strips of heat on 8 × 9 × 10: 30, the fastest of 30 rows 0.5 s, 60 rows 1 s" in caplog.text
     assert Topic("strips", STRIPS.subject, "f4").recall() is None

@@ -112,7 +112,7 @@ def test_a_script_runs_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         (["--container", ""], "--container is empty"),
         (["--container", "x" * 300, "--runner", "charliecloud"], "there is no container image"),
         (["--container", "x" * 300 + ".sif"], "there is no container image"),
-        (["--container", "i.sif", "--dry-run", "--container-mpi", "a,b"], "takes , for the end of its name"),
+        (["--container", "i.sif", "--dry-run", "--container-mpi", "a,b"], "takes ',' for the end of its name"),
     ],
 )
 def test_bad_input(folder: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def run(p, simulation):
     {}
 """
 JOBS = {"heat": HEAT, "filters": FILTERS}
-TRIES = 3
+WITHIN = 8
 
 
 @pytest.fixture(scope="module")
@@ -106,29 +106,14 @@ def seconds_of(record: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, name: str) -> None:
-    """Memory in each try; time in one of a few within a factor of 1.5, more if others compute here.
-
-    What is found depends on what the machine does meanwhile; scripts/bench_plan.py measures.
-    """
-    ratios_by_ranks: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
-
-    def is_close(ratios: list[tuple[float, float]]) -> bool:
-        bound = 1.5 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-        assert all(1 <= memory <= 1 / 0.7 for _, memory in ratios), f"memory predicted over measured: {ratios}"
-        return any(1 / bound < seconds < bound for seconds, _ in ratios)
-
-    for number in range(TRIES):
-        settle()
-        run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet", *(["--anew"] if number else []))
-        for ranks in [n for n in ratios_by_ranks if not is_close(ratios_by_ranks[n])]:
-            record = measured(launch, folder, name, ranks)
-            prediction = record["predicted"]
-            ratios_by_ranks[ranks].append(
-                (prediction["seconds_per_step"] / seconds_of(record), prediction["memory"] / record["memory"]["most"])
-            )
-        if all(map(is_close, ratios_by_ranks.values())):
-            return
-    pytest.fail(f"predicted over measured (seconds of a step, bytes), by ranks: {ratios_by_ranks}")
+    """Memory; of time no more than its order, which others change who compute here: scripts/bench_plan.py measures."""
+    settle()
+    run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet")
+    for ranks in (1, 2):
+        record = measured(launch, folder, name, ranks)
+        prediction = record["predicted"]
+        assert 1 <= prediction["memory"] / record["memory"]["most"] <= 1 / 0.7
+        assert 1 / WITHIN < prediction["seconds_per_step"] / seconds_of(record) < WITHIN
 
 
 def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:

@@ -532,6 +532,7 @@ for script in scripts/*; do . "$script" >/dev/null 2>&1; record "$script"; done
 @pytest.mark.parametrize("kind", KINDS)
 def test_hostile_text_in_every_field_is_never_run(kind, folder):
     texts = hostile(1000)[KINDS.index(kind) :: len(KINDS)]
+    texts[3::4] = [re.sub("[:,=]", "", text) for text in texts[3::4]]  # no folder that is bound into an image has them
     (folder / "scripts").mkdir()
     for number, text in enumerate(texts):
         # `exit` would end the harness, which reads them all.

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.domain.regions import inner_box, outer_slabs
-from mpibatch.halo import padded_copy
 from mpibatch.halo.checks import halo_of
+from mpibatch.halo.exchanges import kept_exchange
 from mpibatch.halo.stages import Memory
 from mpibatch.halo.surroundings import Frame, frame_of
 
@@ -62,8 +62,8 @@ def rows_of(u: Field, out: Field, window: Window, modes: tuple[str, ...], cval: 
     """Return the rows that make up the owned cells of `out`, to be read in `u` and its surroundings. Collective."""
     reach = window.reach
     if u.halo == reach:  # on all ranks, or on none
-        padded = padded_copy(u, reach, modes, cval)
-        return [_rows(padded, u.origin, u.box, out, window)] if u.box.size else []
+        kept_exchange(u, None, modes, cval)()
+        return [_rows(u.padded, u.origin, u.box, out, window)] if u.box.size else []
     frame = frame_of(u, halo_of(u.grid, reach, modes))
     frame.fetch(u, cval)
     # From here on ranks may differ: the messages are over.

@@ -66,33 +66,30 @@ def write(
     offsets = make(comm, path, lambda: create(path, datasets, attrs), plain_bytes(datasets))
     with opened(comm, path) as file:
         for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
-            if not dataset.is_elsewhere:
-                assert vault is None or dataset.chunks or not math.prod(dataset.shape), f"{dataset.name} would be plain"
-                extents += _filled(comm, file, path, dataset, field, offset, vault)
+            if dataset.chunks is not None:
+                extents += _write_chunks(comm, file, path, dataset, field, vault)
+            elif not dataset.is_elsewhere:
+                assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be plain"
+                extents += extents_of_field(comm, dataset.name, field, offset)
+                write_field(comm, file, path, field, offset)
     return extents
 
 
 def fill(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, offset: int) -> list[Extent]:
     """Write the values of one dataset of a file that `make` has made, as `write` does. Collective."""
     with opened(comm, path) as file:
-        return _filled(comm, file, path, dataset, field, offset)
+        if dataset.chunks is not None:
+            return _write_chunks(comm, file, path, dataset, field)
+        extents = extents_of_field(comm, dataset.name, field, offset)
+        write_field(comm, file, path, field, offset)
+        return extents
 
 
-def _filled(
-    comm: MPI.Intracomm,
-    file: MPI.File,
-    path: str,
-    dataset: Dataset,
-    field: Any,
-    offset: int,
-    vault: Vault | None = None,
+def _write_chunks(
+    comm: MPI.Intracomm, file: MPI.File, path: str, dataset: Dataset, field: Any, vault: Vault | None = None
 ) -> list[Extent]:
-    if dataset.chunks is not None:
-        write_chunks = write_plain if dataset.compression is None else write_packed
-        return write_chunks(comm, path, dataset, field, partial(put, comm, file, path), vault)
-    extents = extents_of_field(comm, dataset.name, field, offset)
-    write_field(comm, file, path, field, offset)
-    return extents
+    write = write_plain if dataset.compression is None else write_packed
+    return write(comm, path, dataset, field, partial(put, comm, file, path), vault)
 
 
 def put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:

@@ -232,10 +232,15 @@ def parameters_of(name: str) -> tuple[Parameter, ...]:
     return tuple(
         Parameter(
             argument.arg,
-            ast.unparse(argument.annotation) if argument.annotation else "Any",
+            _annotation(argument),
             ast.unparse(default) if default else None,
         )
         for argument, default in pairs
         if argument.arg not in _HIDDEN
         and not (argument.annotation and ast.unparse(argument.annotation).startswith(_NO_VALUES))
     )
+
+
+def _annotation(argument: ast.arg) -> str:
+    text = ast.unparse(argument.annotation) if argument.annotation else "Any"
+    return text.replace(" | Field", "") if argument.arg == "output" else text

@@ -59,7 +59,10 @@ def module_of(name: str) -> str:
 
 @functools.cache
 def results_of(name: str) -> dict[str, bool]:
-    """Return the parameters that are Fields, the first before all, and whether each must be given. Local."""
+    """Return the parameters that are Fields, the first before all, and whether each must be given. Local.
+
+    `output` is none of them: in a job file it is a dtype, since a step overwrites no earlier result.
+    """
     definition = definition_of(name)
     arguments = definition.args
     ordered = [*arguments.posonlyargs, *arguments.args]
@@ -68,7 +71,7 @@ def results_of(name: str) -> dict[str, bool]:
     return {
         argument.arg: default is None
         for argument, default in pairs
-        if argument.annotation and "Field" in ast.unparse(argument.annotation).split(" | ")
+        if argument.arg != "output" and argument.annotation and "Field" in ast.unparse(argument.annotation).split(" | ")
     }
 
 

@@ -19,7 +19,7 @@ from mpibatch.base.units import bytes_text
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.job.plan import layout
 from mpibatch.mpi import MPI, agreed, private
-from mpibatch.stencil.choices import forget_choices, known_choices
+from mpibatch.stencil.choices import forget_choices, known_choices, timed_anew
 from mpibatch.tools.planning import measurement
 from mpibatch.tools.planning.machine import WARMUP_STEPS, JobWork, Machine, StepLength, StepWork
 from mpibatch.tools.planning.measurement import alone
@@ -124,7 +124,8 @@ def work_of(comm: MPI.Intracomm, job: Job | SimulationJob, machine: Machine, req
     subject = None
     with agreed(comm, f"probing {job.source}"):
         subject = _subject(job, machine)
-    with measurement.scratch(comm, request.folder) as where:
+    # Cells of another shape have other choices, and what these take, memory for trials too, is what is to be predicted.
+    with measurement.scratch(comm, request.folder) as where, timed_anew():
         return _Probing(comm, subject, machine, where, request.seconds).work()
 
 

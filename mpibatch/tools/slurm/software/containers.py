@@ -115,9 +115,10 @@ def command(image: str, runner: str, mpi: str, folders: Iterable[str], folder: s
 def _check_name(folder: str, kind: str, more: str) -> None:
     ends = sorted(set(_ENDS[kind] + more) & set(folder))
     if ends:
+        listed = " and ".join(map(repr, ends))
         raise UsageError(
-            f"the folder {folder!r} cannot be bound into the image: {RUNNERS[kind]} takes {' and '.join(ends)} for the "
-            "end of its name; rename it, or go there by a link"
+            f"the folder {folder!r} cannot be bound into the image: {RUNNERS[kind]} takes {listed} for the end of its "
+            "name; rename it, or go there by a link"
         )
 
 

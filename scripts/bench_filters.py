@@ -2,7 +2,8 @@
 """Time filters against scipy, OpenCV and dask-image in the same run, each on one thread.
 
 `python scripts/bench_filters.py` compares on one rank; `--ranks 1,2` starts itself under mpiexec with as many ranks
-and compares with the first count instead. One JSON object a line:
+and compares with the first count instead; `--threads 2` compares so many threads with one, in turn. One JSON object a
+line:
 
     {"case", "ranks", "threads", "seconds" (median), "spread" [min, max], "first" (with compilation or its cache),
      "against" {peer: seconds}, "ratio" {peer: their seconds / ours}, "missing" [peers], "versions"}
@@ -240,14 +241,25 @@ def run(
     calls: dict[str, Call] = {}
     slow: dict[str, Call] = {}
     missing: list[str] = []
-    if MPI.COMM_WORLD.size == 1 and not options.no_peers:
+    if MPI.COMM_WORLD.size == 1 and not options.no_peers and not options.threads:
         calls, missing = peer_calls(case.peers, array)
         slow, absent = peer_calls(case.slow if options.full else {}, array)
         missing += absent + [f"{name} (takes minutes: --full)" for name in case.slow if not options.full]
-    first, times = samples({OURS: lambda: case.ours(u), **calls}, options.samples)
+    ours: Call = lambda: case.ours(u)  # noqa: E731
+    if options.threads:
+        calls = {"mpibatch on 1 thread": functools.partial(on_threads, 1, ours)}
+        ours = functools.partial(on_threads, options.threads, ours)
+    first, times = samples({OURS: ours, **calls}, options.samples)
     against = {peer: statistics.median(t) for peer, t in times.items() if peer != OURS}
     against |= {peer: t[0] for peer, t in samples(slow, 1)[1].items()}
-    return line(name, MPI.COMM_WORLD.size, first[OURS], times[OURS], against, missing)
+    entry = line(name, MPI.COMM_WORLD.size, first[OURS], times[OURS], against, missing)
+    return {**entry, "threads": options.threads or 1}
+
+
+def on_threads(number: int, call: Call) -> Any:
+    """Call something as if the user had set so many threads."""
+    os.environ["NUMBA_NUM_THREADS"] = str(number)
+    return call()
 
 
 def line(
@@ -296,6 +308,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], metavar="CASE", help="cases whose name contains this")
     parser.add_argument("--samples", type=int, default=7, help="timed calls after the first (default 7)")
     parser.add_argument("--no-peers", action="store_true", help="time ourselves only")
+    parser.add_argument("--threads", type=int, metavar="N", help="compare with one thread, without peers")
     parser.add_argument("--ranks", type=lambda text: [int(n) for n in text.split(",")], help="such as 1,2")
     options = parser.parse_args()
     if options.ranks:

@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first used.
+"""What is imported when it is first used: the public names of a package, and libraries that few need.
 
 A package says which of its modules has which names, and repeats them as imports under ``TYPE_CHECKING``, so that type
 checkers and editors know what they are; tests/test_lazy.py holds the two equal::
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["attach"]
+__all__ = ["attach", "scipy_module"]
 
 
 def attach(
@@ -57,3 +57,15 @@ def attach(
         return sorted({*vars(sys.modules[package]), *homes, *modules})
 
     return find, list_names
+
+
+def scipy_module(name: str) -> Any:
+    """Return a module of SciPy, such as "fft". Local. Raises UsageError if SciPy is not installed."""
+    try:
+        return importlib.import_module(f"scipy.{name}")
+    except ImportError as error:
+        from mpibatch.base.errors import UsageError
+
+        raise UsageError(
+            f"scipy.{name} is needed for this, and SciPy is not installed; type: pip install 'mpibatch[fft]'"
+        ) from error

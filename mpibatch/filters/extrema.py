@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mpibatch.base.casts import as_numbers, cast
 from mpibatch.base.errors import UsageError
+from mpibatch.base.threads import share_out
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import check_mode
 from mpibatch.filters._engine import arguments as ask
@@ -34,7 +35,7 @@ from mpibatch.filters._engine.footprints import (
     window_from,
 )
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
-from mpibatch.filters._engine.rows import rows_of
+from mpibatch.filters._engine.rows import WindowRows, rows_of
 from mpibatch.filters.linear import begin, copied, result_dtype
 from mpibatch.halo.surroundings import frame_along
 
@@ -133,15 +134,26 @@ def _slide(parts: tuple[Array, Array, Array, Array], line: Line, ndim: int, larg
 
     axis, cells = line.axis, parts[-1]
     lead, step = math.prod(cells.shape[:axis]), math.prod(cells.shape[axis + 1 :])
-    if axis < ndim - 1 or step * cells.itemsize >= FEWEST_BYTES:
-        shape: tuple[int, ...] = (lead, -1, step)
-        loop: Any = loops.slide_rows
-        extra: tuple[int, ...] = ()
-    else:
-        shape, loop, extra = (lead, -1), loops.slide_cells, (step,)
-    low, block, high, out = (as_numbers(part).reshape(shape) for part in parts)
+    are_rows = axis < ndim - 1 or step * cells.itemsize >= FEWEST_BYTES
+    low, block, high, out = (as_numbers(part).reshape((lead, -1, step) if are_rows else (lead, -1)) for part in parts)
     memory, steps = _flat(block)
-    loop(low, memory, *steps, high, out, line.size, *extra, largest)
+    slide_rows: Any = loops.slide_rows
+    slide_cells: Any = loops.slide_cells
+    if are_rows and lead < step:  # shares are of cells of every row
+
+        def run(begin: int, end: int) -> None:
+            slide_rows(low, memory, *steps, high, out, begin, end, line.size, largest)
+
+    else:  # of planes, or lines
+
+        def run(begin: int, end: int) -> None:
+            arrays = low[begin:end], memory[begin * steps[0] :], *steps, high[begin:end], out[begin:end]
+            if are_rows:
+                slide_rows(*arrays, 0, step, line.size, largest)
+            else:
+                slide_cells(*arrays, line.size, step, largest)
+
+    share_out(run, step if are_rows and lead < step else lead, out.size)
 
 
 def _flat(block: Array) -> tuple[Array, tuple[int, ...]]:
@@ -168,8 +180,6 @@ def _pass_in_f8(u: Field, line: Line, cval: float, largest: bool) -> Field:
 
 def over_footprint(call: FilterCall, window: Window, modes: tuple[str, ...], cval: float, largest: bool) -> Field:
     """Return the extrema over a window of any shape, with a mode for every grid axis. Collective."""
-    from mpibatch.filters._loops import extrema as loops
-
     u = call.u
     out = begin(call.name, u, call.output)
     operation = f"{call.name} with a footprint of {window.footprint.shape}"
@@ -177,14 +187,19 @@ def over_footprint(call: FilterCall, window: Window, modes: tuple[str, ...], cva
     result = out if out.dtype == u.dtype else u.like(halo=0)
     for rows in rows_of(u, result, window, modes, cast_as_c(cval, u.dtype)):
         with timed("compute"):
-            cells, out_cells = as_numbers(rows.cells), as_numbers(rows.out)
-            loops.fold_offsets(cells, rows.bases, rows.offsets, out_cells, rows.targets, rows.length, largest)
-            rows.store()
+            _fold(rows, largest)
     if result is out:
         exact_in_f8(out)
     else:
         out.owned[...] = as_c(result.owned, out.dtype)
     return out
+
+
+def _fold(rows: WindowRows, largest: bool) -> None:
+    from mpibatch.filters._loops.extrema import fold_offsets
+
+    cells, out = as_numbers(rows.cells), as_numbers(rows.out)
+    rows.run(lambda bases, targets: fold_offsets(cells, bases, rows.offsets, out, targets, rows.length, largest))
 
 
 def as_c(values: Array, dtype: np.dtype[Any]) -> Array:

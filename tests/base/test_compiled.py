@@ -152,7 +152,7 @@ def test_what_only_compiled_loops_call_is_closed_to_python() -> None:
         with pytest.raises(TypeError, match="only compiled functions call it"):
             extrema._combine(cells[0, 0], cells[0, 1], cells[0, 2], True)
         out = np.empty((1, 4, 1), "i4")
-        extrema.slide_rows(cells[:, :1], cells[0, 1:5, 0], 4, 1, cells[:, 5:], out, 3, True)
+        extrema.slide_rows(cells[:, :1], cells[0, 1:5, 0], 4, 1, cells[:, 5:], out, 0, 1, 3, True)
         assert out.ravel().tolist() == [2, 3, 4, 5]
 
 

@@ -43,7 +43,7 @@ def test_sliding_over_rows_and_over_cells_gives_scipys_bits(rows: int, lanes: in
     cuts = min(3, size - 1), rows
     low, block, high = (np.ascontiguousarray(part) for part in np.split(line, np.cumsum(cuts), axis=1))
     found = np.empty_like(expected)
-    extrema.slide_rows(low, block.ravel(), rows * lanes, lanes, high, found, size, largest)
+    extrema.slide_rows(low, block.ravel(), rows * lanes, lanes, high, found, 0, lanes, size, largest)
     assert found.tobytes() == np.ascontiguousarray(expected).tobytes()
     found[...] = 0
     before_block, after_block = low.reshape(2, -1), high.reshape(2, -1)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.casts import as_numbers
+from mpibatch.base.threads import share_out
 from mpibatch.domain import check_mode
 from mpibatch.halo.surroundings import frame_along
 
@@ -102,13 +104,22 @@ def sweep(u: Field, out: Field, step: Pass, cval: float) -> None:
     lo[(*along, slice(0, outside[0]))] = cval
     hi[(*along, slice(high - outside[1], None))] = cval
     views = ((lo, lo), (u.owned, u.padded), (hi, hi), (out.owned, out.padded))
-    for line, strip, outers, lanes in _bundles(views, axis):
-        step.loop(line, strip, outers, lanes, u.box.start[axis])
+    for strips, outers, lanes in _bundles(views, axis):
+        run = partial(_run_share, step.loop, strips, (outers, lanes), u.box.start[axis])
+        share_out(run, max(outers, lanes), outers * lanes * strips[1].rows)
 
 
-def _bundles(
-    views: Sequence[tuple[Array, Array]], axis: int
-) -> Iterator[tuple[tuple[Strip, Strip, Strip], Strip, int, int]]:
+def _run_share(loop: Loop, strips: Sequence[Strip], counts: tuple[int, int], start: int, begin: int, end: int) -> None:
+    """Run a loop over some planes of a bundle, or over some of its lanes if there are more of them. Local."""
+    outers, lanes = counts
+    if outers < lanes and end > begin:
+        part, lanes = [s._replace(start=s.start + begin * s.lane) for s in strips], end - begin
+    else:
+        part, outers = [s._replace(start=s.start + begin * s.outer) for s in strips], end - begin
+    loop((part[0], part[1], part[2]), part[3], outers, lanes, start)
+
+
+def _bundles(views: Sequence[tuple[Array, Array]], axis: int) -> Iterator[tuple[list[Strip], int, int]]:
     """Cut (lo, block, hi, out), views of contiguous arrays, into bundles of lines: planes of side-by-side lanes. Local.
 
     Lanes are the cells after `axis`, as many as lie evenly in memory.
@@ -130,7 +141,7 @@ def _bundles(
             Strip(cells, start + shift[k], outer[k], steps[k][axis], lane[k], arrays[k].shape[axis])
             for k, (cells, start) in enumerate(flat)
         ]
-        yield (strips[0], strips[1], strips[2]), strips[3], outers, lanes
+        yield strips, outers, lanes
 
 
 def _merged(dims: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:

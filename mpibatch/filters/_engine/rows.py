@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.threads import share_out
 from mpibatch.domain.regions import inner_box, outer_slabs
 from mpibatch.halo.checks import halo_of
 from mpibatch.halo.exchanges import kept_exchange
@@ -21,6 +22,8 @@ from mpibatch.halo.stages import Memory
 from mpibatch.halo.surroundings import Frame, frame_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mpibatch.domain import Box
     from mpibatch.fields.field import Field
     from mpibatch.filters._engine.footprints import Window
@@ -52,8 +55,10 @@ class WindowRows:
     shape: tuple[int, ...]
     moves: tuple[Array, Array] | None  # what to copy once the rows are computed: to, from
 
-    def store(self) -> None:
-        """Put computed cells where they belong, if they are not there yet. Local."""
+    def run(self, loop: Callable[[Ints, Ints], None]) -> None:
+        """Run a loop over (bases, targets) of some rows for all of them, and put the cells where they belong. Local."""
+        count = self.bases.size
+        share_out(lambda a, b: loop(self.bases[a:b], self.targets[a:b]), count, count * self.length)
         if self.moves:
             self.moves[0][...] = self.moves[1]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.threads import share_out
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
@@ -60,9 +61,15 @@ def select_rank(u: Field, out: Field, window: Window, rank: int, modes: tuple[st
     padded = padded_copy(u, window.reach, modes, cval)
     if not u.owned.size:
         return
+    (low, high), cells = window.reach[0], u.owned.size
     with timed("compute"):
         for component in np.ndindex(u.components):
-            _by_histogram(padded[..., *component], out.owned[..., *component], window, rank)
+            source, target = padded[..., *component], out.owned[..., *component]
+
+            def run(begin: int, end: int, source: Array = source, target: Array = target) -> None:
+                _by_histogram(source[begin : end + low + high], target[begin:end], window, rank)
+
+            share_out(run, len(target), cells, warmup=1)
 
 
 def _by_network(dtype: np.dtype[Any], window: Window, rank: int) -> bool:
@@ -85,12 +92,19 @@ def _run_network(rows: WindowRows, window: Window, step: int, rank: int) -> None
     square = window.full and window.count == width * width and max(rows.shape) == width
     if square and width in (3, 5) and rank == window.count // 2 and rows.length >= SHORTEST_ROW:
         loop = loops.median_of_nine if width == 3 else loops.median_of_twenty_five
-        lines, scratch = np.sort(rows.offsets)[::width], _scratch(cells.dtype, step, width)
-        loop(cells, rows.bases, lines, step, sign, rest, scratch, out, rows.targets, rows.length)
+        lines = np.sort(rows.offsets)[::width]
+
+        def run(bases: Array, targets: Array) -> None:
+            scratch = _scratch(cells.dtype, step, width)
+            loop(cells, bases, lines, step, sign, rest, scratch, out, targets, rows.length)
+
     else:
         network = selection_network(window.count, rank)
-        loops.select(cells, rows.bases, rows.offsets, network, rank, sign, rest, out, rows.targets, rows.length)
-    rows.store()
+
+        def run(bases: Array, targets: Array) -> None:
+            loops.select(cells, bases, rows.offsets, network, rank, sign, rest, out, targets, rows.length)
+
+    rows.run(run)
 
 
 def _scratch(dtype: np.dtype[Any], step: int, width: int) -> tuple[Array, Array, Array]:

@@ -11,7 +11,7 @@ from mpibatch.base.casts import as_numbers
 from mpibatch.domain import check_mode
 from mpibatch.filters._engine.footprints import window_from
 from mpibatch.filters._engine.lines import EPSILON
-from mpibatch.filters._engine.rows import rows_of
+from mpibatch.filters._engine.rows import WindowRows, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["correlate_magnitude", "correlate_window", "holds"]
 
 Weights = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 def holds(dtype: np.dtype[Any], value: float) -> bool:
@@ -34,14 +35,16 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
 
 def correlate_window(u: Field, out: Field, weights: Weights, origins: Sequence[int], mode: str, cval: float) -> None:
     """Correlate `u` with `weights` (one axis per grid axis) into `out`, which has no halo. Collective."""
-    from mpibatch.filters._loops.correlate import correlate_rows
-
     window = window_from(_counting(weights), origins)
     for rows in rows_of(*_walled(u, mode, cval, out, window)):
-        taps = np.ascontiguousarray(weights[window.footprint])
-        cells, result = as_numbers(rows.cells), as_numbers(rows.out)
-        correlate_rows(cells, rows.bases, rows.offsets, taps, result, rows.targets, rows.length)
-        rows.store()
+        _correlate(rows, np.ascontiguousarray(weights[window.footprint]))
+
+
+def _correlate(rows: WindowRows, taps: Weights) -> None:
+    from mpibatch.filters._loops.correlate import correlate_rows
+
+    cells, out = as_numbers(rows.cells), as_numbers(rows.out)
+    rows.run(lambda bases, targets: correlate_rows(cells, bases, rows.offsets, taps, out, targets, rows.length))
 
 
 def correlate_magnitude(
@@ -52,17 +55,22 @@ def correlate_magnitude(
     weights : of the same odd shape, with one axis per grid axis. Sums, root and quotient are taken in the dtype of
     `out`, which is floating and has no halo.
     """
-    from mpibatch.filters._loops.correlate import magnitude_rows
-
     kept = [_counting(array) for array in weights]
     window = window_from(np.logical_or.reduce(kept), (0,) * u.grid.ndim)
     quotient = np.asarray(divisor, out.dtype)[()]
     for rows in rows_of(*_walled(u, mode, cval, out, window)):
         taps = np.concatenate([array[some] for array, some in zip(weights, kept, strict=True)])
-        offsets = np.concatenate([rows.offsets[some[window.footprint]] for some in kept])
-        ends = np.cumsum([np.count_nonzero(some) for some in kept])
-        magnitude_rows(rows.cells, rows.bases, offsets, taps, ends, quotient, rows.out, rows.targets, rows.length)
-        rows.store()
+        offsets = [rows.offsets[some[window.footprint]] for some in kept]
+        _take_magnitude(rows, offsets, taps, quotient)
+
+
+def _take_magnitude(rows: WindowRows, kept: Sequence[Ints], taps: Weights, quotient: Any) -> None:
+    from mpibatch.filters._loops.correlate import magnitude_rows
+
+    cells, out, offsets, ends = rows.cells, rows.out, np.concatenate(kept), np.cumsum([part.size for part in kept])
+    rows.run(
+        lambda bases, targets: magnitude_rows(cells, bases, offsets, taps, ends, quotient, out, targets, rows.length)
+    )
 
 
 def _counting(weights: Weights) -> npt.NDArray[np.bool_]:

@@ -89,21 +89,30 @@ def _row(
 
 @compiled
 def slide_rows(
-    low: Array, block: Array, outer: int, inner: int, high: Array, out: Array, size: int, largest: bool
+    low: Array,
+    block: Array,
+    outer: int,
+    inner: int,
+    high: Array,
+    out: Array,
+    start: int,
+    stop: int,
+    size: int,
+    largest: bool,
 ) -> None:
-    """Write the extrema of windows of `size` rows; arrays are (planes, rows, cells). Local.
+    """Write the extrema of windows of `size` rows; arrays are (planes, rows, cells), of which it takes some. Local.
 
     Row r of `out` is the window of rows r … r + size - 1 of low + block + high. Of `block`, which may lie amid a halo,
     it is given the memory, as one line, in which planes are `outer` cells apart, and rows `inner`.
     """
-    planes, rows, cells = out.shape
+    planes, rows, _ = out.shape
     item = out.itemsize
     width = max(64, min(LANE_BYTES // item, SEGMENT_BYTES // (size * item)))
-    suffix = np.empty((size, min(width, cells)), out.dtype)
-    prefix = np.empty(min(width, cells), out.dtype)
+    suffix = np.empty((size, min(width, stop - start)), out.dtype)
+    prefix = np.empty(min(width, stop - start), out.dtype)
     for plane in range(planes):
-        for begin in range(0, cells, width):
-            end = min(cells, begin + width)
+        for begin in range(start, stop, width):
+            end = min(stop, begin + width)
             count = end - begin
             for first in range(0, rows, size):
                 last = first + size - 1

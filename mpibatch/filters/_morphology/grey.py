@@ -23,7 +23,7 @@ from mpibatch.filters._engine.footprints import (
     window_from,
 )
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
-from mpibatch.filters._engine.rows import rows_of
+from mpibatch.filters._engine.rows import WindowRows, rows_of
 from mpibatch.filters.extrema import along_box, as_c, extremum, over_footprint
 from mpibatch.filters.linear import begin, result_dtype
 
@@ -131,8 +131,6 @@ def _raised(
     largest: bool,
 ) -> Field:
     """Return the extrema over a window with heights. Collective."""
-    from mpibatch.filters._loops import extrema as loops
-
     u = call.u
     out = begin(call.name, u, call.output)
     operation = f"{call.name} with a structure of {window.footprint.shape}"
@@ -142,17 +140,17 @@ def _raised(
     steps = np.array([cast_as_c(height, kind) for height in heights], kind)
     for rows in rows_of(u, result, window, modes, cast_as_c(cval, u.dtype)):
         with timed("compute"):
-            loops.fold_heights(
-                as_numbers(rows.cells),
-                rows.bases,
-                rows.offsets,
-                float(heights[0]),
-                steps,
-                rows.out,
-                rows.targets,
-                rows.length,
-                largest,
-            )
-            rows.store()
+            _fold(rows, float(heights[0]), steps, largest)
     out.owned[...] = as_c(result.owned, out.dtype)
     return out
+
+
+def _fold(rows: WindowRows, first: float, heights: npt.NDArray[Any], largest: bool) -> None:
+    from mpibatch.filters._loops.extrema import fold_heights
+
+    cells, out = as_numbers(rows.cells), rows.out
+    rows.run(
+        lambda bases, targets: fold_heights(
+            cells, bases, rows.offsets, first, heights, out, targets, rows.length, largest
+        )
+    )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.libraries import scipy_module
+from mpibatch.base.lazy import scipy_module
 
 __all__ = ["scaled_waves"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpibatch.base.threads import pool
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_source import Signature, kernel_text, signature_of
 from mpibatch.stencil.compiled.strips import Strips, strips_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mpibatch.stencil.compiled.edges import Edges
     from mpibatch.stencil.compiled.types import Stored, Sweep, Typed
 
-__all__ = ["flat_arguments", "loop_ranges", "looped", "pool"]
+__all__ = ["flat_arguments", "loop_ranges", "looped"]
 
 
 def looped(
@@ -143,9 +143,3 @@ def _shared_out(ranges: tuple[int, ...], threads: int, ndim: int) -> list[tuple[
     number = max(1, min(threads, end - begin))
     cuts = [begin + (end - begin) * t // number for t in range(number + 1)]
     return [(*ranges[:at], a, b, *ranges[at + 2 :]) for a, b in itertools.pairwise(cuts)]
-
-
-@functools.cache
-def pool(threads: int) -> ThreadPoolExecutor:
-    """Return the threads that sweeps share. Local."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="mpibatch-stencil")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.threads import pool
 from mpibatch.domain import Box
 from mpibatch.fields.memory import staggered
 from mpibatch.stencil.compiled.fills import AXES, FAR, Span, Surroundings, levels_of
 from mpibatch.stencil.compiled.modules import load
-from mpibatch.stencil.compiled.numba_run import flat_arguments, pool
+from mpibatch.stencil.compiled.numba_run import flat_arguments
 from mpibatch.stencil.compiled.numba_source import signature_of
 from mpibatch.stencil.compiled.tables import FusedLevel, table_of
 from mpibatch.stencil.compiled.types import Stored, Typed

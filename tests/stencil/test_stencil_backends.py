@@ -18,7 +18,7 @@ from mpibatch.base.compiled import cache_folder
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil import Kernel, cells, coordinate, index, spacing, stencil
 from mpibatch.stencil.compiled.modules import DATED, load
-from mpibatch.stencil.compiled.numba_run import looped
+from mpibatch.stencil.compiled.numba_run import LoopedKernel
 from mpibatch.stencil.compiled.numba_source import signature_of
 from mpibatch.stencil.compiled.numpy_run import shifted
 from mpibatch.stencil.compiled.types import Array, Stored, Typed
@@ -70,7 +70,7 @@ def both(
     found, expected = ([memory(cells, array, 99) for array in typed.outputs] for _ in range(2))
     known = geometry(len(cells))
     shifted(typed, expected, read, scalars, known)((0,) * len(cells), cells)
-    sweep = looped(typed, found, read, scalars, known, threads)
+    sweep = LoopedKernel(typed, found, read, known, threads).sweep(scalars)
     cuts = [sorted({0, n, n // 3, n - 1}) for n in cells]
     for block in itertools.product(*(itertools.pairwise(c) for c in cuts)):
         sweep([a for a, _ in block], [b for _, b in block])

@@ -17,7 +17,7 @@ from mpibatch.stencil.call.overlap import AUTO, Trials
 from mpibatch.stencil.call.plan import Plan, planned
 from mpibatch.stencil.call.state import state_of
 from mpibatch.stencil.choices import Topic
-from mpibatch.stencil.compiled.numba_run import looped
+from mpibatch.stencil.compiled.numba_run import LoopedKernel
 from mpibatch.stencil.compiled.numpy_run import shifted
 from mpibatch.stencil.compiled.types import Array, Stored, Sweep, Typed
 from mpibatch.stencil.language.captures import check_captured
@@ -101,10 +101,16 @@ def _turn(kernel: Kernel, plan: Plan, grid: Grid) -> AbstractContextManager[bool
 
 def sweep_of(kernel: Kernel, typed: Typed, plan: Plan, outputs: Sequence[Field], scalars: Mapping[str, Any]) -> Sweep:
     """Return what computes the outputs' owned cells in a local range. Local."""
-    written = [Stored(f.padded, tuple(low for low, _ in f.halo)) for f in outputs]
+    memories = [f.memory for f in outputs]
+    key = (typed, tuple(map(id, memories)))
+    if key in plan.loops:
+        return plan.loops[key][0].sweep(scalars)
+    written = [Stored(f.memory.cells, tuple(low for low, _ in f.halo)) for f in outputs]
     if kernel.backend == "numpy":
         return shifted(typed, written, plan.inputs, scalars, plan.geometry)
-    return looped(typed, written, plan.inputs, scalars, plan.geometry, kernel.threads, plan.edges)
+    looped = LoopedKernel(typed, written, plan.inputs, plan.geometry, kernel.threads, plan.edges)
+    plan.keep(key, looped, memories)
+    return looped.sweep(scalars)
 
 
 def work_of(kernel: Kernel, typed: Typed) -> KernelWork:

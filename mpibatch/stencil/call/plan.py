@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
+    from mpibatch.fields.memory import FieldMemory
     from mpibatch.stencil.compiled.edges import Edges
+    from mpibatch.stencil.compiled.numba_run import LoopedKernel
     from mpibatch.stencil.kernel import Kernel
     from mpibatch.stencil.language.footprint import Footprint, Reach
 
@@ -35,6 +37,7 @@ __all__ = ["FrozenHalo", "Plan", "planned", "walls_key"]
 
 # Plans kept per kernel: those of fields that take turns, not one for each of a thousand lambdas as walls.
 MOST_PLANS = 16
+MOST_LOOPS = 8  # of a plan: outputs that take turns
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,7 @@ class Plan:
     star: bool
     is_free: bool = False
     finalizers: list[Any] = field(default_factory=list)
+    loops: dict[Any, tuple[LoopedKernel, list[Any]]] = field(default_factory=dict)  # by types and memory of outputs
 
     # Asked for in every call, and so known.
     cells: int = field(init=False)
@@ -104,6 +108,14 @@ class Plan:
         # With corners, most messages wait for those of an axis before: nothing to hide behind.
         self.may_overlap = bool(self.distant and self.star)
         self.can_overlap = self.may_overlap and self.inner.size > 0
+
+    def keep(self, key: Any, looped: LoopedKernel, outputs: Sequence[FieldMemory]) -> None:
+        """Keep what sweeps into certain memory as long as that is there, or until there is too much of it. Local."""
+        loops = self.loops
+        while len(loops) >= MOST_LOOPS:
+            del loops[next(iter(loops))]
+        # References that go with the entry: memory that is swept into again and again gathers none.
+        loops[key] = looped, [weakref.ref(memory, lambda _: loops.pop(key, None)) for memory in outputs]
 
     def fill(self, time: float) -> None:
         """Fill what the kernel reads around the owned cells, but for what the sweep fills itself. Collective."""
@@ -145,6 +157,7 @@ class Plan:
     def free(self) -> None:
         """Release the exchanges. Local."""
         self.is_free = True
+        self.loops.clear()
         for exchange in self.exchanges:
             exchange.free()
         for standing in self.standing:

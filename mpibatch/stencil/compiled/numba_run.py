@@ -21,75 +21,78 @@ if TYPE_CHECKING:
     from mpibatch.stencil.compiled.edges import Edges
     from mpibatch.stencil.compiled.types import Stored, Sweep, Typed
 
-__all__ = ["flat_arguments", "loop_ranges", "looped"]
+__all__ = ["LoopedKernel", "flat_arguments", "loop_ranges"]
 
 
-def looped(
-    typed: Typed,
-    outputs: Sequence[Stored],
-    inputs: Sequence[Stored],
-    scalars: Mapping[str, Any],
-    geometry: Mapping[tuple[str, int], Any],
-    threads: int = 1,
-    edges: Sequence[Edges | None] = (),
-) -> Sweep:
-    """Return a function that computes the owned cells [start, stop) of the outputs; as `shifted.shifted`. Local.
+class LoopedKernel:
+    """A typed kernel on certain memory, with all of a sweep that can be known without the call's numbers.
 
-    `edges` are, by input, what it fills outside the domain on its way; None where that is done already.
+    Parameters
+    ----------
+    edges : by input, what a sweep fills outside the domain on its way; None where that is done already.
     """
-    others = [stored.array for n, stored in enumerate(inputs) if n not in typed.in_place]
-    loop, signature = _compiled(typed, not any(out.array is array for out in outputs for array in others))
-    memory: list[Any] = []
-    for stored in (*outputs, *inputs):
-        memory += flat_arguments(stored, typed.ndim)
-    numbers = [float(scalars[name]) if kind == "float" else scalars[name] for name, kind in typed.scalars]
-    numbers += [geometry[key] for key in signature.geometry]
-    # Inputs may share memory, whose edges are filled once.
-    filled = {id(e): n for n, e in reversed(list(enumerate(edges))) if e and n in signature.read_off}
-    strips = _strips_of(typed, outputs, inputs, threads)
-    nothing = table_of([], EdgeJob)
 
-    def arguments(ranges: tuple[int, ...]) -> list[Any]:
-        tables: list[Any] = []
-        for n in signature.read_off:
-            own = edges[n] if n in filled.values() else None
-            tables += own.tables(ranges) if own else (nothing, np.zeros(0, typed.inputs[n].dtype))
-        return [*memory, *tables, *numbers, *ranges]
+    def __init__(
+        self,
+        typed: Typed,
+        outputs: Sequence[Stored],
+        inputs: Sequence[Stored],
+        geometry: Mapping[tuple[str, int], Any],
+        threads: int = 1,
+        edges: Sequence[Edges | None] = (),
+    ) -> None:
+        others = [stored.array for n, stored in enumerate(inputs) if n not in typed.in_place]
+        are_apart = not any(out.array is array for out in outputs for array in others)
+        self._loop, signature = _compiled(typed, are_apart)
+        self._typed, self._threads = typed, threads
+        self._memory = [x for stored in (*outputs, *inputs) for x in flat_arguments(stored, typed.ndim)]
+        self._places = [geometry[key] for key in signature.geometry]
+        # Inputs may share memory, whose edges are filled once.
+        filled = {id(e): n for n, e in reversed(list(enumerate(edges))) if e and n in signature.read_off}
+        self._edges = [edges[n] if n in filled.values() else None for n in signature.read_off]
+        nothing = table_of([], EdgeJob)
+        self._nowhere = [(nothing, np.zeros(0, typed.inputs[n].dtype)) for n in signature.read_off]
+        self._strips = _strips_of(typed, signature, outputs, inputs, threads)
+        lengths = zip(outputs[0].array.shape, outputs[0].first, strict=False)
+        self._cells = math.prod(n - 2 * low for n, low in lengths)
 
-    def run(part: tuple[int, ...], rows: int) -> None:
-        for ranges in _strips(part, rows):
-            loop(*arguments(ranges))
+    def sweep(self, scalars: Mapping[str, Any]) -> Sweep:
+        """Return what computes the owned cells [start, stop) of the outputs, as `numpy_run.shifted` does. Local."""
+        numbers = [float(scalars[name]) if kind == "float" else scalars[name] for name, kind in self._typed.scalars]
+        return functools.partial(self._sweep, numbers + self._places)
 
-    def sweep(start: Sequence[int], stop: Sequence[int]) -> None:
-        if any(b <= a for a, b in zip(start, stop, strict=True)):
-            return
+    def _sweep(self, numbers: Sequence[Any], start: Sequence[int], stop: Sequence[int]) -> None:
+        strips, cells = self._strips, 1
+        for begin, end in zip(start, stop, strict=True):
+            if end <= begin:
+                return
+            cells *= end - begin
+        # Ranges that are not nearly the whole block are over too soon to be timed against it.
         if strips is None:
-            sweep_rows(start, stop, 1)
-        elif strips.is_settled or not is_most(start, stop):
-            sweep_rows(start, stop, strips.rows())
+            self._sweep_rows(numbers, start, stop, 1)
+        elif strips.is_settled or 2 * cells <= self._cells:
+            self._sweep_rows(numbers, start, stop, strips.rows())
         else:
             with strips.turn() as rows:
-                sweep_rows(start, stop, rows)
+                self._sweep_rows(numbers, start, stop, rows)
 
-    def is_most(start: Sequence[int], stop: Sequence[int]) -> bool:
-        """Whether a range is nearly the whole block: others are over too soon to be timed against it."""
-        cells = [b - a for a, b in zip(start, stop, strict=True)]
-        block = [n - 2 * low for n, low in zip(outputs[0].array.shape, outputs[0].first, strict=False)]
-        return bool(2 * math.prod(cells) > math.prod(block))
-
-    def sweep_rows(start: Sequence[int], stop: Sequence[int], rows: int) -> None:
-        parts = _shared_out(loop_ranges(start, stop), threads, typed.ndim)
+    def _sweep_rows(self, numbers: Sequence[Any], start: Sequence[int], stop: Sequence[int], rows: int) -> None:
+        parts = _shared_out(loop_ranges(start, stop), self._threads, self._typed.ndim)
         if len(parts) == 1:
-            run(parts[0], rows)
+            self._run(numbers, rows, parts[0])
             return
-        if not getattr(loop, "signatures", True):
+        if not getattr(self._loop, "signatures", True):
             # Over no cells, since compiling in the threads would be counted as computing.
-            nowhere = [table for n in signature.read_off for table in (nothing, np.zeros(0, typed.inputs[n].dtype))]
-            loop(*memory, *nowhere, *numbers, 0, 0, 0, 0, 0, 0)
-        for job in [pool(threads).submit(run, part, rows) for part in parts]:
+            self._loop(*self._memory, *itertools.chain(*self._nowhere), *numbers, 0, 0, 0, 0, 0, 0)
+        for job in [pool(self._threads).submit(self._run, numbers, rows, part) for part in parts]:
             job.result()
 
-    return sweep
+    def _run(self, numbers: Sequence[Any], rows: int, part: tuple[int, ...]) -> None:
+        for ranges in _strips(part, rows):
+            tables: list[Any] = []
+            for own, nowhere in zip(self._edges, self._nowhere, strict=True):
+                tables += own.tables(ranges) if own else nowhere
+            self._loop(*self._memory, *tables, *numbers, *ranges)
 
 
 @functools.lru_cache(maxsize=256)
@@ -119,13 +122,15 @@ def loop_ranges(start: Sequence[int], stop: Sequence[int]) -> tuple[int, ...]:
     return (*k, *j, *i)
 
 
-def _strips_of(typed: Typed, outputs: Sequence[Stored], inputs: Sequence[Stored], threads: int) -> Strips | None:
+def _strips_of(
+    typed: Typed, signature: Signature, outputs: Sequence[Stored], inputs: Sequence[Stored], threads: int
+) -> Strips | None:
     """Return how rows of each plane are swept together; None on grids without planes."""
     if typed.ndim < 3:
         return None
     row: int = sum(
         len(planes) * array.dtype.itemsize * array.words * stored.array.shape[2]
-        for planes, array, stored in zip(signature_of(typed).planes, typed.inputs, inputs, strict=True)
+        for planes, array, stored in zip(signature.planes, typed.inputs, inputs, strict=True)
     )
     return strips_of(typed, row, outputs[0].array.shape[:3], threads)
 

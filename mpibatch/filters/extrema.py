@@ -20,7 +20,6 @@ import numpy.typing as npt
 from mpibatch.base.casts import as_numbers, cast
 from mpibatch.base.errors import UsageError
 from mpibatch.base.threads import share_out
-from mpibatch.base.timing import phase as timed
 from mpibatch.domain import check_mode
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall, Line
@@ -36,6 +35,7 @@ from mpibatch.filters._engine.footprints import (
 )
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.rows import WindowRows, rows_of
+from mpibatch.filters._engine.work import counted
 from mpibatch.filters.linear import begin, copied, result_dtype
 from mpibatch.halo.surroundings import frame_along
 
@@ -120,9 +120,10 @@ def _pass(u: Field, line: Line, cval: float, largest: bool, spare: Field | None)
     frame.fetch(u, cast_as_c(cval, u.dtype) if walled else 0)
     low, high = frame.shells[line.axis]
     out = spare if spare is not None else u.like(halo=0)
+    work = counted(u, out, 3)  # van Herk's, whatever the window
     if not u.owned.size:
         return out
-    with timed("compute"):
+    with work:
         _slide((low.array, u.owned, high.array, out.padded), line, u.grid.ndim, largest)
         exact_in_f8(out)
     return out
@@ -185,8 +186,9 @@ def over_footprint(call: FilterCall, window: Window, modes: tuple[str, ...], cva
     operation = f"{call.name} with a footprint of {window.footprint.shape}"
     check_memory(u.grid, operation, padded_bytes(u, window.reach, u.dtype.itemsize))
     result = out if out.dtype == u.dtype else u.like(halo=0)
-    for rows in rows_of(u, result, window, modes, cast_as_c(cval, u.dtype)):
-        with timed("compute"):
+    parts = rows_of(u, result, window, modes, cast_as_c(cval, u.dtype))
+    with counted(u, result, window.count - 1):
+        for rows in parts:
             _fold(rows, largest)
     if result is out:
         exact_in_f8(out)

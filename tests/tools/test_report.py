@@ -470,7 +470,7 @@ def test_a_study_of_filters_says_that_it_has_no_roofline(tmp_path):
     study = build(tmp_path / "s", law=lambda p: 8 / p**1.2, change=in_run(kind="pipeline", kernels=[]))
     finding = finding_of(study, "no-roofline")
     assert finding.level == "note"
-    assert "Filters count no flops and bytes" in finding.words
+    assert "No step of the job counts flops and bytes" in finding.words
     assert "Part by part" in finding.advice
     assert "Part by part" in {table.title for table in tables.tables(measure(study))}
     # Nor does other advice send readers to one.

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mpibatch.base.casts import as_numbers
 from mpibatch.base.threads import share_out
 from mpibatch.domain import check_mode
+from mpibatch.filters._engine.work import counted
 from mpibatch.halo.surroundings import frame_along
 
 if TYPE_CHECKING:
@@ -57,12 +58,16 @@ def beyond_walls(u: Field, axis: int, reach: tuple[int, int], mode: str) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A pass along one axis: how far it reads, what lies beyond the walls, and the compiled loop over lines."""
+    """A pass along one axis: how far it reads, what lies beyond the walls, the compiled loop over lines, and its costs.
+
+    `operations` on numbers are those of each cell.
+    """
 
     axis: int
     reach: tuple[int, int]
     mode: str
     loop: Loop
+    operations: int
 
 
 def correlation(axis: int, weights: npt.NDArray[np.float64], mode: str, origin: int = 0) -> Pass:
@@ -75,7 +80,9 @@ def correlation(axis: int, weights: npt.NDArray[np.float64], mode: str, origin: 
     def loop(line: Any, strip: Any, outers: int, lanes: int, _first: int) -> None:
         correlate_lines(line, strip, outers, lanes, taps, kind)
 
-    return Pass(axis, (half + origin, weights.size - 1 - half - origin), mode, loop)
+    # Cells that share a weight are added first, or taken from one another.
+    operations = 3 * half + 1 if kind else 2 * weights.size - 1
+    return Pass(axis, (half + origin, weights.size - 1 - half - origin), mode, loop, operations)
 
 
 def mean(axis: int, size: int, mode: str, origin: int = 0) -> Pass:
@@ -87,7 +94,7 @@ def mean(axis: int, size: int, mode: str, origin: int = 0) -> Pass:
     def loop(line: Any, strip: Any, outers: int, lanes: int, first: int) -> None:
         uniform_lines(line, strip, outers, lanes, size, (first - low) % size)
 
-    return Pass(axis, (low, size - 1 - low), mode, loop)
+    return Pass(axis, (low, size - 1 - low), mode, loop, operations=4)  # two sums on the way, theirs, and a quotient
 
 
 def sweep(u: Field, out: Field, step: Pass, cval: float) -> None:
@@ -96,6 +103,7 @@ def sweep(u: Field, out: Field, step: Pass, cval: float) -> None:
     frame = frame_along(u, axis, step.reach, mode)
     # The wall's value is written below, as f64: scipy does not round it to the field's dtype.
     frame.fetch(u)
+    work = counted(u, out, step.operations)
     if not u.owned.size:
         return
     lo, hi = (as_numbers(shell.array).astype(np.float64, copy=False) for shell in frame.shells[axis])
@@ -106,7 +114,8 @@ def sweep(u: Field, out: Field, step: Pass, cval: float) -> None:
     views = ((lo, lo), (u.owned, u.padded), (hi, hi), (out.owned, out.padded))
     for strips, outers, lanes in _bundles(views, axis):
         run = partial(_run_share, step.loop, strips, (outers, lanes), u.box.start[axis])
-        share_out(run, max(outers, lanes), outers * lanes * strips[1].rows)
+        with work:
+            share_out(run, max(outers, lanes), outers * lanes * strips[1].rows)
 
 
 def _run_share(loop: Loop, strips: Sequence[Strip], counts: tuple[int, int], start: int, begin: int, end: int) -> None:

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.threads import share_out
-from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import WindowRows, rows_of
+from mpibatch.filters._engine.work import counted
 from mpibatch.filters._loops.networks import selection_network
 from mpibatch.halo import padded_copy
 
@@ -54,15 +54,17 @@ def check_room(name: str, u: Field, window: Window, rank: int) -> None:
 def select_rank(u: Field, out: Field, window: Window, rank: int, modes: tuple[str, ...], cval: Any) -> None:
     """Write the cell of `rank` in each window of `u` to `out`, which has its dtype and no halo. Collective."""
     if _by_network(u.dtype, window, rank):
-        for rows in rows_of(u, out, window, modes, cval):
-            with timed("compute"):
+        parts = rows_of(u, out, window, modes, cval)
+        with counted(u, out, 2 * len(selection_network(window.count, rank))):
+            for rows in parts:
                 _run_network(rows, window, math.prod(u.components), rank)
         return
     padded = padded_copy(u, window.reach, modes, cval)
+    work = counted(u, out, 0)  # a histogram moves whole numbers, as many as the cells make it
     if not u.owned.size:
         return
     (low, high), cells = window.reach[0], u.owned.size
-    with timed("compute"):
+    with work:
         for component in np.ndindex(u.components):
             source, target = padded[..., *component], out.owned[..., *component]
 

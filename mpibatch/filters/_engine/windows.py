@@ -12,6 +12,7 @@ from mpibatch.domain import check_mode
 from mpibatch.filters._engine.footprints import window_from
 from mpibatch.filters._engine.lines import EPSILON
 from mpibatch.filters._engine.rows import WindowRows, rows_of
+from mpibatch.filters._engine.work import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +37,10 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
 def correlate_window(u: Field, out: Field, weights: Weights, origins: Sequence[int], mode: str, cval: float) -> None:
     """Correlate `u` with `weights` (one axis per grid axis) into `out`, which has no halo. Collective."""
     window = window_from(_counting(weights), origins)
-    for rows in rows_of(*_walled(u, mode, cval, out, window)):
-        _correlate(rows, np.ascontiguousarray(weights[window.footprint]))
+    parts = rows_of(*_walled(u, mode, cval, out, window))
+    with counted(u, out, 2 * window.count - 1):
+        for rows in parts:
+            _correlate(rows, np.ascontiguousarray(weights[window.footprint]))
 
 
 def _correlate(rows: WindowRows, taps: Weights) -> None:
@@ -58,10 +61,11 @@ def correlate_magnitude(
     kept = [_counting(array) for array in weights]
     window = window_from(np.logical_or.reduce(kept), (0,) * u.grid.ndim)
     quotient = np.asarray(divisor, out.dtype)[()]
-    for rows in rows_of(*_walled(u, mode, cval, out, window)):
-        taps = np.concatenate([array[some] for array, some in zip(weights, kept, strict=True)])
-        offsets = [rows.offsets[some[window.footprint]] for some in kept]
-        _take_magnitude(rows, offsets, taps, quotient)
+    taps = np.concatenate([array[some] for array, some in zip(weights, kept, strict=True)])
+    parts = rows_of(*_walled(u, mode, cval, out, window))
+    with counted(u, out, 2 * taps.size + 2):
+        for rows in parts:
+            _take_magnitude(rows, [rows.offsets[some[window.footprint]] for some in kept], taps, quotient)
 
 
 def _take_magnitude(rows: WindowRows, kept: Sequence[Ints], taps: Weights, quotient: Any) -> None:

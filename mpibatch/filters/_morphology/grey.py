@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError
-from mpibatch.base.timing import phase as timed
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.footprints import (
     Window,
@@ -24,6 +23,7 @@ from mpibatch.filters._engine.footprints import (
 )
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import WindowRows, rows_of
+from mpibatch.filters._engine.work import counted
 from mpibatch.filters.extrema import along_box, as_c, extremum, over_footprint
 from mpibatch.filters.linear import begin, result_dtype
 
@@ -138,8 +138,9 @@ def _raised(
     result = u.like(dtype="f8", halo=0)
     kind = np.dtype(np.uint8) if u.dtype.kind == "b" else u.dtype
     steps = np.array([cast_as_c(height, kind) for height in heights], kind)
-    for rows in rows_of(u, result, window, modes, cast_as_c(cval, u.dtype)):
-        with timed("compute"):
+    parts = rows_of(u, result, window, modes, cast_as_c(cval, u.dtype))
+    with counted(u, result, 2 * window.count - 1):
+        for rows in parts:
             _fold(rows, float(heights[0]), steps, largest)
     out.owned[...] = as_c(result.owned, out.dtype)
     return out

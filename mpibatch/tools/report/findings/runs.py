@@ -201,12 +201,13 @@ def _memory_bound(m: Measures) -> Iterator[Remark]:
 
 
 def _filters(m: Measures) -> Iterator[Remark]:
-    """Kernels of stencils alone count what they compute."""
+    """Kernels, and filters along axes, over windows and of ranks by networks, count what they compute."""
     if any(run.kind == "pipeline" for run in m.runs) and not any(run.kernels for run in m.runs):
         yield Remark(
             "note",
             "no-roofline",
-            "Filters count no flops and bytes: there is no roofline, and whether memory sets their limit is not told.",
+            "No step of the job counts flops and bytes, as most filters do: there is no roofline, and whether memory "
+            "sets the limit is not told.",
             "Look in “Part by part” for the filter that gains least from more ranks; where that is no more than the "
             "triad gains, which mpibatch probe shows by ranks, memory is the likely limit.",
         )

@@ -71,11 +71,11 @@ def test_frames_hold_no_field_and_go_with_their_grid() -> None:
     gc.collect()
     assert memory() is None
     stages, watched = [frame._stage for frame in kept], weakref.ref(kept[0])
-    assert any(stage._requests for stage in stages) == (RANKS > 1)
+    assert any(stage.requests for stage in stages) == (RANKS > 1)
     del kept, grid
     gc.collect()
     assert watched() is None
-    assert not any(stage._requests or stage._types for stage in stages)
+    assert not any(stage.requests or stage._types for stage in stages)
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))

@@ -260,7 +260,9 @@ def test_the_account_of_a_pipeline(shared_tmp: Path, monkeypatch: pytest.MonkeyP
     assert [*run["laps"]] == ["reading", "gaussian_filter", "mask", "writing"]
     assert sum(run["laps"].values()) <= run["seconds"]["total"]["slowest"] * len(run["laps"])
     assert {need["lap"] for need in run["exchanges"]} == {"gaussian_filter"}
-    assert run["kernels"] == []
+    (smoothing,) = run["kernels"]
+    assert (smoothing["name"], smoothing["bytes"], smoothing["cells"]) == ("gaussian_filter", 8, 2 * 780)
+    assert 0 < smoothing["seconds"] <= run["seconds"]["compute"]["slowest"]
 
 
 def test_the_account_of_a_simulation(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,8 @@ def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, nam
     for ranks in (1, 2):
         record = measured(launch, folder, name, ranks)
         prediction = record["predicted"]
-        assert 1 <= prediction["memory"] / record["memory"]["most"] <= 1 / 0.7
+        # What is predicted has the memory of trials, which a run that knows the fastest way is spared.
+        assert 1 <= prediction["memory"] / record["memory"]["most"] <= 1 / 0.6
         assert 1 / WITHIN < prediction["seconds_per_step"] / seconds_of(record) < WITHIN
 
 

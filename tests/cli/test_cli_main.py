@@ -1,7 +1,6 @@
 """The command line before any command runs: help, version, usage errors; and how errors end a command."""
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from mpibatch.cli._exit import guarded
 
 HEAVY = {"mpi4py", "numba", "h5py", "numpy", "scipy", "rich", "PIL"}
 COMMANDS = ("run", "filter", "info", "view")
+MOST_MODULES = 320  # of which Python and argparse are most; what these take to load, scripts/bench_start.py measures
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +32,8 @@ def _alone(monkeypatch):
     logger().propagate = True
 
 
-def children_seconds() -> float:
-    """Processor seconds of the processes that have ended, which other processes' work does not change."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)])
-def test_help_is_quick_and_loads_nothing_heavy(arguments):
+def test_help_loads_little_and_nothing_heavy(arguments):
     code = f"""
 import sys
 from mpibatch.cli import main
@@ -47,13 +41,12 @@ code = main({arguments!r})
 sys.stderr.write(" ".join(sorted(sys.modules)))
 sys.exit(code)
 """
-    begin = children_seconds()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    seconds = children_seconds() - begin
     assert done.returncode == 0, done.stderr
     assert done.stdout
-    assert HEAVY.isdisjoint(done.stderr.split())
-    assert seconds < 0.3
+    modules = done.stderr.split()
+    assert HEAVY.isdisjoint(modules)
+    assert len(modules) < MOST_MODULES
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -263,7 +263,7 @@ def test_a_pipeline(launch: Launch, disk: Mount, tmp_path: Path, more: str, opti
     small = disk(options=options)
     np.save(tmp_path / "in.npy", np.ones((100, 250)))
     (tmp_path / "job.toml").write_text(PIPELINE.format(more=more))
-    done = launch(RANKS, "-m", "mpibatch", "run", "job.toml", "--quiet", cwd=tmp_path, timeout=60.0)
+    done = launch(RANKS, "-m", "mpibatch", "run", "job.toml", "--quiet", cwd=tmp_path, timeout=SOON)
     told(done, file, "not writable" if options == "ro" else NUMBERS)
     assert [path for path in small.rglob("*") if path.is_file()] == []
 

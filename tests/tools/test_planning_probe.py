@@ -61,7 +61,8 @@ def run(p, simulation):
     {}
 """
 JOBS = {"heat": HEAT, "filters": FILTERS}
-WITHIN = 8
+TRIES = 3
+WITHIN = 3
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +108,24 @@ def seconds_of(record: dict[str, Any]) -> float:
 @pytest.mark.parametrize("name", JOBS)
 def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, name: str) -> None:
     """Memory; of time no more than its order, which others change who compute here: scripts/bench_plan.py measures."""
-    settle()
-    run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet")
-    for ranks in (1, 2):
-        record = measured(launch, folder, name, ranks)
-        prediction = record["predicted"]
-        # What is predicted has the memory of trials, which a run that knows the fastest way is spared.
-        assert 1 <= prediction["memory"] / record["memory"]["most"] <= 1 / 0.6
-        assert 1 / WITHIN < prediction["seconds_per_step"] / seconds_of(record) < WITHIN
+    ratios: list[tuple[int, float, float]] = []
+
+    def is_close(ranks: int) -> bool:
+        return any(
+            n == ranks and 1 <= memory <= 1 / 0.7 and 1 / WITHIN < seconds < WITHIN for n, memory, seconds in ratios
+        )
+
+    for number in range(TRIES):
+        settle()
+        run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet", *(["--anew"] if number else []))
+        for ranks in [n for n in (1, 2) if not is_close(n)]:
+            record = measured(launch, folder, name, ranks)
+            prediction = record["predicted"]
+            memory = prediction["memory"] / record["memory"]["most"]
+            ratios.append((ranks, memory, prediction["seconds_per_step"] / seconds_of(record)))
+        if is_close(1) and is_close(2):
+            return
+    pytest.fail(f"ranks, and predicted over measured bytes and seconds of a step: {ratios}")
 
 
 def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The second set-up of the tests, .venv-openmpi: Debian's Open MPI, and h5py built against its parallel HDF5.
+# The second set-up of the tests, .venv-openmpi: Debian's Open MPI, and h5py built against its parallel HDF5. All else
+# it takes from .venv, behind its own packages on the path.
 # Exit status 3, with the reason as the last line, if this machine cannot have it. The built h5py is kept outside of
 # the repository; nothing is done if all is there already.
 set -euo pipefail
@@ -22,8 +23,15 @@ if ! "$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path
 fi
 
 # --- Python's packages ---
+prepare_venv mpich,test
 export MPI4PY_MPIABI=openmpi
-prepare_venv test "$venv"
+if ! cmp -s .venv/ready-mpich-test "$venv/behind"; then
+    .venv/bin/python -m venv --clear "$venv"
+    packages() { "$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
+    packages .venv >"$(packages "$venv")/behind.pth"
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --force-reinstall --editable .
+    cp .venv/ready-mpich-test "$venv/behind"
+fi
 installed() {
     "$venv/bin/python" -c 'import importlib.metadata as m, sys; print(*(f"{n}-{m.version(n)}" for n in sys.argv[1:]), sep="_")' "$@"
 }

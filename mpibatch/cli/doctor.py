@@ -48,7 +48,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Run the command. All ranks must call it; rank 0 alone reports, and has the exit code."""
+    """Run the command. All ranks must call it; rank 0 alone reports; a rank that MPI failed has its exit code, too."""
     import sys
     import time
     from pathlib import Path
@@ -61,9 +61,11 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError(f"--patience {args.patience:g}: give seconds, more than 0")
     checkup = examine(Path(args.folder), args.patience)
     if checkup.rank:
-        if checkup.unreported is None:
+        if checkup.failure is None:
             return 0
-        sys.stderr.write(f"mpibatch doctor: rank {checkup.rank} of {checkup.ranks}: {checkup.unreported.message}\n")
+        if not checkup.is_reported:
+            sys.stderr.write(f"mpibatch doctor: rank {checkup.rank} of {checkup.ranks}: {checkup.failure.message}\n")
+        # A launcher may lose the code of rank 0 when it learns that another has left MPI badly.
         return 2
     if shown := _shown(args, checkup):
         print(shown, flush=True)

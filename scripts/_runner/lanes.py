@@ -45,7 +45,7 @@ class Lanes:
         self._has_ranks = options.only in (None, "tests", "mpi")
         self._wants_openmpi = options.setup in ("openmpi", "all") and (self._has_units or self._has_ranks)
         is_mpich = options.setup in ("mpich", "all")
-        self._ranks = list(options.ranks or self._mpich.ranks) if self._has_ranks and is_mpich else []
+        self._ranks = list(options.ranks or self._mpich.shares) if self._has_ranks and is_mpich else []
         parts = unit_parts(options) if self._has_units and is_mpich else []
         self._waiting = deque((self._mpich, part) for part in parts)  # what a lane does next
         self._are_two, self._are_three = len(parts) > 0, len(parts) > 1
@@ -68,7 +68,7 @@ class Lanes:
             if number != 1:
                 pytest_step(self._mpich, number, self._options, self._results)
         for setup in self._ready:
-            for number in self._options.ranks or setup.ranks if self._has_ranks else ():
+            for number in self._options.ranks or setup.shares if self._has_ranks else ():
                 pytest_step(setup, number, self._options, self._results)
 
     def _go_on(self, out: TextIO | None) -> None:

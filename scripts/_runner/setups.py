@@ -46,10 +46,11 @@ OPENMPI_ENVIRONMENT = {
 OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "failure", "field", "halo", "io",
                  "network", "redistribute", "reduce", "resume", "seal", "series", "supervisor", "verify")  # fmt: skip
 PARTS = 6  # of the unit tests, shared out to the lanes
-# Every test, and of a parametrized one every case, runs on 1 rank and on 2 or 3, and half of them on 4 or 6: on which,
-# its number says. Here is for each number of ranks (which, of how many shares).
+# Every test, and of a parametrized one every case, runs on one of 2, 3, 4 and 6 ranks, and half of them on 1 rank, too:
+# on which, its number says. Here is for each number of ranks (which, of how many shares).
 # Cases that are others on other numbers of ranks, or need more of them, run wherever they can (tests/conftest.py).
-SHARES = {2: (0, 2), 3: (1, 2), 4: (1, 4), 6: (0, 4)}
+SHARES = {1: (0, 2), 2: (2, 4), 3: (3, 4), 4: (1, 4), 6: (0, 4)}
+OPENMPI_SHARES = {2: (0, 2), 3: (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Setup:
     name: str
     python: str
     environment: dict[str, str]
-    ranks: tuple[int, ...]
+    shares: dict[int, tuple[int, int]]  # of its MPI tests, by the number of ranks
     paths: tuple[str, ...] = ("tests",)
 
     def mpi_paths(self) -> list[str]:
@@ -80,7 +81,7 @@ OPENMPI_ON_SLURM = Part("unit tests on Slurm", "not mpi and slurm and mpio", ("t
 
 
 def setup_mpich() -> Setup:
-    return Setup("mpich", sys.executable, ENVIRONMENT, (1, 2, 3, 4, 6))
+    return Setup("mpich", sys.executable, ENVIRONMENT, SHARES)
 
 
 def files_with(mark: str) -> list[str]:
@@ -94,7 +95,7 @@ def setup_openmpi() -> Setup:
         {str(p.relative_to(REPOSITORY)) for w in OPENMPI_FILES for p in REPOSITORY.glob(f"tests/**/test_{w}*.py")}
     )
     python = REPOSITORY / ".venv-openmpi" / "bin" / "python"
-    return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, (2, 3), tuple(paths))
+    return Setup("openmpi", str(python), ENVIRONMENT | OPENMPI_ENVIRONMENT, OPENMPI_SHARES, tuple(paths))
 
 
 def unit_parts(options: argparse.Namespace) -> list[Part]:
@@ -107,10 +108,10 @@ def unit_parts(options: argparse.Namespace) -> list[Part]:
     ]
 
 
-def share_of(ranks: int, options: argparse.Namespace) -> str | None:
+def share_of(setup: Setup, ranks: int, options: argparse.Namespace) -> str | None:
     """Return which share of the cases so many ranks run, None: all, as where somebody asks for some tests or ranks."""
     is_whole = not (options.ranks or options.paths or options.k)
-    return "{}/{}".format(*SHARES[ranks]) if is_whole and ranks in SHARES else None
+    return "{}/{}".format(*setup.shares[ranks]) if is_whole and ranks in setup.shares else None
 
 
 def patience(ranks: int) -> dict[str, str]:

@@ -59,7 +59,7 @@ def pytest_command(setup: Setup, ranks: int, options: argparse.Namespace, part: 
     command += [f"--test-limit={options.test_limit}", *(["-k", options.k] if options.k else [])]
     command += options.paths or (part.paths if part else setup.mpi_paths()) or setup.paths
     # Measured is one number of ranks, for all: it runs every case.
-    share = None if is_covered else share_of(ranks, options)
+    share = None if is_covered else share_of(setup, ranks, options)
     command += [f"--share={share}"] if share else []
     return [*launcher(setup), "-n", str(ranks), *command, "--with-mpi"] if ranks else command
 

@@ -49,7 +49,8 @@ class Checkup:
     environment: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     rendezvous: Rendezvous | None = None
-    unreported: Finding | None = None  # on ranks other than 0: a failure that rank 0 did not take note of
+    failure: Finding | None = None  # on ranks other than 0: how their own probe process ended, if not as it should
+    is_reported: bool = False  # whether rank 0 took note of that
 
 
 def examine(folder: Path, patience: float = PATIENCE) -> Checkup:
@@ -71,8 +72,8 @@ def examine(folder: Path, patience: float = PATIENCE) -> Checkup:
     checkup = Checkup(rank, ranks, rendezvous=rendezvous)
     if rank:
         # Rank 0 may be on another host, and never learn of it; or still be waiting.
-        if report.failure is not None and not rendezvous.wait(3 * patience):
-            checkup.unreported = report.failure
+        if report.failure is not None:
+            checkup.failure, checkup.is_reported = report.failure, rendezvous.wait(3 * patience)
         return checkup
     findings = [*report.findings, *_failures(report, rendezvous, ranks)]
     library = str(report.facts.get("library", ""))

@@ -13,8 +13,7 @@ import mpibatch as mb
 from mpibatch.apps import dns
 from mpibatch.apps.dns import Parameters
 from mpibatch.apps.dns.waves import tollmien_schlichting
-from mpibatch.io import describe, digest
-from tests.support.programs import Case, ran
+from tests.support.programs import Case, ran, ran_alike
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 def rows(folder: Path, name: str) -> dict[str, np.ndarray]:
     with h5py.File(folder / f"{name}.h5") as file:
         return {key: np.asarray(column[...]) for key, column in file["diagnostics"].items()}
-
-
-def digests(folder: Path) -> dict[tuple[str, str], str]:
-    return {(path.stem, d.name): digest(path, d.name) for path in sorted(folder.glob("*.h5")) for d in describe(path)}
 
 
 BOXES: dict[str, Case] = {f"plane{n}": ({"shape": [n, n], "viscosity": 0.05}, {"until": 1.0}) for n in (16, 32)} | {
@@ -42,8 +37,8 @@ EDDIES: dict[str, Case] = {
         {"problem": "turbulence", "shape": [16, 12], "viscosity": 0.05, "power": 1.0, "shells": 99, "dt": 0.02},
         {"until": 0.4, "diagnostics_every": 0.02},
     ),
-    "long": ({"shape": [16, 16], "viscosity": 0.05, "dt": 0.6}, {"until": 3.0}),
 }
+LONG: dict[str, Case] = {"long": ({"shape": [16, 16], "viscosity": 0.05, "dt": 0.6}, {"until": 3.0})}
 GROWTH = 0.0044700  # of a wave's energy at a Reynolds number of 7500
 CHANNEL = {"problem": "channel", "viscosity": 1 / 7500, "stretching": 2.0, "courant": 1.0}
 WAVES: dict[str, Case] = {
@@ -60,15 +55,13 @@ CHANNELS: dict[str, Case] = {
 
 
 def test_taylor_and_green(launch: Launch, tmp_path: Path) -> None:
-    folders = [tmp_path / str(ranks) for ranks in (1, 3)]
-    for ranks, folder in zip((1, 3), folders, strict=True):
-        assert ran(launch, folder, ranks, "dns", BOXES) == []
-    assert digests(folders[0]) == digests(folders[1])
+    alone, lines = ran_alike(launch, tmp_path, "dns", BOXES)
+    assert lines == []
 
     # In a plane: exact, but for errors of second order, of the velocities and of their decay.
     errors, energies = [], []
     for n in (16, 32):
-        found = rows(folders[0], f"plane{n}")
+        found = rows(alone, f"plane{n}")
         errors.append(found["error"][-1])
         energies.append(abs(found["energy"][-1] / found["energy"][0] / math.exp(-0.2) - 1))
         assert found["divergence"].max() < 1e-14 * n
@@ -82,32 +75,28 @@ def test_taylor_and_green(launch: Launch, tmp_path: Path) -> None:
         ("energy", 0.1174809339, 4e-4, 5e-5),
         ("dissipation", 0.00776856198, 1e-2, 1.5e-3),
     ):
-        first, second = (rows(folders[0], f"space{n}")[name][-1] for n in (16, 32))
+        first, second = (rows(alone, f"space{n}")[name][-1] for n in (16, 32))
         assert abs(second / exact - 1) < most
         assert abs((4 * second - first) / 3 / exact - 1) < extrapolated
 
 
 def test_energy_of_eddies(launch: Launch, tmp_path: Path) -> None:
-    folders = [tmp_path / str(ranks) for ranks in (1, 3)]
-    for ranks, folder in zip((1, 3), folders, strict=True):
-        lines = ran(launch, folder, ranks, "dns", EDDIES)
-        assert len(lines) == ranks
-        for line in lines:
-            assert line.startswith("RunError: dt = 0.6 is not stable at t = 0, step 0: the longest step for these")
-        assert not (folder / "long.h5").exists()
-    assert digests(folders[0]) == digests(folders[1])
+    alone, lines = ran_alike(launch, tmp_path, "dns", EDDIES, LONG)
+    assert len(lines) == 4
+    for line in lines:
+        assert line.startswith("RunError: dt = 0.6 is not stable at t = 0, step 0: the longest step for these")
 
     # Without friction it is kept but for the steps' error, of third order.
     lost = []
     for n in (10, 20):
-        energy = rows(folders[0], f"free{n}")["energy"]
+        energy = rows(alone, f"free{n}")["energy"]
         assert energy[0] == pytest.approx(1.0, rel=1e-14)  # a half for each component
         lost.append(1 - energy[-1] / energy[0])
     assert 0 < lost[1] < 2e-4
     assert abs(math.log2(lost[0] / lost[1]) - 3) < 0.3
 
     # Power that goes in is dissipated or stored, and shells have it all.
-    found = rows(folders[0], "stirred")
+    found = rows(alone, "stirred")
     gained = np.trapezoid(1.0 - found["dissipation"], found["time"])
     assert found["energy"][-1] - found["energy"][0] == pytest.approx(gained, abs=2e-6)
     shells = [column for name, column in found.items() if name.startswith("energy_") and name[7:].isdigit()]
@@ -148,25 +137,23 @@ def test_averages_go_on_after_a_restart(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_channels(launch: Launch, tmp_path: Path) -> None:
-    folders = [tmp_path / str(ranks) for ranks in (1, 3)]
-    for ranks, folder in zip((1, 3), folders, strict=True):
-        assert ran(launch, folder, ranks, "dns", CHANNELS) == []
-    assert digests(folders[0]) == digests(folders[1])
+    alone, lines = ran_alike(launch, tmp_path, "dns", CHANNELS)
+    assert lines == []
 
     # Poiseuille's flow is steady, with the friction of its pressure gradient.
-    with h5py.File(folders[0] / "still.h5") as file:
+    with h5py.File(alone / "still.h5") as file:
         velocity = np.asarray(file["velocity_x"])
     assert np.abs(velocity[-1] - velocity[0]).max() < 1e-14
     middles = np.tanh(2 * np.linspace(-1, 1, 17)) / np.tanh(2)
     middles = (middles[1:] + middles[:-1]) / 2
     assert np.abs(velocity[0, :, 0] - (1 - middles**2)).max() < 0.02
-    assert rows(folders[0], "still")["friction_velocity"][-1] == pytest.approx(math.sqrt(2 * 0.01), rel=1e-13)
+    assert rows(alone, "still")["friction_velocity"][-1] == pytest.approx(math.sqrt(2 * 0.01), rel=1e-13)
     # The total stress of a steady flow is a line; of another it is what else makes the mean velocity faster.
     for name, viscosity, most in (("still", 0.01, 1e-15), ("shear", 0.01, 2e-4)):
-        with h5py.File(folders[0] / f"{name}.h5") as file:
+        with h5py.File(alone / f"{name}.h5") as file:
             stress, faces = file["average_stress"][-1], file["average_stress"].attrs["faces_y"]
             mean, flux = file["mean_velocity_x"][...], file["average_flux"][-1]
-            change = (mean[-1] - mean[0]) / rows(folders[0], name)["time"][-1]
+            change = (mean[-1] - mean[0]) / rows(alone, name)["time"][-1]
             if name == "shear":
                 assert np.abs(flux).max() > 1e-3
                 assert np.abs(file["average_velocity_x"][-1] - mean[0]).max() > 1e-3
@@ -174,9 +161,9 @@ def test_channels(launch: Launch, tmp_path: Path) -> None:
         gained = change[:-1] - np.diff(stress) / np.diff(faces)[:-1]
         np.testing.assert_allclose(gained, 2 * viscosity, atol=most)
         assert flux[0] == 0
-    with h5py.File(folders[0] / "noise.h5") as file:
+    with h5py.File(alone / "noise.h5") as file:
         np.testing.assert_allclose(file["rms_velocity_y"], np.std(file["velocity_y"], axis=2), atol=1e-15)
-    bulk = rows(folders[0], "noise")["bulk_velocity"]
+    bulk = rows(alone, "noise")["bulk_velocity"]
     assert bulk[-1] == pytest.approx(bulk[0], rel=1e-14)
 
 
@@ -209,13 +196,11 @@ def test_flows_that_do_not_change_along_an_axis(launch: Launch, tmp_path: Path) 
             more["start"] = str(tmp_path / f"{name}{axis}in.h5")
             cases[f"{name}{axis}"] = (given | more, {"steps": 10})
     cases["noise"] = (channel | {"shape": [6, 8, 7], "keep": "flow", "average_from": 0.04}, {"steps": 5})
-    folders = [tmp_path / str(ranks) for ranks in (1, 3)]
-    for ranks, folder in zip((1, 3), folders, strict=True):
-        assert ran(launch, folder, ranks, "dns", cases) == []
-    assert digests(folders[0]) == digests(folders[1])
+    alone, lines = ran_alike(launch, tmp_path, "dns", cases, steps=3)
+    assert lines == []
     for name, axis in (("plane", 0), ("plane", 1), ("plane", 2), ("channel", 0)):
         first, second = (a for a in range(3) if a != axis)
-        with h5py.File(tmp_path / f"{name}.h5") as flat, h5py.File(folders[0] / f"{name}{axis}.h5") as deep:
+        with h5py.File(tmp_path / f"{name}.h5") as flat, h5py.File(alone / f"{name}{axis}.h5") as deep:
             for component, wanted in ((axis, None), (first, "velocity_y"), (second, "velocity_x")):
                 values = np.moveaxis(deep[f"velocity_{'zyx'[component]}"][-1], axis, 0)
                 exact = 0.0 if wanted is None else flat[wanted][-1]

@@ -12,7 +12,7 @@ import pytest
 import mpibatch as mb
 from mpibatch.apps.mhd import Parameters
 from mpibatch.io import describe, digest
-from tests.support.programs import Case, ran
+from tests.support.programs import Case, ran_alike
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,10 +33,6 @@ def rows(path: Path) -> dict[str, np.ndarray]:
         return {key: np.asarray(column[...]) for key, column in file["diagnostics"].items()}
 
 
-def digests(folder: Path) -> dict[tuple[str, str], str]:
-    return {(path.stem, d.name): digest(path, d.name) for path in sorted(folder.glob("*.h5")) for d in describe(path)}
-
-
 def written(path: Path, shape: tuple[int, ...], **changed: Any) -> str:
     """A file to start from: gas at rest in an even field, but for what is changed."""
     with h5py.File(path, "w") as file:
@@ -54,23 +50,11 @@ PLATEAUS = (
 )
 
 
-def ran_on_1_and_3(launch: Launch, folder: Path, cases: dict[str, Case], errors: tuple[str, ...] = ()) -> Path:
-    """The folder with the files of one rank, after a comparison with those of three."""
-    folders = [folder / str(ranks) for ranks in (1, 3)]
-    for ranks, where in zip((1, 3), folders, strict=True):
-        lines = ran(launch, where, ranks, "mhd", cases, timeout=400)
-        for text in errors:
-            assert sum(line.startswith(text) for line in lines) == ranks, lines
-        assert len(lines) == len(errors) * ranks
-        assert len([*where.glob("*.h5")]) == len(cases) - len(errors)
-    assert digests(folders[0]) == digests(folders[1])
-    return folders[0]
-
-
 def test_known_answers_along_a_line(launch: Launch, tmp_path: Path) -> None:
     cases: dict[str, Case] = {"tube": ({"shape": [256]}, {"until": 0.2})}
     cases |= {f"wave{n}": ({"problem": "alfven", "shape": [n]}, {"until": 1.0}) for n in (32, 64)}
-    alone = ran_on_1_and_3(launch, tmp_path, cases)
+    alone, lines = ran_alike(launch, tmp_path, "mhd", cases)
+    assert lines == []
 
     x = (np.arange(256) + 0.5) / 256
     for (low, high), share, values in PLATEAUS:
@@ -93,6 +77,7 @@ def test_vortices_and_what_is_refused(launch: Launch, tmp_path: Path) -> None:
     cases: dict[str, Case] = {
         "vortices": ({"problem": "orszag-tang", "shape": [16, 16]}, {"until": 0.3, "diagnostics_every": 0.1})
     }
+    refused: dict[str, Case] = {}
     for name, changed in (
         ("charged", {"magnetic_x": uneven}),
         ("negative", {"pressure": np.where(np.arange(8) == 2, -0.5, 1.0)}),
@@ -100,14 +85,17 @@ def test_vortices_and_what_is_refused(launch: Launch, tmp_path: Path) -> None:
         ("fast", {"velocity_x": 1e9}),  # pressure is lost in the rounding of the energy
     ):
         start = written(tmp_path / f"{name}.h5", (1, 6, 8), **changed)
-        cases[name] = ({"problem": "orszag-tang", "shape": [6, 8], "start": start}, {"steps": 5})
+        refused[name] = ({"problem": "orszag-tang", "shape": [6, 8], "start": start}, {"steps": 5})
     errors = (
         "RunError: the magnetic field of the initial data is not free of divergence, but up to 0.5 of it in a cell",
         "RunError: pressure is -0.5 in cell (0, 0, 2) of the initial data, and has to be above 0",
         "RunError: density is NaN in cell (0, 0, 2)",
         "RunError: pressure or density is not above 0 in a cell anymore",
     )
-    alone = ran_on_1_and_3(launch, tmp_path, cases, errors)
+    alone, lines = ran_alike(launch, tmp_path, "mhd", cases, refused)
+    assert len(lines) == 4 * len(errors)
+    for text in errors:
+        assert sum(line.startswith(text) for line in lines) == 4, lines
 
     # Turned by 180 degrees they are the same; no charges, and all is kept.
     density = last(alone / "vortices.h5", "density")[0]
@@ -142,7 +130,8 @@ def test_three_dimensions(launch: Launch, tmp_path: Path) -> None:
         given = {"shape": shape, "length": [n / 32 for n in shape], "start": start}
         cases[f"along{axis}"] = (given, {"until": 0.1})
     cases["blast"] = ({"problem": "blast", "shape": [10, 12, 14]}, {"steps": 10})
-    alone = ran_on_1_and_3(launch, tmp_path, cases)
+    alone, lines = ran_alike(launch, tmp_path, "mhd", cases, steps=3, timeout=400)
+    assert lines == []
 
     errors = {name: rows(alone / f"{name}.h5")["error"][-1] for name in cases if name[:5] == "space"}
     assert errors["space32"] < 0.03

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mpibatch.io import describe, digest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,3 +38,30 @@ def ran(
     assert done.returncode == 0, done.stderr
     lines: list[str] = done.stdout.splitlines()
     return lines
+
+
+def digests(folder: Path) -> dict[tuple[str, str], str]:
+    """Return what all datasets of the files in a folder hold, as digests."""
+    return {(path.stem, d.name): digest(path, d.name) for path in sorted(folder.glob("*.h5")) for d in describe(path)}
+
+
+def ran_alike(
+    launch: Launch, folder: Path, program: str, cases: dict[str, Case], errors: dict[str, Case] | None = None,
+    steps: int = 8, timeout: float = 170,
+) -> tuple[Path, list[str]]:  # fmt: skip
+    """Run the cases on one rank; their first steps, there and on three ranks, are the same to the bit.
+
+    `errors`: cases that end in one. Return the folder with the files of one rank, and the lines of these four ranks.
+    """
+    begun: dict[str, Case] = {}
+    for name, (parameters, options) in cases.items():
+        rest = {key: value for key, value in options.items() if key != "until"}
+        begun[f"begun-{name}"] = (parameters, rest | {"steps": steps})
+    alone, apart = folder / "1", folder / "3"
+    lines = ran(launch, alone, 1, program, cases | begun | (errors or {}), timeout)
+    lines += ran(launch, apart, 3, program, begun | (errors or {}), timeout)
+    assert sorted(path.stem for path in apart.glob("*.h5")) == sorted(begun)
+    found = digests(alone)
+    assert digests(apart) == {key: found[key] for key in found if key[0] in begun}
+    assert {stem for stem, _ in found} == {*cases, *begun}
+    return alone, lines

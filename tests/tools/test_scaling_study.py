@@ -353,8 +353,10 @@ def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str])
     options = ["scale", "job.toml", "--ranks", "1,2", "--repeat", "1", "--folder", "S"]
     first = folders.record_path(Path("S"), 1, 1, 1)
     process = subprocess.Popen(
-        [*WORDS, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+        [*WORDS, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        # What a shell starts with & ignores it, and so do all its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     until = time.monotonic() + 60
     try:
         while not first.exists() and process.poll() is None and time.monotonic() < until:

@@ -147,8 +147,7 @@ class _Writer:
         uses = [0] * len(typed.ops)
         for op in typed.ops:
             for a in op.args:
-                # Both sides of a choice get names, so that they are computed in a straight line and vectorise.
-                uses[a] += 2 if op.name == "where" and a != op.args[0] else 1
+                uses[a] += 1
         for parts in typed.results:
             for part in parts:
                 uses[part] += 1
@@ -200,7 +199,7 @@ class _Writer:
         if name in MARKERS:
             return self._marker(name, op.data), 0
         if name == "where":
-            return f"({args[1]} if {args[0]} else {args[2]})", depth
+            return f"either({', '.join(args)})", depth
         if name in ("not", "~"):
             return f"{dtype.upper()}({'not ' if name == 'not' else '~'}{args[0]})", depth
         if name == "cast":
@@ -242,11 +241,12 @@ class _Writer:
 def _constant(value: np.generic) -> str:
     short = value.dtype.str[1:]
     plain = value.item()
-    if short == "b1":
-        return str(plain)
     if isinstance(plain, float) and not np.isfinite(plain):
-        return f"{short.upper()}(math.{'nan' if np.isnan(plain) else 'inf' if plain > 0 else 'inf * -1.0'})"
-    return f"{short.upper()}({plain!r})"
+        text = f"math.{'nan' if np.isnan(plain) else 'inf' if plain > 0 else 'inf * -1.0'}"
+    else:
+        text = repr(plain)
+    # What numba takes a literal for anyway needs no conversion, which is another call to compile.
+    return text if short in ("b1", "f8") else f"{short.upper()}({text})"
 
 
 def kernel_text(typed: Typed, are_apart: bool = True) -> str:

@@ -1,6 +1,9 @@
 # Sourced by the other scripts: finds a Python and keeps .venv, or another environment, at the repository's root up to date.
 # shellcheck shell=bash
 
+# What the scripts start again and again is compiled once.
+unset PYTHONDONTWRITEBYTECODE
+
 fail() {
     printf '%s\n' "$@" >&2
     exit 1

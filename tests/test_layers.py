@@ -6,6 +6,7 @@ Upward imports are wrong wherever they stand: one inside a function is a cycle i
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections import Counter
@@ -114,8 +115,9 @@ def part_of_name(words: list[str]) -> str:
     return ".".join(words[1:3]) if words[1:2] == ["tools"] else words[1] if len(words) > 1 else "mpibatch"
 
 
-def imports(path: Path, types: bool = True) -> Iterator[tuple[int, str]]:
-    """Yield (line, dotted name) of all imports, at any depth; `from a import b` is a.b.
+@functools.cache
+def imports(path: Path, types: bool = True) -> list[tuple[int, str]]:
+    """Return (line, dotted name) of all imports, at any depth; `from a import b` is a.b.
 
     With types=False without those that only annotations need.
     """
@@ -124,14 +126,16 @@ def imports(path: Path, types: bool = True) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not types:
             skipped.update(inner for part in node.body for inner in ast.walk(part))
+    listed: list[tuple[int, str]] = []
     for node in ast.walk(tree):
         if node in skipped:
             continue
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            listed += ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: write the absolute name instead of a relative import"
-            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+            listed += ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+    return listed
 
 
 def outside(library: str, is_door: object) -> list[str]:

@@ -188,25 +188,22 @@ class _TypedOnce:
         self._lock, self._users, self._theirs = threading.Lock(), 0, None
 
     def __enter__(self) -> None:
-        from numba.core.types import functions
-
+        types: Any = importlib.import_module("numba.core.types")
+        functions = types.functions.BaseFunction
         with self._lock:
             self._users += 1
             # No part of numba's interface: a version without it compiles longer.
-            if self._users == 1 and (theirs := getattr(functions.BaseFunction, "get_call_type", None)) is not None:
-                self._theirs, functions.BaseFunction.get_call_type = theirs, self._remembering(theirs)
+            if self._users == 1 and (theirs := getattr(functions, "get_call_type", None)) is not None:
+                self._theirs, functions.get_call_type = theirs, self._remembering(types, theirs)
 
     def __exit__(self, *_: object) -> None:
-        from numba.core.types import functions
-
+        types: Any = importlib.import_module("numba.core.types")
         with self._lock:
             self._users -= 1
             if not self._users and self._theirs is not None:
-                functions.BaseFunction.get_call_type, self._theirs = self._theirs, None
+                types.functions.BaseFunction.get_call_type, self._theirs = self._theirs, None
 
-    def _remembering(self, theirs: Callable[..., Any]) -> Callable[..., Any]:
-        from numba.core import types
-
+    def _remembering(self, types: Any, theirs: Callable[..., Any]) -> Callable[..., Any]:
         kinds = (types.Number, types.Boolean, types.Array, types.CPointer, types.UniTuple)
         known = self._known
 

@@ -8,12 +8,12 @@ import importlib
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from mpibatch.base.compiled import _absent, compiled
+from mpibatch.base.compiled import _absent, _typed_once, compiled
 from mpibatch.base.errors import UsageError
 from mpibatch.base.trust import guards
 
@@ -162,3 +162,36 @@ def test_an_environment_without_compiler_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(config, "DISABLE_JIT", 1)
     with pytest.raises(UsageError, match=r"NUMBA_DISABLE_JIT=1 was set.*unset it"):
         compiled(len)
+
+
+def test_types_are_worked_out_once_and_numba_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+    from numba.core.types.functions import BaseFunction
+
+    kinds: list[str] = []
+    theirs = BaseFunction.get_call_type
+
+    def counted(function: Any, context: Any, args: Any, kws: Any) -> Any:
+        kinds.append(f"{function.typing_key.__name__}{args}")
+        return theirs(function, context, args, kws)
+
+    monkeypatch.setattr(BaseFunction, "get_call_type", counted)
+
+    @numba.njit("f4(f4[:], f4)")
+    def plain(a: Any, b: Any) -> Any:
+        return a[0] * b + a[1] * b + a[2] * b
+
+    calls, before = len(kinds), BaseFunction.get_call_type
+    assert calls > len(set(kinds))
+    kinds.clear()
+    with _typed_once:
+        with _typed_once:
+            assert BaseFunction.get_call_type is not before
+
+        @numba.njit("f4(f4[:], f4)")
+        def once(a: Any, b: Any) -> Any:
+            return a[0] * b + a[1] * b + a[2] * b
+
+    assert BaseFunction.get_call_type is before
+    assert len(kinds) == len(set(kinds)) < calls
+    assert once(np.arange(3, dtype="f4"), 2) == plain(np.arange(3, dtype="f4"), 2) == 6

@@ -58,9 +58,7 @@ record = {record}
 LAYOUTS: list[tuple[int, tuple[int, int, int] | None]] = [
     (2, None),
     (3, None),
-    (4, (4, 1, 1)),  # slabs
     (4, (1, 2, 2)),  # pencils
-    (6, (1, 1, 6)),
     (8, None),  # blocks: (2, 2, 2)
 ]
 

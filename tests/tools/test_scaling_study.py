@@ -352,10 +352,10 @@ def test_inputs_are_tiled_in_blocks_without_seams(
 def test_a_study_that_is_interrupted_goes_on(capsys: pytest.CaptureFixture[str]):
     options = ["scale", "job.toml", "--ranks", "1,2", "--repeat", "1", "--folder", "S"]
     first = folders.record_path(Path("S"), 1, 1, 1)
+    # What a shell starts with & ignores the signal, and so do all its children.
     process = subprocess.Popen(
-        [*WORDS, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        # What a shell starts with & ignores it, and so do all its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ["env", "--default-signal=INT", *WORDS, *options],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     until = time.monotonic() + 60
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["either", "pointer"]
+__all__ = ["choose", "pointer"]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -26,10 +26,10 @@ def pointer(_typing: Any, array: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def either(_typing: Any, test: Any, a: Any, b: Any) -> Any:
+def choose(_typing: Any, test: Any, a: Any, b: Any) -> Any:
     """Return `a` where the test, a truth value, holds, otherwise `b`, of the same type; within compiled code. Local."""
     if a != b:
-        raise TypeError(f"either: {a} and {b} are of two types")
+        raise TypeError(f"choose: {a} and {b} are of two types")
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.select(*args)

@@ -27,7 +27,7 @@ from numba import boolean as B1, float32 as F4, float64 as F8, int8 as I1, int16
 from numba import njit, uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
 import numpy as np
 from mpibatch.base.compiled import compiled_lean, compiled_lean_many, told_apart
-from mpibatch.stencil.compiled.intrinsics import either, pointer
+from mpibatch.stencil.compiled.intrinsics import choose, pointer
 # What only the functions below call needs no way in from Python, or from C.
 inner = njit(error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """

@@ -199,7 +199,7 @@ class _Writer:
         if name in MARKERS:
             return self._marker(name, op.data), 0
         if name == "where":
-            return f"either({', '.join(args)})", depth
+            return f"choose({', '.join(args)})", depth
         if name in ("not", "~"):
             return f"{dtype.upper()}({'not ' if name == 'not' else '~'}{args[0]})", depth
         if name == "cast":

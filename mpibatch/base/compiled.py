@@ -15,12 +15,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
-import importlib
-import importlib.abc
-import importlib.util
 import os
 import stat
-import sys
 import tempfile
 import threading
 import time
@@ -28,6 +24,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpibatch.base.compiler.dispatchers import keep_from_python, load_alone
+from mpibatch.base.compiler.imports import absent, import_arrays
+from mpibatch.base.compiler.signatures import typed_once
 from mpibatch.base.errors import UsageError
 from mpibatch.base.host import home
 from mpibatch.base.timing import phase
@@ -54,8 +53,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 # an option that LLVM does not know would end the process.
 CHECKS, MANY_CHECKS = 128, 1000
 LLVM_VERSIONS = range(15, 23)
-
-ARRAYS = "numba.np.arraymath"
 
 CHOICES = "choices"
 ROOMS = (CHOICES, "locks", "numba", "stencils")  # folders in the cache
@@ -176,51 +173,6 @@ def _counted() -> Iterator[None]:
             _seconds += time.perf_counter() - begin
 
 
-class _TypedOnce:
-    """While functions compile, what numba makes of numbers and arrays is worked out once for each of their types.
-
-    For every `a * b` it goes through all that it knows of products, those of dates too: a third of the time of a long
-    kernel.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[Any, Any] = {}
-        self._lock, self._users, self._theirs = threading.Lock(), 0, None
-
-    def __enter__(self) -> None:
-        types: Any = importlib.import_module("numba.core.types")
-        functions = types.functions.BaseFunction
-        with self._lock:
-            self._users += 1
-            # No part of numba's interface: a version without it compiles longer.
-            if self._users == 1 and (theirs := getattr(functions, "get_call_type", None)) is not None:
-                self._theirs, functions.get_call_type = theirs, self._remembering(types, theirs)
-
-    def __exit__(self, *_: object) -> None:
-        types: Any = importlib.import_module("numba.core.types")
-        with self._lock:
-            self._users -= 1
-            if not self._users and self._theirs is not None:
-                types.functions.BaseFunction.get_call_type, self._theirs = self._theirs, None
-
-    def _remembering(self, types: Any, theirs: Callable[..., Any]) -> Callable[..., Any]:
-        kinds = (types.Number, types.Boolean, types.Array, types.CPointer, types.UniTuple)
-        known = self._known
-
-        def get_call_type(function: Any, context: Any, args: tuple[Any, ...], kws: Any) -> Any:
-            if kws or not all(isinstance(given, kinds) for given in args):
-                return theirs(function, context, args, kws)
-            key = (function, context, args)
-            if key not in known:
-                known[key] = theirs(function, context, args, kws)
-            return known[key]
-
-        return get_call_type
-
-
-_typed_once = _TypedOnce()
-
-
 @contextlib.contextmanager
 def _many_checks() -> Iterator[None]:
     import llvmlite.binding as llvm
@@ -282,7 +234,7 @@ def loaded_numba() -> tuple[Any, Any]:
 
 def _loaded_numba() -> tuple[Any, Any]:
     try:
-        with _absent("coverage", "scipy"):  # numba would import both, and look at their versions
+        with absent("coverage", "scipy"):  # numba would import both, and look at their versions
             import numba
             from numba.core import config
     except ValueError as error:
@@ -293,69 +245,7 @@ def _loaded_numba() -> tuple[Any, Any]:
             f"NUMBA_DISABLE_JIT={config.DISABLE_JIT} was set, and mpibatch's loops are to be compiled: as Python they "
             'are slow and may round otherwise; unset it, or write stencil(backend="numpy") to look into a kernel'
         )
-    if ARRAYS not in sys.modules:
-        _import_arrays()
     return numba, config
-
-
-class _Refusal(importlib.abc.MetaPathFinder):
-    """What finds that some modules are absent, in the thread that made it."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._names, self._thread = names, threading.get_ident()
-
-    def find_spec(self, fullname: str, _path: Any, _target: Any = None) -> None:
-        if fullname in self._names and threading.get_ident() == self._thread:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
-
-
-@contextlib.contextmanager
-def _absent(*names: str) -> Iterator[None]:
-    """Let this thread's imports of these modules fail, of those that nobody has imported."""
-    refusal = _Refusal(names)
-    sys.meta_path.insert(0, refusal)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(refusal)
-
-
-def _import_arrays() -> None:
-    """Import what numba knows of arrays, without scipy.linalg, by whose import it finds out whether there is a BLAS.
-
-    That takes as long as all else that a process does before its first step. What calls BLAS looks for it then.
-    """
-    linalg: Any = importlib.import_module("numba.np.linalg")
-
-    look, has_scipy = getattr(linalg, "ensure_blas", None), importlib.util.find_spec("scipy") is not None
-
-    def suppose() -> None:
-        if not has_scipy:
-            raise ImportError("no scipy")
-
-    # No part of numba's interface: a version without it imports what it likes.
-    if look is not None:
-        linalg.ensure_blas = suppose
-    try:
-        arrays: Any = importlib.import_module(ARRAYS)
-    finally:
-        if look is not None:
-            linalg.ensure_blas = look
-    if getattr(arrays, "ensure_blas", None) is suppose:
-        arrays.ensure_blas = look
-
-
-def _keep_from_python(dispatcher: Any) -> None:
-    """Let calls from Python fail: there is no code for them."""
-
-    def note(result: Any) -> None:
-        # numba's own also enters it in the table of what Python may call.
-        dispatcher.overloads[tuple(result.signature.args)] = result
-
-    def refuse(*_args: Any, **_options: Any) -> None:
-        raise TypeError(f"{dispatcher.__name__} begins with an underscore: only compiled functions call it")
-
-    dispatcher.add_overload, dispatcher._compile_for_args = note, refuse
 
 
 def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManager[None]], **options: Any) -> F:
@@ -373,19 +263,22 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
     finally:
         config.CACHE_DIR = theirs
     if is_inner:
-        _keep_from_python(dispatcher)
+        keep_from_python(dispatcher)
+    load_alone(dispatcher, with_memory=options.get("_nrt", True))
     compile_one = dispatcher.compile
 
     name = f"{function.__module__}.{function.__qualname__}"
 
     def compile_under_lock(signature: Any) -> Any:
-        with _counted(), _typed_once, setting():
+        with _counted(), typed_once, setting():
             # All at once load what is there; one compiles what is not, and the others wait for it.
             with _locked(name, shared=True):
                 if _is_cached(dispatcher, signature):
                     return compile_one(signature)
             with _locked(name):
                 if not _is_cached(dispatcher, signature):
+                    with _loading:
+                        import_arrays()
                     return compile_one(signature)
             with _locked(name, shared=True):
                 return compile_one(signature)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from mpibatch.base.compiled import _absent, _typed_once, compiled
+from mpibatch.base.compiled import compiled
+from mpibatch.base.compiler.imports import absent
+from mpibatch.base.compiler.signatures import typed_once
 from mpibatch.base.errors import UsageError
 from mpibatch.base.trust import guards
 
@@ -68,6 +70,18 @@ import scipy.ndimage, coverage
 """
 
 
+LOADED = """
+import sys
+import numpy as np
+from mpibatch.base.compiled import compiled
+@compiled
+def doubled(a):
+    return 2 * a
+assert (doubled(np.arange(3.0)) == [0, 2, 4]).all()
+print("numba.np.arraymath" in sys.modules)
+"""
+
+
 def double(number: int) -> int:
     return 2 * number
 
@@ -78,6 +92,13 @@ def test_numba_starts_without_what_it_does_not_need(launch: Launch, tmp_path: Pa
     assert done.returncode == 0, done.stderr
 
 
+def test_code_that_is_there_is_loaded_without_the_compiler(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "loaded.py").write_text(LOADED)
+    environment = {**os.environ, "MPIBATCH_CACHE_DIR": str(tmp_path / "cache")}
+    runs = [launch(0, str(tmp_path / "loaded.py"), env=environment) for _ in range(2)]
+    assert [(done.returncode, done.stdout) for done in runs] == [(0, "True\n"), (0, "False\n")], runs[1].stderr
+
+
 def test_modules_are_absent_in_one_thread_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another may import scipy.ndimage while numba starts."""
     (tmp_path / "absentee").mkdir()
@@ -85,7 +106,7 @@ def test_modules_are_absent_in_one_thread_only(tmp_path: Path, monkeypatch: pyte
         (tmp_path / "absentee" / f"{name}.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     before = list(sys.meta_path)
-    with _absent("absentee"), ThreadPoolExecutor(1) as other:
+    with absent("absentee"), ThreadPoolExecutor(1) as other:
         with pytest.raises(ModuleNotFoundError, match="No module named 'absentee'"):
             importlib.import_module("absentee.part")
         assert other.submit(importlib.import_module, "absentee.part").result().__name__ == "absentee.part"
@@ -184,8 +205,8 @@ def test_types_are_worked_out_once_and_numba_is_left_as_it_was(monkeypatch: pyte
     calls, before = len(kinds), BaseFunction.get_call_type
     assert calls > len(set(kinds))
     kinds.clear()
-    with _typed_once:
-        with _typed_once:
+    with typed_once:
+        with typed_once:
             assert BaseFunction.get_call_type is not before
 
         @numba.njit("f4(f4[:], f4)")

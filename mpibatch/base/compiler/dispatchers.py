@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from mpibatch.base.compiler.imports import ARRAYS, absent, import_arrays
+
 __all__ = ["keep_from_python", "load_alone"]
 
 
@@ -21,7 +23,12 @@ def load_alone(dispatcher: Any, *, with_memory: bool) -> None:
     def load_overload(signature: Any, context: Any) -> Any:
         if with_memory:
             importlib.import_module("numba.core.runtime").rtsys.initialize(context)
-        return load(signature, context)
+        try:
+            with absent(ARRAYS):
+                return load(signature, context)
+        except ModuleNotFoundError:  # code of its is in this one
+            import_arrays()
+            return load(signature, context)
 
     cache.load_overload = load_overload
 

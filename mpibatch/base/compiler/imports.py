@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["absent", "import_arrays"]
+__all__ = ["ARRAYS", "absent", "import_arrays"]
 
 ARRAYS = "numba.np.arraymath"
 

@@ -212,7 +212,10 @@ def accumulate(flat: Array, outer: Ints, strides: Ints, inner: Int, parts: Ints)
     top: Int = np.int64(1)
     skip: Int = np.int64(0)
     in_bins = 0
-    for _ in range(outer.prod()):
+    rows = 1  # not outer.prod(), for which numba imports all that it knows of arrays, BLAS too
+    for axis in range(outer.size):
+        rows *= outer[axis]
+    for _ in range(rows):
         for start in range(0, inner, BLOCK):
             n = min(BLOCK, inner - start)
             top, skip = add_block(flat[offset + start : offset + start + n], parts, bins, top, skip)

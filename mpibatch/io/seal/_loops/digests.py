@@ -128,7 +128,10 @@ def add_rows(
     counter = np.zeros(outer, np.int64)
     begin = np.int64(0)
     number = np.int64(first)
-    for _ in range(lengths[:outer].prod()):
+    rows = 1
+    for axis in range(outer):
+        rows *= lengths[axis]
+    for _ in range(rows):
         done = np.int64(0)
         while done < row:
             digest = (number + done - origin) // per_digest

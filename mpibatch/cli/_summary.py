@@ -31,8 +31,6 @@ def run_and_report(
     """Run `job` on `comm` with progress on standard error and a summary on standard output; return 0. Collective."""
     from mpibatch.job.execution.account import Begin, account, peak_memory
     from mpibatch.job.execution.progress import reporter
-    from mpibatch.job.execution.simulation import simulate
-    from mpibatch.job.runner import run
     from mpibatch.mpi import hosts_of
     from mpibatch.tools.planning.run_prediction import compared, predicted
 
@@ -44,8 +42,12 @@ def run_and_report(
     with reporter(comm.rank, quiet) as report:
         summary: Summary
         if isinstance(job, SimulationJob):
+            from mpibatch.job.execution.simulation import simulate
+
             summary = simulate(job, comm, report, start)
         else:
+            from mpibatch.job.runner import run
+
             summary = run(job, comm, report, start)
     completion.note(output=summary.path)
     if summary.was_complete:

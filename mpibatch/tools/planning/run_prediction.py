@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.base.errors import MpibatchError
 from mpibatch.base.units import bytes_text
 from mpibatch.tools.planning import profile as profiles
-from mpibatch.tools.planning.prediction import Model
-from mpibatch.tools.planning.work import subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,6 +54,10 @@ def of_study(
 def _predict(job: Job | SimulationJob, machine: Machine, ranks: int, ranks_per_node: int) -> dict[str, Any] | None:
     if not machine.work:
         return None
+    # Late: most runs have no profile of their machine.
+    from mpibatch.tools.planning.prediction import Model
+    from mpibatch.tools.planning.work import subject_of
+
     subject = subject_of(job, machine)
     if subject.work is None:
         return None

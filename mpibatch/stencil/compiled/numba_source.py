@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Signature", "decorator", "kernel_text", "plane_text", "pointers_text", "signature_of"]
 
 DEEPEST_NESTING = 30
+LEAVES = frozenset(["const", "param", "read"])
 _MATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2"}
 _INFIX = frozenset(["+", "-", "*", "/", "//", "%", "&", "|", "^", "<", "<=", ">", ">=", "==", "!="])
 _NUMPY = frozenset(["floor", "ceil"])  # Python's return whole numbers
@@ -148,6 +149,8 @@ class _Writer:
         for op in typed.ops:
             for a in op.args:
                 uses[a] += 1
+        # Both sides of a choice get names, so that they are computed in a straight line and vectorise.
+        self._sides = {a for op in typed.ops if op.name == "where" for a in op.args[1:]}
         for parts in typed.results:
             for part in parts:
                 uses[part] += 1
@@ -170,7 +173,8 @@ class _Writer:
         lines = []
         for number, op in enumerate(self._typed.ops):
             text, depth = self._operation(number, op)
-            if op.name in ("const", "param") or (self._uses[number] == 1 and depth < DEEPEST_NESTING):
+            is_inline = self._uses[number] == 1 and number not in self._sides and depth < DEEPEST_NESTING
+            if op.name in ("const", "param") or is_inline:
                 self._text[number], self._depth[number] = text, depth
             else:
                 lines.append(f"t{number} = {text}")
@@ -199,7 +203,9 @@ class _Writer:
         if name in MARKERS:
             return self._marker(name, op.data), 0
         if name == "where":
-            return f"choose({', '.join(args)})", depth
+            # A side that nothing else needs may be left out by LLVM where it is not chosen: a division, say.
+            is_lone = any(self._uses[a] == 1 and self._typed.ops[a].name not in LEAVES for a in op.args[1:])
+            return f"({args[1]} if {args[0]} else {args[2]})" if is_lone else f"choose({', '.join(args)})", depth
         if name in ("not", "~"):
             return f"{dtype.upper()}({'not ' if name == 'not' else '~'}{args[0]})", depth
         if name == "cast":

@@ -40,7 +40,7 @@ prepare_venv() {
         }
     fi
     echo "installing mpibatch[$extras] into $venv"
-    # What is imported is compiled then: a tenth of all that is installed.
+    # What is imported is compiled then; most of what is installed never is.
     "$venv/bin/python" -m pip install -qq --no-compile --disable-pip-version-check --editable ".[$extras]" ||
         fail "pip could not install mpibatch[$extras]: is a package index within reach?"
     printf '%s\n' "$wanted" >"$stamp"

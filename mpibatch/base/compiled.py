@@ -277,8 +277,7 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
                     return compile_one(signature)
             with _locked(name):
                 if not _is_cached(dispatcher, signature):
-                    with _loading:
-                        import_arrays()
+                    import_arrays()
                     return compile_one(signature)
             with _locked(name, shared=True):
                 return compile_one(signature)

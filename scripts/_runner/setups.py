@@ -45,7 +45,7 @@ OPENMPI_ENVIRONMENT = {
 # What depends on the MPI library or on HDF5; the rest computes the same whatever moves its bytes.
 OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "failure", "field", "halo", "io",
                  "network", "redistribute", "reduce", "resume", "seal", "series", "supervisor", "verify")  # fmt: skip
-PARTS = 13  # of the unit tests, shared out to the lanes: no two of the longest files are in one
+PARTS = 13  # of the unit tests, shared out to the lanes: so many that these end together
 # Every test, and of a parametrized one every case, runs on one of 2, 3, 4 and 6 ranks, and half of them on 1 rank, too:
 # on which, its number says. Here is for each number of ranks (which, of how many shares).
 # Cases that are others on other numbers of ranks, or need more of them, run wherever they can (tests/conftest.py).

@@ -139,6 +139,19 @@ def test_choices_and_functions_have_the_same_bits(types: tuple[str, str]) -> Non
     assert typed.outputs[2].dtype == bool
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("c", [math.inf, -math.inf, math.nan, -0.0, -1.5e30])
+def test_constants_have_the_same_bits_wherever_they_stand(c: float, dtype: str) -> None:
+    @stencil
+    def constants(u):
+        x = u[0, 0]
+        y = x if x > c else c
+        return x / c, c / x, x - c, x * c, -c + x, abs(c) * x, y, (c if u[0, 1] > x else -x), np.maximum(x, c)
+
+    _, found, expected = both(constants, (7, 41), [Array(np.dtype(dtype))])
+    assert_same_bits(found, expected)
+
+
 @stencil
 def whole(u, n):
     return u[0] // 7 + u[1] % 5 - n, (u[0] & 12) | (u[1] ^ 3), -u[0] + ~u[1], u[0] * u[1] * u[0], u[0] / 3

@@ -26,9 +26,11 @@ def load_alone(dispatcher: Any, *, with_memory: bool) -> None:
         try:
             with absent(ARRAYS):
                 return load(signature, context)
-        except ModuleNotFoundError:  # code of its is in this one
-            import_arrays()
-            return load(signature, context)
+        except ModuleNotFoundError as error:
+            if error.name != ARRAYS:
+                raise
+        import_arrays()  # its code is in this function's
+        return load(signature, context)
 
     cache.load_overload = load_overload
 

@@ -17,6 +17,8 @@ __all__ = ["ARRAYS", "absent", "import_arrays"]
 
 ARRAYS = "numba.np.arraymath"
 
+_one = threading.Lock()  # two that pretend at once would leave one's pretence behind
+
 
 class _Refusal(importlib.abc.MetaPathFinder):
     """What finds that some modules are absent, in the thread that made it."""
@@ -45,8 +47,12 @@ def import_arrays() -> None:
 
     That takes as long as all else that a process does before its first step. What calls BLAS looks for it then.
     """
-    if ARRAYS in sys.modules:
-        return
+    with _one:
+        if ARRAYS not in sys.modules:
+            _import_arrays()
+
+
+def _import_arrays() -> None:
     linalg: Any = importlib.import_module("numba.np.linalg")
 
     look, has_scipy = getattr(linalg, "ensure_blas", None), importlib.util.find_spec("scipy") is not None

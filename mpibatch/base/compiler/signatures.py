@@ -15,8 +15,7 @@ __all__ = ["TypedOnce", "typed_once"]
 class TypedOnce:
     """While functions compile, what numba makes of numbers and arrays is worked out once for each of their types.
 
-    For every `a * b` it goes through all that it knows of products, those of dates too: a third of the time of a long
-    kernel.
+    For every `a * b` it goes through all that it knows of products, those of dates too.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """What generated code needs and numba has no words for: an array's memory as one word, and a choice without a branch.
 
 A kernel over nine fields would otherwise hand over some two hundred numbers for each row of a plane, which takes as
-long as a hundred cells. And a program of ninety ``a if test else b`` would be cut into three hundred blocks, which
-numba's passes go through again and again before LLVM makes one of them.
+long as a hundred cells. And each ``a if test else b`` cuts a function into more blocks, which numba's passes go through
+again and again before LLVM makes one of them.
 """
 
 from __future__ import annotations

@@ -248,7 +248,7 @@ def _constant(value: np.generic) -> str:
     short = value.dtype.str[1:]
     plain = value.item()
     if isinstance(plain, float) and not np.isfinite(plain):
-        text = f"math.{'nan' if np.isnan(plain) else 'inf' if plain > 0 else 'inf * -1.0'}"
+        text = "math.nan" if np.isnan(plain) else "math.inf" if plain > 0 else "(math.inf * -1.0)"
     else:
         text = repr(plain)
     # What numba takes a literal for anyway needs no conversion, which is another call to compile.

@@ -5,15 +5,17 @@ One rank, in fresh processes that take turns, each with a folder of compiled cod
 the run before ("warm"). Cases, of which each makes one step on 64 cells along every axis:
 
 - start-star8-cold, start-star8-warm: the acoustic wave in three dimensions, 8th order, f4;
-- start-heat-cold, start-heat-warm: the 7-point heat step, f8.
+- start-heat-cold, start-heat-warm: the 7-point heat step, f8;
+- start-limited-cold, start-limited-warm: limited slopes along each axis, f8, with 12 choices.
 
 `seconds` is from the end of all imports that the program names to the end of its first step, and holds numba's import,
 which the first step needs; the parts, by their medians: `imports` (mpibatch with MPI and NumPy, grid, fields; before
 `seconds` begins), `parse` (the stencil's text), `numba` (its import), `compile` (compiling, or loading what was
 compiled, and that import), and `second`, the step after. One JSON object a line.
 
-Whole commands, from their start to their end: command-help, command-doctor, command-doctor-4 (on 4 ranks), and
-command-plan (of a heat job on 1 to 65,536 ranks).
+Whole commands, from their start to their end: command-help, command-doctor, command-doctor-4 (on 4 ranks),
+command-plan (of a heat job on 1 to 65,536 ranks), and command-filter (a gaussian of 40^3 cells, its loops compiled
+before). For those of another version: PYTHONPATH=its/checkout.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 PROGRAM = """
 import json, sys, time
@@ -53,6 +57,19 @@ if CASE == "star8":
             second += SECOND[r] * around
         return 2.0 * u[0, 0, 0] - before[0, 0, 0] + dt**2 * second * m[0, 0, 0]
     call = lambda: step(u, v, m, 1e-2, out=v)
+elif CASE == "limited":
+    def slope(a, b):
+        mean = 0.5 * (a + b)
+        least = min(2.0 * min(abs(a), abs(b)), abs(mean))
+        return (least if mean > 0.0 else -least) if a * b > 0.0 else 0.0
+    @mb.stencil
+    def step(u, k):
+        c = u[0, 0, 0]
+        along = slope(c - u[0, 0, -1], u[0, 0, 1] - c)
+        across = slope(c - u[0, -1, 0], u[0, 1, 0] - c)
+        deep = slope(c - u[-1, 0, 0], u[1, 0, 0] - c)
+        return c - k * (along + across + deep)
+    call = lambda: step(u, 0.1, out=v)
 else:
     @mb.stencil
     def step(u, k):
@@ -81,16 +98,19 @@ COMMANDS = {
     "doctor": ([*MPIBATCH, "doctor"], 1),
     "doctor-4": ([str(Path(sys.executable).with_name("mpiexec")), "-n", "4", *MPIBATCH, "doctor"], 4),
     "plan": ([*MPIBATCH, "plan", "heat.toml", "--ranks", "1..65536"], 1),
+    "filter": ([*MPIBATCH, "filter", "in.npy", "out.h5::smooth", "gaussian_filter:sigma=2", "--quiet"], 1),
 }
 
 
 def command(case: str, folder: str) -> dict[str, float]:
     """Run a command; what the doctor finds wrong here is not asked. Local."""
     Path(folder, "heat.toml").write_text(JOB)
+    np.save(Path(folder, "in.npy"), np.random.default_rng(1).random((40, 40, 40)))
     begin = time.perf_counter()
     done = subprocess.run(
-        COMMANDS[case][0], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
-    )
+        COMMANDS[case][0], cwd=folder, env={**os.environ, "MPIBATCH_CACHE_DIR": f"{folder}/cache"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False,
+    )  # fmt: skip
     if done.returncode > (2 if "doctor" in case else 0) or done.returncode < 0:
         sys.exit(f"{case} ended with exit code {done.returncode}:\n{done.stdout.decode(errors='replace')}")
     return {"seconds": time.perf_counter() - begin}
@@ -137,7 +157,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     options = parser.parse_args()
     colds, warms = (2, 3) if options.quick else (5, 9)
-    for case in ("star8", "heat"):
+    for case in ("star8", "heat", "limited"):
         if not any(options.only in f"start-{case}-{state}" for state in ("cold", "warm")):
             continue
         cold, warm = [], []

@@ -34,11 +34,14 @@ from mpibatch.base.trust.guards import check_guarded
 
 __all__ = [
     "CHOICES",
+    "address_in_c",
     "cache_folder",
     "compile_seconds",
     "compiled",
+    "compiled_in_c",
     "compiled_lean",
     "compiled_lean_many",
+    "compiled_within",
     "interpret",
     "is_interpreted",
     "loaded_numba",
@@ -207,6 +210,29 @@ def compiled_lean_many(function: F) -> F:
     return _compiled(function, _many_checks, _nrt=False)
 
 
+def compiled_in_c(function: F) -> F:
+    """`compiled_lean`, for a loop that is called by its address: see `address_in_c`. Local."""
+    return _compiled(function, contextlib.nullcontext, _nrt=False, no_cfunc_wrapper=False, no_cpython_wrapper=True)
+
+
+def address_in_c(function: Any, types: tuple[Any, ...]) -> int:
+    """Return where the code of a `compiled_in_c` for arguments of numba's types begins, as C calls it. Local."""
+    function.compile(types)
+    result = function.overloads[types]
+    address: int = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+    return address
+
+
+def compiled_within(function: F) -> F:
+    """`compiled_lean`, for what is compiled as part of whatever calls it, and in no cache by itself. Local."""
+    if _interpreted:
+        return function
+    numba, _ = loaded_numba()
+    dispatcher = numba.njit(error_model="numpy", _nrt=False, no_cfunc_wrapper=True, no_cpython_wrapper=True)(function)
+    keep_from_python(dispatcher)
+    return dispatcher  # type: ignore[no-any-return]
+
+
 def told_apart(function: F) -> F:
     """Let the compiler take it that what this compiled function writes is nothing that it reads otherwise. Local.
 
@@ -256,7 +282,7 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
     # numba reads its folder when the cache is attached; the user's own cached functions keep theirs.
     theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
     is_inner = function.__name__.startswith("_")
-    options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": is_inner}
+    options = {"no_cfunc_wrapper": True, "no_cpython_wrapper": is_inner} | options
     try:
         with _closed_to_others():  # numba makes the folder of this function's module now
             dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)

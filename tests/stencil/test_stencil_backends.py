@@ -263,7 +263,7 @@ def test_floats_have_no_floor_division() -> None:
 def test_generated_text_has_planes_and_no_fastmath() -> None:
     text = star3.generated(3)
     names = [node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
-    assert names == ["plane", "sweep"]
+    assert names == ["cell", "plane", "turn", "sweep"]
     assert "fastmath" not in text
     typed = star3.typed(3, [Array(np.dtype("f8"))], {"k": "float"}, [None])
     assert signature_of(typed).planes == ((-2, 0, 1),)
@@ -283,6 +283,7 @@ def test_many_processes_at_once_compile_into_one_cache(tmp_path: Path) -> None:
     code = (
         "import numpy as np; from tests.stencil.test_stencil_backends import both, star2\n"
         "from mpibatch.stencil.compiled.types import Array\n"
+        "from mpibatch.stencil.compiled.wall_source import code_of_edges; assert code_of_edges(np.dtype('f4'))\n"
         "_, a, b = both(star2, (9, 9), [Array(np.dtype('f4'))], k=0.1); np.testing.assert_array_equal(a[0], b[0])"
     )
     environment = os.environ | {"MPIBATCH_CACHE_DIR": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""What a compiled sweep fills outside the domain on its way, as jobs for `_edge` of `wall_source.WALLS`.
+"""What a compiled sweep fills outside the domain on its way, as jobs for ``edge`` of `wall_source`.
 
 A pass over the walls before the sweep would bring most of a halo's cache lines from memory twice. So a plane's rows
 and columns outside are filled when that plane is the middle one, or, for kernels that read corners, when it is first
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mpibatch.stencil.compiled.arguments import address_of
 from mpibatch.stencil.compiled.fills import Fill, Interval, Span, Surroundings
 from mpibatch.stencil.compiled.tables import EdgeJob, table_of
 
@@ -41,14 +42,15 @@ class Edges:
     corners: bool
     first: int
     strides: tuple[int, int]
-    _known: dict[tuple[int, ...], tuple[npt.NDArray[np.int64], npt.NDArray[Any]]] = field(default_factory=dict)
+    _known: dict[tuple[int, ...], tuple[tuple[int, ...], Any, Any]] = field(default_factory=dict)
 
-    def tables(self, ranges: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-        """Return the jobs for the cells (k0, k1, j0, j1, i0, i1), and what the walls' formulas take. Local."""
-        tables = self._known.get(ranges)
-        if tables is None:
-            tables = self._known[ranges] = (self._jobs(ranges), self.walls.values())
-        return tables
+    def packed(self, ranges: tuple[int, ...], code: int) -> tuple[int, ...]:
+        """Return what a sweep over (k0, k1, j0, j1, i0, i1) takes, `code` being that of ``edge``. Local."""
+        known = self._known.get(ranges)
+        if known is None:
+            jobs, values = self._jobs(ranges), self.walls.values()
+            known = self._known[ranges] = ((address_of(jobs), len(jobs), address_of(values)), jobs, values)
+        return code, *known[0]
 
     def _jobs(self, ranges: tuple[int, ...]) -> npt.NDArray[np.int64]:
         """What to do while these cells are computed, in its order."""

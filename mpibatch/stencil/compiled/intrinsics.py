@@ -1,28 +1,28 @@
-"""What generated code needs and numba has no words for: an array's memory as one word, and a choice without a branch.
+"""What generated code needs and numba has no words for: memory by its address, choices without a branch, fills.
 
-A kernel over nine fields would otherwise hand over some two hundred numbers for each row of a plane, which takes as
-long as a hundred cells. And each ``a if test else b`` cuts a function into more blocks, which numba's passes go through
-again and again before LLVM makes one of them.
+A choice as ``a if test else b`` cuts a function into more blocks, which numba's passes go through again and again
+before LLVM makes one of them.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["choose", "pointer"]
+__all__ = ["choose", "fill", "memory"]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def pointer(_typing: Any, array: Any) -> Any:
-    """Return where a contiguous array begins, to be indexed from 0; within compiled code. Local."""
+def memory(_typing: Any, address: Any, number: Any) -> Any:
+    """Return numbers of a type, which begin at an address, to be indexed from 0; within compiled code. Local."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
 
-    return types.CPointer(array.dtype)(array), generate
+    return types.CPointer(number.dtype)(address, number), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -35,3 +35,16 @@ def choose(_typing: Any, test: Any, a: Any, b: Any) -> Any:
         return builder.select(*args)
 
     return a(types.boolean, a, b), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fill(_typing: Any, code: Any, b: Any, w: Any, k: Any, jobs: Any, count: Any, v: Any) -> Any:
+    """Call `edge` of `wall_source`, whose code is at an address, if there is a job; within compiled code. Local."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        code, *given = args
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in given])
+        with builder.if_then(builder.icmp_signed(">", given[-2], given[-2].type(0))):
+            builder.call(builder.inttoptr(code, kind.as_pointer()), given)
+
+    return types.void(code, b, w, k, jobs, count, v), generate

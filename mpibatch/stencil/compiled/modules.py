@@ -24,12 +24,12 @@ __all__ = ["HEADER", "imported", "load"]
 HEADER = """\
 import math
 from numba import boolean as B1, float32 as F4, float64 as F8, int8 as I1, int16 as I2, int32 as I4, int64 as I8
-from numba import njit, uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
+from numba.types import CPointer as memory_of
+from numba import uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
 import numpy as np
-from mpibatch.base.compiled import compiled_lean, compiled_lean_many, told_apart
-from mpibatch.stencil.compiled.intrinsics import choose, pointer
-# What only the functions below call needs no way in from Python, or from C.
-inner = njit(error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+from mpibatch.base.compiled import compiled_in_c, compiled_lean, compiled_lean_many, compiled_within, told_apart
+from mpibatch.stencil.compiled.intrinsics import choose, fill, memory
+from mpibatch.stencil.compiled.straight_lines import straight
 """
 
 # Any fixed date does: numba compiles anew when a file's date changes.

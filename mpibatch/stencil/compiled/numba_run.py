@@ -8,12 +8,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mpibatch.base.threads import pool
+from mpibatch.stencil.compiled.arguments import addresses, numbers
 from mpibatch.stencil.compiled.modules import load
-from mpibatch.stencil.compiled.numba_source import Signature, kernel_text, signature_of
+from mpibatch.stencil.compiled.numba_source import Signature, kernel_text, number_parameters, signature_of
 from mpibatch.stencil.compiled.strips import Strips, strips_of
-from mpibatch.stencil.compiled.tables import EdgeJob, table_of
+from mpibatch.stencil.compiled.wall_source import code_of_edges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from mpibatch.stencil.compiled.types import Stored, Sweep, Typed
 
 __all__ = ["LoopedKernel", "flat_arguments", "loop_ranges"]
+
+
+Given = tuple[list[int], npt.NDArray[np.float64]]  # whole numbers and addresses, and floats
 
 
 class LoopedKernel:
@@ -45,23 +50,26 @@ class LoopedKernel:
         are_apart = not any(out.array is array for out in outputs for array in others)
         self._loop, signature = _compiled(typed, are_apart)
         self._typed, self._threads = typed, threads
-        self._memory = [x for stored in (*outputs, *inputs) for x in flat_arguments(stored, typed.ndim)]
+        arrays = [x for stored in (*outputs, *inputs) for x in flat_arguments(stored, typed.ndim)]
+        self._arrays, self._memory = arrays, addresses(arrays)
         self._places = [geometry[key] for key in signature.geometry]
+        self._parameters = number_parameters(typed, signature)
         # Inputs may share memory, whose edges are filled once.
         filled = {id(e): n for n, e in reversed(list(enumerate(edges))) if e and n in signature.read_off}
         self._edges = [edges[n] if n in filled.values() else None for n in signature.read_off]
-        nothing = table_of([], EdgeJob)
-        self._nowhere = [(nothing, np.zeros(0, typed.inputs[n].dtype)) for n in signature.read_off]
+        kept = zip(self._edges, signature.read_off, strict=True)
+        self._code = [code_of_edges(typed.inputs[n].dtype) if own else 0 for own, n in kept]
         self._strips = _strips_of(typed, signature, outputs, inputs, threads)
         lengths = zip(outputs[0].array.shape, outputs[0].first, strict=False)
         self._cells = math.prod(n - 2 * low for n, low in lengths)
 
     def sweep(self, scalars: Mapping[str, Any]) -> Sweep:
         """Return what computes the owned cells [start, stop) of the outputs, as `numpy_run.shifted` does. Local."""
-        numbers = [float(scalars[name]) if kind == "float" else scalars[name] for name, kind in self._typed.scalars]
-        return functools.partial(self._sweep, numbers + self._places)
+        given = [scalars[name] for name, _ in self._typed.scalars]
+        ints, floats = numbers(self._parameters, given + self._places)
+        return functools.partial(self._sweep, (self._memory + ints, floats))
 
-    def _sweep(self, numbers: Sequence[Any], start: Sequence[int], stop: Sequence[int]) -> None:
+    def _sweep(self, given: Given, start: Sequence[int], stop: Sequence[int]) -> None:
         strips, cells = self._strips, 1
         for begin, end in zip(start, stop, strict=True):
             if end <= begin:
@@ -69,30 +77,31 @@ class LoopedKernel:
             cells *= end - begin
         # Ranges that are not nearly the whole block are over too soon to be timed against it.
         if strips is None:
-            self._sweep_rows(numbers, start, stop, 1)
+            self._sweep_rows(given, start, stop, 1)
         elif strips.is_settled or 2 * cells <= self._cells:
-            self._sweep_rows(numbers, start, stop, strips.rows())
+            self._sweep_rows(given, start, stop, strips.rows())
         else:
             with strips.turn() as rows:
-                self._sweep_rows(numbers, start, stop, rows)
+                self._sweep_rows(given, start, stop, rows)
 
-    def _sweep_rows(self, numbers: Sequence[Any], start: Sequence[int], stop: Sequence[int], rows: int) -> None:
+    def _sweep_rows(self, given: Given, start: Sequence[int], stop: Sequence[int], rows: int) -> None:
         parts = _shared_out(loop_ranges(start, stop), self._threads, self._typed.ndim)
         if len(parts) == 1:
-            self._run(numbers, rows, parts[0])
+            self._run(given, rows, parts[0])
             return
         if not getattr(self._loop, "signatures", True):
             # Over no cells, since compiling in the threads would be counted as computing.
-            self._loop(*self._memory, *itertools.chain(*self._nowhere), *numbers, 0, 0, 0, 0, 0, 0)
-        for job in [pool(self._threads).submit(self._run, numbers, rows, part) for part in parts]:
+            self._loop(np.zeros(1, "i8"), np.zeros(1, "f8"), 0, 0, 0, 0, 0, 0)
+        for job in [pool(self._threads).submit(self._run, given, rows, part) for part in parts]:
             job.result()
 
-    def _run(self, numbers: Sequence[Any], rows: int, part: tuple[int, ...]) -> None:
+    def _run(self, given: Given, rows: int, part: tuple[int, ...]) -> None:
+        ints, floats = given
         for ranges in _strips(part, rows):
-            tables: list[Any] = []
-            for own, nowhere in zip(self._edges, self._nowhere, strict=True):
-                tables += own.tables(ranges) if own else nowhere
-            self._loop(*self._memory, *tables, *numbers, *ranges)
+            fills: list[int] = []
+            for own, code in zip(self._edges, self._code, strict=True):
+                fills += own.packed(ranges, code) if own else (0, 0, 0, 0)
+            self._loop(np.array(ints + fills, "i8"), floats, *ranges)
 
 
 @functools.lru_cache(maxsize=256)

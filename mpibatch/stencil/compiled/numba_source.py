@@ -1,13 +1,14 @@
 """The compiled back end: a typed kernel as the text of numba functions.
 
-Two functions. ``plane`` computes the cells [j0, j1) × [i0, i1) of one plane (a row of one, in 2-D; in 1-D the
-line) and is told where each plane that it reads begins: in a field, or in a ring of planes for fused steps.
-``sweep`` runs it over the planes [k0, k1), in strips of rows so that the planes read stay in the cache.
+``cell`` computes one cell. ``plane`` runs it over the cells [j0, j1) × [i0, i1) of one plane (a row of one, in 2-D; in
+1-D the line), and takes where each plane that it reads begins: in a field, or in a ring of planes for fused steps.
+``sweep`` runs that over the planes [k0, k1), in strips of rows so that the planes read stay in the cache; at each
+``turn`` it unpacks what it was given, and fills cells outside the domain.
 
-Arrays come flat, and are passed on as pointers. A row's place is worked out once, and cells are counted from 0 with the
-offset added and the sum taken as unsigned: numba would guard a signed index against wrap-around in every load, and not
-vectorise. The text has the order of operations of the typed form; nothing is re-associated, so a cell's bits do not
-depend on the block it lies in.
+Memory comes by its address, truth values as bytes. Cells of a row are counted from 0 with the row's place added and the
+sum taken as unsigned: numba would guard a signed index against wrap-around in every load, and not vectorise. The text
+has the order of operations of the typed form; nothing is re-associated, so a cell's bits do not depend on the block it
+lies in.
 """
 
 from __future__ import annotations
@@ -17,21 +18,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpibatch.stencil.compiled.modules import HEADER, imported
-from mpibatch.stencil.compiled.wall_source import WALLS
+from mpibatch.stencil.compiled.arguments import type_name, unpacking
+from mpibatch.stencil.compiled.modules import HEADER
 from mpibatch.stencil.language.ir import MARKERS, Op
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mpibatch.stencil.compiled.arguments import Parameter
     from mpibatch.stencil.compiled.types import Load, Typed
 
-__all__ = ["Signature", "decorator", "kernel_text", "plane_text", "pointers_text", "signature_of"]
+__all__ = ["Signature", "decorator", "kernel_text", "number_parameters", "plane_text", "signature_of"]
 
 DEEPEST_NESTING = 30
 LEAVES = frozenset(["const", "param", "read"])
 _MATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2"}
 _INFIX = frozenset(["+", "-", "*", "/", "//", "%", "&", "|", "^", "<", "<=", ">", ">=", "==", "!="])
+_GEOMETRY = {"index": "int", "cells": "int", "coordinate": "float", "spacing": "float"}
 _NUMPY = frozenset(["floor", "ceil"])  # Python's return whole numbers
 
 # LLVM's own limit, less what it counts otherwise than we do.
@@ -98,32 +101,28 @@ def _plane_arguments(typed: Typed, signature: Signature) -> list[str]:
         names += [f"a{n}", *(f"a{n}_{_at(d)}" for d in planes), f"a{n}_s"]
     names += [f"s{i}" for i in range(len(signature.scalars))]
     names += [f"g{i}" for i in range(len(signature.geometry))]
-    return [*names, "k", "j0", "j1", "i0", "i1"]
+    return names
 
 
 def plane_text(typed: Typed) -> str:
-    """Return the text of ``plane``. Local."""
+    """Return the text of ``cell`` and ``plane``. Local."""
     signature = signature_of(typed)
     writer = _Writer(typed, signature)
     body = writer.body()
-    # Not cached by itself: it becomes part of whatever calls it.
-    lines = ["@inner", f"def plane({', '.join(_plane_arguments(typed, signature))}):"]
-    margin = "    "
-    if typed.ndim == 3:
-        lines.append("    for j in range(j0, j1):")
-        margin += "    "
-    lines += [margin + line for line in writer.rows()]
-    lines.append(f"{margin}for i in range(i1 - i0):")
-    lines += [f"{margin}    {line}" for line in body]
+    arguments = _plane_arguments(typed, signature)
+    given = ", ".join([*arguments, "k", "j", "i0", "i"])
+    lines = [
+        "@straight",
+        f"def cell({given}):",
+        *(f"    {line}" for line in (*writer.rows(), *body)),
+        "\n",
+        "@compiled_within",
+        f"def plane({', '.join([*arguments, 'k', 'j0', 'j1', 'i0', 'i1'])}):",
+        f"    for j in range({'j0, j1' if typed.ndim == 3 else '1'}):",
+        "        for i in range(i1 - i0):",
+        f"            cell({given})",
+    ]
     return "\n".join(lines) + "\n"
-
-
-def pointers_text(typed: Typed, parameters: Sequence[str]) -> list[str]:
-    """Return the lines that make of each parameter ``array_x`` its memory ``x``. Local."""
-    # Truth values are stored otherwise than they are computed with, which pointers do not know of.
-    is_plain = all(array.dtype.kind != "b" for array in (*typed.inputs, *typed.outputs))
-    given = [name for name in parameters if name.startswith("array_")]
-    return [f"    {name[6:]} = {f'pointer({name})' if is_plain else name}" for name in given]
 
 
 def decorator(typed: Typed) -> str:
@@ -157,7 +156,7 @@ class _Writer:
         self._uses = uses
 
     def rows(self) -> list[str]:
-        """The lines before the innermost loop: where each row begins."""
+        """Where each row begins: the same for all its cells, as LLVM sees."""
         three = self._typed.ndim == 3
         lines = []
         for m, array in enumerate(self._typed.outputs):
@@ -169,7 +168,7 @@ class _Writer:
         return lines
 
     def body(self) -> list[str]:
-        """The lines of the innermost loop."""
+        """What is computed of a cell."""
         lines = []
         for number, op in enumerate(self._typed.ops):
             text, depth = self._operation(number, op)
@@ -187,7 +186,8 @@ class _Writer:
             values = [f"y{at}" for at in range(len(values))]
         for (m, c, _), value in zip(stores, values, strict=True):
             words = self._typed.outputs[m].words
-            lines.append(f"b{m}[U8(w{m} + i{_times(words)}{_plus(c)})] = {value}")
+            stored = f"U1({value})" if self._typed.outputs[m].dtype.kind == "b" else value
+            lines.append(f"b{m}[U8(w{m} + i{_times(words)}{_plus(c)})] = {stored}")
         return lines
 
     def _operation(self, number: int, op: Op) -> tuple[str, int]:
@@ -199,7 +199,8 @@ class _Writer:
         if name == "param":
             return f"s{self._signature.scalars.index(op.data)}", 0
         if name == "read":
-            return self._load(op.data), 0
+            text = self._load(op.data)
+            return f"({text} != 0)" if dtype == "b1" else text, 0
         if name in MARKERS:
             return self._marker(name, op.data), 0
         if name == "where":
@@ -255,36 +256,53 @@ def _constant(value: np.generic) -> str:
     return text if short in ("b1", "f8") else f"{short.upper()}({text})"
 
 
+def number_parameters(typed: Typed, signature: Signature) -> list[Parameter]:
+    """Return the scalars and what is asked of the grid. Local."""
+    geometry = [(f"g{i}", _GEOMETRY[name]) for i, (name, _) in enumerate(signature.geometry)]
+    return [(f"s{i}", kind) for i, (_, kind) in enumerate(typed.scalars)] + geometry
+
+
+def _sweep_parameters(typed: Typed, signature: Signature) -> list[Parameter]:
+    """What ``sweep`` finds packed."""
+    parameters: list[Parameter] = []
+    for letter, arrays in (("b", typed.outputs), ("a", typed.inputs)):
+        for n, array in enumerate(arrays):
+            parameters += [(f"{letter}{n}", type_name(array.dtype))]
+            parameters += [(f"{letter}{n}_{place}", "int") for place in ("o", "s0", "s1")]
+    parameters += number_parameters(typed, signature)
+    for n in signature.read_off:
+        values = type_name(typed.inputs[n].dtype)
+        parameters += [(f"f{n}", "int"), (f"e{n}", "I8"), (f"c{n}", "int"), (f"v{n}", values)]
+    return parameters
+
+
 def kernel_text(typed: Typed, are_apart: bool = True) -> str:
-    """Return the text of a module with ``plane`` and ``sweep``. Local.
+    """Return the text of a module with ``sweep``. Local.
 
     `are_apart`: what is written is no input's memory, unless it is `Typed.in_place`.
     """
     signature = signature_of(typed)
-    names = []
-    for m in range(len(typed.outputs)):
-        names += [f"array_b{m}", f"b{m}_o", f"b{m}_s0", f"b{m}_s1"]
-    for n in range(len(typed.inputs)):
-        names += [f"array_a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
-    edges = [name for n in signature.read_off for name in (f"e{n}", f"v{n}")]
-    rest = [f"s{i}" for i in range(len(signature.scalars))] + [f"g{i}" for i in range(len(signature.geometry))]
+    rest = [name for name, _ in number_parameters(typed, signature)]
     given = []
     for m in range(len(typed.outputs)):
         given += [f"b{m}", f"b{m}_o + k * b{m}_s0", f"b{m}_s1"]
     for n, planes in enumerate(signature.planes):
         given += [f"a{n}", *(f"a{n}_o + {_moved('k', d)} * a{n}_s0" for d in planes), f"a{n}_s1"]
     lines = [
+        "@straight",
+        "def turn(ints, floats, k, j0, j1, i0, i1):",
+        *(f"    {line}" for line in unpacking(_sweep_parameters(typed, signature))),
+        *(f"    fill(f{n}, a{n}, {typed.inputs[n].words}, k, e{n}, c{n}, v{n})" for n in signature.read_off),
+        f"    plane({', '.join([*given, *rest, 'k', 'j0', 'j1', 'i0', 'i1'])})",
+        "\n",
         decorator(typed),
-        f"def sweep({', '.join([*names, *edges, *rest, 'k0', 'k1', 'j0', 'j1', 'i0', 'i1'])}):",
-        *pointers_text(typed, names),
+        "def sweep(ints, floats, k0, k1, j0, j1, i0, i1):",
         "    for k in range(k0, k1):",
-        *(f"        _edge(a{n}, {typed.inputs[n].words}, k, e{n}, v{n})" for n in signature.read_off),
-        f"        plane({', '.join([*given, *rest, 'k', 'j0', 'j1', 'i0', 'i1'])})",
+        "        turn(ints, floats, k, j0, j1, i0, i1)",
     ]
-    header = HEADER + (imported(WALLS, "_edge") if signature.read_off else "")
     # Else it would be found out for every row.
     apart = ["told_apart(plane)\n"] if are_apart else []
-    return "\n\n".join([_title(typed) + header, plane_text(typed), *apart, "\n".join(lines) + "\n"])
+    return "\n\n".join([_title(typed) + HEADER, plane_text(typed), *apart, "\n".join(lines) + "\n"])
 
 
 def _title(typed: Typed) -> str:

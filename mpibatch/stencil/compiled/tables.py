@@ -76,10 +76,17 @@ class Beyond(NamedTuple):
     value: int  # place of the value
 
 
-def in_text(row: type[tuple[int, ...]], table: str, number: str) -> SimpleNamespace:
-    """Return by the name of each field how compiled text reads it of a table's row of that number. Local."""
+def in_text(
+    row: type[tuple[int, ...]], table: str, number: str, widest: type[tuple[int, ...]] | None = None
+) -> SimpleNamespace:
+    """Return by the name of each field how compiled text reads it of a table's row of that number. Local.
+
+    `table` is the memory of `table_of`, made for rows of several kinds whose widest is `widest`; default: of one kind.
+    """
     names: tuple[str, ...] = getattr(row, "_fields", ())
-    return SimpleNamespace(**{name: f"{table}[{number}, {column}]" for column, name in enumerate(names)})
+    columns = len(getattr(widest or row, "_fields", ()))
+    text = f"{table}[U8({number} * {columns} + %d)]"
+    return SimpleNamespace(**{name: text % column for column, name in enumerate(names)})
 
 
 def table_of(rows: Sequence[tuple[int, ...]], widest: type[tuple[int, ...]]) -> npt.NDArray[np.int64]:

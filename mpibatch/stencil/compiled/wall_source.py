@@ -1,15 +1,24 @@
 """Compiled text that fills cells outside the domain, on the way of a sweep: no pass over memory of their own.
 
-``_put`` makes a rectangle of cells from another one, as walls have it. ``_edge`` is called before each plane of a
-sweep, and carries out the jobs of that plane.
+``_put`` makes a rectangle of cells from another one, as walls have it. ``edge`` is called before each plane of a
+sweep, and carries out the jobs of that plane: by its address, so that it is compiled once for each type, and not with
+each kernel.
 """
 
 from __future__ import annotations
 
-from mpibatch.stencil.compiled.modules import HEADER
+import functools
+from typing import TYPE_CHECKING, Any
+
+from mpibatch.base.compiled import address_in_c
+from mpibatch.stencil.compiled.arguments import type_name
+from mpibatch.stencil.compiled.modules import HEADER, load
 from mpibatch.stencil.compiled.tables import EdgeJob, in_text
 
-__all__ = ["KINDS", "WALLS"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["KINDS", "WALLS", "code_of_edges"]
 
 # What cells outside the domain hold, made of a cell inside.
 KINDS = {"copy": 1, "constant": 2, "dirichlet": 3, "signed": 4, "neumann": 5}
@@ -42,9 +51,9 @@ def _put(b, t, s, row, rows, cells, w, kind, v, v0):
 
 _JOB = in_text(EdgeJob, "jobs", "q")
 _EDGE = f"""\
-@compiled_lean
-def _edge(b, w, k, jobs, v):
-    for q in range(jobs.shape[0]):
+@compiled_in_c
+def edge(b, w, k, jobs, count, v):
+    for q in range(count):
         if {_JOB.first} <= k and k < {_JOB.end}:
             d = k * {_JOB.plane}
             t, s = d + {_JOB.to}, d + {_JOB.of}
@@ -54,4 +63,14 @@ def _edge(b, w, k, jobs, v):
                 _put(b, t, s, {_JOB.row}, {_JOB.rows}, {_JOB.cells}, w, {_JOB.kind}, v, {_JOB.value})
 """
 
+
 WALLS = "\n\n".join([HEADER, _PUT, _EDGE])  # a module
+
+
+@functools.cache
+def code_of_edges(dtype: np.dtype[Any]) -> int:
+    """Return the address of ``edge`` for cells of a type. Local."""
+    module: Any = load(WALLS)
+    number, whole = getattr(module, type_name(dtype)), module.I8
+    memory, table = module.memory_of(number), module.memory_of(whole)
+    return address_in_c(module.edge, (memory, whole, whole, table, whole, memory))

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from mpibatch.base.threads import pool
 from mpibatch.domain import Box
 from mpibatch.fields.memory import staggered
+from mpibatch.stencil.compiled import arguments
 from mpibatch.stencil.compiled.fills import AXES, FAR, Span, Surroundings, levels_of
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_run import flat_arguments
-from mpibatch.stencil.compiled.numba_source import signature_of
+from mpibatch.stencil.compiled.numba_source import number_parameters, signature_of
 from mpibatch.stencil.compiled.tables import FusedLevel, table_of
 from mpibatch.stencil.compiled.types import Stored, Typed
 from mpibatch.stencil.fused.wavefront import Chain, fused_text
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Sweeper", "geometry_numbers"]
 
 LEAST_TILE = 8  # cells along the axis that tiles cut
-Job = tuple[Any, ...]
+Job = tuple[list[int], list[Any]]  # addresses and numbers, and the memory that is at them
 
 
 @functools.lru_cache(maxsize=64)
@@ -46,6 +47,7 @@ class Sweeper:
     def __init__(self, typed: Typed, chains: Sequence[Chain], layout: FusionLayout, grid: Grid, threads: int) -> None:
         self._function = _compiled(typed, tuple(chains))
         self._typed = typed
+        self._parameters = number_parameters(typed, signature_of(typed))
         self._chains = chains
         self._layout = layout
         self._grid = grid
@@ -79,15 +81,16 @@ class Sweeper:
         parts = self._jobs.get(key)
         if parts is None:
             parts = self._jobs[key] = self._planned(slots, targets, kept, steps, budget)
+        ints, floats = arguments.numbers(self._parameters, numbers)
         if len(parts) == 1:
-            self._run(parts[0], numbers)
+            self._run(parts[0], ints, floats)
             return
-        for future in [pool(self._threads).submit(self._run, part, numbers) for part in parts]:
+        for future in [pool(self._threads).submit(self._run, part, ints, floats) for part in parts]:
             future.result()
 
-    def _run(self, jobs: Sequence[Job], numbers: Sequence[Any]) -> None:
-        for job in jobs:
-            self._function(*job, *numbers)
+    def _run(self, jobs: Sequence[Job], ints: list[int], floats: npt.NDArray[np.float64]) -> None:
+        for job, _ in jobs:
+            self._function(np.array(job + ints, "i8"), floats)
 
     def _planned(
         self,
@@ -117,7 +120,8 @@ class Sweeper:
                     memory += [field.memory.cells.reshape(-1) for field in (*slots[m], *targets[m])]
                     memory += [rings[t][m], *self._ring_strides(m, tile, steps), self._walls[m].table(levels)]
                     memory += [self._values[m], *flat_arguments(_stored(slots[m][0]), self._typed.ndim)[1:]]
-                part.append((*memory, *others, *self._turns(levels, steps)))
+                job = [*memory, *others, *self._turns(levels, steps)]
+                part.append((arguments.addresses(job), job))
             parts.append(part)
         return parts
 

@@ -15,22 +15,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpibatch.stencil.compiled.arguments import type_name, unpacking
 from mpibatch.stencil.compiled.modules import HEADER, imported
-from mpibatch.stencil.compiled.numba_source import decorator, plane_text, pointers_text, signature_of
+from mpibatch.stencil.compiled.numba_source import decorator, number_parameters, plane_text, signature_of
 from mpibatch.stencil.compiled.tables import Beside, Beyond, FusedLevel, Head, in_text
 from mpibatch.stencil.compiled.wall_source import WALLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mpibatch.stencil.compiled.arguments import Parameter
     from mpibatch.stencil.compiled.types import Typed
 
 __all__ = ["Chain", "fused_text"]
 
 # Tables of whole numbers, see `compiled.tables`, say what happens at which level. `levels` has a row `FusedLevel` for
 # each, a chain's `jobs` a `Head` for each level, and then the fills, `Beside` and `Beyond`.
-_LEVEL, _HEAD = in_text(FusedLevel, "levels", "level"), in_text(Head, "jobs", "level")
-_BESIDE, _BEYOND = in_text(Beside, "jobs", "e"), in_text(Beyond, "jobs", "q")
+_LEVEL, _HEAD = in_text(FusedLevel, "levels", "level"), in_text(Head, "jobs", "level", Beside)
+_BESIDE, _BEYOND = in_text(Beside, "jobs", "e"), in_text(Beyond, "jobs", "q", Beside)
 _PLANE = f"{_LEVEL.row}, {_LEVEL.rows_end}, {_LEVEL.column}, {_LEVEL.columns_end}"
 
 # Plane p of memory begins at ``_at(p, p % slots, base, step, slots)``; a field has as many slots as planes (0). All
@@ -79,29 +81,13 @@ class Chain:
 def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
     """Return the text of a module with ``fused`` for a kernel, chain m being that of output m. Local."""
     signature = signature_of(typed)
-    scalars = [f"s{i}" for i in range(len(signature.scalars))] + [f"g{i}" for i in range(len(signature.geometry))]
+    scalars = [name for name, _ in number_parameters(typed, signature)]
     offsets = sorted({0, *(d for planes in signature.planes for d in planes)})
     kept = [n for n in range(len(typed.inputs)) if not any(n in chain.inputs for chain in chains)]
-    names: list[str] = []
-    for m, chain in enumerate(chains):
-        names += [f"array_{kind}{m}_{q}" for kind in "xy" for q in range(chain.depth)]
-        names += [
-            f"array_ring{m}",
-            f"row{m}",
-            f"flat{m}",
-            f"zero{m}",
-            f"jobs{m}",
-            f"values{m}",
-            f"f{m}",
-            f"f{m}_s0",
-            f"f{m}_s1",
-        ]
-    for n in kept:
-        names += [f"array_a{n}", f"a{n}_o", f"a{n}_s0", f"a{n}_s1"]
     lines = [
         decorator(typed),
-        f"def fused({', '.join([*names, 'levels', 'begin', 'end', 'steps', 'reach', 'slots', *scalars])}):",
-        *pointers_text(typed, names),
+        "def fused(ints, floats):",
+        *(f"    {line}" for line in unpacking(_parameters(typed, chains, kept))),
         "    for turn in range(begin, end):",
         "        for level in range(steps + 1):",
         "            p, left = turn - level * reach, steps - level",
@@ -139,9 +125,25 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
     return "\n\n".join([title + header, plane_text(typed), *apart, "\n".join(lines) + "\n"])
 
 
+def _parameters(typed: Typed, chains: Sequence[Chain], kept: Sequence[int]) -> list[Parameter]:
+    """What ``fused`` finds packed."""
+    parameters: list[Parameter] = []
+    for m, chain in enumerate(chains):
+        memory = type_name(typed.outputs[m].dtype)
+        parameters += [(f"{kind}{m}_{q}", memory) for kind in "xy" for q in range(chain.depth)]
+        parameters += [(f"ring{m}", memory), (f"row{m}", "int"), (f"flat{m}", "int"), (f"zero{m}", "int")]
+        parameters += [(f"jobs{m}", "I8"), (f"values{m}", memory)]
+        parameters += [(name, "int") for name in (f"f{m}", f"f{m}_s0", f"f{m}_s1")]
+    for n in kept:
+        parameters += [(f"a{n}", type_name(typed.inputs[n].dtype))]
+        parameters += [(f"a{n}_{place}", "int") for place in ("o", "s0", "s1")]
+    parameters += [("levels", "I8"), *((name, "int") for name in ("begin", "end", "steps", "reach", "slots"))]
+    return parameters + number_parameters(typed, signature_of(typed))
+
+
 def _around(typed: Typed, m: int, array: str, begin: str, memory: str) -> list[str]:
     """Fill around plane p of an array, and planes that are made of it."""
-    words, row, head = typed.outputs[m].words, memory.split(", ")[-1], in_text(Head, f"jobs{m}", "level")
+    words, row, head = typed.outputs[m].words, memory.split(", ")[-1], in_text(Head, f"jobs{m}", "level", Beside)
     lines = [
         f"if p < {_LEVEL.planes_end}:",
         f"    for e in range({head.beside}, {head.beside_end}):",

@@ -40,10 +40,12 @@ def _converted(text: str, kind: str) -> str:
     return f"({text} != 0)" if kind == "bool" else f"memory({text}, {kind})"
 
 
-def numbers(parameters: Sequence[Parameter], values: Sequence[Any]) -> tuple[list[int], npt.NDArray[np.float64]]:
+def numbers(parameters: Sequence[Parameter], values: Sequence[Any]) -> tuple[list[int], list[float]]:
     """Return what of some numbers is whole, and what are floats. Local."""
     pairs = [(kind == "float", value) for (_, kind), value in zip(parameters, values, strict=True)]
-    return [int(value) for is_float, value in pairs if not is_float], np.array([v for f, v in pairs if f], "f8")
+    return [int(value) for is_float, value in pairs if not is_float], [
+        float(value) for is_float, value in pairs if is_float
+    ]
 
 
 def addresses(values: Iterable[Any]) -> list[int]:

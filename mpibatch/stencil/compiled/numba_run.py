@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["LoopedKernel", "flat_arguments", "loop_ranges"]
 
 
-Given = tuple[list[int], npt.NDArray[np.float64]]  # whole numbers and addresses, and floats
+Given = tuple[list[int], npt.NDArray[np.float64]]  # numbers of a call: whole ones, and floats
 
 
 class LoopedKernel:
@@ -52,8 +52,12 @@ class LoopedKernel:
         self._typed, self._threads = typed, threads
         arrays = [x for stored in (*outputs, *inputs) for x in flat_arguments(stored, typed.ndim)]
         self._arrays, self._memory = arrays, addresses(arrays)
-        self._places = [geometry[key] for key in signature.geometry]
-        self._parameters = number_parameters(typed, signature)
+        known = [geometry[key] for key in signature.geometry]
+        scalars = len(typed.scalars)
+        self._places = numbers(number_parameters(typed, signature)[scalars:], known)
+        self._whole = [name for name, kind in typed.scalars if kind != "float"]
+        self._floats = [name for name, kind in typed.scalars if kind == "float"]
+        self._packed: dict[tuple[int, ...], npt.NDArray[np.int64]] = {}  # by the range, where no scalar is whole
         # Inputs may share memory, whose edges are filled once.
         filled = {id(e): n for n, e in reversed(list(enumerate(edges))) if e and n in signature.read_off}
         self._edges = [edges[n] if n in filled.values() else None for n in signature.read_off]
@@ -65,9 +69,10 @@ class LoopedKernel:
 
     def sweep(self, scalars: Mapping[str, Any]) -> Sweep:
         """Return what computes the owned cells [start, stop) of the outputs, as `numpy_run.shifted` does. Local."""
-        given = [scalars[name] for name, _ in self._typed.scalars]
-        ints, floats = numbers(self._parameters, given + self._places)
-        return functools.partial(self._sweep, (self._memory + ints, floats))
+        ints, floats = self._places
+        whole = [int(scalars[name]) for name in self._whole]
+        given = np.array([scalars[name] for name in self._floats] + floats, "f8")
+        return functools.partial(self._sweep, (whole + ints, given))
 
     def _sweep(self, given: Given, start: Sequence[int], stop: Sequence[int]) -> None:
         strips, cells = self._strips, 1
@@ -96,12 +101,17 @@ class LoopedKernel:
             job.result()
 
     def _run(self, given: Given, rows: int, part: tuple[int, ...]) -> None:
-        ints, floats = given
+        whole, floats = given
         for ranges in _strips(part, rows):
-            fills: list[int] = []
-            for own, code in zip(self._edges, self._code, strict=True):
-                fills += own.packed(ranges, code) if own else (0, 0, 0, 0)
-            self._loop(np.array(ints + fills, "i8"), floats, *ranges)
+            packed = self._packed.get(ranges)
+            if packed is None:
+                fills: list[int] = []
+                for own, code in zip(self._edges, self._code, strict=True):
+                    fills += own.packed(ranges, code) if own else (0, 0, 0, 0)
+                packed = np.array(self._memory + whole + fills, "i8")
+                if not self._whole:
+                    self._packed[ranges] = packed
+            self._loop(packed, floats, *ranges)
 
 
 @functools.lru_cache(maxsize=256)

@@ -81,7 +81,8 @@ class Sweeper:
         parts = self._jobs.get(key)
         if parts is None:
             parts = self._jobs[key] = self._planned(slots, targets, kept, steps, budget)
-        ints, floats = arguments.numbers(self._parameters, numbers)
+        ints, known = arguments.numbers(self._parameters, numbers)
+        floats = np.array(known, "f8")
         if len(parts) == 1:
             self._run(parts[0], ints, floats)
             return

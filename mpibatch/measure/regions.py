@@ -29,6 +29,8 @@ __all__ = ["RegionTable", "check_labels", "find_objects", "regionprops_table", "
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
+LARGE = 1 << 26
+
 
 def regionprops_table(
     labels: Field,
@@ -102,6 +104,8 @@ def regionprops_table(
     about = "none" if intensity is None else str(intensity.dtype)
     same(grid.comm, f"regionprops_table of {labels.dtype}, intensity {about}, {names}, spacing {scales}")
     values = intensity if {*names} & {*INTENSITY} else None
+    if labels.owned.nbytes > LARGE:
+        grid.memories.together.release()  # what is made of labels here is no field, which would take what waits
     layout, top = layout_of(labels, values, order_of(names), kinds_of(names))
     shares = Shares(1, top, grid.comm.size)
     rows = tallied(labels, values, layout, shares)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
-from mpibatch.reduce._loops.expansions import append, ratio, two_product
+from mpibatch.reduce._loops.exact import MAGNITUDE
+from mpibatch.reduce._loops.expansions import SPLITTER, append, ratio, two_product, two_sum
 from mpibatch.reduce._loops.slots import counts_in, push
 from mpibatch.reduce._loops.states import COUNT, LEVELS, SPECIAL, SQUARES, SUMS
 
@@ -26,6 +27,7 @@ Int = Any
 LEAST_INTEGER = -(1 << 63)
 # Quotients beyond this, or its inverse, are not rounded from expansions, since a product's error could underflow.
 LEAST = 2.0**-60
+FAR = 1 << 26  # numbers of so many bits have exact products with halves of doubles
 
 
 @compiled
@@ -38,6 +40,22 @@ def find_slots(labels: Ints, low: Int, table: Ints, slots: Ints) -> None:
 
 
 @compiled
+def add_row(state: Array, slot: Int, at: Ints, far: Int, value: float) -> None:
+    """Add what the cells of a row sum up to, and its products with all coordinates, the last of which is `far`."""
+    if value == 0.0:
+        return
+    push(state, slot, SUMS, value)
+    last = at.shape[0] - 1
+    for axis in range(at.shape[0]):
+        by = far if axis == last else at[axis]
+        if by != 0:
+            high, low = two_product(value, np.float64(by))
+            push(state, slot, SQUARES + LEVELS * axis, high)
+            if low != 0.0:
+                push(state, slot, SQUARES + LEVELS * axis, low)
+
+
+@compiled
 def add_moments(
     values: Array, slots: Ints, limits: tuple[Int, Int], at: Ints, start: Ints, stop: Ints, state: Array
 ) -> None:
@@ -45,23 +63,58 @@ def add_moments(
 
     `at` holds the coordinates of the first value, and afterwards those of the next; they go through a box in C order.
     """
-    ndim = at.shape[0]
-    for i in range(values.shape[0]):
-        slot = slots[i]
+    bottom, top = limits
+    last, i, size = at.shape[0] - 1, 0, values.shape[0]
+    while i < size:
+        # Cells of one slot in a row, whose other coordinates are the same: their sums stay in registers.
+        slot, begin, end = slots[i], i, min(size, i + stop[last] - at[last])
+        # Coordinates that are too large are counted from the row's first.
+        far = at[last] if stop[last] > FAR else 0
+        x = np.float64(at[last] - far)
+        while slot < 0 and i < end and slots[i] < 0:
+            i += 1
+        odd = 0
+        sum0 = sum1 = high0 = high1 = low0 = low1 = 0.0
+        while i < end and slots[i] == slot:
+            value = np.float64(values[i])
+            bits = value.view(np.int64) & MAGNITUDE
+            if bottom <= bits < top or bits == 0:
+                sum0, rest = two_sum(sum0, value)
+                sum1, rest = two_sum(sum1, rest)
+                if rest != 0.0:
+                    add_row(state, slot, at, far, rest)
+                # Halves of 26 bits, whose products with coordinates of as many are exact.
+                scaled = SPLITTER * value
+                half = scaled - (scaled - value)
+                high0, rest = two_sum(high0, half * x)
+                high1, rest = two_sum(high1, rest)
+                if rest != 0.0:
+                    push(state, slot, SQUARES + LEVELS * last, rest)
+                low0, rest = two_sum(low0, (value - half) * x)
+                low1, rest = two_sum(low1, rest)
+                if rest != 0.0:
+                    push(state, slot, SQUARES + LEVELS * last, rest)
+            else:
+                counts_in(state, slot, value, limits)
+                odd += 1
+            x += 1.0
+            i += 1
         if slot >= 0:
-            value = values[i]
-            if counts_in(state, slot, value, limits):
-                push(state, slot, SUMS, value)
-                for axis in range(ndim):
-                    high, low = two_product(value, np.float64(at[axis]))
-                    push(state, slot, SQUARES + LEVELS * axis, high)
-                    if low != 0.0:
-                        push(state, slot, SQUARES + LEVELS * axis, low)
-        for axis in range(ndim - 1, -1, -1):
-            at[axis] += 1
+            state[slot, COUNT] += i - begin - odd
+            add_row(state, slot, at, far, sum0)
+            add_row(state, slot, at, far, sum1)
+            high0, rest = two_sum(high0, low0)  # fewer come out than went in, for most rows
+            high1, rest = two_sum(high1, rest)
+            for part in (high0, high1, rest, low1):
+                if part != 0.0:
+                    push(state, slot, SQUARES + LEVELS * last, part)
+        at[last] += i - begin
+        for axis in range(last, -1, -1):
             if at[axis] < stop[axis]:
                 break
             at[axis] = start[axis]
+            if axis:
+                at[axis - 1] += 1
 
 
 @compiled

@@ -77,7 +77,7 @@ class Basins:
         del is_marker
         self._image = _padded(image, self._levels)
         self._parents = np.zeros(size, index)
-        self._spread(*_buckets(image.owned[state != CLOSED] if seeds.size else seeds))
+        self._spread(*(_buckets(image.owned, state != CLOSED) if seeds.size else (0.0, 0.0, 1)))
         del self._image
 
     def _spread(self, low: float, scale: float, buckets: int) -> None:
@@ -191,14 +191,22 @@ def _padded(image: Field, like: Field) -> Array:
     return cells.padded.reshape(-1)
 
 
-def _buckets(cells: Array) -> tuple[float, float, int]:
-    """Return the level of the first bucket, buckets for a unit, and their number, for cells of these levels. Local."""
-    finite = cells[np.isfinite(cells)] if cells.dtype.kind == "f" else cells
-    if not finite.size:
+def _buckets(levels: Array, is_open: Array) -> tuple[float, float, int]:
+    """Return the level of the first bucket, buckets for a unit, and their number, for the cells that are open. Local.
+
+    `is_open` is written over. Nothing of the size of the levels is made.
+    """
+    size, is_float = int(np.count_nonzero(is_open)), levels.dtype.kind == "f"
+    levels = levels.view("u1") if levels.dtype.kind == "b" else levels
+    if is_float:
+        is_open &= np.isfinite(levels)
+    if not is_open.any():
         return 0.0, 0.0, 1
-    low, high = float(finite.min()), float(finite.max())
-    buckets = max(1, min(BUCKETS, cells.size // CELLS_OF_BUCKET))
-    if cells.dtype.kind != "f" and high - low < BUCKETS:
+    most, least = (np.inf, -np.inf) if is_float else (np.iinfo(levels.dtype).max, np.iinfo(levels.dtype).min)
+    low = float(np.min(levels, where=is_open, initial=most))
+    high = float(np.max(levels, where=is_open, initial=least))
+    buckets = max(1, min(BUCKETS, size // CELLS_OF_BUCKET))
+    if not is_float and high - low < BUCKETS:
         return low, 1.0, int(high - low) + 1
     with np.errstate(over="ignore"):
         span = high - low

@@ -51,12 +51,13 @@ def straight(function: Callable[..., None]) -> Any:
     Lines store to memory or name a number; numbers are of literals, names, operators, choices, and calls of numba's
     types, of ``math`` and of ``choose``. Nothing is returned.
     """
-    text = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    assert isinstance(text, ast.FunctionDef)
-    names = [argument.arg for argument in text.args.args]
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
 
     def definition(typing: Any, *given: Any) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+            text = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+            assert isinstance(text, ast.FunctionDef)
             known = dict(zip(names, zip(values, given, strict=True), strict=True))
             line = _Lines(typing, context, builder, function.__globals__, known)
             for statement in text.body:

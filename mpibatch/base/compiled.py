@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from mpibatch.base.compiler.dispatchers import keep_from_python, load_alone
 from mpibatch.base.compiler.imports import absent, import_arrays
 from mpibatch.base.compiler.signatures import typed_once
+from mpibatch.base.compiler.stamps import stamp
 from mpibatch.base.errors import UsageError
 from mpibatch.base.host import home
 from mpibatch.base.timing import phase
@@ -297,6 +298,7 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
 
     def compile_under_lock(signature: Any) -> Any:
         with _counted(), typed_once, setting():
+            stamp(dispatcher)
             # All at once load what is there; one compiles what is not, and the others wait for it.
             with _locked(name, shared=True):
                 if _is_cached(dispatcher, signature):

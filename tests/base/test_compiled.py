@@ -118,6 +118,50 @@ def test_modules_are_absent_in_one_thread_only(tmp_path: Path, monkeypatch: pyte
     assert sys.meta_path == before
 
 
+OUTER = """
+import sys
+import numpy as np
+from mpibatch.base.compiled import compiled
+from parts import middle, FACTOR
+@compiled
+def outer(a):
+    return middle(a[0]) + FACTOR * a[1]
+print(outer(np.array([1.0, 10.0])), outer.stats.cache_hits)
+"""
+MIDDLE = """
+from mpibatch.base.compiled import compiled
+from leaves import leaf
+FACTOR = 2.0
+@compiled
+def middle(x):
+    return leaf(x) + 100.0
+"""
+LEAF = """
+from mpibatch.base.compiled import compiled
+@compiled
+def leaf(x):
+    return x * 1.0
+"""
+
+
+def test_code_is_compiled_anew_when_what_is_part_of_it_has_changed(launch: Launch, tmp_path: Path) -> None:
+    """A constant, and a function two calls deep, in files of their own; that of the caller stays as it is."""
+    environment = {**os.environ, "MPIBATCH_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    texts = {"outer": OUTER, "parts": MIDDLE, "leaves": LEAF}
+    seen = []
+    for changes in ({}, {}, {"parts": ("FACTOR = 2.0", "FACTOR = 3.0")}, {"leaves": ("x * 1.0", "x * 5.0")}, {}):
+        for name, (old, new) in changes.items():
+            texts[name] = texts[name].replace(old, new)
+        for name, text in texts.items():
+            path = tmp_path / f"{name}.py"
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+        done = launch(0, str(tmp_path / "outer.py"), env=environment)
+        assert done.returncode == 0, done.stderr
+        seen.append(done.stdout.split(" ", 1)[0] + (" loaded" if ": 1" in done.stdout else " compiled"))
+    assert seen == ["121.0 compiled", "121.0 loaded", "131.0 compiled", "135.0 compiled", "135.0 loaded"]
+
+
 def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_path: Path) -> None:
     environment = {**os.environ, "MPIBATCH_CACHE_DIR": str(tmp_path)}
     first = launch(RANKS, "-c", PROGRAM, env=environment, timeout=120)

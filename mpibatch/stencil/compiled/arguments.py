@@ -42,10 +42,9 @@ def _converted(text: str, kind: str) -> str:
 
 def numbers(parameters: Sequence[Parameter], values: Sequence[Any]) -> tuple[list[int], list[float]]:
     """Return what of some numbers is whole, and what are floats. Local."""
-    pairs = [(kind == "float", value) for (_, kind), value in zip(parameters, values, strict=True)]
-    return [int(value) for is_float, value in pairs if not is_float], [
-        float(value) for is_float, value in pairs if is_float
-    ]
+    pairs = [(kind, value) for (_, kind), value in zip(parameters, values, strict=True)]
+    whole = [int(value) for kind, value in pairs if kind != "float"]
+    return whole, [float(value) for kind, value in pairs if kind == "float"]
 
 
 def addresses(values: Iterable[Any]) -> list[int]:

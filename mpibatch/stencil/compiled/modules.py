@@ -1,12 +1,13 @@
 """Generated modules on disk, so that numba's compiled code is found again by every later run.
 
-The file of a module is named by what it holds and by the versions that compile it, written whole and renamed into
+The file of a module is named by what it holds and by what compiles it, written whole and renamed into
 place, and always dated alike: whichever of many ranks comes last changes nothing for the others. The text that
 is executed is the one in memory; the file is there for numba, which keeps compiled code beside a file's date.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import linecache
 import os
@@ -42,11 +43,18 @@ _one = threading.Lock()
 def load(text: str) -> types.ModuleType:
     """Return the module with this text; its functions compile, or load from the cache, at their first call. Local."""
     numba, _ = loaded_numba()
-    key = hashlib.sha256(f"{numba.__version__}\n{text}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{numba.__version__}\n{_makers()}\n{text}".encode()).hexdigest()[:24]
     with _one:
         if key not in _loaded:
             _loaded[key] = _execute(f"mpibatch_kernel_{key}", text)
         return _loaded[key]
+
+
+@functools.cache
+def _makers() -> str:
+    """What makes code of the text, beside numba: other versions of it make other code. Local."""
+    folder = Path(__file__).parent
+    return "".join((folder / name).read_text("utf-8") for name in ("intrinsics.py", "straight_lines.py"))
 
 
 def imported(text: str, *names: str) -> str:

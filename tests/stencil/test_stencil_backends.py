@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mpibatch as mb
 from mpibatch.base.compiled import cache_folder
 from mpibatch.base.errors import UsageError
 from mpibatch.stencil import Kernel, cells, coordinate, index, spacing, stencil
@@ -258,6 +259,31 @@ def test_floats_have_no_floor_division() -> None:
 
     with pytest.raises(UsageError, match="floor"):
         floored.typed(1, [Array(np.dtype("f8"))], {}, [None])
+
+
+@stencil
+def wrapping(u, n):
+    far = u[0, 0] + 9_223_372_036_854_775_800
+    return far > u[0, 0], far, u[0, 1] * 3_000_000_000 - n, -(u[0, 0] - 9_223_372_036_854_775_807 - n), -u[0, -1]
+
+
+def test_whole_numbers_of_64_bits_wrap_around() -> None:
+    """As NumPy's; numba, and LLVM after it, would take it that they never do."""
+    typed = wrapping.typed(2, [Array(np.dtype("i8"))], {"n": "int"}, [None] * 5)
+    ends = np.array([-(1 << 63), -(1 << 62), -5, -1, 0, 1, 7, 1 << 40, (1 << 63) - 1])
+    read = memory((9, 9), Array(np.dtype("i8")), 0)
+    read.array[...] = np.random.default_rng(1).choice(ends, read.array.shape)
+    found, expected = ([memory((9, 9), array, 99) for array in typed.outputs] for _ in range(2))
+    with np.errstate(over="ignore"):
+        shifted(typed, expected, [read], {"n": 6}, geometry(2))((0, 0), (9, 9))
+    LoopedKernel(typed, found, [read], geometry(2)).sweep({"n": 6})((0, 0), (9, 9))
+    assert_same_bits([s.array for s in found], [s.array for s in expected])
+
+
+def test_a_whole_number_beyond_64_bits_is_refused() -> None:
+    u = mb.Grid((3, 4)).zeros("i8", halo=1)
+    with pytest.raises(UsageError, match="n=9223372036854775808 does not fit into 64 bits"):
+        wrapping(u, 1 << 63)
 
 
 def test_generated_text_has_planes_and_no_fastmath() -> None:

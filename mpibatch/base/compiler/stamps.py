@@ -6,8 +6,11 @@ are part of its code, and may be those of another file, which has changed since.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import threading
 import types
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,17 +20,26 @@ if TYPE_CHECKING:
 
 __all__ = ["stamp"]
 
+# What compiles: its options are part of the code, too.
+HOW = ("../compiled.py", "bitcode.py")
 PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None), np.generic, np.ndarray)
+
+_one = threading.RLock()  # who comes while a stamp is made would take it for whole
 
 
 def stamp(dispatcher: Any) -> Any:
     """Let a function's place in the cache tell what its code is made of; return it, None if there is none. Local."""
+    with _one:
+        return _stamp(dispatcher)
+
+
+def _stamp(dispatcher: Any) -> Any:
     file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     own = getattr(file, "_source_stamp", None)
     # No part of numba's interface: a version without it looks at the function's own file.
     if own is not None and not getattr(file, "knows_parts", False):
         file.knows_parts = True  # before its parts: it may call itself
-        parts = [part for part in _parts(dispatcher.py_func) if part]
+        parts = [_how(), *filter(None, _parts(dispatcher.py_func))]
         file._source_stamp = own = (*own, hashlib.sha256("\n".join(parts).encode()).hexdigest())
     return own
 
@@ -45,7 +57,23 @@ def _parts(function: Any) -> Iterator[str]:
 
 def _part(name: str, value: Any) -> str:
     if hasattr(value, "py_func"):
-        return f"{name} {stamp(value)}"
+        return f"{name} {_stamp(value)}"
+    source = getattr(value, "_defn", value)  # of an intrinsic
+    if isinstance(source, types.FunctionType):  # for which numba has an overload, beside it
+        return f"{name} {_digest(source.__code__.co_filename)}"
     if isinstance(value, np.ndarray):
         return f"{name} {value.dtype} {value.shape} {value.tobytes().hex()}"
     return f"{name} {value!r}" if value is not None and isinstance(value, PLAIN) else ""
+
+
+@functools.cache
+def _how() -> str:
+    return " ".join(_digest(str(Path(__file__).parent / name)) for name in HOW)
+
+
+@functools.cache
+def _digest(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:  # no file: of a prompt, or within an archive
+        return ""

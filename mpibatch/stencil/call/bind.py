@@ -221,3 +221,8 @@ def check_ranges(typed: Typed, scalars: Mapping[str, Any]) -> None:
                 f"stencil {typed.name!r}: {name}={scalars[name]} does not fit into the field's type {dtype}; "
                 "convert the field in the kernel: np.int64(u[0])"
             )
+    for name, kind in typed.scalars:
+        if kind == "int" and not -(1 << 63) <= scalars[name] < 1 << 63:
+            raise UsageError(
+                f"stencil {typed.name!r}: {name}={scalars[name]} does not fit into 64 bits; give it as a float"
+            )

@@ -49,7 +49,8 @@ class Edges:
         known = self._known.get(ranges)
         if known is None:
             jobs, values = self._jobs(ranges), self.walls.values()
-            known = self._known[ranges] = ((address_of(jobs), len(jobs), address_of(values)), jobs, values)
+            places = address_of(jobs), len(jobs), address_of(values)
+            known = self._known.setdefault(ranges, (places, jobs, values))  # another thread's, if it came first
         return code, *known[0]
 
     def _jobs(self, ranges: tuple[int, ...]) -> npt.NDArray[np.int64]:

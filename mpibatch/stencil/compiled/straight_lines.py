@@ -43,6 +43,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Invert: operator.invert,
     ast.Not: operator.not_,
 }
+_WRAPPED: dict[type[Any], str] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.USub: "sub"}
 
 
 def straight(function: Callable[..., None]) -> Any:
@@ -132,9 +133,27 @@ class _Lines:
 
     def _lower_call(self, node: ast.Call) -> tuple[Any, Any]:
         function = self._object(node.func)
+        if function == types.int64 and (wrapped := self._wrapped(node.args[0])) is not None:
+            return wrapped, function
         if isinstance(function, types.Type):
             return self._cast(*self._value(node.args[0]), function), function
         return self._operation(function, *node.args)
+
+    def _wrapped(self, node: ast.expr) -> Any:
+        """What becomes of 64 bits that are converted to as many, which may overflow; None for other operations.
+
+        numba, and LLVM after it, takes it that they do not, as it may for places in memory; NumPy's wrap around.
+        """
+        operands = {ast.BinOp: ("left", "right"), ast.UnaryOp: ("operand",)}.get(type(node), ())
+        method = _WRAPPED.get(type(getattr(node, "op", None)))
+        if method is None or not operands:
+            return None
+        values = [self._value(getattr(node, name)) for name in operands]
+        if any(kind != types.int64 for _, kind in values):
+            return None
+        given = [value for value, _ in values]
+        zero = [given[0].type(0)] if len(given) == 1 else []
+        return getattr(self._builder, method)(*zero, *given)
 
     def _lower_subscript(self, node: ast.Subscript) -> tuple[Any, Any]:
         place, kind = self._place(node)

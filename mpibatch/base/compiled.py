@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpibatch.base.compiler.bitcode import link_only
 from mpibatch.base.compiler.dispatchers import keep_from_python, load_alone
 from mpibatch.base.compiler.imports import absent, import_arrays
 from mpibatch.base.compiler.signatures import typed_once
@@ -231,6 +232,7 @@ def compiled_within(function: F) -> F:
     numba, _ = loaded_numba()
     dispatcher = numba.njit(error_model="numpy", _nrt=False, no_cfunc_wrapper=True, no_cpython_wrapper=True)(function)
     keep_from_python(dispatcher)
+    link_only(dispatcher)
     return dispatcher  # type: ignore[no-any-return]
 
 
@@ -289,8 +291,10 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
             dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
     finally:
         config.CACHE_DIR = theirs
-    if is_inner:
+    if options["no_cpython_wrapper"]:
         keep_from_python(dispatcher)
+    if is_inner:
+        link_only(dispatcher)
     load_alone(dispatcher, with_memory=options.get("_nrt", True))
     compile_one = dispatcher.compile
 

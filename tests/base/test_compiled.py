@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import importlib
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +18,11 @@ import pytest
 from mpibatch.base.compiled import compiled
 from mpibatch.base.compiler.imports import absent
 from mpibatch.base.compiler.signatures import typed_once
+from mpibatch.base.compiler.stamps import _parts
 from mpibatch.base.errors import UsageError
 from mpibatch.base.trust import guards
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import Launch
 
 RANKS = 6
@@ -162,6 +163,13 @@ def test_code_is_compiled_anew_when_what_is_part_of_it_has_changed(launch: Launc
     assert seen == ["121.0 compiled", "121.0 loaded", "131.0 compiled", "135.0 compiled", "135.0 loaded"]
 
 
+def test_stamps_tell_of_functions_that_numba_knows_by_others() -> None:
+    from mpibatch.filters._loops import correlate, strips
+
+    text = Path(strips.__file__).read_bytes()
+    assert any(hashlib.sha256(text).hexdigest() in part for part in _parts(correlate.correlate_rows.py_func))
+
+
 def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_path: Path) -> None:
     environment = {**os.environ, "MPIBATCH_CACHE_DIR": str(tmp_path)}
     first = launch(RANKS, "-c", PROGRAM, env=environment, timeout=120)
@@ -216,6 +224,8 @@ def test_a_umask_that_lets_a_group_write_does_not_lock_the_cache(
 def test_what_only_compiled_loops_call_is_closed_to_python() -> None:
     """Also once another loop has compiled it: there would be no code behind the call."""
     from mpibatch.filters._loops import extrema
+    from mpibatch.stencil.compiled.modules import load
+    from mpibatch.stencil.compiled.wall_source import WALLS, code_of_edges
 
     cells = np.arange(6, dtype="i4").reshape(1, 6, 1)
     for _ in range(2):
@@ -224,6 +234,9 @@ def test_what_only_compiled_loops_call_is_closed_to_python() -> None:
         out = np.empty((1, 4, 1), "i4")
         extrema.slide_rows(cells[:, :1], cells[0, 1:5, 0], 4, 1, cells[:, 5:], out, 0, 1, 3, True)
         assert out.ravel().tolist() == [2, 3, 4, 5]
+    assert code_of_edges(np.dtype("f8"))
+    with pytest.raises(TypeError, match="edge has no way in from Python: only compiled functions call it"):
+        load(WALLS).edge(np.zeros(3), 1, 0, np.zeros(3, "i8"), 0, np.zeros(3))
 
 
 def test_an_environment_without_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

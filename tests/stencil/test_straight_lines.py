@@ -1,12 +1,14 @@
 """Cells that are given to LLVM line by line are those that numba makes of the same text."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mpibatch as mb
 from mpibatch import stencil
-from mpibatch.stencil.compiled import numba_run
+from mpibatch.stencil.compiled import numba_run, straight_lines
 from mpibatch.stencil.compiled.numba_source import kernel_text
 from mpibatch.stencil.compiled.types import Array
 from tests.stencil.test_stencil_backends import assert_same_bits, both
@@ -27,6 +29,35 @@ def integers(u, n):
     both_bits = (a & b) | (a ^ n)
     kept = ~a if a > b else a // 3 + b % 5
     return both_bits, kept * a - n, a / 4, a == b and n > 2
+
+
+@stencil
+def converted(u, n):
+    a = u[0, 0] + n
+    for _ in range(24):
+        a = np.int64(a * 0.5 + 1.0)
+    return a
+
+
+def test_conversions_within_conversions_are_lowered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each twice would be many times the innermost."""
+    monkeypatch.setenv("MPIBATCH_CACHE_DIR", str(tmp_path))  # where nothing is compiled yet
+    lowered, apply = [], straight_lines._Lines._applied
+    monkeypatch.setattr(straight_lines._Lines, "_applied", lambda *given: (lowered.append(1), apply(*given))[1])
+
+    @stencil
+    def halved(u, n):
+        return converted(u, n) - 1
+
+    typed, ours, expected = both(halved, (3, 4), [Array(np.dtype("i8"))], n=3)
+    assert_same_bits(ours, expected)
+    assert len(typed.ops) / 2 < len(lowered) < 2 * len(typed.ops)
+
+
+def test_whole_scalars_are_those_of_each_call() -> None:
+    u = mb.Grid((3, 4)).from_function(lambda y, x: 2.0**40 * (1.0 + y * x), "i8", halo=1)
+    found = [converted(u, n).owned.tobytes() for n in (5, 1 << 50, 5)]
+    assert found[0] == found[2] != found[1]
 
 
 @pytest.mark.parametrize(("kernel", "dtype"), [(floats, "f4"), (floats, "f8"), (integers, "i2"), (integers, "u4")])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from mpibatch.base.compiler.bitcode import link_only
 from mpibatch.base.compiler.imports import ARRAYS, absent, import_arrays
 
 __all__ = ["keep_from_python", "load_alone"]
@@ -44,7 +43,6 @@ def keep_from_python(dispatcher: Any) -> None:
         dispatcher.overloads[tuple(result.signature.args)] = result
 
     def refuse(*_args: Any, **_options: Any) -> None:
-        raise TypeError(f"{dispatcher.__name__} begins with an underscore: only compiled functions call it")
+        raise TypeError(f"{dispatcher.__name__} has no way in from Python: only compiled functions call it")
 
     dispatcher.add_overload, dispatcher._compile_for_args = note, refuse
-    link_only(dispatcher)

@@ -133,27 +133,26 @@ class _Lines:
 
     def _lower_call(self, node: ast.Call) -> tuple[Any, Any]:
         function = self._object(node.func)
-        if function == types.int64 and (wrapped := self._wrapped(node.args[0])) is not None:
-            return wrapped, function
-        if isinstance(function, types.Type):
-            return self._cast(*self._value(node.args[0]), function), function
-        return self._operation(function, *node.args)
+        if not isinstance(function, types.Type):
+            return self._operation(function, *node.args)
+        (given,) = node.args
+        value, kind = self._wrapped(given) if function == types.int64 else self._value(given)
+        return self._cast(value, kind, function), function
 
-    def _wrapped(self, node: ast.expr) -> Any:
-        """What becomes of 64 bits that are converted to as many, which may overflow; None for other operations.
+    def _wrapped(self, node: ast.expr) -> tuple[Any, Any]:
+        """A value that is converted to 64 bits, whose sums, differences and products of as many may overflow.
 
         numba, and LLVM after it, takes it that they do not, as it may for places in memory; NumPy's wrap around.
         """
-        operands = {ast.BinOp: ("left", "right"), ast.UnaryOp: ("operand",)}.get(type(node), ())
-        method = _WRAPPED.get(type(getattr(node, "op", None)))
-        if method is None or not operands:
-            return None
-        values = [self._value(getattr(node, name)) for name in operands]
+        if not isinstance(node, ast.BinOp | ast.UnaryOp) or type(node.op) not in _WRAPPED:
+            return self._value(node)
+        operands = (node.operand,) if isinstance(node, ast.UnaryOp) else (node.left, node.right)
+        values = [self._value(operand) for operand in operands]
         if any(kind != types.int64 for _, kind in values):
-            return None
+            return self._applied(_OPERATORS[type(node.op)], values)
         given = [value for value, _ in values]
         zero = [given[0].type(0)] if len(given) == 1 else []
-        return getattr(self._builder, method)(*zero, *given)
+        return getattr(self._builder, _WRAPPED[type(node.op)])(*zero, *given), types.int64
 
     def _lower_subscript(self, node: ast.Subscript) -> tuple[Any, Any]:
         place, kind = self._place(node)
@@ -180,8 +179,10 @@ class _Lines:
         return value if kind == to else self._context.cast(self._builder, value, kind, to)
 
     def _operation(self, function: Any, *operands: ast.expr) -> tuple[Any, Any]:
+        return self._applied(function, [self._value(operand) for operand in operands])
+
+    def _applied(self, function: Any, values: list[tuple[Any, Any]]) -> tuple[Any, Any]:
         """What numba makes of a function of numbers."""
-        values = [self._value(operand) for operand in operands]
         key = (function, *(kind for _, kind in values))
         if key not in self._operations:
             known = self._typing.resolve_value_type(function)

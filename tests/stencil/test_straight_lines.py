@@ -43,7 +43,12 @@ def test_conversions_within_conversions_are_lowered_once(tmp_path: Path, monkeyp
     """Each twice would be many times the innermost."""
     monkeypatch.setenv("MPIBATCH_CACHE_DIR", str(tmp_path))  # where nothing is compiled yet
     lowered, apply = [], straight_lines._Lines._applied
-    monkeypatch.setattr(straight_lines._Lines, "_applied", lambda *given: (lowered.append(1), apply(*given))[1])
+
+    def applied(lines, function, values):
+        lowered.append(function)
+        return apply(lines, function, values)
+
+    monkeypatch.setattr(straight_lines._Lines, "_applied", applied)
 
     @stencil
     def halved(u, n):

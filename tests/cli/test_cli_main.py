@@ -1,5 +1,6 @@
 """The command line before any command runs: help, version, usage errors; and how errors end a command."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from mpibatch.base import launch
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.base.launch import launched
 from mpibatch.base.log import logger, setup
-from mpibatch.cli import main
+from mpibatch.cli import _entry, main
+from mpibatch.cli._arguments import Parser
 from mpibatch.cli._exit import guarded
 
 HEAVY = {"mpi4py", "numba", "h5py", "numpy", "scipy", "rich", "PIL"}
@@ -47,6 +49,27 @@ sys.exit(code)
     modules = done.stderr.split()
     assert HEAVY.isdisjoint(modules)
     assert len(modules) < MOST_MODULES
+
+
+def test_garbage_is_looked_for_seldom_while_a_command_works_and_not_at_the_end(monkeypatch):
+    code = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_freeze_count() > 0))  # after what is registered later
+from mpibatch.cli import main
+sys.exit(main(["--version"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()[-1]) == (0, "True"), done.stderr
+    usual, seen = gc.get_threshold(), []
+
+    def parser():
+        seen.append(gc.get_threshold())
+        return Parser()
+
+    monkeypatch.setattr(_entry, "parser", parser)
+    assert main(["--version"]) == 2  # an option that this parser does not know
+    assert seen == [(_entry.SELDOM, *usual[1:])]
+    assert gc.get_threshold() == usual
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,6 +5,8 @@ Tests marked `mpi` run on every rank of an mpiexec (`--with-mpi`); all others ru
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import logging
 import os
@@ -138,6 +140,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=small)
     if TALLY in config.stash:
         config.stash[TALLY].too_few_ranks.update({item.nodeid: needed[item] for item in small})
+
+
+def pytest_collection_finish() -> None:
+    """Spare Python the search for garbage among what was imported and collected, which stays, and when it ends."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.freeze)
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,10 @@
 `compiled` is numba's ``njit`` with the settings that keep the promise of equal bits (no ``fastmath``: its
 vector body and its scalar tail differ) and a disk cache that is safe under concurrent starts. numba's own
 cache writes each file atomically, but its index is read, changed and written without a lock, so that ranks
-which compile together lose or mix up one another's entries (numba issue 10128). Here the whole of
-"look up, compile, store" runs under a file lock: one rank compiles, the others wait and then load, all at once.
+which compile together lose or mix up one another's entries (numba issue 10128). Here "look up, compile, store"
+runs under a file lock: one rank compiles, and the others wait. What is there is loaded without one, and nothing
+is written: on a folder that many nodes share, a start costs as many readings of files as there are loops in use,
+which the system of a node does once for all its ranks.
 
 The cache is in ``$MPIBATCH_CACHE_DIR``, else ``$XDG_CACHE_HOME/mpibatch``, else ``~/.cache/mpibatch``; a
 folder per processor and host type is numba's own doing (its index is keyed by CPU name and features).
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import gc
 import os
 import stat
@@ -24,8 +27,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mpibatch.base.compiler.bitcode import link_only
-from mpibatch.base.compiler.dispatchers import keep_from_python, load_alone
+from mpibatch.base.compiler.bitcode import link_only, link_what_is_loaded
+from mpibatch.base.compiler.dispatchers import Absent, keep_from_python, load_alone, reading_only, unwritten
 from mpibatch.base.compiler.imports import absent, import_arrays
 from mpibatch.base.compiler.signatures import typed_once
 from mpibatch.base.compiler.stamps import stamp
@@ -71,17 +74,23 @@ _depth = 0  # compiling one loop compiles those that it calls, inside it
 def cache_folder() -> Path:
     """Return the folder of compiled code, made if need be; a private temporary one if none can be written. Local.
 
-    UsageError for one that others may write: code is loaded from it.
+    UsageError for one that others may write: code is loaded from it. Each is looked at once.
     """
     named = os.environ.get("MPIBATCH_CACHE_DIR")
-    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "mpibatch"
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "mpibatch"
+    return _cache_folder(Path(named) if named else usual)
+
+
+@functools.cache
+def _cache_folder(base: Path) -> Path:
     try:
-        base.mkdir(mode=0o755, parents=True, exist_ok=True)
         for folder in (base, *(base / room for room in ROOMS)):
-            folder.mkdir(mode=0o755, exist_ok=True)  # here, not by numba, which has the umask's mode
+            if not folder.is_dir():
+                folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # not by numba, which has the umask's mode
             check_guarded(folder, "the cache of compiled code", "what it holds could be anybody's code")
-        with tempfile.TemporaryFile(dir=base):
+        if os.access(base, os.W_OK | os.X_OK):
             return base
+        raise PermissionError(base)
     except OSError:
         fallback = Path(tempfile.gettempdir()) / f"mpibatch-cache-{os.getuid()}"
         with contextlib.suppress(FileExistsError):
@@ -132,13 +141,13 @@ def _closed_to_others() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(name: str, shared: bool = False) -> Iterator[None]:
+def _locked(name: str) -> Iterator[None]:
     folder = cache_folder() / "locks"
-    folder.mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # somebody may have cleared the cache
     with _closed_to_others(), open(folder / name, "w") as lock:
         # Some parallel file systems refuse locks: then numba's own atomic renames are all there is.
         with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -281,38 +290,63 @@ def _compiled(function: F, setting: Callable[[], contextlib.AbstractContextManag
     if _interpreted:
         return function
     with _counted():
-        numba, config = loaded_numba()
-    # numba reads its folder when the cache is attached; the user's own cached functions keep theirs.
-    theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
+        numba, _ = loaded_numba()
     is_inner = function.__name__.startswith("_")
     options = {"no_cfunc_wrapper": True, "no_cpython_wrapper": is_inner} | options
-    try:
-        with _closed_to_others():  # numba makes the folder of this function's module now
-            dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-    finally:
-        config.CACHE_DIR = theirs
+    dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
     if options["no_cpython_wrapper"]:
         keep_from_python(dispatcher)
     if is_inner:
         link_only(dispatcher)
-    load_alone(dispatcher, with_memory=options.get("_nrt", True))
     compile_one = dispatcher.compile
-
     name = f"{function.__module__}.{function.__qualname__}"
 
-    def compile_under_lock(signature: Any) -> Any:
-        with _counted(), typed_once, setting():
-            stamp(dispatcher)
-            # All at once load what is there; one compiles what is not, and the others wait for it.
-            with _locked(name, shared=True):
-                if _is_cached(dispatcher, signature):
-                    return compile_one(signature)
-            with _locked(name):
-                if not _is_cached(dispatcher, signature):
-                    import_arrays()
-                    return compile_one(signature)
-            with _locked(name, shared=True):
-                return compile_one(signature)
+    attached: list[bool] = []
 
-    dispatcher.compile = compile_under_lock
+    def attach() -> bool:
+        """Give it its place in the cache, if it has none yet; return whether code can be looked for there."""
+        with _loading:
+            if not attached:
+                _attach(dispatcher)
+                if is_inner:
+                    link_what_is_loaded(dispatcher)
+                attached.append(load_alone(dispatcher, with_memory=options.get("_nrt", True)))
+        return attached[0]
+
+    def compile_once(signature: Any) -> Any:
+        with _counted(), typed_once, setting():
+            is_read = attach()
+            stamp(dispatcher)
+            return _loaded_or_compiled(dispatcher, compile_one, signature, name, is_read=is_read)
+
+    dispatcher.attach, dispatcher.compile = attach, compile_once
     return dispatcher  # type: ignore[no-any-return]
+
+
+def _loaded_or_compiled(
+    dispatcher: Any, compile_one: Callable[[Any], Any], signature: Any, name: str, *, is_read: bool
+) -> Any:
+    """The code for a signature; `is_read`: whether the cache is looked at before its lock is taken."""
+    for _ in range(2):
+        if is_read:
+            # Files are replaced as wholes, and what has another stamp has another name: no lock.
+            with contextlib.suppress(Absent), reading_only():
+                return compile_one(signature)
+        with _locked(name):  # one compiles, and the others wait until it has
+            if not _is_cached(dispatcher, signature):
+                import_arrays()
+                return compile_one(signature)
+    with _locked(name):  # the index has it, and it cannot be loaded
+        import_arrays()
+        return compile_one(signature)
+
+
+def _attach(dispatcher: Any) -> None:
+    _, config = loaded_numba()
+    # numba reads its folder now; the user's own cached functions keep theirs.
+    theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
+    try:
+        with _closed_to_others(), unwritten():  # the folder of this function's module is made
+            dispatcher.enable_caching()
+    finally:
+        config.CACHE_DIR = theirs

@@ -177,21 +177,61 @@ def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_pa
     missed = [int(line.split()[1]) for line in first.stdout.splitlines()]
     assert len(missed) == RANKS
     assert sum(missed) == 4, "each loop and signature is compiled by one rank only"
-    # What is there is loaded by all at once: none waits for another that only reads, as this test does now.
-    with contextlib.ExitStack() as readers:
+    # What is there is loaded without a lock, all of which this test has now.
+    with contextlib.ExitStack() as writers:
         locks = [*(tmp_path / "locks").iterdir()]
         assert len(locks) == 3, "of each loop, and of what both call"
         for path in locks:
-            fcntl.flock(readers.enter_context(path.open("r")), fcntl.LOCK_SH)
+            fcntl.flock(writers.enter_context(path.open("r")), fcntl.LOCK_EX)
         again = launch(2, "-c", PROGRAM, env=environment, timeout=60)
     assert again.returncode == 0, again.stderr
     assert again.stdout.split() == ["missed", "0"] * 2
 
 
+# Prints what it does to a folder but read it.
+WRITES = """
+import os, sys
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+def heard(event, values):
+    if event == "fcntl.flock" or (
+        event in ("os.mkdir", "os.remove", "os.rename", "os.chmod", "os.utime", "tempfile.mkstemp")
+        or (event == "open" and values[2] & WRITING)
+    ) and str(values[0]).startswith(os.environ["MPIBATCH_CACHE_DIR"]):
+        print(event, values[0])
+sys.addaudithook(heard)
+"""
+
+
+def test_code_that_is_there_is_loaded_without_a_lock_or_a_file(launch: Launch, tmp_path: Path) -> None:
+    environment = {**os.environ, "MPIBATCH_CACHE_DIR": str(tmp_path / "cache")}
+    first, again = (launch(1, "-c", WRITES + PROGRAM, env=environment, timeout=120) for _ in range(2))
+    assert {line.split()[0] for line in first.stdout.splitlines()} > {"fcntl.flock", "open", "os.mkdir", "missed"}
+    assert again.stdout == "missed 0\n", again.stderr
+
+
+def test_code_of_an_older_source_is_never_that_of_a_newer_index(launch: Launch, tmp_path: Path) -> None:
+    """The index is written before the code: who reads between must not find code of the same name from before."""
+    environment = {**os.environ, "MPIBATCH_CACHE_DIR": str(tmp_path / "cache")}
+    seen = []
+    for expression in ("2 * a", "2 * a + 0 * a"):
+        (tmp_path / "loaded.py").write_text(LOADED.replace("EXPRESSION", expression))
+        done = launch(0, str(tmp_path / "loaded.py"), env=environment)
+        assert done.returncode == 0, done.stderr
+        seen.append({path.name for path in (tmp_path / "cache").rglob("loaded.made-*.nbc")})
+    old, new = seen
+    assert (len(old), len(new), old & new) == (1, 1, set())  # what nobody asks for any more is gone
+    # As if its code had not been written yet.
+    for path in (tmp_path / "cache").rglob("loaded.made-*.nbc"):
+        path.unlink()
+    done = launch(0, str(tmp_path / "loaded.py"), env=environment)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert {path.name for path in (tmp_path / "cache").rglob("loaded.made-*.nbc")} == new
+
+
 def test_a_cache_folder_that_cannot_be_written_is_replaced_by_a_private_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mpibatch.base.compiled import cache_folder
+    from mpibatch.base.compiled import _cache_folder, cache_folder
 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MPIBATCH_CACHE_DIR", str(tmp_path / "file" / "below"))
@@ -199,6 +239,8 @@ def test_a_cache_folder_that_cannot_be_written_is_replaced_by_a_private_one(
     folder = cache_folder()
     assert folder.parent == tmp_path
     assert folder.stat().st_mode & 0o777 == 0o700
+    assert cache_folder() == folder
+    _cache_folder.cache_clear()  # as of another process
     folder.chmod(0o777)  # as another user could have left it
     assert cache_folder() != folder
 

@@ -14,7 +14,7 @@ import h5py
 import pytest
 
 import mpibatch as mb
-from mpibatch.base.compiled import cache_folder
+from mpibatch.base.compiled import _cache_folder, cache_folder
 from mpibatch.base.trust import guards, privacy
 from mpibatch.cli import main
 from mpibatch.job.slabs.journal import SlabJournal
@@ -272,6 +272,7 @@ def test_a_cache_that_others_may_write_is_refused(folder: Path, monkeypatch: pyt
     assert cache_folder() == shared
     for place, bits in ((shared, 0o777), (shared, 0o1777), (shared / "numba", 0o757)):
         place.chmod(bits)
+        _cache_folder.cache_clear()  # as of another process
         with pytest.raises(mb.UsageError, match="everybody may write it") as caught:
             cache_folder()
         assert f"chmod go-w {place}" in str(caught.value)

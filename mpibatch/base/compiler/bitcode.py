@@ -10,12 +10,12 @@ import copy
 import functools
 from typing import Any
 
-__all__ = ["link_only"]
+__all__ = ["link_only", "link_what_is_loaded"]
 
 
 def link_only(dispatcher: Any) -> None:
     """Let this function be optimised and translated as part of what calls it, and not by itself."""
-    compiler, cache = dispatcher._compiler, dispatcher._cache
+    compiler = dispatcher._compiler
     pipeline = getattr(compiler, "pipeline_class", None)
     if pipeline is None:  # no part of numba's interface
         return
@@ -28,8 +28,13 @@ def link_only(dispatcher: Any) -> None:
         return result
 
     compiler.pipeline_class = type(pipeline.__name__, (pipeline,), {"compile_extra": compile_extra})
-    if hasattr(cache, "_impl"):
-        cache._impl.rebuild = functools.partial(_rebuilt, cache._impl.rebuild)
+
+
+def link_what_is_loaded(dispatcher: Any) -> None:
+    """Do so with what its cache holds, too."""
+    implementation = getattr(dispatcher._cache, "_impl", None)
+    if implementation is not None and getattr(dispatcher._compiler, "pipeline_class", None) is not None:
+        implementation.rebuild = functools.partial(_rebuilt, implementation.rebuild)
 
 
 def _library(context: Any, name: str) -> Any:

@@ -2,23 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from typing import Any
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.compiler.imports import ARRAYS, absent, import_arrays
 
-__all__ = ["keep_from_python", "load_alone"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Absent", "keep_from_python", "load_alone", "reading_only", "unwritten"]
+
+_here = threading.local()
 
 
-def load_alone(dispatcher: Any, *, with_memory: bool) -> None:
+class Absent(Exception):
+    """There is no code for a signature, and it was only to be looked for."""
+
+
+@contextlib.contextmanager
+def reading_only() -> Iterator[None]:
+    """Let this thread load code, and not compile what is not there, but raise `Absent`."""
+    _here.is_reading = True
+    try:
+        yield
+    finally:
+        _here.is_reading = False
+
+
+@contextlib.contextmanager
+def unwritten() -> Iterator[None]:
+    """Let numba take a folder for its cache without writing there, by which it sees whether it may."""
+    place = getattr(importlib.import_module("numba.core.caching"), "UserProvidedCacheLocator", None)
+    if place is None or "ensure_cache_path" in vars(place):  # no part of numba's interface
+        yield
+        return
+
+    def make(self: Any) -> None:
+        path = Path(self.get_cache_path())
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+
+    place.ensure_cache_path = make
+    try:
+        yield
+    finally:
+        del place.ensure_cache_path
+
+
+def load_alone(dispatcher: Any, *, with_memory: bool) -> bool:
     """Let code that is there be loaded without all that numba knows of compiling, whose import takes as long again.
 
-    `with_memory`: the code makes arrays.
+    `with_memory`: the code makes arrays. Return whether it can be looked for by `reading_only`.
     """
     cache = dispatcher._cache
     load = getattr(cache, "_load_overload", None)
     if load is None:  # no part of numba's interface
-        return
+        return False
+
+    def look_up(signature: Any, context: Any) -> Any:
+        if getattr(_here, "is_reading", False):
+            _here.is_reading = False  # not for what this needs
+            code = load_overload(signature, context)
+            if code is None:
+                raise Absent
+            return code
+        return load_overload(signature, context)
 
     def load_overload(signature: Any, context: Any) -> Any:
         if with_memory:
@@ -32,7 +83,8 @@ def load_alone(dispatcher: Any, *, with_memory: bool) -> None:
         import_arrays()  # its code is in this function's
         return load(signature, context)
 
-    cache.load_overload = load_overload
+    cache.load_overload = look_up
+    return True
 
 
 def keep_from_python(dispatcher: Any) -> None:

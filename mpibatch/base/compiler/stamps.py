@@ -7,6 +7,7 @@ are part of its code, and may be those of another file, which has changed since.
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import threading
 import types
@@ -34,6 +35,7 @@ def stamp(dispatcher: Any) -> Any:
 
 
 def _stamp(dispatcher: Any) -> Any:
+    getattr(dispatcher, "attach", lambda: None)()
     file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     own = getattr(file, "_source_stamp", None)
     # No part of numba's interface: a version without it looks at the function's own file.
@@ -41,7 +43,26 @@ def _stamp(dispatcher: Any) -> Any:
         file.knows_parts = True  # before its parts: it may call itself
         parts = [_how(), *filter(None, _parts(dispatcher.py_func))]
         file._source_stamp = own = (*own, hashlib.sha256("\n".join(parts).encode()).hexdigest())
+        _name_by(file, own)
     return own
+
+
+def _name_by(file: Any, own: Any) -> None:
+    """Let code of another stamp have other files: who reads while they are replaced finds none, and never those."""
+    pattern, save_index = getattr(file, "_data_name_pattern", ""), getattr(file, "_save_index", None)
+    if not pattern or save_index is None:
+        return
+    mark = hashlib.sha256(repr(own).encode()).hexdigest()[:12]
+    file._data_name_pattern = pattern.replace("{number", f"{mark}.{{number")
+
+    def save(overloads: Any) -> None:
+        save_index(overloads)
+        if len(overloads) == 1:  # the first of this stamp: nobody will ask for those of the one before
+            for path in Path(file._cache_path).glob(glob.escape(pattern.partition("{")[0]) + "*"):
+                if path.suffix == ".nbc" and f".{mark}." not in path.name:
+                    path.unlink(missing_ok=True)
+
+    file._save_index = save
 
 
 def _parts(function: Any) -> Iterator[str]:

@@ -79,10 +79,10 @@ def _execute(name: str, text: str) -> types.ModuleType:
 
 def _written(name: str, text: str) -> Path:
     folder = cache_folder() / "stencils"
-    folder.mkdir(mode=0o755, exist_ok=True)
     path = folder / f"{name}.py"
     if path.exists() and path.stat().st_mtime == DATED and path.stat().st_size == len(text.encode()):
         return path
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # somebody may have cleared the cache
     handle, draft = tempfile.mkstemp(dir=folder, suffix=".draft")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

@@ -41,6 +41,7 @@ __all__ = [
     "CHOICES",
     "address_in_c",
     "cache_folder",
+    "cache_room",
     "compile_seconds",
     "compiled",
     "compiled_in_c",
@@ -102,6 +103,15 @@ def _cache_folder(base: Path) -> Path:
         return Path(tempfile.mkdtemp(prefix="mpibatch-cache-"))
 
 
+def cache_room(name: str) -> Path:
+    """Return a folder in the cache to be written to, made anew if somebody has cleared it. Local. OSError."""
+    folder = cache_folder() / name
+    if not folder.is_dir():
+        with _closed_to_others():
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    return folder
+
+
 def thread_count() -> int:
     """Return as many threads as the user, or a batch script, wants for each rank. Local. UsageError if that is none."""
     text = os.environ.get("NUMBA_NUM_THREADS", "1")
@@ -142,11 +152,10 @@ def _closed_to_others() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(name: str) -> Iterator[None]:
-    folder = cache_folder() / "locks"
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # somebody may have cleared the cache
-    with _closed_to_others(), open(folder / name, "w") as lock:
-        # Some parallel file systems refuse locks: then numba's own atomic renames are all there is.
+    with _closed_to_others(), contextlib.ExitStack() as stack:
+        # Some parallel file systems refuse locks, and full ones new files: then atomic renames are all there is.
         with contextlib.suppress(OSError):
+            lock = stack.enter_context(open(cache_room("locks") / name, "w"))
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -270,9 +279,15 @@ def loaded_numba() -> tuple[Any, Any]:
         return _loaded_numba()
 
 
+@functools.cache
+def _needless() -> tuple[str, ...]:
+    """What numba would import to look at its version, or to read settings from a file that is not there."""
+    return ("coverage", "scipy", *(() if Path(".numba_config.yaml").exists() else ("yaml",)))
+
+
 def _loaded_numba() -> tuple[Any, Any]:
     try:
-        with absent("coverage", "scipy"):  # numba would import both, and look at their versions
+        with absent(*_needless()):
             import numba
             from numba.core import config
     except ValueError as error:
@@ -329,8 +344,9 @@ def _loaded_or_compiled(
     """The code for a signature; `is_read`: whether the cache is looked at before its lock is taken."""
     for _ in range(2):
         if is_read:
-            # Files are replaced as wholes, and what has another stamp has another name: no lock.
-            with contextlib.suppress(Absent), reading_only():
+            # Files are replaced as wholes, and have the names of what is in them: no lock. OSError: a file server's, of
+            # one that was replaced meanwhile.
+            with contextlib.suppress(Absent, OSError), reading_only():
                 return compile_one(signature)
         with _locked(name):  # one compiles, and the others wait until it has
             if not _is_cached(dispatcher, signature):
@@ -346,7 +362,8 @@ def _attach(dispatcher: Any) -> None:
     # numba reads its folder now; the user's own cached functions keep theirs.
     theirs, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder() / "numba")
     try:
-        with _closed_to_others(), unwritten():  # the folder of this function's module is made
+        # The folder of this function's module is made. RuntimeError: its text is no more, if somebody clears the cache.
+        with contextlib.suppress(RuntimeError, OSError), _closed_to_others(), unwritten():
             dispatcher.enable_caching()
     finally:
         config.CACHE_DIR = theirs

@@ -203,7 +203,8 @@ def _seldom_collected() -> Iterator[None]:
     Either took a tenth to a fifth of the time of a short command; memory is given back without it.
     """
     usual = gc.get_threshold()
-    gc.set_threshold(SELDOM, *usual[1:])
+    if 0 < usual[0] < SELDOM:  # 0: never
+        gc.set_threshold(SELDOM, *usual[1:])
     _freeze_at_exit()
     try:
         yield

@@ -83,7 +83,13 @@ def load_alone(dispatcher: Any, *, with_memory: bool) -> bool:
         import_arrays()  # its code is in this function's
         return load(signature, context)
 
-    cache.load_overload = look_up
+    save = cache.save_overload
+
+    def keep(signature: Any, code: Any) -> None:
+        with contextlib.suppress(OSError):  # a full disk: it is compiled again next time
+            save(signature, code)
+
+    cache.load_overload, cache.save_overload = look_up, keep
     return True
 
 

@@ -7,7 +7,6 @@ are part of its code, and may be those of another file, which has changed since.
 from __future__ import annotations
 
 import functools
-import glob
 import hashlib
 import threading
 import types
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mpibatch.base.compiler.files import name_by_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,28 +42,16 @@ def _stamp(dispatcher: Any) -> Any:
     # No part of numba's interface: a version without it looks at the function's own file.
     if own is not None and not getattr(file, "knows_parts", False):
         file.knows_parts = True  # before its parts: it may call itself
-        parts = [_how(), *filter(None, _parts(dispatcher.py_func))]
+        try:
+            parts = [_how(), *filter(None, _parts(dispatcher.py_func))]
+        except BaseException:
+            file.knows_parts = False
+            raise
+        # The file may have changed since this function was read from it.
+        parts.append(_code(dispatcher.py_func.__code__))
         file._source_stamp = own = (*own, hashlib.sha256("\n".join(parts).encode()).hexdigest())
-        _name_by(file, own)
+        name_by_content(file, own)
     return own
-
-
-def _name_by(file: Any, own: Any) -> None:
-    """Let code of another stamp have other files: who reads while they are replaced finds none, and never those."""
-    pattern, save_index = getattr(file, "_data_name_pattern", ""), getattr(file, "_save_index", None)
-    if not pattern or save_index is None:
-        return
-    mark = hashlib.sha256(repr(own).encode()).hexdigest()[:12]
-    file._data_name_pattern = pattern.replace("{number", f"{mark}.{{number")
-
-    def save(overloads: Any) -> None:
-        save_index(overloads)
-        if len(overloads) == 1:  # the first of this stamp: nobody will ask for those of the one before
-            for path in Path(file._cache_path).glob(glob.escape(pattern.partition("{")[0]) + "*"):
-                if path.suffix == ".nbc" and f".{mark}." not in path.name:
-                    path.unlink(missing_ok=True)
-
-    file._save_index = save
 
 
 def _parts(function: Any) -> Iterator[str]:
@@ -81,10 +70,21 @@ def _part(name: str, value: Any) -> str:
         return f"{name} {_stamp(value)}"
     source = getattr(value, "_defn", value)  # of an intrinsic
     if isinstance(source, types.FunctionType):  # for which numba has an overload, beside it
-        return f"{name} {_digest(source.__code__.co_filename)}"
+        return f"{name} {_digest(source.__code__.co_filename)} {_code(source.__code__)}"
     if isinstance(value, np.ndarray):
         return f"{name} {value.dtype} {value.shape} {value.tobytes().hex()}"
     return f"{name} {value!r}" if value is not None and isinstance(value, PLAIN) else ""
+
+
+def _code(code: types.CodeType) -> str:
+    """What a function does, as it is in memory."""
+    constants = [
+        _code(value) if isinstance(value, types.CodeType)
+        else repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
+        for value in code.co_consts
+    ]  # fmt: skip
+    text = f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @functools.cache

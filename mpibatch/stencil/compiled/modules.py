@@ -18,7 +18,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from mpibatch.base.compiled import cache_folder, loaded_numba
+from mpibatch.base.compiled import cache_folder, cache_room, loaded_numba
 
 __all__ = ["HEADER", "imported", "load"]
 
@@ -82,8 +82,7 @@ def _written(name: str, text: str) -> Path:
     path = folder / f"{name}.py"
     if path.exists() and path.stat().st_mtime == DATED and path.stat().st_size == len(text.encode()):
         return path
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # somebody may have cleared the cache
-    handle, draft = tempfile.mkstemp(dir=folder, suffix=".draft")
+    handle, draft = tempfile.mkstemp(dir=cache_room("stencils"), suffix=".draft")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     os.utime(draft, (DATED, DATED))

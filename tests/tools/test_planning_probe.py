@@ -105,7 +105,7 @@ def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, nam
     ratios: list[tuple[int, float]] = []
     for number in range(TRIES):
         settle()
-        run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "1", "--quiet", *(["--anew"] if number else []))
+        run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet", *(["--anew"] if number else []))
         for ranks in {1, 2} - {n for n, ratio in ratios if 1 <= ratio <= 1 / 0.7}:
             record = measured(launch, folder, name, ranks)
             prediction = record["predicted"]

@@ -62,7 +62,7 @@ def run(p, simulation):
     {}
 """
 JOBS = {"heat": HEAT, "filters": FILTERS}
-TRIES = 3
+TRIES = 5
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,19 @@
-"""What the launcher says of this process, before MPI starts: its rank, and how many there are."""
+"""How this process begins and ends: its rank, as launchers tell it before MPI starts; when garbage is looked for."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
+import gc
 import os
 import time
+from typing import TYPE_CHECKING
 
-__all__ = ["launched", "let_first_speak"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["collect_as_usual", "launched", "let_first_speak", "seldom_collected"]
 
 # What launchers tell a process about itself before MPI starts: MPICH and its kin, PMIx, Open MPI, Slurm's srun.
 # Slurm's come last: a batch script has them too (as task 0), and passes them on to any other launcher's ranks.
@@ -18,6 +26,9 @@ _RANKS = (
 
 
 HEARD = 5.0  # seconds
+SELDOM = 20_000  # objects more than before, at which Python looks for garbage; its own number is 700
+_usual: tuple[int, int, int] | None = None  # when it looks for garbage otherwise, while `seldom_collected`
+_is_ours = True  # whether all that runs in this process is mpibatch's own
 
 
 def launched() -> tuple[int, int]:
@@ -45,3 +56,35 @@ def let_first_speak() -> None:
 
 def _is_number(name: str) -> bool:
     return os.environ.get(name, "").isdecimal()
+
+
+@contextlib.contextmanager
+def seldom_collected() -> Iterator[None]:
+    """For a command that is all of its process: look for garbage in cycles seldom, and not when Python ends. Local.
+
+    What a command loads stays, and its memory is given back without that, which took a good part of a short command's
+    time (scripts/bench_start.py).
+    """
+    global _usual
+    before, _usual = _usual, gc.get_threshold()
+    if _is_ours and 0 < _usual[0] < SELDOM:  # 0: never
+        gc.set_threshold(SELDOM, *_usual[1:])
+    _freeze_at_exit()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*_usual)
+        _usual = before
+
+
+def collect_as_usual() -> None:
+    """Undo that, as a user's code is loaded: its cycles may hold arrays, and have work to do at their end. Local."""
+    global _is_ours
+    _is_ours = False
+    if _usual is not None:
+        gc.set_threshold(*_usual)
+
+
+@functools.cache
+def _freeze_at_exit() -> None:
+    atexit.register(lambda: gc.freeze() if _is_ours else None)

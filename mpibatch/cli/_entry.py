@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import contextlib
-import functools
-import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch import __version__
-from mpibatch.base.launch import launched, let_first_speak
+from mpibatch.base.launch import launched, let_first_speak, seldom_collected
 from mpibatch.base.log import LEVELS, setup
 from mpibatch.base.trust.privacy import keep_private
 from mpibatch.cli import (
@@ -49,11 +46,9 @@ from mpibatch.tools.history import entry
 from mpibatch.tools.slurm import completion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["command_line", "main"]
-
-SELDOM = 20_000  # objects more than before, at which Python looks for garbage; its own number is 700
 
 # What these do is done whether or not anybody reads what they print; others print, and nothing else. What ranks do
 # together must not end because the output of one of them does.
@@ -192,29 +187,8 @@ def _parsed(top: argparse.ArgumentParser, argv: Sequence[str] | None, shown: Str
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. Collective."""
-    with streams() as shown, _seldom_collected():
+    with streams() as shown, seldom_collected() if argv is None else contextlib.nullcontext():
         return _main(argv, shown)
-
-
-@contextlib.contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """Let Python look for garbage in cycles seldom, since what a command loads stays, and not when it ends.
-
-    Either took a tenth to a fifth of the time of a short command; memory is given back without it.
-    """
-    usual = gc.get_threshold()
-    if 0 < usual[0] < SELDOM:  # 0: never
-        gc.set_threshold(SELDOM, *usual[1:])
-    _freeze_at_exit()
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-
-
-@functools.cache
-def _freeze_at_exit() -> None:
-    atexit.register(gc.freeze)
 
 
 def _main(argv: Sequence[str] | None, shown: Streams) -> int:
@@ -268,7 +242,8 @@ def run_program(file: str, argv: Sequence[str] | None = None) -> int:
     if path.resolve().parent != Path(__file__).resolve().parent.parent / "apps":
         # The job beside a copy may still name what it was copied from.
         arguments += ["--set", f"simulation.program={path}"]
-    return main(["run", *arguments])
+    with seldom_collected() if argv is None else contextlib.nullcontext():
+        return main(["run", *arguments])
 
 
 def _explain(file: str) -> int:

@@ -96,6 +96,17 @@ def test_numba_starts_without_what_it_does_not_need(launch: Launch, tmp_path: Pa
     assert done.returncode == 0, done.stderr
 
 
+def test_numba_reads_its_file_of_settings(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / ".numba_config.yaml").write_text("loop_vectorize: 0\n")
+    done = launch(
+        0,
+        "-c",
+        "from mpibatch.base.compiled import loaded_numba; print(loaded_numba()[1].LOOP_VECTORIZE)",
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
 @pytest.mark.parametrize(("expression", "again"), [("2 * a", "False"), ("a * (a.sum() - 1)", "True")])
 def test_code_that_is_there_is_loaded_without_the_compiler(
     launch: Launch, tmp_path: Path, expression: str, again: str

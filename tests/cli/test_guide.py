@@ -29,9 +29,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DOCUMENTS = {"README": (REPOSITORY / "README.md").read_text(), **{name: chapter(name) for name in CHAPTERS}}
 
-FIELDS = ("flows", "plasmas", "gravity", "risk", "catalog", "kmers", "tomo", "cells")
-ON_ONE_RANK = 'mpiexec() {{ command mpiexec -n 1 "${{@:3}}"; }}\n{}unset -f mpiexec\n'
-
 # Runs one program after the other in one process, and marks where the output of each begins.
 DRIVER = """
 import runpy, sys
@@ -77,7 +74,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_language_is_known() -> None:
-    assert {*FIELDS} <= {*CHAPTERS}
     assert {block.language for block in blocks()} <= {"python", "toml", "sh", "text", "console"}
 
 
@@ -109,18 +105,13 @@ def test_job_files_are_right(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_commands_can_be_typed(folder: Path) -> None:
-    """As they stand; but the programs of the fields, whose bits on several ranks have tests of their own, on one."""
     for block in blocks():
         if block.language == "python":
             (folder / f"{block.name}.py").write_text(block.text)
     first = [block for block in blocks() if block.name.startswith("README") and block.language == "python"]
     for block in first + [b for b in blocks() if b.name.startswith("files") and b.language == "python"]:
         subprocess.run([sys.executable, f"{block.name}.py"], cwd=folder, env=environment(), check=True, timeout=100)
-    script = "set -e\n" + "".join(
-        ON_ONE_RANK.format(block.text) if block.name.partition("_")[0] in FIELDS else block.text
-        for block in blocks()
-        if block.language == "sh"
-    )
+    script = "set -e\n" + "".join(block.text for block in blocks() if block.language == "sh")
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,

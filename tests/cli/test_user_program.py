@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -153,3 +154,37 @@ def test_help_of_what_is_no_program(capsys):
     Path("bare.py").write_text("x = 1\n")
     assert run_program("bare.py", ["--help"]) == 2
     assert "has no 'Parameters'" in capsys.readouterr().err
+
+
+CYCLE = """
+import gc
+from dataclasses import dataclass
+import mpibatch as mb
+class Notes:
+    def __init__(self):
+        self.me = self
+        self.file = open("notes.txt", "w", buffering=1)
+    def __del__(self):
+        self.file.write(f"looked for garbage at {gc.get_threshold()[0]}\\n")
+@dataclass(frozen=True)
+class Parameters:
+    shape: tuple[int, ...] = (4, 4)
+def run(parameters, simulation):
+    u = simulation.grid(parameters.shape).zeros()
+    for _ in simulation.steps({"u": u}, dt=1.0):
+        Notes()
+if __name__ == "__main__":
+    import sys
+    from mpibatch.cli import run_program
+    sys.exit(run_program(__file__))
+"""
+
+
+@pytest.mark.parametrize("how", [["-m", "mpibatch", "run", "notes.toml"], ["notes.py"]])
+def test_garbage_of_a_users_program_is_looked_for_as_usual(launch: Launch, tmp_path: Path, how: list[str]) -> None:
+    """What is in a cycle, has its end when that is found: when Python ends, at last."""
+    (tmp_path / "notes.py").write_text(CYCLE)
+    (tmp_path / "notes.toml").write_text('[simulation]\nprogram = "notes.py"\nsteps = 1\n[output]\npath = "notes.h5"\n')
+    done = launch(0, *how, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "notes.txt").read_text() == f"looked for garbage at {gc.get_threshold()[0]}\n"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.io import describe, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from tests.conftest import Launch
@@ -26,12 +25,11 @@ for parameters, options in json.loads(sys.argv[2]):
     except mb.MpibatchError as error:
         print(f"{type(error).__name__}: {error}", flush=True)
 """
-LONGEST = 400.0  # seconds that one start may take
 Case = tuple[dict[str, Any], dict[str, Any]]  # of parameters, and options of the simulation
 
 
 def ran(
-    launch: Launch, folder: Path, ranks: int, program: str, cases: dict[str, Case], timeout: float = LONGEST
+    launch: Launch, folder: Path, ranks: int, program: str, cases: dict[str, Case], timeout: float = 170
 ) -> list[str]:
     """Run the cases, each into a file of its name in a folder, and return the lines written."""
     folder.mkdir(exist_ok=True)
@@ -49,20 +47,19 @@ def digests(folder: Path) -> dict[tuple[str, str], str]:
 
 def ran_alike(
     launch: Launch, folder: Path, program: str, cases: dict[str, Case], errors: dict[str, Case] | None = None,
-    steps: int = 8, begin: Collection[str] | None = None,
+    steps: int = 8, timeout: float = 170,
 ) -> tuple[Path, list[str]]:  # fmt: skip
-    """Run the cases on one rank; the first steps of some (default: all), there and on three, are alike to the bit.
+    """Run the cases on one rank; their first steps, there and on three ranks, are the same to the bit.
 
     `errors`: cases that end in one. Return the folder with the files of one rank, and the lines of these four ranks.
     """
     begun: dict[str, Case] = {}
-    for name in cases if begin is None else begin:
-        parameters, options = cases[name]
+    for name, (parameters, options) in cases.items():
         rest = {key: value for key, value in options.items() if key != "until"}
         begun[f"begun-{name}"] = (parameters, rest | {"steps": steps})
     alone, apart = folder / "1", folder / "3"
-    lines = ran(launch, alone, 1, program, cases | begun | (errors or {}), LONGEST)
-    lines += ran(launch, apart, 3, program, begun | (errors or {}), LONGEST)
+    lines = ran(launch, alone, 1, program, cases | begun | (errors or {}), timeout)
+    lines += ran(launch, apart, 3, program, begun | (errors or {}), timeout)
     assert sorted(path.stem for path in apart.glob("*.h5")) == sorted(begun)
     found = digests(alone)
     assert digests(apart) == {key: found[key] for key in found if key[0] in begun}

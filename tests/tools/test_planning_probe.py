@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,8 @@ def run(p, simulation):
     {}
 """
 JOBS = {"heat": HEAT, "filters": FILTERS}
-TRIES = 5
+TRIES = 3
+WITHIN = 3
 
 
 @pytest.fixture(scope="module")
@@ -99,21 +99,33 @@ def measured(launch: Launch, folder: Path, name: str, ranks: int) -> dict[str, A
     return account
 
 
+def seconds_of(record: dict[str, Any]) -> float:
+    if record["kind"] == "simulation":
+        return float(record["laps"]["steps"]) / int(record["steps"])
+    return sum(float(taken) for name, taken in record["laps"].items() if name not in ("reading", "writing"))
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, name: str) -> None:
-    """Memory, of which the system may take back what waits; that there is a time: scripts/bench_plan.py measures it."""
-    ratios: list[tuple[int, float]] = []
+    """Memory; of time no more than its order, which others change who compute here: scripts/bench_plan.py measures."""
+    ratios: list[tuple[int, float, float]] = []
+
+    def is_close(ranks: int) -> bool:
+        return any(
+            n == ranks and 1 <= memory <= 1 / 0.7 and 1 / WITHIN < seconds < WITHIN for n, memory, seconds in ratios
+        )
+
     for number in range(TRIES):
         settle()
         run(launch, folder, 2, "probe", f"{name}.toml", "--seconds", "3", "--quiet", *(["--anew"] if number else []))
-        for ranks in {1, 2} - {n for n, ratio in ratios if 1 <= ratio <= 1 / 0.7}:
+        for ranks in [n for n in (1, 2) if not is_close(n)]:
             record = measured(launch, folder, name, ranks)
             prediction = record["predicted"]
-            assert 0 < prediction["seconds_per_step"] < math.inf
-            ratios.append((ranks, prediction["memory"] / record["memory"]["most"]))
-        if {n for n, ratio in ratios if 1 <= ratio <= 1 / 0.7} == {1, 2}:
+            memory = prediction["memory"] / record["memory"]["most"]
+            ratios.append((ranks, memory, prediction["seconds_per_step"] / seconds_of(record)))
+        if is_close(1) and is_close(2):
             return
-    pytest.fail(f"ranks, and predicted over measured bytes: {ratios}")
+    pytest.fail(f"ranks, and predicted over measured bytes and seconds of a step: {ratios}")
 
 
 def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:

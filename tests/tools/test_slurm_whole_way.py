@@ -22,14 +22,14 @@ JOB = """\
 [simulation]
 program = "heat"
 shape = [192, 192]
-steps = 12000
+steps = 20000
 
 [output]
 path = "heat.h5"
-every_steps = 3000
+every_steps = 4000
 
 [checkpoint]
-every_steps = 500
+every_steps = 1000
 """
 
 PROFILE = """\

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, nearest
+from mpibatch.base.launch import collect_as_usual
 from mpibatch.job.document import checks
 from mpibatch.job.document.tables import Key
 from mpibatch.job.places import placed
@@ -136,6 +137,7 @@ def _from_file(path: Path) -> types.ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    collect_as_usual()
     sys.modules[name] = module  # where dataclasses and compiled loops look for what a module holds
     try:
         spec.loader.exec_module(module)

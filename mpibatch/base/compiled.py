@@ -69,6 +69,7 @@ ROOMS = (CHOICES, "locks", "numba", "stencils")  # folders in the cache
 _loading = threading.RLock()  # numba, by one thread
 _interpreted = False
 _seconds = 0.0
+_held: set[str] = set()  # loops whose lock this process has
 _depth = 0  # compiling one loop compiles those that it calls, inside it
 
 
@@ -152,7 +153,16 @@ def _closed_to_others() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(name: str) -> Iterator[None]:
-    with _closed_to_others(), contextlib.ExitStack() as stack:
+    from numba.core.compiler_lock import global_compiler_lock
+
+    # numba's own lock first, which is held where one loop is compiled within another: two threads that took the two in
+    # different orders would wait for each other for ever.
+    with global_compiler_lock, _closed_to_others(), contextlib.ExitStack() as stack:
+        if name in _held:  # it calls itself, with other types
+            yield
+            return
+        _held.add(name)
+        stack.callback(_held.discard, name)
         # Some parallel file systems refuse locks, and full ones new files: then atomic renames are all there is.
         with contextlib.suppress(OSError):
             lock = stack.enter_context(open(cache_room("locks") / name, "w"))

@@ -352,6 +352,49 @@ def times(a):
 """
 
 
+THREADS = """
+import contextlib, threading
+import numpy as np
+from mpibatch.base import compiled as module
+from mpibatch.base.compiled import compiled
+@compiled
+def inner(a):
+    return a[0] + 1.0
+@compiled
+def outer(a):
+    return inner(a) * 2.0
+@compiled
+def itself(x, n):
+    if n == 0:
+        return 1.0 * x
+    return itself(x + 0.5, n - 1)
+locked, has_inner = module._locked, threading.Event()
+@contextlib.contextmanager
+def slowly(name):
+    with locked(name):
+        if threading.current_thread() is second and name.endswith("inner"):
+            has_inner.set()
+            first.join(1.0)  # has all the time to get where it wants this lock
+        yield
+module._locked = slowly
+seen = []
+first = threading.Thread(target=lambda: (has_inner.wait(), seen.append(outer(np.ones(3)))), daemon=True)
+second = threading.Thread(target=lambda: seen.append(inner(np.ones(3))), daemon=True)
+for thread in (first, second):
+    thread.start()
+for thread in (first, second):
+    thread.join(30.0)
+print(sorted(seen), itself(1, 2), module._held)
+"""
+
+
+def test_threads_and_loops_that_call_themselves_do_not_wait_for_ever(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "threads.py").write_text(THREADS)
+    environment = {**os.environ, "MPIBATCH_CACHE_DIR": str(tmp_path / "cache")}
+    done = launch(0, str(tmp_path / "threads.py"), env=environment, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "[2.0, 4.0] 2.0 set()\n"), done.stderr
+
+
 def test_a_source_that_changes_while_a_process_runs_has_its_own_code(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "factor.py").write_text(FACTOR)
     (tmp_path / "changed.py").write_text(CHANGED)

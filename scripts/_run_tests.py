@@ -11,6 +11,7 @@ import sys
 
 from scripts._runner.coverage import add_coverage, clear_coverage, why_not
 from scripts._runner.lanes import Lanes
+from scripts._runner.pace import Pace
 from scripts._runner.results import Results
 
 
@@ -24,7 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--ranks",
         metavar='"1 2"',
         help="rank counts for the MPI tests, every test on each, as with -k and paths (default: 1 2 3 4 6, where a "
-        "case of a parametrized test runs on one of 2, 3, 4 and 6, and every other one on 1, too; openmpi: 2 3, and a "
+        "case of a parametrized test runs on one of 2, 3, 4 and 6, and what runs on 6 on 1, too; openmpi: 2 3, and a "
         "case on one of them)",
     )
     parser.add_argument(
@@ -59,12 +60,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
-    results = Results()
+    results, pace = Results(), Pace()
     if options.coverage:
         clear_coverage()
     Lanes(options, results).run()
     if options.coverage:
         add_coverage(results, is_whole=not (options.paths or options.k or options.quick))
+    results.remarks += pace.lines()
     return results.show(wants_tests=options.only != "checks")
 
 

@@ -16,6 +16,7 @@ import pytest
 from scripts._run_tests import parse
 from scripts._runner import coverage
 from scripts._runner.coverage import steps_measured
+from scripts._runner.pace import FEW, SHORT, loop_seconds, sentence
 from scripts._runner.results import Results
 from scripts._runner.setups import files_with, setup_mpich, setup_openmpi, share_of, unit_parts
 from scripts._runner.steps import pytest_command
@@ -216,7 +217,7 @@ def test_every_case_is_in_its_shares_and_none_is_left_out_where_ranks_are_named(
     for one, another in ((counts[3], counts[4]), (counts[5], counts[6])):
         assert {case.rpartition("-")[2] for case in (one | another) - ALWAYS} >= {"0]", "1]"}
     whole = [share_of(setup_mpich(), ranks, parse([])) for ranks in (0, 1, 2, 3, 4, 6)]
-    assert whole == [None, "0/2", "2/4", "3/4", "1/4", "0/4"]
+    assert whole == [None, "0/4", "2/4", "3/4", "1/4", "0/4"]
     assert [share_of(setup_openmpi(), ranks, parse([])) for ranks in (0, 2, 3)] == [None, "0/2", "1/2"]
     for some in (["--ranks", "2"], ["-k", "x"], ["tests/io"]):
         assert share_of(setup_mpich(), 2, parse(some)) is None
@@ -250,6 +251,17 @@ def test_every_case_is_measured() -> None:
             command = pytest_command(setup_mpich(), ranks, parse(given), None)
             assert sum(word.startswith("--share=") for word in command) == count
             assert ("coverage" in command) == (ranks == 3 and given == ["--coverage"])
+
+
+def test_a_time_is_told_with_the_speed_that_the_cores_had() -> None:
+    """Half of the time they were quiet, half of it at a third of that speed."""
+    looks = [0.02, 0.06] * FEW
+    assert 0 < loop_seconds() < 10
+    assert sentence(SHORT - 1, 100, looks) == []
+    assert sentence(1200, 2100, looks[: FEW - 1]) == ["whole run: 1200 s, 2100 s of CPU"]
+    (line,) = sentence(1200, 2100, looks)
+    assert line.startswith("whole run: 1200 s, 2100 s of CPU; the cores ran at 67 % of their best speed on average")
+    assert line.endswith("(a loop that takes 20 ms took 40 in the median), so on quiet ones about 800 s")
 
 
 @pytest.mark.parametrize("options", ["--only checks", "--setup openmpi", "--only mpi --ranks 2"])

@@ -22,14 +22,14 @@ JOB = """\
 [simulation]
 program = "heat"
 shape = [192, 192]
-steps = 20000
+steps = 12000
 
 [output]
 path = "heat.h5"
-every_steps = 4000
+every_steps = 3000
 
 [checkpoint]
-every_steps = 1000
+every_steps = 500
 """
 
 PROFILE = """\
@@ -38,6 +38,7 @@ mpi = "pmi2"
 
 [variables]
 PYTHONPATH = "{repository}"
+MPIR_CVAR_ENABLE_HEAVY_YIELD = "1"
 """
 
 

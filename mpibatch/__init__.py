@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 
 if TYPE_CHECKING:
     from mpibatch import (
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from mpibatch.resample import pyramid
     from mpibatch.simulate import Simulation
     from mpibatch.stencil import Kernel, cells, coordinate, index, spacing, stencil
-    from mpibatch.stencil.iterate import iterate
+    from mpibatch.stencil.iteration import iterate
 
 __version__ = "0.1.0"
 
@@ -246,7 +246,7 @@ if not TYPE_CHECKING:
             "resample": ("pyramid",),
             "simulate": ("Simulation",),
             "stencil": ("Kernel", "cells", "coordinate", "index", "spacing"),
-            "stencil.iterate": ("iterate",),
+            "stencil.iteration": ("iterate",),
         },
         modules=(
             "batch",

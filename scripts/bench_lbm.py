@@ -37,7 +37,7 @@ from _bench_runs import (  # type: ignore[import-not-found]
 import mpibatch as mb
 from mpibatch.apps import cavity
 from mpibatch.mpi import MPI
-from mpibatch.stencil.iterate import chosen
+from mpibatch.stencil.iteration import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

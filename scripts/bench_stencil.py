@@ -49,7 +49,7 @@ from _bench_runs import (  # type: ignore[import-not-found]
 import mpibatch as mb
 from mpibatch.mpi import MPI
 from mpibatch.stencil import Kernel, stencil
-from mpibatch.stencil.iterate import chosen, iterate
+from mpibatch.stencil.iteration import chosen, iterate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -170,15 +170,15 @@ def _compiled(number: int) -> None:
 
 def _write(mb: Any, u: Any, place: Path, seconds: float, supervision: Any) -> None:
     """Write to a disk that takes longer than the limit for one block."""
-    from mpibatch.io.write import direct
+    from mpibatch.io.write import shared_file
 
-    original = direct.write_field
+    original = shared_file.write_field
 
     def slow(*args: Any, **options: Any) -> Any:
         time.sleep(1.5 * seconds)
         return original(*args, **options)
 
-    direct.write_field = slow
+    shared_file.write_field = slow
     mb.save(place / "out.h5", u=u)
 
 

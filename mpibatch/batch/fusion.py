@@ -21,7 +21,7 @@ from mpibatch.io.base.names import user_path
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.seal.digests import extent_of_array, granule, of_bytes
 from mpibatch.io.seal.extent import Digests, Extent
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.provenance import VERSIONS, versions
@@ -89,10 +89,10 @@ def write(
         every = sorted([*datasets, *single, texts], key=lambda dataset: dataset.name)
         with committed(comm, path) as part:
             layout = partial(create, part.path, every, attributes)
-            offsets = direct.make(comm, part.path, layout, direct.plain_bytes(every))
+            offsets = shared_file.make(comm, part.path, layout, shared_file.plain_bytes(every))
             places = {dataset.name: offset for dataset, offset in zip(every, offsets, strict=True)}
-            with direct.opened(comm, part.path) as file:
-                put = partial(direct.put, comm, file, part.path)
+            with shared_file.opened(comm, part.path) as file:
+                put = partial(shared_file.put, comm, file, part.path)
                 # Without digests of their own, as all that is no number: their bytes are hashed with the file's.
                 put([(places[ITEM] + rows.first * labels.itemsize, labels)])
                 part.extents = _Filling(comm, rows, places, table).write(datasets, {d.name for d in single}, put)

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 
 if TYPE_CHECKING:
     from mpibatch.checkpoint.checkpoint import Checkpoint

@@ -16,7 +16,7 @@ from mpibatch.tools.slurm import completion
 
 if TYPE_CHECKING:
     from mpibatch.job.execution.pipeline import Summary
-    from mpibatch.job.execution.resume import Start
+    from mpibatch.job.execution.resumption import Start
     from mpibatch.job.file.schema import Job
     from mpibatch.mpi import Hosts
 

@@ -11,7 +11,7 @@ from mpibatch.base.launch import launched
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mpibatch.job.execution.resume import Start
+    from mpibatch.job.execution.resumption import Start
     from mpibatch.job.file.schema import Job
     from mpibatch.job.file.simulation import SimulationJob
 

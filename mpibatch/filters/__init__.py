@@ -4,7 +4,7 @@ Each takes a Field and returns a new one on the same grid, equal to the bit to w
 whole array, on any number of ranks. The one exception is `uniform_filter` on floats (see there). All are collective.
 
 In dependency order: ``_loops`` (compiled), ``_engine`` (arguments, windows, memory; one pass over a block and what
-surrounds it), ``linear`` and ``extrema``, ``_morphology`` (which algorithm), then the families of filters that the
+surrounds it), ``passes`` and ``extrema``, ``_morphology`` (which algorithm), then the families of filters that the
 table below names, with the rooms ``morphology``, ``thresholds`` and ``fourier``.
 
 Importing this package loads no filter, and with it neither MPI nor numba; names are found when first used. What
@@ -16,10 +16,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import nearest
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 
 if TYPE_CHECKING:
     from mpibatch.filters.backgrounds import ellipsoid_kernel, rolling_ball
+    from mpibatch.filters.box_means import uniform_filter, uniform_filter1d
     from mpibatch.filters.canny_edges import canny
     from mpibatch.filters.color import channel_mean, rgb2gray
     from mpibatch.filters.correlation import convolve, convolve1d, correlate, correlate1d
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from mpibatch.filters.generic_filters import generic_filter
     from mpibatch.filters.gradients import prewitt, sobel
     from mpibatch.filters.minmax import maximum_filter, maximum_filter1d, minimum_filter, minimum_filter1d
-    from mpibatch.filters.morphology.binary import binary_closing, binary_dilation, binary_erosion, binary_opening
-    from mpibatch.filters.morphology.grey import grey_closing, grey_dilation, grey_erosion, grey_opening
+    from mpibatch.filters.morphology.gray_levels import grey_closing, grey_dilation, grey_erosion, grey_opening
+    from mpibatch.filters.morphology.masks import binary_closing, binary_dilation, binary_erosion, binary_opening
     from mpibatch.filters.morphology.tophats import black_tophat, morphological_gradient, white_tophat
     from mpibatch.filters.rank import median_filter, percentile_filter, rank_filter
     from mpibatch.filters.thresholds.histogram import (
@@ -50,10 +51,9 @@ if TYPE_CHECKING:
         threshold_triangle,
         threshold_yen,
     )
-    from mpibatch.filters.thresholds.local import threshold_local, threshold_niblack, threshold_sauvola
+    from mpibatch.filters.thresholds.multi_otsu import threshold_multiotsu
+    from mpibatch.filters.thresholds.neighborhoods import threshold_local, threshold_niblack, threshold_sauvola
     from mpibatch.filters.thresholds.otsu import threshold_otsu
-    from mpibatch.filters.thresholds.several import threshold_multiotsu
-    from mpibatch.filters.uniform import uniform_filter, uniform_filter1d
 
 __all__ = [
     "MODULES",
@@ -116,7 +116,7 @@ __all__ = [
 
 _FAMILIES = {
     "backgrounds": ("rolling_ball",),
-    "morphology.binary": ("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
+    "morphology.masks": ("binary_closing", "binary_dilation", "binary_erosion", "binary_opening"),
     "canny_edges": ("canny",),
     "color": ("channel_mean", "rgb2gray"),
     "correlation": ("convolve", "convolve1d", "correlate", "correlate1d"),
@@ -125,15 +125,15 @@ _FAMILIES = {
     "edges": ("sobel_magnitude", "unsharp_mask"),
     "fourier.multipliers": ("fourier_ellipsoid", "fourier_gaussian", "fourier_shift", "fourier_uniform"),
     "gaussians": ("gaussian_filter", "gaussian_filter1d", "gaussian_gradient_magnitude", "gaussian_laplace"),
-    "morphology.grey": ("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),
+    "morphology.gray_levels": ("grey_closing", "grey_dilation", "grey_erosion", "grey_opening"),
     "thresholds.histogram": ("threshold_isodata", "threshold_li", "threshold_triangle", "threshold_yen"),
-    "thresholds.local": ("threshold_local", "threshold_niblack", "threshold_sauvola"),
+    "thresholds.neighborhoods": ("threshold_local", "threshold_niblack", "threshold_sauvola"),
     "minmax": ("maximum_filter", "maximum_filter1d", "minimum_filter", "minimum_filter1d"),
     "rank": ("median_filter", "percentile_filter", "rank_filter"),
-    "thresholds.several": ("threshold_multiotsu",),
+    "thresholds.multi_otsu": ("threshold_multiotsu",),
     "thresholds.otsu": ("threshold_otsu",),
     "morphology.tophats": ("black_tophat", "morphological_gradient", "white_tophat"),
-    "uniform": ("uniform_filter", "uniform_filter1d"),
+    "box_means": ("uniform_filter", "uniform_filter1d"),
 }
 
 # The module of every filter whose parameters are plain values, as a job file or a command line can give them.

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.footprints import numbers_of
-from mpibatch.filters.linear import checked
 from mpibatch.filters.minmax import maximum_filter
-from mpibatch.filters.morphology.grey import grey_erosion
+from mpibatch.filters.morphology.gray_levels import grey_erosion
+from mpibatch.filters.passes import checked
 from mpibatch.mpi import same
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from mpibatch.filters._engine.order import quantile
 from mpibatch.filters.color import as_float
 from mpibatch.filters.gaussians import gaussian_filter
 from mpibatch.filters.gradients import sobel
-from mpibatch.filters.linear import checked
+from mpibatch.filters.passes import checked
 from mpibatch.halo import Exchange
 from mpibatch.mpi import MPI, agreed
 

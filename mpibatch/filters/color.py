@@ -12,7 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.parts import parts
-from mpibatch.filters.linear import checked
+from mpibatch.filters.passes import checked
 
 __all__ = ["as_float", "channel_mean", "parts", "rgb2gray", "scaled"]
 

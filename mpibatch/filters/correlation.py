@@ -1,4 +1,4 @@
-"""Correlation and convolution with the names, parameters and bits of scipy.ndimage (see `linear`)."""
+"""Correlation and convolution with the names, parameters and bits of scipy.ndimage (see `passes`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mpibatch.filters._engine.lines import correlation
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters._engine.windows import correlate_window, holds
-from mpibatch.filters.linear import begin, passes, truths
+from mpibatch.filters.passes import begin, passes, truths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,7 +14,7 @@ from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.correlation import correlate1d
-from mpibatch.filters.linear import begin, copied
+from mpibatch.filters.passes import begin, copied
 
 __all__ = ["generic_gradient_magnitude", "generic_laplace", "laplace"]
 

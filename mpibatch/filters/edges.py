@@ -14,7 +14,7 @@ from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.windows import correlate_magnitude
 from mpibatch.filters.color import as_float
 from mpibatch.filters.gaussians import gaussian_filter
-from mpibatch.filters.linear import checked
+from mpibatch.filters.passes import checked
 from mpibatch.mpi import MPI
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ it is the same to the bit on any decomposition; where 0.0 and -0.0 tie, the sign
 window that holds NaN gives NaN; over other footprints, comparisons with NaN are scipy's (there it is undefined for
 both). 64-bit integers pass through f64, as in scipy: those beyond 2^53 come out rounded.
 
-Axes, modes, `output` and errors: see `mpibatch.filters.linear`. In contrast to scipy, one mode per axis is
+Axes, modes, `output` and errors: see `mpibatch.filters.passes`. In contrast to scipy, one mode per axis is
 allowed for any footprint.
 """
 
@@ -36,7 +36,7 @@ from mpibatch.filters._engine.footprints import (
 from mpibatch.filters._engine.memory import check_memory, padded_bytes, slab_bytes
 from mpibatch.filters._engine.rows import WindowRows, rows_of
 from mpibatch.filters._engine.work import counted
-from mpibatch.filters.linear import begin, copied, result_dtype
+from mpibatch.filters.passes import begin, copied, result_dtype
 from mpibatch.halo.surroundings import frame_along
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Gaussian smoothing and derivatives, with scipy.ndimage's names, parameters and bits (see `linear`)."""
+"""Gaussian smoothing and derivatives, with scipy.ndimage's names, parameters and bits (see `passes`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.derivatives import generic_gradient_magnitude, generic_laplace
-from mpibatch.filters.linear import begin, checked, passes
+from mpibatch.filters.passes import begin, checked, passes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

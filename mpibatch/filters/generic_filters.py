@@ -9,7 +9,7 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.outputs import fills_output
-from mpibatch.filters.linear import begin, copied
+from mpibatch.filters.passes import begin, copied
 from mpibatch.stencil.kernel import Kernel
 
 if TYPE_CHECKING:

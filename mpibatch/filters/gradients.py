@@ -1,6 +1,6 @@
 """Differences along one axis, smoothed along the others, with scipy.ndimage's names, parameters and bits.
 
-See `linear`. scikit-image's edge *magnitude*, of all axes, is `edges.sobel_magnitude`.
+See `passes`. scikit-image's edge *magnitude*, of all axes, is `edges.sobel_magnitude`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters._engine.outputs import fills_output
-from mpibatch.filters.linear import begin, passes
+from mpibatch.filters.passes import begin, passes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

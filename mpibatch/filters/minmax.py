@@ -8,7 +8,7 @@ from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.extrema import along_axes, extremum
-from mpibatch.filters.linear import result_dtype
+from mpibatch.filters.passes import result_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ scipy, unless the grid has one axis. For one axis scipy has an algorithm of its 
 footprint, misses windows near the wall (gh-23293), and reads past the array for some origins: there the result is
 what scipy gives for the same line as an array of two axes.
 
-Axes, modes, `output` and errors: see `mpibatch.filters.linear`. In contrast to scipy, one mode per axis is
+Axes, modes, `output` and errors: see `mpibatch.filters.passes`. In contrast to scipy, one mode per axis is
 allowed.
 """
 
@@ -43,7 +43,7 @@ from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters._engine.selection import check_room, select_rank
 from mpibatch.filters.extrema import along_box, as_c, exact_in_f8, over_footprint
-from mpibatch.filters.linear import begin, result_dtype
+from mpibatch.filters.passes import begin, result_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

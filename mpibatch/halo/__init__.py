@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 from mpibatch.halo.plan import Halo, Move
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from mpibatch.base.tally import sent
 from mpibatch.base.timing import turn
 from mpibatch.domain import Box, Decomposition
-from mpibatch.halo.pack import copier
+from mpibatch.halo.face_copies import copier
 from mpibatch.halo.plan import Halo, Move, Phase, phase
 from mpibatch.mpi import MPI
 from mpibatch.mpi.transfers import MESSAGE_BYTES, pieces

@@ -83,7 +83,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 from mpibatch.job.file.reader import parse
 from mpibatch.job.file.schema import Input, Job, Output, Step
 

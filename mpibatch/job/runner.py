@@ -11,7 +11,7 @@ from mpibatch.mpi import private
 
 if TYPE_CHECKING:
     from mpibatch.job.execution.pipeline import Summary
-    from mpibatch.job.execution.resume import Start
+    from mpibatch.job.execution.resumption import Start
     from mpibatch.job.file.schema import Job
     from mpibatch.mpi import MPI
 

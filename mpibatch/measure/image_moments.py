@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.measure._engine.power_sums import Powers, all_powers, power_sums
-from mpibatch.reduce.exact import ratio
+from mpibatch.reduce.exact_sums import ratio
 from mpibatch.reduce.operands import check_dtype
 
 if TYPE_CHECKING:

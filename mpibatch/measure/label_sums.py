@@ -13,7 +13,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.measure._engine.power_sums import all_powers, power_sums
 from mpibatch.measure._groups.groups import groups_of, has_many, mask_of, reduced
 from mpibatch.measure._groups.sums import centers, histograms, quotients
-from mpibatch.reduce import binning, moments, totals
+from mpibatch.reduce import bin_counts, moments, totals
 from mpibatch.reduce.operands import check_dtype
 from mpibatch.reduce.slot_sums import sums
 
@@ -306,4 +306,4 @@ def histogram(input: Field, min: float, max: float, bins: int, labels: Field | N
     if has_many(labels, index):
         groups = groups_of(f"{call} with min={min}, max={max}, bins={bins}", input, labels, index)
         return groups.given(histograms(groups, edges))
-    return binning.histogram(input, edges, where=mask_of(call, input, labels, index))[0]
+    return bin_counts.histogram(input, edges, where=mask_of(call, input, labels, index))[0]

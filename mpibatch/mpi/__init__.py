@@ -13,7 +13,7 @@ os.environ.setdefault("OMPI_MCA_io_ompio_priority", "1")
 
 from mpi4py import MPI
 
-from mpibatch.mpi.agree import agreed, differ, is_checking, mark, same
+from mpibatch.mpi.agreement import agreed, differ, is_checking, mark, same
 from mpibatch.mpi.comm import private, release_all, world
 from mpibatch.mpi.failure import AGREED, Leaving, install_hooks
 from mpibatch.mpi.files import tells_failures

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.mpi import MPI
-from mpibatch.reduce.exact import PRODUCT_UNIT, float_parts, product_parts, product_total, ratio, rounded
+from mpibatch.reduce.exact_sums import PRODUCT_UNIT, float_parts, product_parts, product_total, ratio, rounded
 from mpibatch.reduce.operands import add_up
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import nearest
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 
 if TYPE_CHECKING:
     from mpibatch.projections.projection import project

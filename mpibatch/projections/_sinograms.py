@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.base.lazy import scipy_module
+from mpibatch.base.lazy_names import scipy_module
 from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import gather_all, redistribute

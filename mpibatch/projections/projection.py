@@ -8,7 +8,7 @@ from mpibatch import reduce
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.resample.affine import rotate
+from mpibatch.resample.affine_transforms import rotate
 
 __all__ = ["project"]
 

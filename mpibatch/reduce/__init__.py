@@ -1,12 +1,12 @@
 """Reductions of Fields: one result, on every rank, with the same bits on any number of ranks.
 
 Order cannot matter, because nothing is rounded before the end: floating sums are kept as whole numbers of
-2**-1074 (see `exact`), extremes and counts are integers or compared as such. In dependency order:
+2**-1074 (see `exact_sums`), extremes and counts are integers or compared as such. In dependency order:
 
 - ``arrays``: walking an array that may be a view with a halo around it, without copying it
 - ``operands``: which elements of a Field take part, and the all-reduce of integers
 - ``_loops``: the compiled loops
-- ``exact``: exact sums of values and of products, their combination with others, and the one rounding
+- ``exact_sums``: exact sums of values and of products, their combination with others, and the one rounding
 - ``axes``: which axes are reduced, who has parts of the same lines, and who gets their results
 - ``order``: integers that order as values do, order statistics digit by digit, what lies between two of them
 - ``slot_sums``: sums of elements in any order, each for its label, number or bin
@@ -15,21 +15,21 @@ Order cannot matter, because nothing is rounded before the end: floating sums ar
 - ``lines``: sums, extremes and quantiles along axes
 - ``limits``: min, max, argmin, argmax
 - ``moments``: var, std, dot, norm
-- ``binning``: histogram
+- ``bin_counts``: histogram
 - ``occurrences``: bincount, unique
 - ``quantiles``: median, quantile, percentile
 
-What needs no MPI (`arrays`, `_loops`, `exact`) can be imported where none is installed; hence the late imports.
+What needs no MPI (`arrays`, `_loops`, `exact_sums`) can be imported where none is installed; hence the late imports.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 
 if TYPE_CHECKING:
-    from mpibatch.reduce.binning import histogram
+    from mpibatch.reduce.bin_counts import histogram
     from mpibatch.reduce.limits import argmax, argmin, max, min, minmax, nanmax, nanmin
     from mpibatch.reduce.moments import dot, nanstd, nanvar, norm, std, var
     from mpibatch.reduce.occurrences import bincount, unique
@@ -39,7 +39,7 @@ else:
     __getattr__, __dir__ = attach(
         __name__,
         {
-            "binning": ("histogram",),
+            "bin_counts": ("histogram",),
             "limits": ("argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"),
             "moments": ("dot", "nanstd", "nanvar", "norm", "std", "var"),
             "occurrences": ("bincount", "unique"),

@@ -18,7 +18,7 @@ from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.reduce.arrays import together
 from mpibatch.reduce.axes import Axis, lines_of
-from mpibatch.reduce.exact import (
+from mpibatch.reduce.exact_sums import (
     INTEGER_PARTS,
     PRODUCT_UNIT,
     SUM_UNIT,

@@ -12,7 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.mpi import Table, merge_tables
-from mpibatch.reduce.binning import tally
+from mpibatch.reduce.bin_counts import tally
 from mpibatch.reduce.extremes import extremes
 from mpibatch.reduce.operands import Operand, add_up, agree, operand
 from mpibatch.reduce.slot_sums import Weights, check_weights, sums

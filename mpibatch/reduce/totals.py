@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.reduce.axes import Axis, lines_of
-from mpibatch.reduce.exact import float_parts, integer_parts, integer_total, rounded
+from mpibatch.reduce.exact_sums import float_parts, integer_parts, integer_total, rounded
 from mpibatch.reduce.lines.sums import count_lines, sum_lines
 from mpibatch.reduce.operands import Operand, add_up, operand
 

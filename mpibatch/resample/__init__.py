@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import nearest
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 
 if TYPE_CHECKING:
-    from mpibatch.resample.affine import affine_transform, rotate
+    from mpibatch.resample.affine_transforms import affine_transform, rotate
     from mpibatch.resample.coordinates import map_coordinates
     from mpibatch.resample.pyramids import pyramid
     from mpibatch.resample.splines import spline_filter, spline_filter1d
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _FAMILIES = {
-    "affine": ("affine_transform", "rotate"),
+    "affine_transforms": ("affine_transform", "rotate"),
     "coordinates": ("map_coordinates",),
     "pyramids": ("pyramid",),
     "splines": ("spline_filter", "spline_filter1d"),

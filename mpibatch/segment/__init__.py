@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import nearest
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 
 if TYPE_CHECKING:
     from mpibatch.segment.boundaries import find_boundaries

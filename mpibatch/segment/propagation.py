@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.fields.field import Field
-from mpibatch.filters._morphology.binary import Erosion, erosion, repeated
-from mpibatch.filters.linear import checked
+from mpibatch.filters._morphology.masks import Erosion, erosion, repeated
+from mpibatch.filters.passes import checked
 from mpibatch.mpi import same
 from mpibatch.segment._engine.growth import spread_truths
 from mpibatch.segment._engine.neighborhood import Neighborhood

@@ -12,7 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.log import logger
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.arguments import whole
-from mpibatch.measure.labelling import label
+from mpibatch.measure.connected_components import label
 from mpibatch.mpi import agreed
 from mpibatch.segment._engine.arguments import check_picture, check_together
 from mpibatch.segment._engine.basins import Basins

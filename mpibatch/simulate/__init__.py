@@ -29,7 +29,7 @@ the same bytes. So that this holds, a pass must depend on nothing but `state`, `
 and SIGTERM end the run after a pass, with a checkpoint and exit code 75: see `mpibatch.checkpoint`.
 
 The parts, in order of dependency: ``parameters`` (what programs declare) and ``schedule`` (when), both without MPI;
-``finite``, ``cfl``, ``batching`` (steps in a pass), ``stillness``, ``diagnostics``; ``plans`` (what a run does),
+``finiteness``, ``cfl``, ``pass_length`` (steps in a pass), ``stillness``, ``diagnostics``; ``plans`` (what a run does),
 ``checks``, ``output_file``, ``progress`` (all that changes), ``restart`` (what goes into checkpoints), ``loop``,
 ``simulation``.
 """
@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpibatch.base.lazy import attach
+from mpibatch.base.lazy_names import attach
 
 if TYPE_CHECKING:
     from mpibatch.simulate.cfl import cfl_step

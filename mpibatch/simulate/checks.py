@@ -12,7 +12,7 @@ from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import check_field
 from mpibatch.mpi import MPI
-from mpibatch.simulate.finite import check_finite
+from mpibatch.simulate.finiteness import check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,8 @@ from mpibatch.base.compiled import compile_seconds
 from mpibatch.base.progress import heartbeat
 from mpibatch.base.timing import spent
 from mpibatch.simulate import restart
-from mpibatch.simulate.batching import Pace
 from mpibatch.simulate.checks import INITIAL, UNSTABLE, check_state, check_step
+from mpibatch.simulate.pass_length import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -27,7 +27,7 @@ def solve_columns(
     name: str, waves: Field, axis: int, rows: BandRows, values: Sequence[Array], alpha: float, *, is_singular: bool
 ) -> None:
     """Solve for waves in place, given the eigenvalues along the other axes. Collective."""
-    from mpibatch.solve._loops import tridiagonal
+    from mpibatch.solve._loops import tridiagonals
 
     before = sums(values[:axis])
     behind = np.repeat(sums(values[axis + 1 :]), math.prod(waves.components))
@@ -36,7 +36,7 @@ def solve_columns(
         shifts = before[cut[0], None] + behind[None, cut[1]] - alpha
         for part, out in [(source.real, target.real)] + ([(source.imag, target.imag)] if _is_complex(source) else []):
             lines = np.array(part, "f8", order="C")
-            tridiagonal.solve_lines(rows.lower, rows.diagonal, rows.upper, shifts, rows.widths, is_singular, lines)
+            tridiagonals.solve_lines(rows.lower, rows.diagonal, rows.upper, shifts, rows.widths, is_singular, lines)
             out[...] = lines
 
     passed(name, waves, axis, waves.grid.shape[axis], waves.dtype, work, waves)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.lazy import scipy_module
+from mpibatch.base.lazy_names import scipy_module
 from mpibatch.fourier._engine.passes import complex_passes, from_half, passed
 from mpibatch.fourier._engine.wave_passes import Waves
 from mpibatch.fourier.fft.complex_transforms import fftn

@@ -38,7 +38,7 @@ block begins.
 The rooms, in order of dependency: ``language`` (text to a list of operations, and its footprint), ``walls``,
 ``choices`` (what timing found, on disk), ``compiled`` (types, the text of numba functions and their running; NumPy's
 twin), ``call`` (plan, halo traffic, sweep), ``kernel``, ``decorator``, ``fused`` (several steps in one sweep),
-``iterate``. Only ``call``, ``fused`` and ``iterate`` load MPI.
+``iteration``. Only ``call``, ``fused`` and ``iteration`` load MPI.
 
 The module can be called, so that ``mb.stencil`` is the decorator and the package alike.
 

@@ -372,7 +372,7 @@ class Kernel:
         [ 0.25  1.5   4.5   9.5  16.5  22.75]
         """
         # Late: what a call needs loads MPI, and a kernel can be read and looked at without.
-        from mpibatch.stencil.call.bind import call
+        from mpibatch.stencil.call.evaluation import call
 
         return call(self, args, options)
 

@@ -31,7 +31,7 @@ RANKS = 6
 PROGRAM = """
 import numpy as np
 from mpi4py import MPI
-from mpibatch.halo._loops.pack import pack, unpack
+from mpibatch.halo._loops.row_copies import pack, unpack
 from mpibatch.base import timing
 from mpibatch.base.compiled import compile_seconds
 timing.reset()
@@ -177,10 +177,10 @@ def test_code_is_compiled_anew_when_what_is_part_of_it_has_changed(launch: Launc
 
 
 def test_stamps_tell_of_functions_that_numba_knows_by_others() -> None:
-    from mpibatch.filters._loops import correlate, strips
+    from mpibatch.filters._loops import correlation, strips
 
     text = Path(strips.__file__).read_bytes()
-    assert any(hashlib.sha256(text).hexdigest() in part for part in _parts(correlate.correlate_rows.py_func))
+    assert any(hashlib.sha256(text).hexdigest() in part for part in _parts(correlation.correlate_rows.py_func))
 
 
 def test_ranks_that_start_together_compile_once_and_right(launch: Launch, tmp_path: Path) -> None:

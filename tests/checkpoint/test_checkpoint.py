@@ -19,7 +19,7 @@ from mpibatch.base.errors import Stopped, UsageError
 from mpibatch.checkpoint import folder
 from mpibatch.checkpoint.identity import differences, fingerprint
 from mpibatch.checkpoint.signals import Caught
-from mpibatch.job.execution.resume import needed_steps
+from mpibatch.job.execution.resumption import needed_steps
 from mpibatch.job.file.reader import parse, parse_any
 from mpibatch.job.file.schema import Checkpointing
 

@@ -17,7 +17,7 @@ import mpibatch as mb
 from mpibatch.base.errors import RunError
 from mpibatch.io.seal import seal
 from mpibatch.io.seal.verification import verify
-from mpibatch.job.execution.resume import FINGERPRINT, is_complete
+from mpibatch.job.execution.resumption import FINGERPRINT, is_complete
 from mpibatch.job.execution.simulation import simulate
 from mpibatch.job.file.reader import parse_any
 from mpibatch.job.file.simulation import SimulationJob
@@ -276,7 +276,7 @@ def test_a_damaged_output_is_never_parsed(shared_tmp, monkeypatch, caplog):
     assert not is_complete(comm, path, "mine")
     assert "is not as it was written: u[" in warnings(caplog)
     alone(lambda: flip(Path(path), 100))
-    monkeypatch.setattr("mpibatch.job.execution.resume.file_attributes", parsed)
+    monkeypatch.setattr("mpibatch.job.execution.resumption.file_attributes", parsed)
     assert not is_complete(comm, path, "mine")
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from mpibatch.filters._loops.linear import DIFFERENCE, PLAIN, SUM, correlate_lines
+from mpibatch.filters._loops.line_correlation import DIFFERENCE, PLAIN, SUM, correlate_lines
+from mpibatch.filters._loops.moving_means import uniform_lines
 from mpibatch.filters._loops.strips import Strip
-from mpibatch.filters._loops.uniform import uniform_lines
 from tests.support.oracles import PAD_MODES
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpibatch.halo.pack import copier
+from mpibatch.halo.face_copies import copier
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8", "c16", "?"])

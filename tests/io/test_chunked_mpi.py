@@ -141,7 +141,7 @@ def test_chunks_are_those_that_hdf5_would_store(shared_tmp: Path) -> None:
 def test_extents_tell_where_chunks_lie(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Any] = []
     for name in ("write_packed", "write_plain"):
-        monkeypatch.setattr(f"mpibatch.io.write.direct.{name}", _noting(found, getattr(chunks, name)))
+        monkeypatch.setattr(f"mpibatch.io.write.shared_file.{name}", _noting(found, getattr(chunks, name)))
     array = values()
     mb.save(shared_tmp / "a.h5", p=field(array), q=field(array), chunks=(4, 5, 6), compression={"p": "gzip"})
     assert bool(found) == (WORLD.rank == 0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import resource, signal, sys
 import mpibatch as mb
-from mpibatch.io.write import direct, drivers, mpio
+from mpibatch.io.write import shared_file, drivers, mpio
 from mpibatch.io.write.layout import Dataset
 for name in ("_check_room", "_check_limit", "_reserve"):
     setattr(direct, name, lambda *_: None)

@@ -21,11 +21,11 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.io.seal.digests import of_array, of_bytes
-from mpibatch.io.write import direct, drivers, layout, mpio
+from mpibatch.io.write import drivers, layout, mpio, shared_file
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.storage import file_system, hints, settings, stripes
 from mpibatch.io.write.storage.aggregators import aggregators
-from mpibatch.job.slabs.between import Between, opened
+from mpibatch.job.slabs.intermediates import Intermediate, opened
 from mpibatch.job.slabs.slab import Slab
 from mpibatch.mpi import MPI, private, tells_failures
 from tests.support.cuts import cuts_of_three_axes
@@ -104,7 +104,7 @@ def test_decompositions_and_rounds(
 ) -> None:
     """With a limit that stands for 2 GiB: below a cell, parts of rows, rows, planes; and never as many on all ranks."""
     if limit is not None:
-        monkeypatch.setattr(direct, "ROUND_BYTES", limit)
+        monkeypatch.setattr(shared_file, "ROUND_BYTES", limit)
     array = values((*SHAPE, *components), "i4")
     for number, cut in enumerate(CUTS):
         path = shared_tmp / f"{number}.h5"
@@ -135,7 +135,7 @@ def test_chunks(
 ) -> None:
     """Chunks that blocks cut through, that reach beyond the array, and ranks that have no cell of any."""
     if limit is not None:
-        monkeypatch.setattr(direct, "ROUND_BYTES", limit)
+        monkeypatch.setattr(shared_file, "ROUND_BYTES", limit)
     array = values((*SHAPE, 2), "i4")
     for number, cut in enumerate(CUTS):
         path = shared_tmp / f"{number}.h5"
@@ -195,7 +195,7 @@ def file_size_limit(nbytes: int, is_limited: bool) -> Iterator[None]:
 def without_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the writes themselves fail, not what looks for room before them."""
     for name in ("_check_room", "_check_limit", "_reserve"):
-        monkeypatch.setattr(direct, name, lambda *_: None)
+        monkeypatch.setattr(shared_file, name, lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_writes_that_fail(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch, dri
     u = field(array, 0, {"topology": tuple(None if a == axis else 1 for a in range(3))})
     if driver == "untrusted":
         driver = "direct"
-        monkeypatch.setattr(direct, "tells_failures", lambda: False)
+        monkeypatch.setattr(shared_file, "tells_failures", lambda: False)
     # Cut along axis 0, the others' parts lie where they may still write.
     refused = axis == 1 or world.rank == world.size - 1
     created = layout.create
@@ -223,7 +223,7 @@ def test_writes_that_fail(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch, dri
     with pytest.MonkeyPatch.context() as patch:
         without_checks(patch)
         limits = file_size_limit(50_000, refused)
-        for module in (direct, mpio):
+        for module in (shared_file, mpio):
             patch.setattr(module, "create", create)
         if world.rank != 0:
             limits.__enter__()
@@ -252,7 +252,7 @@ def test_fewer_bytes_than_asked_for_are_a_failure() -> None:
 
     u = mb.Grid(MPI.COMM_WORLD.size).zeros()
     with pytest.raises(OSError, match="7 of 8 bytes"):
-        direct._write_part(write_at, 0, u, (slice(0, 1),), MPI.DOUBLE)
+        shared_file._write_part(write_at, 0, u, (slice(0, 1),), MPI.DOUBLE)
 
 
 # --- which driver ------------------------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_stripes_that_cannot_be_set(shared_tmp: Path, monkeypatch: pytest.Monkey
     u = field(values())
     mb.save(shared_tmp / "a.h5", u=u)
     assert mb.io.verify(shared_tmp / "a.h5").is_whole
-    between_passes = Between(str(shared_tmp / "step-01.values"), u.shape, u.dtype.str)
+    between_passes = Intermediate(str(shared_tmp / "step-01.values"), u.shape, u.dtype.str)
     for _ in range(2):  # also in the place of what was left
         with opened(world, between_passes, is_new=True) as writer:
             writer.put(u, Slab(0, u.shape[0], 0, u.shape[0]))
@@ -415,14 +415,14 @@ def test_advice_for_lustre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_error_of_one_rank_is_told_to_all(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = MPI.COMM_WORLD
-    original = direct._write_part
+    original = shared_file._write_part
 
     def failing(*args: Any) -> int:
         original(*args)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if world.rank == world.size - 1:
-        monkeypatch.setattr(direct, "_write_part", failing)
+        monkeypatch.setattr(shared_file, "_write_part", failing)
     u = field(values())
     with pytest.raises(mb.RunError, match="No space left"):
         write("direct", shared_tmp / "a.h5", [plan("u", u)], u)

@@ -274,7 +274,7 @@ import os, shutil, sys
 from pathlib import Path
 import numpy as np
 import mpibatch as mb
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.base import room
 from mpibatch.io.write.series import series
 from mpibatch.io.seal.verification import check
@@ -283,7 +283,7 @@ how, folder = sys.argv[1], Path(sys.argv[2])
 if sys.argv[3:]:
     # As if others had taken the room after we have looked.
     for name in ("_check_room", "_check_limit", "_reserve"):
-        setattr(direct, name, lambda *_: None)
+        setattr(shared_file, name, lambda *_: None)
     room.check_room = lambda *_: None
 grid = mb.Grid((240, 64))
 u = grid.from_function(lambda i, j: np.cos(i * 7.0 + j * j))

@@ -23,7 +23,7 @@ import tifffile
 import mpibatch as mb
 from mpibatch.io import describe, digest, file_attributes
 from mpibatch.io.formats.pieces.segments import Segments
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.mpi import MPI
 from tests.support.cuts import cuts_of_three_axes
 
@@ -116,7 +116,7 @@ def test_round_trip_over_dimensions(shared_tmp: Path, shape: tuple[int, ...]) ->
 def test_lowered_limits(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     array = values((*SHAPE, 2), "i4")
     for limit in (1, 24, 100, 1001):  # bytes: below a cell, parts of rows, rows, planes
-        monkeypatch.setattr(direct, "ROUND_BYTES", limit)
+        monkeypatch.setattr(shared_file, "ROUND_BYTES", limit)
         for number, cut in enumerate(CUTS[-1:] if limit < 100 else CUTS):
             path = shared_tmp / f"{limit}-{number}.h5"
             mb.save(path, u=field(array, (limit + number) % 2, **cut))
@@ -372,21 +372,21 @@ def test_a_write_that_fails_on_one_rank(shared_tmp: Path, monkeypatch: pytest.Mo
     path, u = shared_tmp / "a.h5", field(values())
     mb.save(path, u=u)
     before = path.read_bytes()
-    original = direct._write_part
+    original = shared_file._write_part
 
     def failing(*args: Any) -> int:
         original(*args)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
-        monkeypatch.setattr(direct, "_write_part", failing)
+        monkeypatch.setattr(shared_file, "_write_part", failing)
     refused(mb.RunError, "No space left", mb.save, path, u=u, driver="direct")
     assert path.read_bytes() == before
     assert listing(shared_tmp) == ["a.h5"]
 
 
 def test_another_run_takes_the_name_over(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, original = shared_tmp / "a.h5", direct.write
+    path, original = shared_tmp / "a.h5", shared_file.write
 
     def write(comm: Any, part: str, *args: Any) -> Any:
         extents = original(comm, part, *args)
@@ -396,7 +396,7 @@ def test_another_run_takes_the_name_over(shared_tmp: Path, monkeypatch: pytest.M
         comm.Barrier()
         return extents
 
-    monkeypatch.setattr(direct, "write", write)
+    monkeypatch.setattr(shared_file, "write", write)
     refused(mb.RunError, "another run took", mb.save, path, u=field(values()), driver="direct")
     assert listing(shared_tmp) == ["a.h5.part"]
 
@@ -442,7 +442,7 @@ def test_a_full_file_system(shared_tmp: Path) -> None:
         assert listing(shared_tmp) == ["small.h5"]
         # Reserving is only a convenience: without it the writes themselves fail, again for all.
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(direct, "_reserve", lambda path: None)
+            patch.setattr(shared_file, "_reserve", lambda path: None)
             for topology in ((None, 1), (1, None)):
                 u = mb.Grid((500, 100), topology=topology).full(1)
                 refused(mb.RunError, "a.h5", mb.save, shared_tmp / "a.h5", u=u)

@@ -12,7 +12,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.io.base.subfiles import folder_of
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.subfiles import writer
 from mpibatch.io.write.subfiles.bands import Bands
 from mpibatch.job import parse, run
@@ -108,7 +108,7 @@ def test_failures_leave_what_was_there(shared_tmp: Path, monkeypatch: pytest.Mon
     path = shared_tmp / "u.h5"
     mb.save(path, u=field(values("f8")), subfiles=2)
     before, names = everything(path), listing(shared_tmp / "u.h5.subfiles")
-    for module, name in ((direct, "fill"), (writer, "_named"), (writer, "_virtual")):
+    for module, name in ((shared_file, "fill"), (writer, "_named"), (writer, "_virtual")):
         with monkeypatch.context() as patched:
 
             def fail(*_: Any, name: str = name, **__: Any) -> None:

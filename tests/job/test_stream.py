@@ -26,9 +26,9 @@ from mpibatch.job.passes.traits import ROWS, Trait, against, period_of, traits_o
 from mpibatch.job.plan import plan
 from mpibatch.job.rehearsal import Rehearsed, Values, rehearse
 from mpibatch.job.slabs import stream
-from mpibatch.job.slabs.ahead import Places, places_of, write_behind
-from mpibatch.job.slabs.between import Between
 from mpibatch.job.slabs.components import Components
+from mpibatch.job.slabs.intermediates import Intermediate
+from mpibatch.job.slabs.page_cache import Places, places_of, write_behind
 from mpibatch.job.slabs.slab import Slab
 from mpibatch.measure._properties.properties import PROPERTIES, check
 from mpibatch.mpi import MPI, private
@@ -123,7 +123,7 @@ def test_only_what_goes_along_the_planes_counts() -> None:
 def test_components_of_very_many_cells_have_wide_numbers() -> None:
     u = mb.Grid((3, 4)).from_function(lambda y, x: x % 2, "u1")
     before = {"provisional": np.array(2**31 + 5)}
-    labels = Components({}, "int64", before).add(u, Slab(0, 3, 0, 3), Between("unused", (3, 4), "i8"))
+    labels = Components({}, "int64", before).add(u, Slab(0, 3, 0, 3), Intermediate("unused", (3, 4), "i8"))
     assert np.unique(mb.gather_all(labels)).tolist() == [0, 2**31 + 6, 2**31 + 7]
 
 

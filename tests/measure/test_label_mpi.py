@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpibatch as mb
-from mpibatch.measure import labelling
+from mpibatch.measure import connected_components
 from mpibatch.mpi import MPI
 from tests.support.components import cuts, field, flooded, spiral
 
@@ -137,7 +137,7 @@ def test_many_objects_on_fields_as_large_as_tests_can_have() -> None:
 
 def test_wide_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     """What labels of grids of 2**31 cells go through, on a small one."""
-    monkeypatch.setattr(labelling, "wide", lambda shape: True)
+    monkeypatch.setattr(connected_components, "wide", lambda shape: True)
     whole = np.random.default_rng(4).random((30, 31)) < 0.5
     for structure in (None, np.ones((3, 3))):
         for u in (field(whole, mb.Grid(whole.shape)), field(whole.astype("i8"), mb.Grid(whole.shape), 1)):

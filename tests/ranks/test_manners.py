@@ -120,14 +120,14 @@ def test_an_exit_of_all_ranks_is_left_alone(launch: Launch, status: str) -> None
 
 KILLED = """
 import os, signal, sys
-from mpibatch.io.write import direct
-direct.ROUND_BYTES = 1 << 12
-write = direct._write_part
+from mpibatch.io.write import shared_file
+shared_file.ROUND_BYTES = 1 << 12
+write = shared_file._write_part
 def deadly(file, done, *rest):
     if done and comm.rank == 1 and sys.argv[3] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     return write(file, done, *rest)
-direct._write_part = deadly
+shared_file._write_part = deadly
 mb.save(sys.argv[1], u=mb.Grid((64, 64, 8)).full(float(sys.argv[2])))
 """
 

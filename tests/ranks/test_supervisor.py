@@ -78,7 +78,7 @@ def test_a_rank_is_at_the_users_line_whatever_is_called_there(tmp_path: Path) ->
     assert frames_of(dump, 1) == []
     assert spot_of(frames).at == frames[0]
     assert not spot_of(frames).waits
-    inside = StackFrame(str(Path(page_module.__file__).parent.parent / "mpi/agree.py"), 1, "agreed")
+    inside = StackFrame(str(Path(page_module.__file__).parent.parent / "mpi/agreement.py"), 1, "agreed")
     assert spot_of([inside, *frames]) == Spot(frames[0], "mpibatch's agreed", waits=True, is_slow=False)
 
 

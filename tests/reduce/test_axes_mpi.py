@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import mpibatch as mb
 from mpibatch.reduce import axes as lines_along
-from mpibatch.reduce.exact import ratio
+from mpibatch.reduce.exact_sums import ratio
 from mpibatch.reduce.lines import sums as line_sums
 from tests.reduce.test_reduce import same_bits, spread
 from tests.reduce.test_reduce_mpi import field, oracle_sum, refused, same_on_all_ranks, wholes

@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mpibatch.reduce import exact
-from mpibatch.reduce._loops import exact as loops
+from mpibatch.reduce import exact_sums
+from mpibatch.reduce._loops import exact_sums as loops
 from mpibatch.reduce.arrays import chunks, rows
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def true_sum(values: Iterable[float]) -> float:
 
 
 def ours(array: np.ndarray, count: int = 1) -> float:
-    return exact.rounded(exact.float_parts(array), count)
+    return exact_sums.rounded(exact_sums.float_parts(array), count)
 
 
 def spread(size: int, low: int, high: int, seed: int, dtype: str = "f8") -> np.ndarray:
@@ -139,21 +139,21 @@ def test_mean_is_rounded_once(values: list[float]) -> None:
 @given(cuts=st.lists(st.integers(0, 6000), max_size=5), seed=st.integers(0, 2**32 - 1))
 def test_any_cut_into_parts_gives_the_same_bits(cuts: list[int], seed: int) -> None:
     x = spread(6000, -1074, 1000, seed)
-    parts = sum(map(exact.float_parts, np.split(x, sorted(cuts))))
+    parts = sum(map(exact_sums.float_parts, np.split(x, sorted(cuts))))
     assert isinstance(parts, np.ndarray)
     assert parts.nbytes == 584
-    same_bits(exact.rounded(parts), math.fsum(x))
+    same_bits(exact_sums.rounded(parts), math.fsum(x))
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_billion_ranks_do_not_overflow_a_limb(sign: int) -> None:
     x = sign * np.abs(spread(5000, -1074, 980, seed=1))
-    parts = exact.float_parts(x)
+    parts = exact_sums.float_parts(x)
     assert parts[: loops.LIMBS - 1].min() >= 0
     assert parts[: loops.LIMBS - 1].max() < 2**32
-    assert exact.rounded(parts * 2**30) == math.fsum(x) * 2**30
-    limbs = exact.integer_parts(np.full(100, sign * (2**63 - 1)))
-    assert exact.integer_total(limbs * 2**30) == sign * (2**63 - 1) * 100 * 2**30
+    assert exact_sums.rounded(parts * 2**30) == math.fsum(x) * 2**30
+    limbs = exact_sums.integer_parts(np.full(100, sign * (2**63 - 1)))
+    assert exact_sums.integer_total(limbs * 2**30) == sign * (2**63 - 1) * 100 * 2**30
 
 
 def test_bins_are_emptied_before_they_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_bins_are_emptied_before_they_overflow(monkeypatch: pytest.MonkeyPatch) 
     runs = rows(x)
     loops.accumulate.py_func(runs.flat, runs.outer, runs.strides, runs.inner, parts)
     assert len(emptied) > 1
-    same_bits(exact.rounded(parts), math.fsum(x))
+    same_bits(exact_sums.rounded(parts), math.fsum(x))
 
 
 @pytest.mark.parametrize("special", [0.0, -0.0, TINY, HUGE, math.inf, -math.inf, math.nan])
@@ -235,20 +235,20 @@ def test_integers_do_not_overflow(dtype: str) -> None:
     info = (0, 1) if dtype == "?" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     for value in info:
         x = np.full((260, 300), value, dtype)[1:, 2:]
-        assert exact.integer_total(exact.integer_parts(x)) == int(value) * x.size
+        assert exact_sums.integer_total(exact_sums.integer_parts(x)) == int(value) * x.size
 
 
 @given(arrays("i8", st.integers(0, 30)))
 def test_integers_are_exact(x: np.ndarray) -> None:
-    assert exact.integer_total(exact.integer_parts(x)) == sum(x.tolist())
+    assert exact_sums.integer_total(exact_sums.integer_parts(x)) == sum(x.tolist())
     wrapped = x.view("u8")
-    assert exact.integer_total(exact.integer_parts(wrapped)) == sum(wrapped.tolist())
+    assert exact_sums.integer_total(exact_sums.integer_parts(wrapped)) == sum(wrapped.tolist())
 
 
 def test_the_exact_sum_needs_no_mpi() -> None:
     code = (
         "import sys; sys.modules['mpi4py'] = None\n"
-        "import numpy as np, mpibatch.reduce.exact as e\n"
+        "import numpy as np, mpibatch.reduce.exact_sums as e\n"
         "assert e.rounded(e.float_parts(np.array([1e100, 1.0, -1e100]))) == 1.0"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)

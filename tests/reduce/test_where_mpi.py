@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import mpibatch as mb
 from mpibatch.mpi import MPI
-from mpibatch.reduce.exact import ratio
+from mpibatch.reduce.exact_sums import ratio
 from tests.reduce.test_reduce import same_bits, spread, true_sum
 from tests.reduce.test_reduce_mpi import field, oracle_sum, refused, same_on_all_ranks, wholes
 

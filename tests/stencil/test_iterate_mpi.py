@@ -16,7 +16,7 @@ from mpibatch.mpi import MPI
 from mpibatch.stencil import cells, choices, coordinate, index, stencil
 from mpibatch.stencil.fused import trials
 from mpibatch.stencil.fused.sweep import Sweeper
-from mpibatch.stencil.iterate import _steppers, _tunings, chosen, iterate
+from mpibatch.stencil.iteration import _steppers, _tunings, chosen, iterate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,7 +233,7 @@ def test_blocks_may_be_thinner_than_the_halo_of_all_steps(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("budget", [1, 700, 5000])
 def test_tiles_do_not_show(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mpibatch.stencil.iterate.BUDGETS", (budget,))
+    monkeypatch.setattr("mpibatch.stencil.iteration.BUDGETS", (budget,))
     for kernel, shape in ((line_wave, (150,)), (leapfrog, (7, 90)), (heat, (6, 50, 5))):
         _, changing, staying, scalars = CASES[kernel]
         for periodic in (False, True):
@@ -253,7 +253,7 @@ def test_the_choice_is_measured_once_and_does_not_show(monkeypatch: pytest.Monke
     grid = mb.Grid((48 * SIZE, 9), topology=(SIZE, 1))
     # Each host has caches of its own.
     budgets = tuple(budget + 64 * grid.rank for budget in trials.BUDGETS)
-    monkeypatch.setattr("mpibatch.stencil.iterate.BUDGETS", budgets)
+    monkeypatch.setattr("mpibatch.stencil.iteration.BUDGETS", budgets)
     u, kernel = field_of(grid, (), 5, halo=1), star.using()
     expected = u
     for _ in range(4):

@@ -23,7 +23,7 @@ from mpibatch.io.formats import inspect
 from mpibatch.job.file.reader import parse_any
 from mpibatch.job.file.schema import Job
 from mpibatch.tools.scaling import folder as folders
-from mpibatch.tools.scaling import local_machine, runs, study, summary, weak
+from mpibatch.tools.scaling import growth, local_machine, runs, study, summary
 from mpibatch.tools.scaling.records import parse_run
 
 if TYPE_CHECKING:
@@ -283,8 +283,8 @@ def test_settings_that_have_no_place_are_left_out():
 def test_simulations_grow_and_their_cells_stay_as_large(program: str, extra: str, ranks: int, expected: list[str]):
     text = f'[simulation]\nprogram = "{program}"\nsteps = 3\n{extra}\n[output]\npath = "x.h5"\n'
     job = parse_any(text)
-    weak.check(job)
-    settings = weak.settings(job, ranks, Path("inputs"))
+    growth.check(job)
+    settings = growth.settings(job, ranks, Path("inputs"))
     assert settings == [f"simulation.{words}" for words in expected]
     parse_any(text, settings=settings)
 
@@ -292,7 +292,7 @@ def test_simulations_grow_and_their_cells_stay_as_large(program: str, extra: str
 def test_growth_and_layout_of_ranks_meet():
     for shape in ((64, 64), (100, 30), (7, 50, 20), (1000,)):
         for ranks in (1, 2, 3, 4, 6, 8, 12, 64, 100):
-            factors = weak.factors_of(shape, ranks)
+            factors = growth.factors_of(shape, ranks)
             assert np.prod(factors) == ranks, (shape, ranks)
             if shape == (64, 64) and ranks in (4, 64, 100):
                 assert factors[0] == factors[1]
@@ -309,7 +309,7 @@ def test_growth_and_layout_of_ranks_meet():
 def test_jobs_that_cannot_grow(extra: str, words: str):
     job = parse_any(f'[simulation]\n{extra}\n[output]\npath = "x.h5"\n')
     with pytest.raises(UsageError, match=words):
-        weak.check(job)
+        growth.check(job)
 
 
 @pytest.mark.parametrize("region", [None, "1:6, ::2"])
@@ -324,25 +324,25 @@ def test_inputs_are_tiled_in_blocks_without_seams(
     text = PIPELINE.replace('path = "in.npy"', f'path = "in.h5"\ncomponents = {len(channels)}\n{lines}')
     job = parse_any(text)
     assert isinstance(job, Job)
-    monkeypatch.setattr(weak, "BLOCK", 150)
-    path = weak.prepare(job, 6, Path("inputs"))
+    monkeypatch.setattr(growth, "BLOCK", 150)
+    path = growth.prepare(job, 6, Path("inputs"))
     assert path == Path("inputs/r00006.h5")
     part = values[1:6, ::2] if region else values
-    factors = weak.factors_of(part.shape[:2], 6)
+    factors = growth.factors_of(part.shape[:2], 6)
     wider = [(0, n * (f - 1)) for n, f in zip(part.shape, factors, strict=False)]
     with h5py.File(path) as file:
         np.testing.assert_array_equal(
-            file[weak.DATASET][...], np.pad(part, wider + [(0, 0)] * len(channels), "symmetric")
+            file[growth.DATASET][...], np.pad(part, wider + [(0, 0)] * len(channels), "symmetric")
         )
-    grown = parse_any(text, settings=weak.settings(job, 6, Path("inputs")))
+    grown = parse_any(text, settings=growth.settings(job, 6, Path("inputs")))
     assert isinstance(grown, Job)
     assert grown.input.components == len(channels)
     assert main(["verify", str(path), "--quiet"]) == 0
     before = path.stat().st_mtime_ns
-    weak.prepare(job, 6, Path("inputs"))
+    growth.prepare(job, 6, Path("inputs"))
     assert path.stat().st_mtime_ns == before
     os.utime("in.h5")
-    weak.prepare(job, 6, Path("inputs"))
+    growth.prepare(job, 6, Path("inputs"))
     assert path.stat().st_mtime_ns > before
 
 

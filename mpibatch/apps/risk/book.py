@@ -205,7 +205,7 @@ def _simulate(position: Position, settings: Settings, begin: int, out: Values) -
 
 
 def _simulate_american(position: Position, rule: Values, begin: int, seed: int, out: Values) -> None:
-    from mpibatch.apps.risk._loops import american as loops
+    from mpibatch.apps.risk._loops import american_options as loops
     from mpibatch.apps.risk._loops import paths as engine
 
     work, scale = np.empty((engine.WORK, engine.BLOCK)), scale_of(position)
@@ -215,7 +215,7 @@ def _simulate_american(position: Position, rule: Values, begin: int, seed: int, 
 
 def _control_mean(position: Position) -> float:
     """Return the exact mean of the control. Local."""
-    from mpibatch.apps.risk._loops.american import black
+    from mpibatch.apps.risk._loops.american_options import black
     from mpibatch.apps.risk._loops.arithmetic import exp
 
     p, time, n = position, position.expiry, position.fixings

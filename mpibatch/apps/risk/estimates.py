@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 import mpibatch as mb
 from mpibatch.mpi import MPI
-from mpibatch.reduce.exact import SUM_UNIT, float_parts, float_total, ratio
+from mpibatch.reduce.exact_sums import SUM_UNIT, float_parts, float_total, ratio
 from mpibatch.reduce.operands import add_up
 
 __all__ = ["FIGURES", "OUTPUTS", "SUMS", "Estimate", "estimate", "exact_sums", "products", "totals"]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.mpi import MPI, agreed
-from mpibatch.reduce.exact import float_parts, rounded
+from mpibatch.reduce.exact_sums import float_parts, rounded
 from mpibatch.reduce.operands import add_up
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def scale_of(position: Position) -> float:
 
 def worth_of_holding(comm: MPI.Intracomm, position: Position, paths: int, seed: int) -> Values:
     """Return a polynomial, over the strike, for each date but the last. Collective."""
-    from mpibatch.apps.risk._loops import american as loops
+    from mpibatch.apps.risk._loops import american_options as loops
     from mpibatch.apps.risk._loops import arithmetic
     from mpibatch.apps.risk._loops import paths as engine
 

@@ -72,7 +72,7 @@ class Pass:
 
 def correlation(axis: int, weights: npt.NDArray[np.float64], mode: str, origin: int = 0) -> Pass:
     """Return the pass that correlates with `weights` along `axis`. Local."""
-    from mpibatch.filters._loops.linear import correlate_lines
+    from mpibatch.filters._loops.line_correlation import correlate_lines
 
     half = weights.size // 2
     taps, kind = np.ascontiguousarray(weights, np.float64), symmetry(weights)
@@ -87,7 +87,7 @@ def correlation(axis: int, weights: npt.NDArray[np.float64], mode: str, origin: 
 
 def mean(axis: int, size: int, mode: str, origin: int = 0) -> Pass:
     """Return the pass that takes the means of windows of `size` cells along `axis`. Local."""
-    from mpibatch.filters._loops.uniform import uniform_lines
+    from mpibatch.filters._loops.moving_means import uniform_lines
 
     low = size // 2 + origin
 

@@ -44,7 +44,7 @@ def correlate_window(u: Field, out: Field, weights: Weights, origins: Sequence[i
 
 
 def _correlate(rows: WindowRows, taps: Weights) -> None:
-    from mpibatch.filters._loops.correlate import correlate_rows
+    from mpibatch.filters._loops.correlation import correlate_rows
 
     cells, out = as_numbers(rows.cells), as_numbers(rows.out)
     rows.run(lambda bases, targets: correlate_rows(cells, bases, rows.offsets, taps, out, targets, rows.length))
@@ -69,7 +69,7 @@ def correlate_magnitude(
 
 
 def _take_magnitude(rows: WindowRows, kept: Sequence[Ints], taps: Weights, quotient: Any) -> None:
-    from mpibatch.filters._loops.correlate import magnitude_rows
+    from mpibatch.filters._loops.correlation import magnitude_rows
 
     cells, out, offsets, ends = rows.cells, rows.out, np.concatenate(kept), np.cumsum([part.size for part in kept])
     rows.run(

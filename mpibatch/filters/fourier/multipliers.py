@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.base.lazy import scipy_module
+from mpibatch.base.lazy_names import scipy_module
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine.arguments import axis_of, dtype_of, per_axis, real_of, whole

@@ -1,4 +1,4 @@
-"""Differences of grey-scale morphology, with the names and bits of scipy.ndimage (see `grey`)."""
+"""Differences of grey-scale morphology, with the names and bits of scipy.ndimage (see `gray_levels`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mpibatch.base.casts import cast
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.outputs import fills_output
-from mpibatch.filters._morphology.grey import closed, dilated, eroded, opened
-from mpibatch.filters.linear import begin, result_dtype
+from mpibatch.filters._morphology.gray_levels import closed, dilated, eroded, opened
+from mpibatch.filters.passes import begin, result_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mpibatch import reduce
 from mpibatch.base.errors import UsageError
 from mpibatch.filters._engine import arguments as ask
-from mpibatch.filters.linear import checked
+from mpibatch.filters.passes import checked
 from mpibatch.filters.thresholds.otsu import count_levels
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.parts import parts
-from mpibatch.filters.linear import checked
+from mpibatch.filters.passes import checked
 from mpibatch.mpi import MPI
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.lazy import scipy_module
+from mpibatch.base.lazy_names import scipy_module
 from mpibatch.fields.lines import along_lines, line_bytes
 from mpibatch.fields.pencils import alike
 from mpibatch.fields.redistribution import move

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.base.lazy import scipy_module
+from mpibatch.base.lazy_names import scipy_module
 from mpibatch.fields.steps import AxisStep
 from mpibatch.filters._engine.arguments import whole
 from mpibatch.fourier._engine.arguments import axis_of, check_norm, extents_of, float_dtype, length_of, scale

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.lazy import scipy_module
+from mpibatch.base.lazy_names import scipy_module
 
 __all__ = ["scaled_waves"]
 

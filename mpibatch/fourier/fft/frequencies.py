@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.lazy import scipy_module
+from mpibatch.base.lazy_names import scipy_module
 from mpibatch.fourier._engine.arguments import length_of
 
 __all__ = ["fftfreq", "next_fast_len", "rfftfreq"]

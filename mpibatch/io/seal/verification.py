@@ -173,28 +173,28 @@ def _with_subfile(report: Report, name: str, comm: MPI.Intracomm | None) -> Repo
 def _verified(file: str, comm: MPI.Intracomm | None, identity: PathLike | None) -> Report:
     """Verify one file or folder."""
     rank, ranks = (comm.rank, comm.size) if comm is not None else (0, 1)
-    begun = _Begun()
+    evidence = _Evidence()
     with _agreed(comm, f"verifying {file}"):
         if rank == 0:
-            begun = _begin(file, identity)
-    begun = begun if comm is None else comm.bcast(begun, root=0)
-    size, files = begun.size, begun.files
-    if begun.trouble:
-        trouble = (Broken(0, size, "", begun.trouble),)
+            evidence = _begin(file, identity)
+    evidence = evidence if comm is None else comm.bcast(evidence, root=0)
+    size, files = evidence.size, evidence.files
+    if evidence.trouble:
+        trouble = (Broken(0, size, "", evidence.trouble),)
         return Report(
             path=file, size=size, content="", datasets=(), broken=trouble,
-            is_foreign=begun.is_foreign, is_of_other_version=begun.is_of_other_version,
+            is_foreign=evidence.is_foreign, is_of_other_version=evidence.is_of_other_version,
         )  # fmt: skip
-    take(begun.secret)
+    take(evidence.secret)
     with _agreed(comm, f"verifying {file}"):
-        manifest = seal.unpack(begun.data, begun.before)
+        manifest = seal.unpack(evidence.data, evidence.before)
         local_hits = _shared_work(file, files, manifest, rank, ranks)
     hits_by_rank = [local_hits] if comm is None else comm.allgather(local_hits)
     hits = [hit for hits in hits_by_rank for hit in hits]
     names = FolderBytes(file, files).names if files is not None else None
     broken = tuple(broken_places(manifest, hits, names))
     datasets = tuple(d.name for d in manifest.datasets)
-    return Report(path=file, size=size, content=begun.content, datasets=datasets, broken=broken)
+    return Report(path=file, size=size, content=evidence.content, datasets=datasets, broken=broken)
 
 
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
@@ -246,7 +246,7 @@ def _agreed(comm: MPI.Intracomm | None, doing: str) -> Any:
     return agreed(comm, doing)
 
 
-class _Begun(NamedTuple):
+class _Evidence(NamedTuple):
     """What rank 0 learns of a file or folder, as plain values to be sent.
 
     Its bytes, its packed manifest and the bytes that this tells of; of a folder the names and sizes of files; why there
@@ -264,7 +264,7 @@ class _Begun(NamedTuple):
     is_of_other_version: bool = False
 
 
-def _begin(file: str, identity: PathLike | None) -> _Begun:
+def _begin(file: str, identity: PathLike | None) -> _Evidence:
     """Look at the seal. Local. RunError or UsageError if there is nothing to look at."""
     if SEPARATOR in file and not os.path.lexists(file):
         raise UsageError(f"cannot verify a part of {file}: give the file alone; all of it is verified")
@@ -283,19 +283,19 @@ def _begin(file: str, identity: PathLike | None) -> _Begun:
             size = Path(file).stat().st_size
             secret = unlocked(file, identity)
             if not has_whole_header(file):
-                return _Begun(size, trouble="one of the two copies of the header, bytes 0-65535, is damaged")
+                return _Evidence(size, trouble="one of the two copies of the header, bytes 0-65535, is damaged")
             data, before = seal.read(file)
         content = keyed(file, seal.unpack(data, before).content)
     except Damaged as trouble:
-        return _Begun(size, trouble=str(trouble))
+        return _Evidence(size, trouble=str(trouble))
     except seal.OtherVersion as trouble:
-        return _Begun(size, trouble=str(trouble), is_of_other_version=True)
+        return _Evidence(size, trouble=str(trouble), is_of_other_version=True)
     except seal.Unsealed as trouble:
         is_foreign = not folders.is_ours(file) if is_folder else _is_foreign(file)
-        return _Begun(size, trouble=FOREIGN if is_foreign else str(trouble), is_foreign=is_foreign)
+        return _Evidence(size, trouble=FOREIGN if is_foreign else str(trouble), is_foreign=is_foreign)
     except OSError as error:
         raise RunError(f"cannot verify {file}: {reason_of(error)}") from error
-    return _Begun(size, data, before, files, content=content, secret=secret)
+    return _Evidence(size, data, before, files, content=content, secret=secret)
 
 
 def _is_foreign(file: str) -> bool:

@@ -18,7 +18,7 @@ import h5py
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.log import logger
-from mpibatch.io.write import direct, mpio
+from mpibatch.io.write import mpio, shared_file
 from mpibatch.io.write.storage import stripes
 from mpibatch.mpi import MPI, agreed, tells_failures
 
@@ -61,7 +61,7 @@ class DriverChoice:
         return _DRIVERS[self.name]
 
 
-_DRIVERS: dict[str, Driver] = {"direct": direct, "mpio": mpio}
+_DRIVERS: dict[str, Driver] = {"direct": shared_file, "mpio": mpio}
 NAMES = tuple(_DRIVERS)
 _told: set[DriverChoice] = set()
 

@@ -25,7 +25,7 @@ from mpibatch.io.base.closure import closing
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.seal.digests import extents_of_field, granule, of_bytes
 from mpibatch.io.seal.extent import Extent
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.storage.hints import hints, info, node_hints
 from mpibatch.mpi import AGREED, MPI, Leaving, agreed
@@ -50,7 +50,7 @@ def write(
     `path` is seen by all ranks; on RunError it is left in an undefined state.
     """
     # Serial HDF5 on one rank: what several ranks create together can fail on some of them, and would hang the rest.
-    offsets = direct.make(comm, path, lambda: create(path, datasets, attrs), direct.plain_bytes(datasets))
+    offsets = shared_file.make(comm, path, lambda: create(path, datasets, attrs), shared_file.plain_bytes(datasets))
     plan = [(d, u, offset) for d, u, offset in zip(datasets, fields, offsets, strict=True) if math.prod(u.shape)]
     with _opened(comm, path) as file:
         for dataset, field, _ in plan:
@@ -73,7 +73,7 @@ def _write_field(comm: MPI.Intracomm, path: str, file: Any, dataset: Dataset, fi
         collective = h5py.h5p.create(h5py.h5p.DATASET_XFER)
         collective.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
     for box in _rounds(comm, dataset, field):
-        with direct.agreed_io(comm, path), _alone_in_failure(comm, path):
+        with shared_file.agreed_io(comm, path), _alone_in_failure(comm, path):
             _select(memory, [a + low for a, low in zip(box.start, _to_padded(field), strict=True)], box.shape, field)
             _select(place, box.start, box.shape, field)
             target.write(memory, place, field.padded, kind, collective)
@@ -94,7 +94,7 @@ def _select(space: Any, start: Sequence[int], shape: Sequence[int], field: Block
 
 def _rounds(comm: MPI.Intracomm, dataset: Dataset, field: Block) -> Iterator[Box]:
     """Yield what this rank writes in each round, as many boxes as on all others, some of them empty. Collective."""
-    own, limit = field.box, direct.ROUND_BYTES
+    own, limit = field.box, shared_file.ROUND_BYTES
     bytes_of_cell = field.dtype.itemsize * math.prod(field.components)
     if dataset.chunks is None:
         cuts = list(pieces(own.shape, bytes_of_cell, limit)) if own.size else []
@@ -144,7 +144,7 @@ def _opened(comm: MPI.Intracomm, path: str) -> Iterator[Any]:
     defaults = node_hints(comm, path)
     with agreed(comm, f"writing {path}"):
         settings = hints(defaults)
-    with direct.agreed_io(comm, path), info(settings) as given:
+    with shared_file.agreed_io(comm, path), info(settings) as given:
         access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
         # HDF5 makes a duplicate that keeps the topology. Ours has none; with a Cartesian one, some versions of Open
         # MPI write wrong values (ompi issue 12718).
@@ -156,14 +156,14 @@ def _opened(comm: MPI.Intracomm, path: str) -> Iterator[Any]:
     try:
         with Leaving(comm):
             yield file
-            with direct.agreed_io(comm, path):
+            with shared_file.agreed_io(comm, path):
                 h5py.h5f.flush(file.id)
     except AGREED:
         # All ranks are here. After any other exception closing, being collective, would hang.
         with suppress(OSError, RuntimeError, ValueError):
             file.id.close()  # see `closing`
         raise
-    with direct.agreed_io(comm, path):
+    with shared_file.agreed_io(comm, path):
         file.id.close()
 
 

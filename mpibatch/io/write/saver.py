@@ -24,12 +24,12 @@ from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.seal.digests import of_field
 from mpibatch.io.vault.vault import begun
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.column import columns_of, field_of, group_of
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.drivers import choose
-from mpibatch.io.write.foreign import check_options
-from mpibatch.io.write.foreign import save as save_foreign
+from mpibatch.io.write.foreign_formats import check_options
+from mpibatch.io.write.foreign_formats import save as save_foreign
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.options import Options, check_levels
 from mpibatch.io.write.provenance import RECORD, VERSIONS, add_record, versions
@@ -222,7 +222,7 @@ def save(
             part.values = {dataset.name: of_field(comm, block) for dataset, block in plan if dataset.chunks}
             front = resources.enter_context(begun_subfiles(comm, part, datasets, chosen, count))
             with phase("io"):  # closed before the record tells of it
-                write = by.driver.write if vault is None else partial(direct.write, vault=vault)
+                write = by.driver.write if vault is None else partial(shared_file.write, vault=vault)
                 part.extents = write(comm, part.path, front.datasets, chosen, {**attributes, **front.attribute})
             if record:
                 cut = {d.name: u for d, u in plan if isinstance(u, Field)}

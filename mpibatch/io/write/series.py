@@ -25,7 +25,7 @@ from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
 from mpibatch.io.base.room import ROOM, room_for
 from mpibatch.io.seal.digests import extents_of_field
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.layout import Dataset, alignment, complete, create, slices
 from mpibatch.io.write.provenance import VERSIONS, add_record, versions
@@ -75,20 +75,20 @@ class Series:
                 before = self.length * math.prod(field.shape)
                 for region, place in zip(_parts(dataset, field), places[self.length], strict=True):
                     self._extents += extents_of_field(self._comm, dataset.name, field, place, region, before)
-                    direct.write_field(self._comm, self._file, self._path, field, place, region)
+                    shared_file.write_field(self._comm, self._file, self._path, field, place, region)
             self.length += 1
 
     def reserve(self, length: int) -> None:
         """Make room for `length` times. Collective."""
         names, known = [dataset.name for dataset in self._datasets], len(self._places[0])
-        offsets = direct.make(self._comm, self._path, lambda: slices(self._path, names, known, length))
+        offsets = shared_file.make(self._comm, self._path, lambda: slices(self._path, names, known, length))
         for places, more in zip(self._places, offsets, strict=True):
             places.extend(more)
         self._outside = None
 
     def snapshot(self) -> Snapshot | None:
         """Bring all values to disk, and return on rank 0 what is needed to go on from here. Collective."""
-        direct.flush(self._comm, self._file, self._path)
+        shared_file.flush(self._comm, self._file, self._path)
         with agreed(self._comm, f"reading {self._path}"):
             if self._comm.rank == 0 and self._outside is None:
                 self._outside = bytes_outside(self._path, self._datasets, self._places)
@@ -170,10 +170,10 @@ def series(
         part = whole.path
         with phase("io"):
             if resume is None:
-                direct.make(comm, part, lambda: create(part, datasets, {VERSIONS: versions(), **(attrs or {})}))
+                shared_file.make(comm, part, lambda: create(part, datasets, {VERSIONS: versions(), **(attrs or {})}))
             else:
-                direct.make(comm, part, lambda: put_back(part, resume))
-        with direct.opened(comm, part) as file:
+                shared_file.make(comm, part, lambda: put_back(part, resume))
+        with shared_file.opened(comm, part) as file:
             target = Series(comm, part, file, datasets)
             with phase("io"):
                 if resume is None:

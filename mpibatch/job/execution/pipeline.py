@@ -27,7 +27,7 @@ from mpibatch.io.write.storage.settings import chosen
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.progress import Report, silent
-from mpibatch.job.execution.resume import FINGERPRINT, Begun, Result, Start, is_complete, needed_steps, opened
+from mpibatch.job.execution.resumption import FINGERPRINT, Result, Start, StepFiles, is_complete, needed_steps, opened
 from mpibatch.job.execution.steps import Value, computed
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS, evaluate, operate
 from mpibatch.job.file.schema import INPUT, Job, Step, check_fit
@@ -91,18 +91,18 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
     source = _load(job, comm)
     results, grid = {INPUT: Result(source, {})}, source.grid
     check_fit(job, grid.ndim)
-    attrs, begun = {**provenance(job), "inputs": _inputs(job, source)}, None
+    attrs, files = {**provenance(job), "inputs": _inputs(job, source)}, None
     clock.lap("reading")
     if checkpoints is not None:
-        begun = Begun(job, comm, checkpoints, source, start)
-        attrs |= {FINGERPRINT: begun.mark}
-        if start == "resume" and is_complete(comm, job.output.path, begun.mark):
-            begun.clear()
+        files = StepFiles(job, comm, checkpoints, source, start)
+        attrs |= {FINGERPRINT: files.mark}
+        if start == "resume" and is_complete(comm, job.output.path, files.mark):
+            files.clear()
             return Summary(grid.shape, grid.topology, job.output.path, (), (), was_complete=True)
-        begun.find(start)
-    with begun or nullcontext():
+        files.find(start)
+    with files or nullcontext():
         del source  # which `results` gives up when it is no longer needed
-        kept = _steps(job, grid, results, begun, report, clock)
+        kept = _steps(job, grid, results, files, report, clock)
         report(total - 1, total, f"writing {job.output.path}")
         name_step("writing")
         # What was taken from the data would be told on the screen, and in logs.
@@ -122,24 +122,24 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
                     compression=out.compression, chunks=out.chunks, driver=out.driver, pyramid=out.pyramid,
                     encrypt=out.encrypt, disclose=out.disclose, subfiles=out.subfiles,
                 )  # fmt: skip
-    if begun is not None:
-        begun.clear()
+    if files is not None:
+        files.clear()
     clock.lap("writing")
     report(total, total, "done")
-    lines = begun.notes if begun is not None else ()
-    known = begun.known if begun is not None else frozenset()
+    lines = files.notes if files is not None else ()
+    known = files.known if files is not None else frozenset()
     steps = sum(name not in known for name, _ in clock.laps[1:-1])
     return Summary(grid.shape, grid.topology, job.output.path, saved, tuple(clock.laps), lines, steps=steps)
 
 
 def _steps(
-    job: Job, grid: Grid, results: dict[str, Result], begun: Begun | None, report: Report, clock: LapClock
+    job: Job, grid: Grid, results: dict[str, Result], files: StepFiles | None, report: Report, clock: LapClock
 ) -> dict[str, Result]:
     """Compute, or read, the result of every step that is needed; return those to be saved, by dataset.
 
     `results` holds the input, and loses what is no longer needed.
     """
-    known = begun.known if begun is not None else frozenset()
+    known = files.known if files is not None else frozenset()
     needed = needed_steps(job, known)
     uses = {
         name: number for number, step in enumerate(job.steps) if step.name in needed - known for name in step.inputs
@@ -149,8 +149,8 @@ def _steps(
             continue
         report(number + 1, len(job.steps) + 2, step.name)
         name_step(f"step {step.name}")
-        if begun is not None and step.name in known:
-            results[step.name] = begun.load(step.name, grid)
+        if files is not None and step.name in known:
+            results[step.name] = files.load(step.name, grid)
         else:
             with rounds.listening(_rounds_of(step.name, number + 1, len(job.steps) + 2, report)):
                 results[step.name] = apply(step, [results[name].value for name in step.inputs])
@@ -160,9 +160,9 @@ def _steps(
         }
         for name in results.keys() - live:
             del results[name]
-        if begun is not None and step.name not in known:
+        if files is not None and step.name not in known:
             ahead = {later.name for later in job.steps[number + 1 :]} & needed & known
-            begun.finished(number + 1, {name: result for name, result in results.items() if name != INPUT}, ahead)
+            files.finished(number + 1, {name: result for name, result in results.items() if name != INPUT}, ahead)
     return {step.save: results[step.name] for step in job.steps if step.save}
 
 

@@ -16,7 +16,7 @@ from mpibatch.base.trust import privacy
 from mpibatch.checkpoint.identity import fingerprint
 from mpibatch.job.execution.pipeline import ATTRIBUTE_BYTES, Saved, Summary
 from mpibatch.job.execution.progress import Report, silent
-from mpibatch.job.execution.resume import FINGERPRINT, Start, is_complete, opened
+from mpibatch.job.execution.resumption import FINGERPRINT, Start, is_complete, opened
 from mpibatch.job.places import of_program
 from mpibatch.job.target import check_target, permitted
 from mpibatch.mpi import MPI, agreed, private

@@ -14,13 +14,13 @@ from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.shares import Round, Sharing
 from mpibatch.io.seal.digests import of_field
 from mpibatch.io.seal.manifest import build
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.provenance import VERSIONS, add_record, versions
 from mpibatch.io.write.saver import with_columns
 from mpibatch.io.write.storage.hints import hints, node_hints
-from mpibatch.job.slabs import between
-from mpibatch.job.slabs.between import Between
+from mpibatch.job.slabs import intermediates
+from mpibatch.job.slabs.intermediates import Intermediate
 from mpibatch.job.slabs.planes import add_digests
 from mpibatch.job.slabs.slab import Slab
 from mpibatch.mpi import agreed
@@ -51,20 +51,20 @@ class PackedFile:
     """
 
     def __init__(
-        self, comm: MPI.Intracomm, part: PartFile, plan: list[tuple[Dataset, Any]], kept: Mapping[str, Between],
+        self, comm: MPI.Intracomm, part: PartFile, plan: list[tuple[Dataset, Any]], kept: Mapping[str, Intermediate],
         base: Grid, pause: Callable[[], None],
     ) -> None:  # fmt: skip
         self._comm, self._part, self._plan, self._kept, self._base = comm, part, plan, kept, base
         self.pause = pause
         self._stack = ExitStack()
-        self._writers: dict[str, between.Writer] = {}
+        self._writers: dict[str, intermediates.Writer] = {}
         self.offsets: dict[str, int] = {}
         self.digests: dict[str, Digests] = {}
 
     def open(self, *, is_new: bool) -> None:
         """Open the files of values. Collective."""
         for name, values in self._kept.items():
-            self._writers[name] = self._stack.enter_context(between.opened(self._comm, values, is_new=is_new))
+            self._writers[name] = self._stack.enter_context(intermediates.opened(self._comm, values, is_new=is_new))
 
     def put(self, name: str, u: Field, region: Box, plane: int) -> None:
         """Write the planes of a region of a field; the first of them is number `plane` of the whole. Collective."""
@@ -83,7 +83,7 @@ class PackedFile:
         comm, part = self._comm, self._part
         blocks = [_Rows(self, dataset) if block is None else block for dataset, block in self._plan]
         datasets = [dataset for dataset, _ in self._plan]
-        part.extents = direct.write(comm, part.path, datasets, blocks, {VERSIONS: versions(), **attrs})
+        part.extents = shared_file.write(comm, part.path, datasets, blocks, {VERSIONS: versions(), **attrs})
         part.values = {name: self.digests[name] for name in self._kept} if comm.rank == 0 else {}
         if record:
             add_record(comm, part.path, {}, "direct", hints(node_hints(comm, part.path)))
@@ -155,7 +155,7 @@ def packed(
     with agreed(comm, f"writing {path}"):
         plan = with_columns([(dataset, None) for dataset in contents.fields], contents.tables, contents.groups, comm)
         kept = {
-            dataset.name: Between(place, dataset.shape, dataset.dtype)
+            dataset.name: Intermediate(place, dataset.shape, dataset.dtype)
             for dataset, place in zip(contents.fields, paths, strict=True)
         }
     with committed(comm, path) as part:

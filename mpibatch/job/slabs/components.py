@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from mpibatch.job.slabs.slab import Slab, cropped
 from mpibatch.measure._engine.census import Census
-from mpibatch.measure.labelling import label
+from mpibatch.measure.connected_components import label
 from mpibatch.mpi import Table, merge_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mpibatch.fields.field import Field
-    from mpibatch.job.slabs.between import Between
+    from mpibatch.job.slabs.intermediates import Intermediate
     from mpibatch.job.slabs.scans import Arrays
 
 __all__ = ["Components", "Renumbering"]
@@ -114,7 +114,7 @@ class Components(Renumbering):
         super().__init__(known)
         self._parameters, self._dtype = dict(parameters), dtype
 
-    def add(self, u: Field, slab: Slab, before: Between) -> Field:
+    def add(self, u: Field, slab: Slab, before: Intermediate) -> Field:
         """Return the provisional numbers of a slab's cells, on its grid. Collective.
 
         `before`: where those of earlier slabs lie. `u` has one plane before the slab, or more, but at the start.

@@ -16,13 +16,13 @@ from mpibatch.base.files import read_at, write_at
 from mpibatch.io.seal.digests import extents_of_field, granule, of_field
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.seal.manifest import build
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.provenance import VERSIONS, add_record, versions
 from mpibatch.io.write.saver import with_columns
 from mpibatch.io.write.storage.hints import hints, node_hints
-from mpibatch.job.slabs.ahead import write_behind
+from mpibatch.job.slabs.page_cache import write_behind
 from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
@@ -68,20 +68,20 @@ class PlaneFile:
         """Write the planes of a region of a field; the first of them is number `plane` of the whole. Collective."""
         dataset = next(dataset for dataset, _ in self._plan if dataset.name == name)
         if self._file is None:
-            self._file = self._stack.enter_context(direct.opened(self._comm, self._part.path))
+            self._file = self._stack.enter_context(shared_file.opened(self._comm, self._part.path))
         plane_bytes = math.prod(dataset.shape[1:]) * u.dtype.itemsize
         before = (plane - region.start[0]) * math.prod(dataset.shape[1:])
         part = of_field(self._comm, u, region, before, dataset.shape[0] * plane_bytes)
         add_digests(self.digests, name, part)
         place = self.offsets[name] + plane * plane_bytes
-        direct.write_field(self._comm, self._file, self._part.path, u, place, region)
+        shared_file.write_field(self._comm, self._file, self._part.path, u, place, region)
         if self._comm.rank == 0:
             write_behind(self._part.path, place, place + region.shape[0] * plane_bytes)
 
     def flush(self) -> None:
         """Bring what was written to disk. Collective."""
         if self._file is not None:
-            direct.flush(self._comm, self._file, self._part.path)
+            shared_file.flush(self._comm, self._file, self._part.path)
 
     def finish(self, attrs: Mapping[str, Any], *, record: bool) -> str:
         """Write what tables hold, and the file's attributes as they are known by now. Collective.
@@ -89,12 +89,12 @@ class PlaneFile:
         Returns the content digest that the seal will tell, on rank 0.
         """
         extents = []
-        with direct.opened(self._comm, self._part.path) as file:
+        with shared_file.opened(self._comm, self._part.path) as file:
             for dataset, block in self._plan:
                 if block is not None:
                     offset = self.offsets[dataset.name]
                     extents += extents_of_field(self._comm, dataset.name, block, offset)
-                    direct.write_field(self._comm, file, self._part.path, block, offset)
+                    shared_file.write_field(self._comm, file, self._part.path, block, offset)
         self.close()
         with agreed(self._comm, f"writing {self._part.path}"):
             if self._comm.rank == 0:
@@ -176,8 +176,8 @@ def written(
     with committed(comm, path, adopt=offsets is not None, keep=keep) as part:
         file = PlaneFile(comm, part, plan)
         if offsets is None:
-            least = direct.plain_bytes(datasets)
-            places = direct.make(comm, part.path, lambda: create(part.path, datasets, _attributes(attrs)), least)
+            least = shared_file.plain_bytes(datasets)
+            places = shared_file.make(comm, part.path, lambda: create(part.path, datasets, _attributes(attrs)), least)
             offsets = {dataset.name: place for dataset, place in zip(datasets, places, strict=True)}
         file.offsets = dict(offsets)
         with file._stack:  # noqa: SLF001 - it is one of this module

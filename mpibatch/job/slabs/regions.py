@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.io.base.geometry import to_attributes
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.storage.stripes import make_striped
 from mpibatch.io.write.tables.region_table import RegionTable
 from mpibatch.measure._engine.rows import Shares
@@ -93,9 +93,9 @@ class Rows:
         self._rows = self._layout.merge(np.concatenate([self._rows, more]))
         comm = self._grid.comm
         before, total = sums_before(comm, range(comm.size), np.array([len(more)], np.int64))
-        with direct.opened(comm, self._path) as file:
+        with shared_file.opened(comm, self._path) as file:
             place = 8 * self._layout.width * (self.noted + int(before[0]))
-            direct.put(comm, file, self._path, [(place, np.ascontiguousarray(more))])
+            shared_file.put(comm, file, self._path, [(place, np.ascontiguousarray(more))])
         self.noted += int(total[0])
 
     def arrays(self) -> Arrays:

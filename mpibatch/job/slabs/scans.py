@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from mpibatch import reduce
 from mpibatch.filters.thresholds.histogram import isodata, triangle, yen
+from mpibatch.filters.thresholds.multi_otsu import multiotsu
 from mpibatch.filters.thresholds.otsu import count_levels, of_bins, of_levels
-from mpibatch.filters.thresholds.several import multiotsu
 
 if TYPE_CHECKING:
     from collections.abc import Callable

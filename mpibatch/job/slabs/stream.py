@@ -38,10 +38,10 @@ from mpibatch.job.passes.storage import check_storage, stored
 from mpibatch.job.passes.traits import TABLE, Trait, check_streamed, traits_of
 from mpibatch.job.plan import source_of, values_of
 from mpibatch.job.rehearsal import Values, rehearse
-from mpibatch.job.slabs import between
-from mpibatch.job.slabs.ahead import Places, places_of
+from mpibatch.job.slabs import intermediates
 from mpibatch.job.slabs.chunks import PackedFile, packed
 from mpibatch.job.slabs.journal import SlabJournal
+from mpibatch.job.slabs.page_cache import Places, places_of
 from mpibatch.job.slabs.planes import PlaneContents, PlaneFile, written
 from mpibatch.job.slabs.work import Volume, Work, region_of
 from mpibatch.job.target import check_target
@@ -50,7 +50,7 @@ from mpibatch.mpi import AGREED, MPI, agreed, private
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mpibatch.job.execution.resume import Start
+    from mpibatch.job.execution.resumption import Start
     from mpibatch.job.file.schema import Job
 
 __all__ = ["numbers_of", "streamed"]
@@ -312,7 +312,7 @@ def _close_pass(work: Work, passes: list[SlabPass], journal: SlabJournal) -> Non
             contents.write(journal.comm, _table_path(work, name), {}, {"result": work.tables[name]}, {})
     state.number, state.plane = state.number + 1, 0
     journal.save(state)
-    between.remove(journal.comm, work.unread(passes, state.number))
+    intermediates.remove(journal.comm, work.unread(passes, state.number))
 
 
 def _restore_tables(work: Work, passes: list[SlabPass]) -> None:

@@ -18,9 +18,9 @@ from mpibatch.job.execution.steps import above, computed, numbers_of_limits, pla
 from mpibatch.job.file.schema import INPUT, Input, Job, Step
 from mpibatch.job.passes.schedule import COMPONENTS, COUNTS, EXTREMES, SPANS, SlabPass
 from mpibatch.job.passes.traits import LABEL, LOCAL, Trait
-from mpibatch.job.slabs import between
-from mpibatch.job.slabs.between import Between
+from mpibatch.job.slabs import intermediates
 from mpibatch.job.slabs.components import Components, Renumbering
+from mpibatch.job.slabs.intermediates import Intermediate
 from mpibatch.job.slabs.planes import add_digests
 from mpibatch.job.slabs.regions import Rows, Spans
 from mpibatch.job.slabs.scans import Counts, Extremes
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
     from mpibatch.io.write.tables.region_table import RegionTable
     from mpibatch.job.passes.schedule import SlabPass
-    from mpibatch.job.slabs.ahead import Places
     from mpibatch.job.slabs.chunks import PackedFile
     from mpibatch.job.slabs.journal import State
+    from mpibatch.job.slabs.page_cache import Places
     from mpibatch.job.slabs.planes import PlaneFile
     from mpibatch.mpi import MPI
 
@@ -133,7 +133,7 @@ class Work:
         self.tables: dict[str, RegionTable] = {}
         self._numbers: dict[str, Renumbering] = {}
         self.files = {
-            step.name: Between(
+            step.name: Intermediate(
                 f"{folder}/step-{number + 1:02d}.values",
                 volume.grid.shape + traits[step.name].components,
                 traits[step.name].dtype,
@@ -152,7 +152,7 @@ class Work:
         goes_on = state.plane > 0
         with ExitStack() as stack:
             writers = {
-                name: stack.enter_context(between.opened(self.comm, self.files[name], is_new=not goes_on))
+                name: stack.enter_context(intermediates.opened(self.comm, self.files[name], is_new=not goes_on))
                 for name in kept
             }
             slabs = [*slabs_of(slab_pass, planes, height, state.plane)]
@@ -190,7 +190,7 @@ class Work:
         numbered = {name for name in slab_pass.computes if self.traits[name].kind == LABEL}
         with phase("io"):
             for name in slab_pass.loads:
-                giver: Volume | Between = self.volume if name == INPUT else self.files[name]
+                giver: Volume | Intermediate = self.volume if name == INPUT else self.files[name]
                 fields[name] = giver.load(slab.low, slab.high, grid)
                 if following is not None:
                     rows = (grid.box.start[1], grid.box.stop[1]) if grid.ndim > 1 else (0, 1)
@@ -253,7 +253,7 @@ class Work:
 
     def _count(
         self, kind: str, name: str, scan: Scan, fields: Mapping[str, Field], slab: Slab,
-        writers: Mapping[str, between.Writer],
+        writers: Mapping[str, intermediates.Writer],
     ) -> None:  # fmt: skip
         """Take a slab in."""
         step = self.steps[name]

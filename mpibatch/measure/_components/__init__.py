@@ -1,1 +1,1 @@
-"""Connected components over ranks: ``rim``, what touches; ``merging``; ``numbering``; ``components``, all of it."""
+"""Connected components over ranks: ``rim``, what touches; ``unions``; ``numbering``; ``components``, all of it."""

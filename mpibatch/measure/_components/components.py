@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.measure._components.merging import merged
 from mpibatch.measure._components.numbering import numbers
 from mpibatch.measure._components.rim import NOTHING, Look, contacts
+from mpibatch.measure._components.unions import merged
 from mpibatch.measure._engine.memory import flat_rows, outer_shape
 from mpibatch.measure._engine.places import local_places, owners, places
 from mpibatch.measure._engine.structure import Offset, joins_rows, steps_of

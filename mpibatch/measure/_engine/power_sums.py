@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.timing import phase
-from mpibatch.reduce.exact import PRODUCT_UNIT, product_parts, product_total
+from mpibatch.reduce.exact_sums import PRODUCT_UNIT, product_parts, product_total
 from mpibatch.reduce.operands import add_up
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.mpi import MPI
-from mpibatch.reduce.exact import PRODUCT_UNIT, product_parts, product_total, ratio
+from mpibatch.reduce.exact_sums import PRODUCT_UNIT, product_parts, product_total, ratio
 from mpibatch.reduce.lines.sums import BATCH
 from mpibatch.reduce.operands import add_up
 from mpibatch.reduce.slot_sums import limits_of, merge_states, no_states, values_of

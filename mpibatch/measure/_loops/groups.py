@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
-from mpibatch.reduce._loops.exact import MAGNITUDE
+from mpibatch.reduce._loops.exact_sums import MAGNITUDE
 from mpibatch.reduce._loops.expansions import SPLITTER, append, ratio, two_product, two_sum
 from mpibatch.reduce._loops.slots import counts_in, push
 from mpibatch.reduce._loops.states import COUNT, LEVELS, SPECIAL, SQUARES, SUMS

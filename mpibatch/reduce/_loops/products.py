@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
-from mpibatch.reduce._loops.exact import FRACTION, HIDDEN, INFINITY, LOW32, MAGNITUDE, deposit
+from mpibatch.reduce._loops.exact_sums import FRACTION, HIDDEN, INFINITY, LOW32, MAGNITUDE, deposit
 
 __all__ = ["LIMBS", "NAN", "NEGATIVE_INFINITY", "PARTS", "POSITIVE_INFINITY", "UNIT", "accumulate"]
 

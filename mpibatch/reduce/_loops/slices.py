@@ -1,4 +1,4 @@
-"""Compiled sums of lines as whole numbers: an element is cut into two slices (see `exact.scan`), which add up exactly.
+"""Compiled sums of lines as whole numbers: an element is cut into two slices, which add up exactly (`exact_sums.scan`).
 
 That takes half the operations of error-free sums of doubles, and fewer reads and writes. Where slices do not hold some
 elements of some lines, these are added to expansions as all others are. Imported late, since it loads numba.
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
-from mpibatch.reduce._loops.exact import HALF, INFINITY, LOW32, MAGNITUDE, scan
+from mpibatch.reduce._loops.exact_sums import HALF, INFINITY, LOW32, MAGNITUDE, scan
 from mpibatch.reduce._loops.states import SPECIAL, SQUARES, SUMS, WIDE, copy_columns, push_value
 from mpibatch.reduce._loops.tiles import BLOCK, TILE, TOP, WIDTH, add_tile, feed, load_tile
 
@@ -31,7 +31,7 @@ NEGATIVE_ZERO = -0x8000000000000000
 
 @compiled
 def _cut(value: float, high_shift: float, low_shift: float) -> tuple[Int, Int, Int]:
-    """Return the bits of a value's two slices, raised by what shifts them, and of what is left (see `exact.scan`)."""
+    """Return the bits of a value's two slices, raised by what shifts them, and of what is left (`exact_sums.scan`)."""
     raised = value + high_shift
     rest = value - (raised - high_shift)
     raised_rest = rest + low_shift
@@ -135,7 +135,7 @@ def add_rows(shape: tuple[Int, Int], values: Array, starts: Array, step: Int, pl
 
 @compiled
 def _slice_columns(values: Array, at: Int, step: Int, rows: Int, top: Int, high: Array, low: Array) -> tuple[Int, Int]:
-    """`exact.scan` for many lines side by side: return the largest magnitude, and what is left over. Local.
+    """`exact_sums.scan` for many lines side by side: return the largest magnitude, and what is left over. Local.
 
     The rows, whose number is a multiple of four, begin at `at`, `step` apart.
     """

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.compiled import compiled
-from mpibatch.reduce._loops.exact import INFINITY, MAGNITUDE
+from mpibatch.reduce._loops.exact_sums import INFINITY, MAGNITUDE
 from mpibatch.reduce._loops.expansions import append, two_product, two_sum
 from mpibatch.reduce._loops.states import LEVELS, SPECIAL, SQUARES, SUMS, WIDE
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mpibatch.base.timing import phase
 from mpibatch.reduce.axes import Lines, share
-from mpibatch.reduce.exact import (
+from mpibatch.reduce.exact_sums import (
     PRODUCT_UNIT,
     SUM_UNIT,
     float_parts,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.timing import phase
-from mpibatch.stencil.call.bind import carry_out, check_ranges, sweep_of, typed_for, work_of
+from mpibatch.stencil.call.evaluation import carry_out, check_ranges, sweep_of, typed_for, work_of
 from mpibatch.stencil.fused.sweep import Sweeper, geometry_numbers
 from mpibatch.stencil.fused.wide_halos import WideHalos
 

@@ -245,11 +245,11 @@ class _watched:
 
     def __enter__(self) -> Callable[[str, Callable[[], Any]], Any]:
         from mpibatch.io.seal import seal
-        from mpibatch.io.write import direct, series
+        from mpibatch.io.write import series, shared_file
         from mpibatch.simulate.diagnostics import DiagnosticRows
 
         points = [
-            ("write", direct, "write_field"), ("flush", direct, "flush"), ("layout", direct, "create"),
+            ("write", shared_file, "write_field"), ("flush", shared_file, "flush"), ("layout", shared_file, "create"),
             ("layout", series, "create"), ("layout", series, "slices"), ("layout", series, "complete"),
             ("layout", series, "put_back"), ("seal", seal, "append"), ("sync", os, "fsync"),
             ("rename", Path, "replace"), ("remove", Path, "unlink"), ("row", DiagnosticRows, "_append"),

@@ -4,7 +4,7 @@ In order of dependency:
 
 - ``records``: what runs tell; ``study``: what was asked, and the runs; ``folder``: where both are kept
 - ``local_machine``: the launcher of this machine, and what the machine is
-- ``weak``: a job that grows with the ranks; ``runs``: the runs, one after another; ``batch``: the same by Slurm
+- ``growth``: a job that grows with the ranks; ``runs``: the runs, one after another; ``batch``: the same by Slurm
 - ``summary``: a study at a glance
 
 What a job will take on more ranks is predicted by `mpibatch.tools.planning`; what a study proves is said by

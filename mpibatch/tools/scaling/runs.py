@@ -27,8 +27,8 @@ from mpibatch.job.file.schema import Job
 from mpibatch.job.file.simulation import SimulationJob
 from mpibatch.tools.planning.profile import VARIABLE as MACHINE_VARIABLE
 from mpibatch.tools.scaling import folder as folders
+from mpibatch.tools.scaling import growth
 from mpibatch.tools.scaling import study as studies
-from mpibatch.tools.scaling import weak
 from mpibatch.tools.scaling.local_machine import commit_here, launcher
 from mpibatch.tools.scaling.records import parse_run
 from mpibatch.tools.slurm import completion
@@ -98,7 +98,7 @@ def settings_of(study: Study, ranks: int, threads: int) -> list[str]:
     job, scratch = job_of(study), scratch_of(study.path, ranks, threads)
     given = [setting for setting in study.settings if not _is_dropped(setting, study.mode)]
     if study.mode == "weak":
-        given += weak.settings(job, ranks, study.path / folders.INPUTS)
+        given += growth.settings(job, ranks, study.path / folders.INPUTS)
     given.append(f"output.path={_quoted(scratch / 'out.h5')}")
     if isinstance(job, SimulationJob) and job.diagnostics is not None:
         given.append(f"diagnostics.path={_quoted(scratch / 'diagnostics.csv')}")
@@ -119,7 +119,7 @@ def scratch_of(path: Path, ranks: int, threads: int) -> Path:
 def check_job(job: Job | SimulationJob, mode: str, counts: Sequence[int]) -> None:
     """Raise UsageError if the job cannot run on all of these ranks, as far as its file tells. Local."""
     if mode == "weak":
-        weak.check(job)
+        growth.check(job)
     blocks = job.grid.get("sizes") or job.grid.get("weights") or ()
     topology = job.grid.get("topology") or [len(along) if along else None for along in blocks]
     known = 1
@@ -186,7 +186,7 @@ def prepare_inputs(study: Study, counts: Sequence[int], tell: Tell = lambda line
         return
     job, inputs = job_of(study), study.path / folders.INPUTS
     for ranks in counts:
-        path = weak.prepare(job, ranks, inputs)
+        path = growth.prepare(job, ranks, inputs)
         if path is not None:
             tell(f"the input for {ranks} ranks is {path} ({path.stat().st_size / 1e6:.0f} MB)")
 

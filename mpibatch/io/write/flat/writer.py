@@ -11,7 +11,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
 from mpibatch.io.formats.flat.fits import BLOCK
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.flat import headers
 from mpibatch.io.write.flat.fits_tables import FitsTable, table_of
@@ -59,19 +59,19 @@ def save(
             file.truncate(size)
 
     with committed(comm, path, overwrite, sealed=False) as new:
-        direct.make(comm, new.path, lambda: layout(new.path), size)
-        with direct.opened(comm, new.path) as file:
+        shared_file.make(comm, new.path, lambda: layout(new.path), size)
+        with shared_file.opened(comm, new.path) as file:
             for part, place in zip(parts, places, strict=True):
                 if isinstance(part, FitsTable):
                     with agreed(comm, f"writing {path}"):
                         rows = part.stored()
-                    direct.put(
+                    shared_file.put(
                         comm, file, new.path, [(place + part.first * part.row.itemsize, rows)] if rows.size else []
                     )
                 else:
                     with agreed(comm, f"writing {path}"):
                         values = _stored(part)
-                    direct.write_field(comm, file, new.path, values, place)
+                    shared_file.write_field(comm, file, new.path, values, place)
 
 
 def _planned(

@@ -21,7 +21,7 @@ from mpibatch.io.base.names import PART
 from mpibatch.io.base.obstacles import unshared
 from mpibatch.io.base.subfiles import SUBFILES, draft_name, folder_of, identity_of, subfile_name
 from mpibatch.io.seal.digests import of_field
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.subfiles.bands import Bands, Turn
@@ -159,7 +159,7 @@ def _write_one(
             if plain:
                 part = stack.enter_context(committed(team, str(folder / draft_name(number or 0))))
                 layout = partial(create, part.path, plain, {}, is_subfile=True)
-                places = direct.make(team, part.path, layout, direct.plain_bytes(plain))
+                places = shared_file.make(team, part.path, layout, shared_file.plain_bytes(plain))
                 offsets = dict(zip((dataset.name for dataset in plain), places, strict=True))
         for (_, u), bands, dataset in zip(chosen, layouts, plan, strict=True):
             with agreed(comm, doing):
@@ -170,7 +170,7 @@ def _write_one(
                 if block is not None and dataset is not None and part is not None:
                     if dataset.chunks:
                         part.values[dataset.name] = of_field(team, block)
-                    part.extents += direct.fill(team, part.path, dataset, block, offsets[dataset.name])
+                    part.extents += shared_file.fill(team, part.path, dataset, block, offsets[dataset.name])
             del block, target
         with agreed(comm, doing):
             if plain:

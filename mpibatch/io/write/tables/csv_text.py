@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mpibatch.base.timing import phase
 from mpibatch.io.base.names import PathLike, user_path
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.mpi import MPI, agreed
 from mpibatch.mpi.prefix import sums_before
@@ -39,9 +39,9 @@ def write_pieces(
             ends = np.cumsum([0, *(text.size for text in texts)])
         before, total = sums_before(comm, range(comm.size), ends[-1:])
         with committed(comm, target, overwrite, sealed=False) as part:
-            direct.make(comm, part.path, lambda: _extend(part.path, int(total[0])), int(total[0]))
-            with direct.opened(comm, part.path) as file:
-                direct.put(comm, file, part.path, list(zip((before[0] + ends).tolist(), texts, strict=False)))
+            shared_file.make(comm, part.path, lambda: _extend(part.path, int(total[0])), int(total[0]))
+            with shared_file.opened(comm, part.path) as file:
+                shared_file.put(comm, file, part.path, list(zip((before[0] + ends).tolist(), texts, strict=False)))
 
 
 def _extend(path: str, size: int) -> None:

@@ -22,7 +22,7 @@ from mpibatch.fields.field import Field
 from mpibatch.io.chunks.compression import normal_compression
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.shares import Sharing
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.options import Options, check_levels
 from mpibatch.io.write.tiff import pages
@@ -74,8 +74,8 @@ def save(
             file.truncate(least)
 
     with committed(comm, path, overwrite, sealed=False) as part:
-        direct.make(comm, part.path, lambda: layout(part.path), least)
-        with direct.opened(comm, part.path) as file:
+        shared_file.make(comm, part.path, lambda: layout(part.path), least)
+        with shared_file.opened(comm, part.path) as file:
             at, tables = pages.HEADER_BYTES, []
             for field, cut in zip(levels, cuts, strict=True):
                 sizes = _write_tiles(comm, file, part.path, Sharing(comm, cut, field), at, page.packed)
@@ -89,7 +89,7 @@ def save(
                     kind = _PLAIN if page.packed is None else _DEFLATE
                     texts = pages.header(at), pages.directories(at, u.dtype, kind, description, tables)
                     ends = [(place, np.frombuffer(text, "u1")) for place, text in zip((0, at), texts, strict=True)]
-            direct.put(comm, file, part.path, ends)
+            shared_file.put(comm, file, part.path, ends)
 
 
 def _planned(path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any], options: Options) -> _Page:
@@ -136,7 +136,7 @@ def _write_tiles(
             sizes = np.array([len(tile) for tile in tiles], np.int64)
             data = np.frombuffer(b"".join(tiles), "u1")
         before, total = sums_before(comm, range(comm.size), np.array([data.size], np.int64))
-        direct.put(comm, file, path, [(at + int(before[0]), data)] if data.size else [])
+        shared_file.put(comm, file, path, [(at + int(before[0]), data)] if data.size else [])
         at += int(total[0])
         counts += comm.gather(sizes) or []
     return np.concatenate(counts)

@@ -36,7 +36,7 @@ from mpibatch.io.write.zarr import layout, metadata
 from mpibatch.io.write.zarr.codecs import codec_of, shard
 from mpibatch.io.write.zarr.folder import committed
 from mpibatch.mpi import agreed
-from mpibatch.mpi.agree import same
+from mpibatch.mpi.agreement import same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -25,7 +25,7 @@ from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import WindowRows, rows_of
 from mpibatch.filters._engine.work import counted
 from mpibatch.filters.extrema import along_box, as_c, extremum, over_footprint
-from mpibatch.filters.linear import begin, result_dtype
+from mpibatch.filters.passes import begin, result_dtype
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field

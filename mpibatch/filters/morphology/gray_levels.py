@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.outputs import fills_output
-from mpibatch.filters._morphology.grey import closed, dilated, eroded, opened
+from mpibatch.filters._morphology.gray_levels import closed, dilated, eroded, opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,11 +10,11 @@ import numpy as np
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.timing import phase as timed
 from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters.box_means import uniform_filter
 from mpibatch.filters.correlation import correlate1d
 from mpibatch.filters.gaussians import gaussian_filter
-from mpibatch.filters.linear import checked
+from mpibatch.filters.passes import checked
 from mpibatch.filters.rank import median_filter
-from mpibatch.filters.uniform import uniform_filter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

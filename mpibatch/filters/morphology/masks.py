@@ -2,14 +2,14 @@
 
 These filters take any dtype, nonzero cells as set, and give a field of bool. `brute_force` is missing, since the result
 does not depend on it (but for structures larger than the array, where scipy 1.17 without it writes past its arrays: the
-result is the one with it). Axes and errors: see `mpibatch.filters.linear`.
+result is the one with it). Axes and errors: see `mpibatch.filters.passes`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.filters._morphology.binary import erosion, repeated
+from mpibatch.filters._morphology.masks import erosion, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,9 +13,9 @@ import numpy as np
 
 import mpibatch.io as io
 from mpibatch.base.errors import RunError
-from mpibatch.io.write import direct
+from mpibatch.io.write import shared_file
 from mpibatch.io.write.storage.stripes import make_striped
-from mpibatch.job.slabs.ahead import Places, write_behind
+from mpibatch.job.slabs.page_cache import Places, write_behind
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from mpibatch.job.slabs.slab import Slab
     from mpibatch.mpi import MPI
 
-__all__ = ["Between", "Writer", "opened", "remove"]
+__all__ = ["Intermediate", "Writer", "opened", "remove"]
 
 
 @dataclass(frozen=True)
-class Between:
+class Intermediate:
     """A result between passes: where, and of what."""
 
     path: str
@@ -71,25 +71,25 @@ class Writer:
     def put(self, u: Field, slab: Slab) -> None:
         """Write a slab's own planes of a field on its grid. Collective."""
         place = self.offset + slab.start * self.plane_bytes
-        direct.write_field(self.comm, self.file, self.path, u, place, slab.inside(u.grid))
+        shared_file.write_field(self.comm, self.file, self.path, u, place, slab.inside(u.grid))
         if self.comm.rank == 0:
             write_behind(self.path, place, place + (slab.stop - slab.start) * self.plane_bytes)
 
     def flush(self) -> None:
         """Bring what was written to disk. Collective."""
-        direct.flush(self.comm, self.file, self.path)
+        shared_file.flush(self.comm, self.file, self.path)
 
 
 @contextmanager
-def opened(comm: MPI.Intracomm, result: Between, *, is_new: bool) -> Iterator[Writer]:
+def opened(comm: MPI.Intracomm, result: Intermediate, *, is_new: bool) -> Iterator[Writer]:
     """Open the file of a result, and make it first, unless one is there to go on with. Collective."""
     if is_new:
-        direct.make(comm, result.path, lambda: _create(result), result.nbytes)
-    with direct.opened(comm, result.path) as file:
+        shared_file.make(comm, result.path, lambda: _create(result), result.nbytes)
+    with shared_file.opened(comm, result.path) as file:
         yield Writer(comm, result.path, file, 0, result.plane_bytes)
 
 
-def _create(result: Between) -> None:
+def _create(result: Intermediate) -> None:
     Path(result.path).unlink(missing_ok=True)  # stripes are for new files
     make_striped(Path(result.path))
     file = os.open(result.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -54,7 +54,7 @@ def label(u: Field, structure: npt.ArrayLike | None = None, label_values: bool =
     A rank holds its block of the labels, at most 6 (typically 1) bytes per cell for its own components, and tables as
     large as its faces; it sends its faces once, and then, in a number of rounds that is about the logarithm of how many
     blocks an object winds through, what it knows of components that reach across faces. Methods: see
-    `mpibatch.measure._loops.runs` and `mpibatch.measure._components.merging` (doi:10.1109/TIP.2008.919369,
+    `mpibatch.measure._loops.runs` and `mpibatch.measure._components.unions` (doi:10.1109/TIP.2008.919369,
     doi:10.1007/978-3-642-14390-8_20).
 
     Examples

@@ -13,7 +13,7 @@ from mpibatch.base.keys import key_of
 from mpibatch.base.units import shape_text
 from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI
-from mpibatch.stencil.call.bind import bound, compare
+from mpibatch.stencil.call.evaluation import bound, compare
 from mpibatch.stencil.choices import Topic
 from mpibatch.stencil.fused.choice import LEAST_BLOCK, FusionLayout, layout_of
 from mpibatch.stencil.fused.step_plan import Setting, step_plan

@@ -46,11 +46,11 @@ def _short_rows(target: Array, source: Array) -> Callable[[], None] | None:
         rows = _rows(face) if buffer.flags.c_contiguous else None
         if rows is None:
             continue
-        from mpibatch.halo._loops import pack
+        from mpibatch.halo._loops import row_copies
 
         outer, outer_stride, inner, inner_stride, row = rows
         flat = _words(face, (outer - 1) * outer_stride + (inner - 1) * inner_stride + row)
-        loop = pack.pack if packing else pack.unpack
+        loop = row_copies.pack if packing else row_copies.unpack
         return partial(loop, flat, _words(buffer, outer * inner * row), outer, outer_stride, inner, inner_stride, row)
     return None
 
@@ -69,13 +69,14 @@ def _face_to_face(target: Array, source: Array) -> Callable[[], None] | None:
     (outer, target_outer, source_outer), (inner, target_inner, source_inner) = [(1, 0, 0), *axes[:-1]][-2:]
     if min(source_outer, source_inner) < 0:
         return None
-    from mpibatch.halo._loops import pack
+    from mpibatch.halo._loops import row_copies
 
     begin = source[..., ::-1] if along < 0 else source
     to = _words(target, (outer - 1) * target_outer + (inner - 1) * target_inner + row)
     of = _words(begin, (outer - 1) * source_outer + (inner - 1) * source_inner + (row if along else 1))
     steps = (row, row - 1 if along < 0 else 0, along // size)
-    return partial(pack.move, to, of, outer, target_outer, source_outer, inner, target_inner, source_inner, *steps)
+    strides = (outer, target_outer, source_outer, inner, target_inner, source_inner)
+    return partial(row_copies.move, to, of, *strides, *steps)
 
 
 def _rows(face: Array) -> tuple[int, int, int, int, int] | None:

@@ -25,7 +25,7 @@ from mpibatch.filters._engine.footprints import (
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import starts
 from mpibatch.filters.extrema import along_axes, over_footprint
-from mpibatch.filters.linear import result_dtype
+from mpibatch.filters.passes import result_dtype
 from mpibatch.halo import exchange
 from mpibatch.mpi import MPI
 
@@ -163,7 +163,7 @@ def _settled(todo: Erosion, start: Field) -> Field:
     With the cell itself in the window there is one such state, in whatever order cells are visited. So each rank
     goes on by itself until nothing changes there, and only then asks its neighbors for news.
     """
-    from mpibatch.filters._loops.propagate import settle
+    from mpibatch.filters._loops.propagation import settle
 
     window = todo.window
     operation = f"{todo.name} with a structure of {window.footprint.shape}"

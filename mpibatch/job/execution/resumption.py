@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
     from mpibatch.job.execution.steps import Value
 
-__all__ = ["FINGERPRINT", "Begun", "Result", "Start", "is_complete", "needed_steps", "opened"]
+__all__ = ["FINGERPRINT", "Result", "Start", "StepFiles", "is_complete", "needed_steps", "opened"]
 
 # Begin anew (refused where there are checkpoints), go on from them, or remove them first.
 Start = Literal["new", "resume", "anew"]
@@ -132,7 +132,7 @@ def needed_steps(job: Job, known: Set[str]) -> frozenset[str]:
     return frozenset(needed - {INPUT})
 
 
-class Begun:
+class StepFiles:
     """A pipeline that leaves the results of its steps in files, whose names tell what they hold. A context manager.
 
     Attributes
@@ -233,7 +233,7 @@ class Begun:
         self._remove(keep=set())
         self._checkpoints.clear()
 
-    def __enter__(self) -> Begun:
+    def __enter__(self) -> StepFiles:
         self._checkpoints.__enter__()
         return self
 

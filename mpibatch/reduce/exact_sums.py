@@ -52,7 +52,7 @@ def float_parts(array: npt.NDArray[Any]) -> Parts:
     Parts of several arrays are summed with ``+``: up to 2**30 of them without overflow.
     """
     # Late, because numba takes a second to load.
-    from mpibatch.reduce._loops import exact as loops
+    from mpibatch.reduce._loops import exact_sums as loops
 
     parts = np.zeros(loops.PARTS, np.int64)
     runs = rows(array)
@@ -73,7 +73,7 @@ def rounded(parts: Parts, count: int = 1) -> float:
     NaN if any addend was NaN or infinities of both signs occurred; an infinity if one sign did, or if the exact
     result is too large for f8; -0.0 if every addend was -0.0 (at least one), else 0.0 for a zero sum.
     """
-    from mpibatch.reduce._loops import exact as loops
+    from mpibatch.reduce._loops import exact_sums as loops
 
     special, total = float_total(parts)
     if special is not None:
@@ -85,7 +85,7 @@ def rounded(parts: Parts, count: int = 1) -> float:
 
 def float_total(parts: Parts) -> tuple[float | None, int]:
     """Return NaN or the infinity that `float_parts` hold, else None; and the sum of the others. Local."""
-    from mpibatch.reduce._loops import exact as loops
+    from mpibatch.reduce._loops import exact_sums as loops
 
     return _special(parts[loops.NAN : loops.NAN + 3]), _integer(parts[: loops.LIMBS])
 

@@ -1,4 +1,4 @@
-"""Means over boxes, with scipy.ndimage's names and parameters (see `linear`)."""
+"""Means over boxes, with scipy.ndimage's names and parameters (see `passes`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mpibatch.filters._engine import arguments as ask
 from mpibatch.filters._engine.lines import Pass, mean
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters._engine.outputs import fills_output
-from mpibatch.filters.linear import begin, passes
+from mpibatch.filters.passes import begin, passes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import real_of, whole
 from mpibatch.filters._engine.footprints import numbers_of
 from mpibatch.filters.minmax import maximum_filter
 from mpibatch.filters.morphology.gray_levels import grey_erosion
@@ -68,7 +68,7 @@ def rolling_ball(u: Field, *, radius: float = 100, kernel: Any = None, nansafe: 
     name = "rolling_ball"
     checked(name, u)
     if kernel is None:
-        size = ask.real_of(name, "radius", radius, 0.0)
+        size = real_of(name, "radius", radius, 0.0)
         kernel = _ball(size, u.grid.ndim)
     heights = numbers_of(name, "kernel", kernel)
     if heights.ndim != u.grid.ndim or not heights.size:
@@ -128,10 +128,10 @@ def ellipsoid_kernel(shape: int | Sequence[int], intensity: float) -> Array:
     [0.    1.732 2.    1.732 0.   ]
     """
     name = "ellipsoid_kernel"
-    widths = [ask.whole(name, "shape", n) for n in (shape if np.iterable(shape) else (shape,))]
+    widths = [whole(name, "shape", n) for n in (shape if np.iterable(shape) else (shape,))]
     if not widths or min(widths) < 0:
         raise UsageError(f"{name}: shape = {shape!r}; give a width of at least 0 cells for each axis")
-    height = ask.real_of(name, "intensity", intensity)
+    height = real_of(name, "intensity", intensity)
     axes = np.maximum(np.array(widths) // 2, 1)
     places = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in axes], indexing="ij"), axis=-1)
     left = 1 - np.sum((places / axes) ** 2, axis=-1)

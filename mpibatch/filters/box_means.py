@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, axis_of, box_of, cval_of, modes_of, origins_of, sizes_of
 from mpibatch.filters._engine.lines import Pass, mean
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
 from mpibatch.filters._engine.outputs import fills_output
@@ -88,9 +88,9 @@ def uniform_filter1d(
     """
     name = "uniform_filter1d"
     out = begin(name, u, output)
-    along = ask.axis_of(name, axis, u.grid.ndim)
-    sizes, modes, value = ask.sizes_of(name, size, 1), ask.modes_of(name, mode, 1), ask.cval_of(name, cval)
-    (shift,) = ask.origins_of(name, origin, sizes)
+    along = axis_of(name, axis, u.grid.ndim)
+    sizes, modes, value = sizes_of(name, size, 1), modes_of(name, mode, 1), cval_of(name, cval)
+    (shift,) = origins_of(name, origin, sizes)
     step = mean(along, sizes[0], modes[0], shift)
     _check_memory(name, u, [step])
     return passes(u, out, [step], value)
@@ -164,10 +164,10 @@ def uniform_filter(
     """
     name = "uniform_filter"
     out = begin(name, u, output)
-    along = ask.axes_of(name, axes, u.grid.ndim)
-    sizes, modes = ask.box_of(name, size, len(along)), ask.modes_of(name, mode, len(along))
-    origins = ask.origins_of(name, origin, sizes)
-    value = ask.cval_of(name, cval)
+    along = axes_of(name, axes, u.grid.ndim)
+    sizes, modes = box_of(name, size, len(along)), modes_of(name, mode, len(along))
+    origins = origins_of(name, origin, sizes)
+    value = cval_of(name, cval)
     todo = (entry for entry in zip(along, sizes, modes, origins, strict=True) if entry[1] > 1)
     steps = [mean(*entry) for entry in todo]
     _check_memory(name, u, steps)

@@ -12,7 +12,7 @@ from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import cval_of, mode_of, real_of, sigmas_of
 from mpibatch.filters._engine.memory import largest_block
 from mpibatch.filters._engine.order import quantile
 from mpibatch.filters.color import as_float
@@ -107,7 +107,7 @@ def canny(
     low: Any
     high: Any
     low, high = _thresholds(name, u.dtype, low_threshold, high_threshold, use_quantiles)
-    smoothed = _smoothed(name, u, sigma, ask.mode_of(name, mode), ask.cval_of(name, cval))
+    smoothed = _smoothed(name, u, sigma, mode_of(name, mode), cval_of(name, cval))
     down, across = sobel(smoothed, axis=0), sobel(smoothed, axis=1)
     magnitude = smoothed.like(halo=1)
     with timed("compute"):
@@ -144,7 +144,7 @@ def _thresholds(name: str, dtype: np.dtype[Any], low: Any, high: Any, use_quanti
         if value is None:
             thresholds.append(default)
             continue
-        number = ask.real_of(name, parameter, value)
+        number = real_of(name, parameter, value)
         if use_quantiles and not 0.0 <= number <= 1.0:
             raise UsageError(f"{name}: {parameter} = {value!r} is no quantile; give one from 0 to 1")
         thresholds.append(number if use_quantiles else number / scale)
@@ -158,7 +158,7 @@ def _thresholds(name: str, dtype: np.dtype[Any], low: Any, high: Any, use_quanti
 
 def _smoothed(name: str, u: Field, sigma: Any, mode: str, cval: float) -> Field:
     """Return the smoothed picture; beyond "constant" walls it counts as missing, not as `cval`. Collective."""
-    sigmas = ask.sigmas_of(name, sigma, 2)
+    sigmas = sigmas_of(name, sigma, 2)
     result = gaussian_filter(as_float(u), sigmas, mode=mode, cval=cval)
     if mode == "constant":
         share, places = _share(result, sigmas, cval)

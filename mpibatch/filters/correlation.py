@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, axis_of, cval_of, mode_of, origins_of
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.footprints import expanded_origins, mirrored
 from mpibatch.filters._engine.lines import correlation
@@ -175,7 +175,7 @@ def convolve1d(
     array([1., 2., 3.])
     """
     taps = weights_of("convolve1d", weights, 1)
-    shift = mirrored("convolve1d", ask.origins_of("convolve1d", origin, taps.shape), taps.shape)
+    shift = mirrored("convolve1d", origins_of("convolve1d", origin, taps.shape), taps.shape)
     call = FilterCall(name="convolve1d", u=u, output=output, mode=mode, cval=cval, origin=shift, axes=axis)
     return _correlated1d(call, taps[::-1])
 
@@ -183,9 +183,9 @@ def convolve1d(
 def _correlated1d(call: FilterCall, weights: Weights) -> Field:
     name, u = call.name, call.u
     out = begin(name, u, call.output)
-    along = ask.axis_of(name, call.axes, u.grid.ndim)
-    (shift,) = ask.origins_of(name, call.origin, (weights.size,))
-    mode, cval = ask.mode_of(name, call.mode), ask.cval_of(name, call.cval)
+    along = axis_of(name, call.axes, u.grid.ndim)
+    (shift,) = origins_of(name, call.origin, (weights.size,))
+    mode, cval = mode_of(name, call.mode), cval_of(name, call.cval)
     check_memory(u.grid, f"{name} with {weights.size} weights", slab_bytes(u, along, (weights.size - 1, 0)))
     return passes(u, out, [correlation(along, weights, mode, shift)], cval)
 
@@ -336,7 +336,7 @@ def _correlated(call: FilterCall, weights: Any) -> Field:
     name, u = call.name, call.u
     out = begin(name, u, call.output)
     ndim = u.grid.ndim
-    along = ask.axes_of(name, call.axes, ndim)
+    along = axes_of(name, call.axes, ndim)
     taps = weights_of(name, weights, len(along))
     # As in scipy, the weights' axes belong to the filtered axes in increasing order, whatever order was asked for.
     window = np.expand_dims(taps, tuple(axis for axis in range(ndim) if axis not in along))
@@ -344,7 +344,7 @@ def _correlated(call: FilterCall, weights: Any) -> Field:
     if name == "convolve":
         window = np.flip(window)
         origins = mirrored(name, origins, window.shape)
-    mode, cval = ask.mode_of(name, call.mode), ask.cval_of(name, call.cval)
+    mode, cval = mode_of(name, call.mode), cval_of(name, call.cval)
     itemsize = u.dtype.itemsize if holds(u.dtype, cval) else u.dtype.itemsize + 8
     reach = [(0, size - 1) for size in window.shape]
     check_memory(u.grid, f"{name} with weights of shape {taps.shape}", padded_bytes(u, reach, itemsize))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mpibatch.base.casts import cast
 from mpibatch.fields.field import Field
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, cval_of, modes_of
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.correlation import correlate1d
@@ -245,7 +245,7 @@ def _terms(
     call: FilterCall, derivative: Derivative, arguments: Sequence[Any], keywords: Mapping[str, Any]
 ) -> Iterator[Field]:
     """Yield the derivative along each filtered axis, one at a time to keep memory low. Collective."""
-    along = ask.axes_of(call.name, call.axes, call.u.grid.ndim)
-    modes, cval = ask.modes_of(call.name, call.mode, len(along)), ask.cval_of(call.name, call.cval)
+    along = axes_of(call.name, call.axes, call.u.grid.ndim)
+    modes, cval = modes_of(call.name, call.mode, len(along)), cval_of(call.name, call.cval)
     for axis, mode in zip(along, modes, strict=True):
         yield derivative(call.u, axis, call.output, mode, cval, *arguments, **keywords)

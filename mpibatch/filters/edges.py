@@ -9,7 +9,7 @@ import numpy as np
 
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, cval_of, mode_of, per_axis, real_of
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.windows import correlate_magnitude
 from mpibatch.filters.color import as_float
@@ -79,8 +79,8 @@ def sobel_magnitude(
     name = "sobel_magnitude"
     checked(name, u)
     ndim = u.grid.ndim
-    along = ask.axes_of(name, axis, ndim)
-    mode, cval = ask.mode_of(name, mode), ask.cval_of(name, cval)
+    along = axes_of(name, axis, ndim)
+    mode, cval = mode_of(name, mode), cval_of(name, cval)
     image = as_float(u)
     check_memory(u.grid, name, padded_bytes(image, [(1, 1)] * ndim, image.dtype.itemsize))
     out = image.like(halo=0)
@@ -143,8 +143,8 @@ def unsharp_mask(
     """
     name = "unsharp_mask"
     checked(name, u)
-    sigmas = [ask.real_of(name, "radius", entry, 0.0) for entry in ask.per_axis(name, "radius", radius, u.grid.ndim)]
-    factor = ask.real_of(name, "amount", amount)
+    sigmas = [real_of(name, "radius", entry, 0.0) for entry in per_axis(name, "radius", radius, u.grid.ndim)]
+    factor = real_of(name, "amount", amount)
     if preserve_range:
         image = u if u.dtype.kind == "f" else u.astype(np.float64)
     else:

@@ -21,7 +21,7 @@ from mpibatch.base.casts import as_numbers, cast
 from mpibatch.base.errors import UsageError
 from mpibatch.base.threads import share_out
 from mpibatch.domain import check_mode
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, box_of, cval_of, modes_of, origins_of
 from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters._engine.footprints import (
     Window,
@@ -62,8 +62,8 @@ def extremum(call: FilterCall, largest: bool) -> Field:
     name, u, size = call.name, call.u, call.size
     result_dtype(name, u, call.output)
     ndim = u.grid.ndim
-    over = ask.axes_of(name, call.axes, ndim)
-    modes, value = ask.modes_of(name, call.mode, len(over)), ask.cval_of(name, call.cval)
+    over = axes_of(name, call.axes, ndim)
+    modes, value = modes_of(name, call.mode, len(over)), cval_of(name, call.cval)
     window = None
     if call.footprint is not None:
         given = footprint_of(name, "footprint", call.footprint, ndim, over)
@@ -76,8 +76,8 @@ def extremum(call: FilterCall, largest: bool) -> Field:
         raise UsageError(f"{name}: neither size nor footprint was given; give one, such as size=3")
     if window is not None:
         return over_footprint(call, window, in_order(ndim, over, modes, "nearest"), value, largest)
-    sizes = ask.box_of(name, size, len(over))
-    origins = ask.origins_of(name, call.origin, sizes)
+    sizes = box_of(name, size, len(over))
+    origins = origins_of(name, call.origin, sizes)
     return along_axes(call, list(map(Line, over, sizes, origins, modes)), value, largest)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, axis_of, cval_of, integers_of, modes_of, real_of, sigmas_of
 from mpibatch.filters._engine.footprints import spread
 from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
@@ -118,7 +118,7 @@ def gaussian_filter1d(
     """
     name = "gaussian_filter1d"
     checked(name, u)
-    along = ask.axis_of(name, axis, u.grid.ndim)
+    along = axis_of(name, axis, u.grid.ndim)
     wishes = _Wishes(sigma=sigma, order=order, output=output, mode=mode, cval=cval, truncate=truncate, radius=radius)
     return passes(u, *_planned(name, u, (along,), wishes))
 
@@ -199,7 +199,7 @@ def gaussian_filter(
     name = "gaussian_filter"
     checked(name, u)
     wishes = _Wishes(sigma=sigma, order=order, output=output, mode=mode, cval=cval, truncate=truncate, radius=radius)
-    return passes(u, *_planned(name, u, ask.axes_of(name, axes, u.grid.ndim), wishes))
+    return passes(u, *_planned(name, u, axes_of(name, axes, u.grid.ndim), wishes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,14 +219,14 @@ def _planned(name: str, u: Field, axes: Sequence[int], wishes: _Wishes) -> tuple
     """Return the field for the result, the passes, and the value beyond the walls. Collective."""
     out = begin(name, u, wishes.output)
     count = len(axes)
-    sigmas = ask.sigmas_of(name, wishes.sigma, count)
-    orders = ask.integers_of(name, "order", wishes.order, count, 0)
-    modes = ask.modes_of(name, wishes.mode, count)
-    cval, cut = ask.cval_of(name, wishes.cval), ask.real_of(name, "truncate", wishes.truncate, 0.0)
+    sigmas = sigmas_of(name, wishes.sigma, count)
+    orders = integers_of(name, "order", wishes.order, count, 0)
+    modes = modes_of(name, wishes.mode, count)
+    cval, cut = cval_of(name, wishes.cval), real_of(name, "truncate", wishes.truncate, 0.0)
     if wishes.radius is None:
         radii = tuple(int(cut * deviation + 0.5) for deviation in sigmas)
     else:
-        radii = ask.integers_of(name, "radius", wishes.radius, count, 0)
+        radii = integers_of(name, "radius", wishes.radius, count, 0)
     todo = [k for k in range(count) if sigmas[k] > NEGLIGIBLE]
     for k in todo:
         operation = f"{name} with sigma {sigmas[k]:g} ({2 * radii[k] + 1:.6g} weights) along axis {axes[k]}"
@@ -307,8 +307,8 @@ def gaussian_laplace(
     name = "gaussian_laplace"
     checked(name, u)
     ndim = u.grid.ndim
-    along = ask.axes_of(name, axes, ndim)
-    sigmas = spread(ndim, along, ask.sigmas_of(name, sigma, len(along)), 0.0)
+    along = axes_of(name, axes, ndim)
+    sigmas = spread(ndim, along, sigmas_of(name, sigma, len(along)), 0.0)
 
     def second(v: Field, axis: int, output: Any, mode: str, cval: float) -> Field:
         order = [2 if a == axis else 0 for a in range(ndim)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import cval_of, mode_of, per_axis, whole
 from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.passes import begin, copied
 from mpibatch.stencil.kernel import Kernel
@@ -89,16 +89,16 @@ def generic_filter(
             f"{name}: function is a {type(function).__name__}; give a stencil, @mb.stencil def f(u): return "
             "u[-1] + u[1], since a window's values as an array would cost a call of Python for each cell"
         )
-    if size is not None or footprint is not None or ask.whole(name, "origin", origin):
+    if size is not None or footprint is not None or whole(name, "origin", origin):
         raise UsageError(f"{name}: size, footprint and origin are in the function, {function.name!r}; leave them out")
     if u.components or len(function.program.fields) != 1:
         raise UsageError(
             f"{name}: {function.name!r} reads {len(function.program.fields)} fields, and u has components "
             f"{u.components or 'none'}; call the stencil itself: {function.name}(...)"
         )
-    modes = [ask.mode_of(name, entry) for entry in ask.per_axis(name, "mode", mode, u.grid.ndim)]
+    modes = [mode_of(name, entry) for entry in per_axis(name, "mode", mode, u.grid.ndim)]
     keywords = dict(extra_keywords or {})
-    out = function(u.astype(np.float64), *extra_arguments, **keywords, walls=modes, cval=ask.cval_of(name, cval))
+    out = function(u.astype(np.float64), *extra_arguments, **keywords, walls=modes, cval=cval_of(name, cval))
     if isinstance(out, tuple):
         raise UsageError(f"{name}: {function.name!r} returns {len(out)} values; call the stencil itself")
     return copied(out, result)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axis_of, cval_of, modes_of
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.lines import Pass, correlation
 from mpibatch.filters._engine.memory import check_memory, slab_bytes
@@ -154,8 +154,8 @@ def _smoothed_difference(call: FilterCall, smooth: tuple[float, ...]) -> tuple[F
     name, u = call.name, call.u
     out = begin(name, u, call.output)
     ndim = u.grid.ndim
-    along = ask.axis_of(name, call.axes, ndim)
-    modes, cval = ask.modes_of(name, call.mode, ndim), ask.cval_of(name, call.cval)
+    along = axis_of(name, call.axes, ndim)
+    modes, cval = modes_of(name, call.mode, ndim), cval_of(name, call.cval)
     check_memory(u.grid, name, max(slab_bytes(u, a, (1, 1)) for a in range(ndim)))
     difference = correlation(along, np.array((-1.0, 0.0, 1.0)), modes[along])
     others = [correlation(a, np.array(smooth), modes[a]) for a in range(ndim) if a != along]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axis_of, cval_of, mode_of, origins_of, sizes_of
 from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters._engine.outputs import fills_output
 from mpibatch.filters.extrema import along_axes, extremum
@@ -335,7 +335,7 @@ def maximum_filter(
 def _along_one(call: FilterCall, largest: bool) -> Field:
     name, u = call.name, call.u
     result_dtype(name, u, call.output)
-    axis, (size,) = ask.axis_of(name, call.axes, u.grid.ndim), ask.sizes_of(name, call.size, 1)
-    (origin,) = ask.origins_of(name, call.origin, (size,))
-    line = Line(axis, size, origin, ask.mode_of(name, call.mode))
-    return along_axes(call, [line], ask.cval_of(name, call.cval), largest)
+    axis, (size,) = axis_of(name, call.axes, u.grid.ndim), sizes_of(name, call.size, 1)
+    (origin,) = origins_of(name, call.origin, (size,))
+    line = Line(axis, size, origin, mode_of(name, call.mode))
+    return along_axes(call, [line], cval_of(name, call.cval), largest)

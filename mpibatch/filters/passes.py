@@ -26,7 +26,7 @@ import numpy as np
 from mpibatch.base.casts import cast
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import input_dtype, output_dtype
 from mpibatch.filters._engine.lines import Pass, sweep
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ COMPUTE = timed("compute")
 def checked(name: str, u: Any) -> None:
     """Raise UsageError unless `u` is a Field of a dtype that filters take. Local."""
     check_field(name, u)
-    ask.input_dtype(name, u.dtype)
+    input_dtype(name, u.dtype)
 
 
 def begin(name: str, u: Any, output: Any = None) -> Field:
@@ -52,7 +52,7 @@ def begin(name: str, u: Any, output: Any = None) -> Field:
 def result_dtype(name: str, u: Any, output: Any = None) -> np.dtype[Any]:
     """Check the field of a filter and the dtype of its result, and return that. Local."""
     checked(name, u)
-    return ask.output_dtype(name, output.dtype if isinstance(output, Field) else output, u.dtype)
+    return output_dtype(name, output.dtype if isinstance(output, Field) else output, u.dtype)
 
 
 def truths(out: Field) -> Field:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, cval_of, modes_of, real_of, sizes_of, whole
 from mpibatch.filters._engine.calls import FilterCall
 from mpibatch.filters._engine.footprints import (
     Window,
@@ -237,7 +237,7 @@ def rank_filter(
         name=name, u=u, size=size, footprint=footprint, output=output, mode=mode, cval=cval, origin=origin, axes=axes
     )
     window, modes = _window(call)
-    position = ask.whole(name, "rank", rank)
+    position = whole(name, "rank", rank)
     if not -window.count <= position < window.count:
         raise UsageError(
             f"{name}: rank = {position} does not exist in a window of {window.count} cells;"
@@ -334,7 +334,7 @@ def percentile_filter(
         name=name, u=u, size=size, footprint=footprint, output=output, mode=mode, cval=cval, origin=origin, axes=axes
     )
     window, modes = _window(call)
-    percent = ask.real_of(name, "percentile", percentile)
+    percent = real_of(name, "percentile", percentile)
     if not -100.0 <= percent <= 100.0:
         raise UsageError(f"{name}: percentile = {percentile!r} is out of range; give a number from -100 to 100")
     # scipy's own order of operations: another one would round to another rank.
@@ -348,14 +348,14 @@ def _window(call: FilterCall) -> tuple[Window, tuple[str, ...]]:
     name, u, size = call.name, call.u, call.size
     result_dtype(name, u)
     ndim = u.grid.ndim
-    over = ask.axes_of(name, call.axes, ndim)
-    modes = in_order(ndim, over, ask.modes_of(name, call.mode, len(over)), "nearest")
+    over = axes_of(name, call.axes, ndim)
+    modes = in_order(ndim, over, modes_of(name, call.mode, len(over)), "nearest")
     if call.footprint is not None:
         if size is not None:
             warn_of_size(name)
         given = footprint_of(name, "footprint", call.footprint, ndim, over)
     elif size is not None:
-        sizes = ask.sizes_of(name, size, len(over))
+        sizes = sizes_of(name, size, len(over))
         # Each cell of the window is listed with its place: too many of them do not fit where the halo might.
         listed = math.prod(sizes) * 8 * (ndim + 1)
         reach = [(0, n - 1) for n in in_order(ndim, over, sizes, 1)]
@@ -370,7 +370,7 @@ def _ranked(call: FilterCall, window: Window, modes: tuple[str, ...], rank: int)
     """Return the cell of `rank` in each window. Collective."""
     u = call.u
     out = begin(call.name, u, call.output)
-    value = ask.cval_of(call.name, call.cval)
+    value = cval_of(call.name, call.cval)
     if rank in (0, window.count - 1):
         extrema = along_box if window.full else over_footprint
         return extrema(call, window, modes, value, rank > 0)

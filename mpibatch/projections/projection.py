@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mpibatch import reduce
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axis_of
 from mpibatch.resample.affine_transforms import rotate
 
 __all__ = ["project"]
@@ -57,7 +57,7 @@ def project(u: Field, axis: int = 0, angle: float | None = None, how: str = "sum
     """
     name = "project"
     check_field(name, u)
-    along = ask.axis_of(name, axis, u.grid.ndim)
+    along = axis_of(name, axis, u.grid.ndim)
     if u.grid.ndim < 2:
         raise UsageError(f"{name}: a field of one axis would leave none; use mpibatch.sum, max, mean or min")
     if how not in _WAYS:

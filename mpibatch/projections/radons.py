@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import real_of, whole
 from mpibatch.projections._sinograms import (
     FILTERS,
     INTERPOLATIONS,
@@ -180,11 +180,11 @@ def iradon(
     detectors, count = radon_image.grid.shape[-2:]
     angles = radians_of(name, theta, np.linspace(0, 180, count, endpoint=False), count)
     cosines, sines = (np.array([f(angle) for angle in angles]) for f in (np.cos, np.sin))
-    moved = 0.0 if center is None else ask.real_of(name, "center", center) - detectors // 2
+    moved = 0.0 if center is None else real_of(name, "center", center) - detectors // 2
     if output_size is None:
         size = detectors if circle else math.floor(np.sqrt(detectors**2 / 2.0))
     else:
-        size = ask.whole(name, "output_size", output_size)
+        size = whole(name, "output_size", output_size)
     if size < 1:
         raise UsageError(f"{name}: an image of {size} cells; give an output_size of 1 or more")
     dtype = np.dtype(np.float32 if radon_image.dtype == np.float32 else np.float64)

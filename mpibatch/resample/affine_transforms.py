@@ -10,7 +10,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field
 from mpibatch.fields.grid import Grid
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, integers_of, per_axis, real_of
 from mpibatch.resample._engine.arguments import ResampleRequest, grid_for, request_of
 from mpibatch.resample._engine.degrees import cosine, sine
 from mpibatch.resample._engine.requests import Affine, Planes
@@ -121,7 +121,7 @@ def _map_of(name: str, ndim: int, matrix: Any, offset: Any) -> tuple[Any, Any]:
         rows = np.array(matrix, np.float64)
     except (TypeError, ValueError):
         raise UsageError(f"{name}: matrix = {matrix!r} is no array of numbers; give {ndim} rows of {ndim}") from None
-    moved = np.array([ask.real_of(name, "offset", entry) for entry in ask.per_axis(name, "offset", offset, ndim)])
+    moved = np.array([real_of(name, "offset", entry) for entry in per_axis(name, "offset", offset, ndim)])
     if rows.ndim == 2 and rows.shape[1] == ndim + 1 and rows.shape[0] in (ndim, ndim + 1):
         last = [0.0] * ndim + [1.0]
         if rows.shape[0] == ndim + 1 and rows[ndim].tolist() != last:
@@ -148,7 +148,7 @@ def _target(name: str, u: Field, shape: Sequence[int] | None, grid: Grid | None)
         return grid
     if shape is None:
         return u.grid
-    cells = ask.integers_of(name, "output_shape", shape, u.grid.ndim, 1)
+    cells = integers_of(name, "output_shape", shape, u.grid.ndim, 1)
     return u.grid if cells == u.grid.shape else grid_for(u, cells, u.grid.spacing, u.grid.origin)
 
 
@@ -215,10 +215,10 @@ def rotate(
     grid = input.grid
     if grid.ndim < 2:
         raise UsageError(f"{name}: a field of {grid.ndim} axis has no plane to turn in; give one of 2 axes or more")
-    plane = sorted(ask.axes_of(name, axes, grid.ndim))
+    plane = sorted(axes_of(name, axes, grid.ndim))
     if len(plane) != 2:
         raise UsageError(f"{name}: axes = {axes!r}; give the two axes of a plane")
-    degrees = ask.real_of(name, "angle", angle)
+    degrees = real_of(name, "angle", angle)
     c, s = cosine(degrees), sine(degrees)
     turn = np.array([[c, s], [-s, c]])
     inside = np.array([grid.shape[axis] for axis in plane])

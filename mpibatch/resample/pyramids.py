@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.block_means import coarsened
 from mpibatch.fields.field import check_field
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import whole
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
@@ -57,7 +57,7 @@ def pyramid(u: Field, levels: int) -> list[Field]:
     [15 40] (4.0,) (1.5,)
     """
     check_field("pyramid", u)
-    many = ask.whole("pyramid", "levels", levels)
+    many = whole("pyramid", "levels", levels)
     if many < 0 or 2 ** (many * u.grid.ndim) > MOST:
         raise UsageError(
             f"pyramid: levels = {many} of a field of {u.grid.ndim} axes; give a number from 0 to {30 // u.grid.ndim}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.casts import cast
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axis_of
 from mpibatch.resample._engine.arguments import request_of
 from mpibatch.resample._engine.coefficients import filter_axis
 
@@ -65,7 +65,7 @@ def spline_filter1d(
     """
     name = "spline_filter1d"
     ask_for = request_of(name, input, order, mode, 0.0, output)
-    along = ask.axis_of(name, axis, input.grid.ndim)
+    along = axis_of(name, axis, input.grid.ndim)
     return ask_for.done(lambda u, dtype, _: _filtered(u, ask_for.order, [along], dtype, ask_for.mode))
 
 

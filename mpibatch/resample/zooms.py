@@ -9,7 +9,7 @@ import numpy as np
 from mpibatch.base.errors import UsageError
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import per_axis, real_of
 from mpibatch.resample._engine.arguments import ResampleRequest, grid_for, request_of
 from mpibatch.resample._engine.requests import Mesh
 from mpibatch.resample._engine.samples import coefficients_of, resample
@@ -85,7 +85,7 @@ def zoom(
     name = "zoom"
     asked_for = request_of(name, input, order, mode, cval, output)
     grid = input.grid
-    factors = [ask.real_of(name, "zoom", factor, 0.0) for factor in ask.per_axis(name, "zoom", zoom, grid.ndim)]
+    factors = [real_of(name, "zoom", factor, 0.0) for factor in per_axis(name, "zoom", zoom, grid.ndim)]
     shape = tuple(round(n * factor) for n, factor in zip(grid.shape, factors, strict=True))
     if 0 in shape:
         raise UsageError(f"{name}: zoom = {zoom!r} of {grid.shape} cells leaves {shape}; give larger numbers")
@@ -161,7 +161,7 @@ def shift(
     name = "shift"
     asked_for = request_of(name, input, order, mode, cval, output)
     grid = input.grid
-    by = [ask.real_of(name, "shift", entry) for entry in ask.per_axis(name, "shift", shift, grid.ndim)]
+    by = [real_of(name, "shift", entry) for entry in per_axis(name, "shift", shift, grid.ndim)]
     bounds = zip(grid.box.start, grid.box.stop, by, strict=True)
     lines = [np.arange(low, high, dtype=np.float64) + -entry for low, high, entry in bounds]
     return on_mesh(asked_for, grid, lines, prefilter=prefilter)

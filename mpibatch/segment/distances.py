@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import per_axis, real_of
 from mpibatch.segment._engine.passes import nearest_sites, squared_distances
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def expand_labels(label_image: Field, distance: float = 1, spacing: float | Sequ
 
 
 def _distance(name: str, distance: Any) -> float:
-    return ask.real_of(name, "distance", distance, 0.0)
+    return real_of(name, "distance", distance, 0.0)
 
 
 def check_results(name: str, return_distances: bool, return_indices: bool) -> None:
@@ -175,7 +175,7 @@ def _spacing(name: str, parameter: str, value: Any, ndim: int) -> tuple[float, .
     """Return the spacing along each axis, checked; None if it is 1 along all."""
     if value is None:
         return None
-    numbers = tuple(ask.real_of(name, parameter, number) for number in ask.per_axis(name, parameter, value, ndim))
+    numbers = tuple(real_of(name, parameter, number) for number in per_axis(name, parameter, value, ndim))
     for number in numbers:
         if not LEAST <= number <= MOST:
             raise UsageError(f"{name}: {parameter} = {number!r} is no spacing; give numbers from {LEAST:g} to {MOST:g}")

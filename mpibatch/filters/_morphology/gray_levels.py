@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, box_of, cval_of, modes_of, per_axis
 from mpibatch.filters._engine.footprints import (
     Window,
     cast_as_c,
@@ -45,14 +45,14 @@ def dilated(call: FilterCall) -> Field:
     _check_given(call)
     name, u = call.name, call.u
     result_dtype(name, u, call.output)
-    over = ask.axes_of(name, call.axes, u.grid.ndim)
-    origins = ask.per_axis(name, "origin", call.origin, len(over))
+    over = axes_of(name, call.axes, u.grid.ndim)
+    origins = per_axis(name, "origin", call.origin, len(over))
     footprint, structure = (
         given if given is None else numbers_of(name, parameter, given)
         for parameter, given in (("footprint", call.footprint), ("structure", call.structure))
     )
     form = footprint if footprint is not None else structure
-    shape = ask.box_of(name, call.size, len(over)) if form is None else form.shape
+    shape = box_of(name, call.size, len(over)) if form is None else form.shape
     if len(shape) != len(over):
         raise UsageError(
             f"{name}: {'footprint' if footprint is not None else 'structure'} has {len(shape)} axes, but {len(over)}"
@@ -92,7 +92,7 @@ def _with_heights(call: FilterCall, largest: bool) -> Field:
     name, u, footprint = call.name, call.u, call.footprint
     result_dtype(name, u, call.output)
     ndim = u.grid.ndim
-    over = ask.axes_of(name, call.axes, ndim)
+    over = axes_of(name, call.axes, ndim)
     heights = _heights_of(name, call.structure)
     if footprint is None:
         footprint = np.ones(heights.shape, dtype=bool)
@@ -102,8 +102,8 @@ def _with_heights(call: FilterCall, largest: bool) -> Field:
             f"{name}: structure has the shape {heights.shape}, footprint {np.shape(footprint)}; give both the same"
         )
     window = window_from(form, expanded_origins(name, call.origin, form.shape, over))
-    modes = in_order(ndim, over, ask.modes_of(name, call.mode, len(over)), "nearest")
-    value = ask.cval_of(name, call.cval)
+    modes = in_order(ndim, over, modes_of(name, call.mode, len(over)), "nearest")
+    value = cval_of(name, call.cval)
     chosen = heights.reshape(form.shape)[form]
     added = chosen if largest else -chosen
     # Adding -0.0 changes no float; adding 0.0 turns -0.0 into 0.0.

@@ -12,7 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import axes_of, per_axis, whole
 from mpibatch.filters._engine.calls import FilterCall, Line
 from mpibatch.filters._engine.footprints import (
     Window,
@@ -66,9 +66,9 @@ def erosion(
     """Return the checked description of a repeated erosion, or dilation. Local."""
     result_dtype(name, u)
     ndim = u.grid.ndim
-    over = ask.axes_of(name, axes, ndim)
+    over = axes_of(name, axes, ndim)
     form = _cross(len(over)) if structure is None else numbers_of(name, "structure", structure) != 0
-    origins: Sequence[Any] = ask.per_axis(name, "origin", origin, len(over))
+    origins: Sequence[Any] = per_axis(name, "origin", origin, len(over))
     if dilate and form.ndim == len(over):
         form, origins = np.flip(form), mirrored(name, origins, form.shape)
     form = footprint_of(name, "structure", form, ndim, over, may_be_false=True)
@@ -82,9 +82,9 @@ def erosion(
         u=u,
         window=window_from(form, shifts),
         centered=bool(form[tuple(n // 2 + o for n, o in zip(form.shape, shifts, strict=True))]),
-        iterations=ask.whole(name, "iterations", iterations),
+        iterations=whole(name, "iterations", iterations),
         mask=mask,
-        beyond=bool(ask.whole(name, "border_value", border_value)),
+        beyond=bool(whole(name, "border_value", border_value)),
         dilate=dilate,
     )
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mpibatch import reduce
 from mpibatch.base.errors import UsageError
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import integers_of, real_of
 from mpibatch.filters.passes import checked
 from mpibatch.filters.thresholds.otsu import count_levels
 
@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 def count_bins(name: str, u: Field, nbins: Any) -> tuple[npt.NDArray[np.int64], Array]:
     """Return the global histogram and the centers of its bins: of integers, a bin for each level. Collective."""
     checked(name, u)
-    bins = ask.integers_of(name, "nbins", nbins, 1, 1)[0]
+    bins = integers_of(name, "nbins", nbins, 1, 1)[0]
     if u.dtype.kind not in "iu":
         counts, edges = reduce.histogram(u, bins)
         return counts, (edges[:-1] + edges[1:]) / 2.0
@@ -253,8 +253,8 @@ def threshold_li(u: Field, *, tolerance: float | None = None, initial_guess: flo
     """
     name = "threshold_li"
     checked(name, u)
-    least_step = None if tolerance is None else ask.real_of(name, "tolerance", tolerance, 0.0)
-    guess = None if initial_guess is None else ask.real_of(name, "initial_guess", initial_guess)
+    least_step = None if tolerance is None else real_of(name, "tolerance", tolerance, 0.0)
+    guess = None if initial_guess is None else real_of(name, "initial_guess", initial_guess)
     classes: _Levels | _Values = _Levels(name, u) if u.dtype.kind in "biu" else _Values(name, u)
     if classes.most == classes.least:
         return u.dtype.type(classes.least)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import integers_of
 from mpibatch.filters.thresholds.histogram import count_bins
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def threshold_multiotsu(u: Field, classes: int = 3, nbins: int = 256) -> Array:
     [2, 6]
     """
     name = "threshold_multiotsu"
-    count = ask.integers_of(name, "classes", classes, 1, 2)[0]
+    count = integers_of(name, "classes", classes, 1, 2)[0]
     return multiotsu(*count_bins(name, u, nbins), count)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.timing import phase as timed
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import integers_of, real_of, sigmas_of
 from mpibatch.filters.box_means import uniform_filter
 from mpibatch.filters.correlation import correlate1d
 from mpibatch.filters.gaussians import gaussian_filter
@@ -33,7 +33,7 @@ def _unscaled(u: Field) -> Field:
 
 def _odd_of(name: str, parameter: str, value: Any, ndim: int) -> tuple[int, ...]:
     """Return the window's odd extent in cells along each axis, checked."""
-    sizes = ask.integers_of(name, parameter, value, ndim, 1)
+    sizes = integers_of(name, parameter, value, ndim, 1)
     if any(size % 2 == 0 for size in sizes):
         raise UsageError(f"{name}: {parameter} = {value!r} has no middle; give odd numbers of cells")
     return sizes
@@ -91,12 +91,12 @@ def threshold_local(
     name = "threshold_local"
     checked(name, u)
     sizes = _odd_of(name, "block_size", block_size, u.grid.ndim)
-    less = ask.real_of(name, "offset", offset)
+    less = real_of(name, "offset", offset)
     if method not in METHODS:
         raise UsageError(f"{name}: method {method!r} is not supported{nearest(str(method), METHODS)}")
     image = _unscaled(u)
     if method == "gaussian":
-        sigma = [(size - 1) / 6.0 for size in sizes] if param is None else ask.sigmas_of(name, param, u.grid.ndim)
+        sigma = [(size - 1) / 6.0 for size in sizes] if param is None else sigmas_of(name, param, u.grid.ndim)
         result = gaussian_filter(image, sigma, mode=mode, cval=cval)
     elif method == "mean":
         result = uniform_filter(image, sizes, mode=mode, cval=cval)
@@ -147,7 +147,7 @@ def threshold_niblack(u: Field, window_size: int | Sequence[int] = 15, k: float 
     array([1.57, 1.24, 3.29, 2.91, 3.29, 1.24])
     """
     mean, deviation = _moments("threshold_niblack", u, window_size)
-    factor = ask.real_of("threshold_niblack", "k", k)
+    factor = real_of("threshold_niblack", "k", k)
     with timed("compute"):
         deviation.owned[...] *= factor
         mean.owned[...] -= deviation.owned
@@ -194,8 +194,8 @@ def threshold_sauvola(u: Field, window_size: int | Sequence[int] = 15, k: float 
     """
     name = "threshold_sauvola"
     mean, deviation = _moments(name, u, window_size)
-    factor = ask.real_of(name, "k", k)
-    span = _half_range(u.dtype) if r is None else ask.real_of(name, "r", r)
+    factor = real_of(name, "k", k)
+    span = _half_range(u.dtype) if r is None else real_of(name, "r", r)
     if span == 0:
         raise UsageError(f"{name}: r = {r!r} is no range; give a number other than 0")
     with timed("compute"):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mpibatch import reduce
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import integers_of
 from mpibatch.filters._engine.parts import parts
 from mpibatch.filters.passes import checked
 from mpibatch.mpi import MPI
@@ -65,7 +65,7 @@ def threshold_otsu(u: Field, nbins: int = 256) -> Any:
     """
     name = "threshold_otsu"
     checked(name, u)
-    bins = ask.integers_of(name, "nbins", nbins, 1, 1)[0]
+    bins = integers_of(name, "nbins", nbins, 1, 1)[0]
     least, most = reduce.min(u), reduce.max(u)
     if least == most:
         return least

@@ -11,7 +11,7 @@ import numpy as np
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
-from mpibatch.filters._engine import arguments as ask
+from mpibatch.filters._engine.arguments import dtype_of, input_dtype, output_dtype, whole
 from mpibatch.resample._loops.samples import MODES
 
 __all__ = ["ResampleRequest", "grid_for", "mode_of", "order_of", "request_of"]
@@ -21,7 +21,7 @@ Work = Callable[[Field, np.dtype[Any], float], Field]
 
 def order_of(name: str, order: Any, least: int = 0) -> int:
     """Return the order of a spline, from `least` to 5. Local."""
-    number = ask.whole(name, "order", order)
+    number = whole(name, "order", order)
     if not least <= number <= 5:
         raise UsageError(f"{name}: order = {number} is no order of a spline here; give {least} … 5")
     return number
@@ -65,7 +65,7 @@ def request_of(name: str, u: Any, order: Any, mode: Any, cval: Any, output: Any,
     check_field(name, u)
     is_complex = u.dtype.char in "FD" and u.dtype.isnative
     if not is_complex:
-        ask.input_dtype(name, u.dtype)
+        input_dtype(name, u.dtype)
     dtype = u.dtype if output is None else _output_dtype(name, output, is_complex=is_complex)
     try:
         value = complex(cval)
@@ -80,8 +80,8 @@ def request_of(name: str, u: Any, order: Any, mode: Any, cval: Any, output: Any,
 
 def _output_dtype(name: str, output: Any, *, is_complex: bool) -> np.dtype[Any]:
     if not is_complex:
-        return ask.output_dtype(name, output, np.dtype(np.float64))
-    dtype = ask.dtype_of(name, output)
+        return output_dtype(name, output, np.dtype(np.float64))
+    dtype = dtype_of(name, output)
     if dtype.char not in "fdFD":
         raise UsageError(f"{name}: output = {output!r} for a complex field; give 'c8' or 'c16'")
     return np.promote_types(dtype, np.complex64)

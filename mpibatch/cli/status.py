@@ -18,7 +18,7 @@ Show the jobs that were submitted from this folder: their state in Slurm, and th
 done when its run has left a completion record; that Slurm calls it COMPLETED is no proof.
 """
 
-COLUMNS = ("job", "name", "state", "elapsed", "lives", "result")
+COLUMNS = ("job", "name", "state", "elapsed", "attempts", "result")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
@@ -54,8 +54,7 @@ def execute(args: argparse.Namespace) -> int:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))
         return 0
-    # The key in JSON is older than the word.
-    heads = {key: "attempts" if key == "lives" else key for key in COLUMNS}
+    heads = {key: key for key in COLUMNS}
     wide = {key: max(len(str(row[key])) for row in (heads, *rows)) for key in COLUMNS}
     for row in [heads, *rows]:
         print("  ".join(f"{row[key]!s:<{wide[key]}}" for key in COLUMNS).rstrip())
@@ -85,7 +84,7 @@ def _row(submission: Submission, task: str, queued: Queued | None) -> dict[str, 
         "name": submission.name,
         "state": state,
         "elapsed": queued.elapsed if queued else "",
-        "lives": attempts,
+        "attempts": attempts,
         "result": _result(submission, record, queued),
         "log": str(submissions.log_of(submission, task)),
     }

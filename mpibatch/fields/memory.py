@@ -70,11 +70,11 @@ class HaloState:
     It follows from the calls that all ranks make, and never from the cells: every rank comes to the same answer.
     """
 
-    __slots__ = ("held", "walls")
+    __slots__ = ("walls", "widths")
 
     def __init__(self) -> None:
         self.walls = ""
-        self.held: list[Width] = []
+        self.widths: list[Width] = []
 
     def has(self, walls: str, width: Width) -> bool:
         """Whether it is filled for these walls, and as far. Local."""
@@ -82,17 +82,17 @@ class HaloState:
         return walls == self.walls and any(
             (has_corners or not corners)
             and (by_sweeps or not is_swept)
-            and all(w <= h for pair, held in zip(reach, widths, strict=True) for w, h in zip(pair, held, strict=True))
-            for widths, has_corners, is_swept in self.held
+            and all(w <= h for pair, sides in zip(reach, halo, strict=True) for w, h in zip(pair, sides, strict=True))
+            for halo, has_corners, is_swept in self.widths
         )
 
     def note(self, walls: str, width: Width) -> None:
         """Note that it was filled; what was filled for other walls is no more. Local."""
-        self.walls, self.held = walls, [*(self.held if walls == self.walls else ()), width]
+        self.walls, self.widths = walls, [*(self.widths if walls == self.walls else ()), width]
 
     def forget(self) -> None:
         """Note that it may hold anything. Local."""
-        self.held = []
+        self.widths = []
 
 
 class FieldMemory:

@@ -118,7 +118,7 @@ def _pass(u: Field, line: Line, cval: float, largest: bool, spare: Field | None)
         return _pass_in_f8(u, line, cval, largest)
     frame = frame_along(u, line.axis, line.reach, line.mode)
     frame.fetch(u, cast_as_c(cval, u.dtype) if walled else 0)
-    low, high = frame.shells[line.axis]
+    low, high = frame.slabs[line.axis]
     out = spare if spare is not None else u.like(halo=0)
     work = counted(u, out, 3)  # van Herk's, whatever the window
     if not u.owned.size:

@@ -45,7 +45,7 @@ class Frame:
     Attributes
     ----------
     box : the owned cells.
-    shells : for each axis the memory before and after the block; corners lie in those of the first axis along which
+    slabs : for each axis the memory before and after the block; corners lie in those of the first axis along which
         they are outside. What was brought for one field is there until it is brought for another one.
     nbytes : of all memory.
     """
@@ -55,7 +55,7 @@ class Frame:
         self.box, self._halo = box, halo
         # Of a rank without cells nothing is read, whatever is around it.
         whole = box.grow(halo.widths)
-        self.shells = [
+        self.slabs = [
             tuple(Memory(np.zeros(slab.shape + u.components, u.dtype), slab.start) for slab in pair)
             for pair in outer_slabs(whole, box)
         ]
@@ -74,7 +74,7 @@ class Frame:
         sends = {rank: [buffer] for rank, (buffer, _) in outboxes.items()}
         stage = self._stage = Stage(grid.comm, Bound(receives, sends, [], []))
         self._need = need_of([u], halo)
-        self.nbytes = stage.nbytes + sum(shell.array.nbytes for pair in self.shells for shell in pair)
+        self.nbytes = stage.nbytes + sum(slab.array.nbytes for pair in self.slabs for slab in pair)
         # Requests are freed by local calls, so it does not matter when each rank drops it.
         weakref.finalize(self, stage.free)
 
@@ -102,8 +102,8 @@ class Frame:
             stage.finish()
 
     def at(self, box: Box) -> Array:
-        """Return the view of a box that lies in one shell. Local."""
-        for axis, (low, high) in enumerate(self.shells):
+        """Return the view of a box that lies in one slab. Local."""
+        for axis, (low, high) in enumerate(self.slabs):
             if box.stop[axis] <= self.box.start[axis]:
                 return low.at(box)
             if box.start[axis] >= self.box.stop[axis]:
@@ -176,7 +176,7 @@ def slabs(u: Field, axis: int, reach: tuple[int, int], mode: str, cval: Any = 0.
     check_field("slabs", u)
     frame = frame_along(u, axis, reach, mode)
     frame.fetch(u, cval)
-    before, after = frame.shells[axis]
+    before, after = frame.slabs[axis]
     return before.array.copy(), after.array.copy()
 
 

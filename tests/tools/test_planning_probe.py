@@ -1,4 +1,4 @@
-"""`mpibatch probe` on this machine, and what it foretells held against runs."""
+"""`mpibatch probe` on this machine, and what it predicts against what runs take."""
 
 from __future__ import annotations
 

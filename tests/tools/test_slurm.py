@@ -164,9 +164,9 @@ class Site:
         paths = [folder / f"{job}-{number}.out" for folder in (self.folder, self.alone)]
         return "".join(path.read_text() for path in paths if path.exists())
 
-    def lives_as(self, job: str, number: str) -> str:
+    def number_of(self, job: str, number: str) -> str:
         """Return the number of a chain's newest job."""
-        lines = self.lines(f"{job}-{number}/lives.jsonl")
+        lines = self.lines(f"{job}-{number}/attempts.jsonl")
         return [number, *(line["job"] for line in lines if line["event"] == "successor")][-1]
 
     def lines(self, name: str) -> list[dict[str, Any]]:
@@ -338,11 +338,11 @@ def test_ranks_are_started_by_mpiexec_where_the_site_wants_it(site, jobs, cluste
 def test_attempts_without_progress_end(site, jobs, cluster):
     number = jobs["idle"]
     assert cluster.wait_for(number, *ENDED) == "COMPLETED"  # it has a successor
-    successor = site.lives_as("job", number)
+    successor = site.number_of("job", number)
     assert successor != number
     assert cluster.wait_for(successor, *ENDED) == "FAILED"
     assert "2 attempts in a row made no progress: stopping" in site.log("job", successor)
-    assert site.result(successor)["lives"] == 2
+    assert site.result(successor)["attempts"] == 2
 
 
 def test_a_cancelled_chain_does_not_go_on(site, jobs, cluster):
@@ -358,21 +358,21 @@ def test_a_cancelled_chain_does_not_go_on(site, jobs, cluster):
 
 def test_a_chain_of_dependent_jobs(site, jobs, cluster):
     first = jobs["hop"]
-    cluster.wait(lambda: site.lives_as("hop", first) != first, "a successor")
-    second = site.lives_as("hop", first)
+    cluster.wait(lambda: site.number_of("hop", first) != first, "a successor")
+    second = site.number_of("hop", first)
     assert cluster.wait_for(second, *ENDED, seconds=60) == "COMPLETED", site.log("hop", second)
-    assert site.result(second)["lives"] == 2
+    assert site.result(second)["attempts"] == 2
     # The number that `status` shows now is known as well as the first.
     assert site("logs", second).stdout == site("logs", first).stdout == site.log("hop", second)
     assert site("cancel", second).stdout == site("cancel", first).stdout
     assert values(site.folder / "hop.h5") == values(site.alone / "survivor.h5")
 
 
-def test_all_lives_together_end_in_the_result_of_one(site, jobs, cluster):
+def test_all_attempts_together_end_in_the_result_of_one(site, jobs, cluster):
     number = jobs["survivor"]
     assert cluster.wait_for(number, *ENDED, seconds=90) == "COMPLETED", site.log("survivor", number)
     folders = [path.name for path in site.folder.glob(".mpibatch/survivor-*/")]
-    attempts = [line for name in folders for line in site.lines(f"{name}/lives.jsonl")]
+    attempts = [line for name in folders for line in site.lines(f"{name}/attempts.jsonl")]
     assert sum(line["event"] == "begin" for line in attempts) == 4
     assert (site.folder / "survivor.h5").read_bytes() == (site.alone / "survivor.h5").read_bytes()
     assert not (site.folder / "survivor.h5.checkpoints").exists()
@@ -383,14 +383,14 @@ def test_the_signal_before_the_time_limit_reaches_the_ranks(site, jobs, cluster)
     assert cluster.wait_for(number, *ENDED, seconds=90) == "FAILED"
     assert cluster.job(number)["ExitCode"] == "75:0"
     assert "not done; a checkpoint was saved; go on with" in site.log("job", number)
-    assert 0 <= site.lines(f"job-{number}/lives.jsonl")[-1]["stopping"] < 20
+    assert 0 <= site.lines(f"job-{number}/attempts.jsonl")[-1]["stopping"] < 20
 
 
 def test_a_run_longer_than_its_time_limit_goes_on_by_itself(site, jobs, cluster):
     number = jobs["limit"]
     assert cluster.wait_for(number, *ENDED, seconds=120) == "COMPLETED", site.log("limit", number)
     assert "not done; a checkpoint was saved; going on" in site.log("limit", number)
-    attempts = site.lines(f"limit-{number}/lives.jsonl")
+    attempts = site.lines(f"limit-{number}/attempts.jsonl")
     count = len(attempts) // 2
     assert count > 1
     assert [(line["event"], line["restart"]) for line in attempts] == [

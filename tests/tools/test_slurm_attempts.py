@@ -152,7 +152,7 @@ def test_the_ledger_keeps_what_was_submitted():
     assert [submission.number for submission in submissions.entries()] == ["2", "1"]
     state = submissions.state_of(entry("2"))
     state.mkdir()
-    (state / "lives.jsonl").write_text(
+    (state / "attempts.jsonl").write_text(
         '{"event": "end", "code": 75, "stopping": 9}\n{"event": "end", "code": 1, "stopping": 99}\n'
         '{"event": "successor", "job": "8"}\n{"event": "end", "code": 75}\n{"eve'
     )

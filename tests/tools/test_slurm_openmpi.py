@@ -105,7 +105,7 @@ class User:
         """Run mpibatch in a folder, on the cluster; return what it printed."""
         return self.cluster.mpibatch(*arguments, cwd=self.folder / name).stdout
 
-    def first_life(self, name: str) -> str:
+    def first_attempt(self, name: str) -> str:
         """Submit a chain, and ask it to stop when it has left a checkpoint; return its number."""
         site = ("--quiet", "--profile", "./site.toml", "--time", "10", "--nodes", "2")
         ranks = str(LAUNCHERS[name][1])
@@ -135,7 +135,7 @@ def user(cluster: Cluster) -> User:
 def jobs(user: User) -> dict[str, str]:
     """Begin all chains at once, since they mostly wait for Slurm; return their numbers."""
     with ThreadPoolExecutor() as pool:
-        return dict(zip(LAUNCHERS, pool.map(user.first_life, LAUNCHERS), strict=True))
+        return dict(zip(LAUNCHERS, pool.map(user.first_attempt, LAUNCHERS), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_a_chain_goes_on_to_the_bytes_of_one_rank(user, jobs, alone, cluster, na
     cluster.wait(lambda: cluster.job(number)["Restarts"] == "1", f"the chain by {name} to requeue itself")
     state, log = cluster.wait_for(number, *ENDED, seconds=90), user(name, "logs", number)
     status: dict[str, Any] = json.loads(user(name, "status", "--json", number))
-    assert (state, status["lives"], status["result"]) == ("COMPLETED", 2, "done: heat.h5"), log
+    assert (state, status["attempts"], status["result"]) == ("COMPLETED", 2, "done: heat.h5"), log
     assert "a checkpoint was saved; going on" in log
     begin = f"mpibatch: {2 * ranks} ranks × 1 threads on 2 nodes"
     assert sum(line.startswith(begin) and f"by: {launcher}" in line for line in log.splitlines()) == 2, log

@@ -94,7 +94,7 @@ def test_the_whole_way(cluster: Cluster) -> None:
     cluster.wait(lambda: cluster.job(number)["Restarts"] == "1", "the job to requeue itself")
     cluster.wait_for(number, "COMPLETED", seconds=100)
     status = user.status(number)
-    assert (status["lives"], status["result"]) == (2, "done: heat.h5"), user("logs", number)
+    assert (status["attempts"], status["result"]) == (2, "done: heat.h5"), user("logs", number)
     assert "a checkpoint was saved; going on" in user("logs", number)
 
     assert "heat.h5" in user("verify", "heat.h5")

@@ -106,7 +106,7 @@ def sweep(u: Field, out: Field, step: Pass, cval: float) -> None:
     work = counted(u, out, step.operations)
     if not u.owned.size:
         return
-    lo, hi = (as_numbers(shell.array).astype(np.float64, copy=False) for shell in frame.shells[axis])
+    lo, hi = (as_numbers(slab.array).astype(np.float64, copy=False) for slab in frame.slabs[axis])
     outside = beyond_walls(u, axis, (low, high), mode)
     along: list[slice] = [slice(None)] * axis
     lo[(*along, slice(0, outside[0]))] = cval

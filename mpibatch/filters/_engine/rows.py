@@ -132,7 +132,7 @@ def starts(shape: tuple[int, ...], corner: tuple[int, ...], count: tuple[int, ..
 def _read(frame: Frame, u: Field, box: Box) -> Array:
     """Return a copy of the cells of a box, from the block and what was brought around it. Local."""
     result = Memory(np.empty(box.shape + u.components, u.dtype), box.start)
-    for memory in (Memory(u.owned, u.box.start), *(shell for pair in frame.shells for shell in pair)):
+    for memory in (Memory(u.owned, u.box.start), *(slab for pair in frame.slabs for slab in pair)):
         common = memory.box.intersect(box)
         if common.size:
             result.at(common)[...] = memory.at(common)

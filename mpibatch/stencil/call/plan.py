@@ -57,7 +57,7 @@ class FrozenHalo:
             return
         # An exchange makes what was known forgotten; walls and width tell what is still there.
         known = HaloState()
-        known.walls, known.held = self.filled.walls, self.filled.held
+        known.walls, known.widths = self.filled.walls, self.filled.widths
         needed(self.need)
         if self.exchange is not None:
             self.exchange()
@@ -68,7 +68,7 @@ class FrozenHalo:
         self.filled.forget()
         if self.walls is not None:
             known.note(self.walls, self.width)
-            self.filled.walls, self.filled.held = known.walls, known.held
+            self.filled.walls, self.filled.widths = known.walls, known.widths
 
     def free(self) -> None:
         """Release the exchange. Local."""

@@ -3,7 +3,7 @@
 A run has one attempt in most jobs. In a chain it ends before its job's time limit and goes on in the next attempt: the
 same job requeued, by itself or by Slurm after a preemption or a lost node, or a successor. The folder of a run holds
 
-- ``lives.jsonl``: a line for the begin of each attempt, and one for its end if it got that far,
+- ``attempts.jsonl``: a line for the begin of each attempt, and one for its end if it got that far,
 - ``record.json``: the completion record of the newest attempt,
 - ``cancelled``: if it is there, no attempt shall follow.
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["AGAIN", "CANCELLED", "RECORD", "Verdict", "begin", "end", "follow", "judge", "newest_step", "read_attempts"]
 
 AGAIN = 75  # EX_TEMPFAIL: what a run says that saved a checkpoint and would go on
-RECORD, ATTEMPTS, CANCELLED = "record.json", "lives.jsonl", "cancelled"
+RECORD, ATTEMPTS, CANCELLED = "record.json", "attempts.jsonl", "cancelled"
 IDLE_ATTEMPTS = 2
 
 

@@ -153,7 +153,7 @@ def extrapolated(sizes: tuple[int, int], values: list[Any]) -> Any:
 
 
 def plasma(*, quick: bool) -> None:
-    """Time a step of a magnetised gas: two stages, with the search for its length."""
+    """Time a step of a magnetized gas: two stages, with the search for its length."""
     for shape in ((192, 192), (32, 32, 32)) if quick else ((512, 512), (64, 64, 64)):
         p = mhd.Parameters(problem="orszag-tang", shape=shape)
         grid = mb.Grid(p.cells, spacing=p.spacing, origin=tuple(h / 2 for h in p.spacing), periodic=True)

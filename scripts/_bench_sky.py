@@ -1,4 +1,4 @@
-"""A simulated mosaic of stars and galaxies, and catalogues of it by sep and photutils, for `bench_fields.py`."""
+"""A simulated mosaic of stars and galaxies, and catalogs of it by sep and photutils, for `bench_fields.py`."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def main(paths: list[str]) -> int:
         print(f"NOT the same bits in {', '.join(differ) or 'files without datasets'}; compared: {', '.join(paths)}")
         return 1
     for table in files[0].get("tables", ()):
-        print(f"{table['rows']} {table['name']} in the catalogue, with {', '.join(table['columns'])}")
+        print(f"{table['rows']} {table['name']} in the catalog, with {', '.join(table['columns'])}")
     print(f"All {len(files)} runs agree: the same bits on 1, 2 and 3 ranks.")
     return 0
 

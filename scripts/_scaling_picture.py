@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mpibatch.tools.report.plots import PHASE_COLOURS
+from mpibatch.tools.report.plots import PHASE_COLORS
 from mpibatch.tools.report.words import PHASE_NAMES
 from mpibatch.tools.scaling.folder import load
 from mpibatch.tools.scaling.summary import efficiency
@@ -39,9 +39,9 @@ def bars(axes: Axes, one: Study) -> None:
     for place, point in enumerate(one.points):
         run, bottom = typical(point), 0.0
         # The mean over the ranks: phases of different slowest ranks would not add up.
-        for phase, colour in PHASE_COLOURS.items():
+        for phase, color in PHASE_COLORS.items():
             seconds = run.seconds[phase]["mean"]
-            axes.bar(place, seconds, WIDTH, bottom, color=colour, label=PHASE_NAMES[phase] if not place else None)
+            axes.bar(place, seconds, WIDTH, bottom, color=color, label=PHASE_NAMES[phase] if not place else None)
             bottom += seconds
         times = [each.total for each in point.runs]
         axes.plot([place, place], [min(times), max(times)], color=INK, linewidth=1.2)

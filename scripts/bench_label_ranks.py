@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """What each rank sends to label on thousands of ranks: `python scripts/bench_label_ranks.py [--quick] [--only CASE]`.
 
-The ranks are modelled, one thread each, one running at a time: the package's own code with messages that are counted
-(tests/support/modelled_ranks.py). 31 % of the cells are set, each for itself, near the threshold at which one object
+The ranks are modeled, one thread each, one running at a time: the package's own code with messages that are counted
+(tests/support/modeled_ranks.py). 31 % of the cells are set, each for itself, near the threshold at which one object
 reaches everywhere.
 
 ranks: the same blocks of 16³ on 125 to 10,000 ranks. What a rank sends in a round may grow with the hops that rows
 take, as log2(ranks) does: 3 + 6 log2(ranks) messages at most, for faces, and for rows, questions and answers by two a
 hop. The status is 1 if there are more, or if the bytes are more than 1.3 times those of the number of ranks before.
-faces: blocks of 64³ to 512³ on 8 ranks, periodic, so that each has all of its neighbours: bytes grow as faces.
+faces: blocks of 64³ to 512³ on 8 ranks, periodic, so that each has all of its neighbors: bytes grow as faces.
 
 One JSON object a line: `rounds`, and of the rank that sends most the `messages` and `bytes` in the round with the most
 of them, `total_bytes` of all rounds; `seconds` of the model, which are not those of ranks.
@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tests.support.modelled_ranks import label_blocks
+from tests.support.modeled_ranks import label_blocks
 
 if TYPE_CHECKING:
     from mpibatch.domain import Box

@@ -80,11 +80,11 @@ def peer(name: str, missing: list[str]) -> Any:
 
 
 def bench_labels(case: str, whole: Array, connectivity: int, samples: int) -> None:
-    """Label with faces (connectivity 1), or with all neighbours. Collective."""
+    """Label with faces (connectivity 1), or with all neighbors. Collective."""
     missing: list[str] = []
     cc3d = peer("cc3d", missing)
     structure = ndi.generate_binary_structure(whole.ndim, connectivity)
-    neighbours = int(structure.sum()) - 1
+    neighbors = int(structure.sum()) - 1
     u = field(whole.view("u1"))
     labels, n = mb.label(u, structure)
     expected, count = ndi.label(whole, structure)
@@ -97,9 +97,9 @@ def bench_labels(case: str, whole: Array, connectivity: int, samples: int) -> No
     if cc3d:
         plain = whole.view("u1")
         calls["cc3d"] = Timed(
-            lambda: cc3d.connected_components(plain, connectivity=neighbours, return_N=True), is_alone=True
+            lambda: cc3d.connected_components(plain, connectivity=neighbors, return_N=True), is_alone=True
         )
-    report(f"{case}-{neighbours}", timings(calls, samples), missing, components=n)
+    report(f"{case}-{neighbors}", timings(calls, samples), missing, components=n)
 
 
 def bench_table(name: str, whole: Array, values: Array, samples: int) -> None:

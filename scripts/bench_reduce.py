@@ -11,7 +11,7 @@ One JSON object a line. Peers, on each rank's owned cells:
 Along axes, and of order statistics, NumPy's results of the ranks are not joined: no all-reduce could.
 
 Aims: the exact sum of f8 costs at most 3 × np.sum, that is a ratio of at least 0.33; along an axis 0.25, variances
-0.33; a median at least 1.3; by label sums 1, variances 2, extremes 15, medians 10, centres 5.
+0.33; a median at least 1.3; by label sums 1, variances 2, extremes 15, medians 10, centers 5.
 """
 
 from __future__ import annotations

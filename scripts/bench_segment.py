@@ -104,8 +104,8 @@ def objects_by_scipy(module: Any, array: Array) -> Array:
 
 def dust(module: Any, array: Array) -> Array:
     """Return the objects that cc3d does not take for dust: those of at least so many cells."""
-    neighbours = 6 if array.ndim == 3 else 4
-    return np.asarray(module.dust(array, threshold=LARGEST + 1, connectivity=neighbours))
+    neighbors = 6 if array.ndim == 3 else 4
+    return np.asarray(module.dust(array, threshold=LARGEST + 1, connectivity=neighbors))
 
 
 DISTANCES: dict[str, Callable[[Any, Array], Any]] = {"scipy": lambda m, a: m.distance_transform_edt(a), "edt": edt}

@@ -23,7 +23,7 @@ NO_NOUNS = {
     *("parse", "predict", "propagate", "receive", "redistribute", "remove", "render", "replace", "resume", "save"),
     *("select", "send", "settle", "split", "submit", "supervise", "verify", "write"),
     *("affine", "american", "binary", "classic", "direct", "exact", "finite", "foreign", "frozen", "global", "gray"),
-    *("grey", "independent", "lazy", "linear", "local", "mutable", "parallel", "periodic", "several", "sparse"),
+    *("independent", "lazy", "linear", "local", "mutable", "parallel", "periodic", "several", "sparse"),
     *("strong", "tridiagonal", "typical", "uniform", "weak", "wide"),
     *(
         "above",

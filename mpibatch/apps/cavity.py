@@ -4,7 +4,7 @@ Equations: incompressible Navier–Stokes, ∂u/∂t + u·∇u = −∇p + ∇²
 velocities in the lid's, times in sides per lid velocity, pressures in density times the lid's velocity squared. The
 lid is the upper wall and moves to the right; the other three are at rest.
 
-Scheme: nine populations in each cell (D2Q9) fly to the neighbouring cells, and relax there to an equilibrium of the
+Scheme: nine populations in each cell (D2Q9) fly to the neighboring cells, and relax there to an equilibrium of the
 incompressible kind (He and Luo 1997, doi:10.1023/B:JOSS.0000015179.12689.e4). Kept are their differences from the
 fluid at rest, g: with ρ = Σ g, u = Σ c g, of direction c and weight w,
 
@@ -21,7 +21,7 @@ error is O(h²), plus O(lattice_speed²) from compressibility. There is no sharp
 above 0.3, and more than 30 for Re · h, the Reynolds number of a cell: runs were stable at 25, and not at 31 and above.
 
 Reference: U. Ghia, K. N. Ghia and C. T. Shin, J. Comput. Phys. 48 (1982) 387, doi:10.1016/0021-9991(82)90058-4. At
-Re = 100, 400 and 1000 the diagnostics hold the largest differences from their velocities on the two centre lines.
+Re = 100, 400 and 1000 the diagnostics hold the largest differences from their velocities on the two center lines.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ GHIA_UX = {
     1000: (-0.18109, -0.20196, -0.22220, -0.29730, -0.38289, -0.27805, -0.10648, -0.06080, 0.05702, 0.18719, 0.33304,
            0.46604, 0.51117, 0.57492, 0.65928),
 }
-# At Re = 400 and x = 0.9063 the table has -0.23827, which does not fit its neighbours: left out.
+# At Re = 400 and x = 0.9063 the table has -0.23827, which does not fit its neighbors: left out.
 GHIA_UY = {
     100: (0.09233, 0.10091, 0.10890, 0.12317, 0.16077, 0.17507, 0.17527, 0.05454, -0.24533, -0.22445, -0.16914,
           -0.10313, -0.08864, -0.07391, -0.05906),
@@ -221,11 +221,11 @@ def fitting_step(longest: float, simulation: mb.Simulation) -> float:
     return float(interval / math.ceil(interval / longest * (1 - 1e-12)))
 
 
-def centre_lines(u: mb.Field) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def center_lines(u: mb.Field) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return u_x along x = 1/2 and u_y along y = 1/2, in the middle of each cell, on every rank. Collective."""
     whole = mb.gather_all(u)
     n = len(whole)
-    middle = [(n - 1) // 2, n // 2]  # the two cells beside the centre, or twice the one around it
+    middle = [(n - 1) // 2, n // 2]  # the two cells beside the center, or twice the one around it
     return whole[:, middle, 0].mean(axis=1), whole[middle, :, 1].mean(axis=0)
 
 
@@ -234,7 +234,7 @@ def differences(p: Parameters, u: mb.Field) -> dict[str, float]:
     if p.reynolds not in GHIA_UX:
         return {}
     middles = (np.arange(p.cells) + 0.5) / p.cells
-    along_y, along_x = centre_lines(u)
+    along_y, along_x = center_lines(u)
     points = np.concatenate([[0.0], middles, [1.0]])
     number = int(p.reynolds)
     ux = cubic(points, np.concatenate([[0.0], along_y, [1.0]]), np.array(GHIA_Y))

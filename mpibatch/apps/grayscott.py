@@ -96,7 +96,7 @@ class Parameters:
 
 
 def laplacian(c: Any) -> Any:
-    """Return the sum of the differences to the four neighbours."""
+    """Return the sum of the differences to the four neighbors."""
     return (c[-1, 0] + c[1, 0]) + (c[0, -1] + c[0, 1]) - 4.0 * c[0, 0]
 
 

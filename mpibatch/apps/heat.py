@@ -1,9 +1,9 @@
 """Heat conduction in a rod, a plate or a block.
 
-Equation: ∂u/∂t = D ∇²u on [0, L₁] × … in 1, 2 or 3 dimensions, with u in kelvin, lengths in metres, time in seconds,
+Equation: ∂u/∂t = D ∇²u on [0, L₁] × … in 1, 2 or 3 dimensions, with u in kelvin, lengths in meters, time in seconds,
 and the diffusivity D in m²/s. Walls are insulated (∂u/∂n = 0), of fixed temperature, or periodic.
 
-Scheme: cells with the value at their centre, central differences in space and the explicit Euler step in time,
+Scheme: cells with the value at their center, central differences in space and the explicit Euler step in time,
 
     u⁺ = u + Σₐ D dt/hₐ² (u₋ − 2u + u₊)    along every axis a.
 

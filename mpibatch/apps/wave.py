@@ -1,6 +1,6 @@
 """Sound waves from a point source: the acoustic wave equation with an absorbing layer.
 
-Equation: ∂²u/∂t² + η ∂u/∂t = c² (∇²u + s(t) δ(x − x₀)) in 1, 2 or 3 dimensions, with the pressure u, lengths in metres,
+Equation: ∂²u/∂t² + η ∂u/∂t = c² (∇²u + s(t) δ(x − x₀)) in 1, 2 or 3 dimensions, with the pressure u, lengths in meters,
 times in seconds, the speed of sound c in m/s, constant or of each cell, and Ricker's wavelet as the source,
 
     s(t) = (1 − 2a²) exp(−a²),  a = π f (t − delay).

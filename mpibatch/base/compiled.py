@@ -57,7 +57,7 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# LLVM vectorises a loop only if so few comparisons tell, at run time, that its arrays are apart: its default, and ours
+# LLVM vectorizes a loop only if so few comparisons tell, at run time, that its arrays are apart: its default, and ours
 # for kernels over many arrays (nine populations, read and written, take 170). Versions are those that were tried:
 # an option that LLVM does not know would end the process.
 CHECKS, MANY_CHECKS = 128, 1000
@@ -236,7 +236,7 @@ def compiled_lean(function: F) -> F:
 
 
 def compiled_lean_many(function: F) -> F:
-    """`compiled_lean`, for a loop over so many arrays that LLVM would not vectorise it. Local."""
+    """`compiled_lean`, for a loop over so many arrays that LLVM would not vectorize it. Local."""
     return _compiled(function, _many_checks, _nrt=False)
 
 

@@ -43,8 +43,8 @@ NOTHING = WatchResult()
 class SignalWatch:
     """Asks all ranks the same two questions again and again; see `ask`."""
 
-    def __init__(self, comm: MPI.Intracomm, signalled: Callable[[], int], seconds: float | None) -> None:
-        self._comm, self._signalled, self._seconds = comm, signalled, seconds
+    def __init__(self, comm: MPI.Intracomm, signaled: Callable[[], int], seconds: float | None) -> None:
+        self._comm, self._signaled, self._seconds = comm, signaled, seconds
         self._mine, self._all = np.zeros(3, "i8"), np.zeros(3, "i8")
         self._request: MPI.Request | None = None
         self._left, self._stride = 1, 0
@@ -53,14 +53,14 @@ class SignalWatch:
     def ask(self) -> WatchResult:
         """Return what is agreed by now. Collective. What a rank knows arrives at once, or within `INTERVAL`."""
         if self._comm.size == 1:
-            return WatchResult(self._signalled(), self._is_time())
+            return WatchResult(self._signaled(), self._is_time())
         verdict = NOTHING
         if self._request is not None:
             verdict = self._complete(self._request)
         self._left -= 1
         if self._left > 0:
             return verdict
-        self._mine[:] = self._signalled(), 0, 0
+        self._mine[:] = self._signaled(), 0, 0
         if self._comm.rank == 0:
             self._mine[1:] = self._is_time(), self._next_stride()
         self._request = self._comm.Iallreduce(self._mine, self._all, op=MPI.MAX)

@@ -1,4 +1,4 @@
-"""Labelled objects drawn over a picture: their outlines and their numbers, in colours that belong to the numbers."""
+"""Labeled objects drawn over a picture: their outlines and their numbers, in colors that belong to the numbers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MARGIN = 2  # pixels around a number that no other may use
 
 
 def colors_of(labels: npt.NDArray[Any]) -> Pixels:
-    """Return the colours of labels as RGB, those of 0 and below black. Local.
+    """Return the colors of labels as RGB, those of 0 and below black. Local.
 
-    A label's colour follows from its number alone.
+    A label's color follows from its number alone.
     """
     numbers = labels.astype(np.int64)
     hue = 6 * ((numbers * GOLDEN) % 1.0)
@@ -59,7 +59,7 @@ def outlines(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def outlined(picture: Pixels, labels: npt.NDArray[Any], scale: int) -> tuple[Pixels, Ints]:
-    """Return a picture in colours with the outlines of labels, both enlarged; and the enlarged labels. Local."""
+    """Return a picture in colors with the outlines of labels, both enlarged; and the enlarged labels. Local."""
     wide = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
     wide = wide[..., :3].repeat(scale, axis=0).repeat(scale, axis=1)
     large = labels.astype(np.int64).repeat(scale, axis=0).repeat(scale, axis=1)

@@ -1,4 +1,4 @@
-"""From numbers to grey or colour bytes, the same for the same numbers, and to those of a file."""
+"""From numbers to gray or color bytes, the same for the same numbers, and to those of a file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def encoded(picture: Image.Image, path: str) -> bytes:
 
 
 def is_color(shape: Sequence[int], dtype: npt.DTypeLike) -> bool:
-    """Whether an array's last axis is taken for colour channels: 3 or 4 of them, of bytes, after two axes. Local."""
+    """Whether an array's last axis is taken for color channels: 3 or 4 of them, of bytes, after two axes. Local."""
     return len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
 
 

@@ -96,6 +96,6 @@ def _shown(args: argparse.Namespace, checkup: object) -> str:
         width=min(shutil.get_terminal_size((100, 24)).columns, 120),
         verbose=args.verbose,
         quiet=args.quiet,
-        colour=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb",
+        color=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb",
         plain="utf" not in (sys.stdout.encoding or "").lower(),
     )

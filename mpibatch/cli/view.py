@@ -16,12 +16,12 @@ __all__ = ["add", "execute"]
 
 EPILOG = """\
 bool is shown in black and white, bytes unchanged, and other numbers scaled from their minimum to their maximum, or
-between two percentiles. Three or four channels of bytes as the last axis are a colour picture. Axes that are
+between two percentiles. Three or four channels of bytes as the last axis are a color picture. Axes that are
 neither shown nor given by --slice are cut in the middle, and the time axis of a series at the last time; the
 cuts are printed. Large pictures are subsampled to --longest pixels a side.
 
 Labels are drawn with --over as outlines and numbers over another dataset of the same file, or over FILE::DATASET, or
-with --labels in colours; a label's colour follows from its number alone. For a table, the first rows are printed, or
+with --labels in colors; a label's color follows from its number alone. For a table, the first rows are printed, or
 with --plot COLUMN a histogram; with the name of a picture (PNG, SVG) it is drawn, or two columns against each other.
 
 examples:
@@ -55,7 +55,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser.add_argument("--percentile", metavar="LOW,HIGH", help="stretch the contrast between these percentiles")
     parser.add_argument("--longest", type=int, default=4096, metavar="N", help="pixels a side (default: %(default)s)")
     parser.add_argument("--over", metavar="[FILE::]DATASET", help="draw outlines and numbers of labels over this")
-    parser.add_argument("--labels", action="store_true", help="draw labels in colours")
+    parser.add_argument("--labels", action="store_true", help="draw labels in colors")
     parser.add_argument("--plot", metavar="COLUMN[,COLUMN]", help="a histogram of a table's column, or two columns")
     parser.add_argument("--rows", type=int, default=20, metavar="N", help="rows to print of a table (default: 20)")
     parser.set_defaults(execute=execute)
@@ -70,9 +70,9 @@ def execute(args: argparse.Namespace) -> int:
     if args.rows < 1:
         raise UsageError(f"--rows {args.rows}: give 1 or more")
     if args.labels and args.over is not None:
-        raise UsageError("--labels draws labels in colours, and --over their outlines over something else; give one")
+        raise UsageError("--labels draws labels in colors, and --over their outlines over something else; give one")
     if args.labels and percentiles:
-        raise UsageError("--percentile stretches a contrast, and labels in colours (--labels) have none; leave it out")
+        raise UsageError("--percentile stretches a contrast, and labels in colors (--labels) have none; leave it out")
     if launched()[0] != 0:
         return 0
     from mpibatch.io.formats import inspect
@@ -108,7 +108,7 @@ def _show_array(
     objects: list[str] = []
     if args.over is not None or args.labels:
         values = values if values.ndim > 1 else values.reshape(1, -1)
-        pixels, objects = _labelled(args, source, values, selection, percentiles)
+        pixels, objects = _labeled(args, source, values, selection, percentiles)
     else:
         pixels = gray(values, percentiles)
     image = Image.fromarray(pixels if pixels.ndim > 1 else pixels.reshape(1, -1))
@@ -126,14 +126,14 @@ def _show_array(
     ]
 
 
-def _labelled(
+def _labeled(
     args: argparse.Namespace,
     source: Source,
     labels: Any,
     selection: tuple[int | slice, ...],
     percentiles: tuple[float, float] | None,
 ) -> tuple[Any, list[str]]:
-    """The pixels of labels in their colours, or their outlines over another array; and what is in them."""
+    """The pixels of labels in their colors, or their outlines over another array; and what is in them."""
     import numpy as np
 
     from mpibatch.cli._overlay import colors_of, enlargement, numbered, outlined

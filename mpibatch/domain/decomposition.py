@@ -346,7 +346,7 @@ def choose_topology(shape: Sequence[int], ranks: int, given: Sequence[int | None
 
     Notes
     -----
-    Local. Travelling cells are the largest block's faces towards other ranks; waited-for cells are what the largest
+    Local. Traveling cells are the largest block's faces towards other ranks; waited-for cells are what the largest
     block has above the mean. Both follow the grid's aspect and divisibility. Among equals the earlier axis is cut,
     because its faces are contiguous in memory.
 
@@ -368,7 +368,7 @@ def choose_topology(shape: Sequence[int], ranks: int, given: Sequence[int | None
         )
     mean = math.prod(shape) / ranks
     best: tuple[float, tuple[int, ...]] | None = None
-    for factors in _factorisations(ranks // known, len(free)):
+    for factors in _factorizations(ranks // known, len(free)):
         candidate = [parts if parts is not None else 1 for parts in fixed]
         for axis, parts in zip(free, factors, strict=True):
             candidate[axis] = parts
@@ -382,7 +382,7 @@ def choose_topology(shape: Sequence[int], ranks: int, given: Sequence[int | None
     return tuple(reversed(best[1]))
 
 
-def _factorisations(number: int, factors: int) -> Iterator[tuple[int, ...]]:
+def _factorizations(number: int, factors: int) -> Iterator[tuple[int, ...]]:
     if factors == 0:
         if number == 1:
             yield ()
@@ -391,7 +391,7 @@ def _factorisations(number: int, factors: int) -> Iterator[tuple[int, ...]]:
         yield (number,)
         return
     for divisor in _divisors(number):
-        for rest in _factorisations(number // divisor, factors - 1):
+        for rest in _factorizations(number // divisor, factors - 1):
             yield (divisor, *rest)
 
 

@@ -78,11 +78,11 @@ def rolling_ball(u: Field, *, radius: float = 100, kernel: Any = None, nansafe: 
     # scikit-image's arithmetic.
     real = u.dtype if u.dtype.kind == "f" else np.dtype(np.float64)
     heights = heights.astype(real)
-    centre = heights[tuple(n // 2 for n in heights.shape)]
-    if not np.isfinite(centre):
-        raise UsageError(f"{name}: the kernel's centre is {centre}; give a finite height there")
+    center = heights[tuple(n // 2 for n in heights.shape)]
+    if not np.isfinite(center):
+        raise UsageError(f"{name}: the kernel's center is {center}; give a finite height there")
     same(u.grid.comm, f"{name} of {u.shape} {u.dtype}: {heights.shape} {heights.tobytes()!r} {bool(nansafe)}")
-    depth = centre - heights
+    depth = center - heights
     inside = heights != np.inf
     depth[~inside] = 0
     cells = u.astype(real)

@@ -1,4 +1,4 @@
-"""From colour to grey: scikit-image's rgb2gray, the plain mean of the channels, and its conversion to floats."""
+"""From color to gray: scikit-image's rgb2gray, the plain mean of the channels, and its conversion to floats."""
 
 from __future__ import annotations
 

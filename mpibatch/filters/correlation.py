@@ -65,7 +65,7 @@ def correlate1d(
         Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
         component is filtered alone.
     weights : array_like of float, shape (n,)
-        Real weights; the centre is weight n // 2, moved by `origin` cells. Taken as float64.
+        Real weights; the center is weight n // 2, moved by `origin` cells. Taken as float64.
     axis : int, default -1
         Grid axis to filter along; a negative one counts from the last.
     output : dtype or Field, optional
@@ -131,7 +131,7 @@ def convolve1d(
         Field on a grid of 1 to 4 axes, of bool, integers of 8 to 64 bits, float32 or float64, in any unit. Each
         component is filtered alone.
     weights : array_like of float, shape (n,)
-        Real weights; the centre is weight n // 2, moved by `origin` cells. Taken as float64.
+        Real weights; the center is weight n // 2, moved by `origin` cells. Taken as float64.
     axis : int, default -1
         Grid axis to filter along; a negative one counts from the last.
     output : dtype or Field, optional
@@ -210,7 +210,7 @@ def correlate(
         component is filtered alone.
     weights : array_like of float
         Real weights, with one axis for each filtered axis, in the order of the grid's axes; n cells along an axis have
-        their centre at n // 2. Taken as float64.
+        their center at n // 2. Taken as float64.
     output : dtype or Field, optional
         Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"
@@ -281,7 +281,7 @@ def convolve(
         component is filtered alone.
     weights : array_like of float
         Real weights, with one axis for each filtered axis, in the order of the grid's axes; n cells along an axis have
-        their centre at n // 2. Taken as float64.
+        their center at n // 2. Taken as float64.
     output : dtype or Field, optional
         Dtype of the result (bool, an integer type, float32 or float64), or a Field that takes it. Default: that of `u`.
     mode : str, default "reflect"

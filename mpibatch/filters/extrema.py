@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
-FEWEST_BYTES = 64  # neighbours along the fastest axes that fill a vector: below, windows slide within the row
+FEWEST_BYTES = 64  # neighbors along the fastest axes that fill a vector: below, windows slide within the row
 
 
 def extremum(call: FilterCall, largest: bool) -> Field:

@@ -26,10 +26,10 @@ def label(u: Field, structure: npt.ArrayLike | None = None, label_values: bool =
     u : Field
         Bool, integers or floats, without components. NaN is not zero.
     structure : array_like, optional
-        Which of the cells around one are its neighbours: an array of shape (3, 3, ...) that is symmetric about its
-        centre. By default those that share a face.
+        Which of the cells around one are its neighbors: an array of shape (3, 3, ...) that is symmetric about its
+        center. By default those that share a face.
     label_values : bool, optional
-        Whether neighbours must have the same value to be one component, as in skimage.measure.label with
+        Whether neighbors must have the same value to be one component, as in skimage.measure.label with
         ``background=0``. For bool and integers.
 
     Returns
@@ -81,7 +81,7 @@ def label(u: Field, structure: npt.ArrayLike | None = None, label_values: bool =
 
 
 def _checked(u: Field, structure: Any, label_values: Any) -> list[Offset]:
-    """Return the offsets to earlier neighbours; raise on all ranks if an argument is wrong, or differs. Collective."""
+    """Return the offsets to earlier neighbors; raise on all ranks if an argument is wrong, or differs. Collective."""
     check_field("label", u)
     with agreed(u.grid.comm, "label"):
         if u.components or u.dtype.kind == "c" or not u.dtype.isnative:

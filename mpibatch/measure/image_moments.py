@@ -1,4 +1,4 @@
-"""Moments of a whole field, with scikit-image's names, and its centre of mass; exact, and rounded once."""
+"""Moments of a whole field, with scikit-image's names, and its center of mass; exact, and rounded once."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def moments(image: Field, order: int = 3, *, spacing: Sequence[float] | None = N
 
     See Also
     --------
-    moments_central : The same around a centre.
+    moments_central : The same around a center.
 
     Notes
     -----
@@ -112,16 +112,16 @@ def moments(image: Field, order: int = 3, *, spacing: Sequence[float] | None = N
 def moments_central(
     image: Field, center: Sequence[float] | None = None, order: int = 3, *, spacing: Sequence[float] | None = None
 ) -> npt.NDArray[np.float64]:
-    """Return all moments around a centre up to an order, on every rank.
+    """Return all moments around a center up to an order, on every rank.
 
     Parameters
     ----------
     image : Field
         As for `moments`.
     center : sequence of float, optional
-        Coordinates; by default the centre of mass, which is not rounded.
+        Coordinates; by default the center of mass, which is not rounded.
     order : int, optional
-        The greatest power of each coordinate; of all together, too, if no centre is given: what lies beyond is 0.
+        The greatest power of each coordinate; of all together, too, if no center is given: what lies beyond is 0.
     spacing : sequence of float, optional
         As for `moments`.
 
@@ -129,12 +129,12 @@ def moments_central(
     -------
     f8 array
         As ``skimage.measure.moments_central`` has it, but exact, and rounded once. NaN if an element is not finite, or
-        if there is no centre, since the elements sum up to 0; not so the sum of the elements itself.
+        if there is no center, since the elements sum up to 0; not so the sum of the elements itself.
 
     Raises
     ------
     UsageError
-        As `moments`, and for a centre that does not fit.
+        As `moments`, and for a center that does not fit.
 
     See Also
     --------
@@ -169,7 +169,7 @@ def moments_central(
 
 
 def _moved(sums: dict[Powers, Fraction], key: Powers, center: list[Fraction]) -> Fraction:
-    """Return a moment around a centre, given those around the origin. Local."""
+    """Return a moment around a center, given those around the origin. Local."""
     total = Fraction(0)
     for lower in itertools.product(*(range(p + 1) for p in key)):
         factor = math.prod(math.comb(p, k) * (-c) ** (p - k) for p, k, c in zip(key, lower, center, strict=True))

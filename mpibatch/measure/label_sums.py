@@ -1,4 +1,4 @@
-"""Sums, means, variances, centres and histograms by label, with scipy.ndimage's names and order of arguments.
+"""Sums, means, variances, centers and histograms by label, with scipy.ndimage's names and order of arguments.
 
 See `_groups.groups` for what `labels` and `index` choose. Each result is exact, and rounded once.
 """
@@ -195,7 +195,7 @@ def standard_deviation(input: Field, labels: Field | None = None, index: Any = N
 
 
 def center_of_mass(input: Field, labels: Field | None = None, index: Any = None) -> Any:
-    """Return the centre of mass of each label: the mean of the coordinates, weighted by the values.
+    """Return the center of mass of each label: the mean of the coordinates, weighted by the values.
 
     Parameters
     ----------

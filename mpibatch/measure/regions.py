@@ -1,4 +1,4 @@
-"""Tables of what is known of each labelled region, and the boxes around them."""
+"""Tables of what is known of each labeled region, and the boxes around them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def regionprops_table(
     properties: Sequence[str] = ("label", "bbox"),
     spacing: float | Sequence[float] | None = None,
 ) -> RegionTable:
-    """Return a table of properties of labelled regions, as skimage.measure.regionprops_table.
+    """Return a table of properties of labeled regions, as skimage.measure.regionprops_table.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 Every row goes to its rank by the binary digits of its way, up or down, whichever is shorter: in hop k the rows whose
 distance has digit k go 2**k ranks on (J. Bruck et al., "Efficient algorithms for all-to-all communications",
 doi:10.1109/71.642949). So each rank sends and receives two messages a hop, fewer than 2 log2(ranks) in all, with ranks
-that it knows; there are no tables of counts as long as there are ranks, and no polling. To a neighbour of the block a
+that it knows; there are no tables of counts as long as there are ranks, and no polling. To a neighbor of the block a
 row takes a hop or a few. Rows about the same thing are merged on the way: where all ranks ask about one thing, its
 owner is asked by fewer than 2 log2(ranks) of them.
 """

@@ -1,4 +1,4 @@
-"""Teams: ranks cut into groups of one size, neighbours together, each with a leader that speaks for it."""
+"""Teams: ranks cut into groups of one size, neighbors together, each with a leader that speaks for it."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ def _field(
 
 
 def _rows(field: Field) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint64]]:
-    """An array for the owned values, one row for each run of neighbours in the global array, and where rows begin."""
+    """An array for the owned values, one row for each run of neighbors in the global array, and where rows begin."""
     grid, box = field.grid, field.box
     each = math.prod(field.components)
     starts = np.zeros((1,) * (grid.ndim - 1), np.uint64)

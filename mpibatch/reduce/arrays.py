@@ -40,7 +40,7 @@ def chunks(array: Array) -> Iterator[tuple[int, Array]]:
 
 @dataclass(frozen=True, slots=True)
 class FlatRows:
-    """An array as equally long runs of neighbouring elements of one flat, read-only view of its memory.
+    """An array as equally long runs of neighboring elements of one flat, read-only view of its memory.
 
     Run (i, j, ...) of ``outer`` starts at element ``i * strides[0] + j * strides[1] + ...`` of ``flat``.
     """

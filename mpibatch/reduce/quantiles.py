@@ -16,7 +16,7 @@ from mpibatch.reduce.axes import Axis, lines_of
 from mpibatch.reduce.extremes import NOWHERE
 from mpibatch.reduce.lines.quantiles import sort_lines, type_of_rows
 from mpibatch.reduce.operands import Operand, operand
-from mpibatch.reduce.order.interpolation import METHODS, interpolated, neighbours, share_above
+from mpibatch.reduce.order.interpolation import METHODS, interpolated, neighbors, share_above
 from mpibatch.reduce.order.selection import order_statistics
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _quantile_of_all(op: Operand, at: Floats, is_weak: bool, method: str, text: 
 
     def places(n: int) -> list[int]:
         place = np.asarray(METHODS[method](n, at))
-        return [int(k) for some in neighbours(place, n) for k in some.flat]
+        return [int(k) for some in neighbors(place, n) for k in some.flat]
 
     n, has_nan, values = order_statistics(op, places, text)
     dtype = np.dtype("u1") if op.u.dtype.kind == "b" else op.u.dtype
@@ -80,7 +80,7 @@ def _quantile_of_all(op: Operand, at: Floats, is_weak: bool, method: str, text: 
         return _of_nothing(op, has_nan, type_of_rows(rows, dtype), at.shape)
     place = np.asarray(METHODS[method](n, at))
     below, above = (
-        np.array([values[int(k)] for k in some.flat], dtype).reshape(at.shape) for some in neighbours(place, n)
+        np.array([values[int(k)] for k in some.flat], dtype).reshape(at.shape) for some in neighbors(place, n)
     )
     if place.dtype.kind == "i":
         return below[()]
@@ -93,7 +93,7 @@ def _quantiles_of_rows(values: Array, count: Array, at: Floats, is_weak: bool, m
     place = np.asarray(METHODS[method](n, at.reshape(at.shape + (1,) * count.ndim)))
     below, above = (
         np.take_along_axis(values, some.reshape(at.size, count.size).T, axis=1).T.reshape(some.shape)
-        for some in neighbours(place, n)
+        for some in neighbors(place, n)
     )
     return (
         below if place.dtype.kind == "i" else interpolated(below, above, share_above(place, n, method), is_weak=is_weak)

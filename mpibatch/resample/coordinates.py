@@ -61,7 +61,7 @@ def map_coordinates(
     input : Field
         Of bool, integers, f4, f8, or complex, without components if `coordinates` is an array.
     coordinates : Field or array_like
-        In cells, from the first one's centre, of real numbers. A Field, on any grid of the same communicator, has them
+        In cells, from the first one's center, of real numbers. A Field, on any grid of the same communicator, has them
         as its last component (scipy has them first); an array, the same on all ranks, along its first axis.
     output : dtype, optional
         Of the result. Default: that of `input`.

@@ -54,7 +54,7 @@ def zoom(
     prefilter : bool, default True
         False if `input` has the coefficients that `spline_filter` makes.
     grid_mode : bool, default False
-        Whether cells have an extent, which is kept; else the distance between the first and the last cell's centre is.
+        Whether cells have an extent, which is kept; else the distance between the first and the last cell's center is.
 
     Returns
     -------

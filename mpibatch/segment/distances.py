@@ -118,7 +118,7 @@ def expand_labels(label_image: Field, distance: float = 1, spacing: float | Sequ
     Returns
     -------
     Field
-        Of the same dtype: each cell has the label of the nearest labelled cell, if that is not further away.
+        Of the same dtype: each cell has the label of the nearest labeled cell, if that is not further away.
 
     Raises
     ------

@@ -38,7 +38,7 @@ def reconstruction(
     footprint : array of 0 and 1, optional
         Which cells are neighbors; all that share a corner unless given.
     offset : sequence of int, optional
-        The index of the footprint's centre, if that is not in its middle.
+        The index of the footprint's center, if that is not in its middle.
 
     Returns
     -------

@@ -51,7 +51,7 @@ def watershed(
     connectivity : int or array of 0 and 1, optional
         Along how many axes neighbors may be apart, or which they are: a symmetric footprint.
     offset : None
-        The centre of a footprint is its middle.
+        The center of a footprint is its middle.
     mask : Field, optional
         Nonzero where the image can be flooded; everywhere unless given.
     compactness, watershed_line : 0, False
@@ -145,7 +145,7 @@ def _neighborhood(connectivity: Any, ndim: int) -> Neighborhood:
 def _check_options(offset: Any, compactness: Any, watershed_line: Any) -> None:
     """Raise UsageError for options of scikit-image that there are not. Local."""
     if offset is not None:
-        raise UsageError(f"{NAME}: offset = {offset!r}; a footprint's centre is its middle: leave offset out")
+        raise UsageError(f"{NAME}: offset = {offset!r}; a footprint's center is its middle: leave offset out")
     if compactness != 0:
         raise UsageError(
             f"{NAME}: compactness = {compactness!r}; the compact flood depends on the order of single cells, which "

@@ -1,6 +1,6 @@
 """Linear equations on the whole grid, solved directly: Poisson's and Helmholtz's.
 
-Waves along each axis diagonalise the Laplacian; an axis with uneven cells is left to tridiagonal systems, one for each
+Waves along each axis diagonalize the Laplacian; an axis with uneven cells is left to tridiagonal systems, one for each
 line. In dependency order: ``_loops`` (compiled), ``operators`` (the Laplacian along an axis, and its eigenvalues),
 ``modes`` (there and back by transforms), ``columns`` (tridiagonal lines), ``residuals`` and ``equations``. All are
 collective. Importing this package loads none of them; names are found when first used.

@@ -20,7 +20,7 @@ from tests.support.sky import LEVEL, NOISE, gaussian, simulated
 USUAL = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 16
 
 
-def catalogued(array, **settings):
+def cataloged(array, **settings):
     return make_catalog(mb.scatter(array, mb.Grid(array.shape)), Settings(**settings))
 
 
@@ -64,7 +64,7 @@ def test_sources_are_those_of_sep(sep, cluster, kernel, contrast, threshold, are
     theirs, segments = sep.extract(
         value, threshold, err=background.globalrms, gain=2.0, segmentation_map=True, **options
     )
-    ours = catalogued(array, kernel=kernel, contrast=contrast, threshold=threshold, area=area, gain=2.0)
+    ours = cataloged(array, kernel=kernel, contrast=contrast, threshold=threshold, area=area, gain=2.0)
     table = ours.table.gather()
     assert len(table["x"]) == len(theirs) > 100
     np.testing.assert_array_equal(ours.segments.owned > 0, segments > 0)
@@ -114,7 +114,7 @@ def test_cleaning_is_that_of_sep(sep, cluster):
         array - background.back(), 3.0, err=background.globalrms, minarea=4, filter_kernel=USUAL, deblend_cont=1.0,
         clean=True, clean_param=1.0, segmentation_map=True,
     )  # fmt: skip
-    every, ours = (catalogued(array, contrast=1.0, threshold=3.0, area=4, clean=power) for power in (0.0, 1.0))
+    every, ours = (cataloged(array, contrast=1.0, threshold=3.0, area=4, clean=power) for power in (0.0, 1.0))
     assert ours.table.rows == len(theirs) < 0.8 * every.table.rows
     np.testing.assert_array_equal(ours.segments.owned > 0, segments > 0)
     assert set(np.unique(ours.segments.owned)) == {0, *ours.table.gather()["number"]}
@@ -123,7 +123,7 @@ def test_cleaning_is_that_of_sep(sep, cluster):
 def test_without_deblending_sources_are_the_labels_of_scipy():
     ndimage = pytest.importorskip("scipy.ndimage")
     array = simulated((120, 140), 30)
-    catalog = catalogued(array, mesh=40, kernel="none", contrast=1.0, threshold=2.0, area=4)
+    catalog = cataloged(array, mesh=40, kernel="none", contrast=1.0, threshold=2.0, area=4)
     level = catalog.background.levels().owned
     labels, _ = ndimage.label(array - level > np.float32(2 * catalog.background.noise), np.ones((3, 3)))
     counts = np.bincount(labels.ravel())
@@ -142,7 +142,7 @@ def test_known_stars_are_measured():
     array = LEVEL + 0.02 * x + rng.normal(0, NOISE, shape)
     for at_x, at_y, flux, sigma in stars:
         array += gaussian(shape, at_x, at_y, flux, sigma, sigma, 0)
-    catalog = catalogued(array, threshold=5.0, mesh=32, apertures=(12.0, 2.0))
+    catalog = cataloged(array, threshold=5.0, mesh=32, apertures=(12.0, 2.0))
     assert catalog.background.noise == pytest.approx(NOISE, rel=0.05)
     np.testing.assert_allclose(catalog.background.levels().owned, np.broadcast_to(LEVEL + 0.02 * x, shape), atol=NOISE)
     table = catalog.table.gather()
@@ -167,9 +167,9 @@ def test_flags_tell_of_edges_and_of_missing_pixels():
     for x, y in ((0.0, 20.0), (50.0, 40.0), (80.0, 70.0)):
         array += gaussian(shape, x, y, 20000, 2.0, 2.0, 0)
     array[44, 47:54] = np.nan
-    table = catalogued(array, threshold=5.0, mesh=30, apertures=(6.0, 200.0)).table.gather()
+    table = cataloged(array, threshold=5.0, mesh=30, apertures=(6.0, 200.0)).table.gather()
     assert table["flag"].tolist() == [2 | 4 | 8, 8, 8]  # the circle of 200 pixels has missing ones in each
-    table = catalogued(array, threshold=5.0, mesh=30, apertures=(6.0,)).table.gather()
+    table = cataloged(array, threshold=5.0, mesh=30, apertures=(6.0,)).table.gather()
     assert table["flag"].tolist() == [2 | 4, 8, 0]
     assert table["flux_aper_0"][1] == pytest.approx(table["flux_aper_0"][2], rel=0.1)
 
@@ -188,9 +188,9 @@ def test_local_noise_finds_more_where_it_is_quiet():
     array = LEVEL + rng.normal(0, 1, shape) * np.linspace(1, 10, shape[1])
     for x in (40.0, 90.0, 170.0, 210.0):
         array += gaussian(shape, x, 64.0, 200.0, 2.0, 2.0, 0)
-    table = catalogued(array, threshold=5.0, mesh=32, noise="local", kernel="gauss:4.7").table.gather()
+    table = cataloged(array, threshold=5.0, mesh=32, noise="local", kernel="gauss:4.7").table.gather()
     np.testing.assert_allclose(table["x"], [40, 90], atol=2)
-    assert catalogued(array, threshold=5.0, mesh=32, kernel="gauss:4.7").table.rows == 0
+    assert cataloged(array, threshold=5.0, mesh=32, kernel="gauss:4.7").table.rows == 0
 
 
 def test_kernels_have_a_middle_and_the_sum_1(tmp_path):
@@ -213,7 +213,7 @@ def test_files_of_a_frame(tmp_path, monkeypatch, capsys):
     Path("survey.toml").write_text('mesh = 32\nthreshold = 3\napertures = [2, 4.5]\nkernel = "none"\n')
     rest = "--segments map.fits --background b.h5 --regions r.reg --picture p.png --settings survey.toml --threshold 4"
     assert main(["detect", "frame.fits", "s.csv", *rest.split()]) == 0
-    expected = catalogued(array, mesh=32, threshold=4.0, apertures=(2.0, 4.5), kernel="none")
+    expected = cataloged(array, mesh=32, threshold=4.0, apertures=(2.0, 4.5), kernel="none")
     with open("s.csv", newline="") as file:
         names, *rows = csv.reader(file)
     for name, column in zip(names, zip(*rows, strict=True), strict=True):
@@ -259,7 +259,7 @@ def test_frames_are_a_batch(launch, tmp_path, capsys):
     with (tmp_path / "frames.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for n, row in enumerate(rows):
-        table = catalogued(simulated((70, 80), 10, seed=n), mesh=20).table
+        table = cataloged(simulated((70, 80), 10, seed=n), mesh=20).table
         assert int(row["sources"]) == table.rows
         assert len((tmp_path / f"night{n}.csv").read_text().splitlines()) == table.rows + 1
 

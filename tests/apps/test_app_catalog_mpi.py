@@ -1,4 +1,4 @@
-"""Catalogues: to the bit those of one rank, though objects, meshes and apertures lie across the cuts."""
+"""Catalogs: to the bit those of one rank, though objects, meshes and apertures lie across the cuts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def whole(array, settings, comm=None):
     return catalog, catalog.table.gather() | {"segments": mb.gather_all(catalog.segments)}
 
 
-def test_a_catalogue_is_that_of_one_rank(mpi_tmp_path, monkeypatch):
+def test_a_catalog_is_that_of_one_rank(mpi_tmp_path, monkeypatch):
     monkeypatch.setattr(_label_picture, "LONGEST", 60)  # so that a picture is of some of the pixels
     for name, (shape, count, settings) in CASES.items():
         array = simulated(shape, count)

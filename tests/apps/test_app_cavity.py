@@ -33,7 +33,7 @@ told["uneven"] = u.grid.comm.allgather(refusal(cavity.Parameters(reynolds=10, ce
 for cells in map(int, sys.argv[1:]):
     p = cavity.Parameters(reynolds=100, cells=cells, lattice_speed=0.2)
     simulation, u = solve(p, until=12.0)
-    up, across = cavity.centre_lines(u)
+    up, across = cavity.center_lines(u)
     told[str(cells)] = {**cavity.differences(p, u), "lowest": up.min(), "highest": across.max()}
 simulation, u = solve(cavity.Parameters(reynolds=10, cells=8, steady=1e-3, steady_every=50), until=100.0)
 told["ended"] = simulation.time

@@ -170,7 +170,7 @@ def test_files_of_a_slide(tmp_path, monkeypatch, ending):
     with Image.open("slide.png") as picture:
         assert picture.size == (80 * 12, 70 * 12)
         pixels = np.asarray(picture)
-    assert (pixels[..., 0] != pixels[..., 1]).any()  # outlines have colours
+    assert (pixels[..., 0] != pixels[..., 1]).any()  # outlines have colors
 
 
 def test_a_channel_of_a_color_image(tmp_path, monkeypatch, capsys):

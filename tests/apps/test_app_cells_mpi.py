@@ -10,7 +10,7 @@ import pytest
 import mpibatch as mb
 from mpibatch.apps.cells import __main__ as program
 from mpibatch.apps.cells import fields
-from mpibatch.apps.cells.fields import COUNTS, Request, analyse_fields, analysed, items_of
+from mpibatch.apps.cells.fields import COUNTS, Request, analyze_fields, analyzed, items_of
 from mpibatch.apps.cells.illumination import gain_of, median_of
 from mpibatch.apps.cells.segmentation import Settings
 from mpibatch.apps.cells.tables import merged, save_named
@@ -60,7 +60,7 @@ def test_a_slide_is_that_of_one_rank(mpi_tmp_path):
         def write(comm, stem, source=source, settings=settings, is_flat=array.ndim == 2):
             files = [f"{stem}.ome.tif", f"{stem}.png" if is_flat else "", f"{stem}.csv"]
             (item,) = items_of([str(source)], "", *files[:2])
-            table, _ = analysed(item, Request(settings, None, ()), None, comm)
+            table, _ = analyzed(item, Request(settings, None, ()), None, comm)
             save_table(table, files[2], "cells")
             return filter(None, files)
 
@@ -92,7 +92,7 @@ def test_fields_are_those_of_one_rank(mpi_tmp_path):
         items = items_of(images, "", "", "")
         names = [item.image for item in items]
         gain = mb.gather_all(gain_of(median_of(names, None, 3.0, comm), "median"))
-        batch = analyse_fields(items, Request(Settings(small=9), None, ()), gain, comm)
+        batch = analyze_fields(items, Request(Settings(small=9), None, ()), gain, comm)
         assert [failure.item for failure in batch.failed] == [3, 5]
         columns, numbers = merged(batch, comm, COUNTS)
         files = [f"{stem}{ending}" for ending in (".csv", ".h5", ".parquet")]

@@ -1,4 +1,4 @@
-"""The program of magnetised gas against published values and an exact wave; the same bits on any ranks."""
+"""The program of magnetized gas against published values and an exact wave; the same bits on any ranks."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_scans_of_other_makers(tmp_path: Path) -> None:
 
 
 def test_files_of_a_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """From a volume to its scan, a sheet of centres, and the volume again, by the command line."""
+    """From a volume to its scan, a sheet of centers, and the volume again, by the command line."""
     monkeypatch.chdir(tmp_path)
     body = np.zeros((10, 24, 24), "f4")
     body[2:8, 6:18, 6:18] = 1
@@ -175,7 +175,7 @@ def test_files_of_a_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     with h5py.File("scan.h5") as file:
         assert file["exchange/data"].shape == (40, 10, 34)  # as wide as the diagonal
     assert main(["preview", "scan.h5", "centers.png", "--centers", "13:18:0.5", "--stripes", "0"]) == 0
-    assert "row 5 at 11 centres, 13 to 18" in capsys.readouterr().out
+    assert "row 5 at 11 centers, 13 to 18" in capsys.readouterr().out
     from PIL import Image
 
     with Image.open("centers.png") as picture:

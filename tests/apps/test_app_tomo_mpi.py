@@ -1,4 +1,4 @@
-"""Tomography: known bodies survive scan, reconstruction and labelling, to the bit as on one rank."""
+"""Tomography: known bodies survive scan, reconstruction and labeling, to the bit as on one rank."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def results(path, comm, rows=slice(None)):
 
 
 def test_a_known_body_comes_back(mpi_tmp_path):
-    """Its bits are those of one rank, its slices scikit-image's; centre, count and porosity are the body's."""
+    """Its bits are those of one rank, its slices scikit-image's; center, count and porosity are the body's."""
     path, own = mpi_tmp_path / "scan.h5", mpi_tmp_path / f"scan{MPI.COMM_WORLD.rank}.h5"
     for comm, file in ((private(), path), (MPI.COMM_SELF, own)):
         body = phantom((24, SIDE, SIDE), PORES, comm, seed=2).volume

@@ -76,7 +76,7 @@ def test_every_number_is_handed_out_once(nodes: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_teams_are_neighbours(size: int) -> None:
+def test_teams_are_neighbors(size: int) -> None:
     comm = mb.Grid((1,)).comm
     for most in (None, 1):
         with Team.of(comm, min(size, comm.size), most) as team:

@@ -33,7 +33,7 @@ every_steps = 2
 path = "series.csv"
 every_steps = 2
 """
-ODD = "odd\n\x1b[31mname.h5"  # a line break, and what would colour a terminal
+ODD = "odd\n\x1b[31mname.h5"  # a line break, and what would color a terminal
 NO_TEXT = "odd\udcffname.h5"  # as Python writes bytes that are no UTF-8
 
 

@@ -61,7 +61,7 @@ def test_a_slice_must_exist(chosen):
         cut((5, 6), False, chosen, 100)
 
 
-def test_only_bytes_with_three_or_four_channels_are_colour():
+def test_only_bytes_with_three_or_four_channels_are_color():
     assert is_color((5, 6, 3), np.dtype("u1"))
     assert is_color((5, 6, 4), np.dtype("u1"))
     assert not is_color((5, 6, 3), np.dtype("f4"))

@@ -123,7 +123,7 @@ def test_what_cannot_be_meant_is_refused_by_all_ranks() -> None:
     calls: list[tuple[Any, str]] = [
         (lambda: filters.rolling_ball(u, radius=-1), "too small"),
         (lambda: filters.rolling_ball(u, kernel=np.ones(3)), "2 axes"),
-        (lambda: filters.rolling_ball(u, kernel=np.full((3, 3), np.inf)), "centre"),
+        (lambda: filters.rolling_ball(u, kernel=np.full((3, 3), np.inf)), "center"),
         (lambda: filters.rolling_ball(u.astype("c16")), "complex"),
         (lambda: filters.ellipsoid_kernel((3, 2.5), 1), "whole number"),
         (lambda: filters.generic_filter(u, np.median), "give a stencil"),

@@ -87,7 +87,7 @@ def test_binary_filters_are_scipys(
         form = window.pop("footprint", None)
         form = np.ones(window.pop("size")) if form is None else form
         if iterations < 1:
-            # Without its centre a structure may go on for ever, here as in scipy.
+            # Without its center a structure may go on for ever, here as in scipy.
             form[tuple(n // 2 + o for n, o in zip(form.shape, window["origin"], strict=True))] = 1
         options |= window | {"structure": np.ones(form.shape) if shape == "box" else form}
     mask = np.random.default_rng(seed + 1).random(whole.shape) < 0.8 if masked else None
@@ -103,7 +103,7 @@ def test_binary_filters_are_scipys(
     same_bits(found, scipy_says(name, whole, ndim, mask=mask, brute_force=not larger, **options))
 
 
-def test_a_structure_without_its_centre_is_repeated_step_by_step() -> None:
+def test_a_structure_without_its_center_is_repeated_step_by_step() -> None:
     whole = cells((12, 9), "?", 3)
     structure = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]])
     options: dict[str, Any]

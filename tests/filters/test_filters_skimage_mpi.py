@@ -163,7 +163,7 @@ def test_unsharp_mask(picture: tuple[np.ndarray, mb.Field], radius: float, amoun
     )
 
 
-def test_unsharp_mask_of_colours(hubble: np.ndarray) -> None:
+def test_unsharp_mask_of_colors(hubble: np.ndarray) -> None:
     part = hubble[100:180, 200:260]
     same_bits(filters.unsharp_mask(field(part), 2.0, 1.5), theirs.unsharp_mask(part, 2.0, 1.5, channel_axis=2))
 

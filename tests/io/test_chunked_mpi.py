@@ -33,7 +33,7 @@ WORLD = MPI.COMM_WORLD
 
 
 def values(dtype: str = "f4", components: tuple[int, ...] = ()) -> np.ndarray:
-    """Numbers that pack well, and differ between neighbours."""
+    """Numbers that pack well, and differ between neighbors."""
     index = np.arange(int(np.prod((*SHAPE, *components))))
     return (index % 97 % 2 if dtype == "?" else index % 97).astype(dtype).reshape(*SHAPE, *components)
 

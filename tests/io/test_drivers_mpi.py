@@ -43,7 +43,7 @@ DRIVERS = ["direct", pytest.param("mpio", marks=pytest.mark.mpio)]
 
 
 def values(shape: tuple[int, ...] = SHAPE, dtype: str = "f8") -> np.ndarray:
-    """Numbers that differ between neighbours, the same on all ranks."""
+    """Numbers that differ between neighbors, the same on all ranks."""
     numbers = np.arange(1, np.prod(shape) + 1).reshape(shape)
     return (numbers % 3 == 0) if dtype == "?" else (numbers * 37 % 251).astype(dtype)
 

@@ -136,10 +136,10 @@ def test_nifti_of_every_kind(tmp_path: Path) -> None:
             assert source.dtype == array.dtype.newbyteorder("=").str.replace("=", "<")
             assert (source.grid["spacing"], source.grid["origin"]) == ((4, 3, 2), (1, 5, -7))
             assert (source.grid["units"], source.notes) == ("mm", ())
-    colours = RNG.integers(0, 256, (5, 4, 3, 3), "u1")
-    packed = np.ascontiguousarray(colours).view([(c, "u1") for c in "RGB"])[..., 0]
+    colors = RNG.integers(0, 256, (5, 4, 3, 3), "u1")
+    packed = np.ascontiguousarray(colors).view([(c, "u1") for c in "RGB"])[..., 0]
     nibabel.save(nibabel.Nifti1Image(packed, affine), tmp_path / "rgb.nii")
-    check(tmp_path / "rgb.nii", None, colours.transpose(2, 1, 0, 3))
+    check(tmp_path / "rgb.nii", None, colors.transpose(2, 1, 0, 3))
     assert inspect(str(tmp_path / "rgb.nii")).components == 1
     nibabel.save(nibabel.Nifti1Pair(array, affine), tmp_path / "pair.hdr")
     check(tmp_path / "pair.hdr", None, np.asanyarray(nibabel.load(tmp_path / "pair.hdr").dataobj).T)
@@ -206,14 +206,14 @@ def test_nrrd_is_pynrrds(tmp_path: Path) -> None:
             check(path, None, nrrd.read(str(path), index_order="C")[0])
             grid = inspect(str(path)).grid
             assert (grid["spacing"], grid["origin"], grid["units"]) == ((4.0, 2.0, 0.5), (9, 8, 7), "mm")
-    colours = RNG.integers(0, 99, (4, 5, 3), "u1")
+    colors = RNG.integers(0, 99, (4, 5, 3), "u1")
     nrrd.write(
         str(tmp_path / "rgb.nrrd"),
-        colours,
+        colors,
         {"encoding": "raw", "kinds": ["RGB-color", "domain", "domain"]},
         index_order="C",
     )
-    check(tmp_path / "rgb.nrrd", None, colours)
+    check(tmp_path / "rgb.nrrd", None, colors)
     assert inspect(str(tmp_path / "rgb.nrrd")).components == 1
     nrrd.write(str(tmp_path / "packed.nrrd"), array, {"encoding": "gzip"})
     with pytest.raises(UsageError, match="packed or text"):

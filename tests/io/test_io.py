@@ -78,9 +78,9 @@ def test_digest_is_of_the_values_alone(volume: Path, tmp_path: Path, monkeypatch
 
 
 def test_digest_of_a_picture(tmp_path: Path) -> None:
-    colours = np.arange(60, dtype="u1").reshape(4, 5, 3)
-    PIL.Image.fromarray(colours).save(tmp_path / "a.png")
-    assert digest(tmp_path / "a.png") == hashlib.sha256(b"|u1 (4, 5, 3)\n" + colours.tobytes()).hexdigest()
+    colors = np.arange(60, dtype="u1").reshape(4, 5, 3)
+    PIL.Image.fromarray(colors).save(tmp_path / "a.png")
+    assert digest(tmp_path / "a.png") == hashlib.sha256(b"|u1 (4, 5, 3)\n" + colors.tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["h5", "npy", "plain.tif", "packed.tif", "strips.tif"])
@@ -151,7 +151,7 @@ def test_modes_of_pictures(tmp_path: Path, mode: str, shape: tuple[int, ...], dt
     np.testing.assert_array_equal(read_slice(tmp_path / "a.png", None), np.asarray(expected))
 
 
-def test_colours_of_16_bits_are_refused(tmp_path: Path) -> None:
+def test_colors_of_16_bits_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     PIL.Image.new("RGB", (2, 2)).save(path)
     content = bytearray(path.read_bytes())

@@ -39,7 +39,7 @@ DTYPES = ["?", "u1", "i2", "u4", "i8", "f2", "f4", "f8", "c8", "c16"]
 
 
 def values(shape: tuple[int, ...] = SHAPE, dtype: str = "f8") -> np.ndarray:
-    """Numbers that differ between neighbours in every byte, the same on all ranks."""
+    """Numbers that differ between neighbors in every byte, the same on all ranks."""
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.arange(count, dtype="u8") * 2654435761 >> 7 & 0x3F
     if dtype == "?":
@@ -133,8 +133,8 @@ def test_the_same_file_on_any_ranks(shared_tmp: Path) -> None:
         grid = mb.Grid(SHAPE, comm=comm, spacing=(1, 2, 0.5), units="mm", periodic=(True, False, True))
         u = grid.empty("f4", halo=1)
         u.owned[...] = array[grid.box.slices()]
-        colours = grid.full(7, "u1", components=(3,))
-        mb.save(path, {"g/mask": u > 1, "u": u}, colours=colours, attrs={"job": "x" * 70000, "numbers": [1, 2]})
+        colors = grid.full(7, "u1", components=(3,))
+        mb.save(path, {"g/mask": u > 1, "u": u}, colors=colors, attrs={"job": "x" * 70000, "numbers": [1, 2]})
 
     save(shared_tmp / "all.h5", None)
     save(shared_tmp / f"{MPI.COMM_WORLD.rank}.h5", MPI.COMM_SELF)
@@ -230,21 +230,21 @@ def test_formats_by_box(shared_tmp: Path, dtype: str) -> None:
 
 
 def test_pictures(shared_tmp: Path) -> None:
-    colours = values((9, 8, 3), "u1")
-    on_root(lambda: PIL.Image.fromarray(colours).save(shared_tmp / "a.png"))
-    on_root(lambda: PIL.Image.fromarray(colours).save(shared_tmp / "a.jpg"))
-    on_root(lambda: tifffile.imwrite(shared_tmp / "a.tif", colours, photometric="rgb"))
-    on_root(np.save, shared_tmp / "a.npy", colours)
+    colors = values((9, 8, 3), "u1")
+    on_root(lambda: PIL.Image.fromarray(colors).save(shared_tmp / "a.png"))
+    on_root(lambda: PIL.Image.fromarray(colors).save(shared_tmp / "a.jpg"))
+    on_root(lambda: tifffile.imwrite(shared_tmp / "a.tif", colors, photometric="rgb"))
+    on_root(np.save, shared_tmp / "a.npy", colors)
     for name in ("a.png", "a.tif"):
         u = mb.load(shared_tmp / name, halo=1)
-        check(u, colours)
+        check(u, colors)
         assert u.components == (3,)
     assert mb.load(shared_tmp / "a.jpg").shape == (9, 8, 3)
     assert mb.load(shared_tmp / "a.png", components=0).grid.shape == (9, 8, 3)
     assert mb.load(shared_tmp / "a.npy").components == ()
     u = mb.load(shared_tmp / "a.npy", components=1)
     assert u.components == (3,)
-    check(u, colours)
+    check(u, colors)
 
 
 def test_formats_are_read_by_box_alone(shared_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,8 +461,8 @@ def test_axes_of_a_tiff(shared_tmp: Path) -> None:
     path, planar, plain = (shared_tmp / name for name in ("i.tif", "p.tif", "q.tif"))
     on_root(lambda: tifffile.imwrite(path, stack, imagej=True, metadata=about, resolution=(4, 2)))
     turned: dict[str, Any] = {"extratags": [(274, 3, 1, 6, True)], "compression": "zlib"}
-    colours = stack[0, :, 0]
-    on_root(lambda: tifffile.imwrite(planar, colours, photometric="rgb", planarconfig="separate", **turned))
+    colors = stack[0, :, 0]
+    on_root(lambda: tifffile.imwrite(planar, colors, photometric="rgb", planarconfig="separate", **turned))
     on_root(lambda: tifffile.imwrite(plain, stack[0], photometric="minisblack", compression="zlib"))
 
     check(mb.load(path, frame=1, channel=-1), stack[1, :, 3])
@@ -472,7 +472,7 @@ def test_axes_of_a_tiff(shared_tmp: Path) -> None:
     u = mb.load(f"{path}::channel=2")
     assert (u.grid.axes, u.grid.spacing) == (("t", "z", "y", "x"), (0.5, 2.5, 0.5, 0.25))
     check(u, stack[:, :, 2])
-    check(mb.load(planar), np.rot90(colours.transpose(1, 2, 0), -1))
+    check(mb.load(planar), np.rot90(colors.transpose(1, 2, 0), -1))
     with pytest.raises(mb.UsageError, match="say what they are"):
         mb.load(plain)
     check(mb.load(plain, axes=("c", "z", "y", "x")), stack[0])

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 RNG = np.random.default_rng(11)
 U = RNG.normal(size=(12, 40, 30))
 MASK = U > 0
-COLOURS = RNG.integers(0, 256, (5, 6, 3), "u1")
+COLORS = RNG.integers(0, 256, (5, 6, 3), "u1")
 
 
 def contiguous(path: Path, extent: Callable[..., object] | None = None) -> Path:
     """Several datasets in one piece each, and attributes such as a run's record."""
-    arrays = {"colours": COLOURS, "g/mask": MASK, "u": U}
+    arrays = {"colors": COLORS, "g/mask": MASK, "u": U}
     create(str(path), [Dataset(name, a.shape, a.dtype.str) for name, a in arrays.items()], {"run_record": "x" * 3000})
     with h5py.File(path, "r+") as file:
         for name, array in arrays.items():
@@ -174,11 +174,11 @@ def broken_by(path: Path, value: np.ndarray, *indices: tuple[int, ...]) -> list[
 
 def test_regions_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert broken_by(contiguous(tmp_path / "a.h5"), U, (5, 3, 2)) == ["u[0:7, :, :]"]  # of 64 KiB each
-    assert broken_by(contiguous(tmp_path / "b.h5"), COLOURS, (1, 1, 1)) == ["colours[:, :, :]"]
+    assert broken_by(contiguous(tmp_path / "b.h5"), COLORS, (1, 1, 1)) == ["colors[:, :, :]"]
     monkeypatch.setattr("mpibatch.io.seal.digests.SMALLEST", 1024)
     monkeypatch.setattr("mpibatch.io.seal.digests.FEW", 1 << 30)
     assert broken_by(contiguous(tmp_path / "c.h5"), U, (5, 3, 2)) == ["u[5, 0:5, :]"]
-    # Neighbours are told together.
+    # Neighbors are told together.
     found = broken_by(contiguous(tmp_path / "d.h5"), U, (5, 3, 2), (5, 5, 2), (11, 39, 29))
     assert found == ["u[5, 0:10, :]", "u[11, 37:40, :]"]
     assert broken_by(in_time(tmp_path / "e.h5"), U[5:10] + 1, (4, 39, 29)) == ["u[1, 9, 36:40, :]"]
@@ -307,7 +307,7 @@ def test_what_cannot_be_read_is_broken(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(seal, "read", lambda _: manifest)
     monkeypatch.setattr("os.pread", fails)
     told = [str(part) for part in verify(path).broken]
-    assert {"u[:, :, :]", "g/mask[:, :, :]", "colours[:, :, :]"} < set(told)
+    assert {"u[:, :, :]", "g/mask[:, :, :]", "colors[:, :, :]"} < set(told)
 
 
 def test_small_pieces_make_no_difference(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What a TIFF tells of its axes, colours, turns, sizes and companions, against Pillow and tifffile."""
+"""What a TIFF tells of its axes, colors, turns, sizes and companions, against Pillow and tifffile."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def pillow(path: Path, mode: str | None = None) -> np.ndarray:
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_orientation_and_colours_are_pillows(tmp_path: Path, compression: str | None) -> None:
-    grey, colours = RNG.integers(0, 256, (6, 5), "u1"), RNG.integers(0, 256, (6, 5, 3), "u1")
+def test_orientation_and_colors_are_pillows(tmp_path: Path, compression: str | None) -> None:
+    shades, colors = RNG.integers(0, 256, (6, 5), "u1"), RNG.integers(0, 256, (6, 5, 3), "u1")
     palette = RNG.integers(0, 1 << 16, (3, 256)).astype("u2")
     cases: list[tuple[str, np.ndarray, dict[str, Any]]] = [
-        ("rgb", colours, {}),
-        ("rgb", colours.transpose(2, 0, 1), {"planarconfig": "separate"}),
-        ("minisblack", grey, {}),
-        ("miniswhite", grey, {}),
-        ("palette", grey, {"colormap": palette}),
-        ("miniswhite", grey > 99, {}),
+        ("rgb", colors, {}),
+        ("rgb", colors.transpose(2, 0, 1), {"planarconfig": "separate"}),
+        ("minisblack", shades, {}),
+        ("miniswhite", shades, {}),
+        ("palette", shades, {"colormap": palette}),
+        ("miniswhite", shades > 99, {}),
     ]
     for turn in range(1, 9):
         for number, (kind, array, options) in enumerate(cases):
@@ -192,23 +192,23 @@ def test_segments_of_every_kind_are_tifffiles(tmp_path: Path) -> None:
     """Tiles, strips, planes, pyramids, BigTIFF, packed in many ways: all values, and boxes of them."""
     pytest.importorskip("imagecodecs", reason="imagecodecs is not installed: packed TIFF is tested with zlib alone")
     gray: dict[str, Any] = {"photometric": "minisblack"}
-    grey, colours = RNG.integers(0, 60000, (3, 70, 90), "u2"), RNG.integers(0, 256, (70, 90, 3), "u1")
+    shades, colors = RNG.integers(0, 60000, (3, 70, 90), "u2"), RNG.integers(0, 256, (70, 90, 3), "u1")
     tiles: dict[str, Any] = {"tile": (32, 48)}
     cases: list[tuple[np.ndarray, dict[str, Any]]] = [
-        (grey, {"compression": packing, **gray, **cut})
+        (shades, {"compression": packing, **gray, **cut})
         for packing in ("zlib", "lzw", "zstd", "lzma")
         for cut in (tiles, {"rowsperstrip": 13})
     ]
     cases += [
-        (grey, {"compression": "zlib", "bigtiff": True, "byteorder": ">", **gray, **tiles}),
-        (grey, {**tiles, **gray}),
-        (grey.astype("f4"), {"compression": "zlib", "predictor": True, **gray, **tiles}),
-        (grey[0], {"compression": "zlib", **tiles}),
-        (grey[0] > 30000, {"compression": "zlib", **gray}),
-        (np.stack([grey] * 2), {"compression": "zlib", "tile": (2, 32, 48), "volumetric": True, **gray}),
-        (colours, {"compression": "jpeg", "photometric": "rgb", **tiles}),
-        (colours, {"compression": "zlib", "photometric": "rgb", **tiles}),
-        (colours.transpose(2, 0, 1), tiles | {"compression": "zlib", "photometric": "rgb", "planarconfig": "separate"}),
+        (shades, {"compression": "zlib", "bigtiff": True, "byteorder": ">", **gray, **tiles}),
+        (shades, {**tiles, **gray}),
+        (shades.astype("f4"), {"compression": "zlib", "predictor": True, **gray, **tiles}),
+        (shades[0], {"compression": "zlib", **tiles}),
+        (shades[0] > 30000, {"compression": "zlib", **gray}),
+        (np.stack([shades] * 2), {"compression": "zlib", "tile": (2, 32, 48), "volumetric": True, **gray}),
+        (colors, {"compression": "jpeg", "photometric": "rgb", **tiles}),
+        (colors, {"compression": "zlib", "photometric": "rgb", **tiles}),
+        (colors.transpose(2, 0, 1), tiles | {"compression": "zlib", "photometric": "rgb", "planarconfig": "separate"}),
     ]
     for number, (array, options) in enumerate(cases):
         path = write(tmp_path / f"{number}.tif", array, **options)

@@ -214,13 +214,13 @@ def test_a_plan_is_of_ranks_that_have_room(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_signal_that_comes_too_late_is_not_lost(folder: Path) -> None:
     seen: list[int] = []
 
-    def signalled(count: int, total: int, name: str) -> None:
+    def signaled(count: int, total: int, name: str) -> None:
         if name == "done":
             signal.raise_signal(signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
     try:
-        run(parse(JOB + "[stream]\nslab = 9\n"), report=signalled)
+        run(parse(JOB + "[stream]\nslab = 9\n"), report=signaled)
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert seen == [signal.SIGUSR1]

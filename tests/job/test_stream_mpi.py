@@ -171,14 +171,14 @@ def test_a_signal_stops_it_behind_a_slab(folder):
     comm.Barrier()
     slabs: list[str] = []
 
-    def signalled(count: int, total: int, name: str) -> None:
+    def signaled(count: int, total: int, name: str) -> None:
         slabs.append(name)
         if len(slabs) == 3 and comm.rank == comm.size - 1:
             signal.raise_signal(signal.SIGUSR1)
 
     before = signal.getsignal(signal.SIGUSR1)
     with pytest.raises(mb.Stopped):
-        run(job_of(folder, OBJECTS, "[stream]\nslab = 2\n"), report=signalled)
+        run(job_of(folder, OBJECTS, "[stream]\nslab = 2\n"), report=signaled)
     assert signal.getsignal(signal.SIGUSR1) == before
     assert len(slabs) <= 5
     run(job_of(folder, OBJECTS, "[stream]\nslab = 5\n"), start="resume")
@@ -225,12 +225,12 @@ def test_outputs_in_chunks(folder, monkeypatch, stored, left):
     assert bytes_of(folder) == whole
     comm.Barrier()
 
-    def signalled(count: int, total: int, name: str) -> None:
+    def signaled(count: int, total: int, name: str) -> None:
         if count == total - left and comm.rank == 0:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(mb.Stopped):
-        run(job_of(folder, OBJECTS, f"{stored}[stream]\nslab = 2\n"), report=signalled)
+        run(job_of(folder, OBJECTS, f"{stored}[stream]\nslab = 2\n"), report=signaled)
     comm.Barrier()
     assert any(path.suffix == ".saved" for path in (folder / "out.h5.stream").iterdir())
     assert not (folder / "out.h5.part").exists()

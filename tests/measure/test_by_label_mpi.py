@@ -24,7 +24,7 @@ few = settings(same_on_all_ranks, max_examples=25)
 
 
 @st.composite
-def labelled(draw: st.DrawFn) -> Case:
+def labeled(draw: st.DrawFn) -> Case:
     """Values, their field, labels with gaps and negative ones, their field, and an index with some that are nowhere."""
     whole, u = draw(wholes())
     rng = np.random.default_rng(draw(st.integers(0, 99)))
@@ -49,7 +49,7 @@ def check(ours: Any, index: np.ndarray, expected: list[float]) -> None:
         same_bits(float(one), float(other))
 
 
-@given(case=labelled())
+@given(case=labeled())
 @few
 def test_sums(case: Any) -> None:
     whole, u, labels, where, index = case
@@ -64,7 +64,7 @@ def test_sums(case: Any) -> None:
     check(mb.measure.standard_deviation(u, where, index), index, shared_out(true_root, exact))
 
 
-@given(case=labelled())
+@given(case=labeled())
 @few
 def test_extremes_and_medians(case: Any) -> None:
     whole, u, labels, where, index = case
@@ -93,7 +93,7 @@ def test_extremes_and_medians(case: Any) -> None:
     np.testing.assert_array_equal(medians.ravel(), expected)
 
 
-def true_centre(whole: np.ndarray, mask: np.ndarray) -> list[float]:
+def true_center(whole: np.ndarray, mask: np.ndarray) -> list[float]:
     values = [Fraction(value) for value in whole[mask].tolist()]
     mass = sum(values)
     moments = [sum(v * int(i) for v, i in zip(values, axis, strict=True)) for axis in np.nonzero(mask)]
@@ -102,23 +102,23 @@ def true_centre(whole: np.ndarray, mask: np.ndarray) -> list[float]:
     return [float(moment / mass) for moment in moments]
 
 
-@given(case=labelled())
+@given(case=labeled())
 @few
-def test_centres(case: Any) -> None:
+def test_centers(case: Any) -> None:
     whole, u, labels, where, index = case
     ours = mb.measure.center_of_mass(u, where, index.ravel())
-    for name, centre in zip(index.ravel(), ours, strict=True):
+    for name, center in zip(index.ravel(), ours, strict=True):
         mask = labels == name
         if whole.dtype.kind != "f" or np.isfinite(whole[mask]).all():
-            expected = true_centre(whole, mask) if mask.any() else [math.nan] * whole.ndim
+            expected = true_center(whole, mask) if mask.any() else [math.nan] * whole.ndim
         else:
             expected = [math.nan] * whole.ndim
-        np.testing.assert_array_equal(centre, expected)
+        np.testing.assert_array_equal(center, expected)
     if whole.dtype.kind != "f" or np.isfinite(whole).all():
-        np.testing.assert_array_equal(mb.measure.center_of_mass(u), true_centre(whole, np.ones(whole.shape, bool)))
+        np.testing.assert_array_equal(mb.measure.center_of_mass(u), true_center(whole, np.ones(whole.shape, bool)))
 
 
-@given(case=labelled(), bins=st.sampled_from([1, 4, 9]))
+@given(case=labeled(), bins=st.sampled_from([1, 4, 9]))
 @few
 def test_histograms(case: Any, bins: int) -> None:
     whole, u, labels, where, index = case
@@ -195,8 +195,8 @@ def test_labels_that_four_doubles_do_not_hold() -> None:
             index,
             shared_out(lambda part: true_root(true_variance(part)), values),
         )
-        centres = mb.measure.center_of_mass(u, where, index)
-        np.testing.assert_array_equal(centres, [true_centre(whole, labels == name) for name in index])
+        centers = mb.measure.center_of_mass(u, where, index)
+        np.testing.assert_array_equal(centers, [true_center(whole, labels == name) for name in index])
     large = rng.integers(-(2**63), 2**63 - 1, labels.shape)
     values = parts(large, labels, index)
     check(mb.measure.sum_labels(field(large), where, index), index, [float(sum(map(int, part))) for part in values])

@@ -1,4 +1,4 @@
-"""The sums behind centres of mass by label hold their totals exactly, wherever the block lies."""
+"""The sums behind centers of mass by label hold their totals exactly, wherever the block lies."""
 
 from fractions import Fraction
 

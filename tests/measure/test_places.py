@@ -50,15 +50,15 @@ def test_labels_are_wide_from_the_size_on_where_scipys_are() -> None:
     assert wide((7443, 1771, 234))
 
 
-def test_steps_cover_exactly_the_earlier_neighbours() -> None:
+def test_steps_cover_exactly_the_earlier_neighbors() -> None:
     rng = np.random.default_rng(0)
     for ndim in (1, 2, 3, 4):
         for _ in range(50):
             half = rng.random((3,) * ndim) < 0.5
             mask = mask_of("label", half | np.flip(half), ndim)
             offsets = backward(mask)
-            centre = int(mask[(1,) * ndim])
-            assert 2 * len(offsets) == np.count_nonzero(mask) - centre
+            center = int(mask[(1,) * ndim])
+            assert 2 * len(offsets) == np.count_nonzero(mask) - center
             covered = [(*row[:3], x) for row in steps_of(offsets).tolist() for x in range(row[3], row[4] + 1)]
             expected = [(0,) * (4 - ndim) + offset for offset in offsets if any(offset[:-1])]
             assert sorted(covered) == sorted(expected)

@@ -67,8 +67,8 @@ def test_the_numbers_look_random():
     counts = [mb.count_nonzero(i == k) for k in range(10)]
     assert sum((c - n / 10) ** 2 / (n / 10) for c in counts) < 33  # χ², 9 degrees: one in 10,000
     whole = mb.gather_all(u)
-    neighbours = np.corrcoef(whole[:, :-1].ravel(), whole[:, 1:].ravel())[0, 1]
-    assert abs(neighbours) < 5 / math.sqrt(n)
+    neighbors = np.corrcoef(whole[:, :-1].ravel(), whole[:, 1:].ravel())[0, 1]
+    assert abs(neighbors) < 5 / math.sqrt(n)
     assert 0 <= mb.min(u) < mb.max(u) < 1
 
 

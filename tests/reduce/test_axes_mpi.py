@@ -217,7 +217,7 @@ def test_long_lines_are_rounded_once(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_neighbours_of_any_spread(axis: int) -> None:
+def test_neighbors_of_any_spread(axis: int) -> None:
     spans = ((-20, 20), (-60, 60), (-120, -60), (-1074, 0), (-3, 1020), (600, 900), (-1074, -1000))
     lines = [spread(300, low, high, seed) for seed, (low, high) in enumerate(spans)]
     lines += [np.zeros(300), np.full(300, -0.0), np.where(np.arange(300) == 7, 0.0, -0.0)]

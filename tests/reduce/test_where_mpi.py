@@ -64,7 +64,7 @@ def true_variance(values: np.ndarray, ddof: int = 0) -> Fraction | float:
 
 
 def true_root(square: Fraction | float) -> float:
-    """The float whose neighbours' midpoints enclose the root."""
+    """The float whose neighbors' midpoints enclose the root."""
     if not isinstance(square, Fraction):
         return square
     half = (square.numerator.bit_length() - square.denominator.bit_length()) // 2

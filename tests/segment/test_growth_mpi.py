@@ -99,7 +99,7 @@ def test_reconstruction_has_one_zero_and_takes_infinity() -> None:
     assert not np.signbit(found.owned[found.owned == 0]).any()
 
 
-def test_reconstruction_offset_is_the_centre_of_the_footprint() -> None:
+def test_reconstruction_offset_is_the_center_of_the_footprint() -> None:
     mask, start = np.ones(9, "u1"), np.eye(1, 9, 4, dtype="u1")[0]
     grid = mb.Grid(9)
     for form, offset in (([1, 1], 0), ([1, 1], [1]), ([1, 0, 1, 0], 2)):
@@ -160,9 +160,9 @@ def test_binary_propagation(picture: tuple[np.ndarray, mb.Grid, int], draws: st.
     start = (rng.random(whole.shape) < 0.1).astype(whole.dtype)
     form, origin = draws.draw(structures(whole.ndim))
     masked, beyond = draws.draw(st.booleans()), draws.draw(st.sampled_from([0, 0, 1]))
-    centre = None if form is None else tuple(n // 2 + o for n, o in zip(form.shape, origin, strict=True))
-    if form is not None and not form[centre]:
-        form[centre] = True  # without it there may be no end
+    center = None if form is None else tuple(n // 2 + o for n, o in zip(form.shape, origin, strict=True))
+    if form is not None and not form[center]:
+        form[center] = True  # without it there may be no end
     wanted = spread_by_scipy(start, form, whole if masked else None, beyond, origin)
     mask = piece(whole, grid) if masked else None
     same_cells(segment.binary_propagation(piece(start, grid), form, mask, beyond, origin), wanted)
@@ -292,7 +292,7 @@ def test_what_cannot_be_meant_is_refused_by_all_ranks() -> None:
         (lambda: segment.reconstruction(u, u, "delation"), "did you mean 'dilation'"),
         (lambda: segment.reconstruction(u, u, footprint=3.0), "0 axes"),
         (lambda: segment.reconstruction(u, u, footprint=np.full((3, 3), 0.5)), "more than 0 and 1"),
-        (lambda: segment.reconstruction(u, u, footprint=np.ones((2, 3))), "no centre"),
+        (lambda: segment.reconstruction(u, u, footprint=np.ones((2, 3))), "no center"),
         (lambda: segment.reconstruction(u, u, footprint=np.ones((3, 3)), offset=(3, 0)), "no place"),
         (lambda: segment.reconstruction(u, whole), "not a Field"),
         (lambda: segment.reconstruction(grid.zeros("f8", components=(3,)), u), "components"),

@@ -1,4 +1,4 @@
-"""Small objects and holes, relabelling, joins and boundaries against scikit-image on the whole array."""
+"""Small objects and holes, relabeling, joins and boundaries against scikit-image on the whole array."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def labels_of(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
 
 
 @st.composite
-def labelled(draw: st.DrawFn, dtypes: list[str] = DTYPES) -> tuple[np.ndarray, mb.Grid, int]:
+def labeled(draw: st.DrawFn, dtypes: list[str] = DTYPES) -> tuple[np.ndarray, mb.Grid, int]:
     shape = draw(st.sampled_from(SHAPES))
     seed = draw(st.integers(0, 999))
     return labels_of(shape, draw(st.sampled_from(dtypes)), seed), draw(grids(shape)), seed
 
 
-@given(picture=labelled(), size=st.integers(0, 12))
+@given(picture=labeled(), size=st.integers(0, 12))
 @settings(max_examples=25)
 @pytest.mark.filterwarnings("ignore")
 def test_small_objects_and_holes(picture: tuple[np.ndarray, mb.Grid, int], size: int) -> None:
@@ -107,7 +107,7 @@ def test_sizes_mean_what_their_names_say() -> None:
         same_cells(segment.remove_small_objects(piece(two > 0, v.grid), max_size=1), np.array([[1, 1, 0, 0]]) > 0)
 
 
-@given(picture=labelled(), offset=st.sampled_from([1, 5, 120, 250, 40000]))
+@given(picture=labeled(), offset=st.sampled_from([1, 5, 120, 250, 40000]))
 @settings(max_examples=25)
 def test_relabel_sequential(picture: tuple[np.ndarray, mb.Grid, int], offset: int) -> None:
     whole, grid, seed = picture
@@ -133,7 +133,7 @@ def test_maps_grow_with_labels_and_not_with_the_greatest() -> None:
     same_cells(forward[other], np.array([1, 0, 3, 0, 0, 2]))
 
 
-@given(picture=labelled(), draws=st.data())
+@given(picture=labeled(), draws=st.data())
 @settings(max_examples=30)
 def test_join_segmentations(picture: tuple[np.ndarray, mb.Grid, int], draws: st.DataObject) -> None:
     first, grid, seed = picture
@@ -154,7 +154,7 @@ def test_join_segmentations(picture: tuple[np.ndarray, mb.Grid, int], draws: st.
     np.testing.assert_array_equal(segment.join_segmentations(s1, s2).owned, joined.owned)
 
 
-@given(picture=labelled(["?", "u1", "i4", "i8"]), mode=st.sampled_from(["thick", "inner", "outer"]))
+@given(picture=labeled(["?", "u1", "i4", "i8"]), mode=st.sampled_from(["thick", "inner", "outer"]))
 @settings(max_examples=25)
 def test_find_boundaries(picture: tuple[np.ndarray, mb.Grid, int], mode: str) -> None:
     whole, grid, seed = picture
@@ -165,7 +165,7 @@ def test_find_boundaries(picture: tuple[np.ndarray, mb.Grid, int], mode: str) ->
     same_cells(segment.find_boundaries(piece(whole, grid, seed % 2), connectivity, mode, background), expected)
 
 
-@given(picture=labelled(["i2", "i8", "u8"]), ignored=st.sampled_from([None, 0, 1]))
+@given(picture=labeled(["i2", "i8", "u8"]), ignored=st.sampled_from([None, 0, 1]))
 @settings(max_examples=20)
 def test_value_indices(picture: tuple[np.ndarray, mb.Grid, int], ignored: int | None) -> None:
     whole, grid, _ = picture

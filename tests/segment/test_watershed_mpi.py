@@ -40,7 +40,7 @@ def neighbors(shape: tuple[int, ...], connectivity: Any) -> list[tuple[int, ...]
 
 
 class Cells:
-    """The neighbours of each cell of an array, in their order, that are in the mask."""
+    """The neighbors of each cell of an array, in their order, that are in the mask."""
 
     def __init__(self, mask: np.ndarray, connectivity: Any, wraps: bool) -> None:
         self.mask, self.wraps, self.steps = mask, wraps, neighbors(mask.shape, connectivity)

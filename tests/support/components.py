@@ -19,7 +19,7 @@ __all__ = ["cuts", "field", "flooded", "spiral"]
 def flooded(
     whole: np.ndarray, structure: np.ndarray, periodic: Sequence[bool], by_value: bool = False
 ) -> tuple[np.ndarray, int]:
-    """Label by definition: from each unlabelled cell, in raster order, all that can be reached from it."""
+    """Label by definition: from each unlabeled cell, in raster order, all that can be reached from it."""
     offsets = [np.subtract(d, 1) for d in np.argwhere(structure)]
     labels, n = np.zeros(whole.shape, np.int64), 0
     for start in map(tuple, np.argwhere(whole != 0)):
@@ -64,7 +64,7 @@ def field(whole: np.ndarray, grid: mb.Grid, halo: int = 0) -> mb.Field:
 
 
 def spiral(n: int) -> np.ndarray:
-    """A path one cell wide that winds from the corner of a square to its centre, with a cell's gap between turns."""
+    """A path one cell wide that winds from the corner of a square to its center, with a cell's gap between turns."""
     picture = np.zeros((n, n), np.bool_)
     y, x, dy, dx = 0, 0, 0, 1
     picture[0, 0] = True

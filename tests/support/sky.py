@@ -11,7 +11,7 @@ LEVEL, NOISE = 100.0, 4.0
 
 
 def gaussian(shape: tuple[int, int], x: float, y: float, flux: float, a: float, b: float, theta: float) -> npt.NDArray:
-    """Return a source of two widths and an angle, sampled at the centres of pixels."""
+    """Return a source of two widths and an angle, sampled at the centers of pixels."""
     dy, dx = np.mgrid[: shape[0], : shape[1]] - np.array([y, x])[:, None, None]
     u, v = dx * np.cos(theta) + dy * np.sin(theta), dy * np.cos(theta) - dx * np.sin(theta)
     return flux / (2 * np.pi * a * b) * np.exp(-0.5 * ((u / a) ** 2 + (v / b) ** 2))

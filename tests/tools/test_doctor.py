@@ -431,7 +431,7 @@ def test_the_report_for_people(examined):
     assert "-  messages" in report.as_text(examined, verbose=True)
     assert "h5py" not in report.as_text(examined, quiet=True)
     report.as_text(examined, plain=True, quiet=True).replace("…", "").encode("ascii")
-    assert "\x1b[31m✗" in report.as_text(examined, colour=True)
+    assert "\x1b[31m✗" in report.as_text(examined, color=True)
     well = replace(examined, findings=examined.findings[:1])
     assert "All is well. 1.5 s." in report.as_text(well)
     assert report.as_text(well, quiet=True) == ""

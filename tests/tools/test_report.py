@@ -27,7 +27,7 @@ pytest.importorskip("scipy")
 from mpibatch.tools.report.comparison import compare
 from mpibatch.tools.report.findings import Remark, find
 from mpibatch.tools.report.measures import Measures, measure
-from mpibatch.tools.report.plots import PHASE_COLOURS, draw
+from mpibatch.tools.report.plots import PHASE_COLORS, draw
 from mpibatch.tools.report.words import facts, losses, promise, short, summary
 from mpibatch.tools.scaling.summary import differing
 
@@ -369,11 +369,11 @@ def test_the_headline_says_nothing_that_a_finding_forbids(key, forbidden, option
     assert json.loads(everything[2])["summary"] == headline
 
 
-def test_names_beside_the_bars_have_their_colours(measured):
+def test_names_beside_the_bars_have_their_colors(measured):
     svg = next(plot.svg for plot in draw(measured) if plot.name == "split").lower()
-    for phase, colour in PHASE_COLOURS.items():
+    for phase, color in PHASE_COLORS.items():
         if any(row.share(phase) >= 0.005 for row in measured.rows):
-            assert svg.count(f"fill: {colour.lower()}") == len(measured.rows) + 1, phase  # bars, and the mark
+            assert svg.count(f"fill: {color.lower()}") == len(measured.rows) + 1, phase  # bars, and the mark
 
 
 def test_times_without_loading_code(tmp_path):

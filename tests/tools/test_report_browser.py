@@ -127,10 +127,10 @@ def test_it_is_seen(pages, tmp_path):
     with image.open(tmp_path / "seen.png") as opened:
         shot = opened.convert("RGB")
     assert shot.size == (1200, 1600)
-    colours = {colour: count for count, colour in shot.getcolors(1 << 24)}
-    assert colours[255, 255, 255] > 0.7 * 1200 * 1600  # on white
-    assert sum(count for colour, count in colours.items() if max(colour) < 60) > 3000  # dark letters
-    assert colours.get((0, 114, 178), 0) > 200  # the measured line is there
+    colors = {color: count for count, color in shot.getcolors(1 << 24)}
+    assert colors[255, 255, 255] > 0.7 * 1200 * 1600  # on white
+    assert sum(count for color, count in colors.items() if max(color) < 60) > 3000  # dark letters
+    assert colors.get((0, 114, 178), 0) > 200  # the measured line is there
     edge = shot.crop((1180, 0, 1200, 1600)).getcolors(1 << 20)
     assert edge == [(20 * 1600, (255, 255, 255))]
 

@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (0, 1, True, 0, 1),
     ],
 )
-def test_judgement(code, own, chain, idle, verdict):
+def test_judgment(code, own, chain, idle, verdict):
     record = None if own is None else {"code": own}
     assert judge(code, record, chain, idle).code == verdict
     if verdict == AGAIN and chain:

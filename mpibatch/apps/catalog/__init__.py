@@ -1,4 +1,4 @@
-"""Catalogues of astronomical frames, as SExtractor makes them, with the same bits on any number of ranks.
+"""Catalogs of astronomical frames, as SExtractor makes them, with the same bits on any number of ranks.
 
 A frame is cut into blocks, one for each rank; whatever is known of a source comes from the same pixels, in the same
 order, wherever the cuts are:

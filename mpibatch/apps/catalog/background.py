@@ -1,7 +1,7 @@
 """The background of a frame, and its noise: levels of a coarse mesh, and bicubic splines between them.
 
 Each node of the mesh has a mode and a width of the pixels around it, found by clipping, as SExtractor has them
-(E. Bertin, S. Arnouts 1996, doi:10.1051/aas:1996164); a median over neighbouring nodes takes away what bright objects
+(E. Bertin, S. Arnouts 1996, doi:10.1051/aas:1996164); a median over neighboring nodes takes away what bright objects
 leave. The frame is cut between nodes, so that each rank has all pixels of its own.
 """
 

@@ -1,4 +1,4 @@
-"""From a frame to its catalogue: what is set, the steps in their order, and the table of sources."""
+"""From a frame to its catalog: what is set, the steps in their order, and the table of sources."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLOATS = ("x", "y", "a", "b", "theta", "flux", "fluxerr", "peak")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a catalogue depends on, beside its frame; names and values are sep's where it has them."""
+    """What a catalog depends on, beside its frame; names and values are sep's where it has them."""
 
     mesh: int = 64  # pixels of a node of the background, along both axes
     window: int = 3  # nodes, along both axes, of which the median is taken
@@ -90,12 +90,12 @@ class Catalog:
 
 
 def make_catalog(frame: Field, settings: Settings) -> Catalog:
-    """Return the catalogue of a frame of two axes. Collective."""
+    """Return the catalog of a frame of two axes. Collective."""
     grid = frame.grid
-    with agreed(grid.comm, "checking the frame of a catalogue"):
+    with agreed(grid.comm, "checking the frame of a catalog"):
         if grid.ndim != 2 or frame.components or frame.dtype.kind not in "iuf":
             raise mb.UsageError(
-                f"a frame of shape {frame.shape} and dtype {frame.dtype} has no catalogue; give one image of two axes, "
+                f"a frame of shape {frame.shape} and dtype {frame.dtype} has no catalog; give one image of two axes, "
                 "of integers or floats (FILE.fits::EXTENSION)"
             )
         kernel = kernel_of(settings.kernel)
@@ -122,12 +122,12 @@ def _table(detection: Detection, sources: Sources, background: Background, setti
     grid = detection.labels.grid
     circles = aperture_fluxes(detection, sources, settings.apertures, settings.gain)
     radius, kron = kron_fluxes(detection, sources, settings.gain)
-    half, centre = windowed(detection, sources, kron[:, 0])
+    half, center = windowed(detection, sources, kron[:, 0])
     floats = {name: sources[name] for name in FLOATS}
     for n, _ in enumerate(settings.apertures):
         floats |= {f"flux_aper_{n}": circles[:, n, 0], f"fluxerr_aper_{n}": circles[:, n, 1]}
     floats |= {"kron_radius": radius, "flux_auto": kron[:, 0], "fluxerr_auto": kron[:, 1]}
-    floats |= {"flux_radius": half, "xwin": centre[:, 0], "ywin": centre[:, 1]}
+    floats |= {"flux_radius": half, "xwin": center[:, 0], "ywin": center[:, 1]}
     _, npix, top, flag = sources.whole.T
     ypeak, xpeak = np.divmod(top, grid.shape[1])
     whole = {"number": sources.number, "npix": npix, "xpeak": xpeak, "ypeak": ypeak, "flag": flag}

@@ -1,4 +1,4 @@
-"""Catalogues of many frames, each made by one rank, or by a few together."""
+"""Catalogs of many frames, each made by one rank, or by a few together."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def catalog_frames(
 ) -> Batch:
     """Write the table of each frame, and frames.csv with a row for each. Collective."""
     return mb.map_items(
-        functools.partial(_catalogued, settings),
+        functools.partial(_cataloged, settings),
         items,
         comm=comm,
         ranks_per_item=ranks_per_frame,
@@ -59,7 +59,7 @@ def catalog_frames(
     )
 
 
-def _catalogued(settings: Settings, item: Item, comm: MPI.Intracomm) -> dict[str, float]:
+def _cataloged(settings: Settings, item: Item, comm: MPI.Intracomm) -> dict[str, float]:
     frame, target = item
     catalog = make_catalog(mb.load(frame, comm=comm), settings)
     save_table(catalog.table, target, "sources")

@@ -1,4 +1,4 @@
-"""What a catalogue leaves behind: its table, maps, and regions for DS9."""
+"""What a catalog leaves behind: its table, maps, and regions for DS9."""
 
 from __future__ import annotations
 

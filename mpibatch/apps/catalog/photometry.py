@@ -73,7 +73,7 @@ def kron_fluxes(detection: Detection, sources: Sources, gain: float) -> tuple[Ar
 def windowed(detection: Detection, sources: Sources, flux: Array) -> tuple[Array, Array]:
     """Return the radii of circles with half of a flux, NaN where none has it, and windowed centroids. Collective."""
     reach = GROWTH * sources["a"]
-    radius, centre = np.empty(len(reach)), np.empty((len(reach), 2))
+    radius, center = np.empty(len(reach)), np.empty((len(reach), 2))
     for some, corners, lies, values, _ in _surroundings(detection, sources, reach, reach):
         part = np.empty(len(some))
         x, y = sources["x"][some], sources["y"][some]
@@ -84,8 +84,8 @@ def windowed(detection: Detection, sources: Sources, flux: Array) -> tuple[Array
     for some, corners, lies, values, _ in _surroundings(detection, sources, reach, reach):
         parts = np.empty((len(some), 2))
         loops.centroids(corners, lies, values, sources["x"][some], sources["y"][some], sigma[some], parts)
-        centre[some] = parts
-    return radius, centre
+        center[some] = parts
+    return radius, center
 
 
 def kron_ellipses(table: Mapping[str, Array]) -> tuple[Array, Array]:
@@ -123,9 +123,9 @@ def _surroundings(
     yield some, cut, lies, copies[0], copies[1] if len(copies) > 1 else all_noise
 
 
-def _span(centre: Array, reach: Array, most: int) -> tuple[Ints, Ints]:
-    """Return the pixels, clipped to the frame, that may have a part within reach of centres: first, one behind last."""
-    low, high = np.floor(centre - reach - 0.5), np.ceil(centre + reach + 0.5) + 1
+def _span(center: Array, reach: Array, most: int) -> tuple[Ints, Ints]:
+    """Return the pixels, clipped to the frame, that may have a part within reach of centers: first, one behind last."""
+    low, high = np.floor(center - reach - 0.5), np.ceil(center + reach + 0.5) + 1
     return np.clip(low, 0, most).astype(np.int64), np.clip(high, 0, most).astype(np.int64)
 
 

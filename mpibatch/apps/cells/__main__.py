@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import mpibatch as mb
-from mpibatch.apps.cells.fields import COUNTS, Item, Request, analyse_fields, analysed, is_pattern, items_of
+from mpibatch.apps.cells.fields import COUNTS, Item, Request, analyze_fields, analyzed, is_pattern, items_of
 from mpibatch.apps.cells.illumination import gain_of, load_gain, median_of
 from mpibatch.apps.cells.images import load_image
 from mpibatch.apps.cells.segmentation import Settings
@@ -128,7 +128,7 @@ def _check_table(path: str, comm: MPI.Intracomm) -> None:
 
 def _slide(args: argparse.Namespace, comm: MPI.Intracomm, item: Item, request: Request) -> int:
     gain = functools.partial(load_gain, args.flat, args.channel) if args.flat else None
-    table, level = analysed(item, request, gain, comm)
+    table, level = analyzed(item, request, gain, comm)
     save_table(table, args.table, "cells")
     if comm.rank == 0:
         print(*([] if item.labels else [f"threshold   {level:.6g}"]), f"cells       {table.rows}", sep="\n", flush=True)
@@ -143,7 +143,7 @@ def _fields(args: argparse.Namespace, comm: MPI.Intracomm, items: Sequence[Item]
     elif args.flat:
         flat = load_image(args.flat, args.channel, comm, is_light=True)
         gain = mb.gather_all(gain_of(flat, args.flat))
-    batch = analyse_fields(items, request, gain, comm, ranks_per_item=args.ranks_per_field, journal=args.journal)
+    batch = analyze_fields(items, request, gain, comm, ranks_per_item=args.ranks_per_field, journal=args.journal)
     rows = 0
     if batch.done:
         columns, numbers = merged(batch, comm, COUNTS)

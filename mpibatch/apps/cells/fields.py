@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.grid import Grid
     from mpibatch.io.write.tables.region_table import RegionTable
 
-__all__ = ["COUNTS", "Item", "Request", "analyse_fields", "analysed", "is_pattern", "items_of"]
+__all__ = ["COUNTS", "Item", "Request", "analyze_fields", "analyzed", "is_pattern", "items_of"]
 
 SEGMENTS = (".h5", ".hdf5", ".tif", ".tiff", ".zarr")
 COUNTS = ("cells", "threshold")  # of each field, beside its rows
@@ -109,7 +109,7 @@ def _check_endings(item: Item) -> None:
         check_picture(item.picture)
 
 
-def analysed(item: Item, request: Request, gain: Gain | None, comm: MPI.Intracomm) -> tuple[RegionTable, float]:
+def analyzed(item: Item, request: Request, gain: Gain | None, comm: MPI.Intracomm) -> tuple[RegionTable, float]:
     """Write the labels and the picture of an image; return its table, and the threshold. Collective.
 
     The threshold is NaN where labels are given.
@@ -136,10 +136,10 @@ def analysed(item: Item, request: Request, gain: Gain | None, comm: MPI.Intracom
     return table, level
 
 
-def analyse_fields(
+def analyze_fields(
     items: Sequence[Item], request: Request, gain: npt.NDArray[Any] | None, comm: MPI.Intracomm, **options: Any
 ) -> Batch:
-    """Analyse each image on its own rank, or on a team. Collective; options are those of `mpibatch.map_items`."""
+    """Analyze each image on its own rank, or on a team. Collective; options are those of `mpibatch.map_items`."""
     work = functools.partial(_columns_of, request, gain)
     return mb.map_items(work, items, comm=comm, names=[item.image for item in items], **options)
 
@@ -148,7 +148,7 @@ def _columns_of(
     request: Request, whole: npt.NDArray[Any] | None, item: Item, comm: MPI.Intracomm
 ) -> dict[str, npt.NDArray[Any] | float]:
     gain = None if whole is None else functools.partial(_placed, whole)
-    table, level = analysed(item, request, gain, comm)
+    table, level = analyzed(item, request, gain, comm)
     return {**table.gather(), "cells": table.rows, "threshold": level}
 
 

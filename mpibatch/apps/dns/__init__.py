@@ -5,7 +5,7 @@ Equations: ∂u/∂t + ∇·(u u) = −∇p + ν ∇²u + f,  ∇·u = 0, in 2 o
 together: with speed and size 1, the Reynolds number is 1/ν.
 
 Scheme: staggered cells (F. H. Harlow and J. E. Welch 1965, doi:10.1063/1.1761178): pressure at their middles, each
-component of the velocity on the lower faces across its axis. Fluxes are of means of neighbours, weighted so that on
+component of the velocity on the lower faces across its axis. Fluxes are of means of neighbors, weighted so that on
 uneven cells, too, advection neither makes nor takes momentum and energy (R. W. C. P. Verstappen and A. E. P. Veldman
 2003, doi:10.1016/S0021-9991(03)00126-8); of second order. Steps are those of Runge and Kutta, of third order (C.-W. Shu
 and S. Osher 1988, doi:10.1016/0021-9991(88)90177-5), and after each stage the gradient of a pressure makes the flow

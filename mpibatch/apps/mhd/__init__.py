@@ -21,7 +21,7 @@ Walls: periodic, or open to what goes out: beyond them all is as in the last cel
 not stored; it is what makes the cell free of divergence.
 
 Problems: "tube", test 2a of D. Ryu and T. W. Jones 1995, doi:10.1086/175437, along x; "alfven", a wave of circular
-polarisation, an exact solution (G. Tóth 2000, doi:10.1006/jcph.2000.6519); "orszag-tang", vortices that steepen to
+polarization, an exact solution (G. Tóth 2000, doi:10.1006/jcph.2000.6519); "orszag-tang", vortices that steepen to
 shocks (S. A. Orszag and C.-M. Tang 1979, doi:10.1017/S002211207900210X); "blast", in a strong field (Gardiner and
 Stone 2005). Of a `start`, and in the output, components of B are those on lower faces.
 

@@ -112,7 +112,7 @@ def blast(p: Parameters, grid: mb.Grid) -> Fields:
 
 
 def alfven(p: Parameters, grid: mb.Grid, time: float) -> Fields:
-    """Return Alfvén's wave, circularly polarised, of one wavelength along each axis: exact at any time. Local."""
+    """Return Alfvén's wave, circularly polarized, of one wavelength along each axis: exact at any time. Local."""
     rates = [1 / length if is_wide else 0.0 for length, is_wide in zip(p.lengths, p.wide, strict=True)]
     rate = math.sqrt(math.fsum(x * x for x in rates))
     n = [x / rate for x in rates]  # along z, y and x

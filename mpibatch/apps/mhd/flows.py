@@ -1,4 +1,4 @@
-"""A magnetised gas on its grid, and its steps in time."""
+"""A magnetized gas on its grid, and its steps in time."""
 
 from __future__ import annotations
 

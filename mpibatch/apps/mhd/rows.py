@@ -1,4 +1,4 @@
-"""What a row of the diagnostics says of a magnetised gas."""
+"""What a row of the diagnostics says of a magnetized gas."""
 
 from __future__ import annotations
 

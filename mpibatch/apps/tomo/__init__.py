@@ -9,7 +9,7 @@ A rank first has whole projections, then, after one redistribution, whole sinogr
 - `centers`: where the axis of rotation is projected on.
 - `volumes`: the settings, the steps in their order, and filtered back-projection, slice by slice.
 - `pores`: Otsu's threshold, labels, and the table of pores or grains.
-- `sheets`: a slice at many centres, side by side.
+- `sheets`: a slice at many centers, side by side.
 - `phantoms`, `acquisition`: scans of known bodies, with counts, flats, darks, stripes, zingers and a shifted axis.
 
 Equations: transmission T = (counts - dark) / (flat - dark), absorption p = -log T = ∫ μ dl along each ray, and μ from

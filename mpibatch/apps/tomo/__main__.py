@@ -1,4 +1,4 @@
-"""``python -m mpibatch.apps.tomo``: the volume of a scan and its pores; centres on a sheet; scans of known bodies."""
+"""``python -m mpibatch.apps.tomo``: the volume of a scan and its pores; centers on a sheet; scans of known bodies."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["main"]
 EVERY = 10.0  # minutes between checkpoints
 TABLES = (".csv", ".fits", ".h5", ".hdf5", ".parquet")
 VOLUMES = (".h5", ".hdf5")
-STEPS = ("flats and darks", "stripes", "phase", "centre", "slices", "pores", "file")
+STEPS = ("flats and darks", "stripes", "phase", "center", "slices", "pores", "file")
 EXAMPLES = """\
 scans: HDF5 of NXtomo or DXchange; or TIFF ('scan/proj_*.tif'), or any other stack of images, with --flats, --darks and
 --angles. Detectors and rows count from 0.
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     volume.add_argument("--checkpoints", metavar="FOLDER", help="what is done so far: the same command goes on from it")
     volume.add_argument("--every", type=float, metavar="MIN", help=f"minutes between checkpoints ({EVERY:g})")
     volume.add_argument("--anew", action="store_true", help="remove what is in FOLDER first")
-    preview = commands.add_parser("preview", parents=[scan], help="a slice at many centres, as a picture")
+    preview = commands.add_parser("preview", parents=[scan], help="a slice at many centers, as a picture")
     preview.add_argument("picture", help="to draw, such as centers.png")
     preview.add_argument("--centers", required=True, metavar="FIRST:LAST:STEP", help="of the axis, in detectors")
     preview.add_argument("--row", type=int, metavar="N", help="of the images (the middle one)")
@@ -196,7 +196,7 @@ def _reconstruct(args: argparse.Namespace) -> int:
         if attempts:
             attempts.clear()
     if comm.rank == 0:
-        print(f"centre      {volume.center:.4f}")
+        print(f"center      {volume.center:.4f}")
         if settings.objects != "none":
             print(f"{settings.objects:<11} {objects.table.rows}, {objects.share:.4%} of the volume", flush=True)
     return 0
@@ -255,7 +255,7 @@ def _preview(args: argparse.Namespace) -> int:
         draw_centers(_slice(sinograms, row - first), scan.angles, centers, settings, args.picture)
         report(len(STEPS), len(STEPS), "done")
     if comm.rank == 0 and not args.quiet:
-        print(f"picture     row {row} at {len(centers)} centres, {centers[0]:g} to {centers[-1]:g}", flush=True)
+        print(f"picture     row {row} at {len(centers)} centers, {centers[0]:g} to {centers[-1]:g}", flush=True)
     return 0
 
 
@@ -285,7 +285,7 @@ def _make_scan(args: argparse.Namespace) -> int:
     if comm.rank == 0 and not args.quiet:
         count, rows, width = scan["exchange/data"].shape
         print(
-            f"scan        {count} projections of {rows} × {width} pixels, centre {center_of(how, width):g}", flush=True
+            f"scan        {count} projections of {rows} × {width} pixels, center {center_of(how, width):g}", flush=True
         )
     return 0
 

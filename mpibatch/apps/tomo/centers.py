@@ -1,6 +1,6 @@
-"""The centre: the detector that the axis of rotation is projected on, by projections half a turn apart.
+"""The center: the detector that the axis of rotation is projected on, by projections half a turn apart.
 
-One is the mirror image of the other about the centre. Where the scan has no projection half a turn from its first, or
+One is the mirror image of the other about the center. Where the scan has no projection half a turn from its first, or
 its last, it is interpolated linearly in angle between the nearest two, or extrapolated from them; errors of the first
 and of the last have other signs, and cancel to the second order in the step.
 """
@@ -42,7 +42,7 @@ def half_turns(angles: Array) -> list[Pair]:
 
 
 def find_center(sinograms: Field, angles: Array) -> float:
-    """Return the centre of sinograms (row, detector, angle) with whole rows on each rank. Collective. RunError.
+    """Return the center of sinograms (row, detector, angle) with whole rows on each rank. Collective. RunError.
 
     The mean square of what mirror images differ by is least there; between half detectors by a parabola.
     """
@@ -53,7 +53,7 @@ def find_center(sinograms: Field, angles: Array) -> float:
     pairs = half_turns(angles)
     if not pairs:
         raise mb.RunError(
-            f"the angles from {angles.min():g} to {angles.max():g} have no two half a turn apart, by which the centre "
+            f"the angles from {angles.min():g} to {angles.max():g} have no two half a turn apart, by which the center "
             "of rotation is found; give --center"
         )
     first, last = width // 2, (width - 1) * 2 - width // 2  # at least half of the detectors have mirror images
@@ -66,7 +66,7 @@ def find_center(sinograms: Field, angles: Array) -> float:
     least = int(np.argmin(total))
     if not 0 < least < len(total) - 1:
         raise mb.RunError(
-            "no centre of rotation in the middle half of the detectors makes projections half a turn apart mirror "
+            "no center of rotation in the middle half of the detectors makes projections half a turn apart mirror "
             "images; give --center, and look at some with preview"
         )
     before, at, after = (float(value) for value in total[least - 1 : least + 2])

@@ -21,7 +21,7 @@ DENSE = 1.5
 
 @dataclass(frozen=True)
 class Phantom:
-    """A volume, and the centres and radii of its pores."""
+    """A volume, and the centers and radii of its pores."""
 
     volume: mb.Field
     places: Array
@@ -50,7 +50,7 @@ def phantom(shape: tuple[int, int, int], pores: int, comm: MPI.Intracomm, seed: 
 
 
 def _packed(count: int, middle: Array, radius: float, half: float, seed: int) -> tuple[Array, Array]:
-    """Return centres and radii of spheres in a cylinder, none of which touch. Local. UsageError."""
+    """Return centers and radii of spheres in a cylinder, none of which touch. Local. UsageError."""
     rng = np.random.default_rng(seed)
     places, radii = np.empty((0, 3)), np.empty(0)
     for _ in range(TRIES):

@@ -1,4 +1,4 @@
-"""A slice at many centres, side by side: the one without tails beside what is sharp has the axis of rotation."""
+"""A slice at many centers, side by side: the one without tails beside what is sharp has the axis of rotation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST = 100  # slices
 
 
 def parse_sweep(text: str) -> list[float]:
-    """Return centres from FIRST:LAST:STEP, both ends included. Local. UsageError."""
+    """Return centers from FIRST:LAST:STEP, both ends included. Local. UsageError."""
     try:
         first, last, step = map(float, text.split(":"))
         count = int((last - first) / step + 1e-9) + 1 if step > 0 and np.isfinite([first, last, step]).all() else 0
@@ -38,7 +38,7 @@ def parse_sweep(text: str) -> list[float]:
 
 
 def draw_centers(sinogram: Field, angles: Any, centers: Sequence[float], settings: Settings, path: str) -> None:
-    """Draw a slice at each centre, all with the same grey levels. Collective.
+    """Draw a slice at each center, all with the same gray levels. Collective.
 
     sinogram: of two axes, detector and angle.
     """

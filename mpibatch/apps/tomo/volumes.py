@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "Volume", "check_room", "needed_bytes", "reconstruct", "sinograms_of"]
 
 FILTERS = ("ramp", "shepp-logan", "cosine", "hamming", "hann", "none")
-MICROMETRES = {"um": 1.0, "µm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+MICROMETERS = {"um": 1.0, "µm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 Report = Callable[[str], None]
 
 
@@ -145,7 +145,7 @@ def _pixel(scan: Scan, settings: Settings) -> float:
     if settings.pixel:
         return settings.pixel
     grid = scan.projections.grid
-    unit = MICROMETRES.get(grid.units)
+    unit = MICROMETERS.get(grid.units)
     if unit is None or not math.isclose(*grid.spacing[1:]):
         raise mb.UsageError(
             "--phase needs the size of a pixel, and the scan has none, or not the same along both axes; give --pixel "
@@ -174,7 +174,7 @@ def reconstruct(
     if state is None:
         sinograms, center = sinograms_of(scan, settings, report), settings.center
         if math.isnan(center):
-            report("centre")
+            report("center")
             center = find_center(sinograms, scan.angles)
         state = State(sinograms, volume, center, 0)
         del sinograms
@@ -204,6 +204,6 @@ def _make_slices(state: State, field: Field, angles: Any, filter_name: str | Non
 
 
 def check_center(center: float, width: int) -> None:
-    """Refuse a centre that no detector is at. Local. UsageError."""
+    """Refuse a center that no detector is at. Local. UsageError."""
     if not math.isnan(center) and not 0 <= center <= width - 1:
         raise mb.UsageError(f"--center {center:g} is outside the detectors 0 to {width - 1}; give one among them")

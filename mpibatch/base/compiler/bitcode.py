@@ -1,6 +1,6 @@
 """Functions that are part of others: their code is handed on as LLVM's text, of which no machine code is made.
 
-numba optimises each function with all that it calls, makes machine code of it, and does so again for whatever calls it.
+numba optimizes each function with all that it calls, makes machine code of it, and does so again for whatever calls it.
 Of a function that compiled ones alone call, which has no way in from Python, nothing but the text is ever used.
 """
 
@@ -14,7 +14,7 @@ __all__ = ["link_only", "link_what_is_loaded"]
 
 
 def link_only(dispatcher: Any) -> None:
-    """Let this function be optimised and translated as part of what calls it, and not by itself."""
+    """Let this function be optimized and translated as part of what calls it, and not by itself."""
     compiler = dispatcher._compiler
     pipeline = getattr(compiler, "pipeline_class", None)
     if pipeline is None:  # no part of numba's interface

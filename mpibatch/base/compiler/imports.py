@@ -17,7 +17,7 @@ __all__ = ["ARRAYS", "absent", "import_arrays"]
 
 ARRAYS = "numba.np.arraymath"
 
-_one = threading.Lock()  # two that pretend at once would leave one's pretence behind
+_one = threading.Lock()  # two that pretend at once would leave one's pretense behind
 
 
 class _Refusal(importlib.abc.MetaPathFinder):

@@ -175,7 +175,7 @@ def box_of(name: str, size: Any, count: int) -> tuple[int, ...]:
 
 
 def origins_of(name: str, origin: Any, sizes: Sequence[int]) -> tuple[int, ...]:
-    """Return the window's shift for each filtered axis; the centre must stay inside the window of `sizes`. Local.
+    """Return the window's shift for each filtered axis; the center must stay inside the window of `sizes`. Local.
 
     As in scipy, an origin o lets cell i read the cells i - size//2 - o … i - size//2 - o + size - 1.
     """

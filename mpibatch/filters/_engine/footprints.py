@@ -1,4 +1,4 @@
-"""Windows: which cells around a cell a rank or morphology filter reads, normalised to all axes of the grid.
+"""Windows: which cells around a cell a rank or morphology filter reads, normalized to all axes of the grid.
 
 Where scipy treats `axes` that are not in ascending order in a special way, that way is kept: the entries of a
 `size` belong to the axes as they were given, the axes of a footprint always to the array's axes in order.
@@ -130,7 +130,7 @@ def expanded_origins(name: str, origin: Any, shape: Sequence[int], axes: Sequenc
 
 
 def mirrored(name: str, origins: Sequence[Any], shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the origins of a mirrored window of `shape`; one of even size has no centre of its own. Local."""
+    """Return the origins of a mirrored window of `shape`; one of even size has no center of its own. Local."""
     shifts = (whole(name, "origin", origin) for origin in origins)
     return tuple(-origin - (0 if size % 2 else 1) for origin, size in zip(shifts, shape, strict=True))
 

@@ -46,7 +46,7 @@ def _combine(left: Array, right: Array, out: Array, largest: bool) -> None:
 @compiled
 def _run_on(kept: Array, new: Array, largest: bool) -> None:
     """Fold the row `new` into `kept`; of equal cells keep the new one, of NaN the first. Local."""
-    # Not _combine(kept, new, kept): arrays that overlap send the vectoriser to its scalar loop.
+    # Not _combine(kept, new, kept): arrays that overlap send the vectorizer to its scalar loop.
     if largest:
         for x in range(kept.size):
             kept[x] = kept[x] if (kept[x] > new[x]) | (kept[x] != kept[x]) else new[x]

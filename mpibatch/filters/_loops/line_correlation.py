@@ -25,7 +25,7 @@ SUM, DIFFERENCE, PLAIN = 1, -1, 0  # symmetric, antisymmetric, and all other wei
 
 
 @compiled
-def _centre(acc: F8, buf: F8, cells: Unsigned, at: Unsigned, weight: float) -> None:
+def _center(acc: F8, buf: F8, cells: Unsigned, at: Unsigned, weight: float) -> None:
     for p in range(cells):
         acc[p] = buf[p + at] * weight
 
@@ -89,7 +89,7 @@ def _pair_4(
 @compiled
 def _first_4(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, high: Unsigned, weights: F8, sign: int) -> None:
     a, z = np.uint64(0), high * width
-    centre = (high >> np.uint64(1)) * width
+    center = (high >> np.uint64(1)) * width
     b, c, d = a + width, a + width + width, a + width + width + width
     y, x, v = z - width, z - width - width, z - width - width - width
     unit = np.uint64(1)
@@ -97,13 +97,13 @@ def _first_4(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, high: Unsigned,
     w = weights[high >> unit]
     if sign > 0:
         for p in range(cells):
-            t = buf[p + centre] * w + (buf[p + a] + buf[p + z]) * wa
+            t = buf[p + center] * w + (buf[p + a] + buf[p + z]) * wa
             t += (buf[p + b] + buf[p + y]) * wb
             t += (buf[p + c] + buf[p + x]) * wc
             acc[p] = t + (buf[p + d] + buf[p + v]) * wd
     else:
         for p in range(cells):
-            t = buf[p + centre] * w + (buf[p + a] - buf[p + z]) * wa
+            t = buf[p + center] * w + (buf[p + a] - buf[p + z]) * wa
             t += (buf[p + b] - buf[p + y]) * wb
             t += (buf[p + c] - buf[p + x]) * wc
             acc[p] = t + (buf[p + d] - buf[p + v]) * wd
@@ -117,7 +117,7 @@ def _weigh(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, weights: F8, kind
     last = size - unit
     low = np.uint64(0)
     if kind == PLAIN:
-        _centre(acc, buf, cells, last * width, weights[last])
+        _center(acc, buf, cells, last * width, weights[last])
         while low + four <= last:
             _plain_4(acc, buf, cells, width, low, weights)
             low += four
@@ -130,7 +130,7 @@ def _weigh(acc: F8, buf: F8, cells: Unsigned, width: Unsigned, weights: F8, kind
         _first_4(acc, buf, cells, width, last, weights, kind)
         low = four
     else:
-        _centre(acc, buf, cells, half * width, weights[half])
+        _center(acc, buf, cells, half * width, weights[half])
     while low + four <= half:
         _pair_4(acc, buf, cells, width, low, last - low, weights, kind)
         low += four

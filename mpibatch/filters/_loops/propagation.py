@@ -12,9 +12,9 @@ Array = Any
 
 
 @compiled
-def _visit(cells: Array, base: int, offsets: Array, centre: int, may: Array, x: int, value: int) -> bool:
+def _visit(cells: Array, base: int, offsets: Array, center: int, may: Array, x: int, value: int) -> bool:
     """Give a cell the `value` if it may change and any cell in its window has it. Local."""
-    position = base + centre + x
+    position = base + center + x
     if cells[position] == value or not may[x]:
         return False
     for offset in offsets:
@@ -25,7 +25,7 @@ def _visit(cells: Array, base: int, offsets: Array, centre: int, may: Array, x: 
 
 
 @compiled
-def settle(cells: Array, bases: Array, offsets: Array, centre: int, may: Array, value: int) -> bool:
+def settle(cells: Array, bases: Array, offsets: Array, center: int, may: Array, value: int) -> bool:
     """Spread `value` until nothing changes, and return whether anything did; cells are 0 or 1. Local.
 
     Cells are visited forth and back, and each sees what the ones before it became: a front runs through the whole
@@ -37,13 +37,13 @@ def settle(cells: Array, bases: Array, offsets: Array, centre: int, may: Array, 
         changed = False
         for row in range(rows):
             for x in range(length):
-                if _visit(cells, bases[row], offsets, centre, may[row], x, value):
+                if _visit(cells, bases[row], offsets, center, may[row], x, value):
                     changed = True
         if changed:
             changed = False
             ever = True
             for row in range(rows - 1, -1, -1):
                 for x in range(length - 1, -1, -1):
-                    if _visit(cells, bases[row], offsets, centre, may[row], x, value):
+                    if _visit(cells, bases[row], offsets, center, may[row], x, value):
                         changed = True
     return ever

@@ -1,7 +1,7 @@
 """Lines of cells, loaded as f64 into a small buffer and stored back: what the one-dimensional loops share.
 
 A line is ``lo`` (cells before the block), the block, ``hi`` (cells after it). It is taken in tiles: rows along the
-filtered axis, each of some adjacent *lanes*, cells of lines that lie side by side. In the buffer a neighbour k rows
+filtered axis, each of some adjacent *lanes*, cells of lines that lie side by side. In the buffer a neighbor k rows
 away is ``k * width`` places away, whatever the axis.
 """
 

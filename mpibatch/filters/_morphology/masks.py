@@ -176,14 +176,14 @@ def _settled(todo: Erosion, start: Field) -> Field:
     ndim = now.grid.ndim
     bases = starts(shape[:ndim], (0,) * ndim, now.box.shape) * width if now.owned.size else None
     offsets = window.offsets(shape[:ndim]) * width
-    centre = int(starts(shape[:ndim], tuple(low for low, _ in window.reach), (1,) * ndim)[0]) * width
+    center = int(starts(shape[:ndim], tuple(low for low, _ in window.reach), (1,) * ndim)[0]) * width
     cells = now.padded.reshape(-1).view(np.uint8)
     while True:
         exchange(now, None, "constant", todo.beyond)
         changed = False
         if bases is not None:
             with timed("compute"):
-                changed = settle(cells, bases, offsets, centre, may.reshape(bases.size, -1), int(todo.dilate))
+                changed = settle(cells, bases, offsets, center, may.reshape(bases.size, -1), int(todo.dilate))
         if not _anywhere(now, changed):
             break
     start.owned[...] = now.owned

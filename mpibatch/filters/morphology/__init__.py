@@ -1,1 +1,1 @@
-"""Morphology, binary and grey; in ``_morphology`` is which algorithm does it."""
+"""Morphology, binary and gray; in ``_morphology`` is which algorithm does it."""

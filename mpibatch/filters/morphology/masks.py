@@ -69,7 +69,7 @@ def binary_erosion(
     Collective. Before each repetition a rank receives the cells within reach of the structure from the ranks around it.
     Repetitions of a box, without `mask`, are one pass of that many times the reach. Others end early if nothing changes
     any more, which is asked by an all-reduce after every 8 of them. Until nothing changes: with a structure that holds
-    its centre, each rank goes on by itself as far as it can between two exchanges and all-reduces, and there are about
+    its center, each rank goes on by itself as far as it can between two exchanges and all-reduces, and there are about
     as many of these as the longest path crosses from one rank to another; with any other structure, one after each
     repetition.
 
@@ -138,7 +138,7 @@ def binary_dilation(
     Collective. Before each repetition a rank receives the cells within reach of the structure from the ranks around it.
     Repetitions of a box, without `mask`, are one pass of that many times the reach. Others end early if nothing changes
     any more, which is asked by an all-reduce after every 8 of them. Until nothing changes: with a structure that holds
-    its centre, each rank goes on by itself as far as it can between two exchanges and all-reduces, and there are about
+    its center, each rank goes on by itself as far as it can between two exchanges and all-reduces, and there are about
     as many of these as the longest path crosses from one rank to another; with any other structure, one after each
     repetition.
 
@@ -207,7 +207,7 @@ def binary_opening(
     Collective. An erosion and a dilation, each with its repetitions. Before each repetition a rank receives the cells
     within reach of the structure from the ranks around it. Repetitions of a box, without `mask`, are one pass of that
     many times the reach. Others end early if nothing changes any more, which is asked by an all-reduce after every 8 of
-    them. Until nothing changes: with a structure that holds its centre, each rank goes on by itself as far as it can
+    them. Until nothing changes: with a structure that holds its center, each rank goes on by itself as far as it can
     between two exchanges and all-reduces, and there are about as many of these as the longest path crosses from one
     rank to another; with any other structure, one after each repetition.
 
@@ -278,7 +278,7 @@ def binary_closing(
     Collective. An erosion and a dilation, each with its repetitions. Before each repetition a rank receives the cells
     within reach of the structure from the ranks around it. Repetitions of a box, without `mask`, are one pass of that
     many times the reach. Others end early if nothing changes any more, which is asked by an all-reduce after every 8 of
-    them. Until nothing changes: with a structure that holds its centre, each rank goes on by itself as far as it can
+    them. Until nothing changes: with a structure that holds its center, each rank goes on by itself as far as it can
     between two exchanges and all-reduces, and there are about as many of these as the longest path crosses from one
     rank to another; with any other structure, one after each repetition.
 

@@ -39,7 +39,7 @@ def threshold_otsu(u: Field, nbins: int = 256) -> Any:
     -------
     numpy scalar
         The same on every rank, in the unit of `u`: cells above it are foreground. Of integers it is one of their
-        levels, exactly, up to 2**64 - 1; of floats and bool the centre of a bin. If all cells are equal, it is their
+        levels, exactly, up to 2**64 - 1; of floats and bool the center of a bin. If all cells are equal, it is their
         value.
 
     Raises

@@ -24,7 +24,7 @@ __all__ = ["GROUP", "MOST", "add"]
 GROUP = "data"
 MOST = 1024
 COMPONENTS = 16  # of a record; more of them are no vector
-_METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "μm": 1e-6, "nm": 1e-9, "km": 1e3}
+_METERS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "μm": 1e-6, "nm": 1e-9, "km": 1e3}
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "ps": 1e-12, "fs": 1e-15}
 
 
@@ -70,7 +70,7 @@ def _record(v: Variable) -> dict[str, Any]:
         "axisLabels": np.array([axis.encode("ascii", "backslashreplace") for axis in v.axes]),
         "gridSpacing": np.array(v.spacing, "f8"),
         "gridGlobalOffset": np.array(v.origin, "f8"),
-        "gridUnitSI": np.float64(_METRES.get(v.units, 1.0)),
+        "gridUnitSI": np.float64(_METERS.get(v.units, 1.0)),
         "unitDimension": np.zeros(7),  # of the values, and not known
         "timeOffset": np.float64(0),
     }

@@ -16,7 +16,7 @@ _NAMES = {
     "µm": _MICRON, "μm": _MICRON, "\\u00b5m": _MICRON, "micron": _MICRON, "microns": _MICRON, "in": "inch",
     "å": "angstrom", "reference frame": "",
 }  # fmt: skip
-_METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, _MICRON: 1e-6, "nm": 1e-9, "pm": 1e-12, "km": 1e3, "inch": 0.0254}
+_METERS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, _MICRON: 1e-6, "nm": 1e-9, "pm": 1e-12, "km": 1e3, "inch": 0.0254}
 _SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "min": 60.0, "h": 3600.0, "hr": 3600.0}
 _TAG_UNITS = {2: "inch", 3: "cm"}
 
@@ -98,8 +98,8 @@ def _of_ome(file: Any, number: int) -> tuple[Sizes, str]:
         unit = unit or (own if size else "")
         if size and own == unit:
             sizes[axis] = size
-        elif size and own in _METRES and unit in _METRES:
-            sizes[axis] = size * (_METRES[own] / _METRES[unit])
+        elif size and own in _METERS and unit in _METERS:
+            sizes[axis] = size * (_METERS[own] / _METERS[unit])
     interval, scale = _positive(about.get("TimeIncrement")), _SECONDS.get(about.get("TimeIncrementUnit", "s"))
     if interval and scale:
         sizes["T"] = interval * scale

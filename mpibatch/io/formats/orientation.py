@@ -1,4 +1,4 @@
-"""How the axes of a TIFF's series become those of a field: picked, moved, turned, and made colours."""
+"""How the axes of a TIFF's series become those of a field: picked, moved, turned, and made colors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class View:
     flipped : stored axes that run backwards.
     components : how many of the last axes are the values of one cell.
     names, letters : of the grid's axes; no names where the file does not tell them all. Letters are the stored ones.
-    palette : the colours that the values stand for; None if they stand for themselves.
+    palette : the colors that the values stand for; None if they stand for themselves.
     white : the value that is black; None where 0 is.
     """
 
@@ -55,8 +55,8 @@ class View:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the field, components included. Local."""
-        colours = () if self.palette is None else (self.palette.shape[1],)
-        return tuple(self.stored[axis] for axis in self.order) + colours
+        colors = () if self.palette is None else (self.palette.shape[1],)
+        return tuple(self.stored[axis] for axis in self.order) + colors
 
     @property
     def is_coded(self) -> bool:
@@ -84,7 +84,7 @@ class View:
         return view[tuple(index)]
 
     def decoded(self, values: Array) -> Array:
-        """Return what stored values stand for: colours for a palette's numbers, 0 for black. Local."""
+        """Return what stored values stand for: colors for a palette's numbers, 0 for black. Local."""
         if self.palette is not None:
             return self.palette[values.astype(np.intp, copy=False)]
         if self.white is None:

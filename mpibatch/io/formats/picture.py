@@ -1,4 +1,4 @@
-"""PNG and JPEG: decoded as a whole, turned as EXIF says. Components are the last axis; palettes become colours."""
+"""PNG and JPEG: decoded as a whole, turned as EXIF says. Components are the last axis; palettes become colors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DECODED_AS = {"P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}
 _DTYPES = {"1": "|b1", "I;16": "=u2", "I;16B": "=u2", "I": "=i4", "F": "=f4"}
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange rows and columns
 _ORIENTATION = 0x0112  # EXIF's tag
-_COLOUR_TYPES = (2, 4, 6)  # of PNG: RGB, grey with alpha, RGBA
+_COLOR_TYPES = (2, 4, 6)  # of PNG: RGB, gray with alpha, RGBA
 
 
 def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source:
@@ -31,8 +31,8 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
     no_dataset(path, dataset, "PNG and JPEG")
     with open(path, "rb") as file:
         head = file.read(26)
-    if head.startswith(b"\x89PNG") and len(head) == 26 and head[24] == 16 and head[25] in _COLOUR_TYPES:
-        raise RunError(f"{path!r} has 16 bits per colour, and decoding would lose 8 of them; convert it to TIFF")
+    if head.startswith(b"\x89PNG") and len(head) == 26 and head[24] == 16 and head[25] in _COLOR_TYPES:
+        raise RunError(f"{path!r} has 16 bits per color, and decoding would lose 8 of them; convert it to TIFF")
     with _opened(path) as picture:
         mode = _mode(picture)
         bands = len(PIL.Image.new(mode, (1, 1)).getbands())

@@ -94,7 +94,7 @@ def load(
     halo : int or sequence of (int or (int, int)), default 0
         Width of the field's halo: of all sides, of each axis, or of each axis a pair (low, high). It is not filled.
     components : int or "auto", default "auto"
-        How many of the last axes are not decomposed. "auto": as saved; the colours of a picture, the samples and
+        How many of the last axes are not decomposed. "auto": as saved; the colors of a picture, the samples and
         channels of a TIFF, which become the last axes wherever they are stored; else 0.
     topology, sizes, weights, periodic, spacing, origin, units, axes : optional
         Of the new Grid, see `mpibatch.Grid`; they go before the file's.

@@ -60,7 +60,7 @@ class Hit(NamedTuple):
 
 
 def joined(manifest: Manifest, hits: Sequence[Hit]) -> Iterator[Hit]:
-    """Yield hits in order, neighbours taken together. Local."""
+    """Yield hits in order, neighbors taken together. Local."""
     open_hit: Hit | None = None
     for hit in sorted(hits):
         if open_hit is None:

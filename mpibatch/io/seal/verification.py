@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "check", "verify"]
 
-# Of broken places, neighbours taken together, that one rank tells.
+# Of broken places, neighbors taken together, that one rank tells.
 MOST_TOLD = 1000
 FOREIGN = "it has no seal, so mpibatch did not write it"
 

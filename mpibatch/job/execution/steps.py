@@ -140,7 +140,7 @@ def _to_integer(u: Field, target: np.dtype[Any]) -> Field:
         low, high = values <= limits.min, values >= limits.max
         with np.errstate(invalid="ignore"):  # what lies outside is overwritten next
             result.owned[...] = values.astype(target)
-        # Not np.clip: the largest 64-bit integers are not floats, and their neighbours would wrap round.
+        # Not np.clip: the largest 64-bit integers are not floats, and their neighbors would wrap round.
         result.owned[low], result.owned[high] = limits.min, limits.max
     elif values.dtype.kind == "b":
         result.owned[...] = values

@@ -22,7 +22,7 @@ __all__ = ["Input", "split_fields", "step_inputs"]
 class Input:
     """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
 
-    `components` None: as saved; the colours of a picture; else 0. `region`: slices as text, None for all of it;
+    `components` None: as saved; the colors of a picture; else 0. `region`: slices as text, None for all of it;
     `allow`, `series`, `level`, `frame`, `channel`, `identity` are as in `mpibatch.load`; the others describe plain
     bytes, as its `raw` does.
     """

@@ -56,7 +56,7 @@ class Program:
     def problems(self, given: Mapping[str, Any], others: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
         """Yield (key, what is wrong) for each parameter that cannot be meant; "" for what several say. Local.
 
-        `others` are keys that may stand beside the parameters, and be misspelt.
+        `others` are keys that may stand beside the parameters, and be misspelled.
         """
         hints = typing.get_type_hints(self.module.Parameters, include_extras=True)
         known = self.defaults()

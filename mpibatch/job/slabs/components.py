@@ -1,6 +1,6 @@
 """Connected components of a volume of which a slab at a time is in memory, numbered as those of the whole.
 
-A slab is labelled together with the last plane before it. What has cells in that plane goes on there; what has not is
+A slab is labeled together with the last plane before it. What has cells in that plane goes on there; what has not is
 new, and gets the next number: that of its first cell, in raster order, among those seen so far. Where one component of
 a slab joins several earlier ones, the least of their numbers stands for all, and the others are noted. Numbers without
 gaps are those of the least ones less the noted ones below. So memory goes with what meets in a plane, and with how much

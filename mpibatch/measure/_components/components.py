@@ -1,7 +1,7 @@
 """The components of one rank's cells, what they are among those of all ranks, and their numbers: what `label` is of.
 
 Of the grid only its cuts and its communicator are asked for, and of the field its cells, so that the same code runs on
-ranks that are only modelled.
+ranks that are only modeled.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class BlockComponents:
     box : where this rank's cells lie in it.
     cells : bool, integers or floats; read.
     labels : int32 or int64, of the same shape; written, to numbers that are provisional until `number` is called.
-    offsets : to the neighbours that come before a cell.
-    by_value : whether neighbours must have the same value to belong together.
+    offsets : to the neighbors that come before a cell.
+    by_value : whether neighbors must have the same value to belong together.
 
     Attributes
     ----------

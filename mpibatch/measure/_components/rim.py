@@ -1,7 +1,7 @@
 """Pairs of components that touch across the edges of a block.
 
-Neighbours' cells come as the places of their components' first cells, one cell deep, on those sides only on which
-earlier neighbours lie, so that every contact is seen by one of the two. A periodic axis of one rank is the same case.
+Neighbors' cells come as the places of their components' first cells, one cell deep, on those sides only on which
+earlier neighbors lie, so that every contact is seen by one of the two. A periodic axis of one rank is the same case.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _touching(own: Box, rim: tuple[Box, list[Ints]], offset: Offset, looks: tupl
     for look, other in zip(looks[1:], theirs[1:], strict=True):
         touches &= look(near) == other[there]
     pairs = np.column_stack([mine[touches], theirs[0][there][touches]])
-    # Along an edge the same two touch again and again: most repetitions are neighbours.
+    # Along an edge the same two touch again and again: most repetitions are neighbors.
     again = np.zeros(len(pairs), np.bool_)
     again[1:] = (pairs[1:] == pairs[:-1]).all(axis=1)
     return pairs[~again]

@@ -1,1 +1,1 @@
-"""What labelling and tables of regions have in common: structures, global places, and sums of labels."""
+"""What labeling and tables of regions have in common: structures, global places, and sums of labels."""

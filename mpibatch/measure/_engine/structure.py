@@ -1,4 +1,4 @@
-"""Which cells are neighbours: scipy's structures, as the offsets to those neighbours that come earlier. Pure."""
+"""Which cells are neighbors: scipy's structures, as the offsets to those neighbors that come earlier. Pure."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def mask_of(call: str, structure: Any, ndim: int) -> npt.NDArray[np.bool_]:
         )
     if not np.array_equal(mask, np.flip(mask)):
         raise UsageError(
-            f"{call}: the structure {given.tolist()} is not symmetric: a cell would be another's neighbour, and that "
+            f"{call}: the structure {given.tolist()} is not symmetric: a cell would be another's neighbor, and that "
             "one not its own; give one that is equal to itself flipped along all axes"
         )
     return np.asarray(mask)
 
 
 def backward(mask: npt.NDArray[np.bool_]) -> list[Offset]:
-    """Return the offsets to the neighbours that come before a cell in raster order. Local."""
+    """Return the offsets to the neighbors that come before a cell in raster order. Local."""
     every = itertools.product((-1, 0, 1), repeat=mask.ndim)
     return [offset for offset in every if offset < (0,) * mask.ndim and mask[tuple(d + 1 for d in offset)]]
 
 
 def has_corners(offsets: list[Offset]) -> bool:
-    """Whether any neighbour lies off the cell along more than one axis. Local."""
+    """Whether any neighbor lies off the cell along more than one axis. Local."""
     return any(sum(map(abs, offset)) > 1 for offset in offsets)
 
 
 def joins_rows(offsets: list[Offset]) -> bool:
-    """Whether neighbours within a row belong together. Local."""
+    """Whether neighbors within a row belong together. Local."""
     return any(not any(offset[:-1]) for offset in offsets)
 
 

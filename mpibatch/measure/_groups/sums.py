@@ -1,4 +1,4 @@
-"""Centres of mass by label, each coordinate rounded once (see `reduce.slot_sums`), and histograms."""
+"""Centers of mass by label, each coordinate rounded once (see `reduce.slot_sums`), and histograms."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PRODUCT_LIMITS = (1023 - 900) << 52, (1023 + 800) << 52
 
 
 def centers(groups: Groups) -> Array:
-    """Return the centre of mass of each label, a row of coordinates for each, on every rank. Collective."""
+    """Return the center of mass of each label, a row of coordinates for each, on every rank. Collective."""
     from mpibatch.measure._loops import groups as loops
     from mpibatch.reduce._loops import states
 

@@ -1,6 +1,6 @@
 """Compiled outlines of labels in a plane: their extent in each row, the convex hull of these, and its diameter.
 
-All in whole numbers of half cells: a cell reaches half a cell from its centre along each axis, as a diamond does.
+All in whole numbers of half cells: a cell reaches half a cell from its center along each axis, as a diamond does.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def _slot_of(keys: Array, slots: Array, labels: Array, label: Int, count: Int) -
 
 @compiled
 def _is_border(cells: Array, i: Int, j: Int) -> bool:
-    """Whether a neighbour across a side is of another label. Local."""
+    """Whether a neighbor across a side is of another label. Local."""
     label = cells[i, j]
     return bool(
         cells[i - 1, j] != label or cells[i + 1, j] != label or cells[i, j - 1] != label or cells[i, j + 1] != label

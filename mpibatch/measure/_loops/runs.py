@@ -1,4 +1,4 @@
-"""Components of one block, by runs: neighbouring cells of a row that belong together are taken as one.
+"""Components of one block, by runs: neighboring cells of a row that belong together are taken as one.
 
 Two passes with union-find (K. Wu, E. Otoo, K. Suzuki, "Optimizing two-pass connected-component labeling algorithms",
 doi:10.1007/s10044-008-0109-y), of runs (L. He, Y. Chao, K. Suzuki, "A run-based two-scan labeling algorithm",
@@ -20,8 +20,8 @@ Array = Any
 Int = Any
 # Indices that are loaded are made unsigned: the compiler would else count negative ones from the end, at a price.
 
-# What a run is: neighbours that are not zero, neighbours of one value, or a cell alone (where a structure does not join
-# neighbours within a row).
+# What a run is: neighbors that are not zero, neighbors of one value, or a cell alone (where a structure does not join
+# neighbors within a row).
 BINARY, VALUES, CELLS = 0, 1, 2
 
 

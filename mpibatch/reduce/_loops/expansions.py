@@ -87,7 +87,7 @@ def rounded(partials: Array, n: Int) -> Any:
 
 
 @compiled
-def neighbour(value: float, upward: bool) -> float:
+def neighbor(value: float, upward: bool) -> float:
     """Return the next double, of one that is finite and not 0. Local."""
     bits = np.float64(value).view(np.int64)
     step = 1 if (value > 0.0) == upward else -1
@@ -96,8 +96,8 @@ def neighbour(value: float, upward: bool) -> float:
 
 @compiled
 def nearer(value: float, side: float, beyond: float) -> float:
-    """Return a value, or its neighbour on a side, by the sign of what is left beyond the middle. Local."""
-    other = neighbour(value, side > 0.0)
+    """Return a value, or its neighbor on a side, by the sign of what is left beyond the middle. Local."""
+    other = neighbor(value, side > 0.0)
     is_odd = (np.float64(value).view(np.int64) & 1) == 1
     is_beyond = (beyond > 0.0) == (side > 0.0) if beyond != 0.0 else is_odd
     return other if is_beyond else value
@@ -122,7 +122,7 @@ def quotient(partials: Array, n: Int, divisor: float, scratch: Array) -> Any:
     rest = rounded(scratch, left)
     if rest == 0.0:
         return value
-    half = 0.5 * (neighbour(value, rest > 0.0) - value)
+    half = 0.5 * (neighbor(value, rest > 0.0) - value)
     left = product(scratch, left, -half, divisor)
     return nearer(value, rest, rounded(scratch, left))
 
@@ -157,7 +157,7 @@ def ratio(partials: Array, n: Int, divisor: Array, scratch: Array) -> Any:
     if rest == 0.0:
         return value
     side = 1.0 if (rest > 0.0) == (about > 0.0) else -1.0
-    half = 0.5 * (neighbour(value, side > 0.0) - value)
+    half = 0.5 * (neighbor(value, side > 0.0) - value)
     for i in range(divisor.shape[0]):
         left = product(scratch, left, -half, divisor[i])
     beyond = rounded(scratch, left)
@@ -171,7 +171,7 @@ def root(partials: Array, n: Int, divisor: float, scratch: Array) -> Any:
     if value == 0.0:
         return value
     for side in (1.0, -1.0):
-        half = 0.5 * (neighbour(value, side > 0.0) - value)
+        half = 0.5 * (neighbor(value, side > 0.0) - value)
         for i in range(n):
             scratch[i] = partials[i]
         # Less the square of the middle, (value + half)**2, times the divisor.

@@ -20,7 +20,7 @@ __all__ = ["add"]
 Array = npt.NDArray[Any]
 Int = Any
 
-# Where lines are fewer than FEW, and have at least LONG neighbours, each is added in lanes, of LANE elements or more.
+# Where lines are fewer than FEW, and have at least LONG neighbors, each is added in lanes, of LANE elements or more.
 FEW, LONG, LANE = 64, 64, 16
 
 
@@ -39,7 +39,7 @@ def add_lanes(
     shape: tuple[Int, Int], values: Array, starts: Array, step: Int, mask: Array, mask_starts: Array,
     mask_steps: tuple[Int, Int], options: tuple[bool, bool, bool], places: Array, state: Array,
 ) -> None:  # fmt: skip
-    """Add planes of few lines of neighbours to their states, each line cut into lanes as if they were many. Local."""
+    """Add planes of few lines of neighbors to their states, each line cut into lanes as if they were many. Local."""
     lines, length = shape
     mask_step, mask_step_along = mask_steps
     is_masked, skips_nan, has_squares = options
@@ -112,12 +112,12 @@ def add(
     starts, mask_starts, places = (np.array(table, np.int64) for table in (starts, mask_starts, places))
     is_masked, skips_nan, has_squares = options
     is_plain = not (is_masked or skips_nan or has_squares)
-    are_neighbours = step_along == 1 and length >= LONG
-    if is_plain and are_neighbours:
+    are_neighbors = step_along == 1 and length >= LONG
+    if is_plain and are_neighbors:
         add_rows(shape, values, starts, step, places, state)
     elif is_plain and step == 1:
         add_columns(shape, values, starts, step_along, places, state)
-    elif are_neighbours and lines < FEW:
+    elif are_neighbors and lines < FEW:
         add_lanes(shape, values, starts, step, mask, mask_starts, mask_steps, options, places, state)
     else:
         add_tiles(shape, values, starts, steps, mask, mask_starts, mask_steps, options, places, state)

@@ -47,7 +47,7 @@ def _magnitude(value: float) -> Int:
 
 @compiled
 def _add_one_by_one(values: Array, state: Array, line: Int) -> None:
-    """Add neighbours to the sum of a line. Local."""
+    """Add neighbors to the sum of a line. Local."""
     for i in range(values.shape[0]):
         bits = np.float64(values[i]).view(np.int64) & MAGNITUDE
         if bits >= INFINITY:
@@ -100,11 +100,11 @@ def _push_slices(state: Array, line: Int, high: Int, low: Int, top: Int) -> None
 
 @compiled
 def add_rows(shape: tuple[Int, Int], values: Array, starts: Array, step: Int, places: Array, state: Array) -> None:
-    """Add planes of lines of neighbours to their states, in slices where these hold them (see `lines.add`). Local."""
+    """Add planes of lines of neighbors to their states, in slices where these hold them (see `lines.add`). Local."""
     lines, length = shape
     local, work, tile = np.empty((SQUARES, WIDTH)), np.empty((1, TILE, WIDTH)), np.empty((TILE, WIDTH))
     high, low, tops = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
-    top: Int = np.int64(LOWEST)  # a guess of the largest exponent of the next neighbours
+    top: Int = np.int64(LOWEST)  # a guess of the largest exponent of the next neighbors
     for p in range(starts.shape[0]):
         first, plane = starts[p], state[:, places[p]]
         for start in range(0, lines, BLOCK):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["METHODS", "interpolated", "neighbours", "share_above"]
+__all__ = ["METHODS", "interpolated", "neighbors", "share_above"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -59,7 +59,7 @@ METHODS: dict[str, Callable[[Any, Floats], Array]] = {
 }
 
 
-def neighbours(place: Array, n: Any) -> tuple[Array, Array]:
+def neighbors(place: Array, n: Any) -> tuple[Array, Array]:
     """Return the elements below and above each place; at the ends, both are the same. Local."""
     if place.dtype.kind == "i":
         below = np.clip(place, 0, n - 1)

@@ -135,17 +135,17 @@ class Basins:
             loops.paint(flat, self._parents, lines.bases, lines.length, out.owned.view(kind).reshape(-1))
         return out, total(out, int(tied))
 
-    def _fetch(self, rim: Array, labelled: Field) -> None:
+    def _fetch(self, rim: Array, labeled: Field) -> None:
         """Write the labels of these halo cells into a field with those of markers. Collective."""
         from mpibatch.segment._loops.basins import CLOSED
 
-        grid, seeds = labelled.grid, labelled.padded.reshape(-1)
-        goals = _places(labelled, rim)
+        grid, seeds = labeled.grid, labeled.padded.reshape(-1)
+        goals = _places(labeled, rim)
         labels, is_known = np.zeros(len(rim), np.int64), np.zeros(len(rim), np.bool_)
 
         def answer(places: Ints) -> Ints:
             """Return whether each cell's label is known, the label, and else the cell that has it, too."""
-            roots = self._parents[_cells(labelled, places)]
+            roots = self._parents[_cells(labeled, places)]
             rows = np.column_stack([np.ones(len(places), np.int64), seeds[roots].astype(np.int64), places])
             away = self._state[roots] == CLOSED
             slots = np.searchsorted(rim, roots[away])
@@ -153,7 +153,7 @@ class Basins:
             return rows
 
         rounds = 0
-        while total(labelled, int(np.count_nonzero(~is_known))):
+        while total(labeled, int(np.count_nonzero(~is_known))):
             to = np.flatnonzero(~is_known)
             with timed("halo"):
                 known, label, goal = ask(grid.comm, owners(grid.decomposition, goals[to]), goals[to], answer).T

@@ -85,8 +85,8 @@ class Neighborhood:
         return rows @ strides, np.array(rest, np.int64).reshape(-1, len(shape)) @ strides
 
 
-def _around(form: npt.NDArray[np.bool_], centre: Sequence[int]) -> Neighborhood:
-    steps = np.argwhere(form).astype(np.int64) - np.asarray(centre, np.int64)
+def _around(form: npt.NDArray[np.bool_], center: Sequence[int]) -> Neighborhood:
+    steps = np.argwhere(form).astype(np.int64) - np.asarray(center, np.int64)
     steps = steps[steps.any(axis=1)]
     return Neighborhood(steps[np.argsort((steps**2).sum(axis=1), kind="stable")])
 
@@ -112,7 +112,7 @@ def cube(ndim: int) -> Neighborhood:
 def from_footprint(
     name: str, footprint: Any, ndim: int, offset: Any = None, argument: str = "footprint", sides: int | None = None
 ) -> Neighborhood:
-    """Return the neighborhood of a footprint of 0 and 1 around its centre, or around the entry at `offset`. Local.
+    """Return the neighborhood of a footprint of 0 and 1 around its center, or around the entry at `offset`. Local.
 
     `sides`: the extent that it must have along each axis, if any.
     """
@@ -131,14 +131,14 @@ def from_footprint(
     if offset is None:
         if any(n % 2 == 0 for n in given.shape):
             raise UsageError(
-                f"{name}: {argument} of shape {given.shape} has no centre; give an odd number of cells along each axis"
+                f"{name}: {argument} of shape {given.shape} has no center; give an odd number of cells along each axis"
             )
         return _around(given != 0, [n // 2 for n in given.shape])
     places = tuple(whole(name, "offset", n) for n in (offset if np.iterable(offset) else (offset,)))
     if len(places) != ndim or any(not 0 <= o < n for o, n in zip(places, given.shape, strict=False)):
         raise UsageError(
             f"{name}: offset = {offset!r} is no place in a {argument} of shape {given.shape}; give the index of its "
-            "centre"
+            "center"
         )
     return _around(given != 0, places)
 

@@ -18,7 +18,7 @@ __all__ = ["SCHEMA", "as_json", "as_text"]
 SCHEMA = 1
 _SIGNS = {"ok": "✓", "warning": "!", "error": "✗", "skipped": "-"}
 _PLAIN = {"ok": "ok", "warning": "!", "error": "X", "skipped": "-"}
-_COLOURS = {"ok": "32", "warning": "33", "error": "31", "skipped": "2"}
+_COLORS = {"ok": "32", "warning": "33", "error": "31", "skipped": "2"}
 _LEAST_WIDTH = 60
 
 
@@ -44,7 +44,7 @@ def as_json(checkup: Checkup) -> str:
 
 
 def as_text(
-    checkup: Checkup, *, width: int = 100, verbose: bool = False, quiet: bool = False, colour: bool = False,
+    checkup: Checkup, *, width: int = 100, verbose: bool = False, quiet: bool = False, color: bool = False,
     plain: bool = False,
 ) -> str:  # fmt: skip
     """Return a report for people. Local. `verbose` shows what was skipped too; `quiet` only what is not well."""
@@ -53,7 +53,7 @@ def as_text(
     lines = [] if quiet else [_heading(checkup), ""]
     column = max((len(finding.check) for finding in shown), default=0)
     for finding in shown:
-        lines += _lines(finding, column, max(width, _LEAST_WIDTH), colour, plain)
+        lines += _lines(finding, column, max(width, _LEAST_WIDTH), color, plain)
     if not quiet:
         lines += ["", _summary(checkup, verbose)]
     return "\n".join(lines)
@@ -66,22 +66,22 @@ def _heading(checkup: Checkup) -> str:
     return f"mpibatch {__version__} doctor: {ranks} on {where}, {checkup.environment['folder']['path']}"
 
 
-def _lines(finding: Finding, column: int, width: int, colour: bool, plain: bool) -> list[str]:
+def _lines(finding: Finding, column: int, width: int, color: bool, plain: bool) -> list[str]:
     signs = _PLAIN if plain else _SIGNS
     broad = max(map(len, signs.values()))
     sign = signs[finding.level].ljust(broad)
     indent = " " * (broad + column + 4)
     room = width - len(indent)
     first, *rest = textwrap.wrap(finding.message, room, break_on_hyphens=False, break_long_words=False) or [""]
-    if colour:
-        sign = f"\x1b[{_COLOURS[finding.level]}m{sign}\x1b[0m"
+    if color:
+        sign = f"\x1b[{_COLORS[finding.level]}m{sign}\x1b[0m"
     lines = [f"{sign}  {finding.check.ljust(column)}  {first}", *(indent + line for line in rest)]
     if finding.advice:
         arrow = "-> " if plain else "→ "
         # What is to be typed stays in one piece where it can.
         words = textwrap.wrap(finding.advice, room - len(arrow), break_on_hyphens=False, break_long_words=False)
         advice = [indent + (arrow if not number else " " * len(arrow)) + line for number, line in enumerate(words)]
-        lines += [f"\x1b[1m{line}\x1b[0m" for line in advice] if colour else advice
+        lines += [f"\x1b[1m{line}\x1b[0m" for line in advice] if color else advice
     return lines
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Advice", "Limit", "counts", "limit_of", "traps"]
 
 AROUND = 0.05  # of the number of ranks: neighbors that are looked at
-MOST_TRIED, MOST_MODELLED = 24, 3
+MOST_TRIED, MOST_MODELED = 24, 3
 AS_FAST = 1.005
 WORTHWHILE = 1.05  # as fast, beyond what the number of ranks itself gives
 HALF, GAIN = 0.5, 1.1  # efficiency, and what doubling the ranks gives at least, for more ranks to be worth it
@@ -106,7 +106,7 @@ def _better(model: Model, ranks: int) -> Advice | None:
     now = model.quick(ranks)
     tried = sorted(_nearby(ranks), key=lambda count: (_fullest(model, count) * max(1.0, count / ranks), -count))
     candidates: list[Advice] = []
-    for count in tried[:MOST_MODELLED]:
+    for count in tried[:MOST_MODELED]:
         if _fullest(model, count) == math.inf:
             continue
         gain = now / model.quick(count)

@@ -215,15 +215,15 @@ class _Probing:
         return rates
 
     def _with_all(self, work: JobWork, group: Group, node_ranks: int) -> JobWork:
-        """Add the seconds per cell by all ranks: what is left when modelled messages are taken away."""
+        """Add the seconds per cell by all ranks: what is left when modeled messages are taken away."""
         steps = []
         whole = replace(self.subject, shape=group.shape, job=replace(self.subject.job, grid={}))
         cells = layout(group.shape, self.comm.size, {}).cells
         for step in work.steps:
             subject = replace(whole, work=replace(work, steps=(step,)))
-            modelled = Model(subject, self.machine, node_ranks).at(self.comm.size)
+            modeled = Model(subject, self.machine, node_ranks).at(self.comm.size)
             seconds = group.seconds(step.name)
-            left = seconds - step.seconds_per_call - (modelled.halo or 0.0) - (modelled.reduce or 0.0)
+            left = seconds - step.seconds_per_call - (modeled.halo or 0.0) - (modeled.reduce or 0.0)
             per_cell = max(left, LEAST_SHARE * seconds) / cells
             steps.append(replace(step, seconds_per_cell={**step.seconds_per_cell, node_ranks: per_cell}))
         return replace(work, steps=tuple(steps))

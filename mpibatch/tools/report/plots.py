@@ -1,7 +1,7 @@
 """The report's pictures, as SVG and PNG: equal figures give equal bytes.
 
-Each line is named where it ends, colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which people
-with any kind of colour vision can tell apart, and nothing is told by colour alone. Axes of ranks are logarithmic, with
+Each line is named where it ends, colors are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which people
+with any kind of color vision can tell apart, and nothing is told by color alone. Axes of ranks are logarithmic, with
 ticks at the counts that were measured.
 """
 
@@ -29,7 +29,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
 )  # fmt: skip
 DARK_ORANGE = "#8a5f00"  # for letters on white
 INK, PALE = "#1a1a1a", "#767676"
-PHASE_COLOURS = {
+PHASE_COLORS = {
     "compute": BLUE, "compile": "#8c8c8c", "pack": SKY, "halo": ORANGE, "reduce": GREEN, "io": PINK, "other": "#c8c8c8",
 }  # fmt: skip
 LINES = (BLUE, RED, GREEN, PINK, ORANGE)
@@ -157,9 +157,9 @@ def _counts(axes: Axes, m: Measures, margin: float = 1.12) -> list[int]:
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float = 0.075, mark: str = "") -> None:
-    """Write each line's name at its right end, in its colour, and apart from the others.
+    """Write each line's name at its right end, in its color, and apart from the others.
 
-    Where colours are too pale for letters, a `mark` before the name has the colour, and the name is dark.
+    Where colors are too pale for letters, a `mark` before the name has the color, and the name is dark.
     """
     x_right = axes.get_xlim()[1]
     to_axes = axes.transData + axes.transAxes.inverted()
@@ -172,8 +172,8 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float =
         down[-1 - i] = min(down[-1 - i], down[-i] - gap)
     middles = [(raised + lowered) / 2 for raised, lowered in zip(up, down, strict=True)]
     over = max(middles[-1] - 1.0, 0.0)
-    for middle, (_, text, colour) in zip(middles, ends, strict=True):
-        parts = [(1.02, mark, colour), (1.065, text, INK)] if mark else [(1.02, text, colour)]
+    for middle, (_, text, color) in zip(middles, ends, strict=True):
+        parts = [(1.02, mark, color), (1.065, text, INK)] if mark else [(1.02, text, color)]
         for x, part, shade in parts:
             axes.text(
                 x, middle - over, part, color=shade, transform=axes.transAxes, va="center", ha="left", fontsize=8.5,
@@ -191,19 +191,19 @@ def _lines(axes: Axes, m: Measures, attribute: str) -> list[tuple[float, str, st
     """Draw measured values with their intervals, a line for each number of threads."""
     ends = []
     for place, (threads, rows) in enumerate(_series(m).items()):
-        colour = LINES[place % len(LINES)]
+        color = LINES[place % len(LINES)]
         values, errors = _bars(rows, attribute)
         axes.errorbar(
-            [row.width for row in rows], values, yerr=errors, color=colour, marker=MARKERS[place % len(MARKERS)],
+            [row.width for row in rows], values, yerr=errors, color=color, marker=MARKERS[place % len(MARKERS)],
             markersize=5, capsize=3.5, elinewidth=1.2, zorder=4,
             linewidth=1.0 if m.fits and attribute == "speedup" else 1.6,
         )  # fmt: skip
         if rows[-1].width == m.widest.width:
-            ends.append((values[-1], _named(threads, m), colour))
+            ends.append((values[-1], _named(threads, m), color))
         else:
             axes.annotate(
                 _named(threads, m), (rows[-1].width, values[-1]), (5, 4), textcoords="offset points",
-                color=colour, fontsize=8.5,
+                color=color, fontsize=8.5,
             )  # fmt: skip
     return ends
 
@@ -217,11 +217,11 @@ def _speedup(axes: Axes, m: Measures) -> tuple[str, str]:
     axes.plot(widths, ideal, color=PALE, linewidth=1.1, linestyle=(0, (5, 3)), zorder=2)
     ends = [(ideal[-1], "ideal", PALE), *_lines(axes, m, "speedup")]
     dense = [widths[0] * (widths[-1] / widths[0]) ** (i / 60) for i in range(61)]
-    for fit, colour, dashes in zip(m.fits, (GREEN, PINK), ((0, (1, 1.5)), (0, (6, 2, 1, 2))), strict=False):
+    for fit, color, dashes in zip(m.fits, (GREEN, PINK), ((0, (1, 1.5)), (0, (6, 2, 1, 2))), strict=False):
         if fit.estimates and not fit.refused:
             curve = [fit.speedup(width, base) for width in dense]
-            axes.plot(dense, curve, color=colour, linewidth=1.3, linestyle=dashes, zorder=3)
-            ends.append((curve[-1], "USL" if fit.law.startswith("Univ") else fit.law, colour))
+            axes.plot(dense, curve, color=color, linewidth=1.3, linestyle=dashes, zorder=3)
+            ends.append((curve[-1], "USL" if fit.law.startswith("Univ") else fit.law, color))
     axes.set_yscale("log", base=2)
     if ideal[-1] <= 2:
         axes.yaxis.set_major_locator(FixedLocator([0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]))
@@ -257,18 +257,18 @@ def _time(axes: Axes, m: Measures) -> tuple[str, str]:
     ends: list[tuple[float, str, str]] = []
     everything: list[float] = []
     for place, (threads, rows) in enumerate(_series(m).items()):
-        colour = LINES[place % len(LINES)]
+        color = LINES[place % len(LINES)]
         middles = [row.time.median.value for row in rows]
-        axes.plot([row.width for row in rows], middles, color=colour, linewidth=1.4, zorder=3)
+        axes.plot([row.width for row in rows], middles, color=color, linewidth=1.4, zorder=3)
         for row in rows:
             axes.plot(
                 [row.width] * len(row.times), row.times, linestyle="none", marker="o", markersize=5,
-                markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1.0, alpha=0.8, zorder=4,
+                markerfacecolor="none", markeredgecolor=color, markeredgewidth=1.0, alpha=0.8, zorder=4,
             )  # fmt: skip
             everything += row.times
         name = "median" if len(_series(m)) == 1 else _named(threads, m)
         if rows[-1].width == m.widest.width:
-            ends.append((middles[-1], name, colour))
+            ends.append((middles[-1], name, color))
     predictions = [(row.width, seconds) for row in m.rows if (seconds := row.predicted("seconds"))]
     if predictions:
         axes.plot(
@@ -299,7 +299,7 @@ def _split(axes: Axes, m: Measures) -> tuple[str, str]:
     bottoms = [0.0] * len(rows)
     for phase in PHASES:
         shares = [100 * row.share(phase) for row in rows]
-        axes.bar(range(len(rows)), shares, 0.68, bottoms, color=PHASE_COLOURS[phase], edgecolor="white", linewidth=0.8)
+        axes.bar(range(len(rows)), shares, 0.68, bottoms, color=PHASE_COLORS[phase], edgecolor="white", linewidth=0.8)
         for place, share in enumerate(shares):
             if share >= 7:
                 dark = phase in ("compute",)
@@ -308,7 +308,7 @@ def _split(axes: Axes, m: Measures) -> tuple[str, str]:
                     color="white" if dark else INK,
                 )  # fmt: skip
         if max(shares) >= 0.5:
-            last.append((bottoms[-1] + shares[-1] / 2, PHASE_NAMES[phase], PHASE_COLOURS[phase]))
+            last.append((bottoms[-1] + shares[-1] / 2, PHASE_NAMES[phase], PHASE_COLORS[phase]))
         bottoms = [bottom + share for bottom, share in zip(bottoms, shares, strict=True)]
     for place, row in enumerate(rows):
         axes.text(place, 101.5, seconds_text(row.typical.total), ha="center", va="bottom", fontsize=8.5)
@@ -341,17 +341,17 @@ def _roofline(axes: Axes, m: Measures) -> tuple[str, str]:
     axes.set_yscale("log")
     for place, kernel in enumerate(kernels):
         own = [roof for roof in roofs if roof.kernel == kernel and roof.label in ends_of]
-        colour = LINES[place % len(LINES)]
+        color = LINES[place % len(LINES)]
         axes.plot(
-            [roof.intensity for roof in own], [roof.measured for roof in own], color=colour, linestyle=":",
+            [roof.intensity for roof in own], [roof.measured for roof in own], color=color, linestyle=":",
             marker=MARKERS[place % len(MARKERS)], markersize=6, zorder=4,
         )  # fmt: skip
         for roof in own:
             axes.annotate(
                 f"on {roof.label}", (roof.intensity, roof.measured), (6, -3), textcoords="offset points", fontsize=8,
-                color=colour,
+                color=color,
             )  # fmt: skip
-        ends.append((own[-1].measured, _plain(kernel), colour))
+        ends.append((own[-1].measured, _plain(kernel), color))
     axes.set_xlim(low, high)
     rates = [roof.measured for roof in roofs]
     bottom, top = min(*rates, *(low * roof.triad for roof in roofs)), max(*rates, *(high * r.triad for r in roofs))

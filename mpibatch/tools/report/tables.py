@@ -125,7 +125,7 @@ def _phases(m: Measures) -> Table:
     note = (
         f"{'Seconds' if unit == 's' else 'Milliseconds' if unit == 'ms' else 'Microseconds'}: the mean over ranks / "
         "the most of a rank, of the run with the median time. The means add up to the whole. “Halo wait” is the "
-        "exchange without packing: starting, and waiting for neighbours, who may be slow rather than far. The last two "
+        "exchange without packing: starting, and waiting for neighbors, who may be slow rather than far. The last two "
         "columns are of compute."
     )
     return Table("phases", "Where the time goes", columns, tuple(map(line, rows)), note)

@@ -123,7 +123,7 @@ def _overlap(dx: float, dy: float, r: float) -> float:
 
 @compiled
 def kron_radii(corners: Any, lies: Any, values: Any, x: Any, y: Any, second: Any, out: Any) -> None:
-    """Set Kron's radius of each source, in units of its isophotal ellipse; 0 where its light has no centre.
+    """Set Kron's radius of each source, in units of its isophotal ellipse; 0 where its light has no center.
 
     second: moments xx, yy, xy.
     """
@@ -159,7 +159,7 @@ def kron_fluxes(
     out: Any,
     flags: Any,
 ) -> None:
-    """Set flux and error of each source within its ellipse times a radius, by the pixels whose centres lie in it."""
+    """Set flux and error of each source within its ellipse times a radius, by the pixels whose centers lie in it."""
     for k in range(corners.shape[0]):
         top, left, height, span = corners[k]
         cxx, cyy, cxy, _ = ellipse(second[k, 0], second[k, 1], second[k, 2])
@@ -257,7 +257,7 @@ def centroids(corners: Any, lies: Any, values: Any, x: Any, y: Any, sigma: Any, 
             if not light > 0:
                 at_x, at_y = x[k], y[k]
                 break
-            # Twice the distance, since the window pulls towards its own centre.
+            # Twice the distance, since the window pulls towards its own center.
             across, down = 2 * across / light, 2 * down / light
             at_x += across
             at_y += down

@@ -1,4 +1,4 @@
-"""Compiled loops over pixels: the correlation with a kernel, and the runs of labelled pixels."""
+"""Compiled loops over pixels: the correlation with a kernel, and the runs of labeled pixels."""
 
 from __future__ import annotations
 

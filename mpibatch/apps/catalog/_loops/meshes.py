@@ -48,7 +48,7 @@ def levels(image: Any, height: int, width: int, level: Any, noise: Any) -> None:
 def _moments(part: Any, low: Any, high: Any, sums: Any) -> Any:
     """Return how many values are from low to high, their mean, and their standard deviation.
 
-    sums: room for three numbers of each column, which are summed up apart, so that the loop is vectorised.
+    sums: room for three numbers of each column, which are summed up apart, so that the loop is vectorized.
     """
     sums[:] = 0.0
     counts, totals, squares = sums[0], sums[1], sums[2]

@@ -17,7 +17,7 @@ SINGULAR = 0.00694  # determinant of the moments, below which they are those of 
 
 @compiled
 def moments(places: Any, signal: Any, width: int) -> Any:
-    """Return sum, barycentre x and y, and the second moments xx, yy and xy of pixels weighted by their signal.
+    """Return sum, barycenter x and y, and the second moments xx, yy and xy of pixels weighted by their signal.
 
     Sums are taken in the order of the pixels, about the first.
     """

@@ -1,7 +1,7 @@
 """Exponential, logarithm, normal deviates and the normal distribution, by + − × ÷ and √ alone.
 
 These five are rounded in one way only, on every machine, so that a price keeps its bits where another C library would
-round exp or log otherwise. Without branches, so that loops over many paths are vectorised.
+round exp or log otherwise. Without branches, so that loops over many paths are vectorized.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def inverse(u: Values, out: Values, some: Values, places: Values) -> None:
 
     The last two are of the same length, for what is set aside.
     """
-    # All as if in the middle; those that are not, side by side, so that these loops are vectorised, too.
+    # All as if in the middle; those that are not, side by side, so that these loops are vectorized, too.
     count = 0
     for i in range(u.shape[0]):
         some[count] = u[i]
@@ -193,7 +193,7 @@ def fill_pair(first: Any, place: Any, seed: Any, u: Values, other: Values) -> No
 
 @compiled
 def fill(first: Any, place: Any, seed: Any, u: Values, even: Values, odd: Values) -> None:
-    """Write a uniform number for each path: two neighbours share random words. Local.
+    """Write a uniform number for each path: two neighbors share random words. Local.
 
     The last two have room for half as many, and one.
     """

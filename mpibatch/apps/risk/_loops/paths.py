@@ -1,6 +1,6 @@
 """Paths of one asset, and what an option pays on each, with its derivatives.
 
-Paths are taken a block at a time, and a step for the whole block, in short loops that are vectorised. What happens on a
+Paths are taken a block at a time, and a step for the whole block, in short loops that are vectorized. What happens on a
 path depends on its number alone, and not on the block that it is in.
 """
 

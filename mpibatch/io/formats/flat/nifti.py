@@ -32,7 +32,7 @@ DTYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 32: "c8", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
     1792: "c16",
 }  # fmt: skip
-_COLOURS = {128: 3, 2304: 4}  # types of values that are bytes of red, green, blue, and alpha
+_COLORS = {128: 3, 2304: 4}  # types of values that are bytes of red, green, blue, and alpha
 UNITS = {1: "m", 2: "mm", 3: "um"}
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 # Letters of the file's axes, the fastest first; behind time come the values of a cell.
@@ -93,8 +93,8 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
             raise ValueError(f"its header says that its axes are {dim}")
         (code,), (offset,) = values(at.datatype), values(at.offset)
         letters, shape = _axes(cells)
-        if code in _COLOURS:
-            letters, shape, dtype = (*letters, "S"), (*shape, _COLOURS[code]), np.dtype("u1")
+        if code in _COLORS:
+            letters, shape, dtype = (*letters, "S"), (*shape, _COLORS[code]), np.dtype("u1")
         elif code in DTYPES:
             dtype = np.dtype(order + DTYPES[code])
         else:

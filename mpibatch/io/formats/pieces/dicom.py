@@ -1,6 +1,6 @@
 """DICOM images through pydicom: one file, of one frame or several, decoded as a whole; `stack` makes volumes of many.
 
-Numbers are rescaled to what they stand for (slope and intercept), and colours are red, green, blue.
+Numbers are rescaled to what they stand for (slope and intercept), and colors are red, green, blue.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def inspect(path: str, dataset: str | None, allow: Sequence[str] = ()) -> Source
         if "Rows" not in image or "BitsAllocated" not in image:
             raise UsageError(f"cannot read {path!r}: it is DICOM without an image; give the file of one")
         if image.PhotometricInterpretation == "PALETTE COLOR":
-            raise UsageError(f"cannot read {path!r}: its colours are numbers of a palette; convert it to RGB")
+            raise UsageError(f"cannot read {path!r}: its colors are numbers of a palette; convert it to RGB")
         frames, samples = int(image.get("NumberOfFrames", 1) or 1), int(image.SamplesPerPixel)
         number = parse_picks(path, dataset).number({"T": frames}, "T") if dataset else None
         count = 1 if number is not None else frames

@@ -120,7 +120,7 @@ def add_rows(
 ) -> None:
     """Add the bytes of an array to digests of `per_digest` bytes each. Local.
 
-    Neighbours along axis k lie ``strides[k]`` bytes of memory apart, and their numbers differ by ``numbers[k]``; both
+    Neighbors along axis k lie ``strides[k]`` bytes of memory apart, and their numbers differ by ``numbers[k]``; both
     are 1 for the last axis. ``flat[0]`` has the number `first`, and the first digest begins with the number `origin`.
     """
     outer = lengths.shape[0] - 1

@@ -41,7 +41,7 @@ class Count:
     bytes: int = 0
 
 
-class ModelledRanks:
+class ModeledRanks:
     """Runs a program on `size` ranks of this process; each may take `patience` seconds until it waits."""
 
     def __init__(self, size: int, patience: float = PATIENCE) -> None:
@@ -59,7 +59,7 @@ class ModelledRanks:
         self._failure: BaseException | None = None
         self._end = threading.Event()
 
-    def run(self, program: Callable[[ModelledComm], Any]) -> list[Any]:
+    def run(self, program: Callable[[ModeledComm], Any]) -> list[Any]:
         """Return what the program returns on each rank."""
         results: list[Any] = [None] * self.size
 
@@ -67,7 +67,7 @@ class ModelledRanks:
             self._turns[rank].acquire()
             try:
                 if self._failure is None:
-                    results[rank] = program(ModelledComm(self, rank))
+                    results[rank] = program(ModeledComm(self, rank))
             except BaseException as error:  # to whoever asked for the run
                 self._failure = self._failure or error
             self._running -= 1
@@ -80,7 +80,7 @@ class ModelledRanks:
         for thread in threads:
             thread.start()
         threading.stack_size(before)
-        with _modelled_requests():
+        with _modeled_requests():
             self._next()
             self._wait()
         for thread in threads:
@@ -195,7 +195,7 @@ class Message:
         array.reshape(-1)[:] = np.frombuffer(self.content, array.dtype)
 
 
-class ModelledMPI:
+class ModeledMPI:
     """What `mpibatch.mpi` asks of mpi4py's MPI where it moves rows; datatypes are their sizes."""
 
     BYTE = 1
@@ -205,19 +205,19 @@ class ModelledMPI:
 
 
 @contextmanager
-def _modelled_requests() -> Iterator[None]:
+def _modeled_requests() -> Iterator[None]:
     before = routes.MPI
-    routes.MPI = transfers.MPI = ModelledMPI  # type: ignore[assignment]
+    routes.MPI = transfers.MPI = ModeledMPI  # type: ignore[assignment]
     try:
         yield
     finally:
         routes.MPI = transfers.MPI = before
 
 
-class ModelledComm:
+class ModeledComm:
     """One rank's communicator."""
 
-    def __init__(self, ranks: ModelledRanks, rank: int) -> None:
+    def __init__(self, ranks: ModeledRanks, rank: int) -> None:
         self._ranks, self.rank, self.size = ranks, rank, ranks.size
         self.turn = 0
 
@@ -250,10 +250,10 @@ class ModelledComm:
 
 
 @dataclass(frozen=True)
-class ModelledGrid:
+class ModeledGrid:
     """What label asks of a grid."""
 
-    comm: ModelledComm
+    comm: ModeledComm
     decomposition: Decomposition
     periodic: tuple[bool, ...]
 
@@ -287,7 +287,7 @@ class ModelledGrid:
 
 
 @dataclass(frozen=True)
-class LabelledBlock:
+class LabeledBlock:
     """What label returns on a rank."""
 
     box: Box
@@ -301,19 +301,19 @@ def label_blocks(
     cells_of: Callable[[Box], npt.NDArray[Any]],
     periodic: bool = False,
     structure: object = None,
-) -> tuple[ModelledRanks, list[LabelledBlock]]:
+) -> tuple[ModeledRanks, list[LabeledBlock]]:
     """Label the cells that each box has, on as many ranks as there are blocks; return the ranks, which have counted."""
     decomposition = Decomposition.over(shape, math.prod(topology), topology)
     offsets = backward(mask_of("label", structure, len(shape)))
-    ranks = ModelledRanks(decomposition.size)
+    ranks = ModeledRanks(decomposition.size)
 
-    def program(comm: ModelledComm) -> LabelledBlock:
-        grid = ModelledGrid(comm, decomposition, (periodic,) * len(shape))
+    def program(comm: ModeledComm) -> LabeledBlock:
+        grid = ModeledGrid(comm, decomposition, (periodic,) * len(shape))
         cells = np.ascontiguousarray(cells_of(grid.box))
         labels = np.empty(cells.shape, np.int64 if wide(grid.shape) else np.int32)
         block = BlockComponents(grid.shape, grid.box, cells, labels, offsets=offsets, by_value=False)
         table, n = numbered(grid, block, offsets)
         block.number(table)
-        return LabelledBlock(grid.box, labels, n)
+        return LabeledBlock(grid.box, labels, n)
 
     return ranks, ranks.run(program)

@@ -143,7 +143,7 @@ class Phase:
     fills: list[Box]
 
 
-class _Piece(NamedTuple):
+class _SourceRun(NamedTuple):
     """A run on one axis whose source lies in one block (owner None: a "constant" wall)."""
 
     owner: int | None
@@ -187,7 +187,7 @@ def phase(decomposition: Decomposition, rank: int, halo: Halo, axes: Sequence[in
 
 def _axis_pieces(
     decomposition: Decomposition, halo: Halo, chosen: tuple[int, ...], axis: int, coord: int
-) -> list[_Piece]:
+) -> list[_SourceRun]:
     """Return where the receiver at `coord` finds the cells of its padded interval along one axis."""
     blocks = decomposition.axes[axis]
     low, high = blocks.bounds(coord)
@@ -198,14 +198,14 @@ def _axis_pieces(
         # Cross section: this rank's own cells, and what earlier phases put around them.
         if not (halo.corners and axis < min(chosen)):
             below = above = 0
-        return [_Piece(coord, IndexRun(low - below, high - low + below + above, low - below, 1), True)]
-    pieces = [_Piece(coord, IndexRun(low, high - low, low, 1), True)]
+        return [_SourceRun(coord, IndexRun(low - below, high - low + below + above, low - below, 1), True)]
+    pieces = [_SourceRun(coord, IndexRun(low, high - low, low, 1), True)]
     # The low side's cells never lie beyond the high wall, nor the other way round: each side has one mode.
     sides = ((low - below, low), (high, high + above))
     for mode, (start, stop) in zip(halo.sides(axis), sides, strict=True):
         first, end = (start, stop) if mode else (max(start, 0), min(stop, blocks.cells))
         for run in wall_runs(first, end, blocks.cells, mode or "nearest"):
-            pieces += [_Piece(owner, part, False) for owner, part in _by_owner(blocks, run)]
+            pieces += [_SourceRun(owner, part, False) for owner, part in _by_owner(blocks, run)]
     return pieces
 
 
@@ -226,7 +226,7 @@ def _by_owner(blocks: Blocks, run: IndexRun) -> Iterator[tuple[int | None, Index
             yield owner, IndexRun(run.target + offset, abs(end - first) + 1, first, run.step)
 
 
-def _moves(pieces: list[list[_Piece]], sender: Sequence[int], corners: bool) -> Iterator[Move]:
+def _moves(pieces: list[list[_SourceRun]], sender: Sequence[int], corners: bool) -> Iterator[Move]:
     """Yield what the sender at these coordinates gives a receiver with these pieces, in an order both can work out."""
     matching = ([p for p in along if p.owner == coord] for along, coord in zip(pieces, sender, strict=True))
     for combination in itertools.product(*matching):
@@ -242,7 +242,7 @@ def _moves(pieces: list[list[_Piece]], sender: Sequence[int], corners: bool) -> 
         )
 
 
-def _fills(pieces: list[list[_Piece]], corners: bool) -> Iterator[Box]:
+def _fills(pieces: list[list[_SourceRun]], corners: bool) -> Iterator[Box]:
     """Yield the boxes outside a "constant" wall on some axis."""
     if not any(piece.owner is None for along in pieces for piece in along):
         return

@@ -175,7 +175,7 @@ class Lines:
             local.owned[...] = results
             return local
         result = grid_of(u.grid, axes).empty(results.dtype, 0, self.components)
-        move(u.grid.comm, _Shares(self), results, result.grid.decomposition, result.owned)
+        move(u.grid.comm, _LineShares(self), results, result.grid.decomposition, result.owned)
         return result
 
 
@@ -203,7 +203,7 @@ def grid_of(grid: Grid, axes: tuple[int, ...]) -> Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shares:
+class _LineShares:
     """Which rank has the results of which lines after halving: a layout to move them from."""
 
     lines: Lines

@@ -454,8 +454,8 @@ def test_the_commands_keep_keys_from_others(capsys: pytest.CaptureFixture[str]) 
 KILLED = """
 import os, resource, signal, sys
 import mpibatch as mb
-from mpibatch.io.write.commit import _Work
-_Work.commit = lambda *_: os.kill(os.getpid(), signal.SIGABRT)
+from mpibatch.io.write.commit import _HeldFile
+_HeldFile.commit = lambda *_: os.kill(os.getpid(), signal.SIGABRT)
 hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
 resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))  # it would leave a core dump
 u = mb.Grid((5, 11, 13)).full(float(sys.argv[2]))

@@ -42,13 +42,13 @@ def converted(u, n):
 def test_conversions_within_conversions_are_lowered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each twice would be many times the innermost."""
     monkeypatch.setenv("MPIBATCH_CACHE_DIR", str(tmp_path))  # where nothing is compiled yet
-    lowered, apply = [], straight_lines._Lines._applied
+    lowered, apply = [], straight_lines._Lowering._applied
 
     def applied(lines, function, values):
         lowered.append(function)
         return apply(lines, function, values)
 
-    monkeypatch.setattr(straight_lines._Lines, "_applied", applied)
+    monkeypatch.setattr(straight_lines._Lowering, "_applied", applied)
 
     @stencil
     def halved(u, n):

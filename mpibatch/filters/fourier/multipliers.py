@@ -29,7 +29,7 @@ CELLS = 1 << 16  # of factors that are made at a time
 _INPUTS = frozenset("?bBhHiIlLqQfdFD")
 
 
-class _Filter:
+class _FourierCall:
     """What a filter was given: the field, a number for each axis, the axis of a half, and the result's dtype."""
 
     def __init__(
@@ -154,7 +154,7 @@ def fourier_gaussian(
     >>> print(mb.gather_all(mb.fft.irfft2(spectrum))[0])
     [1. 1. 1. 1. 1. 1.]
     """
-    work = _Filter("fourier_gaussian", u, sigma, "sigma", (n, axis), output, "fdFD")
+    work = _FourierCall("fourier_gaussian", u, sigma, "sigma", (n, axis), output, "fdFD")
 
     def entry(value: float, points: int, k: int) -> float:
         scale = value * math.pi / points
@@ -209,7 +209,7 @@ def fourier_uniform(
     >>> mb.gather_all(mb.fft.ifft2(spectrum))[0, 0].real.item()
     1.0
     """
-    work = _Filter("fourier_uniform", u, size, "size", (n, axis), output, "fdFD")
+    work = _FourierCall("fourier_uniform", u, size, "size", (n, axis), output, "fdFD")
 
     def entry(value: float, points: int, k: int) -> float:
         scale = math.pi * value / points
@@ -265,7 +265,7 @@ def fourier_ellipsoid(
     >>> print(mb.gather_all(spectrum).round(3))
     [1.    0.637 0.    0.637]
     """
-    work = _Filter("fourier_ellipsoid", u, size, "size", (n, axis), output, "fdFD")
+    work = _FourierCall("fourier_ellipsoid", u, size, "size", (n, axis), output, "fdFD")
     ndim = u.grid.ndim
     if ndim > 3:
         raise UsageError(f"fourier_ellipsoid: the grid has {ndim} axes; of 1, 2 and 3 axes it is defined")
@@ -339,7 +339,7 @@ def fourier_shift(
     >>> print(mb.gather_all(mb.fft.irfft(spectrum)).round(12))
     [3. 0. 1. 2.]
     """
-    work = _Filter("fourier_shift", u, shift, "shift", (n, axis), output, "FD")
+    work = _FourierCall("fourier_shift", u, shift, "shift", (n, axis), output, "FD")
     from mpibatch.filters._loops import spectra
 
     result = Field(u.grid, work.dtype, 0, u.components)

@@ -255,7 +255,7 @@ def threshold_li(u: Field, *, tolerance: float | None = None, initial_guess: flo
     checked(name, u)
     least_step = None if tolerance is None else real_of(name, "tolerance", tolerance, 0.0)
     guess = None if initial_guess is None else real_of(name, "initial_guess", initial_guess)
-    classes: _Levels | _Values = _Levels(name, u) if u.dtype.kind in "biu" else _Values(name, u)
+    classes: _Integers | _Floats = _Integers(name, u) if u.dtype.kind in "biu" else _Floats(name, u)
     if classes.most == classes.least:
         return u.dtype.type(classes.least)
     if guess is not None and not classes.least < guess < classes.most:
@@ -264,7 +264,7 @@ def threshold_li(u: Field, *, tolerance: float | None = None, initial_guess: flo
             f"{classes.most}; give a number that is"
         )
     if least_step is None or least_step == 0:
-        least_step = 0.5 if isinstance(classes, _Levels) else 0.0
+        least_step = 0.5 if isinstance(classes, _Integers) else 0.0
     following: Any = classes.mean if guess is None else classes.type(guess - float(classes.least))
     current = earlier = -math.inf
     # Each step lowers the cross entropy, but for rounding: to come back to where it was before is the end, too.
@@ -277,7 +277,7 @@ def threshold_li(u: Field, *, tolerance: float | None = None, initial_guess: flo
     return following + classes.least
 
 
-class _Levels:
+class _Integers:
     """Integers, less the least, by their histogram: means in the bits of scikit-image."""
 
     def __init__(self, name: str, u: Field) -> None:
@@ -295,7 +295,7 @@ class _Levels:
         return back, fore
 
 
-class _Values:
+class _Floats:
     """Floats, less the least finite one: exact means by passes over the cells."""
 
     def __init__(self, name: str, u: Field) -> None:

@@ -76,10 +76,10 @@ class PencilChain:
         self, grid: Grid, new: Grid, layouts: list[Turned], axes: Sequence[int], cells: Sequence[int], itemsize: int
     ) -> None:  # fmt: skip
         self.new, self.rank = new, grid.rank
-        self.moves: list[_Move | None] = []
+        self.moves: list[_Redistribution | None] = []
         old = Turned.of(grid.decomposition)
         for layout, axis, n in zip(layouts, axes, cells, strict=True):
-            self.moves.append(None if layout == old else _Move(grid.rank, old, layout, itemsize))
+            self.moves.append(None if layout == old else _Redistribution(grid.rank, old, layout, itemsize))
             old = layout.resized(axis, n)
         self.home = Ways.between(grid.rank, old, new.decomposition)
         # Before and after a step, and what is under way.
@@ -97,7 +97,7 @@ class PencilChain:
         return result
 
 
-class _Move:
+class _Redistribution:
     """The way from one layout to another, in pieces along an axis that both cut alike."""
 
     def __init__(self, rank: int, old: Turned, new: Turned, itemsize: int) -> None:

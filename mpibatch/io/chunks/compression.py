@@ -33,7 +33,7 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class _Levels:
+class _LevelRange:
     """Of a compression that can be asked for, none if it has range(0)."""
 
     levels: range
@@ -41,7 +41,7 @@ class _Levels:
 
 
 @dataclass(frozen=True)
-class _Codec(_Levels):
+class _Compression(_LevelRange):
     """A compression of HDF5."""
 
     code: int
@@ -51,17 +51,17 @@ class _Codec(_Levels):
 
 
 _CODECS = {
-    "gzip": _Codec(range(10), 4, GZIP, lambda level: (level,)),
-    "zstd": _Codec(range(1, 23), 3, 32015, lambda level: (level,)),
+    "gzip": _Compression(range(10), 4, GZIP, lambda level: (level,)),
+    "zstd": _Compression(range(1, 23), 3, 32015, lambda level: (level,)),
     # 0: the size of its blocks is its own choice.
-    "lz4": _Codec(range(0), 0, 32004, lambda level: (0,)),
+    "lz4": _Compression(range(0), 0, 32004, lambda level: (0,)),
     # The first four are filled in by the filter; then level, byte shuffle of its own, and the codec blosclz.
-    "blosc2": _Codec(range(10), 5, 32026, lambda level: (0, 0, 0, 0, level, 1, 0), shuffled=False),
+    "blosc2": _Compression(range(10), 5, 32026, lambda level: (0, 0, 0, 0, level, 1, 0), shuffled=False),
 }
-_GZIP = _Levels(_CODECS["gzip"].levels, _CODECS["gzip"].usual)
-_BY_FORMAT: dict[str, Mapping[str, _Levels]] = {
+_GZIP = _LevelRange(_CODECS["gzip"].levels, _CODECS["gzip"].usual)
+_BY_FORMAT: dict[str, Mapping[str, _LevelRange]] = {
     "HDF5": _CODECS,
-    "Zarr": {"blosc": _Levels(range(10), 5), "gzip": _GZIP, "zstd": _Levels(range(1, 23), 3)},
+    "Zarr": {"blosc": _LevelRange(range(10), 5), "gzip": _GZIP, "zstd": _LevelRange(range(1, 23), 3)},
     "TIFF": {"gzip": _GZIP},
 }
 

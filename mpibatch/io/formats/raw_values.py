@@ -71,7 +71,7 @@ class _Decoding:
 class Chunks:
     """The chunks of a source, one at a time; made by `chunks_of`."""
 
-    def __init__(self, source: Source, file: _File) -> None:
+    def __init__(self, source: Source, file: _Bytes) -> None:
         self._source, self._file, self._storage = source, file, _storage(source)
         self.grid = ChunkGrid(source.shape, self._storage.chunks)
 
@@ -97,7 +97,7 @@ def chunks_of(source: Source) -> Iterator[Chunks]:
         yield Chunks(source, file)
 
 
-class _File:
+class _Bytes:
     """Reads at given bytes, all or nothing."""
 
     def __init__(self, handle: int, name: str) -> None:
@@ -120,10 +120,10 @@ class _File:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[_File]:
+def _opened(source: Source) -> Iterator[_Bytes]:
     handle = os.open(_storage(source).path or source.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield _File(handle, source.name)
+        yield _Bytes(handle, source.name)
     finally:
         os.close(handle)
 
@@ -138,7 +138,13 @@ def _ascending(selection: Selection) -> Selection:
 
 
 def _fill(
-    file: _File, base: int, shape: tuple[int, ...], dtype: np.dtype[Any], sel: Selection, out: Array, decoded: _Decoding
+    file: _Bytes,
+    base: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    sel: Selection,
+    out: Array,
+    decoded: _Decoding,
 ) -> None:
     """Fill `out` with a selection of an array of `shape` that begins at byte `base`."""
     if not out.size:

@@ -47,7 +47,7 @@ class OtherVersion(Unsealed):
 
 
 @dataclass(frozen=True)
-class _Place:
+class _ManifestPlace:
     """Where a manifest lies, and the SHA-256 of its bytes."""
 
     begin: int
@@ -126,7 +126,7 @@ def hash_of(read: Read, start: int, stop: int) -> bytes:
     return total.digest()
 
 
-def _find(image: FileImage) -> _Place:
+def _find(image: FileImage) -> _ManifestPlace:
     size = image.size
     tail = image.read(LOCATOR.size, max(0, size - LOCATOR.size))
     if len(tail) < LOCATOR.size or not tail.startswith(MAGIC):
@@ -136,7 +136,7 @@ def _find(image: FileImage) -> _Place:
     _, begin, length, sha256 = LOCATOR.unpack(tail)
     if begin + length + LOCATOR.size != size or length > MOST_BYTES:
         raise Unsealed(f"the seal's locator, bytes {size - LOCATOR.size}-{size - 1}, is damaged, or bytes are missing")
-    return _Place(begin, length, sha256)
+    return _ManifestPlace(begin, length, sha256)
 
 
 def read(path: str) -> tuple[bytes, int]:

@@ -79,7 +79,7 @@ def committed(
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
             target = os.path.realpath(path)
-            work = _Work.begin(target, overwrite, adopt)
+            work = _HeldFile.begin(target, overwrite, adopt)
     target = comm.bcast(target, root=0)
     whole = PartFile(target + PART)
     resources = ExitStack()
@@ -103,7 +103,7 @@ def committed(
 
 
 @dataclass(frozen=True)
-class _Work:
+class _HeldFile:
     """Rank 0's hold on a file under its temporary name: an open folder, and an open and locked file in it."""
 
     target: Path
@@ -111,7 +111,7 @@ class _Work:
     file: int
 
     @classmethod
-    def begin(cls, target: str, overwrite: bool, adopt: bool) -> _Work:
+    def begin(cls, target: str, overwrite: bool, adopt: bool) -> _HeldFile:
         """Make the empty temporary file, or take the one there, which no other run holds."""
         path = Path(target)
         check_parent(path)

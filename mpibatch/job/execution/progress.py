@@ -34,7 +34,7 @@ def remaining(elapsed: float, done: int, total: int) -> str:
     return f"about {words} left"
 
 
-class _Pace:
+class _TimeLeft:
     """How long the rest takes, from the first report on: what was done before a restart took none of this run's time.
 
     Compiling is not counted: the first step waits for it, and no other.
@@ -58,7 +58,7 @@ def plain(stream: TextIO, interval: float = PLAIN_INTERVAL, clock: Callable[[], 
     """Return a report that writes whole lines: the first, the last, and others at intervals. Local."""
     begin = clock()
     latest = float("-inf")
-    pace = _Pace()
+    pace = _TimeLeft()
 
     def report(done: int, total: int, label: str) -> None:
         nonlocal latest
@@ -95,7 +95,7 @@ def reporter(rank: int = 0, quiet: bool = False, stream: TextIO | None = None) -
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(file=target), transient=True) as bar:
         task = bar.add_task("starting", total=None, left="")
-        pace = _Pace()
+        pace = _TimeLeft()
 
         def report(done: int, total: int, label: str) -> None:
             left = pace.left(time.monotonic(), done, total)

@@ -81,7 +81,7 @@ class PackedFile:
         self.close()
         self.digests = {}
         comm, part = self._comm, self._part
-        blocks = [_Rows(self, dataset) if block is None else block for dataset, block in self._plan]
+        blocks = [_ChunkRows(self, dataset) if block is None else block for dataset, block in self._plan]
         datasets = [dataset for dataset, _ in self._plan]
         part.extents = shared_file.write(comm, part.path, datasets, blocks, {VERSIONS: versions(), **attrs})
         part.values = {name: self.digests[name] for name in self._kept} if comm.rank == 0 else {}
@@ -104,7 +104,7 @@ class PackedFile:
         return u
 
 
-class _Rows:
+class _ChunkRows:
     """What shares out the chunks of a dataset whose values are read a few rows of chunks at a time, as `Sharing`."""
 
     def __init__(self, file: PackedFile, dataset: Dataset) -> None:

@@ -86,7 +86,7 @@ def _streamed(job: Job, comm: MPI.Intracomm, report: Report, start: Start, caugh
         journal.clear()
         return Summary(volume.grid.shape, volume.base.topology, job.output.path, (), (), was_complete=True)
     counts = [math.ceil(volume.grid.shape[0] / height) for height in heights]
-    progress = _Progress(report, journal, work, counts, caught)
+    progress = _SlabReports(report, journal, work, counts, caught)
     is_last_written = bool(passes[-1].writes)
     for number in range(work.state.number, len(passes) - is_last_written):
         progress.begin(number, len(passes))
@@ -225,7 +225,7 @@ def _identity(job: Job, values: Values) -> dict[str, Any]:
     }
 
 
-class _Progress:
+class _SlabReports:
     """What is told and noted after every slab."""
 
     def __init__(self, report: Report, journal: SlabJournal, work: Work, counts: Sequence[int], caught: Caught) -> None:

@@ -31,7 +31,7 @@ TABLES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class _Code:
+class _KeyView:
     """How the values of a dtype are seen as keys."""
 
     dtype: np.dtype[Any]
@@ -73,7 +73,7 @@ def order_statistics(
 
     dtype = np.dtype("u1") if op.u.dtype.kind == "b" else op.u.dtype
     kind = {"f": loops.FLOAT, "i": loops.SIGNED}.get(dtype.kind, loops.UNSIGNED)
-    code = _Code(dtype, kind, 8 * dtype.itemsize)
+    code = _KeyView(dtype, kind, 8 * dtype.itemsize)
     digit = SHORT_DIGIT if math.prod(op.u.shape) < FEW else min(DIGIT, code.bits)
     shift = code.bits - digit
     mine, nans = np.zeros(1 << digit, np.int64), 0
@@ -112,7 +112,7 @@ def _narrow(prefixes: list[int], rests: Rests, counts: npt.NDArray[np.int64], di
 
 
 def _first_kept(
-    op: Operand, code: _Code, shift: int, prefixes: list[int], counts: npt.NDArray[np.int64]
+    op: Operand, code: _KeyView, shift: int, prefixes: list[int], counts: npt.NDArray[np.int64]
 ) -> dict[int, Keys]:
     """Return this rank's keys with each of some leading digits, whose counts are known. Local."""
     from mpibatch.reduce._loops import digits as loops

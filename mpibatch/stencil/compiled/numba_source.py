@@ -107,7 +107,7 @@ def _plane_arguments(typed: Typed, signature: Signature) -> list[str]:
 def plane_text(typed: Typed) -> str:
     """Return the text of ``cell`` and ``plane``. Local."""
     signature = signature_of(typed)
-    writer = _Writer(typed, signature)
+    writer = _CellWriter(typed, signature)
     body = writer.body()
     arguments = _plane_arguments(typed, signature)
     given = ", ".join([*arguments, "k", "j", "i0", "i"])
@@ -127,7 +127,7 @@ def plane_text(typed: Typed) -> str:
 
 def decorator(typed: Typed) -> str:
     """Return how what calls ``plane`` is compiled. Local."""
-    writer = _Writer(typed, signature_of(typed))
+    writer = _CellWriter(typed, signature_of(typed))
     writer.body()
     # Each array written is to be told apart from each other one, and from each row read.
     written, read = len(typed.outputs), len(writer.rows()) - len(typed.outputs)
@@ -135,7 +135,7 @@ def decorator(typed: Typed) -> str:
     return "@compiled_lean_many" if checks > MANY_CHECKS else "@compiled_lean"
 
 
-class _Writer:
+class _CellWriter:
     """Writes the operations of one cell; what is used once is written where it is used."""
 
     def __init__(self, typed: Typed, signature: Signature) -> None:

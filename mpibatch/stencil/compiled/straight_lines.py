@@ -60,7 +60,7 @@ def straight(function: Callable[..., None]) -> Any:
             text = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
             assert isinstance(text, ast.FunctionDef)
             known = dict(zip(names, zip(values, given, strict=True), strict=True))
-            line = _Lines(typing, context, builder, function.__globals__, known)
+            line = _Lowering(typing, context, builder, function.__globals__, known)
             for statement in text.body:
                 line.lower(statement)
             return context.get_dummy_value()
@@ -73,7 +73,7 @@ def straight(function: Callable[..., None]) -> Any:
     return intrinsic(definition)
 
 
-class _Lines:
+class _Lowering:
     """Lowers one line after another; a value is LLVM's and its numba type."""
 
     def __init__(self, typing: Any, context: Any, builder: Any, names: Any, known: dict[str, tuple[Any, Any]]) -> None:

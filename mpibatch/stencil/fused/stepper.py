@@ -26,7 +26,7 @@ PACK = phase("pack")
 
 
 @dataclass(eq=False)
-class _Call:
+class _StepContext:
     """What holds for one call: fields that stay, numbers, and what its first steps worked out for those that follow."""
 
     unchanged: dict[int, Field]
@@ -52,12 +52,12 @@ class Stepper:
         layout = plan.setting.layout
         self._halos = WideHalos(plan, layout) if layout is not None and plan.most > 1 else None
         self._sweepers: dict[Typed, Sweeper] = {}
-        self._call = _Call({}, {})
+        self._call = _StepContext({}, {})
 
     def begin(self, fields: Mapping[str, Field], scalars: dict[str, Any]) -> None:
         """Take in the fields' owned cells, and bring the halos of those that stay. Collective."""
         plan = self.plan
-        self._call = _Call(plan.unchanged(fields), scalars)
+        self._call = _StepContext(plan.unchanged(fields), scalars)
         for filled in plan.forgotten:
             filled.forget()
         with PACK:
@@ -80,7 +80,7 @@ class Stepper:
 
     def let_go(self) -> None:
         """Forget the user's fields, and numbers. Local."""
-        self._call = _Call({}, {})
+        self._call = _StepContext({}, {})
 
     def free(self) -> None:
         """Release the exchanges. Local."""

@@ -72,7 +72,7 @@ def run_probe(
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )  # fmt: skip
         os.close(writing)
-        step = _Step("Python", "starting Python", patience)
+        step = _ProbeStep("Python", "starting Python", patience)
         before = signal.signal(signal.SIGTERM, _raise_ended)
         try:
             late = _listen(reading, step, report, patience, somebody_failed)
@@ -104,14 +104,14 @@ def _raise_ended(number: int, frame: Any) -> None:
 
 
 @dataclass
-class _Step:
+class _ProbeStep:
     check: str
     doing: str
     limit: float
 
 
 def _listen(
-    descriptor: int, step: _Step, report: ProbeReport, patience: float, somebody_failed: Callable[[], bool]
+    descriptor: int, step: _ProbeStep, report: ProbeReport, patience: float, somebody_failed: Callable[[], bool]
 ) -> str:
     """Read reports until the process ends; return why it was given up, "" if it was not."""
     rest, since = b"", time.monotonic()
@@ -144,7 +144,7 @@ def _read_gist(errors: Any) -> str:
     return gist(errors.read().decode(errors="replace"))
 
 
-def _failure(step: _Step, late: str, code: int, output: str) -> Finding:
+def _failure(step: _ProbeStep, late: str, code: int, output: str) -> Finding:
     how = f"exit code {code}" if code >= 0 else _signal(-code)
     message = f"{step.doing} {late or f'ended the process: {how}'}{f': {output}' if output else ''}"
     return error(step.check, message, _advice(step.check, code, bool(late), output))

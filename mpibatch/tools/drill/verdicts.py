@@ -75,7 +75,7 @@ def drill(
     ranks = ranks_of(start, PATIENCE)
     with tempfile.TemporaryDirectory(prefix="mpibatch-drill-", dir=folder) as name:
         where = Path(name).resolve()
-        trials = _Trials(start, ranks, seconds, where, random.Random(seed))
+        trials = _TrialSeries(start, ranks, seconds, where, random.Random(seed))
         for fault in names:
             if ranks < 2 and fault in (*_HANGS, "slow-rank"):
                 words = f"needs 2 ranks or more, and the launcher starts {ranks}"
@@ -84,7 +84,7 @@ def drill(
                 yield _tried(fault, trials, where, times)
 
 
-class _Trials:
+class _TrialSeries:
     """One trial of any fault after the other."""
 
     def __init__(self, start: Sequence[str], ranks: int, seconds: float, where: Path, draw: random.Random) -> None:
@@ -115,7 +115,7 @@ class _Trials:
         return {"full-disk": losses.full_disk, "slow-rank": losses.slow_rank}[fault](place, self._start)
 
 
-def _tried(fault: str, trials: _Trials, where: Path, times: int) -> Trial:
+def _tried(fault: str, trials: _TrialSeries, where: Path, times: int) -> Trial:
     slowest, problems = 0.0, []
     for number in range(times):
         place, begin = where / f"{fault}-{number}", time.monotonic()

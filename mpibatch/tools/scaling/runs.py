@@ -62,7 +62,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class _Made:
+class _RunEnd:
     """How one run ended; `failure` is empty if it ended well."""
 
     code: int
@@ -231,12 +231,12 @@ def words_of(ranks: int, threads: int) -> str:
     return f"{plural(ranks, 'rank')} × {plural(threads, 'thread')}"
 
 
-def _seconds_of(made: _Made) -> str:
+def _seconds_of(made: _RunEnd) -> str:
     own = parse_run(made.record).seconds.get("total", {}).get("slowest")
     return f"{made.seconds:.2f} s" if own is None else f"{own:.2f} s ({made.seconds:.2f} s with its start)"
 
 
-def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], options: RunOptions) -> _Made:
+def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], options: RunOptions) -> _RunEnd:
     """Make one run; leave its log, and nothing else unless outputs are kept."""
     ranks, threads, repeat = key
     scratch, log = scratch_of(study.path, ranks, threads), folders.log_path(study.path, *key)
@@ -258,7 +258,7 @@ def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], option
                 outcome["digest"] = content_of(str(output)) or ""
             if options.keep_outputs and repeat != WARM_UP:
                 output.replace(log.with_suffix(".h5"))
-        return _Made(code or int(outcome.get("code", 1)), seconds, failure, outcome)
+        return _RunEnd(code or int(outcome.get("code", 1)), seconds, failure, outcome)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -320,7 +320,7 @@ def _failure(code: int, record: dict[str, Any], ranks: int, limit: float, log: P
     return "\n".join([f"{why}: {headline}" if headline else why, *lines])
 
 
-def _keep(study: Study, key: tuple[int, int, int], made: _Made, commit: str) -> None:
+def _keep(study: Study, key: tuple[int, int, int], made: _RunEnd, commit: str) -> None:
     """Put the record of a run into the study; a warm-up leaves one only if it failed."""
     ranks, threads, repeat = key
     path = folders.record_path(study.path, *key)

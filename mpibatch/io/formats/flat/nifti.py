@@ -40,7 +40,7 @@ _LETTERS = "XYZTCQS"
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _HeaderLayout:
     """Where the fields of a version's header lie, and what they are, for `struct`."""
 
     dim: tuple[int, str]
@@ -55,11 +55,11 @@ class _Layout:
 
 
 LAYOUTS = {  # by the length of the header, with which it begins
-    348: _Layout(
+    348: _HeaderLayout(
         dim=(40, "8h"), datatype=(70, "h"), pixdim=(76, "8f"), offset=(108, "f"), scale=(112, "2f"), forms=(252, "2h"),
         quaternion=(256, "6f"), rows=(280, "12f"), units=(123, "B"),
     ),
-    540: _Layout(
+    540: _HeaderLayout(
         dim=(16, "8q"), datatype=(12, "h"), pixdim=(104, "8d"), offset=(168, "q"), scale=(176, "2d"), forms=(344, "2i"),
         quaternion=(352, "6d"), rows=(400, "12d"), units=(500, "i"),
     ),

@@ -26,7 +26,7 @@ __all__ = ["save"]
 
 
 @dataclass(frozen=True)
-class _Image:
+class _FlatImage:
     """A header, the field behind it, and the dtype that its values are stored as."""
 
     header: bytes
@@ -76,7 +76,7 @@ def save(
 
 def _planned(
     comm: MPI.Intracomm, kind: str, path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any]
-) -> tuple[list[_Image | FitsTable], int]:
+) -> tuple[list[_FlatImage | FitsTable], int]:
     """The images and tables of a file, and the bytes that it is a multiple of. Local."""
     if kind == "FITS":
         return _fits(comm, path, fields, attrs), BLOCK
@@ -91,14 +91,14 @@ def _planned(
         raise UsageError(f"cannot save the attributes {sorted(attrs)} to {path!r}: {kind} files have no place for them")
     ((name, u),) = fields.items()
     if kind == "npy":
-        return [_Image(headers.npy(u), u, u.dtype)], 1
+        return [_FlatImage(headers.npy(u), u, u.dtype)], 1
     dtype = _dtype_for(kind, path, name, u)
-    return [_Image(headers.nifti(u), u, dtype)], 1
+    return [_FlatImage(headers.nifti(u), u, dtype)], 1
 
 
 def _fits(
     comm: MPI.Intracomm, path: str, fields: Mapping[str, Any], attrs: Mapping[str, Any]
-) -> list[_Image | FitsTable]:
+) -> list[_FlatImage | FitsTable]:
     cards = headers.check_cards(attrs)
     for name in fields:
         if not (name.isascii() and name.isprintable() and len(name) <= headers.LONGEST_TEXT):
@@ -106,12 +106,12 @@ def _fits(
                 f"cannot save {name!r} to {path!r}: in FITS names are ASCII of up to 68 characters; rename it"
             )
     is_alone = len(fields) == 1
-    parts: list[_Image | FitsTable] = []
+    parts: list[_FlatImage | FitsTable] = []
     for name, u in sorted(fields.items()):
         if isinstance(u, Field):
             dtype = _dtype_for("FITS", path, name, u)
             header = headers.fits(u, name, cards if is_alone else {}, is_extension=not is_alone)
-            parts.append(_Image(header, u, dtype))
+            parts.append(_FlatImage(header, u, dtype))
         else:
             is_alone = False  # a table is never the first of a file
             parts.append(table_of(name, u, comm))
@@ -133,7 +133,7 @@ def _dtype_for(kind: str, path: str, name: str, u: Field) -> np.dtype[Any]:
     return dtype
 
 
-def _stored(image: _Image) -> Field:
+def _stored(image: _FlatImage) -> Field:
     """The values as the file has them: the field itself, or a copy of this rank's block. Local."""
     u, dtype = image.field, image.dtype
     if u.dtype == dtype:

@@ -36,20 +36,20 @@ class Stripes:
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _Settings:
     hints: Mapping[str, str] = field(default_factory=dict)
     stripes: Stripes | None = None
 
 
-_NOTHING = _Chosen()
-_chosen: ContextVar[_Chosen] = ContextVar("chosen", default=_NOTHING)
+_NOTHING = _Settings()
+_chosen: ContextVar[_Settings] = ContextVar("chosen", default=_NOTHING)
 
 
 @contextmanager
 def chosen(hints: Mapping[str, object] | None, stripes: str | int | None) -> Iterator[None]:
     """Let these go before the environment's, for files that are written in the block. Local. UsageError."""
     texts = {name: str(value) for name, value in (hints or {}).items()}
-    token = _chosen.set(_Chosen(texts, None if stripes is None else parse_stripes(stripes)))
+    token = _chosen.set(_Settings(texts, None if stripes is None else parse_stripes(stripes)))
     try:
         yield
     finally:

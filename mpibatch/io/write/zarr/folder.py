@@ -44,7 +44,7 @@ def committed(comm: MPI.Intracomm, path: str, least: int, *, overwrite: bool) ->
     with agreed(comm, f"writing {path}"):
         if comm.rank == 0:
             target = os.path.realpath(path)
-            work = _Work.begin(Path(target), least, overwrite=overwrite)
+            work = _HeldFolder.begin(Path(target), least, overwrite=overwrite)
     target = comm.bcast(target, root=0)
     try:
         with agreed(comm, f"writing {path}"):
@@ -64,7 +64,7 @@ def committed(comm: MPI.Intracomm, path: str, least: int, *, overwrite: bool) ->
 
 
 @dataclass(frozen=True)
-class _Work:
+class _HeldFolder:
     """Rank 0's hold on a folder under its temporary name: it is open and locked."""
 
     target: Path
@@ -72,7 +72,7 @@ class _Work:
     overwrite: bool
 
     @classmethod
-    def begin(cls, target: Path, least: int, *, overwrite: bool) -> _Work:
+    def begin(cls, target: Path, least: int, *, overwrite: bool) -> _HeldFolder:
         """Make the empty folder, in place of what a killed run left."""
         check_parent(target)
         _check_free(target, overwrite=overwrite)

@@ -50,7 +50,10 @@ ROOMS = {
     "base": ("errors", "units", "progress", "trust", "timing", "tally", "compiler", "compiled"),
     "domain": ("box", "blocks", "walls", "decomposition", "turns", "regions"),
     "supervisor": ("settings", "stacks", "page", "rank", "watch"),
-    "mpi": ("values", "agree", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams"),
+    "mpi": (
+        "values", "agree", "transfers", "abort", "watch", "routes", "comm", "failure", "supervision", "counter",
+        "teams",
+    ),
     "fields": (
         "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",
         "steps", "parcels", "block_means",

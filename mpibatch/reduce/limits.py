@@ -42,7 +42,8 @@ def min(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
-        On the same grid; only elements where it is True count. It is True somewhere.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line (of
+        floats, lines in which it is not give NaN).
 
     Returns
     -------
@@ -74,11 +75,12 @@ def max(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     Parameters
     ----------
     u : Field
-        As for `min`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line (of
+        floats, lines in which it is not give NaN).
 
     Returns
     -------
@@ -110,11 +112,12 @@ def minmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line (of
+        floats, lines in which it is not give NaN).
 
     Returns
     -------
@@ -150,11 +153,12 @@ def nanmin(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line: if not,
+        NaN for floats, a UsageError for others.
 
     Returns
     -------
@@ -182,11 +186,12 @@ def nanmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line: if not,
+        NaN for floats, a UsageError for others.
 
     Returns
     -------
@@ -214,11 +219,12 @@ def argmin(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
-    axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
+    axis : int, optional
+        Axis of the lines in which places are sought, components behind those of the grid; by default all elements are
+        one line. With it, the result has the form that `sum` describes, and holds indices along it.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line.
 
     Returns
     -------
@@ -252,11 +258,12 @@ def argmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
-    axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
+    axis : int, optional
+        Axis of the lines in which places are sought, components behind those of the grid; by default all elements are
+        one line. With it, the result has the form that `sum` describes, and holds indices along it.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line.
 
     Returns
     -------

@@ -97,7 +97,7 @@ def var(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | Non
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
-    ddof : int, optional
+    ddof : int, default 0
         The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
@@ -134,13 +134,13 @@ def nanvar(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | 
     Parameters
     ----------
     u : Field
-        As for `var`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
-    ddof : int, optional
-        As for `var`.
+    ddof : int, default 0
+        The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
-        As for `var`.
+        On the same grid; only elements where it is True count.
 
     Returns
     -------
@@ -168,13 +168,13 @@ def std(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | Non
     Parameters
     ----------
     u : Field
-        As for `var`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
-    ddof : int, optional
-        As for `var`.
+    ddof : int, default 0
+        The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
-        As for `var`.
+        On the same grid; only elements where it is True count.
 
     Returns
     -------
@@ -206,13 +206,13 @@ def nanstd(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | 
     Parameters
     ----------
     u : Field
-        As for `var`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
-    ddof : int, optional
-        As for `var`.
+    ddof : int, default 0
+        The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
-        As for `var`.
+        On the same grid; only elements where it is True count.
 
     Returns
     -------

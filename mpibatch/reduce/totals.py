@@ -145,11 +145,11 @@ def nansum(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `sum`, but not complex.
+        Of bool, integers or floats of up to 8 bytes.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
-        As for `sum`.
+        On the same grid; only elements where it is True are added. Without components it holds for all of them.
 
     Returns
     -------
@@ -218,11 +218,11 @@ def nanmean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -
     Parameters
     ----------
     u : Field
-        As for `mean`, but not complex.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
         Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
     where : Field of bool, optional
-        As for `mean`.
+        On the same grid; only elements where it is True count.
 
     Returns
     -------

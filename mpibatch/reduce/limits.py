@@ -40,7 +40,8 @@ def min(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line (of
         floats, lines in which it is not give NaN).
@@ -77,7 +78,8 @@ def max(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line (of
         floats, lines in which it is not give NaN).
@@ -114,7 +116,8 @@ def minmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line (of
         floats, lines in which it is not give NaN).
@@ -155,7 +158,8 @@ def nanmin(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line: if not,
         NaN for floats, a UsageError for others.
@@ -188,7 +192,8 @@ def nanmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line: if not,
         NaN for floats, a UsageError for others.
@@ -222,7 +227,7 @@ def argmin(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int, optional
         Axis of the lines in which places are sought, components behind those of the grid; by default all elements are
-        one line. With it, the result has the form that `sum` describes, and holds indices along it.
+        one line. With it, the result is a Field of indices along it, over the axes that are left, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line.
 
@@ -261,7 +266,7 @@ def argmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int, optional
         Axis of the lines in which places are sought, components behind those of the grid; by default all elements are
-        one line. With it, the result has the form that `sum` describes, and holds indices along it.
+        one line. With it, the result is a Field of indices along it, over the axes that are left, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line.
 

@@ -96,7 +96,8 @@ def var(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | Non
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     ddof : int, default 0
         The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
@@ -136,7 +137,8 @@ def nanvar(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | 
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     ddof : int, default 0
         The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
@@ -170,7 +172,8 @@ def std(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | Non
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     ddof : int, default 0
         The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
@@ -208,7 +211,8 @@ def nanstd(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | 
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     ddof : int, default 0
         The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
@@ -296,8 +300,8 @@ def norm(u: Field, ord: float | None = None, axis: Axis | None = None, *, where:
         2 or None: root of the sum of squares. 1: sum of magnitudes. inf: largest magnitude. 0: number of elements
         that are not zero.
     axis : int or sequence of int, optional
-        Axes of the vectors, components behind those of the grid; by default all. With some, the result is as `sum`
-        says.
+        Axes of the vectors, components behind those of the grid; by default all. With some, the result is a Field over
+        the axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 

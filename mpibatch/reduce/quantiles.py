@@ -139,7 +139,8 @@ def quantile(u: Field, q: Any, axis: Axis | None = None, *, method: str = "linea
     q : float or array of float
         From 0 to 1; all of them share the passes through the field.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are; the axes of `q` come last, as components.
     method : str, default "linear"
         NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
         linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
@@ -188,7 +189,8 @@ def percentile(
     q : float or array of float
         From 0 to 100; all of them share the passes through the field.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are; the axes of `q` come last, as components.
     method : str, default "linear"
         NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
         linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
@@ -232,7 +234,8 @@ def nanquantile(
     q : float or array of float
         From 0 to 1; all of them share the passes through the field.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are; the axes of `q` come last, as components.
     method : str, default "linear"
         NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
         linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
@@ -272,7 +275,8 @@ def nanpercentile(
     q : float or array of float
         From 0 to 100; all of them share the passes through the field.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are; the axes of `q` come last, as components.
     method : str, default "linear"
         NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
         linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
@@ -308,7 +312,8 @@ def median(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count. It is True somewhere; with `axis`, lines in which it is
         not give NaN.
@@ -346,7 +351,8 @@ def nanmedian(u: Field, axis: Axis | None = None, *, where: Field | None = None)
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count. If it is True nowhere: NaN; without `axis` for floats
         only, a UsageError for others.

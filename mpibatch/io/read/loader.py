@@ -108,7 +108,8 @@ def load(
     units : str, optional
         Name of the unit of length. Default: the file's, else "".
     axes : sequence of str, optional
-        Distinct names of the axes. Default: the file's, else as for a new Grid.
+        Distinct names of the axes. Default: the file's, else as many as there are axes of ``("t", "z", "y", "x")``,
+        from the right.
     region : slice or sequence of slice, optional
         For the first axes of the grid, as ``np.s_[10:200, ::4]``: only these cells are read. The new Grid has their
         shape; its origin is moved, its spacing is that of the cells left. Default: all cells.

@@ -1,6 +1,6 @@
 """Devito (doi:10.1145/3374916) on the same work, on rank 0, with as many OpenMP threads as there are ranks.
 
-Its own optimisation level ("advanced": blocking, SIMD, factorized sums), compiler and flags (which allow it to
+Its own optimization level ("advanced": blocking, SIMD, factorized sums), compiler and flags (which allow it to
 reorder sums, as ours do not), and blocks tuned by its own tuner ("aggressive"). Called is the compiled operator,
 for several steps at once: what Devito's Python takes to check the arguments of a call is not counted.
 

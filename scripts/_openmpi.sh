@@ -49,7 +49,7 @@ if ! compgen -G "$wheels/*.whl" >/dev/null; then
     mkdir -p "$(dirname "$wheels")"
     fresh=$(mktemp -d "$(dirname "$wheels")/new-XXXXXX")
     version=$(installed h5py)
-    # Not optimised, which takes half as long: values go through HDF5, not through what is compiled here.
+    # Not optimized, which takes half as long: values go through HDF5, not through what is compiled here.
     PATH="$PWD/$venv/bin:$PATH" CFLAGS="-O0 -g0" CC=mpicc.openmpi HDF5_MPI=ON HDF5_PKGCONFIG_NAME=hdf5-openmpi \
         pip wheel --no-build-isolation --no-deps --no-binary=h5py --no-cache-dir -w "$fresh" "h5py==${version#h5py-}" || {
         rm -rf "$fresh"

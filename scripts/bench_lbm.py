@@ -69,8 +69,8 @@ def lbmpy_kernel(n: int, threads: int, is_vectorized: bool) -> Callable[[Array, 
         compressible=False,
         zero_centered=True,
     )
-    optimisation = lbmpy.LBMOptimisation(symbolic_field=source, symbolic_temporary_field=target, cse_global=True)
-    rule = lbmpy.create_lb_update_rule(lbm_config=method, lbm_optimisation=optimisation)
+    optimization = lbmpy.LBMOptimisation(symbolic_field=source, symbolic_temporary_field=target, cse_global=True)
+    rule = lbmpy.create_lb_update_rule(lbm_config=method, lbm_optimisation=optimization)
     config = ps.CreateKernelConfig(target=ps.Target.CurrentCPU if is_vectorized else ps.Target.GenericCPU)
     config.default_dtype = "float64"
     config.cpu.openmp.enable = threads > 1

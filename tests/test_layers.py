@@ -51,7 +51,8 @@ ROOMS = {
     "domain": ("box", "blocks", "walls", "decomposition", "turns", "regions"),
     "supervisor": ("settings", "stacks", "page", "rank", "watch"),
     "mpi": (
-        "values", "agreement", "transfers", "patience", "routes", "comm", "failure", "supervision", "counter", "teams",
+        "values", "agreement", "transfers", "abort", "watch", "routes", "comm", "failure", "supervision", "counter",
+        "teams",
     ),
     "fields": (
         "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import functools
 import importlib
 import inspect
 import re
@@ -13,6 +14,7 @@ import pytest
 from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import validate
 
+from mpibatch.domain import MODES, check_mode
 from tests.support.examples import environment, examples
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ def errors_of(name: str) -> list[str]:
     errors = [text for code, text in validate(name)["errors"] if code in WATCHED]
     if not inspect.isclass(PUBLIC[name]) and not re.search(r"\b(Collective|Local)\b", PUBLIC[name].__doc__ or ""):
         errors.append("neither Collective nor Local")
+    if re.search(r"Notes\n *-----\n *Collective\.\n\s*(Examples|$)", PUBLIC[name].__doc__ or ""):
+        errors.append("Collective, at what cost?")
     return errors
 
 
@@ -86,27 +90,72 @@ def test_every_public_name_is_documented() -> None:
     assert not {name: texts for name, texts in errors.items() if texts}
 
 
-def test_defaults_are_those_of_the_signature() -> None:
-    wrong = []
+@functools.cache
+def described() -> list[tuple[str, Any, str, str]]:
+    """Every documented parameter: its full name, its default in the signature, its type and description."""
+    parameters = []
     for name, value in PUBLIC.items():
-        parameters = get_doc_object(value)["Parameters"]
-        signature = inspect.signature(value).parameters if parameters else {}
-        for parameter in parameters:
-            stated = re.search(r"\bdefault:? (.+)$", parameter.type)
-            if stated is None or not is_literal(stated[1]):
-                continue
-            defaults = {repr(signature[each].default) for each in parameter.name.split(", ") if each in signature}
-            if defaults != {repr(ast.literal_eval(stated[1]))}:
-                wrong.append(f"{name}: {parameter.name} is {', '.join(defaults)}, not {stated[1]}")
+        entries = get_doc_object(value)["Parameters"]
+        signature = inspect.signature(value).parameters if entries else {}
+        for entry in entries:
+            for each in entry.name.split(", "):
+                default = signature[each.lstrip("*")].default
+                parameters.append((f"{name}: {each}", default, entry.type, " ".join(entry.desc)))
+    return parameters
+
+
+def states(kind: str, default: Any) -> bool:
+    """Whether a parameter's type states its default: "optional" stands for None, which the description explains."""
+    stated = re.search(r"\bdefault (.+)$", kind)
+    if default is inspect.Parameter.empty:
+        return stated is None and "optional" not in kind
+    if default is None:
+        return "optional" in kind or "None" in kind
+    # What a dataclass makes anew for each object has no value here.
+    return stated is not None and (literal(stated[1]) == literal(repr(default)) or repr(default) == "<factory>")
+
+
+def literal(text: str) -> str:
+    """A literal as Python writes it; other text, such as inf, as it is."""
+    try:
+        return repr(ast.literal_eval(text))
+    except (SyntaxError, ValueError):
+        return text
+
+
+def test_defaults_are_those_of_the_signature() -> None:
+    wrong = [
+        f"{name} is {default!r}, not {kind}" for name, default, kind, _ in described() if not states(kind, default)
+    ]
     assert not wrong
 
 
-def is_literal(text: str) -> bool:
-    try:
-        ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return False
-    return True
+def test_defaults_that_are_not_stated_are_found() -> None:
+    kinds = ["int, default 3", "int", "int, optional", "int, default 3.0", "int, default inf"]
+    assert [states(kind, 3) for kind in kinds] == [True, False, False, False, False]
+    assert states('str, default "f8"', "f8")
+    assert not states("str, default f8", "f8")
+    assert not states("int", None)
+    assert not states("int, default 3", inspect.Parameter.empty)
+
+
+# A description of a sentence that names another function, and nothing that this one takes.
+REFERENCE = re.compile(r"(?:As|Like|See)\b[^.:;]*`[^`]+`[^.:;]*\.?")
+
+
+def test_parameters_are_written_out() -> None:
+    wrong = [name for name, _, kind, text in described() if not kind or not text or REFERENCE.fullmatch(text)]
+    assert not wrong
+    assert REFERENCE.fullmatch("As for `sum`, but not complex.")
+    assert not REFERENCE.fullmatch("As in NumPy: integers and slices.")
+
+
+def test_boundary_modes_are_listed() -> None:
+    """So that no user has to look up which there are."""
+    modes = {check_mode(mode) for mode in MODES}
+    parameters = [(name, text) for name, default, _, text in described() if default in MODES or "boundary mode" in text]
+    assert len(parameters) > 30
+    assert not [name for name, text in parameters if not modes <= {*re.findall(r'"(\w+)"', text)}]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

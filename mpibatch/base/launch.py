@@ -7,13 +7,14 @@ import contextlib
 import functools
 import gc
 import os
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["collect_as_usual", "launched", "let_first_speak", "seldom_collected"]
+__all__ = ["collect_as_usual", "launched", "let_first_speak", "seldom_collected", "started_world"]
 
 # What launchers tell a process about itself before MPI starts: MPICH and its kin, PMIx, Open MPI, Slurm's srun.
 # Slurm's come last: a batch script has them too (as task 0), and passes them on to any other launcher's ranks.
@@ -42,6 +43,12 @@ def launched() -> tuple[int, int]:
         ((rank, count) for rank, count in launches if count.isdecimal()), launches[0] if launches else (0, "")
     )
     return rank, max(int(count) if count.isdecimal() else 1, rank + 1)
+
+
+def started_world() -> Any:
+    """Return MPI's world while MPI is up in this process, else None: whoever asks must not start it. Local."""
+    module = sys.modules.get("mpi4py.MPI")
+    return module.COMM_WORLD if module is not None and module.Is_initialized() and not module.Is_finalized() else None
 
 
 def let_first_speak() -> None:

@@ -36,9 +36,9 @@ class Failure:
         What it is called.
     error : str
         The last line of the traceback, or why its rank ended.
-    traceback : str
+    traceback : str, default ""
         Of the last attempt; "" if the rank ended.
-    attempts : int
+    attempts : int, default 1
         How often it was tried.
 
     Notes

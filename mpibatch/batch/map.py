@@ -82,7 +82,7 @@ def map_items(
         A folder in which ranks note what is done. If it is there, only what is left is done: on any number of ranks. An
         item that was under way in two runs that ended early is left out as failed. A function whose text has changed
         needs a new one.
-    output : str, path-like or sequence of these, optional
+    output : str, path-like or sequence of these, default ()
         Files for the results, written once no item is left: ``.h5`` for all, ``.csv`` for a table of the numbers.
     max_failures : int, optional
         End the run when more items than these have failed. Default: never.

@@ -44,7 +44,8 @@ class Checkpoints(Store):
     identity : mapping of str to object, optional
         Values, as JSON has them, that tell this run from others. A checkpoint of another is refused.
     encrypt : str or path-like, optional
-        A file with recipients, who alone can read the checkpoints, as in `mpibatch.save`.
+        A file with recipients, one ``age1...`` a line, who alone can read the checkpoints by their keys. Needs the
+        extra "seal".
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, Stopped
-from mpibatch.base.launch import launched, let_first_speak
+from mpibatch.base.launch import launched, let_first_speak, started_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,16 +66,10 @@ def _missing(error: ModuleNotFoundError) -> str:
     return f"{error}; install it with: pip install {requirement}"
 
 
-def _world() -> Any:
-    """MPI's world if this process has started MPI, else None: an error before that must not start it."""
-    module = sys.modules.get("mpi4py.MPI")
-    return module.COMM_WORLD if module is not None and module.Is_initialized() and not module.Is_finalized() else None
-
-
 def _end(message: str, code: int, debug: bool) -> int:
     """Say what went wrong, if all ranks have come here, and return `code`; else end the job."""
     trace = traceback.format_exc() if debug else ""
-    world = _world()
+    world = started_world()
     if world is None or world.size == 1:
         if launched()[0] == 0:
             _say(message, trace)
@@ -83,12 +77,12 @@ def _end(message: str, code: int, debug: bool) -> int:
             let_first_speak()
         return code
     # Late: a command that fails before MPI has begun must not begin it.
-    from mpibatch.mpi import failure
+    from mpibatch.mpi import abort, failure
 
-    if not failure.all_come(world, failure.PATIENCE if code else failure.LONG_PATIENCE):
+    if not abort.all_come(world, failure.PATIENCE if code else failure.LONG_PATIENCE):
         message = message or f"the program left with exit code {code}"
         alone = f"{message} (on rank {world.rank} of {world.size} alone: ending the others)"
-        failure.end_all(_text(alone, trace), code or RUN_ERROR)
+        abort.end_all(_text(alone, trace), code or RUN_ERROR)
     if world.rank == 0:
         _say(message, trace)
     return code

@@ -66,8 +66,8 @@ def check_mode(mode: str) -> str:
     Parameters
     ----------
     mode : str
-        One of `mpibatch.domain.MODES`: scipy's names. The "grid-" ones are synonyms for filters (they differ for
-        interpolation only).
+        One of scipy's: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or "constant" (or
+        "grid-constant"). The synonyms hold for filters; for interpolation they differ.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def wall_runs(low: int, high: int, cells: int, mode: str) -> Iterator[IndexRun]:
     cells : int
         The axis has the indices [0, cells).
     mode : str
-        A canonical boundary mode, see `check_mode`.
+        What lies outside: "reflect", "mirror", "nearest", "wrap" or "constant".
 
     Yields
     ------

@@ -57,8 +57,8 @@ def canny(
     high_threshold : float, optional
         Gradient magnitude in the unit of `u` from which on an edge begins, not below `low_threshold`. Default: 20 % of
         the dtype's range.
-    mask : None
-        A region of interest is not supported.
+    mask : None, optional
+        To be left out: a region of interest is not supported.
     use_quantiles : bool, default False
         Whether the thresholds are quantiles (0 … 1, by default 0.1 and 0.2) of the gradient magnitude of the whole
         picture.

@@ -42,15 +42,19 @@ def generic_filter(
     function : Kernel
         A function under `mpibatch.stencil` that reads one field, and returns one value: it names the cells that it
         reads by their distance, and so is window and function in one.
-    size, footprint, origin
-        scipy's, and not to be given: they are in the function.
+    size, footprint : None, optional
+        scipy's, and to be left out: the window is in the function.
     output : dtype or Field, optional
         Of the result; that of `u` unless given.
     mode : str or sequence of str, default "reflect"
-        What lies behind the walls: scipy's names; one for all axes, or one for each. A periodic axis has none.
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). One for all, or one for each grid axis. A periodic axis wraps whatever its
+        mode.
     cval : float, default 0.0
-        The value there for mode "constant".
-    extra_arguments : sequence, optional
+        What "constant" walls hold.
+    origin : int, default 0
+        scipy's, and to be left at 0: where the window lies is in the function.
+    extra_arguments : sequence, default ()
         Further arguments of the function: numbers.
     extra_keywords : mapping, optional
         Such by name.

@@ -38,8 +38,9 @@ class Exchange:
         Cells to fill: of all sides, of each axis, or of each axis a pair (low, high); at most the fields' halo.
         Default: the halo of the first field.
     mode : str or None or sequence, default "reflect"
-        scipy's boundary mode, or one per axis, or per axis a pair (low, high); None leaves the halo outside walls as it
-        is. A periodic axis wraps whatever its mode.
+        What lies outside walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"); one for all, or one per axis, or per axis a pair (low, high); None leaves the
+        halo there as it is. A periodic axis wraps whatever its mode.
     cval : scalar or array_like, default 0.0
         Value outside "constant" walls; a number, or one for each component.
     corners : bool, default True
@@ -251,8 +252,9 @@ def exchange(
         Cells to fill: of all sides, of each axis, or of each axis a pair (low, high); at most the field's halo.
         Default: all of its halo.
     mode : str or None or sequence, default "reflect"
-        scipy's boundary mode, or one per axis, or per axis a pair (low, high); None leaves the halo outside walls as it
-        is. A periodic axis wraps whatever its mode.
+        What lies outside walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"); one for all, or one per axis, or per axis a pair (low, high); None leaves the
+        halo there as it is. A periodic axis wraps whatever its mode.
     cval : scalar or array_like, default 0.0
         Value outside "constant" walls; a number, or one for each component.
     corners : bool, default True

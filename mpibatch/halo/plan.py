@@ -31,8 +31,8 @@ class Halo:
     widths : tuple of (int, int)
         The (low, high) widths in cells, one pair for each axis.
     modes : tuple
-        For each axis a canonical boundary mode (see `mpibatch.domain.check_mode`), or a pair of them (low, high);
-        "wrap" if the axis is periodic, None where there are no walls to be filled.
+        For each axis "reflect", "mirror", "nearest", "wrap" or "constant", or a pair of them (low, high); "wrap" if the
+        axis is periodic, None where there are no walls to be filled.
     corners : bool, default True
         Whether cells outside along two axes or more are wanted too.
 

@@ -37,8 +37,9 @@ def add_halo(u: Field, width: HaloLike | None = None, mode: ModeLike = "reflect"
         Cells to add: of all sides, of each axis, or of each axis a pair (low, high); at most the field's halo. Default:
         all of its halo.
     mode : str or None or sequence, default "reflect"
-        scipy's boundary mode, or one per axis, or per axis a pair (low, high); what lies outside walls with None or
-        "constant" is not added. A periodic axis wraps whatever its mode.
+        Which cells those outside walls stand for: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or
+        "grid-wrap") or "constant" (or "grid-constant"); one for all, or one per axis, or per axis a pair (low, high).
+        With None or "constant" they stand for none, and are not added. A periodic axis wraps whatever its mode.
 
     Raises
     ------

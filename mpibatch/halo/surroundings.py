@@ -143,7 +143,8 @@ def slabs(u: Field, axis: int, reach: tuple[int, int], mode: str, cval: Any = 0.
     reach : tuple of (int, int)
         Cells before and after.
     mode : str
-        scipy's boundary mode, for what lies outside walls.
+        What lies outside walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
     cval : scalar or array_like, default 0.0
         Value outside "constant" walls; a number, or one for each component.
 
@@ -190,8 +191,9 @@ def padded_copy(u: Field, reach: HaloLike, mode: ModeLike, cval: Any = 0.0, corn
     reach : int or sequence of (int or (int, int))
         Cells around: of all sides, of each axis, or of each axis a pair (low, high).
     mode : str or None or sequence
-        scipy's boundary mode, or one per axis, or per axis a pair (low, high); None leaves what lies outside walls
-        undefined.
+        What lies outside walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"); one for all, or one per axis, or per axis a pair (low, high); None leaves it
+        undefined. A periodic axis wraps whatever its mode.
     cval : scalar or array_like, default 0.0
         Value outside "constant" walls; a number, or one for each component.
     corners : bool, default True

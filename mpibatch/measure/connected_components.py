@@ -28,7 +28,7 @@ def label(u: Field, structure: npt.ArrayLike | None = None, label_values: bool =
     structure : array_like, optional
         Which of the cells around one are its neighbors: an array of shape (3, 3, ...) that is symmetric about its
         center. By default those that share a face.
-    label_values : bool, optional
+    label_values : bool, default False
         Whether neighbors must have the same value to be one component, as in skimage.measure.label with
         ``background=0``. For bool and integers.
 

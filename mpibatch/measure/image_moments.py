@@ -69,7 +69,7 @@ def moments(image: Field, order: int = 3, *, spacing: Sequence[float] | None = N
     ----------
     image : Field
         Of bool, integers or floats of up to 8 bytes. Components are axes, too.
-    order : int, optional
+    order : int, default 3
         The greatest power of each coordinate.
     spacing : sequence of float, optional
         Distance of cells along each axis; by default 1.
@@ -117,13 +117,14 @@ def moments_central(
     Parameters
     ----------
     image : Field
-        As for `moments`.
+        Of bool, integers or floats of up to 8 bytes. Components are axes, too.
     center : sequence of float, optional
-        Coordinates; by default the center of mass, which is not rounded.
-    order : int, optional
+        Coordinates along each axis, in the unit of `spacing`; by default those of the center of mass, which is not
+        rounded.
+    order : int, default 3
         The greatest power of each coordinate; of all together, too, if no center is given: what lies beyond is 0.
     spacing : sequence of float, optional
-        As for `moments`.
+        Distance of cells along each axis; by default 1.
 
     Returns
     -------

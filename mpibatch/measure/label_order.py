@@ -38,8 +38,9 @@ def minimum(input: Field, labels: Field | None = None, index: Any = None) -> Any
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -81,8 +82,9 @@ def maximum(input: Field, labels: Field | None = None, index: Any = None) -> Any
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -124,8 +126,9 @@ def minimum_position(input: Field, labels: Field | None = None, index: Any = Non
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -171,8 +174,9 @@ def maximum_position(input: Field, labels: Field | None = None, index: Any = Non
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -218,8 +222,9 @@ def extrema(input: Field, labels: Field | None = None, index: Any = None) -> Any
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -271,8 +276,9 @@ def median(input: Field, labels: Field | None = None, index: Any = None) -> Any:
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------

@@ -32,8 +32,9 @@ def sum_labels(input: Field, labels: Field | None = None, index: Any = None) -> 
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -75,8 +76,9 @@ def mean(input: Field, labels: Field | None = None, index: Any = None) -> Any:
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -117,8 +119,9 @@ def variance(input: Field, labels: Field | None = None, index: Any = None) -> An
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -160,8 +163,9 @@ def standard_deviation(input: Field, labels: Field | None = None, index: Any = N
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -203,8 +207,9 @@ def center_of_mass(input: Field, labels: Field | None = None, index: Any = None)
         Values, of bool, integers or floats of up to 8 bytes.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------
@@ -263,8 +268,9 @@ def histogram(input: Field, min: float, max: float, bins: int, labels: Field | N
         Number of bins of equal width.
     labels : Field, optional
         Integers on the same grid, such as `label` returns. Without components they hold for all of the values'.
+        Default: all cells are one region.
     index : int or array of int, optional
-        Which labels: default all above 0, together.
+        Which labels. Default: all above 0, together.
 
     Returns
     -------

@@ -46,7 +46,7 @@ def regionprops_table(
         Integers: cells of the same positive number are a region, whether connected or not; others are in none.
     intensity : Field, optional
         Values of the cells, on the same grid: bool, integers or floats.
-    properties : sequence of str, optional
+    properties : sequence of str, default ("label", "bbox")
         Any of scikit-image's that are numbers. Of a region's shape: "label", "num_pixels", "area", "area_bbox", "bbox",
         "centroid", "centroid_local", "equivalent_diameter_area", "extent", "inertia_tensor", "inertia_tensor_eigvals",
         "moments", "moments_central", "moments_normalized"; for two or three axes "axis_major_length",

@@ -1,6 +1,6 @@
 """The only door to mpi4py: private communicators, agreement on errors, abort, and the moving of array views.
 
-Importing this package initialises MPI. From then on an uncaught exception on any rank ends the whole job, and so does
+Importing this package initializes MPI. From then on an uncaught exception on any rank ends the whole job, and so does
 a rank that leaves alone with a failure: plain ``mpiexec python prog.py`` would leave the others waiting in MPI for
 ever. From the first call that all ranks make together a job in which nobody goes on ends, too (see `patience`).
 """

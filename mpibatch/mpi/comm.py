@@ -8,8 +8,8 @@ from typing import Any
 from mpi4py import MPI
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.mpi.patience import PatienceWatch
 from mpibatch.mpi.values.communicator import plain
+from mpibatch.mpi.watch.patience import PatienceWatch
 
 __all__ = ["private", "release_all", "spare", "watch", "world"]
 

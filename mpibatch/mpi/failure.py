@@ -14,20 +14,20 @@ import math
 import os
 import sys
 import threading
-import time
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpi4py import MPI
 
 from mpibatch.base.errors import MpibatchError, Stopped
+from mpibatch.base.launch import started_world
 from mpibatch.mpi import comm as comms
-from mpibatch.mpi.patience import GRACE
+from mpibatch.mpi.abort import all_come, end_all
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["AGREED", "LONG_PATIENCE", "PATIENCE", "Leaving", "all_come", "end", "end_all", "install_hooks"]
+__all__ = ["AGREED", "LONG_PATIENCE", "PATIENCE", "Leaving", "end", "install_hooks"]
 
 # What all ranks are expected to leave by together; anything else is one rank's own failure.
 AGREED = (MpibatchError, SystemExit)
@@ -38,28 +38,6 @@ PATIENCE, LONG_PATIENCE = 5.0, 60.0
 _process = 0  # whose hooks these are: a child that was forked has no part in MPI
 _exit_code = 0  # that the interpreter is about to end with
 _have_met = False
-
-
-def all_come(comm: MPI.Intracomm, patience: float) -> bool:
-    """Wait for the others of `comm`; return whether all have come within `patience` seconds. Collective."""
-    request, until = comm.Ibarrier(), time.monotonic() + patience
-    while not request.Test():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.001)
-    return True
-
-
-def end_all(words: str, code: int) -> NoReturn:
-    """End the job with this code (1 for 0), once `words` have been passed on. Local."""
-    sys.stdout.flush()
-    # One write, so that the launcher does not interleave it with another rank's.
-    sys.stderr.write(words)
-    sys.stderr.flush()
-    time.sleep(GRACE)
-    MPI.COMM_WORLD.Abort(code or 1)
-    while True:  # until the launcher has ended this process
-        time.sleep(1)
 
 
 def end(error: BaseException) -> NoReturn:
@@ -110,12 +88,13 @@ def install_hooks() -> None:
                 end(error)
             if speaker == MPI.COMM_WORLD.rank:
                 previous(kind, error, trace)
-        elif not _abort(kind, error, trace, 130 if issubclass(kind, KeyboardInterrupt) else 1):
+        else:
+            _abort(kind, error, trace, 130 if issubclass(kind, KeyboardInterrupt) else 1)
             previous(kind, error, trace)
 
     def in_thread(args: threading.ExceptHookArgs) -> None:
-        if not _abort(args.exc_type, args.exc_value, args.exc_traceback, 1):
-            previous_thread(args)
+        _abort(args.exc_type, args.exc_value, args.exc_traceback, 1)
+        previous_thread(args)
 
     sys.excepthook, threading.excepthook = in_main, in_thread
     _note_exit_codes()
@@ -131,17 +110,13 @@ def install_hooks() -> None:
 
 
 def _is_mine() -> bool:
-    return os.getpid() == _process and _is_alive() and MPI.COMM_WORLD.size > 1
+    return os.getpid() == _process and started_world() is not None and MPI.COMM_WORLD.size > 1
 
 
-def _is_alive() -> bool:
-    return bool(MPI.Is_initialized() and not MPI.Is_finalized())
-
-
-def _abort(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, code: int) -> bool:
-    """End all ranks, unless this is the only one, or none of them."""
+def _abort(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None, code: int) -> None:
+    """End all ranks; return if this is the only one, or none of them."""
     if not _is_mine():
-        return False
+        return
     rank, size = MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size
     text = "".join(traceback.format_exception(kind, error, trace))
     end_all(f"rank {rank}: uncaught exception, aborting all {size} ranks\n{text}", code)
@@ -212,7 +187,7 @@ def _farewell() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_exit_code & 0xFF)
-    if not _is_alive():
+    if started_world() is None:
         return
     if _meet() is None:
         rank, size = MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size
@@ -227,7 +202,7 @@ def _meet(speaks: bool = False) -> int | None:
     is_due, _have_met = not _have_met and world.size > 1, True
     patience = PATIENCE if _exit_code else math.inf
     if is_due and watch is not None:
-        return watch.leave(_exit_code, patience, speaks)
+        return watch.leave(_exit_code, patience, speaks=speaks)
     if is_due and _exit_code and not all_come(world, patience):
         return None
     return world.size

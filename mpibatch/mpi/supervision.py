@@ -22,9 +22,9 @@ from mpi4py import MPI
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.progress import heartbeat
+from mpibatch.mpi.abort import end_all
 from mpibatch.mpi.agreement import agreed
 from mpibatch.mpi.comm import private
-from mpibatch.mpi.failure import end_all
 from mpibatch.supervisor.settings import ASK, END, HUNG, SETTING, seconds_of_setting
 
 if TYPE_CHECKING:

@@ -83,11 +83,11 @@ def interpolate(particles: Particles, u: Field, cloud: str = "cic") -> npt.NDArr
     Parameters
     ----------
     particles : Particles
-        Where.
+        At whose positions.
     u : Field
         Of f8 and three components, on the particles' grid. If it has a halo of 1 or more, that is filled.
     cloud : str, default "cic"
-        As in `deposit`.
+        "cic": cloud in cell, a cube as large as a cell, over 8 cells; "tsc": triangular-shaped cloud, over 27.
 
     Returns
     -------
@@ -101,7 +101,8 @@ def interpolate(particles: Particles, u: Field, cloud: str = "cic") -> npt.NDArr
 
     Notes
     -----
-    Collective: one halo exchange.
+    Collective: one halo exchange of one cell, and a copy of the field if its halo is narrower. A rank's time grows with
+    its particles, 8 or 27 cells each.
 
     Examples
     --------

@@ -54,12 +54,12 @@ def histogram(
     ----------
     u : Field
         Of bool, integers or floats of up to 8 bytes.
-    bins : int or sequence of float, optional
+    bins : int or sequence of float, default 10
         Number of bins of equal width, or their edges (increasing, one more than bins).
     range : (low, high), optional
         Least and greatest edge; default the minimum and maximum, (0, 1) if there are no elements. Elements outside, and
         NaN, are not counted. Without meaning if edges are given.
-    density : bool, optional
+    density : bool, default False
         Divide the counts by their sum and by the widths of the bins.
     weights : Field, optional
         On the same grid, with the same components, of bool, integers or floats of up to 8 bytes: added up in place of

@@ -40,9 +40,11 @@ def min(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
-        On the same grid; only elements where it is True count. It is True somewhere.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line (of
+        floats, lines in which it is not give NaN).
 
     Returns
     -------
@@ -74,11 +76,13 @@ def max(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     Parameters
     ----------
     u : Field
-        As for `min`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line (of
+        floats, lines in which it is not give NaN).
 
     Returns
     -------
@@ -110,11 +114,13 @@ def minmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line (of
+        floats, lines in which it is not give NaN).
 
     Returns
     -------
@@ -150,11 +156,13 @@ def nanmin(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line: if not,
+        NaN for floats, a UsageError for others.
 
     Returns
     -------
@@ -182,11 +190,13 @@ def nanmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line: if not,
+        NaN for floats, a UsageError for others.
 
     Returns
     -------
@@ -214,11 +224,12 @@ def argmin(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
-    axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
+    axis : int, optional
+        Axis of the lines in which places are sought, components behind those of the grid; by default all elements are
+        one line. With it, the result is a Field of indices along it, over the axes that are left, see `sum`.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line.
 
     Returns
     -------
@@ -252,11 +263,12 @@ def argmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `min`.
-    axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
+    axis : int, optional
+        Axis of the lines in which places are sought, components behind those of the grid; by default all elements are
+        one line. With it, the result is a Field of indices along it, over the axes that are left, see `sum`.
     where : Field of bool, optional
-        As for `min`.
+        On the same grid; only elements where it is True count. It is True somewhere, with `axis` in each line.
 
     Returns
     -------

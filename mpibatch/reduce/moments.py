@@ -96,8 +96,9 @@ def var(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | Non
     u : Field
         Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
-    ddof : int, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
+    ddof : int, default 0
         The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
@@ -134,13 +135,14 @@ def nanvar(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | 
     Parameters
     ----------
     u : Field
-        As for `var`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
-    ddof : int, optional
-        As for `var`.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
+    ddof : int, default 0
+        The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
-        As for `var`.
+        On the same grid; only elements where it is True count.
 
     Returns
     -------
@@ -168,13 +170,14 @@ def std(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | Non
     Parameters
     ----------
     u : Field
-        As for `var`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
-    ddof : int, optional
-        As for `var`.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
+    ddof : int, default 0
+        The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
-        As for `var`.
+        On the same grid; only elements where it is True count.
 
     Returns
     -------
@@ -206,13 +209,14 @@ def nanstd(u: Field, axis: Axis | None = None, *, ddof: int = 0, where: Field | 
     Parameters
     ----------
     u : Field
-        As for `var`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
-    ddof : int, optional
-        As for `var`.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
+    ddof : int, default 0
+        The squared deviations are divided by the number of elements less this: 1 for the estimate from a sample.
     where : Field of bool, optional
-        As for `var`.
+        On the same grid; only elements where it is True count.
 
     Returns
     -------
@@ -296,8 +300,8 @@ def norm(u: Field, ord: float | None = None, axis: Axis | None = None, *, where:
         2 or None: root of the sum of squares. 1: sum of magnitudes. inf: largest magnitude. 0: number of elements
         that are not zero.
     axis : int or sequence of int, optional
-        Axes of the vectors, components behind those of the grid; by default all. With some, the result is as `sum`
-        says.
+        Axes of the vectors, components behind those of the grid; by default all. With some, the result is a Field over
+        the axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 

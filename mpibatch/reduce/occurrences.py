@@ -40,7 +40,7 @@ def bincount(
     weights : Field, optional
         On the same grid, with the same components, of bool, integers or floats of up to 8 bytes: added up in place of
         counting.
-    minlength : int, optional
+    minlength : int, default 0
         Least length of the result.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
@@ -111,7 +111,7 @@ def unique(u: Field, return_counts: bool = False, *, where: Field | None = None)
     ----------
     u : Field
         Of bool, integers or floats of up to 8 bytes.
-    return_counts : bool, optional
+    return_counts : bool, default False
         Whether to return how often each occurs, too.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.

@@ -139,13 +139,14 @@ def quantile(u: Field, q: Any, axis: Axis | None = None, *, method: str = "linea
     q : float or array of float
         From 0 to 1; all of them share the passes through the field.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
-    method : str, optional
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are; the axes of `q` come last, as components.
+    method : str, default "linear"
         NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
         linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
     where : Field of bool, optional
-        On the same grid; only elements where it is True count. It is True somewhere; with `axis`, the result is NaN
-        where it is not.
+        On the same grid; only elements where it is True count. It is True somewhere; with `axis`, lines in which it is
+        not give NaN.
 
     Returns
     -------
@@ -184,15 +185,18 @@ def percentile(
     Parameters
     ----------
     u : Field
-        As for `quantile`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     q : float or array of float
-        From 0 to 100.
+        From 0 to 100; all of them share the passes through the field.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
-    method : str, optional
-        As for `quantile`.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are; the axes of `q` come last, as components.
+    method : str, default "linear"
+        NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
+        linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
     where : Field of bool, optional
-        As for `quantile`.
+        On the same grid; only elements where it is True count. It is True somewhere; with `axis`, lines in which it is
+        not give NaN.
 
     Returns
     -------
@@ -226,15 +230,18 @@ def nanquantile(
     Parameters
     ----------
     u : Field
-        As for `quantile`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     q : float or array of float
-        As for `quantile`.
+        From 0 to 1; all of them share the passes through the field.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
-    method : str, optional
-        As for `quantile`.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are; the axes of `q` come last, as components.
+    method : str, default "linear"
+        NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
+        linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
     where : Field of bool, optional
-        As for `quantile`.
+        On the same grid; only elements where it is True count. If it is True nowhere: NaN; without `axis` for floats
+        only, a UsageError for others.
 
     Returns
     -------
@@ -264,15 +271,18 @@ def nanpercentile(
     Parameters
     ----------
     u : Field
-        As for `quantile`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     q : float or array of float
-        From 0 to 100.
+        From 0 to 100; all of them share the passes through the field.
     axis : int or sequence of int, optional
-        As for `quantile`.
-    method : str, optional
-        As for `quantile`.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are; the axes of `q` come last, as components.
+    method : str, default "linear"
+        NumPy's: inverted_cdf, averaged_inverted_cdf, closest_observation, interpolated_inverted_cdf, hazen, weibull,
+        linear, median_unbiased, normal_unbiased, lower, higher, midpoint or nearest.
     where : Field of bool, optional
-        As for `quantile`.
+        On the same grid; only elements where it is True count. If it is True nowhere: NaN; without `axis` for floats
+        only, a UsageError for others.
 
     Returns
     -------
@@ -300,11 +310,13 @@ def median(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `quantile`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
-        As for `quantile`.
+        On the same grid; only elements where it is True count. It is True somewhere; with `axis`, lines in which it is
+        not give NaN.
 
     Returns
     -------
@@ -337,11 +349,13 @@ def nanmedian(u: Field, axis: Axis | None = None, *, where: Field | None = None)
     Parameters
     ----------
     u : Field
-        As for `quantile`.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
-        As for `quantile`.
+        On the same grid; only elements where it is True count. If it is True nowhere: NaN; without `axis` for floats
+        only, a UsageError for others.
 
     Returns
     -------

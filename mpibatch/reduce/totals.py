@@ -145,11 +145,12 @@ def nansum(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     Parameters
     ----------
     u : Field
-        As for `sum`, but not complex.
+        Of bool, integers or floats of up to 8 bytes.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
-        As for `sum`.
+        On the same grid; only elements where it is True are added. Without components it holds for all of them.
 
     Returns
     -------
@@ -179,7 +180,8 @@ def mean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> A
     u : Field
         Of bool, integers, floats of up to 8 bytes, or complex numbers of such floats, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 
@@ -218,11 +220,12 @@ def nanmean(u: Field, axis: Axis | None = None, *, where: Field | None = None) -
     Parameters
     ----------
     u : Field
-        As for `mean`, but not complex.
+        Of bool, integers or floats of up to 8 bytes, with at least one element.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
-        As for `mean`.
+        On the same grid; only elements where it is True count.
 
     Returns
     -------
@@ -268,7 +271,8 @@ def count_nonzero(u: Field, axis: Axis | None = None, *, where: Field | None = N
     u : Field
         Of any dtype. NaN is not zero, -0.0 is.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 
@@ -299,7 +303,8 @@ def any(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     u : Field
         Of any dtype; NaN is true.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 
@@ -331,7 +336,8 @@ def all(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> An
     u : Field
         Of any dtype; NaN is true.
     axis : int or sequence of int, optional
-        Axes to reduce, components behind those of the grid; by default all. With some, the result is as `sum` says.
+        Axes to reduce, components behind those of the grid; by default all. With some, the result is a Field over the
+        axes that are left, or an array if only components are, see `sum`.
     where : Field of bool, optional
         On the same grid; only elements where it is True count.
 

@@ -56,7 +56,9 @@ def affine_transform(
     order : int, default 3
         Of the spline, 0 to 5.
     mode : str, default "constant"
-        What lies beyond walls: scipy's names. A periodic axis wraps ("grid-wrap") whatever the mode.
+        What lies beyond walls: "constant" (nothing but `cval`), "grid-constant" (cells of `cval`, towards which values
+        are interpolated), "nearest", "mirror", "reflect" (or "grid-mirror"), "grid-wrap", or "wrap", whose period is a
+        cell less. A periodic axis has "grid-wrap" whatever the mode.
     cval : number, default 0.0
         Value beyond walls of mode "constant" and "grid-constant".
     prefilter : bool, default True
@@ -180,7 +182,9 @@ def rotate(
     order : int, default 3
         Of the spline, 0 to 5.
     mode : str, default "constant"
-        What lies beyond walls: scipy's names. A periodic axis wraps ("grid-wrap") whatever the mode.
+        What lies beyond walls: "constant" (nothing but `cval`), "grid-constant" (cells of `cval`, towards which values
+        are interpolated), "nearest", "mirror", "reflect" (or "grid-mirror"), "grid-wrap", or "wrap", whose period is a
+        cell less. A periodic axis has "grid-wrap" whatever the mode.
     cval : number, default 0.0
         Value beyond walls of mode "constant" and "grid-constant".
     prefilter : bool, default True

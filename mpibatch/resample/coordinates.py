@@ -68,7 +68,9 @@ def map_coordinates(
     order : int, default 3
         Of the spline, 0 to 5.
     mode : str, default "constant"
-        What lies beyond walls: scipy's names. A periodic axis wraps ("grid-wrap") whatever the mode.
+        What lies beyond walls: "constant" (nothing but `cval`), "grid-constant" (cells of `cval`, towards which values
+        are interpolated), "nearest", "mirror", "reflect" (or "grid-mirror"), "grid-wrap", or "wrap", whose period is a
+        cell less. A periodic axis has "grid-wrap" whatever the mode.
     cval : number, default 0.0
         Value beyond walls of mode "constant" and "grid-constant", and where a coordinate is NaN.
     prefilter : bool, default True

@@ -34,10 +34,11 @@ def spline_filter1d(
         Of the spline, 0 to 5; of orders 0 and 1 the coefficients are the cells.
     axis : int, default -1
         Grid axis along which lines are filtered.
-    output : dtype, default f8
+    output : dtype, default "f8"
         Of the result; of a complex field c16.
     mode : str, default "mirror"
-        How lines go on beyond walls: scipy's names. A periodic axis wraps whatever the mode.
+        How lines go on beyond walls: "mirror" (also "wrap", "constant" and "grid-constant" count as that), "reflect"
+        (likewise "grid-mirror" and "nearest") or "grid-wrap". A periodic axis wraps whatever the mode.
 
     Returns
     -------
@@ -78,10 +79,11 @@ def spline_filter(input: Field, order: int = 3, output: npt.DTypeLike = "f8", mo
         Of bool, integers, f4, f8, or complex. Of components each is filtered alone.
     order : int, default 3
         Of the spline, 2 to 5.
-    output : dtype, default f8
+    output : dtype, default "f8"
         Of the result, to which the passes along each axis are rounded; of a complex field c16.
     mode : str, default "mirror"
-        How lines go on beyond walls: scipy's names. A periodic axis wraps whatever the mode.
+        How lines go on beyond walls: "mirror" (also "wrap", "constant" and "grid-constant" count as that), "reflect"
+        (likewise "grid-mirror" and "nearest") or "grid-wrap". A periodic axis wraps whatever the mode.
 
     Returns
     -------
@@ -95,7 +97,7 @@ def spline_filter(input: Field, order: int = 3, output: npt.DTypeLike = "f8", mo
 
     Notes
     -----
-    Collective: `spline_filter1d` along each axis, which see.
+    Collective, at the cost of `spline_filter1d` along each axis.
 
     Examples
     --------

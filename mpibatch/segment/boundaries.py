@@ -24,12 +24,12 @@ def find_boundaries(label_img: Field, connectivity: int = 1, mode: str = "thick"
     ----------
     label_img : Field
         Of bool or integers, without components.
-    connectivity : int, optional
+    connectivity : int, default 1
         Along how many axes neighbors may be apart.
-    mode : {"thick", "inner", "outer"}, optional
+    mode : {"thick", "inner", "outer"}, default "thick"
         Cells with a neighbor of another label; of these only those within objects; or only those of the background, and
         those at which objects touch.
-    background : int, optional
+    background : int, default 0
         The label that is no object.
 
     Returns

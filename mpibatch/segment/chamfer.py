@@ -40,13 +40,13 @@ def distance_transform_cdt(
     ----------
     input : Field
         Of any dtype; cells that are 0 are background. Of components each is transformed alone.
-    metric : str or array_like
+    metric : str or array_like, default "chessboard"
         What is a step: "chessboard" (to any neighbor), "taxicab", also "cityblock" or "manhattan" (to those that share
         a face), or an array of three cells along each axis, true where a step leads to. As in scipy only its first
         half counts, and steps the other way are those of this half turned around.
-    return_distances : bool
+    return_distances : bool, default True
         Whether distances are returned.
-    return_indices : bool
+    return_indices : bool, default False
         Whether it is returned to which background cell the steps lead.
 
     Returns

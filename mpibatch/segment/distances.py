@@ -37,9 +37,9 @@ def distance_transform_edt(
         Of any dtype; cells that are 0 are background. Of components each is transformed alone.
     sampling : float or sequence of float, optional
         Spacing of the cells along all axes, or along each; default 1.
-    return_distances : bool
+    return_distances : bool, default True
         Whether distances are returned.
-    return_indices : bool
+    return_indices : bool, default False
         Whether it is returned which background cell is the nearest.
 
     Returns
@@ -110,9 +110,9 @@ def expand_labels(label_image: Field, distance: float = 1, spacing: float | Sequ
     ----------
     label_image : Field
         Of integers or bool; 0 is background. Of components each is expanded alone.
-    distance : float
-        Euclidean distance, at least 0; it may be infinite.
-    spacing : float or sequence of float
+    distance : float, default 1
+        How far labels grow at most: a Euclidean distance, at least 0, in the unit of `spacing`; it may be infinite.
+    spacing : float or sequence of float, default 1
         Of the cells along all axes, or along each.
 
     Returns

@@ -44,7 +44,7 @@ def flood(
     connectivity : int, optional
         Instead of a footprint: along how many axes neighbors may be apart.
     tolerance : float, optional
-        How far from the seed's value a cell's may be.
+        How far from the seed's value a cell's may be; 0 unless given.
 
     Returns
     -------
@@ -86,11 +86,19 @@ def flood_fill(
 
     Parameters
     ----------
-    u, seed_point, footprint, connectivity, tolerance
-        As for `flood`.
+    u : Field
+        Without components.
+    seed_point : int or tuple of int
+        Global index of the first cell; negative ones count from the end.
     new_value : number
         A value of the field's dtype.
-    in_place : bool, optional
+    footprint : array of 0 and 1, optional
+        Which cells are neighbors, symmetric; all that share a corner unless given.
+    connectivity : int, optional
+        Instead of a footprint: along how many axes neighbors may be apart.
+    tolerance : float, optional
+        How far from the seed's value a cell's may be; 0 unless given.
+    in_place : bool, default False
         Write to `u`, and return it.
 
     Returns
@@ -241,9 +249,9 @@ def clear_border(labels: Field, buffer_size: int = 0, bgval: Any = 0, mask: Fiel
     ----------
     labels : Field
         Of bool or integers. An object is what is connected, over corners, too, and has one value other than 0.
-    buffer_size : int, optional
+    buffer_size : int, default 0
         How many more cells along the walls count as such.
-    bgval : int, optional
+    bgval : int, default 0
         What the cells of these objects become.
     mask : Field of bool, optional
         Instead of the walls: objects that touch a cell where it is False are removed.

@@ -165,7 +165,7 @@ def relabel_sequential(label_field: Field, offset: int = 1) -> tuple[Field, Labe
     ----------
     label_field : Field
         Of integers, none negative.
-    offset : int, optional
+    offset : int, default 1
         The first number, at least 1.
 
     Returns
@@ -264,7 +264,7 @@ def join_segmentations(s1: Field, s2: Field, return_mapping: bool = False) -> An
     ----------
     s1, s2 : Field
         Of integers, none negative, on one grid.
-    return_mapping : bool, optional
+    return_mapping : bool, default False
         Whether to return, too, of which labels the new ones are a part.
 
     Returns

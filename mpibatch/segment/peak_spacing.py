@@ -44,19 +44,21 @@ def peak_local_max(
     ----------
     u : Field
         Of numbers, without components.
-    min_distance : int, optional
+    min_distance : int, default 1
         The least distance between two peaks; a peak is the largest of the cells up to this far away along each axis.
-    threshold_abs, threshold_rel : float, optional
-        What peaks exceed: a value, and a part of the largest value; by default the least value of all.
-    exclude_border : int, bool or tuple of int, optional
+    threshold_abs : float, optional
+        What peaks exceed, in the unit of `u`; the least value of all unless given.
+    threshold_rel : float, optional
+        A part of the largest value, which peaks exceed, too.
+    exclude_border : int, bool or tuple of int, default True
         How far from the walls cells do not count, for each axis or for all; True stands for `min_distance`.
-    num_peaks : int, optional
+    num_peaks : int, default inf
         At most so many peaks are returned, the highest.
     footprint : array of 0 and 1, optional
         Within which cells a peak is the largest, instead of those within `min_distance`.
-    p_norm : float, optional
-        At least 1: of which norm distances are; the largest of the axes' unless given.
-    indices : bool, optional
+    p_norm : float, default inf
+        At least 1: of which norm distances are; inf: the largest of the axes'.
+    indices : bool, default True
         False: return a field of bool, without gathering anything.
 
     Returns

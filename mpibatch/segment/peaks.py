@@ -35,9 +35,9 @@ def local_maxima(
         Which cells are neighbors: 3 cells along each axis, symmetric; all that share a corner unless given.
     connectivity : int, optional
         Instead of a footprint: along how many axes neighbors may be apart.
-    indices : bool, optional
+    indices : bool, default False
         Return the global indices of the cells, an array for each axis, on all ranks.
-    allow_borders : bool, optional
+    allow_borders : bool, default True
         Whether plateaus that touch a wall count.
 
     Returns
@@ -80,13 +80,21 @@ def local_minima(
 
     Parameters
     ----------
-    u, footprint, connectivity, indices, allow_borders
-        As for `local_maxima`.
+    u : Field
+        Without components.
+    footprint : array of 0 and 1, optional
+        Which cells are neighbors: 3 cells along each axis, symmetric; all that share a corner unless given.
+    connectivity : int, optional
+        Instead of a footprint: along how many axes neighbors may be apart.
+    indices : bool, default False
+        Return the global indices of the cells, an array for each axis, on all ranks.
+    allow_borders : bool, default True
+        Whether plateaus that touch a wall count.
 
     Returns
     -------
     Field of bool, or tuple of arrays
-        As of `local_maxima`.
+        The field has no halo. Arrays are the same on every rank, and in raster order.
 
     Raises
     ------
@@ -95,7 +103,8 @@ def local_minima(
 
     Notes
     -----
-    Collective. Further as `local_maxima`.
+    Collective, at the cost of `local_maxima`. Equal to ``skimage.morphology.local_minima``; NaN and periodic axes as
+    there.
 
     Examples
     --------

@@ -43,9 +43,9 @@ def binary_propagation(
         Which cells are reached in one step; those that share a face unless given.
     mask : Field, optional
         Nonzero where cells may be reached; everywhere unless given.
-    border_value : {0, 1}, optional
+    border_value : {0, 1}, default 0
         Whether cells outside the walls count as set.
-    origin : int or sequence of int, optional
+    origin : int or sequence of int, default 0
         Shift of the structure.
     axes : int or sequence of int, optional
         The grid axes along which cells spread; all unless given.
@@ -92,7 +92,7 @@ def binary_fill_holes(u: Field, structure: Any = None, origin: Origin = 0, *, ax
         Nonzero cells are set.
     structure : array, optional
         Which cells are reached in one step through what is not set; those that share a face unless given.
-    origin : int or sequence of int, optional
+    origin : int or sequence of int, default 0
         Shift of the structure.
     axes : int or sequence of int, optional
         The grid axes along which the outside spreads; all unless given.

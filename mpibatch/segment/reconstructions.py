@@ -33,7 +33,7 @@ def reconstruction(
     ----------
     seed, mask : Field
         On the same grid, without components; nowhere is the seed above the mask (for erosion: below).
-    method : {"dilation", "erosion"}
+    method : {"dilation", "erosion"}, default "dilation"
         Whether the seed grows or shrinks.
     footprint : array of 0 and 1, optional
         Which cells are neighbors; all that share a corner unless given.
@@ -205,7 +205,8 @@ def h_minima(u: Field, h: float, footprint: Any = None) -> Field:
 
     Notes
     -----
-    Collective. Further as `h_maxima`.
+    Collective; a `reconstruction`, and an all-reduce of 32 bytes. Has the values of ``skimage.morphology.h_minima``,
+    its allowance for rounding included, but where that overflows, see `h_maxima`.
 
     Examples
     --------

@@ -30,11 +30,11 @@ def remove_small_objects(u: Field, *, max_size: int = 64, min_size: int | None =
     u : Field
         Of bool: an object is what is connected. Or of integers, none negative: an object is all cells of one number
         other than 0, whether connected or not.
-    max_size : int, optional
+    max_size : int, default 64
         The largest size that is removed.
     min_size : int, optional
         Instead: the least size that stays.
-    connectivity : int, optional
+    connectivity : int, default 1
         Along how many axes neighbors may be apart; for bool.
 
     Returns
@@ -105,11 +105,11 @@ def remove_small_holes(
     ----------
     u : Field
         Nonzero cells are set. Of bool or integers.
-    max_size : int, optional
+    max_size : int, default 64
         The largest size that is filled.
     area_threshold : int, optional
         Instead: the least size that stays.
-    connectivity : int, optional
+    connectivity : int, default 1
         Along how many axes neighbors in a hole may be apart.
 
     Returns

@@ -48,15 +48,17 @@ def watershed(
     markers : Field of integers or int, optional
         Labels where the water comes from, elsewhere 0, on the grid of `image`; or about how many there are to be,
         evenly spread. By default the local minima are numbered.
-    connectivity : int or array of 0 and 1, optional
+    connectivity : int or array of 0 and 1, default 1
         Along how many axes neighbors may be apart, or which they are: a symmetric footprint.
-    offset : None
-        The center of a footprint is its middle.
+    offset : None, optional
+        To be left out: the center of a footprint is its middle.
     mask : Field, optional
         Nonzero where the image can be flooded; everywhere unless given.
-    compactness, watershed_line : 0, False
-        Other floods than this are refused: their results depend on the order of single cells.
-    return_ties : bool, optional
+    compactness : float, default 0
+        To be left at 0: the compact flood depends on the order of single cells.
+    watershed_line : bool, default False
+        To be left False: where such lines run depends on the order of single cells.
+    return_ties : bool, default False
         Return the cells, too, that were reached from several neighbors alike.
 
     Returns

@@ -58,13 +58,13 @@ class Simulation:
     comm : mpi4py.MPI.Intracomm, optional
         Whose ranks take part. Default: COMM_WORLD.
     layout : mapping of str to object, optional
-        `topology` and `sizes` for `grid`, as in `mpibatch.Grid`.
+        `topology` (ranks along each axis) and `sizes` (cells of every block) for `grid`.
     attrs : mapping of str to object, optional
         Attributes of the HDF5 file.
     report : callable, optional
         Called on this rank with (steps made, steps in all, label) before the first pass and after every one.
     record : bool, default False
-        Whether the HDF5 file tells of this run (date, hosts, decomposition, seconds), as in `mpibatch.save`.
+        Whether the HDF5 file tells of this run: date, hosts, decomposition, driver, seconds.
     checkpoints : Checkpoints, optional
         Where and when the state is kept, so that another run can go on from it; see `mpibatch.checkpoint`. They are
         removed when the run is complete.
@@ -191,7 +191,7 @@ class Simulation:
         ----------
         shape : int or sequence of int
             Cells along each of 1 to 4 axes.
-        **geometry
+        **geometry : object
             Further parameters of `mpibatch.Grid`, `comm` apart; they go before the `layout` of the simulation.
 
         Returns

@@ -49,8 +49,8 @@ def poisson(
         by itself.
     bc : str or sequence of str, optional
         Of all axes or of each: "periodic"; "neumann", no flux through the walls; "dirichlet", 0 at the walls. Walls are
-        the faces of the outermost cells, half a cell beyond their middles. Default: "periodic", which axes that are not
-        periodic on the grid must be told.
+        the faces of the outermost cells, half a cell beyond their middles. Default: "periodic"; axes that are not
+        periodic on the grid need another.
     symbol : str, default "stencil"
         "stencil": the difference equation of second order, ``(u[-1] - 2 u[0] + u[1]) / spacing**2`` along each axis, is
         solved to rounding; "spectral": derivatives are those of the waves.
@@ -113,16 +113,21 @@ def helmholtz(
     Parameters
     ----------
     u : Field
-        The right-hand side, as for `poisson`.
+        The right-hand side, at the middles of cells: f4, f8, c8 or c16; integers and bool count as f8. Each component
+        by itself.
     alpha : float
         Positive: screened, or a step of implicit diffusion; 0: `poisson`; negative: waves, on even axes only, unless it
         is an eigenvalue of the Laplacian.
     bc : str or sequence of str, optional
-        As for `poisson`.
+        Of all axes or of each: "periodic"; "neumann", no flux through the walls; "dirichlet", 0 at the walls. Walls are
+        the faces of the outermost cells, half a cell beyond their middles. Default: "periodic"; axes that are not
+        periodic on the grid need another.
     symbol : str, default "stencil"
-        As for `poisson`.
+        "stencil": the difference equation of second order, with ``(v[-1] - 2 v[0] + v[1]) / spacing**2`` along each
+        axis, is solved to rounding; "spectral": derivatives are those of the waves.
     coordinates : sequence of float, optional
-        As for `poisson`.
+        Where cells of `axis` lie, if they are uneven, in ascending order: their n + 1 faces, or their n middles,
+        between which faces lie half way. Fluxes are differences of neighbors' values over that of their middles.
     axis : int, default -1
         The axis that `coordinates` are of; it may not be periodic.
     residual : bool, default False

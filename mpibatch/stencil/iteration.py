@@ -60,7 +60,7 @@ def iterate(
         What the steps change: a field, or a tuple of them, for the kernel's first parameters. What the kernel returns
         takes their place: ``a, b = kernel(a, b)``. If it returns fewer, the others move up, and the oldest go: ``u,
         before = kernel(u, before), u``.
-    *args
+    *args : number or Field
         The kernel's other parameters, in order, numbers and fields.
     steps : int
         How many, from 0.
@@ -69,7 +69,10 @@ def iterate(
         times wider. "auto" finds the best by timing the first hundred steps or so, once per processor, kernel, shape
         and ranks (later runs know it), and goes step by step if little is to be done.
     walls : str, list, tuple, dict or callable, default "reflect"
-        As in the kernel's call, see `mpibatch.stencil.walls`.
+        What halo cells beyond walls hold: a mode ("reflect", "mirror", "nearest", "wrap", "constant" and their
+        synonyms), a pair such as ``("dirichlet", 0.0)``, or a function of coordinates and time
+        (`mpibatch.stencil.walls` explains them); or a list with such an entry, or ``[low, high]``, for each axis; or a
+        dict of any of these by name of the field.
     cval : float, default 0.0
         What "constant" walls hold.
     time : float, default 0.0
@@ -78,7 +81,7 @@ def iterate(
         Step n is at ``time + n * time_step``.
     out : Field or sequence of Field, optional
         Fields for the result; may be those of `u`. Default: new ones, like those of `u`.
-    **options
+    **options : number or Field
         The kernel's other parameters, by name.
 
     Returns
@@ -95,6 +98,10 @@ def iterate(
     -----
     Collective. Messages: those of one exchange for as many steps as are fused; with "auto" also a broadcast in each
     call, and an all-reduce for each way that is timed.
+
+    Method: halos of several steps' reach (C. H. Q. Ding and Y. He, doi:10.1145/582034.582084), within which a wavefront
+    of planes takes each tile through all of them, with rings of a few planes in the cache (A. Nguyen et al.,
+    doi:10.1109/SC.2010.2).
 
     The fields among `args` and `options` are read only, and exchanged once in a call; not at all if they are frozen,
     were before, and have a halo as wide as the steps of an exchange read together.

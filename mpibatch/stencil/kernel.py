@@ -198,11 +198,11 @@ class Kernel:
         Parameters
         ----------
         threads : int, optional
-            Threads per rank.
+            Threads per rank. Default: as of this kernel.
         backend : str, optional
-            "numba" or "numpy".
+            "numba" or "numpy". Default: as of this kernel.
         overlap : bool or str, optional
-            True, False or "auto".
+            True, False or "auto". Default: as of this kernel.
 
         Returns
         -------

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import importlib
 import os
+import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import mpibatch as mb
 from mpibatch.base.compiled import compiled
 from mpibatch.base.compiler.imports import absent
 from mpibatch.base.compiler.signatures import typed_once
@@ -292,6 +294,15 @@ def test_what_only_compiled_loops_call_is_closed_to_python() -> None:
     assert code_of_edges(np.dtype("f8"))
     with pytest.raises(TypeError, match="edge has no way in from Python: only compiled functions call it"):
         load(WALLS).edge(np.zeros(3), 1, 0, np.zeros(3, "i8"), 0, np.zeros(3))
+
+
+def test_what_only_compiled_loops_call_is_optimized_by_itself() -> None:
+    """Though no machine code is made of it: as a part of others its loop may be left without vectors."""
+    from mpibatch.filters._loops import linear
+
+    mb.filters.gaussian_filter(mb.Grid((16, 16)).zeros("f4"), 1.0)
+    (code,) = linear._plain_4.overloads.values()
+    assert re.search(r"<\d+ x double>", str(code.library._final_module))
 
 
 def test_an_environment_without_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

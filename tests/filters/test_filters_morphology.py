@@ -1,4 +1,4 @@
-"""Grey and binary morphology of Fields against scipy, on any decomposition."""
+"""Gray and binary morphology of Fields against scipy, on any decomposition."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.window_cases import MODES, blocks, cells, distributed, same_b
 pytestmark = pytest.mark.mpi
 steady = settings(derandomize=True, deadline=None, database=None)
 NUMBERS = ["u1", "i2", "u4", "i8", "f4", "f8"]
-GREY = ["grey_erosion", "grey_dilation", "grey_opening", "grey_closing"]
+GRAY = ["grey_erosion", "grey_dilation", "grey_opening", "grey_closing"]
 DIFFERENCES = ["morphological_gradient", "white_tophat", "black_tophat"]
 BINARY = ["binary_erosion", "binary_dilation", "binary_opening", "binary_closing"]
 
@@ -26,7 +26,7 @@ def apply(name: str, *arguments: Any, **options: Any) -> mb.Field:
 
 @given(
     block=blocks(NUMBERS),
-    name=st.sampled_from(GREY + DIFFERENCES),
+    name=st.sampled_from(GRAY + DIFFERENCES),
     mode=st.sampled_from(MODES),
     data=st.data(),
 )
@@ -40,7 +40,7 @@ def test_flat_structures_have_scipys_bits(block: tuple, name: str, mode: str, da
 
 @given(
     block=blocks(["?", *NUMBERS]),
-    name=st.sampled_from(GREY),
+    name=st.sampled_from(GRAY),
     mode=st.sampled_from(MODES),
     heights=st.sampled_from([0.0, 1.0, 2.5]),
     data=st.data(),
@@ -134,7 +134,7 @@ def test_axes_of_their_own() -> None:
     whole = cells((7, 8, 9), "u2", 5)
     options: dict[str, Any]
     for options in ({"size": (3, 2), "axes": (0, 2)}, {"size": (3, 2), "axes": (2, 0), "mode": ("wrap", "mirror")}):
-        for name in GREY + DIFFERENCES:
+        for name in GRAY + DIFFERENCES:
             same_bits(apply(name, distributed(whole, 3, 1), **options), scipy_says(name, whole, 3, **options))
     for name in BINARY:
         for options in ({"axes": (1,)}, {"axes": (0, 2), "structure": np.ones((2, 3)), "origin": (-1, 1)}):

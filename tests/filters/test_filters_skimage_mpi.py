@@ -78,24 +78,24 @@ def hubble() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def grey(hubble: np.ndarray) -> np.ndarray:
-    return filters_grey(hubble)
+def gray(hubble: np.ndarray) -> np.ndarray:
+    return filters_gray(hubble)
 
 
-def filters_grey(whole: np.ndarray) -> np.ndarray:
+def filters_gray(whole: np.ndarray) -> np.ndarray:
     return mb.gather_all(filters.rgb2gray(field(whole)))
 
 
-def test_grey_of_a_real_picture(hubble: np.ndarray) -> None:
+def test_gray_of_a_real_picture(hubble: np.ndarray) -> None:
     """scikit-image leaves rounding to the BLAS: equal to the bit with OpenBLAS on x86 with AVX2, else within 1 ulp."""
-    found, wanted = filters_grey(hubble), color.rgb2gray(hubble)
+    found, wanted = filters_gray(hubble), color.rgb2gray(hubble)
     assert found.dtype == wanted.dtype
     np.testing.assert_array_max_ulp(found, wanted, 2)
 
 
 @given(picture=pictures(NARROW), seed=st.integers(0, 99))
 @settings(max_examples=30)
-def test_grey_does_not_depend_on_the_decomposition(picture: tuple[np.ndarray, mb.Field], seed: int) -> None:
+def test_gray_does_not_depend_on_the_decomposition(picture: tuple[np.ndarray, mb.Field], seed: int) -> None:
     one, u = picture
     whole = np.stack([one, np.roll(one, seed, 0), np.roll(one, 1, 1)], axis=-1)
     rgb = field(whole, 2, u.grid.topology)
@@ -263,8 +263,8 @@ def test_canny_with_a_share_that_is_larger_than_blocks(monkeypatch: pytest.Monke
         filters.canny(u, 0.3)
 
 
-def test_canny_of_a_real_picture(grey: np.ndarray) -> None:
-    same_bits(filters.canny(field(grey), 1.5, 0.02, 0.06), feature.canny(grey, 1.5, 0.02, 0.06))
+def test_canny_of_a_real_picture(gray: np.ndarray) -> None:
+    same_bits(filters.canny(field(gray), 1.5, 0.02, 0.06), feature.canny(gray, 1.5, 0.02, 0.06))
 
 
 @given(picture=pictures(["f4", "f8"]), fraction=st.sampled_from([0.0, 0.1, 1 / 3, 0.5, 0.77, 0.999, 1.0]))

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 PROGRAM = """
 import resource, signal, sys
 import mpibatch as mb
-from mpibatch.io.write import shared_file, drivers, mpio
+from mpibatch.io.write import drivers, shared_file
 from mpibatch.io.write.layout import Dataset
+from mpibatch.mpi import failure
 for name in ("_check_room", "_check_limit", "_reserve"):
-    setattr(direct, name, lambda *_: None)
-mpio.PATIENCE = 1.0
+    setattr(shared_file, name, lambda *_: None)
+failure.PATIENCE = 1.0
 u = mb.Grid((60, 50, 4), topology=(None, 1, 1)).zeros()
 comm = u.grid.comm
 if comm.rank == comm.size - 1:

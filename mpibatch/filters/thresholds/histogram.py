@@ -53,8 +53,8 @@ def threshold_yen(u: Field, nbins: int = 256) -> Any:
     ----------
     u : Field
         Of any real dtype, components included.
-    nbins : int
-        Bins between minimum and maximum; integer fields have one for each level instead.
+    nbins : int, default 256
+        Bins between minimum and maximum, at least 1. Integer fields have one bin per level instead.
 
     Returns
     -------
@@ -103,9 +103,9 @@ def threshold_isodata(u: Field, nbins: int = 256, return_all: bool = False) -> A
     ----------
     u : Field
         Of any real dtype, components included.
-    nbins : int
-        Bins between minimum and maximum; integer fields have one for each level instead.
-    return_all : bool
+    nbins : int, default 256
+        Bins between minimum and maximum, at least 1. Integer fields have one bin per level instead.
+    return_all : bool, default False
         Whether to return all such thresholds, as an array, and not the lowest.
 
     Returns
@@ -163,8 +163,8 @@ def threshold_triangle(u: Field, nbins: int = 256) -> Any:
     ----------
     u : Field
         Of any real dtype, components included.
-    nbins : int
-        Bins between minimum and maximum; integer fields have one for each level instead.
+    nbins : int, default 256
+        Bins between minimum and maximum, at least 1. Integer fields have one bin per level instead.
 
     Returns
     -------

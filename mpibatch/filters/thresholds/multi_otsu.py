@@ -30,10 +30,10 @@ def threshold_multiotsu(u: Field, classes: int = 3, nbins: int = 256) -> Array:
     ----------
     u : Field
         Of any real dtype, components included.
-    classes : int
+    classes : int, default 3
         How many classes are separated, at least 2.
-    nbins : int
-        Bins between minimum and maximum; integer fields have one for each level instead.
+    nbins : int, default 256
+        Bins between minimum and maximum, at least 1. Integer fields have one bin per level instead.
 
     Returns
     -------

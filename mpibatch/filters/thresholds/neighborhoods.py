@@ -54,16 +54,20 @@ def threshold_local(
     ----------
     u : Field
         Of any real dtype; of components each alone.
-    block_size : int or sequence of int
+    block_size : int or sequence of int, default 3
         Odd number of cells of the window along all axes, or along each.
-    method : str
-        "gaussian", "mean" or "median".
-    offset : float
-        What is subtracted.
-    mode, cval : str, float
-        Scipy's boundary mode, and the value beyond "constant" walls.
+    method : str, default "gaussian"
+        What is taken of the window: "gaussian" (a mean with the weights of a Gaussian), "mean" or "median".
+    offset : float, default 0
+        What is subtracted, in the unit of `u`.
+    mode : str, default "reflect"
+        What lies beyond the walls: "reflect" (or "grid-mirror"), "mirror", "nearest", "wrap" (or "grid-wrap") or
+        "constant" (or "grid-constant"). A periodic axis wraps whatever its mode.
     param : float or sequence of float, optional
-        Standard deviation of the Gaussian; default a sixth of the window's cells less one.
+        Standard deviation of the Gaussian in cells; one for all axes, or one for each. Default: a sixth of the window's
+        cells less one.
+    cval : float, default 0
+        What "constant" walls hold, in the unit of `u`.
 
     Returns
     -------
@@ -113,10 +117,10 @@ def threshold_niblack(u: Field, window_size: int | Sequence[int] = 15, k: float 
     ----------
     u : Field
         Of any real dtype; of components each alone.
-    window_size : int or sequence of int
+    window_size : int or sequence of int, default 15
         Odd number of cells of the window along all axes, or along each.
-    k : float
-        How many standard deviations.
+    k : float, default 0.2
+        How many standard deviations are subtracted.
 
     Returns
     -------
@@ -161,12 +165,13 @@ def threshold_sauvola(u: Field, window_size: int | Sequence[int] = 15, k: float 
     ----------
     u : Field
         Of any real dtype; of components each alone.
-    window_size : int or sequence of int
+    window_size : int or sequence of int, default 15
         Odd number of cells of the window along all axes, or along each.
-    k : float
+    k : float, default 0.2
         Weight of the standard deviation.
     r : float, optional
-        Dynamic range of the standard deviation; default half of what the dtype holds, 1 for floats.
+        Dynamic range of the standard deviation, in the unit of `u`. Default: half of what the dtype holds, 1 for
+        floats.
 
     Returns
     -------
@@ -180,7 +185,8 @@ def threshold_sauvola(u: Field, window_size: int | Sequence[int] = 15, k: float 
 
     Notes
     -----
-    Collective. About cost, and equality with scikit-image's result, see `threshold_niblack`.
+    Collective: two passes along each axis, in a time that grows with the window, of which each gets slabs of half a
+    window. As equal to scikit-image's result as that of `threshold_niblack`.
 
     Method: doi:10.1016/S0031-3203(99)00055-2.
 

@@ -227,7 +227,7 @@ def fftn(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = 
         Points along each transformed axis, -1 for as many as there are; lines are cut off, or padded with zeros.
         Default: all.
     axes : sequence of int, optional
-        Axes of the grid, each once.
+        Axes of the grid, each once. Default: all, or as many of the last ones as `s` has entries.
     norm : str, optional
         Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
@@ -277,7 +277,7 @@ def ifftn(
         Points along each transformed axis, -1 for as many as there are; lines are cut off, or padded with zeros.
         Default: all.
     axes : sequence of int, optional
-        Axes of the grid, each once.
+        Axes of the grid, each once. Default: all, or as many of the last ones as `s` has entries.
     norm : str, optional
         Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 

@@ -149,7 +149,7 @@ def dctn(
         Points along each transformed axis, -1 for as many as there are; lines are cut off, or padded with zeros.
         Default: all.
     axes : sequence of int, optional
-        Axes of the grid, each once.
+        Axes of the grid, each once. Default: all, or as many of the last ones as `s` has entries.
     norm : str, optional
         Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
     orthogonalize : bool, optional
@@ -207,7 +207,7 @@ def idctn(
         Points along each transformed axis, -1 for as many as there are; lines are cut off, or padded with zeros.
         Default: all.
     axes : sequence of int, optional
-        Axes of the grid, each once.
+        Axes of the grid, each once. Default: all, or as many of the last ones as `s` has entries.
     norm : str, optional
         Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
     orthogonalize : bool, optional

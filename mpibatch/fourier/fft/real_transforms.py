@@ -249,7 +249,7 @@ def rfftn(
         Points along each transformed axis, -1 for as many as there are; lines are cut off, or padded with zeros.
         Default: all.
     axes : sequence of int, optional
-        Axes of the grid, each once.
+        Axes of the grid, each once. Default: all, or as many of the last ones as `s` has entries.
     norm : str, optional
         Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 
@@ -296,7 +296,8 @@ def irfftn(
         Points of the result along each transformed axis. Default: as many as there are places, along the last axis
         ``2 * (places - 1)``.
     axes : sequence of int, optional
-        Axes of the grid, each once; the last one is that of which half was kept.
+        Axes of the grid, each once; the last one is that of which half was kept. Default: all, or as many of the last
+        ones as `s` has entries.
     norm : str, optional
         Which way is divided by the number of points: "backward", the default, "forward", or "ortho", each by its root.
 

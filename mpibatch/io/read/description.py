@@ -39,7 +39,7 @@ class DatasetInfo:
         The name of NumPy's dtype.
     nbytes : int
         Bytes of the values, uncompressed.
-    attrs : mapping of str to object
+    attrs : mapping of str to object, default {}
         Its attributes, as JSON knows values; of long ones only the shape.
     chunks : tuple of int, optional
         The shape of its chunks; None if it lies in one piece, or its format has none.
@@ -188,7 +188,8 @@ def digest(path: PathLike, dataset: str | None = None) -> str:
     path : str or path-like
         A file, or ``"file.h5::dataset"``.
     dataset : str, optional
-        As in `load`.
+        Name within an HDF5 or FITS file or a Zarr store; may be left out if there is only one. Of TIFF, NIfTI and
+        OME-Zarr: picks, as ``"series=1,channel=2"``.
 
     Returns
     -------
@@ -234,7 +235,8 @@ def read_slice(path: PathLike, dataset: str | None, selection: tuple[int | slice
     path : str or path-like
         A file, or ``"file.h5::dataset"``.
     dataset : str or None
-        As in `load`.
+        Name within an HDF5 or FITS file or a Zarr store; None: the only one. Of TIFF, NIfTI and OME-Zarr: picks, as
+        ``"series=1,channel=2"``.
     selection : int, slice or tuple of them, default ()
         As in NumPy: integers, and slices with steps > 0, for the first axes; the rest is taken whole.
 

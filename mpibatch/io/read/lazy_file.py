@@ -51,7 +51,9 @@ class File(Mapping[str, LazyArray]):
     dataset : str or None
         The only dataset that is shown; None: all.
     allow : sequence of str
-        Hazards that are not to be refused, as in `load`.
+        Hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter pipelines",
+        "large chunks", "unknown filters", "virtual datasets"; of TIFF, NRRD and MetaImage "external storage"; "missing"
+        takes fill values for what lies in files that are not there.
 
     Attributes
     ----------
@@ -284,9 +286,12 @@ def open(path: PathLike, *, allow: Sequence[str] = (), identity: PathLike | None
     path : str or path-like
         A file of any format that `load` reads; ``"file.h5::dataset"`` shows this dataset alone.
     allow : sequence of str, default ()
-        Hazards that are not to be refused, as in `load`.
+        Hazards of an HDF5 file that are not to be refused: "external links", "external storage", "filter pipelines",
+        "large chunks", "unknown filters", "virtual datasets"; of TIFF, NRRD and MetaImage "external storage"; "missing"
+        takes fill values for what lies in files that are not there.
     identity : str or path-like, optional
-        The key file for an encrypted file, as in `load`.
+        The key file for an encrypted file, or an open descriptor as "fd:3". Default: ``$MPIBATCH_IDENTITY``, else
+        ``mpibatch.identity`` in ``$CREDENTIALS_DIRECTORY``.
 
     Returns
     -------

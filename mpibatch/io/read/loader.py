@@ -96,8 +96,20 @@ def load(
     components : int or "auto", default "auto"
         How many of the last axes are not decomposed. "auto": as saved; the colors of a picture, the samples and
         channels of a TIFF, which become the last axes wherever they are stored; else 0.
-    topology, sizes, weights, periodic, spacing, origin, units, axes : optional
-        Of the new Grid, see `mpibatch.Grid`; they go before the file's.
+    topology : sequence of int or None, optional
+        Ranks along each axis of the new Grid, None where they are to be chosen. Default: all are.
+    sizes, weights : sequence of (sequence of int or float, or None), optional
+        For each axis of the new Grid the cells of every block, or what blocks are in proportion to; None: even blocks.
+    periodic : bool or sequence of bool, optional
+        Which axes of the new Grid have no walls: all, or each. Default: the file's, else none.
+    spacing, origin : float or sequence of float, optional
+        Distance between cells, and coordinate of cell 0, in `units`, of all axes or of each. Default: the file's, else
+        1.0 and 0.0.
+    units : str, optional
+        Name of the unit of length. Default: the file's, else "".
+    axes : sequence of str, optional
+        Distinct names of the axes. Default: the file's, else as many as there are axes of ``("t", "z", "y", "x")``,
+        from the right.
     region : slice or sequence of slice, optional
         For the first axes of the grid, as ``np.s_[10:200, ::4]``: only these cells are read. The new Grid has their
         shape; its origin is moved, its spacing is that of the cells left. Default: all cells.

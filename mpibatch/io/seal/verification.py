@@ -106,7 +106,8 @@ def verify(path: PathLike, comm: MPI.Intracomm | None = None, *, identity: PathL
     comm : mpi4py.MPI.Intracomm, optional
         Who shares the work. Default: all ranks, or nobody where this was not launched by mpiexec and its like.
     identity : str or path-like, optional
-        The key file for an encrypted file, as in `load`.
+        The key file for an encrypted file, or an open descriptor as "fd:3". Default: ``$MPIBATCH_IDENTITY``, else
+        ``mpibatch.identity`` in ``$CREDENTIALS_DIRECTORY``.
 
     Returns
     -------
@@ -198,14 +199,14 @@ def _verified(file: str, comm: MPI.Intracomm | None, identity: PathLike | None) 
 
 
 def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
-    """Verify a file, and raise RunError if anything in it is broken. Collective or Local, as `verify`, and of its cost.
+    """Verify a file, and raise RunError if anything in it is broken.
 
     Parameters
     ----------
     path : str or path-like
         A file written by mpibatch.
     comm : mpi4py.MPI.Intracomm, optional
-        Who shares the work. Default: as in `verify`.
+        Who shares the work. Default: all ranks, or nobody where this was not launched by mpiexec and its like.
 
     Returns
     -------
@@ -219,6 +220,10 @@ def check(path: PathLike, comm: MPI.Intracomm | None = None) -> Report:
     RunError
         The same on every rank, if the file is broken, has no seal or that of another version, is not there or cannot be
         opened.
+
+    Notes
+    -----
+    Collective; Local without `comm` and without mpiexec. Each byte is read once, by one rank, as by `verify`.
 
     Examples
     --------

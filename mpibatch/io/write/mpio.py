@@ -12,8 +12,6 @@ round covers whole chunks, so that none is packed, read back and packed again.
 from __future__ import annotations
 
 import math
-import sys
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +26,8 @@ from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write import shared_file
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.storage.hints import hints, info, node_hints
-from mpibatch.mpi import AGREED, MPI, Leaving, agreed
+from mpibatch.mpi import AGREED, MPI, Leaving, agreed, failure
+from mpibatch.mpi.abort import all_come, end_all
 from mpibatch.mpi.transfers import pieces
 
 if TYPE_CHECKING:
@@ -36,10 +35,7 @@ if TYPE_CHECKING:
 
     from mpibatch.io.base.block import Block
 
-__all__ = ["PATIENCE", "write"]
-
-# Seconds that a rank whose write has failed gives the others to end theirs.
-PATIENCE = 5.0
+__all__ = ["write"]
 
 
 def write(
@@ -121,19 +117,13 @@ def _alone_in_failure(comm: MPI.Intracomm, path: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, ValueError) as caught:
         error = caught
-    others, pause, until = comm.Ibarrier(), 0.0, time.monotonic() + PATIENCE
-    while not others.Test():
-        if error is not None and time.monotonic() > until:
-            sys.stderr.write(
-                f"rank {comm.rank}: {path} could not be written: {error}\n"
-                f"Other ranks do not return from HDF5, so that all {MPI.COMM_WORLD.size} ranks are ended; the driver "
-                "direct would have raised an error\n"
-            )
-            sys.stderr.flush()
-            time.sleep(0.5)  # launchers drop what they have not passed on by the time they learn of the abort
-            MPI.COMM_WORLD.Abort(1)
-        time.sleep(pause)
-        pause = min(pause + 1e-6, 1e-3)
+    if not all_come(comm, math.inf if error is None else failure.PATIENCE):
+        end_all(
+            f"rank {comm.rank}: {path} could not be written: {error}\n"
+            f"Other ranks do not return from HDF5, so that all {MPI.COMM_WORLD.size} ranks are ended; the driver "
+            "direct would have raised an error\n",
+            1,
+        )
     if error is not None:
         raise error
 

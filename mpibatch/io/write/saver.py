@@ -130,8 +130,13 @@ def save(
         order) as a sealed file in the folder ``out.h5.subfiles``; ``out.h5`` itself then holds virtual datasets of
         them, and reads as ever, here and in other programs, as long as it lies beside its folder.
         `mpibatch.io.merge` makes one file of it. Takes the memory of one field more. HDF5 only.
-    mode, group, acl : optional
-        Who else may read and write the file, as `mpibatch.grant` has them: ``mode="0640", group="lab"``.
+    mode : str or int, optional
+        Who may read and write the file, such as "0640", or ``0o640``: the owner reads and writes, the group reads.
+        Default: that of `mpibatch.grant` around the call, of the file that it replaces, or the umask's.
+    group : str or int, optional
+        Name or number of the group that the file is given to; this user must be in it.
+    acl : str, optional
+        Further entries of the file's access list, as ``setfacl -m`` takes them, where there is such a program.
     **named : Field or RegionTable
         Further ones by the name of their dataset.
 

@@ -1,7 +1,7 @@
 """The compiled loops of the exact sum of floats.
 
 Imported late, since it loads numba. Loops index from 0 over slices, and branch per block rather than per
-element, so that they vectorise; integer sums may be re-associated freely, which is why everything is one.
+element, so that they vectorize; integer sums may be re-associated freely, which is why everything is one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compiled sums of tiles: a few elements of each of many lines, added to expansions of four doubles.
 
-They are added level by level, in loops that vectorise; what leaves two levels goes to the next two. Lines for which
+They are added level by level, in loops that vectorize; what leaves two levels goes to the next two. Lines for which
 these are not enough, or whose magnitudes leave the range in which products are exact, are marked as wide. Imported
 late, since it loads numba.
 """

@@ -3,7 +3,7 @@
 A line of values c is scaled by a gain; then, for each pole z, comes a causal pass ``c[i] += z * c[i - 1]`` and an
 anticausal one ``c[i] = z * (c[i + 1] - c[i])``, from start values that sum up the line (M. Unser, A. Aldroubi and
 M. Eden, doi:10.1109/34.75515). Arrays are (lines before, length, lines behind): what is behind lies in rows, along
-which the compiler vectorises.
+which the compiler vectorizes.
 
 A whole line is filtered in a tile of some lines. Where a line is cut, a pass goes from one array to another, so that
 lines which turn out to have begun wrongly can be done again from what they were made of.

@@ -6,7 +6,7 @@
 ``turn`` it unpacks what it was given, and fills cells outside the domain.
 
 Memory comes by its address, truth values as bytes. Cells of a row are counted from 0 with the row's place added and the
-sum taken as unsigned: numba would guard a signed index against wrap-around in every load, and not vectorise. The text
+sum taken as unsigned: numba would guard a signed index against wrap-around in every load, and not vectorize. The text
 has the order of operations of the typed form; nothing is re-associated, so a cell's bits do not depend on the block it
 lies in.
 """
@@ -148,7 +148,7 @@ class _CellWriter:
         for op in typed.ops:
             for a in op.args:
                 uses[a] += 1
-        # Both sides of a choice get names, so that they are computed in a straight line and vectorise.
+        # Both sides of a choice get names, so that they are computed in a straight line and vectorize.
         self._sides = {a for op in typed.ops if op.name == "where" for a in op.args[1:]}
         for parts in typed.results:
             for part in parts:

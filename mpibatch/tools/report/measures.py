@@ -279,11 +279,11 @@ def serial_fraction(speedup: float, ideal: float, mode: str) -> float | None:
 def efficiencies(split: Mapping[str, PhaseShare], point: Point, base: Point, mode: str) -> Efficiencies | None:
     """Return POP's efficiencies of a run, of its time without I/O. Local.
 
-    POP (Performance Optimisation and Productivity, https://co-design.pop-coe.eu/metrics): useful time is time outside
+    POP (Performance Optimization and Productivity, https://co-design.pop-coe.eu/metrics): useful time is time outside
     MPI; load balance = mean useful / most useful; communication = most useful / runtime; parallel = their product;
     computation scaling = useful time of all ranks here against the base. Here useful is compute, compile, pack,
     other. Which rank's sum of these is largest is not recorded; it is taken to be the rank that computes longest, with
-    the mean of the rest. How communication divides into waiting for others (serialisation) and moving data (transfer)
+    the mean of the rest. How communication divides into waiting for others (serialization) and moving data (transfer)
     only a trace can tell.
     """
     if not all(phase in split for phase in PHASES):

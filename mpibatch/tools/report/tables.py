@@ -196,7 +196,7 @@ def _pop(m: Measures) -> Table:
         "balance = mean / most useful time of a rank; communication = most useful time / runtime; parallel = their "
         "product; computation scaling = useful time of all ranks at the base against here (below 100 % where ranks "
         "share caches and memory, or compute more); global = parallel × computation scaling. Useful is what is outside "
-        "MPI: compute, pack and other. How communication divides into serialisation and transfer, and computation "
+        "MPI: compute, pack and other. How communication divides into serialization and transfer, and computation "
         "scaling into instructions, IPC and clock, only a trace with counters can tell; it is not claimed here. POP "
         "calls 80 % acceptable."
     )

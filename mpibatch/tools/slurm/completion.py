@@ -10,13 +10,12 @@ import datetime as dt
 import json
 import os
 import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpibatch import __version__
 from mpibatch.base.json_files import write_json
-from mpibatch.base.launch import launched
+from mpibatch.base.launch import launched, started_world
 from mpibatch.base.log import logger
 from mpibatch.base.trust import privacy
 
@@ -45,13 +44,12 @@ def note(**facts: Any) -> None:
 
 def ranks_of_first() -> int | None:
     """Return the number of ranks on rank 0, None elsewhere. Local."""
-    module = sys.modules.get("mpi4py.MPI")
-    started = module is not None and module.Is_initialized() and not module.Is_finalized()
-    rank = module.COMM_WORLD.rank if module is not None and started else launched()[0]
+    world = started_world()
+    rank = launched()[0] if world is None else world.rank
     # Ranks that are each a world of their own are all rank 0 there; the launcher's number tells them apart.
     if rank or launched()[0]:
         return None
-    return int(module.COMM_WORLD.size) if module is not None and started else 1
+    return 1 if world is None else int(world.size)
 
 
 def leave(code: int) -> None:

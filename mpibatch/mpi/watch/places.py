@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["place", "waits_for_others"]
 
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_PACKAGE = str(Path(__file__).resolve().parents[2])
 # Frames that are nobody's program: a test's file is named, not the machinery that calls it.
 _OTHERS = ("/mpi4py/", "/_pytest/", "/pluggy/", "<frozen ")
 # Not files: on a slow disk a write may take minutes, and waits for nobody.

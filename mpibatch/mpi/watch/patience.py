@@ -18,7 +18,6 @@ import ctypes
 import json
 import math
 import os
-import sys
 import threading
 import time
 from array import array
@@ -28,9 +27,10 @@ from dataclasses import dataclass
 from mpi4py import MPI
 
 from mpibatch.base.units import ranks_text
-from mpibatch.mpi.places import place, waits_for_others
+from mpibatch.mpi.abort import end_all
+from mpibatch.mpi.watch.places import place, waits_for_others
 
-__all__ = ["GRACE", "PatienceWatch", "patience_of_setting"]
+__all__ = ["PatienceWatch", "patience_of_setting"]
 
 SETTING = "MPIBATCH_PATIENCE"
 DEFAULT = 300.0  # seconds
@@ -39,7 +39,6 @@ FIRST = 5.0
 TICK = 1.0
 TAG = 7
 BYTES = 4096  # of a report, at most
-GRACE = 0.5  # seconds; launchers drop what they have not passed on by the time they learn of an abort
 
 
 def patience_of_setting() -> float:
@@ -161,13 +160,9 @@ class PatienceWatch:
             "All ranks must make the same calls in the same order: look for a call under a condition that only some "
             "ranks meet, and for a loop that some leave earlier"
         )
-        sys.stdout.flush()
-        sys.stderr.write("\n".join(lines) + "\n")
-        sys.stderr.flush()
-        time.sleep(GRACE)
-        MPI.COMM_WORLD.Abort(1)
+        end_all("\n".join(lines) + "\n", 1)
 
-    def leave(self, code: int, patience: float, speaks: bool = False) -> int | None:
+    def leave(self, code: int, patience: float, *, speaks: bool = False) -> int | None:
         """Wait until all ranks have come to leave; None if they have not within `patience` seconds. Collective.
 
         Returns the lowest rank that `speaks`, the number of ranks if none does. While it waits, this rank takes part
@@ -176,7 +171,7 @@ class PatienceWatch:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        report = RankReport(f"at the end of its program (exit code {code})", 0.0, True)
+        report = RankReport(f"at the end of its program (exit code {code})", 0.0, has_left=True)
         comm, until, pause = self.comm, time.monotonic() + patience, 0.0
         mine, lowest = array("i", [comm.rank if speaks else comm.size]), array("i", [0])
         come = comm.Iallreduce([mine, MPI.INT], [lowest, MPI.INT], op=MPI.MIN)

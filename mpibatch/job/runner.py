@@ -31,8 +31,8 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
         ``report(done, total, label)`` is called on every rank when `done` of `total` parts are done and the part
         `label` begins. Default: nothing is reported.
     start : {"new", "resume", "anew"}, default "new"
-        Whether to begin (refused where an earlier run has left something), to go on with what it has left, or to remove
-        that first and begin. Others than "new" are for jobs with a section ``[checkpoint]`` or ``[stream]``.
+        What becomes of what an earlier run has left: "new" refuses to begin where there is something, "resume" goes on
+        from there, "anew" removes it first. The last two are for jobs with a section ``[checkpoint]`` or ``[stream]``.
 
     Returns
     -------
@@ -44,8 +44,7 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
     UsageError
         The same on every rank: parameters that do not fit the input, checkpoints that do not fit the job.
     RunError
-        The same on every rank: a missing or damaged input, a full disk. Nothing is left under the output's name then
-        but what was there before.
+        The same on every rank: a missing or damaged input, a full disk. What was there under the output's name stays.
     Stopped
         On all ranks, if SIGUSR1 or SIGTERM asked a job with ``[checkpoint]`` or ``[stream]`` for its end: with what
         "resume" needs.

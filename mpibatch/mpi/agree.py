@@ -93,7 +93,7 @@ def same(comm: MPI.Intracomm, text: str) -> None:
 
     Notes
     -----
-    Collective: one all-reduce of 16 bytes, of the texts' marks; the texts are sent only if these differ.
+    Collective: one all-reduce of 16 bytes, of the texts' marks; the texts themselves are sent only if these differ.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def same(comm: MPI.Intracomm, text: str) -> None:
 
 
 def differ(comm: MPI.Intracomm, text: str) -> NoReturn:
-    """Raise the error that names two ranks that differ, and what each does, on all ranks.
+    """Raise, on all ranks, the error that names two ranks that differ and says what each does.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def agreed(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
     comm : mpi4py.MPI.Intracomm
         Whose ranks agree: a private communicator, such as a grid's.
     doing : str
-        What the block does, with which most messages begin: "reading settings.toml". The same on all ranks.
+        What the block does, such as "reading settings.toml"; most messages begin with it. The same on all ranks.
 
     Yields
     ------
@@ -170,14 +170,15 @@ def agreed(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
     Raises
     ------
     UsageError
-        On all ranks, if this is what the lowest rank that failed raised, or if `doing` differs between ranks.
+        On all ranks, if the lowest rank that failed raised one, or if `doing` differs between ranks.
     RunError
         On all ranks, for any other exception. Where the block failed, its own exception is the cause.
 
     Notes
     -----
-    Collective: one all-reduce of 24 bytes at the end of the block, and after a failure a broadcast of the message, by
-    the lowest rank that can say why. It ends in the same way on all ranks, so that they can communicate again.
+    Collective: one all-reduce of 24 bytes at the end of the block and, after a failure, a broadcast of the message.
+    The block ends in the same way on all ranks, which can therefore communicate again. A rank that only knows that
+    something failed elsewhere leaves the message to the one that knows why.
 
     Examples
     --------

@@ -44,7 +44,7 @@ def world() -> MPI.Intracomm:
 
 
 def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
-    """Return the library's duplicate of a communicator, on which its messages never meet those of the program.
+    """Return the library's duplicate of a communicator, whose messages never meet those of the program.
 
     Parameters
     ----------
@@ -54,21 +54,22 @@ def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
     Returns
     -------
     mpi4py.MPI.Intracomm
-        The same one at every call for `comm`, and of a duplicate itself. It has the ranks in their order, but no
-        Cartesian topology. Its lower-case methods send plain values, such as numbers, text, lists and arrays, and never
-        what only pickle can send. It is freed with `comm`, or at the end of the program.
+        The same one at every call for `comm`; for a duplicate, that duplicate. It has the same ranks in the same order,
+        but no Cartesian topology. Its lower-case methods send numbers, text, arrays and containers of these, and
+        nothing that would have to be pickled. It is freed with `comm`, or at the end of the program.
 
     Raises
     ------
     UsageError
         If `comm` is no intracommunicator.
     RunError
-        If MPI has not begun or has ended, or if a batch script started another number of ranks than MPI sees.
+        If MPI has not been initialized, or has been finalized, or if a batch script started another number of ranks
+        than MPI sees.
 
     Notes
     -----
     Collective at the first call for a communicator, which splits it; Local afterwards. The first call for all ranks
-    also begins to watch whether they go on, so that none waits for ever for one that has left.
+    also starts the watch that ends the job when every rank waits for others, or has left (``MPIBATCH_PATIENCE``).
 
     Examples
     --------

@@ -61,8 +61,8 @@ def hosts_of(comm: MPI.Intracomm) -> Hosts | None:
 
     Notes
     -----
-    Collective: one gather of 192 bytes from each rank. Names of hosts are cut after 64 bytes, and of a host the first
-    1024 cores are counted.
+    Collective: one gather of 192 bytes from each rank. Host names are truncated to 64 bytes, and only the first 1024
+    cores of a host are counted.
 
     Examples
     --------

@@ -73,7 +73,7 @@ class Transfers:
         Views to fill by the rank that sends them, in the order in which it lists what it sends, and of the same shapes
         and dtypes. Default: none.
     copies : list of (ndarray, ndarray), optional
-        Targets, each with the source of this rank that is copied into it. Default: none.
+        Pairs (target, source) of this rank's own arrays: each source is copied into its target. Default: none.
 
     Notes
     -----
@@ -115,7 +115,7 @@ def pieces(wire: tuple[int, ...], itemsize: int, limit: int) -> Iterator[tuple[s
 
 
 def transfer(comm: MPI.Intracomm, moves: Transfers, tag: int = 1, limit: int | None = None) -> None:
-    """Move views of arrays between ranks, whoever exchanges with whom.
+    """Move views of arrays between ranks, from any of them to any others.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ def transfer(comm: MPI.Intracomm, moves: Transfers, tag: int = 1, limit: int | N
 
     Notes
     -----
-    Collective over the ranks that occur in one another's lists. Messages go in rounds by the distance of ranks, at most
-    32 at a time in each direction, so that they cannot wait for one another. A contiguous view is sent and received
-    where it lies; others pass through a buffer of at most `limit` bytes each.
+    Collective over the ranks that occur in one another's lists. Messages go in rounds, by the distance between ranks,
+    and at most 32 at a time in each direction, which rules out deadlocks. A contiguous view is sent and received where
+    it lies; others pass through a buffer of at most `limit` bytes each.
 
     Examples
     --------

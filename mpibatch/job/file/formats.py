@@ -53,7 +53,7 @@ class Output:
     disclose : bool, default False
         Whether names, shapes and dtypes of an encrypted file stay readable for everybody.
     subfiles : int or "node", optional
-        The values in so many files, or as many as there are nodes. Default: in one.
+        In how many files the values lie; "node": in one for each node. Default: in the output itself.
     stripes : int or str, optional
         On Lustre: the number of servers (-1: all), perhaps with the size of a piece: "8:4M". Default: the folder's.
     hints : mapping of str to object, optional

@@ -42,9 +42,9 @@ class Input:
     shape : sequence of int, optional
         Their number along each axis.
     offset : int, optional
-        Bytes before the first value. Default: none.
+        Bytes before the first value. Default: 0.
     order : {"C", "F"}, optional
-        Whether the last axis is contiguous, or the first. Default: "C".
+        Whether the last axis is contiguous in the file ("C"), or the first. Default: "C".
     byteorder : {"little", "big"}, optional
         Of the values. Default: that of `dtype`.
     identity : str, optional
@@ -101,7 +101,7 @@ class Step:
     name : str
         Of its result, by which later steps read it.
     filter : str
-        The function: of `mpibatch.filters`, or another that the chapter `jobs` of the guide lists.
+        The function: of `mpibatch.filters`, or another that the guide's chapter `jobs` lists.
     input : str
         The result that it reads: the name of an earlier step, or "input", the file.
     parameters : mapping of str to object, optional

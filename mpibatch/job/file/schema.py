@@ -75,7 +75,7 @@ class Supervising:
     Parameters
     ----------
     seconds : float, optional
-        Without progress, as in `mpibatch.supervise`. Default: ``MPIBATCH_SUPERVISE``, else 1800.
+        Without progress, until then, as in `mpibatch.supervise`. Default: ``MPIBATCH_SUPERVISE``, else 1800.
     end : bool, default True
         Whether the job is ended, or only the page written that says where each rank is.
 
@@ -115,7 +115,7 @@ class Job:
     checkpoint : Checkpointing, optional
         What another run can go on from. Default: no checkpoints.
     supervise : Supervising, optional
-        When it is ended if no rank goes on. Default: as `Supervising` has it.
+        When it is ended because no rank goes on. Default: ``Supervising()``.
     stream : Streaming, optional
         How the data go through memory in slabs. Default: they are in memory as a whole.
 

@@ -29,7 +29,9 @@ from mpibatch.io.seal.digests import extents_of_field
 from mpibatch.io.write.chunks import write_packed, write_plain
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.storage.hints import hints, info, node_hints
-from mpibatch.mpi import AGREED, MPI, Leaving, agreed, tells_failures
+from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi.failure import AGREED, Leaving
+from mpibatch.mpi.files import tells_failures
 from mpibatch.mpi.transfers import pieces
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Jobs: a pipeline of filters, or a simulation, told in a TOML file, checked as a whole, and run.
+"""Jobs: a pipeline of filters, or a simulation, described in a TOML file, checked as a whole, and run.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Tables of what is known of each labelled region, and the boxes around them."""
+"""Tables of the properties of labelled regions, and the boxes around them."""
 
 from __future__ import annotations
 

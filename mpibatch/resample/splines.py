@@ -48,7 +48,7 @@ def spline_filter1d(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant.
+        On all ranks alike, if an argument is not valid.
 
     Notes
     -----
@@ -93,7 +93,7 @@ def spline_filter(input: Field, order: int = 3, output: npt.DTypeLike = "f8", mo
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant.
+        On all ranks alike, if an argument is not valid.
 
     Notes
     -----

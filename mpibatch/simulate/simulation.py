@@ -84,7 +84,7 @@ class Simulation:
     Raises
     ------
     UsageError
-        The same on every rank, if the numbers cannot be meant, or for checkpoints that are there and not to be resumed.
+        The same on every rank, if the numbers are not valid, or for checkpoints that are there and not to be resumed.
 
     Notes
     -----

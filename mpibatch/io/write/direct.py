@@ -69,7 +69,8 @@ def write(
     with opened(comm, path) as file:
         for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
             if dataset.chunks is not None:
-                extents += _write_chunks(comm, file, path, dataset, field, vault)
+                pack = write_plain if dataset.compression is None else write_packed
+                extents += pack(comm, path, dataset, field, partial(put, comm, file, path), vault)
             elif not dataset.is_elsewhere:
                 assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be plain"
                 extents += extents_of_field(comm, dataset.name, field, offset)
@@ -81,17 +82,11 @@ def fill(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, offset:
     """Write the values of one dataset of a file that `make` has made, as `write` does. Collective."""
     with opened(comm, path) as file:
         if dataset.chunks is not None:
-            return _write_chunks(comm, file, path, dataset, field)
+            pack = write_plain if dataset.compression is None else write_packed
+            return pack(comm, path, dataset, field, partial(put, comm, file, path), None)
         extents = extents_of_field(comm, dataset.name, field, offset)
         write_field(comm, file, path, field, offset)
         return extents
-
-
-def _write_chunks(
-    comm: MPI.Intracomm, file: MPI.File, path: str, dataset: Dataset, field: Any, vault: Vault | None = None
-) -> list[Extent]:
-    write = write_plain if dataset.compression is None else write_packed
-    return write(comm, path, dataset, field, partial(put, comm, file, path), vault)
 
 
 def put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:

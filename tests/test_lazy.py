@@ -32,7 +32,7 @@ def typed_imports(path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("path", LAZY, ids=lambda path: str(path.parent.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", LAZY, ids=lambda path: f"names of {path.parent.relative_to(PACKAGE)}")
 def test_type_checkers_know_what_python_finds(path: Path) -> None:
     name = ".".join(path.parent.relative_to(PACKAGE.parent).parts)
     package = importlib.import_module(name)

@@ -57,24 +57,35 @@ def test_the_readme_names_every_chapter() -> None:
     assert {*re.findall(r"\[(\w+)\]\(mpibatch/guide/\1\.md\)", README)} == {*CHAPTERS}
 
 
-def commands() -> set[str]:
-    (group,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return {*group.choices}
+def commands(of: argparse.ArgumentParser | None = None) -> dict[str, argparse.ArgumentParser]:
+    """The commands of mpibatch, or of one of these."""
+    groups = [a for a in (of or parser())._actions if isinstance(a, argparse._SubParsersAction)]
+    return {name: command for group in groups for name, command in group.choices.items()}
+
+
+def options_of(command: argparse.ArgumentParser) -> set[str]:
+    own = {option for action in command._actions for option in action.option_strings}
+    return own.union(*map(options_of, commands(command).values()))
 
 
 def test_each_command_has_its_module() -> None:
     """What is no command begins with an underscore."""
     modules = {path.stem for path in (PACKAGE / "cli").glob("*.py") if not path.stem.startswith("_")}
-    assert modules == commands()
+    assert modules == {*commands()}
 
 
 @pytest.mark.parametrize("name", ["README", *CHAPTERS])
 def test_commands_in_documents_exist(name: str) -> None:
+    """With their options: also those that cannot be run here (console)."""
     text = README if name == "README" else chapter(name)
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", text)
-    used = {match[1] for line in lines if (match := re.match(r"(?:\$ )?(?:\w+ -n \w+ )?mpibatch ([a-z]+)\b", line))}
-    assert used <= commands()
+    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", text)
+    known = commands()
+    for line in lines:
+        for name, rest in re.findall(r"(?:^|[$(;|] ?|-n \w+ )mpibatch ([a-z]+)\b([^|;)#]*)", line):
+            assert name in known, line
+            assert {*re.findall(r"(?<=\s)--[a-z][\w-]*", rest)} <= options_of(known[name]), line
 
 
 def test_scripts_in_documents_exist() -> None:

@@ -14,6 +14,7 @@ import pytest
 from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import validate
 
+import mpibatch as mb
 from mpibatch.domain import MODES, check_mode
 from tests.support.examples import environment, examples
 
@@ -23,26 +24,15 @@ if TYPE_CHECKING:
 
     from tests.conftest import Launch
 
-# A name that several of them have is that of the first.
-PACKAGES = (
-    *("mpibatch.domain", "mpibatch.halo", "mpibatch.stencil", "mpibatch.reduce", "mpibatch.io", "mpibatch.random"),
-    *(
-        "mpibatch.batch",
-        "mpibatch.checkpoint",
-        "mpibatch.filters",
-        "mpibatch.fourier",
-        "mpibatch.fourier.fft",
-        "mpibatch.measure",
-        "mpibatch.particles",
-        "mpibatch.segment",
-        "mpibatch.simulate",
-        "mpibatch.solve",
-        "mpibatch.testing",
-        "mpibatch",
-    ),
-)
+# The packages that `mpibatch` names, itself, and the plugin of pytest. A name that several have is that of the first.
+VALUES = [getattr(mb, name) for name in mb.__all__]
+MODULES = [value for value in VALUES if inspect.ismodule(value) and hasattr(value, "__all__")]
+PACKAGES = [*sorted({*(module.__name__ for module in MODULES), "mpibatch.testing"}), "mpibatch"]
 # numpydoc's: parameters that are missing, and that there are not; no section on what is returned; no example.
 WATCHED = {"PR01", "PR02", "RT01", "EX01"}
+# In annotations: what is not this package's, its names for arrays and dicts, and `Typed`, which back ends take.
+UNLISTED = {"Any", "Iterator", "MPI", "Intracomm", "Mapping", "NDArray", "NoReturn", "None"}
+UNLISTED |= {"Array", "Ints", "Line", "Header", "Typed"}
 
 
 def public() -> Iterator[tuple[str, Any]]:
@@ -88,6 +78,16 @@ def errors_of(name: str) -> list[str]:
 def test_every_public_name_is_documented() -> None:
     errors = {name: errors_of(name) for name in PUBLIC}
     assert not {name: texts for name, texts in errors.items() if texts}
+
+
+def test_what_is_returned_is_public() -> None:
+    known = {name.rpartition(".")[2] for name in PUBLIC} | UNLISTED
+    returned = {
+        name: set(re.findall(r"\b[A-Z]\w+", str(inspect.signature(value).return_annotation)))
+        for name, value in PUBLIC.items()
+        if not inspect.isclass(value)
+    }
+    assert not {name: words - known for name, words in returned.items() if words - known}
 
 
 @functools.cache

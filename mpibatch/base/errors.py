@@ -49,7 +49,7 @@ class MpibatchError(Exception):
 
 
 class UsageError(MpibatchError, ValueError):
-    """What was asked cannot be meant: a wrong parameter, name, shape or job file. Exit code 2.
+    """What was asked is not valid: a wrong parameter, name, shape or job file. Exit code 2.
 
     It is a ValueError, too.
 

@@ -108,7 +108,7 @@ def map_items(
     Raises
     ------
     UsageError
-        The same on every rank: arguments that cannot be meant, items that differ between ranks, a journal of another
+        The same on every rank: arguments that are not valid, items that differ between ranks, a journal of another
         batch.
     RunError
         The same on every rank: more than `max_failures`, a journal or an output that cannot be written, or that

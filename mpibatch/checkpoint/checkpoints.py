@@ -11,7 +11,8 @@ from mpibatch.checkpoint import contents, folder, identity
 from mpibatch.checkpoint.signals import Caught, signal_name
 from mpibatch.checkpoint.store import Store
 from mpibatch.checkpoint.watch import SignalWatch
-from mpibatch.mpi import AGREED, MPI, Leaving, failure
+from mpibatch.mpi import MPI, failure
+from mpibatch.mpi.failure import AGREED, Leaving
 
 if TYPE_CHECKING:
     import os

@@ -21,7 +21,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         description="Cancel jobs that were submitted from this folder; a chain does not continue after it.",
     )
     parser.add_argument("jobs", metavar="JOBID", nargs="*", help="the jobs, or tasks of an array as JOBID_TASK")
-    parser.add_argument("--all", action="store_true", help="all that are not ended")
+    parser.add_argument("--all", action="store_true", help="all jobs that have not ended")
     parser.set_defaults(execute=execute)
 
 

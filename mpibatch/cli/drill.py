@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser = commands.add_parser(
         "drill",
         parents=[shared],
-        help="make faults on this machine, and see that nothing is lost",
+        help="inject faults on this machine, and check that nothing is lost",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -43,7 +43,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser.add_argument(
         "--launcher", metavar="WORDS", help='what starts ranks, two or more (default: mpiexec -n 3): "srun -n 4"'
     )
-    parser.add_argument("--only", metavar="FAULT,...", help="these faults alone; a wrong name lists them all")
+    parser.add_argument("--only", metavar="FAULT,...", help="only these faults; an unknown name lists them all")
     parser.add_argument("--times", type=int, metavar="N", default=1, help="trials of each (default: 1)")
     parser.add_argument(
         "--seconds", type=float, metavar="S", default=4.0, help="until a job that hangs is ended (default: 4)"

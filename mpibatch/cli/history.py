@@ -44,7 +44,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     )
     parser.add_argument("action", nargs="?", choices=("list", "verify"), default="list", help="what to do (list)")
     parser.add_argument("--file", metavar="FILE", help="another history than this user's")
-    parser.add_argument("--last", type=int, metavar="N", default=20, help="of list: how many runs (default: 20)")
+    parser.add_argument("--last", type=int, metavar="N", default=20, help="with list: number of runs (default: 20)")
     parser.add_argument(
         "--head", metavar="SHA256", default="", help="of verify: the digest of an entry, kept elsewhere"
     )

@@ -51,7 +51,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     )
     parser.add_argument("--interface", metavar="NAME", default="", help="what leads to them, such as eth0 or wg0")
     parser.add_argument("--ranks", type=int, metavar="N", default=1, help="ranks of a node (default: 1)")
-    parser.add_argument("--only", choices=("sh", "nft", "slurm"), help="of plan: print this part alone")
+    parser.add_argument("--only", choices=("sh", "nft", "slurm"), help="with plan: print only this part")
     parser.add_argument("--pid", type=int, action="append", metavar="N", help="of check: this process (repeatable)")
     parser.add_argument("--rules", action="store_true", help="of check: look at the rules in force, too; needs root")
     parser.set_defaults(execute=execute)

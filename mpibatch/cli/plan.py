@@ -148,7 +148,7 @@ def _notes(model: Model, args: argparse.Namespace) -> list[str]:
     notes = []
     probe = f"mpiexec -n 2 mpibatch probe {args.job}" + "".join(f" --set {setting}" for setting in args.settings)
     if model.work is None:
-        notes.append(f"no time is told, and of memory only what is certain: this job was not probed; type: {probe}")
+        notes.append(f"no times, and of memory a lower bound: this job was not probed; type: {probe}")
         notes.append("halos are those that filters' parameters and kernels' texts tell, each once in a step")
         return notes
     machine = model.machine

@@ -44,7 +44,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "--output", metavar="FILE", help="the profile (default: $MPIBATCH_MACHINE or .mpibatch/machine.json)"
     )
     parser.add_argument("--name", help="what to call this machine (default: its host's name)")
-    parser.add_argument("--seconds", type=float, default=8.0, help="to spend on a job, about (default: %(default)g)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="approximate seconds per job (default: %(default)g)")
     parser.add_argument("--anew", action="store_true", help="measure again what the profile has already")
     parser.add_argument("--json", action="store_true", help="print the profile")
     parser.set_defaults(execute=execute)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["add", "execute", "read_job"]
 
 EPILOG = """\
-A job file has the sections [input], [[step]] (one for each filter, in order), [output] and, if wished, [grid]:
+A job file has the sections [input], [[step]] (one for each filter, in order), [output] and, optionally, [grid]:
 
   [input]
   path = "volume.h5"
@@ -37,7 +37,7 @@ A job file has the sections [input], [[step]] (one for each filter, in order), [
   [output]
   path = "out.h5"
 
-A simulation has [simulation], [output] and, if wished, [diagnostics] and [grid]:
+A simulation has [simulation], [output] and, optionally, [diagnostics] and [grid]:
 
   [simulation]
   program = "heat"            # a program of mpibatch.apps, or a file such as "my_heat.py"
@@ -93,8 +93,8 @@ examples:
   mpibatch run job.toml --dry-run --ranks 64
   mpibatch run job.toml --set output.path=other.h5 --set gaussian_filter.sigma=[1,2,2]
 
---set takes SECTION.KEY, NAME.KEY with a step's name, step.NUMBER.KEY (from 1), or step.KEY where only one step can
-be meant.
+--set takes SECTION.KEY, NAME.KEY with a step's name, step.NUMBER.KEY (from 1), or step.KEY where that is of one
+step alone.
 """
 
 

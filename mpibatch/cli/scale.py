@@ -69,7 +69,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     )
     parser.add_argument("--folder", metavar="STUDY", help="the study's folder (default: scaling-JOB-MODE)")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="of a run (default: 3600; on Slurm: --time)")
-    parser.add_argument("--keep-outputs", action="store_true", help="keep the files that runs write (much room)")
+    parser.add_argument("--keep-outputs", action="store_true", help="keep the files that runs write (much disk space)")
     parser.add_argument("--machine", metavar="FILE", help=MACHINE_HELP)
     slurm = parser.add_argument_group("on Slurm")
     slurm.add_argument("--profile", metavar="P", help="submit the runs to Slurm, with this site's profile")

@@ -136,6 +136,7 @@ def _labeled(
     """The pixels of labels in their colors, or their outlines over another array; and what is in them."""
     import numpy as np
 
+    from mpibatch.base.units import plural
     from mpibatch.cli._overlay import colors_of, enlargement, numbered, outlined
     from mpibatch.cli._picture import gray
 
@@ -144,7 +145,7 @@ def _labeled(
             f"cannot draw {source.name} as labels: its dtype is {labels.dtype}; give integers, as `label` makes them"
         )
     count = len(np.unique(labels[labels > 0]))
-    objects = f"{count} {'object' if count == 1 else 'objects'}"
+    objects = plural(count, "object")
     if args.over is None:
         return colors_of(labels), [objects]
     below = gray(_below(args, source, selection), percentiles)

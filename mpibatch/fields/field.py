@@ -83,7 +83,7 @@ class Field(CellByCell):
     Raises
     ------
     UsageError
-        If the dtype or the halo cannot be meant.
+        If the dtype or the halo is not valid.
 
     Notes
     -----
@@ -227,7 +227,7 @@ class Field(CellByCell):
         Raises
         ------
         UsageError
-            If the dtype or the halo cannot be meant.
+            If the dtype or the halo is not valid.
 
         Notes
         -----
@@ -303,7 +303,7 @@ class Field(CellByCell):
         Raises
         ------
         UsageError
-            If the halo cannot be meant.
+            If the halo is not valid.
 
         Notes
         -----

@@ -257,7 +257,7 @@ class Grid:
         Raises
         ------
         UsageError
-            If the dtype or the halo cannot be meant.
+            If the dtype or the halo is not valid.
 
         Examples
         --------
@@ -294,7 +294,7 @@ class Grid:
         Raises
         ------
         UsageError
-            If the dtype or the halo cannot be meant, or an imaginary part would be lost.
+            If the dtype or the halo is not valid, or an imaginary part would be lost.
 
         Examples
         --------
@@ -328,7 +328,7 @@ class Grid:
         Raises
         ------
         UsageError
-            If the dtype or the halo cannot be meant.
+            If the dtype or the halo is not valid.
 
         Examples
         --------
@@ -368,7 +368,7 @@ class Grid:
         Raises
         ------
         UsageError
-            If the dtype or the halo cannot be meant, or an imaginary part would be lost.
+            If the dtype or the halo is not valid, or an imaginary part would be lost.
 
         Notes
         -----

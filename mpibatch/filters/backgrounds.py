@@ -48,7 +48,7 @@ def rolling_ball(u: Field, *, radius: float = 100, kernel: Any = None, nansafe: 
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
 
     Notes
     -----

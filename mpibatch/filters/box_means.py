@@ -61,7 +61,7 @@ def uniform_filter1d(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 
@@ -141,7 +141,7 @@ def uniform_filter(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 

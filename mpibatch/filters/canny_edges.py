@@ -77,7 +77,7 @@ def canny(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant, if `u` has other axes or dtypes or a mask is given, or if
+        On all ranks alike, if a parameter is not valid, if `u` has other axes or dtypes or a mask is given, or if
         what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.

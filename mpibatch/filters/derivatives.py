@@ -58,7 +58,7 @@ def laplace(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 
@@ -132,7 +132,7 @@ def generic_laplace(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant; further what the function raises.
+        On all ranks alike, if a parameter is not valid; further what the function raises.
 
     Notes
     -----
@@ -209,7 +209,7 @@ def generic_gradient_magnitude(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant; further what the function raises.
+        On all ranks alike, if a parameter is not valid; further what the function raises.
 
     Notes
     -----

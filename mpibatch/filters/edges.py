@@ -55,7 +55,7 @@ def sobel_magnitude(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 
@@ -121,7 +121,7 @@ def unsharp_mask(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 

@@ -67,8 +67,8 @@ def generic_filter(
     Raises
     ------
     UsageError
-        On all ranks alike: the function is no stencil, or not of one field and one value, or a parameter cannot be
-        meant.
+        On all ranks alike: the function is no stencil, or not of one field and one value, or a parameter is not
+        valid.
 
     Notes
     -----

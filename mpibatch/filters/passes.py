@@ -13,7 +13,7 @@ The filters have the names, parameters and bits of scipy.ndimage; each takes a F
 - `output` is a dtype, or a Field that takes the result (see `mpibatch.filters._engine.outputs`).
 - All are collective. Each pass sends at most two messages per rank: the cells within reach of the faces.
 
-Raises UsageError for a parameter that cannot be meant, and UsageError or RunError for a kernel whose halo does not
+Raises UsageError for a parameter that is not valid, and UsageError or RunError for a kernel whose halo does not
 fit into memory (see `mpibatch.filters._engine.memory`).
 """
 

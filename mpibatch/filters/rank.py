@@ -100,7 +100,7 @@ def median_filter(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 
@@ -199,7 +199,7 @@ def rank_filter(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 
@@ -296,7 +296,7 @@ def percentile_filter(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 

@@ -70,7 +70,7 @@ def power_spectrum(u: Field, dk: float | None = None) -> PowerSpectrum:
     Raises
     ------
     UsageError
-        The same on all ranks, for a `dk` or a dtype that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for a `dk` or a dtype that is not valid, or if SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 

@@ -1,4 +1,4 @@
-"""Jobs: a pipeline of filters, or a simulation, told in a TOML file, checked as a whole, and run.
+"""Jobs: a pipeline of filters, or a simulation, described in a TOML file, checked as a whole, and run.
 
 ::
 
@@ -40,7 +40,7 @@
     hints = { cb_nodes = 8 }      # optional: of MPI-IO, before those of $MPIBATCH_HINTS
     record = true                 # tell in the file of this run: date, hosts, decomposition, seconds
 
-`parse` → `Job` (pure, no MPI) → `run`. Or a simulation, by a program of `mpibatch.apps` or of the user's::
+`parse` → `Job` (pure, no MPI) → `run` → `Summary`. Or a simulation, by a program of `mpibatch.apps` or of the user's::
 
     [simulation]
     program = "heat"              # or "my_heat.py"
@@ -58,7 +58,7 @@
     path = "heat.csv"
     every = 0.002
 
-`parse_any` → `SimulationJob` → `simulate`. Both kinds may have, to be taken up again after an early end::
+The command ``mpibatch run`` runs both. Both may have, to be taken up again after an early end::
 
     [checkpoint]
     every_minutes = 10            # the default; every_steps = 1000 (of a pipeline: filters), or both
@@ -85,12 +85,16 @@ from typing import TYPE_CHECKING
 
 from mpibatch.base.lazy_names import attach
 from mpibatch.job.file.reader import parse
-from mpibatch.job.file.schema import Input, Job, Output, Step
+from mpibatch.job.file.schema import Checkpointing, Input, Job, Output, Step, Supervising
+from mpibatch.job.file.stream import Streaming
 
 if TYPE_CHECKING:
-    from mpibatch.job.execution.pipeline import Summary
+    from mpibatch.job.execution.pipeline import Saved, Summary
     from mpibatch.job.runner import run
 else:
-    __getattr__, __dir__ = attach(__name__, {"execution.pipeline": ("Summary",), "runner": ("run",)})  # which start MPI
+    # These start MPI.
+    __getattr__, __dir__ = attach(__name__, {"execution.pipeline": ("Saved", "Summary"), "runner": ("run",)})
 
-__all__ = ["Input", "Job", "Output", "Step", "Summary", "parse", "run"]
+__all__ = [
+    "Checkpointing", "Input", "Job", "Output", "Saved", "Step", "Streaming", "Summary", "Supervising", "parse", "run",
+]  # fmt: skip

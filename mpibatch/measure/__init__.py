@@ -1,4 +1,4 @@
-"""Measures of objects: connected components with scipy's numbers, and tables of what is known of each.
+"""Measures of objects: connected components with scipy's numbers, and tables of their properties.
 
 In dependency order: ``_loops`` (compiled), ``_engine`` (structures, places, sums of labels), ``_components``
 (those of a block, merged and numbered over ranks), ``_properties`` (columns of tables), ``_groups`` (the cells of each

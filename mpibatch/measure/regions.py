@@ -1,4 +1,4 @@
-"""Tables of what is known of each labeled region, and the boxes around them."""
+"""Tables of the properties of labeled regions, and the boxes around them."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ ever. From the first call that all ranks make together a job in which nobody goe
 """
 
 import os
+from typing import TYPE_CHECKING
 
 # Of Open MPI's two file layers the default, OMPIO, returns success from collective writes that failed (see `files`),
 # and was the slower one: 0.22 s where ROMIO took 0.12 s. It stays as the last choice, where ROMIO was not built.
@@ -13,32 +14,32 @@ os.environ.setdefault("OMPI_MCA_io_ompio_priority", "1")
 
 from mpi4py import MPI
 
+from mpibatch.base.lazy_names import attach
 from mpibatch.mpi.agreement import agreed, differ, is_checking, mark, same
-from mpibatch.mpi.comm import private, release_all, world
-from mpibatch.mpi.failure import AGREED, Leaving, install_hooks
-from mpibatch.mpi.files import tells_failures
+from mpibatch.mpi.comm import private, world
+from mpibatch.mpi.failure import install_hooks
 from mpibatch.mpi.hosts import Hosts, hosts_of
-from mpibatch.mpi.tables import Table, merge_tables
-from mpibatch.mpi.transfers import Transfers, transfer
+from mpibatch.mpi.transfers import Target, Transfers, transfer
+
+if TYPE_CHECKING:
+    from mpibatch.mpi.supervision import Supervision, supervise
+else:
+    __getattr__, __dir__ = attach(__name__, {"supervision": ("Supervision", "supervise")})
 
 __all__ = [
-    "AGREED",
     "MPI",
     "Hosts",
-    "Leaving",
-    "Table",
+    "Supervision",
+    "Target",
     "Transfers",
     "agreed",
     "differ",
     "hosts_of",
-    "install_hooks",
     "is_checking",
     "mark",
-    "merge_tables",
     "private",
-    "release_all",
     "same",
-    "tells_failures",
+    "supervise",
     "transfer",
     "world",
 ]

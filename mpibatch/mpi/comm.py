@@ -23,15 +23,60 @@ _watch: PatienceWatch | None = None
 
 
 def world() -> MPI.Intracomm:
-    """Return MPI's world communicator. Local."""
+    """Return the communicator of all ranks, MPI's own.
+
+    Returns
+    -------
+    mpi4py.MPI.Intracomm
+        ``MPI.COMM_WORLD``, not a duplicate: messages on it are the program's own.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.mpi.world() == mb.mpi.MPI.COMM_WORLD
+    True
+    """
     return MPI.COMM_WORLD
 
 
 def private(comm: MPI.Intracomm | None = None) -> MPI.Intracomm:
-    """Return our duplicate of `comm` (default: the world), made at the first call for it. Collective.
+    """Return the library's duplicate of a communicator, whose messages never meet those of the program.
 
-    Of a duplicate of ours it returns that one. The duplicate carries no Cartesian topology. It is freed when `comm`
-    is, or at exit. Raises RunError if MPI has not begun, or has ended.
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm, optional
+        Whose ranks are meant. Default: COMM_WORLD.
+
+    Returns
+    -------
+    mpi4py.MPI.Intracomm
+        The same one at every call for `comm`; for a duplicate, that duplicate. It has the same ranks in the same order,
+        but no Cartesian topology. Its lower-case methods send numbers, text, arrays and containers of these, and
+        nothing that would have to be pickled. It is freed with `comm`, or at the end of the program.
+
+    Raises
+    ------
+    UsageError
+        If `comm` is no intracommunicator.
+    RunError
+        If MPI has not been initialized, or has been finalized, or if a batch script started another number of ranks
+        than MPI sees.
+
+    Notes
+    -----
+    Collective at the first call for a communicator, which splits it; Local afterwards. The first call for all ranks
+    also starts the watch that ends the job when every rank waits for others, or has left (``MPIBATCH_PATIENCE``).
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> comm = mb.mpi.private()
+    >>> comm.size == mb.mpi.world().size, mb.mpi.private(comm) is comm
+    (True, True)
     """
     _check_alive()
     if comm is None:

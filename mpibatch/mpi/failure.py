@@ -46,7 +46,7 @@ def end(error: BaseException) -> NoReturn:
     text = "".join(traceback.format_exception(error))
     code = error.exit_code if isinstance(error, MpibatchError) else getattr(error, "code", None)
     number = code if isinstance(code, int) else 1
-    end_all(f"rank {world.rank}: left alone by this error, aborting all {world.size} ranks\n{text}", number)
+    end_all(f"rank {world.rank}: raised this error alone, aborting all {world.size} ranks\n{text}", number)
 
 
 class Leaving:

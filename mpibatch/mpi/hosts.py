@@ -18,13 +18,27 @@ CORE_BYTES = 128  # a bit for each of a host's first 1024 cores
 
 @dataclass(frozen=True)
 class Hosts:
-    """The hosts of a communicator's ranks.
+    """The hosts of a communicator's ranks. Its parameters are its attributes.
 
-    Attributes
+    Parameters
     ----------
-    ranks : how many on each, in the order of their first ranks.
-    cores : the least number of cores that a rank may use.
-    shared : whether two ranks on one host may use the same core.
+    ranks : dict of str to int
+        How many ranks there are on each host, in the order of their first ranks.
+    cores : int
+        The least number of cores that a rank may use.
+    shared : bool
+        Whether two ranks of a host may use the same core.
+
+    Notes
+    -----
+    Local. `hosts_of` makes one.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> hosts = mb.mpi.Hosts({"node1": 8, "node2": 8}, cores=2, shared=False)
+    >>> sum(hosts.ranks.values())
+    16
     """
 
     ranks: dict[str, int]
@@ -33,7 +47,31 @@ class Hosts:
 
 
 def hosts_of(comm: MPI.Intracomm) -> Hosts | None:
-    """Return the hosts on rank 0, None elsewhere. Collective: one gather of 192 bytes a rank."""
+    """Return on which hosts the ranks of a communicator run, and on how many cores.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        Whose ranks are meant.
+
+    Returns
+    -------
+    Hosts or None
+        On rank 0 the hosts, elsewhere None.
+
+    Notes
+    -----
+    Collective: one gather of 192 bytes from each rank. Host names are truncated to 64 bytes, and only the first 1024
+    cores of a host are counted.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> comm = mb.mpi.private()
+    >>> hosts = mb.mpi.hosts_of(comm)
+    >>> hosts is None or sum(hosts.ranks.values()) == comm.size
+    True
+    """
     mine = np.zeros(NAME_BYTES + CORE_BYTES, "u1")
     name = MPI.Get_processor_name().encode()[:NAME_BYTES]
     mine[: len(name)] = np.frombuffer(name, "u1")

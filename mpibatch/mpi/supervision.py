@@ -50,9 +50,16 @@ class _Started:
 class Supervision:
     """What `supervise` returns: until it is closed, a process of each node looks whether its ranks go on.
 
+    Parameters
+    ----------
+    connection : socket.socket, optional
+        To the supervisor of this node. Default: none; nothing is supervised.
+    started : process and folder, optional
+        The supervisor, on the rank that has started it. Default: none.
+
     Notes
     -----
-    Local. It is a context manager, too. It also ends with the program.
+    Local. Only `supervise` makes one. It is a context manager, too. It also ends with the program.
 
     Examples
     --------

@@ -35,7 +35,27 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A view to fill, and the shape of what arrives for it (1 where it is repeated)."""
+    """A view to fill, and the shape of what arrives for it. Its parameters are its attributes.
+
+    Parameters
+    ----------
+    view : ndarray
+        What is filled: of any dtype and strides.
+    wire : tuple of int
+        The shape that is sent: that of `view`, or 1 along axes on which what arrives is repeated.
+
+    Notes
+    -----
+    Local.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> means = np.empty((4, 3))
+    >>> mb.mpi.Target(means, (1, 3)).wire  # all four rows are filled with the row that arrives
+    (1, 3)
+    """
 
     view: Array
     wire: tuple[int, ...]
@@ -43,7 +63,31 @@ class Target:
 
 @dataclass(slots=True)
 class Transfers:
-    """What one rank sends and receives, by the other rank; and its copies within itself (target, source)."""
+    """What one rank sends, receives and copies. Its parameters are its attributes.
+
+    Parameters
+    ----------
+    sends : dict of int to list of ndarray, default {}
+        Views of arrays by the rank that receives them.
+    receives : dict of int to list of Target, default {}
+        Views to fill by the rank that sends them, in the order in which it lists what it sends, and of the same shapes
+        and dtypes.
+    copies : list of (ndarray, ndarray), default []
+        Pairs (target, source) of this rank's own arrays: each source is copied into its target.
+
+    Notes
+    -----
+    Local: `transfer` carries it out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> source, target = np.arange(3), np.zeros(3)
+    >>> mb.mpi.transfer(mb.mpi.private(), mb.mpi.Transfers(copies=[(target, source)]))
+    >>> target
+    array([0., 1., 2.])
+    """
 
     sends: dict[int, list[Array]] = field(default_factory=dict)
     receives: dict[int, list[Target]] = field(default_factory=dict)
@@ -71,11 +115,37 @@ def pieces(wire: tuple[int, ...], itemsize: int, limit: int) -> Iterator[tuple[s
 
 
 def transfer(comm: MPI.Intracomm, moves: Transfers, tag: int = 1, limit: int | None = None) -> None:
-    """Carry out `moves`. Collective over the ranks that occur in each other's lists.
+    """Move views of arrays between ranks, from any of them to any others.
 
-    Messages go in rounds of rank distance, so that a window of them can be waited for without deadlock. A
-    contiguous view is sent and received where it lies; others pass through a buffer of at most `limit` bytes
-    (default: `MESSAGE_BYTES`) each.
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        Whose ranks are meant: a private communicator.
+    moves : Transfers
+        What this rank sends, receives and copies; the ranks' lists fit one another.
+    tag : int, default 1
+        The tag of the messages.
+    limit : int, optional
+        Bytes of the longest message; what is longer is sent in parts. The same on both sides. Default: 1 GiB, since
+        many MPI libraries fail at 2 GiB.
+
+    Notes
+    -----
+    Collective over the ranks that occur in one another's lists. Messages go in rounds, by the distance between ranks,
+    and at most 32 at a time in each direction, which rules out deadlocks. A contiguous view is sent and received where
+    it lies; others pass through a buffer of at most `limit` bytes each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import mpibatch as mb
+    >>> comm = mb.mpi.private()
+    >>> right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    >>> row, received = np.full(3, comm.rank), np.empty(3, int)
+    >>> target = mb.mpi.Target(received, received.shape)
+    >>> mb.mpi.transfer(comm, mb.mpi.Transfers(sends={right: [row]}, receives={left: [target]}))
+    >>> bool((received == left).all())
+    True
     """
     most = MESSAGE_BYTES if limit is None else limit
     if moves.copies:

@@ -41,7 +41,7 @@ def project(u: Field, axis: int = 0, angle: float | None = None, how: str = "sum
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant.
+        On all ranks alike, if an argument is not valid.
 
     Notes
     -----

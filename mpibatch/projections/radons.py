@@ -59,7 +59,7 @@ def radon(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant.
+        On all ranks alike, if an argument is not valid.
 
     Notes
     -----
@@ -148,7 +148,7 @@ def iradon(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant, or scipy, an extra, is not installed.
+        On all ranks alike, if an argument is not valid, or scipy, an extra, is not installed.
 
     Notes
     -----

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
-from mpibatch.mpi import Table, merge_tables
+from mpibatch.mpi.tables import Table, merge_tables
 from mpibatch.reduce.bin_counts import tally
 from mpibatch.reduce.extremes import extremes
 from mpibatch.reduce.operands import Operand, add_up, agree, operand

@@ -75,7 +75,7 @@ def affine_transform(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant.
+        On all ranks alike, if an argument is not valid.
 
     Notes
     -----
@@ -122,7 +122,7 @@ def _map_of(name: str, ndim: int, matrix: Any, offset: Any) -> tuple[Any, Any]:
     try:
         rows = np.array(matrix, np.float64)
     except (TypeError, ValueError):
-        raise UsageError(f"{name}: matrix = {matrix!r} is no array of numbers; give {ndim} rows of {ndim}") from None
+        raise UsageError(f"{name}: matrix = {matrix!r} is not numeric; give {ndim} rows of {ndim}") from None
     moved = np.array([real_of(name, "offset", entry) for entry in per_axis(name, "offset", offset, ndim)])
     if rows.ndim == 2 and rows.shape[1] == ndim + 1 and rows.shape[0] in (ndim, ndim + 1):
         last = [0.0] * ndim + [1.0]
@@ -198,7 +198,7 @@ def rotate(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant.
+        On all ranks alike, if an argument is not valid.
 
     Notes
     -----

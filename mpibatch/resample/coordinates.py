@@ -84,7 +84,7 @@ def map_coordinates(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant, or if the cells that are read do not fit into memory.
+        On all ranks alike, if an argument is not valid, or if the cells that are read do not fit into memory.
 
     Notes
     -----

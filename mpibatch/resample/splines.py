@@ -48,7 +48,7 @@ def spline_filter1d(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant.
+        On all ranks alike, if an argument is not valid.
 
     Notes
     -----
@@ -62,7 +62,7 @@ def spline_filter1d(
     >>> import mpibatch as mb
     >>> u = mb.Grid(5).from_function(lambda x: x == 2)
     >>> mb.gather_all(mb.resample.spline_filter1d(u)).round(3)
-    array([ 0.143, -0.429,  1.714, -0.429,  0.143])
+    array([ 0.25, -0.5 ,  1.75, -0.5 ,  0.25])
     """
     name = "spline_filter1d"
     ask_for = request_of(name, input, order, mode, 0.0, output)
@@ -93,7 +93,7 @@ def spline_filter(input: Field, order: int = 3, output: npt.DTypeLike = "f8", mo
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant.
+        On all ranks alike, if an argument is not valid.
 
     Notes
     -----
@@ -104,7 +104,7 @@ def spline_filter(input: Field, order: int = 3, output: npt.DTypeLike = "f8", mo
     >>> import mpibatch as mb
     >>> u = mb.Grid((5, 5)).from_function(lambda y, x: (y == 2) & (x == 2))
     >>> mb.gather_all(mb.resample.spline_filter(u))[2].round(3)
-    array([ 0.245, -0.735,  2.939, -0.735,  0.245])
+    array([ 0.438, -0.875,  3.063, -0.875,  0.438])
     """
     ask_for = request_of("spline_filter", input, order, mode, 0.0, output, least=2)
     axes = range(input.grid.ndim)

@@ -66,7 +66,7 @@ def zoom(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant, or no cell would be left.
+        On all ranks alike, if an argument is not valid, or no cell would be left.
 
     Notes
     -----
@@ -148,7 +148,7 @@ def shift(
     Raises
     ------
     UsageError
-        On all ranks alike, if an argument cannot be meant.
+        On all ranks alike, if an argument is not valid.
 
     Notes
     -----

@@ -41,7 +41,7 @@ def find_boundaries(label_img: Field, connectivity: int = 1, mode: str = "thick"
     ------
     UsageError
         On all ranks: floats, scikit-image's mode "subpixel", whose result has other cells than the grid, or a parameter
-        that cannot be meant.
+        that is not valid.
 
     Notes
     -----

@@ -54,7 +54,7 @@ def flood(
     Raises
     ------
     UsageError
-        On all ranks: the seed point lies outside the grid, or a parameter cannot be meant.
+        On all ranks: the seed point lies outside the grid, or a parameter is not valid.
 
     Notes
     -----
@@ -211,7 +211,7 @@ def apply_hysteresis_threshold(u: Field, low: float | Field, high: float | Field
     Raises
     ------
     UsageError
-        On all ranks, for a parameter that cannot be meant.
+        On all ranks, for a parameter that is not valid.
 
     Notes
     -----
@@ -264,7 +264,7 @@ def clear_border(labels: Field, buffer_size: int = 0, bgval: Any = 0, mask: Fiel
     Raises
     ------
     UsageError
-        On all ranks, for a parameter that cannot be meant.
+        On all ranks, for a parameter that is not valid.
 
     Notes
     -----

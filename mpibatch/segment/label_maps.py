@@ -178,7 +178,7 @@ def relabel_sequential(label_field: Field, offset: int = 1) -> tuple[Field, Labe
     Raises
     ------
     UsageError
-        On all ranks: other dtypes, negative labels, or an offset that cannot be meant.
+        On all ranks: other dtypes, negative labels, or an offset that is not valid.
 
     Notes
     -----

@@ -69,7 +69,7 @@ def peak_local_max(
     Raises
     ------
     UsageError
-        On all ranks: a cell is NaN, or a parameter cannot be meant.
+        On all ranks: a cell is NaN, or a parameter is not valid.
 
     Notes
     -----

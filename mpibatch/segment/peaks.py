@@ -48,7 +48,7 @@ def local_maxima(
     Raises
     ------
     UsageError
-        On all ranks, for a parameter that cannot be meant.
+        On all ranks, for a parameter that is not valid.
 
     Notes
     -----
@@ -99,7 +99,7 @@ def local_minima(
     Raises
     ------
     UsageError
-        On all ranks, for a parameter that cannot be meant.
+        On all ranks, for a parameter that is not valid.
 
     Notes
     -----

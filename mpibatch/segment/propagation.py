@@ -58,7 +58,7 @@ def binary_propagation(
     Raises
     ------
     UsageError
-        On all ranks, for a parameter that cannot be meant.
+        On all ranks, for a parameter that is not valid.
 
     Notes
     -----
@@ -105,7 +105,7 @@ def binary_fill_holes(u: Field, structure: Any = None, origin: Origin = 0, *, ax
     Raises
     ------
     UsageError
-        On all ranks, for a parameter that cannot be meant.
+        On all ranks, for a parameter that is not valid.
 
     Notes
     -----

@@ -48,7 +48,7 @@ def reconstruction(
     Raises
     ------
     UsageError
-        On all ranks: the seed exceeds the mask, one of them is NaN somewhere, or a parameter cannot be meant.
+        On all ranks: the seed exceeds the mask, one of them is NaN somewhere, or a parameter is not valid.
 
     Notes
     -----

@@ -45,7 +45,7 @@ def remove_small_objects(u: Field, *, max_size: int = 64, min_size: int | None =
     Raises
     ------
     UsageError
-        On all ranks: floats, negative labels, or a parameter that cannot be meant.
+        On all ranks: floats, negative labels, or a parameter that is not valid.
 
     Warns
     -----
@@ -120,7 +120,7 @@ def remove_small_holes(
     Raises
     ------
     UsageError
-        On all ranks: floats, or a parameter that cannot be meant.
+        On all ranks: floats, or a parameter that is not valid.
 
     Notes
     -----

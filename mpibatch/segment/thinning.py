@@ -103,7 +103,7 @@ def thin(u: Field, max_num_iter: int | None = None) -> Field:
     Raises
     ------
     UsageError
-        On all ranks: a volume, or a number of steps that cannot be meant.
+        On all ranks: a volume, or a number of steps that is not valid.
 
     Notes
     -----

@@ -72,7 +72,7 @@ def watershed(
     Raises
     ------
     UsageError
-        On all ranks: a marker lies outside the mask, the image is NaN within it, or a parameter cannot be meant.
+        On all ranks: a marker lies outside the mask, the image is NaN within it, or a parameter is not valid.
 
     Notes
     -----

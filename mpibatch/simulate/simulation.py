@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
 from mpibatch.fields.grid import Grid
-from mpibatch.mpi import MPI, Leaving, private
+from mpibatch.mpi import MPI, private
+from mpibatch.mpi.failure import Leaving
 from mpibatch.random import Generator
 from mpibatch.simulate import restart
 from mpibatch.simulate.diagnostics import DiagnosticRows
@@ -83,7 +84,7 @@ class Simulation:
     Raises
     ------
     UsageError
-        The same on every rank, if the numbers cannot be meant, or for checkpoints that are there and not to be resumed.
+        The same on every rank, if the numbers are not valid, or for checkpoints that are there and not to be resumed.
 
     Notes
     -----

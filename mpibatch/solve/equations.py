@@ -72,7 +72,7 @@ def poisson(
     Raises
     ------
     UsageError
-        The same on all ranks, for a parameter that cannot be meant, or if SciPy is not installed.
+        The same on all ranks, for a parameter that is not valid, or if SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
 
@@ -143,7 +143,7 @@ def helmholtz(
     Raises
     ------
     UsageError
-        The same on all ranks, for a parameter that cannot be meant, where `alpha` is an eigenvalue, or if SciPy is not
+        The same on all ranks, for a parameter that is not valid, where `alpha` is an eigenvalue, or if SciPy is not
         installed.
     RunError
         If whole lines do not fit into memory.

@@ -64,7 +64,7 @@ def stencil(
     Raises
     ------
     UsageError
-        With file, line and caret, for what is not part of the language; for options that cannot be meant.
+        With file, line and caret, for what is not part of the language; for options that are not valid.
 
     Notes
     -----

@@ -60,7 +60,7 @@ class Kernel:
     Raises
     ------
     UsageError
-        If an option cannot be meant.
+        If an option is not valid.
 
     Notes
     -----
@@ -212,7 +212,7 @@ class Kernel:
         Raises
         ------
         UsageError
-            If an option cannot be meant.
+            If an option is not valid.
 
         Notes
         -----

@@ -222,7 +222,7 @@ FEW = COUNTS[:3]
         ({}, "--phase 100", 2, "needs --energy"),
         ({}, "--phase 100 --energy 20 --distance 1", 2, "give --pixel"),
         ({}, "--outliers -1", 2, "--outliers -1.0"),
-        ({}, "--angles 720", 2, "--angles 720 is no turn"),
+        ({}, "--angles 720", 2, "--angles 720 is no range of angles"),
         ({}, "--angles usual.toml", 2, "are no text with a number a line"),
         ({}, "--angles missing.txt", 1, "cannot be read"),
         ({}, "--settings usual.toml", 2, "sigma is no setting"),

@@ -329,5 +329,5 @@ def test_ranks_that_leave_at_different_steps_do_not_wait_for_one_another(launch:
     # By an error which promises to whoever handles it that all ranks are there. Rank 0 cannot know better.
     done = launch(ranks, "-c", LEAVES + "leave(mb.RunError, 7 + (rank > 0))\n", cwd=tmp_path, timeout=20)
     assert (done.returncode, done.stdout) == (1, "rank 0 left after step 7\n"), done.stderr
-    assert f"left alone by this error, aborting all {ranks} ranks" in done.stderr
+    assert f"raised this error alone, aborting all {ranks} ranks" in done.stderr
     assert "rank 0: left alone" not in done.stderr

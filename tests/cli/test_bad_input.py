@@ -1,6 +1,6 @@
 """What users do wrong, on 2 ranks: one clear message, the right exit code, no hang, no file under the final name.
 
-Exit code 2: it cannot be meant (usage). 1: it could not be done (run). 0 at the end: what only looks wrong.
+Exit code 2: it is not valid (usage). 1: it could not be done (run). 0 at the end: what only looks wrong.
 """
 
 from __future__ import annotations

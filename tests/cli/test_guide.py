@@ -69,7 +69,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mb.save(where / "volume.h5", raw=mb.random.Generator(seed=2).uniform(grid).astype(np.float32))
     for block in blocks():
         if block.language == "toml":
-            (where / block.text.partition("\n")[0].lstrip("# ")).write_text(block.text)
+            path = where / block.text.partition("\n")[0].lstrip("# ")
+            assert not path.exists(), f"{path.name} stands in two places"
+            path.write_text(block.text)
     return where
 
 
@@ -85,11 +87,16 @@ def test_programs_print_what_is_said(launch: Launch, folder: Path, ranks: int) -
     names = [f"{block.name}.py" for block in programs]
     done = launch(ranks, "-c", DRIVER, *names, timeout=200, cwd=folder, env=environment())
     assert done.returncode == 0, done.stdout + done.stderr
-    parts = re.split(r"^@@ (.*)\n", done.stdout, flags=re.MULTILINE)[1:]
-    printed = dict(zip(parts[::2], parts[1::2], strict=True))
+    printed = parts_of(done.stdout)
     for block in programs:
         if block.output:
             assert printed[f"{block.name}.py"] == block.output, block.name
+
+
+def parts_of(text: str) -> dict[str, str]:
+    """What was printed, by the name in the line before it."""
+    parts = re.split(r"^@@ (.*)\n", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def test_job_files_are_right(folder: Path) -> None:
@@ -111,7 +118,8 @@ def test_commands_can_be_typed(folder: Path) -> None:
     first = [block for block in blocks() if block.name.startswith("README") and block.language == "python"]
     for block in first + [b for b in blocks() if b.name.startswith("files") and b.language == "python"]:
         subprocess.run([sys.executable, f"{block.name}.py"], cwd=folder, env=environment(), check=True, timeout=100)
-    script = "set -e\n" + "".join(block.text for block in blocks() if block.language == "sh")
+    commands = [block for block in blocks() if block.language == "sh"]
+    script = "set -e\n" + "".join(f"echo '@@ {block.name}'\n{block.text}" for block in commands)
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
@@ -124,6 +132,10 @@ def test_commands_can_be_typed(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "edges.png").exists()
+    printed = parts_of(done.stdout)
+    for block in commands:
+        if block.output:
+            assert printed[block.name] == block.output, block.name
 
 
 def test_links_and_pictures_are_there() -> None:

@@ -1,4 +1,4 @@
-"""What filters say to parameters that cannot be meant; what they make of those that can."""
+"""What filters say to parameters that are not valid; what they make of those that can."""
 
 from __future__ import annotations
 

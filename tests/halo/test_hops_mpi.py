@@ -49,9 +49,9 @@ def spy(kind: type, method: str, ways: list[list[str]]) -> type:
     return type(kind.__name__, (kind,), {method: staticmethod(noting) if method == "Startall" else noting})
 
 
-def write(tmp_path: Path) -> Callable[[mb.Field], None]:
+def write(tmp_path: Path, **options: Any) -> Callable[[mb.Field], None]:
     path = WORLD.bcast(str(tmp_path / "u.h5"))
-    return lambda u: mb.save(path, u=u, driver="direct")
+    return lambda u: mb.save(path, u=u, driver="direct", **options)
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,27 @@ def write(tmp_path: Path) -> Callable[[mb.Field], None]:
         (lambda u: mb.filters.median_filter(u, 3), 7),
         (lambda u: mb.filters.correlate(u, [[1, 2], [3, 4]]), 6),
         (lambda u: heat(u, k=0.1), 6),
-        ("save", 4),
+        ({}, 4),
+        ({"chunks": (16, 16)}, 4),
+        ({"chunks": (16, 16), "compression": "gzip"}, 4),
     ],
-    ids=["exchange", "gaussian", "uniform", "sobel", "minimum", "median", "correlate", "kernel", "save"],
+    ids=[
+        "exchange",
+        "gaussian",
+        "uniform",
+        "sobel",
+        "minimum",
+        "median",
+        "correlate",
+        "kernel",
+        "save",
+        "chunks",
+        "packed",
+    ],
 )
 def test_the_way_to_mpi_is_short(call: Any, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     u = mb.Grid((64, 48)).from_function(lambda y, x: y + x * x, halo=1)
-    run = write(tmp_path) if call == "save" else call
+    run = write(tmp_path, **call) if isinstance(call, dict) else call
     for _ in range(TRIALS):
         run(u)
     ways: list[list[str]] = []

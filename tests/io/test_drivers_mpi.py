@@ -27,7 +27,8 @@ from mpibatch.io.write.storage import file_system, hints, settings, stripes
 from mpibatch.io.write.storage.aggregators import aggregators
 from mpibatch.job.slabs.intermediates import Intermediate, opened
 from mpibatch.job.slabs.slab import Slab
-from mpibatch.mpi import MPI, private, tells_failures
+from mpibatch.mpi import MPI, private
+from mpibatch.mpi.files import tells_failures
 from tests.support.cuts import cuts_of_three_axes
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Paths as users give them: one rule wherever a path is taken, and a clear word where it cannot be meant."""
+"""Paths as users give them: one rule wherever a path is taken, and a clear word where it is not valid."""
 
 from __future__ import annotations
 

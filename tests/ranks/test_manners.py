@@ -84,7 +84,7 @@ def test_a_rank_that_leaves_a_simulation_alone_ends_the_job(
     done = launch(2, "-c", ALONE + LEFT.replace("WHAT", what), output, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert time.monotonic() - begin < 20
-    assert done.stderr.count("rank 1: left alone by this error, aborting all 2 ranks") == 1
+    assert done.stderr.count("rank 1: raised this error alone, aborting all 2 ranks") == 1
     assert words in done.stderr
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
-from mpibatch.mpi import Table, merge_tables
+from mpibatch.mpi.tables import Table, merge_tables
 
 pytestmark = pytest.mark.mpi
 

@@ -93,7 +93,7 @@ def _mask(image: Field, settings: Settings) -> tuple[Field, float]:
     smooth = filters.gaussian_filter(image.astype(_real(image)), settings.sigma)
     least, most = mb.minmax(smooth)
     if least == most:
-        raise mb.RunError(f"the image is {least} everywhere: there is nothing on it; give one with cells")
+        raise mb.RunError(f"the image is {least} everywhere: it is blank; give one with cells")
     mask = image.like(np.bool_, 0)
     level = settings.fraction * filters.threshold_otsu(smooth) if settings.fraction else least
     np.greater(smooth.owned, level, out=mask.owned)

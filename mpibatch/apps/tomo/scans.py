@@ -124,7 +124,7 @@ def _angles(path: str, given: str, count: int, comm: MPI.Intracomm, *, is_agreed
     if given and degrees is not None:
         with agreed(comm, "checking the angles"):
             if not 0 < abs(degrees) <= 360:
-                raise mb.UsageError(f"--angles {given} is no turn; give degrees, such as 180 or 360, or a file")
+                raise mb.UsageError(f"--angles {given} is no range of angles; give degrees, such as 360, or a file")
         return np.arange(count) * (degrees / count)
     if given:
         angles = _read_angles(given, comm)

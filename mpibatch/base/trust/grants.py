@@ -182,7 +182,7 @@ def _set_list(handle: int, acl: str, *, is_folder: bool) -> None:
         done = subprocess.run(words, pass_fds=(handle,), capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             reason = done.stderr.strip().rpartition(": ")[2] or f"exit code {done.returncode}"
-            raise RunError(f"setfacl -m {acl} does not work on a new file: {reason}; leave out acl, or mend it")
+            raise RunError(f"setfacl -m {acl} does not work on a new file: {reason}; leave out acl, or correct it")
     if not is_folder:  # of what a folder hands down, search is not for files
         os.fchmod(handle, stat.S_IMODE(os.fstat(handle).st_mode) & ~0o111)
 

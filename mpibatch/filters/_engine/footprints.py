@@ -93,7 +93,7 @@ def numbers_of(name: str, parameter: str, value: Any) -> npt.NDArray[Any]:
         given = np.empty(0, object)
     if given.dtype.kind not in "biuf":
         raise UsageError(
-            f"{name}: {parameter} = {value!r} are no numbers in rows of equal length; give an array of numbers"
+            f"{name}: {parameter} = {value!r} are not numbers in rows of equal length; give an array of numbers"
         )
     return given
 

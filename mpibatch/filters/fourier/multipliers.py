@@ -140,7 +140,7 @@ def fourier_gaussian(
     Raises
     ------
     UsageError
-        The same on all ranks, for a parameter that cannot be meant.
+        The same on all ranks, for a parameter that is not valid.
 
     Notes
     -----
@@ -195,7 +195,7 @@ def fourier_uniform(
     Raises
     ------
     UsageError
-        The same on all ranks, for a parameter that cannot be meant.
+        The same on all ranks, for a parameter that is not valid.
 
     Notes
     -----
@@ -251,7 +251,7 @@ def fourier_ellipsoid(
     Raises
     ------
     UsageError
-        The same on all ranks, for a parameter that cannot be meant, for 4 axes, and of 2 axes if SciPy, which has the
+        The same on all ranks, for a parameter that is not valid, for 4 axes, and of 2 axes if SciPy, which has the
         Bessel function, is not installed.
 
     Notes
@@ -325,7 +325,7 @@ def fourier_shift(
     Raises
     ------
     UsageError
-        The same on all ranks, for a parameter that cannot be meant.
+        The same on all ranks, for a parameter that is not valid.
 
     Notes
     -----

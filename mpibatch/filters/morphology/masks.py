@@ -60,7 +60,7 @@ def binary_erosion(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 
@@ -129,7 +129,7 @@ def binary_dilation(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 
@@ -198,7 +198,7 @@ def binary_opening(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 
@@ -269,7 +269,7 @@ def binary_closing(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
+        On all ranks alike, if a parameter is not valid or what surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
 

@@ -75,7 +75,7 @@ def morphological_gradient(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant, if `u` is of bool, which has no differences, or if what
+        On all ranks alike, if a parameter is not valid, if `u` is of bool, which has no differences, or if what
         surrounds a block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
@@ -177,7 +177,7 @@ def white_tophat(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant, if `output` is bool and `u` is not, or if what surrounds a
+        On all ranks alike, if a parameter is not valid, if `output` is bool and `u` is not, or if what surrounds a
         block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.
@@ -277,7 +277,7 @@ def black_tophat(
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant, if `output` is bool and `u` is not, or if what surrounds a
+        On all ranks alike, if a parameter is not valid, if `output` is bool and `u` is not, or if what surrounds a
         block exceeds $MPIBATCH_MEMORY_LIMIT.
     RunError
         On all ranks alike, if that is not set and what surrounds a block exceeds the memory that the host has free.

@@ -64,7 +64,7 @@ def threshold_yen(u: Field, nbins: int = 256) -> Any:
     Raises
     ------
     UsageError
-        For parameters that cannot be meant, and for integers over more than 2**24 levels.
+        For parameters that are not valid, and for integers over more than 2**24 levels.
 
     Notes
     -----
@@ -116,7 +116,7 @@ def threshold_isodata(u: Field, nbins: int = 256, return_all: bool = False) -> A
     Raises
     ------
     UsageError
-        For parameters that cannot be meant, for integers over more than 2**24 levels, and if there is no such
+        For parameters that are not valid, for integers over more than 2**24 levels, and if there is no such
         threshold.
 
     Notes
@@ -175,7 +175,7 @@ def threshold_triangle(u: Field, nbins: int = 256) -> Any:
     Raises
     ------
     UsageError
-        For parameters that cannot be meant, and for integers over more than 2**24 levels.
+        For parameters that are not valid, and for integers over more than 2**24 levels.
 
     Notes
     -----
@@ -235,7 +235,7 @@ def threshold_li(u: Field, *, tolerance: float | None = None, initial_guess: flo
     Raises
     ------
     UsageError
-        For parameters that cannot be meant, for integers over more than 2**24 levels, and for a field of NaN alone.
+        For parameters that are not valid, for integers over more than 2**24 levels, and for a field of NaN alone.
 
     Notes
     -----

@@ -43,7 +43,7 @@ def threshold_multiotsu(u: Field, classes: int = 3, nbins: int = 256) -> Array:
     Raises
     ------
     UsageError
-        For parameters that cannot be meant, for fewer different values than classes, and for more than 4096 bins.
+        For parameters that are not valid, for fewer different values than classes, and for more than 4096 bins.
 
     Notes
     -----

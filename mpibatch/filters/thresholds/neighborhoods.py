@@ -77,7 +77,7 @@ def threshold_local(
     Raises
     ------
     UsageError
-        For parameters that cannot be meant. Method "generic", which takes a Python function, is not supported.
+        For parameters that are not valid. Method "generic", which takes a Python function, is not supported.
 
     Notes
     -----
@@ -130,7 +130,7 @@ def threshold_niblack(u: Field, window_size: int | Sequence[int] = 15, k: float 
     Raises
     ------
     UsageError
-        For parameters that cannot be meant.
+        For parameters that are not valid.
 
     Notes
     -----
@@ -181,7 +181,7 @@ def threshold_sauvola(u: Field, window_size: int | Sequence[int] = 15, k: float 
     Raises
     ------
     UsageError
-        For parameters that cannot be meant.
+        For parameters that are not valid.
 
     Notes
     -----

@@ -45,7 +45,7 @@ def threshold_otsu(u: Field, nbins: int = 256) -> Any:
     Raises
     ------
     UsageError
-        On all ranks alike, if a parameter cannot be meant, if floats are NaN or infinite, or if integers span more than
+        On all ranks alike, if a parameter is not valid, if floats are NaN or infinite, or if integers span more than
         2**24 levels.
 
     Notes

@@ -59,7 +59,7 @@ def fft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None)
     Raises
     ------
     UsageError
-        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for an axis, a length, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -103,7 +103,7 @@ def ifft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None
     Raises
     ------
     UsageError
-        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for an axis, a length, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -148,7 +148,7 @@ def fft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -193,7 +193,7 @@ def ifft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -239,7 +239,7 @@ def fftn(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] | None = 
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -289,7 +289,7 @@ def ifftn(
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.

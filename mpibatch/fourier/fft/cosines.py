@@ -49,7 +49,7 @@ def dct(
     Raises
     ------
     UsageError
-        The same on all ranks, for a type, an axis, a length, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for a type, an axis, a length, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -106,7 +106,7 @@ def idct(
     Raises
     ------
     UsageError
-        The same on all ranks, for a type, an axis, a length, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for a type, an axis, a length, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -164,7 +164,7 @@ def dctn(
     Raises
     ------
     UsageError
-        The same on all ranks, for a type, axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for a type, axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -222,7 +222,7 @@ def idctn(
     Raises
     ------
     UsageError
-        The same on all ranks, for a type, axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for a type, axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.

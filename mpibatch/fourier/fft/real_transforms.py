@@ -67,7 +67,7 @@ def rfft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = None
     Raises
     ------
     UsageError
-        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for an axis, a length, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -114,7 +114,7 @@ def irfft(u: Field, n: int | None = None, axis: int = -1, norm: str | None = Non
     Raises
     ------
     UsageError
-        The same on all ranks, for an axis, a length, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for an axis, a length, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -167,7 +167,7 @@ def rfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -212,7 +212,7 @@ def irfft2(u: Field, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, 
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -261,7 +261,7 @@ def rfftn(
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.
@@ -310,7 +310,7 @@ def irfftn(
     Raises
     ------
     UsageError
-        The same on all ranks, for axes, lengths, a norm or a dtype that cannot be meant, or if
+        The same on all ranks, for axes, lengths, a norm or a dtype that is not valid, or if
         SciPy is not installed.
     RunError
         If whole lines do not fit into memory.

@@ -20,7 +20,8 @@ from mpibatch.base.errors import UsageError, nearest
 from mpibatch.base.log import logger
 from mpibatch.io.write import mpio, shared_file
 from mpibatch.io.write.storage import stripes
-from mpibatch.mpi import MPI, agreed, tells_failures
+from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi.files import tells_failures
 
 if TYPE_CHECKING:
     from mpibatch.io.base.block import Block

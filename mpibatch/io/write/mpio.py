@@ -26,8 +26,9 @@ from mpibatch.io.seal.extent import Extent
 from mpibatch.io.write import shared_file
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.storage.hints import hints, info, node_hints
-from mpibatch.mpi import AGREED, MPI, Leaving, agreed, failure
+from mpibatch.mpi import MPI, agreed, failure
 from mpibatch.mpi.abort import all_come, end_all
+from mpibatch.mpi.failure import AGREED, Leaving
 from mpibatch.mpi.transfers import pieces
 
 if TYPE_CHECKING:

@@ -29,7 +29,9 @@ from mpibatch.io.seal.digests import extents_of_field
 from mpibatch.io.write.chunks import write_packed, write_plain
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.storage.hints import hints, info, node_hints
-from mpibatch.mpi import AGREED, MPI, Leaving, agreed, tells_failures
+from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi.failure import AGREED, Leaving
+from mpibatch.mpi.files import tells_failures
 from mpibatch.mpi.transfers import pieces
 
 if TYPE_CHECKING:
@@ -67,7 +69,8 @@ def write(
     with opened(comm, path) as file:
         for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
             if dataset.chunks is not None:
-                extents += _write_chunks(comm, file, path, dataset, field, vault)
+                pack = write_plain if dataset.compression is None else write_packed
+                extents += pack(comm, path, dataset, field, partial(put, comm, file, path), vault)
             elif not dataset.is_elsewhere:
                 assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be plain"
                 extents += extents_of_field(comm, dataset.name, field, offset)
@@ -79,17 +82,11 @@ def fill(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, offset:
     """Write the values of one dataset of a file that `make` has made, as `write` does. Collective."""
     with opened(comm, path) as file:
         if dataset.chunks is not None:
-            return _write_chunks(comm, file, path, dataset, field)
+            pack = write_plain if dataset.compression is None else write_packed
+            return pack(comm, path, dataset, field, partial(put, comm, file, path), None)
         extents = extents_of_field(comm, dataset.name, field, offset)
         write_field(comm, file, path, field, offset)
         return extents
-
-
-def _write_chunks(
-    comm: MPI.Intracomm, file: MPI.File, path: str, dataset: Dataset, field: Any, vault: Vault | None = None
-) -> list[Extent]:
-    write = write_plain if dataset.compression is None else write_packed
-    return write(comm, path, dataset, field, partial(put, comm, file, path), vault)
 
 
 def put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:

@@ -49,7 +49,31 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Saved:
-    """What was written: name, global shape (of a table rows and columns), dtype, bytes, and what its step found."""
+    """A result that a run has written. Its parameters are its attributes.
+
+    Parameters
+    ----------
+    dataset : str
+        Its name in the output.
+    shape : tuple of int
+        Global; of a table rows and columns.
+    dtype : str
+        Such as "float32"; "table" of a table.
+    bytes : int
+        Of its values, before compression.
+    measured : mapping of str to float
+        What its step has taken from the data: a threshold, the number of objects.
+
+    Notes
+    -----
+    Local. See `Summary`.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.job.Saved("edges", (4, 6), "bool", 24, {"threshold": 3.5}).measured["threshold"]
+    3.5
+    """
 
     dataset: str
     shape: tuple[int, ...]
@@ -60,7 +84,41 @@ class Saved:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did; the same on every rank but for the seconds, which are this rank's."""
+    """What a run has done. Its parameters are its attributes.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the grid.
+    topology : tuple of int
+        Ranks along each axis.
+    path : str
+        The output.
+    saved : tuple of Saved
+        What was written, in the order of the steps.
+    seconds : tuple of (str, float)
+        What each part of the run took on this rank, without compiling. Of a pipeline: reading, each step (of slabs:
+        each pass) and writing. Of a simulation: its steps, output, compiling and the rest.
+    notes : tuple of str, default ()
+        Lines for the reader.
+    was_complete : bool, default False
+        Whether an earlier run had done everything, so that nothing was to do.
+    kind : {"pipeline", "simulation"}, default "pipeline"
+        What was run.
+    steps : int, default 0
+        How many steps this run has made.
+
+    Notes
+    -----
+    Local. `run` returns it; but for `seconds` it is the same on every rank.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> summary = mb.job.Summary((4, 6), (2, 1), "edges.h5", (), (("reading", 0.2), ("writing", 0.3)))
+    >>> sum(seconds for _, seconds in summary.seconds)
+    0.5
+    """
 
     shape: tuple[int, ...]
     topology: tuple[int, ...]

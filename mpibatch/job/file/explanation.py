@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError, nearest
+from mpibatch.base.units import plural
 from mpibatch.job.file.arithmetic import EXPRESSION, OPERATIONS
 from mpibatch.job.file.functions import Parameter, is_filter, known_filters, parameters_of, results_taken
 from mpibatch.job.file.schema import STEP_KEYS, TABLES
@@ -67,7 +68,7 @@ def _default(default: str | None) -> str:
 def _doc(name: str) -> str:
     if name in OPERATIONS:
         function, takes = OPERATIONS[name]
-        return f"numpy.{function} of {takes} earlier {'result' if takes == 1 else 'results'}, cell by cell."
+        return f"numpy.{function} of {plural(takes, 'earlier result')}, cell by cell."
     if name == EXPRESSION:
         return (
             "An expression of the names of earlier steps, input, numbers, and other keys of the step that are\n"

@@ -30,10 +30,46 @@ PERMISSIONS: Mapping[str, Key] = {
 
 @dataclass(frozen=True)
 class Output:
-    """What is written: one HDF5 file, or the format that its name stands for. `dataset` names the last step's result.
+    """What a pipeline writes. Its parameters are its attributes, and the keys of the section ``[output]``.
 
-    `record`: with a record of the run; `stripes` and `hints`: see `mpibatch.io.write.storage.settings`; the others are
-    as in `mpibatch.save`.
+    Parameters
+    ----------
+    path : str
+        The file: HDF5, or the format that its ending stands for, as in `mpibatch.save`.
+    dataset : str, optional
+        The last step's result is written under this name. Default: what the step's `save` says.
+    record : bool, default True
+        Whether the file tells of this run: date, hosts, decomposition, seconds.
+    compression : str, optional
+        Such as "gzip" or "zstd:6". Default: none.
+    chunks : "auto" or sequence of int, optional
+        The shape of chunks, in cells. Default: each dataset in one piece.
+    driver : {"direct", "mpio"}, optional
+        By which HDF5 is written. Default: ``$MPIBATCH_DRIVER``, else the better one that works here.
+    pyramid : int, default 0
+        How many coarser levels OME-Zarr and OME-TIFF get.
+    encrypt : str, optional
+        A file with recipients, who alone can read the output.
+    disclose : bool, default False
+        Whether names, shapes and dtypes of an encrypted file stay readable for everybody.
+    subfiles : int or "node", optional
+        In how many files the values lie; "node": in one for each node. Default: in the output itself.
+    stripes : int or str, optional
+        On Lustre: the number of servers (-1: all), perhaps with the size of a piece: "8:4M". Default: the folder's.
+    hints : mapping of str to object, optional
+        Hints for MPI-IO, which go before those of ``$MPIBATCH_HINTS``.
+    mode, group, acl : str, optional
+        Who else may read and write the file, as in `mpibatch.grant`.
+
+    Notes
+    -----
+    Local. `parse` makes it.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.job.Output("edges.h5", compression="gzip", mode="0640").permissions
+    {'mode': '0640'}
     """
 
     path: str

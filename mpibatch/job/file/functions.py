@@ -97,7 +97,7 @@ class Parameter:
     default: str | None
 
     def check(self, value: Any) -> str | None:
-        """Return what was expected if `value` cannot be meant, else None. Local."""
+        """Return what was expected if `value` is not valid, else None. Local."""
         if isinstance(value, list) and self.annotation.removesuffix(" | None") in _SCALARS:
             return "one value, not a list"
         if self.name in ("radius", "size") and "float" in self.annotation:  # a Gaussian's sigma, or of a spectrum

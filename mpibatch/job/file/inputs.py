@@ -5,7 +5,7 @@ Those of its `input`, of an expression, and those that a function takes by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import UsageError
@@ -15,16 +15,50 @@ from mpibatch.job.file.functions import is_filter, results_taken
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Input", "split_fields", "step_inputs"]
+__all__ = ["Input", "Step", "split_fields", "step_inputs"]
 
 
 @dataclass(frozen=True)
 class Input:
-    """What is read: a file, a dataset in it where it can hold several, and how many of its last axes are components.
+    """What a pipeline reads. Its parameters are its attributes, and the keys of the section ``[input]``.
 
-    `components` None: as saved; the colors of a picture; else 0. `region`: slices as text, None for all of it;
-    `allow`, `series`, `level`, `frame`, `channel`, `identity` are as in `mpibatch.load`; the others describe plain
-    bytes, as its `raw` does.
+    Parameters
+    ----------
+    path : str
+        The file, of any format that `mpibatch.load` reads.
+    dataset : str, optional
+        The dataset within a file that can hold several. Default: the only one.
+    components : int, optional
+        How many of the last axes are not decomposed. Default: as saved; the colors of a picture; else 0.
+    region : str, optional
+        The cells that are read, as slices in words: "10:200, ::4". Default: all.
+    allow : sequence of str, default ()
+        Hazards of the file that are not to be refused, as in `mpibatch.load`.
+    frame, channel, series, level : int, optional
+        What is read alone of a TIFF and its like, from 0, as in `mpibatch.load`. Default: all times and channels of the
+        only series, on level 0.
+    dtype : str, optional
+        Of the values in a file of plain bytes, such as "u2"; the following parameters are for such files, too.
+    shape : sequence of int, optional
+        Their number along each axis.
+    offset : int, optional
+        Bytes before the first value. Default: 0.
+    order : {"C", "F"}, optional
+        Whether the last axis is contiguous in the file ("C"), or the first. Default: "C".
+    byteorder : {"little", "big"}, optional
+        Of the values. Default: that of `dtype`.
+    identity : str, optional
+        The key file for an encrypted file.
+
+    Notes
+    -----
+    Local. `parse` makes it.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.job.Input("scan.raw", dtype="u2", shape=[90, 512, 512]).raw
+    {'dtype': 'u2', 'shape': [90, 512, 512]}
     """
 
     path: str
@@ -56,6 +90,52 @@ class Input:
             "byteorder": self.byteorder,
         }  # fmt: skip
         return {key: value for key, value in words.items() if value is not None} or None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a pipeline: a function of one result or more. Its parameters are its attributes.
+
+    Parameters
+    ----------
+    name : str
+        Of its result, by which later steps read it.
+    filter : str
+        The function: of `mpibatch.filters`, or another that the guide's chapter `jobs` lists.
+    input : str
+        The result that it reads: the name of an earlier step, or "input", the file.
+    parameters : mapping of str to object, default {}
+        What is given to the function.
+    save : str, optional
+        The dataset that the result is written to. Default: it is not written.
+    others : tuple of str, default ()
+        Results that an operation or an expression reads after `input`.
+    fields : mapping of str to str, default {}
+        Results that the function takes by name, such as the `intensity` of a table.
+
+    Notes
+    -----
+    Local. `parse` makes it.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.job.Step("difference", "subtract", "smooth", others=("input",), save="difference").inputs
+    ('smooth', 'input')
+    """
+
+    name: str
+    filter: str
+    input: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    save: str | None = None
+    others: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All results that it reads. Local."""
+        return (self.input, *self.others, *self.fields.values())
 
 
 def split_fields(chosen: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -48,8 +48,8 @@ def toml_value(text: str) -> Any:
 def override(document: dict[str, Any], settings: list[str], places: dict[KeyPath, Place], problems: Problems) -> None:
     """Put every ``KEY=VALUE`` of `settings` into `document`, and its place into `places`; note what cannot be. Local.
 
-    KEY is SECTION.KEY, STEP.KEY with a step's name, step.NUMBER.KEY (from 1), or step.KEY if only one step can
-    be meant.
+    KEY is SECTION.KEY, STEP.KEY with a step's name, step.NUMBER.KEY (from 1), or step.KEY if that is
+    of one step alone.
     """
     for order, setting in enumerate(settings):
         place = (_FIRST + order, f"--set {setting}")

@@ -54,7 +54,7 @@ class Program:
         return {field.name: field.default for field in dataclasses.fields(self.module.Parameters)}
 
     def problems(self, given: Mapping[str, Any], others: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
-        """Yield (key, what is wrong) for each parameter that cannot be meant; "" for what several say. Local.
+        """Yield (key, what is wrong) for each parameter that is not valid; "" for what several say. Local.
 
         `others` are keys that may stand beside the parameters, and be misspelled.
         """

@@ -36,7 +36,48 @@ def read_text(path: str) -> str:
 
 
 def parse(text: str, source: str = "job", settings: Sequence[str] = ()) -> Job:
-    """Return the pipeline in a TOML text; see `parse_any`. Local. Raises UsageError for a simulation, too."""
+    """Return the pipeline that the text of a job file describes.
+
+    Parameters
+    ----------
+    text : str
+        In TOML, as `mpibatch.job` and the guide's chapter `jobs` describe it.
+    source : str, default "job"
+        What messages call the text, normally the file's name.
+    settings : sequence of str, default ()
+        Values in place of the text's, as ``KEY=VALUE``: "input.path='other.h5'", "smooth.sigma=3".
+
+    Returns
+    -------
+    Job
+        For `run`.
+
+    Raises
+    ------
+    UsageError
+        With everything that is wrong: unknown sections, keys, filters and parameters, wrong types and ranges, what is
+        missing, each with its line and the nearest right name. Also for a simulation, or a batch, which only the
+        commands ``mpibatch run`` and ``mpibatch batch`` run.
+
+    Notes
+    -----
+    Local. Pure: no file is opened, and MPI is not needed.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> text = '''
+    ... [input]
+    ... path = "raw.h5"
+    ... [[step]]
+    ... filter = "gaussian_filter"
+    ... sigma = 2
+    ... [output]
+    ... path = "smooth.h5"
+    ... '''
+    >>> mb.job.parse(text, settings=["gaussian_filter.sigma=3"]).steps[0].parameters
+    {'sigma': 3}
+    """
     job = parse_any(text, source, settings)
     if not isinstance(job, Job):
         raise UsageError(f"{source} is a simulation; a pipeline has [input] and [[step]]")

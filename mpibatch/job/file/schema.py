@@ -19,7 +19,7 @@ from mpibatch.job.document.tables import Key, keys_of, table_of
 from mpibatch.job.file.arithmetic import EXPRESSION
 from mpibatch.job.file.formats import OUTPUT_KEYS, Output, check_format, check_secrecy
 from mpibatch.job.file.functions import check_axes, check_parameters, is_filter, known_filters
-from mpibatch.job.file.inputs import Input, split_fields, step_inputs
+from mpibatch.job.file.inputs import Input, Step, split_fields, step_inputs
 from mpibatch.job.file.stream import STREAM_KEYS, Streaming, check_streaming
 
 if TYPE_CHECKING:
@@ -36,7 +36,30 @@ INPUT = "input"  # what a step's `input` says to read the file again instead of 
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """Where and when a job leaves what another run can go on from; see `mpibatch.Checkpoints`."""
+    """Where and when a job leaves what another run can go on from. Its parameters are its attributes.
+
+    Parameters
+    ----------
+    path : str
+        The folder of the checkpoints.
+    every_steps, every_minutes : int or float, optional
+        After how many steps (of a pipeline: filters) or minutes there is one, as in `mpibatch.Checkpoints`. In a job
+        file that names neither: 10 minutes.
+    keep : int, default 2
+        Of a simulation: how many are kept.
+    encrypt : str, optional
+        A file with recipients, who alone can read them.
+
+    Notes
+    -----
+    Local. `parse` makes it of a section ``[checkpoint]``.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.job.Checkpointing("edges.h5.checkpoints", every_steps=4).keep
+    2
+    """
 
     path: str
     every_steps: int | None = None
@@ -47,37 +70,70 @@ class Checkpointing:
 
 @dataclass(frozen=True)
 class Supervising:
-    """When a job in which no rank goes on is ended, as in `mpibatch.supervise`; `seconds` None: by the environment."""
+    """When a job in which no rank goes on is ended. Its parameters are its attributes.
+
+    Parameters
+    ----------
+    seconds : float, optional
+        Without progress, until then, as in `mpibatch.supervise`. Default: ``MPIBATCH_SUPERVISE``, else 1800.
+    end : bool, default True
+        Whether the job is ended, or only the page written that says where each rank is.
+
+    Notes
+    -----
+    Local. `parse` makes it of a section ``[supervise]``, which the command ``mpibatch run`` obeys; `run` does not.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.job.Supervising(seconds=600).end
+    True
+    """
 
     seconds: float | None = None
     end: bool = True
 
 
 @dataclass(frozen=True)
-class Step:
-    """One filter: `input` and `name` are names of results, `save` is the dataset that the result is written to.
-
-    `others` are the results that it reads after `input`, of an operation or an expression; `fields` those that its
-    function takes by name, such as the `intensity` of a table.
-    """
-
-    name: str
-    filter: str
-    input: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    save: str | None = None
-    others: tuple[str, ...] = ()
-    fields: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """All results that it reads. Local."""
-        return (self.input, *self.others, *self.fields.values())
-
-
-@dataclass(frozen=True)
 class Job:
-    """A checked job. `text` is what it was made from, settings included; `grid` are keywords of `mpibatch.Grid`."""
+    """A pipeline whose job file has been checked. Its parameters are its attributes.
+
+    Parameters
+    ----------
+    source : str
+        What messages call the job file, normally its name.
+    text : str
+        The text that it was made from, with settings as comments at its end.
+    input : Input
+        What is read.
+    grid : mapping of str to object
+        Keywords of `mpibatch.Grid`.
+    steps : tuple of Step
+        What is computed, in order.
+    output : Output
+        What is written.
+    checkpoint : Checkpointing, optional
+        What another run can go on from. Default: no checkpoints.
+    supervise : Supervising, default Supervising()
+        When it is ended because no rank goes on.
+    stream : Streaming, optional
+        How the data go through memory in slabs. Default: they are in memory as a whole.
+
+    Notes
+    -----
+    Local. `parse` makes it, `run` runs it.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> text = '''
+    ... input.path = "raw.h5"
+    ... output.path = "edges.h5"
+    ... step = [{filter = "sobel"}]
+    ... '''
+    >>> mb.job.parse(text).steps[0].save
+    'sobel'
+    """
 
     source: str
     text: str

@@ -23,10 +23,26 @@ _WHOLE = ("driver", "pyramid", "subfiles")
 
 @dataclass(frozen=True)
 class Streaming:
-    """How a job goes through data that exceed memory.
+    """How a pipeline goes through data that exceed memory. Its parameters are its attributes.
 
-    `memory`: of a rank, as text, by default $MPIBATCH_MEMORY_LIMIT or 1 GiB; `slab`: planes at a time, instead of what
-    follows from the memory; `path`: the folder of what lies between passes, by default beside the output.
+    Parameters
+    ----------
+    memory : str, optional
+        What a rank may take, such as "2 GiB". Default: ``$MPIBATCH_MEMORY_LIMIT``, else 1 GiB.
+    slab : int, optional
+        Planes of a slab. Default: as many as `memory` allows.
+    path : str, optional
+        The folder of what lies between passes. Default: beside the output.
+
+    Notes
+    -----
+    Local. `parse` makes it of a section ``[stream]``. From Python see `mpibatch.stream`, too.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> mb.job.Streaming(memory="2 GiB").slab is None
+    True
     """
 
     memory: str | None = None

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mpibatch.job.slabs.slab import Slab, cropped
 from mpibatch.measure._engine.census import Census
 from mpibatch.measure.connected_components import label
-from mpibatch.mpi import Table, merge_tables
+from mpibatch.mpi.tables import Table, merge_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

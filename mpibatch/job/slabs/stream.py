@@ -45,7 +45,8 @@ from mpibatch.job.slabs.page_cache import Places, places_of
 from mpibatch.job.slabs.planes import PlaneContents, PlaneFile, written
 from mpibatch.job.slabs.work import Volume, Work, region_of
 from mpibatch.job.target import check_target
-from mpibatch.mpi import AGREED, MPI, agreed, private
+from mpibatch.mpi import MPI, agreed, private
+from mpibatch.mpi.failure import AGREED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

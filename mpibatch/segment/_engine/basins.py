@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.log import logger
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
@@ -197,7 +198,7 @@ def _buckets(levels: Array, is_open: Array) -> tuple[float, float, int]:
     `is_open` is written over. Nothing of the size of the levels is made.
     """
     size, is_float = int(np.count_nonzero(is_open)), levels.dtype.kind == "f"
-    levels = levels.view("u1") if levels.dtype.kind == "b" else levels
+    levels = as_numbers(levels)
     if is_float:
         is_open &= np.isfinite(levels)
     if not is_open.any():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.tally import REDUCTION
-from mpibatch.mpi import Table, merge_tables
+from mpibatch.mpi.tables import Table, merge_tables
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field

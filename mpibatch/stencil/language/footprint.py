@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.units import plural
 from mpibatch.stencil.language.ir import MARKERS, KernelProgram
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Footprint:
             corners = ", with corners" if field.needs_corners else ""
             lines.append(f"  reads  {name:<10} {field.reads:>3} values, {where}{corners}")
         for number, parts in enumerate(self.outputs):
-            lines.append(f"  writes {f'output {number}':<10} {parts:>3} value{'s' if parts > 1 else ''}")
+            lines.append(f"  writes {f'output {number}':<10} {plural(parts, 'value'):>3}")
         moved = self.bytes(1)
         lines.append(f"  {self.flops} flops and {moved} words per cell: {8 * moved} bytes in f8, {4 * moved} in f4")
         return "\n".join(lines)

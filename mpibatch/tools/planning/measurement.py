@@ -26,7 +26,8 @@ from mpibatch.base.trust import privacy
 from mpibatch.fields.grid import Grid
 from mpibatch.io.write.provenance import versions
 from mpibatch.job.execution.account import peak_memory
-from mpibatch.mpi import MPI, Leaving, agreed, private
+from mpibatch.mpi import MPI, agreed, private
+from mpibatch.mpi.failure import Leaving
 from mpibatch.tools.planning.machine import Links, Machine
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mpibatch.base.units import plural
 from mpibatch.tools.report.measures import PHASES, Measures, Roof, Row
 from mpibatch.tools.report.words import PHASE_NAMES, seconds_text
 
@@ -137,7 +138,7 @@ def _series(m: Measures) -> dict[int, list[Row]]:
 
 
 def _named(threads: int, m: Measures) -> str:
-    return "measured" if len({row.point.threads for row in m.rows}) == 1 else f"{threads} thread{'s' * (threads > 1)}"
+    return "measured" if len({row.point.threads for row in m.rows}) == 1 else plural(threads, "thread")
 
 
 def _counts(axes: Axes, m: Measures, margin: float = 1.12) -> list[int]:

@@ -119,7 +119,7 @@ def summary(m: Measures, warned: Collection[str]) -> str:
         else f", 95 % interval {short(gain.low)} to {short(gain.high)}"
     )
     runs = sorted({row.time.count for row in m.rows})
-    of_runs = f"median of {runs[0] if len(runs) == 1 else f'{runs[0]} to {runs[-1]}'} run{'s' * (runs[-1] > 1)}"
+    of_runs = f"median of {'' if len(runs) == 1 else f'{runs[0]} to '}{plural(runs[-1], 'run')}"
     # The sizes of a weak study differ, and so do their outputs: that proves nothing about ranks.
     same = ", with the same bits on all of them" if _is_one_answer(m) and not m.is_weak else ""
     forbidden = [words for key, words in _FORBIDS.items() if key in warned]

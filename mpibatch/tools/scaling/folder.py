@@ -258,7 +258,7 @@ def _runs(folder: Path) -> Iterator[Run]:
 
 
 def _parse(folder: Path, document: Mapping[str, Any]) -> Study:
-    """What was asked. Raises KeyError, TypeError or ValueError for what cannot be meant."""
+    """What was asked. Raises KeyError, TypeError or ValueError for what is not valid."""
     counts, threads, repeat = document["counts"], document["threads"], document["repeat"]
     for number in (*counts, *threads, repeat):
         if type(number) is not int or not 1 <= number <= MOST:

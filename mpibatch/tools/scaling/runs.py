@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.base.units import plural
+from mpibatch.base.units import bytes_text, plural
 from mpibatch.io.base.names import split_path
 from mpibatch.io.seal.content import content_of
 from mpibatch.job.file.reader import parse_any
@@ -188,7 +188,7 @@ def prepare_inputs(study: Study, counts: Sequence[int], tell: Tell = lambda line
     for ranks in counts:
         path = growth.prepare(job, ranks, inputs)
         if path is not None:
-            tell(f"the input for {ranks} ranks is {path} ({path.stat().st_size / 1e6:.0f} MB)")
+            tell(f"the input for {ranks} ranks is {path} ({bytes_text(path.stat().st_size)})")
 
 
 def run_all(

@@ -124,7 +124,7 @@ def _option(key: str) -> str:
 
 
 def check(request: Request, profile: Profile) -> None:
-    """Raise UsageError for what cannot be meant. Local."""
+    """Raise UsageError for what is not valid. Local."""
     for option, value in (
         ("nodes", request.nodes),
         ("ntasks-per-node", request.ntasks_per_node),

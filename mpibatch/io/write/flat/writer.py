@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.fields.field import Field
@@ -146,7 +147,7 @@ def _stored(image: _FlatImage) -> Field:
             half = bits.type(1 << (8 * dtype.itemsize - 1))
             np.bitwise_xor(u.owned.view(bits), half, out=result.owned.view(bits))
         else:
-            result.owned[...] = u.owned.view("u1") if u.dtype.kind == "b" else u.owned
+            result.owned[...] = as_numbers(u.owned)
         if not dtype.isnative:
             result.owned.byteswap(inplace=True)
     return result

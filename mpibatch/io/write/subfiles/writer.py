@@ -25,7 +25,8 @@ from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.layout import Dataset, create
 from mpibatch.io.write.subfiles.bands import Bands, Turn
-from mpibatch.mpi import AGREED, MPI, agreed
+from mpibatch.mpi import MPI, agreed
+from mpibatch.mpi.failure import AGREED
 from mpibatch.mpi.hosts import node_count
 
 if TYPE_CHECKING:

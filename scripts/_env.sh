@@ -46,6 +46,25 @@ prepare_venv() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
+# install_peers [--no-deps] NAME...: into .venv, ready-made, what tests compare with. Sets `why` and fails where not.
+install_peers() {
+    local options=() missing
+    [ "$1" != --no-deps ] || { options=("$1") && shift; }
+    mapfile -t missing < <(.venv/bin/python -c '
+import importlib.metadata, sys
+there = {str(package.metadata["Name"]).lower() for package in importlib.metadata.distributions()}
+for name in sys.argv[1:]:
+    name in there or print(name)' "$@")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "installing ${missing[*]}"
+    .venv/bin/python -m pip install -qq --no-compile --only-binary :all: --disable-pip-version-check \
+        "${options[@]}" "${missing[@]}" || {
+        # shellcheck disable=SC2034  # whoever called reads it
+        why="'pip install ${options[*]} ${missing[*]}' failed"
+        return 1
+    }
+}
+
 # install_packages NAME...: Debian's packages, where this user may install them. Sets `why` and fails where not.
 install_packages() {
     local package missing=()

@@ -25,20 +25,7 @@ NO_NOUNS = {
     *("affine", "american", "binary", "classic", "direct", "exact", "finite", "foreign", "frozen", "global", "gray"),
     *("independent", "lazy", "linear", "local", "mutable", "parallel", "periodic", "several", "sparse"),
     *("strong", "tridiagonal", "typical", "uniform", "weak", "wide"),
-    *(
-        "above",
-        "after",
-        "ahead",
-        "away",
-        "before",
-        "behind",
-        "below",
-        "between",
-        "beyond",
-        "inside",
-        "outside",
-        "within",
-    ),
+    *("above", "after", "ahead", "before", "behind", "below", "between", "beyond", "inside", "outside", "within"),
 }
 # Classes and functions that have a better name now: processes and files, rather than people and meetings.
 RENAMED = {

@@ -181,7 +181,7 @@ class Footprint:
             corners = ", with corners" if field.needs_corners else ""
             lines.append(f"  reads  {name:<10} {field.reads:>3} values, {where}{corners}")
         for number, parts in enumerate(self.outputs):
-            lines.append(f"  writes {f'output {number}':<10} {plural(parts, 'value'):>3}")
+            lines.append(f"  writes {f'output {number}':<10}   {plural(parts, 'value')}")
         moved = self.bytes(1)
         lines.append(f"  {self.flops} flops and {moved} words per cell: {8 * moved} bytes in f8, {4 * moved} in f4")
         return "\n".join(lines)

@@ -18,6 +18,7 @@ from mpibatch.cli import main
 from mpibatch.guide import CHAPTERS, chapter
 from mpibatch.job.file.batch import is_batch, parse_batch
 from mpibatch.job.file.reader import parse_any
+from mpibatch.tools.slurm import profiles
 from scripts import _architecture
 from tests.support.examples import environment
 from tests.test_layers import LAYERS
@@ -104,7 +105,9 @@ def test_job_files_are_right(folder: Path) -> None:
     assert len(jobs) >= 3
     for block in jobs:
         tomllib.loads(block.text)
-        if is_batch(block.text, block.name):
+        if block.text.startswith("# site.toml\n"):
+            profiles.parse(block.text, block.name, "site")
+        elif is_batch(block.text, block.name):
             parse_batch(block.text, block.name).job_of({"item": "volume.h5", "name": "volume", "number": 0})
         else:
             parse_any(block.text, source=block.name)

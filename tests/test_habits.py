@@ -93,7 +93,7 @@ def test_the_changelog_has_its_sections() -> None:
     assert text.startswith("# Changelog\n")
     versions = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     assert versions[0].startswith("Unreleased\n")
-    order = ["Added", "Changed", "Fixed", "Performance", "First version"]
+    order = ["Added", "Changed", "Fixed", "Performance"]
     for version in versions:
         sections = re.findall(r"^### (.+)$", version, flags=re.MULTILINE)
         assert sections == [name for name in order if name in sections], "sections: each once, in this order"

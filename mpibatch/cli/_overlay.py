@@ -14,6 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 ENOUGH = 1000  # pixels a side, to which smaller pictures are enlarged
 GOLDEN = 0.6180339887498949  # the multiples of which, without their whole parts, keep apart as long as can be
+FAR = 1 << 32  # beyond, products keep ever fewer of their digits behind the point
 SHADES = ((0.75, 1.0), (0.45, 1.0), (0.95, 0.85), (0.6, 0.8))  # saturation and value
 LEAST_LIGHT = 0.45
 MOST_NUMBERS = 0.08  # of the picture: more numbers hide it
@@ -27,7 +28,7 @@ def colors_of(labels: npt.NDArray[Any]) -> Pixels:
     A label's color follows from its number alone.
     """
     numbers = labels.astype(np.int64)
-    hue = 6 * ((numbers * GOLDEN) % 1.0)
+    hue = 6 * ((numbers % FAR * GOLDEN) % 1.0)
     shade = np.array(SHADES)[numbers % len(SHADES)]
     saturation, value = shade[..., 0], shade[..., 1]
     # Of red, green and blue each falls with the hue's distance from it.

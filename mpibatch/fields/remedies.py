@@ -10,7 +10,7 @@ INSTEAD = {
         name: f"mpibatch.{name}(u)"
         for name in (
             *("sum", "mean", "var", "std", "min", "max", "argmin", "argmax", "count_nonzero", "any", "all", "unique"),
-            *("nansum", "nanmean", "nanvar", "nanstd", "nanmin", "nanmax", "bincount"),
+            *("nansum", "nanmean", "nanvar", "nanstd", "nanmin", "nanmax", "nanargmin", "nanargmax", "bincount"),
         )
     },
     "histogram": "mpibatch.histogram(u, ...)",

@@ -30,7 +30,7 @@ from mpibatch.base.lazy_names import attach
 
 if TYPE_CHECKING:
     from mpibatch.reduce.bin_counts import histogram
-    from mpibatch.reduce.limits import argmax, argmin, max, min, minmax, nanmax, nanmin
+    from mpibatch.reduce.limits import argmax, argmin, max, min, minmax, nanargmax, nanargmin, nanmax, nanmin
     from mpibatch.reduce.moments import dot, nanstd, nanvar, norm, std, var
     from mpibatch.reduce.occurrences import bincount, unique
     from mpibatch.reduce.quantiles import median, nanmedian, nanpercentile, nanquantile, percentile, quantile
@@ -40,7 +40,7 @@ else:
         __name__,
         {
             "bin_counts": ("histogram",),
-            "limits": ("argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"),
+            "limits": ("argmax", "argmin", "max", "min", "minmax", "nanargmax", "nanargmin", "nanmax", "nanmin"),
             "moments": ("dot", "nanstd", "nanvar", "norm", "std", "var"),
             "occurrences": ("bincount", "unique"),
             "totals": ("all", "any", "count_nonzero", "mean", "nanmean", "nansum", "sum"),
@@ -62,6 +62,8 @@ __all__ = [
     "median",
     "min",
     "minmax",
+    "nanargmax",
+    "nanargmin",
     "nanmax",
     "nanmean",
     "nanmedian",

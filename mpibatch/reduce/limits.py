@@ -13,7 +13,7 @@ from mpibatch.reduce.operands import Operand, operand
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
 
-__all__ = ["argmax", "argmin", "max", "min", "minmax", "nanmax", "nanmin"]
+__all__ = ["argmax", "argmin", "max", "min", "minmax", "nanargmax", "nanargmin", "nanmax", "nanmin"]
 
 
 def _extreme(op: Operand, axis: Axis | None, *, largest: bool) -> Any:
@@ -292,3 +292,81 @@ def argmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) ->
     (3, 0)
     """
     return _place(operand(u, "the place of the maximum", where), axis, largest=True)
+
+
+def nanargmin(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
+    """Return the flat index of the least element that is not NaN, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats of up to 8 bytes, with an element that is not NaN.
+    axis : int, optional
+        Axis of the lines in which places are sought, components behind those of the grid; by default all elements are
+        one line. With it, the result is a Field of indices along it, over the axes that are left, see `sum`.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count.
+
+    Returns
+    -------
+    int
+        As `argmin`, without regard to NaN: that of ``np.nanargmin`` of the gathered array.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike: another dtype, an axis that `u` has not, or all elements, with `axis` all of a line, are NaN
+        or left out by `where`.
+
+    Notes
+    -----
+    Collective: two all-reduces, of 2 KiB and 8 bytes.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid(4).from_function(lambda x: x + 1.0)
+    >>> u.owned[u.owned == 1] = float("nan")
+    >>> mb.argmin(u), mb.nanargmin(u)
+    (0, 1)
+    """
+    return _place(operand(u, "the place of the minimum without NaN", where, skips_nan=True), axis, largest=False)
+
+
+def nanargmax(u: Field, axis: Axis | None = None, *, where: Field | None = None) -> Any:
+    """Return the flat index of the greatest element that is not NaN, on every rank.
+
+    Parameters
+    ----------
+    u : Field
+        Of bool, integers or floats of up to 8 bytes, with an element that is not NaN.
+    axis : int, optional
+        Axis of the lines in which places are sought, components behind those of the grid; by default all elements are
+        one line. With it, the result is a Field of indices along it, over the axes that are left, see `sum`.
+    where : Field of bool, optional
+        On the same grid; only elements where it is True count.
+
+    Returns
+    -------
+    int
+        As `argmax`, without regard to NaN: that of ``np.nanargmax`` of the gathered array.
+
+    Raises
+    ------
+    UsageError
+        On all ranks alike: another dtype, an axis that `u` has not, or all elements, with `axis` all of a line, are NaN
+        or left out by `where`.
+
+    Notes
+    -----
+    Collective: two all-reduces, of 2 KiB and 8 bytes.
+
+    Examples
+    --------
+    >>> import mpibatch as mb
+    >>> u = mb.Grid(4).from_function(lambda x: 4.0 - x)
+    >>> u.owned[u.owned == 4] = float("nan")
+    >>> mb.argmax(u), mb.nanargmax(u)
+    (0, 1)
+    """
+    return _place(operand(u, "the place of the maximum without NaN", where, skips_nan=True), axis, largest=True)

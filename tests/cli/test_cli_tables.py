@@ -115,6 +115,8 @@ def test_outlines_are_those_of_scikit_image() -> None:
 
 
 def test_a_color_belongs_to_a_number_and_can_be_seen() -> None:
+    far = colors_of((1 << 60) + np.arange(100))  # products of these have no digits behind the point
+    assert len({tuple(color) for color in far.tolist()}) > 90
     colors = colors_of(np.arange(0, 2000))
     np.testing.assert_array_equal(colors[1234], colors_of(np.array([[1234, 7]]))[0, 0])
     assert not colors[0].any()

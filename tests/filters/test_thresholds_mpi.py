@@ -15,6 +15,7 @@ from skimage import filters as theirs
 
 import mpibatch as mb
 from mpibatch import filters
+from mpibatch.filters.thresholds.histogram import triangle
 from tests.support.segments import field, grids
 
 pytestmark = [
@@ -212,3 +213,10 @@ def test_what_cannot_be_meant(call: Any, words: str) -> None:
     u = grid.from_function(lambda y, x: x + 0 * y, "i4")
     with pytest.raises(mb.UsageError, match=words):
         call(u)
+
+
+def test_triangles_of_billions_of_cells() -> None:
+    """Squares of such counts are beyond 64 bits; the level hangs on the shape of the histogram alone."""
+    counts, centers = np.array([3, 40, 30, 12, 5, 2, 1, 1]), np.arange(8.0)
+    levels = {triangle(scale * counts, centers, lambda: 0.0) for scale in (10**6, 10**8)}
+    assert levels == {triangle(10**5 * counts, centers, lambda: 0.0)}

@@ -130,6 +130,9 @@ def test_extremes(case: Any) -> None:
         ours = everywhere(mb.argmax(u, axis, where=where), whole, axis, u, "i8")
         pairs = zip(rows(whole, axis), rows(mask, axis), strict=True)
         np.testing.assert_array_equal(ours.ravel(), [np.flatnonzero(some)[line[some].argmax()] for line, some in pairs])
+    if not isinstance(axis, tuple) and not np.isnan(whole).all(axis).any():
+        for call, numpy in ((mb.nanargmin, np.nanargmin), (mb.nanargmax, np.nanargmax)):
+            np.testing.assert_array_equal(everywhere(call(u, axis), whole, axis, u, "i8"), numpy(whole, axis))
 
 
 @given(

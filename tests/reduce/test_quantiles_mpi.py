@@ -40,6 +40,16 @@ def widened(values: np.ndarray) -> np.ndarray:
     return values.astype("i8") if values.dtype.kind == "i" else values
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+def test_weights_of_a_python_float_are_rounded_one_by_one(dtype: str) -> None:
+    """1 - q of a q that has been rounded to the field's type would be another number."""
+    for values in ([0, 3], [-0.44642004, 0.7303221, 4.596393]):
+        whole = np.array(values, dtype)
+        u = field(whole)
+        for q in (0.3, 0.6, 0.7, 0.8, 0.9, 0.99):
+            same_values(mb.quantile(u, q), np.quantile(whole, q))
+
+
 @given(case=wholes(), q=QUANTILES, method=st.sampled_from(sorted(METHODS)))
 @settings(few, max_examples=150)
 def test_quantiles(case: Any, q: Any, method: str) -> None:

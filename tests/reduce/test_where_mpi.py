@@ -163,12 +163,15 @@ def test_extremes(case: Any) -> None:
         for ours, theirs in ((mb.argmin, np.argmin), (mb.argmax, np.argmax)):
             assert ours(u, where=where) == np.flatnonzero(mask)[theirs(values)]
     if known.size:
+        for ours, theirs in ((mb.nanargmin, np.argmin), (mb.nanargmax, np.argmax)):
+            assert ours(u, where=where) == np.flatnonzero(mask & (whole == whole))[theirs(known)]
         low, high = mb.nanmin(u, where=where), mb.nanmax(u, where=where)
         np.testing.assert_array_equal((low, high), (known.min(), known.max()))
         assert low.dtype == whole.dtype
     elif whole.dtype.kind == "f":
         assert math.isnan(mb.nanmin(u, where=where))
         assert math.isnan(mb.nanmax(u, where=where))
+        refused(lambda: mb.nanargmin(u, where=where))
     else:
         refused(lambda: mb.nanmin(u, where=where))
 

@@ -207,7 +207,7 @@ def triangle(counts: npt.NDArray[np.int64], centers: Array, least: Callable[[], 
         counts = counts[::-1]
         low, peak = counts.size - high - 1, counts.size - peak - 1
     height, width = counts[peak], peak - low
-    norm = np.sqrt(height**2 + width**2)
+    norm = math.sqrt(int(height) ** 2 + width**2)  # in whole numbers of any length
     steps = np.arange(width)
     away = height / norm * steps - width / norm * counts[steps + low]
     level = int(np.argmax(away)) + low

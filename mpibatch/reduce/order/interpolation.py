@@ -87,18 +87,19 @@ def share_above(place: Floats, n: Any, method: str) -> Floats:
 def interpolated(below: Array, above: Array, share: Floats, *, is_weak: bool) -> Array:
     """Return what lies at `share` of the way from one to the other; `is_weak` keeps floats in their type. Local."""
     if below.dtype.kind == "f":
-        weight = share.astype(below.dtype) if is_weak else share
         with np.errstate(invalid="ignore", over="ignore"):
-            return _way(below, above, above - below, weight)
+            return _way(below, above, above - below, share, below.dtype if is_weak else share.dtype)
     wide = np.dtype("u8" if below.dtype == np.uint64 else "i8")
     below, above = below.astype(wide), above.astype(wide)
     # The difference of two integers as an unsigned one, which holds it.
     step = above.view("u8") - below.view("u8")
     if wide.kind == "i":
         step = np.where(step < 1 << 63, step.view("i8"), above.astype("f8") - below)
-    return _way(below, above, step, share)
+    return _way(below, above, step, share, share.dtype)
 
 
-def _way(below: Array, above: Array, step: Array, share: Array) -> Array:
-    way: Array = np.where(share >= 0.5, above - step * (1 - share), below + step * share)
+def _way(below: Array, above: Array, step: Array, share: Floats, dtype: np.dtype[Any]) -> Array:
+    # The weights are rounded to the type one by one: 1 - share of a rounded share would be another number.
+    rest, part = (1 - share).astype(dtype), share.astype(dtype)
+    way: Array = np.where(share >= 0.5, above - step * rest, below + step * part)
     return way

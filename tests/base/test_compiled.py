@@ -50,7 +50,7 @@ compiling, packing = timing.spent("compile"), timing.spent("pack")
 # Clocks are read one after the other, and a busy machine may do something else between.
 counted = compile_seconds() - before
 assert abs(compiling - counted) < 0.1 * counted + 0.05, "the phase has what is counted"
-assert packing < compiling, "and the phase around it has it not"
+assert packing < compiling or counted < 0.5, "and the phase around it has it not"  # else it was only loaded
 print("missed", sum(sum(f.stats.cache_misses.values()) for f in (pack, unpack)))
 """
 
@@ -298,10 +298,10 @@ def test_what_only_compiled_loops_call_is_closed_to_python() -> None:
 
 def test_what_only_compiled_loops_call_is_optimized_by_itself() -> None:
     """Though no machine code is made of it: as a part of others its loop may be left without vectors."""
-    from mpibatch.filters._loops import linear
+    from mpibatch.filters._loops import line_correlation
 
     mb.filters.gaussian_filter(mb.Grid((16, 16)).zeros("f4"), 1.0)
-    (code,) = linear._plain_4.overloads.values()
+    (code,) = line_correlation._plain_4.overloads.values()
     assert re.search(r"<\d+ x double>", str(code.library._final_module))
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-import mpibatch as mb
 from mpibatch.base.compiled import compiled
 from mpibatch.base.compiler.imports import absent
 from mpibatch.base.compiler.signatures import typed_once
@@ -298,9 +297,12 @@ def test_what_only_compiled_loops_call_is_closed_to_python() -> None:
 
 def test_what_only_compiled_loops_call_is_optimized_by_itself() -> None:
     """Though no machine code is made of it: as a part of others its loop may be left without vectors."""
+    from numba import types
+
     from mpibatch.filters._loops import line_correlation
 
-    mb.filters.gaussian_filter(mb.Grid((16, 16)).zeros("f4"), 1.0)
+    line, number = types.float64[::1], types.uint64
+    line_correlation._plain_4.compile((line, line, number, number, number, line))
     (code,) = line_correlation._plain_4.overloads.values()
     assert re.search(r"<\d+ x double>", str(code.library._final_module))
 

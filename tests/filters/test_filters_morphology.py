@@ -165,7 +165,7 @@ def test_tophats_of_bool_are_differences() -> None:
         ("grey_dilation", {"size": (3, 3, 3)}, "3 values for 2"),
         ("grey_dilation", {"footprint": [1, 1]}, "has 1 axes"),
         ("grey_erosion", {"structure": [1, 2]}, "has 1 axes"),
-        ("grey_erosion", {"structure": [["a"]]}, "no numbers"),
+        ("grey_erosion", {"structure": [["a"]]}, "not numbers"),
         ("grey_erosion", {"structure": [[1, 2]], "footprint": [[1], [1]]}, "give both the same"),
         ("grey_opening", {"size": 3, "origin": 7}, "leaves the window"),
         ("binary_erosion", {"structure": [1, 1, 1]}, "has 1 axes"),
@@ -174,7 +174,7 @@ def test_tophats_of_bool_are_differences() -> None:
         ("binary_dilation", {"structure": [[]]}, "is empty"),
         ("binary_dilation", {"structure": [[1, 1], [1]]}, "equal length"),
         ("grey_dilation", {"structure": [[1, 1], [1]]}, "equal length"),
-        ("grey_dilation", {"footprint": [["a"]]}, "no numbers"),
+        ("grey_dilation", {"footprint": [["a"]]}, "not numbers"),
         ("binary_opening", {"origin": 2}, "leaves the window"),
     ],
 )

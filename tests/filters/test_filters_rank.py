@@ -207,7 +207,7 @@ def test_nan_comes_after_all_numbers_on_any_decomposition() -> None:
         ("minimum_filter", {}, "neither size nor footprint"),
         ("maximum_filter1d", {"size": 3, "axis": 2}, "does not exist"),
         ("minimum_filter", {"size": 3, "cval": "x"}, "not a real number"),
-        ("median_filter", {"footprint": [["a", "b"]]}, "no numbers"),
+        ("median_filter", {"footprint": [["a", "b"]]}, "not numbers"),
         ("maximum_filter", {"footprint": [[1, 0], [1]]}, "equal length"),
     ],
 )

@@ -19,7 +19,7 @@ from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.files import replacing
 from mpibatch.io.base.names import PathLike, user_path
 from mpibatch.io.vault.cipher import require
-from mpibatch.io.vault.keys import read_private
+from mpibatch.io.vault.keys import read_guarded, read_private
 
 __all__ = ["SUFFIX", "PublicKey", "SigningKey", "new_key", "read_public", "read_signing", "sign", "signed_by"]
 
@@ -113,8 +113,7 @@ def read_public(source: PathLike) -> PublicKey:
     """Return the public key in a file. Local. RunError or UsageError."""
     path = user_path(os.fspath(source))
     try:
-        with open(path, "rb") as file:
-            lines = file.read(MOST_BYTES).splitlines()
+        lines = read_guarded(path, "the public key", "others could choose whose signatures are right").splitlines()
     except OSError as error:
         raise RunError(f"cannot read the public key {path!r}: {reason_of(error)}; check its name") from error
     try:

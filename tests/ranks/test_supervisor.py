@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,7 +29,7 @@ from mpibatch.base.units import ranks_text
 from mpibatch.supervisor import page as page_module
 from mpibatch.supervisor import watch
 from mpibatch.supervisor.page import Kind, Node, RankState, grouped, page
-from mpibatch.supervisor.settings import DEFAULT, SETTING, seconds_of_setting
+from mpibatch.supervisor.settings import DEFAULT, LONGER, SETTING, seconds_of_setting
 from mpibatch.supervisor.stacks import Spot, StackFrame, frames_of, spot_of, wait_in
 from mpibatch.tools.drill import hangs
 from scripts import drill_hangs
@@ -206,7 +207,11 @@ def test_each_fault_is_named_and_no_healthy_run_is(setup: str) -> None:
             assert code == hangs.HUNG, (name, error)
             lines = [line for line in error.splitlines() if line.startswith("rank")]
             assert lines[0].startswith("rank 1 (process"), error
-            assert lines[1].startswith("ranks 0, 2: waiting for others in mpibatch's max"), error
+            call = "load" if name == "load" else "max"
+            assert lines[1].startswith(f"ranks 0, 2: waiting for others in mpibatch's {call}"), error
+            silent = re.search(r"made progress for ([\d.]+) s", error)
+            assert silent is not None, error
+            assert float(silent[1]) < LONGER * 1.5, error  # named at the limit: nobody is in files, or compiles
             assert all(words in error for words in hangs.FAULTS[name].words), error
         else:
             assert (code, error) == (0, ""), (name, error)

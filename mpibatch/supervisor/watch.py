@@ -182,9 +182,11 @@ class Watch:
         while rest > 0 and (live := [rank for rank in self._ranks if not rank.has_ended]):
             ready = _ready([number for rank in live for number in (rank.process, rank.connection.fileno())], rest)
             for rank in live:
-                if rank.process in ready:
+                is_closed = rank.connection.fileno() in ready
+                # The connection of one that was killed closes first, and then its process is told to have ended.
+                if rank.process in ready or (is_closed and rank.is_ending):
                     rank.has_ended = True
-                elif rank.connection.fileno() in ready:
+                elif is_closed:
                     # It has closed its connection, and may do other things now.
                     self._ranks.remove(rank)
                     rank.close()

@@ -29,6 +29,7 @@ from mpibatch.base.units import ranks_text
 from mpibatch.supervisor import page as page_module
 from mpibatch.supervisor import watch
 from mpibatch.supervisor.page import Kind, Node, RankState, grouped, page
+from mpibatch.supervisor.rank import Rank
 from mpibatch.supervisor.settings import DEFAULT, LONGER, SETTING, seconds_of_setting
 from mpibatch.supervisor.stacks import Spot, StackFrame, frames_of, spot_of, wait_in
 from mpibatch.tools.drill import hangs
@@ -166,6 +167,31 @@ def test_one_that_ends_before_all_have_come_is_told(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="only 1 of 2 ranks came, and one of these has ended"):
             watch.connected(task, listening)
         assert process.wait() == 0
+
+
+def test_a_killed_rank_is_not_taken_for_one_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection ends before the system says that it has: the supervisor may look in between."""
+    program = "import sys, time; from tests.ranks.test_supervisor import hello, BYTES; "
+    program += "connection = hello(b'[0, 1]', (BYTES, 0), sys.argv[1]); time.sleep(60)"
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        listening.bind(str(folder / "socket"))
+        listening.listen(2)
+        process = stack.enter_context(subprocess.Popen([sys.executable, "-c", program, str(folder / "socket")]))
+        killed = Rank(listening.accept()[0])
+        here = stack.enter_context(hello(b"[1, 1]", (BYTES, 0), str(folder / "socket")))
+        left = Rank(listening.accept()[0])
+        stack.callback(killed.close)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        here.close()
+        watcher = watch.Watch(watch.WatchTask(2, 2, 1.0, True, "", "n", 0), [killed, left])
+        connections = {killed.connection.fileno(), left.connection.fileno()}
+        monkeypatch.setattr(watch, "_ready", lambda numbers, seconds: connections)
+        watcher._wait(0.1)
+        assert watcher._ranks == [killed]
+        assert killed.has_ended
 
 
 HANGS = """

@@ -7,8 +7,9 @@
     scripts/drill_hangs.py --overhead             # what supervision costs a run of many short steps
 
 Faults, of rank 1 of three: it leaves out a collective, calls another one, raises an exception, leaves by SystemExit,
-is stopped by SIGSTOP, loops without end. Each must end within the supervisor's seconds + 5 after it began (an exception
-and an exit within 10), with the exit code and the words that belong to it, and leave no process.
+is stopped by SIGSTOP, loops without end, also while the others load. Each must end within the supervisor's seconds + 5
+after it began (an exception and an exit within 10), with the exit code and words that belong to it, and leave no
+process.
 
 The healthy runs are in turn: many short steps; a compilation, and a write to a slow disk, that take longer than the
 limit; work of Python's own that beats. The launcher is `$MPIBATCH_MPIEXEC`, else the mpiexec beside this Python.

@@ -84,6 +84,7 @@ def _new_signing(args: argparse.Namespace) -> None:
         raise RunError(f"{str(public)!r} exists; give another name")
     write_private(args.file, key.text)
     public.write_text(key.public.text)
+    public.chmod(public.stat().st_mode & 0o755)  # whatever the umask: it is read only if nobody else may write it
     print(f"{public}: public key {key.public.name}")
 
 

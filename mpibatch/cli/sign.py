@@ -13,8 +13,9 @@ from mpibatch.cli._exit import OK, on_first_rank, printable
 __all__ = ["add", "execute"]
 
 EPILOG = """\
-The signature, FILE.minisig, covers every byte of the file and the content digest that its seal tells. A file is
-verified before it is signed. It tells who has said that the file is as it is; mpibatch verify alone finds accidents.
+The signature, FILE.minisig, covers every byte of the file, the content digest that its seal tells, and its subfiles. A
+file is verified before it is signed. It tells who has said that the file is as it is; mpibatch verify alone finds
+accidents. minisign itself looks at no subfiles: for it, mpibatch merge makes one file of them.
 
 examples:
   mpibatch key new --signing release.key

@@ -18,7 +18,8 @@ __all__ = ["add", "execute"]
 EPILOG = """\
 Every file that mpibatch writes ends with a seal: digests of all values, computed before they went to the file, and
 hashes of all other bytes. A file without one was not completed, or was changed by another program. This detects errors
-of disks, networks and memory; it does not protect against somebody who writes a new seal.
+of disks, networks and memory; it does not protect against somebody who makes values fit the seal, or writes a new one:
+--signed-by does, of subfiles, too.
 
 The content digest covers names, dtypes, shapes and values only: two files with the same content digest hold the same
 data, whatever their attributes, and however and by however many ranks they were written.

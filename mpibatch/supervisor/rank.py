@@ -22,6 +22,7 @@ __all__ = ["Rank"]
 SLOW_PHASES = {PHASES.index("compile") + 1, PHASES.index("io") + 1}
 HELLO_BYTES = 512
 STACK_BYTES = 1 << 20  # of a stack, at most
+_FLAGS, _EXITING = 6, 0x4  # the place of a process's flags behind its state, and Linux's PF_EXITING
 _CREDENTIALS = struct.Struct("3i")  # of a connection's other end: its process, user, group
 
 
@@ -69,12 +70,23 @@ class Rank:
         return self.state in ("T", "t")
 
     @property
+    def is_ending(self) -> bool:
+        """Whether its process ends just now, or has ended. Local."""
+        facts = self._facts
+        return not facts or bool(int(facts[_FLAGS]) & _EXITING)
+
+    @property
     def state(self) -> str:
         """The letter that the system has for what its process does; "" if there is none. Local."""
+        return next(iter(self._facts), "")
+
+    @property
+    def _facts(self) -> list[str]:
+        """What the system says of its process, from the state on; [] if there is none."""
         try:
-            return Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            return ""
+            return Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return []
 
     def ask(self) -> None:
         """Ask for its stack. Local."""

@@ -108,9 +108,6 @@ class Watch:
     def _act(self, silent: float) -> None:
         """Find out where ranks are. If they may take long, wait on; else write the page, and end the job."""
         task, is_first = self._task, self._limit == self._task.seconds
-        if is_first and any(rank.is_slow for rank in self._ranks):
-            self._limit *= LONGER
-            return
         findings = self._ask()
         if self._look(0.0) == 0.0:
             return  # one has gone on meanwhile
@@ -141,9 +138,16 @@ class Watch:
         return [rank.finding() for rank in ranks]
 
     def _may_take_long(self, findings: list[RankState]) -> bool:
-        """Whether a rank compiles, or is in files; or all wait, perhaps for one that is at work on another node."""
+        """Whether a rank compiles, or is in files; or all wait, perhaps for one that is at work on another node.
+
+        One that waits for others in files is not at work there, whatever its phase, and keeps nobody waiting.
+        """
         is_elsewhere = len(findings) < self._task.world and all(finding.kind == "waits" for finding in findings)
-        return is_elsewhere or any(finding.spot is not None and finding.spot.is_slow for finding in findings)
+        return is_elsewhere or any(
+            rank.is_slow or (finding.spot is not None and finding.spot.is_slow)
+            for rank, finding in zip(self._ranks, findings, strict=True)
+            if finding.kind not in ("waits", "stopped", "ended")
+        )
 
     def _keep(self, text: str) -> None:
         """Write the page beside the run's record; remove it if there is nothing to tell."""
@@ -178,9 +182,11 @@ class Watch:
         while rest > 0 and (live := [rank for rank in self._ranks if not rank.has_ended]):
             ready = _ready([number for rank in live for number in (rank.process, rank.connection.fileno())], rest)
             for rank in live:
-                if rank.process in ready:
+                is_closed = rank.connection.fileno() in ready
+                # The connection of one that was killed closes first, and then its process is told to have ended.
+                if rank.process in ready or (is_closed and rank.is_ending):
                     rank.has_ended = True
-                elif rank.connection.fileno() in ready:
+                elif is_closed:
                     # It has closed its connection, and may do other things now.
                     self._ranks.remove(rank)
                     rank.close()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
+import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 import mpibatch as mb
 from mpibatch.base.compiled import _cache_folder, cache_folder
@@ -347,12 +352,61 @@ def test_records_hold_no_secrets_and_in_private_no_places(
     monkeypatch.delenv("MPIBATCH_PRIVATE")
 
 
+NAMES = st.sampled_from(
+    [
+        "password",
+        "db_Password",
+        "api-key",
+        "apiKey",
+        "x.secret-token",
+        "passphrase",
+        "AWS_SECRET_ACCESS_KEY",
+        "credentials",
+    ]
+)
+SIGNS = st.text("\"'\\ ,;:=[]{}()#@/?&$%\tab1", max_size=3)
+
+
+@hypothesis.given(NAMES, st.lists(SIGNS, min_size=1, max_size=4), st.booleans())
+def test_no_part_of_a_secret_stays(name: str, signs: list[str], is_nested: bool) -> None:
+    """Whatever is between the parts of the secret, in whatever it is written."""
+    secret = "canary".join(["", *signs, ""])
+    value = {"a": [secret], "b": 1, "c": secret} if is_nested else secret
+    texts = [
+        f"{name} = {json.dumps(secret)}", f"{name}=[1, {json.dumps(secret)},\n{json.dumps(secret)}]  # {secret}",
+        json.dumps({"a": 1, name: value}), json.dumps({"a": 1, name: value}, indent=1),
+        f"{name}={secret}", f"export {name}={shlex.quote(secret)}", f"run --{name} {shlex.quote(secret)} -v",
+        f"s3://user:{urllib.parse.quote(secret, safe='')}@host/x",
+    ]  # fmt: skip
+    texts += [f"{name} = '{secret}'"] if "'" not in secret else []
+    texts += [f"{name} = '''\n{secret}\n'''"] if "'''" not in f"{secret}'" else []
+    for text in texts:
+        assert "canary" not in privacy.words(f"sigma = 2\n{text}\nb = 3"), text
+    for words in ([f"--{name}", secret], [f"--{name}={secret}"], ["--set", f"{name}={secret}\n{secret}"]):
+        assert "canary" not in str(privacy.arguments(["run", *words])), words
+
+
 def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MPIBATCH_PRIVATE", raising=False)
-    assert privacy.words("--set db_password=hunter2 sigma=2") == "--set db_password=(left out) sigma=2"
+    assert privacy.words("--set db_password=hunter2 sigma=2") == "--set db_password=(left out)"  # it may have blanks
     assert privacy.words('key = "AGE-SECRET-KEY-1ABC"') == 'key = "(left out)"'
     plain = 'path = "/scratch/me/in.h5"\nexpression = "input /b - a / b"'
     assert privacy.words(plain) == plain
+    for text in (
+        'password = "correct horse hidden"', "passphrase=a,hidden;c", "api-key=hidden", '{"password": "hidden"}',
+        "s3://u:hidden@h", "s3://hidden@h/x", "read --token hidden", "x.apiKey : [\n  'a]', # [\n  'hidden'\n]",
+        '{"credentials": {\n "a": [1],\n "b": "hidden"\n}}', 'MY_PWD="a\nhidden"', "--token \\\n  hidden",
+        'token = """a\n"b" hidden\n"""', "-----BEGIN PRIVATE KEY-----\nhidden\n-----END PRIVATE KEY-----",
+        "AGE-SECRET-KEY-1hidden: a key", "RWQAAEIyhidden",
+    ):  # fmt: skip
+        line = privacy.words(f"a = 1\n{text}\nb = 2")
+        assert "hidden" not in line, text
+        assert line.startswith("a = 1\n"), text
+        assert line.endswith("\nb = 2"), text
+    words = ["run", "--token", "hidden", "--x", "secret=hidden\nhidden", "--api-key=hidden", "s3://u:hidden@h", "-v"]
+    shown = privacy.arguments(words)
+    assert "hidden" not in str(shown)
+    assert [shown[place] for place in (0, 1, 3, 7)] == ["run", "--token", "--x", "-v"]
     monkeypatch.setenv("MPIBATCH_PRIVATE", "1")
     assert privacy.words(plain) == 'path = "in.h5"\nexpression = "input /b - a / b"'
     assert privacy.words("read ~/data/x.h5 and ../y.h5, --set=/a") == "read x.h5 and ../y.h5, --set=a"

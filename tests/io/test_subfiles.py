@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -21,12 +23,13 @@ from mpibatch.cli import main
 from mpibatch.domain import Box
 from mpibatch.io.base.names import HAZARDS
 from mpibatch.io.base.subfiles import LOCATOR, MAGIC, identity_of, is_subfile, subfile_name
+from mpibatch.io.seal import signature
+from mpibatch.io.seal.digests import of_bytes
 from mpibatch.io.seal.manifest import build, pack, pieces_outside
 from mpibatch.io.write.subfiles.bands import Bands, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 WRITER = """
 import os, signal, sys
@@ -241,3 +244,46 @@ def test_names() -> None:
     for strange in (name, f"../out.h5.subfiles/{name}", f"/out.h5.subfiles/{name}", f"a/out.h5.subfiles/{name}",
                     f"out.h5/{name}", "out.h5.subfiles/../u.h5", f".subfiles/{name}"):  # fmt: skip
         assert not is_subfile(strange)
+
+
+def collision() -> tuple[int, int]:
+    """What may be added to the first two words of values, and leaves their digest: the least such vector."""
+    weights = [int(of_bytes(np.eye(2, dtype="<u4")[word])[0]) for word in range(2)]
+    # Of words (x, y) with x w + y v = 0 modulo 2^64: a basis, made short by Gauss's reduction.
+    long, short = (0, 2**64), (1, -weights[0] * pow(weights[1], -1, 2**64) % 2**64)
+    while True:
+        factor = round(Fraction(long[0] * short[0] + long[1] * short[1], short[0] ** 2 + short[1] ** 2))
+        long, short = short, (long[0] - factor * short[0], long[1] - factor * short[1])
+        if short[0] ** 2 + short[1] ** 2 >= long[0] ** 2 + long[1] ** 2:
+            return long
+
+
+def test_a_signature_covers_subfiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    added = collision()
+    values = np.arange(64, dtype="<u4").reshape(8, 8)
+    values[0, :2] = [0 if word > 0 else 2**32 - 1 for word in added]
+    mb.save("out.h5", u=mb.scatter(values, mb.Grid((8, 8))), subfiles=2)
+    assert main(["key", "new", "--signing", "s"]) == 0
+    assert main(["sign", "out.h5", "--key", "s"]) == 0
+    assert main(["verify", "out.h5", "--signed-by", "s.pub"]) == 0
+    first = min((tmp_path / "out.h5.subfiles").glob("000000-*.h5"))
+    forged = values.copy()
+    forged[0, :2] = (values[0, :2].astype(int) + added).tolist()
+    whole = first.read_bytes()
+    first.write_bytes(whole.replace(values[0].tobytes(), forged[0].tobytes()))
+    assert first.read_bytes() != whole
+    # The seal, which finds accidents, does not see it.
+    assert main(["verify", "out.h5"]) == 0
+    assert main(["verify", "out.h5", "--signed-by", "s.pub"]) == 1
+    assert "subfiles" in capsys.readouterr().err
+    first.write_bytes(whole)
+    assert main(["verify", "out.h5", "--signed-by", "s.pub"]) == 0
+    # A signature that tells of no subfiles is that of a front alone.
+    assert "\tsubfiles:" in Path("out.h5.minisig").read_text()
+    monkeypatch.setattr(signature, "_about_subfiles", lambda file: "")
+    signature.sign("out.h5", signature.read_signing("s"), "content:abc")
+    monkeypatch.undo()
+    assert main(["verify", str(tmp_path / "out.h5"), "--signed-by", str(tmp_path / "s.pub")]) == 1

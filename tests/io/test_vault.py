@@ -277,8 +277,26 @@ def test_bad_recipients_are_refused_and_nothing_is_lost(text: str | None, words:
 
 def test_recipients_that_everybody_may_change_are_refused() -> None:
     pair()
-    Path("me.txt").chmod(0o666)
-    with pytest.raises(mb.UsageError, match="chmod o-w"):
+    for mode in (0o666, 0o646):
+        Path("me.txt").chmod(mode)
+        with pytest.raises(mb.UsageError, match="others could name who reads"):
+            keys.recipients_of("me.txt")
+    if os.geteuid() == 0:
+        Path("me.txt").chmod(0o664)
+        os.chown("me.txt", 0, 12345)
+        with pytest.raises(mb.UsageError, match="the group 12345 may write it"):
+            keys.recipients_of("me.txt")
+        os.chown("me.txt", 12345, 0)
+        with pytest.raises(mb.UsageError, match="belongs to user 12345"):
+            keys.recipients_of("me.txt")
+        os.chown("me.txt", 0, 0)
+    reading, writing = os.pipe()
+    os.write(writing, Path("me.txt").read_bytes())
+    os.close(writing)
+    assert len(keys.recipients_of(f"/dev/fd/{reading}")) == 1
+    os.close(reading)
+    Path("me.txt").chmod(0o646)
+    with pytest.raises(mb.UsageError, match="chmod go-w"):
         saved()
 
 
@@ -374,6 +392,10 @@ def test_signatures_are_minisigns() -> None:
     keys.write_private("s.key", key.text)
     Path("s.pub").write_text(key.public.text)
     assert signature.read_signing("s.key") == key
+    Path("s.pub").chmod(0o646)
+    with pytest.raises(mb.UsageError, match="everybody may write it"):
+        signature.read_public("s.pub")
+    Path("s.pub").chmod(0o644)
     target = signature.sign("p.h5", key, "content:abc")
     assert "content:abc" in signature.signed_by("p.h5", signature.read_public("s.pub"))
     if program := shutil.which("minisign"):

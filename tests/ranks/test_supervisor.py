@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,7 +29,8 @@ from mpibatch.base.units import ranks_text
 from mpibatch.supervisor import page as page_module
 from mpibatch.supervisor import watch
 from mpibatch.supervisor.page import Kind, Node, RankState, grouped, page
-from mpibatch.supervisor.settings import DEFAULT, SETTING, seconds_of_setting
+from mpibatch.supervisor.rank import Rank
+from mpibatch.supervisor.settings import DEFAULT, LONGER, SETTING, seconds_of_setting
 from mpibatch.supervisor.stacks import Spot, StackFrame, frames_of, spot_of, wait_in
 from mpibatch.tools.drill import hangs
 from scripts import drill_hangs
@@ -167,6 +169,31 @@ def test_one_that_ends_before_all_have_come_is_told(tmp_path: Path) -> None:
         assert process.wait() == 0
 
 
+def test_a_killed_rank_is_not_taken_for_one_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection ends before the system says that it has: the supervisor may look in between."""
+    program = "import sys, time; from tests.ranks.test_supervisor import hello, BYTES; "
+    program += "connection = hello(b'[0, 1]', (BYTES, 0), sys.argv[1]); time.sleep(60)"
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        listening.bind(str(folder / "socket"))
+        listening.listen(2)
+        process = stack.enter_context(subprocess.Popen([sys.executable, "-c", program, str(folder / "socket")]))
+        killed = Rank(listening.accept()[0])
+        here = stack.enter_context(hello(b"[1, 1]", (BYTES, 0), str(folder / "socket")))
+        left = Rank(listening.accept()[0])
+        stack.callback(killed.close)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        here.close()
+        watcher = watch.Watch(watch.WatchTask(2, 2, 1.0, True, "", "n", 0), [killed, left])
+        connections = {killed.connection.fileno(), left.connection.fileno()}
+        monkeypatch.setattr(watch, "_ready", lambda numbers, seconds: connections)
+        watcher._wait(0.1)
+        assert watcher._ranks == [killed]
+        assert killed.has_ended
+
+
 HANGS = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
@@ -206,7 +233,11 @@ def test_each_fault_is_named_and_no_healthy_run_is(setup: str) -> None:
             assert code == hangs.HUNG, (name, error)
             lines = [line for line in error.splitlines() if line.startswith("rank")]
             assert lines[0].startswith("rank 1 (process"), error
-            assert lines[1].startswith("ranks 0, 2: waiting for others in mpibatch's max"), error
+            call = "load" if name == "load" else "max"
+            assert lines[1].startswith(f"ranks 0, 2: waiting for others in mpibatch's {call}"), error
+            silent = re.search(r"made progress for ([\d.]+) s", error)
+            assert silent is not None, error
+            assert float(silent[1]) < LONGER * 1.5, error  # named at the limit: nobody is in files, or compiles
             assert all(words in error for words in hangs.FAULTS[name].words), error
         else:
             assert (code, error) == (0, ""), (name, error)

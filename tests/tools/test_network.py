@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mpibatch.base.errors import UsageError
 from mpibatch.cli import main
 from mpibatch.tools.network import rules, sockets
 from mpibatch.tools.network.ports import PortRange, parsed
@@ -61,6 +63,15 @@ def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_input(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["net", "plan", *options]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("ports", "ranks"), [("50000-50020", 64), ("65500-65535", 64), ("1024-65535", 30000)])
+def test_ports_that_are_suggested_are_enough(ports: str, ranks: int) -> None:
+    with pytest.raises(UsageError, match="too few") as caught:
+        parsed(ports, [], "", ranks)
+    if suggested := re.search(r"give (\S+) or more", str(caught.value)):
+        parsed(suggested[1], [], "", ranks)
+    assert bool(suggested) is (ranks < 20000)
 
 
 def test_sockets_of_this_process() -> None:

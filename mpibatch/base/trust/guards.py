@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["check_guarded", "intruder"]
 
 
-def intruder(path: Path) -> str:
-    """Return in words who else may write what is there; "" if nobody, or nothing is there. Local.
+def intruder(path: Path | int) -> str:
+    """Return in words who else may write what is there, or open; "" if nobody, or nothing is there. Local.
 
     Root may, and a group of this user alone, by which files have mode 0664 on some systems.
     """
     try:
-        about = path.stat()
+        about = _status(path)
     except OSError:
         return ""
     if about.st_uid not in (os.geteuid(), 0):
@@ -34,12 +34,20 @@ def intruder(path: Path) -> str:
     return ""
 
 
-def check_guarded(path: Path, noun: str, danger: str) -> None:
-    """Refuse what others may write. Local. UsageError. `danger`: what they could do by it."""
-    if who := intruder(path):
-        mode = stat.S_IMODE(path.stat().st_mode)
+def check_guarded(path: Path, noun: str, danger: str, handle: int | None = None) -> None:
+    """Refuse what others may write. Local. UsageError. `danger`: what they could do by it.
+
+    `handle`: the file is open, and this very one is looked at, whatever has its name by now.
+    """
+    place = path if handle is None else handle
+    if who := intruder(place):
+        mode = stat.S_IMODE(_status(place).st_mode)
         remedy = "name one of your own" if who.startswith("it belongs") else f"chmod go-w {path}"
         raise UsageError(f"{noun} {path} is not used: {who} (mode {mode:04o}), and so {danger}; {remedy}")
+
+
+def _status(place: Path | int) -> os.stat_result:
+    return os.fstat(place) if isinstance(place, int) else place.stat()
 
 
 def _user(number: int) -> str:

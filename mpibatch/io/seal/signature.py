@@ -1,8 +1,8 @@
 """Signatures of files, as the program minisign makes and verifies them: who says that a file is as it is.
 
 A signature lies beside its file as ``FILE.minisig``. It covers every byte of the file, and a comment with the file's
-name and content digest; ``minisign -Vm FILE -p KEY.pub`` verifies it, too. Keys are files of minisign's without a
-password.
+name and content digest; ``minisign -Vm FILE -p KEY.pub`` verifies it, too. Of a front the comment also tells a hash of
+all subfiles, which minisign does not know of: `signed_by` compares it. Keys are files of minisign's without a password.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from pathlib import Path
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.files import replacing
 from mpibatch.io.base.names import PathLike, user_path
+from mpibatch.io.base.subfiles import place_of
+from mpibatch.io.seal import seal
 from mpibatch.io.vault.cipher import require
-from mpibatch.io.vault.keys import read_private
+from mpibatch.io.vault.keys import read_guarded, read_private
 
 __all__ = ["SUFFIX", "PublicKey", "SigningKey", "new_key", "read_public", "read_signing", "sign", "signed_by"]
 
@@ -113,8 +115,7 @@ def read_public(source: PathLike) -> PublicKey:
     """Return the public key in a file. Local. RunError or UsageError."""
     path = user_path(os.fspath(source))
     try:
-        with open(path, "rb") as file:
-            lines = file.read(MOST_BYTES).splitlines()
+        lines = read_guarded(path, "the public key", "others could choose whose signatures are right").splitlines()
     except OSError as error:
         raise RunError(f"cannot read the public key {path!r}: {reason_of(error)}; check its name") from error
     try:
@@ -131,10 +132,10 @@ def read_public(source: PathLike) -> PublicKey:
 def sign(path: PathLike, key: SigningKey, about: str) -> Path:
     """Sign a file, write the signature beside it and return its name. Local. RunError.
 
-    `about` goes into the comment that is signed, too.
+    `about` goes into the comment that is signed, too, and what tells of subfiles.
     """
     file = user_path(os.fspath(path))
-    comment = f"file:{Path(file).name}\t{about}"
+    comment = f"file:{Path(file).name}\t{about}{_about_subfiles(file)}"
     signature = key.signature_of(_hash(file))
     whole = key.signature_of(signature + comment.encode())
     text = _lines(f"signature of {Path(file).name}", SIGNATURE.pack(PREHASHED, key.number, signature))
@@ -149,7 +150,10 @@ def sign(path: PathLike, key: SigningKey, about: str) -> Path:
 
 
 def signed_by(path: PathLike, key: PublicKey) -> str:
-    """Return the signed comment of a file's signature. Local. RunError unless it is this key's, and of this file."""
+    """Return the signed comment of a file's signature. Local. RunError unless it is this key's, and of this file.
+
+    That is, of every byte of it and of its subfiles.
+    """
     require()
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -178,7 +182,23 @@ def signed_by(path: PathLike, key: PublicKey) -> str:
         verifier.verify(whole, signature + comment)
     except (InvalidSignature, ValueError):
         raise RunError(f"the signature of {file!r} is wrong: the file or it has changed since it was signed") from None
+    if not comment.endswith(_about_subfiles(file).encode()):
+        raise RunError(f"the signature of {file!r} is not of its subfiles: these have changed, or were never signed")
     return comment.decode("utf-8", "replace")
+
+
+def _about_subfiles(file: str) -> str:
+    """What the comment of a front ends with: a hash of the names and hashes of all subfiles. "" if it has none."""
+    try:
+        names = seal.unpack(*seal.read(file)).subfiles
+    except seal.Unsealed:  # of another program
+        return ""
+    except OSError as error:
+        raise RunError(f"cannot read {file!r}: {reason_of(error)}") from error
+    total = hashlib.blake2b(digest_size=32)
+    for name in names:
+        total.update(name.encode() + b"\0" + _hash(str(place_of(file, name))))
+    return f"\tsubfiles:{total.hexdigest()}" if names else ""
 
 
 def _hash(path: str) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
+from mpibatch.base.trust.guards import check_guarded
 from mpibatch.io.base.names import PathLike, user_path
 from mpibatch.io.vault.age import Identity, Recipient
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_source",
     "default_source",
     "identities_of",
+    "read_guarded",
     "read_private",
     "recipients_of",
     "write_private",
@@ -42,17 +44,11 @@ def recipients_of(source: PathLike) -> tuple[Recipient, ...]:
     """Return the recipients that a file lists, one ``age1...`` a line. Local. RunError or UsageError."""
     path = user_path(os.fspath(source))
     try:
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(MOST_BYTES)
+        text = read_guarded(path, "the file of recipients", "others could name who reads what is encrypted")
     except OSError as error:
         raise RunError(
             f"cannot read the recipients in {path!r}: {reason_of(error)}; make the file: one age1... a line"
         ) from error
-    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
-        raise UsageError(
-            f"{path!r} names who may read what is encrypted, and everybody may write to it; chmod o-w {path}"
-        )
     recipients = _lines(path, text, Recipient.parsed, "a recipient (age1...)")
     if not recipients:
         raise UsageError(f"{path!r} names no recipient, so nobody could read what is encrypted; add one: age1...")
@@ -106,6 +102,14 @@ def write_private(target: PathLike, text: str) -> None:
         raise RunError(f"{path!r} exists; give another name: what a lost key encrypted is lost, too") from None
     except OSError as error:
         raise RunError(f"cannot write the key file {path!r}: {reason_of(error)}") from error
+
+
+def read_guarded(path: str, noun: str, danger: str) -> bytes:
+    """Return the bytes of a file that nobody else may write, or of a terminal. Local. OSError or UsageError."""
+    with open(path, "rb") as file:
+        if not stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
+            check_guarded(Path(path), noun, danger, file.fileno())
+        return file.read(MOST_BYTES)
 
 
 def read_private(path: str) -> bytes:

@@ -86,7 +86,7 @@ def add_record(
         if comm.rank == 0:
             record = {
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                "argv": [privacy.words(word)[:MOST_TEXT] for word in sys.argv[:100]],
+                "argv": [word[:MOST_TEXT] for word in privacy.arguments(sys.argv[:100])],
                 "ranks": comm.size,
                 "hosts": hosts,
                 "decomposition": _decompositions(fields),

@@ -1,8 +1,8 @@
 """Jobs that hang in every way that is known, each of which must be ended in time, and name the rank at fault.
 
 Faults, of rank 1: it leaves out a collective, calls another one, raises an exception, leaves by SystemExit, is stopped
-by SIGSTOP, loops without end. Each must end within the supervisor's seconds + 5 after it began (an exception and an
-exit within 10), with the exit code and the words that belong to it, and leave no process.
+by SIGSTOP, loops without end, also while the others load. Each must end within the supervisor's seconds + 5 after it
+began (an exception and an exit within 10), with the exit code and the words that belong to it, and leave no process.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ FAULTS = {
     "exit": Hang(3, ("rank 1: left with exit code 3",), 5.0),
     "stop": Hang(HUNG, ("rank 1 (process", "stopped, by SIGSTOP")),
     "loop": Hang(HUNG, ("rank 1 (process", "at work, or in a loop that does not end", CALL)),
+    "load": Hang(HUNG, ("rank 1 (process", "at work, or in a loop that does not end", "mpibatch's load", CALL)),
 }
 
 
@@ -157,6 +158,8 @@ def live(name: str, place: Path, seconds: float, work: Callable[[Any, Any, Super
         if comm.rank == 1:
             (place / "began").write_text(str(time.time()))
             faulty_rank_is_at_fault(comm, name)
+        if name == "load":
+            mb.load(place / "in.h5", "u", grid=u.grid)
         mb.max(u)
 
 

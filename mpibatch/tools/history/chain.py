@@ -87,8 +87,9 @@ def verify(path: Path, head: str = "") -> ChainReport:
     with _held(path, is_read=True):  # no run appends meanwhile
         lines, kept = _lines(path), _kept_head(path)
     for place, line in enumerate(lines, 1):
+        body, end, _ = line.partition(b"\n")
         try:
-            entry, follows = _links(line)
+            entry, follows = _links(body if end else b"")
         except ValueError:
             problems.append(f"line {place} is no entry: it was changed, or a crash cut it off")
             entry, follows = place, before
@@ -96,7 +97,7 @@ def verify(path: Path, head: str = "") -> ChainReport:
             problems.append(f"line {place} has entry {entry}: entries were removed, added or moved")
         elif follows != before:
             problems.append(f"entry {entry} does not follow on the one before it: one of both was changed")
-        before = _digest(line)
+        before = _digest(body)
         digests.append(before)
     problems += _problems_of_end(path, *kept, digests)
     if head and head not in digests[1:]:
@@ -166,8 +167,10 @@ def _links(line: bytes) -> tuple[int, str]:
 
 
 def _lines(path: Path) -> list[bytes]:
+    """The lines with their ends, which are newlines alone: no other sign ends what was appended."""
     try:
-        return path.read_bytes().splitlines()
+        with path.open("rb") as file:
+            return list(file)
     except FileNotFoundError:
         return []
     except OSError as error:

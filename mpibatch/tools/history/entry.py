@@ -65,7 +65,7 @@ def begin(
             "process": process_mark(os.getpid()),
             "folder": privacy.path_text(str(Path.cwd())),
             "command": command,
-            "arguments": [privacy.words(word)[:MOST_TEXT] for word in sys.argv[1:100]],
+            "arguments": [word[:MOST_TEXT] for word in privacy.arguments(sys.argv[1:100])],
             "job": privacy.path_text(job),
             "job_sha256": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
             "inputs": _files([*inputs]),

@@ -109,9 +109,11 @@ def parsed(ports: str, peers: list[str], interface: str, ranks: int) -> Site:
     known = PortRange(int(match[1]), int(match[2]))
     needed = ranks * PER_RANK + PER_NODE
     if len(known) < needed:
+        low = min(known.low, MOST - needed + 1)
+        remedy = f"give {low}-{low + needed - 1} or more" if low >= LEAST else "start fewer ranks on a node"
         raise UsageError(
             f"--ports {ports}: {len(known)} ports are too few for {ranks} ranks on a node, which may open {needed}; "
-            f"give {known.low}-{min(MOST, known.low + needed - 1)} or more"
+            f"{remedy}"
         )
     networks = []
     for peer in peers:

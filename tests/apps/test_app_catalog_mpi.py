@@ -11,9 +11,9 @@ import mpibatch as mb
 from mpibatch.apps.catalog import photometry, wings
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
 from mpibatch.apps.catalog.outputs import write_regions
+from mpibatch.base.host import LIMIT_VARIABLE
 from mpibatch.cli import _label_picture
 from mpibatch.io.write.saver import save_table
-from mpibatch.base.host import LIMIT_VARIABLE
 from mpibatch.mpi import MPI
 from mpibatch.mpi.routes import forward
 from tests.support.sky import simulated
@@ -59,12 +59,14 @@ def test_a_catalog_is_that_of_one_rank(mpi_tmp_path, monkeypatch):
 
 
 def test_what_is_too_large_for_memory_is_refused(monkeypatch):
-    """Circles of the whole frame, whose pixels are on other ranks: on all ranks, with what to do."""
+    """An object of half of the frame, or circles of all of it that are on other ranks: on all, with what to do."""
     monkeypatch.setenv(LIMIT_VARIABLE, "2M")
     array = simulated((150, 170), 10)
     if MPI.COMM_WORLD.size > 1:
-        with pytest.raises(mb.UsageError, match="photometry needs .* smaller --apertures"):
+        with pytest.raises(mb.UsageError, match=r"photometry needs .* smaller --apertures"):
             whole(array, Settings(mesh=32, apertures=(1e6,)))
+    with pytest.raises(mb.UsageError, match=r"deblending needs .* higher --threshold"):
+        whole(array, Settings(mesh=32, kernel="none", threshold=0.05))
     assert whole(array, Settings(mesh=32))[0].table.rows > 5
 
 

@@ -7,7 +7,6 @@ import csv
 import gzip
 import json
 import math
-import os
 import resource
 import tempfile
 from collections import Counter
@@ -247,7 +246,7 @@ def test_sets_hold_no_files_open(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     relatives(tmp_path, 48, 2000)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 30, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (sum(1 for _ in Path("/proc/self/fd").iterdir()) + 30, hard))
     try:
         assert main(["compare", "*.fa", "whole.h5", "--scaled", "1"]) == 0
     finally:

@@ -226,8 +226,9 @@ def _control_mean(position: Position) -> float:
         return float(discount * p.spot * math.fsum(exp(growth * time * date / n) for date in range(1, n + 1)) / n)
     if p.style == "asian":
         # The geometric mean is lognormal; A. Kemna and A. Vorst 1990, doi:10.1016/0378-4266(90)90039-5, of dates.
-        mean = (growth - 0.5 * p.sigma**2) * time * (n + 1) / (2 * n)
-        variance = p.sigma**2 * time * (n + 1) * (2 * n + 1) / (6 * n * n)
+        square = p.sigma * p.sigma  # and no power, which is the C library's
+        mean = (growth - 0.5 * square) * time * (n + 1) / (2 * n)
+        variance = square * time * (n + 1) * (2 * n + 1) / (6 * n * n)
         return float(discount * black(p.spot * exp(mean + 0.5 * variance), p.strike, math.sqrt(variance), p.sign))
     return float(discount * p.spot * exp(growth * time))
 

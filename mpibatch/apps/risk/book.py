@@ -54,7 +54,10 @@ class Book:
     positions : sequence of Position
     settings : Settings
     paths : int
-        How many are summed up, the same of each position: path i has the same random numbers in all of them.
+        How many are summed up, the same of each position. Path i of a position has the same random numbers whenever it
+        is priced: moved by a scenario, on other ranks, after more paths. European options and barriers that are watched
+        all the time share them with one another; so do positions with as many dates, two or more, and, in Heston's
+        model, with as many steps. Others have paths of their own: no sum over positions is made path by path.
     """
 
     def __init__(self, comm: MPI.Intracomm, positions: Sequence[Position], settings: Settings) -> None:

@@ -142,4 +142,5 @@ def compared(comm: MPI.Intracomm, folder: str, settings: Settings) -> int:
     return len(genomes) * (len(genomes) - 1) // 2
 
 
-KMERS = {"kmers-set": bench_sets, "kmers-compare": bench_comparison}
+KMERS = dict.fromkeys(("kmers-set", "kmers-sample", "kmers-sample-pairs", "kmers-pair"), bench_sets)
+KMERS |= dict.fromkeys(("kmers-compare", "kmers-compare-samples"), bench_comparison)

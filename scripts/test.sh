@@ -5,10 +5,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/_env.sh
 
 prepare_venv mpich,test
-# What needs these is skipped, and named, where they cannot be had: other readers of EDF, age and MetaImage, and sketches
-# of genomes; of the next two only photographed nuclei and prices of shares; a real Slurm, other programs' readers of our
-# files, a browser, containers, access lists, firewalls, tunnels.
-install_peers fabio pyrage simpleitk sourmash || echo "$why"
+# What needs these is skipped, and named, where they cannot be had: other readers of EDF, age and MetaImage, scores of
+# proteins and sketches of genomes; of the next two only photographed nuclei and prices of shares; a real Slurm, other
+# programs' readers of our files, a browser, containers, access lists, firewalls, tunnels.
+install_peers fabio parasail pyrage simpleitk sourmash || echo "$why"
 install_peers --no-deps skfolio stardist || echo "$why"
 install_packages slurmctld slurmd slurm-client munge util-linux hdf5-tools netcdf-bin chromium \
     charliecloud-runtime squashfs-tools acl age nftables wireguard-go wireguard-tools || echo "$why"

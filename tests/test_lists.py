@@ -114,3 +114,12 @@ def test_chapters_name_every_function(package: str, name: str) -> None:
     table = re.search(rf"^\| `mb\.{package}` \|.*?\n\n", chapter(name) + "\n\n", re.MULTILINE | re.DOTALL)
     assert table is not None
     assert set(re.findall(r"`(\w+)`", table[0])) == public
+
+
+def test_each_case_of_the_fields_can_be_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "scripts")
+    bench = importlib.import_module("bench_fields")
+    documented = set(re.findall(r"\b[a-z]+(?:-[a-z]+)+(?=[,:])", bench.__doc__ or ""))
+    assert documented >= {"risk-european", "kmers-sample", "kmers-pair", "tomo-job"}
+    for name in documented:
+        assert any(name in case for case in (*bench.BENCHES, *bench.CASES)), name

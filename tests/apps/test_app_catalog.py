@@ -174,6 +174,18 @@ def test_flags_tell_of_edges_and_of_missing_pixels():
     assert table["flux_aper_0"][1] == pytest.approx(table["flux_aper_0"][2], rel=0.1)
 
 
+def test_the_ellipse_of_a_source_in_noise_is_no_larger_than_what_it_was_measured_in():
+    """Of light that is hardly above 0 a mean of radii may lie anywhere: outside of the frame, or at any pixel of it."""
+    from mpibatch.apps.catalog._loops import apertures
+
+    values = np.full((61, 61), -1e-3, np.float32)
+    values[30, 30], values[30, 40] = -1.99, 3.0  # 0.004 in all, and 6 by radius
+    corners, lies = np.array([[0, 0, 61, 61]]), np.array([[0, 61]])
+    middle, out = np.array([30.0]), np.empty(1)
+    apertures.kron_radii(corners, lies, values.ravel(), middle, middle, np.array([[9.0, 9.0, 0.0]]), out)
+    assert out[0] == apertures.KRON_REACH
+
+
 def test_a_large_hole_has_the_background_of_its_neighbors():
     array = simulated((128, 128), 10)
     array[20:100, 16:90] = np.nan

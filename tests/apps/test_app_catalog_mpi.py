@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
-from mpibatch.apps.catalog import wings
+from mpibatch.apps.catalog import photometry, wings
 from mpibatch.apps.catalog.catalogs import Settings, make_catalog
 from mpibatch.apps.catalog.outputs import write_regions
+from mpibatch.base.host import LIMIT_VARIABLE
 from mpibatch.cli import _label_picture
 from mpibatch.io.write.saver import save_table
 from mpibatch.mpi import MPI
@@ -36,6 +37,7 @@ def whole(array, settings, comm=None):
 
 def test_a_catalog_is_that_of_one_rank(mpi_tmp_path, monkeypatch):
     monkeypatch.setattr(_label_picture, "LONGEST", 60)  # so that a picture is of some of the pixels
+    monkeypatch.setattr(photometry, "PORTION", 2000)  # of cut-outs: one source's, or a few
     for name, (shape, count, settings) in CASES.items():
         array = simulated(shape, count)
         single, expected = whole(array, settings, MPI.COMM_SELF)
@@ -54,6 +56,18 @@ def test_a_catalog_is_that_of_one_rank(mpi_tmp_path, monkeypatch):
             MPI.COMM_WORLD.Barrier()
             assert files[0].read_bytes() == files[1].read_bytes(), name
             MPI.COMM_WORLD.Barrier()
+
+
+def test_what_is_too_large_for_memory_is_refused(monkeypatch):
+    """An object of half of the frame, or circles of all of it that are on other ranks: on all, with what to do."""
+    monkeypatch.setenv(LIMIT_VARIABLE, "2M")
+    array = simulated((150, 170), 10)
+    if MPI.COMM_WORLD.size > 1:
+        with pytest.raises(mb.UsageError, match=r"photometry needs .* smaller --apertures"):
+            whole(array, Settings(mesh=32, apertures=(1e6,)))
+    with pytest.raises(mb.UsageError, match=r"deblending needs .* higher --threshold"):
+        whole(array, Settings(mesh=32, kernel="none", threshold=0.05))
+    assert whole(array, Settings(mesh=32))[0].table.rows > 5
 
 
 def test_only_large_sources_go_far(monkeypatch):

@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import math
+import resource
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpibatch.apps.kmers import letters, samples
+from mpibatch.apps.kmers import comparison, letters, samples
 from mpibatch.apps.kmers.__main__ import main
 from mpibatch.apps.kmers._loops import hashes, sets
 from mpibatch.apps.kmers.comparison import Collection
@@ -238,6 +239,23 @@ def test_files_of_a_comparison(tmp_path, monkeypatch, capsys):
     assert "without any k-mer: 1 genome" in capsys.readouterr().out
     left = {path.name for path in tmp_path.iterdir()} - {path.name for path in paths}
     assert left == {"all.txt", "short.fa", "m.h5", "p.csv", "p.h5", "p.parquet", "s.h5", "s.csv", "s.parquet", "e.h5"}
+
+
+def test_sets_hold_no_files_open(tmp_path, monkeypatch):
+    """As many genomes of a group as a process may have files, and more; in one portion, and in several."""
+    monkeypatch.chdir(tmp_path)
+    relatives(tmp_path, 48, 2000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (sum(1 for _ in Path("/proc/self/fd").iterdir()) + 30, hard))
+    try:
+        assert main(["compare", "*.fa", "whole.h5", "--scaled", "1"]) == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    monkeypatch.setattr(comparison, "ROOM", 100)
+    assert main(["compare", "*.fa", "parts.h5", "--scaled", "1"]) == 0
+    with h5py.File("whole.h5") as one, h5py.File("parts.h5") as other:
+        np.testing.assert_array_equal(one["shared"], other["shared"])
+        assert one["shared"][0, 1] > 0
 
 
 BAD = {

@@ -244,6 +244,16 @@ def test_tails_are_those_of_numpy(confidence):
     assert measured.shortfall == pytest.approx((ordered[:whole].sum() + (share - whole) * ordered[whole]) / share)
 
 
+def test_integers_are_lost_as_floats_are():
+    """Unsigned profits, and the least integer, have no opposite of their own type."""
+    for dtype, profits in (("u1", [0, 3, 200, 7]), ("i1", [-128, 3, 100, -7]), ("u8", [2**63, 1, 0, 5])):
+        array = np.array(profits, dtype)
+        measured, expected = (tail(mb.scatter(each, mb.Grid(4)), 0.5, 0.5) for each in (array, array.astype("f8")))
+        assert measured == expected, dtype
+    with pytest.raises(mb.UsageError, match="dtype complex128 are no real number"):
+        tail(mb.scatter(np.ones(4, "c16"), mb.Grid(4)), 0.5, 0.5)
+
+
 def test_the_shortfall_is_the_mean_of_all_that_is_as_bad():
     """Of any number of losses, at any confidence, ties and whole numbers of losses among them."""
     for count in (1, 2, 3, 7, 10, 34):

@@ -193,6 +193,19 @@ def test_files_of_a_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert mb.io.file_attributes("volume.h5")["center"] == pytest.approx(15.5, abs=0.1)
 
 
+def test_some_rows_are_those_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though outliers are found by the rows beside, and phases by all."""
+    monkeypatch.chdir(tmp_path)
+    dxchange(Path("scan.h5"))
+    phase = "--phase 30 --energy 20 --distance 0.001 --pixel 1"
+    for options in ("", f"{phase} --stripes 0"):
+        for name, rows in (("all", "0:6"), ("some", "2:4")):
+            command = f"reconstruct scan.h5 {name}.h5 --rows {rows} --center 7 --objects none --outliers 0.05 {options}"
+            assert main([*command.split(), "--quiet"]) == 0
+        whole, some = (np.asarray(mb.gather(cast("Any", mb.load(f"{name}.h5")))) for name in ("all", "some"))
+        np.testing.assert_array_equal(some.view("u4"), whole[2:4].view("u4"))
+
+
 FEW = COUNTS[:3]
 
 

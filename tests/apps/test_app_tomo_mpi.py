@@ -12,7 +12,7 @@ from mpibatch.apps.tomo.acquisition import Acquisition, measure
 from mpibatch.apps.tomo.phantoms import phantom
 from mpibatch.apps.tomo.pores import find_objects
 from mpibatch.apps.tomo.scans import read_scan
-from mpibatch.apps.tomo.volumes import Settings, reconstruct, sinograms_of
+from mpibatch.apps.tomo.volumes import Settings, margin_of, reconstruct, sinograms_of
 from mpibatch.mpi import MPI, private
 
 pytestmark = pytest.mark.mpi
@@ -24,7 +24,7 @@ SETTINGS = Settings(stripes=9, phase=20.0, energy=25.0, distance=0.001)
 
 def results(path, comm, rows=slice(None)):
     """The volume of a scan and what is in it, whole; and the scan."""
-    scan = read_scan(str(path), comm, rows=rows)
+    scan = read_scan(str(path), comm, rows=rows, margin=margin_of(SETTINGS))
     volume = reconstruct(scan, SETTINGS)
     objects = find_objects(volume.field, "pores", 0.5, 8)
     parts = {"volume": volume.field, "labels": objects.labels}
@@ -41,8 +41,10 @@ def test_a_known_body_comes_back(mpi_tmp_path):
         mb.save(file, fields, dataset_attrs=units)
     assert path.read_bytes() == own.read_bytes()
 
+    scans = []
     for rows in (slice(9, 11), slice(None)):  # of two rows some ranks have none
         whole, scan = results(path, private(), rows)
+        scans.append(scan)
         expected, _ = results(path, MPI.COMM_SELF, rows)
         for name, values in expected.items():
             np.testing.assert_array_equal(whole[name].view("u1"), values.view("u1"), name)
@@ -54,7 +56,8 @@ def test_a_known_body_comes_back(mpi_tmp_path):
     assert abs(whole["center"] - CENTER) < 0.1
     assert whole["share"] == pytest.approx(np.count_nonzero(pores) / np.count_nonzero(pores | solid), rel=0.15)
 
-    sinograms = sinograms_of(scan, SETTINGS, lambda step: None)
+    some, sinograms = (sinograms_of(each, SETTINGS, lambda step: None) for each in scans)
+    np.testing.assert_array_equal(mb.gather_all(some).view("u4"), mb.gather_all(sinograms)[9:11].view("u4"))
     volume = mb.gather_all(mb.projections.iradon(sinograms, scan.angles, filter_name="hann"))
     for number, sinogram in enumerate(mb.gather_all(sinograms)[::8]):
         slice_of_peer = transform.iradon(sinogram, scan.angles, filter_name="hann")

@@ -1,7 +1,7 @@
 """Fluxes of sources within circles and Kron's ellipse (R. G. Kron 1980, doi:10.1086/190669), and how they are spread.
 
 The rank of a source's first pixel measures it. What of its surroundings lies in other blocks is asked of their ranks,
-anew for each of five measurements; a pixel around several sources at a cut is held for each of them meanwhile.
+anew for each of five measurements, for some sources at a time; a pixel around several of them is held for each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.apps.catalog._loops import apertures as loops
+from mpibatch.filters._engine.memory import check_memory
 from mpibatch.measure._engine.places import local_places, owners
+from mpibatch.mpi import MPI
 from mpibatch.mpi.routes import ask
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ BEYOND = 4
 GROWTH = 6.0  # half axes of the isophotal ellipse, up to which the half-light radius is sought
 WINDOW = 2 / 2.35  # half-light radii: the deviation of a Gaussian of which they are half the width
 NARROWEST = 0.5  # pixels of a window's deviation
+PORTION = 1 << 20  # pixels of cut-outs that are held at a time, beside the last source's
+PIXEL_BYTES = 128  # that a pixel takes on its way from another rank
 
 
 def aperture_fluxes(detection: Detection, sources: Sources, radii: Sequence[float], gain: float) -> Array:
@@ -114,13 +118,26 @@ def _surroundings(
     lies = np.column_stack([(top - box.start[0]) * stride + left - box.start[1], np.full(len(top), stride)])
     yield some, corners[some], lies[some], detection.value.owned.reshape(-1), all_noise
 
-    some = np.flatnonzero(~inside)
-    cut = corners[some]
-    sizes = cut[:, 2] * cut[:, 3]
-    lies = np.column_stack([np.cumsum(sizes) - sizes, cut[:, 3]])
     fields = [detection.value.owned] + ([] if isinstance(noise, float) else [noise.owned])
-    copies = _gathered(detection, cut, int(sizes.sum()), fields)
-    yield some, cut, lies, copies[0], copies[1] if len(copies) > 1 else all_noise
+    for some in _portions(detection, np.flatnonzero(~inside), corners[~inside]):
+        cut = corners[some]
+        sizes = cut[:, 2] * cut[:, 3]
+        lies = np.column_stack([np.cumsum(sizes) - sizes, cut[:, 3]])
+        copies = _gathered(detection, cut, int(sizes.sum()), fields)
+        yield some, cut, lies, copies[0], copies[1] if len(copies) > 1 else all_noise
+
+
+def _portions(detection: Detection, some: Ints, corners: Ints) -> list[Ints]:
+    """Return sources by portions, of which one is held at a time; as many on all ranks. Collective. RunError."""
+    grid, sizes = detection.labels.grid, corners[:, 2] * corners[:, 3]
+    starts = np.flatnonzero(np.diff((np.cumsum(sizes) - sizes) // PORTION, prepend=-1))
+    most = int(np.add.reduceat(sizes, starts).max()) if starts.size else 0
+    count, most = (grid.comm.allreduce(number, MPI.MAX) for number in (starts.size, most))
+    check_memory(
+        grid, "photometry", PIXEL_BYTES * most, "the pixels around its sources",
+        "take smaller --apertures, a higher --threshold, or more ranks",
+    )  # fmt: skip
+    return np.split(some, starts[1:]) + [some[:0]] * (count - max(starts.size, 1))
 
 
 def _span(center: Array, reach: Array, most: int) -> tuple[Ints, Ints]:

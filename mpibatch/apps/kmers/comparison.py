@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ Ints = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
 WORK = 1 << 27  # numbers that are looked at in a block, about: a quarter of a second
+ROOM = 1 << 25  # numbers of sets that are held at a time, beside the last and that of a row
 GROUPS = 256  # of genomes, at most, unless blocks would have more work: so few files
 MATRICES = {"jaccard": loops.JACCARD, "containment": loops.CONTAINMENT, "distance": loops.DISTANCE}
 COLUMNS = ("bases", "records", "kmers", "distinct", "singletons", "most")
@@ -77,15 +79,24 @@ class Collection:
         if self.scratch.shared(name, shape) is not None:
             return
         shared = np.zeros(shape, np.int64)
-        others = [self.sample(number).values for number in columns]
-        for i, row in enumerate(rows):
-            values = self.sample(row).values
-            for j, column in enumerate(columns):
-                if column > row:
-                    shared[i, j] = count_shared(values, others[j])
-                elif column == row:
-                    shared[i, j] = values.size
+        for some in self._portions(columns):
+            others = {number: self.sample(number).values for number in some}
+            for row in rows:
+                if row > some[-1]:
+                    break  # the pairs are of the other triangle
+                values = others[row] if row in others else self.sample(row).values
+                for column, other in others.items():
+                    if column >= row:
+                        shared[row - rows[0], column - columns[0]] = (
+                            count_shared(values, other) if column > row else values.size
+                        )
         self.scratch.put_shared(name, shared)
+
+    def _portions(self, numbers: range) -> list[range]:
+        """Return the genomes whose sets are held at a time. Local."""
+        ends = np.cumsum(self.sizes[numbers.start : numbers.stop]) // ROOM
+        starts = [*np.flatnonzero(np.diff(ends, prepend=-1)).tolist(), len(numbers)]
+        return [numbers[low:high] for low, high in itertools.pairwise(starts)]
 
     def _members(self, group: int) -> range:
         return range(group * self.group, min((group + 1) * self.group, len(self.genomes)))

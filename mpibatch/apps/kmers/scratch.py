@@ -72,7 +72,7 @@ class Scratch:
         self._put(f"{name}.set", head, sample.spectrum, sample.values)
 
     def sample(self, name: str) -> Sample | None:
-        """Return a set, whose values are read when they are looked at; None if it is not there, or damaged."""
+        """Return a set; None if it is not there, or damaged."""
         words = self._words(f"{name}.set")
         if words is None or words.size < HEAD + BINS or words[0] != MARK or words.size != HEAD + BINS + words[SIZE]:
             return None
@@ -105,11 +105,13 @@ class Scratch:
             raise mb.RunError(f"cannot write to {self.folder}: {reason_of(error)}") from None
 
     def _words(self, name: str) -> Ints | None:
-        # Copy-on-write: pages are the file's, and arrays of the kind that loops are compiled for.
+        # Read, not mapped: a mapped file holds a descriptor, of which a process has 1024, and ends it where it is cut.
         path = self.folder / name
         try:
-            words = np.asarray(np.memmap(path, np.int64, "c"))
-            if name in self._checked or words[0] == np.uint64(_digest(name, [words[1:]])).view(np.int64):
+            words = np.fromfile(path, np.int64)
+            if words.nbytes != path.stat().st_size or not words.size:
+                pass  # no whole number of words
+            elif name in self._checked or words[0] == np.uint64(_digest(name, [words[1:]])).view(np.int64):
                 self._checked.add(name)
                 return words[1:]
         except FileNotFoundError:
@@ -117,8 +119,6 @@ class Scratch:
         except OSError as error:
             logger("kmers").warning("%s cannot be read: %s", path, reason_of(error))
             return None
-        except ValueError:  # empty, or no whole number of words
-            pass
         logger("kmers").warning("%s is not as it was written", path)
         return None
 

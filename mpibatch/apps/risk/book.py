@@ -54,7 +54,10 @@ class Book:
     positions : sequence of Position
     settings : Settings
     paths : int
-        How many are summed up, the same of each position: path i has the same random numbers in all of them.
+        How many are summed up, the same of each position. Path i of a position has the same random numbers whenever it
+        is priced: moved by a scenario, on other ranks, after more paths. European options and barriers that are watched
+        all the time share them with one another; so do positions with as many dates, two or more, and, in Heston's
+        model, with as many steps. Others have paths of their own: no sum over positions is made path by path.
     """
 
     def __init__(self, comm: MPI.Intracomm, positions: Sequence[Position], settings: Settings) -> None:
@@ -226,8 +229,9 @@ def _control_mean(position: Position) -> float:
         return float(discount * p.spot * math.fsum(exp(growth * time * date / n) for date in range(1, n + 1)) / n)
     if p.style == "asian":
         # The geometric mean is lognormal; A. Kemna and A. Vorst 1990, doi:10.1016/0378-4266(90)90039-5, of dates.
-        mean = (growth - 0.5 * p.sigma**2) * time * (n + 1) / (2 * n)
-        variance = p.sigma**2 * time * (n + 1) * (2 * n + 1) / (6 * n * n)
+        square = p.sigma * p.sigma  # and no power, which is the C library's
+        mean = (growth - 0.5 * square) * time * (n + 1) / (2 * n)
+        variance = square * time * (n + 1) * (2 * n + 1) / (6 * n * n)
         return float(discount * black(p.spot * exp(mean + 0.5 * variance), p.strike, math.sqrt(variance), p.sign))
     return float(discount * p.spot * exp(growth * time))
 

@@ -80,7 +80,8 @@ class Position:
         """
         heston = self.heston
         if heston:
-            heston = (max(math.sqrt(heston[0]) + volatility, 0.0) ** 2, *heston[1:])
+            root = max(math.sqrt(heston[0]) + volatility, 0.0)
+            heston = (root * root, *heston[1:])
         moved = replace(
             self,
             spot=self.spot * (1.0 + spot),

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 import mpibatch as mb
 
 __all__ = ["Tail", "check_confidences", "tail"]
@@ -33,10 +35,10 @@ def tail(profits: mb.Field, confidence: float, shortfall_confidence: float) -> T
     shortfall is the mean of the worst (1 - confidence) n of the n losses, which may be no whole number: the least bad
     of them, ``numpy.sort(L)[floor(confidence n)]``, counts by its share (C. Acerbi and D. Tasche 2002,
     doi:10.1016/S0378-4266(02)00283-2). Confidences are the decimal numbers that they are written as. UsageError for
-    those not between 0 and 1, or a NaN among profits.
+    those not between 0 and 1, profits that are no real numbers, or a NaN among them. Integers are taken as f8.
     """
     check_confidences(confidence, shortfall_confidence)
-    losses = -profits
+    losses = _losses(profits)
     count = math.prod(losses.shape)
     at_risk = mb.quantile(losses, confidence, method="higher")
     if math.isnan(at_risk):
@@ -48,3 +50,17 @@ def tail(profits: mb.Field, confidence: float, shortfall_confidence: float) -> T
     worst = losses > least
     beyond, total = mb.count_nonzero(worst), mb.sum(losses, where=worst)
     return Tail(float(at_risk), (total + least * float(share - beyond)) / float(share))
+
+
+def _losses(profits: mb.Field) -> mb.Field:
+    """Return what is lost. Collective. UsageError."""
+    if profits.dtype.kind not in "iuf" or profits.components:
+        raise mb.UsageError(
+            f"profits and losses of shape {profits.shape} and dtype {profits.dtype} are no real number for each "
+            "scenario; give integers or floats"
+        )
+    if profits.dtype.kind == "f":
+        return -profits
+    losses = profits.like(np.float64)  # no integer has the opposite of the least one, and unsigned ones have none
+    np.negative(profits.owned, out=losses.owned, dtype=np.float64)
+    return losses

@@ -23,6 +23,7 @@ from mpibatch.apps.tomo.volumes import (
     Volume,
     check_center,
     check_room,
+    margin_of,
     needed_bytes,
     reconstruct,
     sinograms_of,
@@ -150,10 +151,10 @@ def _steps(report: Report) -> Callable[[str], None]:
 
 
 def _scan(args: argparse.Namespace, settings: Settings, comm: MPI.Intracomm, rows: slice) -> Scan:
-    scan = read_scan(args.scan, comm, args.flats, args.darks, args.angles, rows)
+    scan = read_scan(args.scan, comm, args.flats, args.darks, args.angles, rows, margin_of(settings))
     if comm.rank == 0 and not args.quiet:
-        count, height, width = scan.projections.grid.shape
-        own = scan.projections.dtype.itemsize * -(-count // comm.size) * height * width
+        count, height, width = scan.shape
+        own = scan.projections.dtype.itemsize * -(-count // comm.size) * scan.projections.grid.shape[1] * width
         print(f"scan        {count} projections of {height} × {width} pixels")
         print(f"memory      {bytes_text(own + needed_bytes(scan, settings))} on each of {comm.size} ranks", flush=True)
     return scan
@@ -245,24 +246,22 @@ def _preview(args: argparse.Namespace) -> int:
             raise mb.UsageError(f"--row {row} is none of the rows 0 to {height - 1}; give one of them")
         for center in (centers[0], centers[-1]):
             check_center(center, width)
-    # What is around a pixel counts for its outliers, and the whole projection for its phase.
-    first = 0 if settings.phase else max(0, row - 1)
-    scan = _scan(args, settings, comm, slice(first, height if settings.phase else row + 2))
+    scan = _scan(args, settings, comm, slice(row, row + 1))
     check_room(scan, settings)
     with reporter(comm.rank, args.quiet) as report:
         sinograms = sinograms_of(scan, settings, _steps(report))
         _steps(report)("slices")
-        draw_centers(_slice(sinograms, row - first), scan.angles, centers, settings, args.picture)
+        draw_centers(_only_plane(sinograms), scan.angles, centers, settings, args.picture)
         report(len(STEPS), len(STEPS), "done")
     if comm.rank == 0 and not args.quiet:
         print(f"picture     row {row} at {len(centers)} centers, {centers[0]:g} to {centers[-1]:g}", flush=True)
     return 0
 
 
-def _slice(u: mb.Field, index: int) -> mb.Field:
-    """Return a plane along the first axis, of which one rank has all. Collective."""
-    owner = u.grid.decomposition.owner((index, 0, 0))
-    plane = u.owned[index - u.box.start[0]] if u.grid.rank == owner else None
+def _only_plane(u: mb.Field) -> mb.Field:
+    """Return the plane of a field that has no other along its first axis, which is one rank's. Collective."""
+    owner = u.grid.decomposition.owner((0, 0, 0))
+    plane = u.owned[0] if u.grid.rank == owner else None
     return mb.scatter(plane, mb.Grid(u.shape[1:], comm=u.grid.comm), root=owner)
 
 

@@ -25,7 +25,8 @@ HC = 1.239841984e-9  # keV m
 
 def area_of(ratio: float, energy: float, distance: float, pixel: float) -> float:
     """Return z λ δ / (4 π β) in pixels². ratio: δ / β; energy in keV, distance in m, pixel in µm. Local."""
-    return distance * (HC / energy) * ratio / (4 * math.pi) / (pixel * 1e-6) ** 2
+    meters = pixel * 1e-6
+    return distance * (HC / energy) * ratio / (4 * math.pi) / (meters * meters)
 
 
 def retrieve(absorption: Field, area: float) -> None:

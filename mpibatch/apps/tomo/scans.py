@@ -37,12 +37,21 @@ class Scan:
         Means of images without the body, and without the beam; on every rank.
     angles : ndarray
         In degrees, of each projection.
+    rows : slice
+        Of the images, of which slices are to be made; what is around them counts for outliers and phases.
     """
 
     projections: Field
     flats: Array
     darks: Array
     angles: Array
+    rows: slice
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Projections, rows of which slices are to be made, and detectors. Local."""
+        count, _, width = self.projections.grid.shape
+        return count, self.rows.stop - self.rows.start, width
 
 
 def look(path: str, comm: MPI.Intracomm) -> Source:
@@ -61,15 +70,19 @@ def look(path: str, comm: MPI.Intracomm) -> Source:
 
 
 def read_scan(
-    path: str, comm: MPI.Intracomm, flats: str = "", darks: str = "", angles: str = "", rows: slice = slice(None)
-) -> Scan:
-    """Return a scan, or some rows of its images. Collective. UsageError, RunError.
+    path: str, comm: MPI.Intracomm, flats: str = "", darks: str = "", angles: str = "", rows: slice = slice(None),
+    margin: int = 0,
+) -> Scan:  # fmt: skip
+    """Return a scan, or some rows of its images with a margin of others. Collective. UsageError, RunError.
 
     Flats and darks are files, "none", or, by default, those of the scan. Angles are a number of degrees, over which
     projections are spread from 0 on, a file with one a line, or, by default, those of the scan.
     """
     source = look(path, comm)
     is_agreed = source.format == "hdf5"
+    first, last, _ = rows.indices(source.shape[1])
+    if first < last:
+        rows = slice(max(first - margin, 0), min(last + margin, source.shape[1]))
     projections = mb.load(path, comm=comm, topology=(None, 1, 1), region=(slice(None), rows))
     grid = projections.grid
     images = []
@@ -85,7 +98,8 @@ def read_scan(
             raise mb.RunError(
                 f"the flats of {path} are nowhere brighter than its darks; give files with a beam and without, in order"
             )
-    return Scan(projections, bright, dark, _angles(path, angles, grid.shape[0], comm, is_agreed=is_agreed))
+    own = slice(first - rows.start, last - rows.start)
+    return Scan(projections, bright, dark, _angles(path, angles, grid.shape[0], comm, is_agreed=is_agreed), own)
 
 
 def _part_of(path: str, part: str, comm: MPI.Intracomm, *, is_agreed: bool) -> str:

@@ -47,7 +47,7 @@ def draw_centers(sinogram: Field, angles: Any, centers: Sequence[float], setting
         image = mb.gather(mb.projections.iradon(sinogram, angles, filter_name=settings.filter_name, center=center))
         if image is not None:
             step = -(-max(image.shape) // LONGEST)
-            pictures.append(image[::step, ::step])
+            pictures.append(image[::step, ::step].copy())  # a view would keep all of each slice
     comm = sinogram.grid.comm
     with agreed(comm, f"drawing {path}"):
         drawn = [_drawn(pictures, centers, path)] if pictures else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mpibatch.apps.tomo.scans import Scan
     from mpibatch.fields.field import Field
 
-__all__ = ["Settings", "Volume", "check_room", "needed_bytes", "reconstruct", "sinograms_of"]
+__all__ = ["Settings", "Volume", "check_room", "margin_of", "needed_bytes", "reconstruct", "sinograms_of"]
 
 FILTERS = ("ramp", "shepp-logan", "cosine", "hamming", "hann", "none")
 MICROMETERS = {"um": 1.0, "µm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
@@ -110,30 +111,59 @@ def check_room(scan: Scan, settings: Settings) -> None:
     )
 
 
+def margin_of(settings: Settings) -> int:
+    """Return the rows beside one that count for it: of outliers the next ones, of phases all. Local."""
+    return sys.maxsize if settings.phase else int(settings.outliers > 0)
+
+
 def sinograms_of(scan: Scan, settings: Settings, report: Report) -> Field:
     """Return sinograms of absorption (row, detector, angle), with whole rows on each rank. Collective."""
-    grid = scan.projections.grid
     report("flats and darks")
     values = absorptions(scan, settings.outliers)
-    width = grid.shape[2]
+    if not settings.phase:
+        values = _cropped(values, scan)
     report("stripes")
-    moved = mb.redistribute(values, mb.Grid(grid.shape, comm=grid.comm, topology=(1, None, 1)))
+    moved = _divided(values, 1)
     del values
-    result = _sinogram_grid(scan).empty(np.float32)
-    result.owned[...] = moved.owned.transpose(1, 2, 0)
+    result = _sinograms(moved, scan)
     if settings.stripes:
-        remove_stripes(result, min(settings.stripes, width // 10 | 1))
+        remove_stripes(result, min(settings.stripes, scan.shape[2] // 10 | 1))
     if settings.phase:
         report("phase")
         moved.owned[...] = result.owned.transpose(2, 0, 1)
+        del result
         retrieve(moved, area_of(settings.phase, settings.energy, settings.distance, _pixel(scan, settings)))
-        result.owned[...] = moved.owned.transpose(1, 2, 0)
+        if moved.grid.shape != scan.shape:
+            moved = _divided(_cropped(_divided(moved, 0), scan), 1)
+        result = _sinograms(moved, scan)
     return result
 
 
-def _sinogram_grid(scan: Scan) -> mb.Grid:
+def _divided(u: Field, axis: int) -> Field:
+    """Return images with ranks side by side along an axis. Collective."""
+    return mb.redistribute(
+        u, mb.Grid(u.grid.shape, comm=u.grid.comm, topology=[None if n == axis else 1 for n in range(3)])
+    )
+
+
+def _cropped(u: Field, scan: Scan) -> Field:
+    """Return the rows of which slices are to be made, of images that ranks have whole. Collective."""
+    if u.grid.shape == scan.shape:
+        return u
+    result = mb.Grid(scan.shape, comm=u.grid.comm, topology=(None, 1, 1)).empty(np.float32)
+    result.owned[...] = u.owned[:, scan.rows]
+    return result
+
+
+def _sinograms(images: Field, scan: Scan) -> Field:
+    result = _sinogram_grid(scan, images.grid.shape[1]).empty(np.float32)
+    result.owned[...] = images.owned.transpose(1, 2, 0)
+    return result
+
+
+def _sinogram_grid(scan: Scan, rows: int) -> mb.Grid:
     grid = scan.projections.grid
-    count, rows, width = grid.shape
+    count, _, width = grid.shape
     return mb.Grid(
         (rows, width, count), comm=grid.comm, topology=(None, 1, 1), units=grid.units, axes=("y", "x", "angle"),
         spacing=(*grid.spacing[1:], 1.0),
@@ -161,7 +191,7 @@ def reconstruct(
     if settings.phase:
         _pixel(scan, settings)  # refused now rather than later
     grid = scan.projections.grid
-    _, height, width = grid.shape
+    _, height, width = scan.shape
     check_center(settings.center, width)
     check_room(scan, settings)
     about: dict[str, Any] = {"spacing": (settings.pixel,) * 3, "units": "um"} if settings.pixel else {
@@ -170,7 +200,7 @@ def reconstruct(
     volume = mb.Grid(
         (height, width, width), comm=grid.comm, topology=(None, 1, 1), axes=("z", "y", "x"), **about
     ).empty(np.float32)
-    state = attempts.restored(volume, _sinogram_grid(scan)) if attempts else None
+    state = attempts.restored(volume, _sinogram_grid(scan, height)) if attempts else None
     if state is None:
         sinograms, center = sinograms_of(scan, settings, report), settings.center
         if math.isnan(center):

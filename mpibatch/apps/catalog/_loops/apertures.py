@@ -125,7 +125,8 @@ def _overlap(dx: float, dy: float, r: float) -> float:
 def kron_radii(corners: Any, lies: Any, values: Any, x: Any, y: Any, second: Any, out: Any) -> None:
     """Set Kron's radius of each source, in units of its isophotal ellipse; 0 where its light has no center.
 
-    second: moments xx, yy, xy.
+    second: moments xx, yy, xy. A mean of light that is above 0 everywhere lies within `KRON_REACH`; that of a source
+    that is hardly above the noise around it may be anywhere, and is taken for this.
     """
     for k in range(corners.shape[0]):
         top, left, height, span = corners[k]
@@ -142,7 +143,7 @@ def kron_radii(corners: Any, lies: Any, values: Any, x: Any, y: Any, second: Any
                     if not math.isnan(value):
                         light += value
                         weighted += math.sqrt(square) * value
-        out[k] = weighted / light if light > 0 and weighted > 0 else 0.0
+        out[k] = min(weighted / light, KRON_REACH) if light > 0 and weighted > 0 else 0.0
 
 
 @compiled

@@ -34,6 +34,17 @@ STEPS = (
     # Mount points: charliecloud can make none in an image.
     f"mkdir -p {HOST_MPI} {' '.join(f'/{name}' for name in FILE_SYSTEMS)}",
 )
+# What EasyBuild, which resolves exact versions alone, has for a generation of its toolchain that is new enough for
+# pyproject.toml. For each of our needs: the module that has it, the module's version, and its own there.
+TOOLCHAIN, TOOLCHAIN_PYTHON, TOOLCHAIN_HATCHLING = ("foss", "2025b"), "3.13.5", "1.27.0"
+MODULES = {
+    "h5py": ("h5py", "3.14.0", "3.14.0"),
+    "jinja2": ("Python-bundle-PyPI", "2025.07", "3.1.6"),
+    "mpi4py": ("mpi4py", "4.1.0", "4.1.0"),
+    "numba": ("numba", "0.62.0", "0.62.0"),
+    "numpy": ("SciPy-bundle", "2025.07", "2.3.2"),
+    "rich": ("Python-bundle-PyPI", "2025.07", "14.1.0"),
+}
 ENVIRONMENT = {"PATH": "/opt/mpibatch/bin:/usr/bin:/bin", "LD_LIBRARY_PATH": HOST_MPI}
 
 
@@ -117,17 +128,20 @@ def spack(about: dict[str, str], needs: list[tuple[str, str]]) -> str:
 
 
 def easybuild(about: dict[str, str], needs: list[tuple[str, str]]) -> str:
-    """An easyconfig: what the toolchain's modules have is theirs, the rest is installed beside."""
-    modules = {"h5py": "h5py", "mpi4py": "mpi4py", "numba": "numba", "numpy": "SciPy-bundle"}
-    lines = "\n".join(f"    ({modules[name]!r}, {least!r})," for name, least in needs if name in modules)
-    rest = "\n".join(f"    ({name!r}, {least!r})," for name, least in needs if name not in modules)
+    """An easyconfig: all that is needed is in the toolchain's modules."""
+    modules = dict.fromkeys(MODULES[name][:2] for name, _ in needs)
+    lines = "\n".join(f"    ({name!r}, {version!r})," for name, version in modules)
+    kind, generation = TOOLCHAIN
     return (
-        "# Versions are the least that will do: take those of your toolchain.\n"
+        f"# Versions are those of {kind} {generation}. For another generation take all from there; 2024a's are too old.\n"
         f"easyblock = 'PythonBundle'\n\nname = 'mpibatch'\nversion = '{about['version']}'\n\n"
         f"homepage = 'https://pypi.org/project/mpibatch'\ndescription = {about['description']!r}\n\n"
-        "toolchain = {'name': 'foss', 'version': '2024a'}\n\n"
-        f"dependencies = [\n    ('Python', {about['python']!r}),\n{lines}\n]\n\n"
-        f"exts_list = [\n{rest}\n    (name, version),\n]\n\n"
+        f"toolchain = {{'name': {kind!r}, 'version': {generation!r}}}\n\n"
+        f"builddependencies = [\n    ('hatchling', {TOOLCHAIN_HATCHLING!r}),\n]\n\n"
+        f"dependencies = [\n    ('Python', {TOOLCHAIN_PYTHON!r}),\n{lines}\n]\n\n"
+        "exts_list = [\n    (name, version),\n]\n\n"
+        "sanity_check_paths = {\n    'files': ['bin/mpibatch'],\n"
+        "    'dirs': ['lib/python%(pyshortver)s/site-packages'],\n}\n\n"
         "sanity_check_commands = ['mpibatch --version']\n\nmoduleclass = 'data'\n"
     )
 

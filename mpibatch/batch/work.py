@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import time
 import traceback
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import MpibatchError, Stopped
-from mpibatch.base.progress.heartbeat import beat
+from mpibatch.base.progress.heartbeat import idle, name_step
 from mpibatch.batch.log import Failure
 from mpibatch.batch.payloads import encoded
 from mpibatch.mpi import MPI, agreed
@@ -85,15 +86,18 @@ class BatchWork:
         if self.stopped:
             return
         ended, error = np.zeros(2, np.int64), None
-        with Team.of(self.comm, phase.size, phase.most) as team:
-            if team.leaders is not None:
-                with Counter(team.leaders, len(phase.items), phase.costs) as counter:
-                    error = self._lead(team, counter, phase, ended)
-            else:
-                self._follow(team)
-        with agreed(self.comm, "keeping the journal of a batch"):
-            if error is not None:
-                raise error
+        with ExitStack() as wait:
+            with Team.of(self.comm, phase.size, phase.most) as team:
+                if team.leaders is not None:
+                    with Counter(team.leaders, len(phase.items), phase.costs) as counter:
+                        error = self._lead(team, counter, phase, ended)
+                        wait.enter_context(idle())
+                else:
+                    self._follow(team)
+                    wait.enter_context(idle())
+            with agreed(self.comm, "keeping the journal of a batch"):
+                if error is not None:
+                    raise error
         self.comm.Allreduce(MPI.IN_PLACE, ended, op=MPI.SUM)
         self.failures += int(ended[0])
         self.stopped = bool(ended[1])
@@ -107,7 +111,7 @@ class BatchWork:
             while (number := counter.take()) >= 0:
                 self.report(self._before + number)
                 item = int(phase.items[number])
-                beat()
+                self._name(item)
                 self.log.start(item)  # which may fail, and then its team does not begin
                 _tell(team.comm, item)
                 outcome = self._try(team.comm, item)
@@ -134,8 +138,12 @@ class BatchWork:
         """Run the items that the team's leader takes; a rank without a team has nothing to do."""
         if team.comm is not None:
             while (item := _tell(team.comm, -1)) >= 0:
-                beat()
+                self._name(item)
                 self._try(team.comm, item)
+
+    def _name(self, item: int) -> None:
+        """Note for a supervisor which item is under way."""
+        name_step(f"item {item} ({self.names(item)})")
 
     def _try(self, team: MPI.Intracomm, item: int) -> bytes | Failure | None:
         """Run an item, several times if it fails; all ranks of the team agree on what came out.

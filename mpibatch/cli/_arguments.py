@@ -13,7 +13,7 @@ from mpibatch.cli._exit import USAGE_ERROR
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Parser"]
+__all__ = ["Parser", "add_supervision"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,3 +57,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and leave with the code for it. Local."""
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n({self.prog} --help shows how)\n")
+
+
+def add_supervision(parser: argparse.ArgumentParser) -> None:
+    """Add the option by which a command that runs jobs says when they hang. Local."""
+    parser.add_argument(
+        "--supervise", type=float, metavar="SECONDS",
+        help="end the job, with exit code 70 and a page that says where each rank is, when no rank makes progress for "
+        "so long (default: [supervise] seconds, else MPIBATCH_SUPERVISE, else 1800; 0: never)",
+    )  # fmt: skip

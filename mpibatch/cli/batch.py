@@ -6,6 +6,8 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from mpibatch.cli._arguments import add_supervision
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -43,6 +45,11 @@ for each column. A grid of parameters takes the place of items: every combinatio
   sigma = [1, 2, 4]
   threshold = ["otsu", "li"]
 
+A run in which no rank with an item makes progress is ended, as in mpibatch run, and the page says which item it was:
+
+  [supervise]
+  seconds = 1800              # the default; end = false: only write the page
+
 The same command goes on where a run has ended early, on any number of ranks. Items that failed stay so until --failed.
 
 examples:
@@ -78,6 +85,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     which.add_argument("--part", metavar="K/N", help="run part K of N (from 0) while other jobs run the others")
     parser.add_argument("--max-failures", type=int, metavar="N", help="end when more items than these have failed")
     parser.add_argument("--retries", type=int, metavar="N", help="try an item that failed so often again")
+    add_supervision(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -86,7 +94,7 @@ def execute(args: argparse.Namespace) -> int:
     from mpibatch.batch.map import map_items
     from mpibatch.job.execution.items import ItemRun, costs, items_of
     from mpibatch.job.execution.progress import reporter
-    from mpibatch.mpi import agreed, private
+    from mpibatch.mpi import agreed, private, supervise
     from mpibatch.tools.history import entry
     from mpibatch.tools.slurm import completion
 
@@ -106,7 +114,8 @@ def execute(args: argparse.Namespace) -> int:
     paths = [values["item"] for values in rows if isinstance(values["item"], str)]
     ranks, outputs = completion.ranks_of_first(), [table] if table else []
     entry.begin(ranks, command="batch", job=batch.source, text=batch.text, inputs=paths, outputs=outputs)
-    with reporter(comm.rank, args.quiet) as report:
+    given = batch.supervise.seconds if args.supervise is None else args.supervise
+    with supervise(given, end=batch.supervise.end), reporter(comm.rank, args.quiet) as report:
         done = map_items(
             ItemRun(batch),
             rows,

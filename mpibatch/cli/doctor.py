@@ -8,7 +8,8 @@ __all__ = ["add", "execute"]
 
 DESCRIPTION = """\
 Look for what makes runs fail, slow or wrong: packages, MPI and its launcher, HDF5, cores and binding, memory, limits,
-folders, Slurm. Each finding says what to type next. Nothing is changed; files made for a test are removed.
+folders, Slurm. Each finding says what to type next. Nothing is changed; files made for a test are removed. With
+--clean, what killed runs have left is removed instead, if it is yours and no process has it open.
 """
 EPILOG = """\
 Run it as you will run jobs: alone, it examines this host and tries mpiexec with two ranks; under mpiexec or srun, it
@@ -18,6 +19,12 @@ examples:
   mpibatch doctor
   mpiexec -n 4 mpibatch doctor --folder /scratch/me
   srun -n 8 mpibatch doctor --json > report.json
+  mpibatch doctor --clean --folder /scratch/me
+  srun --ntasks-per-node 1 mpibatch doctor --clean
+
+--clean removes names of shared memory that an MPI has left in /dev/shm, our temporary folders, and files NAME.part in
+the folder: those of this user, that no process of this host has open or locked, untouched for a minute. It keeps, and
+says why, a file with which a run may go on (--resume), and on a file system that hosts share what is not a day old.
 
 exit codes:
   0  all is well
@@ -44,6 +51,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser.add_argument(
         "--patience", type=float, metavar="S", default=10.0, help="seconds for one step (default: %(default)g)"
     )
+    parser.add_argument("--clean", action="store_true", help="remove what killed runs have left; examine nothing")
     parser.set_defaults(execute=execute)
 
 
@@ -59,6 +67,8 @@ def execute(args: argparse.Namespace) -> int:
 
     if not args.patience > 0:
         raise UsageError(f"--patience {args.patience:g}: give seconds, more than 0")
+    if args.clean:
+        return _clean(args)
     checkup = examine(Path(args.folder), args.patience)
     if checkup.rank:
         if checkup.failure is None:
@@ -99,3 +109,22 @@ def _shown(args: argparse.Namespace, checkup: object) -> str:
         color=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb",
         plain="utf" not in (sys.stdout.encoding or "").lower(),
     )
+
+
+def _clean(args: argparse.Namespace) -> int:
+    """Remove what killed runs have left: on each host the first rank does. Local."""
+    import json
+    from pathlib import Path
+
+    from mpibatch.tools.doctor.checkup import is_first_of_host
+    from mpibatch.tools.doctor.leftovers import Places, leftovers, lines, remove
+
+    if not is_first_of_host():
+        return 0
+    removed, kept = remove(leftovers(Places.usual(Path(args.folder).resolve())))
+    if args.json:
+        files = [{"path": str(item.path), "bytes": item.bytes, "kept": item.kept} for item in (*removed, *kept)]
+        print(json.dumps({"files": files, "bytes": sum(item.bytes for item in removed)}, indent=2))
+    elif not args.quiet:
+        print("\n".join(lines([*removed, *kept], "removed")) or "killed runs have left nothing here")
+    return 1 if any("cannot be removed" in item.kept for item in kept) else 0

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.launch import launched
+from mpibatch.cli._arguments import add_supervision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,11 +119,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
     parser.add_argument(
         "--ranks", type=int, metavar="N", help="with --dry-run: plan for N ranks (default: those started)"
     )
-    parser.add_argument(
-        "--supervise", type=float, metavar="SECONDS",
-        help="end the job, with exit code 70 and a page that says where each rank is, when no rank makes progress for "
-        "so long (default: [supervise] seconds, else MPIBATCH_SUPERVISE, else 1800; 0: never)",
-    )  # fmt: skip
+    add_supervision(parser)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
     start.add_argument("--anew", action="store_true", help="remove the checkpoints of an earlier run first")

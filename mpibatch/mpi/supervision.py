@@ -152,9 +152,10 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
     Notes
     -----
     Collective over all ranks. Cost: a process of some 15 MB on each node that wakes once a second, and three stores of
-    numbers for each phase. On one rank nothing is started: nobody waits for it. ``mpibatch run`` does this by itself.
-    If ``MPIBATCH_RECORD`` names a file, the page is also written beside it, as ``hang-NODE-RANK.txt``, with the number
-    of the node's first rank. It takes the signal SIGRTMIN+11.
+    numbers for each phase. On one rank nothing is started: nobody waits for it. ``mpibatch run`` and
+    ``mpibatch batch`` do this by themselves. A rank for which `map_items` has no item left counts as waiting, however
+    long the others' items take. If ``MPIBATCH_RECORD`` names a file, the page is also written beside it, as
+    ``hang-NODE-RANK.txt``, with the number of the node's first rank. It takes the signal SIGRTMIN+11.
 
     Examples
     --------

@@ -43,6 +43,7 @@ class OutputFile:
         """Open it for these fields. Collective."""
         plan = self._plan
         assert plan.output is not None
+        checkpoints = plan.checkpoints
         # Refused now, and not when the tables are added after the last step.
         if taken := [name for name in fields if name.split("/")[0] in TABLES]:
             raise UsageError(f"the output {taken[0]!r} has the name of one of the tables {TABLES}; rename it")
@@ -54,7 +55,7 @@ class OutputFile:
             dataset_attrs=attrs,
             resume=resume,
             record=plan.record,
-            keep=lambda: plan.checkpoints is not None and plan.checkpoints.newest is not None,
+            keep=None if checkpoints is None else lambda: checkpoints.newest is not None,
         )
         self._series = self._resources.enter_context(opened)
         self._datasets = {name: (u.shape, u.dtype) for name, u in fields.items()}

@@ -11,7 +11,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from mpibatch.base.progress.heartbeat import BEAT, BYTES, PHASE, step_of
+from mpibatch.base.progress.heartbeat import BEAT, BYTES, IDLE, PHASE, step_of
 from mpibatch.base.timing import PHASES
 from mpibatch.supervisor.page import Kind, RankState
 from mpibatch.supervisor.settings import ASK
@@ -58,6 +58,11 @@ class Rank:
         beat = self._record[BEAT]
         self.silent = self.silent + seconds if beat == self._beat else 0.0
         self._beat = beat
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to do until others are done, however long they take. Local."""
+        return bool(self._record[IDLE])
 
     @property
     def is_slow(self) -> bool:

@@ -100,10 +100,11 @@ class Watch:
             self._keep("")
 
     def _look(self, seconds: float) -> float:
-        """Note that time has passed; return for how long no rank has made progress."""
+        """Note that time has passed; return for how long none of the ranks with work has made progress."""
         for rank in self._ranks:
             rank.look(seconds)
-        return min(rank.silent for rank in self._ranks)
+        # Where all are idle the work is on other nodes, whose supervisors look after it.
+        return min((rank.silent for rank in self._ranks if not rank.is_idle), default=0.0)
 
     def _act(self, silent: float) -> None:
         """Find out where ranks are. If they may take long, wait on; else write the page, and end the job."""

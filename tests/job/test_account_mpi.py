@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.mpi
 WORLD = MPI.COMM_WORLD
+IMPORTED = time.monotonic()
 SHAPE = (14, 11, 9)
 
 
@@ -216,11 +221,21 @@ def recorded(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     monkeypatch.setattr(completion, "_noted", {})
     WORLD.Barrier()
     job = parse_any(text.format(folder=folder), "job.toml", [])
+    began = time.monotonic()
     assert run_and_report(job, private(), quiet=True) == 0
     completion.leave(0)
     WORLD.Barrier()
     found: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    # Ranks were there when this module was imported, and not before the first of them, by the system's count.
+    found["ages"] = WORLD.allreduce(began - IMPORTED, MPI.MAX), WORLD.allreduce(age(), MPI.MAX)
     return found
+
+
+def age() -> float:
+    """Seconds since this process began, to the next whole one, by another program."""
+    if not (ps := shutil.which("ps")):
+        return math.inf
+    return 1.0 + int(subprocess.check_output([ps, "-o", "etimes=", "-p", str(os.getpid())]))
 
 
 def check(record: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -229,6 +244,8 @@ def check(record: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     assert record["digest"] == verify(folder / "out.h5").content
     run: dict[str, Any] = record["run"]
+    least, most = record["ages"]
+    assert least <= run["start_seconds"] <= most
     assert (run["schema"], run["ranks"], run["threads"]) == (1, WORLD.size, 1)
     phases = run["seconds"]
     assert [*phases] == ["compute", "compile", "pack", "halo", "reduce", "io", "other", "total"]

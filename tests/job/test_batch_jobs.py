@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,60 @@ every_steps = 1
     assert sorted(path.name for path in Path().glob("heat-*.h5")) == ["heat-2.h5", "heat-3.h5"]
 
 
+ENDLESS = """
+import time
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Parameters:
+    seconds: float = 0.0
+
+def never_comes_back():
+    while True: pass
+
+def run(p, simulation):
+    state = {"u": simulation.grid((4, 4)).full(1.0)}
+    for now in simulation.steps(state, dt=0.1):
+        if p.seconds < 0:
+            never_comes_back()
+        time.sleep(p.seconds / 20)
+"""
+SUPERVISED = """
+[batch.grid]
+seconds = [0, 0, {seconds}, 0]
+[simulation]
+program = "endless.py"
+steps = 20
+seconds = "{{seconds}}"
+[output]
+path = "{limit}-{{number}}.h5"
+[supervise]
+seconds = {limit}
+"""
+
+
+def test_an_item_without_end_is_named_and_a_long_one_is_waited_for(folder: Path, launch: Launch) -> None:
+    Path("endless.py").write_text(ENDLESS)
+    Path("endless.toml").write_text(SUPERVISED.format(seconds=-1, limit=900))
+    Path("long.toml").write_text(SUPERVISED.format(seconds=5.5, limit=1))
+    command = ("-m", "mpibatch", "batch")
+    # MPICH then takes the two ranks for those of two nodes, of which one has nothing to do.
+    nodes = {**os.environ, "MPIR_CVAR_ODD_EVEN_CLIQUES": "1"}
+    with ThreadPoolExecutor() as pool:
+        pending = pool.submit(launch, 2, *command, "endless.toml", "--supervise", "2", cwd=folder)
+        healthy = launch(2, *command, "long.toml", "--quiet", cwd=folder, env=nodes)
+        hung = pending.result()
+    assert hung.returncode == 70, hung
+    assert hung.stderr.count("has made progress for") == 1
+    assert "endless.py:10, in never_comes_back: while True: pass\n" in hung.stderr
+    assert "at work, or in a loop that does not end; step 1\n" in hung.stderr
+    assert ": waiting for others" in hung.stderr
+    assert (healthy.returncode, healthy.stderr) == (0, ""), healthy
+    # The limit is none of the items' business: their journal is that of the same batch.
+    again = launch(0, *command, "long.toml", "--set", "supervise.seconds=9", cwd=folder)
+    assert "4 of 4 items done (0 in this run" in again.stdout, again.stderr
+
+
 @pytest.mark.parametrize(
     ("old", "new", "arguments", "words"),
     [
@@ -173,6 +229,12 @@ every_steps = 1
         ('path = "{item}"', 'path = "{itm}"', (), "nothing is known for {itm}; did you mean 'item'?"),
         ("out/{name}.h5", "out.h5", (), "items 0 and 1 would both write 'out.h5'"),
         ('threshold = "otsu"', "sigma = 1", (), "of item 0, s0"),
+        (
+            "[output]",
+            "[supervise]\nsecond = 9\n[output]",
+            (),
+            "[supervise] has no key 'second'; did you mean 'seconds'?",
+        ),
         ("[output]", "[checkpoint]\n[output]", (), "the journal tells what is done"),
         ("", "", ("--only", "9"), "there is no item 9; they are 0 to 4"),
         ("", "", ("--only", "x"), "'x' is neither a number nor the name of an item"),

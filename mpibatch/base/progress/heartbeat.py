@@ -1,7 +1,8 @@
 """The heartbeat of this process: what it does, in memory that a supervisor beside it looks at.
 
 Who makes progress writes the time to ``RECORD[BEAT]``; phases and steps do. That costs a store, whether or not anybody
-looks. A wait that may never end must not beat while it lasts.
+looks. A wait that may never end must not beat while it lasts. Who has nothing left to do until others are done, however
+long they take, is `idle`: then it is theirs to make progress.
 """
 
 from __future__ import annotations
@@ -9,11 +10,17 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-__all__ = ["BEAT", "BYTES", "PHASE", "RECORD", "beat", "descriptor", "name_step", "step_of"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BEAT", "BYTES", "IDLE", "PHASE", "RECORD", "beat", "descriptor", "idle", "name_step", "step_of"]
 
 BYTES = 512
-BEAT, PHASE = 0, 1  # places in the record: when there was progress; the phase under way, counted from 1, or 0
+# Places in the record: when there was progress; the phase under way, counted from 1, or 0; 1 while it is idle.
+BEAT, PHASE, IDLE = 0, 1, 2
 _TEXT = 64  # where the name of the step begins, in bytes
 
 
@@ -40,6 +47,17 @@ def descriptor() -> int:
 def beat() -> None:
     """Note that there is progress. Local."""
     RECORD[BEAT] = time.perf_counter()
+
+
+@contextmanager
+def idle() -> Iterator[None]:
+    """Note that this rank has nothing to do within the block but to wait for those that have. Local."""
+    RECORD[IDLE] = 1.0
+    try:
+        yield
+    finally:
+        RECORD[IDLE] = 0.0
+        beat()
 
 
 def name_step(name: str) -> None:

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "HAZARDS", "PART", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "foreign_format", "no_dataset",
-    "normal_name", "output_path", "split_path", "user_path", "user_place", "whole_name",
+    "HAZARDS", "PART", "RESUMABLE", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "foreign_format",
+    "no_dataset", "normal_name", "output_path", "split_path", "user_path", "user_place", "whole_name",
 ]  # fmt: skip
 
 SEPARATOR = "::"
 PART = ".part"  # behind the name of a file that is being written
+RESUMABLE = "user.mpibatch.resumable"  # attribute of such a file that another run may go on with, where there are any
 # What a file may ask of its reader that is refused unless it is allowed by name (`formats.hazards`). "missing": fill
 # values in place of what other files should hold and do not.
 HAZARDS = (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import MpibatchError, RunError
 from mpibatch.base.files import flush_folder, keep_permissions, lock, unlock
-from mpibatch.io.base.names import PART
+from mpibatch.io.base.names import PART, RESUMABLE
 from mpibatch.io.base.obstacles import check_free, check_parent, forbidden, is_written, taken_over
 from mpibatch.io.base.room import failure
 from mpibatch.io.base.subfiles import folder_of, front_of, named, remove
@@ -80,6 +80,8 @@ def committed(
         if comm.rank == 0:
             target = os.path.realpath(path)
             work = _HeldFile.begin(target, overwrite, adopt)
+            if keep is not None:
+                work.mark()
     target = comm.bcast(target, root=0)
     whole = PartFile(target + PART)
     resources = ExitStack()
@@ -131,6 +133,15 @@ class _HeldFile:
             raise
         return cls(path, folder, file)
 
+    def mark(self) -> None:
+        """Note for those who clean up that another run may go on with the file."""
+        with suppress(OSError):  # a file system without such attributes
+            os.setxattr(self.file, RESUMABLE, b"")
+
+    def _unmark(self) -> None:
+        with suppress(OSError):
+            os.removexattr(self.file, RESUMABLE)
+
     def commit(self, overwrite: bool, whole: PartFile, sealed: bool, vault: Vault | None) -> None:
         """Seal the file, bring it to the disk and give it its name."""
         part, target = self.target.name + PART, str(self.target)
@@ -145,6 +156,7 @@ class _HeldFile:
             if vault is not None:
                 vault.finish(whole.path, whole.extents)
             keep_permissions(self.file, Path(front_of(target)))
+            self._unmark()
             os.fsync(self.file)
             self._check_ours(part)
             with named(target, whole.subfiles, own):

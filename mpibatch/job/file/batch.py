@@ -19,9 +19,9 @@ from mpibatch.job.document import checks
 from mpibatch.job.document.caps import toml_document
 from mpibatch.job.document.lines import KeyPath, key_lines
 from mpibatch.job.document.problems import Place, Problems
-from mpibatch.job.document.tables import Key, keys_of
+from mpibatch.job.document.tables import Key, keys_of, table_of
 from mpibatch.job.file.overrides import override, toml_value
-from mpibatch.job.file.schema import Job, build
+from mpibatch.job.file.schema import TABLES, Job, Supervising, build
 from mpibatch.job.file.simulation import SimulationJob, build_simulation
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ __all__ = [
     "parse_batch",
 ]
 
-BATCH = "batch"
+BATCH, SUPERVISE = "batch", "supervise"
 BATCH_KEYS: Mapping[str, Key] = {
     "items": Key(checks.any_of(checks.text, checks.list_of(checks.any_of(checks.text, checks.real())))),
     "name": Key(checks.text),
@@ -61,7 +61,8 @@ Values = dict[str, Any]  # what an item fills in, by name; "item", "name" and "n
 class BatchJob:
     """A checked [batch], and the document of its items' jobs.
 
-    `settings` are the keys of [batch]; `grid` the values of each parameter; `document` the other sections.
+    `settings` are the keys of [batch]; `grid` the values of each parameter; `supervise` when the run is ended because
+    no rank goes on; `document` the other sections.
     """
 
     source: str
@@ -69,6 +70,7 @@ class BatchJob:
     settings: Mapping[str, Any]
     grid: Mapping[str, Sequence[Any]]
     document: Mapping[str, Any]
+    supervise: Supervising = field(default_factory=Supervising)
     places: Mapping[KeyPath, Place] = field(default_factory=dict, repr=False)
 
     @property
@@ -130,11 +132,14 @@ def parse_batch(text: str, source: str, settings: Sequence[str] = ()) -> BatchJo
     accepted = keys_of(raw, (BATCH,), "[batch]", BATCH_KEYS, problems)
     if not isinstance(grid, dict) or not all(isinstance(values, list) and values for values in grid.values()):
         problems.add((BATCH, "grid"), "[batch.grid] has a list of values for each parameter, such as sigma = [1, 2]")
+    # Of the run, not of an item: with another limit the journal is that of the same batch.
+    supervising = table_of(document, SUPERVISE, TABLES[SUPERVISE], problems)
+    document.pop(SUPERVISE, None)
     if grid and "items" in raw:
         problems.add((BATCH, "items"), "[batch] has items or a [batch.grid], not both")
     problems.check()
     full_text = "\n".join([text.rstrip("\n"), *(f"# --set {setting}" for setting in settings), ""])
-    return BatchJob(source, full_text, accepted, grid, document, places)
+    return BatchJob(source, full_text, accepted, grid, document, Supervising(**supervising), places)
 
 
 def of_paths(paths: Sequence[Any]) -> list[Values]:

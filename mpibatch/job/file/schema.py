@@ -81,7 +81,8 @@ class Supervising:
 
     Notes
     -----
-    Local. `parse` makes it of a section ``[supervise]``, which the command ``mpibatch run`` obeys; `run` does not.
+    Local. `parse` makes it of a section ``[supervise]``, which the commands ``mpibatch run`` and ``batch`` obey; `run`
+    does not.
 
     Examples
     --------

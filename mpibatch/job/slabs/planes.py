@@ -160,7 +160,7 @@ def written(
     attrs: Mapping[str, Any],
     *,
     offsets: Mapping[str, int] | None = None,
-    keep: Callable[[], bool] = lambda: False,
+    keep: Callable[[], bool] | None = None,
 ) -> Iterator[PlaneFile]:
     """Lay a file out, yield it, seal it, and give it its name, if `finish` was called in the block. Collective.
 

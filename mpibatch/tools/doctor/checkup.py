@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mpibatch.base.host import cpu_model
 from mpibatch.tools.doctor.checks import folders, launchers, machine, slurm, variables, versions
 from mpibatch.tools.doctor.finding import Finding, one_line, skipped, warning
+from mpibatch.tools.doctor.leftovers import check_leftovers
 from mpibatch.tools.doctor.probe_process import DIED
 from mpibatch.tools.doctor.supervisor import ProbeReport, Rendezvous, run_probe
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["ORDER", "PATIENCE", "Checkup", "examine"]
+__all__ = ["ORDER", "PATIENCE", "Checkup", "examine", "is_first_of_host"]
 
 PATIENCE = 10.0  # seconds for a step; what is well takes a tenth of one
 
@@ -27,8 +28,8 @@ PATIENCE = 10.0  # seconds for a step; what is well takes a tenth of one
 ORDER = (
     "packages", "numpy", "numba", "h5py", "MPI library", "one MPI", "known faults", "mpiexec", "launcher", "Python",
     "MPI starts", "MPI threads", "messages", "fetches", "ranks alike", "cores", "binding", "memory", "shared memory",
-    "limits", "folder", "shared folder", "locking", "locks between ranks", "MPI-IO", "parallel HDF5", "compiled code",
-    "variables", "Slurm", "MPI ends",
+    "leftovers", "limits", "folder", "shared folder", "locking", "locks between ranks", "MPI-IO", "parallel HDF5",
+    "compiled code", "variables", "Slurm", "MPI ends",
 )  # fmt: skip
 _BY_ALL = ("messages", "fetches", "ranks alike", "cores", "binding", "memory", "MPI-IO", "known faults")
 _BY_SEVERAL = ("shared folder", "locks between ranks")
@@ -79,7 +80,7 @@ def examine(folder: Path, patience: float = PATIENCE) -> Checkup:
     library = str(report.facts.get("library", ""))
     around = run_probe("folders", [str(folder), token], patience)
     findings += [*around.findings, *([around.failure] if around.failure else [])]
-    findings += _around(report, ranks, library)
+    findings += _around(report, ranks, library, folder)
     bad = {finding.check for finding in findings if finding.level == "error"}
     if "launcher" in bad:
         # That is the cause; what MPI prints about it helps nobody.
@@ -96,6 +97,11 @@ def examine(folder: Path, patience: float = PATIENCE) -> Checkup:
     checkup.environment = _environment(folder, report, library)
     checkup.seconds = time.monotonic() - begin
     return checkup
+
+
+def is_first_of_host() -> bool:
+    """Return whether this rank is the first on its host, as far as its launcher tells. Local."""
+    return not _read_number(_LOCAL_RANKS)
 
 
 def _read_number(names: tuple[str, ...]) -> int | None:
@@ -131,12 +137,13 @@ def _failures(report: ProbeReport, rendezvous: Rendezvous, ranks: int) -> list[F
     return result
 
 
-def _around(report: ProbeReport, ranks: int, library: str) -> list[Finding]:
+def _around(report: ProbeReport, ranks: int, library: str, folder: Path) -> list[Finding]:
     """Make the checks that need no MPI, and those of the launcher."""
     started_by, world = launchers.starter(), int(report.facts.get("world", 0))
     checks: dict[str, Callable[[], list[Finding]]] = {
         "packages": lambda: versions.check_packages(report.modules),
         "shared memory": lambda: machine.check_shared_memory(_read_number(_LOCAL_SIZES) or ranks),
+        "leftovers": lambda: check_leftovers(folder),
         "limits": machine.check_limits,
         "variables": lambda: variables.check_variables(os.environ, library),
         "Slurm": lambda: slurm.check_slurm(os.environ, world, library),

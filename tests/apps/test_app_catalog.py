@@ -107,6 +107,13 @@ def test_sources_are_those_of_sep(sep, cluster, kernel, contrast, threshold, are
     np.testing.assert_allclose(table["ywin"][known][stays], ywin[stays], atol=0.01)
 
 
+def test_as_many_sources_in_the_deep_field_as_sep_finds():
+    """With its plain settings, on the picture that scikit-image ships; photutils and labels of scipy agree."""
+    color, data = pytest.importorskip("skimage.color"), pytest.importorskip("skimage.data")
+    frame = color.rgb2gray(data.hubble_deep_field()).astype(np.float32)
+    assert cataloged(frame, kernel="none", contrast=1.0).table.rows == 3784
+
+
 def test_cleaning_is_that_of_sep(sep, cluster):
     array = frame_of(cluster)
     background = sep.Background(array)

@@ -59,8 +59,7 @@ def _losses(profits: mb.Field) -> mb.Field:
             f"profits and losses of shape {profits.shape} and dtype {profits.dtype} are no real number for each "
             "scenario; give integers or floats"
         )
-    if profits.dtype.kind == "f":
-        return -profits
-    losses = profits.like(np.float64)  # no integer has the opposite of the least one, and unsigned ones have none
-    np.negative(profits.owned, out=losses.owned, dtype=np.float64)
+    # As f8 integers: the least one has no opposite of its own type, nor has any unsigned one.
+    losses = profits.like(profits.dtype if profits.dtype.kind == "f" else np.float64)
+    np.negative(profits.owned, out=losses.owned, dtype=losses.dtype)
     return losses

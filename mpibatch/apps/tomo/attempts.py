@@ -89,5 +89,5 @@ def identity_of(scan: Scan, settings: Settings) -> dict[str, Any]:
             digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
     about = {name: str(value) for name, value in asdict(settings).items() if name not in LATER}
     about |= {"space": str(grid.spacing), "units": grid.units}
-    about["rows"] = [scan.rows.start, scan.rows.stop]
+    about["rows"] = f"{scan.rows.start}:{scan.rows.stop}"
     return about | {"scan": grid.comm.bcast(digest, root=0), "shape": list(grid.shape)}

@@ -10,9 +10,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 import tempfile
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["flush_folder", "keep_permissions", "lock", "read_at", "replacing", "unlock", "write_at"]
 
 PATIENCE, POLL = 10.0, 0.05  # seconds
+_STARTED, _GRACE = time.monotonic(), 60.0
+_LEFTOVER = re.compile(r"(.+)\.~\w{8}\.part", re.DOTALL)
 # What a file system says that has no locks.
 _LISTS = ("system.posix_acl_access", "system.posix_acl_default")  # the latter of folders alone
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
@@ -136,11 +140,17 @@ def flush_folder(handle: int) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield the name of an empty file, which takes the place of `path` after the block. Local. Raises OSError.
 
-    The name is of this process alone. If the block raises, `path` stays as it was.
+    The name is of this process alone. If the block raises, `path` stays as it was. What killed runs left of earlier
+    ones is removed.
     """
     target = Path(os.path.realpath(path))
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.", suffix=".part")
+    left = _leftovers(target.parent).pop(target.name, [])
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.~", suffix=".part")
     try:
+        with contextlib.suppress(OSError):
+            lock(handle)
+        for other in left:
+            _remove_dead(target.parent / other, os.fstat(handle))
         if not target.exists():
             umask = os.umask(0)
             os.umask(umask)
@@ -149,6 +159,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield Path(name)
         keep_permissions(handle, target)
         os.fsync(handle)
+        unlock(handle)  # of the new file anybody may have the lock
         folder = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             Path(name).replace(target)
@@ -161,3 +172,32 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         os.close(handle)
+
+
+@lru_cache
+def _leftovers(folder: Path) -> dict[str, list[str]]:
+    """The files in a folder that replace others, or would have, by the names of these. A process looks once."""
+    names: dict[str, list[str]] = {}
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if match := _LEFTOVER.fullmatch(path.name):
+                names.setdefault(match[1], []).append(path.name)
+    return names
+
+
+def _remove_dead(path: Path, new: os.stat_result) -> None:
+    """Remove what a run left that was killed while it replaced a file. `new`: a file of now, by the server's clock.
+
+    It is this user's, no process holds its lock, and it was last written before this run began: a file system may have
+    no locks, and a program that writes it may have made it anew.
+    """
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            old = os.fstat(handle)
+            is_ours = stat.S_ISREG(old.st_mode) and old.st_uid == new.st_uid
+            is_old = new.st_mtime - old.st_mtime > time.monotonic() - _STARTED + _GRACE
+            if is_ours and is_old and lock(handle):
+                path.unlink()
+        finally:
+            os.close(handle)

@@ -182,6 +182,29 @@ def test_a_failed_replacement_leaves_what_was_there(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
+def test_what_a_killed_replacement_left_is_removed_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from mpibatch.base.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as part: part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    target, old = tmp_path / "a", time.time() - 1e6
+    subprocess.run([sys.executable, "-c", program, str(target)], check=False)
+    (left,) = tmp_path.iterdir()
+    kept = ["a.original.part", left.name.replace("a.", "b.", 1)]  # of a large output, and of another name
+    for name in kept:
+        (tmp_path / name).write_text("")
+    with replacing(target) as living:  # it is locked
+        for file in tmp_path.iterdir():
+            os.utime(file, (old, old))
+        files._leftovers.cache_clear()  # as of another process
+        for count in (2, 1):
+            with replacing(target) as part:
+                part.write_text(str(count))
+        assert names(tmp_path) == sorted(["a", living.name, *kept])
+
+
 def test_two_runs_do_not_share_a_folder_of_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     with mb.Checkpoints(tmp_path / "c", every_steps=1) as first:

@@ -174,7 +174,8 @@ def _resumable(path: Path, file: int) -> str:
 
 def remove(found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
     """Remove those for which nothing speaks; return what is removed, and what is kept, with the reasons. Local."""
-    removed, kept = [], []
+    removed: list[Leftover] = []
+    kept: list[Leftover] = []
     for leftover in found:
         reason = leftover.kept
         if not reason:

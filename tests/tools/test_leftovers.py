@@ -80,9 +80,9 @@ OURS = b"\x89HDF\r\n\x1a\n" + bytes(500) + b"mpibatch_layout"
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    for name in ("shm", "tmp", "stencils", "out"):
+    for name in ("shm", "tmp", "out"):
         (tmp_path / name).mkdir()
-    return Places(tmp_path / "shm", (tmp_path / "tmp",), tmp_path / "stencils", tmp_path / "out")
+    return Places(tmp_path / "shm", (tmp_path / "tmp",), tmp_path / "out")
 
 
 def test_what_is_dead_is_removed_and_what_is_used_marked_or_another_users_is_kept(
@@ -90,7 +90,7 @@ def test_what_is_dead_is_removed_and_what_is_used_marked_or_another_users_is_kep
 ) -> None:
     shm, tmp, out = places.shared, places.temporary[0], tmp_path / "out"
     dead = [of_age(shm / name) for name in ("mpich_shm_7a_0", "vader_segment.n.0.1", "osc_rdma.n.1", "sm_segment.n.0")]
-    dead += [of_age(tmp_path / "stencils" / "ab.draft"), of_age(out / "a.csv.abcd_123.part")]
+    dead.append(of_age(out / "a.csv.abcd_123.part"))
     (tmp / "mpibatch-supervisor-x").mkdir()
     of_age(tmp / "mpibatch-supervisor-x" / "record")
     mb.save(out / "b.h5", u=mb.Grid((4, 4)).full(1.0))
@@ -122,7 +122,7 @@ def test_what_is_dead_is_removed_and_what_is_used_marked_or_another_users_is_kep
         assert check_leftovers(out, places)[0].level == "ok"
         monkeypatch.setattr(module, "GRACE", 0.0)
         monkeypatch.setattr(Places, "usual", classmethod(lambda cls, folder: places))
-        assert "killed runs have left 9 files" in check_leftovers(out, places)[0].message
+        assert "killed runs have left 8 files" in check_leftovers(out, places)[0].message
         assert main(["doctor", "--clean", "--folder", str(out)]) == 0
     text = capsys.readouterr().out
     assert f"removed 4 leftovers in {shm}: 400 B" in text

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.base.compiled import cache_folder
 from mpibatch.base.errors import reason_of
 from mpibatch.base.units import bytes_text, plural
 from mpibatch.io.base.names import PART, RESUMABLE
@@ -43,11 +42,10 @@ _OURS = b"mpibatch"
 
 @dataclass(frozen=True)
 class Places:
-    """Where to look: for shared memory, for temporary folders, for drafts of compiled code, and for outputs."""
+    """Where to look: for shared memory, for temporary folders, and for outputs."""
 
     shared: Path = Path("/dev/shm")
     temporary: tuple[Path, ...] = ()
-    drafts: Path | None = None
     folder: Path | None = None
 
     @classmethod
@@ -55,7 +53,7 @@ class Places:
         """Return those of this user and host, and a folder of outputs. Local."""
         with suppress(OSError):
             temporary = {Path(tempfile.gettempdir()), Path("/tmp"), folder}
-            return cls(temporary=tuple(sorted(temporary)), drafts=cache_folder() / "stencils", folder=folder)
+            return cls(temporary=tuple(sorted(temporary)), folder=folder)
         return cls(folder=folder)
 
 
@@ -129,7 +127,6 @@ def leftovers(places: Places, grace: float | None = None) -> list[Leftover]:
 def _candidates(places: Places) -> Iterator[Path]:
     """Files and folders that have the names of leftovers."""
     rules = [(places.shared, _SHARED, stat.S_ISREG), *((place, _FOLDER, stat.S_ISDIR) for place in places.temporary)]
-    rules += [(places.drafts, re.compile(r".+\.draft"), stat.S_ISREG)] if places.drafts else []
     rules += [(places.folder, re.compile(rf".+{re.escape(PART)}"), stat.S_ISREG)] if places.folder else []
     for place, name, is_kind in rules:
         with suppress(OSError), os.scandir(place) as entries:

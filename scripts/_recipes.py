@@ -133,7 +133,7 @@ def easybuild(about: dict[str, str], needs: list[tuple[str, str]]) -> str:
     lines = "\n".join(f"    ({name!r}, {version!r})," for name, version in modules)
     kind, generation = TOOLCHAIN
     return (
-        f"# Versions are those of {kind} {generation}. For another generation take all from there; 2024a's are too old.\n"
+        f"# Versions are those of {kind} {generation}. Of another take all from there; 2024a's are too old.\n"
         f"easyblock = 'PythonBundle'\n\nname = 'mpibatch'\nversion = '{about['version']}'\n\n"
         f"homepage = 'https://pypi.org/project/mpibatch'\ndescription = {about['description']!r}\n\n"
         f"toolchain = {{'name': {kind!r}, 'version': {generation!r}}}\n\n"

@@ -117,11 +117,11 @@ def _clean(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from mpibatch.tools.doctor.checkup import is_first_of_host
-    from mpibatch.tools.doctor.leftovers import Places, leftovers, lines, remove
+    from mpibatch.tools.doctor.leftovers import LeftoverPlaces, leftovers, lines, remove
 
     if not is_first_of_host():
         return 0
-    removed, kept = remove(leftovers(Places.usual(Path(args.folder).resolve())))
+    removed, kept = remove(leftovers(LeftoverPlaces.usual(Path(args.folder).resolve())))
     if args.json:
         files = [{"path": str(item.path), "bytes": item.bytes, "kept": item.kept} for item in (*removed, *kept)]
         print(json.dumps({"files": files, "bytes": sum(item.bytes for item in removed)}, indent=2))

@@ -19,7 +19,7 @@ import mpibatch as mb
 from mpibatch.cli import main
 from mpibatch.io.base.names import RESUMABLE
 from mpibatch.tools.doctor import leftovers as module
-from mpibatch.tools.doctor.leftovers import Places, check_leftovers, leftovers, lines, remove
+from mpibatch.tools.doctor.leftovers import LeftoverPlaces, check_leftovers, leftovers, lines, remove
 
 KILLED = """
 import os, sys, time
@@ -50,7 +50,7 @@ def test_the_shared_memory_of_ranks_is_kept_while_they_live_and_removed_when_the
                 time.sleep(0.05)
             names = set.union(*map(mapped, ranks))
             assert names, "this MPI keeps no names while it runs"
-            alive = leftovers(Places(), grace=0.0)
+            alive = leftovers(LeftoverPlaces(), grace=0.0)
         finally:
             job.kill()
             for pid in ranks:
@@ -61,8 +61,8 @@ def test_the_shared_memory_of_ranks_is_kept_while_they_live_and_removed_when_the
     while any(Path(f"/proc/{pid}/maps").exists() and mapped(pid) for pid in ranks):
         assert time.monotonic() < until
         time.sleep(0.05)
-    assert names.isdisjoint(str(leftover.path) for leftover in leftovers(Places()))  # within the grace
-    mine = [leftover for leftover in leftovers(Places(), grace=0.0) if str(leftover.path) in names]
+    assert names.isdisjoint(str(leftover.path) for leftover in leftovers(LeftoverPlaces()))  # within the grace
+    mine = [leftover for leftover in leftovers(LeftoverPlaces(), grace=0.0) if str(leftover.path) in names]
     assert {str(leftover.path) for leftover in mine} == names
     removed, kept = remove(mine)
     assert (removed, kept) == (mine, [])
@@ -79,18 +79,18 @@ OURS = b"\x89HDF\r\n\x1a\n" + bytes(500) + b"mpibatch_layout"
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    for name in ("shm", "tmp", "stencils", "out"):
+def places(tmp_path: Path) -> LeftoverPlaces:
+    for name in ("shm", "tmp", "out"):
         (tmp_path / name).mkdir()
-    return Places(tmp_path / "shm", (tmp_path / "tmp",), tmp_path / "stencils", tmp_path / "out")
+    return LeftoverPlaces(tmp_path / "shm", (tmp_path / "tmp",), tmp_path / "out")
 
 
 def test_what_is_dead_is_removed_and_what_is_used_marked_or_another_users_is_kept(
-    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    places: LeftoverPlaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shm, tmp, out = places.shared, places.temporary[0], tmp_path / "out"
     dead = [of_age(shm / name) for name in ("mpich_shm_7a_0", "vader_segment.n.0.1", "osc_rdma.n.1", "sm_segment.n.0")]
-    dead += [of_age(tmp_path / "stencils" / "ab.draft"), of_age(out / "a.csv.abcd_123.part")]
+    dead.append(of_age(out / "a.csv.abcd_123.part"))
     (tmp / "mpibatch-supervisor-x").mkdir()
     of_age(tmp / "mpibatch-supervisor-x" / "record")
     mb.save(out / "b.h5", u=mb.Grid((4, 4)).full(1.0))
@@ -121,8 +121,8 @@ def test_what_is_dead_is_removed_and_what_is_used_marked_or_another_users_is_kep
         found = leftovers(places, grace=0.0)
         assert check_leftovers(out, places)[0].level == "ok"
         monkeypatch.setattr(module, "GRACE", 0.0)
-        monkeypatch.setattr(Places, "usual", classmethod(lambda cls, folder: places))
-        assert "killed runs have left 9 files" in check_leftovers(out, places)[0].message
+        monkeypatch.setattr(LeftoverPlaces, "usual", classmethod(lambda cls, folder: places))
+        assert "killed runs have left 8 files" in check_leftovers(out, places)[0].message
         assert main(["doctor", "--clean", "--folder", str(out)]) == 0
     text = capsys.readouterr().out
     assert f"removed 4 leftovers in {shm}: 400 B" in text

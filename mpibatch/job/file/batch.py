@@ -139,7 +139,10 @@ def parse_batch(text: str, source: str, settings: Sequence[str] = ()) -> BatchJo
         problems.add((BATCH, "items"), "[batch] has items or a [batch.grid], not both")
     problems.check()
     full_text = "\n".join([text.rstrip("\n"), *(f"# --set {setting}" for setting in settings), ""])
-    return BatchJob(source, full_text, accepted, grid, document, Supervising(**supervising), places)
+    return BatchJob(
+        source=source, text=full_text, settings=accepted, grid=grid, document=document,
+        supervise=Supervising(**supervising), places=places,
+    )  # fmt: skip
 
 
 def of_paths(paths: Sequence[Any]) -> list[Values]:

@@ -7,5 +7,6 @@ through a pipe what it is about to do. If it crashes or hangs, the report says d
 In order of dependency: ``finding``; the room ``checks``; and
 
 - ``probe_process``, ``supervisor``: the process that may die, and the one that watches it
+- ``leftovers``: what killed runs have left, to be told or removed
 - ``checkup``, ``report``: all of it in order; as text and as JSON
 """

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.base.compiled import cache_folder
 from mpibatch.base.errors import reason_of
 from mpibatch.base.units import bytes_text, plural
 from mpibatch.io.base.names import PART, RESUMABLE
@@ -29,7 +28,7 @@ from mpibatch.tools.doctor.finding import Finding, fine, warning
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Leftover", "Places", "check_leftovers", "leftovers", "lines", "remove"]
+__all__ = ["Leftover", "LeftoverPlaces", "check_leftovers", "leftovers", "lines", "remove"]
 
 GRACE, DAY = 60.0, 86400.0  # seconds
 FULL = 0.5  # the part of the shared memory from which on leftovers are a trouble
@@ -42,20 +41,19 @@ _OURS = b"mpibatch"
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where to look: for shared memory, for temporary folders, for drafts of compiled code, and for outputs."""
+class LeftoverPlaces:
+    """Where to look: for shared memory, for temporary folders, and for outputs."""
 
     shared: Path = Path("/dev/shm")
     temporary: tuple[Path, ...] = ()
-    drafts: Path | None = None
     folder: Path | None = None
 
     @classmethod
-    def usual(cls, folder: Path) -> Places:
+    def usual(cls, folder: Path) -> LeftoverPlaces:
         """Return those of this user and host, and a folder of outputs. Local."""
         with suppress(OSError):
             temporary = {Path(tempfile.gettempdir()), Path("/tmp"), folder}
-            return cls(temporary=tuple(sorted(temporary)), drafts=cache_folder() / "stencils", folder=folder)
+            return cls(temporary=tuple(sorted(temporary)), folder=folder)
         return cls(folder=folder)
 
 
@@ -104,12 +102,12 @@ class _Held:
         return any(str(folder) in word for word in self.words)
 
 
-def leftovers(places: Places, grace: float | None = None) -> list[Leftover]:
+def leftovers(places: LeftoverPlaces, grace: float | None = None) -> list[Leftover]:
     """Return what killed runs have left in some places, sorted by path. Local.
 
     `grace` is for how long, in seconds, nothing may have happened to it; default: `GRACE`.
     """
-    found = []
+    remains = []
     candidates = [*_candidates(places)]
     held, now = _Held.now(), time.time()  # after the names: one that came later is none of them
     for path in candidates:
@@ -122,14 +120,13 @@ def leftovers(places: Places, grace: float | None = None) -> list[Leftover]:
                 continue
             is_below = stat.S_ISDIR(about.st_mode) and held.has_below(path)
             if not is_below and not any(held.has(path, entry.st_ino) for entry in entries):
-                found.append(replace(leftover, kept=_doubt(path, now - last) if path.suffix == PART else ""))
-    return sorted((leftover for leftover in found if leftover.kept != _IN_USE), key=lambda leftover: leftover.path)
+                remains.append(replace(leftover, kept=_doubt(path, now - last) if path.suffix == PART else ""))
+    return sorted((leftover for leftover in remains if leftover.kept != _IN_USE), key=lambda leftover: leftover.path)
 
 
-def _candidates(places: Places) -> Iterator[Path]:
+def _candidates(places: LeftoverPlaces) -> Iterator[Path]:
     """Files and folders that have the names of leftovers."""
     rules = [(places.shared, _SHARED, stat.S_ISREG), *((place, _FOLDER, stat.S_ISDIR) for place in places.temporary)]
-    rules += [(places.drafts, re.compile(r".+\.draft"), stat.S_ISREG)] if places.drafts else []
     rules += [(places.folder, re.compile(rf".+{re.escape(PART)}"), stat.S_ISREG)] if places.folder else []
     for place, name, is_kind in rules:
         with suppress(OSError), os.scandir(place) as entries:
@@ -172,10 +169,11 @@ def _resumable(path: Path, file: int) -> str:
         return "" if _DRAFT.fullmatch(path.name) else words
 
 
-def remove(found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
+def remove(remains: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
     """Remove those for which nothing speaks; return what is removed, and what is kept, with the reasons. Local."""
-    removed, kept = [], []
-    for leftover in found:
+    removed: list[Leftover] = []
+    kept: list[Leftover] = []
+    for leftover in remains:
         reason = leftover.kept
         if not reason:
             try:
@@ -186,29 +184,29 @@ def remove(found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
     return removed, kept
 
 
-def lines(found: Sequence[Leftover], verb: str) -> list[str]:
+def lines(remains: Sequence[Leftover], verb: str) -> list[str]:
     """Return for each place how many are removed, or could be, and their bytes; and each that is kept. Local."""
     groups: dict[Path, list[Leftover]] = {}
-    for leftover in found:
+    for leftover in remains:
         if not leftover.kept:
             groups.setdefault(leftover.path.parent, []).append(leftover)
     text = [
         f"{verb} {plural(len(group), 'leftover')} in {place}: {bytes_text(sum(leftover.bytes for leftover in group))}"
         for place, group in groups.items()
     ]
-    return [*text, *(f"kept {leftover.path}: {leftover.kept}" for leftover in found if leftover.kept)]
+    return [*text, *(f"kept {leftover.path}: {leftover.kept}" for leftover in remains if leftover.kept)]
 
 
-def check_leftovers(folder: Path, places: Places | None = None) -> list[Finding]:
+def check_leftovers(folder: Path, places: LeftoverPlaces | None = None) -> list[Finding]:
     """Look for what killed runs have left on this host, and in the folder of outputs. Local."""
-    check, places = "leftovers", places or Places.usual(folder)
-    found = [leftover for leftover in leftovers(places) if not leftover.kept]
-    if not found:
+    check, places = "leftovers", places or LeftoverPlaces.usual(folder)
+    remains = [leftover for leftover in leftovers(places) if not leftover.kept]
+    if not remains:
         return [fine(check, "killed runs have left nothing here")]
-    total = sum(leftover.bytes for leftover in found)
-    shared = sum(leftover.bytes for leftover in found if leftover.path.parent == places.shared)
+    total = sum(leftover.bytes for leftover in remains)
+    shared = sum(leftover.bytes for leftover in remains if leftover.path.parent == places.shared)
     command = "mpibatch doctor --clean" + ("" if folder == Path.cwd() else f" --folder {folder}")
-    message = f"killed runs have left {plural(len(found), 'file')} ({bytes_text(total)})"
+    message = f"killed runs have left {plural(len(remains), 'file')} ({bytes_text(total)})"
     with suppress(OSError):
         about = os.statvfs(places.shared)
         if shared > FULL * about.f_blocks * about.f_frsize:

@@ -65,6 +65,10 @@ def failure_of(item: int, data: bytes) -> Failure:
     return Failure(item=item, **json.loads(data))
 
 
+def _bytes_of(failure: Failure) -> bytes:
+    return json.dumps({key: value for key, value in asdict(failure).items() if key != "item"}).encode()
+
+
 class Log:
     """One rank's notes. In memory: what is left of them when the process ends is nothing."""
 
@@ -84,8 +88,11 @@ class Log:
 
     def failed(self, failure: Failure) -> None:
         """Note that an item failed, and why. Local."""
-        words = {key: value for key, value in asdict(failure).items() if key != "item"}
-        self._note(records.packed(self._mark, records.FAILED, failure.item, json.dumps(words).encode()))
+        self._note(records.packed(self._mark, records.FAILED, failure.item, _bytes_of(failure)))
+
+    def raised(self, item: int, failure: Failure | None) -> None:
+        """Note that an item failed on this rank, and its team does not know yet; None: now it does. Local."""
+        self._note(records.packed(self._mark, records.RAISED, item, b"" if failure is None else _bytes_of(failure)))
 
     def interrupted(self, item: int) -> None:
         """Note that an item is left unfinished, and not to blame. Local."""
@@ -136,6 +143,12 @@ class FileLog(Log):
         """Note that an item begins. Local."""
         super().start(item)
         self._running = item
+
+    def raised(self, item: int, failure: Failure | None) -> None:
+        """Note that an item failed on this rank, and its team does not know yet; None: now it does. Local."""
+        running = self._running
+        super().raised(item, failure)
+        self._running = running  # for the others
 
     def _open(self) -> tuple[int, int]:
         if self._files is None:

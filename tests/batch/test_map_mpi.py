@@ -300,7 +300,7 @@ def test_two_runs_on_one_journal_are_refused(mpi_tmp_path: Path, monkeypatch: py
     journal = mpi_tmp_path / "j"
     journal.mkdir(exist_ok=True)
     WORLD.Barrier()
-    handle = os.open(journal, os.O_RDONLY)
+    handle = os.open(journal / ".lock", os.O_RDWR | os.O_CREAT)  # a file: other nodes see no lock of a folder
     if WORLD.rank == WORLD.size - 1:
         fcntl.flock(handle, fcntl.LOCK_EX)
     WORLD.Barrier()

@@ -198,10 +198,10 @@ def test_numbers_that_broke_stay_out_of_checkpoints(shared_tmp):
         live(shared_tmp, resume=False, nan_at=13)
     WORLD.Barrier()
     kept = ["step-000000008.h5", "step-000000012.h5"]
-    assert sorted(p.name for p in (shared_tmp / "c").iterdir()) == kept
+    assert sorted(p.name for p in (shared_tmp / "c").glob("step-*")) == kept
     with pytest.raises(mb.RunError, match="u is NaN in cell"):
         live(shared_tmp, nan_at=13)
-    assert sorted(p.name for p in (shared_tmp / "c").iterdir()) == kept
+    assert sorted(p.name for p in (shared_tmp / "c").glob("step-*")) == kept
     assert (shared_tmp / "out.h5.part").exists()
     assert not (shared_tmp / "out.h5").exists()
     WORLD.Barrier()

@@ -2,8 +2,8 @@
 
 As files are (`mpibatch.io.write.commit`): a leftover of a killed run has the same temporary name, and the next run
 removes it; a run holds the lock of a file beside it, ``NAME.part.lock``. A folder that is there already and the new
-one change names in one step where the file system can do so; elsewhere the old one is moved aside first, and a run killed at that very moment leaves
-both, complete, under names beside it.
+one change names in one step where the file system can do so; elsewhere the old one is moved aside first, and a run
+killed at that very moment leaves both, complete, under names beside it.
 """
 
 from __future__ import annotations

@@ -136,6 +136,7 @@ class FileLog(Log):
         self._stem, self._is_stopping = stem, is_stopping
         self._files: tuple[int, int] | None = None  # of results, of records
         self._is_dirty, self._running = False, -1
+        self._error: OSError | None = None  # of the thread's
         self._leave = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -166,6 +167,9 @@ class FileLog(Log):
 
     def _note(self, record: bytes) -> None:
         self._running = -1
+        if self._error is not None:
+            with self._refusing():
+                raise self._error
         _write(self._open()[1], record, self._stem)
         self._is_dirty = True
 
@@ -179,13 +183,15 @@ class FileLog(Log):
             running = self._running
             if running >= 0 and not is_noted and self._is_stopping():
                 is_noted = True
-                with suppress(RunError, OSError):
+                with suppress(RunError):
                     _write(self._open()[1], records.packed(self._mark, records.INTERRUPTED, running), self._stem)
-                    self._flush()
+                    self._is_dirty, waited = True, FLUSH
             if waited >= FLUSH:
                 waited = 0.0
-                with suppress(OSError):  # close tells of it
+                try:
                     self._flush()
+                except OSError as error:  # which the system reports once
+                    self._error = error
 
     def _flush(self) -> None:
         if self._is_dirty and self._files is not None:
@@ -201,11 +207,15 @@ class FileLog(Log):
         if self._thread is not None:
             self._thread.join()
         files, self._is_dirty = self._files, True
-        with self._refusing():
-            self._flush()
-        self._files = None
-        for file in files:
-            os.close(file)
+        try:
+            with self._refusing():
+                self._flush()
+                if self._error is not None:
+                    raise self._error
+        finally:
+            self._files = None
+            for file in files:
+                os.close(file)
 
     def _refusing(self) -> _Refusing:
         return _Refusing(self._stem)

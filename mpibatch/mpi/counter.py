@@ -207,8 +207,10 @@ class Counter:
         return int(np.searchsorted(self._before, most, side="right")) - 1 - begin
 
     def stop(self) -> None:
-        """Hand out no more numbers; other nodes see it within `AGAIN` seconds and an item, or, where a fetch would
-        wait for the owner, at the end of their chunks. Local.
+        """Hand out no more numbers. Local.
+
+        Other nodes see it within `AGAIN` seconds and an item, or, where a fetch would wait for the owner, when their
+        chunks end.
         """
         self._has_ended, self._next = True, self._stop
         if self._chunk is not None:

@@ -23,18 +23,21 @@ from mpibatch.base.trust import grants
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["flush_folder", "keep_permissions", "lock", "read_at", "replacing", "unlock", "write_at"]
+__all__ = [
+    "LOCK", "flush_folder", "hold", "keep_permissions", "lock", "read_at", "release", "replacing", "unlock", "write_at",
+]  # fmt: skip
 
 PATIENCE, POLL = 10.0, 0.05  # seconds
 _STARTED, _GRACE = time.monotonic(), 60.0
 _LEFTOVER = re.compile(r"(.+)\.~\w{8}\.part", re.DOTALL)
+LOCK = ".lock"  # in a folder that is held
 # What a file system says that has no locks.
 _LISTS = ("system.posix_acl_access", "system.posix_acl_default")  # the latter of folders alone
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
 def lock(handle: int, *, wait: bool = False, shared: bool = False, patience: float | None = None) -> bool:
-    """Take the lock of an open file or folder; False if another process holds it. Local.
+    """Take the lock of an open file; False if another process holds it. Local.
 
     Several may hold it `shared` at once.
     It is given up when the descriptor is closed, or the process ends. On a file system without locks this says True.
@@ -55,6 +58,38 @@ def lock(handle: int, *, wait: bool = False, shared: bool = False, patience: flo
             return True
         else:
             return True
+
+
+def hold(path: Path, *, wait: bool = False, shared: bool = False) -> int:
+    """Make a file, take its lock as `lock` does, and return its handle; -1 if another process holds it. Local. OSError.
+
+    It stands for a folder: file systems of several nodes (NFS, Lustre) keep others out of files that are open for
+    writing, and of nothing else.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            if not lock(handle, wait=wait, shared=shared):
+                os.close(handle)
+                return -1
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(path.lstat(), os.fstat(handle)):
+                    if os.fstat(handle).st_uid == os.getuid():
+                        grants.apply(handle)
+                    return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # who held it has removed it meanwhile
+
+
+def release(path: Path, handle: int) -> None:
+    """Remove a file that `hold` returned the handle of, not shared, and give up its lock. Local."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(path.lstat(), os.fstat(handle)):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        os.close(handle)
 
 
 def unlock(handle: int) -> None:

@@ -109,6 +109,7 @@ class _Own:
     def add(self, place: int, notes: Iterator[records.Record]) -> None:
         """Add what a rank noted in a run."""
         begun: set[int] = set()
+        raised: Failures = {}
         for kind, item, data in notes:
             if not 0 <= item < self.total:
                 continue
@@ -118,12 +119,18 @@ class _Own:
             if kind == records.LOST:
                 self.lost.add((item, int.from_bytes(data, "little")))
                 continue
+            if kind == records.RAISED:
+                raised.pop(item, None)
+                if data:
+                    raised[item] = place, failure_of(item, data)
+                continue
             begun.discard(item)
             if kind == records.DONE:
                 offset, length, digest = records.PLACE.unpack(data)
                 self.results[item, place] = offset, length, digest - (1 << 64) * (digest >> 63)
             elif kind == records.FAILED:
                 _keep_latest(self.failures, item, (place, failure_of(item, data)))
+        self.failures = _merge(self.failures, raised)
         self.unended[[*begun]] += 1
 
 

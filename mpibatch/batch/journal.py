@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch import __version__
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.base.files import lock, read_at
+from mpibatch.base.files import LOCK, hold, read_at
 from mpibatch.base.json_files import write_json
 from mpibatch.base.trust.grants import make_folder
 from mpibatch.batch import records
@@ -173,20 +173,21 @@ class Journal:
             raise UsageError(f"cannot keep a journal in {self.path}: it is a file; name a folder")
         with suppress(FileExistsError):
             make_folder(self.path)
-        self._take(self.path, os.O_RDONLY | os.O_DIRECTORY, is_shared=self._part is not None)
+        self._check_folder()
+        self._take(self.path / LOCK, is_shared=self._part is not None)
         if self._part is not None:
             number, count = self._part
             own = f"-of-{count:05d}.lock"
             for other in self.path.glob("part-*.lock"):
                 if not other.name.endswith(own):  # cut into another number of parts: they would share items
-                    self._take(other, os.O_RDWR)
-            self._take(self.path / f"part-{number:05d}{own}", os.O_RDWR | os.O_CREAT)
+                    self._take(other)
+            self._take(self.path / f"part-{number:05d}{own}")
 
-    def _take(self, path: Path, flags: int, *, is_shared: bool = False) -> None:
-        handle = os.open(path, flags | os.O_NOFOLLOW * bool(flags & os.O_CREAT) | os.O_CLOEXEC, 0o666)
-        self._holds.callback(os.close, handle)
-        if not lock(handle, wait=True, shared=is_shared):
+    def _take(self, path: Path, *, is_shared: bool = False) -> None:
+        handle = hold(path, wait=True, shared=is_shared)
+        if handle < 0:
             raise RunError(f"another run is using the journal {self.path}; wait until it ends, or name another journal")
+        self._holds.callback(os.close, handle)
 
     def take_all(self) -> bool:
         """After a part: whether no other part runs any more, and this one now holds the whole journal. Collective."""
@@ -195,18 +196,21 @@ class Journal:
             if self._comm.rank == 0:
                 self._holds.close()
                 self._holds = ExitStack()
-                handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                self._holds.callback(os.close, handle)
-                is_last = lock(handle)
+                handle = hold(self.path / LOCK)
+                is_last = handle >= 0
+                if is_last:
+                    self._holds.callback(os.close, handle)
         return bool(self._comm.bcast(is_last, root=0))
+
+    def _check_folder(self) -> None:
+        """Leave a folder of other files alone."""
+        own = (LOCK, "part-", IDENTITY, "items.json", "logs")
+        if not (self.path / IDENTITY).exists() and any(not p.name.startswith(own) for p in self.path.iterdir()):
+            raise UsageError(f"{self.path} holds other files, and is no journal of a batch; name another folder for it")
 
     def _check_identity(self) -> None:
         file = self.path / IDENTITY
         if not file.exists():
-            if any(not path.name.startswith(("part-", IDENTITY, "items.json", "logs")) for path in self.path.iterdir()):
-                raise UsageError(
-                    f"{self.path} holds other files, and is no journal of a batch; name another folder for it"
-                )
             write_json(file, self._identity)
             return
         try:

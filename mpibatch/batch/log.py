@@ -65,6 +65,10 @@ def failure_of(item: int, data: bytes) -> Failure:
     return Failure(item=item, **json.loads(data))
 
 
+def _bytes_of(failure: Failure) -> bytes:
+    return json.dumps({key: value for key, value in asdict(failure).items() if key != "item"}).encode()
+
+
 class Log:
     """One rank's notes. In memory: what is left of them when the process ends is nothing."""
 
@@ -84,8 +88,11 @@ class Log:
 
     def failed(self, failure: Failure) -> None:
         """Note that an item failed, and why. Local."""
-        words = {key: value for key, value in asdict(failure).items() if key != "item"}
-        self._note(records.packed(self._mark, records.FAILED, failure.item, json.dumps(words).encode()))
+        self._note(records.packed(self._mark, records.FAILED, failure.item, _bytes_of(failure)))
+
+    def raised(self, item: int, failure: Failure | None) -> None:
+        """Note that an item failed on this rank, and its team does not know yet; None: now it does. Local."""
+        self._note(records.packed(self._mark, records.RAISED, item, b"" if failure is None else _bytes_of(failure)))
 
     def interrupted(self, item: int) -> None:
         """Note that an item is left unfinished, and not to blame. Local."""
@@ -129,6 +136,7 @@ class FileLog(Log):
         self._stem, self._is_stopping = stem, is_stopping
         self._files: tuple[int, int] | None = None  # of results, of records
         self._is_dirty, self._running = False, -1
+        self._error: OSError | None = None  # of the thread's
         self._leave = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -136,6 +144,12 @@ class FileLog(Log):
         """Note that an item begins. Local."""
         super().start(item)
         self._running = item
+
+    def raised(self, item: int, failure: Failure | None) -> None:
+        """Note that an item failed on this rank, and its team does not know yet; None: now it does. Local."""
+        running = self._running
+        super().raised(item, failure)
+        self._running = running  # for the others
 
     def _open(self) -> tuple[int, int]:
         if self._files is None:
@@ -153,6 +167,9 @@ class FileLog(Log):
 
     def _note(self, record: bytes) -> None:
         self._running = -1
+        if self._error is not None:
+            with self._refusing():
+                raise self._error
         _write(self._open()[1], record, self._stem)
         self._is_dirty = True
 
@@ -166,13 +183,15 @@ class FileLog(Log):
             running = self._running
             if running >= 0 and not is_noted and self._is_stopping():
                 is_noted = True
-                with suppress(RunError, OSError):
+                with suppress(RunError):
                     _write(self._open()[1], records.packed(self._mark, records.INTERRUPTED, running), self._stem)
-                    self._flush()
+                    self._is_dirty, waited = True, FLUSH
             if waited >= FLUSH:
                 waited = 0.0
-                with suppress(OSError):  # close tells of it
+                try:
                     self._flush()
+                except OSError as error:  # which the system reports once
+                    self._error = error
 
     def _flush(self) -> None:
         if self._is_dirty and self._files is not None:
@@ -188,11 +207,15 @@ class FileLog(Log):
         if self._thread is not None:
             self._thread.join()
         files, self._is_dirty = self._files, True
-        with self._refusing():
-            self._flush()
-        self._files = None
-        for file in files:
-            os.close(file)
+        try:
+            with self._refusing():
+                self._flush()
+                if self._error is not None:
+                    raise self._error
+        finally:
+            self._files = None
+            for file in files:
+                os.close(file)
 
     def _refusing(self) -> _Refusing:
         return _Refusing(self._stem)

@@ -83,9 +83,10 @@ def _named(result: Any) -> dict[str, Any]:
     if not isinstance(result, Mapping):
         return {RESULT: result}
     for name in result:
-        if not isinstance(name, str) or not name or "/" in name or name in (ITEM, TABLE, "."):
+        if not isinstance(name, str) or not name or {*"/\0"} & {*name} or name in (ITEM, TABLE, "."):
             raise UsageError(
-                f"a result has the name {name!r}; name values by texts without /, other than {ITEM!r} and {TABLE!r}"
+                f"a result has the name {name!r}; name values by texts without / and NUL, other than {ITEM!r} "
+                f"and {TABLE!r}"
             )
     return dict(result)
 

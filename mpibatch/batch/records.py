@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "DONE", "FAILED", "HEAD_BYTES", "IDENTITY", "INTERRUPTED", "LOST", "MAGIC", "PLACE", "START", "Record",
-    "items_ended", "mark_of", "packed", "scan",
+    "DONE", "FAILED", "HEAD_BYTES", "IDENTITY", "INTERRUPTED", "LOST", "MAGIC", "PLACE", "RAISED", "START",
+    "Record", "items_ended", "mark_of", "packed", "scan",
 ]  # fmt: skip
 
 IDENTITY = "batch.json"  # in the journal's folder: which batch it is
@@ -28,6 +28,7 @@ MAGIC = b"\xf1mb\n"
 START, DONE, FAILED = 1, 2, 3
 INTERRUPTED = 4  # the run was asked to stop, and an item that it left unfinished is not to blame
 LOST = 5  # the result is not on disk any more as it was written
+RAISED = 6  # by a rank of a team, before the others know; without bytes: now they do, and the leader notes it
 PLACE = struct.Struct("<QQQ")  # of a result: first byte, bytes, digest; what DONE holds
 
 _HEAD = struct.Struct("<4sI")

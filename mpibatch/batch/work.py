@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpibatch.base.errors import MpibatchError, Stopped
-from mpibatch.base.progress.heartbeat import idle, name_step
+from mpibatch.base.errors import MpibatchError, RunError, Stopped
+from mpibatch.base.progress.heartbeat import beat, idle, name_step
 from mpibatch.batch.log import Failure
 from mpibatch.batch.payloads import encoded
 from mpibatch.mpi import MPI, agreed
@@ -114,7 +114,7 @@ class BatchWork:
                 self._name(item)
                 self.log.start(item)  # which may fail, and then its team does not begin
                 _tell(team.comm, item)
-                outcome = self._try(team.comm, item)
+                outcome = self._try(team, item)
                 is_last = self.is_stopping() or outcome is None
                 if outcome is None:
                     self.log.interrupted(item)
@@ -138,37 +138,49 @@ class BatchWork:
         """Run the items that the team's leader takes; a rank without a team has nothing to do."""
         if team.comm is not None:
             while (item := _tell(team.comm, -1)) >= 0:
+                beat()
                 self._name(item)
-                self._try(team.comm, item)
+                self._try(team, item)
 
     def _name(self, item: int) -> None:
         """Note for a supervisor which item is under way."""
         name_step(f"item {item} ({self.names(item)})")
 
-    def _try(self, team: MPI.Intracomm, item: int) -> bytes | Failure | None:
+    def _try(self, team: Team, item: int) -> bytes | Failure | None:
         """Run an item, several times if it fails; all ranks of the team agree on what came out.
 
         None: it left for a signal that asked the run to stop, with a checkpoint of its own.
         """
+        assert team.comm is not None and team.work is not None  # noqa: PT018
         words = ""
-        for _ in range(self.retries + 1):
+        for attempt in range(1, self.retries + 2):
             payload, error = b"", ""
             began = time.perf_counter()
             try:
-                result = self.call(item, self.items[item], team)
-                payload = encoded(result) if team.rank == 0 else b""
+                result = self.call(item, self.items[item], team.work)
+                payload = encoded(result) if team.comm.rank == 0 else b""
             except Stopped:
                 error = STOPPED
             except (Exception, SystemExit) as caught:
                 error = _words_of(caught)
             self.busy += time.perf_counter() - began
-            words = _agreed_error(team, error)
+            is_raised = team.comm.size > 1 and bool(error) and error != STOPPED
+            if is_raised:  # the others may wait for this rank in something collective, until the run is ended
+                with suppress(RunError):
+                    self.log.raised(item, self._failure(item, error, attempt))
+            words = _agreed_error(team.comm, error)
+            if is_raised:
+                with suppress(RunError):
+                    self.log.raised(item, None)
             if not words:
                 return payload
             if words == STOPPED:
                 return None
+        return self._failure(item, words, self.retries + 1)
+
+    def _failure(self, item: int, words: str, attempts: int) -> Failure:
         line, _, trace = words.partition("\n")
-        return Failure(item, self.names(item), line, trace, self.retries + 1)
+        return Failure(item, self.names(item), line, trace, attempts)
 
 
 def _words_of(error: BaseException) -> str:

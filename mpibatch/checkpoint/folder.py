@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 from mpibatch.base.errors import RunError
+from mpibatch.base.files import LOCK
 from mpibatch.base.trust.grants import make_folder
 
-__all__ = ["check_writable", "file_of", "make", "remove", "steps_in"]
+__all__ = ["check_writable", "file_of", "is_empty", "make", "remove", "steps_in"]
 
 _NAME = re.compile(r"step-(\d{9,})\.h5")
 _LEFT = re.compile(r"step-\d{9,}\.h5\.part")
@@ -47,7 +48,7 @@ def make(folder: str) -> None:
 
 
 def remove(folder: str, keep: set[int]) -> None:
-    """Remove all checkpoints but those of some steps, and what killed runs left; an empty folder, too. Local."""
+    """Remove all checkpoints but those of some steps, and what killed runs left. Local."""
     if not Path(folder).is_dir():
         return
     for step in steps_in(folder):
@@ -56,5 +57,8 @@ def remove(folder: str, keep: set[int]) -> None:
     for path in Path(folder).iterdir():
         if _LEFT.fullmatch(path.name):
             path.unlink(missing_ok=True)
-    if not keep and not any(Path(folder).iterdir()):
-        Path(folder).rmdir()
+
+
+def is_empty(folder: str) -> bool:
+    """Return whether there is a folder that holds nothing but its lock. Local."""
+    return Path(folder).is_dir() and all(path.name == LOCK for path in Path(folder).iterdir())

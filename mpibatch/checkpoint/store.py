@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpibatch import __version__
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.base.files import lock
+from mpibatch.base.files import LOCK, hold, release
 from mpibatch.checkpoint import contents, folder, identity
 from mpibatch.checkpoint.checkpoint import Checkpoint
 from mpibatch.io.base.names import user_path
@@ -17,6 +17,7 @@ from mpibatch.io.seal.verification import verify
 from mpibatch.mpi import MPI, agreed, private
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
 
 __all__ = ["Store"]
@@ -45,7 +46,7 @@ class Store:
         self._is_folder_ours = False  # whether what lies in the folder has been looked at, or removed
         self._reached = 0  # the step that the run has reached, as far as is known here
         self._is_open = False
-        self._handle: int | None = None  # rank 0's, of the folder
+        self._handle: int | None = None  # rank 0's, of the folder's lock
 
     @property
     def newest(self) -> int | None:
@@ -195,16 +196,15 @@ class Store:
 
     def _close(self) -> None:
         if self._handle is not None:
-            os.close(self._handle)
+            release(Path(self.path) / LOCK, self._handle)
             self._handle = None
 
     def _lock(self) -> None:
         """Hold the folder until the block ends: two runs would remove one another's checkpoints. Rank 0's."""
         if self._handle is not None or not Path(self.path).is_dir():
             return  # it is made later, and locked then
-        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if not lock(handle, wait=True):
-            os.close(handle)
+        handle = hold(Path(self.path) / LOCK, wait=True)
+        if handle < 0:
             raise RunError(
                 f"cannot keep checkpoints in {self.path}: another run is using this folder; wait until it ends, "
                 "or name another folder"
@@ -316,3 +316,8 @@ class Store:
         with agreed(self.comm, f"removing old checkpoints in {self.path}"):
             if self.comm.rank == 0:
                 folder.remove(self.path, set(self._known))
+                if not self._known and folder.is_empty(self.path):
+                    self._lock()
+                    self._close()
+                    with suppress(OSError):  # another run has begun there
+                        Path(self.path).rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from mpibatch.fourier._engine.passes import passed
 from mpibatch.fourier.fft.complex_transforms import fftn, ifftn
 from mpibatch.fourier.fft.frequencies import next_fast_len
 from mpibatch.fourier.fft.real_transforms import irfftn, rfftn
+from mpibatch.mpi import same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +104,9 @@ def fftconvolve(
 def _second(name: str, u: Field, in2: Any) -> Field:
     if not isinstance(in2, Field):
         array = np.asarray(in2)
+        data = np.ascontiguousarray(array) if array.dtype.kind in "biufc" else np.empty(0)
+        digest = hashlib.blake2b(data.tobytes(), digest_size=8).hexdigest()
+        same(u.grid.comm, f"{name} with in2 of {array.dtype}, shape {array.shape} (digest {digest})")
         if array.ndim != u.grid.ndim or not array.size:
             raise UsageError(
                 f"{name}: in2 is of shape {array.shape}, and the grid has {u.grid.ndim} axes; give an array of as many"

@@ -13,14 +13,14 @@ from mpibatch.filters._engine.arguments import real_of
 from mpibatch.fourier._engine.arguments import float_dtype
 from mpibatch.fourier.fft.complex_transforms import fftn
 from mpibatch.fourier.fft.real_transforms import rfftn
-from mpibatch.reduce.occurrences import bincount
+from mpibatch.reduce.occurrences import MOST_WEIGHED, bincount
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
 
 __all__ = ["PowerSpectrum", "power_spectrum"]
 
-MOST = 2**26
+MOST = MOST_WEIGHED  # shells
 
 
 class PowerSpectrum(NamedTuple):
@@ -59,7 +59,9 @@ def power_spectrum(u: Field, dk: float | None = None) -> PowerSpectrum:
     u : Field
         Of f4, f8, c8 or c16; integers and bool count as f8. Of several components the sum of theirs.
     dk : float, optional
-        Width of a shell, in cycles per unit of length. Default: one cycle over the longest side of the grid.
+        Width of a shell, in cycles per unit of length. Default: one cycle over the longest side of the grid;
+        where these would be more than 2**22 shells (one axis of over 8 million cells), the least multiple for which
+        they are not.
 
     Returns
     -------
@@ -95,10 +97,14 @@ def power_spectrum(u: Field, dk: float | None = None) -> PowerSpectrum:
     if not all(math.isfinite(d) and d for d in spacing):
         raise UsageError(f"{name}: the grid's spacing {spacing} gives no wave numbers; give a grid with another one")
     steps = [1.0 / (n * abs(d)) for n, d in zip(shape, spacing, strict=True)]
-    width = min(steps) if dk is None else real_of(name, "dk", dk)
     longest = math.sqrt(math.fsum((n // 2 * step) ** 2 for n, step in zip(shape, steps, strict=True)))
-    if width <= 0 or longest / width > MOST:
-        raise UsageError(f"{name}: dk = {width:g} for wave numbers up to {longest:g}; give one > 0, and fewer shells")
+    least = longest / (MOST - 2)
+    width = min(steps) * max(1, math.ceil(least / min(steps))) if dk is None else real_of(name, "dk", dk)
+    if width <= 0 or width < least:
+        raise UsageError(
+            f"{name}: dk = {width:g} for wave numbers up to {longest:g}; give one > 0, for {MOST} shells at most: "
+            f"{least:.6g} or more"
+        )
     wide = u.astype("c16" if is_complex else "f8")
     half = fftn(wide, norm="forward") if is_complex else rfftn(wide, norm="forward")
     shells = half.like("i8", components=())

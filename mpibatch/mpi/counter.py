@@ -33,11 +33,13 @@ MOST = LEFT - 1  # numbers of a chunk
 END = 1 << 40  # as next number: there will be none
 # Beside its chunk a node keeps the next one: none yet, one that a rank fetches just now, or its word.
 NONE, PENDING = 0, -1
+STOPPED = END + 1  # as next number of all: what nodes have taken is not handed out either
 PROBE = 0.05  # seconds for which the owner stays outside of MPI, to see whether it is waited for
 TRIES = 3  # the owner, or who asks it, may be late: seen once is enough
 LOOK = 1e-3  # seconds between its thread's looks into MPI
 ENOUGH = 1e-3  # seconds of work that a rank takes at a time, where single numbers are less
 MOST_AT_ONCE = 64
+AGAIN = 0.1  # seconds between looks whether another node has ended it
 PAUSE = 2e-5  # seconds between looks at a chunk that another rank refills
 
 _TAG = 31  # of no message
@@ -66,7 +68,7 @@ class Counter:
         self._before = None if costs is None else np.concatenate([[0.0], np.cumsum(costs)])
         self._has_ended = False
         self._one, self._old = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self._events = 0  # of a rank alone
+        self._events, self._looked = 0, 0.0  # of a rank alone; when
         self._next, self._stop = 0, 0 if comm.size > 1 else total  # taken, and not yet handed out
         self._taken, self._at, self._left = 1, 0.0, 0  # how many at the last time, when, and of how many
         self._chunk: MPI.Win | None = None
@@ -117,6 +119,8 @@ class Counter:
 
     def _take_some(self) -> None:
         """Take from this node's chunk: one number, or several where they are done faster than they are taken."""
+        if self._is_stopped():
+            return
         now = time.perf_counter()
         many = int(ENOUGH * self._taken / max(now - self._at, 1e-9))
         want = max(1, min(many, MOST_AT_ONCE, self._left // (4 * self._node.size)))
@@ -135,6 +139,18 @@ class Counter:
                 return
             while not self._is_filled():
                 time.sleep(PAUSE)
+
+    def _is_stopped(self) -> bool:
+        """Whether another node has ended it. Looked at now and then: it is a message across the network."""
+        now = time.perf_counter()
+        if (
+            self._is_one_node
+            or now - self._looked < AGAIN
+            or (self.stalls and MPI.Query_thread() < MPI.THREAD_MULTIPLE)
+        ):
+            return False
+        self._looked = now
+        return self._do(self._shared, 1, 0, MPI.NO_OP) >= STOPPED
 
     def _is_filled(self) -> bool:
         word = self._do(self._chunk, 0, 0, MPI.NO_OP)
@@ -191,10 +207,14 @@ class Counter:
         return int(np.searchsorted(self._before, most, side="right")) - 1 - begin
 
     def stop(self) -> None:
-        """Hand out no more numbers; nodes may use up their chunks, and those that they have fetched ahead. Local."""
+        """Hand out no more numbers. Local.
+
+        Other nodes see it within `AGAIN` seconds and an item, or, where a fetch would wait for the owner, when their
+        chunks end.
+        """
         self._has_ended, self._next = True, self._stop
         if self._chunk is not None:
-            self._do(self._shared, 1, self._total, MPI.REPLACE)
+            self._do(self._shared, 1, STOPPED, MPI.REPLACE)
             self._do(self._chunk, 0, END << BITS, MPI.REPLACE)
 
     def count(self) -> int:

@@ -20,10 +20,13 @@ class Team:
     Attributes
     ----------
     comm : of its ranks; None on a rank that is left over.
+    work : of the same ranks, for what the team runs: whatever that leaves there unmatched never meets what is sent in
+        `comm`.
     leaders : of the first ranks of all teams, on those; None on others.
     """
 
     comm: MPI.Intracomm | None
+    work: MPI.Intracomm | None
     leaders: MPI.Intracomm | None
     _made: tuple[MPI.Intracomm, ...] = ()
 
@@ -33,11 +36,13 @@ class Team:
         count = comm.size // size if most is None else min(most, comm.size // size)
         number, place = divmod(comm.rank, size)
         if size == 1 and count == comm.size:
-            return cls(MPI.COMM_SELF, comm)
+            return cls(MPI.COMM_SELF, MPI.COMM_SELF, comm)
         is_in = number < count
         team = _split(comm, number if is_in else MPI.UNDEFINED)
         leaders = _split(comm, 0 if is_in and place == 0 else MPI.UNDEFINED)
-        return cls(team, leaders, tuple(part for part in (team, leaders) if part is not None))
+        work = team if team is None or size == 1 else team.Dup()
+        made = (team, leaders, None if work is team else work)
+        return cls(team, work, leaders, tuple(part for part in made if part is not None))
 
     def free(self) -> None:
         """Free it. Collective."""

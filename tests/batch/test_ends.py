@@ -91,3 +91,36 @@ def test_an_item_that_kills_its_rank_is_left_out_in_the_third_run(
     assert process.returncode == 0, err
     assert out.startswith("Batch(19 done, 1 failed, 0 left) [5] the run ended while it was worked on, 2 times"), err
     assert Path("all.csv").read_text().count("\n") == 20
+
+
+LONE = """
+import numpy as np
+import mpibatch as mb
+
+def work(item, comm):
+    if item == 1 and comm.rank == 1:
+        raise ValueError("a lone rank")
+    total = np.ones(1, np.int64)
+    comm.Allreduce(mb.mpi.MPI.IN_PLACE, total)
+    return int(total[0])
+
+batch = mb.map_items(work, [0, 1, 2], ranks_per_item=2, journal="journal")
+if mb.mpi.world().rank == 0:
+    print(batch, batch.failed[0].error, "in work" in batch.failed[0].traceback)
+"""
+
+
+def test_a_rank_that_fails_while_its_team_waits_for_it_is_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The team waits for ever in what its function has in common; the next run knows why, and goes on."""
+    monkeypatch.chdir(tmp_path)
+    Path("program.py").write_text(LONE)
+    with start():
+        until = time.monotonic() + 30
+        notes = Path("journal/000001-00001.journal")
+        while not (notes.exists() and b"a lone rank" in notes.read_bytes()) and time.monotonic() < until:
+            time.sleep(0.02)
+    with start() as process:
+        out, err = process.communicate(timeout=60)
+    assert out == "Batch(2 done, 1 failed, 0 left) ValueError: a lone rank True\n", err

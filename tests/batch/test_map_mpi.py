@@ -69,10 +69,12 @@ def test_every_number_is_handed_out_once(nodes: int) -> None:
         assert sorted(comm.allreduce(mine)) == list(range(total))
         assert (ahead > 0) == (total == 500 and 0 < nodes < comm.size)  # none where one node has all
         assert sorted(comm.allreduce(counts)) == list(range(1, 2 * comm.size + 1))
-    with Counter(comm, 10_000) as counter:
-        counter.stop()
+    node = comm.Split(comm.rank // nodes, comm.rank) if nodes else None
+    with Counter(comm, 10_000, node=node) as counter:
+        if comm.rank == 0:
+            counter.stop()
         comm.Barrier()
-        assert counter.take() == -1
+        assert counter.take() == -1  # on no node
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -300,7 +302,7 @@ def test_two_runs_on_one_journal_are_refused(mpi_tmp_path: Path, monkeypatch: py
     journal = mpi_tmp_path / "j"
     journal.mkdir(exist_ok=True)
     WORLD.Barrier()
-    handle = os.open(journal, os.O_RDONLY)
+    handle = os.open(journal / ".lock", os.O_RDWR | os.O_CREAT)  # a file: other nodes see no lock of a folder
     if WORLD.rank == WORLD.size - 1:
         fcntl.flock(handle, fcntl.LOCK_EX)
     WORLD.Barrier()

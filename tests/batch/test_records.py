@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import mpibatch as mb
 from mpibatch.base.errors import RunError, UsageError
 from mpibatch.batch import payloads, records
 from mpibatch.batch.items import identity_of, name_of, text_of
+from mpibatch.batch.log import FileLog
 from mpibatch.batch.schedule import ALONE, phases
 
 MARK = 0x12345678
@@ -75,7 +78,7 @@ def test_what_is_no_number_is_refused(value: object) -> None:
         payloads.encoded(value)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "item", "items", 3])
+@pytest.mark.parametrize("name", ["", "a/b", "a\0b", "item", "items", 3])
 def test_names_that_are_taken_are_refused(name: object) -> None:
     with pytest.raises(UsageError, match="name values by texts"):
         payloads.encoded({name: 1})
@@ -156,3 +159,22 @@ def test_a_changed_or_torn_file_never_gives_a_wrong_result(
 
 def square(item: int) -> dict[str, object]:
     return {"square": item * item, "all": np.arange(item % 3)}
+
+
+def test_what_the_disk_refuses_in_between_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system tells of it once, and to the thread."""
+    kept = FileLog(tmp_path / "000001-00000", MARK, lambda: False)
+    with monkeypatch.context() as patch:
+        patch.setattr("mpibatch.batch.log.LOOK", 0.01)
+        patch.setattr("mpibatch.batch.log.FLUSH", 0.01)
+        refused = threading.Event()
+
+        def refuse(handle: int) -> None:
+            refused.set()
+            raise OSError(errno.EIO, "Input/output error")
+
+        patch.setattr("os.fsync", refuse)
+        kept.start(0)
+        assert refused.wait(10)
+    with pytest.raises(RunError, match="cannot write the journal"):
+        kept.close()

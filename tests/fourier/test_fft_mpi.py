@@ -52,7 +52,7 @@ def same_bytes(ours: mb.Field, whole: np.ndarray) -> None:
     assert np.ascontiguousarray(ours.owned).tobytes() == expected.tobytes()
 
 
-@pytest.fixture(autouse=True, params=["small pieces"])
+@pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "PIECE_BYTES", 400)
     monkeypatch.setattr(lines, "LEAST_MESSAGE", 100)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, signal
 
 import mpibatch as mb
+from mpibatch.fourier import spectra
 from tests.fourier.test_fft_mpi import SEEDS, same_bytes, values
 from tests.support.segments import field, grids
 
@@ -125,6 +126,25 @@ def test_a_wave_in_its_shell() -> None:
     both = u.like(components=(2,))
     both.owned[...] = u.owned[..., None]
     np.testing.assert_allclose(mb.power_spectrum(both, dk=1 / 3).power[:2], [18.0, 1.0])
-    for dk, words in ((0, "dk = 0"), (1e-12, "fewer shells"), ("a", "is not a real number")):
+    for dk, words in ((0, "dk = 0"), (1e-12, "4194304 shells at most"), ("a", "is not a real number")):
         with pytest.raises(mb.UsageError, match=words):
             mb.power_spectrum(u, dk)
+
+
+def test_a_kernel_that_ranks_do_not_share_is_refused() -> None:
+    u = mb.Grid((6, 5)).zeros()
+    if u.grid.size > 1:
+        with pytest.raises(mb.UsageError, match="fftconvolve with in2"):
+            mb.fftconvolve(u, np.full((3, 3), float(u.grid.rank)))
+
+
+def test_shells_of_a_long_axis_are_wider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as all ranks can have a table of, and still all of the power."""
+    monkeypatch.setattr(spectra, "MOST", 10)
+    u = mb.Grid(41).from_function(lambda x: np.sin(x * x))
+    spectrum = mb.power_spectrum(u)
+    np.testing.assert_allclose(spectrum.k, np.arange(8) * 3 / 41)
+    assert spectrum.modes.sum() == 41
+    assert np.isclose(spectrum.power.sum(), float(mb.mean(u * u)))
+    with pytest.raises(mb.UsageError, match=r"dk = 0\.02 for wave numbers up to 0\.48.*10 shells at most"):
+        mb.power_spectrum(u, 0.02)

@@ -302,3 +302,12 @@ def test_names_of_items_are_distinct_and_places_keep_their_type() -> None:
     job = batch.job_of({"item": "a.npy", "name": "a", "number": 0, "level": 0.5})
     assert job.steps[0].parameters == {"threshold": 0.5}
     assert job.text.endswith('# item 0: "a.npy" (a)\n')
+
+
+def test_enough_failures_of_a_job_end_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line goes before the file."""
+    Path("job.toml").write_text('[batch]\nitems = ["no-0.npy", "no-1.npy"]\nmax_failures = 5\nretries = 3\n' + REST)
+    assert main(["batch", "job.toml", "--max-failures", "0", "--retries", "1"]) == 1
+    assert "1 item failed, and max_failures is 0; 1 are left" in capsys.readouterr().err
+    (notes,) = Path().glob("*/*-00000.journal")
+    assert b'"attempts": 2' in notes.read_bytes()

@@ -233,6 +233,7 @@ def test_too_many_cells_for_scattered_points(monkeypatch: pytest.MonkeyPatch) ->
     # Less than the whole field, and enough for a block and what is around it.
     monkeypatch.setenv("MPIBATCH_MEMORY_LIMIT", "20000")
     monkeypatch.setattr(points, "MOST", 100)
+    monkeypatch.setattr(points, "MOST_ALL", 240)  # of 100 a rank, or fewer
     far = rng.uniform(-9, 48, (2, 900))
     far[:, 500] = np.nan
     for mode in ("constant", "reflect", "grid-wrap"):

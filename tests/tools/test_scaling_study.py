@@ -559,7 +559,7 @@ def test_two_at_a_time_in_one_folder(capsys: pytest.CaptureFixture[str]):
     import fcntl
 
     make(counts=(2,), repeat=1)
-    handle = os.open("S", os.O_RDONLY)
+    handle = os.open("S/.lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         assert main(["scale", "job.toml", "--ranks", "4", "--repeat", "1", "--folder", "S"]) == 2

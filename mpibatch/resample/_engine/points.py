@@ -27,6 +27,7 @@ __all__ = ["sample_points"]
 
 Array = npt.NDArray[Any]
 MOST = 1 << 17  # points that a rank sends in a round
+MOST_ALL = 1 << 22  # that all ranks send, and one of them may get
 FAR = 2.0**40  # cells, beyond which it does not matter who reads
 
 
@@ -55,9 +56,10 @@ def _by_owners(name: str, c: Coefficients, points: Array, out: Array) -> None:
     """Write the values at points, which others have read. Collective."""
     grid, count = c.field.grid, points.shape[1]
     with timed("halo"):
-        rounds = grid.comm.allreduce(-(-count // MOST), op=MPI.MAX)
+        most = max(1, min(MOST, MOST_ALL // grid.comm.size))
+        rounds = grid.comm.allreduce(-(-count // most), op=MPI.MAX)
     for turn in range(rounds):
-        low, high = min(turn * MOST, count), min((turn + 1) * MOST, count)
+        low, high = min(turn * most, count), min((turn + 1) * most, count)
         part = np.ascontiguousarray(points[:, low:high].T)
         with timed("halo"):
             rows = np.column_stack([np.full(high - low, grid.rank), np.arange(low, high), part.view(np.int64)])

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError, reason_of
-from mpibatch.base.files import lock
+from mpibatch.base.files import LOCK, hold, release
 from mpibatch.base.json_files import write_json
 from mpibatch.job.document.caps import json_value
 from mpibatch.tools.scaling.records import Run, parse_run, table_of
@@ -212,13 +211,13 @@ def holds_study(path: Path) -> bool:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep others out of a study: two at a time would write each other's runs, and measure one another. Local."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = hold(path / LOCK)
+    if handle < 0:
+        raise UsageError(f"another mpibatch scale is making runs in {path}; wait for it, or name another --folder")
     try:
-        if not lock(handle):
-            raise UsageError(f"another mpibatch scale is making runs in {path}; wait for it, or name another --folder")
         yield
     finally:
-        os.close(handle)
+        release(path / LOCK, handle)
 
 
 def keep(

@@ -1,9 +1,9 @@
 """A folder gets its name when it is complete: written as ``NAME.part`` beside it, flushed, and put in its place.
 
 As files are (`mpibatch.io.write.commit`): a leftover of a killed run has the same temporary name, and the next run
-removes it; a run holds the lock of its folder. A folder that is there already and the new one change names in one step
-where the file system can do so; elsewhere the old one is moved aside first, and a run killed at that very moment leaves
-both, complete, under names beside it.
+removes it; a run holds the lock of a file beside it, ``NAME.part.lock``. A folder that is there already and the new
+one change names in one step where the file system can do so; elsewhere the old one is moved aside first, and a run
+killed at that very moment leaves both, complete, under names beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.base.files import flush_folder, keep_permissions, lock, unlock
+from mpibatch.base.files import LOCK, flush_folder, hold, keep_permissions, release, unlock
 from mpibatch.io.base.names import PART
 from mpibatch.io.base.obstacles import check_free, check_parent, forbidden, is_written, taken_over, unshared
 from mpibatch.io.base.room import check_room
@@ -65,10 +65,11 @@ def committed(comm: MPI.Intracomm, path: str, least: int, *, overwrite: bool) ->
 
 @dataclass(frozen=True)
 class _HeldFolder:
-    """Rank 0's hold on a folder under its temporary name: it is open and locked."""
+    """Rank 0's hold on a folder under its temporary name, which is open, and the lock of the file beside it."""
 
     target: Path
     handle: int
+    guard: int
     overwrite: bool
 
     @classmethod
@@ -78,29 +79,27 @@ class _HeldFolder:
         _check_free(target, overwrite=overwrite)
         check_room(str(target), least)
         part = _part(target)
+        guard = -1
         try:
-            left = _opened(part)
+            guard = hold(_guard(target), wait=os.path.lexists(part))
+            if guard < 0:
+                raise is_written(target)
             try:
-                if left >= 0 and not lock(left, wait=True):
-                    raise is_written(target)
                 if part.is_dir() and not part.is_symlink():
                     shutil.rmtree(part)
                 elif os.path.lexists(part):
                     part.unlink()
                 part.mkdir()
                 handle = os.open(part, _FLAGS | os.O_DIRECTORY)
-            finally:
-                if left >= 0:
-                    os.close(left)
-        except FileExistsError:  # another run was faster
+            except BaseException:
+                release(_guard(target), guard)
+                raise
+        except FileExistsError:  # a file system without locks
             raise is_written(target) from None
         except OSError as error:
             raise forbidden(target, error) from error
-        if not lock(handle):
-            os.close(handle)
-            raise is_written(target)
         keep_permissions(handle, target, mask=0o700)  # at once: what is made in it has its group
-        return cls(target, handle, overwrite)
+        return cls(target, handle, guard, overwrite)
 
     def commit(self) -> None:
         """Put the folder in its place, and remove what it replaces."""
@@ -116,7 +115,8 @@ class _HeldFolder:
             if old is not None:
                 # What cannot be removed is in nobody's way: the next run tries it again.
                 shutil.rmtree(old, ignore_errors=True)
-            unlock(self.handle)  # before the other ranks go on, who may write there at once
+            _guard(self.target).unlink(missing_ok=True)
+            unlock(self.guard)  # before the other ranks go on, who may write there at once
         except FileExistsError:
             _check_free(self.target, overwrite=self.overwrite)
             raise
@@ -130,7 +130,8 @@ class _HeldFolder:
             shutil.rmtree(part, ignore_errors=True)  # the error that all ranks have is the one to be told
 
     def close(self) -> None:
-        """Let go of the folder and its lock."""
+        """Let go of the folder and the lock."""
+        release(_guard(self.target), self.guard)
         with suppress(OSError):
             os.close(self.handle)
 
@@ -149,12 +150,8 @@ def _part(target: Path) -> Path:
     return target.with_name(target.name + PART)
 
 
-def _opened(path: Path) -> int:
-    """An open handle of what lies there; -1 if it is nothing, or nothing that a run of ours has open."""
-    try:
-        return os.open(path, _FLAGS)
-    except OSError:
-        return -1
+def _guard(target: Path) -> Path:
+    return target.with_name(target.name + PART + LOCK)
 
 
 def _check_free(target: Path, *, overwrite: bool) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from mpibatch.base.errors import Stopped, UsageError
+from mpibatch.base.files import LOCK
 from mpibatch.checkpoint import folder
 from mpibatch.checkpoint.identity import differences, fingerprint
 from mpibatch.checkpoint.signals import Caught
@@ -36,7 +37,10 @@ def test_names_are_in_order_and_only_ours_are_removed(tmp_path):
     folder.remove(str(tmp_path), set())
     (tmp_path / "notes.txt").unlink()
     folder.remove(str(tmp_path), set())
-    assert not tmp_path.exists()
+    assert folder.is_empty(str(tmp_path))
+    (tmp_path / LOCK).touch()
+    assert folder.is_empty(str(tmp_path))
+    assert not folder.is_empty(str(tmp_path / "none"))
     assert folder.steps_in(str(tmp_path)) == []
 
 

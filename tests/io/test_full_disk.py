@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from mpibatch.base.files import LOCK
 from mpibatch.io.seal import seal
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def disk(tmp_path: Path) -> Iterator[Mount]:
     yield mount
     for folder in made:
         # Lazily: after an abort some process may still be about to end.
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        while folder.is_mount():
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def remount(folder: Path, options: str) -> None:
@@ -91,7 +93,9 @@ def meddle(rank):
         with open(Path(folder) / "ballast", "wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
     if folder := os.environ.get("READ_ONLY"):
-        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        # Over itself, since the mount in which the folder's lock is held cannot be made read-only.
+        subprocess.run(["mount", "--bind", folder, folder], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
     Path("meddled").touch()
 
 def run(p, simulation):
@@ -166,7 +170,7 @@ class Walk:
         """Look at what a failed run left: whole checkpoints, and the series that they need."""
         assert not self.output.exists()
         assert self.output.with_name("walk.h5.part").exists()
-        files = sorted(path.name for path in self.checkpoints.iterdir())
+        files = sorted(path.name for path in self.checkpoints.iterdir() if path.name != LOCK)
         assert files[-1] == f"step-{newest:09d}.h5"
         assert len(files) == 2  # and no .part
         unpacked = [seal.unpack(*seal.read(str(self.checkpoints / name))) for name in files]

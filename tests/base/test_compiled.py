@@ -164,7 +164,7 @@ def test_code_is_compiled_anew_when_what_is_part_of_it_has_changed(launch: Launc
     environment = {**os.environ, "MPIBATCH_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
     texts = {"outer": OUTER, "parts": MIDDLE, "leaves": LEAF}
     seen = []
-    for changes in ({}, {}, {"parts": ("FACTOR = 2.0", "FACTOR = 3.0")}, {"leaves": ("x * 1.0", "x * 5.0")}, {}):
+    for changes in ({}, {}, {"parts": ("FACTOR = 2.0", "FACTOR = 3.00")}, {"leaves": ("x * 1.0", "x * 5.00")}, {}):
         for name, (old, new) in changes.items():
             texts[name] = texts[name].replace(old, new)
         for name, text in texts.items():
@@ -354,7 +354,7 @@ import numpy as np
 from pathlib import Path
 from factor import times
 if len(sys.argv) > 1:  # somebody edits the file of what this process has imported, and has not called yet
-    Path("factor.py").write_text(Path("factor.py").read_text().replace("2.0", "3.0"))
+    Path("factor.py").write_text(Path("factor.py").read_text().replace("2.0", "3.00"))  # of another size
 print(times(np.ones(1))[0])
 """
 FACTOR = """

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "LOCK", "flush_folder", "hold", "keep_permissions", "lock", "read_at", "release", "replacing", "unlock", "write_at",
+    "DRAFT", "LOCK", "flush_folder", "hold", "keep_permissions", "lock", "read_at", "release", "replacing", "unlock",
+    "write_at",
 ]  # fmt: skip
 
 PATIENCE, POLL = 10.0, 0.05  # seconds
+TRIES = 100  # to lock a file that others remove when they are done
 _STARTED, _GRACE = time.monotonic(), 60.0
-_LEFTOVER = re.compile(r"(.+)\.~\w{8}\.part", re.DOTALL)
+DRAFT = re.compile(r"(.+)\.~\w{8}\.part", re.DOTALL)  # the name of a file that is to take another's place
 LOCK = ".lock"  # in a folder that is held
 # What a file system says that has no locks.
 _LISTS = ("system.posix_acl_access", "system.posix_acl_default")  # the latter of folders alone
@@ -64,10 +66,15 @@ def hold(path: Path, *, wait: bool = False, shared: bool = False) -> int:
     """Make a file, take its lock as `lock` does, and return its handle; -1 if another process holds it. Local. OSError.
 
     It stands for a folder: file systems of several nodes (NFS, Lustre) keep others out of files that are open for
-    writing, and of nothing else.
+    writing, and of nothing else. (A file that another user has left may only be read; on one node that does.)
     """
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    for _ in range(TRIES):
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except PermissionError:
+            if not os.path.lexists(path):
+                raise
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if not lock(handle, wait=wait, shared=shared):
                 os.close(handle)
@@ -81,6 +88,7 @@ def hold(path: Path, *, wait: bool = False, shared: bool = False) -> int:
             os.close(handle)
             raise
         os.close(handle)  # who held it has removed it meanwhile
+    raise OSError(errno.ESTALE, "it is another file each time that it is opened", str(path))
 
 
 def release(path: Path, handle: int) -> None:
@@ -215,7 +223,7 @@ def _leftovers(folder: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if match := _LEFTOVER.fullmatch(path.name):
+            if match := DRAFT.fullmatch(path.name):
                 names.setdefault(match[1], []).append(path.name)
     return names
 

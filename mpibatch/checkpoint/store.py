@@ -317,7 +317,7 @@ class Store:
             if self.comm.rank == 0:
                 folder.remove(self.path, set(self._known))
                 if not self._known and folder.is_empty(self.path):
-                    self._lock()
-                    self._close()
-                    with suppress(OSError):  # another run has begun there
+                    with suppress(OSError, RunError):  # another run has begun there
+                        self._lock()
+                        self._close()
                         Path(self.path).rmdir()

@@ -39,7 +39,8 @@ TRIES = 3  # the owner, or who asks it, may be late: seen once is enough
 LOOK = 1e-3  # seconds between its thread's looks into MPI
 ENOUGH = 1e-3  # seconds of work that a rank takes at a time, where single numbers are less
 MOST_AT_ONCE = 64
-AGAIN = 0.1  # seconds between looks whether another node has ended it
+AGAIN = 0.1  # seconds between looks whether another node has ended it; of many ranks more for each,
+AGAIN_EACH = 1e-4  # since all look at the memory of one
 PAUSE = 2e-5  # seconds between looks at a chunk that another rank refills
 
 _TAG = 31  # of no message
@@ -145,7 +146,7 @@ class Counter:
         now = time.perf_counter()
         if (
             self._is_one_node
-            or now - self._looked < AGAIN
+            or now - self._looked < max(AGAIN, AGAIN_EACH * self._comm.size)
             or (self.stalls and MPI.Query_thread() < MPI.THREAD_MULTIPLE)
         ):
             return False
@@ -209,8 +210,8 @@ class Counter:
     def stop(self) -> None:
         """Hand out no more numbers. Local.
 
-        Other nodes see it within `AGAIN` seconds and an item, or, where a fetch would wait for the owner, when their
-        chunks end.
+        Other nodes see it within `AGAIN` seconds (of thousands of ranks more) and an item, or, where a fetch would
+        wait for the owner, when their chunks end.
         """
         self._has_ended, self._next = True, self._stop
         if self._chunk is not None:

@@ -20,6 +20,7 @@ PACKAGE = str(Path(mb.__file__).parent)
 WORLD = MPI.COMM_WORLD
 # Of a kernel the first calls try whether to overlap.
 TRIALS = 14
+MOVED = 7  # from `mb.save` to the message by which a part of a chunk goes to the rank that writes it
 
 
 @mb.stencil
@@ -67,7 +68,7 @@ def write(tmp_path: Path, **options: Any) -> Callable[[mb.Field], None]:
         (lambda u: heat(u, k=0.1), 6),
         ({}, 4),
         ({"chunks": (16, 16)}, 4),
-        ({"chunks": (16, 16), "compression": "gzip"}, 7),  # a chunk of several ranks first moves to one of them
+        ({"chunks": (16, 16), "compression": "gzip"}, 4),
     ],
     ids=[
         "exchange",
@@ -89,12 +90,14 @@ def test_the_way_to_mpi_is_short(call: Any, most: int, tmp_path: Path, monkeypat
     for _ in range(TRIALS):
         run(u)
     ways: list[list[str]] = []
+    moves = [] if isinstance(call, dict) else ways  # a chunk of several ranks first moves to one of them
     monkeypatch.setattr(MPI, "Prequest", spy(MPI.Prequest, "Startall", ways))
     monkeypatch.setattr(MPI, "File", spy(spy(MPI.File, "Write_at_all", ways), "Write_at", ways))
-    monkeypatch.setattr(u.grid, "comm", spy(type(u.grid.comm), "Isend", ways)(u.grid.comm))
+    monkeypatch.setattr(u.grid, "comm", spy(type(u.grid.comm), "Isend", moves)(u.grid.comm))
     run(u)
     monkeypatch.undo()
     assert ways or WORLD.size == 1
     longest = max(ways, key=len, default=[])
     print(len(longest), longest)
     assert len(longest) <= most, longest
+    assert max(map(len, moves), default=0) <= max(most, MOVED)

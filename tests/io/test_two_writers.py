@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -203,6 +204,33 @@ def test_what_a_killed_replacement_left_is_removed_by_the_next_run(
             with replacing(target) as part:
                 part.write_text(str(count))
         assert names(tmp_path) == sorted(["a", living.name, *kept])
+
+
+def test_a_file_is_held_by_one_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one of another user, which may only be read; not one that is another each time, nor where none can be."""
+    path, usual = tmp_path / files.LOCK, os.open
+
+    def refused(name: Path, flags: int, *rest: int) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", str(name))
+        return usual(name, flags, *rest)
+
+    first = files.hold(path)
+    assert files.hold(path) == -1
+    with monkeypatch.context() as other:
+        other.setattr(os, "open", refused)
+        assert files.hold(path) == -1
+        files.unlock(first)
+        second = files.hold(path)
+        assert second >= 0
+        with pytest.raises(PermissionError):
+            files.hold(tmp_path / "none")
+    files.release(path, second)
+    assert not path.exists()
+    os.close(first)
+    monkeypatch.setattr(os.path, "samestat", lambda one, other: False)
+    with pytest.raises(OSError, match="another file each time"):
+        files.hold(path)
 
 
 def test_two_runs_do_not_share_a_folder_of_checkpoints(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import mpibatch as mb
+from mpibatch.base.files import replacing
 from mpibatch.cli import main
 from mpibatch.io.base.names import RESUMABLE
 from mpibatch.tools.doctor import leftovers as module
@@ -90,7 +91,10 @@ def test_what_is_dead_is_removed_and_what_is_used_marked_or_another_users_is_kep
 ) -> None:
     shm, tmp, out = places.shared, places.temporary[0], tmp_path / "out"
     dead = [of_age(shm / name) for name in ("mpich_shm_7a_0", "vader_segment.n.0.1", "osc_rdma.n.1", "sm_segment.n.0")]
-    dead.append(of_age(out / "a.csv.abcd_123.part"))
+    with replacing(out / "a.csv") as draft:
+        name = draft.name
+    (out / "a.csv").unlink()
+    dead.append(of_age(out / name))
     (tmp / "mpibatch-supervisor-x").mkdir()
     of_age(tmp / "mpibatch-supervisor-x" / "record")
     mb.save(out / "b.h5", u=mb.Grid((4, 4)).full(1.0))

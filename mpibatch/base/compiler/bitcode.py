@@ -3,7 +3,7 @@
 numba optimizes each function with all that it calls, makes machine code of it, and does so again for whatever calls it.
 Of a function that compiled ones alone call, which has no way in from Python, nothing but the text is ever used. It is
 optimized by itself all the same: a loop over a few arrays becomes vectors there, which LLVM refuses once it is part of
-a loop over many (`gaussian_filter` took 1.6 times as long).
+a loop over many (`scripts/bench_filters.py` shows it in `gaussian_filter`).
 """
 
 from __future__ import annotations

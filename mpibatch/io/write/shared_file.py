@@ -69,8 +69,7 @@ def write(
     with opened(comm, path) as file:
         for dataset, field, offset in zip(datasets, fields, offsets, strict=True):
             if dataset.chunks is not None:
-                pack = write_plain if dataset.compression is None else write_packed
-                extents += pack(comm, path, dataset, field, partial(put, comm, file, path), vault)
+                extents += _writer(dataset)(comm, path, dataset, field, partial(put, comm, file, path), vault)
             elif not dataset.is_elsewhere:
                 assert vault is None or not math.prod(dataset.shape), f"{dataset.name} would be plain"
                 extents += extents_of_field(comm, dataset.name, field, offset)
@@ -82,11 +81,15 @@ def fill(comm: MPI.Intracomm, path: str, dataset: Dataset, field: Field, offset:
     """Write the values of one dataset of a file that `make` has made, as `write` does. Collective."""
     with opened(comm, path) as file:
         if dataset.chunks is not None:
-            pack = write_plain if dataset.compression is None else write_packed
-            return pack(comm, path, dataset, field, partial(put, comm, file, path), None)
+            return _writer(dataset)(comm, path, dataset, field, partial(put, comm, file, path), None)
         extents = extents_of_field(comm, dataset.name, field, offset)
         write_field(comm, file, path, field, offset)
         return extents
+
+
+def _writer(dataset: Dataset) -> Callable[..., list[Extent]]:
+    """Return what writes a dataset in chunks. Local."""
+    return write_plain if dataset.compression is None else write_packed
 
 
 def put(comm: MPI.Intracomm, file: MPI.File, path: str, parts: list[tuple[int, Any]]) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import reason_of
+from mpibatch.base.files import DRAFT
 from mpibatch.base.units import bytes_text, plural
 from mpibatch.io.base.names import PART, RESUMABLE
 from mpibatch.tools.doctor.checks.folders import NETWORK, PARALLEL, file_system
@@ -35,7 +36,6 @@ FULL = 0.5  # the part of the shared memory from which on leftovers are a troubl
 # MPICH's, UCX', Open MPI's.
 _SHARED = re.compile(r"mpich_shm_\w+|ucx_shm_posix_\w+|(vader|sm)_segment\..+|osc_rdma\..+")
 _FOLDER = re.compile(r"mpibatch-(supervisor|drill|probe)-\w+|mpibatch-doctor-\d+-\d+")
-_DRAFT = re.compile(r".+\.[a-z0-9_]{8}\.part")  # of `base.files.replacing`
 _FIRST = 1 << 16  # bytes in which a file of ours says so
 _OURS = b"mpibatch"
 
@@ -148,7 +148,7 @@ def _doubt(path: Path, age: float) -> str:
             return _IN_USE
         except OSError:
             return "its folder has no locks, by which a run would show that it writes it"
-        if not _DRAFT.fullmatch(path.name) and _OURS not in os.pread(file, _FIRST, 0):
+        if not DRAFT.fullmatch(path.name) and _OURS not in os.pread(file, _FIRST, 0):
             return "nothing in it says that mpibatch has written it"
         if file_system(path)[0] in (*NETWORK, *PARALLEL) and age < DAY:
             return "less than a day old, and other hosts may write it"
@@ -166,7 +166,7 @@ def _resumable(path: Path, file: int) -> str:
     try:
         return words if RESUMABLE in os.listxattr(file) else ""
     except OSError:
-        return "" if _DRAFT.fullmatch(path.name) else words
+        return "" if DRAFT.fullmatch(path.name) else words
 
 
 def remove(remains: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:

@@ -168,11 +168,19 @@ def test_another_mpis_mpiexec_is_first_on_path(doctor, tmp_path):
 
 
 @other_mpi
-def test_another_mpis_launcher_and_worlds_that_do_not_start(doctor):
+@pytest.mark.parametrize("slow", ["", "0", "1"], ids=["", "rank 0 is slow", "rank 1 is slow"])
+def test_another_mpis_launcher_and_worlds_that_do_not_start(doctor, tmp_path, slow):
+    late = f"""
+import os, sys, time
+if os.environ["OMPI_COMM_WORLD_RANK"] == "{slow}" and "mpibatch.tools.doctor.probe_process" in sys.orig_argv:
+    time.sleep(2.5)
+"""
     report = doctor(
-        around=[str(OTHER), "--oversubscribe", "-n", "2"], env=AS_ROOT | {"PATH": f"{BESIDE}:/usr/bin:/bin"}
+        around=[str(OTHER), "--oversubscribe", "-n", "2"],
+        env=AS_ROOT | {"PATH": f"{BESIDE}:/usr/bin:/bin"} | broken(tmp_path / "fake", "sitecustomize", late),
     )
     report.names("launcher", "error", "2 processes were started", "Open MPI's mpiexec", "has loaded MPICH")
+    assert report.bad() == {"launcher"}  # a rank is not given up, while it needs nobody, because the other has failed
     assert report.finding("MPI-IO")["level"] == "skipped"
     assert report.code
 

@@ -48,9 +48,12 @@ class Reporter:
         with suppress(OSError):
             os.write(self._descriptor, json.dumps(record).encode() + b"\n")
 
-    def begin(self, check: str, doing: str, times: float = 1.0) -> None:
-        """Announce the next step; `times`: how many times the usual patience it may take. Local."""
-        self.send(begin=check, doing=doing, times=times)
+    def begin(self, check: str, doing: str, times: float = 1.0, *, is_alone: bool = False) -> None:
+        """Announce the next step; `times`: how many times the usual patience it may take. Local.
+
+        One that `is_alone` needs no other rank: it is not given up because another has failed.
+        """
+        self.send(begin=check, doing=doing, times=times, is_alone=is_alone)
 
     def report(self, findings: list[Finding]) -> None:
         """Send findings. Local."""
@@ -112,7 +115,7 @@ def _examine_rank(reporter: Reporter, folder: str, token: str, launched: str, pa
 
 def _import_mpi(reporter: Reporter) -> Any:
     """mpi4py's module, with MPI not started yet; None if it cannot be imported."""
-    reporter.begin("MPI library", "importing mpi4py")
+    reporter.begin("MPI library", "importing mpi4py", is_alone=True)
     try:
         package: Any = importlib.import_module("mpi4py")
         package.rc.initialize = package.rc.finalize = False
@@ -134,7 +137,7 @@ def _module(name: str) -> tuple[str, str]:
 
 def _import_h5py(reporter: Reporter, before: list[str]) -> Mapping[str, object] | None:
     """h5py's versions; None if it cannot be imported. MPI has not been started: a wrong one does no harm."""
-    reporter.begin("h5py", "importing h5py")
+    reporter.begin("h5py", "importing h5py", is_alone=True)
     try:
         h5py: Any = importlib.import_module("h5py")
         built = getattr(h5py.version, "hdf5_built_version_tuple", None)
@@ -157,7 +160,7 @@ def _import_h5py(reporter: Reporter, before: list[str]) -> Mapping[str, object] 
 
 
 def _import_other(reporter: Reporter, name: str) -> None:
-    reporter.begin(name, f"importing {name}")
+    reporter.begin(name, f"importing {name}", is_alone=True)
     try:
         importlib.import_module(name)
     except Exception as failure:

@@ -58,7 +58,7 @@ def run_probe(
 ) -> ProbeReport:
     """Run the probe process and return its report. Local, though the probe processes are one world.
 
-    `patience` is per step, in seconds; it ends early once `somebody_failed`, on another rank.
+    `patience` is per step, in seconds; a step that needs other ranks ends early once `somebody_failed` among them.
     """
     report = ProbeReport()
     reading, writing = os.pipe()
@@ -72,7 +72,7 @@ def run_probe(
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )  # fmt: skip
         os.close(writing)
-        step = _ProbeStep("Python", "starting Python", patience)
+        step = _ProbeStep("Python", "starting Python", patience, is_alone=True)
         before = signal.signal(signal.SIGTERM, _raise_ended)
         try:
             late = _listen(reading, step, report, patience, somebody_failed)
@@ -108,6 +108,7 @@ class _ProbeStep:
     check: str
     doing: str
     limit: float
+    is_alone: bool
 
 
 def _listen(
@@ -120,7 +121,7 @@ def _listen(
             waited = time.monotonic() - since
             if waited > step.limit:
                 return f"took longer than {step.limit:g} s"
-            if waited > 1.0 and somebody_failed():
+            if waited > 1.0 and not step.is_alone and somebody_failed():
                 return "waited for another rank"
             continue
         got = os.read(descriptor, 1 << 16)
@@ -131,6 +132,7 @@ def _listen(
         for line in map(json.loads, lines):
             if "begin" in line:
                 step.check, step.doing, step.limit = line["begin"], line["doing"], patience * line["times"]
+                step.is_alone = line["is_alone"]
             elif "finding" in line:
                 report.findings.append(Finding(**line["finding"]))
             elif "fact" in line:

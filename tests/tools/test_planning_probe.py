@@ -128,6 +128,20 @@ def test_runs_on_1_and_2_ranks_are_as_foretold(launch: Launch, folder: Path, nam
     pytest.fail(f"ranks, and predicted over measured bytes and seconds of a step: {ratios}")
 
 
+def test_a_slow_machine_foretells_the_same_memory(launch: Launch, folder: Path) -> None:
+    """A tenth of the seconds, as if it were ten times as slow: what tells memory is large all the same."""
+    for _ in range(TRIES):
+        run(launch, folder, 2, "probe", "heat.toml", "--seconds", "0.3", "--quiet", "--output", "slow.json")
+        slow, usual = (
+            next(work for work in profiles.load(path).work if work.job == "heat.toml")
+            for path in (folder / "slow.json", folder / ".mpibatch" / "machine.json")
+        )
+        ratio = slow.memory_per_cell / usual.memory_per_cell
+        if 0.6 < ratio < 1.1:
+            return
+    pytest.fail(f"bytes a cell, of a slow machine over those of this: {ratio}")
+
+
 def test_the_profile_knows_both_jobs_and_the_machine(folder: Path) -> None:
     machine = profiles.load(folder / ".mpibatch" / "machine.json")
     assert {work.job for work in machine.work} == {"heat.toml", "filters.toml"}

@@ -1,7 +1,7 @@
 """What jobs cost on this machine: their own steps, on a part of the input or a smaller grid, by one rank and by all.
 
 A job is run on three sizes: a tiny one, which compiles, and tells what a step costs whatever its cells; a quarter; and
-one that is well beyond the caches. Memory per cell is what the last two differ by.
+one that is well beyond the caches. Memory per cell is what the tiny one and the last one differ by.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class _Probing:
         by_node = {1: single} if self.node_ranks == 1 else {1: single, self.node_ranks: groups[-1]}
         is_simulation = self.sampler.is_simulation
         whole, cells = single.wholes[0], math.prod(single.shape)
-        memory = [group.memory() for group in groups]
+        memory, written = [group.memory() for group in groups], single.largest.written / math.prod(single.largest.shape)
         fixed = max(least for _, least in memory)
         steps = []
         for name in stepping(whole):
@@ -179,15 +179,13 @@ class _Probing:
             shape=whole.shape,
             ranks=self.comm.size,
             steps=tuple(steps),
-            # One rank alone has less around its cells; but as arrays of a small sample may lie in memory that was kept
-            # from the one before, its own slope is too low: half-way to the most.
-            memory_alone=((memory[0][0] + max(memory)[0]) / 2, fixed + self._untried([single])),
+            memory_alone=(memory[0][0], fixed + self._untried([single])),  # which has less around its cells
             memory_per_cell=max(slope for slope, _ in memory),
             memory_fixed=fixed + self._untried(groups),
             fixed_seconds=min(LONGEST_FIXED, max(0.0, single.first.whole - single.tiny.whole)),
-            output_per_cell=single.wholes[-1].written / cells,
+            output_per_cell=written,
             reading=self._rates(groups, "reading", subject.cell_bytes),
-            writing=self._rates(groups, "writing", single.wholes[-1].written / cells),
+            writing=self._rates(groups, "writing", written),
             step_length=_length(single.tiny if single.quarter.shape == whole.shape else single.quarter, whole)
             if is_simulation
             else None,
@@ -201,9 +199,8 @@ class _Probing:
         """Bytes for what longer runs do that these did not."""
         wholes = [group.wholes[0] for group in groups]
         fused = [exchange.steps > 1 for sample in wholes for lap in sample.exchanges.values() for exchange in lap]
-        if not self.sampler.is_simulation or min(sample.steps for sample in wholes) >= WARMUP_STEPS:
-            return 0
-        return UNTRIED // 2 if any(fused) else UNTRIED
+        few = self.sampler.is_simulation and min(sample.steps for sample in wholes) < WARMUP_STEPS
+        return UNTRIED if few and not any(fused) else 0
 
     def _rates(self, groups: list[Group], name: str, cell_bytes: float) -> dict[int, float]:
         """Seconds per byte of the whole file, by ranks."""

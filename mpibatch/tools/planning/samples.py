@@ -74,7 +74,8 @@ class ProbeSample:
 class Group:
     """Samples by so many ranks: the process's first one and another, both tiny, a quarter, and whole ones.
 
-    `usual` are those of the whole ones whose steps take as long as those of long runs.
+    `usual` are those of the whole ones whose steps take as long as those of long runs; `largest` is as large as is
+    well beyond the caches, however slow the machine is at the moment: it tells memory.
     """
 
     ranks: int
@@ -83,6 +84,7 @@ class Group:
     quarter: ProbeSample
     wholes: list[ProbeSample]
     usual: list[ProbeSample]
+    largest: ProbeSample
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,11 +111,16 @@ class Group:
         return first / layout(self.shape, self.ranks, {}).cells, max(0.0, others)
 
     def memory(self) -> tuple[float, float]:
-        """Bytes per cell of the fullest rank, and what a rank takes besides. Local."""
-        small, large = (layout(shape, self.ranks, {}).cells for shape in (self.quarter.shape, self.shape))
-        least, most = self.quarter.memory, max(s.memory for s in self.wholes)
-        slope = max(0.0, (most - least) / max(1, large - small))
-        return slope, max(0.0, most - slope * large)
+        """Bytes per cell of the fullest rank, and what a rank takes besides. Local.
+
+        A line from the tiny sample to the largest, raised to be below none: the one between lie in memory that was
+        kept from before, and what is made for long runs may not grow with cells.
+        """
+        cells = {s.shape: layout(s.shape, self.ranks, {}).cells for s in (self.tiny, self.largest, *self.wholes)}
+        small, large = cells[self.tiny.shape], cells[self.largest.shape]
+        most = max(s.memory for s in (self.largest, *self.wholes) if s.shape == self.largest.shape)
+        slope = max(0.0, (most - self.tiny.memory) / max(1, large - small))
+        return slope, max(s.memory - slope * cells[s.shape] for s in (self.tiny, self.largest, *self.wholes))
 
 
 # Seconds by lap, shape, steps, bytes written, mean time step, steps and seconds of the first pass, seconds of all.
@@ -146,14 +153,23 @@ class Sampler:
             # The first one still finds out how to be fast. Files are written by the last one, which tells memory.
             wholes = [self._sample(comm, part, WARMUP_STEPS, 0.4 * budget)]
             wholes += [self._sample(comm, part, WARMUP_STEPS, 0.1 * budget) for _ in range(STEADY_SAMPLES)]
-            return Group(ranks, first, tiny, quarter, [*wholes, self._sample(comm, part, FEW_STEPS)], wholes[1:])
+            largest = self._sample(comm, self._part(self._affordable(quarter, most, budget)), FEW_STEPS)
+        else:
+            wholes = self._several(comm, part, budget)
+            largest = max(wholes, key=lambda sample: sample.memory)
+        return Group(
+            ranks=ranks, first=first, tiny=tiny, quarter=quarter, wholes=wholes, usual=wholes[1:], largest=largest
+        )
+
+    def _several(self, comm: MPI.Intracomm, part: Job | SimulationJob, budget: float) -> list[ProbeSample]:
+        """Two samples or more of a part, as time allows. Collective."""
         begin, wholes = time.perf_counter(), [self._sample(comm, part)]
         while len(wholes) < MOST_SAMPLES:
             taken = comm.bcast((time.perf_counter() - begin) / len(wholes), root=0)
             if len(wholes) > 1 and (len(wholes) + 1) * taken > 0.75 * budget:
                 break
             wholes.append(self._sample(comm, part))
-        return Group(ranks, first, tiny, quarter, wholes, wholes[1:])
+        return wholes
 
     def _affordable(self, sample: ProbeSample, most: int, seconds: float) -> int:
         """So many cells that a few steps take about so long, by a smaller sample; at most `most`."""

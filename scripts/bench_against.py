@@ -96,6 +96,7 @@ def run(tree: Path, command: list[str], cache: Path) -> tuple[float, str]:
         "NUMBA_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody who has installed it compiles each time
     begin = time.perf_counter()
     done = subprocess.run(
         command, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT

@@ -42,7 +42,6 @@ from mpibatch.cli import (
 from mpibatch.cli._arguments import Parser
 from mpibatch.cli._exit import OK, USAGE_ERROR, guarded
 from mpibatch.cli._streams import Streams, streams
-from mpibatch.tools.history import entry
 from mpibatch.tools.slurm import completion
 
 if TYPE_CHECKING:
@@ -214,6 +213,8 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     if args.command not in WORKING:
         code = shown.status(code)
     if args.command in ("run", "batch", "filter"):
+        from mpibatch.tools.history import entry  # help needs none of it, and would take a fifth longer
+
         completion.leave(code)
         entry.end(code)
     return code

@@ -19,18 +19,15 @@ import importlib
 import importlib.metadata
 import json
 import os
-import shlex
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from _bench_ranks import add_ranks, has_compared  # type: ignore[import-not-found]
 
 import mpibatch as mb
 from mpibatch import filters as f
@@ -281,47 +278,30 @@ def line(
     }
 
 
-def compare_ranks(options: argparse.Namespace, script: str = __file__) -> None:
-    """Run a script under mpiexec with each number of ranks, and print how much faster than the first each is."""
-    own = Path(sys.executable).with_name("mpiexec")  # of the environment's MPI, which mpi4py will load
-    launcher = shlex.split(os.environ.get("MPIBATCH_MPIEXEC", str(own) if own.exists() else "mpiexec"))
-    base: dict[str, float] = {}
-    for ranks in options.ranks:
-        command = [*launcher, "-n", str(ranks), sys.executable, script]
-        command += ["--no-peers", "--samples", str(options.samples)]
-        command += ["--quick"] * options.quick + [word for only in options.only for word in ("--only", only)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        for text in done.stdout.splitlines():
-            entry = json.loads(text)
-            seconds = base.setdefault(entry["case"], entry["seconds"])
-            peer = f"mpibatch on {options.ranks[0]} ranks"
-            entry["against"], entry["ratio"] = {peer: seconds}, {peer: round(seconds / entry["seconds"], 2)}
-            print(json.dumps(entry), flush=True)
-
-
-def main() -> None:
+def command_line(
+    text: str | None, script: str, cases: dict[str, Case], make: Callable[[tuple[int, ...], str], Array] = picture
+) -> None:
+    """Run the cases that a script's arguments name. Collective."""
     parser = argparse.ArgumentParser(
-        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="small arrays")
     parser.add_argument("--full", action="store_true", help="also the peers that take minutes")
     parser.add_argument("--only", action="append", default=[], metavar="CASE", help="cases whose name contains this")
     parser.add_argument("--samples", type=int, default=7, help="timed calls after the first (default 7)")
-    parser.add_argument("--no-peers", action="store_true", help="time ourselves only")
     parser.add_argument("--threads", type=int, metavar="N", help="compare with one thread, without peers")
-    parser.add_argument("--ranks", type=lambda text: [int(n) for n in text.split(",")], help="such as 1,2")
+    add_ranks(parser)
     options = parser.parse_args()
-    if options.ranks:
-        compare_ranks(options)
+    if has_compared(options, script):
         return
-    chosen = {name: case for name, case in CASES.items() if not options.only or any(o in name for o in options.only)}
+    chosen = {name: case for name, case in cases.items() if not options.only or any(o in name for o in options.only)}
     if not chosen:
-        parser.error(f"no case contains {options.only}; there are: {', '.join(CASES)}")
+        parser.error(f"no case contains {options.only}; there are: {', '.join(cases)}")
     for name, case in chosen.items():
-        entry = run(name, case, options)
+        entry = run(name, case, options, make)
         if MPI.COMM_WORLD.rank == 0:
             print(json.dumps(entry), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, __file__, CASES)

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage as ndi
+from _bench_ranks import add_ranks, has_compared  # type: ignore[import-not-found]
 from _bench_runs import COMM, Timed, report, timings  # type: ignore[import-not-found]
 
 import mpibatch as mb
@@ -42,6 +44,14 @@ TABLES: dict[str, tuple[str, ...]] = {
     "median": ("label", "intensity_median"),
 }
 OF_VALUES = ("mean", "std", "max", "centroid_weighted", "moments_weighted", "median")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How often each call is timed, and whether those of others are."""
+
+    samples: int
+    has_peers: bool
 
 
 def noise(shape: tuple[int, ...]) -> Array:
@@ -79,7 +89,13 @@ def peer(name: str, missing: list[str]) -> Any:
         return None
 
 
-def bench_labels(case: str, whole: Array, connectivity: int, samples: int) -> None:
+def timed(calls: dict[str, Timed], sampling: Sampling) -> dict[str, list[float]]:
+    """Return the seconds of all calls, or of ours. Collective."""
+    times: dict[str, list[float]] = timings(calls if sampling.has_peers else {"ours": calls["ours"]}, sampling.samples)
+    return times
+
+
+def bench_labels(case: str, whole: Array, connectivity: int, sampling: Sampling) -> None:
     """Label with faces (connectivity 1), or with all neighbors. Collective."""
     missing: list[str] = []
     cc3d = peer("cc3d", missing)
@@ -99,10 +115,10 @@ def bench_labels(case: str, whole: Array, connectivity: int, samples: int) -> No
         calls["cc3d"] = Timed(
             lambda: cc3d.connected_components(plain, connectivity=neighbors, return_N=True), is_alone=True
         )
-    report(f"{case}-{neighbors}", timings(calls, samples), missing, components=n)
+    report(f"{case}-{neighbors}", timed(calls, sampling), missing, components=n)
 
 
-def bench_table(name: str, whole: Array, values: Array, samples: int) -> None:
+def bench_table(name: str, whole: Array, values: Array, sampling: Sampling) -> None:
     """Make a table of the objects of a picture. Collective."""
     missing: list[str] = []
     cc3d = peer("cc3d", missing)
@@ -124,10 +140,10 @@ def bench_table(name: str, whole: Array, values: Array, samples: int) -> None:
     if cc3d and name == "geometry":
         unsigned = labels.view("u4")
         calls["cc3d"] = Timed(lambda: cc3d.statistics(unsigned), is_alone=True)
-    report(f"table-{name}-{'x'.join(map(str, whole.shape))}", timings(calls, samples), missing, rows=n)
+    report(f"table-{name}-{'x'.join(map(str, whole.shape))}", timed(calls, sampling), missing, rows=n)
 
 
-def bench_moments(whole: Array, samples: int) -> None:
+def bench_moments(whole: Array, sampling: Sampling) -> None:
     """Take the moments of a picture of numbers. Collective."""
     measure = importlib.import_module("skimage.measure")
     u = field(whole)
@@ -136,7 +152,7 @@ def bench_moments(whole: Array, samples: int) -> None:
         "ours": Timed(lambda: mb.moments(u)),
         "skimage": Timed(lambda: measure.moments(whole), is_alone=True),
     }
-    report(f"moments-{'x'.join(map(str, whole.shape))}", timings(calls, samples), [], order=3)
+    report(f"moments-{'x'.join(map(str, whole.shape))}", timed(calls, sampling), [], order=3)
 
 
 def main() -> None:
@@ -144,24 +160,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="128³ and 1024² cells, 5 samples")
     parser.add_argument("--only", default="", metavar="CASE", help="run cases whose name contains this")
+    add_ranks(parser)
     options = parser.parse_args()
+    if has_compared(options, __file__):
+        return
     shapes = ((128,) * 3, (1024,) * 2) if options.quick else ((256,) * 3, (4096,) * 2)
-    samples = 5 if options.quick else 7
+    sampling = Sampling(5 if options.quick else 7, not options.no_peers)
     for shape in shapes:
         for make in (noise, blobs):
             case = f"label-{make.__name__}-{'x'.join(map(str, shape))}"
             if options.only in case:
                 whole = shared(lambda make=make, shape=shape: make(shape))  # type: ignore[misc]
                 for connectivity in (1, len(shape)):
-                    bench_labels(case, whole, connectivity, samples)
+                    bench_labels(case, whole, connectivity, sampling)
     if any(options.only in f"table-{name}" for name in TABLES):
         whole = shared(lambda: blobs(shapes[1]))
         values = shared(lambda: np.random.default_rng(2).random(shapes[1]))
         for name in TABLES:
             if options.only in f"table-{name}":
-                bench_table(name, whole, values, samples)
+                bench_table(name, whole, values, sampling)
     if options.only in "moments":
-        bench_moments(shared(lambda: np.random.default_rng(2).random(shapes[1])), samples)
+        bench_moments(shared(lambda: np.random.default_rng(2).random(shapes[1])), sampling)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ and compares with the first count instead. One JSON object a line, as of bench_f
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch import segment
-from mpibatch.mpi import MPI
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import bench_filters as bench  # type: ignore[import-not-found]
@@ -110,26 +107,5 @@ CASES: dict[str, bench.Case] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small arrays")
-    parser.add_argument("--full", action="store_true", help="also the peers that take minutes")
-    parser.add_argument("--only", action="append", default=[], metavar="CASE", help="cases whose name contains this")
-    parser.add_argument("--samples", type=int, default=5, help="timed calls after the first (default 5)")
-    parser.add_argument("--no-peers", action="store_true", help="time ourselves only")
-    parser.add_argument("--ranks", type=lambda text: [int(n) for n in text.split(",")], help="such as 1,2")
-    options = parser.parse_args()
-    if options.ranks:
-        bench.compare_ranks(options, __file__)
-        return
-    chosen = {name: case for name, case in CASES.items() if not options.only or any(o in name for o in options.only)}
-    if not chosen:
-        parser.error(f"no case contains {options.only}; there are: {', '.join(CASES)}")
-    for name, case in chosen.items():
-        entry = bench.run(name, case, options, smooth)
-        if MPI.COMM_WORLD.rank == 0:
-            print(json.dumps(entry), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    bench.command_line(__doc__, __file__, CASES, smooth)

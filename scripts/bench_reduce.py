@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from _bench_ranks import add_ranks, has_compared  # type: ignore[import-not-found]
 
 import mpibatch as mb
 from mpibatch.mpi import MPI
@@ -166,15 +167,14 @@ def line(case: str, times: dict[str, list[float]], against: dict[str, float | st
 BY_LABEL = ("sum_labels", "mean", "variance", "extrema", "median", "center_of_mass")
 
 
-def measure_labels(names: list[str], cells: int, samples: int) -> Iterator[dict[str, Any]]:
+def measure_labels(names: list[str], cells: int, samples: int, *, has_peers: bool) -> Iterator[dict[str, Any]]:
     """Yield a line for each function by label, of the blobs in a picture. Collective."""
-    comm = MPI.COMM_WORLD
     grid = mb.Grid((cells, cells))
     u = mb.random.Generator(1).normal(grid)
     labels, count = mb.label(mb.filters.gaussian_filter(mb.random.Generator(2).normal(grid), 6) > 0.02)
     index = np.arange(1, count + 1)
     try:
-        ndimage = importlib.import_module("scipy.ndimage") if comm.size == 1 else None
+        ndimage = importlib.import_module("scipy.ndimage") if has_peers else None
         missing = "missing: runs on one rank only"
     except ImportError:
         ndimage, missing = None, "missing: not installed"
@@ -194,14 +194,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="128³ and 1024² cells, 5 samples")
     parser.add_argument("--only", default="", metavar="CASE", help="run cases whose name contains this")
+    add_ranks(parser)
     options = parser.parse_args()
+    if has_compared(options, __file__):
+        return
     for name, case in CASES.items():
         if options.only in name:
             report = measure(name, case, 128 if options.quick else 256, 5 if options.quick else 11)
             if MPI.COMM_WORLD.rank == 0:
                 print(json.dumps(report), flush=True)
+    has_peers = MPI.COMM_WORLD.size == 1 and not options.no_peers
     names = [name for name in BY_LABEL if options.only in f"labels-{name}"]
-    for report in measure_labels(names, 1024 if options.quick else 4096, 5) if names else ():
+    for report in measure_labels(names, 1024 if options.quick else 4096, 5, has_peers=has_peers) if names else ():
         if MPI.COMM_WORLD.rank == 0:
             print(json.dumps(report), flush=True)
 

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from _bench_ranks import add_ranks, has_compared  # type: ignore[import-not-found]
 
 import mpibatch as mb
 from mpibatch import segment
@@ -193,7 +194,7 @@ def run(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
     fields = [mb.scatter(array, grid) for array in arrays]
     calls: dict[str, Call] = {OURS: lambda: case.ours(*fields)}
     missing = []
-    for peer, call in case.peers.items() if grid.size == 1 else ():
+    for peer, call in case.peers.items() if grid.size == 1 and not options.no_peers else ():
         try:
             module = importlib.import_module(MODULES[peer])
         except ImportError:
@@ -226,7 +227,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small arrays")
     parser.add_argument("--only", action="append", default=[], metavar="CASE", help="cases whose name contains this")
     parser.add_argument("--samples", type=int, default=5, help="timed calls after the first (default 5)")
+    add_ranks(parser)
     options = parser.parse_args()
+    if has_compared(options, __file__):
+        return
     chosen = {name: case for name, case in CASES.items() if not options.only or any(o in name for o in options.only)}
     if not chosen:
         parser.error(f"no case contains {options.only}; there are: {', '.join(CASES)}")

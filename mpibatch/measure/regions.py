@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.write.tables.region_table import RegionTable
-from mpibatch.measure._engine.rows import Shares
+from mpibatch.measure._engine.shares import Shares
 from mpibatch.measure._engine.tallies import layout_of, tallied
 from mpibatch.measure._properties.medians import medians
 from mpibatch.measure._properties.moments import MOMENTS, WEIGHTED, Moments, summed_moments
@@ -62,8 +63,8 @@ def regionprops_table(
     -------
     RegionTable
         A mapping of columns, named as scikit-image names them ("centroid-0"), with a row for each label that occurs, in
-        order. A rank has the rows of an equal share of the numbers up to the greatest label; its `gather` returns
-        all.
+        order. A rank has the rows of consecutive labels, at most about as many as its block has cells; its `gather`
+        returns all.
 
     Raises
     ------
@@ -107,7 +108,7 @@ def regionprops_table(
     if labels.owned.nbytes > LARGE:
         grid.memories.together.release()  # what is made of labels here is no field, which would take what waits
     layout, top = layout_of(labels, values, order_of(names), kinds_of(names))
-    shares = Shares(1, top, grid.comm.size)
+    shares = Shares.even(grid.comm, 1, top, math.prod(grid.shape), lambda: _occurring(labels))
     rows = tallied(labels, values, layout, shares)
     with agreed(grid.comm, "regionprops_table"):
         regions = Regions(layout, rows, scales)
@@ -118,6 +119,12 @@ def regionprops_table(
             known |= part()
         columns = regions.columns(names, known)
     return RegionTable(grid.comm, columns, {**to_attributes(grid), "spacing": scales})
+
+
+def _occurring(labels: Field) -> Array:
+    """The labels of this rank's block, each once."""
+    values = np.unique(labels.owned)
+    return values[values > 0].astype(np.int64)
 
 
 def _further(

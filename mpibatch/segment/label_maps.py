@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.filters._engine.arguments import whole
 from mpibatch.measure._engine.census import Census
-from mpibatch.measure._engine.rows import Shares, fold_rows
+from mpibatch.measure._engine.rows import fold_rows
+from mpibatch.measure._engine.shares import Shares
 from mpibatch.mpi import MPI, same
 from mpibatch.mpi.prefix import sums_before
 from mpibatch.mpi.routes import ask, forward
@@ -66,9 +68,9 @@ class LabelMap:
     __slots__ = ("_comm", "_ins", "_outs", "_shares", "dtype", "in_values", "out_values")
 
     def __init__(
-        self, comm: MPI.Intracomm, pairs: Ints, low: int, high: int, dtypes: tuple[np.dtype[Any], np.dtype[Any]]
+        self, comm: MPI.Intracomm, pairs: Ints, shares: Shares, dtypes: tuple[np.dtype[Any], np.dtype[Any]]
     ) -> None:
-        self._comm, self._shares, self.dtype = comm, Shares(low, high, comm.size), dtypes[1]
+        self._comm, self._shares, self.dtype = comm, shares, dtypes[1]
         mine = forward(comm, self._shares.owners(pairs[:, 0]), pairs)
         mine = mine[np.argsort(mine[:, 0], kind="stable")]
         self._ins, self._outs = np.ascontiguousarray(mine[:, 0]), np.ascontiguousarray(mine[:, 1])
@@ -222,10 +224,11 @@ class _Numbers:
     """
 
     def __init__(self, grid: Grid, census: Census, least: int, top: int, offset: int) -> None:
-        self._grid, self._ends = grid, (least, top)
+        self._grid = grid
         self._lowest = 0 if least == 0 else offset
-        to = Shares(least, top, grid.size).owners(census.values)
         with timed("halo"):
+            self._shares = Shares.even(grid.comm, least, top, math.prod(grid.shape), lambda: census.values)
+            to = self._shares.owners(census.values)
             mine = fold_rows(forward(grid.comm, to, census.values.reshape(-1, 1), fold_rows))[:, 0]
             chosen = mine != 0
             before, total = sums_before(grid.comm, range(grid.size), np.array([np.count_nonzero(chosen)], np.int64))
@@ -245,10 +248,10 @@ class _Numbers:
     def maps(self, dtype: np.dtype[Any], new: np.dtype[Any]) -> tuple[LabelMap, LabelMap]:
         """Return the maps from labels to numbers, and back. Collective."""
         comm, back = self._grid.comm, np.ascontiguousarray(self.pairs[:, ::-1])
-        return (
-            LabelMap(comm, self.pairs, *self._ends, (dtype, new)),
-            LabelMap(comm, back, min(self._lowest, self.last), self.last, (new, dtype)),
-        )
+        lowest = min(self._lowest, self.last)
+        with timed("halo"):
+            shares = Shares.even(comm, lowest, self.last, math.prod(self._grid.shape), lambda: back[:, 0])
+            return LabelMap(comm, self.pairs, self._shares, (dtype, new)), LabelMap(comm, back, shares, (new, dtype))
 
 
 def _dtype_of(dtype: np.dtype[Any], last: int) -> np.dtype[Any]:
@@ -330,5 +333,5 @@ def join_segmentations(s1: Field, s2: Field, return_mapping: bool = False) -> An
     for u, labels, number in zip((s1, s2), numbered, np.divmod(keys, factor), strict=True):
         _, inverse = labels.maps(u.dtype, np.dtype(np.int64))
         rows = np.column_stack([new, inverse.look_up(np.asarray(number))])
-        maps.append(LabelMap(grid.comm, rows, 0, max(joined.last, 0), (dtype, u.dtype)))
+        maps.append(LabelMap(grid.comm, rows, Shares(0, max(joined.last, 0), grid.size), (dtype, u.dtype)))
     return (out, *maps)

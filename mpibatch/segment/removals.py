@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -12,7 +13,7 @@ from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.arguments import whole
 from mpibatch.measure._engine.census import Census
-from mpibatch.measure._engine.rows import Shares
+from mpibatch.measure._engine.shares import Shares
 from mpibatch.measure._engine.totals import totals
 from mpibatch.mpi import same
 from mpibatch.segment._engine.arguments import check_labels, check_picture
@@ -88,8 +89,8 @@ def remove_small_objects(u: Field, *, max_size: int = 64, min_size: int | None =
         )
     with timed("compute"):
         census = Census(u.owned)
-    to = Shares(0, top, u.grid.size).owners(census.values)
     with timed("halo"):
+        to = Shares.even(u.grid.comm, 0, top, math.prod(u.shape), lambda: census.values).owners(census.values)
         sizes = totals(u.grid.comm, to, census.values, census.counts)
     with timed("compute"):
         census.put(np.where(sizes > most, census.values, 0), out.owned)

@@ -12,7 +12,7 @@ from mpibatch.io.base.geometry import to_attributes
 from mpibatch.io.write import shared_file
 from mpibatch.io.write.storage.stripes import make_striped
 from mpibatch.io.write.tables.region_table import RegionTable
-from mpibatch.measure._engine.rows import Shares
+from mpibatch.measure._engine.shares import Shares
 from mpibatch.measure._engine.tallies import layout_from, spans_of, tallied
 from mpibatch.measure._properties.properties import INTENSITY, Regions, check, kinds_of, order_of
 from mpibatch.measure.regions import check_labels, spacing_of

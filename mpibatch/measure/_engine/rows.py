@@ -1,8 +1,7 @@
-"""Rows of whole numbers about keys: those about one key made one, and which rank each key belongs to."""
+"""Rows of whole numbers about keys: those about one key made one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,25 +10,11 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["ROOM", "Shares", "fold_rows", "merge_parts", "sum_rows"]
+__all__ = ["ROOM", "fold_rows", "merge_parts", "sum_rows"]
 
 Ints = npt.NDArray[np.int64]
 
 ROOM = 1024  # rows, to begin with
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Whole numbers from `low` to `high`, an equal range of them for each rank."""
-
-    low: int
-    high: int
-    ranks: int
-
-    def owners(self, values: Ints) -> Ints:
-        """Return the rank to which each number belongs. Local."""
-        share = -(-(self.high - self.low + 1) // self.ranks)
-        return np.minimum((values - self.low) // max(share, 1), self.ranks - 1)
 
 
 def fold_rows(rows: Ints, *folds: tuple[np.ufunc, slice], keys: int = 1) -> Ints:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mpibatch.fields.field import Field
-    from mpibatch.measure._engine.rows import Shares
+    from mpibatch.measure._engine.shares import Shares
 
 __all__ = ["RowLayout", "layout_from", "layout_of", "pairs_of", "spans_of", "tallied"]
 

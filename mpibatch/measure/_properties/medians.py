@@ -20,7 +20,7 @@ from mpibatch.reduce.order.keys import keys_of, values_of
 
 if TYPE_CHECKING:
     from mpibatch.fields.field import Field
-    from mpibatch.measure._engine.rows import Shares
+    from mpibatch.measure._engine.shares import Shares
 
 __all__ = ["medians"]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mpibatch.domain import Box
     from mpibatch.fields.field import Field
-    from mpibatch.measure._engine.rows import Shares
+    from mpibatch.measure._engine.shares import Shares
     from mpibatch.measure._engine.tallies import RowLayout
 
 __all__ = ["MOMENTS", "WEIGHTED", "Moments", "summed_moments"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mpibatch.fields.field import Field
-    from mpibatch.measure._engine.rows import Shares
+    from mpibatch.measure._engine.shares import Shares
 
 __all__ = ["OUTLINES", "hull_columns", "outlined"]
 

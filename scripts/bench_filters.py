@@ -36,8 +36,14 @@ from mpibatch.mpi import MPI
 Array = npt.NDArray[Any]
 Call = Callable[[], Any]
 
-MODULES = {"scipy": "scipy.ndimage", "opencv": "cv2", "dask-image": "dask_image.ndfilters", "skimage": "skimage"}
-PACKAGES = {"scipy": "scipy", "opencv": "opencv-python-headless", "dask-image": "dask-image", "skimage": "scikit-image"}
+MODULES = {
+    "scipy": "scipy.ndimage", "opencv": "cv2", "dask-image": "dask_image.ndfilters", "skimage": "skimage",
+    "fill_voids": "fill_voids",
+}  # fmt: skip
+PACKAGES = {
+    "scipy": "scipy", "opencv": "opencv-python-headless", "dask-image": "dask-image", "skimage": "scikit-image",
+    "fill_voids": "fill-voids",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ The ranks are modeled, one thread each, one running at a time: the package's own
 (tests/support/modeled_ranks.py). 31 % of the cells are set, each for itself, near the threshold at which one object
 reaches everywhere.
 
-ranks: the same blocks of 16³ on 125 to 10,000 ranks. What a rank sends in a round may grow with the hops that rows
-take, as log2(ranks) does: 3 + 6 log2(ranks) messages at most, for faces, and for rows, questions and answers by two a
-hop. The status is 1 if there are more, or if the bytes are more than 1.3 times those of the number of ranks before.
+ranks: the same blocks of 24³ on 125 to 10,000 ranks, there together 138 million cells, as 512³ has. What a rank sends
+in a round may grow with the hops that rows take, as log2(ranks) does: 3 + 6 log2(ranks) messages at most, for faces,
+and for rows, questions and answers by two a hop. The status is 1 if there are more, or if the bytes are more than 1.3
+times those of the number of ranks before.
 faces: blocks of 64³ to 512³ on 8 ranks, periodic, so that each has all of its neighbors: bytes grow as faces.
 
 One JSON object a line: `rounds`, and of the rank that sends most the `messages` and `bytes` in the round with the most
@@ -33,7 +34,7 @@ from tests.support.modeled_ranks import label_blocks
 if TYPE_CHECKING:
     from mpibatch.domain import Box
 
-FILLING = 0.31
+FILLING, SIDE = 0.31, 24
 MOST_GROWTH = 1.3
 TOPOLOGIES = {125: (5, 5, 5), 1000: (10, 10, 10), 4096: (16, 16, 16), 10_000: (25, 20, 20)}
 
@@ -89,7 +90,7 @@ def main() -> None:
     if options.only != "faces":
         for count, topology in TOPOLOGIES.items():
             if count <= 1000 or not options.quick:
-                lines.append(measure("ranks", topology, 16, periodic=False))
+                lines.append(measure("ranks", topology, SIDE, periodic=False))
     if options.only != "ranks":
         for side in (64, 128) if options.quick else (64, 128, 256, 512):
             measure("faces", (2, 2, 2), side, periodic=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time what grows, floods, thins and peaks against scipy and scikit-image in the same run, each on one thread.
+"""Time what grows, floods, thins and peaks against scipy, scikit-image and fill_voids in one run, each on one thread.
 
 `python scripts/bench_morphology.py` compares on one rank; `--ranks 1,2` starts itself under mpiexec with as many ranks
 and compares with the first count instead. One JSON object a line, as of bench_filters.py, whose options these are:
@@ -70,7 +70,11 @@ _peaks = bench.Case(
     "f4", segment.peak_local_max, {"skimage": skimage("feature", "peak_local_max")}, shape=CUBE, quick=QUICK_CUBE
 )
 _holes = bench.Case(
-    "?", segment.binary_fill_holes, {"scipy": lambda m, a: m.binary_fill_holes(a)}, shape=CUBE, quick=QUICK_CUBE
+    "?",
+    segment.binary_fill_holes,
+    {"scipy": lambda m, a: m.binary_fill_holes(a), "fill_voids": lambda m, a: m.fill(a)},
+    shape=CUBE,
+    quick=QUICK_CUBE,
 )
 
 CASES: dict[str, bench.Case] = {

@@ -1,4 +1,4 @@
-"""Labels on five hundred ranks, modeled: scipy's numbers, and what each rank sends stays as large as its faces."""
+"""Labels on a thousand ranks, modeled: scipy's numbers, and what each rank sends stays as large as its faces."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def sent(topology: tuple[int, ...], side: int) -> list[tuple[int, int]]:
     return ranks.rounds()
 
 
-def test_five_hundred_ranks_send_what_a_hundred_do() -> None:
-    few, many = sent((5, 5, 5), 8), sent((8, 8, 8), 8)
-    for ranks, rounds in ((125, few), (512, many)):
+def test_a_thousand_ranks_send_what_a_hundred_do() -> None:
+    few, many = sent((5, 5, 5), 8), sent((10, 10, 10), 8)
+    for ranks, rounds in ((125, few), (1000, many)):
         # Faces to three neighbors; then rows to their ranks, questions and answers, by two messages a hop.
         assert max(round[0] for round in rounds) <= 3 + 3 * 2 * math.floor(math.log2(ranks))
     assert max(round[1] for round in many) <= 1.3 * max(round[1] for round in few)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mpibatch.base.errors import RunError, UsageError
+from mpibatch.job.document.caps import toml_document
 
 if TYPE_CHECKING:
     import argparse
@@ -43,11 +43,12 @@ def settings_of(kind: Callable[..., T], args: argparse.Namespace) -> T:
     given: dict[str, Any] = {}
     if args.settings:
         try:
-            given = tomllib.loads(Path(args.settings).read_text(encoding="utf-8"))
+            text = Path(args.settings).read_text(encoding="utf-8")
         except OSError as error:
             raise RunError(f"the settings {args.settings} cannot be read: {error.strerror or error}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"the settings {args.settings} are no TOML: {error}") from None
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the settings {args.settings} are no text: {error}") from None
+        given = toml_document(text, args.settings)
         given = {name.replace("-", "_"): value for name, value in given.items()}
         for name, value in given.items():
             if name not in names:

@@ -311,7 +311,8 @@ EMPTY = b"".join(card.ljust(80).encode() for card in CARDS).ljust(2880)
         (["--segments", "out.h5", "--background", "out.h5"], 2, "the segments and the background would both write"),
         (["--settings", "wrong.toml"], 2, "sigma is no setting"),
         (["--settings", "kind.toml"], 2, "mesh = 'wide'"),
-        (["--settings", "frame.fits"], 2, "are no TOML"),
+        (["--settings", "frame.fits"], 2, "are no text"),
+        (["--settings", "open.toml"], 2, "open.toml:1: not valid TOML"),
         (["--settings", "missing.toml"], 1, "cannot be read"),
     ],
 )
@@ -319,7 +320,7 @@ def test_bad_settings(tmp_path, monkeypatch, capsys, options, code, words):
     monkeypatch.chdir(tmp_path)
     mb.save("frame.fits", frame=mb.scatter(simulated((60, 60), 5), mb.Grid((60, 60))))
     texts = {"even.txt": "1 2\n1 2\n", "ragged.txt": "1 2 1\n1\n", "zero.txt": "0\n"}
-    texts |= {"wrong.toml": "sigma = 2\n", "kind.toml": 'mesh = "wide"\n'}
+    texts |= {"wrong.toml": "sigma = 2\n", "kind.toml": 'mesh = "wide"\n', "open.toml": "[mesh\n"}
     for name, text in texts.items():
         Path(name).write_text(text)
     assert main(["detect", "frame.fits", "out.csv", *options]) == code

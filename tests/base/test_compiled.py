@@ -91,6 +91,7 @@ def double(number: int) -> int:
     return 2 * number
 
 
+@pytest.mark.skipif("coverage" in sys.modules, reason="what measures is imported, too")
 def test_numba_starts_without_what_it_does_not_need(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "frugal.py").write_text(FRUGAL)
     done = launch(0, str(tmp_path / "frugal.py"))

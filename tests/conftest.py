@@ -133,8 +133,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if LOCKSTEP not in config.stash:
         return
     size = config.stash[LOCKSTEP].comm.size
-    if size > FULL_RANKS:
-        _fewer_examples(items, (FULL_RANKS / size) ** 2)
+    _, shares = config.getoption("--share") or (0, 1)
+    _fewer_examples(items, min(1.0, (FULL_RANKS / size) ** 2) / shares, seed=size if shares > 1 else None)
     small = [item for item in items if needed[item] > size]
     items[:] = [item for item in items if needed[item] <= size]
     config.hook.pytest_deselected(items=small)
@@ -255,7 +255,7 @@ def _keep_share(config: pytest.Config, items: list[pytest.Item], needed: dict[py
         # all even, or all odd: those of 4 and of 6 ranks are one of either.
         number = counts[name]
         quarter = number.bit_count() % 2 + 2 * ((number >> 1).bit_count() % 2)
-        is_mine = quarter % shares == share or needed[item] > most or _depends_on_ranks(item)
+        is_mine = quarter % shares == share or needed[item] > most or _depends_on_ranks(item) or _draws(item)
         counts[name] += 1
         (kept if is_mine else left_out).append(item)
     items[:] = kept
@@ -268,18 +268,25 @@ def _depends_on_ranks(item: pytest.Item) -> bool:
     return callspec is not None and "topology" in callspec.params
 
 
-def _fewer_examples(items: list[pytest.Item], share: float) -> None:
+def _draws(item: pytest.Item) -> bool:
+    """Whether a test draws examples: on each number of ranks it does, a share of them, and others on each."""
+    return bool(hypothesis.is_hypothesis_test(getattr(item, "obj", None)))
+
+
+def _fewer_examples(items: list[pytest.Item], share: float, seed: int | None) -> None:
     # Every example makes each rank compute the answer for the whole array: with more ranks than cores, that is most of
-    # the time, and an example takes as much longer as there are more ranks. The first ones that are drawn are the same
-    # for any number of ranks.
-    tests = [getattr(item, "obj", None) for item in items]
+    # the time, and an example takes as much longer as there are more ranks. Without a seed those that are drawn are the
+    # first of the same ones on any number of ranks.
+    tests = [getattr(item, "obj", None) for item in items if _draws(item)]
     # Of a method this is the function that all its instances share, as items with other parameters do.
-    functions: set[Any] = {getattr(test, "__func__", test) for test in tests if hypothesis.is_hypothesis_test(test)}
+    functions: set[Any] = {getattr(test, "__func__", test) for test in tests}
     for function in functions:
         given = getattr(function, "_hypothesis_internal_use_settings", None)
-        if isinstance(given, hypothesis.settings):
+        if share < 1 and isinstance(given, hypothesis.settings):
             fewer = hypothesis.settings(given, max_examples=max(1, round(given.max_examples * share)))
             function._hypothesis_internal_use_settings = fewer
+        if seed is not None:
+            hypothesis.seed(seed)(function)
 
 
 # No deadline, no health check by the clock and no database: nothing may depend on the time or on earlier runs.

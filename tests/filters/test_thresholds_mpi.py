@@ -16,6 +16,7 @@ from skimage import filters as theirs
 import mpibatch as mb
 from mpibatch import filters
 from mpibatch.filters.thresholds.histogram import triangle
+from mpibatch.filters.thresholds.multi_otsu import multiotsu
 from tests.support.segments import field, grids
 
 pytestmark = [
@@ -118,6 +119,19 @@ def test_multiotsu(data: st.DataObject, classes: int) -> None:
             filters.threshold_multiotsu(u, classes, nbins)
     else:
         same_number(filters.threshold_multiotsu(u, classes, nbins), expected)
+
+
+@given(counts=st.lists(st.sampled_from([0, 0, 1, 1, 2, 5, 30]), min_size=3, max_size=14), classes=st.integers(2, 4))
+@settings(max_examples=400)
+def test_multiotsu_of_few_levels(counts: list[int], classes: int) -> None:
+    """Where bins are empty, or have as many cells as others, several thresholds separate as well."""
+    counts[0], counts[-1] = counts[0] or 1, counts[-1] or 1
+    if np.count_nonzero(counts) >= classes:
+        centers = np.arange(len(counts))
+        # Of a picture it takes shares; a histogram is taken as it comes, which rounds otherwise.
+        shares = np.array(counts) / sum(counts)
+        expected = theirs.threshold_multiotsu(classes=classes, hist=(shares, centers))
+        same_number(multiotsu(np.array(counts), centers, classes), expected)
 
 
 @pytest.mark.parametrize("value", [7, 0])

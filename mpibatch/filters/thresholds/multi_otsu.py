@@ -48,7 +48,8 @@ def threshold_multiotsu(u: Field, classes: int = 3, nbins: int = 256) -> Array:
     Notes
     -----
     Collective: one all-reduce of the histogram; then each rank tries all thresholds, in a time that grows with the
-    bins to the power of ``classes - 1``. As in scikit-image, the lowest bin counts as if it were the one above.
+    bins to the power of ``classes - 1``. As in scikit-image, the lowest bin counts as if it were the one above,
+    and adds nothing as a class of its own.
 
     Method: doi:10.6688/JISE.2001.17.5.1.
 
@@ -90,6 +91,7 @@ def _variances(share: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     total, moment = (m[None, :] - b[:, None] for m, b in zip((zeroth, first), before, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         result: npt.NDArray[np.float32] = np.where(total > 0, moment * moment / total, np.float32(0))
+    result[0, 0] = 0.0  # scikit-image's table has no entry for the lowest bin alone
     return np.triu(result)
 
 

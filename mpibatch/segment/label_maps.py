@@ -38,8 +38,8 @@ class LabelMap:
         Of the ranks that share the labels.
     pairs : ndarray of int64
         Rows (label, new label), each label on one rank alone.
-    low, high : int
-        The least and the greatest of all labels.
+    shares : Shares
+        Which rank has the labels of which range.
     dtypes : tuple of dtype
         Of the labels, and of the new ones.
 

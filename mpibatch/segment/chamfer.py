@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError, nearest
+from mpibatch.base.progress.rounds import note
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field, check_field
@@ -225,6 +226,7 @@ def _sweep_until_settled(
                     sites.padded.reshape(-1) if sites is not None else np.empty(0, np.int64),
                 )
         if not is_cut:
+            note(0)
             return
         fields = [distances] if sites is None else [distances, sites]
         before = [part.copy() for field in fields for part in _around(field)]

@@ -18,7 +18,7 @@ from mpibatch.segment._engine.arguments import check_picture, check_together
 from mpibatch.segment._engine.basins import Basins
 from mpibatch.segment._engine.neighborhood import Neighborhood, resolved
 from mpibatch.segment._engine.places import first_place
-from mpibatch.segment._engine.relaxation import total
+from mpibatch.segment._engine.relaxation import summed
 from mpibatch.segment._engine.seeds import regular_seeds
 from mpibatch.segment.peaks import local_minima
 
@@ -202,7 +202,7 @@ def _spread(image: Field, allowed: Any, markers: Any) -> Array:
     count = whole(NAME, "markers", markers)
     if count < 1:
         raise UsageError(f"{NAME}: markers = {markers!r}; give their number, 1 or more, or a Field of labels")
-    inside = size if allowed is True else total(image, int(np.count_nonzero(allowed)))
+    inside = size if allowed is True else summed(image, int(np.count_nonzero(allowed)))
     # As many within the mask, not in all; scikit-image's operations in their order.
     points = int(count / (inside / size)) if inside else 0
     if not points:

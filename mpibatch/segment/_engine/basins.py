@@ -21,7 +21,7 @@ from mpibatch.fields.field import Field
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.measure._engine.places import local_places, owners
 from mpibatch.mpi.routes import ask
-from mpibatch.segment._engine.relaxation import lines_of, relax, total
+from mpibatch.segment._engine.relaxation import lines_of, relax, summed, total
 
 if TYPE_CHECKING:
     from mpibatch.segment._engine.neighborhood import Neighborhood
@@ -134,7 +134,7 @@ class Basins:
             kind = f"u{out.dtype.itemsize}"
             flat = seeds.padded.reshape(-1).view(kind)
             loops.paint(flat, self._parents, lines.bases, lines.length, out.owned.view(kind).reshape(-1))
-        return out, total(out, int(tied))
+        return out, summed(out, int(tied))
 
     def _fetch(self, rim: Array, labeled: Field) -> None:
         """Write the labels of these halo cells into a field with those of markers. Collective."""

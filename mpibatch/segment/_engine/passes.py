@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mpibatch import reduce
 from mpibatch.base.errors import UsageError
+from mpibatch.base.progress.rounds import note
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.fields.pencils import are_whole, before_and_after, pencils
@@ -104,12 +105,14 @@ def squared_distances(inside: Array, grid: Grid, components: tuple[int, ...]) ->
     nearest_places(inside, grid, first, field.owned)
     with timed("compute"):
         squares.squares(columns(field.owned, first), first_place(grid, first), far)
+    note(grid.ndim - 1)
     rest = [axis for axis in reversed(range(grid.ndim)) if axis != first]
-    for axis in sorted(rest, key=cut.__contains__):
+    for number, axis in enumerate(sorted(rest, key=cut.__contains__), 2):
         # What is nearer than a cell's own value, or nothing is.
         is_alone = are_whole(field.grid, axis) and not grid.periodic[axis]
         reach = None if is_alone else _short(reduce.max(field), far, 1)
         (field,) = along(axis, [(field, far)], reach, lambda arrays, _: squares.envelopes(arrays[0], far))
+        note(grid.ndim - number)
     return redistribute(field, grid) if field.grid is not grid else field, far
 
 
@@ -300,6 +303,7 @@ def nearest_sites(
     while payload:
         brought.append(Field(grid, payload[0].dtype, 0, components))
         brought[-1].owned[...] = payload.pop(0)
+    note(grid.ndim - 1)
     for axis in range(1, grid.ndim):
         reach = None
         if sampling is None and not (are_whole(weights.grid, axis) and not grid.periodic[axis]):
@@ -309,6 +313,7 @@ def nearest_sites(
         # Rounded distances are scipy's only if all that it sees of three turns takes part.
         has_turns = sampling is not None
         weights, brought = _next(axis, weights, brought, reach, spacing[axis], dtype if places else None, has_turns)
+        note(grid.ndim - 1 - axis)
     if weights.grid is not grid:
         weights, brought = redistribute(weights, grid), [redistribute(part, grid) for part in brought]
     return Sites(weights, brought)

@@ -39,6 +39,8 @@ CASES: dict[str, tuple[Call, float, float]] = {
     "distance_transform_cdt": (segment.distance_transform_cdt, 0.9, 1),
     "distance_transform_cdt with indices": (lambda u: segment.distance_transform_cdt(u, return_indices=True), 0.9, 1),
     "watershed": (lambda u: segment.watershed(u, u), 0.9, 1.3),
+    "watershed from minima": (segment.watershed, 0.9, 1.3),
+    "watershed from 50 markers": (lambda u: segment.watershed(u, 50), 0.9, 1.3),
     "reconstruction": (lambda u: segment.reconstruction(u, u), 0.9, 1),
     "h_maxima": (lambda u: segment.h_maxima(u, 1), 0.9, 1),
     "join_segmentations": (lambda u: segment.join_segmentations(u, u), 0.9, 1),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError, nearest
+from mpibatch.base.progress.rounds import note
 from mpibatch.base.timing import phase as timed
 from mpibatch.domain import Box
 from mpibatch.fields.field import Field, check_field
 from mpibatch.fields.grid import Grid
 from mpibatch.fields.redistribution import bring
+from mpibatch.filters._engine.memory import check_memory, largest_block, padded_bytes
 from mpibatch.halo import Exchange
 from mpibatch.segment._engine.relaxation import total
 from mpibatch.segment.distances import check_results
@@ -87,6 +90,7 @@ def distance_transform_cdt(
     check_field(name, input)
     steps = _steps(name, metric, input.grid.ndim)
     check_results(name, return_distances, return_indices)
+    check_memory(input.grid, name, _room(input, return_distances, return_indices), "its sweeps", "take more ranks")
     is_ring = any(input.grid.periodic)
     distances, sites = _swept(_three_turns(input) if is_ring else input, steps, return_indices)
     results = []
@@ -98,6 +102,21 @@ def distance_transform_cdt(
     if is_ring:
         results = [_middle_turn(result, input.grid) for result in results]
     return results[0] if len(results) == 1 else tuple(results)
+
+
+def _room(u: Field, return_distances: bool, return_indices: bool) -> int:
+    """Return the bytes that are taken beside what is returned, from the largest block. Local."""
+    grid, ndim = u.grid, u.grid.ndim
+    cells = math.prod(largest_block(grid)) * math.prod(u.components)
+    index = 4 if max(grid.shape) < 1 << 31 else 8
+    turned = 3 ** sum(grid.periodic)
+    around = padded_bytes(u, ((1, 1),) * ndim, 4 + (8 if return_indices else 0))
+    # While sweeps begin anew, what they began with and what they begin with; in the end, indices along all axes.
+    most = around + cells * (8 + (16 if return_indices else 0))
+    made = (4 if return_distances else 0) + (index * ndim if return_indices else 0)
+    if return_indices:
+        most = max(most, around + cells * (8 * ndim + 8 + made))
+    return turned * (most + cells) + cells if turned > 1 else most - cells * made
 
 
 def _three_turns(u: Field) -> Field:
@@ -207,6 +226,7 @@ def _sweep_until_settled(
                     sites.padded.reshape(-1) if sites is not None else np.empty(0, np.int64),
                 )
         if not is_cut:
+            note(0)
             return
         fields = [distances] if sites is None else [distances, sites]
         before = [part.copy() for field in fields for part in _around(field)]

@@ -12,7 +12,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
 from mpibatch.filters._engine.arguments import per_axis, real_of
-from mpibatch.segment._engine.passes import nearest_sites, squared_distances
+from mpibatch.segment._engine.passes import check_sites, check_squares, nearest_sites, place_type, squared_distances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,8 @@ def distance_transform_edt(
     and without `sampling`; else the field is redistributed, so that lines are whole.
 
     Without sampling and indices, all arithmetic is in whole numbers: 4 bytes a cell besides the result, 8 if the
-    squared diagonal is 2**30 cells or more. Else 8 bytes, and 4 for each axis.
+    squared diagonal is 2**30 cells or more. With sampling 8 bytes; with indices 4 for each axis, and 1. Lines along
+    axes that are cut or periodic are copied, with the cells around that may matter. What does not fit is refused.
 
     Examples
     --------
@@ -83,9 +84,15 @@ def distance_transform_edt(
     spacing = _spacing(name, "sampling", sampling, input.grid.ndim)
     check_results(name, return_distances, return_indices)
     grid, components = input.grid, input.components
+    by_sites = return_indices or spacing is not None
+    if by_sites:
+        returned = 8 * return_distances + place_type(grid).itemsize * grid.ndim * return_indices
+        check_sites(name, input, spacing, 0, return_indices, returned)
+    else:
+        check_squares(name, input)
     inside = _is_not_zero(input)
     results = []
-    if return_indices or spacing is not None:
+    if by_sites:
         nearest = nearest_sites(inside, grid, components, spacing, places=return_indices)
         if return_distances:
             # In place: nobody else reads these squares.
@@ -149,6 +156,7 @@ def expand_labels(label_image: Field, distance: float = 1, spacing: float | Sequ
         )
     most = math.inf if isinstance(distance, float) and distance == math.inf else _distance(name, distance)
     spaces = _spacing(name, "spacing", spacing, label_image.grid.ndim)
+    check_sites(name, label_image, spaces, label_image.dtype.itemsize, False, label_image.dtype.itemsize)
     # Compiled loops take native byte order alone.
     labels = np.ascontiguousarray(label_image.owned, label_image.dtype.newbyteorder("="))
     nearest = nearest_sites(labels == 0, label_image.grid, label_image.components, spaces, labels, most=most)

@@ -16,7 +16,7 @@ from mpibatch.segment._engine.arguments import check_picture, check_together
 from mpibatch.segment._engine.growth import spread_truths
 from mpibatch.segment._engine.neighborhood import cross, cube, resolved
 from mpibatch.segment._engine.objects import Objects, Part, wall_parts
-from mpibatch.segment._engine.relaxation import total
+from mpibatch.segment._engine.relaxation import summed
 
 __all__ = ["apply_hysteresis_threshold", "clear_border", "flood", "flood_fill"]
 
@@ -310,6 +310,6 @@ def clear_border(labels: Field, buffer_size: int = 0, bgval: Any = 0, mask: Fiel
     np.copyto(out.owned, value, where=goes.owned)
     if value != 0:
         border = [labels.owned[part] if where is None else labels.owned[where] for part in parts]
-        if total(labels, sum(part.size - int(np.count_nonzero(part)) for part in border)):
+        if summed(labels, sum(part.size - int(np.count_nonzero(part)) for part in border)):
             np.copyto(out.owned, value, where=labels.owned == 0)
     return out

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase as timed
 from mpibatch.filters._engine.arguments import whole
+from mpibatch.filters._engine.memory import check_memory, largest_block
 from mpibatch.measure._engine.census import Census
 from mpibatch.measure._engine.rows import fold_rows
 from mpibatch.measure._engine.shares import Shares
@@ -38,8 +39,8 @@ class LabelMap:
         Of the ranks that share the labels.
     pairs : ndarray of int64
         Rows (label, new label), each label on one rank alone.
-    low, high : int
-        The least and the greatest of all labels.
+    shares : Shares
+        Which rank has the labels of which range.
     dtypes : tuple of dtype
         Of the labels, and of the new ones.
 
@@ -304,6 +305,7 @@ def join_segmentations(s1: Field, s2: Field, return_mapping: bool = False) -> An
     ends.append(check_labels(name, s2, "s2"))
     grid = s1.grid
     same(grid.comm, f"{name} of {s1.shape} {s1.dtype} {s2.dtype}, {bool(return_mapping)}")
+    check_memory(grid, name, 2 * 8 * math.prod(largest_block(grid)), "numbers of both", "take more ranks")
     parts, numbered = [], []
     for u, (least, top) in zip((s1, s2), ends, strict=True):
         with timed("compute"):

@@ -19,7 +19,7 @@ from mpibatch.reduce.extremes import limits
 from mpibatch.segment._engine.arguments import check_picture
 from mpibatch.segment._engine.neighborhood import Neighborhood
 from mpibatch.segment._engine.places import own_places, ranked
-from mpibatch.segment._engine.relaxation import relax, total
+from mpibatch.segment._engine.relaxation import relax, summed
 
 __all__ = ["peak_local_max"]
 
@@ -153,7 +153,7 @@ def _candidates(u: Field, form: npt.NDArray[np.bool_], threshold: Any, border: t
     else:
         highest = maximum_filter(u, footprint=form, mode="nearest")
         np.equal(u.owned, highest.owned, out=peaks.owned)
-        if not total(u, int(np.count_nonzero(~peaks.owned))):
+        if not summed(u, int(np.count_nonzero(~peaks.owned))):
             peaks.owned[...] = False  # all cells are alike
         peaks.owned[...] &= u.owned > threshold
     for axis, (width, wraps, n) in enumerate(zip(border, u.grid.periodic, u.grid.shape, strict=True)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from mpibatch.base.casts import as_numbers
 from mpibatch.base.errors import UsageError, nearest
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.arguments import real_of
+from mpibatch.filters._engine.memory import check_memory, largest_block, padded_bytes
 from mpibatch.mpi import agreed
 from mpibatch.reduce.extremes import limits
 from mpibatch.segment._engine.arguments import check_picture, check_together, picture_dtype
@@ -232,6 +234,9 @@ def _of_height(name: str, u: Field, h: Any, footprint: Any, grows: bool) -> Fiel
     dtype = picture_dtype(u)
     if dtype.kind != "f" and height % 1:
         dtype = np.dtype(np.float64)
+    # Values and limits with halos; and the cells, the shifted ones, and what is made of them.
+    room = 2 * padded_bytes(u, near.reach, dtype.itemsize) + 3 * dtype.itemsize * math.prod(largest_block(u.grid))
+    check_memory(u.grid, name, room, "its reconstruction", "take more ranks")
     out = Field(u.grid, np.uint8)
     cells = np.empty(u.owned.shape, dtype)
     np.copyto(cells, u.owned, casting="unsafe")
@@ -243,8 +248,7 @@ def _of_height(name: str, u: Field, h: Any, footprint: Any, grows: bool) -> Fiel
     if height > span:
         out.owned[...] = 0
         return out
-    shifted = _shifted(cells, height, grows)
-    rebuilt = _reconstructed(name, u, shifted, cells, dtype, near, grows).owned
+    rebuilt = _reconstructed(name, u, _shifted(cells, height, grows), cells, dtype, near, grows).owned
     np.greater_equal(
         _rise(rebuilt, cells) if not grows else _rise(cells, rebuilt), height, out=out.owned.view(np.bool_)
     )

@@ -12,13 +12,15 @@ from mpibatch.base.errors import UsageError
 from mpibatch.base.log import logger
 from mpibatch.fields.field import Field
 from mpibatch.filters._engine.arguments import whole
+from mpibatch.filters._engine.memory import check_memory, largest_block
+from mpibatch.measure._engine.places import wide
 from mpibatch.measure.connected_components import label
 from mpibatch.mpi import agreed
 from mpibatch.segment._engine.arguments import check_picture, check_together
-from mpibatch.segment._engine.basins import Basins
+from mpibatch.segment._engine.basins import Basins, basin_bytes
 from mpibatch.segment._engine.neighborhood import Neighborhood, resolved
 from mpibatch.segment._engine.places import first_place
-from mpibatch.segment._engine.relaxation import total
+from mpibatch.segment._engine.relaxation import summed
 from mpibatch.segment._engine.seeds import regular_seeds
 from mpibatch.segment.peaks import local_minima
 
@@ -122,6 +124,11 @@ def watershed(
     about = "minima" if markers is None else markers.dtype if isinstance(markers, Field) else repr(markers)
     with agreed(image.grid.comm, f"{NAME} over {near.steps.tolist()} from {about}, {mask is None}, {return_ties}"):
         _check_cells(image, allowed, markers if isinstance(markers, Field) else None)
+    if not isinstance(markers, Field):
+        # Beside the basins their markers, which are made for them.
+        item = 8 if markers is not None or wide(image.grid.shape) else 4
+        room = basin_bytes(image, near, item) + item * math.prod(largest_block(image.grid))
+        check_memory(image.grid, NAME, room, "its markers and its blocks", "take more ranks")
     if isinstance(markers, Field):
         seeds: Array = markers.owned
     elif markers is None:
@@ -202,7 +209,7 @@ def _spread(image: Field, allowed: Any, markers: Any) -> Array:
     count = whole(NAME, "markers", markers)
     if count < 1:
         raise UsageError(f"{NAME}: markers = {markers!r}; give their number, 1 or more, or a Field of labels")
-    inside = size if allowed is True else total(image, int(np.count_nonzero(allowed)))
+    inside = size if allowed is True else summed(image, int(np.count_nonzero(allowed)))
     # As many within the mask, not in all; scikit-image's operations in their order.
     points = int(count / (inside / size)) if inside else 0
     if not points:

@@ -174,6 +174,22 @@ def test_large_memory_waits_within_what_was_in_use_at_once(monkeypatch: pytest.M
     assert pool.waiting == 0
 
 
+def test_what_waits_stays_where_a_filter_has_room_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPIBATCH_MEMORY_LIMIT", raising=False)
+    monkeypatch.setattr("mpibatch.fields.memory._ALL", Pools())
+    grid = mb.Grid((4 * mb.Grid(1).size, 1024))
+    grid.zeros()
+    waiting = grid.memories.waiting
+    assert waiting > 0
+    monkeypatch.setattr("mpibatch.filters._engine.memory.available_memory", lambda: 2**62)
+    check_memory(grid, "a filter", 2**27)
+    assert grid.memories.waiting == waiting
+    monkeypatch.setattr("mpibatch.filters._engine.memory.available_memory", lambda: 2**27 - 1)
+    with pytest.raises(mb.RunError, match=r"a filter needs 128\.0 MiB per rank"):
+        check_memory(grid, "a filter", 2**27)
+    assert grid.memories.waiting == 0
+
+
 def test_memory_of_all_grids_waits_within_what_was_in_use_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpibatch.fields.memory.SMALL", 100)
     monkeypatch.setattr("mpibatch.fields.memory._ALL", Pools())

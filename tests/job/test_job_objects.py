@@ -33,7 +33,7 @@ def wrong(text: str, head: str = HEAD) -> str:
 
 
 def test_the_guide_names_the_functions_that_are_no_steps() -> None:
-    """Of those that return a field or a table: what takes a function, and what returns maps."""
+    """Of those that return a field or a table: what takes a function."""
     functions = {name: getattr(room, name) for room in (mb.filters, mb.measure, mb.segment) for name in room.__all__}
     makers = {
         name
@@ -41,7 +41,8 @@ def test_the_guide_names_the_functions_that_are_no_steps() -> None:
         if inspect.isfunction(each) and re.search("Field|RegionTable", str(each.__annotations__["return"]))
     }
     left_out = {name for name in makers - set(known_filters()) if not name.startswith("generic_")}
-    assert left_out == {"relabel_sequential"}
+    assert left_out == set()
+    assert {"relabel_sequential", "join_segmentations"} < makers | set(known_filters())
     assert len(makers) > 60
     for chapter in ("jobs", "objects"):
         text = (Path(mb.__file__).parent / "guide" / f"{chapter}.md").read_text(encoding="utf-8")
@@ -78,6 +79,8 @@ def test_a_step_names_the_results_that_it_reads() -> None:
         ('filter = "regionprops_table"\nproperties = ["label", 3]', "expected a list, each item a text in quotes"),
         ('filter = "regionprops_table"\nlabels = "cells"\ninput = "cells"', "input and labels are the same"),
         ('filter = "regionprops_table"\ninput = ["cells", "input"]', "name others by intensity"),
+        ('filter = "join_segmentations"', "the result 's2' is missing; name an earlier step, as in s2 = \"...\""),
+        ('filter = "relabel_sequential"\noffset = "one"', 'offset = "one"; expected a whole number'),
         ('filter = "reconstruction"', "the result 'mask' is missing; name an earlier step, as in mask = \"...\""),
         ('filter = "apply_hysteresis_threshold"\nlow = 1', "the parameter 'high' is missing"),
         ('filter = "find_objects"', "unknown filter 'find_objects'"),
@@ -131,6 +134,10 @@ def test_a_plan_tells_types_of_results(picture: Path) -> None:
         ('filter = "regionprops_table"\ninput = "l"\nproperties = ["intensity_mean"]', "intensity"),
         ('name = "t"\nfilter = "regionprops_table"\ninput = "l"\n[[step]]\nfilter = "sobel"', "'t', which is a"),
         ('filter = "distance_transform_edt"\nreturn_indices = true', "returns several results"),
+        ('filter = "join_segmentations"\ninput = "l"\ns2 = "l"\nreturn_mapping = true', "returns several results"),
+        ('filter = "join_segmentations"\ninput = "l"\ns2 = "input"', "s2: the field is of float32"),
+        ('filter = "relabel_sequential"\ninput = "cells"', "labels are integers"),
+        ('filter = "relabel_sequential"\ninput = "l"\noffset = 0', "give 1 or more"),
         ('filter = "label"\nstructure = [[1, 1], [1, 1]]\ninput = "cells"', "structure"),
     ],
 )
@@ -154,3 +161,10 @@ def test_the_command_line_labels_and_measures(picture: Path, capsys: Any) -> Non
     assert attrs["cells"]["objects"] == table.rows
     assert main(["filter", "--help", "label"]) == 0
     assert "As a step: the labels" in capsys.readouterr().out
+    numbered = ["remove_small_objects:max_size=1", "relabel_sequential:offset=2", "join_segmentations:s2=label"]
+    assert main(["filter", "in.npy", "joined.h5::joined", "threshold_otsu", "label", *numbered, "--quiet"]) == 0
+    large = mb.segment.remove_small_objects(cells, max_size=1)
+    expected = mb.segment.join_segmentations(mb.segment.relabel_sequential(large, 2)[0], cells)
+    np.testing.assert_array_equal(mb.load("joined.h5", "joined").owned, expected.owned)
+    assert 0 < mb.count_nonzero(large) < mb.count_nonzero(cells)
+    assert int(mb.max(expected)) == table.rows

@@ -132,6 +132,31 @@ def test_a_job_gives_what_scikit_image_gives(folder: Path) -> None:
     ]
 
 
+def test_labels_are_numbered_anew_and_joined(folder: Path) -> None:
+    from mpibatch.job import run
+
+    head, end = JOB.split("[[step]]")[0], "[output]" + JOB.split("[output]")[1]
+    steps = (
+        'name = "mask"\nfilter = "binarize"\nthreshold = 0.55',
+        'name = "cells"\nfilter = "label"\nsave = true',
+        'filter = "remove_small_objects"\nmax_size = 3',
+        'name = "large"\nfilter = "relabel_sequential"\noffset = 4\nsave = true',
+        'name = "bright"\nfilter = "binarize"\nthreshold = 0.8\ninput = "input"',
+        'name = "peaks"\nfilter = "label"\nsave = true',
+        'name = "joined"\nfilter = "join_segmentations"\ninput = "large"\ns2 = "peaks"\nsave = true',
+    )
+    run(parse(head + "".join(f"[[step]]\n{step}\n" for step in steps) + end))
+    cells, large, peaks, joined = (mb.load("out.h5", name) for name in ("cells", "large", "peaks", "joined"))
+    np.testing.assert_array_equal(mb.gather_all(cells), ndimage.label(whole() > 0.55)[0])
+    kept = mb.segment.remove_small_objects(cells, max_size=3)
+    np.testing.assert_array_equal(large.owned, mb.segment.relabel_sequential(kept, 4)[0].owned)
+    ours, theirs = np.asarray(mb.gather_all(large)), np.asarray(mb.gather_all(kept))
+    np.testing.assert_array_equal(ours, skimage.segmentation.relabel_sequential(theirs, 4)[0])
+    assert mb.max(large) < mb.max(cells)
+    both = skimage.segmentation.join_segmentations(ours, np.asarray(mb.gather_all(peaks)))
+    np.testing.assert_array_equal(mb.gather_all(joined), both)
+
+
 def test_steps_that_iterate_tell_of_their_rounds(folder: Path) -> None:
     from mpibatch.job import run
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 __all__ = ["Listener", "listening", "note"]
 
-# listener(rounds, changes): so many rounds are done since it listens, and the last one changed so many cells or ranks.
+# listener(rounds, changes): so many rounds are done since it listens, and the last one changed so many cells or ranks,
+# or left so much to do.
 Listener = Callable[[int, int], None]
 
 _listeners: list[Listener] = []

@@ -52,16 +52,11 @@ def check_memory(
 
     UsageError if $MPIBATCH_MEMORY_LIMIT is set, else RunError: then the limit is the host's free memory divided by
     the ranks on it. `needed` must be the same on all ranks. Nothing is communicated below 1 MiB. Memory that waits for
-    the next fields makes room.
+    the next fields makes room where there is too little without it; else it stays, and need not be made again.
     """
     if needed <= _SMALL:
         return
-    neighbors = 1
-    if needed > _ORDINARY:
-        grid.memories.together.release()  # before anybody looks at what is free
-        host = grid.comm.Split_type(MPI.COMM_TYPE_SHARED)
-        neighbors = host.size
-        host.Free()
+    neighbors = _make_room(grid, needed) if needed > _ORDINARY else 1
     with agreed(grid.comm, operation):
         limit = allowed_memory()
         if limit is not None:
@@ -75,6 +70,18 @@ def check_memory(
         if free and needed * neighbors > free:
             allowance = f"the host has {bytes_text(free)} free for its {neighbors} ranks"
             raise RunError(_message(operation, needed, purpose, allowance, remedy))
+
+
+def _make_room(grid: Grid, needed: int) -> int:
+    """Return how many ranks there are on this host; let go what waits if they have too little without. Collective."""
+    host = grid.comm.Split_type(MPI.COMM_TYPE_SHARED)
+    neighbors, free = host.size, available_memory()
+    # What waits is in use of this process, and no part of what is free.
+    if host.allreduce(bool(free and needed * neighbors > free), op=MPI.LOR):
+        grid.memories.together.release()
+        host.Barrier()  # before anybody looks at what is free
+    host.Free()
+    return neighbors
 
 
 def _message(operation: str, needed: int, purpose: str, allowance: str, remedy: str) -> str:

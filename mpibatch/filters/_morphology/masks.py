@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.progress.rounds import note
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, check_field
@@ -118,9 +119,11 @@ def repeated(todo: Erosion) -> Field:
 
 
 def _anywhere(u: Field, local: bool) -> bool:
-    """Whether something is so on any rank. Collective."""
+    """Whether something is so on any rank, which ends a round. Collective."""
     with REDUCTION:
-        return bool(u.grid.comm.allreduce(local, op=MPI.LOR))
+        is_so = bool(u.grid.comm.allreduce(local, op=MPI.LOR))
+    note(is_so)
+    return is_so
 
 
 def _once(todo: Erosion, now: Field, times: int = 1) -> Field:

@@ -29,14 +29,16 @@ def computed(
 ) -> tuple[Value, Numbers]:
     """Return what a function makes of fields, and the numbers that it took from the data or counted. Collective.
 
-    What is no Field yet becomes one, or a table: of `label` the labels, of thresholds the mask above them, of places a
-    table of their indices.
+    What is no Field yet becomes one, or a table: of `label` and `relabel_sequential` the labels, of thresholds the mask
+    above them, of places a table of their indices.
     """
     u = fields[0]
     if name in THRESHOLDS:
         return above(name, u, function(name)(u, **parameters))
     numbers = _measured(name, u, parameters)
     made = function(name)(u, **by_name, **{**parameters, **numbers})
+    if name == "relabel_sequential":
+        made = made[0]  # maps between labels are for programs, and no file has a place for them
     if isinstance(made, Field | RegionTable):
         return made, numbers
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], Field) and isinstance(made[1], int):

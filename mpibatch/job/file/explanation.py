@@ -30,6 +30,8 @@ _AS_STEP = {
     **dict.fromkeys(THRESHOLDS, "As a step: the mask of the cells above it. The threshold is kept in the file."),
     "threshold_multiotsu": "As a step: of each cell the number of thresholds below it. They are kept in the file.",
     "label": "As a step: the labels. The number of objects is kept in the file.",
+    "relabel_sequential": "As a step: the labels, without the maps.",
+    "join_segmentations": "As a step: the labels, without the maps: return_mapping = true is refused.",
     "peak_local_max": "As a step: a table of the peaks' indices; with indices = false a mask.",
     "regionprops_table": "As a step: a table, which is saved as a group of columns and read by no other step.",
 }

@@ -27,8 +27,9 @@ _PACKAGES = (
 THRESHOLDS = (
     "threshold_isodata", "threshold_li", "threshold_multiotsu", "threshold_otsu", "threshold_triangle", "threshold_yen",
 )  # fmt: skip
-# What comes of a step: a Field, one with how many objects it has, a table; and any of them, as parameters say.
-_KINDS = ("Field", "tuple[Field, int]", "RegionTable", "Any")
+# What comes of a step: a Field, one with how many objects it has, or with maps of its labels, which only programs can
+# use; a table; and any of them, as parameters say.
+_KINDS = ("Field", "tuple[Field, int]", "tuple[Field, LabelMap, LabelMap]", "RegionTable", "Any")
 
 
 def step_functions() -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.progress.rounds import note
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.measure._engine.places import owners
@@ -58,6 +59,7 @@ def merged(grid: Grid, mine: Ints, pairs: Ints) -> Ints:
             changed += _shorten(grid, mine, parent, away)
         with REDUCTION:
             busy = comm.allreduce(changed, op=MPI.SUM)
+        note(busy)
     return parent
 
 

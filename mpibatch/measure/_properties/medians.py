@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mpibatch.base.progress.rounds import note
 from mpibatch.base.tally import REDUCTION
 from mpibatch.base.timing import phase
 from mpibatch.measure._engine.rows import fold_rows, sum_rows
@@ -128,6 +129,7 @@ def _narrowed(comm: MPI.Intracomm, parts: _Parts, mine: Array, shares: Shares, k
             still, left = np.array([np.count_nonzero(low < high)], np.int64), np.empty(1, np.int64)
             with REDUCTION:
                 comm.Allreduce(still, left, op=MPI.SUM)
+            note(int(left[0]))
             if not left[0]:
                 break
             pivots = _pivots(low, high)

@@ -21,12 +21,12 @@ from mpibatch.fields.field import Field
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.measure._engine.places import local_places, owners
 from mpibatch.mpi.routes import ask
-from mpibatch.segment._engine.relaxation import lines_of, relax, total
+from mpibatch.segment._engine.relaxation import lines_of, relax, summed, total
 
 if TYPE_CHECKING:
     from mpibatch.segment._engine.neighborhood import Neighborhood
 
-__all__ = ["Basins"]
+__all__ = ["Basins", "basin_bytes"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -54,12 +54,8 @@ class Basins:
         from mpibatch.segment._loops.basins import CLOSED, MARKER, OPEN, REACHED
 
         grid, reach = image.grid, near.reach
-        dtype = np.dtype(WIDER.get(image.dtype.char, image.dtype))
-        layer = np.dtype(np.int32 if math.prod(grid.shape) < 1 << 29 else np.int64)
-        # The same on all ranks, so from the largest block.
-        index = np.dtype(np.int32 if padded_bytes(image, reach, 1) < 1 << 31 else np.int64)
-        each = index.itemsize + 1 + max(2 * dtype.itemsize + layer.itemsize, 2 * seeds.dtype.itemsize)
-        check_memory(grid, name, padded_bytes(image, reach, each))
+        dtype, layer, index = _types(image, near)
+        check_memory(grid, name, basin_bytes(image, near, seeds.dtype.itemsize))
         self._levels, self._layers = Field(grid, dtype, reach), Field(grid, layer, reach)
         self._name, self._near, self._lines, self._seeds = name, near, lines_of(self._levels), seeds
         self._levels.padded[...] = self._layers.padded[...] = 0
@@ -134,7 +130,7 @@ class Basins:
             kind = f"u{out.dtype.itemsize}"
             flat = seeds.padded.reshape(-1).view(kind)
             loops.paint(flat, self._parents, lines.bases, lines.length, out.owned.view(kind).reshape(-1))
-        return out, total(out, int(tied))
+        return out, summed(out, int(tied))
 
     def _fetch(self, rim: Array, labeled: Field) -> None:
         """Write the labels of these halo cells into a field with those of markers. Collective."""
@@ -162,6 +158,21 @@ class Basins:
             rounds += 1
         seeds[rim] = labels.astype(seeds.dtype)
         logger("segment").debug("%s: %d rounds along the ways between ranks", self._name, rounds)
+
+
+def _types(image: Field, near: Neighborhood) -> tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]:
+    """Return the types of levels, layers and cells of the padded block. Local."""
+    layer = np.dtype(np.int32 if math.prod(image.grid.shape) < 1 << 29 else np.int64)
+    # The same on all ranks, so from the largest block.
+    index = np.dtype(np.int32 if padded_bytes(image, near.reach, 1) < 1 << 31 else np.int64)
+    return np.dtype(WIDER.get(image.dtype.char, image.dtype)), layer, index
+
+
+def basin_bytes(image: Field, near: Neighborhood, label: int) -> int:
+    """Return the bytes that `Basins` take at most, with labels of so many bytes; the same on all ranks. Local."""
+    dtype, layer, index = _types(image, near)
+    each = index.itemsize + 1 + max(2 * dtype.itemsize + layer.itemsize, 2 * label)
+    return padded_bytes(image, near.reach, each)
 
 
 def _places(field: Field, cells: Array) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
+from mpibatch.filters._engine.memory import check_memory, largest_block
 from mpibatch.measure._components.components import BlockComponents, Joint
 from mpibatch.measure._engine.places import wide
 from mpibatch.measure._engine.structure import backward
@@ -38,6 +40,9 @@ class Objects:
 
     def __init__(self, name: str, u: Field, near: Neighborhood, *, by_value: bool = False) -> None:
         offsets = backward(near.form())
+        # The labels; what else there is grows with the number of runs of cells, which nobody knows before.
+        item = 8 if wide(u.grid.shape) else 4
+        check_memory(u.grid, name, item * math.prod(largest_block(u.grid)), "labels", "take more ranks")
         with agreed(u.grid.comm, name), timed("compute"):
             labels = Field(u.grid, np.int64 if wide(u.grid.shape) else np.int32)
             self._block = BlockComponents(

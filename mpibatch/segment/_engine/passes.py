@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 from mpibatch import reduce
 from mpibatch.base.errors import UsageError
+from mpibatch.base.progress.rounds import note
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field
 from mpibatch.fields.pencils import are_whole, before_and_after, pencils
 from mpibatch.fields.redistribution import redistribute
+from mpibatch.filters._engine.memory import check_memory, largest_block
 from mpibatch.halo import padded_copy
 
 if TYPE_CHECKING:
@@ -27,7 +29,16 @@ if TYPE_CHECKING:
 
     from mpibatch.fields.grid import Grid
 
-__all__ = ["Sites", "columns", "nearest_places", "nearest_sites", "squared_distances"]
+__all__ = [
+    "Sites",
+    "check_sites",
+    "check_squares",
+    "columns",
+    "nearest_places",
+    "nearest_sites",
+    "place_type",
+    "squared_distances",
+]
 
 Array = npt.NDArray[Any]
 MOST_WORK = 1 << 62  # the largest products of the envelope of parabolas stay below 2**63
@@ -85,14 +96,7 @@ def squared_distances(inside: Array, grid: Grid, components: tuple[int, ...]) ->
     """Return squared distances to the background in cells, and the number that stands for infinity. Collective."""
     from mpibatch.segment._loops import squares
 
-    lengths = [2 * n if is_periodic else n for n, is_periodic in zip(grid.shape, grid.periodic, strict=True)]
-    diagonal = sum((n - 1) ** 2 for n in lengths)
-    if diagonal * max(lengths) >= MOST_WORK:
-        raise UsageError(
-            f"distances on a grid of shape {grid.shape}: their squares do not fit into 64 bits; cut the domain"
-        )
-    # The sum of infinity and the square of a line's length is still a number of the type.
-    dtype, far = (np.int32, 1 << 30) if diagonal < 1 << 30 else (np.int64, 1 << 62)
+    dtype, far = _squares_of(grid)
     cut = [axis for axis in range(grid.ndim) if not are_whole(grid, axis)]
     # In whole numbers the axes may come in any order: first one for which lines need not be whole (or else the first,
     # whose columns lie side by side in memory), last those that are cut, when distances are short already.
@@ -101,13 +105,87 @@ def squared_distances(inside: Array, grid: Grid, components: tuple[int, ...]) ->
     nearest_places(inside, grid, first, field.owned)
     with timed("compute"):
         squares.squares(columns(field.owned, first), first_place(grid, first), far)
+    note(grid.ndim - 1)
     rest = [axis for axis in reversed(range(grid.ndim)) if axis != first]
-    for axis in sorted(rest, key=cut.__contains__):
+    for number, axis in enumerate(sorted(rest, key=cut.__contains__), 2):
         # What is nearer than a cell's own value, or nothing is.
         is_alone = are_whole(field.grid, axis) and not grid.periodic[axis]
         reach = None if is_alone else _short(reduce.max(field), far, 1)
         (field,) = along(axis, [(field, far)], reach, lambda arrays, _: squares.envelopes(arrays[0], far))
+        note(grid.ndim - number)
     return redistribute(field, grid) if field.grid is not grid else field, far
+
+
+def _squares_of(grid: Grid) -> tuple[type[np.int32 | np.int64], int]:
+    """Return the type of squared distances, and the number that stands for infinity. Local."""
+    lengths = [2 * n if is_periodic else n for n, is_periodic in zip(grid.shape, grid.periodic, strict=True)]
+    diagonal = sum((n - 1) ** 2 for n in lengths)
+    if diagonal * max(lengths) >= MOST_WORK:
+        raise UsageError(
+            f"distances on a grid of shape {grid.shape}: their squares do not fit into 64 bits; cut the domain"
+        )
+    # The sum of infinity and the square of a line's length is still a number of the type.
+    return (np.int32, 1 << 30) if diagonal < 1 << 30 else (np.int64, 1 << 62)
+
+
+def check_squares(name: str, u: Field) -> None:
+    """Raise if there is no room for `squared_distances` and the roots of them. Collective."""
+    grid = u.grid
+    item = np.dtype(_squares_of(grid)[0]).itemsize
+    cut = [axis for axis in range(grid.ndim) if not are_whole(grid, axis)]
+    first = cut[0] if cut else 0
+    most = max([item, *(item + _beside(grid, axis, item, item, 2) for axis in range(grid.ndim) if axis != first)])
+    # The roots are made when there is nothing but the squares.
+    _check(name, u, _mask_bytes(u) + max(item, most - 8))
+
+
+def check_sites(name: str, u: Field, sampling: Any, labels: int, places: bool, returned: int) -> None:
+    """Raise if there is no room for `nearest_sites`, and for indices as one field. Collective.
+
+    `labels` : bytes of a cell of what is brought; `returned` : of what the caller returns.
+    """
+    grid, turns = u.grid, 2 if sampling is None else 3
+    place = place_type(grid).itemsize
+    brought = labels + (place if places else 0)
+    waits = 0 if places else place  # where nobody needs them, the first places wait for the next field
+    most = place + labels + 8 + labels
+    for axis in range(1, grid.ndim):
+        before, brought = 8 + brought, brought + (place if places else 0)
+        most = max(most, waits + 8 + brought + _beside(grid, axis, before, 8 + brought, turns, 4))
+    if places:
+        most = max(most, 8 + 2 * brought + 1)
+    _check(name, u, max(0, (1 if labels else _mask_bytes(u)) + most - returned))
+
+
+def _mask_bytes(u: Field) -> int:
+    return 0 if u.dtype == np.bool_ and not any(map(any, u.halo)) else 1
+
+
+def _check(name: str, u: Field, each: int) -> None:
+    cells = math.prod(largest_block(u.grid)) * math.prod(u.components)
+    check_memory(u.grid, name, each * cells, "its passes along axes", "take more ranks")
+
+
+def _beside(grid: Grid, axis: int, before: int, fields: int, turns: int, chosen: int = 0) -> int:
+    """Return the bytes of a cell that `along` takes at most beside fields of `fields` bytes. Local.
+
+    Lines that are not whole, or go on around, are copied with the cells around, at most `turns` times as many, which
+    are received and sent apart, one field after the other; or the fields of `before` bytes are redistributed.
+    """
+    is_cut, is_ring = not are_whole(grid, axis), grid.periodic[axis]
+    copied = turns * fields + max(turns * chosen, 2 * (turns - 1) * min(8, fields))
+    if is_ring:
+        return copied + (before if is_cut else 0)
+    if not is_cut:
+        return chosen
+    # With three turns nobody knows how far is enough, and lines are made whole.
+    return before + chosen if turns == 3 else copied
+
+
+def place_type(grid: Grid) -> np.dtype[Any]:
+    """Return the type of places on an axis: on a periodic one they are counted over three turns. Local."""
+    is_small = max(grid.shape) * (3 if any(grid.periodic) else 1) < 1 << 31
+    return np.dtype(np.int32 if is_small else np.int64)
 
 
 def _short(most: Any, far: float, less: int) -> int | None:
@@ -212,8 +290,7 @@ def nearest_sites(
     from mpibatch.segment._loops import sites
 
     spacing = sampling or (1.0,) * grid.ndim
-    # On a periodic axis places are counted over three turns.
-    dtype = np.int32 if max(grid.shape) * (3 if any(grid.periodic) else 1) < 1 << 31 else np.int64
+    dtype = place_type(grid)
     first = Field(grid, dtype, 0, components)
     payload = nearest_places(inside, grid, 0, first.owned, () if labels is None else (labels,))
     weights = Field(grid, np.float64, 0, components)
@@ -222,9 +299,11 @@ def nearest_sites(
         if grid.periodic[0]:
             np.remainder(first.owned, grid.shape[0], out=first.owned, where=first.owned >= 0)
     brought = [first] if places else []
-    for part in payload:
-        brought.append(Field(grid, part.dtype, 0, components))
-        brought[-1].owned[...] = part
+    del first
+    while payload:
+        brought.append(Field(grid, payload[0].dtype, 0, components))
+        brought[-1].owned[...] = payload.pop(0)
+    note(grid.ndim - 1)
     for axis in range(1, grid.ndim):
         reach = None
         if sampling is None and not (are_whole(weights.grid, axis) and not grid.periodic[axis]):
@@ -234,6 +313,7 @@ def nearest_sites(
         # Rounded distances are scipy's only if all that it sees of three turns takes part.
         has_turns = sampling is not None
         weights, brought = _next(axis, weights, brought, reach, spacing[axis], dtype if places else None, has_turns)
+        note(grid.ndim - 1 - axis)
     if weights.grid is not grid:
         weights, brought = redistribute(weights, grid), [redistribute(part, grid) for part in brought]
     return Sites(weights, brought)

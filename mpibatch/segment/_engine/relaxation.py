@@ -25,7 +25,7 @@ from mpibatch.mpi import MPI
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["OwnedLines", "lines_of", "relax", "total"]
+__all__ = ["OwnedLines", "lines_of", "relax", "summed", "total"]
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -87,8 +87,14 @@ def relax(name: str, fields: Field | Sequence[Field], solve: Callable[[bool], An
 
 def total(u: Field, mine: int) -> int:
     """Return the sum over all ranks, which ends a round. Collective: one all-reduce of 8 bytes."""
-    sent, summed = np.array([mine], np.int64), np.empty(1, np.int64)
+    everywhere = summed(u, mine)
+    note(everywhere)
+    return everywhere
+
+
+def summed(u: Field, mine: int) -> int:
+    """Return the sum over all ranks, where nothing goes on in rounds. Collective: one all-reduce of 8 bytes."""
+    sent, everywhere = np.array([mine], np.int64), np.empty(1, np.int64)
     with REDUCTION:
-        u.grid.comm.Allreduce(sent, summed, op=MPI.SUM)
-    note(int(summed[0]))
-    return int(summed[0])
+        u.grid.comm.Allreduce(sent, everywhere, op=MPI.SUM)
+    return int(everywhere[0])

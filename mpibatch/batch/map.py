@@ -159,7 +159,8 @@ def map_items(
     if place is None:
         source = NoJournal(comm, identity, len(items))
     else:
-        source = Journal(comm, place, identity, len(items), None if part == (0, 1) else part)
+        kept = getattr(function, "kept", None)  # of a callable that has notes of its own for later runs
+        source = Journal(comm, place, identity, len(items), None if part == (0, 1) else part, kept)
     with source, nullcontext() if journal is None else Caught() as caught:
         is_stopping = functools.partial(_has_come, caught)
         began = time.perf_counter()

@@ -149,6 +149,8 @@ def test_lines_of_a_refused_or_wrong_job_are_not_kept(
         assert "run these again: mpibatch batch job.toml --failed\n" in capsys.readouterr().out
         kept = Path("job.journal/items.json").read_text()
         Path("job.journal/items.json").write_text("{")
+        assert main(["batch", "job.toml", "--failed"]) == 1
+        assert "items.json cannot be read" in capsys.readouterr().err
     Path("job.journal/items.json").write_text(kept)
     np.save("s3.npy", np.random.default_rng(3).random((8, 11)))
     monkeypatch.setattr("sys.stdin", io.StringIO())

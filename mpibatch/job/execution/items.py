@@ -74,11 +74,22 @@ def _listed(batch: BatchJob, given: list[str]) -> list[Values]:
     if isinstance(source, str):
         return _rows_of_csv(source) if source.endswith(".csv") else _matches(source)
     if kept.exists():
-        return of_paths(json.loads(kept.read_text(encoding="utf-8"))["items"])
+        return of_paths(_lines_of(kept))
     raise UsageError(
         f'{batch.source}: [batch] does not say what the items are; give items = "scans/*.h5", a table.csv, or a '
         "[batch.grid], or pipe their names to it: find scans | mpibatch batch JOB.toml -"
     )
+
+
+def _lines_of(kept: Path) -> list[str]:
+    """The lines of standard input that a journal has kept. RunError."""
+    try:
+        return [str(line) for line in json.loads(kept.read_text(encoding="utf-8"))["items"]]
+    except (ValueError, KeyError, TypeError):
+        raise RunError(
+            f"{kept} cannot be read, which tells what the items are; pipe their names to mpibatch batch JOB.toml - "
+            "once more, and it is written anew"
+        ) from None
 
 
 def _matches(pattern: str) -> list[Values]:

@@ -9,8 +9,9 @@
 On one rank the clock is that of the processor, which others' work slows down less; on several it is the wall's, and
 SciPy runs on rank 0 alone, while the others sleep. Results are compared first: with scipy.fft's to the bit.
 
-Aims: rfftn 256^3 0.9 × scipy on one rank, 1.4 × on two; poisson 0.8 and 1.4; redistribution 0.8 × Alltoallw; on
-several ranks 1.0 × "slabs", what one would write by hand: scipy.fft along whole axes, and Alltoallw.
+Aims: rfftn 256^3 0.9 × scipy on one rank, 1.4 × on two; poisson 0.8 and 1.4; redistribution 0.8 × Alltoallw, and
+1.0 × HTTomo's reslice; on several ranks 1.0 × "slabs", what one would write by hand: scipy.fft along whole axes, and
+Alltoallw.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import importlib.metadata
 import itertools
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -201,12 +203,43 @@ def redistribution(shape: tuple[int, ...]) -> dict[str, Call]:
     return {OURS: lambda: mb.redistribute(mb.redistribute(u, to), u.grid), "alltoallw": calls["alltoallw"]}
 
 
+def reslicing(shape: tuple[int, ...]) -> dict[str, Call]:
+    """Projections (angles, rows, columns) of f4 in blocks of angles, brought to blocks of rows, as tomography does it.
+
+    "reslice" is HTTomo's way, by hand: the block is split along rows into pieces, each copied to where it is
+    contiguous, all of which go in one Alltoallv; what arrives is concatenated along angles.
+    """
+    whole = whole_of(shape)
+    u = mb.scatter(None if whole is None else whole.astype("f4"), mb.Grid(shape, topology=(None, 1, 1)))
+    rows = mb.Grid(shape, topology=(1, None, 1))
+    old, new = ([grid.decomposition.box(rank).shape for rank in range(COMM.size)] for grid in (u.grid, rows))
+    cuts = np.cumsum([box[1] for box in new])[:-1]
+    shapes = [(box[0], rows.box.shape[1], shape[2]) for box in old]  # of what comes from each rank
+    sizes = [math.prod(piece) for piece in shapes]
+
+    def theirs() -> Array:
+        pieces = np.split(u.owned, cuts, axis=1)
+        leaving, arriving = np.empty(u.owned.size, "f4"), np.empty(sum(sizes), "f4")
+        counts = [piece.size for piece in pieces]
+        for part, piece in zip(np.split(leaving, np.cumsum(counts)[:-1]), pieces, strict=True):
+            part.reshape(piece.shape)[...] = piece
+        COMM.Alltoallv([leaving, counts], [arriving, sizes])
+        parts = zip(np.split(arriving, np.cumsum(sizes)[:-1]), shapes, strict=True)
+        return np.concatenate([part.reshape(piece) for part, piece in parts], axis=0)
+
+    result = rows.empty("f4")
+    result.owned[...] = theirs()
+    compare("reslice", mb.redistribute(u, rows), mb.gather(result))
+    return {OURS: lambda: mb.redistribute(u, rows), "reslice": theirs}
+
+
 CASES: dict[str, tuple[Callable[[tuple[int, ...]], dict[str, Call]], int]] = {
     "rfftn 256^3": (transform, 256),
     "rfftn of pencils 256^3": (pencils_of_waves, 256),
     "poisson 256^3": (poisson, 256),
     "lines there and back 256^3": (there_and_back, 256),
     "redistribute there and back 256^3": (redistribution, 256),
+    "reslice 256^3": (reslicing, 256),
 }
 
 

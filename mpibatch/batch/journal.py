@@ -1,8 +1,9 @@
 """The journal of a batch: a folder in which every rank notes what becomes of its items, for this run and later ones.
 
 ``batch.json`` tells which batch it is, ``000001.run`` that there was a run of this number, and
-``000001-00000.journal`` and ``.results`` are what its rank 0 noted and kept. Files only grow. A run holds the folder's
-lock; parts of a batch that run at the same time share it, and each holds a lock of its own.
+``000001-00000.journal`` and ``.results`` are what its rank 0 noted and kept. Files only grow. Beside them are notes of
+the function's own, such as a list of items that came from a pipe. A run holds the folder's lock; parts of a batch that
+run at the same time share it, and each holds a lock of its own.
 """
 
 from __future__ import annotations
@@ -74,9 +75,10 @@ class Journal:
 
     def __init__(
         self, comm: MPI.Intracomm, path: str | os.PathLike[str], identity: Mapping[str, Any], total: int,
-        part: Part | None = None,
+        part: Part | None = None, kept: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:  # fmt: skip
         self.path = Path(user_path(path))
+        self._kept = {} if kept is None else kept  # by names of files
         self._comm, self._total, self._part = comm, total, part
         self._identity = {"mpibatch": __version__, **identity}
         self._mark = mark_of(self._identity)
@@ -88,8 +90,10 @@ class Journal:
         try:
             with agreed(self._comm, f"opening the journal {self.path}"):
                 if self._comm.rank == 0:
+                    self._make_folder()
+                    self._check_identity()  # before its locks are made there: who is refused changes nothing
                     self._hold()
-                    self._check_identity()
+                    self._note_identity()
         except BaseException:
             self._holds.close()
             raise
@@ -165,8 +169,7 @@ class Journal:
         run, rank = rank_of(place)
         return self.path / f"{run:06d}-{rank:05d}"
 
-    def _hold(self) -> None:
-        """Make the folder, and take its lock."""
+    def _make_folder(self) -> None:
         if not self.path.parent.is_dir():
             raise RunError(f"cannot keep a journal in {self.path}: there is no folder {self.path.parent}; create it")
         if self.path.exists() and not self.path.is_dir():
@@ -174,6 +177,9 @@ class Journal:
         with suppress(FileExistsError):
             make_folder(self.path)
         self._check_folder()
+
+    def _hold(self) -> None:
+        """Take the folder's lock, and that of the part."""
         self._take(self.path / LOCK, is_shared=self._part is not None)
         if self._part is not None:
             number, count = self._part
@@ -204,15 +210,15 @@ class Journal:
 
     def _check_folder(self) -> None:
         """Leave a folder of other files alone."""
-        own = (LOCK, "part-", IDENTITY, "items.json", "logs")
+        own = (LOCK, "part-", IDENTITY, "items.json", "logs", *self._kept)
         if not (self.path / IDENTITY).exists() and any(not p.name.startswith(own) for p in self.path.iterdir()):
             raise UsageError(f"{self.path} holds other files, and is no journal of a batch; name another folder for it")
 
-    def _check_identity(self) -> None:
+    def _check_identity(self) -> str | None:
+        """Refuse the journal of another batch. Returns what differs and does not matter; None: it is nobody's yet."""
         file = self.path / IDENTITY
         if not file.exists():
-            write_json(file, self._identity)
-            return
+            return None
         try:
             then = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(then, dict):
@@ -226,8 +232,19 @@ class Journal:
             raise UsageError(
                 f"{self.path} is the journal of another batch: {others}; name another journal, or remove this folder"
             )
-        if mild := differences(then, self._identity, mild=True):
+        return differences(then, self._identity, mild=True)
+
+    def _note_identity(self) -> None:
+        """Write down which batch it is, and what its function wants to be kept; under the lock."""
+        mild = self._check_identity()
+        if mild is None:
+            write_json(self.path / IDENTITY, self._identity)
+        elif mild:
             _log.warning("going on with the journal %s, although %s", self.path, mild)
+        for name, value in self._kept.items():
+            file = self.path / name
+            if not _holds(file, value):
+                write_json(file, value)
 
     def _new_run(self) -> int:
         """Take the next number, which no other part takes at the same time."""
@@ -247,3 +264,11 @@ class Journal:
             run, _, rank = path.stem.partition("-")
             ranks[int(run)] = max(ranks.get(int(run), 0), int(rank) + 1)
         return sorted(ranks.items())
+
+
+def _holds(file: Path, value: Mapping[str, Any]) -> bool:
+    """Whether a file has this value; one that cannot be read has not. Local."""
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8")) == value)
+    except (FileNotFoundError, ValueError):
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import os
 import time
@@ -20,7 +21,7 @@ from mpibatch.batch.journal import Journal, NoJournal
 from mpibatch.batch.log import Failure
 from mpibatch.batch.results import Batch
 from mpibatch.batch.rows import ResultRows, rows_of, survey
-from mpibatch.batch.schedule import costs_of, phases, sizes_of
+from mpibatch.batch.schedule import costs_of, phases, shares, sizes_of
 from mpibatch.batch.work import BatchWork, Call
 from mpibatch.checkpoint.identity import fingerprint
 from mpibatch.checkpoint.signals import Caught
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mpibatch.batch.history import History
-    from mpibatch.batch.schedule import Floats, Ints
+    from mpibatch.batch.schedule import Floats, Ints, TeamPhase
     from mpibatch.io.base.names import PathLike
 
 __all__ = ["map_items", "state_of"]
@@ -56,7 +57,7 @@ def map_items(
     only: Sequence[int] | str | None = None,
     part: tuple[int, int] = (0, 1),
     names: Sequence[str] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Callable[..., None] | None = None,
 ) -> Batch:
     """Call a function with each of many items, every rank taking the next when it is done with one.
 
@@ -98,7 +99,8 @@ def map_items(
     names : sequence of str, optional
         What items are called in messages and tables. Default: texts and numbers by themselves.
     progress : callable, optional
-        Called on rank 0 when it takes an item: with how many were handed out, of how many, and the item's name.
+        Called on rank 0 when it takes an item: with how many were handed out, of how many, and the item's name; if it
+        has a parameter `share`, also with the share of the run that should be over by then, by `costs` or by items.
 
     Returns
     -------
@@ -159,7 +161,8 @@ def map_items(
     if place is None:
         source = NoJournal(comm, identity, len(items))
     else:
-        source = Journal(comm, place, identity, len(items), None if part == (0, 1) else part)
+        kept = getattr(function, "kept", None)  # of a callable that has notes of its own for later runs
+        source = Journal(comm, place, identity, len(items), None if part == (0, 1) else part, kept)
     with source, nullcontext() if journal is None else Caught() as caught:
         is_stopping = functools.partial(_has_come, caught)
         began = time.perf_counter()
@@ -177,7 +180,7 @@ def map_items(
                 retries=retries,
                 max_failures=max_failures,
                 is_stopping=is_stopping,
-                report=_report(progress if comm.rank == 0 else None, count, plan, order.name),
+                report=_report(progress if comm.rank == 0 else None, count, plan, order.name, comm.size),
             )
             for phase in plan:
                 work.run(phase)
@@ -283,13 +286,23 @@ def _numbers(only: Any, total: int) -> Ints | str | None:
 
 
 def _report(
-    progress: Callable[[int, int, str], None] | None, total: int, plan: Sequence[Any], name: Callable[[int], str]
+    progress: Callable[..., None] | None, total: int, plan: Sequence[TeamPhase], name: Callable[[int], str], ranks: int
 ) -> Callable[[int], None]:
     """What tells of items that rank 0 takes: the numbers are those of all ranks, as they were handed out."""
     if progress is None:
         return lambda number: None
     order = np.concatenate([phase.items for phase in plan])
-    return lambda number: progress(number, total, name(int(order[number])))
+    if not _takes_share(progress):
+        return lambda number: progress(number, total, name(int(order[number])))
+    over = shares(plan, ranks)
+    return lambda number: progress(number, total, name(int(order[number])), share=float(over[number]))
+
+
+def _takes_share(function: Callable[..., None]) -> bool:
+    try:
+        return "share" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of some built-in functions nothing is known
+        return False
 
 
 def _check_end(

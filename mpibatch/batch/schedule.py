@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from mpibatch.base.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ALONE", "TeamPhase", "costs_of", "phases", "sizes_of"]
+__all__ = ["ALONE", "TeamPhase", "costs_of", "phases", "shares", "sizes_of"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -86,3 +87,25 @@ def phases(todo: Ints, suspects: Ints, sizes: Ints, costs: Floats | None) -> lis
                 group = group[np.argsort(-costs[group], kind="stable")]
             made.append(TeamPhase(size, group, None if costs is None else costs[group], 1 if is_alone else None))
     return made
+
+
+def shares(plan: Sequence[TeamPhase], ranks: int) -> Floats:
+    """Return for each item, as they are handed out, the share of the run that is over when it begins. Local.
+
+    Each team takes the next item when it is done with one, and these take as long as their costs say, or all alike.
+    """
+    costs = [np.ones(len(phase.items)) if phase.costs is None else phase.costs for phase in plan]
+    most = max((float(part.max(initial=0.0)) for part in costs), default=0.0)
+    begins, end = [np.empty(0)], 0.0
+    for phase, part in zip(plan, costs, strict=True):
+        # Of costs that are all 0 nothing is known; beside the largest one no sum is beyond floats.
+        took = part / most if most > 0 else np.ones(len(part))
+        teams = ranks // phase.size if phase.most is None else min(phase.most, ranks // phase.size)
+        free = [end] * min(teams, len(took))  # when each team is done with what it has
+        begun = np.empty(len(took))
+        for number, seconds in enumerate(took.tolist()):
+            begun[number] = free[0]
+            heapq.heapreplace(free, free[0] + seconds)
+        begins.append(begun)
+        end = max(free, default=end)
+    return np.concatenate(begins) / (end or 1.0)

@@ -92,15 +92,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
 def execute(args: argparse.Namespace) -> int:
     """Run the command. Collective."""
     from mpibatch.batch.map import map_items
-    from mpibatch.job.execution.items import ItemRun, costs, items_of
+    from mpibatch.job.execution.items import STDIN, ItemRun, costs, items_of
     from mpibatch.job.execution.progress import reporter
+    from mpibatch.job.target import permitted
     from mpibatch.mpi import agreed, private, supervise
     from mpibatch.tools.history import entry
     from mpibatch.tools.slurm import completion
 
     comm = private()
     batch = _read(args, comm)
-    rows = items_of(batch, comm, args.items, is_run=not args.list)
+    rows = items_of(batch, comm, args.items)
     if args.list:
         return _list(batch, rows, comm)
     with agreed(comm, f"reading {args.job}"):
@@ -115,9 +116,14 @@ def execute(args: argparse.Namespace) -> int:
     ranks, outputs = completion.ranks_of_first(), [table] if table else []
     entry.begin(ranks, command="batch", job=batch.source, text=batch.text, inputs=paths, outputs=outputs)
     given = batch.supervise.seconds if args.supervise is None else args.supervise
-    with supervise(given, end=batch.supervise.end), reporter(comm.rank, args.quiet) as report:
+    lines = [values["item"] for values in rows] if args.items == [STDIN] else None
+    with (
+        permitted(comm, batch.permissions),
+        supervise(given, end=batch.supervise.end),
+        reporter(comm.rank, args.quiet) as report,
+    ):
         done = map_items(
-            ItemRun(batch),
+            ItemRun(batch, lines),
             rows,
             comm=comm,
             names=[str(values["name"]) for values in rows],
@@ -201,7 +207,9 @@ def _tell(args: argparse.Namespace, batch: BatchJob, done: Batch, rows: Sequence
     from mpibatch.job.execution.items import STDIN, log_of
 
     settings = [word for text in args.settings for word in ("--set", text)]
-    again = shlex.join(["mpibatch", "batch", args.job, *(item for item in args.items if item != STDIN), *settings])
+    # Lines of standard input are kept, and read where neither the job nor the command names items.
+    items = [] if args.items == [STDIN] and not (batch.grid or "items" in batch.settings) else args.items
+    again = shlex.join(["mpibatch", "batch", args.job, *items, *settings])
     if not args.quiet:
         print(
             f"{done.done} of {plural(len(rows), 'item')} done ({done.ran} in this run, {done.seconds:.1f} s, ranks "

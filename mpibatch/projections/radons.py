@@ -30,6 +30,8 @@ __all__ = ["iradon", "radon"]
 
 Array = npt.NDArray[Any]
 
+LEAST_CUBIC = 4  # values that a cubic goes through
+
 
 def radon(
     image: Field,
@@ -169,8 +171,6 @@ def iradon(
 
     name = "iradon"
     check_image(name, radon_image)
-    if interpolation not in INTERPOLATIONS:
-        raise UsageError(f"{name}: interpolation = {interpolation!r}; give one of {INTERPOLATIONS}")
     if filter_name not in FILTERS:
         raise UsageError(f"{name}: filter_name = {filter_name!r}; give one of {FILTERS}")
     if not preserve_range and radon_image.dtype.kind != "f":
@@ -178,6 +178,8 @@ def iradon(
             f"{name}: sinograms of {radon_image.dtype} are taken as they are; leave preserve_range at True"
         )
     detectors, count = radon_image.grid.shape[-2:]
+    many = math.ceil(np.sqrt(2) * detectors) if circle else detectors
+    _check_interpolation(name, interpolation, many)
     angles = radians_of(name, theta, np.linspace(0, 180, count, endpoint=False), count)
     cosines, sines = (np.array([f(angle) for angle in angles]) for f in (np.cos, np.sin))
     moved = 0.0 if center is None else real_of(name, "center", center) - detectors // 2
@@ -188,7 +190,6 @@ def iradon(
     if size < 1:
         raise UsageError(f"{name}: an image of {size} cells; give an output_size of 1 or more")
     dtype = np.dtype(np.float32 if radon_image.dtype == np.float32 else np.float64)
-    many = math.ceil(np.sqrt(2) * detectors) if circle else detectors
     fft = scipy_fft(name)
     response = ray_filter(fft, max(64, int(2 ** np.ceil(np.log2(2 * many)))), filter_name)
 
@@ -210,3 +211,14 @@ def iradon(
 
     space = (radon_image.grid.spacing[-2],) * 2
     return by_slices(name, radon_image, (size, size), space, dtype, work)
+
+
+def _check_interpolation(name: str, interpolation: Any, many: int) -> None:
+    """Refuse what SciPy would not interpolate, on all ranks alike: some may have no image. Local."""
+    if interpolation not in INTERPOLATIONS:
+        raise UsageError(f"{name}: interpolation = {interpolation!r}; give one of {INTERPOLATIONS}")
+    if interpolation == "cubic" and many < LEAST_CUBIC:
+        raise UsageError(
+            f"{name}: rays of {many} detectors (without circle as many as there are, with it 1.42 times that) are too "
+            f"short for interpolation = 'cubic', which takes {LEAST_CUBIC}; give 'linear'"
+        )

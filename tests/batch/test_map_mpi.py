@@ -215,6 +215,24 @@ def test_few_items_and_many_ranks() -> None:
         assert batch.table.rows == len(items)
 
 
+def test_progress_tells_items_and_the_share_that_is_over() -> None:
+    calls: list[tuple[int, int, str]] = []
+    behind: list[float] = []
+
+    def report(done: int, total: int, label: str, share: float) -> None:
+        calls.append((done, total, label))
+        behind.append(share)
+
+    costs = [1, 2, 4, 8]
+    mb.map_items(abs, costs, costs=costs, progress=report)
+    assert calls == [(n, 4, str(8 >> n)) for n, _, _ in calls]
+    assert behind == sorted(behind)
+    if WORLD.size == 1:
+        assert behind == [0, 8 / 15, 12 / 15, 14 / 15]
+    assert bool(calls) <= (WORLD.rank == 0)
+    mb.map_items(abs, costs, progress=lambda done, total, label: calls.append((done, total, label)))
+
+
 def test_results_of_nothing_and_of_too_much(mpi_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payloads, "MOST_BYTES", 1000)
     results: Sequence[Any] = [None, np.zeros(4), np.zeros(1000), "text"]

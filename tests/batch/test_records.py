@@ -18,7 +18,7 @@ from mpibatch.base.errors import RunError, UsageError
 from mpibatch.batch import payloads, records
 from mpibatch.batch.items import identity_of, name_of, text_of
 from mpibatch.batch.log import FileLog
-from mpibatch.batch.schedule import ALONE, phases
+from mpibatch.batch.schedule import ALONE, TeamPhase, phases, shares
 
 MARK = 0x12345678
 RECORDS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 2**40), st.binary(max_size=40)), max_size=6)
@@ -125,6 +125,30 @@ def test_a_schedule_has_every_item_once_and_the_longest_first(
     assert both == [sorted(part, reverse=True) for part in both]
     many = np.arange(ALONE + 1)
     assert phases(many[:0], many, np.ones(ALONE + 1, int), None)[0].most is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "ranks", "expected"),
+    [
+        (TeamPhase(1, np.arange(4), None), 1, [0, 1 / 4, 2 / 4, 3 / 4]),
+        (TeamPhase(1, np.arange(5), None), 2, [0, 0, 1 / 3, 1 / 3, 2 / 3]),
+        (TeamPhase(1, np.arange(4), np.array([6.0, 2, 1, 1])), 1, [0, 6 / 10, 8 / 10, 9 / 10]),
+        (TeamPhase(1, np.arange(4), np.array([6.0, 2, 1, 1])), 2, [0, 0, 2 / 6, 3 / 6]),  # one rank has the first alone
+        (TeamPhase(2, np.arange(3), np.array([4.0, 3, 1])), 5, [0, 0, 3 / 4]),
+        (TeamPhase(1, np.arange(3), np.array([4.0, 3, 1]), 1), 5, [0, 4 / 8, 7 / 8]),
+        (TeamPhase(1, np.arange(3), np.array([1e308, 1e308, 1e308])), 1, [0, 1 / 3, 2 / 3]),
+        (TeamPhase(1, np.arange(2), np.zeros(2)), 1, [0, 1 / 2]),
+        (TeamPhase(1, np.arange(3), np.array([5.0, 0, 0])), 1, [0, 1, 1]),
+    ],
+)
+def test_what_is_over_goes_by_costs_and_ranks(phase: TeamPhase, ranks: int, expected: list[float]) -> None:
+    np.testing.assert_allclose(shares([phase], ranks), expected)
+
+
+def test_phases_follow_one_another() -> None:
+    plan = [TeamPhase(2, np.arange(2), np.array([3.0, 1])), TeamPhase(1, np.arange(2, 5), np.array([2.0, 2, 1]))]
+    np.testing.assert_allclose(shares(plan, 2), np.array([0, 3, 4, 4, 6]) / 7)
+    assert shares([], 3).tolist() == []
 
 
 @settings(max_examples=25, deadline=None)

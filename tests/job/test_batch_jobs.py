@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.base.errors import UsageError
+from mpibatch.base.files import hold
 from mpibatch.base.log import logger
 from mpibatch.cli import main
 from mpibatch.job.file.batch import of_grid, of_paths, parse_batch
@@ -89,6 +92,84 @@ def test_items_come_from_standard_input(folder: Path, launch: Launch) -> None:
     other = launch(0, *command, "s1.npy", cwd=folder)
     assert other.returncode == 2
     assert "is the journal of another batch" in other.stderr
+
+
+def state(folder: Path) -> dict[Path, tuple[int, int, bytes]]:
+    """All that a folder holds, and when it was changed."""
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_mode, b"" if path.is_dir() else path.read_bytes())
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
+@pytest.mark.parametrize("options", [(), ("--part", "0/2"), ("--failed",)])
+@pytest.mark.parametrize("first", ["s2.npy", "-"])
+def test_a_refused_batch_changes_nothing_in_the_journal(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    options: tuple[str, ...],
+) -> None:
+    """Neither the list of items nor a lock: of a journal with a list, and of one without."""
+    Path("job.toml").write_text("[batch]\n" + REST)
+
+    def run(*words: str, lines: str = "") -> int:
+        monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+        return main(["batch", "job.toml", *words])
+
+    assert run(first, lines="s2.npy\n") == 0
+    before = state(Path("job.journal"))
+    assert run("-", *options, lines="s0.npy\ns1.npy\n") == 2
+    assert "is the journal of another batch" in capsys.readouterr().err
+    assert state(Path("job.journal")) == before
+    monkeypatch.setattr("mpibatch.base.files.PATIENCE", 0.1)
+    handle = hold(Path("job.journal/.lock"))
+    assert run("-", *options, lines="s2.npy\n") == 1
+    assert "another run is using the journal" in capsys.readouterr().err
+    assert state(Path("job.journal")) == before
+    os.close(handle)
+
+
+def test_lines_of_a_refused_or_wrong_job_are_not_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is that of the batch whose journal it is, not of one that never began; a lost one is written again."""
+    wrong = "[batch]\n" + REST.replace("{name}", "x")
+    Path("job.toml").write_text(wrong)
+    monkeypatch.setattr("sys.stdin", io.StringIO("s0.npy\ns1.npy\n"))
+    assert main(["batch", "job.toml", "-"]) == 2
+    assert "would both write 'out/x.h5'" in capsys.readouterr().err
+    assert not Path("job.journal").exists()
+    Path("job.toml").write_text("[batch]\n" + REST)
+    Path("s3.npy").write_text("no array")
+    for _ in range(2):
+        monkeypatch.setattr("sys.stdin", io.StringIO("s2.npy\ns3.npy\n"))
+        assert main(["batch", "job.toml", "-"]) == 1
+        assert "run these again: mpibatch batch job.toml --failed\n" in capsys.readouterr().out
+        kept = Path("job.journal/items.json").read_text()
+        Path("job.journal/items.json").write_text("{")
+        assert main(["batch", "job.toml", "--failed"]) == 1
+        assert "items.json cannot be read" in capsys.readouterr().err
+    Path("job.journal/items.json").write_text(kept)
+    np.save("s3.npy", np.random.default_rng(3).random((8, 11)))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(["batch", "job.toml", "--failed"]) == 0
+    assert "2 of 2 items done (1 in this run" in capsys.readouterr().out
+
+
+def test_the_journal_and_the_table_have_the_permissions_of_the_output(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("job.toml").write_text('[batch]\ntable = "found.csv"\n' + REST + 'mode = "0640"\n')
+    monkeypatch.setattr("sys.stdin", io.StringIO("s0.npy\ns1.npy\n"))
+    assert main(["batch", "job.toml", "-"]) == 0
+    made = [path for path in Path("found.csv.journal").rglob("*") if path.is_file()]
+    assert {"items.json", "batch.json", "000001.run", "000000-s0.log"} <= {path.name for path in made}
+    files = [Path("found.csv"), Path("out/s0.h5"), *made]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
+    folders = (Path("found.csv.journal"), Path("found.csv.journal/logs"))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in folders] == [0o750, 0o750]
 
 
 def test_a_grid_of_parameters_on_teams_and_some_items_only(folder: Path, launch: Launch) -> None:

@@ -53,6 +53,21 @@ def test_neither_compiling_nor_what_was_done_before_a_restart_is_foretold(monkey
     ]
 
 
+def test_the_time_left_goes_by_the_share_that_is_over_where_it_is_known():
+    """The longest items come first: after 1 of 5, which took 60 s of 100, 40 s are left, and not 4 minutes."""
+    stream, now = io.StringIO(), [0.0]
+    report = plain(stream, interval=2.0, clock=lambda: now[0])
+    for done, at, share in ((0, 0.0, 0.0), (1, 60.0, 0.6), (2, 80.0, 0.8), (3, 81.0, 0.9), (4, 95.0, 0.95)):
+        now[0] = at
+        report(done, 5, f"item {done}", share=share)
+    assert stream.getvalue().splitlines() == [
+        "[0/5] item 0, 0.0 s",
+        "[1/5] item 1, 60.0 s, about 40 s left",
+        "[2/5] item 2, 80.0 s, about 20 s left",
+        "[4/5] item 4, 95.0 s, about 5 s left",
+    ]
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -102,6 +102,7 @@ WRONG = (
     (lambda u: projections.iradon(u, [1, 2]), "2 angles for 4"),
     (lambda u: projections.iradon(u, output_size=0), "output_size"),
     (lambda u: projections.iradon(u, interpolation="quintic"), "quintic"),
+    (lambda u: projections.iradon(mb.Grid((1, 2, 3)).zeros(), interpolation="cubic"), "too short"),
     (lambda u: projections.radon(u.astype("u1")), "preserve_range"),
     (lambda u: projections.radon(u, [np.nan]), "finite"),
     (lambda u: projections.radon(mb.Grid(4).zeros()), "1 axes"),

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import mpibatch.io as io
 from mpibatch.base.errors import RunError, UsageError, reason_of
-from mpibatch.base.json_files import write_json
 from mpibatch.base.log import logger
 from mpibatch.io.base.names import SEPARATOR, split_path, user_path
 from mpibatch.io.read.csv_columns import csv_columns
@@ -38,10 +37,10 @@ STDIN = "-"
 ITEMS = "items.json"  # in the journal: those that standard input told of
 
 
-def items_of(batch: BatchJob, comm: MPI.Intracomm, given: Sequence[str] = (), *, is_run: bool = False) -> list[Values]:
+def items_of(batch: BatchJob, comm: MPI.Intracomm, given: Sequence[str] = ()) -> list[Values]:
     """Return the items of a batch, the same on all ranks. Collective: rank 0 looks for them.
 
-    `given` are paths in place of those of [batch]; "-" stands for the lines of standard input, which a run keeps.
+    `given` are paths in place of those of [batch]; "-" stands for the lines of standard input.
     """
     source = batch.settings.get("items")
     if not given and isinstance(source, str) and SEPARATOR in source:
@@ -50,7 +49,7 @@ def items_of(batch: BatchJob, comm: MPI.Intracomm, given: Sequence[str] = (), *,
         rows = []
         with agreed(comm, f"looking for the items of {batch.source}"):
             if comm.rank == 0:
-                rows = _listed(batch, list(given), is_run=is_run)
+                rows = _listed(batch, list(given))
         rows = comm.bcast(rows, root=0)
     with agreed(comm, f"checking the items of {batch.source}"):
         rows = [batch.named(values) for values in rows]
@@ -60,15 +59,12 @@ def items_of(batch: BatchJob, comm: MPI.Intracomm, given: Sequence[str] = (), *,
     return rows
 
 
-def _listed(batch: BatchJob, given: list[str], *, is_run: bool) -> list[Values]:
+def _listed(batch: BatchJob, given: list[str]) -> list[Values]:
     """What rank 0 finds."""
     kept = Path(batch.journal) / ITEMS
     source = batch.settings.get("items")
     if given == [STDIN]:
-        paths = [line for line in sys.stdin.read().splitlines() if line.strip()]
-        if is_run:
-            _keep(kept, paths)
-        return of_paths(paths)
+        return of_paths([line for line in sys.stdin.read().splitlines() if line.strip()])
     if given:
         return of_paths(given)
     if batch.grid:
@@ -78,20 +74,22 @@ def _listed(batch: BatchJob, given: list[str], *, is_run: bool) -> list[Values]:
     if isinstance(source, str):
         return _rows_of_csv(source) if source.endswith(".csv") else _matches(source)
     if kept.exists():
-        return of_paths(json.loads(kept.read_text(encoding="utf-8"))["items"])
+        return of_paths(_lines_of(kept))
     raise UsageError(
         f'{batch.source}: [batch] does not say what the items are; give items = "scans/*.h5", a table.csv, or a '
         "[batch.grid], or pipe their names to it: find scans | mpibatch batch JOB.toml -"
     )
 
 
-def _keep(path: Path, paths: list[str]) -> None:
-    """Note the items for runs without them, such as one of those that failed.
-
-    Not over those of a journal: if they are others, it is another batch's, and this run is refused.
-    """
-    if path.parent.parent.is_dir() and not path.exists():
-        write_json(path, {"items": paths})
+def _lines_of(kept: Path) -> list[str]:
+    """The lines of standard input that a journal has kept. RunError."""
+    try:
+        return [str(line) for line in json.loads(kept.read_text(encoding="utf-8"))["items"]]
+    except (ValueError, KeyError, TypeError):
+        raise RunError(
+            f"{kept} cannot be read, which tells what the items are; pipe their names to mpibatch batch JOB.toml - "
+            "once more, and it is written anew"
+        ) from None
 
 
 def _matches(pattern: str) -> list[Values]:
@@ -153,10 +151,15 @@ def _size(path: str) -> float:
 
 
 class ItemRun:
-    """Runs the job of an item, on the ranks of a team. `identity` tells what it depends on beside the item."""
+    """Runs the job of an item, on the ranks of a team.
 
-    def __init__(self, batch: BatchJob) -> None:
+    `identity` tells what it depends on beside the item, and `kept` what the journal keeps, once it is this batch's:
+    `lines` of standard input, for runs without them, such as one of those that failed.
+    """
+
+    def __init__(self, batch: BatchJob, lines: Sequence[str] | None = None) -> None:
         self._batch = batch
+        self.kept = {} if lines is None else {ITEMS: {"items": list(lines)}}
         document = json.dumps(batch.document, sort_keys=True, default=str)
         self.identity = {"job": hashlib.blake2b(document.encode(), digest_size=8).hexdigest(), "program text": ""}
 

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from mpibatch.base.compiled import compile_seconds
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 __all__ = ["Report", "plain", "remaining", "reporter", "silent"]
 
-# report(done, total, label): `done` of `total` units are done, and what `label` names begins now.
-Report = Callable[[int, int, str], None]
+
+class ReportCall(Protocol):
+    """`done` of `total` units are done, and what `label` names begins now.
+
+    `share` is the share of the time that is over, where another than done / total is known.
+    """
+
+    def __call__(self, done: int, total: int, label: str, share: float | None = None) -> None: ...
+
+
+Report = ReportCall
+
 
 PLAIN_INTERVAL = 2.0  # seconds between lines in a batch log
 KNOWN_AFTER = 1.0  # seconds of work: in the first moments files are opened and memory is used for the first time
 
 
-def silent(done: int, total: int, label: str) -> None:
+def silent(done: int, total: int, label: str, share: float | None = None) -> None:
     """Report nothing. Local."""
 
 
-def remaining(elapsed: float, done: int, total: int) -> str:
+def remaining(elapsed: float, done: float, total: float) -> str:
     """Return how long the rest will take if it goes on as so far, in words; empty if unknown. Local."""
     if done <= 0 or done >= total:
         return ""
@@ -41,10 +53,12 @@ class _TimeLeft:
     """
 
     def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, float] | None = None
 
-    def left(self, now: float, done: int, total: int) -> str:
+    def left(self, now: float, done: float, total: float, share: float | None = None) -> str:
         """Return the time that is left at `now` in words; empty if unknown. Local."""
+        if share is not None:
+            done, total = share, 1.0
         working = now - compile_seconds()
         if self._first is None:
             self._first = working, done
@@ -60,10 +74,10 @@ def plain(stream: TextIO, interval: float = PLAIN_INTERVAL, clock: Callable[[], 
     latest = float("-inf")
     pace = _TimeLeft()
 
-    def report(done: int, total: int, label: str) -> None:
+    def report(done: int, total: int, label: str, share: float | None = None) -> None:
         nonlocal latest
         now = clock()
-        left = pace.left(now, done, total)
+        left = pace.left(now, done, total, share)
         if 0 < done < total and now - latest < interval:
             return
         latest = now
@@ -97,8 +111,8 @@ def reporter(rank: int = 0, quiet: bool = False, stream: TextIO | None = None) -
         task = bar.add_task("starting", total=None, left="")
         pace = _TimeLeft()
 
-        def report(done: int, total: int, label: str) -> None:
-            left = pace.left(time.monotonic(), done, total)
+        def report(done: int, total: int, label: str, share: float | None = None) -> None:
+            left = pace.left(time.monotonic(), done, total, share)
             bar.update(task, completed=done, total=total, description=label, left=left)
 
         yield report

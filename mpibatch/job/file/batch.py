@@ -20,6 +20,7 @@ from mpibatch.job.document.caps import toml_document
 from mpibatch.job.document.lines import KeyPath, key_lines
 from mpibatch.job.document.problems import Place, Problems
 from mpibatch.job.document.tables import Key, keys_of, table_of
+from mpibatch.job.file.formats import PERMISSIONS
 from mpibatch.job.file.overrides import override, toml_value
 from mpibatch.job.file.schema import TABLES, Job, Supervising, build
 from mpibatch.job.file.simulation import SimulationJob, build_simulation
@@ -78,6 +79,14 @@ class BatchJob:
         """The folder of the journal: by default beside the table, or the job file. Local."""
         beside = self.settings.get("table") or str(Path(self.source).with_suffix(""))
         return str(self.settings.get("journal", f"{beside}.journal"))
+
+    @property
+    def permissions(self) -> Mapping[str, str]:
+        """What [output] says of mode, group and acl, of all items alike: journal and table have them, too. Local."""
+        output = self.document.get("output")
+        given = output if isinstance(output, dict) else {}
+        words = {key: given[key] for key in PERMISSIONS if isinstance(given.get(key), str)}
+        return {key: text for key, text in words.items() if not _PLACE.search(text)}
 
     def named(self, values: Values) -> Values:
         """Return an item's values with the name that [batch] gives it. Local. UsageError."""

@@ -19,6 +19,7 @@ rotate gives an encrypted file other recipients, by a key of one it has now. Onl
 could read the file before may have kept a copy, or the header: what must be kept from them has to be saved anew.
 
 --signing makes a pair of keys for mpibatch sign, as minisign has them: FILE is private, FILE.pub is for everybody.
+A key of SSH's signs, too: ssh-keygen -t ed25519 -N '' -f FILE makes one.
 
 examples:
   mpibatch key new me.key                      prints the recipient

@@ -1,4 +1,4 @@
-"""``mpibatch sign``: signatures of files, for mpibatch verify --signed-by and for minisign."""
+"""``mpibatch sign``: signatures of files, for mpibatch verify --signed-by, for minisign and for ssh-keygen."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ The signature, FILE.minisig, covers every byte of the file, the content digest t
 file is verified before it is signed. It tells who has said that the file is as it is; mpibatch verify alone finds
 accidents. minisign itself looks at no subfiles: for it, mpibatch merge makes one file of them.
 
+A key of SSH (Ed25519, without a password) writes FILE.sig, as ssh-keygen -Y sign -n file does. It covers every byte of
+the file, the seal among them, and cannot tell of subfiles: files with some are refused.
+
 examples:
   mpibatch key new --signing release.key
   mpibatch sign out.h5 --key release.key
   mpibatch verify out.h5 --signed-by release.key.pub
   minisign -Vm out.h5 -p release.key.pub
+  mpibatch sign out.h5 --key ~/.ssh/id_ed25519
+  ssh-keygen -Y verify -f allowed_signers -I me@lab -n file -s out.h5.sig < out.h5
 
 exit codes: 0 signed, 1 a file is damaged or not there, 2 usage error, such as a key that others may read
 """
@@ -33,12 +38,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         "sign",
         parents=[shared],
         help="sign files",
-        description="Verify files that mpibatch wrote, and write a signature of minisign's beside each.",
+        description="Verify files that mpibatch wrote, and write a signature of minisign's or SSH's beside each.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help="HDF5 file written by mpibatch")
-    parser.add_argument("--key", metavar="KEY", required=True, help="the signing key, which nobody else may read")
+    parser.add_argument(
+        "--key", metavar="KEY", required=True, help="the signing key of minisign's or SSH's, which nobody else may read"
+    )
     parser.set_defaults(execute=execute)
 
 

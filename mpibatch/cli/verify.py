@@ -30,6 +30,7 @@ examples:
   mpibatch verify --json results/*.h5
   mpibatch verify out.h5 --identity me.key   an encrypted file
   mpibatch verify out.h5 --signed-by release.key.pub
+  mpibatch verify out.h5 --signed-by ~/.ssh/id_ed25519.pub      the signature of a key of SSH
 
 exit codes: 0 all files are whole, 1 a file is damaged or could not be read, 2 usage error, 3 none of these, but
 mpibatch did not write some of the files, and cannot check them
@@ -49,7 +50,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: a
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help="HDF5 file written by mpibatch")
-    parser.add_argument("--signed-by", metavar="KEY.pub", help="also verify the signature FILE.minisig by this key")
+    parser.add_argument(
+        "--signed-by",
+        metavar="KEY.pub",
+        help="also verify the signature FILE.minisig by this key, or FILE.sig by one of SSH's: a public key file, "
+        "one as allowed_signers, or a line of one",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a file, one on a line")
     parser.set_defaults(execute=execute)
 

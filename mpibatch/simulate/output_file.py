@@ -55,6 +55,7 @@ class OutputFile:
             dataset_attrs=attrs,
             resume=resume,
             record=plan.record,
+            encrypt=plan.encrypt,
             keep=None if checkpoints is None else lambda: checkpoints.newest is not None,
         )
         self._series = self._resources.enter_context(opened)

@@ -10,6 +10,7 @@ from mpibatch.fields.field import Field
 
 if TYPE_CHECKING:
     from mpibatch.checkpoint.checkpoints import Checkpoints
+    from mpibatch.io.base.names import PathLike
     from mpibatch.mpi import MPI
     from mpibatch.simulate.schedule import Schedule
 
@@ -31,7 +32,8 @@ class RunPlan:
 
     Attributes
     ----------
-    output : the HDF5 file, None for none; `attrs` are its own, and `record`: whether it tells of the run.
+    output : the HDF5 file, None for none; `attrs` are its own, and `record`: whether it tells of the run;
+        `encrypt`: for whom.
     layout : of the grids that the simulation makes.
     """
 
@@ -40,6 +42,7 @@ class RunPlan:
     output: str | None
     attrs: Mapping[str, Any]
     record: bool
+    encrypt: PathLike | None
     layout: Mapping[str, Any]
     report: Report | None
     checkpoints: Checkpoints | None

@@ -35,8 +35,17 @@ class Restored:
     snapshot: Snapshot | None
 
 
-def check_start(checkpoints: Checkpoints | None, resume: bool) -> None:
-    """Refuse to go on from nothing, and to begin over checkpoints that nobody has given up. Collective."""
+def check_start(checkpoints: Checkpoints | None, resume: bool, diagnostics: str | None, encrypts: bool) -> None:
+    """Refuse to go on from nothing, to begin over checkpoints that nobody has given up, and plain text. Collective.
+
+    `encrypts`: whether the output is to be encrypted; then nothing else may hold its values in plain.
+    """
+    if encrypts and diagnostics is not None:
+        raise UsageError(
+            f"{diagnostics} would keep in plain what encrypt is for; leave it out: the output has the rows"
+        )
+    if encrypts and checkpoints is not None and checkpoints.encrypt is None:
+        raise UsageError("checkpoints would keep in plain what the output encrypts; give them encrypt=..., too")
     if checkpoints is None:
         if resume:
             raise UsageError("resume needs checkpoints, and the simulation has none; give their folder")
@@ -79,9 +88,9 @@ def restore(
         with agreed(checkpoints.comm, f"reading {checkpoint.path}"):
             snapshot = Snapshot.from_extra(checkpoint.extra)
         part = target + PART
-        if snapshot is not None and (wrong := damaged(checkpoints.comm, part, snapshot.extents)):
+        if snapshot is not None and (wrong := _damaged(checkpoints, part, snapshot)):
             # Killed when the output had its name, and the checkpoints were still there: then nothing is lost.
-            is_complete = is_complete or not damaged(checkpoints.comm, target, snapshot.extents)
+            is_complete = is_complete or not _damaged(checkpoints, target, snapshot)
             checkpoints.warn(f"{checkpoint.path} is not used: in {part}, {wrong}")
             refused.append(f"{checkpoint.path} (in {part}, {wrong})")
             continue
@@ -103,6 +112,11 @@ def restore(
     why = f"{target} is complete" if is_complete else f"there is no checkpoint in {checkpoints.path} to go on from"
     checkpoints.warn(f"{why}: starting anew")
     return None
+
+
+def _damaged(checkpoints: Checkpoints, path: str, snapshot: Snapshot) -> str:
+    names = [name for name, *_ in snapshot.datasets]
+    return damaged(checkpoints.comm, path, snapshot.extents, snapshot.past, names)
 
 
 def _go_on(streams: Sequence[Generator], checkpoint: Checkpoint) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mpibatch.checkpoint.checkpoints import Checkpoints
+    from mpibatch.io.base.names import PathLike
     from mpibatch.simulate.plans import Attributes, Diagnostics, Output, Report, State, StepLength, Unpack
 
 __all__ = ["Simulation"]
@@ -66,6 +67,8 @@ class Simulation:
         Called on this rank with (steps made, steps in all, label) before the first pass and after every one.
     record : bool, default False
         Whether the HDF5 file tells of this run: date, hosts, decomposition, driver, seconds.
+    encrypt : str or path-like, optional
+        A file with recipients, who alone can read the output, as in `save`. Checkpoints must be encrypted, too.
     checkpoints : Checkpoints, optional
         Where and when the state is kept, so that another run can go on from it; see `mpibatch.checkpoint`. They are
         removed when the run is complete.
@@ -120,6 +123,7 @@ class Simulation:
         attrs: Mapping[str, Any] | None = None,
         report: Report | None = None,
         record: bool = False,
+        encrypt: PathLike | None = None,
         checkpoints: Checkpoints | None = None,
         resume: bool = False,
     ) -> None:
@@ -135,6 +139,7 @@ class Simulation:
             output=output,
             attrs=dict(attrs or {}),
             record=record,
+            encrypt=encrypt,
             layout=dict(layout or {}),
             report=report,
             checkpoints=checkpoints,
@@ -151,7 +156,7 @@ class Simulation:
         self._time_units = ""
         if checkpoints is not None:
             checkpoints.identity = {**self.schedule.identity(), "output": output is not None, **checkpoints.identity}
-        restart.check_start(checkpoints, resume)
+        restart.check_start(checkpoints, resume, diagnostics, encrypts=encrypt is not None)
 
     @property
     def time(self) -> float:
@@ -362,15 +367,9 @@ class Simulation:
             raise UsageError("steps() was called outside of the simulation's with block, which completes the output")
         self._time_units = time_units
         loop = LoopPlan(
-            dt=dt,
-            outputs=output or dict,
-            diagnostics=diagnostics,
-            max_steps=max_steps,
-            align_every=align_every,
-            attrs=attrs,
-            pack=pack or dict,
-            unpack=unpack,
-        )
+            dt=dt, outputs=output or dict, diagnostics=diagnostics, max_steps=max_steps, align_every=align_every,
+            attrs=attrs, pack=pack or dict, unpack=unpack,
+        )  # fmt: skip
         self.outcome = yield from passes(self._plan, loop, self._progress, state)
 
     def __enter__(self) -> Simulation:

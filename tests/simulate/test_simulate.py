@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,11 @@ from hypothesis import strategies as st
 
 import mpibatch.apps
 from mpibatch.base.errors import RunError, UsageError
+from mpibatch.io import check
+from mpibatch.io.vault import keyring
+from mpibatch.io.vault.age import new_identity
+from mpibatch.io.vault.images import image_of
+from mpibatch.io.vault.keys import write_private
 from mpibatch.job.file.programs import find, known_programs
 from mpibatch.job.file.reader import parse, parse_any
 from mpibatch.job.file.simulation import SimulationJob
@@ -325,3 +331,42 @@ def test_what_goes_wrong_is_told_once(launch: Launch, folder: Path, settings, co
     assert words in done.stderr
     assert not list(folder.glob("out.h5*"))
     assert not list(folder.glob("rows.csv"))
+
+
+SECRET = """
+import os, signal, sys
+import mpibatch as mb
+encrypt, kill = sys.argv[2] or None, int(sys.argv[3])
+checkpoints = mb.Checkpoints(sys.argv[1] + ".c", every_steps=4, encrypt=encrypt)
+settings = dict(output=sys.argv[1], every_steps=1, encrypt=encrypt, checkpoints=checkpoints, resume=True)
+with mb.Simulation(steps=9, **settings) as simulation:
+    state = {"canary": simulation.grid((12, 5)).from_function(lambda y, x: y + 0.1 * x)}
+    for now in simulation.steps(state, 0.5, diagnostics=lambda state: {"sum": mb.sum(state["canary"])}):
+        state["canary"].owned[...] *= 1.1
+        if now.step == kill and simulation.comm.rank == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_an_encrypted_run_that_was_killed_leaves_no_plain_text_and_goes_on(
+    tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = new_identity()
+    write_private(tmp_path / "k", identity.text)
+    (tmp_path / "r").write_text(f"{identity.recipient}\n")
+    options = {"cwd": tmp_path, "env": {**os.environ, "MPIBATCH_IDENTITY": "k"}}
+    assert launch(1, "-c", SECRET, "plain.h5", "", "-1", **options).returncode == 0
+    plain = (tmp_path / "plain.h5").read_bytes()
+    assert b"canary" in plain
+    (tmp_path / "plain.h5").unlink()
+    for ranks, step in ((2, 6), (1, 8)):
+        assert launch(ranks, "-c", SECRET, "out.h5", "r", str(step), **options).returncode != 0
+        left = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert {"out.h5.part", f"step-{step // 4 * 4:09}.h5"} <= {path.name for path in left}
+        assert not [path for path in left if b"canary" in path.read_bytes()]
+    done = launch(2, "-c", SECRET, "out.h5", "r", "-1", **options)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(keyring, "_sources", [str(tmp_path / "k")])
+    assert check(tmp_path / "out.h5").is_whole
+    with image_of(str(tmp_path / "out.h5")) as image:
+        assert image.read(image.size, 0) == plain

@@ -2,7 +2,8 @@
 
 A signature lies beside its file as ``FILE.minisig``. It covers every byte of the file, and a comment with the file's
 name and content digest; ``minisign -Vm FILE -p KEY.pub`` verifies it, too. Of a front the comment also tells a hash of
-all subfiles, which minisign does not know of: `signed_by` compares it. Keys are files of minisign's without a password.
+all subfiles, which minisign does not know of: `signed_by` compares it. Keys are files of minisign's without a password,
+or those of SSH, whose signatures are `sshsig`'s.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.base.files import replacing
 from mpibatch.io.base.names import PathLike, user_path
 from mpibatch.io.base.subfiles import place_of
-from mpibatch.io.seal import seal
+from mpibatch.io.seal import seal, sshsig
+from mpibatch.io.seal.ssh_signers import SshSigners, is_public, parse_public
+from mpibatch.io.seal.sshsig import SshKey
 from mpibatch.io.vault.cipher import require
 from mpibatch.io.vault.keys import read_guarded, read_private
 
@@ -90,15 +93,17 @@ def new_key() -> SigningKey:
     return SigningKey(os.urandom(8), os.urandom(32))
 
 
-def read_signing(source: PathLike) -> SigningKey:
+def read_signing(source: PathLike) -> SigningKey | SshKey:
     """Return the key in a file that nobody else may read. Local. RunError or UsageError, never with the key."""
     path = user_path(os.fspath(source))
-    lines = read_private(path).splitlines()
+    data = read_private(path)
+    if data.startswith(sshsig.PRIVATE):
+        return sshsig.parse_private(path, data)
     try:
-        fields = SECRET.unpack(_decoded(lines, 1))
+        fields = SECRET.unpack(_decoded(data.splitlines(), 1))
     except (ValueError, struct.error):
         raise UsageError(
-            f"{path!r} is no signing key of minisign's; make one: mpibatch key new --signing FILE"
+            f"{path!r} is no signing key of minisign's or SSH's; make one: mpibatch key new --signing FILE"
         ) from None
     kind, password, checksum, _, _, _, number, pair, _ = fields
     if (kind, checksum) != (KIND, CHECKSUM):
@@ -111,30 +116,36 @@ def read_signing(source: PathLike) -> SigningKey:
     return key
 
 
-def read_public(source: PathLike) -> PublicKey:
-    """Return the public key in a file. Local. RunError or UsageError."""
+def read_public(source: PathLike) -> PublicKey | SshSigners:
+    """Return the public key in a file, or the keys of SSH in it, or in a line. Local. RunError or UsageError."""
+    if is_public(line := os.fsencode(source)):
+        return parse_public("the key that was given", line)
     path = user_path(os.fspath(source))
     try:
-        lines = read_guarded(path, "the public key", "others could choose whose signatures are right").splitlines()
+        data = read_guarded(path, "the public key", "others could choose whose signatures are right")
     except OSError as error:
         raise RunError(f"cannot read the public key {path!r}: {reason_of(error)}; check its name") from error
+    if not data.startswith(UNTRUSTED.encode()) and is_public(data):
+        return parse_public(repr(path), data)
     try:
-        kind, number, point = PUBLIC.unpack(_decoded(lines, 1))
+        kind, number, point = PUBLIC.unpack(_decoded(data.splitlines(), 1))
     except (ValueError, struct.error):
         kind, number, point = b"", b"", b""
     if kind != KIND:
         raise UsageError(
-            f"{path!r} is no public key of minisign's; give FILE.pub, as mpibatch key new --signing made it"
+            f"{path!r} is no public key of minisign's or SSH's; give FILE.pub, as mpibatch key new --signing made it"
         )
     return PublicKey(number, point)
 
 
-def sign(path: PathLike, key: SigningKey, about: str) -> Path:
-    """Sign a file, write the signature beside it and return its name. Local. RunError.
+def sign(path: PathLike, key: SigningKey | SshKey, about: str) -> Path:
+    """Sign a file, write the signature beside it and return its name. Local. RunError or UsageError.
 
-    `about` goes into the comment that is signed, too, and what tells of subfiles.
+    `about` goes into the comment that is signed, too, and what tells of subfiles; SSH's signatures have no comment.
     """
     file = user_path(os.fspath(path))
+    if isinstance(key, SshKey):
+        return sshsig.sign(file, key)
     comment = f"file:{Path(file).name}\t{about}{_about_subfiles(file)}"
     signature = key.signature_of(_hash(file))
     whole = key.signature_of(signature + comment.encode())
@@ -149,16 +160,19 @@ def sign(path: PathLike, key: SigningKey, about: str) -> Path:
     return target
 
 
-def signed_by(path: PathLike, key: PublicKey) -> str:
+def signed_by(path: PathLike, key: PublicKey | SshSigners) -> str:
     """Return the signed comment of a file's signature. Local. RunError unless it is this key's, and of this file.
 
-    That is, of every byte of it and of its subfiles.
+    That is, of every byte of it and of its subfiles. SSH's signatures have no comment: "".
     """
     require()
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     file = user_path(os.fspath(path))
+    if isinstance(key, SshSigners):
+        sshsig.signed_by(file, key)
+        return ""
     try:
         with open(file + SUFFIX, "rb") as opened:
             lines = opened.read(MOST_BYTES).splitlines()

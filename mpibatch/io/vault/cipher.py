@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 
 __all__ = [
+    "RUN_BITS",
     "SECRET_BYTES",
     "SEGMENT",
     "TAG",
@@ -32,6 +33,7 @@ __all__ = [
 SEGMENT, TAG = 256 << 10, 16
 SECRET_BYTES = 32
 MOST_DATASETS, MOST_BLOCKS = 1 << 16, 1 << 40
+RUN_BITS = 28  # of a block's number; what is above them tells which of several runs has encrypted it
 
 Bytes = npt.NDArray[np.uint8]
 

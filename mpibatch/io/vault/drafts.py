@@ -68,16 +68,21 @@ class VaultDraft:
         os.ftruncate(self._handle, HEADER + size)
 
     def finish(
-        self, cipher: Cipher, blocks: Sequence[tuple[Block, bytes]], about: Sequence[str], public: bytes
+        self,
+        cipher: Cipher,
+        blocks: Sequence[tuple[Block, bytes]],
+        about: Sequence[str],
+        public: bytes,
+        earlier: Sequence[bytes] = (),
     ) -> None:
         """Encrypt what is no value, and write the index. Local. Raises OSError.
 
         `blocks` are those of values, each with its tags; `about` tells of the datasets, the first of which is what is
-        kept here.
+        kept here. `earlier`: the secrets of runs before this one, some of whose blocks are among these.
         """
         complete = sorted([*blocks, *self._kept_blocks(cipher, [block for block, _ in blocks], about[0])])
         table = np.array([block for block, _ in complete], np.int64).reshape(-1, 4)
-        index = Index(self.size, tuple(about), table, b"".join(tags for _, tags in complete))
+        index = Index(self.size, tuple(about), table, b"".join(tags for _, tags in complete), tuple(earlier))
         write_at(self._handle, pack(index, public, cipher), HEADER + self.size)
         os.fsync(self._handle)
 

@@ -8,6 +8,10 @@ The image follows: byte n of the HDF5 file is encrypted at byte 65536 + n. Behin
 may know, perhaps nothing), the encrypted index, and a locator of 72 bytes. The index tells what blocks the image
 consists of, without a gap, and has the tags of their segments: whoever changes, cuts, moves or exchanges anything needs
 the secret. The public text is bound to the index.
+
+A series that several runs have written, each of which went on with what the one before had left, is encrypted by a
+secret of each run: values may differ from those that a killed run wrote to the same place. The secrets of the earlier
+ones are in the index.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.files import read_at, write_at
 from mpibatch.io.vault.age import wrap
-from mpibatch.io.vault.cipher import SEGMENT, TAG, Cipher, Forged
+from mpibatch.io.vault.cipher import RUN_BITS, SECRET_BYTES, SEGMENT, TAG, Cipher, Forged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,12 +75,15 @@ class Index:
     about : what each dataset is, by number; 0 stands for all that is no value.
     blocks : a row for each: first byte in the image, bytes, dataset, number within the dataset. In order, without gaps.
     tags : those of all segments of all blocks, one after the other.
+    earlier : the secrets of the runs before the one that completed the file. A block's number, above `RUN_BITS`, tells
+        which has encrypted it; what is no value is always the last run's.
     """
 
     size: int
     about: tuple[str, ...]
     blocks: npt.NDArray[np.int64]
     tags: bytes
+    earlier: tuple[bytes, ...] = ()
 
 
 def is_vault(head: bytes) -> bool:
@@ -128,9 +135,10 @@ def rewrite(handle: int, header: bytes) -> None:
 
 def pack(index: Index, public: bytes, cipher: Cipher) -> bytes:
     """Return what follows the image. Local."""
-    head = json.dumps(
-        {"version": 1, "size": index.size, "segment": SEGMENT, "about": index.about, "blocks": len(index.blocks)}
-    ).encode()
+    known = {"version": 1, "size": index.size, "segment": SEGMENT, "about": index.about, "blocks": len(index.blocks)}
+    if index.earlier:
+        known["earlier"] = [secret.hex() for secret in index.earlier]
+    head = json.dumps(known).encode()
     plain = b"".join((len(head).to_bytes(8, "little"), head, index.blocks.astype("<i8").tobytes(), index.tags))
     if len(plain) > MOST_BYTES:
         raise UsageError(f"the index of the encrypted file takes {len(plain)} bytes, too many; use larger chunks")
@@ -175,17 +183,20 @@ def _parsed(plain: bytes, size: int) -> Index:
         length = int.from_bytes(plain[:8], "little")
         head: dict[str, Any] = json.loads(plain[8 : 8 + length])
         count, about = head["blocks"], tuple(map(str, head["about"]))
+        earlier = tuple(bytes.fromhex(secret) for secret in head.get("earlier", ()))
         if (head["version"], head["size"], head["segment"]) != (1, size, SEGMENT) or not 0 <= count < len(plain):
             raise ValueError
         begin = 8 + length
         blocks = np.frombuffer(plain[begin : begin + 32 * count], "<i8").reshape(count, 4).astype(np.int64)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Torn("its index is not one that this version of mpibatch has written") from None
-    starts, sizes, datasets, _ = blocks.T
+    starts, sizes, datasets, numbers = blocks.T
     ends = np.concatenate([np.zeros(1, np.int64), starts + sizes])
     tags = plain[begin + 32 * count :]
     fits = bool((sizes > 0).all() and (starts == ends[:-1]).all() and ends[-1] == size)
-    known = bool(((datasets >= 0) & (datasets < len(about))).all())
+    known = bool(((datasets >= 0) & (datasets < len(about))).all()) and all(len(s) == SECRET_BYTES for s in earlier)
+    runs = numbers >> RUN_BITS
+    known = known and (not earlier or bool(((datasets == 0) | (runs >= 0) & (runs <= len(earlier))).all()))
     if not fits or not known or len(tags) != TAG * int((-(-sizes // SEGMENT)).sum()):
         raise Torn("its index contradicts itself")
-    return Index(size, about, blocks, tags)
+    return Index(size, about, blocks, tags, earlier)

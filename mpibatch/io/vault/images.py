@@ -15,7 +15,7 @@ import numpy as np
 from mpibatch.base.files import read_at
 from mpibatch.io.base.images import FileImage, PlainImage, drafts
 from mpibatch.io.vault import envelope
-from mpibatch.io.vault.cipher import SEGMENT, TAG, Forged
+from mpibatch.io.vault.cipher import RUN_BITS, SEGMENT, TAG, Forged
 from mpibatch.io.vault.keyring import Damaged, cipher_of, is_sealed, secret_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class VaultImage:
             wrapped = envelope.read_header(self._handle)
             self._cipher = cipher_of(secret_of(path, wrapped))
             self._index, self.public = envelope.read_index(self._handle, self._cipher)
+            self._ciphers = [*map(cipher_of, self._index.earlier), self._cipher]
         except envelope.Torn as trouble:
             os.close(self._handle)
             raise Damaged(f"{path!r} cannot be opened: {trouble}; restore it from a copy") from trouble
@@ -112,7 +113,8 @@ class VaultImage:
             sealed = read_at(self._handle, len(into), envelope.HEADER + low)
             if len(sealed) != len(into):
                 raise Forged
-            self._cipher.open(sealed, tag, (dataset, number, segment), about, into)
+            run = number >> RUN_BITS if dataset and self._index.earlier else -1
+            self._ciphers[run].open(sealed, tag, (dataset, number, segment), about, into)
         except Forged:
             first = envelope.HEADER + low
             error = OSError(f"bytes {first}-{first + len(into) - 1} are not as they were encrypted")

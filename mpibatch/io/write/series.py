@@ -5,6 +5,8 @@ Datasets are chunked by whole times, so that they can be longer or shorter than 
 are allocated before they are written: rank 0 asks HDF5 where they lie, and all ranks write there by MPI-IO. The file
 stays under its temporary name until the series is complete; the small datasets, such as the times, come last.
 
+One that is encrypted is cut into parts of `SEALED_BYTES`, each of which one rank gets, encrypts and writes.
+
 A series that is to survive its run can be taken up again from a `Snapshot` of it, see there.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +27,10 @@ from mpibatch.domain import Box
 from mpibatch.fields.field import Field, check_field
 from mpibatch.io.base.names import PathLike, check_tree, normal_name, output_path
 from mpibatch.io.base.room import ROOM, room_for
+from mpibatch.io.chunks.grid import ChunkGrid
+from mpibatch.io.chunks.shares import Sharing
 from mpibatch.io.seal.digests import extents_of_field
+from mpibatch.io.vault.vault import begun
 from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.layout import Dataset, alignment, complete, create, slices
@@ -38,11 +44,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mpibatch.io.seal.extent import Extent
+    from mpibatch.io.vault.vault import Vault
 
 __all__ = ["CHUNK_BYTES", "Series", "series"]
 
 # HDF5's usual chunk index holds sizes of 32 bits.
 CHUNK_BYTES = 1 << 30
+# Of a chunk that one rank is to encrypt as a whole.
+SEALED_BYTES = 8 << 20
 
 Values = npt.NDArray[Any]
 
@@ -55,9 +64,16 @@ class Series:
     length : how many times were appended.
     """
 
-    def __init__(self, comm: MPI.Intracomm, path: str, file: MPI.File, datasets: Sequence[Dataset]) -> None:
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        path: str,
+        file: MPI.File,
+        datasets: Sequence[Dataset],
+        vault: Vault | None = None,
+    ) -> None:
         self.length = 0
-        self._comm, self._path, self._file = comm, path, file
+        self._comm, self._path, self._file, self._vault = comm, path, file, vault
         self._datasets = list(datasets)
         self._places: list[list[list[int]]] = [[] for _ in datasets]
         self._extents: list[Extent] = []  # on rank 0
@@ -73,10 +89,37 @@ class Series:
                 self.reserve(self.length + 1)
             for field, dataset, places in zip(ordered, self._datasets, self._places, strict=True):
                 before = self.length * math.prod(field.shape)
+                if self._vault is not None:
+                    self._extents += self._sealed(self._vault, dataset, field, places[self.length])
+                    continue
                 for region, place in zip(_parts(dataset, field), places[self.length], strict=True):
                     self._extents += extents_of_field(self._comm, dataset.name, field, place, region, before)
                     shared_file.write_field(self._comm, self._file, self._path, field, place, region)
             self.length += 1
+
+    def _sealed(self, vault: Vault, dataset: Dataset, field: Field, places: list[int]) -> list[Extent]:
+        """Encrypt and write the field of this time, and return rank 0's extents. Collective."""
+        assert dataset.chunks is not None
+        extents = []
+        for region, place in zip(_parts(dataset, field), places, strict=True):
+            before = self.length * math.prod(field.shape)
+            extents += extents_of_field(self._comm, dataset.name, field, place, region, before)
+        sharing = Sharing(self._comm, ChunkGrid(field.shape, dataset.chunks[1:]), field)
+        tags: list[tuple[int, bytes]] = []
+        for turn in sharing.rounds():
+            blocks, sealed = sharing.collect(turn), []
+            with agreed(self._comm, f"encrypting {dataset.name}"):
+                for part, block in sorted(blocks.items()):
+                    # Cut along the first axis alone: what lies beyond the last cell comes last.
+                    nbytes = math.prod(sharing.chunks.box(part).shape) * field.dtype.itemsize
+                    number = vault.number_of(self.length * len(places) + part)
+                    data, tag = vault.seal(dataset.name, number, block.reshape(-1).view("u1")[:nbytes])
+                    sealed.append((vault.base + places[part], data))
+                    tags.append((part, tag))
+            shared_file.put(self._comm, self._file, self._path, sealed)
+        known = dict(pair for pairs in self._comm.gather(tags) or () for pair in pairs)
+        first = self.length * len(places)
+        return [replace(e, block=vault.number_of(first + n), tags=known[n]) for n, e in enumerate(extents)]
 
     def reserve(self, length: int) -> None:
         """Make room for `length` times. Collective."""
@@ -95,8 +138,17 @@ class Series:
         if self._outside is None:
             return None
         size, outside = self._outside
+        past = self._vault.past if self._vault is not None else None
         about = tuple((d.name, d.chunks or (), d.dtype) for d in self._datasets)
-        return Snapshot(self.length, size, about, [*self._places], outside, tuple(self._extents))
+        return Snapshot(
+            length=self.length,
+            size=size,
+            datasets=about,
+            places=[*self._places],
+            outside=outside,
+            extents=tuple(self._extents),
+            past=past,
+        )
 
     def go_on(self, snapshot: Snapshot) -> None:
         """Take over what was written before. Local."""
@@ -138,6 +190,7 @@ def series(
     resume: Snapshot | None = None,
     keep: Callable[[], bool] | None = None,
     record: bool = False,
+    encrypt: PathLike | None = None,
 ) -> Iterator[Series]:
     """Open a time series of fields such as these; at the end of the block it gets its name. Collective.
 
@@ -146,7 +199,7 @@ def series(
     path : the file; its folder must exist and be shared by all nodes.
     fields : by the names of their datasets; what `Series.append` takes must have the same names, grids and dtypes.
     outputs : how many times room is set aside for, so that a full disk shows at once; there may be more or fewer.
-    attrs, dataset_attrs, overwrite, record : as in `mpibatch.save`.
+    attrs, dataset_attrs, overwrite, record, encrypt : as in `mpibatch.save`.
     resume : go on with the series that another run left under its temporary name, as it was then; its values must be
         whole (see `damaged`). The attributes are those of then.
     keep : asked, if the block raises, whether the file is to stay under its temporary name.
@@ -163,10 +216,18 @@ def series(
     with agreed(comm, f"writing {path}"):
         place = output_path(path)
         check_attributes(attrs or {}, OURS)
-        datasets = [_timed(dataset, u) for dataset, u in planned(fields, dataset_attrs or {}, comm)]
+        most = CHUNK_BYTES if encrypt is None else SEALED_BYTES
+        datasets = [_timed(dataset, u, most) for dataset, u in planned(fields, dataset_attrs or {}, comm)]
+        if resume is not None and (resume.past is None) != (encrypt is None):
+            begun_as = "encrypted" if resume.past is not None else "plain"
+            raise UsageError(f"{os.fspath(path)!r} was begun {begun_as}, and is not to be so now; start anew")
         if resume is not None and [(d.name, d.chunks or (), d.dtype) for d in datasets] != [*resume.datasets]:
             raise UsageError(f"{os.fspath(path)!r} was begun with other fields than {sorted(fields)}; start anew")
-    with committed(comm, place, overwrite, adopt=resume is not None, keep=keep) as whole:
+    vault = None
+    if encrypt is not None:
+        earlier = resume.past.secrets if resume is not None and resume.past is not None else ()
+        vault = begun(comm, encrypt, datasets, earlier=earlier)
+    with committed(comm, place, overwrite, adopt=resume is not None, keep=keep, vault=vault) as whole:
         part = whole.path
         with phase("io"):
             if resume is None:
@@ -174,7 +235,7 @@ def series(
             else:
                 shared_file.make(comm, part, lambda: put_back(part, resume))
         with shared_file.opened(comm, part) as file:
-            target = Series(comm, part, file, datasets)
+            target = Series(comm, part, file, datasets, vault)
             with phase("io"):
                 if resume is None:
                     target.reserve(outputs)
@@ -187,13 +248,13 @@ def series(
             add_record(comm, part, fields, "direct", hints(node_hints(comm, part)))
 
 
-def _timed(dataset: Dataset, u: Field) -> Dataset:
+def _timed(dataset: Dataset, u: Field, most: int) -> Dataset:
     """The dataset of a field at all times, none yet."""
     if math.prod(u.shape) == 0:
         raise UsageError(f"cannot save {dataset.name!r} of shape {u.shape} as a time series: it has no values")
     grid = u.grid
     row = math.prod(u.shape[1:]) * u.dtype.itemsize
-    cuts = -(-u.shape[0] // max(1, CHUNK_BYTES // row))
+    cuts = -(-u.shape[0] // max(1, most // row))
     time = "t" if "t" not in grid.axes else "time"
     attrs = {
         **dataset.attrs,

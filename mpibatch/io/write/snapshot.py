@@ -11,15 +11,19 @@ import math
 import os
 import zlib
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpibatch.base.errors import RunError
-from mpibatch.base.files import read_at, write_at
+from mpibatch.base.files import read_at
 from mpibatch.io.seal.digests import of_bytes
 from mpibatch.io.seal.extent import Extent
 from mpibatch.io.seal.manifest import VERSION
+from mpibatch.io.vault.cipher import SEGMENT, TAG
+from mpibatch.io.vault.images import image_of
+from mpibatch.io.vault.past import Past
 from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ class Snapshot:
     ----------
     outside : the bytes outside of all places, in order, compressed.
     extents : of the values written, with their digests.
+    past : of an encrypted series what opens its blocks; None: it is plain.
     """
 
     length: int
@@ -48,14 +53,24 @@ class Snapshot:
     places: Places
     outside: bytes
     extents: tuple[Extent, ...]
+    past: Past | None = None
 
     def to_extra(self) -> dict[str, Any]:
         """Return it as what a checkpoint can hold. Local."""
         flat = [place for times in self.places for chunks in times for place in chunks]
         names = [name for name, *_ in self.datasets]
         table = [[names.index(e.dataset), e.offset, e.nbytes, e.first, e.per_digest] for e in self.extents]
+        about = {"version": VERSION, "length": self.length, "size": self.size, "datasets": self.datasets}
+        sealed: dict[str, Any] = {}
+        if self.past is not None:
+            about |= {"secrets": [secret.hex() for secret in self.past.secrets], "about": self.past.about}
+            sealed = {
+                "series_blocks": np.array([e.block for e in self.extents], "i8"),
+                "series_tags": np.frombuffer(b"".join(e.tags for e in self.extents), "u1"),
+            }
         return {
-            "series": {"version": VERSION, "length": self.length, "size": self.size, "datasets": self.datasets},
+            "series": about,
+            **sealed,
             "series_counts": np.array([[len(times), len(times[0]) if times else 0] for times in self.places], "i8"),
             "series_places": np.array(flat, "i8"),
             "series_outside": np.frombuffer(self.outside, "u1"),
@@ -80,8 +95,10 @@ class Snapshot:
             [[next(places) for _ in range(parts)] for _ in range(times)] for times, parts in extra["series_counts"]
         ]
         datasets = tuple((name, tuple(chunk), dtype) for name, chunk, dtype in about["datasets"])
+        past = Past(tuple(map(bytes.fromhex, about["secrets"])), tuple(about["about"])) if "secrets" in about else None
+        sealed = _sealed(extra) if past is not None else repeat({})
         extents, low = [], 0
-        for number, offset, nbytes, first, per_digest in extra["series_extents"].tolist():
+        for number, offset, nbytes, first, per_digest in extra["series_extents"].reshape(-1, 5).tolist():
             high = low + -(-nbytes // per_digest)
             digests = extra["series_digests"][low:high]
             extents.append(
@@ -92,18 +109,37 @@ class Snapshot:
                     first=first,
                     per_digest=per_digest,
                     digests=digests,
+                    **next(sealed),
                 )
             )
             low = high
         outside = extra["series_outside"].tobytes()
-        return Snapshot(about["length"], about["size"], datasets, nested, outside, tuple(extents))
+        return Snapshot(
+            length=about["length"],
+            size=about["size"],
+            datasets=datasets,
+            places=nested,
+            outside=outside,
+            extents=tuple(extents),
+            past=past,
+        )
+
+
+def _sealed(extra: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Of every extent the block and its tags."""
+    low, tags = 0, extra["series_tags"].tobytes()
+    sizes = extra["series_extents"].reshape(-1, 5)[:, 2].tolist()
+    for block, nbytes in zip(extra["series_blocks"].tolist(), sizes, strict=True):
+        high = low + TAG * -(-nbytes // SEGMENT)
+        yield {"block": block, "tags": tags[low:high]}
+        low = high
 
 
 def bytes_outside(path: str, datasets: Sequence[Dataset], places: Places) -> tuple[int, bytes]:
     """Return the file's size, and its bytes outside of all places, compressed. Local."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        pieces = [read_at(file.fileno(), high - low, low) for low, high in _gaps(_chunk_bytes(datasets), places, size)]
+    with image_of(path) as image:
+        size = image.size
+        pieces = [image.read(high - low, low) for low, high in _gaps(_chunk_bytes(datasets), places, size)]
     return size, zlib.compress(b"".join(pieces), 1)
 
 
@@ -114,22 +150,27 @@ def put_back(path: str, snapshot: Snapshot) -> None:
     outside = memoryview(zlib.decompress(snapshot.outside))
     if len(outside) != sum(high - low for low, high in gaps):
         raise RunError(f"the saved state of {path} contradicts itself; start anew")
-    with open(path, "rb+") as file:
-        file.truncate(snapshot.size)
+    with image_of(path, os.O_RDWR) as image:
+        image.truncate(snapshot.size)
         done = 0
         for low, high in gaps:
-            write_at(file.fileno(), outside[done : done + high - low], low)
+            image.write(outside[done : done + high - low], low)
             done += high - low
 
 
-def damaged(comm: MPI.Intracomm, path: str, extents: Sequence[Extent]) -> str:
-    """Return, in words, which values are no longer in a file as they were written; "" if all are. Collective."""
+def damaged(
+    comm: MPI.Intracomm, path: str, extents: Sequence[Extent], past: Past | None = None, names: Sequence[str] = ()
+) -> str:
+    """Return, in words, which values are no longer in a file as they were written; "" if all are. Collective.
+
+    past : what opens encrypted ones, of datasets with these names; their numbers begin at 1.
+    """
     hits: list[tuple[int, str]] = []
     with agreed(comm, f"reading {path}"):
         try:
             with open(path, "rb") as file:
                 for number, extent in enumerate(extents):
-                    if not _is_whole(file.fileno(), extent, comm.rank, comm.size):
+                    if not _is_whole(file.fileno(), extent, comm.rank, comm.size, past, names):
                         hits.append((number, f"values of {extent.dataset!r} from byte {extent.offset} on have changed"))
         except FileNotFoundError:
             hits.append((-1, "there is no such file"))
@@ -137,8 +178,10 @@ def damaged(comm: MPI.Intracomm, path: str, extents: Sequence[Extent]) -> str:
     return first[1]
 
 
-def _is_whole(handle: int, extent: Extent, rank: int, ranks: int) -> bool:
-    """Whether the digests of one rank's share of an extent are as noted."""
+def _is_whole(handle: int, extent: Extent, rank: int, ranks: int, past: Past | None, names: Sequence[str]) -> bool:
+    """Whether the digests of one rank's share of an extent are as noted, or, encrypted, its tags."""
+    if past is not None:
+        return past.opens(handle, extent, 1 + names.index(extent.dataset), rank, ranks)
     size = extent.per_digest
     for number in range(rank, len(extent.digests), ranks):
         low = number * size

@@ -67,6 +67,7 @@ def _simulated(job: SimulationJob, comm: MPI.Intracomm, report: Report, start: S
         attrs={**({"job": text} if text else {}), **({FINGERPRINT: mark} if mark else {})},
         report=report,
         record=job.record,
+        encrypt=job.encrypt,
         checkpoints=checkpoints,
         resume=start == "resume",
     )

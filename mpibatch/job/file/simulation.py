@@ -9,7 +9,7 @@ from mpibatch.base.errors import MpibatchError, UsageError, nearest
 from mpibatch.io.base.names import SEPARATOR, user_place
 from mpibatch.job.document import checks
 from mpibatch.job.document.tables import Key, table_of
-from mpibatch.job.file.formats import PERMISSIONS, check_written
+from mpibatch.job.file.formats import PERMISSIONS, check_secrecy, check_written
 from mpibatch.job.file.programs import COMMON, Program, find
 from mpibatch.job.file.schema import TABLES, Checkpointing, Supervising, checkpointing, grid_options
 from mpibatch.simulate.schedule import Every, Schedule
@@ -30,6 +30,7 @@ SIMULATION_TABLES: Mapping[str, Mapping[str, Key]] = {
     "output": {
         "path": Key(checks.text, required=True, made=user_place),
         "record": Key(checks.flag),
+        "encrypt": TABLES["output"]["encrypt"],
         **_EVERY,
         **PERMISSIONS,
     },
@@ -53,6 +54,7 @@ class SimulationJob:
     diagnostics: str | None = None
     checkpoint: Checkpointing | None = None
     record: bool = True
+    encrypt: str | None = None
     supervise: Supervising = field(default_factory=Supervising)
     permissions: Mapping[str, str] = field(default_factory=dict)
 
@@ -83,6 +85,10 @@ def build_simulation(document: Mapping[str, Any], problems: Problems, text: str 
             ("output", "path"), f"[output] path = {path!r} names a dataset; the program names them: give a file"
         )
     check_written(path, problems)
+    check_secrecy(document, tables, problems)
+    if "encrypt" in tables["output"] and "path" in tables["diagnostics"]:
+        words = "[diagnostics] path would keep in plain what [output] encrypts; leave it out: the output has the rows"
+        problems.add(("diagnostics", "path"), words)
     problems.check()
     assert program is not None
     assert schedule is not None
@@ -97,6 +103,7 @@ def build_simulation(document: Mapping[str, Any], problems: Problems, text: str 
         diagnostics=tables["diagnostics"].get("path"),
         checkpoint=checkpointing(document, tables),
         record=bool(tables["output"].get("record", True)),
+        encrypt=tables["output"].get("encrypt"),
         supervise=Supervising(**tables["supervise"]),
         permissions={key: tables["output"][key] for key in PERMISSIONS if key in tables["output"]},
     )

@@ -309,6 +309,7 @@ def saved(self, step, *args):
     if step == 5:  # some slices are there, and some are not
         os.kill(os.getpid(), signal.SIGKILL)
 mb.Checkpoints.save = saved
+mb.Checkpoints.due = lambda self, step: True  # a part takes so little that not each would ask for the time
 main(sys.argv[1:])
 """
 

@@ -87,7 +87,8 @@ def execute(args: argparse.Namespace) -> int:
         facts: dict[str, Any] = {"launcher": shlex.join(start), "good": not bad}
         print(json.dumps({**facts, "verdicts": [asdict(verdict) for verdict in verdicts]}, indent=1))
     else:
-        words = f"not as they must: {', '.join(bad)}" if bad else f"all {len(verdicts)} faults ended as they must"
+        every = f"all {len(verdicts)} faults ended as they must" if len(verdicts) > 1 else "the fault ended as it must"
+        words = f"not as they must: {', '.join(bad)}" if bad else every
         print(f"{words}; launcher: {shlex.join(start)}")
     return 1 if bad else 0
 

@@ -25,8 +25,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--ranks",
         metavar='"1 2"',
         help="rank counts for the MPI tests, every test on each, as with -k and paths (default: 1 2 3 4 6, where a "
-        "case of a parametrized test runs on one of 2, 3, 4 and 6, and what runs on 6 on 1, too; openmpi: 2 3, and a "
-        "case on one of them)",
+        "case of a parametrized test runs on one of 2, 3, 4 and 6, and what runs on 6 on 1, too, "
+        "and one that draws examples draws a share of them on each; openmpi: 2 3, and a case on one of them)",
     )
     parser.add_argument(
         "--setup",

@@ -161,7 +161,7 @@ def map_items(
     if place is None:
         source = NoJournal(comm, identity, len(items))
     else:
-        kept = getattr(function, "kept", None)  # of a callable that has notes of its own for later runs
+        kept = getattr(function, "journal_notes", None)  # of a job's items, for later runs
         source = Journal(comm, place, identity, len(items), None if part == (0, 1) else part, kept)
     with source, nullcontext() if journal is None else Caught() as caught:
         is_stopping = functools.partial(_has_come, caught)

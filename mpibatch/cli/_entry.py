@@ -213,7 +213,7 @@ def _main(argv: Sequence[str] | None, shown: Streams) -> int:
     if args.command not in WORKING:
         code = shown.status(code)
     if args.command in ("run", "batch", "filter"):
-        from mpibatch.tools.history import entry  # help needs none of it, and would take a fifth longer
+        from mpibatch.tools.history import entry  # help needs none of it
 
         completion.leave(code)
         entry.end(code)

@@ -47,7 +47,7 @@ def settings_of(kind: Callable[..., T], args: argparse.Namespace) -> T:
         except OSError as error:
             raise RunError(f"the settings {args.settings} cannot be read: {error.strerror or error}") from None
         except UnicodeDecodeError as error:
-            raise UsageError(f"the settings {args.settings} are no text: {error}") from None
+            raise UsageError(f"the settings {args.settings} are no text ({error}); give a TOML file") from None
         given = toml_document(text, args.settings)
         given = {name.replace("-", "_"): value for name, value in given.items()}
         for name, value in given.items():

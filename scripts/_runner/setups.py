@@ -48,7 +48,8 @@ OPENMPI_FILES = ("checkpoint", "chunk", "commit", "doctor_openmpi", "drivers", "
 PARTS = 13  # of the unit tests, shared out to the lanes: so many that these end together
 # Every test, and of a parametrized one every case, runs on one of 2, 3, 4 and 6 ranks: on which, its number says; those
 # that run on 6, with the fewest examples, on 1 rank, too. Here is for each number of ranks (which, of how many shares).
-# Cases that are others on other numbers of ranks, or need more of them, run wherever they can (tests/conftest.py).
+# Cases that are others on other numbers of ranks, or need more of them, run wherever they can, and tests that draw
+# examples everywhere, with a share of these (tests/conftest.py).
 SHARES = {1: (0, 4), 2: (2, 4), 3: (3, 4), 4: (1, 4), 6: (0, 4)}
 OPENMPI_SHARES = {2: (0, 2), 3: (1, 2)}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import warnings
 from typing import Any
 
@@ -15,12 +13,10 @@ from skimage import transform
 
 import mpibatch as mb
 from mpibatch import projections
-from mpibatch.mpi import MPI
-from tests.support.segments import field, same_bits
+from tests.support.segments import field, grids_of, same_bits
 
 pytestmark = pytest.mark.mpi
 
-RANKS = MPI.COMM_WORLD.size
 FILTERS = ("ramp", "shepp-logan", "cosine", "hamming", "hann", None)
 SIDES = (2, 3, 5, 7, 8, 13, 16, 17, 23)
 
@@ -33,16 +29,10 @@ def images(draw: st.DrawFn, columns: tuple[int, ...] = SIDES) -> tuple[Array, mb
     shape: tuple[int, ...] = (draw(st.sampled_from(SIDES)), draw(st.sampled_from(columns)))
     if draw(st.booleans()):
         shape = (draw(st.integers(1, 4)), *shape)
-    counts = [c for c in itertools.product(range(1, RANKS + 1), repeat=len(shape)) if math.prod(c) == RANKS]
-    topology = draw(st.sampled_from(counts))
-    sizes: list[list[int] | None] = [None] * len(shape)
-    for axis, parts in enumerate(topology):
-        if draw(st.booleans()):
-            cuts = sorted(draw(st.integers(0, shape[axis])) for _ in range(parts - 1))
-            sizes[axis] = np.diff([0, *cuts, shape[axis]]).tolist()
+    grid = draw(grids_of(shape))
     whole = np.random.default_rng(draw(st.integers(0, 99))).standard_normal(shape)
     whole = whole.astype(draw(st.sampled_from(["f4", "f8", "f8"])))
-    return whole, field(whole, mb.Grid(shape, topology=topology, sizes=sizes))
+    return whole, field(whole, grid)
 
 
 def each(function: Any, whole: Array, *arguments: Any, **options: Any) -> Array:

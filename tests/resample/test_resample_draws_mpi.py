@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import warnings
 from typing import Any
 
@@ -15,12 +13,10 @@ from scipy import ndimage
 
 import mpibatch as mb
 from mpibatch import resample
-from mpibatch.mpi import MPI
-from tests.support.segments import field, same_bits
+from tests.support.segments import field, grids_of, same_bits
 
 pytestmark = pytest.mark.mpi
 
-RANKS = MPI.COMM_WORLD.size
 MODES = ("constant", "nearest", "mirror", "reflect", "wrap", "grid-wrap", "grid-constant", "grid-mirror")
 DTYPES = ("?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8", "c8", "c16")
 LENGTHS = ((1, 2, 3, 7, 31, 127, 257, 300), (1, 2, 3, 5, 13, 37, 61), (1, 2, 3, 5, 7, 11))  # thin, and prime
@@ -47,15 +43,9 @@ def fields(draw: st.DrawFn, dtypes: tuple[str, ...] = DTYPES, least: int = 1) ->
     """A whole array of 1 to 3 axes, and the same as a Field: ranks along any axes, blocks even or of any sizes."""
     ndim = draw(st.integers(least, 3))
     shape = tuple(draw(st.sampled_from(LENGTHS[ndim - 1])) for _ in range(ndim))
-    counts = [c for c in itertools.product(range(1, RANKS + 1), repeat=ndim) if math.prod(c) == RANKS]
-    topology = draw(st.sampled_from(counts))
-    sizes: list[list[int] | None] = [None] * ndim
-    for axis, parts in enumerate(topology):
-        if draw(st.booleans()):
-            cuts = sorted(draw(st.integers(0, shape[axis])) for _ in range(parts - 1))
-            sizes[axis] = np.diff([0, *cuts, shape[axis]]).tolist()
+    grid = draw(grids_of(shape))
     whole = cells(shape, draw(st.sampled_from(dtypes)), draw(st.integers(0, 99)))
-    return whole, field(whole, mb.Grid(shape, topology=topology, sizes=sizes))
+    return whole, field(whole, grid)
 
 
 @st.composite

@@ -14,10 +14,23 @@ from scipy import ndimage
 import mpibatch as mb
 from mpibatch.mpi import MPI
 
-__all__ = ["field", "grids", "indices_last", "same_bits", "shapes"]
+__all__ = ["field", "grids", "grids_of", "indices_last", "same_bits", "shapes"]
 
 RANKS = MPI.COMM_WORLD.size
 Array = npt.NDArray[Any]
+
+
+@st.composite
+def grids_of(draw: st.DrawFn, shape: tuple[int, ...]) -> mb.Grid:
+    """Of a shape: ranks along any axes; blocks even, or of any sizes, 0 included."""
+    counts = [c for c in itertools.product(range(1, RANKS + 1), repeat=len(shape)) if math.prod(c) == RANKS]
+    topology = draw(st.sampled_from(counts))
+    sizes: list[list[int] | None] = [None] * len(shape)
+    for axis, parts in enumerate(topology):
+        if draw(st.booleans()):
+            cuts = sorted(draw(st.integers(0, shape[axis])) for _ in range(parts - 1))
+            sizes[axis] = np.diff([0, *cuts, shape[axis]]).tolist()
+    return mb.Grid(shape, topology=topology, sizes=sizes)
 
 
 @st.composite
@@ -25,14 +38,7 @@ def grids(draw: st.DrawFn, most: tuple[int, ...] = (60, 24, 12, 6)) -> mb.Grid:
     """1 to 4 axes; ranks along any of them; blocks even, or of any sizes, 0 included."""
     ndim = draw(st.integers(1, 4))
     shape = tuple(draw(st.integers(1, most[ndim - 1])) for _ in range(ndim))
-    counts = [c for c in itertools.product(range(1, RANKS + 1), repeat=ndim) if math.prod(c) == RANKS]
-    topology = draw(st.sampled_from(counts))
-    sizes: list[list[int] | None] = [None] * ndim
-    for axis, parts in enumerate(topology):
-        if draw(st.booleans()):
-            cuts = sorted(draw(st.integers(0, shape[axis])) for _ in range(parts - 1))
-            sizes[axis] = np.diff([0, *cuts, shape[axis]]).tolist()
-    return mb.Grid(shape, topology=topology, sizes=sizes)
+    return draw(grids_of(shape))
 
 
 def field(whole: Array, grid: mb.Grid, halo: int = 0) -> mb.Field:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mpibatch.base.errors import RunError, reason_of
 from mpibatch.io.base.room import room_for
 from mpibatch.io.base.subfiles import LOCATOR, MAGIC
 from mpibatch.io.seal.extent import Digests, Extent
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from mpibatch.io.base.images import FileImage
 
 __all__ = [
-    "LOCATOR", "MAGIC", "PIECE_BYTES", "OtherVersion", "Read", "Unsealed", "append", "hash_of", "read", "unpack",
+    "LOCATOR", "MAGIC", "PIECE_BYTES", "OtherVersion", "Read", "Unsealed", "append", "hash_of", "hash_of_file", "read",
+    "subfiles_of", "unpack",
 ]  # fmt: skip
 
 # Gives so many bytes from a place on, fewer where the file ends.
@@ -124,6 +126,28 @@ def hash_of(read: Read, start: int, stop: int) -> bytes:
     for low in range(start, stop, PIECE_BYTES):
         total.update(read(min(PIECE_BYTES, stop - low), low))
     return total.digest()
+
+
+def hash_of_file(path: str, name: str) -> bytes:
+    """Return the hash of all bytes of a file, as hashlib calls it. Local. RunError if it cannot be read."""
+    total = hashlib.new(name)
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                total.update(piece)
+    except OSError as error:
+        raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
+    return total.digest()
+
+
+def subfiles_of(path: str) -> tuple[str, ...]:
+    """Return the names of a front's subfiles, () of a file without any. Local. RunError if it cannot be read."""
+    try:
+        return tuple(unpack(*read(path)).subfiles)
+    except Unsealed:  # of another program
+        return ()
+    except OSError as error:
+        raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
 
 
 def _find(image: FileImage) -> _ManifestPlace:

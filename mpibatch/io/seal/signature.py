@@ -34,7 +34,7 @@ SECRET = struct.Struct("2s2s2s32s8s8s8s64s32s")
 SIGNATURE = struct.Struct("2s8s64s")
 KIND, PREHASHED, NO_PASSWORD, CHECKSUM = b"Ed", b"ED", b"\0\0", b"B2"
 UNTRUSTED, TRUSTED = "untrusted comment: ", "trusted comment: "
-PIECE_BYTES, MOST_BYTES = 8 << 20, 1 << 16
+MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -203,12 +203,7 @@ def signed_by(path: PathLike, key: PublicKey | SshSigners) -> str:
 
 def _about_subfiles(file: str) -> str:
     """What the comment of a front ends with: a hash of the names and hashes of all subfiles. "" if it has none."""
-    try:
-        names = seal.unpack(*seal.read(file)).subfiles
-    except seal.Unsealed:  # of another program
-        return ""
-    except OSError as error:
-        raise RunError(f"cannot read {file!r}: {reason_of(error)}") from error
+    names = seal.subfiles_of(file)
     total = hashlib.blake2b(digest_size=32)
     for name in names:
         total.update(name.encode() + b"\0" + _hash(str(place_of(file, name))))
@@ -216,14 +211,7 @@ def _about_subfiles(file: str) -> str:
 
 
 def _hash(path: str) -> bytes:
-    total = hashlib.blake2b()
-    try:
-        with open(path, "rb") as file:
-            while piece := file.read(PIECE_BYTES):
-                total.update(piece)
-    except OSError as error:
-        raise RunError(f"cannot read {path!r}: {reason_of(error)}") from error
-    return total.digest()
+    return seal.hash_of_file(path, "blake2b")
 
 
 def _lines(comment: str, data: bytes) -> str:

@@ -28,7 +28,7 @@ SUFFIX = ".sig"
 MAGIC, VERSION, HASHES = b"SSHSIG", struct.pack(">I", 1), ("sha256", "sha512")
 PRIVATE = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 BEGIN, END, WIDTH = b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE-----", 70
-PIECE_BYTES, MOST_BYTES = 8 << 20, 1 << 16
+MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ def parse_private(path: str, data: bytes) -> SshKey:
 
 def sign(file: str, key: SshKey) -> Path:
     """Sign a file, write the signature beside it and return its name. Local. RunError or UsageError."""
-    if _has_subfiles(file):
+    if seal.subfiles_of(file):
         raise UsageError(
             f"cannot sign {file!r} by a key of SSH: such a signature cannot tell of its subfiles; sign what mpibatch "
             "merge makes, or by a key of mpibatch key new --signing"
         )
     name = HASHES[1]
-    signature = key.signature_of(_message(name, _hash(file, name)))
+    signature = key.signature_of(_message(name, seal.hash_of_file(file, name)))
     blob = MAGIC + VERSION + packed(packed(KIND, key.point), NAMESPACE, b"", name.encode())
     data = base64.b64encode(blob + packed(packed(KIND, signature)))
     lines = [BEGIN, *(data[low : low + WIDTH] for low in range(0, len(data), WIDTH)), END, b""]
@@ -117,10 +117,10 @@ def signed_by(file: str, signers: SshSigners) -> None:
         who = _fingerprint(point)
         raise RunError(f"{file!r} was signed by {who}, which is not in {signers.source}; give its public key")
     try:
-        Ed25519PublicKey.from_public_bytes(point).verify(signature, _message(name, _hash(file, name)))
+        Ed25519PublicKey.from_public_bytes(point).verify(signature, _message(name, seal.hash_of_file(file, name)))
     except (InvalidSignature, ValueError):
         raise RunError(f"the signature of {file!r} is wrong: the file or it has changed since it was signed") from None
-    if _has_subfiles(file):
+    if seal.subfiles_of(file):
         raise RunError(f"the signature of {file!r} is not of its subfiles; sign what mpibatch merge makes")
 
 
@@ -128,26 +128,6 @@ def _fingerprint(point: bytes) -> str:
     """Return what ssh-keygen -l prints of a key. Local."""
     digest = hashlib.sha256(packed(KIND, point)).digest()
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
-
-
-def _has_subfiles(file: str) -> bool:
-    try:
-        return bool(seal.unpack(*seal.read(file)).subfiles)
-    except seal.Unsealed:  # of another program
-        return False
-    except OSError as error:
-        raise RunError(f"cannot read {file!r}: {reason_of(error)}") from error
-
-
-def _hash(file: str, name: str) -> bytes:
-    total = hashlib.new(name)
-    try:
-        with open(file, "rb") as opened:
-            while piece := opened.read(PIECE_BYTES):
-                total.update(piece)
-    except OSError as error:
-        raise RunError(f"cannot read {file!r}: {reason_of(error)}") from error
-    return total.digest()
 
 
 def _message(name: str, digest: bytes) -> bytes:

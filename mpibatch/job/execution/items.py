@@ -153,13 +153,13 @@ def _size(path: str) -> float:
 class ItemRun:
     """Runs the job of an item, on the ranks of a team.
 
-    `identity` tells what it depends on beside the item, and `kept` what the journal keeps, once it is this batch's:
-    `lines` of standard input, for runs without them, such as one of those that failed.
+    `identity` tells what it depends on beside the item, and `journal_notes` what the journal keeps, once it is this
+    batch's: `lines` of standard input, for runs without them, such as one of those that failed.
     """
 
     def __init__(self, batch: BatchJob, lines: Sequence[str] | None = None) -> None:
         self._batch = batch
-        self.kept = {} if lines is None else {ITEMS: {"items": list(lines)}}
+        self.journal_notes = {} if lines is None else {ITEMS: {"items": list(lines)}}
         document = json.dumps(batch.document, sort_keys=True, default=str)
         self.identity = {"job": hashlib.blake2b(document.encode(), digest_size=8).hexdigest(), "program text": ""}
 

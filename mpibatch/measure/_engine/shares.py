@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.mpi import MPI
+from mpibatch.mpi import MPI, agreed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,9 @@ class Shares:
         """
         if high - low < enough:
             return cls(low, high, comm.size)
-        return cls(low, high, comm.size, _bins(comm, low, high, np.sort(occurring())))
+        with agreed(comm, "sharing out labels"):
+            values = np.sort(occurring())
+        return cls(low, high, comm.size, _bins(comm, low, high, values))
 
     def owners(self, values: Ints) -> Ints:
         """Return the rank to which each number belongs. Local."""
@@ -65,21 +67,27 @@ class Shares:
 def _bins(comm: MPI.Intracomm, low: int, high: int, values: Ints) -> Ints:
     """Bins of which none has much more than others, where there is more than one number in it. Collective."""
     starts = _parts(low, high, BINS)
+    counts = _counted(comm, values, starts)
+    total = max(1, int(counts.sum()))
     for _ in range(ROUNDS):
-        counts = np.diff(np.searchsorted(values, starts), append=len(values))
-        comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
-        total, lasts = max(1, int(counts.sum())), _lasts(starts, high)
+        lasts = _lasts(starts, high)
         if not ((counts > max(1, 2 * total // BINS)) & (lasts > starts)).any():
             break
         parts = counts * BINS // total
         starts = np.concatenate(
             [_parts(*each) for each in zip(starts.tolist(), lasts.tolist(), parts.tolist(), strict=True)]
         )
-    counts = np.diff(np.searchsorted(values, starts), append=len(values))
-    comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
+        counts = _counted(comm, values, starts)
     # Whole numbers throughout: all ranks must agree. The last bins may be empty, and after the last rank's.
-    first = np.minimum((np.cumsum(counts) - counts) * comm.size // max(1, int(counts.sum())), comm.size - 1)
+    first = np.minimum((np.cumsum(counts) - counts) * comm.size // total, comm.size - 1)
     return np.stack([starts, first, np.maximum(1, np.diff(first, append=comm.size - 1))])
+
+
+def _counted(comm: MPI.Intracomm, values: Ints, starts: Ints) -> Ints:
+    """How many of all ranks' numbers are in each bin."""
+    counts: Ints = np.diff(np.searchsorted(values, starts), append=len(values))
+    comm.Allreduce(MPI.IN_PLACE, counts, op=MPI.SUM)
+    return counts
 
 
 def _lasts(starts: Ints, high: int) -> Ints:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 import mpibatch as mb
 from mpibatch.cli import main
-from mpibatch.io.seal import signature, ssh_signers, sshsig
+from mpibatch.io.seal import seal, signature, ssh_signers, sshsig
 
 PROGRAM = shutil.which("ssh-keygen") or ""
 needs_program = pytest.mark.skipif(not PROGRAM, reason="needs ssh-keygen (openssh-client)")
@@ -190,6 +190,6 @@ def test_files_with_subfiles_are_refused() -> None:
     key = signature.read_signing("id")
     assert isinstance(key, sshsig.SshKey)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sshsig, "_has_subfiles", lambda file: False)
+        patch.setattr(seal, "subfiles_of", lambda file: ())
         sshsig.sign("s.h5", key)
     assert main(["verify", "s.h5", "--signed-by", "id.pub"]) == 1

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

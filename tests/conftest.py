@@ -27,6 +27,8 @@ from scripts._runner.setups import SHARES, patience
 
 # No test adds to the history of whoever runs them.
 os.environ.setdefault("MPIBATCH_HISTORY", "0")
+# A line that a rank prints must be one write, or the launcher mixes it with another rank's.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -196,10 +198,7 @@ def launch() -> Launch:
         start = [*shlex.split(os.environ.get("MPIBATCH_MPIEXEC", own)), "-n", str(ranks)] if ranks else []
         pipe = subprocess.PIPE
         settings = {"text": True, "stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe} | options
-        # A rank's line must be one write, or the launcher mixes it with another rank's: no unbuffered output.
-        settings["env"] = {**settings.get("env", os.environ)}
-        settings["env"].pop("PYTHONUNBUFFERED", None)
-        settings["env"] |= patience(ranks)
+        settings["env"] = {**settings.get("env", os.environ), **patience(ranks)}
         process = subprocess.Popen([*start, sys.executable, *arguments], **settings)
         try:
             out, err = process.communicate(timeout=timeout)

@@ -7,7 +7,7 @@ import difflib
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 from mpibatch.cli._exit import USAGE_ERROR
 
 if TYPE_CHECKING:

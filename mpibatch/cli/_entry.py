@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpibatch import __version__
-from mpibatch.base.launch import launched, let_first_speak, seldom_collected
 from mpibatch.base.log import LEVELS, setup
+from mpibatch.base.processes.launch import launched, let_first_speak, seldom_collected
 from mpibatch.base.trust.privacy import keep_private
 from mpibatch.cli import (
     batch,

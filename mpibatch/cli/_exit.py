@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import MpibatchError, Stopped
-from mpibatch.base.launch import launched, let_first_speak, started_world
+from mpibatch.base.processes.launch import launched, let_first_speak, started_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable

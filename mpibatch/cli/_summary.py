@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch.base import tally, timing
 from mpibatch.base.errors import RunError
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 from mpibatch.base.units import bytes_text, plural, shape_text
 from mpibatch.io.base.names import split_path
 from mpibatch.job.file.simulation import SimulationJob

@@ -61,7 +61,7 @@ def execute(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from mpibatch.base.errors import UsageError, nearest
-    from mpibatch.base.launch import launched
+    from mpibatch.base.processes.launch import launched
     from mpibatch.tools.drill.launch import own_launcher
     from mpibatch.tools.drill.verdicts import FAULTS, drill, usual
 

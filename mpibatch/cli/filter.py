@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 
 __all__ = ["add", "execute"]
 

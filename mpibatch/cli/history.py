@@ -58,7 +58,7 @@ def execute(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.launch import launched
+    from mpibatch.base.processes.launch import launched
     from mpibatch.tools.history import chain
     from mpibatch.tools.history.entry import VARIABLE, default_path
     from mpibatch.tools.history.runs import runs

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 from mpibatch.cli._exit import printable
 
 __all__ = ["add", "execute"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 from mpibatch.cli._exit import OK
 
 __all__ = ["add", "execute"]

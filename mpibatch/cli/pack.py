@@ -48,7 +48,7 @@ def execute(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.launch import launched
+    from mpibatch.base.processes.launch import launched
     from mpibatch.base.units import bytes_text
     from mpibatch.tools.slurm.software import archive, libraries
 

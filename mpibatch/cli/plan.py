@@ -65,7 +65,7 @@ def execute(args: argparse.Namespace) -> int:
     import json
 
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.launch import launched
+    from mpibatch.base.processes.launch import launched
     from mpibatch.job.file.reader import parse_any, read_text
     from mpibatch.tools.planning.advice import counts, limit_of, traps
 

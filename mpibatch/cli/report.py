@@ -44,7 +44,7 @@ def execute(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.launch import launched
+    from mpibatch.base.processes.launch import launched
     from mpibatch.cli._exit import OK, RUN_ERROR, printable
     from mpibatch.tools.report import comparison, measures, page, words
     from mpibatch.tools.scaling.folder import load

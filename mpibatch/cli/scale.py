@@ -114,7 +114,7 @@ def _check_alone() -> None:
     import os
 
     from mpibatch.base.errors import UsageError
-    from mpibatch.base.launch import launched
+    from mpibatch.base.processes.launch import launched
 
     if launched()[1] > 1 or any(name in os.environ for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")):
         raise UsageError("mpibatch scale was started by mpiexec, but starts the ranks itself; leave mpiexec out")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from mpibatch.base.errors import UsageError
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 from mpibatch.cli._exit import OK, on_first_rank, printable
 
 __all__ = ["add", "execute"]

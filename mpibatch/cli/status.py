@@ -39,7 +39,7 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command; under mpiexec rank 0 alone works. Local."""
     import json
 
-    from mpibatch.base.launch import launched
+    from mpibatch.base.processes.launch import launched
     from mpibatch.tools.slurm import commands, submissions
 
     if launched()[0] != 0:

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 from mpibatch.cli._exit import OK, RUN_ERROR, on_first_rank, printable
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 from mpibatch.cli._exit import printable
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mpibatch.base.casts import as_numbers, cast
 from mpibatch.base.errors import UsageError
-from mpibatch.base.threads import share_out
+from mpibatch.base.processes.threads import share_out
 from mpibatch.domain import check_mode
 from mpibatch.filters._engine.arguments import axes_of, box_of, cval_of, modes_of, origins_of
 from mpibatch.filters._engine.calls import FilterCall, Line

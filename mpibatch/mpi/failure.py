@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mpi4py import MPI
 
 from mpibatch.base.errors import MpibatchError, Stopped
-from mpibatch.base.launch import started_world
+from mpibatch.base.processes.launch import started_world
 from mpibatch.mpi import comm as comms
 from mpibatch.mpi.abort import all_come, end_all
 

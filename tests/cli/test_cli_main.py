@@ -9,10 +9,10 @@ import time
 import pytest
 
 from mpibatch import __version__
-from mpibatch.base import launch
 from mpibatch.base.errors import RunError, UsageError
-from mpibatch.base.launch import launched
 from mpibatch.base.log import logger, setup
+from mpibatch.base.processes import launch
+from mpibatch.base.processes.launch import launched
 from mpibatch.cli import _entry, main
 from mpibatch.cli._arguments import Parser
 from mpibatch.cli._exit import guarded

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mpibatch as mb
-from mpibatch.base import threads
+from mpibatch.base.processes import threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -96,7 +96,7 @@ def doctor(folder: Path, tmp_path: Path) -> Doctor:
         path = f"{BESIDE}:{os.environ['PATH']}" if ranks else str(tmp_path / "none")
         settings = {**os.environ, "PATH": path, **(env or {})}
         settings["PYTHONPATH"] = ":".join(filter(None, [(env or {}).get("PYTHONPATH"), str(light), str(REPOSITORY)]))
-        for name in [name for name in settings if name.startswith("SLURM_") or name == "PYTHONUNBUFFERED"]:
+        for name in [name for name in settings if name.startswith("SLURM_")]:
             if name not in (env or {}):
                 del settings[name]
         done = subprocess.run(

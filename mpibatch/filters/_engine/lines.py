@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.casts import as_numbers
-from mpibatch.base.threads import share_out
+from mpibatch.base.processes.threads import share_out
 from mpibatch.domain import check_mode
 from mpibatch.filters._engine.work import counted
 from mpibatch.halo.surroundings import frame_along

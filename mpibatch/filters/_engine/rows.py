@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.threads import share_out
+from mpibatch.base.processes.threads import share_out
 from mpibatch.domain.regions import inner_box, outer_slabs
 from mpibatch.halo.checks import halo_of
 from mpibatch.halo.exchanges import kept_exchange

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.threads import share_out
+from mpibatch.base.processes.threads import share_out
 from mpibatch.domain import Box
 from mpibatch.filters._engine.memory import check_memory, padded_bytes
 from mpibatch.filters._engine.rows import WindowRows, rows_of

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, reason_of
-from mpibatch.base.launch import launched
+from mpibatch.base.processes.launch import launched
 from mpibatch.io.base.names import SEPARATOR, PathLike, user_path
 from mpibatch.io.base.subfiles import flaw, place_of
 from mpibatch.io.seal import folders, seal

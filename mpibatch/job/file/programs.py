@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mpibatch.base.errors import MpibatchError, RunError, UsageError, nearest
-from mpibatch.base.launch import collect_as_usual
+from mpibatch.base.processes.launch import collect_as_usual
 from mpibatch.job.document import checks
 from mpibatch.job.document.tables import Key
 from mpibatch.job.places import placed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.threads import pool
+from mpibatch.base.processes.threads import pool
 from mpibatch.stencil.compiled.arguments import addresses, numbers
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_source import Signature, kernel_text, number_parameters, signature_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.base.threads import pool
+from mpibatch.base.processes.threads import pool
 from mpibatch.domain import Box
 from mpibatch.fields.memory import staggered
 from mpibatch.stencil.compiled import arguments

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mpibatch.base.errors import RunError, UsageError
+from mpibatch.base.processes import children
 from mpibatch.base.units import bytes_text, plural
 from mpibatch.io.base.names import split_path
 from mpibatch.io.seal.content import content_of
@@ -44,8 +43,6 @@ __all__ = [
 ]  # fmt: skip
 
 TIMED_OUT = 124  # as of timeout(1)
-END_SECONDS = 10.0  # that ranks have to leave when told to
-POLL_SECONDS = 0.02
 MOST_LINES = 12  # of a log, told of a run that failed
 WARM_UP = 0  # its number among the repeats
 
@@ -205,12 +202,12 @@ def run_all(
     lost: set[tuple[int, int]] = set()
     seconds: dict[tuple[int, int], float] = {}
     queue = [*((*point, WARM_UP) for point in points), *todo]
-    with _ended_by_signals():
+    with children.note_signals() as noted:  # SIGTERM and SIGHUP end the study as ^C does
         for number, (ranks, threads, repeat) in enumerate(queue, 1):
             point = (ranks, threads)
             if point in lost:
                 continue
-            made = _run(study, command, (ranks, threads, repeat), options)
+            made = _run(study, command, (ranks, threads, repeat), options, noted)
             seconds[point] = made.seconds
             _keep(study, (ranks, threads, repeat), made, commit)
             label = f"run {repeat}" if repeat != WARM_UP else "warm-up"
@@ -236,8 +233,10 @@ def _seconds_of(made: _RunEnd) -> str:
     return f"{made.seconds:.2f} s" if own is None else f"{own:.2f} s ({made.seconds:.2f} s with its start)"
 
 
-def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], options: RunOptions) -> _RunEnd:
-    """Make one run; leave its log, and nothing else unless outputs are kept."""
+def _run(
+    study: Study, command: Sequence[str], key: tuple[int, int, int], options: RunOptions, noted: Sequence[int]
+) -> _RunEnd:
+    """Make one run; leave its log, and nothing else unless outputs are kept. KeyboardInterrupt at a signal."""
     ranks, threads, repeat = key
     scratch, log = scratch_of(study.path, ranks, threads), folders.log_path(study.path, *key)
     shutil.rmtree(scratch, ignore_errors=True)  # of a study that was cut off
@@ -249,7 +248,7 @@ def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], option
     if (study.path / folders.MACHINE).is_file():
         environment[MACHINE_VARIABLE] = str(study.path / folders.MACHINE)
     try:
-        code, seconds = _launch(words, environment, log, options.timeout)
+        code, seconds = _launch(words, environment, log, options.timeout, noted)
         outcome = completion.read(record) or {}
         failure = _failure(code, outcome, ranks, options.timeout, log)
         output = scratch / "out.h5"
@@ -263,38 +262,14 @@ def _run(study: Study, command: Sequence[str], key: tuple[int, int, int], option
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _launch(words: Sequence[str], environment: dict[str, str], log: Path, limit: float) -> tuple[int, float]:
+def _launch(
+    words: Sequence[str], environment: dict[str, str], log: Path, limit: float, noted: Sequence[int]
+) -> tuple[int, float]:
     """Start the launcher and wait; return its exit code and seconds."""
     begin = time.perf_counter()
     with log.open("wb") as out:
-        # A session of its own: ^C is for us, and whatever is left of it can be ended without touching anything else.
-        process = subprocess.Popen(
-            words, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            # Popen.wait with a limit sleeps up to 50 ms at a time.
-            while process.poll() is None:
-                if time.perf_counter() - begin > limit:
-                    return TIMED_OUT, time.perf_counter() - begin
-                time.sleep(POLL_SECONDS)
-            return process.returncode, time.perf_counter() - begin
-        finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the launcher and its ranks, gently first: it passes SIGTERM on."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_SECONDS)
-    finally:  # also when somebody does not want to wait for it
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        code = children.run(words, environment, out, limit, noted)
+    return TIMED_OUT if code is None else code, time.perf_counter() - begin
 
 
 def _failure(code: int, record: dict[str, Any], ranks: int, limit: float, log: Path) -> str:
@@ -337,21 +312,3 @@ def _keep(study: Study, key: tuple[int, int, int], made: _RunEnd, commit: str) -
         )  # fmt: skip
     except OSError as error:
         raise RunError(f"{path} could not be written: {error.strerror}; make room, and start the study again") from None
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the study as ^C does: the ranks are ended, and no half of a run is left."""
-
-    def leave(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    except ValueError:  # not the main thread: the signals are somebody else's
-        before = {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpibatch import __version__
 from mpibatch.base.json_files import write_json
-from mpibatch.base.launch import launched, started_world
 from mpibatch.base.log import logger
+from mpibatch.base.processes.launch import launched, started_world
 from mpibatch.base.trust import privacy
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpibatch.base.launch import launched
+from mpibatch.base.processes import children
+from mpibatch.base.processes.launch import launched
 from mpibatch.base.units import plural
 from mpibatch.tools.doctor.finding import Finding, error, fine, gist, skipped, warning
 
@@ -211,17 +212,8 @@ def try_two(library: str) -> list[Finding]:
 
 def _run(command: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str] | None:
     """Exit code and output of a command, None if it takes too long; then it is ended, with all it started."""
-    process = subprocess.Popen(
-        command, env=dict(variables), text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True, errors="replace",
-    )  # fmt: skip
-    try:
-        shown, _ = process.communicate(timeout=PATIENCE)
-        return process.returncode, shown
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        try:
-            process.communicate(timeout=1)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        return None
+    # In memory: no folder may be fit for temporary files.
+    with open(os.memfd_create("trial-output"), "w+b") as output, children.note_signals() as noted:
+        code = children.run(command, variables, output, PATIENCE, noted, grace=1.0)
+        output.seek(0)
+        return None if code is None else (code, output.read().decode(errors="replace"))

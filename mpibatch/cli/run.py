@@ -84,7 +84,7 @@ A pipeline whose data exceed the memory of all ranks goes through them in slabs,
   memory = "2 GiB"            # of a rank; default: MPIBATCH_MEMORY_LIMIT, or 1 GiB; or slab = 64 (planes)
   path = "out.h5.stream"      # a folder for what lies between passes; this is the default, beside the output
 
---dry-run shows its passes; after an early end, --resume goes on behind the last complete slab.
+--dry-run shows its passes; after an early end, --resume goes on behind a slab of the last ten seconds.
 
 Paths are relative to the working directory. All mistakes in a job file are listed at once, with line numbers.
 

@@ -19,7 +19,7 @@ from mpibatch.io.formats import inspect
 from mpibatch.job import parse, run
 from mpibatch.job.file.schema import Step
 from mpibatch.job.file.stream import lasting_text
-from mpibatch.job.passes.memory import check_chunks, height_of, rank_bytes
+from mpibatch.job.passes.memory import Heights, allowed, check_chunks, height_of, heights_of, rank_bytes
 from mpibatch.job.passes.outlook import outlooks
 from mpibatch.job.passes.schedule import passes_of
 from mpibatch.job.passes.traits import ROWS, Trait, against, period_of, traits_of
@@ -99,6 +99,35 @@ def test_passes() -> None:
         assert height == 100 or rank_bytes(height + 1, first, values, traits, ranks) > 321 << 20
 
 
+def test_results_wait_in_memory_where_slabs_stay_half_as_high() -> None:
+    values = Values("in", (1000, 500, 400), (), "float32", (False,) * 3)
+    known = [Rehearsed("float32", (), (4, 4, 4)), Rehearsed("bool", (), (0, 0, 0)), Rehearsed("int32", (), (1, 1, 1))]
+    job = parse(JOB)
+    traits = traits_of(job, known, values)
+    passes = passes_of(job.steps, traits)
+    both = 8 * 500 * 400 * 1000 // 2  # what is smoothed, and provisional numbers, of a rank
+
+    def heights(settings: str, topology: list[int] | None = None) -> Heights:
+        streaming = parse(f"{JOB}[stream]\n{settings}\n").stream
+        assert streaming is not None
+        result = heights_of(streaming, passes, values, traits, topology, 2)
+        in_files = [height_of(streaming, each, values, traits, 2) for each in passes]
+        assert all(high // 2 <= low <= high for low, high in zip(result.slabs, in_files, strict=True))
+        if streaming.slab is None:
+            needed = [rank_bytes(low, each, values, traits, 2) for low, each in zip(result.slabs, passes, strict=True)]
+            assert result.held + max(needed) <= allowed(streaming)
+        return result
+
+    assert heights('memory = "3 GiB"').held == both
+    assert heights('memory = "3 GiB"', [1, 1, 2]).held == both
+    assert heights('memory = "3 GiB"', [2, 1, 1]).held == 0  # slabs of other heights are cut elsewhere
+    assert heights('memory = "1 GiB"').held == 0
+    assert heights('memory = "3 GiB"\nslab = 10').held == both
+    assert heights('memory = "3 GiB"\nslab = 900').held == 0
+    switched = {heights(f'memory = "{megabytes} MiB"').held for megabytes in range(400, 3000, 50)}
+    assert switched == {0, both}
+
+
 def test_only_what_goes_along_the_planes_counts() -> None:
     """Periods and modes of other axes are theirs."""
 
@@ -135,6 +164,8 @@ def test_properties_that_add_up_are_properties() -> None:
 def test_a_plan_tells_the_passes(folder: Path) -> None:
     words = plan(parse(JOB + "[stream]\nslab = 4\n"), 2)
     assert "pass 1  3 slabs of 4 planes and 8 around" in words
+    assert "keeps smooth in memory" in words
+    assert "keeps smooth in memory" not in plan(parse(JOB + '[stream]\nslab = 4\nmemory = "320 MiB"\n'), 2)
     assert words.count("\npass ") == 4
     stored = JOB.replace("record = false", 'stripes = "8:4M"\nhints = { cb_nodes = 3 }')
     assert "2 ranks of a node collect, stripes 8:4M (for Lustre alone), hints cb_nodes=3" in plan(parse(stored), 2)

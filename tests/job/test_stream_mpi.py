@@ -93,6 +93,9 @@ save = "bright"
 """
 
 
+IN_FILES = 'memory = "320 MiB"\n'  # the process takes as much
+
+
 @pytest.fixture
 def folder(shared_tmp):
     comm = mb.Grid(1).comm
@@ -120,12 +123,43 @@ def test_the_bytes_are_those_of_the_run_in_memory(folder, steps, heights):
     run(job_of(folder, steps))
     whole = bytes_of(folder)
     for planes in heights:
-        comm.Barrier()
-        summary = run(job_of(folder, steps, f"[stream]\nslab = {planes}\n"))
-        assert summary.shape == SHAPE
-        assert bytes_of(folder) == whole, f"slabs of {planes} planes"
-        assert not (folder / "out.h5.stream").exists()
+        for waits in ("", IN_FILES):
+            comm.Barrier()
+            summary = run(job_of(folder, steps, f"[stream]\nslab = {planes}\n{waits}"))
+            assert summary.shape == SHAPE
+            assert bytes_of(folder) == whole, f"slabs of {planes} planes, {waits}"
+            assert not (folder / "out.h5.stream").exists()
     comm.Barrier()
+
+
+@pytest.mark.parametrize(("waits", "files"), [("", 0), (IN_FILES, 3), ("path = '{}/kept'\n", 0)])
+def test_results_wait_in_memory_where_there_is_room(folder, waits, files):
+    """Then they are on disk once a note is due, or a signal asks for the end: one before the last slab."""
+    comm = mb.Grid(1).comm
+    waits = waits.format(folder)
+    place = folder / ("kept" if "path" in waits else "out.h5.stream")
+    run(job_of(folder, OBJECTS))
+    whole = bytes_of(folder)
+    comm.Barrier()
+    most: list[int] = []
+
+    def signaled(count: int, total: int, name: str) -> None:
+        comm.Barrier()
+        if count <= total - 2:
+            most.append(len([*place.glob("*.values")]))
+        if count == total - 2 and comm.rank == 0:
+            signal.raise_signal(signal.SIGTERM)
+        comm.Barrier()
+
+    with pytest.raises(mb.Stopped):
+        run(job_of(folder, OBJECTS, f"[stream]\nslab = 2\n{waits}"), report=signaled)
+    assert max(most) == files
+    comm.Barrier()
+    assert len([*place.glob("*.values")]) == 2  # what the pass under way reads
+    comm.Barrier()
+    run(job_of(folder, OBJECTS, f"[stream]\nslab = 3\n{waits}"), start="resume")
+    assert bytes_of(folder) == whole
+    assert not place.exists()
 
 
 def test_what_is_left_is_gone_on_with_by_other_slabs(folder, monkeypatch):

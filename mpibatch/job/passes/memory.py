@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpibatch.base.errors import UsageError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mpibatch.job.passes.traits import Trait
     from mpibatch.job.rehearsal import Values
 
-__all__ = ["allowed", "check_chunks", "height_of", "rank_bytes"]
+__all__ = ["Heights", "allowed", "check_chunks", "height_of", "heights_of", "rank_bytes"]
 
 DEFAULT = 1 << 30
 PROCESS = 320 << 20  # of a rank before it reads anything: Python, MPI, loops
@@ -48,11 +49,16 @@ def rank_bytes(height: int, slab_pass: SlabPass, values: Values, traits: Mapping
     return PROCESS + planes * _plane_bytes(slab_pass, values, traits, ranks)
 
 
-def height_of(settings: Streaming, slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait], ranks: int) -> int:
-    """Return how many planes a slab of a pass has. Local. UsageError if there is no room for one."""
+def height_of(
+    settings: Streaming, slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait], ranks: int, held: int = 0
+) -> int:
+    """Return how many planes a slab of a pass has. Local. UsageError if there is no room for one.
+
+    `held`: bytes of a rank that are not for slabs.
+    """
     if settings.slab is not None:
         return min(settings.slab, values.shape[0])
-    limit, each = allowed(settings), _plane_bytes(slab_pass, values, traits, ranks)
+    limit, each = allowed(settings) - held, _plane_bytes(slab_pass, values, traits, ranks)
     planes = (limit - PROCESS) // each
     if planes >= values.shape[0]:
         return values.shape[0]
@@ -65,6 +71,52 @@ def height_of(settings: Streaming, slab_pass: SlabPass, values: Values, traits: 
             "= ...), or start more ranks"
         )
     return int(height)
+
+
+@dataclass(frozen=True)
+class Heights:
+    """How the passes of a job use a rank's memory.
+
+    Attributes
+    ----------
+    slabs : planes of a slab, for each pass.
+    held : bytes of what waits in memory between passes; 0: it waits in files.
+    """
+
+    slabs: tuple[int, ...]
+    held: int = 0
+
+
+def heights_of(
+    settings: Streaming, passes: Sequence[SlabPass], values: Values, traits: Mapping[str, Trait],
+    topology: Sequence[int | None] | None, ranks: int,
+) -> Heights:  # fmt: skip
+    """Return how high slabs are, and whether results wait in memory for later passes. Local. UsageError: no room.
+
+    They do where no pass needs slabs of less than half the height for that. Ranks have whole columns of planes then, so
+    that what a rank keeps of slabs of one height is what it needs for those of another.
+    """
+
+    def slabs(held: int) -> tuple[int, ...]:
+        return tuple(height_of(settings, slab_pass, values, traits, ranks, held) for slab_pass in passes)
+
+    usual = slabs(0)
+    kept = {name for slab_pass in passes for name in slab_pass.keeps}
+    rows = math.prod(values.shape[1:]) * sum(traits[name].cell_bytes for name in kept)
+    held = values.shape[0] * -(-rows // ranks)
+    is_by_columns = len(values.shape) > 1 and (topology is None or topology[0] == 1)
+    if not held or not is_by_columns or PROCESS + 2 * held > allowed(settings):
+        return Heights(usual)
+    if settings.slab is not None:
+        pairs = zip(usual, passes, strict=True)
+        needed = held + max(rank_bytes(height, slab_pass, values, traits, ranks) for height, slab_pass in pairs)
+        return Heights(usual, held if needed <= allowed(settings) else 0)
+    try:
+        lower = slabs(held)
+    except UsageError:
+        return Heights(usual)
+    is_fine = all(2 * low >= high for low, high in zip(lower, usual, strict=True))
+    return Heights(lower, held) if is_fine else Heights(usual)
 
 
 def check_chunks(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mpibatch.base.units import bytes_text, plural
 from mpibatch.job.file.schema import INPUT
-from mpibatch.job.passes.memory import height_of, rank_bytes
-from mpibatch.job.passes.schedule import COMPONENTS, SlabPass, passes_of
+from mpibatch.job.passes.memory import heights_of, rank_bytes
+from mpibatch.job.passes.schedule import SlabPass, passes_of
 from mpibatch.job.passes.storage import check_storage
 from mpibatch.job.passes.traits import Trait, traits_of
 
@@ -36,7 +36,7 @@ class Outlook:
     slab_pass : what it does.
     height, slabs : planes of a slab, and how many slabs there are.
     read, written : bytes, of all ranks; `read` with the planes around slabs, read again.
-    memory : bytes of a rank, as far as they are planned.
+    memory : bytes of a rank, as far as they are planned; `held` of them are for what waits for later passes.
     """
 
     slab_pass: SlabPass
@@ -45,6 +45,7 @@ class Outlook:
     read: int
     written: int
     memory: int
+    held: int = 0
 
     @property
     def words(self) -> str:
@@ -52,7 +53,8 @@ class Outlook:
         todo = self.slab_pass
         does = [f"computes {', '.join(todo.computes)}"] if todo.computes else []
         does += [f"counts {', '.join(_COUNTED[kind].format(name) for kind, name in todo.scans)}"] if todo.scans else []
-        does += [f"keeps {', '.join(todo.stores)}"] if todo.stores else []
+        where = " in memory" if self.held else ""
+        does += [f"keeps {', '.join(todo.stores)}{where}"] if todo.stores else []
         does += [f"saves {', '.join(todo.writes)}"] if todo.writes else []
         around = f" and {sum(todo.reach)} around" if any(todo.reach) else ""
         return (
@@ -67,18 +69,20 @@ def outlooks(job: Job, rehearsed: Sequence[Rehearsed], values: Values, ranks: in
     assert job.stream is not None
     traits = traits_of(job, rehearsed, values)
     check_storage(job, values.shape, traits, ranks)
-    result = []
-    for slab_pass in passes_of(job.steps, traits):
-        height = height_of(job.stream, slab_pass, values, traits, ranks)
+    result, passes = [], passes_of(job.steps, traits)
+    heights = heights_of(job.stream, passes, values, traits, job.grid.get("topology"), ranks)
+    for slab_pass, height in zip(passes, heights.slabs, strict=True):
         slabs = -(-values.shape[0] // height)
+        files = slab_pass.writes if heights.held else (*slab_pass.keeps, *slab_pass.writes)
         result.append(
             Outlook(
-                slab_pass,
-                height,
-                slabs,
-                _read(slab_pass, height, values, traits),
-                _written(slab_pass, values, traits),
-                rank_bytes(height, slab_pass, values, traits, ranks),
+                slab_pass=slab_pass,
+                height=height,
+                slabs=slabs,
+                read=_read(slab_pass, height, values, traits),
+                written=_written(files, values, traits),
+                memory=heights.held + rank_bytes(height, slab_pass, values, traits, ranks),
+                held=heights.held,
             )
         )
     return result
@@ -93,6 +97,5 @@ def _read(slab_pass: SlabPass, height: int, values: Values, traits: Mapping[str,
     return cells * planes * math.prod(values.shape[1:])
 
 
-def _written(slab_pass: SlabPass, values: Values, traits: Mapping[str, Trait]) -> int:
-    names = [*slab_pass.stores, *slab_pass.writes, *(n for kind, n in slab_pass.scans if kind == COMPONENTS)]
+def _written(names: Sequence[str], values: Values, traits: Mapping[str, Trait]) -> int:
     return sum(traits[name].cell_bytes for name in names) * math.prod(values.shape)

@@ -2,7 +2,7 @@
 
 A step is at the level of the first pass in which its result can be had slab by slab. Local steps have that of what they
 read; what is above a threshold is known two passes later (extremes, then counts), a label one pass later (components
-first). What a later pass reads lies in a file between; what follows from one cell of that is computed again.
+first). What a later pass reads waits in memory or in a file; what follows from one cell of that is computed again.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class SlabPass:
 
     Attributes
     ----------
-    loads : results that are read: the input, and those in files between passes (of labels, provisional numbers).
+    loads : results that are read: the input, and those kept by earlier passes (of labels, provisional numbers).
     computes : steps whose results are computed, in order.
-    stores : results that are kept in a file for later passes.
+    stores : results that are kept for later passes.
     writes : results that are written to the output.
     scans : (what is counted, for which step).
     reach : planes read below and above a slab.
@@ -46,6 +46,11 @@ class SlabPass:
     scans: tuple[tuple[str, str], ...] = ()
     reach: tuple[int, int] = (0, 0)
     period: int = 1
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """Results that later passes read: those that it stores, and provisional numbers of components. Local."""
+        return (*self.stores, *(name for kind, name in self.scans if kind == COMPONENTS))
 
 
 @dataclass

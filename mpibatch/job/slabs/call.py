@@ -40,7 +40,7 @@ def stream(
     path : str
         What is read, as ``"volume.h5::raw"``: of any format that `mpibatch.load` reads in parts.
     output : str
-        The HDF5 file to write. Files between passes lie beside it, in a folder ``output + ".stream"``.
+        The HDF5 file to write. What lies between passes is beside it, in a folder ``output + ".stream"``.
     steps : sequence of mapping
         The ``[[step]]`` sections of a job file, as ``{"filter": "gaussian_filter", "sigma": 2, "save": "smooth"}``:
         filters that read cells nearby, thresholds, `label` and `regionprops_table`.
@@ -50,7 +50,7 @@ def stream(
     slab : int, optional
         Planes of a slab, instead.
     resume : bool, default False
-        Whether to go on, behind the last complete slab, with what a run that ended early has left.
+        Whether to go on with what a run that ended early has left, of which a note is made every ten seconds.
     anew : bool, default False
         Whether to remove first what such a run has left.
     comm : mpi4py.MPI.Intracomm, optional

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mpibatch.fields.field import Field
-    from mpibatch.job.slabs.intermediates import Intermediate
+    from mpibatch.job.slabs.intermediates import HeldResult, Intermediate
     from mpibatch.job.slabs.scans import Arrays
 
 __all__ = ["Components", "Renumbering"]
@@ -114,7 +114,7 @@ class Components(Renumbering):
         super().__init__(known)
         self._parameters, self._dtype = dict(parameters), dtype
 
-    def add(self, u: Field, slab: Slab, before: Intermediate) -> Field:
+    def add(self, u: Field, slab: Slab, before: Intermediate | HeldResult) -> Field:
         """Return the provisional numbers of a slab's cells, on its grid. Collective.
 
         `before`: where those of earlier slabs lie. `u` has one plane before the slab, or more, but at the start.

@@ -1,4 +1,4 @@
-"""Files in which results wait between passes: their values alone, in C order, written by all ranks."""
+"""Where results wait between passes: in files (their values alone, in C order, written by all ranks), or in memory."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 import mpibatch.io as io
 from mpibatch.base.errors import RunError
+from mpibatch.fields.field import Field
 from mpibatch.io.write import shared_file
 from mpibatch.io.write.storage.stripes import make_striped
 from mpibatch.job.slabs.page_cache import Places, write_behind
+from mpibatch.job.slabs.slab import Slab
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
-    from mpibatch.job.slabs.slab import Slab
     from mpibatch.mpi import MPI
 
-__all__ = ["Intermediate", "Writer", "opened", "remove"]
+__all__ = ["HeldResult", "Intermediate", "Writer", "opened", "remove"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,62 @@ class Writer:
     def flush(self) -> None:
         """Bring what was written to disk. Collective."""
         shared_file.flush(self.comm, self.file, self.path)
+
+
+class HeldResult:
+    """A result that waits in memory: of a rank its columns of all planes. On disk it is as far as a note needs it.
+
+    Attributes
+    ----------
+    file : where another run finds what was noted.
+    """
+
+    def __init__(self, file: Intermediate) -> None:
+        self.file = file
+        self._values: npt.NDArray[Any] | None = None
+        self._filled = self._stored = 0
+
+    @property
+    def path(self) -> str:
+        """Of the file. Local."""
+        return self.file.path
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether all that it holds is on disk, too. Local."""
+        return self._values is None or self._stored == self._filled
+
+    def read_ahead(self, low: int, high: int, rows: tuple[int, int]) -> None:
+        """Do nothing: it is there. Local."""
+
+    def load(self, low: int, high: int, grid: Grid) -> Field:
+        """Return a copy of planes, on a grid of their shape that is cut as those of slabs are. Local."""
+        assert self._values is not None
+        result = Field(grid, self.file.dtype, 0, self.file.shape[grid.ndim :])
+        result.owned[...] = self._values[low:high]
+        return result
+
+    def put(self, u: Field, slab: Slab) -> None:
+        """Keep a slab's own planes of a field on its grid. Local."""
+        if self._values is None:
+            self._values = np.empty((self.file.shape[0], *u.owned.shape[1:]), self.file.dtype)
+        self._values[slab.start : slab.stop] = u.owned[slab.start - slab.low : slab.stop - slab.low]
+        self._filled = slab.stop
+
+    def store(self, base: Grid) -> None:
+        """Bring to disk what is not there yet; `base` as slabs are cut. Collective."""
+        if self.is_stored:
+            return
+        with opened(base.comm, self.file, is_new=self._stored == 0) as writer:
+            while self._stored < self._filled:
+                slab = Slab.alone(self._stored, min(self._stored + base.shape[0], self._filled))
+                writer.put(self.load(slab.start, slab.stop, slab.grid(base)), slab)
+                self._stored = slab.stop
+            writer.flush()
+
+    def release(self) -> None:
+        """Let go of the memory. Local."""
+        self._values = None
 
 
 @contextmanager

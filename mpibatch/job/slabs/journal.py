@@ -1,4 +1,4 @@
-"""How far a streamed job has come: a small file beside what lies between passes, new after every slab."""
+"""How far a streamed job has come: a small file beside what lies between passes, new every few seconds."""
 
 from __future__ import annotations
 

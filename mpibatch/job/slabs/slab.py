@@ -28,6 +28,11 @@ class Slab:
     low: int
     high: int
 
+    @classmethod
+    def alone(cls, start: int, stop: int) -> Slab:
+        """Return a slab without planes around it. Local."""
+        return cls(start, stop, start, stop)
+
     def grid(self, base: Grid) -> Grid:
         """Return the grid of all its planes, cut as `base` is. Collective the first time."""
         return alike(base, (self.high - self.low, *base.shape[1:]))

@@ -32,7 +32,7 @@ from mpibatch.io.write.storage.settings import chosen
 from mpibatch.job.document.checks import slices
 from mpibatch.job.execution.pipeline import LapClock, Saved, Summary, inputs_text, provenance
 from mpibatch.job.execution.progress import Report, silent
-from mpibatch.job.passes.memory import height_of
+from mpibatch.job.passes.memory import Heights, heights_of
 from mpibatch.job.passes.schedule import ROWS, SlabPass, passes_of
 from mpibatch.job.passes.storage import check_storage, stored
 from mpibatch.job.passes.traits import TABLE, Trait, check_streamed, traits_of
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = ["numbers_of", "streamed"]
 
-EVERY = 1.0  # seconds between notes, where slabs take less: to bring each to disk would take longer than they do
+EVERY = 10.0  # seconds between notes, where slabs take less: to bring each to disk would take longer than they do
 _log = logging.getLogger(__name__)
 UNKNOWN = "0" * 64  # in the place of a digest that is known at the end
 
@@ -97,7 +97,8 @@ def _streamed(job: Job, comm: MPI.Intracomm, report: Report, start: Start, caugh
     content = _content(job, comm)
     with _laid_out(job, work, content, progress.pause) as out:
         work.state.offsets = out.offsets
-        journal.save(work.state)
+        if work.is_stored:
+            journal.save(work.state)
         if is_last_written:
             out.digests = {name: part for name, part in work.state.digests.items() if name}
             progress.begin(len(passes) - 1, len(passes))
@@ -139,13 +140,16 @@ def _begun(
     values, part, places = _checked(job, comm)
     traits, passes, heights = _planned(job, comm, values)
     most = max(
-        height + sum(slab_pass.reach) + slab_pass.period for height, slab_pass in zip(heights, passes, strict=True)
+        height + sum(slab_pass.reach) + slab_pass.period
+        for height, slab_pass in zip(heights.slabs, passes, strict=True)
     )
     volume = _volume(job, comm, values, part, min(most, len(part[0])), places)
     journal = SlabJournal(comm, folder, _identity(job, values))
-    work = Work(job, comm, volume, traits, journal.begun(start), folder)
+    state = journal.begun(start)
+    is_new = not (state.number or state.plane)  # what goes on finds the results of earlier passes in files
+    work = Work(job, comm, volume, traits, state, folder, holds=is_new and heights.held > 0)
     _restore_tables(work, passes)
-    return work, passes, heights, journal
+    return work, passes, [*heights.slabs], journal
 
 
 def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, tuple[range, ...], Places | None]:
@@ -174,13 +178,13 @@ def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, tuple[range, ...], 
     return result
 
 
-def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, Trait], list[SlabPass], list[int]]:
-    """What the steps are, the passes, and the planes of a slab in each. Collective."""
+def _planned(job: Job, comm: MPI.Intracomm, values: Values) -> tuple[dict[str, Trait], list[SlabPass], Heights]:
+    """What the steps are, the passes, and how they use memory. Collective."""
     assert job.stream is not None
     with agreed(comm, f"preparing {job.output.path}"):
         traits = traits_of(job, rehearse(job.steps, values), values)
         passes = passes_of(job.steps, traits)
-        heights = [height_of(job.stream, slab_pass, values, traits, comm.size) for slab_pass in passes]
+        heights = heights_of(job.stream, passes, values, traits, job.grid.get("topology"), comm.size)
         check_storage(job, values.shape, traits, comm.size)
     return traits, passes, heights
 
@@ -306,14 +310,19 @@ def _table_path(work: Work, name: str) -> str:
 
 
 def _close_pass(work: Work, passes: list[SlabPass], journal: SlabJournal) -> None:
-    """Note that a pass is complete, and remove what was read for the last time. Collective."""
+    """Note that a pass is complete, and remove what was read for the last time. Collective.
+
+    While results are in memory alone, the last note stands: another run goes on from there.
+    """
     state = work.state
     for kind, name in passes[state.number].scans:
         if kind == ROWS:
             contents.write(journal.comm, _table_path(work, name), {}, {"result": work.tables[name]}, {})
     state.number, state.plane = state.number + 1, 0
-    journal.save(state)
-    intermediates.remove(journal.comm, work.unread(passes, state.number))
+    unread = work.release(passes, state.number)
+    if work.is_stored:
+        journal.save(state)
+        intermediates.remove(journal.comm, unread)
 
 
 def _restore_tables(work: Work, passes: list[SlabPass]) -> None:

@@ -20,14 +20,14 @@ from mpibatch.job.passes.schedule import COMPONENTS, COUNTS, EXTREMES, SPANS, Sl
 from mpibatch.job.passes.traits import LABEL, LOCAL, Trait
 from mpibatch.job.slabs import intermediates
 from mpibatch.job.slabs.components import Components, Renumbering
-from mpibatch.job.slabs.intermediates import Intermediate
+from mpibatch.job.slabs.intermediates import HeldResult, Intermediate
 from mpibatch.job.slabs.planes import add_digests
 from mpibatch.job.slabs.regions import Rows, Spans
 from mpibatch.job.slabs.scans import Counts, Extremes
 from mpibatch.job.slabs.slab import Slab, cropped, slabs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
@@ -121,25 +121,23 @@ class Work:
     Attributes
     ----------
     comm, volume, traits, state : as given.
-    steps, files : by name: of those that are no table, the files in which results wait between passes.
+    steps, files : by name: of those that are no table, where results wait between passes; in memory if it `holds` them.
     tables : those that are filled, by name.
     """
 
     def __init__(
-        self, job: Job, comm: MPI.Intracomm, volume: Volume, traits: Mapping[str, Trait], state: State, folder: str
-    ) -> None:
+        self, job: Job, comm: MPI.Intracomm, volume: Volume, traits: Mapping[str, Trait], state: State, folder: str, *,
+        holds: bool = False,
+    ) -> None:  # fmt: skip
         self.comm, self.volume, self.traits, self.state = comm, volume, traits, state
         self.steps: dict[str, Step] = {step.name: step for step in job.steps}
         self.tables: dict[str, RegionTable] = {}
         self._numbers: dict[str, Renumbering] = {}
-        self.files = {
-            step.name: Intermediate(
-                f"{folder}/step-{number + 1:02d}.values",
-                volume.grid.shape + traits[step.name].components,
-                traits[step.name].dtype,
-            )
-            for number, step in enumerate(job.steps)
-        }
+        self.files: dict[str, Intermediate | HeldResult] = {}
+        for number, step in enumerate(job.steps):
+            trait, place = traits[step.name], f"{folder}/step-{number + 1:02d}.values"
+            file = Intermediate(place, volume.grid.shape + trait.components, trait.dtype)
+            self.files[step.name] = HeldResult(file) if holds else file
 
     def run(self, slab_pass: SlabPass, height: int, out: PlaneFile | PackedFile | None, notes: Notes) -> None:
         """Make a pass, from the plane on that is not done yet. Collective.
@@ -148,13 +146,16 @@ class Work:
         """
         state, planes = self.state, self.volume.grid.shape[0]
         scans = {(kind, name): self._scan(kind, name) for kind, name in slab_pass.scans}
-        kept = [*slab_pass.stores, *(name for kind, name in slab_pass.scans if kind == COMPONENTS)]
         goes_on = state.plane > 0
         with ExitStack() as stack:
-            writers = {
-                name: stack.enter_context(intermediates.opened(self.comm, self.files[name], is_new=not goes_on))
-                for name in kept
-            }
+            writers: dict[str, intermediates.Writer | HeldResult] = {}
+            for name in slab_pass.keeps:
+                file = self.files[name]
+                if isinstance(file, HeldResult):
+                    writers[name] = file
+                else:
+                    opened = intermediates.opened(self.comm, file, is_new=not goes_on)
+                    writers[name] = stack.enter_context(opened)
             slabs = [*slabs_of(slab_pass, planes, height, state.plane)]
             for slab, following in itertools.zip_longest(slabs, slabs[1:]):
                 fields = self._computed(slab_pass, slab, following)
@@ -171,14 +172,22 @@ class Work:
                 self._note(scans)
                 if notes.is_due():
                     with phase("io"):
-                        for writer in writers.values():
-                            writer.flush()
+                        self._store(writers.values())
                         if out is not None:
                             out.flush()
                     notes.save(out)
                 notes.tell()
         for (kind, name), scan in scans.items():
             self._finish(kind, name, scan)
+
+    def _store(self, writers: Iterable[intermediates.Writer | HeldResult]) -> None:
+        """Bring to disk what later slabs and passes read. Collective."""
+        for writer in writers:
+            if not isinstance(writer, HeldResult):
+                writer.flush()
+        for file in self.files.values():
+            if isinstance(file, HeldResult):
+                file.store(self.volume.base)
 
     def _computed(self, slab_pass: SlabPass, slab: Slab, following: Slab | None) -> dict[str, Field]:
         """The results that a slab's targets need, and its targets, with the planes around it.
@@ -190,7 +199,7 @@ class Work:
         numbered = {name for name in slab_pass.computes if self.traits[name].kind == LABEL}
         with phase("io"):
             for name in slab_pass.loads:
-                giver: Volume | Intermediate = self.volume if name == INPUT else self.files[name]
+                giver: Volume | Intermediate | HeldResult = self.volume if name == INPUT else self.files[name]
                 fields[name] = giver.load(slab.low, slab.high, grid)
                 if following is not None:
                     rows = (grid.box.start[1], grid.box.stop[1]) if grid.ndim > 1 else (0, 1)
@@ -253,7 +262,7 @@ class Work:
 
     def _count(
         self, kind: str, name: str, scan: Scan, fields: Mapping[str, Field], slab: Slab,
-        writers: Mapping[str, intermediates.Writer],
+        writers: Mapping[str, intermediates.Writer | HeldResult],
     ) -> None:  # fmt: skip
         """Take a slab in."""
         step = self.steps[name]
@@ -296,12 +305,17 @@ class Work:
         """Whether all of it has been. Local."""
         return self.state.number > 0 or self.state.plane == self.volume.grid.shape[0]
 
-    def unread(self, passes: list[SlabPass], number: int) -> list[str]:
-        """Return the files that no pass from a number on reads. Local."""
+    @property
+    def is_stored(self) -> bool:
+        """Whether all that later passes read is on disk, so that the state may be noted. Local, and all agree."""
+        return all(file.is_stored for file in self.files.values() if isinstance(file, HeldResult))
+
+    def release(self, passes: list[SlabPass], number: int) -> list[str]:
+        """Let go of results that no pass from a number on reads; return their files, to be removed. Local."""
         read = {name for slab_pass in passes[number:] for name in slab_pass.loads}
-        written = {
-            name
-            for slab_pass in passes[:number]
-            for name in [*slab_pass.stores, *(n for k, n in slab_pass.scans if k == COMPONENTS)]
-        }
-        return [self.files[name].path for name in written - read]
+        written = {name for slab_pass in passes[:number] for name in slab_pass.keeps}
+        unread = [self.files[name] for name in sorted(written - read)]
+        for file in unread:
+            if isinstance(file, HeldResult):
+                file.release()
+        return [file.path for file in unread]

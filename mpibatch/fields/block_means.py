@@ -1,4 +1,4 @@
-"""Fields at half, a quarter, … of their cells: means of blocks of cells; of integers exact, and rounded once."""
+"""Fields at half, a quarter, … of their cells: means of blocks (of integers exact, rounded once), or first cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mpibatch.fields.parcels import fetch
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["coarsened"]
+__all__ = ["coarsened", "thinned"]
 
 Array = npt.NDArray[Any]
 
@@ -38,6 +38,22 @@ def coarsened(u: Field, levels: int, axes: Collection[int]) -> list[Field]:
         field = Field(grid, u.dtype, 0, u.components)
         with timed("compute"):
             field.owned[...] = _means(sums.owned, cells.reshape(cells.shape + (1,) * len(u.components)), u.dtype)
+        result.append(field)
+    return result
+
+
+def thinned(u: Field, levels: int, axes: Collection[int]) -> list[Field]:
+    """Return a field, and `levels` more of which each has every second cell along `axes`. Collective.
+
+    For labels, of which there are no means.
+    """
+    result = [u]
+    for _ in range(levels):
+        fine = result[-1]
+        field = Field(_coarser(fine.grid, axes), u.dtype, 0, u.components)
+        start = fine.grid.box.start
+        cut = (slice(start[n] % 2, None, 2) if n in axes else slice(None) for n in range(u.grid.ndim))
+        field.owned[...] = fine.owned[tuple(cut)]
         result.append(field)
     return result
 

@@ -106,16 +106,63 @@ def test_images_have_levels_channels_and_axes(shared_tmp: Path) -> None:
     assert (read.grid.spacing, read.grid.units, read.components) == (u.grid.spacing, "um", (2,))
     np.testing.assert_array_equal(mb.gather_all(read), whole)
     plane = field(values("f4")[0:1, 0:6]).astype("f4")
-    mb.save(path, {"labels/a": plane, "raw": plane}, pyramid=1)
-    np.testing.assert_array_equal(mb.load(path, "labels/a").owned, mb.load(path, "raw").owned)
+    mb.save(path, {"mask/a": plane, "raw": plane}, pyramid=1)
+    np.testing.assert_array_equal(mb.load(path, "mask/a").owned, mb.load(path, "raw").owned)
     if COMM.rank == 0 and importlib.util.find_spec("ome_zarr_models"):
-        _validated(path)
+        _validated(path, "raw")
 
 
-def _validated(path: Path) -> None:
+def _validated(path: Path, *images: str) -> None:
     """By the models of OME-Zarr."""
     v05 = importlib.import_module("ome_zarr_models.v05")
-    v05.Image.from_zarr(zarr.open_group(path / "raw", mode="r"))
+    for name in images:
+        kind = v05.ImageLabel if name.startswith("labels/") else v05.Image
+        kind.from_zarr(zarr.open_group(path / name, mode="r"))
+
+
+def test_labels_lie_below_their_image_and_are_no_means(shared_tmp: Path) -> None:
+    """As napari and its like look for them; coarser levels have some of the labels, and no others."""
+    path = shared_tmp / "a.ome.zarr"
+    numbers = np.random.default_rng(3).integers(0, 5, (7, 9, 10), "i4") * 1000
+    u, raw = mb.scatter(numbers if COMM.rank == 0 else None, mb.Grid(numbers.shape)), field(values("f4"))
+    mb.save(path, {"labels/cells": u, "raw": raw, "labels/cores": u}, pyramid=2)
+    np.testing.assert_array_equal(mb.load(path).owned, raw.owned)  # the image, which is the root
+    np.testing.assert_array_equal(mb.load(path, "raw").owned, raw.owned)
+    np.testing.assert_array_equal(mb.gather_all(mb.load(path, "labels/cells")), numbers)
+    for level in (1, 2):
+        coarse = mb.gather_all(mb.load(path, "labels/cores", level=level))
+        np.testing.assert_array_equal(coarse, numbers[:: 2**level, :: 2**level, :: 2**level])
+    with pytest.raises(mb.UsageError, match="no array or image 'row'"):
+        mb.load(path, "row")
+    assert mb.io.verify(path).is_whole
+    mb.save(shared_tmp / "b.ome.tif", labels=u, pyramid=1)
+    np.testing.assert_array_equal(mb.gather_all(mb.load(shared_tmp / "b.ome.tif", level=1)), numbers[:, ::2, ::2])
+    mb.save(shared_tmp / "c.ome.zarr", label=u)
+    if COMM.rank == 0:
+        group = zarr.open_group(path, mode="r")
+        assert group.attrs["ome"]["multiscales"][0]["type"] == "mean"
+        assert group["labels"].attrs["ome"] == {"version": "0.5", "labels": ["cells", "cores"]}
+        about = group["labels/cells"].attrs["ome"]
+        assert about["multiscales"][0]["type"] == "nearest"
+        assert about["image-label"] == {"source": {"image": "../../"}}
+        assert "image-label" in zarr.open_group(shared_tmp / "c.ome.zarr", mode="r").attrs["ome"]
+        if importlib.util.find_spec("ome_zarr_models"):
+            _validated(path, "", "labels/cells", "labels/cores")
+    COMM.barrier()
+
+
+@pytest.mark.parametrize("compression", [None, "zstd", "gzip"])
+def test_tensorstore_reads_it(shared_tmp: Path, compression: str | None) -> None:
+    tensorstore = pytest.importorskip("tensorstore", reason="tensorstore is not installed: its view is NOT TESTED")
+    path = shared_tmp / "a.zarr"
+    mb.save(path, u=field(values("f8")), v=field(values("i4")), chunks=(2, 3, 2), compression=compression)
+    if COMM.rank == 0:
+        for name, dtype in (("u", "f8"), ("v", "i4")):
+            place = {"driver": "file", "path": str(path / name)}
+            store = tensorstore.open({"driver": "zarr3", "kvstore": place}).result()
+            np.testing.assert_array_equal(store[1:5].read().result(), values(dtype)[1:5])
+            assert list(store.domain.labels) == ["z", "y", "x"]
+    COMM.barrier()
 
 
 def test_damage_is_named(shared_tmp: Path) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HAZARDS", "PART", "RESUMABLE", "SEPARATOR", "PathLike", "check_suffix", "check_tree", "foreign_format",
-    "no_dataset", "normal_name", "output_path", "split_path", "user_path", "user_place", "whole_name",
+    "is_labels", "no_dataset", "normal_name", "output_path", "split_path", "user_path", "user_place", "whole_name",
 ]  # fmt: skip
 
 SEPARATOR = "::"
@@ -164,3 +164,8 @@ def check_tree(names: Iterable[str]) -> None:
                 raise UsageError(
                     f"cannot save both {name[:end]!r} and {name!r}: the first would be dataset and group; rename one"
                 )
+
+
+def is_labels(name: str) -> bool:
+    """Return whether a dataset is one of labels by its name: "label", "labels", "labels/nuclei". Local."""
+    return name.strip("/").split("/")[0] in ("label", "labels")

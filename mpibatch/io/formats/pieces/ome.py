@@ -31,11 +31,12 @@ class PyramidLevel:
 
 @dataclass(frozen=True)
 class Image:
-    """Axes by letter, their units, and levels, the finest first."""
+    """Axes by letter, their units, and levels, the finest first; its name, "" if it has none."""
 
     letters: str
     units: tuple[str, ...]
     levels: tuple[PyramidLevel, ...]
+    name: str = ""
 
     def grid(self, level: int) -> dict[str, Any]:
         """Return the keywords of Grid for the axes of time and space of a level. Local."""
@@ -76,7 +77,7 @@ def _image(entry: Mapping[str, Any]) -> Image:
         )
     if not levels:
         raise ValueError("its image has no levels")
-    return Image(letters, units, tuple(levels))
+    return Image(letters, units, tuple(levels), str(entry.get("name") or ""))
 
 
 def _letter(axis: Mapping[str, Any]) -> str:

@@ -117,6 +117,8 @@ def _place(path: str, picks: Picks) -> tuple[str, int | None]:
     """The path in the store of the array or group that is meant, and the number of an image in it."""
     if picks.name:
         name = picks.name.strip("/")
+        if ".." not in name.split("/") and _node(path, name) is None and _is_root(path, name):
+            return "", picks.series
         if ".." in name.split("/") or _node(path, name) is None:
             known = names(path)
             raise UsageError(f"{path!r} has no array or image {picks.name!r}{nearest(name, known)}")
@@ -128,6 +130,13 @@ def _place(path: str, picks: Picks) -> tuple[str, int | None]:
         return str(picks.series), None
     words = f"{len(known_places)} arrays: {', '.join(known_places)}; name one" if known_places else "no array to read"
     raise UsageError(f"{path!r} has {words}")
+
+
+def _is_root(path: str, name: str) -> bool:
+    """Whether the store is a single image of this name."""
+    node = _node(path, "")
+    images = [] if node is None or _is_array(node) else ome.images_of(_attributes(path, "", node))
+    return [image.name for image in images] == [name]
 
 
 def _images(path: str) -> Iterator[tuple[str, list[ome.Image]]]:

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
-from mpibatch.fields.block_means import coarsened
+from mpibatch.fields.block_means import coarsened, thinned
 from mpibatch.fields.field import Field
+from mpibatch.io.base.names import is_labels
 from mpibatch.io.chunks.compression import normal_compression
 from mpibatch.io.chunks.grid import ChunkGrid
 from mpibatch.io.chunks.shares import Sharing
@@ -64,7 +65,8 @@ def save(
         page = _planned(path, fields, attrs, options)
         description = pages.xml(page.name, page.field)
     u = page.field
-    levels = coarsened(u, page.levels, (u.grid.ndim - 2, u.grid.ndim - 1))
+    coarser = thinned if is_labels(page.name) else coarsened
+    levels = coarser(u, page.levels, (u.grid.ndim - 2, u.grid.ndim - 1))
     cuts = [_tiles(field) for field in levels]
     nbytes = [cut.total * math.prod(cut.size) * u.dtype.itemsize for cut in cuts]
     least = pages.HEADER_BYTES + (sum(nbytes) if page.packed is None else 0)

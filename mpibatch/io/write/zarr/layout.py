@@ -107,12 +107,17 @@ def images(
 ) -> StorePlan:
     """Return a store of OME-Zarr: a single image is its root, several are groups. Local. UsageError.
 
-    The arrays of an image are its levels, "0", "1", …, of the field and its channels.
+    The arrays of an image are its levels, "0", "1", …, of the field and its channels. Labels ("labels/nuclei") of the
+    single image lie below it.
     """
     arrays = []
     groups = {**_above(levels), "": metadata.group(root)}
+    labels = [name for name in levels if name.startswith(f"{metadata.LABELS}/")]
+    alone = [name for name in levels if name not in labels] if len(levels) > 1 else [*levels]
+    if labels and len(levels) > 1:
+        groups[metadata.LABELS] = metadata.group(metadata.label_list(labels))
     for name, fields in levels.items():
-        place = "" if len(levels) == 1 else name
+        place = "" if alone == [name] else name
         image = metadata.image(name, axes[name], [u.grid for u in fields])
         groups[place] = metadata.group({**({} if place else root), **about.get(name, {}), "ome": image})
         for number, u in enumerate(fields):

@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
+from mpibatch.io.base.names import is_labels
 from mpibatch.io.formats.pieces.ome import UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
     from mpibatch.io.write.zarr.codecs import Codec
 
-__all__ = ["SPACE", "array", "axis_names", "group", "image", "ome_axes", "packed"]
+__all__ = ["LABELS", "SPACE", "array", "axis_names", "group", "image", "label_list", "ome_axes", "packed"]
 
+VERSION = "0.5"
 USUAL, SPACE = "tzyx", "zyx"
+LABELS = "labels"  # the group of those of an image
 _WORDS = {short: word for word, short in UNITS.items()}
 
 
@@ -107,8 +110,14 @@ def image(name: str, axes: tuple[Sequence[str], Sequence[int]], levels: Sequence
         for number, grid in enumerate(levels)
     ]
     described = [_axis(letter, levels[0].units) for letter in names]
-    kind = {"type": "mean"} if len(levels) > 1 else {}
-    return {"version": "0.5", "multiscales": [{"name": name, "axes": described, "datasets": datasets, **kind}]}
+    kind = {"type": "nearest" if is_labels(name) else "mean"} if len(levels) > 1 else {}
+    images = {"version": VERSION, "multiscales": [{"name": name, "axes": described, "datasets": datasets, **kind}]}
+    return images | ({"image-label": {"source": {"image": "../../"}} if "/" in name else {}} if is_labels(name) else {})
+
+
+def label_list(names: Iterable[str]) -> dict[str, Any]:
+    """Return what OME-Zarr says of the group of an image's labels. Local."""
+    return {"ome": {"version": VERSION, "labels": [name.removeprefix(f"{LABELS}/") for name in names]}}
 
 
 def _axis(letter: str, units: str) -> dict[str, str]:

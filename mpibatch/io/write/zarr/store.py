@@ -20,10 +20,10 @@ import numpy.typing as npt
 from mpibatch.base.errors import UsageError
 from mpibatch.base.files import flush_folder, write_at
 from mpibatch.base.timing import phase
-from mpibatch.fields.block_means import coarsened
+from mpibatch.fields.block_means import coarsened, thinned
 from mpibatch.fields.field import Field
 from mpibatch.io.base.marks import VERSION_ATTRIBUTE
-from mpibatch.io.base.names import check_tree, foreign_format
+from mpibatch.io.base.names import check_tree, foreign_format, is_labels
 from mpibatch.io.base.room import room_for
 from mpibatch.io.chunks.codec import by_dataset
 from mpibatch.io.chunks.shares import Sharing
@@ -73,7 +73,7 @@ def save(
         axes = {name: metadata.ome_axes(name, u) for name, u in fields.items()} if is_ome else {}
         if is_ome:
             _check_attributes(path, attrs, about, is_alone=len(fields) == 1)
-    levels = {name: _levels(u, axes[name], pyramid) for name, u in fields.items()} if is_ome else {}
+    levels = {name: _levels(name, u, axes[name], pyramid) for name, u in fields.items()} if is_ome else {}
     with agreed(comm, f"writing {path}"):
         root = {VERSION_ATTRIBUTE: LAYOUT_VERSION, VERSIONS: versions(), **attrs}
         if is_ome:
@@ -118,9 +118,10 @@ def _codecs(path: str, fields: Mapping[str, Any], compression: Any) -> dict[str,
     return {name: codec_of(packed.get(name), u.dtype) for name, u in fields.items()}
 
 
-def _levels(u: Field, axes: layout.Axes, pyramid: int) -> list[Field]:
+def _levels(name: str, u: Field, axes: layout.Axes, pyramid: int) -> list[Field]:
     """The levels of an image, coarser along the axes of space. Collective."""
-    return coarsened(u, pyramid, [axis for letter, axis in zip(*axes, strict=True) if letter in metadata.SPACE])
+    of_space = [axis for letter, axis in zip(*axes, strict=True) if letter in metadata.SPACE]
+    return (thinned if is_labels(name) else coarsened)(u, pyramid, of_space)
 
 
 def _bytes(store: StorePlan) -> int:

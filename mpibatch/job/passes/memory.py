@@ -93,8 +93,9 @@ def heights_of(
 ) -> Heights:  # fmt: skip
     """Return how high slabs are, and whether results wait in memory for later passes. Local. UsageError: no room.
 
-    They do where no pass needs slabs of less than half the height for that. Ranks have whole columns of planes then, so
-    that what a rank keeps of slabs of one height is what it needs for those of another.
+    They do where slabs stay half as high with that, or three times as high as what is read around them, so that reading
+    that again costs less than files would. Ranks have whole columns of planes then, so that what a rank keeps of slabs
+    of one height is what it needs for those of another.
     """
 
     def slabs(held: int) -> tuple[int, ...]:
@@ -115,7 +116,8 @@ def heights_of(
         lower = slabs(held)
     except UsageError:
         return Heights(usual)
-    is_fine = all(2 * low >= high for low, high in zip(lower, usual, strict=True))
+    around = [3 * sum(slab_pass.reach) + slab_pass.period for slab_pass in passes]
+    is_fine = all(low >= min(high / 2, least) for low, high, least in zip(lower, usual, around, strict=True))
     return Heights(lower, held) if is_fine else Heights(usual)
 
 

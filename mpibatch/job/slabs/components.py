@@ -114,29 +114,25 @@ class Components(Renumbering):
         super().__init__(known)
         self._parameters, self._dtype = dict(parameters), dtype
 
-    def add(self, u: Field, slab: Slab, before: Intermediate | HeldResult) -> Field:
-        """Return the provisional numbers of a slab's cells, on its grid. Collective.
+    def add(self, u: Field, slab: Slab, before: HeldResult | Intermediate) -> tuple[Field, Slab]:
+        """Return the provisional numbers of a slab's cells, perhaps with the plane before; and of which. Collective.
 
         `before`: where those of earlier slabs lie. `u` has one plane before the slab, or more, but at the start.
         """
-        first = slab.start - slab.low
-        last = slab.stop - slab.low
         extra = 1 if slab.start else 0
+        inside = Slab(slab.start, slab.stop, slab.start - extra, slab.stop)
         # Of the type for the whole, whose provisional numbers a slab's own might not hold.
-        labels, count = label(cropped(u, first - extra, last), **self._parameters)
+        labels, count = label(cropped(u, inside.low - slab.low, inside.high - slab.low), **self._parameters)
         labels = labels if labels.dtype == self._dtype else labels.astype(self._dtype)
         names = np.empty(0, np.int64)
         if extra:
             plane = cropped(labels, 0, 1)
             earlier = before.load(slab.start - 1, slab.start, plane.grid)
             names = self._met(plane, earlier)
-        table = np.concatenate([[0], names, self.provisional + 1 + np.arange(count - len(names))])
+        if extra or self.provisional:
+            _put(labels, np.concatenate([[0], names, self.provisional + 1 + np.arange(count - len(names))]))
         self.provisional += count - len(names)
-        result = u.like(dtype=self._dtype, halo=0, components=())
-        inside = cropped_view(result, first, last)
-        _put(labels, table)
-        inside[...] = labels.owned[labels.owned.shape[0] - inside.shape[0] :]
-        return result
+        return labels, inside
 
     def _met(self, plane: Field, earlier: Field) -> Ints:
         """Return, for the slab's components in the plane before it, the numbers that they have there. Collective."""
@@ -156,9 +152,3 @@ def _put(labels: Field, table: Ints) -> None:
 
     if labels.owned.size:
         runs.relabel(labels.owned.reshape(-1), table.astype(labels.dtype))
-
-
-def cropped_view(u: Field, low: int, high: int) -> npt.NDArray[Any]:
-    """Return this rank's view of the planes from `low` to `high`. Local."""
-    start = u.box.start[0]
-    return u.owned[max(low - start, 0) : max(high - start, 0)]

@@ -277,8 +277,7 @@ class Work:
             return
         assert first is not None
         if isinstance(scan, Components):
-            provisional = scan.add(fields[step.input], slab, self.files[name])
-            writers[name].put(provisional, slab)
+            writers[name].put(*scan.add(fields[step.input], slab, self.files[name]))
         elif isinstance(scan, Rows):
             scan.add(first, own(step.fields.get("intensity")), slab.start)
         else:

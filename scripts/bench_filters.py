@@ -6,7 +6,9 @@ and compares with the first count instead; `--threads 2` compares so many thread
 line:
 
     {"case", "ranks", "threads", "seconds" (median), "spread" [min, max], "first" (with compilation or its cache),
-     "against" {peer: seconds}, "ratio" {peer: their seconds / ours}, "missing" [peers], "versions"}
+     "against" {peer: seconds}, "ratio" {peer: their seconds / ours}, "missing" [peers], "versions",
+     "copies": how many times a copy of the cells into memory that was used before fits into the seconds: what reads and
+     writes each cell once cannot have less than 1}
 
 A new case is one entry of CASES.
 """
@@ -177,7 +179,7 @@ CASES: dict[str, Case] = {
 }
 
 
-OURS = "mpibatch"
+OURS, COPY = "mpibatch", "copy"
 
 
 def picture(shape: tuple[int, ...], dtype: str) -> Array:
@@ -252,11 +254,13 @@ def run(
     if options.threads:
         calls = {"mpibatch on 1 thread": functools.partial(on_threads, 1, ours)}
         ours = functools.partial(on_threads, options.threads, ours)
-    first, times = samples({OURS: ours, **calls}, options.samples)
+    cells = u.owned.copy()
+    first, times = samples({OURS: ours, COPY: functools.partial(np.copyto, cells, u.owned), **calls}, options.samples)
+    copy = statistics.median(times.pop(COPY))
     against = {peer: statistics.median(t) for peer, t in times.items() if peer != OURS}
     against |= {peer: t[0] for peer, t in samples(slow, 1)[1].items()}
     entry = line(name, MPI.COMM_WORLD.size, first[OURS], times[OURS], against, missing)
-    return {**entry, "threads": options.threads or 1}
+    return {**entry, "threads": options.threads or 1, "copies": round(entry["seconds"] / copy, 2)}
 
 
 def on_threads(number: int, call: Call) -> Any:

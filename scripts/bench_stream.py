@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 COMM = MPI.COMM_WORLD
 GIB = 1 << 30
 BAR = 1.3
-# Of a f8 cell: provisional labels and labels, of 8 bytes each from 2**31 cells on, and else of 4.
-LABELS = 16
+LABELS = 12  # bytes of a cell: provisional labels of 4, and labels of 8 from 2**31 cells on
 FILLED = 64  # one plane in so many has blobs, and those beside it
 JOB = """
 [input]
@@ -71,7 +70,7 @@ def cube(nbytes: int) -> tuple[int, int, int]:
 def larger(folder: Path, nbytes: int, memory: int) -> dict[str, Any]:
     """Stream a volume under a limit."""
     free = COMM.bcast(shutil.disk_usage(folder).free)
-    most = int(0.7 * free / (LABELS + 1) * 8)
+    most = int(0.98 * free / (LABELS + 1) * 8)
     shape = cube(min(nbytes, most))
     if COMM.rank == 0:
         make(folder / "in.h5", shape)

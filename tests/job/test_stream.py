@@ -1,5 +1,6 @@
 """Streamed jobs without MPI: passes, what a section [stream] may say, plans, a killed run, sheets of previews."""
 
+import dataclasses
 import hashlib
 import os
 import signal
@@ -148,6 +149,27 @@ def test_only_what_goes_along_the_planes_counts() -> None:
     assert against(step("gaussian_filter", sigma=1, mode=["nearest", "wrap"], axes=[0, 2]), 3) == ""
     assert "wraps axis 0" in against(step("gaussian_filter", sigma=1, mode=["wrap", "nearest"]), 2)
     assert against(step("gaussian_filter", sigma=1, mode="wrap"), 2, goes_round=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters", "dtypes"),
+    [
+        ((1290, 1290, 1290), {}, ("int32", "int32")),
+        ((1755, 1751, 1751), {}, ("int64", "uint32")),
+        ((2**33 - 2, 1), {}, ("int64", "uint32")),
+        ((2**17, 2**16), {}, ("int64", "int64")),
+        ((1755, 1751, 1751), {"label_values": True}, ("int64", "int64")),
+        ((1755, 1751, 1751), {"structure": [[[0]]]}, ("int64", "int64")),
+    ],
+)
+def test_provisional_numbers_are_as_narrow_as_they_may(
+    shape: tuple[int, ...], parameters: dict[str, object], dtypes: tuple[str, str]
+) -> None:
+    step = Step(name="a", filter="label", input="input", parameters=parameters)
+    job = dataclasses.replace(parse(JOB), steps=(step,))
+    values = Values("in", shape, (), "bool", (False,) * len(shape))
+    (trait,) = traits_of(job, [Rehearsed("int64", (), (1,) * len(shape))], values).values()
+    assert (trait.dtype, trait.waiting) == dtypes
 
 
 def test_components_of_very_many_cells_have_wide_numbers() -> None:

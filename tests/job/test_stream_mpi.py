@@ -162,6 +162,25 @@ def test_results_wait_in_memory_where_there_is_room(folder, waits, files):
     assert not place.exists()
 
 
+def test_labels_of_64_bits_wait_in_32(folder, monkeypatch):
+    """As in volumes of 2**31 cells and more, of which this one passes for one."""
+    monkeypatch.setattr("mpibatch.measure._engine.places.LARGE", 100)
+    comm = mb.Grid(1).comm
+    run(job_of(folder, OBJECTS))
+    whole = bytes_of(folder)
+    assert mb.load(folder / "out.h5", "labels").dtype == "i8"
+    sizes: list[int] = []
+
+    def look(count: int, total: int, name: str) -> None:
+        sizes.extend(path.stat().st_size for path in (folder / "out.h5.stream").glob("step-03.values"))
+
+    for waits in ("", IN_FILES):
+        comm.Barrier()
+        run(job_of(folder, OBJECTS, f"[stream]\nslab = 3\n{waits}"), report=look)
+        assert bytes_of(folder) == whole
+    assert {*sizes} == {4 * np.prod(SHAPE)}
+
+
 def test_what_is_left_is_gone_on_with_by_other_slabs(folder, monkeypatch):
     """Stopped after each slab in turn, at last also between passes and while the output is written."""
     monkeypatch.setattr("mpibatch.job.slabs.stream.EVERY", 0.0)

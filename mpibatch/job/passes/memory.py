@@ -103,7 +103,7 @@ def heights_of(
 
     usual = slabs(0)
     kept = {name for slab_pass in passes for name in slab_pass.keeps}
-    rows = math.prod(values.shape[1:]) * sum(traits[name].cell_bytes for name in kept)
+    rows = math.prod(values.shape[1:]) * sum(traits[name].waiting_bytes for name in kept)
     held = values.shape[0] * -(-rows // ranks)
     is_by_columns = len(values.shape) > 1 and (topology is None or topology[0] == 1)
     if not held or not is_by_columns or PROCESS + 2 * held > allowed(settings):

@@ -73,14 +73,15 @@ def outlooks(job: Job, rehearsed: Sequence[Rehearsed], values: Values, ranks: in
     heights = heights_of(job.stream, passes, values, traits, job.grid.get("topology"), ranks)
     for slab_pass, height in zip(passes, heights.slabs, strict=True):
         slabs = -(-values.shape[0] // height)
-        files = slab_pass.writes if heights.held else (*slab_pass.keeps, *slab_pass.writes)
+        kept = 0 if heights.held else sum(traits[name].waiting_bytes for name in slab_pass.keeps)
+        written = kept + sum(traits[name].cell_bytes for name in slab_pass.writes)
         result.append(
             Outlook(
                 slab_pass=slab_pass,
                 height=height,
                 slabs=slabs,
                 read=_read(slab_pass, height, values, traits),
-                written=_written(files, values, traits),
+                written=written * math.prod(values.shape),
                 memory=heights.held + rank_bytes(height, slab_pass, values, traits, ranks),
                 held=heights.held,
             )
@@ -89,13 +90,9 @@ def outlooks(job: Job, rehearsed: Sequence[Rehearsed], values: Values, ranks: in
 
 
 def _read(slab_pass: SlabPass, height: int, values: Values, traits: Mapping[str, Trait]) -> int:
-    cells = sum(values.cell_bytes if name == INPUT else traits[name].cell_bytes for name in slab_pass.loads)
+    cells = sum(values.cell_bytes if name == INPUT else traits[name].waiting_bytes for name in slab_pass.loads)
     planes, (low, high) = 0, slab_pass.reach
     for start in range(0, values.shape[0], height):
         first = max(0, start - low) // slab_pass.period * slab_pass.period
         planes += min(start + height + high, values.shape[0]) - first
     return cells * planes * math.prod(values.shape[1:])
-
-
-def _written(names: Sequence[str], values: Values, traits: Mapping[str, Trait]) -> int:
-    return sum(traits[name].cell_bytes for name in names) * math.prod(values.shape)

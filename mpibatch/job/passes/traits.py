@@ -65,6 +65,7 @@ class Trait:
     reach : how many planes below and above a cell it reads.
     period : slabs must begin at a multiple of so many planes for its sums to be those of the whole.
     dtype, components : of its result; of a table "".
+    provisional : dtype of the numbers that wait for a second pass; "": that of the result.
     """
 
     kind: str = LOCAL
@@ -72,11 +73,22 @@ class Trait:
     period: int = 1
     dtype: str = ""
     components: tuple[int, ...] = ()
+    provisional: str = ""
 
     @property
     def cell_bytes(self) -> int:
         """Bytes of a cell of its result. Local."""
         return np.dtype(self.dtype).itemsize * math.prod(self.components) if self.dtype else 0
+
+    @property
+    def waiting(self) -> str:
+        """The dtype of what waits for later passes. Local."""
+        return self.provisional or self.dtype
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of a cell of that. Local."""
+        return np.dtype(self.waiting).itemsize * math.prod(self.components)
 
 
 def check_streamed(job: Job, values: Values) -> None:
@@ -103,7 +115,8 @@ def traits_of(job: Job, rehearsed: Sequence[Rehearsed], values: Values) -> dict[
         if kind == TABLE:
             result[step.name] = Trait(TABLE)
         elif kind == LABEL:
-            result[step.name] = Trait(LABEL, dtype="int64" if wide(values.shape) else "int32")
+            dtype = "int64" if wide(values.shape) else "int32"
+            result[step.name] = Trait(LABEL, dtype=dtype, provisional=_provisional(step, values.shape, dtype))
         else:
             # On both sides: at a wall, what a shifted window reads before the first plane lies behind it.
             planes = 0 if kind == THRESHOLD else reach_of(step, known)[0]
@@ -111,6 +124,17 @@ def traits_of(job: Job, rehearsed: Sequence[Rehearsed], values: Values) -> dict[
                 kind, (planes, planes), period_of(step, 0, len(values.shape)), known.dtype, known.components
             )
     return result
+
+
+def _provisional(step: Step, shape: Sequence[int], dtype: str) -> str:
+    """The dtype of provisional numbers: 32 bits where so many cannot be in use.
+
+    Of two neighbors at most one is the first cell of a component, if neighbors are joined.
+    """
+    cells = math.prod(shape)
+    is_joining = step.parameters.get("structure") is None and not step.parameters.get("label_values")
+    most = (cells + cells // max(shape)) // 2 if is_joining else cells
+    return "uint32" if dtype == "int64" and most < 1 << 32 else dtype
 
 
 def kind_of(step: Step) -> str:

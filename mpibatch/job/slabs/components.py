@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mpibatch.job.slabs.slab import Slab, cropped
+from mpibatch.job.slabs.slab import Slab, converted, cropped
 from mpibatch.measure._engine.census import Census
 from mpibatch.measure.connected_components import label
 from mpibatch.mpi.tables import Table, merge_tables
@@ -123,7 +123,7 @@ class Components(Renumbering):
         inside = Slab(slab.start, slab.stop, slab.start - extra, slab.stop)
         # Of the type for the whole, whose provisional numbers a slab's own might not hold.
         labels, count = label(cropped(u, inside.low - slab.low, inside.high - slab.low), **self._parameters)
-        labels = labels if labels.dtype == self._dtype else labels.astype(self._dtype)
+        labels = converted(labels, self._dtype)
         names = np.empty(0, np.int64)
         if extra:
             plane = cropped(labels, 0, 1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mpibatch.job.passes.schedule import SlabPass
 
-__all__ = ["Slab", "cropped", "slabs_of"]
+__all__ = ["Slab", "converted", "cropped", "slabs_of"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ def cropped(u: Field, low: int, high: int) -> Field:
     if result.owned.size:
         result.owned[...] = u.owned[part.box.start[0] + low - start : part.box.stop[0] + low - start]
     return result
+
+
+def converted(u: Field, dtype: str) -> Field:
+    """Return a field with this dtype, perhaps itself. Local."""
+    return u if u.dtype == dtype else u.astype(dtype)
 
 
 def _grid_of(grid: Grid, low: int, high: int) -> Grid:

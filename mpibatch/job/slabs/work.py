@@ -24,7 +24,7 @@ from mpibatch.job.slabs.intermediates import HeldResult, Intermediate
 from mpibatch.job.slabs.planes import add_digests
 from mpibatch.job.slabs.regions import Rows, Spans
 from mpibatch.job.slabs.scans import Counts, Extremes
-from mpibatch.job.slabs.slab import Slab, cropped, slabs_of
+from mpibatch.job.slabs.slab import Slab, converted, cropped, slabs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -136,7 +136,7 @@ class Work:
         self.files: dict[str, Intermediate | HeldResult] = {}
         for number, step in enumerate(job.steps):
             trait, place = traits[step.name], f"{folder}/step-{number + 1:02d}.values"
-            file = Intermediate(place, volume.grid.shape + trait.components, trait.dtype)
+            file = Intermediate(place, volume.grid.shape + trait.components, trait.waiting)
             self.files[step.name] = HeldResult(file) if holds else file
 
     def run(self, slab_pass: SlabPass, height: int, out: PlaneFile | PackedFile | None, notes: Notes) -> None:
@@ -228,7 +228,7 @@ class Work:
         if name not in self._numbers:
             self._numbers[name] = Renumbering(self.state.scans[f"{COMPONENTS} {name}"])
             self._numbers[name].finish()
-        return self._numbers[name].apply(provisional)
+        return self._numbers[name].apply(converted(provisional, self.traits[name].dtype))
 
     def _digest(self, u: Field, slab: Slab) -> None:
         """Add a slab's own planes to the digests of the input."""
@@ -277,7 +277,8 @@ class Work:
             return
         assert first is not None
         if isinstance(scan, Components):
-            writers[name].put(*scan.add(fields[step.input], slab, self.files[name]))
+            labels, inside = scan.add(fields[step.input], slab, self.files[name])
+            writers[name].put(converted(labels, self.traits[name].waiting), inside)
         elif isinstance(scan, Rows):
             scan.add(first, own(step.fields.get("intensity")), slab.start)
         else:

@@ -78,6 +78,7 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[Rehearsed]:
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
     from mpibatch.job.execution.pipeline import apply
+    from mpibatch.measure._engine.places import widened
     from mpibatch.mpi import MPI
 
     grid = Grid(_extents(steps, values), comm=MPI.COMM_SELF, periodic=values.periodic)
@@ -91,7 +92,7 @@ def rehearse(steps: Sequence[Step], values: Values) -> list[Rehearsed]:
     descriptions: list[Rehearsed] = []
     for number, step in enumerate(steps):
         try:
-            with np.errstate(all="ignore"), tally.apart() as needs:
+            with np.errstate(all="ignore"), widened(math.prod(values.shape)), tally.apart() as needs:
                 value = apply(step, [results[name] for name in step.inputs]).value
         except MpibatchError as error:
             raise type(error)(f"step {number + 1} ({step.name}): {error}") from error

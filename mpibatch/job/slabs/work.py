@@ -222,7 +222,10 @@ class Work:
 
     def _apply(self, name: str, fields: Mapping[str, Field]) -> Field:
         step = self.steps[name]
-        return applied(step, self.traits[name].kind, [fields[source] for source in step.inputs], self.state.numbers)
+        trait = self.traits[name]
+        result = applied(step, trait.kind, [fields[source] for source in step.inputs], self.state.numbers)
+        assert result.dtype == trait.dtype  # files are laid out for it
+        return result
 
     def _renumbered(self, name: str, provisional: Field) -> Field:
         if name not in self._numbers:

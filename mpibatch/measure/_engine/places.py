@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mpibatch.domain import Blocks, Box, Decomposition
 
-__all__ = ["LARGE", "local_places", "owners", "places", "wide"]
+__all__ = ["LARGE", "local_places", "owners", "places", "wide", "widened"]
 
 Ints = npt.NDArray[np.int64]
 
 # From this many cells on scipy numbers with 64 bits: labels of 32 could run out, with one more for "none".
 LARGE = 2**31 - 2
+_least = 0  # cells that every array passes for, at least
 
 
 def wide(shape: tuple[int, ...]) -> bool:
     """Whether labels of an array of this shape have 64 bits. Local."""
-    return math.prod(shape) >= LARGE
+    return max(math.prod(shape), _least) >= LARGE
+
+
+@contextmanager
+def widened(cells: int) -> Iterator[None]:
+    """Within the block arrays have labels as of at least so many cells: those that a few cells stand for. Local."""
+    global _least
+    before, _least = _least, cells
+    try:
+        yield
+    finally:
+        _least = before
 
 
 def places(shape: tuple[int, ...], box: Box, local: Ints) -> Ints:

@@ -9,7 +9,7 @@ prepare_venv mpich,test
 # proteins and sketches of genomes; of the next two only photographed nuclei and prices of shares; a real Slurm, other
 # programs' readers of our files, a browser, containers, Lua for a recipe, access lists, keys of SSH, firewalls,
 # tunnels.
-install_peers fabio parasail pyrage simpleitk sourmash tensorstore || echo "$why"
+install_peers crypt4gh fabio parasail pyrage simpleitk sourmash tensorstore || echo "$why"
 install_peers --no-deps skfolio stardist || echo "$why"
 install_packages slurmctld slurmd slurm-client munge util-linux hdf5-tools netcdf-bin chromium \
     charliecloud-runtime squashfs-tools lua5.4 acl age openssh-client nftables wireguard-go \

@@ -19,6 +19,7 @@ from mpibatch.apps.kmers.signatures import write_signatures
 from mpibatch.base.units import plural
 from mpibatch.cli import Parser, command_line
 from mpibatch.cli._files import check_targets
+from mpibatch.io.vault.crypt4gh import SUFFIX, public_keys, use
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.io.write.tables.region_table import RegionTable
@@ -28,9 +29,10 @@ from mpibatch.mpi import MPI, agreed, private
 __all__ = ["main"]
 
 FILES = (".h5", ".hdf5")
-TABLES = (".csv", ".parquet", *FILES)
+TABLES = (".csv", f".csv{SUFFIX}", ".parquet", *FILES)
 EXAMPLES = f"""\
-genomes: FASTA or FASTQ, gzipped or not; names with * and ? in quotes; @LIST is a file with a name a line
+genomes: FASTA or FASTQ, gzipped or not, encrypted by Crypt4GH or not; names with * and ? in quotes; @LIST is a file
+with a name a line
 outputs: by the ending of the name; a matrix {", ".join(FILES)}; tables {", ".join(TABLES)}
 
 examples:
@@ -38,6 +40,7 @@ examples:
   mpiexec -n 4 python -m mpibatch.apps.kmers compare @all.txt pairs.csv --min-similarity 0.1 --signatures sketches
   mpiexec -n 4 python -m mpibatch.apps.kmers compare a.fa b.fa exact.h5 --scaled 1 --k 21
   mpiexec -n 4 python -m mpibatch.apps.kmers count reads.fq.gz spectrum.h5 --k 21
+  mpiexec -n 4 python -m mpibatch.apps.kmers count '*.fq.gz.c4gh' counts.csv.c4gh --identity me.sec --encrypt lab.pub
 """
 
 
@@ -55,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--k", type=int, default=usual.k, metavar="N", help="bases of a k-mer (default: %(default)s)")
     shared.add_argument("--mask", action="store_true", help="leave out lower case, by which repeats are marked")
     shared.add_argument("--journal", metavar="FOLDER", help="where sets are kept: the same command goes on from it")
+    shared.add_argument("--identity", metavar="FILE", help="a private key of Crypt4GH, for encrypted genomes")
+    shared.add_argument("--encrypt", metavar="FILE", help=f"public keys of Crypt4GH, for a table .csv{SUFFIX}")
     shared.add_argument("--quiet", action="store_true", help="show no progress")
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = top.add_subparsers(metavar="COMMAND", dest="command", required=True, parser_class=Parser)
@@ -86,12 +91,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command_line(parser(), lambda args: commands[args.command](private(), args), argv)
 
 
-def _check_output(
-    comm: MPI.Intracomm, path: str, endings: Sequence[str], genomes: Sequence[str], *folders: str | None
-) -> None:
+def _check_output(comm: MPI.Intracomm, args: argparse.Namespace, endings: Sequence[str], *folders: str | None) -> None:
     """Refuse now what could not be written in the end. Local. RunError, UsageError."""
+    path, genomes = args.output, args.genomes
     if not path.endswith(tuple(endings)):
         raise mb.UsageError(f"the output {path} has none of the endings {', '.join(endings)}; give it one of them")
+    if path.endswith(SUFFIX) != (args.encrypt is not None):
+        raise mb.UsageError(
+            f"the output {path} and --encrypt {args.encrypt or '(not given)'} do not fit: public keys of Crypt4GH are "
+            f"for a table .csv{SUFFIX}"
+        )
+    if comm.rank == 0 and args.encrypt is not None:
+        public_keys(args.encrypt)
     if comm.rank == 0 and path.endswith(".parquet"):
         load_arrow()
     check_targets([(path, "the output")], [word.removeprefix(LIST) for word in genomes])
@@ -106,7 +117,9 @@ def _compare(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
         settings = Settings(args.k, args.scaled, args.mask)
         if least is not None and not 0.0 <= least <= 1.0:
             raise mb.UsageError(f"--min-similarity {least} is not valid; give a Jaccard index, from 0 to 1")
-        _check_output(comm, args.output, FILES if least is None else TABLES, args.genomes, args.signatures)
+        _check_output(comm, args, FILES if least is None else TABLES, args.signatures)
+    if args.identity is not None:
+        use(comm, args.identity)
     genomes = find_genomes(comm, args.genomes)
     with opened(comm, args.journal, args.output) as scratch:
         with reporter(comm.rank, args.quiet) as report:
@@ -118,7 +131,7 @@ def _compare(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
             text = f"{len(genomes)} × {len(genomes)}"
         else:
             pairs = collection.pairs(least)
-            _save_pairs(args.output, collection, pairs)
+            _save_pairs(args.output, collection, pairs, args.encrypt)
             text = f"{pairs.rows} of {math.comb(len(genomes), 2)}, with a Jaccard index of {least:g} or more"
         if args.signatures:
             write_signatures(collection, args.signatures)
@@ -135,7 +148,9 @@ def _compare(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
 def _count(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
     with agreed(comm, "reading the command line"):
         settings = Settings(args.k, 1, args.mask)
-        _check_output(comm, args.output, TABLES, args.genomes)
+        _check_output(comm, args, TABLES)
+    if args.identity is not None:
+        use(comm, args.identity)
     genomes = find_genomes(comm, args.genomes)
     with opened(comm, args.journal, args.output) as scratch:
         with reporter(comm.rank, args.quiet) as report:
@@ -145,7 +160,7 @@ def _count(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
         else:
             table = collection.table
             mine = genomes[table.first : table.first + len(table["bases"])]
-            save_table(table, args.output, "genomes", {"name": [genome.name for genome in mine]})
+            save_table(table, args.output, "genomes", {"name": [genome.name for genome in mine]}, args.encrypt)
     if comm.rank == 0:
         print(f"genomes     {len(genomes)}", flush=True)
     return 0
@@ -158,12 +173,12 @@ def _save(path: str, collection: Collection, values: Mapping[str, mb.Field | Reg
     mb.save(path, {"genomes": collection.table, **values}, attrs=about)
 
 
-def _save_pairs(path: str, collection: Collection, pairs: RegionTable) -> None:
+def _save_pairs(path: str, collection: Collection, pairs: RegionTable, encrypt: str | None) -> None:
     if path.endswith(FILES):
         _save(path, collection, {"pairs": pairs})
     else:
         names = {f"name_{side}": [collection.genomes[n].name for n in pairs[side].tolist()] for side in ("i", "j")}
-        save_table(pairs, path, "pairs", names)
+        save_table(pairs, path, "pairs", names, encrypt)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import mpibatch as mb
 from mpibatch.base.errors import reason_of
 from mpibatch.cli._files import fitting_files
 from mpibatch.io.base.names import user_path
+from mpibatch.io.vault.crypt4gh import SUFFIX
 from mpibatch.mpi import MPI, agreed
 
 __all__ = ["LIST", "Genome", "find_genomes"]
@@ -70,7 +71,7 @@ def _genome(path: Path) -> Genome:
         raise mb.RunError(f"{path} is no file; give FASTA or FASTQ files")
     if not state.st_size:
         raise mb.RunError(f"{path} is empty; give FASTA or FASTQ with sequences in it")
-    name = path.name.removesuffix(PACKED)
+    name = path.name.removesuffix(SUFFIX).removesuffix(PACKED)
     return Genome(os.fsencode(Path(name).stem).decode("utf-8", "replace"), str(path), state.st_size, state.st_mtime_ns)
 
 

@@ -1,8 +1,9 @@
-"""K-mers of a file of sequences: FASTA or FASTQ, compressed by gzip or not, in pieces that fit into memory."""
+"""K-mers of a file of sequences: FASTA or FASTQ, perhaps by gzip and by Crypt4GH, in pieces that fit into memory."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import mpibatch as mb
 from mpibatch.apps.kmers._loops import letters as loops
 from mpibatch.base.errors import reason_of
+from mpibatch.io.vault.crypt4gh import MAGIC, SEGMENT, Decrypted
 
 __all__ = ["PIECE", "KmerReader"]
 
@@ -63,9 +65,10 @@ class KmerReader:
         """Yield k-mers, each time in what `space` returned for so many. Local. RunError if the file is wrong."""
         try:
             with Path(self.path).open("rb") as file:
-                is_packed = file.read(len(GZIP)) == GZIP
-                file.seek(0)
-                source: Any = gzip.GzipFile(fileobj=file) if is_packed else file
+                given: Any = file
+                if file.peek(len(MAGIC)).startswith(MAGIC):
+                    given = io.BufferedReader(Decrypted(file, self.path), SEGMENT)
+                source = gzip.GzipFile(fileobj=given) if given.peek(len(GZIP)).startswith(GZIP) else given
                 while data := source.read(PIECE):
                     letters = np.frombuffer(bytearray(data), np.uint8)  # writable, as compiled code takes them
                     out = space(letters.size)

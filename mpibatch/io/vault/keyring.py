@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Damaged", "NoKey", "Unlocked", "cipher_of", "disclosed", "forget", "has_whole_header", "is_sealed", "keyed",
-    "keys_of", "remember", "secret_of", "take", "unlock", "unlocked", "use",
+    "keys_of", "remember", "secret_of", "shield", "take", "unlock", "unlocked", "use",
 ]  # fmt: skip
 
 Unlocked = tuple[bytes, bytes] | None  # which vault, and its secret
@@ -110,14 +110,18 @@ def remember(header: bytes, secret: bytes) -> None:
 
 
 def _keep(key: bytes, secret: bytes) -> None:
-    """Keep a secret in memory, which from now on the system writes nowhere if this process crashes."""
+    shield()
+    _secrets[key] = secret
+
+
+def shield() -> None:
+    """See to it that the system writes this process's memory nowhere if it crashes. Local."""
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     # Of 0 bytes, Linux still hands core dumps to a program that takes them; less than a page goes nowhere.
     resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
     # Where the limit cannot be more than 0: nothing of the memory is in what such a program is given.
     with suppress(OSError):
         Path("/proc/self/coredump_filter").write_text("0")
-    _secrets[key] = secret
 
 
 def unlocked(path: str, identity: PathLike | None = None) -> Unlocked:

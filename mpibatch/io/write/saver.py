@@ -23,6 +23,7 @@ from mpibatch.io.chunks.codec import by_dataset, stored_as
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.formats.source import numeric
 from mpibatch.io.seal.digests import of_field
+from mpibatch.io.vault.crypt4gh import SUFFIX
 from mpibatch.io.vault.vault import begun
 from mpibatch.io.write import shared_file
 from mpibatch.io.write.column import columns_of, field_of, group_of
@@ -234,15 +235,22 @@ def save(
                 add_record(comm, part.path, cut, by.name, hints(node_hints(comm, part.path)))
 
 
-def save_table(table: RegionTable, path: PathLike, name: str, texts: Mapping[str, Sequence[str]] | None = None) -> None:
+def save_table(
+    table: RegionTable,
+    path: PathLike,
+    name: str,
+    texts: Mapping[str, Sequence[str]] | None = None,
+    encrypt: PathLike | None = None,
+) -> None:
     """Write a table as CSV or Parquet, or, under a name, into what `save` writes: HDF5, FITS. Collective.
 
     texts: columns that come before the others, of this rank's rows; only CSV and Parquet have a place for text.
+    encrypt: of CSV, a file of public keys of Crypt4GH.
     """
     target = os.fspath(path)
-    if target.endswith(".csv"):
+    if target.endswith((".csv", f".csv{SUFFIX}")):
         words = {title: np.array([*map(quoted, column)], object) for title, column in (texts or {}).items()}
-        write_text(table.comm, path, {**words, **table}, table.first, overwrite=True)
+        write_text(table.comm, path, {**words, **table}, table.first, overwrite=True, encrypt=encrypt)
     elif target.endswith(".parquet"):
         words = {}
         for title, column in (texts or {}).items():

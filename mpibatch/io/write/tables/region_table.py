@@ -137,7 +137,7 @@ class RegionTable(Mapping[str, Array]):
             value.Free()
         return result
 
-    def to_csv(self, path: PathLike, *, overwrite: bool = True) -> None:
+    def to_csv(self, path: PathLike, *, overwrite: bool = True, encrypt: PathLike | None = None) -> None:
         """Write the table as comma-separated text: a line with the names, then a line for each row.
 
         Parameters
@@ -146,11 +146,13 @@ class RegionTable(Mapping[str, Array]):
             The file; its folder must exist and be shared by all nodes.
         overwrite : bool, default True
             Whether a file of this name is replaced.
+        encrypt : str or path-like, optional
+            A file of public keys of Crypt4GH, for whose owners the text is encrypted; `path` ends in .c4gh then.
 
         Raises
         ------
         UsageError
-            On all ranks, for a table without columns.
+            On all ranks, for a table without columns, a name that does not fit `encrypt`, and a file without keys.
         RunError
             On all ranks: no such folder, a full disk, a file that is not to be replaced.
 
@@ -171,7 +173,7 @@ class RegionTable(Mapping[str, Array]):
         2,2.0,4.5
         """
         self._check("to_csv")
-        write_text(self.comm, path, self._columns, self.first, overwrite=overwrite)
+        write_text(self.comm, path, self._columns, self.first, overwrite=overwrite, encrypt=encrypt)
 
     def to_parquet(self, path: PathLike, *, overwrite: bool = True) -> None:
         """Write the table as a Parquet file, by pyarrow (``pip install 'mpibatch[parquet]'``).

@@ -82,8 +82,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, site: Site) -> int:
-    from pathlib import Path
-
+    from mpibatch.base.processes.networks import is_up
     from mpibatch.tools.network import rules, sockets
 
     pids = args.pid or sockets.mpi_processes()
@@ -92,11 +91,8 @@ def _check(args: argparse.Namespace, site: Site) -> int:
         return 1
     known = [*sockets.sockets_of(pids, may_end=not args.pid)]
     problems = [f"{socket}: outside {site.ports}" for socket in sockets.outside(known, site.ports)]
-    if site.interface:
-        state = Path("/sys/class/net", site.interface, "operstate")
-        # Tunnels have no carrier: theirs is "unknown" while they are up.
-        if not state.exists() or state.read_text().strip() not in ("up", "unknown"):
-            problems.append(f"the interface {site.interface} is not up: a job must not start now")
+    if site.interface and not is_up(site.interface):
+        problems.append(f"the interface {site.interface} is not up: a job must not start now")
     problems += rules.problems_of(site) if args.rules else []
     for problem in problems:
         print(problem)

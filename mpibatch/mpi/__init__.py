@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 # and was the slower one: 0.22 s where ROMIO took 0.12 s. It stays as the last choice, where ROMIO was not built.
 os.environ.setdefault("OMPI_MCA_io_ompio_priority", "1")
 
+from mpibatch.base.processes.networks import check_interface
+
+check_interface()  # before MPI looks for others by another one
+
 from mpi4py import MPI
 
 from mpibatch.base.lazy_names import attach

@@ -33,6 +33,32 @@ PLAN = ("--ports", "50000-50199", "--peers", "10.77.0.0/24")
 FACE = "cable0"  # the end of a cable in either node
 
 
+def test_no_rank_starts_without_the_interface(tmp_path: Path) -> None:
+    """In a network of its own, in which not even loopback is up at first."""
+    unshare = ["unshare", "--net", *(["--user", "--map-root-user"] if os.getuid() else [])]
+    if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs network namespaces")
+    (tmp_path / "job.toml").write_text(
+        '[simulation]\nprogram = "heat"\nsteps = 2\nshape = [8, 8]\n[output]\npath = "out.h5"\nrecord = false\n'
+    )
+    start = [str(Path(sys.executable).parent / "mpiexec"), "-n", "2", *MPIBATCH, "run", "job.toml", "--quiet"]
+    program = [sys.executable, "-c", "import mpibatch as mb; mb.Grid((4, 4))"]
+    for interface, setup, code in (("lo", "true", 2), ("wg7", "ip link set lo up", 2), ("lo", "ip link set lo up", 0)):
+        environment = {**os.environ, "MPIBATCH_INTERFACE": interface, "FI_PROVIDER": "shm", "UCX_TLS": "self,posix"}
+        inside = [*unshare, "sh", "-c", f'{setup} && exec "$@"', "sh"]
+        done = subprocess.run(
+            [*inside, *start], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == code, done.stderr
+        words = f"the network interface {interface} ($MPIBATCH_INTERFACE) is not up on "
+        assert done.stderr.count(words) == (1 if code else 0), done.stderr
+        assert (tmp_path / "out.h5").exists() == (not code)
+        alone = subprocess.run(
+            [*inside, *program], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert (words in alone.stderr) == bool(alone.returncode) == bool(code)
+
+
 def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["net", "plan", *PLAN, "--interface", "wg0"]) == 0
     shown = capsys.readouterr().out
@@ -40,7 +66,7 @@ def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
         "export MPIEXEC_PORT_RANGE=50000:50199", "export MPICH_PORT_RANGE=50000:50199",
         "export UCX_TCP_PORT_RANGE=50000-50199", "export FI_TCP_PORT_HIGH_RANGE=50199",
         "export OMPI_MCA_btl_tcp_port_range_v4=192", "export HYDRA_IFACE=wg0",
-        "export PRTE_MCA_prte_if_include=wg0", "SrunPortRange=50000-50199",
+        "export PRTE_MCA_prte_if_include=wg0", "export MPIBATCH_INTERFACE=wg0", "SrunPortRange=50000-50199",
     ):  # fmt: skip
         assert line in shown.splitlines()
     assert 'iifname "wg0" ip saddr 10.77.0.0/24 tcp dport 50000-50199 accept' in shown

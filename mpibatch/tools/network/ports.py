@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.processes.networks import VARIABLE as INTERFACE
 
 __all__ = ["RULES", "PortRange", "Site", "parsed"]
 
@@ -70,7 +71,7 @@ class Site:
             "PRTE_MCA_oob_tcp_dynamic_ipv6_ports": daemons,
         }
         faces = ("HYDRA_IFACE", "UCX_NET_DEVICES", "FI_TCP_IFACE", "OMPI_MCA_btl_tcp_if_include",
-                 "OMPI_MCA_oob_tcp_if_include", "PRTE_MCA_prte_if_include")  # fmt: skip
+                 "OMPI_MCA_oob_tcp_if_include", "PRTE_MCA_prte_if_include", INTERFACE)  # fmt: skip
         return given | (dict.fromkeys(faces, face) if face else {})
 
     def slurm(self) -> str:

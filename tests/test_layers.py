@@ -49,7 +49,7 @@ ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 ROOMS = {
     "base": ("errors", "units", "progress", "trust", "timing", "tally", "compiler", "compiled", "processes"),
     "domain": ("box", "blocks", "walls", "decomposition", "turns", "regions"),
-    "supervisor": ("settings", "stacks", "page", "rank", "watch"),
+    "supervisor": ("settings", "stacks", "page", "nodes", "rank", "watch"),
     "mpi": (
         "values", "agreement", "transfers", "abort", "watch", "routes", "comm", "failure", "supervision", "counter",
         "teams",

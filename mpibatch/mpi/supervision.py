@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,8 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
     numbers for each phase. On one rank nothing is started: nobody waits for it. ``mpibatch run`` and
     ``mpibatch batch`` do this by themselves. A rank for which `map_items` has no item left counts as waiting, however
     long the others' items take. If ``MPIBATCH_RECORD`` names a file, the page is also written beside it, as
-    ``hang-NODE-RANK.txt``, with the number of the node's first rank. It takes the signal SIGRTMIN+11.
+    ``hang-NODE-RANK.txt``, with the number of the node's first rank, and tells of all nodes. It takes the signal
+    SIGRTMIN+11.
 
     Examples
     --------
@@ -173,7 +175,7 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
                 f"supervise(seconds={seconds!r}) is no time; give seconds, 0 for no supervision ({SETTING})"
             )
     # Launchers may keep the variable from other ranks.
-    limit, end = world.bcast((limit, end), root=0)
+    limit, end, job = world.bcast((limit, end, f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"), root=0)
     if not limit or world.size == 1:
         return Supervision()
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
@@ -182,7 +184,7 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
     started = None
     if node.rank == 0 and have_pulses:
         try:
-            started = _start(node.size, world.size, float(limit), ends=end)
+            started = _start(node.size, world.size, float(limit), job, ends=end)
         except OSError as error:
             _log.warning("the ranks on %s are not supervised: %s", socket.gethostname(), error)
     elif node.rank == 0:
@@ -200,12 +202,12 @@ def supervise(seconds: float | None = None, *, end: bool = True) -> Supervision:
     return Supervision(connection, started)
 
 
-def _start(ranks: int, world: int, seconds: float, *, ends: bool) -> _Started:
+def _start(ranks: int, world: int, seconds: float, job: str, *, ends: bool) -> _Started:
     """Start the supervisor of this node."""
     record = os.environ.get(_RECORD)
     task = {
         "ranks": ranks, "world": world, "seconds": seconds, "ends": ends,
-        "node": socket.gethostname(), "first": MPI.COMM_WORLD.rank,
+        "node": socket.gethostname(), "first": MPI.COMM_WORLD.rank, "job": job,
         "folder": str(Path(record).resolve().parent) if record else "",
     }  # fmt: skip
     base = tempfile.gettempdir()

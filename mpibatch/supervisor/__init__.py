@@ -5,6 +5,6 @@ shares, their stacks are written by faulthandler, in C, upon a signal, even of a
 its ranks by their connections, signals no other process, and ends with the last of them.
 
 The modules, in order of dependency: ``settings`` (what both sides know), ``stacks`` (which line each rank is at, and
-whether it waits there), ``page`` (ranks by where they are, in words), ``rank``, ``watch`` (its loop). The ranks' side
-is `mpibatch.mpi.supervision`.
+whether it waits there), ``page`` (ranks by where they are, in words), ``nodes`` (what those of other nodes know),
+``rank``, ``watch`` (its loop). The ranks' side is `mpibatch.mpi.supervision`.
 """

@@ -54,6 +54,7 @@ class RankState:
     phase: int
     stack: Sequence[StackFrame] = ()
     spot: Spot | None = None
+    node: str = ""  # "": the supervisor's own
 
     @property
     def key(self) -> tuple[Kind, str, str]:
@@ -63,25 +64,31 @@ class RankState:
 
 @dataclass(frozen=True)
 class Node:
-    """What a page says of its node: its name, how many ranks there are in all, and what will happen now."""
+    """What a page says of its node: its name, how many ranks there are in all, and what will happen now.
+
+    `nodes`: how many have told of their ranks.
+    """
 
     name: str
     world: int
     limit: float
     ends: bool
     folder: str = ""  # where pages are, too
+    nodes: int = 1
 
 
 def page(findings: Sequence[RankState], node: Node) -> str:
     """Return the page. Local."""
     groups = grouped(findings)
     fate = "the job is ended" if node.ends else "the job is left as it is"
-    lines = [f"mpibatch: no rank on {node.name} has made progress for {node.limit:.3g} s; {fate}."]
+    where = f"{node.name} and {node.nodes - 1} more" if node.nodes > 1 else node.name
+    lines = [f"mpibatch: no rank on {where} has made progress for {node.limit:.3g} s; {fate}."]
     if len(findings) < node.world:
-        others = f"; those of other nodes are in {node.folder}" if node.folder else ""
-        lines.append(f"This page is of this node's {len(findings)} ranks, of {node.world}{others}.")
+        others = f"; the others' pages, if any, are in {node.folder}" if node.folder else ""
+        whose = f"of {node.nodes} nodes" if node.nodes > 1 else "of this node"
+        lines.append(f"This page tells of {len(findings)} ranks {whose}, of {node.world} in all{others}.")
     for number, group in enumerate(groups):
-        lines += ["", *_lines(group), *(_stack(group) if number == 0 else [])]
+        lines += ["", *_lines(group, node), *(_stack(group) if number == 0 else [])]
     return "\n".join([*lines, "", f"What to look at: {_advice(groups)}."]) + "\n"
 
 
@@ -93,7 +100,7 @@ def grouped(findings: Sequence[RankState]) -> list[list[RankState]]:
     return sorted(groups.values(), key=lambda group: (group[0].kind == "waits", len(group), group[0].rank))
 
 
-def _lines(group: list[RankState]) -> list[str]:
+def _lines(group: list[RankState], node: Node) -> list[str]:
     """Who they are, what they do, and the user's line."""
     first, ranks = group[0], [finding.rank for finding in group]
     words = _WORDS[first.kind]
@@ -101,7 +108,8 @@ def _lines(group: list[RankState]) -> list[str]:
         words += f" in {first.spot.call}"
     state = [first.step] if first.step else []
     state += [f"phase {PHASES[first.phase - 1]}"] if 0 < first.phase <= len(PHASES) else []
-    process = f" (process {first.pid})" if len(group) == 1 else ""
+    process = f" (process {first.pid}{f' on {first.node or node.name}' if node.nodes > 1 else ''})"
+    process = process if len(group) == 1 else ""
     lines = [f"{ranks_text(ranks)}{process}: {'; '.join([words, *state])}"]
     return [*lines, f"  at {_shown(first.spot.at)}"] if first.spot else lines
 

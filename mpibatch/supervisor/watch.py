@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpibatch.supervisor.nodes import NodeReport, Notices
 from mpibatch.supervisor.page import Node, RankState, page
 from mpibatch.supervisor.rank import Rank
 from mpibatch.supervisor.settings import END, LONGER
@@ -44,6 +45,7 @@ class WatchTask:
     folder : where it also writes the page, "" for nowhere.
     node : the node's name.
     first : the number of its first rank.
+    job : what tells it from other jobs, whose pages may be in the folder.
     """
 
     ranks: int
@@ -53,6 +55,7 @@ class WatchTask:
     folder: str
     node: str
     first: int
+    job: str = ""
 
 
 def connected(task: WatchTask, listening: socket.socket) -> list[Rank]:
@@ -83,6 +86,8 @@ class Watch:
         self._task, self._ranks = task, ranks
         self._limit = task.seconds
         self._path = Path(task.folder) / f"hang-{task.node}-{task.first}.txt" if task.folder else None
+        is_one_of_several = task.folder and task.ranks < task.world
+        self._notices = Notices(Path(task.folder), task.node, task.first, task.job) if is_one_of_several else None
 
     def run(self) -> None:
         """Watch. Local."""
@@ -98,6 +103,8 @@ class Watch:
                 self._act(silent)
         if not self._ranks:  # all have left as they should
             self._keep("")
+        elif self._notices:
+            self._notices.withdraw()
 
     def _look(self, seconds: float) -> float:
         """Note that time has passed; return for how long none of the ranks with work has made progress."""
@@ -114,17 +121,38 @@ class Watch:
             return  # one has gone on meanwhile
         if is_first and self._may_take_long(findings):
             self._limit *= LONGER
-            # For whoever reads it beside the page of the node that keeps this one waiting.
+            # For the node that keeps this one waiting, and for whoever reads it beside that one's page.
             self._keep(page(findings, Node(task.node, task.world, silent, ends=False)))
+            if self._notices:
+                self._notices.leave(findings, acts=False)
             return
         self._limit = math.inf  # until there is progress again
-        text = page(findings, Node(task.node, task.world, silent, task.ends, task.folder))
+        others = self._others(findings)
+        everybody = [*findings, *(state for report in others for state in report.states)]
+        about = Node(task.node, task.world, silent, task.ends, task.folder, 1 + len(others))
+        text = page(everybody, about)
         self._keep(text)
+        is_told = any(report.acts and report.first < task.first for report in others)
+        if is_told and (not task.ends or self._have_ended(sum(ENDING))):
+            return
         with suppress(OSError):
             sys.stderr.write(text)
             sys.stderr.flush()
         if task.ends:
             self._end({finding.rank for finding in findings if finding.kind == "waits"})
+
+    def _others(self, findings: list[RankState]) -> list[NodeReport]:
+        """Tell the other nodes that this one acts; return what they tell, as soon as all ranks are known. Local."""
+        if self._notices is None:
+            return []
+        self._notices.leave(findings, acts=True)
+        until = time.monotonic() + ANSWERING
+        while True:
+            others = self._notices.others()
+            count = len(findings) + sum(len(report.states) for report in others)
+            if count >= self._task.world or time.monotonic() > until:
+                return others
+            time.sleep(STILL)
 
     def _ask(self) -> list[RankState]:
         ranks = self._ranks
@@ -155,6 +183,8 @@ class Watch:
         if self._path is not None:
             with suppress(OSError):
                 self._path.write_text(text, encoding="utf-8") if text else self._path.unlink(missing_ok=True)
+        if self._notices and not text:
+            self._notices.withdraw()
 
     def _end(self, waiting: set[int]) -> None:
         """Let a rank end the job, so that it ends with our exit code; then all; at last kill those of this node."""

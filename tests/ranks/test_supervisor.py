@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import faulthandler
 import json
 import os
@@ -28,6 +29,7 @@ from mpibatch.base.timing import phase
 from mpibatch.base.units import ranks_text
 from mpibatch.supervisor import page as page_module
 from mpibatch.supervisor import watch
+from mpibatch.supervisor.nodes import Notices
 from mpibatch.supervisor.page import Kind, Node, RankState, grouped, page
 from mpibatch.supervisor.rank import Rank
 from mpibatch.supervisor.settings import DEFAULT, LONGER, SETTING, seconds_of_setting
@@ -256,20 +258,54 @@ mb.max(u)
 """
 
 
-def test_each_node_writes_its_page_and_that_with_the_fault_ends_the_job(launch: Launch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", ["1", "1, 2"])
+def test_one_page_tells_of_all_nodes(launch: Launch, tmp_path: Path, late: str) -> None:
+    """That of the node with the fault, or of the first such node: it ends the job."""
     program = tmp_path / "nodes.py"
-    program.write_text(NODES)
+    program.write_text(NODES.replace("comm.rank == 1", f"comm.rank in ({late},)"))
     # MPICH then takes even and odd ranks for those of two nodes.
     there = {"MPIR_CVAR_ODD_EVEN_CLIQUES": "1", "MPIBATCH_RECORD": str(tmp_path / "record")}
     done = launch(4, program.name, cwd=tmp_path, env={**os.environ, **there})
     assert done.returncode == 70, done
-    assert f"This page is of this node's 2 ranks, of 4; those of other nodes are in {tmp_path}." in done.stderr
+    assert done.stderr.count("has made progress for") == 1, done.stderr
+    assert f"no rank on {socket.gethostname()} and 1 more has made progress" in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("rank")]
+    at_work, waiting = ("rank 1 (process ", "ranks 0, 2-3: ") if late == "1" else ("ranks 1-2: ", "ranks 0, 3: ")
+    assert lines[0].startswith(at_work), done.stderr
+    assert lines[1].startswith(f"{waiting}waiting for others in mpibatch's max"), done.stderr
+    assert f"nodes.py:8, in <module>: while comm.rank in ({late},):" in done.stderr
     pages = [path.read_text() for path in sorted(tmp_path.glob("hang-*.txt"))]
     assert len(pages) == 2
-    assert "nodes.py:8, in <module>: while comm.rank == 1:\n" in pages[1]
-    assert "\nranks 0, 2: waiting for others" in pages[0]
-    assert "the job is left as it is" in pages[0]
-    assert pages[1] in done.stderr
+    assert any(page in done.stderr for page in pages)
+    until = time.monotonic() + 10  # the other node's supervisor outlives its ranks for a moment
+    while [*tmp_path.glob("hang-*.json")] and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not [*tmp_path.glob("hang-*.json"), *tmp_path.glob("*.part")]
+
+
+def test_notices_of_other_jobs_and_damaged_ones_are_passed_over(tmp_path: Path) -> None:
+    frame = StackFrame("a.py", 3, "f")
+    spot = Spot(frame, "MPI's Barrier", waits=True, is_slow=False)
+    states = [RankState(rank, 100 + rank, "waits", "step 3", 2, [frame], spot) for rank in (4, 6)]
+    states.append(RankState(5, 105, "mute", "", 0))
+    ours, theirs, foreign = (Notices(tmp_path, "n", n, job) for n, job in ((0, "a"), (4, "a"), (8, "b")))
+    theirs.leave(states, acts=True)
+    foreign.leave(states, acts=True)
+    ours.leave([], acts=False)
+    for name, text in (
+        ("1", "{"),
+        ("2", "[]"),
+        ("3", '{"job": "a", "node": "n", "first": 9, "acts": 1, "groups": [1]}'),
+    ):
+        (tmp_path / f"hang-x-{name}.json").write_text(text)
+    (report,) = ours.others()
+    assert (report.first, report.acts) == (4, True)
+    assert sorted(report.states, key=lambda state: state.rank) == sorted(
+        (dataclasses.replace(state, node="n", stack=[*state.stack]) for state in states), key=lambda state: state.rank
+    )
+    theirs.withdraw()
+    theirs.withdraw()
+    assert ours.others() == []
 
 
 PULSELESS = """

@@ -114,6 +114,36 @@ def test_as_many_sources_in_the_deep_field_as_sep_finds():
     assert cataloged(frame, kernel="none", contrast=1.0).table.rows == 3784
 
 
+def test_as_many_sources_in_a_cluster_as_sep_finds():
+    """NGC 104 by Hubble's ACS; photutils and labels of scipy find as many, too."""
+    path = Path("/usr/share/python-drizzle/test_data/j8bt06nyq_flt.fits")
+    if not path.exists():
+        pytest.skip("there is no frame of Hubble's ACS (Debian: python-drizzle-testdata)")
+    frame = mb.load(f"{path}::SCI")
+    catalog = make_catalog(frame, Settings(kernel="none", contrast=1.0))
+    assert catalog.background.level == pytest.approx(166.426834, rel=1e-5)
+    assert catalog.background.noise == pytest.approx(72.220398, rel=1e-5)
+    assert catalog.table.rows == 1921
+
+
+def test_frames_of_counts_that_are_zero_for_the_most_part(sep):
+    """As X-ray telescopes take them: the noise is that of the parts that have one."""
+    draw = np.random.default_rng(8)
+    y, x = np.mgrid[:512, :512]
+    array = draw.poisson(np.where(np.hypot(y - 200, x - 220) < 150, 0.6, 0.0)).astype(np.float32)
+    for _ in range(40):
+        row, column = draw.integers(100, 300, 2)
+        array[row : row + 4, column : column + 4] += draw.poisson(5, (4, 4))
+    theirs = sep.Background(array)
+    assert np.count_nonzero(theirs.rms()) < array.size
+    catalog = cataloged(array, kernel="none", contrast=1.0)
+    assert catalog.background.noise == pytest.approx(theirs.globalrms, rel=1e-6) != 0
+    found = sep.extract(
+        array - theirs.back(), 1.5, err=theirs.globalrms, minarea=5, filter_kernel=None, deblend_cont=1.0, clean=False
+    )
+    assert catalog.table.rows == len(found) > 20
+
+
 def test_cleaning_is_that_of_sep(sep, cluster):
     array = frame_of(cluster)
     background = sep.Background(array)

@@ -60,6 +60,11 @@ class Background:
         self._fill(raw)
         self._nodes = self._smoothed(raw, window)
         self.level, self.noise = (float(mb.median(self._part(k))) for k in range(2))
+        if self.noise == 0:  # counts, say, of which most are none: that of the nodes which have some
+            some = self._part(1)
+            some.owned[some.owned <= 0] = np.nan
+            if mb.any(some > 0):
+                self.noise = float(mb.nanmedian(some))
 
     def _part(self, k: int) -> Field:
         part = self.mesh.empty("f8")

@@ -107,7 +107,7 @@ def make_catalog(frame: Field, settings: Settings) -> Catalog:
     background = Background(frame, (settings.mesh,) * 2, (settings.window,) * 2)
     if not background.noise > 0:
         raise mb.RunError(
-            "half of the frame or more has a noise of 0, so that no threshold follows from it; give a frame as it was "
+            "the frame has a noise of 0 everywhere, so that no threshold follows from it; give a frame as it was "
             "taken, not one whose background was set to a constant"
         )
     detection = detect(background.frame, background, kernel, settings.threshold, is_local=settings.noise == "local")

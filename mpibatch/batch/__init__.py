@@ -1,9 +1,9 @@
 """Batches: many items over many ranks, without a master, with a journal, and the same bytes on any ranks.
 
 `map_items` is the public call. The modules, in order of dependency: ``records`` (bytes of a journal), ``payloads``
-(bytes of results), ``items`` (names, and what tells a batch from others), ``schedule`` (order and teams), ``log`` (what
-a rank notes), ``history`` (what all have noted), ``journal`` (the folder), ``rows`` (results in the order of items),
-``fusion`` (tables and files), ``results``, ``work`` (a rank's loop), ``map``.
+(bytes of results), ``items`` (names, and what tells a batch from others), ``schedule`` (order and teams), ``secrecy``
+(what is sealed), ``log`` (what a rank notes), ``history`` (what all have noted), ``journal`` (the folder), ``rows``
+(results in the order of items), ``fusion`` (tables and files), ``results``, ``work`` (a rank's loop), ``map``.
 """
 
 from __future__ import annotations

@@ -10,17 +10,19 @@ import json
 import logging
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mpibatch.base.errors import UsageError
 from mpibatch.base.timing import phase
 from mpibatch.batch.payloads import ITEM, TABLE, Array, layout_of
+from mpibatch.io.base.images import drafts
 from mpibatch.io.base.names import user_path
 from mpibatch.io.formats.hdf5 import COLUMNS
 from mpibatch.io.seal.digests import extent_of_array, granule, of_bytes
 from mpibatch.io.seal.extent import Digests, Extent
+from mpibatch.io.vault.vault import begun
 from mpibatch.io.write import shared_file
 from mpibatch.io.write.commit import committed
 from mpibatch.io.write.layout import Dataset, create
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mpibatch.batch.rows import Kind, Numbers, ResultRows
+    from mpibatch.io.vault.vault import Vault
 
-__all__ = ["NAMES", "check_output", "table_of", "write"]
+__all__ = ["NAMES", "FusedFile", "check_output", "table_of", "write"]
 
 NAMES = "batch_items"  # the attribute of the file that has the names of all items, as JSON
 SUFFIXES = (".h5", ".hdf5", ".csv")
@@ -42,12 +45,21 @@ SUFFIXES = (".h5", ".hdf5", ".csv")
 _log = logging.getLogger(__name__)
 
 
-def check_output(path: str) -> str:
-    """Return the path of a file that results can be written to. Local. UsageError."""
+class FusedFile(NamedTuple):
+    """A file for the results, and, if it is to be encrypted, the file of its recipients."""
+
+    path: str
+    encrypt: str | None = None
+
+
+def check_output(path: str, encrypt: str | None = None) -> FusedFile:
+    """Return a file that results can be written to. Local. UsageError."""
     target = user_path(path)
     if not target.endswith(SUFFIXES):
         raise UsageError(f"the output {target!r} has an ending that tells no format; name it .h5 (or .csv: numbers)")
-    return target
+    if encrypt is not None and target.endswith(".csv"):
+        raise UsageError(f"{target!r} would keep in plain what encrypt is for; name the output .h5, which is encrypted")
+    return FusedFile(target, encrypt)
 
 
 def table_of(comm: MPI.Intracomm, rows: ResultRows, kinds: dict[str, Kind], numbers: Numbers) -> RegionTable:
@@ -64,10 +76,14 @@ def table_of(comm: MPI.Intracomm, rows: ResultRows, kinds: dict[str, Kind], numb
 
 
 def write(
-    comm: MPI.Intracomm, path: str, rows: ResultRows, kinds: dict[str, Kind], table: RegionTable,
+    comm: MPI.Intracomm, output: FusedFile, rows: ResultRows, kinds: dict[str, Kind], table: RegionTable,
     names: Callable[[int], str], items: int,
 ) -> None:  # fmt: skip
-    """Write the results to an HDF5 file, or the table to a CSV file. Collective. RunError."""
+    """Write the results to an HDF5 file, or the table to a CSV file. Collective. RunError.
+
+    Of one that is encrypted the plain bytes are the same; the names of items go through rank 0.
+    """
+    path = output.path
     if path.endswith(".csv"):
         lacking = [name for name, kind in kinds.items() if not kind.is_number()]
         if lacking and comm.rank == 0:
@@ -87,15 +103,21 @@ def write(
         labels = _labels(comm, rows, names)
         texts = Dataset(ITEM, (rows.total,), labels.dtype.str)
         every = sorted([*datasets, *single, texts], key=lambda dataset: dataset.name)
-        with committed(comm, path) as part:
+        vault = None if output.encrypt is None else begun(comm, output.encrypt, every)
+        with committed(comm, path, vault=vault) as part:
             layout = partial(create, part.path, every, attributes)
             offsets = shared_file.make(comm, part.path, layout, shared_file.plain_bytes(every))
             places = {dataset.name: offset for dataset, offset in zip(every, offsets, strict=True)}
             with shared_file.opened(comm, part.path) as file:
                 put = partial(shared_file.put, comm, file, part.path)
                 # Without digests of their own, as all that is no number: their bytes are hashed with the file's.
-                put([(places[ITEM] + rows.first * labels.itemsize, labels)])
-                part.extents = _Filling(comm, rows, places, table).write(datasets, {d.name for d in single}, put)
+                if vault is None:
+                    put([(places[ITEM] + rows.first * labels.itemsize, labels)])
+                else:
+                    _draft(comm, part.path, labels, places[ITEM])
+                filling = _Filling(comm, rows, places, table, vault)
+                part.extents = filling.write(datasets, {d.name for d in single}, put)
+                part.sealed = filling.all_sealed()
 
 
 def _labels(comm: MPI.Intracomm, rows: ResultRows, names: Callable[[int], str]) -> Array:
@@ -104,6 +126,13 @@ def _labels(comm: MPI.Intracomm, rows: ResultRows, names: Callable[[int], str]) 
     width = np.array([max(map(len, texts), default=0)], np.int64)
     comm.Allreduce(MPI.IN_PLACE, width, op=MPI.MAX)
     return np.array(texts, f"S{max(1, int(width[0]))}")
+
+
+def _draft(comm: MPI.Intracomm, path: str, labels: Array, offset: int) -> None:
+    """Hand the names of all items to the draft of an encrypted file, which rank 0 holds. Collective."""
+    every = comm.gather(labels.tobytes(), root=0)
+    if every is not None:
+        drafts[path].write(b"".join(every), offset)
 
 
 def _columns(table: RegionTable) -> list[Dataset]:
@@ -140,8 +169,12 @@ def _singles(comm: MPI.Intracomm, rows: ResultRows, names: set[str]) -> list[Dat
 class _Filling:
     """Writes all values, some rows of each rank at a time, and notes where they lie with their digests."""
 
-    def __init__(self, comm: MPI.Intracomm, rows: ResultRows, places: dict[str, int], table: RegionTable) -> None:
+    def __init__(
+        self, comm: MPI.Intracomm, rows: ResultRows, places: dict[str, int], table: RegionTable,
+        vault: Vault | None = None,
+    ) -> None:  # fmt: skip
         self._comm, self._rows, self._places, self._table = comm, rows, places, table
+        self._vault, self._sealed = vault, list[Extent]()
         self._digests: dict[str, Digests] = {}
         self._extents: list[Extent] = []
 
@@ -178,8 +211,9 @@ class _Filling:
                 if name in columns:
                     columns[name].append(array)
                 elif single in singles and array.nbytes:
-                    parts.append((self._places[single], array))
-                    self._extents.append(extent_of_array(single, array, self._places[single]))
+                    extent = extent_of_array(single, array, self._places[single])
+                    parts.append(self._stored(single, 0, self._places[single], array))
+                    self._extents.append(extent)
         first = self._rows.first + piece.start
         return parts + [self._part(d, first, np.array(columns[d.name], d.dtype)) for d in stacks]
 
@@ -197,7 +231,24 @@ class _Filling:
             # As arrays: NumPy warns of scalars that are added modulo 2^64.
             table[k : k + 1] += of_bytes(flat[low : low + size], number + low, size)
             low += size
-        return self._places[dataset.name] + first * row, values
+        return self._stored(dataset.name, first, self._places[dataset.name] + first * row, values)
+
+    def _stored(self, name: str, block: int, offset: int, values: Array) -> tuple[int, Array]:
+        """Where in the file some values go, and as what bytes: encrypted, as a block of this number, if all is.
+
+        A block begins at a row of its own, which is its number: none comes twice.
+        """
+        if self._vault is None or not values.nbytes:
+            return offset, values
+        flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        sealed, tags = self._vault.seal(name, self._vault.number_of(block), flat)
+        self._sealed.append(Extent(name, offset, flat.size, 0, 0, np.empty(0, np.uint64), block=block, tags=tags))
+        return self._vault.base + offset, sealed
+
+    def all_sealed(self) -> list[Extent]:
+        """Return, on rank 0, all blocks that were encrypted. Collective."""
+        every = self._comm.gather(self._sealed, root=0)
+        return [extent for some in every or [] for extent in some]
 
     def _all(self, datasets: Sequence[Dataset]) -> list[Extent]:
         comm = self._comm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ RANK_BITS = 32
 
 Failures = dict[int, tuple[int, Failure]]  # by item, with their places
 Notes = tuple[int, bytes]  # a place, and the records of the rank and run that it stands for
+Opened = Callable[[int, "Iterator[records.Record]"], "Iterator[records.Record]"]
 
 
 def place_of(run: int, rank: int) -> int:
@@ -73,11 +75,17 @@ class History:
         return open_
 
 
-def collected(comm: MPI.Intracomm, mark: int, total: int, notes: Iterable[Notes]) -> History:
-    """Return what the notes of all ranks tell together, each of which is read by one rank. Collective."""
+def collected(
+    comm: MPI.Intracomm, mark: int, total: int, notes: Iterable[Notes], opened: Opened | None = None
+) -> History:
+    """Return what the notes of all ranks tell together, each of which is read by one rank. Collective.
+
+    `opened` makes plain records of those of a place, if they are sealed.
+    """
     own = _Own(total)
     for place, text in notes:
-        own.add(place, records.scan(text, mark))
+        noted = records.scan(text, mark)
+        own.add(place, noted if opened is None else opened(place, noted))
     lost: set[tuple[int, int]] = comm.allreduce(own.lost, op=set.union)
     places = np.zeros(total, np.int64)
     for item, place in own.results:

@@ -66,10 +66,13 @@ def name_of(number: int, item: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def identity_of(function: Callable[..., Any], items: Sequence[Any], seed: int) -> dict[str, Any]:
+def identity_of(
+    function: Callable[..., Any], items: Sequence[Any], seed: int, *, encrypts: bool = False
+) -> dict[str, Any]:
     """Return what changes a batch's results, as a table for `mpibatch.checkpoint.identity`. Local.
 
-    A function is told from another of the same name by its text, or by its code where there is no text.
+    A function is told from another of the same name by its text, or by its code where there is no text. Where the
+    batch `encrypts`, arguments that are bound to it are not told in plain.
     """
     digest = hashlib.blake2b(digest_size=16)
     for item in items:
@@ -79,12 +82,15 @@ def identity_of(function: Callable[..., Any], items: Sequence[Any], seed: int) -
     while isinstance(inner, functools.partial):
         parts += [text_of(inner.args), text_of(inner.keywords)]
         inner = inner.func
+    if encrypts and parts:
+        parts = [hashlib.blake2b(text_of(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()]
     name = f"{getattr(inner, '__module__', '')}.{getattr(inner, '__qualname__', type(inner).__qualname__)}"
     own = getattr(inner, "identity", None)  # of a callable that knows what it depends on
     return {
         "function": " ".join([name.removeprefix("__main__."), *parts]),
         "items": f"{len(items)} ({digest.hexdigest()})",
         "seed": seed,
+        **({"encrypted": True} if encrypts else {}),
         **(own if isinstance(own, Mapping) else {"the function's text": _digest_of_text(inner)}),
     }
 

@@ -1,6 +1,7 @@
 """The journal of a batch: a folder in which every rank notes what becomes of its items, for this run and later ones.
 
-``batch.json`` tells which batch it is, ``000001.run`` that there was a run of this number, and
+``batch.json`` tells which batch it is, ``000001.run`` that there was a run of this number (and, of an encrypted batch,
+holds its secret for the recipients: see `secrecy`), and
 ``000001-00000.journal`` and ``.results`` are what its rank 0 noted and kept. Files only grow. Beside them are notes of
 the function's own, such as a list of items that came from a pipe. A run holds the folder's lock; parts of a batch that
 run at the same time share it, and each holds a lock of its own.
@@ -25,12 +26,16 @@ from mpibatch.batch.history import History, Notes, collected, place_of, rank_of
 from mpibatch.batch.log import FileLog, Log, MemoryLog
 from mpibatch.batch.payloads import digest
 from mpibatch.batch.records import IDENTITY, mark_of
+from mpibatch.batch.secrecy import NoteCipher, Secret, new_secret, opened_records, secret_in
 from mpibatch.checkpoint.identity import differences
-from mpibatch.io.base.names import user_path
+from mpibatch.io.base.names import PathLike, user_path
+from mpibatch.io.vault.age import Recipient
+from mpibatch.io.vault.cipher import Forged, require
+from mpibatch.io.vault.keys import recipients_of
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from mpibatch.mpi import MPI
@@ -75,7 +80,7 @@ class Journal:
 
     def __init__(
         self, comm: MPI.Intracomm, path: str | os.PathLike[str], identity: Mapping[str, Any], total: int,
-        part: Part | None = None, kept: Mapping[str, Mapping[str, Any]] | None = None,
+        part: Part | None = None, kept: Mapping[str, Mapping[str, Any]] | None = None, encrypt: PathLike | None = None,
     ) -> None:  # fmt: skip
         self.path = Path(user_path(path))
         self._kept = {} if kept is None else kept  # by names of files
@@ -85,11 +90,15 @@ class Journal:
         self._holds = ExitStack()  # rank 0's
         self._open: dict[int, int] = {}  # files of results by their places
         self._log: Log | None = None
+        self._encrypt, self._recipients = encrypt, tuple[Recipient, ...]()  # rank 0's
+        self._secrets: dict[int, Secret] = {}  # by runs
 
     def __enter__(self) -> Journal:
         try:
             with agreed(self._comm, f"opening the journal {self.path}"):
                 if self._comm.rank == 0:
+                    if self._encrypt is not None:
+                        self._recipients = recipients_of(self._encrypt)
                     self._make_folder()
                     self._check_identity()  # before its locks are made there: who is refused changes nothing
                     self._hold()
@@ -108,13 +117,19 @@ class Journal:
 
     def begin(self, is_stopping: Callable[[], bool]) -> Log:
         """Begin a run, and return this rank's notes of it. Collective."""
-        number = 0
+        number, secret = 0, b""
         with agreed(self._comm, f"opening the journal {self.path}"):
             if self._comm.rank == 0:
                 number = self._new_run()
-        number = self._comm.bcast(number, root=0)
-        stem = self._stem(place_of(number, self._comm.rank))
-        self._log = FileLog(stem, self._mark, is_stopping)
+                if self._encrypt is not None:
+                    secret = new_secret(self._run_file(number), self._recipients)
+        number, secret = self._comm.bcast((number, secret), root=0)
+        place, cipher = place_of(number, self._comm.rank), None
+        if self._encrypt is not None:
+            self._secrets[number] = secret
+            with agreed(self._comm, f"opening the journal {self.path}"):
+                cipher = NoteCipher(secret, place)
+        self._log = FileLog(self._stem(place), self._mark, is_stopping, cipher)
         return self._log
 
     def read(self) -> History:
@@ -123,15 +138,28 @@ class Journal:
         with agreed(self._comm, f"reading the journal {self.path}"):
             if self._comm.rank == 0:
                 runs = self._runs()
-        runs = self._comm.bcast(runs, root=0)
+                if self._encrypt is not None:
+                    # A rank notes nothing before the secret of its run is on the disk.
+                    self._secrets |= {n: secret_in(self._run_file(n)) for n, ranks in runs if ranks}
+        runs, self._secrets = self._comm.bcast((runs, self._secrets), root=0)
         notes: list[Notes] = []
         with agreed(self._comm, f"reading the journal {self.path}"):
+            if self._encrypt is not None:
+                require()
             for run, ranks in runs:
                 for rank in range(self._comm.rank, ranks, self._comm.size):
                     place = place_of(run, rank)
                     with suppress(FileNotFoundError):  # of a rank that had no item
                         notes.append((place, self._stem(place).with_suffix(".journal").read_bytes()))
-        return collected(self._comm, self._mark, self._total, notes)
+        opened = None if self._encrypt is None else self._opened_records
+        return collected(self._comm, self._mark, self._total, notes, opened)
+
+    def _opened_records(self, place: int, noted: Iterator[records.Record]) -> Iterator[records.Record]:
+        """What a rank of a run has noted, with the words of failures."""
+        return opened_records(noted, self._cipher(place), (records.FAILED, records.RAISED))
+
+    def _cipher(self, place: int) -> NoteCipher:
+        return NoteCipher(self._secrets[rank_of(place)[0]], place)
 
     def result(self, item: int, history: History) -> bytes:
         """Return the bytes of a result. Local. RunError if they are not what was written."""
@@ -149,7 +177,18 @@ class Journal:
                 f"the result of item {item} in {self._stem(place)}.results is not what was written there; give the "
                 "same command again: this item is then run anew"
             )
-        return data
+        return data if self._encrypt is None else self._opened(item, place, data)
+
+    def _opened(self, item: int, place: int, data: bytes) -> bytes:
+        """A result as it was before it was sealed."""
+        try:
+            return self._cipher(place).open(records.DONE, item, data)
+        except Forged:
+            self._note_loss(item, place)
+            raise RunError(
+                f"the result of item {item} in {self._stem(place)}.results is not what was sealed there; give the same "
+                "command again: this item is then run anew"
+            ) from None
 
     def _note_loss(self, item: int, place: int) -> None:
         """Add to the records of a result that it is not there any more, whatever run made it."""
@@ -168,6 +207,9 @@ class Journal:
     def _stem(self, place: int) -> Path:
         run, rank = rank_of(place)
         return self.path / f"{run:06d}-{rank:05d}"
+
+    def _run_file(self, run: int) -> Path:
+        return self.path / f"{run:06d}.run"
 
     def _make_folder(self) -> None:
         if not self.path.parent.is_dir():
@@ -251,7 +293,7 @@ class Journal:
         number = 1 + max((run for run, _ in self._runs()), default=0)
         while True:
             try:
-                (self.path / f"{number:06d}.run").touch(exist_ok=False)
+                self._run_file(number).touch(exist_ok=False)
             except FileExistsError:
                 number += 1
             else:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from mpibatch.batch.secrecy import NoteCipher
+
 __all__ = ["Failure", "FileLog", "Log", "MemoryLog", "failure_of"]
 
 FLUSH = 2.0  # seconds at most until a record is on disk
@@ -72,8 +74,8 @@ def _bytes_of(failure: Failure) -> bytes:
 class Log:
     """One rank's notes. In memory: what is left of them when the process ends is nothing."""
 
-    def __init__(self, mark: int) -> None:
-        self._mark, self._size = mark, 0
+    def __init__(self, mark: int, cipher: NoteCipher | None = None) -> None:
+        self._mark, self._size, self._cipher = mark, 0, cipher
 
     def start(self, item: int) -> None:
         """Note that an item begins. Local."""
@@ -81,6 +83,7 @@ class Log:
 
     def done(self, item: int, payload: bytes) -> None:
         """Note an item's result. Local."""
+        payload = self._sealed(records.DONE, item, payload)
         self._keep(payload)
         place = records.PLACE.pack(self._size, len(payload), digest(payload))
         self._size += len(payload)
@@ -88,11 +91,13 @@ class Log:
 
     def failed(self, failure: Failure) -> None:
         """Note that an item failed, and why. Local."""
-        self._note(records.packed(self._mark, records.FAILED, failure.item, _bytes_of(failure)))
+        words = self._sealed(records.FAILED, failure.item, _bytes_of(failure))
+        self._note(records.packed(self._mark, records.FAILED, failure.item, words))
 
     def raised(self, item: int, failure: Failure | None) -> None:
         """Note that an item failed on this rank, and its team does not know yet; None: now it does. Local."""
-        self._note(records.packed(self._mark, records.RAISED, item, b"" if failure is None else _bytes_of(failure)))
+        words = b"" if failure is None else self._sealed(records.RAISED, item, _bytes_of(failure))
+        self._note(records.packed(self._mark, records.RAISED, item, words))
 
     def interrupted(self, item: int) -> None:
         """Note that an item is left unfinished, and not to blame. Local."""
@@ -100,6 +105,9 @@ class Log:
 
     def close(self) -> None:
         """Bring all to the disk. Local."""
+
+    def _sealed(self, kind: int, item: int, text: bytes) -> bytes:
+        return text if self._cipher is None else self._cipher.seal(kind, item, text)
 
     def _note(self, record: bytes) -> None:
         raise NotImplementedError
@@ -129,10 +137,13 @@ class FileLog(Log):
 
     Each goes to the system before the next step of work, and a thread brings them to the disk every few seconds.
     `is_stopping` is asked meanwhile: an item that runs when the run is asked to stop is not to blame if it ends then.
+    `cipher` seals results and failures.
     """
 
-    def __init__(self, stem: Path, mark: int, is_stopping: Callable[[], bool]) -> None:
-        super().__init__(mark)
+    def __init__(
+        self, stem: Path, mark: int, is_stopping: Callable[[], bool], cipher: NoteCipher | None = None
+    ) -> None:
+        super().__init__(mark, cipher)
         self._stem, self._is_stopping = stem, is_stopping
         self._files: tuple[int, int] | None = None  # of results, of records
         self._is_dirty, self._running = False, -1

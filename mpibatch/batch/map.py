@@ -58,6 +58,7 @@ def map_items(
     part: tuple[int, int] = (0, 1),
     names: Sequence[str] | None = None,
     progress: Callable[..., None] | None = None,
+    encrypt: PathLike | None = None,
 ) -> Batch:
     """Call a function with each of many items, every rank taking the next when it is done with one.
 
@@ -101,6 +102,9 @@ def map_items(
     progress : callable, optional
         Called on rank 0 when it takes an item: with how many were handed out, of how many, and the item's name; if it
         has a parameter `share`, also with the share of the run that should be over by then, by `costs` or by items.
+    encrypt : str or path-like, optional
+        A file with recipients, as in `save`, who alone can read `output` (``.h5``) and, in the journal, results and why
+        items failed. Going on with a journal needs one of their keys. What `function` writes is its own affair.
 
     Returns
     -------
@@ -146,23 +150,27 @@ def map_items(
     noise (3, 3)
     """
     comm = private(comm)
-    given = {"ranks_per_item": ranks_per_item, "costs": costs, "output": output, "only": only, "names": names}
+    readers = None if encrypt is None else os.fspath(encrypt)
+    given = {
+        "ranks_per_item": ranks_per_item, "costs": costs, "output": output, "only": only, "names": names,
+        "encrypt": readers,
+    }  # fmt: skip
     with agreed(comm, "checking a batch"):
         order = _Order.of(items, comm.size, part, **given)
         for key, value, least in (("retries", retries, 0), ("max_failures", max_failures or 0, 0), ("seed", seed, 0)):
             if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value < 1 << 64:
                 raise UsageError(f"{key} = {value!r} is not valid; give a whole number, {least} or more")
-        identity = identity_of(function, items, seed)
+        identity = identity_of(function, items, seed, encrypts=encrypt is not None)
     place = None if journal is None else os.fspath(journal)
-    how = text_of((order.sizes, order.costs, order.outputs, place, max_failures, retries))
-    words = "ranks_per_item, costs, output, journal, max_failures, retries"
+    how = text_of((order.sizes, order.costs, order.outputs, place, max_failures, retries, readers))
+    words = "ranks_per_item, costs, output, journal, max_failures, retries, encrypt"
     same(comm, f"{plural(len(items), 'item')} ({fingerprint(identity)[:12]}, part {part}, only {only}; {words}: {how})")
     source: Journal | NoJournal
     if place is None:
         source = NoJournal(comm, identity, len(items))
     else:
         kept = getattr(function, "journal_notes", None)  # of a job's items, for later runs
-        source = Journal(comm, place, identity, len(items), None if part == (0, 1) else part, kept)
+        source = Journal(comm, place, identity, len(items), None if part == (0, 1) else part, kept, readers)
     with source, nullcontext() if journal is None else Caught() as caught:
         is_stopping = functools.partial(_has_come, caught)
         began = time.perf_counter()
@@ -195,10 +203,12 @@ def map_items(
 
 
 def state_of(
-    function: Callable[..., Any], items: Sequence[Any], journal: PathLike, *, comm: MPI.Intracomm, seed: int = 0
-) -> list[str]:
+    function: Callable[..., Any], items: Sequence[Any], journal: PathLike, *, comm: MPI.Intracomm, seed: int = 0,
+    encrypt: PathLike | None = None,
+) -> list[str]:  # fmt: skip
     """Return for each item "done", "failed" or "left", as its journal has it now. Collective. No lock is taken."""
-    source = Journal(comm, os.fspath(journal), identity_of(function, items, seed), len(items))
+    identity = identity_of(function, items, seed, encrypts=encrypt is not None)
+    source = Journal(comm, os.fspath(journal), identity, len(items), encrypt=encrypt)
     history = source.read()
     words = np.where(history.done, "done", np.where(history.left, "left", "failed"))
     return [str(word) for word in words]
@@ -217,7 +227,7 @@ class _Order:
     names: Sequence[str] | None
     sizes: Ints
     costs: Floats | None
-    outputs: tuple[str, ...]
+    outputs: tuple[fusion.FusedFile, ...]
     only: Ints | str | None
     part: tuple[int, int]
 
@@ -240,7 +250,7 @@ class _Order:
             names=names,
             sizes=sizes_of(given["ranks_per_item"], items, ranks),
             costs=costs_of(given["costs"], items),
-            outputs=tuple(fusion.check_output(os.fspath(path)) for path in outputs),
+            outputs=tuple(fusion.check_output(os.fspath(path), given["encrypt"]) for path in outputs),
             only=_numbers(given["only"], len(items)),
             part=part,
         )
@@ -338,11 +348,12 @@ def _finished(
     kinds, numbers = survey(comm, rows)
     table = fusion.table_of(comm, rows, kinds, numbers)
     if is_writer and not history.left.any():
-        for path in order.outputs:
-            fusion.write(comm, path, rows, kinds, table, order.name, len(order.items))
+        for output in order.outputs:
+            fusion.write(comm, output, rows, kinds, table, order.name, len(order.items))
     elif order.outputs and comm.rank == 0:
         left = plural(int(np.count_nonzero(history.left)), "item")
-        _log.warning("%s left: %s is written by the run that leaves none", left, ", ".join(order.outputs))
+        paths = ", ".join(output.path for output in order.outputs)
+        _log.warning("%s left: %s is written by the run that leaves none", left, paths)
     block = functools.partial(_block, source, rows)
     return Batch(comm, history, order.failures(history), table, block)
 

@@ -36,7 +36,7 @@ The job file has a section [batch] that says what the items are; the rest is run
   sigma = 2
 
   [output]
-  path = "out/{name}.h5"
+  path = "out/{name}.h5"      # encrypt = "recipients.txt" is for table (.h5) and journal, too, and leaves out logs
 
 {item} is the file, {name} its name without folder and ending, {number} counts from 0; of a table there is also a {...}
 for each column. A grid of parameters takes the place of items: every combination is run.
@@ -136,6 +136,7 @@ def execute(args: argparse.Namespace) -> int:
             only="failed" if args.failed else only,
             part=part,
             progress=report,
+            encrypt=batch.encrypt,
         )
     if str(table).endswith(".h5") and not done.left:
         completion.note(output=table)
@@ -194,7 +195,7 @@ def _list(batch: BatchJob, rows: Sequence[Values], comm: Any) -> int:
     from mpibatch.job.execution.items import ItemRun
 
     names = [str(values["name"]) for values in rows]
-    states = state_of(ItemRun(batch), rows, batch.journal, comm=comm)
+    states = state_of(ItemRun(batch), rows, batch.journal, comm=comm, encrypt=batch.encrypt)
     if comm.rank == 0:
         for number, (name, state) in enumerate(zip(names, states, strict=True)):
             print(f"{number:>6}  {state:<7}  {name}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Damaged", "NoKey", "Unlocked", "cipher_of", "disclosed", "forget", "has_whole_header", "is_sealed", "keyed",
-    "keys_of", "remember", "secret_of", "shield", "take", "unlock", "unlocked", "use",
+    "keys_of", "remember", "remember_wrapped", "secret_of", "shield", "take", "unlock", "unlocked", "use",
 ]  # fmt: skip
 
 Unlocked = tuple[bytes, bytes] | None  # which vault, and its secret
@@ -106,7 +106,12 @@ def secret_of(path: str, wrapped: envelope.Wrapped, identity: PathLike | None = 
 
 def remember(header: bytes, secret: bytes) -> None:
     """Keep the secret of a vault that this run writes, so that it can read it, too. Local."""
-    _keep(envelope.Wrapped(envelope.wrapped_in(header), is_whole=True).key, secret)
+    remember_wrapped(envelope.wrapped_in(header), secret)
+
+
+def remember_wrapped(data: bytes, secret: bytes) -> None:
+    """Keep the secret that an age file of this run holds. Local."""
+    _keep(envelope.Wrapped(data, is_whole=True).key, secret)
 
 
 def _keep(key: bytes, secret: bytes) -> None:

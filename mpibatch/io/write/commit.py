@@ -44,12 +44,14 @@ class PartFile:
         chunks that parallel HDF5 wrote: from what was read back). See `mpibatch.io.seal.seal.append`.
     subfiles : the names of its subfiles, on rank 0, which they get just before the file gets its own. Those of what it
         replaces are removed.
+    sealed : encrypted blocks that are not among `extents`, each with its tags, on rank 0.
     """
 
     path: str
     extents: list[Extent] = field(default_factory=list)
     values: dict[str, Digests] = field(default_factory=dict)
     subfiles: frozenset[str] = frozenset()
+    sealed: list[Extent] = field(default_factory=list)
 
 
 @contextmanager
@@ -154,7 +156,7 @@ class _HeldFile:
                 subfiles = [f"{folder}/{name}" for name in whole.subfiles]
                 seal.append(whole.path, whole.extents, whole.values, subfiles)
             if vault is not None:
-                vault.finish(whole.path, whole.extents)
+                vault.finish(whole.path, [*whole.extents, *whole.sealed])
             keep_permissions(self.file, Path(front_of(target)))
             self._unmark()
             os.fsync(self.file)

@@ -165,13 +165,13 @@ class ItemRun:
 
     def __call__(self, values: Values, comm: MPI.Intracomm) -> dict[str, float]:
         """Run it, and return the numbers that its steps took from the data. Collective over `comm`."""
-        is_logged = comm.rank == 0 and self._batch.settings.get("logs", True)
+        is_logged = comm.rank == 0 and self._batch.has_logs
         with _logged(log_of(self._batch, values) if is_logged else None):
             job = self._batch.job_of(values)
             with agreed(comm, f"writing for {values['name']}"):
                 if comm.rank == 0 and "{" in str(self._batch.document.get("output")):
                     _make_folder(job.output.path if isinstance(job, Job) else job.output)
-            summary = run(job, comm) if isinstance(job, Job) else simulate(job, comm)
+            summary = run(job, comm, tells=True) if isinstance(job, Job) else simulate(job, comm)
             return _numbers({saved.dataset: saved.measured for saved in summary.saved})
 
 

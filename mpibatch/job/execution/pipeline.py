@@ -131,11 +131,14 @@ class Summary:
     steps: int = 0  # that this run has made
 
 
-def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, start: Start = "new") -> Summary:
+def run(
+    job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, start: Start = "new", *, tells: bool = False
+) -> Summary:
     """Run a job; with ``start="resume"`` only what an earlier run has left of it. Collective.
 
     Intermediate results are freed as soon as no later step needs them. Raises UsageError or RunError, the same on
-    every rank; nothing is left under the output's name then, unless it was there before.
+    every rank; nothing is left under the output's name then, unless it was there before. `tells`: the summary has
+    what was measured also where the output is encrypted, for callers who show it to nobody.
     """
     comm = private(comm)
     with agreed(comm, f"preparing {job.output.path}"):
@@ -164,8 +167,10 @@ def run(job: Job, comm: MPI.Intracomm | None = None, report: Report = silent, st
         report(total - 1, total, f"writing {job.output.path}")
         name_step("writing")
         # What was taken from the data would be told on the screen, and in logs.
-        tells = job.output.encrypt is None
-        saved = tuple(_saved(name, result.value, result.measurements if tells else {}) for name, result in kept.items())
+        is_told = tells or job.output.encrypt is None
+        saved = tuple(
+            _saved(name, result.value, result.measurements if is_told else {}) for name, result in kept.items()
+        )
         with phase("io"):
             fields = {name: result.value for name, result in kept.items()}
             notes = {name: result.measurements for name, result in kept.items()}

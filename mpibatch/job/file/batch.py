@@ -88,6 +88,18 @@ class BatchJob:
         words = {key: given[key] for key in PERMISSIONS if isinstance(given.get(key), str)}
         return {key: text for key, text in words.items() if not _PLACE.search(text)}
 
+    @property
+    def encrypt(self) -> str | None:
+        """The file of recipients, of all items alike, and of journal and table. Local."""
+        output = self.document.get("output")
+        given = output.get("encrypt") if isinstance(output, dict) else None
+        return None if given is None else user_place(str(given))
+
+    @property
+    def has_logs(self) -> bool:
+        """Whether items have logs, by default where nothing is encrypted: they are in plain. Local."""
+        return bool(self.settings.get("logs", self.encrypt is None))
+
     def named(self, values: Values) -> Values:
         """Return an item's values with the name that [batch] gives it. Local. UsageError."""
         if "name" not in self.settings:
@@ -104,9 +116,6 @@ class BatchJob:
         text = f"{self.text}# item {values['number']}: {checks.shown(values['item'])} ({values['name']})\n"
         if "checkpoint" in document:
             problems.add(("checkpoint",), "a job with [batch] has no [checkpoint]: the journal tells what is done")
-        if isinstance(output := document.get("output"), dict) and "encrypt" in output:
-            words = "[output] encrypt: a [batch] keeps numbers in plain, in journal and table; use mpibatch run"
-            problems.add(("output", "encrypt"), words)
         if "simulation" in document:
             return build_simulation(document, problems, text)
         return build(document, problems, text)
@@ -146,12 +155,29 @@ def parse_batch(text: str, source: str, settings: Sequence[str] = ()) -> BatchJo
     document.pop(SUPERVISE, None)
     if grid and "items" in raw:
         problems.add((BATCH, "items"), "[batch] has items or a [batch.grid], not both")
+    _check_secrecy(document, accepted, problems)
     problems.check()
     full_text = "\n".join([text.rstrip("\n"), *(f"# --set {setting}" for setting in settings), ""])
     return BatchJob(
         source=source, text=full_text, settings=accepted, grid=grid, document=document,
         supervise=Supervising(**supervising), places=places,
     )  # fmt: skip
+
+
+def _check_secrecy(document: Mapping[str, Any], settings: Mapping[str, Any], problems: Problems) -> None:
+    """Note where a batch would leave in plain what its items' outputs encrypt."""
+    output = document.get("output")
+    if not isinstance(output, dict) or "encrypt" not in output:
+        return
+    if not isinstance(output["encrypt"], str) or _PLACE.search(output["encrypt"]):
+        words = "[output] encrypt names one file of recipients, for all items, journal and table; without {places}"
+        problems.add(("output", "encrypt"), words)
+    if settings.get("logs"):
+        words = "[batch] logs would keep in plain what [output] encrypts; leave it out: there are none then"
+        problems.add((BATCH, "logs"), words)
+    if str(settings.get("table", ".h5")).endswith(".csv"):
+        words = "[batch] table is a CSV, in plain, and [output] encrypts; name it .h5, which is encrypted, too"
+        problems.add((BATCH, "table"), words)
 
 
 def of_paths(paths: Sequence[Any]) -> list[Values]:

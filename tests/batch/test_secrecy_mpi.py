@@ -10,6 +10,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.base.errors import UsageError
+from mpibatch.batch import rows
 from mpibatch.batch.secrecy import NoteCipher
 from mpibatch.io.vault import age, keyring, keys
 from mpibatch.io.vault.cipher import Forged
@@ -65,7 +66,10 @@ def assert_hidden(*places: Path) -> None:
         assert CANARY.encode() not in text, name
 
 
-def test_the_plain_bytes_are_those_of_a_plain_batch(folder: Path) -> None:
+@pytest.mark.parametrize("most", [64 << 20, 100])
+def test_the_plain_bytes_are_those_of_a_plain_batch(folder: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """In one round of results, and in many: blocks with numbers of their own."""
+    monkeypatch.setattr(rows, "ROUND_BYTES", most)
     journal, secret, plain = folder / "journal", folder / "secret.h5", folder / "plain.h5"
     mb.map_items(measure, ITEMS, output=plain)
     batch = mb.map_items(measure, ITEMS, output=secret, journal=journal, encrypt=folder / "me.txt")
@@ -141,3 +145,42 @@ def test_a_result_that_was_changed_or_moved_is_made_anew(folder: Path) -> None:
     with pytest.raises(mb.RunError, match="is then run anew"):
         mb.map_items(measure, ITEMS[:3], journal=journal, encrypt=readers)
     assert mb.map_items(measure, ITEMS[:3], journal=journal, encrypt=readers).ran == 1
+
+
+def test_parts_of_a_batch_read_one_another_by_a_key(folder: Path) -> None:
+    journal, secret, readers = folder / "journal", folder / "secret.h5", folder / "me.txt"
+    mb.map_items(measure, ITEMS, journal=journal, encrypt=readers, output=secret, part=(0, 2))
+    assert not secret.exists()
+    forget(folder / KEYED)
+    mb.map_items(measure, ITEMS, journal=journal, encrypt=readers, output=secret, part=(1, 2))
+    mb.map_items(measure, ITEMS, output=folder / "plain.h5")
+    WORLD.Barrier()
+    assert len({file.read_bytes() for file in journal.glob("*.run")}) == 2
+    assert_hidden(journal, secret)
+    with image_of(str(secret)) as image:
+        assert image.read(image.size, 0) == (folder / "plain.h5").read_bytes()
+
+
+def test_a_team_hides_why_one_of_its_ranks_failed(folder: Path) -> None:
+    def fail(item: int, comm: MPI.Intracomm) -> float:
+        if comm.rank == comm.size - 1:
+            raise ValueError(CANARY * 9)
+        return NUMBER
+
+    journal = folder / "journal"
+    batch = mb.map_items(fail, [1, 2], journal=journal, encrypt=folder / "me.txt", ranks_per_item=WORLD.size)
+    assert [CANARY in failure.error for failure in batch.failed] == [True, True]
+    WORLD.Barrier()
+    assert_hidden(journal)
+
+
+def test_a_run_whose_secret_is_damaged_is_refused(folder: Path) -> None:
+    journal, readers = folder / "journal", folder / "me.txt"
+    mb.map_items(measure, ITEMS, journal=journal, encrypt=readers)
+    if WORLD.rank == 0:
+        (file,) = journal.glob("*.run")
+        file.write_bytes(file.read_bytes()[:-1])
+    WORLD.Barrier()
+    forget(folder / KEYED)
+    with pytest.raises(mb.RunError, match=r"000001\.run' cannot be opened: .* damaged"):
+        mb.map_items(measure, ITEMS, journal=journal, encrypt=readers)

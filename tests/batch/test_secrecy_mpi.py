@@ -13,7 +13,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.batch import rows
 from mpibatch.batch.secrecy import NoteCipher
 from mpibatch.io.vault import age, keyring, keys
-from mpibatch.io.vault.cipher import Forged
+from mpibatch.io.vault.cipher import Cipher, Forged
 from mpibatch.io.vault.images import image_of
 from mpibatch.mpi import MPI
 
@@ -184,3 +184,20 @@ def test_a_run_whose_secret_is_damaged_is_refused(folder: Path) -> None:
     forget(folder / KEYED)
     with pytest.raises(mb.RunError, match=r"000001\.run' cannot be opened: .* damaged"):
         mb.map_items(measure, ITEMS, journal=journal, encrypt=readers)
+
+
+def test_no_nonce_of_a_table_stands_for_two_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all blocks that any rank encrypts, in many rounds; each cipher is that of one file."""
+    used: list[tuple[int, int]] = []
+    seal = Cipher.seal
+
+    def watched(self: Cipher, data: Any, dataset: int, block: int, about: bytes) -> Any:
+        used.append((dataset, block))
+        return seal(self, data, dataset, block, about)
+
+    monkeypatch.setattr(rows, "ROUND_BYTES", 100)
+    monkeypatch.setattr(Cipher, "seal", watched)
+    mb.map_items(measure, ITEMS, output=folder / "secret.h5", encrypt=folder / "me.txt")
+    every = [place for some in WORLD.allgather(used) for place in some]
+    assert len(set(every)) == len(every) > 2 * len(ITEMS)
+    assert len({dataset for dataset, _ in every}) > 4  # columns, stacks, single arrays, and what is no value

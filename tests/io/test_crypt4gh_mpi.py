@@ -129,6 +129,10 @@ def test_keys_that_are_not_to_be_used(folder: Path) -> None:
     ):
         with pytest.raises(kind, match=words):
             crypt4gh.use(COMM, folder / name)
+    with open(folder / "me.sec", "rb") as file:
+        crypt4gh.use(COMM, f"fd:{COMM.bcast(file.fileno())}")
+    assert decrypted(encrypted(folder, b"abc", "me")) == b"abc"
+    crypt4gh._keys.clear()
     with pytest.raises(mb.UsageError, match="no key was given"):
         decrypted(encrypted(folder, b"abc", "me"))
     with pytest.raises(mb.UsageError, match="holds no public key"):

@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--k", type=int, default=usual.k, metavar="N", help="bases of a k-mer (default: %(default)s)")
     shared.add_argument("--mask", action="store_true", help="leave out lower case, by which repeats are marked")
     shared.add_argument("--journal", metavar="FOLDER", help="where sets are kept: the same command goes on from it")
-    shared.add_argument("--identity", metavar="FILE", help="a private key of Crypt4GH, for encrypted genomes")
+    shared.add_argument("--identity", metavar="FILE", help="a private key of Crypt4GH, or fd:N, for encrypted genomes")
     shared.add_argument("--encrypt", metavar="FILE", help=f"public keys of Crypt4GH, for a table .csv{SUFFIX}")
     shared.add_argument("--quiet", action="store_true", help="show no progress")
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -2,8 +2,8 @@
 
 Written from the specification of GA4GH (samtools.github.io/hts-specs/crypt4gh.pdf; doi 10.1093/bioinformatics/btab087).
 A header holds the key of the data, once for each recipient; behind it lie segments of 64 KiB by ChaCha20-Poly1305. A
-change within a segment is noticed; that segments at the end are missing, or others in their place, is not: the format
-has no place for it.
+change within a segment is noticed; that whole segments are missing, or exchanged, is not: the format has no place for
+it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 from mpibatch.base.errors import RunError, UsageError, reason_of
 from mpibatch.io.vault.cipher import Aead, Forged, agreement, chacha, public_of
 from mpibatch.io.vault.keyring import shield
-from mpibatch.io.vault.keys import read_guarded, read_private
+from mpibatch.io.vault.keys import read_guarded, read_key
 from mpibatch.mpi import agreed
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ _keys: list[bytes] = []  # private ones, of this process
 
 
 def use(comm: MPI.Intracomm, source: PathLike) -> None:
-    """Read files with the key in a file from now on. Collective. RunError or UsageError, never with the key.
+    """Read files with the key in a file, or at ``fd:N``, from now on. Collective. RunError, UsageError.
 
-    Rank 0 alone reads it, and tells the others.
+    Rank 0 alone reads it, and tells the others; no message has it.
     """
     key = b""
     with agreed(comm, f"reading the key in {os.fspath(source)}"):
         if comm.rank == 0:
-            key = _private(os.fspath(source))
+            key = _private(source)
     key = bytes(comm.bcast(key, root=0))
     shield()
     if key not in _keys:
@@ -75,8 +75,9 @@ def public_keys(source: PathLike) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def _private(path: str) -> bytes:
-    texts = _between(read_private(path), PRIVATE)
+def _private(source: PathLike) -> bytes:
+    path, text = read_key(source)
+    texts = _between(text, PRIVATE)
     if len(texts) != 1 or not texts[0].startswith(_KEY_MAGIC):
         raise UsageError(f"{path!r} holds no private key of Crypt4GH; give what crypt4gh-keygen --sk has written")
     words: list[bytes] = []

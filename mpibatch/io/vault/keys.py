@@ -28,6 +28,7 @@ __all__ = [
     "default_source",
     "identities_of",
     "read_guarded",
+    "read_key",
     "read_private",
     "recipients_of",
     "write_private",
@@ -57,17 +58,20 @@ def recipients_of(source: PathLike) -> tuple[Recipient, ...]:
 
 def identities_of(source: PathLike) -> tuple[Identity, ...]:
     """Return the keys in a file, or at a descriptor (``fd:3``). Local. RunError or UsageError, never with a key."""
-    name = os.fspath(source)
-    check_source(name)
-    if name.startswith("fd:"):
-        name, text = f"descriptor {name[3:]}", _read_descriptor(name[3:])
-    else:
-        name = user_path(name)
-        text = read_private(name)
+    name, text = read_key(source)
     identities = _lines(name, text, Identity.parsed, "a key (AGE-SECRET-KEY-1...)")
     if not identities:
         raise UsageError(f"{name!r} holds no key; make one: mpibatch key new FILE")
     return tuple(identities)
+
+
+def read_key(source: PathLike) -> tuple[str, bytes]:
+    """Return what a key file, or a descriptor (``fd:3``), is called in messages, and its text. Local. As above."""
+    name = os.fspath(source)
+    check_source(name)
+    if name.startswith("fd:"):
+        return f"descriptor {name[3:]}", _read_descriptor(name[3:])
+    return user_path(name), read_private(user_path(name))
 
 
 def check_source(name: str) -> None:

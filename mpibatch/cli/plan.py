@@ -205,12 +205,11 @@ def _passes(job: Any, ranks: list[int]) -> list[str]:
     from mpibatch.base.errors import UsageError
     from mpibatch.base.units import plural
     from mpibatch.job.passes.outlook import outlooks
-    from mpibatch.job.passes.traits import check_streamed
-    from mpibatch.job.plan import values_of
+    from mpibatch.job.plan import slab_source, values_of
     from mpibatch.job.rehearsal import rehearsed
 
     values = values_of(job)
-    check_streamed(job, values)
+    slab_source(job, values)
     results, note = rehearsed(job, values)
     if not results:
         return [f"stream   {note}"]

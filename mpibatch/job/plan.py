@@ -18,7 +18,7 @@ from mpibatch.io.base.names import foreign_format, split_path, whole_name
 from mpibatch.io.formats import Source, ask, inspect
 from mpibatch.io.formats.picks import with_picks
 from mpibatch.io.read.region import chosen_region
-from mpibatch.io.vault.keyring import unlock
+from mpibatch.io.vault.keyring import is_sealed, unlock
 from mpibatch.io.write.storage.aggregators import aggregators
 from mpibatch.io.write.storage.file_system import file_system
 from mpibatch.io.write.storage.settings import chosen, given_hints, given_stripes
@@ -36,7 +36,7 @@ from mpibatch.job.target import check_target
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Distribution", "Values", "layout", "moved", "plan", "source_of", "values_of"]
+__all__ = ["Distribution", "Values", "layout", "moved", "plan", "slab_source", "source_of", "values_of"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,23 @@ def source_of(job: Job) -> Source:
     unlock(path, given.identity)
     source = inspect(path, with_picks(path, dataset, given.choices, given.raw), tuple(given.allow))
     ask(source, given.components, job.grid.get("axes"))
+    return source
+
+
+def slab_source(job: Job, values: Values) -> Source:
+    """Return what a streamed job's input holds. Local. UsageError if its steps or the input do not go through slabs."""
+    check_streamed(job, values)
+    if is_sealed(split_path(job.input.path)[0]):
+        raise UsageError(
+            f"{values.name} is encrypted, and passes over it keep in plain what they make of it; leave "
+            "[stream] out, and preview steps that take no threshold from the whole"
+        )
+    source = source_of(job)
+    if not source.boxwise:
+        raise UsageError(
+            f"[stream]: {values.name} is of a format that is read as a whole; convert it to one that is read "
+            "in parts, such as HDF5, TIFF or Zarr"
+        )
     return source
 
 
@@ -121,7 +138,7 @@ def _pipeline(job: Job, ranks: int) -> str:
     ]
     check_target(Path(job.output.path))
     if job.stream is not None:
-        check_streamed(job, values)
+        slab_source(job, values)
     results, note = rehearsed(job, values)
     moves = moved(job, values, ranks, results)
     lines += [f"        {note}"] if note else []

@@ -1,6 +1,7 @@
 """Streamed jobs without MPI: passes, what a section [stream] may say, plans, a killed run, sheets of previews."""
 
 import dataclasses
+import gzip
 import hashlib
 import os
 import signal
@@ -17,6 +18,7 @@ from mpibatch.base.errors import UsageError
 from mpibatch.cli import main
 from mpibatch.cli.plan import _passes
 from mpibatch.io.formats import inspect
+from mpibatch.io.vault import age, keyring
 from mpibatch.job import parse, run
 from mpibatch.job.file.schema import Step
 from mpibatch.job.file.stream import lasting_text
@@ -255,7 +257,26 @@ def test_thick_chunks_need_memory() -> None:
         outlooks(job, rehearse(job.steps, values), values, 1)
 
 
-def test_a_plan_is_of_ranks_that_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("path", "words"), [("sealed.h5", "keep in plain what they make of it"), ("packed.nii.gz", "read as a whole")]
+)
+def test_plans_refuse_inputs_that_do_not_go_through_slabs_as_runs_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, path: str, words: str
+) -> None:
+    monkeypatch.setattr(keyring, "_secrets", {})
+    (folder / "me.txt").write_text(f"{age.new_identity().recipient}\n")
+    u = mb.Grid((9, 8, 7)).from_function(lambda z, y, x: x, "f4")
+    mb.save("sealed.h5", raw=u, encrypt="me.txt")
+    mb.save("packed.nii", raw=u)
+    Path("packed.nii.gz").write_bytes(gzip.compress(Path("packed.nii").read_bytes()))
+    job = parse(JOB.replace("in.h5", path) + "[stream]\n")
+    for refuse in (lambda: plan(job, 1), lambda: _passes(job, [1]), lambda: run(job)):
+        with pytest.raises(UsageError, match=words):
+            refuse()
+    assert not (folder / "out.h5").exists()
+
+
+def test_a_plan_is_of_ranks_that_have_room(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = Values("in", (10**5, 100, 100), (), "float32", (False,) * 3)
     monkeypatch.setattr("mpibatch.job.plan.values_of", lambda job: values)
     job = parse(JOB.replace("record = false", "chunks = [900, 8, 7]") + '[stream]\nmemory = "330 MiB"\n')

@@ -15,7 +15,7 @@ import numpy as np
 
 import mpibatch.io as io
 from mpibatch import __version__
-from mpibatch.base.errors import Stopped, UsageError
+from mpibatch.base.errors import Stopped
 from mpibatch.base.progress.heartbeat import name_step
 from mpibatch.checkpoint import contents
 from mpibatch.checkpoint.signals import Caught, signal_name
@@ -25,7 +25,6 @@ from mpibatch.io.base.names import PART, normal_name, split_path
 from mpibatch.io.read.region import chosen_region
 from mpibatch.io.seal.content import content_of
 from mpibatch.io.seal.manifest import VERSION
-from mpibatch.io.vault.keyring import is_sealed
 from mpibatch.io.write.layout import Dataset
 from mpibatch.io.write.provenance import digest_of
 from mpibatch.io.write.storage.settings import chosen
@@ -35,8 +34,8 @@ from mpibatch.job.execution.progress import Report, silent
 from mpibatch.job.passes.memory import Heights, heights_of
 from mpibatch.job.passes.schedule import ROWS, SlabPass, passes_of
 from mpibatch.job.passes.storage import check_storage, stored
-from mpibatch.job.passes.traits import TABLE, Trait, check_streamed, traits_of
-from mpibatch.job.plan import source_of, values_of
+from mpibatch.job.passes.traits import TABLE, Trait, traits_of
+from mpibatch.job.plan import slab_source, values_of
 from mpibatch.job.rehearsal import Values, rehearse
 from mpibatch.job.slabs import intermediates
 from mpibatch.job.slabs.chunks import PackedFile, packed
@@ -159,18 +158,7 @@ def _checked(job: Job, comm: MPI.Intracomm) -> tuple[Values, tuple[range, ...], 
         if comm.rank == 0:
             check_target(Path(job.output.path))
             values = values_of(job)
-            check_streamed(job, values)
-            if is_sealed(split_path(job.input.path)[0]):
-                raise UsageError(
-                    f"{values.name} is encrypted, and passes over it keep in plain what they make of it; leave "
-                    "[stream] out, and preview steps that take no threshold from the whole"
-                )
-            source = source_of(job)
-            if not source.boxwise:
-                raise UsageError(
-                    f"[stream]: {values.name} is of a format that is read as a whole; convert it to one that is read "
-                    "in parts, such as HDF5, TIFF or Zarr"
-                )
+            source = slab_source(job, values)
             whole = source.shape[: len(values.shape)]
             region = slices(job.input.region) if job.input.region else None
             known = values, chosen_region(values.name, whole, region)[:2], places_of(source)

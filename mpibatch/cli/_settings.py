@@ -19,17 +19,16 @@ T = TypeVar("T")
 
 
 def add_settings(
-    to: argparse.ArgumentParser, usual: Any, words: Mapping[str, str], title: str = "settings", *, has_file: bool = True
+    to: argparse.ArgumentParser, usual: Any, words: Mapping[str, str], title: str = "settings"
 ) -> argparse._ArgumentGroup:
     """Add an option for each of these settings, by what it is, and return their group. Local.
 
-    What is not given is None, for `settings_of` to look for in a file; without a file it is that of `usual`.
+    What is not given is None, for `settings_of` to look for in a file.
     """
     group = to.add_argument_group(title)
     for name, text in words.items():
         value = getattr(usual, name.replace("-", "_"))
-        default = None if has_file else value
-        group.add_argument(f"--{name}", type=type(value), default=default, metavar="X", help=f"{text} ({value})")
+        group.add_argument(f"--{name}", type=type(value), metavar="X", help=f"{text} ({value})")
     return group
 
 

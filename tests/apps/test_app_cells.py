@@ -150,10 +150,13 @@ def test_a_mosaic_of_flipped_copies_has_their_cells():
 def test_files_of_a_slide(tmp_path, monkeypatch, ending):
     monkeypatch.chdir(tmp_path)
     array = field_of_view((70, 80), 20)
-    expected = labels_of(array)
+    expected = labels_of(array, sigma=1.0, small=20, clear_border=True)
+    Path("nuclei.toml").write_text("sigma = 1\nsmall = 5\nclear_border = true\n")
     mb.save("slide.h5", dapi=field(array), other=field(array[::-1]))
     table = {".h5": "t.h5", ".ome.tif": "t.csv", ".ome.zarr": "t.parquet"}[ending]
-    assert main(["slide.h5::dapi", "--table", table, "--segments", f"s{ending}", "--picture", "{name}.png"]) == 0
+    rest = ["--segments", f"s{ending}", "--picture", "{name}.png", "--settings", "nuclei.toml", "--small", "20"]
+    assert main(["slide.h5::dapi", "--table", table, *rest]) == 0
+    assert not np.array_equal(expected, labels_of(array))
     np.testing.assert_array_equal(mb.gather_all(mb.load(f"s{ending}")), expected)
     rows = measured(field(expected), field(array), ())
     if ending == ".h5":
@@ -271,6 +274,9 @@ def test_the_light_is_known_from_many_fields(tmp_path, monkeypatch):
         ("good.npy --block 4", 2, "--block 4 has no middle"),
         ("good.npy --block 0 --fraction 0", 2, "leaves no threshold"),
         ("good.npy --sigma nan", 2, "--sigma nan"),
+        ("good.npy --settings even.toml", 2, "--block 4 has no middle"),
+        ("good.npy --settings odd.png --picture odd.png", 2, "odd.png is read, and would be written over"),
+        ("good.npy --settings missing.toml", 1, "the settings missing.toml cannot be read"),
         ("good.npy --distance 0", 2, "--distance 0"),
         ("good.npy --segments out.png", 2, "none of the endings"),
         ("good.npy --segments none/out.h5", 1, "no such folder"),
@@ -291,6 +297,8 @@ def test_bad_input(tmp_path, monkeypatch, capsys, arguments, code, words):
     arrays |= {"volume": field_of_view((10, 20, 20), 3)}
     for name, array in arrays.items():
         mb.save(f"{name}.npy", image=field(array))
+    Path("even.toml").write_text("block = 4\n")
+    Path("odd.png").write_text("block = 5\n")
     before = sorted(tmp_path.iterdir())
     assert main([*arguments.split(), "--table", "out.csv"]) == code
     error = capsys.readouterr().err

@@ -6,7 +6,6 @@ import argparse
 import functools
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 
 import mpibatch as mb
 from mpibatch.apps.cells.fields import COUNTS, Item, Request, analyze_fields, analyzed, is_pattern, items_of
@@ -15,7 +14,7 @@ from mpibatch.apps.cells.images import load_image
 from mpibatch.apps.cells.segmentation import Settings
 from mpibatch.apps.cells.tables import merged, save_named
 from mpibatch.cli import Parser, command_line
-from mpibatch.cli._settings import add_settings
+from mpibatch.cli._settings import add_settings, settings_of
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.mpi import MPI, agreed, private
@@ -54,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--channel", type=int, metavar="N", help="of an image with several, from 0")
     result.add_argument("--properties", type=_words, default=(), metavar="A,B", help="columns, by scikit-image's names")
     result.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    result.add_argument(
+        "--settings", metavar="FILE.toml", help="what options of segmentation are if they are not given"
+    )
     group = result.add_argument_group("light")
     group.add_argument("--flat", metavar="FILE", help=f"image of an empty, lit field; {MEDIAN}: that of the fields")
     group.add_argument("--flat-sigma", type=float, default=25.0, metavar="S", help=f"that smooths the {MEDIAN} (25)")
@@ -75,8 +77,10 @@ def _add_settings(to: argparse.ArgumentParser) -> None:
         "distance": "pixels between the middles of cells that touch, at least",
         "split-sigma": "of the Gaussian that smooths the distances to the background",
     }
-    group = add_settings(to, Settings(), words, "segmentation", has_file=False)
-    group.add_argument("--clear-border", action="store_true", help="drop cells that touch the image's edge")
+    group = add_settings(to, Settings(), words, "segmentation")
+    group.add_argument(
+        "--clear-border", action="store_true", default=None, help="drop cells that touch the image's edge"
+    )
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -92,14 +96,14 @@ def _execute(args: argparse.Namespace) -> int:
     comm = private()
     is_batch = len(args.images) > 1 or is_pattern(args.images[0])
     with agreed(comm, "reading the command line"):
-        settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
+        settings = settings_of(Settings, args)
         request = Request(settings, args.channel, args.properties)
         _check(args, comm, is_batch=is_batch)
         items: list[Item] = []
         if comm.rank == 0:
             tables = [(args.table, "the table"), (args.summary, "the summary")]
-            flat = "" if args.flat == MEDIAN else args.flat
-            items = items_of(args.images, args.labels, args.segments, args.picture, tables, flat)
+            sources = ("" if args.flat == MEDIAN else args.flat, args.settings)
+            items = items_of(args.images, args.labels, args.segments, args.picture, tables, sources)
     items = comm.bcast(items, root=0)
     return _fields(args, comm, items, request) if is_batch else _slide(args, comm, items[0], request)
 

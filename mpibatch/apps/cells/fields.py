@@ -73,12 +73,12 @@ def items_of(
     segments: str,
     picture: str,
     tables: Sequence[tuple[str | None, str]] = (),
-    flat: str | None = None,
+    others: Sequence[str | None] = (),
 ) -> list[Item]:
     """Return the images whose names fit, with {name} in others' names replaced by theirs. Local, for rank 0 alone.
 
-    tables: files that are written, too, and what they are called; flat: one that is read, too. RunError, UsageError: no
-    image fits; a file would be written twice, or over one that is read; or there is no place for it.
+    tables: files that are written, too, and what they are called; others: those that are read, too. RunError,
+    UsageError: no image fits; a file would be written twice, or over one that is read; or there is no place for it.
     """
     paths: list[str] = []
     for each in images:
@@ -96,7 +96,7 @@ def items_of(
     targets = [(target, item.image) for item in items for target in (item.segments, item.picture)]
     sources = [source for item in items for source in (item.image, item.labels)]
     remedy = "give files different names ({name} is that of the image)"
-    check_targets([*tables, *targets], [*sources, flat], remedy)
+    check_targets([*tables, *targets], [*sources, *others], remedy)
     return items
 
 

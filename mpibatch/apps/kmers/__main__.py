@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from mpibatch.apps.kmers.signatures import write_signatures
 from mpibatch.base.units import plural
 from mpibatch.cli import Parser, command_line
 from mpibatch.cli._files import check_targets
+from mpibatch.cli._settings import settings_of
 from mpibatch.io.vault.crypt4gh import SUFFIX, public_keys, use
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
@@ -55,8 +57,11 @@ def parser() -> argparse.ArgumentParser:
     )
     usual = Settings()
     shared = Parser(add_help=False)
-    shared.add_argument("--k", type=int, default=usual.k, metavar="N", help="bases of a k-mer (default: %(default)s)")
-    shared.add_argument("--mask", action="store_true", help="leave out lower case, by which repeats are marked")
+    shared.add_argument("--settings", metavar="FILE.toml", help="what --k, --scaled and --mask are if not given")
+    shared.add_argument("--k", type=int, metavar="N", help=f"bases of a k-mer (default: {usual.k})")
+    shared.add_argument(
+        "--mask", action="store_true", default=None, help="leave out lower case, by which repeats are marked"
+    )
     shared.add_argument("--journal", metavar="FOLDER", help="where sets are kept: the same command goes on from it")
     shared.add_argument("--identity", metavar="FILE", help="a private key of Crypt4GH, or fd:N, for encrypted genomes")
     shared.add_argument("--encrypt", metavar="FILE", help=f"public keys of Crypt4GH, for a table .csv{SUFFIX}")
@@ -71,10 +76,10 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--scaled",
         type=int,
-        default=usual.scaled,
         metavar="N",
-        help="compare one of N k-mers, by their hashes; 1: all, exactly (default: %(default)s)",
+        help=f"compare one of N k-mers, by their hashes; 1: all, exactly (default: {usual.scaled})",
     )
+    count.set_defaults(scaled=None)
     compare.add_argument(
         "--min-similarity",
         type=float,
@@ -105,7 +110,7 @@ def _check_output(comm: MPI.Intracomm, args: argparse.Namespace, endings: Sequen
         public_keys(args.encrypt)
     if comm.rank == 0 and path.endswith(".parquet"):
         load_arrow()
-    check_targets([(path, "the output")], [word.removeprefix(LIST) for word in genomes])
+    check_targets([(path, "the output")], [*(word.removeprefix(LIST) for word in genomes), args.settings])
     for folder in filter(None, folders):
         if not Path(folder).is_dir():
             raise mb.RunError(f"cannot write to {folder}: there is no such folder; make it first")
@@ -114,7 +119,7 @@ def _check_output(comm: MPI.Intracomm, args: argparse.Namespace, endings: Sequen
 def _compare(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
     least = args.min_similarity
     with agreed(comm, "reading the command line"):
-        settings = Settings(args.k, args.scaled, args.mask)
+        settings = settings_of(Settings, args)
         if least is not None and not 0.0 <= least <= 1.0:
             raise mb.UsageError(f"--min-similarity {least} is not valid; give a Jaccard index, from 0 to 1")
         _check_output(comm, args, FILES if least is None else TABLES, args.signatures)
@@ -147,7 +152,7 @@ def _compare(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
 
 def _count(comm: MPI.Intracomm, args: argparse.Namespace) -> int:
     with agreed(comm, "reading the command line"):
-        settings = Settings(args.k, 1, args.mask)
+        settings = replace(settings_of(Settings, args), scaled=1)
         _check_output(comm, args, TABLES)
     if args.identity is not None:
         use(comm, args.identity)

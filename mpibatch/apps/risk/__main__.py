@@ -17,6 +17,7 @@ from mpibatch.apps.risk.positions import TYPES, Position, read_positions
 from mpibatch.apps.risk.scenarios import MOVES, profits, read_moves, read_profits
 from mpibatch.apps.risk.tails import check_confidences, tail
 from mpibatch.cli import Parser, command_line
+from mpibatch.cli._settings import add_settings, settings_of
 from mpibatch.io.write.saver import save_table
 from mpibatch.io.write.tables.parquet import load_arrow
 from mpibatch.io.write.tables.region_table import RegionTable
@@ -60,11 +61,13 @@ def parser() -> argparse.ArgumentParser:
     price.add_argument("book", help="table of positions")
     price.add_argument("output", help=f"table to write, by its ending: {', '.join(TABLES)}")
     price.add_argument("--paths", type=int, default=100_000, help="of each position (default: %(default)s)")
-    price.add_argument("--seed", type=int, default=0, help="of the random numbers (default: %(default)s)")
-    price.add_argument("--steps", type=int, default=50, help="per year in Heston's model (default: %(default)s)")
-    price.add_argument(
-        "--regression-paths", type=int, default=20_000, help="for the rule of American exercise (default: %(default)s)"
-    )
+    price.add_argument("--settings", metavar="FILE.toml", help="what the settings are if they are not given")
+    words = {
+        "seed": "of the random numbers",
+        "steps": "per year in Heston's model",
+        "regression-paths": "for the rule of American exercise",
+    }
+    add_settings(price, Settings(), words)
     price.add_argument("--state", metavar="FILE.json", help="file to go on from, and to keep")
     price.add_argument("--every", type=int, default=1_000_000, help="paths from state to state (default: %(default)s)")
     price.add_argument("--scenarios", metavar="FILE", help="table of moves, in each of which the book is priced again")
@@ -86,7 +89,7 @@ def _price(args: argparse.Namespace) -> int:
         _check(args)
         if comm.rank == 0 and args.output.endswith(".parquet"):
             load_arrow()  # which is not to fail after hours
-        settings = Settings(args.seed, args.steps, args.regression_paths)
+        settings = settings_of(Settings, args)
     positions = read_positions(comm, args.book)
     moves = read_moves(comm, args.scenarios, positions) if args.scenarios else None
     book = Book(comm, positions, settings)

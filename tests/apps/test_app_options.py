@@ -25,12 +25,14 @@ def rows(until, **given):
 
 largest = dict(spot=(100.0, 105.0), strike=98.0, volatility=(0.11, 0.16), dividend=(0.06, 0.09), correlation=0.63,
                rate=0.05, kind="call", expiry=0.5)
+benchop = dict(strike=100.0, volatility=(0.15,), rate=0.03, exercise="american")
 told = {
     "put51": rows(1.0, cells=51),
     "put101": rows(1.0, cells=101),
     "put201": rows(1.0, cells=201),
     "american": rows(1.0, cells=201, exercise="american"),
     "dates": rows(1.0, cells=301, exercise="american", exercise_every=0.02),
+    **{f"{spot} {n}": rows(1.0, spot=(spot,), cells=n, **benchop) for spot in (90, 100, 110) for n in (201, 401)},
     "max31": rows(0.5, cells=31, **largest),
     "max61": rows(0.5, cells=61, **largest),
 }
@@ -68,6 +70,10 @@ def test_prices_and_greeks_and_the_same_bits_on_any_ranks(launch, tmp_path):
     # Longstaff and Schwartz 2001, table 1: finite differences, 50 dates of exercise a year.
     assert told["dates"]["price"] == pytest.approx(4.478, abs=1e-3)
     assert told["american"]["price"] == pytest.approx(american_tree(36, 40, 0.06, 0.2, 1.0, 2000), abs=1e-3)
+    # BENCHOP's problem 1b (von Sydow et al. 2015), by QuantLib's QdFpAmericanEngine of high precision.
+    for spot, price in ((90, 10.7265416342), (100, 4.82064378686), (110, 1.82822510436)):
+        coarse, fine = (told[f"{spot} {cells}"]["price"] for cells in (201, 401))
+        assert (4 * fine - coarse) / 3 == pytest.approx(price, abs=1e-4)  # of second order
     assert told["max61"]["error"] == pytest.approx(0, abs=0.02)
     assert told["max31"]["error"] / told["max61"]["error"] == pytest.approx(4, rel=0.15)
     assert "beyond expiry" in told["beyond"]

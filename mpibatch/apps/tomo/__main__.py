@@ -93,8 +93,27 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--pores", type=int, default=8, metavar="N", help="in the cylinder (8)")
     make.add_argument("--grains", type=int, default=0, metavar="N", help="in the cylinder (0)")
     for field in fields(Acquisition):
-        make.add_argument(f"--{field.name}", type=type(field.default), help=f"({field.default})")
+        usual = "the middle one" if field.name == "center" else f"{field.default:g}"
+        make.add_argument(
+            f"--{field.name}", type=type(field.default), metavar="N", help=f"{ACQUIRED[field.name]} ({usual})"
+        )
     return top
+
+
+# What `Acquisition` has, for --help.
+ACQUIRED = {
+    "angles": "how many projections",
+    "arc": "degrees that they are spread over, from 0 on",
+    "counts": "of a pixel in the middle of the beam",
+    "absorption": "-log of the transmission of the darkest ray",
+    "center": "of the axis, in detectors",
+    "stripes": "share of the detector's pixels with dust on them",
+    "zingers": "share of a projection's pixels",
+    "flats": "images without the body",
+    "darks": "images without the beam",
+    "pixel": "its width in µm",
+    "seed": "of all that is random",
+}
 
 
 def _add_scan(to: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from mpibatch.cli import _slurm_options
@@ -146,7 +147,7 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
     from mpibatch.tools.slurm.quotes import checked, plain_name
     from mpibatch.tools.slurm.request import Request, array_items, margin_for
 
-    output, checkpoints, is_many = _places(args)
+    output, checkpoints, is_many, encrypts = _places(args)
     time = durations.seconds(args.time) if args.time else durations.seconds(profile.time) if profile.time else None
     if args.chain and not checkpoints:
         raise UsageError(
@@ -187,21 +188,43 @@ def _request(args: argparse.Namespace, profile: Profile) -> Request:
         checkpoints=checkpoints,
         command="batch" if is_many else "run",
         parts=1 if args.parts is None else args.parts,
+        identity=_identity(args, encrypts=encrypts),
     )
 
 
-def _places(args: argparse.Namespace) -> tuple[str, str, bool]:
-    """Where the output goes, and checkpoints ("": it saves none), or a batch's journal; whether it is a batch."""
+def _identity(args: argparse.Namespace, *, encrypts: bool) -> str:
+    """The file of the key that the job is given, "" for none; `encrypts`: what attempts and parts go on from."""
+    from mpibatch.base.errors import UsageError
+    from mpibatch.tools.slurm.quotes import checked
+
+    identity = checked(args.identity or os.environ.get("MPIBATCH_IDENTITY", ""), "--identity")
+    if identity.startswith("fd:"):
+        raise UsageError(f"--identity {identity}: a job has no descriptor of this shell; give the file of a key")
+    if encrypts and not identity and (args.chain or (args.parts or 1) > 1):
+        raise UsageError(
+            f"{args.job} encrypts what attempts and parts go on from, and none of them can read it without a key; give "
+            "--identity FILE, which the nodes can read, too"
+        )
+    return identity
+
+
+def _places(args: argparse.Namespace) -> tuple[str, str, bool, bool]:
+    """Where the output goes, and checkpoints ("": it saves none), or a batch's journal; whether it is a batch.
+
+    And whether checkpoints, or the journal, are encrypted.
+    """
     from mpibatch.job.file.batch import is_batch, parse_batch
     from mpibatch.job.file.reader import parse_any, read_text
 
     text = read_text(args.job)
     if is_batch(text, args.job):
         batch = parse_batch(text, args.job, args.settings)
-        return str(batch.settings.get("table", batch.journal)), batch.journal, True
+        return str(batch.settings.get("table", batch.journal)), batch.journal, True, batch.encrypt is not None
     job = parse_any(text, args.job, args.settings)
     output = job.output if isinstance(job.output, str) else job.output.path
-    return output, "" if job.checkpoint is None else job.checkpoint.path, False
+    if job.checkpoint is None:
+        return output, "", False, False
+    return output, job.checkpoint.path, False, job.checkpoint.encrypt is not None
 
 
 def _repetition(request: Request) -> str:

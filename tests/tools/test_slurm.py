@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import pytest
 
+import mpibatch as mb
+from mpibatch.io.vault.keyring import is_sealed
 from mpibatch.tools.slurm.quotes import directive
 from tests.support.slurm_cluster import ENDED, Cluster, missing
 
@@ -110,6 +112,12 @@ class Site:
         (self.folder / "slow.py").write_text(PROGRAM)
         for name in ("job", "survivor", "hop", "limit"):
             (self.folder / f"{name}.toml").write_text(JOB.format(name=name))
+        encrypt = 'encrypt = "recipients.txt"\n'
+        (self.folder / "hop.toml").write_text(
+            f"{JOB.format(name='hop')}{encrypt}".replace("record =", f"{encrypt}record =")
+        )
+        self("key", "new", "hop.key")
+        (self.folder / "recipients.txt").write_text(self("key", "show", "hop.key").stdout)
         (self.folder / "plain.toml").write_text(JOB.format(name="plain").partition("[checkpoint]")[0])
         # The same job, to be run without interruption.
         self.alone = self.folder / "alone"
@@ -197,7 +205,9 @@ def jobs(site: Site, cluster: Cluster) -> dict[str, str]:
         "plain": lambda: site.submit("plain", "hop"),
         "survivor": lambda: site.submit("survivor", "drill", "--chain", "--nodes", "2", "--time", "10"),
         "real": lambda: site.submit("survivor", "real", *two, folder=site.alone),
-        "hop": lambda: site.submit("hop", "hop", "--chain=dependent", "--ntasks-per-node", "2"),
+        "hop": lambda: site.submit(
+            "hop", "hop", "--chain=dependent", "--ntasks-per-node", "2", "--identity", "hop.key"
+        ),  # encrypted
         "cancelled": lambda: site.submit("job", "wait", "--chain"),
         "wrong": lambda: site.submit("job", "wrong", *two, "--set", "output.path=wrong.h5"),
         "array": lambda: site.submit("job", "done", "--array", "lines"),
@@ -365,7 +375,9 @@ def test_a_chain_of_dependent_jobs(site, jobs, cluster):
     # The number that `status` shows now is known as well as the first.
     assert site("logs", second).stdout == site("logs", first).stdout == site.log("hop", second)
     assert site("cancel", second).stdout == site("cancel", first).stdout
-    assert values(site.folder / "hop.h5") == values(site.alone / "survivor.h5")
+    assert is_sealed(str(site.folder / "hop.h5"))
+    with mb.open(site.folder / "hop.h5", identity=site.folder / "hop.key") as file:
+        assert file["u"][...].tobytes() == values(site.alone / "survivor.h5")
 
 
 def test_all_attempts_together_end_in_the_result_of_one(site, jobs, cluster):

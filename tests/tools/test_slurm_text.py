@@ -175,6 +175,8 @@ def test_a_profile_of_ones_own_is_found_by_name_and_wins(folder, capsys):
         (["--binding=cores"], "--binding cores: expected an option of the launcher"),
         (["--array", "no.txt"], "no.txt"),
         (["--chain"], "no section [checkpoint]"),
+        (["--identity", "fd:3"], "--identity fd:3: a job has no descriptor of this shell"),
+        (["--chain", "--set", "checkpoint.encrypt=to.txt"], "none of them can read it without a key; give --identity"),
         (["--account", "a\nb"], "holds a newline"),
         (["--set", "gaussian_filter.sigam=1"], "did you mean 'sigma'?"),
     ],

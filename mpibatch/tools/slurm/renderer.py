@@ -63,7 +63,9 @@ def _environment(templates: Path) -> jinja2.Environment:
         finalize=_only_quoted,
         autoescape=False,  # these are no web pages; see _only_quoted
     )
-    environment.filters.update(sh=shell, sbatch=directive, note=comment, words=_words, settings=_settings)
+    environment.filters.update(
+        sh=shell, sbatch=directive, note=comment, words=_words, options=_options, settings=_settings
+    )
     return environment
 
 
@@ -80,7 +82,12 @@ def _words(values: Any) -> Quoted:
 
 def _settings(values: Any) -> Quoted:
     """Return settings as options of ``mpibatch run``, each after a blank."""
-    return Quoted("".join(f" --set {shell(value)}" for value in values))
+    return _options(word for value in values for word in ("--set", value))
+
+
+def _options(values: Any) -> Quoted:
+    """Return several values as words for bash, each after a blank."""
+    return Quoted("".join(f" {shell(value)}" for value in values))
 
 
 def directives(request: Request, profile: Profile) -> Iterator[tuple[str, str]]:
@@ -133,6 +140,7 @@ def launcher(profile: Profile) -> list[str]:
 def _container(profile: Profile, request: Request) -> list[str]:
     image = profile.container if profile.container_runner == "podman" else str(Path(profile.container).absolute())
     own = [str(Path(request.job).parent), request.folder, request.checkpoints, request.point]
+    own += [str(Path(request.identity).parent)] if request.identity else []
     folders = [*profile.container_bind, profile.scratch, str(home()) if home().is_dir() else ""]
     folders += [os.path.abspath(place) for place in own if place]  # noqa: PTH100  # "..", too
     return containers.command(image, profile.container_runner, profile.container_mpi, folders, str(Path.cwd()))

@@ -38,7 +38,7 @@ class Request:
     `folder` is where the output goes, `checkpoints` where checkpoints do, or a batch's journal is ("": the job saves
     none); `command` is the command that runs the job, `parts` the number of tasks that share a batch; `point` is the
     folder of the scaling study's point that the runs belong to. `ntasks` is the number of ranks where the last node
-    holds fewer.
+    holds fewer; `identity` the file of a key that the job needs, never a key.
     """
 
     job: str
@@ -61,6 +61,13 @@ class Request:
     point: str = ""
     command: str = "run"
     parts: int = 1
+    identity: str = ""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of the command that runs the job."""
+        settings = [word for text in self.settings for word in ("--set", text)]
+        return (*settings, *(("--identity", self.identity) if self.identity else ()))
 
     @property
     def can_stop(self) -> bool:

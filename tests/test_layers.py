@@ -58,7 +58,10 @@ ROOMS = {
         "memory", "axes", "remedies", "operators", "field", "grid", "plans", "pencils", "redistribution", "lines",
         "steps", "parcels", "block_means",
     ),
-    "halo": ("_loops", "plan", "face_copies", "checks", "stages", "exchanges", "sums", "surroundings"),
+    "halo": (
+        "_loops", "plan", "face_copies", "checks", "stages", "node_memory", "shared_stages", "engines", "exchanges",
+        "sums", "surroundings",
+    ),
     "stencil": ("language", "walls", "compiled", "call", "kernel", "decorator", "fused", "iteration"),
     "reduce": (
         "_loops", "arrays", "operands", "exact_sums", "axes", "order", "bin_counts", "lines", "totals", "moments",

@@ -1,5 +1,7 @@
 """Halos: who sends which cells to whom (`plan`, pure), who moves them (`stages`), and the public calls (`exchange`).
 
+Ranks of one node may take faces from memory that both see (`node_memory`, `shared_stages`) in place of messages.
+
 One rule: every halo cell has one global source cell. A halo interval is mapped into the domain by the wall's
 mode (`mpibatch.domain.walls`), cut along the owners' blocks, and the plan is the product over the axes.
 

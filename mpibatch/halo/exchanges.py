@@ -11,7 +11,8 @@ from mpibatch.base.keys import key_of
 from mpibatch.base.timing import phase as timed
 from mpibatch.fields.field import Field, HaloLike, check_field
 from mpibatch.halo.checks import ModeLike, check_value, halo_of, need_of
-from mpibatch.halo.stages import ENGINES, Memory
+from mpibatch.halo.engines import ENGINES
+from mpibatch.halo.stages import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,10 +1,5 @@
 """Who moves the cells of a plan: stages, each of which is one phase of it with persistent requests.
 
-An engine cuts an exchange into stages, and both are held to one contract suite:
-
-- ``plan``: a single stage, one message per neighbor, corners included. The general way.
-- ``axis``: axis after axis (corners travel along), so that nobody talks to the ranks across edges and corners.
-
 A stage is bound to memory. A contiguous face is sent where it lies, strided ones are packed into buffers that live as
 long as the stage. `start` must be followed by `finish`; in between owned cells may be read but not written, and halo
 cells may be neither. `free` is local, and nobody messages itself. Copying counts as "pack", what is left of the phase
@@ -17,24 +12,25 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mpibatch.base.tally import sent
 from mpibatch.base.timing import turn
-from mpibatch.domain import Box, Decomposition
+from mpibatch.domain import Box
 from mpibatch.halo.face_copies import copier
-from mpibatch.halo.plan import Halo, Move, Phase, phase
 from mpibatch.mpi import MPI
 from mpibatch.mpi.transfers import MESSAGE_BYTES, pieces
 
-__all__ = ["ENGINES", "Bound", "Memory", "Place", "Stage", "bind", "cut_of", "staging"]
+if TYPE_CHECKING:
+    from mpibatch.halo.plan import Move, Phase
+
+__all__ = ["Bound", "Memory", "Message", "Place", "Stage", "bind", "cut_into", "cut_of", "staging"]
 
 Array = npt.NDArray[Any]
 Init = Callable[[Any], MPI.Prequest]
-Engine = Callable[[MPI.Intracomm, Decomposition, Halo, Sequence["Memory"], Any], list["Stage"]]
 
 TAG = 2
 
@@ -111,57 +107,89 @@ def bind(moves: Phase, sources: Sequence[Memory], targets: Sequence[Place] | Non
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes to one rank, or comes from it, each time.
+
+    Attributes
+    ----------
+    rank : which one.
+    views, wires : the cells, and the shape in which those of each view travel.
+    parts : where they lie packed; none: they go from, or to, the views' own memory.
+    requests : persistent ones, several of a message that is too long for one.
+    """
+
+    rank: int
+    views: list[Array]
+    wires: list[tuple[int, ...]]
+    parts: list[Array]
+    requests: list[MPI.Prequest]
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes travel. Local."""
+        return sum(dtype.itemsize * math.prod(wire) for dtype, wire in self.contents)
+
+    @property
+    def contents(self) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Dtype and shape of what travels of each view. Local."""
+        return [(view.dtype, wire) for view, wire in zip(self.views, self.wires, strict=True)]
+
+
 class Stage:
     """One phase on memory, with persistent requests.
 
     Attributes
     ----------
-    requests : persistent ones, begun all together; none where nobody talks.
-    messages, nbytes : what this rank sends to others each time.
+    incoming, outgoing : its messages.
+    requests : those of all, begun together; none where nobody talks.
+    messages, nbytes : how many go to others each time, and their bytes.
     """
 
     def __init__(self, comm: MPI.Intracomm, bound: Bound, cval: Any = 0) -> None:
-        self._cval = cval
+        self._comm, self._cval = comm, cval
         self._fills = bound.fills
         self._types: list[MPI.Datatype] = []
         # What the requests point to must outlive them.
         self._kept: list[Any] = []
-        self.requests: list[MPI.Prequest] = []
-        packs: list[tuple[Array, Array]] = []
-        unpacks: list[tuple[Array, Array]] = []
-        for rank, todo in bound.receives.items():
-            views = [view for view, _ in todo]
-            parts = self._plan(partial(comm.Recv_init, source=rank, tag=TAG), views, [wire for _, wire in todo])
-            unpacks += zip(views, parts, strict=True) if parts else []
-        received = len(self.requests)
-        for rank, views in bound.sends.items():
-            parts = self._plan(partial(comm.Send_init, dest=rank, tag=TAG), views, [view.shape for view in views])
-            packs += zip(parts, views, strict=True) if parts else []
-        self.messages = len(self.requests) - received
-        self.nbytes = sum(view.nbytes for views in bound.sends.values() for view in views)
+        self.incoming = [
+            self._message(partial(comm.Recv_init, source=rank, tag=TAG), rank, *map(list, zip(*todo, strict=True)))
+            for rank, todo in bound.receives.items()
+        ]
+        self.outgoing = [
+            self._message(partial(comm.Send_init, dest=rank, tag=TAG), rank, views, [view.shape for view in views])
+            for rank, views in bound.sends.items()
+        ]
+        self.requests: list[MPI.Prequest] = [
+            request for message in self.incoming + self.outgoing for request in message.requests
+        ]
+        self.messages = sum(len(message.requests) for message in self.outgoing)
+        self.nbytes = sum(message.nbytes for message in self.outgoing)
+        packs = [pair for message in self.outgoing for pair in zip(message.parts, message.views, strict=False)]
+        unpacks = [pair for message in self.incoming for pair in zip(message.views, message.parts, strict=False)]
         self._pack, self._unpack, self._copy = copier(packs), copier(unpacks), copier(bound.copies)
         self._packs, self._unpacks, self._copies = bool(packs), bool(unpacks), bool(bound.copies or bound.fills)
 
-    def _plan(self, begin: Init, views: list[Array], wires: list[tuple[int, ...]]) -> list[Array]:
-        """Prepare what one rank gets or gives, and return the staging parts (none: the views' own memory)."""
-        parts: list[Array] = []
-        sizes = [view.itemsize * math.prod(wire) for view, wire in zip(views, wires, strict=True)]
+    def _message(self, begin: Init, rank: int, views: list[Array], wires: list[tuple[int, ...]]) -> Message:
+        """Prepare what one rank gets or gives."""
+        message = Message(rank, views, wires, [], [])
         is_direct = all(v.flags.c_contiguous and v.shape == wire for v, wire in zip(views, wires, strict=True))
         if is_direct and len(views) == 1:
             buffer = views[0].reshape(-1).view(np.uint8)
-        elif is_direct and sum(sizes) <= MESSAGE_BYTES:
+        elif is_direct and message.nbytes <= MESSAGE_BYTES:
             places = [view.ctypes.data for view in views]
-            together = MPI.Datatype.Create_struct(sizes, places, [MPI.BYTE] * len(views)).Commit()
+            together = MPI.Datatype.Create_struct([v.nbytes for v in views], places, [MPI.BYTE] * len(views)).Commit()
             self._types.append(together)
             self._kept.append(views)
-            self.requests.append(begin([MPI.BOTTOM, 1, together]))
-            return []
+            message.requests.append(begin([MPI.BOTTOM, 1, together]))
+            return message
         else:
-            buffer, parts = staging([(v.dtype, wire) for v, wire in zip(views, wires, strict=True)])
+            buffer, parts = staging(message.contents)
+            message.parts.extend(parts)
         self._kept.append(buffer)
         for (cut,) in pieces(buffer.shape, 1, MESSAGE_BYTES):
-            self.requests.append(begin([buffer[cut], cut.stop - cut.start, MPI.BYTE]))
-        return parts
+            message.requests.append(begin([buffer[cut], cut.stop - cut.start, MPI.BYTE]))
+        return message
 
     def start(self) -> None:
         """Begin. Collective over neighbors; does not wait for them."""
@@ -172,6 +200,10 @@ class Stage:
         if self.requests:
             sent(self.messages, self.nbytes)
             MPI.Prequest.Startall(self.requests)
+        self._copy_within()
+
+    def _copy_within(self) -> None:
+        """Do what needs nobody else, while messages travel. Local."""
         if self._copies:
             turn("pack")
             self._copy()
@@ -197,34 +229,17 @@ class Stage:
         self.requests, self._types, self._kept = [], [], []
 
 
-def at_once(
-    comm: MPI.Intracomm, decomposition: Decomposition, halo: Halo, memories: Sequence[Memory], cval: Any
-) -> list[Stage]:
-    """Return the only stage of the engine "plan". Local."""
-    return [Stage(comm, bind(phase(decomposition, comm.rank, halo), memories), cval)]
-
-
-def by_axis(
-    comm: MPI.Intracomm, decomposition: Decomposition, halo: Halo, memories: Sequence[Memory], cval: Any
-) -> list[Stage]:
-    """Return a stage for each axis along which there is a halo. Local."""
-    wide = [axis for axis, widths in enumerate(halo.widths) if any(widths)]
-    if not halo.corners or len(wide) < 2:
-        # Without corners no axis waits for another; all faces go at once.
-        return at_once(comm, decomposition, halo, memories, cval)
-    phases = (phase(decomposition, comm.rank, halo, (axis,)) for axis in wide)
-    return [Stage(comm, bind(moves, memories), cval) for moves in phases]
-
-
-ENGINES: dict[str, Engine] = {"plan": at_once, "axis": by_axis}
-
-
 def staging(parts: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> tuple[Array, list[Array]]:
     """Return a byte buffer and, one behind the other in it, an array for every part. Local."""
-    sizes = [dtype.itemsize * int(np.prod(shape)) for dtype, shape in parts]
-    buffer = np.empty(sum(sizes), np.uint8)
+    buffer = np.empty(sum(dtype.itemsize * math.prod(shape) for dtype, shape in parts), np.uint8)
+    return buffer, cut_into(buffer, parts)
+
+
+def cut_into(buffer: Array, parts: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[Array]:
+    """Return arrays for all parts, one behind the other in a buffer of bytes. Local."""
     views, offset = [], 0
-    for (dtype, shape), size in zip(parts, sizes, strict=True):
+    for dtype, shape in parts:
+        size = dtype.itemsize * math.prod(shape)
         views.append(buffer[offset : offset + size].view(dtype).reshape(shape))
         offset += size
-    return buffer, views
+    return views

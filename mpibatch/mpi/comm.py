@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpi4py import MPI
 
@@ -11,11 +11,16 @@ from mpibatch.base.errors import RunError, UsageError
 from mpibatch.mpi.values.communicator import plain
 from mpibatch.mpi.watch.patience import PatienceWatch
 
-__all__ = ["private", "release_all", "spare", "watch", "world"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["before_release", "private", "release_all", "spare", "watch", "world"]
 
 # Parents with the key of the attribute, in the order in which the duplicates were made, the same on all ranks of each.
 _parents: dict[int, tuple[MPI.Intracomm, MPI.Intracomm, int]] = {}
 _number = 0
+# What is to be closed before a duplicate is freed.
+_closing: dict[int, list[Callable[[], object]]] = {}
 # The user's communicator carries its duplicate as an attribute, and takes it along when it is freed.
 _keys: dict[str, int] = {}
 _NAME, _SPARE = "mpibatch", "mpibatch spare"
@@ -101,6 +106,16 @@ def spare(comm: MPI.Intracomm) -> MPI.Intracomm:
     return known if isinstance(known, MPI.Intracomm) else _duplicate(comm, _SPARE)
 
 
+def before_release(comm: MPI.Intracomm, close: Callable[[], object]) -> None:
+    """Have `close` called, collectively, before a private communicator is freed. Local.
+
+    Not as the end of an attribute of it: MPICH deletes those with the last request that was planned on it, within which
+    nothing else can be called.
+    """
+    (number,) = (number for number, (_, duplicate, _) in _parents.items() if duplicate == comm)
+    _closing.setdefault(number, []).append(close)
+
+
 def watch() -> PatienceWatch | None:
     """Return what watches over all ranks; None before they have first met in a call of the library. Local."""
     return _watch
@@ -149,6 +164,8 @@ def _forget(comm: MPI.Comm, key: int, duplicate: Any) -> None:
     for number, (_, known, _) in list(_parents.items()):
         if known is duplicate:
             del _parents[number]
+            for close in reversed(_closing.pop(number, [])):
+                close()
             duplicate.Free()
 
 

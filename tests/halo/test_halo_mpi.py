@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import mpibatch as mb
 from mpibatch.halo import padded_copy, slabs
-from mpibatch.halo.stages import ENGINES
+from mpibatch.halo.engines import ENGINES
 from mpibatch.mpi import MPI
 from tests.support.oracles import PAD_MODES, padded
 

@@ -11,7 +11,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.halo import slabs, surroundings
-from mpibatch.halo.stages import ENGINES
+from mpibatch.halo.engines import ENGINES
 from mpibatch.mpi import MPI
 from tests.support.oracles import padded
 

@@ -9,7 +9,7 @@ import pytest
 
 import mpibatch as mb
 from mpibatch.base import tally
-from mpibatch.halo import stages
+from mpibatch.halo import engines, stages
 from mpibatch.stencil import Kernel
 
 pytestmark = pytest.mark.mpi
@@ -42,12 +42,12 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             super().start()
 
     def engine(comm: Any, decomposition: Any, halo: Any, memories: Any, cval: Any) -> list[stages.Stage]:
-        made = stages.by_axis(comm, decomposition, halo, memories, cval)
+        made = engines.by_axis(comm, decomposition, halo, memories, cval)
         made[0].__class__ = Spy
         vars(made[0])["fields"] = len(memories)
         return made
 
-    monkeypatch.setitem(stages.ENGINES, "spy", engine)
+    monkeypatch.setitem(engines.ENGINES, "spy", engine)
     monkeypatch.setenv("MPIBATCH_ENGINE", "spy")
     return found
 

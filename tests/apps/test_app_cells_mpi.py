@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import mpibatch as mb
@@ -17,7 +16,8 @@ from mpibatch.apps.cells.tables import merged, save_named
 from mpibatch.base.errors import RunError
 from mpibatch.io.write.saver import save_table
 from mpibatch.mpi import MPI, private
-from tests.support.nuclei import field_of_view
+from tests.support.nuclei import field_of_view, flipped_copies
+from tests.support.packaged import packaged
 
 pytestmark = pytest.mark.mpi
 
@@ -41,32 +41,41 @@ def of_one_and_all(folder, name, write):
     return [[path.with_name(path.name.replace("all", who, 1)).read_bytes() for path in paths] for who in ("one", "all")]
 
 
-def mosaic():
-    array = field_of_view((50, 46), 12, seed=2)
-    row = np.hstack([array, array[:, ::-1]])
-    return np.vstack([row, row[::-1]])
+def check_slide(folder, name, array, settings, *, picture):
+    """Labels and table, and with `picture` that, too, of one rank and of all have the same bytes; return the table."""
+    source = folder / f"{name}.npy"
+    saved(source, array)
+
+    def write(comm, stem):
+        files = [f"{stem}.ome.tif", f"{stem}.png" if picture else "", f"{stem}.csv"]
+        (item,) = items_of([str(source)], "", *files[:2])
+        table, _ = analyzed(item, Request(settings, None, ()), None, comm)
+        save_table(table, files[2], "cells")
+        return filter(None, files)
+
+    single, every = of_one_and_all(folder, name, write)
+    assert single == every, name
+    return single[-1]
 
 
 def test_a_slide_is_that_of_one_rank(mpi_tmp_path):
+    mosaic = flipped_copies(field_of_view((50, 46), 12, seed=2), 2)
     cases = {
         "usual": (field_of_view((90, 100), 30), Settings()),
-        "mosaic": (mosaic(), Settings(background="tophat:15", clear_border=True, distance=7)),
+        "mosaic": (mosaic, Settings(background="tophat:15", clear_border=True, distance=7)),
         "volume": (field_of_view((10, 26, 28), 10), Settings(block=0, fraction=0.8)),
     }
     for name, (array, settings) in cases.items():
-        source = mpi_tmp_path / f"{name}.npy"
-        saved(source, array)
+        table = check_slide(mpi_tmp_path, name, array, settings, picture=array.ndim == 2)
+        assert table.count(b"\n") > 3, name
 
-        def write(comm, stem, source=source, settings=settings, is_flat=array.ndim == 2):
-            files = [f"{stem}.ome.tif", f"{stem}.png" if is_flat else "", f"{stem}.csv"]
-            (item,) = items_of([str(source)], "", *files[:2])
-            table, _ = analyzed(item, Request(settings, None, ()), None, comm)
-            save_table(table, files[2], "cells")
-            return filter(None, files)
 
-        single, every = of_one_and_all(mpi_tmp_path, name, write)
-        assert single[-1].count(b"\n") > 3, name
-        assert single == every, name
+def test_a_mosaic_of_photographed_nuclei_is_that_of_one_rank(mpi_tmp_path):
+    """16 copies of StarDist's image; on one rank the labels are those of scikit-image, as other tests hold."""
+    (path,) = packaged("stardist", "images/img2d.tif")
+    image = mb.gather_all(mb.load(path, comm=MPI.COMM_SELF))
+    table = check_slide(mpi_tmp_path, "nuclei", flipped_copies(image, 4), Settings(), picture=False)
+    assert table.count(b"\n") == 1928 + 1
 
 
 def test_rank_0_alone_looks_for_fields(mpi_tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Simulated nuclei, bright and blurred, that touch; and the same segmentation by scipy and scikit-image."""
+"""Simulated nuclei, bright and blurred, that touch; mosaics; the same segmentation by scipy and scikit-image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["field_of_view", "segmented_by_scikit_image"]
+__all__ = ["field_of_view", "flipped_copies", "segmented_by_scikit_image"]
 
 Array = npt.NDArray[Any]
 
@@ -24,6 +24,12 @@ def field_of_view(shape: tuple[int, ...], count: int, seed: int = 0) -> Array:
         image = np.maximum(image, rng.uniform(600, 1500) * (distance < 1))
     image = ndimage.gaussian_filter(image, 1) + 200 + rng.normal(0, 15, shape)
     return np.rint(np.clip(image, 0, None)).astype(np.uint16)
+
+
+def flipped_copies(image: Array, count: int) -> Array:
+    """Return a mosaic of `count` x `count` copies, an even number, each the mirror image of those beside it."""
+    row = np.hstack([image, image[:, ::-1]])
+    return np.tile(np.vstack([row, row[::-1]]), (count // 2, count // 2))
 
 
 def segmented_by_scikit_image(

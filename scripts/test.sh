@@ -6,11 +6,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 prepare_venv mpich,test
 # What needs these is skipped, and named, where they cannot be had: other readers of EDF, age and MetaImage, scores of
-# proteins and sketches of genomes; of the next four only a brain, proteins, nuclei and prices of shares; a real
+# proteins and sketches of genomes; of the next five only a brain, proteins, a flow, nuclei and prices of shares; a real
 # Slurm, other programs' readers of our files, a browser, containers, Lua for a recipe, access lists, keys of SSH,
 # firewalls, tunnels, a frame of Hubble's, a phage's genome.
 install_peers crypt4gh fabio parasail pyrage simpleitk sourmash tensorstore || echo "$why"
-install_peers --no-deps nilearn pyhmmer skfolio stardist || echo "$why"
+install_peers --no-deps nilearn pyhmmer pyro-hydro skfolio stardist || echo "$why"
 install_packages slurmctld slurmd slurm-client munge util-linux hdf5-tools netcdf-bin chromium \
     charliecloud-runtime squashfs-tools lua5.4 acl age openssh-client nftables wireguard-go \
     wireguard-tools python-drizzle-testdata bowtie2-examples || echo "$why"

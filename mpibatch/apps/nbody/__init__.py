@@ -1,4 +1,4 @@
-"""Gravity of particles on a mesh: how structure grows in an expanding universe, or in a box at rest.
+"""Gravity of particles on a mesh: how structure grows in an expanding universe, or in a box at rest; a sphere of stars.
 
 Equations, in comoving coordinates x and with a the scale factor: dx/dt = u / a², du/dt = −∇φ, ∇²φ = (3/2) Ωₘ δ / a,
 with δ the contrast in density, time in units of the Hubble time 1/H₀, and da/dt = a √(Ωₘ/a³ + 1 − Ωₘ): a flat
@@ -19,7 +19,14 @@ Problems: "random", displacements of a lattice (Y. B. Zel'dovich 1970, A&A 5, 84
 spectrum: of Eisenstein and Hu 1998 without oscillations (doi:10.1086/305424), of Bardeen et al. 1986
 (doi:10.1086/164143, with the shape of N. Sugiyama 1995, doi:10.1086/192220), or a power law. Every wave is a function
 of `random` and of its three wave numbers alone: the same on any ranks, and for any number of particles. "wave", a plane
-wave, of which x(q, t) = q − D(t) k sin(k·q) / (k² D(crossing)) is the exact solution until its sheets cross.
+wave, of which x(q, t) = q − D(t) k sin(k·q) / (k² D(crossing)) is the exact solution until its sheets cross. "plummer",
+with ``expansion = false``: a sphere of density ∝ (r² + radius²)^(−5/2) in equilibrium (H. C. Plummer 1911,
+doi:10.1093/mnras/71.5.460), out to six tenths of the room in the box, of pairs of particles opposite one another. It is
+in empty space: Poisson's equation is solved on twice as many cells along each axis, half of them empty, so that nothing
+outside of the box pulls, and φ = −GM / √(r² + radius²), where GM of all particles is the volume of the box / 4π. What
+the mesh adds to φ is, to fourth order, ∇²φ h²/12 (cic) or ∇²φ h²/8 (tsc), with cells of side h. Near the edge particles
+are slower than in equilibrium, lest they pass it: of all kinetic energy 11 % is missing with the edge at 3 radii, 3 %
+at 5. The run ends if a particle comes within three cells of a face.
 
 Rows have the scale factor, the mean velocity (momentum per particle), kinetic and potential energy per mass, the
 largest density, of a wave the largest distance from the exact solution; and the power of the first `shells`, in
@@ -29,8 +36,8 @@ doi:10.1086/427087).
 
 Not in it: forces below the size of a cell (no tree, no refinement), gas, neutrinos, haloes.
 
-In dependency order: ``_loops`` (compiled), ``backgrounds``, ``parameters``, ``spectra``, ``beginnings``, ``gravity``
-(the step), ``rows``.
+In dependency order: ``_loops`` (compiled), ``backgrounds``, ``spheres``, ``parameters``, ``spectra``, ``beginnings``,
+``empty_space`` (its potential), ``gravity`` (the step), ``rows``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Particles at the beginning: Zel'dovich's displacements of a lattice, by random waves or by a plane one."""
+"""Particles at the beginning: a lattice displaced by random waves or by a plane one, as Zel'dovich has it; a sphere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import mpibatch as mb
 from mpibatch.apps.nbody.parameters import Parameters
 from mpibatch.apps.nbody.spectra import power_of
 
-__all__ = ["beginning", "plane_wave", "unmoved"]
+__all__ = ["beginning", "plane_wave", "stars", "unmoved"]
 
 Array = npt.NDArray[Any]
 
@@ -23,6 +23,10 @@ def beginning(p: Parameters, grid: mb.Grid, lattice: mb.Grid) -> mb.particles.Pa
     growth, velocity = background.growth(0.0), background.growth_velocity(0.0)
     position, moving = lattice.empty(components=(3,)), lattice.empty(components=(3,))
     places = np.ix_(*(np.arange(low, high) for low, high in zip(lattice.box.start, lattice.box.stop, strict=True)))
+    if p.is_isolated:
+        numbers = np.ravel_multi_index(np.broadcast_arrays(*places), lattice.shape)
+        position.owned[...], moving.owned[...] = stars(p, numbers)
+        return mb.particles.Particles(grid, position, moving)
     rest = [unmoved(p, axis, place) for axis, place in enumerate(places)]
     shifts = plane_wave(p, rest) if p.problem == "wave" else [u.owned for u in random_waves(p, lattice)]
     for axis, shift in enumerate(shifts):
@@ -44,6 +48,19 @@ def plane_wave(p: Parameters, rest: list[Array]) -> list[Array]:
     background = p.background
     met = background.growth(p.crossing - p.begin if p.expansion else p.crossing)
     return [-x / (square * met) * np.sin(phase) for x in k]
+
+
+def stars(p: Parameters, numbers: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return places and velocities of the particles of a sphere that have these numbers, in cells. Local."""
+    from mpibatch.apps.nbody._loops import stars as loops
+
+    sphere, flat = p.sphere, numbers.ravel()
+    position, moving = np.empty((len(flat), 3)), np.empty((len(flat), 3))
+    loops.draw_stars(flat, math.prod(p.lattice), sphere.share, np.uint64(p.random), position, moving)
+    position *= p.radius / p.spacing
+    position += np.array(p.shape) / 2
+    moving *= math.sqrt(sphere.mass / p.radius) / p.spacing
+    return position.reshape(*numbers.shape, 3), moving.reshape(*numbers.shape, 3)
 
 
 def random_waves(p: Parameters, lattice: mb.Grid) -> list[mb.Field]:

@@ -6,8 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 import mpibatch as mb
-from mpibatch.apps.nbody.parameters import Parameters
+from mpibatch.apps.nbody.empty_space import EmptySpace
+from mpibatch.apps.nbody.parameters import MARGIN, Parameters
+from mpibatch.mpi import agreed
 from mpibatch.simulate import Now
 
 __all__ = ["Gravity"]
@@ -24,6 +28,7 @@ class Gravity:
     def __init__(self, p: Parameters, particles: mb.particles.Particles, state: State) -> None:
         self.parameters, self.background, self.grid = p, p.background, particles.grid
         self.state = state
+        self.space = EmptySpace(self.grid) if p.is_isolated else None
         self.set(particles)
 
     def set(self, particles: mb.particles.Particles) -> None:
@@ -39,7 +44,8 @@ class Gravity:
         density = mb.particles.deposit(self.particles, p.cloud)
         density.owned[...] *= math.prod(grid.shape) / self.particles.count
         self.state["density"] = density
-        self.potential = mb.solve.poisson(density, symbol=p.symbol)
+        self.potential = self.space.potential(density) if self.space else mb.solve.poisson(density, symbol=p.symbol)
+        # Of a box in empty space this is wrong near its faces, where no particle is.
         around = mb.halo.padded_copy(self.potential, 2, "wrap")
         force = grid.empty(halo=1, components=(3,))
         loops.descend(around, 1 / (12 * p.spacing**2), force.owned)
@@ -51,7 +57,10 @@ class Gravity:
         background, particles = self.background, self.particles
         middle, end = now.time + now.dt / 2, now.time + now.dt
         particles.kick(self.acceleration, background.coupling * background.kick(now.time, middle))
-        particles.drift(background.drift(now.time, end))
+        way = background.drift(now.time, end)
+        if self.space:
+            self.check_margin(now, way)
+        particles.drift(way)
         self.solve()
         particles.kick(self.acceleration, background.coupling * background.kick(middle, end))
 
@@ -77,6 +86,18 @@ class Gravity:
                 f"dt = {now.dt:g} is not stable at t = {now.time:.6g}, step {now.step}: the longest step for this "
                 f"density and these velocities is {longest:.6g}; give less, or leave dt out"
             )
+
+    def check_margin(self, now: Now, way: float) -> None:
+        """Refuse a drift by which a particle comes too near to a face of a box in empty space. Collective. RunError."""
+        particles, shape = self.particles, np.array(self.grid.shape)
+        with agreed(self.grid.comm, "particles in empty space"):
+            to = particles.position + way * particles.velocity
+            (out,) = np.nonzero(~((to >= MARGIN) & (to <= shape - MARGIN)).all(axis=1))
+            if len(out):
+                raise mb.RunError(
+                    f"particle {particles.ids[out[0]]} is about to leave the box at t = {now.time:.6g}, step "
+                    f"{now.step}, and outside there are no cells; give a longer length, with more cells"
+                )
 
     def output(self, time: float) -> Mapping[str, mb.Field]:
         """Return what is written. Collective."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import mpibatch as mb
 from mpibatch.apps.nbody.backgrounds import Background, Expanding, Still
+from mpibatch.apps.nbody.spheres import Sphere
 from mpibatch.simulate import Count, NotNegative, Positive, Range
 
-__all__ = ["Parameters"]
+__all__ = ["MARGIN", "Parameters"]
+
+MARGIN = 3  # cells along the faces of a box in empty space, into which no particle may come
 
 Even = tuple[Count, ...]
 
@@ -18,7 +22,7 @@ Even = tuple[Count, ...]
 class Parameters:
     """What a job may set."""
 
-    problem: Literal["random", "wave"] = "random"
+    problem: Literal["random", "wave", "plummer"] = "random"
     shape: Even = (64, 64, 64)  # cells of the mesh along z, y and x, which are cubes
     particles: Even | None = None  # along each axis, on a lattice; as many as cells if left out
     length: Positive = 100.0  # Mpc/h, of the longest side
@@ -34,6 +38,7 @@ class Parameters:
     random: Annotated[int, Range(least=0)] = 1  # another number, other waves
     wave: tuple[int, ...] = (0, 0, 1)  # how often a plane wave fits into the box, along each axis
     crossing: Positive = 1.0  # time at which its sheets meet, counted as the scale factor is
+    radius: Positive = 5.0  # of Plummer's sphere, in the unit of the length
     cloud: Literal["cic", "tsc"] = "cic"  # of a particle
     symbol: Literal["spectral", "stencil"] = "spectral"  # whose Laplacian the potential has: -k², or 7 points
     shells: Annotated[int, Range(least=0)] = 0  # of wave numbers, whose power is in the rows
@@ -64,6 +69,20 @@ class Parameters:
             raise mb.UsageError(
                 f"crossing = {self.crossing:g} is before begin = {self.begin:g}; give a later one: until then is known"
             )
+        if self.is_isolated:
+            self._check_sphere()
+
+    def _check_sphere(self) -> None:
+        """Refuse what a sphere in empty space has not. Local. UsageError."""
+        if self.expansion:
+            raise mb.UsageError('problem = "plummer" is a sphere in empty space, at rest; give expansion = false')
+        if self.symbol != "spectral":
+            raise mb.UsageError(f'symbol = "{self.symbol}" means nothing in problem = "plummer"; leave it out')
+        if self.sphere.edge < 3 * self.radius:
+            raise mb.UsageError(
+                f"radius = {self.radius:g}: a sphere in {list(self.shape)} cells ends {self.sphere.edge:g} from its "
+                "middle, and needs three times its radius; give a smaller radius, or a longer length with more cells"
+            )
 
     @property
     def lattice(self) -> tuple[int, ...]:
@@ -79,6 +98,17 @@ class Parameters:
     def lengths(self) -> tuple[float, ...]:
         """The sides of the box. Local."""
         return tuple(n * self.spacing for n in self.shape)
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether there is nothing outside of the box, rather than what is inside again. Local."""
+        return self.problem == "plummer"
+
+    @property
+    def sphere(self) -> Sphere:
+        """The sphere that fits into the box, in lengths, with all its mass. Local."""
+        edge = 0.6 * (min(self.shape) / 2 - MARGIN) * self.spacing  # beyond is room for those that others stir up
+        return Sphere(self.radius, edge, math.prod(self.lengths) / (4 * math.pi))
 
     @property
     def speed_unit(self) -> float:

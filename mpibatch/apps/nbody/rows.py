@@ -24,7 +24,7 @@ def row(p: Parameters, gravity: Gravity, time: float) -> dict[str, float]:
     values = {"scale": a} | {f"velocity_{axis}": float(v) for axis, v in zip(gravity.grid.axes, mean, strict=True)}
     cells = math.prod(gravity.grid.shape)
     values["kinetic"] = 0.5 * unit**2 * mb.particles.square_velocity(particles) / particles.count
-    # The potential's mean is 0, so that that of its product with the density is that with the contrast.
+    # A periodic potential's mean is 0, so that that of its product with the density is that with the contrast.
     weight = 0.5 * background.coupling * p.speed_unit**2 / a / cells
     values["potential"] = weight * float(mb.dot(density, gravity.potential))
     values["largest_density"] = float(mb.max(density))

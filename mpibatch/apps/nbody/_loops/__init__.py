@@ -1,4 +1,4 @@
-"""Compiled loops over waves and cells."""
+"""Compiled loops over waves, stars and cells."""
 
 from mpibatch.base.compiled import thread_count
 

@@ -24,8 +24,8 @@ TAIL = """
 `io`. A kernel's text becomes a parsed form, a footprint and compiled loops; a call looks up its plan, starts the
 exchange, computes the inner cells, waits, and computes the rest. `halo.plan` is pure and known for any rank; stages
 only carry it out, by messages or, within a node, by slots of a shared window: each rank cuts its own, and says in the
-message's place where a face lies, so that fields stay private memory, and exchanges a matter of each rank. `save` lays a
-file out, lets all ranks write, seals and renames it.
+message's place where a face lies, so that fields stay private memory, and exchanges a matter of each rank. `save` lays
+a file out, lets all ranks write, seals and renames it.
 """
 
 

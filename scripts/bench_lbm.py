@@ -149,7 +149,7 @@ def bench(n: int, samples: int, triad_speed: float) -> None:
     times = timings(calls | peers, samples)
     mlups = {name: n * n / statistics.median(t) / 1e6 for name, t in times.items()}
     more: Mapping[str, Any] = {
-        "choice": chosen(cavity.step, grid),
+        "choice": str(chosen(cavity.step, grid)),
         "mlups": mlups,
         "share_of_triad": mlups["ours"] * 1e6 * BYTES / triad_speed,
     }

@@ -255,7 +255,7 @@ def bench_fused(case: str, n: int, samples: int, triad_speed: float) -> None:
     grid = mb.Grid((n,) * axes)
     u = grid.from_function(lambda *x: np.sin(x[0]) + math.prod(x[1:]), "f8", halo=1)
     a, b = u.padded.copy(), u.padded.copy()
-    iterate(step, u, 0.1, steps=200, out=u)  # by then the choice is made
+    iterate(step, u, 0.1, steps=500, out=u)  # by then the choice is made
     calls = {
         "ours": Timed(lambda: iterate(step, u, 0.1, steps=FUSED_STEPS, out=u), FUSED_STEPS),
         "single": Timed(lambda: iterate(step, u, 0.1, steps=FUSED_STEPS, fuse=1, out=u), FUSED_STEPS),
@@ -264,7 +264,7 @@ def bench_fused(case: str, n: int, samples: int, triad_speed: float) -> None:
     peer = devito_peer(case, n, FUSED_STEPS)
     times = timings(calls | peer, samples)
     more = speeds(n**axes, times, step.footprint.bytes(8) + 8, triad_speed)
-    report(f"{case}-{n}-f8-fused", times, [] if peer else ["devito"], choice=chosen(step, grid), **more)
+    report(f"{case}-{n}-f8-fused", times, [] if peer else ["devito"], choice=str(chosen(step, grid)), **more)
 
 
 def bench_acoustic(n: int, is_fused: bool, samples: int, triad_speed: float) -> None:
@@ -278,8 +278,8 @@ def bench_acoustic(n: int, is_fused: bool, samples: int, triad_speed: float) -> 
     more: dict[str, Any] = {}
     if is_fused:
         both = (u, before)
-        iterate(acoustic, both, m, 1e-2, steps=200, out=both)
-        more["choice"] = chosen(acoustic, grid)
+        iterate(acoustic, both, m, 1e-2, steps=500, out=both)
+        more["choice"] = str(chosen(acoustic, grid))
         calls = {
             "ours": Timed(lambda: iterate(acoustic, both, m, 1e-2, steps=steps, out=both), steps),
             "single": Timed(lambda: iterate(acoustic, both, m, 1e-2, steps=steps, fuse=1, out=both), steps),

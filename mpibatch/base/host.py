@@ -142,6 +142,11 @@ def cpu_model(root: Path = ROOT) -> str:
     return platform.processor() or platform.machine()
 
 
+def has_long_vectors(root: Path = ROOT) -> bool:
+    """Whether the processor has vectors of 512 bits. Local."""
+    return " avx512f" in _text(root / "proc/cpuinfo")
+
+
 def _groups(controller: str, root: Path) -> Iterator[Path]:
     """The folders of this process's control groups, from its own up to the root, where `controller` has files."""
     for line in _text(root / "proc/self/cgroup").splitlines():

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpibatch.base.errors import UsageError
+from mpibatch.base.host import caches
 from mpibatch.base.keys import key_of
 from mpibatch.base.units import shape_text
 from mpibatch.fields.field import Field, check_field
 from mpibatch.mpi import MPI
 from mpibatch.stencil.call.evaluation import bound, compare
 from mpibatch.stencil.choices import Topic
+from mpibatch.stencil.compiled.ways import ways_for
 from mpibatch.stencil.fused.choice import LEAST_BLOCK, FusionLayout, layout_of
 from mpibatch.stencil.fused.step_plan import Setting, step_plan
 from mpibatch.stencil.fused.stepper import Stepper
@@ -153,10 +155,10 @@ def iterate(
     return results[0] if isinstance(u, Field) else tuple(results)
 
 
-def chosen(kernel: Kernel, grid: Grid) -> tuple[int, int] | None:
-    """Return steps fused and bytes of rings that "auto" found best on a grid so far, None if it has not run. Local."""
+def chosen(kernel: Kernel, grid: Grid) -> Choice | None:
+    """Return what "auto" found best on a grid so far, None if it has not run. Local."""
     choices = [tuning.best() for key, tuning in _tunings.get(kernel, {}).items() if key[0] == grid.decomposition]
-    return (choices[-1].steps, choices[-1].budget) if choices else None
+    return choices[-1] if choices else None
 
 
 def _run(
@@ -276,12 +278,14 @@ def _tuning(kernel: Kernel, fields: dict[str, Field], chains: tuple[Chain, ...],
             shares = (n // parts for n, parts in zip(grid.shape, grid.topology, strict=True))
             blocks = zip(layout.reach, layout.wide, shares, strict=True)
             limit = min([layout.limit, *(n // (r * LEAST_BLOCK) for r, wide, n in blocks if wide)])
-        tuning = tunings[key] = Tuning(limit, max(chain.depth for chain in chains), BUDGETS)
+        nbytes = sum(field.memory.cells.nbytes for field in fields.values())
+        ways = ways_for(grid.ndim) if nbytes > caches().share else (0,)
+        tuning = tunings[key] = Tuning(limit, max(chain.depth for chain in chains), BUDGETS, ways)
         if grid.rank == 0 and limit > 1:
             tuning.recall(_topic(kernel, fields, layout))
     # Ranks may have met before in other communicators, and measured other times there; hosts may have other caches.
-    mine = (tuning.budgets, tuning.times, tuning.made, tuning.settled)
-    tuning.budgets, tuning.times, tuning.made, tuning.settled = grid.comm.bcast(mine)
+    mine = (tuning.budgets, tuning.ways, tuning.times, tuning.made, tuning.settled)
+    tuning.budgets, tuning.ways, tuning.times, tuning.made, tuning.settled = grid.comm.bcast(mine)
     return tuning
 
 
@@ -290,4 +294,4 @@ def _topic(kernel: Kernel, fields: dict[str, Field], layout: FusionLayout | None
     grid, program = next(iter(fields.values())).grid, kernel.program
     kinds = [(field.dtype.str, field.components) for field in fields.values()]
     details = (program.ops, program.outputs, kinds, layout, grid.decomposition, kernel.threads, LEAST_BLOCK)
-    return Topic("fused steps, bytes of rings", f"{kernel.name} on {shape_text(grid.shape)}", repr(details))
+    return Topic("fused steps, bytes of rings, way", f"{kernel.name} on {shape_text(grid.shape)}", repr(details))

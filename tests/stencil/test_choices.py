@@ -46,28 +46,30 @@ def test_a_choice_is_recalled_for_equal_things_only(
 
 
 def test_what_is_damaged_or_impossible_is_timed_again(folder: Path) -> None:
-    STRIPS.remember(30, {})
+    STRIPS.remember([30, 0], {})
     assert Strips((100, 30), STRIPS).is_settled
     assert not Strips((100, 60), STRIPS).is_settled
+    assert not Strips((100, 30), STRIPS, 1, (1, 3)).is_settled
     (path,) = folder.iterdir()
-    for text in ("{", "[3]", "{}", '{"choice": "30"}', "[" * choices.LARGEST):
+    for text in ("{", "[3]", "{}", '{"choice": "30"}', '{"choice": 30}', "[" * choices.LARGEST):
         path.write_text(text)
         assert not Strips((100, 30), STRIPS).is_settled
-    path.write_text('{"choice": 30.0}')
-    assert type(Strips((100, 30), STRIPS).rows()) is int
+    path.write_text('{"choice": [30.0, 0.0]}')
+    assert type(Strips((100, 30), STRIPS).current().rows) is int
     last = BUDGETS[-1]
     for choice, found in (
-        ([4, last], Choice(4, last)), ([5, BUDGETS[0]], None), ([4, 1], None), ([[4], {}], None), (4, None),
+        ([4, last, 0], Choice(4, last)), ([5, BUDGETS[0], 0], None), ([4, 1, 0], None), ([4, last, 1], None),
+        ([4, last], None), ([[4], {}, 0], None), (4, None),
     ):  # fmt: skip
         STRIPS.remember(choice, {})
         tuning = Tuning(8, 1)
         tuning.recall(STRIPS)
         assert tuning.settled == found
-    STRIPS.remember([4, BUDGETS[0]], {})
+    STRIPS.remember([4, BUDGETS[0], 0], {})
     narrow = Tuning(3, 1)
     narrow.recall(STRIPS)
     assert narrow.best().steps == 1
-    STRIPS.remember([4.0, float(last)], {})
+    STRIPS.remember([4.0, float(last), 0.0], {})
     tuning = Tuning(8, 1)
     tuning.recall(STRIPS)
     assert type(tuning.best().steps) is type(tuning.best().budget) is int

@@ -30,6 +30,18 @@ def test_the_fastest_is_chosen() -> None:
     assert tuning.most == 4
 
 
+def test_other_ways_are_tried_with_the_fastest() -> None:
+    tuning, tried = Tuning(8, 1, ways=(0, 1, 3)), []
+    while (choice := tuning.trial(10**6)) is not None:
+        tried.append(choice)
+        cost = {1: 1.0, 4: 0.5}.get(choice.steps, 0.7) * (1.0 + BUDGETS.index(choice.budget))
+        tuning.add(choice, cost * {0: 1.0, 1: 0.9, 3: 0.8}[choice.way])
+    others = [Choice(4, BUDGETS[0], 1), Choice(4, BUDGETS[0], 3)]
+    assert list(dict.fromkeys(tried))[-2:] == others
+    assert {choice.way for choice in {*tried} - {*others}} == {0}
+    assert tuning.best() == others[1]
+
+
 def test_it_stops_where_fusing_more_gets_worse() -> None:
     tuning, tried = tuned(8, {1: 1.0, 2: 2.0, 3: 3.0})
     assert tuning.best().steps == 1

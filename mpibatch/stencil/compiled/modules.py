@@ -29,7 +29,7 @@ from numba.types import CPointer as memory_of
 from numba import uint8 as U1, uint16 as U2, uint32 as U4, uint64 as U8
 import numpy as np
 from mpibatch.base.compiled import compiled_in_c, compiled_lean, compiled_lean_many, compiled_within, told_apart
-from mpibatch.stencil.compiled.intrinsics import choose, fill, memory
+from mpibatch.stencil.compiled.intrinsics import choose, fetch_ahead, fill, memory, use_short_vectors
 from mpibatch.stencil.compiled.straight_lines import straight
 """
 

@@ -14,8 +14,9 @@ from mpibatch.base.processes.threads import pool
 from mpibatch.stencil.compiled.arguments import addresses, numbers
 from mpibatch.stencil.compiled.modules import load
 from mpibatch.stencil.compiled.numba_source import Signature, kernel_text, number_parameters, signature_of
-from mpibatch.stencil.compiled.strips import Strips, strips_of
+from mpibatch.stencil.compiled.strips import Strips, SweepChoice, strips_of
 from mpibatch.stencil.compiled.wall_source import code_of_edges
+from mpibatch.stencil.compiled.ways import WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,7 +49,8 @@ class LoopedKernel:
     ) -> None:
         others = [stored.array for n, stored in enumerate(inputs) if n not in typed.in_place]
         are_apart = not any(out.array is array for out in outputs for array in others)
-        self._loop, signature = _compiled(typed, are_apart)
+        signature = signature_of(typed)
+        self._loops = functools.partial(_compiled, typed, are_apart)
         self._typed, self._threads = typed, threads
         arrays = [x for stored in (*outputs, *inputs) for x in flat_arguments(stored, typed.ndim)]
         self._arrays, self._memory = arrays, addresses(arrays)
@@ -82,25 +84,26 @@ class LoopedKernel:
             cells *= end - begin
         # Ranges that are not nearly the whole block are over too soon to be timed against it.
         if strips is None:
-            self._sweep_rows(given, start, stop, 1)
+            self._sweep_rows(given, start, stop, SweepChoice(1))
         elif strips.is_settled or 2 * cells <= self._cells:
-            self._sweep_rows(given, start, stop, strips.rows())
+            self._sweep_rows(given, start, stop, strips.current())
         else:
-            with strips.turn() as rows:
-                self._sweep_rows(given, start, stop, rows)
+            with strips.turn() as strip:
+                self._sweep_rows(given, start, stop, strip)
 
-    def _sweep_rows(self, given: Given, start: Sequence[int], stop: Sequence[int], rows: int) -> None:
+    def _sweep_rows(self, given: Given, start: Sequence[int], stop: Sequence[int], strip: SweepChoice) -> None:
+        loop = self._loops(strip.way)
         parts = _shared_out(loop_ranges(start, stop), self._threads, self._typed.ndim)
         if len(parts) == 1:
-            self._run(given, rows, parts[0])
+            self._run(loop, given, strip.rows, parts[0])
             return
-        if not getattr(self._loop, "signatures", True):
+        if not getattr(loop, "signatures", True):
             # Over no cells, since compiling in the threads would be counted as computing.
-            self._loop(np.zeros(1, "i8"), np.zeros(1, "f8"), 0, 0, 0, 0, 0, 0)
-        for job in [pool(self._threads).submit(self._run, given, rows, part) for part in parts]:
+            loop(np.zeros(1, "i8"), np.zeros(1, "f8"), 0, 0, 0, 0, 0, 0)
+        for job in [pool(self._threads).submit(self._run, loop, given, strip.rows, part) for part in parts]:
             job.result()
 
-    def _run(self, given: Given, rows: int, part: tuple[int, ...]) -> None:
+    def _run(self, loop: Callable[..., None], given: Given, rows: int, part: tuple[int, ...]) -> None:
         whole, floats = given
         for ranges in _strips(part, rows):
             packed = self._packed.get(ranges)
@@ -111,12 +114,13 @@ class LoopedKernel:
                 packed = np.array(self._memory + whole + fills, "i8")
                 if not self._whole:
                     self._packed[ranges] = packed
-            self._loop(packed, floats, *ranges)
+            loop(packed, floats, *ranges)
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(typed: Typed, are_apart: bool) -> tuple[Callable[..., None], Signature]:
-    return load(kernel_text(typed, are_apart)).sweep, signature_of(typed)
+def _compiled(typed: Typed, are_apart: bool, way: int) -> Callable[..., None]:
+    function: Callable[..., None] = load(kernel_text(typed, are_apart, WAYS[way])).sweep
+    return function
 
 
 def flat_arguments(stored: Stored, ndim: int) -> list[Any]:
@@ -144,14 +148,15 @@ def loop_ranges(start: Sequence[int], stop: Sequence[int]) -> tuple[int, ...]:
 def _strips_of(
     typed: Typed, signature: Signature, outputs: Sequence[Stored], inputs: Sequence[Stored], threads: int
 ) -> Strips | None:
-    """Return how rows of each plane are swept together; None on grids without planes."""
-    if typed.ndim < 3:
+    """Return how rows of each plane are swept together; None on grids without rows."""
+    if typed.ndim < 2:
         return None
     row: int = sum(
-        len(planes) * array.dtype.itemsize * array.words * stored.array.shape[2]
+        len(planes) * array.dtype.itemsize * array.words * stored.array.shape[typed.ndim - 1]
         for planes, array, stored in zip(signature.planes, typed.inputs, inputs, strict=True)
     )
-    return strips_of(typed, row, outputs[0].array.shape[:3], threads)
+    nbytes = sum(stored.array.nbytes for stored in (*outputs, *inputs))
+    return strips_of(typed, row, nbytes, outputs[0].array.shape[: typed.ndim], threads)
 
 
 def _strips(ranges: tuple[int, ...], strip: int) -> Iterator[tuple[int, ...]]:

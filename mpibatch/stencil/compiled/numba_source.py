@@ -20,6 +20,7 @@ import numpy as np
 
 from mpibatch.stencil.compiled.arguments import type_name, unpacking
 from mpibatch.stencil.compiled.modules import HEADER
+from mpibatch.stencil.compiled.ways import PLAIN
 from mpibatch.stencil.language.ir import MARKERS, Op
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 
     from mpibatch.stencil.compiled.arguments import Parameter
     from mpibatch.stencil.compiled.types import Load, Typed
+    from mpibatch.stencil.compiled.ways import Way
 
-__all__ = ["Signature", "decorator", "kernel_text", "number_parameters", "plane_text", "signature_of"]
+__all__ = ["Signature", "decorator", "kernel_text", "number_parameters", "plane_text", "signature_of", "vector_hints"]
 
 DEEPEST_NESTING = 30
+LINE = 64  # bytes of a cache line
 LEAVES = frozenset(["const", "param", "read"])
 _MATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2"}
 _INFIX = frozenset(["+", "-", "*", "/", "//", "%", "&", "|", "^", "<", "<=", ">", ">=", "==", "!="])
@@ -104,7 +107,7 @@ def _plane_arguments(typed: Typed, signature: Signature) -> list[str]:
     return names
 
 
-def plane_text(typed: Typed) -> str:
+def plane_text(typed: Typed, way: Way = PLAIN) -> str:
     """Return the text of ``cell`` and ``plane``. Local."""
     signature = signature_of(typed)
     writer = _CellWriter(typed, signature)
@@ -118,11 +121,35 @@ def plane_text(typed: Typed) -> str:
         "\n",
         "@compiled_within",
         f"def plane({', '.join([*arguments, 'k', 'j0', 'j1', 'i0', 'i1'])}):",
+        *vector_hints(way),
         f"    for j in range({'j0, j1' if typed.ndim == 3 else '1'}):",
+        *(_fetches(typed, signature, way.ahead) if way.ahead and typed.ndim == 3 else ()),
         "        for i in range(i1 - i0):",
         f"            cell({given})",
     ]
     return "\n".join(lines) + "\n"
+
+
+def vector_hints(way: Way) -> list[str]:
+    """Return the lines by which a function tells how long its vectors may be. Local."""
+    return ["    use_short_vectors()"] if way.is_narrow else []
+
+
+def _fetches(typed: Typed, signature: Signature, ahead: int) -> list[str]:
+    """Ask for a row of all that comes into the cache: of the last plane that is read of each input, in three axes."""
+    rows = [
+        (f"a{n}", f"a{n}_{_at(planes[-1])}", typed.inputs[n]) for n, planes in enumerate(signature.planes) if planes
+    ]
+    rows = [row for n, row in enumerate(rows) if n not in typed.in_place]
+    rows += [(f"b{m}", f"b{m}_p0", typed.outputs[m]) for m, n in enumerate(typed.in_place) if n >= 0]
+    lines = []
+    for name, plane, array in rows:
+        words, line = array.words, max(1, LINE // array.dtype.itemsize)
+        lines += [
+            f"        for w in range(i0{_times(words)}, i1{_times(words)}, {line}):",
+            f"            fetch_ahead({name}, U8({plane} + (j + {ahead}) * {name}_s + w))",
+        ]
+    return lines
 
 
 def decorator(typed: Typed) -> str:
@@ -276,7 +303,7 @@ def _sweep_parameters(typed: Typed, signature: Signature) -> list[Parameter]:
     return parameters
 
 
-def kernel_text(typed: Typed, are_apart: bool = True) -> str:
+def kernel_text(typed: Typed, are_apart: bool = True, way: Way = PLAIN) -> str:
     """Return the text of a module with ``sweep``. Local.
 
     `are_apart`: what is written is no input's memory, unless it is `Typed.in_place`.
@@ -297,12 +324,13 @@ def kernel_text(typed: Typed, are_apart: bool = True) -> str:
         "\n",
         decorator(typed),
         "def sweep(ints, floats, k0, k1, j0, j1, i0, i1):",
+        *vector_hints(way),
         "    for k in range(k0, k1):",
         "        turn(ints, floats, k, j0, j1, i0, i1)",
     ]
     # Else it would be found out for every row.
     apart = ["told_apart(plane)\n"] if are_apart else []
-    return "\n\n".join([_title(typed) + HEADER, plane_text(typed), *apart, "\n".join(lines) + "\n"])
+    return "\n\n".join([_title(typed) + HEADER, plane_text(typed, way), *apart, "\n".join(lines) + "\n"])
 
 
 def _title(typed: Typed) -> str:

@@ -95,7 +95,7 @@ class Stepper:
         if self._halos is None or number < self.plan.least:
             self._one(time)
             return 1
-        self._several(self._halos, number, choice.budget)
+        self._several(self._halos, number, choice)
         return number
 
     def _one(self, time: float) -> None:
@@ -114,7 +114,7 @@ class Stepper:
                 spare[m][0] = old
             slots[m].insert(0, new)
 
-    def _several(self, halos: WideHalos, number: int, budget: int) -> None:
+    def _several(self, halos: WideHalos, number: int, choice: Choice) -> None:
         """As many steps as are fused, from the slots to the spare memory, whichever is which."""
         call = self._call
         halos.fill(self._slots, number)
@@ -123,7 +123,7 @@ class Stepper:
         sweeper, work, numbers = call.fused
         work.ran(number * self.plan.cells)
         with work:
-            sweeper(self._slots, self._spare, call.unchanged, number, budget, numbers)
+            sweeper(self._slots, self._spare, call.unchanged, number, choice, numbers)
         self._slots, self._spare = self._spare, self._slots
 
     def _single(self, out: Sequence[Field]) -> tuple[Plan, Sweep, KernelWork]:

@@ -19,6 +19,7 @@ from mpibatch.stencil.compiled.numba_run import flat_arguments
 from mpibatch.stencil.compiled.numba_source import number_parameters, signature_of
 from mpibatch.stencil.compiled.tables import FusedLevel, table_of
 from mpibatch.stencil.compiled.types import Stored, Typed
+from mpibatch.stencil.compiled.ways import WAYS
 from mpibatch.stencil.fused.wavefront import Chain, fused_text
 from mpibatch.stencil.walls import WallGeometry
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mpibatch.fields.field import Field
     from mpibatch.fields.grid import Grid
     from mpibatch.stencil.fused.choice import FusionLayout
+    from mpibatch.stencil.fused.trials import Choice
 
 __all__ = ["Sweeper", "geometry_numbers"]
 
@@ -36,8 +38,8 @@ Job = tuple[list[int], list[Any]]  # addresses and numbers, and the memory that 
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(typed: Typed, chains: tuple[Chain, ...]) -> Callable[..., None]:
-    function: Callable[..., None] = load(fused_text(typed, chains)).fused
+def _compiled(typed: Typed, chains: tuple[Chain, ...], way: int) -> Callable[..., None]:
+    function: Callable[..., None] = load(fused_text(typed, chains, WAYS[way])).fused
     return function
 
 
@@ -45,7 +47,7 @@ class Sweeper:
     """Computes fused steps on this rank, once halos hold what other ranks have. Its rings are its own."""
 
     def __init__(self, typed: Typed, chains: Sequence[Chain], layout: FusionLayout, grid: Grid, threads: int) -> None:
-        self._function = _compiled(typed, tuple(chains))
+        self._loops = functools.partial(_compiled, typed, tuple(chains))
         self._typed = typed
         self._parameters = number_parameters(typed, signature_of(typed))
         self._chains = chains
@@ -67,16 +69,17 @@ class Sweeper:
         targets: Sequence[Sequence[Field]],
         kept: Mapping[int, Field],
         steps: int,
-        budget: int,
+        choice: Choice,
         numbers: Sequence[Any],
     ) -> None:
         """Compute `steps` steps from the chains' fields `slots` into the fields `targets`. Local.
 
-        `kept` are the other inputs by number, `budget` the bytes that rings may take, `numbers` the scalars and
-        those of the grid.
+        `kept` are the other inputs by number, `choice` has the bytes that rings may take and the way that the loops
+        are compiled, `numbers` are the scalars and those of the grid.
         """
         if not self._grid.box.size:
             return
+        loop, budget = self._loops(choice.way), choice.budget
         key = (*(id(f) for chain in (*slots, *targets) for f in chain), steps, budget)
         parts = self._jobs.get(key)
         if parts is None:
@@ -84,14 +87,10 @@ class Sweeper:
         ints, known = arguments.numbers(self._parameters, numbers)
         floats = np.array(known, "f8")
         if len(parts) == 1:
-            self._run(parts[0], ints, floats)
+            _run(loop, parts[0], ints, floats)
             return
-        for future in [pool(self._threads).submit(self._run, part, ints, floats) for part in parts]:
+        for future in [pool(self._threads).submit(_run, loop, part, ints, floats) for part in parts]:
             future.result()
-
-    def _run(self, jobs: Sequence[Job], ints: list[int], floats: npt.NDArray[np.float64]) -> None:
-        for job, _ in jobs:
-            self._function(np.array(job + ints, "i8"), floats)
 
     def _planned(
         self,
@@ -206,6 +205,11 @@ class Sweeper:
 
     def _ranges(self, tile: Box) -> list[tuple[int, int]]:
         return [(0, 1) if a is None else (tile.start[a], tile.stop[a]) for a in self._axes]
+
+
+def _run(loop: Callable[..., None], jobs: Sequence[Job], ints: list[int], floats: npt.NDArray[np.float64]) -> None:
+    for job, _ in jobs:
+        loop(np.array(job + ints, "i8"), floats)
 
 
 def _stored(field: Field) -> Stored:

@@ -7,12 +7,14 @@ by all, and so every rank chooses alike; rank 0 reads and writes what is remembe
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mpibatch.base.host import caches
 from mpibatch.base.units import bytes_text
+from mpibatch.stencil.compiled.ways import way_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +40,11 @@ CLOSE = 1.5  # so much slower than single steps, and fused ones may still win wi
 
 @dataclass(frozen=True, slots=True, order=True)
 class Choice:
-    """Steps to fuse, and the bytes that rings may take."""
+    """Steps to fuse, the bytes that rings may take, and the way that their loops are compiled, by `ways.WAYS`."""
 
     steps: int
     budget: int
+    way: int = 0
 
 
 def candidates(limit: int) -> list[int]:
@@ -56,6 +59,7 @@ class Tuning:
     limit: int
     least: int  # steps that fused sweeps have at least
     budgets: tuple[int, ...] = BUDGETS  # those of rank 0's host
+    ways: tuple[int, ...] = (0,)  # those of rank 0's processor
     times: dict[Choice, list[float]] = field(default_factory=dict)
     made: int = 0  # steps so far, in all calls: as many may be expected to come
     settled: Choice | None = None  # by a run before, or once nothing was left to try
@@ -93,15 +97,18 @@ class Tuning:
     def recall(self, topic: Topic) -> None:
         """Take what was found before, if it is possible here. Local."""
         known = topic.recall()
-        possible = (Choice(steps, budget) for steps in self._steps for budget in self.budgets)
-        self.settled = next((choice for choice in possible if [choice.steps, choice.budget] == known), None)
+        possible = itertools.starmap(Choice, itertools.product(self._steps, self.budgets, self.ways))
+        self.settled = next((choice for choice in possible if list(astuple(choice)) == known), None)
 
     def remember(self, topic: Topic) -> None:
         """Keep what was found, once nothing is left to try; others get it when they next ask. Local, on rank 0."""
         if self.limit > 1 and self.settled is None and self._next() is None:
             best = self.settled = self.best()
-            seconds = {f"{c.steps} steps in {bytes_text(c.budget)}": self._seconds(c) for c in sorted(self.times)}
-            topic.remember([best.steps, best.budget], seconds)
+            seconds = {
+                f"{c.steps} steps in {bytes_text(c.budget)}{way_text(c.way)}": self._seconds(c)
+                for c in sorted(self.times)
+            }
+            topic.remember(list(astuple(best)), seconds)
 
     @property
     def _steps(self) -> list[int]:
@@ -124,7 +131,7 @@ class Tuning:
             tried.append(self._seconds(choice))
             if _is_hopeless(tried):
                 break
-        fused = [choice for choice in self.times if choice.steps > 1 and self._is_timed(choice)]
+        fused = [c for c in self.times if c.steps > 1 and c.way == self.ways[0] and self._is_timed(c)]
         if not fused or min(map(self._seconds, fused)) > CLOSE * tried[0]:
             return None
         # Other rings, for the fused steps that were fastest in the first; and then a little more or less of them.
@@ -134,6 +141,8 @@ class Tuning:
         if best.budget != self.budgets[0]:
             at = self._steps.index(best.steps)
             nearby += [Choice(k, best.budget) for k in self._steps[max(1, at - 1) : at + 2]]
+        # And the fastest of all these in the other ways.
+        nearby += [replace(best, way=way) for way in self.ways[1:]]
         return next((choice for choice in nearby if not self._is_timed(choice)), None)
 
 

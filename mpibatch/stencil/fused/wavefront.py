@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING
 
 from mpibatch.stencil.compiled.arguments import type_name, unpacking
 from mpibatch.stencil.compiled.modules import HEADER, imported
-from mpibatch.stencil.compiled.numba_source import decorator, number_parameters, plane_text, signature_of
+from mpibatch.stencil.compiled.numba_source import decorator, number_parameters, plane_text, signature_of, vector_hints
 from mpibatch.stencil.compiled.tables import Beside, Beyond, FusedLevel, Head, in_text
 from mpibatch.stencil.compiled.wall_source import WALLS
+from mpibatch.stencil.compiled.ways import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mpibatch.stencil.compiled.arguments import Parameter
     from mpibatch.stencil.compiled.types import Typed
+    from mpibatch.stencil.compiled.ways import Way
 
 __all__ = ["Chain", "fused_text"]
 
@@ -78,7 +80,7 @@ class Chain:
         return len(self.inputs)
 
 
-def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
+def fused_text(typed: Typed, chains: Sequence[Chain], way: Way = PLAIN) -> str:
     """Return the text of a module with ``fused`` for a kernel, chain m being that of output m. Local."""
     signature = signature_of(typed)
     scalars = [name for name, _ in number_parameters(typed, signature)]
@@ -88,6 +90,7 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
         decorator(typed),
         "def fused(ints, floats):",
         *(f"    {line}" for line in unpacking(_parameters(typed, chains, kept))),
+        *vector_hints(way),
         "    for turn in range(begin, end):",
         "        for level in range(steps + 1):",
         "            p, left = turn - level * reach, steps - level",
@@ -122,7 +125,7 @@ def fused_text(typed: Typed, chains: Sequence[Chain]) -> str:
     apart = ["told_apart(plane)\n"] if lines[0] != "@compiled_lean" else []
     fills = "\n\n".join([HEADER + imported(WALLS, "_put"), _FILLS])
     header = HEADER + imported(fills, "_at", "_beside", "_beyond")
-    return "\n\n".join([title + header, plane_text(typed), *apart, "\n".join(lines) + "\n"])
+    return "\n\n".join([title + header, plane_text(typed, way), *apart, "\n".join(lines) + "\n"])
 
 
 def _parameters(typed: Typed, chains: Sequence[Chain], kept: Sequence[int]) -> list[Parameter]:

@@ -98,12 +98,12 @@ def along_axes(call: FilterCall, lines: Sequence[Line], cval: float, largest: bo
     needed = max(slab_bytes(u, line.axis, line.reach) for line in todo)
     check_memory(u.grid, f"{name} with size {tuple(line.size for line in lines)}", needed)
     # scipy compares in f64, and converts to the output's dtype after each pass.
-    source = u if out.dtype == u.dtype else u.astype(np.float64)
-    spare = None
+    source, spare = (u, out) if out.dtype == u.dtype else (u.astype(np.float64), None)
     for line in todo:
-        result = _pass(source, line, cval, largest, spare)
-        if result is not source and source is not u:
-            spare = source
+        in_place = source is not u and not _are_rows(source.owned, line.axis, u.grid.ndim)
+        result = _pass(source, line, cval, largest, source if in_place else spare)
+        if result is not source:
+            spare = None if source is u else source
         source = result
         if source.dtype != out.dtype:
             out.owned[...] = as_c(source.owned, out.dtype)
@@ -112,7 +112,7 @@ def along_axes(call: FilterCall, lines: Sequence[Line], cval: float, largest: bo
 
 
 def _pass(u: Field, line: Line, cval: float, largest: bool, spare: Field | None) -> Field:
-    """Return the extrema along one axis, in `spare` if that is given. Collective."""
+    """Return the extrema along one axis, in `spare` if that is given: `u` itself unless rows slide. Collective."""
     walled = check_mode(line.mode) == "constant" and not u.grid.periodic[line.axis]
     if walled and not fits(cval, u.dtype):
         return _pass_in_f8(u, line, cval, largest)
@@ -129,13 +129,21 @@ def _pass(u: Field, line: Line, cval: float, largest: bool, spare: Field | None)
     return out
 
 
+def _are_rows(cells: Array, axis: int, ndim: int) -> bool:
+    """Whether windows along an axis slide over rows of cells side by side, else within lines, which are copied. Local.
+
+    `ndim` is the number of the grid's axes.
+    """
+    return axis < ndim - 1 or math.prod(cells.shape[axis + 1 :]) * cells.itemsize >= FEWEST_BYTES
+
+
 def _slide(parts: tuple[Array, Array, Array, Array], line: Line, ndim: int, largest: bool) -> None:
     """Run the compiled loop over arrays that follow one another along the axis, the last of the results. Local."""
     from mpibatch.filters._loops import extrema as loops
 
     axis, cells = line.axis, parts[-1]
     lead, step = math.prod(cells.shape[:axis]), math.prod(cells.shape[axis + 1 :])
-    are_rows = axis < ndim - 1 or step * cells.itemsize >= FEWEST_BYTES
+    are_rows = _are_rows(cells, axis, ndim)
     low, block, high, out = (as_numbers(part).reshape((lead, -1, step) if are_rows else (lead, -1)) for part in parts)
     memory, steps = _flat(block)
     slide_rows: Any = loops.slide_rows

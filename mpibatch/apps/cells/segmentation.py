@@ -90,7 +90,7 @@ def _real(image: Field) -> np.dtype[Any]:
 
 
 def _mask(image: Field, settings: Settings) -> tuple[Field, float]:
-    smooth = filters.gaussian_filter(image.astype(_real(image)), settings.sigma)
+    smooth = filters.gaussian_filter(image, settings.sigma, output=_real(image))
     least, most = mb.minmax(smooth)
     if least == most:
         raise mb.RunError(f"the image is {least} everywhere: it is blank; give one with cells")
@@ -114,11 +114,11 @@ def _split(mask: Field, settings: Settings) -> Field:
     depth = filters.gaussian_filter(segment.distance_transform_edt(mask), settings.split_sigma)
     middles = segment.peak_local_max(depth, settings.distance, exclude_border=False, indices=False)
     middles.owned[...] &= mask.owned
-    markers, count = mb.label(middles)
-    del middles
     height = depth.like(halo=1)  # as wide as the flood's, which then makes no copy
     np.negative(depth.owned, out=height.owned)
-    del depth
+    del depth  # before markers take room
+    markers, count = mb.label(middles)
+    del middles
     labels: Field = segment.watershed(height, markers, mask=mask)
     del height, markers
     # A small object beside a larger one has no peak of its own. Nothing flows into it, and it must not be lost.

@@ -36,7 +36,7 @@ Ints = npt.NDArray[np.int64]
 
 # Cells along each axis of what is counted at once, by the number of axes: sums of squares of coordinates stay far below
 # 2**62, and copies of a type that loops know take little room.
-TILE = {1: 2**20, 2: 2**12, 3: 2**8, 4: 2**6}
+TILE = {1: 2**20, 2: 2**10, 3: 2**7, 4: 2**5}
 # Where the sum of a coordinate's squares over all cells may be larger than this, sums have several limbs.
 LARGEST = 2**62
 WORDS = 5
